@@ -1,0 +1,125 @@
+//! The command line as typed. Each command turns what was typed into a call of the library;
+//! nothing here trains or decodes.
+
+mod check_data;
+mod devices;
+mod synth;
+mod terminal;
+mod train;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use terminal::Terminal;
+
+/// Exit status after the user's interruption, as shells have it (128 + SIGINT).
+const EXIT_INTERRUPTED: u8 = 130;
+/// Exit status for bad usage; clap's own.
+const EXIT_USAGE: u8 = 2;
+
+/// Trains multi-task, multi-view 3D ResNets on video, on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "polyview", version, about, max_term_width = 100)]
+struct Cli {
+    /// More words on stderr (-v: details, -vv: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Only warnings and errors on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a network, validate it each epoch, write checkpoints and history
+    Train(Box<train::TrainArgs>),
+    /// Read and judge every annotation and clip of a data set
+    CheckData(check_data::CheckDataArgs),
+    /// Write a small synthetic data set with real mp4 files
+    Synth(synth::SynthArgs),
+    /// List the devices this binary can use
+    Devices(devices::DevicesArgs),
+}
+
+/// Why a command ended badly, with the exit status it deserves.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    fn usage(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), status: EXIT_USAGE }
+    }
+
+    fn runtime(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), status: 1 }
+    }
+}
+
+type CommandResult = Result<ExitCode, Failure>;
+
+/// Runs the program on its arguments (the first is its name); prints errors itself.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args.into_iter().map(dashes)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" to clap, with status 0.
+            let status = u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE);
+            // A closed pipe is no reason to complain.
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => log::LevelFilter::Warn,
+        (false, 0) => log::LevelFilter::Info,
+        (false, 1) => log::LevelFilter::Debug,
+        (false, _) => log::LevelFilter::Trace,
+    };
+    let terminal = Terminal::new(level);
+    let result = match cli.command {
+        Command::Train(args) => args.run(terminal),
+        Command::CheckData(args) => args.run(&terminal),
+        Command::Synth(args) => args.run(&terminal),
+        Command::Devices(args) => args.run(),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("error: {}", failure.message);
+        ExitCode::from(failure.status)
+    })
+}
+
+/// `--dataset_root` is `--dataset-root`: option names may be typed with underscores, as the old
+/// trainer's users are used to. Values stay as they are.
+fn dashes(arg: OsString) -> OsString {
+    let Some(text) = arg.to_str().filter(|text| text.starts_with("--")) else {
+        return arg;
+    };
+    match text.split_once('=') {
+        Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
+        None => text.replace('_', "-").into(),
+    }
+}
+
+/// Prints a value for programs, on stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::runtime)?;
+    print_text(&text)
+}
+
+/// Prints a result on stdout; a reader that left early is no failure.
+fn print_text(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::runtime(format!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

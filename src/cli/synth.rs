@@ -1,0 +1,73 @@
+//! `polyview synth`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{CommandResult, Failure, Terminal, print_text};
+use crate::config::load_schema;
+use crate::synth::{self, SynthOptions};
+
+/// Options as typed.
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Folder to write; must be empty or absent
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Actions in the training split; validation and test get a quarter each
+    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().actions)]
+    actions: usize,
+    /// Views per action
+    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().views)]
+    views: usize,
+    /// Same seed, same files
+    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().seed)]
+    seed: u64,
+    /// Frames per clip, at 25 fps
+    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().frames)]
+    frames: usize,
+    /// Width of a frame, pixels
+    #[arg(long, value_name = "PX", default_value_t = SynthOptions::default().width)]
+    width: usize,
+    /// Height of a frame, pixels
+    #[arg(long, value_name = "PX", default_value_t = SynthOptions::default().height)]
+    height: usize,
+    /// Schema whose tasks the clips show (TOML) [default: SoccerNet-MVFoul]
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+}
+
+impl SynthArgs {
+    pub(super) fn run(self, terminal: &Terminal) -> CommandResult {
+        let schema = load_schema(self.schema.as_deref()).map_err(Failure::usage)?;
+        let options = SynthOptions {
+            out: self.out,
+            actions: self.actions,
+            views: self.views,
+            seed: self.seed,
+            frames: self.frames,
+            width: self.width,
+            height: self.height,
+        };
+        let bar = terminal.counter("clips");
+        let written = synth::write(&options, &synth::tasks_of(&schema), |done, of| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        let summary = written.map_err(Failure::runtime)?;
+        let splits: Vec<String> =
+            summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
+        print_text(&format!(
+            "{}: {} clips, {:.1} MB ({} actions)\ntry: polyview train --dataset-root {} \
+             --backbone-name r3d_tiny --img-height 48 --img-width 64",
+            summary.root.display(),
+            summary.clips,
+            summary.bytes as f64 / 1e6,
+            splits.join(", "),
+            options.out.display()
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,233 @@
+//! Shows a run on stderr: bars where stderr is a terminal, plain lines elsewhere.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif_log_bridge::LogWrapper;
+
+use crate::checkpoint;
+use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase, RunSummary};
+use crate::train::Outcome;
+
+/// Without a terminal, a line this often within a pass.
+const PLAIN_EVERY: Duration = Duration::from_secs(15);
+
+/// Progress, logs and results of one command.
+pub struct Terminal {
+    bars: MultiProgress,
+    bar: Option<ProgressBar>,
+    interactive: bool,
+    quiet: bool,
+    /// What the current pass is called, for plain lines.
+    pass: String,
+    batches: usize,
+    last_line: Instant,
+    started: Instant,
+    epochs: usize,
+}
+
+impl Terminal {
+    /// Takes over logging at `level`; log lines and bars do not tear each other.
+    pub fn new(level: log::LevelFilter) -> Self {
+        let bars = MultiProgress::new();
+        let mut builder = env_logger::Builder::new();
+        // The libraries below us speak up only when something is wrong, or when asked twice.
+        builder.filter_level(if level == log::LevelFilter::Trace {
+            log::LevelFilter::Debug
+        } else {
+            log::LevelFilter::Error
+        });
+        builder.filter_module("polyview", level).format_timestamp(None).format_target(false);
+        builder.format(|out, record| {
+            use std::io::Write;
+            match record.level() {
+                log::Level::Info => writeln!(out, "{}", record.args()),
+                level => {
+                    writeln!(out, "{}: {}", level.as_str().to_lowercase(), record.args())
+                }
+            }
+        });
+        // Already set when a library user has a logger of their own: theirs stays.
+        let _ = LogWrapper::new(bars.clone(), builder.build()).try_init();
+        log::set_max_level(level);
+        Self {
+            bars,
+            bar: None,
+            interactive: std::io::stderr().is_terminal(),
+            quiet: level < log::LevelFilter::Info,
+            pass: String::new(),
+            batches: 0,
+            last_line: Instant::now(),
+            started: Instant::now(),
+            epochs: 0,
+        }
+    }
+
+    /// A line on stderr, above the bars.
+    pub fn line(&self, text: &str) {
+        if !self.quiet {
+            self.bars.suspend(|| eprintln!("{text}"));
+        }
+    }
+
+    /// A bar for counted work outside training; hidden where it would only be noise.
+    pub fn counter(&self, what: &str) -> ProgressBar {
+        if self.quiet || !self.interactive {
+            return ProgressBar::hidden();
+        }
+        let bar = self.bars.add(ProgressBar::new(0));
+        bar.set_style(style("{msg:>12} [{bar:30}] {pos}/{len}  {eta} left"));
+        bar.set_message(what.to_owned());
+        bar
+    }
+
+    /// Last words of a training run: what came out and where it is.
+    pub fn finish(&self, outcome: &Outcome) {
+        let mut text = String::new();
+        let seconds = self.started.elapsed().as_secs();
+        let _ = write!(
+            text,
+            "\n{} after {} epochs, {}",
+            if outcome.interrupted { "stopped" } else { "done" },
+            outcome.history.len(),
+            HumanDuration(Duration::from_secs(seconds))
+        );
+        if let Some(best) = outcome.best() {
+            let _ = write!(text, "\nbest epoch {}: score {:.3}", best.epoch, best.score);
+            for task in &best.valid.tasks {
+                let _ = write!(
+                    text,
+                    "\n  {}: balanced accuracy {:.3}, accuracy {:.3}, macro F1 {:.3}",
+                    task.task, task.balanced_accuracy, task.accuracy, task.f1_macro
+                );
+            }
+            let path = outcome.save_dir.join(checkpoint::BEST);
+            let _ = write!(text, "\nbest weights: {}", path.display());
+        }
+        let path = outcome.save_dir.join(checkpoint::LAST);
+        let _ = write!(text, "\nlast weights: {}", path.display());
+        self.line(&text);
+    }
+
+    fn begin_pass(&mut self, epoch: usize, epochs: usize, phase: Phase, batches: usize) {
+        self.epochs = epochs;
+        self.batches = batches;
+        self.pass = match phase {
+            Phase::Train => format!("epoch {epoch}/{epochs} train"),
+            Phase::Validate => format!("epoch {epoch}/{epochs} valid"),
+        };
+        self.last_line = Instant::now();
+        self.end_pass();
+        if self.interactive && !self.quiet {
+            let bar = self.bars.add(ProgressBar::new(batches as u64));
+            bar.set_style(style("{prefix:>20} [{bar:30}] {pos}/{len}  {msg}  {eta} left"));
+            bar.set_prefix(self.pass.clone());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            self.bar = Some(bar);
+        }
+    }
+
+    fn step(&mut self, done: usize, loss: f64, rate: f64) {
+        let text = format!("loss {loss:.3}, {rate:.1} clips/s");
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+            bar.set_message(text);
+        } else if self.last_line.elapsed() >= PLAIN_EVERY {
+            self.last_line = Instant::now();
+            self.line(&format!("{} {done}/{}: {text}", self.pass, self.batches));
+        }
+    }
+
+    fn end_pass(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn epoch(&self, record: &EpochRecord) {
+        let mut line = format!("epoch {}/{}  lr {:.2e}", record.epoch, self.epochs, record.lr);
+        let _ = write!(line, "  train {}", pass_words(&record.train));
+        let _ = write!(line, "  valid {}", pass_words(&record.valid));
+        let _ = write!(line, "  score {:.3}", record.score);
+        if record.best {
+            line.push_str(" *");
+        }
+        let _ = write!(
+            line,
+            "  {:.1} clips/s, {:.0} % data wait",
+            record.train.clips_per_second(),
+            record.train.data_wait * 100.0
+        );
+        let left = self.epochs.saturating_sub(record.epoch);
+        if left > 0 {
+            let each = self.started.elapsed().as_secs_f64() / record.epoch.max(1) as f64;
+            let left = Duration::from_secs_f64(each * left as f64);
+            let _ = write!(line, ", {} left", HumanDuration(left));
+        }
+        self.line(&line);
+    }
+
+    fn summary(&self, summary: &RunSummary) {
+        let mut text = String::new();
+        for (name, value) in &summary.settings {
+            let _ = writeln!(text, "{name:>10}  {value}");
+        }
+        for split in &summary.splits {
+            let _ = writeln!(
+                text,
+                "{:>10}  {} actions, {} views, {} left out",
+                split.split, split.actions, split.views, split.left_out
+            );
+            for (task, classes) in &split.classes {
+                let counts: Vec<String> =
+                    classes.iter().map(|(name, count)| format!("{name} {count}")).collect();
+                let _ = writeln!(text, "{:>10}  {task}: {}", "", counts.join(", "));
+            }
+        }
+        self.line(text.trim_end());
+    }
+}
+
+fn pass_words(pass: &PassRecord) -> String {
+    let tasks: Vec<String> = pass
+        .tasks
+        .iter()
+        .map(|task| format!("{} {:.1} %", task.task, task.balanced_accuracy * 100.0))
+        .collect();
+    format!("loss {:.3} ({})", pass.loss, tasks.join(", "))
+}
+
+/// The templates are constants; a bad one would only cost the bar its shape.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+impl Observer for Terminal {
+    fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Started(summary) => {
+                self.started = Instant::now();
+                self.summary(summary);
+            }
+            Event::PassStarted { epoch, epochs, phase, batches } => {
+                self.begin_pass(*epoch, *epochs, *phase, *batches);
+            }
+            Event::Step { done, loss, clips_per_second } => {
+                self.step(*done, *loss, *clips_per_second);
+            }
+            Event::Epoch(record) => {
+                self.end_pass();
+                self.epoch(record);
+            }
+            Event::Saved(path) => log::debug!("wrote {}", path.display()),
+            Event::Interrupted => {
+                self.end_pass();
+                self.line("stopping: the step is finished, writing the last checkpoint");
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Reads `annotations.json` of a split and applies the schema's label rules.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::error::DataError;
+use super::json::{RawFile, describe};
+use super::layout::{SplitDir, clip_path, find_split};
+use super::problem::{Level, Problem, ProblemKind};
+use crate::schema::{Fields, Labelled, Schema};
+
+/// Name of the annotation file in a split folder.
+pub const ANNOTATIONS: &str = "annotations.json";
+
+/// A split's annotations. Every action of the file is either in `actions` or in `left_out`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// The split's name in the schema.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Whether its actions carry labels.
+    pub labelled: bool,
+    /// The actions that can be used, in file order.
+    pub actions: Vec<Action>,
+    /// The others, in file order.
+    pub left_out: Vec<LeftOut>,
+    /// What is wrong, in file order.
+    pub problems: Vec<Problem>,
+}
+
+/// One event with its clips.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// Its key in the annotation file.
+    pub id: String,
+    /// One class index per task; `None` in a split without labels.
+    pub labels: Option<Vec<usize>>,
+    /// The annotated values of the fields that the schema reads.
+    pub fields: Fields,
+    /// The clips, in file order; at least one.
+    pub views: Vec<View>,
+}
+
+/// An action that is not used, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftOut {
+    /// Its key in the annotation file.
+    pub id: String,
+    /// The rule's reason, or what is wrong with the entry.
+    pub reason: String,
+    /// The clips it lists.
+    pub views: Vec<View>,
+}
+
+/// One clip of an action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// The Url as annotated.
+    pub url: String,
+    /// Path inside the split folder, mostly without an ending.
+    pub path: PathBuf,
+    /// The camera, where it is annotated.
+    pub camera: Option<String>,
+    /// How much the replay is slowed down, where it is annotated; 1 is real time.
+    pub replay_speed: Option<f64>,
+    /// Milliseconds into the match recording, where it is annotated.
+    pub timestamp: Option<i64>,
+}
+
+impl Split {
+    /// The clip's path for reading, in the split folder.
+    pub fn clip(&self, view: &View) -> PathBuf {
+        self.dir.join(&view.path)
+    }
+
+    /// Counts per class of one task over the usable actions.
+    pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        for label in self
+            .actions
+            .iter()
+            .filter_map(|a| a.labels.as_ref()?.get(task))
+        {
+            if let Some(count) = counts.get_mut(*label) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// Finds and reads a split; `split` in any of its spellings. In a split that the schema calls
+/// unlabelled every action with a clip stays, without labels.
+///
+/// # Errors
+/// [`DataError`] where the split or its annotations as a whole are missing or unreadable. What
+/// concerns single actions is in [`Split::problems`].
+pub fn load_split(root: &Path, split: &str, schema: &Schema) -> Result<Split, DataError> {
+    read_split(&find_split(root, split, schema)?, schema)
+}
+
+/// Reads the annotations of a split that was found.
+///
+/// # Errors
+/// [`DataError::Io`] and [`DataError::Json`].
+pub fn read_split(found: &SplitDir, schema: &Schema) -> Result<Split, DataError> {
+    let path = found.dir.join(ANNOTATIONS);
+    let bytes = std::fs::read(&path).map_err(|e| DataError::Io {
+        path: path.clone(),
+        reason: e.to_string(),
+    })?;
+    // Editors on Windows put a byte-order mark in front, which JSON does not allow.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let raw: RawFile = serde_json::from_slice(text).map_err(|e| DataError::Json {
+        path: path.clone(),
+        line: e.line(),
+        column: e.column(),
+        reason: without_position(&e.to_string()),
+    })?;
+
+    let mut reader = Reader::new(found, schema);
+    reader.header(&raw, &path);
+    for (id, entry) in &raw.actions.0 {
+        reader.action(id, entry);
+    }
+    Ok(reader.split)
+}
+
+/// serde_json ends its messages with the position, which the error gives in its own place.
+fn without_position(message: &str) -> String {
+    message
+        .split(" at line ")
+        .next()
+        .unwrap_or(message)
+        .to_owned()
+}
+
+/// Collects a split while walking over the file.
+struct Reader<'a> {
+    schema: &'a Schema,
+    split: Split,
+    ids: HashSet<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(found: &SplitDir, schema: &'a Schema) -> Self {
+        let split = Split {
+            name: found.name.clone(),
+            dir: found.dir.clone(),
+            labelled: found.labelled,
+            actions: Vec::new(),
+            left_out: Vec::new(),
+            problems: Vec::new(),
+        };
+        Self {
+            schema,
+            split,
+            ids: HashSet::new(),
+        }
+    }
+
+    fn header(&mut self, raw: &RawFile, path: &Path) {
+        let file = path.display().to_string();
+        let mut warn = |kind, message: String| {
+            self.split
+                .problems
+                .push(Problem::of_file(kind, file.clone(), message));
+        };
+        if let Some(set) = raw.set.as_ref().and_then(Value::as_str)
+            && let Some(spec) = self.schema.split(set)
+            && spec.name != self.split.name
+        {
+            let name = &self.split.name;
+            warn(
+                ProblemKind::OtherSplit,
+                format!("names the split {set:?}, read as {name:?}"),
+            );
+        }
+        let held = raw.actions.0.len() as u64;
+        if let Some(stated) = raw.count.as_ref().and_then(Value::as_u64)
+            && stated != held
+        {
+            let message = format!("states {stated} actions and holds {held}");
+            warn(ProblemKind::CountMismatch, message);
+        }
+    }
+
+    fn problem(&mut self, kind: ProblemKind, action: &str, message: String) {
+        self.split
+            .problems
+            .push(Problem::of_action(kind, action, message));
+    }
+
+    fn leave_out(&mut self, id: &str, reason: impl Into<String>, views: Vec<View>) {
+        self.split.left_out.push(LeftOut {
+            id: id.to_owned(),
+            reason: reason.into(),
+            views,
+        });
+    }
+
+    fn action(&mut self, id: &str, entry: &Value) {
+        if !self.ids.insert(id.to_owned()) {
+            let message = "the id occurs before; the first entry counts".to_owned();
+            self.problem(ProblemKind::DuplicateAction, id, message);
+            return self.leave_out(id, "duplicate id", Vec::new());
+        }
+        let Some(entry) = entry.as_object() else {
+            let message = format!("expected an object, found {}", describe(entry));
+            self.problem(ProblemKind::WrongType, id, message);
+            return self.leave_out(id, "broken annotation", Vec::new());
+        };
+        let fields = self.fields(id, entry);
+        let views = self.views(id, entry);
+        let labels = match fields {
+            Err(_) => return self.leave_out(id, "broken annotation", views),
+            Ok(_) if !self.split.labelled => None,
+            Ok(ref fields) => match self.schema.label(fields) {
+                Labelled::Labels(labels) => Some(labels),
+                Labelled::LeftOut { reason } => return self.leave_out(id, reason, views),
+                Labelled::Unknown(values) => {
+                    for unknown in values {
+                        let (task, field, value) = (unknown.task, unknown.field, unknown.value);
+                        let message = format!("{field} {value:?} fits no class of {task}");
+                        self.problem(ProblemKind::UnknownValue, id, message);
+                    }
+                    return self.leave_out(id, "unknown value", views);
+                }
+            },
+        };
+        if views.is_empty() {
+            return self.leave_out(id, "no usable clip", views);
+        }
+        let fields = fields.unwrap_or_default();
+        self.split.actions.push(Action {
+            id: id.to_owned(),
+            labels,
+            fields,
+            views,
+        });
+    }
+
+    /// The values of the fields that the schema reads. `Err` where one that decides labels is
+    /// broken; a broken property only counts as unknown.
+    fn fields(&mut self, id: &str, entry: &Map<String, Value>) -> Result<Fields, BrokenLabel> {
+        let schema = self.schema;
+        let label_fields = schema.label_fields();
+        let mut fields = Fields::new();
+        let mut broken = false;
+        for field in schema.fields() {
+            let decides = label_fields.contains(field);
+            match entry.get(field) {
+                None => {}
+                Some(Value::String(text)) => {
+                    fields.insert(field.to_owned(), text.clone());
+                }
+                // Without labels nobody reads them.
+                Some(_) if decides && !self.split.labelled => {}
+                Some(other) => {
+                    let found = describe(other);
+                    let message = format!("{field}: expected a string, found {found}");
+                    self.problem(ProblemKind::WrongType, id, message);
+                    broken |= decides;
+                }
+            }
+        }
+        for property in &schema.properties {
+            let value = fields.get(&property.field).map_or("", String::as_str);
+            if !property.knows(value) {
+                let message = format!("{} {value:?} is not listed in the schema", property.field);
+                self.problem(ProblemKind::UnlistedValue, id, message);
+            }
+        }
+        if broken { Err(BrokenLabel) } else { Ok(fields) }
+    }
+
+    fn views(&mut self, id: &str, entry: &Map<String, Value>) -> Vec<View> {
+        let clips = match entry.get("Clips") {
+            None => return Vec::new(),
+            Some(Value::Array(clips)) => clips,
+            Some(other) => {
+                let message = format!("Clips: expected a list, found {}", describe(other));
+                self.problem(ProblemKind::WrongType, id, message);
+                return Vec::new();
+            }
+        };
+        let mut views: Vec<View> = Vec::with_capacity(clips.len());
+        for (k, clip) in clips.iter().enumerate() {
+            let Some(view) = self.view(id, k, clip) else {
+                continue;
+            };
+            if views.iter().any(|other| other.path == view.path) {
+                let message = "the clip is listed twice in this action";
+                let kind = ProblemKind::DuplicateClip;
+                self.split
+                    .problems
+                    .push(Problem::of_clip(kind, id, view.url, message));
+            } else {
+                views.push(view);
+            }
+        }
+        views
+    }
+
+    fn view(&mut self, id: &str, k: usize, clip: &Value) -> Option<View> {
+        let url = match clip.get("Url") {
+            Some(Value::String(url)) => url.clone(),
+            other => {
+                let found = other.map_or("none".to_owned(), describe);
+                let message = format!("Clips, entry {k}: expected a string Url, found {found}");
+                self.problem(ProblemKind::WrongType, id, message);
+                return None;
+            }
+        };
+        let resolved = match clip_path(&url, self.schema) {
+            Ok(resolved) => resolved,
+            Err(reason) => {
+                let problem = Problem::of_clip(ProblemKind::RefusedPath, id, url, reason);
+                self.split.problems.push(problem);
+                return None;
+            }
+        };
+        if let Some(named) = resolved.split.filter(|named| *named != self.split.name) {
+            let message = format!("names the split {named:?}, read from {:?}", self.split.name);
+            let problem = Problem::of_clip(ProblemKind::OtherSplit, id, url.clone(), message);
+            self.split.problems.push(problem);
+        }
+        Some(View {
+            url,
+            path: resolved.path,
+            camera: self.detail(id, clip, "Camera type", "a string", |v| {
+                v.as_str().map(str::to_owned)
+            }),
+            replay_speed: self.detail(id, clip, "Replay speed", "a number", Value::as_f64),
+            timestamp: self.detail(id, clip, "Timestamp", "an integer", Value::as_i64),
+        })
+    }
+
+    /// An optional fact about a clip. A wrong type is only a warning: the clip can be used.
+    fn detail<T>(
+        &mut self,
+        id: &str,
+        clip: &Value,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = clip.get(key).filter(|value| !value.is_null())?;
+        let found = read(value);
+        if found.is_none() {
+            let message = format!("{key}: expected {expected}, found {}", describe(value));
+            let problem = Problem::of_action(ProblemKind::WrongType, id, message);
+            self.split.problems.push(Problem {
+                level: Level::Warning,
+                ..problem
+            });
+        }
+        found
+    }
+}
+
+/// Some field that decides labels is broken; the problem is on record.
+struct BrokenLabel;

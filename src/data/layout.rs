@@ -1,0 +1,150 @@
+//! Where a data set keeps its splits and clips.
+
+use std::path::{Path, PathBuf};
+
+use super::error::DataError;
+use crate::schema::{Schema, SplitSpec};
+
+/// A split folder that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitDir {
+    /// The split's name in the schema.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Whether its actions carry labels.
+    pub labelled: bool,
+}
+
+/// The splits that exist below `root`, in the schema's order.
+///
+/// # Errors
+/// [`DataError::NoRoot`] where `root` is no folder, [`DataError::NoSplits`] where it holds none.
+pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
+    let found = existing(root, schema)?;
+    if found.is_empty() {
+        let names: Vec<_> = schema
+            .splits
+            .iter()
+            .map(|split| split.name.as_str())
+            .collect();
+        let expected = names.join(", ");
+        return Err(DataError::NoSplits {
+            root: root.to_owned(),
+            expected,
+        });
+    }
+    Ok(found)
+}
+
+/// The folder of one split; `split` in any of its spellings.
+///
+/// # Errors
+/// [`DataError::NoRoot`], [`DataError::UnknownSplit`] for a name that the schema lacks, and
+/// [`DataError::NoSplit`], which lists the splits that exist.
+pub fn find_split(root: &Path, split: &str, schema: &Schema) -> Result<SplitDir, DataError> {
+    let Some(spec) = schema.split(split) else {
+        let known: Vec<_> = schema
+            .splits
+            .iter()
+            .map(|split| split.name.as_str())
+            .collect();
+        return Err(DataError::UnknownSplit {
+            split: split.to_owned(),
+            known: known.join(", "),
+        });
+    };
+    let found = existing(root, schema)?;
+    let names: Vec<_> = found.iter().map(|split| split.name.clone()).collect();
+    found
+        .into_iter()
+        .find(|found| found.name == spec.name)
+        .ok_or_else(|| DataError::NoSplit {
+            root: root.to_owned(),
+            split: spec.name.clone(),
+            found: if names.is_empty() {
+                "no split".to_owned()
+            } else {
+                names.join(", ")
+            },
+        })
+}
+
+fn existing(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
+    if !root.is_dir() {
+        return Err(DataError::NoRoot {
+            root: root.to_owned(),
+        });
+    }
+    let split_dir = |spec: &SplitSpec| {
+        let below = schema.folder.iter().map(|folder| root.join(folder));
+        let parents = below.chain(std::iter::once(root.to_owned()));
+        let mut candidates = parents.flat_map(|parent| {
+            let join = move |spelling: &String| parent.join(spelling);
+            spec.spellings.iter().map(join).collect::<Vec<_>>()
+        });
+        let dir = candidates.find(|dir| dir.is_dir())?;
+        Some(SplitDir {
+            name: spec.name.clone(),
+            dir,
+            labelled: spec.labelled,
+        })
+    };
+    Ok(schema.splits.iter().filter_map(split_dir).collect())
+}
+
+/// A clip's Url, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClipPath {
+    /// The path inside the split folder, as annotated: mostly without an ending.
+    pub path: PathBuf,
+    /// Name of the split that the Url mentions, if it does.
+    pub split: Option<String>,
+}
+
+/// Takes a clip's Url apart: an optional prefix, an optional split name, then the path inside the
+/// split folder.
+///
+/// # Errors
+/// Says why the Url is refused: it is empty, absolute, leaves the folder, or means different
+/// things on different systems (backslashes, drive letters).
+pub fn clip_path(url: &str, schema: &Schema) -> Result<ClipPath, &'static str> {
+    if url.contains(['\\', '\0']) {
+        return Err("backslashes and zero bytes are not allowed in a clip's path");
+    }
+    if url.starts_with('/') {
+        return Err("a clip's path must be relative to the split folder, not absolute");
+    }
+    let mut parts: Vec<&str> = url.split('/').filter(|p| !matches!(*p, "" | ".")).collect();
+    if parts.contains(&"..") {
+        return Err("a clip's path must not lead out of the split folder (`..`)");
+    }
+    // `C:x` would replace the folder it is joined to on Windows.
+    if parts
+        .iter()
+        .any(|part| part.as_bytes().get(1) == Some(&b':'))
+    {
+        return Err("a clip's path must not name a drive");
+    }
+    if parts.len() > 1
+        && parts
+            .first()
+            .is_some_and(|p| schema.url_prefixes.iter().any(|x| x == p))
+    {
+        parts.remove(0);
+    }
+    let split = parts
+        .first()
+        .and_then(|part| schema.split(part))
+        .map(|spec| spec.name.clone());
+    if split.is_some() {
+        parts.remove(0);
+    }
+    if parts.is_empty() {
+        return Err("no path is left after the split's name");
+    }
+    Ok(ClipPath {
+        path: parts.iter().collect(),
+        split,
+    })
+}

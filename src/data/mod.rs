@@ -1,0 +1,20 @@
+//! From a folder of annotated clips to batches of bytes. Nothing here knows tensors, so all of it
+//! is tested without a device.
+//!
+//! annotations → [`Dataset`] → [`loader`]: sampling, video, resize → [`Batch`].
+
+pub mod annotations;
+pub mod check;
+pub mod clip;
+mod dataset;
+pub mod error;
+mod json;
+pub mod layout;
+pub mod loader;
+pub mod problem;
+pub mod resize;
+pub mod sampling;
+pub mod video;
+
+pub use error::DataError;
+pub use dataset::{Batch, Dataset, DatasetError, Sample};

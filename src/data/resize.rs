@@ -1,0 +1,172 @@
+//! Brings frames to the size of the model's input.
+
+use fast_image_resize as fir;
+use fir::images::{Image, ImageRef};
+
+use super::clip::Frames;
+
+/// Why frames could not be resized.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResizeError {
+    /// A side is 0 or too large.
+    #[error("frames of {width}×{height} pixels cannot be resized")]
+    Size {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+    },
+    /// The bytes do not fit the stated size.
+    #[error("{found} bytes do not make {expected} bytes of frames")]
+    Bytes {
+        /// Bytes expected from count and size.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// The resize library refused.
+    #[error("resizing failed: {0}")]
+    Library(String),
+}
+
+/// How a frame is scaled and cropped: scaled so that it covers the target, then cut in the centre.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cover {
+    /// Height after scaling, at least the target's.
+    pub height: usize,
+    /// Width after scaling, at least the target's.
+    pub width: usize,
+    /// Rows cut off above.
+    pub top: usize,
+    /// Columns cut off on the left.
+    pub left: usize,
+}
+
+impl Cover {
+    /// The geometry for a frame of `height` × `width` and a target of `to_height` × `to_width`:
+    /// k = max(to_height / height, to_width / width), each side scaled by k and rounded (halves
+    /// up), the surplus halved (integer division) and cut off.
+    pub fn new(height: usize, width: usize, to_height: usize, to_width: usize) -> Self {
+        let k = (to_height as f64 / height as f64).max(to_width as f64 / width as f64);
+        let scale = |side: usize, to: usize| to.max((side as f64 * k + 0.5).floor() as usize);
+        let (scaled_height, scaled_width) = (scale(height, to_height), scale(width, to_width));
+        Self {
+            height: scaled_height,
+            width: scaled_width,
+            top: (scaled_height - to_height) / 2,
+            left: (scaled_width - to_width) / 2,
+        }
+    }
+}
+
+/// Scales and crops frames to one target size. Keeps its buffers, so use one per thread.
+///
+/// Bilinear; when shrinking, the kernel widens with the scale (antialiasing), as in Pillow and in
+/// torchvision's `resize` with `antialias=True`.
+#[derive(Debug)]
+pub struct Resizer {
+    height: usize,
+    width: usize,
+    engine: fir::Resizer,
+    scaled: Vec<u8>,
+}
+
+impl Resizer {
+    /// A resizer to `height` × `width` pixels.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self {
+            height,
+            width,
+            engine: fir::Resizer::new(),
+            scaled: Vec::new(),
+        }
+    }
+
+    /// Resizes every frame: `[T, h, w, 3]` to `[T, height, width, 3]`.
+    ///
+    /// # Errors
+    /// [`ResizeError`] for sizes of 0 and bytes that do not fit the size.
+    pub fn frames(&mut self, frames: &Frames) -> Result<Frames, ResizeError> {
+        let expected = frames.count * frames.height * frames.width * 3;
+        if frames.data.len() != expected {
+            return Err(ResizeError::Bytes {
+                expected,
+                found: frames.data.len(),
+            });
+        }
+        let mut data = Vec::with_capacity(frames.count * self.height * self.width * 3);
+        for t in 0..frames.count {
+            self.append(frames.frame(t), frames.height, frames.width, &mut data)?;
+        }
+        Ok(Frames {
+            data,
+            count: frames.count,
+            height: self.height,
+            width: self.width,
+        })
+    }
+
+    /// Resizes one RGB frame `[h, w, 3]` and appends `[height, width, 3]` to `out`.
+    ///
+    /// # Errors
+    /// [`ResizeError`] for sizes of 0 and bytes that do not fit the size; `out` is unchanged then.
+    pub fn append(
+        &mut self,
+        frame: &[u8],
+        height: usize,
+        width: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ResizeError> {
+        let expected = height * width * 3;
+        if frame.len() != expected {
+            return Err(ResizeError::Bytes {
+                expected,
+                found: frame.len(),
+            });
+        }
+        if (height, width) == (self.height, self.width) {
+            out.extend_from_slice(frame);
+            return Ok(());
+        }
+        if height == 0 || width == 0 || self.height == 0 || self.width == 0 {
+            return Err(ResizeError::Size { width, height });
+        }
+        let cover = Cover::new(height, width, self.height, self.width);
+        self.scale(frame, height, width, cover)?;
+        let stride = cover.width * 3;
+        for row in self
+            .scaled
+            .chunks_exact(stride)
+            .skip(cover.top)
+            .take(self.height)
+        {
+            out.extend_from_slice(&row[cover.left * 3..(cover.left + self.width) * 3]);
+        }
+        Ok(())
+    }
+
+    /// Scales the whole frame into `self.scaled`. The crop comes after it: a crop box given to the
+    /// scaler would also cut the kernel at its edges.
+    fn scale(
+        &mut self,
+        frame: &[u8],
+        height: usize,
+        width: usize,
+        cover: Cover,
+    ) -> Result<(), ResizeError> {
+        let side = |n: usize| u32::try_from(n).map_err(|_| ResizeError::Size { width, height });
+        let library = |e: String| ResizeError::Library(e);
+        self.scaled.resize(cover.height * cover.width * 3, 0);
+        let from = ImageRef::new(side(width)?, side(height)?, frame, fir::PixelType::U8x3)
+            .map_err(|e| library(e.to_string()))?;
+        let (to_width, to_height) = (side(cover.width)?, side(cover.height)?);
+        let mut to =
+            Image::from_slice_u8(to_width, to_height, &mut self.scaled, fir::PixelType::U8x3)
+                .map_err(|e| library(e.to_string()))?;
+        let bilinear = fir::ResizeAlg::Convolution(fir::FilterType::Bilinear);
+        let options = fir::ResizeOptions::new().resize_alg(bilinear);
+        self.engine
+            .resize(&from, &mut to, &options)
+            .map_err(|e| library(e.to_string()))
+    }
+}

@@ -1,0 +1,203 @@
+//! Everything that is not decoded in process goes through an `ffmpeg` program found on the PATH.
+//!
+//! Two runs a clip: one that decodes and discards, because only that tells how many frames there
+//! are and whether they are sound; one that delivers raw RGB up to the last wanted frame. Nothing
+//! is ever downloaded, and `ffprobe` is not needed.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+use std::process::ChildStderr;
+use std::thread;
+
+use ffmpeg_sidecar::child::FfmpegChild;
+use ffmpeg_sidecar::command::FfmpegCommand;
+use ffmpeg_sidecar::event::{FfmpegEvent, LogLevel, Stream};
+use ffmpeg_sidecar::log_parser::FfmpegLogParser;
+
+use super::super::clip::{ClipError, ClipInfo, Frames};
+use super::{damaged, frame_buffer, unreadable};
+
+/// What the log of one run said.
+#[derive(Default)]
+struct Report {
+    opened: bool,
+    input: Option<Stream>,
+    output: Option<Stream>,
+    frames: usize,
+    /// The first error it spoke of.
+    complaint: Option<String>,
+    /// Whether decoding had begun; errors before that may concern tracks that are not used.
+    decoding: bool,
+    /// An error while decoding: ffmpeg hides such damage and goes on.
+    fault: bool,
+}
+
+/// Decodes the whole clip and returns its facts. `refused` is the error where there is no ffmpeg.
+pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
+    let mut run = match Run::start(path, &["-f", "null"]) {
+        Ok(run) => run,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(refused),
+        Err(error) => return Err(unreadable(path, &error)),
+    };
+    log::debug!("{}: decoded by ffmpeg", path.display());
+    let report = run.0.take_stderr().map(read_log).unwrap_or_default();
+    let ended = run.0.wait().map_err(|e| unreadable(path, &e))?;
+    if report.opened && report.input.is_none() {
+        // A broken index hides tracks: then what our own reading found is the better answer.
+        return Err(match refused {
+            ClipError::Damaged { .. } => refused,
+            _ => ClipError::NoVideo(path.to_path_buf()),
+        });
+    }
+    if !ended.success() || report.fault {
+        return Err(failed(path, report.complaint));
+    }
+    let streams = report.input.as_ref().zip(report.output.as_ref());
+    let data = streams.and_then(|(input, output)| Some((input, output.video_data()?)));
+    let (input, video) = data.ok_or_else(|| failed(path, report.complaint))?;
+    if report.frames == 0 || video.width == 0 || video.height == 0 {
+        return Err(damaged(path, "ffmpeg finds no frame in it"));
+    }
+    let fps = f64::from(video.fps);
+    Ok(ClipInfo {
+        frames: report.frames,
+        width: video.width as usize,
+        height: video.height as usize,
+        fps: if fps.is_finite() && fps > 0.0 {
+            fps
+        } else {
+            25.0
+        },
+        codec: input.format.clone(),
+    })
+}
+
+/// The wanted frames, `[T, H, W, 3]`, of a clip that was probed.
+pub(super) fn read(path: &Path, info: &ClipInfo, wanted: &[usize]) -> Result<Frames, ClipError> {
+    let (width, height) = (info.width, info.height);
+    let size = width * height * 3;
+    let mut data = frame_buffer(path, wanted.len(), size)?;
+    if let Some(&last) = wanted.iter().max() {
+        let count = (last + 1).to_string();
+        let output = ["-frames:v", &count, "-pix_fmt", "rgb24", "-f", "rawvideo"];
+        let mut run = Run::start(path, &output).map_err(|e| unreadable(path, &e))?;
+        // The log needs a reader of its own, or ffmpeg would stop at a full pipe.
+        let log = run
+            .0
+            .take_stderr()
+            .map(|stderr| thread::spawn(|| read_log(stderr)));
+        let sound = match run.0.take_stdout() {
+            Some(pixels) => collect(pixels, size, last, wanted, &mut data),
+            None => false,
+        };
+        let ended = run.0.wait().map_err(|e| unreadable(path, &e))?;
+        let report = log.and_then(|log| log.join().ok()).unwrap_or_default();
+        if !ended.success() || report.fault || !sound {
+            return Err(failed(path, report.complaint));
+        }
+    }
+    Ok(Frames {
+        data,
+        count: wanted.len(),
+        height,
+        width,
+    })
+}
+
+/// Reads frames 0 to `last` and keeps the wanted ones; false unless exactly these came.
+fn collect(
+    mut pixels: impl Read,
+    size: usize,
+    last: usize,
+    wanted: &[usize],
+    data: &mut [u8],
+) -> bool {
+    let mut frame = vec![0; size];
+    for t in 0..=last {
+        if pixels.read_exact(&mut frame).is_err() {
+            return false;
+        }
+        for (slot, _) in data
+            .chunks_exact_mut(size)
+            .zip(wanted)
+            .filter(|(_, w)| **w == t)
+        {
+            slot.copy_from_slice(&frame);
+        }
+    }
+    matches!(pixels.read(&mut [0]), Ok(0))
+}
+
+/// A running ffmpeg, ended when dropped so that an error on our side leaves no process behind.
+struct Run(FfmpegChild);
+
+impl Run {
+    fn start(path: &Path, output: &[&str]) -> std::io::Result<Self> {
+        // By name: what is found is what the PATH offers. The protocol keeps a name with a colon
+        // or a leading dash a file.
+        let mut command = FfmpegCommand::new_with_path("ffmpeg");
+        let mut url = OsString::from("file:");
+        url.push(path);
+        command
+            .args(["-nostdin", "-nostats", "-xerror", "-noautorotate"])
+            .input(url);
+        // Video that is no cover picture, each frame once, whatever its time stamp.
+        command
+            .args(["-map", "0:V:0", "-fps_mode", "passthrough"])
+            .args(output)
+            .pipe_stdout();
+        command.spawn().map(Self)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Both fail for a process that has ended, which is the aim.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Reads the log to its end.
+fn read_log(stderr: ChildStderr) -> Report {
+    let mut report = Report::default();
+    let mut parser = FfmpegLogParser::new(stderr);
+    loop {
+        match parser.parse_next_event() {
+            Ok(FfmpegEvent::LogEOF) => return report,
+            Ok(FfmpegEvent::ParsedInput(_)) => report.opened = true,
+            Ok(FfmpegEvent::ParsedInputStream(s)) if s.is_video() && !is_cover(&s) => {
+                report.input.get_or_insert(s);
+            }
+            Ok(FfmpegEvent::ParsedOutputStream(s)) if s.is_video() => {
+                report.output.get_or_insert(s);
+            }
+            Ok(FfmpegEvent::ParsedStreamMapping(_)) => report.decoding = true,
+            Ok(FfmpegEvent::Progress(progress)) => report.frames = progress.frame as usize,
+            Ok(FfmpegEvent::Log(LogLevel::Error | LogLevel::Fatal, line)) => {
+                report.fault |= report.decoding;
+                // The first complaint is the cause, the rest its consequences.
+                report.complaint.get_or_insert(line);
+            }
+            Err(error) if error.is::<std::io::Error>() => return report,
+            // Lines that the parser cannot place do not matter here.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+fn is_cover(stream: &Stream) -> bool {
+    stream.raw_log_message.contains("(attached pic)")
+}
+
+fn failed(path: &Path, complaint: Option<String>) -> ClipError {
+    let complaint = complaint.unwrap_or_else(|| "it could not be decoded to its end".into());
+    let words = complaint
+        .rsplit(']')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_string();
+    damaged(path, format!("ffmpeg says: {words}"))
+}

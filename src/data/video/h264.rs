@@ -1,0 +1,200 @@
+//! Decoding H.264 to frames in display order.
+
+use std::path::{Path, PathBuf};
+
+use rusty_h264_common::YuvFrame;
+use rusty_h264_decoder::{DecodeError, Decoder};
+use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
+
+use super::super::clip::{ClipError, ClipInfo, Frames};
+use super::mp4::Track;
+use super::{Stop, damaged, frame_buffer, unsupported};
+
+/// An H.264 clip in mp4 that is open for reading.
+pub(super) struct Movie {
+    path: PathBuf,
+    track: Track,
+    info: ClipInfo,
+}
+
+impl Movie {
+    /// Reads the index; decodes nothing.
+    pub fn open(path: &Path) -> Result<Self, Stop> {
+        let track = Track::open(path)?;
+        // Asked before any frame is: the decoder refuses here what it cannot do at all.
+        let mut decoder = Decoder::new();
+        decoder
+            .decode(&track.header)
+            .map_err(|error| stop(path, "parameter sets", error))?;
+        let info = ClipInfo {
+            frames: track.shown.len(),
+            width: track.width,
+            height: track.height,
+            fps: track.fps,
+            codec: "h264".into(),
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            track,
+            info,
+        })
+    }
+
+    /// What the clip says of itself.
+    pub fn info(&self) -> &ClipInfo {
+        &self.info
+    }
+
+    /// The wanted frames, by display-order indices below `info().frames`, as `[T, H, W, 3]`.
+    pub fn read(&mut self, wanted: &[usize]) -> Result<Frames, Stop> {
+        let (width, height) = (self.info.width, self.info.height);
+        let size = width * height * 3;
+        let mut data = frame_buffer(&self.path, wanted.len(), size)?;
+        // A frame may be wanted more than once: the places each sample's picture goes to.
+        let mut places: Vec<(usize, usize)> = wanted
+            .iter()
+            .enumerate()
+            .map(|(place, &t)| (self.track.shown[t], place))
+            .collect();
+        places.sort_unstable();
+        if let (Some(&(first, _)), Some(&(last, _))) = (places.first(), places.last()) {
+            let path = self.path.clone();
+            self.decode(first, last, |sample, picture| {
+                let from = places.partition_point(|&(s, _)| s < sample);
+                let to = places.partition_point(|&(s, _)| s <= sample);
+                if let Some(&(_, place)) = places[from..to].first() {
+                    let rgb = &mut data[place * size..][..size];
+                    to_rgb(picture, rgb).map_err(|reason| damaged(&path, reason))?;
+                    for &(_, copy) in &places[from + 1..to] {
+                        data.copy_within(place * size..(place + 1) * size, copy * size);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Frames {
+            data,
+            count: wanted.len(),
+            height,
+            width,
+        })
+    }
+
+    /// Decodes every sample and hands each shown frame's display index and luma `[H, W]` over.
+    pub fn visit_luma(&mut self, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Stop> {
+        let mut display = vec![None; self.track.samples.len()];
+        for (t, &sample) in self.track.shown.iter().enumerate() {
+            display[sample] = Some(t);
+        }
+        self.decode(0, display.len() - 1, |sample, picture| {
+            if let Some(t) = display[sample] {
+                visit(t, &picture.y);
+            }
+            Ok(())
+        })
+    }
+
+    /// Decodes from a safe start at or before sample `first` up to sample `last` and hands over
+    /// each picture with its sample.
+    fn decode(
+        &mut self,
+        first: usize,
+        last: usize,
+        mut sink: impl FnMut(usize, &YuvFrame) -> Result<(), ClipError>,
+    ) -> Result<(), Stop> {
+        let first = self.start(first)?;
+        let mut decoder = Decoder::new();
+        for sample in first..=last {
+            let (mut unit, _) = self.track.read(sample)?;
+            if sample == first {
+                unit.splice(0..0, self.track.header.iter().copied());
+            }
+            let place = format!("sample {sample}");
+            let picture = decoder
+                .decode(&unit)
+                .map_err(|error| stop(&self.path, &place, error))?;
+            let Some(picture) = picture else {
+                return Err(damaged(&self.path, format!("{place} holds no picture")).into());
+            };
+            self.check_size(&picture)?;
+            sink(sample, &picture)?;
+        }
+        Ok(())
+    }
+
+    /// The sample at or before `sample` from which decoding can start. Some writers call pictures
+    /// sync samples that are not safe (open groups of pictures), so the bitstream has the last say.
+    fn start(&mut self, sample: usize) -> Result<usize, ClipError> {
+        for start in (1..=sample).rev() {
+            if self.track.samples[start].sync && self.track.read(start)?.1 {
+                return Ok(start);
+            }
+        }
+        Ok(0)
+    }
+
+    fn check_size(&self, picture: &YuvFrame) -> Result<(), ClipError> {
+        let (w, h) = (self.info.width, self.info.height);
+        let chroma = w.div_ceil(2) * h.div_ceil(2);
+        let planes = [
+            (picture.y.len(), w * h),
+            (picture.u.len(), chroma),
+            (picture.v.len(), chroma),
+        ];
+        if (picture.width, picture.height) == (w, h) && planes.iter().all(|(has, must)| has == must)
+        {
+            return Ok(());
+        }
+        let (width, height) = (picture.width, picture.height);
+        Err(damaged(
+            &self.path,
+            format!("its size changes from {w}x{h} to {width}x{height}"),
+        ))
+    }
+}
+
+/// One picture as `[H, W, 3]`: BT.601, limited range, nearest chroma.
+fn to_rgb(picture: &YuvFrame, rgb: &mut [u8]) -> Result<(), String> {
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let planes = YuvPlanarImage {
+        y_plane: &picture.y,
+        y_stride: width,
+        u_plane: &picture.u,
+        u_stride: width.div_ceil(2),
+        v_plane: &picture.v,
+        v_stride: width.div_ceil(2),
+        width,
+        height,
+    };
+    yuv420_to_rgb(
+        &planes,
+        rgb,
+        width * 3,
+        YuvRange::Limited,
+        YuvStandardMatrix::Bt601,
+    )
+    .map_err(|error| error.to_string())
+}
+
+/// What a decoder's error means for the clip. The decoder says "unsupported" of many things that
+/// only a corrupt stream holds; these are the features that a sound stream may use.
+fn stop(path: &Path, place: &str, error: DecodeError) -> Stop {
+    let feature = match error {
+        DecodeError::Unsupported(what) => match what {
+            _ if what.starts_with("interlace") => Some("interlaced H.264"),
+            "non-4:2:0 chroma" => Some("H.264 that is not 4:2:0"),
+            "bit depth > 8" => Some("H.264 of more than 8 bits"),
+            "frame too large" => Some("H.264 of this size"),
+            "SP/SI slices" | "slice groups (FMO)" | "explicit B weighted prediction" => {
+                Some("H.264 with rare features")
+            }
+            _ if what.starts_with("transform-bypass") => Some("lossless H.264"),
+            _ => None,
+        },
+        _ => None,
+    };
+    match feature {
+        Some(feature) => Stop::Fallback(unsupported(path, feature)),
+        None => Stop::Final(damaged(path, format!("{place}: {error}"))),
+    }
+}

@@ -1,0 +1,128 @@
+//! A clip as a folder of images: jpg, jpeg or png, one frame each, in natural order of their
+//! names (`2.png` before `10.png`), all of one size, at 25 frames per second.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::ImageReader;
+
+use super::super::clip::{ClipError, ClipInfo, Frames};
+use super::{checked, damaged, frame_buffer, unreadable};
+
+/// Folders carry no rate; broadcast video has this one.
+const FPS: f64 = 25.0;
+
+/// Reads the wanted images, `[T, H, W, 3]`.
+pub(super) fn read(
+    folder: &Path,
+    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+) -> Result<(ClipInfo, Frames), ClipError> {
+    let (files, info) = open(folder)?;
+    let wanted = checked(folder, &info, select(&info))?;
+    let size = info.width * info.height * 3;
+    let mut data = frame_buffer(folder, wanted.len(), size)?;
+    for (i, slot) in data.chunks_exact_mut(size).enumerate() {
+        slot.copy_from_slice(&decode(&files[wanted[i]], &info)?);
+    }
+    let frames = Frames {
+        data,
+        count: wanted.len(),
+        height: info.height,
+        width: info.width,
+    };
+    Ok((info, frames))
+}
+
+/// Decodes every image, keeping none.
+pub(super) fn verify(folder: &Path) -> Result<ClipInfo, ClipError> {
+    let (files, info) = open(folder)?;
+    for file in &files {
+        decode(file, &info)?;
+    }
+    Ok(info)
+}
+
+/// Lists the images; the first one's header gives the size.
+fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
+        let path = entry.map_err(|e| unreadable(folder, &e))?.path();
+        if codec(&path).is_some() && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort_by_cached_key(|path| natural(path));
+    let Some(first) = files.first() else {
+        return Err(ClipError::Empty(folder.to_path_buf()));
+    };
+    let (width, height) = ImageReader::open(first)
+        .map_err(|e| unreadable(first, &e))?
+        .into_dimensions()
+        .map_err(|e| damaged(first, e.to_string()))?;
+    let info = ClipInfo {
+        frames: files.len(),
+        width: width as usize,
+        height: height as usize,
+        fps: FPS,
+        codec: codec(first).unwrap_or_default().to_string(),
+    };
+    if width == 0 || height == 0 {
+        return Err(damaged(first, "the image has no pixels"));
+    }
+    Ok((files, info))
+}
+
+/// One image as `[H, W, 3]` bytes of the clip's size.
+fn decode(file: &Path, info: &ClipInfo) -> Result<Vec<u8>, ClipError> {
+    let image = ImageReader::open(file)
+        .map_err(|e| unreadable(file, &e))?
+        .decode()
+        .map_err(|e| damaged(file, e.to_string()))?
+        .into_rgb8();
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    if (width, height) != (info.width, info.height) {
+        let (w, h) = (info.width, info.height);
+        return Err(damaged(
+            file,
+            format!("{width}x{height}, but the clip's first is {w}x{h}"),
+        ));
+    }
+    Ok(image.into_raw())
+}
+
+/// The codec by the ending, as ffmpeg spells it.
+fn codec(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "jpg" | "jpeg" => Some("mjpeg"),
+        "png" => Some("png"),
+        _ => None,
+    }
+}
+
+/// Sorting key: runs of text and numbers, a number by its length without leading zeros and then
+/// by its digits, so that any length compares right.
+fn natural(path: &Path) -> Vec<(String, usize, String)> {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let mut rest = name.as_str();
+    let mut key = Vec::new();
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (text, tail) = rest.split_at(digits);
+        let end = tail
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (number, after) = tail.split_at(end);
+        let number = number.trim_start_matches('0');
+        key.push((text.to_string(), number.len(), number.to_string()));
+        rest = after;
+    }
+    // Names that differ in leading zeros alone still need one fixed order.
+    key.push((name, 0, String::new()));
+    key
+}

@@ -1,0 +1,183 @@
+//! Reading clips from disk.
+//!
+//! [`read_clip`] takes a clip by the name an annotation gives it and returns only the frames that
+//! are wanted, as 8-bit RGB `[T, H, W, 3]`. H.264 in mp4 is decoded in process; every other codec
+//! or container goes to an `ffmpeg` program, if the machine has one; a folder of images is a clip
+//! too. Nothing in a file is trusted: a damaged clip is an error of its own, never a panic.
+//!
+//! Colours: like ffmpeg for untagged clips, BT.601 with limited range and the nearest chroma
+//! sample. Colour tags of an H.264 stream are not read.
+
+mod ffmpeg;
+mod h264;
+mod images;
+mod mp4;
+mod resolve;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use super::clip::{ClipError, ClipInfo, Frames};
+use h264::Movie;
+
+pub use resolve::resolve_clip;
+
+/// Why the in-process path stops.
+enum Stop {
+    /// Nothing else would help.
+    Final(ClipError),
+    /// The ffmpeg program may know more; this is what to say where there is none.
+    Fallback(ClipError),
+}
+
+impl From<ClipError> for Stop {
+    fn from(error: ClipError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// Reads the wanted frames of a clip.
+///
+/// `path` is resolved by [`resolve_clip`]. `select` gets the clip's facts and returns the wanted
+/// frames as display-order indices below `info.frames`, in any order and as often as wanted; the
+/// frames returned follow that order, `[T, H, W, 3]`. An empty answer decodes nothing, which is
+/// how to get the facts alone. Decoding starts at the sync sample before the first wanted frame
+/// and ends with the last one.
+pub fn read_clip(
+    path: &Path,
+    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+) -> Result<(ClipInfo, Frames), ClipError> {
+    let path = resolve_clip(path)?;
+    if path.is_dir() {
+        return images::read(&path, select);
+    }
+    let refused = match guarded(&path, || Movie::open(&path)) {
+        Ok(mut movie) => {
+            let info = movie.info().clone();
+            let wanted = checked(&path, &info, select(&info))?;
+            return match guarded(&path, || movie.read(&wanted)) {
+                Ok(frames) => Ok((info, frames)),
+                Err(Stop::Final(error)) => Err(error),
+                Err(Stop::Fallback(refused)) => {
+                    let found = ffmpeg::probe(&path, refused)?;
+                    same_count(&path, &info, &found)?;
+                    let frames = ffmpeg::read(&path, &found, &wanted)?;
+                    Ok((found, frames))
+                }
+            };
+        }
+        Err(Stop::Final(error)) => return Err(error),
+        Err(Stop::Fallback(refused)) => refused,
+    };
+    let info = ffmpeg::probe(&path, refused)?;
+    let wanted = checked(&path, &info, select(&info))?;
+    let frames = ffmpeg::read(&path, &info, &wanted)?;
+    Ok((info, frames))
+}
+
+/// Decodes the whole clip, keeping nothing, and returns its facts: any decoder error or a missing
+/// frame makes the clip [`ClipError::Damaged`].
+pub fn verify_clip(path: &Path) -> Result<ClipInfo, ClipError> {
+    let path = resolve_clip(path)?;
+    if path.is_dir() {
+        return images::verify(&path);
+    }
+    let (refused, expected) = match guarded(&path, || Movie::open(&path)) {
+        Ok(mut movie) => match guarded(&path, || movie.visit_luma(|_, _| {})) {
+            Ok(()) => return Ok(movie.info().clone()),
+            Err(Stop::Final(error)) => return Err(error),
+            Err(Stop::Fallback(refused)) => (refused, Some(movie.info().clone())),
+        },
+        Err(Stop::Final(error)) => return Err(error),
+        Err(Stop::Fallback(refused)) => (refused, None),
+    };
+    let found = ffmpeg::probe(&path, refused)?;
+    if let Some(info) = expected {
+        same_count(&path, &info, &found)?;
+    }
+    Ok(found)
+}
+
+/// Hands the brightness plane of every shown frame to `visit`, as the decoder made it, before any
+/// conversion: display-order index and `[H, W]` bytes (16 to 235), in decoding order. Only for
+/// clips that are decoded in process; it is what golden tests compare.
+pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipInfo, ClipError> {
+    let path = resolve_clip(path)?;
+    let result = guarded(&path, || {
+        let mut movie = Movie::open(&path)?;
+        movie.visit_luma(visit)?;
+        Ok(movie.info().clone())
+    });
+    result.map_err(|stop| match stop {
+        Stop::Final(error) | Stop::Fallback(error) => error,
+    })
+}
+
+/// Runs a step of the in-process path. The parsers promise not to panic on hostile bytes, but they
+/// are young: should one do so after all, one bad clip must not end a training run.
+fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+    catch_unwind(AssertUnwindSafe(step))
+        .unwrap_or_else(|_| Err(damaged(path, "the decoder gave up on it").into()))
+}
+
+/// Refuses indices that the clip does not have.
+fn checked(path: &Path, info: &ClipInfo, wanted: Vec<usize>) -> Result<Vec<usize>, ClipError> {
+    match wanted.iter().find(|&&index| index >= info.frames) {
+        None => Ok(wanted),
+        Some(index) => Err(damaged(
+            path,
+            format!("frame {index} was asked for, it has {}", info.frames),
+        )),
+    }
+}
+
+/// The container and ffmpeg must agree on the number of frames.
+fn same_count(path: &Path, container: &ClipInfo, found: &ClipInfo) -> Result<(), ClipError> {
+    if container.frames == found.frames {
+        return Ok(());
+    }
+    let (has, got) = (container.frames, found.frames);
+    Err(damaged(
+        path,
+        format!("{got} of its {has} frames could be decoded"),
+    ))
+}
+
+fn damaged(path: &Path, reason: impl Into<String>) -> ClipError {
+    ClipError::Damaged {
+        path: path.to_path_buf(),
+        reason: reason.into(),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ClipError {
+    ClipError::Io {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    }
+}
+
+fn unsupported(path: &Path, what: impl Into<String>) -> ClipError {
+    ClipError::Unsupported {
+        path: path.to_path_buf(),
+        what: what.into(),
+    }
+}
+
+/// Room for `count` frames of `size` bytes, all zero. Sizes come from files, so an absurd one is
+/// an error and not an abort.
+#[allow(clippy::slow_vector_initialization)] // `vec![0; n]` would abort where memory is short.
+fn frame_buffer(path: &Path, count: usize, size: usize) -> Result<Vec<u8>, ClipError> {
+    let bytes = count.checked_mul(size);
+    let mut buffer = Vec::new();
+    match bytes.map(|bytes| buffer.try_reserve_exact(bytes).map(|()| bytes)) {
+        Some(Ok(bytes)) => {
+            buffer.resize(bytes, 0);
+            Ok(buffer)
+        }
+        _ => Err(damaged(
+            path,
+            format!("{count} frames of {size} bytes do not fit in memory"),
+        )),
+    }
+}

@@ -1,0 +1,316 @@
+//! Which devices this machine has, which one a run takes, and what it can hold.
+
+use burn::tensor::wgpu::{WgpuBackend, wgpu};
+use burn::tensor::{Device, DeviceKind};
+use serde::Serialize;
+
+/// Why a device could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The name is none of the known forms.
+    #[error("--device {0}: unknown; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]")]
+    Unknown(String),
+    /// A known form that this machine cannot serve.
+    #[error("--device {name}: {reason}; `polyview devices` lists what there is")]
+    Absent {
+        /// As asked for.
+        name: String,
+        /// What is lacking.
+        reason: String,
+    },
+    /// The driver refused.
+    #[error("--device {name}: the driver refused it: {reason}")]
+    Driver {
+        /// As asked for.
+        name: String,
+        /// The driver's words.
+        reason: String,
+    },
+}
+
+/// A device that this binary can use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceInfo {
+    /// What `--device` takes.
+    pub id: String,
+    /// The hardware's name.
+    pub name: String,
+    /// vulkan, metal, dx12, gl, cuda, or cpu for Burn's own CPU backend.
+    pub api: String,
+    /// discrete, integrated, virtual, software, other, or cpu.
+    pub kind: String,
+    /// Driver and version, where known.
+    pub driver: String,
+    /// Largest buffer that one kernel can see, bytes; absent where only memory bounds it.
+    pub max_binding_bytes: Option<u64>,
+    /// Largest workgroup, invocations.
+    pub max_workgroup: Option<u32>,
+    /// Whether `auto` takes this one.
+    pub auto: bool,
+}
+
+/// A device opened for training.
+#[derive(Debug, Clone)]
+pub struct Compute {
+    /// Burn's handle, without automatic differentiation.
+    pub device: Device,
+    /// What it is.
+    pub info: DeviceInfo,
+    /// One line for the user when the choice needs a word.
+    pub note: Option<String>,
+}
+
+struct Adapter {
+    info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    /// Position among the adapters of the same kind and API, as Burn counts.
+    index: usize,
+}
+
+impl Adapter {
+    fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Preference of `auto`: smaller is better, `None` is never taken unasked.
+    fn rank(&self) -> Option<(u8, u8)> {
+        let kind = match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => return None,
+        };
+        // OpenGL shows the same cards once more, with fewer abilities.
+        let api = if self.info.backend == wgpu::Backend::Gl { 1 } else { 0 };
+        Some((api, kind))
+    }
+
+    fn describe(&self, id: String, auto: bool) -> DeviceInfo {
+        let kind = match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        };
+        DeviceInfo {
+            id,
+            name: self.info.name.clone(),
+            api: self.info.backend.to_string(),
+            kind: kind.to_owned(),
+            driver: format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned(),
+            max_binding_bytes: Some(self.limits.max_storage_buffer_binding_size),
+            max_workgroup: Some(self.limits.max_compute_invocations_per_workgroup),
+            auto,
+        }
+    }
+
+    fn open(&self, name: &str) -> Result<Device, DeviceError> {
+        let kind = match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(self.index),
+            wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(self.index),
+            wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(self.index),
+            wgpu::DeviceType::Cpu => DeviceKind::Cpu,
+            wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
+        };
+        let api = match self.info.backend {
+            wgpu::Backend::Vulkan => WgpuBackend::Vulkan,
+            wgpu::Backend::Metal => WgpuBackend::Metal,
+            wgpu::Backend::Dx12 => WgpuBackend::Dx12,
+            wgpu::Backend::Gl => WgpuBackend::Gl,
+            _ => WgpuBackend::Auto,
+        };
+        open_once(kind, api)
+            .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
+    }
+}
+
+/// Burn registers a runtime per adapter once per process; asking again must give the same one.
+fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
+    use std::sync::Mutex;
+    static OPEN: Mutex<Vec<(DeviceKind, WgpuBackend, Device)>> = Mutex::new(Vec::new());
+    let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some((.., device)) = open.iter().find(|(k, a, _)| *k == kind && *a == api) {
+        return Ok(device.clone());
+    }
+    let device = Device::wgpu_options()
+        .device_kind(kind.clone())
+        .graphics_api(api)
+        .init()
+        .map_err(|error| error.to_string())?;
+    open.push((kind, api, device.clone()));
+    Ok(device)
+}
+
+/// All wgpu adapters, in the order in which `wgpu:N` counts them. OpenGL's second sight of a card
+/// is left out where another API shows it.
+fn adapters() -> Vec<Adapter> {
+    let mut found: Vec<Adapter> = Vec::new();
+    let apis = [
+        wgpu::Backends::VULKAN,
+        wgpu::Backends::METAL,
+        wgpu::Backends::DX12,
+        wgpu::Backends::GL,
+    ];
+    for api in apis {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: api,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let mut counts = std::collections::HashMap::new();
+        for adapter in pollster::block_on(instance.enumerate_adapters(api)) {
+            let info = adapter.get_info();
+            let count = counts.entry(info.device_type).or_insert(0_usize);
+            let index = *count;
+            *count += 1;
+            let seen = api == wgpu::Backends::GL && found.iter().any(|a| !a.is_software());
+            if !seen {
+                found.push(Adapter { limits: adapter.limits(), info, index });
+            }
+        }
+    }
+    // Stable: real GPUs first, software rasterisers last.
+    found.sort_by_key(|adapter| adapter.rank().unwrap_or((u8::MAX, u8::MAX)));
+    found
+}
+
+fn cpu_info(auto: bool) -> DeviceInfo {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    DeviceInfo {
+        id: "cpu".to_owned(),
+        name: format!("CPU, {threads} threads"),
+        api: "cpu".to_owned(),
+        kind: "cpu".to_owned(),
+        driver: "Burn flex".to_owned(),
+        max_binding_bytes: None,
+        max_workgroup: None,
+        auto,
+    }
+}
+
+/// The CUDA devices of a build with the feature `cuda`; none otherwise.
+fn cuda_devices() -> Vec<(DeviceInfo, Device)> {
+    #[cfg(feature = "cuda")]
+    {
+        use burn::tensor::DeviceType;
+        // Without a driver the enumeration may panic inside Burn; that means "none".
+        let found = std::panic::catch_unwind(|| Device::enumerate(DeviceType::Cuda).into_vec());
+        let info = |index: usize, device: &Device| DeviceInfo {
+            id: format!("cuda:{index}"),
+            name: device.identity().map_or_else(|| "NVIDIA GPU".to_owned(), |who| who.name),
+            api: "cuda".to_owned(),
+            kind: "discrete".to_owned(),
+            driver: "CUDA".to_owned(),
+            max_binding_bytes: None,
+            max_workgroup: None,
+            auto: false,
+        };
+        let found = found.unwrap_or_default();
+        found.into_iter().enumerate().map(|(index, d)| (info(index, &d), d)).collect()
+    }
+    #[cfg(not(feature = "cuda"))]
+    Vec::new()
+}
+
+/// Every device that this binary can use; the one that `auto` takes is marked.
+pub fn list() -> Vec<DeviceInfo> {
+    let adapters = adapters();
+    let gpu = adapters.iter().position(|a| a.rank().is_some());
+    let mut devices: Vec<DeviceInfo> = adapters
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| adapter.describe(adapter_id(&adapters, index), gpu == Some(index)))
+        .collect();
+    devices.extend(cuda_devices().into_iter().map(|(info, _)| info));
+    devices.push(cpu_info(gpu.is_none()));
+    devices
+}
+
+/// `wgpu:N`, or `wgpu:cpu` for the first software rasteriser.
+fn adapter_id(adapters: &[Adapter], index: usize) -> String {
+    if adapters.iter().position(Adapter::is_software) == Some(index) {
+        "wgpu:cpu".to_owned()
+    } else {
+        format!("wgpu:{index}")
+    }
+}
+
+/// Opens the device that `name` asks for: `auto`, `gpu`, `cpu`, `wgpu`, `wgpu:N`, `wgpu:cpu`,
+/// `vulkan`, `metal`, `dx12`, `cuda`, `cuda:N`.
+pub fn open(name: &str) -> Result<Compute, DeviceError> {
+    let (family, index) = match name.split_once(':') {
+        Some((family, index)) => (family, Some(index)),
+        None => (name, None),
+    };
+    let absent = |reason: String| DeviceError::Absent { name: name.to_owned(), reason };
+    let unknown = || DeviceError::Unknown(name.to_owned());
+    match (family, index) {
+        ("cpu", None) => Ok(open_cpu(None)),
+        ("auto", None) => match open_best(name, |_| true) {
+            Err(DeviceError::Absent { reason, .. }) => {
+                Ok(open_cpu(Some(format!("{reason}: training on the CPU"))))
+            }
+            other => other,
+        },
+        ("gpu" | "wgpu", None) => open_best(name, |_| true),
+        ("vulkan", None) => open_best(name, |b| b == wgpu::Backend::Vulkan),
+        ("metal", None) => open_best(name, |b| b == wgpu::Backend::Metal),
+        ("dx12", None) => open_best(name, |b| b == wgpu::Backend::Dx12),
+        ("wgpu", Some(which)) => {
+            let adapters = adapters();
+            let index = match which {
+                "cpu" => adapters.iter().position(Adapter::is_software),
+                number => Some(number.parse::<usize>().map_err(|_| unknown())?),
+            };
+            let found = index.and_then(|index| Some((index, adapters.get(index)?)));
+            let (index, adapter) = found.ok_or_else(|| {
+                absent(format!("there is no such adapter among {}", adapters.len()))
+            })?;
+            Ok(Compute {
+                device: adapter.open(name)?,
+                info: adapter.describe(adapter_id(&adapters, index), false),
+                note: None,
+            })
+        }
+        ("cuda", which) => {
+            if !cfg!(feature = "cuda") {
+                return Err(absent("this binary was built without the feature `cuda`".to_owned()));
+            }
+            let index: usize = which.unwrap_or("0").parse().map_err(|_| unknown())?;
+            let mut devices = cuda_devices();
+            if index >= devices.len() {
+                return Err(absent(format!("CUDA shows {} devices", devices.len())));
+            }
+            let (info, device) = devices.swap_remove(index);
+            Ok(Compute { device, info, note: None })
+        }
+        _ => Err(unknown()),
+    }
+}
+
+fn open_cpu(note: Option<String>) -> Compute {
+    Compute { device: Device::flex(), info: cpu_info(false), note }
+}
+
+/// The best real GPU behind one of the APIs wanted.
+fn open_best(name: &str, wanted: impl Fn(wgpu::Backend) -> bool) -> Result<Compute, DeviceError> {
+    let adapters = adapters();
+    let found = adapters.iter().enumerate().find(|(_, a)| a.rank().is_some() && wanted(a.info.backend));
+    match found {
+        Some((index, adapter)) => Ok(Compute {
+            device: adapter.open(name)?,
+            info: adapter.describe(adapter_id(&adapters, index), true),
+            note: None,
+        }),
+        None => {
+            let software = adapters.iter().any(|a| a.is_software() && wanted(a.info.backend));
+            let reason = if software {
+                "no GPU found (a software rasteriser is taken only as wgpu:cpu)"
+            } else {
+                "no GPU found"
+            };
+            Err(DeviceError::Absent { name: name.to_owned(), reason: reason.to_owned() })
+        }
+    }
+}

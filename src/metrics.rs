@@ -1,0 +1,229 @@
+//! Classification metrics over a whole split, by scikit-learn's definitions. Plain numbers.
+
+use serde::Serialize;
+
+/// A label or prediction outside the classes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetricsError {
+    /// An index is too large.
+    #[error("label {label} or prediction {prediction} is outside the {classes} classes")]
+    OutOfRange {
+        /// The label.
+        label: usize,
+        /// The prediction.
+        prediction: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Two matrices of different sizes cannot be added.
+    #[error("confusion matrices of {ours} and {theirs} classes cannot be added")]
+    Sizes {
+        /// Classes of the matrix that is added to.
+        ours: usize,
+        /// Classes of the other one.
+        theirs: usize,
+    },
+    /// Labels and predictions differ in number.
+    #[error("{labels} labels and {predictions} predictions do not pair up")]
+    Lengths {
+        /// Number of labels.
+        labels: usize,
+        /// Number of predictions.
+        predictions: usize,
+    },
+}
+
+/// Counts of (label, prediction) pairs. All metrics derive from it.
+///
+/// Where a quotient is 0/0 (no sample at all, a class without sample or prediction), it counts as 0.
+///
+/// ```
+/// use polyview::metrics::ConfusionMatrix;
+/// let matrix = ConfusionMatrix::from_pairs(3, &[0, 0, 0, 1], &[0, 0, 1, 1])?;
+/// assert_eq!(matrix.accuracy(), 0.75);
+/// assert_eq!(matrix.balanced_accuracy(), (2.0 / 3.0 + 1.0) / 2.0); // class 2 does not occur
+/// # Ok::<(), polyview::metrics::MetricsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfusionMatrix {
+    classes: usize,
+    /// `classes * classes`, row-major; rows are labels.
+    counts: Vec<u64>,
+}
+
+/// Metrics of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClassMetrics {
+    /// TP / (TP + FP).
+    pub precision: f64,
+    /// TP / (TP + FN).
+    pub recall: f64,
+    /// 2 TP / (2 TP + FP + FN).
+    pub f1: f64,
+    /// Samples with this label.
+    pub support: u64,
+    /// Samples with this prediction.
+    pub predicted: u64,
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
+impl ConfusionMatrix {
+    /// An empty matrix.
+    pub fn new(classes: usize) -> Self {
+        Self {
+            classes,
+            counts: vec![0; classes * classes],
+        }
+    }
+
+    /// The matrix of paired labels and predictions.
+    ///
+    /// # Errors
+    /// [`MetricsError::Lengths`] and [`MetricsError::OutOfRange`].
+    pub fn from_pairs(
+        classes: usize,
+        labels: &[usize],
+        predictions: &[usize],
+    ) -> Result<Self, MetricsError> {
+        if labels.len() != predictions.len() {
+            let (labels, predictions) = (labels.len(), predictions.len());
+            return Err(MetricsError::Lengths {
+                labels,
+                predictions,
+            });
+        }
+        let mut matrix = Self::new(classes);
+        for (label, prediction) in labels.iter().zip(predictions) {
+            matrix.add(*label, *prediction)?;
+        }
+        Ok(matrix)
+    }
+
+    /// Counts one sample.
+    ///
+    /// # Errors
+    /// [`MetricsError::OutOfRange`].
+    pub fn add(&mut self, label: usize, prediction: usize) -> Result<(), MetricsError> {
+        let classes = self.classes;
+        if label >= classes || prediction >= classes {
+            return Err(MetricsError::OutOfRange {
+                label,
+                prediction,
+                classes,
+            });
+        }
+        self.counts[label * classes + prediction] += 1;
+        Ok(())
+    }
+
+    /// Adds the counts of another matrix, as of another part of the split.
+    ///
+    /// # Errors
+    /// [`MetricsError::Sizes`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), MetricsError> {
+        if self.classes != other.classes {
+            return Err(MetricsError::Sizes {
+                ours: self.classes,
+                theirs: other.classes,
+            });
+        }
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        Ok(())
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Number of samples.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The count of a pair; 0 outside the classes.
+    pub fn count(&self, label: usize, prediction: usize) -> u64 {
+        if label >= self.classes || prediction >= self.classes {
+            return 0;
+        }
+        self.counts[label * self.classes + prediction]
+    }
+
+    /// The matrix as rows: one per label, its counts by prediction.
+    pub fn rows(&self) -> Vec<Vec<u64>> {
+        let row = |label| (0..self.classes).map(|p| self.count(label, p)).collect();
+        (0..self.classes).map(row).collect()
+    }
+
+    /// Share of samples that are predicted right.
+    pub fn accuracy(&self) -> f64 {
+        ratio(
+            (0..self.classes).map(|c| self.count(c, c)).sum(),
+            self.total(),
+        )
+    }
+
+    /// Mean recall over the classes that have samples; other classes do not enter, even where
+    /// they are predicted.
+    pub fn balanced_accuracy(&self) -> f64 {
+        let recalls = self
+            .per_class()
+            .into_iter()
+            .filter(|c| c.support > 0)
+            .map(|c| c.recall);
+        mean(recalls)
+    }
+
+    /// F1 of the classes, weighted by their samples.
+    pub fn f1_weighted(&self) -> f64 {
+        let total = self.total();
+        if total == 0 {
+            return 0.0;
+        }
+        let sum: f64 = self
+            .per_class()
+            .iter()
+            .map(|c| c.f1 * c.support as f64)
+            .sum();
+        sum / total as f64
+    }
+
+    /// Plain mean of F1 over the classes that occur among labels or predictions.
+    pub fn f1_macro(&self) -> f64 {
+        let occurs = |c: &ClassMetrics| c.support + c.predicted > 0;
+        mean(self.per_class().into_iter().filter(occurs).map(|c| c.f1))
+    }
+
+    /// Metrics of every class, in index order.
+    pub fn per_class(&self) -> Vec<ClassMetrics> {
+        let class = |c| {
+            let right = self.count(c, c);
+            let support = (0..self.classes).map(|p| self.count(c, p)).sum();
+            let predicted = (0..self.classes).map(|l| self.count(l, c)).sum();
+            ClassMetrics {
+                precision: ratio(right, predicted),
+                recall: ratio(right, support),
+                // support + predicted = 2 TP + FN + FP
+                f1: ratio(2 * right, support + predicted),
+                support,
+                predicted,
+            }
+        };
+        (0..self.classes).map(class).collect()
+    }
+}
+
+/// The mean, 0 of nothing.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0u64), |(sum, n), value| (sum + value, n + 1));
+    if count == 0 { 0.0 } else { sum / count as f64 }
+}

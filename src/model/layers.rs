@@ -1,0 +1,194 @@
+//! The three layers that the backbones are made of, with PyTorch's definitions: convolution
+//! without bias, batch normalisation, dropout. Field names are torchvision's parameter names.
+
+use burn::module::{Flag, Module, Param, RunningState};
+use burn::nn::Linear;
+use burn::tensor::module::{batch_norm, batch_norm_train, conv3d};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+
+/// Draws initial weights on the host, so that a seed gives the same network on every device.
+#[derive(Debug)]
+pub struct Init {
+    rng: ChaCha8Rng,
+    device: Device,
+}
+
+impl Init {
+    /// Weights will live on `device`; `seed` fixes all of them.
+    pub fn new(seed: u64, device: &Device) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), device: device.clone() }
+    }
+
+    /// Normal values of the given standard deviation, as a parameter of the given shape.
+    fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+        let count = shape.iter().product();
+        // A standard normal scaled afterwards cannot fail, whatever `std` is.
+        let values: Vec<f32> = Normal::<f64>::new(0.0, 1.0)
+            .map(|n| (0..count).map(|_| (n.sample(&mut self.rng) * std) as f32).collect())
+            .unwrap_or_else(|_| vec![0.0; count]);
+        Param::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    /// Values uniform in ±`bound`.
+    fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
+        let count = shape.iter().product();
+        let values: Vec<f32> =
+            (0..count).map(|_| ((self.rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect();
+        Param::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    fn constant(&self, len: usize, value: f32) -> Tensor<1> {
+        Tensor::from_data(TensorData::new(vec![value; len], [len]), &self.device)
+    }
+
+    /// A fully connected layer with PyTorch's default start: both weight and bias uniform in
+    /// ±1/√inputs.
+    pub fn linear(&mut self, inputs: usize, outputs: usize) -> Linear {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        Linear {
+            weight: self.uniform([inputs, outputs], bound),
+            bias: Some(self.uniform([outputs], bound)),
+        }
+    }
+}
+
+/// 3D convolution without bias, `[N, C, T, H, W]` → `[N, C', T', H', W']`.
+#[derive(Module, Debug)]
+pub struct Conv3d {
+    /// `[C', C, kT, kH, kW]`, PyTorch's layout.
+    pub weight: Param<Tensor<5>>,
+    stride: [usize; 3],
+    padding: [usize; 3],
+}
+
+impl Conv3d {
+    /// Kaiming-normal start over fan-out, as torchvision's video ResNets have it
+    /// (He et al. 2015, eq. 15: std = √(2 / (C'·kT·kH·kW))).
+    pub fn new(
+        init: &mut Init,
+        channels: [usize; 2],
+        kernel: [usize; 3],
+        stride: [usize; 3],
+        padding: [usize; 3],
+    ) -> Self {
+        let [inputs, outputs] = channels;
+        let fan_out = outputs * kernel.iter().product::<usize>();
+        let shape = [outputs, inputs, kernel[0], kernel[1], kernel[2]];
+        Self { weight: init.normal(shape, (2.0 / fan_out as f64).sqrt()), stride, padding }
+    }
+
+    /// Convolves `[N, C, T, H, W]`.
+    pub fn forward(&self, input: Tensor<5>) -> Tensor<5> {
+        let options = ConvOptions::new(self.stride, self.padding, [1, 1, 1], 1);
+        conv3d(input, self.weight.val(), None, options)
+    }
+}
+
+/// Batch normalisation over N, T, H, W of `[N, C, T, H, W]`, as PyTorch has it: eps 1e-5,
+/// momentum 0.1, biased variance for the normalisation, unbiased for the running statistics.
+///
+/// Burn's own keeps the biased variance in the running statistics, so a network trained there
+/// would evaluate differently in PyTorch.
+#[derive(Module, Debug)]
+pub struct BatchNorm3d {
+    /// Scale γ, `[C]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift β, `[C]`.
+    pub bias: Param<Tensor<1>>,
+    /// Running mean, `[C]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Running unbiased variance, `[C]`.
+    pub running_var: RunningState<Tensor<1>>,
+    /// Off while the layer is frozen: it then normalises with its running statistics and leaves
+    /// them alone.
+    training: Param<Flag>,
+}
+
+const BN_EPSILON: f64 = 1e-5;
+const BN_MOMENTUM: f64 = 0.1;
+
+impl BatchNorm3d {
+    /// γ = 1, β = 0, running mean 0 and variance 1, over `channels` channels.
+    pub fn new(init: &mut Init, channels: usize) -> Self {
+        Self {
+            weight: Param::from_tensor(init.constant(channels, 1.0)),
+            bias: Param::from_tensor(init.constant(channels, 0.0)),
+            running_mean: RunningState::new(init.constant(channels, 0.0).detach()),
+            running_var: RunningState::new(init.constant(channels, 1.0).detach()),
+            training: Param::from_bool(true),
+        }
+    }
+
+    /// Normalises `[N, C, T, H, W]`: with the batch's statistics while training, else with the
+    /// running ones.
+    pub fn forward(&self, input: Tensor<5>) -> Tensor<5> {
+        if input.device().is_autodiff() && self.training.is_enabled() {
+            self.forward_train(input)
+        } else {
+            batch_norm(
+                input,
+                self.weight.val(),
+                self.bias.val(),
+                self.running_mean.value_sync(),
+                self.running_var.value_sync(),
+                BN_EPSILON,
+            )
+        }
+    }
+
+    fn forward_train(&self, input: Tensor<5>) -> Tensor<5> {
+        let [n, _, t, h, w] = input.dims();
+        let count = (n * t * h * w) as f64;
+        let result = batch_norm_train(input, self.weight.val(), self.bias.val(), BN_EPSILON);
+        // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
+        // the biased one (0) so that a tiny last stage does not end a run.
+        let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
+        blend(&self.running_mean, result.mean, 1.0);
+        blend(&self.running_var, result.variance, unbiased);
+        result.output
+    }
+}
+
+/// running ← (1 − momentum)·running + momentum·scale·batch
+fn blend(running: &RunningState<Tensor<1>>, batch: Tensor<1>, scale: f64) {
+    let old = running.value_sync().mul_scalar(1.0 - BN_MOMENTUM);
+    running.update(old.add(batch.detach().mul_scalar(BN_MOMENTUM * scale)).detach());
+    // Burn keeps the newest value per thread apart until it is asked for; a checkpoint written
+    // now must already hold it.
+    running.value_sync();
+}
+
+/// The source of dropout masks for one training step. Masks are drawn on the host from the step's
+/// own seed, so a step drops the same units on every device, and a resumed run drops what the
+/// unbroken one would have.
+#[derive(Debug)]
+pub struct DropoutRng(ChaCha8Rng);
+
+impl DropoutRng {
+    /// `seed` names the run, `step` the training step within it.
+    pub fn new(seed: u64, step: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(step.wrapping_add(1));
+        Self(rng)
+    }
+}
+
+/// Inverted dropout on `[N, F]`: each value is zeroed with `probability`, the others scaled by
+/// 1 / (1 − probability). Without a source of masks (evaluation) the input passes unchanged.
+pub fn dropout(input: Tensor<2>, probability: f64, rng: Option<&mut DropoutRng>) -> Tensor<2> {
+    let Some(rng) = rng.filter(|_| probability > 0.0) else {
+        return input;
+    };
+    let keep = 1.0 - probability;
+    let scale = if keep > 0.0 { (1.0 / keep) as f32 } else { 0.0 };
+    let shape = input.dims();
+    let mask: Vec<f32> = (0..shape[0] * shape[1])
+        .map(|_| if rng.0.random::<f64>() < keep { scale } else { 0.0 })
+        .collect();
+    let mask = Tensor::from_data(TensorData::new(mask, shape), &input.device());
+    input.mul(mask)
+}

@@ -1,0 +1,160 @@
+//! The network: a shared 3D ResNet turns every view into a feature, the views of an action are
+//! merged, and one head per task classifies the action.
+
+mod layers;
+pub mod pretrained;
+mod resnet3d;
+pub mod state_dict;
+mod view_pool;
+
+use burn::module::Module;
+use burn::nn::{Linear, Relu};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use layers::{BatchNorm3d, Conv3d, DropoutRng, Init, dropout};
+pub use resnet3d::{Backbone, BackboneKind, STAGES};
+pub use view_pool::{ViewLayout, ViewPool};
+
+use crate::schema::Schema;
+
+/// Dropout on each view's feature; `--dropout-rate` sets this and [`DROPOUT_HEAD`].
+pub const DROPOUT_FEATURE: f64 = 0.4;
+/// Dropout inside the heads.
+pub const DROPOUT_HEAD: f64 = 0.6;
+
+/// Everything that fixes the network's shape, stored with each checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// The 3D ResNet.
+    pub backbone: BackboneKind,
+    /// Attention over the views, or their masked mean.
+    pub attention: bool,
+    /// Task names with their class counts, in the order of the heads.
+    pub tasks: Vec<(String, usize)>,
+    /// Dropout on each view's feature, probability.
+    pub dropout_feature: f64,
+    /// Dropout inside the heads, probability.
+    pub dropout_head: f64,
+}
+
+impl ModelConfig {
+    /// The default network for a schema's tasks.
+    pub fn new(backbone: BackboneKind, schema: &Schema) -> Self {
+        Self {
+            backbone,
+            attention: true,
+            tasks: schema.tasks.iter().map(|t| (t.name.clone(), t.classes.len())).collect(),
+            dropout_feature: DROPOUT_FEATURE,
+            dropout_head: DROPOUT_HEAD,
+        }
+    }
+
+    /// Builds the network on `device` with the random start that `seed` gives (the same on every
+    /// device).
+    pub fn init(&self, seed: u64, device: &Device) -> MultiViewNet {
+        let mut init = Init::new(seed, device);
+        let features = self.backbone.features();
+        MultiViewNet {
+            backbone: Backbone::new(&mut init, self.backbone),
+            view_pool: if self.attention {
+                ViewPool::attention(&mut init, features)
+            } else {
+                ViewPool::mean()
+            },
+            heads: self
+                .tasks
+                .iter()
+                .map(|(_, classes)| Head::new(&mut init, features, *classes))
+                .collect(),
+            dropout_feature: self.dropout_feature,
+            dropout_head: self.dropout_head,
+        }
+    }
+}
+
+/// A task's classifier: Linear(F→256), ReLU, Dropout, Linear(256→classes).
+#[derive(Module, Debug)]
+pub struct Head {
+    layers: (Linear, Relu, Linear),
+}
+
+const HEAD_WIDTH: usize = 256;
+
+impl Head {
+    fn new(init: &mut Init, features: usize, classes: usize) -> Self {
+        Self {
+            layers: (
+                init.linear(features, HEAD_WIDTH),
+                Relu::new(),
+                init.linear(HEAD_WIDTH, classes),
+            ),
+        }
+    }
+
+    fn forward(&self, x: Tensor<2>, rate: f64, rng: Option<&mut DropoutRng>) -> Tensor<2> {
+        let hidden = relu(self.layers.0.forward(x));
+        self.layers.2.forward(dropout(hidden, rate, rng))
+    }
+}
+
+/// The whole network. See [`ModelConfig::init`].
+#[derive(Module, Debug)]
+pub struct MultiViewNet {
+    /// The shared 3D ResNet.
+    pub backbone: Backbone,
+    /// Merges the views.
+    pub view_pool: ViewPool,
+    /// One per task, in the order of [`ModelConfig::tasks`].
+    pub heads: Vec<Head>,
+    dropout_feature: f64,
+    dropout_head: f64,
+}
+
+/// What the network says of a batch of B actions.
+#[derive(Debug)]
+pub struct Prediction {
+    /// One `[B, classes]` per task.
+    pub logits: Vec<Tensor<2>>,
+    /// Each view's share in the decision, `[B, V]`.
+    pub view_weights: Tensor<2>,
+}
+
+impl MultiViewNet {
+    /// Classifies the actions whose clips are given: normalised `[N, 3, T, H, W]`, only real views,
+    /// laid out as `views` says. `rng` is the source of dropout masks; `None` evaluates.
+    pub fn forward(
+        &self,
+        clips: Tensor<5>,
+        views: &ViewLayout,
+        mut rng: Option<&mut DropoutRng>,
+    ) -> Prediction {
+        let features = self.backbone.forward(clips);
+        let features = dropout(features, self.dropout_feature, rng.as_deref_mut());
+        let (features, mask) = views.spread(features);
+        let (merged, view_weights) = self.view_pool.forward(features, mask);
+        let logits = self
+            .heads
+            .iter()
+            .map(|head| head.forward(merged.clone(), self.dropout_head, rng.as_deref_mut()))
+            .collect();
+        Prediction { logits, view_weights }
+    }
+}
+
+/// Trainable numbers in a module. (Burn's own count adds running statistics.)
+pub fn parameter_count<M: Module>(module: &M) -> usize {
+    use burn::module::{ModuleVisitor, Param};
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.val().is_require_grad() {
+                self.0 += param.lazy_shape().num_elements();
+            }
+        }
+    }
+    let mut count = Count(0);
+    module.visit(&mut count);
+    count.0
+}

@@ -1,0 +1,281 @@
+//! The video ResNets of Tran et al. 2018 ("A Closer Look at Spatiotemporal Convolutions for Action
+//! Recognition"), as torchvision.models.video builds them, under torchvision's parameter names.
+//!
+//! One network type; the four backbones differ in their stem, in the kind of convolution per
+//! stage, and in width. Tuples hold what torchvision puts into `nn.Sequential`, so the parts'
+//! numbers in the parameter names come out the same.
+
+use burn::module::Module;
+use burn::nn::Relu;
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use serde::{Deserialize, Serialize};
+
+use super::layers::{BatchNorm3d, Conv3d, Init};
+
+/// Which backbone. The names on the command line are torchvision's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackboneKind {
+    /// 3×3×3 convolutions throughout; 33.2 M parameters.
+    #[serde(rename = "r3d_18")]
+    R3d18,
+    /// 3×3×3 in the first stage, 1×3×3 after it; 11.5 M parameters.
+    #[serde(rename = "mc3_18")]
+    Mc3_18,
+    /// Each 3×3×3 factored into 1×3×3 and 3×1×1; 31.3 M parameters.
+    #[serde(rename = "r2plus1d_18")]
+    R2plus1d18,
+    /// For tests and first tries: r3d's shape with one block per stage and widths 8 to 64;
+    /// 235 thousand parameters, 64 features.
+    #[serde(rename = "r3d_tiny")]
+    R3dTiny,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ConvKind {
+    /// 3×3×3.
+    Full,
+    /// 1×3×3: time is neither mixed nor strided.
+    NoTemporal,
+    /// 1×3×3, BN, ReLU, 3×1×1.
+    Factored,
+}
+
+impl BackboneKind {
+    /// All, in the order in which they are listed to the user.
+    pub const ALL: [Self; 4] = [Self::R3d18, Self::Mc3_18, Self::R2plus1d18, Self::R3dTiny];
+
+    /// The name on the command line and in checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::R3d18 => "r3d_18",
+            Self::Mc3_18 => "mc3_18",
+            Self::R2plus1d18 => "r2plus1d_18",
+            Self::R3dTiny => "r3d_tiny",
+        }
+    }
+
+    /// Length F of the feature vector.
+    pub fn features(self) -> usize {
+        self.widths()[3]
+    }
+
+    /// Numbers in the largest tensor that one clip of `[T, H, W]` makes on its way through.
+    pub fn widest_activation(self, [t, h, w]: [usize; 3]) -> usize {
+        let width = self.widths()[0];
+        let channels = if self == Self::R2plus1d18 { factored_width(width, width) } else { width };
+        (channels * t * h.div_ceil(2) * w.div_ceil(2)).max(3 * t * h * w)
+    }
+
+    fn widths(self) -> [usize; 4] {
+        match self {
+            Self::R3dTiny => [8, 16, 32, 64],
+            _ => [64, 128, 256, 512],
+        }
+    }
+
+    fn blocks_per_stage(self) -> usize {
+        if self == Self::R3dTiny { 1 } else { 2 }
+    }
+
+    fn conv_kind(self, stage: usize) -> ConvKind {
+        match self {
+            Self::R2plus1d18 => ConvKind::Factored,
+            Self::Mc3_18 if stage > 0 => ConvKind::NoTemporal,
+            _ => ConvKind::Full,
+        }
+    }
+}
+
+/// The stem: `[N, 3, T, H, W]` → `[N, C, T, H/2, W/2]`.
+#[derive(Module, Debug)]
+enum Stem {
+    Plain((Conv3d, BatchNorm3d, Relu)),
+    Factored((Conv3d, BatchNorm3d, Relu, Conv3d, BatchNorm3d, Relu)),
+}
+
+impl Stem {
+    fn new(init: &mut Init, kind: BackboneKind) -> Self {
+        let width = kind.widths()[0];
+        let spatial = [1, 7, 7];
+        if kind == BackboneKind::R2plus1d18 {
+            Self::Factored((
+                Conv3d::new(init, [3, 45], spatial, [1, 2, 2], [0, 3, 3]),
+                BatchNorm3d::new(init, 45),
+                Relu::new(),
+                Conv3d::new(init, [45, width], [3, 1, 1], [1, 1, 1], [1, 0, 0]),
+                BatchNorm3d::new(init, width),
+                Relu::new(),
+            ))
+        } else {
+            Self::Plain((
+                Conv3d::new(init, [3, width], [3, 7, 7], [1, 2, 2], [1, 3, 3]),
+                BatchNorm3d::new(init, width),
+                Relu::new(),
+            ))
+        }
+    }
+
+    fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        match self {
+            Self::Plain((conv, bn, _)) => relu(bn.forward(conv.forward(x))),
+            Self::Factored((spatial, bn1, _, temporal, bn2, _)) => {
+                let x = relu(bn1.forward(spatial.forward(x)));
+                relu(bn2.forward(temporal.forward(x)))
+            }
+        }
+    }
+}
+
+/// One residual convolution in the stage's kind.
+#[derive(Module, Debug)]
+enum ResidualConv {
+    Plain(Conv3d),
+    Factored((Conv3d, BatchNorm3d, Relu, Conv3d)),
+}
+
+impl ResidualConv {
+    /// `mid` is the width between the factored pair; other kinds ignore it.
+    fn new(
+        init: &mut Init,
+        kind: ConvKind,
+        channels: [usize; 2],
+        mid: usize,
+        stride: usize,
+    ) -> Self {
+        let [inputs, outputs] = channels;
+        let spatial = ([1, 3, 3], [1, stride, stride], [0, 1, 1]);
+        match kind {
+            ConvKind::Full => {
+                Self::Plain(Conv3d::new(init, channels, [3, 3, 3], [stride; 3], [1; 3]))
+            }
+            ConvKind::NoTemporal => {
+                Self::Plain(Conv3d::new(init, channels, spatial.0, spatial.1, spatial.2))
+            }
+            ConvKind::Factored => Self::Factored((
+                Conv3d::new(init, [inputs, mid], spatial.0, spatial.1, spatial.2),
+                BatchNorm3d::new(init, mid),
+                Relu::new(),
+                Conv3d::new(init, [mid, outputs], [3, 1, 1], [stride, 1, 1], [1, 0, 0]),
+            )),
+        }
+    }
+
+    fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        match self {
+            Self::Plain(conv) => conv.forward(x),
+            Self::Factored((spatial, bn, _, temporal)) => {
+                temporal.forward(relu(bn.forward(spatial.forward(x))))
+            }
+        }
+    }
+}
+
+/// Width between the two factors of a convolution, so that they have as many parameters as the
+/// 3×3×3 one would have (Tran et al., section 3.5).
+fn factored_width(inputs: usize, outputs: usize) -> usize {
+    (inputs * outputs * 27) / (inputs * 9 + 3 * outputs)
+}
+
+/// conv, BN, ReLU, conv, BN, added to the (down-sampled) input, ReLU.
+#[derive(Module, Debug)]
+struct BasicBlock {
+    conv1: (ResidualConv, BatchNorm3d),
+    conv2: (ResidualConv, BatchNorm3d),
+    downsample: Option<(Conv3d, BatchNorm3d)>,
+}
+
+impl BasicBlock {
+    fn new(init: &mut Init, kind: ConvKind, channels: [usize; 2], stride: usize) -> Self {
+        let [inputs, outputs] = channels;
+        // torchvision takes it once per block, from the block's own widths, for both convolutions.
+        let mid = factored_width(inputs, outputs);
+        let downsample = (stride != 1 || inputs != outputs).then(|| {
+            let time = if kind == ConvKind::NoTemporal { 1 } else { stride };
+            let conv = Conv3d::new(init, channels, [1, 1, 1], [time, stride, stride], [0; 3]);
+            (conv, BatchNorm3d::new(init, outputs))
+        });
+        Self {
+            conv1: (
+                ResidualConv::new(init, kind, channels, mid, stride),
+                BatchNorm3d::new(init, outputs),
+            ),
+            conv2: (
+                ResidualConv::new(init, kind, [outputs, outputs], mid, 1),
+                BatchNorm3d::new(init, outputs),
+            ),
+            downsample,
+        }
+    }
+
+    fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        let out = relu(self.conv1.1.forward(self.conv1.0.forward(x.clone())));
+        let out = self.conv2.1.forward(self.conv2.0.forward(out));
+        let shortcut = match &self.downsample {
+            Some((conv, bn)) => bn.forward(conv.forward(x)),
+            None => x,
+        };
+        relu(out.add(shortcut))
+    }
+}
+
+/// A 3D ResNet without its classifier: clips `[N, 3, T, H, W]` → features `[N, F]`.
+#[derive(Module, Debug)]
+pub struct Backbone {
+    stem: Stem,
+    layer1: Vec<BasicBlock>,
+    layer2: Vec<BasicBlock>,
+    layer3: Vec<BasicBlock>,
+    layer4: Vec<BasicBlock>,
+}
+
+/// Names of the parts that freeze and unfreeze together, input side first.
+pub const STAGES: [&str; 5] = ["stem", "layer1", "layer2", "layer3", "layer4"];
+
+impl Backbone {
+    /// Builds the backbone with torchvision's random start.
+    pub fn new(init: &mut Init, kind: BackboneKind) -> Self {
+        let widths = kind.widths();
+        let stem = Stem::new(init, kind);
+        let mut stage = |index: usize| -> Vec<BasicBlock> {
+            let outputs = widths[index];
+            let inputs = if index == 0 { outputs } else { widths[index - 1] };
+            let stride = if index == 0 { 1 } else { 2 };
+            (0..kind.blocks_per_stage())
+                .map(|block| {
+                    let (inputs, stride) = if block == 0 { (inputs, stride) } else { (outputs, 1) };
+                    BasicBlock::new(init, kind.conv_kind(index), [inputs, outputs], stride)
+                })
+                .collect()
+        };
+        let (layer1, layer2, layer3, layer4) = (stage(0), stage(1), stage(2), stage(3));
+        Self { stem, layer1, layer2, layer3, layer4 }
+    }
+
+    /// Features `[N, F]`: the last stage averaged over T, H, W.
+    pub fn forward(&self, clips: Tensor<5>) -> Tensor<2> {
+        let mut x = clips;
+        for stage in 0..STAGES.len() {
+            x = self.forward_stage(stage, x);
+        }
+        let [n, c, t, h, w] = x.dims();
+        x.reshape([n, c, t * h * w]).mean_dim(2).reshape([n, c])
+    }
+
+    /// Output of stage `index` of [`STAGES`], given its input.
+    ///
+    /// # Panics
+    /// If `index` is not below `STAGES.len()`.
+    pub fn forward_stage(&self, index: usize, x: Tensor<5>) -> Tensor<5> {
+        let blocks = match index {
+            0 => return self.stem.forward(x),
+            1 => &self.layer1,
+            2 => &self.layer2,
+            3 => &self.layer3,
+            4 => &self.layer4,
+            _ => unreachable!("a backbone has {} stages, asked for {index}", STAGES.len()),
+        };
+        blocks.iter().fold(x, |x, block| block.forward(x))
+    }
+}

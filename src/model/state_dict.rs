@@ -1,0 +1,156 @@
+//! A network's numbers by name, in PyTorch's layout and under torchvision's names: what weight
+//! files hold, and what tests compare.
+
+use burn::module::Module;
+use burn::tensor::{DType, TensorData};
+use burn_store::{ApplyError, BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
+use indexmap::IndexMap;
+
+use super::{ModelConfig, MultiViewNet};
+
+/// Name → values, in the order of the network. Linear weights are `[out, in]`.
+pub type StateDict = IndexMap<String, TensorData>;
+
+/// A state dict that does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDictError {
+    /// A tensor of another shape than the network's.
+    #[error("`{name}` has shape {found:?}, the network needs {expected:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// The network's shape.
+        expected: Vec<usize>,
+        /// The file's shape.
+        found: Vec<usize>,
+    },
+    /// A tensor whose values could not be read or sent.
+    #[error("`{name}`: {reason}")]
+    Values {
+        /// The tensor.
+        name: String,
+        /// The library's words.
+        reason: String,
+    },
+}
+
+/// What [`load`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Tensors taken over.
+    pub loaded: usize,
+    /// Tensors of the network that were not offered; they keep their values.
+    pub missing: Vec<String>,
+    /// Tensors offered that the network does not have.
+    pub unexpected: Vec<String>,
+}
+
+/// Reads all parameters and running statistics of any module, under its own paths.
+pub fn collect<M: Module>(module: &M) -> Result<StateDict, StateDictError> {
+    module
+        .collect(None, Some(Box::new(BurnToPyTorchAdapter)), true)
+        .into_iter()
+        .map(|tensor| {
+            let name = tensor.name.clone();
+            match bridge::into_data(tensor) {
+                Ok(data) => Ok((name, data)),
+                Err(error) => Err(StateDictError::Values { name, reason: error.to_string() }),
+            }
+        })
+        .collect()
+}
+
+/// Puts values into any module, by its own paths. Values of any float width are taken as f32.
+pub fn load<M: Module>(module: &mut M, values: StateDict) -> Result<LoadReport, StateDictError> {
+    let tensors = values
+        .into_iter()
+        .map(|(name, data)| bridge::from_data(data.convert_dtype(DType::F32), name, None))
+        .collect();
+    let result = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), true);
+    if let Some(error) = result.errors.into_iter().next() {
+        return Err(match error {
+            ApplyError::ShapeMismatch { path, expected, found } => StateDictError::Shape {
+                name: path,
+                expected: expected.to_vec(),
+                found: found.to_vec(),
+            },
+            ApplyError::DTypeMismatch { path, expected, found } => StateDictError::Values {
+                name: path,
+                reason: format!("holds {found:?}, the network needs {expected:?}"),
+            },
+            ApplyError::AdapterError { path, message }
+            | ApplyError::LoadError { path, message } => {
+                StateDictError::Values { name: path, reason: message }
+            }
+        });
+    }
+    Ok(LoadReport {
+        loaded: result.applied.len(),
+        missing: result.missing.into_iter().map(|(path, _)| path).collect(),
+        unexpected: result.unused,
+    })
+}
+
+/// The names of a whole network in files: the view pool's and the heads' inner paths are
+/// shortened, and a head carries its task's name.
+struct Names<'a>(&'a ModelConfig);
+
+impl Names<'_> {
+    fn to_file(&self, path: &str) -> String {
+        if let Some(rest) = path.strip_prefix("view_pool.") {
+            return rest.to_owned();
+        }
+        for (index, (task, _)) in self.0.tasks.iter().enumerate() {
+            if let Some(rest) = path.strip_prefix(&format!("heads.{index}.layers.")) {
+                return format!("heads.{task}.{rest}");
+            }
+        }
+        path.to_owned()
+    }
+
+    fn from_file(&self, name: &str) -> String {
+        if name.starts_with("attention.") {
+            return format!("view_pool.{name}");
+        }
+        for (index, (task, _)) in self.0.tasks.iter().enumerate() {
+            if let Some(rest) = name.strip_prefix(&format!("heads.{task}.")) {
+                return format!("heads.{index}.layers.{rest}");
+            }
+        }
+        name.to_owned()
+    }
+}
+
+/// All numbers of a network: `backbone.…` as torchvision names them, `attention.…`, and
+/// `heads.<task>.…`.
+pub fn collect_net(
+    net: &MultiViewNet,
+    config: &ModelConfig,
+) -> Result<StateDict, StateDictError> {
+    let names = Names(config);
+    Ok(collect(net)?.into_iter().map(|(path, data)| (names.to_file(&path), data)).collect())
+}
+
+/// The reverse of [`collect_net`]; missing and unexpected names are reported as the file has them.
+pub fn load_net(
+    net: &mut MultiViewNet,
+    config: &ModelConfig,
+    values: StateDict,
+) -> Result<LoadReport, StateDictError> {
+    let names = Names(config);
+    let values = values.into_iter().map(|(name, data)| (names.from_file(&name), data)).collect();
+    let in_file = |paths: Vec<String>| paths.iter().map(|path| names.to_file(path)).collect();
+    match load(net, values) {
+        Ok(report) => Ok(LoadReport {
+            loaded: report.loaded,
+            missing: in_file(report.missing),
+            unexpected: in_file(report.unexpected),
+        }),
+        Err(StateDictError::Shape { name, expected, found }) => {
+            Err(StateDictError::Shape { name: names.to_file(&name), expected, found })
+        }
+        Err(StateDictError::Values { name, reason }) => {
+            Err(StateDictError::Values { name: names.to_file(&name), reason })
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a run says of itself. The trainer emits events and knows no terminal; the command line
+//! shows them, `history.json` keeps them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::ConfusionMatrix;
+
+/// A task's figures over a whole split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The task's name.
+    pub task: String,
+    /// Mean loss per action.
+    pub loss: f64,
+    /// Share of right answers.
+    pub accuracy: f64,
+    /// Mean recall over the classes that occur.
+    pub balanced_accuracy: f64,
+    /// F1 weighted by support.
+    pub f1_weighted: f64,
+    /// Plain mean of the classes' F1.
+    pub f1_macro: f64,
+    /// Rows: labels, columns: predictions.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+impl TaskRecord {
+    /// The figures of a confusion matrix and a mean loss.
+    pub fn new(task: &str, loss: f64, matrix: &ConfusionMatrix) -> Self {
+        Self {
+            task: task.to_owned(),
+            loss,
+            accuracy: matrix.accuracy(),
+            balanced_accuracy: matrix.balanced_accuracy(),
+            f1_weighted: matrix.f1_weighted(),
+            f1_macro: matrix.f1_macro(),
+            confusion: matrix.rows(),
+        }
+    }
+}
+
+/// One pass over a split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassRecord {
+    /// Mean over actions of the tasks' summed losses.
+    pub loss: f64,
+    /// Per task, in the schema's order.
+    pub tasks: Vec<TaskRecord>,
+    /// Actions that took part.
+    pub actions: usize,
+    /// Clips that took part.
+    pub clips: usize,
+    /// Wall time, seconds.
+    pub seconds: f64,
+    /// Share of that time spent waiting for data.
+    pub data_wait: f64,
+}
+
+impl PassRecord {
+    /// Mean of the tasks' balanced accuracies: what decides which checkpoint is the best.
+    pub fn score(&self) -> f64 {
+        let sum: f64 = self.tasks.iter().map(|t| t.balanced_accuracy).sum();
+        sum / self.tasks.len().max(1) as f64
+    }
+
+    /// Clips per second.
+    pub fn clips_per_second(&self) -> f64 {
+        self.clips as f64 / self.seconds.max(1e-9)
+    }
+}
+
+/// One epoch, as `history.json` keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Learning rate in force.
+    pub lr: f64,
+    /// The training pass; its predictions are those made while training.
+    pub train: PassRecord,
+    /// The validation pass.
+    pub valid: PassRecord,
+    /// Validation score.
+    pub score: f64,
+    /// Whether it is the best so far.
+    pub best: bool,
+}
+
+/// What a split brings, for the summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SplitSummary {
+    /// Its name.
+    pub split: String,
+    /// Actions that take part.
+    pub actions: usize,
+    /// Their views.
+    pub views: usize,
+    /// Actions left out, whatever the reason.
+    pub left_out: usize,
+    /// Per task: its name, and each class's name and count.
+    pub classes: Vec<(String, Vec<(String, usize)>)>,
+}
+
+/// The start of a run in words.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunSummary {
+    /// Option and value, grouped by lines.
+    pub settings: Vec<(String, String)>,
+    /// Training and validation split.
+    pub splits: Vec<SplitSummary>,
+}
+
+/// Training or validation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Weights change.
+    Train,
+    /// Weights are only judged.
+    Validate,
+}
+
+/// Something the user may want to see.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Data are open, the network is built.
+    Started(RunSummary),
+    /// A pass begins with this many batches.
+    PassStarted {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Of so many.
+        epochs: usize,
+        /// Which pass.
+        phase: Phase,
+        /// Batches in it.
+        batches: usize,
+    },
+    /// A batch is done.
+    Step {
+        /// Batches done in this pass.
+        done: usize,
+        /// Mean loss per action so far in this pass.
+        loss: f64,
+        /// Clips per second so far in this pass.
+        clips_per_second: f64,
+    },
+    /// An epoch is over and judged.
+    Epoch(EpochRecord),
+    /// A checkpoint was written.
+    Saved(PathBuf),
+    /// Training stops early at the user's wish.
+    Interrupted,
+}
+
+/// Takes events; a closure will do.
+pub trait Observer {
+    /// Called in the training thread, in order.
+    fn observe(&mut self, event: &Event);
+}
+
+impl<F: FnMut(&Event)> Observer for F {
+    fn observe(&mut self, event: &Event) {
+        self(event);
+    }
+}

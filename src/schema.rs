@@ -1,0 +1,376 @@
+//! The schema of a data set: its tasks, classes and label rules as data.
+//!
+//! A schema is a TOML file; `schemas/mvfoul.toml` is built in and documents the rule language at its
+//! top. Code outside this module knows fields and classes only through a [`Schema`].
+
+mod error;
+mod file;
+mod validate;
+
+pub use error::SchemaError;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+/// An action's annotated properties, field to value. A field that is missing counts as `""`.
+pub type Fields = IndexMap<String, String>;
+
+/// Conditions on fields: each field with the values that count.
+pub(crate) type Condition = IndexMap<String, Vec<String>>;
+
+/// The value of a field, `""` where it is missing.
+fn value<'a>(fields: &'a Fields, field: &str) -> &'a str {
+    fields.get(field).map_or("", String::as_str)
+}
+
+/// Whether the field's value is among the listed ones.
+fn is_one_of(fields: &Fields, field: &str, values: &[String]) -> bool {
+    let found = value(fields, field);
+    values.iter().any(|known| known == found)
+}
+
+/// Everything that is particular to one data set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schema {
+    /// Short name, as in file names.
+    pub name: String,
+    /// Name for tables and reports.
+    pub title: String,
+    /// Folder under the root that may hold the split folders.
+    pub folder: Option<String>,
+    /// First parts of a clip's Url that are dropped.
+    pub url_prefixes: Vec<String>,
+    /// The splits, in order.
+    pub splits: Vec<SplitSpec>,
+    /// The tasks, in order; at least one.
+    pub tasks: Vec<Task>,
+    /// Annotated properties beside the tasks.
+    pub properties: Vec<Property>,
+    leave_out: Vec<LeaveOut>,
+    defaults: Vec<DefaultRule>,
+}
+
+/// A split and the folder names it is found under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitSpec {
+    /// The name used in options and reports.
+    pub name: String,
+    /// Folder spellings in the order they are tried, the name itself first.
+    pub spellings: Vec<String>,
+    /// Whether its actions carry labels.
+    pub labelled: bool,
+}
+
+/// One classification task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Name in files and parameter names: letters, digits, underscores.
+    pub name: String,
+    /// Name in tables.
+    pub title: String,
+    /// Whether class weights and class-balanced sampling look at this task.
+    pub imbalanced: bool,
+    /// The classes, in index order; at least two.
+    pub classes: Vec<Class>,
+}
+
+/// One class of a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Class {
+    /// The class's name.
+    pub name: String,
+    /// Field values that stand for this class in prediction files and synthetic data.
+    pub write: Fields,
+    matches: Condition,
+}
+
+/// A categorical property beside the tasks. Index 0 means unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    /// Name in files and parameter names.
+    pub name: String,
+    /// Name in tables.
+    pub title: String,
+    /// The annotation field.
+    pub field: String,
+    /// Known values with their spellings; value `k` has index `k + 1`.
+    pub values: Vec<Vec<String>>,
+    /// Width of its embedding where it is an input of the model.
+    pub embedding: usize,
+    /// Whether it may be an input of the model.
+    pub input: bool,
+    /// Whether it may be an auxiliary head.
+    pub auxiliary: bool,
+}
+
+/// A rule that takes actions out of training and evaluation.
+#[derive(Debug, Clone, PartialEq)]
+struct LeaveOut {
+    reason: String,
+    when: Condition,
+    unless: Condition,
+}
+
+/// Values of a field that count as another value.
+#[derive(Debug, Clone, PartialEq)]
+struct DefaultRule {
+    field: String,
+    from: Vec<String>,
+    to: String,
+}
+
+/// What the label rules say about an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Labelled {
+    /// One class index per task, in task order.
+    Labels(Vec<usize>),
+    /// A rule takes the action out.
+    LeftOut {
+        /// The rule's reason.
+        reason: String,
+    },
+    /// No rule takes it out, yet some task has no class for it. At least one entry.
+    Unknown(Vec<UnknownValue>),
+}
+
+/// A value as annotated that fits no class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownValue {
+    /// Name of the task.
+    pub task: String,
+    /// The field.
+    pub field: String,
+    /// Its value as annotated.
+    pub value: String,
+}
+
+impl Schema {
+    /// The built-in schema, `schemas/mvfoul.toml`.
+    ///
+    /// # Errors
+    /// None as long as the built-in file is sound, which a test asserts.
+    pub fn mvfoul() -> Result<Self, SchemaError> {
+        Self::parse(
+            include_str!("../schemas/mvfoul.toml"),
+            "schemas/mvfoul.toml",
+        )
+    }
+
+    /// Reads and validates a schema file.
+    ///
+    /// # Errors
+    /// [`SchemaError`] naming the file and the line or entry.
+    pub fn load(path: &Path) -> Result<Self, SchemaError> {
+        let text = std::fs::read_to_string(path).map_err(|e| SchemaError::Io {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Parses and validates a schema's text; `file` is the name used in errors.
+    ///
+    /// # Errors
+    /// [`SchemaError`] naming the file and the line or entry.
+    pub fn parse(text: &str, file: &str) -> Result<Self, SchemaError> {
+        file::parse(text, file)
+    }
+
+    /// Applies the label rules to an action's annotated properties.
+    ///
+    /// ```
+    /// use polyview::schema::{Fields, Labelled, Schema};
+    /// let text = r#"
+    ///     name = "birds"
+    ///     title = "Birds"
+    ///     split = [{ name = "train" }]
+    ///     [[leave_out]]
+    ///     reason = "not seen well"
+    ///     when = { "Sight" = ["poor"] }
+    ///     [[task]]
+    ///     name = "species"
+    ///     title = "Species"
+    ///     field = "Species"
+    ///     class = [{ name = "Robin" }, { name = "Great tit" }]
+    /// "#;
+    /// let schema = Schema::parse(text, "birds.toml")?;
+    /// let mut fields = Fields::from([("Species".to_owned(), "Great tit".to_owned())]);
+    /// assert_eq!(schema.label(&fields), Labelled::Labels(vec![1]));
+    /// fields.insert("Sight".to_owned(), "poor".to_owned());
+    /// assert!(matches!(schema.label(&fields), Labelled::LeftOut { .. }));
+    /// # Ok::<(), polyview::schema::SchemaError>(())
+    /// ```
+    pub fn label(&self, fields: &Fields) -> Labelled {
+        if let Some(rule) = self.leave_out.iter().find(|rule| rule.applies(fields)) {
+            return Labelled::LeftOut {
+                reason: rule.reason.clone(),
+            };
+        }
+        let settled = self.settle(fields);
+        let mut labels = Vec::with_capacity(self.tasks.len());
+        let mut unknown = Vec::new();
+        for task in &self.tasks {
+            match task.classify(&settled) {
+                Some(class) => labels.push(class),
+                None => unknown.extend(task.unknown(&settled, fields)),
+            }
+        }
+        if unknown.is_empty() {
+            Labelled::Labels(labels)
+        } else {
+            Labelled::Unknown(unknown)
+        }
+    }
+
+    /// The fields with the default rules applied; each rule looks at the value as annotated.
+    fn settle(&self, fields: &Fields) -> Fields {
+        let mut settled = fields.clone();
+        for rule in &self.defaults {
+            if is_one_of(fields, &rule.field, &rule.from) {
+                settled.insert(rule.field.clone(), rule.to.clone());
+            }
+        }
+        settled
+    }
+
+    /// The fields that stand for one class per task, for prediction files and synthetic data.
+    /// `None` where the number of labels or a label is out of range.
+    pub fn write(&self, labels: &[usize]) -> Option<Fields> {
+        if labels.len() != self.tasks.len() {
+            return None;
+        }
+        let mut fields = Fields::new();
+        for (task, &label) in self.tasks.iter().zip(labels) {
+            fields.extend(task.classes.get(label)?.write.clone());
+        }
+        Some(fields)
+    }
+
+    /// The split of that name, in any of its spellings.
+    pub fn split(&self, spelling: &str) -> Option<&SplitSpec> {
+        self.splits
+            .iter()
+            .find(|split| split.spellings.iter().any(|s| s == spelling))
+    }
+
+    /// Index of the task that class weights and class-balanced sampling look at.
+    pub fn imbalanced_task(&self) -> Option<usize> {
+        self.tasks.iter().position(|task| task.imbalanced)
+    }
+
+    /// The fields that decide labels: those of tasks, left-out rules and default rules.
+    pub fn label_fields(&self) -> BTreeSet<&str> {
+        let in_tasks = self.tasks.iter().flat_map(Task::fields);
+        let in_rules = self
+            .leave_out
+            .iter()
+            .flat_map(|r| r.when.keys().chain(r.unless.keys()));
+        let in_defaults = self.defaults.iter().map(|r| &r.field);
+        in_tasks
+            .chain(in_rules.chain(in_defaults).map(String::as_str))
+            .collect()
+    }
+
+    /// Every field the schema reads.
+    pub fn fields(&self) -> BTreeSet<&str> {
+        let properties = self.properties.iter().map(|p| p.field.as_str());
+        self.label_fields().into_iter().chain(properties).collect()
+    }
+}
+
+impl LeaveOut {
+    fn applies(&self, fields: &Fields) -> bool {
+        self.when
+            .iter()
+            .all(|(field, values)| is_one_of(fields, field, values))
+            && !self
+                .unless
+                .iter()
+                .any(|(field, values)| is_one_of(fields, field, values))
+    }
+}
+
+impl Class {
+    fn fits(&self, fields: &Fields) -> bool {
+        self.matches
+            .iter()
+            .all(|(field, values)| is_one_of(fields, field, values))
+    }
+}
+
+impl Task {
+    /// Names of the classes, in index order.
+    pub fn class_names(&self) -> Vec<String> {
+        self.classes
+            .iter()
+            .map(|class| class.name.clone())
+            .collect()
+    }
+
+    /// Index of the first class that fits the fields (defaults applied).
+    fn classify(&self, settled: &Fields) -> Option<usize> {
+        self.classes.iter().position(|class| class.fits(settled))
+    }
+
+    /// The fields its classes read.
+    fn fields(&self) -> BTreeSet<&str> {
+        self.classes
+            .iter()
+            .flat_map(|c| c.matches.keys())
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// For an action without a class: the values no class knows or, where each value for itself is
+    /// known, all of them.
+    fn unknown(&self, settled: &Fields, annotated: &Fields) -> Vec<UnknownValue> {
+        let known = |field: &str| {
+            let mut lists = self
+                .classes
+                .iter()
+                .filter_map(|class| class.matches.get(field));
+            lists.any(|values| is_one_of(settled, field, values))
+        };
+        let entry = |field: &str| UnknownValue {
+            task: self.name.clone(),
+            field: field.to_owned(),
+            value: value(annotated, field).to_owned(),
+        };
+        let fields = self.fields();
+        let culprits: Vec<_> = fields
+            .iter()
+            .filter(|f| !known(f))
+            .map(|f| entry(f))
+            .collect();
+        if culprits.is_empty() {
+            fields.iter().map(|f| entry(f)).collect()
+        } else {
+            culprits
+        }
+    }
+}
+
+impl Property {
+    /// Index of a value: 0 for `""` and values that are not listed, `k + 1` for value `k`.
+    pub fn index_of(&self, value: &str) -> usize {
+        self.position(value).map_or(0, |k| k + 1)
+    }
+
+    /// Whether the value is `""` or listed.
+    pub fn knows(&self, value: &str) -> bool {
+        value.is_empty() || self.position(value).is_some()
+    }
+
+    /// Number of indices, the unknown one included.
+    pub fn size(&self) -> usize {
+        self.values.len() + 1
+    }
+
+    fn position(&self, value: &str) -> Option<usize> {
+        self.values
+            .iter()
+            .position(|spellings| spellings.iter().any(|s| s == value))
+    }
+}

@@ -1,0 +1,82 @@
+//! Deals classes to actions, and binary digits to views.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// For each of `actions` actions one class per task. Every class of a task occurs equally often,
+/// give or take one; the tasks are shuffled independently of each other.
+pub(super) fn classes(counts: &[usize], actions: usize, seed: u64, split: u64) -> Vec<Vec<usize>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(split);
+    let mut dealt = vec![Vec::with_capacity(counts.len()); actions];
+    for &count in counts {
+        // Which classes get the odd one more is drawn too.
+        let mut order: Vec<usize> = (0..count).collect();
+        order.shuffle(&mut rng);
+        let mut column: Vec<usize> = order.into_iter().cycle().take(actions).collect();
+        column.shuffle(&mut rng);
+        for (action, class) in dealt.iter_mut().zip(column) {
+            action.push(class);
+        }
+    }
+    dealt
+}
+
+/// Binary digits that `count` classes need.
+pub(super) fn digits(count: usize) -> usize {
+    count
+        .saturating_sub(1)
+        .checked_ilog2()
+        .map_or(0, |top| top as usize + 1)
+}
+
+/// The digits that a view shows, out of `digits`.
+pub(super) fn shown(digits: usize, view: usize, views: usize) -> Vec<usize> {
+    // With fewer views than digits, each view takes every `views`-th digit.
+    let hands = digits.min(views).max(1);
+    (0..digits)
+        .filter(|digit| digit % hands == view % hands)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_cover_all_classes() {
+        let needed = [1, 2, 3, 4, 5, 8, 9].map(digits);
+        assert_eq!(needed, [0, 1, 2, 2, 3, 3, 4]);
+    }
+
+    #[test]
+    fn every_digit_is_shown_by_some_view() {
+        for digits in 0..5 {
+            for views in 1..6 {
+                let mut seen: Vec<usize> = (0..views)
+                    .flat_map(|view| shown(digits, view, views))
+                    .collect();
+                seen.sort_unstable();
+                seen.dedup();
+                assert_eq!(seen, (0..digits).collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(shown(3, 0, 1), [0, 1, 2]);
+        assert_eq!(shown(2, 3, 4), [1]);
+    }
+
+    #[test]
+    fn classes_are_balanced_and_seeded() {
+        let dealt = classes(&[4, 8], 64, 7, 0);
+        for (task, count) in [(0, 4), (1, 8)] {
+            for class in 0..count {
+                let times = dealt.iter().filter(|action| action[task] == class).count();
+                assert_eq!(times, 64 / count);
+            }
+        }
+        assert_eq!(dealt, classes(&[4, 8], 64, 7, 0));
+        assert_ne!(dealt, classes(&[4, 8], 64, 8, 0));
+        assert_ne!(dealt, classes(&[4, 8], 64, 7, 1));
+    }
+}

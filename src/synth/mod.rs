@@ -1,0 +1,311 @@
+//! A synthetic data set in the layout of the real one, to try every part of the program on.
+//!
+//! [`write()`] makes `OUT/mvfouls/{train,valid,test}/annotations.json` and
+//! `action_<i>/clip_<k>.mp4`: real H.264 at 25 frames per second. The caller names the tasks and
+//! says how each class is spelled in the annotations; classes are dealt so that every class of
+//! every task occurs about equally often, and the combinations are shuffled by the seed.
+//!
+//! What the classes look like (see [`SynthOptions`] for the sizes):
+//!
+//! * **Every task but the first is whole in every view.** A bright disc moves in the direction
+//!   2π·class/K (K classes; 0 is to the right, then clockwise on the screen), a quarter of the
+//!   frame's width in 16 frames, and is at its home at the middle of the window: frame 75, or half
+//!   the clip where that has 75 frames or fewer. It fades out at the end of its path and in again
+//!   at the beginning, so that motion is seen throughout. The second task's disc has its home in
+//!   the middle of the frame; those of further tasks are smaller, slower, of other colours, and
+//!   at home along the upper edge.
+//! * **The first task is split over the views**, so that only all views together tell it. Its
+//!   class number is written in binary, and the digits are dealt to the views like cards: view v
+//!   shows digit d where `v % n == d`, n being the number of digits. With fewer views than digits
+//!   a view shows several, and a single view shows all. A digit is a small square along the lower
+//!   edge whose colour says which digit it is; it slides with a period of 12 frames, left and
+//!   right for 0, up and down for 1.
+//!
+//! Nothing else tells a class: each action and view has a dim, weak texture of its own, some
+//! noise, and everything in a view is moved by a few pixels. A small 3D network learns it at 32 to
+//! 48 pixels and 8 frames out of the 16 around the middle. Directions are classes: flipping or
+//! turning a clip makes another class of it, so train without such augmentation.
+//!
+//! The same options and tasks give the same bytes of every file. Clips are written first and a
+//! split's annotations last, so a split that was cut short is not mistaken for a whole one.
+
+mod clip;
+mod deal;
+mod encode;
+mod scene;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atomic_write_file::AtomicWriteFile;
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+
+use clip::ClipPlan;
+
+/// Frames per second of every synthetic clip.
+pub const FPS: u32 = 25;
+
+/// What to write, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SynthOptions {
+    /// The folder to fill; it may exist, but only empty.
+    pub out: PathBuf,
+    /// Training actions. Validation and test have a quarter of that each, and at least twice the
+    /// number of classes of the largest task.
+    pub actions: usize,
+    /// Clips per action, at least 1.
+    pub views: usize,
+    /// Everything random comes from it.
+    pub seed: u64,
+    /// Frames per clip, at least 1.
+    pub frames: usize,
+    /// Width in pixels, even, at least 32.
+    pub width: usize,
+    /// Height in pixels, even, at least 32.
+    pub height: usize,
+}
+
+impl Default for SynthOptions {
+    fn default() -> Self {
+        Self {
+            out: PathBuf::from("synthetic"),
+            actions: 64,
+            views: 2,
+            seed: 1,
+            frames: 100,
+            width: 128,
+            height: 96,
+        }
+    }
+}
+
+/// One task to be learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SynthTask {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its classes in index order.
+    pub classes: Vec<SynthClass>,
+}
+
+/// One class of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SynthClass {
+    /// Its name, for messages.
+    pub name: String,
+    /// The annotation fields, and their values, that mean this class. Where two tasks use one
+    /// field, the later task's value is written.
+    pub fields: Vec<(String, String)>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SynthSummary {
+    /// The folder that holds the splits.
+    pub root: PathBuf,
+    /// Name and number of actions of each split.
+    pub splits: Vec<(String, usize)>,
+    /// Clips in all.
+    pub clips: usize,
+    /// Bytes of all clips.
+    pub bytes: u64,
+}
+
+/// Why no data set was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SynthError {
+    /// The output folder holds something.
+    #[error("{}: is not empty: name a new or an empty folder", .0.display())]
+    NotEmpty(PathBuf),
+    /// An option that makes no sense.
+    #[error("synthetic data: {0}")]
+    Options(String),
+    /// A file or folder could not be written.
+    #[error("{}: cannot be written: {reason}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+    /// The video encoder or the mp4 writer refused.
+    #[error("{}: cannot be encoded: {reason}", .path.display())]
+    Encode {
+        /// The clip.
+        path: PathBuf,
+        /// The encoder's words.
+        reason: String,
+    },
+}
+
+/// The splits: name as in "Set", and as in the clips' Url.
+const SPLITS: [(&str, &str); 3] = [("train", "Train"), ("valid", "Valid"), ("test", "Test")];
+
+/// Writes the data set. `progress` is called with the clips done and the clips in all, from
+/// several threads.
+pub fn write(
+    options: &SynthOptions,
+    tasks: &[SynthTask],
+    progress: impl Fn(usize, usize) + Sync,
+) -> Result<SynthSummary, SynthError> {
+    check(options, tasks)?;
+    let root = options.out.join("mvfouls");
+    prepare(&options.out)?;
+
+    let counts: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
+    let most = counts.iter().copied().max().unwrap_or(1);
+    let sizes = [options.actions, (options.actions / 4).max(2 * most)];
+    let sizes = [sizes[0], sizes[1], sizes[1]];
+    let total = sizes.iter().sum::<usize>() * options.views;
+    let (done, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+
+    let mut splits = Vec::new();
+    for (index, ((name, url), size)) in SPLITS.into_iter().zip(sizes).enumerate() {
+        let dealt = deal::classes(&counts, size, options.seed, index as u64);
+        let folder = root.join(name);
+        let clips = (0..size).flat_map(|action| (0..options.views).map(move |v| (action, v)));
+        clips
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .try_for_each(|(action, view)| {
+                let place = folder.join(format!("action_{action}"));
+                fs::create_dir_all(&place).map_err(|e| io(&place, &e))?;
+                let path = place.join(format!("clip_{view}.mp4"));
+                let plan = ClipPlan {
+                    options,
+                    counts: &counts,
+                    classes: &dealt[action],
+                    view,
+                    stream: stream(index, action, view),
+                };
+                let film = clip::film(&plan).map_err(|reason| SynthError::Encode {
+                    path: path.clone(),
+                    reason,
+                })?;
+                fs::write(&path, &film).map_err(|e| io(&path, &e))?;
+                bytes.fetch_add(film.len(), Ordering::Relaxed);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+                Ok(())
+            })?;
+        let annotations = annotations(name, url, tasks, &dealt, options.views);
+        save(&folder.join("annotations.json"), &annotations)?;
+        splits.push((name.to_string(), size));
+    }
+    let bytes = bytes.into_inner() as u64;
+    Ok(SynthSummary {
+        root,
+        splits,
+        clips: total,
+        bytes,
+    })
+}
+
+fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> {
+    let bad = |what: String| Err(SynthError::Options(what));
+    let (width, height) = (options.width, options.height);
+    if tasks.is_empty() {
+        return bad("there is no task: give the schema one".into());
+    }
+    if let Some(task) = tasks.iter().find(|task| task.classes.is_empty()) {
+        return bad(format!(
+            "task {} has no classes: give the schema some",
+            task.name
+        ));
+    }
+    for (name, value) in [
+        ("actions", options.actions),
+        ("views", options.views),
+        ("frames", options.frames),
+    ] {
+        if value == 0 || value > 1 << 20 {
+            return bad(format!(
+                "{name} is {value}: give a number from 1 to {}",
+                1 << 20
+            ));
+        }
+    }
+    let fits = |size: usize| (32..=4096).contains(&size) && size.is_multiple_of(2);
+    if !fits(width) || !fits(height) {
+        return bad(format!(
+            "{width}x{height} pixels: both must be even and from 32 to 4096"
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the folder; it must be new or empty.
+fn prepare(out: &Path) -> Result<(), SynthError> {
+    fs::create_dir_all(out).map_err(|e| io(out, &e))?;
+    match fs::read_dir(out).map_err(|e| io(out, &e))?.next() {
+        None => Ok(()),
+        Some(_) => Err(SynthError::NotEmpty(out.to_path_buf())),
+    }
+}
+
+/// A random stream of its own for each clip, so that threads do not matter.
+fn stream(split: usize, action: usize, view: usize) -> u64 {
+    (split as u64 + 1) << 48 | (action as u64) << 24 | view as u64
+}
+
+/// The annotation file of one split.
+fn annotations(
+    set: &str,
+    url: &str,
+    tasks: &[SynthTask],
+    dealt: &[Vec<usize>],
+    views: usize,
+) -> Value {
+    let mut actions = Map::new();
+    for (action, classes) in dealt.iter().enumerate() {
+        let mut entry = Map::new();
+        for (task, &class) in tasks.iter().zip(classes) {
+            for (field, value) in &task.classes[class].fields {
+                entry.insert(field.clone(), json!(value));
+            }
+        }
+        let clips: Vec<Value> = (0..views)
+            .map(|view| {
+                json!({
+                    "Url": format!("Dataset/{url}/action_{action}/clip_{view}"),
+                    "Camera type": format!("Synthetic view {view}"),
+                    "Timestamp": 1000 * action,
+                    "Replay speed": 1.0,
+                })
+            })
+            .collect();
+        entry.insert("Clips".into(), json!(clips));
+        actions.insert(action.to_string(), Value::Object(entry));
+    }
+    json!({ "Set": set, "Number of actions": dealt.len(), "Actions": actions })
+}
+
+/// Writes a JSON file, whole or not at all.
+fn save(path: &Path, value: &Value) -> Result<(), SynthError> {
+    let mut file = AtomicWriteFile::open(path).map_err(|e| io(path, &e))?;
+    let text = format!("{value:#}\n");
+    file.write_all(text.as_bytes()).map_err(|e| io(path, &e))?;
+    file.commit().map_err(|e| io(path, &e))
+}
+
+fn io(path: &Path, error: &std::io::Error) -> SynthError {
+    SynthError::Io {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    }
+}
+
+/// A schema's tasks, with each class spelled as the schema writes it.
+pub fn tasks_of(schema: &crate::schema::Schema) -> Vec<SynthTask> {
+    let class = |class: &crate::schema::Class| SynthClass {
+        name: class.name.clone(),
+        fields: class.write.iter().map(|(f, v)| (f.clone(), v.clone())).collect(),
+    };
+    let task = |task: &crate::schema::Task| SynthTask {
+        name: task.name.clone(),
+        classes: task.classes.iter().map(class).collect(),
+    };
+    schema.tasks.iter().map(task).collect()
+}

@@ -1,0 +1,83 @@
+//! The training run: epochs of training and validation, checkpoints, history. The file to read
+//! first; [`run`] is the whole job.
+
+mod epoch;
+mod optimizer;
+mod run;
+mod schedule;
+mod upload;
+
+use burn::tensor::TensorReadError;
+
+pub use epoch::{Interrupted, StepSettings, train_one_epoch, validate_one_epoch};
+pub use optimizer::{Optimizer, clip_global_norm};
+pub use run::{Outcome, run};
+pub use schedule::cosine;
+pub use upload::{MEAN, STD, to_clips};
+
+use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
+use crate::data::DatasetError;
+use crate::device::DeviceError;
+use crate::metrics::MetricsError;
+use crate::model::pretrained::PretrainedError;
+
+/// Why a run ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// An option that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device could not be had.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// The starting weights were refused.
+    #[error("--pretrained {0}")]
+    Pretrained(#[from] PretrainedError),
+    /// A checkpoint or one of the run's files could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A batch that the device's buffers cannot hold.
+    #[error(
+        "--batch-size {batch_size}: {clips} clips of {size} need a buffer of {need} MB, {device} \
+         allows {limit} MB: take a smaller --batch-size, --img-height and --img-width, \
+         --frames-per-clip or --max-views, or --device cpu"
+    )]
+    TooLarge {
+        /// Actions per step.
+        batch_size: usize,
+        /// Clips in the largest batch.
+        clips: usize,
+        /// T×H×W.
+        size: String,
+        /// Megabytes needed.
+        need: u64,
+        /// Megabytes allowed.
+        limit: u64,
+        /// The device.
+        device: String,
+    },
+    /// NaN or infinity where a loss should be.
+    #[error(
+        "the loss is {loss} in epoch {epoch}, step {step} (actions {actions}): try a lower --lr"
+    )]
+    NotFinite {
+        /// The value.
+        loss: f64,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step within it, from 1.
+        step: usize,
+        /// The batch's actions.
+        actions: String,
+    },
+    /// A label or a prediction outside the task's classes.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The device failed while computing.
+    #[error("the device failed: {0}")]
+    Compute(#[from] TensorReadError),
+}

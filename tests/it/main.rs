@@ -1,0 +1,21 @@
+//! Integration tests of the public API, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod adapter;
+mod annotations;
+mod check;
+mod fill;
+mod golden;
+mod golden_backbone;
+mod golden_multiview;
+mod layout;
+mod metrics;
+mod reference;
+mod resize;
+mod sampling;
+mod schema;
+mod schema_file;
+mod synth;
+mod video;
+mod video_damage;
+mod video_ffmpeg;

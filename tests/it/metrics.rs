@@ -1,0 +1,151 @@
+use polyview::metrics::{ConfusionMatrix, MetricsError};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use crate::reference;
+
+fn close(ours: f64, theirs: f64, what: &str) {
+    assert!(
+        (ours - theirs).abs() <= 1e-8,
+        "{what}: {ours} against {theirs}"
+    );
+}
+
+#[test]
+fn golden_metrics() {
+    let golden = reference::load("metrics.json");
+    let cases = golden["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let labels = reference::numbers(&case["labels"]);
+        let predictions = reference::numbers(&case["predictions"]);
+        let classes = case["num_classes"].as_u64().unwrap() as usize;
+        let matrix = ConfusionMatrix::from_pairs(classes, &labels, &predictions).unwrap();
+
+        let theirs = |key: &str| case[key].as_f64().unwrap();
+        close(matrix.accuracy(), theirs("accuracy"), name);
+        close(
+            matrix.balanced_accuracy(),
+            theirs("balanced_accuracy"),
+            name,
+        );
+        close(matrix.f1_weighted(), theirs("f1_weighted"), name);
+        close(matrix.f1_macro(), theirs("f1_macro"), name);
+        let rows: Vec<_> = case["confusion_matrix"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .collect();
+        for (ours, theirs) in matrix.rows().iter().zip(&rows) {
+            let ours: Vec<_> = ours.iter().map(|n| *n as usize).collect();
+            assert_eq!(ours, reference::numbers(theirs), "{name}");
+        }
+        for (c, ours) in matrix.per_class().iter().enumerate() {
+            let theirs = |key: &str| -> &Value { &case["per_class"][key][c] };
+            close(ours.precision, theirs("precision").as_f64().unwrap(), name);
+            close(ours.recall, theirs("recall").as_f64().unwrap(), name);
+            close(ours.f1, theirs("f1").as_f64().unwrap(), name);
+            assert_eq!(Some(ours.support), theirs("support").as_u64(), "{name}");
+        }
+    }
+}
+
+/// The definitions on the pairs themselves, without a matrix: precision, recall, F1 as the
+/// harmonic mean, support.
+fn by_definition(class: usize, pairs: &[(usize, usize)]) -> (f64, f64, f64, usize) {
+    let count = |f: &dyn Fn(usize, usize) -> bool| pairs.iter().filter(|(l, p)| f(*l, *p)).count();
+    let right = count(&|l, p| l == class && p == class) as f64;
+    let support = count(&|l, _| l == class);
+    let predicted = count(&|_, p| p == class);
+    let precision = if predicted == 0 {
+        0.0
+    } else {
+        right / predicted as f64
+    };
+    let recall = if support == 0 {
+        0.0
+    } else {
+        right / support as f64
+    };
+    let both = precision + recall;
+    let f1 = if both == 0.0 {
+        0.0
+    } else {
+        2.0 * precision * recall / both
+    };
+    (precision, recall, f1, support)
+}
+
+#[test]
+fn random_pairs_agree_with_the_definitions() {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for round in 0..400 {
+        let classes = rng.random_range(1..10);
+        let count = rng.random_range(1..60);
+        // Few of the classes, so that some are absent from labels, predictions or both.
+        let (few, some) = (rng.random_range(1..=classes), rng.random_range(1..=classes));
+        let pairs: Vec<(usize, usize)> = (0..count)
+            .map(|_| (rng.random_range(0..few), rng.random_range(0..some)))
+            .collect();
+        let mut matrix = ConfusionMatrix::new(classes);
+        let mut second = ConfusionMatrix::new(classes);
+        for (i, (label, prediction)) in pairs.iter().enumerate() {
+            let part = if i % 3 == 0 { &mut second } else { &mut matrix };
+            part.add(*label, *prediction).unwrap();
+        }
+        matrix.merge(&second).unwrap();
+
+        let what = format!("round {round}");
+        let (mut recalls, mut f1s, mut weighted) = (Vec::new(), Vec::new(), 0.0);
+        for (c, ours) in matrix.per_class().iter().enumerate() {
+            let (precision, recall, f1, support) = by_definition(c, &pairs);
+            close(ours.precision, precision, &what);
+            close(ours.recall, recall, &what);
+            close(ours.f1, f1, &what);
+            assert_eq!(ours.support as usize, support);
+            weighted += f1 * support as f64 / count as f64;
+            if support > 0 {
+                recalls.push(recall);
+            }
+            if pairs.iter().any(|(l, p)| *l == c || *p == c) {
+                f1s.push(f1);
+            }
+        }
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let right = pairs.iter().filter(|(l, p)| l == p).count();
+        close(matrix.accuracy(), right as f64 / count as f64, &what);
+        close(matrix.balanced_accuracy(), mean(&recalls), &what);
+        close(matrix.f1_macro(), mean(&f1s), &what);
+        close(matrix.f1_weighted(), weighted, &what);
+    }
+}
+
+#[test]
+fn nothing_counted_gives_zeros() {
+    let matrix = ConfusionMatrix::new(4);
+    let all = [
+        matrix.accuracy(),
+        matrix.balanced_accuracy(),
+        matrix.f1_weighted(),
+        matrix.f1_macro(),
+    ];
+    assert_eq!(all, [0.0; 4]);
+    assert_eq!(matrix.total(), 0);
+}
+
+#[test]
+fn wrong_indices_are_errors() {
+    let mut matrix = ConfusionMatrix::new(2);
+    let error = MetricsError::OutOfRange {
+        label: 0,
+        prediction: 2,
+        classes: 2,
+    };
+    assert_eq!(matrix.add(0, 2), Err(error));
+    assert!(matrix.add(2, 0).is_err());
+    assert!(matrix.merge(&ConfusionMatrix::new(3)).is_err());
+    assert!(ConfusionMatrix::from_pairs(2, &[0], &[0, 1]).is_err());
+    assert_eq!(matrix.total(), 0);
+}
