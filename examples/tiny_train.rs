@@ -34,7 +34,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("polyview-tiny-{}", std::process::id()));
     let data = SynthOptions {
         out: folder.join("data"),
-        actions: 160,
+        actions: 200,
         views: 2,
         seed: 7,
         frames: 16,
@@ -48,7 +48,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         dataset_root: data.out.clone(),
         save_dir: folder.join("checkpoints"),
         backbone_name: BackboneKind::R3dTiny,
-        epochs: 24,
+        epochs: 12,
         batch_size: 8,
         lr: 4e-3,
         frames_per_clip: 8,

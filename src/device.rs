@@ -73,17 +73,14 @@ impl Adapter {
     }
 
     /// Preference of `auto`: smaller is better, `None` is never taken unasked.
-    fn rank(&self) -> Option<(u8, u8)> {
-        let kind = match self.info.device_type {
-            wgpu::DeviceType::DiscreteGpu => 0,
-            wgpu::DeviceType::IntegratedGpu => 1,
-            wgpu::DeviceType::VirtualGpu => 2,
-            wgpu::DeviceType::Other => 3,
-            wgpu::DeviceType::Cpu => return None,
-        };
-        // OpenGL shows the same cards once more, with fewer abilities.
-        let api = if self.info.backend == wgpu::Backend::Gl { 1 } else { 0 };
-        Some((api, kind))
+    fn rank(&self) -> Option<u8> {
+        match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => Some(0),
+            wgpu::DeviceType::IntegratedGpu => Some(1),
+            wgpu::DeviceType::VirtualGpu => Some(2),
+            wgpu::DeviceType::Other => Some(3),
+            wgpu::DeviceType::Cpu => None,
+        }
     }
 
     fn describe(&self, id: String, auto: bool) -> DeviceInfo {
@@ -143,8 +140,8 @@ fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
     Ok(device)
 }
 
-/// All wgpu adapters, in the order in which `wgpu:N` counts them. OpenGL's second sight of a card
-/// is left out where another API shows it.
+/// All wgpu adapters, in the order in which `wgpu:N` counts them. OpenGL, the last resort, is asked
+/// only where no other API has anything: it would show the same hardware once more.
 fn adapters() -> Vec<Adapter> {
     let mut found: Vec<Adapter> = Vec::new();
     let apis = [
@@ -154,6 +151,9 @@ fn adapters() -> Vec<Adapter> {
         wgpu::Backends::GL,
     ];
     for api in apis {
+        if api == wgpu::Backends::GL && !found.is_empty() {
+            break;
+        }
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
             backends: api,
             ..wgpu::InstanceDescriptor::new_without_display_handle()
@@ -164,14 +164,11 @@ fn adapters() -> Vec<Adapter> {
             let count = counts.entry(info.device_type).or_insert(0_usize);
             let index = *count;
             *count += 1;
-            let seen = api == wgpu::Backends::GL && found.iter().any(|a| !a.is_software());
-            if !seen {
-                found.push(Adapter { limits: adapter.limits(), info, index });
-            }
+            found.push(Adapter { limits: adapter.limits(), info, index });
         }
     }
     // Stable: real GPUs first, software rasterisers last.
-    found.sort_by_key(|adapter| adapter.rank().unwrap_or((u8::MAX, u8::MAX)));
+    found.sort_by_key(|adapter| adapter.rank().unwrap_or(u8::MAX));
     found
 }
 

@@ -39,6 +39,8 @@ impl Terminal {
         } else {
             log::LevelFilter::Error
         });
+        // Says so on every machine without a desktop, which is no news to anybody here.
+        builder.filter_module("wgpu_hal", log::LevelFilter::Off);
         builder.filter_module("polyview", level).format_timestamp(None).format_target(false);
         builder.format(|out, record| {
             use std::io::Write;

@@ -1,0 +1,118 @@
+//! Batches: order, content, and what unreadable clips cost.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use polyview::data::loader::{Loader, in_order, shuffled};
+use polyview::data::sampling::WindowSpec;
+use polyview::data::{Batch, Dataset, DatasetError};
+use polyview::schema::Schema;
+use polyview::synth::{self, SynthOptions};
+use tempfile::TempDir;
+
+const WINDOW: WindowSpec =
+    WindowSpec { start_frame: 2, end_frame: 9, target_fps: 25.0, frames_per_clip: 4 };
+
+/// A small synthetic data set: 12 training actions of 2 views, 12 frames of 32×32.
+pub fn small_set(folder: &Path) {
+    let options = SynthOptions {
+        out: folder.to_owned(),
+        actions: 12,
+        views: 2,
+        seed: 3,
+        frames: 12,
+        width: 32,
+        height: 32,
+    };
+    synth::write(&options, &synth::tasks_of(&Schema::mvfoul().unwrap()), |_, _| {}).unwrap();
+}
+
+fn set() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    small_set(folder.path());
+    folder
+}
+
+fn open(folder: &TempDir) -> Dataset {
+    let schema = Schema::mvfoul().unwrap();
+    Dataset::open(folder.path(), "train", &schema, WINDOW, [20, 24], None).unwrap()
+}
+
+fn clip(folder: &TempDir, action: usize, view: usize) -> std::path::PathBuf {
+    folder.path().join(format!("mvfouls/train/action_{action}/clip_{view}.mp4"))
+}
+
+fn read_all(dataset: &Arc<Dataset>, plan: &[Vec<usize>], workers: usize) -> Vec<Batch> {
+    Loader::new(Arc::clone(dataset), plan.to_vec(), workers).map(Result::unwrap).collect()
+}
+
+#[test]
+fn batches_do_not_depend_on_the_number_of_workers() {
+    let folder = set();
+    let dataset = Arc::new(open(&folder));
+    let plan = shuffled(dataset.samples.len(), 5, 42, 1);
+    let alone = read_all(&dataset, &plan, 0);
+    assert_eq!(alone.len(), 3);
+    assert_eq!(alone[0].frames.len(), 10 * 4 * 20 * 24 * 3);
+    assert_eq!(alone[2].view_counts, [2, 2]);
+    for workers in [1, 4] {
+        assert_eq!(read_all(&dataset, &plan, workers), alone, "{workers} workers");
+    }
+}
+
+#[test]
+fn the_order_changes_with_seed_and_epoch_only() {
+    let order = |seed, epoch| shuffled(20, 6, seed, epoch).concat();
+    assert_eq!(order(1, 1), order(1, 1));
+    assert_ne!(order(1, 1), order(1, 2));
+    assert_ne!(order(1, 1), order(2, 1));
+    let mut sorted = order(5, 7);
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..20).collect::<Vec<_>>());
+    assert_eq!(in_order(5, 2), [vec![0, 1], vec![2, 3], vec![4]]);
+}
+
+#[test]
+fn dropping_a_loader_half_way_ends_its_threads() {
+    let folder = set();
+    let dataset = Arc::new(open(&folder));
+    let mut loader = Loader::new(Arc::clone(&dataset), in_order(12, 1), 3);
+    loader.next().unwrap().unwrap();
+    drop(loader);
+    assert_eq!(Arc::strong_count(&dataset), 1, "a thread still holds the data set");
+}
+
+#[test]
+fn an_unreadable_view_costs_only_itself() {
+    let folder = set();
+    std::fs::write(clip(&folder, 0, 0), b"not a video").unwrap();
+    std::fs::remove_file(clip(&folder, 1, 0)).unwrap();
+    std::fs::write(clip(&folder, 1, 1), b"").unwrap();
+    let dataset = Arc::new(open(&folder));
+    let batches = read_all(&dataset, &in_order(12, 4), 2);
+    assert_eq!(batches[0].actions, ["0", "2", "3"], "action 1 has no readable view");
+    assert_eq!(batches[0].view_counts, [1, 2, 2]);
+    assert_eq!(batches[0].labels[0].len(), 3);
+    let kinds: Vec<&str> = dataset.unreadable().iter().map(|error| error.kind()).collect();
+    assert_eq!(kinds.len(), 3);
+    for kind in ["missing", "empty"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+}
+
+#[test]
+fn too_many_unreadable_views_end_the_run_with_a_list() {
+    let folder = set();
+    for action in 0..3 {
+        for view in 0..2 {
+            std::fs::write(clip(&folder, action, view), b"").unwrap();
+        }
+    }
+    let dataset = Arc::new(open(&folder));
+    let error = Loader::new(dataset, in_order(12, 4), 2).find_map(Result::err).unwrap();
+    let DatasetError::TooManyUnreadable { views, ref errors, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((views, errors.len()), (24, 5), "the fifth of 24 is more than 20 %");
+    assert!(error.to_string().contains("action_1"), "{error}");
+}

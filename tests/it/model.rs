@@ -1,0 +1,259 @@
+//! The network as a whole: views, dropout, checkpoints, pretrained weights.
+
+use std::path::Path;
+
+use burn::tensor::{Device, DType, Tensor, TensorData};
+use polyview::checkpoint::{self, CheckpointError, CheckpointInfo};
+use polyview::model::pretrained::{PretrainedError, load_pretrained, read_weights};
+use polyview::model::{
+    BackboneKind, DropoutRng, ModelConfig, MultiViewNet, ViewLayout, dropout, parameter_count,
+    state_dict,
+};
+use polyview::schema::Schema;
+use rand::RngExt;
+
+use crate::fill;
+use crate::golden::{max_diff, unit_tensor, values};
+
+fn tiny() -> ModelConfig {
+    ModelConfig::new(BackboneKind::R3dTiny, &Schema::mvfoul().unwrap())
+}
+
+fn logits(net: &MultiViewNet, clips: Tensor<5>, counts: &[usize]) -> Vec<Vec<f32>> {
+    let prediction = net.forward(clips, &ViewLayout::new(counts.to_vec()), None);
+    prediction.logits.into_iter().map(values).collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+#[test]
+fn tiny_backbone_has_its_stated_size() {
+    let net = tiny().init(1, &Device::flex().autodiff());
+    assert_eq!(parameter_count(&net.backbone), 232_392);
+}
+
+#[test]
+fn a_batch_says_what_its_actions_say_alone() {
+    let device = Device::flex();
+    for attention in [true, false] {
+        let net = ModelConfig { attention, ..tiny() }.init(3, &device);
+        let counts = [2, 1, 3];
+        let clips = unit_tensor("views", [6, 3, 4, 20, 24], &device);
+        let together = logits(&net, clips.clone(), &counts);
+        let mut first = 0;
+        for (action, &count) in counts.iter().enumerate() {
+            let own = clips.clone().slice([first..first + count]);
+            first += count;
+            for (task, alone) in logits(&net, own, &[count]).iter().enumerate() {
+                let classes = alone.len();
+                let row = &together[task][action * classes..][..classes];
+                let error = max_diff(row, &wide(alone));
+                assert!(error < 1e-5, "attention {attention}, action {action}: {error:.2e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_order_of_views_does_not_matter_and_shares_sum_to_one() {
+    let device = Device::flex();
+    let net = tiny().init(5, &device);
+    let clips = unit_tensor("order", [3, 3, 4, 20, 24], &device);
+    let turned =
+        Tensor::cat(vec![clips.clone().slice([1..3]), clips.clone().slice([0..1])], 0);
+    let (a, b) = (logits(&net, clips.clone(), &[3]), logits(&net, turned, &[3]));
+    for (a, b) in a.iter().zip(&b) {
+        assert!(max_diff(a, &wide(b)) < 1e-5);
+    }
+    let prediction = net.forward(clips, &ViewLayout::new(vec![1, 2]), None);
+    let weights = values(prediction.view_weights);
+    assert_eq!(weights[1], 0.0, "an absent view has no share");
+    assert!((weights[0] - 1.0).abs() < 1e-6 && (weights[2] + weights[3] - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn the_same_seed_is_the_same_network_and_another_is_not() {
+    let device = Device::flex();
+    let config = tiny();
+    let dict = |seed| state_dict::collect_net(&config.init(seed, &device), &config).unwrap();
+    assert_eq!(dict(7), dict(7));
+    assert_ne!(dict(7), dict(8));
+}
+
+#[test]
+fn dropout_keeps_the_mean_and_repeats_with_its_step() {
+    let device = Device::flex();
+    let ones = || Tensor::<2>::ones([64, 256], &device);
+    let run = |step| values(dropout(ones(), 0.4, Some(&mut DropoutRng::new(9, step))));
+    let (a, b, c) = (run(1), run(1), run(2));
+    assert_eq!(a, b);
+    assert_ne!(a, c);
+    let zeros = a.iter().filter(|v| **v == 0.0).count() as f64 / a.len() as f64;
+    assert!((zeros - 0.4).abs() < 0.02, "{zeros}");
+    let mean = a.iter().sum::<f32>() / a.len() as f32;
+    assert!((mean - 1.0).abs() < 0.03, "{mean}");
+    assert_eq!(values(dropout(ones(), 0.4, None)), vec![1.0; 64 * 256]);
+}
+
+#[test]
+fn a_checkpoint_brings_the_network_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("last.safetensors");
+    let device = Device::flex();
+    let schema = Schema::mvfoul().unwrap();
+    let config = tiny();
+    // A step of training mode moves the running statistics, which must travel too.
+    let trained = config.init(11, &device.clone().autodiff());
+    let clips = unit_tensor("ckpt", [2, 3, 4, 20, 24], &device);
+    logits(&trained, clips.clone().autodiff(), &[2]);
+    let info = CheckpointInfo { epoch: 3, score: Some(0.5), ..CheckpointInfo::new(&schema, config) };
+    checkpoint::save(&path, &trained, &info).unwrap();
+    let (loaded, found) = checkpoint::load(&path, &device).unwrap();
+    assert_eq!(found, info);
+    let expected = logits(&burn::module::Module::valid(&trained), clips.clone(), &[2]);
+    assert_eq!(logits(&loaded, clips, &[2]), expected);
+
+    let bytes = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        let damaged = folder.path().join("damaged.safetensors");
+        std::fs::write(&damaged, bytes).unwrap();
+        let error = checkpoint::load(&damaged, &device).unwrap_err();
+        assert!(matches!(error, CheckpointError::Read { .. }), "{error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    };
+    refused(&[]);
+    refused(&bytes[..bytes.len() / 2]);
+    refused(b"not a checkpoint at all");
+    let text = String::from_utf8_lossy(&bytes).replace("format_version\\\":1", "format_version\\\":9");
+    assert!(text.contains(":9"), "the header has another form than this test thinks");
+    let mut newer = bytes.clone();
+    let at = bytes.windows(19).position(|w| w == b"format_version\\\":1,").unwrap();
+    newer[at + 17] = b'9';
+    refused(&newer);
+}
+
+fn write_weights(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
+    use safetensors::tensor::{Dtype, TensorView};
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(.., v)| v.iter().flat_map(|f| f.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn pretrained_weights_load_by_torchvisions_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kinetics.safetensors");
+    let device = Device::flex();
+    let config = tiny();
+    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+    for (name, data) in state_dict::collect(&config.init(1, &device).backbone).unwrap() {
+        let shape = data.shape().to_vec();
+        tensors.push((name.clone(), shape, fill::signed(&name, data.num_elements(), 0.1)));
+    }
+    tensors.push(("fc.weight".into(), vec![400, 64], vec![0.0; 25_600]));
+    tensors.push(("fc.bias".into(), vec![400], vec![0.0; 400]));
+    let counter = ("stem.1.num_batches_tracked".to_owned(), vec![1], vec![1.0]);
+    tensors.push(counter);
+    write_weights(&path, &tensors);
+    let mut net = config.init(2, &device);
+    let report = load_pretrained(&mut net, &config, &path).unwrap();
+    assert_eq!(report.loaded, tensors.len() - 3);
+    assert!(report.missing.is_empty() && report.unexpected.is_empty(), "{report:?}");
+    let stem = &state_dict::collect_net(&net, &config).unwrap()["backbone.stem.0.weight"];
+    let count = stem.num_elements();
+    assert_eq!(stem.clone().try_into_vec::<f32>().unwrap(), fill::signed("stem.0.weight", count, 0.1));
+
+    // One lacks, one is too much.
+    tensors.retain(|(name, ..)| name != "layer1.0.conv1.0.weight");
+    tensors.push(("layer9.weight".into(), vec![1], vec![0.0]));
+    write_weights(&path, &tensors);
+    let report = load_pretrained(&mut net, &config, &path).unwrap();
+    assert_eq!(report.missing, ["backbone.layer1.0.conv1.0.weight"]);
+    assert_eq!(report.unexpected, ["layer9.weight"]);
+
+    // A wrong shape is an error that names the tensor.
+    tensors.push(("layer1.0.conv1.0.weight".into(), vec![1], vec![0.0]));
+    write_weights(&path, &tensors);
+    let error = load_pretrained(&mut net, &config, &path).unwrap_err();
+    assert!(matches!(error, PretrainedError::Unfit { .. }), "{error}");
+    assert!(error.to_string().contains("layer1.0.conv1.0.weight"), "{error}");
+
+    write_weights(&path, &[("something.else".into(), vec![1], vec![0.0])]);
+    let error = load_pretrained(&mut net, &config, &path).unwrap_err();
+    assert!(matches!(error, PretrainedError::Foreign { .. }), "{error}");
+    let error = load_pretrained(&mut net, &config, Path::new("weights.onnx")).unwrap_err();
+    assert!(error.to_string().contains("weights.onnx"), "{error}");
+}
+
+#[test]
+fn pth_files_are_read_without_python() {
+    // Written by tests/data/make_pth.py.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stem.pth");
+    let weights = read_weights(&path).unwrap();
+    let stem = weights["stem.0.weight"].clone().convert_dtype(DType::F32);
+    assert_eq!(stem.shape().to_vec(), [8, 3, 3, 7, 7]);
+    let expected: Vec<f32> = (0..8 * 3 * 3 * 7 * 7).map(|i| i as f32 / 1024.0).collect();
+    assert_eq!(stem.try_into_vec::<f32>().unwrap(), expected);
+
+    let config = tiny();
+    let mut net = config.init(2, &Device::flex());
+    let report = load_pretrained(&mut net, &config, &path).unwrap();
+    assert_eq!(report.loaded, 1);
+    assert!(report.missing.iter().any(|name| name == "backbone.stem.1.weight"), "{report:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.pth");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
+    let error = read_weights(&broken).unwrap_err();
+    assert!(error.to_string().contains("broken.pth"), "{error}");
+}
+
+#[test]
+fn clips_are_normalised_as_torchvision_has_it() {
+    let mut devices = vec![("cpu", Device::flex())];
+    devices.extend(crate::adapter::device().map(|device| ("wgpu", device)));
+    for (label, device) in devices {
+        for [n, t, h, w] in [[1, 1, 1, 1], [2, 3, 5, 7], [3, 2, 9, 4]] {
+            let mut rng = rand::rng();
+            let frames: Vec<u8> = (0..n * t * h * w * 3).map(|_| rng.random()).collect();
+            let batch = polyview::data::Batch {
+                actions: vec!["0".into()],
+                view_counts: vec![n],
+                labels: vec![],
+                frames: frames.clone(),
+                size: [t, h, w],
+            };
+            let clips = polyview::train::to_clips(&batch, &device);
+            assert_eq!(clips.dims(), [n, 3, t, h, w]);
+            let ours = values(clips);
+            let (mean, std) = (polyview::train::MEAN, polyview::train::STD);
+            let plane = t * h * w;
+            for (i, value) in ours.iter().enumerate() {
+                let (clip, c, at) = (i / (3 * plane), i / plane % 3, i % plane);
+                let byte = f64::from(frames[(clip * plane + at) * 3 + c]);
+                let expected = (byte / 255.0 - f64::from(mean[c])) / f64::from(std[c]);
+                let error = (f64::from(*value) - expected).abs();
+                assert!(error < 2e-6, "{label}: {value} is not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_survive_a_state_dict_of_another_float_width() {
+    let device = Device::flex();
+    let config = tiny();
+    let mut net = config.init(1, &device);
+    let mut dict = state_dict::StateDict::new();
+    let wide = TensorData::new(vec![0.5_f64; 8], [8]);
+    dict.insert("backbone.stem.1.weight".into(), wide);
+    state_dict::load_net(&mut net, &config, dict).unwrap();
+    let stem = &state_dict::collect_net(&net, &config).unwrap()["backbone.stem.1.weight"];
+    assert_eq!(stem.clone().try_into_vec::<f32>().unwrap(), vec![0.5; 8]);
+}
