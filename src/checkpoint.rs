@@ -132,20 +132,19 @@ pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<()
         })
         .collect::<Result<_, _>>()?;
     let json = serde_json::to_string(info).map_err(|error| write(error.to_string()))?;
-    // "pt" is what Python's loaders look for.
-    let metadata = HashMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        (INFO_KEY.to_owned(), json),
-    ]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| write(error.to_string()))?;
+    // One entry only: the map has no order, and the same network must be the same bytes.
+    let metadata = HashMap::from([(INFO_KEY.to_owned(), json)]);
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| write(error.to_string()))?;
     write_atomically(path, &bytes)
 }
 
 /// Reads a checkpoint and rebuilds its network on `device`.
-pub fn load(path: &Path, device: &Device) -> Result<(MultiViewNet, CheckpointInfo), CheckpointError> {
-    let refuse =
-        |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
+pub fn load(
+    path: &Path,
+    device: &Device,
+) -> Result<(MultiViewNet, CheckpointInfo), CheckpointError> {
+    let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let bytes = fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let (_, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
@@ -163,19 +162,15 @@ pub fn load(path: &Path, device: &Device) -> Result<(MultiViewNet, CheckpointInf
             env!("CARGO_PKG_VERSION")
         )));
     }
-    let tensors =
-        SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
     let mut values = StateDict::new();
     for (name, view) in tensors.iter() {
         if view.dtype() != Dtype::F32 {
             return Err(refuse(format!("`{name}` is {:?}, not f32", view.dtype())));
         }
-        let data = TensorData::try_from_bytes_vec(
-            view.data().to_vec(),
-            view.shape().to_vec(),
-            DType::F32,
-        )
-        .map_err(|error| refuse(format!("`{name}`: {error}")))?;
+        let data =
+            TensorData::try_from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), DType::F32)
+                .map_err(|error| refuse(format!("`{name}`: {error}")))?;
         values.insert(name.to_owned(), data);
     }
     let mut net = info.model.init(0, device);

@@ -138,10 +138,7 @@ const MAX_FRAMES: usize = 512;
 
 impl Config {
     /// Reads a TOML file of options over which `overrides` (the command line's) win.
-    pub fn resolve(
-        file: Option<&Path>,
-        overrides: toml::Table,
-    ) -> Result<Self, ConfigError> {
+    pub fn resolve(file: Option<&Path>, overrides: toml::Table) -> Result<Self, ConfigError> {
         let mut table = match file {
             Some(path) => read_table(path)?,
             None => toml::Table::new(),
@@ -230,8 +227,9 @@ fn read_table(path: &Path) -> Result<toml::Table, ConfigError> {
     let fail = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
     let place = |error: toml::de::Error| {
-        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count());
-        let line = line.map_or(String::new(), |line| format!("line {}: ", line.max(1)));
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before
+            .map_or(String::new(), |before| format!("line {}: ", before.matches('\n').count() + 1));
         fail(format!("{line}{}", one_line(error.message())))
     };
     toml::from_str::<Config>(&text).map_err(place)?;

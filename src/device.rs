@@ -8,7 +8,9 @@ use serde::Serialize;
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The name is none of the known forms.
-    #[error("--device {0}: unknown; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]")]
+    #[error(
+        "--device {0}: unknown; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]"
+    )]
     Unknown(String),
     /// A known form that this machine cannot serve.
     #[error("--device {name}: {reason}; `polyview devices` lists what there is")]
@@ -118,8 +120,7 @@ impl Adapter {
             wgpu::Backend::Gl => WgpuBackend::Gl,
             _ => WgpuBackend::Auto,
         };
-        open_once(kind, api)
-            .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
+        open_once(kind, api).map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
     }
 }
 
@@ -144,12 +145,8 @@ fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
 /// only where no other API has anything: it would show the same hardware once more.
 fn adapters() -> Vec<Adapter> {
     let mut found: Vec<Adapter> = Vec::new();
-    let apis = [
-        wgpu::Backends::VULKAN,
-        wgpu::Backends::METAL,
-        wgpu::Backends::DX12,
-        wgpu::Backends::GL,
-    ];
+    let apis =
+        [wgpu::Backends::VULKAN, wgpu::Backends::METAL, wgpu::Backends::DX12, wgpu::Backends::GL];
     for api in apis {
         if api == wgpu::Backends::GL && !found.is_empty() {
             break;
@@ -293,7 +290,8 @@ fn open_cpu(note: Option<String>) -> Compute {
 /// The best real GPU behind one of the APIs wanted.
 fn open_best(name: &str, wanted: impl Fn(wgpu::Backend) -> bool) -> Result<Compute, DeviceError> {
     let adapters = adapters();
-    let found = adapters.iter().enumerate().find(|(_, a)| a.rank().is_some() && wanted(a.info.backend));
+    let found =
+        adapters.iter().enumerate().find(|(_, a)| a.rank().is_some() && wanted(a.info.backend));
     match found {
         Some((index, adapter)) => Ok(Compute {
             device: adapter.open(name)?,

@@ -67,20 +67,13 @@ pub struct ClassMetrics {
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 impl ConfusionMatrix {
     /// An empty matrix.
     pub fn new(classes: usize) -> Self {
-        Self {
-            classes,
-            counts: vec![0; classes * classes],
-        }
+        Self { classes, counts: vec![0; classes * classes] }
     }
 
     /// The matrix of paired labels and predictions.
@@ -94,10 +87,7 @@ impl ConfusionMatrix {
     ) -> Result<Self, MetricsError> {
         if labels.len() != predictions.len() {
             let (labels, predictions) = (labels.len(), predictions.len());
-            return Err(MetricsError::Lengths {
-                labels,
-                predictions,
-            });
+            return Err(MetricsError::Lengths { labels, predictions });
         }
         let mut matrix = Self::new(classes);
         for (label, prediction) in labels.iter().zip(predictions) {
@@ -113,11 +103,7 @@ impl ConfusionMatrix {
     pub fn add(&mut self, label: usize, prediction: usize) -> Result<(), MetricsError> {
         let classes = self.classes;
         if label >= classes || prediction >= classes {
-            return Err(MetricsError::OutOfRange {
-                label,
-                prediction,
-                classes,
-            });
+            return Err(MetricsError::OutOfRange { label, prediction, classes });
         }
         self.counts[label * classes + prediction] += 1;
         Ok(())
@@ -129,10 +115,7 @@ impl ConfusionMatrix {
     /// [`MetricsError::Sizes`].
     pub fn merge(&mut self, other: &Self) -> Result<(), MetricsError> {
         if self.classes != other.classes {
-            return Err(MetricsError::Sizes {
-                ours: self.classes,
-                theirs: other.classes,
-            });
+            return Err(MetricsError::Sizes { ours: self.classes, theirs: other.classes });
         }
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
@@ -166,20 +149,13 @@ impl ConfusionMatrix {
 
     /// Share of samples that are predicted right.
     pub fn accuracy(&self) -> f64 {
-        ratio(
-            (0..self.classes).map(|c| self.count(c, c)).sum(),
-            self.total(),
-        )
+        ratio((0..self.classes).map(|c| self.count(c, c)).sum(), self.total())
     }
 
     /// Mean recall over the classes that have samples; other classes do not enter, even where
     /// they are predicted.
     pub fn balanced_accuracy(&self) -> f64 {
-        let recalls = self
-            .per_class()
-            .into_iter()
-            .filter(|c| c.support > 0)
-            .map(|c| c.recall);
+        let recalls = self.per_class().into_iter().filter(|c| c.support > 0).map(|c| c.recall);
         mean(recalls)
     }
 
@@ -189,11 +165,7 @@ impl ConfusionMatrix {
         if total == 0 {
             return 0.0;
         }
-        let sum: f64 = self
-            .per_class()
-            .iter()
-            .map(|c| c.f1 * c.support as f64)
-            .sum();
+        let sum: f64 = self.per_class().iter().map(|c| c.f1 * c.support as f64).sum();
         sum / total as f64
     }
 

@@ -152,10 +152,7 @@ impl Schema {
     /// # Errors
     /// None as long as the built-in file is sound, which a test asserts.
     pub fn mvfoul() -> Result<Self, SchemaError> {
-        Self::parse(
-            include_str!("../schemas/mvfoul.toml"),
-            "schemas/mvfoul.toml",
-        )
+        Self::parse(include_str!("../schemas/mvfoul.toml"), "schemas/mvfoul.toml")
     }
 
     /// Reads and validates a schema file.
@@ -163,10 +160,8 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`] naming the file and the line or entry.
     pub fn load(path: &Path) -> Result<Self, SchemaError> {
-        let text = std::fs::read_to_string(path).map_err(|e| SchemaError::Io {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| SchemaError::Io { path: path.to_owned(), reason: e.to_string() })?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -204,9 +199,7 @@ impl Schema {
     /// ```
     pub fn label(&self, fields: &Fields) -> Labelled {
         if let Some(rule) = self.leave_out.iter().find(|rule| rule.applies(fields)) {
-            return Labelled::LeftOut {
-                reason: rule.reason.clone(),
-            };
+            return Labelled::LeftOut { reason: rule.reason.clone() };
         }
         let settled = self.settle(fields);
         let mut labels = Vec::with_capacity(self.tasks.len());
@@ -217,11 +210,7 @@ impl Schema {
                 None => unknown.extend(task.unknown(&settled, fields)),
             }
         }
-        if unknown.is_empty() {
-            Labelled::Labels(labels)
-        } else {
-            Labelled::Unknown(unknown)
-        }
+        if unknown.is_empty() { Labelled::Labels(labels) } else { Labelled::Unknown(unknown) }
     }
 
     /// The fields with the default rules applied; each rule looks at the value as annotated.
@@ -250,9 +239,7 @@ impl Schema {
 
     /// The split of that name, in any of its spellings.
     pub fn split(&self, spelling: &str) -> Option<&SplitSpec> {
-        self.splits
-            .iter()
-            .find(|split| split.spellings.iter().any(|s| s == spelling))
+        self.splits.iter().find(|split| split.spellings.iter().any(|s| s == spelling))
     }
 
     /// Index of the task that class weights and class-balanced sampling look at.
@@ -263,14 +250,9 @@ impl Schema {
     /// The fields that decide labels: those of tasks, left-out rules and default rules.
     pub fn label_fields(&self) -> BTreeSet<&str> {
         let in_tasks = self.tasks.iter().flat_map(Task::fields);
-        let in_rules = self
-            .leave_out
-            .iter()
-            .flat_map(|r| r.when.keys().chain(r.unless.keys()));
+        let in_rules = self.leave_out.iter().flat_map(|r| r.when.keys().chain(r.unless.keys()));
         let in_defaults = self.defaults.iter().map(|r| &r.field);
-        in_tasks
-            .chain(in_rules.chain(in_defaults).map(String::as_str))
-            .collect()
+        in_tasks.chain(in_rules.chain(in_defaults).map(String::as_str)).collect()
     }
 
     /// Every field the schema reads.
@@ -282,31 +264,21 @@ impl Schema {
 
 impl LeaveOut {
     fn applies(&self, fields: &Fields) -> bool {
-        self.when
-            .iter()
-            .all(|(field, values)| is_one_of(fields, field, values))
-            && !self
-                .unless
-                .iter()
-                .any(|(field, values)| is_one_of(fields, field, values))
+        self.when.iter().all(|(field, values)| is_one_of(fields, field, values))
+            && !self.unless.iter().any(|(field, values)| is_one_of(fields, field, values))
     }
 }
 
 impl Class {
     fn fits(&self, fields: &Fields) -> bool {
-        self.matches
-            .iter()
-            .all(|(field, values)| is_one_of(fields, field, values))
+        self.matches.iter().all(|(field, values)| is_one_of(fields, field, values))
     }
 }
 
 impl Task {
     /// Names of the classes, in index order.
     pub fn class_names(&self) -> Vec<String> {
-        self.classes
-            .iter()
-            .map(|class| class.name.clone())
-            .collect()
+        self.classes.iter().map(|class| class.name.clone()).collect()
     }
 
     /// Index of the first class that fits the fields (defaults applied).
@@ -316,21 +288,14 @@ impl Task {
 
     /// The fields its classes read.
     fn fields(&self) -> BTreeSet<&str> {
-        self.classes
-            .iter()
-            .flat_map(|c| c.matches.keys())
-            .map(String::as_str)
-            .collect()
+        self.classes.iter().flat_map(|c| c.matches.keys()).map(String::as_str).collect()
     }
 
     /// For an action without a class: the values no class knows or, where each value for itself is
     /// known, all of them.
     fn unknown(&self, settled: &Fields, annotated: &Fields) -> Vec<UnknownValue> {
         let known = |field: &str| {
-            let mut lists = self
-                .classes
-                .iter()
-                .filter_map(|class| class.matches.get(field));
+            let mut lists = self.classes.iter().filter_map(|class| class.matches.get(field));
             lists.any(|values| is_one_of(settled, field, values))
         };
         let entry = |field: &str| UnknownValue {
@@ -339,16 +304,8 @@ impl Task {
             value: value(annotated, field).to_owned(),
         };
         let fields = self.fields();
-        let culprits: Vec<_> = fields
-            .iter()
-            .filter(|f| !known(f))
-            .map(|f| entry(f))
-            .collect();
-        if culprits.is_empty() {
-            fields.iter().map(|f| entry(f)).collect()
-        } else {
-            culprits
-        }
+        let culprits: Vec<_> = fields.iter().filter(|f| !known(f)).map(|f| entry(f)).collect();
+        if culprits.is_empty() { fields.iter().map(|f| entry(f)).collect() } else { culprits }
     }
 }
 
@@ -369,8 +326,6 @@ impl Property {
     }
 
     fn position(&self, value: &str) -> Option<usize> {
-        self.values
-            .iter()
-            .position(|spellings| spellings.iter().any(|s| s == value))
+        self.values.iter().position(|spellings| spellings.iter().any(|s| s == value))
     }
 }

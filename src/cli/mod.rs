@@ -21,7 +21,7 @@ const EXIT_USAGE: u8 = 2;
 
 /// Trains multi-task, multi-view 3D ResNets on video, on any GPU.
 #[derive(Debug, Parser)]
-#[command(name = "polyview", version, about, max_term_width = 100)]
+#[command(name = "polyview", version, about, max_term_width = 100, args_override_self = true)]
 struct Cli {
     /// More words on stderr (-v: details, -vv: everything)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

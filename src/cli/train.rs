@@ -15,6 +15,7 @@ use crate::train::{self, TrainError};
 
 /// Options as typed; what is absent comes from `--config` or the defaults.
 #[derive(Debug, Args, Serialize)]
+#[command(allow_negative_numbers = true)]
 #[serde(rename_all = "kebab-case")]
 pub struct TrainArgs {
     /// TOML file of options; the command line wins over it [e.g. SAVE_DIR/config.toml]

@@ -79,11 +79,7 @@ impl Split {
     /// Counts per class of one task over the usable actions.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
-        for label in self
-            .actions
-            .iter()
-            .filter_map(|a| a.labels.as_ref()?.get(task))
-        {
+        for label in self.actions.iter().filter_map(|a| a.labels.as_ref()?.get(task)) {
             if let Some(count) = counts.get_mut(*label) {
                 *count += 1;
             }
@@ -108,10 +104,8 @@ pub fn load_split(root: &Path, split: &str, schema: &Schema) -> Result<Split, Da
 /// [`DataError::Io`] and [`DataError::Json`].
 pub fn read_split(found: &SplitDir, schema: &Schema) -> Result<Split, DataError> {
     let path = found.dir.join(ANNOTATIONS);
-    let bytes = std::fs::read(&path).map_err(|e| DataError::Io {
-        path: path.clone(),
-        reason: e.to_string(),
-    })?;
+    let bytes = std::fs::read(&path)
+        .map_err(|e| DataError::Io { path: path.clone(), reason: e.to_string() })?;
     // Editors on Windows put a byte-order mark in front, which JSON does not allow.
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let raw: RawFile = serde_json::from_slice(text).map_err(|e| DataError::Json {
@@ -131,11 +125,7 @@ pub fn read_split(found: &SplitDir, schema: &Schema) -> Result<Split, DataError>
 
 /// serde_json ends its messages with the position, which the error gives in its own place.
 fn without_position(message: &str) -> String {
-    message
-        .split(" at line ")
-        .next()
-        .unwrap_or(message)
-        .to_owned()
+    message.split(" at line ").next().unwrap_or(message).to_owned()
 }
 
 /// Collects a split while walking over the file.
@@ -155,29 +145,20 @@ impl<'a> Reader<'a> {
             left_out: Vec::new(),
             problems: Vec::new(),
         };
-        Self {
-            schema,
-            split,
-            ids: HashSet::new(),
-        }
+        Self { schema, split, ids: HashSet::new() }
     }
 
     fn header(&mut self, raw: &RawFile, path: &Path) {
         let file = path.display().to_string();
         let mut warn = |kind, message: String| {
-            self.split
-                .problems
-                .push(Problem::of_file(kind, file.clone(), message));
+            self.split.problems.push(Problem::of_file(kind, file.clone(), message));
         };
         if let Some(set) = raw.set.as_ref().and_then(Value::as_str)
             && let Some(spec) = self.schema.split(set)
             && spec.name != self.split.name
         {
             let name = &self.split.name;
-            warn(
-                ProblemKind::OtherSplit,
-                format!("names the split {set:?}, read as {name:?}"),
-            );
+            warn(ProblemKind::OtherSplit, format!("names the split {set:?}, read as {name:?}"));
         }
         let held = raw.actions.0.len() as u64;
         if let Some(stated) = raw.count.as_ref().and_then(Value::as_u64)
@@ -189,17 +170,11 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&mut self, kind: ProblemKind, action: &str, message: String) {
-        self.split
-            .problems
-            .push(Problem::of_action(kind, action, message));
+        self.split.problems.push(Problem::of_action(kind, action, message));
     }
 
     fn leave_out(&mut self, id: &str, reason: impl Into<String>, views: Vec<View>) {
-        self.split.left_out.push(LeftOut {
-            id: id.to_owned(),
-            reason: reason.into(),
-            views,
-        });
+        self.split.left_out.push(LeftOut { id: id.to_owned(), reason: reason.into(), views });
     }
 
     fn action(&mut self, id: &str, entry: &Value) {
@@ -235,12 +210,7 @@ impl<'a> Reader<'a> {
             return self.leave_out(id, "no usable clip", views);
         }
         let fields = fields.unwrap_or_default();
-        self.split.actions.push(Action {
-            id: id.to_owned(),
-            labels,
-            fields,
-            views,
-        });
+        self.split.actions.push(Action { id: id.to_owned(), labels, fields, views });
     }
 
     /// The values of the fields that the schema reads. `Err` where one that decides labels is
@@ -295,9 +265,7 @@ impl<'a> Reader<'a> {
             if views.iter().any(|other| other.path == view.path) {
                 let message = "the clip is listed twice in this action";
                 let kind = ProblemKind::DuplicateClip;
-                self.split
-                    .problems
-                    .push(Problem::of_clip(kind, id, view.url, message));
+                self.split.problems.push(Problem::of_clip(kind, id, view.url, message));
             } else {
                 views.push(view);
             }
@@ -331,9 +299,8 @@ impl<'a> Reader<'a> {
         Some(View {
             url,
             path: resolved.path,
-            camera: self.detail(id, clip, "Camera type", "a string", |v| {
-                v.as_str().map(str::to_owned)
-            }),
+            camera: self
+                .detail(id, clip, "Camera type", "a string", |v| v.as_str().map(str::to_owned)),
             replay_speed: self.detail(id, clip, "Replay speed", "a number", Value::as_f64),
             timestamp: self.detail(id, clip, "Timestamp", "an integer", Value::as_i64),
         })
@@ -353,10 +320,7 @@ impl<'a> Reader<'a> {
         if found.is_none() {
             let message = format!("{key}: expected {expected}, found {}", describe(value));
             let problem = Problem::of_action(ProblemKind::WrongType, id, message);
-            self.split.problems.push(Problem {
-                level: Level::Warning,
-                ..problem
-            });
+            self.split.problems.push(Problem { level: Level::Warning, ..problem });
         }
         found
     }

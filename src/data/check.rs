@@ -97,15 +97,9 @@ pub fn check_dataset(
     progress: impl Fn(usize, usize) + Sync,
 ) -> Result<CheckReport, DataError> {
     let found = find_splits(root, schema)?;
-    let splits: Vec<_> = found
-        .iter()
-        .map(|found| (found, read_split(found, schema)))
-        .collect();
+    let splits: Vec<_> = found.iter().map(|found| (found, read_split(found, schema))).collect();
 
-    let jobs: Vec<Vec<Job>> = splits
-        .iter()
-        .map(|(_, s)| s.as_ref().map_or(vec![], jobs))
-        .collect();
+    let jobs: Vec<Vec<Job>> = splits.iter().map(|(_, s)| s.as_ref().map_or(vec![], jobs)).collect();
     let total = jobs.iter().map(Vec::len).sum();
     let done = AtomicUsize::new(0);
     let outcome = |job: &Job| {
@@ -130,10 +124,7 @@ pub fn check_dataset(
         })
         .collect();
 
-    let missing = schema
-        .splits
-        .iter()
-        .filter(|s| found.iter().all(|f| f.name != s.name));
+    let missing = schema.splits.iter().filter(|s| found.iter().all(|f| f.name != s.name));
     let count = |level| {
         let problems = reports.iter().flat_map(|r: &SplitReport| &r.problems);
         problems.filter(|problem| problem.level == level).count()
@@ -163,14 +154,8 @@ fn jobs(split: &Split) -> Vec<Job> {
         path: split.clip(view),
         used,
     };
-    let kept = split
-        .actions
-        .iter()
-        .flat_map(|a| a.views.iter().map(|v| job(&a.id, v, true)));
-    let others = split
-        .left_out
-        .iter()
-        .flat_map(|a| a.views.iter().map(|v| job(&a.id, v, false)));
+    let kept = split.actions.iter().flat_map(|a| a.views.iter().map(|v| job(&a.id, v, true)));
+    let others = split.left_out.iter().flat_map(|a| a.views.iter().map(|v| job(&a.id, v, false)));
     kept.chain(others).collect()
 }
 
@@ -189,18 +174,11 @@ fn report(split: Split, schema: &Schema, window: &WindowSpec, clips: &[Clip]) ->
     views.sort_unstable();
     let mut values = IndexMap::new();
     for problem in &split.problems {
-        if matches!(
-            problem.kind,
-            ProblemKind::UnknownValue | ProblemKind::UnlistedValue
-        ) {
+        if matches!(problem.kind, ProblemKind::UnknownValue | ProblemKind::UnlistedValue) {
             *values.entry(problem.message.clone()).or_insert(0) += 1;
         }
     }
-    let tasks = if split.labelled {
-        class_counts(&split, schema)
-    } else {
-        Vec::new()
-    };
+    let tasks = if split.labelled { class_counts(&split, schema) } else { Vec::new() };
     let mut report = SplitReport {
         name: split.name,
         dir: split.dir,
@@ -209,9 +187,7 @@ fn report(split: Split, schema: &Schema, window: &WindowSpec, clips: &[Clip]) ->
         left_out,
         tasks,
         views,
-        clips: ["all", "ok", "short", "odd"]
-            .map(|word| (word.to_owned(), 0))
-            .into(),
+        clips: ["all", "ok", "short", "odd"].map(|word| (word.to_owned(), 0)).into(),
         values,
         problems: split.problems,
     };
@@ -223,21 +199,13 @@ fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
     let counts = |(t, task): (usize, &crate::schema::Task)| {
         let counts = split.class_counts(t, task.classes.len());
         let classes = task.class_names().into_iter().zip(counts).collect();
-        TaskCounts {
-            task: task.name.clone(),
-            title: task.title.clone(),
-            classes,
-        }
+        TaskCounts { task: task.name.clone(), title: task.title.clone(), classes }
     };
     schema.tasks.iter().enumerate().map(counts).collect()
 }
 
 fn judge_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
-    let usual = majority(
-        clips
-            .iter()
-            .filter_map(|(_, outcome)| outcome.as_ref().ok()),
-    );
+    let usual = majority(clips.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()));
     let mut problems = Vec::new();
     let mut count = |word: &str| *report.clips.entry(word.to_owned()).or_insert(0) += 1;
     for (job, outcome) in clips {
@@ -245,11 +213,7 @@ fn judge_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
             let file = job.path.display().to_string();
             let problem = Problem::of_clip(kind, &job.action, file, message);
             // Nobody misses a clip of an action that is not used.
-            let level = if job.used {
-                problem.level
-            } else {
-                Level::Warning
-            };
+            let level = if job.used { problem.level } else { Level::Warning };
             problems.push(Problem { level, ..problem });
         };
         count("all");
@@ -264,11 +228,7 @@ fn judge_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
         count("ok");
         if window.window_indices(info).past_end {
             count("short");
-            let WindowSpec {
-                start_frame,
-                end_frame,
-                ..
-            } = window;
+            let WindowSpec { start_frame, end_frame, .. } = window;
             let message = format!(
                 "the window of frames {start_frame} to {end_frame} goes past its {} frames; the last \
                  one is repeated",
@@ -297,22 +257,14 @@ struct Format {
 impl Format {
     fn of(info: &ClipInfo) -> Self {
         let milli_fps = (info.fps * 1000.0).round() as u64;
-        Self {
-            width: info.width,
-            height: info.height,
-            milli_fps,
-        }
+        Self { width: info.width, height: info.height, milli_fps }
     }
 }
 
 impl std::fmt::Display for Format {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let fps = self.milli_fps as f64 / 1000.0;
-        write!(
-            f,
-            "{}×{} at {fps} frames per second",
-            self.width, self.height
-        )
+        write!(f, "{}×{} at {fps} frames per second", self.width, self.height)
     }
 }
 
@@ -323,10 +275,7 @@ fn majority<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Option<Format> {
         *counts.entry(Format::of(info)).or_insert(0) += 1;
     }
     let most = counts.values().copied().max()?;
-    counts
-        .into_iter()
-        .find(|(_, count)| *count == most)
-        .map(|(format, _)| format)
+    counts.into_iter().find(|(_, count)| *count == most).map(|(format, _)| format)
 }
 
 /// A split whose annotations cannot be read at all.
@@ -342,10 +291,6 @@ fn unreadable(found: &SplitDir, error: &DataError) -> SplitReport {
         views: Vec::new(),
         clips: IndexMap::new(),
         values: IndexMap::new(),
-        problems: vec![Problem::of_file(
-            ProblemKind::Unreadable,
-            file,
-            error.to_string(),
-        )],
+        problems: vec![Problem::of_file(ProblemKind::Unreadable, file, error.to_string())],
     }
 }

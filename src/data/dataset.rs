@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::annotations::{self, Split};
 use super::clip::{ClipError, ClipInfo};
-use super::resize::Resizer;
 use super::error::DataError;
+use super::resize::Resizer;
 use super::sampling::WindowSpec;
 use super::video;
 use crate::schema::Schema;

@@ -23,16 +23,9 @@ pub struct SplitDir {
 pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
     let found = existing(root, schema)?;
     if found.is_empty() {
-        let names: Vec<_> = schema
-            .splits
-            .iter()
-            .map(|split| split.name.as_str())
-            .collect();
+        let names: Vec<_> = schema.splits.iter().map(|split| split.name.as_str()).collect();
         let expected = names.join(", ");
-        return Err(DataError::NoSplits {
-            root: root.to_owned(),
-            expected,
-        });
+        return Err(DataError::NoSplits { root: root.to_owned(), expected });
     }
     Ok(found)
 }
@@ -44,37 +37,21 @@ pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataEr
 /// [`DataError::NoSplit`], which lists the splits that exist.
 pub fn find_split(root: &Path, split: &str, schema: &Schema) -> Result<SplitDir, DataError> {
     let Some(spec) = schema.split(split) else {
-        let known: Vec<_> = schema
-            .splits
-            .iter()
-            .map(|split| split.name.as_str())
-            .collect();
-        return Err(DataError::UnknownSplit {
-            split: split.to_owned(),
-            known: known.join(", "),
-        });
+        let known: Vec<_> = schema.splits.iter().map(|split| split.name.as_str()).collect();
+        return Err(DataError::UnknownSplit { split: split.to_owned(), known: known.join(", ") });
     };
     let found = existing(root, schema)?;
     let names: Vec<_> = found.iter().map(|split| split.name.clone()).collect();
-    found
-        .into_iter()
-        .find(|found| found.name == spec.name)
-        .ok_or_else(|| DataError::NoSplit {
-            root: root.to_owned(),
-            split: spec.name.clone(),
-            found: if names.is_empty() {
-                "no split".to_owned()
-            } else {
-                names.join(", ")
-            },
-        })
+    found.into_iter().find(|found| found.name == spec.name).ok_or_else(|| DataError::NoSplit {
+        root: root.to_owned(),
+        split: spec.name.clone(),
+        found: if names.is_empty() { "no split".to_owned() } else { names.join(", ") },
+    })
 }
 
 fn existing(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
     if !root.is_dir() {
-        return Err(DataError::NoRoot {
-            root: root.to_owned(),
-        });
+        return Err(DataError::NoRoot { root: root.to_owned() });
     }
     let split_dir = |spec: &SplitSpec| {
         let below = schema.folder.iter().map(|folder| root.join(folder));
@@ -84,11 +61,7 @@ fn existing(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
             spec.spellings.iter().map(join).collect::<Vec<_>>()
         });
         let dir = candidates.find(|dir| dir.is_dir())?;
-        Some(SplitDir {
-            name: spec.name.clone(),
-            dir,
-            labelled: spec.labelled,
-        })
+        Some(SplitDir { name: spec.name.clone(), dir, labelled: spec.labelled })
     };
     Ok(schema.splits.iter().filter_map(split_dir).collect())
 }
@@ -120,31 +93,19 @@ pub fn clip_path(url: &str, schema: &Schema) -> Result<ClipPath, &'static str> {
         return Err("a clip's path must not lead out of the split folder (`..`)");
     }
     // `C:x` would replace the folder it is joined to on Windows.
-    if parts
-        .iter()
-        .any(|part| part.as_bytes().get(1) == Some(&b':'))
-    {
+    if parts.iter().any(|part| part.as_bytes().get(1) == Some(&b':')) {
         return Err("a clip's path must not name a drive");
     }
-    if parts.len() > 1
-        && parts
-            .first()
-            .is_some_and(|p| schema.url_prefixes.iter().any(|x| x == p))
+    if parts.len() > 1 && parts.first().is_some_and(|p| schema.url_prefixes.iter().any(|x| x == p))
     {
         parts.remove(0);
     }
-    let split = parts
-        .first()
-        .and_then(|part| schema.split(part))
-        .map(|spec| spec.name.clone());
+    let split = parts.first().and_then(|part| schema.split(part)).map(|spec| spec.name.clone());
     if split.is_some() {
         parts.remove(0);
     }
     if parts.is_empty() {
         return Err("no path is left after the split's name");
     }
-    Ok(ClipPath {
-        path: parts.iter().collect(),
-        split,
-    })
+    Ok(ClipPath { path: parts.iter().collect(), split })
 }

@@ -16,5 +16,5 @@ pub mod resize;
 pub mod sampling;
 pub mod video;
 
-pub use error::DataError;
 pub use dataset::{Batch, Dataset, DatasetError, Sample};
+pub use error::DataError;

@@ -126,13 +126,7 @@ impl Problem {
     /// A problem of an action.
     pub fn of_action(kind: ProblemKind, action: &str, message: impl Into<String>) -> Self {
         let action = Some(action.to_owned());
-        Self {
-            kind,
-            level: kind.level(),
-            action,
-            file: None,
-            message: message.into(),
-        }
+        Self { kind, level: kind.level(), action, file: None, message: message.into() }
     }
 
     /// A problem of one clip of an action.
@@ -142,22 +136,13 @@ impl Problem {
         file: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self {
-            file: Some(file.into()),
-            ..Self::of_action(kind, action, message)
-        }
+        Self { file: Some(file.into()), ..Self::of_action(kind, action, message) }
     }
 
     /// A problem of a whole file.
     pub fn of_file(kind: ProblemKind, file: impl Into<String>, message: impl Into<String>) -> Self {
         let file = Some(file.into());
-        Self {
-            kind,
-            level: kind.level(),
-            action: None,
-            file,
-            message: message.into(),
-        }
+        Self { kind, level: kind.level(), action: None, file, message: message.into() }
     }
 }
 

@@ -74,12 +74,7 @@ pub struct Resizer {
 impl Resizer {
     /// A resizer to `height` × `width` pixels.
     pub fn new(height: usize, width: usize) -> Self {
-        Self {
-            height,
-            width,
-            engine: fir::Resizer::new(),
-            scaled: Vec::new(),
-        }
+        Self { height, width, engine: fir::Resizer::new(), scaled: Vec::new() }
     }
 
     /// Resizes every frame: `[T, h, w, 3]` to `[T, height, width, 3]`.
@@ -89,21 +84,13 @@ impl Resizer {
     pub fn frames(&mut self, frames: &Frames) -> Result<Frames, ResizeError> {
         let expected = frames.count * frames.height * frames.width * 3;
         if frames.data.len() != expected {
-            return Err(ResizeError::Bytes {
-                expected,
-                found: frames.data.len(),
-            });
+            return Err(ResizeError::Bytes { expected, found: frames.data.len() });
         }
         let mut data = Vec::with_capacity(frames.count * self.height * self.width * 3);
         for t in 0..frames.count {
             self.append(frames.frame(t), frames.height, frames.width, &mut data)?;
         }
-        Ok(Frames {
-            data,
-            count: frames.count,
-            height: self.height,
-            width: self.width,
-        })
+        Ok(Frames { data, count: frames.count, height: self.height, width: self.width })
     }
 
     /// Resizes one RGB frame `[h, w, 3]` and appends `[height, width, 3]` to `out`.
@@ -119,10 +106,7 @@ impl Resizer {
     ) -> Result<(), ResizeError> {
         let expected = height * width * 3;
         if frame.len() != expected {
-            return Err(ResizeError::Bytes {
-                expected,
-                found: frame.len(),
-            });
+            return Err(ResizeError::Bytes { expected, found: frame.len() });
         }
         if (height, width) == (self.height, self.width) {
             out.extend_from_slice(frame);
@@ -134,12 +118,7 @@ impl Resizer {
         let cover = Cover::new(height, width, self.height, self.width);
         self.scale(frame, height, width, cover)?;
         let stride = cover.width * 3;
-        for row in self
-            .scaled
-            .chunks_exact(stride)
-            .skip(cover.top)
-            .take(self.height)
-        {
+        for row in self.scaled.chunks_exact(stride).skip(cover.top).take(self.height) {
             out.extend_from_slice(&row[cover.left * 3..(cover.left + self.width) * 3]);
         }
         Ok(())
@@ -165,8 +144,6 @@ impl Resizer {
                 .map_err(|e| library(e.to_string()))?;
         let bilinear = fir::ResizeAlg::Convolution(fir::FilterType::Bilinear);
         let options = fir::ResizeOptions::new().resize_alg(bilinear);
-        self.engine
-            .resize(&from, &mut to, &options)
-            .map_err(|e| library(e.to_string()))
+        self.engine.resize(&from, &mut to, &options).map_err(|e| library(e.to_string()))
     }
 }

@@ -56,27 +56,16 @@ impl WindowSpec {
     /// ```
     pub fn window_indices(&self, info: &ClipInfo) -> WindowPick {
         let Some(last) = info.frames.checked_sub(1) else {
-            return WindowPick {
-                indices: Vec::new(),
-                past_end: true,
-                distinct: 0,
-            };
+            return WindowPick { indices: Vec::new(), past_end: true, distinct: 0 };
         };
         let walk = self.walk(info.fps);
         let past_end = walk.position(walk.count - 1) > last;
         let indices: Vec<usize> = (0..self.frames_per_clip)
-            .map(|j| {
-                walk.position(spaced(j, self.frames_per_clip, walk.count))
-                    .min(last)
-            })
+            .map(|j| walk.position(spaced(j, self.frames_per_clip, walk.count)).min(last))
             .collect();
         let changes = indices.windows(2).filter(|pair| pair[0] != pair[1]).count();
         let distinct = if indices.is_empty() { 0 } else { changes + 1 };
-        WindowPick {
-            indices,
-            past_end,
-            distinct,
-        }
+        WindowPick { indices, past_end, distinct }
     }
 
     /// Step 1. A frame rate that is no positive number counts as the target rate.
@@ -85,11 +74,7 @@ impl WindowSpec {
         let step = if step.is_finite() { step.max(1.0) } else { 1.0 };
         let start = self.start_frame;
         let length = self.end_frame.saturating_sub(start);
-        let mut walk = Walk {
-            start,
-            step,
-            count: 1,
-        };
+        let mut walk = Walk { start, step, count: 1 };
         // Offsets round(i * step) <= length are those with i * step < length + 1/2; the division
         // can be off by one through rounding.
         let count = ((length as f64 + 0.5) / step).ceil() as usize;
@@ -110,8 +95,7 @@ struct Walk {
 
 impl Walk {
     fn position(&self, i: usize) -> usize {
-        self.start
-            .saturating_add((i as f64 * self.step + 0.5).floor() as usize)
+        self.start.saturating_add((i as f64 * self.step + 0.5).floor() as usize)
     }
 }
 

@@ -44,8 +44,7 @@ pub enum PretrainedError {
 
 /// The tensors of a weight file under the names it has, whatever its format.
 pub fn read_weights(path: &Path) -> Result<StateDict, PretrainedError> {
-    let unreadable =
-        |reason: String| PretrainedError::Unreadable { path: path.to_owned(), reason };
+    let unreadable = |reason: String| PretrainedError::Unreadable { path: path.to_owned(), reason };
     if let Err(error) = std::fs::File::open(path) {
         return Err(unreadable(error.to_string()));
     }
@@ -53,10 +52,8 @@ pub fn read_weights(path: &Path) -> Result<StateDict, PretrainedError> {
     match ending.to_ascii_lowercase().as_str() {
         "safetensors" => tensors_of(SafetensorsStore::from_file(path)).map_err(unreadable),
         // Index gaps as in `stem.0, stem.1, stem.3` are names here, not something to close up.
-        "pth" | "pt" => {
-            tensors_of(PytorchStore::from_file(path).map_indices_contiguous(false))
-                .map_err(unreadable)
-        }
+        "pth" | "pt" => tensors_of(PytorchStore::from_file(path).map_indices_contiguous(false))
+            .map_err(unreadable),
         _ => Err(PretrainedError::Ending(path.to_owned())),
     }
 }
@@ -86,7 +83,11 @@ pub fn load_pretrained(
     let values: StateDict = raw
         .into_iter()
         .filter(|(name, _)| !name.starts_with("fc.") && !name.ends_with("num_batches_tracked"))
-        .map(|(name, data)| if own_names { (name, data) } else { (format!("backbone.{name}"), data) })
+        .map(
+            |(name, data)| {
+                if own_names { (name, data) } else { (format!("backbone.{name}"), data) }
+            },
+        )
         .collect();
     let mut report = state_dict::load_net(net, config, values)
         .map_err(|source| PretrainedError::Unfit { path: path.to_owned(), source })?;

@@ -96,7 +96,7 @@ pub fn load<M: Module>(module: &mut M, values: StateDict) -> Result<LoadReport, 
 struct Names<'a>(&'a ModelConfig);
 
 impl Names<'_> {
-    fn to_file(&self, path: &str) -> String {
+    fn in_file(&self, path: &str) -> String {
         if let Some(rest) = path.strip_prefix("view_pool.") {
             return rest.to_owned();
         }
@@ -108,7 +108,7 @@ impl Names<'_> {
         path.to_owned()
     }
 
-    fn from_file(&self, name: &str) -> String {
+    fn in_network(&self, name: &str) -> String {
         if name.starts_with("attention.") {
             return format!("view_pool.{name}");
         }
@@ -123,12 +123,9 @@ impl Names<'_> {
 
 /// All numbers of a network: `backbone.…` as torchvision names them, `attention.…`, and
 /// `heads.<task>.…`.
-pub fn collect_net(
-    net: &MultiViewNet,
-    config: &ModelConfig,
-) -> Result<StateDict, StateDictError> {
+pub fn collect_net(net: &MultiViewNet, config: &ModelConfig) -> Result<StateDict, StateDictError> {
     let names = Names(config);
-    Ok(collect(net)?.into_iter().map(|(path, data)| (names.to_file(&path), data)).collect())
+    Ok(collect(net)?.into_iter().map(|(path, data)| (names.in_file(&path), data)).collect())
 }
 
 /// The reverse of [`collect_net`]; missing and unexpected names are reported as the file has them.
@@ -138,8 +135,8 @@ pub fn load_net(
     values: StateDict,
 ) -> Result<LoadReport, StateDictError> {
     let names = Names(config);
-    let values = values.into_iter().map(|(name, data)| (names.from_file(&name), data)).collect();
-    let in_file = |paths: Vec<String>| paths.iter().map(|path| names.to_file(path)).collect();
+    let values = values.into_iter().map(|(name, data)| (names.in_network(&name), data)).collect();
+    let in_file = |paths: Vec<String>| paths.iter().map(|path| names.in_file(path)).collect();
     match load(net, values) {
         Ok(report) => Ok(LoadReport {
             loaded: report.loaded,
@@ -147,10 +144,10 @@ pub fn load_net(
             unexpected: in_file(report.unexpected),
         }),
         Err(StateDictError::Shape { name, expected, found }) => {
-            Err(StateDictError::Shape { name: names.to_file(&name), expected, found })
+            Err(StateDictError::Shape { name: names.in_file(&name), expected, found })
         }
         Err(StateDictError::Values { name, reason }) => {
-            Err(StateDictError::Values { name: names.to_file(&name), reason })
+            Err(StateDictError::Values { name: names.in_file(&name), reason })
         }
     }
 }

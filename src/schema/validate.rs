@@ -22,11 +22,7 @@ impl Judge<'_> {
     }
 
     fn demand(&self, holds: bool, entry: &str, reason: &str) -> Result<(), SchemaError> {
-        if holds {
-            Ok(())
-        } else {
-            self.refuse(entry, reason)
-        }
+        if holds { Ok(()) } else { self.refuse(entry, reason) }
     }
 
     /// Nothing may be listed twice.
@@ -38,11 +34,7 @@ impl Judge<'_> {
     ) -> Result<(), SchemaError> {
         let mut seen = BTreeSet::new();
         for name in names {
-            self.demand(
-                seen.insert(name),
-                entry,
-                &format!("{what} {name:?} occurs twice"),
-            )?;
+            self.demand(seen.insert(name), entry, &format!("{what} {name:?} occurs twice"))?;
         }
         Ok(())
     }
@@ -51,21 +43,13 @@ impl Judge<'_> {
     fn identifier(&self, entry: &str, name: &str) -> Result<(), SchemaError> {
         let sound = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let holds = !name.is_empty() && name.chars().all(sound);
-        self.demand(
-            holds,
-            entry,
-            "the name must consist of letters, digits and underscores",
-        )
+        self.demand(holds, entry, "the name must consist of letters, digits and underscores")
     }
 
     /// One part of a path, so that no schema leads out of the data set's folder.
     fn folder(&self, entry: &str, name: &str) -> Result<(), SchemaError> {
         let holds = !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ':']);
-        self.demand(
-            holds,
-            entry,
-            &format!("{name:?} must be the name of one folder"),
-        )
+        self.demand(holds, entry, &format!("{name:?} must be the name of one folder"))
     }
 
     /// A list of conditions without empty value lists, which could never hold.
@@ -107,30 +91,19 @@ pub(super) fn resolve(raw: SchemaFile, file: &str) -> Result<Schema, SchemaError
 }
 
 fn splits(raw: Vec<SplitFile>, judge: &Judge<'_>) -> Result<Vec<SplitSpec>, SchemaError> {
-    judge.demand(
-        !raw.is_empty(),
-        "schema",
-        "at least one [[split]] is needed",
-    )?;
+    judge.demand(!raw.is_empty(), "schema", "at least one [[split]] is needed")?;
     let mut splits = Vec::with_capacity(raw.len());
     for split in raw {
         let entry = format!("split {:?}", split.name);
-        let spellings: Vec<_> = std::iter::once(split.name.clone())
-            .chain(split.spellings)
-            .collect();
+        let spellings: Vec<_> =
+            std::iter::once(split.name.clone()).chain(split.spellings).collect();
         for spelling in &spellings {
             judge.folder(&entry, spelling)?;
         }
         let labelled = split.labelled.unwrap_or(true);
-        splits.push(SplitSpec {
-            name: split.name,
-            spellings,
-            labelled,
-        });
+        splits.push(SplitSpec { name: split.name, spellings, labelled });
     }
-    let all = splits
-        .iter()
-        .flat_map(|split| split.spellings.iter().map(String::as_str));
+    let all = splits.iter().flat_map(|split| split.spellings.iter().map(String::as_str));
     judge.unique("splits", "the spelling", all)?;
     Ok(splits)
 }
@@ -139,18 +112,10 @@ fn leave_out(raw: LeaveOutFile, judge: &Judge<'_>) -> Result<LeaveOut, SchemaErr
     let entry = format!("leave_out {:?}", raw.reason);
     judge.demand(!raw.reason.is_empty(), &entry, "`reason` must not be empty")?;
     // Without a condition every action would be left out.
-    judge.demand(
-        !raw.when.is_empty(),
-        &entry,
-        "`when` must list at least one field",
-    )?;
+    judge.demand(!raw.when.is_empty(), &entry, "`when` must list at least one field")?;
     judge.condition(&entry, "when", &raw.when)?;
     judge.condition(&entry, "unless", &raw.unless)?;
-    Ok(LeaveOut {
-        reason: raw.reason,
-        when: raw.when,
-        unless: raw.unless,
-    })
+    Ok(LeaveOut { reason: raw.reason, when: raw.when, unless: raw.unless })
 }
 
 fn defaults(raw: Vec<DefaultFile>, judge: &Judge<'_>) -> Result<Vec<DefaultRule>, SchemaError> {
@@ -165,45 +130,23 @@ fn defaults(raw: Vec<DefaultFile>, judge: &Judge<'_>) -> Result<Vec<DefaultRule>
     }
     Ok(raw
         .into_iter()
-        .map(|rule| DefaultRule {
-            field: rule.field,
-            from: rule.from,
-            to: rule.to,
-        })
+        .map(|rule| DefaultRule { field: rule.field, from: rule.from, to: rule.to })
         .collect())
 }
 
 fn tasks(raw: Vec<TaskFile>, judge: &Judge<'_>) -> Result<Vec<Task>, SchemaError> {
     judge.demand(!raw.is_empty(), "schema", "at least one [[task]] is needed")?;
-    judge.unique(
-        "tasks",
-        "the name",
-        raw.iter().map(|task| task.name.as_str()),
-    )?;
+    judge.unique("tasks", "the name", raw.iter().map(|task| task.name.as_str()))?;
     let imbalanced = raw.iter().filter(|task| task.imbalanced).count();
-    judge.demand(
-        imbalanced <= 1,
-        "tasks",
-        "only one task can be marked `imbalanced`",
-    )?;
-    raw.into_iter()
-        .map(|task| resolve_task(task, judge))
-        .collect()
+    judge.demand(imbalanced <= 1, "tasks", "only one task can be marked `imbalanced`")?;
+    raw.into_iter().map(|task| resolve_task(task, judge)).collect()
 }
 
 fn resolve_task(raw: TaskFile, judge: &Judge<'_>) -> Result<Task, SchemaError> {
     let entry = format!("task {:?}", raw.name);
     judge.identifier(&entry, &raw.name)?;
-    judge.demand(
-        raw.class.len() >= 2,
-        &entry,
-        "at least two classes are needed",
-    )?;
-    judge.unique(
-        &entry,
-        "the class",
-        raw.class.iter().map(|class| class.name.as_str()),
-    )?;
+    judge.demand(raw.class.len() >= 2, &entry, "at least two classes are needed")?;
+    judge.unique(&entry, "the class", raw.class.iter().map(|class| class.name.as_str()))?;
     let mut classes = Vec::with_capacity(raw.class.len());
     for class in raw.class {
         let entry = format!("{entry}, class {:?}", class.name);
@@ -216,21 +159,10 @@ fn resolve_task(raw: TaskFile, judge: &Judge<'_>) -> Result<Task, SchemaError> {
         let first = |(field, values): (&String, &Vec<String>)| {
             values.first().map(|value| (field.clone(), value.clone()))
         };
-        let write = class
-            .write
-            .unwrap_or_else(|| matches.iter().filter_map(first).collect());
-        classes.push(Class {
-            name: class.name,
-            write,
-            matches,
-        });
+        let write = class.write.unwrap_or_else(|| matches.iter().filter_map(first).collect());
+        classes.push(Class { name: class.name, write, matches });
     }
-    Ok(Task {
-        name: raw.name,
-        title: raw.title,
-        imbalanced: raw.imbalanced,
-        classes,
-    })
+    Ok(Task { name: raw.name, title: raw.title, imbalanced: raw.imbalanced, classes })
 }
 
 /// What is written for a class must be read back as that class, and no two tasks may write the
@@ -246,9 +178,7 @@ fn written_values(schema: &Schema, judge: &Judge<'_>) -> Result<(), SchemaError>
                 judge.demand(owner == t, &entry, &reason)?;
             }
             let read = task.classify(&schema.settle(&class.write));
-            let name = read
-                .and_then(|k| task.classes.get(k))
-                .map_or("no class", |k| &k.name);
+            let name = read.and_then(|k| task.classes.get(k)).map_or("no class", |k| &k.name);
             let reason = format!("what it writes is read back as {name:?}");
             judge.demand(read == Some(c), &entry, &reason)?;
         }
@@ -263,26 +193,14 @@ fn properties(
 ) -> Result<Vec<Property>, SchemaError> {
     // Tasks and properties share one name space: both become heads.
     let tasks = schema.tasks.iter().map(|task| task.name.as_str());
-    judge.unique(
-        "properties",
-        "the name",
-        tasks.chain(raw.iter().map(|p| p.name.as_str())),
-    )?;
+    judge.unique("properties", "the name", tasks.chain(raw.iter().map(|p| p.name.as_str())))?;
     let label_fields = schema.label_fields();
     for property in &raw {
         let entry = format!("property {:?}", property.name);
         judge.identifier(&entry, &property.name)?;
-        judge.demand(
-            property.embedding > 0,
-            &entry,
-            "`embedding` must be at least 1",
-        )?;
+        judge.demand(property.embedding > 0, &entry, "`embedding` must be at least 1")?;
         let listed = !property.values.is_empty() && property.values.iter().all(|v| !v.is_empty());
-        judge.demand(
-            listed,
-            &entry,
-            "`values` must list values, each with a spelling",
-        )?;
+        judge.demand(listed, &entry, "`values` must list values, each with a spelling")?;
         let spellings = property.values.iter().flatten().map(String::as_str);
         judge.unique(&entry, "the spelling", spellings.clone())?;
         let reason = "\"\" always counts as unknown and cannot be a value";

@@ -26,13 +26,7 @@ pub(super) struct ClipPlan<'a> {
 
 /// The mp4 file of a clip.
 pub(super) fn film(plan: &ClipPlan) -> Result<Vec<u8>, String> {
-    let SynthOptions {
-        width,
-        height,
-        frames,
-        seed,
-        ..
-    } = *plan.options;
+    let SynthOptions { width, height, frames, seed, .. } = *plan.options;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(plan.stream);
     let scene = Scene::new(plan, &mut rng);
@@ -67,19 +61,11 @@ mod tests {
 
     #[test]
     fn what_is_painted_is_what_is_decoded() {
-        let options = SynthOptions {
-            frames: 40,
-            ..SynthOptions::default()
-        };
+        let options = SynthOptions { frames: 40, ..SynthOptions::default() };
         let counts = [4, 8];
         let classes = [2, 5];
-        let plan = ClipPlan {
-            options: &options,
-            counts: &counts,
-            classes: &classes,
-            view: 1,
-            stream: 9,
-        };
+        let plan =
+            ClipPlan { options: &options, counts: &counts, classes: &classes, view: 1, stream: 9 };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clip.mp4");
         fs::write(&path, film(&plan).unwrap()).unwrap();

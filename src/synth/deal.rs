@@ -25,19 +25,14 @@ pub(super) fn classes(counts: &[usize], actions: usize, seed: u64, split: u64) -
 
 /// Binary digits that `count` classes need.
 pub(super) fn digits(count: usize) -> usize {
-    count
-        .saturating_sub(1)
-        .checked_ilog2()
-        .map_or(0, |top| top as usize + 1)
+    count.saturating_sub(1).checked_ilog2().map_or(0, |top| top as usize + 1)
 }
 
 /// The digits that a view shows, out of `digits`.
 pub(super) fn shown(digits: usize, view: usize, views: usize) -> Vec<usize> {
     // With fewer views than digits, each view takes every `views`-th digit.
     let hands = digits.min(views).max(1);
-    (0..digits)
-        .filter(|digit| digit % hands == view % hands)
-        .collect()
+    (0..digits).filter(|digit| digit % hands == view % hands).collect()
 }
 
 #[cfg(test)]
@@ -54,9 +49,8 @@ mod tests {
     fn every_digit_is_shown_by_some_view() {
         for digits in 0..5 {
             for views in 1..6 {
-                let mut seen: Vec<usize> = (0..views)
-                    .flat_map(|view| shown(digits, view, views))
-                    .collect();
+                let mut seen: Vec<usize> =
+                    (0..views).flat_map(|view| shown(digits, view, views)).collect();
                 seen.sort_unstable();
                 seen.dedup();
                 assert_eq!(seen, (0..digits).collect::<Vec<_>>());

@@ -50,29 +50,16 @@ impl Film {
         let encoder = Encoder::new(config).map_err(|e| e.to_string())?;
         let muxer = Mp4FileMuxer::new().map_err(|e| e.to_string())?;
         let bytes = muxer.initial_boxes_bytes().to_vec();
-        Ok(Self {
-            width,
-            height,
-            encoder,
-            muxer,
-            bytes,
-            entry: None,
-            samples: 0,
-        })
+        Ok(Self { width, height, encoder, muxer, bytes, entry: None, samples: 0 })
     }
 
     /// Adds a frame: brightness `[H, W]` and the two colour planes `[H/2, W/2]`.
     pub fn push(&mut self, [y, u, v]: [&[u8]; 3]) -> Result<(), String> {
         let planes = YuvPlanes::tight(self.width, self.height, y, u, v);
         let planes = planes.ok_or("planes of a wrong size")?;
-        let unit = self
-            .encoder
-            .encode_planes(&planes)
-            .map_err(|e| e.to_string())?;
+        let unit = self.encoder.encode_planes(&planes).map_err(|e| e.to_string())?;
         if self.samples == 0 {
-            let config = H264SampleEntryConfig {
-                length_size: LengthSize::FourBytes,
-            };
+            let config = H264SampleEntryConfig { length_size: LengthSize::FourBytes };
             let avc1 = build_avc1_box_from_annexb(&unit, &config).map_err(|e| e.to_string())?;
             self.entry = Some(SampleEntry::Avc1(avc1));
         }
@@ -81,10 +68,7 @@ impl Film {
         for nal in parse_annexb_nal_units(&unit).map_err(|e| e.to_string())? {
             keyframe |= nal.nal_unit_type == H264NalUnitType::IdrSlice;
             // Parameter sets are in the sample entry already.
-            if !matches!(
-                nal.nal_unit_type,
-                H264NalUnitType::Sps | H264NalUnitType::Pps
-            ) {
+            if !matches!(nal.nal_unit_type, H264NalUnitType::Sps | H264NalUnitType::Pps) {
                 let length = u32::try_from(nal.data.len()).map_err(|e| e.to_string())?;
                 self.bytes.extend_from_slice(&length.to_be_bytes());
                 self.bytes.extend_from_slice(nal.data);

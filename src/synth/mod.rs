@@ -167,40 +167,30 @@ pub fn write(
         let dealt = deal::classes(&counts, size, options.seed, index as u64);
         let folder = root.join(name);
         let clips = (0..size).flat_map(|action| (0..options.views).map(move |v| (action, v)));
-        clips
-            .collect::<Vec<_>>()
-            .into_par_iter()
-            .try_for_each(|(action, view)| {
-                let place = folder.join(format!("action_{action}"));
-                fs::create_dir_all(&place).map_err(|e| io(&place, &e))?;
-                let path = place.join(format!("clip_{view}.mp4"));
-                let plan = ClipPlan {
-                    options,
-                    counts: &counts,
-                    classes: &dealt[action],
-                    view,
-                    stream: stream(index, action, view),
-                };
-                let film = clip::film(&plan).map_err(|reason| SynthError::Encode {
-                    path: path.clone(),
-                    reason,
-                })?;
-                fs::write(&path, &film).map_err(|e| io(&path, &e))?;
-                bytes.fetch_add(film.len(), Ordering::Relaxed);
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-                Ok(())
-            })?;
+        clips.collect::<Vec<_>>().into_par_iter().try_for_each(|(action, view)| {
+            let place = folder.join(format!("action_{action}"));
+            fs::create_dir_all(&place).map_err(|e| io(&place, &e))?;
+            let path = place.join(format!("clip_{view}.mp4"));
+            let plan = ClipPlan {
+                options,
+                counts: &counts,
+                classes: &dealt[action],
+                view,
+                stream: stream(index, action, view),
+            };
+            let film = clip::film(&plan)
+                .map_err(|reason| SynthError::Encode { path: path.clone(), reason })?;
+            fs::write(&path, &film).map_err(|e| io(&path, &e))?;
+            bytes.fetch_add(film.len(), Ordering::Relaxed);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            Ok(())
+        })?;
         let annotations = annotations(name, url, tasks, &dealt, options.views);
         save(&folder.join("annotations.json"), &annotations)?;
         splits.push((name.to_string(), size));
     }
     let bytes = bytes.into_inner() as u64;
-    Ok(SynthSummary {
-        root,
-        splits,
-        clips: total,
-        bytes,
-    })
+    Ok(SynthSummary { root, splits, clips: total, bytes })
 }
 
 fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> {
@@ -210,28 +200,18 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
         return bad("there is no task: give the schema one".into());
     }
     if let Some(task) = tasks.iter().find(|task| task.classes.is_empty()) {
-        return bad(format!(
-            "task {} has no classes: give the schema some",
-            task.name
-        ));
+        return bad(format!("task {} has no classes: give the schema some", task.name));
     }
-    for (name, value) in [
-        ("actions", options.actions),
-        ("views", options.views),
-        ("frames", options.frames),
-    ] {
+    for (name, value) in
+        [("actions", options.actions), ("views", options.views), ("frames", options.frames)]
+    {
         if value == 0 || value > 1 << 20 {
-            return bad(format!(
-                "{name} is {value}: give a number from 1 to {}",
-                1 << 20
-            ));
+            return bad(format!("{name} is {value}: give a number from 1 to {}", 1 << 20));
         }
     }
     let fits = |size: usize| (32..=4096).contains(&size) && size.is_multiple_of(2);
     if !fits(width) || !fits(height) {
-        return bad(format!(
-            "{width}x{height} pixels: both must be even and from 32 to 4096"
-        ));
+        return bad(format!("{width}x{height} pixels: both must be even and from 32 to 4096"));
     }
     Ok(())
 }
@@ -291,10 +271,7 @@ fn save(path: &Path, value: &Value) -> Result<(), SynthError> {
 }
 
 fn io(path: &Path, error: &std::io::Error) -> SynthError {
-    SynthError::Io {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    }
+    SynthError::Io { path: path.to_path_buf(), reason: error.to_string() }
 }
 
 /// A schema's tasks, with each class spelled as the schema writes it.

@@ -13,19 +13,11 @@ const SPEED: f32 = 0.25 / 16.0;
 /// Frames of a digit's slide to and fro.
 const PERIOD: f32 = 12.0;
 /// Of the discs: the middle one first, then those along the upper edge.
-const DISCS: [[f32; 3]; 4] = [
-    [250.0, 250.0, 235.0],
-    [255.0, 150.0, 40.0],
-    [120.0, 230.0, 255.0],
-    [255.0, 120.0, 200.0],
-];
+const DISCS: [[f32; 3]; 4] =
+    [[250.0, 250.0, 235.0], [255.0, 150.0, 40.0], [120.0, 230.0, 255.0], [255.0, 120.0, 200.0]];
 /// Of the digits, lowest first.
-const DIGITS: [[f32; 3]; 4] = [
-    [255.0, 40.0, 40.0],
-    [50.0, 110.0, 255.0],
-    [60.0, 220.0, 60.0],
-    [240.0, 220.0, 40.0],
-];
+const DIGITS: [[f32; 3]; 4] =
+    [[255.0, 40.0, 40.0], [50.0, 110.0, 255.0], [60.0, 220.0, 60.0], [240.0, 220.0, 40.0]];
 
 /// A disc or square and the way it goes.
 struct Mover {
@@ -76,10 +68,7 @@ impl Scene {
                 home: place(along_edge(slot, shown.len()), 0.72),
                 radius: 0.08,
                 along: if upright { [0.0, 1.0] } else { [1.0, 0.0] },
-                way: Way::Swing {
-                    reach: 0.14,
-                    phase: rng.random_range(0.0..1.0),
-                },
+                way: Way::Swing { reach: 0.14, phase: rng.random_range(0.0..1.0) },
             });
         }
         let whole = plan.counts.iter().zip(plan.classes).skip(1).enumerate();
@@ -100,13 +89,7 @@ impl Scene {
                 way: Way::Straight { length, speed },
             });
         }
-        Self {
-            width,
-            height,
-            middle: middle as f32,
-            background,
-            movers,
-        }
+        Self { width, height, middle: middle as f32, background, movers }
     }
 
     /// Paints frame `t` into `rgb`, `[H, W, 3]`.
@@ -184,12 +167,7 @@ fn background(width: usize, height: usize, rng: &mut impl Rng) -> Vec<f32> {
         let (angle, per_width) = (rng.random_range(0.0..TAU), rng.random_range(2.0..7.0));
         let turns: f32 = TAU * per_width / width as f32;
         let strength = rng.random_range(1.5..4.0);
-        [
-            angle.cos() * turns,
-            angle.sin() * turns,
-            rng.random_range(0.0..TAU),
-            strength,
-        ]
+        [angle.cos() * turns, angle.sin() * turns, rng.random_range(0.0..TAU), strength]
     });
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {

@@ -8,8 +8,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use super::{Optimizer, TrainError, to_clips};
-use crate::data::loader::Loader;
 use crate::data::Batch;
+use crate::data::loader::Loader;
 use crate::losses;
 use crate::metrics::ConfusionMatrix;
 use crate::model::{DropoutRng, MultiViewNet, Prediction, ViewLayout};

@@ -17,8 +17,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// AdamW with PyTorch's defaults (β 0.9 and 0.999, ε 1e-8), decoupled `weight_decay`.
     pub fn adamw(weight_decay: f64, clip_norm: f64) -> Self {
-        let config =
-            AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(weight_decay as f32);
+        let config = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(weight_decay as f32);
         Self { inner: config.init(), clip_norm }
     }
 

@@ -90,13 +90,19 @@ pub fn run(
             epoch: epoch + 1,
             first_step: steps_done,
         };
-        let plan =
-            loader::shuffled(train.samples.len(), config.batch_size, config.seed, epoch);
+        let plan = loader::shuffled(train.samples.len(), config.batch_size, config.seed, epoch);
         steps_done += plan.len();
         let loader = Loader::new(Arc::clone(&train), plan, config.num_workers);
         announce(observer, epoch, config.epochs, Phase::Train, loader.batches());
         let (trained, train_record, interrupted) = train_one_epoch(
-            net, &mut optimizer, loader, &model.tasks, &settings, &tracking, stop, observer,
+            net,
+            &mut optimizer,
+            loader,
+            &model.tasks,
+            &settings,
+            &tracking,
+            stop,
+            observer,
         )?;
         net = trained;
 
@@ -106,7 +112,13 @@ pub fn run(
             let loader = Loader::new(Arc::clone(&valid), plan, config.num_workers);
             announce(observer, epoch, config.epochs, Phase::Validate, loader.batches());
             let (record, interrupted) = validate_one_epoch(
-                &net, loader, &model.tasks, config.label_smoothing, &plain, stop, observer,
+                &net,
+                loader,
+                &model.tasks,
+                config.label_smoothing,
+                &plain,
+                stop,
+                observer,
             )?;
             valid_record = (interrupted == Interrupted::No).then_some(record);
         }

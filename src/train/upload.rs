@@ -31,10 +31,9 @@ pub fn to_clips(batch: &Batch, device: &Device) -> Tensor<5> {
     let bytes = (0..4)
         .map(|byte| words.clone().bitwise_right_shift_scalar(8 * byte).bitwise_and_scalar(255))
         .collect();
-    let pixels = Tensor::cat(bytes, 1).reshape([len * 4]).slice([0..count]).float();
-    let constant = |values: [f32; 3]| {
-        Tensor::<2>::from_data(TensorData::new(values.to_vec(), [1, 3]), device)
-    };
+    let pixels = Tensor::cat(bytes, 1).reshape([len * 4]).narrow(0, 0, count).float();
+    let constant =
+        |values: [f32; 3]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [1, 3]), device);
     let scale = constant(STD.map(|std| 1.0 / (255.0 * std)));
     let shift = constant([0, 1, 2].map(|c| MEAN[c] / STD[c]));
     let pixels = pixels.reshape([count / 3, 3]).mul(scale).sub(shift);

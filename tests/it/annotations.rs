@@ -56,43 +56,24 @@ fn actions_keep_their_order_and_facts() {
 
     let ids: Vec<_> = split.actions.iter().map(|a| a.id.as_str()).collect();
     assert_eq!(ids, ["10", "3", "1"]);
-    let labels: Vec<_> = split
-        .actions
-        .iter()
-        .map(|a| a.labels.clone().unwrap())
-        .collect();
+    let labels: Vec<_> = split.actions.iter().map(|a| a.labels.clone().unwrap()).collect();
     assert_eq!(labels, [[3, 2], [1, 7], [0, 0]]);
     assert_eq!(split.class_counts(0, 4), [1, 1, 0, 1]);
     assert_eq!(split.left_out.len(), 1);
     assert_eq!(
-        (
-            split.left_out[0].id.as_str(),
-            split.left_out[0].reason.as_str()
-        ),
+        (split.left_out[0].id.as_str(), split.left_out[0].reason.as_str()),
         ("2", "offence undecided")
     );
 
     let first = &split.actions[0];
-    assert_eq!(
-        first.fields.get("Multiple fouls").map(String::as_str),
-        Some("yes")
-    );
+    assert_eq!(first.fields.get("Multiple fouls").map(String::as_str), Some("yes"));
     assert!(!first.fields.contains_key("UrlLocal"));
     let view = &first.views[1];
     assert_eq!(view.path, PathBuf::from("action_10/clip_3"));
     assert_eq!(view.camera.as_deref(), Some("Main"));
-    assert_eq!(
-        (view.replay_speed, view.timestamp),
-        (Some(1.8), Some(471255))
-    );
-    assert_eq!(
-        split.clip(view),
-        root.path().join("mvfouls/train/action_10/clip_3")
-    );
-    assert_eq!(
-        split.actions[1].views[0].path,
-        PathBuf::from("action_3/clip_0.mp4")
-    );
+    assert_eq!((view.replay_speed, view.timestamp), (Some(1.8), Some(471255)));
+    assert_eq!(split.clip(view), root.path().join("mvfouls/train/action_10/clip_3"));
+    assert_eq!(split.actions[1].views[0].path, PathBuf::from("action_3/clip_0.mp4"));
 }
 
 #[test]
@@ -108,20 +89,11 @@ fn refused_urls_spoil_only_their_view() {
     let found: Vec<_> = split
         .problems
         .iter()
-        .map(|p| {
-            (
-                p.kind,
-                p.action.as_deref().unwrap(),
-                p.file.as_deref().unwrap(),
-            )
-        })
+        .map(|p| (p.kind, p.action.as_deref().unwrap(), p.file.as_deref().unwrap()))
         .collect();
     let refused = ProblemKind::RefusedPath;
-    let expected = [
-        (refused, "0", "../secret"),
-        (refused, "0", "/etc/clip"),
-        (refused, "1", "..\\secret"),
-    ];
+    let expected =
+        [(refused, "0", "../secret"), (refused, "0", "/etc/clip"), (refused, "1", "..\\secret")];
     assert_eq!(found, expected);
     assert!(messages(&split)[0].starts_with("action 0: ../secret: "));
 }
@@ -140,16 +112,8 @@ fn wrong_types_spoil_only_their_action() {
             false,
             "Severity: expected a string, found 1.0 without quotes",
         ),
-        (
-            with("Severity", json!(null)),
-            false,
-            "Severity: expected a string, found null",
-        ),
-        (
-            with("Offence", json!(["Offence"])),
-            false,
-            "Offence: expected a string, found a list",
-        ),
+        (with("Severity", json!(null)), false, "Severity: expected a string, found null"),
+        (with("Offence", json!(["Offence"])), false, "Offence: expected a string, found a list"),
         (
             with("Action class", json!({})),
             false,
@@ -157,32 +121,16 @@ fn wrong_types_spoil_only_their_action() {
         ),
         (json!("text"), false, "expected an object, found \"text\""),
         (json!(null), false, "expected an object, found null"),
-        (
-            with("Clips", json!({})),
-            false,
-            "Clips: expected a list, found an object",
-        ),
-        (
-            with("Clips", json!([1])),
-            false,
-            "Clips, entry 0: expected a string Url, found none",
-        ),
+        (with("Clips", json!({})), false, "Clips: expected a list, found an object"),
+        (with("Clips", json!([1])), false, "Clips, entry 0: expected a string Url, found none"),
         (
             with("Clips", json!([{"Url": 3}])),
             false,
             "Clips, entry 0: expected a string Url, found 3",
         ),
         // A property is only unknown then.
-        (
-            with("Contact", json!(true)),
-            true,
-            "Contact: expected a string, found true",
-        ),
-        (
-            with("Contact", json!("Some")),
-            true,
-            "Contact \"Some\" is not listed",
-        ),
+        (with("Contact", json!(true)), true, "Contact: expected a string, found true"),
+        (with("Contact", json!("Some")), true, "Contact \"Some\" is not listed"),
         (
             with("Clips", json!([{"Url": "a/b", "Replay speed": "x"}])),
             true,
@@ -198,10 +146,7 @@ fn wrong_types_spoil_only_their_action() {
         assert!(split.actions.iter().any(|action| action.id == "good"));
         assert_eq!(split.problems.len(), 1, "{:?}", split.problems);
         let message = split.problems[0].to_string();
-        assert!(
-            message.starts_with("action bad: ") && message.contains(expected),
-            "{message}"
-        );
+        assert!(message.starts_with("action bad: ") && message.contains(expected), "{message}");
     }
 }
 
@@ -214,38 +159,20 @@ fn unknown_values_are_left_out_and_listed() {
     }));
     let split = load(&root, "train").unwrap();
     let reasons: Vec<_> = split.left_out.iter().map(|l| l.reason.as_str()).collect();
-    assert_eq!(
-        reasons,
-        ["unknown value", "no usable clip", "no usable clip"]
-    );
+    assert_eq!(reasons, ["unknown value", "no usable clip", "no usable clip"]);
     let expected = [
         "action 0: Offence \"Offense\" fits no class of offence_severity",
         "action 0: Action class \"Kicking\" fits no class of action_class",
     ];
     assert_eq!(messages(&split), expected);
-    assert!(
-        split
-            .problems
-            .iter()
-            .all(|p| p.kind == ProblemKind::UnknownValue)
-    );
+    assert!(split.problems.iter().all(|p| p.kind == ProblemKind::UnknownValue));
 }
 
 #[test]
 fn duplicates_and_contradictions() {
     let root = tempfile::tempdir().unwrap();
-    let one = action(
-        "Tackling",
-        "Offence",
-        "1.0",
-        &["action_0/clip_0", "Dataset/action_0/clip_0"],
-    );
-    let two = action(
-        "Holding",
-        "Offence",
-        "1.0",
-        &["Dataset/Test/action_0/clip_0"],
-    );
+    let one = action("Tackling", "Offence", "1.0", &["action_0/clip_0", "Dataset/action_0/clip_0"]);
+    let two = action("Holding", "Offence", "1.0", &["Dataset/Test/action_0/clip_0"]);
     let text = format!(
         r#"{{"Set": "Valid", "Number of actions": 7, "Actions": {{"0": {one}, "0": {two}, "1": {two}}}}}"#
     );
@@ -299,13 +226,7 @@ fn broken_files_name_line_and_column() {
         write_split(root.path(), "train", text);
         let error = load(&root, "train").unwrap_err();
         let message = error.to_string();
-        let DataError::Json {
-            line: l,
-            column: c,
-            reason: r,
-            ..
-        } = error
-        else {
+        let DataError::Json { line: l, column: c, reason: r, .. } = error else {
             panic!("{message}")
         };
         assert_eq!(l, line, "{text}: {message}");
@@ -328,11 +249,7 @@ fn the_sample_is_read() {
     }
     let schema = Schema::mvfoul().unwrap();
     let train = load_split(&root, "train", &schema).unwrap();
-    let labels: Vec<_> = train
-        .actions
-        .iter()
-        .map(|a| a.labels.clone().unwrap())
-        .collect();
+    let labels: Vec<_> = train.actions.iter().map(|a| a.labels.clone().unwrap()).collect();
     assert_eq!(labels, [[2, 1], [2, 0], [2, 3]]);
     let valid = load_split(&root, "Valid", &schema).unwrap();
     assert_eq!(valid.actions[0].labels, Some(vec![3, 2]));

@@ -12,63 +12,33 @@ use tempfile::TempDir;
 
 use crate::annotations::{action, write_split};
 
-const WINDOW: WindowSpec = WindowSpec {
-    start_frame: 67,
-    end_frame: 82,
-    target_fps: 15.0,
-    frames_per_clip: 16,
-};
+const WINDOW: WindowSpec =
+    WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };
 
 /// Invents a clip from its name, as `short_40`.
 fn fake(path: &Path) -> Result<ClipInfo, ClipError> {
     let path = path.to_owned();
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-    let good = ClipInfo {
-        frames: 126,
-        width: 398,
-        height: 224,
-        fps: 25.0,
-        codec: "h264".into(),
-    };
+    let good = ClipInfo { frames: 126, width: 398, height: 224, fps: 25.0, codec: "h264".into() };
     match name.split('_').next().unwrap() {
         "missing" => Err(ClipError::Missing(path)),
         "empty" => Err(ClipError::Empty(path)),
-        "damaged" => Err(ClipError::Damaged {
-            path,
-            reason: "cut off".into(),
-        }),
-        "unsupported" => Err(ClipError::Unsupported {
-            path,
-            what: "hevc".into(),
-        }),
+        "damaged" => Err(ClipError::Damaged { path, reason: "cut off".into() }),
+        "unsupported" => Err(ClipError::Unsupported { path, what: "hevc".into() }),
         "short" => Ok(ClipInfo { frames: 80, ..good }),
-        "large" => Ok(ClipInfo {
-            width: 1280,
-            height: 720,
-            ..good
-        }),
+        "large" => Ok(ClipInfo { width: 1280, height: 720, ..good }),
         "slow" => Ok(ClipInfo { fps: 24.0, ..good }),
         _ => Ok(good),
     }
 }
 
 fn check(root: &TempDir) -> Result<CheckReport, DataError> {
-    check_dataset(
-        root.path(),
-        &Schema::mvfoul().unwrap(),
-        &WINDOW,
-        fake,
-        |_, _| {},
-    )
+    check_dataset(root.path(), &Schema::mvfoul().unwrap(), &WINDOW, fake, |_, _| {})
 }
 
 fn data_set(actions: serde_json::Value) -> TempDir {
     let root = tempfile::tempdir().unwrap();
-    write_split(
-        root.path(),
-        "mvfouls/train",
-        &json!({"Actions": actions}).to_string(),
-    );
+    write_split(root.path(), "mvfouls/train", &json!({"Actions": actions}).to_string());
     root
 }
 
@@ -102,10 +72,7 @@ fn a_sound_data_set_has_no_problems() {
     seen.sort_unstable();
     assert_eq!(seen, (1..=5).map(|done| (done, 5)).collect::<Vec<_>>());
     let text = report.render();
-    assert!(
-        text.contains("No problems found.") && text.contains("offence undecided"),
-        "{text}"
-    );
+    assert!(text.contains("No problems found.") && text.contains("offence undecided"), "{text}");
 }
 
 #[test]
@@ -122,11 +89,8 @@ fn every_kind_of_problem_is_found_with_its_place() {
     assert!(report.has_errors());
 
     let train = &report.splits[0];
-    let found: Vec<_> = train
-        .problems
-        .iter()
-        .map(|p| (p.kind, p.level, p.action.as_deref().unwrap()))
-        .collect();
+    let found: Vec<_> =
+        train.problems.iter().map(|p| (p.kind, p.level, p.action.as_deref().unwrap())).collect();
     let (error, warning) = (Level::Error, Level::Warning);
     let expected = [
         (ProblemKind::UnknownValue, error, "c"),
@@ -154,10 +118,7 @@ fn every_kind_of_problem_is_found_with_its_place() {
         ("unsupported", 1),
     ];
     assert_eq!(counts, expected);
-    assert_eq!(
-        train.values["Severity \"6.0\" fits no class of offence_severity"],
-        1
-    );
+    assert_eq!(train.values["Severity \"6.0\" fits no class of offence_severity"], 1);
     assert_eq!(report.splits[1].problems[0].kind, ProblemKind::Unreadable);
     assert_eq!((report.errors, report.warnings), (7, 4));
 
@@ -174,10 +135,7 @@ fn every_kind_of_problem_is_found_with_its_place() {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
     // A clip's file is named once in its line.
-    let line = text
-        .lines()
-        .find(|line| line.contains("damaged_1"))
-        .unwrap();
+    let line = text.lines().find(|line| line.contains("damaged_1")).unwrap();
     assert_eq!(line.matches("damaged_1").count(), 1, "{line}");
 
     let json: serde_json::Value = serde_json::to_value(&report).unwrap();
@@ -197,10 +155,7 @@ fn the_report_does_not_depend_on_the_threads() {
         .collect();
     let root = data_set(actions.into());
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| check(&root).unwrap())
     };
     let one = run(1);

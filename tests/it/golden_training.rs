@@ -7,7 +7,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 use polyview::losses::cross_entropy;
 use polyview::model::{Init, state_dict};
 use polyview::train::{Optimizer, cosine};
-use serde_json::Value;
 
 use crate::golden::{Worst, floats, max_diff, shape_of, tensor, values};
 use crate::{fill, reference};

@@ -11,17 +11,9 @@ use crate::annotations::{load, write_split};
 fn urls() {
     let schema = Schema::mvfoul().unwrap();
     let accepted = [
-        (
-            "Dataset/Train/action_0/clip_0",
-            "action_0/clip_0",
-            Some("train"),
-        ),
+        ("Dataset/Train/action_0/clip_0", "action_0/clip_0", Some("train")),
         ("Dataset/action_0/clip_0", "action_0/clip_0", None),
-        (
-            "Dataset/Chall/action_0/clip_0.mp4",
-            "action_0/clip_0.mp4",
-            Some("challenge"),
-        ),
+        ("Dataset/Chall/action_0/clip_0.mp4", "action_0/clip_0.mp4", Some("challenge")),
         ("valid/action_0/clip_0", "action_0/clip_0", Some("valid")),
         ("action_0/clip_0", "action_0/clip_0", None),
         ("./action_0//clip_0/", "action_0/clip_0", None),
@@ -31,11 +23,7 @@ fn urls() {
     ];
     for (url, path, split) in accepted {
         let found = clip_path(url, &schema).unwrap();
-        assert_eq!(
-            (found.path, found.split.as_deref()),
-            (PathBuf::from(path), split),
-            "{url}"
-        );
+        assert_eq!((found.path, found.split.as_deref()), (PathBuf::from(path), split), "{url}");
     }
     let refused = [
         "",
@@ -66,37 +54,22 @@ fn missing_folders_say_what_there_is() {
     let root = tempfile::tempdir().unwrap();
     let schema = Schema::mvfoul().unwrap();
     let message = find_splits(root.path(), &schema).unwrap_err().to_string();
-    assert!(
-        message.contains("expected one of: train, valid, test, challenge"),
-        "{message}"
-    );
+    assert!(message.contains("expected one of: train, valid, test, challenge"), "{message}");
     let message = load(&root, "test").unwrap_err().to_string();
     assert!(message.contains("found: no split"), "{message}");
 
     write_split(root.path(), "mvfouls/Train", "{\"Actions\": {}}");
     write_split(root.path(), "valid", "{\"Actions\": {}}");
     let message = load(&root, "test").unwrap_err().to_string();
-    assert!(
-        message.contains("\"test\"; found: train, valid"),
-        "{message}"
-    );
+    assert!(message.contains("\"test\"; found: train, valid"), "{message}");
     let message = load(&root, "dev").unwrap_err().to_string();
-    assert!(
-        message.contains("the schema names: train, valid, test, challenge"),
-        "{message}"
-    );
+    assert!(message.contains("the schema names: train, valid, test, challenge"), "{message}");
     let nowhere = root.path().join("nowhere");
-    assert!(matches!(
-        load_split(&nowhere, "train", &schema),
-        Err(DataError::NoRoot { .. })
-    ));
+    assert!(matches!(load_split(&nowhere, "train", &schema), Err(DataError::NoRoot { .. })));
 
     std::fs::create_dir(root.path().join("test")).unwrap();
     assert!(matches!(load(&root, "test"), Err(DataError::Io { .. })));
-    let names: Vec<_> = find_splits(root.path(), &schema)
-        .unwrap()
-        .into_iter()
-        .map(|s| s.name)
-        .collect();
+    let names: Vec<_> =
+        find_splits(root.path(), &schema).unwrap().into_iter().map(|s| s.name).collect();
     assert_eq!(names, ["train", "valid", "test"]);
 }

@@ -6,10 +6,7 @@ use serde_json::Value;
 use crate::reference;
 
 fn close(ours: f64, theirs: f64, what: &str) {
-    assert!(
-        (ours - theirs).abs() <= 1e-8,
-        "{what}: {ours} against {theirs}"
-    );
+    assert!((ours - theirs).abs() <= 1e-8, "{what}: {ours} against {theirs}");
 }
 
 #[test]
@@ -26,18 +23,10 @@ fn golden_metrics() {
 
         let theirs = |key: &str| case[key].as_f64().unwrap();
         close(matrix.accuracy(), theirs("accuracy"), name);
-        close(
-            matrix.balanced_accuracy(),
-            theirs("balanced_accuracy"),
-            name,
-        );
+        close(matrix.balanced_accuracy(), theirs("balanced_accuracy"), name);
         close(matrix.f1_weighted(), theirs("f1_weighted"), name);
         close(matrix.f1_macro(), theirs("f1_macro"), name);
-        let rows: Vec<_> = case["confusion_matrix"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .collect();
+        let rows: Vec<_> = case["confusion_matrix"].as_array().unwrap().iter().collect();
         for (ours, theirs) in matrix.rows().iter().zip(&rows) {
             let ours: Vec<_> = ours.iter().map(|n| *n as usize).collect();
             assert_eq!(ours, reference::numbers(theirs), "{name}");
@@ -59,22 +48,10 @@ fn by_definition(class: usize, pairs: &[(usize, usize)]) -> (f64, f64, f64, usiz
     let right = count(&|l, p| l == class && p == class) as f64;
     let support = count(&|l, _| l == class);
     let predicted = count(&|_, p| p == class);
-    let precision = if predicted == 0 {
-        0.0
-    } else {
-        right / predicted as f64
-    };
-    let recall = if support == 0 {
-        0.0
-    } else {
-        right / support as f64
-    };
+    let precision = if predicted == 0 { 0.0 } else { right / predicted as f64 };
+    let recall = if support == 0 { 0.0 } else { right / support as f64 };
     let both = precision + recall;
-    let f1 = if both == 0.0 {
-        0.0
-    } else {
-        2.0 * precision * recall / both
-    };
+    let f1 = if both == 0.0 { 0.0 } else { 2.0 * precision * recall / both };
     (precision, recall, f1, support)
 }
 
@@ -86,9 +63,8 @@ fn random_pairs_agree_with_the_definitions() {
         let count = rng.random_range(1..60);
         // Few of the classes, so that some are absent from labels, predictions or both.
         let (few, some) = (rng.random_range(1..=classes), rng.random_range(1..=classes));
-        let pairs: Vec<(usize, usize)> = (0..count)
-            .map(|_| (rng.random_range(0..few), rng.random_range(0..some)))
-            .collect();
+        let pairs: Vec<(usize, usize)> =
+            (0..count).map(|_| (rng.random_range(0..few), rng.random_range(0..some))).collect();
         let mut matrix = ConfusionMatrix::new(classes);
         let mut second = ConfusionMatrix::new(classes);
         for (i, (label, prediction)) in pairs.iter().enumerate() {
@@ -125,12 +101,8 @@ fn random_pairs_agree_with_the_definitions() {
 #[test]
 fn nothing_counted_gives_zeros() {
     let matrix = ConfusionMatrix::new(4);
-    let all = [
-        matrix.accuracy(),
-        matrix.balanced_accuracy(),
-        matrix.f1_weighted(),
-        matrix.f1_macro(),
-    ];
+    let all =
+        [matrix.accuracy(), matrix.balanced_accuracy(), matrix.f1_weighted(), matrix.f1_macro()];
     assert_eq!(all, [0.0; 4]);
     assert_eq!(matrix.total(), 0);
 }
@@ -138,11 +110,7 @@ fn nothing_counted_gives_zeros() {
 #[test]
 fn wrong_indices_are_errors() {
     let mut matrix = ConfusionMatrix::new(2);
-    let error = MetricsError::OutOfRange {
-        label: 0,
-        prediction: 2,
-        classes: 2,
-    };
+    let error = MetricsError::OutOfRange { label: 0, prediction: 2, classes: 2 };
     assert_eq!(matrix.add(0, 2), Err(error));
     assert!(matrix.add(2, 0).is_err());
     assert!(matrix.merge(&ConfusionMatrix::new(3)).is_err());

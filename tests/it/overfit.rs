@@ -63,7 +63,12 @@ fn three_real_actions_are_learned_by_heart() {
             break;
         }
     }
-    println!("overfit: loss {:.3} → {:.3} in {} steps", losses[0], losses.last().unwrap(), losses.len());
+    println!(
+        "overfit: loss {:.3} → {:.3} in {} steps",
+        losses[0],
+        losses.last().unwrap(),
+        losses.len()
+    );
     assert!(losses[0] > 1.0, "the start is no start: {losses:?}");
     assert!(*losses.last().unwrap() < 0.1, "{losses:?}");
 }

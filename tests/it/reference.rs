@@ -17,10 +17,5 @@ pub fn load(name: &str) -> Value {
 
 /// A JSON list of whole numbers.
 pub fn numbers(value: &Value) -> Vec<usize> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|n| n.as_u64().unwrap() as usize)
-        .collect()
+    value.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect()
 }

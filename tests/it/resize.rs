@@ -16,11 +16,7 @@ fn golden_frame_resize() {
         let frame = fill::bytes(name, h * w * 3);
 
         let cover = Cover::new(h, w, th, tw);
-        assert_eq!(
-            vec![cover.height, cover.width],
-            reference::numbers(&case["resized"]),
-            "{name}"
-        );
+        assert_eq!(vec![cover.height, cover.width], reference::numbers(&case["resized"]), "{name}");
         assert_eq!(
             vec![cover.top, cover.left],
             reference::numbers(&case["crop_top_left"]),
@@ -28,19 +24,14 @@ fn golden_frame_resize() {
         );
 
         let mut ours = Vec::new();
-        Resizer::new(th, tw)
-            .append(&frame, h, w, &mut ours)
-            .unwrap();
+        Resizer::new(th, tw).append(&frame, h, w, &mut ours).unwrap();
         assert_eq!(ours.len(), th * tw * 3);
         let theirs = reference::numbers(&case["antialias_u8"]);
         for (i, theirs) in theirs.iter().enumerate() {
             // The golden array is [3, th, tw], ours [th, tw, 3].
             let (channel, pixel) = (i / (th * tw), i % (th * tw));
             let ours = usize::from(ours[pixel * 3 + channel]);
-            assert!(
-                ours.abs_diff(*theirs) <= 1,
-                "{name}[{i}]: {ours} against {theirs}"
-            );
+            assert!(ours.abs_diff(*theirs) <= 1, "{name}[{i}]: {ours} against {theirs}");
         }
     }
 }
@@ -58,22 +49,14 @@ fn buffers_are_reused_between_sizes() {
     let fresh = |frames: &Frames| Resizer::new(12, 20).frames(frames).unwrap();
     for frames in [&large, &small, &large] {
         let resized = resizer.frames(frames).unwrap();
-        assert_eq!(
-            (resized.count, resized.height, resized.width),
-            (frames.count, 12, 20)
-        );
+        assert_eq!((resized.count, resized.height, resized.width), (frames.count, 12, 20));
         assert_eq!(resized, fresh(frames));
     }
 }
 
 #[test]
 fn frames_of_the_right_size_stay_as_they_are() {
-    let frames = Frames {
-        data: fill::bytes("same", 2 * 5 * 7 * 3),
-        count: 2,
-        height: 5,
-        width: 7,
-    };
+    let frames = Frames { data: fill::bytes("same", 2 * 5 * 7 * 3), count: 2, height: 5, width: 7 };
     assert_eq!(Resizer::new(5, 7).frames(&frames).unwrap(), frames);
 }
 
@@ -81,9 +64,7 @@ fn frames_of_the_right_size_stay_as_they_are() {
 fn a_flat_frame_stays_flat_whatever_the_size() {
     for (h, w) in [(1, 1), (3, 200), (200, 3), (224, 398), (720, 1280)] {
         let mut out = Vec::new();
-        Resizer::new(24, 43)
-            .append(&vec![77; h * w * 3], h, w, &mut out)
-            .unwrap();
+        Resizer::new(24, 43).append(&vec![77; h * w * 3], h, w, &mut out).unwrap();
         assert_eq!(out, vec![77; 24 * 43 * 3], "{h}×{w}");
     }
 }
@@ -94,22 +75,11 @@ fn impossible_sizes_are_errors() {
     let mut resizer = Resizer::new(4, 4);
     assert_eq!(
         resizer.append(&[0; 5], 2, 2, &mut out),
-        Err(ResizeError::Bytes {
-            expected: 12,
-            found: 5
-        })
+        Err(ResizeError::Bytes { expected: 12, found: 5 })
     );
-    let nothing = ResizeError::Size {
-        width: 0,
-        height: 3,
-    };
+    let nothing = ResizeError::Size { width: 0, height: 3 };
     assert_eq!(resizer.append(&[], 3, 0, &mut out), Err(nothing));
-    let frames = Frames {
-        data: vec![0; 11],
-        count: 1,
-        height: 2,
-        width: 2,
-    };
+    let frames = Frames { data: vec![0; 11], count: 1, height: 2, width: 2 };
     assert!(resizer.frames(&frames).is_err());
     assert!(Resizer::new(0, 4).append(&[0; 12], 2, 2, &mut out).is_err());
     assert!(out.is_empty());

@@ -4,18 +4,11 @@ use serde_json::Value;
 use crate::reference;
 
 pub fn fields(pairs: &[(&str, &str)]) -> Fields {
-    pairs
-        .iter()
-        .map(|(field, value)| ((*field).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned())).collect()
 }
 
 fn foul(class: &str, offence: &str, severity: &str) -> Fields {
-    fields(&[
-        ("Action class", class),
-        ("Offence", offence),
-        ("Severity", severity),
-    ])
+    fields(&[("Action class", class), ("Offence", offence), ("Severity", severity)])
 }
 
 pub fn unknown(task: &str, field: &str, value: &str) -> Labelled {
@@ -27,9 +20,7 @@ pub fn unknown(task: &str, field: &str, value: &str) -> Labelled {
 fn label_rules() {
     let schema = Schema::mvfoul().unwrap();
     let labels = |severity: usize, class: usize| Labelled::Labels(vec![severity, class]);
-    let out = |reason: &str| Labelled::LeftOut {
-        reason: reason.to_owned(),
-    };
+    let out = |reason: &str| Labelled::LeftOut { reason: reason.to_owned() };
     let cases = [
         // Plain ones.
         ("Tackling", "No offence", "", labels(0, 0)),
@@ -69,48 +60,13 @@ fn label_rules() {
         ("Dive", "No offence", "", labels(0, 7)),
         ("Dive", "No Offence", "4.0", labels(0, 7)),
         // Anything else. Values are exact strings.
-        (
-            "Tackling",
-            "Offence",
-            "6.0",
-            unknown("offence_severity", "Severity", "6.0"),
-        ),
-        (
-            "Tackling",
-            "Offence",
-            "1",
-            unknown("offence_severity", "Severity", "1"),
-        ),
-        (
-            "Dive",
-            "Offence",
-            "6.0",
-            unknown("offence_severity", "Severity", "6.0"),
-        ),
-        (
-            "Holding",
-            "Offense",
-            "1.0",
-            unknown("offence_severity", "Offence", "Offense"),
-        ),
-        (
-            "Holding",
-            "offence",
-            "1.0",
-            unknown("offence_severity", "Offence", "offence"),
-        ),
-        (
-            "Kicking",
-            "Offence",
-            "1.0",
-            unknown("action_class", "Action class", "Kicking"),
-        ),
-        (
-            "dive",
-            "Offence",
-            "1.0",
-            unknown("action_class", "Action class", "dive"),
-        ),
+        ("Tackling", "Offence", "6.0", unknown("offence_severity", "Severity", "6.0")),
+        ("Tackling", "Offence", "1", unknown("offence_severity", "Severity", "1")),
+        ("Dive", "Offence", "6.0", unknown("offence_severity", "Severity", "6.0")),
+        ("Holding", "Offense", "1.0", unknown("offence_severity", "Offence", "Offense")),
+        ("Holding", "offence", "1.0", unknown("offence_severity", "Offence", "offence")),
+        ("Kicking", "Offence", "1.0", unknown("action_class", "Action class", "Kicking")),
+        ("dive", "Offence", "1.0", unknown("action_class", "Action class", "dive")),
         ("dive", "Between", "1.0", out("offence undecided")),
         // The rules look at the value as annotated: an unknown offence with no severity goes by rule 3.
         ("Holding", "Offense", "", out("severity undecided")),
@@ -121,15 +77,9 @@ fn label_rules() {
     }
     // Missing fields count as "".
     assert_eq!(schema.label(&Fields::new()), out("no action class"));
+    assert_eq!(schema.label(&fields(&[("Action class", "Dive")])), labels(1, 7));
     assert_eq!(
-        schema.label(&fields(&[("Action class", "Dive")])),
-        labels(1, 7)
-    );
-    assert_eq!(
-        schema.label(&fields(&[
-            ("Action class", "Tackling"),
-            ("Offence", "No offence")
-        ])),
+        schema.label(&fields(&[("Action class", "Tackling"), ("Offence", "No offence")])),
         labels(0, 0)
     );
 }
@@ -140,18 +90,8 @@ fn every_unknown_value_is_named() {
     let Labelled::Unknown(values) = schema.label(&foul("Kicking", "Offense", "6.0")) else {
         panic!("expected unknown values")
     };
-    let named: Vec<_> = values
-        .iter()
-        .map(|v| (v.field.as_str(), v.value.as_str()))
-        .collect();
-    assert_eq!(
-        named,
-        [
-            ("Offence", "Offense"),
-            ("Severity", "6.0"),
-            ("Action class", "Kicking")
-        ]
-    );
+    let named: Vec<_> = values.iter().map(|v| (v.field.as_str(), v.value.as_str())).collect();
+    assert_eq!(named, [("Offence", "Offense"), ("Severity", "6.0"), ("Action class", "Kicking")]);
 }
 
 /// The official evaluator's truths: what it skips, and the classes it counts the others in.
@@ -164,11 +104,8 @@ fn labels_agree_with_the_official_evaluator() {
         let truths = case["ground_truth"]["Actions"].as_object().unwrap();
         for (id, truth) in truths {
             let text = |field: &str| truth[field].as_str().unwrap_or("");
-            let found = schema.label(&foul(
-                text("Action class"),
-                text("Offence"),
-                text("Severity"),
-            ));
+            let found =
+                schema.label(&foul(text("Action class"), text("Offence"), text("Severity")));
             let what = format!("{} {id}: {found:?}", case["name"]);
             match &case["per_action"][id] {
                 Value::Null => continue,
@@ -197,10 +134,7 @@ fn labels_agree_with_the_official_evaluator() {
             }
         }
     }
-    assert!(
-        counted > 100 && skipped > 10,
-        "{counted} counted, {skipped} skipped"
-    );
+    assert!(counted > 100 && skipped > 10, "{counted} counted, {skipped} skipped");
 }
 
 #[test]
@@ -208,33 +142,18 @@ fn the_built_in_schema_is_as_specified() {
     let schema = Schema::mvfoul().unwrap();
     let names: Vec<_> = schema.tasks.iter().map(|task| task.name.as_str()).collect();
     assert_eq!(names, ["offence_severity", "action_class"]);
-    let severity = [
-        "No offence",
-        "Offence + No card",
-        "Offence + Yellow card",
-        "Offence + Red card",
-    ];
+    let severity =
+        ["No offence", "Offence + No card", "Offence + Yellow card", "Offence + Red card"];
     assert_eq!(schema.tasks[0].class_names(), severity);
     let golden = reference::load("official_eval.json");
-    let classes: Vec<_> = golden["action_classes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .collect();
+    let classes: Vec<_> = golden["action_classes"].as_array().unwrap().iter().collect();
     assert_eq!(
         schema.tasks[1].class_names(),
-        classes
-            .iter()
-            .map(|c| c.as_str().unwrap())
-            .collect::<Vec<_>>()
+        classes.iter().map(|c| c.as_str().unwrap()).collect::<Vec<_>>()
     );
     assert_eq!(schema.imbalanced_task(), Some(0));
 
-    let widths: Vec<_> = schema
-        .properties
-        .iter()
-        .map(|p| (p.name.as_str(), p.embedding))
-        .collect();
+    let widths: Vec<_> = schema.properties.iter().map(|p| (p.name.as_str(), p.embedding)).collect();
     let expected = [
         ("contact", 16),
         ("body_part", 32),
@@ -249,30 +168,13 @@ fn the_built_in_schema_is_as_specified() {
     assert!(schema.properties.iter().all(|p| p.input && p.auxiliary));
 
     let shoulder = &schema.properties[2];
-    assert_eq!(
-        shoulder.index_of("Use of shoulder"),
-        shoulder.index_of("Use of shoulders")
-    );
+    assert_eq!(shoulder.index_of("Use of shoulder"), shoulder.index_of("Use of shoulders"));
     let fouls = &schema.properties[3];
-    assert_eq!(
-        (
-            fouls.index_of("yes"),
-            fouls.index_of("Yes"),
-            fouls.index_of("No")
-        ),
-        (2, 2, 1)
-    );
-    assert_eq!(
-        (fouls.index_of(""), fouls.index_of("perhaps"), fouls.size()),
-        (0, 0, 3)
-    );
+    assert_eq!((fouls.index_of("yes"), fouls.index_of("Yes"), fouls.index_of("No")), (2, 2, 1));
+    assert_eq!((fouls.index_of(""), fouls.index_of("perhaps"), fouls.size()), (0, 0, 3));
     assert!(fouls.knows("") && fouls.knows("yes") && !fouls.knows("perhaps"));
 
-    let split = |spelling: &str| {
-        schema
-            .split(spelling)
-            .map(|s| (s.name.as_str(), s.labelled))
-    };
+    let split = |spelling: &str| schema.split(spelling).map(|s| (s.name.as_str(), s.labelled));
     assert_eq!(split("Train"), Some(("train", true)));
     assert_eq!(split("Chall"), Some(("challenge", false)));
     assert_eq!(split("Challenge"), Some(("challenge", false)));
@@ -286,28 +188,13 @@ fn written_classes_are_read_back() {
         for class in 0..8 {
             let written = schema.write(&[severity, class]).unwrap();
             assert_eq!(written.len(), 3);
-            assert_eq!(
-                schema.label(&written),
-                Labelled::Labels(vec![severity, class])
-            );
+            assert_eq!(schema.label(&written), Labelled::Labels(vec![severity, class]));
         }
     }
-    assert_eq!(
-        schema.write(&[0, 2]).unwrap(),
-        foul("High leg", "No offence", "")
-    );
-    assert_eq!(
-        schema.write(&[1, 6]).unwrap(),
-        foul("Challenge", "Offence", "1.0")
-    );
-    assert_eq!(
-        schema.write(&[2, 0]).unwrap(),
-        foul("Tackling", "Offence", "3.0")
-    );
-    assert_eq!(
-        schema.write(&[3, 7]).unwrap(),
-        foul("Dive", "Offence", "5.0")
-    );
+    assert_eq!(schema.write(&[0, 2]).unwrap(), foul("High leg", "No offence", ""));
+    assert_eq!(schema.write(&[1, 6]).unwrap(), foul("Challenge", "Offence", "1.0"));
+    assert_eq!(schema.write(&[2, 0]).unwrap(), foul("Tackling", "Offence", "3.0"));
+    assert_eq!(schema.write(&[3, 7]).unwrap(), foul("Dive", "Offence", "5.0"));
     assert_eq!(schema.write(&[4, 0]), None);
     assert_eq!(schema.write(&[0]), None);
 }

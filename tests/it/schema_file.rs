@@ -34,11 +34,7 @@ fn other_data_sets_are_possible() {
 #[test]
 fn broken_schemas_name_the_place() {
     let cases = [
-        (
-            "title = \"Birds\"",
-            "titel = \"Birds\"",
-            "birds.toml, line 3: unknown field `titel`",
-        ),
+        ("title = \"Birds\"", "titel = \"Birds\"", "birds.toml, line 3: unknown field `titel`"),
         (
             "class = [{ name = \"Tit\" }, { name = \"Robin\" }]",
             "class = [{ name = \"Tit\" }]",
@@ -54,47 +50,19 @@ fn broken_schemas_name_the_place() {
             "{ name = \"Robin\", match = { Species = [] } }",
             "class \"Robin\": `match` lists no value",
         ),
-        (
-            "field = \"Species\"",
-            "",
-            "class \"Tit\": give `match` here or `field`",
-        ),
+        ("field = \"Species\"", "", "class \"Tit\": give `match` here or `field`"),
         (
             "{ name = \"Robin\" }",
             "{ name = \"Robin\", write = { Species = \"Tit\" } }",
             "read back as \"Tit\"",
         ),
-        (
-            "name = \"species\"",
-            "name = \"the species\"",
-            "letters, digits and underscores",
-        ),
-        (
-            "name = \"sex\"",
-            "name = \"species\"",
-            "properties: the name \"species\" occurs twice",
-        ),
-        (
-            "field = \"Sex\"",
-            "field = \"Species\"",
-            "property \"sex\": a field that decides labels",
-        ),
-        (
-            "\"m\"",
-            "\"f\"",
-            "property \"sex\": the spelling \"f\" occurs twice",
-        ),
+        ("name = \"species\"", "name = \"the species\"", "letters, digits and underscores"),
+        ("name = \"sex\"", "name = \"species\"", "properties: the name \"species\" occurs twice"),
+        ("field = \"Sex\"", "field = \"Species\"", "property \"sex\": a field that decides labels"),
+        ("\"m\"", "\"f\"", "property \"sex\": the spelling \"f\" occurs twice"),
         ("\"m\"", "\"\"", "always counts as unknown"),
-        (
-            "embedding = 4",
-            "embedding = 0",
-            "`embedding` must be at least 1",
-        ),
-        (
-            "embedding = 4",
-            "embedding = \"4\"",
-            "birds.toml, line 16: invalid type",
-        ),
+        ("embedding = 4", "embedding = 0", "`embedding` must be at least 1"),
+        ("embedding = 4", "embedding = \"4\"", "birds.toml, line 16: invalid type"),
         (
             "[[split]]\nname = \"train\"",
             "[[split]]\nname = \"../train\"",
@@ -115,23 +83,14 @@ fn broken_schemas_name_the_place() {
             "[[default]]\nfield = \"F\"\nfrom = [\"a\", \"a\"]\nto = \"b\"\n[[task]]",
             "default for \"F\": \"a\" is replaced twice",
         ),
-        (
-            "title = \"Birds\"",
-            "title = \"Birds",
-            "birds.toml, line 3: ",
-        ),
+        ("title = \"Birds\"", "title = \"Birds", "birds.toml, line 3: "),
     ];
     for (from, to, expected) in cases {
         assert!(BIRDS.contains(from), "{from}");
         let text = BIRDS.replacen(from, to, 1);
-        let error = Schema::parse(&text, "birds.toml")
-            .expect_err(&text)
-            .to_string();
+        let error = Schema::parse(&text, "birds.toml").expect_err(&text).to_string();
         assert!(error.contains(expected), "{expected:?} is not in {error:?}");
-        assert!(
-            error.starts_with("birds.toml") && !error.contains('\n'),
-            "{error:?}"
-        );
+        assert!(error.starts_with("birds.toml") && !error.contains('\n'), "{error:?}");
     }
     assert!(Schema::parse("name = \"x\"\ntitle = \"X\"\nsplit = []\ntask = []", "x").is_err());
 }

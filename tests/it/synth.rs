@@ -15,10 +15,7 @@ pub fn task(name: &str, classes: usize) -> SynthTask {
         name: format!("{name} {c}"),
         fields: vec![(name.to_string(), format!("{c}"))],
     };
-    SynthTask {
-        name: name.to_string(),
-        classes: (0..classes).map(class).collect(),
-    }
+    SynthTask { name: name.to_string(), classes: (0..classes).map(class).collect() }
 }
 
 /// A synthetic clip of 60 frames, written once for all tests.
@@ -27,13 +24,8 @@ pub fn sample_clip() -> PathBuf {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("set");
-        let options = SynthOptions {
-            out,
-            actions: 1,
-            views: 1,
-            frames: 60,
-            ..SynthOptions::default()
-        };
+        let options =
+            SynthOptions { out, actions: 1, views: 1, frames: 60, ..SynthOptions::default() };
         write(&options, &[task("a", 1), task("b", 1)], |_, _| {}).unwrap();
         folder
     });
@@ -46,10 +38,7 @@ fn files(folder: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path) {
         if path.is_dir() {
             files(&path, into, root);
         } else {
-            into.insert(
-                path.strip_prefix(root).unwrap().to_path_buf(),
-                fs::read(&path).unwrap(),
-            );
+            into.insert(path.strip_prefix(root).unwrap().to_path_buf(), fs::read(&path).unwrap());
         }
     }
 }
@@ -96,9 +85,7 @@ fn same_seed_same_bytes_and_the_layout_holds() {
     for (field, classes) in [("first", 4), ("second", 3), ("third", 2)] {
         for class in 0..classes {
             let actions = json["Actions"].as_object().unwrap().values();
-            let times = actions
-                .filter(|a| a[field] == json!(class.to_string()))
-                .count();
+            let times = actions.filter(|a| a[field] == json!(class.to_string())).count();
             assert_eq!(times, 12 / classes, "{field} {class}");
         }
     }
@@ -108,40 +95,19 @@ fn same_seed_same_bytes_and_the_layout_holds() {
     assert_eq!(clips[1]["Replay speed"], 1.0);
     let path = folder.path().join("a/mvfouls/train/action_11/clip_1");
     let info = verify_clip(&path).unwrap();
-    assert_eq!(
-        (info.frames, info.width, info.height, info.fps),
-        (4, 64, 48, 25.0)
-    );
+    assert_eq!((info.frames, info.width, info.height, info.fps), (4, 64, 48, 25.0));
 }
 
 #[test]
 fn nonsense_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    let good = SynthOptions {
-        out: folder.path().join("x"),
-        ..SynthOptions::default()
-    };
+    let good = SynthOptions { out: folder.path().join("x"), ..SynthOptions::default() };
     let bad = [
-        SynthOptions {
-            views: 0,
-            ..good.clone()
-        },
-        SynthOptions {
-            actions: 0,
-            ..good.clone()
-        },
-        SynthOptions {
-            frames: 0,
-            ..good.clone()
-        },
-        SynthOptions {
-            width: 33,
-            ..good.clone()
-        },
-        SynthOptions {
-            height: 8192,
-            ..good.clone()
-        },
+        SynthOptions { views: 0, ..good.clone() },
+        SynthOptions { actions: 0, ..good.clone() },
+        SynthOptions { frames: 0, ..good.clone() },
+        SynthOptions { width: 33, ..good.clone() },
+        SynthOptions { height: 8192, ..good.clone() },
     ];
     for options in bad {
         let error = write(&options, &[task("a", 2)], |_, _| {}).unwrap_err();
@@ -157,22 +123,14 @@ fn nonsense_is_refused_in_one_line() {
 fn the_middle_disc_moves_as_its_class_says() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("set");
-    let options = SynthOptions {
-        out,
-        actions: 4,
-        views: 1,
-        ..SynthOptions::default()
-    };
+    let options = SynthOptions { out, actions: 4, views: 1, ..SynthOptions::default() };
     write(&options, &[task("a", 1), task("b", 4)], |_, _| {}).unwrap();
     let root = options.out.join("mvfouls/train");
     let text = fs::read(root.join("annotations.json")).unwrap();
     let json: Value = serde_json::from_slice(&text).unwrap();
     for action in 0..4 {
-        let class: usize = json["Actions"][action.to_string()]["b"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let class: usize =
+            json["Actions"][action.to_string()]["b"].as_str().unwrap().parse().unwrap();
         let path = root.join(format!("action_{action}/clip_0.mp4"));
         let (_, frames) = read_clip(&path, |_| vec![71, 79]).unwrap();
         // The centre of all that is bright, before and after the middle of the window.

@@ -24,24 +24,10 @@ pub fn have_ffmpeg() -> bool {
 /// Raw RGB frames of a file by ffmpeg.
 pub fn ffmpeg_rgb(path: &Path) -> Vec<u8> {
     let mut command = Command::new("ffmpeg");
-    command
-        .args(["-v", "error", "-nostdin", "-noautorotate", "-i"])
-        .arg(path);
-    command.args([
-        "-fps_mode",
-        "passthrough",
-        "-pix_fmt",
-        "rgb24",
-        "-f",
-        "rawvideo",
-        "-",
-    ]);
+    command.args(["-v", "error", "-nostdin", "-noautorotate", "-i"]).arg(path);
+    command.args(["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]);
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
@@ -51,19 +37,15 @@ pub fn all(path: &Path) -> Result<Frames, ClipError> {
 
 pub fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
-    let sum: u64 = a
-        .iter()
-        .zip(b)
-        .map(|(a, b)| u64::from(a.abs_diff(*b)))
-        .sum();
+    let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
     sum as f64 / a.len() as f64
 }
 
 fn fnv1a64(bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325;
-    bytes.iter().fold(start, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// The folder of real clips, where there is one.
@@ -100,16 +82,9 @@ fn golden_sample_luma() {
         })
         .unwrap();
         assert_eq!(facts["frames"], info.frames, "{name}");
-        assert_eq!(
-            (&facts["width"], &facts["height"]),
-            (&info.width.into(), &info.height.into())
-        );
+        assert_eq!((&facts["width"], &facts["height"]), (&info.width.into(), &info.height.into()));
         assert_eq!((seen, compared), (info.frames, at.len()), "{name}");
-        assert_eq!(
-            (info.codec.as_str(), info.fps.round()),
-            ("h264", 25.0),
-            "{name}"
-        );
+        assert_eq!((info.codec.as_str(), info.fps.round()), ("h264", 25.0), "{name}");
     }
 }
 
@@ -140,27 +115,16 @@ fn a_window_equals_the_same_frames_of_the_whole() {
         let whole = all(&path).unwrap();
         assert_eq!(whole, all(&path).unwrap());
         let last = whole.count - 1;
-        for wanted in [
-            vec![last],
-            vec![30, 31, 32, 33],
-            vec![40, 3, 40, last, 0, 17, 3],
-            vec![26],
-        ] {
+        for wanted in [vec![last], vec![30, 31, 32, 33], vec![40, 3, 40, last, 0, 17, 3], vec![26]]
+        {
             let (info, frames) = read_clip(&path, |_| wanted.clone()).unwrap();
             assert_eq!((info.frames, frames.count), (whole.count, wanted.len()));
             for (i, &t) in wanted.iter().enumerate() {
-                assert!(
-                    frames.frame(i) == whole.frame(t),
-                    "{}: frame {t}",
-                    path.display()
-                );
+                assert!(frames.frame(i) == whole.frame(t), "{}: frame {t}", path.display());
             }
         }
         let (info, none) = read_clip(&path, |_| Vec::new()).unwrap();
-        assert_eq!(
-            (none.count, none.data.len(), none.width),
-            (0, 0, info.width)
-        );
+        assert_eq!((none.count, none.data.len(), none.width), (0, 0, info.width));
         assert_eq!(verify_clip(&path).unwrap(), info);
         let beyond = read_clip(&path, |info| vec![info.frames]);
         assert!(matches!(beyond, Err(ClipError::Damaged { .. })));
@@ -179,21 +143,12 @@ fn names_are_resolved() {
     assert_eq!(resolve_clip(&at("clip_0")), Ok(at("clip_0.webm")));
     fs::write(at("clip_0.MP4"), b"").unwrap();
     assert_eq!(
-        resolve_clip(&at("clip_0"))
-            .unwrap()
-            .extension()
-            .unwrap()
-            .to_ascii_lowercase(),
+        resolve_clip(&at("clip_0")).unwrap().extension().unwrap().to_ascii_lowercase(),
         "mp4"
     );
     fs::write(at("v1.5"), b"").unwrap();
     assert_eq!(resolve_clip(&at("v1.5")), Ok(at("v1.5")));
-    assert_eq!(
-        read_clip(&at("clip_0.webm"), |_| vec![0])
-            .unwrap_err()
-            .kind(),
-        "empty"
-    );
+    assert_eq!(read_clip(&at("clip_0.webm"), |_| vec![0]).unwrap_err().kind(), "empty");
 }
 
 #[test]
@@ -201,20 +156,14 @@ fn a_folder_of_images_is_a_clip() {
     let folder = tempfile::tempdir().unwrap();
     let clip = folder.path().join("clip_3");
     fs::create_dir(&clip).unwrap();
-    assert_eq!(
-        read_clip(&clip, |_| Vec::new()),
-        Err(ClipError::Empty(clip.clone()))
-    );
+    assert_eq!(read_clip(&clip, |_| Vec::new()), Err(ClipError::Empty(clip.clone())));
     for t in 1..=12u8 {
         let image = RgbImage::from_fn(6, 4, |x, y| Rgb([t, x as u8, y as u8]));
         image.save(clip.join(format!("frame_{t}.png"))).unwrap();
     }
     fs::write(clip.join("notes.txt"), "no image").unwrap();
     let (info, frames) = read_clip(&clip, |_| vec![11, 0, 1, 1]).unwrap();
-    assert_eq!(
-        (info.frames, info.width, info.height, info.fps),
-        (12, 6, 4, 25.0)
-    );
+    assert_eq!((info.frames, info.width, info.height, info.fps), (12, 6, 4, 25.0));
     assert_eq!(info.codec, "png");
     let firsts: Vec<u8> = (0..4).map(|i| frames.frame(i)[0]).collect();
     assert_eq!(firsts, [12, 1, 2, 2]);

@@ -23,52 +23,24 @@ fn files_that_are_no_clips() {
     let kind = |path: &Path| read_clip(path, |_| vec![0]).unwrap_err().kind();
     assert_eq!(kind(&at("empty.mp4", b"")), "empty");
     assert_eq!(
-        kind(&at(
-            "text.mp4",
-            b"This is a text of some length, and no video at all."
-        )),
+        kind(&at("text.mp4", b"This is a text of some length, and no video at all.")),
         "damaged"
     );
     assert_eq!(kind(&at("short.mp4", b"abc")), "damaged");
     assert_eq!(kind(&at("zeros.mp4", &[0; 4096])), "damaged");
-    assert_eq!(
-        kind(&at("only_ftyp.mp4", b"\0\0\0\x10ftypisom\0\0\0\0")),
-        "damaged"
-    );
+    assert_eq!(kind(&at("only_ftyp.mp4", b"\0\0\0\x10ftypisom\0\0\0\0")), "damaged");
     // Another container is ffmpeg's business, which finds nothing in this one.
     let avi = at("other.avi", b"RIFF\xff\0\0\0AVI LIST and nothing more");
-    assert_eq!(
-        kind(&avi),
-        if have_ffmpeg() {
-            "no video"
-        } else {
-            "unsupported"
-        }
-    );
+    assert_eq!(kind(&avi), if have_ffmpeg() { "no video" } else { "unsupported" });
     // A box that says it has no size, and one that says it has almost all sizes.
-    assert_eq!(
-        kind(&at(
-            "zero_box.mp4",
-            b"\0\0\0\x08ftyp\0\0\0\0moov\0\0\0\0trak"
-        )),
-        "damaged"
-    );
-    assert_eq!(
-        kind(&at(
-            "huge_box.mp4",
-            b"\xff\xff\xff\xffmoov\xff\xff\xff\xfftrak"
-        )),
-        "damaged"
-    );
+    assert_eq!(kind(&at("zero_box.mp4", b"\0\0\0\x08ftyp\0\0\0\0moov\0\0\0\0trak")), "damaged");
+    assert_eq!(kind(&at("huge_box.mp4", b"\xff\xff\xff\xffmoov\xff\xff\xff\xfftrak")), "damaged");
     // The handler of the only track renamed: a file without video.
     let mut bytes = fs::read(sample_clip()).unwrap();
     let at_vide = bytes.windows(4).position(|w| w == b"vide").unwrap();
     bytes[at_vide..at_vide + 4].copy_from_slice(b"text");
     let path = at("no_video.mp4", &bytes);
-    assert_eq!(
-        read_clip(&path, |_| vec![0]).unwrap_err(),
-        ClipError::NoVideo(path)
-    );
+    assert_eq!(read_clip(&path, |_| vec![0]).unwrap_err(), ClipError::NoVideo(path));
 }
 
 #[test]
@@ -105,11 +77,7 @@ fn random_bit_flips() {
         let mut bytes = originals[usize::from(case % 5 == 0) % originals.len()].clone();
         // Half of the cases hit the index, which is small beside the pictures.
         let moov = bytes.windows(4).position(|w| w == b"moov").unwrap();
-        let range = if case % 4 < 2 {
-            moov..bytes.len().min(moov + 4000)
-        } else {
-            0..bytes.len()
-        };
+        let range = if case % 4 < 2 { moov..bytes.len().min(moov + 4000) } else { 0..bytes.len() };
         for _ in 0..rng.random_range(1..6) {
             let at = rng.random_range(range.clone());
             bytes[at] ^= 1 << rng.random_range(0..8);
@@ -125,10 +93,7 @@ fn random_bit_flips() {
                 whole += 1;
             }
             Ok(Err(error)) => {
-                assert!(
-                    !error.to_string().contains("gave up"),
-                    "case {case}: {error}"
-                );
+                assert!(!error.to_string().contains("gave up"), "case {case}: {error}");
                 refused += 1;
             }
             Err(_) => panics += 1,

@@ -23,14 +23,8 @@ fn make(path: &Path, options: &[&str]) -> bool {
 fn compare(path: &Path, codec: &str, bound: f64) {
     let theirs = ffmpeg_rgb(path);
     let (info, frames) = read_clip(path, |info| (0..info.frames).collect()).unwrap();
-    assert_eq!(
-        (info.codec.as_str(), info.width, info.height),
-        (codec, 96, 64)
-    );
-    assert_eq!(
-        (info.fps.round(), frames.count * 96 * 64 * 3),
-        (25.0, theirs.len())
-    );
+    assert_eq!((info.codec.as_str(), info.width, info.height), (codec, 96, 64));
+    assert_eq!((info.fps.round(), frames.count * 96 * 64 * 3), (25.0, theirs.len()));
     let difference = mean_difference(&frames.data, &theirs);
     assert!(difference <= bound, "{}: {difference}", path.display());
     let (_, some) = read_clip(path, |_| vec![20, 4, 20]).unwrap();
@@ -48,41 +42,18 @@ fn other_codecs_and_containers_go_to_ffmpeg() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&str, &str, &[&str]); 8] = [
         ("a.avi", "mpeg4", &["-c:v", "mpeg4"]),
-        (
-            "b.mkv",
-            "hevc",
-            &["-c:v", "libx265", "-x265-params", "log-level=error"],
-        ),
-        (
-            "c.mp4",
-            "hevc",
-            &["-c:v", "libx265", "-x265-params", "log-level=error"],
-        ),
-        (
-            "d.mp4",
-            "h264",
-            &["-c:v", "libx264", "-flags", "+ilme+ildct"],
-        ),
+        ("b.mkv", "hevc", &["-c:v", "libx265", "-x265-params", "log-level=error"]),
+        ("c.mp4", "hevc", &["-c:v", "libx265", "-x265-params", "log-level=error"]),
+        ("d.mp4", "h264", &["-c:v", "libx264", "-flags", "+ilme+ildct"]),
         ("e.mp4", "h264", &["-c:v", "libx264", "-pix_fmt", "yuv444p"]),
-        (
-            "f.mp4",
-            "h264",
-            &["-c:v", "libx264", "-pix_fmt", "yuv420p10le"],
-        ),
-        (
-            "g.mp4",
-            "h264",
-            &["-c:v", "libx264", "-movflags", "frag_keyframe+empty_moov"],
-        ),
+        ("f.mp4", "h264", &["-c:v", "libx264", "-pix_fmt", "yuv420p10le"]),
+        ("g.mp4", "h264", &["-c:v", "libx264", "-movflags", "frag_keyframe+empty_moov"]),
         ("h.webm", "vp9", &["-c:v", "libvpx-vp9"]),
     ];
     for (name, codec, options) in cases {
         let path = folder.path().join(name);
         if make(&path, options) {
-            assert!(
-                visit_luma(&path, |_, _| {}).is_err(),
-                "{name} was decoded in process"
-            );
+            assert!(visit_luma(&path, |_, _| {}).is_err(), "{name} was decoded in process");
             compare(&path, codec, 0.0);
         }
     }
@@ -96,17 +67,7 @@ fn h264_variants_are_decoded_in_process() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&str, &[&str]); 6] = [
         ("a.mp4", &["-bf", "3", "-g", "10"]),
-        (
-            "b.mp4",
-            &[
-                "-bf",
-                "3",
-                "-g",
-                "7",
-                "-x264-params",
-                "open-gop=1:b-pyramid=2",
-            ],
-        ),
+        ("b.mp4", &["-bf", "3", "-g", "7", "-x264-params", "open-gop=1:b-pyramid=2"]),
         ("c.mp4", &["-profile:v", "baseline"]),
         ("d.mov", &["-bf", "2"]),
         // The first half cut away by an edit list, in the middle of a group of pictures.
@@ -124,17 +85,8 @@ fn h264_variants_are_decoded_in_process() {
         if name == "e.mp4" {
             let cut = folder.path().join("cut.mp4");
             let mut command = Command::new("ffmpeg");
-            command
-                .args(["-v", "error", "-nostdin", "-ss", "0.6", "-i"])
-                .arg(&path);
-            assert!(
-                command
-                    .args(["-c", "copy"])
-                    .arg(&cut)
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            command.args(["-v", "error", "-nostdin", "-ss", "0.6", "-i"]).arg(&path);
+            assert!(command.args(["-c", "copy"]).arg(&cut).status().unwrap().success());
             let ours = all(&cut).unwrap();
             assert_eq!(ours.count, 15);
             assert!(ours.data == all(&path).unwrap().data[15 * 96 * 64 * 3..]);
@@ -159,23 +111,8 @@ fn ffmpeg_finds_damage_and_missing_video() {
     for name in ["sound.mkv", "sound.mp4"] {
         let path = folder.path().join(name);
         let mut command = Command::new("ffmpeg");
-        command.args([
-            "-v",
-            "error",
-            "-nostdin",
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=duration=1",
-        ]);
-        assert!(
-            command
-                .args(["-c:a", "aac"])
-                .arg(&path)
-                .status()
-                .unwrap()
-                .success()
-        );
+        command.args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", "sine=duration=1"]);
+        assert!(command.args(["-c:a", "aac"]).arg(&path).status().unwrap().success());
         assert_eq!(all(&path).unwrap_err().kind(), "no video", "{name}");
     }
 }

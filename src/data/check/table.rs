@@ -13,11 +13,7 @@ const SHOWN: usize = 20;
 
 pub(super) fn render(report: &CheckReport) -> String {
     let mut blocks = vec![
-        format!(
-            "Data set {} (schema {})",
-            report.root.display(),
-            report.schema
-        ),
+        format!("Data set {} (schema {})", report.root.display(), report.schema),
         summary(report),
     ];
     for split in &report.splits {
@@ -29,11 +25,7 @@ pub(super) fn render(report: &CheckReport) -> String {
     blocks.push(match (report.errors, report.warnings) {
         (0, 0) => "No problems found.".to_owned(),
         (errors, warnings) => {
-            format!(
-                "{}, {}.",
-                plural(errors, "error"),
-                plural(warnings, "warning")
-            )
+            format!("{}, {}.", plural(errors, "error"), plural(warnings, "warning"))
         }
     });
     blocks.join("\n\n") + "\n"
@@ -54,17 +46,9 @@ fn table<H: Display, R: Display>(header: &[H], rows: Vec<Vec<R>>) -> String {
     }
     for (k, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        column.set_cell_alignment(if k == 0 {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
+        column.set_cell_alignment(if k == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn summary(report: &CheckReport) -> String {
@@ -81,9 +65,7 @@ fn summary(report: &CheckReport) -> String {
         row.extend(["short", "odd"].map(clip));
         row
     };
-    let header = [
-        "split", "actions", "kept", "clips", "ok", "failed", "short", "odd",
-    ];
+    let header = ["split", "actions", "kept", "clips", "ok", "failed", "short", "odd"];
     table(&header, report.splits.iter().map(row).collect())
 }
 
@@ -93,33 +75,20 @@ fn details(split: &SplitReport) -> Vec<String> {
     let mut counts = |title: String, counts: &IndexMap<String, usize>| {
         if !counts.is_empty() {
             let row = |(what, count): (&String, &usize)| vec![what.clone(), count.to_string()];
-            blocks.push(table(
-                &[title, "actions".to_owned()],
-                counts.iter().map(row).collect(),
-            ));
+            blocks.push(table(&[title, "actions".to_owned()], counts.iter().map(row).collect()));
         }
     };
     for task in &split.tasks {
         counts(format!("{name}: {}", task.title), &task.classes);
     }
-    let views = split
-        .views
-        .iter()
-        .map(|(views, actions)| (plural(*views, "clip"), *actions));
+    let views = split.views.iter().map(|(views, actions)| (plural(*views, "clip"), *actions));
     counts(format!("{name}: clips per action"), &views.collect());
     counts(format!("{name}: left out because"), &split.left_out);
-    counts(
-        format!("{name}: values the schema does not know"),
-        &split.values,
-    );
+    counts(format!("{name}: values the schema does not know"), &split.values);
 
     for (level, word) in [(Level::Error, "errors"), (Level::Warning, "warnings")] {
         let mut kinds: IndexMap<ProblemKind, Vec<&Problem>> = IndexMap::new();
-        for problem in split
-            .problems
-            .iter()
-            .filter(|problem| problem.level == level)
-        {
+        for problem in split.problems.iter().filter(|problem| problem.level == level) {
             kinds.entry(problem.kind).or_default().push(problem);
         }
         if kinds.is_empty() {
@@ -128,17 +97,9 @@ fn details(split: &SplitReport) -> Vec<String> {
         let mut lines = vec![format!("{name}: {word}")];
         for (kind, problems) in kinds {
             lines.push(format!("  {} ({})", kind.title(), problems.len()));
-            lines.extend(
-                problems
-                    .iter()
-                    .take(SHOWN)
-                    .map(|problem| format!("    {problem}")),
-            );
+            lines.extend(problems.iter().take(SHOWN).map(|problem| format!("    {problem}")));
             if problems.len() > SHOWN {
-                lines.push(format!(
-                    "    … and {} more (--json lists all)",
-                    problems.len() - SHOWN
-                ));
+                lines.push(format!("    … and {} more (--json lists all)", problems.len() - SHOWN));
             }
         }
         blocks.push(lines.join("\n"));

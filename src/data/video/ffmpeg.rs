@@ -64,11 +64,7 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
         frames: report.frames,
         width: video.width as usize,
         height: video.height as usize,
-        fps: if fps.is_finite() && fps > 0.0 {
-            fps
-        } else {
-            25.0
-        },
+        fps: if fps.is_finite() && fps > 0.0 { fps } else { 25.0 },
         codec: input.format.clone(),
     })
 }
@@ -83,10 +79,7 @@ pub(super) fn read(path: &Path, info: &ClipInfo, wanted: &[usize]) -> Result<Fra
         let output = ["-frames:v", &count, "-pix_fmt", "rgb24", "-f", "rawvideo"];
         let mut run = Run::start(path, &output).map_err(|e| unreadable(path, &e))?;
         // The log needs a reader of its own, or ffmpeg would stop at a full pipe.
-        let log = run
-            .0
-            .take_stderr()
-            .map(|stderr| thread::spawn(|| read_log(stderr)));
+        let log = run.0.take_stderr().map(|stderr| thread::spawn(|| read_log(stderr)));
         let sound = match run.0.take_stdout() {
             Some(pixels) => collect(pixels, size, last, wanted, &mut data),
             None => false,
@@ -97,12 +90,7 @@ pub(super) fn read(path: &Path, info: &ClipInfo, wanted: &[usize]) -> Result<Fra
             return Err(failed(path, report.complaint));
         }
     }
-    Ok(Frames {
-        data,
-        count: wanted.len(),
-        height,
-        width,
-    })
+    Ok(Frames { data, count: wanted.len(), height, width })
 }
 
 /// Reads frames 0 to `last` and keeps the wanted ones; false unless exactly these came.
@@ -118,11 +106,7 @@ fn collect(
         if pixels.read_exact(&mut frame).is_err() {
             return false;
         }
-        for (slot, _) in data
-            .chunks_exact_mut(size)
-            .zip(wanted)
-            .filter(|(_, w)| **w == t)
-        {
+        for (slot, _) in data.chunks_exact_mut(size).zip(wanted).filter(|(_, w)| **w == t) {
             slot.copy_from_slice(&frame);
         }
     }
@@ -139,14 +123,9 @@ impl Run {
         let mut command = FfmpegCommand::new_with_path("ffmpeg");
         let mut url = OsString::from("file:");
         url.push(path);
-        command
-            .args(["-nostdin", "-nostats", "-xerror", "-noautorotate"])
-            .input(url);
+        command.args(["-nostdin", "-nostats", "-xerror", "-noautorotate"]).input(url);
         // Video that is no cover picture, each frame once, whatever its time stamp.
-        command
-            .args(["-map", "0:V:0", "-fps_mode", "passthrough"])
-            .args(output)
-            .pipe_stdout();
+        command.args(["-map", "0:V:0", "-fps_mode", "passthrough"]).args(output).pipe_stdout();
         command.spawn().map(Self)
     }
 }
@@ -193,11 +172,6 @@ fn is_cover(stream: &Stream) -> bool {
 
 fn failed(path: &Path, complaint: Option<String>) -> ClipError {
     let complaint = complaint.unwrap_or_else(|| "it could not be decoded to its end".into());
-    let words = complaint
-        .rsplit(']')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_string();
+    let words = complaint.rsplit(']').next().unwrap_or_default().trim().to_string();
     damaged(path, format!("ffmpeg says: {words}"))
 }

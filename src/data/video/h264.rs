@@ -23,9 +23,7 @@ impl Movie {
         let track = Track::open(path)?;
         // Asked before any frame is: the decoder refuses here what it cannot do at all.
         let mut decoder = Decoder::new();
-        decoder
-            .decode(&track.header)
-            .map_err(|error| stop(path, "parameter sets", error))?;
+        decoder.decode(&track.header).map_err(|error| stop(path, "parameter sets", error))?;
         let info = ClipInfo {
             frames: track.shown.len(),
             width: track.width,
@@ -33,11 +31,7 @@ impl Movie {
             fps: track.fps,
             codec: "h264".into(),
         };
-        Ok(Self {
-            path: path.to_path_buf(),
-            track,
-            info,
-        })
+        Ok(Self { path: path.to_path_buf(), track, info })
     }
 
     /// What the clip says of itself.
@@ -51,11 +45,8 @@ impl Movie {
         let size = width * height * 3;
         let mut data = frame_buffer(&self.path, wanted.len(), size)?;
         // A frame may be wanted more than once: the places each sample's picture goes to.
-        let mut places: Vec<(usize, usize)> = wanted
-            .iter()
-            .enumerate()
-            .map(|(place, &t)| (self.track.shown[t], place))
-            .collect();
+        let mut places: Vec<(usize, usize)> =
+            wanted.iter().enumerate().map(|(place, &t)| (self.track.shown[t], place)).collect();
         places.sort_unstable();
         if let (Some(&(first, _)), Some(&(last, _))) = (places.first(), places.last()) {
             let path = self.path.clone();
@@ -72,12 +63,7 @@ impl Movie {
                 Ok(())
             })?;
         }
-        Ok(Frames {
-            data,
-            count: wanted.len(),
-            height,
-            width,
-        })
+        Ok(Frames { data, count: wanted.len(), height, width })
     }
 
     /// Decodes every sample and hands each shown frame's display index and luma `[H, W]` over.
@@ -110,9 +96,7 @@ impl Movie {
                 unit.splice(0..0, self.track.header.iter().copied());
             }
             let place = format!("sample {sample}");
-            let picture = decoder
-                .decode(&unit)
-                .map_err(|error| stop(&self.path, &place, error))?;
+            let picture = decoder.decode(&unit).map_err(|error| stop(&self.path, &place, error))?;
             let Some(picture) = picture else {
                 return Err(damaged(&self.path, format!("{place} holds no picture")).into());
             };
@@ -136,20 +120,14 @@ impl Movie {
     fn check_size(&self, picture: &YuvFrame) -> Result<(), ClipError> {
         let (w, h) = (self.info.width, self.info.height);
         let chroma = w.div_ceil(2) * h.div_ceil(2);
-        let planes = [
-            (picture.y.len(), w * h),
-            (picture.u.len(), chroma),
-            (picture.v.len(), chroma),
-        ];
+        let planes =
+            [(picture.y.len(), w * h), (picture.u.len(), chroma), (picture.v.len(), chroma)];
         if (picture.width, picture.height) == (w, h) && planes.iter().all(|(has, must)| has == must)
         {
             return Ok(());
         }
         let (width, height) = (picture.width, picture.height);
-        Err(damaged(
-            &self.path,
-            format!("its size changes from {w}x{h} to {width}x{height}"),
-        ))
+        Err(damaged(&self.path, format!("its size changes from {w}x{h} to {width}x{height}")))
     }
 }
 
@@ -166,14 +144,8 @@ fn to_rgb(picture: &YuvFrame, rgb: &mut [u8]) -> Result<(), String> {
         width,
         height,
     };
-    yuv420_to_rgb(
-        &planes,
-        rgb,
-        width * 3,
-        YuvRange::Limited,
-        YuvStandardMatrix::Bt601,
-    )
-    .map_err(|error| error.to_string())
+    yuv420_to_rgb(&planes, rgb, width * 3, YuvRange::Limited, YuvStandardMatrix::Bt601)
+        .map_err(|error| error.to_string())
 }
 
 /// What a decoder's error means for the clip. The decoder says "unsupported" of many things that

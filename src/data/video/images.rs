@@ -24,12 +24,7 @@ pub(super) fn read(
     for (i, slot) in data.chunks_exact_mut(size).enumerate() {
         slot.copy_from_slice(&decode(&files[wanted[i]], &info)?);
     }
-    let frames = Frames {
-        data,
-        count: wanted.len(),
-        height: info.height,
-        width: info.width,
-    };
+    let frames = Frames { data, count: wanted.len(), height: info.height, width: info.width };
     Ok((info, frames))
 }
 
@@ -82,10 +77,7 @@ fn decode(file: &Path, info: &ClipInfo) -> Result<Vec<u8>, ClipError> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     if (width, height) != (info.width, info.height) {
         let (w, h) = (info.width, info.height);
-        return Err(damaged(
-            file,
-            format!("{width}x{height}, but the clip's first is {w}x{h}"),
-        ));
+        return Err(damaged(file, format!("{width}x{height}, but the clip's first is {w}x{h}")));
     }
     Ok(image.into_raw())
 }
@@ -102,21 +94,13 @@ fn codec(path: &Path) -> Option<&'static str> {
 /// Sorting key: runs of text and numbers, a number by its length without leading zeros and then
 /// by its digits, so that any length compares right.
 fn natural(path: &Path) -> Vec<(String, usize, String)> {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut rest = name.as_str();
     let mut key = Vec::new();
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let (text, tail) = rest.split_at(digits);
-        let end = tail
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
         let (number, after) = tail.split_at(end);
         let number = number.trim_start_matches('0');
         key.push((text.to_string(), number.len(), number.to_string()));

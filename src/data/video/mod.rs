@@ -124,10 +124,9 @@ fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, Stop>) -> Result<T, 
 fn checked(path: &Path, info: &ClipInfo, wanted: Vec<usize>) -> Result<Vec<usize>, ClipError> {
     match wanted.iter().find(|&&index| index >= info.frames) {
         None => Ok(wanted),
-        Some(index) => Err(damaged(
-            path,
-            format!("frame {index} was asked for, it has {}", info.frames),
-        )),
+        Some(index) => {
+            Err(damaged(path, format!("frame {index} was asked for, it has {}", info.frames)))
+        }
     }
 }
 
@@ -137,31 +136,19 @@ fn same_count(path: &Path, container: &ClipInfo, found: &ClipInfo) -> Result<(),
         return Ok(());
     }
     let (has, got) = (container.frames, found.frames);
-    Err(damaged(
-        path,
-        format!("{got} of its {has} frames could be decoded"),
-    ))
+    Err(damaged(path, format!("{got} of its {has} frames could be decoded")))
 }
 
 fn damaged(path: &Path, reason: impl Into<String>) -> ClipError {
-    ClipError::Damaged {
-        path: path.to_path_buf(),
-        reason: reason.into(),
-    }
+    ClipError::Damaged { path: path.to_path_buf(), reason: reason.into() }
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ClipError {
-    ClipError::Io {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    }
+    ClipError::Io { path: path.to_path_buf(), reason: error.to_string() }
 }
 
 fn unsupported(path: &Path, what: impl Into<String>) -> ClipError {
-    ClipError::Unsupported {
-        path: path.to_path_buf(),
-        what: what.into(),
-    }
+    ClipError::Unsupported { path: path.to_path_buf(), what: what.into() }
 }
 
 /// Room for `count` frames of `size` bytes, all zero. Sizes come from files, so an absurd one is
@@ -175,9 +162,6 @@ fn frame_buffer(path: &Path, count: usize, size: usize) -> Result<Vec<u8>, ClipE
             buffer.resize(bytes, 0);
             Ok(buffer)
         }
-        _ => Err(damaged(
-            path,
-            format!("{count} frames of {size} bytes do not fit in memory"),
-        )),
+        _ => Err(damaged(path, format!("{count} frames of {size} bytes do not fit in memory"))),
     }
 }

@@ -56,10 +56,7 @@ impl Track {
         whole_index(path, &mut file, length)?;
         let context = mp4parse::read_mp4(&mut BufReader::new(&mut file)).map_err(|error| {
             // The parser is strict; ffmpeg may still make sense of the file.
-            Stop::Fallback(damaged(
-                path,
-                format!("no usable index ({error:?}), cut short?"),
-            ))
+            Stop::Fallback(damaged(path, format!("no usable index ({error:?}), cut short?")))
         })?;
         let track = video_track(path, &context)?;
         let codec = configuration(path, &mut file, track)?;
@@ -70,46 +67,26 @@ impl Track {
             return Err(Stop::Fallback(unsupported(path, "fragmented mp4")));
         }
         let range = edit(&context, track);
-        let mut shown: Vec<usize> = (0..samples.len())
-            .filter(|&i| times[i].0 >= range.0 && times[i].0 < range.1)
-            .collect();
+        let mut shown: Vec<usize> =
+            (0..samples.len()).filter(|&i| times[i].0 >= range.0 && times[i].0 < range.1).collect();
         shown.sort_by_key(|&i| times[i].0);
         if shown.is_empty() {
             return Err(damaged(path, "its edit list shows no frame").into());
         }
         let rate = track.timescale.map_or(0, |scale| scale.0) as f64;
         let fps = frame_rate(rate, &shown, &times);
-        let AvcConfiguration {
-            length_size,
-            header,
-            width,
-            height,
-        } = codec;
+        let AvcConfiguration { length_size, header, width, height } = codec;
         let path = path.to_path_buf();
-        Ok(Self {
-            path,
-            file,
-            length_size,
-            samples,
-            shown,
-            header,
-            width,
-            height,
-            fps,
-        })
+        Ok(Self { path, file, length_size, samples, shown, header, width, height, fps })
     }
 
     /// The sample at `index` with start codes, and whether it is one that decoding can start at.
     pub fn read(&mut self, index: usize) -> Result<(Vec<u8>, bool), ClipError> {
         let Self { path, file, .. } = self;
         let bad = |what: &str| damaged(path, format!("sample {index} {what}"));
-        let sample = self
-            .samples
-            .get(index)
-            .ok_or_else(|| bad("is not in the index"))?;
+        let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(sample.start))
-            .map_err(|e| unreadable(path, &e))?;
+        file.seek(SeekFrom::Start(sample.start)).map_err(|e| unreadable(path, &e))?;
         // `take` on a vector grows with what is there, so a wrong size costs nothing.
         let read = file.take(sample.size).read_to_end(&mut bytes);
         if read.map_err(|e| unreadable(path, &e))? as u64 != sample.size {
@@ -117,9 +94,7 @@ impl Track {
         }
         let nals = h264::parse_length_prefixed_nal_units(&bytes, self.length_size)
             .map_err(|_| bad("is not a list of H.264 units"))?;
-        let start = nals
-            .iter()
-            .any(|nal| nal.nal_unit_type == H264NalUnitType::IdrSlice);
+        let start = nals.iter().any(|nal| nal.nal_unit_type == H264NalUnitType::IdrSlice);
         let mut unit = Vec::with_capacity(bytes.len() + 4 * nals.len());
         for nal in &nals {
             push_nal(&mut unit, nal.data);
@@ -131,14 +106,10 @@ impl Track {
 /// Looks at the first bytes: other containers go to ffmpeg, anything unknown does not pass for mp4.
 fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     let mut head = Vec::new();
-    file.by_ref()
-        .take(12)
-        .read_to_end(&mut head)
-        .map_err(|e| unreadable(path, &e))?;
+    file.by_ref().take(12).read_to_end(&mut head).map_err(|e| unreadable(path, &e))?;
     file.rewind().map_err(|e| unreadable(path, &e))?;
-    const BOXES: [&[u8]; 9] = [
-        b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp",
-    ];
+    const BOXES: [&[u8]; 9] =
+        [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp"];
     if head.get(4..8).is_some_and(|name| BOXES.contains(&name)) {
         return Ok(());
     }
@@ -147,10 +118,7 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
         (Some(b"RIFF"), Some(b"AVI ")) => "an AVI file",
         _ => {
             let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-            if ["mp4", "mov", "mkv", "avi", "webm"]
-                .iter()
-                .any(|known| ending == *known)
-            {
+            if ["mp4", "mov", "mkv", "avi", "webm"].iter().any(|known| ending == *known) {
                 return Err(damaged(path, "it is not a video file, or lost its beginning").into());
             }
             "this container"
@@ -167,15 +135,12 @@ fn whole_index(path: &Path, file: &mut File, length: u64) -> Result<(), ClipErro
     while at.saturating_add(8) <= length {
         let long = at.saturating_add(16) <= length;
         let part = if long { &mut head[..] } else { &mut head[..8] };
-        file.seek(SeekFrom::Start(at))
-            .map_err(|e| unreadable(path, &e))?;
+        file.seek(SeekFrom::Start(at)).map_err(|e| unreadable(path, &e))?;
         file.read_exact(part).map_err(|e| unreadable(path, &e))?;
         let [a, b, c, d, name @ .., _, _, _, _, _, _, _, _] = head;
         let size = match u32::from_be_bytes([a, b, c, d]) {
             0 => length - at,
-            1 if long => head[8..]
-                .iter()
-                .fold(0, |size, &byte| size << 8 | u64::from(byte)),
+            1 if long => head[8..].iter().fold(0, |size, &byte| size << 8 | u64::from(byte)),
             size => u64::from(size),
         };
         let end = at.saturating_add(size.max(8));
@@ -191,10 +156,7 @@ fn video_track<'a>(
     path: &Path,
     context: &'a MediaContext,
 ) -> Result<&'a mp4parse::Track, ClipError> {
-    let track = context
-        .tracks
-        .iter()
-        .find(|track| track.track_type == TrackType::Video);
+    let track = context.tracks.iter().find(|track| track.track_type == TrackType::Video);
     track.ok_or_else(|| ClipError::NoVideo(path.to_path_buf()))
 }
 
@@ -212,10 +174,7 @@ fn configuration(
     track: &mp4parse::Track,
 ) -> Result<AvcConfiguration, Stop> {
     let other = |what: &str| Stop::Fallback(unsupported(path, what));
-    let entries = track
-        .stsd
-        .as_ref()
-        .map_or(&[][..], |stsd| &stsd.descriptions);
+    let entries = track.stsd.as_ref().map_or(&[][..], |stsd| &stsd.descriptions);
     let [SampleEntry::Video(entry)] = entries else {
         return Err(match entries.len() {
             0 | 1 => other(&codec_name(file)),
@@ -228,9 +187,7 @@ fn configuration(
         (codec, _) => return Err(other(&format!("{codec:?}").to_lowercase())),
     };
     // The decoder of boxes wants the header back that the parser took off.
-    let size = u32::try_from(avcc.len())
-        .ok()
-        .and_then(|len| len.checked_add(8));
+    let size = u32::try_from(avcc.len()).ok().and_then(|len| len.checked_add(8));
     let size = size.ok_or_else(|| damaged(path, "its avcC box is too long"))?;
     let boxed = [&size.to_be_bytes()[..], b"avcC", avcc].concat();
     let (avcc, _) = AvccBox::decode(&boxed)
@@ -257,12 +214,7 @@ fn configuration(
         push_nal(&mut header, nal);
     }
     let (width, height) = (usize::from(sps.width), usize::from(sps.height));
-    Ok(AvcConfiguration {
-        length_size,
-        header,
-        width,
-        height,
-    })
+    Ok(AvcConfiguration { length_size, header, width, height })
 }
 
 /// Appends a unit with its start code.
@@ -278,9 +230,7 @@ fn codec_name(file: &mut File) -> String {
     if file.rewind().is_err() || file.take(MAX_SAMPLE).read_to_end(&mut bytes).is_err() {
         return "this codec".into();
     }
-    let names = bytes
-        .windows(20)
-        .filter(|window| window.starts_with(b"stsd"));
+    let names = bytes.windows(20).filter(|window| window.starts_with(b"stsd"));
     let known = names.filter_map(|window| match &window[16..20] {
         b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => Some("hevc"),
         b"vvc1" | b"vvi1" => Some("vvc"),
@@ -300,18 +250,12 @@ fn sample_table(
     length: u64,
 ) -> Result<(Vec<Sample>, Times), ClipError> {
     // The table is built before its sizes are looked at: bound it by what the file can hold.
-    let holds = track
-        .stsz
-        .as_ref()
-        .map_or(0, |stsz| match stsz.sample_size {
-            0 => stsz.sample_sizes.len() as u64,
-            size => length / u64::from(size),
-        });
+    let holds = track.stsz.as_ref().map_or(0, |stsz| match stsz.sample_size {
+        0 => stsz.sample_sizes.len() as u64,
+        size => length / u64::from(size),
+    });
     if named_samples(track) > holds {
-        return Err(damaged(
-            path,
-            "its index names more samples than the file holds",
-        ));
+        return Err(damaged(path, "its index names more samples than the file holds"));
     }
     let table = create_sample_table(track, CheckedInteger(0))
         .ok_or_else(|| damaged(path, "its sample index is broken"))?;
@@ -319,16 +263,10 @@ fn sample_table(
     let mut times = Vec::with_capacity(table.len());
     for (index, row) in table.iter().enumerate() {
         let (start, end) = (row.start_offset.0, row.end_offset.0);
-        let size = end
-            .checked_sub(start)
-            .filter(|&size| size <= MAX_SAMPLE && end <= length);
+        let size = end.checked_sub(start).filter(|&size| size <= MAX_SAMPLE && end <= length);
         let size =
             size.ok_or_else(|| damaged(path, format!("sample {index} lies outside the file")))?;
-        samples.push(Sample {
-            start,
-            size,
-            sync: row.sync,
-        });
+        samples.push(Sample { start, size, sync: row.sync });
         times.push((row.start_composition.0, row.end_composition.0));
     }
     Ok((samples, times))
@@ -365,10 +303,7 @@ fn edit(context: &MediaContext, track: &mp4parse::Track) -> (i64, i64) {
         }
         _ => u128::MAX,
     };
-    (
-        start,
-        start.saturating_add(i64::try_from(length).unwrap_or(i64::MAX)),
-    )
+    (start, start.saturating_add(i64::try_from(length).unwrap_or(i64::MAX)))
 }
 
 /// Frames per second between the first and the last shown frame; 25 where the file says nothing.
@@ -382,9 +317,5 @@ fn frame_rate(ticks: f64, shown: &[usize], times: &[(i64, i64)]) -> f64 {
         n => (n as f64 - 1.0, span(times[first].0, times[last].0)),
     };
     let fps = frames * ticks / span;
-    if fps.is_finite() && fps > 0.0 {
-        fps
-    } else {
-        25.0
-    }
+    if fps.is_finite() && fps > 0.0 { fps } else { 25.0 }
 }

@@ -26,9 +26,5 @@ pub fn resolve_clip(path: &Path) -> Result<PathBuf, ClipError> {
             }
         }
     }
-    if path.is_dir() {
-        Ok(path.to_path_buf())
-    } else {
-        Err(ClipError::Missing(path.to_path_buf()))
-    }
+    if path.is_dir() { Ok(path.to_path_buf()) } else { Err(ClipError::Missing(path.to_path_buf())) }
 }
