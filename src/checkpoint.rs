@@ -106,6 +106,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
     write().map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
 }
 
+/// Writes what a serialiser made of one of the run's small files.
+pub fn write_text(
+    path: &Path,
+    text: Result<String, impl std::error::Error>,
+) -> Result<(), CheckpointError> {
+    let text = text.map_err(|error| CheckpointError::Write {
+        path: path.to_owned(),
+        source: std::io::Error::other(error.to_string()),
+    })?;
+    write_atomically(path, text.as_bytes())
+}
+
 /// Makes the folder and proves that it can be written, before hours of training depend on it.
 pub fn prepare_folder(folder: &Path) -> Result<(), CheckpointError> {
     let fail = |source| CheckpointError::Write { path: folder.to_owned(), source };

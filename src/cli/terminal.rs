@@ -8,7 +8,7 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
 use crate::checkpoint;
-use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase, RunSummary};
+use crate::report::{EpochRecord, Event, Observer, Phase, RunSummary};
 use crate::train::Outcome;
 
 /// Without a terminal, a line this often within a pass.
@@ -149,16 +149,20 @@ impl Terminal {
     }
 
     fn epoch(&self, record: &EpochRecord) {
-        let mut line = format!("epoch {}/{}  lr {:.2e}", record.epoch, self.epochs, record.lr);
-        let _ = write!(line, "  train {}", pass_words(&record.train));
-        let _ = write!(line, "  valid {}", pass_words(&record.valid));
-        let _ = write!(line, "  score {:.3}", record.score);
-        if record.best {
-            line.push_str(" *");
+        let width = self.epochs.to_string().len();
+        let mut line = format!(
+            "epoch {:>width$}/{}  loss {:.3} → {:.3}",
+            record.epoch, self.epochs, record.train.loss, record.valid.loss
+        );
+        for task in &record.valid.tasks {
+            let _ = write!(line, "  {} {:5.1} %", task.task, task.balanced_accuracy * 100.0);
         }
         let _ = write!(
             line,
-            "  {:.1} clips/s, {:.0} % data wait",
+            "  score {:.3} {}  (lr {:.1e}, {:.1} clips/s, data wait {:.0} %",
+            record.score,
+            if record.best { '*' } else { ' ' },
+            record.lr,
             record.train.clips_per_second(),
             record.train.data_wait * 100.0
         );
@@ -168,6 +172,7 @@ impl Terminal {
             let left = Duration::from_secs_f64(each * left as f64);
             let _ = write!(line, ", {} left", HumanDuration(left));
         }
+        line.push(')');
         self.line(&line);
     }
 
@@ -188,17 +193,12 @@ impl Terminal {
                 let _ = writeln!(text, "{:>10}  {task}: {}", "", counts.join(", "));
             }
         }
-        self.line(text.trim_end());
+        text.push_str(
+            "\neach epoch: loss in training → validation, each task's balanced accuracy in \
+             validation,\ntheir mean as score, * for the best so far",
+        );
+        self.line(&text);
     }
-}
-
-fn pass_words(pass: &PassRecord) -> String {
-    let tasks: Vec<String> = pass
-        .tasks
-        .iter()
-        .map(|task| format!("{} {:.1} %", task.task, task.balanced_accuracy * 100.0))
-        .collect();
-    format!("loss {:.3} ({})", pass.loss, tasks.join(", "))
 }
 
 /// The templates are constants; a bad one would only cost the bar its shape.

@@ -44,6 +44,7 @@ struct Tally {
     names: Vec<String>,
     matrices: Vec<ConfusionMatrix>,
     losses: Vec<f64>,
+    steps: usize,
     actions: usize,
     clips: usize,
     started: Instant,
@@ -56,6 +57,7 @@ impl Tally {
             names: tasks.iter().map(|(name, _)| name.clone()).collect(),
             matrices: tasks.iter().map(|(_, classes)| ConfusionMatrix::new(*classes)).collect(),
             losses: vec![0.0; tasks.len()],
+            steps: 0,
             actions: 0,
             clips: 0,
             started: Instant::now(),
@@ -85,6 +87,7 @@ impl Tally {
             }
             self.losses[task] += losses[task] * batch.actions.len() as f64;
         }
+        self.steps += 1;
         self.actions += batch.actions.len();
         self.clips += batch.clips();
         Ok(())
@@ -94,13 +97,15 @@ impl Tally {
         self.losses.iter().sum::<f64>() / self.actions.max(1) as f64
     }
 
-    fn step_event(&self, done: usize) -> Event {
+    /// Tells of the step just added; whether the pass must end here.
+    fn after_step(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> bool {
         let seconds = self.started.elapsed().as_secs_f64();
-        Event::Step {
-            done,
+        observer.observe(&Event::Step {
+            done: self.steps,
             loss: self.mean_loss(),
             clips_per_second: self.clips as f64 / seconds.max(1e-9),
-        }
+        });
+        stop.load(Ordering::Relaxed)
     }
 
     fn record(self) -> PassRecord {
@@ -156,11 +161,10 @@ pub fn train_one_epoch(
     observer: &mut dyn Observer,
 ) -> Result<(MultiViewNet, PassRecord, Interrupted), TrainError> {
     let mut tally = Tally::new(tasks);
-    let mut done = 0;
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());
-        let mut rng = DropoutRng::new(settings.seed, (settings.first_step + done) as u64);
+        let mut rng = DropoutRng::new(settings.seed, (settings.first_step + tally.steps) as u64);
         let prediction = net.forward(to_clips(&batch, device), &views, Some(&mut rng));
         let losses = task_losses(&prediction, &batch, settings.label_smoothing);
         let values = read_losses(&losses)?;
@@ -169,7 +173,7 @@ pub fn train_one_epoch(
             return Err(TrainError::NotFinite {
                 loss: total,
                 epoch: settings.epoch,
-                step: done + 1,
+                step: tally.steps + 1,
                 actions: batch.actions.join(", "),
             });
         }
@@ -177,11 +181,13 @@ pub fn train_one_epoch(
         let grads = GradientsParams::from_grads(loss.backward(), &net);
         let (updated, norm) = optimizer.step(net, grads, settings.lr)?;
         net = updated;
-        log::debug!("epoch {} step {}: loss {total:.4}, norm {norm:.3}", settings.epoch, done + 1);
+        log::debug!(
+            "epoch {} step {}: loss {total:.4}, norm {norm:.3}",
+            settings.epoch,
+            tally.steps + 1
+        );
         tally.add(&batch, prediction, &values)?;
-        done += 1;
-        observer.observe(&tally.step_event(done));
-        if stop.load(Ordering::Relaxed) {
+        if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;
         }
@@ -202,16 +208,13 @@ pub fn validate_one_epoch(
 ) -> Result<(PassRecord, Interrupted), TrainError> {
     let net = net.valid();
     let mut tally = Tally::new(tasks);
-    let mut done = 0;
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());
         let prediction = net.forward(to_clips(&batch, device), &views, None);
         let values = read_losses(&task_losses(&prediction, &batch, label_smoothing))?;
         tally.add(&batch, prediction, &values)?;
-        done += 1;
-        observer.observe(&tally.step_event(done));
-        if stop.load(Ordering::Relaxed) {
+        if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;
         }

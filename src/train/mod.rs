@@ -5,6 +5,7 @@ mod epoch;
 mod optimizer;
 mod run;
 mod schedule;
+mod summary;
 mod upload;
 
 use burn::tensor::TensorReadError;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use burn::tensor::Device;
+
+use super::summary::summary;
 use super::{
     Interrupted, Optimizer, StepSettings, TrainError, cosine, train_one_epoch, validate_one_epoch,
 };
@@ -13,8 +16,8 @@ use crate::data::Dataset;
 use crate::data::loader::{self, Loader};
 use crate::device::{self, Compute};
 use crate::model::pretrained::load_pretrained;
-use crate::model::{ModelConfig, parameter_count};
-use crate::report::{EpochRecord, Event, Observer, Phase, RunSummary, SplitSummary};
+use crate::model::{ModelConfig, MultiViewNet, parameter_count};
+use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase};
 use crate::schema::Schema;
 
 /// How a run ended.
@@ -45,118 +48,206 @@ pub fn run(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    // Cheap refusals first: a mistake must show before anything is decoded or compiled.
-    config.validate()?;
-    let schema = config.load_schema()?;
-    let train = Arc::new(open_split(config, &schema, "train")?);
-    let valid = Arc::new(open_split(config, &schema, "valid")?);
-    checkpoint::prepare_folder(&config.save_dir)?;
-    let compute = device::open(&config.device)?;
-    if let Some(note) = &compute.note {
-        log::warn!("{note}");
-    }
-    check_fit(config, &compute, train.max_views().max(valid.max_views()))?;
+    let (mut run, net) = Run::open(config, stop, observer)?;
+    let interrupted = run.epochs(net, observer)?;
+    Ok(Outcome { history: run.history, interrupted, save_dir: config.save_dir.clone() })
+}
 
-    let plain = compute.device.clone();
-    let tracking = plain.clone().autodiff();
-    let model = config.model(&schema);
-    let mut net = model.init(config.seed, &tracking);
-    if let Some(path) = &config.pretrained {
-        let report = load_pretrained(&mut net, &model, path)?;
-        log::info!("{}: {} tensors loaded", path.display(), report.loaded);
-        for (what, names) in [("missing", &report.missing), ("unexpected", &report.unexpected)] {
-            if !names.is_empty() {
-                log::warn!("{}: {what}: {}", path.display(), names.join(", "));
-            }
+/// A run in progress.
+struct Run<'a> {
+    config: &'a Config,
+    stop: &'a AtomicBool,
+    model: ModelConfig,
+    train: Arc<Dataset>,
+    valid: Arc<Dataset>,
+    /// With automatic differentiation, for training.
+    tracking: Device,
+    /// Without, for validation.
+    plain: Device,
+    optimizer: Optimizer,
+    /// What the next checkpoint says of itself.
+    info: CheckpointInfo,
+    history: Vec<EpochRecord>,
+    best_score: f64,
+    steps_done: usize,
+}
+
+impl<'a> Run<'a> {
+    /// Opens everything, cheap refusals first: a mistake must show before anything is decoded or
+    /// compiled.
+    fn open(
+        config: &'a Config,
+        stop: &'a AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<(Self, MultiViewNet), TrainError> {
+        config.validate()?;
+        let schema = config.load_schema()?;
+        let train = Arc::new(open_split(config, &schema, "train")?);
+        let valid = Arc::new(open_split(config, &schema, "valid")?);
+        checkpoint::prepare_folder(&config.save_dir)?;
+        let compute = device::open(&config.device)?;
+        if let Some(note) = &compute.note {
+            log::warn!("{note}");
         }
-    }
-    write_config(config)?;
-    let parameters = parameter_count(&net);
-    observer.observe(&Event::Started(summary(
-        config, &schema, &model, &compute, parameters, &train, &valid,
-    )));
+        check_fit(config, &compute, train.max_views().max(valid.max_views()))?;
 
-    let mut optimizer = Optimizer::adamw(config.weight_decay, config.gradient_clip_norm);
-    let mut info = CheckpointInfo::new(&schema, model.clone());
-    let mut outcome =
-        Outcome { history: Vec::new(), interrupted: false, save_dir: config.save_dir.clone() };
-    let mut best_score = f64::NEG_INFINITY;
-    let mut steps_done = 0;
-    for epoch in 0..config.epochs {
+        let plain = compute.device.clone();
+        let tracking = plain.clone().autodiff();
+        let model = config.model(&schema);
+        let mut net = model.init(config.seed, &tracking);
+        start_from_pretrained(config, &model, &mut net)?;
+        let text = toml::to_string(config);
+        checkpoint::write_text(&config.save_dir.join(checkpoint::CONFIG), text)?;
+        let parameters = parameter_count(&net);
+        let started = summary(config, &schema, &model, &compute, parameters, &train, &valid);
+        observer.observe(&Event::Started(started));
+        let run = Self {
+            config,
+            stop,
+            train,
+            valid,
+            tracking,
+            plain,
+            optimizer: Optimizer::adamw(config.weight_decay, config.gradient_clip_norm),
+            info: CheckpointInfo::new(&schema, model.clone()),
+            model,
+            history: Vec::new(),
+            best_score: f64::NEG_INFINITY,
+            steps_done: 0,
+        };
+        Ok((run, net))
+    }
+
+    /// Runs all epochs; whether the user stopped them.
+    fn epochs(
+        &mut self,
+        mut net: MultiViewNet,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError> {
+        let config = self.config;
+        for epoch in 0..config.epochs {
+            let lr = cosine(config.lr, config.lr * ETA_MIN_SHARE, config.epochs, epoch);
+            let (trained, train) = self.train_pass(net, epoch, lr, observer)?;
+            net = trained;
+            let valid = match train {
+                Some(_) => self.valid_pass(&net, epoch, observer)?,
+                None => None,
+            };
+            let (Some(train), Some(valid)) = (train, valid) else {
+                // The epoch is not over: the weights are kept, its figures are not.
+                observer.observe(&Event::Interrupted);
+                self.save(&net, checkpoint::LAST, observer)?;
+                return Ok(true);
+            };
+            self.keep(&net, epoch, lr, train, valid, observer)?;
+        }
+        Ok(false)
+    }
+
+    /// One training pass; no figures when it was interrupted.
+    fn train_pass(
+        &mut self,
+        net: MultiViewNet,
+        epoch: usize,
+        lr: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<(MultiViewNet, Option<PassRecord>), TrainError> {
+        let config = self.config;
         let settings = StepSettings {
-            lr: cosine(config.lr, config.lr * ETA_MIN_SHARE, config.epochs, epoch),
+            lr,
             label_smoothing: config.label_smoothing,
             seed: config.seed,
             epoch: epoch + 1,
-            first_step: steps_done,
+            first_step: self.steps_done,
         };
-        let plan = loader::shuffled(train.samples.len(), config.batch_size, config.seed, epoch);
-        steps_done += plan.len();
-        let loader = Loader::new(Arc::clone(&train), plan, config.num_workers);
-        announce(observer, epoch, config.epochs, Phase::Train, loader.batches());
-        let (trained, train_record, interrupted) = train_one_epoch(
+        let plan =
+            loader::shuffled(self.train.samples.len(), config.batch_size, config.seed, epoch);
+        self.steps_done += plan.len();
+        let loader = Loader::new(Arc::clone(&self.train), plan, config.num_workers);
+        self.announce(epoch, Phase::Train, &loader, observer);
+        let (net, record, interrupted) = train_one_epoch(
             net,
-            &mut optimizer,
+            &mut self.optimizer,
             loader,
-            &model.tasks,
+            &self.model.tasks,
             &settings,
-            &tracking,
-            stop,
+            &self.tracking,
+            self.stop,
             observer,
         )?;
-        net = trained;
-
-        let mut valid_record = None;
-        if interrupted == Interrupted::No {
-            let plan = loader::in_order(valid.samples.len(), config.batch_size);
-            let loader = Loader::new(Arc::clone(&valid), plan, config.num_workers);
-            announce(observer, epoch, config.epochs, Phase::Validate, loader.batches());
-            let (record, interrupted) = validate_one_epoch(
-                &net,
-                loader,
-                &model.tasks,
-                config.label_smoothing,
-                &plain,
-                stop,
-                observer,
-            )?;
-            valid_record = (interrupted == Interrupted::No).then_some(record);
-        }
-        let last = config.save_dir.join(checkpoint::LAST);
-        let Some(valid_record) = valid_record else {
-            // The epoch is not over: the weights are kept, its figures are not.
-            observer.observe(&Event::Interrupted);
-            checkpoint::save(&last, &net, &info)?;
-            observer.observe(&Event::Saved(last));
-            outcome.interrupted = true;
-            return Ok(outcome);
-        };
-
-        let score = valid_record.score();
-        let best = score > best_score;
-        info.epoch = epoch + 1;
-        info.score = Some(score);
-        checkpoint::save(&last, &net, &info)?;
-        observer.observe(&Event::Saved(last));
-        if best {
-            best_score = score;
-            let path = config.save_dir.join(checkpoint::BEST);
-            checkpoint::save(&path, &net, &info)?;
-            observer.observe(&Event::Saved(path));
-        }
-        let record = EpochRecord {
-            epoch: epoch + 1,
-            lr: settings.lr,
-            train: train_record,
-            valid: valid_record,
-            score,
-            best,
-        };
-        outcome.history.push(record.clone());
-        write_history(config, &outcome.history)?;
-        observer.observe(&Event::Epoch(record));
+        Ok((net, (interrupted == Interrupted::No).then_some(record)))
     }
-    Ok(outcome)
+
+    /// One validation pass; no figures when it was interrupted.
+    fn valid_pass(
+        &self,
+        net: &MultiViewNet,
+        epoch: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<PassRecord>, TrainError> {
+        let config = self.config;
+        let plan = loader::in_order(self.valid.samples.len(), config.batch_size);
+        let loader = Loader::new(Arc::clone(&self.valid), plan, config.num_workers);
+        self.announce(epoch, Phase::Validate, &loader, observer);
+        let (record, interrupted) = validate_one_epoch(
+            net,
+            loader,
+            &self.model.tasks,
+            config.label_smoothing,
+            &self.plain,
+            self.stop,
+            observer,
+        )?;
+        Ok((interrupted == Interrupted::No).then_some(record))
+    }
+
+    fn announce(&self, epoch: usize, phase: Phase, loader: &Loader, observer: &mut dyn Observer) {
+        observer.observe(&Event::PassStarted {
+            epoch: epoch + 1,
+            epochs: self.config.epochs,
+            phase,
+            batches: loader.batches(),
+        });
+    }
+
+    /// Judges a finished epoch and writes what it leaves behind.
+    fn keep(
+        &mut self,
+        net: &MultiViewNet,
+        epoch: usize,
+        lr: f64,
+        train: PassRecord,
+        valid: PassRecord,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let score = valid.score();
+        let best = score > self.best_score;
+        self.info.epoch = epoch + 1;
+        self.info.score = Some(score);
+        self.save(net, checkpoint::LAST, observer)?;
+        if best {
+            self.best_score = score;
+            self.save(net, checkpoint::BEST, observer)?;
+        }
+        let record = EpochRecord { epoch: epoch + 1, lr, train, valid, score, best };
+        self.history.push(record.clone());
+        let text = serde_json::to_string_pretty(&self.history);
+        checkpoint::write_text(&self.config.save_dir.join(checkpoint::HISTORY), text)?;
+        observer.observe(&Event::Epoch(record));
+        Ok(())
+    }
+
+    fn save(
+        &self,
+        net: &MultiViewNet,
+        file: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let path = self.config.save_dir.join(file);
+        checkpoint::save(&path, net, &self.info)?;
+        observer.observe(&Event::Saved(path));
+        Ok(())
+    }
 }
 
 fn open_split(config: &Config, schema: &Schema, split: &str) -> Result<Dataset, TrainError> {
@@ -170,14 +261,22 @@ fn open_split(config: &Config, schema: &Schema, split: &str) -> Result<Dataset, 
     )?)
 }
 
-fn announce(
-    observer: &mut dyn Observer,
-    epoch: usize,
-    epochs: usize,
-    phase: Phase,
-    batches: usize,
-) {
-    observer.observe(&Event::PassStarted { epoch: epoch + 1, epochs, phase, batches });
+fn start_from_pretrained(
+    config: &Config,
+    model: &ModelConfig,
+    net: &mut MultiViewNet,
+) -> Result<(), TrainError> {
+    let Some(path) = &config.pretrained else {
+        return Ok(());
+    };
+    let report = load_pretrained(net, model, path)?;
+    log::info!("{}: {} tensors loaded", path.display(), report.loaded);
+    for (what, names) in [("missing", &report.missing), ("unexpected", &report.unexpected)] {
+        if !names.is_empty() {
+            log::warn!("{}: {what}: {}", path.display(), names.join(", "));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a batch whose widest activation no buffer of the device can hold.
@@ -199,89 +298,4 @@ fn check_fit(config: &Config, compute: &Compute, max_views: usize) -> Result<(),
         limit: limit >> 20,
         device: compute.info.name.clone(),
     })
-}
-
-fn write_config(config: &Config) -> Result<(), TrainError> {
-    let path = config.save_dir.join(checkpoint::CONFIG);
-    let text = toml::to_string(config).map_err(|error| checkpoint::CheckpointError::Write {
-        path: path.clone(),
-        source: std::io::Error::other(error.to_string()),
-    })?;
-    Ok(checkpoint::write_atomically(&path, text.as_bytes())?)
-}
-
-fn write_history(config: &Config, history: &[EpochRecord]) -> Result<(), TrainError> {
-    let path = config.save_dir.join(checkpoint::HISTORY);
-    let text = serde_json::to_string_pretty(history).map_err(|error| {
-        checkpoint::CheckpointError::Write {
-            path: path.clone(),
-            source: std::io::Error::other(error.to_string()),
-        }
-    })?;
-    Ok(checkpoint::write_atomically(&path, text.as_bytes())?)
-}
-
-fn summary(
-    config: &Config,
-    schema: &Schema,
-    model: &ModelConfig,
-    compute: &Compute,
-    parameters: usize,
-    train: &Dataset,
-    valid: &Dataset,
-) -> RunSummary {
-    let pair = |name: &str, value: String| (name.to_owned(), value);
-    let millions = parameters as f64 / 1e6;
-    let pool = if model.attention { "attention" } else { "mean" };
-    let settings = vec![
-        pair("device", format!("{} ({})", compute.info.name, compute.info.id)),
-        pair(
-            "network",
-            format!("{}, {pool} over views, {millions:.2} M parameters", model.backbone.name()),
-        ),
-        pair(
-            "clip",
-            format!(
-                "{} frames of {}×{} from frames {} to {} at {} fps",
-                config.frames_per_clip,
-                config.img_height,
-                config.img_width,
-                config.start_frame,
-                config.end_frame,
-                config.target_fps
-            ),
-        ),
-        pair(
-            "training",
-            format!(
-                "{} epochs, {} actions a step, AdamW lr {} (cosine), weight decay {}, gradient norm \
-                 ≤ {}, label smoothing {}, seed {}",
-                config.epochs,
-                config.batch_size,
-                config.lr,
-                config.weight_decay,
-                config.gradient_clip_norm,
-                config.label_smoothing,
-                config.seed
-            ),
-        ),
-        pair("files", config.save_dir.display().to_string()),
-    ];
-    let split = |dataset: &Dataset| SplitSummary {
-        split: dataset.split.clone(),
-        actions: dataset.samples.len(),
-        views: dataset.views(),
-        left_out: dataset.annotations.left_out.len() + dataset.annotations.problems.len(),
-        classes: schema
-            .tasks
-            .iter()
-            .enumerate()
-            .map(|(index, task)| {
-                let counts = dataset.class_counts(index, task.classes.len());
-                let names = task.classes.iter().map(|class| class.name.clone());
-                (task.name.clone(), names.zip(counts).collect())
-            })
-            .collect(),
-    };
-    RunSummary { settings, splits: vec![split(train), split(valid)] }
 }

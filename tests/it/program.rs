@@ -252,7 +252,9 @@ fn an_interrupt_finishes_the_step_and_leaves_a_checkpoint() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    lines.find(|line| line.starts_with("epoch 1/")).expect("no epoch came to its end");
+    lines
+        .find(|line| line.starts_with("epoch ") && line.contains(" 1/"))
+        .expect("no epoch came to its end");
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let rest: Vec<String> = lines.collect();
