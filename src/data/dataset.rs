@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::annotations::{self, Split};
 use super::clip::{ClipError, ClipInfo};
 use super::error::DataError;
+use super::problem::Level;
 use super::resize::Resizer;
 use super::sampling::WindowSpec;
 use super::video;
@@ -103,6 +104,19 @@ fn list(errors: &[ClipError]) -> String {
     lines.concat()
 }
 
+/// Names what is wrong with the annotations, at most so many times.
+fn tell_problems(annotations: &Split) {
+    const MOST: usize = 10;
+    let errors = annotations.problems.iter().filter(|problem| problem.level == Level::Error);
+    for problem in errors.clone().take(MOST) {
+        log::warn!("{} split: {problem}", annotations.name);
+    }
+    let rest = errors.count().saturating_sub(MOST);
+    if rest > 0 {
+        log::warn!("{} split: {rest} more; polyview check-data lists them", annotations.name);
+    }
+}
+
 /// More than this share of unreadable views ends the run: what remains is another data set.
 const MAX_UNREADABLE: f64 = 0.2;
 
@@ -134,6 +148,7 @@ impl Dataset {
                 })
             })
             .collect();
+        tell_problems(&annotations);
         if samples.is_empty() {
             let left_out = annotations.left_out.len();
             return Err(DatasetError::NoActions { dir: annotations.dir, left_out });

@@ -58,7 +58,7 @@ pub(super) fn summary(
         split: dataset.split.clone(),
         actions: dataset.samples.len(),
         views: dataset.views(),
-        left_out: dataset.annotations.left_out.len() + dataset.annotations.problems.len(),
+        left_out: dataset.annotations.left_out.len(),
         classes: schema
             .tasks
             .iter()
