@@ -12,6 +12,7 @@
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
+pub mod augment;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

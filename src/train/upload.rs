@@ -2,12 +2,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+pub use crate::augment::{MEAN, STD};
 use crate::data::Batch;
-
-/// Per-channel mean of RGB in [0, 1]: torchvision's statistics for its video models (Kinetics-400).
-pub const MEAN: [f32; 3] = [0.43216, 0.394666, 0.37645];
-/// Per-channel standard deviation, likewise.
-pub const STD: [f32; 3] = [0.22803, 0.22145, 0.216989];
 
 /// Sends a batch and normalises it: `[N, 3, T, H, W]`, (x/255 − mean)/std.
 ///

@@ -3,6 +3,9 @@
 
 mod adapter;
 mod annotations;
+mod augment_agree;
+mod augment_golden;
+mod augment_plan;
 mod check;
 mod fill;
 mod golden;
@@ -20,6 +23,7 @@ mod resize;
 mod sampling;
 mod schema;
 mod schema_file;
+mod shaders;
 mod synth;
 mod video;
 mod video_damage;

@@ -1,0 +1,287 @@
+//! The records executed on the CPU, one pass from source rows to output rows, frames in parallel.
+//! For Burn's CPU backend and for devices that take no WGSL.
+
+use rayon::prelude::*;
+
+use super::job::{Clip, Frames, Job};
+
+/// A type of source value: one channel of one pixel.
+trait Value: Copy + Sync + 'static {
+    /// What the stored value 1 means in [0, 1].
+    const UNIT: f32;
+    fn raw(self) -> f32;
+    /// Index into a table over all values, for types that have few enough.
+    fn level(self) -> Option<usize>;
+}
+
+impl Value for u8 {
+    const UNIT: f32 = 1.0 / 255.0;
+    #[inline]
+    fn raw(self) -> f32 {
+        f32::from(self)
+    }
+    #[inline]
+    fn level(self) -> Option<usize> {
+        Some(usize::from(self))
+    }
+}
+
+impl Value for f32 {
+    const UNIT: f32 = 1.0;
+    #[inline]
+    fn raw(self) -> f32 {
+        self
+    }
+    #[inline]
+    fn level(self) -> Option<usize> {
+        None
+    }
+}
+
+/// Three rows of one output frame, channel by channel.
+type Rows<'a> = [&'a mut [f32]; 3];
+
+/// The finished output of all 256 source values per channel, for pixels that are neither
+/// interpolated nor noisy nor mixed.
+type Table = [[f32; 256]; 3];
+
+/// Row-sized memory of one task, so that rows allocate nothing.
+struct Scratch {
+    /// A source row between two others, interleaved.
+    between: Vec<f32>,
+    /// The mixing partner's row.
+    partner: [Vec<f32>; 3],
+}
+
+/// Executes a job: `[N, 3, T', H', W']`, row-major.
+pub fn execute(job: &Job) -> Vec<f32> {
+    match job.frames {
+        Frames::U8(source) => run(job, source),
+        Frames::F32(source) => run(job, source),
+    }
+}
+
+fn run<V: Value>(job: &Job, source: &[V]) -> Vec<f32> {
+    let [t, h, w] = job.out;
+    let mut out = vec![0.0_f32; job.out_shape().iter().product()];
+    let clips: Vec<ClipRun<V>> =
+        (0..job.clips.len()).map(|n| ClipRun::new(job, source, n)).collect();
+    // The three channel planes of a frame lie T' planes apart; one task writes all three, so that
+    // an interleaved source pixel is read once.
+    let mut tasks = Vec::with_capacity(clips.len() * t);
+    for (clip, values) in clips.iter().zip(out.chunks_mut(3 * t * h * w)) {
+        let (red, rest) = values.split_at_mut(t * h * w);
+        let (green, blue) = rest.split_at_mut(t * h * w);
+        let planes = red.chunks_mut(h * w).zip(green.chunks_mut(h * w)).zip(blue.chunks_mut(h * w));
+        tasks.extend(planes.enumerate().map(|(frame, ((r, g), b))| (clip, frame, [r, g, b])));
+    }
+    tasks.into_par_iter().for_each(|(clip, frame, planes)| clip.write_frame(frame, planes));
+    out
+}
+
+/// One clip, ready to have its frames written.
+struct ClipRun<'a, V> {
+    job: &'a Job<'a>,
+    clip: &'a Clip,
+    index: usize,
+    /// `[T, H, W, 3]`.
+    source: &'a [V],
+    /// Per output column: offsets of the two neighbours in a row, weight of the second. Only
+    /// without rotation, where a column is the same in every row.
+    columns: Vec<(usize, usize, f32)>,
+    table: Option<Box<Table>>,
+}
+
+impl<'a, V: Value> ClipRun<'a, V> {
+    fn new(job: &'a Job<'a>, source: &'a [V], index: usize) -> Self {
+        let clip = &job.clips[index];
+        let geometry = &clip.geometry;
+        let [t, h, w] = job.size;
+        let length = t * h * w * 3;
+        let columns = (0..if geometry.rotated { 0 } else { job.out[2] })
+            .map(|x| {
+                let place = geometry.columns[x][0];
+                let (first, second, weight) = geometry.neighbours(0, place, w);
+                (3 * first, 3 * second, weight)
+            })
+            .collect();
+        let table = (std::mem::size_of::<V>() == 1 && geometry.on_grid && clip.noise.is_none())
+            .then(|| {
+                let mut table = Box::new([[0.0; 256]; 3]);
+                for (c, levels) in table.iter_mut().enumerate() {
+                    for (level, value) in levels.iter_mut().enumerate() {
+                        let coloured = clip.colour(level as f32 * V::UNIT);
+                        *value = (coloured - job.mean[c]) * job.scale[c];
+                    }
+                }
+                table
+            });
+        let source = &source[index * length..][..length];
+        Self { job, clip, index, source, columns, table }
+    }
+
+    /// One output frame, all rows.
+    fn write_frame(&self, frame: usize, planes: [&mut [f32]; 3]) {
+        let [_, _, w] = self.job.out;
+        let record = &self.job.records[self.index].frames[frame];
+        let mut scratch = Scratch { between: Vec::new(), partner: [(); 3].map(|()| Vec::new()) };
+        let [red, green, blue] = planes;
+        let rows = red.chunks_mut(w).zip(green.chunks_mut(w)).zip(blue.chunks_mut(w));
+        for (y, ((r, g), b)) in rows.enumerate() {
+            let mut rows: Rows = [r, g, b];
+            if let (Some(table), false, true) = (&self.table, record.dropped, record.mix == 0.0) {
+                self.look_up_row(table, record.source, y, &mut rows);
+                continue;
+            }
+            self.stage_row(frame, y, &mut rows, &mut scratch.between);
+            if record.mix > 0.0 {
+                let mut partner = std::mem::take(&mut scratch.partner);
+                partner.iter_mut().for_each(|row| row.resize(w, 0.0));
+                let [r, g, b] = &mut partner;
+                let between = &mut scratch.between;
+                self.stage_row(record.partner, y, &mut [r, g, b], between);
+                for (row, other) in rows.iter_mut().zip(&partner) {
+                    for (value, other) in row.iter_mut().zip(other) {
+                        *value += (other - *value) * record.mix;
+                    }
+                }
+                scratch.partner = partner;
+            }
+            for (c, row) in rows.iter_mut().enumerate() {
+                let (mean, scale) = (self.job.mean[c], self.job.scale[c]);
+                row.iter_mut().for_each(|value| *value = (*value - mean) * scale);
+            }
+        }
+    }
+
+    /// A source row.
+    fn row(&self, frame: usize, y: usize) -> &[V] {
+        let [_, h, w] = self.job.size;
+        &self.source[(frame * h + y) * w * 3..][..w * 3]
+    }
+
+    /// A finished row by table.
+    fn look_up_row(&self, table: &Table, frame: usize, y: usize, rows: &mut Rows) {
+        let geometry = &self.clip.geometry;
+        let (line, ..) = geometry.neighbours(1, geometry.rows[y][1], self.job.size[1]);
+        let source = self.row(frame, line);
+        let [r, g, b] = rows;
+        let out = r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut());
+        let write = |((r, g), b): ((&mut f32, &mut f32), &mut f32), pixel: &[V]| {
+            let level = |c: usize| pixel[c].level().unwrap_or(0) & 255;
+            (*r, *g, *b) = (table[0][level(0)], table[1][level(1)], table[2][level(2)]);
+        };
+        match (self.columns.first(), self.columns.last()) {
+            // The columns run through the source one by one, up or down.
+            (Some(first), Some(last)) if first.0 <= last.0 => {
+                let pixels = source[first.0..last.0 + 3].chunks_exact(3);
+                out.zip(pixels).for_each(|(out, pixel)| write(out, pixel));
+            }
+            (Some(first), Some(last)) => {
+                let pixels = source[last.0..first.0 + 3].chunks_exact(3).rev();
+                out.zip(pixels).for_each(|(out, pixel)| write(out, pixel));
+            }
+            _ => {}
+        }
+        let filled = self.clip.colour(self.clip.fill);
+        self.cut_out(y, rows, |c| (filled - self.job.mean[c]) * self.job.scale[c]);
+    }
+
+    /// Writes `value(channel)` where the cutout lies in row `y`.
+    fn cut_out(&self, y: usize, rows: &mut Rows, value: impl Fn(usize) -> f32) {
+        let [x0, y0, x1, y1] = self.clip.cutout;
+        if (y0..y1).contains(&y) && x0 < x1 {
+            for (c, row) in rows.iter_mut().enumerate() {
+                row[x0..x1].fill(value(c));
+            }
+        }
+    }
+
+    /// An output row after space, colour and noise, in [0, 1].
+    fn stage_row(&self, frame: usize, y: usize, rows: &mut Rows, between: &mut Vec<f32>) {
+        let record = &self.job.records[self.index].frames[frame];
+        let geometry = &self.clip.geometry;
+        if record.dropped {
+            rows.iter_mut().for_each(|row| row.fill(0.0));
+        } else if geometry.rotated {
+            self.turned_row(record.source, y, rows);
+        } else if geometry.on_grid {
+            let (line, ..) = geometry.neighbours(1, geometry.rows[y][1], self.job.size[1]);
+            let source = self.row(record.source, line);
+            for (c, row) in rows.iter_mut().enumerate() {
+                for (value, (first, ..)) in row.iter_mut().zip(&self.columns) {
+                    *value = source[first + c].raw() * V::UNIT;
+                }
+            }
+        } else {
+            self.upright_row(record.source, y, rows, between);
+        }
+        self.cut_out(y, rows, |_| self.clip.fill);
+        for row in rows.iter_mut() {
+            row.iter_mut().for_each(|value| *value = self.clip.colour(*value));
+        }
+        if let Some(noise) = self.clip.noise {
+            let [t, h, w] = self.job.out;
+            for (c, row) in rows.iter_mut().enumerate() {
+                // Checked to fit 32 bits when the job was made.
+                let first = (((c * t + frame) * h + y) * w) as u32;
+                for (x, value) in row.iter_mut().enumerate() {
+                    *value = (*value + noise.at(first + x as u32)).clamp(0.0, 1.0);
+                }
+            }
+        }
+    }
+
+    /// Resampling without rotation: the vertical step on a whole source row at once, then the
+    /// horizontal one.
+    fn upright_row(&self, frame: usize, y: usize, rows: &mut Rows, between: &mut Vec<f32>) {
+        let geometry = &self.clip.geometry;
+        let place = geometry.rows[y][1];
+        let (upper, lower, weight) = geometry.neighbours(1, place, self.job.size[1]);
+        let (upper, lower) = (self.row(frame, upper), self.row(frame, lower));
+        between.clear();
+        between.extend(upper.iter().zip(lower).map(|(upper, lower)| {
+            let upper = upper.raw();
+            (upper + (lower.raw() - upper) * weight) * V::UNIT
+        }));
+        for (c, row) in rows.iter_mut().enumerate() {
+            for (value, (first, second, weight)) in row.iter_mut().zip(&self.columns) {
+                let left = between[first + c];
+                *value = left + (between[second + c] - left) * weight;
+            }
+        }
+    }
+
+    /// Resampling with rotation, pixel by pixel.
+    fn turned_row(&self, frame: usize, y: usize, rows: &mut Rows) {
+        let geometry = &self.clip.geometry;
+        let [_, h, w] = self.job.size;
+        let [r, g, b] = rows;
+        let out = r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut());
+        for (x, ((r, g), b)) in out.enumerate() {
+            let [sx, sy] = geometry.place(x, y);
+            let (left, right, across) = geometry.neighbours(0, sx, w);
+            let (upper, lower, down) = geometry.neighbours(1, sy, h);
+            let (upper, lower) = (self.row(frame, upper), self.row(frame, lower));
+            let inside = geometry.coverage(0, sx) * geometry.coverage(1, sy) * V::UNIT;
+            let sample = |c: usize| {
+                let line = |row: &[V]| {
+                    let first = row[3 * left + c].raw();
+                    first + (row[3 * right + c].raw() - first) * across
+                };
+                let first = line(upper);
+                (first + (line(lower) - first) * down) * inside
+            };
+            (*r, *g, *b) = (sample(0), sample(1), sample(2));
+        }
+    }
+}
+
+impl Clip {
+    /// Brightness, then contrast, each clamped.
+    #[inline]
+    fn colour(&self, value: f32) -> f32 {
+        let bright = (value * self.brightness).clamp(0.0, 1.0);
+        (bright * self.contrast + self.contrast_shift).clamp(0.0, 1.0)
+    }
+}

@@ -1,0 +1,84 @@
+//! The augmentation of clips, and the plain way from uint8 frames to the network's input.
+//!
+//! Two halves meet in one small value per clip, the [`ClipRecord`]. Planning ([`plan_clip`]) draws
+//! every random choice on the host from (seed, epoch, action, view); execution ([`augment`])
+//! only does what the record says, in one pass over the pixels: by compute shader on devices that
+//! take WGSL, by threads on the host otherwise. Both give the same pixels, noise included.
+//!
+//! What happens to a clip, in this order, on values in [0, 1]:
+//!
+//! 1. *temporal*: output frame t is source frame `frames[t].source`, or black where dropped;
+//! 2. *space*: crop, resized to the output; rotation; flip; cutout (one bilinear look-up for all);
+//! 3. *colour*: clamp(x·brightness), clamp((x − 0.5)·contrast + 0.5);
+//! 4. *noise*: clamp(x + noise);
+//! 5. *mixing*: x + (partner − x)·mix, the partner being an output frame after step 4;
+//! 6. *normalisation*: (x − mean)/std.
+//!
+//! Clamping is always to [0, 1]; from step 4 on nothing can leave it. Making frames smaller does
+//! not smooth them first: a resize by more than about 2 belongs into loading
+//! ([`crate::data::resize`]), where it is antialiased.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use polyview::augment::{AugmentConfig, Frames, Normalisation, augment, plan_clip};
+//!
+//! let size = [4, 6, 8]; // T, H, W
+//! let frames = vec![128; 2 * 4 * 6 * 8 * 3]; // two views
+//! let config = AugmentConfig::default();
+//! let records: Vec<_> =
+//!     (0..2).map(|view| plan_clip(&config, 42, 1, "action 7", view, size, 0.0)).collect();
+//! let device = Device::flex();
+//! let norm = Normalisation::default();
+//! let clips = augment(Frames::U8(&frames), size, &records, [6, 8], &norm, &device).unwrap();
+//! assert_eq!(clips.dims(), [2, 3, 4, 6, 8]);
+//! ```
+
+mod config;
+mod geometry;
+pub mod host;
+mod job;
+mod noise;
+mod plan;
+mod record;
+pub mod wgsl;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+pub use config::{AugmentConfig, Strength};
+pub use job::{AugmentError, Frames, Job, MEAN, Normalisation, STD};
+pub use plan::{plan_clip, rarity};
+pub use record::{ClipRecord, Crop, Cutout, FrameRecord, RecordError};
+
+/// Augments a batch and sends it to the device: `frames` `[N, T, H, W, 3]` with `size` =
+/// `[T, H, W]` and one record per clip, to `[N, 3, T', H', W']` with `out_size` = `[H', W']` and T'
+/// the records' number of frames.
+///
+/// On a device with automatic differentiation the result is associated with it but wants no
+/// gradient.
+pub fn augment(
+    frames: Frames,
+    size: [usize; 3],
+    records: &[ClipRecord],
+    out_size: [usize; 2],
+    normalisation: &Normalisation,
+    device: &Device,
+) -> Result<Tensor<5>, AugmentError> {
+    let job = Job::new(frames, size, records, out_size, normalisation)?;
+    wgsl::execute(&job, device).unwrap_or_else(|| {
+        Ok(Tensor::from_data(TensorData::new(host::execute(&job), job.out_shape()), device))
+    })
+}
+
+/// The way without augmentation, for validation: N clips, normalised only (and resized where
+/// `out_size` differs).
+pub fn plain(
+    frames: Frames,
+    clips: usize,
+    size: [usize; 3],
+    out_size: [usize; 2],
+    normalisation: &Normalisation,
+    device: &Device,
+) -> Result<Tensor<5>, AugmentError> {
+    let records = vec![ClipRecord::identity(size[0]); clips];
+    augment(frames, size, &records, out_size, normalisation, device)
+}

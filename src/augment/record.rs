@@ -1,0 +1,275 @@
+//! What happens to one clip, every random choice already made: the border between planning and
+//! execution.
+
+use std::fmt::Write as _;
+
+/// One output frame: where it comes from, and what is mixed into it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameRecord {
+    /// Source frame, counted from 0. Shift, reversal, warp and the repetition of edge frames are
+    /// all in this one number.
+    pub source: usize,
+    /// Whether the frame is black instead. It is black *before* space and colour, as everything
+    /// temporal is: a lower contrast makes it grey, noise falls on it.
+    pub dropped: bool,
+    /// Output frame (not source frame) that is mixed in.
+    pub partner: usize,
+    /// Share of the partner, 0 to 1; 0 = not mixed.
+    pub mix: f32,
+}
+
+/// A rectangle of the source frame, in pixels; `top` 0 and `left` 0 is the frame's corner.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Crop {
+    /// Upper edge.
+    pub top: f32,
+    /// Left edge.
+    pub left: f32,
+    /// At least 1.
+    pub height: f32,
+    /// At least 1.
+    pub width: f32,
+}
+
+/// A rectangle of the *output* frame that is filled with one value. In shares of the frame's
+/// sides, so that a record fits every output size; edges are rounded to whole pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cutout {
+    /// Upper edge, 0 to 1.
+    pub top: f32,
+    /// Left edge, 0 to 1.
+    pub left: f32,
+    /// `top + height` is at most 1.
+    pub height: f32,
+    /// `left + width` is at most 1.
+    pub width: f32,
+    /// Value of all channels, 0 to 1, before colour.
+    pub fill: f32,
+}
+
+impl Cutout {
+    /// `[x0, y0, x1, y1]` in pixels of an output of `[h, w]`, ends excluded.
+    pub(super) fn pixels(&self, [h, w]: [usize; 2]) -> [usize; 4] {
+        let edge = |share: f32, side: usize| {
+            ((f64::from(share) * side as f64 + 0.5).floor() as usize).min(side)
+        };
+        [
+            edge(self.left, w),
+            edge(self.top, h),
+            edge(self.left + self.width, w),
+            edge(self.top + self.height, h),
+        ]
+    }
+}
+
+/// One clip's augmentation as plain numbers. [`ClipRecord::identity`] changes nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClipRecord {
+    /// One entry per output frame.
+    pub frames: Vec<FrameRecord>,
+    /// Part of the source frame that fills the output; `None` = the whole frame.
+    pub crop: Option<Crop>,
+    /// Rigid rotation about the frame's centre, degrees, counter-clockwise on screen.
+    pub rotation: f32,
+    /// Left and right exchanged.
+    pub flip: bool,
+    /// Rectangle that is filled.
+    pub cutout: Option<Cutout>,
+    /// Factor of every value; the result is clamped to [0, 1].
+    pub brightness: f32,
+    /// Factor of the distance from 0.5; the result is clamped to [0, 1].
+    pub contrast: f32,
+    /// Standard deviation of the noise, in [0, 1] units; the result is clamped to [0, 1].
+    pub noise_std: f32,
+    /// Names the noise: the same key gives the same noise.
+    pub noise_key: u64,
+}
+
+/// Why a record was refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RecordError {
+    /// No output frame at all.
+    #[error("the record has no frames")]
+    NoFrames,
+    /// A source frame that the clip lacks.
+    #[error("output frame {frame} comes from frame {source_frame} of a clip of {frames}")]
+    Source {
+        /// Output frame.
+        frame: usize,
+        /// Its source.
+        source_frame: usize,
+        /// Frames of the clip.
+        frames: usize,
+    },
+    /// A mixing partner that the output lacks.
+    #[error("output frame {frame} is mixed with output frame {partner} of {frames}")]
+    Partner {
+        /// Output frame.
+        frame: usize,
+        /// Its partner.
+        partner: usize,
+        /// Output frames.
+        frames: usize,
+    },
+    /// A crop that is empty or reaches over the frame.
+    #[error("crop {crop:?} does not lie in a frame of {height}x{width}, or is under one pixel")]
+    Crop {
+        /// The crop.
+        crop: Crop,
+        /// Height of the frame.
+        height: usize,
+        /// Width of the frame.
+        width: usize,
+    },
+    /// A number outside its range, or no number.
+    #[error("{name} is {value}, which is not {range}")]
+    Value {
+        /// Which number.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it must be.
+        range: &'static str,
+    },
+}
+
+impl ClipRecord {
+    /// The record that only normalises, for clips of `frames` frames.
+    pub fn identity(frames: usize) -> Self {
+        Self {
+            frames: (0..frames)
+                .map(|t| FrameRecord { source: t, dropped: false, partner: t, mix: 0.0 })
+                .collect(),
+            crop: None,
+            rotation: 0.0,
+            flip: false,
+            cutout: None,
+            brightness: 1.0,
+            contrast: 1.0,
+            noise_std: 0.0,
+            noise_key: 0,
+        }
+    }
+
+    /// Whether the record can be executed on a clip of `[T, H, W]`: after `Ok` neither execution
+    /// reads outside the clip, and the output is finite.
+    pub fn check(&self, [t, h, w]: [usize; 3]) -> Result<(), RecordError> {
+        if self.frames.is_empty() {
+            return Err(RecordError::NoFrames);
+        }
+        for (frame, record) in self.frames.iter().enumerate() {
+            if record.source >= t {
+                let source_frame = record.source;
+                return Err(RecordError::Source { frame, source_frame, frames: t });
+            }
+            if record.partner >= self.frames.len() {
+                let (partner, frames) = (record.partner, self.frames.len());
+                return Err(RecordError::Partner { frame, partner, frames });
+            }
+            share("mix", record.mix)?;
+        }
+        if let Some(crop) = self.crop {
+            let fits = |start: f32, length: f32, side: usize| {
+                start >= 0.0 && length >= 1.0 && start + length <= side as f32
+            };
+            if !fits(crop.top, crop.height, h) || !fits(crop.left, crop.width, w) {
+                return Err(RecordError::Crop { crop, height: h, width: w });
+            }
+        }
+        if let Some(cutout) = self.cutout {
+            share("cutout.top", cutout.top)?;
+            share("cutout.left", cutout.left)?;
+            share("cutout.height", cutout.height)?;
+            share("cutout.width", cutout.width)?;
+            share("cutout.fill", cutout.fill)?;
+        }
+        let within = |name, value: f32, low: f32, high: f32, range| {
+            let fine = (low..=high).contains(&value);
+            if fine { Ok(()) } else { Err(RecordError::Value { name, value, range }) }
+        };
+        within("rotation", self.rotation, -360.0, 360.0, "from -360 to 360 degrees")?;
+        within("brightness", self.brightness, 0.0, 100.0, "from 0 to 100")?;
+        within("contrast", self.contrast, 0.0, 100.0, "from 0 to 100")?;
+        within("noise_std", self.noise_std, 0.0, 10.0, "from 0 to 10")
+    }
+
+    /// The record in words, for a contact sheet: one line per stage that does something.
+    pub fn describe(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        let sources: Vec<usize> = self.frames.iter().map(|f| f.source).collect();
+        if sources.iter().enumerate().any(|(t, source)| t != *source) {
+            lines.push(format!("frames {}", runs(&sources)));
+        }
+        let dropped: Vec<String> = (0..self.frames.len())
+            .filter(|t| self.frames[*t].dropped)
+            .map(|t| t.to_string())
+            .collect();
+        if !dropped.is_empty() {
+            lines.push(format!("dropped {}", dropped.join(" ")));
+        }
+        if let Some(crop) = self.crop {
+            lines.push(format!(
+                "crop {:.0}x{:.0} at {:.0},{:.0}",
+                crop.width, crop.height, crop.left, crop.top
+            ));
+        }
+        if self.rotation != 0.0 {
+            lines.push(format!("rotation {:+.1} degrees", self.rotation));
+        }
+        if self.flip {
+            lines.push("flipped".to_owned());
+        }
+        if let Some(cutout) = self.cutout {
+            let percent = [cutout.width, cutout.height, cutout.left, cutout.top].map(|s| s * 100.0);
+            let [w, h, x, y] = percent;
+            lines.push(format!("cutout {w:.0}x{h:.0} % at {x:.0},{y:.0} %"));
+        }
+        if self.brightness != 1.0 {
+            lines.push(format!("brightness x{:.2}", self.brightness));
+        }
+        if self.contrast != 1.0 {
+            lines.push(format!("contrast x{:.2}", self.contrast));
+        }
+        if self.noise_std != 0.0 {
+            lines.push(format!("noise {:.3}", self.noise_std));
+        }
+        let mixed = self.frames.iter().enumerate().find(|(_, f)| f.mix != 0.0);
+        if let Some((t, frame)) = mixed {
+            let with = if frame.partner < t { "previous" } else { "next" };
+            lines.push(format!("mixed {:.2} with the {with} frame", frame.mix));
+        }
+        if lines.is_empty() { "unchanged".to_owned() } else { lines.join("\n") }
+    }
+}
+
+fn share(name: &'static str, value: f32) -> Result<(), RecordError> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(RecordError::Value { name, value, range: "from 0 to 1" })
+    }
+}
+
+/// `3-7 7 7` for 3 4 5 6 7 7 7: runs that count up or down by one are drawn together.
+fn runs(frames: &[usize]) -> String {
+    let mut text = String::new();
+    let mut first = 0;
+    while first < frames.len() {
+        let step = |i: usize| frames[i].wrapping_sub(frames[i - 1]);
+        let mut last = first;
+        while last + 1 < frames.len()
+            && (step(last + 1) == 1 || step(last + 1) == usize::MAX)
+            && (last == first || step(last + 1) == step(last))
+        {
+            last += 1;
+        }
+        let gap = if text.is_empty() { "" } else { " " };
+        // Writing to a String cannot fail.
+        let _ = match last - first {
+            0 => write!(text, "{gap}{}", frames[first]),
+            _ => write!(text, "{gap}{}-{}", frames[first], frames[last]),
+        };
+        first = last + 1;
+    }
+    text
+}
