@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use polyview::augment::Strength;
 use polyview::cli::Terminal;
 use polyview::config::Config;
 use polyview::model::BackboneKind;
@@ -59,6 +60,8 @@ fn run() -> Result<bool, Box<dyn Error>> {
         img_width: 48,
         dropout_rate: Some(0.1),
         num_workers: 1,
+        // Directions are classes here: a flip would change the label.
+        augmentation_strength: Strength::None,
         device: std::env::args().nth(1).unwrap_or_else(|| "auto".to_owned()),
         ..Config::default()
     };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::{AugmentConfig, OptionError, Strength};
 use crate::data::sampling::WindowSpec;
 use crate::model::{BackboneKind, DROPOUT_FEATURE, DROPOUT_HEAD, ModelConfig};
 use crate::schema::{Schema, SchemaError};
@@ -38,6 +39,9 @@ pub enum ConfigError {
         /// What is wrong, with line and column where known.
         reason: String,
     },
+    /// An option of the augmentation.
+    #[error(transparent)]
+    Augment(#[from] OptionError),
     /// The schema file was refused.
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -98,10 +102,29 @@ pub struct Config {
     pub gradient_clip_norm: f64,
     /// Share of the target spread over all classes.
     pub label_smoothing: f64,
+    /// How strong the augmentation is.
+    pub augmentation_strength: Strength,
+    /// Largest shift in time, frames.
+    pub temporal_jitter_strength: usize,
+    /// Probability that a frame becomes black.
+    pub dropout_prob: f64,
+    /// Smallest scale of a crop's sides.
+    pub spatial_crop_strength: f64,
+    /// Largest deviation of brightness and contrast from 1.
+    pub color_aug_strength: f64,
+    /// Largest standard deviation of the noise.
+    pub noise_strength: f64,
+    /// Stronger settings for rarer classes.
+    pub severity_aware_augmentation: bool,
+    /// Augment on the device where it can; off: on the host, with the same pixels.
+    pub gpu_augmentation: bool,
+    /// Each batch takes one of three sizes.
+    pub multi_scale: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        let augment = AugmentConfig::default();
         Self {
             dataset_root: PathBuf::new(),
             schema: None,
@@ -126,6 +149,15 @@ impl Default for Config {
             pretrained: None,
             gradient_clip_norm: 1.0,
             label_smoothing: 0.1,
+            augmentation_strength: augment.augmentation_strength,
+            temporal_jitter_strength: augment.temporal_jitter_strength,
+            dropout_prob: augment.dropout_prob,
+            spatial_crop_strength: augment.spatial_crop_strength,
+            color_aug_strength: augment.color_aug_strength,
+            noise_strength: augment.noise_strength,
+            severity_aware_augmentation: augment.severity_aware_augmentation,
+            gpu_augmentation: true,
+            multi_scale: false,
         }
     }
 }
@@ -185,7 +217,7 @@ impl Config {
         if let Some(rate) = self.dropout_rate {
             below_one("dropout-rate", rate)?;
         }
-        Ok(())
+        Ok(self.augmentation().validate()?)
     }
 
     /// The schema that the run uses.
@@ -200,6 +232,19 @@ impl Config {
             end_frame: self.end_frame,
             target_fps: self.target_fps,
             frames_per_clip: self.frames_per_clip,
+        }
+    }
+
+    /// The augmentation's options.
+    pub fn augmentation(&self) -> AugmentConfig {
+        AugmentConfig {
+            augmentation_strength: self.augmentation_strength,
+            temporal_jitter_strength: self.temporal_jitter_strength,
+            dropout_prob: self.dropout_prob,
+            spatial_crop_strength: self.spatial_crop_strength,
+            color_aug_strength: self.color_aug_strength,
+            noise_strength: self.noise_strength,
+            severity_aware_augmentation: self.severity_aware_augmentation,
         }
     }
 

@@ -23,5 +23,6 @@ pub mod metrics;
 pub mod model;
 pub mod report;
 pub mod schema;
+pub mod sheet;
 pub mod synth;
 pub mod train;

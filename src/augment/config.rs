@@ -4,7 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+/// An option of the augmentation outside what it takes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--{option} {value}: {reason}")]
+pub struct OptionError {
+    /// The option's name without dashes.
+    pub option: &'static str,
+    /// The value as given.
+    pub value: String,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
 
 /// How strong the augmentation is: a level g that scales probabilities and ranges alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -53,11 +63,11 @@ impl fmt::Display for Strength {
 }
 
 impl std::str::FromStr for Strength {
-    type Err = ConfigError;
+    type Err = OptionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|strength| strength.to_string() == text).ok_or_else(|| {
-            ConfigError::Value {
+            OptionError {
                 option: "augmentation-strength",
                 value: text.to_owned(),
                 reason: "unknown; use none, mild, moderate, aggressive or extreme".to_owned(),
@@ -123,9 +133,9 @@ impl Default for AugmentConfig {
 
 impl AugmentConfig {
     /// Refuses values outside their ranges, in one line that names the option.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), OptionError> {
         let refuse = |option, value: String, reason: &str| {
-            Err(ConfigError::Value { option, value, reason: reason.to_owned() })
+            Err(OptionError { option, value, reason: reason.to_owned() })
         };
         if self.temporal_jitter_strength > 64 {
             let value = self.temporal_jitter_strength.to_string();

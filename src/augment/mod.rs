@@ -44,7 +44,7 @@ pub mod wgsl;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-pub use config::{AugmentConfig, Strength};
+pub use config::{AugmentConfig, OptionError, Strength};
 pub use job::{AugmentError, Frames, Job, MEAN, Normalisation, STD};
 pub use plan::{plan_clip, rarity};
 pub use record::{ClipRecord, Crop, Cutout, FrameRecord, RecordError};

@@ -1,6 +1,8 @@
 //! The command line as typed. Each command turns what was typed into a call of the library;
 //! nothing here trains or decodes.
 
+mod augment;
+mod augmentation;
 mod check_data;
 mod devices;
 mod synth;
@@ -41,6 +43,8 @@ enum Command {
     CheckData(check_data::CheckDataArgs),
     /// Write a small synthetic data set with real mp4 files
     Synth(synth::SynthArgs),
+    /// Draw a contact sheet of what the augmentation does to an action
+    Augment(Box<augment::AugmentArgs>),
     /// List the devices this binary can use
     Devices(devices::DevicesArgs),
 }
@@ -87,6 +91,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Train(args) => args.run(terminal),
         Command::CheckData(args) => args.run(&terminal),
         Command::Synth(args) => args.run(&terminal),
+        Command::Augment(args) => args.run(),
         Command::Devices(args) => args.run(),
     };
     result.unwrap_or_else(|failure| {
@@ -104,6 +109,13 @@ fn dashes(arg: OsString) -> OsString {
     match text.split_once('=') {
         Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
         None => text.replace('_', "-").into(),
+    }
+}
+
+/// Adds an option that can be switched on and off, if it was.
+fn add_switch(table: &mut toml::Table, name: &str, on: bool, off: bool) {
+    if on || off {
+        table.insert(name.to_owned(), on.into());
     }
 }
 

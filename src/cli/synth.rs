@@ -61,7 +61,7 @@ impl SynthArgs {
             summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
         print_text(&format!(
             "{}: {} clips, {:.1} MB ({} actions)\ntry: polyview train --dataset-root {} \
-             --backbone-name r3d_tiny --img-height 48 --img-width 64",
+             --backbone-name r3d_tiny --img-height 48 --img-width 64 --disable-augmentation",
             summary.root.display(),
             summary.clips,
             summary.bytes as f64 / 1e6,

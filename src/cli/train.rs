@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use serde::Serialize;
 
+use super::augmentation::AugmentationArgs;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
 use crate::config::Config;
 use crate::model::BackboneKind;
@@ -102,6 +103,18 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Optimisation")]
     #[serde(skip)]
     no_gradual_finetuning: bool,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    augmentation: AugmentationArgs,
+    /// Each batch takes one of three sizes: 1, 7/8 and 3/4 of the full one
+    #[arg(long, help_heading = "Augmentation", overrides_with = "no_multi_scale")]
+    #[serde(skip)]
+    multi_scale: bool,
+    /// All batches have the full size [default]
+    #[arg(long, help_heading = "Augmentation")]
+    #[serde(skip)]
+    no_multi_scale: bool,
 }
 
 /// Reads a backbone's name; the old trainer's names are known too.
@@ -125,10 +138,14 @@ fn backbone(name: &str) -> Result<BackboneKind, String> {
 impl TrainArgs {
     fn resolve(&self) -> Result<Config, Failure> {
         let mut typed = toml::Table::try_from(self).map_err(Failure::usage)?;
-        if self.attention_aggregation || self.no_attention_aggregation {
-            let on = toml::Value::Boolean(self.attention_aggregation);
-            typed.insert("attention-aggregation".to_owned(), on);
-        }
+        super::add_switch(
+            &mut typed,
+            "attention-aggregation",
+            self.attention_aggregation,
+            self.no_attention_aggregation,
+        );
+        super::add_switch(&mut typed, "multi-scale", self.multi_scale, self.no_multi_scale);
+        self.augmentation.add_to(&mut typed);
         Config::resolve(self.config.as_deref(), typed).map_err(Failure::usage)
     }
 

@@ -32,6 +32,8 @@ pub struct Batch {
     pub actions: Vec<String>,
     /// Readable views per action; their sum is N.
     pub view_counts: Vec<usize>,
+    /// Which view of its action each clip is, counted as annotated; N numbers.
+    pub views: Vec<usize>,
     /// Class index `labels[task][action]`.
     pub labels: Vec<Vec<usize>>,
     /// `N·T·H·W·3` bytes.
@@ -212,6 +214,7 @@ impl Dataset {
         let mut batch = Batch {
             actions: Vec::new(),
             view_counts: Vec::new(),
+            views: Vec::new(),
             labels: vec![Vec::new(); tasks],
             frames: Vec::new(),
             size: [self.window.frames_per_clip, height, width],
@@ -220,9 +223,12 @@ impl Dataset {
             let sample = &self.samples[index];
             let mut readable = 0;
             let mut news = false;
-            for path in &sample.views {
+            for (view, path) in sample.views.iter().enumerate() {
                 match self.read_view(path, resizer, &mut batch.frames) {
-                    Ok(()) => readable += 1,
+                    Ok(()) => {
+                        batch.views.push(view);
+                        readable += 1;
+                    }
                     Err(error) => news |= self.note_unreadable(path, error)?,
                 }
             }
@@ -243,6 +249,27 @@ impl Dataset {
             }
         }
         Ok((!batch.actions.is_empty()).then_some(batch))
+    }
+
+    /// Reads view `view` of the action at `index`, as a batch of one clip.
+    pub fn read_one(
+        &self,
+        index: usize,
+        view: usize,
+        resizer: &mut Resizer,
+    ) -> Result<Batch, ClipError> {
+        let sample = &self.samples[index];
+        let [height, width] = self.size;
+        let mut frames = Vec::new();
+        self.read_view(&sample.views[view], resizer, &mut frames)?;
+        Ok(Batch {
+            actions: vec![sample.action.clone()],
+            view_counts: vec![1],
+            views: vec![view],
+            labels: sample.labels.iter().map(|&label| vec![label]).collect(),
+            frames,
+            size: [self.window.frames_per_clip, height, width],
+        })
     }
 
     /// Appends one view's `[T, H, W, 3]` to `out`; on error `out` is unchanged.

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
-use super::{Optimizer, TrainError, to_clips};
+use super::{Augmenter, Optimizer, TrainError, plain_clips};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::losses;
@@ -26,8 +26,10 @@ pub struct StepSettings {
     pub seed: u64,
     /// Epoch, from 1, for messages.
     pub epoch: usize,
-    /// Steps done before this epoch; names the dropout masks.
+    /// Steps done before this epoch; names the dropout masks and the batches' sizes.
     pub first_step: usize,
+    /// How the clips are changed; `None` leaves them as they are.
+    pub augmenter: Option<Augmenter>,
 }
 
 /// Whether the pass ran to its end.
@@ -164,8 +166,13 @@ pub fn train_one_epoch(
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());
-        let mut rng = DropoutRng::new(settings.seed, (settings.first_step + tally.steps) as u64);
-        let prediction = net.forward(to_clips(&batch, device), &views, Some(&mut rng));
+        let step = settings.first_step + tally.steps;
+        let clips = match &settings.augmenter {
+            Some(augmenter) => augmenter.clips(&batch, settings.epoch, step, device)?,
+            None => plain_clips(&batch, device)?,
+        };
+        let mut rng = DropoutRng::new(settings.seed, step as u64);
+        let prediction = net.forward(clips, &views, Some(&mut rng));
         let losses = task_losses(&prediction, &batch, settings.label_smoothing);
         let values = read_losses(&losses)?;
         let total: f64 = values.iter().sum();
@@ -211,7 +218,7 @@ pub fn validate_one_epoch(
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());
-        let prediction = net.forward(to_clips(&batch, device), &views, None);
+        let prediction = net.forward(plain_clips(&batch, device)?, &views, None);
         let values = read_losses(&task_losses(&prediction, &batch, label_smoothing))?;
         tally.add(&batch, prediction, &values)?;
         if tally.after_step(stop, observer) {

@@ -1,21 +1,22 @@
 //! The training run: epochs of training and validation, checkpoints, history. The file to read
 //! first; [`run`] is the whole job.
 
+mod augmenting;
 mod epoch;
 mod optimizer;
 mod run;
 mod schedule;
 mod summary;
-mod upload;
 
 use burn::tensor::TensorReadError;
 
+pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips};
 pub use epoch::{Interrupted, StepSettings, train_one_epoch, validate_one_epoch};
 pub use optimizer::{Optimizer, clip_global_norm};
 pub use run::{Outcome, run};
 pub use schedule::cosine;
-pub use upload::{MEAN, STD, to_clips};
 
+use crate::augment::AugmentError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::data::DatasetError;
@@ -75,6 +76,9 @@ pub enum TrainError {
         /// The batch's actions.
         actions: String,
     },
+    /// A batch that could not be augmented.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
     /// A label or a prediction outside the task's classes.
     #[error(transparent)]
     Metrics(#[from] MetricsError),

@@ -8,8 +8,10 @@ use burn::tensor::Device;
 
 use super::summary::summary;
 use super::{
-    Interrupted, Optimizer, StepSettings, TrainError, cosine, train_one_epoch, validate_one_epoch,
+    Augmenter, Interrupted, Optimizer, StepSettings, TrainError, cosine, multi_scale_sizes,
+    train_one_epoch, validate_one_epoch,
 };
+use crate::augment::rarity;
 use crate::checkpoint::{self, CheckpointInfo};
 use crate::config::Config;
 use crate::data::Dataset;
@@ -65,6 +67,7 @@ struct Run<'a> {
     /// Without, for validation.
     plain: Device,
     optimizer: Optimizer,
+    augmenter: Augmenter,
     /// What the next checkpoint says of itself.
     info: CheckpointInfo,
     history: Vec<EpochRecord>,
@@ -104,6 +107,7 @@ impl<'a> Run<'a> {
         let run = Self {
             config,
             stop,
+            augmenter: augmenter(config, &schema, &train),
             train,
             valid,
             tracking,
@@ -159,6 +163,7 @@ impl<'a> Run<'a> {
             seed: config.seed,
             epoch: epoch + 1,
             first_step: self.steps_done,
+            augmenter: Some(self.augmenter.clone()),
         };
         let plan =
             loader::shuffled(self.train.samples.len(), config.batch_size, config.seed, epoch);
@@ -277,6 +282,22 @@ fn start_from_pretrained(
         }
     }
     Ok(())
+}
+
+/// What happens to training clips, with the class counts of the training split.
+fn augmenter(config: &Config, schema: &Schema, train: &Dataset) -> Augmenter {
+    let task = schema.imbalanced_task().unwrap_or(0);
+    let counts = train.class_counts(task, schema.tasks[task].classes.len());
+    let largest = counts.iter().copied().max().unwrap_or(0);
+    let size = [config.img_height, config.img_width];
+    Augmenter {
+        config: config.augmentation(),
+        seed: config.seed,
+        task,
+        rarity: counts.iter().map(|&count| rarity(count, largest)).collect(),
+        sizes: if config.multi_scale { multi_scale_sizes(size) } else { vec![size] },
+        on_device: config.gpu_augmentation,
+    }
 }
 
 /// Refuses a batch whose widest activation no buffer of the device can hold.

@@ -1,5 +1,6 @@
 //! The start of a run in words.
 
+use crate::augment::Strength;
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::device::Compute;
@@ -52,6 +53,7 @@ pub(super) fn summary(
                 config.seed
             ),
         ),
+        pair("augment", augmentation_words(config)),
         pair("files", config.save_dir.display().to_string()),
     ];
     let split = |dataset: &Dataset| SplitSummary {
@@ -71,4 +73,29 @@ pub(super) fn summary(
             .collect(),
     };
     RunSummary { settings, splits: vec![split(train), split(valid)] }
+}
+
+fn augmentation_words(config: &Config) -> String {
+    if config.augmentation_strength == Strength::None && !config.multi_scale {
+        return "off".to_owned();
+    }
+    let mut words = format!(
+        "{}: jitter ±{}, frame dropout {}, crop from {}, colour ±{}, noise {}",
+        config.augmentation_strength,
+        config.temporal_jitter_strength,
+        config.dropout_prob,
+        config.spatial_crop_strength,
+        config.color_aug_strength,
+        config.noise_strength
+    );
+    for (on, word) in [
+        (config.severity_aware_augmentation, ", stronger for rarer classes"),
+        (config.multi_scale, ", three sizes"),
+        (!config.gpu_augmentation, ", on the host"),
+    ] {
+        if on {
+            words.push_str(word);
+        }
+    }
+    words
 }

@@ -92,6 +92,7 @@ fn an_unreadable_view_costs_only_itself() {
     let batches = read_all(&dataset, &in_order(12, 4), 2);
     assert_eq!(batches[0].actions, ["0", "2", "3"], "action 1 has no readable view");
     assert_eq!(batches[0].view_counts, [1, 2, 2]);
+    assert_eq!(batches[0].views, [1, 0, 1, 0, 1]);
     assert_eq!(batches[0].labels[0].len(), 3);
     let kinds: Vec<&str> = dataset.unreadable().iter().map(|error| error.kind()).collect();
     assert_eq!(kinds.len(), 3);

@@ -6,6 +6,7 @@ mod annotations;
 mod augment_agree;
 mod augment_golden;
 mod augment_plan;
+mod augment_program;
 mod check;
 mod fill;
 mod golden;

@@ -229,14 +229,15 @@ fn clips_are_normalised_as_torchvision_has_it() {
             let batch = polyview::data::Batch {
                 actions: vec!["0".into()],
                 view_counts: vec![n],
+                views: (0..n).collect(),
                 labels: vec![],
                 frames: frames.clone(),
                 size: [t, h, w],
             };
-            let clips = polyview::train::to_clips(&batch, &device);
+            let clips = polyview::train::plain_clips(&batch, &device).unwrap();
             assert_eq!(clips.dims(), [n, 3, t, h, w]);
             let ours = values(clips);
-            let (mean, std) = (polyview::train::MEAN, polyview::train::STD);
+            let (mean, std) = (polyview::augment::MEAN, polyview::augment::STD);
             let plane = t * h * w;
             for (i, value) in ours.iter().enumerate() {
                 let (clip, c, at) = (i / (3 * plane), i / plane % 3, i % plane);

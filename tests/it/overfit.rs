@@ -45,6 +45,7 @@ fn three_real_actions_are_learned_by_heart() {
             seed: 1,
             epoch: step + 1,
             first_step: step,
+            augmenter: None,
         };
         let (trained, record, _) = train_one_epoch(
             net,

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""What polyview does, done with PyTorch's tensor operations, timed.
+
+    python3 scripts/baseline_torch.py augment [--clips 8 --frames 16 --height 112 --width 112]
+
+prints one JSON object: median seconds, and gigabytes of f32 written per second. Needs torch.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+MEAN = torch.tensor([0.43216, 0.394666, 0.37645]).view(1, 3, 1, 1)
+STD = torch.tensor([0.22803, 0.22145, 0.216989]).view(1, 3, 1, 1)
+
+
+def augment_clip(frames, generator):
+    """One clip, uint8 [T, H, W, 3] to normalised f32 [3, T, H, W], every stage switched on."""
+
+    def uniform(low, high):
+        return low + (high - low) * torch.rand((), generator=generator).item()
+
+    t, h, w, _ = frames.shape
+    shift = int(uniform(-3, 4))
+    index = (torch.arange(t) + shift).clamp(0, t - 1)
+    x = frames[index].permute(0, 3, 1, 2).float() / 255
+    keep = (torch.rand(t, generator=generator) > 0.2).float()
+    keep[int(uniform(0, t))] = 1
+    x = x * keep.view(t, 1, 1, 1)
+
+    scale, angle = uniform(0.7, 1.0), torch.deg2rad(torch.tensor(uniform(-8, 8)))
+    flip = -1.0 if uniform(0, 1) < 0.5 else 1.0
+    cos, sin = torch.cos(angle).item(), torch.sin(angle).item()
+    theta = torch.tensor(
+        [
+            [flip * scale * cos, -scale * sin * h / w, uniform(scale - 1, 1 - scale)],
+            [flip * scale * sin * w / h, scale * cos, uniform(scale - 1, 1 - scale)],
+        ]
+    )
+    grid = F.affine_grid(theta.expand(t, 2, 3), [t, 3, h, w], align_corners=False)
+    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    top, left = int(uniform(0, h * 0.7)), int(uniform(0, w * 0.7))
+    x[:, :, top : top + h // 5, left : left + w // 5] = 0.5
+
+    x = (x * uniform(0.7, 1.3)).clamp(0, 1)
+    x = ((x - 0.5) * uniform(0.7, 1.3) + 0.5).clamp(0, 1)
+    x = (x + torch.randn(x.shape, generator=generator) * 0.06).clamp(0, 1)
+    x = torch.lerp(x, x.roll(1, 0), 0.2)
+    return ((x - MEAN) / STD).permute(1, 0, 2, 3)
+
+
+def augment(args):
+    generator = torch.Generator().manual_seed(1)
+    size = (args.clips, args.frames, args.height, args.width, 3)
+    frames = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+    times = []
+    for run in range(args.runs + 1):
+        start = time.perf_counter()
+        out = torch.stack([augment_clip(clip, generator) for clip in frames])
+        if run > 0:
+            times.append(time.perf_counter() - start)
+    seconds = statistics.median(times)
+    return {"seconds": seconds, "gb_per_s": out.numel() * 4 / seconds / 1e9}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["augment"])
+    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--height", type=int, default=112)
+    parser.add_argument("--width", type=int, default=112)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    result = {"what": args.what, "torch": torch.__version__, "threads": args.threads}
+    result.update(augment(args))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+//! `polyview augment`: a contact sheet of what the augmentation does to a real action.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use burn::tensor::Tensor;
+use clap::Args;
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, Rgb, RgbImage};
+
+use super::augmentation::AugmentationArgs;
+use super::{CommandResult, Failure, print_text};
+use crate::augment::{ClipRecord, Frames, Normalisation, augment, plan_clip, rarity};
+use crate::config::Config;
+use crate::data::{Batch, Dataset};
+use crate::device;
+use crate::sheet::{Row, contact_sheet};
+
+/// Frames of a clip that fit beside each other.
+const COLUMNS: usize = 8;
+
+/// Options as typed.
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub struct AugmentArgs {
+    /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
+    #[arg(long, value_name = "DIR")]
+    dataset_root: PathBuf,
+    /// Split to look into
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    split: String,
+    /// Action to show, as its annotation names it
+    #[arg(long, value_name = "ID")]
+    action: String,
+    /// View of the action, counted from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    view: usize,
+    /// Rows: as many different draws
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    seeds: u64,
+    /// First seed; each row takes the next
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// Height of a frame, pixels
+    #[arg(long, value_name = "PX", default_value_t = 112)]
+    img_height: usize,
+    /// Width of a frame, pixels
+    #[arg(long, value_name = "PX", default_value_t = 199)]
+    img_width: usize,
+    /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+    /// The sheet to write (PNG)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Also write the first draw as an animated GIF
+    #[arg(long, value_name = "FILE")]
+    gif: Option<PathBuf>,
+    #[command(flatten)]
+    augmentation: AugmentationArgs,
+}
+
+impl AugmentArgs {
+    fn config(&self) -> Result<Config, Failure> {
+        let mut typed = toml::Table::try_from(&self.augmentation).map_err(Failure::usage)?;
+        self.augmentation.add_to(&mut typed);
+        let config = Config {
+            dataset_root: self.dataset_root.clone(),
+            schema: self.schema.clone(),
+            device: self.device.clone(),
+            img_height: self.img_height,
+            img_width: self.img_width,
+            ..Config::default()
+        };
+        let defaults = toml::Table::try_from(&config).map_err(Failure::usage)?;
+        Config::resolve(None, defaults.into_iter().chain(typed).collect()).map_err(Failure::usage)
+    }
+
+    pub(super) fn run(&self) -> CommandResult {
+        let config = self.config()?;
+        let schema = config.load_schema().map_err(Failure::usage)?;
+        let size = [config.img_height, config.img_width];
+        let dataset =
+            Dataset::open(&config.dataset_root, &self.split, &schema, config.window(), size, None)
+                .map_err(Failure::runtime)?;
+        let batch = self.read(&dataset)?;
+        let task = schema.imbalanced_task().unwrap_or(0);
+        let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
+        let largest = counts.iter().copied().max().unwrap_or(0);
+        let rarity = rarity(counts[batch.labels[task][0]], largest);
+
+        let compute = device::open(&config.device).map_err(Failure::runtime)?;
+        if let Some(note) = &compute.note {
+            log::warn!("{note}");
+        }
+        let draw = |record: &ClipRecord| -> Result<Vec<RgbImage>, Failure> {
+            let records = std::slice::from_ref(record);
+            let normalisation = Normalisation::default();
+            let frames = Frames::U8(&batch.frames);
+            let clips = augment(frames, batch.size, records, size, &normalisation, &compute.device)
+                .map_err(Failure::runtime)?;
+            pictures(clips, &normalisation)
+        };
+        let mut rows =
+            vec![row("original".to_owned(), &draw(&ClipRecord::identity(batch.size[0]))?)];
+        let mut first = None;
+        for seed in self.seed..self.seed.saturating_add(self.seeds) {
+            let options = config.augmentation();
+            let record = plan_clip(&options, seed, 1, &self.action, self.view, batch.size, rarity);
+            let frames = draw(&record)?;
+            rows.push(row(format!("seed {seed}\n{}", record.describe()), &frames));
+            first.get_or_insert(frames);
+        }
+        let title = format!(
+            "{} action {} view {}: augmentation {} on {}",
+            self.split, self.action, self.view, config.augmentation_strength, compute.info.name
+        );
+        let sheet = contact_sheet(&title, &rows);
+        sheet.save(&self.out).map_err(|error| unwritable(&self.out, &error))?;
+        print_text(&format!(
+            "{}: {} rows, {}×{} pixels",
+            self.out.display(),
+            rows.len(),
+            sheet.width(),
+            sheet.height()
+        ))?;
+        if let (Some(path), Some(frames)) = (&self.gif, first) {
+            write_gif(path, frames, config.target_fps)?;
+            print_text(&format!("{}: seed {}", path.display(), self.seed))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Reads the one view that was asked for.
+    fn read(&self, dataset: &Dataset) -> Result<Batch, Failure> {
+        let position = dataset.samples.iter().position(|sample| sample.action == self.action);
+        let index = position.ok_or_else(|| {
+            let some: Vec<&str> =
+                dataset.samples.iter().take(5).map(|sample| sample.action.as_str()).collect();
+            Failure::usage(format!(
+                "--action {}: the {} split has no such action that takes part; it has {} …",
+                self.action,
+                self.split,
+                some.join(", ")
+            ))
+        })?;
+        let views = dataset.samples[index].views.len();
+        if self.view >= views {
+            return Err(Failure::usage(format!(
+                "--view {}: action {} has views 0 to {}",
+                self.view,
+                self.action,
+                views.saturating_sub(1)
+            )));
+        }
+        dataset.read_one(index, self.view, &mut dataset.resizer()).map_err(Failure::runtime)
+    }
+}
+
+fn unwritable(path: &Path, error: &image::ImageError) -> Failure {
+    Failure::runtime(format!("{}: cannot be written: {error}", path.display()))
+}
+
+/// Evenly chosen frames of a clip, as a row.
+fn row(words: String, frames: &[RgbImage]) -> Row {
+    let columns = frames.len().min(COLUMNS);
+    let pick = |column: usize| frames[column * frames.len() / columns.max(1)].clone();
+    Row { words, frames: (0..columns).map(pick).collect() }
+}
+
+/// The frames of normalised clips `[1, 3, T, H, W]` as pictures.
+fn pictures(clips: Tensor<5>, norm: &Normalisation) -> Result<Vec<RgbImage>, Failure> {
+    let [_, _, t, h, w] = clips.dims();
+    let values = clips.try_into_vec_as::<f32>().map_err(Failure::runtime)?;
+    let level = |c: usize, at: usize| {
+        let value = values[c * t * h * w + at] * norm.std[c] + norm.mean[c];
+        (value * 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    let picture = |frame: usize| {
+        RgbImage::from_fn(w as u32, h as u32, |x, y| {
+            let at = (frame * h + y as usize) * w + x as usize;
+            Rgb([0, 1, 2].map(|c| level(c, at)))
+        })
+    };
+    Ok((0..t).map(picture).collect())
+}
+
+fn write_gif(path: &Path, frames: Vec<RgbImage>, fps: f64) -> Result<(), Failure> {
+    let file = std::fs::File::create(path)
+        .map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))?;
+    let mut encoder = GifEncoder::new(std::io::BufWriter::new(file));
+    let delay = Delay::from_saturating_duration(std::time::Duration::from_secs_f64(1.0 / fps));
+    let frames = frames.into_iter().map(|frame| {
+        let rgba = image::DynamicImage::ImageRgb8(frame).to_rgba8();
+        Frame::from_parts(rgba, 0, 0, delay)
+    });
+    encoder
+        .set_repeat(Repeat::Infinite)
+        .and_then(|()| encoder.encode_frames(frames))
+        .map_err(|error| unwritable(path, &error))
+}

@@ -1,0 +1,102 @@
+//! Batches of frames to the network's input: augmented for training, plain for validation.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::augment::{
+    self, AugmentConfig, AugmentError, Frames, Job, Normalisation, host, plan_clip,
+};
+use crate::data::Batch;
+
+/// How training clips are changed. The choices depend on seed, epoch, action and view alone, so
+/// they are the same on every device and in a repeated run.
+#[derive(Debug, Clone)]
+pub struct Augmenter {
+    /// The options.
+    pub config: AugmentConfig,
+    /// Seed of the run.
+    pub seed: u64,
+    /// The task whose classes [`Augmenter::rarity`] is about.
+    pub task: usize,
+    /// How rare each class of that task is, 0 to 1.
+    pub rarity: Vec<f32>,
+    /// Frame sizes `[H, W]` of which each batch takes one.
+    pub sizes: Vec<[usize; 2]>,
+    /// Whether the device may do it; otherwise the host does.
+    pub on_device: bool,
+}
+
+/// The shares of the full size at which multi-scale training looks at its clips.
+const SCALES: [f64; 3] = [1.0, 0.875, 0.75];
+/// What a multi-scale side is divisible by: the product of the backbones' strides.
+const SIDE_STEP: usize = 16;
+
+/// The three sizes of multi-scale training: 1, 7/8 and 3/4 of `[H, W]`, each side rounded down to
+/// a multiple of 16 (at least 16).
+pub fn multi_scale_sizes(size: [usize; 2]) -> Vec<[usize; 2]> {
+    let side = |side: usize, scale: f64| {
+        ((side as f64 * scale) as usize / SIDE_STEP * SIDE_STEP).max(SIDE_STEP)
+    };
+    SCALES.iter().map(|&scale| size.map(|s| side(s, scale))).collect()
+}
+
+impl Augmenter {
+    /// Augments a training batch: `[N, 3, T, H, W]`. `step` is the batch's number in the run; it
+    /// decides the batch's size.
+    pub fn clips(
+        &self,
+        batch: &Batch,
+        epoch: usize,
+        step: usize,
+        device: &Device,
+    ) -> Result<Tensor<5>, AugmentError> {
+        let mut records = Vec::with_capacity(batch.clips());
+        let mut views = batch.views.iter();
+        for (index, (action, &count)) in batch.actions.iter().zip(&batch.view_counts).enumerate() {
+            let class = batch.labels.get(self.task).map(|labels| labels[index]);
+            let rarity = class.and_then(|class| self.rarity.get(class)).copied().unwrap_or(0.0);
+            for &view in views.by_ref().take(count) {
+                records.push(plan_clip(
+                    &self.config,
+                    self.seed,
+                    epoch,
+                    action,
+                    view,
+                    batch.size,
+                    rarity,
+                ));
+            }
+        }
+        let size = self.size_of(step, batch);
+        let frames = Frames::U8(&batch.frames);
+        let normalisation = Normalisation::default();
+        if self.on_device {
+            return augment::augment(frames, batch.size, &records, size, &normalisation, device);
+        }
+        let job = Job::new(frames, batch.size, &records, size, &normalisation)?;
+        Ok(Tensor::from_data(TensorData::new(host::execute(&job), job.out_shape()), device))
+    }
+
+    fn size_of(&self, step: usize, batch: &Batch) -> [usize; 2] {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(step as u64);
+        let count = self.sizes.len();
+        let [_, h, w] = batch.size;
+        let choice = (rng.random::<f64>() * count as f64) as usize;
+        self.sizes.get(choice.min(count.saturating_sub(1))).copied().unwrap_or([h, w])
+    }
+}
+
+/// A batch as it is, normalised: `[N, 3, T, H, W]`, (x/255 − mean)/std.
+pub fn plain_clips(batch: &Batch, device: &Device) -> Result<Tensor<5>, AugmentError> {
+    let [_, h, w] = batch.size;
+    augment::plain(
+        Frames::U8(&batch.frames),
+        batch.clips(),
+        batch.size,
+        [h, w],
+        &Normalisation::default(),
+        device,
+    )
+}
