@@ -207,12 +207,16 @@ fn main(
         let frame = HEADER + size.clips * CLIP + row * FRAME;
         let partner = plan[frame + 1u];
         let share = real(frame + 2u);
+        let turns = select(1u, 2u, share != 0.0);
         for (var at = group.x * GROUP + local; at < pixels; at += pixel_stride) {
-            let x = at % size.out_w;
             let y = at / size.out_w;
-            var value = stage(size, clip, n, t, x, y);
-            if (share != 0.0) {
-                value += (stage(size, clip, n, partner, x, y) - value) * share;
+            let x = at - y * size.out_w;
+            // A loop rather than two calls: the code exists once, and a software rasteriser, which
+            // computes both sides of every `if`, leaves the partner out as well.
+            var value = vec3(0.0);
+            for (var turn = 0u; turn < turns; turn++) {
+                let found = stage(size, clip, n, select(partner, t, turn == 0u), x, y);
+                value += (found - value) * select(share, 1.0, turn == 0u);
             }
             value = (value - mean) * scale;
             let plane = size.out_t * pixels;

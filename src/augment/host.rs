@@ -238,17 +238,22 @@ impl<'a, V: Value> ClipRun<'a, V> {
         let geometry = &self.clip.geometry;
         let place = geometry.rows[y][1];
         let (upper, lower, weight) = geometry.neighbours(1, place, self.job.size[1]);
-        let (upper, lower) = (self.row(frame, upper), self.row(frame, lower));
+        // The columns run one way, so the outermost two bound what is read of the row.
+        let bounds = [self.columns.first(), self.columns.last()].map(|c| c.copied());
+        let [Some(a), Some(b)] = bounds else { return };
+        let (from, to) = (a.0.min(b.0), a.1.max(b.1) + 3);
+        let (upper, lower) = (&self.row(frame, upper)[from..to], &self.row(frame, lower)[from..to]);
         between.clear();
         between.extend(upper.iter().zip(lower).map(|(upper, lower)| {
             let upper = upper.raw();
             (upper + (lower.raw() - upper) * weight) * V::UNIT
         }));
-        for (c, row) in rows.iter_mut().enumerate() {
-            for (value, (first, second, weight)) in row.iter_mut().zip(&self.columns) {
-                let left = between[first + c];
-                *value = left + (between[second + c] - left) * weight;
-            }
+        let [r, g, b] = rows;
+        let out = r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut());
+        for (((r, g), b), &(first, second, weight)) in out.zip(&self.columns) {
+            let (left, right) = (&between[first - from..][..3], &between[second - from..][..3]);
+            let sample = |c: usize| left[c] + (right[c] - left[c]) * weight;
+            (*r, *g, *b) = (sample(0), sample(1), sample(2));
         }
     }
 
@@ -256,21 +261,29 @@ impl<'a, V: Value> ClipRun<'a, V> {
     fn turned_row(&self, frame: usize, y: usize, rows: &mut Rows) {
         let geometry = &self.clip.geometry;
         let [_, h, w] = self.job.size;
+        let source = &self.source[frame * h * w * 3..][..h * w * 3];
         let [r, g, b] = rows;
         let out = r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut());
         for (x, ((r, g), b)) in out.enumerate() {
             let [sx, sy] = geometry.place(x, y);
+            let inside = geometry.coverage(0, sx) * geometry.coverage(1, sy);
+            if inside == 0.0 {
+                (*r, *g, *b) = (0.0, 0.0, 0.0);
+                continue;
+            }
             let (left, right, across) = geometry.neighbours(0, sx, w);
             let (upper, lower, down) = geometry.neighbours(1, sy, h);
-            let (upper, lower) = (self.row(frame, upper), self.row(frame, lower));
-            let inside = geometry.coverage(0, sx) * geometry.coverage(1, sy) * V::UNIT;
+            let pixel = |y: usize, x: usize| &source[(y * w + x) * 3..][..3];
+            let (above, below) = (
+                [pixel(upper, left), pixel(upper, right)],
+                [pixel(lower, left), pixel(lower, right)],
+            );
+            let (heavy, light) = ((1.0 - down) * inside * V::UNIT, down * inside * V::UNIT);
             let sample = |c: usize| {
-                let line = |row: &[V]| {
-                    let first = row[3 * left + c].raw();
-                    first + (row[3 * right + c].raw() - first) * across
+                let line = |[first, second]: [&[V]; 2]| {
+                    first[c].raw() * (1.0 - across) + second[c].raw() * across
                 };
-                let first = line(upper);
-                (first + (line(lower) - first) * down) * inside
+                line(above) * heavy + line(below) * light
             };
             (*r, *g, *b) = (sample(0), sample(1), sample(2));
         }

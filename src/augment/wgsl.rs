@@ -13,7 +13,7 @@ use super::job::{AugmentError, Clip, Frames, Job};
 /// Invocations of a workgroup, on every device: a whole number of all known subgroup sizes.
 const GROUP: u32 = 64;
 /// Pixels that one invocation writes, so that loading the clip's numbers pays.
-const PIXELS: u32 = 4;
+const PIXELS: u32 = 8;
 /// Words of the plan buffer's parts, as in the shader.
 const HEADER: usize = 16;
 const CLIP: usize = 24;
