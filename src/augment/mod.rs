@@ -18,6 +18,8 @@
 //! not smooth them first: a resize by more than about 2 belongs into loading
 //! ([`crate::data::resize`]), where it is antialiased.
 //!
+//! `ADDING.md` beside this file tells how to add another stage.
+//!
 //! ```
 //! use burn::tensor::Device;
 //! use polyview::augment::{AugmentConfig, Frames, Normalisation, augment, plan_clip};
