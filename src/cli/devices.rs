@@ -31,7 +31,16 @@ impl DevicesArgs {
 fn table(devices: &[DeviceInfo]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["--device", "name", "API", "kind", "driver", "largest buffer", "auto"]);
+    table.set_header([
+        "--device",
+        "name",
+        "API",
+        "kind",
+        "driver",
+        "largest buffer",
+        "workgroup",
+        "",
+    ]);
     for device in devices {
         table.add_row([
             device.id.clone(),
@@ -40,6 +49,7 @@ fn table(devices: &[DeviceInfo]) -> String {
             device.kind.clone(),
             device.driver.clone(),
             device.max_binding_bytes.map_or("memory".to_owned(), |b| format!("{} MB", b >> 20)),
+            device.max_workgroup.map_or_else(String::new, |size| size.to_string()),
             if device.auto { "← auto" } else { "" }.to_owned(),
         ]);
     }
