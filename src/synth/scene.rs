@@ -65,10 +65,10 @@ impl Scene {
             let upright = plan.classes[0] >> digit & 1 == 1;
             movers.push(Mover {
                 colour: DIGITS[digit % DIGITS.len()],
-                home: place(along_edge(slot, shown.len()), 0.72),
-                radius: 0.08,
+                home: place(along_edge(slot, shown.len()), 0.68),
+                radius: 0.11,
                 along: if upright { [0.0, 1.0] } else { [1.0, 0.0] },
-                way: Way::Swing { reach: 0.14, phase: rng.random_range(0.0..1.0) },
+                way: Way::Swing { reach: 0.19, phase: rng.random_range(0.0..1.0) },
             });
         }
         let whole = plan.counts.iter().zip(plan.classes).skip(1).enumerate();
@@ -157,7 +157,7 @@ fn square(x: f32, y: f32) -> f32 {
 
 /// The place of one out of `count` objects side by side.
 fn along_edge(index: usize, count: usize) -> f32 {
-    0.25 + 0.5 * index as f32 / count.saturating_sub(1).max(1) as f32
+    0.3 + 0.4 * index as f32 / count.saturating_sub(1).max(1) as f32
 }
 
 /// Dim waves of random direction and length over a dim random colour, `[H, W, 3]`.
