@@ -17,9 +17,9 @@
 //! * **The first task is split over the views**, so that only all views together tell it. Its
 //!   class number is written in binary, and the digits are dealt to the views like cards: view v
 //!   shows digit d where `v % n == d`, n being the number of digits. With fewer views than digits
-//!   a view shows several, and a single view shows all. A digit is a small square along the lower
-//!   edge whose colour says which digit it is; it slides with a period of 12 frames, left and
-//!   right for 0, up and down for 1.
+//!   a view shows several, and a single view shows all. A digit is a square in the lower half
+//!   whose colour says which digit it is; it slides with a period of 12 frames, left and right for
+//!   0, up and down for 1.
 //!
 //! Nothing else tells a class: each action and view has a dim, weak texture of its own, some
 //! noise, and everything in a view is moved by a few pixels. A small 3D network learns it at 32 to
