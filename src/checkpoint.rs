@@ -129,6 +129,15 @@ pub fn prepare_folder(folder: &Path) -> Result<(), CheckpointError> {
 
 /// Writes a network's weights with `info`.
 pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<(), CheckpointError> {
+    write_atomically(path, &encode(path, net, info)?)
+}
+
+/// The bytes of a checkpoint, for writing it to more than one place; `path` is named in errors.
+pub fn encode(
+    path: &Path,
+    net: &MultiViewNet,
+    info: &CheckpointInfo,
+) -> Result<Vec<u8>, CheckpointError> {
     let write = |reason: String| CheckpointError::Write {
         path: path.to_owned(),
         source: std::io::Error::other(reason),
@@ -146,9 +155,7 @@ pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<()
     let json = serde_json::to_string(info).map_err(|error| write(error.to_string()))?;
     // One entry only: the map has no order, and the same network must be the same bytes.
     let metadata = HashMap::from([(INFO_KEY.to_owned(), json)]);
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|error| write(error.to_string()))?;
-    write_atomically(path, &bytes)
+    safetensors::serialize(views, Some(metadata)).map_err(|error| write(error.to_string()))
 }
 
 /// Reads a checkpoint and rebuilds its network on `device`.

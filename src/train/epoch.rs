@@ -174,6 +174,9 @@ pub fn train_one_epoch(
         let mut rng = DropoutRng::new(settings.seed, step as u64);
         let prediction = net.forward(clips, &views, Some(&mut rng));
         let losses = task_losses(&prediction, &batch, settings.label_smoothing);
+        // Queued before the losses are read, so that a GPU is never idle while the host waits.
+        let loss = Tensor::cat(losses.clone(), 0).sum();
+        let grads = GradientsParams::from_grads(loss.backward(), &net);
         let values = read_losses(&losses)?;
         let total: f64 = values.iter().sum();
         if !total.is_finite() {
@@ -184,8 +187,6 @@ pub fn train_one_epoch(
                 actions: batch.actions.join(", "),
             });
         }
-        let loss = Tensor::cat(losses, 0).sum();
-        let grads = GradientsParams::from_grads(loss.backward(), &net);
         let (updated, norm) = optimizer.step(net, grads, settings.lr)?;
         net = updated;
         log::debug!(

@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
             let (Some(train), Some(valid)) = (train, valid) else {
                 // The epoch is not over: the weights are kept, its figures are not.
                 observer.observe(&Event::Interrupted);
-                self.save(&net, checkpoint::LAST, observer)?;
+                self.save(&net, &[checkpoint::LAST], observer)?;
                 return Ok(true);
             };
             self.keep(&net, epoch, lr, train, valid, observer)?;
@@ -229,11 +229,12 @@ impl<'a> Run<'a> {
         let best = score > self.best_score;
         self.info.epoch = epoch + 1;
         self.info.score = Some(score);
-        self.save(net, checkpoint::LAST, observer)?;
+        let mut files = vec![checkpoint::LAST];
         if best {
             self.best_score = score;
-            self.save(net, checkpoint::BEST, observer)?;
+            files.push(checkpoint::BEST);
         }
+        self.save(net, &files, observer)?;
         let record = EpochRecord { epoch: epoch + 1, lr, train, valid, score, best };
         self.history.push(record.clone());
         let text = serde_json::to_string_pretty(&self.history);
@@ -245,12 +246,16 @@ impl<'a> Run<'a> {
     fn save(
         &self,
         net: &MultiViewNet,
-        file: &str,
+        files: &[&str],
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let path = self.config.save_dir.join(file);
-        checkpoint::save(&path, net, &self.info)?;
-        observer.observe(&Event::Saved(path));
+        // Reading the weights back from the device is the dear part: once for all files.
+        let bytes = checkpoint::encode(&self.config.save_dir, net, &self.info)?;
+        for file in files {
+            let path = self.config.save_dir.join(file);
+            checkpoint::write_atomically(&path, &bytes)?;
+            observer.observe(&Event::Saved(path));
+        }
         Ok(())
     }
 }

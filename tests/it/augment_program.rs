@@ -1,19 +1,16 @@
 //! The augmentation as a user meets it: options of `train`, and the contact sheet.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use image::AnimationDecoder;
 use tempfile::TempDir;
 
 use crate::loading::small_set;
-
-fn polyview(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_polyview")).args(args).output().unwrap()
-}
+use crate::program::{polyview, text};
 
 fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    text(&output.stderr)
 }
 
 fn train(folder: &Path, save: &str, more: &[&str]) -> Output {

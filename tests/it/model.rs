@@ -126,9 +126,6 @@ fn a_checkpoint_brings_the_network_back() {
     refused(&[]);
     refused(&bytes[..bytes.len() / 2]);
     refused(b"not a checkpoint at all");
-    let text =
-        String::from_utf8_lossy(&bytes).replace("format_version\\\":1", "format_version\\\":9");
-    assert!(text.contains(":9"), "the header has another form than this test thinks");
     let mut newer = bytes.clone();
     let at = bytes.windows(19).position(|w| w == b"format_version\\\":1,").unwrap();
     newer[at + 17] = b'9';

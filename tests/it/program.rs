@@ -8,11 +8,12 @@ use tempfile::TempDir;
 
 use crate::loading::small_set;
 
-fn polyview(args: &[&str]) -> Output {
+/// Runs the program.
+pub fn polyview(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_polyview")).args(args).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
