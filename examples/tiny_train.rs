@@ -50,6 +50,9 @@ fn run() -> Result<bool, Box<dyn Error>> {
         save_dir: folder.join("checkpoints"),
         backbone_name: BackboneKind::R3dTiny,
         epochs: 10,
+        // From a random start everything must be learned, at once.
+        gradual_finetuning: false,
+        use_class_balanced_sampler: false,
         batch_size: 4,
         lr: 3e-3,
         frames_per_clip: 8,

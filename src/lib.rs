@@ -14,6 +14,7 @@
 
 pub mod augment;
 pub mod checkpoint;
+mod choices;
 pub mod cli;
 pub mod config;
 pub mod data;

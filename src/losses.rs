@@ -1,7 +1,73 @@
 //! Losses over the logits of one task, with PyTorch's definitions.
+//!
+//! # Adding a loss
+//!
+//! A loss is a type that implements [`TaskLoss`]. This is all it takes; give it to
+//! [`crate::train::Objective::with_loss`] and train:
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor, activation::softmax};
+//! use polyview::losses::{TaskLoss, one_hot};
+//!
+//! /// Mean squared distance between probabilities and the one-hot target (Brier 1950).
+//! #[derive(Debug)]
+//! struct Brier;
+//!
+//! impl TaskLoss for Brier {
+//!     fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+//!         let wanted = one_hot(targets, logits.dims()[1], &logits.device());
+//!         softmax(logits, 1).sub(wanted).square().sum_dim(1).mean()
+//!     }
+//! }
+//!
+//! let logits = Tensor::<2>::zeros([3, 2], &Device::flex());
+//! let loss: f32 = Brier.loss(logits, &[0, 1, 1]).into_scalar();
+//! assert!((loss - 0.5).abs() < 1e-6);
+//! ```
+
+use std::fmt::Debug;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// A task's loss.
+pub trait TaskLoss: Debug + Send + Sync {
+    /// Mean loss over a batch of logits `[B, C]` and class indices, as `[1]`.
+    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1>;
+}
+
+/// Cross-entropy; see [`cross_entropy`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CrossEntropy {
+    /// One weight per class; all 1 where absent.
+    pub class_weights: Option<Vec<f32>>,
+    /// Share of the target spread over all classes, 0 to 1.
+    pub label_smoothing: f64,
+}
+
+impl TaskLoss for CrossEntropy {
+    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+        cross_entropy(logits, targets, self.class_weights.as_deref(), self.label_smoothing)
+    }
+}
+
+/// Focal loss; see [`focal`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Focal {
+    /// Exponent γ per class.
+    pub gamma: Vec<f32>,
+    /// One weight per class; all 1 where absent.
+    pub class_weights: Option<Vec<f32>>,
+    /// Share of the target spread over all classes, 0 to 1.
+    pub label_smoothing: f64,
+}
+
+impl TaskLoss for Focal {
+    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+        let weights = self.class_weights.as_deref();
+        focal(logits, targets, weights, self.label_smoothing, &self.gamma)
+    }
+}
 
 /// Mean cross-entropy of logits `[B, C]` against class indices, with label smoothing s in [0, 1]
 /// and optional class weights w:
@@ -15,10 +81,44 @@ pub fn cross_entropy(
     class_weights: Option<&[f32]>,
     label_smoothing: f64,
 ) -> Tensor<1> {
+    let divisor: f32 = targets.iter().map(|&y| class_weights.map_or(1.0, |w| w[y])).sum();
+    weighted_nll(logits, targets, class_weights, label_smoothing, divisor).sum()
+}
+
+/// Mean focal loss (Lin et al. 2017, eq. 4, in the form of most PyTorch trainers) of logits
+/// `[B, C]`, with γ per class:
+///
+/// loss = mean((1 − exp(−ce_i))^γ_{y_i}·ce_i)
+///
+/// with ce_i of [`cross_entropy`], weights and smoothing included, so exp(−ce) is a probability
+/// only without them. The mean is over B. Returns a scalar as `[1]`.
+pub fn focal(
+    logits: Tensor<2>,
+    targets: &[usize],
+    class_weights: Option<&[f32]>,
+    label_smoothing: f64,
+    gamma: &[f32],
+) -> Tensor<1> {
+    let device = logits.device();
+    let ce = weighted_nll(logits, targets, class_weights, label_smoothing, 1.0).sum_dim(1);
+    let gammas: Vec<f32> = targets.iter().map(|&y| gamma[y]).collect();
+    let gammas = Tensor::<2>::from_data(TensorData::new(gammas, [targets.len(), 1]), &device);
+    // The bound keeps the logarithm finite where a sample's loss is 0 in f32.
+    let missing = ce.clone().neg().exp().neg().add_scalar(1.0).clamp_min(1e-9);
+    missing.log().mul(gammas).exp().mul(ce).mean()
+}
+
+/// The summands of cross-entropy `[B, C]`, over `divisor`.
+fn weighted_nll(
+    logits: Tensor<2>,
+    targets: &[usize],
+    class_weights: Option<&[f32]>,
+    label_smoothing: f64,
+    divisor: f32,
+) -> Tensor<2> {
     let [b, c] = logits.dims();
     let weight = |class: usize| class_weights.map_or(1.0, |w| w[class]);
     // One constant matrix holds smoothing, weights and the divisor, so the device multiplies once.
-    let divisor: f32 = targets.iter().map(|&y| weight(y)).sum();
     let smooth = label_smoothing as f32;
     let mut factors = vec![0.0_f32; b * c];
     for (row, &y) in factors.chunks_mut(c).zip(targets) {
@@ -28,7 +128,18 @@ pub fn cross_entropy(
         }
     }
     let factors = Tensor::<2>::from_data(TensorData::new(factors, [b, c]), &logits.device());
-    log_softmax(logits, 1).mul(factors).sum()
+    log_softmax(logits, 1).mul(factors)
+}
+
+/// Targets as rows `[B, classes]` of zeros and a one.
+pub fn one_hot(targets: &[usize], classes: usize, device: &Device) -> Tensor<2> {
+    let mut rows = vec![0.0_f32; targets.len() * classes];
+    for (row, &target) in rows.chunks_mut(classes).zip(targets) {
+        if let Some(place) = row.get_mut(target) {
+            *place = 1.0;
+        }
+    }
+    Tensor::from_data(TensorData::new(rows, [targets.len(), classes]), device)
 }
 
 /// Class of the largest logit for each row of `[B, C]`.

@@ -3,9 +3,12 @@
 
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::ConfusionMatrix;
+use crate::model::STAGES;
+use crate::train::freezing::EpochOutcome;
 
 /// A task's figures over a whole split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,10 +47,15 @@ impl TaskRecord {
 /// One pass over a split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassRecord {
-    /// Mean over actions of the tasks' summed losses.
+    /// Mean over actions of the weighted sum of all losses.
     pub loss: f64,
-    /// Per task, in the schema's order.
+    /// Per task, in the schema's order. Losses without the tasks' weights.
     pub tasks: Vec<TaskRecord>,
+    /// Per auxiliary head, over the actions whose property is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auxiliary: Vec<TaskRecord>,
+    /// Mean norm of the gradients before clipping; 0 in validation.
+    pub gradient_norm: f64,
     /// Actions that took part.
     pub actions: usize,
     /// Clips that took part.
@@ -76,8 +84,16 @@ impl PassRecord {
 pub struct EpochRecord {
     /// Counted from 1.
     pub epoch: usize,
-    /// Learning rate in force.
-    pub lr: f64,
+    /// Phase of the run: 1, or 2 of gradual fine-tuning.
+    pub phase: usize,
+    /// Stages of the backbone that trained, input side first; the heads always do.
+    pub trainable: Vec<String>,
+    /// Learning rate of each group that trained, at the epoch's last step.
+    pub rates: IndexMap<String, f64>,
+    /// Root mean square of each stage's gradient after the epoch, where the freezing strategy
+    /// asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradients: Option<[f64; STAGES.len()]>,
     /// The training pass; its predictions are those made while training.
     pub train: PassRecord,
     /// The validation pass.
@@ -86,6 +102,13 @@ pub struct EpochRecord {
     pub score: f64,
     /// Whether it is the best so far.
     pub best: bool,
+}
+
+impl EpochRecord {
+    /// What a freezing strategy or a schedule learns of the epoch.
+    pub fn outcome(&self) -> EpochOutcome {
+        EpochOutcome { score: self.score, gradients: self.gradients }
+    }
 }
 
 /// What a split brings, for the summary.
@@ -103,6 +126,16 @@ pub struct SplitSummary {
     pub classes: Vec<(String, Vec<(String, usize)>)>,
 }
 
+/// How the classes of a task are balanced.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BalanceSummary {
+    /// The task's title.
+    pub task: String,
+    /// Per class: name, actions in the training split, weight in the loss, draws in the first
+    /// epoch.
+    pub classes: Vec<(String, usize, f64, usize)>,
+}
+
 /// The start of a run in words.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunSummary {
@@ -110,6 +143,10 @@ pub struct RunSummary {
     pub settings: Vec<(String, String)>,
     /// Training and validation split.
     pub splits: Vec<SplitSummary>,
+    /// Per task whose classes are weighted or drawn unevenly.
+    pub balance: Vec<BalanceSummary>,
+    /// What may be worth trying with these data.
+    pub advice: Vec<String>,
 }
 
 /// Training or validation.
@@ -150,6 +187,8 @@ pub enum Event {
     Epoch(EpochRecord),
     /// A checkpoint was written.
     Saved(PathBuf),
+    /// The score has not risen for so many epochs: the run ends.
+    StoppedEarly(usize),
     /// Training stops early at the user's wish.
     Interrupted,
 }

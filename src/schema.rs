@@ -315,6 +315,11 @@ impl Property {
         self.position(value).map_or(0, |k| k + 1)
     }
 
+    /// Index of an action's value.
+    pub fn read(&self, fields: &Fields) -> usize {
+        self.index_of(value(fields, &self.field))
+    }
+
     /// Whether the value is `""` or listed.
     pub fn knows(&self, value: &str) -> bool {
         value.is_empty() || self.position(value).is_some()

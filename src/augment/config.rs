@@ -1,8 +1,8 @@
 //! The options of the augmentation.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::choices::choices;
 
 /// An option of the augmentation outside what it takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,28 +16,23 @@ pub struct OptionError {
     pub reason: String,
 }
 
-/// How strong the augmentation is: a level g that scales probabilities and ranges alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Strength {
-    /// g = 0: nothing happens.
-    None,
-    /// g = 0.4.
-    Mild,
-    /// g = 0.7.
-    Moderate,
-    /// g = 1: the other options' values as they are.
-    #[default]
-    Aggressive,
-    /// g = 1.4.
-    Extreme,
+choices! {
+    /// How strong the augmentation is: a level g that scales probabilities and ranges alike.
+    Strength {
+        /// g = 0: nothing happens.
+        None = "none",
+        /// g = 0.4.
+        Mild = "mild",
+        /// g = 0.7.
+        Moderate = "moderate",
+        /// g = 1: the other options' values as they are.
+        Aggressive = "aggressive",
+        /// g = 1.4.
+        Extreme = "extreme",
+    }
 }
 
 impl Strength {
-    /// All of them, weakest first.
-    pub const ALL: [Self; 5] =
-        [Self::None, Self::Mild, Self::Moderate, Self::Aggressive, Self::Extreme];
-
     /// g.
     pub fn level(self) -> f64 {
         match self {
@@ -47,32 +42,6 @@ impl Strength {
             Self::Aggressive => 1.0,
             Self::Extreme => 1.4,
         }
-    }
-}
-
-impl fmt::Display for Strength {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Mild => "mild",
-            Self::Moderate => "moderate",
-            Self::Aggressive => "aggressive",
-            Self::Extreme => "extreme",
-        })
-    }
-}
-
-impl std::str::FromStr for Strength {
-    type Err = OptionError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|strength| strength.to_string() == text).ok_or_else(|| {
-            OptionError {
-                option: "augmentation-strength",
-                value: text.to_owned(),
-                reason: "unknown; use none, mild, moderate, aggressive or extreme".to_owned(),
-            }
-        })
     }
 }
 

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Tensor;
-use clap::Args;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 
-use super::augmentation::AugmentationArgs;
-use super::{CommandResult, Failure, print_text};
+use super::{CommandResult, Failure, options, print_text};
 use crate::augment::{ClipRecord, Frames, Normalisation, augment, plan_clip, rarity};
 use crate::config::Config;
 use crate::data::{Batch, Dataset};
@@ -63,10 +62,33 @@ pub struct AugmentArgs {
     augmentation: AugmentationArgs,
 }
 
+/// The augmentation's options as typed.
+#[derive(Debug)]
+struct AugmentationArgs(toml::Table);
+
+impl Args for AugmentationArgs {
+    fn augment_args(command: Command) -> Command {
+        options::add(command, &[&options::AUGMENTATION])
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for AugmentationArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(options::typed(matches, &[&options::AUGMENTATION])))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 impl AugmentArgs {
     fn config(&self) -> Result<Config, Failure> {
-        let mut typed = toml::Table::try_from(&self.augmentation).map_err(Failure::usage)?;
-        self.augmentation.add_to(&mut typed);
         let config = Config {
             dataset_root: self.dataset_root.clone(),
             schema: self.schema.clone(),
@@ -75,8 +97,11 @@ impl AugmentArgs {
             img_width: self.img_width,
             ..Config::default()
         };
-        let defaults = toml::Table::try_from(&config).map_err(Failure::usage)?;
-        Config::resolve(None, defaults.into_iter().chain(typed).collect()).map_err(Failure::usage)
+        let mut table = toml::Table::try_from(&config).map_err(Failure::usage)?;
+        // The defaults only fill what was not typed, or shortcuts would contradict them.
+        table.retain(|name, _| !name.contains("augmentation"));
+        table.extend(self.augmentation.0.clone());
+        Config::resolve(None, table).map_err(Failure::usage)
     }
 
     pub(super) fn run(&self) -> CommandResult {

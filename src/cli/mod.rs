@@ -2,9 +2,10 @@
 //! nothing here trains or decodes.
 
 mod augment;
-mod augmentation;
 mod check_data;
+mod comparison;
 mod devices;
+mod options;
 mod synth;
 mod terminal;
 mod train;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use terminal::Terminal;
+pub use train::train_config;
 
 /// Exit status after the user's interruption, as shells have it (128 + SIGINT).
 const EXIT_INTERRUPTED: u8 = 130;
@@ -109,13 +111,6 @@ fn dashes(arg: OsString) -> OsString {
     match text.split_once('=') {
         Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
         None => text.replace('_', "-").into(),
-    }
-}
-
-/// Adds an option that can be switched on and off, if it was.
-fn add_switch(table: &mut toml::Table, name: &str, on: bool, off: bool) {
-    if on || off {
-        table.insert(name.to_owned(), on.into());
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
@@ -105,11 +106,16 @@ impl Terminal {
                     task.task, task.balanced_accuracy, task.accuracy, task.f1_macro
                 );
             }
-            let path = outcome.save_dir.join(checkpoint::BEST);
-            let _ = write!(text, "\nbest weights: {}", path.display());
         }
-        let path = outcome.save_dir.join(checkpoint::LAST);
-        let _ = write!(text, "\nlast weights: {}", path.display());
+        if outcome.files.is_empty() {
+            text.push_str("\na test run: nothing was written");
+        }
+        for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
+            let path = outcome.save_dir.join(file);
+            if outcome.files.contains(&path) {
+                let _ = write!(text, "\n{name} weights: {}", path.display());
+            }
+        }
         self.line(&text);
     }
 
@@ -150,19 +156,33 @@ impl Terminal {
 
     fn epoch(&self, record: &EpochRecord) {
         let width = self.epochs.to_string().len();
-        let mut line = format!(
-            "epoch {:>width$}/{}  loss {:.3} → {:.3}",
-            record.epoch, self.epochs, record.train.loss, record.valid.loss
+        let mut text = format!("epoch {:>width$}/{}", record.epoch, self.epochs);
+        let indent = text.len();
+        let _ = write!(
+            text,
+            "  phase {}  loss {:.3} → {:.3}",
+            record.phase, record.train.loss, record.valid.loss
         );
         for task in &record.valid.tasks {
-            let _ = write!(line, "  {} {:5.1} %", task.task, task.balanced_accuracy * 100.0);
+            let _ = write!(
+                text,
+                "  {} {:.1} % ({:.3})",
+                task.task,
+                task.balanced_accuracy * 100.0,
+                task.loss
+            );
+        }
+        let mark = if record.best { " *" } else { "" };
+        let _ = write!(text, "  score {:.3}{mark}", record.score);
+        for task in &record.valid.auxiliary {
+            let share = task.balanced_accuracy * 100.0;
+            let _ = write!(text, "\n{:indent$}  {} {share:.1} %", "", task.task);
         }
         let _ = write!(
-            line,
-            "  score {:.3} {}  (lr {:.1e}, {:.1} clips/s, data wait {:.0} %",
-            record.score,
-            if record.best { '*' } else { ' ' },
-            record.lr,
+            text,
+            "\n{:indent$}  {}, {:.1} clips/s, data wait {:.0} %",
+            "",
+            rates(record),
             record.train.clips_per_second(),
             record.train.data_wait * 100.0
         );
@@ -170,10 +190,9 @@ impl Terminal {
         if left > 0 {
             let each = self.started.elapsed().as_secs_f64() / record.epoch.max(1) as f64;
             let left = Duration::from_secs_f64(each * left as f64);
-            let _ = write!(line, ", {} left", HumanDuration(left));
+            let _ = write!(text, ", {} left", HumanDuration(left));
         }
-        line.push(')');
-        self.line(&line);
+        self.line(&text);
     }
 
     fn summary(&self, summary: &RunSummary) {
@@ -193,12 +212,48 @@ impl Terminal {
                 let _ = writeln!(text, "{:>10}  {task}: {}", "", counts.join(", "));
             }
         }
+        for balance in &summary.balance {
+            let mut table = Table::new();
+            table.load_preset(presets::NOTHING);
+            table.set_header([&balance.task, "actions", "weight", "draws an epoch"]);
+            for (class, count, weight, draws) in &balance.classes {
+                let weight = format!("{weight:.2}");
+                table.add_row([class, &count.to_string(), &weight, &draws.to_string()]);
+            }
+            for column in table.column_iter_mut().skip(1) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+            let _ = writeln!(text, "\n{table}");
+        }
+        for advice in &summary.advice {
+            let _ = writeln!(text, "\nadvice: {advice}");
+        }
         text.push_str(
-            "\neach epoch: loss in training → validation, each task's balanced accuracy in \
-             validation,\ntheir mean as score, * for the best so far",
+            "\neach epoch: loss in training → validation; each task's balanced accuracy (and \
+             loss) in\nvalidation; their mean as score, * for the best so far; what trained at \
+             which rate",
         );
         self.line(&text);
     }
+}
+
+/// What trained at which rate; stages of the same rate together.
+fn rates(record: &EpochRecord) -> String {
+    let mut groups: Vec<(Vec<&str>, f64)> = Vec::new();
+    for (name, &rate) in &record.rates {
+        match groups.last_mut() {
+            Some((names, last)) if *last == rate => names.push(name),
+            _ => groups.push((vec![name], rate)),
+        }
+    }
+    let words: Vec<String> = groups
+        .iter()
+        .map(|(names, rate)| match names.as_slice() {
+            [first, .., last] if names.len() > 2 => format!("{first} to {last} {rate:.1e}"),
+            names => format!("{} {rate:.1e}", names.join(" and ")),
+        })
+        .collect();
+    words.join(", ")
 }
 
 /// The templates are constants; a bad one would only cost the bar its shape.
@@ -224,6 +279,9 @@ impl Observer for Terminal {
             Event::Epoch(record) => {
                 self.end_pass();
                 self.epoch(record);
+            }
+            Event::StoppedEarly(epochs) => {
+                self.line(&format!("no better score for {epochs} epochs: training ends here"));
             }
             Event::Saved(path) => log::debug!("wrote {}", path.display()),
             Event::Interrupted => {

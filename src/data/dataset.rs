@@ -21,6 +21,8 @@ pub struct Sample {
     pub action: String,
     /// Class index per task.
     pub labels: Vec<usize>,
+    /// Index of each of the schema's properties, 0 for unknown.
+    pub properties: Vec<usize>,
     /// Clip paths, in the annotation's order.
     pub views: Vec<PathBuf>,
 }
@@ -36,6 +38,8 @@ pub struct Batch {
     pub views: Vec<usize>,
     /// Class index `labels[task][action]`.
     pub labels: Vec<Vec<usize>>,
+    /// Index `properties[property][action]` of the schema's properties, 0 for unknown.
+    pub properties: Vec<Vec<usize>>,
     /// `N·T·H·W·3` bytes.
     pub frames: Vec<u8>,
     /// `[T, H, W]`.
@@ -141,6 +145,7 @@ impl Dataset {
                 Some(Sample {
                     action: action.id.clone(),
                     labels: action.labels.clone()?,
+                    properties: schema.properties.iter().map(|p| p.read(&action.fields)).collect(),
                     views: action
                         .views
                         .iter()
@@ -210,12 +215,14 @@ impl Dataset {
         resizer: &mut Resizer,
     ) -> Result<Option<Batch>, DatasetError> {
         let [height, width] = self.size;
-        let tasks = self.samples.first().map_or(0, |s| s.labels.len());
+        let (tasks, properties) =
+            self.samples.first().map_or((0, 0), |s| (s.labels.len(), s.properties.len()));
         let mut batch = Batch {
             actions: Vec::new(),
             view_counts: Vec::new(),
             views: Vec::new(),
             labels: vec![Vec::new(); tasks],
+            properties: vec![Vec::new(); properties],
             frames: Vec::new(),
             size: [self.window.frames_per_clip, height, width],
         };
@@ -247,6 +254,9 @@ impl Dataset {
             for (task, &label) in sample.labels.iter().enumerate() {
                 batch.labels[task].push(label);
             }
+            for (property, &index) in sample.properties.iter().enumerate() {
+                batch.properties[property].push(index);
+            }
         }
         Ok((!batch.actions.is_empty()).then_some(batch))
     }
@@ -267,6 +277,7 @@ impl Dataset {
             view_counts: vec![1],
             views: vec![view],
             labels: sample.labels.iter().map(|&label| vec![label]).collect(),
+            properties: sample.properties.iter().map(|&index| vec![index]).collect(),
             frames,
             size: [self.window.frames_per_clip, height, width],
         })

@@ -4,6 +4,7 @@
 //! annotations → [`Dataset`] → [`loader`]: sampling, video, resize → [`Batch`].
 
 pub mod annotations;
+pub mod balance;
 pub mod check;
 pub mod clip;
 mod dataset;
@@ -13,6 +14,7 @@ pub mod layout;
 pub mod loader;
 pub mod problem;
 pub mod resize;
+pub mod sampler;
 pub mod sampling;
 pub mod video;
 

@@ -1,5 +1,5 @@
-//! The three layers that the backbones are made of, with PyTorch's definitions: convolution
-//! without bias, batch normalisation, dropout. Field names are torchvision's parameter names.
+//! The layers that the networks are made of, with PyTorch's definitions: convolution without bias,
+//! batch normalisation, dropout, embedding. Field names are torchvision's parameter names.
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Linear;
@@ -45,6 +45,11 @@ impl Init {
         Tensor::from_data(TensorData::new(vec![value; len], [len]), &self.device)
     }
 
+    /// An embedding with PyTorch's default start: standard normal.
+    pub fn embedding(&mut self, values: usize, width: usize) -> Embedding {
+        Embedding { weight: self.normal([values, width], 1.0) }
+    }
+
     /// A fully connected layer with PyTorch's default start: both weight and bias uniform in
     /// ±1/√inputs.
     pub fn linear(&mut self, inputs: usize, outputs: usize) -> Linear {
@@ -53,6 +58,26 @@ impl Init {
             weight: self.uniform([inputs, outputs], bound),
             bias: Some(self.uniform([outputs], bound)),
         }
+    }
+}
+
+/// A learned vector for each value of a categorical property.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[values, width]`; row 0 stands for "unknown".
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// The rows of the given values: `[B, width]`. A value beyond the table is unknown.
+    pub fn forward(&self, values: &[usize]) -> Tensor<2> {
+        let table = self.weight.val();
+        let [size, _] = table.dims();
+        let rows: Vec<i32> =
+            values.iter().map(|&value| if value < size { value as i32 } else { 0 }).collect();
+        let count = rows.len();
+        let rows = Tensor::from_data(TensorData::new(rows, [count]), &table.device());
+        table.select(0, rows)
     }
 }
 

@@ -4,6 +4,7 @@
 mod layers;
 pub mod pretrained;
 mod resnet3d;
+mod stages;
 pub mod state_dict;
 mod view_pool;
 
@@ -13,11 +14,12 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use layers::{BatchNorm3d, Conv3d, DropoutRng, Init, dropout};
+pub use layers::{BatchNorm3d, Conv3d, DropoutRng, Embedding, Init, dropout};
 pub use resnet3d::{Backbone, BackboneKind, STAGES};
+pub use stages::{StageSet, stage_of};
 pub use view_pool::{ViewLayout, ViewPool};
 
-use crate::schema::Schema;
+use crate::schema::{Property, Schema};
 
 /// Dropout on each view's feature; `--dropout-rate` sets this and [`DROPOUT_HEAD`].
 pub const DROPOUT_FEATURE: f64 = 0.4;
@@ -37,6 +39,23 @@ pub struct ModelConfig {
     pub dropout_feature: f64,
     /// Dropout inside the heads, probability.
     pub dropout_head: f64,
+    /// Annotated properties that are inputs, as learned embeddings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<AnnotationInput>,
+    /// Annotated properties that extra heads predict: names with their class counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auxiliary: Vec<(String, usize)>,
+}
+
+/// An annotated property as an input of the heads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnotationInput {
+    /// The property's name in the schema.
+    pub name: String,
+    /// Number of indices, the unknown one (0) included.
+    pub size: usize,
+    /// Width of its embedding.
+    pub width: usize,
 }
 
 impl ModelConfig {
@@ -48,7 +67,29 @@ impl ModelConfig {
             tasks: schema.tasks.iter().map(|t| (t.name.clone(), t.classes.len())).collect(),
             dropout_feature: DROPOUT_FEATURE,
             dropout_head: DROPOUT_HEAD,
+            inputs: Vec::new(),
+            auxiliary: Vec::new(),
         }
+    }
+
+    /// With the schema's annotated properties as inputs of the heads.
+    #[must_use]
+    pub fn with_inputs(mut self, schema: &Schema) -> Self {
+        let input = |p: &Property| AnnotationInput {
+            name: p.name.clone(),
+            size: p.size(),
+            width: p.embedding,
+        };
+        self.inputs = schema.properties.iter().filter(|p| p.input).map(input).collect();
+        self
+    }
+
+    /// With a head for each of the schema's annotated properties that may have one.
+    #[must_use]
+    pub fn with_auxiliary(mut self, schema: &Schema) -> Self {
+        let head = |p: &Property| (p.name.clone(), p.values.len());
+        self.auxiliary = schema.properties.iter().filter(|p| p.auxiliary).map(head).collect();
+        self
     }
 
     /// Builds the network on `device` with the random start that `seed` gives (the same on every
@@ -56,6 +97,7 @@ impl ModelConfig {
     pub fn init(&self, seed: u64, device: &Device) -> MultiViewNet {
         let mut init = Init::new(seed, device);
         let features = self.backbone.features();
+        let annotated: usize = self.inputs.iter().map(|input| input.width).sum();
         MultiViewNet {
             backbone: Backbone::new(&mut init, self.backbone),
             view_pool: if self.attention {
@@ -63,8 +105,18 @@ impl ModelConfig {
             } else {
                 ViewPool::mean()
             },
+            inputs: self
+                .inputs
+                .iter()
+                .map(|input| init.embedding(input.size, input.width))
+                .collect(),
             heads: self
                 .tasks
+                .iter()
+                .map(|(_, classes)| Head::new(&mut init, features + annotated, *classes))
+                .collect(),
+            auxiliary: self
+                .auxiliary
                 .iter()
                 .map(|(_, classes)| Head::new(&mut init, features, *classes))
                 .collect(),
@@ -106,8 +158,12 @@ pub struct MultiViewNet {
     pub backbone: Backbone,
     /// Merges the views.
     pub view_pool: ViewPool,
+    /// One per annotated property that is an input, in the order of [`ModelConfig::inputs`].
+    pub inputs: Vec<Embedding>,
     /// One per task, in the order of [`ModelConfig::tasks`].
     pub heads: Vec<Head>,
+    /// One per annotated property that is predicted, in the order of [`ModelConfig::auxiliary`].
+    pub auxiliary: Vec<Head>,
     dropout_feature: f64,
     dropout_head: f64,
 }
@@ -117,29 +173,55 @@ pub struct MultiViewNet {
 pub struct Prediction {
     /// One `[B, classes]` per task.
     pub logits: Vec<Tensor<2>>,
+    /// One `[B, values]` per auxiliary head; value k of the property is class k.
+    pub auxiliary: Vec<Tensor<2>>,
     /// Each view's share in the decision, `[B, V]`.
     pub view_weights: Tensor<2>,
 }
 
 impl MultiViewNet {
     /// Classifies the actions whose clips are given: normalised `[N, 3, T, H, W]`, only real views,
-    /// laid out as `views` says. `rng` is the source of dropout masks; `None` evaluates.
+    /// laid out as `views` says. `rng` is the source of dropout masks; `None` evaluates. A network
+    /// with annotation inputs takes all of them as unknown.
     pub fn forward(
         &self,
         clips: Tensor<5>,
         views: &ViewLayout,
+        rng: Option<&mut DropoutRng>,
+    ) -> Prediction {
+        let unknown = vec![vec![0; views.counts().len()]; self.inputs.len()];
+        self.forward_annotated(clips, views, &unknown, rng)
+    }
+
+    /// The same with annotated properties: `annotated[input][action]` is the property's index, 0
+    /// for unknown, in the order of [`ModelConfig::inputs`].
+    pub fn forward_annotated(
+        &self,
+        clips: Tensor<5>,
+        views: &ViewLayout,
+        annotated: &[Vec<usize>],
         mut rng: Option<&mut DropoutRng>,
     ) -> Prediction {
         let features = self.backbone.forward(clips);
         let features = dropout(features, self.dropout_feature, rng.as_deref_mut());
         let (features, mask) = views.spread(features);
         let (merged, view_weights) = self.view_pool.forward(features, mask);
-        let logits = self
-            .heads
-            .iter()
-            .map(|head| head.forward(merged.clone(), self.dropout_head, rng.as_deref_mut()))
-            .collect();
-        Prediction { logits, view_weights }
+        let mut parts = vec![merged.clone()];
+        parts.extend(self.inputs.iter().zip(annotated).map(|(input, index)| input.forward(index)));
+        let told = if parts.len() > 1 { Tensor::cat(parts, 1) } else { merged.clone() };
+        let mut run = |heads: &[Head], x: &Tensor<2>| -> Vec<Tensor<2>> {
+            let head = |head: &Head| head.forward(x.clone(), self.dropout_head, rng.as_deref_mut());
+            heads.iter().map(head).collect()
+        };
+        let logits = run(&self.heads, &told);
+        let auxiliary = run(&self.auxiliary, &merged);
+        Prediction { logits, auxiliary, view_weights }
+    }
+
+    /// Freezes the backbone's stages that are not in `trainable`, and unfreezes the others.
+    #[must_use]
+    pub fn with_trainable(self, trainable: StageSet) -> Self {
+        Self { backbone: self.backbone.with_trainable(trainable), ..self }
     }
 }
 

@@ -9,27 +9,24 @@ use burn::module::Module;
 use burn::nn::Relu;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use serde::{Deserialize, Serialize};
 
 use super::layers::{BatchNorm3d, Conv3d, Init};
+use super::stages::StageSet;
+use crate::choices::choices;
 
-/// Which backbone. The names on the command line are torchvision's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BackboneKind {
-    /// 3×3×3 convolutions throughout; 33.2 M parameters.
-    #[serde(rename = "r3d_18")]
-    R3d18,
-    /// 3×3×3 in the first stage, 1×3×3 after it; 11.5 M parameters.
-    #[serde(rename = "mc3_18")]
-    Mc3_18,
-    /// Each 3×3×3 factored into 1×3×3 and 3×1×1; 31.3 M parameters.
-    #[serde(rename = "r2plus1d_18")]
-    R2plus1d18,
-    /// For tests and first tries: r3d's shape with one block per stage and widths 8 to 64;
-    /// 228 120 parameters, 64 features.
-    #[serde(rename = "r3d_tiny")]
-    R3dTiny,
+choices! {
+    /// Which backbone. The names on the command line are torchvision's.
+    BackboneKind {
+        /// 3×3×3 convolutions throughout; 33.2 M parameters.
+        R3d18 = "r3d_18",
+        /// 3×3×3 in the first stage, 1×3×3 after it; 11.5 M parameters.
+        Mc3_18 = "mc3_18",
+        /// Each 3×3×3 factored into 1×3×3 and 3×1×1; 31.3 M parameters.
+        R2plus1d18 = "r2plus1d_18",
+        /// For tests and first tries: r3d's shape with one block per stage and widths 8 to 64;
+        /// 228 120 parameters, 64 features.
+        R3dTiny = "r3d_tiny",
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,19 +40,6 @@ enum ConvKind {
 }
 
 impl BackboneKind {
-    /// All, in the order in which they are listed to the user.
-    pub const ALL: [Self; 4] = [Self::R3d18, Self::Mc3_18, Self::R2plus1d18, Self::R3dTiny];
-
-    /// The name on the command line and in checkpoints.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::R3d18 => "r3d_18",
-            Self::Mc3_18 => "mc3_18",
-            Self::R2plus1d18 => "r2plus1d_18",
-            Self::R3dTiny => "r3d_tiny",
-        }
-    }
-
     /// Length F of the feature vector.
     pub fn features(self) -> usize {
         self.widths()[3]
@@ -253,6 +237,22 @@ impl Backbone {
         };
         let (layer1, layer2, layer3, layer4) = (stage(0), stage(1), stage(2), stage(3));
         Self { stem, layer1, layer2, layer3, layer4 }
+    }
+
+    /// Freezes the stages that are not in `trainable`, batch-norm statistics included, and
+    /// unfreezes the others.
+    #[must_use]
+    pub fn with_trainable(self, trainable: StageSet) -> Self {
+        fn set<M: Module>(stage: M, trains: bool) -> M {
+            if trains { stage.unfreeze() } else { stage.freeze() }
+        }
+        Self {
+            stem: set(self.stem, trainable.contains(0)),
+            layer1: set(self.layer1, trainable.contains(1)),
+            layer2: set(self.layer2, trainable.contains(2)),
+            layer3: set(self.layer3, trainable.contains(3)),
+            layer4: set(self.layer4, trainable.contains(4)),
+        }
     }
 
     /// Features `[N, F]`: the last stage averaged over T, H, W.

@@ -92,39 +92,40 @@ pub fn load<M: Module>(module: &mut M, values: StateDict) -> Result<LoadReport, 
 }
 
 /// The names of a whole network in files: the view pool's and the heads' inner paths are
-/// shortened, and a head carries its task's name.
-struct Names<'a>(&'a ModelConfig);
+/// shortened, and a head carries its task's name. Pairs of prefixes, inside and in files.
+struct Names(Vec<(String, String)>);
 
-impl Names<'_> {
-    fn in_file(&self, path: &str) -> String {
-        if let Some(rest) = path.strip_prefix("view_pool.") {
-            return rest.to_owned();
-        }
-        for (index, (task, _)) in self.0.tasks.iter().enumerate() {
-            if let Some(rest) = path.strip_prefix(&format!("heads.{index}.layers.")) {
-                return format!("heads.{task}.{rest}");
+impl Names {
+    fn new(config: &ModelConfig) -> Self {
+        let mut pairs = vec![("view_pool.attention.".to_owned(), "attention.".to_owned())];
+        let mut add = |list: &str, inner: &str, names: Vec<&String>| {
+            for (index, name) in names.into_iter().enumerate() {
+                pairs.push((format!("{list}.{index}.{inner}"), format!("{list}.{name}.")));
             }
-        }
-        path.to_owned()
+        };
+        add("heads", "layers.", config.tasks.iter().map(|(name, _)| name).collect());
+        add("auxiliary", "layers.", config.auxiliary.iter().map(|(name, _)| name).collect());
+        add("inputs", "", config.inputs.iter().map(|input| &input.name).collect());
+        Self(pairs)
+    }
+
+    fn in_file(&self, path: &str) -> String {
+        let swap =
+            |(inside, file): &(String, String)| Some(file.clone() + path.strip_prefix(inside)?);
+        self.0.iter().find_map(swap).unwrap_or_else(|| path.to_owned())
     }
 
     fn in_network(&self, name: &str) -> String {
-        if name.starts_with("attention.") {
-            return format!("view_pool.{name}");
-        }
-        for (index, (task, _)) in self.0.tasks.iter().enumerate() {
-            if let Some(rest) = name.strip_prefix(&format!("heads.{task}.")) {
-                return format!("heads.{index}.layers.{rest}");
-            }
-        }
-        name.to_owned()
+        let swap =
+            |(inside, file): &(String, String)| Some(inside.clone() + name.strip_prefix(file)?);
+        self.0.iter().find_map(swap).unwrap_or_else(|| name.to_owned())
     }
 }
 
 /// All numbers of a network: `backbone.…` as torchvision names them, `attention.…`, and
 /// `heads.<task>.…`.
 pub fn collect_net(net: &MultiViewNet, config: &ModelConfig) -> Result<StateDict, StateDictError> {
-    let names = Names(config);
+    let names = Names::new(config);
     Ok(collect(net)?.into_iter().map(|(path, data)| (names.in_file(&path), data)).collect())
 }
 
@@ -134,7 +135,7 @@ pub fn load_net(
     config: &ModelConfig,
     values: StateDict,
 ) -> Result<LoadReport, StateDictError> {
-    let names = Names(config);
+    let names = Names::new(config);
     let values = values.into_iter().map(|(name, data)| (names.in_network(&name), data)).collect();
     let in_file = |paths: Vec<String>| paths.iter().map(|path| names.in_file(path)).collect();
     match load(net, values) {

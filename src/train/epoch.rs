@@ -7,7 +7,8 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
-use super::{Augmenter, Optimizer, TrainError, plain_clips};
+use super::objective::{Cost, TaskObjective};
+use super::{Augmenter, Objective, Optimizer, Rates, TrainError, plain_clips};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::losses;
@@ -15,21 +16,21 @@ use crate::metrics::ConfusionMatrix;
 use crate::model::{DropoutRng, MultiViewNet, Prediction, ViewLayout};
 use crate::report::{Event, Observer, PassRecord, TaskRecord};
 
-/// What a training step needs to know besides the batch.
-#[derive(Debug, Clone)]
-pub struct StepSettings {
-    /// Learning rate in force.
-    pub lr: f64,
-    /// Share of the target spread over all classes.
-    pub label_smoothing: f64,
+/// What a training pass needs to know besides the batches.
+pub struct StepSettings<'a> {
+    /// What is to become smaller.
+    pub objective: &'a Objective,
+    /// Learning rate of a parameter by its path, and momentum (`None`: the optimizer's own), at a
+    /// step of the epoch, counted from 0.
+    pub rates: &'a dyn Fn(usize) -> (Rates, Option<f64>),
     /// Seed of the run.
     pub seed: u64,
-    /// Epoch, from 1, for messages.
+    /// Epoch, from 1, for messages and the augmentation's draws.
     pub epoch: usize,
     /// Steps done before this epoch; names the dropout masks and the batches' sizes.
     pub first_step: usize,
     /// How the clips are changed; `None` leaves them as they are.
-    pub augmenter: Option<Augmenter>,
+    pub augmenter: Option<&'a Augmenter>,
 }
 
 /// Whether the pass ran to its end.
@@ -41,11 +42,45 @@ pub enum Interrupted {
     Yes,
 }
 
-/// Loss and confusion of a pass, summed up batch by batch.
+/// Loss and confusion of one head over a pass.
+struct HeadTally {
+    name: String,
+    matrix: ConfusionMatrix,
+    loss: f64,
+    actions: usize,
+}
+
+impl HeadTally {
+    fn new(head: &TaskObjective) -> Self {
+        Self {
+            name: head.name.clone(),
+            matrix: ConfusionMatrix::new(head.classes),
+            loss: 0.0,
+            actions: 0,
+        }
+    }
+
+    fn add(&mut self, logits: Tensor<2>, labels: &[usize], loss: f64) -> Result<(), TrainError> {
+        let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
+        for (&label, class) in labels.iter().zip(classes) {
+            self.matrix.add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
+        }
+        self.loss += loss * labels.len() as f64;
+        self.actions += labels.len();
+        Ok(())
+    }
+
+    fn record(&self) -> TaskRecord {
+        TaskRecord::new(&self.name, self.loss / self.actions.max(1) as f64, &self.matrix)
+    }
+}
+
+/// Losses and confusions of a pass, summed up batch by batch.
 struct Tally {
-    names: Vec<String>,
-    matrices: Vec<ConfusionMatrix>,
-    losses: Vec<f64>,
+    tasks: Vec<HeadTally>,
+    auxiliary: Vec<HeadTally>,
+    loss: f64,
+    norm: f64,
     steps: usize,
     actions: usize,
     clips: usize,
@@ -54,11 +89,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(tasks: &[(String, usize)]) -> Self {
+    fn new(objective: &Objective) -> Self {
         Self {
-            names: tasks.iter().map(|(name, _)| name.clone()).collect(),
-            matrices: tasks.iter().map(|(_, classes)| ConfusionMatrix::new(*classes)).collect(),
-            losses: vec![0.0; tasks.len()],
+            tasks: objective.tasks.iter().map(HeadTally::new).collect(),
+            auxiliary: objective.auxiliary.iter().map(HeadTally::new).collect(),
+            loss: 0.0,
+            norm: 0.0,
             steps: 0,
             actions: 0,
             clips: 0,
@@ -75,20 +111,23 @@ impl Tally {
         Ok(batch)
     }
 
-    /// Adds a batch: its predictions and each task's mean loss.
+    /// Adds a batch: its predictions and what they cost.
     fn add(
         &mut self,
         batch: &Batch,
         prediction: Prediction,
-        losses: &[f64],
+        cost: Cost,
+        (total, tasks, auxiliary): (f64, Vec<f64>, Vec<f64>),
     ) -> Result<(), TrainError> {
         for (task, logits) in prediction.logits.into_iter().enumerate() {
-            let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
-            for (&label, class) in batch.labels[task].iter().zip(classes) {
-                self.matrices[task].add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
-            }
-            self.losses[task] += losses[task] * batch.actions.len() as f64;
+            self.tasks[task].add(logits, &batch.labels[task], tasks[task])?;
         }
+        for (head, known) in cost.auxiliary.into_iter().enumerate() {
+            if let Some(known) = known {
+                self.auxiliary[head].add(known.logits, &known.targets, auxiliary[head])?;
+            }
+        }
+        self.loss += total * batch.actions.len() as f64;
         self.steps += 1;
         self.actions += batch.actions.len();
         self.clips += batch.clips();
@@ -96,7 +135,7 @@ impl Tally {
     }
 
     fn mean_loss(&self) -> f64 {
-        self.losses.iter().sum::<f64>() / self.actions.max(1) as f64
+        self.loss / self.actions.max(1) as f64
     }
 
     /// Tells of the step just added; whether the pass must end here.
@@ -112,16 +151,11 @@ impl Tally {
 
     fn record(self) -> PassRecord {
         let seconds = self.started.elapsed().as_secs_f64();
-        let actions = self.actions.max(1) as f64;
         PassRecord {
             loss: self.mean_loss(),
-            tasks: self
-                .names
-                .iter()
-                .zip(&self.losses)
-                .zip(&self.matrices)
-                .map(|((name, loss), matrix)| TaskRecord::new(name, loss / actions, matrix))
-                .collect(),
+            tasks: self.tasks.iter().map(HeadTally::record).collect(),
+            auxiliary: self.auxiliary.iter().map(HeadTally::record).collect(),
+            gradient_norm: self.norm / self.steps.max(1) as f64,
             actions: self.actions,
             clips: self.clips,
             seconds,
@@ -130,39 +164,20 @@ impl Tally {
     }
 }
 
-/// Each task's mean loss over a batch, as scalars `[1]` on the device.
-fn task_losses(prediction: &Prediction, batch: &Batch, label_smoothing: f64) -> Vec<Tensor<1>> {
-    prediction
-        .logits
-        .iter()
-        .zip(&batch.labels)
-        .map(|(logits, labels)| {
-            losses::cross_entropy(logits.clone(), labels, None, label_smoothing)
-        })
-        .collect()
-}
-
-fn read_losses(losses: &[Tensor<1>]) -> Result<Vec<f64>, TrainError> {
-    // One read-back for all tasks.
-    let values = Tensor::cat(losses.to_vec(), 0).try_into_vec_as::<f32>()?;
-    Ok(values.into_iter().map(f64::from).collect())
-}
-
-/// Trains on every batch of `loader` and gives the network back with the pass's figures. `tasks`
-/// are names and class counts; `device` must have automatic differentiation on. When `stop` is
-/// raised the step in progress is finished first.
-#[allow(clippy::too_many_arguments)]
+/// Trains on every batch of `loader` and gives the network back with the pass's figures. `device`
+/// must have automatic differentiation on. When `stop` is raised the step in progress is finished
+/// first.
 pub fn train_one_epoch(
     mut net: MultiViewNet,
     optimizer: &mut Optimizer,
     mut loader: Loader,
-    tasks: &[(String, usize)],
     settings: &StepSettings,
     device: &Device,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<(MultiViewNet, PassRecord, Interrupted), TrainError> {
-    let mut tally = Tally::new(tasks);
+    let objective = settings.objective;
+    let mut tally = Tally::new(objective);
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());
@@ -172,13 +187,13 @@ pub fn train_one_epoch(
             None => plain_clips(&batch, device)?,
         };
         let mut rng = DropoutRng::new(settings.seed, step as u64);
-        let prediction = net.forward(clips, &views, Some(&mut rng));
-        let losses = task_losses(&prediction, &batch, settings.label_smoothing);
+        let annotated = objective.annotated(&batch);
+        let prediction = net.forward_annotated(clips, &views, &annotated, Some(&mut rng));
+        let cost = objective.cost(&prediction, &batch);
         // Queued before the losses are read, so that a GPU is never idle while the host waits.
-        let loss = Tensor::cat(losses.clone(), 0).sum();
-        let grads = GradientsParams::from_grads(loss.backward(), &net);
-        let values = read_losses(&losses)?;
-        let total: f64 = values.iter().sum();
+        let grads = GradientsParams::from_grads(cost.total.backward(), &net);
+        let values = cost.read()?;
+        let total = values.0;
         if !total.is_finite() {
             return Err(TrainError::NotFinite {
                 loss: total,
@@ -187,14 +202,16 @@ pub fn train_one_epoch(
                 actions: batch.actions.join(", "),
             });
         }
-        let (updated, norm) = optimizer.step(net, grads, settings.lr)?;
+        let (rates, momentum) = (settings.rates)(tally.steps);
+        let (updated, norm) = optimizer.step(net, grads, &|path| rates.of(path), momentum)?;
         net = updated;
+        tally.norm += norm;
         log::debug!(
             "epoch {} step {}: loss {total:.4}, norm {norm:.3}",
             settings.epoch,
             tally.steps + 1
         );
-        tally.add(&batch, prediction, &values)?;
+        tally.add(&batch, prediction, cost, values)?;
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;
@@ -208,20 +225,22 @@ pub fn train_one_epoch(
 pub fn validate_one_epoch(
     net: &MultiViewNet,
     mut loader: Loader,
-    tasks: &[(String, usize)],
-    label_smoothing: f64,
+    objective: &Objective,
     device: &Device,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<(PassRecord, Interrupted), TrainError> {
     let net = net.valid();
-    let mut tally = Tally::new(tasks);
+    let mut tally = Tally::new(objective);
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());
-        let prediction = net.forward(plain_clips(&batch, device)?, &views, None);
-        let values = read_losses(&task_losses(&prediction, &batch, label_smoothing))?;
-        tally.add(&batch, prediction, &values)?;
+        let annotated = objective.annotated(&batch);
+        let clips = plain_clips(&batch, device)?;
+        let prediction = net.forward_annotated(clips, &views, &annotated, None);
+        let cost = objective.cost(&prediction, &batch);
+        let values = cost.read()?;
+        tally.add(&batch, prediction, cost, values)?;
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;

@@ -1,20 +1,32 @@
 //! The training run: epochs of training and validation, checkpoints, history. The file to read
 //! first; [`run`] is the whole job.
 
+mod advice;
 mod augmenting;
+mod compare;
+mod early_stopping;
 mod epoch;
+pub mod freezing;
+mod objective;
 mod optimizer;
+mod phases;
+mod probe;
 mod run;
-mod schedule;
+pub mod schedule;
 mod summary;
 
 use burn::tensor::TensorReadError;
 
+pub use advice::advice;
 pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips};
+pub use compare::{Comparison, compare_freezing};
+pub use early_stopping::EarlyStopping;
 pub use epoch::{Interrupted, StepSettings, train_one_epoch, validate_one_epoch};
-pub use optimizer::{Optimizer, clip_global_norm};
+pub use objective::{Cost, Known, Objective, TaskObjective, task_weights};
+pub use optimizer::{Moments, Optimizer, Rule, global_norm};
+pub use phases::{Course, EpochCourse, Phase, Rates};
+pub use probe::stage_gradients;
 pub use run::{Outcome, run};
-pub use schedule::cosine;
 
 use crate::augment::AugmentError;
 use crate::checkpoint::CheckpointError;

@@ -1,47 +1,138 @@
-//! AdamW over the network's parameters, after clipping by the global gradient norm.
+//! Gradients to updates: AdamW, Adam and SGD by PyTorch's definitions, after clipping by the global
+//! gradient norm. The state is held by parameter path, so that it can be saved and read back on
+//! any device.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 use super::TrainError;
+use crate::config::{Config, OptimizerKind};
+
+/// An update rule with its constants.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// Loshchilov & Hutter 2019, algorithm 2; β2 0.999, ε 1e-8.
+    AdamW {
+        /// β1.
+        beta1: f64,
+        /// Decoupled weight decay.
+        weight_decay: f64,
+    },
+    /// Kingma & Ba 2015, algorithm 1; β2 0.999, ε 1e-8.
+    Adam {
+        /// β1.
+        beta1: f64,
+        /// Weight decay, added to the gradient.
+        weight_decay: f64,
+    },
+    /// torch.optim.SGD, without Nesterov's form.
+    Sgd {
+        /// Share of the last update's direction that is kept.
+        momentum: f64,
+        /// Weight decay, added to the gradient.
+        weight_decay: f64,
+    },
+}
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+
+impl Rule {
+    /// The rule that the options name.
+    pub fn new(config: &Config) -> Self {
+        let weight_decay = config.weight_decay;
+        match config.optimizer {
+            OptimizerKind::AdamW => Self::AdamW { beta1: BETA1, weight_decay },
+            OptimizerKind::Adam => Self::Adam { beta1: BETA1, weight_decay },
+            OptimizerKind::Sgd => Self::Sgd { momentum: config.momentum, weight_decay },
+        }
+    }
+
+    /// With another β1 or momentum, as a one-cycle schedule asks for.
+    fn with_momentum(self, momentum: Option<f64>) -> Self {
+        match (self, momentum) {
+            (rule, None) => rule,
+            (Self::AdamW { weight_decay, .. }, Some(beta1)) => Self::AdamW { beta1, weight_decay },
+            (Self::Adam { weight_decay, .. }, Some(beta1)) => Self::Adam { beta1, weight_decay },
+            (Self::Sgd { weight_decay, .. }, Some(momentum)) => {
+                Self::Sgd { momentum, weight_decay }
+            }
+        }
+    }
+}
+
+/// What the optimizer remembers of one parameter, flattened.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    /// Updates so far.
+    pub steps: u32,
+    /// Running mean of the gradients (Adam) or of the directions (SGD).
+    pub first: Tensor<1>,
+    /// Running mean of their squares (Adam).
+    pub second: Option<Tensor<1>>,
+}
 
 /// Updates a network's parameters from gradients.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Optimizer {
-    inner: ModuleOptimizer,
-    /// Bound on the global norm; 0 is off.
-    clip_norm: f64,
+    /// The rule.
+    pub rule: Rule,
+    /// Bound on the global gradient norm; 0 is off.
+    pub clip_norm: f64,
+    /// By parameter path. A parameter without gradient (frozen) is neither here nor updated.
+    pub moments: BTreeMap<String, Moments>,
 }
 
 impl Optimizer {
-    /// AdamW with PyTorch's defaults (β 0.9 and 0.999, ε 1e-8), decoupled `weight_decay`.
-    pub fn adamw(weight_decay: f64, clip_norm: f64) -> Self {
-        let config = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(weight_decay as f32);
-        Self { inner: config.init(), clip_norm }
+    /// An optimizer that has seen nothing yet.
+    pub fn new(rule: Rule, clip_norm: f64) -> Self {
+        Self { rule, clip_norm, moments: BTreeMap::new() }
     }
 
-    /// One update at rate `lr`. Gives the network and the gradients' norm before clipping.
+    /// One update. `rate` gives the learning rate of a parameter by its path in the module
+    /// (`backbone.layer4.0.conv1.0.weight`); `momentum` replaces the rule's β1 or momentum.
+    /// Gives the module and the gradients' norm before clipping.
     pub fn step<M: Module>(
         &mut self,
         module: M,
-        grads: GradientsParams,
-        lr: f64,
+        mut grads: GradientsParams,
+        rate: &dyn Fn(&str) -> f64,
+        momentum: Option<f64>,
     ) -> Result<(M, f64), TrainError> {
-        let mut grads = grads;
-        let norm = clip_global_norm(&module, &mut grads, self.clip_norm)?;
-        Ok((self.inner.step(lr, module, grads), norm))
+        let norm = global_norm(&module, &grads)?;
+        // torch.nn.utils.clip_grad_norm_: one factor for all gradients. Burn's own clipping bounds
+        // each parameter by itself, which is another thing.
+        let clips = self.clip_norm > 0.0 && norm > self.clip_norm;
+        let scale = clips.then(|| self.clip_norm / (norm + 1e-6));
+        let mut update = Update {
+            rule: self.rule.with_momentum(momentum),
+            scale,
+            rate,
+            grads: &mut grads,
+            moments: &mut self.moments,
+            path: Vec::new(),
+        };
+        Ok((module.map(&mut update), norm))
     }
 }
 
-/// Scales all gradients together so that their common L2 norm is at most `bound` (0: leaves them),
-/// as torch.nn.utils.clip_grad_norm_ does. Burn's own clipping bounds each parameter by itself,
-/// which is another thing. Gives the norm before clipping.
-pub fn clip_global_norm<M: Module>(
-    module: &M,
-    grads: &mut GradientsParams,
-    bound: f64,
-) -> Result<f64, TrainError> {
+/// L2 norm of all gradients of a module together.
+pub fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> Result<f64, TrainError> {
+    struct Squares<'a> {
+        grads: &'a GradientsParams,
+        sums: Vec<Tensor<1>>,
+    }
+    impl ModuleVisitor for Squares<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(grad) = self.grads.get::<D>(param.id) {
+                self.sums.push(grad.square().sum());
+            }
+        }
+    }
     let mut squares = Squares { grads, sums: Vec::new() };
     module.visit(&mut squares);
     if squares.sums.is_empty() {
@@ -49,35 +140,97 @@ pub fn clip_global_norm<M: Module>(
     }
     // One read-back for all parameters.
     let total = Tensor::cat(squares.sums, 0).sum().try_into_scalar::<f32>()?;
-    let norm = f64::from(total).sqrt();
-    if bound > 0.0 && norm > bound {
-        module.visit(&mut Scale { grads, factor: bound / (norm + 1e-6) });
-    }
-    Ok(norm)
+    Ok(f64::from(total).sqrt())
 }
 
-struct Squares<'a> {
-    grads: &'a GradientsParams,
-    sums: Vec<Tensor<1>>,
-}
-
-impl ModuleVisitor for Squares<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.get::<D>(param.id) {
-            self.sums.push(grad.square().sum());
-        }
-    }
-}
-
-struct Scale<'a> {
+/// Walks through a module and updates what has a gradient.
+struct Update<'a> {
+    rule: Rule,
+    /// Factor of all gradients, where they are clipped.
+    scale: Option<f64>,
+    rate: &'a dyn Fn(&str) -> f64,
     grads: &'a mut GradientsParams,
-    factor: f64,
+    moments: &'a mut BTreeMap<String, Moments>,
+    path: Vec<String>,
 }
 
-impl ModuleVisitor for Scale<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.remove::<D>(param.id) {
-            self.grads.register(param.id, grad.mul_scalar(self.factor));
-        }
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
     }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(grad) = self.grads.remove::<D>(param.id) else {
+            return param;
+        };
+        let path = self.path.join(".");
+        let (id, value, mapper) = param.consume();
+        let (shape, tracked, wants) = (value.dims(), value.is_autodiff(), value.is_require_grad());
+        let count = [shape.iter().product::<usize>()];
+        let mut grad = grad.inner().reshape(count);
+        if let Some(scale) = self.scale {
+            grad = grad.mul_scalar(scale);
+        }
+        let rate = (self.rate)(&path);
+        let old = self.moments.remove(&path);
+        let (value, moments) = apply(self.rule, rate, value.inner().reshape(count), grad, old);
+        self.moments.insert(path, moments);
+        let mut value = value.reshape(shape);
+        if tracked {
+            value = Tensor::from_inner(value).set_require_grad(wants);
+        }
+        Param::from_mapped_value(id, value, mapper)
+    }
+}
+
+/// One update of one parameter, all tensors flat.
+fn apply(
+    rule: Rule,
+    rate: f64,
+    value: Tensor<1>,
+    mut grad: Tensor<1>,
+    old: Option<Moments>,
+) -> (Tensor<1>, Moments) {
+    let steps = old.as_ref().map_or(0, |old| old.steps) + 1;
+    let (first, second) = old.map_or((None, None), |old| (Some(old.first), old.second));
+    let mut value = value;
+    let beta1 = match rule {
+        Rule::AdamW { beta1, weight_decay } => {
+            value = value.mul_scalar(1.0 - rate * weight_decay);
+            beta1
+        }
+        Rule::Adam { beta1, weight_decay } => {
+            if weight_decay != 0.0 {
+                grad = grad.add(value.clone().mul_scalar(weight_decay));
+            }
+            beta1
+        }
+        Rule::Sgd { momentum, weight_decay } => {
+            if weight_decay != 0.0 {
+                grad = grad.add(value.clone().mul_scalar(weight_decay));
+            }
+            // torch's form: the first direction is the gradient itself, undamped.
+            let direction = match first {
+                Some(old) => old.mul_scalar(momentum).add(grad),
+                None => grad,
+            };
+            let value = value.sub(direction.clone().mul_scalar(rate));
+            return (value, Moments { steps, first: direction, second: None });
+        }
+    };
+    let blend = |old: Option<Tensor<1>>, new: Tensor<1>, beta: f64| match old {
+        Some(old) => old.mul_scalar(beta).add(new.mul_scalar(1.0 - beta)),
+        None => new.mul_scalar(1.0 - beta),
+    };
+    let first = blend(first, grad.clone(), beta1);
+    let second = blend(second, grad.square(), BETA2);
+    // Bias corrections as PyTorch has them; with a cycling β1 they use the current one, too.
+    let correction = |beta: f64| 1.0 - beta.powi(i32::try_from(steps).unwrap_or(i32::MAX));
+    let spread = second.clone().sqrt().div_scalar(correction(BETA2).sqrt()).add_scalar(EPSILON);
+    let step = first.clone().div(spread).mul_scalar(rate / correction(beta1));
+    (value.sub(step), Moments { steps, first, second: Some(second) })
 }

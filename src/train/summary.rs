@@ -1,23 +1,28 @@
 //! The start of a run in words.
 
+use super::{advice, task_weights};
 use crate::augment::Strength;
-use crate::config::Config;
+use crate::config::{Config, FreezingKind, LossFunction, OptimizerKind, WeightingStrategy};
 use crate::data::Dataset;
+use crate::data::balance::{Sampling, draws};
 use crate::device::Compute;
 use crate::model::ModelConfig;
-use crate::report::{RunSummary, SplitSummary};
+use crate::report::{BalanceSummary, RunSummary, SplitSummary};
 use crate::schema::Schema;
 
+/// What was opened for a run.
+pub(super) struct Opened<'a> {
+    pub schema: &'a Schema,
+    pub model: &'a ModelConfig,
+    pub compute: &'a Compute,
+    pub parameters: usize,
+    pub train: &'a Dataset,
+    pub valid: &'a Dataset,
+}
+
 /// What a run is about to do, and on what.
-pub(super) fn summary(
-    config: &Config,
-    schema: &Schema,
-    model: &ModelConfig,
-    compute: &Compute,
-    parameters: usize,
-    train: &Dataset,
-    valid: &Dataset,
-) -> RunSummary {
+pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
+    let Opened { schema, model, compute, parameters, train, valid } = *opened;
     let pair = |name: &str, value: String| (name.to_owned(), value);
     let millions = parameters as f64 / 1e6;
     let pool = if model.attention { "attention" } else { "mean" };
@@ -39,20 +44,10 @@ pub(super) fn summary(
                 config.target_fps
             ),
         ),
-        pair(
-            "training",
-            format!(
-                "{} epochs, {} actions a step, AdamW lr {} (cosine), weight decay {}, gradient norm \
-                 ≤ {}, label smoothing {}, seed {}",
-                config.epochs,
-                config.batch_size,
-                config.lr,
-                config.weight_decay,
-                config.gradient_clip_norm,
-                config.label_smoothing,
-                config.seed
-            ),
-        ),
+        pair("training", training_words(config)),
+        pair("loss", loss_words(config)),
+        pair("balance", balance_words(config, schema)),
+        pair("freezing", freezing_words(config)),
         pair("augment", augmentation_words(config)),
         pair("files", config.save_dir.display().to_string()),
     ];
@@ -72,7 +67,152 @@ pub(super) fn summary(
             })
             .collect(),
     };
-    RunSummary { settings, splits: vec![split(train), split(valid)] }
+    let counts = schema
+        .imbalanced_task()
+        .map_or_else(Vec::new, |t| train.class_counts(t, schema.tasks[t].classes.len()));
+    RunSummary {
+        settings,
+        splits: vec![split(train), split(valid)],
+        balance: balance(config, schema, train),
+        advice: advice(config, train.samples.len(), &counts),
+    }
+}
+
+fn training_words(c: &Config) -> String {
+    let rule = match c.optimizer {
+        OptimizerKind::AdamW => "AdamW".to_owned(),
+        OptimizerKind::Adam => "Adam".to_owned(),
+        OptimizerKind::Sgd => format!("SGD, momentum {}", c.momentum),
+    };
+    let rate = if c.gradual_finetuning {
+        let backbone = c.backbone_lr * c.phase2_backbone_lr_scale_factor;
+        format!(
+            "lr heads {}, then heads {} and backbone {backbone} ({})",
+            c.head_lr,
+            backbone * c.phase2_head_lr_ratio,
+            c.scheduler
+        )
+    } else {
+        format!("lr {} ({})", c.lr, c.scheduler)
+    };
+    let warm_up = if c.lr_warmup {
+        format!(", warm-up over {} epochs", c.warmup_epochs)
+    } else {
+        String::new()
+    };
+    let epochs = match c.total_epochs() {
+        1 => "1 epoch".to_owned(),
+        epochs => format!("{epochs} epochs"),
+    };
+    let patience = match c.patience() {
+        0 => "no early stopping".to_owned(),
+        epochs => format!("stops after {epochs} epochs without a better score"),
+    };
+    format!(
+        "{epochs} ({patience}), {} actions a step, {rule} {rate}{warm_up}, weight decay {}, \
+         gradient norm ≤ {}, seed {}",
+        c.batch_size, c.weight_decay, c.gradient_clip_norm, c.seed
+    )
+}
+
+fn loss_words(c: &Config) -> String {
+    let mut words = match c.loss_function {
+        LossFunction::Focal | LossFunction::AdaptiveFocal => {
+            format!("{}, γ {}", c.loss_function, c.focal_gamma)
+        }
+        other => other.to_string(),
+    };
+    words.push_str(&format!(", label smoothing {}", c.label_smoothing));
+    if !c.main_task_weights.is_empty() {
+        let weights: Vec<String> = c.main_task_weights.iter().map(f64::to_string).collect();
+        words.push_str(&format!(", task weights {}", weights.join(" ")));
+    }
+    if c.auxiliary_task_weight > 0.0 {
+        words.push_str(&format!(", annotated properties {}", c.auxiliary_task_weight));
+    }
+    words
+}
+
+fn balance_words(c: &Config, schema: &Schema) -> String {
+    let weights = match (c.loss_function, c.class_weighting_strategy) {
+        (LossFunction::Plain, _) | (_, WeightingStrategy::None) => "no class weights".to_owned(),
+        (_, WeightingStrategy::BalancedCapped) => {
+            format!(
+                "class weights {} (at most {})",
+                WeightingStrategy::BalancedCapped,
+                c.max_weight_ratio
+            )
+        }
+        (_, other) => format!("class weights {other}"),
+    };
+    let tasks = c.balanced_tasks(schema);
+    let names: Vec<&str> = tasks.iter().map(|&task| schema.tasks[task].name.as_str()).collect();
+    let sampler = match c.sampling() {
+        Sampling::Balanced { factor } if !names.is_empty() => {
+            format!("sampler balances {} (up to {factor}×)", names.join(" and "))
+        }
+        Sampling::Progressive { start, end, epochs } if !names.is_empty() => format!(
+            "sampler balances {} (up to {start}× rising to {end}× over {epochs} epochs)",
+            names.join(" and ")
+        ),
+        _ => "plain sampler".to_owned(),
+    };
+    format!("{weights}, {sampler}")
+}
+
+fn freezing_words(c: &Config) -> String {
+    let strategy = match c.freezing_strategy {
+        FreezingKind::Fixed => format!("the last {} stages", c.unfreeze_blocks),
+        other => other.to_string(),
+    };
+    let decay = if c.discriminative_lr {
+        ", each deeper stage at 1/2.6 of the rate"
+    } else if c.exponential_lr_decay {
+        ", each deeper stage at half the rate"
+    } else {
+        ""
+    };
+    if c.gradual_finetuning {
+        format!(
+            "{} epochs heads only, then {} with {strategy}{decay}",
+            c.phase1_epochs, c.phase2_epochs
+        )
+    } else if matches!(c.freezing_strategy, FreezingKind::Fixed | FreezingKind::None) {
+        format!("none{decay}")
+    } else {
+        format!("heads only, then {strategy}{decay}")
+    }
+}
+
+/// Counts, weights and draws of the tasks that are weighted or drawn unevenly.
+fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSummary> {
+    let drawn = config.balanced_tasks(schema);
+    let weighted = schema.imbalanced_task();
+    (0..schema.tasks.len())
+        .filter(|task| drawn.contains(task) || weighted == Some(*task))
+        .map(|index| {
+            let task = &schema.tasks[index];
+            let counts = train.class_counts(index, task.classes.len());
+            let weights = if weighted == Some(index) {
+                task_weights(config, &counts)
+            } else {
+                vec![1.0; counts.len()]
+            };
+            let draws = match config.sampling().factor(0) {
+                Some(factor) if drawn.contains(&index) => draws(&counts, factor),
+                _ => counts.clone(),
+            };
+            let rows = task.classes.iter().zip(counts).zip(weights.into_iter().zip(draws));
+            BalanceSummary {
+                task: task.title.clone(),
+                classes: rows
+                    .map(|((class, count), (weight, draws))| {
+                        (class.name.clone(), count, weight, draws)
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
 }
 
 fn augmentation_words(config: &Config) -> String {

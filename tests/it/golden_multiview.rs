@@ -177,7 +177,7 @@ fn golden_whole_models() {
 fn whole_model(case: &Value, train: bool, worst: &mut Worst) {
     let device = if train { Device::flex().autodiff() } else { Device::flex() };
     let arch = case["arch"].as_str().unwrap();
-    let kind = BackboneKind::ALL.into_iter().find(|kind| kind.name() == arch).unwrap();
+    let kind = BackboneKind::ALL.iter().copied().find(|kind| kind.name() == arch).unwrap();
     let prefix = case["hash_prefix"].as_str().unwrap();
     let list = &reference::load(&format!("backbone_{arch}.json"))["state_dict"];
     let mut backbone = Backbone::new(&mut Init::new(1, &device), kind);

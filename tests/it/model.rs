@@ -228,6 +228,7 @@ fn clips_are_normalised_as_torchvision_has_it() {
                 view_counts: vec![n],
                 views: (0..n).collect(),
                 labels: vec![],
+                properties: vec![],
                 frames: frames.clone(),
                 size: [t, h, w],
             };

@@ -9,7 +9,7 @@ use polyview::data::Dataset;
 use polyview::data::loader::{Loader, in_order};
 use polyview::model::BackboneKind;
 use polyview::report::Event;
-use polyview::train::{Optimizer, StepSettings, train_one_epoch};
+use polyview::train::{Objective, Optimizer, Rates, Rule, StepSettings, train_one_epoch};
 
 use crate::video::sample_folder;
 
@@ -36,12 +36,14 @@ fn three_real_actions_are_learned_by_heart() {
     let device = Device::flex().autodiff();
     let model = config.model(&schema);
     let mut net = model.init(1, &device);
-    let mut optimizer = Optimizer::adamw(1e-4, 1.0);
+    let objective = Objective::plain(&schema);
+    let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-4 };
+    let mut optimizer = Optimizer::new(rule, 1.0);
     let mut losses = Vec::new();
     for step in 0..60 {
         let settings = StepSettings {
-            lr: 2e-3,
-            label_smoothing: 0.0,
+            objective: &objective,
+            rates: &|_| (Rates { heads: 2e-3, stages: [2e-3; 5] }, None),
             seed: 1,
             epoch: step + 1,
             first_step: step,
@@ -51,7 +53,6 @@ fn three_real_actions_are_learned_by_heart() {
             net,
             &mut optimizer,
             Loader::new(Arc::clone(&dataset), in_order(3, 3), 0),
-            &model.tasks,
             &settings,
             &device,
             &AtomicBool::new(false),

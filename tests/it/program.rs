@@ -22,7 +22,9 @@ fn last_error(output: &Output) -> String {
     text(&output.stderr).lines().last().unwrap_or_default().to_owned()
 }
 
-const SMALL: [&str; 22] = [
+const SMALL: [&str; 24] = [
+    "--simple-training",
+    "--augmentation-strength=aggressive",
     "--backbone-name",
     "r3d_tiny",
     "--img-height",

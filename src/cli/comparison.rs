@@ -1,0 +1,40 @@
+//! The table of `--compare-freezing`.
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::train::{Comparison, Outcome};
+
+/// Both runs beside each other.
+pub(super) fn table(comparison: &Comparison) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["", "with freezing", "without"]);
+    let runs = [&comparison.frozen, &comparison.unfrozen];
+    let mut row = |name: &str, cell: &dyn Fn(&Outcome) -> Option<String>| {
+        let mut cells = vec![Cell::new(name)];
+        cells.extend(runs.iter().map(|run| {
+            let text = cell(run).unwrap_or_else(|| "–".to_owned());
+            Cell::new(text).set_alignment(CellAlignment::Right)
+        }));
+        table.add_row(cells);
+    };
+    let best = |run: &Outcome| run.best().cloned();
+    row("epochs", &|run| Some(run.history.len().to_string()));
+    row("best epoch", &|run| best(run).map(|record| record.epoch.to_string()));
+    row("score", &|run| best(run).map(|record| format!("{:.3}", record.score)));
+    let tasks = best(runs[0]).map_or(0, |record| record.valid.tasks.len());
+    for task in 0..tasks {
+        let name = best(runs[0]).map_or(String::new(), |r| r.valid.tasks[task].task.clone());
+        row(&format!("{name}, balanced accuracy"), &|run| {
+            best(run).map(|record| format!("{:.3}", record.valid.tasks[task].balanced_accuracy))
+        });
+    }
+    row("validation loss", &|run| best(run).map(|record| format!("{:.3}", record.valid.loss)));
+    row("training, clips/s", &|run| {
+        let (clips, seconds) = run.history.iter().fold((0, 0.0), |(clips, seconds), record| {
+            (clips + record.train.clips, seconds + record.train.seconds)
+        });
+        (seconds > 0.0).then(|| format!("{:.1}", clips as f64 / seconds))
+    });
+    table.to_string()
+}

@@ -1,0 +1,133 @@
+//! Class balance: weights from class counts, and samplers that draw rarer classes more often.
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::WeightingStrategy;
+
+/// β of the effective number of samples.
+const BETA: f64 = 0.999;
+
+/// One weight per class from how often each occurs; the smallest is 1. With n classes and
+/// w_c = total / (n·count_c), each strategy divides its own values by their minimum:
+///
+/// | strategy | value |
+/// |---|---|
+/// | balanced_capped | w_c, at most `max_ratio` times the smallest |
+/// | sqrt | √w_c |
+/// | log | ln(1 + w_c) |
+/// | effective_number | (1 − β) / (1 − β^count_c), β = 0.999 (Cui et al. 2019, eq. 2) |
+/// | none | 1 |
+///
+/// A class that does not occur counts as occurring once.
+///
+/// ```
+/// use polyview::config::WeightingStrategy;
+/// use polyview::data::balance::class_weights;
+/// let weights = class_weights(WeightingStrategy::BalancedCapped, &[300, 1200, 20], 10.0);
+/// assert_eq!(weights, [4.0, 1.0, 10.0]);
+/// ```
+pub fn class_weights(strategy: WeightingStrategy, counts: &[usize], max_ratio: f64) -> Vec<f64> {
+    let counts: Vec<f64> = counts.iter().map(|&count| count.max(1) as f64).collect();
+    let total: f64 = counts.iter().sum();
+    let inverse = |count: f64| total / (counts.len() as f64 * count);
+    let smallest = counts.iter().map(|&count| inverse(count)).fold(f64::INFINITY, f64::min);
+    let raw: Vec<f64> = counts
+        .iter()
+        .map(|&count| match strategy {
+            WeightingStrategy::None => 1.0,
+            WeightingStrategy::BalancedCapped => inverse(count).min(smallest * max_ratio),
+            WeightingStrategy::Sqrt => inverse(count).sqrt(),
+            WeightingStrategy::Log => inverse(count).ln_1p(),
+            WeightingStrategy::EffectiveNumber => (1.0 - BETA) / (1.0 - BETA.powf(count)),
+        })
+        .collect();
+    let least = raw.iter().copied().fold(f64::INFINITY, f64::min);
+    raw.into_iter().map(|value| value / least).collect()
+}
+
+/// How often an epoch draws each class: the largest one as it is, every other class c
+/// ⌊count_c · min(`factor`, largest / count_c)⌋ times.
+pub fn draws(counts: &[usize], factor: f64) -> Vec<usize> {
+    let largest = counts.iter().copied().max().unwrap_or(0);
+    counts
+        .iter()
+        .map(|&count| match count {
+            0 => 0,
+            _ => {
+                let wanted = count as f64 * factor.min(largest as f64 / count as f64);
+                // A quotient such as 3·(10/3) may fall just short of the whole number.
+                (wanted + 1e-9).floor() as usize
+            }
+        })
+        .collect()
+}
+
+/// The samples of one epoch with balanced classes, as indices into `labels`, shuffled: classes as
+/// large as the largest as they are, the others with replacement as [`draws`] says. `(seed,
+/// epoch)` fixes the result.
+pub fn balanced(
+    labels: &[usize],
+    classes: usize,
+    factor: f64,
+    seed: u64,
+    epoch: usize,
+) -> Vec<usize> {
+    let mut members = vec![Vec::new(); classes];
+    for (index, &label) in labels.iter().enumerate() {
+        if let Some(members) = members.get_mut(label) {
+            members.push(index);
+        }
+    }
+    let counts: Vec<usize> = members.iter().map(Vec::len).collect();
+    let largest = counts.iter().copied().max().unwrap_or(0);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // Streams of their own, apart from the plain shuffle's.
+    rng.set_stream((1 << 32) + epoch as u64);
+    let mut order = Vec::new();
+    for (members, draws) in members.iter().zip(draws(&counts, factor)) {
+        if members.len() == largest {
+            order.extend_from_slice(members);
+        } else {
+            order.extend((0..draws).map(|_| members[rng.random_range(0..members.len())]));
+        }
+    }
+    order.shuffle(&mut rng);
+    order
+}
+
+/// What an epoch's sampler does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampling {
+    /// Every action once.
+    Plain,
+    /// Classes balanced with this oversampling factor.
+    Balanced {
+        /// Rarer classes are drawn at most so many times as often as they occur.
+        factor: f64,
+    },
+    /// The factor rises in equal steps from `start` to `end` over `epochs` epochs.
+    Progressive {
+        /// Factor of the first epoch.
+        start: f64,
+        /// Factor from epoch `epochs` on.
+        end: f64,
+        /// Epochs in between.
+        epochs: usize,
+    },
+}
+
+impl Sampling {
+    /// The oversampling factor of an epoch, counted from 0; `None` samples plainly.
+    pub fn factor(&self, epoch: usize) -> Option<f64> {
+        match *self {
+            Self::Plain => None,
+            Self::Balanced { factor } => Some(factor),
+            Self::Progressive { start, end, epochs } => {
+                let progress = epoch as f64 / epochs.saturating_sub(1).max(1) as f64;
+                Some(start + (end - start) * progress.min(1.0))
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Which actions an epoch visits, in which order, in which batches.
+
+use super::balance::{Sampling, balanced, draws};
+use super::dataset::Dataset;
+use super::loader;
+
+/// Plans the epochs of a run. `(seed, epoch)` fixes each plan, whatever ran before.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    /// How classes are balanced.
+    pub sampling: Sampling,
+    /// Per balanced task: its classes' number and every sample's class. One of them is taken per
+    /// epoch, in turn.
+    tasks: Vec<(usize, Vec<usize>)>,
+    samples: usize,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl Sampler {
+    /// A sampler over a data set's actions, `batch_size` at a time, that balances the classes of
+    /// the given tasks (index and class count), one task per epoch in turn.
+    pub fn new(
+        dataset: &Dataset,
+        sampling: Sampling,
+        tasks: &[(usize, usize)],
+        batch_size: usize,
+        seed: u64,
+    ) -> Self {
+        let labels = |task: usize| dataset.samples.iter().map(|s| s.labels[task]).collect();
+        Self {
+            sampling: if tasks.is_empty() { Sampling::Plain } else { sampling },
+            tasks: tasks.iter().map(|&(task, classes)| (classes, labels(task))).collect(),
+            samples: dataset.samples.len(),
+            batch_size: batch_size.max(1),
+            seed,
+        }
+    }
+
+    /// The balanced task of an epoch, counted from 0: its place in the list given to
+    /// [`Sampler::new`], with the factor.
+    fn balance(&self, epoch: usize) -> Option<(&(usize, Vec<usize>), f64)> {
+        let factor = self.sampling.factor(epoch)?;
+        let task = self.tasks.get(epoch % self.tasks.len().max(1))?;
+        Some((task, factor))
+    }
+
+    /// The batches of an epoch, counted from 0, as indices into [`Dataset::samples`].
+    pub fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
+        match self.balance(epoch) {
+            None => loader::shuffled(self.samples, self.batch_size, self.seed, epoch),
+            Some(((classes, labels), factor)) => {
+                let order = balanced(labels, *classes, factor, self.seed, epoch);
+                order.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
+            }
+        }
+    }
+
+    /// Number of batches of an epoch, without planning it.
+    pub fn batches(&self, epoch: usize) -> usize {
+        let actions = match self.balance(epoch) {
+            None => self.samples,
+            Some(((classes, labels), factor)) => {
+                let mut counts = vec![0; *classes];
+                labels.iter().for_each(|&label| counts[label] += 1);
+                draws(&counts, factor).iter().sum()
+            }
+        };
+        actions.div_ceil(self.batch_size)
+    }
+}

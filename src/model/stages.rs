@@ -1,0 +1,52 @@
+//! Sets of the backbone's stages.
+
+use super::STAGES;
+
+/// The stage that a parameter of the network belongs to, by its path; `None` for heads and the
+/// like.
+pub fn stage_of(path: &str) -> Option<usize> {
+    let name = path.strip_prefix("backbone.")?.split('.').next()?;
+    STAGES.iter().position(|stage| *stage == name)
+}
+
+/// The stages of a backbone that train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageSet([bool; STAGES.len()]);
+
+impl StageSet {
+    /// Heads only.
+    pub const NONE: Self = Self([false; STAGES.len()]);
+    /// Everything.
+    pub const ALL: Self = Self([true; STAGES.len()]);
+
+    /// The `count` stages next to the heads.
+    pub fn last(count: usize) -> Self {
+        let mut set = Self::NONE;
+        set.0.iter_mut().rev().take(count).for_each(|stage| *stage = true);
+        set
+    }
+
+    /// Whether a stage, numbered as in [`STAGES`], trains.
+    pub fn contains(&self, stage: usize) -> bool {
+        self.0.get(stage).copied().unwrap_or(false)
+    }
+
+    /// With one more stage.
+    #[must_use]
+    pub fn with(mut self, stage: usize) -> Self {
+        if let Some(place) = self.0.get_mut(stage) {
+            *place = true;
+        }
+        self
+    }
+
+    /// The frozen stage nearest to the heads.
+    pub fn next_frozen(&self) -> Option<usize> {
+        self.0.iter().rposition(|trains| !trains)
+    }
+
+    /// The trainable stages' names, input side first.
+    pub fn names(&self) -> Vec<&'static str> {
+        STAGES.iter().zip(self.0).filter(|(_, trains)| *trains).map(|(name, _)| *name).collect()
+    }
+}

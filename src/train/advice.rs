@@ -1,0 +1,98 @@
+//! What may be worth trying, by the size and the balance of the data.
+
+use crate::config::{Config, WeightingStrategy};
+
+/// Advice for a training split of `actions` actions whose imbalanced task has these class counts.
+/// Only what the configuration does not do already.
+pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> {
+    let mut lines = size(config, actions);
+    lines.extend(balance(config, counts));
+    lines
+}
+
+fn size(c: &Config, actions: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (bound, wanted) = match actions {
+        0..100 => (100, "only the heads can be learned well"),
+        100..500 => (500, "the last stages can be adapted with care"),
+        500..1000 => (1000, "most of the backbone can be adapted"),
+        _ => return lines,
+    };
+    let mut options = Vec::new();
+    if c.pretrained.is_none() {
+        options.push("--pretrained FILE (torchvision's Kinetics-400 weights)");
+    }
+    if !c.gradual_finetuning {
+        options.push("--gradual-finetuning");
+    }
+    match actions {
+        0..100 => {
+            if c.gradual_finetuning && c.unfreeze_blocks > 1 {
+                options.push("--unfreeze-blocks 1");
+            }
+            if c.batch_size > 4 {
+                options.push("--batch-size 4");
+            }
+            if c.dropout_rate.is_none() {
+                options.push("--dropout-rate 0.6");
+            }
+        }
+        100..500 => {
+            if c.gradual_finetuning && c.unfreeze_blocks > 2 {
+                options.push("--unfreeze-blocks 2");
+            }
+            if !c.discriminative_lr && !c.exponential_lr_decay {
+                options.push("--discriminative-lr");
+            }
+        }
+        _ => {
+            if !c.severity_aware_augmentation {
+                options.push("--severity-aware-augmentation");
+            }
+        }
+    }
+    if !options.is_empty() {
+        lines.push(format!(
+            "{actions} actions are fewer than {bound}: {wanted}; try {}",
+            options.join(", ")
+        ));
+    }
+    lines
+}
+
+/// Largest over smallest class above which a split counts as unbalanced.
+const UNBALANCED: f64 = 3.0;
+/// A class with fewer actions hardly teaches anything.
+const FEW: usize = 10;
+
+fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let largest = counts.iter().copied().max().unwrap_or(0);
+    let smallest = counts.iter().copied().filter(|&count| count > 0).min().unwrap_or(0);
+    if smallest == 0 {
+        return lines;
+    }
+    let ratio = largest as f64 / smallest as f64;
+    let weighted = c.class_weighting_strategy != WeightingStrategy::None;
+    if ratio > UNBALANCED && !weighted && !c.use_class_balanced_sampler {
+        lines.push(format!(
+            "the largest class has {ratio:.0} times the actions of the smallest: try \
+             --use-class-balanced-sampler or --class-weighting-strategy balanced_capped"
+        ));
+    } else if ratio > c.oversample_factor * c.max_weight_ratio {
+        lines.push(format!(
+            "the largest class has {ratio:.0} times the actions of the smallest: try \
+             --loss-function adaptive_focal, --progressive-class-balancing"
+        ));
+    }
+    let absent = counts.iter().filter(|&&count| count == 0).count();
+    if absent > 0 {
+        lines.push(format!("{absent} classes have no action at all and cannot be learned"));
+    }
+    if smallest < FEW {
+        lines.push(format!(
+            "the smallest class has {smallest} actions: its recall will jump between epochs"
+        ));
+    }
+    lines
+}

@@ -1,0 +1,19 @@
+//! One more stage whenever the score stalls.
+
+use super::{EpochOutcome, FreezingStrategy, StageSet, Stall};
+
+/// Unfreezes the next stage (layer4, 3, 2, 1, stem) when the score has not improved for a while.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adaptive {
+    /// What trains from the start.
+    pub start: StageSet,
+    /// When the next stage is due.
+    pub stall: Stall,
+}
+
+impl FreezingStrategy for Adaptive {
+    fn trainable(&self, past: &[EpochOutcome]) -> StageSet {
+        let stalls = self.stall.moments(past).into_iter().filter(|stalled| *stalled);
+        stalls.fold(self.start, |set, _| set.next_frozen().map_or(set, |stage| set.with(stage)))
+    }
+}

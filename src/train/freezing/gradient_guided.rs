@@ -1,0 +1,37 @@
+//! The stage that wants to move most.
+
+use super::{EpochOutcome, FreezingStrategy, StageSet, Stall};
+use crate::model::STAGES;
+
+/// When the score stalls, unfreezes the frozen stage with the largest gradient norm per parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GradientGuided {
+    /// What trains from the start.
+    pub start: StageSet,
+    /// When the next stage is due.
+    pub stall: Stall,
+}
+
+impl FreezingStrategy for GradientGuided {
+    fn trainable(&self, past: &[EpochOutcome]) -> StageSet {
+        let mut set = self.start;
+        for (epoch, stalled) in past.iter().zip(self.stall.moments(past)) {
+            if !stalled {
+                continue;
+            }
+            let largest = match epoch.gradients {
+                Some(gradients) => (0..STAGES.len())
+                    .filter(|stage| !set.contains(*stage))
+                    .max_by(|a, b| gradients[*a].total_cmp(&gradients[*b])),
+                // An epoch without measurement, as from another strategy's history.
+                None => set.next_frozen(),
+            };
+            set = largest.map_or(set, |stage| set.with(stage));
+        }
+        set
+    }
+
+    fn wants_gradients(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,127 @@
+//! Which stages of the backbone train in which epoch.
+//!
+//! Frozen means frozen: no gradient is computed below the lowest trainable stage, weights stay bit
+//! for bit, batch norm keeps its statistics and normalises with them. The heads always train.
+//!
+//! # Adding a strategy
+//!
+//! A strategy is a type that implements [`FreezingStrategy`], in a file of its own. It is asked
+//! before each epoch and answers from the outcomes of the epochs before, so it has no state to
+//! save and a resumed run gets the same answers:
+//!
+//! ```
+//! use polyview::train::freezing::{EpochOutcome, FreezingStrategy, StageSet};
+//!
+//! /// Trains the last stage as soon as the heads are worth something.
+//! #[derive(Debug)]
+//! struct Threshold(f64);
+//!
+//! impl FreezingStrategy for Threshold {
+//!     fn trainable(&self, past: &[EpochOutcome]) -> StageSet {
+//!         let reached = past.iter().any(|epoch| epoch.score >= self.0);
+//!         StageSet::last(if reached { 1 } else { 0 })
+//!     }
+//! }
+//!
+//! let epoch = |score| EpochOutcome { score, gradients: None };
+//! assert_eq!(Threshold(0.4).trainable(&[epoch(0.3)]), StageSet::NONE);
+//! assert_eq!(Threshold(0.4).trainable(&[epoch(0.3), epoch(0.45)]).names(), ["layer4"]);
+//! ```
+//!
+//! To make it an option, give it a word in [`crate::config::FreezingKind`] and an arm in
+//! [`strategy`].
+
+mod adaptive;
+mod gradient_guided;
+mod progressive;
+
+use std::fmt::Debug;
+
+pub use crate::model::StageSet;
+pub use adaptive::Adaptive;
+pub use gradient_guided::GradientGuided;
+pub use progressive::Progressive;
+
+use crate::config::{Config, FreezingKind};
+use crate::model::STAGES;
+
+/// What a strategy learns of a finished epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochOutcome {
+    /// Validation score.
+    pub score: f64,
+    /// Per stage, input side first: the gradient's norm over the number of parameters' root (root
+    /// mean square). Only for strategies that ask for it.
+    pub gradients: Option<[f64; STAGES.len()]>,
+}
+
+/// Decides before each epoch which stages train in it.
+pub trait FreezingStrategy: Debug + Send {
+    /// The stages that train in the epoch that follows `past`: the phase's finished epochs.
+    fn trainable(&self, past: &[EpochOutcome]) -> StageSet;
+
+    /// Whether [`EpochOutcome::gradients`] must be measured after each epoch, which costs one
+    /// training step with all stages.
+    fn wants_gradients(&self) -> bool {
+        false
+    }
+}
+
+/// The same stages all the time: a phase of gradual fine-tuning, or no freezing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed(pub StageSet);
+
+impl FreezingStrategy for Fixed {
+    fn trainable(&self, _: &[EpochOutcome]) -> StageSet {
+        self.0
+    }
+}
+
+/// The strategy that the options name. `start` trains from the first epoch on (the others ask for
+/// more as they go); for `fixed` it is all that ever trains.
+pub fn strategy(config: &Config, start: StageSet) -> Box<dyn FreezingStrategy> {
+    let stall = Stall {
+        patience: config.adaptive_patience,
+        min_improvement: config.adaptive_min_improvement,
+    };
+    match config.freezing_strategy {
+        FreezingKind::Fixed => Box::new(Fixed(start)),
+        FreezingKind::None => Box::new(Fixed(StageSet::ALL)),
+        FreezingKind::Adaptive => Box::new(Adaptive { start, stall }),
+        FreezingKind::Progressive => {
+            let interval = (config.phase2_epochs / STAGES.len()).max(1);
+            Box::new(Progressive { start, interval })
+        }
+        FreezingKind::GradientGuided => Box::new(GradientGuided { start, stall }),
+    }
+}
+
+/// When a score counts as stalled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stall {
+    /// Epochs without improvement.
+    pub patience: usize,
+    /// What counts as improvement.
+    pub min_improvement: f64,
+}
+
+impl Stall {
+    /// For each epoch whether the score has stalled there; the count begins anew after a stall.
+    fn moments(&self, past: &[EpochOutcome]) -> Vec<bool> {
+        let mut best = f64::NEG_INFINITY;
+        let mut stale = 0;
+        let stalled = |epoch: &EpochOutcome| {
+            if epoch.score > best + self.min_improvement {
+                (best, stale) = (epoch.score, 0);
+            } else {
+                stale += 1;
+            }
+            let stalled = stale >= self.patience.max(1);
+            if stalled {
+                stale = 0;
+            }
+            stalled
+        };
+        past.iter().map(stalled).collect()
+    }
+}

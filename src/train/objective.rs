@@ -1,0 +1,220 @@
+//! What a batch's predictions cost: every task's loss with its weight, and the auxiliary heads'.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::TrainError;
+use crate::augment::rarity;
+use crate::config::{Config, LossFunction};
+use crate::data::balance::class_weights;
+use crate::data::{Batch, Dataset};
+use crate::losses::{CrossEntropy, Focal, TaskLoss};
+use crate::model::Prediction;
+use crate::schema::Schema;
+
+/// A task as the objective sees it.
+#[derive(Debug)]
+pub struct TaskObjective {
+    /// The task's (or property's) name.
+    pub name: String,
+    /// Number of classes.
+    pub classes: usize,
+    /// Its loss.
+    pub loss: Box<dyn TaskLoss>,
+    /// Weight of that loss in the sum.
+    pub weight: f64,
+}
+
+/// The sum that training makes smaller: Σ weight·loss over the tasks, plus `auxiliary_weight`
+/// times the mean loss of the auxiliary heads that have a known value in the batch.
+#[derive(Debug)]
+pub struct Objective {
+    /// The tasks, in the schema's order.
+    pub tasks: Vec<TaskObjective>,
+    /// One per auxiliary head. `classes` leaves out "unknown".
+    pub auxiliary: Vec<TaskObjective>,
+    /// Per auxiliary head: the property's place in [`Batch::properties`].
+    properties: Vec<usize>,
+    /// Per annotation input of the network: likewise.
+    inputs: Vec<usize>,
+}
+
+impl Objective {
+    /// Cross-entropy with weight 1 on each of the schema's tasks, nothing else.
+    pub fn plain(schema: &Schema) -> Self {
+        let task = |task: &crate::schema::Task| TaskObjective {
+            name: task.name.clone(),
+            classes: task.classes.len(),
+            loss: Box::new(CrossEntropy::default()),
+            weight: 1.0,
+        };
+        Self {
+            tasks: schema.tasks.iter().map(task).collect(),
+            auxiliary: Vec::new(),
+            properties: Vec::new(),
+            inputs: Vec::new(),
+        }
+    }
+
+    /// The objective that the options name, with class counts from the training split.
+    ///
+    /// The imbalanced task has `loss-function`; the others have cross-entropy. Where the schema
+    /// calls no task imbalanced, all have it, without class weights.
+    pub fn new(config: &Config, schema: &Schema, train: &Dataset) -> Self {
+        let mut objective = Self::plain(schema);
+        let imbalanced = schema.imbalanced_task();
+        for (index, task) in objective.tasks.iter_mut().enumerate() {
+            task.weight = config.task_weight(index);
+            let counts = train.class_counts(index, task.classes);
+            let chosen = imbalanced.is_none_or(|imbalanced| imbalanced == index);
+            let weights = (imbalanced == Some(index))
+                .then(|| task_weights(config, &counts).into_iter().map(|w| w as f32).collect());
+            task.loss = if chosen {
+                loss(config, &counts, weights)
+            } else {
+                Box::new(smooth(config, None))
+            };
+        }
+        for (index, property) in schema.properties.iter().enumerate() {
+            if config.annotation_inputs && property.input {
+                objective.inputs.push(index);
+            }
+            if config.auxiliary_task_weight > 0.0 && property.auxiliary {
+                objective.properties.push(index);
+                objective.auxiliary.push(TaskObjective {
+                    name: property.name.clone(),
+                    classes: property.values.len(),
+                    loss: Box::new(CrossEntropy::default()),
+                    weight: config.auxiliary_task_weight,
+                });
+            }
+        }
+        objective
+    }
+
+    /// With another loss for one task.
+    #[must_use]
+    pub fn with_loss(mut self, task: usize, loss: impl TaskLoss + 'static) -> Self {
+        if let Some(task) = self.tasks.get_mut(task) {
+            task.loss = Box::new(loss);
+        }
+        self
+    }
+
+    /// The annotated properties that the network takes as inputs, of a batch.
+    pub fn annotated(&self, batch: &Batch) -> Vec<Vec<usize>> {
+        self.inputs.iter().map(|&property| batch.properties[property].clone()).collect()
+    }
+
+    /// What a prediction costs.
+    pub fn cost(&self, prediction: &Prediction, batch: &Batch) -> Cost {
+        let tasks: Vec<Tensor<1>> = self
+            .tasks
+            .iter()
+            .zip(prediction.logits.iter().zip(&batch.labels))
+            .map(|(task, (logits, labels))| task.loss.loss(logits.clone(), labels))
+            .collect();
+        let mut parts: Vec<Tensor<1>> =
+            tasks.iter().zip(&self.tasks).map(|(l, t)| l.clone().mul_scalar(t.weight)).collect();
+        let heads = self.auxiliary.iter().zip(&prediction.auxiliary).zip(&self.properties);
+        let auxiliary: Vec<Option<Known>> = heads
+            .map(|((head, logits), &property)| {
+                let (rows, targets) = known(&batch.properties[property]);
+                (!rows.is_empty()).then(|| {
+                    let count = rows.len();
+                    let index = TensorData::new(rows.clone(), [count]);
+                    let index = Tensor::<1, Int>::from_data(index, &logits.device());
+                    let logits = logits.clone().select(0, index);
+                    Known { loss: head.loss.loss(logits.clone(), &targets), logits, targets }
+                })
+            })
+            .collect();
+        let told = auxiliary.iter().flatten().count().max(1) as f64;
+        for (known, head) in auxiliary.iter().zip(&self.auxiliary) {
+            if let Some(known) = known {
+                parts.push(known.loss.clone().mul_scalar(head.weight / told));
+            }
+        }
+        Cost { total: Tensor::cat(parts, 0).sum(), tasks, auxiliary }
+    }
+}
+
+/// A batch's losses, on the device.
+#[derive(Debug)]
+pub struct Cost {
+    /// The sum to make smaller, `[1]`.
+    pub total: Tensor<1>,
+    /// Each task's mean loss `[1]`, without its weight.
+    pub tasks: Vec<Tensor<1>>,
+    /// Per auxiliary head; `None` where no action of the batch has a known value.
+    pub auxiliary: Vec<Option<Known>>,
+}
+
+impl Cost {
+    /// All losses as numbers, with one read-back: the total, the tasks', the auxiliary heads' (0
+    /// where there is none).
+    pub fn read(&self) -> Result<(f64, Vec<f64>, Vec<f64>), TrainError> {
+        let mut all = vec![self.total.clone()];
+        all.extend(self.tasks.iter().cloned());
+        all.extend(self.auxiliary.iter().flatten().map(|known| known.loss.clone()));
+        let values = Tensor::cat(all, 0).try_into_vec_as::<f32>()?;
+        let mut values = values.into_iter().map(f64::from);
+        let total = values.next().unwrap_or(f64::NAN);
+        let tasks = values.by_ref().take(self.tasks.len()).collect();
+        let auxiliary = self
+            .auxiliary
+            .iter()
+            .map(|known| known.as_ref().and_then(|_| values.next()).unwrap_or(0.0))
+            .collect();
+        Ok((total, tasks, auxiliary))
+    }
+}
+
+/// The actions of a batch whose property is known.
+#[derive(Debug)]
+pub struct Known {
+    /// Mean loss over them, `[1]`.
+    pub loss: Tensor<1>,
+    /// Their logits.
+    pub logits: Tensor<2>,
+    /// Their classes: the property's index less 1.
+    pub targets: Vec<usize>,
+}
+
+fn known(indices: &[usize]) -> (Vec<i32>, Vec<usize>) {
+    let rows = (0..).zip(indices).filter(|(_, index)| **index > 0);
+    rows.map(|(row, index)| (row, index - 1)).unzip()
+}
+
+/// The class weights of the imbalanced task as the options want them; all 1 with the plain loss.
+pub fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
+    if config.loss_function == LossFunction::Plain {
+        return vec![1.0; counts.len()];
+    }
+    class_weights(config.class_weighting_strategy, counts, config.max_weight_ratio)
+}
+
+fn smooth(config: &Config, class_weights: Option<Vec<f32>>) -> CrossEntropy {
+    CrossEntropy { class_weights, label_smoothing: config.label_smoothing }
+}
+
+fn loss(config: &Config, counts: &[usize], weights: Option<Vec<f32>>) -> Box<dyn TaskLoss> {
+    let gamma = config.focal_gamma;
+    let focal = |gamma: Vec<f32>| {
+        Box::new(Focal {
+            gamma,
+            class_weights: weights.clone(),
+            label_smoothing: config.label_smoothing,
+        })
+    };
+    match config.loss_function {
+        LossFunction::Plain => Box::new(smooth(config, None)),
+        LossFunction::Weighted => Box::new(smooth(config, weights)),
+        LossFunction::Focal => focal(vec![gamma as f32; counts.len()]),
+        LossFunction::AdaptiveFocal => {
+            // From γ for the largest class to 2γ for one that is hardly there.
+            let largest = counts.iter().copied().max().unwrap_or(0);
+            let adapt = |&count: &usize| (gamma * (1.0 + f64::from(rarity(count, largest)))) as f32;
+            focal(counts.iter().map(adapt).collect())
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The course of a run: its phases, and for each training step what trains at which rate. Pure:
+//! the same configuration and history give the same answers, in a resumed run too.
+
+use super::freezing::{EpochOutcome, Fixed, FreezingStrategy, strategy};
+use super::schedule::{Plateau, Position, Schedule, warm_up};
+use crate::config::{Config, FreezingKind};
+use crate::model::{STAGES, StageSet, stage_of};
+
+/// Factor between a stage's rate and the one below it: Howard & Ruder 2018, section 3.2.
+const DISCRIMINATIVE: f64 = 1.0 / 2.6;
+/// The same for `exponential-lr-decay`.
+const EXPONENTIAL: f64 = 0.5;
+
+/// Learning rates of the parameter groups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Heads, view attention and embeddings.
+    pub heads: f64,
+    /// Each stage of the backbone, numbered as in [`STAGES`].
+    pub stages: [f64; STAGES.len()],
+}
+
+impl Rates {
+    /// The rate of a parameter by its path in [`crate::model::MultiViewNet`].
+    pub fn of(&self, path: &str) -> f64 {
+        stage_of(path).map_or(self.heads, |stage| self.stages[stage])
+    }
+
+    /// All of them times a factor, each by its own function.
+    fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+        Self { heads: f(self.heads), stages: self.stages.map(f) }
+    }
+}
+
+/// A stretch of epochs with one freezing strategy and one schedule.
+#[derive(Debug)]
+pub struct Phase {
+    /// 1 or 2; a run without gradual fine-tuning has phase 1 only.
+    pub number: usize,
+    /// First epoch, counted from 0.
+    pub first_epoch: usize,
+    /// How many.
+    pub epochs: usize,
+    /// Full rates; the schedule lowers them.
+    pub rates: Rates,
+    /// Which stages train.
+    pub freezing: Box<dyn FreezingStrategy>,
+    /// How the rates change.
+    pub schedule: Schedule,
+    /// Epochs of linear warm-up at its beginning.
+    pub warmup_epochs: usize,
+}
+
+impl Phase {
+    /// Rates and momentum at a position. During a warm-up the schedule waits at its start.
+    pub fn at(&self, at: &Position) -> (Rates, Option<f64>) {
+        let share = warm_up(self.warmup_epochs, at);
+        let waiting = self.warmup_epochs.min(self.epochs);
+        let after = Position { epoch: at.epoch.saturating_sub(waiting), ..*at };
+        let rates = self.rates.map(|rate| self.schedule.rate(rate, &after) * share);
+        (rates, self.schedule.momentum(&after))
+    }
+}
+
+/// All phases of a run.
+#[derive(Debug)]
+pub struct Course {
+    /// In order.
+    pub phases: Vec<Phase>,
+    /// Steps of each epoch.
+    steps: Vec<usize>,
+}
+
+impl Course {
+    /// The course that the options name. `steps(epoch)` is the number of training steps of an
+    /// epoch, counted from 0.
+    pub fn new(config: &Config, steps: impl Fn(usize) -> usize) -> Self {
+        let total = config.total_epochs();
+        let steps: Vec<usize> = (0..total).map(steps).collect();
+        let sum = |first: usize, epochs: usize| steps.iter().skip(first).take(epochs).sum();
+        let warmup_epochs = if config.lr_warmup { config.warmup_epochs } else { 0 };
+        let decay = match (config.discriminative_lr, config.exponential_lr_decay) {
+            (true, _) => DISCRIMINATIVE,
+            (_, true) => EXPONENTIAL,
+            _ => 1.0,
+        };
+        let rates = |heads: f64, backbone: f64| {
+            let mut rate = backbone;
+            let mut stages = [0.0; STAGES.len()];
+            for stage in stages.iter_mut().rev() {
+                *stage = rate;
+                rate *= decay;
+            }
+            Rates { heads, stages }
+        };
+        // The schedule's own epochs: those after the warm-up.
+        let scheduled = |epochs: usize| epochs.saturating_sub(warmup_epochs).max(1);
+        let phases = if config.gradual_finetuning {
+            let first = config.phase1_epochs.min(total);
+            let second = total - first;
+            let backbone = config.backbone_lr * config.phase2_backbone_lr_scale_factor;
+            let start = match config.freezing_strategy {
+                FreezingKind::Fixed => StageSet::last(config.unfreeze_blocks),
+                _ => StageSet::last(1),
+            };
+            vec![
+                Phase {
+                    number: 1,
+                    first_epoch: 0,
+                    epochs: first,
+                    rates: rates(config.head_lr, config.backbone_lr),
+                    freezing: Box::new(Fixed(StageSet::NONE)),
+                    schedule: Schedule::Plateau(Plateau {
+                        factor: config.phase1_plateau_factor,
+                        patience: config.phase1_plateau_patience,
+                        min_lr: config.min_lr,
+                    }),
+                    warmup_epochs,
+                },
+                Phase {
+                    number: 2,
+                    first_epoch: first,
+                    epochs: second,
+                    rates: rates(backbone * config.phase2_head_lr_ratio, backbone),
+                    freezing: strategy(config, start),
+                    schedule: Schedule::new(config, second, sum(first, second)),
+                    warmup_epochs: 0,
+                },
+            ]
+        } else {
+            let start = match config.freezing_strategy {
+                // Without phases there is nothing to fix.
+                FreezingKind::Fixed => StageSet::ALL,
+                _ => StageSet::NONE,
+            };
+            vec![Phase {
+                number: 1,
+                first_epoch: 0,
+                epochs: total,
+                rates: rates(config.lr, config.lr),
+                freezing: strategy(config, start),
+                schedule: Schedule::new(config, scheduled(total), sum(0, total)),
+                warmup_epochs,
+            }]
+        };
+        Self { phases, steps }
+    }
+
+    /// Number of epochs.
+    pub fn epochs(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Training steps before an epoch.
+    pub fn steps_before(&self, epoch: usize) -> usize {
+        self.steps.iter().take(epoch).sum()
+    }
+
+    /// What happens in an epoch, given the outcomes of all epochs before it.
+    pub fn epoch<'a>(&'a self, epoch: usize, past: &[EpochOutcome]) -> EpochCourse<'a> {
+        let mut phase = &self.phases[0];
+        for later in &self.phases {
+            if later.epochs > 0 && later.first_epoch <= epoch {
+                phase = later;
+            }
+        }
+        let past = past.get(phase.first_epoch..).unwrap_or_default();
+        EpochCourse {
+            phase,
+            trainable: phase.freezing.trainable(past),
+            epoch: epoch - phase.first_epoch,
+            steps_before: self.steps_before(epoch) - self.steps_before(phase.first_epoch),
+            steps: self.steps.get(epoch).copied().unwrap_or(0),
+            scores: past.iter().map(|outcome| outcome.score).collect(),
+        }
+    }
+}
+
+/// What happens in one epoch.
+#[derive(Debug)]
+pub struct EpochCourse<'a> {
+    /// The phase it belongs to.
+    pub phase: &'a Phase,
+    /// The stages that train.
+    pub trainable: StageSet,
+    epoch: usize,
+    steps_before: usize,
+    steps: usize,
+    scores: Vec<f64>,
+}
+
+impl EpochCourse<'_> {
+    /// Rates and momentum of a step of the epoch, counted from 0.
+    pub fn at(&self, step: usize) -> (Rates, Option<f64>) {
+        self.phase.at(&Position {
+            epoch: self.epoch,
+            steps_before: self.steps_before,
+            step,
+            steps: self.steps,
+            scores: &self.scores,
+        })
+    }
+}
