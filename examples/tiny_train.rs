@@ -41,6 +41,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         frames: 16,
         width: 64,
         height: 48,
+        ..SynthOptions::default()
     };
     terminal.line(&format!("writing synthetic clips to {}", data.out.display()));
     synth::write(&data, &synth::tasks_of(&Schema::mvfoul()?), |_, _| {})?;

@@ -33,6 +33,9 @@ pub struct SynthArgs {
     /// Height of a frame, pixels
     #[arg(long, value_name = "PX", default_value_t = SynthOptions::default().height)]
     height: usize,
+    /// Training actions per class of the first task, in proportion, e.g. 8 4 2 1 [default: even]
+    #[arg(long, value_name = "N", num_args = 1..)]
+    ratio: Vec<usize>,
     /// Schema whose tasks the clips show (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
@@ -49,6 +52,7 @@ impl SynthArgs {
             frames: self.frames,
             width: self.width,
             height: self.height,
+            ratio: self.ratio,
         };
         let bar = terminal.counter("clips");
         let written = synth::write(&options, &synth::tasks_of(&schema), |done, of| {

@@ -5,14 +5,24 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 /// For each of `actions` actions one class per task. Every class of a task occurs equally often,
-/// give or take one; the tasks are shuffled independently of each other.
-pub(super) fn classes(counts: &[usize], actions: usize, seed: u64, split: u64) -> Vec<Vec<usize>> {
+/// give or take one (those of the first task in proportion to `ratio`, unless that is empty); the
+/// tasks are shuffled independently of each other.
+pub(super) fn classes(
+    counts: &[usize],
+    ratio: &[usize],
+    actions: usize,
+    seed: u64,
+    split: u64,
+) -> Vec<Vec<usize>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(split);
     let mut dealt = vec![Vec::with_capacity(counts.len()); actions];
-    for &count in counts {
+    for (task, &count) in counts.iter().enumerate() {
         // Which classes get the odd one more is drawn too.
-        let mut order: Vec<usize> = (0..count).collect();
+        let mut order: Vec<usize> = match ratio {
+            [_, ..] if task == 0 => spread(ratio),
+            _ => (0..count).collect(),
+        };
         order.shuffle(&mut rng);
         let mut column: Vec<usize> = order.into_iter().cycle().take(actions).collect();
         column.shuffle(&mut rng);
@@ -21,6 +31,16 @@ pub(super) fn classes(counts: &[usize], actions: usize, seed: u64, split: u64) -
         }
     }
     dealt
+}
+
+/// Each class as often as its part of the ratio says, in lowest terms.
+fn spread(ratio: &[usize]) -> Vec<usize> {
+    fn divisor(a: usize, b: usize) -> usize {
+        if b == 0 { a } else { divisor(b, a % b) }
+    }
+    let common = ratio.iter().fold(0, |common, &part| divisor(common, part)).max(1);
+    let parts = ratio.iter().enumerate();
+    parts.flat_map(|(class, part)| std::iter::repeat_n(class, part / common)).collect()
 }
 
 /// Binary digits that `count` classes need.
@@ -62,15 +82,23 @@ mod tests {
 
     #[test]
     fn classes_are_balanced_and_seeded() {
-        let dealt = classes(&[4, 8], 64, 7, 0);
+        let dealt = classes(&[4, 8], &[], 64, 7, 0);
         for (task, count) in [(0, 4), (1, 8)] {
             for class in 0..count {
                 let times = dealt.iter().filter(|action| action[task] == class).count();
                 assert_eq!(times, 64 / count);
             }
         }
-        assert_eq!(dealt, classes(&[4, 8], 64, 7, 0));
-        assert_ne!(dealt, classes(&[4, 8], 64, 8, 0));
-        assert_ne!(dealt, classes(&[4, 8], 64, 7, 1));
+        assert_eq!(dealt, classes(&[4, 8], &[], 64, 7, 0));
+        assert_ne!(dealt, classes(&[4, 8], &[], 64, 8, 0));
+        assert_ne!(dealt, classes(&[4, 8], &[], 64, 7, 1));
+    }
+
+    #[test]
+    fn the_first_task_keeps_a_ratio() {
+        let dealt = classes(&[4, 8], &[16, 8, 4, 2], 60, 7, 0);
+        let times = |task: usize, class| dealt.iter().filter(|a| a[task] == class).count();
+        assert_eq!([0, 1, 2, 3].map(|class| times(0, class)), [32, 16, 8, 4]);
+        assert!((0..8).all(|class| [7, 8].contains(&times(1, class))));
     }
 }

@@ -66,6 +66,9 @@ pub struct SynthOptions {
     pub width: usize,
     /// Height in pixels, even, at least 32.
     pub height: usize,
+    /// Training actions of the first task's classes in proportion to these numbers, one per class;
+    /// empty: all alike. Validation and test are always even.
+    pub ratio: Vec<usize>,
 }
 
 impl Default for SynthOptions {
@@ -78,6 +81,7 @@ impl Default for SynthOptions {
             frames: 100,
             width: 128,
             height: 96,
+            ratio: Vec::new(),
         }
     }
 }
@@ -164,7 +168,8 @@ pub fn write(
 
     let mut splits = Vec::new();
     for (index, ((name, url), size)) in SPLITS.into_iter().zip(sizes).enumerate() {
-        let dealt = deal::classes(&counts, size, options.seed, index as u64);
+        let ratio: &[usize] = if index == 0 { &options.ratio } else { &[] };
+        let dealt = deal::classes(&counts, ratio, size, options.seed, index as u64);
         let folder = root.join(name);
         let clips = (0..size).flat_map(|action| (0..options.views).map(move |v| (action, v)));
         clips.collect::<Vec<_>>().into_par_iter().try_for_each(|(action, view)| {
@@ -201,6 +206,13 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     }
     if let Some(task) = tasks.iter().find(|task| task.classes.is_empty()) {
         return bad(format!("task {} has no classes: give the schema some", task.name));
+    }
+    let classes = tasks[0].classes.len();
+    if !options.ratio.is_empty() && options.ratio.len() != classes {
+        return bad(format!("ratio: give {classes} numbers, one per class of {}", tasks[0].name));
+    }
+    if options.ratio.contains(&0) || options.ratio.iter().any(|part| *part > 1 << 20) {
+        return bad(format!("ratio: every number must lie between 1 and {}", 1 << 20));
     }
     for (name, value) in
         [("actions", options.actions), ("views", options.views), ("frames", options.frames)]

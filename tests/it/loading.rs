@@ -23,6 +23,7 @@ pub fn small_set(folder: &Path) {
         frames: 12,
         width: 32,
         height: 32,
+        ..SynthOptions::default()
     };
     synth::write(&options, &synth::tasks_of(&Schema::mvfoul().unwrap()), |_, _| {}).unwrap();
 }

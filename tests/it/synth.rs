@@ -58,6 +58,7 @@ fn same_seed_same_bytes_and_the_layout_holds() {
             frames: 4,
             width: 64,
             height: 48,
+            ratio: Vec::new(),
         };
         let calls = AtomicUsize::new(0);
         let summary = write(&options, &tasks, |done, total| {
@@ -106,6 +107,8 @@ fn nonsense_is_refused_in_one_line() {
         SynthOptions { views: 0, ..good.clone() },
         SynthOptions { actions: 0, ..good.clone() },
         SynthOptions { frames: 0, ..good.clone() },
+        SynthOptions { ratio: vec![1, 2, 3], ..good.clone() },
+        SynthOptions { ratio: vec![1, 0], ..good.clone() },
         SynthOptions { width: 33, ..good.clone() },
         SynthOptions { height: 8192, ..good.clone() },
     ];

@@ -1,0 +1,319 @@
+//! The command line's options: each one reaches the configuration, each rule refuses.
+
+use polyview::cli::train_config;
+use polyview::config::Config;
+use toml::{Table, Value};
+
+/// What a command line resolves to, beside a data set.
+fn resolve(args: &[&str]) -> Result<Config, String> {
+    train_config(["--dataset-root", "data"].iter().chain(args))
+}
+
+fn table(config: &Config) -> Table {
+    Table::try_from(config).unwrap()
+}
+
+/// Every option of the specification with a value that is not its default, and what it becomes.
+fn options() -> Vec<(&'static str, &'static str, Value)> {
+    let text = |text: &str| Value::String(text.to_owned());
+    vec![
+        ("dataset-root", "elsewhere", text("elsewhere")),
+        ("schema", "mine.toml", text("mine.toml")),
+        ("epochs", "7", Value::Integer(7)),
+        ("batch-size", "3", Value::Integer(3)),
+        ("lr", "0.5", Value::Float(0.5)),
+        ("weight-decay", "0.5", Value::Float(0.5)),
+        ("num-workers", "9", Value::Integer(9)),
+        ("seed", "1", Value::Integer(1)),
+        ("device", "cpu", text("cpu")),
+        ("save-dir", "here", text("here")),
+        ("backbone-name", "mc3_18", text("mc3_18")),
+        ("frames-per-clip", "8", Value::Integer(8)),
+        ("target-fps", "25", Value::Float(25.0)),
+        ("start-frame", "3", Value::Integer(3)),
+        ("end-frame", "99", Value::Integer(99)),
+        ("img-height", "112", Value::Integer(112)),
+        ("img-width", "199", Value::Integer(199)),
+        ("max-views", "2", Value::Integer(2)),
+        ("no-attention-aggregation", "", Value::Boolean(false)),
+        ("dropout-rate", "0.5", Value::Float(0.5)),
+        ("pretrained", "k400.pth", text("k400.pth")),
+        ("annotation-inputs", "", Value::Boolean(true)),
+        ("optimizer", "sgd", text("sgd")),
+        ("momentum", "0.5", Value::Float(0.5)),
+        ("gradient-clip-norm", "0", Value::Float(0.0)),
+        ("mixed-precision", "", Value::Boolean(true)),
+        ("early-stopping-patience", "12", Value::Integer(12)),
+        ("scheduler", "onecycle", text("onecycle")),
+        ("warmup-epochs", "2", Value::Integer(2)),
+        ("lr-warmup", "", Value::Boolean(true)),
+        ("step-size", "4", Value::Integer(4)),
+        ("gamma", "0.3", Value::Float(0.3)),
+        ("plateau-patience", "2", Value::Integer(2)),
+        ("min-lr", "1e-9", Value::Float(1e-9)),
+        ("loss-function", "adaptive_focal", text("adaptive_focal")),
+        ("label-smoothing", "0.2", Value::Float(0.2)),
+        ("focal-gamma", "1.5", Value::Float(1.5)),
+        ("auxiliary-task-weight", "0.5", Value::Float(0.5)),
+        ("class-weighting-strategy", "effective_number", text("effective_number")),
+        ("max-weight-ratio", "5", Value::Float(5.0)),
+        ("no-use-class-balanced-sampler", "", Value::Boolean(false)),
+        ("oversample-factor", "2", Value::Float(2.0)),
+        ("progressive-class-balancing", "", Value::Boolean(true)),
+        ("progressive-start-factor", "2", Value::Float(2.0)),
+        ("progressive-end-factor", "5", Value::Float(5.0)),
+        ("progressive-epochs", "5", Value::Integer(5)),
+        ("balance-task", "alternate", text("alternate")),
+        ("freezing-strategy", "progressive", text("progressive")),
+        ("adaptive-patience", "5", Value::Integer(5)),
+        ("adaptive-min-improvement", "0.5", Value::Float(0.5)),
+        ("exponential-lr-decay", "", Value::Boolean(true)),
+        ("discriminative-lr", "", Value::Boolean(true)),
+        ("no-gradual-finetuning", "", Value::Boolean(false)),
+        ("phase1-epochs", "6", Value::Integer(6)),
+        ("phase2-epochs", "5", Value::Integer(5)),
+        ("head-lr", "0.5", Value::Float(0.5)),
+        ("backbone-lr", "0.5", Value::Float(0.5)),
+        ("unfreeze-blocks", "1", Value::Integer(1)),
+        ("phase2-backbone-lr-scale-factor", "0.5", Value::Float(0.5)),
+        ("phase2-head-lr-ratio", "2", Value::Float(2.0)),
+        ("phase1-plateau-patience", "1", Value::Integer(1)),
+        ("phase1-plateau-factor", "0.5", Value::Float(0.5)),
+        ("augmentation-strength", "mild", text("mild")),
+        ("no-gpu-augmentation", "", Value::Boolean(false)),
+        ("temporal-jitter-strength", "1", Value::Integer(1)),
+        ("dropout-prob", "0.5", Value::Float(0.5)),
+        ("spatial-crop-strength", "0.5", Value::Float(0.5)),
+        ("color-aug-strength", "0.5", Value::Float(0.5)),
+        ("noise-strength", "0.5", Value::Float(0.5)),
+        ("severity-aware-augmentation", "", Value::Boolean(true)),
+        ("multi-scale", "", Value::Boolean(true)),
+        ("test-run", "", Value::Boolean(true)),
+        ("test-batches", "5", Value::Integer(5)),
+        ("force-batch-size", "", Value::Boolean(true)),
+        ("compare-freezing", "", Value::Boolean(true)),
+    ]
+}
+
+#[test]
+fn every_option_reaches_the_configuration_and_nothing_else_changes() {
+    let plain = table(&resolve(&[]).unwrap());
+    let mut seen = Vec::new();
+    for (name, typed, expected) in options() {
+        for name in [name.to_owned(), name.replace('-', "_")] {
+            let option = format!("--{name}");
+            let args: &[&str] = if typed.is_empty() { &[&option] } else { &[&option, typed] };
+            let ours = table(&resolve(args).unwrap_or_else(|error| panic!("{name}: {error}")));
+            let name = name.replace('_', "-");
+            let field = name.strip_prefix("no-").unwrap_or(&name).to_owned();
+            assert_eq!(ours.get(&field), Some(&expected), "{name}");
+            for (other, value) in &ours {
+                assert!(*other == field || plain.get(other) == Some(value), "{name} sets {other}");
+            }
+            assert_ne!(plain.get(&field), Some(&expected), "{name}: the test proves nothing");
+            // A file says the same.
+            let file = Table::from_iter([
+                ("dataset-root".to_owned(), "data".into()),
+                (field.clone(), expected.clone()),
+            ]);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("c.toml");
+            std::fs::write(&path, file.to_string()).unwrap();
+            assert_eq!(table(&Config::resolve(Some(&path), Table::new()).unwrap()), ours, "{name}");
+            seen.push(field);
+        }
+    }
+    let weights = resolve(&["--main_task_weights", "2.0", "3.0", "--lr", "1"]).unwrap();
+    assert_eq!(weights.main_task_weights, [2.0, 3.0]);
+    seen.push("main-task-weights".to_owned());
+    // No field of the configuration is without an option, so none is missing above.
+    let mut every = table(&Config::default());
+    for (name, value) in table(&weights) {
+        every.insert(name, value);
+    }
+    for name in every.keys() {
+        assert!(seen.contains(name), "{name} is not in the list");
+    }
+}
+
+#[test]
+fn defaults_are_the_specified_ones() {
+    let config = resolve(&[]).unwrap();
+    assert_eq!(config.total_epochs(), 8 + 15);
+    assert_eq!(config.patience(), 8 + 15 / 2);
+    assert_eq!(config.task_weight(1), 3.0);
+    let flat = resolve(&["--no-gradual-finetuning"]).unwrap();
+    assert_eq!((flat.total_epochs(), flat.patience()), (50, 10));
+    assert_eq!(resolve(&["--test-run"]).unwrap().total_epochs(), 1);
+    // A switch that is on may be given, and the last one counts.
+    assert!(resolve(&["--gradual-finetuning"]).unwrap().gradual_finetuning);
+    let last = ["--no-gradual-finetuning", "--gradual_finetuning"];
+    assert!(resolve(&last).unwrap().gradual_finetuning);
+    assert_eq!(resolve(&["--early-stopping-patience", "auto"]).unwrap(), config);
+}
+
+#[test]
+fn shortcuts_stand_for_several_options() {
+    let simple = resolve(&["--simple-training"]).unwrap();
+    let spelled = resolve(&[
+        "--loss-function=plain",
+        "--class-weighting-strategy=none",
+        "--no-use-class-balanced-sampler",
+        "--augmentation-strength=none",
+        "--no-gradual-finetuning",
+        "--label-smoothing=0",
+    ])
+    .unwrap();
+    assert_eq!(simple, spelled);
+    // What is spelled out beside it wins.
+    let mixed = resolve(&["--simple-training", "--label-smoothing", "0.3"]).unwrap();
+    assert_eq!(mixed, Config { label_smoothing: 0.3, ..simple.clone() });
+    let mixed = resolve(&["--simple-training", "--extreme-augmentation"]).unwrap();
+    assert_eq!(mixed.augmentation_strength.name(), "extreme");
+    // A shortcut on the command line wins over a whole file.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, toml::to_string(&resolve(&[]).unwrap()).unwrap()).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(resolve(&["--simple-training", "--config", path]).unwrap(), simple);
+    // A file may hold a shortcut.
+    let short = folder.path().join("short.toml");
+    std::fs::write(&short, "simple-training = true\nepochs = 3\n").unwrap();
+    let ours = resolve(&["--config", short.to_str().unwrap()]).unwrap();
+    assert_eq!(ours, Config { epochs: 3, ..simple });
+
+    let off = resolve(&["--disable-class-balancing"]).unwrap();
+    assert_eq!(off.class_weighting_strategy.name(), "none");
+    assert!(!off.use_class_balanced_sampler);
+    for (shortcut, field, word) in [
+        ("--disable-augmentation", "augmentation-strength", "none"),
+        ("--aggressive-augmentation", "augmentation-strength", "aggressive"),
+        ("--extreme_augmentation", "augmentation-strength", "extreme"),
+        ("--use_focal_loss", "loss-function", "focal"),
+        ("--use_class_weighted_loss", "loss-function", "weighted"),
+        ("--freezing_strategy=advanced", "freezing-strategy", "gradient_guided"),
+    ] {
+        let ours = table(&resolve(&[shortcut]).unwrap());
+        assert_eq!(ours[field].as_str(), Some(word), "{shortcut}");
+    }
+    let nothing = ["--disable_in_model_augmentation", "--memory_cleanup_interval", "20"];
+    assert_eq!(resolve(&nothing).unwrap(), resolve(&[]).unwrap());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_the_way_out() {
+    for (args, words) in [
+        (&["--freezing-strategy", "none"] as &[&str], &["--no-gradual-finetuning"] as &[&str]),
+        (&["--discriminative-lr", "--exponential-lr-decay"], &["2.6", "leave one"]),
+        (&["--lr-warmup", "--warmup-epochs", "8"], &["--warmup-epochs 8", "--phase1-epochs (8)"]),
+        (
+            &["--lr-warmup", "--no-gradual-finetuning", "--epochs", "5"],
+            &["--warmup-epochs 5", "--epochs (5)"],
+        ),
+        (
+            &["--lr-warmup", "--scheduler", "onecycle", "--no-gradual-finetuning"],
+            &["onecycle warms up by itself"],
+        ),
+        (
+            &["--progressive-class-balancing", "--no-use-class-balanced-sampler"],
+            &["--progressive-class-balancing", "--no-use-class-balanced-sampler"],
+        ),
+        (
+            &["--balance-task", "alternate", "--no-use-class-balanced-sampler"],
+            &["--balance-task", "--no-use-class-balanced-sampler"],
+        ),
+        (
+            &["--progressive-start-factor", "4", "--progressive-class-balancing"],
+            &["--progressive-end-factor 3", "--progressive-start-factor (4)"],
+        ),
+        (
+            &["--annotation-inputs", "--auxiliary-task-weight", "1"],
+            &["--annotation-inputs", "--auxiliary-task-weight"],
+        ),
+        (&["--compare-freezing", "--test-run"], &["--compare-freezing", "--test-run"]),
+        (
+            &["--disable-class-balancing", "--use-class-balanced-sampler"],
+            &["--disable-class-balancing", "use-class-balanced-sampler", "contradict"],
+        ),
+        (
+            &["--disable-augmentation", "--augmentation-strength", "mild"],
+            &["--disable-augmentation", "mild", "contradict"],
+        ),
+        (
+            &["--aggressive-augmentation", "--extreme-augmentation"],
+            &["aggressive-augmentation", "extreme-augmentation", "contradict"],
+        ),
+        (&["--use-focal-loss", "--loss-function", "plain"], &["use-focal-loss", "contradict"]),
+        (&["--unfreeze-blocks", "6"], &["--unfreeze-blocks 6", "between 1 and 5"]),
+        (&["--unfreeze-blocks", "0"], &["--unfreeze-blocks 0"]),
+        (&["--phase1-epochs", "0"], &["--phase1-epochs 0"]),
+        (&["--phase2-epochs", "0"], &["--phase2-epochs 0"]),
+        (&["--test-batches", "0"], &["--test-batches 0"]),
+        (&["--step-size", "0"], &["--step-size 0"]),
+        (&["--warmup-epochs", "0"], &["--warmup-epochs 0"]),
+        (&["--progressive-epochs", "0"], &["--progressive-epochs 0"]),
+        (&["--adaptive-patience", "0"], &["--adaptive-patience 0"]),
+        (&["--gamma", "1"], &["--gamma 1", "between 0 and 1"]),
+        (&["--phase1-plateau-factor", "0"], &["--phase1-plateau-factor 0"]),
+        (&["--momentum", "1"], &["--momentum 1"]),
+        (&["--head-lr", "0"], &["--head-lr 0"]),
+        (&["--backbone-lr", "-1"], &["--backbone-lr -1"]),
+        (&["--phase2-backbone-lr-scale-factor", "0"], &["--phase2-backbone-lr-scale-factor"]),
+        (&["--phase2-head-lr-ratio", "nan"], &["--phase2-head-lr-ratio NaN"]),
+        (&["--min-lr", "-1"], &["--min-lr"]),
+        (&["--focal-gamma", "-1"], &["--focal-gamma"]),
+        (&["--auxiliary-task-weight", "-1"], &["--auxiliary-task-weight"]),
+        (&["--adaptive-min-improvement", "-1"], &["--adaptive-min-improvement"]),
+        (&["--max-weight-ratio", "0.5"], &["--max-weight-ratio 0.5", "at least 1"]),
+        (&["--oversample-factor", "0"], &["--oversample-factor 0"]),
+        (&["--progressive-start-factor", "0.1"], &["--progressive-start-factor"]),
+        (&["--progressive-end-factor", "inf"], &["--progressive-end-factor"]),
+        (&["--main-task-weights", "1", "-1"], &["--main-task-weights -1"]),
+        (&["--main-task-weights", "0", "0"], &["--main-task-weights", "above 0"]),
+        (&["--optimizer", "lion"], &["lion", "adamw, adam, sgd"]),
+        (&["--scheduler", "linear"], &["linear", "cosine, onecycle, step, exponential"]),
+        (&["--loss-function", "hinge"], &["hinge", "weighted, focal, adaptive_focal, plain"]),
+        (&["--class-weighting-strategy", "x"], &["balanced_capped, none, sqrt, log"]),
+        (&["--freezing-strategy", "x"], &["fixed, adaptive, progressive, gradient_guided, none"]),
+        (&["--augmentation-strength", "x"], &["none, mild, moderate, aggressive, extreme"]),
+        (&["--early-stopping-patience", "x"], &["neither auto nor a number"]),
+    ] {
+        let error = resolve(args).expect_err(&format!("{args:?} was taken"));
+        for word in words {
+            assert!(error.contains(word), "{args:?}: {word:?} is not in {error}");
+        }
+    }
+    // The same words in a file.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    for (text, words) in [
+        ("optimizer = \"lion\"\n", &["line 1", "lion", "adamw, adam, sgd"] as &[&str]),
+        ("epochs = 2\nearly-stopping-patience = \"never\"\n", &["line 2", "neither auto"]),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = resolve(&["--config", path.to_str().unwrap()]).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in {error}");
+        }
+    }
+}
+
+#[test]
+fn rules_that_need_the_schema() {
+    let schema = polyview::schema::Schema::mvfoul().unwrap();
+    let mut bare = schema.clone();
+    bare.properties.clear();
+    let refuse = |args: &[&str], schema, words: &[&str]| {
+        let error = resolve(args).unwrap().validate_with(schema).unwrap_err().to_string();
+        for word in words {
+            assert!(error.contains(word), "{args:?}: {word:?} is not in {error}");
+        }
+    };
+    refuse(&["--main-task-weights", "1"], &schema, &["offence_severity, action_class"]);
+    refuse(&["--main-task-weights", "1", "2", "3"], &schema, &["1 2 3", "one number per task"]);
+    refuse(&["--balance-task", "x"], &schema, &["offence_severity, action_class, alternate"]);
+    refuse(&["--annotation-inputs"], &bare, &["--annotation-inputs", "input = true"]);
+    refuse(&["--auxiliary-task-weight", "1"], &bare, &["auxiliary = true"]);
+    let fine = ["--main-task-weights", "1", "2", "--balance-task", "action_class"];
+    resolve(&fine).unwrap().validate_with(&schema).unwrap();
+}

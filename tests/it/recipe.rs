@@ -1,0 +1,335 @@
+//! The recipe's options in a run: what they do to its history, its network and its files.
+
+use std::path::Path;
+
+use polyview::config::{Auto, Config, LossFunction, SchedulerKind, WeightingStrategy};
+use polyview::losses::TaskLoss;
+use polyview::model::state_dict;
+use polyview::train::{self, Objective, advice};
+use tempfile::TempDir;
+
+use crate::freezing::{run, small_config};
+use crate::loading::small_set;
+use crate::program::{polyview, text};
+
+/// Three epochs of everything, no phases.
+fn flat(folder: &TempDir) -> Config {
+    Config { gradual_finetuning: false, epochs: 3, lr: 1e-3, ..small_config(folder) }
+}
+
+#[test]
+fn rates_in_the_history_follow_the_schedule() {
+    let folder = TempDir::new().unwrap();
+    let base = Config { use_class_balanced_sampler: false, epochs: 4, ..flat(&folder) };
+    let rates = |config: Config| -> Vec<f64> {
+        run(&config).history.iter().map(|record| record.rates["heads"]).collect()
+    };
+    let near = |ours: Vec<f64>, theirs: [f64; 4]| {
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            assert!((ours - theirs).abs() < 1e-9, "{ours} is not {theirs}");
+        }
+    };
+    let warm = Config {
+        lr_warmup: true,
+        warmup_epochs: 2,
+        scheduler: SchedulerKind::Exponential,
+        ..base.clone()
+    };
+    // Two steps an epoch: the last one of the first epoch is half-way up.
+    near(rates(warm), [5e-4, 1e-3, 1e-3, 5e-4]);
+    let cycle = Config { scheduler: SchedulerKind::OneCycle, ..base.clone() };
+    let one = train::schedule::OneCycle { steps: 8, rise: 0.3 };
+    near(rates(cycle), [1, 3, 5, 7].map(|step| one.rate(1e-3, step)));
+    let plateau = Config {
+        scheduler: SchedulerKind::ReduceOnPlateau,
+        plateau_patience: 0,
+        gamma: 0.1,
+        // Nothing changes, so every epoch but the first is bad; the rate is cut down to the floor.
+        lr: 1e-12,
+        min_lr: 0.0,
+        weight_decay: 0.0,
+        freezing_strategy: polyview::config::FreezingKind::Adaptive,
+        ..base
+    };
+    near(rates(plateau), [1e-12; 4]);
+}
+
+#[test]
+fn auxiliary_heads_learn_what_is_known_and_are_judged() {
+    let folder = TempDir::new().unwrap();
+    let config = Config { auxiliary_task_weight: 0.5, epochs: 1, ..flat(&folder) };
+    // Every third action tells the contact, every fourth the body part.
+    annotate(&config.dataset_root, "train", |index, action| {
+        if index % 3 == 0 {
+            action.insert("Contact".into(), "With contact".into());
+        }
+        if index % 4 == 0 {
+            action.insert("Bodypart".into(), "Upper body".into());
+        }
+    });
+    let outcome = run(&config);
+    let record = &outcome.history[0];
+    let heads = &record.train.auxiliary;
+    assert_eq!(heads.len(), 8);
+    let told = |name: &str| -> u64 {
+        let head = heads.iter().find(|head| head.task == name).unwrap();
+        head.confusion.iter().flatten().sum()
+    };
+    // With the balanced sampler an action may come more than once, yet not every one is told.
+    assert!(told("contact") > 0 && told("contact") < record.train.actions as u64);
+    assert!(told("body_part") > 0);
+    assert_eq!(told("handball"), 0);
+    assert!(heads.iter().all(|head| head.loss.is_finite()));
+    let contact = heads.iter().find(|head| head.task == "contact").unwrap();
+    assert!(contact.loss > 0.0);
+    // Its weights are in the checkpoint, under the property's name.
+    let (net, info) = polyview::checkpoint::load(
+        &config.save_dir.join("last.safetensors"),
+        &burn::tensor::Device::flex(),
+    )
+    .unwrap();
+    let state = state_dict::collect_net(&net, &info.model).unwrap();
+    assert_eq!(state["auxiliary.contact.2.weight"].shape().to_vec(), [2, 256]);
+    // Without the weight there are no such heads.
+    let plain = run(&Config { auxiliary_task_weight: 0.0, ..config });
+    assert!(plain.history[0].train.auxiliary.is_empty());
+    assert_ne!(plain.history[0].train.loss, record.train.loss);
+}
+
+/// Changes the annotation of every action of a split.
+fn annotate(
+    root: &Path,
+    split: &str,
+    change: impl Fn(usize, &mut serde_json::Map<String, serde_json::Value>),
+) {
+    let path = root.join("mvfouls").join(split).join("annotations.json");
+    let mut file: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let actions = file["Actions"].as_object_mut().unwrap();
+    for (index, action) in actions.values_mut().enumerate() {
+        change(index, action.as_object_mut().unwrap());
+    }
+    std::fs::write(&path, file.to_string()).unwrap();
+}
+
+#[test]
+fn annotation_inputs_reach_the_heads_and_no_label_does() {
+    let folder = TempDir::new().unwrap();
+    let config = Config { annotation_inputs: true, epochs: 1, ..flat(&folder) };
+    let schema = config.load_schema().unwrap();
+    let model = config.model(&schema);
+    let names: Vec<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(names.len(), 8);
+    for task in &schema.tasks {
+        assert!(!names.contains(&task.name.as_str()));
+    }
+    let width: usize = model.inputs.iter().map(|input| input.width).sum();
+    assert_eq!(width, 16 + 32 + 16 + 8 * 5);
+    let unknown = run(&config);
+    annotate(&config.dataset_root, "valid", |_, action| {
+        action.insert("Contact".into(), "With contact".into());
+    });
+    let told = run(&config);
+    // The same training; another validation, for the contact is told there.
+    assert_eq!(told.history[0].train.loss, unknown.history[0].train.loss);
+    assert_ne!(told.history[0].valid.loss, unknown.history[0].valid.loss);
+    let net = told.network.unwrap();
+    let state = state_dict::collect_net(&net, &model).unwrap();
+    assert_eq!(state["inputs.body_part.weight"].shape().to_vec(), [3, 32]);
+    assert_eq!(state["heads.action_class.0.weight"].shape().to_vec(), [256, 64 + width]);
+}
+
+#[test]
+fn the_objective_is_what_the_options_say() {
+    use burn::tensor::{Device, Tensor, TensorData};
+    let folder = TempDir::new().unwrap();
+    let config = Config { label_smoothing: 0.0, ..flat(&folder) };
+    let schema = config.load_schema().unwrap();
+    let data = polyview::data::Dataset::open(
+        &config.dataset_root,
+        "train",
+        &schema,
+        config.window(),
+        [16, 16],
+        None,
+    )
+    .unwrap();
+    // Offences so that the classes are uneven: 12 actions, by what the set holds.
+    let counts = data.class_counts(0, 4);
+    let logits = || {
+        let values: Vec<f32> = (0..8).map(|i| (i as f32 * 0.7).sin()).collect();
+        Tensor::<2>::from_data(TensorData::new(values, [2, 4]), &Device::flex())
+    };
+    let value = |loss: &dyn TaskLoss| loss.loss(logits(), &[1, 3]).into_scalar::<f32>();
+    let objective = |config: &Config| Objective::new(config, &schema, &data);
+    let of = |loss_function| {
+        let config = Config { loss_function, ..config.clone() };
+        let objective = objective(&config);
+        assert_eq!(objective.tasks[0].weight, 3.0);
+        // The other task has plain cross-entropy, whatever the imbalanced one has.
+        let other = format!("{:?}", objective.tasks[1].loss);
+        assert!(other.starts_with("CrossEntropy { class_weights: None"), "{other}");
+        format!("{:?}", objective.tasks[0].loss)
+    };
+    assert!(of(LossFunction::Plain).starts_with("CrossEntropy { class_weights: None"));
+    assert!(of(LossFunction::Weighted).starts_with("CrossEntropy { class_weights: Some"));
+    assert!(of(LossFunction::Focal).starts_with("Focal { gamma: [2.0, 2.0, 2.0, 2.0]"));
+    let adaptive = of(LossFunction::AdaptiveFocal);
+    let largest = counts.iter().max().unwrap();
+    let gammas: Vec<f32> =
+        counts.iter().map(|c| 2.0 * (2.0 - *c as f32 / *largest as f32)).collect();
+    assert!(adaptive.starts_with(&format!("Focal {{ gamma: {gammas:?}")), "{adaptive}");
+    let weighted = Config { main_task_weights: vec![1.0, 0.25], ..config.clone() };
+    let tasks = objective(&weighted).tasks;
+    assert_eq!([tasks[0].weight, tasks[1].weight], [1.0, 0.25]);
+    let plain = Config { class_weighting_strategy: WeightingStrategy::None, ..config };
+    let (a, b) = (objective(&plain), Objective::plain(&schema));
+    assert_eq!(value(a.tasks[0].loss.as_ref()), value(b.tasks[0].loss.as_ref()));
+}
+
+#[test]
+fn a_test_run_trains_two_batches_and_leaves_nothing_behind() {
+    let folder = TempDir::new().unwrap();
+    let config = Config { test_run: true, batch_size: 2, ..small_config(&folder) };
+    let outcome = run(&config);
+    assert_eq!(outcome.history.len(), 1);
+    assert_eq!((outcome.history[0].train.actions, outcome.history[0].valid.actions), (4, 4));
+    assert!(!config.save_dir.exists());
+    assert!(outcome.files.is_empty() && outcome.network.is_some());
+    let more = run(&Config { test_batches: 3, ..config });
+    assert_eq!(more.history[0].train.actions, 6);
+}
+
+#[test]
+fn comparing_freezing_trains_twice_from_the_same_start() {
+    let folder = TempDir::new().unwrap();
+    let config = Config {
+        phase1_epochs: 1,
+        phase2_epochs: 1,
+        early_stopping_patience: Auto::Number(0),
+        ..small_config(&folder)
+    };
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let comparison =
+        train::compare_freezing(&config, &stop, &mut |_: &polyview::report::Event| {}).unwrap();
+    let (frozen, unfrozen) = (&comparison.frozen.history, &comparison.unfrozen.history);
+    assert_eq!((frozen.len(), unfrozen.len()), (2, 2));
+    assert!(frozen[0].trainable.is_empty());
+    assert_eq!(unfrozen[0].trainable.len(), 5);
+    assert!(config.save_dir.join("frozen/best.safetensors").exists());
+    assert!(config.save_dir.join("unfrozen/best.safetensors").exists());
+}
+
+#[test]
+fn advice_depends_on_the_size_and_names_only_what_is_off() {
+    let config = Config::default();
+    let few = advice(&config, 60, &[30, 30]).join("\n");
+    for word in ["60 actions", "--pretrained", "--unfreeze-blocks 1", "--batch-size 4"] {
+        assert!(few.contains(word), "{few}");
+    }
+    assert!(advice(&config, 300, &[150, 150])[0].contains("--unfreeze-blocks 2"));
+    assert!(advice(&config, 800, &[400, 400])[0].contains("--severity-aware-augmentation"));
+    assert_eq!(advice(&config, 3000, &[1500, 1500]), Vec::<String>::new());
+    let done = Config {
+        pretrained: Some("k400.pth".into()),
+        unfreeze_blocks: 1,
+        batch_size: 4,
+        dropout_rate: Some(0.5),
+        ..config.clone()
+    };
+    assert_eq!(advice(&done, 60, &[30, 30]), Vec::<String>::new());
+    let off = Config {
+        class_weighting_strategy: WeightingStrategy::None,
+        use_class_balanced_sampler: false,
+        ..config
+    };
+    assert!(advice(&off, 3000, &[2700, 300])[0].contains("--use-class-balanced-sampler"));
+    assert!(advice(&off, 3000, &[2995, 5]).iter().any(|line| line.contains("5 actions")));
+}
+
+#[test]
+fn the_old_trainers_command_lines_run() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    small_set(&data);
+    let root = data.to_str().unwrap();
+    // Their sizes are for a large GPU; the rest is word for word.
+    let small = [
+        "--test-run",
+        "--backbone_name=r3d_tiny",
+        "--frames_per_clip=2",
+        "--start_frame=2",
+        "--end_frame=5",
+        "--img_height=16",
+        "--img_width=16",
+        "--device=cpu",
+    ];
+    for line in [
+        "--dataset_root ROOT",
+        "--dataset_root ROOT --epochs 50 --batch_size 16",
+        "--dataset_root ROOT --gradual_finetuning --aggressive_augmentation --loss_function focal",
+        "--dataset_root ROOT --epochs 50 --batch_size 16 --lr 2e-4 --backbone_name r2plus1d_18 \
+         --freezing_strategy adaptive --loss_function focal --use_class_balanced_sampler \
+         --progressive_class_balancing --aggressive_augmentation --gpu_augmentation \
+         --severity_aware_augmentation --mixed_precision --scheduler cosine --label_smoothing 0.1 \
+         --num_workers 12 --save_dir checkpoints",
+        "--dataset_root ROOT --main_task_weights 3.0 3.0 --freezing_strategy advanced \
+         --use_focal_loss --memory_cleanup_interval 10 --disable_in_model_augmentation",
+    ] {
+        let mut args = vec!["train"];
+        args.extend(line.split(' ').filter(|word| !word.is_empty()));
+        args.extend(small);
+        let args: Vec<&str> =
+            args.into_iter().map(|word| if word == "ROOT" { root } else { word }).collect();
+        let output = polyview(&args);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{line}: {stderr}");
+        assert!(stderr.contains("epoch 1/1"), "{line}: {stderr}");
+        if line.contains("mixed_precision") {
+            assert!(stderr.contains("computes in f32"), "{stderr}");
+        }
+        if line.contains("advanced") {
+            for word in ["gradient_guided", "--loss-function focal", "--memory-cleanup-interval"] {
+                assert!(stderr.contains(word), "{word}: {stderr}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_start_tells_configuration_balance_and_advice() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    small_set(&data);
+    let root = data.to_str().unwrap();
+    let save = folder.path().join("run");
+    let args = "--phase1-epochs 1 --phase2-epochs 1 --backbone-name r3d_tiny --frames-per-clip 2 \
+                --start-frame 2 --end-frame 5 --img-height 16 --img-width 16 --device cpu";
+    let mut args: Vec<&str> = args.split_whitespace().collect();
+    args.splice(0..0, ["train", "--dataset-root", root, "--save-dir", save.to_str().unwrap()]);
+    let output = polyview(&args);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    for word in [
+        "class weights balanced_capped (at most 10)",
+        "sampler balances offence_severity",
+        "1 epochs heads only, then 1 with the last 3 stages",
+        "draws an epoch",
+        "Offence + Red card",
+        "advice: 12 actions are fewer than 100",
+        "phase 1",
+        "phase 2",
+        "heads 1.0e-3",
+        "layer4 to layer2 1.0e-5",
+        "data wait",
+    ] {
+        assert!(stderr.contains(word), "{word:?} is not in {stderr}");
+    }
+    let args: Vec<&str> = args.iter().copied().chain(["--compare-freezing"]).collect();
+    let output = polyview(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    for word in ["with freezing", "without", "score", "clips/s", "action_class"] {
+        assert!(table.contains(word), "{table}");
+    }
+}
