@@ -225,8 +225,11 @@ impl Terminal {
             }
             let _ = writeln!(text, "\n{table}");
         }
+        if !summary.advice.is_empty() {
+            text.push('\n');
+        }
         for advice in &summary.advice {
-            let _ = writeln!(text, "\nadvice: {advice}");
+            let _ = writeln!(text, "advice: {advice}");
         }
         text.push_str(
             "\neach epoch: loss in training → validation; each task's balanced accuracy (and \

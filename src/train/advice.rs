@@ -1,6 +1,6 @@
 //! What may be worth trying, by the size and the balance of the data.
 
-use crate::config::{Config, WeightingStrategy};
+use crate::config::{Config, FreezingKind, WeightingStrategy};
 
 /// Advice for a training split of `actions` actions whose imbalanced task has these class counts.
 /// Only what the configuration does not do already.
@@ -27,7 +27,7 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
     }
     match actions {
         0..100 => {
-            if c.gradual_finetuning && c.unfreeze_blocks > 1 {
+            if unfreezes(c, 1) {
                 options.push("--unfreeze-blocks 1");
             }
             if c.batch_size > 4 {
@@ -38,7 +38,7 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
             }
         }
         100..500 => {
-            if c.gradual_finetuning && c.unfreeze_blocks > 2 {
+            if unfreezes(c, 2) {
                 options.push("--unfreeze-blocks 2");
             }
             if !c.discriminative_lr && !c.exponential_lr_decay {
@@ -58,6 +58,12 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Whether the second phase trains more than so many stages at once.
+fn unfreezes(c: &Config, stages: usize) -> bool {
+    let fixed = c.freezing_strategy == FreezingKind::Fixed;
+    c.gradual_finetuning && fixed && c.unfreeze_blocks > stages
 }
 
 /// Largest over smallest class above which a split counts as unbalanced.
@@ -91,7 +97,7 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
     }
     if smallest < FEW {
         lines.push(format!(
-            "the smallest class has {smallest} actions: its recall will jump between epochs"
+            "the smallest class has only {smallest} in it: its recall will jump between epochs"
         ));
     }
     lines
