@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 SEEDS = [1, 2, 3]
-EPOCHS = 14
+EPOCHS = 20
 RAREST = 3
 CONFIGS = {
     "plain": ["--loss-function", "plain", "--no-use-class-balanced-sampler"],

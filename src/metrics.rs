@@ -1,6 +1,6 @@
 //! Classification metrics over a whole split, by scikit-learn's definitions. Plain numbers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A label or prediction outside the classes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum MetricsError {
 /// assert_eq!(matrix.balanced_accuracy(), (2.0 / 3.0 + 1.0) / 2.0); // class 2 does not occur
 /// # Ok::<(), polyview::metrics::MetricsError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfusionMatrix {
     classes: usize,
     /// `classes * classes`, row-major; rows are labels.

@@ -5,6 +5,7 @@ mod augment;
 mod check_data;
 mod comparison;
 mod devices;
+mod export;
 mod options;
 mod synth;
 mod terminal;
@@ -47,6 +48,8 @@ enum Command {
     Synth(synth::SynthArgs),
     /// Draw a contact sheet of what the augmentation does to an action
     Augment(Box<augment::AugmentArgs>),
+    /// Write a checkpoint's weights for other programs
+    Export(export::ExportArgs),
     /// List the devices this binary can use
     Devices(devices::DevicesArgs),
 }
@@ -94,6 +97,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::CheckData(args) => args.run(&terminal),
         Command::Synth(args) => args.run(&terminal),
         Command::Augment(args) => args.run(),
+        Command::Export(args) => args.run(),
         Command::Devices(args) => args.run(),
     };
     result.unwrap_or_else(|failure| {

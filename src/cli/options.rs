@@ -306,6 +306,21 @@ const MORE_AUGMENTATION: Group = Group {
     )],
 };
 
+const CHECKPOINTS: Group = Group {
+    heading: "Checkpoints",
+    rows: &[
+        ("resume", Text, "FILE", "Go on from a checkpoint; auto: from SAVE_DIR's last one, if any"),
+        ("resume-best-acc", Number, "SCORE", "Best score to beat, in place of the checkpoint's"),
+        (
+            "checkpoint-minutes",
+            Number,
+            "M",
+            "Minutes between two within an epoch; 0: at its end only",
+        ),
+        ("keep", Integer, "N", "Epochs whose checkpoints stay beside the last and the best"),
+    ],
+};
+
 const TRYING_OUT: Group = Group {
     heading: "Trying out",
     rows: &[
@@ -338,6 +353,7 @@ pub(super) const TRAIN: &[&Group] = &[
     &FREEZING,
     &AUGMENTATION,
     &MORE_AUGMENTATION,
+    &CHECKPOINTS,
     &TRYING_OUT,
     &OLD,
 ];

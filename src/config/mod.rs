@@ -211,6 +211,16 @@ pub struct Config {
     pub gpu_augmentation: bool,
     /// Each batch takes one of three sizes.
     pub multi_scale: bool,
+    /// Checkpoint to go on from (either of its files), or `auto`: the save-dir's last one, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+    /// Best score to beat after a resume, in place of the checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_best_acc: Option<f64>,
+    /// Minutes between two checkpoints within an epoch; 0: only at its end.
+    pub checkpoint_minutes: f64,
+    /// How many epochs' checkpoints are kept beside the last and the best one.
+    pub keep: usize,
     /// One epoch of `test-batches` batches that leaves no file behind.
     pub test_run: bool,
     /// Batches of a test run, per split.
@@ -297,6 +307,10 @@ impl Default for Config {
             severity_aware_augmentation: augment.severity_aware_augmentation,
             gpu_augmentation: true,
             multi_scale: false,
+            resume: None,
+            resume_best_acc: None,
+            checkpoint_minutes: 10.0,
+            keep: 0,
             test_run: false,
             test_batches: 2,
             force_batch_size: false,

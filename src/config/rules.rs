@@ -34,6 +34,15 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "the heads would predict what they are told: leave one of the two out",
         ));
     }
+    if config.resume.is_some() && (config.test_run || config.compare_freezing) {
+        let other = if config.test_run { "--test-run" } else { "--compare-freezing" };
+        let reason = "nothing can be gone on with there: leave one of the two out";
+        return Err(value("resume", format!("with {other}"), reason));
+    }
+    if config.resume_best_acc.is_some() && config.resume.is_none() {
+        let reason = "it needs --resume";
+        return Err(value("resume-best-acc", "without --resume", reason));
+    }
     if config.compare_freezing && config.test_run {
         return Err(value(
             "compare-freezing",
@@ -84,6 +93,12 @@ fn ranges(c: &Config) -> Result<(), ConfigError> {
         ("phase2-head-lr-ratio", c.phase2_head_lr_ratio),
     ] {
         positive(option, given)?;
+    }
+    not_negative("checkpoint-minutes", c.checkpoint_minutes)?;
+    if let Some(score) = c.resume_best_acc
+        && !(0.0..=1.0).contains(&score)
+    {
+        return Err(value("resume-best-acc", score, "is a score, 0 to 1"));
     }
     not_negative("min-lr", c.min_lr)?;
     not_negative("focal-gamma", c.focal_gamma)?;

@@ -1,6 +1,7 @@
 //! Starting from weights that somebody else trained: torchvision's Kinetics files (.pth, .pt,
 //! .safetensors), or polyview's own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn_store::{ModuleStore, PytorchStore, SafetensorsStore, bridge};
@@ -42,20 +43,38 @@ pub enum PretrainedError {
     },
 }
 
-/// The tensors of a weight file under the names it has, whatever its format.
+/// The tensors of a weight file under the names it has, whatever its format. A checkpoint of the
+/// old PyTorch trainer is looked into (`model_state_dict`), and the `module.` that data-parallel
+/// training puts before every name is dropped.
 pub fn read_weights(path: &Path) -> Result<StateDict, PretrainedError> {
     let unreadable = |reason: String| PretrainedError::Unreadable { path: path.to_owned(), reason };
     if let Err(error) = std::fs::File::open(path) {
         return Err(unreadable(error.to_string()));
     }
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    match ending.to_ascii_lowercase().as_str() {
-        "safetensors" => tensors_of(SafetensorsStore::from_file(path)).map_err(unreadable),
-        // Index gaps as in `stem.0, stem.1, stem.3` are names here, not something to close up.
-        "pth" | "pt" => tensors_of(PytorchStore::from_file(path).map_indices_contiguous(false))
-            .map_err(unreadable),
-        _ => Err(PretrainedError::Ending(path.to_owned())),
+    let tensors = match ending.to_ascii_lowercase().as_str() {
+        "safetensors" => tensors_of(SafetensorsStore::from_file(path)).map_err(unreadable)?,
+        "pth" | "pt" => pickled(path).map_err(unreadable)?,
+        _ => return Err(PretrainedError::Ending(path.to_owned())),
+    };
+    let plain = |name: String| name.strip_prefix("module.").map_or(name.clone(), str::to_owned);
+    Ok(tensors.into_iter().map(|(name, data)| (plain(name), data)).collect())
+}
+
+/// Where trainers keep the weights within a checkpoint.
+const INNER: [&str; 2] = ["model_state_dict", "state_dict"];
+
+fn pickled(path: &Path) -> Result<StateDict, String> {
+    // Index gaps as in `stem.0, stem.1, stem.3` are names here, not something to close up.
+    let open = || PytorchStore::from_file(path).map_indices_contiguous(false);
+    for key in INNER {
+        if let Ok(tensors) = tensors_of(open().with_top_level_key(key))
+            && !tensors.is_empty()
+        {
+            return Ok(tensors);
+        }
     }
+    tensors_of(open())
 }
 
 fn tensors_of(mut store: impl ModuleStore) -> Result<StateDict, String> {
@@ -69,9 +88,64 @@ fn tensors_of(mut store: impl ModuleStore) -> Result<StateDict, String> {
         .collect()
 }
 
-/// Loads weights from a file into the network. torchvision's names get their `backbone.` prefix;
-/// the 400-class `fc` and batch counters are dropped. The report lists what the file lacked and
-/// what it held too much; heads missing from a file without any head are not worth a word.
+/// Names of another trainer's heads and view attention, brought to ours by their shapes: a group of
+/// tensors that begins with Linear(features→256) and ends with Linear(256→classes) is the head of
+/// the only task with so many classes, one that begins with Linear(features→128) and ends with
+/// Linear(128→1) is the attention.
+fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
+    let features = config.backbone.features();
+    let group = |name: &str| -> Option<(String, usize)> {
+        let (path, _) = name.rsplit_once('.')?;
+        let (group, number) = path.rsplit_once('.')?;
+        Some((group.to_owned(), number.parse().ok()?))
+    };
+    let mut groups: BTreeMap<String, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
+    for (name, data) in &values {
+        if !name.starts_with("backbone.")
+            && name.ends_with(".weight")
+            && let Some((group, number)) = group(name)
+        {
+            groups.entry(group).or_default().insert(number, data.shape().to_vec());
+        }
+    }
+    // (group, layer number) → our name without its last part.
+    let mut renamed: BTreeMap<(String, usize), String> = BTreeMap::new();
+    for (group, layers) in groups {
+        let (Some((first, from)), Some((last, to))) =
+            (layers.first_key_value(), layers.last_key_value())
+        else {
+            continue;
+        };
+        let target = match (from.as_slice(), to.as_slice()) {
+            ([128, inputs], [1, 128]) if *inputs == features => Some("attention".to_owned()),
+            ([256, inputs], [classes, 256]) if *inputs == features => {
+                let mut fitting = config.tasks.iter().filter(|(_, count)| count == classes);
+                match (fitting.next(), fitting.next()) {
+                    (Some((task, _)), None) => Some(format!("heads.{task}")),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        if let Some(target) = target {
+            renamed.insert((group.clone(), *first), format!("{target}.0"));
+            renamed.insert((group, *last), format!("{target}.2"));
+        }
+    }
+    let rename = |name: String| -> String {
+        let place = group(&name).and_then(|place| renamed.get(&place));
+        match (place, name.rsplit_once('.')) {
+            (Some(ours), Some((_, kind))) => format!("{ours}.{kind}"),
+            _ => name,
+        }
+    };
+    values.into_iter().map(|(name, data)| (rename(name), data)).collect()
+}
+
+/// Loads weights from a file into the network. torchvision's names get their `backbone.` prefix,
+/// other trainers' heads ours; the 400-class `fc` and batch counters are dropped. The report lists
+/// what the file lacked and what it held too much; heads missing from a file without any head are
+/// not worth a word.
 pub fn load_pretrained(
     net: &mut MultiViewNet,
     config: &ModelConfig,
@@ -89,6 +163,7 @@ pub fn load_pretrained(
             },
         )
         .collect();
+    let values = rename_heads(values, config);
     let mut report = state_dict::load_net(net, config, values)
         .map_err(|source| PretrainedError::Unfit { path: path.to_owned(), source })?;
     if report.loaded == 0 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::objective::{Cost, TaskObjective};
 use super::{Augmenter, Objective, Optimizer, Rates, TrainError, plain_clips};
@@ -42,22 +43,17 @@ pub enum Interrupted {
     Yes,
 }
 
-/// Loss and confusion of one head over a pass.
-struct HeadTally {
-    name: String,
+/// Loss and confusion of one head over a pass so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct HeadProgress {
     matrix: ConfusionMatrix,
     loss: f64,
     actions: usize,
 }
 
-impl HeadTally {
+impl HeadProgress {
     fn new(head: &TaskObjective) -> Self {
-        Self {
-            name: head.name.clone(),
-            matrix: ConfusionMatrix::new(head.classes),
-            loss: 0.0,
-            actions: 0,
-        }
+        Self { matrix: ConfusionMatrix::new(head.classes), loss: 0.0, actions: 0 }
     }
 
     fn add(&mut self, logits: Tensor<2>, labels: &[usize], loss: f64) -> Result<(), TrainError> {
@@ -70,36 +66,76 @@ impl HeadTally {
         Ok(())
     }
 
-    fn record(&self) -> TaskRecord {
-        TaskRecord::new(&self.name, self.loss / self.actions.max(1) as f64, &self.matrix)
+    fn record(&self, head: &TaskObjective) -> TaskRecord {
+        TaskRecord::new(&head.name, self.loss / self.actions.max(1) as f64, &self.matrix)
     }
 }
 
-/// Losses and confusions of a pass, summed up batch by batch.
-struct Tally {
-    tasks: Vec<HeadTally>,
-    auxiliary: Vec<HeadTally>,
+/// A pass so far: what a checkpoint in its middle keeps, so that its figures come out whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassProgress {
+    /// Batches done.
+    pub steps: usize,
     loss: f64,
     norm: f64,
-    steps: usize,
     actions: usize,
     clips: usize,
+    /// Wall time and the time waited for data before the pass was taken up again, seconds.
+    seconds: f64,
+    waited: f64,
+    tasks: Vec<HeadProgress>,
+    auxiliary: Vec<HeadProgress>,
+}
+
+impl PassProgress {
+    /// A pass that begins.
+    pub fn new(objective: &Objective) -> Self {
+        Self {
+            steps: 0,
+            loss: 0.0,
+            norm: 0.0,
+            actions: 0,
+            clips: 0,
+            seconds: 0.0,
+            waited: 0.0,
+            tasks: objective.tasks.iter().map(HeadProgress::new).collect(),
+            auxiliary: objective.auxiliary.iter().map(HeadProgress::new).collect(),
+        }
+    }
+
+    /// Whether it is a pass over this objective's heads.
+    pub fn fits(&self, objective: &Objective) -> bool {
+        let fit = |heads: &[HeadProgress], of: &[TaskObjective]| {
+            heads.len() == of.len()
+                && heads.iter().zip(of).all(|(h, of)| h.matrix.classes() == of.classes)
+        };
+        fit(&self.tasks, &objective.tasks) && fit(&self.auxiliary, &objective.auxiliary)
+    }
+}
+
+/// A pass with its clock running.
+struct Tally<'a> {
+    objective: &'a Objective,
+    pass: PassProgress,
     started: Instant,
     waited: Duration,
 }
 
-impl Tally {
-    fn new(objective: &Objective) -> Self {
-        Self {
-            tasks: objective.tasks.iter().map(HeadTally::new).collect(),
-            auxiliary: objective.auxiliary.iter().map(HeadTally::new).collect(),
-            loss: 0.0,
-            norm: 0.0,
-            steps: 0,
-            actions: 0,
-            clips: 0,
-            started: Instant::now(),
-            waited: Duration::ZERO,
+impl<'a> Tally<'a> {
+    fn new(objective: &'a Objective, pass: PassProgress) -> Self {
+        Self { objective, pass, started: Instant::now(), waited: Duration::ZERO }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.pass.seconds + self.started.elapsed().as_secs_f64()
+    }
+
+    /// The pass so far, with its times brought up to now.
+    fn progress(&self) -> PassProgress {
+        PassProgress {
+            seconds: self.seconds(),
+            waited: self.pass.waited + self.waited.as_secs_f64(),
+            ..self.pass.clone()
         }
     }
 
@@ -119,69 +155,111 @@ impl Tally {
         cost: Cost,
         (total, tasks, auxiliary): (f64, Vec<f64>, Vec<f64>),
     ) -> Result<(), TrainError> {
+        let pass = &mut self.pass;
         for (task, logits) in prediction.logits.into_iter().enumerate() {
-            self.tasks[task].add(logits, &batch.labels[task], tasks[task])?;
+            pass.tasks[task].add(logits, &batch.labels[task], tasks[task])?;
         }
         for (head, known) in cost.auxiliary.into_iter().enumerate() {
             if let Some(known) = known {
-                self.auxiliary[head].add(known.logits, &known.targets, auxiliary[head])?;
+                pass.auxiliary[head].add(known.logits, &known.targets, auxiliary[head])?;
             }
         }
-        self.loss += total * batch.actions.len() as f64;
-        self.steps += 1;
-        self.actions += batch.actions.len();
-        self.clips += batch.clips();
+        pass.loss += total * batch.actions.len() as f64;
+        pass.steps += 1;
+        pass.actions += batch.actions.len();
+        pass.clips += batch.clips();
         Ok(())
     }
 
     fn mean_loss(&self) -> f64 {
-        self.loss / self.actions.max(1) as f64
+        self.pass.loss / self.pass.actions.max(1) as f64
     }
 
     /// Tells of the step just added; whether the pass must end here.
     fn after_step(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> bool {
-        let seconds = self.started.elapsed().as_secs_f64();
         observer.observe(&Event::Step {
-            done: self.steps,
+            done: self.pass.steps,
             loss: self.mean_loss(),
-            clips_per_second: self.clips as f64 / seconds.max(1e-9),
+            clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),
         });
         stop.load(Ordering::Relaxed)
     }
 
-    fn record(self) -> PassRecord {
-        let seconds = self.started.elapsed().as_secs_f64();
+    fn record(&self) -> PassRecord {
+        let (pass, seconds) = (&self.pass, self.seconds());
+        let records = |heads: &[HeadProgress], of: &[TaskObjective]| {
+            heads.iter().zip(of).map(|(head, of)| head.record(of)).collect()
+        };
         PassRecord {
             loss: self.mean_loss(),
-            tasks: self.tasks.iter().map(HeadTally::record).collect(),
-            auxiliary: self.auxiliary.iter().map(HeadTally::record).collect(),
-            gradient_norm: self.norm / self.steps.max(1) as f64,
-            actions: self.actions,
-            clips: self.clips,
+            tasks: records(&pass.tasks, &self.objective.tasks),
+            auxiliary: records(&pass.auxiliary, &self.objective.auxiliary),
+            gradient_norm: pass.norm / pass.steps.max(1) as f64,
+            actions: pass.actions,
+            clips: pass.clips,
             seconds,
-            data_wait: self.waited.as_secs_f64() / seconds.max(1e-9),
+            data_wait: (pass.waited + self.waited.as_secs_f64()) / seconds.max(1e-9),
         }
     }
 }
+
+/// Called after each training step, with the network and the optimizer as they are then: the
+/// place to write a checkpoint from.
+pub type AfterStep<'a> = dyn FnMut(
+        &MultiViewNet,
+        &Optimizer,
+        &dyn Fn() -> PassProgress,
+        &mut dyn Observer,
+    ) -> Result<(), TrainError>
+    + 'a;
 
 /// Trains on every batch of `loader` and gives the network back with the pass's figures. `device`
 /// must have automatic differentiation on. When `stop` is raised the step in progress is finished
 /// first.
 pub fn train_one_epoch(
-    mut net: MultiViewNet,
+    net: MultiViewNet,
     optimizer: &mut Optimizer,
-    mut loader: Loader,
+    loader: Loader,
     settings: &StepSettings,
     device: &Device,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<(MultiViewNet, PassRecord, Interrupted), TrainError> {
+    let from = PassProgress::new(settings.objective);
+    let (net, _, record, interrupted) = continue_epoch(
+        net,
+        optimizer,
+        loader,
+        settings,
+        from,
+        device,
+        stop,
+        observer,
+        &mut |_, _, _, _| Ok(()),
+    )?;
+    Ok((net, record, interrupted))
+}
+
+/// The same for a pass that was begun earlier: `from` is what it has done already, `loader` has
+/// the batches that remain. Gives the progress too, for a checkpoint of an interrupted pass.
+#[allow(clippy::too_many_arguments, reason = "the pieces of a run, each of its own kind")]
+pub fn continue_epoch(
+    mut net: MultiViewNet,
+    optimizer: &mut Optimizer,
+    mut loader: Loader,
+    settings: &StepSettings,
+    from: PassProgress,
+    device: &Device,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+    after_step: &mut AfterStep,
+) -> Result<(MultiViewNet, PassProgress, PassRecord, Interrupted), TrainError> {
     let objective = settings.objective;
-    let mut tally = Tally::new(objective);
+    let mut tally = Tally::new(objective, from);
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());
-        let step = settings.first_step + tally.steps;
+        let step = settings.first_step + tally.pass.steps;
         let clips = match &settings.augmenter {
             Some(augmenter) => augmenter.clips(&batch, settings.epoch, step, device)?,
             None => plain_clips(&batch, device)?,
@@ -198,26 +276,27 @@ pub fn train_one_epoch(
             return Err(TrainError::NotFinite {
                 loss: total,
                 epoch: settings.epoch,
-                step: tally.steps + 1,
+                step: tally.pass.steps + 1,
                 actions: batch.actions.join(", "),
             });
         }
-        let (rates, momentum) = (settings.rates)(tally.steps);
+        let (rates, momentum) = (settings.rates)(tally.pass.steps);
         let (updated, norm) = optimizer.step(net, grads, &|path| rates.of(path), momentum)?;
         net = updated;
-        tally.norm += norm;
+        tally.pass.norm += norm;
         log::debug!(
             "epoch {} step {}: loss {total:.4}, norm {norm:.3}",
             settings.epoch,
-            tally.steps + 1
+            tally.pass.steps + 1
         );
         tally.add(&batch, prediction, cost, values)?;
+        after_step(&net, optimizer, &|| tally.progress(), observer)?;
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;
         }
     }
-    Ok((net, tally.record(), interrupted))
+    Ok((net, tally.progress(), tally.record(), interrupted))
 }
 
 /// Judges the network on every batch of `loader`, without updates or dropout, with running
@@ -231,7 +310,7 @@ pub fn validate_one_epoch(
     observer: &mut dyn Observer,
 ) -> Result<(PassRecord, Interrupted), TrainError> {
     let net = net.valid();
-    let mut tally = Tally::new(objective);
+    let mut tally = Tally::new(objective, PassProgress::new(objective));
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
         let views = ViewLayout::new(batch.view_counts.clone());

@@ -7,10 +7,13 @@ mod compare;
 mod early_stopping;
 mod epoch;
 pub mod freezing;
+mod keeper;
 mod objective;
+mod opening;
 mod optimizer;
 mod phases;
 mod probe;
+mod resume;
 mod run;
 pub mod schedule;
 mod summary;
@@ -21,7 +24,10 @@ pub use advice::advice;
 pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips};
 pub use compare::{Comparison, compare_freezing};
 pub use early_stopping::EarlyStopping;
-pub use epoch::{Interrupted, StepSettings, train_one_epoch, validate_one_epoch};
+pub use epoch::{
+    AfterStep, Interrupted, PassProgress, StepSettings, continue_epoch, train_one_epoch,
+    validate_one_epoch,
+};
 pub use objective::{Cost, Known, Objective, TaskObjective, task_weights};
 pub use optimizer::{Moments, Optimizer, Rule, global_norm};
 pub use phases::{Course, EpochCourse, Phase, Rates};

@@ -6,23 +6,21 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 
+use super::keeper::{Keeper, Moment};
 use super::summary::{Opened, summary};
 use super::{
-    Augmenter, Course, EarlyStopping, EpochCourse, Interrupted, Objective, Optimizer, Rule,
-    StepSettings, TrainError, multi_scale_sizes, stage_gradients, train_one_epoch,
+    Augmenter, Course, EarlyStopping, EpochCourse, Interrupted, Objective, Optimizer, PassProgress,
+    Rule, StepSettings, TrainError, continue_epoch, opening, resume, stage_gradients,
     validate_one_epoch,
 };
-use crate::augment::rarity;
-use crate::checkpoint::{self, CheckpointInfo};
+use crate::checkpoint::{self, CheckpointInfo, Saved};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
-use crate::device::{self, Compute};
-use crate::model::pretrained::load_pretrained;
-use crate::model::{ModelConfig, MultiViewNet, STAGES, parameter_count};
+use crate::device;
+use crate::model::{MultiViewNet, STAGES, parameter_count};
 use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase};
-use crate::schema::Schema;
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -53,20 +51,17 @@ pub fn run(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let (mut run, net) = Run::open(config, stop, observer)?;
+    let (mut run, net, from) = Run::open(config, stop, observer)?;
     let course = Course::new(config, |epoch| run.steps(epoch));
-    let (net, interrupted) = run.epochs(net, &course, observer)?;
+    let (net, interrupted) = run.epochs(net, from, &course, observer)?;
     let best = config.save_dir.join(checkpoint::BEST);
-    let network = if !config.test_run && run.history.iter().any(|record| record.best) {
-        checkpoint::load(&best, &run.plain)?.0
-    } else {
-        net
-    };
+    let network =
+        if run.keeper.files.contains(&best) { checkpoint::load(&best, &run.plain)?.0 } else { net };
     Ok(Outcome {
         history: run.history,
         interrupted,
         save_dir: config.save_dir.clone(),
-        files: run.files,
+        files: run.keeper.files,
         network: Some(network),
     })
 }
@@ -85,29 +80,25 @@ struct Run<'a> {
     sampler: Sampler,
     optimizer: Optimizer,
     augmenter: Augmenter,
-    /// What the next checkpoint says of itself.
-    info: CheckpointInfo,
+    keeper: Keeper<'a>,
     history: Vec<EpochRecord>,
-    best_score: f64,
-    files: Vec<PathBuf>,
 }
 
 impl<'a> Run<'a> {
     /// Opens everything, cheap refusals first: a mistake must show before anything is decoded or
-    /// compiled.
+    /// compiled. Gives the network, and where a resumed run stands within its next epoch.
     fn open(
         config: &'a Config,
         stop: &'a AtomicBool,
         observer: &mut dyn Observer,
-    ) -> Result<(Self, MultiViewNet), TrainError> {
+    ) -> Result<(Self, MultiViewNet, Option<PassProgress>), TrainError> {
         config.validate()?;
         let schema = config.load_schema()?;
         config.validate_with(&schema)?;
-        let train = Arc::new(open_split(config, &schema, "train")?);
-        let valid = Arc::new(open_split(config, &schema, "valid")?);
-        if !config.test_run {
-            checkpoint::prepare_folder(&config.save_dir)?;
-        }
+        let train = Arc::new(opening::open_split(config, &schema, "train")?);
+        let valid = Arc::new(opening::open_split(config, &schema, "valid")?);
+        let model = config.model(&schema);
+        let mut keeper = Keeper::open(config, CheckpointInfo::new(&schema, model.clone()))?;
         if config.mixed_precision {
             log::warn!("--mixed-precision: this version computes in f32 on every device");
         }
@@ -115,18 +106,26 @@ impl<'a> Run<'a> {
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
-        check_fit(config, &compute, train.max_views().max(valid.max_views()))?;
+        opening::check_fit(config, &compute, train.max_views().max(valid.max_views()))?;
 
         let plain = compute.device.clone();
         let tracking = plain.clone().autodiff();
-        let model = config.model(&schema);
-        let mut net = model.init(config.seed, &tracking);
-        start_from_pretrained(config, &model, &mut net)?;
-        if !config.test_run {
-            let text = toml::to_string(config);
-            checkpoint::write_text(&config.save_dir.join(checkpoint::CONFIG), text)?;
-        }
-        let sampler = sampler(config, &schema, &train);
+        let objective = Objective::new(config, &schema, &train);
+        let mut optimizer = Optimizer::new(Rule::new(config), config.gradient_clip_norm);
+        let resumed = resume::open(config, &keeper.info, &objective, &tracking)?;
+        let (net, history, progress) = match resumed {
+            Some(Saved { net, state, moments, .. }) => {
+                optimizer.moments = moments;
+                keeper.best_score = config.resume_best_acc.or(state.best_score);
+                (net, state.history, state.progress)
+            }
+            None => {
+                let mut net = model.init(config.seed, &tracking);
+                opening::start_from_pretrained(config, &model, &mut net)?;
+                (net, Vec::new(), None)
+            }
+        };
+        keeper.begin(&history)?;
         let opened = Opened {
             schema: &schema,
             model: &model,
@@ -139,53 +138,58 @@ impl<'a> Run<'a> {
         let run = Self {
             config,
             stop,
-            objective: Objective::new(config, &schema, &train),
-            sampler,
-            augmenter: augmenter(config, &schema, &train),
+            objective,
+            sampler: opening::sampler(config, &schema, &train),
+            augmenter: opening::augmenter(config, &schema, &train),
             train,
             valid,
             tracking,
             plain,
-            optimizer: Optimizer::new(Rule::new(config), config.gradient_clip_norm),
-            info: CheckpointInfo::new(&schema, model.clone()),
-            history: Vec::new(),
-            best_score: f64::NEG_INFINITY,
-            files: Vec::new(),
+            optimizer,
+            keeper,
+            history,
         };
-        Ok((run, net))
+        Ok((run, net, progress))
     }
 
-    /// Runs all epochs; the network after them, and whether the user stopped them.
+    /// Runs the epochs that are left, the first one from where it stands; the network after them,
+    /// and whether the user stopped them.
     fn epochs(
         &mut self,
         mut net: MultiViewNet,
+        mut from: Option<PassProgress>,
         course: &Course,
         observer: &mut dyn Observer,
     ) -> Result<(MultiViewNet, bool), TrainError> {
         let stopping = EarlyStopping { patience: self.config.patience() };
-        for epoch in 0..course.epochs() {
-            let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
-            let plan = course.epoch(epoch, &past);
-            net = net.with_trainable(plan.trainable);
-            let (trained, train) = self.train_pass(net, epoch, course, &plan, observer)?;
-            net = trained;
-            let valid = match train {
-                Some(_) => self.valid_pass(&net, epoch, course, observer)?,
-                None => None,
-            };
-            let (Some(train), Some(valid)) = (train, valid) else {
-                // The epoch is not over: the weights are kept, its figures are not.
-                observer.observe(&Event::Interrupted);
-                self.save(&net, &[checkpoint::LAST], observer)?;
-                return Ok((net, true));
-            };
-            let record = self.judge(&net, epoch, &plan, train, valid)?;
-            self.keep(&net, record, observer)?;
+        for epoch in self.history.len()..course.epochs() {
             let scores: Vec<f64> = self.history.iter().map(|record| record.score).collect();
-            if stopping.should_stop(&scores) && epoch + 1 < course.epochs() {
+            if stopping.should_stop(&scores) {
                 observer.observe(&Event::StoppedEarly(stopping.patience));
                 break;
             }
+            let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
+            let plan = course.epoch(epoch, &past);
+            net = net.with_trainable(plan.trainable);
+            let begun = from.take().unwrap_or_else(|| PassProgress::new(&self.objective));
+            let trained = self.train_pass(net, epoch, begun, course, &plan, observer)?;
+            let progress = trained.progress;
+            net = trained.net;
+            let valid = match trained.interrupted {
+                Interrupted::No => self.valid_pass(&net, epoch, course, observer)?,
+                Interrupted::Yes => None,
+            };
+            let Some(valid) = valid else {
+                observer.observe(&Event::Interrupted);
+                let now = Moment { net: &net, optimizer: &self.optimizer, history: &self.history };
+                self.keeper.save(&now, Some(progress), observer)?;
+                return Ok((net, true));
+            };
+            let record = self.judge(&net, epoch, &plan, trained.record, valid)?;
+            self.history.push(record.clone());
+            let now = Moment { net: &net, optimizer: &self.optimizer, history: &self.history };
+            self.keeper.save_epoch(&now, observer)?;
+            observer.observe(&Event::Epoch(record));
         }
         Ok((net, false))
     }
@@ -205,15 +209,16 @@ impl<'a> Run<'a> {
         plan
     }
 
-    /// One training pass; no figures when it was interrupted.
+    /// One training pass, or the rest of one.
     fn train_pass(
         &mut self,
         net: MultiViewNet,
         epoch: usize,
+        begun: PassProgress,
         course: &Course,
         plan: &EpochCourse,
         observer: &mut dyn Observer,
-    ) -> Result<(MultiViewNet, Option<PassRecord>), TrainError> {
+    ) -> Result<TrainPass, TrainError> {
         let config = self.config;
         let settings = StepSettings {
             objective: &self.objective,
@@ -223,19 +228,29 @@ impl<'a> Run<'a> {
             first_step: course.steps_before(epoch),
             augmenter: Some(&self.augmenter),
         };
-        let batches = self.training_plan(epoch);
+        let mut batches = self.training_plan(epoch);
+        announce(epoch, course, Phase::Train, batches.len(), observer);
+        batches.drain(..begun.steps.min(batches.len()));
         let loader = Loader::new(Arc::clone(&self.train), batches, config.num_workers);
-        announce(epoch, course, Phase::Train, &loader, observer);
-        let (net, record, interrupted) = train_one_epoch(
+        let (keeper, history) = (&mut self.keeper, &self.history);
+        let (net, progress, record, interrupted) = continue_epoch(
             net,
             &mut self.optimizer,
             loader,
             &settings,
+            begun,
             &self.tracking,
             self.stop,
             observer,
+            &mut |net, optimizer, progress, observer| {
+                if keeper.is_due() {
+                    let now = Moment { net, optimizer, history };
+                    keeper.save(&now, Some(progress()), observer)?;
+                }
+                Ok(())
+            },
         )?;
-        Ok((net, (interrupted == Interrupted::No).then_some(record)))
+        Ok(TrainPass { net, progress, record, interrupted })
     }
 
     /// One validation pass; no figures when it was interrupted.
@@ -252,7 +267,7 @@ impl<'a> Run<'a> {
             plan.truncate(config.test_batches);
         }
         let loader = Loader::new(Arc::clone(&self.valid), plan, config.num_workers);
-        announce(epoch, course, Phase::Validate, &loader, observer);
+        announce(epoch, course, Phase::Validate, loader.batches(), observer);
         let (record, interrupted) =
             validate_one_epoch(net, loader, &self.objective, &self.plain, self.stop, observer)?;
         Ok((interrupted == Interrupted::No).then_some(record))
@@ -268,10 +283,7 @@ impl<'a> Run<'a> {
         valid: PassRecord,
     ) -> Result<EpochRecord, TrainError> {
         let score = valid.score();
-        let best = score > self.best_score;
-        if best {
-            self.best_score = score;
-        }
+        let best = self.keeper.is_best(score);
         let batches = self.training_plan(epoch);
         let (rates, _) = plan.at(batches.len().saturating_sub(1));
         let mut groups = indexmap::IndexMap::from([("heads".to_owned(), rates.heads)]);
@@ -299,146 +311,27 @@ impl<'a> Run<'a> {
             best,
         })
     }
+}
 
-    /// Writes what a finished epoch leaves behind.
-    fn keep(
-        &mut self,
-        net: &MultiViewNet,
-        record: EpochRecord,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        self.info.epoch = record.epoch;
-        self.info.score = Some(record.score);
-        let mut files = vec![checkpoint::LAST];
-        if record.best {
-            files.push(checkpoint::BEST);
-        }
-        self.save(net, &files, observer)?;
-        self.history.push(record.clone());
-        if !self.config.test_run {
-            let text = serde_json::to_string_pretty(&self.history);
-            checkpoint::write_text(&self.config.save_dir.join(checkpoint::HISTORY), text)?;
-        }
-        observer.observe(&Event::Epoch(record));
-        Ok(())
-    }
-
-    fn save(
-        &mut self,
-        net: &MultiViewNet,
-        files: &[&str],
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        if self.config.test_run {
-            return Ok(());
-        }
-        // Reading the weights back from the device is the dear part: once for all files.
-        let bytes = checkpoint::encode(&self.config.save_dir, net, &self.info)?;
-        for file in files {
-            let path = self.config.save_dir.join(file);
-            checkpoint::write_atomically(&path, &bytes)?;
-            if !self.files.contains(&path) {
-                self.files.push(path.clone());
-            }
-            observer.observe(&Event::Saved(path));
-        }
-        Ok(())
-    }
+/// What a training pass gives back.
+struct TrainPass {
+    net: MultiViewNet,
+    progress: PassProgress,
+    record: PassRecord,
+    interrupted: Interrupted,
 }
 
 fn announce(
     epoch: usize,
     course: &Course,
     phase: Phase,
-    loader: &Loader,
+    batches: usize,
     observer: &mut dyn Observer,
 ) {
     observer.observe(&Event::PassStarted {
         epoch: epoch + 1,
         epochs: course.epochs(),
         phase,
-        batches: loader.batches(),
+        batches,
     });
-}
-
-/// Which actions each epoch visits.
-fn sampler(config: &Config, schema: &Schema, train: &Dataset) -> Sampler {
-    let classes = |task: usize| (task, schema.tasks[task].classes.len());
-    let tasks: Vec<_> = config.balanced_tasks(schema).into_iter().map(classes).collect();
-    Sampler::new(train, config.sampling(), &tasks, config.batch_size, config.seed)
-}
-
-fn open_split(config: &Config, schema: &Schema, split: &str) -> Result<Dataset, TrainError> {
-    Ok(Dataset::open(
-        &config.dataset_root,
-        split,
-        schema,
-        config.window(),
-        [config.img_height, config.img_width],
-        config.max_views,
-    )?)
-}
-
-fn start_from_pretrained(
-    config: &Config,
-    model: &ModelConfig,
-    net: &mut MultiViewNet,
-) -> Result<(), TrainError> {
-    let Some(path) = &config.pretrained else {
-        return Ok(());
-    };
-    let report = load_pretrained(net, model, path)?;
-    log::info!("{}: {} tensors loaded", path.display(), report.loaded);
-    for (what, names) in [("missing", &report.missing), ("unexpected", &report.unexpected)] {
-        if !names.is_empty() {
-            log::warn!("{}: {what}: {}", path.display(), names.join(", "));
-        }
-    }
-    Ok(())
-}
-
-/// What happens to training clips, with the class counts of the training split.
-fn augmenter(config: &Config, schema: &Schema, train: &Dataset) -> Augmenter {
-    let task = schema.imbalanced_task().unwrap_or(0);
-    let counts = train.class_counts(task, schema.tasks[task].classes.len());
-    let largest = counts.iter().copied().max().unwrap_or(0);
-    let size = [config.img_height, config.img_width];
-    Augmenter {
-        config: config.augmentation(),
-        seed: config.seed,
-        task,
-        rarity: counts.iter().map(|&count| rarity(count, largest)).collect(),
-        sizes: if config.multi_scale { multi_scale_sizes(size) } else { vec![size] },
-        on_device: config.gpu_augmentation,
-    }
-}
-
-/// Refuses a batch whose widest activation no buffer of the device can hold.
-fn check_fit(config: &Config, compute: &Compute, max_views: usize) -> Result<(), TrainError> {
-    let Some(limit) = compute.info.max_binding_bytes else {
-        return Ok(());
-    };
-    let size = [config.frames_per_clip, config.img_height, config.img_width];
-    let clips = config.batch_size * max_views;
-    let need = config.backbone_name.widest_activation(size) as u64 * clips as u64 * 4;
-    if need <= limit {
-        return Ok(());
-    }
-    if config.force_batch_size {
-        log::warn!(
-            "{clips} clips need a buffer of {} MB, the device allows {}: tried all the same \
-             (--force-batch-size)",
-            need >> 20,
-            limit >> 20
-        );
-        return Ok(());
-    }
-    Err(TrainError::TooLarge {
-        batch_size: config.batch_size,
-        clips,
-        size: size.map(|side| side.to_string()).join("×"),
-        need: need >> 20,
-        limit: limit >> 20,
-        device: compute.info.name.clone(),
-    })
 }

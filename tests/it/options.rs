@@ -88,6 +88,9 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("noise-strength", "0.5", Value::Float(0.5)),
         ("severity-aware-augmentation", "", Value::Boolean(true)),
         ("multi-scale", "", Value::Boolean(true)),
+        ("resume", "auto", text("auto")),
+        ("checkpoint-minutes", "0.5", Value::Float(0.5)),
+        ("keep", "3", Value::Integer(3)),
         ("test-run", "", Value::Boolean(true)),
         ("test-batches", "5", Value::Integer(5)),
         ("force-batch-size", "", Value::Boolean(true)),
@@ -126,6 +129,9 @@ fn every_option_reaches_the_configuration_and_nothing_else_changes() {
     let weights = resolve(&["--main_task_weights", "2.0", "3.0", "--lr", "1"]).unwrap();
     assert_eq!(weights.main_task_weights, [2.0, 3.0]);
     seen.push("main-task-weights".to_owned());
+    let resumed = resolve(&["--resume", "auto", "--resume-best-acc", "0.5"]).unwrap();
+    assert_eq!(resumed.resume_best_acc, Some(0.5));
+    seen.push("resume-best-acc".to_owned());
     // No field of the configuration is without an option, so none is missing above.
     let mut every = table(&Config::default());
     for (name, value) in table(&weights) {
@@ -230,6 +236,10 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
             &["--annotation-inputs", "--auxiliary-task-weight", "1"],
             &["--annotation-inputs", "--auxiliary-task-weight"],
         ),
+        (&["--resume", "auto", "--test-run"], &["--resume", "--test-run"]),
+        (&["--resume-best-acc", "0.5"], &["--resume-best-acc", "--resume"]),
+        (&["--resume", "auto", "--resume-best-acc", "50"], &["--resume-best-acc 50", "0 to 1"]),
+        (&["--checkpoint-minutes", "-1"], &["--checkpoint-minutes"]),
         (&["--compare-freezing", "--test-run"], &["--compare-freezing", "--test-run"]),
         (
             &["--disable-class-balancing", "--use-class-balanced-sampler"],

@@ -1,0 +1,92 @@
+//! The form that both files of a checkpoint have: named f32 tensors and a text, in a safetensors
+//! file whose metadata hold the text and a checksum over everything.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use burn::tensor::{DType, TensorData};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::CheckpointError;
+use crate::model::state_dict::StateDict;
+
+/// Key of the metadata's one entry: it has one only, for a map has no order, and the same content
+/// must be the same bytes.
+const KEY: &str = "polyview";
+
+/// What a file holds.
+pub(super) struct Content {
+    pub text: String,
+    pub tensors: StateDict,
+    /// Of text and tensors.
+    pub checksum: String,
+}
+
+/// The checksum of a content: CRC-32 over the text and every tensor's name, shape and bytes.
+fn checksum(text: &str, tensors: &StateDict) -> String {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(text.as_bytes());
+    // In the order of the names, for a file's reader gives them in another one than its writer had.
+    let mut names: Vec<&String> = tensors.keys().collect();
+    names.sort_unstable();
+    for name in names {
+        let data = &tensors[name];
+        crc.update(name.as_bytes());
+        for side in data.shape().iter() {
+            crc.update(&(*side as u64).to_le_bytes());
+        }
+        crc.update(data.as_bytes());
+    }
+    format!("{:08x}", crc.finalize())
+}
+
+/// The bytes of a file, and the content's checksum. `path` is named in errors.
+pub(super) fn encode(
+    path: &Path,
+    text: &str,
+    tensors: &StateDict,
+) -> Result<(Vec<u8>, String), CheckpointError> {
+    let fail = |reason: String| CheckpointError::Write {
+        path: path.to_owned(),
+        source: std::io::Error::other(reason),
+    };
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .map(|(name, data)| {
+            let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes());
+            view.map(|view| (name.as_str(), view)).map_err(|error| fail(error.to_string()))
+        })
+        .collect::<Result<_, _>>()?;
+    let checksum = checksum(text, tensors);
+    let metadata = HashMap::from([(KEY.to_owned(), format!("{checksum}\n{text}"))]);
+    let bytes = safetensors::serialize(views, Some(metadata));
+    Ok((bytes.map_err(|error| fail(error.to_string()))?, checksum))
+}
+
+/// Reads a file and proves its checksum before anything is believed.
+pub(super) fn read(path: &Path) -> Result<Content, CheckpointError> {
+    let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
+    let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
+    let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+    let entry = entry.ok_or_else(|| refuse("it carries no polyview header".to_owned()))?;
+    let (sum, text) =
+        entry.split_once('\n').ok_or_else(|| refuse("its polyview header is cut".to_owned()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
+    let mut tensors = StateDict::new();
+    for (name, view) in file.iter() {
+        if view.dtype() != Dtype::F32 {
+            return Err(refuse(format!("`{name}` is {:?}, not f32", view.dtype())));
+        }
+        let shape = view.shape().to_vec();
+        let data = TensorData::try_from_bytes_vec(view.data().to_vec(), shape, DType::F32)
+            .map_err(|error| refuse(format!("`{name}`: {error}")))?;
+        tensors.insert(name.to_owned(), data);
+    }
+    if checksum(text, &tensors) != sum {
+        return Err(refuse("it is damaged: its checksum does not fit its content".to_owned()));
+    }
+    Ok(Content { text: text.to_owned(), tensors, checksum: sum.to_owned() })
+}

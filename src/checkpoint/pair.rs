@@ -1,0 +1,109 @@
+//! The two files of a checkpoint, replaced together.
+//!
+//! Two renames are not one, so a run may die between them. The order of writing makes every moment
+//! recoverable: the new state goes to `NAME.state.next`, then the weights replace the old ones,
+//! then the state is renamed. A state names the checksum of its weights; a reader that finds new
+//! weights beside an old state takes `NAME.state.next`, which must be whole by then.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use super::files::write_atomically;
+use super::weights::rebuild;
+use super::{CheckpointError, CheckpointInfo, RunState, weights};
+use crate::model::MultiViewNet;
+use crate::train::Moments;
+
+/// A checkpoint as read.
+#[derive(Debug)]
+pub struct Saved {
+    /// The network, on the device asked for.
+    pub net: MultiViewNet,
+    /// What the weights say of themselves.
+    pub info: CheckpointInfo,
+    /// The run.
+    pub state: RunState,
+    /// The optimizer's memory.
+    pub moments: BTreeMap<String, Moments>,
+}
+
+fn state_of(weights: &Path) -> PathBuf {
+    weights.with_extension("state")
+}
+
+fn next_of(weights: &Path) -> PathBuf {
+    weights.with_extension("state.next")
+}
+
+/// Replaces the checkpoint whose weights lie at `weights`; its state lies beside it.
+pub fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), CheckpointError> {
+    let next = next_of(weights);
+    write_atomically(&next, state)?;
+    write_atomically(weights, bytes)?;
+    let rename = || -> std::io::Result<()> {
+        fs::rename(&next, state_of(weights))?;
+        // The rename itself must survive a power cut. Not every system lets a folder be synced.
+        if let Some(folder) = weights.parent() {
+            let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
+        }
+        Ok(())
+    };
+    rename().map_err(|source| CheckpointError::Write { path: state_of(weights), source })
+}
+
+/// Reads a checkpoint by either of its files.
+pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError> {
+    let place = path.with_extension("safetensors");
+    let (info, tensors, checksum) = weights::read(&place)?;
+    let (state, moments) = match RunState::read(&state_of(&place), device) {
+        Ok((state, moments)) if state.weights == checksum => (state, moments),
+        // Cut off between the two renames, or not a pair.
+        other => match RunState::read(&next_of(&place), device) {
+            Ok((state, moments)) if state.weights == checksum => (state, moments),
+            _ => {
+                let (state, _) = other?;
+                return Err(CheckpointError::Read {
+                    path: state_of(&place),
+                    reason: format!(
+                        "it belongs to other weights (of epoch {}) than {}",
+                        state.epoch,
+                        place.display()
+                    ),
+                });
+            }
+        },
+    };
+    let net = rebuild(&place, &info, tensors, device)?;
+    Ok(Saved { net, info, state, moments })
+}
+
+/// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints.
+pub fn drop_older(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
+    let fail = |source| CheckpointError::Write { path: folder.to_owned(), source };
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix("epoch-").and_then(|n| n.strip_suffix(".safetensors"));
+        if let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) {
+            kept.push((number, path));
+        }
+    }
+    kept.sort_unstable();
+    let excess = kept.len().saturating_sub(keep);
+    for (_, weights) in kept.into_iter().take(excess) {
+        // The state first: weights without one are still good for evaluation.
+        for path in [state_of(&weights), weights] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(CheckpointError::Write { path, source: error });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Everything beside the weights that a run needs to go on as if it had never stopped.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::container::{self, Content};
+use super::{CheckpointError, FORMAT_VERSION};
+use crate::config::Config;
+use crate::model::state_dict::StateDict;
+use crate::report::EpochRecord;
+use crate::train::{Moments, Optimizer, PassProgress};
+
+/// A run between two steps. Rates, freezing, early stopping, the order of the data, augmentation
+/// and dropout all follow from the configuration, the history and the position, so nothing of
+/// them is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Layout version.
+    pub format_version: u32,
+    /// polyview's version.
+    pub polyview_version: String,
+    /// Checksum of the weights that belong to this state.
+    pub weights: String,
+    /// Finished epochs.
+    pub epoch: usize,
+    /// The training pass of the next epoch so far; absent between two epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<PassProgress>,
+    /// Highest score so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_score: Option<f64>,
+    /// Updates per parameter path.
+    pub updates: BTreeMap<String, u32>,
+    /// The configuration.
+    pub config: Config,
+    /// The finished epochs' records.
+    pub history: Vec<EpochRecord>,
+}
+
+impl RunState {
+    /// A state of this version's layout; `weights` is the weight file's checksum.
+    pub fn new(
+        config: &Config,
+        history: &[EpochRecord],
+        progress: Option<PassProgress>,
+        weights: String,
+    ) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            polyview_version: env!("CARGO_PKG_VERSION").to_owned(),
+            weights,
+            epoch: history.len(),
+            progress,
+            best_score: None,
+            updates: BTreeMap::new(),
+            config: config.clone(),
+            history: history.to_vec(),
+        }
+    }
+
+    /// The bytes of a state file; `path` is named in errors.
+    ///
+    /// The text is TOML: its numbers come back bit for bit, NaN included, which JSON cannot
+    /// promise.
+    pub fn encode(
+        mut self,
+        path: &Path,
+        optimizer: &Optimizer,
+    ) -> Result<Vec<u8>, CheckpointError> {
+        let fail = |reason: String| CheckpointError::Write {
+            path: path.to_owned(),
+            source: std::io::Error::other(reason),
+        };
+        let mut tensors = StateDict::new();
+        for (name, moments) in &optimizer.moments {
+            self.updates.insert(name.clone(), moments.steps);
+            let mut add = |which: &str, tensor: &Tensor<1>| -> Result<(), CheckpointError> {
+                let data = tensor.clone().try_into_data().map_err(|e| fail(e.to_string()))?;
+                tensors.insert(format!("{name}.{which}"), data);
+                Ok(())
+            };
+            add(FIRST, &moments.first)?;
+            if let Some(second) = &moments.second {
+                add(SECOND, second)?;
+            }
+        }
+        let text = toml::to_string(&self).map_err(|error| fail(error.to_string()))?;
+        Ok(container::encode(path, &text, &tensors)?.0)
+    }
+
+    /// Reads a state file; the optimizer's memory comes as tensors on `device`.
+    pub fn read(
+        path: &Path,
+        device: &Device,
+    ) -> Result<(Self, BTreeMap<String, Moments>), CheckpointError> {
+        let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
+        let Content { text, mut tensors, .. } = container::read(path)?;
+        let state: Self = toml::from_str(&text)
+            .map_err(|error| refuse(format!("bad header: {}", error.message())))?;
+        if state.format_version > FORMAT_VERSION {
+            return Err(refuse(format!(
+                "it has format {}, this polyview {} reads up to {FORMAT_VERSION}",
+                state.format_version,
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+        let mut take = |name: &str, which: &str| {
+            let data = tensors.swap_remove(&format!("{name}.{which}"))?;
+            let count = data.shape().iter().product::<usize>();
+            (data.shape().len() == 1 && count > 0).then(|| Tensor::<1>::from_data(data, device))
+        };
+        let mut moments = BTreeMap::new();
+        for (name, &steps) in &state.updates {
+            let first = take(name, FIRST)
+                .ok_or_else(|| refuse(format!("`{name}` has no {FIRST} moment")))?;
+            let second = take(name, SECOND);
+            moments.insert(name.clone(), Moments { steps, first, second });
+        }
+        Ok((state, moments))
+    }
+}
+
+const FIRST: &str = "first";
+const SECOND: &str = "second";

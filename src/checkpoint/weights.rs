@@ -1,0 +1,76 @@
+//! The weights of a network, with what is needed to rebuild it.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use super::container::{self, Content};
+use super::files::write_atomically;
+use super::{CheckpointError, CheckpointInfo, FORMAT_VERSION};
+use crate::model::MultiViewNet;
+use crate::model::state_dict::{self, StateDict};
+
+/// Writes a network's weights with `info`.
+pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<(), CheckpointError> {
+    write_atomically(path, &encode(path, net, info)?.0)
+}
+
+/// The bytes of a weight file, for writing it to more than one place, and their checksum; `path`
+/// is named in errors.
+pub fn encode(
+    path: &Path,
+    net: &MultiViewNet,
+    info: &CheckpointInfo,
+) -> Result<(Vec<u8>, String), CheckpointError> {
+    let tensors = state_dict::collect_net(net, &info.model)
+        .map_err(|source| CheckpointError::Unfit { path: path.to_owned(), source })?;
+    let text = serde_json::to_string(info).map_err(|error| CheckpointError::Write {
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    container::encode(path, &text, &tensors)
+}
+
+/// What a weight file says of itself, its tensors under their names in files, and its checksum.
+pub fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
+    let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
+    let Content { text, tensors, checksum } = container::read(path)?;
+    let info: CheckpointInfo =
+        serde_json::from_str(&text).map_err(|error| refuse(format!("bad header: {error}")))?;
+    if info.format_version > FORMAT_VERSION {
+        return Err(refuse(format!(
+            "it has format {}, this polyview {} reads up to {FORMAT_VERSION}",
+            info.format_version,
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
+    Ok((info, tensors, checksum))
+}
+
+/// Reads a weight file and rebuilds its network on `device`.
+pub fn load(
+    path: &Path,
+    device: &Device,
+) -> Result<(MultiViewNet, CheckpointInfo), CheckpointError> {
+    let (info, tensors, _) = read(path)?;
+    Ok((rebuild(path, &info, tensors, device)?, info))
+}
+
+/// The network of a weight file's content; `path` is named in errors.
+pub(super) fn rebuild(
+    path: &Path,
+    info: &CheckpointInfo,
+    tensors: StateDict,
+    device: &Device,
+) -> Result<MultiViewNet, CheckpointError> {
+    let mut net = info.model.init(0, device);
+    let report = state_dict::load_net(&mut net, &info.model, tensors)
+        .map_err(|source| CheckpointError::Unfit { path: path.to_owned(), source })?;
+    if let Some(name) = report.missing.first().or(report.unexpected.first()) {
+        return Err(CheckpointError::Read {
+            path: path.to_owned(),
+            reason: format!("its tensors do not match its header: `{name}`"),
+        });
+    }
+    Ok(net)
+}

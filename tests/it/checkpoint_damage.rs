@@ -1,0 +1,198 @@
+//! Damaged checkpoints and weight files: refused with a reason, or exactly right.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, TensorData};
+use polyview::checkpoint::{self, Layout, load_pair};
+use polyview::model::pretrained::{load_pretrained, read_weights};
+use polyview::model::{BackboneKind, ModelConfig, state_dict};
+use polyview::schema::Schema;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+
+use crate::freezing::{run, small_config};
+
+/// Two checkpoints of different runs.
+fn two_runs(folder: &TempDir) -> [PathBuf; 2] {
+    [1, 2].map(|seed| {
+        let config = polyview::config::Config {
+            seed,
+            gradual_finetuning: false,
+            epochs: 1,
+            save_dir: folder.path().join(format!("run{seed}")),
+            ..small_config(folder)
+        };
+        run(&config);
+        config.save_dir.join(checkpoint::LAST)
+    })
+}
+
+/// Everything that a checkpoint brings back.
+fn content(path: &Path) -> Result<(state_dict::StateDict, String), String> {
+    let saved = load_pair(path, &Device::flex()).map_err(|error| error.to_string())?;
+    let state = state_dict::collect(&saved.net).unwrap();
+    let moments: Vec<(String, u32, Vec<f32>)> = saved
+        .moments
+        .into_iter()
+        .map(|(name, m)| (name, m.steps, m.first.try_into_vec_as().unwrap()))
+        .collect();
+    Ok((state, format!("{:?} {:?} {moments:?}", saved.info, saved.state)))
+}
+
+#[test]
+fn two_hundred_damaged_checkpoints_are_refused_or_exactly_right() {
+    let folder = TempDir::new().unwrap();
+    let [first, second] = two_runs(&folder);
+    let sound = content(&first).unwrap();
+    let files = [first.clone(), first.with_extension("state")];
+    let bytes = files.clone().map(|path| std::fs::read(path).unwrap());
+    let other = [second.clone(), second.with_extension("state")].map(|p| std::fs::read(p).unwrap());
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let (mut refused, mut right) = (0, 0);
+    for round in 0..200 {
+        let which = round % 2;
+        let mut damaged = bytes[which].clone();
+        let what = match round / 2 % 5 {
+            0 => {
+                let at = rng.random_range(0..damaged.len());
+                damaged[at] ^= 1 << rng.random_range(0..8);
+                format!("bit of byte {at}")
+            }
+            // The header, where lengths and names are.
+            1 => {
+                let at = rng.random_range(0..200);
+                damaged[at] = rng.random();
+                format!("byte {at}")
+            }
+            2 => {
+                damaged.truncate(rng.random_range(0..damaged.len()));
+                format!("cut to {}", damaged.len())
+            }
+            3 => {
+                damaged = other[which].clone();
+                "of another run".to_owned()
+            }
+            _ => {
+                let (a, b) = (rng.random_range(0..damaged.len()), rng.random_range(1..4096));
+                let end = (a + b).min(damaged.len());
+                damaged[a..end].fill(rng.random());
+                format!("bytes {a} to {end}")
+            }
+        };
+        std::fs::write(&files[which], &damaged).unwrap();
+        match content(&first) {
+            Ok(ours) => {
+                assert!(ours == sound, "file {which}, {what}: loaded as something else");
+                right += 1;
+            }
+            Err(message) => {
+                assert!(!message.contains('\n') && message.contains("last."), "{message}");
+                refused += 1;
+            }
+        }
+        std::fs::write(&files[which], &bytes[which]).unwrap();
+    }
+    println!("{refused} damaged checkpoints refused, {right} exactly right");
+    assert!(refused >= 180, "{refused}");
+    assert!(content(&first).unwrap() == sound);
+}
+
+/// A pickle that would run a command if anybody executed it.
+fn malicious() -> Vec<u8> {
+    b"\x80\x02cposix\nsystem\nq\x00X\x15\x00\x00\x00touch /tmp/polyview-pwq\x01\x85q\x02Rq\x03."
+        .to_vec()
+}
+
+#[test]
+fn malicious_and_damaged_pickles_are_refused_and_nothing_runs() {
+    let folder = TempDir::new().unwrap();
+    let marker = Path::new("/tmp/polyview-pw");
+    let path = folder.path().join("bad.pth");
+    std::fs::write(&path, malicious()).unwrap();
+    assert!(read_weights(&path).is_err());
+    assert!(!marker.exists(), "the pickle was executed");
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stem.pth");
+    let bytes = std::fs::read(good).unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
+    for round in 0..120 {
+        let mut damaged = bytes.clone();
+        if round % 3 == 0 {
+            damaged.truncate(rng.random_range(0..bytes.len()));
+        } else {
+            for _ in 0..rng.random_range(1..20) {
+                let at = rng.random_range(0..bytes.len());
+                damaged[at] = rng.random();
+            }
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        // Whatever it says, it comes back and takes no more memory than the file is worth.
+        if let Ok(tensors) = read_weights(&path) {
+            let size: usize = tensors.values().map(|t| t.as_bytes().len()).sum();
+            assert!(size < 1 << 24, "{size} bytes from a file of {}", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn the_old_trainers_heads_are_known_by_their_shapes() {
+    let schema = Schema::mvfoul().unwrap();
+    let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
+    let device = Device::flex();
+    let net = model.init(7, &device);
+    let ours = state_dict::collect_net(&net, &model).unwrap();
+    // As data-parallel training saved them, under names of its own.
+    let theirs = |name: &str| {
+        let name = name
+            .replace("heads.offence_severity.2", "severity_head.3")
+            .replace("heads.offence_severity", "severity_head")
+            .replace("heads.action_class.2", "action_type_classifier.fc.3")
+            .replace("heads.action_class", "action_type_classifier.fc")
+            .replace("attention", "attention_module.scores");
+        format!("module.{name}")
+    };
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("old.safetensors");
+    let named: Vec<(String, &TensorData)> = ours.iter().map(|(n, d)| (theirs(n), d)).collect();
+    let views = named.iter().map(|(name, data)| {
+        let dtype = safetensors::Dtype::F32;
+        let shape = data.shape().to_vec();
+        (name, safetensors::tensor::TensorView::new(dtype, shape, data.as_bytes()).unwrap())
+    });
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    let mut other = model.init(8, &device);
+    let report = load_pretrained(&mut other, &model, &path).unwrap();
+    assert_eq!((&report.missing, &report.unexpected), (&vec![], &vec![]));
+    assert!(state_dict::collect_net(&other, &model).unwrap() == ours);
+}
+
+#[test]
+fn an_export_has_the_weights_and_the_features_that_prove_them() {
+    let folder = TempDir::new().unwrap();
+    let [checkpoint, _] = two_runs(&folder);
+    let (net, info) = checkpoint::load(&checkpoint, &Device::flex()).unwrap();
+    let ours = state_dict::collect_net(&net, &info.model).unwrap();
+    for layout in [Layout::Polyview, Layout::Torchvision] {
+        let out = folder.path().join(format!("{layout}.safetensors"));
+        let count = checkpoint::export(&checkpoint, &out, layout).unwrap();
+        let theirs = read_weights(&out).unwrap();
+        assert_eq!(theirs.len(), count);
+        for (name, data) in &theirs {
+            let name = match layout {
+                Layout::Polyview => name.clone(),
+                Layout::Torchvision => format!("backbone.{name}"),
+            };
+            assert_eq!(ours[&name], *data, "{name}");
+        }
+        let backbone = ours.keys().filter(|name| name.starts_with("backbone.")).count();
+        assert_eq!(count, if layout == Layout::Polyview { ours.len() } else { backbone });
+        // It can be trained from.
+        let mut other = info.model.init(9, &Device::flex());
+        assert_eq!(load_pretrained(&mut other, &info.model, &out).unwrap().loaded, count);
+        let bytes = std::fs::read(&out).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let features = &header.metadata().as_ref().unwrap()["features"];
+        let features: Vec<f32> = serde_json::from_str(features).unwrap();
+        assert_eq!(features.len(), 64);
+        assert!(features.iter().any(|f| *f != 0.0) && features.iter().all(|f| f.is_finite()));
+    }
+}
