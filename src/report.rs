@@ -184,7 +184,7 @@ pub enum Event {
         clips_per_second: f64,
     },
     /// An epoch is over and judged.
-    Epoch(EpochRecord),
+    Epoch(Box<EpochRecord>),
     /// A checkpoint was written.
     Saved(PathBuf),
     /// The score has not risen for so many epochs: the run ends.

@@ -382,7 +382,7 @@ fn arguments(row: Row, help: &str, default: Option<&Value>) -> Vec<Arg> {
     let parser: ValueParser = match takes {
         Integer => value_parser!(i64).into(),
         Number | Numbers => value_parser!(f64).into(),
-        Text | Old => value_parser!(String).into(),
+        Text | Old => value_parser!(String),
         Word(parse) => ValueParser::new(move |text: &str| parse(text)),
         Shortcut => {
             return vec![arg.action(ArgAction::SetTrue).help(help.to_owned())];

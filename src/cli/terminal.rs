@@ -108,7 +108,10 @@ impl Terminal {
             }
         }
         if outcome.files.is_empty() {
-            text.push_str("\na test run: nothing was written");
+            text.push_str("\nno checkpoint was written");
+        }
+        if outcome.interrupted {
+            text.push_str("\nto go on: the same command with --resume auto");
         }
         for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
             let path = outcome.save_dir.join(file);

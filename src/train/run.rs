@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
             self.history.push(record.clone());
             let now = Moment { net: &net, optimizer: &self.optimizer, history: &self.history };
             self.keeper.save_epoch(&now, observer)?;
-            observer.observe(&Event::Epoch(record));
+            observer.observe(&Event::Epoch(Box::new(record)));
         }
         Ok((net, false))
     }

@@ -263,6 +263,7 @@ fn an_interrupt_finishes_the_step_and_leaves_a_checkpoint() {
     let rest: Vec<String> = lines.collect();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("last weights")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("--resume auto")), "{rest:?}");
     let device = burn::tensor::Device::flex();
     let (_, info) = polyview::checkpoint::load(&save.join("last.safetensors"), &device).unwrap();
     assert!(info.epoch >= 1);
