@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::ConfusionMatrix;
 use crate::model::STAGES;
-use crate::train::freezing::EpochOutcome;
 
 /// A task's figures over a whole split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +108,16 @@ impl EpochRecord {
     pub fn outcome(&self) -> EpochOutcome {
         EpochOutcome { score: self.score, gradients: self.gradients }
     }
+}
+
+/// What a freezing strategy learns of a finished epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochOutcome {
+    /// Validation score.
+    pub score: f64,
+    /// Per stage, input side first: the gradient's norm over the number of parameters' root (root
+    /// mean square). Only for strategies that ask for it.
+    pub gradients: Option<[f64; STAGES.len()]>,
 }
 
 /// What a split brings, for the summary.

@@ -16,7 +16,7 @@ use crate::model::state_dict::StateDict;
 const KEY: &str = "polyview";
 
 /// What a file holds.
-pub(super) struct Content {
+pub(crate) struct Content {
     pub text: String,
     pub tensors: StateDict,
     /// Of text and tensors.
@@ -42,7 +42,7 @@ fn checksum(text: &str, tensors: &StateDict) -> String {
 }
 
 /// The bytes of a file, and the content's checksum. `path` is named in errors.
-pub(super) fn encode(
+pub(crate) fn encode(
     path: &Path,
     text: &str,
     tensors: &StateDict,
@@ -65,7 +65,7 @@ pub(super) fn encode(
 }
 
 /// Reads a file and proves its checksum before anything is believed.
-pub(super) fn read(path: &Path) -> Result<Content, CheckpointError> {
+pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let (_, header) =

@@ -1,13 +1,12 @@
 //! Checkpoints on disk. `NAME.safetensors` has the weights with what is needed to rebuild the
-//! network, `NAME.state` everything else that a run needs to go on bit for bit. Both are
-//! safetensors files with a checksum over all they say; a damaged one is refused.
+//! network, `NAME.state` everything else that a run needs to go on bit for bit
+//! ([`crate::train::RunState`]). Both are safetensors files with a checksum over all they say; a
+//! damaged one is refused.
 
-mod container;
+pub(crate) mod container;
 mod export;
 mod files;
 mod lock;
-mod pair;
-mod state;
 mod weights;
 
 use std::path::PathBuf;
@@ -17,8 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use export::{Layout, export};
 pub use files::{prepare_folder, write_atomically, write_text};
 pub use lock::FolderLock;
-pub use pair::{Saved, drop_older, load_pair, save_pair};
-pub use state::RunState;
+pub(crate) use weights::rebuild;
 pub use weights::{encode, load, read, save};
 
 use crate::model::ModelConfig;
@@ -34,7 +32,7 @@ pub const HISTORY: &str = "history.json";
 pub const CONFIG: &str = "config.toml";
 
 /// Version of the checkpoint's layout; a higher one is refused.
-const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]

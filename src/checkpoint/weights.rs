@@ -57,7 +57,7 @@ pub fn load(
 }
 
 /// The network of a weight file's content; `path` is named in errors.
-pub(super) fn rebuild(
+pub(crate) fn rebuild(
     path: &Path,
     info: &CheckpointInfo,
     tensors: StateDict,

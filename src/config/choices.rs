@@ -47,22 +47,6 @@ choices! {
 }
 
 choices! {
-    /// How class weights come from class counts.
-    WeightingStrategy {
-        /// Inverse frequency, at most `max-weight-ratio` times the smallest.
-        BalancedCapped = "balanced_capped",
-        /// All 1.
-        None = "none",
-        /// Square root of the inverse frequency.
-        Sqrt = "sqrt",
-        /// Logarithm of 1 + the inverse frequency.
-        Log = "log",
-        /// Inverse effective number of samples (Cui et al. 2019, eq. 2, with β = 0.999).
-        EffectiveNumber = "effective_number",
-    }
-}
-
-choices! {
     /// Which stages of the backbone train when.
     FreezingKind {
         /// Gradual fine-tuning's two phases: heads only, then the last `unfreeze-blocks` stages.

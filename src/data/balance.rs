@@ -4,7 +4,23 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::WeightingStrategy;
+use crate::choices::choices;
+
+choices! {
+    /// How class weights come from class counts.
+    WeightingStrategy {
+        /// Inverse frequency, at most `max-weight-ratio` times the smallest.
+        BalancedCapped = "balanced_capped",
+        /// All 1.
+        None = "none",
+        /// Square root of the inverse frequency.
+        Sqrt = "sqrt",
+        /// Logarithm of 1 + the inverse frequency.
+        Log = "log",
+        /// Inverse effective number of samples (Cui et al. 2019, eq. 2, with β = 0.999).
+        EffectiveNumber = "effective_number",
+    }
+}
 
 /// β of the effective number of samples.
 const BETA: f64 = 0.999;
@@ -23,8 +39,7 @@ const BETA: f64 = 0.999;
 /// A class that does not occur counts as occurring once.
 ///
 /// ```
-/// use polyview::config::WeightingStrategy;
-/// use polyview::data::balance::class_weights;
+/// use polyview::data::balance::{WeightingStrategy, class_weights};
 /// let weights = class_weights(WeightingStrategy::BalancedCapped, &[300, 1200, 20], 10.0);
 /// assert_eq!(weights, [4.0, 1.0, 10.0]);
 /// ```

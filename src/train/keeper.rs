@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Optimizer, PassProgress, TrainError};
-use crate::checkpoint::{self, CheckpointInfo, FolderLock, RunState};
+use super::pair::{drop_older, save_pair};
+use super::{Optimizer, PassProgress, RunState, TrainError};
+use crate::checkpoint::{self, CheckpointInfo, FolderLock};
 use crate::config::Config;
 use crate::model::MultiViewNet;
 use crate::report::{EpochRecord, Event, Observer};
@@ -110,7 +111,7 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         if self.config.keep > 0 {
-            checkpoint::drop_older(&self.config.save_dir, self.config.keep)?;
+            drop_older(&self.config.save_dir, self.config.keep)?;
         }
         self.write_history(now.history)
     }
@@ -138,7 +139,7 @@ impl<'a> Keeper<'a> {
         let state = state.encode(folder, now.optimizer)?;
         for name in names {
             let path = folder.join(name);
-            checkpoint::save_pair(&path, &weights, &state)?;
+            save_pair(&path, &weights, &state)?;
             if !self.files.contains(&path) {
                 self.files.push(path.clone());
             }

@@ -11,11 +11,13 @@ mod keeper;
 mod objective;
 mod opening;
 mod optimizer;
+mod pair;
 mod phases;
 mod probe;
 mod resume;
 mod run;
 pub mod schedule;
+mod state;
 mod summary;
 
 use burn::tensor::TensorReadError;
@@ -30,9 +32,11 @@ pub use epoch::{
 };
 pub use objective::{Cost, Known, Objective, TaskObjective, task_weights};
 pub use optimizer::{Moments, Optimizer, Rule, global_norm};
+pub use pair::{Saved, load_pair, save_pair};
 pub use phases::{Course, EpochCourse, Phase, Rates};
 pub use probe::stage_gradients;
 pub use run::{Outcome, run};
+pub use state::RunState;
 
 use crate::augment::AugmentError;
 use crate::checkpoint::CheckpointError;

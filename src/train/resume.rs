@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 
+use super::pair::{Saved, load_pair};
 use super::{Objective, TrainError};
-use crate::checkpoint::{self, CheckpointError, CheckpointInfo, Saved, load_pair};
+use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
 use crate::config::Config;
 
 /// Word of `--resume` for the save-dir's last checkpoint, if there is one.

@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::Device;
 
 use super::keeper::{Keeper, Moment};
+use super::pair::Saved;
 use super::summary::{Opened, summary};
 use super::{
     Augmenter, Course, EarlyStopping, EpochCourse, Interrupted, Objective, Optimizer, PassProgress,
     Rule, StepSettings, TrainError, continue_epoch, opening, resume, stage_gradients,
     validate_one_epoch,
 };
-use crate::checkpoint::{self, CheckpointInfo, Saved};
+use crate::checkpoint::{self, CheckpointInfo};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::data::loader::{self, Loader};

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
-use polyview::checkpoint::{self, Layout, load_pair};
+use polyview::checkpoint::{self, Layout};
 use polyview::model::pretrained::{load_pretrained, read_weights};
 use polyview::model::{BackboneKind, ModelConfig, state_dict};
 use polyview::schema::Schema;
+use polyview::train::load_pair;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 

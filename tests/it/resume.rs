@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
-use polyview::checkpoint::{self, load_pair};
+use polyview::checkpoint;
 use polyview::config::{Auto, Config, FreezingKind, SchedulerKind};
 use polyview::report::{EpochRecord, Event};
-use polyview::train;
+use polyview::train::{self, load_pair};
 use tempfile::TempDir;
 
 use crate::freezing::{run, small_config};

@@ -38,22 +38,13 @@ mod progressive;
 use std::fmt::Debug;
 
 pub use crate::model::StageSet;
+pub use crate::report::EpochOutcome;
 pub use adaptive::Adaptive;
 pub use gradient_guided::GradientGuided;
 pub use progressive::Progressive;
 
 use crate::config::{Config, FreezingKind};
 use crate::model::STAGES;
-
-/// What a strategy learns of a finished epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EpochOutcome {
-    /// Validation score.
-    pub score: f64,
-    /// Per stage, input side first: the gradient's norm over the number of parameters' root (root
-    /// mean square). Only for strategies that ask for it.
-    pub gradients: Option<[f64; STAGES.len()]>,
-}
 
 /// Decides before each epoch which stages train in it.
 pub trait FreezingStrategy: Debug + Send {

@@ -6,12 +6,12 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::container::{self, Content};
-use super::{CheckpointError, FORMAT_VERSION};
+use super::{Moments, Optimizer, PassProgress};
+use crate::checkpoint::container::{self, Content};
+use crate::checkpoint::{CheckpointError, FORMAT_VERSION};
 use crate::config::Config;
 use crate::model::state_dict::StateDict;
 use crate::report::EpochRecord;
-use crate::train::{Moments, Optimizer, PassProgress};
 
 /// A run between two steps. Rates, freezing, early stopping, the order of the data, augmentation
 /// and dropout all follow from the configuration, the history and the position, so nothing of

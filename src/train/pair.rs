@@ -11,11 +11,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use super::files::write_atomically;
-use super::weights::rebuild;
-use super::{CheckpointError, CheckpointInfo, RunState, weights};
+use super::{Moments, RunState};
+use crate::checkpoint::{self, CheckpointError, CheckpointInfo, rebuild, write_atomically};
 use crate::model::MultiViewNet;
-use crate::train::Moments;
 
 /// A checkpoint as read.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ pub fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), Check
 /// Reads a checkpoint by either of its files.
 pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError> {
     let place = path.with_extension("safetensors");
-    let (info, tensors, checksum) = weights::read(&place)?;
+    let (info, tensors, checksum) = checkpoint::read(&place)?;
     let (state, moments) = match RunState::read(&state_of(&place), device) {
         Ok((state, moments)) if state.weights == checksum => (state, moments),
         // Cut off between the two renames, or not a pair.
