@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod evaluate;
 pub mod losses;
 pub mod metrics;
 pub mod model;

@@ -19,6 +19,7 @@ pub use lock::FolderLock;
 pub(crate) use weights::rebuild;
 pub use weights::{encode, load, read, save};
 
+use crate::data::sampling::WindowSpec;
 use crate::model::ModelConfig;
 use crate::model::state_dict::StateDictError;
 
@@ -95,10 +96,25 @@ pub struct CheckpointInfo {
     pub classes: Vec<Vec<String>>,
     /// The network's shape.
     pub model: ModelConfig,
+    /// What the network was trained to look at; absent where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputSpec>,
     /// Finished epochs.
     pub epoch: usize,
     /// Validation score of that epoch, when there was one.
     pub score: Option<f64>,
+}
+
+/// How clips are brought to the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// Which frames of a clip.
+    pub window: WindowSpec,
+    /// `[H, W]` of a frame.
+    pub size: [usize; 2],
+    /// Most views of an action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_views: Option<usize>,
 }
 
 impl CheckpointInfo {
@@ -114,6 +130,7 @@ impl CheckpointInfo {
                 .map(|task| task.classes.iter().map(|class| class.name.clone()).collect())
                 .collect(),
             model,
+            input: None,
             epoch: 0,
             score: None,
         }

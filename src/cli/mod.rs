@@ -5,11 +5,14 @@ mod augment;
 mod check_data;
 mod comparison;
 mod devices;
+mod evaluate;
 mod export;
 mod options;
+mod predict;
 mod synth;
 mod terminal;
 mod train;
+mod trained;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -48,6 +51,10 @@ enum Command {
     Synth(synth::SynthArgs),
     /// Draw a contact sheet of what the augmentation does to an action
     Augment(Box<augment::AugmentArgs>),
+    /// Judge a checkpoint on a split, or any prediction file
+    Evaluate(Box<evaluate::EvaluateArgs>),
+    /// Name the classes of an action from its clips
+    Predict(Box<predict::PredictArgs>),
     /// Write a checkpoint's weights for other programs
     Export(export::ExportArgs),
     /// List the devices this binary can use
@@ -97,6 +104,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::CheckData(args) => args.run(&terminal),
         Command::Synth(args) => args.run(&terminal),
         Command::Augment(args) => args.run(),
+        Command::Evaluate(args) => args.run(&terminal),
+        Command::Predict(args) => args.run(&terminal),
         Command::Export(args) => args.run(),
         Command::Devices(args) => args.run(),
     };

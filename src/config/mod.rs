@@ -10,6 +10,7 @@ mod shortcuts;
 use std::path::{Path, PathBuf};
 
 use crate::augment::{AugmentConfig, OptionError};
+use crate::checkpoint::InputSpec;
 use crate::data::balance::Sampling;
 pub use crate::data::balance::WeightingStrategy;
 use crate::data::sampling::WindowSpec;
@@ -164,6 +165,15 @@ impl Config {
             end_frame: self.end_frame,
             target_fps: self.target_fps,
             frames_per_clip: self.frames_per_clip,
+        }
+    }
+
+    /// How clips are brought to the network.
+    pub fn input(&self) -> InputSpec {
+        InputSpec {
+            window: self.window(),
+            size: [self.img_height, self.img_width],
+            max_views: self.max_views,
         }
     }
 

@@ -144,7 +144,12 @@ impl Dataset {
             .filter_map(|action| {
                 Some(Sample {
                     action: action.id.clone(),
-                    labels: action.labels.clone()?,
+                    // A split without labels can be predicted; its actions have none.
+                    labels: match &action.labels {
+                        Some(labels) => labels.clone(),
+                        None if !annotations.labelled => Vec::new(),
+                        None => return None,
+                    },
                     properties: schema.properties.iter().map(|p| p.read(&action.fields)).collect(),
                     views: action
                         .views
@@ -172,6 +177,35 @@ impl Dataset {
         })
     }
 
+    /// Actions that no annotation tells of: names with the paths of their clips. They have no
+    /// labels.
+    pub fn of_clips(
+        actions: Vec<(String, Vec<PathBuf>)>,
+        window: WindowSpec,
+        size: [usize; 2],
+    ) -> Self {
+        let sample =
+            |(action, views)| Sample { action, labels: Vec::new(), properties: Vec::new(), views };
+        let name = "given".to_owned();
+        Self {
+            split: name.clone(),
+            samples: actions.into_iter().map(sample).collect(),
+            annotations: Split {
+                name,
+                dir: PathBuf::new(),
+                labelled: false,
+                actions: Vec::new(),
+                left_out: Vec::new(),
+                problems: Vec::new(),
+            },
+            window,
+            size,
+            unreadable: Mutex::new(BTreeMap::new()),
+            told_short: AtomicBool::new(false),
+            told_repeats: AtomicBool::new(false),
+        }
+    }
+
     /// Number of views over all actions.
     pub fn views(&self) -> usize {
         self.samples.iter().map(|s| s.views.len()).sum()
@@ -186,7 +220,9 @@ impl Dataset {
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
         for sample in &self.samples {
-            counts[sample.labels[task]] += 1;
+            if let Some(&label) = sample.labels.get(task) {
+                counts[label] += 1;
+            }
         }
         counts
     }

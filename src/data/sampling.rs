@@ -1,9 +1,11 @@
 //! Which frames of a clip the model sees.
 
+use serde::{Deserialize, Serialize};
+
 use super::clip::ClipInfo;
 
 /// The window of a clip that is looked at, and how many frames are taken from it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WindowSpec {
     /// First frame of the window, in the clip's own frames, counted from 0.
     pub start_frame: usize,

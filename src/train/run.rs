@@ -99,7 +99,9 @@ impl<'a> Run<'a> {
         let train = Arc::new(opening::open_split(config, &schema, "train")?);
         let valid = Arc::new(opening::open_split(config, &schema, "valid")?);
         let model = config.model(&schema);
-        let mut keeper = Keeper::open(config, CheckpointInfo::new(&schema, model.clone()))?;
+        let input = Some(config.input());
+        let info = CheckpointInfo { input, ..CheckpointInfo::new(&schema, model.clone()) };
+        let mut keeper = Keeper::open(config, info)?;
         if config.mixed_precision {
             log::warn!("--mixed-precision: this version computes in f32 on every device");
         }

@@ -1,0 +1,249 @@
+//! `polyview evaluate`: figures of a checkpoint on a split, or of any prediction file.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+
+use super::trained::{Trained, TrainedArgs};
+use super::{CommandResult, Failure, Terminal, print_json, print_text};
+use crate::checkpoint::write_text;
+use crate::data::Dataset;
+use crate::evaluate::official::{self, Evaluation};
+use crate::evaluate::{Figures, TaskFigures, figures, judge, write_predictions};
+
+/// Options as typed.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    #[command(flatten)]
+    trained: TrainedArgs,
+    /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
+    #[arg(long, value_name = "DIR", required_unless_present = "ground_truth")]
+    dataset_root: Option<PathBuf>,
+    /// Split to judge
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: String,
+    /// With a checkpoint: write the predictions here, as SoccerNet's evaluator reads them. With
+    /// --ground-truth: the predictions to judge
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+    /// Annotations to judge a prediction file by, without any network
+    #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with = "checkpoint")]
+    ground_truth: Option<PathBuf>,
+    /// Wrong answers to name per task
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    mistakes: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl EvaluateArgs {
+    pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
+        if let (Some(truth), Some(predictions)) = (&self.ground_truth, &self.predictions) {
+            let evaluation = official::evaluate(&read(truth)?, &read(predictions)?);
+            if self.json {
+                print_json(&official_json(&evaluation))?;
+            } else {
+                print_text(&official_words(&evaluation))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Some(checkpoint) = &self.trained.checkpoint else {
+            return Err(Failure::usage(
+                "--checkpoint is required (or --predictions with --ground-truth)",
+            ));
+        };
+        let Some(root) = &self.dataset_root else {
+            return Err(Failure::usage("--dataset-root is required with --checkpoint"));
+        };
+        self.judge_split(checkpoint, root, terminal)
+    }
+
+    fn judge_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
+        let Trained { net, info, input, schema, compute } = self.trained.open(checkpoint)?;
+        let dataset =
+            Dataset::open(root, &self.split, &schema, input.window, input.size, input.max_views);
+        let dataset = Arc::new(dataset.map_err(Failure::runtime)?);
+        terminal.line(&format!(
+            "{}: epoch {}, {} on {}, {} split: {} actions, {} views",
+            checkpoint.display(),
+            info.epoch,
+            info.model.backbone,
+            compute.info.name,
+            dataset.split,
+            dataset.samples.len(),
+            dataset.views()
+        ));
+        let bar = terminal.counter("actions");
+        bar.set_length(dataset.samples.len() as u64);
+        let judged = judge(
+            &net,
+            &dataset,
+            self.trained.batch_size,
+            self.trained.num_workers,
+            &compute.device,
+            &mut |actions, _| bar.set_position(actions as u64),
+        );
+        bar.finish_and_clear();
+        let judged = judged.map_err(Failure::runtime)?;
+        let labels: Vec<Vec<usize>> = judged
+            .iter()
+            .map(|action| (0..schema.tasks.len()).map(|task| action.predicted(task)).collect())
+            .collect();
+        let pairs = judged.iter().zip(&labels).map(|(j, l)| (j.action.as_str(), l.as_slice()));
+        let predictions =
+            write_predictions(&schema, &dataset.split, pairs).map_err(Failure::runtime)?;
+        if let Some(path) = &self.predictions {
+            write_text(path, serde_json::to_string_pretty(&predictions))
+                .map_err(Failure::runtime)?;
+            terminal.line(&format!("predictions: {}", path.display()));
+        }
+        if !dataset.annotations.labelled {
+            terminal.line("the split has no labels: nothing can be judged");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut figures = figures(&schema, &judged).map_err(Failure::runtime)?;
+        for task in &mut figures.tasks {
+            task.mistakes.truncate(self.mistakes);
+        }
+        // The leaderboard's own rules belong to its own data set.
+        let official = if schema.name == "mvfoul" {
+            let truth = dataset.annotations.dir.join(crate::data::annotations::ANNOTATIONS);
+            Some(official::evaluate(&read(&truth)?, &predictions))
+        } else {
+            None
+        };
+        if self.json {
+            let mut value = json!({ "split": dataset.split, "figures": figures });
+            if let Some(official) = &official {
+                value["official"] = official_json(official);
+            }
+            print_json(&value)?;
+        } else {
+            let mut text = words(&figures);
+            if let Some(official) = &official {
+                let _ = write!(text, "\n\n{}", official_words(official));
+            }
+            print_text(&text)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn read(path: &Path) -> Result<Value, Failure> {
+    let fail = |error: String| Failure::runtime(format!("{}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    // Editors on Windows put a byte-order mark in front, which JSON does not allow.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    serde_json::from_slice(text).map_err(|error| fail(error.to_string()))
+}
+
+fn table(heads: Vec<String>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(heads);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn words(figures: &Figures) -> String {
+    let mut text = String::new();
+    for task in &figures.tasks {
+        let _ = writeln!(
+            text,
+            "{}: accuracy {:.3}, balanced accuracy {:.3}, F1 weighted {:.3}, macro {:.3}",
+            task.task, task.accuracy, task.balanced_accuracy, task.f1_weighted, task.f1_macro
+        );
+        let _ = writeln!(text, "{}\n{}", classes(task), confusion(task));
+        for mistake in &task.mistakes {
+            let _ = writeln!(
+                text,
+                "  action {}: {} taken for {} ({:.0} %)",
+                mistake.action,
+                mistake.label,
+                mistake.predicted,
+                mistake.probability * 100.0
+            );
+        }
+        text.push('\n');
+    }
+    let _ = write!(text, "score {:.4} over {} actions", figures.score, figures.actions);
+    text
+}
+
+fn classes(task: &TaskFigures) -> Table {
+    let heads = ["class", "precision", "recall", "F1", "actions"];
+    let mut table = table(heads.map(str::to_owned).to_vec());
+    for (name, class) in &task.classes {
+        let shares = [class.precision, class.recall, class.f1].map(|share| format!("{share:.3}"));
+        let mut row = vec![name.clone()];
+        row.extend(shares);
+        row.push(class.support.to_string());
+        table.add_row(row);
+    }
+    table
+}
+
+fn confusion(task: &TaskFigures) -> Table {
+    let mut heads = vec!["is ↓ taken for →".to_owned()];
+    heads.extend((0..task.classes.len()).map(|class| class.to_string()));
+    let mut table = table(heads);
+    for (class, ((name, _), row)) in task.classes.iter().zip(&task.confusion).enumerate() {
+        let mut cells = vec![format!("{class} {name}")];
+        cells.extend(row.iter().map(u64::to_string));
+        table.add_row(cells);
+    }
+    table
+}
+
+fn official_words(evaluation: &Evaluation) -> String {
+    let mut table = table(
+        ["official evaluator, %", "official", "over the classes that occur"]
+            .map(str::to_owned)
+            .to_vec(),
+    );
+    let honest = evaluation.over_occurring.named();
+    for (index, (name, value)) in honest.iter().enumerate() {
+        let official = match &evaluation.official {
+            Ok(scores) => format!("{:.6}", scores.named()[index].1),
+            Err(_) => "exception".to_owned(),
+        };
+        table.add_row([(*name).to_owned(), official, format!("{value:.6}")]);
+    }
+    let mut text = table.to_string();
+    if let Err(error) = &evaluation.official {
+        let _ = write!(text, "\nthe official evaluator raises an exception: {error}");
+    }
+    for note in &evaluation.notes {
+        let _ = write!(text, "\n{note}");
+    }
+    if !evaluation.not_predicted.is_empty() {
+        let count = evaluation.not_predicted.len();
+        let _ = write!(text, "\n{count} actions are not predicted and count as wrong");
+    }
+    text
+}
+
+/// JSON has no NaN: it is null there.
+fn official_json(evaluation: &Evaluation) -> Value {
+    let scores = |scores: &official::Scores| -> Value {
+        scores.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+    };
+    let official = match &evaluation.official {
+        Ok(values) => scores(values),
+        Err(error) => json!({ "exception": error.to_string() }),
+    };
+    json!({
+        "official": official,
+        "over_occurring": scores(&evaluation.over_occurring),
+        "notes": evaluation.notes,
+        "not_predicted": evaluation.not_predicted,
+    })
+}

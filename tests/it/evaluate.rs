@@ -1,0 +1,218 @@
+//! `evaluate` and `predict`: figures by definition, views in any order, files as SoccerNet has them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use polyview::checkpoint;
+use polyview::config::Config;
+use polyview::data::Dataset;
+use polyview::evaluate::{Judged, figures, judge};
+use polyview::metrics::ConfusionMatrix;
+use polyview::schema::Schema;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::freezing::{run, small_config};
+use crate::program::{polyview, text};
+
+/// A trained checkpoint and its data set.
+fn trained(folder: &TempDir) -> (PathBuf, PathBuf) {
+    let config = Config { gradual_finetuning: false, epochs: 1, ..small_config(folder) };
+    run(&config);
+    (config.save_dir.join(checkpoint::BEST), config.dataset_root)
+}
+
+fn evaluate(checkpoint: &Path, root: &Path, more: &[&str]) -> std::process::Output {
+    let (checkpoint, root) = (checkpoint.to_str().unwrap(), root.to_str().unwrap());
+    let mut args = vec!["evaluate", "--checkpoint", checkpoint, "--dataset-root", root];
+    args.extend(["--device", "cpu"]);
+    args.extend(more);
+    polyview(&args)
+}
+
+#[test]
+fn figures_are_those_of_the_judged_actions() {
+    let schema = Schema::mvfoul().unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+    for count in [1, 7, 40] {
+        let judged: Vec<Judged> = (0..count)
+            .map(|number| {
+                let mut draw = |classes: usize| -> Vec<f64> {
+                    // Few different values, so that ties occur.
+                    (0..classes).map(|_| f64::from(rng.random_range(0..4u8)) / 4.0).collect()
+                };
+                let probabilities = vec![draw(4), draw(8)];
+                Judged {
+                    action: number.to_string(),
+                    // The last one has no labels and does not count.
+                    labels: if number == 39 { vec![] } else { vec![number % 3, number % 8] },
+                    probabilities,
+                    views: vec![0],
+                    shares: vec![1.0],
+                }
+            })
+            .collect();
+        let ours = figures(&schema, &judged).unwrap();
+        let labelled = &judged[..count.min(39)];
+        assert_eq!(ours.actions, labelled.len());
+        let mut balanced = 0.0;
+        for (task, classes) in [(0, 4), (1, 8)] {
+            let first_of_the_largest = |values: &Vec<f64>| {
+                let largest = values.iter().copied().fold(0.0, f64::max);
+                values.iter().position(|v| *v == largest).unwrap()
+            };
+            let labels: Vec<usize> = labelled.iter().map(|j| j.labels[task]).collect();
+            let predicted: Vec<usize> =
+                labelled.iter().map(|j| first_of_the_largest(&j.probabilities[task])).collect();
+            let matrix = ConfusionMatrix::from_pairs(classes, &labels, &predicted).unwrap();
+            let wrong = labels.iter().zip(&predicted).filter(|(l, p)| l != p).count();
+            let figures = &ours.tasks[task];
+            assert_eq!(figures.confusion, matrix.rows());
+            assert_eq!(figures.accuracy, matrix.accuracy());
+            assert_eq!(figures.mistakes.len(), wrong);
+            let surest = |m: &[polyview::evaluate::Mistake]| {
+                m.windows(2).all(|pair| pair[0].probability >= pair[1].probability)
+            };
+            assert!(surest(&figures.mistakes));
+            balanced += matrix.balanced_accuracy() / 2.0;
+        }
+        assert!((ours.score - balanced).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
+    let folder = TempDir::new().unwrap();
+    let (checkpoint, root) = trained(&folder);
+    let out = folder.path().join("predictions.json");
+    let out = out.to_str().unwrap();
+    let output = evaluate(&checkpoint, &root, &["--predictions", out, "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(out).unwrap()).unwrap();
+    assert_eq!(written["Set"], "test");
+    assert_eq!(written["Actions"].as_object().unwrap().len(), 16);
+    let truth = root.join("mvfouls/test/annotations.json");
+    let truth = truth.to_str().unwrap();
+    let args = ["evaluate", "--predictions", out, "--ground-truth", truth, "--json"];
+    let official = polyview(&args);
+    assert!(official.status.success(), "{}", text(&official.stderr));
+    let official: Value = serde_json::from_slice(&official.stdout).unwrap();
+    assert_eq!(official["official"], figures["official"]["official"]);
+    let per_cent = official["official"]["balanced_accuracy_action"].as_f64().unwrap();
+    let ours = figures["figures"]["tasks"][1]["balanced_accuracy"].as_f64().unwrap();
+    assert!((per_cent - 100.0 * ours).abs() < 1e-9);
+    // As words: tables, mistakes, the leaderboard.
+    let output = evaluate(&checkpoint, &root, &["--split", "valid", "--mistakes", "1"]);
+    let words = text(&output.stdout);
+    for word in ["precision", "taken for", "leaderboard_value", "score 0.", "Offence + Red card"] {
+        assert!(words.contains(word), "{word:?} is not in {words}");
+    }
+    // The split must exist, the checkpoint too, and something must be judged.
+    for (more, word) in [
+        (&["--split", "challenge"] as &[&str], "challenge"),
+        (&["--split", "x"], "train, valid, test, challenge"),
+        (&["--schema", "absent.toml"], "absent.toml"),
+    ] {
+        let output = evaluate(&checkpoint, &root, more);
+        assert!(!output.status.success());
+        assert!(text(&output.stderr).contains(word), "{}", text(&output.stderr));
+    }
+    let output = evaluate(&root.join("no.safetensors"), &root, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let bare = polyview(&["evaluate", "--dataset-root", root.to_str().unwrap()]);
+    assert_eq!(bare.status.code(), Some(2));
+}
+
+#[test]
+fn a_split_without_labels_is_predicted() {
+    let folder = TempDir::new().unwrap();
+    let (checkpoint, root) = trained(&folder);
+    let split = root.join("mvfouls");
+    std::fs::rename(split.join("test"), split.join("challenge")).unwrap();
+    let path = split.join("challenge/annotations.json");
+    let mut file: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for action in file["Actions"].as_object_mut().unwrap().values_mut() {
+        action.as_object_mut().unwrap().retain(|name, _| name == "Clips");
+    }
+    std::fs::write(&path, file.to_string()).unwrap();
+    let out = folder.path().join("challenge.json");
+    let more = ["--split", "challenge", "--predictions", out.to_str().unwrap()];
+    let output = evaluate(&checkpoint, &root, &more);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("no labels"), "{}", text(&output.stderr));
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(written["Actions"].as_object().unwrap().len(), 16);
+}
+
+fn predict(checkpoint: &Path, clips: &[&Path]) -> Vec<Value> {
+    let mut args = vec!["predict", "--checkpoint", checkpoint.to_str().unwrap(), "--json"];
+    args.extend(["--device", "cpu", "--top", "8"]);
+    args.extend(clips.iter().map(|clip| clip.to_str().unwrap()));
+    let output = polyview(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("clips/s"), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn predict_does_not_mind_the_order_of_the_views() {
+    let folder = TempDir::new().unwrap();
+    let (checkpoint, root) = trained(&folder);
+    let action = root.join("mvfouls/test/action_3");
+    let (a, b) = (action.join("clip_0.mp4"), action.join("clip_1.mp4"));
+    let one_way = predict(&checkpoint, &[&a, &b]);
+    let other_way = predict(&checkpoint, &[&b, &a]);
+    let share = |said: &[Value], clip: &Path| -> f64 {
+        let views = said[0]["views"].as_array().unwrap();
+        let view = views.iter().find(|view| view["clip"] == clip.to_str().unwrap());
+        view.unwrap()["share"].as_f64().unwrap()
+    };
+    assert!((share(&one_way, &a) + share(&one_way, &b) - 1.0).abs() < 1e-6);
+    assert!((share(&one_way, &a) - share(&other_way, &a)).abs() < 1e-6);
+    for task in ["offence_severity", "action_class"] {
+        let confidences = |said: &[Value]| -> Vec<f64> {
+            let classes = said[0]["tasks"][task].as_array().unwrap();
+            classes.iter().map(|class| class["confidence"].as_f64().unwrap()).collect()
+        };
+        let (ours, theirs) = (confidences(&one_way), confidences(&other_way));
+        assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!((ours.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+        assert!(ours.windows(2).all(|pair| pair[0] >= pair[1]));
+    }
+    // A folder of clips is an action; a folder of such folders is many, in counting order.
+    assert_eq!(predict(&checkpoint, &[&action])[0]["tasks"], one_way[0]["tasks"]);
+    let all = predict(&checkpoint, &[&root.join("mvfouls/test")]);
+    let names: Vec<&str> = all.iter().map(|a| a["action"].as_str().unwrap()).collect();
+    assert_eq!((names.len(), names[2], names[10]), (16, "action_2", "action_10"));
+    for (args, word) in [(vec!["absent.mp4"], "no such clip"), (vec![], "CLIP")] {
+        let mut all = vec!["predict", "--checkpoint", checkpoint.to_str().unwrap()];
+        all.extend(args);
+        let output = polyview(&all);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(word), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn judging_does_not_depend_on_batches_or_workers() {
+    let folder = TempDir::new().unwrap();
+    let (checkpoint, root) = trained(&folder);
+    let device = Device::flex();
+    let (net, info) = checkpoint::load(&checkpoint, &device).unwrap();
+    let input = info.input.unwrap();
+    let schema = Schema::mvfoul().unwrap();
+    let data = Dataset::open(&root, "test", &schema, input.window, input.size, None).unwrap();
+    let data = Arc::new(data);
+    let ask = |batch, workers| judge(&net, &data, batch, workers, &device, &mut |_, _| {}).unwrap();
+    let (alone, together) = (ask(1, 0), ask(5, 2));
+    assert_eq!(alone.len(), 16);
+    for (a, b) in alone.iter().zip(&together) {
+        assert_eq!((&a.action, &a.labels, &a.views), (&b.action, &b.labels, &b.views));
+        for (a, b) in a.probabilities.concat().iter().zip(b.probabilities.concat()) {
+            assert!((a - b).abs() < 1e-5);
+        }
+    }
+}
