@@ -96,6 +96,13 @@ impl ConfusionMatrix {
         Ok(matrix)
     }
 
+    /// The matrix of rows as [`Self::rows`] gives them; `None` where they are not square.
+    pub fn from_rows(rows: &[Vec<u64>]) -> Option<Self> {
+        let classes = rows.len();
+        let square = rows.iter().all(|row| row.len() == classes);
+        square.then(|| Self { classes, counts: rows.concat() })
+    }
+
     /// Counts one sample.
     ///
     /// # Errors

@@ -1,6 +1,16 @@
 //! What a run says of itself. The trainer emits events and knows no terminal; the command line
 //! shows them, `history.json` keeps them.
 
+mod charts;
+pub mod csv;
+mod curves;
+mod figures;
+pub mod html;
+mod matrices;
+mod matrix_picture;
+pub mod tensorboard;
+mod ticks;
+
 use std::path::PathBuf;
 
 use indexmap::IndexMap;

@@ -2,12 +2,15 @@
 
 use std::convert::Infallible;
 
+use burn::tensor::{Tensor, TensorReadError};
 use embedded_graphics::mono_font::MonoTextStyle;
 use embedded_graphics::mono_font::ascii::FONT_7X13;
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 use image::{Rgb, RgbImage};
+
+use crate::augment::Normalisation;
 
 /// One row: frames of one size, with words beside them.
 #[derive(Debug, Clone)]
@@ -52,6 +55,28 @@ pub fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
         y += height_of(row) + GAP;
     }
     canvas.0
+}
+
+/// Normalised clips `[N, 3, T, H, W]` as pictures again, frame by frame.
+///
+/// # Errors
+/// Where the device fails.
+pub fn pictures(
+    clips: Tensor<5>,
+    normalisation: &Normalisation,
+) -> Result<Vec<RgbImage>, TensorReadError> {
+    let [n, _, t, h, w] = clips.dims();
+    let values = clips.try_into_vec_as::<f32>()?;
+    let Normalisation { mean, std, .. } = normalisation;
+    let picture = |number: usize| {
+        let (clip, frame) = (number / t, number % t);
+        RgbImage::from_fn(w as u32, h as u32, |x, y| {
+            let at = |c: usize| (((clip * 3 + c) * t + frame) * h + y as usize) * w + x as usize;
+            let level = |c: usize| values[at(c)] * std[c] + mean[c];
+            Rgb([0, 1, 2].map(|c| (level(c) * 255.0).round().clamp(0.0, 255.0) as u8))
+        })
+    };
+    Ok((0..n * t).map(picture).collect())
 }
 
 /// `[width, height]` of a text in pixels.

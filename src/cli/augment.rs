@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use burn::tensor::Tensor;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, Frame, Rgb, RgbImage};
+use image::{Delay, Frame, RgbImage};
 
 use super::{CommandResult, Failure, options, print_text};
 use crate::augment::{ClipRecord, Frames, Normalisation, augment, plan_clip, rarity};
 use crate::config::Config;
 use crate::data::{Batch, Dataset};
 use crate::device;
-use crate::sheet::{Row, contact_sheet};
+use crate::sheet::{Row, contact_sheet, pictures};
 
 /// Frames of a clip that fit beside each other.
 const COLUMNS: usize = 8;
@@ -127,7 +126,7 @@ impl AugmentArgs {
             let frames = Frames::U8(&batch.frames);
             let clips = augment(frames, batch.size, records, size, &normalisation, &compute.device)
                 .map_err(Failure::runtime)?;
-            pictures(clips, &normalisation)
+            pictures(clips, &normalisation).map_err(Failure::runtime)
         };
         let mut rows =
             vec![row("original".to_owned(), &draw(&ClipRecord::identity(batch.size[0]))?)];
@@ -197,22 +196,6 @@ fn row(words: String, frames: &[RgbImage]) -> Row {
 }
 
 /// The frames of normalised clips `[1, 3, T, H, W]` as pictures.
-fn pictures(clips: Tensor<5>, norm: &Normalisation) -> Result<Vec<RgbImage>, Failure> {
-    let [_, _, t, h, w] = clips.dims();
-    let values = clips.try_into_vec_as::<f32>().map_err(Failure::runtime)?;
-    let level = |c: usize, at: usize| {
-        let value = values[c * t * h * w + at] * norm.std[c] + norm.mean[c];
-        (value * 255.0).round().clamp(0.0, 255.0) as u8
-    };
-    let picture = |frame: usize| {
-        RgbImage::from_fn(w as u32, h as u32, |x, y| {
-            let at = (frame * h + y as usize) * w + x as usize;
-            Rgb([0, 1, 2].map(|c| level(c, at)))
-        })
-    };
-    Ok((0..t).map(picture).collect())
-}
-
 fn write_gif(path: &Path, frames: Vec<RgbImage>, fps: f64) -> Result<(), Failure> {
     let file = std::fs::File::create(path)
         .map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))?;

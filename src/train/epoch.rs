@@ -303,11 +303,27 @@ pub fn continue_epoch(
 /// batch-norm statistics. `device` must have automatic differentiation off.
 pub fn validate_one_epoch(
     net: &MultiViewNet,
+    loader: Loader,
+    objective: &Objective,
+    device: &Device,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<(PassRecord, Interrupted), TrainError> {
+    validate_and_see(net, loader, objective, device, stop, observer, &mut |_, _| Ok(()))
+}
+
+/// Called with each batch and what the network says of it.
+pub type See<'a> = dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError> + 'a;
+
+/// The same, with a look at every prediction.
+pub fn validate_and_see(
+    net: &MultiViewNet,
     mut loader: Loader,
     objective: &Objective,
     device: &Device,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
+    see: &mut See,
 ) -> Result<(PassRecord, Interrupted), TrainError> {
     let net = net.valid();
     let mut tally = Tally::new(objective, PassProgress::new(objective));
@@ -319,6 +335,7 @@ pub fn validate_one_epoch(
         let prediction = net.forward_annotated(clips, &views, &annotated, None);
         let cost = objective.cost(&prediction, &batch);
         let values = cost.read()?;
+        see(&batch, &prediction)?;
         tally.add(&batch, prediction, cost, values)?;
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;

@@ -6,6 +6,7 @@ mod augmenting;
 mod compare;
 mod early_stopping;
 mod epoch;
+mod examples;
 pub mod freezing;
 mod keeper;
 mod objective;
@@ -14,6 +15,7 @@ mod optimizer;
 mod pair;
 mod phases;
 mod probe;
+mod reporting;
 mod resume;
 mod run;
 pub mod schedule;
@@ -27,14 +29,15 @@ pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips};
 pub use compare::{Comparison, compare_freezing};
 pub use early_stopping::EarlyStopping;
 pub use epoch::{
-    AfterStep, Interrupted, PassProgress, StepSettings, continue_epoch, train_one_epoch,
-    validate_one_epoch,
+    AfterStep, Interrupted, PassProgress, See, StepSettings, continue_epoch, train_one_epoch,
+    validate_and_see, validate_one_epoch,
 };
 pub use objective::{Cost, Known, Objective, TaskObjective, task_weights};
 pub use optimizer::{Moments, Optimizer, Rule, global_norm};
 pub use pair::{Saved, load_pair, save_pair};
 pub use phases::{Course, EpochCourse, Phase, Rates};
 pub use probe::stage_gradients;
+pub use reporting::{METRICS, REPORT, TENSORBOARD};
 pub use run::{Outcome, run};
 pub use state::RunState;
 

@@ -6,13 +6,15 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 
+use super::examples::Sightings;
 use super::keeper::{Keeper, Moment};
 use super::pair::Saved;
+use super::reporting::Reporter;
 use super::summary::{Opened, summary};
 use super::{
     Augmenter, Course, EarlyStopping, EpochCourse, Interrupted, Objective, Optimizer, PassProgress,
     Rule, StepSettings, TrainError, continue_epoch, opening, resume, stage_gradients,
-    validate_one_epoch,
+    validate_and_see,
 };
 use crate::checkpoint::{self, CheckpointInfo};
 use crate::config::Config;
@@ -21,7 +23,9 @@ use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
 use crate::device;
 use crate::model::{MultiViewNet, STAGES, parameter_count};
+use crate::report::html::RunState;
 use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase};
+use crate::schema::Schema;
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -54,13 +58,14 @@ pub fn run(
 ) -> Result<Outcome, TrainError> {
     let (mut run, net, from) = Run::open(config, stop, observer)?;
     let course = Course::new(config, |epoch| run.steps(epoch));
-    let (net, interrupted) = run.epochs(net, from, &course, observer)?;
+    let (net, end) = run.epochs(net, from, &course, observer)?;
+    run.reporter.page(&run.history, end);
     let best = config.save_dir.join(checkpoint::BEST);
     let network =
         if run.keeper.files.contains(&best) { checkpoint::load(&best, &run.plain)?.0 } else { net };
     Ok(Outcome {
         history: run.history,
-        interrupted,
+        interrupted: end == RunState::Interrupted,
         save_dir: config.save_dir.clone(),
         files: run.keeper.files,
         network: Some(network),
@@ -82,6 +87,8 @@ struct Run<'a> {
     optimizer: Optimizer,
     augmenter: Augmenter,
     keeper: Keeper<'a>,
+    reporter: Reporter<'a>,
+    schema: Schema,
     history: Vec<EpochRecord>,
 }
 
@@ -137,8 +144,13 @@ impl<'a> Run<'a> {
             train: &train,
             valid: &valid,
         };
-        observer.observe(&Event::Started(summary(config, &opened)));
-        let run = Self {
+        let summary = summary(config, &opened);
+        observer.observe(&Event::Started(summary.clone()));
+        let device = format!("{} ({})", compute.info.name, compute.info.id);
+        let epochs = config.total_epochs();
+        let reporter =
+            Reporter::open(config, schema.clone(), summary, device, epochs, history.len());
+        let mut run = Self {
             config,
             stop,
             objective,
@@ -150,26 +162,41 @@ impl<'a> Run<'a> {
             plain,
             optimizer,
             keeper,
+            reporter,
+            schema,
             history,
         };
+        run.show_augmentation()?;
         Ok((run, net, progress))
     }
 
+    /// Shows in the report what the augmentation does to the first two actions.
+    fn show_augmentation(&mut self) -> Result<(), TrainError> {
+        if self.config.test_run || !self.history.is_empty() {
+            return Ok(());
+        }
+        let first: Vec<usize> = (0..self.train.samples.len().min(2)).collect();
+        if let Some(batch) = self.train.read_batch(&first, &mut self.train.resizer())? {
+            self.reporter.augmented(&self.augmenter, &batch, &self.plain);
+        }
+        Ok(())
+    }
+
     /// Runs the epochs that are left, the first one from where it stands; the network after them,
-    /// and whether the user stopped them.
+    /// and how they ended.
     fn epochs(
         &mut self,
         mut net: MultiViewNet,
         mut from: Option<PassProgress>,
         course: &Course,
         observer: &mut dyn Observer,
-    ) -> Result<(MultiViewNet, bool), TrainError> {
+    ) -> Result<(MultiViewNet, RunState), TrainError> {
         let stopping = EarlyStopping { patience: self.config.patience() };
         for epoch in self.history.len()..course.epochs() {
             let scores: Vec<f64> = self.history.iter().map(|record| record.score).collect();
             if stopping.should_stop(&scores) {
                 observer.observe(&Event::StoppedEarly(stopping.patience));
-                break;
+                return Ok((net, RunState::StoppedEarly));
             }
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
             let plan = course.epoch(epoch, &past);
@@ -178,23 +205,25 @@ impl<'a> Run<'a> {
             let trained = self.train_pass(net, epoch, begun, course, &plan, observer)?;
             let progress = trained.progress;
             net = trained.net;
+            let mut seen = Sightings::default();
             let valid = match trained.interrupted {
-                Interrupted::No => self.valid_pass(&net, epoch, course, observer)?,
+                Interrupted::No => self.valid_pass(&net, epoch, course, &mut seen, observer)?,
                 Interrupted::Yes => None,
             };
             let Some(valid) = valid else {
                 observer.observe(&Event::Interrupted);
                 let now = Moment { net: &net, optimizer: &self.optimizer, history: &self.history };
                 self.keeper.save(&now, Some(progress), observer)?;
-                return Ok((net, true));
+                return Ok((net, RunState::Interrupted));
             };
             let record = self.judge(&net, epoch, &plan, trained.record, valid)?;
             self.history.push(record.clone());
             let now = Moment { net: &net, optimizer: &self.optimizer, history: &self.history };
             self.keeper.save_epoch(&now, observer)?;
+            self.reporter.epoch(&self.history, &seen, &self.valid);
             observer.observe(&Event::Epoch(Box::new(record)));
         }
-        Ok((net, false))
+        Ok((net, RunState::Finished))
     }
 
     /// Number of training batches of an epoch, counted from 0.
@@ -262,6 +291,7 @@ impl<'a> Run<'a> {
         net: &MultiViewNet,
         epoch: usize,
         course: &Course,
+        seen: &mut Sightings,
         observer: &mut dyn Observer,
     ) -> Result<Option<PassRecord>, TrainError> {
         let config = self.config;
@@ -271,8 +301,15 @@ impl<'a> Run<'a> {
         }
         let loader = Loader::new(Arc::clone(&self.valid), plan, config.num_workers);
         announce(epoch, course, Phase::Validate, loader.batches(), observer);
-        let (record, interrupted) =
-            validate_one_epoch(net, loader, &self.objective, &self.plain, self.stop, observer)?;
+        let (record, interrupted) = validate_and_see(
+            net,
+            loader,
+            &self.objective,
+            &self.plain,
+            self.stop,
+            observer,
+            &mut |batch, prediction| seen.add(&self.schema, batch, prediction),
+        )?;
         Ok((interrupted == Interrupted::No).then_some(record))
     }
 

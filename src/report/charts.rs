@@ -1,0 +1,360 @@
+//! Line charts over epochs as SVG, in colours that the page's style sheet sets.
+
+use std::ops::Range;
+
+use plotters::backend::SVGBackend;
+use plotters::chart::{ChartBuilder, ChartContext};
+use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::drawing::{DrawingArea, IntoDrawingArea};
+use plotters::element::{Circle, PathElement, Text};
+use plotters::series::LineSeries;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color, IntoTextStyle, RGBColor, TextStyle};
+
+use super::ticks::{Axis, Ticks, epoch_ticks, linear_ticks, log_ticks, percent_ticks};
+
+/// Width of a drawing in its own units. Coordinates are whole numbers, hence two units for what is
+/// about a pixel on the page.
+pub const WIDTH: u32 = 1040;
+/// Height of a drawing in its own units.
+pub const HEIGHT: u32 = 540;
+/// Colours of lines that the style sheet knows: `--c1` to `--c8`.
+pub const COLOURS: usize = 8;
+
+/// A drawing failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a chart cannot be drawn: {0}")]
+pub struct ChartError(String);
+
+/// How the vertical axis counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Plain numbers over the range that occurs.
+    Linear,
+    /// Shares, written as per cent, from 0.
+    Percent,
+    /// Powers of ten; what is not above 0 is left out.
+    Log,
+}
+
+impl Scale {
+    /// A value as on a tooltip; what is not finite is a dash.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            _ if !value.is_finite() => "–".to_owned(),
+            Self::Linear => format!("{value:.4}"),
+            Self::Percent => format!("{:.1} %", value * 100.0),
+            Self::Log => format!("{value:.2e}"),
+        }
+    }
+
+    /// Where a value stands on the axis; `None` where it cannot be drawn.
+    fn place(self, value: f64) -> Option<f64> {
+        let place = if self == Self::Log { value.log10() } else { value };
+        place.is_finite().then_some(place)
+    }
+
+    fn ticks(self, range: &Range<f64>) -> Ticks {
+        match self {
+            Self::Linear => linear_ticks(range),
+            Self::Percent => percent_ticks(range),
+            Self::Log => log_ticks(range),
+        }
+    }
+}
+
+/// One line: a value per epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Name in the legend.
+    pub name: String,
+    /// Number of its colour, 1 to [`COLOURS`].
+    pub colour: usize,
+    /// One per epoch, from the first on. Where a value is not finite the line has a gap.
+    pub values: Vec<f64>,
+}
+
+/// A vertical line before an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Words above the plot.
+    pub label: String,
+}
+
+/// Lines over the epochs of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Of the vertical axis.
+    pub scale: Scale,
+    /// Later lines cover earlier ones.
+    pub lines: Vec<Line>,
+    /// Borders of phases and the like, in order.
+    pub marks: Vec<Mark>,
+    /// An epoch, counted from 1, whose value on the last line gets a dot.
+    pub dot: Option<usize>,
+}
+
+/// A chart as the inside of an `svg` element with the view box `0 0 WIDTH HEIGHT`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Drawing {
+    /// SVG elements, their colours as `var(--name)`.
+    pub body: String,
+    /// Stripes over the plot, one for each epoch or every few.
+    pub stripes: Vec<Stripe>,
+    /// Upper edge of the stripes.
+    pub top: i32,
+    /// Height of the stripes.
+    pub height: i32,
+}
+
+/// The part of the plot that belongs to an epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stripe {
+    /// Left edge.
+    pub x: f64,
+    /// Width.
+    pub width: f64,
+    /// The epoch and its values.
+    pub words: String,
+}
+
+/// Stands for a variable of the style sheet while plotters draws; see [`with_variables`].
+const fn stand_in(number: u8) -> RGBColor {
+    RGBColor(1, 2, number)
+}
+const GRID: RGBColor = stand_in(100);
+const WORDS: RGBColor = stand_in(101);
+const BORDER: RGBColor = stand_in(102);
+
+/// Plotters writes 0.806 of a size: this is 24 units.
+const FONT: (&str, f64) = ("sans-serif", 29.8);
+/// Height of a row of labels above the plot.
+const ROW: i32 = 34;
+/// Rows of labels that fit above the plot; what fits in none of them goes without words.
+const ROWS: usize = 3;
+/// Width of a letter, generously.
+const LETTER: i32 = 14;
+/// Width left of the plot, for numbers.
+const LEFT: u32 = 100;
+/// Width right of the plot.
+const RIGHT: u32 = 20;
+/// Stripes that a reader can tell apart.
+const STRIPES: usize = 130;
+/// From so many epochs on, lines are thin.
+const MANY: usize = 150;
+
+type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
+
+impl Chart {
+    /// Number of epochs.
+    fn epochs(&self) -> usize {
+        self.lines.iter().map(|line| line.values.len()).max().unwrap_or(0)
+    }
+
+    /// Draws it; `None` where there is no epoch yet.
+    ///
+    /// # Errors
+    /// [`ChartError`] where plotters fails, which on a string it has no reason to.
+    pub fn draw(&self) -> Result<Option<Drawing>, ChartError> {
+        let epochs = self.epochs();
+        if epochs == 0 {
+            return Ok(None);
+        }
+        let mut svg = String::new();
+        let mut drawing = Drawing::default();
+        {
+            let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
+            self.draw_on(&area, epochs, &mut drawing).map_err(ChartError)?;
+            area.present().map_err(|e| ChartError(e.to_string()))?;
+        }
+        drawing.body = with_variables(inside(&svg));
+        Ok(Some(drawing))
+    }
+
+    fn draw_on(
+        &self,
+        area: &DrawingArea<SVGBackend, Shift>,
+        epochs: usize,
+        drawing: &mut Drawing,
+    ) -> Result<(), String> {
+        let columns = 0.5..epochs as f64 + 0.5;
+        let heights = self.range();
+        let ticks = self.scale.ticks(&heights);
+        let rows = self.label_rows(epochs);
+        let label_rows = rows.iter().flatten().max().map_or(0, |row| *row as i32 + 1);
+
+        let mut plot = ChartBuilder::on(area)
+            .margin_top(16 + ROW * label_rows)
+            .margin_right(RIGHT)
+            .x_label_area_size(56)
+            .y_label_area_size(LEFT)
+            .build_cartesian_2d(
+                Axis { range: columns, ticks: epoch_ticks(epochs) },
+                Axis { range: heights, ticks },
+            )
+            .map_err(|e| e.to_string())?;
+        plot.configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID.stroke_width(2))
+            .light_line_style(GRID.mix(0.0))
+            .axis_style(GRID.stroke_width(2))
+            .set_all_tick_mark_size(8)
+            .label_style(words())
+            .draw()
+            .map_err(|e| e.to_string())?;
+
+        self.draw_marks(area, &plot, &rows)?;
+        for line in &self.lines {
+            self.draw_line(&mut plot, line)?;
+        }
+        self.stripes(&plot, epochs, drawing);
+        Ok(())
+    }
+
+    /// The vertical range that holds all values, with some air.
+    fn range(&self) -> Range<f64> {
+        let values = self.lines.iter().flat_map(|line| &line.values);
+        let places = values.filter_map(|value| self.scale.place(*value));
+        let (low, high) = places
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), place| (l.min(place), h.max(place)));
+        match self.scale {
+            _ if low > high => 0.0..1.0,
+            // A share is judged by its distance to nothing.
+            Scale::Percent => 0.0..(high * 1.08).max(0.01),
+            Scale::Log => low - 0.15..high + 0.15,
+            Scale::Linear => {
+                // A flat line stays in the middle; the air must not vanish beside large values.
+                let air = ((high - low) * 0.06).max(high.abs() * 1e-3).max(1e-6);
+                low - air..high + air
+            }
+        }
+    }
+
+    /// Per mark the row of its words, the top one being 0; `None` where no row has room.
+    fn label_rows(&self, epochs: usize) -> Vec<Option<usize>> {
+        let per_epoch = f64::from(WIDTH - LEFT - RIGHT) / epochs as f64;
+        let mut ends = [i32::MIN; ROWS];
+        let place = |mark: &Mark| {
+            let width = mark.label.chars().count() as i32 * LETTER + 12;
+            let line = ((mark.epoch as f64 - 1.0) * per_epoch) as i32;
+            // As `draw_marks` has it: to the right of the line, or up to it near the right edge.
+            let start = if anchored_right(line) { line - width } else { line };
+            let row = ends.iter().position(|end| *end <= start)?;
+            ends[row] = start + width;
+            Some(row)
+        };
+        self.marks.iter().map(place).collect()
+    }
+
+    fn draw_marks(
+        &self,
+        area: &DrawingArea<SVGBackend, Shift>,
+        plot: &Plot,
+        rows: &[Option<usize>],
+    ) -> Result<(), String> {
+        let (across, down) = plot.plotting_area().get_pixel_range();
+        for (mark, row) in self.marks.iter().zip(rows) {
+            let x = plot.backend_coord(&(mark.epoch as f64 - 0.5, 0.0)).0;
+            let top = row.map_or(down.start, |row| 8 + ROW * row as i32);
+            let border = PathElement::new([(x, top), (x, down.end)], BORDER.stroke_width(2));
+            area.draw(&border).map_err(|e| e.to_string())?;
+            if row.is_none() {
+                continue;
+            }
+            let (hpos, x) = match anchored_right(x - across.start) {
+                true => (HPos::Right, x - 8),
+                false => (HPos::Left, x + 8),
+            };
+            let style = words().pos(Pos::new(hpos, VPos::Top));
+            let label = Text::new(mark.label.as_str(), (x, top - 2), style);
+            area.draw(&label).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn draw_line(&self, plot: &mut Plot, line: &Line) -> Result<(), String> {
+        let colour = stand_in(line.colour.clamp(1, COLOURS) as u8);
+        let places: Vec<Option<(f64, f64)>> = (1..)
+            .zip(&line.values)
+            .map(|(epoch, value)| Some((f64::from(epoch), self.scale.place(*value)?)))
+            .collect();
+        let style = colour.stroke_width(if places.len() > MANY { 2 } else { 4 });
+        // Gaps stay gaps; a point alone is no line and gets a dot.
+        for part in places.split(Option::is_none) {
+            let points: Vec<(f64, f64)> = part.iter().flatten().copied().collect();
+            if let [point] = points[..] {
+                dot(plot, point, 6, colour)?;
+            } else {
+                plot.draw_series(LineSeries::new(points, style)).map_err(|e| e.to_string())?;
+            }
+        }
+        let is_last = self.lines.last() == Some(line);
+        let marked = self.dot.filter(|_| is_last).and_then(|epoch| epoch.checked_sub(1));
+        match marked.and_then(|index| *places.get(index)?) {
+            Some(point) => dot(plot, point, 9, colour),
+            None => Ok(()),
+        }
+    }
+
+    /// Stripes with the values of their epochs, or of every few epochs where there are many.
+    fn stripes(&self, plot: &Plot, epochs: usize, drawing: &mut Drawing) {
+        let (across, down) = plot.plotting_area().get_pixel_range();
+        (drawing.top, drawing.height) = (down.start, down.end - down.start);
+        let every = epochs.div_ceil(STRIPES);
+        let width = f64::from(across.end - across.start) / epochs as f64;
+        drawing.stripes = (0..epochs)
+            .step_by(every)
+            .map(|first| {
+                let last = (first + every).min(epochs);
+                let index = (first + last - 1) / 2;
+                let value = |line: &Line| {
+                    let value = line.values.get(index).copied().unwrap_or(f64::NAN);
+                    format!("{}: {}", line.name, self.scale.show(value))
+                };
+                let values: Vec<String> = self.lines.iter().map(value).collect();
+                Stripe {
+                    x: f64::from(across.start) + first as f64 * width,
+                    width: (last - first) as f64 * width,
+                    words: format!("Epoch {}\n{}", index + 1, values.join("\n")),
+                }
+            })
+            .collect();
+    }
+}
+
+fn dot(plot: &mut Plot, point: (f64, f64), size: i32, colour: RGBColor) -> Result<(), String> {
+    let element = Circle::new(point, size, colour.filled());
+    plot.draw_series([element]).map_err(|e| e.to_string()).map(|_| ())
+}
+
+fn words<'a>() -> TextStyle<'a> {
+    FONT.with_color(WORDS).into_text_style(&(WIDTH, HEIGHT))
+}
+
+/// Whether the words of a mark so many units into the plot stand to the left of its line.
+fn anchored_right(x: i32) -> bool {
+    x > WIDTH as i32 * 6 / 10
+}
+
+/// What is between the opening and the closing tag of the document's `svg` element.
+fn inside(svg: &str) -> &str {
+    let start = svg.find("<svg").and_then(|tag| Some(tag + svg[tag..].find('>')? + 1));
+    let end = svg.rfind("</svg>");
+    start.zip(end).and_then(|(start, end)| svg.get(start..end)).unwrap_or("").trim()
+}
+
+/// Replaces the stand-ins by variables, so that one drawing serves light and dark pages.
+fn with_variables(svg: &str) -> String {
+    let mut svg = svg.to_owned();
+    let lines = (1..=COLOURS as u8).map(|n| (stand_in(n), format!("var(--c{n})")));
+    let others = [(GRID, "--grid"), (WORDS, "--muted"), (BORDER, "--border")];
+    for (RGBColor(r, g, b), name) in
+        lines.chain(others.map(|(colour, name)| (colour, format!("var({name})"))))
+    {
+        svg = svg.replace(&format!("\"#{r:02X}{g:02X}{b:02X}\""), &format!("\"{name}\""));
+    }
+    svg
+}

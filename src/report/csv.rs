@@ -1,0 +1,42 @@
+//! `metrics.csv`: one row per epoch.
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::EpochRecord;
+use super::figures::figures;
+
+/// The table cannot be made. It has no reason to occur.
+#[derive(Debug, thiserror::Error)]
+#[error("the table of metrics cannot be written: {0}")]
+pub struct CsvError(String);
+
+/// The history as a table. Columns: epoch and phase (from 1), the stages that trained (input side
+/// first, with `+` between them), whether the epoch was the best so far (0 or 1), then what
+/// [`figures`] names. What an epoch lacks, as the rate of a frozen group, is an empty field; what is
+/// not a number is `NaN`, `inf` or `-inf`.
+///
+/// # Errors
+/// [`CsvError`].
+pub fn metrics_csv(history: &[EpochRecord]) -> Result<String, CsvError> {
+    let rows: Vec<IndexMap<String, f64>> =
+        history.iter().map(|record| figures(record).into_iter().collect()).collect();
+    let names: IndexSet<&String> = rows.iter().flat_map(IndexMap::keys).collect();
+
+    let failed = |e: csv::Error| CsvError(e.to_string());
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let columns = ["epoch", "phase", "trainable", "best"];
+    let header = columns.into_iter().chain(names.iter().map(|name| name.as_str()));
+    table.write_record(header).map_err(failed)?;
+    for (record, row) in history.iter().zip(&rows) {
+        let start = [
+            record.epoch.to_string(),
+            record.phase.to_string(),
+            record.trainable.join("+"),
+            u8::from(record.best).to_string(),
+        ];
+        let value = |name: &&String| row.get(*name).map_or_else(String::new, f64::to_string);
+        table.write_record(start.into_iter().chain(names.iter().map(value))).map_err(failed)?;
+    }
+    let bytes = table.into_inner().map_err(|e| CsvError(e.to_string()))?;
+    String::from_utf8(bytes).map_err(|e| CsvError(e.to_string()))
+}

@@ -1,0 +1,188 @@
+//! Which curves a run's history has.
+
+use super::charts::{COLOURS, Chart, Line, Mark, Scale};
+use super::{EpochRecord, PassRecord};
+use crate::schema::Task;
+
+/// A chart with its heading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curves {
+    /// Name of the element on the page.
+    pub id: String,
+    /// Heading.
+    pub title: String,
+    /// What is drawn, in a few words.
+    pub note: String,
+    /// The lines.
+    pub chart: Chart,
+}
+
+const VALID: usize = 1;
+const TRAIN: usize = 2;
+
+/// All curves of a history: losses, scores, each task, learning rates, waiting for data.
+pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
+    let best = best_epoch(history).map(|record| record.epoch);
+    let mut all = vec![
+        Curves {
+            id: "loss".to_owned(),
+            title: "Loss".to_owned(),
+            note: "mean per action, all tasks weighted".to_owned(),
+            chart: both(history, Scale::Linear, |pass| pass.loss),
+        },
+        score(history, tasks, best),
+    ];
+    for (index, task) in tasks.iter().enumerate() {
+        let value = |pass: &PassRecord| {
+            pass.tasks.get(index).map_or(f64::NAN, |record| record.balanced_accuracy)
+        };
+        all.push(Curves {
+            id: format!("task-{}", task.name),
+            title: task.title.clone(),
+            note: "balanced accuracy".to_owned(),
+            chart: both(history, Scale::Percent, value),
+        });
+    }
+    all.push(rates(history));
+    all.push(Curves {
+        id: "data-wait".to_owned(),
+        title: "Waiting for data".to_owned(),
+        note: "share of the time".to_owned(),
+        chart: both(history, Scale::Percent, |pass| pass.data_wait),
+    });
+    all
+}
+
+/// The last epoch that was the best so far.
+pub fn best_epoch(history: &[EpochRecord]) -> Option<&EpochRecord> {
+    history.iter().rev().find(|record| record.best)
+}
+
+/// A figure of the training and of the validation pass.
+fn both(history: &[EpochRecord], scale: Scale, value: impl Fn(&PassRecord) -> f64) -> Chart {
+    let line = |name: &str, colour, pass: fn(&EpochRecord) -> &PassRecord| Line {
+        name: name.to_owned(),
+        colour,
+        values: history.iter().map(|record| value(pass(record))).collect(),
+    };
+    Chart {
+        scale,
+        lines: vec![
+            line("training", TRAIN, |record| &record.train),
+            line("validation", VALID, |record| &record.valid),
+        ],
+        marks: phase_marks(history),
+        dot: None,
+    }
+}
+
+/// The validation score and the tasks that it is the mean of.
+fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves {
+    let task = |(index, task): (usize, &Task)| Line {
+        name: task.title.clone(),
+        colour: 3 + index % (COLOURS - 2),
+        values: history
+            .iter()
+            .map(|record| record.valid.tasks.get(index).map_or(f64::NAN, |t| t.balanced_accuracy))
+            .collect(),
+    };
+    let mut lines: Vec<Line> = tasks.iter().enumerate().map(task).collect();
+    lines.push(Line {
+        name: "score".to_owned(),
+        colour: VALID,
+        values: history.iter().map(|record| record.score).collect(),
+    });
+    let best = best.and_then(|epoch| history.iter().position(|record| record.epoch == epoch));
+    Curves {
+        id: "score".to_owned(),
+        title: "Validation score".to_owned(),
+        note: "mean of the tasks; the dot is the best epoch".to_owned(),
+        chart: Chart {
+            scale: Scale::Percent,
+            lines,
+            marks: phase_marks(history),
+            dot: best.map(|index| index + 1),
+        },
+    }
+}
+
+/// Learning rates. Groups that always have the same rate share a line.
+fn rates(history: &[EpochRecord]) -> Curves {
+    let mut groups: Vec<&String> = Vec::new();
+    for group in history.iter().flat_map(|record| record.rates.keys()) {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    let mut lines: Vec<(Vec<&str>, Vec<f64>)> = Vec::new();
+    for group in groups {
+        let rate = |record: &EpochRecord| record.rates.get(group).copied().unwrap_or(f64::NAN);
+        let values: Vec<f64> = history.iter().map(rate).collect();
+        // By bits: NaN, which stands for a frozen group, equals itself.
+        let same = |other: &[f64]| {
+            other.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits()))
+        };
+        match lines.iter_mut().find(|(_, other)| same(other)) {
+            Some((names, _)) => names.push(group),
+            None => lines.push((vec![group], values)),
+        }
+    }
+    let line = |(index, (names, values)): (usize, (Vec<&str>, Vec<f64>))| Line {
+        name: span(&names),
+        // The heads in the accent colour, then the colours that training and validation lack.
+        colour: if index == 0 { VALID } else { 3 + (index - 1) % (COLOURS - 2) },
+        values,
+    };
+    Curves {
+        id: "rates".to_owned(),
+        title: "Learning rates".to_owned(),
+        note: "at each epoch’s last step, by group".to_owned(),
+        chart: Chart {
+            scale: Scale::Log,
+            lines: lines.into_iter().enumerate().map(line).collect(),
+            marks: all_marks(history),
+            dot: None,
+        },
+    }
+}
+
+/// The name, or the first and the last of several.
+fn span(names: &[&str]) -> String {
+    match names {
+        [first, .., last] => format!("{first} – {last}"),
+        _ => names.concat(),
+    }
+}
+
+fn phase_marks(history: &[EpochRecord]) -> Vec<Mark> {
+    marks(history, |before, now| phase_words(before, now).unwrap_or_default())
+}
+
+/// Borders of phases, and stages that begin to train.
+fn all_marks(history: &[EpochRecord]) -> Vec<Mark> {
+    marks(history, |before, now| {
+        let is_new = |stage: &&String| !before.trainable.contains(stage);
+        let new: Vec<&str> = now.trainable.iter().filter(is_new).map(String::as_str).collect();
+        let stages = (!new.is_empty()).then(|| format!("+ {}", span(&new)));
+        let words: Vec<String> = phase_words(before, now).into_iter().chain(stages).collect();
+        words.join(", ")
+    })
+}
+
+fn phase_words(before: &EpochRecord, now: &EpochRecord) -> Option<String> {
+    (before.phase != now.phase).then(|| format!("phase {}", now.phase))
+}
+
+/// A mark before each epoch for which there are words.
+fn marks(
+    history: &[EpochRecord],
+    words: impl Fn(&EpochRecord, &EpochRecord) -> String,
+) -> Vec<Mark> {
+    let pairs = history.windows(2).zip(2..);
+    let mark = |(pair, epoch): (&[EpochRecord], usize)| {
+        let [before, now] = pair else { return None };
+        let label = words(before, now);
+        (!label.is_empty()).then_some(Mark { epoch, label })
+    };
+    pairs.filter_map(mark).collect()
+}

@@ -1,0 +1,40 @@
+//! An epoch as a list of named numbers, for tables and TensorBoard.
+
+use super::{EpochRecord, PassRecord};
+
+/// Every number of an epoch under a name: what, of which task (where it is one task's), in which
+/// pass, as `loss/train`, `balanced_accuracy/action_class/valid`, `learning_rate/heads`. Times are
+/// in seconds, `data_wait` is a share.
+pub fn figures(record: &EpochRecord) -> Vec<(String, f64)> {
+    let mut all = vec![("score/valid".to_owned(), record.score)];
+    for (name, pass) in [("train", &record.train), ("valid", &record.valid)] {
+        pass_figures(name, pass, &mut all);
+    }
+    all.push(("gradient_norm/train".to_owned(), record.train.gradient_norm));
+    let rates = record.rates.iter();
+    all.extend(rates.map(|(group, rate)| (format!("learning_rate/{group}"), *rate)));
+    all
+}
+
+fn pass_figures(name: &str, pass: &PassRecord, all: &mut Vec<(String, f64)>) {
+    all.push((format!("loss/{name}"), pass.loss));
+    // Tasks and annotated properties share one name space.
+    for task in pass.tasks.iter().chain(&pass.auxiliary) {
+        for (what, value) in [
+            ("loss", task.loss),
+            ("accuracy", task.accuracy),
+            ("balanced_accuracy", task.balanced_accuracy),
+            ("f1_weighted", task.f1_weighted),
+            ("f1_macro", task.f1_macro),
+        ] {
+            all.push((format!("{what}/{}/{name}", task.task), value));
+        }
+    }
+    for (what, value) in [
+        ("seconds", pass.seconds),
+        ("data_wait", pass.data_wait),
+        ("clips_per_second", pass.clips_per_second()),
+    ] {
+        all.push((format!("{what}/{name}"), value));
+    }
+}

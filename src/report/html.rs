@@ -1,0 +1,340 @@
+//! One page that shows a run: curves, matrices, data, configuration, examples. Everything is inside
+//! the file; it needs neither a network nor scripts.
+
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::charts::{ChartError, Drawing, HEIGHT, WIDTH};
+use super::curves::{Curves, best_epoch, curves};
+use super::matrices::{TaskTables, percent, tables};
+use super::{EpochRecord, RunSummary};
+use crate::schema::{Schema, Task};
+
+/// The page cannot be made. Neither has a reason to occur.
+#[derive(Debug, thiserror::Error)]
+pub enum HtmlError {
+    /// A chart failed.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+    /// The template failed.
+    #[error("the report cannot be written: {0}")]
+    Template(#[from] askama::Error),
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// More epochs are to come.
+    Running,
+    /// All epochs are done.
+    Finished,
+    /// It ended early, for the score did not rise.
+    StoppedEarly,
+    /// It ended early at the user's wish.
+    Interrupted,
+}
+
+impl RunState {
+    /// The word for tables and pages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::StoppedEarly => "stopped early",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A prediction worth looking at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The action, its label and what was predicted.
+    pub caption: String,
+    /// Frames of its clips in order, each a PNG, JPEG or GIF file.
+    pub frames: Vec<Vec<u8>>,
+}
+
+/// What the page shows.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportData<'a> {
+    /// Heading, such as the name of the run's folder.
+    pub title: &'a str,
+    /// How far the run is.
+    pub state: RunState,
+    /// Epochs that are planned.
+    pub epochs: usize,
+    /// What it runs on.
+    pub device: &'a str,
+    /// The data set's tasks and properties.
+    pub schema: &'a Schema,
+    /// The finished epochs, in order.
+    pub history: &'a [EpochRecord],
+    /// What was said at the start.
+    pub summary: &'a RunSummary,
+    /// Every option and its value.
+    pub configuration: &'a [(String, String)],
+    /// The surest right predictions.
+    pub best: &'a [Example],
+    /// The surest wrong predictions.
+    pub worst: &'a [Example],
+}
+
+/// The page, as one file.
+///
+/// # Errors
+/// [`HtmlError`].
+pub fn render(data: &ReportData) -> Result<String, HtmlError> {
+    let curves = curves(data.history, &data.schema.tasks);
+    let curves = curves.into_iter().map(CurvesView::new).collect::<Result<_, _>>()?;
+    // Without a best one (no score is a number) the last epoch is shown.
+    let shown = best_epoch(data.history).or(data.history.last());
+    let page = Page {
+        title: data.title,
+        dataset: &data.schema.title,
+        state: data.state.word(),
+        running: data.state == RunState::Running,
+        done: data.history.last().map_or(0, |record| record.epoch),
+        epochs: data.epochs,
+        device: data.device,
+        facts: facts(data, shown),
+        curves,
+        shown: shown
+            .map(|record| (record.epoch, if record.best { "the best" } else { "the last" })),
+        tasks: shown.map(|record| task_tables(data.schema, record)).unwrap_or_default(),
+        auxiliary: shown.map(|record| auxiliary(data.schema, record)).unwrap_or_default(),
+        classes: data.schema.tasks.iter().map(|task| class_table(data.summary, task)).collect(),
+        splits: data.summary.splits.iter().map(|split| split.split.as_str()).collect(),
+        advice: &data.summary.advice,
+        examples: [("best", "Right and sure", data.best), ("worst", "Wrong and sure", data.worst)]
+            .into_iter()
+            .filter(|(_, _, examples)| !examples.is_empty())
+            .map(|(id, title, examples)| ExamplesView {
+                id,
+                title,
+                examples: examples.iter().map(ExampleView::new).collect(),
+            })
+            .collect(),
+        task_titles: data.schema.tasks.iter().map(|task| task.title.as_str()).collect(),
+        epoch_rows: data.history.iter().map(|record| EpochRow::new(record, shown)).collect(),
+        settings: &data.summary.settings,
+        configuration: data.configuration,
+    };
+    Ok(page.render()?)
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    title: &'a str,
+    dataset: &'a str,
+    state: &'static str,
+    running: bool,
+    done: usize,
+    epochs: usize,
+    device: &'a str,
+    facts: Vec<Fact>,
+    curves: Vec<CurvesView>,
+    shown: Option<(usize, &'static str)>,
+    tasks: Vec<TaskTables>,
+    auxiliary: Vec<(String, String, String)>,
+    classes: Vec<ClassTable>,
+    splits: Vec<&'a str>,
+    advice: &'a [String],
+    examples: Vec<ExamplesView>,
+    task_titles: Vec<&'a str>,
+    epoch_rows: Vec<EpochRow>,
+    settings: &'a [(String, String)],
+    configuration: &'a [(String, String)],
+}
+
+/// A number that a reader looks for first.
+struct Fact {
+    name: String,
+    value: String,
+    unit: &'static str,
+    note: String,
+}
+
+fn facts(data: &ReportData, shown: Option<&EpochRecord>) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: String, unit, note: String| {
+        facts.push(Fact { name: name.to_owned(), value, unit, note });
+    };
+    if let Some(record) = shown {
+        fact(
+            if record.best { "Best score" } else { "Last score" },
+            percent(record.score),
+            "%",
+            format!("epoch {}", record.epoch),
+        );
+        for (task, figures) in data.schema.tasks.iter().zip(&record.valid.tasks) {
+            let accuracy = format!("accuracy {} %", percent(figures.accuracy));
+            fact(&task.title, percent(figures.balanced_accuracy), "%", accuracy);
+        }
+    }
+    let passes = || data.history.iter().flat_map(|record| [&record.train, &record.valid]);
+    let seconds: f64 = passes().map(|pass| pass.seconds).sum();
+    if let Some(last) = data.history.last() {
+        let each = seconds / data.history.len() as f64;
+        fact("Time", duration(seconds), "", format!("{} per epoch", duration(each)));
+        let clips = last.train.clips_per_second();
+        fact("Training", format!("{clips:.1}"), "clips/s", "last epoch".to_owned());
+    }
+    facts
+}
+
+/// Seconds in words.
+fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "–".to_owned();
+    }
+    let whole = seconds.round() as u64;
+    let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
+    match (hours, minutes) {
+        (0, 0) if seconds < 9.95 => format!("{seconds:.1} s"),
+        (0, 0) => format!("{rest} s"),
+        (0, _) => format!("{minutes} min {rest:02} s"),
+        _ => format!("{hours} h {minutes:02} min"),
+    }
+}
+
+struct CurvesView {
+    id: String,
+    title: String,
+    note: String,
+    /// Colour and name of each line.
+    legend: Vec<(usize, String)>,
+    drawing: Option<Drawing>,
+}
+
+impl CurvesView {
+    const WIDTH: u32 = WIDTH;
+    const HEIGHT: u32 = HEIGHT;
+
+    fn new(curves: Curves) -> Result<Self, ChartError> {
+        let Curves { id, title, note, chart } = curves;
+        let drawing = chart.draw()?;
+        let legend = chart.lines.into_iter().map(|line| (line.colour, line.name)).collect();
+        Ok(Self { id, title, note, legend, drawing })
+    }
+}
+
+fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
+    let pairs = schema.tasks.iter().zip(&record.valid.tasks);
+    pairs.filter_map(|(task, figures)| tables(&task.title, &task.class_names(), figures)).collect()
+}
+
+/// Title, balanced accuracy and accuracy of the annotated properties' heads.
+fn auxiliary(schema: &Schema, record: &EpochRecord) -> Vec<(String, String, String)> {
+    let row = |figures: &super::TaskRecord| {
+        let known = schema.properties.iter().find(|property| property.name == figures.task);
+        let title = known.map_or(&figures.task, |property| &property.title);
+        (title.clone(), percent(figures.balanced_accuracy), percent(figures.accuracy))
+    };
+    record.valid.auxiliary.iter().map(row).collect()
+}
+
+/// How often a task's classes occur, and what is done about it.
+struct ClassTable {
+    task: String,
+    balanced: bool,
+    rows: Vec<ClassCounts>,
+}
+
+struct ClassCounts {
+    class: String,
+    /// Actions of each split.
+    counts: Vec<usize>,
+    /// The first split's count beside the most frequent class's, per cent.
+    bar: usize,
+    weight: String,
+    draws: String,
+}
+
+fn class_table(summary: &RunSummary, task: &Task) -> ClassTable {
+    let counts_of = |split: &super::SplitSummary| {
+        let found = split.classes.iter().find(|(name, _)| *name == task.name);
+        found.map(|(_, counts)| counts.iter().map(|(_, n)| *n).collect()).unwrap_or_default()
+    };
+    let splits: Vec<Vec<usize>> = summary.splits.iter().map(counts_of).collect();
+    let balance = summary.balance.iter().find(|balance| balance.task == task.title);
+    let first = splits.first();
+    let most = first.and_then(|counts| counts.iter().max()).copied().unwrap_or(0).max(1);
+    let row = |(index, class): (usize, &crate::schema::Class)| {
+        let count = |counts: &Vec<usize>| counts.get(index).copied().unwrap_or(0);
+        let balance = balance.and_then(|balance| balance.classes.get(index));
+        ClassCounts {
+            class: class.name.clone(),
+            counts: splits.iter().map(count).collect(),
+            bar: first.map_or(0, count) * 100 / most,
+            weight: balance.map_or_else(String::new, |(_, _, weight, _)| format!("{weight:.2}")),
+            draws: balance.map_or_else(String::new, |(_, _, _, draws)| draws.to_string()),
+        }
+    };
+    ClassTable {
+        task: task.title.clone(),
+        balanced: balance.is_some(),
+        rows: task.classes.iter().enumerate().map(row).collect(),
+    }
+}
+
+struct EpochRow {
+    epoch: usize,
+    phase: usize,
+    shown: bool,
+    losses: [String; 2],
+    balanced: Vec<String>,
+    score: String,
+    time: String,
+    wait: String,
+}
+
+impl EpochRow {
+    fn new(record: &EpochRecord, shown: Option<&EpochRecord>) -> Self {
+        let loss =
+            |loss: f64| if loss.is_finite() { format!("{loss:.4}") } else { "–".to_owned() };
+        let tasks = record.valid.tasks.iter();
+        Self {
+            epoch: record.epoch,
+            phase: record.phase,
+            shown: shown.is_some_and(|shown| shown.epoch == record.epoch),
+            losses: [loss(record.train.loss), loss(record.valid.loss)],
+            balanced: tasks.map(|task| percent(task.balanced_accuracy)).collect(),
+            score: percent(record.score),
+            time: duration(record.train.seconds + record.valid.seconds),
+            wait: percent(record.train.data_wait),
+        }
+    }
+}
+
+struct ExamplesView {
+    id: &'static str,
+    title: &'static str,
+    examples: Vec<ExampleView>,
+}
+
+struct ExampleView {
+    caption: String,
+    /// `data:` addresses; `None` for a picture of another kind than a browser shows.
+    frames: Vec<Option<String>>,
+}
+
+impl ExampleView {
+    fn new(example: &Example) -> Self {
+        let frames = example.frames.iter().map(|bytes| data_uri(bytes)).collect();
+        Self { caption: example.caption.clone(), frames }
+    }
+}
+
+/// The picture as a `data:` address, its kind told by its first bytes.
+fn data_uri(bytes: &[u8]) -> Option<String> {
+    let kind = match bytes {
+        [0x89, b'P', b'N', b'G', ..] => "png",
+        [0xff, 0xd8, 0xff, ..] => "jpeg",
+        [b'G', b'I', b'F', b'8', ..] => "gif",
+        _ => return None,
+    };
+    Some(format!("data:image/{kind};base64,{}", STANDARD.encode(bytes)))
+}

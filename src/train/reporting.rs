@@ -1,0 +1,139 @@
+//! What a run shows of itself on disk: `report.html`, `metrics.csv`, TensorBoard's events.
+
+use std::fmt::Display;
+
+use burn::tensor::Device;
+
+use super::Augmenter;
+use super::examples::Sightings;
+use crate::augment::Normalisation;
+use crate::checkpoint::write_atomically;
+use crate::config::Config;
+use crate::data::{Batch, Dataset};
+use crate::report::csv::metrics_csv;
+use crate::report::html::{Example, ReportData, RunState, render};
+use crate::report::tensorboard::{EventWriter, Summary, epoch_summary};
+use crate::report::{EpochRecord, RunSummary};
+use crate::schema::Schema;
+use crate::sheet::{Row, contact_sheet, pictures};
+
+/// The page.
+pub const REPORT: &str = "report.html";
+/// The table.
+pub const METRICS: &str = "metrics.csv";
+/// Folder of TensorBoard's event files.
+pub const TENSORBOARD: &str = "tensorboard";
+
+/// Writes the report of a run. A report that cannot be written is told and costs no training.
+pub(super) struct Reporter<'a> {
+    config: &'a Config,
+    schema: Schema,
+    summary: RunSummary,
+    device: String,
+    epochs: usize,
+    events: Option<EventWriter>,
+    right: Vec<Example>,
+    wrong: Vec<Example>,
+}
+
+impl<'a> Reporter<'a> {
+    /// A reporter of a run of so many epochs, of which `done` are done. Nothing is written in a
+    /// test run.
+    pub fn open(
+        config: &'a Config,
+        schema: Schema,
+        summary: RunSummary,
+        device: String,
+        epochs: usize,
+        done: usize,
+    ) -> Self {
+        let events = if config.test_run {
+            None
+        } else {
+            let from = (done > 0).then_some(done + 1);
+            tell(EventWriter::create(&config.save_dir.join(TENSORBOARD), from))
+        };
+        let (right, wrong) = (Vec::new(), Vec::new());
+        Self { config, schema, summary, device, epochs, events, right, wrong }
+    }
+
+    /// Shows a few augmented clips in TensorBoard, drawn as the first epoch draws them.
+    pub fn augmented(&mut self, augmenter: &Augmenter, batch: &Batch, device: &Device) {
+        let Some(events) = &mut self.events else {
+            return;
+        };
+        let draw = || -> Result<Summary, Box<dyn std::error::Error>> {
+            let clips = augmenter.clips(batch, 1, 0, device)?;
+            let frames = clips.dims()[2];
+            let all = pictures(clips, &Normalisation::default())?;
+            let mut names = batch.actions.iter().zip(&batch.view_counts).flat_map(|(action, n)| {
+                (0..*n).map(move |view| format!("action {action}, view {view}"))
+            });
+            let rows: Vec<Row> = all
+                .chunks(frames)
+                .map(|clip| Row { words: names.next().unwrap_or_default(), frames: clip.to_vec() })
+                .collect();
+            let mut summary = Summary::new();
+            summary.picture("augmented/clips", &contact_sheet("Augmented clips", &rows))?;
+            Ok(summary)
+        };
+        if let Some(summary) = tell(draw()) {
+            tell(events.write(0, &summary));
+        }
+    }
+
+    /// Writes everything after an epoch. `seen` is what its validation saw; the examples are those
+    /// of the best epoch.
+    pub fn epoch(&mut self, history: &[EpochRecord], seen: &Sightings, valid: &Dataset) {
+        let Some(record) = history.last().filter(|_| !self.config.test_run) else {
+            return;
+        };
+        if record.best {
+            [self.right, self.wrong] = seen.examples(valid);
+        }
+        if let Some(events) = &mut self.events
+            && let Some(summary) = tell(epoch_summary(record, &self.schema))
+        {
+            tell(events.write(record.epoch, &summary));
+        }
+        if let Some(table) = tell(metrics_csv(history)) {
+            tell(write_atomically(&self.config.save_dir.join(METRICS), table.as_bytes()));
+        }
+        self.page(history, RunState::Running);
+    }
+
+    /// Writes the page; at the end of a run with its last word.
+    pub fn page(&self, history: &[EpochRecord], state: RunState) {
+        if self.config.test_run {
+            return;
+        }
+        let table = toml::Table::try_from(self.config).unwrap_or_default();
+        let configuration: Vec<(String, String)> = table
+            .into_iter()
+            .map(|(name, value)| {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                (name, text)
+            })
+            .collect();
+        let title = self.config.save_dir.file_name();
+        let page = render(&ReportData {
+            title: &title.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            state,
+            epochs: self.epochs,
+            device: &self.device,
+            schema: &self.schema,
+            history,
+            summary: &self.summary,
+            configuration: &configuration,
+            best: &self.right,
+            worst: &self.wrong,
+        });
+        if let Some(page) = tell(page) {
+            tell(write_atomically(&self.config.save_dir.join(REPORT), page.as_bytes()));
+        }
+    }
+}
+
+fn tell<T, E: Display>(result: Result<T, E>) -> Option<T> {
+    result.map_err(|error| log::warn!("the report is not complete: {error}")).ok()
+}

@@ -1,0 +1,251 @@
+//! The page of a run.
+
+use std::sync::LazyLock;
+
+use polyview::report::charts::WIDTH;
+use polyview::report::curves::best_epoch;
+use polyview::report::html::{Example, ReportData, RunState, render};
+use polyview::report::{EpochRecord, RunSummary};
+use polyview::schema::Schema;
+
+use crate::run_fixture;
+
+/// The page of a history with nothing else of note.
+fn page(history: &[EpochRecord]) -> String {
+    with(history, |_| ())
+}
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::mvfoul().unwrap());
+static SUMMARY: LazyLock<RunSummary> = LazyLock::new(run_fixture::summary);
+
+fn with<'a>(history: &'a [EpochRecord], change: impl FnOnce(&mut ReportData<'a>)) -> String {
+    let mut data = ReportData {
+        title: "run-1",
+        state: RunState::Running,
+        epochs: 23,
+        device: "cpu",
+        schema: &SCHEMA,
+        history,
+        summary: &SUMMARY,
+        configuration: &[],
+        best: &[],
+        worst: &[],
+    };
+    change(&mut data);
+    let page = render(&data).unwrap();
+    sound(&page);
+    page
+}
+
+/// Every tag is closed in order, ids are unique, and nothing comes from elsewhere.
+fn sound(page: &str) {
+    const VOID: [&str; 4] = ["meta", "link", "img", "!doctype"];
+    let body =
+        page.replace(page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap(), "");
+    let mut open = Vec::new();
+    for tag in body.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').unwrap();
+        let name = tag.split([' ', '\n', '/']).find(|part| !part.is_empty()).unwrap();
+        let outside_of_values: String = tag.split('"').step_by(2).collect();
+        assert!(!outside_of_values.contains(" on"), "a handler: {tag}");
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "at {tag}");
+        } else if !VOID.contains(&name) && !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    let mut ids: Vec<&str> =
+        page.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    for word in ["<script", "http:", "https:", "url(", "@import", "NaN", "inf\""] {
+        assert!(!page.contains(word), "{word}");
+    }
+    for source in page.split("src=\"").chain(page.split("href=\"")).skip(1) {
+        assert!(source.starts_with("data:") || source.starts_with("<!doctype"), "{source:.80}");
+    }
+}
+
+/// The element from its opening tag on, up to the closing one.
+fn element<'a>(page: &'a str, opening: &str, name: &str) -> &'a str {
+    let start = page.find(opening).unwrap_or_else(|| panic!("no {opening}"));
+    let length = page[start..].find(&format!("</{name}>")).unwrap();
+    &page[start..start + length]
+}
+
+fn count(text: &str, word: &str) -> usize {
+    text.matches(word).count()
+}
+
+#[test]
+fn a_run_in_the_middle() {
+    let history = run_fixture::history(21);
+    let page = page(&history);
+    assert!(page.contains("<title>run-1 – running, epoch 21 of 23</title>"));
+    assert!(page.contains(r#"<progress value="21" max="23""#));
+    for id in ["loss", "score", "task-offence_severity", "task-action_class", "data-wait", "rates"]
+    {
+        let figure = element(&page, &format!(r#"<figure id="{id}""#), "figure");
+        assert!(figure.contains(&format!(r#"viewBox="0 0 {WIDTH} "#)));
+        assert_eq!(count(figure, r#"class="stripe""#), 21, "{id}");
+        assert!(count(figure, "<polyline") >= 2, "{id}");
+        assert!(figure.contains("phase 2"), "{id}");
+    }
+    let loss = element(&page, r#"<figure id="loss""#, "figure");
+    let words = format!("validation: {:.4}", history[6].valid.loss);
+    assert!(loss.contains(&words));
+}
+
+#[test]
+fn matrices_and_classes_of_the_best_epoch() {
+    let history = run_fixture::history(21);
+    let best = best_epoch(&history).unwrap();
+    assert_ne!(best.epoch, 21, "the fixture's best epoch is not its last one");
+    let page = page(&history);
+    assert!(page.contains(&format!("epoch {}, the best so far", best.epoch)));
+    for task in &best.valid.tasks {
+        let opening = format!(r#"<table class="confusion" data-task="{}""#, task.task);
+        let table = element(&page, &opening, "table");
+        let cells: Vec<u64> = table
+            .split("</td>")
+            .filter(|cell| cell.contains("--share"))
+            .map(|cell| cell.rsplit('>').next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(cells, task.confusion.concat());
+        assert_eq!(count(table, "class=\"right"), task.confusion.len());
+        let opening = format!(r#"<table class="per-class numbers" data-task="{}""#, task.task);
+        let table = element(&page, &opening, "table");
+        for (class, row) in task.confusion.iter().enumerate() {
+            let support: u64 = row.iter().sum();
+            let recall = row[class] as f64 / support as f64 * 100.0;
+            assert!(table.contains(&format!("<td>{recall:.1}</td>")), "{recall}");
+            assert!(table.contains(&format!("<td>{support}</td>")), "{support}");
+        }
+        assert!(page.contains(&format!("<dd>{:.1} %</dd>", task.f1_macro * 100.0)));
+    }
+    let epochs = element(&page, r#"<table class="numbers" id="epochs""#, "table");
+    assert_eq!(count(epochs, "<tr"), 22);
+    assert_eq!(count(epochs, r#"class="shown""#), 1);
+}
+
+#[test]
+fn no_epoch_one_epoch_five_hundred() {
+    let none = page(&[]);
+    assert!(none.contains("epoch 0 of 23") && none.contains("No epoch is finished yet."));
+    assert!(!none.contains("<svg") && none.contains("Class balance"));
+
+    let one = page(&run_fixture::history(1));
+    assert_eq!(count(&one, "<svg"), 6);
+    assert!(one.contains("1 min") && one.contains("Best score"));
+
+    let history = run_fixture::history(500);
+    let long = with(&history, |data| (data.state, data.epochs) = (RunState::Finished, 500));
+    assert!(long.contains("finished, epoch 500 of 500") && long.len() < 600_000, "{}", long.len());
+    assert!(long.contains("the best</small>"));
+}
+
+#[test]
+fn numbers_that_are_none() {
+    let mut history = run_fixture::history(12);
+    for record in &mut history[3..] {
+        record.train.loss = f64::NAN;
+        record.valid.loss = f64::INFINITY;
+        record.score = f64::NAN;
+        record.valid.tasks[0].balanced_accuracy = f64::NAN;
+        record.train.seconds = f64::NAN;
+        record.train.data_wait = f64::NEG_INFINITY;
+        record.rates.insert("heads".to_owned(), 0.0);
+        record.best = false;
+    }
+    page(&history);
+    // No best epoch at all, a matrix of another size, a task that is missing.
+    for record in &mut history {
+        record.best = false;
+        record.valid.tasks[0].confusion.pop();
+        record.valid.tasks.truncate(1);
+    }
+    let page = page(&history);
+    assert!(page.contains("Last score") && page.contains("epoch 12, the last so far"));
+    assert!(!page.contains(r#"class="confusion""#));
+}
+
+#[test]
+fn classes_without_an_action() {
+    let mut history = run_fixture::history(1);
+    history[0].valid.tasks[0].confusion =
+        vec![vec![3, 0, 0, 1], vec![0; 4], vec![0; 4], vec![0, 0, 0, 2]];
+    let page = page(&history);
+    let table =
+        element(&page, r#"<table class="per-class numbers" data-task="offence_severity""#, "table");
+    // 0/0 is not 0.
+    let row = "Offence + No card</th><td>–</td><td>–</td><td>–</td><td>0</td><td>0</td>";
+    assert!(table.contains(row), "{table}");
+}
+
+#[test]
+fn everything_is_escaped() {
+    const EVIL: &str = "<b onload=\"x\">&'</b></style></title>";
+    let mut schema = SCHEMA.clone();
+    schema.title = EVIL.to_owned();
+    for task in &mut schema.tasks {
+        (task.title, task.classes[0].name) = (EVIL.to_owned(), EVIL.to_owned());
+    }
+    let mut history = run_fixture::history(10);
+    for record in &mut history {
+        record.trainable.push(format!("{EVIL}{}", record.epoch));
+        record.rates.insert(EVIL.to_owned(), 1e-3);
+    }
+    let pairs = [(EVIL.to_owned(), EVIL.to_owned())];
+    let mut summary: RunSummary = run_fixture::summary();
+    summary.settings = pairs.to_vec();
+    summary.advice = vec![EVIL.to_owned()];
+    summary.splits[0].split = EVIL.to_owned();
+    let examples = [Example { caption: EVIL.to_owned(), frames: vec![EVIL.into()] }];
+    let page = with(&history, |data| {
+        *data = ReportData {
+            title: EVIL,
+            device: EVIL,
+            schema: &schema,
+            summary: &summary,
+            configuration: &pairs,
+            best: &examples,
+            worst: &examples,
+            ..*data
+        };
+    });
+    assert!(!page.contains("<b ") && !page.contains("\"x\""));
+    assert!(count(&page, "&#60;b onload") + count(&page, "&lt;b onload") > 30);
+}
+
+#[test]
+fn pictures_lie_inside() {
+    let png = b"\x89PNG\r\n\x1a\n rest".to_vec();
+    let jpeg = b"\xff\xd8\xff\xe0 rest".to_vec();
+    let frames = vec![png, jpeg, b"GIF89a".to_vec(), b"BM".to_vec(), Vec::new()];
+    let history = run_fixture::history(2);
+    let examples = [Example { caption: "Action 7".to_owned(), frames }];
+    let page = with(&history, |data| data.worst = &examples);
+    let strip = element(&page, r#"<figure class="strip""#, "figure");
+    assert!(strip.contains(r#"<img src="data:image/png;base64,iVBORw0KGgogcmVzdA==""#), "{strip}");
+    assert!(strip.contains("data:image/jpeg;base64,/9j/4CByZXN0"));
+    assert!(strip.contains("data:image/gif;base64,R0lGODlh"));
+    assert_eq!(count(strip, "no picture"), 2);
+    assert!(page.contains(r#"<article id="worst">"#) && !page.contains(r#"<article id="best">"#));
+}
+
+#[test]
+fn class_balance_and_configuration() {
+    let history = run_fixture::history(1);
+    let options = [("seed".to_owned(), "42".to_owned())];
+    let page = with(&history, |data| data.configuration = &options);
+    let section = element(&page, r#"<section id="classes""#, "section");
+    assert!(section.contains("<td>39</td><td>6</td><td>10.00</td><td>156</td>"), "{section}");
+    // The other task is neither weighted nor drawn.
+    assert!(section.contains("<td>40</td><td>6</td></tr>"));
+    assert!(section.contains("--oversample-factor 6 may help"));
+    assert!(page.contains("<dt>seed</dt><dd>42</dd>"));
+    assert!(page.contains("<dt>loss</dt><dd>weighted, label smoothing 0.1, task weights 3 3</dd>"));
+}
