@@ -65,6 +65,7 @@ pub struct Compute {
 struct Adapter {
     info: wgpu::AdapterInfo,
     limits: wgpu::Limits,
+    features: wgpu::Features,
     /// Position among the adapters of the same kind and API, as Burn counts.
     index: usize,
 }
@@ -161,12 +162,36 @@ fn adapters() -> Vec<Adapter> {
             let count = counts.entry(info.device_type).or_insert(0_usize);
             let index = *count;
             *count += 1;
-            found.push(Adapter { limits: adapter.limits(), info, index });
+            let (limits, features) = (adapter.limits(), adapter.features());
+            found.push(Adapter { info, limits, features, index });
         }
     }
     // Stable: real GPUs first, software rasterisers last.
     found.sort_by_key(|adapter| adapter.rank().unwrap_or(u8::MAX));
     found
+}
+
+/// What Burn does not tell of the adapter behind a device.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AdapterTraits {
+    /// Shaders run on the CPU.
+    pub software: bool,
+    /// Shaders may use subgroup operations. (Burn withholds them on software adapters.)
+    pub subgroups: bool,
+}
+
+/// The traits of the adapter of this name; of several, those that all have.
+pub(crate) fn adapter_traits(name: &str) -> AdapterTraits {
+    let traits = |adapter: &Adapter| AdapterTraits {
+        software: adapter.is_software(),
+        subgroups: adapter.features.contains(wgpu::Features::SUBGROUP),
+    };
+    let both = |a: AdapterTraits, b: AdapterTraits| AdapterTraits {
+        software: a.software && b.software,
+        subgroups: a.subgroups && b.subgroups,
+    };
+    let named = adapters().into_iter().filter(|adapter| adapter.info.name == name);
+    named.map(|adapter| traits(&adapter)).reduce(both).unwrap_or_default()
 }
 
 fn cpu_info(auto: bool) -> DeviceInfo {

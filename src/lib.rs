@@ -12,17 +12,21 @@
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
+pub mod adamw;
 pub mod augment;
 pub mod checkpoint;
 mod choices;
 pub mod cli;
 pub mod config;
+pub mod conv;
 pub mod data;
 pub mod device;
 pub mod evaluate;
+pub mod kernels;
 pub mod losses;
 pub mod metrics;
 pub mod model;
+pub mod norm;
 pub mod report;
 pub mod schema;
 pub mod sheet;

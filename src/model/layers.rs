@@ -3,12 +3,13 @@
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Linear;
-use burn::tensor::module::{batch_norm, batch_norm_train, conv3d};
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData, s};
+use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
+
+use crate::conv::conv3d;
 
 /// Draws initial weights on the host, so that a seed gives the same network on every device.
 #[derive(Debug)]
@@ -108,18 +109,7 @@ impl Conv3d {
 
     /// Convolves `[N, C, T, H, W]`.
     pub fn forward(&self, input: Tensor<5>) -> Tensor<5> {
-        let [_, _, kt, kh, kw] = self.weight.dims();
-        // A strided 1×1×1 kernel only looks at every stride-th place, so those are picked first.
-        // It is the same arithmetic, and Burn 0.22.1 on wgpu gives a wrong input gradient for the
-        // direct form (relative error 1; the golden test on an adapter guards this).
-        let (input, stride) = if [kt, kh, kw] == [1, 1, 1] && self.stride != [1, 1, 1] {
-            let [t, h, w] = self.stride.map(|step| step as isize);
-            (input.slice(s![.., .., ..;t, ..;h, ..;w]), [1, 1, 1])
-        } else {
-            (input, self.stride)
-        };
-        let options = ConvOptions::new(stride, self.padding, [1, 1, 1], 1);
-        conv3d(input, self.weight.val(), None, options)
+        conv3d(input, self.weight.val(), self.stride, self.padding)
     }
 }
 

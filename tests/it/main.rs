@@ -11,6 +11,7 @@ mod balance;
 mod check;
 mod checkpoint_damage;
 mod evaluate;
+mod conv;
 mod fill;
 mod freezing;
 mod golden;

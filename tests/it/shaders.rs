@@ -7,13 +7,20 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// All variants as (name that starts with the file's name, text). A new shader is added here.
 fn variants() -> Vec<(String, String)> {
-    polyview::augment::wgsl::shader_variants()
+    let mut variants = polyview::augment::wgsl::shader_variants();
+    variants.extend(polyview::kernels::shader_variants());
+    variants
 }
 
 fn validate(text: &str) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
-    // No capability beyond those that every WebGPU device has.
-    Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // No capability beyond those that every WebGPU device has; variants with subgroup operations
+    // are for devices that have those.
+    let capabilities = match text.contains("subgroupBroadcast") {
+        true => Capabilities::SUBGROUP,
+        false => Capabilities::empty(),
+    };
+    Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map(|_| ())
         .map_err(|e| e.emit_to_string(text))

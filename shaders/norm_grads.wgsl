@@ -1,0 +1,63 @@
+// Gradient of batch normalisation, first stage of its sums: Σ g and Σ g·(x − mean) of one chunk of
+// one channel per workgroup, where g is dy, and 0 where the ReLU was closed.
+//
+// Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `output` declares the
+// binding of y and `gradient` is g; `params` is the number of the last binding.
+
+alias Element = {{ element }};
+const THREADS: u32 = 256u;
+
+@group(0) @binding(0) var<storage, read_write> x: array<Element>;
+@group(0) @binding(1) var<storage, read_write> dy: array<Element>;
+@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
+@group(0) @binding(3) var<storage, read_write> parts: array<f32>;
+{{ output }}
+@group(0) @binding({{ params }}) var<storage, read_write> params: array<u32>;
+
+var<workgroup> found: array<vec2<f32>, THREADS>;
+
+fn sum(value: Element) -> f32 {
+    return {{ sum }};
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let channels = params[0];
+    let plane = params[1];
+    let channel = group.y;
+    let middle = mean[channel];
+    let end = min((group.x + 1u) * params[3], params[2]);
+    var step = group.x * params[3] + local;
+    var image = step / plane;
+    var inner = step - image * plane;
+    var straight = Element(0.0);
+    var along = Element(0.0);
+    for (; step < end; step += THREADS) {
+        let at = (image * channels + channel) * plane + inner;
+        let gradient = {{ gradient }};
+        straight += gradient;
+        along += gradient * (x[at] - middle);
+        image += params[4];
+        inner += params[5];
+        if (inner >= plane) {
+            inner -= plane;
+            image++;
+        }
+    }
+    found[local] = vec2(sum(straight), sum(along));
+    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local < half) {
+            found[local] += found[local + half];
+        }
+    }
+    if (local == 0u) {
+        let to = 2u * (channel * groups.x + group.x);
+        parts[to] = found[0].x;
+        parts[to + 1u] = found[0].y;
+    }
+}

@@ -1,0 +1,73 @@
+// Batch normalisation of [N, C, S], first stage of the statistics: count, mean and sum of squared
+// deviations of one chunk of one channel per workgroup. Welford's recurrence within an invocation,
+// merged pairwise (Chan et al.), so that a mean far from zero costs no digits.
+//
+// Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `lanes` its width.
+
+alias Element = {{ element }};
+const LANES: f32 = {{ lanes }}.0;
+const THREADS: u32 = 256u;
+
+@group(0) @binding(0) var<storage, read_write> x: array<Element>;
+@group(0) @binding(1) var<storage, read_write> parts: array<f32>;
+@group(0) @binding(2) var<storage, read_write> params: array<u32>;
+
+// Count, mean, sum of squared deviations.
+var<workgroup> found: array<vec3<f32>, THREADS>;
+
+fn sum(value: Element) -> f32 {
+    return {{ sum }};
+}
+
+fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
+    let count = a.x + b.x;
+    let share = b.x / max(count, 1.0);
+    let apart = b.y - a.y;
+    return vec3(count, a.y + apart * share, a.z + b.z + apart * apart * a.x * share);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let channels = params[0];
+    let plane = params[1];
+    let channel = group.y;
+    let end = min((group.x + 1u) * params[3], params[2]);
+    var at = group.x * params[3] + local;
+    var image = at / plane;
+    var inner = at - image * plane;
+    var count = 0.0;
+    var mean = Element(0.0);
+    var squares = Element(0.0);
+    for (; at < end; at += THREADS) {
+        let value = x[(image * channels + channel) * plane + inner];
+        count += 1.0;
+        let before = value - mean;
+        mean += before / count;
+        squares += before * (value - mean);
+        image += params[4];
+        inner += params[5];
+        if (inner >= plane) {
+            inner -= plane;
+            image++;
+        }
+    }
+    let middle = sum(mean) / LANES;
+    let apart = mean - middle;
+    found[local] = vec3(count * LANES, middle, sum(squares) + count * sum(apart * apart));
+    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local < half) {
+            found[local] = merge(found[local], found[local + half]);
+        }
+    }
+    if (local == 0u) {
+        let to = 3u * (channel * groups.x + group.x);
+        parts[to] = found[0].x;
+        parts[to + 1u] = found[0].y;
+        parts[to + 2u] = found[0].z;
+    }
+}

@@ -1,0 +1,40 @@
+// Σ x² of one chunk per workgroup, into one element of a buffer that gathers the chunks of many.
+//
+// Template: `element` is f32, or vec4<f32> where the length is a multiple of 4.
+
+alias Element = {{ element }};
+const THREADS: u32 = 256u;
+
+@group(0) @binding(0) var<storage, read_write> x: array<Element>;
+@group(0) @binding(1) var<storage, read_write> parts: array<f32>;
+@group(0) @binding(2) var<storage, read_write> params: array<u32>;
+
+var<workgroup> found: array<f32, THREADS>;
+
+fn sum(value: Element) -> f32 {
+    return {{ sum }};
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let chunk = group.x + group.y * groups.x;
+    let end = min((chunk + 1u) * params[1], params[0]);
+    var squares = Element(0.0);
+    for (var at = chunk * params[1] + local; at < end; at += THREADS) {
+        squares += x[at] * x[at];
+    }
+    found[local] = sum(squares);
+    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local < half) {
+            found[local] += found[local + half];
+        }
+    }
+    if (local == 0u && chunk < params[2]) {
+        parts[params[3] + chunk] = found[0];
+    }
+}

@@ -1,0 +1,137 @@
+//! What an optimizer does to one parameter, in one launch each.
+
+use crate::kernels::plan::{self, DeviceLimits, PlanError, Shader, Slot, fill, fits, fold};
+use crate::norm::wgsl::element_values;
+
+/// A step's launches.
+pub type Plan = plan::Plan<Kernel>;
+/// One of them.
+pub type Launch = plan::Launch<Kernel>;
+
+/// Which shader, in which variant. `wide` ones take four elements at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the shaders say what they do")]
+pub enum Kernel {
+    AdamW { wide: bool },
+    SumSquares { wide: bool },
+}
+
+impl Kernel {
+    /// Every variant. For validation without a device.
+    pub fn variants() -> Vec<Self> {
+        let both = [false, true];
+        let adamw = both.map(|wide| Self::AdamW { wide });
+        adamw.into_iter().chain(both.map(|wide| Self::SumSquares { wide })).collect()
+    }
+}
+
+impl Shader for Kernel {
+    fn file(&self) -> &'static str {
+        match self {
+            Self::AdamW { .. } => "adamw.wgsl",
+            Self::SumSquares { .. } => "sum_squares.wgsl",
+        }
+    }
+
+    fn source(&self) -> String {
+        match *self {
+            Self::AdamW { wide } => {
+                fill(include_str!("../../shaders/adamw.wgsl"), &element_values(wide))
+            }
+            Self::SumSquares { wide } => {
+                fill(include_str!("../../shaders/sum_squares.wgsl"), &element_values(wide))
+            }
+        }
+    }
+}
+
+/// One step of AdamW as PyTorch has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub rate: f64,
+    /// Decay of the parameter, times the learning rate.
+    pub weight_decay: f64,
+    /// β1.
+    pub beta_1: f64,
+    /// β2.
+    pub beta_2: f64,
+    /// ε.
+    pub epsilon: f64,
+    /// Which step this is for the parameter, from 1 on.
+    pub step: u32,
+    /// What the gradient is multiplied by first: clipping, accumulation.
+    pub gradient_scale: f64,
+}
+
+const THREADS: usize = 256;
+
+impl AdamW {
+    /// Operands, `len` elements each: 0 parameter, 1 gradient, 2 first and 3 second moment;
+    /// written: 4 parameter, 5 first and 6 second moment. A written one may be the buffer that is
+    /// read if nobody else reads that: each element is read before it is written, by the same
+    /// invocation.
+    pub fn plan(&self, len: usize, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+        let (wide, elements) = elements(len, limits)?;
+        let power = f64::from(self.step.max(1));
+        let scalars = [
+            self.gradient_scale,
+            self.beta_1,
+            1.0 - self.beta_1,
+            self.beta_2,
+            1.0 - self.beta_2,
+            1.0 - self.rate * self.weight_decay,
+            self.rate / (1.0 - self.beta_1.powf(power)),
+            1.0 / (1.0 - self.beta_2.powf(power)).sqrt(),
+            self.epsilon,
+        ];
+        let mut plan = Plan::new();
+        plan.launches.push(Launch {
+            kernel: Kernel::AdamW { wide },
+            workgroup_size: [THREADS as u32, 1, 1],
+            groups: fold(elements.div_ceil(THREADS), 1, limits)?,
+            buffers: (0..7).map(Slot::Operand).collect(),
+            params: std::iter::once(elements as u32)
+                .chain(scalars.map(|value| (value as f32).to_bits()))
+                .collect(),
+        });
+        Ok(plan)
+    }
+}
+
+/// How many partial sums [`sum_squares`] writes for `len` elements.
+pub fn sum_squares_parts(len: usize) -> usize {
+    let elements = if len.is_multiple_of(4) { len / 4 } else { len };
+    elements.div_ceil(CHUNK).max(1)
+}
+
+/// Elements of a chunk.
+const CHUNK: usize = THREADS * 16;
+
+/// Σ x² of `len` elements as partial sums, which the caller adds up. Operands: 0 `x`; written: 1,
+/// elements `first` to `first` + [`sum_squares_parts`], the others stay. So the sums of many
+/// buffers gather in one, and come to the host in one piece.
+pub fn sum_squares(len: usize, first: usize, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+    let (wide, elements) = elements(len, limits)?;
+    let parts = sum_squares_parts(len);
+    fits(first + parts, limits)?;
+    let mut plan = Plan::new();
+    plan.launches.push(Launch {
+        kernel: Kernel::SumSquares { wide },
+        workgroup_size: [THREADS as u32, 1, 1],
+        groups: fold(parts, 1, limits)?,
+        buffers: vec![Slot::Operand(0), Slot::Operand(1)],
+        params: [elements, CHUNK, parts, first].map(|value| value as u32).to_vec(),
+    });
+    Ok(plan)
+}
+
+/// Whether four values make an element, and how many elements there are.
+fn elements(len: usize, limits: &DeviceLimits) -> Result<(bool, usize), PlanError> {
+    fits(len, limits)?;
+    if limits.max_invocations < THREADS as u32 {
+        return Err(PlanError::Device);
+    }
+    let wide = len.is_multiple_of(4);
+    Ok((wide, if wide { len / 4 } else { len }))
+}

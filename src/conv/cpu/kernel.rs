@@ -1,0 +1,245 @@
+//! The inner loops: two register-blocked outer-product kernels, written once over whatever vectors
+//! the machine has (AVX-512, AVX2, NEON, or single numbers).
+
+#![allow(
+    clippy::needless_range_loop,
+    clippy::manual_memcpy,
+    reason = "loops over constant ranges unroll, which keeps arrays of vectors in registers"
+)]
+
+use pulp::{Simd, WithSimd};
+
+use crate::kernels::simd::dispatch;
+
+/// Rows of the output (channels) that [`Accumulate`] works on at once.
+pub const ROWS: usize = 8;
+
+/// The most rows of the weight gradient that [`Correlate`] works on at once.
+pub const TAPS: usize = 12;
+
+/// The most numbers in a vector on any machine. Columns may be read and written up to the next
+/// multiple of it.
+pub const LANES: usize = 16;
+
+/// Columns of a call of [`Accumulate`] that keep its registers full on every machine.
+pub const BLOCK: usize = 3 * LANES;
+
+/// sums[row][column] += Σ_d weights[rows[row] + d.weight] · x[d.x + column], for [`ROWS`] rows.
+pub struct Accumulate<'a> {
+    /// Sources.
+    pub x: &'a [f32],
+    /// Where each step of the sum finds its source and its weight.
+    pub steps: &'a [Step],
+    /// All weights.
+    pub weights: &'a [f32],
+    /// How many weights of a row the steps lie in.
+    pub length: usize,
+    /// Where in `weights` each row's steps start.
+    pub rows: [usize; ROWS],
+    /// [`ROWS`] rows of columns, `pitch` apart.
+    pub sums: &'a mut [f32],
+    /// Distance between rows of `sums`.
+    pub pitch: usize,
+    /// Columns to work on.
+    pub columns: usize,
+    /// Start from zero instead of from what `sums` holds.
+    pub fresh: bool,
+}
+
+/// One step of a sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Where in x column 0 is.
+    pub x: usize,
+    /// Which weight of the row.
+    pub weight: usize,
+}
+
+impl Accumulate<'_> {
+    /// Does the work with the machine's best vectors.
+    pub fn run(self) {
+        dispatch(self);
+    }
+
+    /// `VECTORS` vectors from `column` on times `NR` rows from `row` on.
+    #[inline(always)]
+    fn block<S: Simd, const VECTORS: usize, const NR: usize>(
+        &mut self,
+        simd: S,
+        column: usize,
+        row: usize,
+    ) {
+        let width = VECTORS * S::F32_LANES;
+        let x = &self.x[column..];
+        // Rows of one length, so that a step costs one bounds check for all of them.
+        let mut rows = [self.weights; NR];
+        for j in 0..NR {
+            rows[j] = &self.weights[self.rows[row + j]..][..self.length];
+        }
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; NR];
+        for step in self.steps {
+            let (line, _) = S::as_simd_f32s(&x[step.x..][..width]);
+            let mut values = [simd.splat_f32s(0.0); VECTORS];
+            for v in 0..VECTORS {
+                values[v] = line[v];
+            }
+            for j in 0..NR {
+                let weight = simd.splat_f32s(rows[j][step.weight]);
+                for v in 0..VECTORS {
+                    sums[j][v] = simd.mul_add_e_f32s(weight, values[v], sums[j][v]);
+                }
+            }
+        }
+        // Moving `sums` into the iterator keeps the array above in registers.
+        for (j, sums) in sums.into_iter().enumerate() {
+            let line = &mut self.sums[(row + j) * self.pitch + column..][..width];
+            let (line, _) = S::as_mut_simd_f32s(line);
+            for v in 0..VECTORS {
+                line[v] = if self.fresh { sums[v] } else { simd.add_f32s(line[v], sums[v]) };
+            }
+        }
+    }
+
+    /// `NR` rows from `row` on, `WIDE` vectors at a time.
+    #[inline(always)]
+    fn rows<S: Simd, const WIDE: usize, const NR: usize>(&mut self, simd: S, row: usize) {
+        let lanes = S::F32_LANES;
+        let vectors = self.columns.div_ceil(lanes);
+        let whole = vectors / WIDE * WIDE;
+        for vector in (0..whole).step_by(WIDE) {
+            self.block::<S, WIDE, NR>(simd, vector * lanes, row);
+        }
+        match vectors - whole {
+            2 => self.block::<S, 2, NR>(simd, whole * lanes, row),
+            1 => self.block::<S, 1, NR>(simd, whole * lanes, row),
+            _ => {}
+        }
+    }
+}
+
+impl WithSimd for Accumulate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        // 24 sums of 32 registers, or 8 of 16: the rest hold a line of x and a weight.
+        if S::REGISTER_COUNT >= 32 {
+            self.rows::<S, 3, ROWS>(simd, 0);
+        } else {
+            self.rows::<S, 2, { ROWS / 2 }>(simd, 0);
+            self.rows::<S, 2, { ROWS / 2 }>(simd, ROWS / 2);
+        }
+    }
+}
+
+/// sums[tap][k] += Σ_places x[starts[tap] + place] · dy[place][k], for as many taps as
+/// [`taps_at_once`] says and the `width` channels of one panel of dy.
+pub struct Correlate<'a> {
+    /// Sources.
+    pub x: &'a [f32],
+    /// Where in x each tap's first place is.
+    pub starts: &'a [usize],
+    /// Distance between rows of places in x.
+    pub pitch: usize,
+    /// Places in a row.
+    pub row: usize,
+    /// One panel of the output's gradient, `[places, width]`, rows of places one after another.
+    pub dy: &'a [f32],
+    /// Channels in the panel, one of [`panel_widths`].
+    pub width: usize,
+    /// `[taps, width]`.
+    pub sums: &'a mut [f32],
+}
+
+impl Correlate<'_> {
+    /// Does the work with the machine's best vectors.
+    pub fn run(self) {
+        dispatch(self);
+    }
+
+    #[inline(always)]
+    fn block<S: Simd, const VECTORS: usize, const NT: usize>(self, simd: S) {
+        let width = VECTORS * S::F32_LANES;
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; NT];
+        let mut x = [self.x; NT];
+        for (index, dy) in self.dy.chunks_exact(self.row * width).enumerate() {
+            // Rows of one length, so that a place costs one bounds check for all of them.
+            for j in 0..NT {
+                x[j] = &self.x[self.starts[j] + index * self.pitch..][..self.row];
+            }
+            for (place, dy) in dy.chunks_exact(width).enumerate() {
+                let (values, _) = S::as_simd_f32s(dy);
+                let mut gradient = [simd.splat_f32s(0.0); VECTORS];
+                for v in 0..VECTORS {
+                    gradient[v] = values[v];
+                }
+                for j in 0..NT {
+                    let source = simd.splat_f32s(x[j][place]);
+                    for v in 0..VECTORS {
+                        sums[j][v] = simd.mul_add_e_f32s(source, gradient[v], sums[j][v]);
+                    }
+                }
+            }
+        }
+        for (line, sums) in self.sums.chunks_exact_mut(width).zip(sums) {
+            let (whole, _) = S::as_mut_simd_f32s(line);
+            for v in 0..VECTORS {
+                whole[v] = simd.add_f32s(whole[v], sums[v]);
+            }
+        }
+    }
+}
+
+impl WithSimd for Correlate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let vectors = self.width / S::F32_LANES;
+        if S::REGISTER_COUNT >= 32 {
+            match vectors {
+                4 => self.block::<S, 4, 6>(simd),
+                3 => self.block::<S, 3, 8>(simd),
+                2 => self.block::<S, 2, 12>(simd),
+                _ => self.block::<S, 1, 12>(simd),
+            }
+        } else {
+            match vectors {
+                2 => self.block::<S, 2, 6>(simd),
+                _ => self.block::<S, 1, 12>(simd),
+            }
+        }
+    }
+}
+
+/// Widths of the panels into which [`Correlate`] wants `channels` channels split: whole vectors, as
+/// even as they go, as many at once as registers allow.
+pub fn panel_widths(channels: usize) -> Vec<usize> {
+    let (lanes, registers) = dispatch(Registers);
+    let vectors = channels.div_ceil(lanes);
+    let panels = vectors.div_ceil(if registers >= 32 { 4 } else { 2 });
+    (0..panels).map(|p| ((p + 1) * vectors / panels - p * vectors / panels) * lanes).collect()
+}
+
+/// How many taps [`Correlate`] takes for a panel of this width; at most [`TAPS`].
+pub fn taps_at_once(width: usize) -> usize {
+    let (lanes, registers) = dispatch(Registers);
+    match (width / lanes, registers >= 32) {
+        (4, _) => 6,
+        (3, _) => 8,
+        (2, false) => 6,
+        _ => 12,
+    }
+}
+
+/// Numbers in a vector, and how many vectors the machine holds.
+struct Registers;
+
+impl WithSimd for Registers {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+        (S::F32_LANES, S::REGISTER_COUNT)
+    }
+}

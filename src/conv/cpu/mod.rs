@@ -1,0 +1,97 @@
+//! 3D convolution on the CPU: forward, and the gradients of input and weights.
+//!
+//! A direct convolution: a tile of columns of the input is staged in cache (padding and strides
+//! resolved), and register-blocked kernels run over shifted views of it; nothing is unrolled into
+//! memory. Taps that only see padding in time are left out, which for the short clips at the end of
+//! a 3D ResNet is up to two thirds of the work.
+
+mod axis;
+mod gather;
+mod kernel;
+mod scratch;
+mod stage;
+mod tiles;
+mod turn;
+mod weight_gradient;
+
+use axis::Axis;
+use gather::{Gather, WeightOrder};
+use kernel::LANES;
+
+use super::ConvShape;
+
+pub use weight_gradient::weight_gradient;
+
+/// y[n,k,t,h,w] = Σ_{c,i,j,l} w[k,c,i,j,l] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l].
+///
+/// # Panics
+/// If a slice's length does not fit the shape.
+pub fn forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) {
+    check(shape, x.len(), w.len(), y.len());
+    let taps = shape.kernel.iter().product::<usize>();
+    let order = WeightOrder {
+        outputs: shape.out_channels,
+        inputs: shape.in_channels,
+        output_step: shape.in_channels * taps,
+        input_step: taps,
+        kernel: shape.kernel,
+    };
+    Gather { axes: forward_axes(shape), clips: shape.batch, order }.run(x, w, y);
+}
+
+/// dx[n,c,…] = Σ over the outputs y[n,k,…] that read x[n,c,…], of w[k,c,tap] · dy[n,k,…].
+///
+/// # Panics
+/// If a slice's length does not fit the shape.
+pub fn input_gradient(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    check(shape, dx.len(), w.len(), dy.len());
+    let taps = shape.kernel.iter().product::<usize>();
+    let order = WeightOrder {
+        outputs: shape.in_channels,
+        inputs: shape.out_channels,
+        output_step: taps,
+        input_step: shape.in_channels * taps,
+        kernel: shape.kernel,
+    };
+    let shape = flattened(shape);
+    let output = shape.output();
+    let axes = std::array::from_fn(|d| {
+        let (kernel, stride, padding) = (shape.kernel[d], shape.stride[d], shape.padding[d]);
+        Axis::transposed(output[d], shape.input[d], kernel, stride, padding)
+    });
+    Gather { axes, clips: shape.batch, order }.run(dy, w, dx);
+}
+
+fn forward_axes(shape: &ConvShape) -> [Axis; 3] {
+    let shape = flattened(shape);
+    let output = shape.output();
+    std::array::from_fn(|d| {
+        let (kernel, stride, padding) = (shape.kernel[d], shape.stride[d], shape.padding[d]);
+        Axis::forward(shape.input[d], output[d], kernel, stride, padding)
+    })
+}
+
+/// Planes up to this size may become one long row.
+const LONG_ROW: usize = 512;
+
+/// The same convolution on planes of another form, where a kernel does not look along the plane:
+/// rows of whole vectors if the plane has that many places, else one row if that is not too long.
+fn flattened(shape: &ConvShape) -> ConvShape {
+    let [_, h, w] = shape.input;
+    let along = |d| shape.kernel[d] == 1 && shape.stride[d] == 1 && shape.padding[d] == 0;
+    let mut shape = *shape;
+    if along(1) && along(2) {
+        if (h * w).is_multiple_of(LANES) {
+            (shape.input[1], shape.input[2]) = (h * w / LANES, LANES);
+        } else if h * w <= LONG_ROW {
+            (shape.input[1], shape.input[2]) = (1, h * w);
+        }
+    }
+    shape
+}
+
+fn check(shape: &ConvShape, x: usize, w: usize, y: usize) {
+    assert_eq!(x, shape.input_len(), "numbers in the input");
+    assert_eq!(w, shape.weight_len(), "numbers in the weights");
+    assert_eq!(y, shape.output_len(), "numbers in the output");
+}

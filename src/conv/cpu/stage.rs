@@ -1,0 +1,253 @@
+//! Staging: copying the sources of a few rows of outputs into planes (see [`super::axis`]), padding
+//! included, so that the inner loops only ever read consecutive numbers.
+
+use super::axis::{Axis, Tap};
+use super::kernel::LANES;
+use super::scratch::with_scratch;
+
+/// A band of outputs: positions `from..to` along the height of one plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Clip.
+    pub clip: usize,
+    /// Output time.
+    pub time: usize,
+    /// First position along the height, in phase positions.
+    pub from: usize,
+    /// One past the last position.
+    pub to: usize,
+}
+
+/// Rows shorter than this get a staged plane per tap of the width: the copies cost less than
+/// computing the columns between rows.
+const SHORT_ROW: usize = 40;
+
+/// Planes smaller than this get one per tap of the height as well.
+const SMALL_PLANE: usize = 256;
+
+/// A source `[clips, channels, T, H, W]` and how it is staged.
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    data: &'a [f32],
+    channels: usize,
+    times: usize,
+    h: &'a Axis,
+    w: &'a Axis,
+    /// Planes that are staged, as (plane, shift) of the axis; without spreading shift is 0.
+    h_views: Vec<(usize, usize)>,
+    w_views: Vec<(usize, usize)>,
+    /// Staged planes hold only what one tap reads.
+    spread: [bool; 2],
+}
+
+impl<'a> Source<'a> {
+    /// Chooses how to stage.
+    pub fn new(data: &'a [f32], channels: usize, times: usize, [h, w]: [&'a Axis; 2]) -> Self {
+        let spread_w = w.reach > 0 && w.positions() < SHORT_ROW;
+        let small = h.positions() * w.positions() < SMALL_PLANE;
+        let spread_h = h.reach > 0 && small && (spread_w || w.reach == 0);
+        let views = |axis: &Axis, spread| match spread {
+            true => axis.views(),
+            false => (0..axis.planes.len()).map(|plane| (plane, 0)).collect(),
+        };
+        Self {
+            data,
+            channels,
+            times,
+            h,
+            w,
+            h_views: views(h, spread_h),
+            w_views: views(w, spread_w),
+            spread: [spread_h, spread_w],
+        }
+    }
+
+    /// Whether the inner loops can read the source itself.
+    pub fn is_plain(&self) -> bool {
+        self.h.is_plain() && self.w.is_plain()
+    }
+
+    /// Whether staged planes of consecutive pieces are one run of columns without gaps.
+    pub fn is_seamless(&self) -> bool {
+        (self.spread[0] || self.h.reach == 0) && (self.spread[1] || self.w.reach == 0)
+    }
+
+    /// Numbers from one row of outputs to the next, staged or plain.
+    pub fn row(&self) -> usize {
+        self.w.positions() + self.gap()
+    }
+
+    /// Columns between rows that belong to no output.
+    pub fn gap(&self) -> usize {
+        if self.spread[1] { 0 } else { self.w.reach }
+    }
+
+    /// Numbers that a piece takes in one plane.
+    pub fn area(&self, piece: &Piece) -> usize {
+        let reach = if self.spread[0] { 0 } else { self.h.reach };
+        (piece.to - piece.from + reach) * self.row()
+    }
+
+    /// Staged planes per channel.
+    pub fn planes(&self) -> usize {
+        self.h_views.len() * self.w_views.len()
+    }
+
+    /// Numbers in a channel of the source itself.
+    pub fn plain_channel(&self) -> usize {
+        self.times * self.h.source * self.w.source
+    }
+
+    /// The source itself from a piece's first place on, at source time `time`.
+    pub fn plain(&self, piece: &Piece, time: usize) -> usize {
+        let plane = self.h.source * self.w.source;
+        (piece.clip * self.channels * self.times + time) * plane + piece.from * self.w.source
+    }
+
+    /// All numbers of the source.
+    pub fn data(&self) -> &'a [f32] {
+        self.data
+    }
+
+    /// Where a tap's first place is from the start of a staged channel with planes of `area`.
+    pub fn place(&self, h: &Tap, w: &Tap, area: usize) -> usize {
+        let find = |views: &[(usize, usize)], tap: &Tap, spread: bool| {
+            let view = (tap.plane, if spread { tap.shift } else { 0 });
+            let plane = views.iter().position(|&v| v == view).unwrap_or(0);
+            (plane, if spread { 0 } else { tap.shift })
+        };
+        let (h_plane, down) = find(&self.h_views, h, self.spread[0]);
+        let (w_plane, right) = find(&self.w_views, w, self.spread[1]);
+        (h_plane * self.w_views.len() + w_plane) * area + down * self.row() + right
+    }
+
+    /// Writes one channel of a piece at source time `time` to `staged[start..]` and, for the further
+    /// planes, `area` numbers on.
+    pub fn stage(
+        &self,
+        piece: &Piece,
+        channel: usize,
+        time: usize,
+        area: usize,
+        start: usize,
+        staged: &mut [f32],
+    ) {
+        if self.spread == [false; 2] {
+            return self.stage_shifted(piece, channel, time, area, start, staged);
+        }
+        // The shifted planes first, then every tap's view of them.
+        let (h, w) = (self.h, self.w);
+        let rows = piece.to - piece.from;
+        let wide = w.positions() + w.reach;
+        let size = (rows + h.reach) * wide;
+        let length = h.planes.len() * w.planes.len() * size + LANES;
+        with_scratch(length, |shifted| {
+            self.stage_shifted(piece, channel, time, size, 0, shifted);
+            let row = self.row();
+            let rows = self.area(piece) / row;
+            for (hv, &(h_plane, down)) in self.h_views.iter().enumerate() {
+                for (wv, &(w_plane, right)) in self.w_views.iter().enumerate() {
+                    let from = (h_plane * w.planes.len() + w_plane) * size + down * wide + right;
+                    let to = start + (hv * self.w_views.len() + wv) * area;
+                    copy_rows(&shifted[from..], wide, &mut staged[to..], row, rows);
+                }
+            }
+        });
+    }
+
+    fn stage_shifted(
+        &self,
+        piece: &Piece,
+        channel: usize,
+        time: usize,
+        area: usize,
+        start: usize,
+        staged: &mut [f32],
+    ) {
+        let (h, w) = (self.h, self.w);
+        let size = h.source * w.source;
+        let plane = (piece.clip * self.channels + channel) * self.times + time;
+        let plane = &self.data[plane * size..][..size];
+        let rows = piece.to - piece.from + h.reach;
+        let row = w.positions() + w.reach;
+        for (hp, &first) in h.planes.iter().enumerate() {
+            for line in 0..rows {
+                let source = first + ((piece.from + line) * h.source_step) as isize;
+                let source = usize::try_from(source).ok().filter(|&s| s < h.source);
+                for (wp, &from) in w.planes.iter().enumerate() {
+                    let start = start + (hp * w.planes.len() + wp) * area + line * row;
+                    let target = &mut staged[start..][..row];
+                    match source {
+                        Some(s) => copy_row(
+                            &plane[s * w.source..][..w.source],
+                            from,
+                            w.source_step,
+                            target,
+                        ),
+                        None => target.fill(0.0),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies rows of `row` numbers, `wide` apart in the source, to one after another.
+fn copy_rows(source: &[f32], wide: usize, target: &mut [f32], row: usize, rows: usize) {
+    // A few moves of fixed length where an exact copy is a call. What they write too much, the next
+    // rows overwrite; the last rows are exact.
+    let rounded = row.next_multiple_of(LANES);
+    for line in 0..rows {
+        let (from, to) = (line * wide, line * row);
+        if to + rounded <= rows * row && from + rounded <= source.len() {
+            let target = &mut target[to..to + rounded];
+            let source = &source[from..from + rounded];
+            for (to, from) in
+                target.as_chunks_mut::<LANES>().0.iter_mut().zip(source.as_chunks::<LANES>().0)
+            {
+                *to = *from;
+            }
+        } else {
+            target[to..to + row].copy_from_slice(&source[from..from + row]);
+        }
+    }
+}
+
+/// target[q] = source[from + q·step], and 0 outside the source.
+fn copy_row(source: &[f32], from: isize, step: usize, target: &mut [f32]) {
+    let before = from.min(0).unsigned_abs().div_ceil(step).min(target.len());
+    let first = (from + (before * step) as isize).max(0) as usize;
+    let inside = source.len().saturating_sub(first).div_ceil(step).min(target.len() - before);
+    let (left, rest) = target.split_at_mut(before);
+    let (middle, right) = rest.split_at_mut(inside);
+    left.fill(0.0);
+    right.fill(0.0);
+    if step == 1 {
+        if inside > 0 {
+            middle.copy_from_slice(&source[first..][..inside]);
+        }
+    } else if inside > 0 {
+        // The last number may stand alone, without a whole step behind it.
+        let (last, others) = match middle.split_last_mut() {
+            Some(split) => split,
+            None => return,
+        };
+        *last = source[first + (inside - 1) * step];
+        match step {
+            2 => pick(source[first..].as_chunks::<2>().0, others),
+            3 => pick(source[first..].as_chunks::<3>().0, others),
+            _ => {
+                for (to, &value) in others.iter_mut().zip(source[first..].iter().step_by(step)) {
+                    *to = value;
+                }
+            }
+        }
+    }
+}
+
+/// The first number of each chunk.
+fn pick<const N: usize>(source: &[[f32; N]], target: &mut [f32]) {
+    for (to, chunk) in target.iter_mut().zip(source) {
+        *to = chunk[0];
+    }
+}

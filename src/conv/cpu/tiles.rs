@@ -1,0 +1,221 @@
+//! Cutting the outputs of a [`super::gather::Gather`] into tasks.
+//!
+//! A piece is a band of rows of one plane, a group is some pieces whose columns are computed side by
+//! side, and a task makes some channels of one group. The cut depends on sizes alone.
+
+use super::axis::Axis;
+use super::kernel::{BLOCK, LANES};
+use super::stage::{Piece, Source};
+
+/// Columns of outputs (over all phases) that a group aims at.
+const COLUMNS: usize = 512;
+
+/// Columns where a group holds all times.
+const COLUMNS_IN_TIME: usize = 768;
+
+/// How the outputs are cut.
+pub struct Tiles {
+    /// Rows of a piece.
+    rows: usize,
+    /// Pieces of a plane.
+    bands: usize,
+    /// Pieces of a group.
+    per_group: usize,
+    /// Whether the pieces of all times follow each other, not all pieces of a time.
+    in_time: bool,
+    clips: usize,
+    times: usize,
+    height: usize,
+}
+
+/// Pieces that are computed together, column after column.
+pub struct Group {
+    /// Its pieces.
+    pub pieces: Vec<Piece>,
+    /// First column of each piece, and one past the last.
+    pub columns: Vec<usize>,
+    /// Where each piece starts in a staged plane, and where the last one ends.
+    pub areas: Vec<usize>,
+    /// For each time tap, each piece's source time; none in the padding.
+    pub times: Vec<Vec<Option<usize>>>,
+}
+
+/// Columns that are computed in one go: `count` from `column` on, with the source at `start`.
+pub struct Run {
+    /// First column of the sums.
+    pub column: usize,
+    /// First number of the source, for a tap without offset.
+    pub start: usize,
+    /// How many.
+    pub count: usize,
+}
+
+/// The rows of the output that a task writes: per channel, per piece.
+pub type Rows<'a> = Vec<Vec<&'a mut [f32]>>;
+
+impl Tiles {
+    /// Chooses the cut for `clips` clips.
+    pub fn new([t, h, w]: &[Axis; 3], clips: usize, source: &Source) -> Self {
+        let row = source.row();
+        // Where sources are read as they are and taps look along time, they should find the same
+        // places of all times in cache.
+        let in_time = source.is_plain() && t.output > 1 && t.reach > 0 && BLOCK.is_multiple_of(row);
+        let (rows, per_group) = if in_time {
+            let whole = BLOCK / row;
+            let rows = (COLUMNS_IN_TIME / (t.output * row) / whole).max(1) * whole;
+            (rows.min(h.positions()), t.output)
+        } else {
+            let phases = h.phases.len() * w.phases.len();
+            let most = (COLUMNS / (row * phases)).max(1);
+            let rows = h.positions().div_ceil(h.positions().div_ceil(most));
+            (rows, (COLUMNS / (rows * row * phases)).max(1))
+        };
+        Self {
+            rows,
+            bands: h.positions().div_ceil(rows),
+            per_group,
+            in_time,
+            clips,
+            times: t.output,
+            height: h.positions(),
+        }
+    }
+
+    /// Where a piece stands in the order of pieces. In the order of times, those that a time tap
+    /// leaves out are at the ends of a group.
+    fn index(&self, time: usize, clip: usize, band: usize) -> usize {
+        if self.in_time {
+            (clip * self.bands + band) * self.times + time
+        } else {
+            (time * self.clips + clip) * self.bands + band
+        }
+    }
+
+    /// The groups, with `taps` taps along the axis `t`.
+    pub fn groups(&self, source: &Source, t: &Axis, taps: usize) -> Vec<Group> {
+        let none = Piece { clip: 0, time: 0, from: 0, to: 0 };
+        let mut pieces = vec![none; self.times * self.clips * self.bands];
+        for time in 0..self.times {
+            for clip in 0..self.clips {
+                for band in 0..self.bands {
+                    let from = band * self.rows;
+                    let to = (from + self.rows).min(self.height);
+                    pieces[self.index(time, clip, band)] = Piece { clip, time, from, to };
+                }
+            }
+        }
+        pieces.chunks(self.per_group).map(|pieces| Group::new(source, t, taps, pieces)).collect()
+    }
+
+    /// Hands every row of the output `[clips, channels, T, H, W]` to its task: per group, per block
+    /// of `block` channels.
+    pub fn split<'a>(
+        &self,
+        [_, h, w]: &[Axis; 3],
+        channels: usize,
+        block: usize,
+        output: &'a mut [f32],
+    ) -> Vec<Vec<Rows<'a>>> {
+        let groups = (self.times * self.clips * self.bands).div_ceil(self.per_group);
+        let rows = |first: usize| -> Rows {
+            (0..block.min(channels - first)).map(|_| Vec::with_capacity(self.per_group)).collect()
+        };
+        let mut tasks: Vec<Vec<Rows>> =
+            (0..groups).map(|_| (0..channels).step_by(block).map(rows).collect()).collect();
+        let mut planes: Vec<Option<&mut [f32]>> =
+            output.chunks_mut(h.output * w.output).map(Some).collect();
+        // In the order of pieces within every group.
+        for time in 0..self.times {
+            for clip in 0..self.clips {
+                for channel in 0..channels {
+                    let index = (clip * channels + channel) * self.times + time;
+                    let Some(plane) = planes[index].take() else { continue };
+                    let parts = plane.chunks_mut(self.rows * h.output_step * w.output);
+                    for (band, part) in parts.enumerate() {
+                        let group = self.index(time, clip, band) / self.per_group;
+                        tasks[group][channel / block][channel % block].push(part);
+                    }
+                }
+            }
+        }
+        tasks
+    }
+}
+
+impl Group {
+    fn new(source: &Source, t: &Axis, taps: usize, pieces: &[Piece]) -> Self {
+        // Without seams between pieces, a run of columns goes on from one to the next; with them,
+        // each starts at the start of a cache line.
+        let align = |n: usize| if source.is_seamless() { n } else { n.next_multiple_of(LANES) };
+        let (mut columns, mut areas) = (vec![0], vec![0]);
+        let (mut column, mut area) = (0, 0);
+        for piece in pieces {
+            column = align(column + (piece.to - piece.from) * source.row());
+            area = align(area + source.area(piece));
+            columns.push(column);
+            areas.push(area);
+        }
+        let reached: Vec<_> = pieces.iter().map(|piece| t.taps_of(piece.time)).collect();
+        let at = |tap| {
+            let find = |taps: &Vec<(usize, usize)>| {
+                taps.iter().find(|(index, _)| *index == tap).map(|(_, time)| *time)
+            };
+            reached.iter().map(find).collect()
+        };
+        let times = (0..taps).map(at).collect();
+        Self { pieces: pieces.to_vec(), columns, areas, times }
+    }
+
+    /// Columns of all pieces.
+    pub fn width(&self) -> usize {
+        self.columns[self.pieces.len()]
+    }
+
+    /// Numbers of a staged plane, whole cache lines.
+    pub fn area(&self) -> usize {
+        self.areas[self.pieces.len()].next_multiple_of(LANES)
+    }
+
+    /// Stages one channel of all pieces under one time tap.
+    pub fn stage(&self, source: &Source, tap: usize, input: usize, staged: &mut [f32]) {
+        let area = self.area();
+        if self.times[tap].iter().all(Option::is_none) {
+            return; // Nobody reads it.
+        }
+        for (p, piece) in self.pieces.iter().enumerate() {
+            match self.times[tap][p] {
+                Some(time) => source.stage(piece, input, time, area, self.areas[p], staged),
+                // A run may read on into a piece that is left out; zeros add nothing to it.
+                None => {
+                    for plane in staged.chunks_exact_mut(area).take(source.planes()) {
+                        plane[self.areas[p]..self.areas[p + 1]].fill(0.0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The runs of columns that a time tap reaches, in a staged source or a plain one.
+    pub fn runs(&self, source: &Source, tap: usize, plain: bool) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (p, piece) in self.pieces.iter().enumerate() {
+            let Some(time) = self.times[tap][p] else { continue };
+            let column = self.columns[p];
+            let count = (piece.to - piece.from) * source.row() - source.gap();
+            let start = if plain { source.plain(piece, time) } else { self.areas[p] };
+            match runs.last_mut() {
+                // Whole vectors reach past the end of a run, where only zeros may follow; so a run
+                // goes on over pieces that are left out (staged as zeros) and smaller than that.
+                Some(run)
+                    if source.is_seamless()
+                        && column - (run.column + run.count) < LANES
+                        && column - run.column == start.wrapping_sub(run.start) =>
+                {
+                    run.count = column - run.column + count;
+                }
+                _ => runs.push(Run { column, start, count }),
+            }
+        }
+        runs
+    }
+}

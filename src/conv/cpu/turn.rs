@@ -1,0 +1,66 @@
+//! Turning numbers around between `[channels, places]` and `[places, channels]`.
+
+/// One plane of dy (`size` places of a clip and a time, of `channels` channels that lie `pitch`
+/// apart) as panels `[places, width]`, the last filled up with zeros. Panel after panel, `turned` has
+/// room for `room` places, of which these are the ones from `from` on.
+#[allow(clippy::too_many_arguments)]
+pub fn turn(
+    dy: &[f32],
+    pitch: usize,
+    channels: usize,
+    size: usize,
+    widths: &[usize],
+    turned: &mut [f32],
+    room: usize,
+    from: usize,
+) {
+    let mut first = 0;
+    let mut rest = turned;
+    for &width in widths {
+        let (panel, others) = rest.split_at_mut(room * width);
+        rest = others;
+        let panel = &mut panel[from * width..][..size * width];
+        let channels = width.min(channels - first);
+        if channels < width {
+            panel.fill(0.0);
+        }
+        let row = |k: usize| &dy[(first + k) * pitch..][..size];
+        let mut group = 0;
+        while group + 8 <= channels {
+            // Eight at a time, so that lines are written in long pieces.
+            let [a, b, c, d] = [0, 1, 2, 3].map(|k| row(group + k));
+            let [e, f, g, h] = [4, 5, 6, 7].map(|k| row(group + k));
+            for (p, line) in panel.chunks_exact_mut(width).enumerate() {
+                let line = &mut line[group..group + 8];
+                (line[0], line[1], line[2], line[3]) = (a[p], b[p], c[p], d[p]);
+                (line[4], line[5], line[6], line[7]) = (e[p], f[p], g[p], h[p]);
+            }
+            group += 8;
+        }
+        for k in group..channels {
+            for (line, &value) in panel.chunks_exact_mut(width).zip(row(k)) {
+                line[k] = value;
+            }
+        }
+        first += channels;
+    }
+}
+
+/// Writes the sums `[taps, width]` from column `first` on to `place` and following of each line.
+pub fn scatter(sums: &[f32], width: usize, first: usize, lines: &mut [&mut [f32]], place: usize) {
+    let sums = sums.chunks_exact(width).enumerate();
+    if let [a, b, c, d, e, f, g, h] = lines {
+        // Eight at a time, so that a line of sums is read in long pieces.
+        for (tap, sums) in sums {
+            let (p, s) = (place + tap, &sums[first..first + 8]);
+            (a[p], b[p], c[p], d[p]) = (s[0], s[1], s[2], s[3]);
+            (e[p], f[p], g[p], h[p]) = (s[4], s[5], s[6], s[7]);
+        }
+    } else {
+        for (tap, sums) in sums {
+            for (line, &sum) in lines.iter_mut().zip(&sums[first..]) {
+                line[place + tap] = sum;
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The convolution as an operation of Burn's backends, with its gradients.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::ops::ModuleOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
+use burn::backend::{Autodiff, Backend, DispatchDevice, Flex, backend_extension};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{DType, Device, Tensor};
+
+use super::wgsl::{self, Pass};
+use super::{ConvShape, cpu};
+use crate::kernels::plan::{DeviceLimits, PlanError};
+use crate::kernels::{host, launch};
+
+/// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
+#[backend_extension(Autodiff, Cube, Flex)]
+pub trait ConvOps: Backend {
+    /// `y` from `x` and `w`.
+    fn conv3d_forward(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        shape: ConvShape,
+    ) -> FloatTensor<Self>;
+}
+
+/// The three passes on plain tensors.
+trait ConvKernels: Backend {
+    /// `y` from `x` and `w`.
+    fn forward(x: FloatTensor<Self>, w: FloatTensor<Self>, shape: &ConvShape) -> FloatTensor<Self>;
+
+    /// `dx` from `dy` and `w`.
+    fn input_gradient(
+        dy: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        shape: &ConvShape,
+    ) -> FloatTensor<Self>;
+
+    /// `dw` from `x` and `dy`.
+    fn weight_gradient(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        shape: &ConvShape,
+    ) -> FloatTensor<Self>;
+}
+
+/// The differentiable operation over the passes.
+impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
+    fn conv3d_forward(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        shape: ConvShape,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Conv;
+
+        impl<B: ConvKernels> Backward<B, 2> for Conv {
+            /// `x` where `w` is tracked, `w` where `x` is.
+            type State = (Option<NodeId>, Option<NodeId>, ConvShape);
+
+            fn backward(
+                self,
+                ops: Ops<Self::State, 2>,
+                grads: &mut Gradients,
+                checkpointer: &mut Checkpointer,
+            ) {
+                let [to_x, to_w] = ops.parents;
+                let (x, w, shape) = ops.state;
+                let dy = grads.consume::<B>(&ops.node);
+                let mut stored = |id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id);
+                let (x, w) = (x.map(&mut stored), w.map(&mut stored));
+                if let (Some(node), Some(w)) = (to_x, w) {
+                    grads.register::<B>(node.id, B::input_gradient(dy.clone(), w, &shape));
+                }
+                if let (Some(node), Some(x)) = (to_w, x) {
+                    grads.register::<B>(node.id, B::weight_gradient(x, dy, &shape));
+                }
+            }
+        }
+
+        match Conv.prepare::<C>([x.node(), w.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let stored_x = w.is_tracked().then(|| prep.checkpoint(&x));
+                let stored_w = x.is_tracked().then(|| prep.checkpoint(&w));
+                let y = B::forward(x.into_primitive(), w.into_primitive(), &shape);
+                prep.finish((stored_x, stored_w, shape), y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::forward(x.into_primitive(), w.into_primitive(), &shape))
+            }
+        }
+    }
+}
+
+impl ConvKernels for Flex {
+    fn forward(x: FlexTensor, w: FlexTensor, shape: &ConvShape) -> FlexTensor {
+        let mut y = vec![0.0; shape.output_len()];
+        cpu::forward(shape, &host::values(&x), &host::values(&w), &mut y);
+        host::tensor(y, shape.y())
+    }
+
+    fn input_gradient(dy: FlexTensor, w: FlexTensor, shape: &ConvShape) -> FlexTensor {
+        let mut dx = vec![0.0; shape.input_len()];
+        cpu::input_gradient(shape, &host::values(&dy), &host::values(&w), &mut dx);
+        host::tensor(dx, shape.x())
+    }
+
+    fn weight_gradient(x: FlexTensor, dy: FlexTensor, shape: &ConvShape) -> FlexTensor {
+        let mut dw = vec![0.0; shape.weight_len()];
+        cpu::weight_gradient(shape, &host::values(&x), &host::values(&dy), &mut dw);
+        host::tensor(dw, shape.w())
+    }
+}
+
+impl ConvOps for Flex {
+    fn conv3d_forward(x: FlexTensor, w: FlexTensor, shape: ConvShape) -> FlexTensor {
+        Self::forward(x, w, &shape)
+    }
+}
+
+type Plans = HashMap<(Pass, ConvShape, DeviceLimits), Result<Arc<wgsl::Plan>, PlanError>>;
+
+/// Shapes that are remembered; a network has some forty of each batch size.
+const REMEMBERED: usize = 4096;
+
+/// The plan for a pass, made once for each shape.
+fn plan(
+    pass: Pass,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+) -> Result<Arc<wgsl::Plan>, PlanError> {
+    static PLANS: Mutex<Option<Plans>> = Mutex::new(None);
+    let mut plans = PLANS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let plans = plans.get_or_insert_default();
+    if plans.len() >= REMEMBERED {
+        plans.clear();
+    }
+    let make = || wgsl::plan(pass, shape, limits).map(Arc::new);
+    plans.entry((pass, *shape, *limits)).or_insert_with(make).clone()
+}
+
+/// Whether the shaders serve all three passes of this convolution on this device.
+pub(super) fn on_wgsl(shape: &ConvShape, device: &Device) -> bool {
+    let device = device.clone().without_autodiff();
+    let DispatchDevice::Cube(device) = device.as_dispatch() else { return false };
+    let Some(limits) = launch::limits(device) else { return false };
+    let passes = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
+    let refused = passes.into_iter().find_map(|pass| plan(pass, shape, &limits).err());
+    if let Some(reason) = refused {
+        log::debug!("{shape:?} takes Burn's convolution: {reason}");
+    }
+    refused.is_none()
+}
+
+/// Queues a pass; `None` where an operand is not f32.
+fn run(
+    pass: Pass,
+    shape: &ConvShape,
+    plan: &wgsl::Plan,
+    [a, b]: [&CubeTensor; 2],
+) -> Option<CubeTensor> {
+    if [a, b].iter().any(|tensor| tensor.dtype != DType::F32) {
+        return None;
+    }
+    let (a, b) = (launch::contiguous(a.clone()), launch::contiguous(b.clone()));
+    let target = match pass {
+        Pass::Forward => shape.y(),
+        Pass::InputGradient => shape.x(),
+        Pass::WeightGradient => shape.w(),
+    };
+    let out = launch::empty(&a, target);
+    launch::run(&a.client, plan, &[&a.handle, &b.handle, &out.handle]);
+    Some(out)
+}
+
+/// The same with the shape's own plan; `None` where the shaders do not serve it.
+fn planned(pass: Pass, shape: &ConvShape, operands: [&CubeTensor; 2]) -> Option<CubeTensor> {
+    let limits = launch::limits(&operands[0].device)?;
+    run(pass, shape, plan(pass, shape, &limits).ok()?.as_ref(), operands)
+}
+
+/// One pass by itself, planned as for a device with other limits than the tensors' own (tests of
+/// kernels that this device would not choose). Operands as [`Pass`] has them. `None` where the
+/// device takes no WGSL.
+pub fn pass_as_on(
+    limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
+    pass: Pass,
+    shape: &ConvShape,
+    operands: [Tensor<5>; 2],
+) -> Option<Result<Tensor<5>, PlanError>> {
+    let [a, b] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
+    let (a, b) = (a?, b?);
+    let plan = match wgsl::plan(pass, shape, &limits(launch::limits(&a.device)?)) {
+        Ok(plan) => plan,
+        Err(error) => return Some(Err(error)),
+    };
+    run(pass, shape, &plan, [&a, &b]).map(|out| Ok(Tensor::from_primitive::<CubeBackend>(out)))
+}
+
+fn options(shape: &ConvShape) -> ConvOptions<3> {
+    ConvOptions::new(shape.stride, shape.padding, [1, 1, 1], 1)
+}
+
+/// The shaders, and Burn's own passes where they do not serve.
+impl ConvKernels for CubeBackend {
+    fn forward(x: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
+        planned(Pass::Forward, shape, [&x, &w])
+            .unwrap_or_else(|| Self::conv3d(x, w, None, options(shape)))
+    }
+
+    fn input_gradient(dy: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
+        planned(Pass::InputGradient, shape, [&dy, &w]).unwrap_or_else(|| {
+            // Only the sizes of x are looked at.
+            let x = launch::empty(&dy, shape.x());
+            Self::conv3d_x_backward(x, w, dy, options(shape))
+        })
+    }
+
+    fn weight_gradient(x: CubeTensor, dy: CubeTensor, shape: &ConvShape) -> CubeTensor {
+        planned(Pass::WeightGradient, shape, [&x, &dy]).unwrap_or_else(|| {
+            let w = launch::empty(&dy, shape.w());
+            Self::conv3d_weight_backward(x, w, dy, options(shape))
+        })
+    }
+}
+
+impl ConvOps for CubeBackend {
+    fn conv3d_forward(x: CubeTensor, w: CubeTensor, shape: ConvShape) -> CubeTensor {
+        Self::forward(x, w, &shape)
+    }
+}

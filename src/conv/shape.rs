@@ -1,0 +1,104 @@
+//! The sizes of a 3D convolution.
+
+/// A 3D convolution without bias, one group, no dilation: `x [N, C, T, H, W]`,
+/// `w [K, C, kt, kh, kw]`, `y [N, K, T', H', W']`, all contiguous f32, as PyTorch has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// N, the clips.
+    pub batch: usize,
+    /// C, the channels of `x`.
+    pub in_channels: usize,
+    /// K, the channels of `y`.
+    pub out_channels: usize,
+    /// T, H, W of `x`.
+    pub input: [usize; 3],
+    /// kt, kh, kw: taps of the window.
+    pub kernel: [usize; 3],
+    /// Steps of the window.
+    pub stride: [usize; 3],
+    /// Zeros before and after each extent.
+    pub padding: [usize; 3],
+}
+
+impl ConvShape {
+    /// The convolution of `x [N, C, T, H, W]` with `w [K, C, kt, kh, kw]`; `None` if a size is
+    /// zero, the channels differ, or the window does not fit into the padded input.
+    pub fn new(
+        x: [usize; 5],
+        w: [usize; 5],
+        stride: [usize; 3],
+        padding: [usize; 3],
+    ) -> Option<Self> {
+        let [batch, in_channels, t, h, wide] = x;
+        let [out_channels, channels, kt, kh, kw] = w;
+        let shape = Self {
+            batch,
+            in_channels,
+            out_channels,
+            input: [t, h, wide],
+            kernel: [kt, kh, kw],
+            stride,
+            padding,
+        };
+        (channels == in_channels && shape.is_sound()).then_some(shape)
+    }
+
+    /// Whether no size is zero and the window fits into the padded input.
+    pub fn is_sound(&self) -> bool {
+        let sizes = [self.batch, self.in_channels, self.out_channels];
+        let mut all = sizes.iter().chain(&self.input).chain(&self.kernel).chain(&self.stride);
+        all.all(|&size| size > 0) && self.output().iter().all(|&size| size > 0)
+    }
+
+    /// T', H', W' with ⌊(T + 2p − k) / s⌋ + 1 each; 0 where the window does not fit.
+    pub fn output(&self) -> [usize; 3] {
+        std::array::from_fn(|axis| {
+            let room = self.input[axis] + 2 * self.padding[axis] + 1;
+            room.saturating_sub(self.kernel[axis]).div_ceil(self.stride[axis].max(1))
+        })
+    }
+
+    /// Taps of the window, kt·kh·kw.
+    pub fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    /// Sizes of `x`.
+    pub fn x(&self) -> [usize; 5] {
+        let [t, h, w] = self.input;
+        [self.batch, self.in_channels, t, h, w]
+    }
+
+    /// Sizes of `w`.
+    pub fn w(&self) -> [usize; 5] {
+        let [t, h, w] = self.kernel;
+        [self.out_channels, self.in_channels, t, h, w]
+    }
+
+    /// Sizes of `y`.
+    pub fn y(&self) -> [usize; 5] {
+        let [t, h, w] = self.output();
+        [self.batch, self.out_channels, t, h, w]
+    }
+
+    /// Elements of `x`.
+    pub fn input_len(&self) -> usize {
+        self.x().iter().product()
+    }
+
+    /// Elements of `w`.
+    pub fn weight_len(&self) -> usize {
+        self.w().iter().product()
+    }
+
+    /// Elements of `y`.
+    pub fn output_len(&self) -> usize {
+        self.y().iter().product()
+    }
+
+    /// Multiply-adds of each of the three passes, those with the padding's zeros included, as
+    /// PyTorch's profilers count.
+    pub fn multiply_adds(&self) -> usize {
+        self.output_len() * self.in_channels * self.taps()
+    }
+}

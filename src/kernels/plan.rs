@@ -1,0 +1,152 @@
+//! What a planner hands to a runtime: scratch buffers and launches in order. Nothing here talks to
+//! a GPU.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+/// A device, as far as the choice of kernels depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeviceLimits {
+    /// Bytes of workgroup memory that one workgroup may use.
+    pub workgroup_memory: usize,
+    /// Invocations that one workgroup may have.
+    pub max_invocations: u32,
+    /// Workgroups that one dispatch may have along each dimension.
+    pub max_workgroups_per_dim: u32,
+    /// Bytes that one binding may span.
+    pub max_binding_bytes: usize,
+    /// Smallest and largest subgroup of the device; `[0, 0]` if unknown.
+    pub subgroup: [u32; 2],
+    /// Whether shaders may use subgroup operations.
+    pub subgroup_operations: bool,
+    /// Whether shaders run on the CPU. There a barrier is dear and workgroup memory buys nothing.
+    pub software: bool,
+}
+
+impl DeviceLimits {
+    /// What every WebGPU device offers.
+    pub const WEBGPU: Self = Self {
+        workgroup_memory: 16 << 10,
+        max_invocations: 256,
+        max_workgroups_per_dim: 65535,
+        max_binding_bytes: 128 << 20,
+        subgroup: [0, 0],
+        subgroup_operations: false,
+        software: false,
+    };
+}
+
+/// One of a family of shaders, in one of its variants.
+pub trait Shader: Copy + Eq + Hash + Debug + Send + Sync + 'static {
+    /// Name of the file under `shaders/`.
+    fn file(&self) -> &'static str;
+
+    /// The WGSL source. The entry point is `main`.
+    fn source(&self) -> String;
+}
+
+/// What is bound to a place of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// A buffer of the caller: the n-th of the operation, in the order its planner documents.
+    Operand(usize),
+    /// The n-th of the plan's scratch buffers.
+    Scratch(usize),
+}
+
+/// One dispatch. Every buffer is bound as read-write storage in group 0, in this order, and the
+/// parameters follow as the last binding: two operands may lie in one allocation, which must not
+/// be bound both ways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch<K> {
+    /// Which shader in which variant.
+    pub kernel: K,
+    /// Invocations of a workgroup, as the shader declares them.
+    pub workgroup_size: [u32; 3],
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Bindings 0, 1, …
+    pub buffers: Vec<Slot>,
+    /// Words of the last binding.
+    pub params: Vec<u32>,
+}
+
+/// An operation as launches that run one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan<K> {
+    /// Bytes of each temporary buffer. Their contents before the first launch do not matter.
+    pub scratch: Vec<usize>,
+    /// In order; each may read what the ones before it wrote.
+    pub launches: Vec<Launch<K>>,
+}
+
+impl<K> Plan<K> {
+    /// No launches yet.
+    pub(crate) fn new() -> Self {
+        Self { scratch: Vec::new(), launches: Vec::new() }
+    }
+
+    /// Reserves a temporary buffer of `words` 32-bit words, if one binding can span it.
+    pub(crate) fn scratch(
+        &mut self,
+        words: usize,
+        limits: &DeviceLimits,
+    ) -> Result<Slot, PlanError> {
+        let bytes = fits(words, limits)?;
+        self.scratch.push(bytes);
+        Ok(Slot::Scratch(self.scratch.len() - 1))
+    }
+}
+
+/// Why a device cannot carry an operation out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A buffer is larger than one binding may be.
+    #[error("a buffer of {need} bytes is needed, the device binds at most {limit}")]
+    TooLarge {
+        /// Bytes that one of the buffers needs.
+        need: usize,
+        /// Bytes that one binding may span.
+        limit: usize,
+    },
+    /// More workgroups than a dispatch may have.
+    #[error("more workgroups than the device takes at once")]
+    TooManyGroups,
+    /// A window of more than 31 taps, all three extents added.
+    #[error("no kernel for a window of {}×{}×{}: more than 31 taps in all", .0[0], .0[1], .0[2])]
+    Kernel([usize; 3]),
+    /// A size is zero, or the window does not fit into the padded input.
+    #[error("a size is zero, or the window is larger than its input")]
+    Shape,
+    /// The device cannot run the smallest variant.
+    #[error("the device's limits are too low for any of the kernels")]
+    Device,
+}
+
+/// Bytes of a buffer of 32-bit words, if one binding can span it. Never less than 16, so that
+/// every element type can be bound.
+pub(crate) fn fits(words: usize, limits: &DeviceLimits) -> Result<usize, PlanError> {
+    // Elements are counted in i32, whatever the device could bind.
+    let limit = limits.max_binding_bytes.min(i32::MAX as usize);
+    let need = words.max(4).saturating_mul(4);
+    if need > limit { Err(PlanError::TooLarge { need, limit }) } else { Ok(need) }
+}
+
+/// `count` workgroups along x, folded into y where a dimension would overflow, and `z` of them.
+/// A kernel numbers them `x + y * groups.x` and leaves the ones beyond `count` idle.
+pub(crate) fn fold(count: usize, z: usize, limits: &DeviceLimits) -> Result<[u32; 3], PlanError> {
+    let max = limits.max_workgroups_per_dim as usize;
+    let x = count.clamp(1, max);
+    let y = count.div_ceil(x).max(1);
+    if y > max || z > max {
+        return Err(PlanError::TooManyGroups);
+    }
+    Ok([x as u32, y as u32, z as u32])
+}
+
+/// The template with `{{ name }}` replaced by the given texts.
+pub(crate) fn fill(template: &str, values: &[(&str, String)]) -> String {
+    values.iter().fold(template.to_owned(), |text, (name, value)| {
+        text.replace(&format!("{{{{ {name} }}}}"), value)
+    })
+}

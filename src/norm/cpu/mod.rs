@@ -1,0 +1,282 @@
+//! Batch normalisation on the CPU over `[N, C, S]` (S = T·H·W), fused with the ReLU and the residual
+//! sum that follow it in a residual network. A channel is a task: its numbers are read once from
+//! memory for the statistics and then again from cache.
+//!
+//! Every sum runs in one fixed order, so the results have the same bits whatever the number of
+//! threads.
+
+mod lines;
+
+use crate::kernels::simd::dispatch;
+use rayon::prelude::*;
+
+use lines::{Apply, Centred, Masked, Reduce, Sum};
+
+/// Numbers that are summed in f32 before they go into an f64 sum, and that the first-level cache
+/// keeps between two passes.
+const BLOCK: usize = 2048;
+
+/// Sizes of a tensor `[N, C, S]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NormShape {
+    /// N.
+    pub batch: usize,
+    /// C.
+    pub channels: usize,
+    /// S = T·H·W.
+    pub space: usize,
+}
+
+impl NormShape {
+    /// Numbers in the tensor.
+    pub fn len(&self) -> usize {
+        self.batch * self.channels * self.space
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The parameters of a layer, and what comes right after it.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// Sizes of x, y and residual.
+    pub shape: NormShape,
+    /// Scale γ, `[C]`.
+    pub gamma: &'a [f32],
+    /// Shift β, `[C]`.
+    pub beta: &'a [f32],
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Whether y = max(0, …).
+    pub relu: bool,
+}
+
+/// What one batch's channels look like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchStatistics {
+    /// Mean over N and S, `[C]`.
+    pub mean: Vec<f32>,
+    /// Biased variance (divided by N·S), `[C]`.
+    pub variance: Vec<f32>,
+    /// 1/√(variance + ε), `[C]`.
+    pub rstd: Vec<f32>,
+}
+
+/// Which statistics normalised the forward pass; the batch's depend on x themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalised {
+    /// By the batch's own statistics.
+    ByBatch,
+    /// By running statistics, which are constants.
+    ByRunning,
+}
+
+/// What the backward pass writes.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Gradient of x, `[N, C, S]`.
+    pub dx: &'a mut [f32],
+    /// Gradient of γ, `[C]`.
+    pub gamma: &'a mut [f32],
+    /// Gradient of β, `[C]`.
+    pub beta: &'a mut [f32],
+    /// Gradient of the residual, `[N, C, S]`: dy where the ReLU let it through.
+    pub residual: Option<&'a mut [f32]>,
+}
+
+impl Norm<'_> {
+    /// y = γ·(x − mean)/√(variance + ε) + β (+ residual) (then ReLU), with the batch's statistics.
+    ///
+    /// # Panics
+    /// If a slice's length does not fit the shape.
+    pub fn forward(&self, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) -> BatchStatistics {
+        self.check(&[x.len(), residual.map_or(x.len(), <[f32]>::len), y.len()]);
+        let channels: Vec<(f64, f64, f64)> = rows_by_channel(&self.shape, y)
+            .into_par_iter()
+            .enumerate()
+            .map(|(c, y)| {
+                let (mean, variance) = self.moments(c, x);
+                let rstd = 1.0 / (variance + self.epsilon).sqrt();
+                self.apply(c, mean as f32, rstd as f32, x, residual, y);
+                (mean, variance, rstd)
+            })
+            .collect();
+        BatchStatistics {
+            mean: channels.iter().map(|c| c.0 as f32).collect(),
+            variance: channels.iter().map(|c| c.1 as f32).collect(),
+            rstd: channels.iter().map(|c| c.2 as f32).collect(),
+        }
+    }
+
+    /// The same with given statistics, `[C]` each.
+    ///
+    /// # Panics
+    /// If a slice's length does not fit the shape.
+    pub fn infer(
+        &self,
+        mean: &[f32],
+        variance: &[f32],
+        x: &[f32],
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+    ) {
+        self.check(&[x.len(), residual.map_or(x.len(), <[f32]>::len), y.len()]);
+        assert_eq!([mean.len(), variance.len()], [self.shape.channels; 2], "statistics");
+        rows_by_channel(&self.shape, y).into_par_iter().enumerate().for_each(|(c, y)| {
+            let rstd = 1.0 / (variance[c] as f64 + self.epsilon).sqrt();
+            self.apply(c, mean[c], rstd as f32, x, residual, y);
+        });
+    }
+
+    /// All gradients from dy. With g = dy where y > 0 (without ReLU g = dy), x̂ = (x − mean)·rstd and
+    /// M = N·S: dβ = Σ g, dγ = Σ g·x̂, and dx = γ·rstd·(g − dβ/M − x̂·dγ/M), without the last two
+    /// terms if the statistics were constants. `y` is the forward pass's output, which only a layer
+    /// with ReLU reads.
+    ///
+    /// # Panics
+    /// If a slice's length does not fit the shape.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward(
+        &self,
+        normalised: Normalised,
+        mean: &[f32],
+        rstd: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        gradients: Gradients,
+    ) {
+        let Gradients { dx, gamma, beta, residual } = gradients;
+        let masked = residual.as_ref().map_or(x.len(), |g| g.len());
+        self.check(&[x.len(), dy.len(), dx.len(), masked]);
+        assert!(!self.relu || y.len() == x.len(), "numbers in y");
+        let channels = self.shape.channels;
+        let lengths = [mean.len(), rstd.len(), gamma.len(), beta.len()];
+        assert_eq!(lengths, [channels; 4], "numbers per channel");
+        let residual_rows = match residual {
+            Some(residual) => rows_by_channel(&self.shape, residual),
+            None => (0..channels).map(|_| Vec::new()).collect(),
+        };
+        rows_by_channel(&self.shape, dx)
+            .into_par_iter()
+            .zip(residual_rows)
+            .zip(gamma.par_iter_mut().zip(beta))
+            .enumerate()
+            .for_each(|(c, ((mut dx, mut residual), (gamma, beta)))| {
+                let (mut sum, mut product) = (0.0f64, 0.0f64);
+                for (n, dx) in dx.iter_mut().enumerate() {
+                    let row = self.row(n, c);
+                    // The masked gradient waits in the residual's gradient, or in dx, for the sums.
+                    let target = match residual.get_mut(n) {
+                        Some(target) => &mut **target,
+                        None => &mut **dx,
+                    };
+                    let y = self.relu.then(|| &y[row.clone()]);
+                    for (block, g) in target.chunks_mut(BLOCK).enumerate() {
+                        let place = block * BLOCK..block * BLOCK + g.len();
+                        let (s, p) = dispatch(Masked {
+                            dy: &dy[row.clone()][place.clone()],
+                            y: y.map(|y| &y[place.clone()]),
+                            x: &x[row.clone()][place],
+                            mean: mean[c],
+                            g,
+                        });
+                        sum += s as f64;
+                        product += p as f64;
+                    }
+                }
+                let rstd = rstd[c] as f64;
+                *beta = sum as f32;
+                *gamma = (product * rstd) as f32;
+                let count = (self.shape.batch * self.shape.space) as f64;
+                let (shift, slope) = match normalised {
+                    Normalised::ByBatch => (sum / count, product * rstd * rstd / count),
+                    Normalised::ByRunning => (0.0, 0.0),
+                };
+                let reduce = |x, g, dx: &mut [f32]| {
+                    dispatch(Reduce {
+                        x,
+                        g,
+                        mean: mean[c],
+                        shift: shift as f32,
+                        slope: slope as f32,
+                        scale: (self.gamma[c] as f64 * rstd) as f32,
+                        dx,
+                    });
+                };
+                for (n, dx) in dx.iter_mut().enumerate() {
+                    let x = &x[self.row(n, c)];
+                    reduce(x, residual.get(n).map(|g| &**g), dx);
+                }
+            });
+    }
+
+    fn row(&self, n: usize, c: usize) -> std::ops::Range<usize> {
+        let start = (n * self.shape.channels + c) * self.shape.space;
+        start..start + self.shape.space
+    }
+
+    /// Mean and biased variance of one channel: exact for each block, then combined (Chan, Golub and
+    /// LeVeque 1979, eq. 2.1), which stays accurate where the mean is large.
+    fn moments(&self, c: usize, x: &[f32]) -> (f64, f64) {
+        let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
+        for n in 0..self.shape.batch {
+            for block in x[self.row(n, c)].chunks(BLOCK) {
+                let size = block.len() as f64;
+                // Summed again around the rough mean, so that a large mean does not cost digits.
+                let centre = (dispatch(Sum { x: block }) as f64 / size) as f32;
+                let (sum, square) = dispatch(Centred { x: block, centre });
+                let rest = sum as f64 / size;
+                let block_mean = centre as f64 + rest;
+                let distance = block_mean - mean;
+                let total = count + size;
+                squares += square as f64 - rest * rest * size;
+                squares += distance * distance * count * size / total;
+                mean += distance * size / total;
+                count = total;
+            }
+        }
+        (mean, if count > 0.0 { (squares / count).max(0.0) } else { 0.0 })
+    }
+
+    fn apply(
+        &self,
+        c: usize,
+        mean: f32,
+        rstd: f32,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        y: Vec<&mut [f32]>,
+    ) {
+        for (n, y) in y.into_iter().enumerate() {
+            dispatch(Apply {
+                x: &x[self.row(n, c)],
+                residual: residual.map(|r| &r[self.row(n, c)]),
+                mean,
+                scale: self.gamma[c] * rstd,
+                shift: self.beta[c],
+                relu: self.relu,
+                y,
+            });
+        }
+    }
+
+    fn check(&self, lengths: &[usize]) {
+        let channels = self.shape.channels;
+        assert_eq!([self.gamma.len(), self.beta.len()], [channels; 2], "numbers per channel");
+        assert!(lengths.iter().all(|&length| length == self.shape.len()), "numbers in a tensor");
+    }
+}
+
+/// Splits `[N, C, S]` into its rows, per channel one per clip.
+fn rows_by_channel<'a>(shape: &NormShape, data: &'a mut [f32]) -> Vec<Vec<&'a mut [f32]>> {
+    let mut rows: Vec<Vec<&mut [f32]>> =
+        (0..shape.channels).map(|_| Vec::with_capacity(shape.batch)).collect();
+    for (index, row) in data.chunks_mut(shape.space.max(1)).enumerate() {
+        rows[index % shape.channels].push(row);
+    }
+    rows
+}

@@ -1,0 +1,349 @@
+//! The convolution's three passes on every device against plain f64, and their place in automatic
+//! differentiation.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use polyview::conv::wgsl::Pass;
+use polyview::conv::{ConvShape, conv3d, pass_as_on, wgsl};
+use polyview::kernels::plan::{DeviceLimits, PlanError};
+use polyview::kernels::{Path, with_stock};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::adapter;
+use crate::golden::values;
+
+fn numbers(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
+    (0..count).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect()
+}
+
+fn tensor(values: &[f32], shape: [usize; 5], device: &Device) -> Tensor<5> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+/// A convolution's operands and its three results in f64.
+struct Case {
+    shape: ConvShape,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    dy: Vec<f32>,
+    exact: [Vec<f64>; 3],
+}
+
+const PASSES: [Pass; 3] = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
+
+impl Case {
+    fn new(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
+        let x = numbers(rng, shape.input_len());
+        let w = numbers(rng, shape.weight_len());
+        let dy = numbers(rng, shape.output_len());
+        let mut exact = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
+        each(&shape, |i, o, k| {
+            exact[0][o] += f64::from(x[i]) * f64::from(w[k]);
+            exact[1][i] += f64::from(dy[o]) * f64::from(w[k]);
+            exact[2][k] += f64::from(dy[o]) * f64::from(x[i]);
+        });
+        Self { shape, x, w, dy, exact }
+    }
+
+    /// y, dx, dw through the public operation.
+    fn ours(&self, device: &Device) -> [Vec<f32>; 3] {
+        let ConvShape { stride, padding, .. } = self.shape;
+        let x = tensor(&self.x, self.shape.x(), device).require_grad();
+        let w = tensor(&self.w, self.shape.w(), device).require_grad();
+        let y = conv3d(x.clone(), w.clone(), stride, padding);
+        let dy = tensor(&self.dy, self.shape.y(), device);
+        let grads = y.clone().mul(dy).sum().backward();
+        [y.inner(), x.grad(&grads).unwrap(), w.grad(&grads).unwrap()].map(values)
+    }
+
+    /// Largest error relative to the pass's largest value, over the bound 1e-5·√K.
+    fn worst(&self, pass: usize, got: &[f32]) -> f64 {
+        let taps = self.shape.taps();
+        let terms = [
+            self.shape.in_channels * taps,
+            self.shape.out_channels * taps,
+            self.dy.len() / self.shape.out_channels,
+        ];
+        let exact = &self.exact[pass];
+        assert_eq!(got.len(), exact.len());
+        let largest = exact.iter().fold(1e-30f64, |max, v| max.max(v.abs()));
+        let error = got.iter().zip(exact).map(|(&got, want)| {
+            let error = (f64::from(got) - want).abs();
+            if error.is_nan() { f64::INFINITY } else { error }
+        });
+        error.fold(0.0, f64::max) / largest / (1e-5 * (terms[pass] as f64).sqrt())
+    }
+}
+
+/// x, y, w indices that one multiply-add of the convolution connects.
+fn each(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
+    let [t, h, w] = shape.input;
+    let [ot, oh, ow] = shape.output();
+    let [kt, kh, kw] = shape.kernel;
+    let near = |o: usize, axis: usize, k: usize| {
+        let place = (o * shape.stride[axis] + k).checked_sub(shape.padding[axis]);
+        place.filter(|&place| place < shape.input[axis])
+    };
+    for (n, k) in pairs(shape.batch, shape.out_channels) {
+        for c in 0..shape.in_channels {
+            for (a, y_t) in pairs(kt, ot) {
+                let Some(x_t) = near(y_t, 0, a) else { continue };
+                for (b, y_h) in pairs(kh, oh) {
+                    let Some(x_h) = near(y_h, 1, b) else { continue };
+                    for (d, y_w) in pairs(kw, ow) {
+                        let Some(x_w) = near(y_w, 2, d) else { continue };
+                        visit(
+                            (((n * shape.in_channels + c) * t + x_t) * h + x_h) * w + x_w,
+                            (((n * shape.out_channels + k) * ot + y_t) * oh + y_h) * ow + y_w,
+                            (((k * shape.in_channels + c) * kt + a) * kh + b) * kw + d,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pairs(a: usize, b: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..a).flat_map(move |a| (0..b).map(move |b| (a, b)))
+}
+
+fn random_shape(rng: &mut ChaCha8Rng, most: usize) -> ConvShape {
+    const KERNELS: [[usize; 3]; 8] =
+        [[1, 1, 1], [1, 3, 3], [3, 1, 1], [3, 3, 3], [1, 7, 7], [3, 7, 7], [2, 3, 1], [1, 2, 5]];
+    loop {
+        let kernel = KERNELS[rng.random_range(0..KERNELS.len())];
+        let channels = |rng: &mut ChaCha8Rng| match rng.random_range(0..3) {
+            0 => rng.random_range(1..6),
+            1 => rng.random_range(1..20),
+            _ => rng.random_range(1..71),
+        };
+        let wide = if rng.random_range(0..4) == 0 { 70 } else { 14 };
+        let shape = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: channels(rng),
+            out_channels: channels(rng),
+            input: [rng.random_range(1..7), rng.random_range(1..14), rng.random_range(1..wide)],
+            kernel,
+            stride: std::array::from_fn(|_| rng.random_range(1..3)),
+            padding: std::array::from_fn(|_| rng.random_range(0..4)),
+        };
+        if shape.is_sound() && shape.multiply_adds() <= most {
+            return shape;
+        }
+    }
+}
+
+fn random_shapes_agree(device: &Device, path: Path, most: usize) {
+    assert_eq!(Path::of(device), path);
+    let device = device.clone().autodiff();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut worst = [0.0f64; 3];
+    for round in 0..300 {
+        let case = Case::new(random_shape(&mut rng, most), &mut rng);
+        let got = case.ours(&device);
+        for (pass, got) in got.iter().enumerate() {
+            let error = case.worst(pass, got);
+            assert!(error <= 1.0, "{:?} of {:?}: {error}× the bound", PASSES[pass], case.shape);
+            worst[pass] = worst[pass].max(error);
+        }
+        if round % 10 == 0 {
+            let again = case.ours(&device);
+            let bits = |values: &Vec<f32>| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(got.each_ref().map(bits), again.each_ref().map(bits), "{:?}", case.shape);
+        }
+    }
+    println!("largest errors over 1e-5·√K: {worst:.4?}");
+}
+
+#[test]
+fn conv_agrees_with_f64_on_cpu() {
+    random_shapes_agree(&Device::flex(), Path::Host, 600_000);
+}
+
+#[test]
+fn conv_agrees_with_f64_on_wgpu() {
+    let Some(device) = adapter::device() else { return };
+    random_shapes_agree(&device, Path::Wgsl, 2_000_000);
+}
+
+#[test]
+fn conv_has_the_same_bits_with_any_number_of_threads() {
+    let device = Device::flex().autodiff();
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    for _ in 0..30 {
+        let case = Case::new(random_shape(&mut rng, 600_000), &mut rng);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let results = pool.install(|| case.ours(&device));
+            results.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3), "{:?}", case.shape);
+    }
+}
+
+/// The kernels that a device with these limits would take, all of them carried out.
+fn kernels_agree(seed: u64, count: usize, limits: impl Fn(DeviceLimits) -> DeviceLimits) {
+    let Some(device) = adapter::device() else { return };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut refused = 0;
+    for _ in 0..count {
+        let case = Case::new(random_shape(&mut rng, 2_000_000), &mut rng);
+        let shape = &case.shape;
+        let x = tensor(&case.x, shape.x(), &device);
+        let w = tensor(&case.w, shape.w(), &device);
+        let dy = tensor(&case.dy, shape.y(), &device);
+        let operands = [[&x, &w], [&dy, &w], [&x, &dy]];
+        for (pass, operands) in operands.into_iter().enumerate() {
+            let operands = operands.map(|operand| operand.clone());
+            match pass_as_on(&limits, PASSES[pass], shape, operands).unwrap() {
+                Ok(got) => {
+                    let error = case.worst(pass, &values(got));
+                    assert!(error <= 1.0, "{:?} of {shape:?}: {error}× the bound", PASSES[pass]);
+                }
+                Err(PlanError::TooManyGroups) => refused += 1,
+                Err(error) => panic!("{shape:?}: {error}"),
+            }
+        }
+    }
+    assert!(refused < count, "{refused} of {} passes refused", 3 * count);
+}
+
+#[test]
+fn conv_tiles_agree_with_f64() {
+    let gpu = |subgroup| move |limits| DeviceLimits { software: false, subgroup, ..limits };
+    kernels_agree(1, 120, gpu([32, 32]));
+    // Devices with few registers get smaller tiles.
+    kernels_agree(2, 60, gpu([8, 32]));
+    // Few workgroups per dimension make the plans fold, and refuse some shapes.
+    let few = |limits| DeviceLimits { max_workgroups_per_dim: 24, ..limits };
+    kernels_agree(3, 40, |limits| few(gpu([0, 0])(limits)));
+    kernels_agree(4, 40, |limits| few(DeviceLimits { software: true, ..limits }));
+}
+
+#[test]
+fn conv_registers_agree_with_f64() {
+    let alone = |limits| DeviceLimits { software: true, subgroup_operations: false, ..limits };
+    kernels_agree(5, 120, alone);
+}
+
+#[test]
+fn conv_that_does_not_fit_is_refused() {
+    let shape = ConvShape {
+        batch: 1,
+        in_channels: 4,
+        out_channels: 8,
+        input: [4, 512, 512],
+        kernel: [1, 3, 3],
+        stride: [1; 3],
+        padding: [0, 1, 1],
+    };
+    let limit = 16 << 20;
+    let limits = DeviceLimits { max_binding_bytes: limit, ..DeviceLimits::WEBGPU };
+    let need = shape.output_len() * 4;
+    for pass in PASSES {
+        assert_eq!(wgsl::plan(pass, &shape, &limits), Err(PlanError::TooLarge { need, limit }));
+        assert!(wgsl::plan(pass, &shape, &DeviceLimits::WEBGPU).is_ok());
+    }
+    // No room for the margins that the kernels of a software rasteriser want: the others serve.
+    let tight = DeviceLimits { max_binding_bytes: need, software: true, ..DeviceLimits::WEBGPU };
+    let same = ConvShape { in_channels: 8, ..shape };
+    let tight = wgsl::plan(Pass::Forward, &same, &tight).unwrap();
+    let gathers = |kernel| matches!(kernel, wgsl::Kernel::Gather { .. });
+    assert!(tight.launches.iter().any(|launch| gathers(launch.kernel)));
+    let large = ConvShape { kernel: [9, 20, 20], padding: [9; 3], ..shape };
+    let refused = wgsl::plan(Pass::Forward, &large, &DeviceLimits::WEBGPU);
+    assert_eq!(refused, Err(PlanError::Kernel([9, 20, 20])));
+}
+
+/// What the shaders do not serve goes to Burn's convolution.
+#[test]
+fn conv_falls_back_on_stock() {
+    let Some(device) = adapter::device() else { return };
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let shape = ConvShape {
+        batch: 1,
+        in_channels: 1,
+        out_channels: 2,
+        input: [1, 1, 40],
+        kernel: [1, 1, 32],
+        stride: [1; 3],
+        padding: [0; 3],
+    };
+    let case = Case::new(shape, &mut rng);
+    for (pass, got) in case.ours(&device.autodiff()).iter().enumerate() {
+        assert!(case.worst(pass, got) <= 1.0, "{:?}", PASSES[pass]);
+    }
+    assert_eq!(with_stock(|| Path::of(&Device::flex())), Path::Stock);
+    assert_eq!(Path::of(&Device::flex()), Path::Host);
+}
+
+/// relu(conv(relu(conv(x)))) summed with weights: a function of its first convolution's weights.
+fn network(x: &Tensor<5>, weights: [&Tensor<5>; 2], judge: &Tensor<5>) -> Tensor<1> {
+    use burn::tensor::activation::softplus;
+    let hidden = softplus(conv3d(x.clone(), weights[0].clone(), [1, 2, 2], [1, 1, 1]), 1.0);
+    let out = conv3d(hidden, weights[1].clone(), [2, 1, 1], [0, 0, 0]);
+    out.mul(judge.clone()).sum()
+}
+
+#[test]
+fn conv_gradients_agree_with_finite_differences() {
+    let run = |device: &Device| {
+        let mut rng = ChaCha8Rng::seed_from_u64(10);
+        let mut draw = |shape: [usize; 5], device: &Device| {
+            tensor(&numbers(&mut rng, shape.iter().product()), shape, device)
+        };
+        let ad = device.clone().autodiff();
+        let x = draw([2, 3, 4, 9, 7], &ad);
+        let w = [draw([5, 3, 3, 3, 3], &ad), draw([4, 5, 1, 1, 1], &ad)];
+        let w = w.map(|w| w.mul_scalar(0.2).detach().require_grad());
+        let direction = [draw([5, 3, 3, 3, 3], device), draw([4, 5, 1, 1, 1], device)];
+        let judge = draw([2, 4, 2, 5, 4], &ad);
+        let grads = network(&x, [&w[0], &w[1]], &judge).backward();
+        for which in 0..2 {
+            let gradient = w[which].grad(&grads).unwrap();
+            let slope: f32 = gradient.mul(direction[which].clone()).sum().into_scalar();
+            let step = 1e-2;
+            let at = |side: f32| -> f32 {
+                let mut w = w.each_ref().map(|w| w.clone().inner());
+                let moved = direction[which].clone().mul_scalar(side * step);
+                w[which] = w[which].clone().add(moved);
+                let x = x.clone().inner();
+                network(&x, [&w[0], &w[1]], &judge.clone().inner()).into_scalar()
+            };
+            let measured = (at(1.0) - at(-1.0)) / (2.0 * step);
+            let error = (slope - measured).abs() / measured.abs().max(1.0);
+            assert!(error < 2e-3, "layer {which}: {slope}, by differences {measured}");
+        }
+    };
+    run(&Device::flex());
+    if let Some(device) = adapter::device() {
+        run(&device);
+    }
+}
+
+#[test]
+fn conv_computes_only_gradients_that_are_asked_for() {
+    for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        for device in [device.clone().autodiff(), device.autodiff().gradient_checkpointing()] {
+            let x = tensor(&numbers(&mut rng, 3 * 4 * 36), [1, 3, 4, 6, 6], &device);
+            let w = tensor(&numbers(&mut rng, 5 * 3 * 27), [5, 3, 3, 3, 3], &device);
+            let top = tensor(&numbers(&mut rng, 2 * 5), [2, 5, 1, 1, 1], &device);
+            let run = |w: &Tensor<5>, top: &Tensor<5>| {
+                let y = conv3d(x.clone(), w.clone(), [1; 3], [1; 3]);
+                let y = burn::tensor::activation::relu(y);
+                let grads = conv3d(y, top.clone(), [1; 3], [0; 3]).sum().backward();
+                [w.grad(&grads), top.grad(&grads)].map(|grad| grad.map(values))
+            };
+            let tracked = [w.clone().require_grad(), top.clone().require_grad()];
+            let [of_w, of_top] = run(&tracked[0], &tracked[1]);
+            let [lower, upper] = run(&w, &tracked[1]);
+            assert_eq!((lower, &upper), (None, &of_top), "a frozen lower layer");
+            let [lower, upper] = run(&tracked[0], &top);
+            assert_eq!((&lower, upper), (&of_w, None), "a frozen upper layer");
+            assert!(of_w.is_some() && of_top.is_some());
+        }
+    }
+}
