@@ -3,13 +3,13 @@
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Linear;
-use burn::tensor::module::{batch_norm, batch_norm_train};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use crate::conv::conv3d;
+use crate::norm::{self, Affine, After};
 
 /// Draws initial weights on the host, so that a seed gives the same network on every device.
 #[derive(Debug)]
@@ -148,32 +148,24 @@ impl BatchNorm3d {
         }
     }
 
-    /// Normalises `[N, C, T, H, W]`: with the batch's statistics while training, else with the
-    /// running ones.
-    pub fn forward(&self, input: Tensor<5>) -> Tensor<5> {
-        if input.device().is_autodiff() && self.training.is_enabled() {
-            self.forward_train(input)
-        } else {
-            batch_norm(
-                input,
-                self.weight.val(),
-                self.bias.val(),
-                self.running_mean.value_sync(),
-                self.running_var.value_sync(),
-                BN_EPSILON,
-            )
-        }
-    }
-
-    fn forward_train(&self, input: Tensor<5>) -> Tensor<5> {
+    /// Normalises `[N, C, T, H, W]`, with the batch's statistics while training, else with the
+    /// running ones; then what comes `after`, in the same pass.
+    pub fn forward(&self, input: Tensor<5>, after: After) -> Tensor<5> {
         let [n, _, t, h, w] = input.dims();
+        let affine =
+            Affine { gamma: self.weight.val(), beta: self.bias.val(), epsilon: BN_EPSILON };
+        let (mean, variance) = (&self.running_mean, &self.running_var);
+        if !(input.device().is_autodiff() && self.training.is_enabled()) {
+            let (mean, variance) = (mean.value_sync(), variance.value_sync());
+            return norm::by_running(input, affine, mean, variance, after);
+        }
+        let result = norm::by_batch(input, affine, after);
         let count = (n * t * h * w) as f64;
-        let result = batch_norm_train(input, self.weight.val(), self.bias.val(), BN_EPSILON);
         // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
         // the biased one (0) so that a tiny last stage does not end a run.
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
-        blend(&self.running_mean, result.mean, 1.0);
-        blend(&self.running_var, result.variance, unbiased);
+        blend(mean, result.mean, 1.0);
+        blend(variance, result.variance, unbiased);
         result.output
     }
 }

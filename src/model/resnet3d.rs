@@ -8,11 +8,11 @@
 use burn::module::Module;
 use burn::nn::Relu;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 
 use super::layers::{BatchNorm3d, Conv3d, Init};
 use super::stages::StageSet;
 use crate::choices::choices;
+use crate::norm::After;
 
 choices! {
     /// Which backbone. The names on the command line are torchvision's.
@@ -104,10 +104,10 @@ impl Stem {
 
     fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         match self {
-            Self::Plain((conv, bn, _)) => relu(bn.forward(conv.forward(x))),
+            Self::Plain((conv, bn, _)) => bn.forward(conv.forward(x), After::Relu),
             Self::Factored((spatial, bn1, _, temporal, bn2, _)) => {
-                let x = relu(bn1.forward(spatial.forward(x)));
-                relu(bn2.forward(temporal.forward(x)))
+                let x = bn1.forward(spatial.forward(x), After::Relu);
+                bn2.forward(temporal.forward(x), After::Relu)
             }
         }
     }
@@ -152,7 +152,7 @@ impl ResidualConv {
         match self {
             Self::Plain(conv) => conv.forward(x),
             Self::Factored((spatial, bn, _, temporal)) => {
-                temporal.forward(relu(bn.forward(spatial.forward(x))))
+                temporal.forward(bn.forward(spatial.forward(x), After::Relu))
             }
         }
     }
@@ -196,13 +196,13 @@ impl BasicBlock {
     }
 
     fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let out = relu(self.conv1.1.forward(self.conv1.0.forward(x.clone())));
-        let out = self.conv2.1.forward(self.conv2.0.forward(out));
+        let out = self.conv1.1.forward(self.conv1.0.forward(x.clone()), After::Relu);
+        let out = self.conv2.0.forward(out);
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(conv.forward(x)),
+            Some((conv, bn)) => bn.forward(conv.forward(x), After::Nothing),
             None => x,
         };
-        relu(out.add(shortcut))
+        self.conv2.1.forward(out, After::AddRelu(shortcut))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Batch normalisation while training, over N and S of contiguous f32 `[N, C, S]`, together with
-//! the residual addition and the ReLU that follow it in a residual network.
+//! Plans for batch normalisation over N and S of contiguous f32 `[N, C, S]`, together with the
+//! residual addition and the ReLU that follow it in a residual network.
 
 use crate::kernels::plan::{self, DeviceLimits, PlanError, Shader, Slot, fill, fits, fold};
 
@@ -35,6 +35,7 @@ pub enum Kernel {
     Apply { wide: bool, residual: bool, relu: bool },
     Grads { wide: bool, relu: bool },
     GradsEnd,
+    Running,
     Input { wide: bool, relu: bool, residual: bool },
 }
 
@@ -42,7 +43,7 @@ impl Kernel {
     /// Every variant. For validation without a device.
     pub fn variants() -> Vec<Self> {
         const BOTH: [bool; 2] = [false, true];
-        let mut variants = vec![Self::StatsEnd, Self::GradsEnd];
+        let mut variants = vec![Self::StatsEnd, Self::GradsEnd, Self::Running];
         for wide in BOTH {
             variants.push(Self::Stats { wide });
             for relu in BOTH {
@@ -64,6 +65,7 @@ impl Shader for Kernel {
             Self::Apply { .. } => "norm_apply.wgsl",
             Self::Grads { .. } => "norm_grads.wgsl",
             Self::GradsEnd => "norm_grads_end.wgsl",
+            Self::Running => "norm_running.wgsl",
             Self::Input { .. } => "norm_input.wgsl",
         }
     }
@@ -102,6 +104,7 @@ impl Shader for Kernel {
                 fill(include_str!("../../shaders/norm_grads.wgsl"), &values)
             }
             Self::GradsEnd => include_str!("../../shaders/norm_grads_end.wgsl").to_owned(),
+            Self::Running => include_str!("../../shaders/norm_running.wgsl").to_owned(),
             Self::Input { wide, relu, residual } => {
                 let masked = 4 + usize::from(relu);
                 let mut values = element_values(wide);
@@ -153,13 +156,77 @@ impl BatchNorm {
             ],
             params: vec![self.channels as u32, chunks as u32, self.epsilon.to_bits()],
         });
-        let mut buffers = vec![Slot::Operand(0), factors, Slot::Operand(3)];
-        if self.residual {
-            buffers.push(Slot::Operand(6));
-        }
-        let kernel = Kernel::Apply { wide, residual: self.residual, relu: self.relu };
-        plan.launches.push(geometry.each(kernel, buffers, limits)?);
+        plan.launches.push(self.apply(&geometry, factors, limits)?);
         Ok(plan)
+    }
+
+    /// The same with given statistics: 4 and 5 are read.
+    pub fn running(&self, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+        let geometry = Geometry::new(self, limits)?;
+        let mut plan = Plan::new();
+        let factors = plan.scratch(3 * self.channels, limits)?;
+        let operands = [1, 2, 4, 5].map(Slot::Operand);
+        plan.launches.push(self.factors(operands, factors, 3, limits)?);
+        plan.launches.push(self.apply(&geometry, factors, limits)?);
+        Ok(plan)
+    }
+
+    /// What is left of `backward` where the statistics were given: operands 1 to 5, 8 and 9 of it,
+    /// and no gradients of γ and β.
+    pub fn running_backward(&self, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+        let geometry = Geometry::new(self, limits)?;
+        let mut plan = Plan::new();
+        let factors = plan.scratch(4 * self.channels, limits)?;
+        // β has no part in it; γ keeps its place.
+        let operands = [1, 1, 2, 3].map(Slot::Operand);
+        plan.launches.push(self.factors(operands, factors, 4, limits)?);
+        // Nor has x: `dy` keeps its place, times 0.
+        plan.launches.push(self.input(&geometry, Slot::Operand(4), factors, limits)?);
+        Ok(plan)
+    }
+
+    /// The factors of `words` words per channel from γ, β, mean and variance.
+    fn factors(
+        &self,
+        [gamma, beta, mean, variance]: [Slot; 4],
+        factors: Slot,
+        words: u32,
+        limits: &DeviceLimits,
+    ) -> Result<Launch, PlanError> {
+        Ok(Launch {
+            kernel: Kernel::Running,
+            workgroup_size: [64, 1, 1],
+            groups: fold(self.channels.div_ceil(64), 1, limits)?,
+            buffers: vec![gamma, beta, mean, variance, factors],
+            params: vec![self.channels as u32, self.epsilon.to_bits(), words],
+        })
+    }
+
+    fn apply(
+        &self,
+        geometry: &Geometry,
+        factors: Slot,
+        limits: &DeviceLimits,
+    ) -> Result<Launch, PlanError> {
+        let Self { residual, relu, .. } = *self;
+        let mut buffers = vec![Slot::Operand(0), factors, Slot::Operand(3)];
+        buffers.extend(residual.then_some(Slot::Operand(6)));
+        geometry.each(Kernel::Apply { wide: geometry.wide, residual, relu }, buffers, limits)
+    }
+
+    fn input(
+        &self,
+        geometry: &Geometry,
+        x: Slot,
+        factors: Slot,
+        limits: &DeviceLimits,
+    ) -> Result<Launch, PlanError> {
+        let relu = self.relu;
+        let residual = self.residual && relu;
+        let mut buffers = vec![x, Slot::Operand(4), factors, Slot::Operand(5)];
+        buffers.extend(relu.then_some(Slot::Operand(8)));
+        buffers.extend(residual.then_some(Slot::Operand(9)));
+        geometry.each(Kernel::Input { wide: geometry.wide, relu, residual }, buffers, limits)
     }
 
     /// Operands: 0 `x`, 1 `γ`, 2 mean, 3 variance (as `forward` wrote them), 4 `dy`; written: 5
@@ -169,7 +236,6 @@ impl BatchNorm {
         let geometry = Geometry::new(self, limits)?;
         let Geometry { wide, chunks, .. } = geometry;
         let relu = self.relu;
-        let residual = self.residual && relu;
         let mut plan = Plan::new();
         let parts = plan.scratch(2 * self.channels * chunks, limits)?;
         let factors = plan.scratch(4 * self.channels, limits)?;
@@ -199,15 +265,7 @@ impl BatchNorm {
                 count.to_bits(),
             ],
         });
-        let mut buffers = vec![Slot::Operand(0), Slot::Operand(4), factors, Slot::Operand(5)];
-        if relu {
-            buffers.push(Slot::Operand(8));
-        }
-        if residual {
-            buffers.push(Slot::Operand(9));
-        }
-        let kernel = Kernel::Input { wide, relu, residual };
-        plan.launches.push(geometry.each(kernel, buffers, limits)?);
+        plan.launches.push(self.input(&geometry, Slot::Operand(0), factors, limits)?);
         Ok(plan)
     }
 }

@@ -23,6 +23,7 @@ mod loading;
 mod metrics;
 mod model;
 mod official;
+mod norm;
 mod options;
 mod overfit;
 mod program;

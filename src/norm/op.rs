@@ -1,0 +1,172 @@
+//! The fused normalisation as an operation of Burn's backends, with its gradients.
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients as Registered;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, backend_extension};
+
+use super::Spec;
+
+/// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
+#[backend_extension(Autodiff, Cube, Flex)]
+pub(crate) trait NormOps: Backend {
+    /// y, mean and biased variance of each channel.
+    fn norm_by_batch(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        spec: Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// y by given statistics. Not differentiable by γ and β.
+    fn norm_by_running(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        spec: Spec,
+    ) -> FloatTensor<Self>;
+}
+
+/// What the backward pass gives.
+pub(super) struct Gradients<B: Backend> {
+    pub x: FloatTensor<B>,
+    pub gamma: FloatTensor<B>,
+    pub beta: FloatTensor<B>,
+    /// dy where the ReLU let it through.
+    pub residual: FloatTensor<B>,
+}
+
+/// The passes back on plain tensors; `y` is there where a ReLU follows.
+pub(super) trait NormKernels: NormOps {
+    /// `statistics` are mean and variance as the forward pass gave them.
+    fn by_batch_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        statistics: [FloatTensor<Self>; 2],
+        y: Option<FloatTensor<Self>>,
+        dy: FloatTensor<Self>,
+        spec: &Spec,
+    ) -> Gradients<Self>;
+
+    /// dx and the residual's gradient from γ, mean and variance.
+    fn by_running_backward(
+        layer: [FloatTensor<Self>; 3],
+        y: Option<FloatTensor<Self>>,
+        dy: FloatTensor<Self>,
+        spec: &Spec,
+    ) -> [FloatTensor<Self>; 2];
+}
+
+#[derive(Debug)]
+struct ByBatch;
+
+impl<B: NormKernels> Backward<B, 4> for ByBatch {
+    /// x, γ; mean, variance, y.
+    type State = ([NodeId; 2], [FloatTensor<B>; 2], Option<FloatTensor<B>>, Spec);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 4>,
+        grads: &mut Registered,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let (stored, statistics, y, spec) = ops.state;
+        let [x, gamma] = stored.map(|id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id));
+        let dy = grads.consume::<B>(&ops.node);
+        let back = B::by_batch_backward(x, gamma, statistics, y, dy, &spec);
+        let [to_x, to_gamma, to_beta, to_residual] = ops.parents;
+        let to_residual = to_residual.filter(|_| spec.residual);
+        let all = [
+            (to_x, back.x),
+            (to_gamma, back.gamma),
+            (to_beta, back.beta),
+            (to_residual, back.residual),
+        ];
+        for (node, gradient) in all {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ByRunning;
+
+impl<B: NormKernels> Backward<B, 2> for ByRunning {
+    /// γ, mean, variance; y.
+    type State = ([FloatTensor<B>; 3], Option<FloatTensor<B>>, Spec);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Registered, _: &mut Checkpointer) {
+        let (layer, y, spec) = ops.state;
+        let dy = grads.consume::<B>(&ops.node);
+        let [to_x, to_residual] = ops.parents;
+        let [dx, residual] = B::by_running_backward(layer, y, dy, &spec);
+        if let Some(node) = to_x {
+            grads.register::<B>(node.id, dx);
+        }
+        if let Some(node) = to_residual.filter(|_| spec.residual) {
+            grads.register::<B>(node.id, residual);
+        }
+    }
+}
+
+impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
+    fn norm_by_batch(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        spec: Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [x.node(), gamma.node(), beta.node(), residual.node()];
+        let forward = |x: FloatTensor<Self>, gamma: FloatTensor<Self>| {
+            let (beta, residual) = (beta.into_primitive(), residual.into_primitive());
+            B::norm_by_batch(x.into_primitive(), gamma.into_primitive(), beta, residual, spec)
+        };
+        let (y, mean, variance) = match ByBatch.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let stored = [prep.checkpoint(&x), prep.checkpoint(&gamma)];
+                let (y, mean, variance) = forward(x, gamma);
+                let kept = spec.relu.then(|| y.clone());
+                let statistics = [mean.clone(), variance.clone()];
+                (prep.finish((stored, statistics, kept, spec), y), mean, variance)
+            }
+            OpsKind::UnTracked(prep) => {
+                let (y, mean, variance) = forward(x, gamma);
+                (prep.finish(y), mean, variance)
+            }
+        };
+        (y, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+    }
+
+    fn norm_by_running(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        spec: Spec,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), residual.node()];
+        let [x, gamma, beta, mean, variance, residual] =
+            [x, gamma, beta, mean, variance, residual].map(FloatTensor::<Self>::into_primitive);
+        let layer = [gamma.clone(), mean.clone(), variance.clone()];
+        let y = B::norm_by_running(x, gamma, beta, mean, variance, residual, spec);
+        match ByRunning.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let kept = spec.relu.then(|| y.clone());
+                prep.finish((layer, kept, spec), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The fused normalisation on every device against plain f64, and frozen in a network.
+
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use polyview::kernels::with_stock;
+use polyview::model::{Backbone, BackboneKind, Init, StageSet};
+use polyview::norm::{Affine, After, by_batch, by_running};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::adapter;
+use crate::golden::{gradients, values};
+
+const EPSILON: f64 = 1e-5;
+
+fn numbers(rng: &mut ChaCha8Rng, count: usize, spread: f32, centre: f32) -> Vec<f32> {
+    (0..count).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * spread + centre).collect()
+}
+
+struct Case {
+    shape: [usize; 5],
+    x: Vec<f32>,
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    residual: Option<Vec<f32>>,
+    relu: bool,
+    dy: Vec<f32>,
+    /// Given statistics, or the batch's own.
+    running: Option<[Vec<f32>; 2]>,
+}
+
+/// y, mean, variance, dx, dγ, dβ and the residual's gradient; what there is not is empty.
+type Results<T> = [Vec<T>; 7];
+
+const NAMES: [&str; 7] = ["y", "mean", "variance", "dx", "dγ", "dβ", "d residual"];
+
+impl Case {
+    fn random(rng: &mut ChaCha8Rng, round: usize) -> Self {
+        let channels = match round % 10 {
+            0 => rng.random_range(200..400),
+            _ => rng.random_range(1..40),
+        };
+        let [t, h, w] = match round % 10 {
+            0 => [1, 3, 4],
+            1 => [4, 30, rng.random_range(20..40)],
+            _ => [3, 9, 12].map(|most| rng.random_range(1..most)),
+        };
+        let shape = [rng.random_range(1..5), channels, t, h, w];
+        let count = shape.iter().product();
+        // Means far from zero try the variance's digits.
+        let centre = if round % 4 == 3 { 30.0 } else { 0.3 };
+        let relu = round % 3 != 0;
+        let residual = (relu && round % 2 == 0).then(|| numbers(rng, count, 1.0, 0.0));
+        let running = (round % 5 == 4)
+            .then(|| [numbers(rng, channels, 0.5, centre), numbers(rng, channels, 0.5, 1.0)]);
+        Self {
+            shape,
+            x: numbers(rng, count, 1.5, centre),
+            gamma: numbers(rng, channels, 0.5, 1.0),
+            beta: numbers(rng, channels, 0.5, 0.0),
+            residual,
+            relu,
+            dy: numbers(rng, count, 1.0, 0.1),
+            running,
+        }
+    }
+
+    fn ours(&self, device: &Device) -> Results<f32> {
+        let whole = |values: &[f32]| {
+            Tensor::<5>::from_data(TensorData::new(values.to_vec(), self.shape), device)
+        };
+        let channel = |values: &[f32]| {
+            Tensor::<1>::from_data(TensorData::new(values.to_vec(), [self.shape[1]]), device)
+        };
+        let x = whole(&self.x).require_grad();
+        let trains = self.running.is_none();
+        let [gamma, beta] = [&self.gamma, &self.beta]
+            .map(|values| if trains { channel(values).require_grad() } else { channel(values) });
+        let residual = self.residual.as_ref().map(|values| whole(values).require_grad());
+        let after = match (&residual, self.relu) {
+            (Some(residual), _) => After::AddRelu(residual.clone()),
+            (None, true) => After::Relu,
+            (None, false) => After::Nothing,
+        };
+        let affine = Affine { gamma: gamma.clone(), beta: beta.clone(), epsilon: EPSILON };
+        let (y, mean, variance) = match &self.running {
+            None => {
+                let result = by_batch(x.clone(), affine, after);
+                (result.output, result.mean, result.variance)
+            }
+            Some([mean, variance]) => {
+                let (mean, variance) = (channel(mean), channel(variance));
+                let y = by_running(x.clone(), affine, mean.clone(), variance.clone(), after);
+                (y, mean, variance)
+            }
+        };
+        let grads = y.clone().mul(whole(&self.dy)).sum().backward();
+        let of = |tensor: &Tensor<1>| tensor.grad(&grads).map(values).unwrap_or_default();
+        let residual = residual.map(|residual| values(residual.grad(&grads).unwrap()));
+        [
+            values(y.inner()),
+            values(mean.inner()),
+            values(variance.inner()),
+            values(x.grad(&grads).unwrap()),
+            of(&gamma),
+            of(&beta),
+            residual.unwrap_or_default(),
+        ]
+    }
+
+    /// The mask of the ReLU is taken from `y`: a value next to zero may fall on either side.
+    fn exact(&self, y: &[f32]) -> Results<f64> {
+        let [batch, channels, t, h, w] = self.shape;
+        let plane = t * h * w;
+        let count = (batch * plane) as f64;
+        let mut out: Results<f64> = Default::default();
+        for whole in [0, 3] {
+            out[whole] = vec![0.0; self.x.len()];
+        }
+        for channel in [1, 2, 4, 5] {
+            out[channel] = vec![0.0; channels];
+        }
+        let g = |i: usize| if self.relu && y[i] <= 0.0 { 0.0 } else { f64::from(self.dy[i]) };
+        for c in 0..channels {
+            let places = (0..batch).flat_map(|n| {
+                let start = (n * channels + c) * plane;
+                start..start + plane
+            });
+            let x = |i: usize| f64::from(self.x[i]);
+            let (mean, variance) = match &self.running {
+                Some([mean, variance]) => (f64::from(mean[c]), f64::from(variance[c])),
+                None => {
+                    let mean = places.clone().map(x).sum::<f64>() / count;
+                    let squares = places.clone().map(|i| (x(i) - mean).powi(2));
+                    (mean, squares.sum::<f64>() / count)
+                }
+            };
+            let rstd = 1.0 / (variance + EPSILON).sqrt();
+            let gamma = f64::from(self.gamma[c]);
+            let hat = |i: usize| (x(i) - mean) * rstd;
+            let sum: f64 = places.clone().map(g).sum();
+            let product: f64 = places.clone().map(|i| g(i) * hat(i)).sum();
+            for i in places {
+                let added = self.residual.as_ref().map_or(0.0, |residual| f64::from(residual[i]));
+                let y = hat(i) * gamma + f64::from(self.beta[c]) + added;
+                out[0][i] = if self.relu { y.max(0.0) } else { y };
+                let of_batch = (sum + hat(i) * product) / count;
+                let pull = if self.running.is_none() { of_batch } else { 0.0 };
+                out[3][i] = gamma * rstd * (g(i) - pull);
+            }
+            (out[1][c], out[2][c], out[4][c], out[5][c]) = (mean, variance, product, sum);
+        }
+        if self.running.is_some() {
+            out[4].clear();
+            out[5].clear();
+        }
+        if self.residual.is_some() {
+            out[6] = (0..self.x.len()).map(g).collect();
+        }
+        out
+    }
+}
+
+fn agrees(device: &Device) {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for round in 0..120 {
+        let case = Case::random(&mut rng, round);
+        let autodiff = device.clone().autodiff();
+        // (Recomputation must find what it needs.)
+        let autodiff = if round % 2 == 0 { autodiff } else { autodiff.gradient_checkpointing() };
+        let got = case.ours(&autodiff);
+        let [n, _, t, h, w] = case.shape;
+        // A channel of few values may have no variance to speak of, which divides rounding by √ε.
+        let few = case.running.is_none() && n * t * h * w < 16;
+        let far = round % 4 == 3;
+        let tolerance = if far { 1e-4 } else { 2e-5 } * if few { 300.0 } else { 1.0 };
+        for ((name, got), want) in NAMES.iter().zip(&got).zip(&case.exact(&got[0])) {
+            assert_eq!(got.len(), want.len(), "{name}");
+            let largest = want.iter().fold(if few { 1.0f64 } else { 1e-30 }, |m, v| m.max(v.abs()));
+            for (&got, &want) in got.iter().zip(want) {
+                let error = (f64::from(got) - want).abs() / largest;
+                assert!(error <= tolerance, "{name} of {:?}: {got} for {want}", case.shape);
+            }
+        }
+        let again = case.ours(&autodiff);
+        let bits = |values: &Vec<f32>| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(got.each_ref().map(bits), again.each_ref().map(bits), "{:?}", case.shape);
+    }
+}
+
+#[test]
+fn norm_agrees_with_f64_on_cpu() {
+    agrees(&Device::flex());
+}
+
+#[test]
+fn norm_agrees_with_f64_on_wgpu() {
+    let Some(device) = adapter::device() else { return };
+    agrees(&device);
+}
+
+/// Stages that train below and between frozen ones get the gradients that Burn's own operations
+/// give them.
+#[test]
+fn norm_frozen_lets_gradients_through() {
+    for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
+        let device = device.autodiff();
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let shape = [2, 3, 4, 16, 16];
+        let clips = numbers(&mut rng, shape.iter().product(), 1.0, 0.0);
+        let clips = Tensor::<5>::from_data(TensorData::new(clips, shape), &device);
+        for stages in [StageSet::NONE.with(0), StageSet::NONE.with(2), StageSet::last(1)] {
+            let net = Backbone::new(&mut Init::new(5, &device), BackboneKind::R3dTiny);
+            let net = net.with_trainable(stages);
+            let run = || {
+                let loss = net.forward(clips.clone()).square().sum();
+                gradients(&net, &GradientsParams::from_grads(loss.backward(), &net))
+            };
+            let (ours, theirs) = (run(), with_stock(run));
+            assert!(!ours.is_empty());
+            assert_eq!(ours.len(), theirs.len());
+            for ((name, ours), (same, theirs)) in ours.iter().zip(&theirs) {
+                assert_eq!(name, same);
+                let scale = theirs.iter().fold(1e-12f32, |max, v| max.max(v.abs()));
+                for (a, b) in ours.iter().zip(theirs) {
+                    assert!((a - b).abs() <= 1e-3 * scale, "{name}: {a}, stock {b}");
+                }
+            }
+        }
+    }
+}
