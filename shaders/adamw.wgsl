@@ -1,8 +1,8 @@
 // One step of AdamW (Loshchilov & Hutter 2019, PyTorch's order of operations) over one parameter:
 //     m' = β1·m + (1 − β1)·g,  v' = β2·v + (1 − β2)·g²,
 //     p' = p·(1 − lr·wd) − lr / (1 − β1ᵗ) · m' / (√v' / √(1 − β2ᵗ) + ε),
-// with g scaled. New values go to buffers of their own: whether the old ones are shared is not
-// known here.
+// with g scaled, and Adam's decay times p added to it. New values may go to the buffers of the old
+// ones: each is read before it is written.
 //
 // Template: `element` is f32, or vec4<f32> where the length is a multiple of 4.
 
@@ -31,11 +31,12 @@ fn main(
     if (at >= params[0]) {
         return;
     }
-    let g = gradient[at] * real(1u);
-    let m = first[at] * real(2u) + g * real(3u);
-    let v = second[at] * real(4u) + g * g * real(5u);
-    let step = m / (sqrt(v) * real(8u) + real(9u));
-    parameter_out[at] = parameter[at] * real(6u) - step * real(7u);
+    let p = parameter[at];
+    let g = gradient[at] * real(1u) + p * real(2u);
+    let m = first[at] * real(3u) + g * real(4u);
+    let v = second[at] * real(5u) + g * g * real(6u);
+    let step = m / (sqrt(v) * real(9u) + real(10u));
+    parameter_out[at] = p * real(7u) - step * real(8u);
     first_out[at] = m;
     second_out[at] = v;
 }

@@ -12,7 +12,6 @@
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
-pub mod adamw;
 pub mod augment;
 pub mod checkpoint;
 mod choices;
@@ -27,6 +26,7 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod norm;
+pub mod optim;
 pub mod report;
 pub mod schema;
 pub mod sheet;

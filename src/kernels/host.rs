@@ -20,3 +20,11 @@ pub(crate) fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
 pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
+
+/// The tensor with exactly its own numbers in its storage, in their logical order.
+pub(crate) fn whole(tensor: FlexTensor) -> FlexTensor {
+    let whole = tensor.to_contiguous();
+    // The clone behind `to_contiguous` must not make the storage look shared.
+    drop(tensor);
+    whole
+}

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::{adamw, conv, norm};
+use crate::{conv, norm, optim};
 use plan::Shader;
 
 /// Which implementation an operation takes.
@@ -74,6 +74,6 @@ pub fn shader_variants() -> Vec<(String, String)> {
     let conv =
         [0, 4, 8, 16].into_iter().flat_map(|lanes| texts(conv::wgsl::Kernel::variants(lanes)));
     let norm = texts(norm::wgsl::Kernel::variants());
-    let adamw = texts(adamw::wgsl::Kernel::variants());
-    conv.chain(norm).chain(adamw).collect()
+    let optim = texts(optim::wgsl::Kernel::variants());
+    conv.chain(norm).chain(optim).collect()
 }

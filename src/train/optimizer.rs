@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 
 use super::TrainError;
 use crate::config::{Config, OptimizerKind};
+use crate::optim;
 
 /// An update rule with its constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,25 +123,25 @@ impl Optimizer {
 
 /// L2 norm of all gradients of a module together.
 pub fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> Result<f64, TrainError> {
-    struct Squares<'a> {
+    struct Collect<'a> {
         grads: &'a GradientsParams,
-        sums: Vec<Tensor<1>>,
+        found: Vec<Tensor<1>>,
     }
-    impl ModuleVisitor for Squares<'_> {
+    impl ModuleVisitor for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(grad) = self.grads.get::<D>(param.id) {
-                self.sums.push(grad.square().sum());
+                self.found.push(flat(grad.inner()));
             }
         }
     }
-    let mut squares = Squares { grads, sums: Vec::new() };
-    module.visit(&mut squares);
-    if squares.sums.is_empty() {
-        return Ok(0.0);
-    }
-    // One read-back for all parameters.
-    let total = Tensor::cat(squares.sums, 0).sum().try_into_scalar::<f32>()?;
-    Ok(f64::from(total).sqrt())
+    let mut collect = Collect { grads, found: Vec::new() };
+    module.visit(&mut collect);
+    Ok(optim::l2_norm(collect.found)?)
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let count = tensor.shape().num_elements();
+    tensor.reshape([count])
 }
 
 /// Walks through a module and updates what has a gradient.
@@ -170,14 +171,9 @@ impl ModuleMapper for Update<'_> {
         let path = self.path.join(".");
         let (id, value, mapper) = param.consume();
         let (shape, tracked, wants) = (value.dims(), value.is_autodiff(), value.is_require_grad());
-        let count = [shape.iter().product::<usize>()];
-        let mut grad = grad.inner().reshape(count);
-        if let Some(scale) = self.scale {
-            grad = grad.mul_scalar(scale);
-        }
-        let rate = (self.rate)(&path);
-        let old = self.moments.remove(&path);
-        let (value, moments) = apply(self.rule, rate, value.inner().reshape(count), grad, old);
+        let (rate, old) = ((self.rate)(&path), self.moments.remove(&path));
+        let (value, grad) = (flat(value.inner()), flat(grad.inner()));
+        let (value, moments) = apply(self.rule, rate, self.scale, value, grad, old);
         self.moments.insert(path, moments);
         let mut value = value.reshape(shape);
         if tracked {
@@ -191,25 +187,20 @@ impl ModuleMapper for Update<'_> {
 fn apply(
     rule: Rule,
     rate: f64,
+    scale: Option<f64>,
     value: Tensor<1>,
     mut grad: Tensor<1>,
     old: Option<Moments>,
 ) -> (Tensor<1>, Moments) {
     let steps = old.as_ref().map_or(0, |old| old.steps) + 1;
     let (first, second) = old.map_or((None, None), |old| (Some(old.first), old.second));
-    let mut value = value;
-    let beta1 = match rule {
-        Rule::AdamW { beta1, weight_decay } => {
-            value = value.mul_scalar(1.0 - rate * weight_decay);
-            beta1
-        }
-        Rule::Adam { beta1, weight_decay } => {
-            if weight_decay != 0.0 {
-                grad = grad.add(value.clone().mul_scalar(weight_decay));
-            }
-            beta1
-        }
+    let (beta1, decay, l2) = match rule {
+        Rule::AdamW { beta1, weight_decay } => (beta1, weight_decay, 0.0),
+        Rule::Adam { beta1, weight_decay } => (beta1, 0.0, weight_decay),
         Rule::Sgd { momentum, weight_decay } => {
+            if let Some(scale) = scale {
+                grad = grad.mul_scalar(scale);
+            }
             if weight_decay != 0.0 {
                 grad = grad.add(value.clone().mul_scalar(weight_decay));
             }
@@ -222,15 +213,18 @@ fn apply(
             return (value, Moments { steps, first: direction, second: None });
         }
     };
-    let blend = |old: Option<Tensor<1>>, new: Tensor<1>, beta: f64| match old {
-        Some(old) => old.mul_scalar(beta).add(new.mul_scalar(1.0 - beta)),
-        None => new.mul_scalar(1.0 - beta),
-    };
-    let first = blend(first, grad.clone(), beta1);
-    let second = blend(second, grad.square(), BETA2);
+    let old = [first, second].map(|moment| moment.unwrap_or_else(|| value.zeros_like()));
     // Bias corrections as PyTorch has them; with a cycling β1 they use the current one, too.
-    let correction = |beta: f64| 1.0 - beta.powi(i32::try_from(steps).unwrap_or(i32::MAX));
-    let spread = second.clone().sqrt().div_scalar(correction(BETA2).sqrt()).add_scalar(EPSILON);
-    let step = first.clone().div(spread).mul_scalar(rate / correction(beta1));
-    (value.sub(step), Moments { steps, first, second: Some(second) })
+    let step = optim::Step {
+        rate,
+        decay,
+        l2,
+        beta1,
+        beta2: BETA2,
+        epsilon: EPSILON,
+        number: steps,
+        scale: scale.unwrap_or(1.0),
+    };
+    let (value, [first, second]) = step.apply(value, grad, old);
+    (value, Moments { steps, first, second: Some(second) })
 }

@@ -39,6 +39,7 @@ mod sampling;
 mod schema;
 mod schema_file;
 mod shaders;
+mod step;
 mod synth;
 mod video;
 mod video_damage;

@@ -3,6 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::Step;
 use crate::kernels::simd::dispatch;
 use rayon::prelude::*;
 
@@ -12,49 +13,28 @@ const CHUNK: usize = 1 << 15;
 /// Numbers that are summed in f32 before they go into an f64 sum.
 const BLOCK: usize = 512;
 
-/// The settings of one step, with PyTorch's names.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamW {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the denominator.
-    pub epsilon: f64,
-    /// Decoupled decay of the parameters.
-    pub weight_decay: f64,
-    /// Number of this step, from 1.
-    pub step: u64,
-}
-
-impl AdamW {
-    /// p ← p·(1 − lr·decay), m ← β₁·m + (1 − β₁)·g, v ← β₂·v + (1 − β₂)·g²,
-    /// p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε), with g the gradient times `scale` (for
-    /// clipping by norm; else 1).
-    ///
-    /// # Panics
-    /// If the slices' lengths differ.
-    pub fn update(&self, scale: f32, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-        assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "numbers per parameter");
-        let power = self.step.min(i32::MAX as u64) as i32;
-        let step = Step {
-            keep: (1.0 - self.lr * self.weight_decay) as f32,
-            beta1: self.beta1 as f32,
-            gain1: (1.0 - self.beta1) as f32,
-            beta2: self.beta2 as f32,
-            gain2: (1.0 - self.beta2) as f32,
-            size: (self.lr / (1.0 - self.beta1.powi(power))) as f32,
-            root: (1.0 - self.beta2.powi(power)).sqrt() as f32,
-            epsilon: self.epsilon as f32,
-            scale,
-        };
-        p.par_chunks_mut(CHUNK)
-            .zip(g.par_chunks(CHUNK))
-            .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
-            .for_each(|((p, g), (m, v))| dispatch(Update { step, p, g, m, v }));
-    }
+/// The step of `settings` over parameter, gradient, m and v.
+///
+/// # Panics
+/// If the slices' lengths differ.
+pub fn update(settings: &Step, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+    assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "numbers per parameter");
+    let step = Factors {
+        keep: (1.0 - settings.rate * settings.decay) as f32,
+        l2: settings.l2 as f32,
+        beta1: settings.beta1 as f32,
+        gain1: (1.0 - settings.beta1) as f32,
+        beta2: settings.beta2 as f32,
+        gain2: (1.0 - settings.beta2) as f32,
+        size: (settings.rate / settings.correction(settings.beta1)) as f32,
+        root: settings.correction(settings.beta2).sqrt() as f32,
+        epsilon: settings.epsilon as f32,
+        scale: settings.scale as f32,
+    };
+    p.par_chunks_mut(CHUNK)
+        .zip(g.par_chunks(CHUNK))
+        .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
+        .for_each(|((p, g), (m, v))| dispatch(Update { step, p, g, m, v }));
 }
 
 /// Σ x² in f64, with the same bits whatever the number of threads.
@@ -68,8 +48,9 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
 
 /// A step's settings as the loop needs them.
 #[derive(Clone, Copy)]
-struct Step {
+struct Factors {
     keep: f32,
+    l2: f32,
     beta1: f32,
     gain1: f32,
     beta2: f32,
@@ -81,7 +62,7 @@ struct Step {
 }
 
 struct Update<'a> {
-    step: Step,
+    step: Factors,
     p: &'a mut [f32],
     g: &'a [f32],
     m: &'a mut [f32],
@@ -116,9 +97,10 @@ impl WithSimd for Update<'_> {
     }
 }
 
-/// [`Step`], each setting in all lanes of a vector.
+/// [`Factors`], each in all lanes of a vector.
 struct Vectors<S: Simd> {
     keep: S::f32s,
+    l2: S::f32s,
     beta1: S::f32s,
     gain1: S::f32s,
     beta2: S::f32s,
@@ -131,9 +113,10 @@ struct Vectors<S: Simd> {
 
 impl<S: Simd> Vectors<S> {
     #[inline(always)]
-    fn new(simd: S, step: &Step) -> Self {
+    fn new(simd: S, step: &Factors) -> Self {
         Self {
             keep: simd.splat_f32s(step.keep),
+            l2: simd.splat_f32s(step.l2),
             beta1: simd.splat_f32s(step.beta1),
             gain1: simd.splat_f32s(step.gain1),
             beta2: simd.splat_f32s(step.beta2),
@@ -155,7 +138,7 @@ impl<S: Simd> Vectors<S> {
         m: S::f32s,
         v: S::f32s,
     ) -> (S::f32s, S::f32s, S::f32s) {
-        let g = simd.mul_f32s(g, self.scale);
+        let g = simd.mul_add_e_f32s(p, self.l2, simd.mul_f32s(g, self.scale));
         let m = simd.mul_add_e_f32s(m, self.beta1, simd.mul_f32s(self.gain1, g));
         let square = simd.mul_f32s(g, g);
         let v = simd.mul_add_e_f32s(v, self.beta2, simd.mul_f32s(self.gain2, square));

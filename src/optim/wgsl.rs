@@ -1,5 +1,6 @@
-//! What an optimizer does to one parameter, in one launch each.
+//! Plans for what an optimizer does to one parameter, in one launch each.
 
+use super::Step;
 use crate::kernels::plan::{self, DeviceLimits, PlanError, Shader, Slot, fill, fits, fold};
 use crate::norm::wgsl::element_values;
 
@@ -45,58 +46,37 @@ impl Shader for Kernel {
     }
 }
 
-/// One step of AdamW as PyTorch has it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamW {
-    /// Learning rate.
-    pub rate: f64,
-    /// Decay of the parameter, times the learning rate.
-    pub weight_decay: f64,
-    /// β1.
-    pub beta_1: f64,
-    /// β2.
-    pub beta_2: f64,
-    /// ε.
-    pub epsilon: f64,
-    /// Which step this is for the parameter, from 1 on.
-    pub step: u32,
-    /// What the gradient is multiplied by first: clipping, accumulation.
-    pub gradient_scale: f64,
-}
-
 const THREADS: usize = 256;
 
-impl AdamW {
-    /// Operands, `len` elements each: 0 parameter, 1 gradient, 2 first and 3 second moment;
-    /// written: 4 parameter, 5 first and 6 second moment. A written one may be the buffer that is
-    /// read if nobody else reads that: each element is read before it is written, by the same
-    /// invocation.
-    pub fn plan(&self, len: usize, limits: &DeviceLimits) -> Result<Plan, PlanError> {
-        let (wide, elements) = elements(len, limits)?;
-        let power = f64::from(self.step.max(1));
-        let scalars = [
-            self.gradient_scale,
-            self.beta_1,
-            1.0 - self.beta_1,
-            self.beta_2,
-            1.0 - self.beta_2,
-            1.0 - self.rate * self.weight_decay,
-            self.rate / (1.0 - self.beta_1.powf(power)),
-            1.0 / (1.0 - self.beta_2.powf(power)).sqrt(),
-            self.epsilon,
-        ];
-        let mut plan = Plan::new();
-        plan.launches.push(Launch {
-            kernel: Kernel::AdamW { wide },
-            workgroup_size: [THREADS as u32, 1, 1],
-            groups: fold(elements.div_ceil(THREADS), 1, limits)?,
-            buffers: (0..7).map(Slot::Operand).collect(),
-            params: std::iter::once(elements as u32)
-                .chain(scalars.map(|value| (value as f32).to_bits()))
-                .collect(),
-        });
-        Ok(plan)
-    }
+/// A step. Operands, `len` elements each: 0 parameter, 1 gradient, 2 first and 3 second moment;
+/// written: 4 parameter, 5 first and 6 second moment. A written one may be the buffer that is
+/// read if nobody else reads that: each element is read before it is written, by the same
+/// invocation.
+pub fn step(step: &Step, len: usize, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+    let (wide, elements) = elements(len, limits)?;
+    let scalars = [
+        step.scale,
+        step.l2,
+        step.beta1,
+        1.0 - step.beta1,
+        step.beta2,
+        1.0 - step.beta2,
+        1.0 - step.rate * step.decay,
+        step.rate / step.correction(step.beta1),
+        1.0 / step.correction(step.beta2).sqrt(),
+        step.epsilon,
+    ];
+    let mut plan = Plan::new();
+    plan.launches.push(Launch {
+        kernel: Kernel::AdamW { wide },
+        workgroup_size: [THREADS as u32, 1, 1],
+        groups: fold(elements.div_ceil(THREADS), 1, limits)?,
+        buffers: (0..7).map(Slot::Operand).collect(),
+        params: std::iter::once(elements as u32)
+            .chain(scalars.map(|value| (value as f32).to_bits()))
+            .collect(),
+    });
+    Ok(plan)
 }
 
 /// How many partial sums [`sum_squares`] writes for `len` elements.

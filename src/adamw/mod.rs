@@ -1,3 +1,0 @@
-//! One step of Adam or AdamW in one pass.
-pub mod cpu;
-pub mod wgsl;

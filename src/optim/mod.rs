@@ -1,0 +1,90 @@
+//! One step of Adam or AdamW over a parameter in one pass, and the norm of all gradients: WGSL
+//! compute shaders on wgpu, vector code on the CPU, Burn's operations elsewhere.
+
+pub mod cpu;
+mod norm;
+mod op;
+pub mod wgsl;
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+use crate::kernels::Path;
+use op::StepOps;
+
+pub use norm::l2_norm;
+
+/// Settings of one step. With g the gradient times `scale`, plus `l2`·p:
+/// m' = β₁·m + (1 − β₁)·g, v' = β₂·v + (1 − β₂)·g²,
+/// p' = p·(1 − rate·decay) − rate/(1 − β₁ᵗ) · m' / (√v'/√(1 − β₂ᵗ) + ε), as PyTorch has them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Learning rate.
+    pub rate: f64,
+    /// Decoupled decay of the parameter (AdamW).
+    pub decay: f64,
+    /// Decay that is added to the gradient (Adam).
+    pub l2: f64,
+    /// β₁.
+    pub beta1: f64,
+    /// β₂.
+    pub beta2: f64,
+    /// ε.
+    pub epsilon: f64,
+    /// t: which step this is for the parameter, from 1 on.
+    pub number: u32,
+    /// What the gradient is multiplied by first: clipping.
+    pub scale: f64,
+}
+
+impl Step {
+    /// 1 − βᵗ.
+    fn correction(&self, beta: f64) -> f64 {
+        1.0 - beta.powi(i32::try_from(self.number.max(1)).unwrap_or(i32::MAX))
+    }
+
+    /// New parameter, m and v from the old ones and the gradient, all flat and of one length, none
+    /// with automatic differentiation. Memory of the old ones is used again where nothing else
+    /// holds it.
+    pub fn apply(
+        &self,
+        value: Tensor<1>,
+        grad: Tensor<1>,
+        [first, second]: [Tensor<1>; 2],
+    ) -> (Tensor<1>, [Tensor<1>; 2]) {
+        if Path::of_tensor(&value) == Path::Stock {
+            return self.stock(value, grad, [first, second]);
+        }
+        let (value, first, second) = Dispatch::adam_step(
+            value.into_dispatch(),
+            grad.into_dispatch(),
+            first.into_dispatch(),
+            second.into_dispatch(),
+            *self,
+        );
+        (Tensor::from_dispatch(value), [first, second].map(Tensor::from_dispatch))
+    }
+
+    /// By Burn's own operations.
+    fn stock(
+        &self,
+        value: Tensor<1>,
+        grad: Tensor<1>,
+        [first, second]: [Tensor<1>; 2],
+    ) -> (Tensor<1>, [Tensor<1>; 2]) {
+        let mut grad = grad.mul_scalar(self.scale);
+        if self.l2 != 0.0 {
+            grad = grad.add(value.clone().mul_scalar(self.l2));
+        }
+        let blend = |old: Tensor<1>, new: Tensor<1>, beta: f64| {
+            old.mul_scalar(beta).add(new.mul_scalar(1.0 - beta))
+        };
+        let first = blend(first, grad.clone(), self.beta1);
+        let second = blend(second, grad.square(), self.beta2);
+        let root = self.correction(self.beta2).sqrt();
+        let spread = second.clone().sqrt().div_scalar(root).add_scalar(self.epsilon);
+        let step = first.clone().div(spread).mul_scalar(self.rate / self.correction(self.beta1));
+        let value = value.mul_scalar(1.0 - self.rate * self.decay).sub(step);
+        (value, [first, second])
+    }
+}
