@@ -169,7 +169,8 @@ pub struct RunSummary {
 }
 
 /// Training or validation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Weights change.
     Train,
@@ -177,8 +178,9 @@ pub enum Phase {
     Validate,
 }
 
-/// Something the user may want to see.
-#[derive(Debug, Clone)]
+/// Something the user may want to see. Serialised as an object whose `event` names it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Data are open, the network is built.
     Started(RunSummary),
@@ -205,9 +207,15 @@ pub enum Event {
     /// An epoch is over and judged.
     Epoch(Box<EpochRecord>),
     /// A checkpoint was written.
-    Saved(PathBuf),
+    Saved {
+        /// Its weights.
+        path: PathBuf,
+    },
     /// The score has not risen for so many epochs: the run ends.
-    StoppedEarly(usize),
+    StoppedEarly {
+        /// Epochs without a better score.
+        epochs: usize,
+    },
     /// Training stops early at the user's wish.
     Interrupted,
 }

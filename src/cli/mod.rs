@@ -37,6 +37,9 @@ struct Cli {
     /// Only warnings and errors on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long, global = true, value_name = "LEVEL", conflicts_with_all = ["verbose", "quiet"])]
+    log_level: Option<log::LevelFilter>,
     #[command(subcommand)]
     command: Command,
 }
@@ -92,12 +95,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let level = match (cli.quiet, cli.verbose) {
+    let level = cli.log_level.unwrap_or(match (cli.quiet, cli.verbose) {
         (true, _) => log::LevelFilter::Warn,
         (false, 0) => log::LevelFilter::Info,
         (false, 1) => log::LevelFilter::Debug,
         (false, _) => log::LevelFilter::Trace,
-    };
+    });
     let terminal = Terminal::new(level);
     let result = match cli.command {
         Command::Train(args) => args.run(terminal),

@@ -10,7 +10,7 @@ use indicatif_log_bridge::LogWrapper;
 
 use crate::checkpoint;
 use crate::report::{EpochRecord, Event, Observer, Phase, RunSummary};
-use crate::train::Outcome;
+use crate::train::{Outcome, REPORT};
 
 /// Without a terminal, a line this often within a pass.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
@@ -110,6 +110,10 @@ impl Terminal {
         if outcome.files.is_empty() {
             text.push_str("\nno checkpoint was written");
         }
+        let report = outcome.save_dir.join(REPORT);
+        if !outcome.files.is_empty() && report.exists() {
+            let _ = write!(text, "\nreport: {}", report.display());
+        }
         if outcome.interrupted {
             text.push_str("\nto go on: the same command with --resume auto");
         }
@@ -118,6 +122,14 @@ impl Terminal {
             if outcome.files.contains(&path) {
                 let _ = write!(text, "\n{name} weights: {}", path.display());
             }
+        }
+        let best = outcome.save_dir.join(checkpoint::BEST);
+        if !outcome.interrupted && outcome.files.contains(&best) {
+            let _ = write!(
+                text,
+                "\nnext: polyview evaluate --checkpoint {} --dataset-root DATA --split test",
+                best.display()
+            );
         }
         self.line(&text);
     }
@@ -286,10 +298,10 @@ impl Observer for Terminal {
                 self.end_pass();
                 self.epoch(record);
             }
-            Event::StoppedEarly(epochs) => {
+            Event::StoppedEarly { epochs } => {
                 self.line(&format!("no better score for {epochs} epochs: training ends here"));
             }
-            Event::Saved(path) => log::debug!("wrote {}", path.display()),
+            Event::Saved { path } => log::debug!("wrote {}", path.display()),
             Event::Interrupted => {
                 self.end_pass();
                 self.line("stopping: the step is finished, writing the last checkpoint");

@@ -8,13 +8,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal, options};
+use crate::choices::choices;
 use crate::config::Config;
+use crate::report::{Event, Observer};
 use crate::train::{self, TrainError};
+
+choices! {
+    /// How a run shows its progress.
+    Progress {
+        /// Bars and lines on stderr.
+        Bar = "bar",
+        /// One JSON object per event on stdout, nothing but warnings on stderr.
+        Json = "json",
+    }
+}
 
 /// Options as typed; what is absent comes from `--config` or the defaults.
 #[derive(Debug)]
 pub struct TrainArgs {
     config: Option<PathBuf>,
+    progress: Progress,
     typed: toml::Table,
 }
 
@@ -28,7 +41,14 @@ impl Args for TrainArgs {
             .help(
                 "TOML file of options; the command line wins over it [e.g. SAVE_DIR/config.toml]",
             );
-        options::add(command.arg(config), options::TRAIN)
+        let progress = Arg::new("progress")
+            .long("progress")
+            .value_name("FORM")
+            .value_parser(|text: &str| text.parse::<Progress>())
+            .default_value("bar")
+            .help_heading("Basic")
+            .help("bar: for people, on stderr; json: one object per event, on stdout");
+        options::add(command.arg(config).arg(progress), options::TRAIN)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -40,6 +60,7 @@ impl FromArgMatches for TrainArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         Ok(Self {
             config: matches.get_one::<PathBuf>("config").cloned(),
+            progress: matches.get_one("progress").copied().unwrap_or(Progress::Bar),
             typed: options::typed(matches, options::TRAIN),
         })
     }
@@ -47,6 +68,16 @@ impl FromArgMatches for TrainArgs {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+/// An event as a line of JSON on stdout. A reader that left is no reason to stop training.
+fn print_event(event: &Event) {
+    match serde_json::to_string(event) {
+        Ok(line) => {
+            let _ = super::print_text(&line);
+        }
+        Err(error) => log::warn!("--progress json: {error}"),
     }
 }
 
@@ -84,14 +115,22 @@ impl TrainArgs {
             TrainError::Config(_) | TrainError::TooLarge { .. } => Failure::usage(error),
             other => Failure::runtime(other),
         };
+        let mut lines = print_event;
+        let observer: &mut dyn Observer = match self.progress {
+            Progress::Bar => &mut terminal,
+            Progress::Json => &mut lines,
+        };
         let interrupted = if config.compare_freezing {
-            let comparison =
-                train::compare_freezing(&config, &stop, &mut terminal).map_err(fail)?;
-            super::print_text(&super::comparison::table(&comparison))?;
+            let comparison = train::compare_freezing(&config, &stop, observer).map_err(fail)?;
+            if self.progress == Progress::Bar {
+                super::print_text(&super::comparison::table(&comparison))?;
+            }
             comparison.unfrozen.interrupted
         } else {
-            let outcome = train::run(&config, &stop, &mut terminal).map_err(fail)?;
-            terminal.finish(&outcome);
+            let outcome = train::run(&config, &stop, observer).map_err(fail)?;
+            if self.progress == Progress::Bar {
+                terminal.finish(&outcome);
+            }
             outcome.interrupted
         };
         Ok(if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })

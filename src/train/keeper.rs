@@ -143,7 +143,7 @@ impl<'a> Keeper<'a> {
             if !self.files.contains(&path) {
                 self.files.push(path.clone());
             }
-            observer.observe(&Event::Saved(path));
+            observer.observe(&Event::Saved { path });
         }
         self.last = Instant::now();
         Ok(())

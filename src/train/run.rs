@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         for epoch in self.history.len()..course.epochs() {
             let scores: Vec<f64> = self.history.iter().map(|record| record.score).collect();
             if stopping.should_stop(&scores) {
-                observer.observe(&Event::StoppedEarly(stopping.patience));
+                observer.observe(&Event::StoppedEarly { epochs: stopping.patience });
                 return Ok((net, RunState::StoppedEarly));
             }
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();

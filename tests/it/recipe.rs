@@ -333,3 +333,34 @@ fn the_start_tells_configuration_balance_and_advice() {
         assert!(table.contains(word), "{table}");
     }
 }
+
+#[test]
+fn progress_can_be_read_by_programs() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    small_set(&data);
+    let args = "--simple-training --epochs 2 --backbone-name r3d_tiny --frames-per-clip 2 \
+                --start-frame 2 --end-frame 5 --img-height 16 --img-width 16 --device cpu \
+                --progress json --log-level warn";
+    let mut args: Vec<&str> = args.split_whitespace().collect();
+    let save = folder.path().join("run");
+    args.splice(0..0, ["train", "--dataset-root", data.to_str().unwrap()]);
+    args.extend(["--save-dir", save.to_str().unwrap()]);
+    let output = polyview(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let events: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!((count("started"), count("epoch"), count("pass_started")), (1, 2, 4));
+    assert!(count("step") >= 4 && count("saved") >= 3);
+    let last = events.iter().rfind(|event| event["event"] == "epoch").unwrap();
+    assert_eq!(last["epoch"], 2);
+    assert!(last["valid"]["tasks"][1]["confusion"].is_array());
+    for file in ["report.html", "metrics.csv"] {
+        assert!(save.join(file).is_file(), "{file} is missing");
+    }
+    let events = std::fs::read_dir(save.join("tensorboard")).unwrap().count();
+    assert_eq!(events, 1);
+    let table = std::fs::read_to_string(save.join("metrics.csv")).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+}

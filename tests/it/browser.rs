@@ -1,0 +1,102 @@
+//! The report in a real browser: what it shows, and that it asks nobody for anything.
+
+use std::path::Path;
+use std::process::Command;
+
+use polyview::config::Config;
+use polyview::report::EpochRecord;
+use tempfile::TempDir;
+
+use crate::freezing::{run, small_config};
+
+/// Chromium under one of its names. `None`, with the reason printed, where there is none; with
+/// `POLYVIEW_REQUIRE_BROWSER=1` that is a failure instead.
+fn browser() -> Option<&'static str> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let works = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    let found = names.into_iter().find(works);
+    if found.is_none() {
+        let required = std::env::var_os("POLYVIEW_REQUIRE_BROWSER").is_some_and(|v| v == "1");
+        assert!(!required, "POLYVIEW_REQUIRE_BROWSER=1, but there is no Chromium");
+        println!("skipped: no Chromium on this machine");
+    }
+    found
+}
+
+/// The page as the browser has it after loading, what it said on its console, and its network log.
+fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, String) {
+    let log = folder.join("net.json");
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        .args(["--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"])
+        .args(["--enable-logging=stderr", "--dump-dom", "--virtual-time-budget=2000"])
+        .arg(format!("--log-net-log={}", log.display()))
+        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let console = stderr.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned);
+    let net = std::fs::read_to_string(&log).unwrap_or_default();
+    (String::from_utf8(output.stdout).unwrap(), console.collect(), net)
+}
+
+/// The element that begins with `start`, up to `end`.
+fn element<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
+    let from = page.find(start).unwrap_or_else(|| panic!("{start} is not in the page"));
+    let length = page[from..].find(end).unwrap();
+    &page[from..from + length]
+}
+
+/// The whole numbers between the tags.
+fn numbers(html: &str) -> Vec<u64> {
+    let mut text = String::new();
+    let mut inside = false;
+    for letter in html.chars() {
+        match letter {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                text.push(' ');
+            }
+            other if !inside => text.push(other),
+            _ => {}
+        }
+    }
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn the_report_shows_the_run_and_asks_nobody() {
+    let Some(browser) = browser() else { return };
+    let folder = TempDir::new().unwrap();
+    let config = Config { phase1_epochs: 2, phase2_epochs: 2, ..small_config(&folder) };
+    let outcome = run(&config);
+    let page = config.save_dir.join(polyview::train::REPORT);
+    let (dom, console, net) = open(browser, &page, folder.path());
+    assert!(console.is_empty(), "{console:?}");
+    assert!(!net.is_empty(), "no network log was written");
+    for scheme in ["\"url\":\"http://", "\"url\":\"https://"] {
+        assert!(!net.contains(scheme), "the page asked for something on the network");
+    }
+    // Curves: lines with as many points as epochs.
+    for id in ["loss", "score", "rates", "data-wait", "task-action_class"] {
+        let figure = element(&dom, &format!("<figure id=\"{id}\""), "</figure>");
+        assert!(figure.contains("<svg") && figure.contains("<poly"), "{id}: {figure}");
+    }
+    // Matrices: those of the best epoch, number by number.
+    let best: &EpochRecord = outcome.best().unwrap();
+    for task in &best.valid.tasks {
+        let all: Vec<u64> = task.confusion.concat();
+        let start = format!("data-task=\"{}\"", task.task);
+        let table = element(&dom, &start, "</table>");
+        let shown = numbers(table);
+        let found = shown.windows(all.len()).any(|window| window == all);
+        // Rows may carry totals; then each row stands by itself.
+        let rows = task.confusion.iter().all(|row| shown.windows(row.len()).any(|w| w == row));
+        assert!(found || rows, "{}: {all:?} is not in {shown:?}", task.task);
+    }
+    for word in ["finished", "r3d_tiny", "phase2-epochs", "data:image/"] {
+        assert!(dom.contains(word), "{word} is not in the page");
+    }
+}
