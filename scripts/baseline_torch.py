@@ -4,6 +4,12 @@
     python3 scripts/baseline_torch.py augment [--clips 8 --frames 16 --height 112 --width 112]
 
 prints one JSON object: median seconds, and gigabytes of f32 written per second. Needs torch.
+
+    python3 scripts/baseline_torch.py step [--backbone-name r2plus1d_18 --clips 2
+        --frames-per-clip 8 --img-height 112 --img-width 112 --steps 5 --device cpu --json]
+
+times the training step of `polyview bench`: forward, cross-entropy, backward, AdamW. Needs
+torchvision as well.
 """
 
 import argparse
@@ -67,19 +73,76 @@ def augment(args):
     return {"seconds": seconds, "gb_per_s": out.numel() * 4 / seconds / 1e9}
 
 
+def step(args):
+    import torchvision.models.video as models
+
+    torch.manual_seed(1)
+    net = getattr(models, args.backbone_name)(weights=None, num_classes=8).to(args.device).train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=1e-2)
+    size = (args.clips, 3, args.frames_per_clip, args.img_height, args.img_width)
+    clips = torch.randn(size, device=args.device)
+    targets = torch.arange(args.clips, device=args.device) % 8
+
+    def finish():
+        if args.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    def loss_of():
+        return F.cross_entropy(net(clips), targets)
+
+    def update():
+        optimizer.zero_grad(set_to_none=True)
+        loss_of().backward()
+        optimizer.step()
+
+    def milliseconds(work, warm_up):
+        times = []
+        for run in range(args.steps + warm_up):
+            start = time.perf_counter()
+            work()
+            finish()
+            if run >= warm_up:
+                times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+    finish()
+    steps = milliseconds(update, 2)
+    median = statistics.median(steps)
+    return {
+        "device": args.device,
+        "backbone": args.backbone_name,
+        "shape": list(size),
+        "step_ms": median,
+        "forward_ms": statistics.median(milliseconds(loss_of, 0)),
+        "clips_per_s": args.clips * 1e3 / median,
+        "steps_ms": steps,
+    }
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["augment"])
-    parser.add_argument("--clips", type=int, default=8)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["augment", "step"])
+    parser.add_argument("--clips", type=int, default=None, help="8, for step 2")
+    parser.add_argument("--backbone-name", default="r2plus1d_18")
+    parser.add_argument("--frames-per-clip", type=int, default=8)
+    parser.add_argument("--img-height", type=int, default=112)
+    parser.add_argument("--img-width", type=int, default=112)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="as torch names it")
+    parser.add_argument("--json", action="store_true", help="as it is anyway")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--height", type=int, default=112)
     parser.add_argument("--width", type=int, default=112)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    if args.clips is None:
+        args.clips = 8 if args.what == "augment" else 2
     torch.set_num_threads(args.threads)
     result = {"what": args.what, "torch": torch.__version__, "threads": args.threads}
-    result.update(augment(args))
+    result.update(augment(args) if args.what == "augment" else step(args))
     print(json.dumps(result))
 
 

@@ -9,10 +9,14 @@
 //! usable without the command line: build a [`config::Config`], call [`train::run`], or take the
 //! parts and write a loop of your own.
 //!
+//! The hot operations have kernels of their own in [`conv`], [`norm`] and [`optim`]; [`kernels`]
+//! says which devices take them, [`bench`] what they are worth.
+//!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
 pub mod augment;
+pub mod bench;
 pub mod checkpoint;
 mod choices;
 pub mod cli;

@@ -2,6 +2,7 @@
 //! nothing here trains or decodes.
 
 mod augment;
+mod bench;
 mod check_data;
 mod comparison;
 mod devices;
@@ -60,6 +61,8 @@ enum Command {
     Predict(Box<predict::PredictArgs>),
     /// Write a checkpoint's weights for other programs
     Export(export::ExportArgs),
+    /// Time training steps, and each convolution in them
+    Bench(bench::BenchArgs),
     /// List the devices this binary can use
     Devices(devices::DevicesArgs),
 }
@@ -110,6 +113,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Evaluate(args) => args.run(&terminal),
         Command::Predict(args) => args.run(&terminal),
         Command::Export(args) => args.run(),
+        Command::Bench(args) => args.run(&terminal),
         Command::Devices(args) => args.run(),
     };
     result.unwrap_or_else(|failure| {

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use crate::conv::conv3d;
+use crate::conv::{ConvShape, conv3d};
 use crate::norm::{self, Affine, After};
 
 /// Draws initial weights on the host, so that a seed gives the same network on every device.
@@ -105,6 +105,11 @@ impl Conv3d {
         let fan_out = outputs * kernel.iter().product::<usize>();
         let shape = [outputs, inputs, kernel[0], kernel[1], kernel[2]];
         Self { weight: init.normal(shape, (2.0 / fan_out as f64).sqrt()), stride, padding }
+    }
+
+    /// What it does to `[N, C, T, H, W]`; `None` if that does not fit.
+    pub fn shape(&self, input: [usize; 5]) -> Option<ConvShape> {
+        ConvShape::new(input, self.weight.dims(), self.stride, self.padding)
     }
 
     /// Convolves `[N, C, T, H, W]`.

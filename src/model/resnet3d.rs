@@ -5,6 +5,8 @@
 //! stage, and in width. Tuples hold what torchvision puts into `nn.Sequential`, so the parts'
 //! numbers in the parameter names come out the same.
 
+mod shapes;
+
 use burn::module::Module;
 use burn::nn::Relu;
 use burn::tensor::Tensor;

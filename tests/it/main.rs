@@ -9,6 +9,7 @@ mod augment_plan;
 mod augment_program;
 mod balance;
 mod browser;
+mod bench;
 mod check;
 mod checkpoint_damage;
 mod conv;
