@@ -1,8 +1,8 @@
 //! One axis of a convolution, seen from the side that is written.
 //!
 //! Forward and input gradient are the same computation: every output gathers the sources under its
-//! taps. Forward, output o under tap a reads source o·s − p + a. In the input gradient, x[i]
-//! gathers dy[(i + p − a) / s] over the taps that divide evenly, so the outputs fall into s phases
+//! taps. Forward, output o under tap a reads source o·s − p + a. In the input gradient, `x[i]`
+//! gathers `dy[(i + p − a) / s]` over the taps that divide evenly, so the outputs fall into s phases
 //! with taps of their own, and within a phase the step is 1 again.
 //!
 //! The sources are staged in planes, so that every tap of a phase is one plane at one shift:

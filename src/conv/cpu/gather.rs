@@ -200,7 +200,8 @@ impl Work<'_> {
         let order = &self.gather.order;
         let [kt, kh, kw] = order.kernel;
         let &Recipe { chunk, channel, .. } = recipe;
-        let blocks = rows.len().div_ceil(ROWS);
+        let channels = rows.len() / group.pieces.len();
+        let blocks = channels.div_ceil(ROWS);
         // A seamless run may write whole vectors past the last column.
         let pitch = group.width().next_multiple_of(LANES) + LANES;
         let runs: Vec<_> = (0..kt).map(|tap| group.runs(&self.source, tap, self.plain)).collect();
@@ -231,19 +232,18 @@ impl Work<'_> {
                         let sources = Sources { runs: &runs[tap], x, count };
                         let skip = start * order.input_step + tap * kh * kw;
                         let base = skip + first * order.output_step;
-                        let sums = Sums { data: sums, pitch, rows: rows.len(), fresh };
+                        let sums = Sums { data: sums, pitch, rows: channels, fresh };
                         self.sum(recipe, &sources, &self.weights[base..], sums);
                         fresh = false;
                     }
                 }
-                for (k, pieces) in rows.iter_mut().enumerate() {
-                    for (p, target) in pieces.iter_mut().enumerate() {
-                        let line = |phase| {
-                            let line = (phase * blocks * ROWS + k) * pitch + group.columns[p];
-                            &sums[line..]
-                        };
-                        self.finish(&group.pieces[p], line, target);
-                    }
+                for (index, target) in rows.iter_mut().enumerate() {
+                    let (k, p) = (index / group.pieces.len(), index % group.pieces.len());
+                    let line = |phase| {
+                        let line = (phase * blocks * ROWS + k) * pitch + group.columns[p];
+                        &sums[line..]
+                    };
+                    self.finish(&group.pieces[p], line, target);
                 }
             });
         });

@@ -24,7 +24,7 @@ pub const LANES: usize = 16;
 /// Columns of a call of [`Accumulate`] that keep its registers full on every machine.
 pub const BLOCK: usize = 3 * LANES;
 
-/// sums[row][column] += Σ_d weights[rows[row] + d.weight] · x[d.x + column], for [`ROWS`] rows.
+/// `sums[row][column] += Σ_d weights[rows[row] + d.weight] · x[d.x + column]`, for [`ROWS`] rows.
 pub struct Accumulate<'a> {
     /// Sources.
     pub x: &'a [f32],
@@ -132,7 +132,7 @@ impl WithSimd for Accumulate<'_> {
     }
 }
 
-/// sums[tap][k] += Σ_places x[starts[tap] + place] · dy[place][k], for as many taps as
+/// `sums[tap][k] += Σ_places x[starts[tap] + place] · dy[place][k]`, for as many taps as
 /// [`taps_at_once`] says and the `width` channels of one panel of dy.
 pub struct Correlate<'a> {
     /// Sources.
@@ -207,6 +207,48 @@ impl WithSimd for Correlate<'_> {
             match vectors {
                 2 => self.block::<S, 2, 6>(simd),
                 _ => self.block::<S, 1, 12>(simd),
+            }
+        }
+    }
+}
+
+/// Copies rows of `row` numbers, `pitch` apart in the source, to one after another.
+pub struct CopyRows<'a> {
+    /// Starts with the first row.
+    pub source: &'a [f32],
+    /// Distance between rows of the source.
+    pub pitch: usize,
+    /// Room for whole rows.
+    pub target: &'a mut [f32],
+    /// Numbers in a row.
+    pub row: usize,
+}
+
+impl CopyRows<'_> {
+    /// Does the work with the machine's best vectors.
+    pub fn run(self) {
+        dispatch(self);
+    }
+}
+
+impl WithSimd for CopyRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { source, pitch, target, row } = self;
+        // Whole vectors; what they write too much, the next rows overwrite.
+        let whole = row.next_multiple_of(S::F32_LANES);
+        for line in 0..target.len() / row {
+            let (source, target) = (&source[line * pitch..], &mut target[line * row..]);
+            if whole <= source.len() && whole <= target.len() {
+                let (source, _) = S::as_simd_f32s(&source[..whole]);
+                let (target, _) = S::as_mut_simd_f32s(&mut target[..whole]);
+                for (to, from) in target.iter_mut().zip(source) {
+                    *to = *from;
+                }
+            } else {
+                target[..row].copy_from_slice(&source[..row]);
             }
         }
     }

@@ -22,7 +22,7 @@ use super::ConvShape;
 
 pub use weight_gradient::weight_gradient;
 
-/// y[n,k,t,h,w] = Σ_{c,i,j,l} w[k,c,i,j,l] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l].
+/// `y[n,k,t,h,w] = Σ_{c,i,j,l} w[k,c,i,j,l] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l]`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
@@ -39,7 +39,7 @@ pub fn forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) {
     Gather { axes: forward_axes(shape), clips: shape.batch, order }.run(x, w, y);
 }
 
-/// dx[n,c,…] = Σ over the outputs y[n,k,…] that read x[n,c,…], of w[k,c,tap] · dy[n,k,…].
+/// `dx[n,c,…]` = Σ of `w[k,c,tap] · dy[n,k,…]` over the outputs y and taps that read `x[n,c,…]`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.

@@ -2,7 +2,7 @@
 //! included, so that the inner loops only ever read consecutive numbers.
 
 use super::axis::{Axis, Tap};
-use super::kernel::LANES;
+use super::kernel::{CopyRows, LANES};
 use super::scratch::with_scratch;
 
 /// A band of outputs: positions `from..to` along the height of one plane.
@@ -149,7 +149,13 @@ impl<'a> Source<'a> {
                 for (wv, &(w_plane, right)) in self.w_views.iter().enumerate() {
                     let from = (h_plane * w.planes.len() + w_plane) * size + down * wide + right;
                     let to = start + (hv * self.w_views.len() + wv) * area;
-                    copy_rows(&shifted[from..], wide, &mut staged[to..], row, rows);
+                    CopyRows {
+                        source: &shifted[from..],
+                        pitch: wide,
+                        target: &mut staged[to..][..rows * row],
+                        row,
+                    }
+                    .run();
                 }
             }
         });
@@ -175,16 +181,20 @@ impl<'a> Source<'a> {
                 let source = first + ((piece.from + line) * h.source_step) as isize;
                 let source = usize::try_from(source).ok().filter(|&s| s < h.source);
                 for (wp, &from) in w.planes.iter().enumerate() {
-                    let start = start + (hp * w.planes.len() + wp) * area + line * row;
-                    let target = &mut staged[start..][..row];
+                    // The rest of the plane, too: what a copy writes too much, the next rows
+                    // overwrite.
+                    let start = start + (hp * w.planes.len() + wp) * area;
+                    let target = &mut staged[start + line * row..start + rows * row];
                     match source {
                         Some(s) => copy_row(
-                            &plane[s * w.source..][..w.source],
+                            &plane[s * w.source..],
+                            w.source,
                             from,
                             w.source_step,
                             target,
+                            row,
                         ),
-                        None => target.fill(0.0),
+                        None => target[..row].fill(0.0),
                     }
                 }
             }
@@ -192,62 +202,55 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Copies rows of `row` numbers, `wide` apart in the source, to one after another.
-fn copy_rows(source: &[f32], wide: usize, target: &mut [f32], row: usize, rows: usize) {
-    // A few moves of fixed length where an exact copy is a call. What they write too much, the next
-    // rows overwrite; the last rows are exact.
-    let rounded = row.next_multiple_of(LANES);
-    for line in 0..rows {
-        let (from, to) = (line * wide, line * row);
-        if to + rounded <= rows * row && from + rounded <= source.len() {
-            let target = &mut target[to..to + rounded];
-            let source = &source[from..from + rounded];
-            for (to, from) in
-                target.as_chunks_mut::<LANES>().0.iter_mut().zip(source.as_chunks::<LANES>().0)
-            {
-                *to = *from;
-            }
-        } else {
-            target[to..to + row].copy_from_slice(&source[from..from + row]);
+/// Copies `count` numbers, and some more where both sides have room for them: a few moves of fixed
+/// length where an exact copy is a call.
+fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
+    let rounded = count.next_multiple_of(LANES);
+    if count <= 4 * LANES && rounded <= source.len() && rounded <= target.len() {
+        let source = source[..rounded].as_chunks::<LANES>().0;
+        for (to, from) in target[..rounded].as_chunks_mut::<LANES>().0.iter_mut().zip(source) {
+            *to = *from;
         }
+    } else {
+        target[..count].copy_from_slice(&source[..count]);
     }
 }
 
-/// target[q] = source[from + q·step], and 0 outside the source.
-fn copy_row(source: &[f32], from: isize, step: usize, target: &mut [f32]) {
-    let before = from.min(0).unsigned_abs().div_ceil(step).min(target.len());
+/// `target[q] = source[from + q·step]` for `row` numbers, and 0 outside the source's first `length`.
+/// May write more of `target` than `row`.
+fn copy_row(
+    source: &[f32],
+    length: usize,
+    from: isize,
+    step: usize,
+    target: &mut [f32],
+    row: usize,
+) {
+    let before = from.min(0).unsigned_abs().div_ceil(step).min(row);
     let first = (from + (before * step) as isize).max(0) as usize;
-    let inside = source.len().saturating_sub(first).div_ceil(step).min(target.len() - before);
-    let (left, rest) = target.split_at_mut(before);
-    let (middle, right) = rest.split_at_mut(inside);
-    left.fill(0.0);
-    right.fill(0.0);
-    if step == 1 {
-        if inside > 0 {
-            middle.copy_from_slice(&source[first..][..inside]);
-        }
-    } else if inside > 0 {
-        // The last number may stand alone, without a whole step behind it.
-        let (last, others) = match middle.split_last_mut() {
-            Some(split) => split,
-            None => return,
-        };
-        *last = source[first + (inside - 1) * step];
+    let inside = length.saturating_sub(first).div_ceil(step).min(row - before);
+    if inside > 0 {
+        let middle = &mut target[before..];
+        let source = &source[first..];
         match step {
-            2 => pick(source[first..].as_chunks::<2>().0, others),
-            3 => pick(source[first..].as_chunks::<3>().0, others),
+            1 => copy_over(source, middle, inside),
+            2 => pick(source, source.as_chunks::<2>().0, &mut middle[..inside]),
+            3 => pick(source, source.as_chunks::<3>().0, &mut middle[..inside]),
             _ => {
-                for (to, &value) in others.iter_mut().zip(source[first..].iter().step_by(step)) {
-                    *to = value;
-                }
+                let source = source.iter().step_by(step);
+                middle[..inside].iter_mut().zip(source).for_each(|(to, &value)| *to = value);
             }
         }
     }
+    target[..before].fill(0.0);
+    target[before + inside..row].fill(0.0);
 }
 
-/// The first number of each chunk.
-fn pick<const N: usize>(source: &[[f32; N]], target: &mut [f32]) {
-    for (to, chunk) in target.iter_mut().zip(source) {
+/// The first number of each chunk; the last may stand alone, without a whole chunk.
+fn pick<const N: usize>(source: &[f32], chunks: &[[f32; N]], target: &mut [f32]) {
+    let last = target.len() - 1;
+    target[last] = source[last * N];
+    for (to, chunk) in target[..last].iter_mut().zip(chunks) {
         *to = chunk[0];
     }
 }

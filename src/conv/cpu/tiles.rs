@@ -50,8 +50,8 @@ pub struct Run {
     pub count: usize,
 }
 
-/// The rows of the output that a task writes: per channel, per piece.
-pub type Rows<'a> = Vec<Vec<&'a mut [f32]>>;
+/// The rows of the output that a task writes, channel after channel, in each piece after piece.
+pub type Rows<'a> = Vec<&'a mut [f32]>;
 
 impl Tiles {
     /// Chooses the cut for `clips` clips.
@@ -117,23 +117,20 @@ impl Tiles {
         output: &'a mut [f32],
     ) -> Vec<Vec<Rows<'a>>> {
         let groups = (self.times * self.clips * self.bands).div_ceil(self.per_group);
-        let rows = |first: usize| -> Rows {
-            (0..block.min(channels - first)).map(|_| Vec::with_capacity(self.per_group)).collect()
-        };
+        let rows = |first| Vec::with_capacity(block.min(channels - first) * self.per_group);
         let mut tasks: Vec<Vec<Rows>> =
             (0..groups).map(|_| (0..channels).step_by(block).map(rows).collect()).collect();
         let mut planes: Vec<Option<&mut [f32]>> =
             output.chunks_mut(h.output * w.output).map(Some).collect();
-        // In the order of pieces within every group.
-        for time in 0..self.times {
-            for clip in 0..self.clips {
-                for channel in 0..channels {
+        for channel in 0..channels {
+            for time in 0..self.times {
+                for clip in 0..self.clips {
                     let index = (clip * channels + channel) * self.times + time;
                     let Some(plane) = planes[index].take() else { continue };
                     let parts = plane.chunks_mut(self.rows * h.output_step * w.output);
                     for (band, part) in parts.enumerate() {
                         let group = self.index(time, clip, band) / self.per_group;
-                        tasks[group][channel / block][channel % block].push(part);
+                        tasks[group][channel / block].push(part);
                     }
                 }
             }

@@ -27,16 +27,14 @@ const TASKS: usize = 16;
 /// Numbers of dy that are turned before tasks use them: few enough for the last-level cache.
 const BATCH: usize = 1 << 20;
 
-/// Places staged at a time.
+/// Places worked on at a time: the second-level cache keeps their panel of dy while all taps run over
+/// them.
 const STAGED: usize = 512;
 
 /// Planes smaller than this are put next to each other.
 const SMALL_PLANE: usize = 128;
 
-/// Places of one panel of dy that the first-level cache keeps while all taps run over them.
-const CACHED: usize = 512;
-
-/// dw[k,c,i,j,l] = Σ_{n,t,h,w} dy[n,k,t,h,w] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l].
+/// `dw[k,c,i,j,l] = Σ_{n,t,h,w} dy[n,k,t,h,w] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l]`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
@@ -262,29 +260,22 @@ impl Job<'_> {
         spare: &mut [f32],
     ) {
         let w = self.axes[2].output;
-        let most = (CACHED / w).max(1);
-        for from in band.clone().step_by(most) {
-            let to = (from + most).min(band.end);
-            let skip = (from - band.start) * pitch;
-            let dy = &panel[from * w * width..to * w * width];
-            // Without gaps between the rows of x, all places are one long row.
-            let row = if pitch == w { (to - from) * w } else { w };
-            let taps = taps_at_once(width);
-            for (group, sums) in starts.chunks(taps).zip(sums.chunks_mut(taps * width)) {
-                let mut starts = [skip; TAPS];
-                for (start, tap) in starts.iter_mut().zip(group) {
-                    *start += tap;
-                }
-                // A last group may be short; its surplus sums are dropped.
-                let starts = &starts;
-                if group.len() == taps {
-                    Correlate { x, starts, pitch, row, dy, width, sums }.run();
-                } else {
-                    let spare = &mut spare[..taps * width];
-                    spare[..sums.len()].copy_from_slice(sums);
-                    Correlate { x, starts, pitch, row, dy, width, sums: &mut *spare }.run();
-                    sums.copy_from_slice(&spare[..sums.len()]);
-                }
+        let dy = &panel[band.start * w * width..band.end * w * width];
+        // Without gaps between the rows of x, all places are one long row.
+        let row = if pitch == w { band.len() * w } else { w };
+        let taps = taps_at_once(width);
+        for (group, sums) in starts.chunks(taps).zip(sums.chunks_mut(taps * width)) {
+            // A last group may be short; its surplus sums are dropped.
+            let mut starts = [group[0]; TAPS];
+            starts[..group.len()].copy_from_slice(group);
+            let starts = &starts;
+            if group.len() == taps {
+                Correlate { x, starts, pitch, row, dy, width, sums }.run();
+            } else {
+                let spare = &mut spare[..taps * width];
+                spare[..sums.len()].copy_from_slice(sums);
+                Correlate { x, starts, pitch, row, dy, width, sums: &mut *spare }.run();
+                sums.copy_from_slice(&spare[..sums.len()]);
             }
         }
     }
