@@ -1,15 +1,15 @@
 //! What a run says of itself. The trainer emits events and knows no terminal; the command line
 //! shows them, `history.json` keeps them.
 
-mod charts;
+pub mod charts;
 pub mod csv;
-mod curves;
-mod figures;
+pub mod curves;
+pub mod figures;
 pub mod html;
-mod matrices;
-mod matrix_picture;
+pub mod matrices;
+pub mod matrix_picture;
 pub mod tensorboard;
-mod ticks;
+pub mod ticks;
 
 use std::path::PathBuf;
 

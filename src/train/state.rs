@@ -91,7 +91,8 @@ impl RunState {
         Ok(container::encode(path, &text, &tensors)?.0)
     }
 
-    /// Reads a state file; the optimizer's memory comes as tensors on `device`.
+    /// Reads a state file; the optimizer's memory comes as tensors on `device`, without automatic
+    /// differentiation.
     pub fn read(
         path: &Path,
         device: &Device,
@@ -107,10 +108,11 @@ impl RunState {
                 env!("CARGO_PKG_VERSION")
             )));
         }
+        let device = device.clone().without_autodiff();
         let mut take = |name: &str, which: &str| {
             let data = tensors.swap_remove(&format!("{name}.{which}"))?;
             let count = data.shape().iter().product::<usize>();
-            (data.shape().len() == 1 && count > 0).then(|| Tensor::<1>::from_data(data, device))
+            (data.shape().len() == 1 && count > 0).then(|| Tensor::<1>::from_data(data, &device))
         };
         let mut moments = BTreeMap::new();
         for (name, &steps) in &state.updates {
