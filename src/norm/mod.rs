@@ -40,6 +40,7 @@ pub struct Affine {
 
 /// What comes after the normalisation.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "passed once; a few hundred bytes of handles")]
 pub enum After {
     /// Nothing.
     Nothing,

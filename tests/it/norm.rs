@@ -49,8 +49,8 @@ impl Case {
         let count = shape.iter().product();
         // Means far from zero try the variance's digits.
         let centre = if round % 4 == 3 { 30.0 } else { 0.3 };
-        let relu = round % 3 != 0;
-        let residual = (relu && round % 2 == 0).then(|| numbers(rng, count, 1.0, 0.0));
+        let relu = !round.is_multiple_of(3);
+        let residual = (relu && round.is_multiple_of(2)).then(|| numbers(rng, count, 1.0, 0.0));
         let running = (round % 5 == 4)
             .then(|| [numbers(rng, channels, 0.5, centre), numbers(rng, channels, 0.5, 1.0)]);
         Self {
