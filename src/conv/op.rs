@@ -19,6 +19,7 @@ use burn::tensor::{DType, Device, Tensor};
 use super::wgsl::{self, Pass};
 use super::{ConvShape, cpu};
 use crate::kernels::plan::{DeviceLimits, PlanError};
+use crate::kernels::pool::Buffer;
 use crate::kernels::{host, launch};
 
 /// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
@@ -102,21 +103,21 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
 
 impl ConvKernels for Flex {
     fn forward(x: FlexTensor, w: FlexTensor, shape: &ConvShape) -> FlexTensor {
-        let mut y = vec![0.0; shape.output_len()];
-        cpu::forward(shape, &host::values(&x), &host::values(&w), &mut y);
-        host::tensor(y, shape.y())
+        let mut y = Buffer::new(shape.output_len());
+        cpu::forward(shape, &host::values(&x), &host::values(&w), y.values());
+        y.into_tensor(shape.y())
     }
 
     fn input_gradient(dy: FlexTensor, w: FlexTensor, shape: &ConvShape) -> FlexTensor {
-        let mut dx = vec![0.0; shape.input_len()];
-        cpu::input_gradient(shape, &host::values(&dy), &host::values(&w), &mut dx);
-        host::tensor(dx, shape.x())
+        let mut dx = Buffer::new(shape.input_len());
+        cpu::input_gradient(shape, &host::values(&dy), &host::values(&w), dx.values());
+        dx.into_tensor(shape.x())
     }
 
     fn weight_gradient(x: FlexTensor, dy: FlexTensor, shape: &ConvShape) -> FlexTensor {
-        let mut dw = vec![0.0; shape.weight_len()];
-        cpu::weight_gradient(shape, &host::values(&x), &host::values(&dy), &mut dw);
-        host::tensor(dw, shape.w())
+        let mut dw = Buffer::new(shape.weight_len());
+        cpu::weight_gradient(shape, &host::values(&x), &host::values(&dy), dw.values());
+        dw.into_tensor(shape.w())
     }
 }
 

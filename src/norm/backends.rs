@@ -10,6 +10,7 @@ use super::op::{Gradients, NormKernels, NormOps};
 use super::wgsl::{BatchNorm, Plan};
 use super::{Spec, stock};
 use crate::kernels::plan::{DeviceLimits, PlanError};
+use crate::kernels::pool::Buffer;
 use crate::kernels::{host, launch};
 
 /// N, C, T, H, W; ones where there are fewer.
@@ -40,10 +41,10 @@ impl NormOps for Flex {
             relu: spec.relu,
         };
         let residual = spec.residual.then(|| host::values(&residual));
-        let mut y = vec![0.0; size.iter().product()];
-        let found = norm.forward(&host::values(&x), residual.as_deref(), &mut y);
+        let mut y = Buffer::new(size.iter().product());
+        let found = norm.forward(&host::values(&x), residual.as_deref(), y.values());
         let channel = |values| host::tensor(values, [size[1]]);
-        (host::tensor(y, size), channel(found.mean), channel(found.variance))
+        (y.into_tensor(size), channel(found.mean), channel(found.variance))
     }
 
     fn norm_by_running(
@@ -61,9 +62,9 @@ impl NormOps for Flex {
         let Spec { epsilon, relu, .. } = spec;
         let norm = Norm { shape: norm_shape(size), gamma, beta, epsilon, relu };
         let residual = spec.residual.then(|| host::values(&residual));
-        let mut y = vec![0.0; size.iter().product()];
-        norm.infer(mean, variance, &host::values(&x), residual.as_deref(), &mut y);
-        host::tensor(y, size)
+        let mut y = Buffer::new(size.iter().product());
+        norm.infer(mean, variance, &host::values(&x), residual.as_deref(), y.values());
+        y.into_tensor(size)
     }
 }
 
@@ -93,8 +94,8 @@ fn flex_backward(
     };
     // Without a ReLU the residual's gradient is dy itself.
     let apart = spec.residual && spec.relu;
-    let mut masked = vec![0.0; if apart { count } else { 0 }];
-    let mut dx = vec![0.0; count];
+    let mut masked = Buffer::new(if apart { count } else { 0 });
+    let mut dx = Buffer::new(count);
     let (mut d_gamma, mut d_beta) = (vec![0.0; channels], vec![0.0; channels]);
     let output = y.map(host::values).unwrap_or_default();
     norm.backward(
@@ -105,17 +106,17 @@ fn flex_backward(
         &output,
         &host::values(dy),
         Targets {
-            dx: &mut dx,
+            dx: dx.values(),
             gamma: &mut d_gamma,
             beta: &mut d_beta,
-            residual: apart.then_some(&mut masked[..]),
+            residual: apart.then(|| masked.values()),
         },
     );
     Gradients {
-        x: host::tensor(dx, size),
+        x: dx.into_tensor(size),
         gamma: host::tensor(d_gamma, [channels]),
         beta: host::tensor(d_beta, [channels]),
-        residual: if apart { host::tensor(masked, size) } else { dy.clone() },
+        residual: if apart { masked.into_tensor(size) } else { dy.clone() },
     }
 }
 
