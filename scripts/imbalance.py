@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does balancing help the rarest class? Synthetic data with classes 8:4:2:1, three seeds.
 
-    scripts/imbalance.py [POLYVIEW]     (default: the binary of the last `cargo build`)
+    scripts/imbalance.py [POLYVIEW [EPOCHS]]     (default: the last `cargo build`'s binary, 14)
 
 Trains r3d_tiny with plain cross-entropy, with the focal loss (class weights included) and with the
 class-balanced sampler, all else equal, and prints the rarest class's recall on an even validation
@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 SEEDS = [1, 2, 3]
-EPOCHS = 20
+EPOCHS = int(sys.argv[2]) if len(sys.argv) > 2 else 14
 RAREST = 3
 CONFIGS = {
     "plain": ["--loss-function", "plain", "--no-use-class-balanced-sampler"],
