@@ -1,9 +1,6 @@
 //! What a configuration must not be. Each rule names the options and the way out.
 
-use super::{
-    ALTERNATE, Auto, Config, ConfigError, FreezingKind, LossFunction, SchedulerKind,
-    WeightingStrategy,
-};
+use super::{ALTERNATE, Auto, Config, ConfigError, FreezingKind, SchedulerKind};
 use crate::schema::Schema;
 
 /// Smallest frame side: four halvings must leave a pixel.
@@ -182,11 +179,6 @@ fn balancing(c: &Config) -> Result<(), ConfigError> {
             "with --no-use-class-balanced-sampler",
             "nothing is balanced then: leave one of the two out",
         ));
-    }
-    let weighted = c.class_weighting_strategy != WeightingStrategy::None;
-    if c.loss_function == LossFunction::Weighted && !weighted {
-        // Not refused: it is what --disable-class-balancing leaves, and equals plain.
-        log::debug!("--class-weighting-strategy none: the weighted loss is plain cross-entropy");
     }
     Ok(())
 }

@@ -98,18 +98,19 @@ fn two_hundred_damaged_checkpoints_are_refused_or_exactly_right() {
     assert!(content(&first).unwrap() == sound);
 }
 
-/// A pickle that would run a command if anybody executed it.
-fn malicious() -> Vec<u8> {
-    b"\x80\x02cposix\nsystem\nq\x00X\x15\x00\x00\x00touch /tmp/polyview-pwq\x01\x85q\x02Rq\x03."
-        .to_vec()
+/// A pickle that makes a file if anybody executes it: `posix.system("touch MARKER")`.
+fn malicious(marker: &Path) -> Vec<u8> {
+    let command = format!("touch {}", marker.display());
+    let length = u32::try_from(command.len()).unwrap().to_le_bytes();
+    [b"\x80\x02cposix\nsystem\nX".as_slice(), &length, command.as_bytes(), b"\x85R."].concat()
 }
 
 #[test]
 fn malicious_and_damaged_pickles_are_refused_and_nothing_runs() {
     let folder = TempDir::new().unwrap();
-    let marker = Path::new("/tmp/polyview-pw");
+    let marker = folder.path().join("executed");
     let path = folder.path().join("bad.pth");
-    std::fs::write(&path, malicious()).unwrap();
+    std::fs::write(&path, malicious(&marker)).unwrap();
     assert!(read_weights(&path).is_err());
     assert!(!marker.exists(), "the pickle was executed");
     let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stem.pth");
