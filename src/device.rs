@@ -1,8 +1,16 @@
 //! Which devices this machine has, which one a run takes, and what it can hold.
 
+mod faults;
+mod memory;
+
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 use burn::tensor::{Device, DeviceKind};
 use serde::Serialize;
+
+pub use faults::out_of_memory;
+#[cfg(test)]
+pub(crate) use faults::pretend;
+use memory::Memory;
 
 /// Why a device could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +55,10 @@ pub struct DeviceInfo {
     pub max_binding_bytes: Option<u64>,
     /// Largest workgroup, invocations.
     pub max_workgroup: Option<u32>,
+    /// Bytes of its memory, where known.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of that which nobody uses at the moment, where known; a card's is taken as all free.
+    pub free_bytes: Option<u64>,
     /// Whether `auto` takes this one.
     pub auto: bool,
 }
@@ -66,6 +78,7 @@ struct Adapter {
     info: wgpu::AdapterInfo,
     limits: wgpu::Limits,
     features: wgpu::Features,
+    memory: Option<Memory>,
     /// Position among the adapters of the same kind and API, as Burn counts.
     index: usize,
 }
@@ -102,6 +115,8 @@ impl Adapter {
             driver: format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned(),
             max_binding_bytes: Some(self.limits.max_storage_buffer_binding_size),
             max_workgroup: Some(self.limits.max_compute_invocations_per_workgroup),
+            memory_bytes: self.memory.map(|memory| memory.total),
+            free_bytes: self.memory.map(|memory| memory.free),
             auto,
         }
     }
@@ -133,11 +148,12 @@ fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
     if let Some((.., device)) = open.iter().find(|(k, a, _)| *k == kind && *a == api) {
         return Ok(device.clone());
     }
-    let device = Device::wgpu_options()
+    let (device, setup) = Device::wgpu_options()
         .device_kind(kind.clone())
         .graphics_api(api)
-        .init()
+        .init_with_setup()
         .map_err(|error| error.to_string())?;
+    faults::watch(&device, &setup.device);
     open.push((kind, api, device.clone()));
     Ok(device)
 }
@@ -163,7 +179,8 @@ fn adapters() -> Vec<Adapter> {
             let index = *count;
             *count += 1;
             let (limits, features) = (adapter.limits(), adapter.features());
-            found.push(Adapter { info, limits, features, index });
+            let memory = memory::of_adapter(&adapter);
+            found.push(Adapter { info, limits, features, memory, index });
         }
     }
     // Stable: real GPUs first, software rasterisers last.
@@ -196,6 +213,7 @@ pub(crate) fn adapter_traits(name: &str) -> AdapterTraits {
 
 fn cpu_info(auto: bool) -> DeviceInfo {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = memory::main_memory();
     DeviceInfo {
         id: "cpu".to_owned(),
         name: format!("CPU, {threads} threads"),
@@ -204,6 +222,8 @@ fn cpu_info(auto: bool) -> DeviceInfo {
         driver: "Burn flex".to_owned(),
         max_binding_bytes: None,
         max_workgroup: None,
+        memory_bytes: Some(memory.total),
+        free_bytes: Some(memory.free),
         auto,
     }
 }
@@ -223,6 +243,8 @@ fn cuda_devices() -> Vec<(DeviceInfo, Device)> {
             driver: "CUDA".to_owned(),
             max_binding_bytes: None,
             max_workgroup: None,
+            memory_bytes: None,
+            free_bytes: None,
             auto: false,
         };
         let found = found.unwrap_or_default();

@@ -34,6 +34,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 pub trait TaskLoss: Debug + Send + Sync {
     /// Mean loss over a batch of logits `[B, C]` and class indices, as `[1]`.
     fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1>;
+
+    /// What that mean divides by: how much these targets count when a batch's mean is put together
+    /// from the means of its parts.
+    fn divisor(&self, targets: &[usize]) -> f64 {
+        targets.len() as f64
+    }
 }
 
 /// Cross-entropy; see [`cross_entropy`].
@@ -48,6 +54,10 @@ pub struct CrossEntropy {
 impl TaskLoss for CrossEntropy {
     fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
         cross_entropy(logits, targets, self.class_weights.as_deref(), self.label_smoothing)
+    }
+
+    fn divisor(&self, targets: &[usize]) -> f64 {
+        f64::from(weight_sum(targets, self.class_weights.as_deref()))
     }
 }
 
@@ -81,8 +91,13 @@ pub fn cross_entropy(
     class_weights: Option<&[f32]>,
     label_smoothing: f64,
 ) -> Tensor<1> {
-    let divisor: f32 = targets.iter().map(|&y| class_weights.map_or(1.0, |w| w[y])).sum();
+    let divisor = weight_sum(targets, class_weights);
     weighted_nll(logits, targets, class_weights, label_smoothing, divisor).sum()
+}
+
+/// Σ w_{y_i}
+fn weight_sum(targets: &[usize], class_weights: Option<&[f32]>) -> f32 {
+    targets.iter().map(|&y| class_weights.map_or(1.0, |w| w[y])).sum()
 }
 
 /// Mean focal loss (Lin et al. 2017, eq. 4, in the form of most PyTorch trainers) of logits

@@ -69,6 +69,11 @@ pub struct Config {
     pub gradient_clip_norm: f64,
     /// Half-precision arithmetic where the device and the build can; else f32, with a word.
     pub mixed_precision: bool,
+    /// Clips that pass through the network at once; their gradients are added up over the step.
+    /// Auto: as many as the device's memory is estimated to hold.
+    pub micro_batch: Auto,
+    /// Keep less of the forward pass for the way back, and compute it again there.
+    pub gradient_checkpointing: bool,
     /// Epochs without a better score after which the run ends; 0 never. Auto:
     /// [`Config::patience`].
     pub early_stopping_patience: Auto,
@@ -214,6 +219,8 @@ impl Default for Config {
             momentum: 0.9,
             gradient_clip_norm: 1.0,
             mixed_precision: false,
+            micro_batch: Auto::Auto,
+            gradient_checkpointing: false,
             early_stopping_patience: Auto::Auto,
             scheduler: SchedulerKind::Cosine,
             lr_warmup: false,

@@ -123,6 +123,11 @@ impl Config {
         }
     }
 
+    /// `[T, H, W]` of a clip in the network.
+    pub fn clip_size(&self) -> [usize; 3] {
+        [self.frames_per_clip, self.img_height, self.img_width]
+    }
+
     /// The weight of a task's loss.
     pub fn task_weight(&self, task: usize) -> f64 {
         self.main_task_weights.get(task).copied().unwrap_or(TASK_WEIGHT)

@@ -36,6 +36,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let reason = "nothing can be gone on with there: leave one of the two out";
         return Err(value("resume", format!("with {other}"), reason));
     }
+    if config.force_batch_size && config.micro_batch != Auto::Auto {
+        let reason = "the one takes a batch in one piece, the other in several: leave one out";
+        return Err(value("force-batch-size", "with --micro-batch", reason));
+    }
     if config.resume_best_acc.is_some() && config.resume.is_none() {
         let reason = "it needs --resume";
         return Err(value("resume-best-acc", "without --resume", reason));
@@ -53,6 +57,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 fn ranges(c: &Config) -> Result<(), ConfigError> {
     at_least("epochs", c.epochs, 1)?;
     at_least("batch-size", c.batch_size, 1)?;
+    if let Auto::Number(clips) = c.micro_batch {
+        at_least("micro-batch", clips, 1)?;
+    }
     within("num-workers", c.num_workers, 0, 256)?;
     within("frames-per-clip", c.frames_per_clip, 1, MAX_FRAMES)?;
     within("img-height", c.img_height, MIN_SIDE, MAX_SIDE)?;

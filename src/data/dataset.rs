@@ -51,6 +51,12 @@ impl Batch {
     pub fn clips(&self) -> usize {
         self.view_counts.iter().sum()
     }
+
+    /// The frames of some clips, numbered as they lie in the batch.
+    pub fn frames_of(&self, clips: std::ops::Range<usize>) -> &[u8] {
+        let clip = self.size.iter().product::<usize>() * 3;
+        &self.frames[clips.start * clip..clips.end * clip]
+    }
 }
 
 /// A split, ready to be read.

@@ -164,6 +164,23 @@ impl Loader {
         }
     }
 
+    /// The next batch if it has been read already: asking costs no waiting. `None` says nothing
+    /// about the end of the plan.
+    pub fn ready(&mut self) -> Result<Option<Batch>, DatasetError> {
+        loop {
+            let mut state = self.shared.lock();
+            let turn = state.taken;
+            let Some(loaded) = state.ready.remove(&turn) else {
+                return Ok(None);
+            };
+            state.taken += 1;
+            self.shared.changed.notify_all();
+            if let Some(batch) = loaded? {
+                return Ok(Some(batch));
+            }
+        }
+    }
+
     fn await_turn(&self) -> Option<Loaded> {
         let mut state = self.shared.lock();
         loop {

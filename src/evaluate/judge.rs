@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::data::loader::{Loader, in_order};
 use crate::data::{Batch, Dataset};
-use crate::model::{MultiViewNet, Prediction, ViewLayout};
-use crate::train::{TrainError, plain_clips};
+use crate::model::{MultiViewNet, Prediction};
+use crate::train::{TrainError, predict};
 
 /// One action as the network sees it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -60,8 +60,8 @@ pub fn judge(
     let mut clips = 0;
     for batch in Loader::new(Arc::clone(dataset), plan, workers) {
         let batch = batch?;
-        let views = ViewLayout::new(batch.view_counts.clone());
-        let prediction = net.forward(plain_clips(&batch, device)?, &views, None);
+        let unknown = vec![vec![0; batch.actions.len()]; net.inputs.len()];
+        let prediction = predict(&net, &batch, &unknown, usize::MAX, device)?;
         clips += batch.clips();
         judged.extend(read(batch, prediction)?);
         progress(judged.len(), clips);

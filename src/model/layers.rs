@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
+use super::statistics::{self, Update};
 use crate::conv::{ConvShape, conv3d};
 use crate::norm::{self, Affine, After};
 
@@ -139,7 +140,6 @@ pub struct BatchNorm3d {
 }
 
 const BN_EPSILON: f64 = 1e-5;
-const BN_MOMENTUM: f64 = 0.1;
 
 impl BatchNorm3d {
     /// γ = 1, β = 0, running mean 0 and variance 1, over `channels` channels.
@@ -169,19 +169,11 @@ impl BatchNorm3d {
         // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
         // the biased one (0) so that a tiny last stage does not end a run.
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
-        blend(mean, result.mean, 1.0);
-        blend(variance, result.variance, unbiased);
+        statistics::tell(Update { running: mean.clone(), batch: result.mean, scale: 1.0 });
+        let batch = result.variance;
+        statistics::tell(Update { running: variance.clone(), batch, scale: unbiased });
         result.output
     }
-}
-
-/// running ← (1 − momentum)·running + momentum·scale·batch
-fn blend(running: &RunningState<Tensor<1>>, batch: Tensor<1>, scale: f64) {
-    let old = running.value_sync().mul_scalar(1.0 - BN_MOMENTUM);
-    running.update(old.add(batch.detach().mul_scalar(BN_MOMENTUM * scale)).detach());
-    // Burn keeps the newest value per thread apart until it is asked for; a checkpoint written
-    // now must already hold it.
-    running.value_sync();
 }
 
 /// The source of dropout masks for one training step. Masks are drawn on the host from the step's

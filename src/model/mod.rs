@@ -2,10 +2,12 @@
 //! merged, and one head per task classifies the action.
 
 mod layers;
+mod passes;
 pub mod pretrained;
 mod resnet3d;
 mod stages;
 pub mod state_dict;
+pub(crate) mod statistics;
 mod view_pool;
 
 use burn::module::Module;
@@ -15,7 +17,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use layers::{BatchNorm3d, Conv3d, DropoutRng, Embedding, Init, dropout};
-pub use resnet3d::{Backbone, BackboneKind, STAGES};
+pub use passes::{BackbonePass, features_only};
+pub use resnet3d::{Backbone, BackboneKind, PartShapes, STAGES};
 pub use stages::{StageSet, stage_of};
 pub use view_pool::{ViewLayout, ViewPool};
 
@@ -200,9 +203,19 @@ impl MultiViewNet {
         clips: Tensor<5>,
         views: &ViewLayout,
         annotated: &[Vec<usize>],
+        rng: Option<&mut DropoutRng>,
+    ) -> Prediction {
+        self.classify(self.backbone.forward(clips), views, annotated, rng)
+    }
+
+    /// What comes after the backbone: `features` are its answer to the clips, `[N, F]`.
+    pub fn classify(
+        &self,
+        features: Tensor<2>,
+        views: &ViewLayout,
+        annotated: &[Vec<usize>],
         mut rng: Option<&mut DropoutRng>,
     ) -> Prediction {
-        let features = self.backbone.forward(clips);
         let features = dropout(features, self.dropout_feature, rng.as_deref_mut());
         let (features, mask) = views.spread(features);
         let (merged, view_weights) = self.view_pool.forward(features, mask);

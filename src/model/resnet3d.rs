@@ -7,11 +7,14 @@
 
 mod shapes;
 
+pub use shapes::PartShapes;
+
 use burn::module::Module;
 use burn::nn::Relu;
 use burn::tensor::Tensor;
 
 use super::layers::{BatchNorm3d, Conv3d, Init};
+use super::parameter_count;
 use super::stages::StageSet;
 use crate::choices::choices;
 use crate::norm::After;
@@ -45,13 +48,6 @@ impl BackboneKind {
     /// Length F of the feature vector.
     pub fn features(self) -> usize {
         self.widths()[3]
-    }
-
-    /// Numbers in the largest tensor that one clip of `[T, H, W]` makes on its way through.
-    pub fn widest_activation(self, [t, h, w]: [usize; 3]) -> usize {
-        let width = self.widths()[0];
-        let channels = if self == Self::R2plus1d18 { factored_width(width, width) } else { width };
-        (channels * t * h.div_ceil(2) * w.div_ceil(2)).max(3 * t * h * w)
     }
 
     fn widths(self) -> [usize; 4] {
@@ -259,12 +255,7 @@ impl Backbone {
 
     /// Features `[N, F]`: the last stage averaged over T, H, W.
     pub fn forward(&self, clips: Tensor<5>) -> Tensor<2> {
-        let mut x = clips;
-        for stage in 0..STAGES.len() {
-            x = self.forward_stage(stage, x);
-        }
-        let [n, c, t, h, w] = x.dims();
-        x.reshape([n, c, t * h * w]).mean_dim(2).reshape([n, c])
+        average(self.parts(0).iter().fold(clips, |x, part| part.forward(x)))
     }
 
     /// Output of stage `index` of [`STAGES`], given its input.
@@ -272,14 +263,56 @@ impl Backbone {
     /// # Panics
     /// If `index` is not below `STAGES.len()`.
     pub fn forward_stage(&self, index: usize, x: Tensor<5>) -> Tensor<5> {
-        let blocks = match index {
-            0 => return self.stem.forward(x),
-            1 => &self.layer1,
-            2 => &self.layer2,
-            3 => &self.layer3,
-            4 => &self.layer4,
-            _ => unreachable!("a backbone has {} stages, asked for {index}", STAGES.len()),
+        assert!(index < STAGES.len(), "a backbone has {} stages, asked for {index}", STAGES.len());
+        let parts = self.parts(index);
+        parts.iter().take_while(|part| part.stage == index).fold(x, |x, part| part.forward(x))
+    }
+
+    /// The lowest stage with a parameter that wants a gradient; `None` where all are frozen.
+    pub fn lowest_trainable(&self) -> Option<usize> {
+        let trains = |part: &Part| match part.kind {
+            PartKind::Stem(stem) => parameter_count(stem) > 0,
+            PartKind::Block(block) => parameter_count(block) > 0,
         };
-        blocks.iter().fold(x, |x, block| block.forward(x))
+        self.parts(0).iter().find(|part| trains(part)).map(|part| part.stage)
+    }
+
+    /// The parts of the stages from `stage` on, in order.
+    pub(super) fn parts(&self, stage: usize) -> Vec<Part<'_>> {
+        let stem = Part { stage: 0, kind: PartKind::Stem(&self.stem) };
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        let blocks = (1..).zip(stages).flat_map(|(stage, blocks)| {
+            blocks.iter().map(move |block| Part { stage, kind: PartKind::Block(block) })
+        });
+        std::iter::once(stem).chain(blocks).filter(|part| part.stage >= stage).collect()
+    }
+}
+
+/// Features `[N, F]` of the last stage's `[N, F, T, H, W]`.
+pub(super) fn average(x: Tensor<5>) -> Tensor<2> {
+    let [n, c, t, h, w] = x.dims();
+    x.reshape([n, c, t * h * w]).mean_dim(2).reshape([n, c])
+}
+
+/// The stem or a residual block: what the backbone is computed in when memory is short.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'a> {
+    /// Its stage in [`STAGES`].
+    pub stage: usize,
+    kind: PartKind<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum PartKind<'a> {
+    Stem(&'a Stem),
+    Block(&'a BasicBlock),
+}
+
+impl Part<'_> {
+    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+        match self.kind {
+            PartKind::Stem(stem) => stem.forward(x),
+            PartKind::Block(block) => block.forward(x),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Batches of frames to the network's input: augmented for training, plain for validation.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -51,25 +53,31 @@ impl Augmenter {
         step: usize,
         device: &Device,
     ) -> Result<Tensor<5>, AugmentError> {
-        let mut records = Vec::with_capacity(batch.clips());
-        let mut views = batch.views.iter();
-        for (index, (action, &count)) in batch.actions.iter().zip(&batch.view_counts).enumerate() {
-            let class = batch.labels.get(self.task).map(|labels| labels[index]);
+        self.clips_of(batch, 0..batch.clips(), epoch, step, device)
+    }
+
+    /// The same for some clips of a batch, numbered as they lie in it.
+    pub fn clips_of(
+        &self,
+        batch: &Batch,
+        range: Range<usize>,
+        epoch: usize,
+        step: usize,
+        device: &Device,
+    ) -> Result<Tensor<5>, AugmentError> {
+        let mut records = Vec::with_capacity(range.len());
+        let owners = batch.view_counts.iter().enumerate();
+        let owners = owners.flat_map(|(action, &count)| std::iter::repeat_n(action, count));
+        let clips = owners.zip(&batch.views).skip(range.start).take(range.len());
+        for (owner, &view) in clips {
+            let class = batch.labels.get(self.task).map(|labels| labels[owner]);
             let rarity = class.and_then(|class| self.rarity.get(class)).copied().unwrap_or(0.0);
-            for &view in views.by_ref().take(count) {
-                records.push(plan_clip(
-                    &self.config,
-                    self.seed,
-                    epoch,
-                    action,
-                    view,
-                    batch.size,
-                    rarity,
-                ));
-            }
+            let action = &batch.actions[owner];
+            let (config, size) = (&self.config, batch.size);
+            records.push(plan_clip(config, self.seed, epoch, action, view, size, rarity));
         }
         let size = self.size_of(step, batch);
-        let frames = Frames::U8(&batch.frames);
+        let frames = Frames::U8(batch.frames_of(range));
         let normalisation = Normalisation::default();
         if self.on_device {
             return augment::augment(frames, batch.size, &records, size, &normalisation, device);
@@ -90,13 +98,16 @@ impl Augmenter {
 
 /// A batch as it is, normalised: `[N, 3, T, H, W]`, (x/255 − mean)/std.
 pub fn plain_clips(batch: &Batch, device: &Device) -> Result<Tensor<5>, AugmentError> {
+    plain_clips_of(batch, 0..batch.clips(), device)
+}
+
+/// The same for some clips of a batch, numbered as they lie in it.
+pub fn plain_clips_of(
+    batch: &Batch,
+    range: Range<usize>,
+    device: &Device,
+) -> Result<Tensor<5>, AugmentError> {
     let [_, h, w] = batch.size;
-    augment::plain(
-        Frames::U8(&batch.frames),
-        batch.clips(),
-        batch.size,
-        [h, w],
-        &Normalisation::default(),
-        device,
-    )
+    let (count, frames) = (range.len(), Frames::U8(batch.frames_of(range)));
+    augment::plain(frames, count, batch.size, [h, w], &Normalisation::default(), device)
 }

@@ -1,21 +1,20 @@
 //! One pass over a split: with updates (training) or without (validation).
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
-use super::objective::{Cost, TaskObjective};
-use super::{Augmenter, Objective, Optimizer, Rates, TrainError, plain_clips};
+use super::augmenting::plain_clips_of;
+use super::step::{Step, chunks, first_pass, is_out_of_memory};
+use super::tally::{PassProgress, Tally};
+use super::{Augmenter, Known, Objective, Optimizer, Rates, StepMemory, TrainError};
 use crate::data::Batch;
 use crate::data::loader::Loader;
-use crate::losses;
-use crate::metrics::ConfusionMatrix;
 use crate::model::{DropoutRng, MultiViewNet, Prediction, ViewLayout};
-use crate::report::{Event, Observer, PassRecord, TaskRecord};
+use crate::report::{Observer, PassRecord};
 
 /// What a training pass needs to know besides the batches.
 pub struct StepSettings<'a> {
@@ -43,179 +42,71 @@ pub enum Interrupted {
     Yes,
 }
 
-/// Loss and confusion of one head over a pass so far.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct HeadProgress {
-    matrix: ConfusionMatrix,
-    loss: f64,
-    actions: usize,
-}
-
-impl HeadProgress {
-    fn new(head: &TaskObjective) -> Self {
-        Self { matrix: ConfusionMatrix::new(head.classes), loss: 0.0, actions: 0 }
-    }
-
-    fn add(&mut self, logits: Tensor<2>, labels: &[usize], loss: f64) -> Result<(), TrainError> {
-        let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
-        for (&label, class) in labels.iter().zip(classes) {
-            self.matrix.add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
-        }
-        self.loss += loss * labels.len() as f64;
-        self.actions += labels.len();
-        Ok(())
-    }
-
-    fn record(&self, head: &TaskObjective) -> TaskRecord {
-        TaskRecord::new(&head.name, self.loss / self.actions.max(1) as f64, &self.matrix)
-    }
-}
-
-/// A pass so far: what a checkpoint in its middle keeps, so that its figures come out whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PassProgress {
-    /// Batches done.
-    pub steps: usize,
-    loss: f64,
-    norm: f64,
-    actions: usize,
-    clips: usize,
-    /// Wall time and the time waited for data before the pass was taken up again, seconds.
-    seconds: f64,
-    waited: f64,
-    tasks: Vec<HeadProgress>,
-    auxiliary: Vec<HeadProgress>,
-}
-
-impl PassProgress {
-    /// A pass that begins.
-    pub fn new(objective: &Objective) -> Self {
-        Self {
-            steps: 0,
-            loss: 0.0,
-            norm: 0.0,
-            actions: 0,
-            clips: 0,
-            seconds: 0.0,
-            waited: 0.0,
-            tasks: objective.tasks.iter().map(HeadProgress::new).collect(),
-            auxiliary: objective.auxiliary.iter().map(HeadProgress::new).collect(),
-        }
-    }
-
-    /// Whether it is a pass over this objective's heads.
-    pub fn fits(&self, objective: &Objective) -> bool {
-        let fit = |heads: &[HeadProgress], of: &[TaskObjective]| {
-            heads.len() == of.len()
-                && heads.iter().zip(of).all(|(h, of)| h.matrix.classes() == of.classes)
-        };
-        fit(&self.tasks, &objective.tasks) && fit(&self.auxiliary, &objective.auxiliary)
-    }
-}
-
-/// A pass with its clock running.
-struct Tally<'a> {
-    objective: &'a Objective,
-    pass: PassProgress,
-    started: Instant,
-    waited: Duration,
-}
-
-impl<'a> Tally<'a> {
-    fn new(objective: &'a Objective, pass: PassProgress) -> Self {
-        Self { objective, pass, started: Instant::now(), waited: Duration::ZERO }
-    }
-
-    fn seconds(&self) -> f64 {
-        self.pass.seconds + self.started.elapsed().as_secs_f64()
-    }
-
-    /// The pass so far, with its times brought up to now.
-    fn progress(&self) -> PassProgress {
-        PassProgress {
-            seconds: self.seconds(),
-            waited: self.pass.waited + self.waited.as_secs_f64(),
-            ..self.pass.clone()
-        }
-    }
-
-    /// Next batch, with the time it took to come.
-    fn wait_for(&mut self, loader: &mut Loader) -> Result<Option<Batch>, TrainError> {
-        let asked = Instant::now();
-        let batch = loader.next().transpose()?;
-        self.waited += asked.elapsed();
-        Ok(batch)
-    }
-
-    /// Adds a batch: its predictions and what they cost.
-    fn add(
-        &mut self,
+impl StepSettings<'_> {
+    /// Some clips of a batch, ready for the network.
+    fn clips(
+        &self,
         batch: &Batch,
-        prediction: Prediction,
-        cost: Cost,
-        (total, tasks, auxiliary): (f64, Vec<f64>, Vec<f64>),
-    ) -> Result<(), TrainError> {
-        let pass = &mut self.pass;
-        for (task, logits) in prediction.logits.into_iter().enumerate() {
-            pass.tasks[task].add(logits, &batch.labels[task], tasks[task])?;
-        }
-        for (head, known) in cost.auxiliary.into_iter().enumerate() {
-            if let Some(known) = known {
-                pass.auxiliary[head].add(known.logits, &known.targets, auxiliary[head])?;
-            }
-        }
-        pass.loss += total * batch.actions.len() as f64;
-        pass.steps += 1;
-        pass.actions += batch.actions.len();
-        pass.clips += batch.clips();
-        Ok(())
+        range: Range<usize>,
+        step: usize,
+        device: &Device,
+    ) -> Result<Tensor<5>, TrainError> {
+        Ok(match self.augmenter {
+            Some(augmenter) => augmenter.clips_of(batch, range, self.epoch, step, device)?,
+            None => plain_clips_of(batch, range, device)?,
+        })
+    }
+}
+
+/// A batch, and the clips that its step begins with, already on their way to the device.
+struct Arrived {
+    batch: Batch,
+    step: usize,
+    first: RefCell<Option<(Range<usize>, Tensor<5>)>>,
+}
+
+impl Arrived {
+    fn new(
+        batch: Batch,
+        step: usize,
+        settings: &StepSettings,
+        device: &Device,
+        memory: StepMemory,
+    ) -> Result<Self, TrainError> {
+        let range = first_pass(&batch.view_counts, memory.micro_batch);
+        let clips = settings.clips(&batch, range.clone(), step, device)?;
+        Ok(Self { batch, step, first: RefCell::new(Some((range, clips))) })
     }
 
-    fn mean_loss(&self) -> f64 {
-        self.pass.loss / self.pass.actions.max(1) as f64
-    }
-
-    /// Tells of the step just added; whether the pass must end here.
-    fn after_step(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> bool {
-        observer.observe(&Event::Step {
-            done: self.pass.steps,
-            loss: self.mean_loss(),
-            clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),
-        });
-        stop.load(Ordering::Relaxed)
-    }
-
-    fn record(&self) -> PassRecord {
-        let (pass, seconds) = (&self.pass, self.seconds());
-        let records = |heads: &[HeadProgress], of: &[TaskObjective]| {
-            heads.iter().zip(of).map(|(head, of)| head.record(of)).collect()
-        };
-        PassRecord {
-            loss: self.mean_loss(),
-            tasks: records(&pass.tasks, &self.objective.tasks),
-            auxiliary: records(&pass.auxiliary, &self.objective.auxiliary),
-            gradient_norm: pass.norm / pass.steps.max(1) as f64,
-            actions: pass.actions,
-            clips: pass.clips,
-            seconds,
-            data_wait: (pass.waited + self.waited.as_secs_f64()) / seconds.max(1e-9),
+    /// Clips of the step; those that came first are handed out once, so that they are not held
+    /// longer than the step needs them.
+    fn clips(
+        &self,
+        range: Range<usize>,
+        settings: &StepSettings,
+        device: &Device,
+    ) -> Result<Tensor<5>, TrainError> {
+        match self.first.take() {
+            Some((first, clips)) if first == range => Ok(clips),
+            _ => settings.clips(&self.batch, range, self.step, device),
         }
     }
 }
 
-/// Called after each training step, with the network and the optimizer as they are then: the
-/// place to write a checkpoint from.
+/// Called after each training step, with the network, the optimizer and the micro-batch as they are
+/// then: the place to write a checkpoint from.
 pub type AfterStep<'a> = dyn FnMut(
         &MultiViewNet,
         &Optimizer,
+        &StepMemory,
         &dyn Fn() -> PassProgress,
         &mut dyn Observer,
     ) -> Result<(), TrainError>
     + 'a;
 
-/// Trains on every batch of `loader` and gives the network back with the pass's figures. `device`
-/// must have automatic differentiation on. When `stop` is raised the step in progress is finished
-/// first.
+/// Trains on every batch of `loader`, each in one piece, and gives the network back with the
+/// pass's figures. `device` must have automatic differentiation on. When `stop` is raised the step
+/// in progress is finished first.
 pub fn train_one_epoch(
     net: MultiViewNet,
     optimizer: &mut Optimizer,
@@ -229,23 +120,27 @@ pub fn train_one_epoch(
     let (net, _, record, interrupted) = continue_epoch(
         net,
         optimizer,
+        &mut StepMemory::default(),
         loader,
         settings,
         from,
         device,
         stop,
         observer,
-        &mut |_, _, _, _| Ok(()),
+        &mut |_, _, _, _, _| Ok(()),
     )?;
     Ok((net, record, interrupted))
 }
 
 /// The same for a pass that was begun earlier: `from` is what it has done already, `loader` has
-/// the batches that remain. Gives the progress too, for a checkpoint of an interrupted pass.
+/// the batches that remain. A step that does not fit in the device's memory is repeated with half the
+/// micro-batch, which `memory` keeps. Gives the progress too, for a checkpoint of an interrupted
+/// pass.
 #[allow(clippy::too_many_arguments, reason = "the pieces of a run, each of its own kind")]
 pub fn continue_epoch(
     mut net: MultiViewNet,
     optimizer: &mut Optimizer,
+    memory: &mut StepMemory,
     mut loader: Loader,
     settings: &StepSettings,
     from: PassProgress,
@@ -257,21 +152,41 @@ pub fn continue_epoch(
     let objective = settings.objective;
     let mut tally = Tally::new(objective, from);
     let mut interrupted = Interrupted::No;
-    while let Some(batch) = tally.wait_for(&mut loader)? {
-        let views = ViewLayout::new(batch.view_counts.clone());
+    let mut next = None;
+    loop {
         let step = settings.first_step + tally.pass.steps;
-        let clips = match &settings.augmenter {
-            Some(augmenter) => augmenter.clips(&batch, settings.epoch, step, device)?,
-            None => plain_clips(&batch, device)?,
+        let arrived = match next.take() {
+            Some(arrived) => arrived,
+            None => match tally.wait_for(&mut loader)? {
+                Some(batch) => Arrived::new(batch, step, settings, device, *memory)?,
+                None => break,
+            },
         };
-        let mut rng = DropoutRng::new(settings.seed, step as u64);
-        let annotated = objective.annotated(&batch);
-        let prediction = net.forward_annotated(clips, &views, &annotated, Some(&mut rng));
-        let cost = objective.cost(&prediction, &batch);
-        // Queued before the losses are read, so that a GPU is never idle while the host waits.
-        let grads = GradientsParams::from_grads(cost.total.backward(), &net);
-        let values = cost.read()?;
-        let total = values.0;
+        let done = loop {
+            let mut rng = DropoutRng::new(settings.seed, step as u64);
+            let clips = |range| arrived.clips(range, settings, device);
+            let (batch, memory_now) = (&arrived.batch, *memory);
+            let work = Step { net: &net, objective, batch, clips: &clips, memory: memory_now };
+            let queued = work.queue(Some(&mut rng));
+            // While the device works on this step, the next one's clips go up, if they are there.
+            if next.is_none()
+                && let Some(batch) = loader.ready()?
+            {
+                next = Some(Arrived::new(batch, step + 1, settings, device, *memory)?);
+            }
+            match queued.and_then(|queued| queued.finish(device)) {
+                Ok(done) => break done,
+                Err(error) if is_out_of_memory(&error) => {
+                    if let Some(next) = &next {
+                        next.first.take();
+                    }
+                    memory.shrink(batch.clips(), device)?;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let batch = &arrived.batch;
+        let total = done.losses.total;
         if !total.is_finite() {
             return Err(TrainError::NotFinite {
                 loss: total,
@@ -281,7 +196,7 @@ pub fn continue_epoch(
             });
         }
         let (rates, momentum) = (settings.rates)(tally.pass.steps);
-        let (updated, norm) = optimizer.step(net, grads, &|path| rates.of(path), momentum)?;
+        let (updated, norm) = optimizer.step(net, done.grads, &|path| rates.of(path), momentum)?;
         net = updated;
         tally.pass.norm += norm;
         log::debug!(
@@ -289,14 +204,32 @@ pub fn continue_epoch(
             settings.epoch,
             tally.pass.steps + 1
         );
-        tally.add(&batch, prediction, cost, values)?;
-        after_step(&net, optimizer, &|| tally.progress(), observer)?;
+        tally.add(batch, done.logits, done.known, &done.losses)?;
+        after_step(&net, optimizer, memory, &|| tally.progress(), observer)?;
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;
         }
     }
     Ok((net, tally.progress(), tally.record(), interrupted))
+}
+
+/// What the network says of a batch, `most` clips at a time through the backbone, without graph,
+/// dropout or augmentation. `annotated` is [`Objective::annotated`], or empty.
+pub fn predict(
+    net: &MultiViewNet,
+    batch: &Batch,
+    annotated: &[Vec<usize>],
+    most: usize,
+    device: &Device,
+) -> Result<Prediction, TrainError> {
+    let features = |range| -> Result<Tensor<2>, TrainError> {
+        Ok(net.backbone.forward(plain_clips_of(batch, range, device)?))
+    };
+    let pieces = chunks(&(0..batch.clips()), most).into_iter();
+    let features = Tensor::cat(pieces.map(features).collect::<Result<Vec<_>, _>>()?, 0);
+    let views = ViewLayout::new(batch.view_counts.clone());
+    Ok(net.classify(features, &views, annotated, None))
 }
 
 /// Judges the network on every batch of `loader`, without updates or dropout, with running
@@ -309,17 +242,20 @@ pub fn validate_one_epoch(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<(PassRecord, Interrupted), TrainError> {
-    validate_and_see(net, loader, objective, device, stop, observer, &mut |_, _| Ok(()))
+    let all = usize::MAX;
+    validate_and_see(net, loader, objective, all, device, stop, observer, &mut |_, _| Ok(()))
 }
 
 /// Called with each batch and what the network says of it.
 pub type See<'a> = dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError> + 'a;
 
-/// The same, with a look at every prediction.
+/// The same, at most `most` clips at a time through the backbone, with a look at every prediction.
+#[allow(clippy::too_many_arguments, reason = "the pieces of a run, each of its own kind")]
 pub fn validate_and_see(
     net: &MultiViewNet,
     mut loader: Loader,
     objective: &Objective,
+    most: usize,
     device: &Device,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
@@ -329,14 +265,13 @@ pub fn validate_and_see(
     let mut tally = Tally::new(objective, PassProgress::new(objective));
     let mut interrupted = Interrupted::No;
     while let Some(batch) = tally.wait_for(&mut loader)? {
-        let views = ViewLayout::new(batch.view_counts.clone());
-        let annotated = objective.annotated(&batch);
-        let clips = plain_clips(&batch, device)?;
-        let prediction = net.forward_annotated(clips, &views, &annotated, None);
+        let prediction = predict(&net, &batch, &objective.annotated(&batch), most, device)?;
         let cost = objective.cost(&prediction, &batch);
-        let values = cost.read()?;
+        let losses = cost.read()?;
         see(&batch, &prediction)?;
-        tally.add(&batch, prediction, cost, values)?;
+        let known = |known: Known| (known.logits, known.targets);
+        let known = cost.auxiliary.into_iter().map(|head| head.map(known)).collect();
+        tally.add(&batch, prediction.logits, known, &losses)?;
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;

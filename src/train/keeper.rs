@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::memory::Room;
 use super::pair::{drop_older, save_pair};
+use super::state::MemoryState;
 use super::{Optimizer, PassProgress, RunState, TrainError};
 use crate::checkpoint::{self, CheckpointInfo, FolderLock};
 use crate::config::Config;
@@ -14,7 +16,19 @@ use crate::report::{EpochRecord, Event, Observer};
 pub(super) struct Moment<'a> {
     pub net: &'a MultiViewNet,
     pub optimizer: &'a Optimizer,
+    pub memory: MemoryState,
     pub history: &'a [EpochRecord],
+}
+
+impl<'a> Moment<'a> {
+    pub fn new(
+        net: &'a MultiViewNet,
+        optimizer: &'a Optimizer,
+        room: &Room,
+        history: &'a [EpochRecord],
+    ) -> Self {
+        Self { net, optimizer, memory: room.state, history }
+    }
 }
 
 /// Writes a run's files; nothing in a test run.
@@ -136,6 +150,7 @@ impl<'a> Keeper<'a> {
         let (weights, checksum) = checkpoint::encode(folder, now.net, &self.info)?;
         let mut state = RunState::new(self.config, now.history, progress, checksum);
         state.best_score = self.best_score;
+        state.memory = now.memory;
         let state = state.encode(folder, now.optimizer)?;
         for name in names {
             let path = folder.join(name);

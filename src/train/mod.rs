@@ -9,6 +9,7 @@ mod epoch;
 mod examples;
 pub mod freezing;
 mod keeper;
+mod memory;
 mod objective;
 mod opening;
 mod optimizer;
@@ -20,26 +21,31 @@ mod resume;
 mod run;
 pub mod schedule;
 mod state;
+mod step;
 mod summary;
+mod tally;
 
 use burn::tensor::TensorReadError;
 
 pub use advice::advice;
-pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips};
+pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips, plain_clips_of};
 pub use compare::{Comparison, compare_freezing};
 pub use early_stopping::EarlyStopping;
 pub use epoch::{
-    AfterStep, Interrupted, PassProgress, See, StepSettings, continue_epoch, train_one_epoch,
+    AfterStep, Interrupted, See, StepSettings, continue_epoch, predict, train_one_epoch,
     validate_and_see, validate_one_epoch,
 };
-pub use objective::{Cost, Known, Objective, TaskObjective, task_weights};
+pub use memory::Needs;
+pub use objective::{Cost, Known, Losses, Objective, TaskObjective, task_weights};
 pub use optimizer::{Moments, Optimizer, Rule, global_norm};
 pub use pair::{Saved, load_pair, save_pair};
 pub use phases::{Course, EpochCourse, Phase, Rates};
 pub use probe::stage_gradients;
 pub use reporting::{METRICS, REPORT, TENSORBOARD};
 pub use run::{Outcome, run};
-pub use state::RunState;
+pub use state::{MemoryState, RunState};
+pub use step::StepMemory;
+pub use tally::PassProgress;
 
 use crate::augment::AugmentError;
 use crate::checkpoint::CheckpointError;
@@ -67,17 +73,12 @@ pub enum TrainError {
     /// A checkpoint or one of the run's files could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A batch that the device's buffers cannot hold.
+    /// A clip that the device's buffers cannot hold.
     #[error(
-        "--batch-size {batch_size}: {clips} clips of {size} need a buffer of {need} MB, {device} \
-         allows {limit} MB: take a smaller --batch-size, --img-height and --img-width, \
-         --frames-per-clip or --max-views, or --device cpu"
+        "a clip of {size} needs a buffer of {need} MB, {device} allows {limit} MB: take a smaller \
+         --img-height and --img-width or --frames-per-clip, or --device cpu (--force-batch-size tries it)"
     )]
     TooLarge {
-        /// Actions per step.
-        batch_size: usize,
-        /// Clips in the largest batch.
-        clips: usize,
         /// T×H×W.
         size: String,
         /// Megabytes needed.
@@ -86,6 +87,14 @@ pub enum TrainError {
         limit: u64,
         /// The device.
         device: String,
+    },
+    /// Clips of which nothing is left before the network's end.
+    #[error(
+        "clips of {size} are too small for the network: take a larger --img-height, --img-width"
+    )]
+    TooSmall {
+        /// T×H×W.
+        size: String,
     },
     /// NaN or infinity where a loss should be.
     #[error(
@@ -107,6 +116,12 @@ pub enum TrainError {
     /// A label or a prediction outside the task's classes.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Not even one clip fits into the device's memory.
+    #[error(
+        "the device is out of memory with a single clip: take --gradient-checkpointing, a smaller \
+         --img-height and --img-width or --frames-per-clip, or --device cpu"
+    )]
+    OutOfMemory,
     /// The device failed while computing.
     #[error("the device failed: {0}")]
     Compute(#[from] TensorReadError),

@@ -1,5 +1,7 @@
 //! What a batch's predictions cost: every task's loss with its weight, and the auxiliary heads'.
 
+use std::ops::Range;
+
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::TrainError;
@@ -102,33 +104,53 @@ impl Objective {
 
     /// The annotated properties that the network takes as inputs, of a batch.
     pub fn annotated(&self, batch: &Batch) -> Vec<Vec<usize>> {
-        self.inputs.iter().map(|&property| batch.properties[property].clone()).collect()
+        self.annotated_of(batch, 0..batch.actions.len())
+    }
+
+    /// The same of some of its actions.
+    pub fn annotated_of(&self, batch: &Batch, actions: Range<usize>) -> Vec<Vec<usize>> {
+        let of = |&property: &usize| batch.properties[property][actions.clone()].to_vec();
+        self.inputs.iter().map(of).collect()
     }
 
     /// What a prediction costs.
     pub fn cost(&self, prediction: &Prediction, batch: &Batch) -> Cost {
+        self.cost_of(prediction, batch, 0..batch.actions.len())
+    }
+
+    /// The part that some actions of a batch have in what the whole batch costs; the costs of all
+    /// its parts add up to the batch's. `prediction` is for these actions alone.
+    pub fn cost_of(&self, prediction: &Prediction, batch: &Batch, actions: Range<usize>) -> Cost {
+        let part = |task: &TaskObjective, logits: &Tensor<2>, all: &[usize], some: &[usize]| {
+            let share = task.loss.divisor(some) / task.loss.divisor(all);
+            let loss = task.loss.loss(logits.clone(), some);
+            if share == 1.0 { loss } else { loss.mul_scalar(share) }
+        };
         let tasks: Vec<Tensor<1>> = self
             .tasks
             .iter()
             .zip(prediction.logits.iter().zip(&batch.labels))
-            .map(|(task, (logits, labels))| task.loss.loss(logits.clone(), labels))
+            .map(|(task, (logits, labels))| part(task, logits, labels, &labels[actions.clone()]))
             .collect();
         let mut parts: Vec<Tensor<1>> =
             tasks.iter().zip(&self.tasks).map(|(l, t)| l.clone().mul_scalar(t.weight)).collect();
+        // Of the whole batch: how many of the heads have something to learn from.
+        let told = |property: &&usize| batch.properties[**property].iter().any(|&index| index > 0);
+        let told = self.properties.iter().filter(told).count().max(1) as f64;
         let heads = self.auxiliary.iter().zip(&prediction.auxiliary).zip(&self.properties);
         let auxiliary: Vec<Option<Known>> = heads
             .map(|((head, logits), &property)| {
-                let (rows, targets) = known(&batch.properties[property]);
+                let (rows, targets) = known(&batch.properties[property][actions.clone()]);
                 (!rows.is_empty()).then(|| {
+                    let (_, all) = known(&batch.properties[property]);
                     let count = rows.len();
-                    let index = TensorData::new(rows.clone(), [count]);
+                    let index = TensorData::new(rows, [count]);
                     let index = Tensor::<1, Int>::from_data(index, &logits.device());
                     let logits = logits.clone().select(0, index);
-                    Known { loss: head.loss.loss(logits.clone(), &targets), logits, targets }
+                    Known { loss: part(head, &logits, &all, &targets), logits, targets }
                 })
             })
             .collect();
-        let told = auxiliary.iter().flatten().count().max(1) as f64;
         for (known, head) in auxiliary.iter().zip(&self.auxiliary) {
             if let Some(known) = known {
                 parts.push(known.loss.clone().mul_scalar(head.weight / told));
@@ -138,34 +160,57 @@ impl Objective {
     }
 }
 
-/// A batch's losses, on the device.
+/// A batch's losses, or a part's share in them, on the device.
 #[derive(Debug)]
 pub struct Cost {
     /// The sum to make smaller, `[1]`.
     pub total: Tensor<1>,
     /// Each task's mean loss `[1]`, without its weight.
     pub tasks: Vec<Tensor<1>>,
-    /// Per auxiliary head; `None` where no action of the batch has a known value.
+    /// Per auxiliary head; `None` where no action has a known value.
     pub auxiliary: Vec<Option<Known>>,
 }
 
+/// A batch's losses as numbers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Losses {
+    /// The sum to make smaller.
+    pub total: f64,
+    /// Each task's.
+    pub tasks: Vec<f64>,
+    /// Each auxiliary head's; 0 where no action has a known value.
+    pub auxiliary: Vec<f64>,
+}
+
 impl Cost {
-    /// All losses as numbers, with one read-back: the total, the tasks', the auxiliary heads' (0
-    /// where there is none).
-    pub fn read(&self) -> Result<(f64, Vec<f64>, Vec<f64>), TrainError> {
-        let mut all = vec![self.total.clone()];
-        all.extend(self.tasks.iter().cloned());
-        all.extend(self.auxiliary.iter().flatten().map(|known| known.loss.clone()));
+    /// All losses as numbers, with one read-back.
+    pub fn read(&self) -> Result<Losses, TrainError> {
+        Self::read_sum(std::slice::from_ref(self))
+    }
+
+    /// The losses of a batch from those of its parts, likewise.
+    pub fn read_sum(parts: &[Self]) -> Result<Losses, TrainError> {
+        let mut all = Vec::new();
+        for cost in parts {
+            all.push(cost.total.clone());
+            all.extend(cost.tasks.iter().cloned());
+            all.extend(cost.auxiliary.iter().flatten().map(|known| known.loss.clone()));
+        }
         let values = Tensor::cat(all, 0).try_into_vec_as::<f32>()?;
         let mut values = values.into_iter().map(f64::from);
-        let total = values.next().unwrap_or(f64::NAN);
-        let tasks = values.by_ref().take(self.tasks.len()).collect();
-        let auxiliary = self
-            .auxiliary
-            .iter()
-            .map(|known| known.as_ref().and_then(|_| values.next()).unwrap_or(0.0))
-            .collect();
-        Ok((total, tasks, auxiliary))
+        let mut sum = Losses::default();
+        for cost in parts {
+            sum.total += values.next().unwrap_or(f64::NAN);
+            sum.tasks.resize(cost.tasks.len(), 0.0);
+            for (sum, value) in sum.tasks.iter_mut().zip(values.by_ref().take(cost.tasks.len())) {
+                *sum += value;
+            }
+            sum.auxiliary.resize(cost.auxiliary.len(), 0.0);
+            for (sum, known) in sum.auxiliary.iter_mut().zip(&cost.auxiliary) {
+                *sum += known.as_ref().and_then(|_| values.next()).unwrap_or(0.0);
+            }
+        }
+        Ok(sum)
     }
 }
 

@@ -2,12 +2,11 @@
 
 use super::{Augmenter, TrainError, multi_scale_sizes};
 use crate::augment::rarity;
-use crate::config::Config;
+use crate::config::{Config, FreezingKind};
 use crate::data::Dataset;
 use crate::data::sampler::Sampler;
-use crate::device::Compute;
 use crate::model::pretrained::load_pretrained;
-use crate::model::{ModelConfig, MultiViewNet};
+use crate::model::{ModelConfig, MultiViewNet, StageSet};
 use crate::schema::Schema;
 
 /// Which actions each epoch visits.
@@ -68,36 +67,10 @@ pub(super) fn augmenter(config: &Config, schema: &Schema, train: &Dataset) -> Au
     }
 }
 
-/// Refuses a batch whose widest activation no buffer of the device can hold.
-pub(super) fn check_fit(
-    config: &Config,
-    compute: &Compute,
-    max_views: usize,
-) -> Result<(), TrainError> {
-    let Some(limit) = compute.info.max_binding_bytes else {
-        return Ok(());
-    };
-    let size = [config.frames_per_clip, config.img_height, config.img_width];
-    let clips = config.batch_size * max_views;
-    let need = config.backbone_name.widest_activation(size) as u64 * clips as u64 * 4;
-    if need <= limit {
-        return Ok(());
+/// The stages that train at the run's peak.
+pub(super) fn most_trainable(config: &Config) -> StageSet {
+    match config.freezing_strategy {
+        FreezingKind::Fixed if config.gradual_finetuning => StageSet::last(config.unfreeze_blocks),
+        _ => StageSet::ALL,
     }
-    if config.force_batch_size {
-        log::warn!(
-            "{clips} clips need a buffer of {} MB, the device allows {}: tried all the same \
-             (--force-batch-size)",
-            need >> 20,
-            limit >> 20
-        );
-        return Ok(());
-    }
-    Err(TrainError::TooLarge {
-        batch_size: config.batch_size,
-        clips,
-        size: size.map(|side| side.to_string()).join("×"),
-        need: need >> 20,
-        limit: limit >> 20,
-        device: compute.info.name.clone(),
-    })
 }

@@ -4,9 +4,10 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
-use super::{Objective, TrainError, plain_clips};
+use super::step::Step;
+use super::{Objective, StepMemory, TrainError, plain_clips_of};
 use crate::data::Batch;
-use crate::model::{MultiViewNet, STAGES, StageSet, ViewLayout, stage_of};
+use crate::model::{MultiViewNet, STAGES, StageSet, stage_of};
 
 /// Root mean square of each stage's gradient on one batch: what gradient-guided freezing decides
 /// by. Nothing is updated, no statistics move, nothing is dropped or augmented. `device` must
@@ -15,16 +16,16 @@ pub fn stage_gradients(
     net: &MultiViewNet,
     batch: &Batch,
     objective: &Objective,
+    memory: StepMemory,
     device: &Device,
 ) -> Result<[f64; STAGES.len()], TrainError> {
     // Frozen first, which stops all statistics; then gradients alone are switched on.
     let net = net.clone().with_trainable(StageSet::NONE).set_require_grad(true);
-    let views = ViewLayout::new(batch.view_counts.clone());
-    let annotated = objective.annotated(batch);
-    let clips = plain_clips(batch, device)?;
-    let prediction = net.forward_annotated(clips, &views, &annotated, None);
-    let cost = objective.cost(&prediction, batch);
-    let grads = GradientsParams::from_grads(cost.total.backward(), &net);
+    let clips = |range| Ok(plain_clips_of(batch, range, device)?);
+    let grads = Step { net: &net, objective, batch, clips: &clips, memory }
+        .queue(None)?
+        .finish(device)?
+        .grads;
     let mut squares = Squares { grads: &grads, path: Vec::new(), sums: Default::default() };
     net.visit(&mut squares);
     let mut result = [0.0; STAGES.len()];

@@ -8,6 +8,7 @@ use burn::tensor::Device;
 
 use super::examples::Sightings;
 use super::keeper::{Keeper, Moment};
+use super::memory::{Needs, Room};
 use super::pair::Saved;
 use super::reporting::Reporter;
 use super::summary::{Opened, summary};
@@ -22,7 +23,7 @@ use crate::data::Dataset;
 use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
 use crate::device;
-use crate::model::{MultiViewNet, STAGES, parameter_count};
+use crate::model::{MultiViewNet, STAGES, StageSet, parameter_count};
 use crate::report::html::RunState;
 use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase};
 use crate::schema::Schema;
@@ -85,6 +86,7 @@ struct Run<'a> {
     objective: Objective,
     sampler: Sampler,
     optimizer: Optimizer,
+    room: Room,
     augmenter: Augmenter,
     keeper: Keeper<'a>,
     reporter: Reporter<'a>,
@@ -116,16 +118,16 @@ impl<'a> Run<'a> {
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
-        opening::check_fit(config, &compute, train.max_views().max(valid.max_views()))?;
-
         let plain = compute.device.clone();
         let tracking = plain.clone().autodiff();
         let objective = Objective::new(config, &schema, &train);
         let mut optimizer = Optimizer::new(Rule::new(config), config.gradient_clip_norm);
+        let mut room = Room::new(config, &compute.info);
         let resumed = resume::open(config, &keeper.info, &objective, &tracking)?;
         let (net, history, progress) = match resumed {
             Some(Saved { net, state, moments, .. }) => {
                 optimizer.moments = moments;
+                room.resume(state.memory);
                 keeper.best_score = config.resume_best_acc.or(state.best_score);
                 (net, state.history, state.progress)
             }
@@ -135,12 +137,16 @@ impl<'a> Run<'a> {
                 (net, Vec::new(), None)
             }
         };
+        let needs = needs(config, &net, opening::most_trainable(config))?;
+        room.check(&needs, config.clip_size())?;
+        let clips = config.batch_size * train.max_views();
         keeper.begin(&history)?;
         let opened = Opened {
             schema: &schema,
             model: &model,
             compute: &compute,
             parameters: parameter_count(&net),
+            memory: room.words(&needs, clips),
             train: &train,
             valid: &valid,
         };
@@ -161,6 +167,7 @@ impl<'a> Run<'a> {
             tracking,
             plain,
             optimizer,
+            room,
             keeper,
             reporter,
             schema,
@@ -212,13 +219,13 @@ impl<'a> Run<'a> {
             };
             let Some(valid) = valid else {
                 observer.observe(&Event::Interrupted);
-                let now = Moment { net: &net, optimizer: &self.optimizer, history: &self.history };
+                let now = Moment::new(&net, &self.optimizer, &self.room, &self.history);
                 self.keeper.save(&now, Some(progress), observer)?;
                 return Ok((net, RunState::Interrupted));
             };
             let record = self.judge(&net, epoch, &plan, trained.record, valid)?;
             self.history.push(record.clone());
-            let now = Moment { net: &net, optimizer: &self.optimizer, history: &self.history };
+            let now = Moment::new(&net, &self.optimizer, &self.room, &self.history);
             self.keeper.save_epoch(&now, observer)?;
             self.reporter.epoch(&self.history, &seen, &self.valid);
             observer.observe(&Event::Epoch(Box::new(record)));
@@ -263,20 +270,24 @@ impl<'a> Run<'a> {
         let mut batches = self.training_plan(epoch);
         announce(epoch, course, Phase::Train, batches.len(), observer);
         batches.drain(..begun.steps.min(batches.len()));
+        let planned = self.room.step(&needs(config, &net, plan.trainable)?);
+        let mut memory = planned;
         let loader = Loader::new(Arc::clone(&self.train), batches, config.num_workers);
-        let (keeper, history) = (&mut self.keeper, &self.history);
+        let (keeper, history, room) = (&mut self.keeper, &self.history, &mut self.room);
         let (net, progress, record, interrupted) = continue_epoch(
             net,
             &mut self.optimizer,
+            &mut memory,
             loader,
             &settings,
             begun,
             &self.tracking,
             self.stop,
             observer,
-            &mut |net, optimizer, progress, observer| {
+            &mut |net, optimizer, memory, progress, observer| {
+                room.learn(&planned, memory);
                 if keeper.is_due() {
-                    let now = Moment { net, optimizer, history };
+                    let now = Moment::new(net, optimizer, room, history);
                     keeper.save(&now, Some(progress()), observer)?;
                 }
                 Ok(())
@@ -305,6 +316,7 @@ impl<'a> Run<'a> {
             net,
             loader,
             &self.objective,
+            self.room.step(&needs(config, net, StageSet::NONE)?).micro_batch,
             &self.plain,
             self.stop,
             observer,
@@ -337,7 +349,9 @@ impl<'a> Run<'a> {
             && let Some(first) = batches.first()
             && let Some(batch) = self.train.read_batch(first, &mut self.train.resizer())?
         {
-            gradients = Some(stage_gradients(net, &batch, &self.objective, &self.tracking)?);
+            let needs = needs(self.config, net, StageSet::ALL)?;
+            let (objective, memory) = (&self.objective, self.room.step(&needs));
+            gradients = Some(stage_gradients(net, &batch, objective, memory, &self.tracking)?);
         }
         Ok(EpochRecord {
             epoch: epoch + 1,
@@ -351,6 +365,14 @@ impl<'a> Run<'a> {
             best,
         })
     }
+}
+
+/// What a step that trains these stages needs of the device.
+fn needs(config: &Config, net: &MultiViewNet, trainable: StageSet) -> Result<Needs, TrainError> {
+    let (size, again) = (config.clip_size(), config.gradient_checkpointing);
+    let parameters = parameter_count(net);
+    Needs::training(&net.backbone, parameters, size, trainable, again)
+        .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })
 }
 
 /// What a training pass gives back.

@@ -13,6 +13,17 @@ use crate::config::Config;
 use crate::model::state_dict::StateDict;
 use crate::report::EpochRecord;
 
+/// The memory that a run plans with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemoryState {
+    /// Bytes free on the device when the run began, where it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+    /// Clips that it held after it had been out of memory with more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_clips: Option<usize>,
+}
+
 /// A run between two steps. Rates, freezing, early stopping, the order of the data, augmentation
 /// and dropout all follow from the configuration, the history and the position, so nothing of
 /// them is stored.
@@ -32,6 +43,9 @@ pub struct RunState {
     /// Highest score so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_score: Option<f64>,
+    /// What the run has learned of its device's memory: the micro-batch follows from it.
+    #[serde(default)]
+    pub memory: MemoryState,
     /// Updates per parameter path.
     pub updates: BTreeMap<String, u32>,
     /// The configuration.
@@ -55,6 +69,7 @@ impl RunState {
             epoch: history.len(),
             progress,
             best_score: None,
+            memory: MemoryState::default(),
             updates: BTreeMap::new(),
             config: config.clone(),
             history: history.to_vec(),

@@ -16,13 +16,15 @@ pub(super) struct Opened<'a> {
     pub model: &'a ModelConfig,
     pub compute: &'a Compute,
     pub parameters: usize,
+    /// What a step needs, in words.
+    pub memory: String,
     pub train: &'a Dataset,
     pub valid: &'a Dataset,
 }
 
 /// What a run is about to do, and on what.
 pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
-    let Opened { schema, model, compute, parameters, train, valid } = *opened;
+    let &Opened { schema, model, compute, parameters, ref memory, train, valid } = opened;
     let pair = |name: &str, value: String| (name.to_owned(), value);
     let millions = parameters as f64 / 1e6;
     let pool = if model.attention { "attention" } else { "mean" };
@@ -44,6 +46,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
                 config.target_fps
             ),
         ),
+        pair("memory", memory.clone()),
         pair("training", training_words(config)),
         pair("loss", loss_words(config)),
         pair("balance", balance_words(config, schema)),

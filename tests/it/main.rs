@@ -23,6 +23,7 @@ mod golden_training;
 mod layout;
 mod loading;
 mod metrics;
+mod micro_batch;
 mod model;
 mod norm;
 mod official;

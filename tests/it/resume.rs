@@ -98,6 +98,18 @@ fn a_resumed_run_is_the_undisturbed_run_on_the_cpu() {
 }
 
 #[test]
+fn a_resumed_run_is_the_undisturbed_run_in_micro_batches() {
+    let pieces = |folder: &TempDir| Config {
+        micro_batch: Auto::Number(2),
+        gradient_checkpointing: true,
+        phase1_epochs: 1,
+        phase2_epochs: 1,
+        ..rich(folder)
+    };
+    resumed_equals_undisturbed("cpu", pieces, &[2, 5]);
+}
+
+#[test]
 fn a_resumed_run_is_the_undisturbed_run_on_an_adapter() {
     if crate::adapter::device().is_none() {
         return;

@@ -135,6 +135,13 @@ const OPTIMISATION: Group = Group {
         ("optimizer", Word(word::<OptimizerKind>), "NAME", "adamw, adam or sgd"),
         ("momentum", Number, "M", "SGD's momentum"),
         ("gradient-clip-norm", Number, "NORM", "Bound on the gradients' common norm; 0 is off"),
+        (
+            "micro-batch",
+            Word(auto),
+            "N",
+            "Clips that pass at once, their gradients added up; auto: what the memory holds",
+        ),
+        switch!("gradient-checkpointing", "Save memory by computing much of a step twice"),
         switch!("mixed-precision", "Half-precision arithmetic where it can be had; else f32"),
         (
             "early-stopping-patience",

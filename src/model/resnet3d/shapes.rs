@@ -1,6 +1,6 @@
 //! The convolutions that clips of a given size meet on their way through a backbone.
 
-use super::{Backbone, BasicBlock, ResidualConv, Stem};
+use super::{Backbone, BasicBlock, Part, PartKind, ResidualConv, Stem};
 use crate::conv::ConvShape;
 use crate::model::Conv3d;
 
@@ -51,13 +51,33 @@ impl Walk {
     }
 }
 
+/// The convolutions of the stem or of a residual block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartShapes {
+    /// The stage it belongs to, in [`super::STAGES`].
+    pub stage: usize,
+    /// In order.
+    pub convolutions: Vec<ConvShape>,
+}
+
 impl Backbone {
     /// The convolutions in order for clips `[N, 3, T, H, W]`; `None` if those are too small.
     pub fn convolutions(&self, clips: [usize; 5]) -> Option<Vec<ConvShape>> {
+        let parts = self.convolutions_by_part(clips)?;
+        Some(parts.into_iter().flat_map(|part| part.convolutions).collect())
+    }
+
+    /// The same, part by part: the stem, then each residual block.
+    pub fn convolutions_by_part(&self, clips: [usize; 5]) -> Option<Vec<PartShapes>> {
         let mut walk = Walk { at: clips, found: Vec::new() };
-        walk.stem(&self.stem)?;
-        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
-        stages.into_iter().flatten().try_for_each(|block| walk.block(block))?;
-        Some(walk.found)
+        let part = |part: Part| {
+            match part.kind {
+                PartKind::Stem(stem) => walk.stem(stem)?,
+                PartKind::Block(block) => walk.block(block)?,
+            }
+            let convolutions = std::mem::take(&mut walk.found);
+            Some(PartShapes { stage: part.stage, convolutions })
+        };
+        self.parts(0).into_iter().map(part).collect()
     }
 }

@@ -1,0 +1,58 @@
+//! How much memory a device has.
+
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// Bytes of a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub total: u64,
+    /// What nobody uses at the moment; all of it where the system does not tell.
+    pub free: u64,
+}
+
+/// The machine's main memory; inside a container, its share of it.
+pub(super) fn main_memory() -> Memory {
+    let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(kinds);
+    let machine = Memory { total: system.total_memory(), free: system.available_memory() };
+    match system.cgroup_limits() {
+        Some(limits) if limits.total_memory < machine.total => {
+            Memory { total: limits.total_memory, free: machine.free.min(limits.free_memory) }
+        }
+        _ => machine,
+    }
+}
+
+/// The memory that an adapter computes in. Adapters that share the machine's are given what is
+/// free of that; `None` for a card that does not tell.
+pub(super) fn of_adapter(adapter: &wgpu::Adapter) -> Option<Memory> {
+    use wgpu::DeviceType::{Cpu, IntegratedGpu};
+    let own = vulkan_heap(adapter).map(|total| Memory { total, free: total });
+    if !matches!(adapter.get_info().device_type, Cpu | IntegratedGpu) {
+        return own;
+    }
+    let main = main_memory();
+    let own = own.unwrap_or(main);
+    Some(Memory { total: own.total.min(main.total), free: own.free.min(main.free) })
+}
+
+/// Size of the largest heap on the card itself. wgpu does not tell; Vulkan does.
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+#[allow(unsafe_code, reason = "the one question that has no safe form")]
+fn vulkan_heap(adapter: &wgpu::Adapter) -> Option<u64> {
+    /// VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: the handle is asked for its properties while the adapter lives, and nothing else.
+    let properties = unsafe {
+        let adapter = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+        let instance = adapter.shared_instance().raw_instance();
+        instance.get_physical_device_memory_properties(adapter.raw_physical_device())
+    };
+    let heaps = properties.memory_heaps.iter().take(properties.memory_heap_count as usize);
+    heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+fn vulkan_heap(_: &wgpu::Adapter) -> Option<u64> {
+    None
+}

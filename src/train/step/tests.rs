@@ -1,0 +1,297 @@
+//! Gradients of a batch in pieces against those of one graph over the same pieces.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+
+use super::*;
+use crate::losses::{CrossEntropy, Focal};
+use crate::model::state_dict::StateDict;
+use crate::model::{BackboneKind, ModelConfig, StageSet, state_dict};
+use crate::schema::Schema;
+use crate::train::{Optimizer, Rule, plain_clips_of};
+
+const SIZE: [usize; 3] = [2, 20, 18];
+
+fn batch(schema: &Schema) -> Batch {
+    let view_counts = vec![2, 1, 3, 1];
+    let clips: usize = view_counts.iter().sum();
+    let bytes = clips * SIZE.iter().product::<usize>() * 3;
+    let of_class = |classes: usize, by: usize| (0..4).map(|a| (a * by + 1) % classes).collect();
+    let properties = schema.properties.iter().enumerate();
+    Batch {
+        actions: (0..4).map(|action| action.to_string()).collect(),
+        views: view_counts.iter().flat_map(|&count| 0..count).collect(),
+        view_counts,
+        labels: schema.tasks.iter().map(|task| of_class(task.classes.len(), 3)).collect(),
+        // Some are unknown, in some properties all of them.
+        properties: properties.map(|(n, p)| of_class(p.values.len() + 1, n % 3)).collect(),
+        frames: (0..bytes).map(|n| (n * n % 251 + n / 977 % 5) as u8).collect(),
+        size: SIZE,
+    }
+}
+
+struct Case {
+    net: MultiViewNet,
+    model: ModelConfig,
+    objective: Objective,
+    batch: Batch,
+    device: Device,
+}
+
+impl Case {
+    fn new(trainable: StageSet) -> Self {
+        let schema = Schema::mvfoul().unwrap();
+        let device = Device::flex().autodiff();
+        let config = crate::config::Config {
+            auxiliary_task_weight: 0.7,
+            backbone_name: BackboneKind::R3dTiny,
+            ..Default::default()
+        };
+        let folder = Vec::new();
+        let dataset = crate::data::Dataset::of_clips(folder, config.window(), [20, 18]);
+        let objective = Objective::new(&config, &schema, &dataset)
+            .with_loss(
+                0,
+                CrossEntropy {
+                    class_weights: Some(vec![1.0, 4.0, 0.5, 2.5]),
+                    label_smoothing: 0.1,
+                },
+            )
+            .with_loss(1, Focal { gamma: vec![2.0; 8], class_weights: None, label_smoothing: 0.0 });
+        let model = config.model(&schema);
+        let net = model.init(3, &device).with_trainable(trainable);
+        Self { net, model, objective, batch: batch(&schema), device }
+    }
+
+    /// A network of its own: running statistics are shared between clones.
+    fn fresh(&self) -> MultiViewNet {
+        let mut net = self.model.init(3, &self.device);
+        let state = state_dict::collect(&self.net).unwrap();
+        state_dict::load(&mut net, state).unwrap();
+        let lowest = self.net.backbone.lowest_trainable();
+        net.with_trainable(lowest.map_or(StageSet::NONE, |stage| StageSet::last(5 - stage)))
+    }
+
+    /// What a step of size 1 makes of the network, and the loss.
+    fn stepped(&self, net: MultiViewNet, grads: GradientsParams) -> StateDict {
+        let rule = Rule::Sgd { momentum: 0.0, weight_decay: 0.0 };
+        let (net, _) = Optimizer::new(rule, 0.0).step(net, grads, &|_| 1.0, None).unwrap();
+        state_dict::collect(&net).unwrap()
+    }
+
+    fn rng(&self) -> DropoutRng {
+        DropoutRng::new(5, 7)
+    }
+
+    fn in_pieces(&self, memory: StepMemory) -> (StateDict, Losses, Vec<Tensor<2>>) {
+        let net = self.fresh();
+        let clips = |range| Ok(plain_clips_of(&self.batch, range, &self.device)?);
+        let (objective, batch) = (&self.objective, &self.batch);
+        let step = Step { net: &net, objective, batch, clips: &clips, memory };
+        let done = step.queue(Some(&mut self.rng())).unwrap().finish(&self.device).unwrap();
+        (self.stepped(net, done.grads), done.losses, done.logits)
+    }
+
+    /// One graph over everything; `pieces` of clips are normalised by themselves.
+    fn in_one_graph(&self, parts: &[(Range<usize>, &[Range<usize>])]) -> (StateDict, Losses) {
+        let net = self.fresh();
+        let mut rng = self.rng();
+        let (mut costs, mut total) = (Vec::new(), Vec::new());
+        for (actions, pieces) in parts {
+            let features = pieces.iter().map(|piece| {
+                net.backbone
+                    .forward(plain_clips_of(&self.batch, piece.clone(), &self.device).unwrap())
+            });
+            let features = Tensor::cat(features.collect(), 0);
+            let views = ViewLayout::new(self.batch.view_counts[actions.clone()].to_vec());
+            let said = net.classify(features, &views, &[], Some(&mut rng));
+            let cost = self.objective.cost_of(&said, &self.batch, actions.clone());
+            total.push(cost.total.clone());
+            costs.push(cost);
+        }
+        let losses = Cost::read_sum(&costs).unwrap();
+        let grads = Tensor::cat(total, 0).sum().backward();
+        let grads = GradientsParams::from_grads(grads, &net);
+        (self.stepped(net, grads), losses)
+    }
+}
+
+/// Largest difference of a tensor over its largest number, over all tensors.
+fn worst(ours: &StateDict, theirs: &StateDict) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    let of = |name: &String| {
+        let (a, b) = (ours[name].try_to_vec::<f32>(), theirs[name].try_to_vec::<f32>());
+        let (a, b) = (a.unwrap(), b.unwrap());
+        let largest = b.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
+        let differ = a.iter().zip(&b).fold(0.0_f32, |most, (x, y)| most.max((x - y).abs()));
+        f64::from(differ / largest)
+    };
+    ours.keys().map(of).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_batch_in_pieces_has_the_gradients_of_the_whole() {
+    // Clips of the actions: 0 1 | 2 | 3 4 5 | 6.
+    type Pieces<'a> = Vec<(Range<usize>, &'a [Range<usize>])>;
+    let cases: [(usize, Pieces); 4] = [
+        (usize::MAX, vec![(0..4, &[0..7])]),
+        (4, vec![(0..2, &[0..3]), (2..4, &[3..7])]),
+        (2, vec![(0..1, &[0..2]), (1..2, &[2..3]), (2..3, &[3..4, 4..6]), (3..4, &[6..7])]),
+        (
+            1,
+            vec![
+                (0..1, &[0..1, 1..2]),
+                (1..2, &[2..3]),
+                (2..3, &[3..4, 4..5, 5..6]),
+                (3..4, &[6..7]),
+            ],
+        ),
+    ];
+    for trainable in [StageSet::ALL, StageSet::last(2), StageSet::NONE] {
+        let case = Case::new(trainable);
+        let start = state_dict::collect(&case.net).unwrap();
+        for (micro_batch, parts) in &cases {
+            let (expected, losses) = case.in_one_graph(parts);
+            assert!(worst(&expected, &start) > 1e-3, "the step changes nothing");
+            for gradient_checkpointing in [false, true] {
+                let memory = StepMemory { micro_batch: *micro_batch, gradient_checkpointing };
+                let (ours, our_losses, logits) = case.in_pieces(memory);
+                let error = worst(&ours, &expected);
+                println!("{memory:?}, {:?}: {error:.1e}", trainable.names());
+                assert!(error < 2e-5, "{memory:?}, {:?}: {error}", trainable.names());
+                assert!((our_losses.total - losses.total).abs() < 1e-5 * losses.total);
+                assert_eq!(our_losses.auxiliary.len(), losses.auxiliary.len());
+                assert_eq!(logits[1].dims(), [4, 8]);
+            }
+        }
+        // The parts' costs add up to the batch's, weights and unknown properties included.
+        let net = case.fresh().valid();
+        let plain = case.device.clone().without_autodiff();
+        let clips = plain_clips_of(&case.batch, 0..7, &plain).unwrap();
+        let features = net.backbone.forward(clips);
+        let cost = |actions: Range<usize>, clips: Range<usize>| {
+            let views = ViewLayout::new(case.batch.view_counts[actions.clone()].to_vec());
+            let said = net.classify(features.clone().slice([clips]), &views, &[], None);
+            case.objective.cost_of(&said, &case.batch, actions)
+        };
+        let whole = cost(0..4, 0..7).read().unwrap();
+        let sum = Cost::read_sum(&[cost(0..1, 0..2), cost(1..4, 2..7)]).unwrap();
+        let all = |losses: &Losses| {
+            let mut all = vec![losses.total];
+            all.extend(&losses.tasks);
+            all.extend(&losses.auxiliary);
+            all
+        };
+        for (whole, sum) in all(&whole).iter().zip(all(&sum)) {
+            assert!((whole - sum).abs() < 1e-5 * whole.abs().max(1.0), "{whole} {sum}");
+        }
+    }
+}
+
+#[test]
+fn batches_are_cut_at_actions_first() {
+    let cut = |most| {
+        let parts = parts(&[2, 1, 3, 1], most);
+        parts.into_iter().map(|part| (part.actions, part.clips)).collect::<Vec<_>>()
+    };
+    assert_eq!(cut(3), [(0..2, 0..3), (2..3, 3..6), (3..4, 6..7)]);
+    assert_eq!(cut(100), [(0..4, 0..7)]);
+    assert_eq!(cut(1).len(), 4);
+    assert_eq!(chunks(&(3..10), 3), [3..5, 5..7, 7..10]);
+    assert_eq!(chunks(&(3..6), 1), [3..4, 4..5, 5..6]);
+    assert_eq!(first_pass(&[5, 1], 2), 0..1);
+}
+
+#[test]
+fn a_micro_batch_is_halved_down_to_one_clip() {
+    let mut memory = StepMemory::default();
+    let mut sizes = Vec::new();
+    while memory.halve(7) {
+        sizes.push(memory.micro_batch);
+    }
+    assert_eq!(sizes, [3, 1]);
+    assert_eq!(memory.micro_batch, 1);
+}
+
+/// Cross-entropy on a device that is out of memory the first time.
+#[derive(Debug)]
+struct Starved(std::sync::atomic::AtomicBool);
+
+impl crate::losses::TaskLoss for Starved {
+    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+        if self.0.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            device::pretend(&logits.device());
+        }
+        CrossEntropy::default().loss(logits, targets)
+    }
+}
+
+#[test]
+fn a_step_without_memory_is_repeated_in_halves() {
+    let Ok(compute) = device::open("wgpu:cpu") else {
+        let required = std::env::var_os("POLYVIEW_REQUIRE_WGPU").is_some_and(|value| value == "1");
+        assert!(!required, "POLYVIEW_REQUIRE_WGPU=1, but there is no software adapter");
+        println!("skipped: no software adapter");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let options = crate::synth::SynthOptions {
+        out: folder.path().to_owned(),
+        actions: 4,
+        views: 2,
+        frames: 6,
+        width: 32,
+        height: 32,
+        ..Default::default()
+    };
+    let schema = Schema::mvfoul().unwrap();
+    crate::synth::write(&options, &crate::synth::tasks_of(&schema), |_, _| {}).unwrap();
+    let window = crate::data::sampling::WindowSpec {
+        start_frame: 0,
+        end_frame: 3,
+        target_fps: 25.0,
+        frames_per_clip: 2,
+    };
+    let open = || {
+        let root = folder.path();
+        crate::data::Dataset::open(root, "train", &schema, window, [16, 16], None).unwrap()
+    };
+    let device = compute.device.autodiff();
+    let run = |starved: bool, micro_batch: usize| {
+        let net = ModelConfig::new(BackboneKind::R3dTiny, &schema).init(1, &device);
+        let loss = Starved(starved.into());
+        let objective = Objective::plain(&schema).with_loss(0, loss);
+        let rates = crate::train::Rates { heads: 1e-2, stages: [1e-2; 5] };
+        let settings = crate::train::StepSettings {
+            objective: &objective,
+            rates: &|_| (rates, None),
+            seed: 1,
+            epoch: 1,
+            first_step: 0,
+            augmenter: None,
+        };
+        let mut memory = StepMemory { micro_batch, gradient_checkpointing: false };
+        let plan = crate::data::loader::in_order(4, 2);
+        let (net, ..) = crate::train::continue_epoch(
+            net,
+            &mut Optimizer::new(Rule::AdamW { beta1: 0.9, weight_decay: 0.0 }, 1.0),
+            &mut memory,
+            crate::data::loader::Loader::new(open().into(), plan, 1),
+            &settings,
+            crate::train::PassProgress::new(&objective),
+            &device,
+            &false.into(),
+            &mut |_: &crate::report::Event| {},
+            &mut |_, _, _, _, _| Ok(()),
+        )?;
+        Ok::<_, TrainError>((memory.micro_batch, state_dict::collect(&net).unwrap()))
+    };
+    // Weights and running statistics are those of a run that had planned so from the start.
+    let (clips, state) = run(true, usize::MAX).unwrap();
+    let (planned, expected) = run(false, 2).unwrap();
+    assert_eq!((clips, planned), (2, 2));
+    assert!(state == expected, "the step that failed has left a trace");
+    // Of a single clip there is no half.
+    assert!(matches!(run(true, 1), Err(TrainError::OutOfMemory)));
+}

@@ -1,0 +1,176 @@
+//! A pass over a split so far: its figures, its clock, and how long it waited for data.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::objective::{Losses, TaskObjective};
+use super::{Objective, TrainError};
+use crate::data::Batch;
+use crate::data::loader::Loader;
+use crate::losses;
+use crate::metrics::ConfusionMatrix;
+use crate::report::{Event, Observer, PassRecord, TaskRecord};
+
+/// Loss and confusion of one head over a pass so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct HeadProgress {
+    matrix: ConfusionMatrix,
+    loss: f64,
+    actions: usize,
+}
+
+impl HeadProgress {
+    fn new(head: &TaskObjective) -> Self {
+        Self { matrix: ConfusionMatrix::new(head.classes), loss: 0.0, actions: 0 }
+    }
+
+    fn add(&mut self, logits: Tensor<2>, labels: &[usize], loss: f64) -> Result<(), TrainError> {
+        let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
+        for (&label, class) in labels.iter().zip(classes) {
+            self.matrix.add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
+        }
+        self.loss += loss * labels.len() as f64;
+        self.actions += labels.len();
+        Ok(())
+    }
+
+    fn record(&self, head: &TaskObjective) -> TaskRecord {
+        TaskRecord::new(&head.name, self.loss / self.actions.max(1) as f64, &self.matrix)
+    }
+}
+
+/// A pass so far: what a checkpoint in its middle keeps, so that its figures come out whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassProgress {
+    /// Batches done.
+    pub steps: usize,
+    loss: f64,
+    /// Sum of the steps' gradient norms.
+    pub(super) norm: f64,
+    actions: usize,
+    clips: usize,
+    /// Wall time and the time waited for data before the pass was taken up again, seconds.
+    seconds: f64,
+    waited: f64,
+    tasks: Vec<HeadProgress>,
+    auxiliary: Vec<HeadProgress>,
+}
+
+impl PassProgress {
+    /// A pass that begins.
+    pub fn new(objective: &Objective) -> Self {
+        Self {
+            steps: 0,
+            loss: 0.0,
+            norm: 0.0,
+            actions: 0,
+            clips: 0,
+            seconds: 0.0,
+            waited: 0.0,
+            tasks: objective.tasks.iter().map(HeadProgress::new).collect(),
+            auxiliary: objective.auxiliary.iter().map(HeadProgress::new).collect(),
+        }
+    }
+
+    /// Whether it is a pass over this objective's heads.
+    pub fn fits(&self, objective: &Objective) -> bool {
+        let fit = |heads: &[HeadProgress], of: &[TaskObjective]| {
+            heads.len() == of.len()
+                && heads.iter().zip(of).all(|(h, of)| h.matrix.classes() == of.classes)
+        };
+        fit(&self.tasks, &objective.tasks) && fit(&self.auxiliary, &objective.auxiliary)
+    }
+}
+
+/// A pass with its clock running.
+pub(super) struct Tally<'a> {
+    objective: &'a Objective,
+    pub pass: PassProgress,
+    started: Instant,
+    waited: Duration,
+}
+
+impl<'a> Tally<'a> {
+    pub fn new(objective: &'a Objective, pass: PassProgress) -> Self {
+        Self { objective, pass, started: Instant::now(), waited: Duration::ZERO }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.pass.seconds + self.started.elapsed().as_secs_f64()
+    }
+
+    /// The pass so far, with its times brought up to now.
+    pub fn progress(&self) -> PassProgress {
+        PassProgress {
+            seconds: self.seconds(),
+            waited: self.pass.waited + self.waited.as_secs_f64(),
+            ..self.pass.clone()
+        }
+    }
+
+    /// Next batch, with the time it took to come.
+    pub fn wait_for(&mut self, loader: &mut Loader) -> Result<Option<Batch>, TrainError> {
+        let asked = Instant::now();
+        let batch = loader.next().transpose()?;
+        self.waited += asked.elapsed();
+        Ok(batch)
+    }
+
+    /// Adds a batch: the tasks' logits, the auxiliary heads' with the classes known, the losses.
+    pub fn add(
+        &mut self,
+        batch: &Batch,
+        logits: Vec<Tensor<2>>,
+        known: Vec<Option<(Tensor<2>, Vec<usize>)>>,
+        losses: &Losses,
+    ) -> Result<(), TrainError> {
+        let pass = &mut self.pass;
+        for (task, logits) in logits.into_iter().enumerate() {
+            pass.tasks[task].add(logits, &batch.labels[task], losses.tasks[task])?;
+        }
+        for (head, known) in known.into_iter().enumerate() {
+            if let Some((logits, targets)) = known {
+                pass.auxiliary[head].add(logits, &targets, losses.auxiliary[head])?;
+            }
+        }
+        pass.loss += losses.total * batch.actions.len() as f64;
+        pass.steps += 1;
+        pass.actions += batch.actions.len();
+        pass.clips += batch.clips();
+        Ok(())
+    }
+
+    fn mean_loss(&self) -> f64 {
+        self.pass.loss / self.pass.actions.max(1) as f64
+    }
+
+    /// Tells of the step just added; whether the pass must end here.
+    pub fn after_step(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> bool {
+        observer.observe(&Event::Step {
+            done: self.pass.steps,
+            loss: self.mean_loss(),
+            clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),
+        });
+        stop.load(Ordering::Relaxed)
+    }
+
+    pub fn record(&self) -> PassRecord {
+        let (pass, seconds) = (&self.pass, self.seconds());
+        let records = |heads: &[HeadProgress], of: &[TaskObjective]| {
+            heads.iter().zip(of).map(|(head, of)| head.record(of)).collect()
+        };
+        PassRecord {
+            loss: self.mean_loss(),
+            tasks: records(&pass.tasks, &self.objective.tasks),
+            auxiliary: records(&pass.auxiliary, &self.objective.auxiliary),
+            gradient_norm: pass.norm / pass.steps.max(1) as f64,
+            actions: pass.actions,
+            clips: pass.clips,
+            seconds,
+            data_wait: (pass.waited + self.waited.as_secs_f64()) / seconds.max(1e-9),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Steps that are cut to fit the device's memory: what the options change, and what they do not.
+
+use polyview::config::{Auto, Config};
+use polyview::model::{BackboneKind, Init, StageSet};
+use polyview::train::Needs;
+use tempfile::TempDir;
+
+use crate::freezing::{run, small_config};
+use crate::program::{polyview, text};
+
+/// Two epochs of everything that trains, without phases.
+fn whole(folder: &TempDir, device: &str) -> Config {
+    Config {
+        gradual_finetuning: false,
+        epochs: 2,
+        lr: 1e-3,
+        device: device.to_owned(),
+        ..small_config(folder)
+    }
+}
+
+fn weights(config: &Config, name: &str) -> Vec<u8> {
+    let save_dir = config.save_dir.join(name);
+    let outcome = run(&Config { save_dir: save_dir.clone(), ..config.clone() });
+    assert_eq!(outcome.history.len(), 2);
+    std::fs::read(save_dir.join(polyview::checkpoint::LAST)).unwrap()
+}
+
+fn checkpointing_changes_no_bit(device: &str) {
+    let folder = TempDir::new().unwrap();
+    let plain = whole(&folder, device);
+    let with = |gradient_checkpointing, micro_batch| Config {
+        gradient_checkpointing,
+        micro_batch: Auto::Number(micro_batch),
+        ..plain.clone()
+    };
+    let auto = weights(&plain, "auto");
+    assert!(auto == weights(&with(true, 1000), "all"), "{device}: checkpointing");
+    let (one, again) = (weights(&with(false, 1), "one"), weights(&with(true, 1), "one-again"));
+    assert!(one == again, "{device}: checkpointing of single clips");
+    assert!(one != auto, "{device}: the micro-batch has no effect");
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_bit_on_the_cpu() {
+    checkpointing_changes_no_bit("cpu");
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_bit_on_an_adapter() {
+    if crate::adapter::device().is_some() {
+        let gpu = polyview::device::open("gpu").is_ok();
+        checkpointing_changes_no_bit(if gpu { "gpu" } else { "wgpu:cpu" });
+    }
+}
+
+#[test]
+fn a_step_is_estimated_from_the_network() {
+    let device = burn::tensor::Device::flex();
+    let tiny = polyview::model::Backbone::new(&mut Init::new(1, &device), BackboneKind::R3dTiny);
+    let size = [4, 32, 48];
+    let needs = |set, again| Needs::training(&tiny, 1000, size, set, again).unwrap();
+    let all = needs(StageSet::ALL, false);
+    // The widest tensor is the clip itself: the stem's 8 channels are a quarter of its size.
+    assert_eq!(all.widest, 3 * 4 * 32 * 48 * 4);
+    assert_eq!(all.fixed, 16_000);
+    assert!(needs(StageSet::last(1), false).clip < all.clip);
+    assert!(needs(StageSet::NONE, false).clip < needs(StageSet::last(1), false).clip);
+    assert!(needs(StageSet::ALL, true).clip < all.clip);
+    // Twice the frames, twice the memory.
+    let long = Needs::training(&tiny, 1000, [8, 32, 48], StageSet::ALL, false).unwrap();
+    assert!((long.clip as f64 / all.clip as f64 - 2.0).abs() < 0.1);
+    // What fits: by room, and by the largest binding.
+    assert_eq!(all.clips(Some(all.fixed + 10 * all.clip), None), 8);
+    assert_eq!(all.clips(None, Some(3 * all.widest)), 3);
+    assert_eq!(all.clips(Some(0), None), 0);
+    assert!(Needs::training(&tiny, 1, [1, 0, 8], StageSet::ALL, false).is_none());
+}
+
+#[test]
+fn the_start_says_what_a_step_needs() {
+    let folder = TempDir::new().unwrap();
+    let config = small_config(&folder);
+    let root = config.dataset_root.to_str().unwrap();
+    let args = ["train", "--dataset-root", root, "--backbone-name", "r3d_tiny", "--test-run"];
+    let more = ["--img-height", "32", "--img-width", "32", "--device", "cpu", "--micro-batch", "2"];
+    let out = polyview(&[&args[..], &more].concat());
+    let said = text(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("2 of up to"), "{said}");
+    assert!(said.contains("a clip and"), "{said}");
+    // A clip beyond the device's largest buffer is refused before anything is decoded.
+    if crate::adapter::device().is_some() && polyview::device::open("gpu").is_err() {
+        let huge = ["--img-height", "1024", "--img-width", "1024", "--device", "wgpu:cpu"];
+        let out = polyview(&[&args[..], &huge].concat());
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{said}");
+        assert!(said.contains("needs a buffer of") && said.contains("--img-height"), "{said}");
+    }
+}
