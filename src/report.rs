@@ -203,6 +203,8 @@ pub enum Event {
         loss: f64,
         /// Clips per second so far in this pass.
         clips_per_second: f64,
+        /// Share of this pass's time that was spent waiting for data.
+        data_wait: f64,
     },
     /// An epoch is over and judged.
     Epoch(Box<EpochRecord>),

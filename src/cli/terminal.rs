@@ -152,8 +152,9 @@ impl Terminal {
         }
     }
 
-    fn step(&mut self, done: usize, loss: f64, rate: f64) {
-        let text = format!("loss {loss:.3}, {rate:.1} clips/s");
+    fn step(&mut self, done: usize, loss: f64, rate: f64, wait: f64) {
+        let wait = wait * 100.0;
+        let text = format!("loss {loss:.3}, {rate:.1} clips/s, data wait {wait:.0} %");
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
             bar.set_message(text);
@@ -291,8 +292,8 @@ impl Observer for Terminal {
             Event::PassStarted { epoch, epochs, phase, batches } => {
                 self.begin_pass(*epoch, *epochs, *phase, *batches);
             }
-            Event::Step { done, loss, clips_per_second } => {
-                self.step(*done, *loss, *clips_per_second);
+            Event::Step { done, loss, clips_per_second, data_wait } => {
+                self.step(*done, *loss, *clips_per_second, *data_wait);
             }
             Event::Epoch(record) => {
                 self.end_pass();

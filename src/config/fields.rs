@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Auto, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy};
+use super::{
+    Auto, CacheChoice, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy,
+};
 use crate::augment::{AugmentConfig, Strength};
 use crate::model::BackboneKind;
 
@@ -28,6 +30,14 @@ pub struct Config {
     pub weight_decay: f64,
     /// Decoding threads; 0 decodes in the training thread.
     pub num_workers: usize,
+    /// Batches that they read ahead.
+    pub prefetch: usize,
+    /// Bound on the frames that they hold in main memory, megabytes.
+    pub loader_memory: u64,
+    /// Where decoded frames are kept.
+    pub cache: CacheChoice,
+    /// Bound on the kept frames, gigabytes.
+    pub cache_size: f64,
     /// Seed of everything random.
     pub seed: u64,
     /// Device, in the form `polyview devices` lists.
@@ -200,6 +210,10 @@ impl Default for Config {
             lr: 2e-4,
             weight_decay: 1e-4,
             num_workers: 4,
+            prefetch: 4,
+            loader_memory: 2048,
+            cache: CacheChoice::Auto,
+            cache_size: 64.0,
             seed: 42,
             device: "auto".to_owned(),
             save_dir: PathBuf::from("checkpoints"),

@@ -2,6 +2,7 @@
 //! library users all end here; nothing after this point asks where a value came from.
 
 mod auto;
+mod cache;
 mod choices;
 mod fields;
 mod rules;
@@ -13,10 +14,12 @@ use crate::augment::{AugmentConfig, OptionError};
 use crate::checkpoint::InputSpec;
 use crate::data::balance::Sampling;
 pub use crate::data::balance::WeightingStrategy;
+use crate::data::loader::Ahead;
 use crate::data::sampling::WindowSpec;
 use crate::model::{DROPOUT_FEATURE, DROPOUT_HEAD, ModelConfig};
 use crate::schema::{Schema, SchemaError};
 pub use auto::Auto;
+pub use cache::CacheChoice;
 pub use choices::{FreezingKind, LossFunction, OptimizerKind, SchedulerKind};
 pub use fields::Config;
 
@@ -59,6 +62,8 @@ pub enum ConfigError {
 
 /// The weight of a task's loss where `main-task-weights` says nothing.
 const TASK_WEIGHT: f64 = 3.0;
+/// Folder of decoded frames below the save-dir.
+const FRAMES: &str = "frames";
 /// Word of `balance-task` for all tasks in turn.
 const ALTERNATE: &str = "alternate";
 /// Epochs without a better score that a run without phases bears.
@@ -120,6 +125,23 @@ impl Config {
             Auto::Number(epochs) => epochs,
             Auto::Auto if self.gradual_finetuning => self.phase1_epochs + self.phase2_epochs / 2,
             Auto::Auto => PATIENCE,
+        }
+    }
+
+    /// How far the loader reads ahead.
+    pub fn ahead(&self) -> Ahead {
+        let (workers, batches) = (self.num_workers, self.prefetch);
+        Ahead { workers, batches, bytes: self.loader_memory << 20 }
+    }
+
+    /// The folder of decoded frames; `None` where none are kept. A test run leaves no files unless
+    /// it is told where.
+    pub fn cache_folder(&self) -> Option<PathBuf> {
+        match &self.cache {
+            CacheChoice::Off => None,
+            CacheChoice::Folder(folder) => Some(folder.clone()),
+            CacheChoice::Auto if self.test_run => None,
+            CacheChoice::Auto => Some(self.save_dir.join(FRAMES)),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a configuration must not be. Each rule names the options and the way out.
 
-use super::{ALTERNATE, Auto, Config, ConfigError, FreezingKind, SchedulerKind};
+use std::path::PathBuf;
+
+use super::{ALTERNATE, Auto, CacheChoice, Config, ConfigError, FreezingKind, SchedulerKind};
 use crate::schema::Schema;
 
 /// Smallest frame side: four halvings must leave a pixel.
@@ -61,6 +63,12 @@ fn ranges(c: &Config) -> Result<(), ConfigError> {
         at_least("micro-batch", clips, 1)?;
     }
     within("num-workers", c.num_workers, 0, 256)?;
+    within("prefetch", c.prefetch, 1, 1024)?;
+    at_least("loader-memory", usize::try_from(c.loader_memory).unwrap_or(usize::MAX), 1)?;
+    positive("cache-size", c.cache_size)?;
+    if c.cache == CacheChoice::Folder(PathBuf::new()) {
+        return Err(value("cache", "\"\"", "name a folder, or auto or off"));
+    }
     within("frames-per-clip", c.frames_per_clip, 1, MAX_FRAMES)?;
     within("img-height", c.img_height, MIN_SIDE, MAX_SIDE)?;
     within("img-width", c.img_width, MIN_SIDE, MAX_SIDE)?;

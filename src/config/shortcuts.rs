@@ -67,6 +67,13 @@ const ALL: &[Shortcut] = &[
         warning: None,
     },
     Shortcut {
+        name: "no-cache",
+        help: "The same as --cache off",
+        means: || vec![("cache", "off".into())],
+        strict: true,
+        warning: None,
+    },
+    Shortcut {
         name: "use-focal-loss",
         help: "Old name of --loss-function focal",
         means: || vec![("loss-function", "focal".into())],

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use super::annotations::{self, Split};
-use super::clip::{ClipError, ClipInfo};
+use super::cache::{FrameCache, Key};
+use super::clip::ClipError;
 use super::error::DataError;
 use super::problem::Level;
-use super::resize::Resizer;
 use super::sampling::WindowSpec;
 use super::video;
 use crate::schema::Schema;
@@ -68,12 +68,19 @@ pub struct Dataset {
     pub samples: Vec<Sample>,
     /// What the annotations said, with what was left out and why.
     pub annotations: Split,
-    window: WindowSpec,
+    pub(super) window: WindowSpec,
     /// `[H, W]` of a frame in the network.
-    size: [usize; 2],
-    unreadable: Mutex<BTreeMap<PathBuf, ClipError>>,
-    told_short: AtomicBool,
-    told_repeats: AtomicBool,
+    pub(super) size: [usize; 2],
+    pub(super) cache: Option<Arc<FrameCache>>,
+    pub(super) news: News,
+}
+
+/// What reading has come upon so far.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub unreadable: Mutex<BTreeMap<PathBuf, ClipError>>,
+    pub told_short: AtomicBool,
+    pub told_repeats: AtomicBool,
 }
 
 /// Why a split could not be used.
@@ -129,9 +136,6 @@ fn tell_problems(annotations: &Split) {
     }
 }
 
-/// More than this share of unreadable views ends the run: what remains is another data set.
-const MAX_UNREADABLE: f64 = 0.2;
-
 impl Dataset {
     /// Opens a split. `size` is `[H, W]` in the network; `max_views` bounds the views per action
     /// (the first ones are kept).
@@ -177,9 +181,8 @@ impl Dataset {
             annotations,
             window,
             size,
-            unreadable: Mutex::new(BTreeMap::new()),
-            told_short: AtomicBool::new(false),
-            told_repeats: AtomicBool::new(false),
+            cache: None,
+            news: News::default(),
         })
     }
 
@@ -206,9 +209,8 @@ impl Dataset {
             },
             window,
             size,
-            unreadable: Mutex::new(BTreeMap::new()),
-            told_short: AtomicBool::new(false),
-            told_repeats: AtomicBool::new(false),
+            cache: None,
+            news: News::default(),
         }
     }
 
@@ -233,160 +235,13 @@ impl Dataset {
         counts
     }
 
-    /// The clips that could not be read so far, with the reason.
-    pub fn unreadable(&self) -> Vec<ClipError> {
-        self.lock_unreadable().values().cloned().collect()
-    }
-
-    fn lock_unreadable(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, ClipError>> {
-        self.unreadable.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// What a thread that reads batches needs for itself.
-    pub fn resizer(&self) -> Resizer {
-        let [height, width] = self.size;
-        Resizer::new(height, width)
-    }
-
-    /// Reads the actions at `indices` (into [`Dataset::samples`]). A view that cannot be read is
-    /// left out and remembered; an action without any readable view is left out of the batch.
-    /// `None` when nothing of the batch could be read.
-    pub fn read_batch(
-        &self,
-        indices: &[usize],
-        resizer: &mut Resizer,
-    ) -> Result<Option<Batch>, DatasetError> {
-        let [height, width] = self.size;
-        let (tasks, properties) =
-            self.samples.first().map_or((0, 0), |s| (s.labels.len(), s.properties.len()));
-        let mut batch = Batch {
-            actions: Vec::new(),
-            view_counts: Vec::new(),
-            views: Vec::new(),
-            labels: vec![Vec::new(); tasks],
-            properties: vec![Vec::new(); properties],
-            frames: Vec::new(),
-            size: [self.window.frames_per_clip, height, width],
-        };
-        for &index in indices {
-            let sample = &self.samples[index];
-            let mut readable = 0;
-            let mut news = false;
-            for (view, path) in sample.views.iter().enumerate() {
-                match self.read_view(path, resizer, &mut batch.frames) {
-                    Ok(()) => {
-                        batch.views.push(view);
-                        readable += 1;
-                    }
-                    Err(error) => news |= self.note_unreadable(path, error)?,
-                }
-            }
-            if readable == 0 {
-                if news {
-                    log::warn!(
-                        "{} split: action {} has no readable view and is left out",
-                        self.split,
-                        sample.action
-                    );
-                }
-                continue;
-            }
-            batch.actions.push(sample.action.clone());
-            batch.view_counts.push(readable);
-            for (task, &label) in sample.labels.iter().enumerate() {
-                batch.labels[task].push(label);
-            }
-            for (property, &index) in sample.properties.iter().enumerate() {
-                batch.properties[property].push(index);
-            }
-        }
-        Ok((!batch.actions.is_empty()).then_some(batch))
-    }
-
-    /// Reads view `view` of the action at `index`, as a batch of one clip.
-    pub fn read_one(
-        &self,
-        index: usize,
-        view: usize,
-        resizer: &mut Resizer,
-    ) -> Result<Batch, ClipError> {
-        let sample = &self.samples[index];
-        let [height, width] = self.size;
-        let mut frames = Vec::new();
-        self.read_view(&sample.views[view], resizer, &mut frames)?;
-        Ok(Batch {
-            actions: vec![sample.action.clone()],
-            view_counts: vec![1],
-            views: vec![view],
-            labels: sample.labels.iter().map(|&label| vec![label]).collect(),
-            properties: sample.properties.iter().map(|&index| vec![index]).collect(),
-            frames,
-            size: [self.window.frames_per_clip, height, width],
-        })
-    }
-
-    /// Appends one view's `[T, H, W, 3]` to `out`; on error `out` is unchanged.
-    fn read_view(
-        &self,
-        path: &Path,
-        resizer: &mut Resizer,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ClipError> {
-        let (_, frames) = video::read_clip(path, |info| self.pick(path, info))?;
-        let resized = resizer.frames(&frames).map_err(|error| ClipError::Damaged {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        out.extend_from_slice(&resized.data);
-        Ok(())
-    }
-
-    fn pick(&self, path: &Path, info: &ClipInfo) -> Vec<usize> {
-        let pick = self.window.window_indices(info);
-        if pick.past_end && !self.told_short.swap(true, Ordering::Relaxed) {
-            log::info!(
-                "{} split: some clips end before frame {}; their last frame is repeated",
-                self.split,
-                self.window.end_frame
-            );
-        }
-        if pick.past_end {
-            log::debug!("{}: {} frames, the last one is repeated", path.display(), info.frames);
-        }
-        let wanted = self.window.frames_per_clip;
-        if pick.distinct < wanted
-            && !pick.past_end
-            && !self.told_repeats.swap(true, Ordering::Relaxed)
-        {
-            log::info!(
-                "{} split: frames {} to {} hold {} frames at {} fps, {wanted} are wanted: some \
-                 repeat (--target-fps {} takes every frame of the file)",
-                self.split,
-                self.window.start_frame,
-                self.window.end_frame,
-                pick.distinct,
-                self.window.target_fps,
-                info.fps
-            );
-        }
-        pick.indices
-    }
-
-    /// Remembers an unreadable view; whether it was news.
-    fn note_unreadable(&self, path: &Path, error: ClipError) -> Result<bool, DatasetError> {
-        let mut unreadable = self.lock_unreadable();
-        let news = !unreadable.contains_key(path);
-        if news {
-            log::warn!("{} split: view left out: {error}", self.split);
-            unreadable.insert(path.to_owned(), error);
-        }
-        if unreadable.len() as f64 > MAX_UNREADABLE * self.views() as f64 {
-            return Err(DatasetError::TooManyUnreadable {
-                split: self.split.clone(),
-                views: self.views(),
-                errors: unreadable.values().cloned().collect(),
-            });
-        }
-        Ok(news)
+    /// With a cache of frames: what another run or epoch has decoded is read from there.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Arc<FrameCache>) -> Self {
+        let paths = self.samples.iter().flat_map(|sample| &sample.views);
+        let resolved = paths.filter_map(|path| video::resolve_clip(path).ok());
+        cache.expect(resolved.filter_map(|path| Key::new(&path, &self.window, self.size)));
+        self.cache = Some(cache);
+        self
     }
 }

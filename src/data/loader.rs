@@ -1,15 +1,18 @@
-//! Reads batches ahead of the training loop, in several threads. Order and content depend on the
-//! plan alone, never on the number of threads.
+//! Reads batches ahead of the training loop, in several threads that share the work clip by clip.
+//! Order and content depend on the plan alone, never on the number of threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
+use bytes::BytesMut;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::clip::ClipError;
 use super::dataset::{Batch, Dataset, DatasetError};
+use super::reading::ClipPlace;
 use super::resize::Resizer;
 
 /// The order in which an epoch visits the actions: a shuffle that `(seed, epoch)` fixes, cut into
@@ -28,24 +31,89 @@ pub fn in_order(count: usize, batch_size: usize) -> Vec<Vec<usize>> {
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
+/// How far a loader reads ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Decoding threads; with 0, batches are read when asked for.
+    pub workers: usize,
+    /// Batches read or being read, at most.
+    pub batches: usize,
+    /// Bytes of frames in them, at most; a single batch may have more.
+    pub bytes: u64,
+}
+
+impl Ahead {
+    /// So many threads, with the program's usual bounds.
+    pub fn with_workers(workers: usize) -> Self {
+        Self { workers, batches: 4, bytes: 2 << 30 }
+    }
+}
+
 type Loaded = Result<Option<Batch>, DatasetError>;
 
+/// A batch whose clips are being read.
+struct Assembly {
+    index: usize,
+    /// Its clips, and where each one's frames go: pieces of one allocation.
+    clips: Vec<(ClipPlace, BytesMut)>,
+    results: Vec<Option<Result<(), ClipError>>>,
+    /// First clip that nobody has taken up.
+    next: usize,
+    /// Clips that are not read yet.
+    missing: usize,
+}
+
+impl Assembly {
+    fn new(index: usize, dataset: &Dataset, plan: &[usize]) -> Self {
+        let places = dataset.places(plan);
+        let clip = dataset.clip_bytes();
+        let mut frames = BytesMut::zeroed(places.len() * clip);
+        let clips: Vec<_> =
+            places.into_iter().map(|place| (place, frames.split_to(clip))).collect();
+        let count = clips.len();
+        Self { index, results: vec![None; count], clips, next: 0, missing: count }
+    }
+
+    /// The batch; joining neighbouring pieces costs no copy.
+    fn finish(self, dataset: &Dataset, plan: &[usize]) -> Loaded {
+        let mut frames = BytesMut::new();
+        for (_, piece) in self.clips {
+            frames.unsplit(piece);
+        }
+        dataset.assemble(plan, self.results.into_iter().flatten().collect(), frames.into())
+    }
+}
+
 struct State {
-    /// Next batch that nobody has taken up.
+    /// Next batch that nobody has begun.
     next: usize,
     /// Batches handed out so far.
     taken: usize,
+    /// Being read, in order.
+    open: VecDeque<Assembly>,
     /// Read, waiting for their turn.
     ready: BTreeMap<usize, Loaded>,
-    /// Threads still running; when none is left and a batch is missing, one has panicked.
-    running: usize,
+    /// Bytes of frames in both.
+    held: u64,
+    /// Most that they have been.
+    most_held: u64,
+    /// A thread has panicked: its clip will never come.
+    died: bool,
     stop: bool,
+}
+
+/// A clip to read: which batch, which of its clips, where from and where to.
+struct Job {
+    batch: usize,
+    clip: usize,
+    place: ClipPlace,
+    frames: BytesMut,
 }
 
 struct Shared {
     dataset: Arc<Dataset>,
     plan: Vec<Vec<usize>>,
-    ahead: usize,
+    ahead: Ahead,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -59,36 +127,102 @@ impl Shared {
         self.changed.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Bytes of a batch's frames.
+    fn bytes(&self, index: usize) -> u64 {
+        let views = |&sample: &usize| self.dataset.samples[sample].views.len();
+        let clips: usize = self.plan[index].iter().map(views).sum();
+        clips as u64 * self.dataset.clip_bytes() as u64
+    }
+
     fn work(&self) {
         let mut resizer = self.dataset.resizer();
+        while let Some(mut job) = self.take_job() {
+            let result = self.dataset.read_clip(job.place, &mut resizer, &mut job.frames);
+            self.put_back(job, result);
+        }
+    }
+
+    /// The next clip to read, in the plan's order; waits while the loader is far enough ahead.
+    /// `None` when there is nothing left to do.
+    fn take_job(&self) -> Option<Job> {
+        let mut state = self.lock();
         loop {
-            let mut state = self.lock();
-            while !state.stop
-                && state.next < self.plan.len()
-                && state.next >= state.taken + self.ahead
-            {
+            if state.stop || state.died {
+                return None;
+            }
+            let unread = state.open.iter_mut().find(|batch| batch.next < batch.clips.len());
+            if let Some(batch) = unread {
+                let clip = batch.next;
+                batch.next += 1;
+                let (place, frames) = &mut batch.clips[clip];
+                let frames = std::mem::take(frames);
+                return Some(Job { batch: batch.index, clip, place: *place, frames });
+            }
+            if state.next >= self.plan.len() {
+                return None;
+            }
+            let bytes = self.bytes(state.next);
+            let count = state.next - state.taken;
+            // One batch is always read, however large: without it nothing would go on.
+            let room = count < self.ahead.batches && state.held + bytes <= self.ahead.bytes;
+            if count == 0 || room {
+                let index = state.next;
+                state.next += 1;
+                state.held += bytes;
+                state.most_held = state.most_held.max(state.held);
+                let batch = Assembly::new(index, &self.dataset, &self.plan[index]);
+                if batch.clips.is_empty() {
+                    state.ready.insert(index, batch.finish(&self.dataset, &self.plan[index]));
+                } else {
+                    state.open.push_back(batch);
+                }
+                self.changed.notify_all();
+            } else {
                 state = self.wait(state);
             }
-            if state.stop || state.next >= self.plan.len() {
-                return;
-            }
-            let index = state.next;
-            state.next += 1;
-            drop(state);
-            let loaded = self.dataset.read_batch(&self.plan[index], &mut resizer);
-            self.lock().ready.insert(index, loaded);
-            self.changed.notify_all();
         }
+    }
+
+    fn put_back(&self, job: Job, result: Result<(), ClipError>) {
+        let mut state = self.lock();
+        let Some(at) = state.open.iter().position(|batch| batch.index == job.batch) else {
+            return;
+        };
+        let batch = &mut state.open[at];
+        batch.clips[job.clip].1 = job.frames;
+        batch.results[job.clip] = Some(result);
+        batch.missing -= 1;
+        if batch.missing > 0 {
+            return;
+        }
+        let Some(batch) = state.open.remove(at) else { return };
+        drop(state);
+        let index = batch.index;
+        let loaded = batch.finish(&self.dataset, &self.plan[index]);
+        self.lock().ready.insert(index, loaded);
+        self.changed.notify_all();
+    }
+
+    /// Hands the next batch out if it has been read.
+    fn take_ready(&self, state: &mut State) -> Option<Loaded> {
+        let turn = state.taken;
+        let loaded = state.ready.remove(&turn)?;
+        state.taken += 1;
+        state.held -= self.bytes(turn);
+        self.changed.notify_all();
+        Some(loaded)
     }
 }
 
-/// Counts a worker out however it ends, so that the consumer never waits for a dead thread.
-struct CountOut<'a>(&'a Shared);
+/// Says so if a worker ends by a panic, so that the consumer never waits for it.
+struct Watch<'a>(&'a Shared);
 
-impl Drop for CountOut<'_> {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.0.lock().running -= 1;
-        self.0.changed.notify_all();
+        if std::thread::panicking() {
+            self.0.lock().died = true;
+            self.0.changed.notify_all();
+        }
     }
 }
 
@@ -101,39 +235,39 @@ pub struct Loader {
 
 impl Loader {
     /// Starts `workers` threads (0: batches are read when asked for) on `plan`, a list of batches
-    /// of indices into the data set's samples. Each thread may be one batch ahead, plus one.
+    /// of indices into the data set's samples.
     pub fn new(dataset: Arc<Dataset>, plan: Vec<Vec<usize>>, workers: usize) -> Self {
-        let workers = workers.min(plan.len());
+        Self::reading_ahead(dataset, plan, Ahead::with_workers(workers))
+    }
+
+    /// The same with bounds of one's own.
+    pub fn reading_ahead(dataset: Arc<Dataset>, plan: Vec<Vec<usize>>, ahead: Ahead) -> Self {
         let resizer = dataset.resizer();
-        let shared = Arc::new(Shared {
-            dataset,
-            plan,
-            ahead: workers + 1,
-            state: Mutex::new(State {
-                next: 0,
-                taken: 0,
-                ready: BTreeMap::new(),
-                running: 0,
-                stop: false,
-            }),
-            changed: Condvar::new(),
-        });
+        let state = State {
+            next: 0,
+            taken: 0,
+            open: VecDeque::new(),
+            ready: BTreeMap::new(),
+            held: 0,
+            most_held: 0,
+            died: false,
+            stop: false,
+        };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        let workers = if plan.is_empty() { 0 } else { ahead.workers };
+        let shared = Arc::new(Shared { dataset, plan, ahead, state, changed });
         let mut threads = Vec::new();
         for number in 0..workers {
             let worker = Arc::clone(&shared);
-            shared.lock().running += 1;
-            let thread =
-                std::thread::Builder::new().name(format!("decode-{number}")).spawn(move || {
-                    let _count_out = CountOut(&worker);
-                    worker.work();
-                });
+            let name = format!("decode-{number}");
+            let thread = std::thread::Builder::new().name(name).spawn(move || {
+                let _watch = Watch(&worker);
+                worker.work();
+            });
             match thread {
                 Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    // Fewer threads only make it slower.
-                    shared.lock().running -= 1;
-                    log::warn!("decoding thread {number} could not start: {error}");
-                }
+                // Fewer threads only make it slower.
+                Err(error) => log::warn!("decoding thread {number} could not start: {error}"),
             }
         }
         Self { shared, workers: threads, resizer }
@@ -144,59 +278,43 @@ impl Loader {
         self.shared.plan.len()
     }
 
-    /// Next batch in the plan's order; batches of which nothing could be read are passed over.
-    fn next_loaded(&mut self) -> Option<Result<Batch, DatasetError>> {
-        loop {
-            let loaded = if self.workers.is_empty() {
-                let index = self.shared.lock().taken;
-                let plan = self.shared.plan.get(index)?;
-                let loaded = self.shared.dataset.read_batch(plan, &mut self.resizer);
-                self.shared.lock().taken += 1;
-                loaded
-            } else {
-                self.await_turn()?
-            };
-            match loaded {
-                Ok(None) => continue,
-                Ok(Some(batch)) => return Some(Ok(batch)),
-                Err(error) => return Some(Err(error)),
-            }
-        }
+    /// Most bytes of frames that it has held at once.
+    pub fn most_held(&self) -> u64 {
+        self.shared.lock().most_held
     }
 
     /// The next batch if it has been read already: asking costs no waiting. `None` says nothing
     /// about the end of the plan.
     pub fn ready(&mut self) -> Result<Option<Batch>, DatasetError> {
-        loop {
-            let mut state = self.shared.lock();
-            let turn = state.taken;
-            let Some(loaded) = state.ready.remove(&turn) else {
-                return Ok(None);
-            };
-            state.taken += 1;
-            self.shared.changed.notify_all();
+        let mut state = self.shared.lock();
+        while let Some(loaded) = self.shared.take_ready(&mut state) {
             if let Some(batch) = loaded? {
                 return Ok(Some(batch));
             }
         }
+        Ok(None)
     }
 
-    fn await_turn(&self) -> Option<Loaded> {
-        let mut state = self.shared.lock();
+    /// The next batch in the plan's order, whatever came of it; `None` at its end.
+    fn next_loaded(&mut self) -> Option<Loaded> {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        if self.workers.is_empty() {
+            let plan = shared.plan.get(state.taken)?;
+            state.taken += 1;
+            return Some(shared.dataset.read_batch(plan, &mut self.resizer));
+        }
         loop {
-            if state.taken >= self.shared.plan.len() {
+            if state.taken >= shared.plan.len() {
                 return None;
             }
-            let turn = state.taken;
-            if let Some(loaded) = state.ready.remove(&turn) {
-                state.taken += 1;
-                self.shared.changed.notify_all();
+            if let Some(loaded) = shared.take_ready(&mut state) {
                 return Some(loaded);
             }
-            if state.running == 0 {
+            if state.died {
                 return Some(Err(DatasetError::Worker));
             }
-            state = self.shared.wait(state);
+            state = shared.wait(state);
         }
     }
 }
@@ -204,8 +322,13 @@ impl Loader {
 impl Iterator for Loader {
     type Item = Result<Batch, DatasetError>;
 
+    /// Batches of which nothing could be read are passed over.
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_loaded()
+        loop {
+            if let Some(batch) = self.next_loaded()?.transpose() {
+                return Some(batch);
+            }
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! From a folder of annotated clips to batches of bytes. Nothing here knows tensors, so all of it
 //! is tested without a device.
 //!
-//! annotations → [`Dataset`] → [`loader`]: sampling, video, resize → [`Batch`].
+//! annotations → [`Dataset`] → [`loader`]: [`cache`], or sampling, video, resize → [`Batch`].
 
 pub mod annotations;
 pub mod balance;
+pub mod cache;
 pub mod check;
 pub mod clip;
 mod dataset;
@@ -13,6 +14,7 @@ mod json;
 pub mod layout;
 pub mod loader;
 pub mod problem;
+mod reading;
 pub mod resize;
 pub mod sampler;
 pub mod sampling;

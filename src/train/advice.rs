@@ -102,3 +102,27 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
     }
     lines
 }
+
+/// More than this share of an epoch spent waiting for data is worth a word.
+const MUCH_WAITING: f64 = 0.1;
+
+/// The option to turn when training waits for data; `None` while it hardly does. `cores` is what
+/// the machine has.
+pub fn against_waiting(config: &Config, data_wait: f64, cores: usize) -> Option<String> {
+    if data_wait <= MUCH_WAITING {
+        return None;
+    }
+    let workers = config.num_workers;
+    let turn = if workers < cores {
+        format!("--num-workers {cores} (now {workers}) decodes on all cores")
+    } else if config.cache_folder().is_none() {
+        "--cache DIR keeps the frames, so that each clip is decoded once".to_owned()
+    } else {
+        format!(
+            "a faster disk for --cache, or more read ahead: --prefetch (now {}), --loader-memory \
+             (now {} MB)",
+            config.prefetch, config.loader_memory
+        )
+    };
+    Some(format!("{:.0} % of the epoch was spent waiting for data: {turn}", data_wait * 100.0))
+}

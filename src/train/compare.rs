@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{Outcome, TrainError, run};
-use crate::config::{Config, FreezingKind};
+use crate::config::{CacheChoice, Config, FreezingKind};
 use crate::report::Observer;
 
 /// What came of both runs.
@@ -23,6 +23,9 @@ pub fn compare_freezing(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Comparison, TrainError> {
+    // Both runs read the same clips.
+    let cache = config.cache_folder().map_or(CacheChoice::Off, CacheChoice::Folder);
+    let config = &Config { cache, ..config.clone() };
     let as_configured = Config {
         save_dir: config.save_dir.join("frozen"),
         compare_freezing: false,

@@ -27,7 +27,7 @@ mod tally;
 
 use burn::tensor::TensorReadError;
 
-pub use advice::advice;
+pub use advice::{advice, against_waiting};
 pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips, plain_clips_of};
 pub use compare::{Comparison, compare_freezing};
 pub use early_stopping::EarlyStopping;

@@ -1,9 +1,12 @@
 //! What a run is made of, from its options.
 
+use std::sync::Arc;
+
 use super::{Augmenter, TrainError, multi_scale_sizes};
 use crate::augment::rarity;
 use crate::config::{Config, FreezingKind};
 use crate::data::Dataset;
+use crate::data::cache::FrameCache;
 use crate::data::sampler::Sampler;
 use crate::model::pretrained::load_pretrained;
 use crate::model::{ModelConfig, MultiViewNet, StageSet};
@@ -30,6 +33,18 @@ pub(super) fn open_split(
         [config.img_height, config.img_width],
         config.max_views,
     )?)
+}
+
+/// The folder of decoded frames. A run does without it where it cannot be had.
+pub(super) fn cache(config: &Config) -> Option<Arc<FrameCache>> {
+    let folder = config.cache_folder()?;
+    match FrameCache::open(&folder, (config.cache_size * 1e9) as u64) {
+        Ok(cache) => Some(Arc::new(cache)),
+        Err(error) => {
+            log::warn!("{error}: going on without, every clip is decoded in every epoch");
+            None
+        }
+    }
 }
 
 /// Loads `--pretrained` weights, if given, and tells what did not fit.

@@ -13,13 +13,18 @@ use crate::config::Config;
 const AUTO: &str = "auto";
 
 /// Options that may differ between a run and its continuation without changing what comes out.
-const FREE: [&str; 9] = [
+const FREE: [&str; 14] = [
+    "cache",
+    "cache-size",
     "checkpoint-minutes",
     "dataset-root",
     "device",
     "force-batch-size",
+    "gradient-checkpointing",
     "keep",
+    "loader-memory",
     "num-workers",
+    "prefetch",
     "resume",
     "resume-best-acc",
     "save-dir",

@@ -14,12 +14,13 @@ use super::reporting::Reporter;
 use super::summary::{Opened, summary};
 use super::{
     Augmenter, Course, EarlyStopping, EpochCourse, Interrupted, Objective, Optimizer, PassProgress,
-    Rule, StepSettings, TrainError, continue_epoch, opening, resume, stage_gradients,
-    validate_and_see,
+    Rule, StepSettings, TrainError, against_waiting, continue_epoch, opening, resume,
+    stage_gradients, validate_and_see,
 };
 use crate::checkpoint::{self, CheckpointInfo};
 use crate::config::Config;
 use crate::data::Dataset;
+use crate::data::cache::FrameCache;
 use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
 use crate::device;
@@ -60,6 +61,9 @@ pub fn run(
     let (mut run, net, from) = Run::open(config, stop, observer)?;
     let course = Course::new(config, |epoch| run.steps(epoch));
     let (net, end) = run.epochs(net, from, &course, observer)?;
+    if let Some(cache) = &run.cache {
+        log::info!("frame cache: {}", cache.stats());
+    }
     run.reporter.page(&run.history, end);
     let best = config.save_dir.join(checkpoint::BEST);
     let network =
@@ -92,6 +96,10 @@ struct Run<'a> {
     reporter: Reporter<'a>,
     schema: Schema,
     history: Vec<EpochRecord>,
+    cache: Option<Arc<FrameCache>>,
+    /// Clips that the cache had taken in when the last epoch ended.
+    frames_written: u64,
+    told_waiting: bool,
 }
 
 impl<'a> Run<'a> {
@@ -105,8 +113,8 @@ impl<'a> Run<'a> {
         config.validate()?;
         let schema = config.load_schema()?;
         config.validate_with(&schema)?;
-        let train = Arc::new(opening::open_split(config, &schema, "train")?);
-        let valid = Arc::new(opening::open_split(config, &schema, "valid")?);
+        let train = opening::open_split(config, &schema, "train")?;
+        let valid = opening::open_split(config, &schema, "valid")?;
         let model = config.model(&schema);
         let input = Some(config.input());
         let info = CheckpointInfo { input, ..CheckpointInfo::new(&schema, model.clone()) };
@@ -141,6 +149,13 @@ impl<'a> Run<'a> {
         room.check(&needs, config.clip_size())?;
         let clips = config.batch_size * train.max_views();
         keeper.begin(&history)?;
+        let cache = opening::cache(config);
+        let [train, valid] = [train, valid].map(|split| {
+            Arc::new(match &cache {
+                Some(cache) => split.with_cache(Arc::clone(cache)),
+                None => split,
+            })
+        });
         let opened = Opened {
             schema: &schema,
             model: &model,
@@ -172,6 +187,9 @@ impl<'a> Run<'a> {
             reporter,
             schema,
             history,
+            cache,
+            frames_written: 0,
+            told_waiting: false,
         };
         run.show_augmentation()?;
         Ok((run, net, progress))
@@ -224,6 +242,7 @@ impl<'a> Run<'a> {
                 return Ok((net, RunState::Interrupted));
             };
             let record = self.judge(&net, epoch, &plan, trained.record, valid)?;
+            self.advise_on_waiting(&record);
             self.history.push(record.clone());
             let now = Moment::new(&net, &self.optimizer, &self.room, &self.history);
             self.keeper.save_epoch(&now, observer)?;
@@ -231,6 +250,21 @@ impl<'a> Run<'a> {
             observer.observe(&Event::Epoch(Box::new(record)));
         }
         Ok((net, RunState::Finished))
+    }
+
+    /// Says once which option to turn when training waits for data. An epoch that filled the cache
+    /// says nothing about the next one.
+    fn advise_on_waiting(&mut self, record: &EpochRecord) {
+        let written = self.cache.as_ref().map_or(0, |cache| cache.stats().written);
+        let filled = std::mem::replace(&mut self.frames_written, written) < written;
+        if self.told_waiting || filled {
+            return;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(advice) = against_waiting(self.config, record.train.data_wait, cores) {
+            log::info!("advice: {advice}");
+            self.told_waiting = true;
+        }
     }
 
     /// Number of training batches of an epoch, counted from 0.
@@ -272,7 +306,7 @@ impl<'a> Run<'a> {
         batches.drain(..begun.steps.min(batches.len()));
         let planned = self.room.step(&needs(config, &net, plan.trainable)?);
         let mut memory = planned;
-        let loader = Loader::new(Arc::clone(&self.train), batches, config.num_workers);
+        let loader = Loader::reading_ahead(Arc::clone(&self.train), batches, config.ahead());
         let (keeper, history, room) = (&mut self.keeper, &self.history, &mut self.room);
         let (net, progress, record, interrupted) = continue_epoch(
             net,
@@ -310,7 +344,7 @@ impl<'a> Run<'a> {
         if config.test_run {
             plan.truncate(config.test_batches);
         }
-        let loader = Loader::new(Arc::clone(&self.valid), plan, config.num_workers);
+        let loader = Loader::reading_ahead(Arc::clone(&self.valid), plan, config.ahead());
         announce(epoch, course, Phase::Validate, loader.batches(), observer);
         let (record, interrupted) = validate_and_see(
             net,

@@ -46,6 +46,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
                 config.target_fps
             ),
         ),
+        pair("data", data_words(config)),
         pair("memory", memory.clone()),
         pair("training", training_words(config)),
         pair("loss", loss_words(config)),
@@ -78,6 +79,22 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         splits: vec![split(train), split(valid)],
         balance: balance(config, schema, train),
         advice: advice(config, train.samples.len(), &counts),
+    }
+}
+
+fn data_words(c: &Config) -> String {
+    let ahead = match c.num_workers {
+        0 => "decoded when needed".to_owned(),
+        workers => format!(
+            "{workers} threads, up to {} batches or {} MB ahead",
+            c.prefetch, c.loader_memory
+        ),
+    };
+    match c.cache_folder() {
+        Some(folder) => {
+            format!("{ahead}; frames kept in {}, up to {} GB", folder.display(), c.cache_size)
+        }
+        None => format!("{ahead}; no frames kept"),
     }
 }
 

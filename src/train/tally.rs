@@ -147,12 +147,17 @@ impl<'a> Tally<'a> {
         self.pass.loss / self.pass.actions.max(1) as f64
     }
 
+    fn data_wait(&self) -> f64 {
+        (self.pass.waited + self.waited.as_secs_f64()) / self.seconds().max(1e-9)
+    }
+
     /// Tells of the step just added; whether the pass must end here.
     pub fn after_step(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> bool {
         observer.observe(&Event::Step {
             done: self.pass.steps,
             loss: self.mean_loss(),
             clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),
+            data_wait: self.data_wait(),
         });
         stop.load(Ordering::Relaxed)
     }
@@ -170,7 +175,7 @@ impl<'a> Tally<'a> {
             actions: pass.actions,
             clips: pass.clips,
             seconds,
-            data_wait: (pass.waited + self.waited.as_secs_f64()) / seconds.max(1e-9),
+            data_wait: self.data_wait(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use polyview::data::loader::{Loader, in_order, shuffled};
+use polyview::data::cache::FrameCache;
+use polyview::data::loader::{Ahead, Loader, in_order, shuffled};
 use polyview::data::sampling::WindowSpec;
 use polyview::data::{Batch, Dataset, DatasetError};
 use polyview::schema::Schema;
@@ -59,6 +60,87 @@ fn batches_do_not_depend_on_the_number_of_workers() {
     for workers in [1, 4] {
         assert_eq!(read_all(&dataset, &plan, workers), alone, "{workers} workers");
     }
+}
+
+/// Checksum of a batch: everything in it.
+fn sum(batch: &Batch) -> u32 {
+    let words = format!("{:?} {:?} {:?}", batch.actions, batch.views, batch.labels);
+    crc32c::crc32c_append(crc32c::crc32c(&batch.frames), words.as_bytes())
+}
+
+#[test]
+fn fifty_batches_are_the_same_bytes_whoever_reads_them() {
+    let folder = set();
+    let cache = |name: &str| FrameCache::open(&folder.path().join(name), 1 << 30).unwrap();
+    // A damaged clip in the middle: its place must not move the others.
+    std::fs::write(clip(&folder, 5, 1), b"not a video").unwrap();
+    let plain = Arc::new(open(&folder));
+    let plan: Vec<Vec<usize>> =
+        (0..).flat_map(|epoch| shuffled(12, 5, 42, epoch)).take(50).collect();
+    let expected: Vec<u32> = read_all(&plain, &plan, 0).iter().map(sum).collect();
+    assert_eq!(expected.len(), 50);
+    let distinct: std::collections::HashSet<_> = expected.iter().collect();
+    assert!(distinct.len() > 45, "{}", distinct.len());
+    let shared = Arc::new(cache("shared"));
+    for workers in [0, 1, 4] {
+        let cold = Arc::new(open(&folder).with_cache(Arc::new(cache(&format!("of{workers}")))));
+        let warm = Arc::new(open(&folder).with_cache(Arc::clone(&shared)));
+        for (name, dataset) in [("no", &plain), ("a new", &cold), ("a shared", &warm)] {
+            for ahead in [(4, 2 << 30), (1, 1), (100, 3 * 10 * plain.clip_bytes() as u64)] {
+                let ahead = Ahead { workers, batches: ahead.0, bytes: ahead.1 };
+                let loader = Loader::reading_ahead(Arc::clone(dataset), plan.clone(), ahead);
+                let sums: Vec<u32> = loader.map(|batch| sum(&batch.unwrap())).collect();
+                assert!(sums == expected, "{ahead:?}, {name} cache");
+            }
+        }
+    }
+    let stats = shared.stats();
+    assert_eq!((stats.written, stats.damaged), (23, 0));
+    assert!(stats.hits > 3 * stats.misses, "{stats}");
+}
+
+#[test]
+fn the_loader_holds_no_more_than_it_may() {
+    let folder = set();
+    let dataset = Arc::new(open(&folder));
+    let clip = dataset.clip_bytes() as u64;
+    // Batches of 4 clips; room for two and a half of them.
+    let bytes = 10 * clip;
+    let ahead = Ahead { workers: 4, batches: 100, bytes };
+    let plan: Vec<_> = (0..5).flat_map(|_| in_order(12, 2)).collect();
+    let mut loader = Loader::reading_ahead(Arc::clone(&dataset), plan, ahead);
+    let mut count = 0;
+    while let Some(batch) = loader.next() {
+        batch.unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        count += 1;
+    }
+    assert_eq!(count, 30);
+    assert_eq!(loader.most_held(), 8 * clip, "two batches and not three");
+    // No more batches than it may, whatever the bytes.
+    let ahead = Ahead { workers: 4, batches: 1, bytes: u64::MAX };
+    let loader = Loader::reading_ahead(Arc::clone(&dataset), in_order(12, 2), ahead);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(loader.most_held(), 4 * clip);
+}
+
+#[test]
+fn what_is_ready_is_handed_out_without_waiting() {
+    let folder = set();
+    let dataset = Arc::new(open(&folder));
+    let mut alone = Loader::new(Arc::clone(&dataset), in_order(12, 4), 0);
+    assert!(alone.ready().unwrap().is_none(), "nobody reads ahead");
+    let mut loader = Loader::new(Arc::clone(&dataset), in_order(12, 4), 2);
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let batch = match loader.ready().unwrap() {
+            Some(batch) => batch,
+            None => loader.next().unwrap().unwrap(),
+        };
+        seen.push(batch.actions);
+    }
+    assert_eq!(seen.concat(), (0..12).map(|action| action.to_string()).collect::<Vec<_>>());
+    assert!(loader.ready().unwrap().is_none() && loader.next().is_none());
 }
 
 #[test]

@@ -221,6 +221,19 @@ fn comparing_freezing_trains_twice_from_the_same_start() {
 }
 
 #[test]
+fn waiting_for_data_names_the_option_to_turn() {
+    let config = Config { num_workers: 2, ..Config::default() };
+    assert_eq!(train::against_waiting(&config, 0.1, 8), None);
+    let more = |config: &Config| train::against_waiting(config, 0.4, 8).unwrap();
+    assert!(more(&config).starts_with("40 % of the epoch"), "{}", more(&config));
+    assert!(more(&config).contains("--num-workers 8"));
+    let busy = Config { num_workers: 8, ..config };
+    assert!(more(&busy).contains("--loader-memory"));
+    let uncached = Config { cache: polyview::config::CacheChoice::Off, ..busy };
+    assert!(more(&uncached).contains("--cache DIR"));
+}
+
+#[test]
 fn advice_depends_on_the_size_and_names_only_what_is_off() {
     let config = Config::default();
     let few = advice(&config, 60, &[30, 30]).join("\n");

@@ -82,6 +82,16 @@ const BASIC: Group = Group {
         ("lr", Number, "RATE", "Highest learning rate, without gradual fine-tuning"),
         ("weight-decay", Number, "W", "Weight decay"),
         ("num-workers", Integer, "N", "Decoding threads; 0 decodes in the training thread"),
+        ("prefetch", Integer, "N", "Batches that they read ahead"),
+        ("loader-memory", Integer, "MB", "Bound on the frames that they hold in main memory"),
+        (
+            "cache",
+            Text,
+            "DIR",
+            "Folder of decoded frames, which runs may share; auto: frames in SAVE_DIR",
+        ),
+        ("no-cache", Shortcut, "", ""),
+        ("cache-size", Number, "GB", "Bound on that folder; what was used longest ago goes first"),
         ("seed", Integer, "N", "Seed of everything random"),
         (
             "device",

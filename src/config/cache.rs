@@ -1,0 +1,58 @@
+//! Where decoded frames are kept.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `auto`, `off` or a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CacheChoice {
+    /// Below the save-dir.
+    #[default]
+    Auto,
+    /// Nowhere: clips are decoded whenever they are needed.
+    Off,
+    /// In this folder, which runs may share.
+    Folder(PathBuf),
+}
+
+impl fmt::Display for CacheChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Folder(folder) => folder.display().fmt(f),
+        }
+    }
+}
+
+impl FromStr for CacheChoice {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "off" => Self::Off,
+            folder => Self::Folder(folder.into()),
+        })
+    }
+}
+
+impl Serialize for CacheChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Folder(folder) => folder.serialize(serializer),
+            word => serializer.serialize_str(&word.to_string()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CacheChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Ok(choice) = String::deserialize(deserializer)?.parse();
+        Ok(choice)
+    }
+}
