@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -64,10 +64,12 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(index: usize, dataset: &Dataset, plan: &[usize]) -> Self {
+    /// `spare` is memory of the right size that is used again.
+    fn new(index: usize, dataset: &Dataset, plan: &[usize], spare: Option<Vec<u8>>) -> Self {
         let places = dataset.places(plan);
         let clip = dataset.clip_bytes();
-        let mut frames = BytesMut::zeroed(places.len() * clip);
+        let spare = spare.and_then(|spare| Bytes::from(spare).try_into_mut().ok());
+        let mut frames = spare.unwrap_or_else(|| BytesMut::zeroed(places.len() * clip));
         let clips: Vec<_> =
             places.into_iter().map(|place| (place, frames.split_to(clip))).collect();
         let count = clips.len();
@@ -93,13 +95,31 @@ struct State {
     open: VecDeque<Assembly>,
     /// Read, waiting for their turn.
     ready: BTreeMap<usize, Loaded>,
-    /// Bytes of frames in both.
+    /// Frames of a batch that is done with. Fresh memory would have to be cleared first.
+    spare: Option<Vec<u8>>,
+    /// Bytes of frames in all three.
     held: u64,
     /// Most that they have been.
     most_held: u64,
     /// A thread has panicked: its clip will never come.
     died: bool,
     stop: bool,
+}
+
+impl State {
+    /// Bytes that a batch of `bytes` adds to what is held: none where the spare memory fits.
+    /// Spare memory that stands in its way is let go.
+    fn need(&mut self, bytes: u64, most: u64) -> u64 {
+        let spare = self.spare.as_ref().map_or(0, |spare| spare.len() as u64);
+        if spare == bytes {
+            return 0;
+        }
+        if self.held + bytes > most {
+            self.spare = None;
+            self.held -= spare;
+        }
+        bytes
+    }
 }
 
 /// A clip to read: which batch, which of its clips, where from and where to.
@@ -164,13 +184,15 @@ impl Shared {
             let bytes = self.bytes(state.next);
             let count = state.next - state.taken;
             // One batch is always read, however large: without it nothing would go on.
-            let room = count < self.ahead.batches && state.held + bytes <= self.ahead.bytes;
+            let need = state.need(bytes, self.ahead.bytes);
+            let room = count < self.ahead.batches && state.held + need <= self.ahead.bytes;
             if count == 0 || room {
                 let index = state.next;
                 state.next += 1;
-                state.held += bytes;
+                let spare = if need == 0 { state.spare.take() } else { None };
+                state.held += need;
                 state.most_held = state.most_held.max(state.held);
-                let batch = Assembly::new(index, &self.dataset, &self.plan[index]);
+                let batch = Assembly::new(index, &self.dataset, &self.plan[index], spare);
                 if batch.clips.is_empty() {
                     state.ready.insert(index, batch.finish(&self.dataset, &self.plan[index]));
                 } else {
@@ -248,6 +270,7 @@ impl Loader {
             taken: 0,
             open: VecDeque::new(),
             ready: BTreeMap::new(),
+            spare: None,
             held: 0,
             most_held: 0,
             died: false,
@@ -293,6 +316,18 @@ impl Loader {
             }
         }
         Ok(None)
+    }
+
+    /// Takes a batch back that is done with: the next one is read into its memory.
+    pub fn recycle(&self, batch: Batch) {
+        let bytes = batch.frames.len() as u64;
+        let mut state = self.shared.lock();
+        let more_to_come = state.next < self.shared.plan.len();
+        let room = state.held + bytes <= self.shared.ahead.bytes;
+        if more_to_come && room && state.spare.is_none() && !self.workers.is_empty() {
+            state.held += bytes;
+            state.spare = Some(batch.frames);
+        }
     }
 
     /// The next batch in the plan's order, whatever came of it; `None` at its end.

@@ -205,6 +205,7 @@ pub fn continue_epoch(
             tally.pass.steps + 1
         );
         tally.add(batch, done.logits, done.known, &done.losses)?;
+        loader.recycle(arrived.batch);
         after_step(&net, optimizer, memory, &|| tally.progress(), observer)?;
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
@@ -272,6 +273,7 @@ pub fn validate_and_see(
         let known = |known: Known| (known.logits, known.targets);
         let known = cost.auxiliary.into_iter().map(|head| head.map(known)).collect();
         tally.add(&batch, prediction.logits, known, &losses)?;
+        loader.recycle(batch);
         if tally.after_step(stop, observer) {
             interrupted = Interrupted::Yes;
             break;

@@ -88,8 +88,13 @@ fn fifty_batches_are_the_same_bytes_whoever_reads_them() {
         for (name, dataset) in [("no", &plain), ("a new", &cold), ("a shared", &warm)] {
             for ahead in [(4, 2 << 30), (1, 1), (100, 3 * 10 * plain.clip_bytes() as u64)] {
                 let ahead = Ahead { workers, batches: ahead.0, bytes: ahead.1 };
-                let loader = Loader::reading_ahead(Arc::clone(dataset), plan.clone(), ahead);
-                let sums: Vec<u32> = loader.map(|batch| sum(&batch.unwrap())).collect();
+                let mut loader = Loader::reading_ahead(Arc::clone(dataset), plan.clone(), ahead);
+                let mut sums = Vec::new();
+                while let Some(batch) = loader.next() {
+                    let batch = batch.unwrap();
+                    sums.push(sum(&batch));
+                    loader.recycle(batch);
+                }
                 assert!(sums == expected, "{ahead:?}, {name} cache");
             }
         }
@@ -111,8 +116,8 @@ fn the_loader_holds_no_more_than_it_may() {
     let mut loader = Loader::reading_ahead(Arc::clone(&dataset), plan, ahead);
     let mut count = 0;
     while let Some(batch) = loader.next() {
-        batch.unwrap();
         std::thread::sleep(std::time::Duration::from_millis(2));
+        loader.recycle(batch.unwrap());
         count += 1;
     }
     assert_eq!(count, 30);
