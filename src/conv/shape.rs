@@ -101,4 +101,18 @@ impl ConvShape {
     pub fn multiply_adds(&self) -> usize {
         self.output_len() * self.in_channels * self.taps()
     }
+
+    /// The multiply-adds among them whose tap falls into the input: what has to be done.
+    pub fn useful_multiply_adds(&self) -> usize {
+        let output = self.output();
+        let pairs = |axis: usize| -> usize {
+            let inside = |place: usize| {
+                let taps = (0..self.kernel[axis]).map(|tap| place * self.stride[axis] + tap);
+                let seen = self.padding[axis]..self.padding[axis] + self.input[axis];
+                taps.filter(|at| seen.contains(at)).count()
+            };
+            (0..output[axis]).map(inside).sum()
+        };
+        self.batch * self.out_channels * self.in_channels * pairs(0) * pairs(1) * pairs(2)
+    }
 }

@@ -1,32 +1,45 @@
 //! `polyview bench` and the library behind it.
 
 use burn::tensor::Device;
-use polyview::bench::{BenchConfig, BenchError};
+use polyview::bench::{self, BenchConfig, BenchError, Bound};
 use polyview::model::{Backbone, BackboneKind, Init};
 use serde_json::Value;
 
+use crate::adapter;
+use crate::golden::values;
 use crate::program::polyview;
+
+const TINY: BenchConfig = BenchConfig {
+    backbone: BackboneKind::R3dTiny,
+    clips: 1,
+    size: [4, 16, 16],
+    steps: 2,
+    stock: false,
+};
 
 #[test]
 fn bench_times_steps_and_layers() {
-    let config = BenchConfig {
-        backbone: BackboneKind::R3dTiny,
-        clips: 1,
-        size: [4, 16, 16],
-        steps: 2,
-        stock: false,
-    };
     let mut heard = 0;
-    let times = config.steps(&Device::flex(), || heard += 1).unwrap();
+    let times = TINY.steps(&Device::flex(), || heard += 1).unwrap();
     assert_eq!((heard, times.steps_ms.len()), (4, 2));
     assert!(times.step_ms > 0.0 && times.forward_ms > 0.0 && times.clips_per_s > 0.0);
-    let layers = config.layers(&Device::flex(), |_| ()).unwrap();
+    let layers = TINY.layers(&Device::flex(), Some(100.0), true, |_| ()).unwrap();
     let count: usize = layers.iter().map(|layer| layer.count).sum();
     // Stem, two in each of four blocks, three ways round a stride.
     assert_eq!(count, 1 + 4 * 2 + 3);
-    assert!(layers.iter().flat_map(|layer| layer.ms).all(|ms| ms > 0.0));
-    let small = BenchConfig { clips: 0, ..config };
+    for layer in &layers {
+        let stock = layer.stock.as_ref().unwrap();
+        for pass in 0..3 {
+            let (ours, theirs) = (layer.ms[pass], stock.stock_ms[pass]);
+            assert!(ours > 0.0 && theirs > 0.0, "{layer:?}");
+            assert_eq!(stock.stock_over_ours[pass], theirs / ours);
+            assert_eq!(layer.gflop_per_s[pass], layer.gflop / ours * 1e3);
+            assert_eq!(layer.of_peak.unwrap()[pass], layer.gflop_per_s[pass] / 100.0);
+        }
+    }
+    let small = BenchConfig { clips: 0, ..TINY };
     assert!(matches!(small.steps(&Device::flex(), || ()), Err(BenchError::TooSmall(_))));
+    assert!(matches!(small.roofline(), Err(BenchError::TooSmall(_))));
 }
 
 #[test]
@@ -34,14 +47,125 @@ fn bench_prints_json() {
     let sizes = ["--clips", "1", "--frames-per-clip", "2", "--img_height", "16", "--img-width=16"];
     let mut args = vec!["bench", "--device", "cpu", "--backbone-name", "r3d_tiny", "--steps", "1"];
     args.extend(sizes);
-    args.extend(["--layers", "--stock", "--json"]);
-    let output = polyview(&args);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let run = |more: &[&str]| -> Value {
+        let output = polyview(&[args.as_slice(), more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let report = run(&["--layers", "--stock", "--json"]);
     assert_eq!(report["shape"], serde_json::json!([1, 3, 2, 16, 16]));
     assert_eq!((&report["backbone"], &report["stock"]), (&"r3d_tiny".into(), &true.into()));
     assert!(report["step_ms"].as_f64().unwrap() > 0.0);
     assert!(report["layers"].as_array().unwrap().len() > 5);
+    assert!(report["layers"][0].get("stock_ms").is_none());
+    let report = run(&["--layers", "--against-stock", "--json"]);
+    let (peak, layer) = (report["peak_gflop_per_s"].as_f64().unwrap(), &report["layers"][0]);
+    let (rate, share) = (&layer["gflop_per_s"][2], &layer["of_peak"][2]);
+    assert!((rate.as_f64().unwrap() / peak / share.as_f64().unwrap() - 1.0).abs() < 1e-9);
+    assert!(layer["stock_ms"][2].as_f64().unwrap() > 0.0, "{layer}");
+}
+
+#[test]
+fn bench_options_that_contradict_are_refused() {
+    for options in [
+        &["--against-stock"] as &[&str],
+        &["--layers", "--stock", "--against-stock"],
+        &["--roofline", "--layers"],
+        &["--steps", "0"],
+    ] {
+        let output = polyview(&[&["bench"], options].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+    }
+}
+
+#[test]
+fn bench_peak_is_plausible() {
+    for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
+        let peak = bench::peak(&device).unwrap().unwrap();
+        assert!(peak > 0.1 && peak.is_finite(), "{peak} GFLOP/s");
+    }
+}
+
+/// The shader that measures the peak does all the work that it is credited with.
+#[test]
+fn bench_peak_shader_computes_its_chains() {
+    let Some(device) = adapter::device() else { return };
+    // Not whole workgroups, and more than one.
+    let (invocations, factor, term) = (1400, 0.97f32, 0.25f32);
+    for rounds in [0, 1, 3] {
+        let sums = bench::chains_on_wgpu(&device, invocations, rounds, [factor, term]).unwrap();
+        for (invocation, sum) in values(sums).into_iter().enumerate() {
+            let start = (invocation % 1024) as f64 / 1024.0;
+            let chains = (0..12).map(|chain| {
+                let turns = 0..16 * rounds;
+                turns.fold(start + f64::from(chain), |c, _| c * f64::from(factor) + f64::from(term))
+            });
+            let want: f64 = chains.sum();
+            let error = (f64::from(sum) - want).abs() / want;
+            assert!(error < 1e-5, "invocation {invocation}, {rounds} rounds: {sum}, not {want}");
+        }
+    }
+}
+
+/// One layer and one network by hand.
+#[test]
+fn bench_roofline_is_what_comes_out_by_hand() {
+    let config =
+        BenchConfig { backbone: BackboneKind::R2plus1d18, clips: 8, size: [16, 112, 112], ..TINY };
+    let roofline = config.roofline().unwrap();
+    let close = |got: f64, want: f64| assert!((got / want - 1.0).abs() < 1e-9, "{got}, not {want}");
+    let layer = |shape: &str| roofline.layers.iter().find(|layer| layer.shape == shape).unwrap();
+
+    let spatial = layer("8×64×16×56×56 → 144, 1×3×3");
+    assert_eq!((spatial.count, spatial.passes), (4, 3));
+    // Along an axis of 56 with a padding of 1, 3·56 − 2 taps meet the input.
+    let multiply_adds = (8 * 144 * 64 * 16) as f64 * 166.0 * 166.0;
+    let bytes = 4.0 * (8 * 64 * 16 * 56 * 56 + 144 * 64 * 9 + 8 * 144 * 16 * 56 * 56) as f64;
+    close(spatial.gflop, 3.0 * 2.0 * multiply_adds / 1e9);
+    close(spatial.mb, 3.0 * bytes / 1e6);
+    close(spatial.flop_per_byte, 2.0 * multiply_adds / bytes);
+    close(spatial.ms[0], 3.0 * 2.0 * multiply_adds / 82.6e12 * 1e3);
+    close(spatial.ms[2], 3.0 * 2.0 * multiply_adds / 14.2e12 * 1e3);
+    assert_eq!(spatial.bound, [Bound::Arithmetic; 3]);
+
+    let shortcut = layer("8×64×16×56×56 → 128, 1×1×1, stride 2×2×2");
+    let bytes = 4.0 * (8 * 64 * 16 * 56 * 56 + 128 * 64 + 8 * 128 * 8 * 28 * 28) as f64;
+    close(shortcut.ms[1], 3.0 * bytes / 960e9 * 1e3);
+    assert_eq!(shortcut.bound, [Bound::Bandwidth; 3]);
+
+    // No gradient of the clips.
+    assert_eq!(layer("8×3×16×112×112 → 45, 1×7×7, stride 1×2×2").passes, 2);
+    let passes = roofline.layers.iter().map(|layer| layer.count * layer.passes).sum::<usize>();
+    assert_eq!(passes, 2 + 3 * (1 + 2 * 16 + 3));
+    // torchvision's parameters without its classifier; seven numbers of 4 bytes for each.
+    close(roofline.optimizer.mb, 28.0 * 31_300_125.0 / 1e6);
+    let parts = [&roofline.convolutions, &roofline.normalisation, &roofline.optimizer];
+    close(roofline.step.ms[1], parts.iter().map(|part| part.ms[1]).sum());
+    close(roofline.clips_per_s[1], 8e3 / roofline.step.ms[1]);
+
+    // r3d_tiny, one clip of 4×16×16: outputs of 8·4·8·8 in stem and first block, then 16·2·4·4,
+    // 32·1·2·2 and 64·1·1·1. Ten numbers an output, twelve at a block's end, eight on the way
+    // round a stride; and at a block's start three for each of its inputs.
+    let [a, b, c, d] = [8 * 4 * 64, 16 * 2 * 16, 32 * 4, 64];
+    let numbers =
+        10 * a + (3 * a + 22 * a) + (3 * a + 30 * b) + (3 * b + 30 * c) + (3 * c + 30 * d);
+    close(TINY.roofline().unwrap().normalisation.mb, 4.0 * f64::from(numbers) / 1e6);
+}
+
+#[test]
+fn bench_roofline_needs_no_device() {
+    let args = ["bench", "--roofline", "--backbone-name", "mc3_18", "--device", "absent"];
+    let output = polyview(&args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        table.contains("RTX") && table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+    let output = polyview(&[args.as_slice(), &["--json"]].concat());
+    let bounds: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(bounds["layers"][0]["bound"].as_array().unwrap().len(), 3);
+    assert!(bounds["step"]["ms"][0].as_f64().unwrap() > 0.0);
 }
 
 /// The multiply-adds that torchvision lists for the networks, per clip of 16×112².

@@ -229,6 +229,17 @@ fn conv_registers_agree_with_f64() {
 }
 
 #[test]
+fn conv_counts_the_multiply_adds_that_meet_the_input() {
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    for _ in 0..100 {
+        let shape = random_shape(&mut rng, 100_000);
+        let mut count = 0;
+        each(&shape, |_, _, _| count += 1);
+        assert_eq!(shape.useful_multiply_adds(), count, "{shape:?}");
+    }
+}
+
+#[test]
 fn conv_that_does_not_fit_is_refused() {
     let shape = ConvShape {
         batch: 1,

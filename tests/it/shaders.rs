@@ -9,6 +9,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 fn variants() -> Vec<(String, String)> {
     let mut variants = polyview::augment::wgsl::shader_variants();
     variants.extend(polyview::kernels::shader_variants());
+    variants.extend(polyview::bench::shader_variants());
     variants
 }
 

@@ -1,13 +1,14 @@
 //! `polyview bench`.
 
+mod tables;
+
 use std::process::ExitCode;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::bench::{BenchConfig, LayerTimes, StepTimes};
+use crate::bench::{self, BenchConfig, LayerTimes, Roofline, StepTimes};
 use crate::device::{self, DeviceInfo};
 use crate::model::BackboneKind;
 
@@ -35,12 +36,18 @@ pub struct BenchArgs {
     /// Steps that count, after two that do not
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
-    /// Also time each convolution by itself
+    /// Also time each convolution by itself, and the device's f32 peak
     #[arg(long)]
     layers: bool,
+    /// With --layers: Burn's own convolution by turns with ours
+    #[arg(long, requires = "layers", conflicts_with = "stock")]
+    against_stock: bool,
     /// With Burn's own operations in place of polyview's kernels, to compare
     #[arg(long)]
     stock: bool,
+    /// Run nothing: compute what a step takes at best on some cards
+    #[arg(long, conflicts_with_all = ["layers", "stock"])]
+    roofline: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -56,8 +63,21 @@ struct Report<'a> {
     stock: bool,
     #[serde(flatten)]
     times: StepTimes,
+    /// f32, as measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_gflop_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<LayerTimes>,
+}
+
+/// The bounds as JSON has them.
+#[derive(Debug, Serialize)]
+struct Bounds {
+    backbone: BackboneKind,
+    /// `[N, C, T, H, W]`.
+    shape: [usize; 5],
+    #[serde(flatten)]
+    roofline: Roofline,
 }
 
 impl BenchArgs {
@@ -73,77 +93,54 @@ impl BenchArgs {
             steps: self.steps,
             stock: self.stock,
         };
+        if self.roofline { self.bounds(&config) } else { self.measure(&config, terminal) }
+    }
+
+    fn bounds(&self, config: &BenchConfig) -> CommandResult {
+        let roofline = config.roofline().map_err(Failure::runtime)?;
+        let (backbone, shape) = (self.backbone_name, config.shape());
+        let bounds = Bounds { backbone, shape, roofline };
+        if self.json {
+            print_json(&bounds)?;
+        } else {
+            print_text(&tables::bounds(&bounds))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn measure(&self, config: &BenchConfig, terminal: &Terminal) -> CommandResult {
         let compute = device::open(&self.device).map_err(Failure::runtime)?;
         let bar = terminal.counter("steps");
         bar.set_length(self.steps as u64 + 2);
         let times = config.steps(&compute.device, || bar.inc(1)).map_err(Failure::runtime)?;
         bar.finish_and_clear();
-        let mut layers = Vec::new();
+        let (mut layers, mut peak) = (Vec::new(), None);
         if self.layers {
+            peak = bench::peak(&compute.device).map_err(Failure::runtime)?;
             let bar = terminal.counter("layers");
             let done = |all: usize| {
                 bar.set_length(all as u64);
                 bar.inc(1);
             };
-            layers = config.layers(&compute.device, done).map_err(Failure::runtime)?;
+            layers = config
+                .layers(&compute.device, peak, self.against_stock, done)
+                .map_err(Failure::runtime)?;
             bar.finish_and_clear();
         }
-        let [t, h, w] = size;
         let report = Report {
             device: &compute.info,
             backbone: self.backbone_name,
-            shape: [self.clips, 3, t, h, w],
+            shape: config.shape(),
             stock: self.stock,
             times,
+            peak_gflop_per_s: peak,
             layers,
         };
         if self.json {
             print_json(&report)?;
         } else {
-            print_text(&describe(&report))?;
+            print_text(&tables::times(&report))?;
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn describe(report: &Report) -> String {
-    let Report { times, shape: [n, _, t, h, w], .. } = report;
-    let mut text = format!(
-        "{} on {} ({}), {n} clips of {t}×{h}×{w}{}: {:.1} ms a step, forward {:.1} ms, {:.2} clips/s",
-        report.backbone,
-        report.device.name,
-        report.device.api,
-        if report.stock { ", Burn's own operations" } else { "" },
-        times.step_ms,
-        times.forward_ms,
-        times.clips_per_s,
-    );
-    if !report.layers.is_empty() {
-        text.push('\n');
-        text.push_str(&table(&report.layers).to_string());
-    }
-    text
-}
-
-fn table(layers: &[LayerTimes]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["convolution", "times", "GFLOP", "forward", "dx", "dw", "GFLOP/s"]);
-    let mut sum = [0.0; 3];
-    for layer in layers {
-        let [forward, dx, dw] = layer.ms.map(|ms| format!("{ms:.2} ms"));
-        let rates = layer.gflop_per_s.map(|rate| format!("{rate:.0}")).join(" ");
-        for (sum, ms) in sum.iter_mut().zip(layer.ms) {
-            *sum += ms * layer.count as f64;
-        }
-        let (count, gflop) = (layer.count.to_string(), format!("{:.2}", layer.gflop));
-        table.add_row([layer.shape.clone(), count, gflop, forward, dx, dw, rates]);
-    }
-    let [forward, dx, dw] = sum.map(|ms| format!("{ms:.1} ms"));
-    let blank = String::new;
-    table.add_row(["together".to_owned(), blank(), blank(), forward, dx, dw, blank()]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -1,0 +1,144 @@
+//! Each convolution of the network by itself.
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Distribution, Tensor};
+use serde::Serialize;
+
+use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop, median, milliseconds};
+use crate::conv::{ConvShape, conv3d};
+use crate::kernels::with_stock;
+
+/// One convolution of the network. Arrays are forward, input gradient, weight gradient.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerTimes {
+    /// `N×C×T×H×W → K, kernel, stride`.
+    pub shape: String,
+    /// How often the network has it.
+    pub count: usize,
+    /// 10⁹ floating-point operations of one pass, without those on the padding's zeros.
+    pub gflop: f64,
+    /// Median milliseconds.
+    pub ms: [f64; 3],
+    /// 10⁹ operations per second.
+    pub gflop_per_s: [f64; 3],
+    /// Share of the device's peak, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_peak: Option<[f64; 3]>,
+    /// Burn's own operations, if they were to be timed as well.
+    #[serde(flatten)]
+    pub stock: Option<StockTimes>,
+}
+
+/// Burn's own convolution, timed by turns with ours.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StockTimes {
+    /// Median milliseconds.
+    pub stock_ms: [f64; 3],
+    /// These over ours.
+    pub stock_over_ours: [f64; 3],
+}
+
+impl BenchConfig {
+    /// Times each convolution of the network by itself on `device`, whose automatic
+    /// differentiation is off; with `against_stock` Burn's own by turns with ours. `peak` is the
+    /// device's in GFLOP/s. `done` hears of each that is over, and how many there are.
+    pub fn layers(
+        &self,
+        device: &Device,
+        peak: Option<f64>,
+        against_stock: bool,
+        mut done: impl FnMut(usize),
+    ) -> Result<Vec<LayerTimes>, BenchError> {
+        let found = distinct(self.planned_convolutions()?);
+        let all = found.len();
+        let time = |layer: Counted| {
+            let times = self.layer(layer, device, peak, against_stock)?;
+            done(all);
+            Ok(times)
+        };
+        found.into_iter().map(time).collect()
+    }
+
+    fn layer(
+        &self,
+        (shape, count): Counted,
+        device: &Device,
+        peak: Option<f64>,
+        against_stock: bool,
+    ) -> Result<LayerTimes, BenchError> {
+        let (mut ms, mut stock_ms) = ([0.0; 3], [0.0; 3]);
+        for pass in 0..3 {
+            let timed = TimedPass::new(pass, shape, device);
+            let (mut ours, mut stock) = (Vec::new(), Vec::new());
+            // The first one compiled the kernel.
+            for step in 0..=self.steps {
+                let time = || timed.milliseconds(device);
+                ours.push(if self.stock { with_stock(time) } else { time() }?);
+                if against_stock {
+                    stock.push(with_stock(time)?);
+                }
+                if step == 0 {
+                    ours.clear();
+                    stock.clear();
+                }
+            }
+            (ms[pass], stock_ms[pass]) = (median(ours), median(stock));
+        }
+        let gflop = gflop(&shape);
+        let gflop_per_s = ms.map(|ms| gflop / ms * 1e3);
+        let stock_over_ours = std::array::from_fn(|pass| stock_ms[pass] / ms[pass]);
+        Ok(LayerTimes {
+            shape: describe(&shape),
+            count,
+            gflop,
+            ms,
+            gflop_per_s,
+            of_peak: peak.map(|peak| gflop_per_s.map(|rate| rate / peak)),
+            stock: against_stock.then_some(StockTimes { stock_ms, stock_over_ours }),
+        })
+    }
+}
+
+/// One pass of one convolution with its operands.
+struct TimedPass {
+    shape: ConvShape,
+    x: Tensor<5>,
+    w: Tensor<5>,
+    backward: bool,
+}
+
+impl TimedPass {
+    /// `pass` is 0, 1, 2: forward, input gradient, weight gradient.
+    fn new(pass: usize, shape: ConvShape, device: &Device) -> Self {
+        let device = if pass == 0 { device.clone() } else { device.clone().autodiff() };
+        let random =
+            |size: [usize; 5]| Tensor::random(size, Distribution::Uniform(-1.0, 1.0), &device);
+        let (x, w) = (random(shape.x()), random(shape.w()));
+        let (x, w) = match pass {
+            0 => (x, w),
+            1 => (x.require_grad(), w),
+            _ => (x, w.require_grad()),
+        };
+        Self { shape, x, w, backward: pass > 0 }
+    }
+
+    fn milliseconds(&self, device: &Device) -> Result<f64, BenchError> {
+        device.sync()?;
+        let mut start = Instant::now();
+        let (stride, padding) = (self.shape.stride, self.shape.padding);
+        let y = conv3d(self.x.clone(), self.w.clone(), stride, padding);
+        if !self.backward {
+            device.sync()?;
+            return Ok(milliseconds(start));
+        }
+        // The backward pass of this graph holds the one gradient and nothing else.
+        device.sync()?;
+        start = Instant::now();
+        let grads = y.backward();
+        device.sync()?;
+        let ms = milliseconds(start);
+        drop(grads);
+        Ok(ms)
+    }
+}

@@ -1,0 +1,113 @@
+//! How long a training step takes on a device and each convolution in it, how fast the device can
+//! multiply at all, and what a step would take on some cards at best.
+
+mod layers;
+mod peak;
+mod roofline;
+mod steps;
+
+use std::time::Instant;
+
+use burn::tensor::{Device, ExecutionError};
+
+use crate::conv::ConvShape;
+use crate::model::{Backbone, BackboneKind, Init};
+use crate::train::TrainError;
+
+pub use layers::{LayerTimes, StockTimes};
+pub use peak::{Kernel, PeakError, chains_on_wgpu, peak, shader_variants};
+pub use roofline::{Bound, CARDS, Card, LayerWork, Part, Roofline};
+pub use steps::StepTimes;
+
+/// What is timed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchConfig {
+    /// The network; a linear classifier follows it.
+    pub backbone: BackboneKind,
+    /// N.
+    pub clips: usize,
+    /// T, H, W.
+    pub size: [usize; 3],
+    /// Steps that count; as many forward passes.
+    pub steps: usize,
+    /// With Burn's own operations in place of ours.
+    pub stock: bool,
+}
+
+/// Why nothing was timed.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(#[from] ExecutionError),
+    /// A step failed.
+    #[error(transparent)]
+    Step(#[from] TrainError),
+    /// The clips leave nothing for the last stage to convolve.
+    #[error("clips of {0:?} are too small for the network")]
+    TooSmall([usize; 3]),
+}
+
+/// A convolution of the network, and how often the network has it.
+type Counted = (ConvShape, usize);
+
+impl BenchConfig {
+    /// `[N, 3, T, H, W]`.
+    pub fn shape(&self) -> [usize; 5] {
+        let [t, h, w] = self.size;
+        [self.clips, 3, t, h, w]
+    }
+
+    /// The network's convolutions in order.
+    fn convolutions(&self, net: &Backbone) -> Result<Vec<ConvShape>, BenchError> {
+        net.convolutions(self.shape()).ok_or(BenchError::TooSmall(self.size))
+    }
+
+    /// The network's convolutions in order, without running anything.
+    fn planned_convolutions(&self) -> Result<Vec<ConvShape>, BenchError> {
+        self.convolutions(&Backbone::new(&mut Init::new(1, &Device::flex()), self.backbone))
+    }
+}
+
+/// Each distinct convolution once, in the order of first appearance.
+fn distinct(shapes: Vec<ConvShape>) -> Vec<Counted> {
+    let mut found: Vec<Counted> = Vec::new();
+    for shape in shapes {
+        match found.iter_mut().find(|(known, _)| *known == shape) {
+            Some((_, count)) => *count += 1,
+            None => found.push((shape, 1)),
+        }
+    }
+    found
+}
+
+/// `N×C×T×H×W → K, kernel, stride`.
+fn describe(shape: &ConvShape) -> String {
+    let by = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
+    let stride = if shape.stride == [1; 3] {
+        String::new()
+    } else {
+        format!(", stride {}", by(&shape.stride))
+    };
+    format!("{} → {}, {}{stride}", by(&shape.x()), shape.out_channels, by(&shape.kernel))
+}
+
+/// 10⁹ floating-point operations of one pass, two for each multiply-add; those on the padding's
+/// zeros, which need not be done, left out.
+fn gflop(shape: &ConvShape) -> f64 {
+    2.0 * shape.useful_multiply_adds() as f64 / 1e9
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// The middle one, of two the mean; NaN of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let count = values.len();
+    match (values.get(count.wrapping_sub(1) / 2), values.get(count / 2)) {
+        (Some(low), Some(high)) => (low + high) / 2.0,
+        _ => f64::NAN,
+    }
+}

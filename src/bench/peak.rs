@@ -1,0 +1,217 @@
+//! How many operations a device does per second when nothing is in their way.
+//!
+//! The figure is the f32 peak as measured: chains of fused multiply-adds in registers, each of two
+//! operations, on all threads of the CPU's pool or on as many invocations as fill a GPU; the best
+//! of a few runs. A convolution's rate over it says how much of the machine the kernel uses.
+//! Neither matrix units nor half precision take part, for the kernels use neither.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use burn::backend::DispatchDevice;
+use burn::backend::wgpu::CubeBackend;
+use burn::tensor::{Device, ExecutionError, Tensor};
+use pulp::{Simd, WithSimd};
+
+use crate::kernels::launch;
+use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot, fill, fold};
+use crate::kernels::simd::dispatch;
+
+/// Why there is no peak.
+#[derive(Debug, thiserror::Error)]
+pub enum PeakError {
+    /// The device failed.
+    #[error("the device failed while its peak was measured: {0}")]
+    Device(#[from] ExecutionError),
+    /// The device cannot run the shader.
+    #[error("the device's peak cannot be measured: {0}")]
+    Plan(#[from] PlanError),
+}
+
+/// A run that counts takes at least this long; shorter ones measure the launch.
+const LONG_ENOUGH: f64 = 0.05;
+/// Runs that count.
+const RUNS: usize = 5;
+/// Times that a run may grow twofold: far beyond any device's speed.
+const DOUBLINGS: usize = 30;
+
+/// What every turn multiplies with and adds. The sums tend to 1, far from overflow and from
+/// numbers so small that some processors slow down.
+const FACTOR: f32 = 0.99;
+const TERM: f32 = 0.01;
+
+/// GFLOP/s of `device` in f32, as the module says; `None` where the kernels are Burn's own (CUDA).
+pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
+    match device.clone().without_autodiff().as_dispatch() {
+        DispatchDevice::Flex(_) => best(|rounds| Ok(on_cpu(rounds))).map(Some),
+        DispatchDevice::Cube(cube) if launch::limits(cube).is_some() => {
+            let run = |rounds| {
+                let sums = chains_on_wgpu(device, INVOCATIONS, rounds, [FACTOR, TERM])?;
+                device.sync()?;
+                drop(sums);
+                Ok(operations(INVOCATIONS, rounds))
+            };
+            best(run).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// 10⁹ operations per second of the best run; `run` does some rounds and says how many operations
+/// these were.
+fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError> {
+    let timed = |rounds: usize| {
+        let start = Instant::now();
+        let operations = run(rounds)?;
+        Ok::<_, PeakError>((start.elapsed().as_secs_f64(), operations))
+    };
+    let mut rounds = 1;
+    for _ in 0..DOUBLINGS {
+        // The first one compiles; none of these counts.
+        if timed(rounds)?.0 >= LONG_ENOUGH {
+            break;
+        }
+        rounds *= 2;
+    }
+    let mut best = 0.0f64;
+    for _ in 0..RUNS {
+        let (seconds, operations) = timed(rounds)?;
+        best = best.max(operations / seconds / 1e9);
+    }
+    Ok(best)
+}
+
+/// All threads of the current pool at once; the operations done.
+fn on_cpu(rounds: usize) -> f64 {
+    let done = rayon::broadcast(|_| {
+        let (sum, operations) = dispatch(Chains { rounds });
+        black_box(sum);
+        operations
+    });
+    done.into_iter().sum()
+}
+
+/// Turns of a round on the CPU: enough that the loop around them costs nothing.
+const TURNS: usize = 1 << 12;
+
+/// Chains in the registers of one thread.
+struct Chains {
+    rounds: usize,
+}
+
+impl WithSimd for Chains {
+    /// The sums added up; operations done.
+    type Output = (f32, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> (f32, f64) {
+        // Results come four or five turns late from two to four units; two registers hold
+        // factor and term.
+        if S::REGISTER_COUNT >= 32 { self.run::<S, 24>(simd) } else { self.run::<S, 12>(simd) }
+    }
+}
+
+impl Chains {
+    #[inline(always)]
+    fn run<S: Simd, const CHAINS: usize>(self, simd: S) -> (f32, f64) {
+        let (factor, term) = (simd.splat_f32s(black_box(FACTOR)), simd.splat_f32s(black_box(TERM)));
+        let mut sums = [simd.splat_f32s(0.0); CHAINS];
+        for (chain, sum) in sums.iter_mut().enumerate() {
+            *sum = simd.splat_f32s(black_box(chain as f32));
+        }
+        let turns = self.rounds * TURNS;
+        for _ in 0..turns {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, factor, term);
+            }
+        }
+        let mut all = simd.splat_f32s(0.0);
+        for sum in sums {
+            all = simd.add_f32s(all, sum);
+        }
+        (simd.reduce_sum_f32s(all), (2 * turns * CHAINS * S::F32_LANES) as f64)
+    }
+}
+
+/// Chains of an invocation: enough for any GPU's latency with few registers.
+const CHAINS: usize = 12;
+/// Turns that the shader's text repeats.
+const UNROLLED: usize = 16;
+/// Enough for every unit of a large GPU, many times over.
+const INVOCATIONS: usize = 1 << 19;
+
+/// The shader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kernel;
+
+impl Shader for Kernel {
+    fn file(&self) -> &'static str {
+        "peak.wgsl"
+    }
+
+    fn source(&self) -> String {
+        let lines = |line: &dyn Fn(usize) -> String| (0..CHAINS).map(line).collect::<String>();
+        let turn = lines(&|chain| format!("c{chain} = fma(c{chain}, factor, term);\n"));
+        let names: Vec<String> = (0..CHAINS).map(|chain| format!("c{chain}")).collect();
+        let values = [
+            ("chains", CHAINS.to_string()),
+            ("unrolled", UNROLLED.to_string()),
+            ("declare", lines(&|chain| format!("var c{chain} = start + {chain}.0;\n"))),
+            ("multiply", turn.repeat(UNROLLED)),
+            ("sum", names.join(" + ")),
+        ];
+        fill(include_str!("../../shaders/peak.wgsl"), &values)
+    }
+}
+
+/// The shader with its name, as it reaches the driver. For validation without a device.
+pub fn shader_variants() -> Vec<(String, String)> {
+    vec![(Kernel.file().to_owned(), Kernel.source())]
+}
+
+/// Floating-point operations of [`chains_on_wgpu`].
+fn operations(invocations: usize, rounds: usize) -> f64 {
+    (2 * invocations * rounds * UNROLLED * CHAINS) as f64
+}
+
+/// One launch: operand 0 is written.
+fn plan(
+    invocations: usize,
+    rounds: usize,
+    [factor, term]: [f32; 2],
+    limits: &DeviceLimits,
+) -> Result<plan::Plan<Kernel>, PlanError> {
+    if limits.max_invocations < 256 {
+        return Err(PlanError::Device);
+    }
+    plan::fits(invocations, limits)?;
+    let mut plan = plan::Plan::new();
+    plan.launches.push(Launch {
+        kernel: Kernel,
+        workgroup_size: [256, 1, 1],
+        groups: fold(invocations.div_ceil(256), 1, limits)?,
+        buffers: vec![Slot::Operand(0)],
+        params: vec![invocations as u32, rounds as u32, factor.to_bits(), term.to_bits()],
+    });
+    Ok(plan)
+}
+
+/// What `shaders/peak.wgsl` computes on a wgpu device: for each invocation i the sum over the
+/// chains j = 0 … 11 of what (i mod 1024)/1024 + j becomes when 16·`rounds` times c ← c·factor +
+/// term is done to it.
+///
+/// # Errors
+/// Where the device takes no WGSL.
+pub fn chains_on_wgpu(
+    device: &Device,
+    invocations: usize,
+    rounds: usize,
+    factor_and_term: [f32; 2],
+) -> Result<Tensor<1>, PlanError> {
+    let sums = Tensor::<1>::empty([invocations], device);
+    let sums = sums.try_into_primitive::<CubeBackend>().map_err(|_| PlanError::Device)?;
+    let limits = launch::limits(&sums.device).ok_or(PlanError::Device)?;
+    let plan = plan(invocations, rounds, factor_and_term, &limits)?;
+    launch::run(&sums.client, &plan, &[&sums.handle]);
+    Ok(Tensor::from_primitive::<CubeBackend>(sums))
+}

@@ -1,0 +1,98 @@
+//! Whole training steps.
+
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Distribution, Tensor};
+use serde::Serialize;
+
+use super::{BenchConfig, BenchError, median, milliseconds};
+use crate::kernels::with_stock;
+use crate::losses::cross_entropy;
+use crate::model::{Backbone, BackboneKind, Init};
+use crate::train::{Optimizer, Rule};
+
+/// Medians over the steps.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepTimes {
+    /// One training step: forward, loss, backward, AdamW.
+    pub step_ms: f64,
+    /// Forward and loss alone, while training.
+    pub forward_ms: f64,
+    /// Clips per second of training.
+    pub clips_per_s: f64,
+    /// Each step, in order.
+    pub steps_ms: Vec<f64>,
+}
+
+/// Classes of the classifier after the network.
+const CLASSES: usize = 8;
+/// Steps before those that count: kernels are compiled and memory is taken in them.
+const WARM_UP: usize = 2;
+
+#[derive(Module, Debug)]
+struct Network {
+    backbone: Backbone,
+    classifier: Linear,
+}
+
+impl Network {
+    fn new(kind: BackboneKind, device: &Device) -> Self {
+        let mut init = Init::new(1, device);
+        let backbone = Backbone::new(&mut init, kind);
+        Self { backbone, classifier: init.linear(kind.features(), CLASSES) }
+    }
+
+    fn loss(&self, clips: Tensor<5>) -> Tensor<1> {
+        let targets: Vec<usize> = (0..clips.dims()[0]).map(|clip| clip % CLASSES).collect();
+        let logits = self.classifier.forward(self.backbone.forward(clips));
+        cross_entropy(logits, &targets, None, 0.0)
+    }
+}
+
+impl BenchConfig {
+    /// Times training steps on `device`, whose automatic differentiation is off. `done` hears of
+    /// each step that is over, the warm-up's included.
+    pub fn steps(&self, device: &Device, done: impl FnMut()) -> Result<StepTimes, BenchError> {
+        let time = || self.time_steps(device, done);
+        if self.stock { with_stock(time) } else { time() }
+    }
+
+    fn time_steps(&self, device: &Device, mut done: impl FnMut()) -> Result<StepTimes, BenchError> {
+        let device = device.clone().autodiff();
+        let mut net = Network::new(self.backbone, &device);
+        self.convolutions(&net.backbone)?;
+        let clips = Tensor::<5>::random(self.shape(), Distribution::Normal(0.0, 1.0), &device);
+        let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };
+        let mut optimizer = Optimizer::new(rule, 0.0);
+        device.sync()?;
+        let mut steps = Vec::new();
+        for _ in 0..self.steps + WARM_UP {
+            let start = Instant::now();
+            let loss = net.loss(clips.clone());
+            let grads = GradientsParams::from_grads(loss.backward(), &net);
+            net = optimizer.step(net, grads, &|_| 1e-4, None)?.0;
+            device.sync()?;
+            steps.push(milliseconds(start));
+            done();
+        }
+        let mut forward = Vec::new();
+        for _ in 0..self.steps {
+            let start = Instant::now();
+            let loss = net.loss(clips.clone());
+            device.sync()?;
+            forward.push(milliseconds(start));
+            drop(loss);
+        }
+        let steps_ms = steps.split_off(WARM_UP.min(steps.len()));
+        let step_ms = median(steps_ms.clone());
+        Ok(StepTimes {
+            step_ms,
+            forward_ms: median(forward),
+            clips_per_s: self.clips as f64 * 1e3 / step_ms,
+            steps_ms,
+        })
+    }
+}
