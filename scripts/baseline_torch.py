@@ -10,6 +10,11 @@ prints one JSON object: median seconds, and gigabytes of f32 written per second.
 
 times the training step of `polyview bench`: forward, cross-entropy, backward, AdamW. Needs
 torchvision as well.
+
+    python3 scripts/baseline_torch.py layers [the options of step]
+
+times each distinct convolution of the network by itself, as `polyview bench --layers` does:
+median milliseconds of forward, input gradient, weight gradient, under the same names.
 """
 
 import argparse
@@ -119,12 +124,78 @@ def step(args):
     }
 
 
+def convolutions(args):
+    """Each distinct convolution of the network with how often it occurs: its module and the sizes
+    of its input, found by sending one batch through."""
+    import torchvision.models.video as models
+
+    net = getattr(models, args.backbone_name)(weights=None, num_classes=8).eval()
+    found = {}
+
+    def note(module, inputs):
+        size = tuple(inputs[0].shape)
+        by = "×".join
+        stride = "" if module.stride == (1, 1, 1) else ", stride " + by(map(str, module.stride))
+        window = by(map(str, module.kernel_size))
+        name = f"{by(map(str, size))} → {module.out_channels}, {window}{stride}"
+        found.setdefault(name, [module, size, 0])[2] += 1
+
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_pre_hook(note)
+    with torch.no_grad():
+        net(torch.zeros(args.clips, 3, args.frames_per_clip, args.img_height, args.img_width))
+    return found
+
+
+def layers(args):
+    torch.manual_seed(1)
+
+    def milliseconds(work):
+        times = []
+        for run in range(args.steps + 1):
+            start = time.perf_counter()
+            work()
+            if args.device.startswith("cuda"):
+                torch.cuda.synchronize()
+            times.append((time.perf_counter() - start) * 1e3)
+        return statistics.median(times[1:])
+
+    rows = []
+    for name, (module, size, count) in convolutions(args).items():
+        stride, padding = list(module.stride), list(module.padding)
+        x = torch.rand(size, device=args.device) * 2 - 1
+        w = torch.rand(module.weight.shape, device=args.device) * 2 - 1
+        dy = torch.ones_like(F.conv3d(x, w, None, stride, padding))
+
+        def backward(mask):
+            # What training calls; the mask says which gradients are wanted: x, w, bias.
+            return torch.ops.aten.convolution_backward(
+                dy, x, w, None, stride, padding, [1, 1, 1], False, [0, 0, 0], 1, mask
+            )
+
+        with torch.no_grad():
+            ms = [
+                milliseconds(lambda: F.conv3d(x, w, None, stride, padding)),
+                milliseconds(lambda: backward([True, False, False])),
+                milliseconds(lambda: backward([False, True, False])),
+            ]
+        rows.append({"shape": name, "count": count, "ms": ms})
+    size = [args.clips, 3, args.frames_per_clip, args.img_height, args.img_width]
+    return {
+        "device": args.device,
+        "backbone": args.backbone_name,
+        "shape": size,
+        "layers": rows,
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["augment", "step"])
-    parser.add_argument("--clips", type=int, default=None, help="8, for step 2")
+    parser.add_argument("what", choices=["augment", "step", "layers"])
+    parser.add_argument("--clips", type=int, default=None, help="8, for step and layers 2")
     parser.add_argument("--backbone-name", default="r2plus1d_18")
     parser.add_argument("--frames-per-clip", type=int, default=8)
     parser.add_argument("--img-height", type=int, default=112)
@@ -142,7 +213,7 @@ def main():
         args.clips = 8 if args.what == "augment" else 2
     torch.set_num_threads(args.threads)
     result = {"what": args.what, "torch": torch.__version__, "threads": args.threads}
-    result.update(augment(args) if args.what == "augment" else step(args))
+    result.update({"augment": augment, "step": step, "layers": layers}[args.what](args))
     print(json.dumps(result))
 
 
