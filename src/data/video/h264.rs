@@ -50,7 +50,8 @@ impl Movie {
         places.sort_unstable();
         if let (Some(&(first, _)), Some(&(last, _))) = (places.first(), places.last()) {
             let path = self.path.clone();
-            self.decode(first, last, |sample, picture| {
+            let shown = |sample| places.binary_search_by_key(&sample, |&(s, _)| s).is_ok();
+            self.decode(first, last, shown, |sample, picture| {
                 let from = places.partition_point(|&(s, _)| s < sample);
                 let to = places.partition_point(|&(s, _)| s <= sample);
                 if let Some(&(_, place)) = places[from..to].first() {
@@ -72,7 +73,7 @@ impl Movie {
         for (t, &sample) in self.track.shown.iter().enumerate() {
             display[sample] = Some(t);
         }
-        self.decode(0, display.len() - 1, |sample, picture| {
+        self.decode(0, display.len() - 1, |_| true, |sample, picture| {
             if let Some(t) = display[sample] {
                 visit(t, &picture.y);
             }
@@ -81,22 +82,26 @@ impl Movie {
     }
 
     /// Decodes from a safe start at or before sample `first` up to sample `last` and hands over
-    /// each picture with its sample.
+    /// each picture with its sample. Pictures that are not `wanted` are left out where no other
+    /// picture needs them, in many clips every second one.
     fn decode(
         &mut self,
         first: usize,
         last: usize,
+        wanted: impl Fn(usize) -> bool,
         mut sink: impl FnMut(usize, &YuvFrame) -> Result<(), ClipError>,
     ) -> Result<(), Stop> {
-        let first = self.start(first)?;
+        let path = &self.path;
         let mut decoder = Decoder::new();
-        for sample in first..=last {
-            let (mut unit, _) = self.track.read(sample)?;
-            if sample == first {
-                unit.splice(0..0, self.track.header.iter().copied());
+        decoder.decode(&self.track.header).map_err(|error| stop(path, "parameter sets", error))?;
+        for sample in self.start(first)?..=last {
+            let unit = self.track.read(sample)?;
+            if unit.dispensable && !wanted(sample) {
+                continue;
             }
             let place = format!("sample {sample}");
-            let picture = decoder.decode(&unit).map_err(|error| stop(&self.path, &place, error))?;
+            let picture =
+                decoder.decode(&unit.bytes).map_err(|error| stop(&self.path, &place, error))?;
             let Some(picture) = picture else {
                 return Err(damaged(&self.path, format!("{place} holds no picture")).into());
             };
@@ -110,7 +115,7 @@ impl Movie {
     /// sync samples that are not safe (open groups of pictures), so the bitstream has the last say.
     fn start(&mut self, sample: usize) -> Result<usize, ClipError> {
         for start in (1..=sample).rev() {
-            if self.track.samples[start].sync && self.track.read(start)?.1 {
+            if self.track.samples[start].sync && self.track.read(start)?.start {
                 return Ok(start);
             }
         }

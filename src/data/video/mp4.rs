@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use mp4parse::unstable::{CheckedInteger, create_sample_table};
 use mp4parse::{CodecType, MediaContext, SampleEntry, TrackType, VideoCodecSpecific};
 use shiguredo_mp4::Decode;
-use shiguredo_mp4::bitstream::h264::{self, H264NalUnitType, LengthSize};
+use shiguredo_mp4::bitstream::h264::{self, H264NalUnit, H264NalUnitType, LengthSize};
 use shiguredo_mp4::boxes::AvccBox;
 
 use super::super::clip::ClipError;
@@ -23,6 +23,16 @@ pub(super) struct Sample {
     size: u64,
     /// Whether the container calls it a place to start decoding.
     pub sync: bool,
+}
+
+/// What one sample holds.
+pub(super) struct AccessUnit {
+    /// Its units with start codes.
+    pub bytes: Vec<u8>,
+    /// Whether decoding can start here.
+    pub start: bool,
+    /// Whether no other picture needs this one: the decoder is in the same state without it.
+    pub dispensable: bool,
 }
 
 /// The H.264 track of an mp4 file.
@@ -80,8 +90,8 @@ impl Track {
         Ok(Self { path, file, length_size, samples, shown, header, width, height, fps })
     }
 
-    /// The sample at `index` with start codes, and whether it is one that decoding can start at.
-    pub fn read(&mut self, index: usize) -> Result<(Vec<u8>, bool), ClipError> {
+    /// The sample at `index`.
+    pub fn read(&mut self, index: usize) -> Result<AccessUnit, ClipError> {
         let Self { path, file, .. } = self;
         let bad = |what: &str| damaged(path, format!("sample {index} {what}"));
         let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;
@@ -94,13 +104,28 @@ impl Track {
         }
         let nals = h264::parse_length_prefixed_nal_units(&bytes, self.length_size)
             .map_err(|_| bad("is not a list of H.264 units"))?;
-        let start = nals.iter().any(|nal| nal.nal_unit_type == H264NalUnitType::IdrSlice);
-        let mut unit = Vec::with_capacity(bytes.len() + 4 * nals.len());
+        let mut unit = AccessUnit {
+            bytes: Vec::with_capacity(bytes.len() + 4 * nals.len()),
+            start: nals.iter().any(|nal| nal.nal_unit_type == H264NalUnitType::IdrSlice),
+            dispensable: dispensable(&nals),
+        };
         for nal in &nals {
-            push_nal(&mut unit, nal.data);
+            push_nal(&mut unit.bytes, nal.data);
         }
-        Ok((unit, start))
+        Ok(unit)
     }
+}
+
+/// Whether these are slices that nothing refers to (nal_ref_idc 0) and no parameter sets, which
+/// later pictures would miss. Anything unusual counts as needed.
+fn dispensable(nals: &[H264NalUnit<'_>]) -> bool {
+    let slice = |nal: &H264NalUnit| nal.nal_unit_type == H264NalUnitType::NonIdrSlice;
+    let free = |nal: &H264NalUnit| match nal.nal_unit_type {
+        H264NalUnitType::NonIdrSlice => nal.data.first().is_some_and(|head| head & 0x60 == 0),
+        H264NalUnitType::Sei | H264NalUnitType::Aud => true,
+        _ => false,
+    };
+    nals.iter().any(slice) && nals.iter().all(free)
 }
 
 /// Looks at the first bytes: other containers go to ffmpeg, anything unknown does not pass for mp4.
