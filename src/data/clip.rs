@@ -24,6 +24,19 @@ impl Frames {
     }
 }
 
+/// One decoded frame, and where it belongs.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// 8-bit RGB, `[H, W, 3]` row-major.
+    pub data: &'a [u8],
+    /// Height in pixels, H.
+    pub height: usize,
+    /// Width in pixels, W.
+    pub width: usize,
+    /// At which places of the wanted frames it stands, ascending; more than one where it repeats.
+    pub places: &'a [usize],
+}
+
 /// What a clip says of itself, known before its pictures are decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipInfo {

@@ -99,14 +99,7 @@ impl Dataset {
     }
 
     fn decode(&self, path: &Path, resizer: &mut Resizer, out: &mut [u8]) -> Result<(), ClipError> {
-        let (_, frames) = video::read_clip(path, |info| self.pick(path, info))?;
-        let damaged = |reason: String| ClipError::Damaged { path: path.to_owned(), reason };
-        let resized = resizer.frames(&frames).map_err(|error| damaged(error.to_string()))?;
-        if resized.data.len() != out.len() {
-            return Err(damaged(format!("{} bytes of frames", resized.data.len())));
-        }
-        out.copy_from_slice(&resized.data);
-        Ok(())
+        video::read_resized(path, |info| self.pick(path, info), resizer, out).map(|_| ())
     }
 
     /// Makes a batch of the clips of the actions at `indices`: `frames` holds them all, `results`

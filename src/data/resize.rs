@@ -77,6 +77,11 @@ impl Resizer {
         Self { height, width, engine: fir::Resizer::new(), scaled: Vec::new() }
     }
 
+    /// Bytes of a resized frame.
+    pub fn bytes(&self) -> usize {
+        self.height * self.width * 3
+    }
+
     /// Resizes every frame: `[T, h, w, 3]` to `[T, height, width, 3]`.
     ///
     /// # Errors
@@ -86,30 +91,33 @@ impl Resizer {
         if frames.data.len() != expected {
             return Err(ResizeError::Bytes { expected, found: frames.data.len() });
         }
-        let mut data = Vec::with_capacity(frames.count * self.height * self.width * 3);
+        let size = self.bytes();
+        let mut data = vec![0; frames.count * size];
         for t in 0..frames.count {
-            self.append(frames.frame(t), frames.height, frames.width, &mut data)?;
+            let out = &mut data[t * size..(t + 1) * size];
+            self.frame(frames.frame(t), frames.height, frames.width, out)?;
         }
         Ok(Frames { data, count: frames.count, height: self.height, width: self.width })
     }
 
-    /// Resizes one RGB frame `[h, w, 3]` and appends `[height, width, 3]` to `out`.
+    /// Resizes one RGB frame `[h, w, 3]` into `out`, `[height, width, 3]`.
     ///
     /// # Errors
-    /// [`ResizeError`] for sizes of 0 and bytes that do not fit the size; `out` is unchanged then.
-    pub fn append(
+    /// [`ResizeError`] for sizes of 0 and bytes that do not fit a size; `out` is unchanged then.
+    pub fn frame(
         &mut self,
         frame: &[u8],
         height: usize,
         width: usize,
-        out: &mut Vec<u8>,
+        out: &mut [u8],
     ) -> Result<(), ResizeError> {
-        let expected = height * width * 3;
-        if frame.len() != expected {
-            return Err(ResizeError::Bytes { expected, found: frame.len() });
+        for (expected, found) in [(height * width * 3, frame.len()), (self.bytes(), out.len())] {
+            if expected != found {
+                return Err(ResizeError::Bytes { expected, found });
+            }
         }
         if (height, width) == (self.height, self.width) {
-            out.extend_from_slice(frame);
+            out.copy_from_slice(frame);
             return Ok(());
         }
         if height == 0 || width == 0 || self.height == 0 || self.width == 0 {
@@ -117,9 +125,9 @@ impl Resizer {
         }
         let cover = Cover::new(height, width, self.height, self.width);
         self.scale(frame, height, width, cover)?;
-        let stride = cover.width * 3;
-        for row in self.scaled.chunks_exact(stride).skip(cover.top).take(self.height) {
-            out.extend_from_slice(&row[cover.left * 3..(cover.left + self.width) * 3]);
+        let rows = self.scaled.chunks_exact(cover.width * 3).skip(cover.top);
+        for (row, out) in rows.zip(out.chunks_exact_mut(self.width * 3)) {
+            out.copy_from_slice(&row[cover.left * 3..(cover.left + self.width) * 3]);
         }
         Ok(())
     }

@@ -23,9 +23,8 @@ fn golden_frame_resize() {
             "{name}"
         );
 
-        let mut ours = Vec::new();
-        Resizer::new(th, tw).append(&frame, h, w, &mut ours).unwrap();
-        assert_eq!(ours.len(), th * tw * 3);
+        let mut ours = vec![0; th * tw * 3];
+        Resizer::new(th, tw).frame(&frame, h, w, &mut ours).unwrap();
         let theirs = reference::numbers(&case["antialias_u8"]);
         for (i, theirs) in theirs.iter().enumerate() {
             // The golden array is [3, th, tw], ours [th, tw, 3].
@@ -63,24 +62,24 @@ fn frames_of_the_right_size_stay_as_they_are() {
 #[test]
 fn a_flat_frame_stays_flat_whatever_the_size() {
     for (h, w) in [(1, 1), (3, 200), (200, 3), (224, 398), (720, 1280)] {
-        let mut out = Vec::new();
-        Resizer::new(24, 43).append(&vec![77; h * w * 3], h, w, &mut out).unwrap();
+        let mut out = vec![0; 24 * 43 * 3];
+        Resizer::new(24, 43).frame(&vec![77; h * w * 3], h, w, &mut out).unwrap();
         assert_eq!(out, vec![77; 24 * 43 * 3], "{h}×{w}");
     }
 }
 
 #[test]
 fn impossible_sizes_are_errors() {
-    let mut out = Vec::new();
+    let mut out = vec![9; 4 * 4 * 3];
     let mut resizer = Resizer::new(4, 4);
-    assert_eq!(
-        resizer.append(&[0; 5], 2, 2, &mut out),
-        Err(ResizeError::Bytes { expected: 12, found: 5 })
-    );
+    let few = ResizeError::Bytes { expected: 12, found: 5 };
+    assert_eq!(resizer.frame(&[0; 5], 2, 2, &mut out), Err(few));
+    let narrow = ResizeError::Bytes { expected: 48, found: 47 };
+    assert_eq!(resizer.frame(&[0; 12], 2, 2, &mut out[1..]), Err(narrow));
     let nothing = ResizeError::Size { width: 0, height: 3 };
-    assert_eq!(resizer.append(&[], 3, 0, &mut out), Err(nothing));
+    assert_eq!(resizer.frame(&[], 3, 0, &mut out), Err(nothing));
     let frames = Frames { data: vec![0; 11], count: 1, height: 2, width: 2 };
     assert!(resizer.frames(&frames).is_err());
-    assert!(Resizer::new(0, 4).append(&[0; 12], 2, 2, &mut out).is_err());
-    assert!(out.is_empty());
+    assert!(Resizer::new(0, 4).frame(&[0; 12], 2, 2, &mut []).is_err());
+    assert_eq!(out, vec![9; 4 * 4 * 3]);
 }

@@ -15,8 +15,9 @@ use ffmpeg_sidecar::command::FfmpegCommand;
 use ffmpeg_sidecar::event::{FfmpegEvent, LogLevel, Stream};
 use ffmpeg_sidecar::log_parser::FfmpegLogParser;
 
-use super::super::clip::{ClipError, ClipInfo, Frames};
-use super::{damaged, frame_buffer, unreadable};
+use super::super::clip::{ClipError, ClipInfo, Frame};
+use super::wanted::Wanted;
+use super::{Sink, damaged, frame_buffer, unreadable};
 
 /// What the log of one run said.
 #[derive(Default)]
@@ -69,48 +70,40 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
     })
 }
 
-/// The wanted frames, `[T, H, W, 3]`, of a clip that was probed.
-pub(super) fn read(path: &Path, info: &ClipInfo, wanted: &[usize]) -> Result<Frames, ClipError> {
-    let (width, height) = (info.width, info.height);
-    let size = width * height * 3;
-    let mut data = frame_buffer(path, wanted.len(), size)?;
-    if let Some(&last) = wanted.iter().max() {
-        let count = (last + 1).to_string();
-        let output = ["-frames:v", &count, "-pix_fmt", "rgb24", "-f", "rawvideo"];
-        let mut run = Run::start(path, &output).map_err(|e| unreadable(path, &e))?;
-        // The log needs a reader of its own, or ffmpeg would stop at a full pipe.
-        let log = run.0.take_stderr().map(|stderr| thread::spawn(|| read_log(stderr)));
-        let sound = match run.0.take_stdout() {
-            Some(pixels) => collect(pixels, size, last, wanted, &mut data),
-            None => false,
-        };
-        let ended = run.0.wait().map_err(|e| unreadable(path, &e))?;
-        let report = log.and_then(|log| log.join().ok()).unwrap_or_default();
-        if !ended.success() || report.fault || !sound {
-            return Err(failed(path, report.complaint));
-        }
-    }
-    Ok(Frames { data, count: wanted.len(), height, width })
-}
-
-/// Reads frames 0 to `last` and keeps the wanted ones; false unless exactly these came.
-fn collect(
-    mut pixels: impl Read,
-    size: usize,
-    last: usize,
+/// Hands over the wanted frames of a clip that was probed.
+pub(super) fn read(
+    path: &Path,
+    info: &ClipInfo,
     wanted: &[usize],
-    data: &mut [u8],
-) -> bool {
-    let mut frame = vec![0; size];
+    sink: &mut Sink<'_>,
+) -> Result<(), ClipError> {
+    let wanted = Wanted::new(wanted);
+    let Some((_, last)) = wanted.ends() else {
+        return Ok(());
+    };
+    let mut frame = frame_buffer(path, 1, info.width * info.height * 3)?;
+    let count = (last + 1).to_string();
+    let output = ["-frames:v", &count, "-pix_fmt", "rgb24", "-f", "rawvideo"];
+    let mut run = Run::start(path, &output).map_err(|e| unreadable(path, &e))?;
+    // The log needs a reader of its own, or ffmpeg would stop at a full pipe.
+    let log = run.0.take_stderr().map(|stderr| thread::spawn(|| read_log(stderr)));
+    let mut pixels = run.0.take_stdout();
+    let mut sound = pixels.is_some();
     for t in 0..=last {
-        if pixels.read_exact(&mut frame).is_err() {
-            return false;
-        }
-        for (slot, _) in data.chunks_exact_mut(size).zip(wanted).filter(|(_, w)| **w == t) {
-            slot.copy_from_slice(&frame);
+        sound = sound && pixels.as_mut().is_some_and(|p| p.read_exact(&mut frame).is_ok());
+        let places = wanted.places(t);
+        if sound && !places.is_empty() {
+            sink(Frame { data: &frame, height: info.height, width: info.width, places })?;
         }
     }
-    matches!(pixels.read(&mut [0]), Ok(0))
+    // More than was asked for would mean frames of another size.
+    sound = sound && pixels.is_some_and(|mut p| matches!(p.read(&mut [0]), Ok(0)));
+    let ended = run.0.wait().map_err(|e| unreadable(path, &e))?;
+    let report = log.and_then(|log| log.join().ok()).unwrap_or_default();
+    if !ended.success() || report.fault || !sound {
+        return Err(failed(path, report.complaint));
+    }
+    Ok(())
 }
 
 /// A running ffmpeg, ended when dropped so that an error on our side leaves no process behind.

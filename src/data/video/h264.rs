@@ -6,9 +6,10 @@ use rusty_h264_common::YuvFrame;
 use rusty_h264_decoder::{DecodeError, Decoder};
 use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
 
-use super::super::clip::{ClipError, ClipInfo, Frames};
+use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::mp4::Track;
-use super::{Stop, damaged, frame_buffer, unsupported};
+use super::wanted::Wanted;
+use super::{Sink, Stop, damaged, frame_buffer, unsupported};
 
 /// An H.264 clip in mp4 that is open for reading.
 pub(super) struct Movie {
@@ -39,32 +40,25 @@ impl Movie {
         &self.info
     }
 
-    /// The wanted frames, by display-order indices below `info().frames`, as `[T, H, W, 3]`.
-    pub fn read(&mut self, wanted: &[usize]) -> Result<Frames, Stop> {
+    /// Hands over the wanted frames, display-order indices below `info().frames`.
+    pub fn read(&mut self, wanted: &[usize], sink: &mut Sink<'_>) -> Result<(), Stop> {
+        let samples: Vec<usize> = wanted.iter().map(|&t| self.track.shown[t]).collect();
+        let wanted = Wanted::new(&samples);
+        let Some((first, last)) = wanted.ends() else {
+            return Ok(());
+        };
         let (width, height) = (self.info.width, self.info.height);
-        let size = width * height * 3;
-        let mut data = frame_buffer(&self.path, wanted.len(), size)?;
-        // A frame may be wanted more than once: the places each sample's picture goes to.
-        let mut places: Vec<(usize, usize)> =
-            wanted.iter().enumerate().map(|(place, &t)| (self.track.shown[t], place)).collect();
-        places.sort_unstable();
-        if let (Some(&(first, _)), Some(&(last, _))) = (places.first(), places.last()) {
-            let path = self.path.clone();
-            let shown = |sample| places.binary_search_by_key(&sample, |&(s, _)| s).is_ok();
-            self.decode(first, last, shown, |sample, picture| {
-                let from = places.partition_point(|&(s, _)| s < sample);
-                let to = places.partition_point(|&(s, _)| s <= sample);
-                if let Some(&(_, place)) = places[from..to].first() {
-                    let rgb = &mut data[place * size..][..size];
-                    to_rgb(picture, rgb).map_err(|reason| damaged(&path, reason))?;
-                    for &(_, copy) in &places[from + 1..to] {
-                        data.copy_within(place * size..(place + 1) * size, copy * size);
-                    }
-                }
-                Ok(())
-            })?;
-        }
-        Ok(Frames { data, count: wanted.len(), height, width })
+        let mut rgb = frame_buffer(&self.path, 1, width * height * 3)?;
+        let path = self.path.clone();
+        let needed = |sample| !wanted.places(sample).is_empty();
+        self.decode(first, last, needed, |sample, picture| {
+            let places = wanted.places(sample);
+            if places.is_empty() {
+                return Ok(());
+            }
+            to_rgb(picture, &mut rgb).map_err(|reason| damaged(&path, reason))?;
+            sink(Frame { data: &rgb, height, width, places })
+        })
     }
 
     /// Decodes every sample and hands each shown frame's display index and luma `[H, W]` over.
@@ -73,7 +67,8 @@ impl Movie {
         for (t, &sample) in self.track.shown.iter().enumerate() {
             display[sample] = Some(t);
         }
-        self.decode(0, display.len() - 1, |_| true, |sample, picture| {
+        let all = |_| true;
+        self.decode(0, display.len() - 1, all, |sample, picture| {
             if let Some(t) = display[sample] {
                 visit(t, &picture.y);
             }

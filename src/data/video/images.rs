@@ -6,26 +6,29 @@ use std::path::{Path, PathBuf};
 
 use image::ImageReader;
 
-use super::super::clip::{ClipError, ClipInfo, Frames};
-use super::{checked, damaged, frame_buffer, unreadable};
+use super::super::clip::{ClipError, ClipInfo, Frame};
+use super::wanted::Wanted;
+use super::{Sink, checked, damaged, unreadable};
 
 /// Folders carry no rate; broadcast video has this one.
 const FPS: f64 = 25.0;
 
-/// Reads the wanted images, `[T, H, W, 3]`.
+/// Hands over the wanted images.
 pub(super) fn read(
     folder: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
-) -> Result<(ClipInfo, Frames), ClipError> {
+    sink: &mut Sink<'_>,
+) -> Result<ClipInfo, ClipError> {
     let (files, info) = open(folder)?;
-    let wanted = checked(folder, &info, select(&info))?;
-    let size = info.width * info.height * 3;
-    let mut data = frame_buffer(folder, wanted.len(), size)?;
-    for (i, slot) in data.chunks_exact_mut(size).enumerate() {
-        slot.copy_from_slice(&decode(&files[wanted[i]], &info)?);
+    let wanted = Wanted::new(&checked(folder, &info, select(&info))?);
+    for (t, file) in files.iter().enumerate() {
+        let places = wanted.places(t);
+        if !places.is_empty() {
+            let data = &decode(file, &info)?;
+            sink(Frame { data, height: info.height, width: info.width, places })?;
+        }
     }
-    let frames = Frames { data, count: wanted.len(), height: info.height, width: info.width };
-    Ok((info, frames))
+    Ok(info)
 }
 
 /// Decodes every image, keeping none.

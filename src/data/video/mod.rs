@@ -1,9 +1,9 @@
 //! Reading clips from disk.
 //!
 //! [`read_clip`] takes a clip by the name an annotation gives it and returns only the frames that
-//! are wanted, as 8-bit RGB `[T, H, W, 3]`. H.264 in mp4 is decoded in process; every other codec
-//! or container goes to an `ffmpeg` program, if the machine has one; a folder of images is a clip
-//! too. Nothing in a file is trusted: a damaged clip is an error of its own, never a panic.
+//! are wanted, as 8-bit RGB `[T, H, W, 3]`; [`read_resized`] brings them to the model's size as they
+//! are decoded. H.264 in mp4 is decoded in process; every other codec or container goes to an
+//! `ffmpeg` program, if the machine has one; a folder of images is a clip too. Nothing in a file is trusted: a damaged clip is an error of its own, never a panic.
 //!
 //! Colours: like ffmpeg for untagged clips, BT.601 with limited range and the nearest chroma
 //! sample. Colour tags of an H.264 stream are not read.
@@ -13,14 +13,20 @@ mod h264;
 mod images;
 mod mp4;
 mod resolve;
+mod wanted;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::clip::{ClipError, ClipInfo, Frames};
+use super::clip::{ClipError, ClipInfo, Frame, Frames};
+use super::resize::Resizer;
 use h264::Movie;
 
 pub use resolve::resolve_clip;
+
+/// Where decoded frames go.
+type Sink<'a> = dyn FnMut(Frame<'_>) -> Result<(), ClipError> + 'a;
 
 /// Why the in-process path stops.
 enum Stop {
@@ -36,33 +42,89 @@ impl From<ClipError> for Stop {
     }
 }
 
-/// Reads the wanted frames of a clip.
-///
-/// `path` is resolved by [`resolve_clip`]. `select` gets the clip's facts and returns the wanted
-/// frames as display-order indices below `info.frames`, in any order and as often as wanted; the
-/// frames returned follow that order, `[T, H, W, 3]`. An empty answer decodes nothing, which is
-/// how to get the facts alone. Decoding starts at the sync sample before the first wanted frame
-/// and ends with the last one.
+/// Reads the wanted frames of a clip: what [`visit_frames`] hands over, `[T, H, W, 3]` in the order
+/// that `select` gave.
 pub fn read_clip(
     path: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
 ) -> Result<(ClipInfo, Frames), ClipError> {
+    let count = Cell::new(0);
+    let mut data = Vec::new();
+    let select = |info: &ClipInfo| {
+        let wanted = select(info);
+        count.set(wanted.len());
+        wanted
+    };
+    let info = visit_frames(path, select, |frame| {
+        let size = frame.data.len();
+        if data.len() != count.get() * size {
+            data = frame_buffer(path, count.get(), size)?;
+        }
+        for &place in frame.places {
+            data[place * size..][..size].copy_from_slice(frame.data);
+        }
+        Ok(())
+    })?;
+    let frames = Frames { data, count: count.get(), height: info.height, width: info.width };
+    Ok((info, frames))
+}
+
+/// Reads the wanted frames of a clip at the size of `resizer` into `out`, which has room for
+/// as many as `select` names. Each frame is resized as it is decoded, and once where it repeats, so
+/// that a clip of large frames takes the memory of one. On error `out` holds anything.
+pub fn read_resized(
+    path: &Path,
+    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+    resizer: &mut Resizer,
+    out: &mut [u8],
+) -> Result<ClipInfo, ClipError> {
+    let size = resizer.bytes();
+    visit_frames(path, select, |Frame { data, height, width, places }| {
+        let (Some((&first, repeats)), Some(&last)) = (places.split_first(), places.last()) else {
+            return Ok(());
+        };
+        let Some(out) = out.get_mut(..(last + 1) * size) else {
+            return Err(damaged(path, format!("there is no room for frame {last} of its window")));
+        };
+        let resized = resizer.frame(data, height, width, &mut out[first * size..][..size]);
+        resized.map_err(|error| damaged(path, error.to_string()))?;
+        for &place in repeats {
+            out.copy_within(first * size..(first + 1) * size, place * size);
+        }
+        Ok(())
+    })
+}
+
+/// Decodes the wanted frames of a clip and hands over each of them once, in no certain order, as
+/// soon as it is there: nobody has to hold more than one of full size.
+///
+/// `path` is resolved by [`resolve_clip`]. `select` gets the clip's facts and returns the wanted
+/// frames as display-order indices below `info.frames`, in any order and as often as wanted. An
+/// empty answer decodes nothing, which is how to get the facts alone. Decoding starts at the sync
+/// sample before the first wanted frame, ends with the last one, and leaves out what is neither
+/// wanted nor needed by other frames. Where ffmpeg takes over a clip half way, `visit` gets the
+/// frames once more. An error that it returns ends the reading.
+pub fn visit_frames(
+    path: &Path,
+    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+    mut visit: impl FnMut(Frame<'_>) -> Result<(), ClipError>,
+) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
     if path.is_dir() {
-        return images::read(&path, select);
+        return images::read(&path, select, &mut visit);
     }
     let refused = match guarded(&path, || Movie::open(&path)) {
         Ok(mut movie) => {
             let info = movie.info().clone();
             let wanted = checked(&path, &info, select(&info))?;
-            return match guarded(&path, || movie.read(&wanted)) {
-                Ok(frames) => Ok((info, frames)),
+            return match guarded(&path, || movie.read(&wanted, &mut visit)) {
+                Ok(()) => Ok(info),
                 Err(Stop::Final(error)) => Err(error),
                 Err(Stop::Fallback(refused)) => {
                     let found = ffmpeg::probe(&path, refused)?;
                     same_count(&path, &info, &found)?;
-                    let frames = ffmpeg::read(&path, &found, &wanted)?;
-                    Ok((found, frames))
+                    ffmpeg::read(&path, &found, &wanted, &mut visit)?;
+                    Ok(found)
                 }
             };
         }
@@ -71,8 +133,8 @@ pub fn read_clip(
     };
     let info = ffmpeg::probe(&path, refused)?;
     let wanted = checked(&path, &info, select(&info))?;
-    let frames = ffmpeg::read(&path, &info, &wanted)?;
-    Ok((info, frames))
+    ffmpeg::read(&path, &info, &wanted, &mut visit)?;
+    Ok(info)
 }
 
 /// Decodes the whole clip, keeping nothing, and returns its facts: any decoder error or a missing
