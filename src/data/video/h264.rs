@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rusty_h264_common::YuvFrame;
-use rusty_h264_decoder::{DecodeError, Decoder};
+use rusty_h264_common::nal::{emulation_unprevent, split_annex_b};
+use rusty_h264_common::{NalUnitType, YuvFrame};
+use rusty_h264_decoder::{DecodeError, Decoder, Sps};
 use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
@@ -24,6 +25,7 @@ impl Movie {
         let track = Track::open(path)?;
         // Asked before any frame is: the decoder refuses here what it cannot do at all.
         let mut decoder = Decoder::new();
+        references(path, &track.header)?;
         decoder.decode(&track.header).map_err(|error| stop(path, "parameter sets", error))?;
         let info = ClipInfo {
             frames: track.shown.len(),
@@ -94,6 +96,7 @@ impl Movie {
             if unit.dispensable && !wanted(sample) {
                 continue;
             }
+            references(&self.path, &unit.bytes)?;
             let place = format!("sample {sample}");
             let picture =
                 decoder.decode(&unit.bytes).map_err(|error| stop(&self.path, &place, error))?;
@@ -129,6 +132,27 @@ impl Movie {
         let (width, height) = (picture.width, picture.height);
         Err(damaged(&self.path, format!("its size changes from {w}x{h} to {width}x{height}")))
     }
+}
+
+/// Refuses parameter sets that ask for more reference pictures than the standard has at its highest
+/// level: the decoder keeps as many as they ask for. It may meet them in any sample.
+fn references(path: &Path, unit: &[u8]) -> Result<(), ClipError> {
+    const MOST: u64 = 16;
+    const MOST_MACROBLOCKS: u64 = 696_320;
+    for nal in split_annex_b(unit) {
+        let Some((&head, rest)) = nal.split_first() else { continue };
+        if NalUnitType::from_id(head) != NalUnitType::Sps {
+            continue;
+        }
+        // What cannot be parsed is the decoder's to name.
+        let Ok(sps) = Sps::parse(&emulation_unprevent(rest)) else { continue };
+        let references = u64::from(sps.max_num_ref_frames);
+        let picture = (sps.pic_width_in_mbs * sps.pic_height_in_mbs) as u64;
+        if references > MOST || references * picture > MOST_MACROBLOCKS {
+            return Err(damaged(path, format!("it asks for {references} reference pictures")));
+        }
+    }
+    Ok(())
 }
 
 /// One picture as `[H, W, 3]`: BT.601, limited range, nearest chroma.

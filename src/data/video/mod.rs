@@ -11,6 +11,7 @@
 mod ffmpeg;
 mod h264;
 mod images;
+mod index;
 mod mp4;
 mod resolve;
 mod wanted;
@@ -213,11 +214,15 @@ fn unsupported(path: &Path, what: impl Into<String>) -> ClipError {
     ClipError::Unsupported { path: path.to_path_buf(), what: what.into() }
 }
 
-/// Room for `count` frames of `size` bytes, all zero. Sizes come from files, so an absurd one is
-/// an error and not an abort.
+/// The most bytes of frames that one call returns: twenty frames of 4K, eighty of full HD. Sizes
+/// come from files, and a system that promises more memory than it has would end the program only
+/// when it is written to.
+const MAX_FRAMES: usize = 512 << 20;
+
+/// Room for `count` frames of `size` bytes, all zero.
 #[allow(clippy::slow_vector_initialization)] // `vec![0; n]` would abort where memory is short.
 fn frame_buffer(path: &Path, count: usize, size: usize) -> Result<Vec<u8>, ClipError> {
-    let bytes = count.checked_mul(size);
+    let bytes = count.checked_mul(size).filter(|&bytes| bytes <= MAX_FRAMES);
     let mut buffer = Vec::new();
     match bytes.map(|bytes| buffer.try_reserve_exact(bytes).map(|()| bytes)) {
         Some(Ok(bytes)) => {

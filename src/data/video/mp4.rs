@@ -2,7 +2,7 @@
 //! decoder is to be set up. Every number comes from the file, so every one is checked.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use mp4parse::unstable::{CheckedInteger, create_sample_table};
@@ -12,10 +12,13 @@ use shiguredo_mp4::bitstream::h264::{self, H264NalUnit, H264NalUnitType, LengthS
 use shiguredo_mp4::boxes::AvccBox;
 
 use super::super::clip::ClipError;
-use super::{Stop, damaged, unreadable, unsupported};
+use super::{Stop, damaged, index, unreadable, unsupported};
 
 /// The largest sample that is read; real ones have some kilobytes.
-const MAX_SAMPLE: u64 = 64 << 20;
+const MAX_SAMPLE: u64 = 16 << 20;
+
+/// The most samples of a clip: two days of video, or some hundred megabytes of bookkeeping.
+const MAX_SAMPLES: u64 = 1 << 22;
 
 /// One coded picture.
 pub(super) struct Sample {
@@ -63,13 +66,13 @@ impl Track {
             return Err(ClipError::Empty(path.to_path_buf()).into());
         }
         sniff(path, &mut file)?;
-        whole_index(path, &mut file, length)?;
-        let context = mp4parse::read_mp4(&mut BufReader::new(&mut file)).map_err(|error| {
+        let index = index::read(path, &mut file, length)?;
+        let context = mp4parse::read_mp4(&mut &index[..]).map_err(|error| {
             // The parser is strict; ffmpeg may still make sense of the file.
             Stop::Fallback(damaged(path, format!("no usable index ({error:?}), cut short?")))
         })?;
         let track = video_track(path, &context)?;
-        let codec = configuration(path, &mut file, track)?;
+        let codec = configuration(path, &index, track)?;
 
         let (samples, times) = sample_table(path, track, length)?;
         if samples.is_empty() {
@@ -152,31 +155,6 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     Err(Stop::Fallback(unsupported(path, container)))
 }
 
-/// Refuses a file that ends inside its index: the parser would take what is left for all there is.
-fn whole_index(path: &Path, file: &mut File, length: u64) -> Result<(), ClipError> {
-    let mut at = 0u64;
-    let mut head = [0; 16];
-    // Every step moves on by eight bytes or more, so this ends.
-    while at.saturating_add(8) <= length {
-        let long = at.saturating_add(16) <= length;
-        let part = if long { &mut head[..] } else { &mut head[..8] };
-        file.seek(SeekFrom::Start(at)).map_err(|e| unreadable(path, &e))?;
-        file.read_exact(part).map_err(|e| unreadable(path, &e))?;
-        let [a, b, c, d, name @ .., _, _, _, _, _, _, _, _] = head;
-        let size = match u32::from_be_bytes([a, b, c, d]) {
-            0 => length - at,
-            1 if long => head[8..].iter().fold(0, |size, &byte| size << 8 | u64::from(byte)),
-            size => u64::from(size),
-        };
-        let end = at.saturating_add(size.max(8));
-        if &name == b"moov" && end > length {
-            return Err(damaged(path, "it is cut short inside its index"));
-        }
-        at = end;
-    }
-    file.rewind().map_err(|e| unreadable(path, &e))
-}
-
 fn video_track<'a>(
     path: &Path,
     context: &'a MediaContext,
@@ -195,14 +173,14 @@ struct AvcConfiguration {
 /// The decoder's set-up, or the name of the codec that it is not.
 fn configuration(
     path: &Path,
-    file: &mut File,
+    index: &[u8],
     track: &mp4parse::Track,
 ) -> Result<AvcConfiguration, Stop> {
     let other = |what: &str| Stop::Fallback(unsupported(path, what));
     let entries = track.stsd.as_ref().map_or(&[][..], |stsd| &stsd.descriptions);
     let [SampleEntry::Video(entry)] = entries else {
         return Err(match entries.len() {
-            0 | 1 => other(&codec_name(file)),
+            0 | 1 => other(codec_name(index)),
             _ => other("a track of several sample descriptions"),
         });
     };
@@ -250,20 +228,16 @@ fn push_nal(unit: &mut Vec<u8>, nal: &[u8]) {
 
 /// The name of a codec that the parser does not know, for the message alone: the four letters that
 /// follow the sample description's head.
-fn codec_name(file: &mut File) -> String {
-    let mut bytes = Vec::new();
-    if file.rewind().is_err() || file.take(MAX_SAMPLE).read_to_end(&mut bytes).is_err() {
-        return "this codec".into();
-    }
-    let names = bytes.windows(20).filter(|window| window.starts_with(b"stsd"));
-    let known = names.filter_map(|window| match &window[16..20] {
+fn codec_name(index: &[u8]) -> &'static str {
+    let names = index.windows(20).filter(|window| window.starts_with(b"stsd"));
+    let mut known = names.filter_map(|window| match &window[16..20] {
         b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => Some("hevc"),
         b"vvc1" | b"vvi1" => Some("vvc"),
         b"jpeg" | b"mjpa" | b"mjpb" => Some("mjpeg"),
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => Some("prores"),
         _ => None,
     });
-    known.into_iter().next().unwrap_or("this codec").into()
+    known.next().unwrap_or("this codec")
 }
 
 type Times = Vec<(i64, i64)>;
@@ -279,18 +253,23 @@ fn sample_table(
         0 => stsz.sample_sizes.len() as u64,
         size => length / u64::from(size),
     });
-    if named_samples(track) > holds {
+    if named_samples(track) > holds.min(MAX_SAMPLES) {
         return Err(damaged(path, "its index names more samples than the file holds"));
     }
     let table = create_sample_table(track, CheckedInteger(0))
         .ok_or_else(|| damaged(path, "its sample index is broken"))?;
     let mut samples = Vec::with_capacity(table.len());
     let mut times = Vec::with_capacity(table.len());
+    let mut left = length;
     for (index, row) in table.iter().enumerate() {
         let (start, end) = (row.start_offset.0, row.end_offset.0);
         let size = end.checked_sub(start).filter(|&size| size <= MAX_SAMPLE && end <= length);
         let size =
             size.ok_or_else(|| damaged(path, format!("sample {index} lies outside the file")))?;
+        // Samples that share their bytes would let a small file ask for any amount of work.
+        left = left
+            .checked_sub(size)
+            .ok_or_else(|| damaged(path, "its samples are larger than the file"))?;
         samples.push(Sample { start, size, sync: row.sync });
         times.push((row.start_composition.0, row.end_composition.0));
     }

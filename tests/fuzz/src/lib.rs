@@ -1,0 +1,23 @@
+//! The data side of polyview alone, under the main crate's name: it knows no tensors, so that
+//! fuzzing it does not take a build of Burn.
+
+mod guard;
+
+pub use guard::guard;
+pub use source::{data, schema};
+
+#[path = "../../../src"]
+mod source {
+    pub mod schema;
+
+    pub mod data {
+        pub mod annotations;
+        pub mod clip;
+        pub mod error;
+        mod json;
+        pub mod layout;
+        pub mod problem;
+        pub mod resize;
+        pub mod video;
+    }
+}
