@@ -16,6 +16,7 @@ pub struct BackbonePass {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per step; a few hundred bytes of handles")]
 enum Kept {
     /// The backbone is frozen.
     Nothing,

@@ -263,5 +263,5 @@ fn says_out_of_memory(error: &TensorReadError) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 mod tests;
