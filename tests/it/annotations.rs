@@ -238,6 +238,45 @@ fn broken_files_name_line_and_column() {
     assert_eq!(load(&root, "train").unwrap().actions, []);
 }
 
+/// What fuzzing keeps coming back to: refused as a whole, or the one action.
+#[test]
+fn hostile_texts() {
+    let root = tempfile::tempdir().unwrap();
+    let deep = format!("{{\"Actions\": {{\"0\": {}", "[".repeat(100_000));
+    let refused: [&[u8]; 8] = [
+        deep.as_bytes(),
+        b"{\"Actions\": {\"0\": 1e999}}",
+        b"{\"Actions\": {\"\xff\": {}}}",
+        b"{\"Actions\": {\"\\ud800\": {}}}",
+        b"{\"Actions\": {}, \"Actions\": {}}",
+        b"{\"Actions\": {}} {}",
+        b"\xef\xbb\xbf\xef\xbb\xbf{\"Actions\": {}}",
+        b"\0",
+    ];
+    let folder = root.path().join("train");
+    std::fs::create_dir_all(&folder).unwrap();
+    for text in refused {
+        std::fs::write(folder.join("annotations.json"), text).unwrap();
+        let error = load(&root, "train").unwrap_err();
+        assert!(matches!(error, DataError::Json { .. }), "{error}");
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+    // Numbers beyond any type, names that are no paths and values that are no text.
+    let entry = r#"{"Action class": "Dive", "Offence": "Between", "Severity": "", "Clips": [
+        {"Url": "."}, {"Url": "\u0000"}, {"Url": "a/./\u202e//b", "Timestamp": 1e300},
+        {"Url": "a/\u202e/b", "Replay speed": -0.0}, {"Url": "Dataset/Train"}, {"Url": "c:"}]}"#;
+    let text = format!(
+        r#"{{"Set": [], "Number of actions": -1, "Actions": {{"": {entry}, "\n": -1e-999}}}}"#
+    );
+    write_split(root.path(), "train", &text);
+    let split = load(&root, "train").unwrap();
+    assert_eq!((split.actions.len(), split.left_out.len()), (1, 1));
+    assert_eq!(split.actions[0].views.len(), 1);
+    let kinds: Vec<_> = split.problems.iter().map(|p| p.kind).collect();
+    let (path, wrong) = (ProblemKind::RefusedPath, ProblemKind::WrongType);
+    assert_eq!(kinds, [path, path, wrong, ProblemKind::DuplicateClip, path, path, wrong]);
+}
+
 /// The real sample, where it is there.
 #[test]
 fn the_sample_is_read() {

@@ -49,3 +49,5 @@ mod synth;
 mod video;
 mod video_damage;
 mod video_ffmpeg;
+mod video_hostile;
+mod video_window;

@@ -1,0 +1,133 @@
+//! Small files that ask for much, as fuzzing found them: refused before memory or time is spent.
+//! `tests/fuzz` looks for more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use polyview::data::clip::ClipError;
+use polyview::data::video::{read_clip, visit_luma};
+
+/// What the in-process path says of a file; an ffmpeg program is not asked.
+fn refusal(path: &Path) -> String {
+    let error = visit_luma(path, |_, _| {}).unwrap_err();
+    assert_eq!(error.kind(), "damaged", "{error}");
+    let ClipError::Damaged { reason, .. } = error else { unreachable!() };
+    reason
+}
+
+fn hostile(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hostile").join(name)
+}
+
+fn boxed(name: &str, content: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(content.len() + 8).unwrap();
+    [&size.to_be_bytes(), name.as_bytes(), content].concat()
+}
+
+/// A file of one video track with that sample table, and edits where there are any.
+fn movie(edits: &[u8], table: &[u8]) -> Vec<u8> {
+    let handler = boxed("hdlr", b"\0\0\0\0\0\0\0\0vide\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let media = boxed("minf", &boxed("stbl", table));
+    let media = boxed("mdia", &[handler, media].concat());
+    let track = boxed("trak", &[edits, &media].concat());
+    [boxed("ftyp", b"isom\0\0\0\0"), boxed("moov", &track)].concat()
+}
+
+#[test]
+fn tables_that_claim_too_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let refused = |bytes: Vec<u8>| {
+        fs::write(&path, bytes).unwrap();
+        refusal(&path)
+    };
+    // Room for three hundred bytes an entry, four thousand million times.
+    let count = b"\0\0\0\0\xff\xff\xff\xff";
+    for name in ["stsd", "stts", "ctts", "stss", "stsc", "stco", "co64"] {
+        let reason = refused(movie(&[], &boxed(name, count)));
+        assert!(reason.contains(&format!("{name} names more entries than it holds")), "{reason}");
+    }
+    let sizes = boxed("stsz", b"\0\0\0\0\0\0\0\0\xff\xff\xff\xff");
+    let reason = refused(movie(&[], &sizes));
+    assert!(reason.contains("stsz names more entries"), "{reason}");
+    let edits = boxed("edts", &boxed("elst", count));
+    let reason = refused(movie(&edits, &[]));
+    assert!(reason.contains("elst names more entries"), "{reason}");
+    // One entry more than there is.
+    let reason = refused(movie(&[], &boxed("stss", b"\0\0\0\0\0\0\0\x02\0\0\0\x01")));
+    assert!(reason.contains("stss names more entries"), "{reason}");
+}
+
+#[test]
+fn boxes_that_reach_out_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let refused = |bytes: Vec<u8>| {
+        fs::write(&path, bytes).unwrap();
+        refusal(&path)
+    };
+    let sizes: [&[u8]; 5] = [
+        b"\x7f\xff\xff\xffavcC",
+        b"\0\0\0\x09avcC",
+        b"\0\0\0\x07avcC",
+        b"\0\0\0\0avcC",
+        b"\0\0\0\x01avcC\x7f\xff\xff\xff\xff\xff\xff\xff",
+    ];
+    for size in sizes {
+        let entry = boxed("avc1", &[&[0; 78][..], size].concat());
+        let table = boxed("stsd", &[b"\0\0\0\0\0\0\0\x01", &entry[..]].concat());
+        let reason = refused(movie(&[], &table));
+        assert!(reason.contains("lies outside of its box"), "{size:?}: {reason}");
+        let reason = refused(movie(size, &[]));
+        assert!(reason.contains("lies outside of its box"), "{size:?}: {reason}");
+    }
+    // Lists that end in fewer bytes than a box has are sound; this one only has no samples.
+    let bytes = movie(&[], &boxed("stsd", b"\0\0\0\0\0\0\0\0\0\0\0\0"));
+    fs::write(&path, bytes).unwrap();
+    let error = visit_luma(&path, |_, _| {}).unwrap_err();
+    assert_eq!(error.kind(), "unsupported", "{error}");
+    // The parser took room for brands before it found that there are none.
+    let reason = refused(b"\x7f\xff\xff\xffftypisom\0\0\0\0isom".to_vec());
+    assert!(reason.contains("no usable index"), "{reason}");
+}
+
+#[test]
+fn what_does_not_concern_the_video_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let tags = boxed("udta", b"\x7f\xff\xff\xffmeta");
+    let systems = boxed("pssh", &[&[0; 20][..], b"\xff\xff\xff\xff"].concat());
+    let handler = boxed("hdlr", b"\0\0\0\0\0\0\0\0soun\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let table = boxed("stbl", &boxed("stsd", b"\0\0\0\0\xff\xff\xff\xff"));
+    let media = boxed("mdia", &[handler, boxed("minf", &table)].concat());
+    let sound = boxed("trak", &media);
+    let bytes = boxed("moov", &[tags, systems, sound].concat());
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(visit_luma(&path, |_, _| {}), Err(ClipError::NoVideo(path)));
+}
+
+/// References of a million pictures, and gaps that the decoder fills with grey ones.
+#[test]
+fn more_reference_pictures_than_there_are() {
+    let reason = refusal(&hostile("references.mp4"));
+    assert_eq!(reason, "it asks for 1048576 reference pictures");
+}
+
+/// A kilobyte that says its pictures have 37 megapixels.
+#[test]
+fn frames_that_no_memory_holds() {
+    let path = hostile("large_picture.mp4");
+    let (info, _) = read_clip(&path, |_| Vec::new()).unwrap();
+    assert_eq!((info.width, info.height), (6080, 6080));
+    let ClipError::Damaged { reason, .. } = read_clip(&path, |_| vec![0; 16]).unwrap_err() else {
+        panic!("another error");
+    };
+    assert_eq!(reason, "16 frames of 110899200 bytes do not fit in memory");
+}
+
+/// Forty samples in the bytes of one.
+#[test]
+fn samples_that_share_their_bytes() {
+    let reason = refusal(&hostile("shared_samples.mp4"));
+    assert_eq!(reason, "its samples are larger than the file");
+}
