@@ -29,7 +29,7 @@ pub struct Card {
 /// * AMD's product page: 61.4 TFLOP/s, 960 GB/s. That peak is with two instructions at once, which
 ///   compilers find for part of the code only.
 /// * Apple gives 400 GB/s and no rate; 40 cores of 128 lanes at 1.39 GHz make 14.2 TFLOP/s (public
-///   tables have 14.1 to 14.3).
+///   tables have 14.1 to 16.4).
 pub const CARDS: [Card; 3] = [
     Card { name: "RTX 4090", gflop_per_s: 82_600.0, gb_per_s: 1008.0 },
     Card { name: "RX 7900 XTX", gflop_per_s: 61_400.0, gb_per_s: 960.0 },

@@ -51,9 +51,15 @@ pub fn read_clip(
 ) -> Result<(ClipInfo, Frames), ClipError> {
     let count = Cell::new(0);
     let mut data = Vec::new();
+    let refused = Cell::new(None);
     let select = |info: &ClipInfo| {
         let wanted = select(info);
         count.set(wanted.len());
+        // Asked before anything is decoded for it.
+        if let Err(error) = frame_buffer(path, wanted.len(), info.width * info.height * 3) {
+            refused.set(Some(error));
+            return Vec::new();
+        }
         wanted
     };
     let info = visit_frames(path, select, |frame| {
@@ -66,6 +72,9 @@ pub fn read_clip(
         }
         Ok(())
     })?;
+    if let Some(error) = refused.take() {
+        return Err(error);
+    }
     let frames = Frames { data, count: count.get(), height: info.height, width: info.width };
     Ok((info, frames))
 }
