@@ -12,8 +12,7 @@ use std::cell::Cell;
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::{conv, norm, optim};
-use plan::Shader;
+use plan::DeviceLimits;
 
 /// Which implementation an operation takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +41,28 @@ pub fn with_stock<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Whether this thread is within [`with_stock`].
+pub(crate) fn stock_wanted() -> bool {
+    STOCK.get()
+}
+
+/// What plans must know of a device; `None` where it does not take our shaders.
+pub fn limits(device: &Device) -> Option<DeviceLimits> {
+    match device.clone().without_autodiff().as_dispatch() {
+        DispatchDevice::Cube(device) => launch::limits(device),
+        _ => None,
+    }
+}
+
 impl Path {
     /// What operations on this device take.
     pub fn of(device: &Device) -> Self {
-        if STOCK.get() {
+        if stock_wanted() {
             return Self::Stock;
         }
         match device.clone().without_autodiff().as_dispatch() {
-            DispatchDevice::Cube(device) if launch::limits(device).is_some() => Self::Wgsl,
             DispatchDevice::Flex(_) => Self::Host,
+            _ if limits(device).is_some() => Self::Wgsl,
             _ => Self::Stock,
         }
     }
@@ -62,19 +74,4 @@ impl Path {
             _ => Self::Stock,
         }
     }
-}
-
-/// Every variant of every shader of the kernels with its name, as it reaches the driver. For
-/// validation without a device.
-pub fn shader_variants() -> Vec<(String, String)> {
-    fn texts<K: Shader>(kernels: Vec<K>) -> impl Iterator<Item = (String, String)> {
-        let name = |kernel: &K| format!("{}, {kernel:?}", kernel.file());
-        kernels.into_iter().map(move |kernel| (name(&kernel), kernel.source()))
-    }
-    // Without subgroup operations, and with every size of subgroup that they are made for.
-    let conv =
-        [0, 4, 8, 16].into_iter().flat_map(|lanes| texts(conv::wgsl::Kernel::variants(lanes)));
-    let norm = texts(norm::wgsl::Kernel::variants());
-    let optim = texts(optim::wgsl::Kernel::variants());
-    conv.chain(norm).chain(optim).collect()
 }

@@ -45,6 +45,12 @@ pub trait Shader: Copy + Eq + Hash + Debug + Send + Sync + 'static {
     fn source(&self) -> String;
 }
 
+/// Shaders with their names, as they reach the driver.
+pub(crate) fn texts<K: Shader>(kernels: Vec<K>) -> Vec<(String, String)> {
+    let name = |kernel: &K| format!("{}, {kernel:?}", kernel.file());
+    kernels.into_iter().map(|kernel| (name(&kernel), kernel.source())).collect()
+}
+
 /// What is bound to a place of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Slot {
@@ -149,4 +155,13 @@ pub(crate) fn fill(template: &str, values: &[(&str, String)]) -> String {
     values.iter().fold(template.to_owned(), |text, (name, value)| {
         text.replace(&format!("{{{{ {name} }}}}"), value)
     })
+}
+
+/// Template values of an element of one f32 or four.
+pub(crate) fn element_values(wide: bool) -> Vec<(&'static str, String)> {
+    let (element, lanes, sum) = match wide {
+        true => ("vec4<f32>", "4", "(value.x + value.y) + (value.z + value.w)"),
+        false => ("f32", "1", "value"),
+    };
+    vec![("element", element.to_owned()), ("lanes", lanes.to_owned()), ("sum", sum.to_owned())]
 }

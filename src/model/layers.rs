@@ -169,9 +169,8 @@ impl BatchNorm3d {
         // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
         // the biased one (0) so that a tiny last stage does not end a run.
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
-        statistics::tell(Update { running: mean.clone(), batch: result.mean, scale: 1.0 });
-        let batch = result.variance;
-        statistics::tell(Update { running: variance.clone(), batch, scale: unbiased });
+        let running = [mean.clone(), variance.clone()];
+        statistics::tell(Update { running, batch: [result.mean, result.variance], unbiased });
         result.output
     }
 }

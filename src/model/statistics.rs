@@ -7,28 +7,32 @@ use std::rc::Rc;
 use burn::module::RunningState;
 use burn::tensor::Tensor;
 
+use crate::norm::{self, Blend};
+
 const MOMENTUM: f64 = 0.1;
 
 /// A layer's statistics of one batch, on their way into its running ones.
 #[derive(Debug)]
 pub(super) struct Update {
-    /// Running mean or variance, `[C]`. Clones of it are one and the same.
-    pub running: RunningState<Tensor<1>>,
-    /// The batch's, `[C]`.
-    pub batch: Tensor<1>,
-    /// Factor of the batch's.
-    pub scale: f64,
+    /// Running mean and variance, `[C]` each. Clones of them are one and the same.
+    pub running: [RunningState<Tensor<1>>; 2],
+    /// The batch's mean and biased variance, `[C]` each.
+    pub batch: [Tensor<1>; 2],
+    /// What makes that variance unbiased.
+    pub unbiased: f64,
 }
 
 impl Update {
-    /// running ← (1 − momentum)·running + momentum·scale·batch
     fn apply(self) {
-        let old = self.running.value_sync().mul_scalar(1.0 - MOMENTUM);
-        let new = self.batch.detach().mul_scalar(MOMENTUM * self.scale);
-        self.running.update(old.add(new).detach());
-        // Burn keeps the newest value per thread apart until it is asked for; a checkpoint written
-        // now must already hold it.
-        self.running.value_sync();
+        let blend = Blend { momentum: MOMENTUM, unbiased: self.unbiased };
+        let old = self.running.each_ref().map(RunningState::value_sync);
+        let next = norm::blend(old, self.batch, blend);
+        for (running, next) in self.running.iter().zip(next) {
+            running.update(next);
+            // Burn keeps the newest value per thread apart until it is asked for; a checkpoint
+            // written now must already hold it.
+            running.value_sync();
+        }
     }
 }
 

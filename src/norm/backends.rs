@@ -7,11 +7,11 @@ use burn::tensor::DType;
 
 use super::cpu::{Gradients as Targets, Norm, NormShape, Normalised};
 use super::op::{Gradients, NormKernels, NormOps};
-use super::wgsl::{BatchNorm, Plan};
-use super::{Spec, stock};
+use super::wgsl::{self, BatchNorm, Plan};
+use super::{Blend, Spec, stock};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::pool::Buffer;
-use crate::kernels::{host, launch};
+use crate::kernels::{self, host, launch};
 
 /// N, C, T, H, W; ones where there are fewer.
 fn sizes(tensor: &impl TensorMetadata) -> [usize; 5] {
@@ -65,6 +65,16 @@ impl NormOps for Flex {
         let mut y = Buffer::new(size.iter().product());
         norm.infer(mean, variance, &host::values(&x), residual.as_deref(), y.values());
         y.into_tensor(size)
+    }
+
+    fn blend_running(
+        running_mean: FlexTensor,
+        running_variance: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
+        blend: Blend,
+    ) -> (FlexTensor, FlexTensor) {
+        stock::blend_running::<Self>([running_mean, running_variance], [mean, variance], &blend)
     }
 }
 
@@ -203,6 +213,30 @@ impl NormOps for CubeBackend {
         let operands = [x, gamma, beta, &y, mean, variance, residual];
         launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
         y
+    }
+
+    fn blend_running(
+        running_mean: CubeTensor,
+        running_variance: CubeTensor,
+        mean: CubeTensor,
+        variance: CubeTensor,
+        blend: Blend,
+    ) -> (CubeTensor, CubeTensor) {
+        let all = [running_mean, running_variance, mean, variance];
+        let channels = sizes(&all[0])[0];
+        let ours = launch::limits(&all[0].device)
+            .filter(|_| !kernels::stock_wanted() && all.iter().all(|t| t.dtype == DType::F32))
+            .and_then(|limits| wgsl::blend(channels, &blend, &limits).ok());
+        let Some(plan) = ours else {
+            let [running_mean, running_variance, mean, variance] = all;
+            let running = [running_mean, running_variance];
+            return stock::blend_running::<Self>(running, [mean, variance], &blend);
+        };
+        let [running_mean, running_variance, mean, variance] = &all.map(launch::contiguous);
+        let [next_mean, next_variance] = [(); 2].map(|()| launch::empty(mean, [channels]));
+        let operands = [running_mean, running_variance, mean, variance, &next_mean, &next_variance];
+        launch::run(&mean.client, &plan, &operands.map(|tensor| &tensor.handle));
+        (next_mean, next_variance)
     }
 }
 

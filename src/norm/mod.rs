@@ -27,6 +27,23 @@ pub(crate) struct Spec {
     relu: bool,
 }
 
+/// How running statistics move.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Blend {
+    /// The batch's share in the result.
+    pub momentum: f64,
+    /// Factor that makes the batch's biased variance unbiased: n / (n − 1).
+    pub unbiased: f64,
+}
+
+impl Blend {
+    /// Of the running statistics, of the batch's mean, of its variance.
+    fn factors(&self) -> [f32; 3] {
+        let Self { momentum, unbiased } = *self;
+        [1.0 - momentum, momentum, momentum * unbiased].map(|factor| factor as f32)
+    }
+}
+
 /// A layer's scale and shift, `[C]` each, and the ε under its root.
 #[derive(Debug, Clone)]
 pub struct Affine {
@@ -133,4 +150,14 @@ pub fn by_running(
         residual.into_dispatch(),
         spec,
     ))
+}
+
+/// Running mean and variance `[C]` after a batch of the given mean and biased variance `[C]`, as
+/// PyTorch has them: (1 − momentum)·running + momentum·batch. Not differentiable.
+pub fn blend(running: [Tensor<1>; 2], batch: [Tensor<1>; 2], blend: Blend) -> [Tensor<1>; 2] {
+    let [running_mean, running_variance] = running.map(|tensor| tensor.detach().into_dispatch());
+    let [mean, variance] = batch.map(|tensor| tensor.detach().into_dispatch());
+    let (mean, variance) =
+        Dispatch::blend_running(running_mean, running_variance, mean, variance, blend);
+    [mean, variance].map(|next| Tensor::from_dispatch(next).detach())
 }

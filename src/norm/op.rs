@@ -8,7 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, backend_extension};
 
-use super::Spec;
+use super::{Blend, Spec};
 
 /// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
@@ -32,6 +32,15 @@ pub(crate) trait NormOps: Backend {
         residual: FloatTensor<Self>,
         spec: Spec,
     ) -> FloatTensor<Self>;
+
+    /// The next running mean and variance of each channel. Not differentiable.
+    fn blend_running(
+        running_mean: FloatTensor<Self>,
+        running_variance: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        blend: Blend,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// What the backward pass gives.
@@ -168,5 +177,22 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
             }
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
+    }
+
+    fn blend_running(
+        running_mean: FloatTensor<Self>,
+        running_variance: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        blend: Blend,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (mean, variance) = B::blend_running(
+            running_mean.into_primitive(),
+            running_variance.into_primitive(),
+            mean.into_primitive(),
+            variance.into_primitive(),
+            blend,
+        );
+        (FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
     }
 }

@@ -5,8 +5,8 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::Spec;
 use super::op::Gradients;
+use super::{Blend, Spec};
 
 fn after<B: Backend>(y: FloatTensor<B>, residual: FloatTensor<B>, spec: &Spec) -> FloatTensor<B> {
     let y = if spec.residual { B::float_add(y, residual) } else { y };
@@ -68,4 +68,19 @@ pub(super) fn by_running_backward<B: Backend>(
     let channels = scale.shape()[0];
     let scale = B::float_reshape(scale, Shape::from([1, channels, 1, 1, 1]));
     [B::float_mul(g.clone(), scale), g]
+}
+
+/// The next running mean and variance.
+pub(super) fn blend_running<B: Backend>(
+    running: [FloatTensor<B>; 2],
+    batch: [FloatTensor<B>; 2],
+    blend: &Blend,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let [keep, of_mean, of_variance] = blend.factors();
+    let next = |running, batch, share: f32| {
+        let kept = B::float_mul_scalar(running, keep.into());
+        B::float_add(kept, B::float_mul_scalar(batch, share.into()))
+    };
+    let ([running_mean, running_variance], [mean, variance]) = (running, batch);
+    (next(running_mean, mean, of_mean), next(running_variance, variance, of_variance))
 }

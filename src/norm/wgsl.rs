@@ -1,7 +1,10 @@
 //! Plans for batch normalisation over N and S of contiguous f32 `[N, C, S]`, together with the
 //! residual addition and the ReLU that follow it in a residual network.
 
-use crate::kernels::plan::{self, DeviceLimits, PlanError, Shader, Slot, fill, fits, fold};
+use super::Blend;
+use crate::kernels::plan::{
+    self, DeviceLimits, PlanError, Shader, Slot, element_values, fill, fits, fold,
+};
 
 /// A normalisation's launches.
 pub type Plan = plan::Plan<Kernel>;
@@ -37,13 +40,14 @@ pub enum Kernel {
     GradsEnd,
     Running,
     Input { wide: bool, relu: bool, residual: bool },
+    Blend,
 }
 
 impl Kernel {
     /// Every variant. For validation without a device.
     pub fn variants() -> Vec<Self> {
         const BOTH: [bool; 2] = [false, true];
-        let mut variants = vec![Self::StatsEnd, Self::GradsEnd, Self::Running];
+        let mut variants = vec![Self::StatsEnd, Self::GradsEnd, Self::Running, Self::Blend];
         for wide in BOTH {
             variants.push(Self::Stats { wide });
             for relu in BOTH {
@@ -67,6 +71,7 @@ impl Shader for Kernel {
             Self::GradsEnd => "norm_grads_end.wgsl",
             Self::Running => "norm_running.wgsl",
             Self::Input { .. } => "norm_input.wgsl",
+            Self::Blend => "norm_blend.wgsl",
         }
     }
 
@@ -105,6 +110,7 @@ impl Shader for Kernel {
             }
             Self::GradsEnd => include_str!("../../shaders/norm_grads_end.wgsl").to_owned(),
             Self::Running => include_str!("../../shaders/norm_running.wgsl").to_owned(),
+            Self::Blend => include_str!("../../shaders/norm_blend.wgsl").to_owned(),
             Self::Input { wide, relu, residual } => {
                 let masked = 4 + usize::from(relu);
                 let mut values = element_values(wide);
@@ -119,15 +125,6 @@ impl Shader for Kernel {
             }
         }
     }
-}
-
-/// Template values of an element of one f32 or four.
-pub(crate) fn element_values(wide: bool) -> Vec<(&'static str, String)> {
-    let (element, lanes, sum) = match wide {
-        true => ("vec4<f32>", "4", "(value.x + value.y) + (value.z + value.w)"),
-        false => ("f32", "1", "value"),
-    };
-    vec![("element", element.to_owned()), ("lanes", lanes.to_owned()), ("sum", sum.to_owned())]
 }
 
 const THREADS: usize = 256;
@@ -270,6 +267,24 @@ impl BatchNorm {
     }
 }
 
+/// Running statistics of `channels` channels after a batch. Operands: 0 and 1 the running mean and
+/// variance, 2 and 3 the batch's; written: 4 and 5 the next running ones.
+pub(super) fn blend(
+    channels: usize,
+    blend: &Blend,
+    limits: &DeviceLimits,
+) -> Result<Plan, PlanError> {
+    let mut plan = Plan::new();
+    plan.launches.push(Launch {
+        kernel: Kernel::Blend,
+        workgroup_size: [64, 1, 1],
+        groups: fold(channels.div_ceil(64), 1, limits)?,
+        buffers: (0..6).map(Slot::Operand).collect(),
+        params: [channels as u32].into_iter().chain(blend.factors().map(f32::to_bits)).collect(),
+    });
+    Ok(plan)
+}
+
 /// How the elements are dealt out to workgroups.
 struct Geometry {
     wide: bool,
@@ -332,4 +347,10 @@ impl Geometry {
             params: vec![total as u32, self.plane as u32, self.channels as u32],
         })
     }
+}
+
+/// Every variant of every shader with its name, as it reaches the driver. For validation without a
+/// device.
+pub fn shader_variants() -> Vec<(String, String)> {
+    plan::texts(Kernel::variants())
 }

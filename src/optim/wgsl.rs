@@ -1,8 +1,9 @@
 //! Plans for what an optimizer does to one parameter, in one launch each.
 
 use super::Step;
-use crate::kernels::plan::{self, DeviceLimits, PlanError, Shader, Slot, fill, fits, fold};
-use crate::norm::wgsl::element_values;
+use crate::kernels::plan::{
+    self, DeviceLimits, PlanError, Shader, Slot, element_values, fill, fits, fold,
+};
 
 /// A step's launches.
 pub type Plan = plan::Plan<Kernel>;
@@ -114,4 +115,10 @@ fn elements(len: usize, limits: &DeviceLimits) -> Result<(bool, usize), PlanErro
     }
     let wide = len.is_multiple_of(4);
     Ok((wide, if wide { len / 4 } else { len }))
+}
+
+/// Every variant of every shader with its name, as it reaches the driver. For validation without a
+/// device.
+pub fn shader_variants() -> Vec<(String, String)> {
+    plan::texts(Kernel::variants())
 }

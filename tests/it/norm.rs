@@ -4,7 +4,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use polyview::kernels::with_stock;
 use polyview::model::{Backbone, BackboneKind, Init, StageSet};
-use polyview::norm::{Affine, After, by_batch, by_running};
+use polyview::norm::{Affine, After, Blend, blend, by_batch, by_running};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -224,6 +224,39 @@ fn norm_frozen_lets_gradients_through() {
                 let scale = theirs.iter().fold(1e-12f32, |max, v| max.max(v.abs()));
                 for (a, b) in ours.iter().zip(theirs) {
                     assert!((a - b).abs() <= 1e-3 * scale, "{name}: {a}, stock {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn norm_moves_running_statistics() {
+    let mut rng = ChaCha8Rng::seed_from_u64(21);
+    let devices = [Some(Device::flex()), adapter::device()];
+    for device in devices.into_iter().flatten() {
+        for channels in [1, 5, 64, 300] {
+            let [old_mean, mean] = [(); 2].map(|()| numbers(&mut rng, channels, 2.0, 0.5));
+            let [old_variance, variance] = [(); 2].map(|()| numbers(&mut rng, channels, 0.5, 1.0));
+            let (momentum, unbiased) = (0.1, 1.25);
+            let given = [&old_mean, &old_variance, &mean, &variance];
+            let run = |device: &Device| {
+                let [a, b, c, d] = given.map(|values| {
+                    let data = TensorData::new(values.clone(), [channels]);
+                    Tensor::<1>::from_data(data, device)
+                });
+                blend([a, b], [c, d], Blend { momentum, unbiased }).map(values)
+            };
+            let want = |old: &[f32], new: &[f32], factor: f64| -> Vec<f64> {
+                let pairs = old.iter().zip(new);
+                pairs.map(|(&o, &n)| 0.9 * f64::from(o) + 0.1 * factor * f64::from(n)).collect()
+            };
+            let want = [want(&old_mean, &mean, 1.0), want(&old_variance, &variance, unbiased)];
+            for got in [run(&device), run(&device.clone().autodiff()), with_stock(|| run(&device))]
+            {
+                for (got, want) in got.iter().zip(&want) {
+                    assert_eq!(got.len(), want.len());
+                    assert!(got.iter().zip(want).all(|(&g, w)| (f64::from(g) - w).abs() < 1e-6));
                 }
             }
         }

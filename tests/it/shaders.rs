@@ -8,7 +8,9 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 /// All variants as (name that starts with the file's name, text). A new shader is added here.
 fn variants() -> Vec<(String, String)> {
     let mut variants = polyview::augment::wgsl::shader_variants();
-    variants.extend(polyview::kernels::shader_variants());
+    variants.extend(polyview::conv::wgsl::shader_variants());
+    variants.extend(polyview::norm::wgsl::shader_variants());
+    variants.extend(polyview::optim::wgsl::shader_variants());
     variants.extend(polyview::bench::shader_variants());
     variants
 }
