@@ -10,7 +10,8 @@
 //! parts and write a loop of your own.
 //!
 //! The hot operations have kernels of their own in [`conv`], [`norm`] and [`optim`]; [`kernels`]
-//! says which devices take them, [`bench`] what they are worth.
+//! says which devices take them, [`tuning`] which variants are fastest there, [`bench`] what they
+//! are worth.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
@@ -36,3 +37,4 @@ pub mod schema;
 pub mod sheet;
 pub mod synth;
 pub mod train;
+pub mod tuning;

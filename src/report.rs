@@ -184,6 +184,13 @@ pub enum Phase {
 pub enum Event {
     /// Data are open, the network is built.
     Started(RunSummary),
+    /// So many passes of convolutions have their fastest kernel.
+    Tuned {
+        /// Passes that have.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
     /// A pass begins with this many batches.
     PassStarted {
         /// Epoch, from 1.

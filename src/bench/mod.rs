@@ -11,8 +11,9 @@ use std::time::Instant;
 use burn::tensor::{Device, ExecutionError};
 
 use crate::conv::ConvShape;
-use crate::model::{Backbone, BackboneKind, Init};
+use crate::model::{Backbone, BackboneKind, Init, StageSet};
 use crate::train::TrainError;
+use crate::tuning::{self, Job};
 
 pub use layers::{LayerTimes, StockTimes};
 pub use peak::{Kernel, PeakError, chains_on_wgpu, peak, shader_variants};
@@ -65,7 +66,18 @@ impl BenchConfig {
 
     /// The network's convolutions in order, without running anything.
     fn planned_convolutions(&self) -> Result<Vec<ConvShape>, BenchError> {
-        self.convolutions(&Backbone::new(&mut Init::new(1, &Device::flex()), self.backbone))
+        self.convolutions(&self.sketch())
+    }
+
+    /// The network on the CPU, for its sizes.
+    fn sketch(&self) -> Backbone {
+        Backbone::new(&mut Init::new(1, &Device::flex()), self.backbone)
+    }
+
+    /// What there is to tune for these steps.
+    pub fn jobs(&self) -> Result<Vec<Job>, BenchError> {
+        tuning::jobs(&self.sketch(), self.shape(), StageSet::ALL)
+            .ok_or(BenchError::TooSmall(self.size))
     }
 }
 

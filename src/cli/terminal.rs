@@ -134,6 +134,24 @@ impl Terminal {
         self.line(&text);
     }
 
+    fn tuned(&mut self, done: usize, of: usize) {
+        if done == of {
+            return self.end_pass();
+        }
+        if self.bar.is_none() && self.interactive && !self.quiet {
+            let bar = self.bars.add(ProgressBar::new(of as u64));
+            bar.set_style(style("{prefix:>20} [{bar:30}] {pos}/{len}  {eta} left"));
+            bar.set_prefix("trying kernels");
+            self.bar = Some(bar);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+        } else if self.last_line.elapsed() >= PLAIN_EVERY {
+            self.last_line = Instant::now();
+            self.line(&format!("trying kernels {done}/{of}"));
+        }
+    }
+
     fn begin_pass(&mut self, epoch: usize, epochs: usize, phase: Phase, batches: usize) {
         self.epochs = epochs;
         self.batches = batches;
@@ -289,6 +307,7 @@ impl Observer for Terminal {
                 self.started = Instant::now();
                 self.summary(summary);
             }
+            Event::Tuned { done, of } => self.tuned(*done, *of),
             Event::PassStarted { epoch, epochs, phase, batches } => {
                 self.begin_pass(*epoch, *epochs, *phase, *batches);
             }

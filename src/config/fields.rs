@@ -84,6 +84,9 @@ pub struct Config {
     pub micro_batch: Auto,
     /// Keep less of the forward pass for the way back, and compute it again there.
     pub gradient_checkpointing: bool,
+    /// Try the ways to compute each convolution on the device before the start, and take the
+    /// fastest; what was found is kept for later runs.
+    pub tune: bool,
     /// Epochs without a better score after which the run ends; 0 never. Auto:
     /// [`Config::patience`].
     pub early_stopping_patience: Auto,
@@ -235,6 +238,7 @@ impl Default for Config {
             mixed_precision: false,
             micro_batch: Auto::Auto,
             gradient_checkpointing: false,
+            tune: false,
             early_stopping_patience: Auto::Auto,
             scheduler: SchedulerKind::Cosine,
             lr_warmup: false,

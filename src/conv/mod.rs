@@ -1,9 +1,11 @@
 //! 3D convolution with kernels of its own: WGSL compute shaders on wgpu, vector code on the CPU,
 //! Burn's operation elsewhere.
 
+mod chosen;
 pub mod cpu;
 mod op;
 mod shape;
+mod trial;
 pub mod wgsl;
 
 use burn::backend::Dispatch;
@@ -13,8 +15,10 @@ use burn::tensor::{Tensor, module, s};
 use crate::kernels::Path;
 use op::ConvOps;
 
+pub use chosen::choose;
 pub use op::pass_as_on;
 pub use shape::ConvShape;
+pub use trial::{Trial, fastest};
 
 /// Convolves `x [N, C, T, H, W]` with `weight [K, C, kt, kh, kw]`, without bias, to
 /// `[N, K, T', H', W']`. Differentiable; a gradient that nothing asks for is not computed.

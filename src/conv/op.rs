@@ -1,8 +1,5 @@
 //! The convolution as an operation of Burn's backends, with its gradients.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -12,15 +9,15 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::backend::{Autodiff, Backend, DispatchDevice, Flex, backend_extension};
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor};
 
-use super::wgsl::{self, Pass};
-use super::{ConvShape, cpu};
+use super::wgsl::{self, Choice, Pass};
+use super::{ConvShape, chosen, cpu};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::pool::Buffer;
-use crate::kernels::{host, launch};
+use crate::kernels::{host, launch, limits};
 
 /// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
@@ -127,34 +124,11 @@ impl ConvOps for Flex {
     }
 }
 
-type Plans = HashMap<(Pass, ConvShape, DeviceLimits), Result<Arc<wgsl::Plan>, PlanError>>;
-
-/// Shapes that are remembered; a network has some forty of each batch size.
-const REMEMBERED: usize = 4096;
-
-/// The plan for a pass, made once for each shape.
-fn plan(
-    pass: Pass,
-    shape: &ConvShape,
-    limits: &DeviceLimits,
-) -> Result<Arc<wgsl::Plan>, PlanError> {
-    static PLANS: Mutex<Option<Plans>> = Mutex::new(None);
-    let mut plans = PLANS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let plans = plans.get_or_insert_default();
-    if plans.len() >= REMEMBERED {
-        plans.clear();
-    }
-    let make = || wgsl::plan(pass, shape, limits).map(Arc::new);
-    plans.entry((pass, *shape, *limits)).or_insert_with(make).clone()
-}
-
 /// Whether the shaders serve all three passes of this convolution on this device.
 pub(super) fn on_wgsl(shape: &ConvShape, device: &Device) -> bool {
-    let device = device.clone().without_autodiff();
-    let DispatchDevice::Cube(device) = device.as_dispatch() else { return false };
-    let Some(limits) = launch::limits(device) else { return false };
+    let Some(limits) = limits(device) else { return false };
     let passes = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
-    let refused = passes.into_iter().find_map(|pass| plan(pass, shape, &limits).err());
+    let refused = passes.into_iter().find_map(|pass| chosen::plan(pass, shape, &limits).err());
     if let Some(reason) = refused {
         log::debug!("{shape:?} takes Burn's convolution: {reason}");
     }
@@ -162,7 +136,7 @@ pub(super) fn on_wgsl(shape: &ConvShape, device: &Device) -> bool {
 }
 
 /// Queues a pass; `None` where an operand is not f32.
-fn run(
+pub(super) fn run(
     pass: Pass,
     shape: &ConvShape,
     plan: &wgsl::Plan,
@@ -185,21 +159,22 @@ fn run(
 /// The same with the shape's own plan; `None` where the shaders do not serve it.
 fn planned(pass: Pass, shape: &ConvShape, operands: [&CubeTensor; 2]) -> Option<CubeTensor> {
     let limits = launch::limits(&operands[0].device)?;
-    run(pass, shape, plan(pass, shape, &limits).ok()?.as_ref(), operands)
+    run(pass, shape, chosen::plan(pass, shape, &limits).ok()?.as_ref(), operands)
 }
 
-/// One pass by itself, planned as for a device with other limits than the tensors' own (tests of
-/// kernels that this device would not choose). Operands as [`Pass`] has them. `None` where the
-/// device takes no WGSL.
+/// One pass by itself, planned as for a device with other limits than the tensors' own and in the
+/// way that `choice` says (tests of kernels that this device would not choose). Operands as [`Pass`]
+/// has them. `None` where the device takes no WGSL.
 pub fn pass_as_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
+    choice: Option<Choice>,
     pass: Pass,
     shape: &ConvShape,
     operands: [Tensor<5>; 2],
 ) -> Option<Result<Tensor<5>, PlanError>> {
     let [a, b] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
     let (a, b) = (a?, b?);
-    let plan = match wgsl::plan(pass, shape, &limits(launch::limits(&a.device)?)) {
+    let plan = match wgsl::plan_as(pass, shape, &limits(launch::limits(&a.device)?), choice) {
         Ok(plan) => plan,
         Err(error) => return Some(Err(error)),
     };

@@ -1,8 +1,11 @@
 //! The sizes of a 3D convolution.
 
+use serde::{Deserialize, Serialize};
+
 /// A 3D convolution without bias, one group, no dilation: `x [N, C, T, H, W]`,
 /// `w [K, C, kt, kh, kw]`, `y [N, K, T', H', W']`, all contiguous f32, as PyTorch has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct ConvShape {
     /// N, the clips.
     pub batch: usize,

@@ -25,7 +25,7 @@ mod step;
 mod summary;
 mod tally;
 
-use burn::tensor::TensorReadError;
+use burn::tensor::{ExecutionError, TensorReadError};
 
 pub use advice::{advice, against_waiting};
 pub use augmenting::{Augmenter, multi_scale_sizes, plain_clips, plain_clips_of};
@@ -125,4 +125,7 @@ pub enum TrainError {
     /// The device failed while computing.
     #[error("the device failed: {0}")]
     Compute(#[from] TensorReadError),
+    /// The device failed while it was tried what is fastest there.
+    #[error("the device failed while --tune tried kernels: {0}")]
+    Tune(#[from] ExecutionError),
 }

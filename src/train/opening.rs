@@ -1,6 +1,7 @@
 //! What a run is made of, from its options.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Augmenter, TrainError, multi_scale_sizes};
 use crate::augment::rarity;
@@ -8,9 +9,12 @@ use crate::config::{Config, FreezingKind};
 use crate::data::Dataset;
 use crate::data::cache::FrameCache;
 use crate::data::sampler::Sampler;
+use crate::device::Compute;
 use crate::model::pretrained::load_pretrained;
 use crate::model::{ModelConfig, MultiViewNet, StageSet};
+use crate::report::{Event, Observer};
 use crate::schema::Schema;
+use crate::tuning;
 
 /// Which actions each epoch visits.
 pub(super) fn sampler(config: &Config, schema: &Schema, train: &Dataset) -> Sampler {
@@ -71,15 +75,53 @@ pub(super) fn augmenter(config: &Config, schema: &Schema, train: &Dataset) -> Au
     let task = schema.imbalanced_task().unwrap_or(0);
     let counts = train.class_counts(task, schema.tasks[task].classes.len());
     let largest = counts.iter().copied().max().unwrap_or(0);
-    let size = [config.img_height, config.img_width];
     Augmenter {
         config: config.augmentation(),
         seed: config.seed,
         task,
         rarity: counts.iter().map(|&count| rarity(count, largest)).collect(),
-        sizes: if config.multi_scale { multi_scale_sizes(size) } else { vec![size] },
+        sizes: sizes(config),
         on_device: config.gpu_augmentation,
     }
+}
+
+/// Heights and widths that batches may have.
+fn sizes(config: &Config) -> Vec<[usize; 2]> {
+    let size = [config.img_height, config.img_width];
+    if config.multi_scale { multi_scale_sizes(size) } else { vec![size] }
+}
+
+/// Takes the fastest kernels for steps of up to `clips` clips, if the run is to be tuned.
+pub(super) fn tune(
+    config: &Config,
+    compute: &Compute,
+    net: &MultiViewNet,
+    clips: usize,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    if !config.tune {
+        return Ok(());
+    }
+    let mut jobs = Vec::new();
+    for [height, width] in sizes(config) {
+        let clips = [clips, 3, config.frames_per_clip, height, width];
+        // Sizes too small for the network were refused before.
+        jobs.extend(
+            tuning::jobs(&net.backbone, clips, most_trainable(config)).into_iter().flatten(),
+        );
+    }
+    let (mut done, of) = (0, jobs.len());
+    let tuned = tuning::tune(compute, &jobs, tuning::folder().as_deref(), || {
+        done += 1;
+        observer.observe(&Event::Tuned { done, of });
+        !stop.load(Ordering::Relaxed)
+    })?;
+    match tuned {
+        Some(tuned) => log::info!("--tune: {tuned}"),
+        None => log::info!("--tune: on {} there are no kernels to choose from", compute.info.name),
+    }
+    Ok(())
 }
 
 /// The stages that train at the run's peak.

@@ -167,6 +167,8 @@ impl<'a> Run<'a> {
         };
         let summary = summary(config, &opened);
         observer.observe(&Event::Started(summary.clone()));
+        let at_once = room.step(&needs).micro_batch.min(clips);
+        opening::tune(config, &compute, &net, at_once, stop, observer)?;
         let device = format!("{} ({})", compute.info.name, compute.info.id);
         let epochs = config.total_epochs();
         let reporter =

@@ -197,7 +197,7 @@ fn kernels_agree(seed: u64, count: usize, limits: impl Fn(DeviceLimits) -> Devic
         let operands = [[&x, &w], [&dy, &w], [&x, &dy]];
         for (pass, operands) in operands.into_iter().enumerate() {
             let operands = operands.map(|operand| operand.clone());
-            match pass_as_on(&limits, PASSES[pass], shape, operands).unwrap() {
+            match pass_as_on(&limits, None, PASSES[pass], shape, operands).unwrap() {
                 Ok(got) => {
                     let error = case.worst(pass, &values(got));
                     assert!(error <= 1.0, "{:?} of {shape:?}: {error}× the bound", PASSES[pass]);
@@ -226,6 +226,45 @@ fn conv_tiles_agree_with_f64() {
 fn conv_registers_agree_with_f64() {
     let alone = |limits| DeviceLimits { software: true, subgroup_operations: false, ..limits };
     kernels_agree(5, 120, alone);
+}
+
+/// Every way that `--tune` may choose, on shapes that fill no tile evenly.
+#[test]
+fn conv_chosen_in_any_way_agrees_with_f64() {
+    let Some(device) = adapter::device() else { return };
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let gpu = |limits| DeviceLimits { software: false, ..limits };
+    let alone = |limits| DeviceLimits { software: true, subgroup_operations: false, ..limits };
+    let shared = |limits| DeviceLimits { software: true, ..limits };
+    let kinds: [&dyn Fn(DeviceLimits) -> DeviceLimits; 3] = [&gpu, &alone, &shared];
+    let mut agreed = 0;
+    for round in 0..12 {
+        let case = Case::new(random_shape(&mut rng, 1_000_000), &mut rng);
+        let shape = &case.shape;
+        let x = tensor(&case.x, shape.x(), &device);
+        let w = tensor(&case.w, shape.w(), &device);
+        let dy = tensor(&case.dy, shape.y(), &device);
+        let limits = kinds[round % kinds.len()];
+        let known = limits(polyview::kernels::limits(&device).unwrap());
+        for (pass, operands) in PASSES.into_iter().zip([[&x, &w], [&dy, &w], [&x, &dy]]) {
+            let mut plans = Vec::new();
+            for choice in wgsl::choices(pass, &known) {
+                let plan = wgsl::plan_as(pass, shape, &known, Some(choice)).unwrap();
+                if plans.contains(&plan) {
+                    continue;
+                }
+                plans.push(plan);
+                let operands = operands.map(Tensor::clone);
+                let got = pass_as_on(limits, Some(choice), pass, shape, operands).unwrap();
+                let got = values(got.unwrap());
+                let error = case.worst(pass as usize, &got);
+                assert!(error <= 1.0, "{pass:?} of {shape:?}, {choice:?}: {error}× the bound");
+            }
+            assert!(plans.len() >= 3, "{pass:?} of {shape:?}: {} ways", plans.len());
+            agreed += plans.len();
+        }
+    }
+    println!("{agreed} plans agree");
 }
 
 #[test]

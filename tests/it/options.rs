@@ -48,6 +48,7 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("gradient-clip-norm", "0", Value::Float(0.0)),
         ("micro-batch", "4", Value::Integer(4)),
         ("gradient-checkpointing", "", Value::Boolean(true)),
+        ("tune", "", Value::Boolean(true)),
         ("mixed-precision", "", Value::Boolean(true)),
         ("early-stopping-patience", "12", Value::Integer(12)),
         ("scheduler", "onecycle", text("onecycle")),

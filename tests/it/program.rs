@@ -10,7 +10,13 @@ use crate::loading::small_set;
 
 /// Runs the program.
 pub fn polyview(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_polyview")).args(args).output().unwrap()
+    polyview_with(args, &[])
+}
+
+/// Runs the program with variables of its environment set.
+pub fn polyview_with(args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polyview"));
+    command.args(args).envs(variables.iter().copied()).output().unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -50,11 +56,16 @@ const SMALL: [&str; 24] = [
 ];
 
 fn train(data: &Path, save: &Path, more: &[&str]) -> Output {
+    train_with(data, save, more, &[])
+}
+
+/// A short run of the program, with variables of its environment set.
+pub fn train_with(data: &Path, save: &Path, more: &[&str], variables: &[(&str, &str)]) -> Output {
     let (data, save) = (data.to_str().unwrap(), save.to_str().unwrap());
     let mut args = vec!["train", "--dataset-root", data, "--save-dir", save];
     args.extend(SMALL);
     args.extend(more);
-    polyview(&args)
+    polyview_with(&args, variables)
 }
 
 fn history(save: &Path) -> Value {

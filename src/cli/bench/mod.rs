@@ -8,9 +8,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::bench::{self, BenchConfig, LayerTimes, Roofline, StepTimes};
-use crate::device::{self, DeviceInfo};
+use crate::bench::{self, BenchConfig, BenchError, LayerTimes, Roofline, StepTimes};
+use crate::device::{self, Compute, DeviceInfo};
 use crate::model::BackboneKind;
+use crate::tuning::{self, Tuned};
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -45,8 +46,11 @@ pub struct BenchArgs {
     /// With Burn's own operations in place of polyview's kernels, to compare
     #[arg(long)]
     stock: bool,
+    /// Try which kernels are fastest on this GPU first, once, and remember them
+    #[arg(long, conflicts_with = "stock")]
+    tune: bool,
     /// Run nothing: compute what a step takes at best on some cards
-    #[arg(long, conflicts_with_all = ["layers", "stock"])]
+    #[arg(long, conflicts_with_all = ["layers", "stock", "tune"])]
     roofline: bool,
     /// Print JSON
     #[arg(long)]
@@ -61,6 +65,8 @@ struct Report<'a> {
     /// `[N, C, T, H, W]`.
     shape: [usize; 5],
     stock: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuned: Option<Tuned>,
     #[serde(flatten)]
     times: StepTimes,
     /// f32, as measured.
@@ -110,6 +116,7 @@ impl BenchArgs {
 
     fn measure(&self, config: &BenchConfig, terminal: &Terminal) -> CommandResult {
         let compute = device::open(&self.device).map_err(Failure::runtime)?;
+        let tuned = if self.tune { Self::tune(config, &compute, terminal)? } else { None };
         let bar = terminal.counter("steps");
         bar.set_length(self.steps as u64 + 2);
         let times = config.steps(&compute.device, || bar.inc(1)).map_err(Failure::runtime)?;
@@ -132,6 +139,7 @@ impl BenchArgs {
             backbone: self.backbone_name,
             shape: config.shape(),
             stock: self.stock,
+            tuned,
             times,
             peak_gflop_per_s: peak,
             layers,
@@ -142,5 +150,28 @@ impl BenchArgs {
             print_text(&tables::times(&report))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Takes the fastest kernels; `None`, and a word, where there is no choice.
+    fn tune(
+        config: &BenchConfig,
+        compute: &Compute,
+        terminal: &Terminal,
+    ) -> Result<Option<Tuned>, Failure> {
+        let jobs = config.jobs().map_err(Failure::runtime)?;
+        let bar = terminal.counter("kernels");
+        bar.set_length(jobs.len() as u64);
+        let go_on = || {
+            bar.inc(1);
+            true
+        };
+        let tuned = tuning::tune(compute, &jobs, tuning::folder().as_deref(), go_on)
+            .map_err(|error| Failure::runtime(BenchError::from(error)))?;
+        bar.finish_and_clear();
+        if tuned.is_none() {
+            let name = &compute.info.name;
+            terminal.line(&format!("--tune: on {name} there are no kernels to choose from"));
+        }
+        Ok(tuned)
     }
 }

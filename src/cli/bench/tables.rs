@@ -18,6 +18,9 @@ pub(super) fn times(report: &Report) -> String {
         times.forward_ms,
         times.clips_per_s,
     );
+    if let Some(tuned) = &report.tuned {
+        text.push_str(&format!("\ntuned: {tuned}"));
+    }
     if let Some(first) = report.layers.first() {
         text.push_str("\nper convolution: time, GFLOP/s");
         if let Some(peak) = report.peak_gflop_per_s {

@@ -152,6 +152,7 @@ const OPTIMISATION: Group = Group {
             "Clips that pass at once, their gradients added up; auto: what the memory holds",
         ),
         switch!("gradient-checkpointing", "Save memory by computing much of a step twice"),
+        switch!("tune", "Try which kernels are fastest on this GPU, once, and remember them"),
         switch!("mixed-precision", "Half-precision arithmetic where it can be had; else f32"),
         (
             "early-stopping-patience",

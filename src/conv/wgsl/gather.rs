@@ -11,6 +11,16 @@ pub(super) const TILES: [Tile; 4] = [
     Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
 ];
+/// Others that a device may like better, to try: a step's loads must share out evenly among the
+/// invocations.
+pub(super) const MORE_TILES: [Tile; 4] = [
+    Tile { tm: 8, tn: 8, tx: 16, ty: 16 },
+    Tile { tm: 8, tn: 8, tx: 8, ty: 8 },
+    Tile { tm: 4, tn: 8, tx: 8, ty: 8 },
+    Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
+];
+/// Workgroups below which a long sum is cut.
+pub(super) const WORKGROUPS: usize = 512;
 /// Channels of a step.
 const STEP: usize = 8;
 /// Below this many channels a step takes any mix of channels and taps.
@@ -161,12 +171,22 @@ pub(super) fn pack(
     Ok(packed)
 }
 
-/// The two or three launches of a product: pack, multiply, and add up where it was split.
-pub(super) fn plan(product: &Product, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+/// Bytes of workgroup memory: both halves of the tiles, two vec4 of channels each.
+pub(super) fn memory(tile: Tile) -> usize {
+    (tile.rows() + tile.columns()) as usize * 64
+}
+
+/// The two or three launches of a product: pack, multiply, and add up where it was split. `way` is
+/// the tile, and the workgroups wanted.
+pub(super) fn plan(
+    product: &Product,
+    limits: &DeviceLimits,
+    way: Option<(Tile, usize)>,
+) -> Result<Plan, PlanError> {
     let most = product.columns().max().unwrap_or(0);
-    // Both halves of the tiles, two vec4 of channels each.
-    let memory = |tile: Tile| (tile.rows() + tile.columns()) as usize * 64;
-    let tile = Tile::choose(&TILES, product.rows, most, limits, memory).ok_or(PlanError::Device)?;
+    let by_limits =
+        || Tile::choose(&TILES, product.rows, most, limits, memory).map(|tile| (tile, WORKGROUPS));
+    let (tile, workgroups) = way.or_else(by_limits).ok_or(PlanError::Device)?;
     let flat = product.channels < FLAT && product.direction > 0;
     let taps: usize = product.phases.iter().map(|phase| phase.window.len()).max().unwrap_or(0);
     let channels = if flat { product.channels * taps } else { product.channels };
@@ -179,7 +199,7 @@ pub(super) fn plan(product: &Product, limits: &DeviceLimits) -> Result<Plan, Pla
     let packed = pack(&mut plan, product, padded, depth, flat, limits)?;
     let steps = if flat { depth / 2 } else { taps * depth / 2 };
     let total = product.target_len();
-    let parts = splits([tiles, product.phases.len()], 512, [steps, 16], total * 4, limits);
+    let parts = splits([tiles, product.phases.len()], workgroups, [steps, 16], total * 4, limits);
     let share = steps.div_ceil(parts).max(1);
     let parts = steps.div_ceil(share).max(1);
     let target = match parts {

@@ -1,10 +1,12 @@
 //! The shaders' variants and their source.
 
+use serde::{Deserialize, Serialize};
+
 use super::{gather, soft, source, weight};
 use crate::kernels::plan::{DeviceLimits, Shader};
 
 /// How a matrix product is dealt out: `tx`·`ty` invocations make `tm`·`tn` elements each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tile {
     /// Rows of an invocation.
     pub tm: u32,
@@ -56,15 +58,19 @@ impl Tile {
         };
         tiles
             .iter()
-            .filter(|tile| tile.threads() <= limits.max_invocations)
-            .filter(|tile| memory(**tile) <= limits.workgroup_memory)
+            .filter(|tile| tile.runs_on(limits, memory(**tile)))
             .min_by(|a, b| cost(a).total_cmp(&cost(b)))
             .copied()
+    }
+
+    /// Whether a device has the invocations, and the bytes of workgroup memory that it takes.
+    pub(super) fn runs_on(self, limits: &DeviceLimits, memory: usize) -> bool {
+        self.threads() <= limits.max_invocations && memory <= limits.workgroup_memory
     }
 }
 
 /// How a product in registers is dealt out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SoftTile {
     /// Rows of an invocation.
     pub tm: u32,
@@ -117,16 +123,13 @@ impl Kernel {
     /// For validation without a device.
     pub fn variants(lanes: u32) -> Vec<Self> {
         let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPack];
-        for tile in gather::TILES {
+        for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
             variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));
         }
-        variants.extend(weight::TILES.map(|tile| Self::Weight { tile }));
-        for tile in soft::gather_tiles(lanes) {
-            variants.push(Self::SoftGather { tile, in_place: true });
-            if tile.tn >= soft::PACKED_COLUMNS {
-                variants.push(Self::SoftGather { tile, in_place: false });
-            }
-        }
+        let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
+        variants.extend(tiles.map(|tile| Self::Weight { tile }));
+        let ways = soft::gather_ways(lanes);
+        variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));
         variants.extend(soft::weight_tiles(lanes).map(|tile| Self::SoftWeight { tile }));
         variants
     }

@@ -7,13 +7,17 @@
 //!
 //! The same operands give the same bits in every run on a device; nothing is atomic.
 
+mod choice;
 mod gather;
 mod kernel;
 mod soft;
 mod source;
 mod weight;
 
+pub use choice::{Choice, choices};
 pub use kernel::{Kernel, SoftTile, Tile};
+
+use serde::{Deserialize, Serialize};
 
 use super::ConvShape;
 use crate::kernels::plan::{self, DeviceLimits, PlanError};
@@ -25,7 +29,8 @@ use crate::kernels::plan::{self, DeviceLimits, PlanError};
 /// | `Forward` | `x` | `w` | `y` |
 /// | `InputGradient` | `dy` | `w` | `dx` |
 /// | `WeightGradient` | `x` | `dy` | `dw` |
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pass {
     /// `y` from `x` and `w`.
     Forward,
@@ -40,27 +45,42 @@ pub type Plan = plan::Plan<Kernel>;
 /// One of them.
 pub type Launch = plan::Launch<Kernel>;
 
-/// How to compute `pass` on a device. Every element of the last operand is written.
+/// How to compute `pass` on a device, the way that its limits suggest. Every element of the last
+/// operand is written.
 pub fn plan(pass: Pass, shape: &ConvShape, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+    plan_as(pass, shape, limits, None)
+}
+
+/// The same the way that `choice` says, one of the [`choices`].
+pub fn plan_as(
+    pass: Pass,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+    choice: Option<Choice>,
+) -> Result<Plan, PlanError> {
     check(shape)?;
     for words in [shape.input_len(), shape.weight_len(), shape.output_len()] {
         plan::fits(words, limits)?;
     }
+    let product = || match pass {
+        Pass::InputGradient => gather::Product::input_gradient(shape),
+        _ => gather::Product::forward(shape),
+    };
     if limits.software {
+        let way = choice.and_then(Choice::registers);
         let plan = match pass {
-            Pass::Forward => soft::gather(&gather::Product::forward(shape), limits),
-            Pass::InputGradient => soft::gather(&gather::Product::input_gradient(shape), limits),
-            Pass::WeightGradient => soft::weight(shape, limits),
+            Pass::WeightGradient => soft::weight(shape, limits, way.map(|(tile, _)| tile)),
+            _ => soft::gather(&product(), limits, way),
         };
         // Those kernels copy their operands, with margins; the ones below do not.
         if !matches!(plan, Err(PlanError::TooLarge { .. })) {
             return plan;
         }
     }
+    let way = choice.and_then(Choice::tiles);
     match pass {
-        Pass::Forward => gather::plan(&gather::Product::forward(shape), limits),
-        Pass::InputGradient => gather::plan(&gather::Product::input_gradient(shape), limits),
-        Pass::WeightGradient => weight::plan(shape, limits),
+        Pass::WeightGradient => weight::plan(shape, limits, way),
+        _ => gather::plan(&product(), limits, way),
     }
 }
 
@@ -107,4 +127,11 @@ fn splits(
     let most = limits.max_workgroups_per_dim as usize / phases.max(1);
     let useful = wanted.div_ceil((tiles * phases).max(1));
     useful.min(steps / least).min(scratch / bytes.max(1)).min(most).max(1)
+}
+
+/// Every variant of every shader with its name, as it reaches the driver. For validation without a
+/// device.
+pub fn shader_variants() -> Vec<(String, String)> {
+    // Without subgroup operations, and with every size of subgroup that they are made for.
+    [0, 4, 8, 16].into_iter().flat_map(|lanes| plan::texts(Kernel::variants(lanes))).collect()
 }

@@ -23,19 +23,19 @@ const THREADS: u32 = 16;
 const ALONE: [[u32; 2]; 3] = [[16, 16], [16, 8], [16, 4]];
 const SHARED: [[u32; 2]; 6] = [[64, 4], [64, 2], [64, 1], [32, 4], [32, 2], [32, 1]];
 /// From this many columns of an invocation on, packed weights are an alternative.
-pub(super) const PACKED_COLUMNS: u32 = 4;
+const PACKED_COLUMNS: u32 = 4;
 const WEIGHT_ALONE: [[u32; 2]; 3] = [[16, 16], [16, 8], [16, 4]];
 const WEIGHT_SHARED: [[u32; 2]; 4] = [[64, 8], [32, 8], [64, 4], [32, 4]];
 
 /// Invocations of a subgroup if they can pass values round, else 0.
-fn lanes(limits: &DeviceLimits) -> u32 {
+pub(super) fn lanes(limits: &DeviceLimits) -> u32 {
     let [low, high] = limits.subgroup;
     let known = low == high && [4, 8, 16].contains(&low) && low <= limits.max_invocations;
     if limits.subgroup_operations && known { low } else { 0 }
 }
 
 /// Tiles of forward and input gradient; `lanes` is 0 where each invocation is alone.
-pub(super) fn gather_tiles(lanes: u32) -> impl Iterator<Item = SoftTile> {
+fn gather_tiles(lanes: u32) -> impl Iterator<Item = SoftTile> {
     tiles(if lanes > 0 { &SHARED } else { &ALONE }, lanes)
 }
 
@@ -127,9 +127,21 @@ fn pack_places(
     Ok(packed)
 }
 
+/// The ways of forward and input gradient: a tile, and whether the weights are read where they are.
+/// With few columns packing never pays, and the variant need not exist.
+pub(super) fn gather_ways(lanes: u32) -> impl Iterator<Item = (SoftTile, bool)> {
+    gather_tiles(lanes)
+        .flat_map(|tile| [(tile, false), (tile, true)])
+        .filter(|(tile, in_place)| *in_place || tile.tn >= PACKED_COLUMNS)
+}
+
 /// Forward and input gradient: pack the source, pack the weights unless each is used but once or
 /// twice, multiply.
-pub(super) fn gather(product: &Product, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+pub(super) fn gather(
+    product: &Product,
+    limits: &DeviceLimits,
+    way: Option<(SoftTile, bool)>,
+) -> Result<Plan, PlanError> {
     let depth = product.channels.div_ceil(4);
     // What a tile costs, with the weights packed or read where they are.
     let cost = |tile: SoftTile, in_place: bool| {
@@ -152,12 +164,12 @@ pub(super) fn gather(product: &Product, limits: &DeviceLimits) -> Result<Plan, P
         let packing = (taps * depth * row_tiles * tm as usize) as f64 / WIDTH as f64 * PACK;
         multiply + if in_place { 0.0 } else { packing }
     };
-    // With few columns packing never pays, and the variant need not exist.
-    let candidates = gather_tiles(lanes(limits))
-        .flat_map(|tile| [(tile, false), (tile, true)])
-        .filter(|(tile, in_place)| *in_place || tile.tn >= PACKED_COLUMNS)
-        .map(|(tile, in_place)| (cost(tile, in_place), (tile, in_place)));
-    let (tile, in_place) = cheapest(candidates)?;
+    let by_cost = || {
+        cheapest(
+            gather_ways(lanes(limits)).map(|way @ (tile, in_place)| (cost(tile, in_place), way)),
+        )
+    };
+    let (tile, in_place) = way.map_or_else(by_cost, Ok)?;
 
     let window = Window::of(product);
     let mut plan = Plan::new();
@@ -226,7 +238,11 @@ fn params(
 }
 
 /// Weight gradient.
-pub(super) fn weight(shape: &ConvShape, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+pub(super) fn weight(
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+    tile: Option<SoftTile>,
+) -> Result<Plan, PlanError> {
     let columns = |tn: u32| shape.in_channels.div_ceil(tn as usize) * shape.taps();
     let cost = |tile: SoftTile| {
         let SoftTile { tm, tn, .. } = tile;
@@ -236,7 +252,8 @@ pub(super) fn weight(shape: &ConvShape, limits: &DeviceLimits) -> Result<Plan, P
             + passed;
         tile.instructions(shape.out_channels.div_ceil(tm as usize), columns(tn)) * step
     };
-    let tile = cheapest(weight_tiles(lanes(limits)).map(|tile| (cost(tile), tile)))?;
+    let by_cost = || cheapest(weight_tiles(lanes(limits)).map(|tile| (cost(tile), tile)));
+    let tile = tile.map_or_else(by_cost, Ok)?;
     let (tm, tn) = (tile.tm as usize, tile.tn as usize);
     let window = Window::of(&Product::forward(shape));
     let whole = Window { low: [0; 3], extent: shape.output() };

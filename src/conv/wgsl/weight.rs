@@ -10,24 +10,40 @@ pub(super) const TILES: [Tile; 4] = [
     Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
 ];
+/// Others that a device may like better, to try.
+pub(super) const MORE_TILES: [Tile; 3] = [
+    Tile { tm: 8, tn: 8, tx: 16, ty: 16 },
+    Tile { tm: 8, tn: 8, tx: 8, ty: 8 },
+    Tile { tm: 8, tn: 4, tx: 16, ty: 8 },
+];
+/// Workgroups below which the places are cut.
+pub(super) const WORKGROUPS: usize = 1024;
 /// Places of a step.
 const STEP: usize = 16;
 
-/// One launch, or two where the places are split.
-pub(super) fn plan(shape: &ConvShape, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+/// Bytes of workgroup memory.
+pub(super) fn memory(tile: Tile) -> usize {
+    let pitch = (tile.rows() + tile.columns()) as usize / 4 + 2;
+    pitch * STEP * 16 + tile.columns() as usize * 8
+}
+
+/// One launch, or two where the places are split. `way` is the tile, and the workgroups wanted.
+pub(super) fn plan(
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+    way: Option<(Tile, usize)>,
+) -> Result<Plan, PlanError> {
     let rows = shape.out_channels;
     let columns = shape.in_channels * shape.taps();
-    let memory = |tile: Tile| {
-        let pitch = (tile.rows() + tile.columns()) as usize / 4 + 2;
-        pitch * STEP * 16 + tile.columns() as usize * 8
-    };
-    let tile = Tile::choose(&TILES, rows, columns, limits, memory).ok_or(PlanError::Device)?;
+    let by_limits =
+        || Tile::choose(&TILES, rows, columns, limits, memory).map(|tile| (tile, WORKGROUPS));
+    let (tile, workgroups) = way.or_else(by_limits).ok_or(PlanError::Device)?;
     let row_tiles = rows.div_ceil(tile.rows() as usize);
     let tiles = row_tiles * columns.div_ceil(tile.columns() as usize);
     let [t, h, w] = shape.output();
     let steps = (shape.batch * t * h * w).div_ceil(STEP);
     let total = rows * columns;
-    let parts = splits([tiles, 1], 1024, [steps, 8], total * 4, limits);
+    let parts = splits([tiles, 1], workgroups, [steps, 8], total * 4, limits);
     let share = steps.div_ceil(parts).max(1);
     let parts = steps.div_ceil(share).max(1);
 

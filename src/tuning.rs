@@ -1,0 +1,143 @@
+//! Which way of computing each convolution is the fastest on a device: tried once and remembered in
+//! a file, for every run on that device with the same kernels.
+//!
+//! The ways differ in the sizes of their tiles and in how long sums are cut, so another way gives
+//! other last bits; what is remembered gives the same bits again.
+
+mod remembered;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, ExecutionError};
+use serde::Serialize;
+
+use crate::conv::wgsl::Pass;
+use crate::conv::{ConvShape, choose, fastest};
+use crate::device::Compute;
+use crate::kernels;
+use crate::model::{Backbone, STAGES, StageSet};
+use remembered::{Entry, Remembered};
+
+/// A pass of a convolution that training does.
+pub type Job = (Pass, ConvShape);
+
+/// Passes that are tried between two writes of the file: what an interrupted run has tried is not
+/// lost.
+const WRITTEN_EVERY: usize = 16;
+
+/// What a tuning came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tuned {
+    /// Passes that were timed.
+    pub tried: usize,
+    /// Passes whose fastest way was known.
+    pub remembered: usize,
+    /// Passes that take another way than the one which the device's limits suggest.
+    pub changed: usize,
+    /// Time of all passes the usual way over their time the chosen way.
+    pub gain: f64,
+    /// Where the choices are kept.
+    pub file: Option<PathBuf>,
+}
+
+impl fmt::Display for Tuned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tried, remembered, changed, gain, file } = self;
+        write!(
+            f,
+            "{tried} passes tried, {remembered} known from before; {changed} take another way than \
+             the device's limits suggest; all together {gain:.2} times as fast"
+        )?;
+        match file {
+            Some(file) => write!(f, "; kept in {}", file.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The passes that training the stages of `trainable` does with clips `[N, 3, T, H, W]`, each once;
+/// `None` where the clips are too small.
+pub fn jobs(backbone: &Backbone, clips: [usize; 5], trainable: StageSet) -> Option<Vec<Job>> {
+    let lowest = (0..STAGES.len()).find(|&stage| trainable.contains(stage));
+    let mut jobs = Vec::new();
+    let mut add = |job: Job| {
+        if !jobs.contains(&job) {
+            jobs.push(job);
+        }
+    };
+    let mut is_first = true;
+    for part in backbone.convolutions_by_part(clips)? {
+        let trained = lowest.is_some_and(|lowest| part.stage >= lowest);
+        for shape in part.convolutions {
+            add((Pass::Forward, shape));
+            if trained {
+                // Nothing asks for the gradient of what the lowest trained stage is given.
+                if !std::mem::take(&mut is_first) {
+                    add((Pass::InputGradient, shape));
+                }
+                add((Pass::WeightGradient, shape));
+            }
+        }
+    }
+    Some(jobs)
+}
+
+/// Where the choices are kept unless said otherwise: the user's cache folder.
+pub fn folder() -> Option<PathBuf> {
+    Some(dirs::cache_dir()?.join("polyview").join("tuned"))
+}
+
+/// Finds the fastest way for each job, from what is remembered in `folder` or by trying, and takes
+/// it from now on in this process. `go_on` hears of each job that is over and says whether to try the
+/// next one. `None` where the device has no choice (CPU, CUDA).
+///
+/// # Errors
+/// If the device fails. A file that cannot be read or written costs a warning and nothing else.
+pub fn tune(
+    compute: &Compute,
+    jobs: &[Job],
+    folder: Option<&Path>,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<Option<Tuned>, ExecutionError> {
+    let device = &compute.device;
+    if kernels::Path::of(device) != kernels::Path::Wgsl {
+        return Ok(None);
+    }
+    let mut known = Remembered::open(folder, &compute.info);
+    let mut tuned = Tuned { tried: 0, remembered: 0, changed: 0, gain: 1.0, file: None };
+    let (mut usual_ms, mut ms) = (0.0, 0.0);
+    for &(pass, shape) in jobs {
+        if let Some(entry) = take_known(device, &known, (pass, shape)) {
+            tuned.remembered += 1;
+            tuned.changed += usize::from(entry.ms < entry.usual_ms);
+            (usual_ms, ms) = (usual_ms + entry.usual_ms, ms + entry.ms);
+        } else if let Some(trial) = fastest(device, pass, &shape)? {
+            choose(device, pass, &shape, trial.choice);
+            known.add(Entry::new(pass, shape, trial));
+            tuned.tried += 1;
+            tuned.changed += usize::from(trial.ms < trial.usual_ms);
+            (usual_ms, ms) = (usual_ms + trial.usual_ms, ms + trial.ms);
+            if tuned.tried.is_multiple_of(WRITTEN_EVERY) {
+                known.write();
+            }
+        }
+        if !go_on() {
+            break;
+        }
+    }
+    if !tuned.tried.is_multiple_of(WRITTEN_EVERY) {
+        known.write();
+    }
+    if ms > 0.0 {
+        tuned.gain = usual_ms / ms;
+    }
+    tuned.file = known.file().map(Path::to_owned);
+    Ok(Some(tuned))
+}
+
+/// Takes what is remembered for a job, if the device still has that way.
+fn take_known(device: &Device, known: &Remembered, (pass, shape): Job) -> Option<Entry> {
+    let entry = known.find(pass, &shape)?;
+    choose(device, pass, &shape, entry.choice).then_some(*entry)
+}

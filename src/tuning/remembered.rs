@@ -1,0 +1,122 @@
+//! The file of choices: one for each device and each version of the kernels.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use atomic_write_file::AtomicWriteFile;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::conv::wgsl::{Choice, Pass, shader_variants};
+use crate::conv::{ConvShape, Trial};
+use crate::device::DeviceInfo;
+
+/// The fastest way for one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Entry {
+    pub pass: Pass,
+    pub shape: ConvShape,
+    pub choice: Choice,
+    /// Milliseconds.
+    pub ms: f64,
+    /// Milliseconds of the way that the device's limits suggest.
+    pub usual_ms: f64,
+}
+
+impl Entry {
+    pub fn new(pass: Pass, shape: ConvShape, trial: Trial) -> Self {
+        let Trial { choice, ms, usual_ms } = trial;
+        Self { pass, shape, choice, ms, usual_ms }
+    }
+}
+
+/// What the file holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    /// The device in words.
+    device: String,
+    entries: Vec<Entry>,
+}
+
+/// What is remembered of a device.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    file: Option<PathBuf>,
+    contents: Contents,
+}
+
+impl Remembered {
+    /// Reads what `folder` has of this device.
+    pub fn open(folder: Option<&Path>, device: &DeviceInfo) -> Self {
+        let words = format!("{}, {}, {}", device.name, device.api, device.driver);
+        let file = folder.map(|folder| folder.join(file_name(&words)));
+        let empty = || Contents { device: words.clone(), entries: Vec::new() };
+        let contents = file.as_deref().and_then(read).filter(|found| found.device == words);
+        Self { contents: contents.unwrap_or_else(empty), file }
+    }
+
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    pub fn find(&self, pass: Pass, shape: &ConvShape) -> Option<&Entry> {
+        self.contents.entries.iter().find(|entry| entry.pass == pass && entry.shape == *shape)
+    }
+
+    pub fn add(&mut self, entry: Entry) {
+        self.contents.entries.retain(|old| old.pass != entry.pass || old.shape != entry.shape);
+        self.contents.entries.push(entry);
+    }
+
+    /// Replaces the file; where that fails, says so and does not try again.
+    pub fn write(&mut self) {
+        let Some(file) = &self.file else { return };
+        if let Err(error) = write(file, &self.contents) {
+            log::warn!("{}: what --tune found cannot be kept: {error}", file.display());
+            self.file = None;
+        }
+    }
+}
+
+/// Named by the device and by the text of all kernels: others make other choices.
+fn file_name(device: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(device);
+    for (name, source) in shader_variants() {
+        hash.update(name);
+        hash.update(source);
+    }
+    let digest = hash.finalize();
+    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{hex}.json")
+}
+
+/// `None` where there is no such file, or none that makes sense.
+fn read(file: &Path) -> Option<Contents> {
+    let text = match fs::read(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            log::warn!("{}: cannot be read, everything is tried again: {error}", file.display());
+            return None;
+        }
+    };
+    serde_json::from_slice(&text)
+        .inspect_err(|error| {
+            log::warn!("{}: damaged, everything is tried again: {error}", file.display());
+        })
+        .ok()
+}
+
+fn write(file: &Path, contents: &Contents) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let text = serde_json::to_vec_pretty(contents)?;
+    let mut open = AtomicWriteFile::open(file)?;
+    open.write_all(&text)?;
+    open.commit()
+}
