@@ -7,7 +7,8 @@
 use rayon::prelude::*;
 
 use super::axis::{Axis, Phase};
-use super::kernel::{Accumulate, BLOCK, LANES, ROWS, Step};
+use super::kernel::{Accumulate, BLOCK, LANES, Step};
+use super::panels::Panels;
 use super::scratch::with_scratch;
 use super::stage::{Piece, Source};
 use super::tiles::{Group, Rows, Run, Tiles};
@@ -24,6 +25,9 @@ const SOURCES: usize = 1 << 16;
 
 /// Tasks per thread at least. How many there are changes nothing in the order of any sum.
 const TASKS: usize = 3;
+
+/// Up to so many groups, the weights are put in order for each of them.
+const FEW_GROUPS: usize = 2;
 
 /// Where a weight stands in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
 /// outputs are K, in the input gradient they are C.
@@ -70,8 +74,6 @@ struct Recipe {
     channel: usize,
     /// Per phase, the steps of a chunk.
     steps: Vec<Vec<Step>>,
-    /// Per phase, how many weights of one input channel the steps lie in.
-    lengths: Vec<usize>,
 }
 
 /// Sources of a chunk of input channels.
@@ -79,8 +81,11 @@ struct Sources<'a> {
     runs: &'a [Run],
     /// Where the runs start.
     x: &'a [f32],
-    /// Channels.
+    /// First channel, and how many.
+    first: usize,
     count: usize,
+    /// Time tap.
+    tap: usize,
 }
 
 /// Sums of a task: per phase and row a line.
@@ -96,7 +101,9 @@ struct Sums<'a> {
 struct Work<'a> {
     gather: &'a Gather,
     source: Source<'a>,
-    weights: &'a [f32],
+    panels: &'a Panels<'a>,
+    /// All panels, if they are made before.
+    made: Option<&'a [f32]>,
     /// Pairs of phases of height and width.
     phases: Vec<[&'a Phase; 2]>,
     /// Whether sources are read as they are.
@@ -120,25 +127,49 @@ impl Gather {
         // Reading whole vectors must not run past the end of the source.
         let whole = |group: &Group| group.columns.iter().all(|column| column % LANES == 0);
         let plain = source.is_plain() && groups.iter().all(whole);
-        let phases = h.phases.iter().flat_map(|h| w.phases.iter().map(move |w| [h, w])).collect();
-        let work = Work { gather: self, source, weights, phases, plain };
+        let phases: Vec<_> =
+            h.phases.iter().flat_map(|h| w.phases.iter().map(move |w| [h, w])).collect();
+        let reached = |&tap: &usize| groups.iter().any(|group| group.is_reached(tap));
+        let times = (0..kt).filter(reached).collect();
+        let panels = Panels::new(weights, &self.order, &phases, times);
+        let run = |made: Option<&[f32]>, output: &mut [f32]| {
+            let phases = phases.clone();
+            let source = source.clone();
+            Work { gather: self, source, panels: &panels, made, phases, plain }
+                .run(&tiles, &groups, output);
+        };
+        // Tasks make what few groups need in cache, where it costs less than in memory.
+        if groups.len() <= FEW_GROUPS {
+            return run(None, output);
+        }
+        with_scratch(panels.all(), |made| {
+            panels.fill_all(made);
+            run(Some(made), output);
+        });
+    }
+}
 
-        let channels = self.order.outputs;
+impl Work<'_> {
+    fn run(&self, tiles: &Tiles, groups: &[Group], output: &mut [f32]) {
+        let &Self { gather, plain, .. } = self;
+        let [kt, ..] = gather.order.kernel;
+        let channels = gather.order.outputs;
+        let height = self.panels.rows();
         // Few groups: their channels are cut into tasks, and what these share is staged before.
         let wanted = TASKS * rayon::current_num_threads();
         let cut = groups.len() < wanted;
         let block = match cut {
-            true => channels.div_ceil(wanted).next_multiple_of(ROWS).max(2 * ROWS),
+            true => channels.div_ceil(wanted).next_multiple_of(height).max(2 * height),
             false => channels,
         };
-        let tasks = tiles.split(&self.axes, channels, block, output);
+        let tasks = tiles.split(&gather.axes, channels, block, output);
         // All groups but the last have one size.
-        let common = work.recipe(&groups[0]);
+        let common = self.recipe(&groups[0]);
         let each = |group: &Group, input: Input, tasks: Vec<Rows>| {
-            let own = (group.width() != groups[0].width()).then(|| work.recipe(group));
+            let own = (group.width() != groups[0].width()).then(|| self.recipe(group));
             let recipe = own.as_ref().unwrap_or(&common);
             tasks.into_par_iter().enumerate().for_each(|(b, rows)| {
-                work.block(group, recipe, input, b * block, rows);
+                self.block(group, recipe, input, b * block, rows);
             });
         };
         if plain || !cut {
@@ -146,24 +177,21 @@ impl Gather {
             groups.par_iter().zip(tasks).for_each(|(group, tasks)| each(group, input, tasks));
             return;
         }
-        let inputs = self.order.inputs;
+        let inputs = gather.order.inputs;
         for (group, tasks) in groups.iter().zip(tasks) {
-            let channel = work.source.planes() * group.area();
+            let channel = self.source.planes() * group.area();
             with_scratch(kt * inputs * channel + LANES, |staged| {
                 let all = &mut staged[..kt * inputs * channel];
                 all.par_chunks_mut(channel).enumerate().for_each(|(index, staged)| {
-                    group.stage(&work.source, index / inputs, index % inputs, staged);
+                    group.stage(&self.source, index / inputs, index % inputs, staged);
                 });
                 each(group, Input::Staged(staged), tasks);
             });
         }
     }
-}
 
-impl Work<'_> {
     fn recipe(&self, group: &Group) -> Recipe {
         let order = &self.gather.order;
-        let [_, _, kw] = order.kernel;
         let area = group.area();
         let channel =
             if self.plain { self.source.plain_channel() } else { self.source.planes() * area };
@@ -171,105 +199,112 @@ impl Work<'_> {
         let taps = self.phases.iter().map(|[h, w]| h.taps.len() * w.taps.len());
         let depth = if self.source.is_seamless() { DEPTH_APART } else { DEPTH };
         let most = depth.div_ceil(taps.max().unwrap_or(1).max(1)).min(SOURCES.div_ceil(touched));
+        // Steps count places in 32 bits.
+        let most = most.min(u32::MAX as usize / channel).max(1);
         let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
-        let mut lengths = Vec::new();
         let steps = self.phases.iter().map(|[h, w]| {
-            let mut taps = Vec::new();
-            for h in &h.taps {
-                for w in &w.taps {
-                    let x = self.source.place(h, w, area);
-                    taps.push(Step { x, weight: h.index * kw + w.index });
-                }
-            }
-            lengths.push(taps.iter().map(|tap| tap.weight + 1).max().unwrap_or(0));
-            let mut steps = Vec::with_capacity(chunk * taps.len());
+            let places = h.taps.iter().flat_map(|h| w.taps.iter().map(move |w| (h, w)));
+            let places: Vec<_> = places.map(|(h, w)| self.source.place(h, w, area)).collect();
+            let mut steps = Vec::with_capacity(chunk * places.len());
             for input in 0..chunk {
-                for tap in &taps {
-                    let (x, weight) =
-                        (input * channel + tap.x, input * order.input_step + tap.weight);
-                    steps.push(Step { x, weight });
+                for place in &places {
+                    let (x, weight) = (input * channel + place, steps.len());
+                    steps.push(Step { x: x as u32, weight: weight as u32 });
                 }
             }
             steps
         });
-        Recipe { chunk, channel, steps: steps.collect(), lengths }
+        Recipe { chunk, channel, steps: steps.collect() }
     }
 
     /// One block of output channels, `first` and following, of one group.
     fn block(&self, group: &Group, recipe: &Recipe, input: Input, first: usize, mut rows: Rows) {
         let order = &self.gather.order;
-        let [kt, kh, kw] = order.kernel;
+        let [kt, ..] = order.kernel;
         let &Recipe { chunk, channel, .. } = recipe;
         let channels = rows.len() / group.pieces.len();
-        let blocks = channels.div_ceil(ROWS);
+        let height = self.panels.rows();
+        let blocks = channels.div_ceil(height);
         // A seamless run may write whole vectors past the last column.
         let pitch = group.width().next_multiple_of(LANES) + LANES;
         let runs: Vec<_> = (0..kt).map(|tap| group.runs(&self.source, tap, self.plain)).collect();
         let own = if matches!(input, Input::Own) { chunk * channel + LANES } else { 0 };
-        with_scratch(own, |own| {
-            with_scratch(self.phases.len() * blocks * ROWS * pitch, |sums| {
-                // If the first tap reaches every piece, filling with zeros is needless.
-                let first_tap = (0..kt).find(|&tap| !runs[tap].is_empty());
-                let mut fresh =
-                    first_tap.is_some_and(|tap| group.times[tap].iter().all(Option::is_some));
-                if !fresh {
-                    sums.fill(0.0);
-                }
-                for start in (0..order.inputs).step_by(chunk) {
-                    let count = chunk.min(order.inputs - start);
-                    for tap in (0..kt).filter(|&tap| !runs[tap].is_empty()) {
-                        let x = match input {
-                            Input::Plain => &self.source.data()[start * channel..],
-                            Input::Staged(all) => &all[(tap * order.inputs + start) * channel..],
-                            Input::Own => {
-                                let staged = own.chunks_exact_mut(channel).take(count);
-                                for (c, staged) in staged.enumerate() {
-                                    group.stage(&self.source, tap, start + c, staged);
-                                }
-                                &*own
+        let lengths = (0..self.phases.len()).map(|phase| self.panels.len(phase, chunk));
+        let panels = if self.made.is_some() { 0 } else { lengths.sum::<usize>() * blocks };
+        let sums = self.phases.len() * blocks * height * pitch;
+        with_scratch(sums + own + panels, |room| {
+            let (sums, room) = room.split_at_mut(sums);
+            let (own, panels) = room.split_at_mut(own);
+            // If the first tap reaches every piece, filling with zeros is needless.
+            let first_tap = (0..kt).find(|&tap| !runs[tap].is_empty());
+            let mut fresh =
+                first_tap.is_some_and(|tap| group.times[tap].iter().all(Option::is_some));
+            if !fresh {
+                sums.fill(0.0);
+            }
+            for start in (0..order.inputs).step_by(chunk) {
+                let count = chunk.min(order.inputs - start);
+                for tap in (0..kt).filter(|&tap| !runs[tap].is_empty()) {
+                    let x = match input {
+                        Input::Plain => &self.source.data()[start * channel..],
+                        Input::Staged(all) => &all[(tap * order.inputs + start) * channel..],
+                        Input::Own => {
+                            let staged = own.chunks_exact_mut(channel).take(count);
+                            for (c, staged) in staged.enumerate() {
+                                group.stage(&self.source, tap, start + c, staged);
                             }
-                        };
-                        let sources = Sources { runs: &runs[tap], x, count };
-                        let skip = start * order.input_step + tap * kh * kw;
-                        let base = skip + first * order.output_step;
-                        let sums = Sums { data: sums, pitch, rows: channels, fresh };
-                        self.sum(recipe, &sources, &self.weights[base..], sums);
-                        fresh = false;
-                    }
-                }
-                for (index, target) in rows.iter_mut().enumerate() {
-                    let (k, p) = (index / group.pieces.len(), index % group.pieces.len());
-                    let line = |phase| {
-                        let line = (phase * blocks * ROWS + k) * pitch + group.columns[p];
-                        &sums[line..]
+                            &*own
+                        }
                     };
-                    self.finish(&group.pieces[p], line, target);
+                    if self.made.is_none() {
+                        self.panels.fill_some(
+                            first / height,
+                            blocks,
+                            tap,
+                            start..start + count,
+                            panels,
+                        );
+                    }
+                    let sources = Sources { runs: &runs[tap], x, first: start, count, tap };
+                    let sums = Sums { data: sums, pitch, rows: channels, fresh };
+                    self.sum(recipe, &sources, first / height, panels, sums);
+                    fresh = false;
                 }
-            });
+            }
+            for (index, target) in rows.iter_mut().enumerate() {
+                let (k, p) = (index / group.pieces.len(), index % group.pieces.len());
+                let line = |phase| {
+                    let line = (phase * blocks * height + k) * pitch + group.columns[p];
+                    &sums[line..]
+                };
+                self.finish(&group.pieces[p], line, target);
+            }
         });
     }
 
-    /// Adds a chunk of input channels under one time tap.
-    fn sum(&self, recipe: &Recipe, sources: &Sources, weights: &[f32], sums: Sums) {
-        let order = &self.gather.order;
+    /// Adds a chunk of input channels under one time tap to the block `first` of outputs and the
+    /// following.
+    fn sum(&self, recipe: &Recipe, sources: &Sources, first: usize, panels: &[f32], sums: Sums) {
         let Sums { data, pitch, rows, fresh } = sums;
-        let blocks = rows.div_ceil(ROWS);
+        let Sources { tap, first: input, count, .. } = *sources;
+        let height = self.panels.rows();
+        let blocks = rows.div_ceil(height);
         for run in sources.runs {
             // The sources of a block of columns stay in the first-level cache while all channels
             // are summed over them.
             for from in (0..run.count).step_by(BLOCK) {
                 for (phase, steps) in recipe.steps.iter().enumerate() {
-                    let steps = &steps[..steps.len() / recipe.chunk * sources.count];
+                    let steps = &steps[..steps.len() / recipe.chunk * count];
                     for b in 0..blocks {
-                        let line = (phase * blocks + b) * ROWS * pitch;
-                        // Surplus rows of the last block repeat its last one.
-                        let row = |j: usize| (b * ROWS + j).min(rows - 1) * order.output_step;
+                        let line = (phase * blocks + b) * height * pitch;
+                        let weights = match self.made {
+                            Some(made) => self.panels.find(made, phase, first + b, tap, input),
+                            None => self.panels.find_some(panels, phase, b, blocks, count),
+                        };
                         Accumulate {
                             x: &sources.x[run.start + from..],
                             steps,
                             weights,
-                            length: (sources.count - 1) * order.input_step + recipe.lengths[phase],
-                            rows: std::array::from_fn(row),
                             sums: &mut data[line + run.column + from..],
                             pitch,
                             columns: BLOCK.min(run.count - from),

@@ -11,9 +11,6 @@ use pulp::{Simd, WithSimd};
 
 use crate::kernels::simd::dispatch;
 
-/// Rows of the output (channels) that [`Accumulate`] works on at once.
-pub const ROWS: usize = 8;
-
 /// The most rows of the weight gradient that [`Correlate`] works on at once.
 pub const TAPS: usize = 12;
 
@@ -24,19 +21,16 @@ pub const LANES: usize = 16;
 /// Columns of a call of [`Accumulate`] that keep its registers full on every machine.
 pub const BLOCK: usize = 3 * LANES;
 
-/// `sums[row][column] += Σ_d weights[rows[row] + d.weight] · x[d.x + column]`, for [`ROWS`] rows.
+/// `sums[row][column] += Σ_d weights[d.weight][row] · x[d.x + column]`, for as many rows as
+/// [`rows_at_once`] says.
 pub struct Accumulate<'a> {
     /// Sources.
     pub x: &'a [f32],
-    /// Where each step of the sum finds its source and its weight.
+    /// Where each step of the sum finds its source and its weights.
     pub steps: &'a [Step],
-    /// All weights.
+    /// Weights of all rows after those of another step.
     pub weights: &'a [f32],
-    /// How many weights of a row the steps lie in.
-    pub length: usize,
-    /// Where in `weights` each row's steps start.
-    pub rows: [usize; ROWS],
-    /// [`ROWS`] rows of columns, `pitch` apart.
+    /// Rows of columns, `pitch` apart.
     pub sums: &'a mut [f32],
     /// Distance between rows of `sums`.
     pub pitch: usize,
@@ -50,9 +44,9 @@ pub struct Accumulate<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
     /// Where in x column 0 is.
-    pub x: usize,
-    /// Which weight of the row.
-    pub weight: usize,
+    pub x: u32,
+    /// Which of the weights.
+    pub weight: u32,
 }
 
 impl Accumulate<'_> {
@@ -61,30 +55,22 @@ impl Accumulate<'_> {
         dispatch(self);
     }
 
-    /// `VECTORS` vectors from `column` on times `NR` rows from `row` on.
+    /// `VECTORS` vectors from `column` on times `ROWS` rows.
     #[inline(always)]
-    fn block<S: Simd, const VECTORS: usize, const NR: usize>(
-        &mut self,
-        simd: S,
-        column: usize,
-        row: usize,
-    ) {
+    fn block<S: Simd, const VECTORS: usize, const ROWS: usize>(&mut self, simd: S, column: usize) {
         let width = VECTORS * S::F32_LANES;
         let x = &self.x[column..];
-        // Rows of one length, so that a step costs one bounds check for all of them.
-        let mut rows = [self.weights; NR];
-        for j in 0..NR {
-            rows[j] = &self.weights[self.rows[row + j]..][..self.length];
-        }
-        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; NR];
+        let weights = self.weights.as_chunks::<ROWS>().0;
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
         for step in self.steps {
-            let (line, _) = S::as_simd_f32s(&x[step.x..][..width]);
+            let (line, _) = S::as_simd_f32s(&x[step.x as usize..][..width]);
+            let weights = &weights[step.weight as usize];
             let mut values = [simd.splat_f32s(0.0); VECTORS];
             for v in 0..VECTORS {
                 values[v] = line[v];
             }
-            for j in 0..NR {
-                let weight = simd.splat_f32s(rows[j][step.weight]);
+            for j in 0..ROWS {
+                let weight = simd.splat_f32s(weights[j]);
                 for v in 0..VECTORS {
                     sums[j][v] = simd.mul_add_e_f32s(weight, values[v], sums[j][v]);
                 }
@@ -92,7 +78,7 @@ impl Accumulate<'_> {
         }
         // Moving `sums` into the iterator keeps the array above in registers.
         for (j, sums) in sums.into_iter().enumerate() {
-            let line = &mut self.sums[(row + j) * self.pitch + column..][..width];
+            let line = &mut self.sums[j * self.pitch + column..][..width];
             let (line, _) = S::as_mut_simd_f32s(line);
             for v in 0..VECTORS {
                 line[v] = if self.fresh { sums[v] } else { simd.add_f32s(line[v], sums[v]) };
@@ -100,18 +86,18 @@ impl Accumulate<'_> {
         }
     }
 
-    /// `NR` rows from `row` on, `WIDE` vectors at a time.
+    /// `ROWS` rows, `WIDE` vectors at a time.
     #[inline(always)]
-    fn rows<S: Simd, const WIDE: usize, const NR: usize>(&mut self, simd: S, row: usize) {
+    fn rows<S: Simd, const WIDE: usize, const ROWS: usize>(&mut self, simd: S) {
         let lanes = S::F32_LANES;
         let vectors = self.columns.div_ceil(lanes);
         let whole = vectors / WIDE * WIDE;
         for vector in (0..whole).step_by(WIDE) {
-            self.block::<S, WIDE, NR>(simd, vector * lanes, row);
+            self.block::<S, WIDE, ROWS>(simd, vector * lanes);
         }
         match vectors - whole {
-            2 => self.block::<S, 2, NR>(simd, whole * lanes, row),
-            1 => self.block::<S, 1, NR>(simd, whole * lanes, row),
+            2 => self.block::<S, 2, ROWS>(simd, whole * lanes),
+            1 => self.block::<S, 1, ROWS>(simd, whole * lanes),
             _ => {}
         }
     }
@@ -122,14 +108,19 @@ impl WithSimd for Accumulate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        // 24 sums of 32 registers, or 8 of 16: the rest hold a line of x and a weight.
+        // 24 sums of 32 registers, or 12 of 16: the rest hold a line of x and a weight.
         if S::REGISTER_COUNT >= 32 {
-            self.rows::<S, 3, ROWS>(simd, 0);
+            self.rows::<S, 3, 8>(simd);
         } else {
-            self.rows::<S, 2, { ROWS / 2 }>(simd, 0);
-            self.rows::<S, 2, { ROWS / 2 }>(simd, ROWS / 2);
+            self.rows::<S, 2, 6>(simd);
         }
     }
+}
+
+/// Rows of the output (channels) that [`Accumulate`] works on at once.
+pub fn rows_at_once() -> usize {
+    let (_, registers) = dispatch(Registers);
+    if registers >= 32 { 8 } else { 6 }
 }
 
 /// `sums[tap][k] += Σ_places x[starts[tap] + place] · dy[place][k]`, for as many taps as

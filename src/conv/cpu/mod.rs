@@ -8,6 +8,7 @@
 mod axis;
 mod gather;
 mod kernel;
+mod panels;
 mod scratch;
 mod stage;
 mod tiles;

@@ -173,10 +173,15 @@ impl Group {
         self.areas[self.pieces.len()].next_multiple_of(LANES)
     }
 
+    /// Whether a time tap reaches any piece.
+    pub fn is_reached(&self, tap: usize) -> bool {
+        self.times[tap].iter().any(Option::is_some)
+    }
+
     /// Stages one channel of all pieces under one time tap.
     pub fn stage(&self, source: &Source, tap: usize, input: usize, staged: &mut [f32]) {
         let area = self.area();
-        if self.times[tap].iter().all(Option::is_none) {
+        if !self.is_reached(tap) {
             return; // Nobody reads it.
         }
         for (p, piece) in self.pieces.iter().enumerate() {
