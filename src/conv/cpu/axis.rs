@@ -9,6 +9,8 @@
 //! output i of a phase reads position i + shift of the tap's plane, and position q of a plane is
 //! source start + q·step. With that, a stride costs nothing in the inner loops.
 
+use std::ops::Range;
+
 /// A tap within a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tap {
@@ -27,6 +29,15 @@ pub struct Phase {
     pub first: usize,
     /// Taps that reach it, in rising order of kernel index.
     pub taps: Vec<Tap>,
+}
+
+/// Positions that the padding takes the same taps from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Classes {
+    /// The class of each position.
+    pub of: Vec<usize>,
+    /// Per class and phase, which of the phase's taps fall into the source.
+    pub taps: Vec<Vec<Range<usize>>>,
 }
 
 /// The plan for one axis.
@@ -123,12 +134,44 @@ impl Axis {
     pub fn taps_of(&self, output: usize) -> Vec<(usize, usize)> {
         let position = output / self.output_step;
         let inside = |tap: &Tap| {
-            let source =
-                self.planes[tap.plane] + ((position + tap.shift) * self.source_step) as isize;
-            let source = usize::try_from(source).ok().filter(|&s| s < self.source)?;
-            Some((tap.index, source))
+            let source = (position + tap.shift) * self.source_step;
+            let source = self.planes[tap.plane] + source as isize;
+            self.is_inside(position, tap).then_some((tap.index, source.unsigned_abs()))
         };
         self.phases[output % self.output_step].taps.iter().filter_map(inside).collect()
+    }
+
+    /// Whether a tap falls into the source at a position.
+    fn is_inside(&self, position: usize, tap: &Tap) -> bool {
+        let source = self.planes[tap.plane] + ((position + tap.shift) * self.source_step) as isize;
+        usize::try_from(source).is_ok_and(|source| source < self.source)
+    }
+
+    /// The classes of all positions.
+    pub fn classes(&self) -> Classes {
+        let mut classes = Classes { of: Vec::new(), taps: Vec::new() };
+        for position in 0..self.positions() {
+            // Those inside are neighbours, for taps are in order.
+            let inside = |phase: &Phase| {
+                let inside = |tap: &Tap| self.is_inside(position, tap);
+                let first = phase.taps.iter().position(inside).unwrap_or(0);
+                let last = phase.taps.iter().rposition(inside);
+                first..last.map_or(first, |last| last + 1)
+            };
+            let taps: Vec<_> = self.phases.iter().map(inside).collect();
+            let class = classes.taps.iter().position(|other| *other == taps);
+            classes.of.push(class.unwrap_or(classes.taps.len()));
+            if class.is_none() {
+                classes.taps.push(taps);
+            }
+        }
+        classes
+    }
+
+    /// One class with all taps.
+    pub fn one_class(&self) -> Classes {
+        let taps = self.phases.iter().map(|phase| 0..phase.taps.len()).collect();
+        Classes { of: vec![0; self.positions()], taps: vec![taps] }
     }
 
     /// The distinct (plane, shift) that taps read, in rising order.

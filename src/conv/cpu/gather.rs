@@ -6,28 +6,22 @@
 
 use rayon::prelude::*;
 
-use super::axis::{Axis, Phase};
-use super::kernel::{Accumulate, BLOCK, LANES, Step};
+use super::axis::{Axis, Classes, Phase};
+use super::kernel::{Accumulate, BLOCK, LANES};
 use super::panels::Panels;
+use super::recipe::Recipe;
 use super::scratch::with_scratch;
 use super::stage::{Piece, Source};
 use super::tiles::{Group, Rows, Run, Tiles};
-
-/// Steps of the sum done in one go: the sources of a block of columns then stay in the first-level
-/// cache, where steps read shifted views of the same numbers.
-const DEPTH: usize = 384;
-
-/// The same where every step reads numbers of its own.
-const DEPTH_APART: usize = 192;
-
-/// Numbers of sources in one go: half of a second-level cache.
-const SOURCES: usize = 1 << 16;
 
 /// Tasks per thread at least. How many there are changes nothing in the order of any sum.
 const TASKS: usize = 3;
 
 /// Up to so many groups, the weights are put in order for each of them.
 const FEW_GROUPS: usize = 2;
+
+/// Planes up to this size may lie side by side.
+const SIDE_BY_SIDE: usize = 256;
 
 /// Where a weight stands in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
 /// outputs are K, in the input gradient they are C.
@@ -66,16 +60,6 @@ enum Input<'a> {
     Own,
 }
 
-/// The order of summing that groups of one size share.
-struct Recipe {
-    /// Input channels summed in one go.
-    chunk: usize,
-    /// Distance between channels of the source.
-    channel: usize,
-    /// Per phase, the steps of a chunk.
-    steps: Vec<Vec<Step>>,
-}
-
 /// Sources of a chunk of input channels.
 struct Sources<'a> {
     runs: &'a [Run],
@@ -106,6 +90,8 @@ struct Work<'a> {
     made: Option<&'a [f32]>,
     /// Pairs of phases of height and width.
     phases: Vec<[&'a Phase; 2]>,
+    /// Classes of height and width.
+    classes: &'a [Classes; 2],
     /// Whether sources are read as they are.
     plain: bool,
 }
@@ -121,7 +107,12 @@ impl Gather {
         }
         let [t, h, w] = &self.axes;
         let [kt, ..] = self.order.kernel;
-        let source = Source::new(source, self.order.inputs, t.source, [h, w]);
+        let mut source = Source::new(source, self.order.inputs, t.source, [h, w]);
+        let mut classes = [h.one_class(), w.one_class()];
+        if self.is_best_side_by_side() {
+            source = source.side_by_side();
+            classes = [h.classes(), w.classes()];
+        }
         let tiles = Tiles::new(&self.axes, self.clips, &source);
         let groups = tiles.groups(&source, t, kt);
         // Reading whole vectors must not run past the end of the source.
@@ -135,7 +126,8 @@ impl Gather {
         let run = |made: Option<&[f32]>, output: &mut [f32]| {
             let phases = phases.clone();
             let source = source.clone();
-            Work { gather: self, source, panels: &panels, made, phases, plain }
+            let classes = &classes;
+            Work { gather: self, source, panels: &panels, made, phases, classes, plain }
                 .run(&tiles, &groups, output);
         };
         // Tasks make what few groups need in cache, where it costs less than in memory.
@@ -146,6 +138,17 @@ impl Gather {
             panels.fill_all(made);
             run(Some(made), output);
         });
+    }
+
+    /// Whether planes are small, so that much of them borders on the padding, and enough of them are
+    /// reached by the same time taps.
+    fn is_best_side_by_side(&self) -> bool {
+        let [t, h, w] = &self.axes;
+        let taps = |time| -> Vec<_> { t.taps_of(time).into_iter().map(|(tap, _)| tap).collect() };
+        h.reach + w.reach > 0
+            && h.positions() * w.positions() <= SIDE_BY_SIDE
+            && (t.output * self.clips).is_multiple_of(LANES)
+            && (1..t.output).all(|time| taps(time) == taps(0))
     }
 }
 
@@ -192,29 +195,7 @@ impl Work<'_> {
 
     fn recipe(&self, group: &Group) -> Recipe {
         let order = &self.gather.order;
-        let area = group.area();
-        let channel =
-            if self.plain { self.source.plain_channel() } else { self.source.planes() * area };
-        let touched = if self.plain { group.width() } else { channel };
-        let taps = self.phases.iter().map(|[h, w]| h.taps.len() * w.taps.len());
-        let depth = if self.source.is_seamless() { DEPTH_APART } else { DEPTH };
-        let most = depth.div_ceil(taps.max().unwrap_or(1).max(1)).min(SOURCES.div_ceil(touched));
-        // Steps count places in 32 bits.
-        let most = most.min(u32::MAX as usize / channel).max(1);
-        let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
-        let steps = self.phases.iter().map(|[h, w]| {
-            let places = h.taps.iter().flat_map(|h| w.taps.iter().map(move |w| (h, w)));
-            let places: Vec<_> = places.map(|(h, w)| self.source.place(h, w, area)).collect();
-            let mut steps = Vec::with_capacity(chunk * places.len());
-            for input in 0..chunk {
-                for place in &places {
-                    let (x, weight) = (input * channel + place, steps.len());
-                    steps.push(Step { x: x as u32, weight: weight as u32 });
-                }
-            }
-            steps
-        });
-        Recipe { chunk, channel, steps: steps.collect() }
+        Recipe::new(&self.source, order, &self.phases, self.classes, group, self.plain)
     }
 
     /// One block of output channels, `first` and following, of one group.
@@ -227,7 +208,8 @@ impl Work<'_> {
         let blocks = channels.div_ceil(height);
         // A seamless run may write whole vectors past the last column.
         let pitch = group.width().next_multiple_of(LANES) + LANES;
-        let runs: Vec<_> = (0..kt).map(|tap| group.runs(&self.source, tap, self.plain)).collect();
+        let runs: Vec<_> =
+            (0..kt).map(|tap| group.runs(&self.source, self.classes, tap, self.plain)).collect();
         let own = if matches!(input, Input::Own) { chunk * channel + LANES } else { 0 };
         let lengths = (0..self.phases.len()).map(|phase| self.panels.len(phase, chunk));
         let panels = if self.made.is_some() { 0 } else { lengths.sum::<usize>() * blocks };
@@ -293,8 +275,8 @@ impl Work<'_> {
             // The sources of a block of columns stay in the first-level cache while all channels
             // are summed over them.
             for from in (0..run.count).step_by(BLOCK) {
-                for (phase, steps) in recipe.steps.iter().enumerate() {
-                    let steps = &steps[..steps.len() / recipe.chunk * count];
+                for phase in 0..self.phases.len() {
+                    let steps = recipe.steps(run.class, phase, count);
                     for b in 0..blocks {
                         let line = (phase * blocks + b) * height * pitch;
                         let weights = match self.made {
@@ -339,6 +321,20 @@ impl Work<'_> {
         let row = self.source.row();
         let count = w.count(w_phase.first, 0, w.positions());
         let rows = h.count(h_phase.first, piece.from, piece.to);
+        if self.source.is_side_by_side() {
+            for i in 0..rows {
+                let line = (i * h.output_step + h_phase.first) * w.output;
+                let line = &mut target[line..][..w.output];
+                let sums = sums[i * row..].chunks(LANES);
+                if w.output_step == 1 {
+                    line.iter_mut().zip(sums).for_each(|(place, sums)| *place = sums[0]);
+                } else {
+                    let places = line.iter_mut().skip(w_phase.first).step_by(w.output_step);
+                    places.zip(sums).for_each(|(place, sums)| *place = sums[0]);
+                }
+            }
+            return;
+        }
         if h.output_step * w.output_step == 1 && row == w.output {
             return target.copy_from_slice(&sums[..target.len()]);
         }

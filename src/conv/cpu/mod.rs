@@ -9,6 +9,7 @@ mod axis;
 mod gather;
 mod kernel;
 mod panels;
+mod recipe;
 mod scratch;
 mod stage;
 mod tiles;

@@ -38,6 +38,8 @@ pub struct Source<'a> {
     w_views: Vec<(usize, usize)>,
     /// Staged planes hold only what one tap reads.
     spread: [bool; 2],
+    /// Pieces whose numbers lie side by side, place after place.
+    together: usize,
 }
 
 impl<'a> Source<'a> {
@@ -46,6 +48,16 @@ impl<'a> Source<'a> {
         let spread_w = w.reach > 0 && w.positions() < SHORT_ROW;
         let small = h.positions() * w.positions() < SMALL_PLANE;
         let spread_h = h.reach > 0 && small && (spread_w || w.reach == 0);
+        Self::with_spread(data, channels, times, [h, w], [spread_h, spread_w])
+    }
+
+    fn with_spread(
+        data: &'a [f32],
+        channels: usize,
+        times: usize,
+        [h, w]: [&'a Axis; 2],
+        spread: [bool; 2],
+    ) -> Self {
         let views = |axis: &Axis, spread| match spread {
             true => axis.views(),
             false => (0..axis.planes.len()).map(|plane| (plane, 0)).collect(),
@@ -56,10 +68,26 @@ impl<'a> Source<'a> {
             times,
             h,
             w,
-            h_views: views(h, spread_h),
-            w_views: views(w, spread_w),
-            spread: [spread_h, spread_w],
+            h_views: views(h, spread[0]),
+            w_views: views(w, spread[1]),
+            spread,
+            together: 1,
         }
+    }
+
+    /// The same source, staged so that [`LANES`] pieces lie side by side: a vector holds the same
+    /// place of all of them, so that taps in the padding can be left out place by place, and no view
+    /// of a plane is needed but the plane itself.
+    pub fn side_by_side(self) -> Self {
+        Self {
+            together: LANES,
+            ..Self::with_spread(self.data, self.channels, self.times, [self.h, self.w], [false; 2])
+        }
+    }
+
+    /// Whether pieces lie side by side.
+    pub fn is_side_by_side(&self) -> bool {
+        self.together > 1
     }
 
     /// Whether the inner loops can read the source itself.
@@ -74,12 +102,12 @@ impl<'a> Source<'a> {
 
     /// Numbers from one row of outputs to the next, staged or plain.
     pub fn row(&self) -> usize {
-        self.w.positions() + self.gap()
+        self.w.positions() * self.together + self.gap()
     }
 
     /// Columns between rows that belong to no output.
     pub fn gap(&self) -> usize {
-        if self.spread[1] { 0 } else { self.w.reach }
+        if self.spread[1] { 0 } else { self.w.reach * self.together }
     }
 
     /// Numbers that a piece takes in one plane.
@@ -118,7 +146,7 @@ impl<'a> Source<'a> {
         };
         let (h_plane, down) = find(&self.h_views, h, self.spread[0]);
         let (w_plane, right) = find(&self.w_views, w, self.spread[1]);
-        (h_plane * self.w_views.len() + w_plane) * area + down * self.row() + right
+        (h_plane * self.w_views.len() + w_plane) * area + down * self.row() + right * self.together
     }
 
     /// Writes one channel of a piece at source time `time` to `staged[start..]` and, for the further
@@ -159,6 +187,50 @@ impl<'a> Source<'a> {
                 }
             }
         });
+    }
+
+    /// Writes one channel of the piece that is number `lane` of those side by side. Places in the
+    /// padding are not written, for nothing reads them.
+    pub fn stage_lane(
+        &self,
+        piece: &Piece,
+        lane: usize,
+        channel: usize,
+        time: usize,
+        area: usize,
+        staged: &mut [f32],
+    ) {
+        let (h, w) = (self.h, self.w);
+        let size = h.source * w.source;
+        let plane = (piece.clip * self.channels + channel) * self.times + time;
+        let plane = &self.data[plane * size..][..size];
+        let places = staged.as_chunks_mut::<LANES>().0;
+        let row = w.positions() + w.reach;
+        for (hp, &first) in h.planes.iter().enumerate() {
+            for line in 0..piece.to - piece.from + h.reach {
+                let source = first + ((piece.from + line) * h.source_step) as isize;
+                let source = usize::try_from(source).ok().filter(|&s| s < h.source);
+                let Some(source) = source.map(|s| &plane[s * w.source..][..w.source]) else {
+                    continue;
+                };
+                for (wp, &from) in w.planes.iter().enumerate() {
+                    let start = (hp * w.planes.len() + wp) * area / LANES + line * row;
+                    let Inside { before, first, count } =
+                        Inside::new(w.source, from, w.source_step, row);
+                    let places = &mut places[start + before..][..count];
+                    if w.source_step == 1 {
+                        for (place, &value) in places.iter_mut().zip(&source[first..]) {
+                            place[lane % LANES] = value;
+                        }
+                    } else if count > 0 {
+                        let source = source[first..].iter().step_by(w.source_step);
+                        for (place, &value) in places.iter_mut().zip(source) {
+                            place[lane % LANES] = value;
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn stage_shifted(
@@ -202,6 +274,24 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Which places of a staged row lie in the source: after `before` others `count` places, from number
+/// `first` of the source on.
+struct Inside {
+    before: usize,
+    first: usize,
+    count: usize,
+}
+
+impl Inside {
+    /// For `row` places that read `from`, `from + step`, … of a source of length `length`.
+    fn new(length: usize, from: isize, step: usize, row: usize) -> Self {
+        let before = from.min(0).unsigned_abs().div_ceil(step).min(row);
+        let first = (from + (before * step) as isize).max(0) as usize;
+        let count = length.saturating_sub(first).div_ceil(step).min(row - before);
+        Self { before, first, count }
+    }
+}
+
 /// Copies `count` numbers, and some more where both sides have room for them: a few moves of fixed
 /// length where an exact copy is a call.
 fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
@@ -226,9 +316,7 @@ fn copy_row(
     target: &mut [f32],
     row: usize,
 ) {
-    let before = from.min(0).unsigned_abs().div_ceil(step).min(row);
-    let first = (from + (before * step) as isize).max(0) as usize;
-    let inside = length.saturating_sub(first).div_ceil(step).min(row - before);
+    let Inside { before, first, count: inside } = Inside::new(length, from, step, row);
     if inside > 0 {
         let middle = &mut target[before..];
         let source = &source[first..];

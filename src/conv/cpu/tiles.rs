@@ -3,7 +3,7 @@
 //! A piece is a band of rows of one plane, a group is some pieces whose columns are computed side by
 //! side, and a task makes some channels of one group. The cut depends on sizes alone.
 
-use super::axis::Axis;
+use super::axis::{Axis, Classes};
 use super::kernel::{BLOCK, LANES};
 use super::stage::{Piece, Source};
 
@@ -12,6 +12,9 @@ const COLUMNS: usize = 512;
 
 /// Columns where a group holds all times.
 const COLUMNS_IN_TIME: usize = 768;
+
+/// Columns where pieces lie side by side.
+const COLUMNS_SIDE_BY_SIDE: usize = 2048;
 
 /// How the outputs are cut.
 pub struct Tiles {
@@ -23,6 +26,8 @@ pub struct Tiles {
     per_group: usize,
     /// Whether the pieces of all times follow each other, not all pieces of a time.
     in_time: bool,
+    /// Whether [`LANES`] planes follow each other in each band.
+    side_by_side: bool,
     clips: usize,
     times: usize,
     height: usize,
@@ -48,6 +53,8 @@ pub struct Run {
     pub start: usize,
     /// How many.
     pub count: usize,
+    /// Classes of height and width of its places.
+    pub class: [usize; 2],
 }
 
 /// The rows of the output that a task writes, channel after channel, in each piece after piece.
@@ -60,14 +67,17 @@ impl Tiles {
         // Where sources are read as they are and taps look along time, they should find the same
         // places of all times in cache.
         let in_time = source.is_plain() && t.output > 1 && t.reach > 0 && BLOCK.is_multiple_of(row);
-        let (rows, per_group) = if in_time {
+        let side_by_side = source.is_side_by_side();
+        let phases = h.phases.len() * w.phases.len();
+        let bands = |most: usize| h.positions().div_ceil(h.positions().div_ceil(most.max(1)));
+        let (rows, per_group) = if side_by_side {
+            (bands(COLUMNS_SIDE_BY_SIDE / (row * phases)), LANES)
+        } else if in_time {
             let whole = BLOCK / row;
             let rows = (COLUMNS_IN_TIME / (t.output * row) / whole).max(1) * whole;
             (rows.min(h.positions()), t.output)
         } else {
-            let phases = h.phases.len() * w.phases.len();
-            let most = (COLUMNS / (row * phases)).max(1);
-            let rows = h.positions().div_ceil(h.positions().div_ceil(most));
+            let rows = bands(COLUMNS / (row * phases));
             (rows, (COLUMNS / (rows * row * phases)).max(1))
         };
         Self {
@@ -75,6 +85,7 @@ impl Tiles {
             bands: h.positions().div_ceil(rows),
             per_group,
             in_time,
+            side_by_side,
             clips,
             times: t.output,
             height: h.positions(),
@@ -87,7 +98,9 @@ impl Tiles {
         if self.in_time {
             (clip * self.bands + band) * self.times + time
         } else {
-            (time * self.clips + clip) * self.bands + band
+            let plane = time * self.clips + clip;
+            let together = if self.side_by_side { LANES } else { 1 };
+            (plane / together * self.bands + band) * together + plane % together
         }
     }
 
@@ -143,6 +156,9 @@ impl Group {
     fn new(source: &Source, t: &Axis, taps: usize, pieces: &[Piece]) -> Self {
         // Without seams between pieces, a run of columns goes on from one to the next; with them,
         // each starts at the start of a cache line.
+        if source.is_side_by_side() {
+            return Self::side_by_side(source, t, taps, pieces);
+        }
         let align = |n: usize| if source.is_seamless() { n } else { n.next_multiple_of(LANES) };
         let (mut columns, mut areas) = (vec![0], vec![0]);
         let (mut column, mut area) = (0, 0);
@@ -152,6 +168,19 @@ impl Group {
             columns.push(column);
             areas.push(area);
         }
+        Self { pieces: pieces.to_vec(), columns, areas, times: Self::times(t, taps, pieces) }
+    }
+
+    fn side_by_side(source: &Source, t: &Axis, taps: usize, pieces: &[Piece]) -> Self {
+        let Piece { from, to, .. } = pieces[0];
+        let lanes = 0..pieces.len();
+        let columns = lanes.clone().chain([(to - from) * source.row()]).collect();
+        let areas = lanes.chain([source.area(&pieces[0])]).collect();
+        Self { pieces: pieces.to_vec(), columns, areas, times: Self::times(t, taps, pieces) }
+    }
+
+    /// For each of the time taps, each piece's source time.
+    fn times(t: &Axis, taps: usize, pieces: &[Piece]) -> Vec<Vec<Option<usize>>> {
         let reached: Vec<_> = pieces.iter().map(|piece| t.taps_of(piece.time)).collect();
         let at = |tap| {
             let find = |taps: &Vec<(usize, usize)>| {
@@ -159,8 +188,7 @@ impl Group {
             };
             reached.iter().map(find).collect()
         };
-        let times = (0..taps).map(at).collect();
-        Self { pieces: pieces.to_vec(), columns, areas, times }
+        (0..taps).map(at).collect()
     }
 
     /// Columns of all pieces.
@@ -186,6 +214,9 @@ impl Group {
         }
         for (p, piece) in self.pieces.iter().enumerate() {
             match self.times[tap][p] {
+                Some(time) if source.is_side_by_side() => {
+                    source.stage_lane(piece, p, input, time, area, staged);
+                }
                 Some(time) => source.stage(piece, input, time, area, self.areas[p], staged),
                 // A run may read on into a piece that is left out; zeros add nothing to it.
                 None => {
@@ -198,8 +229,30 @@ impl Group {
     }
 
     /// The runs of columns that a time tap reaches, in a staged source or a plain one.
-    pub fn runs(&self, source: &Source, tap: usize, plain: bool) -> Vec<Run> {
+    pub fn runs(
+        &self,
+        source: &Source,
+        classes: &[Classes; 2],
+        tap: usize,
+        plain: bool,
+    ) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
+        if source.is_side_by_side() {
+            // All pieces are reached by the same time taps.
+            let rows =
+                if self.is_reached(tap) { self.pieces[0].from..self.pieces[0].to } else { 0..0 };
+            for (line, row) in rows.enumerate() {
+                for (place, &across) in classes[1].of.iter().enumerate() {
+                    let class = [classes[0].of[row], across];
+                    let start = line * source.row() + place * LANES;
+                    match runs.last_mut() {
+                        Some(run) if place > 0 && run.class == class => run.count += LANES,
+                        _ => runs.push(Run { column: start, start, count: LANES, class }),
+                    }
+                }
+            }
+            return runs;
+        }
         for (p, piece) in self.pieces.iter().enumerate() {
             let Some(time) = self.times[tap][p] else { continue };
             let column = self.columns[p];
@@ -215,7 +268,7 @@ impl Group {
                 {
                     run.count = column - run.column + count;
                 }
-                _ => runs.push(Run { column, start, count }),
+                _ => runs.push(Run { column, start, count, class: [0; 2] }),
             }
         }
         runs

@@ -1,0 +1,93 @@
+//! The order of summing.
+
+use super::axis::{Classes, Phase};
+use super::gather::WeightOrder;
+use super::kernel::Step;
+use super::stage::Source;
+use super::tiles::Group;
+
+/// Steps of the sum done in one go: the sources of a block of columns then stay in the first-level
+/// cache, where steps read shifted views of the same numbers.
+const DEPTH: usize = 384;
+
+/// The same where every step reads numbers of its own.
+const DEPTH_APART: usize = 192;
+
+/// The same where pieces lie side by side.
+const DEPTH_SIDE_BY_SIDE: usize = 256;
+
+/// Numbers of sources in one go: half of a second-level cache.
+const SOURCES: usize = 1 << 16;
+
+/// The same where pieces lie side by side: a block of columns is read from beyond that cache once, for
+/// all channels.
+const SOURCES_SIDE_BY_SIDE: usize = 1 << 18;
+
+/// The order of summing that groups of one size share.
+pub struct Recipe {
+    /// Input channels summed in one go.
+    pub chunk: usize,
+    /// Distance between channels of the source.
+    pub channel: usize,
+    /// Per class of height, class of width, and phase, the steps of a chunk.
+    steps: Vec<Vec<Step>>,
+    /// Classes of width.
+    across: usize,
+    phases: usize,
+}
+
+impl Recipe {
+    /// The order for groups like `group`, with sources read as they are or staged.
+    pub fn new(
+        source: &Source,
+        order: &WeightOrder,
+        phases: &[[&Phase; 2]],
+        classes: &[Classes; 2],
+        group: &Group,
+        plain: bool,
+    ) -> Self {
+        let area = group.area();
+        let channel = if plain { source.plain_channel() } else { source.planes() * area };
+        let touched = if plain { group.width() } else { channel };
+        let taps = phases.iter().map(|[h, w]| h.taps.len() * w.taps.len()).max().unwrap_or(1);
+        let (depth, sources) = match (source.is_side_by_side(), source.is_seamless()) {
+            (true, _) => (DEPTH_SIDE_BY_SIDE, SOURCES_SIDE_BY_SIDE),
+            (_, true) => (DEPTH_APART, SOURCES),
+            _ => (DEPTH, SOURCES),
+        };
+        let most = depth.div_ceil(taps.max(1)).min(sources.div_ceil(touched));
+        // Steps count places in 32 bits.
+        let most = most.min(u32::MAX as usize / channel).max(1);
+        let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
+        let [down, across] = classes;
+        let mut steps = Vec::new();
+        for h_class in &down.taps {
+            for w_class in &across.taps {
+                for (index, [h, w]) in phases.iter().enumerate() {
+                    let h_taps = h_class[index / w_class.len()].clone();
+                    let w_taps = w_class[index % w_class.len()].clone();
+                    let width = w.taps.len();
+                    let taps = h_taps.flat_map(|i| w_taps.clone().map(move |j| (i, j)));
+                    let place =
+                        |(i, j)| (source.place(&h.taps[i], &w.taps[j], area), i * width + j);
+                    let taps: Vec<(usize, usize)> = taps.map(place).collect();
+                    let all = h.taps.len() * width;
+                    let step = |input: usize, &(place, tap): &(usize, usize)| Step {
+                        x: (input * channel + place) as u32,
+                        weight: (input * all + tap) as u32,
+                    };
+                    let inputs = 0..chunk;
+                    let all = inputs.flat_map(|input| taps.iter().map(move |tap| step(input, tap)));
+                    steps.push(all.collect());
+                }
+            }
+        }
+        Self { chunk, channel, steps, across: across.taps.len(), phases: phases.len() }
+    }
+
+    /// The steps of `count` inputs for a phase of places of these classes.
+    pub fn steps(&self, class: [usize; 2], phase: usize, count: usize) -> &[Step] {
+        let steps = &self.steps[(class[0] * self.across + class[1]) * self.phases + phase];
+        &steps[..steps.len() / self.chunk * count]
+    }
+}
