@@ -189,44 +189,45 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// Writes one channel of the piece that is number `lane` of those side by side. Places in the
+    /// Writes one channel of pieces that lie side by side, each with its source time. Places in the
     /// padding are not written, for nothing reads them.
-    pub fn stage_lane(
+    pub fn stage_together(
         &self,
-        piece: &Piece,
-        lane: usize,
+        pieces: &[Piece],
         channel: usize,
-        time: usize,
+        times: &[Option<usize>],
         area: usize,
         staged: &mut [f32],
     ) {
         let (h, w) = (self.h, self.w);
         let size = h.source * w.source;
-        let plane = (piece.clip * self.channels + channel) * self.times + time;
-        let plane = &self.data[plane * size..][..size];
+        let plane = |(piece, time): (&Piece, &Option<usize>)| -> Option<&[f32]> {
+            let plane = (piece.clip * self.channels + channel) * self.times + (*time)?;
+            Some(&self.data[plane * size..][..size])
+        };
+        let planes: Vec<_> = pieces.iter().zip(times).map(plane).collect();
         let places = staged.as_chunks_mut::<LANES>().0;
         let row = w.positions() + w.reach;
+        let Piece { from, to, .. } = pieces[0];
         for (hp, &first) in h.planes.iter().enumerate() {
-            for line in 0..piece.to - piece.from + h.reach {
-                let source = first + ((piece.from + line) * h.source_step) as isize;
-                let source = usize::try_from(source).ok().filter(|&s| s < h.source);
-                let Some(source) = source.map(|s| &plane[s * w.source..][..w.source]) else {
+            for line in 0..to - from + h.reach {
+                let source = first + ((from + line) * h.source_step) as isize;
+                let Some(source) = usize::try_from(source).ok().filter(|&s| s < h.source) else {
                     continue;
                 };
                 for (wp, &from) in w.planes.iter().enumerate() {
-                    let start = (hp * w.planes.len() + wp) * area / LANES + line * row;
                     let Inside { before, first, count } =
                         Inside::new(w.source, from, w.source_step, row);
-                    let places = &mut places[start + before..][..count];
-                    if w.source_step == 1 {
-                        for (place, &value) in places.iter_mut().zip(&source[first..]) {
-                            place[lane % LANES] = value;
-                        }
-                    } else if count > 0 {
-                        let source = source[first..].iter().step_by(w.source_step);
-                        for (place, &value) in places.iter_mut().zip(source) {
-                            place[lane % LANES] = value;
-                        }
+                    if count == 0 {
+                        continue;
+                    }
+                    let start = (hp * w.planes.len() + wp) * area / LANES + line * row + before;
+                    let places = &mut places[start..][..count];
+                    // All lanes of a row in turn, so that their places stay in cache.
+                    for (lane, plane) in planes.iter().enumerate() {
+                        let Some(plane) = plane else { continue };
+                        let source = &plane[source * w.source..][first..w.source];
+                        put_lane(source, w.source_step, lane % LANES, places);
                     }
                 }
             }
@@ -270,6 +271,24 @@ impl<'a> Source<'a> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Writes every `step`-th number of a row to one lane of the places.
+fn put_lane(source: &[f32], step: usize, lane: usize, places: &mut [[f32; LANES]]) {
+    match step {
+        1 => places.iter_mut().zip(source).for_each(|(place, &value)| place[lane] = value),
+        2 => {
+            let last = places.len() - 1;
+            // The last may stand alone, without a whole chunk.
+            places[last][lane] = source[2 * last];
+            let pairs = source.as_chunks::<2>().0;
+            places[..last].iter_mut().zip(pairs).for_each(|(place, pair)| place[lane] = pair[0]);
+        }
+        _ => {
+            let source = source.iter().step_by(step);
+            places.iter_mut().zip(source).for_each(|(place, &value)| place[lane] = value);
         }
     }
 }

@@ -212,11 +212,11 @@ impl Group {
         if !self.is_reached(tap) {
             return; // Nobody reads it.
         }
+        if source.is_side_by_side() {
+            return source.stage_together(&self.pieces, input, &self.times[tap], area, staged);
+        }
         for (p, piece) in self.pieces.iter().enumerate() {
             match self.times[tap][p] {
-                Some(time) if source.is_side_by_side() => {
-                    source.stage_lane(piece, p, input, time, area, staged);
-                }
                 Some(time) => source.stage(piece, input, time, area, self.areas[p], staged),
                 // A run may read on into a piece that is left out; zeros add nothing to it.
                 None => {
