@@ -161,6 +161,29 @@ fn conv_agrees_with_f64_on_cpu() {
     random_shapes_agree(&Device::flex(), Path::Host, 600_000);
 }
 
+/// Sixteen planes that the same time taps reach: the CPU's kernels put them side by side.
+#[test]
+fn conv_agrees_with_f64_on_cpu_with_planes_side_by_side() {
+    let device = Device::flex().autodiff();
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let mut done = 0;
+    while done < 60 {
+        let mut shape = random_shape(&mut rng, 100_000);
+        shape.batch = [2, 4, 8, 16][done % 4];
+        shape.input[0] = 16 / shape.batch;
+        (shape.kernel[0], shape.stride[0], shape.padding[0]) = (1, 1, 0);
+        if shape.multiply_adds() > 2_000_000 {
+            continue;
+        }
+        let case = Case::new(shape, &mut rng);
+        for (pass, got) in case.ours(&device).iter().enumerate() {
+            let error = case.worst(pass, got);
+            assert!(error <= 1.0, "{:?} of {shape:?}: {error}× the bound", PASSES[pass]);
+        }
+        done += 1;
+    }
+}
+
 #[test]
 fn conv_agrees_with_f64_on_wgpu() {
     let Some(device) = adapter::device() else { return };
