@@ -58,16 +58,23 @@ pub fn choices(pass: Pass, limits: &DeviceLimits) -> Vec<Choice> {
             _ => soft::gather_ways(lanes).map(registers).collect(),
         };
     }
-    let (tiles, more, memory, usual): (&[Tile], &[Tile], fn(Tile) -> usize, usize) = match pass {
+    match pass {
         Pass::WeightGradient => {
-            (&weight::TILES, &weight::MORE_TILES, weight::memory, weight::WORKGROUPS)
+            let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
+            let runs = tiles.filter(|tile| tile.runs_on(limits, weight::memory(*tile)));
+            cut(runs, weight::WORKGROUPS)
         }
-        _ => (&gather::TILES, &gather::MORE_TILES, gather::memory, gather::WORKGROUPS),
-    };
-    let tiles = tiles.iter().chain(more).filter(|tile| tile.runs_on(limits, memory(**tile)));
-    tiles
-        .flat_map(|&tile| {
-            CUTS.map(|(times, over)| Choice::Tiles { tile, workgroups: usual * times / over })
-        })
-        .collect()
+        _ => {
+            let tiles = gather::TILES.into_iter().chain(gather::MORE_TILES);
+            let runs = tiles.filter(|tile| tile.runs_on(limits, gather::memory(*tile)));
+            cut(runs, gather::WORKGROUPS)
+        }
+    }
+}
+
+/// Each tile with long sums cut into more and into fewer parts than usual.
+fn cut(tiles: impl Iterator<Item = Tile>, usual: usize) -> Vec<Choice> {
+    let cuts =
+        |tile| CUTS.map(|(times, over)| Choice::Tiles { tile, workgroups: usual * times / over });
+    tiles.flat_map(cuts).collect()
 }
