@@ -82,6 +82,11 @@ impl Resizer {
         self.height * self.width * 3
     }
 
+    /// Whether frames of this size stay as they are.
+    pub(super) fn keeps(&self, height: usize, width: usize) -> bool {
+        (height, width) == (self.height, self.width)
+    }
+
     /// Resizes every frame: `[T, h, w, 3]` to `[T, height, width, 3]`.
     ///
     /// # Errors
@@ -116,7 +121,7 @@ impl Resizer {
                 return Err(ResizeError::Bytes { expected, found });
             }
         }
-        if (height, width) == (self.height, self.width) {
+        if self.keeps(height, width) {
             out.copy_from_slice(frame);
             return Ok(());
         }

@@ -75,7 +75,7 @@ pub(super) fn read(
     path: &Path,
     info: &ClipInfo,
     wanted: &[usize],
-    sink: &mut Sink<'_>,
+    sink: &mut dyn Sink,
 ) -> Result<(), ClipError> {
     let wanted = Wanted::new(wanted);
     let Some((_, last)) = wanted.ends() else {
@@ -93,7 +93,7 @@ pub(super) fn read(
         sound = sound && pixels.as_mut().is_some_and(|p| p.read_exact(&mut frame).is_ok());
         let places = wanted.places(t);
         if sound && !places.is_empty() {
-            sink(Frame { data: &frame, height: info.height, width: info.width, places })?;
+            sink.take(Frame { data: &frame, height: info.height, width: info.width, places })?;
         }
     }
     // More than was asked for would mean frames of another size.

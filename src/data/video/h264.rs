@@ -43,7 +43,7 @@ impl Movie {
     }
 
     /// Hands over the wanted frames, display-order indices below `info().frames`.
-    pub fn read(&mut self, wanted: &[usize], sink: &mut Sink<'_>) -> Result<(), Stop> {
+    pub fn read(&mut self, wanted: &[usize], sink: &mut dyn Sink) -> Result<(), Stop> {
         let samples: Vec<usize> = wanted.iter().map(|&t| self.track.shown[t]).collect();
         let wanted = Wanted::new(&samples);
         let Some((first, last)) = wanted.ends() else {
@@ -58,8 +58,15 @@ impl Movie {
             if places.is_empty() {
                 return Ok(());
             }
-            to_rgb(picture, &mut rgb).map_err(|reason| damaged(&path, reason))?;
-            sink(Frame { data: &rgb, height, width, places })
+            let paint =
+                |frame: &mut [u8]| to_rgb(picture, frame).map_err(|reason| damaged(&path, reason));
+            if let Some(room) = sink.room(height, width, places) {
+                paint(room)?;
+                sink.placed(places);
+                return Ok(());
+            }
+            paint(&mut rgb)?;
+            sink.take(Frame { data: &rgb, height, width, places })
         })
     }
 

@@ -17,7 +17,7 @@ const FPS: f64 = 25.0;
 pub(super) fn read(
     folder: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
-    sink: &mut Sink<'_>,
+    sink: &mut dyn Sink,
 ) -> Result<ClipInfo, ClipError> {
     let (files, info) = open(folder)?;
     let wanted = Wanted::new(&checked(folder, &info, select(&info))?);
@@ -25,7 +25,7 @@ pub(super) fn read(
         let places = wanted.places(t);
         if !places.is_empty() {
             let data = &decode(file, &info)?;
-            sink(Frame { data, height: info.height, width: info.width, places })?;
+            sink.take(Frame { data, height: info.height, width: info.width, places })?;
         }
     }
     Ok(info)

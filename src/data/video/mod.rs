@@ -27,7 +27,25 @@ use h264::Movie;
 pub use resolve::resolve_clip;
 
 /// Where decoded frames go.
-type Sink<'a> = dyn FnMut(Frame<'_>) -> Result<(), ClipError> + 'a;
+trait Sink {
+    /// Takes a frame.
+    fn take(&mut self, frame: Frame<'_>) -> Result<(), ClipError>;
+
+    /// Where a frame of this size goes that is wanted at `places`, if it goes there as it is: then
+    /// it is decoded there, which saves a copy, and told to be there by [`Sink::placed`].
+    fn room(&mut self, _height: usize, _width: usize, _places: &[usize]) -> Option<&mut [u8]> {
+        None
+    }
+
+    /// The frame is where [`Sink::room`] said.
+    fn placed(&mut self, _places: &[usize]) {}
+}
+
+impl<F: FnMut(Frame<'_>) -> Result<(), ClipError>> Sink for F {
+    fn take(&mut self, frame: Frame<'_>) -> Result<(), ClipError> {
+        self(frame)
+    }
+}
 
 /// Why the in-process path stops.
 enum Stop {
@@ -88,21 +106,45 @@ pub fn read_resized(
     resizer: &mut Resizer,
     out: &mut [u8],
 ) -> Result<ClipInfo, ClipError> {
-    let size = resizer.bytes();
-    visit_frames(path, select, |Frame { data, height, width, places }| {
-        let (Some((&first, repeats)), Some(&last)) = (places.split_first(), places.last()) else {
+    hand_over(path, select, &mut Slots { path, resizer, out })
+}
+
+/// A clip's frames at the model's size, one after the other.
+struct Slots<'a> {
+    path: &'a Path,
+    resizer: &'a mut Resizer,
+    out: &'a mut [u8],
+}
+
+impl Sink for Slots<'_> {
+    fn take(&mut self, Frame { data, height, width, places }: Frame<'_>) -> Result<(), ClipError> {
+        let (Some(&first), Some(&last)) = (places.first(), places.last()) else {
             return Ok(());
         };
-        let Some(out) = out.get_mut(..(last + 1) * size) else {
-            return Err(damaged(path, format!("there is no room for frame {last} of its window")));
+        let size = self.resizer.bytes();
+        let Some(out) = self.out.get_mut(..(last + 1) * size) else {
+            let reason = format!("there is no room for frame {last} of its window");
+            return Err(damaged(self.path, reason));
         };
-        let resized = resizer.frame(data, height, width, &mut out[first * size..][..size]);
-        resized.map_err(|error| damaged(path, error.to_string()))?;
-        for &place in repeats {
-            out.copy_within(first * size..(first + 1) * size, place * size);
-        }
+        let resized = self.resizer.frame(data, height, width, &mut out[first * size..][..size]);
+        resized.map_err(|error| damaged(self.path, error.to_string()))?;
+        self.placed(places);
         Ok(())
-    })
+    }
+
+    fn room(&mut self, height: usize, width: usize, places: &[usize]) -> Option<&mut [u8]> {
+        let size = self.resizer.bytes();
+        let out = self.out.get_mut(..(places.last()? + 1) * size)?;
+        self.resizer.keeps(height, width).then(|| &mut out[places[0] * size..][..size])
+    }
+
+    fn placed(&mut self, places: &[usize]) {
+        let size = self.resizer.bytes();
+        let Some((&first, repeats)) = places.split_first() else { return };
+        for &place in repeats {
+            self.out.copy_within(first * size..(first + 1) * size, place * size);
+        }
+    }
 }
 
 /// Decodes the wanted frames of a clip and hands over each of them once, in no certain order, as
@@ -119,21 +161,29 @@ pub fn visit_frames(
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
     mut visit: impl FnMut(Frame<'_>) -> Result<(), ClipError>,
 ) -> Result<ClipInfo, ClipError> {
+    hand_over(path, select, &mut visit)
+}
+
+fn hand_over(
+    path: &Path,
+    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+    sink: &mut dyn Sink,
+) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
     if path.is_dir() {
-        return images::read(&path, select, &mut visit);
+        return images::read(&path, select, sink);
     }
     let refused = match guarded(&path, || Movie::open(&path)) {
         Ok(mut movie) => {
             let info = movie.info().clone();
             let wanted = checked(&path, &info, select(&info))?;
-            return match guarded(&path, || movie.read(&wanted, &mut visit)) {
+            return match guarded(&path, || movie.read(&wanted, sink)) {
                 Ok(()) => Ok(info),
                 Err(Stop::Final(error)) => Err(error),
                 Err(Stop::Fallback(refused)) => {
                     let found = ffmpeg::probe(&path, refused)?;
                     same_count(&path, &info, &found)?;
-                    ffmpeg::read(&path, &found, &wanted, &mut visit)?;
+                    ffmpeg::read(&path, &found, &wanted, sink)?;
                     Ok(found)
                 }
             };
@@ -143,7 +193,7 @@ pub fn visit_frames(
     };
     let info = ffmpeg::probe(&path, refused)?;
     let wanted = checked(&path, &info, select(&info))?;
-    ffmpeg::read(&path, &info, &wanted, &mut visit)?;
+    ffmpeg::read(&path, &info, &wanted, sink)?;
     Ok(info)
 }
 

@@ -2,7 +2,7 @@
 //! decoder is to be set up. Every number comes from the file, so every one is checked.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use mp4parse::unstable::{CheckedInteger, create_sample_table};
@@ -98,13 +98,13 @@ impl Track {
         let Self { path, file, .. } = self;
         let bad = |what: &str| damaged(path, format!("sample {index} {what}"));
         let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;
-        let mut bytes = Vec::new();
+        // No larger than the file and `MAX_SAMPLE`; growing with what is read takes seven reads.
+        let mut bytes = vec![0; sample.size as usize];
         file.seek(SeekFrom::Start(sample.start)).map_err(|e| unreadable(path, &e))?;
-        // `take` on a vector grows with what is there, so a wrong size costs nothing.
-        let read = file.take(sample.size).read_to_end(&mut bytes);
-        if read.map_err(|e| unreadable(path, &e))? as u64 != sample.size {
-            return Err(bad("ends outside the file"));
-        }
+        file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => bad("ends outside the file"),
+            _ => unreadable(path, &error),
+        })?;
         let nals = h264::parse_length_prefixed_nal_units(&bytes, self.length_size)
             .map_err(|_| bad("is not a list of H.264 units"))?;
         let mut unit = AccessUnit {
