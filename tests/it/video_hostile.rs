@@ -131,3 +131,11 @@ fn samples_that_share_their_bytes() {
     let reason = refusal(&hostile("shared_samples.mp4"));
     assert_eq!(reason, "its samples are larger than the file");
 }
+
+/// Prediction weights beyond any picture: the decoder's product overflows, which ends a build with
+/// overflow checks in it, and is a wrong pixel otherwise.
+#[test]
+fn weights_that_overflow() {
+    let clip = read_clip(&hostile("weights.mp4"), |info| (0..info.frames).collect());
+    assert!(clip.is_ok(), "{clip:?}");
+}
