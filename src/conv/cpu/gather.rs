@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::axis::{Axis, Classes, Phase};
 use super::kernel::{Accumulate, BLOCK, LANES};
-use super::panels::Panels;
+use super::panels::{Panels, WeightOrder};
 use super::recipe::Recipe;
 use super::scratch::with_scratch;
 use super::stage::{Piece, Source};
@@ -22,22 +22,6 @@ const FEW_GROUPS: usize = 2;
 
 /// Planes up to this size may lie side by side.
 const SIDE_BY_SIDE: usize = 256;
-
-/// Where a weight stands in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
-/// outputs are K, in the input gradient they are C.
-#[derive(Debug, Clone, Copy)]
-pub struct WeightOrder {
-    /// Channels written.
-    pub outputs: usize,
-    /// Channels read.
-    pub inputs: usize,
-    /// Distance between weights of neighbouring outputs.
-    pub output_step: usize,
-    /// Distance between weights of neighbouring inputs.
-    pub input_step: usize,
-    /// Taps of the kernel.
-    pub kernel: [usize; 3],
-}
 
 /// One direction of one convolution.
 pub struct Gather {

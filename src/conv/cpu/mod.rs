@@ -17,8 +17,9 @@ mod turn;
 mod weight_gradient;
 
 use axis::Axis;
-use gather::{Gather, WeightOrder};
+use gather::Gather;
 use kernel::LANES;
+use panels::WeightOrder;
 
 use super::ConvShape;
 

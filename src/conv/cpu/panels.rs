@@ -15,8 +15,23 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::axis::Phase;
-use super::gather::WeightOrder;
 use super::kernel::rows_at_once;
+
+/// Where a weight stands in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
+/// outputs are K, in the input gradient they are C.
+#[derive(Debug, Clone, Copy)]
+pub struct WeightOrder {
+    /// Channels written.
+    pub outputs: usize,
+    /// Channels read.
+    pub inputs: usize,
+    /// Distance between weights of neighbouring outputs.
+    pub output_step: usize,
+    /// Distance between weights of neighbouring inputs.
+    pub input_step: usize,
+    /// Taps of the kernel.
+    pub kernel: [usize; 3],
+}
 
 /// The order of weights: panels of a block of outputs, in each input after input, tap after tap of a
 /// phase, and in each of these the outputs of the block.

@@ -1,8 +1,8 @@
 //! The order of summing.
 
 use super::axis::{Classes, Phase};
-use super::gather::WeightOrder;
 use super::kernel::Step;
+use super::panels::WeightOrder;
 use super::stage::Source;
 use super::tiles::Group;
 
