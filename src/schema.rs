@@ -170,7 +170,7 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`] naming the file and the line or entry.
     pub fn parse(text: &str, file: &str) -> Result<Self, SchemaError> {
-        file::parse(text, file)
+        validate::resolve(file::parse(text, file)?, file)
     }
 
     /// Applies the label rules to an action's annotated properties.

@@ -107,20 +107,21 @@ pub fn tune(
     let mut known = Remembered::open(folder, &compute.info);
     let mut tuned = Tuned { tried: 0, remembered: 0, changed: 0, gain: 1.0, file: None };
     let (mut usual_ms, mut ms) = (0.0, 0.0);
-    for &(pass, shape) in jobs {
-        if let Some(entry) = take_known(device, &known, (pass, shape)) {
+    for &job in jobs {
+        let mut entry = take_known(device, &known, job);
+        if entry.is_some() {
             tuned.remembered += 1;
-            tuned.changed += usize::from(entry.ms < entry.usual_ms);
-            (usual_ms, ms) = (usual_ms + entry.usual_ms, ms + entry.ms);
-        } else if let Some(trial) = fastest(device, pass, &shape)? {
-            choose(device, pass, &shape, trial.choice);
-            known.add(Entry::new(pass, shape, trial));
+        } else if let Some(found) = try_all(device, job)? {
+            known.add(found);
             tuned.tried += 1;
-            tuned.changed += usize::from(trial.ms < trial.usual_ms);
-            (usual_ms, ms) = (usual_ms + trial.usual_ms, ms + trial.ms);
             if tuned.tried.is_multiple_of(WRITTEN_EVERY) {
                 known.write();
             }
+            entry = Some(found);
+        }
+        if let Some(Entry { ms: chosen, usual_ms: usual, .. }) = entry {
+            tuned.changed += usize::from(chosen < usual);
+            (usual_ms, ms) = (usual_ms + usual, ms + chosen);
         }
         if !go_on() {
             break;
@@ -140,4 +141,13 @@ pub fn tune(
 fn take_known(device: &Device, known: &Remembered, (pass, shape): Job) -> Option<Entry> {
     let entry = known.find(pass, &shape)?;
     choose(device, pass, &shape, entry.choice).then_some(*entry)
+}
+
+/// Times every way of a job and takes the fastest; `None` where there is but one.
+fn try_all(device: &Device, (pass, shape): Job) -> Result<Option<Entry>, ExecutionError> {
+    let trial = fastest(device, pass, &shape)?;
+    Ok(trial.map(|trial| {
+        choose(device, pass, &shape, trial.choice);
+        Entry::new(pass, shape, trial)
+    }))
 }

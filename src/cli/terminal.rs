@@ -90,11 +90,12 @@ impl Terminal {
     pub fn finish(&self, outcome: &Outcome) {
         let mut text = String::new();
         let seconds = self.started.elapsed().as_secs();
+        let epochs = outcome.history.len();
         let _ = write!(
             text,
-            "\n{} after {} epochs, {}",
+            "\n{} after {epochs} epoch{}, {}",
             if outcome.interrupted { "stopped" } else { "done" },
-            outcome.history.len(),
+            if epochs == 1 { "" } else { "s" },
             HumanDuration(Duration::from_secs(seconds))
         );
         if let Some(best) = outcome.best() {

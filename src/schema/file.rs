@@ -2,8 +2,7 @@
 
 use serde::Deserialize;
 
-use super::validate::resolve;
-use super::{Condition, Fields, Schema, SchemaError};
+use super::{Condition, Fields, SchemaError};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,9 +89,9 @@ pub(super) struct PropertyFile {
     pub(super) auxiliary: bool,
 }
 
-/// Parses and validates; `file` names the file in errors.
-pub(super) fn parse(text: &str, file: &str) -> Result<Schema, SchemaError> {
-    let raw: SchemaFile = toml::from_str(text).map_err(|e| {
+/// Reads the form; `file` names the file in errors.
+pub(super) fn parse(text: &str, file: &str) -> Result<SchemaFile, SchemaError> {
+    toml::from_str(text).map_err(|e| {
         let at = e.span().map_or(0, |span| span.start);
         let before = text.as_bytes().get(..at).unwrap_or_default();
         SchemaError::Toml {
@@ -100,6 +99,5 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Schema, SchemaError> {
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
             reason: e.message().lines().collect::<Vec<_>>().join(" "),
         }
-    })?;
-    resolve(raw, file)
+    })
 }

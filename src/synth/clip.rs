@@ -9,20 +9,7 @@ use yuv::{
 
 use super::SynthOptions;
 use super::encode::Film;
-use super::scene::Scene;
-
-/// What one clip is to show.
-pub(super) struct ClipPlan<'a> {
-    pub options: &'a SynthOptions,
-    /// Classes of each task.
-    pub counts: &'a [usize],
-    /// The action's class in each task.
-    pub classes: &'a [usize],
-    /// Which of the action's views this is.
-    pub view: usize,
-    /// Number of the random stream.
-    pub stream: u64,
-}
+use super::scene::{ClipPlan, Scene};
 
 /// The mp4 file of a clip.
 pub(super) fn film(plan: &ClipPlan) -> Result<Vec<u8>, String> {

@@ -43,7 +43,7 @@ use atomic_write_file::AtomicWriteFile;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use clip::ClipPlan;
+use scene::ClipPlan;
 
 /// Frames per second of every synthetic clip.
 pub const FPS: u32 = 25;

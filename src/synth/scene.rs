@@ -5,8 +5,7 @@ use std::f32::consts::{PI, TAU};
 
 use rand::{Rng, RngExt};
 
-use super::clip::ClipPlan;
-use super::deal;
+use super::{SynthOptions, deal};
 
 /// A quarter of the width in 16 frames.
 const SPEED: f32 = 0.25 / 16.0;
@@ -36,6 +35,19 @@ enum Way {
     Straight { length: f32, speed: f32 },
     /// A square that swings this far, shifted by this much of a period.
     Swing { reach: f32, phase: f32 },
+}
+
+/// What one clip is to show.
+pub(super) struct ClipPlan<'a> {
+    pub options: &'a SynthOptions,
+    /// Classes of each task.
+    pub counts: &'a [usize],
+    /// The action's class in each task.
+    pub classes: &'a [usize],
+    /// Which of the action's views this is.
+    pub view: usize,
+    /// Number of the random stream.
+    pub stream: u64,
 }
 
 /// One view of one action.

@@ -1,5 +1,7 @@
 //! The whole job: open everything, train and validate epoch by epoch, keep what was learned.
 
+mod passes;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,20 +15,18 @@ use super::pair::Saved;
 use super::reporting::Reporter;
 use super::summary::{Opened, summary};
 use super::{
-    Augmenter, Course, EarlyStopping, EpochCourse, Interrupted, Objective, Optimizer, PassProgress,
-    Rule, StepSettings, TrainError, against_waiting, continue_epoch, opening, resume,
-    stage_gradients, validate_and_see,
+    Augmenter, Course, EarlyStopping, Interrupted, Objective, Optimizer, PassProgress, Rule,
+    TrainError, against_waiting, opening, resume,
 };
 use crate::checkpoint::{self, CheckpointInfo};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::data::cache::FrameCache;
-use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
 use crate::device;
-use crate::model::{MultiViewNet, STAGES, StageSet, parameter_count};
+use crate::model::{MultiViewNet, StageSet, parameter_count};
 use crate::report::html::RunState;
-use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase};
+use crate::report::{EpochRecord, Event, Observer};
 use crate::schema::Schema;
 
 /// How a run ended.
@@ -274,133 +274,6 @@ impl<'a> Run<'a> {
         let batches = self.sampler.batches(epoch);
         if self.config.test_run { batches.min(self.config.test_batches) } else { batches }
     }
-
-    /// The training batches of an epoch, counted from 0.
-    fn training_plan(&self, epoch: usize) -> Vec<Vec<usize>> {
-        let mut plan = self.sampler.plan(epoch);
-        if self.config.test_run {
-            plan.truncate(self.config.test_batches);
-        }
-        plan
-    }
-
-    /// One training pass, or the rest of one.
-    fn train_pass(
-        &mut self,
-        net: MultiViewNet,
-        epoch: usize,
-        begun: PassProgress,
-        course: &Course,
-        plan: &EpochCourse,
-        observer: &mut dyn Observer,
-    ) -> Result<TrainPass, TrainError> {
-        let config = self.config;
-        let settings = StepSettings {
-            objective: &self.objective,
-            rates: &|step| plan.at(step),
-            seed: config.seed,
-            epoch: epoch + 1,
-            first_step: course.steps_before(epoch),
-            augmenter: Some(&self.augmenter),
-        };
-        let mut batches = self.training_plan(epoch);
-        announce(epoch, course, Phase::Train, batches.len(), observer);
-        batches.drain(..begun.steps.min(batches.len()));
-        let planned = self.room.step(&needs(config, &net, plan.trainable)?);
-        let mut memory = planned;
-        let loader = Loader::reading_ahead(Arc::clone(&self.train), batches, config.ahead());
-        let (keeper, history, room) = (&mut self.keeper, &self.history, &mut self.room);
-        let (net, progress, record, interrupted) = continue_epoch(
-            net,
-            &mut self.optimizer,
-            &mut memory,
-            loader,
-            &settings,
-            begun,
-            &self.tracking,
-            self.stop,
-            observer,
-            &mut |net, optimizer, memory, progress, observer| {
-                room.learn(&planned, memory);
-                if keeper.is_due() {
-                    let now = Moment::new(net, optimizer, room, history);
-                    keeper.save(&now, Some(progress()), observer)?;
-                }
-                Ok(())
-            },
-        )?;
-        Ok(TrainPass { net, progress, record, interrupted })
-    }
-
-    /// One validation pass; no figures when it was interrupted.
-    fn valid_pass(
-        &self,
-        net: &MultiViewNet,
-        epoch: usize,
-        course: &Course,
-        seen: &mut Sightings,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<PassRecord>, TrainError> {
-        let config = self.config;
-        let mut plan = loader::in_order(self.valid.samples.len(), config.batch_size);
-        if config.test_run {
-            plan.truncate(config.test_batches);
-        }
-        let loader = Loader::reading_ahead(Arc::clone(&self.valid), plan, config.ahead());
-        announce(epoch, course, Phase::Validate, loader.batches(), observer);
-        let (record, interrupted) = validate_and_see(
-            net,
-            loader,
-            &self.objective,
-            self.room.step(&needs(config, net, StageSet::NONE)?).micro_batch,
-            &self.plain,
-            self.stop,
-            observer,
-            &mut |batch, prediction| seen.add(&self.schema, batch, prediction),
-        )?;
-        Ok((interrupted == Interrupted::No).then_some(record))
-    }
-
-    /// The record of a finished epoch.
-    fn judge(
-        &mut self,
-        net: &MultiViewNet,
-        epoch: usize,
-        plan: &EpochCourse,
-        train: PassRecord,
-        valid: PassRecord,
-    ) -> Result<EpochRecord, TrainError> {
-        let score = valid.score();
-        let best = self.keeper.is_best(score);
-        let batches = self.training_plan(epoch);
-        let (rates, _) = plan.at(batches.len().saturating_sub(1));
-        let mut groups = indexmap::IndexMap::from([("heads".to_owned(), rates.heads)]);
-        for (stage, name) in STAGES.iter().enumerate().rev() {
-            if plan.trainable.contains(stage) {
-                groups.insert((*name).to_owned(), rates.stages[stage]);
-            }
-        }
-        let mut gradients = None;
-        if plan.phase.freezing.wants_gradients()
-            && let Some(first) = batches.first()
-            && let Some(batch) = self.train.read_batch(first, &mut self.train.resizer())?
-        {
-            let needs = needs(self.config, net, StageSet::ALL)?;
-            let (objective, memory) = (&self.objective, self.room.step(&needs));
-            gradients = Some(stage_gradients(net, &batch, objective, memory, &self.tracking)?);
-        }
-        Ok(EpochRecord {
-            epoch: epoch + 1,
-            phase: plan.phase.number,
-            trainable: plan.trainable.names().into_iter().map(str::to_owned).collect(),
-            rates: groups,
-            gradients,
-            train,
-            valid,
-            score,
-            best,
-        })
-    }
 }
 
 /// What a step that trains these stages needs of the device.
@@ -409,27 +282,4 @@ fn needs(config: &Config, net: &MultiViewNet, trainable: StageSet) -> Result<Nee
     let parameters = parameter_count(net);
     Needs::training(&net.backbone, parameters, size, trainable, again)
         .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })
-}
-
-/// What a training pass gives back.
-struct TrainPass {
-    net: MultiViewNet,
-    progress: PassProgress,
-    record: PassRecord,
-    interrupted: Interrupted,
-}
-
-fn announce(
-    epoch: usize,
-    course: &Course,
-    phase: Phase,
-    batches: usize,
-    observer: &mut dyn Observer,
-) {
-    observer.observe(&Event::PassStarted {
-        epoch: epoch + 1,
-        epochs: course.epochs(),
-        phase,
-        batches,
-    });
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{SoftTile, Tile};
+use super::tile::{SoftTile, Tile};
 use super::{Pass, gather, soft, weight};
 use crate::kernels::plan::DeviceLimits;
 

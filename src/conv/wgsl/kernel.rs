@@ -1,87 +1,8 @@
 //! The shaders' variants and their source.
 
-use serde::{Deserialize, Serialize};
-
+use super::tile::{SoftTile, Tile};
 use super::{gather, soft, source, weight};
-use crate::kernels::plan::{DeviceLimits, Shader};
-
-/// How a matrix product is dealt out: `tx`·`ty` invocations make `tm`·`tn` elements each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Tile {
-    /// Rows of an invocation.
-    pub tm: u32,
-    /// Columns of an invocation.
-    pub tn: u32,
-    /// Invocations side by side.
-    pub tx: u32,
-    /// Invocations below each other.
-    pub ty: u32,
-}
-
-impl Tile {
-    /// Rows of a workgroup.
-    pub fn rows(self) -> u32 {
-        self.tm * self.ty
-    }
-
-    /// Columns of a workgroup.
-    pub fn columns(self) -> u32 {
-        self.tn * self.tx
-    }
-
-    /// Invocations of a workgroup.
-    pub fn threads(self) -> u32 {
-        self.tx * self.ty
-    }
-
-    /// The tile that wastes least on a matrix of `rows` × `columns`, of those that the device can
-    /// run given the bytes of workgroup memory that each takes.
-    pub(crate) fn choose(
-        tiles: &[Self],
-        rows: usize,
-        columns: usize,
-        limits: &DeviceLimits,
-        memory: impl Fn(Self) -> usize,
-    ) -> Option<Self> {
-        let cost = |tile: &Self| {
-            let rows = rows.next_multiple_of(tile.rows() as usize);
-            let columns = columns.next_multiple_of(tile.columns() as usize);
-            // Reads of workgroup memory per multiply-add, and what every one of these costs
-            // beside the multiply-adds.
-            let (tm, tn) = (tile.tm as f64, tile.tn as f64);
-            let reads = (tm + tn) / (tm * tn);
-            // 64 sums spill where an invocation has few registers: Intel, the one with subgroups
-            // from 8 on.
-            let few = limits.subgroup[0] == 8;
-            let spill = if few && tile.tm * tile.tn > 32 { 2.0 } else { 1.0 };
-            rows as f64 * columns as f64 * (1.0 + reads) * spill
-        };
-        tiles
-            .iter()
-            .filter(|tile| tile.runs_on(limits, memory(**tile)))
-            .min_by(|a, b| cost(a).total_cmp(&cost(b)))
-            .copied()
-    }
-
-    /// Whether a device has the invocations, and the bytes of workgroup memory that it takes.
-    pub(super) fn runs_on(self, limits: &DeviceLimits, memory: usize) -> bool {
-        self.threads() <= limits.max_invocations && memory <= limits.workgroup_memory
-    }
-}
-
-/// How a product in registers is dealt out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SoftTile {
-    /// Rows of an invocation.
-    pub tm: u32,
-    /// Columns of an invocation.
-    pub tn: u32,
-    /// Invocations of a workgroup.
-    pub threads: u32,
-    /// Invocations of a subgroup, which is then the workgroup and shares its rows; 0 where each
-    /// invocation is alone.
-    pub lanes: u32,
-}
+use crate::kernels::plan::Shader;
 
 /// Which shader, in which variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,10 +12,12 @@ mod gather;
 mod kernel;
 mod soft;
 mod source;
+mod tile;
 mod weight;
 
 pub use choice::{Choice, choices};
-pub use kernel::{Kernel, SoftTile, Tile};
+pub use kernel::Kernel;
+pub use tile::{SoftTile, Tile};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 //! lavapipe; only their proportions matter here.
 
 use super::gather::{Product, pack};
-use super::kernel::SoftTile;
+use super::tile::SoftTile;
 use super::{ConvShape, Kernel, Plan};
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::kernel::{SoftTile, Tile};
+use super::tile::{SoftTile, Tile};
 use crate::kernels::plan::fill;
 
 const PARTS: [&str; 4] = ["x", "y", "z", "w"];

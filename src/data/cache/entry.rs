@@ -18,11 +18,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::folder::Folder;
-use super::key::Key;
-
-/// Version of the form. It goes into the key too, so entries of another version are not even
-/// opened.
-pub(super) const VERSION: u32 = 1;
+use super::key::{FORM_VERSION, Key};
 
 const MAGIC: [u8; 8] = *b"PVFRAMES";
 const HEADER: usize = 40;
@@ -61,7 +57,7 @@ pub(super) fn file_bytes(key: &Key) -> u64 {
 fn header(key: &Key) -> [u8; CRC] {
     let mut header = [0; CRC];
     header[..8].copy_from_slice(&MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..12].copy_from_slice(&FORM_VERSION.to_le_bytes());
     header[12..28].copy_from_slice(&key.id.0);
     header[28..].copy_from_slice(&(key.bytes as u64).to_le_bytes());
     header

@@ -10,13 +10,15 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use super::super::sampling::WindowSpec;
-use super::entry;
 
 /// Raise it whenever the same file, window and size can give other bytes than before: a change of
 /// a decoder, of the colour conversion, of the choice of frames or of the resizing, be it our own
 /// code or a library's new version. Entries of other versions are found no more and are the first
 /// to be thrown out.
 pub const DECODE_VERSION: u32 = 1;
+
+/// Version of an entry's form in its file; entries of another version are not even opened.
+pub(super) const FORM_VERSION: u32 = 1;
 
 /// Names a clip's frames: 16 bytes of a SHA-256, so that two clips never share one by chance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,7 +76,7 @@ impl Key {
             .try_fold(window.frames_per_clip, |product, &side| product.checked_mul(side))?;
         let mut hash = Sha256::new();
         hash.update(b"polyview frames");
-        hash.update(entry::VERSION.to_le_bytes());
+        hash.update(FORM_VERSION.to_le_bytes());
         hash.update(DECODE_VERSION.to_le_bytes());
         for number in [window.start_frame, window.end_frame, window.frames_per_clip, height, width]
         {

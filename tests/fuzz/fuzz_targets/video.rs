@@ -1,4 +1,5 @@
-//! Any bytes as a clip: its index, a window of frames, and the whole of it.
+//! Any bytes as a clip: its index, a window of frames as they are and at another size, and the
+//! whole of it.
 #![no_main]
 
 use std::fs;
@@ -7,13 +8,17 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use polyview::data::clip::ClipError;
-use polyview::data::video::{read_clip, verify_clip};
+use polyview::data::resize::Resizer;
+use polyview::data::video::{read_clip, read_resized, verify_clip};
 
 static CLIP: LazyLock<PathBuf> =
     LazyLock::new(|| PathBuf::from(format!("/dev/shm/polyview-fuzz-{}.mp4", std::process::id())));
 
 /// Frames of a window, as many as training takes by default.
 const WINDOW: usize = 16;
+
+/// Height and width of frames that are resized.
+const OTHER: (usize, usize) = (24, 40);
 
 /// Pixels of a clip that is read at every chance: a picture as large as the decoder takes costs a
 /// thousand times the work of a small one, and shows little more.
@@ -29,12 +34,21 @@ fuzz_target!(init: polyview::guard(), |bytes: &[u8]| {
     }
     // A start that differs between inputs, and the last frame again where the clip ends early.
     let first = bytes.len() % facts.frames;
-    let wanted = (first..first + WINDOW).map(|t| t.min(facts.frames - 1)).collect();
-    if let Ok((info, frames)) = read_clip(&CLIP, |_| wanted).map_err(one_line) {
+    let wanted: Vec<usize> = (first..first + WINDOW).map(|t| t.min(facts.frames - 1)).collect();
+    let read = read_clip(&CLIP, |_| wanted.clone()).map_err(one_line);
+    // Frames that keep their size are decoded where they go.
+    let kept = read.is_ok() && bytes.len().is_multiple_of(2);
+    let (height, width) = if kept { (facts.height, facts.width) } else { OTHER };
+    let mut resized = vec![0; WINDOW * height * width * 3];
+    let mut resizer = Resizer::new(height, width);
+    let again = read_resized(&CLIP, |_| wanted, &mut resizer, &mut resized).map_err(one_line);
+    assert!(!kept || again.is_ok());
+    if let Ok((info, frames)) = read {
         assert_eq!(info, facts);
         assert_eq!((frames.count, frames.height, frames.width), (WINDOW, info.height, info.width));
         assert_eq!(frames.data.len(), WINDOW * info.height * info.width * 3);
         assert!(info.fps.is_finite() && info.fps > 0.0);
+        assert!(!kept || frames.data == resized, "decoded in place, frames are others");
     }
     if let Ok(info) = verify_clip(&CLIP).map_err(one_line) {
         assert_eq!(info, facts);
