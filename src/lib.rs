@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod model;
 pub mod norm;
 pub mod optim;
+pub mod processor;
 pub mod report;
 pub mod schema;
 pub mod sheet;

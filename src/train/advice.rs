@@ -5,8 +5,33 @@ use crate::config::{Config, FreezingKind, WeightingStrategy};
 /// Advice for a training split of `actions` actions whose imbalanced task has these class counts.
 /// Only what the configuration does not do already.
 pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> {
-    let mut lines = size(config, actions);
+    let mut lines = passed_over(config);
+    lines.extend(size(config, actions));
     lines.extend(balance(config, counts));
+    lines
+}
+
+/// Options that were given and do not count in two phases.
+fn passed_over(c: &Config) -> Vec<String> {
+    let usual = Config::default();
+    if !c.gradual_finetuning {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    if c.epochs != usual.epochs {
+        lines.push(format!(
+            "--epochs {} counts only with --no-gradual-finetuning; this run has \
+             --phase1-epochs {} and --phase2-epochs {}",
+            c.epochs, c.phase1_epochs, c.phase2_epochs
+        ));
+    }
+    if c.lr != usual.lr {
+        lines.push(format!(
+            "--lr {:e} counts only with --no-gradual-finetuning; this run has --head-lr {:e} and \
+             --backbone-lr {:e}",
+            c.lr, c.head_lr, c.backbone_lr
+        ));
+    }
     lines
 }
 

@@ -32,6 +32,7 @@ mod norm;
 mod official;
 mod options;
 mod overfit;
+mod processor;
 mod program;
 mod recipe;
 mod reference;

@@ -261,6 +261,18 @@ fn advice_depends_on_the_size_and_names_only_what_is_off() {
 }
 
 #[test]
+fn options_that_do_not_count_in_two_phases_are_named() {
+    let lines = |config: &Config| advice(config, 3000, &[1500, 1500]);
+    let given = Config { epochs: 2, lr: 1e-3, ..Config::default() };
+    let [epochs, lr] = &lines(&given)[..] else { panic!("{:?}", lines(&given)) };
+    assert!(epochs.starts_with("--epochs 2 counts only with --no-gradual-finetuning"), "{epochs}");
+    assert!(epochs.contains("--phase1-epochs 8 and --phase2-epochs 15"), "{epochs}");
+    assert!(lr.starts_with("--lr 1e-3") && lr.contains("--head-lr"), "{lr}");
+    let counts = Config { gradual_finetuning: false, ..given };
+    assert_eq!(lines(&counts), Vec::<String>::new());
+}
+
+#[test]
 fn the_old_trainers_command_lines_run() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
