@@ -10,7 +10,7 @@
 //! parts and write a loop of your own.
 //!
 //! The hot operations have kernels of their own in [`conv`], [`norm`] and [`optim`]; [`kernels`]
-//! says which devices take them, [`tuning`] which variants are fastest there, [`bench`] what they
+//! says which devices take them, [`tuning`] which variants are fastest there, [`mod@bench`] what they
 //! are worth. [`processor`] says whether the machine has the instructions that the build uses.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
