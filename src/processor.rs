@@ -1,5 +1,6 @@
 //! Whether this machine's processor has the instructions that the build takes for granted
-//! (`.cargo/config.toml`). Without the question it would end by a signal, with no word of why.
+//! (`.cargo/config.toml`). Without the question a program from another machine would end by a signal,
+//! with no word of why.
 
 /// The processor lacks something that the build needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
