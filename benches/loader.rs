@@ -27,6 +27,9 @@ const BATCH: usize = 4;
 
 fn clips(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    // Names with a dot in front are what macOS leaves beside clips.
+    let hidden = |path: &PathBuf| path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+    entries.retain(|path| !hidden(path));
     entries.sort();
     for path in entries {
         if path.is_dir() {

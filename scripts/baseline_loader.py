@@ -196,7 +196,9 @@ def main():
     args = parser.parse_args()
     args.window = (args.start_frame, args.end_frame, args.target_fps)
 
-    paths = [str(path) for path in sorted(args.root.rglob("*.mp4"))]
+    # Names with a dot in front are what macOS leaves beside clips.
+    paths = [path for path in sorted(args.root.rglob("*.mp4")) if not path.name.startswith(".")]
+    paths = [str(path) for path in paths]
     if not paths:
         raise SystemExit(f"no mp4 below {args.root}")
     if hasattr(os, "sched_setaffinity"):

@@ -15,10 +15,12 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 polyview=${POLYVIEW:-$here/../target/debug/polyview}
 python=${PYTHON:-python3}
-threads=${THREADS:-$(nproc)}
+# macOS has no nproc.
+threads=${THREADS:-$(nproc 2>/dev/null || sysctl -n hw.ncpu)}
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
+# Bash 3.2, which macOS has, takes an empty array for an unset one: hence the `${x[@]+...}` below.
 layers=()
 options=()
 for option in "$@"; do
@@ -26,14 +28,14 @@ for option in "$@"; do
 done
 torch() {
     "$python" "$here/baseline_torch.py" "$1" --device "${TORCH_DEVICE:-cpu}" \
-        --threads "$threads" --json "${options[@]}"
+        --threads "$threads" --json ${options[@]+"${options[@]}"}
 }
 
 for round in $(seq "${ROUNDS:-2}"); do
     RAYON_NUM_THREADS=$threads "$polyview" bench --device "${DEVICE:-cpu}" --json \
-        "${layers[@]}" "${options[@]}" > "$results/polyview.$round"
+        ${layers[@]+"${layers[@]}"} ${options[@]+"${options[@]}"} > "$results/polyview.$round"
     torch step > "$results/torch.$round"
-    if [[ "${#layers[@]}" -gt 0 ]]; then torch layers > "$results/layers.$round"; fi
+    if [[ -n "${layers[0]-}" ]]; then torch layers > "$results/layers.$round"; fi
 done
 
 python3 - "$results" <<'END'

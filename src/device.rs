@@ -10,7 +10,7 @@ use serde::Serialize;
 pub use faults::out_of_memory;
 #[cfg(test)]
 pub(crate) use faults::pretend;
-use memory::Memory;
+pub use memory::{Memory, main_memory};
 
 /// Why a device could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +59,21 @@ pub struct DeviceInfo {
     pub memory_bytes: Option<u64>,
     /// Bytes of that which nobody uses at the moment, where known; a card's is taken as all free.
     pub free_bytes: Option<u64>,
+    /// What its shaders may use.
+    pub features: ShaderFeatures,
     /// Whether `auto` takes this one.
     pub auto: bool,
+}
+
+/// What shaders on a device may use beside the basics; all absent for devices without shaders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ShaderFeatures {
+    /// Arithmetic on 16-bit floats.
+    pub f16: bool,
+    /// Smallest and largest subgroup, where shaders may use subgroup operations.
+    pub subgroups: Option<[u32; 2]>,
+    /// Products that its matrix units compute, as "16×16×16 f16→f32" (M×N×K, operands → sums).
+    pub matrix_units: Vec<String>,
 }
 
 /// A device opened for training.
@@ -78,6 +91,7 @@ struct Adapter {
     info: wgpu::AdapterInfo,
     limits: wgpu::Limits,
     features: wgpu::Features,
+    matrix_units: Vec<wgpu::CooperativeMatrixProperties>,
     memory: Option<Memory>,
     /// Position among the adapters of the same kind and API, as Burn counts.
     index: usize,
@@ -117,7 +131,22 @@ impl Adapter {
             max_workgroup: Some(self.limits.max_compute_invocations_per_workgroup),
             memory_bytes: self.memory.map(|memory| memory.total),
             free_bytes: self.memory.map(|memory| memory.free),
+            features: self.shader_features(),
             auto,
+        }
+    }
+
+    fn shader_features(&self) -> ShaderFeatures {
+        let has = |feature| self.features.contains(feature);
+        let subgroups = [self.info.subgroup_min_size, self.info.subgroup_max_size];
+        let mut matrix_units: Vec<String> = self.matrix_units.iter().map(product).collect();
+        // Drivers list one shape once per combination of what does not matter here.
+        matrix_units.sort();
+        matrix_units.dedup();
+        ShaderFeatures {
+            f16: has(wgpu::Features::SHADER_F16),
+            subgroups: has(wgpu::Features::SUBGROUP).then_some(subgroups),
+            matrix_units,
         }
     }
 
@@ -129,15 +158,32 @@ impl Adapter {
             wgpu::DeviceType::Cpu => DeviceKind::Cpu,
             wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
         };
-        let api = match self.info.backend {
+        open_once(kind, self.api())
+            .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
+    }
+
+    /// The API that it is reached by, as Burn names it.
+    fn api(&self) -> WgpuBackend {
+        match self.info.backend {
             wgpu::Backend::Vulkan => WgpuBackend::Vulkan,
             wgpu::Backend::Metal => WgpuBackend::Metal,
             wgpu::Backend::Dx12 => WgpuBackend::Dx12,
             wgpu::Backend::Gl => WgpuBackend::Gl,
             _ => WgpuBackend::Auto,
-        };
-        open_once(kind, api).map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
+        }
     }
+}
+
+/// A matrix unit's product in words.
+fn product(unit: &wgpu::CooperativeMatrixProperties) -> String {
+    let name = |kind| match kind {
+        wgpu::CooperativeScalarType::F32 => "f32",
+        wgpu::CooperativeScalarType::F16 => "f16",
+        wgpu::CooperativeScalarType::I32 => "i32",
+        wgpu::CooperativeScalarType::U32 => "u32",
+    };
+    let (operands, sums) = (name(unit.ab_type), name(unit.cr_type));
+    format!("{}×{}×{} {operands}→{sums}", unit.m_size, unit.n_size, unit.k_size)
 }
 
 /// Burn registers a runtime per adapter once per process; asking again must give the same one.
@@ -158,12 +204,13 @@ fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
     Ok(device)
 }
 
-/// All wgpu adapters, in the order in which `wgpu:N` counts them. OpenGL, the last resort, is asked
-/// only where no other API has anything: it would show the same hardware once more.
+/// All wgpu adapters, in the order in which `wgpu:N` counts them. Metal comes before Vulkan, which on
+/// a Mac is a layer over Metal (MoltenVK). OpenGL, the last resort, is asked only where no other API
+/// has anything: it would show the same hardware once more.
 fn adapters() -> Vec<Adapter> {
     let mut found: Vec<Adapter> = Vec::new();
     let apis =
-        [wgpu::Backends::VULKAN, wgpu::Backends::METAL, wgpu::Backends::DX12, wgpu::Backends::GL];
+        [wgpu::Backends::METAL, wgpu::Backends::VULKAN, wgpu::Backends::DX12, wgpu::Backends::GL];
     for api in apis {
         if api == wgpu::Backends::GL && !found.is_empty() {
             break;
@@ -179,8 +226,9 @@ fn adapters() -> Vec<Adapter> {
             let index = *count;
             *count += 1;
             let (limits, features) = (adapter.limits(), adapter.features());
+            let matrix_units = adapter.cooperative_matrix_properties();
             let memory = memory::of_adapter(&adapter);
-            found.push(Adapter { info, limits, features, memory, index });
+            found.push(Adapter { info, limits, features, matrix_units, memory, index });
         }
     }
     // Stable: real GPUs first, software rasterisers last.
@@ -195,20 +243,29 @@ pub(crate) struct AdapterTraits {
     pub software: bool,
     /// Shaders may use subgroup operations. (Burn withholds them on software adapters.)
     pub subgroups: bool,
+    /// Shaders go through FXC, Direct3D 12's old compiler.
+    pub fxc: bool,
 }
 
-/// The traits of the adapter of this name; of several, those that all have.
-pub(crate) fn adapter_traits(name: &str) -> AdapterTraits {
-    let traits = |adapter: &Adapter| AdapterTraits {
-        software: adapter.is_software(),
-        subgroups: adapter.features.contains(wgpu::Features::SUBGROUP),
+/// The traits of the adapter of this name behind this API, for one card has the same name behind
+/// each, or behind any where the API was left to Burn; of several adapters, what holds for all.
+pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
+    let traits = |adapter: &Adapter| {
+        let subgroups = adapter.features.contains(wgpu::Features::SUBGROUP);
+        // wgpu does not tell the compiler. The newer one, DXC, comes with subgroup operations on
+        // all but the oldest cards, FXC never.
+        let fxc = adapter.info.backend == wgpu::Backend::Dx12 && !subgroups;
+        AdapterTraits { software: adapter.is_software(), subgroups, fxc }
     };
     let both = |a: AdapterTraits, b: AdapterTraits| AdapterTraits {
         software: a.software && b.software,
         subgroups: a.subgroups && b.subgroups,
+        fxc: a.fxc || b.fxc,
     };
-    let named = adapters().into_iter().filter(|adapter| adapter.info.name == name);
-    named.map(|adapter| traits(&adapter)).reduce(both).unwrap_or_default()
+    let meant = |adapter: &Adapter| {
+        adapter.info.name == name && (api == WgpuBackend::Auto || api == adapter.api())
+    };
+    adapters().iter().filter(|a| meant(a)).map(traits).reduce(both).unwrap_or_default()
 }
 
 fn cpu_info(auto: bool) -> DeviceInfo {
@@ -224,6 +281,7 @@ fn cpu_info(auto: bool) -> DeviceInfo {
         max_workgroup: None,
         memory_bytes: Some(memory.total),
         free_bytes: Some(memory.free),
+        features: ShaderFeatures::default(),
         auto,
     }
 }
@@ -245,6 +303,7 @@ fn cuda_devices() -> Vec<(DeviceInfo, Device)> {
             max_workgroup: None,
             memory_bytes: None,
             free_bytes: None,
+            features: ShaderFeatures::default(),
             auto: false,
         };
         let found = found.unwrap_or_default();

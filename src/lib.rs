@@ -11,7 +11,7 @@
 //!
 //! The hot operations have kernels of their own in [`conv`], [`norm`] and [`optim`]; [`kernels`]
 //! says which devices take them, [`tuning`] which variants are fastest there, [`mod@bench`] what they
-//! are worth. [`processor`] says whether the machine has the instructions that the build uses.
+//! are worth. [`doctor`] examines a machine, [`processor`] says whether the machine has the instructions that the build uses.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
@@ -25,6 +25,7 @@ pub mod config;
 pub mod conv;
 pub mod data;
 pub mod device;
+pub mod doctor;
 pub mod evaluate;
 pub mod kernels;
 pub mod losses;

@@ -36,20 +36,17 @@
 //! ```
 
 mod config;
-mod geometry;
-pub mod host;
-mod job;
-mod noise;
 mod plan;
-mod record;
 pub mod wgsl;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub use config::{AugmentConfig, OptionError, Strength};
-pub use job::{AugmentError, Frames, Job, MEAN, Normalisation, STD};
 pub use plan::{plan_clip, rarity};
-pub use record::{ClipRecord, Crop, Cutout, FrameRecord, RecordError};
+pub use polyview_cpu::augment::{
+    AugmentError, ClipRecord, Crop, Cutout, FrameRecord, Frames, Job, MEAN, Normalisation,
+    RecordError, STD, host,
+};
 
 /// Augments a batch and sends it to the device: `frames` `[N, T, H, W, 3]` with `size` =
 /// `[T, H, W]` and one record per clip, to `[N, 3, T', H', W']` with `out_size` = `[H', W']` and T'

@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::config::AugmentConfig;
-use super::record::{ClipRecord, Crop, Cutout, FrameRecord};
+use super::{ClipRecord, Crop, Cutout, FrameRecord};
 
 /// Probabilities end here, so that even the strongest settings show the original now and then.
 const MAX_PROBABILITY: f64 = 0.95;

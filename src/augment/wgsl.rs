@@ -7,8 +7,7 @@ use burn::tensor::{DType, Device, Shape, Tensor};
 use cubecl::prelude::{CubeCount, CubeDim, ExecutionMode, KernelId};
 use cubecl::server::KernelArguments;
 
-use super::geometry::{BITS, Geometry};
-use super::job::{AugmentError, Clip, Frames, Job};
+use polyview_cpu::augment::{AugmentError, BITS, Clip, Frames, Geometry, Job};
 
 /// Invocations of a workgroup, on every device: a whole number of all known subgroup sizes.
 const GROUP: u32 = 64;
@@ -90,7 +89,7 @@ pub fn execute(job: &Job, device: &Device) -> Option<Result<Tensor<5>, AugmentEr
     if need > limit {
         return Some(Err(AugmentError::TooLarge { need, limit }));
     }
-    let (bytes, count) = match job.frames {
+    let (bytes, count) = match job.frames() {
         Frames::U8(values) => (values.len() as u64, values.len() as u64),
         Frames::F32(values) => (values.len() as u64 * 4, values.len() as u64),
     };
@@ -98,13 +97,13 @@ pub fn execute(job: &Job, device: &Device) -> Option<Result<Tensor<5>, AugmentEr
         return None;
     }
     let (max_x, max_y, _) = client.properties().hardware.max_cube_count;
-    let pixels = job.out[1] * job.out[2];
+    let pixels = job.out()[1] * job.out()[2];
     let groups = [
         pixels.div_ceil((GROUP * PIXELS) as usize).min(max_x as usize) as u32,
         (shape[0] * shape[2]).min(max_y as usize) as u32,
     ];
 
-    let source = match job.frames {
+    let source = match job.frames() {
         Frames::U8(values) => client.create_from_slice(values),
         Frames::F32(values) => {
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -114,7 +113,7 @@ pub fn execute(job: &Job, device: &Device) -> Option<Result<Tensor<5>, AugmentEr
     let words: Vec<u8> = plan(job, groups).into_iter().flat_map(u32::to_le_bytes).collect();
     let words = client.create_from_slice(&words);
     let out = client.empty(need as usize);
-    let kernel = AugmentKernel { source_f32: matches!(job.frames, Frames::F32(_)) };
+    let kernel = AugmentKernel { source_f32: matches!(job.frames(), Frames::F32(_)) };
     client.launch(
         Box::new(SourceKernel::new(kernel, CubeDim::new_1d(GROUP))),
         CubeCount::Static(groups[0], groups[1], 1),
@@ -141,24 +140,23 @@ fn associated(tensor: Tensor<5>, device: &Device) -> Tensor<5> {
 
 /// The plan buffer: header, clips, frame tables, tables of places.
 fn plan(job: &Job, groups: [u32; 2]) -> Vec<u32> {
-    let [t, h, w] = job.size;
-    let [out_t, out_h, out_w] = job.out;
-    let clips = job.clips.len();
+    let [t, h, w] = job.size();
+    let [out_t, out_h, out_w] = job.out();
+    let clips = job.clips().len();
     let mut words = Vec::with_capacity(HEADER + clips * (CLIP + 3 * out_t + 2 * (out_h + out_w)));
     words.extend([clips, t, h, w, out_t, out_h, out_w].map(|v| v as u32));
     words.extend([groups[0] * GROUP, groups[1]]);
-    words.extend(job.mean.map(f32::to_bits));
-    words.extend(job.scale.map(f32::to_bits));
+    words.extend(job.normalisation().as_flattened().iter().map(|value| value.to_bits()));
     words.resize(HEADER, 0);
-    for (n, clip) in job.clips.iter().enumerate() {
+    for (n, clip) in job.clips().iter().enumerate() {
         push_clip(clip, &mut words);
         words.resize(HEADER + (n + 1) * CLIP, 0);
     }
-    for frame in job.records.iter().flat_map(|record| &record.frames) {
+    for frame in job.records().iter().flat_map(|record| &record.frames) {
         let source = if frame.dropped { DROPPED } else { frame.source as u32 };
         words.extend([source, frame.partner as u32, frame.mix.to_bits()]);
     }
-    for Geometry { columns, rows, .. } in job.clips.iter().map(|clip| &clip.geometry) {
+    for Geometry { columns, rows, .. } in job.clips().iter().map(|clip| &clip.geometry) {
         words.extend(columns.iter().chain(rows).flatten().map(|part| part.cast_unsigned()));
     }
     words

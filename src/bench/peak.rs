@@ -5,17 +5,15 @@
 //! of a few runs. A convolution's rate over it says how much of the machine the kernel uses.
 //! Neither matrix units nor half precision take part, for the kernels use neither.
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use burn::backend::DispatchDevice;
 use burn::backend::wgpu::CubeBackend;
 use burn::tensor::{Device, ExecutionError, Tensor};
-use pulp::{Simd, WithSimd};
+use polyview_cpu::peak::on_all_threads;
 
 use crate::kernels::launch;
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot, fill, fold};
-use crate::kernels::simd::dispatch;
 
 /// Why there is no peak.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +41,7 @@ const TERM: f32 = 0.01;
 /// GFLOP/s of `device` in f32, as the module says; `None` where the kernels are Burn's own (CUDA).
 pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
     match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Flex(_) => best(|rounds| Ok(on_cpu(rounds))).map(Some),
+        DispatchDevice::Flex(_) => best(|rounds| Ok(on_all_threads(rounds, [FACTOR, TERM]))).map(Some),
         DispatchDevice::Cube(cube) if launch::limits(cube).is_some() => {
             let run = |rounds| {
                 let sums = chains_on_wgpu(device, INVOCATIONS, rounds, [FACTOR, TERM])?;
@@ -79,58 +77,6 @@ fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError>
         best = best.max(operations / seconds / 1e9);
     }
     Ok(best)
-}
-
-/// All threads of the current pool at once; the operations done.
-fn on_cpu(rounds: usize) -> f64 {
-    let done = rayon::broadcast(|_| {
-        let (sum, operations) = dispatch(Chains { rounds });
-        black_box(sum);
-        operations
-    });
-    done.into_iter().sum()
-}
-
-/// Turns of a round on the CPU: enough that the loop around them costs nothing.
-const TURNS: usize = 1 << 12;
-
-/// Chains in the registers of one thread.
-struct Chains {
-    rounds: usize,
-}
-
-impl WithSimd for Chains {
-    /// The sums added up; operations done.
-    type Output = (f32, f64);
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> (f32, f64) {
-        // Results come four or five turns late from two to four units; two registers hold
-        // factor and term.
-        if S::REGISTER_COUNT >= 32 { self.run::<S, 24>(simd) } else { self.run::<S, 12>(simd) }
-    }
-}
-
-impl Chains {
-    #[inline(always)]
-    fn run<S: Simd, const CHAINS: usize>(self, simd: S) -> (f32, f64) {
-        let (factor, term) = (simd.splat_f32s(black_box(FACTOR)), simd.splat_f32s(black_box(TERM)));
-        let mut sums = [simd.splat_f32s(0.0); CHAINS];
-        for (chain, sum) in sums.iter_mut().enumerate() {
-            *sum = simd.splat_f32s(black_box(chain as f32));
-        }
-        let turns = self.rounds * TURNS;
-        for _ in 0..turns {
-            for sum in &mut sums {
-                *sum = simd.mul_add_e_f32s(*sum, factor, term);
-            }
-        }
-        let mut all = simd.splat_f32s(0.0);
-        for sum in sums {
-            all = simd.add_f32s(all, sum);
-        }
-        (simd.reduce_sum_f32s(all), (2 * turns * CHAINS * S::F32_LANES) as f64)
-    }
 }
 
 /// Chains of an invocation: enough for any GPU's latency with few registers.

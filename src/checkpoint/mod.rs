@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use export::{Layout, export};
+pub(crate) use files::patiently;
 pub use files::{prepare_folder, write_atomically, write_text};
 pub use lock::FolderLock;
 pub(crate) use weights::rebuild;

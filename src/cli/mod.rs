@@ -6,10 +6,12 @@ mod bench;
 mod check_data;
 mod comparison;
 mod devices;
+mod doctor;
 mod evaluate;
 mod export;
 mod options;
 mod predict;
+mod shell;
 mod synth;
 mod terminal;
 mod train;
@@ -18,7 +20,7 @@ mod trained;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use terminal::Terminal;
 pub use train::train_config;
@@ -65,6 +67,40 @@ enum Command {
     Bench(bench::BenchArgs),
     /// List the devices this binary can use
     Devices(devices::DevicesArgs),
+    /// Check this machine and each device; prints what a bug report needs
+    Doctor(doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page
+    Man(shell::ManArgs),
+}
+
+/// The commands as `--help` groups them.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Training", &["train", "evaluate", "predict", "export"]),
+    ("Data", &["check-data", "augment", "synth"]),
+    ("This machine", &["devices", "doctor", "bench"]),
+    ("Shell", &["completions", "man", "help"]),
+];
+
+/// The command line. clap groups options, not commands, so the list of commands is made here.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let style = command.get_styles().clone();
+    let (header, literal) = (style.get_header(), style.get_literal());
+    let mut list = String::new();
+    for (title, names) in GROUPS {
+        list.push_str(&format!("{header}{title}:{header:#}\n"));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map_or_else(|| "Print help of a command".to_owned(), ToString::to_string);
+            list.push_str(&format!("  {literal}{name:<12}{literal:#} {about}\n"));
+        }
+        list.push('\n');
+    }
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}{header}Options:{header:#}\n{{options}}"
+    ))
 }
 
 /// Why a command ended badly, with the exit status it deserves.
@@ -88,7 +124,10 @@ type CommandResult = Result<ExitCode, Failure>;
 
 /// Runs the program on its arguments (the first is its name); prints errors itself.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args.into_iter().map(dashes)) {
+    let parsed = command()
+        .try_get_matches_from(args.into_iter().map(dashes))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are "errors" to clap, with status 0.
@@ -115,6 +154,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Export(args) => args.run(),
         Command::Bench(args) => args.run(&terminal),
         Command::Devices(args) => args.run(),
+        Command::Doctor(args) => args.run(&terminal),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("error: {}", failure.message);
@@ -140,13 +182,36 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print_text(&text)
 }
 
-/// Prints a result on stdout; a reader that left early is no failure.
+/// Prints a result on stdout, and the end of its line.
 fn print_text(text: &str) -> Result<(), Failure> {
+    print_bytes(format!("{text}\n").as_bytes())
+}
+
+/// Prints a result on stdout as it is; a reader that left early is no failure.
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     use std::io::Write;
-    match writeln!(std::io::stdout(), "{text}") {
+    let mut out = std::io::stdout();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::runtime(format!("stdout: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_stands_in_one_group() {
+        let command = Cli::command();
+        let mut there: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        there.push("help");
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        there.sort_unstable();
+        grouped.sort_unstable();
+        assert_eq!(there, grouped);
+        command.debug_assert();
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::trained::{Trained, TrainedArgs};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::data::Dataset;
+use crate::data::video::is_hidden;
 use crate::evaluate::{Judged, judge};
 
 /// Options as typed.
@@ -148,12 +149,15 @@ fn actions(given: &[PathBuf]) -> Result<Vec<(String, Vec<PathBuf>)>, Failure> {
     Ok(actions)
 }
 
-/// A folder's entries, action_2 before action_10.
+/// A folder's entries but the hidden ones, action_2 before action_10.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let fail = |error| Failure::runtime(format!("{}: {error}", folder.display()));
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {
-        paths.push(entry.map_err(fail)?.path());
+        let entry = entry.map_err(fail)?;
+        if !is_hidden(&entry.file_name()) {
+            paths.push(entry.path());
+        }
     }
     let key = |path: &PathBuf| {
         let name = path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());

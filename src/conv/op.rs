@@ -12,9 +12,12 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor};
+use polyview_cpu::conv as cpu;
 
 use super::wgsl::{self, Choice, Pass};
-use super::{ConvShape, chosen, cpu};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{ConvShape, chosen};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::pool::Buffer;
 use crate::kernels::{host, launch, limits};
@@ -124,6 +127,14 @@ impl ConvOps for Flex {
     }
 }
 
+/// Whether the operation serves this convolution on a device that [`Path`] leaves to Burn.
+pub(super) fn on_cuda(_device: &Device) -> bool {
+    #[cfg(feature = "cuda")]
+    return cuda::serves(_device);
+    #[cfg(not(feature = "cuda"))]
+    false
+}
+
 /// Whether the shaders serve all three passes of this convolution on this device.
 pub(super) fn on_wgsl(shape: &ConvShape, device: &Device) -> bool {
     let Some(limits) = limits(device) else { return false };
@@ -185,15 +196,24 @@ fn options(shape: &ConvShape) -> ConvOptions<3> {
     ConvOptions::new(shape.stride, shape.padding, [1, 1, 1], 1)
 }
 
-/// The shaders, and Burn's own passes where they do not serve.
+/// The pass by a kernel that is chosen here: a shader, or matrix units through CUDA.
+fn by_kernel(pass: Pass, shape: &ConvShape, operands: [&CubeTensor; 2]) -> Option<CubeTensor> {
+    #[cfg(feature = "cuda")]
+    if let Some(out) = cuda::run(pass, shape, operands, options(shape)) {
+        return Some(out);
+    }
+    planned(pass, shape, operands)
+}
+
+/// Kernels chosen here, and Burn's own passes where they do not serve.
 impl ConvKernels for CubeBackend {
     fn forward(x: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
-        planned(Pass::Forward, shape, [&x, &w])
+        by_kernel(Pass::Forward, shape, [&x, &w])
             .unwrap_or_else(|| Self::conv3d(x, w, None, options(shape)))
     }
 
     fn input_gradient(dy: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
-        planned(Pass::InputGradient, shape, [&dy, &w]).unwrap_or_else(|| {
+        by_kernel(Pass::InputGradient, shape, [&dy, &w]).unwrap_or_else(|| {
             // Only the sizes of x are looked at.
             let x = launch::empty(&dy, shape.x());
             Self::conv3d_x_backward(x, w, dy, options(shape))
@@ -201,7 +221,7 @@ impl ConvKernels for CubeBackend {
     }
 
     fn weight_gradient(x: CubeTensor, dy: CubeTensor, shape: &ConvShape) -> CubeTensor {
-        planned(Pass::WeightGradient, shape, [&x, &dy]).unwrap_or_else(|| {
+        by_kernel(Pass::WeightGradient, shape, [&x, &dy]).unwrap_or_else(|| {
             let w = launch::empty(&dy, shape.w());
             Self::conv3d_weight_backward(x, w, dy, options(shape))
         })

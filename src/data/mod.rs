@@ -15,10 +15,10 @@ pub mod layout;
 pub mod loader;
 pub mod problem;
 mod reading;
-pub mod resize;
 pub mod sampler;
 pub mod sampling;
 pub mod video;
 
 pub use dataset::{Batch, Dataset, DatasetError, Sample};
 pub use error::DataError;
+pub use polyview_cpu::resize;

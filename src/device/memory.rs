@@ -4,17 +4,25 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 /// Bytes of a device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Memory {
+pub struct Memory {
+    /// All of it.
     pub total: u64,
     /// What nobody uses at the moment; all of it where the system does not tell.
     pub free: u64,
 }
 
 /// The machine's main memory; inside a container, its share of it.
-pub(super) fn main_memory() -> Memory {
+pub fn main_memory() -> Memory {
     let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(kinds);
-    let machine = Memory { total: system.total_memory(), free: system.available_memory() };
+    let total = system.total_memory();
+    let free = if cfg!(target_os = "macos") {
+        // What sysinfo calls available there includes the pages that other programs work with.
+        total.saturating_sub(system.used_memory())
+    } else {
+        system.available_memory()
+    };
+    let machine = Memory { total, free };
     match system.cgroup_limits() {
         Some(limits) if limits.total_memory < machine.total => {
             Memory { total: limits.total_memory, free: machine.free.min(limits.free_memory) }

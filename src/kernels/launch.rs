@@ -6,6 +6,7 @@ use burn::backend::CubeDevice;
 use burn::backend::wgpu::{
     CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
 };
+use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{DType, Shape};
 use cubecl::client::Client;
 use cubecl::prelude::{CubeCount, CubeDim, ExecutionMode, KernelId};
@@ -17,24 +18,24 @@ use crate::device;
 /// Storage buffers that the widest of our kernels binds.
 const BINDINGS: u32 = 8;
 
-/// What the planners must know of a device; `None` where its kernels are not compiled as WGSL or
-/// where it cannot bind enough buffers.
+/// What the planners must know of a device; `None` where its kernels are not compiled as WGSL, where
+/// it cannot bind enough buffers, or where its compiler would refuse them.
 pub(crate) fn limits(device: &CubeDevice) -> Option<DeviceLimits> {
-    if !matches!(device, CubeDevice::Wgpu(_)) {
+    let CubeDevice::Wgpu(adapter) = device else {
         return None;
-    }
+    };
     // Asking the driver takes its time, and a network asks for every layer.
     static KNOWN: Mutex<Vec<(CubeDevice, Option<DeviceLimits>)>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some((_, limits)) = known.iter().find(|(of, _)| of == device) {
         return *limits;
     }
-    let limits = ask(&device.client());
+    let limits = ask(&device.client(), adapter.backend);
     known.push((device.clone(), limits));
     limits
 }
 
-fn ask(client: &Client) -> Option<DeviceLimits> {
+fn ask(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
     let properties = client.properties();
     let hardware = &properties.hardware;
     // The name carries the shader language that the runtime settled on: a build with Burn's
@@ -43,7 +44,17 @@ fn ask(client: &Client) -> Option<DeviceLimits> {
         return None;
     }
     let (x, y, z) = hardware.max_cube_count;
-    let adapter = device::adapter_traits(&properties.identity.name);
+    let name = &properties.identity.name;
+    let adapter = device::adapter_traits(name, api);
+    // FXC takes no barrier inside of a loop whose end is read from a buffer that could be written
+    // to, which Burn makes of every buffer.
+    if adapter.fxc {
+        log::warn!(
+            "{name}: Direct3D 12 lacks its newer shader compiler, so Burn's own, slower kernels \
+             serve: put dxcompiler.dll beside the program, or take --device vulkan"
+        );
+        return None;
+    }
     Some(DeviceLimits {
         workgroup_memory: hardware.max_shared_memory_size,
         max_invocations: hardware.max_units_per_cube,

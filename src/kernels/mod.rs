@@ -5,7 +5,6 @@ pub(crate) mod host;
 pub(crate) mod launch;
 pub mod plan;
 pub(crate) mod pool;
-pub(crate) mod simd;
 
 use std::cell::Cell;
 

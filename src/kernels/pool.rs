@@ -6,7 +6,6 @@ use std::sync::Mutex;
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape};
-use pulp::bytemuck;
 
 /// Numbers below which the allocator's own memory serves.
 const SMALL: usize = 1 << 14;

@@ -4,8 +4,8 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::DType;
+use polyview_cpu::norm::{Gradients as Targets, Norm, NormShape, Normalised};
 
-use super::cpu::{Gradients as Targets, Norm, NormShape, Normalised};
 use super::op::{Gradients, NormKernels, NormOps};
 use super::wgsl::{self, BatchNorm, Plan};
 use super::{Blend, Spec, stock};

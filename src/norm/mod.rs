@@ -3,7 +3,6 @@
 //! elsewhere.
 
 mod backends;
-pub mod cpu;
 mod op;
 mod stock;
 pub mod wgsl;

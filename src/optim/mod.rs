@@ -1,13 +1,13 @@
 //! One step of Adam or AdamW over a parameter in one pass, and the norm of all gradients: WGSL
 //! compute shaders on wgpu, vector code on the CPU, Burn's operations elsewhere.
 
-pub mod cpu;
 mod norm;
 mod op;
 pub mod wgsl;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use polyview_cpu::adam::Factors;
 
 use crate::kernels::Path;
 use op::StepOps;
@@ -41,6 +41,22 @@ impl Step {
     /// 1 − βᵗ.
     fn correction(&self, beta: f64) -> f64 {
         1.0 - beta.powi(i32::try_from(self.number.max(1)).unwrap_or(i32::MAX))
+    }
+
+    /// The settings as the CPU's loop takes them.
+    fn factors(&self) -> Factors {
+        Factors {
+            keep: (1.0 - self.rate * self.decay) as f32,
+            l2: self.l2 as f32,
+            beta1: self.beta1 as f32,
+            gain1: (1.0 - self.beta1) as f32,
+            beta2: self.beta2 as f32,
+            gain2: (1.0 - self.beta2) as f32,
+            size: (self.rate / self.correction(self.beta1)) as f32,
+            root: self.correction(self.beta2).sqrt() as f32,
+            epsilon: self.epsilon as f32,
+            scale: self.scale as f32,
+        }
     }
 
     /// New parameter, m and v from the old ones and the gradient, all flat and of one length, none

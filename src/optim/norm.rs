@@ -3,8 +3,9 @@
 use burn::backend::Flex;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{Tensor, TensorReadError};
+use polyview_cpu::adam;
 
-use super::{cpu, wgsl};
+use super::wgsl;
 use crate::kernels::plan::PlanError;
 use crate::kernels::{Path, host, launch};
 
@@ -31,7 +32,7 @@ pub fn l2_norm(tensors: Vec<Tensor<1>>) -> Result<f64, TensorReadError> {
 fn on_host(tensors: &[Tensor<1>]) -> Option<f64> {
     let squares = |tensor: &Tensor<1>| {
         let tensor = tensor.clone().try_into_primitive::<Flex>().ok()?;
-        Some(cpu::sum_of_squares(&host::values(&tensor)))
+        Some(adam::sum_of_squares(&host::values(&tensor)))
     };
     tensors.iter().map(squares).sum()
 }

@@ -5,8 +5,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::DType;
+use polyview_cpu::adam;
 
-use super::{Step, cpu, wgsl};
+use super::{Step, wgsl};
 use crate::kernels::{host, launch};
 
 /// The operation as Burn dispatches it.
@@ -33,7 +34,7 @@ impl StepOps for Flex {
         let [mut value, mut first, mut second] = [value, first, second].map(host::whole);
         let grad = host::values(&grad);
         let [p, m, v] = [&mut value, &mut first, &mut second].map(FlexTensor::storage_mut::<f32>);
-        cpu::update(&step, p, &grad, m, v);
+        adam::update(step.factors(), p, &grad, m, v);
         (value, first, second)
     }
 }

@@ -43,6 +43,7 @@ use atomic_write_file::AtomicWriteFile;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use crate::data::video::is_hidden;
 use scene::ClipPlan;
 
 /// Frames per second of every synthetic clip.
@@ -51,7 +52,7 @@ pub const FPS: u32 = 25;
 /// What to write, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthOptions {
-    /// The folder to fill; it may exist, but only empty.
+    /// The folder to fill; it may exist, but only empty, hidden files aside.
     pub out: PathBuf,
     /// Training actions. Validation and test have a quarter of that each, and at least twice the
     /// number of classes of the largest task.
@@ -228,13 +229,17 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     Ok(())
 }
 
-/// Makes the folder; it must be new or empty.
+/// Makes the folder; it must be new or empty. Hidden files do not count: macOS leaves a `.DS_Store`
+/// in what was looked at.
 fn prepare(out: &Path) -> Result<(), SynthError> {
     fs::create_dir_all(out).map_err(|e| io(out, &e))?;
-    match fs::read_dir(out).map_err(|e| io(out, &e))?.next() {
-        None => Ok(()),
-        Some(_) => Err(SynthError::NotEmpty(out.to_path_buf())),
+    for entry in fs::read_dir(out).map_err(|e| io(out, &e))? {
+        let entry = entry.map_err(|e| io(out, &e))?;
+        if !is_hidden(&entry.file_name()) {
+            return Err(SynthError::NotEmpty(out.to_path_buf()));
+        }
     }
+    Ok(())
 }
 
 /// A random stream of its own for each clip, so that threads do not matter.

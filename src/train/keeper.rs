@@ -125,7 +125,7 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         if self.config.keep > 0 {
-            drop_older(&self.config.save_dir, self.config.keep)?;
+            drop_older(&self.config.save_dir, self.config.keep);
         }
         self.write_history(now.history)
     }

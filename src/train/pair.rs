@@ -7,12 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
 use super::{Moments, RunState};
-use crate::checkpoint::{self, CheckpointError, CheckpointInfo, rebuild, write_atomically};
+use crate::checkpoint::{
+    self, CheckpointError, CheckpointInfo, patiently, rebuild, write_atomically,
+};
 use crate::model::MultiViewNet;
 
 /// A checkpoint as read.
@@ -41,8 +44,8 @@ pub fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), Check
     let next = next_of(weights);
     write_atomically(&next, state)?;
     write_atomically(weights, bytes)?;
-    let rename = || -> std::io::Result<()> {
-        fs::rename(&next, state_of(weights))?;
+    let rename = || -> io::Result<()> {
+        patiently(|| fs::rename(&next, state_of(weights)))?;
         // The rename itself must survive a power cut. Not every system lets a folder be synced.
         if let Some(folder) = weights.parent() {
             let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
@@ -78,30 +81,45 @@ pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError>
     Ok(Saved { net, info, state, moments })
 }
 
-/// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints.
-pub fn drop_older(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
-    let fail = |source| CheckpointError::Write { path: folder.to_owned(), source };
-    let mut kept = Vec::new();
-    for entry in fs::read_dir(folder).map_err(fail)? {
-        let path = entry.map_err(fail)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.strip_prefix("epoch-").and_then(|n| n.strip_suffix(".safetensors"));
-        if let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) {
-            kept.push((number, path));
+/// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints. What cannot be removed
+/// costs a warning: some room on the disk is not worth the run.
+pub fn drop_older(folder: &Path, keep: usize) {
+    let mut kept = match numbered(folder) {
+        Ok(kept) => kept,
+        Err(error) => {
+            let folder = folder.display();
+            log::warn!("{folder}: old checkpoints stay, for it cannot be listed: {error}");
+            return;
         }
-    }
+    };
     kept.sort_unstable();
     let excess = kept.len().saturating_sub(keep);
     for (_, weights) in kept.into_iter().take(excess) {
         // The state first: weights without one are still good for evaluation.
         for path in [state_of(&weights), weights] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(CheckpointError::Write { path, source: error });
+            match patiently(|| fs::remove_file(&path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    let path = path.display();
+                    log::warn!("{path}: this old file stays, for it cannot be removed: {error}");
+                    // The weights stay with their state: by them the next epoch finds both.
+                    break;
                 }
                 _ => {}
             }
         }
     }
-    Ok(())
+}
+
+/// The `epoch-NNNN` weights of a folder with their numbers.
+fn numbered(folder: &Path) -> io::Result<Vec<(usize, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix("epoch-").and_then(|n| n.strip_suffix(".safetensors"));
+        if let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) {
+            found.push((number, path));
+        }
+    }
+    Ok(found)
 }

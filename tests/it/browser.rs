@@ -23,6 +23,12 @@ fn browser() -> Option<&'static str> {
     found
 }
 
+/// A file's address: `file:///tmp/x`, on Windows `file:///C:/x`.
+fn address(path: &Path) -> String {
+    let path = path.to_str().unwrap().replace(std::path::MAIN_SEPARATOR, "/");
+    format!("file:///{}", path.trim_start_matches('/'))
+}
+
 /// The page as the browser has it after loading, what it said on its console, and its network log.
 fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, String) {
     let log = folder.join("net.json");
@@ -32,7 +38,7 @@ fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, Stri
         .args(["--enable-logging=stderr", "--dump-dom", "--virtual-time-budget=2000"])
         .arg(format!("--log-net-log={}", log.display()))
         .arg(format!("--user-data-dir={}", folder.join("profile").display()))
-        .arg(format!("file://{}", page.display()))
+        .arg(address(page))
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

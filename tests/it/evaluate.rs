@@ -182,8 +182,15 @@ fn predict_does_not_mind_the_order_of_the_views() {
         assert!((ours.iter().sum::<f64>() - 1.0).abs() < 1e-5);
         assert!(ours.windows(2).all(|pair| pair[0] >= pair[1]));
     }
-    // A folder of clips is an action; a folder of such folders is many, in counting order.
-    assert_eq!(predict(&checkpoint, &[&action])[0]["tasks"], one_way[0]["tasks"]);
+    // A folder of clips is an action; a folder of such folders is many, in counting order. Hidden
+    // files and folders are neither.
+    let hidden = root.join("mvfouls/test/.Trashes");
+    std::fs::create_dir(&hidden).unwrap();
+    std::fs::copy(&a, hidden.join("clip_0.mp4")).unwrap();
+    std::fs::write(action.join("._clip_0.mp4"), "no clip").unwrap();
+    let folder_way = predict(&checkpoint, &[&action]);
+    assert_eq!(folder_way[0]["tasks"], one_way[0]["tasks"]);
+    assert_eq!(folder_way[0]["views"].as_array().unwrap().len(), 2);
     let all = predict(&checkpoint, &[&root.join("mvfouls/test")]);
     let names: Vec<&str> = all.iter().map(|a| a["action"].as_str().unwrap()).collect();
     assert_eq!((names.len(), names[2], names[10]), (16, "action_2", "action_10"));

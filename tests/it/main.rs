@@ -15,6 +15,7 @@ mod cache_trouble;
 mod check;
 mod checkpoint_damage;
 mod conv;
+mod doctor;
 mod evaluate;
 mod fill;
 mod frame_cache;

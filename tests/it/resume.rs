@@ -242,7 +242,6 @@ fn written(config: &Config, folder: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-#[cfg(unix)]
 #[test]
 fn twenty_five_kills_change_nothing() {
     use rand::{RngExt, SeedableRng};

@@ -170,12 +170,14 @@ fn program_tunes_once() {
         words.lines().find(|line| line.starts_with("--tune:")).unwrap().to_owned()
     };
     assert!(run("cpu").contains("no kernels to choose from"));
-    if cfg!(target_os = "linux") {
-        let first = run(device);
-        assert!(first.contains(" 0 known from before"), "{first}");
-        let second = run(device);
-        assert!(second.starts_with("--tune: 0 passes tried"), "{second}");
+    // Elsewhere the cache's folder is the user's own, whatever the variable says.
+    if !cfg!(target_os = "linux") {
+        return;
     }
+    let first = run(device);
+    assert!(first.contains(" 0 known from before"), "{first}");
+    let second = run(device);
+    assert!(second.starts_with("--tune: 0 passes tried"), "{second}");
     let sizes = ["--clips", "1", "--frames-per-clip", "2", "--img-height", "16", "--img-width=16"];
     let options = ["bench", "--tune", "--json", "--backbone-name", "r3d_tiny", "--steps", "1"];
     let args = [&options as &[&str], &sizes, &["--device", device]].concat();

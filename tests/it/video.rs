@@ -161,7 +161,9 @@ fn a_folder_of_images_is_a_clip() {
         let image = RgbImage::from_fn(6, 4, |x, y| Rgb([t, x as u8, y as u8]));
         image.save(clip.join(format!("frame_{t}.png"))).unwrap();
     }
-    fs::write(clip.join("notes.txt"), "no image").unwrap();
+    for other in ["notes.txt", ".DS_Store", "._frame_1.png"] {
+        fs::write(clip.join(other), "no image").unwrap();
+    }
     let (info, frames) = read_clip(&clip, |_| vec![11, 0, 1, 1]).unwrap();
     assert_eq!((info.frames, info.width, info.height, info.fps), (12, 6, 4, 25.0));
     assert_eq!(info.codec, "png");

@@ -59,8 +59,9 @@ impl Folder {
     /// Makes the folder and proves that it can be written.
     pub fn open(root: &Path) -> io::Result<Self> {
         create(root)?;
-        // A later change of the working directory must not lead elsewhere.
-        let folder = Self { root: fs::canonicalize(root)? };
+        // A later change of the working directory must not lead elsewhere. Links may stay in it, and
+        // some drives of Windows (network, RAM) cannot be asked for the path without them.
+        let folder = Self { root: std::path::absolute(root)? };
         folder.temporary(&Id([0; 16]))?;
         Ok(folder)
     }

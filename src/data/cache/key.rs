@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use super::super::sampling::WindowSpec;
+use super::super::video::is_hidden;
 
 /// Raise it whenever the same file, window and size can give other bytes than before: a change of
 /// a decoder, of the colour conversion, of the choice of frames or of the resizing, be it our own
@@ -53,7 +54,7 @@ impl fmt::Debug for Id {
 /// That is the file's identity, the window, the target rate, T, H, W, [`DECODE_VERSION`] and the
 /// version of the entry's form. The identity of a video is its absolute path without links, its
 /// length and its modification time in nanoseconds; that of a folder of images is the folder's path
-/// and the name, length and time of every file in it.
+/// and the name, length and time of every file in it whose name begins with no dot.
 ///
 /// The content is not hashed: that would read every file in every epoch, which is part of what the
 /// cache saves. So a file rewritten to the same length with its old time put back is not noticed.
@@ -103,7 +104,8 @@ impl fmt::Display for Key {
 
 /// Adds what tells this file or folder from others and from its own earlier states.
 fn identify(clip: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let path = fs::canonicalize(clip)?;
+    // Some drives of Windows (network, RAM) cannot be asked for the path without links.
+    let path = fs::canonicalize(clip).or_else(|_| std::path::absolute(clip))?;
     let about = fs::metadata(&path)?;
     add_name(path.into_os_string(), hash);
     if !about.is_dir() {
@@ -111,10 +113,14 @@ fn identify(clip: &Path, hash: &mut Sha256) -> io::Result<()> {
         return add_state(&about, hash);
     }
     hash.update(b"folder");
-    // Every file, not images alone: which endings count is the decoder's affair.
+    // Every file, not images alone: which endings count is the decoder's affair. What it never takes
+    // may change without effect, such as the `.DS_Store` of a folder that was looked at.
     let mut files = Vec::new();
     for entry in fs::read_dir(clip)? {
         let entry = entry?;
+        if is_hidden(&entry.file_name()) {
+            continue;
+        }
         // Not the entry's own metadata: of a link, the file behind it counts.
         match fs::metadata(entry.path()) {
             Ok(about) if about.is_file() => files.push((entry.file_name(), about)),

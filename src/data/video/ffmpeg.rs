@@ -119,6 +119,10 @@ impl Run {
         command.args(["-nostdin", "-nostats", "-xerror", "-noautorotate"]).input(url);
         // Video that is no cover picture, each frame once, whatever its time stamp.
         command.args(["-map", "0:V:0", "-fps_mode", "passthrough"]).args(output).pipe_stdout();
+        // In a group of its own, for Ctrl-C goes to the terminal's whole group: the clip that it is
+        // at would count as damaged. (On Windows it has no console to hear of it.)
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(command.as_inner_mut(), 0);
         command.spawn().map(Self)
     }
 }

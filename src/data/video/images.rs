@@ -1,5 +1,6 @@
 //! A clip as a folder of images: jpg, jpeg or png, one frame each, in natural order of their
-//! names (`2.png` before `10.png`), all of one size, at 25 frames per second.
+//! names (`2.png` before `10.png`), all of one size, at 25 frames per second. Names that begin with a
+//! dot are passed over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use image::ImageReader;
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::wanted::Wanted;
-use super::{Sink, checked, damaged, unreadable};
+use super::{Sink, checked, damaged, is_hidden, unreadable};
 
 /// Folders carry no rate; broadcast video has this one.
 const FPS: f64 = 25.0;
@@ -44,8 +45,9 @@ pub(super) fn verify(folder: &Path) -> Result<ClipInfo, ClipError> {
 fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
-        let path = entry.map_err(|e| unreadable(folder, &e))?.path();
-        if codec(&path).is_some() && path.is_file() {
+        let entry = entry.map_err(|e| unreadable(folder, &e))?;
+        let path = entry.path();
+        if !is_hidden(&entry.file_name()) && codec(&path).is_some() && path.is_file() {
             files.push(path);
         }
     }

@@ -10,6 +10,7 @@
 
 mod ffmpeg;
 mod h264;
+mod hidden;
 mod images;
 mod index;
 mod mp4;
@@ -24,6 +25,7 @@ use super::clip::{ClipError, ClipInfo, Frame, Frames};
 use super::resize::Resizer;
 use h264::Movie;
 
+pub(crate) use hidden::is_hidden;
 pub use resolve::resolve_clip;
 
 /// Where decoded frames go.

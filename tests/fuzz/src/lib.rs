@@ -17,7 +17,8 @@ mod source {
         mod json;
         pub mod layout;
         pub mod problem;
-        pub mod resize;
         pub mod video;
+
+        pub use polyview_cpu::resize;
     }
 }

@@ -3,7 +3,7 @@
 use super::record::{ClipRecord, Crop};
 
 /// Fractional bits of a place.
-pub(super) const BITS: u32 = 16;
+pub const BITS: u32 = 16;
 /// One source pixel.
 const ONE: f64 = (1_u32 << BITS) as f64;
 /// Frames have no longer sides than this: a place, and the sum of two, must fit 32 bits.
@@ -32,7 +32,7 @@ pub(super) const MAX_SIDE: usize = 8192;
 /// lies inside. Either alone is therefore exactly the known operation; together they differ from
 /// resizing first and rotating the result only by the second interpolation that is saved.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Geometry {
+pub struct Geometry {
     /// Per output column its part of (sx, sy).
     pub columns: Vec<[i32; 2]>,
     /// Per output row its part of (sx, sy).
@@ -60,6 +60,7 @@ fn fixed(place: f64) -> i32 {
 }
 
 impl Geometry {
+    /// The map for a source of `[h, w]` and an output of `[out_h, out_w]` pixels.
     pub fn new(record: &ClipRecord, [h, w]: [usize; 2], [out_h, out_w]: [usize; 2]) -> Self {
         let whole = Crop { top: 0.0, left: 0.0, height: h as f32, width: w as f32 };
         let Crop { top, left, height, width } = record.crop.unwrap_or(whole);

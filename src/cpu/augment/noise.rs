@@ -16,7 +16,7 @@ fn mix(mut h: u32) -> u32 {
 
 /// The noise of one clip.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Noise {
+pub struct Noise {
     /// Low and high half of the clip's key.
     pub key: [u32; 2],
     /// Noise per unit of the byte sum.
@@ -24,6 +24,7 @@ pub(super) struct Noise {
 }
 
 impl Noise {
+    /// The noise that `key` names, of this standard deviation.
     pub fn new(key: u64, std: f32) -> Self {
         Self { key: [key as u32, (key >> 32) as u32], scale: std / BYTE_SUM_STD }
     }

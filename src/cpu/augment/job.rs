@@ -108,15 +108,20 @@ pub enum AugmentError {
 
 /// What an execution needs to know of a clip beside its frame table.
 #[derive(Debug, Clone)]
-pub(super) struct Clip {
+pub struct Clip {
+    /// Where each output pixel comes from.
     pub geometry: Geometry,
     /// `[x0, y0, x1, y1]`, ends excluded; empty = none.
     pub cutout: [usize; 4],
+    /// Value of the cutout, before colour.
     pub fill: f32,
+    /// Factor of every value.
     pub brightness: f32,
+    /// Factor of the distance from 0.5.
     pub contrast: f32,
     /// 0.5 − 0.5·contrast: x·contrast + this is (x − 0.5)·contrast + 0.5, and exact at contrast 1.
     pub contrast_shift: f32,
+    /// What is added to each value.
     pub noise: Option<Noise>,
 }
 
@@ -124,14 +129,11 @@ pub(super) struct Clip {
 #[derive(Debug)]
 pub struct Job<'a> {
     pub(super) frames: Frames<'a>,
-    /// `[T, H, W]` of the source.
     pub(super) size: [usize; 3],
     pub(super) records: &'a [ClipRecord],
     pub(super) clips: Vec<Clip>,
-    /// `[T', H', W']` of the output.
     pub(super) out: [usize; 3],
     pub(super) mean: [f32; 3],
-    /// 1/std.
     pub(super) scale: [f32; 3],
 }
 
@@ -195,6 +197,37 @@ impl<'a> Job<'a> {
         }
         let out = [out_t, out_h, out_w];
         Ok(Self { frames, size, records, clips, out, mean, scale })
+    }
+
+    /// The source, `[N, T, H, W, 3]`.
+    pub fn frames(&self) -> Frames<'a> {
+        self.frames
+    }
+
+    /// `[T, H, W]` of the source.
+    pub fn size(&self) -> [usize; 3] {
+        self.size
+    }
+
+    /// One record per clip.
+    pub fn records(&self) -> &'a [ClipRecord] {
+        self.records
+    }
+
+    /// What the records come to at these sizes, one entry per clip.
+    pub fn clips(&self) -> &[Clip] {
+        &self.clips
+    }
+
+    /// `[T', H', W']` of the output.
+    pub fn out(&self) -> [usize; 3] {
+        self.out
+    }
+
+    /// Per channel what is subtracted from a value, and by what the difference is multiplied:
+    /// mean and 1/std.
+    pub fn normalisation(&self) -> [[f32; 3]; 2] {
+        [self.mean, self.scale]
     }
 
     /// `[N, 3, T', H', W']`.

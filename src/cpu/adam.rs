@@ -2,10 +2,9 @@
 //! gradient and both moments.
 
 use pulp::{Simd, WithSimd};
-
-use super::Step;
-use crate::kernels::simd::dispatch;
 use rayon::prelude::*;
+
+use crate::simd::dispatch;
 
 /// Numbers per task. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;
@@ -13,24 +12,12 @@ const CHUNK: usize = 1 << 15;
 /// Numbers that are summed in f32 before they go into an f64 sum.
 const BLOCK: usize = 512;
 
-/// The step of `settings` over parameter, gradient, m and v.
+/// The step over parameter, gradient, m and v.
 ///
 /// # Panics
 /// If the slices' lengths differ.
-pub fn update(settings: &Step, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+pub fn update(step: Factors, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
     assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "numbers per parameter");
-    let step = Factors {
-        keep: (1.0 - settings.rate * settings.decay) as f32,
-        l2: settings.l2 as f32,
-        beta1: settings.beta1 as f32,
-        gain1: (1.0 - settings.beta1) as f32,
-        beta2: settings.beta2 as f32,
-        gain2: (1.0 - settings.beta2) as f32,
-        size: (settings.rate / settings.correction(settings.beta1)) as f32,
-        root: settings.correction(settings.beta2).sqrt() as f32,
-        epsilon: settings.epsilon as f32,
-        scale: settings.scale as f32,
-    };
     p.par_chunks_mut(CHUNK)
         .zip(g.par_chunks(CHUNK))
         .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
@@ -46,19 +33,30 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
     chunks.iter().sum()
 }
 
-/// A step's settings as the loop needs them.
-#[derive(Clone, Copy)]
-struct Factors {
-    keep: f32,
-    l2: f32,
-    beta1: f32,
-    gain1: f32,
-    beta2: f32,
-    gain2: f32,
-    size: f32,
-    root: f32,
-    epsilon: f32,
-    scale: f32,
+/// A step's settings as the loop needs them. With g the gradient times `scale`, plus `l2`·p:
+/// m' = β₁·m + (1 − β₁)·g, v' = β₂·v + (1 − β₂)·g², p' = `keep`·p − `size`·m' / (√v'/`root` + ε).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factors {
+    /// 1 − rate·decay.
+    pub keep: f32,
+    /// Decay that is added to the gradient.
+    pub l2: f32,
+    /// β₁.
+    pub beta1: f32,
+    /// 1 − β₁.
+    pub gain1: f32,
+    /// β₂.
+    pub beta2: f32,
+    /// 1 − β₂.
+    pub gain2: f32,
+    /// rate/(1 − β₁ᵗ).
+    pub size: f32,
+    /// √(1 − β₂ᵗ).
+    pub root: f32,
+    /// ε.
+    pub epsilon: f32,
+    /// What the gradient is multiplied by first.
+    pub scale: f32,
 }
 
 struct Update<'a> {

@@ -1,9 +1,8 @@
 //! Brings frames to the size of the model's input.
 
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
-
-use super::clip::Frames;
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
 
 /// Why frames could not be resized.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,26 +82,8 @@ impl Resizer {
     }
 
     /// Whether frames of this size stay as they are.
-    pub(super) fn keeps(&self, height: usize, width: usize) -> bool {
+    pub fn keeps(&self, height: usize, width: usize) -> bool {
         (height, width) == (self.height, self.width)
-    }
-
-    /// Resizes every frame: `[T, h, w, 3]` to `[T, height, width, 3]`.
-    ///
-    /// # Errors
-    /// [`ResizeError`] for sizes of 0 and bytes that do not fit the size.
-    pub fn frames(&mut self, frames: &Frames) -> Result<Frames, ResizeError> {
-        let expected = frames.count * frames.height * frames.width * 3;
-        if frames.data.len() != expected {
-            return Err(ResizeError::Bytes { expected, found: frames.data.len() });
-        }
-        let size = self.bytes();
-        let mut data = vec![0; frames.count * size];
-        for t in 0..frames.count {
-            let out = &mut data[t * size..(t + 1) * size];
-            self.frame(frames.frame(t), frames.height, frames.width, out)?;
-        }
-        Ok(Frames { data, count: frames.count, height: self.height, width: self.width })
     }
 
     /// Resizes one RGB frame `[h, w, 3]` into `out`, `[height, width, 3]`.
@@ -149,14 +130,14 @@ impl Resizer {
         let side = |n: usize| u32::try_from(n).map_err(|_| ResizeError::Size { width, height });
         let library = |e: String| ResizeError::Library(e);
         self.scaled.resize(cover.height * cover.width * 3, 0);
-        let from = ImageRef::new(side(width)?, side(height)?, frame, fir::PixelType::U8x3)
+        // Typed, so that one pixel format is compiled instead of all.
+        let from = TypedImageRef::<U8x3>::from_buffer(side(width)?, side(height)?, frame)
             .map_err(|e| library(e.to_string()))?;
         let (to_width, to_height) = (side(cover.width)?, side(cover.height)?);
-        let mut to =
-            Image::from_slice_u8(to_width, to_height, &mut self.scaled, fir::PixelType::U8x3)
-                .map_err(|e| library(e.to_string()))?;
+        let mut to = TypedImage::<U8x3>::from_buffer(to_width, to_height, &mut self.scaled)
+            .map_err(|e| library(e.to_string()))?;
         let bilinear = fir::ResizeAlg::Convolution(fir::FilterType::Bilinear);
         let options = fir::ResizeOptions::new().resize_alg(bilinear);
-        self.engine.resize(&from, &mut to, &options).map_err(|e| library(e.to_string()))
+        self.engine.resize_typed(&from, &mut to, &options).map_err(|e| library(e.to_string()))
     }
 }

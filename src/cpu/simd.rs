@@ -13,3 +13,22 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     }
     arch.dispatch(op)
 }
+
+/// The vectors that [`dispatch`] takes on this machine.
+pub fn vectors() -> &'static str {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        fn with_simd<S: pulp::Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    match dispatch(Lanes) {
+        16 => "AVX-512",
+        8 => "AVX2",
+        4 if cfg!(target_arch = "aarch64") => "NEON",
+        1 => "none",
+        _ => "128-bit",
+    }
+}

@@ -11,6 +11,7 @@ mod kernel;
 mod panels;
 mod recipe;
 mod scratch;
+mod shape;
 mod stage;
 mod tiles;
 mod turn;
@@ -21,8 +22,7 @@ use gather::Gather;
 use kernel::LANES;
 use panels::WeightOrder;
 
-use super::ConvShape;
-
+pub use shape::ConvShape;
 pub use weight_gradient::weight_gradient;
 
 /// `y[n,k,t,h,w] = Σ_{c,i,j,l} w[k,c,i,j,l] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l]`.

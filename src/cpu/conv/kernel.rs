@@ -9,7 +9,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::kernels::simd::dispatch;
+use crate::simd::dispatch;
 
 /// The most rows of the weight gradient that [`Correlate`] works on at once.
 pub const TAPS: usize = 12;

@@ -7,7 +7,7 @@
 
 mod lines;
 
-use crate::kernels::simd::dispatch;
+use crate::simd::dispatch;
 use rayon::prelude::*;
 
 use lines::{Apply, Centred, Masked, Reduce, Sum};

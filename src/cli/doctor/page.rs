@@ -1,0 +1,117 @@
+//! The page that people read, and paste into a bug report.
+
+use std::fmt::Write;
+
+use super::{Outcome, Tested};
+use crate::device::DeviceInfo;
+use crate::doctor::{Folder, Report};
+
+/// What was seen without computing anything.
+pub(super) fn facts(report: &Report) -> String {
+    let Report { build, machine, vulkan, ffmpeg, folders, devices, .. } = report;
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let mut lines = Lines::default();
+    lines.add("polyview", format!("{} for {}", build.version, build.target));
+    lines.add(
+        "build",
+        format!(
+            "{}, {} required, {}",
+            if build.debug { "dev profile" } else { "release profile" },
+            build.requires,
+            if build.cuda { "wgpu and CUDA" } else { "wgpu, without CUDA" },
+        ),
+    );
+    lines.add("system", format!("{}, kernel {}", machine.system, machine.kernel));
+    if let Some(container) = &machine.container {
+        lines.add("container", container.clone());
+    }
+    lines.add("processor", format!("{}, kernels use {}", machine.processor, machine.vectors));
+    let (cores, usable) = (machine.cores, machine.usable_cores);
+    lines.add("cores", match usable < cores {
+        true => format!("{usable} of {cores} may be used (affinity or a container's quota)"),
+        false => usable.to_string(),
+    });
+    let (memory, free) = (machine.memory_bytes, machine.free_memory_bytes);
+    lines.add("memory", format!("{}, {} free", gigabytes(memory), gigabytes(free)));
+    if let Some(vulkan) = vulkan {
+        let loader = if vulkan.loader { "loader found" } else { "no loader" };
+        let drivers = match vulkan.drivers.as_slice() {
+            [] => String::new(),
+            names => format!(", drivers: {}", names.join(", ")),
+        };
+        lines.add("Vulkan", format!("{loader}{drivers}"));
+    }
+    let version = ffmpeg.version.clone();
+    lines.add("ffmpeg", version.unwrap_or_else(|| "not found".to_owned()));
+    for Folder { purpose, path, free_bytes, refused } in folders {
+        let free = free_bytes.map_or("free space unknown".to_owned(), |b| gigabytes(b) + " free");
+        let refused = refused.as_ref().map_or(String::new(), |_| ", not writable".to_owned());
+        lines.add(purpose, format!("{}: {free}{refused}", path.display()));
+    }
+    for device in devices {
+        lines.add("device", describe(device));
+    }
+    lines.0
+}
+
+/// The self-tests, and what is wrong.
+pub(super) fn findings(report: &Report, tests: &[Tested]) -> String {
+    let mut lines = Lines::default();
+    for test in tests {
+        let text = match &test.outcome {
+            Outcome::Failed(reason) => format!("FAILED: {reason}"),
+            Outcome::Result(result) => format!(
+                "{} (convolution off by {:.1e}), {:.1} ms a step of {}",
+                if result.sound { "right" } else { "WRONG" },
+                result.conv_error,
+                result.step_ms,
+                result.step,
+            ),
+        };
+        lines.add("self-test", format!("{}: {text}", test.device));
+    }
+    match report.problems.as_slice() {
+        [] => lines.add("problems", "none".to_owned()),
+        problems => problems.iter().for_each(|problem| lines.add("problem", problem.clone())),
+    }
+    lines.0
+}
+
+fn describe(device: &DeviceInfo) -> String {
+    let mut text = format!("{}: {}", device.id, device.name);
+    if device.api != "cpu" {
+        let features = &device.features;
+        let _ = write!(text, ", {} {}, {}", device.kind, device.api, device.driver);
+        let _ = write!(text, "; f16 {}", if features.f16 { "yes" } else { "no" });
+        let _ = match features.subgroups {
+            Some([least, most]) if least == most => write!(text, ", subgroups of {least}"),
+            Some([least, most]) => write!(text, ", subgroups of {least} to {most}"),
+            None => write!(text, ", no subgroups"),
+        };
+        let _ = match features.matrix_units.as_slice() {
+            [] => write!(text, ", no matrix units"),
+            units => write!(text, ", matrix units {}", units.join(" ")),
+        };
+        if let Some(bytes) = device.max_binding_bytes {
+            let _ = write!(text, ", buffers up to {} MB", bytes >> 20);
+        }
+    }
+    if device.auto {
+        text.push_str("  ← auto");
+    }
+    text
+}
+
+/// Lines of a name and a text.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, text: String) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{name:<16}{text}");
+    }
+}

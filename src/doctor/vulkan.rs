@@ -1,0 +1,143 @@
+//! The Vulkan loader and the drivers that it can find (Khronos, "Driver interface to the Vulkan
+//! loader": which folders it reads).
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Machine;
+
+/// What is between this program and a GPU on Linux and Windows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vulkan {
+    /// Whether the loader can be opened.
+    pub loader: bool,
+    /// Names of the drivers' manifests, as far as their places are known (Linux).
+    pub drivers: Vec<String>,
+    /// Nodes under /dev that this user may not open.
+    pub forbidden: Vec<PathBuf>,
+    /// Whether the kernel knows an NVIDIA card.
+    pub nvidia: bool,
+}
+
+/// The loader's file.
+#[cfg(windows)]
+const LOADER: Option<&str> = Some("vulkan-1.dll");
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const LOADER: Option<&str> = Some("libvulkan.so.1");
+#[cfg(not(any(windows, all(unix, not(target_vendor = "apple")))))]
+const LOADER: Option<&str> = None;
+
+impl Vulkan {
+    /// `None` on systems that have no such loader (macOS).
+    pub(super) fn look(_: &Machine) -> Option<Self> {
+        Some(Self {
+            loader: can_open(LOADER?),
+            drivers: drivers(),
+            forbidden: forbidden(),
+            nvidia: Path::new("/proc/driver/nvidia/version").exists(),
+        })
+    }
+
+    pub(super) fn problems(&self, machine: &Machine, gpu: bool) -> Vec<String> {
+        if cfg!(windows) {
+            // There DX12 serves, which needs no loader.
+            return Vec::new();
+        }
+        let with = |text: &str, command: Option<String>| match command {
+            Some(command) => format!("{text}: {command}"),
+            None => text.to_owned(),
+        };
+        let loader = ["libvulkan1", "vulkan-loader", "vulkan-icd-loader", "libvulkan1", "vulkan-loader"];
+        let mesa = [
+            "mesa-vulkan-drivers",
+            "mesa-vulkan-drivers",
+            "vulkan-radeon vulkan-intel",
+            "libvulkan_radeon libvulkan_intel",
+            "mesa-vulkan-ati mesa-vulkan-intel",
+        ];
+        let mut problems = Vec::new();
+        if !self.loader {
+            let install = machine.install(loader);
+            problems.push(with("no Vulkan loader, so no GPU can be used", install));
+        }
+        let nvidia_driver = self.drivers.iter().any(|name| name.starts_with("nvidia"));
+        if self.nvidia && !nvidia_driver {
+            problems.push(match machine.container.is_some() {
+                true => "there is an NVIDIA card, but its Vulkan driver is not in this container: \
+                         start it with NVIDIA_DRIVER_CAPABILITIES=all"
+                    .to_owned(),
+                false => "there is an NVIDIA card without its Vulkan driver: install the driver's \
+                          graphics part too (libnvidia-gl)"
+                    .to_owned(),
+            });
+        } else if self.drivers.is_empty() && !gpu {
+            let install = machine.install(mesa);
+            problems.push(with("no Vulkan driver, so no GPU can be used (AMD, Intel)", install));
+        }
+        if !self.forbidden.is_empty() && !gpu {
+            let nodes: Vec<String> =
+                self.forbidden.iter().map(|node| node.display().to_string()).collect();
+            problems.push(format!(
+                "this user may not open {}: add it to the group \"render\" and log in again",
+                nodes.join(", ")
+            ));
+        }
+        problems
+    }
+}
+
+#[cfg(any(windows, all(unix, not(target_vendor = "apple"))))]
+#[allow(unsafe_code, reason = "opening a library runs its code; there is no safe way to ask")]
+fn can_open(library: &str) -> bool {
+    // SAFETY: it is the system's Vulkan loader, which the GPU backend opens in every run too;
+    // no symbol of it is used here.
+    unsafe { libloading::Library::new(library) }.is_ok()
+}
+
+#[cfg(not(any(windows, all(unix, not(target_vendor = "apple")))))]
+fn can_open(_: &str) -> bool {
+    false
+}
+
+/// The manifests' names without their extension.
+fn drivers() -> Vec<String> {
+    let chosen = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].iter().find_map(std::env::var_os);
+    let mut found: Vec<PathBuf> = match chosen {
+        Some(files) => std::env::split_paths(&files).filter(|file| file.exists()).collect(),
+        None => manifest_folders().iter().flat_map(|folder| manifests(folder)).collect(),
+    };
+    found.sort();
+    let stem = |file: &PathBuf| file.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let mut names: Vec<String> = found.iter().filter_map(stem).collect();
+    names.dedup();
+    names
+}
+
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "json")).collect()
+}
+
+fn manifest_folders() -> Vec<PathBuf> {
+    let shared = std::env::var_os("XDG_DATA_DIRS")
+        .filter(|dirs| !dirs.is_empty())
+        .unwrap_or_else(|| "/usr/local/share:/usr/share".into());
+    let mut roots = vec![PathBuf::from("/etc"), PathBuf::from("/usr/local/etc")];
+    roots.extend(dirs::data_local_dir());
+    roots.extend(std::env::split_paths(&shared));
+    roots.into_iter().map(|root| root.join("vulkan/icd.d")).collect()
+}
+
+/// Render nodes that are there and may not be opened.
+fn forbidden() -> Vec<PathBuf> {
+    let nodes = std::fs::read_dir("/dev/dri").into_iter().flatten().flatten();
+    let render = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("renderD"))
+    };
+    let denied = |path: &PathBuf| {
+        let open = std::fs::OpenOptions::new().read(true).write(true).open(path);
+        open.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    nodes.map(|node| node.path()).filter(render).filter(denied).collect()
+}

@@ -1,0 +1,127 @@
+//! `polyview doctor`, and what shells are told of the command line.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::adapter;
+use crate::program::{polyview, polyview_with, text};
+
+fn doctor(args: &[&str], variables: &[(&str, &str)]) -> Value {
+    let args = [&["doctor", "--json"], args].concat();
+    let output = polyview_with(&args, variables);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn problems(report: &Value) -> Vec<String> {
+    let problems = report["problems"].as_array().unwrap();
+    problems.iter().map(|problem| problem.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_bug_report_has_program_machine_folders_and_devices() {
+    let folder = TempDir::new().unwrap();
+    let save = folder.path().join("not/there/yet");
+    let report = doctor(&["--no-self-test", "--save-dir", save.to_str().unwrap()], &[]);
+    assert_eq!(report["build"]["version"], env!("CARGO_PKG_VERSION"));
+    let machine = &report["machine"];
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(machine["usable_cores"], cores);
+    assert!(machine["cores"].as_u64().unwrap() >= cores as u64);
+    assert!(machine["memory_bytes"].as_u64() >= machine["free_memory_bytes"].as_u64());
+    let folders = report["folders"].as_array().unwrap();
+    assert_eq!(folders[0]["path"], save.to_str().unwrap());
+    assert_eq!(folders[1]["path"], save.join("frames").to_str().unwrap());
+    for folder in &folders[..2] {
+        assert!(folder["free_bytes"].as_u64().unwrap() > 0);
+        assert_eq!(folder["refused"], Value::Null);
+    }
+    assert!(!save.exists(), "examining makes no folders");
+    let devices = report["devices"].as_array().unwrap();
+    assert_eq!(devices.last().unwrap()["id"], "cpu");
+    assert_eq!(report["self_tests"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn the_cpu_passes_its_self_test() {
+    let report = doctor(&["--device", "cpu"], &[]);
+    let test = &report["self_tests"][0];
+    assert_eq!(test["device"], "cpu");
+    assert_eq!(test["result"]["sound"], true, "{test}");
+    assert!(test["result"]["conv_error"].as_f64().unwrap() < 1e-5);
+    assert!(test["result"]["step_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_adapter_passes_its_self_test() {
+    if adapter::device().is_none() {
+        return;
+    }
+    let listed = polyview(&["devices", "--json"]);
+    let devices: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let id = devices[0]["id"].as_str().unwrap();
+    assert!(devices[0]["features"]["f16"].is_boolean());
+    let report = doctor(&["--device", id], &[]);
+    assert_eq!(report["self_tests"][0]["result"]["sound"], true, "{report}");
+}
+
+#[test]
+fn what_is_missing_comes_with_what_to_do() {
+    let none = TempDir::new().unwrap();
+    let file = none.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let below = file.join("run");
+    let path = none.path().to_str().unwrap();
+    let args = ["--no-self-test", "--save-dir", below.to_str().unwrap()];
+    let report = doctor(&args, &[("PATH", path), ("VK_DRIVER_FILES", "/nonexistent.json")]);
+    let problems = problems(&report);
+    let about = |what: &str| {
+        problems.iter().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{problems:?}"))
+    };
+    assert_eq!(report["ffmpeg"]["version"], Value::Null);
+    assert!(about("ffmpeg is not installed").contains("only H.264 in mp4"));
+    assert!(about("--save-dir").contains("is a file"));
+    if cfg!(target_os = "linux") {
+        assert_eq!(report["vulkan"]["drivers"].as_array().unwrap().len(), 0);
+        about("Vulkan");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_fails_its_test_and_the_command() {
+    let output = polyview(&["doctor", "--device", "wgpu:99"]);
+    assert_eq!(output.status.code(), Some(1));
+    let page = text(&output.stdout);
+    assert!(page.contains("self-test       wgpu:99: FAILED: --device wgpu:99"), "{page}");
+    assert!(page.contains("problem         self-test on wgpu:99 failed"), "{page}");
+    assert!(page.contains("\nprocessor       "), "{page}");
+}
+
+#[test]
+fn completions_and_manual_know_every_command() {
+    let man = polyview(&["man"]);
+    let man = text(&man.stdout);
+    assert!(man.contains(".TH polyview 1"), "{man}");
+    let help = polyview(&["--help"]);
+    let help = text(&help.stdout);
+    let commands = [
+        "train", "evaluate", "predict", "export", "check-data", "augment", "synth", "devices",
+        "doctor", "bench", "completions", "man",
+    ];
+    for command in commands {
+        assert!(man.contains(&format!("polyview\\-{}", command.replace('-', "\\-"))), "{command}");
+        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = polyview(&["completions", shell]);
+        assert!(script.status.success());
+        let script = text(&script.stdout);
+        for word in commands.into_iter().chain(["early-stopping-patience"]) {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let out = polyview(&["man", "--out-dir", folder.path().to_str().unwrap()]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(folder.path().join("polyview-train.1").exists());
+}
