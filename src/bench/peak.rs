@@ -41,7 +41,9 @@ const TERM: f32 = 0.01;
 /// GFLOP/s of `device` in f32, as the module says; `None` where the kernels are Burn's own (CUDA).
 pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
     match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Flex(_) => best(|rounds| Ok(on_all_threads(rounds, [FACTOR, TERM]))).map(Some),
+        DispatchDevice::Flex(_) => {
+            best(|rounds| Ok(on_all_threads(rounds, [FACTOR, TERM]))).map(Some)
+        }
         DispatchDevice::Cube(cube) if launch::limits(cube).is_some() => {
             let run = |rounds| {
                 let sums = chains_on_wgpu(device, INVOCATIONS, rounds, [FACTOR, TERM])?;

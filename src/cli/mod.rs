@@ -93,7 +93,8 @@ fn command() -> clap::Command {
         list.push_str(&format!("{header}{title}:{header:#}\n"));
         for name in names {
             let about = command.find_subcommand(name).and_then(clap::Command::get_about);
-            let about = about.map_or_else(|| "Print help of a command".to_owned(), ToString::to_string);
+            let about =
+                about.map_or_else(|| "Print help of a command".to_owned(), ToString::to_string);
             list.push_str(&format!("  {literal}{name:<12}{literal:#} {about}\n"));
         }
         list.push('\n');

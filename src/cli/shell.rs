@@ -42,7 +42,9 @@ impl ManArgs {
         };
         std::fs::create_dir_all(folder)
             .and_then(|()| clap_mangen::generate_to(command(), folder))
-            .map_err(|error| Failure::runtime(format!("--out-dir {}: {error}", folder.display())))?;
+            .map_err(|error| {
+                Failure::runtime(format!("--out-dir {}: {error}", folder.display()))
+            })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -14,9 +14,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor};
 use polyview_cpu::conv as cpu;
 
-use super::wgsl::{self, Choice, Pass};
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::wgsl::{self, Choice, Pass};
 use super::{ConvShape, chosen};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::pool::Buffer;

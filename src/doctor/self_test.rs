@@ -81,11 +81,7 @@ fn conv_error(compute: &Compute) -> Result<f64, SelfTestError> {
     let y = conv3d(tx.clone(), tw.clone(), shape.stride, shape.padding);
     let grads = y.clone().mul(tensor(&dy, shape.y())).sum().backward();
     let none = || SelfTestError::Device("a gradient is missing".to_owned());
-    let found = [
-        y.inner(),
-        tx.grad(&grads).ok_or_else(none)?,
-        tw.grad(&grads).ok_or_else(none)?,
-    ];
+    let found = [y.inner(), tx.grad(&grads).ok_or_else(none)?, tw.grad(&grads).ok_or_else(none)?];
     let mut worst = 0.0_f64;
     for (found, expected) in found.into_iter().zip(expected) {
         let found = found.try_into_vec_as::<f32>();
@@ -107,7 +103,8 @@ fn conv_error(compute: &Compute) -> Result<f64, SelfTestError> {
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
     std::iter::repeat_with(next).take(count).collect()

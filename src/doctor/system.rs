@@ -103,7 +103,8 @@ impl Machine {
             _ => None,
         };
         // "opensuse-leap" and the like name their family before the dash.
-        let names = self.family.iter().flat_map(|name| [Some(name.as_str()), name.split('-').next()]);
+        let names =
+            self.family.iter().flat_map(|name| [Some(name.as_str()), name.split('-').next()]);
         names.flatten().find_map(command)
     }
 }

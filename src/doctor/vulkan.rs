@@ -48,7 +48,8 @@ impl Vulkan {
             Some(command) => format!("{text}: {command}"),
             None => text.to_owned(),
         };
-        let loader = ["libvulkan1", "vulkan-loader", "vulkan-icd-loader", "libvulkan1", "vulkan-loader"];
+        let loader =
+            ["libvulkan1", "vulkan-loader", "vulkan-icd-loader", "libvulkan1", "vulkan-loader"];
         let mesa = [
             "mesa-vulkan-drivers",
             "mesa-vulkan-drivers",
@@ -116,7 +117,10 @@ fn drivers() -> Vec<String> {
 
 fn manifests(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "json")).collect()
+    files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .collect()
 }
 
 fn manifest_folders() -> Vec<PathBuf> {

@@ -105,8 +105,18 @@ fn completions_and_manual_know_every_command() {
     let help = polyview(&["--help"]);
     let help = text(&help.stdout);
     let commands = [
-        "train", "evaluate", "predict", "export", "check-data", "augment", "synth", "devices",
-        "doctor", "bench", "completions", "man",
+        "train",
+        "evaluate",
+        "predict",
+        "export",
+        "check-data",
+        "augment",
+        "synth",
+        "devices",
+        "doctor",
+        "bench",
+        "completions",
+        "man",
     ];
     for command in commands {
         assert!(man.contains(&format!("polyview\\-{}", command.replace('-', "\\-"))), "{command}");

@@ -27,10 +27,13 @@ pub(super) fn facts(report: &Report) -> String {
     }
     lines.add("processor", format!("{}, kernels use {}", machine.processor, machine.vectors));
     let (cores, usable) = (machine.cores, machine.usable_cores);
-    lines.add("cores", match usable < cores {
-        true => format!("{usable} of {cores} may be used (affinity or a container's quota)"),
-        false => usable.to_string(),
-    });
+    lines.add(
+        "cores",
+        match usable < cores {
+            true => format!("{usable} of {cores} may be used (affinity or a container's quota)"),
+            false => usable.to_string(),
+        },
+    );
     let (memory, free) = (machine.memory_bytes, machine.free_memory_bytes);
     lines.add("memory", format!("{}, {} free", gigabytes(memory), gigabytes(free)));
     if let Some(vulkan) = vulkan {
