@@ -12,7 +12,6 @@ use polyview::augment::Strength;
 use polyview::cli::Terminal;
 use polyview::config::Config;
 use polyview::model::BackboneKind;
-use polyview::processor;
 use polyview::schema::Schema;
 use polyview::synth::{self, SynthOptions};
 use polyview::train;
@@ -21,7 +20,7 @@ use polyview::train;
 const WANTED: f64 = 0.90;
 
 fn main() -> ExitCode {
-    match processor::check().map_err(Into::into).and_then(|()| run()) {
+    match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

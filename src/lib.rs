@@ -11,7 +11,7 @@
 //!
 //! The hot operations have kernels of their own in [`conv`], [`norm`] and [`optim`]; [`kernels`]
 //! says which devices take them, [`tuning`] which variants are fastest there, [`mod@bench`] what they
-//! are worth. [`doctor`] examines a machine, [`processor`] says whether the machine has the instructions that the build uses.
+//! are worth. [`doctor`] examines a machine.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
@@ -33,7 +33,6 @@ pub mod metrics;
 pub mod model;
 pub mod norm;
 pub mod optim;
-pub mod processor;
 pub mod report;
 pub mod schema;
 pub mod sheet;

@@ -33,7 +33,6 @@ mod norm;
 mod official;
 mod options;
 mod overfit;
-mod processor;
 mod program;
 mod recipe;
 mod reference;
