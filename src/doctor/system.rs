@@ -18,26 +18,26 @@ pub struct Build {
     pub debug: bool,
     /// Whether CUDA devices are supported.
     pub cuda: bool,
-    /// Vector instructions that every part of the program takes for granted.
-    pub requires: &'static str,
+    /// Processors that it was compiled for.
+    pub processors: &'static str,
 }
 
 impl Build {
     /// This program.
     pub fn this() -> Self {
-        let requires = if cfg!(target_feature = "avx2") {
-            "AVX2"
+        let processors = if cfg!(target_feature = "avx2") {
+            "x86-64 with AVX2"
         } else if cfg!(target_arch = "x86_64") {
-            "SSE2"
+            "any x86-64"
         } else {
-            "none"
+            std::env::consts::ARCH
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             target: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             debug: cfg!(debug_assertions),
             cuda: cfg!(feature = "cuda"),
-            requires,
+            processors,
         }
     }
 }

@@ -15,9 +15,9 @@ pub(super) fn facts(report: &Report) -> String {
     lines.add(
         "build",
         format!(
-            "{}, {} required, {}",
+            "{}, for {}, {}",
             if build.debug { "dev profile" } else { "release profile" },
-            build.requires,
+            build.processors,
             if build.cuda { "wgpu and CUDA" } else { "wgpu, without CUDA" },
         ),
     );
