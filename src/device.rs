@@ -273,7 +273,7 @@ fn cpu_info(auto: bool) -> DeviceInfo {
     let memory = memory::main_memory();
     DeviceInfo {
         id: "cpu".to_owned(),
-        name: format!("CPU, {threads} threads"),
+        name: format!("CPU, {threads} thread{}", if threads == 1 { "" } else { "s" }),
         api: "cpu".to_owned(),
         kind: "cpu".to_owned(),
         driver: "Burn flex".to_owned(),

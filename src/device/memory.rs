@@ -1,6 +1,6 @@
 //! How much memory a device has.
 
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 /// Bytes of a device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,10 +11,10 @@ pub struct Memory {
     pub free: u64,
 }
 
-/// The machine's main memory; inside a container, its share of it.
+/// The machine's main memory; inside a container or a control group (Slurm, systemd), its share.
 pub fn main_memory() -> Memory {
     let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(kinds);
+    let mut system = System::new_with_specifics(kinds);
     let total = system.total_memory();
     let free = if cfg!(target_os = "macos") {
         // What sysinfo calls available there includes the pages that other programs work with.
@@ -23,12 +23,17 @@ pub fn main_memory() -> Memory {
         system.available_memory()
     };
     let machine = Memory { total, free };
-    match system.cgroup_limits() {
-        Some(limits) if limits.total_memory < machine.total => {
-            Memory { total: limits.total_memory, free: machine.free.min(limits.free_memory) }
-        }
-        _ => machine,
-    }
+    // A container sees its own group as the root of all; Slurm's jobs see theirs below it.
+    let own = sysinfo::get_current_pid().ok().and_then(|pid| {
+        let (this, nothing) = (ProcessesToUpdate::Some(&[pid]), ProcessRefreshKind::nothing());
+        system.refresh_processes_specifics(this, false, nothing);
+        system.process(pid)?.cgroup_limits()
+    });
+    let groups = own.into_iter().chain(system.cgroup_limits());
+    groups.fold(machine, |memory, group| Memory {
+        total: memory.total.min(group.total_memory),
+        free: memory.free.min(group.free_memory),
+    })
 }
 
 /// The memory that an adapter computes in. Adapters that share the machine's are given what is

@@ -44,8 +44,14 @@ pub(super) fn facts(report: &Report) -> String {
         };
         lines.add("Vulkan", format!("{loader}{drivers}"));
     }
-    let version = ffmpeg.version.clone();
-    lines.add("ffmpeg", version.unwrap_or_else(|| "not found".to_owned()));
+    lines.add(
+        "ffmpeg",
+        match (&ffmpeg.version, &ffmpeg.refused) {
+            (Some(version), _) => version.clone(),
+            (None, Some(_)) => "cannot be started".to_owned(),
+            (None, None) => "not found".to_owned(),
+        },
+    );
     for Folder { purpose, path, free_bytes, refused } in folders {
         let free = free_bytes.map_or("free space unknown".to_owned(), |b| gigabytes(b) + " free");
         let refused = refused.as_ref().map_or(String::new(), |_| ", not writable".to_owned());
