@@ -1,0 +1,194 @@
+//! The adapters that wgpu finds, and what Burn does not tell of them.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use burn::tensor::wgpu::{WgpuBackend, wgpu};
+use burn::tensor::{Device, DeviceKind};
+
+use super::memory::{self, Memory};
+use super::{DeviceError, DeviceInfo, ShaderFeatures, faults};
+
+/// An adapter that wgpu found.
+pub(super) struct Adapter {
+    pub info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    features: wgpu::Features,
+    matrix_units: Vec<wgpu::CooperativeMatrixProperties>,
+    memory: Option<Memory>,
+    /// Position among the adapters of the same kind and API, as Burn counts.
+    index: usize,
+}
+
+impl Adapter {
+    /// Whether it computes on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Preference of `auto`: smaller is better, `None` is never taken unasked.
+    pub fn rank(&self) -> Option<u8> {
+        match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => Some(0),
+            wgpu::DeviceType::IntegratedGpu => Some(1),
+            wgpu::DeviceType::VirtualGpu => Some(2),
+            wgpu::DeviceType::Other => Some(3),
+            wgpu::DeviceType::Cpu => None,
+        }
+    }
+
+    /// What users are told of it.
+    pub fn describe(&self, id: String, auto: bool) -> DeviceInfo {
+        let kind = match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        };
+        DeviceInfo {
+            id,
+            name: self.info.name.clone(),
+            api: self.info.backend.to_string(),
+            kind: kind.to_owned(),
+            driver: format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned(),
+            max_binding_bytes: Some(self.limits.max_storage_buffer_binding_size),
+            max_workgroup: Some(self.limits.max_compute_invocations_per_workgroup),
+            memory_bytes: self.memory.map(|memory| memory.total),
+            free_bytes: self.memory.map(|memory| memory.free),
+            features: self.shader_features(),
+            auto,
+        }
+    }
+
+    fn shader_features(&self) -> ShaderFeatures {
+        let has = |feature| self.features.contains(feature);
+        let subgroups = [self.info.subgroup_min_size, self.info.subgroup_max_size];
+        let mut matrix_units: Vec<String> = self.matrix_units.iter().map(product).collect();
+        // Drivers list one shape once per combination of what does not matter here.
+        matrix_units.sort();
+        matrix_units.dedup();
+        ShaderFeatures {
+            f16: has(wgpu::Features::SHADER_F16),
+            subgroups: has(wgpu::Features::SUBGROUP).then_some(subgroups),
+            matrix_units,
+        }
+    }
+
+    /// Burn's handle; `name` is what the user asked for.
+    pub fn open(&self, name: &str) -> Result<Device, DeviceError> {
+        let kind = match self.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(self.index),
+            wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(self.index),
+            wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(self.index),
+            wgpu::DeviceType::Cpu => DeviceKind::Cpu,
+            wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
+        };
+        open_once(kind, self.api())
+            .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
+    }
+
+    /// The API that it is reached by, as Burn names it.
+    fn api(&self) -> WgpuBackend {
+        match self.info.backend {
+            wgpu::Backend::Vulkan => WgpuBackend::Vulkan,
+            wgpu::Backend::Metal => WgpuBackend::Metal,
+            wgpu::Backend::Dx12 => WgpuBackend::Dx12,
+            wgpu::Backend::Gl => WgpuBackend::Gl,
+            _ => WgpuBackend::Auto,
+        }
+    }
+}
+
+/// A matrix unit's product in words.
+fn product(unit: &wgpu::CooperativeMatrixProperties) -> String {
+    let name = |kind| match kind {
+        wgpu::CooperativeScalarType::F32 => "f32",
+        wgpu::CooperativeScalarType::F16 => "f16",
+        wgpu::CooperativeScalarType::I32 => "i32",
+        wgpu::CooperativeScalarType::U32 => "u32",
+    };
+    let (operands, sums) = (name(unit.ab_type), name(unit.cr_type));
+    format!("{}×{}×{} {operands}→{sums}", unit.m_size, unit.n_size, unit.k_size)
+}
+
+/// Burn registers a runtime per adapter once per process; asking again must give the same one.
+fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
+    static OPEN: Mutex<Vec<(DeviceKind, WgpuBackend, Device)>> = Mutex::new(Vec::new());
+    let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some((.., device)) = open.iter().find(|(k, a, _)| *k == kind && *a == api) {
+        return Ok(device.clone());
+    }
+    let (device, setup) = Device::wgpu_options()
+        .device_kind(kind.clone())
+        .graphics_api(api)
+        .init_with_setup()
+        .map_err(|error| error.to_string())?;
+    faults::watch(&device, &setup.device);
+    open.push((kind, api, device.clone()));
+    Ok(device)
+}
+
+/// All wgpu adapters, in the order in which `wgpu:N` counts them. Metal comes before Vulkan, which on
+/// a Mac is a layer over Metal (MoltenVK). OpenGL, the last resort, is asked only where no other API
+/// has anything: it would show the same hardware once more.
+pub(super) fn adapters() -> Vec<Adapter> {
+    let mut found: Vec<Adapter> = Vec::new();
+    let apis =
+        [wgpu::Backends::METAL, wgpu::Backends::VULKAN, wgpu::Backends::DX12, wgpu::Backends::GL];
+    for api in apis {
+        if api == wgpu::Backends::GL && !found.is_empty() {
+            break;
+        }
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: api,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let mut counts = HashMap::new();
+        for adapter in pollster::block_on(instance.enumerate_adapters(api)) {
+            let info = adapter.get_info();
+            let count = counts.entry(info.device_type).or_insert(0_usize);
+            let index = *count;
+            *count += 1;
+            let (limits, features) = (adapter.limits(), adapter.features());
+            let matrix_units = adapter.cooperative_matrix_properties();
+            let memory = memory::of_adapter(&adapter);
+            found.push(Adapter { info, limits, features, matrix_units, memory, index });
+        }
+    }
+    // Stable: real GPUs first, software rasterisers last.
+    found.sort_by_key(|adapter| adapter.rank().unwrap_or(u8::MAX));
+    found
+}
+
+/// What Burn does not tell of the adapter behind a device.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AdapterTraits {
+    /// Shaders run on the CPU.
+    pub software: bool,
+    /// Shaders may use subgroup operations. (Burn withholds them on software adapters.)
+    pub subgroups: bool,
+    /// Shaders go through FXC, Direct3D 12's old compiler.
+    pub fxc: bool,
+}
+
+/// The traits of the adapter of this name behind this API, for one card has the same name behind
+/// each, or behind any where the API was left to Burn; of several adapters, what holds for all.
+pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
+    let traits = |adapter: &Adapter| {
+        let subgroups = adapter.features.contains(wgpu::Features::SUBGROUP);
+        // wgpu does not tell the compiler. The newer one, DXC, comes with subgroup operations on
+        // all but the oldest cards, FXC never.
+        let fxc = adapter.info.backend == wgpu::Backend::Dx12 && !subgroups;
+        AdapterTraits { software: adapter.is_software(), subgroups, fxc }
+    };
+    let both = |a: AdapterTraits, b: AdapterTraits| AdapterTraits {
+        software: a.software && b.software,
+        subgroups: a.subgroups && b.subgroups,
+        fxc: a.fxc || b.fxc,
+    };
+    let meant = |adapter: &Adapter| {
+        adapter.info.name == name && (api == WgpuBackend::Auto || api == adapter.api())
+    };
+    adapters().iter().filter(|a| meant(a)).map(traits).reduce(both).unwrap_or_default()
+}
