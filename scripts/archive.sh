@@ -25,7 +25,7 @@ cp "$root/README.md" "$root/LICENSE-APACHE" "$root/LICENSE-MIT" "$folder"
 "$runnable" completions fish >"$folder/completions/polyview.fish"
 "$runnable" completions powershell >"$folder/completions/_polyview.ps1"
 "$runnable" completions elvish >"$folder/completions/polyview.elv"
-"$runnable" man >"$folder/man/polyview.1"
+"$runnable" man --out-dir "$folder/man"
 
 cd "$root/target/archives"
 case $target in

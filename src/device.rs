@@ -6,7 +6,7 @@ mod memory;
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use adapters::{Adapter, adapters};
 
@@ -43,7 +43,7 @@ pub enum DeviceError {
 }
 
 /// A device that this binary can use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceInfo {
     /// What `--device` takes.
     pub id: String,
@@ -70,7 +70,7 @@ pub struct DeviceInfo {
 }
 
 /// What shaders on a device may use beside the basics; all absent for devices without shaders.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShaderFeatures {
     /// Arithmetic on 16-bit floats.
     pub f16: bool,

@@ -2,18 +2,17 @@
 
 mod page;
 
-use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::device;
-use crate::doctor::{self, Report, SelfTest};
+use crate::doctor::{Folder, Report, SelfTest, process};
 use crate::tuning;
 
 /// Options as typed.
@@ -22,7 +21,7 @@ pub struct DoctorArgs {
     /// Folder that a run would write to
     #[arg(long, value_name = "DIR", default_value = "checkpoints")]
     save_dir: PathBuf,
-    /// Folder for decoded frames [default: SAVE_DIR/frames]
+    /// Folder for decoded frames, where it is not in the other
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Test this device only; else all of them
@@ -34,9 +33,6 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Test one device in this process and print JSON: what the program calls itself with
-    #[arg(long, value_name = "NAME", hide = true)]
-    self_test: Option<String>,
 }
 
 /// What became of a device's test.
@@ -45,13 +41,14 @@ struct Tested {
     /// What `--device` takes.
     device: String,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: Outcome<SelfTest>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+/// What a process of its own found out, and how it tells.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Outcome {
-    Result(SelfTest),
+enum Outcome<T> {
+    Result(T),
     Failed(String),
 }
 
@@ -63,23 +60,32 @@ struct Page<'a> {
     self_tests: &'a [Tested],
 }
 
+/// Tells the program that it is a part of another's doctor, and which: `devices`, or a device.
+const PART: &str = "POLYVIEW_DOCTOR_PART";
+/// The part that lists the devices; no device has this name.
+const DEVICES: &str = "devices";
+
 /// A driver may hang; compiling shaders for the first time may take long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Bytes that checkpoints and decoded frames need at least.
+const RUN: u64 = 2_000_000_000;
+
 impl DoctorArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        if let Some(name) = &self.self_test {
-            let compute = device::open(name).map_err(Failure::runtime)?;
-            print_json(&SelfTest::run(&compute).map_err(Failure::runtime)?)?;
-            return Ok(ExitCode::SUCCESS);
+        if let Ok(part) = std::env::var(PART) {
+            return answer(&part);
         }
-        let cache = self.cache.clone().unwrap_or_else(|| self.save_dir.join("frames"));
-        let mut folders = vec![("--save-dir", self.save_dir.clone()), ("--cache", cache)];
-        folders.extend(tuning::folder().map(|folder| ("--tune's memory", folder)));
-        let mut report = doctor::examine(&folders);
-        // Should a driver take the program down with it, what is known stands there already.
+        let mut folders = vec![Folder::look("--save-dir", &self.save_dir, RUN)];
+        folders.extend(self.cache.iter().map(|path| Folder::look("--cache", path, RUN)));
+        folders.extend(tuning::folder().map(|path| Folder::look("tuning cache", &path, 0)));
+        let mut report = Report::look(folders);
         if !self.json {
             print_text(&page::facts(&report))?;
+        }
+        report.add_devices(in_own_process(DEVICES));
+        if !self.json && !report.devices.is_empty() {
+            print_text(&page::devices(&report))?;
         }
         let tests = self.test(&report, terminal);
         report.problems.extend(tests.iter().filter_map(Tested::problem));
@@ -89,6 +95,7 @@ impl DoctorArgs {
             print_text(&page::findings(&report, &tests))?;
         }
         let sound = tests.iter().all(|test| test.problem().is_none());
+        let sound = sound && !report.devices.is_empty();
         Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
@@ -101,10 +108,7 @@ impl DoctorArgs {
         let bar = terminal.counter("self-tests");
         bar.set_length(names.len() as u64);
         let test = |device: String| {
-            let outcome = match in_own_process(&device) {
-                Ok(result) => Outcome::Result(result),
-                Err(reason) => Outcome::Failed(reason),
-            };
+            let outcome = in_own_process(&device).map_or_else(Outcome::Failed, Outcome::Result);
             bar.inc(1);
             Tested { device, outcome }
         };
@@ -120,7 +124,7 @@ impl Tested {
         match outcome {
             Outcome::Failed(reason) => Some(format!("self-test on {device} failed: {reason}")),
             Outcome::Result(test) if !test.sound => Some(format!(
-                "{device} computes wrong numbers (convolution off by {:.1e}): update its driver, or \
+                "{device} computes wrong numbers (relative error {:.1e}): update its driver, or \
                  take another --device",
                 test.conv_error
             )),
@@ -129,55 +133,35 @@ impl Tested {
     }
 }
 
-/// Tests a device in a process of its own, which a faulty driver may end or block.
-fn in_own_process(device: &str) -> Result<SelfTest, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut child = Command::new(program)
-        .args(["doctor", "--self-test", device, "--quiet"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    // Both pipes are read while it runs: a full one would block it.
-    let out = child.stdout.take().map(|pipe| thread::spawn(|| read(pipe)));
-    let err = child.stderr.take().map(|pipe| thread::spawn(|| read(pipe)));
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait().map_err(|error| error.to_string())? {
-            Some(status) => break status,
-            None if started.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(20)),
-            None => {
-                // It may have ended by itself just now.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("no answer within {} s", PATIENCE.as_secs()));
-            }
-        }
-    };
-    let text = |reader: Option<thread::JoinHandle<String>>| {
-        reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
-    };
-    let (out, err) = (text(out), text(err));
-    if !status.success() {
-        return Err(last_line(&err).unwrap_or_else(|| how_it_ended(status)));
+/// A part's answer: one line of JSON.
+fn answer(part: &str) -> CommandResult {
+    fn line(outcome: &impl Serialize) -> CommandResult {
+        print_text(&serde_json::to_string(outcome).map_err(Failure::runtime)?)?;
+        Ok(ExitCode::SUCCESS)
     }
-    serde_json::from_str(&out).map_err(|error| format!("unreadable answer: {error}"))
+    if part == DEVICES {
+        return line(&Outcome::Result(device::list()));
+    }
+    let test = device::open(part)
+        .map_err(|error| error.to_string())
+        .and_then(|compute| SelfTest::run(&compute).map_err(|error| error.to_string()));
+    line(&test.map_or_else(Outcome::Failed, Outcome::Result))
 }
 
-/// What comes until the pipe closes or breaks.
-fn read(mut pipe: impl Read) -> String {
-    let mut bytes = Vec::new();
-    // What had come by then is the best there is.
-    let _ = pipe.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn last_line(text: &str) -> Option<String> {
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.strip_prefix("error: ").unwrap_or(line).to_owned())
-}
-
-fn how_it_ended(status: ExitStatus) -> String {
-    format!("the driver ended the process ({status})")
+/// Has a part done in a process of its own, which a faulty driver may end or block.
+fn in_own_process<T: DeserializeOwned>(part: &str) -> Result<T, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command.args(["doctor", "--quiet"]).env(PART, part).env("RUST_BACKTRACE", "0");
+    let ended = process::run(&mut command, PATIENCE).map_err(|error| error.to_string())?;
+    let Some(ended) = ended else {
+        return Err(format!("no answer within {} s", PATIENCE.as_secs()));
+    };
+    // Drivers may print things of their own.
+    let line = ended.stdout.lines().rfind(|line| line.starts_with('{'));
+    match line.and_then(|line| serde_json::from_str(line).ok()) {
+        Some(Outcome::Result(found)) => Ok(found),
+        Some(Outcome::Failed(reason)) => Err(reason),
+        None => Err(ended.failure()),
+    }
 }

@@ -68,6 +68,9 @@ enum Command {
     /// List the devices this binary can use
     Devices(devices::DevicesArgs),
     /// Check this machine and each device; prints what a bug report needs
+    ///
+    /// Exit status 1 if the devices cannot be listed, or one cannot be tested or computes wrong
+    /// numbers.
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),

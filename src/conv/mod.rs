@@ -9,6 +9,8 @@ mod trial;
 pub mod wgsl;
 
 use burn::backend::Dispatch;
+#[cfg(not(feature = "cuda"))]
+use burn::tensor::Device;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module, s};
 
@@ -33,11 +35,9 @@ pub fn conv3d(
 ) -> Tensor<5> {
     let device = x.device();
     let path = Path::of_tensor(&x);
-    let on_cuda = path == Path::Stock && !stock_wanted() && op::on_cuda(&device);
-    let (x, stride) = match path {
-        Path::Stock => thinned(x, weight.dims(), stride, padding),
-        _ => (x, stride),
-    };
+    let on_cuda = path == Path::Stock && !stock_wanted() && cuda_serves(&device);
+    let (x, stride) =
+        if on_cuda { thinned(x, weight.dims(), stride, padding) } else { (x, stride) };
     let served = |shape: &ConvShape| match path {
         Path::Host => true,
         Path::Wgsl => op::on_wgsl(shape, &device),
@@ -50,6 +50,15 @@ pub fn conv3d(
         }
         None => stock(x, weight, stride, padding),
     }
+}
+
+#[cfg(feature = "cuda")]
+use cuda::serves as cuda_serves;
+
+/// Without the feature no device is CUDA's.
+#[cfg(not(feature = "cuda"))]
+fn cuda_serves(_: &Device) -> bool {
+    false
 }
 
 /// A strided 1×1×1 kernel only looks at every stride-th place, so those are picked first. It is the

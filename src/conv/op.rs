@@ -127,14 +127,6 @@ impl ConvOps for Flex {
     }
 }
 
-/// Whether the operation serves this convolution on a device that [`Path`] leaves to Burn.
-pub(super) fn on_cuda(_device: &Device) -> bool {
-    #[cfg(feature = "cuda")]
-    return cuda::serves(_device);
-    #[cfg(not(feature = "cuda"))]
-    false
-}
-
 /// Whether the shaders serve all three passes of this convolution on this device.
 pub(super) fn on_wgsl(shape: &ConvShape, device: &Device) -> bool {
     let Some(limits) = limits(device) else { return false };

@@ -1,9 +1,9 @@
 //! What polyview computes on the CPU, over plain slices: convolution, batch norm, the optimizer's
 //! step, the pixels of an augmentation, resizing.
 //!
-//! It is a crate of its own so that it alone is optimised in every build (`[profile.dev.package]` in
-//! the workspace's `Cargo.toml`): a change anywhere else compiles in seconds. It knows neither Burn
-//! nor a GPU; `polyview` wraps it for both.
+//! It is a crate of its own so that it is built at opt-level 3 in every profile
+//! (`[profile.dev.package]` in the workspace's `Cargo.toml`) and the rest stays fast to compile. It
+//! knows neither Burn nor a GPU; `polyview` wraps it for both.
 
 pub mod adam;
 pub mod augment;

@@ -1,18 +1,21 @@
 //! Everything about this machine that decides whether and how polyview runs on it, for a bug report.
 //!
-//! [`examine`] only looks; [`SelfTest::run`] also computes something on a device.
+//! [`Report::look`] touches no driver, [`Report::add_devices`] takes what was found of the devices,
+//! and [`SelfTest::run`] computes something on one. A faulty driver may end or block the process that
+//! asks it, so `polyview doctor` does the last two in processes of their own.
 
+mod folder;
+pub(crate) mod process;
 mod programs;
 mod self_test;
 mod system;
 mod vulkan;
 
-use std::path::{Path, PathBuf};
-
 use serde::Serialize;
 
-use crate::device::{self, DeviceInfo};
+use crate::device::DeviceInfo;
 
+pub use folder::Folder;
 pub use programs::Ffmpeg;
 pub use self_test::{SelfTest, SelfTestError};
 pub use system::{Build, Machine};
@@ -37,61 +40,27 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// A folder that a run writes to.
-#[derive(Debug, Clone, Serialize)]
-pub struct Folder {
-    /// What for.
-    pub purpose: &'static str,
-    /// As given; it need not exist.
-    pub path: PathBuf,
-    /// Bytes free for this user on its disk, where that can be told.
-    pub free_bytes: Option<u64>,
-    /// Why nothing can be written there.
-    pub refused: Option<String>,
-}
-
-/// Less than this is too little for a run's checkpoints and cache.
-const LITTLE_SPACE: u64 = 2_000_000_000;
-
-/// Looks at the machine. `folders` are those that a run would write to, each with its purpose.
-pub fn examine(folders: &[(&'static str, PathBuf)]) -> Report {
-    let machine = Machine::look();
-    let devices = device::list();
-    let vulkan = Vulkan::look(&machine);
-    let ffmpeg = Ffmpeg::look();
-    let folders: Vec<Folder> =
-        folders.iter().map(|(purpose, path)| Folder::look(purpose, path)).collect();
-    let mut problems = Vec::new();
-    let gpu = devices.iter().any(|device| !matches!(device.kind.as_str(), "cpu" | "software"));
-    if let Some(vulkan) = &vulkan {
-        problems.extend(vulkan.problems(&machine, gpu));
-    }
-    problems.extend(ffmpeg.problem(&machine));
-    problems.extend(folders.iter().filter_map(Folder::problem));
-    Report { build: Build::this(), machine, vulkan, ffmpeg, folders, devices, problems }
-}
-
-impl Folder {
-    fn look(purpose: &'static str, path: &Path) -> Self {
-        // The folder is made when a run starts, so what counts is the nearest one that exists.
-        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let existing = whole.ancestors().find(|folder| folder.exists());
-        let free_bytes = existing.and_then(|folder| fs4::available_space(folder).ok());
-        let refused = match existing {
-            None => Some("no part of the path exists".to_owned()),
-            Some(folder) if !folder.is_dir() => Some(format!("{} is a file", folder.display())),
-            // A file without a name, gone when it is closed: only writing tells whether one may.
-            Some(folder) => tempfile::tempfile_in(folder).err().map(|error| error.to_string()),
-        };
-        Self { purpose, path: path.to_path_buf(), free_bytes, refused }
+impl Report {
+    /// Looks at everything but the devices.
+    pub fn look(folders: Vec<Folder>) -> Self {
+        let machine = Machine::look();
+        let ffmpeg = Ffmpeg::look();
+        let mut problems: Vec<String> = ffmpeg.problem(&machine).into_iter().collect();
+        problems.extend(folders.iter().filter_map(Folder::problem));
+        let (build, vulkan, devices) = (Build::this(), Vulkan::look(), Vec::new());
+        Self { build, machine, vulkan, ffmpeg, folders, devices, problems }
     }
 
-    fn problem(&self) -> Option<String> {
-        let (purpose, path) = (self.purpose, self.path.display());
-        if let Some(reason) = &self.refused {
-            return Some(format!("{purpose} {path} cannot be written to: {reason}"));
+    /// Takes the devices that were found, or why there are none.
+    pub fn add_devices(&mut self, found: Result<Vec<DeviceInfo>, String>) {
+        match found {
+            Ok(devices) => self.devices = devices,
+            Err(reason) => self.problems.push(format!(
+                "the devices cannot be listed: {reason}; VK_DRIVER_FILES chooses among Vulkan drivers"
+            )),
         }
-        let free = self.free_bytes.filter(|&free| free < LITTLE_SPACE)?;
-        Some(format!("{purpose} {path}: only {:.1} GB free on its disk", free as f64 / 1e9))
+        if let Some(vulkan) = &self.vulkan {
+            self.problems.extend(vulkan.problems(&self.machine, &self.devices));
+        }
     }
 }

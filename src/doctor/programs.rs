@@ -1,55 +1,61 @@
 //! Programs that polyview starts.
 
 use std::io::ErrorKind;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Machine;
+use super::{Machine, process};
 
 /// The `ffmpeg` on the PATH.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ffmpeg {
     /// Its version, in its own words.
     pub version: Option<String>,
-    /// Why it cannot be started, where it is there and yet cannot.
+    /// Why it does not work, where it is there and yet does not.
     pub refused: Option<String>,
 }
 
 /// The first version that knows every option polyview gives it (`-fps_mode`).
 const OLDEST: (u32, u32) = (5, 1);
 
+/// How long `ffmpeg -version` may take; a network drive may be slow.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Ffmpeg {
     pub(super) fn look() -> Self {
-        let run = Command::new("ffmpeg").arg("-version").stdin(Stdio::null()).output();
-        let (version, refused) = match run {
-            Ok(output) if output.status.success() => {
-                let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                let first = text.lines().next().unwrap_or_default();
-                let words = first.strip_prefix("ffmpeg version ").unwrap_or(first);
-                (Some(words.split(" Copyright").next().unwrap_or(words).to_owned()), None)
+        let none = |reason: String| Self { version: None, refused: Some(reason) };
+        match process::run(Command::new("ffmpeg").arg("-version"), PATIENCE) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Self { version: None, refused: None }
             }
-            Ok(output) => (None, Some(output.status.to_string())),
-            Err(error) if error.kind() == ErrorKind::NotFound => (None, None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        Self { version, refused }
+            Err(error) => none(error.to_string()),
+            Ok(None) => none(format!("no answer within {} s", PATIENCE.as_secs())),
+            Ok(Some(ended)) if !ended.status.success() => none(ended.failure()),
+            Ok(Some(ended)) => {
+                let line = ended.stdout.lines().next().unwrap_or_default();
+                match line.strip_prefix("ffmpeg version ").and_then(|rest| rest.split(' ').next()) {
+                    Some(version) => Self { version: Some(version.to_owned()), refused: None },
+                    None => none("`ffmpeg -version` gives no version".to_owned()),
+                }
+            }
+        }
     }
 
     pub(super) fn problem(&self, machine: &Machine) -> Option<String> {
         if let Some(reason) = &self.refused {
-            return Some(format!("ffmpeg is installed and cannot be started: {reason}"));
+            return Some(format!("ffmpeg is installed and does not work: {reason}"));
         }
         let Some(version) = &self.version else {
-            let install = machine.install(["ffmpeg"; 5]);
-            let how = install.map(|command| format!(": {command}")).unwrap_or_default();
+            // Fedora's own repositories have a build without some codecs.
+            let how = machine.install(["ffmpeg", "ffmpeg-free", "ffmpeg", "ffmpeg", "ffmpeg"]);
             return Some(format!(
                 "ffmpeg is not installed: only H.264 in mp4 and image folders can be read{how}"
             ));
         };
         // Builds from a snapshot ("N-118…", "git-…") are newer than any that is too old.
-        let number = number(version)?;
-        (number < OLDEST).then(|| {
+        (number(version)? < OLDEST).then(|| {
             let (major, minor) = OLDEST;
             format!(
                 "ffmpeg {version} is too old: clips other than H.264 in mp4 need {major}.{minor} \

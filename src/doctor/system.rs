@@ -90,22 +90,23 @@ impl Machine {
         }
     }
 
-    /// The command that installs packages here, for the package names of the families known:
-    /// Debian's, Fedora's, Arch's, openSUSE's, Alpine's. `None` on other systems.
-    pub(super) fn install(&self, packages: [&str; 5]) -> Option<String> {
+    /// The command that installs packages here, to be put after what is missing, for the package
+    /// names of the families known: Debian's, Fedora's, Arch's, openSUSE's, Alpine's. Empty on other
+    /// systems.
+    pub(super) fn install(&self, packages: [&str; 5]) -> String {
         let [debian, fedora, arch, suse, alpine] = packages;
         let command = |name: &str| match name {
-            "debian" | "ubuntu" => Some(format!("apt install {debian}")),
-            "fedora" | "rhel" | "centos" => Some(format!("dnf install {fedora}")),
-            "arch" | "manjaro" => Some(format!("pacman -S {arch}")),
-            "opensuse" | "suse" => Some(format!("zypper install {suse}")),
-            "alpine" => Some(format!("apk add {alpine}")),
+            "debian" | "ubuntu" => Some(format!(": apt install {debian}")),
+            "fedora" => Some(format!(": dnf install {fedora}")),
+            "arch" | "manjaro" => Some(format!(": pacman -S {arch}")),
+            "opensuse" | "suse" => Some(format!(": zypper install {suse}")),
+            "alpine" => Some(format!(": apk add {alpine}")),
             _ => None,
         };
         // "opensuse-leap" and the like name their family before the dash.
         let names =
             self.family.iter().flat_map(|name| [Some(name.as_str()), name.split('-').next()]);
-        names.flatten().find_map(command)
+        names.flatten().find_map(command).unwrap_or_default()
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Machine;
+use crate::device::DeviceInfo;
 
 /// What is between this program and a GPU on Linux and Windows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,8 +15,10 @@ pub struct Vulkan {
     pub loader: bool,
     /// Names of the drivers' manifests, as far as their places are known (Linux).
     pub drivers: Vec<String>,
+    /// The environment variable that names them, where one does.
+    pub chosen_by: Option<&'static str>,
     /// Nodes under /dev that this user may not open.
-    pub forbidden: Vec<PathBuf>,
+    pub forbidden: Vec<String>,
     /// Whether the kernel knows an NVIDIA card.
     pub nvidia: bool,
 }
@@ -30,40 +33,44 @@ const LOADER: Option<&str> = None;
 
 impl Vulkan {
     /// `None` on systems that have no such loader (macOS).
-    pub(super) fn look(_: &Machine) -> Option<Self> {
+    pub(super) fn look() -> Option<Self> {
+        let loader = can_open(LOADER?);
+        let variables = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+        let chosen_by = variables.into_iter().find(|name| std::env::var_os(name).is_some());
+        let nvidia = Path::new("/proc/driver/nvidia/version").exists();
         Some(Self {
-            loader: can_open(LOADER?),
-            drivers: drivers(),
+            loader,
+            drivers: drivers(chosen_by),
+            chosen_by,
             forbidden: forbidden(),
-            nvidia: Path::new("/proc/driver/nvidia/version").exists(),
+            nvidia,
         })
     }
 
-    pub(super) fn problems(&self, machine: &Machine, gpu: bool) -> Vec<String> {
+    pub(super) fn problems(&self, machine: &Machine, devices: &[DeviceInfo]) -> Vec<String> {
         if cfg!(windows) {
             // There DX12 serves, which needs no loader.
             return Vec::new();
         }
-        let with = |text: &str, command: Option<String>| match command {
-            Some(command) => format!("{text}: {command}"),
-            None => text.to_owned(),
-        };
-        let loader =
-            ["libvulkan1", "vulkan-loader", "vulkan-icd-loader", "libvulkan1", "vulkan-loader"];
-        let mesa = [
-            "mesa-vulkan-drivers",
-            "mesa-vulkan-drivers",
-            "vulkan-radeon vulkan-intel",
-            "libvulkan_radeon libvulkan_intel",
-            "mesa-vulkan-ati mesa-vulkan-intel",
-        ];
-        let mut problems = Vec::new();
         if !self.loader {
-            let install = machine.install(loader);
-            problems.push(with("no Vulkan loader, so no GPU can be used", install));
+            let install = machine.install([
+                "libvulkan1",
+                "vulkan-loader",
+                "vulkan-icd-loader",
+                "libvulkan1",
+                "vulkan-loader",
+            ]);
+            return vec![format!("no Vulkan loader, so no GPU can be used{install}")];
         }
+        let gpu = devices.iter().any(|device| !matches!(&*device.kind, "cpu" | "software"));
+        if gpu {
+            return Vec::new();
+        }
+        let mut problems = Vec::new();
         let nvidia_driver = self.drivers.iter().any(|name| name.starts_with("nvidia"));
-        if self.nvidia && !nvidia_driver {
+        if let (Some(variable), []) = (self.chosen_by, self.drivers.as_slice()) {
+            problems.push(format!("no Vulkan driver: {variable} names no file that exists"));
+        } else if self.nvidia && !nvidia_driver && self.chosen_by.is_none() {
             problems.push(match machine.container.is_some() {
                 true => "there is an NVIDIA card, but its Vulkan driver is not in this container: \
                          start it with NVIDIA_DRIVER_CAPABILITIES=all"
@@ -72,16 +79,25 @@ impl Vulkan {
                           graphics part too (libnvidia-gl)"
                     .to_owned(),
             });
-        } else if self.drivers.is_empty() && !gpu {
-            let install = machine.install(mesa);
-            problems.push(with("no Vulkan driver, so no GPU can be used (AMD, Intel)", install));
+        } else if self.drivers.is_empty() {
+            let install = machine.install([
+                "mesa-vulkan-drivers",
+                "mesa-vulkan-drivers",
+                "vulkan-radeon vulkan-intel",
+                "libvulkan_radeon libvulkan_intel",
+                "mesa-vulkan-ati mesa-vulkan-intel",
+            ]);
+            problems.push(format!("no Vulkan driver, so no GPU can be used (AMD, Intel){install}"));
+        } else if !devices.iter().any(|device| device.api == "vulkan") {
+            problems.push(
+                "Vulkan drivers are installed, but none of them works: `vulkaninfo` says more"
+                    .to_owned(),
+            );
         }
-        if !self.forbidden.is_empty() && !gpu {
-            let nodes: Vec<String> =
-                self.forbidden.iter().map(|node| node.display().to_string()).collect();
+        if !self.forbidden.is_empty() {
             problems.push(format!(
                 "this user may not open {}: add it to the group \"render\" and log in again",
-                nodes.join(", ")
+                self.forbidden.join(", ")
             ));
         }
         problems
@@ -102,9 +118,8 @@ fn can_open(_: &str) -> bool {
 }
 
 /// The manifests' names without their extension.
-fn drivers() -> Vec<String> {
-    let chosen = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].iter().find_map(std::env::var_os);
-    let mut found: Vec<PathBuf> = match chosen {
+fn drivers(chosen_by: Option<&str>) -> Vec<String> {
+    let mut found: Vec<PathBuf> = match chosen_by.and_then(std::env::var_os) {
         Some(files) => std::env::split_paths(&files).filter(|file| file.exists()).collect(),
         None => manifest_folders().iter().flat_map(|folder| manifests(folder)).collect(),
     };
@@ -134,7 +149,7 @@ fn manifest_folders() -> Vec<PathBuf> {
 }
 
 /// Render nodes that are there and may not be opened.
-fn forbidden() -> Vec<PathBuf> {
+fn forbidden() -> Vec<String> {
     let nodes = std::fs::read_dir("/dev/dri").into_iter().flatten().flatten();
     let render = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("renderD"))
@@ -143,5 +158,6 @@ fn forbidden() -> Vec<PathBuf> {
         let open = std::fs::OpenOptions::new().read(true).write(true).open(path);
         open.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
-    nodes.map(|node| node.path()).filter(render).filter(denied).collect()
+    let nodes = nodes.map(|node| node.path()).filter(render).filter(denied);
+    nodes.map(|node| node.display().to_string()).collect()
 }

@@ -22,7 +22,9 @@ fn problems(report: &Value) -> Vec<String> {
 fn a_bug_report_has_program_machine_folders_and_devices() {
     let folder = TempDir::new().unwrap();
     let save = folder.path().join("not/there/yet");
-    let report = doctor(&["--no-self-test", "--save-dir", save.to_str().unwrap()], &[]);
+    let (save_dir, cache) = (save.to_str().unwrap(), save.join("frames"));
+    let cache = cache.to_str().unwrap();
+    let report = doctor(&["--no-self-test", "--save-dir", save_dir, "--cache", cache], &[]);
     assert_eq!(report["build"]["version"], env!("CARGO_PKG_VERSION"));
     let machine = &report["machine"];
     let cores = std::thread::available_parallelism().unwrap().get();
@@ -30,8 +32,8 @@ fn a_bug_report_has_program_machine_folders_and_devices() {
     assert!(machine["cores"].as_u64().unwrap() >= cores as u64);
     assert!(machine["memory_bytes"].as_u64() >= machine["free_memory_bytes"].as_u64());
     let folders = report["folders"].as_array().unwrap();
-    assert_eq!(folders[0]["path"], save.to_str().unwrap());
-    assert_eq!(folders[1]["path"], save.join("frames").to_str().unwrap());
+    assert_eq!(folders[0]["path"], save_dir);
+    assert_eq!(folders[1]["path"], cache);
     for folder in &folders[..2] {
         assert!(folder["free_bytes"].as_u64().unwrap() > 0);
         assert_eq!(folder["refused"], Value::Null);
@@ -80,11 +82,41 @@ fn what_is_missing_comes_with_what_to_do() {
     };
     assert_eq!(report["ffmpeg"]["version"], Value::Null);
     assert!(about("ffmpeg is not installed").contains("only H.264 in mp4"));
-    assert!(about("--save-dir").contains("is a file"));
+    assert!(about("--save-dir").contains("is not a folder"));
     if cfg!(target_os = "linux") {
         assert_eq!(report["vulkan"]["drivers"].as_array().unwrap().len(), 0);
-        about("Vulkan");
+        assert!(about("Vulkan").contains("VK_DRIVER_FILES"));
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn programs_and_names_that_misbehave_are_named() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = TempDir::new().unwrap();
+    let ffmpeg = folder.path().join("ffmpeg");
+    for (script, words) in [
+        ("echo nonsense", "gives no version"),
+        ("echo broken library >&2; exit 3", "broken library"),
+        ("echo ffmpeg version 4.2.7 built", "4.2.7 is too old"),
+    ] {
+        // Written by another process: a file that this one had open for writing may be in the hands
+        // of a child that another test has just started, and could then not be run.
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod +x "$2""#;
+        let args = ["-c", write, "sh", script, ffmpeg.to_str().unwrap()];
+        assert!(std::process::Command::new("sh").args(args).status().unwrap().success());
+        let path = folder.path().to_str().unwrap();
+        let report = doctor(&["--no-self-test"], &[("PATH", path)]);
+        assert!(problems(&report)[0].contains(words), "{script}: {report}");
+    }
+    let odd = std::ffi::OsStr::from_bytes(b"not\xffutf8");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_polyview"));
+    let output =
+        command.args(["doctor", "--json", "--no-self-test", "--save-dir"]).arg(odd).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice::<Value>(&output.stdout).unwrap();
 }
 
 #[test]

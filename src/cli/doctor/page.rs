@@ -8,7 +8,7 @@ use crate::doctor::{Folder, Report};
 
 /// What was seen without computing anything.
 pub(super) fn facts(report: &Report) -> String {
-    let Report { build, machine, vulkan, ffmpeg, folders, devices, .. } = report;
+    let Report { build, machine, vulkan, ffmpeg, folders, .. } = report;
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let mut lines = Lines::default();
     lines.add("polyview", format!("{} for {}", build.version, build.target));
@@ -42,24 +42,32 @@ pub(super) fn facts(report: &Report) -> String {
             [] => String::new(),
             names => format!(", drivers: {}", names.join(", ")),
         };
+        let drivers = match vulkan.chosen_by {
+            Some(variable) => format!("{drivers} (by {variable})"),
+            None => drivers,
+        };
         lines.add("Vulkan", format!("{loader}{drivers}"));
     }
     lines.add(
         "ffmpeg",
         match (&ffmpeg.version, &ffmpeg.refused) {
             (Some(version), _) => version.clone(),
-            (None, Some(_)) => "cannot be started".to_owned(),
+            (None, Some(_)) => "does not work".to_owned(),
             (None, None) => "not found".to_owned(),
         },
     );
-    for Folder { purpose, path, free_bytes, refused } in folders {
+    for Folder { purpose, path, free_bytes, refused, .. } in folders {
         let free = free_bytes.map_or("free space unknown".to_owned(), |b| gigabytes(b) + " free");
         let refused = refused.as_ref().map_or(String::new(), |_| ", not writable".to_owned());
-        lines.add(purpose, format!("{}: {free}{refused}", path.display()));
+        lines.add(purpose, format!("{path}: {free}{refused}"));
     }
-    for device in devices {
-        lines.add("device", describe(device));
-    }
+    lines.0
+}
+
+/// The devices.
+pub(super) fn devices(report: &Report) -> String {
+    let mut lines = Lines::default();
+    report.devices.iter().for_each(|device| lines.add("device", describe(device)));
     lines.0
 }
 
@@ -70,8 +78,8 @@ pub(super) fn findings(report: &Report, tests: &[Tested]) -> String {
         let text = match &test.outcome {
             Outcome::Failed(reason) => format!("FAILED: {reason}"),
             Outcome::Result(result) => format!(
-                "{} (convolution off by {:.1e}), {:.1} ms a step of {}",
-                if result.sound { "right" } else { "WRONG" },
+                "{} (relative error {:.1e}), {:.1} ms a step of {}",
+                if result.sound { "passed" } else { "WRONG NUMBERS" },
                 result.conv_error,
                 result.step_ms,
                 result.step,
@@ -102,7 +110,7 @@ fn describe(device: &DeviceInfo) -> String {
             units => write!(text, ", matrix units {}", units.join(" ")),
         };
         if let Some(bytes) = device.max_binding_bytes {
-            let _ = write!(text, ", buffers up to {} MB", bytes >> 20);
+            let _ = write!(text, ", buffers up to {} MiB", bytes >> 20);
         }
     }
     if device.auto {

@@ -1,0 +1,63 @@
+//! Folders that a run writes to.
+
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// A folder that a run writes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Folder {
+    /// What for.
+    pub purpose: &'static str,
+    /// As given; it need not exist.
+    pub path: String,
+    /// Bytes free for this user on its disk, where that can be told.
+    pub free_bytes: Option<u64>,
+    /// Why nothing can be written there.
+    pub refused: Option<String>,
+    /// Bytes that should be free.
+    #[serde(skip)]
+    needed: u64,
+}
+
+impl Folder {
+    /// Looks at the folder, or at the place where it would be made; `needed` bytes should be free.
+    pub fn look(purpose: &'static str, path: &Path, needed: u64) -> Self {
+        // Quotes show what a terminal would take for a command.
+        let shown = path.display().to_string();
+        let name = if shown.chars().any(char::is_control) { format!("{shown:?}") } else { shown };
+        let existing = nearest(path);
+        let free_bytes = existing.as_ref().ok().and_then(|at| fs4::available_space(at).ok());
+        let refused = existing.and_then(|folder| match folder.is_dir() {
+            // A file without a name, gone when it is closed: only writing tells whether one may.
+            true => tempfile::tempfile_in(&folder).map(drop),
+            false => Err(Error::other(format!("{} is not a folder", folder.display()))),
+        });
+        let refused = refused.err().map(|error| error.to_string());
+        Self { purpose, path: name, free_bytes, refused, needed }
+    }
+
+    pub(super) fn problem(&self) -> Option<String> {
+        let Self { purpose, path, .. } = self;
+        if let Some(reason) = &self.refused {
+            return Some(format!("{purpose} {path} cannot be written to: {reason}"));
+        }
+        let free = self.free_bytes.filter(|&free| free < self.needed)?;
+        Some(format!("{purpose} {path}: only {:.1} GB free on its disk", free as f64 / 1e9))
+    }
+}
+
+/// The folder, or the nearest one above it that exists: a run makes what is missing.
+fn nearest(path: &Path) -> Result<PathBuf, Error> {
+    let whole = std::path::absolute(path)?;
+    for folder in whole.ancestors() {
+        match folder.symlink_metadata() {
+            Ok(_) => return Ok(folder.to_path_buf()),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::other("no part of the path exists"))
+}
