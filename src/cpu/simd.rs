@@ -14,7 +14,7 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     arch.dispatch(op)
 }
 
-/// The vectors that [`dispatch`] takes on this machine.
+/// The widest vectors of this machine that the kernels take.
 pub fn vectors() -> &'static str {
     struct Lanes;
     impl WithSimd for Lanes {

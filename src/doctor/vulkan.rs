@@ -54,8 +54,8 @@ impl Vulkan {
         }
         if !self.loader {
             let install = machine.install([
-                "libvulkan1",
-                "vulkan-loader",
+                "libvulkan1 mesa-vulkan-drivers",
+                "vulkan-loader mesa-vulkan-drivers",
                 "vulkan-icd-loader",
                 "libvulkan1",
                 "vulkan-loader",
