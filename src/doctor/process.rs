@@ -37,7 +37,7 @@ impl Ended {
     }
 }
 
-/// Runs a program without input.
+/// Runs a program without input; `None` if it had not ended after `patience`.
 ///
 /// # Errors
 /// If it cannot be started.
