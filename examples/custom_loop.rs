@@ -26,24 +26,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (root, out) = (args.next().ok_or(usage)?, args.next().ok_or(usage)?);
     // A configuration holds the options that the parts share; `Config::resolve` reads a file.
     let config = Config {
-        dataset_root: root.into(),
-        backbone_name: BackboneKind::R3dTiny,
-        freezing_strategy: FreezingKind::Adaptive,
-        adaptive_patience: 1,
-        frames_per_clip: 4,
-        start_frame: 0,
+        data: DataConfig { dataset_root: root.into(), ..DataConfig::default() },
+        network: NetworkConfig { backbone_name: BackboneKind::R3dTiny, ..NetworkConfig::default() },
+        freezing: FreezingConfig {
+            freezing_strategy: FreezingKind::Adaptive,
+            adaptive_patience: 1,
+            ..FreezingConfig::default()
+        },
+        clips: ClipConfig { frames_per_clip: 4, start_frame: 0, ..ClipConfig::default() },
         ..Config::default()
     };
     let schema = config.load_schema()?;
     let open = |split: &str| {
-        Dataset::open(&config.dataset_root, split, &schema, config.window(), [32, 48], None)
+        Dataset::open(
+            &config.data.dataset_root,
+            split,
+            &schema,
+            config.clips.window(),
+            [32, 48],
+            None,
+        )
     };
     let (train, valid) = (Arc::new(open("train")?), Arc::new(open("valid")?));
     let device = polyview::device::open("auto")?.device;
     let tracking = device.clone().autodiff();
 
     let model = config.model(&schema);
-    let mut net = model.init(config.seed, &tracking);
+    let mut net = model.init(config.run.seed, &tracking);
     let mut optimizer = Optimizer::new(Rule::new(&config), 1.0);
     let freezing = strategy(&config, StageSet::last(1));
     let focal = Focal { gamma: vec![2.0; 4], class_weights: None, label_smoothing: 0.1 };
@@ -54,11 +63,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for epoch in 0..3 {
         let trainable = freezing.trainable(&past);
         net = net.with_trainable(trainable);
-        let plan = shuffled(train.samples.len(), 4, config.seed, epoch);
+        let plan = shuffled(train.samples.len(), 4, config.run.seed, epoch);
         let settings = StepSettings {
             objective: &objective,
             rates: &|_step| (rates, None),
-            seed: config.seed,
+            seed: config.run.seed,
             epoch: epoch + 1,
             first_step: epoch * plan.len(),
             augmenter: None,

@@ -46,29 +46,26 @@ fn run() -> Result<bool, Box<dyn Error>> {
     terminal.line(&format!("writing synthetic clips to {}", data.out.display()));
     synth::write(&data, &synth::tasks_of(&Schema::mvfoul()?), |_, _| {})?;
 
-    let config = Config {
-        dataset_root: data.out.clone(),
-        save_dir: folder.join("checkpoints"),
-        backbone_name: BackboneKind::R3dTiny,
-        epochs: 10,
-        // From a random start everything must be learned, at once.
-        gradual_finetuning: false,
-        use_class_balanced_sampler: false,
-        batch_size: 4,
-        lr: 3e-3,
-        frames_per_clip: 8,
-        target_fps: 25.0,
-        start_frame: 0,
-        end_frame: 15,
-        img_height: 32,
-        img_width: 48,
-        dropout_rate: Some(0.1),
-        num_workers: 1,
-        // Directions are classes here: a flip would change the label.
-        augmentation_strength: Strength::None,
-        device: std::env::args().nth(1).unwrap_or_else(|| "auto".to_owned()),
-        ..Config::default()
-    };
+    let mut config = Config::default();
+    config.data.dataset_root = data.out.clone();
+    config.data.num_workers = 1;
+    config.clips.frames_per_clip = 8;
+    config.clips.target_fps = 25.0;
+    (config.clips.start_frame, config.clips.end_frame) = (0, 15);
+    (config.clips.img_height, config.clips.img_width) = (32, 48);
+    config.run.save_dir = folder.join("checkpoints");
+    config.compute.device = std::env::args().nth(1).unwrap_or_else(|| "auto".to_owned());
+    config.network.backbone_name = BackboneKind::R3dTiny;
+    config.network.dropout_rate = Some(0.1);
+    config.optimizer.batch_size = 4;
+    config.schedule.epochs = 10;
+    config.schedule.lr = 3e-3;
+    // From random weights everything has to be learned, so nothing is frozen.
+    config.freezing.gradual_finetuning = false;
+    config.balance.use_class_balanced_sampler = false;
+    // Directions are classes here: a flip would change the label.
+    config.augment.augmentation_strength = Strength::None;
+
     let outcome = train::run(&config, &AtomicBool::new(false), &mut terminal)?;
     terminal.finish(&outcome);
     let best = outcome.best().ok_or("no epoch was finished")?;

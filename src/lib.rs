@@ -19,7 +19,7 @@
 pub mod augment;
 pub mod bench;
 pub mod checkpoint;
-mod choices;
+
 pub mod cli;
 pub mod config;
 pub mod conv;
@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod model;
 pub mod norm;
 pub mod optim;
+pub(crate) mod options;
 pub mod report;
 pub mod schema;
 pub mod sheet;

@@ -1,20 +1,9 @@
 //! The options of the augmentation.
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::choices::choices;
-
-/// An option of the augmentation outside what it takes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--{option} {value}: {reason}")]
-pub struct OptionError {
-    /// The option's name without dashes.
-    pub option: &'static str,
-    /// The value as given.
-    pub value: String,
-    /// What is wrong and what would be right.
-    pub reason: String,
-}
+use crate::options::{self, choice, choices, option_defaults};
 
 choices! {
     /// How strong the augmentation is: a level g that scales probabilities and ranges alike.
@@ -66,65 +55,35 @@ impl Strength {
 /// | mixing with the previous or the next frame | 0.2 g | share in [0.1, 0.1 + 0.2 g] |
 ///
 /// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[command(next_help_heading = "Augmentation")]
 pub struct AugmentConfig {
-    /// The level.
+    /// Overall strength: scales all probabilities and ranges
+    #[arg(long, value_name = "LEVEL", value_parser = choice::<Strength>())]
+    #[arg(default_value_t = Strength::Aggressive)]
     pub augmentation_strength: Strength,
-    /// Largest shift in time, frames, 0 to 64.
+    /// Largest shift in time, frames
+    #[arg(long, value_name = "N", value_parser = options::between(0, 64), default_value_t = 3)]
     pub temporal_jitter_strength: usize,
-    /// Probability that a frame becomes black, 0 to 1.
+    /// Probability that a frame is blacked out
+    #[arg(long, value_name = "P", value_parser = options::unit, default_value = "0.2")]
     pub dropout_prob: f64,
-    /// Smallest scale of a crop's sides, above 0 to 1.
+    /// Smallest scale of a crop's sides; 1: no crop
+    #[arg(long, value_name = "S", value_parser = options::scale, default_value = "0.7")]
     pub spatial_crop_strength: f64,
-    /// Largest deviation of the brightness and contrast factors from 1, 0 to 1.
+    /// Largest deviation of the brightness and contrast factors from 1
+    #[arg(long, value_name = "S", value_parser = options::unit, default_value = "0.3")]
     pub color_aug_strength: f64,
-    /// Largest standard deviation of the noise, 0 to 1, where 1 is the whole range from black to
-    /// white.
+    /// Largest standard deviation of the noise, where 1 is the range from black to white
+    #[arg(long, value_name = "S", value_parser = options::unit, default_value = "0.06")]
     pub noise_strength: f64,
-    /// Whether rarer classes get stronger settings.
+    /// Stronger augmentation for rare classes
+    #[arg(long)]
     pub severity_aware_augmentation: bool,
+    /// Augment on the device, where it runs WGSL.
+    #[arg(long, default_value_t = true, help = "Augment on the host, with the same result")]
+    pub gpu_augmentation: bool,
 }
 
-impl Default for AugmentConfig {
-    fn default() -> Self {
-        Self {
-            augmentation_strength: Strength::Aggressive,
-            temporal_jitter_strength: 3,
-            dropout_prob: 0.2,
-            spatial_crop_strength: 0.7,
-            color_aug_strength: 0.3,
-            noise_strength: 0.06,
-            severity_aware_augmentation: false,
-        }
-    }
-}
-
-impl AugmentConfig {
-    /// Refuses values outside their ranges, in one line that names the option.
-    pub fn validate(&self) -> Result<(), OptionError> {
-        let refuse = |option, value: String, reason: &str| {
-            Err(OptionError { option, value, reason: reason.to_owned() })
-        };
-        if self.temporal_jitter_strength > 64 {
-            let value = self.temporal_jitter_strength.to_string();
-            return refuse("temporal-jitter-strength", value, "it is a number of frames, 0 to 64");
-        }
-        let crop = self.spatial_crop_strength;
-        if crop == 0.0 || !(0.0..=1.0).contains(&crop) {
-            let reason = "it is the smallest scale of a crop, above 0 to 1 (1 = no crop)";
-            return refuse("spatial-crop-strength", crop.to_string(), reason);
-        }
-        let shares = [
-            ("dropout-prob", self.dropout_prob, "it is a probability, 0 to 1"),
-            ("color-aug-strength", self.color_aug_strength, "it is a deviation from 1, 0 to 1"),
-            ("noise-strength", self.noise_strength, "it is a standard deviation, 0 to 1"),
-        ];
-        for (option, value, reason) in shares {
-            if !(0.0..=1.0).contains(&value) {
-                return refuse(option, value.to_string(), reason);
-            }
-        }
-        Ok(())
-    }
-}
+option_defaults!(AugmentConfig);

@@ -41,7 +41,7 @@ pub mod wgsl;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-pub use config::{AugmentConfig, OptionError, Strength};
+pub use config::{AugmentConfig, Strength};
 pub use plan::{plan_clip, rarity};
 pub use polyview_cpu::augment::{
     AugmentError, ClipRecord, Crop, Cutout, FrameRecord, Frames, Job, MEAN, Normalisation,
@@ -63,9 +63,23 @@ pub fn augment(
     device: &Device,
 ) -> Result<Tensor<5>, AugmentError> {
     let job = Job::new(frames, size, records, out_size, normalisation)?;
-    wgsl::execute(&job, device).unwrap_or_else(|| {
-        Ok(Tensor::from_data(TensorData::new(host::execute(&job), job.out_shape()), device))
-    })
+    wgsl::execute(&job, device).unwrap_or_else(|| Ok(on_host(&job, device)))
+}
+
+/// The same result, computed on the host for any device.
+pub fn augment_on_host(
+    frames: Frames,
+    size: [usize; 3],
+    records: &[ClipRecord],
+    out_size: [usize; 2],
+    normalisation: &Normalisation,
+    device: &Device,
+) -> Result<Tensor<5>, AugmentError> {
+    Ok(on_host(&Job::new(frames, size, records, out_size, normalisation)?, device))
+}
+
+fn on_host(job: &Job, device: &Device) -> Tensor<5> {
+    Tensor::from_data(TensorData::new(host::execute(job), job.out_shape()), device)
 }
 
 /// The way without augmentation, for validation: N clips, normalised only (and resized where

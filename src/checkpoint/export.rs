@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::files::write_atomically;
 use super::weights::{read, rebuild};
 use super::{CheckpointError, CheckpointInfo};
-use crate::choices::choices;
+use crate::options::choices;
 
 choices! {
     /// Under which names weights are exported.

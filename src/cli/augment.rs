@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::Args;
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage};
 
-use super::{CommandResult, Failure, options, print_text};
-use crate::augment::{ClipRecord, Frames, Normalisation, augment, plan_clip, rarity};
-use crate::config::Config;
+use super::{CommandResult, Failure, print_text};
+use crate::augment::{
+    AugmentConfig, ClipRecord, Frames, Normalisation, augment, augment_on_host, plan_clip, rarity,
+};
+use crate::config::{ClipConfig, Typed, load_schema};
 use crate::data::{Batch, Dataset};
 use crate::device;
+use crate::options::between;
 use crate::sheet::{Row, contact_sheet, pictures};
 
 /// Frames of a clip that fit beside each other.
@@ -43,10 +46,10 @@ pub struct AugmentArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
     /// Height of a frame, pixels
-    #[arg(long, value_name = "PX", default_value_t = 112)]
+    #[arg(long, value_name = "PX", value_parser = between(1, 4096), default_value_t = 112)]
     img_height: usize,
     /// Width of a frame, pixels
-    #[arg(long, value_name = "PX", default_value_t = 199)]
+    #[arg(long, value_name = "PX", value_parser = between(1, 4096), default_value_t = 199)]
     img_width: usize,
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]
@@ -58,57 +61,16 @@ pub struct AugmentArgs {
     #[arg(long, value_name = "FILE")]
     gif: Option<PathBuf>,
     #[command(flatten)]
-    augmentation: AugmentationArgs,
-}
-
-/// The augmentation's options as typed.
-#[derive(Debug)]
-struct AugmentationArgs(toml::Table);
-
-impl Args for AugmentationArgs {
-    fn augment_args(command: Command) -> Command {
-        options::add(command, &[&options::AUGMENTATION])
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for AugmentationArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(options::typed(matches, &[&options::AUGMENTATION])))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
+    augmentation: Typed<AugmentConfig>,
 }
 
 impl AugmentArgs {
-    fn config(&self) -> Result<Config, Failure> {
-        let config = Config {
-            dataset_root: self.dataset_root.clone(),
-            schema: self.schema.clone(),
-            device: self.device.clone(),
-            img_height: self.img_height,
-            img_width: self.img_width,
-            ..Config::default()
-        };
-        let mut table = toml::Table::try_from(&config).map_err(Failure::usage)?;
-        // The defaults only fill what was not typed, or shortcuts would contradict them.
-        table.retain(|name, _| !name.contains("augmentation"));
-        table.extend(self.augmentation.0.clone());
-        Config::resolve(None, table).map_err(Failure::usage)
-    }
-
     pub(super) fn run(&self) -> CommandResult {
-        let config = self.config()?;
-        let schema = config.load_schema().map_err(Failure::usage)?;
-        let size = [config.img_height, config.img_width];
+        let options = self.augmentation.clone().resolve().map_err(Failure::usage)?;
+        let schema = load_schema(self.schema.as_deref()).map_err(Failure::usage)?;
+        let (size, clips) = ([self.img_height, self.img_width], ClipConfig::default());
         let dataset =
-            Dataset::open(&config.dataset_root, &self.split, &schema, config.window(), size, None)
+            Dataset::open(&self.dataset_root, &self.split, &schema, clips.window(), size, None)
                 .map_err(Failure::runtime)?;
         let batch = self.read(&dataset)?;
         let task = schema.imbalanced_task().unwrap_or(0);
@@ -116,7 +78,7 @@ impl AugmentArgs {
         let largest = counts.iter().copied().max().unwrap_or(0);
         let rarity = rarity(counts[batch.labels[task][0]], largest);
 
-        let compute = device::open(&config.device).map_err(Failure::runtime)?;
+        let compute = device::open(&self.device).map_err(Failure::runtime)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
@@ -124,7 +86,9 @@ impl AugmentArgs {
             let records = std::slice::from_ref(record);
             let normalisation = Normalisation::default();
             let frames = Frames::U8(&batch.frames);
-            let clips = augment(frames, batch.size, records, size, &normalisation, &compute.device)
+            let device = &compute.device;
+            let augment = if options.gpu_augmentation { augment } else { augment_on_host };
+            let clips = augment(frames, batch.size, records, size, &normalisation, device)
                 .map_err(Failure::runtime)?;
             pictures(clips, &normalisation).map_err(Failure::runtime)
         };
@@ -132,7 +96,6 @@ impl AugmentArgs {
             vec![row("original".to_owned(), &draw(&ClipRecord::identity(batch.size[0]))?)];
         let mut first = None;
         for seed in self.seed..self.seed.saturating_add(self.seeds) {
-            let options = config.augmentation();
             let record = plan_clip(&options, seed, 1, &self.action, self.view, batch.size, rarity);
             let frames = draw(&record)?;
             rows.push(row(format!("seed {seed}\n{}", record.describe()), &frames));
@@ -140,7 +103,7 @@ impl AugmentArgs {
         }
         let title = format!(
             "{} action {} view {}: augmentation {} on {}",
-            self.split, self.action, self.view, config.augmentation_strength, compute.info.name
+            self.split, self.action, self.view, options.augmentation_strength, compute.info.name
         );
         let sheet = contact_sheet(&title, &rows);
         sheet.save(&self.out).map_err(|error| unwritable(&self.out, &error))?;
@@ -152,7 +115,7 @@ impl AugmentArgs {
             sheet.height()
         ))?;
         if let (Some(path), Some(frames)) = (&self.gif, first) {
-            write_gif(path, frames, config.target_fps)?;
+            write_gif(path, frames, clips.target_fps)?;
             print_text(&format!("{}: seed {}", path.display(), self.seed))?;
         }
         Ok(ExitCode::SUCCESS)
@@ -189,13 +152,13 @@ fn unwritable(path: &Path, error: &image::ImageError) -> Failure {
 }
 
 /// Evenly chosen frames of a clip, as a row.
-fn row(words: String, frames: &[RgbImage]) -> Row {
+fn row(caption: String, frames: &[RgbImage]) -> Row {
     let columns = frames.len().min(COLUMNS);
     let pick = |column: usize| frames[column * frames.len() / columns.max(1)].clone();
-    Row { words, frames: (0..columns).map(pick).collect() }
+    Row { words: caption, frames: (0..columns).map(pick).collect() }
 }
 
-/// The frames of normalised clips `[1, 3, T, H, W]` as pictures.
+/// Writes frames as an endless animation.
 fn write_gif(path: &Path, frames: Vec<RgbImage>, fps: f64) -> Result<(), Failure> {
     let file = std::fs::File::create(path)
         .map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))?;

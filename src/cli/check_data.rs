@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::config::{Config, load_schema};
+use crate::config::{ClipConfig, load_schema};
 use crate::data::check::check_dataset;
 use crate::data::sampling::WindowSpec;
 use crate::data::video::verify_clip;
@@ -21,10 +21,10 @@ pub struct CheckDataArgs {
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
     /// First frame of the window that clips must hold
-    #[arg(long, value_name = "N", default_value_t = Config::default().start_frame)]
+    #[arg(long, value_name = "N", default_value_t = ClipConfig::default().start_frame)]
     start_frame: usize,
     /// Last frame of the window that clips must hold
-    #[arg(long, value_name = "N", default_value_t = Config::default().end_frame)]
+    #[arg(long, value_name = "N", default_value_t = ClipConfig::default().end_frame)]
     end_frame: usize,
     /// Print JSON
     #[arg(long)]
@@ -37,7 +37,7 @@ impl CheckDataArgs {
         let window = WindowSpec {
             start_frame: self.start_frame,
             end_frame: self.end_frame,
-            ..Config::default().window()
+            ..ClipConfig::default().window()
         };
         let bar = terminal.counter("clips");
         let checked =

@@ -9,7 +9,6 @@ mod devices;
 mod doctor;
 mod evaluate;
 mod export;
-mod options;
 mod predict;
 mod shell;
 mod synth;
@@ -20,8 +19,10 @@ mod trained;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::options::option_error;
 pub use terminal::Terminal;
 pub use train::train_config;
 
@@ -34,13 +35,13 @@ const EXIT_USAGE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "polyview", version, about, max_term_width = 100, args_override_self = true)]
 struct Cli {
-    /// More words on stderr (-v: details, -vv: everything)
+    /// Log more on stderr (-v: debug, -vv: trace)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Only warnings and errors on stderr
+    /// Log only warnings and errors on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// error, warn, info, debug or trace [default: info]
+    /// Log level: error, warn, info, debug or trace [default: info]
     #[arg(long, global = true, value_name = "LEVEL", conflicts_with_all = ["verbose", "quiet"])]
     log_level: Option<log::LevelFilter>,
     #[command(subcommand)]
@@ -51,17 +52,17 @@ struct Cli {
 enum Command {
     /// Train a network, validate it each epoch, write checkpoints and history
     Train(Box<train::TrainArgs>),
-    /// Read and judge every annotation and clip of a data set
+    /// Check every annotation and clip of a data set
     CheckData(check_data::CheckDataArgs),
     /// Write a small synthetic data set with real mp4 files
     Synth(synth::SynthArgs),
     /// Draw a contact sheet of what the augmentation does to an action
     Augment(Box<augment::AugmentArgs>),
-    /// Judge a checkpoint on a split, or any prediction file
+    /// Evaluate a checkpoint on a split, or any prediction file
     Evaluate(Box<evaluate::EvaluateArgs>),
-    /// Name the classes of an action from its clips
+    /// Classify one action from its clips
     Predict(Box<predict::PredictArgs>),
-    /// Write a checkpoint's weights for other programs
+    /// Export a checkpoint's weights for other programs
     Export(export::ExportArgs),
     /// Time training steps, and each convolution in them
     Bench(bench::BenchArgs),
@@ -107,7 +108,7 @@ fn command() -> clap::Command {
     ))
 }
 
-/// Why a command ended badly, with the exit status it deserves.
+/// Why a command failed, with its exit status.
 #[derive(Debug)]
 struct Failure {
     message: String,
@@ -136,8 +137,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and version are "errors" to clap, with status 0.
             let status = u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE);
-            // A closed pipe is no reason to complain.
-            let _ = error.print();
+            match error.kind() {
+                ErrorKind::ValueValidation
+                | ErrorKind::InvalidValue
+                | ErrorKind::UnknownArgument => {
+                    eprintln!("error: {}", option_error(&error));
+                }
+                // A closed pipe is no reason to complain.
+                _ => drop(error.print()),
+            }
             return ExitCode::from(status);
         }
     };

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Args, Command, FromArgMatches};
 
-use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal, options};
-use crate::choices::choices;
-use crate::config::Config;
+use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
+use crate::config::{Config, Typed};
+use crate::options::{choice, choices, option_error};
 use crate::report::{Event, Observer};
 use crate::train::{self, TrainError};
 
@@ -23,52 +23,18 @@ choices! {
     }
 }
 
-/// Options as typed; what is absent comes from `--config` or the defaults.
-#[derive(Debug)]
+/// The options of `polyview train`; what is not typed comes from `--config` or the defaults.
+#[derive(Debug, Args)]
 pub struct TrainArgs {
+    /// TOML file of options, which the command line overrides [e.g. SAVE_DIR/config.toml]
+    #[arg(long, value_name = "FILE", help_heading = "Run and checkpoints")]
     config: Option<PathBuf>,
+    /// bar: progress bars on stderr; json: one object per event on stdout
+    #[arg(long, value_name = "FORMAT", help_heading = "Run and checkpoints")]
+    #[arg(value_parser = choice::<Progress>(), default_value_t = Progress::Bar)]
     progress: Progress,
-    typed: toml::Table,
-}
-
-impl Args for TrainArgs {
-    fn augment_args(command: Command) -> Command {
-        let config = Arg::new("config")
-            .long("config")
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .help_heading("Basic")
-            .help(
-                "TOML file of options; the command line wins over it [e.g. SAVE_DIR/config.toml]",
-            );
-        let progress = Arg::new("progress")
-            .long("progress")
-            .value_name("FORM")
-            .value_parser(|text: &str| text.parse::<Progress>())
-            .default_value("bar")
-            .help_heading("Basic")
-            .help("bar: for people, on stderr; json: one object per event, on stdout");
-        options::add(command.arg(config).arg(progress), options::TRAIN)
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for TrainArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self {
-            config: matches.get_one::<PathBuf>("config").cloned(),
-            progress: matches.get_one("progress").copied().unwrap_or(Progress::Bar),
-            typed: options::typed(matches, options::TRAIN),
-        })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
+    #[command(flatten)]
+    options: Typed<Config>,
 }
 
 /// An event as a line of JSON on stdout. A reader that left is no reason to stop training.
@@ -91,15 +57,16 @@ pub fn train_config(
 ) -> Result<Config, String> {
     let command = TrainArgs::augment_args(Command::new("train").no_binary_name(true));
     let args = args.into_iter().map(|arg| super::dashes(arg.into()));
-    let matches = command.try_get_matches_from(args).map_err(|error| error.to_string())?;
-    let typed = TrainArgs::from_arg_matches(&matches).map_err(|error| error.to_string())?;
-    Config::resolve(typed.config.as_deref(), typed.typed).map_err(|error| error.to_string())
+    let matches = command.try_get_matches_from(args);
+    let typed = matches.and_then(|matches| TrainArgs::from_arg_matches(&matches));
+    let typed = typed.map_err(|error| option_error(&error).to_string())?;
+    Config::resolve(typed.config.as_deref(), typed.options).map_err(|error| error.to_string())
 }
 
 impl TrainArgs {
-    pub(super) fn run(&self, mut terminal: Terminal) -> CommandResult {
+    pub(super) fn run(self, mut terminal: Terminal) -> CommandResult {
         let config =
-            Config::resolve(self.config.as_deref(), self.typed.clone()).map_err(Failure::usage)?;
+            Config::resolve(self.config.as_deref(), self.options).map_err(Failure::usage)?;
         let stop = Arc::new(AtomicBool::new(false));
         let raised = Arc::clone(&stop);
         let installed = ctrlc::set_handler(move || {
@@ -120,7 +87,7 @@ impl TrainArgs {
             Progress::Bar => &mut terminal,
             Progress::Json => &mut lines,
         };
-        let interrupted = if config.compare_freezing {
+        let interrupted = if config.run.compare_freezing {
             let comparison = train::compare_freezing(&config, &stop, observer).map_err(fail)?;
             if self.progress == Progress::Bar {
                 super::print_text(&super::comparison::table(&comparison))?;

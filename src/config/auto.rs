@@ -1,4 +1,4 @@
-//! A number that polyview finds by itself unless it is given.
+//! A number that polyview chooses unless it is given.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// `auto`, or a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auto {
-    /// Found by itself.
+    /// Chosen by polyview.
     #[default]
     Auto,
     /// As given.
@@ -32,6 +32,14 @@ impl FromStr for Auto {
             "auto" => Ok(Self::Auto),
             _ => text.parse().map(Self::Number).map_err(|_| "neither auto nor a number".to_owned()),
         }
+    }
+}
+
+impl Auto {
+    /// `auto`, or a number of at least 1.
+    pub(super) fn at_least_one(text: &str) -> Result<Self, String> {
+        let auto = text.parse().ok().filter(|auto| *auto != Self::Number(0));
+        auto.ok_or_else(|| "must be auto or a whole number of at least 1".to_owned())
     }
 }
 

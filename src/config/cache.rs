@@ -1,6 +1,5 @@
 //! Where decoded frames are kept.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -30,14 +29,15 @@ impl fmt::Display for CacheChoice {
 }
 
 impl FromStr for CacheChoice {
-    type Err = Infallible;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "auto" => Self::Auto,
-            "off" => Self::Off,
-            folder => Self::Folder(folder.into()),
-        })
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("must be a folder, auto or off".to_owned()),
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            folder => Ok(Self::Folder(folder.into())),
+        }
     }
 }
 
@@ -52,7 +52,6 @@ impl Serialize for CacheChoice {
 
 impl<'de> Deserialize<'de> for CacheChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Ok(choice) = String::deserialize(deserializer)?.parse();
-        Ok(choice)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

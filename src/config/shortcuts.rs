@@ -1,165 +1,210 @@
-//! Words that stand for several options, and the old trainer's words.
+//! Options that stand for other options, and the old trainer's names.
 
-use toml::{Table, Value};
+use clap::{Arg, ArgAction};
 
 use super::ConfigError;
+use crate::options::{Entry, OptionError};
 
-/// A word that is rewritten to options.
+/// An option that is rewritten to others.
 struct Shortcut {
     name: &'static str,
+    heading: &'static str,
     help: &'static str,
-    /// What it stands for.
-    means: fn() -> Vec<(&'static str, Value)>,
-    /// Whether an option that says otherwise beside it is a contradiction; else the option wins.
+    /// What it stands for: options and their values.
+    means: &'static [(&'static str, &'static str)],
+    /// Whether another value beside it is a contradiction; otherwise the other value wins.
     strict: bool,
-    /// Said to the user; the old trainer's words name the new ones.
+    /// Whether it takes a value, which does not matter any more.
+    takes_value: bool,
+    /// Logged when it is used.
     warning: Option<&'static str>,
 }
 
+impl Shortcut {
+    const fn new(
+        name: &'static str,
+        heading: &'static str,
+        help: &'static str,
+        means: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { name, heading, help, means, strict: true, takes_value: false, warning: None }
+    }
+
+    /// A name of the old trainer.
+    const fn old(
+        name: &'static str,
+        help: &'static str,
+        means: &'static [(&'static str, &'static str)],
+        warning: &'static str,
+    ) -> Self {
+        Self { warning: Some(warning), ..Self::new(name, "Old names", help, means) }
+    }
+}
+
+const AUGMENTATION: &str = "Augmentation";
+
 const ALL: &[Shortcut] = &[
     Shortcut {
-        name: "simple-training",
-        help: "Plain loss, no balancing, no augmentation, no gradual fine-tuning, no smoothing",
-        means: || {
-            vec![
-                ("loss-function", "plain".into()),
-                ("class-weighting-strategy", "none".into()),
-                ("use-class-balanced-sampler", false.into()),
-                ("augmentation-strength", "none".into()),
-                ("gradual-finetuning", false.into()),
-                ("label-smoothing", Value::Float(0.0)),
-            ]
-        },
         strict: false,
-        warning: None,
+        ..Shortcut::new(
+            "simple-training",
+            "Run and checkpoints",
+            "Plain loss, no balancing, augmentation, gradual fine-tuning or label smoothing",
+            &[
+                ("loss-function", "plain"),
+                ("class-weighting-strategy", "none"),
+                ("use-class-balanced-sampler", "false"),
+                ("augmentation-strength", "none"),
+                ("gradual-finetuning", "false"),
+                ("label-smoothing", "0"),
+            ],
+        )
     },
+    Shortcut::new(
+        "disable-class-balancing",
+        "Class imbalance",
+        "No class weights and no class-balanced sampler",
+        &[("class-weighting-strategy", "none"), ("use-class-balanced-sampler", "false")],
+    ),
+    Shortcut::new(
+        "disable-augmentation",
+        AUGMENTATION,
+        "Same as --augmentation-strength none",
+        &[("augmentation-strength", "none")],
+    ),
+    Shortcut::new(
+        "aggressive-augmentation",
+        AUGMENTATION,
+        "Same as --augmentation-strength aggressive",
+        &[("augmentation-strength", "aggressive")],
+    ),
+    Shortcut::new(
+        "extreme-augmentation",
+        AUGMENTATION,
+        "Same as --augmentation-strength extreme",
+        &[("augmentation-strength", "extreme")],
+    ),
+    Shortcut::new("no-cache", "Data", "Same as --cache off", &[("cache", "off")]),
+    Shortcut::old(
+        "use-focal-loss",
+        "Old name of --loss-function focal",
+        &[("loss-function", "focal")],
+        "--use-focal-loss is now --loss-function focal",
+    ),
+    Shortcut::old(
+        "use-class-weighted-loss",
+        "Old name of --loss-function weighted",
+        &[("loss-function", "weighted")],
+        "--use-class-weighted-loss is now --loss-function weighted",
+    ),
+    Shortcut::old(
+        "disable-in-model-augmentation",
+        "Has no effect: there is one augmentation now",
+        &[],
+        "--disable-in-model-augmentation has no effect: there is one augmentation now, and \
+         --disable-augmentation turns it off",
+    ),
     Shortcut {
-        name: "disable-class-balancing",
-        help: "No class weights, no class-balanced sampler",
-        means: || {
-            vec![
-                ("class-weighting-strategy", "none".into()),
-                ("use-class-balanced-sampler", false.into()),
-            ]
-        },
-        strict: true,
-        warning: None,
-    },
-    Shortcut {
-        name: "disable-augmentation",
-        help: "The same as --augmentation-strength none",
-        means: || vec![("augmentation-strength", "none".into())],
-        strict: true,
-        warning: None,
-    },
-    Shortcut {
-        name: "aggressive-augmentation",
-        help: "The same as --augmentation-strength aggressive",
-        means: || vec![("augmentation-strength", "aggressive".into())],
-        strict: true,
-        warning: None,
-    },
-    Shortcut {
-        name: "extreme-augmentation",
-        help: "The same as --augmentation-strength extreme",
-        means: || vec![("augmentation-strength", "extreme".into())],
-        strict: true,
-        warning: None,
-    },
-    Shortcut {
-        name: "no-cache",
-        help: "The same as --cache off",
-        means: || vec![("cache", "off".into())],
-        strict: true,
-        warning: None,
-    },
-    Shortcut {
-        name: "use-focal-loss",
-        help: "Old name of --loss-function focal",
-        means: || vec![("loss-function", "focal".into())],
-        strict: true,
-        warning: Some("--use-focal-loss is --loss-function focal now"),
-    },
-    Shortcut {
-        name: "use-class-weighted-loss",
-        help: "Old name of --loss-function weighted",
-        means: || vec![("loss-function", "weighted".into())],
-        strict: true,
-        warning: Some("--use-class-weighted-loss is --loss-function weighted now"),
-    },
-    Shortcut {
-        name: "disable-in-model-augmentation",
-        help: "Old option; there is one augmentation now",
-        means: Vec::new,
-        strict: false,
-        warning: Some(
-            "--disable-in-model-augmentation: there is one augmentation only; \
-             --disable-augmentation turns it off",
-        ),
-    },
-    Shortcut {
-        name: "memory-cleanup-interval",
-        help: "Old option; memory is freed as it falls out of use",
-        means: Vec::new,
-        strict: false,
-        warning: Some(
-            "--memory-cleanup-interval is not needed: memory is freed as it falls out of use; a \
-             smaller --batch-size bounds it",
-        ),
+        takes_value: true,
+        ..Shortcut::old(
+            "memory-cleanup-interval",
+            "Has no effect: memory is freed when it is no longer used",
+            &[],
+            "--memory-cleanup-interval has no effect: memory is freed when it is no longer used; a \
+             smaller --micro-batch lowers the peak",
+        )
     },
 ];
 
-/// Names and meanings.
-pub(super) fn list() -> Vec<(&'static str, &'static str)> {
-    ALL.iter().map(|shortcut| (shortcut.name, shortcut.help)).collect()
+/// clap's arguments of the shortcuts whose options are all among `names`.
+pub(super) fn arguments(names: &[String]) -> Vec<Arg> {
+    let fits = |shortcut: &&Shortcut| {
+        shortcut.means.iter().all(|(option, _)| names.iter().any(|name| name == option))
+            && (shortcut.warning.is_none() || names.iter().any(|name| name == "dataset-root"))
+    };
+    let arguments = ALL.iter().filter(fits).map(|shortcut| {
+        let arg = Arg::new(shortcut.name)
+            .long(shortcut.name)
+            .help(shortcut.help)
+            .help_heading(shortcut.heading)
+            .overrides_with(shortcut.name);
+        if shortcut.takes_value { arg.value_name("N") } else { arg.action(ArgAction::SetTrue) }
+    });
+    arguments.collect()
 }
 
-/// Rewrites the shortcuts of one source (a file, or the command line).
-pub(super) fn expand(table: &mut Table) -> Result<(), ConfigError> {
-    let mut added: Vec<(&str, &str, Value)> = Vec::new();
+/// Which of the arguments were typed.
+pub(super) fn from_matches(matches: &clap::ArgMatches) -> Vec<Entry> {
+    let typed = |shortcut: &&Shortcut| {
+        matches.try_contains_id(shortcut.name).unwrap_or(false)
+            && matches.value_source(shortcut.name) == Some(clap::parser::ValueSource::CommandLine)
+    };
+    let entry = |shortcut: &Shortcut| Entry::new(shortcut.name, vec!["true".to_owned()]);
+    ALL.iter().filter(typed).map(entry).collect()
+}
+
+/// Rewrites the shortcuts among one source's entries: a file's, or the command line's.
+pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, ConfigError> {
+    let is_shortcut = |entry: &Entry| ALL.iter().any(|shortcut| shortcut.name == entry.name);
+    let (given, mut entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_shortcut);
+    let mut added: Vec<(&Shortcut, Entry)> = Vec::new();
     for shortcut in ALL {
-        match table.remove(shortcut.name) {
-            None | Some(Value::Boolean(false)) => continue,
-            Some(_) => {}
+        let used = |entry: &&Entry| entry.name == shortcut.name;
+        let Some(used) = given.iter().find(used).filter(|entry| entry.values != ["false"]) else {
+            continue;
+        };
+        if !shortcut.takes_value && !used.is_true() {
+            return Err(OptionError::new(
+                shortcut.name,
+                &used.values.join(" "),
+                "must be true or false",
+            )
+            .into());
         }
         if let Some(warning) = shortcut.warning {
             log::warn!("{warning}");
         }
-        for (option, value) in (shortcut.means)() {
-            let earlier = added.iter().find(|(_, name, _)| *name == option);
-            let other = match (table.get(option), earlier) {
-                (Some(typed), None) => (*typed != value).then(|| (option, typed.clone())),
-                (_, Some((by, _, old))) => (*old != value).then(|| (*by, old.clone())),
-                (None, None) => None,
+        for &(option, value) in shortcut.means {
+            let entry = Entry { line: used.line, ..Entry::new(option, vec![value.to_owned()]) };
+            let differs = |other: &Entry| other.name == option && !same(&other.values, value);
+            let contradiction = |with: String| {
+                let reason = "the two contradict each other: leave one of them out";
+                ConfigError::from(OptionError::new(shortcut.name, format!("with --{with}"), reason))
             };
-            match other {
-                None => {}
-                Some(_) if !shortcut.strict => continue,
-                // A shortcut such as --simple-training gives way to a narrower one.
-                Some((by, _)) if !is_strict(by) && by != option => {}
-                Some((by, said)) => {
-                    let with = if by == option { format!("{by} {said}") } else { by.to_owned() };
-                    return Err(super::rules::value(
-                        shortcut.name,
-                        format!("with --{with}"),
-                        "the two contradict each other: leave one of them out",
-                    ));
+            if let Some(typed) = entries.iter().find(|other| other.name == option) {
+                if differs(typed) && shortcut.strict {
+                    return Err(contradiction(format!("{option} {}", typed.values.join(" "))));
                 }
+                // What is spelled out beside a shortcut wins.
+                continue;
             }
-            added.push((shortcut.name, option, value));
+            let earlier = added.iter().find(|(_, other)| differs(other));
+            if let Some((other, _)) = earlier.filter(|(other, _)| other.strict && shortcut.strict) {
+                return Err(contradiction(other.name.to_owned()));
+            }
+            // A broad shortcut such as --simple-training gives way to a narrower one.
+            added.retain(|(_, other)| other.name != option);
+            added.push((shortcut, entry));
         }
     }
-    for (_, option, value) in added {
-        table.insert(option.to_owned(), value);
+    entries.extend(added.into_iter().map(|(_, entry)| entry));
+    for entry in &mut entries {
+        // The name in a later version of the old trainer.
+        if entry.name == "freezing-strategy" && entry.values == ["advanced"] {
+            log::warn!("--freezing-strategy advanced is now gradient_guided");
+            entry.values = vec!["gradient_guided".to_owned()];
+        }
     }
-    // The name of a later version of the old trainer.
-    if table.get("freezing-strategy").and_then(Value::as_str) == Some("advanced") {
-        log::warn!("--freezing-strategy advanced is gradient_guided now");
-        table.insert("freezing-strategy".to_owned(), "gradient_guided".into());
-    }
-    Ok(())
+    Ok(entries)
 }
 
-fn is_strict(name: &str) -> bool {
-    ALL.iter().any(|shortcut| shortcut.name == name && shortcut.strict)
+/// Whether these values say the same as `value`; numbers are compared as numbers.
+fn same(values: &[String], value: &str) -> bool {
+    let [given] = values else {
+        return false;
+    };
+    match (given.parse::<f64>(), value.parse::<f64>()) {
+        (Ok(given), Ok(value)) => given == value,
+        _ => given == value,
+    }
 }

@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::choices::choices;
+use crate::options::choices;
 
 choices! {
     /// How class weights come from class counts.

@@ -16,14 +16,14 @@ use burn::tensor::Tensor;
 use super::layers::{BatchNorm3d, Conv3d, Init};
 use super::parameter_count;
 use super::stages::StageSet;
-use crate::choices::choices;
 use crate::norm::After;
+use crate::options::choices;
 
 choices! {
     /// Which backbone. The names on the command line are torchvision's.
     BackboneKind {
         /// 3×3×3 convolutions throughout; 33.2 M parameters.
-        R3d18 = "r3d_18",
+        R3d18 = "r3d_18" | "resnet3d_18",
         /// 3×3×3 in the first stage, 1×3×3 after it; 11.5 M parameters.
         Mc3_18 = "mc3_18",
         /// Each 3×3×3 factored into 1×3×3 and 3×1×1; 31.3 M parameters.
@@ -31,6 +31,10 @@ choices! {
         /// For tests and first tries: r3d's shape with one block per stage and widths 8 to 64;
         /// 228 120 parameters, 64 features.
         R3dTiny = "r3d_tiny",
+    }
+    refused {
+        "resnet3d_50" => "there is no resnet3d_50 (the old trainer silently took r2plus1d_18 for \
+                          it): name r2plus1d_18 if that is what you want",
     }
 }
 

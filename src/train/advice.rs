@@ -14,22 +14,22 @@ pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> 
 /// Options that were given and do not count in two phases.
 fn passed_over(c: &Config) -> Vec<String> {
     let usual = Config::default();
-    if !c.gradual_finetuning {
+    if !c.freezing.gradual_finetuning {
         return Vec::new();
     }
     let mut lines = Vec::new();
-    if c.epochs != usual.epochs {
+    if c.schedule.epochs != usual.schedule.epochs {
         lines.push(format!(
             "--epochs {} counts only with --no-gradual-finetuning; this run has \
              --phase1-epochs {} and --phase2-epochs {}",
-            c.epochs, c.phase1_epochs, c.phase2_epochs
+            c.schedule.epochs, c.freezing.phase1_epochs, c.freezing.phase2_epochs
         ));
     }
-    if c.lr != usual.lr {
+    if c.schedule.lr != usual.schedule.lr {
         lines.push(format!(
             "--lr {:e} counts only with --no-gradual-finetuning; this run has --head-lr {:e} and \
              --backbone-lr {:e}",
-            c.lr, c.head_lr, c.backbone_lr
+            c.schedule.lr, c.freezing.head_lr, c.freezing.backbone_lr
         ));
     }
     lines
@@ -44,10 +44,10 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
         _ => return lines,
     };
     let mut options = Vec::new();
-    if c.pretrained.is_none() {
+    if c.network.pretrained.is_none() {
         options.push("--pretrained FILE (torchvision's Kinetics-400 weights)");
     }
-    if !c.gradual_finetuning {
+    if !c.freezing.gradual_finetuning {
         options.push("--gradual-finetuning");
     }
     match actions {
@@ -55,10 +55,10 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
             if unfreezes(c, 1) {
                 options.push("--unfreeze-blocks 1");
             }
-            if c.batch_size > 4 {
+            if c.optimizer.batch_size > 4 {
                 options.push("--batch-size 4");
             }
-            if c.dropout_rate.is_none() {
+            if c.network.dropout_rate.is_none() {
                 options.push("--dropout-rate 0.6");
             }
         }
@@ -66,12 +66,12 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
             if unfreezes(c, 2) {
                 options.push("--unfreeze-blocks 2");
             }
-            if !c.discriminative_lr && !c.exponential_lr_decay {
+            if !c.freezing.discriminative_lr && !c.freezing.exponential_lr_decay {
                 options.push("--discriminative-lr");
             }
         }
         _ => {
-            if !c.severity_aware_augmentation {
+            if !c.augment.severity_aware_augmentation {
                 options.push("--severity-aware-augmentation");
             }
         }
@@ -87,8 +87,8 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
 
 /// Whether the second phase trains more than so many stages at once.
 fn unfreezes(c: &Config, stages: usize) -> bool {
-    let fixed = c.freezing_strategy == FreezingKind::Fixed;
-    c.gradual_finetuning && fixed && c.unfreeze_blocks > stages
+    let fixed = c.freezing.freezing_strategy == FreezingKind::Fixed;
+    c.freezing.gradual_finetuning && fixed && c.freezing.unfreeze_blocks > stages
 }
 
 /// Largest over smallest class above which a split counts as unbalanced.
@@ -104,13 +104,13 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
         return lines;
     }
     let ratio = largest as f64 / smallest as f64;
-    let weighted = c.class_weighting_strategy != WeightingStrategy::None;
-    if ratio > UNBALANCED && !weighted && !c.use_class_balanced_sampler {
+    let weighted = c.balance.class_weighting_strategy != WeightingStrategy::None;
+    if ratio > UNBALANCED && !weighted && !c.balance.use_class_balanced_sampler {
         lines.push(format!(
             "the largest class has {ratio:.0} times the actions of the smallest: try \
              --use-class-balanced-sampler or --class-weighting-strategy balanced_capped"
         ));
-    } else if ratio > c.oversample_factor * c.max_weight_ratio {
+    } else if ratio > c.balance.oversample_factor * c.balance.max_weight_ratio {
         lines.push(format!(
             "the largest class has {ratio:.0} times the actions of the smallest: try \
              --loss-function adaptive_focal, --progressive-class-balancing"
@@ -137,7 +137,7 @@ pub fn against_waiting(config: &Config, data_wait: f64, cores: usize) -> Option<
     if data_wait <= MUCH_WAITING {
         return None;
     }
-    let workers = config.num_workers;
+    let workers = config.data.num_workers;
     let turn = if workers < cores {
         format!("--num-workers {cores} (now {workers}) decodes on all cores")
     } else if config.cache_folder().is_none() {
@@ -146,7 +146,7 @@ pub fn against_waiting(config: &Config, data_wait: f64, cores: usize) -> Option<
         format!(
             "a faster disk for --cache, or more read ahead: --prefetch (now {}), --loader-memory \
              (now {} MB)",
-            config.prefetch, config.loader_memory
+            config.data.prefetch, config.data.loader_memory
         )
     };
     Some(format!("{:.0} % of the epoch was spent waiting for data: {turn}", data_wait * 100.0))

@@ -2,13 +2,11 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::augment::{
-    self, AugmentConfig, AugmentError, Frames, Job, Normalisation, host, plan_clip,
-};
+use crate::augment::{self, AugmentConfig, AugmentError, Frames, Normalisation, plan_clip};
 use crate::data::Batch;
 
 /// How training clips are changed. The choices depend on seed, epoch, action and view alone, so
@@ -79,11 +77,8 @@ impl Augmenter {
         let size = self.size_of(step, batch);
         let frames = Frames::U8(batch.frames_of(range));
         let normalisation = Normalisation::default();
-        if self.on_device {
-            return augment::augment(frames, batch.size, &records, size, &normalisation, device);
-        }
-        let job = Job::new(frames, batch.size, &records, size, &normalisation)?;
-        Ok(Tensor::from_data(TensorData::new(host::execute(&job), job.out_shape()), device))
+        let augment = if self.on_device { augment::augment } else { augment::augment_on_host };
+        augment(frames, batch.size, &records, size, &normalisation, device)
     }
 
     fn size_of(&self, step: usize, batch: &Batch) -> [usize; 2] {

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{Outcome, TrainError, run};
-use crate::config::{CacheChoice, Config, FreezingKind};
+use crate::config::{Auto, CacheChoice, Config, FreezingKind};
 use crate::report::Observer;
 
 /// What came of both runs.
@@ -23,30 +23,26 @@ pub fn compare_freezing(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Comparison, TrainError> {
+    let mut as_configured = config.clone();
+    as_configured.run.compare_freezing = false;
     // Both runs read the same clips.
-    let cache = config.cache_folder().map_or(CacheChoice::Off, CacheChoice::Folder);
-    let config = &Config { cache, ..config.clone() };
-    let as_configured = Config {
-        save_dir: config.save_dir.join("frozen"),
-        compare_freezing: false,
-        ..config.clone()
-    };
-    let without = Config {
-        save_dir: config.save_dir.join("unfrozen"),
-        compare_freezing: false,
-        freezing_strategy: FreezingKind::None,
-        gradual_finetuning: false,
-        epochs: config.total_epochs(),
-        early_stopping_patience: crate::config::Auto::Number(config.patience()),
-        ..config.clone()
-    };
+    as_configured.data.cache = config.cache_folder().map_or(CacheChoice::Off, CacheChoice::Folder);
+
+    let mut without = as_configured.clone();
+    without.freezing.freezing_strategy = FreezingKind::None;
+    without.freezing.gradual_finetuning = false;
+    without.schedule.epochs = config.total_epochs();
+    without.schedule.early_stopping_patience = Auto::Number(config.patience());
+
+    as_configured.run.save_dir = config.run.save_dir.join("frozen");
+    without.run.save_dir = config.run.save_dir.join("unfrozen");
     without.validate()?;
     let frozen = run(&as_configured, stop, observer)?;
     let unfrozen = if frozen.interrupted {
         Outcome {
             history: Vec::new(),
             interrupted: true,
-            save_dir: without.save_dir,
+            save_dir: without.run.save_dir,
             files: Vec::new(),
             network: None,
         }

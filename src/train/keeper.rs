@@ -48,11 +48,11 @@ pub(super) struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     /// Makes the folder, proves that it can be written, and keeps other runs out of it.
     pub fn open(config: &'a Config, info: CheckpointInfo) -> Result<Self, TrainError> {
-        let lock = if config.test_run {
+        let lock = if config.run.test_run {
             None
         } else {
-            checkpoint::prepare_folder(&config.save_dir)?;
-            Some(FolderLock::take(&config.save_dir)?)
+            checkpoint::prepare_folder(&config.run.save_dir)?;
+            Some(FolderLock::take(&config.run.save_dir)?)
         };
         let (best_score, files) = (None, Vec::new());
         Ok(Self { config, info, best_score, files, last: Instant::now(), _lock: lock })
@@ -61,12 +61,13 @@ impl<'a> Keeper<'a> {
     /// Writes the configuration, and the history of a run that goes on.
     pub fn begin(&mut self, history: &[EpochRecord]) -> Result<(), TrainError> {
         self.last = Instant::now();
-        if self.config.test_run {
+        if self.config.run.test_run {
             return Ok(());
         }
         // Not what this start alone was about: the file must repeat the run from its beginning.
-        let whole = Config { resume: None, resume_best_acc: None, ..self.config.clone() };
-        let path = self.config.save_dir.join(checkpoint::CONFIG);
+        let mut whole = self.config.clone();
+        (whole.run.resume, whole.run.resume_best_acc) = (None, None);
+        let path = self.config.run.save_dir.join(checkpoint::CONFIG);
         checkpoint::write_text(&path, toml::to_string(&whole))?;
         if !history.is_empty() {
             self.write_history(history)?;
@@ -85,7 +86,7 @@ impl<'a> Keeper<'a> {
 
     /// Whether so much time has passed since the last checkpoint that another one is due.
     pub fn is_due(&self) -> bool {
-        let minutes = self.config.checkpoint_minutes;
+        let minutes = self.config.run.checkpoint_minutes;
         minutes > 0.0 && self.last.elapsed() >= Duration::from_secs_f64(minutes * 60.0)
     }
 
@@ -114,24 +115,24 @@ impl<'a> Keeper<'a> {
         if record.best {
             names.push(checkpoint::BEST.to_owned());
         }
-        if self.config.keep > 0 {
+        if self.config.run.keep > 0 {
             names.push(format!("epoch-{:04}.safetensors", record.epoch));
         }
         // The last one last: a run that dies before it repeats the epoch, and writes the others
         // again as they are.
         names.push(checkpoint::LAST.to_owned());
         self.write(now, None, &names, observer)?;
-        if self.config.test_run {
+        if self.config.run.test_run {
             return Ok(());
         }
-        if self.config.keep > 0 {
-            drop_older(&self.config.save_dir, self.config.keep);
+        if self.config.run.keep > 0 {
+            drop_older(&self.config.run.save_dir, self.config.run.keep);
         }
         self.write_history(now.history)
     }
 
     fn write_history(&self, history: &[EpochRecord]) -> Result<(), TrainError> {
-        let path = self.config.save_dir.join(checkpoint::HISTORY);
+        let path = self.config.run.save_dir.join(checkpoint::HISTORY);
         Ok(checkpoint::write_text(&path, serde_json::to_string_pretty(history))?)
     }
 
@@ -142,10 +143,10 @@ impl<'a> Keeper<'a> {
         names: &[String],
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        if self.config.test_run {
+        if self.config.run.test_run {
             return Ok(());
         }
-        let folder = &self.config.save_dir;
+        let folder = &self.config.run.save_dir;
         // Reading weights back from the device is the dear part: once for all files.
         let (weights, checksum) = checkpoint::encode(folder, now.net, &self.info)?;
         let mut state = RunState::new(self.config, now.history, progress, checksum);

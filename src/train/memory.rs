@@ -87,9 +87,9 @@ pub(super) struct Room {
 impl Room {
     pub fn new(config: &Config, device: &DeviceInfo) -> Self {
         Self {
-            given: config.micro_batch,
-            checkpointing: config.gradient_checkpointing,
-            force: config.force_batch_size,
+            given: config.compute.micro_batch,
+            checkpointing: config.compute.gradient_checkpointing,
+            force: config.compute.force_batch_size,
             binding: device.max_binding_bytes,
             total: device.memory_bytes,
             device: device.name.clone(),

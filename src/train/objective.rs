@@ -65,7 +65,7 @@ impl Objective {
         let mut objective = Self::plain(schema);
         let imbalanced = schema.imbalanced_task();
         for (index, task) in objective.tasks.iter_mut().enumerate() {
-            task.weight = config.task_weight(index);
+            task.weight = config.loss.task_weight(index);
             let counts = train.class_counts(index, task.classes);
             let chosen = imbalanced.is_none_or(|imbalanced| imbalanced == index);
             let weights = (imbalanced == Some(index))
@@ -77,16 +77,16 @@ impl Objective {
             };
         }
         for (index, property) in schema.properties.iter().enumerate() {
-            if config.annotation_inputs && property.input {
+            if config.network.annotation_inputs && property.input {
                 objective.inputs.push(index);
             }
-            if config.auxiliary_task_weight > 0.0 && property.auxiliary {
+            if config.loss.auxiliary_task_weight > 0.0 && property.auxiliary {
                 objective.properties.push(index);
                 objective.auxiliary.push(TaskObjective {
                     name: property.name.clone(),
                     classes: property.values.len(),
                     loss: Box::new(CrossEntropy::default()),
-                    weight: config.auxiliary_task_weight,
+                    weight: config.loss.auxiliary_task_weight,
                 });
             }
         }
@@ -232,26 +232,26 @@ fn known(indices: &[usize]) -> (Vec<i32>, Vec<usize>) {
 
 /// The class weights of the imbalanced task as the options want them; all 1 with the plain loss.
 pub fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
-    if config.loss_function == LossFunction::Plain {
+    if config.loss.loss_function == LossFunction::Plain {
         return vec![1.0; counts.len()];
     }
-    class_weights(config.class_weighting_strategy, counts, config.max_weight_ratio)
+    class_weights(config.balance.class_weighting_strategy, counts, config.balance.max_weight_ratio)
 }
 
 fn smooth(config: &Config, class_weights: Option<Vec<f32>>) -> CrossEntropy {
-    CrossEntropy { class_weights, label_smoothing: config.label_smoothing }
+    CrossEntropy { class_weights, label_smoothing: config.loss.label_smoothing }
 }
 
 fn loss(config: &Config, counts: &[usize], weights: Option<Vec<f32>>) -> Box<dyn TaskLoss> {
-    let gamma = config.focal_gamma;
+    let gamma = config.loss.focal_gamma;
     let focal = |gamma: Vec<f32>| {
         Box::new(Focal {
             gamma,
             class_weights: weights.clone(),
-            label_smoothing: config.label_smoothing,
+            label_smoothing: config.loss.label_smoothing,
         })
     };
-    match config.loss_function {
+    match config.loss.loss_function {
         LossFunction::Plain => Box::new(smooth(config, None)),
         LossFunction::Weighted => Box::new(smooth(config, weights)),
         LossFunction::Focal => focal(vec![gamma as f32; counts.len()]),

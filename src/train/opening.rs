@@ -19,8 +19,14 @@ use crate::tuning;
 /// Which actions each epoch visits.
 pub(super) fn sampler(config: &Config, schema: &Schema, train: &Dataset) -> Sampler {
     let classes = |task: usize| (task, schema.tasks[task].classes.len());
-    let tasks: Vec<_> = config.balanced_tasks(schema).into_iter().map(classes).collect();
-    Sampler::new(train, config.sampling(), &tasks, config.batch_size, config.seed)
+    let tasks: Vec<_> = config.balance.balanced_tasks(schema).into_iter().map(classes).collect();
+    Sampler::new(
+        train,
+        config.balance.sampling(),
+        &tasks,
+        config.optimizer.batch_size,
+        config.run.seed,
+    )
 }
 
 /// A split with the sizes that the options ask for.
@@ -30,19 +36,19 @@ pub(super) fn open_split(
     split: &str,
 ) -> Result<Dataset, TrainError> {
     Ok(Dataset::open(
-        &config.dataset_root,
+        &config.data.dataset_root,
         split,
         schema,
-        config.window(),
-        [config.img_height, config.img_width],
-        config.max_views,
+        config.clips.window(),
+        [config.clips.img_height, config.clips.img_width],
+        config.clips.max_views,
     )?)
 }
 
 /// The folder of decoded frames. A run does without it where it cannot be had.
 pub(super) fn cache(config: &Config) -> Option<Arc<FrameCache>> {
     let folder = config.cache_folder()?;
-    match FrameCache::open(&folder, (config.cache_size * 1e9) as u64) {
+    match FrameCache::open(&folder, (config.data.cache_size * 1e9) as u64) {
         Ok(cache) => Some(Arc::new(cache)),
         Err(error) => {
             log::warn!("{error}: going on without, every clip is decoded in every epoch");
@@ -57,7 +63,7 @@ pub(super) fn start_from_pretrained(
     model: &ModelConfig,
     net: &mut MultiViewNet,
 ) -> Result<(), TrainError> {
-    let Some(path) = &config.pretrained else {
+    let Some(path) = &config.network.pretrained else {
         return Ok(());
     };
     let report = load_pretrained(net, model, path)?;
@@ -76,19 +82,19 @@ pub(super) fn augmenter(config: &Config, schema: &Schema, train: &Dataset) -> Au
     let counts = train.class_counts(task, schema.tasks[task].classes.len());
     let largest = counts.iter().copied().max().unwrap_or(0);
     Augmenter {
-        config: config.augmentation(),
-        seed: config.seed,
+        config: config.augment.clone(),
+        seed: config.run.seed,
         task,
         rarity: counts.iter().map(|&count| rarity(count, largest)).collect(),
         sizes: sizes(config),
-        on_device: config.gpu_augmentation,
+        on_device: config.augment.gpu_augmentation,
     }
 }
 
 /// Heights and widths that batches may have.
 fn sizes(config: &Config) -> Vec<[usize; 2]> {
-    let size = [config.img_height, config.img_width];
-    if config.multi_scale { multi_scale_sizes(size) } else { vec![size] }
+    let size = [config.clips.img_height, config.clips.img_width];
+    if config.clips.multi_scale { multi_scale_sizes(size) } else { vec![size] }
 }
 
 /// Takes the fastest kernels for steps of up to `clips` clips, if the run is to be tuned.
@@ -100,12 +106,12 @@ pub(super) fn tune(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
-    if !config.tune {
+    if !config.compute.tune {
         return Ok(());
     }
     let mut jobs = Vec::new();
     for [height, width] in sizes(config) {
-        let clips = [clips, 3, config.frames_per_clip, height, width];
+        let clips = [clips, 3, config.clips.frames_per_clip, height, width];
         // Sizes too small for the network were refused before.
         jobs.extend(
             tuning::jobs(&net.backbone, clips, most_trainable(config)).into_iter().flatten(),
@@ -126,8 +132,10 @@ pub(super) fn tune(
 
 /// The stages that train at the run's peak.
 pub(super) fn most_trainable(config: &Config) -> StageSet {
-    match config.freezing_strategy {
-        FreezingKind::Fixed if config.gradual_finetuning => StageSet::last(config.unfreeze_blocks),
+    match config.freezing.freezing_strategy {
+        FreezingKind::Fixed if config.freezing.gradual_finetuning => {
+            StageSet::last(config.freezing.unfreeze_blocks)
+        }
         _ => StageSet::ALL,
     }
 }

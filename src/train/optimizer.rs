@@ -45,11 +45,11 @@ const EPSILON: f64 = 1e-8;
 impl Rule {
     /// The rule that the options name.
     pub fn new(config: &Config) -> Self {
-        let weight_decay = config.weight_decay;
-        match config.optimizer {
+        let weight_decay = config.optimizer.weight_decay;
+        match config.optimizer.optimizer {
             OptimizerKind::AdamW => Self::AdamW { beta1: BETA1, weight_decay },
             OptimizerKind::Adam => Self::Adam { beta1: BETA1, weight_decay },
-            OptimizerKind::Sgd => Self::Sgd { momentum: config.momentum, weight_decay },
+            OptimizerKind::Sgd => Self::Sgd { momentum: config.optimizer.momentum, weight_decay },
         }
     }
 

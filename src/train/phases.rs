@@ -78,8 +78,10 @@ impl Course {
         let total = config.total_epochs();
         let steps: Vec<usize> = (0..total).map(steps).collect();
         let sum = |first: usize, epochs: usize| steps.iter().skip(first).take(epochs).sum();
-        let warmup_epochs = if config.lr_warmup { config.warmup_epochs } else { 0 };
-        let decay = match (config.discriminative_lr, config.exponential_lr_decay) {
+        let warmup_epochs =
+            if config.schedule.lr_warmup { config.schedule.warmup_epochs } else { 0 };
+        let decay = match (config.freezing.discriminative_lr, config.freezing.exponential_lr_decay)
+        {
             (true, _) => DISCRIMINATIVE,
             (_, true) => EXPONENTIAL,
             _ => 1.0,
@@ -95,12 +97,13 @@ impl Course {
         };
         // The schedule's own epochs: those after the warm-up.
         let scheduled = |epochs: usize| epochs.saturating_sub(warmup_epochs).max(1);
-        let phases = if config.gradual_finetuning {
-            let first = config.phase1_epochs.min(total);
+        let phases = if config.freezing.gradual_finetuning {
+            let first = config.freezing.phase1_epochs.min(total);
             let second = total - first;
-            let backbone = config.backbone_lr * config.phase2_backbone_lr_scale_factor;
-            let start = match config.freezing_strategy {
-                FreezingKind::Fixed => StageSet::last(config.unfreeze_blocks),
+            let backbone =
+                config.freezing.backbone_lr * config.freezing.phase2_backbone_lr_scale_factor;
+            let start = match config.freezing.freezing_strategy {
+                FreezingKind::Fixed => StageSet::last(config.freezing.unfreeze_blocks),
                 _ => StageSet::last(1),
             };
             vec![
@@ -108,12 +111,12 @@ impl Course {
                     number: 1,
                     first_epoch: 0,
                     epochs: first,
-                    rates: rates(config.head_lr, config.backbone_lr),
+                    rates: rates(config.freezing.head_lr, config.freezing.backbone_lr),
                     freezing: Box::new(Fixed(StageSet::NONE)),
                     schedule: Schedule::Plateau(Plateau {
-                        factor: config.phase1_plateau_factor,
-                        patience: config.phase1_plateau_patience,
-                        min_lr: config.min_lr,
+                        factor: config.freezing.phase1_plateau_factor,
+                        patience: config.freezing.phase1_plateau_patience,
+                        min_lr: config.schedule.min_lr,
                     }),
                     warmup_epochs,
                 },
@@ -121,14 +124,14 @@ impl Course {
                     number: 2,
                     first_epoch: first,
                     epochs: second,
-                    rates: rates(backbone * config.phase2_head_lr_ratio, backbone),
+                    rates: rates(backbone * config.freezing.phase2_head_lr_ratio, backbone),
                     freezing: strategy(config, start),
                     schedule: Schedule::new(config, second, sum(first, second)),
                     warmup_epochs: 0,
                 },
             ]
         } else {
-            let start = match config.freezing_strategy {
+            let start = match config.freezing.freezing_strategy {
                 // Without phases there is nothing to fix.
                 FreezingKind::Fixed => StageSet::ALL,
                 _ => StageSet::NONE,
@@ -137,7 +140,7 @@ impl Course {
                 number: 1,
                 first_epoch: 0,
                 epochs: total,
-                rates: rates(config.lr, config.lr),
+                rates: rates(config.schedule.lr, config.schedule.lr),
                 freezing: strategy(config, start),
                 schedule: Schedule::new(config, scheduled(total), sum(0, total)),
                 warmup_epochs,

@@ -47,11 +47,11 @@ impl<'a> Reporter<'a> {
         epochs: usize,
         done: usize,
     ) -> Self {
-        let events = if config.test_run {
+        let events = if config.run.test_run {
             None
         } else {
             let from = (done > 0).then_some(done + 1);
-            tell(EventWriter::create(&config.save_dir.join(TENSORBOARD), from))
+            tell(EventWriter::create(&config.run.save_dir.join(TENSORBOARD), from))
         };
         let (right, wrong) = (Vec::new(), Vec::new());
         Self { config, schema, summary, device, epochs, events, right, wrong }
@@ -85,7 +85,7 @@ impl<'a> Reporter<'a> {
     /// Writes everything after an epoch. `seen` is what its validation saw; the examples are those
     /// of the best epoch.
     pub fn epoch(&mut self, history: &[EpochRecord], seen: &Sightings, valid: &Dataset) {
-        let Some(record) = history.last().filter(|_| !self.config.test_run) else {
+        let Some(record) = history.last().filter(|_| !self.config.run.test_run) else {
             return;
         };
         if record.best {
@@ -97,14 +97,14 @@ impl<'a> Reporter<'a> {
             tell(events.write(record.epoch, &summary));
         }
         if let Some(table) = tell(metrics_csv(history)) {
-            tell(write_atomically(&self.config.save_dir.join(METRICS), table.as_bytes()));
+            tell(write_atomically(&self.config.run.save_dir.join(METRICS), table.as_bytes()));
         }
         self.page(history, RunState::Running);
     }
 
     /// Writes the page; at the end of a run with its last word.
     pub fn page(&self, history: &[EpochRecord], state: RunState) {
-        if self.config.test_run {
+        if self.config.run.test_run {
             return;
         }
         let table = toml::Table::try_from(self.config).unwrap_or_default();
@@ -115,7 +115,7 @@ impl<'a> Reporter<'a> {
                 (name, text)
             })
             .collect();
-        let title = self.config.save_dir.file_name();
+        let title = self.config.run.save_dir.file_name();
         let page = render(&ReportData {
             title: &title.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             state,
@@ -129,7 +129,7 @@ impl<'a> Reporter<'a> {
             worst: &self.wrong,
         });
         if let Some(page) = tell(page) {
-            tell(write_atomically(&self.config.save_dir.join(REPORT), page.as_bytes()));
+            tell(write_atomically(&self.config.run.save_dir.join(REPORT), page.as_bytes()));
         }
     }
 }

@@ -12,24 +12,6 @@ use crate::config::Config;
 /// Word of `--resume` for the save-dir's last checkpoint, if there is one.
 const AUTO: &str = "auto";
 
-/// Options that may differ between a run and its continuation without changing what comes out.
-const FREE: [&str; 14] = [
-    "cache",
-    "cache-size",
-    "checkpoint-minutes",
-    "dataset-root",
-    "device",
-    "force-batch-size",
-    "gradient-checkpointing",
-    "keep",
-    "loader-memory",
-    "num-workers",
-    "prefetch",
-    "resume",
-    "resume-best-acc",
-    "save-dir",
-];
-
 /// Opens the checkpoint that `--resume` names, its network on `device`; `None` where there is
 /// nothing to go on from. `info` is what this run's checkpoints will say of themselves.
 pub(super) fn open(
@@ -38,14 +20,14 @@ pub(super) fn open(
     objective: &Objective,
     device: &Device,
 ) -> Result<Option<Saved>, TrainError> {
-    let path = match config.resume.as_deref() {
+    let path = match config.run.resume.as_deref() {
         None => return Ok(None),
         Some(AUTO) => {
-            let last = config.save_dir.join(checkpoint::LAST);
+            let last = config.run.save_dir.join(checkpoint::LAST);
             if !last.exists() {
                 log::info!(
                     "--resume auto: no checkpoint in {}, starting anew",
-                    config.save_dir.display()
+                    config.run.save_dir.display()
                 );
                 return Ok(None);
             }
@@ -62,7 +44,7 @@ pub(super) fn open(
         let reason = "it was written in the middle of an epoch with other heads";
         return Err(refuse(reason.to_owned()).into());
     }
-    let changed = changed(&saved.state.config, config);
+    let changed = config.changes_from(&saved.state.config);
     if !changed.is_empty() {
         log::warn!("--resume: not the same run any more: {}", changed.join(", "));
     }
@@ -95,19 +77,4 @@ fn list(classes: &[Vec<String>]) -> String {
 
 fn pool(attention: bool) -> String {
     if attention { "attention" } else { "mean" }.to_owned()
-}
-
-/// Options that change what comes out, in words.
-fn changed(there: &Config, here: &Config) -> Vec<String> {
-    let table = |config: &Config| toml::Table::try_from(config).unwrap_or_default();
-    let (there, here) = (table(there), table(here));
-    let mut names: Vec<&String> = there.keys().chain(here.keys()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let word = |value: Option<&toml::Value>| value.map_or("unset".to_owned(), ToString::to_string);
-    names
-        .into_iter()
-        .filter(|name| !FREE.contains(&name.as_str()) && there.get(*name) != here.get(*name))
-        .map(|name| format!("{name} was {}, is {}", word(there.get(name)), word(here.get(name))))
-        .collect()
 }

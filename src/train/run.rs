@@ -65,13 +65,13 @@ pub fn run(
         log::info!("frame cache: {}", cache.stats());
     }
     run.reporter.page(&run.history, end);
-    let best = config.save_dir.join(checkpoint::BEST);
+    let best = config.run.save_dir.join(checkpoint::BEST);
     let network =
         if run.keeper.files.contains(&best) { checkpoint::load(&best, &run.plain)?.0 } else { net };
     Ok(Outcome {
         history: run.history,
         interrupted: end == RunState::Interrupted,
-        save_dir: config.save_dir.clone(),
+        save_dir: config.run.save_dir.clone(),
         files: run.keeper.files,
         network: Some(network),
     })
@@ -119,35 +119,35 @@ impl<'a> Run<'a> {
         let input = Some(config.input());
         let info = CheckpointInfo { input, ..CheckpointInfo::new(&schema, model.clone()) };
         let mut keeper = Keeper::open(config, info)?;
-        if config.mixed_precision {
+        if config.compute.mixed_precision {
             log::warn!("--mixed-precision: this version computes in f32 on every device");
         }
-        let compute = device::open(&config.device)?;
+        let compute = device::open(&config.compute.device)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
         let plain = compute.device.clone();
         let tracking = plain.clone().autodiff();
         let objective = Objective::new(config, &schema, &train);
-        let mut optimizer = Optimizer::new(Rule::new(config), config.gradient_clip_norm);
+        let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
         let mut room = Room::new(config, &compute.info);
         let resumed = resume::open(config, &keeper.info, &objective, &tracking)?;
         let (net, history, progress) = match resumed {
             Some(Saved { net, state, moments, .. }) => {
                 optimizer.moments = moments;
                 room.resume(state.memory);
-                keeper.best_score = config.resume_best_acc.or(state.best_score);
+                keeper.best_score = config.run.resume_best_acc.or(state.best_score);
                 (net, state.history, state.progress)
             }
             None => {
-                let mut net = model.init(config.seed, &tracking);
+                let mut net = model.init(config.run.seed, &tracking);
                 opening::start_from_pretrained(config, &model, &mut net)?;
                 (net, Vec::new(), None)
             }
         };
         let needs = needs(config, &net, opening::most_trainable(config))?;
-        room.check(&needs, config.clip_size())?;
-        let clips = config.batch_size * train.max_views();
+        room.check(&needs, config.clips.size())?;
+        let clips = config.optimizer.batch_size * train.max_views();
         keeper.begin(&history)?;
         let cache = opening::cache(config);
         let [train, valid] = [train, valid].map(|split| {
@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
 
     /// Shows in the report what the augmentation does to the first two actions.
     fn show_augmentation(&mut self) -> Result<(), TrainError> {
-        if self.config.test_run || !self.history.is_empty() {
+        if self.config.run.test_run || !self.history.is_empty() {
             return Ok(());
         }
         let first: Vec<usize> = (0..self.train.samples.len().min(2)).collect();
@@ -272,13 +272,13 @@ impl<'a> Run<'a> {
     /// Number of training batches of an epoch, counted from 0.
     fn steps(&self, epoch: usize) -> usize {
         let batches = self.sampler.batches(epoch);
-        if self.config.test_run { batches.min(self.config.test_batches) } else { batches }
+        if self.config.run.test_run { batches.min(self.config.run.test_batches) } else { batches }
     }
 }
 
 /// What a step that trains these stages needs of the device.
 fn needs(config: &Config, net: &MultiViewNet, trainable: StageSet) -> Result<Needs, TrainError> {
-    let (size, again) = (config.clip_size(), config.gradient_checkpointing);
+    let (size, again) = (config.clips.size(), config.compute.gradient_checkpointing);
     let parameters = parameter_count(net);
     Needs::training(&net.backbone, parameters, size, trainable, again)
         .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })

@@ -155,16 +155,16 @@ const ONE_CYCLE_RISE: f64 = 0.3;
 impl Schedule {
     /// The schedule that the options name, over a phase of `epochs` epochs and `steps` steps.
     pub fn new(config: &crate::config::Config, epochs: usize, steps: usize) -> Self {
-        let gamma = config.gamma;
-        match config.scheduler {
+        let gamma = config.schedule.gamma;
+        match config.schedule.scheduler {
             SchedulerKind::Cosine => Self::Cosine { epochs },
             SchedulerKind::OneCycle => Self::OneCycle(OneCycle { steps, rise: ONE_CYCLE_RISE }),
-            SchedulerKind::Step => Self::Step { step_size: config.step_size, gamma },
+            SchedulerKind::Step => Self::Step { step_size: config.schedule.step_size, gamma },
             SchedulerKind::Exponential => Self::Exponential { gamma },
             SchedulerKind::ReduceOnPlateau => Self::Plateau(Plateau {
                 factor: gamma,
-                patience: config.plateau_patience,
-                min_lr: config.min_lr,
+                patience: config.schedule.plateau_patience,
+                min_lr: config.schedule.min_lr,
             }),
             SchedulerKind::None => Self::Constant,
         }

@@ -38,12 +38,12 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
             "clip",
             format!(
                 "{} frames of {}×{} from frames {} to {} at {} fps",
-                config.frames_per_clip,
-                config.img_height,
-                config.img_width,
-                config.start_frame,
-                config.end_frame,
-                config.target_fps
+                config.clips.frames_per_clip,
+                config.clips.img_height,
+                config.clips.img_width,
+                config.clips.start_frame,
+                config.clips.end_frame,
+                config.clips.target_fps
             ),
         ),
         pair("data", data_words(config)),
@@ -53,7 +53,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         pair("balance", balance_words(config, schema)),
         pair("freezing", freezing_words(config)),
         pair("augment", augmentation_words(config)),
-        pair("files", config.save_dir.display().to_string()),
+        pair("files", config.run.save_dir.display().to_string()),
     ];
     let split = |dataset: &Dataset| SplitSummary {
         split: dataset.split.clone(),
@@ -83,40 +83,40 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
 }
 
 fn data_words(c: &Config) -> String {
-    let ahead = match c.num_workers {
+    let ahead = match c.data.num_workers {
         0 => "decoded when needed".to_owned(),
         workers => format!(
             "{workers} threads, up to {} batches or {} MB ahead",
-            c.prefetch, c.loader_memory
+            c.data.prefetch, c.data.loader_memory
         ),
     };
     match c.cache_folder() {
         Some(folder) => {
-            format!("{ahead}; frames kept in {}, up to {} GB", folder.display(), c.cache_size)
+            format!("{ahead}; frames kept in {}, up to {} GB", folder.display(), c.data.cache_size)
         }
         None => format!("{ahead}; no frames kept"),
     }
 }
 
 fn training_words(c: &Config) -> String {
-    let rule = match c.optimizer {
+    let rule = match c.optimizer.optimizer {
         OptimizerKind::AdamW => "AdamW".to_owned(),
         OptimizerKind::Adam => "Adam".to_owned(),
-        OptimizerKind::Sgd => format!("SGD, momentum {}", c.momentum),
+        OptimizerKind::Sgd => format!("SGD, momentum {}", c.optimizer.momentum),
     };
-    let rate = if c.gradual_finetuning {
-        let backbone = c.backbone_lr * c.phase2_backbone_lr_scale_factor;
+    let rate = if c.freezing.gradual_finetuning {
+        let backbone = c.freezing.backbone_lr * c.freezing.phase2_backbone_lr_scale_factor;
         format!(
             "lr heads {}, then heads {} and backbone {backbone} ({})",
-            c.head_lr,
-            backbone * c.phase2_head_lr_ratio,
-            c.scheduler
+            c.freezing.head_lr,
+            backbone * c.freezing.phase2_head_lr_ratio,
+            c.schedule.scheduler
         )
     } else {
-        format!("lr {} ({})", c.lr, c.scheduler)
+        format!("lr {} ({})", c.schedule.lr, c.schedule.scheduler)
     };
-    let warm_up = if c.lr_warmup {
-        format!(", warm-up over {} epochs", c.warmup_epochs)
+    let warm_up = if c.schedule.lr_warmup {
+        format!(", warm-up over {} epochs", c.schedule.warmup_epochs)
     } else {
         String::new()
     };
@@ -131,43 +131,46 @@ fn training_words(c: &Config) -> String {
     format!(
         "{epochs} ({patience}), {} actions a step, {rule} {rate}{warm_up}, weight decay {}, \
          gradient norm ≤ {}, seed {}",
-        c.batch_size, c.weight_decay, c.gradient_clip_norm, c.seed
+        c.optimizer.batch_size,
+        c.optimizer.weight_decay,
+        c.optimizer.gradient_clip_norm,
+        c.run.seed
     )
 }
 
 fn loss_words(c: &Config) -> String {
-    let mut words = match c.loss_function {
+    let mut words = match c.loss.loss_function {
         LossFunction::Focal | LossFunction::AdaptiveFocal => {
-            format!("{}, γ {}", c.loss_function, c.focal_gamma)
+            format!("{}, γ {}", c.loss.loss_function, c.loss.focal_gamma)
         }
         other => other.to_string(),
     };
-    words.push_str(&format!(", label smoothing {}", c.label_smoothing));
-    if !c.main_task_weights.is_empty() {
-        let weights: Vec<String> = c.main_task_weights.iter().map(f64::to_string).collect();
+    words.push_str(&format!(", label smoothing {}", c.loss.label_smoothing));
+    if !c.loss.main_task_weights.is_empty() {
+        let weights: Vec<String> = c.loss.main_task_weights.iter().map(f64::to_string).collect();
         words.push_str(&format!(", task weights {}", weights.join(" ")));
     }
-    if c.auxiliary_task_weight > 0.0 {
-        words.push_str(&format!(", annotated properties {}", c.auxiliary_task_weight));
+    if c.loss.auxiliary_task_weight > 0.0 {
+        words.push_str(&format!(", annotated properties {}", c.loss.auxiliary_task_weight));
     }
     words
 }
 
 fn balance_words(c: &Config, schema: &Schema) -> String {
-    let weights = match (c.loss_function, c.class_weighting_strategy) {
+    let weights = match (c.loss.loss_function, c.balance.class_weighting_strategy) {
         (LossFunction::Plain, _) | (_, WeightingStrategy::None) => "no class weights".to_owned(),
         (_, WeightingStrategy::BalancedCapped) => {
             format!(
                 "class weights {} (at most {})",
                 WeightingStrategy::BalancedCapped,
-                c.max_weight_ratio
+                c.balance.max_weight_ratio
             )
         }
         (_, other) => format!("class weights {other}"),
     };
-    let tasks = c.balanced_tasks(schema);
+    let tasks = c.balance.balanced_tasks(schema);
     let names: Vec<&str> = tasks.iter().map(|&task| schema.tasks[task].name.as_str()).collect();
-    let sampler = match c.sampling() {
+    let sampler = match c.balance.sampling() {
         Sampling::Balanced { factor } if !names.is_empty() => {
             format!("sampler balances {} (up to {factor}×)", names.join(" and "))
         }
@@ -181,23 +184,23 @@ fn balance_words(c: &Config, schema: &Schema) -> String {
 }
 
 fn freezing_words(c: &Config) -> String {
-    let strategy = match c.freezing_strategy {
-        FreezingKind::Fixed => format!("the last {} stages", c.unfreeze_blocks),
+    let strategy = match c.freezing.freezing_strategy {
+        FreezingKind::Fixed => format!("the last {} stages", c.freezing.unfreeze_blocks),
         other => other.to_string(),
     };
-    let decay = if c.discriminative_lr {
+    let decay = if c.freezing.discriminative_lr {
         ", each deeper stage at 1/2.6 of the rate"
-    } else if c.exponential_lr_decay {
+    } else if c.freezing.exponential_lr_decay {
         ", each deeper stage at half the rate"
     } else {
         ""
     };
-    if c.gradual_finetuning {
+    if c.freezing.gradual_finetuning {
         format!(
             "{} epochs heads only, then {} with {strategy}{decay}",
-            c.phase1_epochs, c.phase2_epochs
+            c.freezing.phase1_epochs, c.freezing.phase2_epochs
         )
-    } else if matches!(c.freezing_strategy, FreezingKind::Fixed | FreezingKind::None) {
+    } else if matches!(c.freezing.freezing_strategy, FreezingKind::Fixed | FreezingKind::None) {
         format!("none{decay}")
     } else {
         format!("heads only, then {strategy}{decay}")
@@ -206,7 +209,7 @@ fn freezing_words(c: &Config) -> String {
 
 /// Counts, weights and draws of the tasks that are weighted or drawn unevenly.
 fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSummary> {
-    let drawn = config.balanced_tasks(schema);
+    let drawn = config.balance.balanced_tasks(schema);
     let weighted = schema.imbalanced_task();
     (0..schema.tasks.len())
         .filter(|task| drawn.contains(task) || weighted == Some(*task))
@@ -218,7 +221,7 @@ fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSumm
             } else {
                 vec![1.0; counts.len()]
             };
-            let draws = match config.sampling().factor(0) {
+            let draws = match config.balance.sampling().factor(0) {
                 Some(factor) if drawn.contains(&index) => draws(&counts, factor),
                 _ => counts.clone(),
             };
@@ -236,22 +239,22 @@ fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSumm
 }
 
 fn augmentation_words(config: &Config) -> String {
-    if config.augmentation_strength == Strength::None && !config.multi_scale {
+    if config.augment.augmentation_strength == Strength::None && !config.clips.multi_scale {
         return "off".to_owned();
     }
     let mut words = format!(
         "{}: jitter ±{}, frame dropout {}, crop from {}, colour ±{}, noise {}",
-        config.augmentation_strength,
-        config.temporal_jitter_strength,
-        config.dropout_prob,
-        config.spatial_crop_strength,
-        config.color_aug_strength,
-        config.noise_strength
+        config.augment.augmentation_strength,
+        config.augment.temporal_jitter_strength,
+        config.augment.dropout_prob,
+        config.augment.spatial_crop_strength,
+        config.augment.color_aug_strength,
+        config.augment.noise_strength
     );
     for (on, word) in [
-        (config.severity_aware_augmentation, ", stronger for rarer classes"),
-        (config.multi_scale, ", three sizes"),
-        (!config.gpu_augmentation, ", on the host"),
+        (config.augment.severity_aware_augmentation, ", stronger for rarer classes"),
+        (config.clips.multi_scale, ", three sizes"),
+        (!config.augment.gpu_augmentation, ", on the host"),
     ] {
         if on {
             words.push_str(word);

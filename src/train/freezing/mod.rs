@@ -72,15 +72,15 @@ impl FreezingStrategy for Fixed {
 /// more as they go); for `fixed` it is all that ever trains.
 pub fn strategy(config: &Config, start: StageSet) -> Box<dyn FreezingStrategy> {
     let stall = Stall {
-        patience: config.adaptive_patience,
-        min_improvement: config.adaptive_min_improvement,
+        patience: config.freezing.adaptive_patience,
+        min_improvement: config.freezing.adaptive_min_improvement,
     };
-    match config.freezing_strategy {
+    match config.freezing.freezing_strategy {
         FreezingKind::Fixed => Box::new(Fixed(start)),
         FreezingKind::None => Box::new(Fixed(StageSet::ALL)),
         FreezingKind::Adaptive => Box::new(Adaptive { start, stall }),
         FreezingKind::Progressive => {
-            let interval = (config.phase2_epochs / STAGES.len()).max(1);
+            let interval = (config.freezing.phase2_epochs / STAGES.len()).max(1);
             Box::new(Progressive { start, interval })
         }
         FreezingKind::GradientGuided => Box::new(GradientGuided { start, stall }),

@@ -25,8 +25,8 @@ impl Run<'_> {
     /// The training batches of an epoch, counted from 0.
     fn training_plan(&self, epoch: usize) -> Vec<Vec<usize>> {
         let mut plan = self.sampler.plan(epoch);
-        if self.config.test_run {
-            plan.truncate(self.config.test_batches);
+        if self.config.run.test_run {
+            plan.truncate(self.config.run.test_batches);
         }
         plan
     }
@@ -45,7 +45,7 @@ impl Run<'_> {
         let settings = StepSettings {
             objective: &self.objective,
             rates: &|step| plan.at(step),
-            seed: config.seed,
+            seed: config.run.seed,
             epoch: epoch + 1,
             first_step: course.steps_before(epoch),
             augmenter: Some(&self.augmenter),
@@ -55,7 +55,7 @@ impl Run<'_> {
         batches.drain(..begun.steps.min(batches.len()));
         let planned = self.room.step(&needs(config, &net, plan.trainable)?);
         let mut memory = planned;
-        let loader = Loader::reading_ahead(Arc::clone(&self.train), batches, config.ahead());
+        let loader = Loader::reading_ahead(Arc::clone(&self.train), batches, config.data.ahead());
         let (keeper, history, room) = (&mut self.keeper, &self.history, &mut self.room);
         let (net, progress, record, interrupted) = continue_epoch(
             net,
@@ -89,11 +89,11 @@ impl Run<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Option<PassRecord>, TrainError> {
         let config = self.config;
-        let mut plan = loader::in_order(self.valid.samples.len(), config.batch_size);
-        if config.test_run {
-            plan.truncate(config.test_batches);
+        let mut plan = loader::in_order(self.valid.samples.len(), config.optimizer.batch_size);
+        if config.run.test_run {
+            plan.truncate(config.run.test_batches);
         }
-        let loader = Loader::reading_ahead(Arc::clone(&self.valid), plan, config.ahead());
+        let loader = Loader::reading_ahead(Arc::clone(&self.valid), plan, config.data.ahead());
         announce(epoch, course, Phase::Validate, loader.batches(), observer);
         let (record, interrupted) = validate_and_see(
             net,

@@ -44,12 +44,15 @@ impl Case {
         let schema = Schema::mvfoul().unwrap();
         let device = Device::flex().autodiff();
         let config = crate::config::Config {
-            auxiliary_task_weight: 0.7,
-            backbone_name: BackboneKind::R3dTiny,
+            loss: LossConfig { auxiliary_task_weight: 0.7, ..LossConfig::default() },
+            network: NetworkConfig {
+                backbone_name: BackboneKind::R3dTiny,
+                ..NetworkConfig::default()
+            },
             ..Default::default()
         };
         let folder = Vec::new();
-        let dataset = crate::data::Dataset::of_clips(folder, config.window(), [20, 18]);
+        let dataset = crate::data::Dataset::of_clips(folder, config.clips.window(), [20, 18]);
         let objective = Objective::new(&config, &schema, &dataset)
             .with_loss(
                 0,

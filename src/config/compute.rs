@@ -1,0 +1,34 @@
+//! Device and memory.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::Auto;
+use crate::options::{RESUME_MAY_CHANGE, option_defaults};
+
+/// Device, and how a step fits into its memory.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[command(next_help_heading = "Device and memory")]
+pub struct ComputeConfig {
+    /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
+    #[arg(long, value_name = "DEVICE", group = RESUME_MAY_CHANGE, default_value = "auto")]
+    pub device: String,
+    /// Clips per forward pass, with gradients accumulated over the step; auto: what fits in memory
+    #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
+    pub micro_batch: Auto,
+    /// Save memory: recompute activations in the backward pass instead of keeping them
+    #[arg(long, group = RESUME_MAY_CHANGE)]
+    pub gradient_checkpointing: bool,
+    /// Run a batch even if it is estimated not to fit in memory
+    #[arg(long, group = RESUME_MAY_CHANGE)]
+    pub force_batch_size: bool,
+    /// Time the convolution kernels on this GPU before training and remember the fastest
+    #[arg(long)]
+    pub tune: bool,
+    /// Accepted for compatibility: this version computes in f32 on every device
+    #[arg(long)]
+    pub mixed_precision: bool,
+}
+
+option_defaults!(ComputeConfig);

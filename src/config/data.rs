@@ -1,0 +1,54 @@
+//! Where the clips come from, and how they are read.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::CacheChoice;
+use crate::data::loader::Ahead;
+use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
+
+/// Data set, loader and frame cache.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[command(next_help_heading = "Data")]
+pub struct DataConfig {
+    /// Folder that holds mvfouls/{train,valid}, or those folders themselves
+    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::path, default_value = "", hide_default_value = true)]
+    pub dataset_root: PathBuf,
+    /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<PathBuf>,
+    /// Decoding threads; 0 decodes in the training thread
+    #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::between(0, 256), default_value_t = 4)]
+    pub num_workers: usize,
+    /// Batches that the decoding threads read ahead
+    #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::between(1, 1024), default_value_t = 4)]
+    pub prefetch: usize,
+    /// Most main memory for frames read ahead, megabytes
+    #[arg(long, value_name = "MB", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::size, default_value_t = 2048)]
+    pub loader_memory: u64,
+    /// Folder of decoded frames, which runs may share; auto: frames in SAVE_DIR; off: none
+    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE, default_value = "auto")]
+    pub cache: CacheChoice,
+    /// Most disk space for decoded frames, gigabytes; the least recently used are evicted
+    #[arg(long, value_name = "GB", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::positive, default_value = "64")]
+    pub cache_size: f64,
+}
+
+option_defaults!(DataConfig);
+
+impl DataConfig {
+    /// How far the loader reads ahead.
+    pub fn ahead(&self) -> Ahead {
+        let (workers, batches) = (self.num_workers, self.prefetch);
+        Ahead { workers, batches, bytes: self.loader_memory << 20 }
+    }
+}

@@ -1,0 +1,47 @@
+//! Seed, files, checkpoints and resuming.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
+
+/// The run as a whole.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+#[command(next_help_heading = "Run and checkpoints")]
+pub struct RunConfig {
+    /// Folder for checkpoints, history, report and configuration
+    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE, default_value = "checkpoints")]
+    pub save_dir: PathBuf,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 42)]
+    pub seed: u64,
+    /// Checkpoint to resume from; auto: SAVE_DIR's last one, if there is one
+    #[arg(long, value_name = "FILE", group = RESUME_MAY_CHANGE)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+    /// Best score to beat after resuming, in place of the checkpoint's
+    #[arg(long, value_name = "SCORE", group = RESUME_MAY_CHANGE, value_parser = options::unit)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_best_acc: Option<f64>,
+    /// Minutes between two checkpoints within an epoch; 0: at its end only
+    #[arg(long, value_name = "M", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::not_negative, default_value = "10")]
+    pub checkpoint_minutes: f64,
+    /// Number of epochs whose checkpoints are kept besides the last and the best
+    #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE, default_value_t = 0)]
+    pub keep: usize,
+    /// Run one epoch of a few batches and write no files
+    #[arg(long)]
+    pub test_run: bool,
+    /// Batches per split in a test run
+    #[arg(long, value_name = "N", value_parser = options::at_least(1), default_value_t = 2)]
+    pub test_batches: usize,
+    /// Train twice, with and without freezing, and compare
+    #[arg(long)]
+    pub compare_freezing: bool,
+}
+
+option_defaults!(RunConfig);

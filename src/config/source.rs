@@ -1,0 +1,87 @@
+//! Where options come from: a command line's arguments, over a file's entries.
+
+use std::marker::PhantomData;
+use std::path::Path;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::{ConfigError, shortcuts};
+use crate::options::{self, Entry};
+
+/// The options of `T` as they were typed on a command line. What was not typed comes from a file
+/// or the defaults.
+#[derive(Debug, Clone)]
+pub struct Typed<T> {
+    entries: Vec<Entry>,
+    options: PhantomData<T>,
+}
+
+impl<T> Default for Typed<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), options: PhantomData }
+    }
+}
+
+impl<T: Args> Typed<T> {
+    /// `T` with a file's options, and over them those typed.
+    pub(super) fn over(self, file: Option<&Path>) -> Result<T, ConfigError> {
+        // Each source by itself: a shortcut on the command line wins over the file, and what is
+        // spelled out beside a shortcut wins over the shortcut.
+        let typed = shortcuts::expand(self.entries)?;
+        let mut entries = match file {
+            Some(path) => read::<T>(path)?,
+            None => Vec::new(),
+        };
+        entries.retain(|entry| typed.iter().all(|typed| typed.name != entry.name));
+        entries.extend(typed);
+        Ok(options::parse(&entries)?)
+    }
+
+    /// `T` as typed.
+    pub(crate) fn resolve(self) -> Result<T, ConfigError> {
+        self.over(None)
+    }
+}
+
+/// A file's entries, parsed once by themselves so that an error names file and line.
+fn read<T: Args>(path: &Path) -> Result<Vec<Entry>, ConfigError> {
+    let fail = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    let entries = options::from_toml(&text).map_err(fail)?;
+    let entries = shortcuts::expand(entries).map_err(|error| fail(error.to_string()))?;
+    options::parse::<T>(&entries).map_err(|error| {
+        let line = entries.iter().find(|entry| entry.name == error.option);
+        let line =
+            line.and_then(|entry| entry.line).map_or(String::new(), |n| format!("line {n}: "));
+        fail(format!("{line}{}", error.to_string().trim_start_matches('-')))
+    })?;
+    Ok(entries)
+}
+
+impl<T: Args> Args for Typed<T> {
+    fn augment_args(command: Command) -> Command {
+        let names = options::long_names::<T>();
+        command
+            .allow_negative_numbers(true)
+            .args(options::cli_arguments::<T>())
+            .args(shortcuts::arguments(&names))
+            .group(clap::ArgGroup::new(options::RESUME_MAY_CHANGE).multiple(true))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: Args> FromArgMatches for Typed<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut entries = options::from_matches(matches, &options::long_names::<T>());
+        entries.extend(shortcuts::from_matches(matches));
+        Ok(Self { entries, options: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

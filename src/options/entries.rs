@@ -1,0 +1,126 @@
+//! Options as a source gives them: a configuration file, the command line, or a struct of options
+//! that a program filled in.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value};
+
+use super::OptionError;
+
+/// One option as given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Name without leading dashes, with dashes between its parts.
+    pub name: String,
+    /// Its values as text; a switch has `true` or `false`.
+    pub values: Vec<String>,
+    /// Line of the file that it stands in, from 1.
+    pub line: Option<usize>,
+}
+
+impl Entry {
+    pub fn new(name: impl Into<String>, values: Vec<String>) -> Self {
+        Self { name: name.into(), values, line: None }
+    }
+
+    /// `--name=value`, or for several values `--name value value`: what clap is given.
+    pub fn arguments(&self) -> Vec<String> {
+        match self.values.as_slice() {
+            [value] => vec![format!("--{}={value}", self.name)],
+            values => {
+                let mut arguments = vec![format!("--{}", self.name)];
+                arguments.extend_from_slice(values);
+                arguments
+            }
+        }
+    }
+
+    pub fn is_true(&self) -> bool {
+        self.values == ["true"]
+    }
+}
+
+/// What was typed, of the arguments that [`super::cli_arguments`] made.
+pub(crate) fn from_matches(matches: &ArgMatches, names: &[String]) -> Vec<Entry> {
+    let typed = |id: &str| {
+        matches.value_source(id) == Some(ValueSource::CommandLine)
+            && matches.get_raw(id).is_some_and(|values| values.len() > 0)
+    };
+    let mut entries = Vec::new();
+    for name in names {
+        let id = name.replace('-', "_");
+        let negation = format!("no-{name}");
+        if matches.ids().any(|known| known.as_str() == negation) && typed(&negation) {
+            entries.push(Entry::new(name, vec!["false".to_owned()]));
+        } else if typed(&id) {
+            let values = matches.get_raw(&id).into_iter().flatten();
+            let values = values.map(|value| value.to_string_lossy().into_owned()).collect();
+            entries.push(Entry::new(name, values));
+        }
+    }
+    entries
+}
+
+/// The entries of a TOML text. A name may be written with underscores.
+///
+/// # Errors
+/// Line and reason.
+pub(crate) fn from_toml(text: &str) -> Result<Vec<Entry>, String> {
+    let line = |at: usize| text[..at].matches('\n').count() + 1;
+    let table = DeTable::parse(text).map_err(|error| {
+        let line =
+            error.span().map_or(String::new(), |span| format!("line {}: ", line(span.start)));
+        format!("{line}{}", one_line(error.message()))
+    })?;
+    let mut entries = Vec::new();
+    for (name, value) in table.into_inner() {
+        let line = line(name.span().start);
+        let name = name.into_inner().replace('_', "-");
+        let values = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(scalar).collect(),
+            _ => scalar(&value).map(|value| vec![value]),
+        };
+        let values: Vec<String> =
+            values.ok_or_else(|| format!("line {line}: {name} takes a value or a list of them"))?;
+        // An empty list is what the option has without values.
+        if !values.is_empty() {
+            entries.push(Entry { name, values, line: Some(line) });
+        }
+    }
+    Ok(entries)
+}
+
+fn scalar(value: &Spanned<DeValue>) -> Option<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n.to_string())
+        }
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(switch) => Some(switch.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// The entries that a struct of options stands for.
+pub(crate) fn from_serialized(options: &impl serde::Serialize) -> Result<Vec<Entry>, OptionError> {
+    let table = toml::Table::try_from(options)
+        .map_err(|error| OptionError::new("config", "", one_line(&error.to_string())))?;
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Float(number) => number.to_string(),
+        other => other.to_string(),
+    };
+    let entries = table.iter().map(|(name, value)| match value {
+        Value::Array(items) => Entry::new(name, items.iter().map(text).collect()),
+        value => Entry::new(name, vec![text(value)]),
+    });
+    Ok(entries.filter(|entry| !entry.values.is_empty()).collect())
+}
+
+/// Without line breaks.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,61 @@
+//! How options are declared and read.
+//!
+//! An option is a field of a struct that derives [`clap::Args`] and serde's traits: its name,
+//! default, range, help and section stand there and nowhere else. A configuration file and the
+//! command line are both read as [`Entry`]s and parsed by the same struct, so a value has one
+//! meaning and one error message wherever it comes from.
+//!
+//! Switches are plain `bool` fields. [`cli_arguments`] adds the `--no-` form of each; the help
+//! shows the form that changes something, so the help text of a switch that is on by default is
+//! that of its `--no-` form.
+
+mod choices;
+mod entries;
+mod parse;
+mod ranges;
+
+pub(crate) use choices::{Choice, choice, choices};
+pub(crate) use entries::{Entry, from_matches, from_serialized, from_toml};
+pub(crate) use parse::{cli_arguments, default_of, long_names, member_of, option_error, parse};
+pub(crate) use ranges::{
+    at_least, below_one, between, factor, inside_unit, not_negative, path, positive, scale, seed,
+    size, unit,
+};
+
+/// Group of the options that may differ between a run and its continuation without changing what
+/// comes out; marked at the field with `group = RESUME_MAY_CHANGE`.
+pub(crate) const RESUME_MAY_CHANGE: &str = "resume-may-change";
+
+/// An option with a value that it does not take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--{option}{}{value}: {reason}", if .value.is_empty() { "" } else { " " })]
+pub struct OptionError {
+    /// The option's name without dashes.
+    pub option: String,
+    /// The value as given; empty where there is none.
+    pub value: String,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl OptionError {
+    pub(crate) fn new(
+        option: impl Into<String>,
+        value: impl ToString,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self { option: option.into(), value: value.to_string(), reason: reason.into() }
+    }
+}
+
+/// `Default` as the fields' own defaults have it.
+macro_rules! option_defaults {
+    ($($name:ty),+) => {$(
+        impl Default for $name {
+            fn default() -> Self {
+                $crate::options::default_of()
+            }
+        }
+    )+};
+}
+pub(crate) use option_defaults;

@@ -1,0 +1,137 @@
+//! Entries to a struct of options, through clap.
+
+use std::error::Error;
+
+use clap::builder::BoolValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgGroup, Args, Command};
+
+use super::{Entry, OptionError, RESUME_MAY_CHANGE};
+
+/// The options of `T` as its derive declares them.
+fn command<T: Args>() -> Command {
+    let command = Command::new("options")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .allow_negative_numbers(true)
+        .group(ArgGroup::new(RESUME_MAY_CHANGE).multiple(true));
+    T::augment_args(command)
+}
+
+/// Parses entries of which none stands twice.
+///
+/// # Errors
+/// The option, its value and what it takes.
+pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
+    // A switch comes with its value here.
+    let command = command::<T>().mut_args(|arg| {
+        if !is_switch(&arg) {
+            return arg;
+        }
+        let default = if is_on(&arg) { "true" } else { "false" };
+        arg.action(ArgAction::Set)
+            .num_args(1)
+            .value_parser(BoolValueParser::new())
+            .default_value(default)
+    });
+    let arguments = entries.iter().flat_map(Entry::arguments);
+    let parsed = command.try_get_matches_from(arguments);
+    parsed.and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| option_error(&error))
+}
+
+/// What `T` has when nothing is given.
+pub(crate) fn default_of<T: Args>() -> T {
+    parse(&[]).expect("an option's default lies in its own range")
+}
+
+/// The names of `T`'s options, without dashes before them.
+pub(crate) fn long_names<T: Args>() -> Vec<String> {
+    command::<T>().get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect()
+}
+
+/// The names of `T`'s options that are marked with this group.
+pub(crate) fn member_of<T: Args>(group: &str) -> Vec<String> {
+    let mut command = command::<T>();
+    command.build();
+    let ids: Vec<_> = command
+        .get_groups()
+        .filter(|candidate| candidate.get_id().as_str() == group)
+        .flat_map(|group| group.get_args().cloned())
+        .collect();
+    let members = command.get_arguments().filter(|arg| ids.contains(arg.get_id()));
+    members.filter_map(Arg::get_long).map(str::to_owned).collect()
+}
+
+/// `T`'s options for a command line: the last one typed counts, and a switch has two forms.
+pub(crate) fn cli_arguments<T: Args>() -> Vec<Arg> {
+    let declared = command::<T>();
+    let mut arguments = Vec::new();
+    for (order, arg) in declared.get_arguments().enumerate() {
+        let id = arg.get_id().clone();
+        let arg = arg.clone().overrides_with(&id).display_order(order);
+        if !is_switch(&arg) {
+            arguments.push(arg);
+            continue;
+        }
+        let (long, on) =
+            (arg.get_long().expect("a switch has a long name").to_owned(), is_on(&arg));
+        let negation = format!("no-{long}");
+        let mut no = Arg::new(negation.clone())
+            .long(negation.clone())
+            .action(ArgAction::SetTrue)
+            .overrides_with_all([negation.clone(), id.to_string()])
+            .display_order(order)
+            .hide(!on);
+        if let Some(heading) = arg.get_help_heading() {
+            no = no.help_heading(heading.to_owned());
+        }
+        if let Some(help) = arg.get_help() {
+            no = no.help(help.clone());
+        }
+        arguments.push(arg.default_value("false").overrides_with(negation).hide(on));
+        arguments.push(no);
+    }
+    arguments
+}
+
+fn is_switch(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::SetTrue)
+}
+
+fn is_on(switch: &Arg) -> bool {
+    switch.get_default_values().first().is_some_and(|value| value == "true")
+}
+
+/// clap's error about an option as one line: the option, its value, the reason.
+pub(crate) fn option_error(error: &clap::Error) -> OptionError {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let shown = text(ContextKind::InvalidArg);
+    let option = shown.split([' ', '=']).next().unwrap_or_default().trim_start_matches('-');
+    let value = text(ContextKind::InvalidValue);
+    let reason = match error.kind() {
+        ErrorKind::ValueValidation => error.source().map(ToString::to_string),
+        ErrorKind::InvalidValue if value.is_empty() => Some("a value is required".to_owned()),
+        ErrorKind::InvalidValue => {
+            Some(format!("must be one of {}", text(ContextKind::ValidValue)))
+        }
+        ErrorKind::UnknownArgument => {
+            let known = text(ContextKind::SuggestedArg);
+            let known = known.trim_start_matches('-');
+            Some(if known.is_empty() {
+                "there is no such option".to_owned()
+            } else {
+                format!("there is no such option; did you mean {known}?")
+            })
+        }
+        _ => None,
+    };
+    let reason = reason.unwrap_or_else(|| {
+        let text = error.to_string();
+        text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    });
+    OptionError::new(option, value, reason)
+}
