@@ -1,45 +1,12 @@
 //! Each operation alone against PyTorch's values, in both executions.
 
-use burn::tensor::Device;
-use polyview::augment::{
-    AugmentError, ClipRecord, Crop, Cutout, Frames, Job, Normalisation, host, wgsl,
-};
+use polyview::augment::{ClipRecord, Crop, Cutout, Frames, Job, Normalisation};
 use serde_json::Value;
 
-use crate::golden::{Worst, floats, max_diff, shape_of, values};
-use crate::{adapter, fill, reference};
-
-/// One way to execute a job, with its name.
-pub struct Execution {
-    pub name: &'static str,
-    device: Option<Device>,
-}
-
-impl Execution {
-    /// The host's, and the shader where there is an adapter.
-    pub fn all() -> Vec<Self> {
-        let host = Self { name: "host", device: None };
-        let shader = adapter::device().map(|device| {
-            assert!(wgsl::supports(&device), "this build's wgpu devices take WGSL");
-            Self { name: "shader", device: Some(device) }
-        });
-        [Some(host), shader].into_iter().flatten().collect()
-    }
-
-    pub fn run(&self, job: &Job) -> Result<Vec<f32>, AugmentError> {
-        match &self.device {
-            None => Ok(host::execute(job)),
-            Some(device) => {
-                let tensor = wgsl::execute(job, device).expect("the device takes WGSL")?;
-                assert_eq!(tensor.dims(), job.out_shape());
-                Ok(values(tensor))
-            }
-        }
-    }
-}
-
-/// No normalisation.
-pub const BARE: Normalisation = Normalisation { mean: [0.0; 3], std: [1.0; 3] };
+use crate::common::augment::{BARE, Execution};
+use crate::common::compare::{Worst, max_diff};
+use crate::common::reference::{floats, numbers};
+use crate::common::{fill, reference};
 
 /// `[3, T, H, W]` to `[T, H, W, 3]`.
 fn interleaved(planes: &[f32]) -> Vec<f32> {
@@ -111,7 +78,7 @@ fn record_of(
 #[test]
 fn golden_image_operations() {
     let golden = reference::load("image_ops.json");
-    let shape = shape_of(&golden["clip_shape"]);
+    let shape = numbers(&golden["clip_shape"]);
     let size = [shape[1], shape[2], shape[3]];
     let name = golden["clip_name"].as_str().unwrap();
     let planes: Vec<f32> =
@@ -127,11 +94,11 @@ fn golden_image_operations() {
             let (record, normalisation) = match record_of(case, size) {
                 Ok(found) => found,
                 Err(reason) => {
-                    println!("skipped: {op}: {reason}");
+                    println!("golden image operations: {op} left out: {reason}");
                     continue;
                 }
             };
-            let out = shape_of(&case["output_shape"]);
+            let out = numbers(&case["output_shape"]);
             let records = [record];
             let source = Frames::F32(&frames);
             let job = Job::new(source, size, &records, [out[2], out[3]], &normalisation).unwrap();
@@ -163,7 +130,7 @@ fn golden_operations_on_bytes_are_those_on_their_values() {
     for execution in Execution::all() {
         for case in golden["cases"].as_array().unwrap() {
             let Ok((record, normalisation)) = record_of(case, size) else { continue };
-            let out = shape_of(&case["output_shape"]);
+            let out = numbers(&case["output_shape"]);
             let records = [record];
             let [a, b] = [Frames::U8(&bytes), Frames::F32(&reals)].map(|frames| {
                 let job = Job::new(frames, size, &records, [out[2], out[3]], &normalisation);

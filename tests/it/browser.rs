@@ -7,7 +7,8 @@ use polyview::config::Config;
 use polyview::report::EpochRecord;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
+use crate::common::run::{run, small_config};
+use crate::common::skip;
 
 /// Chromium under one of its names. `None`, with the reason printed, where there is none; with
 /// `POLYVIEW_REQUIRE_BROWSER=1` that is a failure instead.
@@ -16,9 +17,9 @@ fn browser() -> Option<&'static str> {
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok();
     let found = names.into_iter().find(works);
     if found.is_none() {
-        let required = std::env::var_os("POLYVIEW_REQUIRE_BROWSER").is_some_and(|v| v == "1");
+        let required = skip::forbidden("POLYVIEW_REQUIRE_BROWSER");
         assert!(!required, "POLYVIEW_REQUIRE_BROWSER=1, but there is no Chromium");
-        println!("skipped: no Chromium on this machine");
+        skip::skip("no Chromium on this machine");
     }
     found
 }

@@ -11,7 +11,7 @@ use polyview::train::load_pair;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
+use crate::common::run::{run, small_config};
 
 /// Two checkpoints of different runs.
 fn two_runs(folder: &TempDir) -> [PathBuf; 2] {

@@ -14,8 +14,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, small_config};
 
 /// A trained checkpoint and its data set.
 fn trained(folder: &TempDir) -> (PathBuf, PathBuf) {

@@ -10,8 +10,8 @@ use polyview::report::Event;
 use polyview::train;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, small_config};
 
 fn weights(config: &Config) -> Vec<u8> {
     fs::read(config.save_dir.join(checkpoint::LAST)).unwrap()

@@ -3,44 +3,15 @@
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, TensorData};
-use polyview::augment::Strength;
 use polyview::checkpoint;
 use polyview::config::{Config, FreezingKind, LossFunction, SchedulerKind};
-use polyview::model::{BackboneKind, STAGES, StageSet, stage_of, state_dict};
+use polyview::model::{STAGES, StageSet, stage_of, state_dict};
 use polyview::report::{EpochRecord, Event};
 use polyview::train::freezing::{EpochOutcome, strategy};
 use polyview::train::{self, Course, Outcome};
 use tempfile::TempDir;
 
-use crate::loading::small_set;
-
-/// A run on 12 small actions that ends in seconds.
-pub fn small_config(folder: &TempDir) -> Config {
-    let data = folder.path().join("data");
-    if !data.exists() {
-        small_set(&data);
-    }
-    Config {
-        dataset_root: data,
-        save_dir: folder.path().join("run"),
-        backbone_name: BackboneKind::R3dTiny,
-        frames_per_clip: 2,
-        target_fps: 25.0,
-        start_frame: 2,
-        end_frame: 5,
-        img_height: 16,
-        img_width: 16,
-        batch_size: 6,
-        num_workers: 0,
-        device: "cpu".to_owned(),
-        augmentation_strength: Strength::None,
-        ..Config::default()
-    }
-}
-
-pub fn run(config: &Config) -> Outcome {
-    train::run(config, &AtomicBool::new(false), &mut |_: &Event| {}).unwrap()
-}
+use crate::common::run::{run, small_config};
 
 /// All numbers of a stage (weights and running statistics), after each epoch of a run.
 fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>) {

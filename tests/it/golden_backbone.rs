@@ -7,11 +7,11 @@ use polyview::losses::cross_entropy;
 use polyview::model::{Backbone, BackboneKind, Init, STAGES, state_dict};
 use serde_json::Value;
 
-use crate::golden::{
-    Worst, checksum_error, fill_backbone, filled, floats, gradient_tolerance, gradients, max_diff,
-    shape_of, unit_tensor, values,
-};
-use crate::{adapter, reference};
+use crate::common::compare::{Worst, checksum_error, gradient_tolerance, max_diff};
+use crate::common::network::{fill_backbone, filled, gradients};
+use crate::common::reference::{floats, numbers};
+use crate::common::tensors::{unit_tensor, values};
+use crate::common::{adapter, reference};
 
 /// The reference's 400-class classifier, which polyview itself does not have.
 fn classifier(prefix: &str, device: &Device) -> Linear {
@@ -49,7 +49,7 @@ impl Case<'_> {
     fn build(&self, device: &Device) -> (Backbone, Linear, Tensor<5>) {
         let mut backbone = Backbone::new(&mut Init::new(1, device), self.kind);
         fill_backbone(&mut backbone, self.list, self.prefix());
-        let shape: [usize; 5] = shape_of(&self.case["input_shape"]).try_into().unwrap();
+        let shape: [usize; 5] = numbers(&self.case["input_shape"]).try_into().unwrap();
         let input = unit_tensor(self.case["input_name"].as_str().unwrap(), shape, device);
         (backbone, classifier(self.prefix(), device), input)
     }
@@ -61,7 +61,7 @@ impl Case<'_> {
         for (index, stage) in STAGES.iter().enumerate() {
             x = backbone.forward_stage(index, x);
             let record = &self.case["eval_stage_check"][*stage];
-            assert_eq!(x.dims().to_vec(), shape_of(&record["shape"]), "{} {stage}", self.name());
+            assert_eq!(x.dims().to_vec(), numbers(&record["shape"]), "{} {stage}", self.name());
             let error = checksum_error(stage, &values(x.clone()), record);
             assert!(error < 2e-5, "{} {stage}: stage output off by {error:.2e}", self.name());
             worst.note("stage output (eval, relative)", error);
@@ -85,7 +85,7 @@ impl Case<'_> {
         let features = backbone.forward(input);
         let logits = fc.forward(features.clone());
         let [n, _] = logits.dims();
-        let labels: Vec<usize> = shape_of(&self.case["labels"]);
+        let labels: Vec<usize> = numbers(&self.case["labels"]);
         let loss = cross_entropy(logits.clone(), &labels, None, 0.0);
 
         // Batch statistics over few elements amplify rounding; the reference says by how much.

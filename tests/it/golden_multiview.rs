@@ -8,11 +8,11 @@ use polyview::losses::cross_entropy;
 use polyview::model::{Backbone, BackboneKind, Init, ViewPool};
 use serde_json::Value;
 
-use crate::golden::{
-    Worst, checksum_error, fill_backbone, floats, gradient_tolerance, gradients, max_diff,
-    shape_of, tensor, unit_tensor, values,
-};
-use crate::{fill, reference};
+use crate::common::compare::{Worst, checksum_error, gradient_tolerance, max_diff};
+use crate::common::network::{fill_backbone, gradients};
+use crate::common::reference::{floats, floats32, numbers};
+use crate::common::tensors::{tensor, unit_tensor, values};
+use crate::common::{fill, reference};
 
 /// A Linear filled as the file says, in Burn's layout [in, out].
 fn linear(prefix: &str, name: &str, inputs: usize, outputs: usize, device: &Device) -> Linear {
@@ -59,9 +59,9 @@ impl Tail {
 
     fn loss(&self, case: &Value, logits: [Tensor<2>; 2]) -> Tensor<1> {
         let [action, severity] = logits;
-        cross_entropy(action, &shape_of(&case["action_labels"]), None, 0.0).add(cross_entropy(
+        cross_entropy(action, &numbers(&case["action_labels"]), None, 0.0).add(cross_entropy(
             severity,
-            &shape_of(&case["severity_labels"]),
+            &numbers(&case["severity_labels"]),
             None,
             0.0,
         ))
@@ -79,7 +79,7 @@ fn check_tail_grads(tail: &Tail, grads: &GradientsParams, records: &Value, worst
             continue;
         }
         compared += 1;
-        let shape = shape_of(&record["shape"]);
+        let shape = numbers(&record["shape"]);
         let torch = match shape[..] {
             [out, inputs] => {
                 (0..out * inputs).map(|i| grad[(i % inputs) * out + i / inputs]).collect()
@@ -114,15 +114,15 @@ fn golden_view_aggregation_and_heads() {
     let mut worst = Worst::default();
     for case in file["cases"].as_array().unwrap() {
         let prefix = case["hash_prefix"].as_str().unwrap();
-        let shape: [usize; 3] = shape_of(&case["features_shape"]).try_into().unwrap();
+        let shape: [usize; 3] = numbers(&case["features_shape"]).try_into().unwrap();
         let scale = case["features_scale"].as_f64().unwrap();
         let features =
             fill::signed(case["features_name"].as_str().unwrap(), shape.iter().product(), scale);
-        let features = || tensor(features.clone(), shape, &device).require_grad();
-        let mask: Vec<f32> = floats(&case["mask"]).into_iter().map(|m| m as f32).collect();
-        let mask = || tensor(mask.clone(), [shape[0], shape[1]], &device);
+        let features = || tensor(&features, shape, &device).require_grad();
+        let mask = floats32(&case["mask"]);
+        let mask = || tensor(&mask, [shape[0], shape[1]], &device);
         let cotangent = fill::signed(&format!("{prefix}cotangent"), shape[0] * shape[2], 1.0);
-        let cotangent = || tensor(cotangent.clone(), [shape[0], shape[2]], &device);
+        let cotangent = || tensor(&cotangent, [shape[0], shape[2]], &device);
 
         let tail = Tail::new(prefix, &device);
         let expected = &case["attention"];
@@ -192,12 +192,12 @@ fn whole_model(case: &Value, train: bool, scale: f64, worst: &mut Worst) -> Resu
     fill_backbone(&mut backbone, list, &format!("{prefix}backbone."));
     let tail = Tail::new(prefix, &device);
 
-    let [b, v, c, t, h, w]: [usize; 6] = shape_of(&case["video_shape"]).try_into().unwrap();
+    let [b, v, c, t, h, w]: [usize; 6] = numbers(&case["video_shape"]).try_into().unwrap();
     let name = case["video_name"].as_str().unwrap();
     let clips = unit_tensor(name, [b * v, c, t, h, w], &device).mul_scalar(scale);
-    let mask = floats(&case["mask"]).into_iter().map(|m| m as f32).collect();
+    let mask = floats32(&case["mask"]);
     let features = backbone.forward(clips).reshape([b, v, 512]);
-    let [action, severity, weights] = tail.forward(features, tensor(mask, [b, v], &device));
+    let [action, severity, weights] = tail.forward(features, tensor(&mask, [b, v], &device));
 
     let expected = &case[if train { "train" } else { "eval" }];
     let room =

@@ -11,8 +11,10 @@ use polyview::train::schedule::{self, OneCycle, Plateau};
 use polyview::train::{Optimizer, Rule};
 use serde_json::Value;
 
-use crate::golden::{Worst, floats, max_diff, shape_of, tensor, values};
-use crate::{fill, reference};
+use crate::common::compare::{Worst, max_diff};
+use crate::common::reference::{floats, numbers};
+use crate::common::tensors::{tensor, values};
+use crate::common::{adapter, fill, reference};
 
 /// A case's loss through the type that training uses.
 fn loss_of(case: &Value) -> Box<dyn TaskLoss> {
@@ -34,9 +36,7 @@ fn loss_of(case: &Value) -> Box<dyn TaskLoss> {
 #[test]
 fn golden_losses() {
     let file = reference::load("losses.json");
-    let mut devices = vec![Device::flex().autodiff()];
-    devices.extend(crate::adapter::device().map(Device::autodiff));
-    for device in devices {
+    for device in adapter::differentiable() {
         let mut worst = Worst::default();
         let mut compared = 0;
         for case in file["cases"].as_array().unwrap() {
@@ -47,8 +47,8 @@ fn golden_losses() {
             let scale = case["logits_scale"].as_f64().unwrap();
             let fill =
                 fill::signed(case["logits_name"].as_str().unwrap(), size[0] * size[1], scale);
-            let logits = tensor(fill, size, &device).require_grad();
-            let targets = shape_of(&case["targets"]);
+            let logits = tensor(&fill, size, &device).require_grad();
+            let targets = numbers(&case["targets"]);
             let loss = loss_of(case).loss(logits.clone(), &targets);
             let expected = case["loss_f64"].as_f64().unwrap();
             let error = (f64::from(values(loss.clone())[0]) - expected).abs() / expected.max(1.0);
@@ -72,7 +72,7 @@ fn golden_class_weights() {
     let file = reference::load("class_weights.json");
     let mut compared = 0;
     for case in file["cases"].as_array().unwrap() {
-        let counts = shape_of(&case["counts"]);
+        let counts = numbers(&case["counts"]);
         let name = case["strategy"].as_str().unwrap();
         let ratio = case["ratio"].as_f64().unwrap_or(f64::INFINITY);
         // "balanced" is balanced_capped without a cap.
@@ -147,10 +147,8 @@ fn rule_of(case: &Value) -> Option<(Rule, Vec<(String, f64)>)> {
 fn golden_optimisers_with_global_clipping() {
     let file = reference::load("optimisers.json");
     let prefix = file["hash_prefix"].as_str().unwrap();
-    let targets = shape_of(&file["targets"]);
-    let mut devices = vec![Device::flex().autodiff()];
-    devices.extend(crate::adapter::device().map(Device::autodiff));
-    for device in devices {
+    let targets = numbers(&file["targets"]);
+    for device in adapter::differentiable() {
         let mut worst = Worst::default();
         let mut compared = 0;
         for case in file["cases"].as_array().unwrap() {
@@ -165,7 +163,7 @@ fn golden_optimisers_with_global_clipping() {
             };
             let mut optimizer = Optimizer::new(rule, case["max_norm"].as_f64().unwrap_or(0.0));
             let mut mlp = Mlp::new(prefix, &device);
-            let x = tensor(fill::signed(&format!("{prefix}x"), 24, 3.0), [4, 6], &device);
+            let x = tensor(&fill::signed(&format!("{prefix}x"), 24, 3.0), [4, 6], &device);
             let steps = case["steps"].as_array().unwrap();
             assert_eq!(steps.len(), 5);
             for step in steps {

@@ -5,8 +5,9 @@ use polyview::model::{BackboneKind, Init, StageSet};
 use polyview::train::Needs;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::adapter;
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, small_config};
 
 /// Two epochs of everything that trains, without phases.
 fn whole(folder: &TempDir, device: &str) -> Config {
@@ -48,10 +49,8 @@ fn gradient_checkpointing_changes_no_bit_on_the_cpu() {
 
 #[test]
 fn gradient_checkpointing_changes_no_bit_on_an_adapter() {
-    if crate::adapter::device().is_some() {
-        let gpu = polyview::device::open("gpu").is_ok();
-        checkpointing_changes_no_bit(if gpu { "gpu" } else { "wgpu:cpu" });
-    }
+    let Some(device) = adapter::name() else { return };
+    checkpointing_changes_no_bit(device);
 }
 
 #[test]
@@ -90,7 +89,7 @@ fn the_start_says_what_a_step_needs() {
     assert!(said.contains("2 of up to"), "{said}");
     assert!(said.contains("a clip and"), "{said}");
     // A clip beyond the device's largest buffer is refused before anything is decoded.
-    if crate::adapter::device().is_some() && polyview::device::open("gpu").is_err() {
+    if adapter::name() == Some("wgpu:cpu") {
         let huge = ["--img-height", "1024", "--img-width", "1024", "--device", "wgpu:cpu"];
         let out = polyview(&[&args[..], &huge].concat());
         let said = text(&out.stderr);

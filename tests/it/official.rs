@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
-use crate::reference;
+use crate::common::reference;
 
 /// The number with nine significant digits, as the golden files have it.
 fn nine_digits(value: f64) -> f64 {

@@ -11,7 +11,7 @@ use polyview::model::BackboneKind;
 use polyview::report::Event;
 use polyview::train::{Objective, Optimizer, Rates, Rule, StepSettings, train_one_epoch};
 
-use crate::video::sample_folder;
+use crate::common::clips::sample_folder;
 
 #[test]
 fn three_real_actions_are_learned_by_heart() {

@@ -8,9 +8,9 @@ use polyview::model::state_dict;
 use polyview::train::{self, Objective, advice};
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::loading::small_set;
-use crate::program::{polyview, text};
+use crate::common::data::small_set;
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, small_config};
 
 /// Three epochs of everything, no phases.
 fn flat(folder: &TempDir) -> Config {

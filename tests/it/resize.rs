@@ -1,7 +1,8 @@
 use polyview::data::clip::Frames;
 use polyview::data::resize::{Cover, ResizeError, Resizer};
 
-use crate::{fill, reference};
+use crate::common::clips::resize_all;
+use crate::common::{fill, reference};
 
 #[test]
 fn golden_frame_resize() {
@@ -35,15 +36,6 @@ fn golden_frame_resize() {
     }
 }
 
-/// Every frame resized.
-pub fn all(resizer: &mut Resizer, frames: &Frames) -> Vec<u8> {
-    let mut out = vec![0; frames.count * resizer.bytes()];
-    for (t, out) in out.chunks_exact_mut(resizer.bytes()).enumerate() {
-        resizer.frame(frames.frame(t), frames.height, frames.width, out).unwrap();
-    }
-    out
-}
-
 #[test]
 fn buffers_are_reused_between_sizes() {
     let mut resizer = Resizer::new(12, 20);
@@ -55,16 +47,16 @@ fn buffers_are_reused_between_sizes() {
     };
     let (large, small) = (frames(31, 47, 3), frames(9, 14, 2));
     for frames in [&large, &small, &large] {
-        let resized = all(&mut resizer, frames);
+        let resized = resize_all(&mut resizer, frames);
         assert_eq!(resized.len(), frames.count * 12 * 20 * 3);
-        assert_eq!(resized, all(&mut Resizer::new(12, 20), frames));
+        assert_eq!(resized, resize_all(&mut Resizer::new(12, 20), frames));
     }
 }
 
 #[test]
 fn frames_of_the_right_size_stay_as_they_are() {
     let frames = Frames { data: fill::bytes("same", 2 * 5 * 7 * 3), count: 2, height: 5, width: 7 };
-    assert_eq!(all(&mut Resizer::new(5, 7), &frames), frames.data);
+    assert_eq!(resize_all(&mut Resizer::new(5, 7), &frames), frames.data);
 }
 
 #[test]

@@ -10,8 +10,9 @@ use polyview::report::{EpochRecord, Event};
 use polyview::train::{self, load_pair};
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::adapter;
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, small_config};
 
 /// A run with everything that could be forgotten: phases, momentum schedule, a rising sampler,
 /// augmentation, dropout, an auxiliary loss.
@@ -111,11 +112,8 @@ fn a_resumed_run_is_the_undisturbed_run_in_micro_batches() {
 
 #[test]
 fn a_resumed_run_is_the_undisturbed_run_on_an_adapter() {
-    if crate::adapter::device().is_none() {
-        return;
-    }
+    let Some(device) = adapter::name() else { return };
     let short = |folder: &TempDir| Config { phase1_epochs: 1, phase2_epochs: 1, ..rich(folder) };
-    let device = if polyview::device::open("gpu").is_ok() { "gpu" } else { "wgpu:cpu" };
     resumed_equals_undisturbed(device, short, &[2]);
 }
 

@@ -1,19 +1,11 @@
-use polyview::schema::{Fields, Labelled, Schema, UnknownValue};
+use polyview::schema::{Fields, Labelled, Schema};
 use serde_json::Value;
 
-use crate::reference;
-
-pub fn fields(pairs: &[(&str, &str)]) -> Fields {
-    pairs.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned())).collect()
-}
+use crate::common::data::{fields, unknown};
+use crate::common::reference;
 
 fn foul(class: &str, offence: &str, severity: &str) -> Fields {
     fields(&[("Action class", class), ("Offence", offence), ("Severity", severity)])
-}
-
-pub fn unknown(task: &str, field: &str, value: &str) -> Labelled {
-    let [task, field, value] = [task, field, value].map(str::to_owned);
-    Labelled::Unknown(vec![UnknownValue { task, field, value }])
 }
 
 #[test]
