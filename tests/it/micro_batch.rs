@@ -1,28 +1,23 @@
 //! Steps that are cut to fit the device's memory: what the options change, and what they do not.
 
-use polyview::config::{Auto, Config};
+use polyview::config::Config;
 use polyview::model::{BackboneKind, Init, StageSet};
 use polyview::train::Needs;
 use tempfile::TempDir;
 
 use crate::common::adapter;
 use crate::common::program::{polyview, text};
-use crate::common::run::{run, small_config};
+use crate::common::run::{run, saving_to, small_config, with};
 
 /// Two epochs of everything that trains, without phases.
 fn whole(folder: &TempDir, device: &str) -> Config {
-    Config {
-        gradual_finetuning: false,
-        epochs: 2,
-        lr: 1e-3,
-        device: device.to_owned(),
-        ..small_config(folder)
-    }
+    let options = format!("--no-gradual-finetuning --epochs 2 --lr 1e-3 --device {device}");
+    with(&small_config(folder), &options)
 }
 
 fn weights(config: &Config, name: &str) -> Vec<u8> {
     let save_dir = config.save_dir.join(name);
-    let outcome = run(&Config { save_dir: save_dir.clone(), ..config.clone() });
+    let outcome = run(&saving_to(config, &save_dir));
     assert_eq!(outcome.history.len(), 2);
     std::fs::read(save_dir.join(polyview::checkpoint::LAST)).unwrap()
 }
@@ -30,14 +25,12 @@ fn weights(config: &Config, name: &str) -> Vec<u8> {
 fn checkpointing_changes_no_bit(device: &str) {
     let folder = TempDir::new().unwrap();
     let plain = whole(&folder, device);
-    let with = |gradient_checkpointing, micro_batch| Config {
-        gradient_checkpointing,
-        micro_batch: Auto::Number(micro_batch),
-        ..plain.clone()
-    };
+    let with = |options: &str, name: &str| weights(&with(&plain, options), name);
     let auto = weights(&plain, "auto");
-    assert!(auto == weights(&with(true, 1000), "all"), "{device}: checkpointing");
-    let (one, again) = (weights(&with(false, 1), "one"), weights(&with(true, 1), "one-again"));
+    let whole = with("--gradient-checkpointing --micro-batch 1000", "all");
+    assert!(auto == whole, "{device}: checkpointing");
+    let one = with("--micro-batch 1", "one");
+    let again = with("--gradient-checkpointing --micro-batch 1", "one-again");
     assert!(one == again, "{device}: checkpointing of single clips");
     assert!(one != auto, "{device}: the micro-batch has no effect");
 }
