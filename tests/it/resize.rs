@@ -2,31 +2,27 @@ use polyview::data::clip::Frames;
 use polyview::data::resize::{Cover, ResizeError, Resizer};
 
 use crate::common::clips::resize_all;
-use crate::common::{fill, reference};
+use crate::common::fill;
+use crate::common::reference::{self, counts, entries, field, shape, text};
 
 #[test]
 fn golden_frame_resize() {
     let golden = reference::load("frame_resize.json");
-    let cases = golden["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 4);
-    for case in cases {
-        let name = case["frame_name"].as_str().unwrap();
-        let shape = reference::numbers(&case["frame_shape_hwc"]);
-        let target = reference::numbers(&case["target"]);
-        let (h, w, th, tw) = (shape[0], shape[1], target[0], target[1]);
+    for case in entries(&golden, "cases") {
+        let name = text(case, "frame_name");
+        let [h, w, channels] = shape(case, "frame_shape_hwc");
+        let [th, tw] = shape(case, "target");
+        assert_eq!(channels, 3, "{name}");
         let frame = fill::bytes(name, h * w * 3);
 
         let cover = Cover::new(h, w, th, tw);
-        assert_eq!(vec![cover.height, cover.width], reference::numbers(&case["resized"]), "{name}");
-        assert_eq!(
-            vec![cover.top, cover.left],
-            reference::numbers(&case["crop_top_left"]),
-            "{name}"
-        );
+        assert_eq!([cover.height, cover.width], shape(case, "resized"), "{name}");
+        assert_eq!([cover.top, cover.left], shape(case, "crop_top_left"), "{name}");
 
         let mut ours = vec![0; th * tw * 3];
         Resizer::new(th, tw).frame(&frame, h, w, &mut ours).unwrap();
-        let theirs = reference::numbers(&case["antialias_u8"]);
+        let theirs = counts(field(case, "antialias_u8"));
+        assert_eq!(theirs.len(), ours.len(), "{name}");
         for (i, theirs) in theirs.iter().enumerate() {
             // The golden array is [3, th, tw], ours [th, tw, 3].
             let (channel, pixel) = (i / (th * tw), i % (th * tw));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::fill;
-use super::reference::{floats, numbers};
+use super::reference::{counts, entries, field, floats, number};
 
 /// Worst error seen per kind, printed for the record (`--nocapture`).
 #[derive(Default)]
@@ -33,19 +33,21 @@ pub fn max_diff(ours: &[f32], theirs: &[f64]) -> f64 {
 /// Error of `ours` against a checksum record, relative to the record's own size: the largest of
 /// the differences in l2, proj and the first four values. `key` is the checksum's own key.
 pub fn checksum_error(key: &str, ours: &[f32], record: &Value) -> f64 {
-    let count: usize = numbers(&record["shape"]).iter().product();
+    let count: usize = counts(field(record, "shape")).iter().product();
     assert_eq!(ours.len(), count, "{key}: another number of values");
     let wide: Vec<f64> = ours.iter().map(|v| f64::from(*v)).collect();
     let l2 = wide.iter().map(|v| v * v).sum::<f64>().sqrt();
     let signs = fill::unit(&format!("proj/{key}"), count);
     let proj: f64 = wide.iter().zip(&signs).map(|(g, u)| g * (2.0 * u - 1.0)).sum();
     let abs_max = wide.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
-    let get = |name: &str| record[name].as_f64().unwrap();
+    let get = |name: &str| number(record, name);
     let scale = get("l2").max(1e-30);
     let mut error = ((l2 - get("l2")) / scale).abs();
     error = error.max(((proj - get("proj")) / scale).abs());
     error = error.max(((abs_max - get("abs_max")) / get("abs_max").max(1e-30)).abs());
-    for (ours, theirs) in wide.iter().zip(floats(&record["first4"])) {
+    let first = entries(record, "first4");
+    assert_eq!(first.len(), count.min(4), "{key}");
+    for (ours, theirs) in wide.iter().zip(first.iter().flat_map(floats)) {
         error = error.max((ours - theirs).abs() / get("abs_max").max(1e-30));
     }
     error

@@ -1,13 +1,15 @@
 //! Modules filled by the names of their parameters, and their gradients by name.
 
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::nn::Linear;
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
+use polyview::model::Init;
 use polyview::model::state_dict::{self, StateDict};
 use serde_json::Value;
 
 use super::fill;
-use super::reference::{list, numbers};
+use super::reference::{counts, list};
 use super::tensors::values;
 
 /// A tensor of the state dict as the reference files make it: `kind` is theirs.
@@ -43,13 +45,31 @@ pub fn fill_backbone<M: Module>(module: &mut M, names: &Value, prefix: &str) {
         if name.starts_with("fc.") || kind == "bn_num_batches_tracked" {
             continue;
         }
-        let shape = numbers(&entry[1]);
+        let shape = counts(&entry[1]);
         let data = TensorData::new(filled(&format!("{prefix}{name}"), &shape, kind), shape);
         values.insert(name.to_owned(), data);
     }
     let report = state_dict::load(module, values).unwrap();
     assert!(report.missing.is_empty(), "missing: {:?}", report.missing);
     assert!(report.unexpected.is_empty(), "unexpected: {:?}", report.unexpected);
+}
+
+/// A Linear with PyTorch's weight [outputs, inputs] and bias [outputs].
+pub fn linear(weight: &[f32], bias: &[f32], device: &Device) -> Linear {
+    let outputs = bias.len();
+    let inputs = weight.len() / outputs;
+    let mut linear = Init::new(0, device).linear(inputs, outputs);
+    let weight = TensorData::new(transposed(weight, inputs), [inputs, outputs]);
+    linear.weight = Param::from_data(weight, device);
+    linear.bias = Some(Param::from_data(TensorData::new(bias.to_vec(), [outputs]), device));
+    linear
+}
+
+/// The transpose of a matrix with `columns` columns: a Linear's weight is [inputs, outputs] in
+/// Burn and [outputs, inputs] in PyTorch.
+pub fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let rows = matrix.len() / columns;
+    (0..matrix.len()).map(|i| matrix[(i % rows) * columns + i / rows]).collect()
 }
 
 /// All gradients of a module under its own paths, enum variants left out.
