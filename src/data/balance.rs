@@ -23,7 +23,7 @@ choices! {
 }
 
 /// β of the effective number of samples.
-const BETA: f64 = 0.999;
+pub const BETA: f64 = 0.999;
 
 /// One weight per class from how often each occurs; the smallest is 1. With n classes and
 /// w_c = total / (n·count_c), each strategy divides its own values by their minimum:
@@ -44,6 +44,16 @@ const BETA: f64 = 0.999;
 /// assert_eq!(weights, [4.0, 1.0, 10.0]);
 /// ```
 pub fn class_weights(strategy: WeightingStrategy, counts: &[usize], max_ratio: f64) -> Vec<f64> {
+    class_weights_with(strategy, counts, max_ratio, BETA)
+}
+
+/// [`class_weights`] with another β of the effective number of samples.
+pub fn class_weights_with(
+    strategy: WeightingStrategy,
+    counts: &[usize],
+    max_ratio: f64,
+    beta: f64,
+) -> Vec<f64> {
     let counts: Vec<f64> = counts.iter().map(|&count| count.max(1) as f64).collect();
     let total: f64 = counts.iter().sum();
     let inverse = |count: f64| total / (counts.len() as f64 * count);
@@ -55,7 +65,7 @@ pub fn class_weights(strategy: WeightingStrategy, counts: &[usize], max_ratio: f
             WeightingStrategy::BalancedCapped => inverse(count).min(smallest * max_ratio),
             WeightingStrategy::Sqrt => inverse(count).sqrt(),
             WeightingStrategy::Log => inverse(count).ln_1p(),
-            WeightingStrategy::EffectiveNumber => (1.0 - BETA) / (1.0 - BETA.powf(count)),
+            WeightingStrategy::EffectiveNumber => (1.0 - beta) / (1.0 - beta.powf(count)),
         })
         .collect();
     let least = raw.iter().copied().fold(f64::INFINITY, f64::min);

@@ -82,6 +82,8 @@ pub struct Moments {
 pub struct Optimizer {
     /// The rule.
     pub rule: Rule,
+    /// β2 of Adam and AdamW.
+    pub beta2: f64,
     /// Bound on the global gradient norm; 0 is off.
     pub clip_norm: f64,
     /// By parameter path. A parameter without gradient (frozen) is neither here nor updated.
@@ -91,7 +93,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimizer that has seen nothing yet.
     pub fn new(rule: Rule, clip_norm: f64) -> Self {
-        Self { rule, clip_norm, moments: BTreeMap::new() }
+        Self { rule, beta2: BETA2, clip_norm, moments: BTreeMap::new() }
     }
 
     /// One update. `rate` gives the learning rate of a parameter by its path in the module
@@ -111,6 +113,7 @@ impl Optimizer {
         let scale = clips.then(|| self.clip_norm / (norm + 1e-6));
         let mut update = Update {
             rule: self.rule.with_momentum(momentum),
+            beta2: self.beta2,
             scale,
             rate,
             grads: &mut grads,
@@ -147,6 +150,7 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
 /// Walks through a module and updates what has a gradient.
 struct Update<'a> {
     rule: Rule,
+    beta2: f64,
     /// Factor of all gradients, where they are clipped.
     scale: Option<f64>,
     rate: &'a dyn Fn(&str) -> f64,
@@ -173,7 +177,7 @@ impl ModuleMapper for Update<'_> {
         let (shape, tracked, wants) = (value.dims(), value.is_autodiff(), value.is_require_grad());
         let (rate, old) = ((self.rate)(&path), self.moments.remove(&path));
         let (value, grad) = (flat(value.inner()), flat(grad.inner()));
-        let (value, moments) = apply(self.rule, rate, self.scale, value, grad, old);
+        let (value, moments) = apply((self.rule, self.beta2), rate, self.scale, value, grad, old);
         self.moments.insert(path, moments);
         let mut value = value.reshape(shape);
         if tracked {
@@ -185,7 +189,7 @@ impl ModuleMapper for Update<'_> {
 
 /// One update of one parameter, all tensors flat.
 fn apply(
-    rule: Rule,
+    (rule, beta2): (Rule, f64),
     rate: f64,
     scale: Option<f64>,
     value: Tensor<1>,
@@ -220,7 +224,7 @@ fn apply(
         decay,
         l2,
         beta1,
-        beta2: BETA2,
+        beta2,
         epsilon: EPSILON,
         number: steps,
         scale: scale.unwrap_or(1.0),

@@ -37,14 +37,16 @@ pub struct OneCycle {
     pub rise: f64,
 }
 
-/// The start is this part of the highest rate, and the end this part of the start.
-const DIV_FACTOR: f64 = 25.0;
-const FINAL_DIV_FACTOR: f64 = 1e4;
+/// torch's div_factor: the start is the highest rate over this.
+pub const DIV_FACTOR: f64 = 25.0;
+/// torch's final_div_factor: the end is the start over this.
+pub const FINAL_DIV_FACTOR: f64 = 1e4;
 /// Adam's β1 (or SGD's momentum) at both ends, and at the peak.
 const CYCLE_MOMENTUM: [f64; 2] = [0.95, 0.85];
 
 impl OneCycle {
-    fn between(&self, step: usize, start: f64, peak: f64, end: f64) -> f64 {
+    /// What goes from `start` to `peak` and on to `end`, at a step counted from 0.
+    pub fn between(&self, step: usize, start: f64, peak: f64, end: f64) -> f64 {
         let total = self.steps as f64;
         let (step, top) = (step as f64, self.rise * total - 1.0);
         // A run of very few steps has no room for a rise.

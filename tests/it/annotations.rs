@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use polyview::data::annotations::{Split, load_split};
 use polyview::data::error::DataError;
@@ -7,23 +7,8 @@ use polyview::schema::Schema;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub fn action(class: &str, offence: &str, severity: &str, urls: &[&str]) -> Value {
-    let clips: Vec<_> = urls
-        .iter()
-        .map(|url| {
-            json!({"Url": url, "Camera type": "Main", "Timestamp": 471255, "Replay speed": 1.8})
-        })
-        .collect();
-    json!({"UrlLocal": "a\\b", "Action class": class, "Offence": offence, "Severity": severity,
-           "Multiple fouls": "yes", "Clips": clips})
-}
-
-/// Writes a split's annotations and gives the data set's root.
-pub fn write_split(root: &Path, folder: &str, text: &str) {
-    let dir = root.join(folder);
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("annotations.json"), text).unwrap();
-}
+use crate::common::clips::sample_folder;
+use crate::common::data::{action, load, write_split};
 
 fn data_set(actions: Value) -> TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -31,10 +16,6 @@ fn data_set(actions: Value) -> TempDir {
     let file = json!({"Set": "train", "Number of actions": count, "Actions": actions});
     write_split(root.path(), "mvfouls/train", &file.to_string());
     root
-}
-
-pub fn load(root: &TempDir, split: &str) -> Result<Split, DataError> {
-    load_split(root.path(), split, &Schema::mvfoul().unwrap())
 }
 
 fn messages(split: &Split) -> Vec<String> {
@@ -279,15 +260,9 @@ fn hostile_texts() {
     assert_eq!(kinds, [path, path, wrong, ProblemKind::DuplicateClip, path, path, wrong]);
 }
 
-/// The real sample, where it is there.
 #[test]
 fn the_sample_is_read() {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/mvfoul-sample");
-    let root = std::env::var_os("POLYVIEW_SAMPLE").map_or(default, PathBuf::from);
-    if !root.is_dir() {
-        eprintln!("skipped: no sample at {}", root.display());
-        return;
-    }
+    let Some(root) = sample_folder() else { return };
     let schema = Schema::mvfoul().unwrap();
     let train = load_split(&root, "train", &schema).unwrap();
     let labels: Vec<_> = train.actions.iter().map(|a| a.labels.clone().unwrap()).collect();

@@ -8,9 +8,9 @@ use polyview::augment::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::augment_golden::Execution;
-use crate::golden::values;
-use crate::{adapter, fill};
+use crate::common::augment::{BARE, Execution};
+use crate::common::tensors::values;
+use crate::common::{adapter, fill};
 
 /// Any record that passes the check, wilder than those of the planner.
 fn any_record(rng: &mut ChaCha8Rng, [t, h, w]: [usize; 3], out_t: usize) -> ClipRecord {
@@ -140,8 +140,7 @@ fn the_key_alone_changes_the_noise_and_the_noise_is_as_wide_as_asked() {
     for execution in Execution::all() {
         let run = |noise_key: u64| {
             let records = [ClipRecord { noise_std: 0.05, noise_key, ..ClipRecord::identity(2) }];
-            let norm = crate::augment_golden::BARE;
-            let job = Job::new(Frames::F32(&gray), size, &records, [32, 32], &norm).unwrap();
+            let job = Job::new(Frames::F32(&gray), size, &records, [32, 32], &BARE).unwrap();
             execution.run(&job).unwrap()
         };
         let one = run(1);

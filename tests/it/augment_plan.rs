@@ -6,9 +6,9 @@ use polyview::augment::{
     Strength, host, plain, plan_clip, rarity,
 };
 
-use crate::augment_golden::Execution;
-use crate::fill;
-use crate::golden::values;
+use crate::common::augment::Execution;
+use crate::common::fill;
+use crate::common::tensors::values;
 
 fn of(augmentation_strength: Strength) -> AugmentConfig {
     AugmentConfig { augmentation_strength, ..AugmentConfig::default() }

@@ -6,8 +6,8 @@ use std::process::Output;
 use image::AnimationDecoder;
 use tempfile::TempDir;
 
-use crate::loading::small_set;
-use crate::program::{polyview, text};
+use crate::common::data::small_set;
+use crate::common::program::{polyview, text};
 
 fn stderr(output: &Output) -> String {
     text(&output.stderr)

@@ -7,7 +7,7 @@ use polyview::data::sampler::Sampler;
 use polyview::schema::Schema;
 use tempfile::TempDir;
 
-use crate::freezing::small_config;
+use crate::common::run::small_config;
 
 fn counts_of(order: &[usize], labels: &[usize], classes: usize) -> Vec<usize> {
     let mut counts = vec![0; classes];

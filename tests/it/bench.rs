@@ -5,9 +5,9 @@ use polyview::bench::{self, BenchConfig, BenchError, Bound};
 use polyview::model::{Backbone, BackboneKind, Init};
 use serde_json::Value;
 
-use crate::adapter;
-use crate::golden::values;
-use crate::program::polyview;
+use crate::common::adapter;
+use crate::common::program::polyview;
+use crate::common::tensors::values;
 
 const TINY: BenchConfig = BenchConfig {
     backbone: BackboneKind::R3dTiny,

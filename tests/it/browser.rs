@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use polyview::config::Config;
 use polyview::report::EpochRecord;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
+use crate::common::run::{run, small_config, with};
+use crate::common::skip;
 
 /// Chromium under one of its names. `None`, with the reason printed, where there is none; with
 /// `POLYVIEW_REQUIRE_BROWSER=1` that is a failure instead.
@@ -16,9 +16,9 @@ fn browser() -> Option<&'static str> {
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok();
     let found = names.into_iter().find(works);
     if found.is_none() {
-        let required = std::env::var_os("POLYVIEW_REQUIRE_BROWSER").is_some_and(|v| v == "1");
+        let required = skip::forbidden("POLYVIEW_REQUIRE_BROWSER");
         assert!(!required, "POLYVIEW_REQUIRE_BROWSER=1, but there is no Chromium");
-        println!("skipped: no Chromium on this machine");
+        skip::skip("no Chromium on this machine");
     }
     found
 }
@@ -76,7 +76,7 @@ fn numbers(html: &str) -> Vec<u64> {
 fn the_report_shows_the_run_and_asks_nobody() {
     let Some(browser) = browser() else { return };
     let folder = TempDir::new().unwrap();
-    let config = Config { phase1_epochs: 2, phase2_epochs: 2, ..small_config(&folder) };
+    let config = with(&small_config(&folder), "--phase1-epochs 2 --phase2-epochs 2");
     let outcome = run(&config);
     let page = config.save_dir.join(polyview::train::REPORT);
     let (dom, console, net) = open(browser, &page, folder.path());

@@ -9,97 +9,15 @@ use polyview::data::cache::{FrameCache, Key, Limits, Stats};
 use polyview::data::sampling::WindowSpec;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tempfile::TempDir;
 
-pub const WINDOW: WindowSpec =
-    WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 2 };
-pub const SIZE: [usize; 2] = [8, 6];
-const FRAMES: usize = 2 * 8 * 6 * 3;
-pub const HEADER: usize = 40;
-/// Bytes of an entry's file.
-const ENTRY: u64 = (HEADER + FRAMES) as u64;
-
-/// Room for so many clips, no reserve on the disk, the count always fresh.
-pub fn room_for(clips: u64) -> Limits {
-    Limits { max_bytes: clips * ENTRY, min_free: 0, min_free_share: 0.0, rescan: Duration::ZERO }
-}
-
-/// Clip files of one byte each, and a folder for the cache.
-pub struct Fixture {
-    pub dir: TempDir,
-    pub keys: Vec<Key>,
-}
-
-impl Fixture {
-    pub fn new(clips: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = make_keys(dir.path(), clips);
-        Self { dir, keys }
-    }
-
-    pub fn folder(&self) -> PathBuf {
-        self.dir.path().join("cache")
-    }
-
-    pub fn open(&self, clips: u64) -> FrameCache {
-        FrameCache::open_within(&self.folder(), room_for(clips)).unwrap()
-    }
-
-    pub fn entry(&self, clip: usize) -> PathBuf {
-        entry(&self.folder(), &self.keys[clip])
-    }
-}
-
-pub fn make_keys(dir: &Path, clips: usize) -> Vec<Key> {
-    let key = |clip| {
-        let path = dir.join(format!("{clip}.mp4"));
-        if !path.exists() {
-            fs::write(&path, b"x").unwrap();
-        }
-        Key::new(&path, &WINDOW, SIZE).unwrap()
-    };
-    (0..clips).map(key).collect()
-}
-
-pub fn entry(folder: &Path, key: &Key) -> PathBuf {
-    let name = key.to_string();
-    folder.join(&name[..2]).join(format!("{name}.frames"))
-}
-
-/// Frames that no other clip has.
-pub fn frames(clip: usize) -> Vec<u8> {
-    let mut bytes = vec![0; FRAMES];
-    ChaCha8Rng::seed_from_u64(clip as u64).fill(&mut bytes[..]);
-    bytes
-}
-
-/// Reads a clip as training does: from the cache, else "decoded" and kept. Whether it was there.
-pub fn visit(cache: &FrameCache, keys: &[Key], clip: usize) -> bool {
-    let mut out = vec![0; FRAMES];
-    let hit = cache.read(&keys[clip], &mut out);
-    if hit {
-        assert_eq!(out, frames(clip), "clip {clip} has other frames");
-    } else {
-        cache.write(&keys[clip], &frames(clip));
-    }
-    hit
-}
-
-pub fn files(folder: &Path, ending: &str) -> BTreeSet<PathBuf> {
-    let subfolders = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    subfolders
-        .filter(|path| path.is_dir())
-        .flat_map(|path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()))
-        .filter(|path| path.to_string_lossy().ends_with(ending))
-        .collect()
-}
+use crate::common::cache::{
+    ENTRY, FRAMES, Fixture, HEADER, HOUR, SIZE, WINDOW, files, frames, room_for, visit,
+};
 
 fn set_age(path: &Path, age: Duration) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.set_modified(SystemTime::now() - age).unwrap();
 }
-
-pub const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
 fn frames_come_back_in_this_run_and_the_next() {

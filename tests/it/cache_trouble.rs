@@ -10,9 +10,10 @@ use polyview::data::sampling::WindowSpec;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::cache::{
+use crate::common::cache::{
     Fixture, HEADER, HOUR, SIZE, WINDOW, entry, files, frames, make_keys, room_for, visit,
 };
+use crate::common::skip::skip;
 
 #[test]
 fn a_folder_removed_in_the_middle_is_made_anew() {
@@ -82,11 +83,11 @@ impl Mount {
             Ok(output) if output.status.success() => Some(Self(at.to_path_buf())),
             Ok(output) => {
                 let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                println!("skipped: no file system can be mounted here: {reason}");
+                skip(format_args!("no file system can be mounted here: {reason}"));
                 None
             }
             Err(error) => {
-                println!("skipped: no mount program: {error}");
+                skip(format_args!("no mount program: {error}"));
                 None
             }
         }

@@ -10,7 +10,7 @@ use polyview::schema::Schema;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::annotations::{action, write_split};
+use crate::common::data::{action, write_split};
 
 const WINDOW: WindowSpec =
     WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };

@@ -11,18 +11,14 @@ use polyview::train::load_pair;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
+use crate::common::run::{run, saving_to, small_config, with};
 
 /// Two checkpoints of different runs.
 fn two_runs(folder: &TempDir) -> [PathBuf; 2] {
     [1, 2].map(|seed| {
-        let config = polyview::config::Config {
-            seed,
-            gradual_finetuning: false,
-            epochs: 1,
-            save_dir: folder.path().join(format!("run{seed}")),
-            ..small_config(folder)
-        };
+        let options = format!("--seed {seed} --no-gradual-finetuning --epochs 1");
+        let config = with(&small_config(folder), &options);
+        let config = saving_to(&config, &folder.path().join(format!("run{seed}")));
         run(&config);
         config.save_dir.join(checkpoint::LAST)
     })

@@ -1,7 +1,7 @@
 //! The convolution's three passes on every device against plain f64, and their place in automatic
 //! differentiation.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use polyview::conv::wgsl::Pass;
 use polyview::conv::{ConvShape, conv3d, pass_as_on, wgsl};
 use polyview::kernels::plan::{DeviceLimits, PlanError};
@@ -9,16 +9,8 @@ use polyview::kernels::{Path, with_stock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::adapter;
-use crate::golden::values;
-
-fn numbers(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
-    (0..count).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect()
-}
-
-fn tensor(values: &[f32], shape: [usize; 5], device: &Device) -> Tensor<5> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
+use crate::common::adapter;
+use crate::common::tensors::{tensor, uniform, values};
 
 /// A convolution's operands and its three results in f64.
 struct Case {
@@ -33,9 +25,9 @@ const PASSES: [Pass; 3] = [Pass::Forward, Pass::InputGradient, Pass::WeightGradi
 
 impl Case {
     fn new(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
-        let x = numbers(rng, shape.input_len());
-        let w = numbers(rng, shape.weight_len());
-        let dy = numbers(rng, shape.output_len());
+        let x = uniform(rng, shape.input_len(), 1.0, 0.0);
+        let w = uniform(rng, shape.weight_len(), 1.0, 0.0);
+        let dy = uniform(rng, shape.output_len(), 1.0, 0.0);
         let mut exact = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
         each(&shape, |i, o, k| {
             exact[0][o] += f64::from(x[i]) * f64::from(w[k]);
@@ -365,7 +357,7 @@ fn conv_gradients_agree_with_finite_differences() {
     let run = |device: &Device| {
         let mut rng = ChaCha8Rng::seed_from_u64(10);
         let mut draw = |shape: [usize; 5], device: &Device| {
-            tensor(&numbers(&mut rng, shape.iter().product()), shape, device)
+            tensor(&uniform(&mut rng, shape.iter().product(), 1.0, 0.0), shape, device)
         };
         let ad = device.clone().autodiff();
         let x = draw([2, 3, 4, 9, 7], &ad);
@@ -401,9 +393,9 @@ fn conv_computes_only_gradients_that_are_asked_for() {
     for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         for device in [device.clone().autodiff(), device.autodiff().gradient_checkpointing()] {
-            let x = tensor(&numbers(&mut rng, 3 * 4 * 36), [1, 3, 4, 6, 6], &device);
-            let w = tensor(&numbers(&mut rng, 5 * 3 * 27), [5, 3, 3, 3, 3], &device);
-            let top = tensor(&numbers(&mut rng, 2 * 5), [2, 5, 1, 1, 1], &device);
+            let x = tensor(&uniform(&mut rng, 3 * 4 * 36, 1.0, 0.0), [1, 3, 4, 6, 6], &device);
+            let w = tensor(&uniform(&mut rng, 5 * 3 * 27, 1.0, 0.0), [5, 3, 3, 3, 3], &device);
+            let top = tensor(&uniform(&mut rng, 2 * 5, 1.0, 0.0), [2, 5, 1, 1, 1], &device);
             let run = |w: &Tensor<5>, top: &Tensor<5>| {
                 let y = conv3d(x.clone(), w.clone(), [1; 3], [1; 3]);
                 let y = burn::tensor::activation::relu(y);

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::adapter;
-use crate::program::{polyview, polyview_with, text};
+use crate::common::adapter;
+use crate::common::program::{polyview, polyview_with, text};
 
 fn doctor(args: &[&str], variables: &[(&str, &str)]) -> Value {
     let args = [&["doctor", "--json"], args].concat();

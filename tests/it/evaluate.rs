@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use polyview::checkpoint;
-use polyview::config::Config;
 use polyview::data::Dataset;
 use polyview::evaluate::{Judged, figures, judge};
 use polyview::metrics::ConfusionMatrix;
@@ -14,12 +13,12 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, small_config, with};
 
 /// A trained checkpoint and its data set.
 fn trained(folder: &TempDir) -> (PathBuf, PathBuf) {
-    let config = Config { gradual_finetuning: false, epochs: 1, ..small_config(folder) };
+    let config = with(&small_config(folder), "--no-gradual-finetuning --epochs 1");
     run(&config);
     (config.save_dir.join(checkpoint::BEST), config.dataset_root)
 }

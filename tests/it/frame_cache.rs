@@ -2,16 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use polyview::checkpoint;
-use polyview::config::{CacheChoice, Config};
+use polyview::config::Config;
 use polyview::report::Event;
-use polyview::train;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, run_observed, saving_to, small_config, with, with_args};
 
 fn weights(config: &Config) -> Vec<u8> {
     fs::read(config.save_dir.join(checkpoint::LAST)).unwrap()
@@ -29,18 +27,14 @@ fn entries(cache: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn whatever_happens_to_the_cache_the_run_is_the_same() {
     let folder = TempDir::new().unwrap();
-    let base = Config { phase1_epochs: 2, phase2_epochs: 2, ..small_config(&folder) };
-    let plain = Config { cache: CacheChoice::Off, save_dir: folder.path().join("plain"), ..base };
+    let base = with(&small_config(&folder), "--phase1-epochs 2 --phase2-epochs 2");
+    let plain = saving_to(&with(&base, "--cache off"), &folder.path().join("plain"));
     run(&plain);
     assert!(!plain.save_dir.join("frames").exists());
     let expected = weights(&plain);
     // By default it lies in the save-dir; a second run may share it, or find it damaged or gone.
-    let first = Config {
-        cache: CacheChoice::Auto,
-        save_dir: folder.path().join("first"),
-        num_workers: 2,
-        ..plain.clone()
-    };
+    let first =
+        saving_to(&with(&plain, "--cache auto --num-workers 2"), &folder.path().join("first"));
     run(&first);
     assert!(weights(&first) == expected, "with a cache");
     let cache = first.save_dir.join("frames");
@@ -64,21 +58,17 @@ fn whatever_happens_to_the_cache_the_run_is_the_same() {
         ("removed", |cache| fs::remove_dir_all(cache).unwrap()),
     ];
     for (name, harm) in harms {
-        let again = Config {
-            cache: CacheChoice::Folder(cache.clone()),
-            save_dir: folder.path().join(name),
-            ..first.clone()
-        };
+        let again = with_args(&first, &["--cache", cache.to_str().unwrap()]);
+        let again = saving_to(&again, &folder.path().join(name));
         let mut epochs = 0;
-        train::run(&again, &AtomicBool::new(false), &mut |event: &Event| {
+        run_observed(&again, |event| {
             if let Event::Epoch(_) = event {
                 epochs += 1;
                 if epochs == 2 {
                     harm(&cache);
                 }
             }
-        })
-        .unwrap();
+        });
         assert!(weights(&again) == expected, "{name}");
     }
 }

@@ -1,46 +1,15 @@
 //! Freezing: what each strategy trains when, and that frozen is frozen.
 
-use std::sync::atomic::AtomicBool;
-
 use burn::tensor::{Device, TensorData};
-use polyview::augment::Strength;
 use polyview::checkpoint;
-use polyview::config::{Config, FreezingKind, LossFunction, SchedulerKind};
-use polyview::model::{BackboneKind, STAGES, StageSet, stage_of, state_dict};
+use polyview::config::{Config, FreezingKind};
+use polyview::model::{STAGES, StageSet, stage_of, state_dict};
 use polyview::report::{EpochRecord, Event};
 use polyview::train::freezing::{EpochOutcome, strategy};
-use polyview::train::{self, Course, Outcome};
+use polyview::train::{Course, Outcome};
 use tempfile::TempDir;
 
-use crate::loading::small_set;
-
-/// A run on 12 small actions that ends in seconds.
-pub fn small_config(folder: &TempDir) -> Config {
-    let data = folder.path().join("data");
-    if !data.exists() {
-        small_set(&data);
-    }
-    Config {
-        dataset_root: data,
-        save_dir: folder.path().join("run"),
-        backbone_name: BackboneKind::R3dTiny,
-        frames_per_clip: 2,
-        target_fps: 25.0,
-        start_frame: 2,
-        end_frame: 5,
-        img_height: 16,
-        img_width: 16,
-        batch_size: 6,
-        num_workers: 0,
-        device: "cpu".to_owned(),
-        augmentation_strength: Strength::None,
-        ..Config::default()
-    }
-}
-
-pub fn run(config: &Config) -> Outcome {
-    train::run(config, &AtomicBool::new(false), &mut |_: &Event| {}).unwrap()
-}
+use crate::common::run::{defaults_with, run, run_observed, small_config, with};
 
 /// All numbers of a stage (weights and running statistics), after each epoch of a run.
 fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>) {
@@ -69,12 +38,11 @@ fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>)
         }
     }
     let mut all = vec![first];
-    let outcome = train::run(config, &AtomicBool::new(false), &mut |event: &Event| {
+    let outcome = run_observed(config, |event| {
         if let Event::Epoch(_) = event {
             all.push(read());
         }
-    })
-    .unwrap();
+    });
     (outcome, all)
 }
 
@@ -101,25 +69,16 @@ fn names(sets: &[StageSet]) -> Vec<Vec<&'static str>> {
 
 /// Six epochs in phases of 2 and 4.
 fn phased(folder: &TempDir) -> Config {
-    Config {
-        phase1_epochs: 2,
-        phase2_epochs: 4,
-        head_lr: 1e-3,
-        backbone_lr: 1e-3,
-        early_stopping_patience: polyview::config::Auto::Number(0),
-        ..small_config(folder)
-    }
+    with(
+        &small_config(folder),
+        "--phase1-epochs 2 --phase2-epochs 4 --head-lr 1e-3 --backbone-lr 1e-3 --early-stopping-patience 0",
+    )
 }
 
 #[test]
 fn fixed_trains_the_heads_then_the_last_stages_too() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        unfreeze_blocks: 2,
-        scheduler: SchedulerKind::Step,
-        step_size: 3,
-        ..phased(&folder)
-    };
+    let config = with(&phased(&folder), "--unfreeze-blocks 2 --scheduler step --step-size 3");
     let (trained, history) = follow(&config);
     let (none, two) = (StageSet::NONE, StageSet::last(2));
     assert_eq!(trained, names(&[none, none, two, two, two, two]));
@@ -135,15 +94,11 @@ fn fixed_trains_the_heads_then_the_last_stages_too() {
 #[test]
 fn adaptive_unfreezes_when_the_score_stalls() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        freezing_strategy: FreezingKind::Adaptive,
-        gradual_finetuning: false,
-        epochs: 6,
-        adaptive_patience: 2,
-        // Nothing is an improvement, so every second epoch stalls.
-        adaptive_min_improvement: 10.0,
-        ..phased(&folder)
-    };
+    // Nothing is an improvement, so every second epoch stalls.
+    let config = with(
+        &phased(&folder),
+        "--freezing-strategy adaptive --no-gradual-finetuning --epochs 6 --adaptive-patience 2 --adaptive-min-improvement 10.0",
+    );
     let (trained, _) = follow(&config);
     let sets = [0, 0, 0, 1, 1, 2].map(StageSet::last);
     assert_eq!(trained, names(&sets));
@@ -152,13 +107,11 @@ fn adaptive_unfreezes_when_the_score_stalls() {
 #[test]
 fn progressive_unfreezes_at_intervals() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        freezing_strategy: FreezingKind::Progressive,
-        // 5 epochs of phase 2 over 5 stages: one each.
-        phase1_epochs: 1,
-        phase2_epochs: 5,
-        ..phased(&folder)
-    };
+    // 5 epochs of phase 2 over 5 stages: one each.
+    let config = with(
+        &phased(&folder),
+        "--freezing-strategy progressive --phase1-epochs 1 --phase2-epochs 5",
+    );
     let (trained, _) = follow(&config);
     assert_eq!(trained, names(&[0, 1, 2, 3, 4, 5].map(StageSet::last)));
 }
@@ -166,14 +119,10 @@ fn progressive_unfreezes_at_intervals() {
 #[test]
 fn gradient_guided_unfreezes_the_stage_with_the_largest_gradient() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        freezing_strategy: FreezingKind::GradientGuided,
-        gradual_finetuning: false,
-        epochs: 6,
-        adaptive_patience: 2,
-        adaptive_min_improvement: 10.0,
-        ..phased(&folder)
-    };
+    let config = with(
+        &phased(&folder),
+        "--freezing-strategy gradient_guided --no-gradual-finetuning --epochs 6 --adaptive-patience 2 --adaptive-min-improvement 10.0",
+    );
     let (trained, history) = follow(&config);
     // The first epoch improves on nothing at all; stalls are at epochs 3 and 5.
     let mut set = StageSet::NONE;
@@ -192,24 +141,17 @@ fn gradient_guided_unfreezes_the_stage_with_the_largest_gradient() {
 #[test]
 fn none_trains_everything() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        freezing_strategy: FreezingKind::None,
-        gradual_finetuning: false,
-        epochs: 6,
-        ..phased(&folder)
-    };
+    let config =
+        with(&phased(&folder), "--freezing-strategy none --no-gradual-finetuning --epochs 6");
     assert_eq!(follow(&config).0, names(&[StageSet::ALL; 6]));
 }
 
 #[test]
 fn strategies_answer_from_the_history_alone() {
     let epoch = |score| EpochOutcome { score, gradients: Some([0.1, 0.5, 0.3, 0.4, 0.2]) };
-    let config = |kind| Config {
-        freezing_strategy: kind,
-        adaptive_patience: 2,
-        adaptive_min_improvement: 0.01,
-        phase2_epochs: 10,
-        ..Config::default()
+    let config = |kind: FreezingKind| {
+        let options = "--adaptive-patience 2 --adaptive-min-improvement 0.01 --phase2-epochs 10";
+        with(&defaults_with(options), &format!("--freezing-strategy {kind}"))
     };
     let ask = |kind, scores: &[f64]| {
         let past: Vec<_> = scores.iter().map(|score| epoch(*score)).collect();
@@ -236,11 +178,11 @@ fn deeper_stages_get_lower_rates_when_asked() {
         let course = Course::new(&config, |_| 3);
         course.epoch(0, &[]).phase.rates
     };
-    let flat = Config { gradual_finetuning: false, lr: 0.8, ..Config::default() };
+    let flat = defaults_with("--no-gradual-finetuning --lr 0.8");
     assert_eq!(rates(flat.clone()).stages, [0.8; 5]);
-    let halved = rates(Config { exponential_lr_decay: true, ..flat.clone() });
+    let halved = rates(with(&flat, "--exponential-lr-decay"));
     assert_eq!((halved.heads, halved.stages), (0.8, [0.05, 0.1, 0.2, 0.4, 0.8]));
-    let shared = rates(Config { discriminative_lr: true, ..flat }).stages;
+    let shared = rates(with(&flat, "--discriminative-lr")).stages;
     for (deep, above) in shared.iter().zip(&shared[1..]) {
         assert!((above / deep - 2.6).abs() < 1e-9);
     }
@@ -253,19 +195,11 @@ fn deeper_stages_get_lower_rates_when_asked() {
 #[test]
 fn early_stopping_ends_the_run_and_the_best_weights_come_back() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        gradual_finetuning: false,
-        epochs: 40,
-        // No step changes anything, so no epoch is better than the first.
-        lr: 1e-12,
-        min_lr: 0.0,
-        weight_decay: 0.0,
-        freezing_strategy: FreezingKind::Adaptive,
-        adaptive_patience: 100,
-        loss_function: LossFunction::Plain,
-        early_stopping_patience: polyview::config::Auto::Number(2),
-        ..small_config(&folder)
-    };
+    // No step changes anything, so no epoch is better than the first.
+    let config = with(
+        &small_config(&folder),
+        "--no-gradual-finetuning --epochs 40 --lr 1e-12 --min-lr 0.0 --weight-decay 0.0 --freezing-strategy adaptive --adaptive-patience 100 --loss-function plain --early-stopping-patience 2",
+    );
     let outcome = run(&config);
     assert_eq!(outcome.history.len(), 3);
     let best = checkpoint::load(&config.save_dir.join(checkpoint::BEST), &Device::flex()).unwrap();

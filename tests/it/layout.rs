@@ -5,7 +5,7 @@ use polyview::data::error::DataError;
 use polyview::data::layout::{clip_path, find_splits};
 use polyview::schema::Schema;
 
-use crate::annotations::{load, write_split};
+use crate::common::data::{load, write_split};
 
 #[test]
 fn urls() {

@@ -1,6 +1,5 @@
 //! Batches: order, content, and what unreadable clips cost.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use polyview::data::cache::FrameCache;
@@ -8,26 +7,12 @@ use polyview::data::loader::{Ahead, Loader, in_order, shuffled};
 use polyview::data::sampling::WindowSpec;
 use polyview::data::{Batch, Dataset, DatasetError};
 use polyview::schema::Schema;
-use polyview::synth::{self, SynthOptions};
 use tempfile::TempDir;
+
+use crate::common::data::{clip, small_set};
 
 const WINDOW: WindowSpec =
     WindowSpec { start_frame: 2, end_frame: 9, target_fps: 25.0, frames_per_clip: 4 };
-
-/// A small synthetic data set: 12 training actions of 2 views, 12 frames of 32×32.
-pub fn small_set(folder: &Path) {
-    let options = SynthOptions {
-        out: folder.to_owned(),
-        actions: 12,
-        views: 2,
-        seed: 3,
-        frames: 12,
-        width: 32,
-        height: 32,
-        ..SynthOptions::default()
-    };
-    synth::write(&options, &synth::tasks_of(&Schema::mvfoul().unwrap()), |_, _| {}).unwrap();
-}
 
 fn set() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -38,10 +23,6 @@ fn set() -> TempDir {
 fn open(folder: &TempDir) -> Dataset {
     let schema = Schema::mvfoul().unwrap();
     Dataset::open(folder.path(), "train", &schema, WINDOW, [20, 24], None).unwrap()
-}
-
-fn clip(folder: &TempDir, action: usize, view: usize) -> std::path::PathBuf {
-    folder.path().join(format!("mvfouls/train/action_{action}/clip_{view}.mp4"))
 }
 
 fn read_all(dataset: &Arc<Dataset>, plan: &[Vec<usize>], workers: usize) -> Vec<Batch> {
@@ -73,7 +54,7 @@ fn fifty_batches_are_the_same_bytes_whoever_reads_them() {
     let folder = set();
     let cache = |name: &str| FrameCache::open(&folder.path().join(name), 1 << 30).unwrap();
     // A damaged clip in the middle: its place must not move the others.
-    std::fs::write(clip(&folder, 5, 1), b"not a video").unwrap();
+    std::fs::write(clip(folder.path(), 5, 1), b"not a video").unwrap();
     let plain = Arc::new(open(&folder));
     let plan: Vec<Vec<usize>> =
         (0..).flat_map(|epoch| shuffled(12, 5, 42, epoch)).take(50).collect();
@@ -173,9 +154,9 @@ fn dropping_a_loader_half_way_ends_its_threads() {
 #[test]
 fn an_unreadable_view_costs_only_itself() {
     let folder = set();
-    std::fs::write(clip(&folder, 0, 0), b"not a video").unwrap();
-    std::fs::remove_file(clip(&folder, 1, 0)).unwrap();
-    std::fs::write(clip(&folder, 1, 1), b"").unwrap();
+    std::fs::write(clip(folder.path(), 0, 0), b"not a video").unwrap();
+    std::fs::remove_file(clip(folder.path(), 1, 0)).unwrap();
+    std::fs::write(clip(folder.path(), 1, 1), b"").unwrap();
     let dataset = Arc::new(open(&folder));
     let batches = read_all(&dataset, &in_order(12, 4), 2);
     assert_eq!(batches[0].actions, ["0", "2", "3"], "action 1 has no readable view");
@@ -194,7 +175,7 @@ fn too_many_unreadable_views_end_the_run_with_a_list() {
     let folder = set();
     for action in 0..3 {
         for view in 0..2 {
-            std::fs::write(clip(&folder, action, view), b"").unwrap();
+            std::fs::write(clip(folder.path(), action, view), b"").unwrap();
         }
     }
     let dataset = Arc::new(open(&folder));

@@ -1,7 +1,6 @@
 //! Integration tests of the public API, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod adapter;
 mod annotations;
 mod augment_agree;
 mod augment_golden;
@@ -14,16 +13,18 @@ mod cache;
 mod cache_trouble;
 mod check;
 mod checkpoint_damage;
+mod common;
 mod conv;
 mod doctor;
 mod evaluate;
-mod fill;
 mod frame_cache;
 mod freezing;
-mod golden;
 mod golden_backbone;
+mod golden_fill;
+mod golden_losses;
 mod golden_multiview;
-mod golden_training;
+mod golden_optimisers;
+mod golden_schedules;
 mod layout;
 mod loading;
 mod metrics;
@@ -35,13 +36,11 @@ mod options;
 mod overfit;
 mod program;
 mod recipe;
-mod reference;
 mod report_charts;
 mod report_files;
 mod report_html;
 mod resize;
 mod resume;
-mod run_fixture;
 mod sampling;
 mod schema;
 mod schema_file;

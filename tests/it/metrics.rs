@@ -3,7 +3,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use crate::reference;
+use crate::common::reference::{self, count, counts, entries, field, list, number, text};
 
 fn close(ours: f64, theirs: f64, what: &str) {
     assert!((ours - theirs).abs() <= 1e-8, "{what}: {ours} against {theirs}");
@@ -12,27 +12,25 @@ fn close(ours: f64, theirs: f64, what: &str) {
 #[test]
 fn golden_metrics() {
     let golden = reference::load("metrics.json");
-    let cases = golden["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 8);
-    for case in cases {
-        let name = case["name"].as_str().unwrap();
-        let labels = reference::numbers(&case["labels"]);
-        let predictions = reference::numbers(&case["predictions"]);
-        let classes = case["num_classes"].as_u64().unwrap() as usize;
+    for case in entries(&golden, "cases") {
+        let name = text(case, "name");
+        let labels = counts(field(case, "labels"));
+        let predictions = counts(field(case, "predictions"));
+        let classes = count(case, "num_classes");
         let matrix = ConfusionMatrix::from_pairs(classes, &labels, &predictions).unwrap();
 
-        let theirs = |key: &str| case[key].as_f64().unwrap();
+        let theirs = |key: &str| number(case, key);
         close(matrix.accuracy(), theirs("accuracy"), name);
         close(matrix.balanced_accuracy(), theirs("balanced_accuracy"), name);
         close(matrix.f1_weighted(), theirs("f1_weighted"), name);
         close(matrix.f1_macro(), theirs("f1_macro"), name);
-        let rows: Vec<_> = case["confusion_matrix"].as_array().unwrap().iter().collect();
-        for (ours, theirs) in matrix.rows().iter().zip(&rows) {
-            let ours: Vec<_> = ours.iter().map(|n| *n as usize).collect();
-            assert_eq!(ours, reference::numbers(theirs), "{name}");
-        }
+        let ours: Vec<Vec<usize>> =
+            matrix.rows().iter().map(|row| row.iter().map(|n| *n as usize).collect()).collect();
+        let theirs: Vec<_> = entries(case, "confusion_matrix").iter().map(counts).collect();
+        assert_eq!(ours, theirs, "{name}");
+        assert_eq!(matrix.per_class().len(), classes, "{name}");
         for (c, ours) in matrix.per_class().iter().enumerate() {
-            let theirs = |key: &str| -> &Value { &case["per_class"][key][c] };
+            let theirs = |key: &str| -> &Value { &list(field(field(case, "per_class"), key))[c] };
             close(ours.precision, theirs("precision").as_f64().unwrap(), name);
             close(ours.recall, theirs("recall").as_f64().unwrap(), name);
             close(ours.f1, theirs("f1").as_f64().unwrap(), name);

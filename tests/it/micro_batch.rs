@@ -1,27 +1,23 @@
 //! Steps that are cut to fit the device's memory: what the options change, and what they do not.
 
-use polyview::config::{Auto, Config};
+use polyview::config::Config;
 use polyview::model::{BackboneKind, Init, StageSet};
 use polyview::train::Needs;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::adapter;
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, saving_to, small_config, with};
 
 /// Two epochs of everything that trains, without phases.
 fn whole(folder: &TempDir, device: &str) -> Config {
-    Config {
-        gradual_finetuning: false,
-        epochs: 2,
-        lr: 1e-3,
-        device: device.to_owned(),
-        ..small_config(folder)
-    }
+    let options = format!("--no-gradual-finetuning --epochs 2 --lr 1e-3 --device {device}");
+    with(&small_config(folder), &options)
 }
 
 fn weights(config: &Config, name: &str) -> Vec<u8> {
     let save_dir = config.save_dir.join(name);
-    let outcome = run(&Config { save_dir: save_dir.clone(), ..config.clone() });
+    let outcome = run(&saving_to(config, &save_dir));
     assert_eq!(outcome.history.len(), 2);
     std::fs::read(save_dir.join(polyview::checkpoint::LAST)).unwrap()
 }
@@ -29,14 +25,12 @@ fn weights(config: &Config, name: &str) -> Vec<u8> {
 fn checkpointing_changes_no_bit(device: &str) {
     let folder = TempDir::new().unwrap();
     let plain = whole(&folder, device);
-    let with = |gradient_checkpointing, micro_batch| Config {
-        gradient_checkpointing,
-        micro_batch: Auto::Number(micro_batch),
-        ..plain.clone()
-    };
+    let with = |options: &str, name: &str| weights(&with(&plain, options), name);
     let auto = weights(&plain, "auto");
-    assert!(auto == weights(&with(true, 1000), "all"), "{device}: checkpointing");
-    let (one, again) = (weights(&with(false, 1), "one"), weights(&with(true, 1), "one-again"));
+    let whole = with("--gradient-checkpointing --micro-batch 1000", "all");
+    assert!(auto == whole, "{device}: checkpointing");
+    let one = with("--micro-batch 1", "one");
+    let again = with("--gradient-checkpointing --micro-batch 1", "one-again");
     assert!(one == again, "{device}: checkpointing of single clips");
     assert!(one != auto, "{device}: the micro-batch has no effect");
 }
@@ -48,10 +42,8 @@ fn gradient_checkpointing_changes_no_bit_on_the_cpu() {
 
 #[test]
 fn gradient_checkpointing_changes_no_bit_on_an_adapter() {
-    if crate::adapter::device().is_some() {
-        let gpu = polyview::device::open("gpu").is_ok();
-        checkpointing_changes_no_bit(if gpu { "gpu" } else { "wgpu:cpu" });
-    }
+    let Some(device) = adapter::name() else { return };
+    checkpointing_changes_no_bit(device);
 }
 
 #[test]
@@ -90,7 +82,7 @@ fn the_start_says_what_a_step_needs() {
     assert!(said.contains("2 of up to"), "{said}");
     assert!(said.contains("a clip and"), "{said}");
     // A clip beyond the device's largest buffer is refused before anything is decoded.
-    if crate::adapter::device().is_some() && polyview::device::open("gpu").is_err() {
+    if adapter::name() == Some("wgpu:cpu") {
         let huge = ["--img-height", "1024", "--img-width", "1024", "--device", "wgpu:cpu"];
         let out = polyview(&[&args[..], &huge].concat());
         let said = text(&out.stderr);

@@ -12,8 +12,10 @@ use polyview::model::{
 use polyview::schema::Schema;
 use rand::RngExt;
 
-use crate::fill;
-use crate::golden::{max_diff, unit_tensor, values};
+use crate::common::adapter;
+use crate::common::compare::max_diff;
+use crate::common::fill;
+use crate::common::tensors::{unit_tensor, values};
 
 fn tiny() -> ModelConfig {
     ModelConfig::new(BackboneKind::R3dTiny, &Schema::mvfoul().unwrap())
@@ -218,7 +220,7 @@ fn pth_files_are_read_without_python() {
 #[test]
 fn clips_are_normalised_as_torchvision_has_it() {
     let mut devices = vec![("cpu", Device::flex())];
-    devices.extend(crate::adapter::device().map(|device| ("wgpu", device)));
+    devices.extend(adapter::device().map(|device| ("wgpu", device)));
     for (label, device) in devices {
         for [n, t, h, w] in [[1, 1, 1, 1], [2, 3, 5, 7], [3, 2, 9, 4]] {
             let mut rng = rand::rng();

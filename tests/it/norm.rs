@@ -8,14 +8,11 @@ use polyview::norm::{Affine, After, Blend, blend, by_batch, by_running};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::adapter;
-use crate::golden::{gradients, values};
+use crate::common::adapter;
+use crate::common::network::gradients;
+use crate::common::tensors::{uniform, values};
 
 const EPSILON: f64 = 1e-5;
-
-fn numbers(rng: &mut ChaCha8Rng, count: usize, spread: f32, centre: f32) -> Vec<f32> {
-    (0..count).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * spread + centre).collect()
-}
 
 struct Case {
     shape: [usize; 5],
@@ -50,17 +47,17 @@ impl Case {
         // Means far from zero try the variance's digits.
         let centre = if round % 4 == 3 { 30.0 } else { 0.3 };
         let relu = !round.is_multiple_of(3);
-        let residual = (relu && round.is_multiple_of(2)).then(|| numbers(rng, count, 1.0, 0.0));
+        let residual = (relu && round.is_multiple_of(2)).then(|| uniform(rng, count, 1.0, 0.0));
         let running = (round % 5 == 4)
-            .then(|| [numbers(rng, channels, 0.5, centre), numbers(rng, channels, 0.5, 1.0)]);
+            .then(|| [uniform(rng, channels, 0.5, centre), uniform(rng, channels, 0.5, 1.0)]);
         Self {
             shape,
-            x: numbers(rng, count, 1.5, centre),
-            gamma: numbers(rng, channels, 0.5, 1.0),
-            beta: numbers(rng, channels, 0.5, 0.0),
+            x: uniform(rng, count, 1.5, centre),
+            gamma: uniform(rng, channels, 0.5, 1.0),
+            beta: uniform(rng, channels, 0.5, 0.0),
             residual,
             relu,
-            dy: numbers(rng, count, 1.0, 0.1),
+            dy: uniform(rng, count, 1.0, 0.1),
             running,
         }
     }
@@ -207,7 +204,7 @@ fn norm_frozen_lets_gradients_through() {
         let device = device.autodiff();
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         let shape = [2, 3, 4, 16, 16];
-        let clips = numbers(&mut rng, shape.iter().product(), 1.0, 0.0);
+        let clips = uniform(&mut rng, shape.iter().product(), 1.0, 0.0);
         let clips = Tensor::<5>::from_data(TensorData::new(clips, shape), &device);
         for stages in [StageSet::NONE.with(0), StageSet::NONE.with(2), StageSet::last(1)] {
             let net = Backbone::new(&mut Init::new(5, &device), BackboneKind::R3dTiny);
@@ -236,8 +233,8 @@ fn norm_moves_running_statistics() {
     let devices = [Some(Device::flex()), adapter::device()];
     for device in devices.into_iter().flatten() {
         for channels in [1, 5, 64, 300] {
-            let [old_mean, mean] = [(); 2].map(|()| numbers(&mut rng, channels, 2.0, 0.5));
-            let [old_variance, variance] = [(); 2].map(|()| numbers(&mut rng, channels, 0.5, 1.0));
+            let [old_mean, mean] = [(); 2].map(|()| uniform(&mut rng, channels, 2.0, 0.5));
+            let [old_variance, variance] = [(); 2].map(|()| uniform(&mut rng, channels, 0.5, 1.0));
             let (momentum, unbiased) = (0.1, 1.25);
             let given = [&old_mean, &old_variance, &mean, &variance];
             let run = |device: &Device| {

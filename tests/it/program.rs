@@ -1,71 +1,16 @@
 //! The program as a user runs it: what it prints, writes and returns.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::loading::small_set;
-
-/// Runs the program.
-pub fn polyview(args: &[&str]) -> Output {
-    polyview_with(args, &[])
-}
-
-/// Runs the program with variables of its environment set.
-pub fn polyview_with(args: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_polyview"));
-    command.args(args).envs(variables.iter().copied()).output().unwrap()
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The last line of stderr, which carries the error.
-fn last_error(output: &Output) -> String {
-    text(&output.stderr).lines().last().unwrap_or_default().to_owned()
-}
-
-const SMALL: [&str; 24] = [
-    "--simple-training",
-    "--augmentation-strength=aggressive",
-    "--backbone-name",
-    "r3d_tiny",
-    "--img-height",
-    "16",
-    "--img-width",
-    "20",
-    "--frames-per-clip",
-    "4",
-    "--start-frame",
-    "2",
-    "--end-frame",
-    "9",
-    "--target-fps",
-    "25",
-    "--batch-size",
-    "4",
-    "--epochs",
-    "2",
-    "--num-workers",
-    "1",
-    "--device",
-    "cpu",
-];
+use crate::common::data::small_set;
+use crate::common::program::{self, last_error, polyview, text};
 
 fn train(data: &Path, save: &Path, more: &[&str]) -> Output {
-    train_with(data, save, more, &[])
-}
-
-/// A short run of the program, with variables of its environment set.
-pub fn train_with(data: &Path, save: &Path, more: &[&str], variables: &[(&str, &str)]) -> Output {
-    let (data, save) = (data.to_str().unwrap(), save.to_str().unwrap());
-    let mut args = vec!["train", "--dataset-root", data, "--save-dir", save];
-    args.extend(SMALL);
-    args.extend(more);
-    polyview_with(&args, variables)
+    program::train(data, save, more).output().unwrap()
 }
 
 fn history(save: &Path) -> Value {
@@ -251,17 +196,12 @@ fn check_data_judges_synth_and_finds_damage() {
 #[test]
 fn an_interrupt_finishes_the_step_and_leaves_a_checkpoint() {
     use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
+    use std::process::{Command, Stdio};
 
     let folder = TempDir::new().unwrap();
     let (data, save) = (folder.path().join("data"), folder.path().join("run"));
     small_set(&data);
-    let mut args = vec!["train", "--dataset-root", data.to_str().unwrap()];
-    args.extend(["--save-dir", save.to_str().unwrap()]);
-    args.extend(SMALL);
-    args.extend(["--epochs", "100000"]);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_polyview"))
-        .args(&args)
+    let mut child = program::train(&data, &save, &["--epochs", "100000"])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

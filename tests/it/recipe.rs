@@ -2,25 +2,25 @@
 
 use std::path::Path;
 
-use polyview::config::{Auto, Config, LossFunction, SchedulerKind, WeightingStrategy};
+use polyview::config::Config;
 use polyview::losses::TaskLoss;
 use polyview::model::state_dict;
 use polyview::train::{self, Objective, advice};
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::loading::small_set;
-use crate::program::{polyview, text};
+use crate::common::data::small_set;
+use crate::common::program::{polyview, text};
+use crate::common::run::{defaults_with, run, small_config, with};
 
 /// Three epochs of everything, no phases.
 fn flat(folder: &TempDir) -> Config {
-    Config { gradual_finetuning: false, epochs: 3, lr: 1e-3, ..small_config(folder) }
+    with(&small_config(folder), "--no-gradual-finetuning --epochs 3 --lr 1e-3")
 }
 
 #[test]
 fn rates_in_the_history_follow_the_schedule() {
     let folder = TempDir::new().unwrap();
-    let base = Config { use_class_balanced_sampler: false, epochs: 4, ..flat(&folder) };
+    let base = with(&flat(&folder), "--no-use-class-balanced-sampler --epochs 4");
     let rates = |config: Config| -> Vec<f64> {
         run(&config).history.iter().map(|record| record.rates["heads"]).collect()
     };
@@ -29,35 +29,24 @@ fn rates_in_the_history_follow_the_schedule() {
             assert!((ours - theirs).abs() < 1e-9, "{ours} is not {theirs}");
         }
     };
-    let warm = Config {
-        lr_warmup: true,
-        warmup_epochs: 2,
-        scheduler: SchedulerKind::Exponential,
-        ..base.clone()
-    };
+    let warm = with(&base, "--lr-warmup --warmup-epochs 2 --scheduler exponential");
     // Two steps an epoch: the last one of the first epoch is half-way up.
     near(rates(warm), [5e-4, 1e-3, 1e-3, 5e-4]);
-    let cycle = Config { scheduler: SchedulerKind::OneCycle, ..base.clone() };
+    let cycle = with(&base, "--scheduler onecycle");
     let one = train::schedule::OneCycle { steps: 8, rise: 0.3 };
     near(rates(cycle), [1, 3, 5, 7].map(|step| one.rate(1e-3, step)));
-    let plateau = Config {
-        scheduler: SchedulerKind::ReduceOnPlateau,
-        plateau_patience: 0,
-        gamma: 0.1,
-        // Nothing changes, so every epoch but the first is bad; the rate is cut down to the floor.
-        lr: 1e-12,
-        min_lr: 0.0,
-        weight_decay: 0.0,
-        freezing_strategy: polyview::config::FreezingKind::Adaptive,
-        ..base
-    };
+    // Nothing changes, so every epoch but the first is bad; the rate is cut down to the floor.
+    let plateau = with(
+        &base,
+        "--scheduler reduce_on_plateau --plateau-patience 0 --gamma 0.1 --lr 1e-12 --min-lr 0.0 --weight-decay 0.0 --freezing-strategy adaptive",
+    );
     near(rates(plateau), [1e-12; 4]);
 }
 
 #[test]
 fn auxiliary_heads_learn_what_is_known_and_are_judged() {
     let folder = TempDir::new().unwrap();
-    let config = Config { auxiliary_task_weight: 0.5, epochs: 1, ..flat(&folder) };
+    let config = with(&flat(&folder), "--auxiliary-task-weight 0.5 --epochs 1");
     // Every third action tells the contact, every fourth the body part.
     annotate(&config.dataset_root, "train", |index, action| {
         if index % 3 == 0 {
@@ -91,7 +80,7 @@ fn auxiliary_heads_learn_what_is_known_and_are_judged() {
     let state = state_dict::collect_net(&net, &info.model).unwrap();
     assert_eq!(state["auxiliary.contact.2.weight"].shape().to_vec(), [2, 256]);
     // Without the weight there are no such heads.
-    let plain = run(&Config { auxiliary_task_weight: 0.0, ..config });
+    let plain = run(&with(&config, "--auxiliary-task-weight 0.0"));
     assert!(plain.history[0].train.auxiliary.is_empty());
     assert_ne!(plain.history[0].train.loss, record.train.loss);
 }
@@ -115,7 +104,7 @@ fn annotate(
 #[test]
 fn annotation_inputs_reach_the_heads_and_no_label_does() {
     let folder = TempDir::new().unwrap();
-    let config = Config { annotation_inputs: true, epochs: 1, ..flat(&folder) };
+    let config = with(&flat(&folder), "--annotation-inputs --epochs 1");
     let schema = config.load_schema().unwrap();
     let model = config.model(&schema);
     let names: Vec<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
@@ -143,7 +132,7 @@ fn annotation_inputs_reach_the_heads_and_no_label_does() {
 fn the_objective_is_what_the_options_say() {
     use burn::tensor::{Device, Tensor, TensorData};
     let folder = TempDir::new().unwrap();
-    let config = Config { label_smoothing: 0.0, ..flat(&folder) };
+    let config = with(&flat(&folder), "--label-smoothing 0.0");
     let schema = config.load_schema().unwrap();
     let data = polyview::data::Dataset::open(
         &config.dataset_root,
@@ -162,8 +151,8 @@ fn the_objective_is_what_the_options_say() {
     };
     let value = |loss: &dyn TaskLoss| loss.loss(logits(), &[1, 3]).into_scalar::<f32>();
     let objective = |config: &Config| Objective::new(config, &schema, &data);
-    let of = |loss_function| {
-        let config = Config { loss_function, ..config.clone() };
+    let of = |loss_function: &str| {
+        let config = with(&config, &format!("--loss-function {loss_function}"));
         let objective = objective(&config);
         assert_eq!(objective.tasks[0].weight, 3.0);
         // The other task has plain cross-entropy, whatever the imbalanced one has.
@@ -171,18 +160,18 @@ fn the_objective_is_what_the_options_say() {
         assert!(other.starts_with("CrossEntropy { class_weights: None"), "{other}");
         format!("{:?}", objective.tasks[0].loss)
     };
-    assert!(of(LossFunction::Plain).starts_with("CrossEntropy { class_weights: None"));
-    assert!(of(LossFunction::Weighted).starts_with("CrossEntropy { class_weights: Some"));
-    assert!(of(LossFunction::Focal).starts_with("Focal { gamma: [2.0, 2.0, 2.0, 2.0]"));
-    let adaptive = of(LossFunction::AdaptiveFocal);
+    assert!(of("plain").starts_with("CrossEntropy { class_weights: None"));
+    assert!(of("weighted").starts_with("CrossEntropy { class_weights: Some"));
+    assert!(of("focal").starts_with("Focal { gamma: [2.0, 2.0, 2.0, 2.0]"));
+    let adaptive = of("adaptive_focal");
     let largest = counts.iter().max().unwrap();
     let gammas: Vec<f32> =
         counts.iter().map(|c| 2.0 * (2.0 - *c as f32 / *largest as f32)).collect();
     assert!(adaptive.starts_with(&format!("Focal {{ gamma: {gammas:?}")), "{adaptive}");
-    let weighted = Config { main_task_weights: vec![1.0, 0.25], ..config.clone() };
+    let weighted = with(&config, "--main-task-weights 1.0 0.25");
     let tasks = objective(&weighted).tasks;
     assert_eq!([tasks[0].weight, tasks[1].weight], [1.0, 0.25]);
-    let plain = Config { class_weighting_strategy: WeightingStrategy::None, ..config };
+    let plain = with(&config, "--class-weighting-strategy none");
     let (a, b) = (objective(&plain), Objective::plain(&schema));
     assert_eq!(value(a.tasks[0].loss.as_ref()), value(b.tasks[0].loss.as_ref()));
 }
@@ -190,25 +179,23 @@ fn the_objective_is_what_the_options_say() {
 #[test]
 fn a_test_run_trains_two_batches_and_leaves_nothing_behind() {
     let folder = TempDir::new().unwrap();
-    let config = Config { test_run: true, batch_size: 2, ..small_config(&folder) };
+    let config = with(&small_config(&folder), "--test-run --batch-size 2");
     let outcome = run(&config);
     assert_eq!(outcome.history.len(), 1);
     assert_eq!((outcome.history[0].train.actions, outcome.history[0].valid.actions), (4, 4));
     assert!(!config.save_dir.exists());
     assert!(outcome.files.is_empty() && outcome.network.is_some());
-    let more = run(&Config { test_batches: 3, ..config });
+    let more = run(&with(&config, "--test-batches 3"));
     assert_eq!(more.history[0].train.actions, 6);
 }
 
 #[test]
 fn comparing_freezing_trains_twice_from_the_same_start() {
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        phase1_epochs: 1,
-        phase2_epochs: 1,
-        early_stopping_patience: Auto::Number(0),
-        ..small_config(&folder)
-    };
+    let config = with(
+        &small_config(&folder),
+        "--phase1-epochs 1 --phase2-epochs 1 --early-stopping-patience 0",
+    );
     let stop = std::sync::atomic::AtomicBool::new(false);
     let comparison =
         train::compare_freezing(&config, &stop, &mut |_: &polyview::report::Event| {}).unwrap();
@@ -222,20 +209,20 @@ fn comparing_freezing_trains_twice_from_the_same_start() {
 
 #[test]
 fn waiting_for_data_names_the_option_to_turn() {
-    let config = Config { num_workers: 2, ..Config::default() };
+    let config = defaults_with("--num-workers 2");
     assert_eq!(train::against_waiting(&config, 0.1, 8), None);
     let more = |config: &Config| train::against_waiting(config, 0.4, 8).unwrap();
     assert!(more(&config).starts_with("40 % of the epoch"), "{}", more(&config));
     assert!(more(&config).contains("--num-workers 8"));
-    let busy = Config { num_workers: 8, ..config };
+    let busy = with(&config, "--num-workers 8");
     assert!(more(&busy).contains("--loader-memory"));
-    let uncached = Config { cache: polyview::config::CacheChoice::Off, ..busy };
+    let uncached = with(&busy, "--cache off");
     assert!(more(&uncached).contains("--cache DIR"));
 }
 
 #[test]
 fn advice_depends_on_the_size_and_names_only_what_is_off() {
-    let config = Config::default();
+    let config = defaults_with("");
     let few = advice(&config, 60, &[30, 30]).join("\n");
     for word in ["60 actions", "--pretrained", "--unfreeze-blocks 1", "--batch-size 4"] {
         assert!(few.contains(word), "{few}");
@@ -243,19 +230,12 @@ fn advice_depends_on_the_size_and_names_only_what_is_off() {
     assert!(advice(&config, 300, &[150, 150])[0].contains("--unfreeze-blocks 2"));
     assert!(advice(&config, 800, &[400, 400])[0].contains("--severity-aware-augmentation"));
     assert_eq!(advice(&config, 3000, &[1500, 1500]), Vec::<String>::new());
-    let done = Config {
-        pretrained: Some("k400.pth".into()),
-        unfreeze_blocks: 1,
-        batch_size: 4,
-        dropout_rate: Some(0.5),
-        ..config.clone()
-    };
+    let done = with(
+        &config,
+        "--pretrained k400.pth --unfreeze-blocks 1 --batch-size 4 --dropout-rate 0.5",
+    );
     assert_eq!(advice(&done, 60, &[30, 30]), Vec::<String>::new());
-    let off = Config {
-        class_weighting_strategy: WeightingStrategy::None,
-        use_class_balanced_sampler: false,
-        ..config
-    };
+    let off = with(&config, "--class-weighting-strategy none --no-use-class-balanced-sampler");
     assert!(advice(&off, 3000, &[2700, 300])[0].contains("--use-class-balanced-sampler"));
     assert!(advice(&off, 3000, &[2995, 5]).iter().any(|line| line.contains("only 5")));
 }
@@ -263,12 +243,12 @@ fn advice_depends_on_the_size_and_names_only_what_is_off() {
 #[test]
 fn options_that_do_not_count_in_two_phases_are_named() {
     let lines = |config: &Config| advice(config, 3000, &[1500, 1500]);
-    let given = Config { epochs: 2, lr: 1e-3, ..Config::default() };
+    let given = defaults_with("--epochs 2 --lr 1e-3");
     let [epochs, lr] = &lines(&given)[..] else { panic!("{:?}", lines(&given)) };
     assert!(epochs.starts_with("--epochs 2 counts only with --no-gradual-finetuning"), "{epochs}");
     assert!(epochs.contains("--phase1-epochs 8 and --phase2-epochs 15"), "{epochs}");
     assert!(lr.starts_with("--lr 1e-3") && lr.contains("--head-lr"), "{lr}");
-    let counts = Config { gradual_finetuning: false, ..given };
+    let counts = with(&given, "--no-gradual-finetuning");
     assert_eq!(lines(&counts), Vec::<String>::new());
 }
 

@@ -5,7 +5,7 @@ use polyview::report::curves::{best_epoch, curves};
 use polyview::report::ticks::{epoch_ticks, linear_ticks, log_ticks, percent_ticks};
 use polyview::schema::Schema;
 
-use crate::run_fixture;
+use crate::common::report;
 
 fn line(colour: usize, values: &[f64]) -> Line {
     Line { name: format!("line {colour}"), colour, values: values.to_vec() }
@@ -133,7 +133,7 @@ fn axes_carry_round_numbers() {
 #[test]
 fn curves_of_a_run() {
     let schema = Schema::mvfoul().unwrap();
-    let history = run_fixture::history(20);
+    let history = report::history(20);
     let all = curves(&history, &schema.tasks);
     let ids: Vec<&str> = all.iter().map(|curves| curves.id.as_str()).collect();
     let tasks = ["task-offence_severity", "task-action_class"];

@@ -8,7 +8,7 @@ use polyview::report::matrix_picture::matrix_picture;
 use polyview::report::tensorboard::{EventWriter, epoch_summary};
 use polyview::schema::Schema;
 
-use crate::run_fixture;
+use crate::common::report;
 
 /// Rows of a table as column to field.
 fn rows(table: &str) -> Vec<HashMap<String, String>> {
@@ -25,7 +25,7 @@ fn rows(table: &str) -> Vec<HashMap<String, String>> {
 
 #[test]
 fn one_row_per_epoch() {
-    let mut history = run_fixture::history(18);
+    let mut history = report::history(18);
     history[4].valid.loss = f64::NAN;
     history[5].valid.loss = f64::INFINITY;
     let table = metrics_csv(&history).unwrap();
@@ -54,7 +54,7 @@ fn one_row_per_epoch() {
 #[test]
 fn a_table_of_nothing_and_of_odd_names() {
     assert_eq!(metrics_csv(&[]).unwrap(), "epoch,phase,trainable,best\n");
-    let mut history = run_fixture::history(1);
+    let mut history = report::history(1);
     history[0].rates.insert("a \"b\",c".to_owned(), 0.5);
     let table = metrics_csv(&history).unwrap();
     assert!(table.contains(r#""learning_rate/a ""b"",c""#), "{table}");
@@ -131,7 +131,7 @@ fn events_hold_the_history() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("tensorboard");
     let schema = Schema::mvfoul().unwrap();
-    let mut history = run_fixture::history(10);
+    let mut history = report::history(10);
     history[2].train.loss = f64::NAN;
     let mut writer = EventWriter::create(&folder, None).unwrap();
     for record in &history {

@@ -8,7 +8,7 @@ use polyview::report::html::{Example, ReportData, RunState, render};
 use polyview::report::{EpochRecord, RunSummary};
 use polyview::schema::Schema;
 
-use crate::run_fixture;
+use crate::common::report;
 
 /// The page of a history with nothing else of note.
 fn page(history: &[EpochRecord]) -> String {
@@ -16,7 +16,7 @@ fn page(history: &[EpochRecord]) -> String {
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::mvfoul().unwrap());
-static SUMMARY: LazyLock<RunSummary> = LazyLock::new(run_fixture::summary);
+static SUMMARY: LazyLock<RunSummary> = LazyLock::new(report::summary);
 
 fn with<'a>(history: &'a [EpochRecord], change: impl FnOnce(&mut ReportData<'a>)) -> String {
     let mut data = ReportData {
@@ -82,7 +82,7 @@ fn count(text: &str, word: &str) -> usize {
 
 #[test]
 fn a_run_in_the_middle() {
-    let history = run_fixture::history(21);
+    let history = report::history(21);
     let page = page(&history);
     assert!(page.contains("<title>run-1 – running, epoch 21 of 23</title>"));
     assert!(page.contains(r#"<progress value="21" max="23""#));
@@ -101,7 +101,7 @@ fn a_run_in_the_middle() {
 
 #[test]
 fn matrices_and_classes_of_the_best_epoch() {
-    let history = run_fixture::history(21);
+    let history = report::history(21);
     let best = best_epoch(&history).unwrap();
     assert_ne!(best.epoch, 21, "the fixture's best epoch is not its last one");
     let page = page(&history);
@@ -137,11 +137,11 @@ fn no_epoch_one_epoch_five_hundred() {
     assert!(none.contains("epoch 0 of 23") && none.contains("No epoch is finished yet."));
     assert!(!none.contains("<svg") && none.contains("Class balance"));
 
-    let one = page(&run_fixture::history(1));
+    let one = page(&report::history(1));
     assert_eq!(count(&one, "<svg"), 6);
     assert!(one.contains("1 min") && one.contains("Best score"));
 
-    let history = run_fixture::history(500);
+    let history = report::history(500);
     let long = with(&history, |data| (data.state, data.epochs) = (RunState::Finished, 500));
     assert!(long.contains("finished, epoch 500 of 500") && long.len() < 600_000, "{}", long.len());
     assert!(long.contains("the best</small>"));
@@ -149,7 +149,7 @@ fn no_epoch_one_epoch_five_hundred() {
 
 #[test]
 fn numbers_that_are_none() {
-    let mut history = run_fixture::history(12);
+    let mut history = report::history(12);
     for record in &mut history[3..] {
         record.train.loss = f64::NAN;
         record.valid.loss = f64::INFINITY;
@@ -174,7 +174,7 @@ fn numbers_that_are_none() {
 
 #[test]
 fn classes_without_an_action() {
-    let mut history = run_fixture::history(1);
+    let mut history = report::history(1);
     history[0].valid.tasks[0].confusion =
         vec![vec![3, 0, 0, 1], vec![0; 4], vec![0; 4], vec![0, 0, 0, 2]];
     let page = page(&history);
@@ -193,13 +193,13 @@ fn everything_is_escaped() {
     for task in &mut schema.tasks {
         (task.title, task.classes[0].name) = (EVIL.to_owned(), EVIL.to_owned());
     }
-    let mut history = run_fixture::history(10);
+    let mut history = report::history(10);
     for record in &mut history {
         record.trainable.push(format!("{EVIL}{}", record.epoch));
         record.rates.insert(EVIL.to_owned(), 1e-3);
     }
     let pairs = [(EVIL.to_owned(), EVIL.to_owned())];
-    let mut summary: RunSummary = run_fixture::summary();
+    let mut summary: RunSummary = report::summary();
     summary.settings = pairs.to_vec();
     summary.advice = vec![EVIL.to_owned()];
     summary.splits[0].split = EVIL.to_owned();
@@ -225,7 +225,7 @@ fn pictures_lie_inside() {
     let png = b"\x89PNG\r\n\x1a\n rest".to_vec();
     let jpeg = b"\xff\xd8\xff\xe0 rest".to_vec();
     let frames = vec![png, jpeg, b"GIF89a".to_vec(), b"BM".to_vec(), Vec::new()];
-    let history = run_fixture::history(2);
+    let history = report::history(2);
     let examples = [Example { caption: "Action 7".to_owned(), frames }];
     let page = with(&history, |data| data.worst = &examples);
     let strip = element(&page, r#"<figure class="strip""#, "figure");
@@ -238,7 +238,7 @@ fn pictures_lie_inside() {
 
 #[test]
 fn class_balance_and_configuration() {
-    let history = run_fixture::history(1);
+    let history = report::history(1);
     let options = [("seed".to_owned(), "42".to_owned())];
     let page = with(&history, |data| data.configuration = &options);
     let section = element(&page, r#"<section id="classes""#, "section");

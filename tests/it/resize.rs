@@ -1,31 +1,28 @@
 use polyview::data::clip::Frames;
 use polyview::data::resize::{Cover, ResizeError, Resizer};
 
-use crate::{fill, reference};
+use crate::common::clips::resize_all;
+use crate::common::fill;
+use crate::common::reference::{self, counts, entries, field, shape, text};
 
 #[test]
 fn golden_frame_resize() {
     let golden = reference::load("frame_resize.json");
-    let cases = golden["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 4);
-    for case in cases {
-        let name = case["frame_name"].as_str().unwrap();
-        let shape = reference::numbers(&case["frame_shape_hwc"]);
-        let target = reference::numbers(&case["target"]);
-        let (h, w, th, tw) = (shape[0], shape[1], target[0], target[1]);
+    for case in entries(&golden, "cases") {
+        let name = text(case, "frame_name");
+        let [h, w, channels] = shape(case, "frame_shape_hwc");
+        let [th, tw] = shape(case, "target");
+        assert_eq!(channels, 3, "{name}");
         let frame = fill::bytes(name, h * w * 3);
 
         let cover = Cover::new(h, w, th, tw);
-        assert_eq!(vec![cover.height, cover.width], reference::numbers(&case["resized"]), "{name}");
-        assert_eq!(
-            vec![cover.top, cover.left],
-            reference::numbers(&case["crop_top_left"]),
-            "{name}"
-        );
+        assert_eq!([cover.height, cover.width], shape(case, "resized"), "{name}");
+        assert_eq!([cover.top, cover.left], shape(case, "crop_top_left"), "{name}");
 
         let mut ours = vec![0; th * tw * 3];
         Resizer::new(th, tw).frame(&frame, h, w, &mut ours).unwrap();
-        let theirs = reference::numbers(&case["antialias_u8"]);
+        let theirs = counts(field(case, "antialias_u8"));
+        assert_eq!(theirs.len(), ours.len(), "{name}");
         for (i, theirs) in theirs.iter().enumerate() {
             // The golden array is [3, th, tw], ours [th, tw, 3].
             let (channel, pixel) = (i / (th * tw), i % (th * tw));
@@ -33,15 +30,6 @@ fn golden_frame_resize() {
             assert!(ours.abs_diff(*theirs) <= 1, "{name}[{i}]: {ours} against {theirs}");
         }
     }
-}
-
-/// Every frame resized.
-pub fn all(resizer: &mut Resizer, frames: &Frames) -> Vec<u8> {
-    let mut out = vec![0; frames.count * resizer.bytes()];
-    for (t, out) in out.chunks_exact_mut(resizer.bytes()).enumerate() {
-        resizer.frame(frames.frame(t), frames.height, frames.width, out).unwrap();
-    }
-    out
 }
 
 #[test]
@@ -55,16 +43,16 @@ fn buffers_are_reused_between_sizes() {
     };
     let (large, small) = (frames(31, 47, 3), frames(9, 14, 2));
     for frames in [&large, &small, &large] {
-        let resized = all(&mut resizer, frames);
+        let resized = resize_all(&mut resizer, frames);
         assert_eq!(resized.len(), frames.count * 12 * 20 * 3);
-        assert_eq!(resized, all(&mut Resizer::new(12, 20), frames));
+        assert_eq!(resized, resize_all(&mut Resizer::new(12, 20), frames));
     }
 }
 
 #[test]
 fn frames_of_the_right_size_stay_as_they_are() {
     let frames = Frames { data: fill::bytes("same", 2 * 5 * 7 * 3), count: 2, height: 5, width: 7 };
-    assert_eq!(all(&mut Resizer::new(5, 7), &frames), frames.data);
+    assert_eq!(resize_all(&mut Resizer::new(5, 7), &frames), frames.data);
 }
 
 #[test]

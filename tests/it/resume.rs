@@ -5,32 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use polyview::checkpoint;
-use polyview::config::{Auto, Config, FreezingKind, SchedulerKind};
+use polyview::config::Config;
 use polyview::report::{EpochRecord, Event};
-use polyview::train::{self, load_pair};
+use polyview::train::load_pair;
 use tempfile::TempDir;
 
-use crate::freezing::{run, small_config};
-use crate::program::{polyview, text};
+use crate::common::adapter;
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, saving_to, small_config, try_run, with, with_args, write_config};
 
 /// A run with everything that could be forgotten: phases, momentum schedule, a rising sampler,
 /// augmentation, dropout, an auxiliary loss.
 fn rich(folder: &TempDir) -> Config {
-    Config {
-        phase1_epochs: 2,
-        phase2_epochs: 2,
-        backbone_lr: 1e-3,
-        unfreeze_blocks: 1,
-        scheduler: SchedulerKind::OneCycle,
-        progressive_class_balancing: true,
-        progressive_epochs: 3,
-        augmentation_strength: polyview::augment::Strength::Aggressive,
-        multi_scale: true,
-        auxiliary_task_weight: 0.5,
-        early_stopping_patience: Auto::Number(0),
-        batch_size: 5,
-        ..small_config(folder)
-    }
+    with(
+        &small_config(folder),
+        "--phase1-epochs 2 --phase2-epochs 2 --backbone-lr 1e-3 --unfreeze-blocks 1 --scheduler onecycle --progressive-class-balancing --progressive-epochs 3 --augmentation-strength aggressive --multi-scale --auxiliary-task-weight 0.5 --early-stopping-patience 0 --batch-size 5",
+    )
 }
 
 /// The history without wall times, which are never the same twice.
@@ -52,7 +42,7 @@ fn weights(config: &Config) -> Vec<u8> {
 fn run_some(config: &Config, steps: usize) -> bool {
     let stop = AtomicBool::new(false);
     let (mut done, mut training) = (0, true);
-    let outcome = train::run(config, &stop, &mut |event: &Event| match event {
+    let outcome = try_run(config, &stop, |event| match event {
         Event::PassStarted { phase, .. } => {
             training = *phase == polyview::report::Phase::Train;
         }
@@ -69,21 +59,17 @@ fn run_some(config: &Config, steps: usize) -> bool {
 
 fn resumed_equals_undisturbed(device: &str, config: impl Fn(&TempDir) -> Config, steps: &[usize]) {
     let folder = TempDir::new().unwrap();
-    let whole = Config { device: device.to_owned(), ..config(&folder) };
+    let whole = with(&config(&folder), &format!("--device {device}"));
     let undisturbed = run(&whole);
     let expected = (timeless(&undisturbed.history), weights(&whole));
     assert_eq!(expected.0.len(), whole.total_epochs());
     for (number, &steps) in steps.iter().enumerate() {
-        let cut = Config {
-            save_dir: folder.path().join(format!("cut{steps}")),
-            // Another number of workers must not matter.
-            num_workers: number % 3,
-            resume: Some("auto".to_owned()),
-            ..whole.clone()
-        };
+        let cut = saving_to(&whole, &folder.path().join(format!("cut{steps}")));
+        // Another number of workers must not matter.
+        let cut = with(&cut, &format!("--resume auto --num-workers {}", number % 3));
         // Twice cut: a resumed run can be resumed.
         assert!(run_some(&cut, steps), "the run ended before step {steps}");
-        let again = Config { num_workers: 1, ..cut.clone() };
+        let again = with(&cut, "--num-workers 1");
         run_some(&again, 2);
         let outcome = run(&cut);
         assert_eq!(timeless(&outcome.history), expected.0, "{device}, cut after {steps} steps");
@@ -99,49 +85,35 @@ fn a_resumed_run_is_the_undisturbed_run_on_the_cpu() {
 
 #[test]
 fn a_resumed_run_is_the_undisturbed_run_in_micro_batches() {
-    let pieces = |folder: &TempDir| Config {
-        micro_batch: Auto::Number(2),
-        gradient_checkpointing: true,
-        phase1_epochs: 1,
-        phase2_epochs: 1,
-        ..rich(folder)
+    let pieces = |folder: &TempDir| {
+        with(
+            &rich(folder),
+            "--micro-batch 2 --gradient-checkpointing --phase1-epochs 1 --phase2-epochs 1",
+        )
     };
     resumed_equals_undisturbed("cpu", pieces, &[2, 5]);
 }
 
 #[test]
 fn a_resumed_run_is_the_undisturbed_run_on_an_adapter() {
-    if crate::adapter::device().is_none() {
-        return;
-    }
-    let short = |folder: &TempDir| Config { phase1_epochs: 1, phase2_epochs: 1, ..rich(folder) };
-    let device = if polyview::device::open("gpu").is_ok() { "gpu" } else { "wgpu:cpu" };
+    let Some(device) = adapter::name() else { return };
+    let short = |folder: &TempDir| with(&rich(folder), "--phase1-epochs 1 --phase2-epochs 1");
     resumed_equals_undisturbed(device, short, &[2]);
 }
 
 #[test]
 fn strategies_and_early_stopping_survive_a_resume() {
-    let stalls = |folder: &TempDir| Config {
-        gradual_finetuning: false,
-        epochs: 12,
-        freezing_strategy: FreezingKind::GradientGuided,
-        adaptive_patience: 1,
-        adaptive_min_improvement: 10.0,
-        scheduler: SchedulerKind::ReduceOnPlateau,
-        plateau_patience: 0,
-        optimizer: polyview::config::OptimizerKind::Sgd,
-        lr: 1e-2,
-        ..small_config(folder)
+    let stalls = |folder: &TempDir| {
+        with(
+            &small_config(folder),
+            "--no-gradual-finetuning --epochs 12 --freezing-strategy gradient_guided --adaptive-patience 1 --adaptive-min-improvement 10.0 --scheduler reduce_on_plateau --plateau-patience 0 --optimizer sgd --lr 1e-2",
+        )
     };
     let folder = TempDir::new().unwrap();
-    let whole = Config { early_stopping_patience: Auto::Number(4), ..stalls(&folder) };
+    let whole = with(&stalls(&folder), "--early-stopping-patience 4");
     let undisturbed = run(&whole);
     let epochs = undisturbed.history.len();
-    let cut = Config {
-        save_dir: folder.path().join("cut"),
-        resume: Some("auto".to_owned()),
-        ..whole.clone()
-    };
+    let cut = saving_to(&with(&whole, "--resume auto"), &folder.path().join("cut"));
     assert!(run_some(&cut, 2 * (epochs - 2) + 1));
     let outcome = run(&cut);
     assert_eq!(timeless(&outcome.history), timeless(&undisturbed.history));
@@ -154,18 +126,14 @@ fn strategies_and_early_stopping_survive_a_resume() {
 #[test]
 fn a_resume_says_what_differs() {
     let folder = TempDir::new().unwrap();
-    let config = Config { test_run: false, ..rich(&folder) };
-    let short = Config { phase1_epochs: 1, phase2_epochs: 1, ..config.clone() };
+    let config = with(&rich(&folder), "--no-test-run");
+    let short = with(&config, "--phase1-epochs 1 --phase2-epochs 1");
     run(&short);
     let last = short.save_dir.join(checkpoint::LAST);
     let resume = |change: Config| {
-        let quiet = &mut |_: &Event| {};
-        let resumed = Config {
-            save_dir: folder.path().join("other"),
-            resume: Some(last.to_str().unwrap().to_owned()),
-            ..change
-        };
-        train::run(&resumed, &AtomicBool::new(false), quiet)
+        let resumed = with_args(&change, &["--resume", last.to_str().unwrap()]);
+        let resumed = saving_to(&resumed, &folder.path().join("other"));
+        try_run(&resumed, &AtomicBool::new(false), |_| {})
     };
     let refused = |change: Config, words: &[&str]| {
         let error = resume(change).unwrap_err().to_string();
@@ -173,12 +141,11 @@ fn a_resume_says_what_differs() {
             assert!(error.contains(word), "{word:?} is not in {error}");
         }
     };
-    let mc3 = polyview::model::BackboneKind::Mc3_18;
-    refused(Config { backbone_name: mc3, ..short.clone() }, &["r3d_tiny", "mc3_18", "--resume"]);
-    refused(Config { attention_aggregation: false, ..short.clone() }, &["attention", "mean"]);
-    refused(Config { auxiliary_task_weight: 0.0, ..short.clone() }, &["network"]);
+    refused(with(&short, "--backbone-name mc3_18"), &["r3d_tiny", "mc3_18", "--resume"]);
+    refused(with(&short, "--no-attention-aggregation"), &["attention", "mean"]);
+    refused(with(&short, "--auxiliary-task-weight 0.0"), &["network"]);
     // More epochs, from a file of another folder, with a score to beat.
-    let longer = Config { phase2_epochs: 2, resume_best_acc: Some(1.0), ..short.clone() };
+    let longer = with(&short, "--phase2-epochs 2 --resume auto --resume-best-acc 1.0");
     let outcome = resume(longer).unwrap();
     assert_eq!(outcome.history.len(), 3);
     assert!(!outcome.history[2].best);
@@ -194,7 +161,7 @@ fn a_resume_says_what_differs() {
 #[test]
 fn kept_checkpoints_are_the_newest_and_can_be_resumed() {
     let folder = TempDir::new().unwrap();
-    let config = Config { keep: 2, ..rich(&folder) };
+    let config = with(&rich(&folder), "--keep 2");
     run(&config);
     let mut names: Vec<String> = std::fs::read_dir(&config.save_dir)
         .unwrap()
@@ -210,11 +177,8 @@ fn kept_checkpoints_are_the_newest_and_can_be_resumed() {
     ];
     assert_eq!(names, expected);
     let third = config.save_dir.join("epoch-0003.safetensors");
-    let resumed = Config {
-        save_dir: folder.path().join("again"),
-        resume: Some(third.to_str().unwrap().to_owned()),
-        ..config.clone()
-    };
+    let resumed = with_args(&config, &["--resume", third.to_str().unwrap()]);
+    let resumed = saving_to(&resumed, &folder.path().join("again"));
     run(&resumed);
     assert!(weights(&resumed) == weights(&config));
 }
@@ -222,24 +186,16 @@ fn kept_checkpoints_are_the_newest_and_can_be_resumed() {
 #[test]
 fn a_folder_in_use_is_refused_and_a_stale_lock_is_taken_over() {
     let folder = TempDir::new().unwrap();
-    let config = Config { phase1_epochs: 1, phase2_epochs: 1, ..rich(&folder) };
+    let config = with(&rich(&folder), "--phase1-epochs 1 --phase2-epochs 1");
     std::fs::create_dir_all(&config.save_dir).unwrap();
     let lock = checkpoint::FolderLock::take(&config.save_dir).unwrap();
-    let mut quiet = |_: &Event| {};
-    let error = train::run(&config, &AtomicBool::new(false), &mut quiet).unwrap_err().to_string();
+    let error = try_run(&config, &AtomicBool::new(false), |_| {}).unwrap_err().to_string();
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     assert!(error.contains("--save-dir") && error.contains("writing there"), "{error}");
     drop(lock);
     // What a killed process leaves: the file, but nobody who holds it.
     std::fs::write(config.save_dir.join(".lock"), "999999\n").unwrap();
     run(&config);
-}
-
-/// A configuration file for the program.
-fn written(config: &Config, folder: &Path) -> String {
-    let path = folder.join("config.toml");
-    std::fs::write(&path, toml::to_string(config).unwrap()).unwrap();
-    path.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -250,15 +206,12 @@ fn twenty_five_kills_change_nothing() {
 
     const KILLS: usize = 25;
     let folder = TempDir::new().unwrap();
-    let config = Config {
-        phase1_epochs: 20,
-        phase2_epochs: 40,
-        // A checkpoint after every step, so that many kills fall into one.
-        checkpoint_minutes: 1e-6,
-        keep: 1,
-        ..rich(&folder)
-    };
-    let file = written(&config, folder.path());
+    // A checkpoint after every step, so that many kills fall into one.
+    let config = with(
+        &rich(&folder),
+        "--phase1-epochs 20 --phase2-epochs 40 --checkpoint-minutes 1e-6 --keep 1",
+    );
+    let file = write_config(&config, folder.path());
     let start = Instant::now();
     let undisturbed = folder.path().join("undisturbed");
     let output =
@@ -331,11 +284,11 @@ fn a_full_disk_ends_the_run_and_spares_the_last_good_checkpoint() {
     use std::process::Command;
 
     let folder = TempDir::new().unwrap();
-    let config = Config { phase1_epochs: 1, phase2_epochs: 1, ..rich(&folder) };
+    let config = with(&rich(&folder), "--phase1-epochs 1 --phase2-epochs 1");
     let first = run(&config);
     let good = weights(&config);
-    let longer = Config { phase2_epochs: 3, resume: Some("auto".to_owned()), ..config.clone() };
-    let file = written(&longer, folder.path());
+    let longer = with(&config, "--phase2-epochs 3 --resume auto");
+    let file = write_config(&longer, folder.path());
     // The shell's limit on a file's size stands for a full disk: about half of a weight file.
     let blocks = good.len() / 2 / 1024;
     let program = env!("CARGO_BIN_EXE_polyview");

@@ -1,6 +1,6 @@
 use polyview::schema::{Labelled, Schema, SchemaError};
 
-use crate::schema::{fields, unknown};
+use crate::common::data::{fields, unknown};
 
 /// A small schema of another field, as a base for broken ones.
 const BIRDS: &str = r#"

@@ -1,32 +1,28 @@
 //! The optimizer's fused step and the norm of all gradients on every device, against plain f64.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use polyview::kernels::with_stock;
 use polyview::optim::{Step, l2_norm};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::adapter;
-use crate::golden::values;
+use crate::common::adapter;
+use crate::common::tensors::{tensor, uniform, values};
 
-fn numbers(rng: &mut ChaCha8Rng, count: usize, centre: f32) -> Vec<f32> {
-    (0..count).map(|_| rng.random::<f32>() * 2.0 - 1.0 + centre).collect()
-}
-
-fn tensor(values: &[f32], device: &Device) -> Tensor<1> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+fn vector(values: &[f32], device: &Device) -> Tensor<1> {
+    tensor(values, [values.len()], device)
 }
 
 fn steps_agree(device: &Device) {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     for count in [1, 7, 16, 17, 1000, 4096, 70_001] {
-        let start = numbers(&mut rng, count, 0.0);
+        let start = uniform(&mut rng, count, 1.0, 0.0);
         let mut exact: Vec<[f64; 3]> = start.iter().map(|&p| [f64::from(p), 0.0, 0.0]).collect();
-        let mut value = tensor(&start, device);
+        let mut value = vector(&start, device);
         let mut moments = [value.zeros_like(), value.zeros_like()];
         let mut kept = Vec::new();
         for number in 1..=5 {
-            let gradient = numbers(&mut rng, count, 0.1);
+            let gradient = uniform(&mut rng, count, 1.0, 0.1);
             let step = Step {
                 rate: 1e-2,
                 decay: 0.05,
@@ -42,7 +38,7 @@ fn steps_agree(device: &Device) {
                 kept.push((value.clone(), values(value.clone())));
                 kept.push((moments[1].clone(), values(moments[1].clone())));
             }
-            (value, moments) = step.apply(value, tensor(&gradient, device), moments);
+            (value, moments) = step.apply(value, vector(&gradient, device), moments);
             for ([p, m, v], &g) in exact.iter_mut().zip(&gradient) {
                 let g = f64::from(g) * 0.5 + 0.03 * *p;
                 *m = 0.9 * *m + 0.1 * g;
@@ -69,10 +65,10 @@ fn steps_agree(device: &Device) {
 fn norms_agree(device: &Device) {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let all: Vec<Vec<f32>> = [1, 3, 4, 1023, 4096, 16_384, 16_385, 300_003]
-        .map(|count| numbers(&mut rng, count, 0.2))
+        .map(|count| uniform(&mut rng, count, 1.0, 0.2))
         .into();
     let want: f64 = all.iter().flatten().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-    let norm = || l2_norm(all.iter().map(|values| tensor(values, device)).collect()).unwrap();
+    let norm = || l2_norm(all.iter().map(|values| vector(values, device)).collect()).unwrap();
     let got = norm();
     assert!((got / want - 1.0).abs() < 1e-6, "{got} for {want}");
     assert_eq!(got.to_bits(), norm().to_bits());

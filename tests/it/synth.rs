@@ -3,34 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use polyview::data::video::{read_clip, verify_clip};
-use polyview::synth::{SynthClass, SynthError, SynthOptions, SynthTask, write};
+use polyview::synth::{SynthError, SynthOptions, write};
 use serde_json::{Value, json};
 
-pub fn task(name: &str, classes: usize) -> SynthTask {
-    let class = |c: usize| SynthClass {
-        name: format!("{name} {c}"),
-        fields: vec![(name.to_string(), format!("{c}"))],
-    };
-    SynthTask { name: name.to_string(), classes: (0..classes).map(class).collect() }
-}
-
-/// A synthetic clip of 60 frames, written once for all tests.
-pub fn sample_clip() -> PathBuf {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("set");
-        let options =
-            SynthOptions { out, actions: 1, views: 1, frames: 60, ..SynthOptions::default() };
-        write(&options, &[task("a", 1), task("b", 1)], |_, _| {}).unwrap();
-        folder
-    });
-    folder.path().join("set/mvfouls/train/action_0/clip_0.mp4")
-}
+use crate::common::data::task;
 
 fn files(folder: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path) {
     for entry in fs::read_dir(folder).unwrap() {

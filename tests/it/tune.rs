@@ -6,7 +6,6 @@ use burn::tensor::{Device, Distribution, Tensor};
 use polyview::bench::BenchConfig;
 use polyview::conv::wgsl::{Pass, choices};
 use polyview::conv::{ConvShape, conv3d};
-use polyview::device::Compute;
 use polyview::kernels::plan::DeviceLimits;
 use polyview::kernels::with_stock;
 use polyview::model::{Backbone, BackboneKind, Init, StageSet};
@@ -14,9 +13,10 @@ use polyview::tuning::{Job, jobs, tune};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::golden::values;
-use crate::loading::small_set;
-use crate::program::{polyview_with, text, train_with};
+use crate::common::adapter;
+use crate::common::data::small_set;
+use crate::common::program::{polyview_with, text, train};
+use crate::common::tensors::values;
 
 /// Sizes that no other test has: what is chosen here is chosen for the whole process.
 const SHAPE: ConvShape = ConvShape {
@@ -31,11 +31,6 @@ const SHAPE: ConvShape = ConvShape {
 
 const JOBS: [Job; 3] =
     [(Pass::Forward, SHAPE), (Pass::InputGradient, SHAPE), (Pass::WeightGradient, SHAPE)];
-
-fn adapter() -> Option<Compute> {
-    crate::adapter::device()?;
-    polyview::device::open("gpu").or_else(|_| polyview::device::open("wgpu:cpu")).ok()
-}
 
 /// y, dx and dw of as many clips.
 fn results(clips: usize, device: &Device) -> [Vec<f32>; 3] {
@@ -61,7 +56,7 @@ fn results(clips: usize, device: &Device) -> [Vec<f32>; 3] {
 
 #[test]
 fn tuning_is_remembered_and_keeps_the_results() {
-    let Some(compute) = adapter() else { return };
+    let Some(compute) = adapter::compute() else { return };
     let folder = TempDir::new().unwrap();
     let run = |jobs: &[Job]| {
         let mut heard = 0;
@@ -154,17 +149,15 @@ fn tuning_looks_at_what_is_trained() {
 
 #[test]
 fn program_tunes_once() {
-    if crate::adapter::device().is_none() {
-        return;
-    }
+    let Some(device) = adapter::name() else { return };
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);
     let cache = [("XDG_CACHE_HOME", folder.path().to_str().unwrap())];
-    let device = if polyview::device::open("gpu").is_ok() { "gpu" } else { "wgpu:cpu" };
     let run = |device: &str| {
         let options = ["--tune", "--test-run", "--test-batches", "1", "--device", device];
-        let output = train_with(&data, &folder.path().join("run"), &options, &cache);
+        let output =
+            train(&data, &folder.path().join("run"), &options).envs(cache).output().unwrap();
         let words = text(&output.stderr);
         assert!(output.status.success(), "{words}");
         words.lines().find(|line| line.starts_with("--tune:")).unwrap().to_owned()

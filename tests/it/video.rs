@@ -1,64 +1,16 @@
 //! Reading sound clips: golden frames, windows, order, folders of images.
 
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use image::{Rgb, RgbImage};
-use polyview::data::clip::{ClipError, Frames};
+use polyview::data::clip::ClipError;
 use polyview::data::video::{read_clip, resolve_clip, verify_clip, visit_luma};
 use serde_json::Value;
 
-use super::synth::sample_clip;
-
-/// Whether an ffmpeg program is there; says so where it is not.
-pub fn have_ffmpeg() -> bool {
-    let found = Command::new("ffmpeg").arg("-version").output().is_ok();
-    if !found {
-        println!("skipped: no ffmpeg program");
-    }
-    found
-}
-
-/// Raw RGB frames of a file by ffmpeg.
-pub fn ffmpeg_rgb(path: &Path) -> Vec<u8> {
-    let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-nostdin", "-noautorotate", "-i"]).arg(path);
-    command.args(["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-pub fn all(path: &Path) -> Result<Frames, ClipError> {
-    read_clip(path, |info| (0..info.frames).collect()).map(|(_, frames)| frames)
-}
-
-pub fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
-    sum as f64 / a.len() as f64
-}
-
-fn fnv1a64(bytes: &[u8]) -> u64 {
-    let start = 0xcbf2_9ce4_8422_2325;
-    bytes
-        .iter()
-        .fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
-/// The folder of real clips, where there is one.
-pub fn sample_folder() -> Option<PathBuf> {
-    let named = env::var_os("POLYVIEW_SAMPLE").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/mvfoul-sample");
-    let folder = named.unwrap_or(beside);
-    if folder.join("frames.json").is_file() {
-        return Some(folder);
-    }
-    println!("skipped: no sample clips at {}", folder.display());
-    None
-}
+use crate::common::clips::{
+    ffmpeg_rgb, have_ffmpeg, mean_difference, read_all, sample_folder, synthetic_clip,
+};
+use crate::common::fill::fnv1a;
 
 #[test]
 fn golden_sample_luma() {
@@ -75,7 +27,7 @@ fn golden_sample_luma() {
         let info = visit_luma(&folder.join(name), |t, luma| {
             seen += 1;
             if let Some(frame) = at.get(&t.to_string()) {
-                let hash = format!("{:016x}", fnv1a64(luma));
+                let hash = format!("{:016x}", fnv1a(luma));
                 assert_eq!(frame["luma_fnv1a64"], hash, "{name}, frame {t}");
                 compared += 1;
             }
@@ -107,13 +59,13 @@ fn sample_colours_are_those_of_ffmpeg() {
 
 #[test]
 fn a_window_equals_the_same_frames_of_the_whole() {
-    let mut paths = vec![sample_clip()];
+    let mut paths = vec![synthetic_clip()];
     if let Some(folder) = sample_folder() {
         paths.push(folder.join("mvfouls/train/action_1/clip_1"));
     }
     for path in paths {
-        let whole = all(&path).unwrap();
-        assert_eq!(whole, all(&path).unwrap());
+        let whole = read_all(&path).unwrap();
+        assert_eq!(whole, read_all(&path).unwrap());
         let last = whole.count - 1;
         for wanted in [vec![last], vec![30, 31, 32, 33], vec![40, 3, 40, last, 0, 17, 3], vec![26]]
         {

@@ -9,8 +9,7 @@ use polyview::data::video::{read_clip, verify_clip};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::synth::sample_clip;
-use super::video::{all, have_ffmpeg, sample_folder};
+use crate::common::clips::{have_ffmpeg, read_all, sample_folder, synthetic_clip};
 
 #[test]
 fn files_that_are_no_clips() {
@@ -36,7 +35,7 @@ fn files_that_are_no_clips() {
     assert_eq!(kind(&at("zero_box.mp4", b"\0\0\0\x08ftyp\0\0\0\0moov\0\0\0\0trak")), "damaged");
     assert_eq!(kind(&at("huge_box.mp4", b"\xff\xff\xff\xffmoov\xff\xff\xff\xfftrak")), "damaged");
     // The handler of the only track renamed: a file without video.
-    let mut bytes = fs::read(sample_clip()).unwrap();
+    let mut bytes = fs::read(synthetic_clip()).unwrap();
     let at_vide = bytes.windows(4).position(|w| w == b"vide").unwrap();
     bytes[at_vide..at_vide + 4].copy_from_slice(b"text");
     let path = at("no_video.mp4", &bytes);
@@ -45,7 +44,7 @@ fn files_that_are_no_clips() {
 
 #[test]
 fn truncated_files() {
-    let mut paths = vec![sample_clip()];
+    let mut paths = vec![synthetic_clip()];
     paths.extend(sample_folder().map(|f| f.join("mvfouls/train/action_0/clip_2.mp4")));
     let folder = tempfile::tempdir().unwrap();
     for original in paths {
@@ -53,7 +52,7 @@ fn truncated_files() {
         for part in [0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97] {
             let path = folder.path().join("cut.mp4");
             fs::write(&path, &bytes[..(bytes.len() as f64 * part) as usize]).unwrap();
-            for result in [all(&path).map(|_| ()), verify_clip(&path).map(|_| ())] {
+            for result in [read_all(&path).map(|_| ()), verify_clip(&path).map(|_| ())] {
                 let error = result.unwrap_err();
                 assert_eq!(error.kind(), "damaged", "{part}: {error}");
                 assert_eq!(error.to_string().lines().count(), 1);
@@ -65,7 +64,7 @@ fn truncated_files() {
 #[test]
 fn random_bit_flips() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let mut originals = vec![fs::read(sample_clip()).unwrap()];
+    let mut originals = vec![fs::read(synthetic_clip()).unwrap()];
     if let Some(folder) = sample_folder() {
         let path = folder.join("mvfouls/valid/action_3/clip_0.mp4");
         originals.push(fs::read(path).unwrap());
@@ -84,7 +83,7 @@ fn random_bit_flips() {
         }
         fs::write(&path, &bytes).unwrap();
         // Counts panics that the reader itself caught: none is expected.
-        let result = panic::catch_unwind(|| all(&path));
+        let result = panic::catch_unwind(|| read_all(&path));
         match result {
             Ok(Ok(frames)) => {
                 let bytes = frames.count * frames.height * frames.width * 3;

@@ -1,22 +1,15 @@
 //! Clips that only ffmpeg decodes, made by ffmpeg itself; skipped where it is missing.
 
 use std::path::Path;
-use std::process::Command;
 
 use polyview::data::video::{read_clip, verify_clip, visit_luma};
 
-use super::video::{all, ffmpeg_rgb, have_ffmpeg, mean_difference};
+use crate::common::clips::{encoded, ffmpeg, ffmpeg_rgb, have_ffmpeg, mean_difference, read_all};
 
 /// Makes a clip of 30 moving frames of 96x64; false where this ffmpeg has no such encoder.
 fn make(path: &Path, options: &[&str]) -> bool {
-    let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-nostdin", "-f", "lavfi"]);
-    command.args(["-i", "testsrc2=size=96x64:rate=25:duration=1.2"]);
-    let made = command.args(options).arg(path).output().unwrap();
-    if !made.status.success() {
-        println!("skipped: {}", String::from_utf8_lossy(&made.stderr).trim());
-    }
-    made.status.success()
+    let input = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=1.2"];
+    encoded(ffmpeg().args(input).args(options).arg(path))
 }
 
 /// Reads the clip and compares all its frames with ffmpeg's own.
@@ -84,12 +77,12 @@ fn h264_variants_are_decoded_in_process() {
         compare(&path, "h264", 1.0);
         if name == "e.mp4" {
             let cut = folder.path().join("cut.mp4");
-            let mut command = Command::new("ffmpeg");
-            command.args(["-v", "error", "-nostdin", "-ss", "0.6", "-i"]).arg(&path);
-            assert!(command.args(["-c", "copy"]).arg(&cut).status().unwrap().success());
-            let ours = all(&cut).unwrap();
+            let mut command = ffmpeg();
+            command.args(["-ss", "0.6", "-i"]).arg(&path).args(["-c", "copy"]).arg(&cut);
+            assert!(command.status().unwrap().success());
+            let ours = read_all(&cut).unwrap();
             assert_eq!(ours.count, 15);
-            assert!(ours.data == all(&path).unwrap().data[15 * 96 * 64 * 3..]);
+            assert!(ours.data == read_all(&path).unwrap().data[15 * 96 * 64 * 3..]);
         }
     }
 }
@@ -104,15 +97,15 @@ fn ffmpeg_finds_damage_and_missing_video() {
     if make(&path, &["-c:v", "mpeg4"]) {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..300]).unwrap();
-        assert_eq!(all(&path).unwrap_err().kind(), "damaged");
+        assert_eq!(read_all(&path).unwrap_err().kind(), "damaged");
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         assert_eq!(verify_clip(&path).unwrap_err().kind(), "damaged");
     }
     for name in ["sound.mkv", "sound.mp4"] {
         let path = folder.path().join(name);
-        let mut command = Command::new("ffmpeg");
-        command.args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", "sine=duration=1"]);
-        assert!(command.args(["-c:a", "aac"]).arg(&path).status().unwrap().success());
-        assert_eq!(all(&path).unwrap_err().kind(), "no video", "{name}");
+        let mut command = ffmpeg();
+        command.args(["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac"]).arg(&path);
+        assert!(command.status().unwrap().success());
+        assert_eq!(read_all(&path).unwrap_err().kind(), "no video", "{name}");
     }
 }

@@ -2,43 +2,28 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use image::{Rgb, RgbImage};
 use polyview::data::resize::Resizer;
 use polyview::data::sampling::WindowSpec;
 use polyview::data::video::{read_clip, read_resized, verify_clip, visit_frames, visit_luma};
 
-use super::resize;
-use super::synth::sample_clip;
-use super::video::{all, have_ffmpeg, sample_folder};
+use crate::common::clips::{
+    encoded, ffmpeg, ffmpeg_raw, have_ffmpeg, read_all, resize_all, sample_folder, synthetic_clip,
+};
 
 /// 61 moving frames of 128x96 by x264; false where this ffmpeg has none.
 fn encode(path: &Path, options: &str) -> bool {
-    let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-nostdin", "-y", "-f", "lavfi"]);
-    command.args(["-i", "mandelbrot=size=128x96:rate=25:end_scale=0.1,noise=alls=8:allf=t"]);
-    command.args(["-frames:v", "61", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-x264-params"]);
-    let made = command.arg(options).arg(path).output().unwrap();
-    if !made.status.success() {
-        println!("skipped: {}", String::from_utf8_lossy(&made.stderr).trim());
-    }
-    made.status.success()
-}
-
-/// The brightness plane of every frame, by ffmpeg.
-fn ffmpeg_luma(path: &Path) -> Vec<u8> {
-    let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-nostdin", "-i"]).arg(path);
-    command.args(["-fps_mode", "passthrough", "-vf", "extractplanes=y", "-f", "rawvideo", "-"]);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
+    let source = "mandelbrot=size=128x96:rate=25:end_scale=0.1,noise=alls=8:allf=t";
+    let mut command = ffmpeg();
+    command.args(["-y", "-f", "lavfi", "-i", source, "-frames:v", "61"]);
+    command.args(["-c:v", "libx264", "-pix_fmt", "yuv420p", "-x264-params"]);
+    encoded(command.arg(options).arg(path))
 }
 
 /// Compares windows with the same frames of a reading that leaves nothing out.
 fn windows_are_exact(path: &Path, name: &str) {
-    let whole = all(path).unwrap();
+    let whole = read_all(path).unwrap();
     let last = whole.count - 1;
     let spec = WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };
     let mut windows: Vec<Vec<usize>> = (0..=last).step_by(11).map(|t| vec![t]).collect();
@@ -61,7 +46,7 @@ fn windows_are_exact(path: &Path, name: &str) {
 
 #[test]
 fn windows_of_real_clips_are_exact() {
-    windows_are_exact(&sample_clip(), "synthetic");
+    windows_are_exact(&synthetic_clip(), "synthetic");
     let Some(folder) = sample_folder() else {
         return;
     };
@@ -105,7 +90,7 @@ fn windows_of_every_kind_of_reference_structure_are_exact() {
     for options in variants {
         if encode(&path, &options) {
             windows_are_exact(&path, &options);
-            let theirs = ffmpeg_luma(&path);
+            let theirs = ffmpeg_raw(&path, &["-vf", "extractplanes=y"]);
             let mut frames = theirs.chunks_exact(128 * 96).count();
             visit_luma(&path, |t, luma| {
                 assert!(luma == &theirs[t * luma.len()..][..luma.len()], "{options}: frame {t}");
@@ -172,7 +157,7 @@ fn images(folder: &Path) -> PathBuf {
 #[test]
 fn frames_are_resized_into_their_places() {
     let folder = tempfile::tempdir().unwrap();
-    let mut paths = vec![sample_clip(), images(folder.path())];
+    let mut paths = vec![synthetic_clip(), images(folder.path())];
     let other = folder.path().join("lossless.mp4");
     if have_ffmpeg() && encode(&other, "qp=0") {
         paths.push(other);
@@ -196,7 +181,7 @@ fn frames_are_resized_into_their_places() {
 
         for (height, width) in [(info.height, info.width), (20, 24)] {
             let mut resizer = Resizer::new(height, width);
-            let expected = resize::all(&mut resizer, &frames);
+            let expected = resize_all(&mut resizer, &frames);
             let mut out = vec![1; expected.len()];
             read_resized(&path, |_| wanted.to_vec(), &mut resizer, &mut out).unwrap();
             assert!(out == expected, "{} at {height}x{width}", path.display());

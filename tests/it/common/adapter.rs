@@ -1,0 +1,44 @@
+//! The wgpu device that tests run on: a GPU if there is one, else a software rasteriser.
+
+use burn::tensor::Device;
+use polyview::device::Compute;
+
+use super::skip;
+
+/// With this variable set to 1, a machine without an adapter fails the tests.
+const REQUIRED: &str = "POLYVIEW_REQUIRE_WGPU";
+
+/// The adapter with its name as `--device` takes it. Where the machine has none the test skips,
+/// or fails with `POLYVIEW_REQUIRE_WGPU=1`.
+fn open() -> Option<(&'static str, Compute)> {
+    let named = |name| polyview::device::open(name).map(|compute| (name, compute));
+    match named("gpu").or_else(|_| named("wgpu:cpu")) {
+        Ok(found) => Some(found),
+        Err(error) => {
+            assert!(!skip::forbidden(REQUIRED), "{REQUIRED}=1, but {error}");
+            skip::skip(error);
+            None
+        }
+    }
+}
+
+/// The device; `None` after reporting the skip.
+pub fn device() -> Option<Device> {
+    open().map(|(_, compute)| compute.device)
+}
+
+/// The device with what is known of it; `None` after reporting the skip.
+pub fn compute() -> Option<Compute> {
+    open().map(|(_, compute)| compute)
+}
+
+/// What to give to `--device`; `None` after reporting the skip.
+pub fn name() -> Option<&'static str> {
+    open().map(|(name, _)| name)
+}
+
+/// The CPU and, where there is one, the adapter, both with automatic differentiation.
+pub fn differentiable() -> Vec<Device> {
+    let devices = [Some(Device::flex()), device()];
+    devices.into_iter().flatten().map(Device::autodiff).collect()
+}

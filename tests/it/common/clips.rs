@@ -1,0 +1,100 @@
+//! Clips to read, and what ffmpeg reads from them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use polyview::data::clip::{ClipError, Frames};
+use polyview::data::resize::Resizer;
+use polyview::data::video::read_clip;
+use polyview::synth::{SynthOptions, write};
+
+use super::data::task;
+use super::skip::skip;
+
+/// Whether there is an ffmpeg program; reports a skip where there is none.
+pub fn have_ffmpeg() -> bool {
+    let found = Command::new("ffmpeg").arg("-version").output().is_ok();
+    if !found {
+        skip("no ffmpeg program");
+    }
+    found
+}
+
+/// ffmpeg as the tests call it: errors only, no input from the terminal.
+pub fn ffmpeg() -> Command {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-nostdin"]);
+    command
+}
+
+/// Runs an encoding command; reports a skip where this ffmpeg lacks the encoder.
+pub fn encoded(command: &mut Command) -> bool {
+    let output = command.output().unwrap();
+    if !output.status.success() {
+        skip(String::from_utf8_lossy(&output.stderr).trim());
+    }
+    output.status.success()
+}
+
+/// Every frame of a file by ffmpeg, raw, with these output options.
+pub fn ffmpeg_raw(path: &Path, options: &[&str]) -> Vec<u8> {
+    let mut command = ffmpeg();
+    command.arg("-noautorotate").arg("-i").arg(path).args(["-fps_mode", "passthrough"]);
+    let output = command.args(options).args(["-f", "rawvideo", "-"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Raw RGB frames of a file by ffmpeg.
+pub fn ffmpeg_rgb(path: &Path) -> Vec<u8> {
+    ffmpeg_raw(path, &["-pix_fmt", "rgb24"])
+}
+
+/// Every frame of a clip.
+pub fn read_all(path: &Path) -> Result<Frames, ClipError> {
+    read_clip(path, |info| (0..info.frames).collect()).map(|(_, frames)| frames)
+}
+
+/// Every frame resized, one after the other.
+pub fn resize_all(resizer: &mut Resizer, frames: &Frames) -> Vec<u8> {
+    let mut out = vec![0; frames.count * resizer.bytes()];
+    for (t, out) in out.chunks_exact_mut(resizer.bytes()).enumerate() {
+        resizer.frame(frames.frame(t), frames.height, frames.width, out).unwrap();
+    }
+    out
+}
+
+/// Mean absolute difference in grey levels.
+pub fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / a.len() as f64
+}
+
+/// The folder of real clips: `POLYVIEW_SAMPLE`, or the one beside the repository. `None` after
+/// reporting a skip where there is none.
+pub fn sample_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("POLYVIEW_SAMPLE").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/mvfoul-sample");
+    let folder = named.unwrap_or(beside);
+    if folder.join("frames.json").is_file() {
+        return Some(folder);
+    }
+    skip(format_args!("no sample clips at {}", folder.display()));
+    None
+}
+
+/// A synthetic clip of 60 frames, written once for all tests.
+pub fn synthetic_clip() -> PathBuf {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("set");
+        let options =
+            SynthOptions { out, actions: 1, views: 1, frames: 60, ..SynthOptions::default() };
+        write(&options, &[task("a", 1), task("b", 1)], |_, _| {}).unwrap();
+        folder
+    });
+    folder.path().join("set/mvfouls/train/action_0/clip_0.mp4")
+}

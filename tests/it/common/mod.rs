@@ -1,0 +1,16 @@
+//! What tests share: devices, reference values, data sets, runs, the program, comparisons.
+
+pub mod adapter;
+pub mod augment;
+pub mod cache;
+pub mod clips;
+pub mod compare;
+pub mod data;
+pub mod fill;
+pub mod network;
+pub mod program;
+pub mod reference;
+pub mod report;
+pub mod run;
+pub mod skip;
+pub mod tensors;

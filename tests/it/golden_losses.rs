@@ -1,0 +1,105 @@
+//! Losses and class weights against PyTorch.
+
+use burn::tensor::Device;
+use polyview::data::balance::{BETA, class_weights, class_weights_with};
+use polyview::losses::{CrossEntropy, Focal, TaskLoss, cross_entropy};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use crate::common::compare::{Worst, max_diff};
+use crate::common::reference::{
+    count, counts, entries, field, floats, floats32, nullable, number, text,
+};
+use crate::common::tensors::{tensor, values};
+use crate::common::{adapter, fill, reference};
+
+/// A case's loss through the type that training uses.
+fn loss_of(case: &Value) -> Box<dyn TaskLoss> {
+    let class_weights = nullable(case, "class_weights").map(floats32);
+    let label_smoothing = number(case, "label_smoothing");
+    let gamma = match text(case, "kind") {
+        "cross_entropy" => return Box::new(CrossEntropy { class_weights, label_smoothing }),
+        "focal" => vec![number(case, "gamma") as f32; count(case, "C")],
+        "adaptive_focal" => floats32(field(case, "gamma_per_class")),
+        other => panic!("unknown loss {other}"),
+    };
+    Box::new(Focal { gamma, class_weights, label_smoothing })
+}
+
+#[test]
+fn golden_losses() {
+    let file = reference::load("losses.json");
+    for device in adapter::differentiable() {
+        let mut worst = Worst::default();
+        for case in entries(&file, "cases") {
+            let (name, kind) = (text(case, "name"), text(case, "kind"));
+            let size = ["N", "C"].map(|key| count(case, key));
+            let scale = number(case, "logits_scale");
+            let logits = fill::signed(text(case, "logits_name"), size[0] * size[1], scale);
+            let logits = tensor(&logits, size, &device).require_grad();
+            let targets = counts(field(case, "targets"));
+            let loss = loss_of(case).loss(logits.clone(), &targets);
+            let expected = number(case, "loss_f64");
+            let error = (f64::from(values(loss.clone())[0]) - expected).abs() / expected.max(1.0);
+            assert!(error < 2e-6, "{name}: loss off by {error:.2e}");
+            worst.note(&format!("{kind} loss (relative)"), error);
+            let grads = loss.backward();
+            let ours = values(logits.grad(&grads).unwrap());
+            let theirs = floats(field(case, "grad_logits"));
+            let size = theirs.iter().fold(1.0_f64, |a, b| a.max(b.abs()));
+            let error = max_diff(&ours, &theirs) / size;
+            let room = 10.0 * number(case, "grad_max_abs_diff_f32_f64");
+            assert!(error < room.max(2e-6), "{name}: gradient off by {error:.2e}");
+            worst.note(&format!("{kind} gradient"), error);
+        }
+        worst.print("losses");
+    }
+}
+
+#[test]
+fn golden_class_weights() {
+    let file = reference::load("class_weights.json");
+    for case in entries(&file, "cases") {
+        let (name, counts) = (text(case, "strategy"), counts(field(case, "counts")));
+        let expected = floats(field(case, "weights"));
+        // "balanced" is balanced_capped without a cap.
+        let (strategy, ratio, beta) = match name {
+            "balanced" => ("balanced_capped", f64::INFINITY, BETA),
+            "balanced_capped" => (name, number(case, "ratio"), BETA),
+            "effective_number" => (name, f64::INFINITY, number(case, "beta")),
+            _ => (name, f64::INFINITY, BETA),
+        };
+        let strategy = strategy.parse().unwrap();
+        let ours = class_weights_with(strategy, &counts, ratio, beta);
+        assert_eq!(ours.len(), expected.len(), "{name} {counts:?}");
+        for (ours, theirs) in ours.iter().zip(&expected) {
+            assert!((ours - theirs).abs() < 1e-8 * theirs, "{name} {counts:?}: {ours} {theirs}");
+        }
+        if beta == BETA {
+            assert_eq!(class_weights(strategy, &counts, ratio), ours, "{name}");
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_ignores_nothing_and_weights_count() {
+    // Against the definition in f64, on random logits.
+    let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
+    for (n, c) in [(1, 2), (5, 3), (7, 8)] {
+        let logits: Vec<f32> = (0..n * c).map(|_| rng.random_range(-4.0..4.0)).collect();
+        let weights: Vec<f32> = (0..c).map(|_| rng.random_range(0.2..3.0)).collect();
+        let targets: Vec<usize> = (0..n).map(|_| rng.random_range(0..c)).collect();
+        let s = rng.random_range(0.0..0.5);
+        let (mut sum, mut divisor) = (0.0, 0.0);
+        for (row, &y) in logits.chunks(c).zip(&targets) {
+            let log_sum = row.iter().map(|z| f64::from(*z).exp()).sum::<f64>().ln();
+            let nll = |k: usize| f64::from(weights[k]) * (log_sum - f64::from(row[k]));
+            sum += (1.0 - s) * nll(y) + s / c as f64 * (0..c).map(nll).sum::<f64>();
+            divisor += f64::from(weights[y]);
+        }
+        let logits = tensor(&logits, [n, c], &Device::flex());
+        let ours = values(cross_entropy(logits, &targets, Some(&weights), s))[0];
+        assert!((f64::from(ours) - sum / divisor).abs() < 1e-5, "{ours} {}", sum / divisor);
+    }
+}
