@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use polyview::config::Config;
+use polyview::config::ClipConfig;
 use polyview::data::Dataset;
 use polyview::data::cache::FrameCache;
 use polyview::data::loader::{Ahead, Loader};
@@ -93,7 +93,7 @@ fn main() {
     clips(Path::new(root), &mut found);
     let count = found.len();
     let temporary = tempfile::tempdir().unwrap();
-    let window = Config::default().window();
+    let window = ClipConfig::default().window();
     let open = || {
         let actions = found.iter().map(|path| (path.display().to_string(), vec![path.clone()]));
         Dataset::of_clips(actions.collect(), window, size)

@@ -25,17 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let usage = "give a data set's folder and a file to write";
     let (root, out) = (args.next().ok_or(usage)?, args.next().ok_or(usage)?);
     // A configuration holds the options that the parts share; `Config::resolve` reads a file.
-    let config = Config {
-        data: DataConfig { dataset_root: root.into(), ..DataConfig::default() },
-        network: NetworkConfig { backbone_name: BackboneKind::R3dTiny, ..NetworkConfig::default() },
-        freezing: FreezingConfig {
-            freezing_strategy: FreezingKind::Adaptive,
-            adaptive_patience: 1,
-            ..FreezingConfig::default()
-        },
-        clips: ClipConfig { frames_per_clip: 4, start_frame: 0, ..ClipConfig::default() },
-        ..Config::default()
-    };
+    let mut config = Config::default();
+    config.data.dataset_root = root.into();
+    config.network.backbone_name = BackboneKind::R3dTiny;
+    config.freezing.freezing_strategy = FreezingKind::Adaptive;
+    config.freezing.adaptive_patience = 1;
+    (config.clips.frames_per_clip, config.clips.start_frame) = (4, 0);
     let schema = config.load_schema()?;
     let open = |split: &str| {
         Dataset::open(

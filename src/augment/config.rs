@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::options::{self, choice, choices, option_defaults};
+use crate::options::{self, OptionError, choice, choices, option_defaults};
 
 choices! {
     /// How strong the augmentation is: a level g that scales probabilities and ranges alike.
@@ -56,7 +56,7 @@ impl Strength {
 ///
 /// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[command(next_help_heading = "Augmentation")]
 pub struct AugmentConfig {
     /// Overall strength: scales all probabilities and ranges
@@ -87,3 +87,13 @@ pub struct AugmentConfig {
 }
 
 option_defaults!(AugmentConfig);
+
+impl AugmentConfig {
+    /// Refuses values outside their ranges.
+    ///
+    /// # Errors
+    /// The option, its value and what it takes.
+    pub fn validate(&self) -> Result<(), OptionError> {
+        options::validate(self)
+    }
+}

@@ -156,8 +156,7 @@ impl Config {
     /// # Errors
     /// An option outside its range, or two that contradict each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        // The ranges stand at the fields, so a program's own values are parsed as a file's are.
-        options::parse::<Self>(&options::from_serialized(self)?)?;
+        options::validate(self)?;
         self.check()
     }
 
@@ -258,4 +257,24 @@ pub fn load_schema(path: Option<&Path>) -> Result<Schema, ConfigError> {
         Some(path) => Schema::load(path)?,
         None => Schema::mvfoul()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_marked_options_may_change_in_a_resumed_run() {
+        let config = Config::default();
+        let mut resumed = config.clone();
+        resumed.data.num_workers += 1;
+        resumed.compute.device = "cpu".to_owned();
+        resumed.run.resume = Some("auto".to_owned());
+        assert!(resumed.changes_from(&config).is_empty());
+        resumed.clips.max_views = Some(2);
+        resumed.schedule.lr = 1.0;
+        let changes = resumed.changes_from(&config);
+        assert_eq!(changes, ["lr was 0.0002, is 1.0", "max-views was unset, is 2"]);
+        assert_eq!(options::member_of::<Config>(RESUME_MAY_CHANGE).len(), 14);
+    }
 }

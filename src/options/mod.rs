@@ -15,8 +15,11 @@ mod parse;
 mod ranges;
 
 pub(crate) use choices::{Choice, choice, choices};
-pub(crate) use entries::{Entry, from_matches, from_serialized, from_toml};
-pub(crate) use parse::{cli_arguments, default_of, long_names, member_of, option_error, parse};
+use entries::from_serialized;
+pub(crate) use entries::{Entry, from_matches, from_toml};
+pub(crate) use parse::{
+    cli_arguments, default_of, long_names, member_of, option_error, parse, validate,
+};
 pub(crate) use ranges::{
     at_least, below_one, between, factor, inside_unit, not_negative, path, positive, scale, seed,
     size, unit,

@@ -6,7 +6,7 @@ use clap::builder::BoolValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 
-use super::{Entry, OptionError, RESUME_MAY_CHANGE};
+use super::{Entry, OptionError, RESUME_MAY_CHANGE, from_serialized};
 
 /// The options of `T` as its derive declares them.
 fn command<T: Args>() -> Command {
@@ -37,6 +37,15 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
     let arguments = entries.iter().flat_map(Entry::arguments);
     let parsed = command.try_get_matches_from(arguments);
     parsed.and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| option_error(&error))
+}
+
+/// Checks a struct that a program filled in: the ranges stand at the fields, so its values are
+/// parsed as a file's are.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn validate<T: Args + serde::Serialize>(options: &T) -> Result<(), OptionError> {
+    parse::<T>(&from_serialized(options)?).map(drop)
 }
 
 /// What `T` has when nothing is given.

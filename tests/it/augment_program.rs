@@ -74,7 +74,7 @@ fn bad_options_are_refused_by_name() {
         (&["--dropout_prob", "-0.1"], &["--dropout-prob -0.1"]),
         (&["--spatial_crop_strength", "0"], &["--spatial-crop-strength 0"]),
         (&["--color_aug_strength", "2"], &["--color-aug-strength 2"]),
-        (&["--noise_strength", "nan"], &["--noise-strength NaN"]),
+        (&["--noise_strength", "nan"], &["--noise-strength nan"]),
         (
             &["--disable_augmentation", "--extreme_augmentation"],
             &["--disable-augmentation", "--extreme-augmentation"],

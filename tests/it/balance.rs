@@ -75,15 +75,16 @@ fn tasks_are_balanced_in_turn() {
     let mut config = small_config(&folder);
     let schema = Schema::mvfoul().unwrap();
     let size = [16, 16];
-    let root = &config.dataset_root;
-    let data = Dataset::open(root, "train", &schema, config.window(), size, None).unwrap();
+    let root = &config.data.dataset_root;
+    let data = Dataset::open(root, "train", &schema, config.clips.window(), size, None).unwrap();
     let sampler = |config: &Config| {
         let tasks: Vec<(usize, usize)> = config
+            .balance
             .balanced_tasks(&schema)
             .into_iter()
             .map(|task| (task, schema.tasks[task].classes.len()))
             .collect();
-        Sampler::new(&data, config.sampling(), &tasks, 5, 1)
+        Sampler::new(&data, config.balance.sampling(), &tasks, 5, 1)
     };
     let per_class = |sampler: &Sampler, epoch: usize, task: usize| {
         let labels: Vec<usize> = data.samples.iter().map(|s| s.labels[task]).collect();
@@ -91,19 +92,19 @@ fn tasks_are_balanced_in_turn() {
         assert_eq!(plan.len(), sampler.batches(epoch));
         counts_of(&plan.concat(), &labels, schema.tasks[task].classes.len())
     };
-    config.balance_task = Some("alternate".to_owned());
+    config.balance.balance_task = Some("alternate".to_owned());
     let alternating = sampler(&config);
     for epoch in 0..4 {
         let task = epoch % 2;
         let expected = draws(&data.class_counts(task, schema.tasks[task].classes.len()), 4.0);
         assert_eq!(per_class(&alternating, epoch, task), expected, "epoch {epoch}");
     }
-    config.balance_task = Some("action_class".to_owned());
+    config.balance.balance_task = Some("action_class".to_owned());
     let one = sampler(&config);
     let expected = draws(&data.class_counts(1, 8), 4.0);
     assert_eq!(per_class(&one, 0, 1), expected);
-    config.balance_task = None;
-    config.use_class_balanced_sampler = false;
+    config.balance.balance_task = None;
+    config.balance.use_class_balanced_sampler = false;
     let plain = sampler(&config);
     let mut all = plain.plan(3).concat();
     all.sort_unstable();

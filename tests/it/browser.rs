@@ -78,7 +78,7 @@ fn the_report_shows_the_run_and_asks_nobody() {
     let folder = TempDir::new().unwrap();
     let config = with(&small_config(&folder), "--phase1-epochs 2 --phase2-epochs 2");
     let outcome = run(&config);
-    let page = config.save_dir.join(polyview::train::REPORT);
+    let page = config.run.save_dir.join(polyview::train::REPORT);
     let (dom, console, net) = open(browser, &page, folder.path());
     assert!(console.is_empty(), "{console:?}");
     assert!(!net.is_empty(), "no network log was written");

@@ -20,7 +20,7 @@ fn two_runs(folder: &TempDir) -> [PathBuf; 2] {
         let config = with(&small_config(folder), &options);
         let config = saving_to(&config, &folder.path().join(format!("run{seed}")));
         run(&config);
-        config.save_dir.join(checkpoint::LAST)
+        config.run.save_dir.join(checkpoint::LAST)
     })
 }
 

@@ -20,7 +20,7 @@ use crate::common::run::{run, small_config, with};
 fn trained(folder: &TempDir) -> (PathBuf, PathBuf) {
     let config = with(&small_config(folder), "--no-gradual-finetuning --epochs 1");
     run(&config);
-    (config.save_dir.join(checkpoint::BEST), config.dataset_root)
+    (config.run.save_dir.join(checkpoint::BEST), config.data.dataset_root)
 }
 
 fn evaluate(checkpoint: &Path, root: &Path, more: &[&str]) -> std::process::Output {

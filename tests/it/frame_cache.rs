@@ -12,7 +12,7 @@ use crate::common::program::{polyview, text};
 use crate::common::run::{run, run_observed, saving_to, small_config, with, with_args};
 
 fn weights(config: &Config) -> Vec<u8> {
-    fs::read(config.save_dir.join(checkpoint::LAST)).unwrap()
+    fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
 }
 
 /// The kept frames' files.
@@ -30,14 +30,14 @@ fn whatever_happens_to_the_cache_the_run_is_the_same() {
     let base = with(&small_config(&folder), "--phase1-epochs 2 --phase2-epochs 2");
     let plain = saving_to(&with(&base, "--cache off"), &folder.path().join("plain"));
     run(&plain);
-    assert!(!plain.save_dir.join("frames").exists());
+    assert!(!plain.run.save_dir.join("frames").exists());
     let expected = weights(&plain);
     // By default it lies in the save-dir; a second run may share it, or find it damaged or gone.
     let first =
         saving_to(&with(&plain, "--cache auto --num-workers 2"), &folder.path().join("first"));
     run(&first);
     assert!(weights(&first) == expected, "with a cache");
-    let cache = first.save_dir.join("frames");
+    let cache = first.run.save_dir.join("frames");
     assert!(entries(&cache).len() > 20, "{}", entries(&cache).len());
     type Harm = fn(&Path);
     let harms: [(&str, Harm); 4] = [
@@ -79,7 +79,7 @@ fn a_cache_that_cannot_be_had_is_one_line() {
     let config = small_config(&folder);
     let file = folder.path().join("a-file");
     fs::write(&file, "in the way").unwrap();
-    let root = config.dataset_root.to_str().unwrap();
+    let root = config.data.dataset_root.to_str().unwrap();
     let args = ["train", "--dataset-root", root, "--backbone-name", "r3d_tiny", "--test-run"];
     let small = ["--img-height", "16", "--img-width", "16", "--device", "cpu", "--cache"];
     let args = [&args[..], &small].concat();

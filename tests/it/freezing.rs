@@ -14,7 +14,7 @@ use crate::common::run::{defaults_with, run, run_observed, small_config, with};
 /// All numbers of a stage (weights and running statistics), after each epoch of a run.
 fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>) {
     let device = Device::flex();
-    let path = config.save_dir.join(checkpoint::LAST);
+    let path = config.run.save_dir.join(checkpoint::LAST);
     let read = || -> [Vec<TensorData>; STAGES.len()] {
         let (net, info) = checkpoint::load(&path, &device).unwrap();
         let state = state_dict::collect_net(&net, &info.model).unwrap();
@@ -30,7 +30,7 @@ fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>)
     // taken from the model itself.
     let schema = config.load_schema().unwrap();
     let model = config.model(&schema);
-    let start = model.init(config.seed, &device);
+    let start = model.init(config.run.seed, &device);
     let mut first: [Vec<TensorData>; STAGES.len()] = Default::default();
     for (name, data) in state_dict::collect_net(&start, &model).unwrap() {
         if let Some(stage) = stage_of(&name) {
@@ -202,7 +202,8 @@ fn early_stopping_ends_the_run_and_the_best_weights_come_back() {
     );
     let outcome = run(&config);
     assert_eq!(outcome.history.len(), 3);
-    let best = checkpoint::load(&config.save_dir.join(checkpoint::BEST), &Device::flex()).unwrap();
+    let best =
+        checkpoint::load(&config.run.save_dir.join(checkpoint::BEST), &Device::flex()).unwrap();
     let state = |net| state_dict::collect(net).unwrap();
     assert_eq!(state(&outcome.network.unwrap()), state(&best.0));
     assert_eq!(best.1.epoch, 1);

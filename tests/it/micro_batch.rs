@@ -16,7 +16,7 @@ fn whole(folder: &TempDir, device: &str) -> Config {
 }
 
 fn weights(config: &Config, name: &str) -> Vec<u8> {
-    let save_dir = config.save_dir.join(name);
+    let save_dir = config.run.save_dir.join(name);
     let outcome = run(&saving_to(config, &save_dir));
     assert_eq!(outcome.history.len(), 2);
     std::fs::read(save_dir.join(polyview::checkpoint::LAST)).unwrap()
@@ -73,7 +73,7 @@ fn a_step_is_estimated_from_the_network() {
 fn the_start_says_what_a_step_needs() {
     let folder = TempDir::new().unwrap();
     let config = small_config(&folder);
-    let root = config.dataset_root.to_str().unwrap();
+    let root = config.data.dataset_root.to_str().unwrap();
     let args = ["train", "--dataset-root", root, "--backbone-name", "r3d_tiny", "--test-run"];
     let more = ["--img-height", "32", "--img-width", "32", "--device", "cpu", "--micro-batch", "2"];
     let out = polyview(&[&args[..], &more].concat());

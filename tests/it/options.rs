@@ -131,15 +131,15 @@ fn every_option_reaches_the_configuration_and_nothing_else_changes() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("c.toml");
             std::fs::write(&path, file.to_string()).unwrap();
-            assert_eq!(table(&Config::resolve(Some(&path), Table::new()).unwrap()), ours, "{name}");
+            assert_eq!(table(&Config::load(&path).unwrap()), ours, "{name}");
             seen.push(field);
         }
     }
     let weights = resolve(&["--main_task_weights", "2.0", "3.0", "--lr", "1"]).unwrap();
-    assert_eq!(weights.main_task_weights, [2.0, 3.0]);
+    assert_eq!(weights.loss.main_task_weights, [2.0, 3.0]);
     seen.push("main-task-weights".to_owned());
     let resumed = resolve(&["--resume", "auto", "--resume-best-acc", "0.5"]).unwrap();
-    assert_eq!(resumed.resume_best_acc, Some(0.5));
+    assert_eq!(resumed.run.resume_best_acc, Some(0.5));
     seen.push("resume-best-acc".to_owned());
     // No field of the configuration is without an option, so none is missing above.
     let mut every = table(&Config::default());
@@ -156,14 +156,14 @@ fn defaults_are_the_specified_ones() {
     let config = resolve(&[]).unwrap();
     assert_eq!(config.total_epochs(), 8 + 15);
     assert_eq!(config.patience(), 8 + 15 / 2);
-    assert_eq!(config.task_weight(1), 3.0);
+    assert_eq!(config.loss.task_weight(1), 3.0);
     let flat = resolve(&["--no-gradual-finetuning"]).unwrap();
     assert_eq!((flat.total_epochs(), flat.patience()), (50, 10));
     assert_eq!(resolve(&["--test-run"]).unwrap().total_epochs(), 1);
     // A switch that is on may be given, and the last one counts.
-    assert!(resolve(&["--gradual-finetuning"]).unwrap().gradual_finetuning);
+    assert!(resolve(&["--gradual-finetuning"]).unwrap().freezing.gradual_finetuning);
     let last = ["--no-gradual-finetuning", "--gradual_finetuning"];
-    assert!(resolve(&last).unwrap().gradual_finetuning);
+    assert!(resolve(&last).unwrap().freezing.gradual_finetuning);
     assert_eq!(resolve(&["--early-stopping-patience", "auto"]).unwrap(), config);
 }
 
@@ -184,7 +184,7 @@ fn shortcuts_stand_for_several_options() {
     let mixed = resolve(&["--simple-training", "--label-smoothing", "0.3"]).unwrap();
     assert_eq!(mixed, with(&simple, "--label-smoothing 0.3"));
     let mixed = resolve(&["--simple-training", "--extreme-augmentation"]).unwrap();
-    assert_eq!(mixed.augmentation_strength.name(), "extreme");
+    assert_eq!(mixed.augment.augmentation_strength.name(), "extreme");
     // A shortcut on the command line wins over a whole file.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
@@ -198,8 +198,8 @@ fn shortcuts_stand_for_several_options() {
     assert_eq!(ours, with(&simple, "--epochs 3"));
 
     let off = resolve(&["--disable-class-balancing"]).unwrap();
-    assert_eq!(off.class_weighting_strategy.name(), "none");
-    assert!(!off.use_class_balanced_sampler);
+    assert_eq!(off.balance.class_weighting_strategy.name(), "none");
+    assert!(!off.balance.use_class_balanced_sampler);
     for (shortcut, field, word) in [
         ("--disable-augmentation", "augmentation-strength", "none"),
         ("--aggressive-augmentation", "augmentation-strength", "aggressive"),
@@ -278,7 +278,7 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
         (&["--head-lr", "0"], &["--head-lr 0"]),
         (&["--backbone-lr", "-1"], &["--backbone-lr -1"]),
         (&["--phase2-backbone-lr-scale-factor", "0"], &["--phase2-backbone-lr-scale-factor"]),
-        (&["--phase2-head-lr-ratio", "nan"], &["--phase2-head-lr-ratio NaN"]),
+        (&["--phase2-head-lr-ratio", "nan"], &["--phase2-head-lr-ratio nan"]),
         (&["--min-lr", "-1"], &["--min-lr"]),
         (&["--focal-gamma", "-1"], &["--focal-gamma"]),
         (&["--auxiliary-task-weight", "-1"], &["--auxiliary-task-weight"]),

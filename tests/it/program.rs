@@ -107,7 +107,7 @@ fn bad_options_are_refused_in_a_line_that_names_them() {
         (&["--frames-per-clip", "0"], &["--frames-per-clip 0"]),
         (&["--start-frame", "20"], &["--end-frame 9", "--start-frame"]),
         (&["--lr", "-1"], &["--lr"]),
-        (&["--lr", "nan"], &["--lr NaN"]),
+        (&["--lr", "nan"], &["--lr nan"]),
         (&["--target-fps", "0"], &["--target-fps 0"]),
         (&["--label-smoothing", "1"], &["--label-smoothing 1"]),
         (&["--dropout-rate", "1.5"], &["--dropout-rate 1.5"]),

@@ -48,7 +48,7 @@ fn auxiliary_heads_learn_what_is_known_and_are_judged() {
     let folder = TempDir::new().unwrap();
     let config = with(&flat(&folder), "--auxiliary-task-weight 0.5 --epochs 1");
     // Every third action tells the contact, every fourth the body part.
-    annotate(&config.dataset_root, "train", |index, action| {
+    annotate(&config.data.dataset_root, "train", |index, action| {
         if index % 3 == 0 {
             action.insert("Contact".into(), "With contact".into());
         }
@@ -73,7 +73,7 @@ fn auxiliary_heads_learn_what_is_known_and_are_judged() {
     assert!(contact.loss > 0.0);
     // Its weights are in the checkpoint, under the property's name.
     let (net, info) = polyview::checkpoint::load(
-        &config.save_dir.join("last.safetensors"),
+        &config.run.save_dir.join("last.safetensors"),
         &burn::tensor::Device::flex(),
     )
     .unwrap();
@@ -115,7 +115,7 @@ fn annotation_inputs_reach_the_heads_and_no_label_does() {
     let width: usize = model.inputs.iter().map(|input| input.width).sum();
     assert_eq!(width, 16 + 32 + 16 + 8 * 5);
     let unknown = run(&config);
-    annotate(&config.dataset_root, "valid", |_, action| {
+    annotate(&config.data.dataset_root, "valid", |_, action| {
         action.insert("Contact".into(), "With contact".into());
     });
     let told = run(&config);
@@ -135,10 +135,10 @@ fn the_objective_is_what_the_options_say() {
     let config = with(&flat(&folder), "--label-smoothing 0.0");
     let schema = config.load_schema().unwrap();
     let data = polyview::data::Dataset::open(
-        &config.dataset_root,
+        &config.data.dataset_root,
         "train",
         &schema,
-        config.window(),
+        config.clips.window(),
         [16, 16],
         None,
     )
@@ -183,7 +183,7 @@ fn a_test_run_trains_two_batches_and_leaves_nothing_behind() {
     let outcome = run(&config);
     assert_eq!(outcome.history.len(), 1);
     assert_eq!((outcome.history[0].train.actions, outcome.history[0].valid.actions), (4, 4));
-    assert!(!config.save_dir.exists());
+    assert!(!config.run.save_dir.exists());
     assert!(outcome.files.is_empty() && outcome.network.is_some());
     let more = run(&with(&config, "--test-batches 3"));
     assert_eq!(more.history[0].train.actions, 6);
@@ -203,8 +203,8 @@ fn comparing_freezing_trains_twice_from_the_same_start() {
     assert_eq!((frozen.len(), unfrozen.len()), (2, 2));
     assert!(frozen[0].trainable.is_empty());
     assert_eq!(unfrozen[0].trainable.len(), 5);
-    assert!(config.save_dir.join("frozen/best.safetensors").exists());
-    assert!(config.save_dir.join("unfrozen/best.safetensors").exists());
+    assert!(config.run.save_dir.join("frozen/best.safetensors").exists());
+    assert!(config.run.save_dir.join("unfrozen/best.safetensors").exists());
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn timeless(history: &[EpochRecord]) -> Vec<EpochRecord> {
 }
 
 fn weights(config: &Config) -> Vec<u8> {
-    std::fs::read(config.save_dir.join(checkpoint::LAST)).unwrap()
+    std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
 }
 
 /// Runs until `steps` training steps are done, then raises the stop.
@@ -129,7 +129,7 @@ fn a_resume_says_what_differs() {
     let config = with(&rich(&folder), "--no-test-run");
     let short = with(&config, "--phase1-epochs 1 --phase2-epochs 1");
     run(&short);
-    let last = short.save_dir.join(checkpoint::LAST);
+    let last = short.run.save_dir.join(checkpoint::LAST);
     let resume = |change: Config| {
         let resumed = with_args(&change, &["--resume", last.to_str().unwrap()]);
         let resumed = saving_to(&resumed, &folder.path().join("other"));
@@ -163,7 +163,7 @@ fn kept_checkpoints_are_the_newest_and_can_be_resumed() {
     let folder = TempDir::new().unwrap();
     let config = with(&rich(&folder), "--keep 2");
     run(&config);
-    let mut names: Vec<String> = std::fs::read_dir(&config.save_dir)
+    let mut names: Vec<String> = std::fs::read_dir(&config.run.save_dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.starts_with("epoch-"))
@@ -176,7 +176,7 @@ fn kept_checkpoints_are_the_newest_and_can_be_resumed() {
         "epoch-0004.state",
     ];
     assert_eq!(names, expected);
-    let third = config.save_dir.join("epoch-0003.safetensors");
+    let third = config.run.save_dir.join("epoch-0003.safetensors");
     let resumed = with_args(&config, &["--resume", third.to_str().unwrap()]);
     let resumed = saving_to(&resumed, &folder.path().join("again"));
     run(&resumed);
@@ -187,14 +187,14 @@ fn kept_checkpoints_are_the_newest_and_can_be_resumed() {
 fn a_folder_in_use_is_refused_and_a_stale_lock_is_taken_over() {
     let folder = TempDir::new().unwrap();
     let config = with(&rich(&folder), "--phase1-epochs 1 --phase2-epochs 1");
-    std::fs::create_dir_all(&config.save_dir).unwrap();
-    let lock = checkpoint::FolderLock::take(&config.save_dir).unwrap();
+    std::fs::create_dir_all(&config.run.save_dir).unwrap();
+    let lock = checkpoint::FolderLock::take(&config.run.save_dir).unwrap();
     let error = try_run(&config, &AtomicBool::new(false), |_| {}).unwrap_err().to_string();
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     assert!(error.contains("--save-dir") && error.contains("writing there"), "{error}");
     drop(lock);
     // What a killed process leaves: the file, but nobody who holds it.
-    std::fs::write(config.save_dir.join(".lock"), "999999\n").unwrap();
+    std::fs::write(config.run.save_dir.join(".lock"), "999999\n").unwrap();
     run(&config);
 }
 

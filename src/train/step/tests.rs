@@ -43,14 +43,9 @@ impl Case {
     fn new(trainable: StageSet) -> Self {
         let schema = Schema::mvfoul().unwrap();
         let device = Device::flex().autodiff();
-        let config = crate::config::Config {
-            loss: LossConfig { auxiliary_task_weight: 0.7, ..LossConfig::default() },
-            network: NetworkConfig {
-                backbone_name: BackboneKind::R3dTiny,
-                ..NetworkConfig::default()
-            },
-            ..Default::default()
-        };
+        let mut config = crate::config::Config::default();
+        config.loss.auxiliary_task_weight = 0.7;
+        config.network.backbone_name = BackboneKind::R3dTiny;
         let folder = Vec::new();
         let dataset = crate::data::Dataset::of_clips(folder, config.clips.window(), [20, 18]);
         let objective = Objective::new(&config, &schema, &dataset)
