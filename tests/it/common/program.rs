@@ -1,7 +1,13 @@
 //! The program as a user runs it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+
+use serde_json::Value;
+
+use super::wait::LIMIT;
 
 /// The program with these arguments, to be started.
 pub fn command(args: &[&str]) -> Command {
@@ -64,4 +70,60 @@ pub fn train(data: &Path, save: &Path, more: &[&str]) -> Command {
     let mut command = command(&["train", "--dataset-root"]);
     command.arg(data).arg("--save-dir").arg(save).args(SMALL).args(more);
     command
+}
+
+/// A started `polyview train --progress json`, followed event by event; killed when dropped.
+pub struct Running {
+    child: Child,
+    events: Receiver<Value>,
+}
+
+impl Running {
+    /// Starts the command, to which `--progress json` is added.
+    pub fn start(mut command: Command) -> Self {
+        command.args(["--progress", "json"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let (send, events) = channel();
+        // A thread of its own keeps the pipe empty and lets the reader give up on a hanging child.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                // The last line of a killed child may be incomplete.
+                let Ok(event) = serde_json::from_str(&line) else { return };
+                if send.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, events }
+    }
+
+    /// The next event; `None` once the program has ended.
+    pub fn event(&self) -> Option<Value> {
+        match self.events.recv_timeout(LIMIT) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no event within {LIMIT:?}"),
+        }
+    }
+
+    /// Waits for `count` steps of training or validation; false if the run ends before.
+    pub fn steps(&self, count: usize) -> bool {
+        let mut steps = std::iter::from_fn(|| self.event()).filter(|e| e["event"] == "step");
+        steps.by_ref().take(count).count() == count
+    }
+
+    /// Kills the program without notice.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail on a child that has already been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
