@@ -23,7 +23,7 @@ pub fn polyview(args: &[&str]) -> Output {
 
 /// Runs the program with environment variables set.
 pub fn polyview_with(args: &[&str], variables: &[(&str, &str)]) -> Output {
-    command(args).envs(variables.iter().copied()).output().unwrap()
+    command(args).envs(variables.iter().copied()).output().expect("the program starts")
 }
 
 /// What was printed.
@@ -33,7 +33,7 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// The last line of stderr, which carries the error.
 pub fn last_error(output: &Output) -> String {
-    text(&output.stderr).lines().last().unwrap_or_default().to_owned()
+    text(&output.stderr).lines().last().expect("stderr has the error").to_owned()
 }
 
 /// Options of a run that takes seconds.
@@ -82,7 +82,7 @@ impl Running {
     /// Starts the command, to which `--progress json` is added.
     pub fn start(mut command: Command) -> Self {
         command.args(["--progress", "json"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        let mut child = command.spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let (send, events) = channel();
         // A thread of its own keeps the pipe empty and lets the reader give up on a hanging child.
@@ -113,10 +113,21 @@ impl Running {
         steps.by_ref().take(count).count() == count
     }
 
+    /// The most memory that the process has had resident so far, bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the child has not been waited for");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+        let kilobytes = kilobytes.expect("the child is still running").trim();
+        1024 * kilobytes.parse::<u64>().expect("VmHWM is a number")
+    }
+
     /// Kills the program without notice.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
     }
 }
 
