@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets the machine up for the tests and runs them. Arguments go to `cargo test`.
+# Sets the machine up for the tests and runs them. Arguments go to `cargo test`. The closing lines
+# say how many tests were skipped, wholly or in part, and why; the exit status is cargo's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,8 +14,23 @@ if [[ "$(uname -s)" == Linux ]] && ! compgen -G '/usr/share/vulkan/icd.d/*.json'
         "${as_root[@]}" apt-get update
         "${as_root[@]}" apt-get install -y --no-install-recommends libvulkan1 mesa-vulkan-drivers
     else
-        echo 'no Vulkan driver found: tests that need one will say that they skip' >&2
+        echo 'no Vulkan driver found: tests that need one will be skipped' >&2
     fi
 fi
 
-cargo test "$@"
+# Tests that cannot run here append a line to this file: their name, a tab, the reason.
+POLYVIEW_SKIPS="$(mktemp)"
+export POLYVIEW_SKIPS
+trap 'rm -f "$POLYVIEW_SKIPS"' EXIT
+
+status=0
+cargo test "$@" || status=$?
+
+echo
+if [[ -s "$POLYVIEW_SKIPS" ]]; then
+    echo "skipped, wholly or in part: $(cut -f 1 "$POLYVIEW_SKIPS" | sort -u | wc -l | tr -d ' ') tests"
+    sort -u "$POLYVIEW_SKIPS" | cut -f 2 | sort | uniq -c | sort -rn
+else
+    echo 'skipped: 0 tests'
+fi
+exit "$status"

@@ -10,6 +10,7 @@ use polyview::schema::Schema;
 use tempfile::TempDir;
 
 use crate::common::data::{clip, small_set};
+use crate::common::wait::until;
 
 const WINDOW: WindowSpec =
     WindowSpec { start_frame: 2, end_frame: 9, target_fps: 25.0, frames_per_clip: 4 };
@@ -96,8 +97,9 @@ fn the_loader_holds_no_more_than_it_may() {
     let plan: Vec<_> = (0..5).flat_map(|_| in_order(12, 2)).collect();
     let mut loader = Loader::reading_ahead(Arc::clone(&dataset), plan, ahead);
     let mut count = 0;
+    // The bound is reached before anything is taken out, and never exceeded afterwards.
+    until("two batches read ahead", || loader.most_held() >= 8 * clip);
     while let Some(batch) = loader.next() {
-        std::thread::sleep(std::time::Duration::from_millis(2));
         loader.recycle(batch.unwrap());
         count += 1;
     }
@@ -105,8 +107,11 @@ fn the_loader_holds_no_more_than_it_may() {
     assert_eq!(loader.most_held(), 8 * clip, "two batches and not three");
     // No more batches than it may, whatever the bytes.
     let ahead = Ahead { workers: 4, batches: 1, bytes: u64::MAX };
-    let loader = Loader::reading_ahead(Arc::clone(&dataset), in_order(12, 2), ahead);
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    let plan: Vec<_> = (0..5).flat_map(|_| in_order(12, 2)).collect();
+    let mut loader = Loader::reading_ahead(Arc::clone(&dataset), plan, ahead);
+    // A thread that has no clip left to read would begin the next batch while the others still
+    // read this one.
+    assert_eq!(loader.by_ref().map(Result::unwrap).count(), 30);
     assert_eq!(loader.most_held(), 4 * clip);
 }
 

@@ -6,8 +6,8 @@ use polyview::train::Needs;
 use tempfile::TempDir;
 
 use crate::common::adapter;
-use crate::common::program::{polyview, text};
-use crate::common::run::{run, saving_to, small_config, with};
+use crate::common::program::{Running, command, polyview, text};
+use crate::common::run::{run, saving_to, small_config, with, write_config};
 
 /// Two epochs of everything that trains, without phases.
 fn whole(folder: &TempDir, device: &str) -> Config {
@@ -88,5 +88,37 @@ fn the_start_says_what_a_step_needs() {
         let said = text(&out.stderr);
         assert_eq!(out.status.code(), Some(2), "{said}");
         assert!(said.contains("needs a buffer of") && said.contains("--img-height"), "{said}");
+    }
+}
+
+/// The estimate is held against the peak of the resident memory: what more clips per forward pass
+/// add to it. Bytes do not depend on how fast the machine is.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_estimate_is_near_the_measured_memory() {
+    const SIZE: [usize; 3] = [8, 128, 160];
+    let folder = TempDir::new().unwrap();
+    let options = "--no-gradual-finetuning --freezing-strategy none --epochs 100000 --batch-size 6 \
+                   --frames-per-clip 8 --img-height 128 --img-width 160";
+    let config = with(&small_config(&folder), options);
+    let peak = |clips: usize, options: &str| {
+        let save_dir = folder.path().join(format!("{clips}{options}"));
+        let config =
+            with(&saving_to(&config, &save_dir), &format!("--micro-batch {clips} {options}"));
+        let file = write_config(&config, folder.path());
+        let run = Running::start(command(&["train", "-q", "--config", &file]));
+        assert!(run.steps(3));
+        run.peak_memory()
+    };
+    let schema = config.load_schema().unwrap();
+    let network = config.model(&schema).init(1, &burn::tensor::Device::flex());
+    for (options, checkpointing) in [("", false), ("--gradient-checkpointing", true)] {
+        let needs =
+            Needs::training(&network.backbone, 1, SIZE, StageSet::ALL, checkpointing).unwrap();
+        let (few, many) = (2, 12);
+        let measured = (peak(many, options) - peak(few, options)) / (many - few) as u64;
+        let ratio = needs.clip as f64 / measured as f64;
+        println!("{options}: estimated {} B, measured {measured} B, ratio {ratio:.2}", needs.clip);
+        assert!((0.7..1.6).contains(&ratio), "{options}: {} for {measured} bytes", needs.clip);
     }
 }

@@ -8,11 +8,14 @@ use polyview::checkpoint;
 use polyview::config::Config;
 use polyview::report::{EpochRecord, Event};
 use polyview::train::load_pair;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 use crate::common::adapter;
-use crate::common::program::{polyview, text};
+use crate::common::program::{Running, command, text};
 use crate::common::run::{run, saving_to, small_config, try_run, with, with_args, write_config};
+use crate::common::wait::until;
 
 /// A run with everything that could be forgotten: phases, momentum schedule, a rising sampler,
 /// augmentation, dropout, an auxiliary loss.
@@ -200,81 +203,48 @@ fn a_folder_in_use_is_refused_and_a_stale_lock_is_taken_over() {
 
 #[test]
 fn twenty_five_kills_change_nothing() {
-    use rand::{RngExt, SeedableRng};
-    use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
-
     const KILLS: usize = 25;
+    const EPOCHS: usize = 30;
     let folder = TempDir::new().unwrap();
-    // A checkpoint after every step, so that many kills fall into one.
-    let config = with(
-        &rich(&folder),
-        "--phase1-epochs 20 --phase2-epochs 40 --checkpoint-minutes 1e-6 --keep 1",
-    );
+    // A checkpoint after every step, so that a kill loses nothing but what is being written.
+    let options = "--phase1-epochs 10 --phase2-epochs 20 --checkpoint-minutes 1e-6 --keep 1";
+    let config = with(&rich(&folder), options);
+    assert_eq!(config.total_epochs(), EPOCHS);
     let file = write_config(&config, folder.path());
-    let start = Instant::now();
-    let undisturbed = folder.path().join("undisturbed");
-    let output =
-        polyview(&["train", "-q", "--config", &file, "--save-dir", undisturbed.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let whole = start.elapsed();
-
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);
-    let save = folder.path().join("killed");
-    let args = [
-        "train",
-        "-q",
-        "--config",
-        &file,
-        "--save-dir",
-        save.to_str().unwrap(),
-        "--resume",
-        "auto",
-    ];
-    let start_run = || {
-        Command::new(env!("CARGO_BIN_EXE_polyview"))
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+    let [undisturbed, killed] = ["undisturbed", "killed"].map(|name| folder.path().join(name));
+    let train = |save_dir: &Path| {
+        let save_dir = save_dir.to_str().unwrap();
+        command(&["train", "-q", "--config", &file, "--save-dir", save_dir, "--resume", "auto"])
     };
-    let (mut kills, mut inside, mut early) = (0, 0, 0);
-    let share = whole.as_secs_f64() / KILLS as f64;
-    while kills < KILLS {
-        let mut child = start_run();
-        let wait = Duration::from_secs_f64(rng.random_range(0.02..0.8) * share + 0.05);
-        let until = Instant::now() + wait;
-        while Instant::now() < until && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if child.try_wait().unwrap().is_some() {
-            // It came to its end before its time: the rest of the kills have nothing to kill.
-            early += 1;
-            assert!(early < 10, "the run ends too soon: {kills} kills");
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-        let cut = |name: &str| save.join(name).exists();
-        if ["last.state.next", "best.state.next"].into_iter().any(cut) {
-            inside += 1;
-        }
+    let finish = |save_dir: &Path| {
+        let output = train(save_dir).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    finish(&undisturbed);
+
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut inside = 0;
+    for kill in 0..KILLS {
+        let run = Running::start(train(&killed));
+        // Two steps or more, so that every run gets ahead of the one before it.
+        assert!(run.steps(rng.random_range(2..5)), "the run was over before kill {kill}");
+        // Alternately while a checkpoint is being written and while none is.
+        let half_written = || killed.join("last.state.next").exists();
+        until("a checkpoint", || half_written() == (kill % 2 == 0));
+        run.kill();
+        inside += usize::from(half_written());
     }
-    let output = start_run().wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    println!(
-        "{kills} kills, {inside} seen inside the writing of a checkpoint; {whole:?} undisturbed"
-    );
-    assert_eq!(kills, KILLS, "the run was over too soon");
+    println!("{KILLS} kills, {inside} of them inside the writing of a checkpoint");
+    finish(&killed);
     let history = |folder: &Path| -> Vec<EpochRecord> {
         let text = std::fs::read_to_string(folder.join("history.json")).unwrap();
         timeless(&serde_json::from_str::<Vec<EpochRecord>>(&text).unwrap())
     };
-    assert_eq!(history(&save), history(&undisturbed));
-    for name in ["last.safetensors", "best.safetensors", "epoch-0060.safetensors"] {
+    assert_eq!(history(&killed), history(&undisturbed));
+    let kept = format!("epoch-{EPOCHS:04}.safetensors");
+    for name in ["last.safetensors", "best.safetensors", &kept] {
         let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
-        assert!(read(&save) == read(&undisturbed), "{name} differs");
+        assert!(read(&killed) == read(&undisturbed), "{name} differs");
     }
 }
 

@@ -11,6 +11,10 @@ use crate::model::{BackboneKind, ModelConfig, StageSet, state_dict};
 use crate::schema::Schema;
 use crate::train::{Optimizer, Rule, plain_clips_of};
 
+// Every skip is reported in one way.
+#[path = "../../../tests/it/common/skip.rs"]
+mod skip;
+
 const SIZE: [usize; 3] = [2, 20, 18];
 
 fn batch(schema: &Schema) -> Batch {
@@ -228,10 +232,9 @@ impl crate::losses::TaskLoss for Starved {
 #[test]
 fn a_step_without_memory_is_repeated_in_halves() {
     let Ok(compute) = device::open("wgpu:cpu") else {
-        let required = std::env::var_os("POLYVIEW_REQUIRE_WGPU").is_some_and(|value| value == "1");
+        let required = skip::forbidden("POLYVIEW_REQUIRE_WGPU");
         assert!(!required, "POLYVIEW_REQUIRE_WGPU=1, but there is no software adapter");
-        println!("skipped: no software adapter");
-        return;
+        return skip::skip("no software adapter");
     };
     let folder = tempfile::tempdir().unwrap();
     let options = crate::synth::SynthOptions {

@@ -32,7 +32,7 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new(clips: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a temporary folder");
         let keys = make_keys(dir.path(), clips);
         Self { dir, keys }
     }
@@ -42,7 +42,7 @@ impl Fixture {
     }
 
     pub fn open(&self, clips: u64) -> FrameCache {
-        FrameCache::open_within(&self.folder(), room_for(clips)).unwrap()
+        FrameCache::open_within(&self.folder(), room_for(clips)).expect("the folder can be made")
     }
 
     pub fn entry(&self, clip: usize) -> PathBuf {
@@ -54,9 +54,9 @@ pub fn make_keys(dir: &Path, clips: usize) -> Vec<Key> {
     let key = |clip| {
         let path = dir.join(format!("{clip}.mp4"));
         if !path.exists() {
-            fs::write(&path, b"x").unwrap();
+            fs::write(&path, b"x").expect("the folder is writable");
         }
-        Key::new(&path, &WINDOW, SIZE).unwrap()
+        Key::new(&path, &WINDOW, SIZE).expect("the clip exists")
     };
     (0..clips).map(key).collect()
 }
@@ -85,13 +85,15 @@ pub fn visit(cache: &FrameCache, keys: &[Key], clip: usize) -> bool {
     hit
 }
 
-pub fn files(folder: &Path, ending: &str) -> BTreeSet<PathBuf> {
-    let subfolders = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    subfolders
-        .filter(|path| path.is_dir())
-        .flat_map(|path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()))
-        .filter(|path| path.to_string_lossy().ends_with(ending))
-        .collect()
+/// The cache's files with this extension, the dot included.
+pub fn files(folder: &Path, extension: &str) -> BTreeSet<PathBuf> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("the folder can be listed");
+        entries.map(|entry| entry.expect("the folder can be listed").path()).collect()
+    };
+    let subfolders = list(folder).into_iter().filter(|path| path.is_dir());
+    let files = subfolders.flat_map(|path| list(&path));
+    files.filter(|path| path.to_string_lossy().ends_with(extension)).collect()
 }
 
 pub const HOUR: Duration = Duration::from_secs(3600);

@@ -30,7 +30,7 @@ pub fn ffmpeg() -> Command {
 
 /// Runs an encoding command; reports a skip where this ffmpeg lacks the encoder.
 pub fn encoded(command: &mut Command) -> bool {
-    let output = command.output().unwrap();
+    let output = command.output().expect("have_ffmpeg was asked");
     if !output.status.success() {
         skip(String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -41,7 +41,8 @@ pub fn encoded(command: &mut Command) -> bool {
 pub fn ffmpeg_raw(path: &Path, options: &[&str]) -> Vec<u8> {
     let mut command = ffmpeg();
     command.arg("-noautorotate").arg("-i").arg(path).args(["-fps_mode", "passthrough"]);
-    let output = command.args(options).args(["-f", "rawvideo", "-"]).output().unwrap();
+    let output = command.args(options).args(["-f", "rawvideo", "-"]).output();
+    let output = output.expect("have_ffmpeg was asked");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
@@ -60,7 +61,9 @@ pub fn read_all(path: &Path) -> Result<Frames, ClipError> {
 pub fn resize_all(resizer: &mut Resizer, frames: &Frames) -> Vec<u8> {
     let mut out = vec![0; frames.count * resizer.bytes()];
     for (t, out) in out.chunks_exact_mut(resizer.bytes()).enumerate() {
-        resizer.frame(frames.frame(t), frames.height, frames.width, out).unwrap();
+        resizer
+            .frame(frames.frame(t), frames.height, frames.width, out)
+            .expect("frames have their size");
     }
     out
 }
@@ -89,11 +92,11 @@ pub fn sample_folder() -> Option<PathBuf> {
 pub fn synthetic_clip() -> PathBuf {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let out = folder.path().join("set");
         let options =
             SynthOptions { out, actions: 1, views: 1, frames: 60, ..SynthOptions::default() };
-        write(&options, &[task("a", 1), task("b", 1)], |_, _| {}).unwrap();
+        write(&options, &[task("a", 1), task("b", 1)], |_, _| {}).expect("an empty folder");
         folder
     });
     folder.path().join("set/mvfouls/train/action_0/clip_0.mp4")

@@ -21,7 +21,8 @@ pub fn small_set(folder: &Path) {
         height: 32,
         ..SynthOptions::default()
     };
-    synth::write(&options, &synth::tasks_of(&Schema::mvfoul().unwrap()), |_, _| {}).unwrap();
+    let tasks = synth::tasks_of(&Schema::mvfoul().expect("the built-in schema is valid"));
+    synth::write(&options, &tasks, |_, _| {}).expect("an empty folder");
 }
 
 /// A training clip of a synthetic data set.
@@ -53,13 +54,13 @@ pub fn action(class: &str, offence: &str, severity: &str, urls: &[&str]) -> Valu
 /// Writes a split's annotations.
 pub fn write_split(root: &Path, folder: &str, text: &str) {
     let dir = root.join(folder);
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("annotations.json"), text).unwrap();
+    std::fs::create_dir_all(&dir).expect("the folder is writable");
+    std::fs::write(dir.join("annotations.json"), text).expect("the folder is writable");
 }
 
 /// Reads a split by the built-in schema.
 pub fn load(root: &TempDir, split: &str) -> Result<Split, DataError> {
-    load_split(root.path(), split, &Schema::mvfoul().unwrap())
+    load_split(root.path(), split, &Schema::mvfoul().expect("the built-in schema is valid"))
 }
 
 /// An action's annotation fields.

@@ -14,3 +14,4 @@ pub mod report;
 pub mod run;
 pub mod skip;
 pub mod tensors;
+pub mod wait;

@@ -40,8 +40,8 @@ pub fn filled(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
 pub fn fill_backbone<M: Module>(module: &mut M, names: &Value, prefix: &str) {
     let mut values = StateDict::new();
     for entry in list(names) {
-        let name = entry[0].as_str().unwrap();
-        let kind = entry[2].as_str().unwrap();
+        let name = entry[0].as_str().expect("an entry is [name, shape, kind]");
+        let kind = entry[2].as_str().expect("an entry is [name, shape, kind]");
         if name.starts_with("fc.") || kind == "bn_num_batches_tracked" {
             continue;
         }
@@ -49,7 +49,7 @@ pub fn fill_backbone<M: Module>(module: &mut M, names: &Value, prefix: &str) {
         let data = TensorData::new(filled(&format!("{prefix}{name}"), &shape, kind), shape);
         values.insert(name.to_owned(), data);
     }
-    let report = state_dict::load(module, values).unwrap();
+    let report = state_dict::load(module, values).expect("the shapes are the module's");
     assert!(report.missing.is_empty(), "missing: {:?}", report.missing);
     assert!(report.unexpected.is_empty(), "unexpected: {:?}", report.unexpected);
 }

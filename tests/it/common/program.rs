@@ -1,7 +1,13 @@
 //! The program as a user runs it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+
+use serde_json::Value;
+
+use super::wait::LIMIT;
 
 /// The program with these arguments, to be started.
 pub fn command(args: &[&str]) -> Command {
@@ -17,7 +23,7 @@ pub fn polyview(args: &[&str]) -> Output {
 
 /// Runs the program with environment variables set.
 pub fn polyview_with(args: &[&str], variables: &[(&str, &str)]) -> Output {
-    command(args).envs(variables.iter().copied()).output().unwrap()
+    command(args).envs(variables.iter().copied()).output().expect("the program starts")
 }
 
 /// What was printed.
@@ -27,7 +33,7 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// The last line of stderr, which carries the error.
 pub fn last_error(output: &Output) -> String {
-    text(&output.stderr).lines().last().unwrap_or_default().to_owned()
+    text(&output.stderr).lines().last().expect("stderr has the error").to_owned()
 }
 
 /// Options of a run that takes seconds.
@@ -64,4 +70,71 @@ pub fn train(data: &Path, save: &Path, more: &[&str]) -> Command {
     let mut command = command(&["train", "--dataset-root"]);
     command.arg(data).arg("--save-dir").arg(save).args(SMALL).args(more);
     command
+}
+
+/// A started `polyview train --progress json`, followed event by event; killed when dropped.
+pub struct Running {
+    child: Child,
+    events: Receiver<Value>,
+}
+
+impl Running {
+    /// Starts the command, to which `--progress json` is added.
+    pub fn start(mut command: Command) -> Self {
+        command.args(["--progress", "json"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let (send, events) = channel();
+        // A thread of its own keeps the pipe empty and lets the reader give up on a hanging child.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                // The last line of a killed child may be incomplete.
+                let Ok(event) = serde_json::from_str(&line) else { return };
+                if send.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, events }
+    }
+
+    /// The next event; `None` once the program has ended.
+    pub fn event(&self) -> Option<Value> {
+        match self.events.recv_timeout(LIMIT) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no event within {LIMIT:?}"),
+        }
+    }
+
+    /// Waits for `count` steps of training or validation; false if the run ends before.
+    pub fn steps(&self, count: usize) -> bool {
+        let mut steps = std::iter::from_fn(|| self.event()).filter(|e| e["event"] == "step");
+        steps.by_ref().take(count).count() == count
+    }
+
+    /// The most memory that the process has had resident so far, bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the child has not been waited for");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+        let kilobytes = kilobytes.expect("the child is still running").trim();
+        1024 * kilobytes.parse::<u64>().expect("VmHWM is a number")
+    }
+
+    /// Kills the program without notice.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail on a child that has already been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

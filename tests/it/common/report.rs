@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// Records of so many epochs: heads only for eight, then three stages, then one more.
 pub fn history(epochs: usize) -> Vec<EpochRecord> {
-    let schema = Schema::mvfoul().unwrap();
+    let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let mut best = f64::NEG_INFINITY;
     (1..=epochs)
@@ -64,13 +64,13 @@ fn pass(
                 left -= share;
                 left < 0.0
             });
-            found.unwrap_or(0)
+            found.expect("the shares sum to 1")
         };
         for _ in 0..actions {
             let label = draw(rng);
             let right = rng.random_bool(skill.clamp(0.02, 0.98));
             let prediction = if right { label } else { draw(rng) };
-            matrix.add(label, prediction).unwrap();
+            matrix.add(label, prediction).expect("both are classes");
         }
         TaskRecord::new(&task.name, 1.9 - skill * 1.4 + rng.random::<f64>() * 0.08, &matrix)
     };
@@ -89,7 +89,7 @@ fn pass(
 
 /// What such a run says at its start.
 pub fn summary() -> RunSummary {
-    let schema = Schema::mvfoul().unwrap();
+    let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let counts: [[&[usize]; 2]; 2] =
         [[&[280, 1340, 660, 39], &[402, 1290, 590, 37]], [&[39, 186, 90, 6], &[60, 170, 80, 11]]];

@@ -17,9 +17,12 @@ const SMALL: &str = "--backbone-name r3d_tiny --frames-per-clip 2 --target-fps 2
     --end-frame 5 --img-height 16 --img-width 16 --batch-size 6 --num-workers 0 --device cpu \
     --augmentation-strength none";
 
+/// Why a path is text.
+const UNICODE: &str = "temporary folders have Unicode names";
+
 /// The default configuration with these options.
 pub fn defaults_with(options: &str) -> Config {
-    with(&train_config(["--dataset-root", "data"]).unwrap(), options)
+    with(&train_config(["--dataset-root", "data"]).expect("defaults are valid"), options)
 }
 
 /// A tiny run on the synthetic data set in `folder`, which is written if need be.
@@ -30,7 +33,7 @@ pub fn small_config(folder: &TempDir) -> Config {
     }
     let [data, save] = [data, folder.path().join("run")].map(|path| path.into_os_string());
     let config = train_config(["--dataset-root".into(), data, "--save-dir".into(), save]);
-    with(&config.unwrap(), SMALL)
+    with(&config.expect("defaults are valid"), SMALL)
 }
 
 /// The configuration with these options changed.
@@ -40,7 +43,7 @@ pub fn with(config: &Config, options: &str) -> Config {
 
 /// [`with`] for options whose values may hold white space.
 pub fn with_args(config: &Config, args: &[&str]) -> Config {
-    let folder = TempDir::new().unwrap();
+    let folder = TempDir::new().expect("a temporary folder");
     let file = write_config(config, folder.path());
     train_config(["--config", &file].iter().chain(args))
         .unwrap_or_else(|error| panic!("{args:?}: {error}"))
@@ -48,14 +51,15 @@ pub fn with_args(config: &Config, args: &[&str]) -> Config {
 
 /// The configuration with its files in another folder.
 pub fn saving_to(config: &Config, folder: &Path) -> Config {
-    with_args(config, &["--save-dir", folder.to_str().unwrap()])
+    with_args(config, &["--save-dir", folder.to_str().expect(UNICODE)])
 }
 
 /// Writes the configuration to a file for `--config` and returns its path.
 pub fn write_config(config: &Config, folder: &Path) -> String {
     let path = folder.join("config.toml");
-    std::fs::write(&path, toml::to_string(config).unwrap()).unwrap();
-    path.to_str().unwrap().to_owned()
+    let options = toml::to_string(config).expect("a configuration can be written");
+    std::fs::write(&path, options).expect("the folder is writable");
+    path.to_str().expect(UNICODE).to_owned()
 }
 
 /// Trains undisturbed.
@@ -65,7 +69,7 @@ pub fn run(config: &Config) -> Outcome {
 
 /// Trains undisturbed and passes on every event.
 pub fn run_observed(config: &Config, observer: impl FnMut(&Event)) -> Outcome {
-    try_run(config, &AtomicBool::new(false), observer).unwrap()
+    try_run(config, &AtomicBool::new(false), observer).expect("the run succeeds")
 }
 
 /// Trains until the end or until `stop` is raised.

@@ -20,7 +20,7 @@ pub fn unit_tensor<const D: usize>(name: &str, shape: [usize; D], device: &Devic
 
 /// The elements in f32, row-major.
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert_dtype(DType::F32).try_into_vec().unwrap()
+    tensor.into_data().convert_dtype(DType::F32).try_into_vec().expect("it is f32 now")
 }
 
 /// `count` numbers, uniform in [centre - spread, centre + spread).
