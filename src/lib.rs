@@ -39,3 +39,4 @@ pub mod sheet;
 pub mod synth;
 pub mod train;
 pub mod tuning;
+mod units;

@@ -108,15 +108,14 @@ impl AugmentArgs {
         let schema = config.load_schema().map_err(Failure::usage)?;
         let size = [config.img_height, config.img_width];
         let dataset =
-            Dataset::open(&config.dataset_root, &self.split, &schema, config.window(), size, None)
-                .map_err(Failure::runtime)?;
+            Dataset::open(&config.dataset_root, &self.split, &schema, config.window(), size, None)?;
         let batch = self.read(&dataset)?;
         let task = schema.imbalanced_task().unwrap_or(0);
         let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
         let largest = counts.iter().copied().max().unwrap_or(0);
         let rarity = rarity(counts[batch.labels[task][0]], largest);
 
-        let compute = device::open(&config.device).map_err(Failure::runtime)?;
+        let compute = device::open(&config.device)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }

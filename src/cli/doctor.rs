@@ -10,6 +10,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::advice::message;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::device;
 use crate::doctor::{Folder, Report, SelfTest, process};
@@ -143,7 +144,7 @@ fn answer(part: &str) -> CommandResult {
         return line(&Outcome::Result(device::list()));
     }
     let test = device::open(part)
-        .map_err(|error| error.to_string())
+        .map_err(|error| message(&error))
         .and_then(|compute| SelfTest::run(&compute).map_err(|error| error.to_string()));
     line(&test.map_or_else(Outcome::Failed, Outcome::Result))
 }

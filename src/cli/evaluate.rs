@@ -9,6 +9,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
+use super::advice::output_failure;
 use super::trained::{Trained, TrainedArgs};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
@@ -68,7 +69,7 @@ impl EvaluateArgs {
         let Trained { net, info, input, schema, compute } = self.trained.open(checkpoint)?;
         let dataset =
             Dataset::open(root, &self.split, &schema, input.window, input.size, input.max_views);
-        let dataset = Arc::new(dataset.map_err(Failure::runtime)?);
+        let dataset = Arc::new(dataset?);
         terminal.line(&format!(
             "{}: epoch {}, {} on {}, {} split: {} actions, {} views",
             checkpoint.display(),
@@ -90,7 +91,7 @@ impl EvaluateArgs {
             &mut |actions, _| bar.set_position(actions as u64),
         );
         bar.finish_and_clear();
-        let judged = judged.map_err(Failure::runtime)?;
+        let judged = judged?;
         let labels: Vec<Vec<usize>> = judged
             .iter()
             .map(|action| (0..schema.tasks.len()).map(|task| action.predicted(task)).collect())
@@ -100,7 +101,7 @@ impl EvaluateArgs {
             write_predictions(&schema, &dataset.split, pairs).map_err(Failure::runtime)?;
         if let Some(path) = &self.predictions {
             write_text(path, serde_json::to_string_pretty(&predictions))
-                .map_err(Failure::runtime)?;
+                .map_err(|error| output_failure("--predictions", &error))?;
             terminal.line(&format!("predictions: {}", path.display()));
         }
         if !dataset.annotations.labelled {

@@ -50,8 +50,7 @@ impl PredictArgs {
             self.trained.num_workers,
             &trained.compute.device,
             &mut |_, done| clips = done,
-        )
-        .map_err(Failure::runtime)?;
+        )?;
         let seconds = started.elapsed().as_secs_f64();
         if judged.is_empty() {
             return Err(Failure::runtime("none of the clips can be read"));

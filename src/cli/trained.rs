@@ -42,17 +42,16 @@ pub(super) struct Trained {
 
 impl TrainedArgs {
     pub(super) fn schema(&self) -> Result<Schema, Failure> {
-        load_schema(self.schema.as_deref()).map_err(Failure::usage)
+        Ok(load_schema(self.schema.as_deref())?)
     }
 
     pub(super) fn open(&self, checkpoint: &Path) -> Result<Trained, Failure> {
         let schema = self.schema()?;
-        let compute = device::open(&self.device).map_err(Failure::runtime)?;
+        let compute = device::open(&self.device)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
-        let (net, info) =
-            checkpoint::load(checkpoint, &compute.device).map_err(Failure::runtime)?;
+        let (net, info) = checkpoint::load(checkpoint, &compute.device)?;
         let fresh = CheckpointInfo::new(&schema, info.model.clone());
         if fresh.schema != info.schema || fresh.classes != info.classes {
             return Err(Failure::usage(format!(

@@ -228,7 +228,7 @@ fn a_folder_in_use_is_refused_and_a_stale_lock_is_taken_over() {
     let mut quiet = |_: &Event| {};
     let error = train::run(&config, &AtomicBool::new(false), &mut quiet).unwrap_err().to_string();
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-    assert!(error.contains("--save-dir") && error.contains("writing there"), "{error}");
+    assert!(error.contains("run: another run") && error.contains("writing there"), "{error}");
     drop(lock);
     // What a killed process leaves: the file, but nobody who holds it.
     std::fs::write(config.save_dir.join(".lock"), "999999\n").unwrap();
