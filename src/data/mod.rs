@@ -13,6 +13,7 @@ pub mod error;
 mod json;
 pub mod layout;
 pub mod loader;
+pub(crate) mod natural;
 pub mod problem;
 mod reading;
 pub mod sampler;

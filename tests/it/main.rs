@@ -17,6 +17,7 @@ mod checkpoint_damage;
 mod conv;
 mod doctor;
 mod evaluate;
+mod evaluate_inputs;
 mod fill;
 mod frame_cache;
 mod freezing;
