@@ -16,8 +16,10 @@
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
+mod atomic_file;
 pub mod augment;
 pub mod bench;
+mod canvas;
 pub mod checkpoint;
 mod choices;
 pub mod cli;

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::atomic_file::patiently;
 pub use export::{Layout, export};
-pub(crate) use files::patiently;
 pub use files::{prepare_folder, write_atomically, write_text};
 pub use lock::FolderLock;
 pub(crate) use weights::rebuild;

@@ -45,7 +45,7 @@ impl<E: Advice> From<E> for Failure {
 pub(super) fn output_failure(option: &str, error: &CheckpointError) -> Failure {
     match error {
         CheckpointError::Write { .. } => Failure::runtime(format!(
-            "{option} {error}; choose another file or free some disk space"
+            "{option} {error}; choose another file or make room on the disk"
         )),
         other => Failure::runtime(message(other)),
     }
@@ -109,7 +109,7 @@ impl Advice for CheckpointError {
     fn advice(&self) -> Option<String> {
         match self {
             Self::Write { .. } => {
-                Some("choose another --save-dir or free some disk space".to_owned())
+                Some("choose another --save-dir or make room on the disk".to_owned())
             }
             Self::InUse { .. } => Some("wait for it, or choose another --save-dir".to_owned()),
             Self::Read { .. } | Self::Resume { .. } | Self::Unfit { .. } => None,

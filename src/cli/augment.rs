@@ -188,10 +188,10 @@ fn unwritable(path: &Path, error: &image::ImageError) -> Failure {
 }
 
 /// Evenly chosen frames of a clip, as a row.
-fn row(words: String, frames: &[RgbImage]) -> Row {
+fn row(caption: String, frames: &[RgbImage]) -> Row {
     let columns = frames.len().min(COLUMNS);
     let pick = |column: usize| frames[column * frames.len() / columns.max(1)].clone();
-    Row { words, frames: (0..columns).map(pick).collect() }
+    Row { caption, frames: (0..columns).map(pick).collect() }
 }
 
 /// The frames of normalised clips `[1, 3, T, H, W]` as pictures.

@@ -8,6 +8,7 @@ use clap::Args;
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
 use crate::synth::{self, SynthOptions};
+use crate::units::ByteSize;
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -64,11 +65,11 @@ impl SynthArgs {
         let splits: Vec<String> =
             summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
         print_text(&format!(
-            "{}: {} clips, {:.1} MB ({} actions)\ntry: polyview train --dataset-root {} \
+            "{}: {} clips, {} ({} actions)\ntry: polyview train --dataset-root {} \
              --backbone-name r3d_tiny --img-height 48 --img-width 64 --disable-augmentation",
             summary.root.display(),
             summary.clips,
-            summary.bytes as f64 / 1e6,
+            ByteSize(summary.bytes),
             splits.join(", "),
             options.out.display()
         ))?;

@@ -9,7 +9,7 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
 use crate::checkpoint;
-use crate::report::{EpochRecord, Event, Observer, Phase, RunSummary};
+use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary};
 use crate::train::{Outcome, REPORT};
 
 /// Without a terminal, a line this often within a pass.
@@ -153,12 +153,12 @@ impl Terminal {
         }
     }
 
-    fn begin_pass(&mut self, epoch: usize, epochs: usize, phase: Phase, batches: usize) {
+    fn begin_pass(&mut self, epoch: usize, epochs: usize, phase: PassKind, batches: usize) {
         self.epochs = epochs;
         self.batches = batches;
         self.pass = match phase {
-            Phase::Train => format!("epoch {epoch}/{epochs} train"),
-            Phase::Validate => format!("epoch {epoch}/{epochs} valid"),
+            PassKind::Train => format!("epoch {epoch}/{epochs} train"),
+            PassKind::Validate => format!("epoch {epoch}/{epochs} valid"),
         };
         self.last_line = Instant::now();
         self.end_pass();

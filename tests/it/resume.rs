@@ -54,7 +54,7 @@ fn run_some(config: &Config, steps: usize) -> bool {
     let (mut done, mut training) = (0, true);
     let outcome = train::run(config, &stop, &mut |event: &Event| match event {
         Event::PassStarted { phase, .. } => {
-            training = *phase == polyview::report::Phase::Train;
+            training = *phase == polyview::report::PassKind::Train;
         }
         Event::Step { .. } if training => {
             done += 1;
