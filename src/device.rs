@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use adapters::{Adapter, adapters};
 
 pub(crate) use adapters::adapter_traits;
-pub use faults::out_of_memory;
+pub(crate) use faults::out_of_memory;
 #[cfg(test)]
 pub(crate) use faults::pretend;
-pub use memory::{Memory, main_memory};
+pub(crate) use memory::main_memory;
 
 /// Why a device could not be opened. The message begins with the name that was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -2,14 +2,19 @@
 //! epoch records for `history.json`, and the HTML report, CSV table and TensorBoard events made of
 //! them.
 
+#[doc(hidden)]
 pub mod charts;
 pub mod csv;
+#[doc(hidden)]
 pub mod curves;
 pub mod html;
-pub mod matrices;
+mod matrices;
+#[doc(hidden)]
 pub mod matrix_picture;
+#[doc(hidden)]
 pub mod scalars;
 pub mod tensorboard;
+#[doc(hidden)]
 pub mod ticks;
 
 use std::path::PathBuf;

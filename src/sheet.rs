@@ -13,7 +13,7 @@ use crate::canvas::Canvas;
 
 /// A row of frames of one size with a caption.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub(crate) struct Row {
     /// Caption, lines of plain ASCII.
     pub caption: String,
     /// The frames, left to right.
@@ -28,7 +28,7 @@ const BACKGROUND: Rgb<u8> = Rgb([24, 26, 32]);
 const INK: Rgb888 = Rgb888::new(222, 224, 230);
 
 /// Draws a sheet: a title, then the rows, their captions on the left.
-pub fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
+pub(crate) fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
     let frames = || rows.iter().flat_map(|row| &row.frames);
     let frame_width = frames().map(RgbImage::width).max().unwrap_or(0);
     let columns = rows.iter().map(|row| row.frames.len()).max().unwrap_or(0) as u32;
@@ -60,7 +60,7 @@ pub fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
 ///
 /// # Errors
 /// [`TensorReadError`] if the device fails.
-pub fn pictures(
+pub(crate) fn pictures(
     clips: Tensor<5>,
     normalisation: &Normalisation,
 ) -> Result<Vec<RgbImage>, TensorReadError> {

@@ -10,7 +10,7 @@ use crate::atomic_file::{patiently, replace};
 ///
 /// # Errors
 /// [`CheckpointError::Write`].
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     replace(path, bytes).map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
 }
 
@@ -18,7 +18,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
 ///
 /// # Errors
 /// [`CheckpointError::Write`], also if serialising failed.
-pub fn write_text(
+pub(crate) fn write_text(
     path: &Path,
     text: Result<String, impl std::error::Error>,
 ) -> Result<(), CheckpointError> {
@@ -34,7 +34,7 @@ pub fn write_text(
 ///
 /// # Errors
 /// [`CheckpointError::Write`].
-pub fn prepare_folder(folder: &Path) -> Result<(), CheckpointError> {
+pub(crate) fn prepare_folder(folder: &Path) -> Result<(), CheckpointError> {
     let fail = |source| CheckpointError::Write { path: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(fail)?;
     let probe = folder.join(".polyview-write-test");

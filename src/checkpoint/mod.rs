@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::atomic_file::patiently;
 pub use export::{Layout, export};
-pub use files::{prepare_folder, write_atomically, write_text};
+pub(crate) use files::{prepare_folder, write_atomically, write_text};
 pub use lock::FolderLock;
 pub(crate) use weights::rebuild;
-pub use weights::{encode, load, read, save};
+pub(crate) use weights::{encode, read};
+pub use weights::{load, save};
 
 use crate::data::sampling::WindowSpec;
 use crate::model::ModelConfig;

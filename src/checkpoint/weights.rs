@@ -23,7 +23,7 @@ pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<()
 ///
 /// # Errors
 /// [`CheckpointError::Write`], [`CheckpointError::Unfit`].
-pub fn encode(
+pub(crate) fn encode(
     path: &Path,
     net: &MultiViewNet,
     info: &CheckpointInfo,
@@ -41,7 +41,7 @@ pub fn encode(
 ///
 /// # Errors
 /// [`CheckpointError::Read`].
-pub fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
+pub(crate) fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let Content { text, tensors, checksum } = container::read(path)?;
     let info: CheckpointInfo =

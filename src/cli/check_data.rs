@@ -13,7 +13,7 @@ use crate::data::video::verify_clip;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct CheckDataArgs {
+pub(super) struct CheckDataArgs {
     /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
     #[arg(long, value_name = "DIR")]
     dataset_root: PathBuf,

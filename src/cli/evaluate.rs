@@ -21,7 +21,7 @@ use crate::evaluate::{
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct EvaluateArgs {
+pub(super) struct EvaluateArgs {
     #[command(flatten)]
     trained: TrainedArgs,
     /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves

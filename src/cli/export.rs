@@ -11,7 +11,7 @@ use crate::checkpoint::{self, Layout};
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(super) struct ExportArgs {
     /// Checkpoint to read [e.g. SAVE_DIR/best.safetensors]
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,

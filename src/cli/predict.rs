@@ -17,7 +17,7 @@ use crate::evaluate::{ActionPrediction, predict_dataset};
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct PredictArgs {
+pub(super) struct PredictArgs {
     /// The clips of one action, or a folder of clips, or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,

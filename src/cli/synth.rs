@@ -12,7 +12,7 @@ use crate::units::ByteSize;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct SynthArgs {
+pub(super) struct SynthArgs {
     /// Folder to write to; must be empty or absent
     #[arg(long, value_name = "DIR")]
     out: PathBuf,

@@ -14,7 +14,7 @@ use crate::schema::Schema;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct TrainedArgs {
+pub(super) struct TrainedArgs {
     /// Weights that `train` wrote [e.g. SAVE_DIR/best.safetensors]
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,

@@ -11,6 +11,7 @@ pub mod clip;
 mod dataset;
 pub mod error;
 mod json;
+#[doc(hidden)]
 pub mod layout;
 pub mod loader;
 pub(crate) mod natural;

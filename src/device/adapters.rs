@@ -22,12 +22,12 @@ pub(super) struct Adapter {
 
 impl Adapter {
     /// Whether it computes on the CPU.
-    pub fn is_software(&self) -> bool {
+    pub(super) fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
     /// Rank for `auto`: smaller is better, `None` is never selected automatically.
-    pub fn rank(&self) -> Option<u8> {
+    pub(super) fn rank(&self) -> Option<u8> {
         match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => Some(0),
             wgpu::DeviceType::IntegratedGpu => Some(1),
@@ -38,7 +38,7 @@ impl Adapter {
     }
 
     /// Its public description.
-    pub fn describe(&self, id: String, auto: bool) -> DeviceInfo {
+    pub(super) fn describe(&self, id: String, auto: bool) -> DeviceInfo {
         let kind = match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
@@ -76,7 +76,7 @@ impl Adapter {
     }
 
     /// Burn's handle; `name` is what the user asked for, for errors.
-    pub fn open(&self, name: &str) -> Result<Device, DeviceError> {
+    pub(super) fn open(&self, name: &str) -> Result<Device, DeviceError> {
         let kind = match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(self.index),
             wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(self.index),

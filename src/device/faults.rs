@@ -11,7 +11,7 @@ static WATCHED: Mutex<Vec<(Device, Arc<AtomicBool>)>> = Mutex::new(Vec::new());
 /// Whether a device has run out of memory since the last call, which clears the flag. If so, what it
 /// computed in between is invalid. Devices other than wgpu's report it themselves when they are read
 /// from.
-pub fn out_of_memory(device: &Device) -> bool {
+pub(crate) fn out_of_memory(device: &Device) -> bool {
     flag(device).is_some_and(|flag| flag.swap(false, Ordering::AcqRel))
 }
 

@@ -4,7 +4,7 @@ use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshK
 
 /// A device's memory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Total.
     pub total: u64,
     /// Free at the moment; all of it where that is unknown.
@@ -12,7 +12,7 @@ pub struct Memory {
 }
 
 /// The machine's main memory; inside a container or a control group (Slurm, systemd), its limit.
-pub fn main_memory() -> Memory {
+pub(crate) fn main_memory() -> Memory {
     let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let mut system = System::new_with_specifics(kinds);
     let total = system.total_memory();

@@ -5,7 +5,7 @@ use crate::metrics::ConfusionMatrix;
 
 /// A task's validation metrics, formatted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskTables {
+pub(super) struct TaskTables {
     /// The task's name.
     pub name: String,
     /// The task's title.
@@ -22,7 +22,7 @@ pub struct TaskTables {
 
 /// The predictions for the actions of one class.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MatrixRow {
+pub(super) struct MatrixRow {
     /// The label.
     pub class: String,
     /// By prediction.
@@ -31,7 +31,7 @@ pub struct MatrixRow {
 
 /// A cell of a confusion matrix.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
+pub(super) struct Cell {
     /// Number of actions.
     pub count: u64,
     /// Share of the row, rounded to per cent.
@@ -44,7 +44,7 @@ pub struct Cell {
 
 /// A class's metrics, formatted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClassRow {
+pub(super) struct ClassRow {
     /// The class.
     pub class: String,
     /// Precision, per cent.
@@ -60,12 +60,12 @@ pub struct ClassRow {
 }
 
 /// Formats a share in per cent with one decimal; a dash if it is not finite.
-pub fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1}", share * 100.0) } else { "–".to_owned() }
 }
 
 /// The tables of a task. `None` if the record's matrix does not have a row and a column per class.
-pub fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<TaskTables> {
+pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<TaskTables> {
     let size = classes.len();
     let square = record.confusion.len() == size && record.confusion.iter().all(|r| r.len() == size);
     if !square {

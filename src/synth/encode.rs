@@ -35,7 +35,7 @@ pub(super) struct Mp4Encoder {
 
 impl Mp4Encoder {
     /// Starts a file of `width` by `height` pixels, both even.
-    pub fn new(width: usize, height: usize) -> Result<Self, String> {
+    pub(super) fn new(width: usize, height: usize) -> Result<Self, String> {
         // The baseline profile emits one access unit per frame; no setting comes from the environment.
         let mut config = EncoderConfig::baseline(width, height);
         config.preset = Preset::Balanced;
@@ -54,7 +54,7 @@ impl Mp4Encoder {
     }
 
     /// Adds a frame: luma `[H, W]` and the two chroma planes `[H/2, W/2]`.
-    pub fn push(&mut self, [y, u, v]: [&[u8]; 3]) -> Result<(), String> {
+    pub(super) fn push(&mut self, [y, u, v]: [&[u8]; 3]) -> Result<(), String> {
         let planes = YuvPlanes::tight(self.width, self.height, y, u, v);
         let planes = planes.ok_or("planes of a wrong size")?;
         let unit = self.encoder.encode_planes(&planes).map_err(|e| e.to_string())?;
@@ -89,7 +89,7 @@ impl Mp4Encoder {
     }
 
     /// The bytes of the whole file.
-    pub fn finish(mut self) -> Result<Vec<u8>, String> {
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, String> {
         if !self.encoder.flush().is_empty() {
             return Err("the encoder delayed frames".into());
         }

@@ -62,7 +62,7 @@ pub(super) struct Scene {
 
 impl Scene {
     /// Creates the scene; `rng` determines everything that does not depend on a class.
-    pub fn new(plan: &ClipPlan, rng: &mut impl Rng) -> Self {
+    pub(super) fn new(plan: &ClipPlan, rng: &mut impl Rng) -> Self {
         let (width, height) = (plan.options.width, plan.options.height);
         let frames = plan.options.frames;
         let middle = if frames > 75 { 75 } else { frames / 2 };
@@ -105,7 +105,7 @@ impl Scene {
     }
 
     /// Renders frame `t` into `rgb`, `[H, W, 3]`.
-    pub fn paint(&self, t: usize, rng: &mut impl Rng, rgb: &mut [u8]) {
+    pub(super) fn paint(&self, t: usize, rng: &mut impl Rng, rgb: &mut [u8]) {
         let mut canvas = self.background.clone();
         let t = t as f32 - self.middle;
         for mover in &self.movers {

@@ -72,7 +72,7 @@ pub(super) struct SizeBudget {
 
 impl SizeBudget {
     /// Scans the folder.
-    pub fn new(folder: &Folder, limits: Limits) -> Self {
+    pub(super) fn new(folder: &Folder, limits: Limits) -> Self {
         let mut budget = Self {
             limits,
             bytes: 0,
@@ -86,12 +86,12 @@ impl SizeBudget {
     }
 
     /// Size of the entries as far as this run knows, bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Counts all entries again.
-    pub fn scan(&mut self, folder: &Folder) {
+    pub(super) fn scan(&mut self, folder: &Folder) {
         let start = Instant::now();
         let mut found = folder.scan();
         found.sort_unstable_by_key(|entry| (entry.used, entry.id));
@@ -105,7 +105,7 @@ impl SizeBudget {
 
     /// Reserves `bytes` for a file to be written, to be followed by [`SizeBudget::settle`]. With
     /// `evict`, entries that are not `pinned` are evicted for it, the least recently used first.
-    pub fn admit(
+    pub(super) fn admit(
         &mut self,
         folder: &Folder,
         bytes: u64,
@@ -133,7 +133,7 @@ impl SizeBudget {
     }
 
     /// Ends the reservation of an admitted file, which was `written` or not.
-    pub fn settle(&mut self, bytes: u64, written: bool) {
+    pub(super) fn settle(&mut self, bytes: u64, written: bool) {
         self.in_flight =
             self.in_flight.checked_sub(bytes).expect("only admitted files are settled, once each");
         if written {
@@ -142,7 +142,7 @@ impl SizeBudget {
     }
 
     /// Subtracts an entry of `bytes` that was removed.
-    pub fn forget(&mut self, bytes: u64) {
+    pub(super) fn forget(&mut self, bytes: u64) {
         // Saturating: another run's entry may not have been counted yet.
         self.bytes = self.bytes.saturating_sub(bytes);
     }

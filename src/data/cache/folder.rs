@@ -42,7 +42,7 @@ pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
     /// Moves the file, which must be closed, to `path`, replacing what is there.
-    pub fn rename(self, path: &Path) -> io::Result<()> {
+    pub(super) fn rename(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.0, path)
     }
 }
@@ -56,7 +56,7 @@ impl Drop for Temporary {
 
 impl Folder {
     /// Creates the folder if necessary and checks that it is writable.
-    pub fn open(root: &Path) -> io::Result<Self> {
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
         create(root)?;
         // Absolute, so that a later change of the working directory has no effect. Not canonical:
         // some Windows drives (network, RAM) cannot resolve links.
@@ -65,18 +65,18 @@ impl Folder {
         Ok(folder)
     }
 
-    pub fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Path of an entry.
-    pub fn entry(&self, id: &Id) -> PathBuf {
+    pub(super) fn entry(&self, id: &Id) -> PathBuf {
         let name = id.to_string();
         self.root.join(&name[..2]).join(name + ENTRY)
     }
 
     /// A new empty file next to the entry.
-    pub fn temporary(&self, id: &Id) -> io::Result<(Temporary, File)> {
+    pub(super) fn temporary(&self, id: &Id) -> io::Result<(Temporary, File)> {
         let name = id.to_string();
         let parent = self.root.join(&name[..2]);
         // Random, as process ids are not unique among machines that share the folder.
@@ -93,7 +93,7 @@ impl Folder {
     }
 
     /// Creates the folder again if it was removed; whether it was.
-    pub fn restore(&self) -> io::Result<bool> {
+    pub(super) fn restore(&self) -> io::Result<bool> {
         if self.root.is_dir() {
             return Ok(false);
         }
@@ -102,7 +102,7 @@ impl Folder {
     }
 
     /// The entries, except for those that cannot be examined.
-    pub fn scan(&self) -> Vec<Found> {
+    pub(super) fn scan(&self) -> Vec<Found> {
         let mut found = Vec::new();
         self.visit(|name, entry| {
             let Some(id) = name.strip_suffix(ENTRY).and_then(Id::parse) else { return };
@@ -116,7 +116,7 @@ impl Folder {
     }
 
     /// Removes the temporary files of at least this age, left by writers that died.
-    pub fn remove_stale(&self, age: Duration) {
+    pub(super) fn remove_stale(&self, age: Duration) {
         self.visit(|name, entry| {
             if !is_temporary(name) {
                 return;

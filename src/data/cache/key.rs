@@ -27,7 +27,7 @@ pub(super) struct Id(pub [u8; 16]);
 
 impl Id {
     /// Parses what [`fmt::Display`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         // Lower case only: on some file systems capitals would name the same file.
         let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if text.len() != 32 || !text.bytes().all(digit) {

@@ -22,7 +22,7 @@ pub(super) fn count(counter: &AtomicU64) {
 
 impl Counts {
     /// A snapshot, with the size of all entries.
-    pub fn stats(&self, bytes: u64) -> Stats {
+    pub(super) fn stats(&self, bytes: u64) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             hits: read(&self.hits),

@@ -47,7 +47,7 @@ pub(super) struct Warnings(Mutex<BTreeMap<Kind, String>>);
 
 impl Warnings {
     /// Logs a warning, unless there was one of this kind before.
-    pub fn warn_once(&self, kind: Kind, text: impl FnOnce() -> String) {
+    pub(super) fn warn_once(&self, kind: Kind, text: impl FnOnce() -> String) {
         let mut warnings = lock(&self.0);
         if let Entry::Vacant(entry) = warnings.entry(kind) {
             let text = entry.insert(format!("frame cache: {}", text()));
@@ -56,7 +56,7 @@ impl Warnings {
     }
 
     /// The texts.
-    pub fn all(&self) -> Vec<String> {
+    pub(super) fn all(&self) -> Vec<String> {
         lock(&self.0).values().cloned().collect()
     }
 }

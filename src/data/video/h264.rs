@@ -21,7 +21,7 @@ pub(super) struct Movie {
 
 impl Movie {
     /// Reads the index; decodes nothing.
-    pub fn open(path: &Path) -> Result<Self, Stop> {
+    pub(super) fn open(path: &Path) -> Result<Self, Stop> {
         let track = Track::open(path)?;
         // Before any frame: the decoder refuses unsupported streams here.
         let mut decoder = Decoder::new();
@@ -38,12 +38,12 @@ impl Movie {
     }
 
     /// The clip's properties.
-    pub fn info(&self) -> &ClipInfo {
+    pub(super) fn info(&self) -> &ClipInfo {
         &self.info
     }
 
     /// Passes the requested frames to `sink`: indices in display order, below `info().frames`.
-    pub fn read(&mut self, frames: &[usize], sink: &mut dyn Sink) -> Result<(), Stop> {
+    pub(super) fn read(&mut self, frames: &[usize], sink: &mut dyn Sink) -> Result<(), Stop> {
         let samples: Vec<usize> = frames.iter().map(|&t| self.track.shown[t]).collect();
         let requested = Requested::new(&samples);
         let Some((first, last)) = requested.ends() else {
@@ -71,7 +71,7 @@ impl Movie {
     }
 
     /// Decodes every sample and passes each shown frame's display index and luma `[H, W]` to `visit`.
-    pub fn visit_luma(&mut self, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Stop> {
+    pub(super) fn visit_luma(&mut self, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Stop> {
         let mut display = vec![None; self.track.samples.len()];
         for (t, &sample) in self.track.shown.iter().enumerate() {
             display[sample] = Some(t);

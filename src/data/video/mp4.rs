@@ -59,7 +59,7 @@ pub(super) struct Track {
 
 impl Track {
     /// Reads the index of a file.
-    pub fn open(path: &Path) -> Result<Self, Stop> {
+    pub(super) fn open(path: &Path) -> Result<Self, Stop> {
         let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
         let length = file.metadata().map_err(|e| unreadable(path, &e))?.len();
         if length == 0 {
@@ -94,7 +94,7 @@ impl Track {
     }
 
     /// The sample at `index`.
-    pub fn read(&mut self, index: usize) -> Result<AccessUnit, ClipError> {
+    pub(super) fn read(&mut self, index: usize) -> Result<AccessUnit, ClipError> {
         let Self { path, file, .. } = self;
         let bad = |what: &str| damaged(path, format!("sample {index} {what}"));
         let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;

@@ -10,21 +10,21 @@ pub(super) struct Requested {
 
 impl Requested {
     /// Frame `frames[i]` is requested at position `i`.
-    pub fn new(frames: &[usize]) -> Self {
+    pub(super) fn new(frames: &[usize]) -> Self {
         let mut positions: Vec<usize> = (0..frames.len()).collect();
         positions.sort_by_key(|&position| frames[position]);
         Self { frames: positions.iter().map(|&position| frames[position]).collect(), positions }
     }
 
     /// The positions of a frame, ascending; empty if it is not requested.
-    pub fn positions(&self, frame: usize) -> &[usize] {
+    pub(super) fn positions(&self, frame: usize) -> &[usize] {
         let from = self.frames.partition_point(|&n| n < frame);
         let to = self.frames.partition_point(|&n| n <= frame);
         &self.positions[from..to]
     }
 
     /// The first and the last requested frame.
-    pub fn ends(&self) -> Option<(usize, usize)> {
+    pub(super) fn ends(&self) -> Option<(usize, usize)> {
         Some((*self.frames.first()?, *self.frames.last()?))
     }
 }
