@@ -1,4 +1,4 @@
-//! Which devices this machine has, which one a run takes, and what it can hold.
+//! The devices of this machine, choosing one by name, and their memory.
 
 mod adapters;
 mod faults;
@@ -11,33 +11,33 @@ use serde::{Deserialize, Serialize};
 use adapters::{Adapter, adapters};
 
 pub(crate) use adapters::adapter_traits;
-pub use faults::out_of_memory;
+pub(crate) use faults::out_of_memory;
 #[cfg(test)]
 pub(crate) use faults::pretend;
-pub use memory::{Memory, main_memory};
+pub(crate) use memory::main_memory;
 
-/// Why a device could not be taken.
+/// Why a device could not be opened. The message begins with the name that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The name is none of the known forms.
     #[error(
-        "--device {0}: unknown; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]"
+        "{0}: unknown device; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]"
     )]
     Unknown(String),
-    /// A known form that this machine cannot serve.
-    #[error("--device {name}: {reason}; `polyview devices` lists what there is")]
+    /// A valid name of a device that this machine or this build does not have.
+    #[error("{name}: {reason}")]
     Absent {
         /// As asked for.
         name: String,
-        /// What is lacking.
+        /// What is missing.
         reason: String,
     },
-    /// The driver refused.
-    #[error("--device {name}: the driver refused it: {reason}")]
+    /// The driver refused to open the device.
+    #[error("{name}: the driver refused the device: {reason}")]
     Driver {
         /// As asked for.
         name: String,
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
     },
 }
@@ -45,7 +45,7 @@ pub enum DeviceError {
 /// A device that this binary can use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceInfo {
-    /// What `--device` takes.
+    /// The name that [`open`] takes.
     pub id: String,
     /// The hardware's name.
     pub name: String,
@@ -55,28 +55,29 @@ pub struct DeviceInfo {
     pub kind: String,
     /// Driver and version, where known.
     pub driver: String,
-    /// Largest buffer that one kernel can see, bytes; absent where only memory bounds it.
+    /// Largest buffer that a kernel can bind, bytes; absent where only memory limits it.
     pub max_binding_bytes: Option<u64>,
     /// Largest workgroup, invocations.
     pub max_workgroup: Option<u32>,
     /// Bytes of its memory, where known.
     pub memory_bytes: Option<u64>,
-    /// Bytes of that which nobody uses at the moment, where known; a card's is taken as all free.
+    /// Free bytes of it, where known; a discrete card's memory counts as free as a whole.
     pub free_bytes: Option<u64>,
-    /// What its shaders may use.
+    /// Optional shader features.
     pub features: ShaderFeatures,
-    /// Whether `auto` takes this one.
+    /// Whether `auto` selects this one.
     pub auto: bool,
 }
 
-/// What shaders on a device may use beside the basics; all absent for devices without shaders.
+/// Optional features of a device's shaders; all absent for devices without shaders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShaderFeatures {
-    /// Arithmetic on 16-bit floats.
+    /// 16-bit float arithmetic.
     pub f16: bool,
-    /// Smallest and largest subgroup, where shaders may use subgroup operations.
+    /// Smallest and largest subgroup size, where subgroup operations are available.
     pub subgroups: Option<[u32; 2]>,
-    /// Products that its matrix units compute, as "16×16×16 f16→f32" (M×N×K, operands → sums).
+    /// Matrix products that its matrix units compute, as "16×16×16 f16→f32" (M×N×K, operand type →
+    /// accumulator type).
     pub matrix_units: Vec<String>,
 }
 
@@ -87,7 +88,7 @@ pub struct Compute {
     pub device: Device,
     /// What it is.
     pub info: DeviceInfo,
-    /// One line for the user when the choice needs a word.
+    /// One line for the user where the choice needs an explanation.
     pub note: Option<String>,
 }
 
@@ -114,7 +115,7 @@ fn cuda_devices() -> Vec<(DeviceInfo, Device)> {
     #[cfg(feature = "cuda")]
     {
         use burn::tensor::DeviceType;
-        // Without a driver the enumeration may panic inside Burn; that means "none".
+        // Without a driver the enumeration may panic inside Burn; then there is no device.
         let found = std::panic::catch_unwind(|| Device::enumerate(DeviceType::Cuda).into_vec());
         let info = |index: usize, device: &Device| DeviceInfo {
             id: format!("cuda:{index}"),
@@ -136,7 +137,7 @@ fn cuda_devices() -> Vec<(DeviceInfo, Device)> {
     Vec::new()
 }
 
-/// Every device that this binary can use; the one that `auto` takes is marked.
+/// Every device that this binary can use; the one that `auto` selects is marked.
 pub fn list() -> Vec<DeviceInfo> {
     let adapters = adapters();
     let gpu = adapters.iter().position(|a| a.rank().is_some());
@@ -159,8 +160,11 @@ fn adapter_id(adapters: &[Adapter], index: usize) -> String {
     }
 }
 
-/// Opens the device that `name` asks for: `auto`, `gpu`, `cpu`, `wgpu`, `wgpu:N`, `wgpu:cpu`,
-/// `vulkan`, `metal`, `dx12`, `cuda`, `cuda:N`.
+/// Opens the device named `name`: `auto`, `gpu`, `cpu`, `wgpu`, `wgpu:N`, `wgpu:cpu`, `vulkan`,
+/// `metal`, `dx12`, `cuda`, `cuda:N`.
+///
+/// # Errors
+/// [`DeviceError`].
 pub fn open(name: &str) -> Result<Compute, DeviceError> {
     let (family, index) = match name.split_once(':') {
         Some((family, index)) => (family, Some(index)),
@@ -187,9 +191,8 @@ pub fn open(name: &str) -> Result<Compute, DeviceError> {
                 number => Some(number.parse::<usize>().map_err(|_| unknown())?),
             };
             let found = index.and_then(|index| Some((index, adapters.get(index)?)));
-            let (index, adapter) = found.ok_or_else(|| {
-                absent(format!("there is no such adapter among {}", adapters.len()))
-            })?;
+            let (index, adapter) = found
+                .ok_or_else(|| absent(format!("no such adapter, {} found", adapters.len())))?;
             Ok(Compute {
                 device: adapter.open(name)?,
                 info: adapter.describe(adapter_id(&adapters, index), false),
@@ -203,7 +206,7 @@ pub fn open(name: &str) -> Result<Compute, DeviceError> {
             let index: usize = which.unwrap_or("0").parse().map_err(|_| unknown())?;
             let mut devices = cuda_devices();
             if index >= devices.len() {
-                return Err(absent(format!("CUDA shows {} devices", devices.len())));
+                return Err(absent(format!("no such CUDA device, {} found", devices.len())));
             }
             let (info, device) = devices.swap_remove(index);
             Ok(Compute { device, info, note: None })
@@ -216,7 +219,7 @@ fn open_cpu(note: Option<String>) -> Compute {
     Compute { device: Device::flex(), info: cpu_info(false), note }
 }
 
-/// The best real GPU behind one of the APIs wanted.
+/// The best hardware GPU behind one of the wanted APIs.
 fn open_best(name: &str, wanted: impl Fn(wgpu::Backend) -> bool) -> Result<Compute, DeviceError> {
     let adapters = adapters();
     let found =
@@ -230,7 +233,7 @@ fn open_best(name: &str, wanted: impl Fn(wgpu::Backend) -> bool) -> Result<Compu
         None => {
             let software = adapters.iter().any(|a| a.is_software() && wanted(a.info.backend));
             let reason = if software {
-                "no GPU found (a software rasteriser is taken only as wgpu:cpu)"
+                "no GPU found (a software rasteriser is selected only by wgpu:cpu)"
             } else {
                 "no GPU found"
             };

@@ -4,20 +4,22 @@
 //! ResNet turns every view into a feature, the views of an action are merged, and one head per
 //! *task* classifies it.
 //!
-//! The way of the data: [`cli`] → [`config`] → [`train`] → [`data`] (annotations, video, loader) →
-//! [`model`] → [`losses`] → [`checkpoint`], [`metrics`], [`report`] → [`device`]. Every part is
-//! usable without the command line: build a [`config::Config`], call [`train::run`], or take the
-//! parts and write a loop of your own.
+//! Data flow: [`cli`] → [`config`] → [`train`] → [`data`] (annotations, video, loader) → [`model`] →
+//! [`losses`] → [`checkpoint`], [`metrics`], [`report`] → [`device`]. Every part is usable without the
+//! command line: build a [`config::Config`] and call [`train::run`], or write a training loop from the
+//! parts.
 //!
-//! The hot operations have kernels of their own in [`conv`], [`norm`] and [`optim`]; [`kernels`]
-//! says which devices take them, [`tuning`] which variants are fastest there, [`mod@bench`] what they
-//! are worth. [`doctor`] examines a machine.
+//! The hot operations have custom kernels in [`conv`], [`norm`] and [`optim`]; [`kernels`] determines
+//! which devices use them, [`tuning`] finds the fastest variants on a device, and [`mod@bench`]
+//! measures them.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
+mod atomic_file;
 pub mod augment;
 pub mod bench;
+mod canvas;
 pub mod checkpoint;
 
 pub mod cli;
@@ -25,7 +27,7 @@ pub mod config;
 pub mod conv;
 pub mod data;
 pub mod device;
-pub mod doctor;
+mod doctor;
 pub mod evaluate;
 pub mod kernels;
 pub mod losses;
@@ -36,7 +38,8 @@ pub mod optim;
 pub(crate) mod options;
 pub mod report;
 pub mod schema;
-pub mod sheet;
+mod sheet;
 pub mod synth;
 pub mod train;
 pub mod tuning;
+mod units;

@@ -2,8 +2,8 @@
 //!
 //! # Adding a loss
 //!
-//! A loss is a type that implements [`TaskLoss`]. This is all it takes; give it to
-//! [`crate::train::Objective::with_loss`] and train:
+//! A loss is a type that implements [`TaskLoss`], to be passed to
+//! [`crate::train::Objective::with_loss`]:
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor, activation::softmax};
@@ -35,8 +35,8 @@ pub trait TaskLoss: Debug + Send + Sync {
     /// Mean loss over a batch of logits `[B, C]` and class indices, as `[1]`.
     fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1>;
 
-    /// What that mean divides by: how much these targets count when a batch's mean is put together
-    /// from the means of its parts.
+    /// The divisor of that mean: the weight of these targets when a batch's mean is computed from the
+    /// means of its parts.
     fn divisor(&self, targets: &[usize]) -> f64 {
         targets.len() as f64
     }
@@ -45,9 +45,9 @@ pub trait TaskLoss: Debug + Send + Sync {
 /// Cross-entropy; see [`cross_entropy`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CrossEntropy {
-    /// One weight per class; all 1 where absent.
+    /// One weight per class; all 1 if absent.
     pub class_weights: Option<Vec<f32>>,
-    /// Share of the target spread over all classes, 0 to 1.
+    /// Share of the target distributed over all classes, 0 to 1.
     pub label_smoothing: f64,
 }
 
@@ -66,9 +66,9 @@ impl TaskLoss for CrossEntropy {
 pub struct Focal {
     /// Exponent γ per class.
     pub gamma: Vec<f32>,
-    /// One weight per class; all 1 where absent.
+    /// One weight per class; all 1 if absent.
     pub class_weights: Option<Vec<f32>>,
-    /// Share of the target spread over all classes, 0 to 1.
+    /// Share of the target distributed over all classes, 0 to 1.
     pub label_smoothing: f64,
 }
 
@@ -105,8 +105,8 @@ fn weight_sum(targets: &[usize], class_weights: Option<&[f32]>) -> f32 {
 ///
 /// loss = mean((1 − exp(−ce_i))^γ_{y_i}·ce_i)
 ///
-/// with ce_i of [`cross_entropy`], weights and smoothing included, so exp(−ce) is a probability
-/// only without them. The mean is over B. Returns a scalar as `[1]`.
+/// with ce_i of [`cross_entropy`] including weights and smoothing; exp(−ce) is a probability only
+/// without them. The mean is over B. Returns a scalar as `[1]`.
 pub fn focal(
     logits: Tensor<2>,
     targets: &[usize],
@@ -118,12 +118,12 @@ pub fn focal(
     let ce = weighted_nll(logits, targets, class_weights, label_smoothing, 1.0).sum_dim(1);
     let gammas: Vec<f32> = targets.iter().map(|&y| gamma[y]).collect();
     let gammas = Tensor::<2>::from_data(TensorData::new(gammas, [targets.len(), 1]), &device);
-    // The bound keeps the logarithm finite where a sample's loss is 0 in f32.
+    // Clamped to keep the logarithm finite if a sample's loss is 0 in f32.
     let missing = ce.clone().neg().exp().neg().add_scalar(1.0).clamp_min(1e-9);
     missing.log().mul(gammas).exp().mul(ce).mean()
 }
 
-/// The summands of cross-entropy `[B, C]`, over `divisor`.
+/// The terms of cross-entropy `[B, C]`, divided by `divisor`.
 fn weighted_nll(
     logits: Tensor<2>,
     targets: &[usize],
@@ -133,7 +133,7 @@ fn weighted_nll(
 ) -> Tensor<2> {
     let [b, c] = logits.dims();
     let weight = |class: usize| class_weights.map_or(1.0, |w| w[class]);
-    // One constant matrix holds smoothing, weights and the divisor, so the device multiplies once.
+    // One constant matrix combines smoothing, weights and divisor, so the device multiplies once.
     let smooth = label_smoothing as f32;
     let mut factors = vec![0.0_f32; b * c];
     for (row, &y) in factors.chunks_mut(c).zip(targets) {
@@ -146,18 +146,18 @@ fn weighted_nll(
     log_softmax(logits, 1).mul(factors)
 }
 
-/// Targets as rows `[B, classes]` of zeros and a one.
+/// One-hot encoding of class indices, `[B, classes]`; the row of an index outside the classes is zero.
 pub fn one_hot(targets: &[usize], classes: usize, device: &Device) -> Tensor<2> {
     let mut rows = vec![0.0_f32; targets.len() * classes];
     for (row, &target) in rows.chunks_mut(classes).zip(targets) {
-        if let Some(place) = row.get_mut(target) {
-            *place = 1.0;
+        if let Some(value) = row.get_mut(target) {
+            *value = 1.0;
         }
     }
     Tensor::from_data(TensorData::new(rows, [targets.len(), classes]), device)
 }
 
-/// Class of the largest logit for each row of `[B, C]`.
+/// Index of the largest logit of each row of `[B, C]`, as `[B]`.
 pub fn argmax(logits: Tensor<2>) -> Tensor<1, Int> {
     let [b, _] = logits.dims();
     logits.argmax(1).reshape([b])

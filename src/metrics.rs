@@ -1,11 +1,11 @@
-//! Classification metrics over a whole split, by scikit-learn's definitions. Plain numbers.
+//! Classification metrics over a whole split, with scikit-learn's definitions.
 
 use serde::{Deserialize, Serialize};
 
-/// A label or prediction outside the classes.
+/// Counts that cannot be made or combined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetricsError {
-    /// An index is too large.
+    /// A class index is too large.
     #[error("label {label} or prediction {prediction} is outside the {classes} classes")]
     OutOfRange {
         /// The label.
@@ -18,13 +18,13 @@ pub enum MetricsError {
     /// Two matrices of different sizes cannot be added.
     #[error("confusion matrices of {ours} and {theirs} classes cannot be added")]
     Sizes {
-        /// Classes of the matrix that is added to.
+        /// Number of classes of the matrix that is added to.
         ours: usize,
-        /// Classes of the other one.
+        /// Number of classes of the other one.
         theirs: usize,
     },
-    /// Labels and predictions differ in number.
-    #[error("{labels} labels and {predictions} predictions do not pair up")]
+    /// There are not as many predictions as labels.
+    #[error("{labels} labels, but {predictions} predictions")]
     Lengths {
         /// Number of labels.
         labels: usize,
@@ -33,9 +33,9 @@ pub enum MetricsError {
     },
 }
 
-/// Counts of (label, prediction) pairs. All metrics derive from it.
+/// Counts of (label, prediction) pairs, from which all metrics are computed.
 ///
-/// Where a quotient is 0/0 (no sample at all, a class without sample or prediction), it counts as 0.
+/// A quotient of 0/0 (no sample at all, a class without samples or predictions) counts as 0.
 ///
 /// ```
 /// use polyview::metrics::ConfusionMatrix;
@@ -60,9 +60,9 @@ pub struct ClassMetrics {
     pub recall: f64,
     /// 2 TP / (2 TP + FP + FN).
     pub f1: f64,
-    /// Samples with this label.
+    /// Number of samples with this label.
     pub support: u64,
-    /// Samples with this prediction.
+    /// Number of samples with this prediction.
     pub predicted: u64,
 }
 
@@ -96,7 +96,7 @@ impl ConfusionMatrix {
         Ok(matrix)
     }
 
-    /// The matrix of rows as [`Self::rows`] gives them; `None` where they are not square.
+    /// The matrix with the given rows, as [`Self::rows`] returns them; `None` if it is not square.
     pub fn from_rows(rows: &[Vec<u64>]) -> Option<Self> {
         let classes = rows.len();
         let square = rows.iter().all(|row| row.len() == classes);
@@ -116,7 +116,7 @@ impl ConfusionMatrix {
         Ok(())
     }
 
-    /// Adds the counts of another matrix, as of another part of the split.
+    /// Adds the counts of another matrix, for example of another part of the split.
     ///
     /// # Errors
     /// [`MetricsError::Sizes`].
@@ -148,25 +148,25 @@ impl ConfusionMatrix {
         self.counts[label * self.classes + prediction]
     }
 
-    /// The matrix as rows: one per label, its counts by prediction.
+    /// The rows of the matrix: for each label the counts of the predictions.
     pub fn rows(&self) -> Vec<Vec<u64>> {
         let row = |label| (0..self.classes).map(|p| self.count(label, p)).collect();
         (0..self.classes).map(row).collect()
     }
 
-    /// Share of samples that are predicted right.
+    /// Share of correct predictions.
     pub fn accuracy(&self) -> f64 {
         ratio((0..self.classes).map(|c| self.count(c, c)).sum(), self.total())
     }
 
-    /// Mean recall over the classes that have samples; other classes do not enter, even where
-    /// they are predicted.
+    /// Mean recall over the classes that have samples; other classes do not count, even if they are
+    /// predicted.
     pub fn balanced_accuracy(&self) -> f64 {
         let recalls = self.per_class().into_iter().filter(|c| c.support > 0).map(|c| c.recall);
         mean(recalls)
     }
 
-    /// F1 of the classes, weighted by their samples.
+    /// Mean F1 of the classes, weighted by support.
     pub fn f1_weighted(&self) -> f64 {
         let total = self.total();
         if total == 0 {
@@ -176,7 +176,7 @@ impl ConfusionMatrix {
         sum / total as f64
     }
 
-    /// Plain mean of F1 over the classes that occur among labels or predictions.
+    /// Unweighted mean of F1 over the classes that occur among labels or predictions.
     pub fn f1_macro(&self) -> f64 {
         let occurs = |c: &ClassMetrics| c.support + c.predicted > 0;
         mean(self.per_class().into_iter().filter(occurs).map(|c| c.f1))
@@ -185,14 +185,14 @@ impl ConfusionMatrix {
     /// Metrics of every class, in index order.
     pub fn per_class(&self) -> Vec<ClassMetrics> {
         let class = |c| {
-            let right = self.count(c, c);
+            let correct = self.count(c, c);
             let support = (0..self.classes).map(|p| self.count(c, p)).sum();
             let predicted = (0..self.classes).map(|l| self.count(l, c)).sum();
             ClassMetrics {
-                precision: ratio(right, predicted),
-                recall: ratio(right, support),
+                precision: ratio(correct, predicted),
+                recall: ratio(correct, support),
                 // support + predicted = 2 TP + FN + FP
-                f1: ratio(2 * right, support + predicted),
+                f1: ratio(2 * correct, support + predicted),
                 support,
                 predicted,
             }
@@ -201,7 +201,7 @@ impl ConfusionMatrix {
     }
 }
 
-/// The mean, 0 of nothing.
+/// The mean; 0 without values.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u64), |(sum, n), value| (sum + value, n + 1));
     if count == 0 { 0.0 } else { sum / count as f64 }

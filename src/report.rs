@@ -1,14 +1,20 @@
-//! What a run says of itself. The trainer emits events and knows no terminal; the command line
-//! shows them, `history.json` keeps them.
+//! What a training run reports: events for observers (the trainer does not depend on a terminal),
+//! epoch records for `history.json`, and the HTML report, CSV table and TensorBoard events made of
+//! them.
 
+#[doc(hidden)]
 pub mod charts;
 pub mod csv;
+#[doc(hidden)]
 pub mod curves;
-pub mod figures;
 pub mod html;
-pub mod matrices;
+mod matrices;
+#[doc(hidden)]
 pub mod matrix_picture;
+#[doc(hidden)]
+pub mod scalars;
 pub mod tensorboard;
+#[doc(hidden)]
 pub mod ticks;
 
 use std::path::PathBuf;
@@ -19,27 +25,27 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::ConfusionMatrix;
 use crate::model::STAGES;
 
-/// A task's figures over a whole split.
+/// A task's metrics over a whole split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
     /// The task's name.
     pub task: String,
     /// Mean loss per action.
     pub loss: f64,
-    /// Share of right answers.
+    /// Share of correct predictions.
     pub accuracy: f64,
     /// Mean recall over the classes that occur.
     pub balanced_accuracy: f64,
     /// F1 weighted by support.
     pub f1_weighted: f64,
-    /// Plain mean of the classes' F1.
+    /// Unweighted mean of the classes' F1.
     pub f1_macro: f64,
     /// Rows: labels, columns: predictions.
     pub confusion: Vec<Vec<u64>>,
 }
 
 impl TaskRecord {
-    /// The figures of a confusion matrix and a mean loss.
+    /// The metrics of a confusion matrix and a mean loss.
     pub fn new(task: &str, loss: f64, matrix: &ConfusionMatrix) -> Self {
         Self {
             task: task.to_owned(),
@@ -58,16 +64,16 @@ impl TaskRecord {
 pub struct PassRecord {
     /// Mean over actions of the weighted sum of all losses.
     pub loss: f64,
-    /// Per task, in the schema's order. Losses without the tasks' weights.
+    /// Per task, in schema order. Losses are not multiplied by the tasks' weights.
     pub tasks: Vec<TaskRecord>,
     /// Per auxiliary head, over the actions whose property is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub auxiliary: Vec<TaskRecord>,
-    /// Mean norm of the gradients before clipping; 0 in validation.
+    /// Mean global gradient norm before clipping; 0 in validation.
     pub gradient_norm: f64,
-    /// Actions that took part.
+    /// Number of actions.
     pub actions: usize,
-    /// Clips that took part.
+    /// Number of clips.
     pub clips: usize,
     /// Wall time, seconds.
     pub seconds: f64,
@@ -76,7 +82,7 @@ pub struct PassRecord {
 }
 
 impl PassRecord {
-    /// Mean of the tasks' balanced accuracies: what decides which checkpoint is the best.
+    /// Mean of the tasks' balanced accuracies, by which the best checkpoint is selected.
     pub fn score(&self) -> f64 {
         let sum: f64 = self.tasks.iter().map(|t| t.balanced_accuracy).sum();
         sum / self.tasks.len().max(1) as f64
@@ -88,19 +94,18 @@ impl PassRecord {
     }
 }
 
-/// One epoch, as `history.json` keeps it.
+/// One epoch, as in `history.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Counted from 1.
     pub epoch: usize,
     /// Phase of the run: 1, or 2 of gradual fine-tuning.
     pub phase: usize,
-    /// Stages of the backbone that trained, input side first; the heads always do.
+    /// Stages of the backbone that were trained, input side first; the heads always are.
     pub trainable: Vec<String>,
-    /// Learning rate of each group that trained, at the epoch's last step.
+    /// Learning rate of each group that was trained, at the epoch's last step.
     pub rates: IndexMap<String, f64>,
-    /// Root mean square of each stage's gradient after the epoch, where the freezing strategy
-    /// asked for it.
+    /// Root mean square of each stage's gradient after the epoch, if the freezing strategy needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradients: Option<[f64; STAGES.len()]>,
     /// The training pass; its predictions are those made while training.
@@ -114,38 +119,37 @@ pub struct EpochRecord {
 }
 
 impl EpochRecord {
-    /// What a freezing strategy or a schedule learns of the epoch.
+    /// What freezing strategies and schedules depend on.
     pub fn outcome(&self) -> EpochOutcome {
         EpochOutcome { score: self.score, gradients: self.gradients }
     }
 }
 
-/// What a freezing strategy learns of a finished epoch.
+/// The result of an epoch, on which freezing strategies and schedules depend.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EpochOutcome {
     /// Validation score.
     pub score: f64,
-    /// Per stage, input side first: the gradient's norm over the number of parameters' root (root
-    /// mean square). Only for strategies that ask for it.
+    /// Root mean square of each stage's gradient, input side first; only for strategies that need it.
     pub gradients: Option<[f64; STAGES.len()]>,
 }
 
-/// What a split brings, for the summary.
+/// Summary of a split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SplitSummary {
     /// Its name.
     pub split: String,
-    /// Actions that take part.
+    /// Number of usable actions.
     pub actions: usize,
-    /// Their views.
+    /// Number of their views.
     pub views: usize,
-    /// Actions left out, whatever the reason.
+    /// Number of actions left out for any reason.
     pub left_out: usize,
     /// Per task: its name, and each class's name and count.
     pub classes: Vec<(String, Vec<(String, usize)>)>,
 }
 
-/// How the classes of a task are balanced.
+/// Summary of how the classes of a task are balanced.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BalanceSummary {
     /// The task's title.
@@ -155,56 +159,56 @@ pub struct BalanceSummary {
     pub classes: Vec<(String, usize, f64, usize)>,
 }
 
-/// The start of a run in words.
+/// Summary of a run at its start.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunSummary {
-    /// Option and value, grouped by lines.
+    /// Names and values of groups of settings.
     pub settings: Vec<(String, String)>,
     /// Training and validation split.
     pub splits: Vec<SplitSummary>,
-    /// Per task whose classes are weighted or drawn unevenly.
+    /// Per task whose classes are weighted or resampled.
     pub balance: Vec<BalanceSummary>,
-    /// What may be worth trying with these data.
+    /// Suggestions for this data set.
     pub advice: Vec<String>,
 }
 
-/// Training or validation.
+/// The kind of a pass over a split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Weights change.
+pub enum PassKind {
+    /// Training: the weights are updated.
     Train,
-    /// Weights are only judged.
+    /// Validation: the weights are evaluated.
     Validate,
 }
 
-/// Something the user may want to see. Serialised as an object whose `event` names it.
+/// An event of a run. Serialised as an object whose `event` names it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// Data are open, the network is built.
+    /// The data sets are open, the network is built.
     Started(RunSummary),
-    /// So many passes of convolutions have their fastest kernel.
+    /// The fastest kernel has been found for some of the convolutions' passes.
     Tuned {
-        /// Passes that have.
+        /// Number of passes done.
         done: usize,
-        /// Of so many.
+        /// Number of passes in all.
         of: usize,
     },
-    /// A pass begins with this many batches.
+    /// A pass begins.
     PassStarted {
         /// Epoch, from 1.
         epoch: usize,
-        /// Of so many.
+        /// Number of epochs in all.
         epochs: usize,
-        /// Which pass.
-        phase: Phase,
-        /// Batches in it.
+        /// Training or validation.
+        phase: PassKind,
+        /// Number of batches in the pass.
         batches: usize,
     },
     /// A batch is done.
     Step {
-        /// Batches done in this pass.
+        /// Number of batches done in this pass.
         done: usize,
         /// Mean loss per action so far in this pass.
         loss: f64,
@@ -213,23 +217,23 @@ pub enum Event {
         /// Share of this pass's time that was spent waiting for data.
         data_wait: f64,
     },
-    /// An epoch is over and judged.
+    /// An epoch is finished and validated.
     Epoch(Box<EpochRecord>),
     /// A checkpoint was written.
     Saved {
-        /// Its weights.
+        /// Its weight file.
         path: PathBuf,
     },
-    /// The score has not risen for so many epochs: the run ends.
+    /// Early stopping ends the run.
     StoppedEarly {
-        /// Epochs without a better score.
+        /// Number of epochs without a better score.
         epochs: usize,
     },
-    /// Training stops early at the user's wish.
+    /// The user interrupts the run.
     Interrupted,
 }
 
-/// Takes events; a closure will do.
+/// Receives events; closures implement it.
 pub trait Observer {
     /// Called in the training thread, in order.
     fn observe(&mut self, event: &Event);

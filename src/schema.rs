@@ -1,7 +1,7 @@
 //! The schema of a data set: its tasks, classes and label rules as data.
 //!
-//! A schema is a TOML file; `schemas/mvfoul.toml` is built in and documents the rule language at its
-//! top. Code outside this module knows fields and classes only through a [`Schema`].
+//! A schema is a TOML file; `schemas/mvfoul.toml` is built in and documents the format at its top.
+//! Code outside this module refers to fields and classes only through a [`Schema`].
 
 mod error;
 mod file;
@@ -14,13 +14,13 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-/// An action's annotated properties, field to value. A field that is missing counts as `""`.
+/// An action's annotated fields with their values. A missing field counts as `""`.
 pub type Fields = IndexMap<String, String>;
 
-/// Conditions on fields: each field with the values that count.
+/// Conditions on fields: each field with the matching values.
 pub(crate) type Condition = IndexMap<String, Vec<String>>;
 
-/// The value of a field, `""` where it is missing.
+/// The value of a field, `""` if it is missing.
 fn value<'a>(fields: &'a Fields, field: &str) -> &'a str {
     fields.get(field).map_or("", String::as_str)
 }
@@ -31,33 +31,33 @@ fn is_one_of(fields: &Fields, field: &str, values: &[String]) -> bool {
     values.iter().any(|known| known == found)
 }
 
-/// Everything that is particular to one data set.
+/// The description of a data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schema {
     /// Short name, as in file names.
     pub name: String,
     /// Name for tables and reports.
     pub title: String,
-    /// Folder under the root that may hold the split folders.
+    /// Folder below the root that may contain the split folders.
     pub folder: Option<String>,
-    /// First parts of a clip's Url that are dropped.
+    /// Prefixes to be removed from a clip's Url.
     pub url_prefixes: Vec<String>,
     /// The splits, in order.
     pub splits: Vec<SplitSpec>,
     /// The tasks, in order; at least one.
     pub tasks: Vec<Task>,
-    /// Annotated properties beside the tasks.
+    /// Annotated properties other than the tasks.
     pub properties: Vec<Property>,
     leave_out: Vec<LeaveOut>,
     defaults: Vec<DefaultRule>,
 }
 
-/// A split and the folder names it is found under.
+/// A split and the names of its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitSpec {
     /// The name used in options and reports.
     pub name: String,
-    /// Folder spellings in the order they are tried, the name itself first.
+    /// Folder names in the order in which they are tried, beginning with the name itself.
     pub spellings: Vec<String>,
     /// Whether its actions carry labels.
     pub labelled: bool,
@@ -70,7 +70,7 @@ pub struct Task {
     pub name: String,
     /// Name in tables.
     pub title: String,
-    /// Whether class weights and class-balanced sampling look at this task.
+    /// Whether class weights and class-balanced sampling apply to this task.
     pub imbalanced: bool,
     /// The classes, in index order; at least two.
     pub classes: Vec<Class>,
@@ -81,12 +81,12 @@ pub struct Task {
 pub struct Class {
     /// The class's name.
     pub name: String,
-    /// Field values that stand for this class in prediction files and synthetic data.
+    /// Field values of this class in prediction files and synthetic data.
     pub write: Fields,
     matches: Condition,
 }
 
-/// A categorical property beside the tasks. Index 0 means unknown.
+/// A categorical property other than the tasks. Index 0 means unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     /// Name in files and parameter names.
@@ -97,7 +97,7 @@ pub struct Property {
     pub field: String,
     /// Known values with their spellings; value `k` has index `k + 1`.
     pub values: Vec<Vec<String>>,
-    /// Width of its embedding where it is an input of the model.
+    /// Width of its embedding as an input of the model.
     pub embedding: usize,
     /// Whether it may be an input of the model.
     pub input: bool,
@@ -105,7 +105,7 @@ pub struct Property {
     pub auxiliary: bool,
 }
 
-/// A rule that takes actions out of training and evaluation.
+/// A rule that excludes actions from training and evaluation.
 #[derive(Debug, Clone, PartialEq)]
 struct LeaveOut {
     reason: String,
@@ -113,7 +113,7 @@ struct LeaveOut {
     unless: Condition,
 }
 
-/// Values of a field that count as another value.
+/// Values of a field that are replaced by another value.
 #[derive(Debug, Clone, PartialEq)]
 struct DefaultRule {
     field: String,
@@ -121,21 +121,21 @@ struct DefaultRule {
     to: String,
 }
 
-/// What the label rules say about an action.
+/// The result of applying the label rules to an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Labelled {
     /// One class index per task, in task order.
     Labels(Vec<usize>),
-    /// A rule takes the action out.
+    /// A rule excludes the action.
     LeftOut {
         /// The rule's reason.
         reason: String,
     },
-    /// No rule takes it out, yet some task has no class for it. At least one entry.
+    /// No rule excludes it, but some task has no class for it. At least one entry.
     Unknown(Vec<UnknownValue>),
 }
 
-/// A value as annotated that fits no class.
+/// An annotated value that matches no class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownValue {
     /// Name of the task.
@@ -150,7 +150,7 @@ impl Schema {
     /// The built-in schema, `schemas/mvfoul.toml`.
     ///
     /// # Errors
-    /// None as long as the built-in file is sound, which a test asserts.
+    /// None as long as the built-in file is valid, which a test asserts.
     pub fn mvfoul() -> Result<Self, SchemaError> {
         Self::parse(include_str!("../schemas/mvfoul.toml"), "schemas/mvfoul.toml")
     }
@@ -213,7 +213,7 @@ impl Schema {
         if unknown.is_empty() { Labelled::Labels(labels) } else { Labelled::Unknown(unknown) }
     }
 
-    /// The fields with the default rules applied; each rule looks at the value as annotated.
+    /// The fields with the default rules applied; each rule is applied to the annotated value.
     fn settle(&self, fields: &Fields) -> Fields {
         let mut settled = fields.clone();
         for rule in &self.defaults {
@@ -224,8 +224,8 @@ impl Schema {
         settled
     }
 
-    /// The fields that stand for one class per task, for prediction files and synthetic data.
-    /// `None` where the number of labels or a label is out of range.
+    /// The fields of one class per task, for prediction files and synthetic data. `None` if the number
+    /// of labels is wrong or a label is out of range.
     pub fn write(&self, labels: &[usize]) -> Option<Fields> {
         if labels.len() != self.tasks.len() {
             return None;
@@ -237,17 +237,17 @@ impl Schema {
         Some(fields)
     }
 
-    /// The split of that name, in any of its spellings.
+    /// The split with that name, in any of its spellings.
     pub fn split(&self, spelling: &str) -> Option<&SplitSpec> {
         self.splits.iter().find(|split| split.spellings.iter().any(|s| s == spelling))
     }
 
-    /// Index of the task that class weights and class-balanced sampling look at.
+    /// Index of the task to which class weights and class-balanced sampling apply.
     pub fn imbalanced_task(&self) -> Option<usize> {
         self.tasks.iter().position(|task| task.imbalanced)
     }
 
-    /// The fields that decide labels: those of tasks, left-out rules and default rules.
+    /// The fields that determine labels: those of tasks, exclusion rules and default rules.
     pub fn label_fields(&self) -> BTreeSet<&str> {
         let in_tasks = self.tasks.iter().flat_map(Task::fields);
         let in_rules = self.leave_out.iter().flat_map(|r| r.when.keys().chain(r.unless.keys()));
@@ -255,7 +255,7 @@ impl Schema {
         in_tasks.chain(in_rules.chain(in_defaults).map(String::as_str)).collect()
     }
 
-    /// Every field the schema reads.
+    /// Every field that the schema reads.
     pub fn fields(&self) -> BTreeSet<&str> {
         let properties = self.properties.iter().map(|p| p.field.as_str());
         self.label_fields().into_iter().chain(properties).collect()
@@ -281,18 +281,18 @@ impl Task {
         self.classes.iter().map(|class| class.name.clone()).collect()
     }
 
-    /// Index of the first class that fits the fields (defaults applied).
+    /// Index of the first class that matches the fields (with defaults applied).
     fn classify(&self, settled: &Fields) -> Option<usize> {
         self.classes.iter().position(|class| class.fits(settled))
     }
 
-    /// The fields its classes read.
+    /// The fields that its classes read.
     fn fields(&self) -> BTreeSet<&str> {
         self.classes.iter().flat_map(|c| c.matches.keys()).map(String::as_str).collect()
     }
 
-    /// For an action without a class: the values no class knows or, where each value for itself is
-    /// known, all of them.
+    /// For an action without a class: the values unknown to all classes or, if each value is known by
+    /// itself, all of them.
     fn unknown(&self, settled: &Fields, annotated: &Fields) -> Vec<UnknownValue> {
         let known = |field: &str| {
             let mut lists = self.classes.iter().filter_map(|class| class.matches.get(field));

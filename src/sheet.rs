@@ -1,6 +1,4 @@
-//! Contact sheets: rows of frames with words beside them, as one picture.
-
-use std::convert::Infallible;
+//! Contact sheets: an image of rows of frames with captions.
 
 use burn::tensor::{Tensor, TensorReadError};
 use embedded_graphics::mono_font::MonoTextStyle;
@@ -11,43 +9,44 @@ use embedded_graphics::text::{Baseline, Text};
 use image::{Rgb, RgbImage};
 
 use crate::augment::Normalisation;
+use crate::canvas::Canvas;
 
-/// One row: frames of one size, with words beside them.
+/// A row of frames of one size with a caption.
 #[derive(Debug, Clone)]
-pub struct Row {
-    /// Lines of plain ASCII.
-    pub words: String,
+pub(crate) struct Row {
+    /// Caption, lines of plain ASCII.
+    pub caption: String,
     /// The frames, left to right.
     pub frames: Vec<RgbImage>,
 }
 
-/// Pixels between frames, and around the sheet.
+/// Pixels between frames and around the sheet.
 const GAP: u32 = 6;
 /// Size of a character, pixels.
 const LETTER: [u32; 2] = [7, 13];
 const BACKGROUND: Rgb<u8> = Rgb([24, 26, 32]);
 const INK: Rgb888 = Rgb888::new(222, 224, 230);
 
-/// Draws the sheet: a title, then the rows, words on the left.
-pub fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
+/// Draws a sheet: a title, then the rows, their captions on the left.
+pub(crate) fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
     let frames = || rows.iter().flat_map(|row| &row.frames);
     let frame_width = frames().map(RgbImage::width).max().unwrap_or(0);
     let columns = rows.iter().map(|row| row.frames.len()).max().unwrap_or(0) as u32;
-    let words_width = rows.iter().map(|row| text_size(&row.words)[0]).max().unwrap_or(0);
+    let caption_width = rows.iter().map(|row| text_size(&row.caption)[0]).max().unwrap_or(0);
     let height_of = |row: &Row| {
         let frames = row.frames.iter().map(RgbImage::height).max().unwrap_or(0);
-        frames.max(text_size(&row.words)[1])
+        frames.max(text_size(&row.caption)[1])
     };
-    let left = GAP + words_width + GAP;
+    let left = GAP + caption_width + GAP;
     let width = (left + columns * (frame_width + GAP)).max(2 * GAP + text_size(title)[0]);
     let top = GAP + text_size(title)[1] + GAP;
     let height = top + rows.iter().map(|row| height_of(row) + GAP).sum::<u32>();
 
     let mut canvas = Canvas(RgbImage::from_pixel(width, height, BACKGROUND));
-    canvas.write(title, GAP, GAP);
+    write(&mut canvas, title, GAP, GAP);
     let mut y = top;
     for row in rows {
-        canvas.write(&row.words, GAP, y);
+        write(&mut canvas, &row.caption, GAP, y);
         for (column, frame) in row.frames.iter().enumerate() {
             let x = left + column as u32 * (frame_width + GAP);
             image::imageops::replace(&mut canvas.0, frame, i64::from(x), i64::from(y));
@@ -57,11 +56,11 @@ pub fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
     canvas.0
 }
 
-/// Normalised clips `[N, 3, T, H, W]` as pictures again, frame by frame.
+/// Converts normalised clips `[N, 3, T, H, W]` back to N·T images.
 ///
 /// # Errors
-/// Where the device fails.
-pub fn pictures(
+/// [`TensorReadError`] if the device fails.
+pub(crate) fn pictures(
     clips: Tensor<5>,
     normalisation: &Normalisation,
 ) -> Result<Vec<RgbImage>, TensorReadError> {
@@ -79,45 +78,15 @@ pub fn pictures(
     Ok((0..n * t).map(picture).collect())
 }
 
-/// `[width, height]` of a text in pixels.
+/// `[width, height]` of a text, pixels.
 fn text_size(text: &str) -> [u32; 2] {
     let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0) as u32;
     [longest * LETTER[0], text.lines().count() as u32 * LETTER[1]]
 }
 
-struct Canvas(RgbImage);
-
-impl Canvas {
-    fn write(&mut self, text: &str, x: u32, y: u32) {
-        let style = MonoTextStyle::new(&FONT_7X13, INK);
-        let place = Point::new(x as i32, y as i32);
-        // Drawing on this canvas cannot fail: its error type has no value.
-        let Ok(_) = Text::with_baseline(text, place, style, Baseline::Top).draw(self);
-    }
-}
-
-impl OriginDimensions for Canvas {
-    fn size(&self) -> Size {
-        Size::new(self.0.width(), self.0.height())
-    }
-}
-
-impl DrawTarget for Canvas {
-    type Color = Rgb888;
-    type Error = Infallible;
-
-    fn draw_iter<I>(&mut self, pixels: I) -> Result<(), Infallible>
-    where
-        I: IntoIterator<Item = Pixel<Rgb888>>,
-    {
-        for Pixel(place, colour) in pixels {
-            let (Ok(x), Ok(y)) = (u32::try_from(place.x), u32::try_from(place.y)) else {
-                continue;
-            };
-            if let Some(pixel) = self.0.get_pixel_mut_checked(x, y) {
-                *pixel = Rgb([colour.r(), colour.g(), colour.b()]);
-            }
-        }
-        Ok(())
-    }
+fn write(canvas: &mut Canvas, text: &str, x: u32, y: u32) {
+    let style = MonoTextStyle::new(&FONT_7X13, INK);
+    let position = Point::new(x as i32, y as i32);
+    // The error type has no values: drawing cannot fail.
+    let Ok(_) = Text::with_baseline(text, position, style, Baseline::Top).draw(canvas);
 }

@@ -1,5 +1,5 @@
-//! The form that both files of a checkpoint have: named f32 tensors and a text, in a safetensors
-//! file whose metadata hold the text and a checksum over everything.
+//! The container format of both files of a checkpoint: named f32 tensors and a text in a safetensors
+//! file whose metadata contain the text and a checksum over everything.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,23 +11,23 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::CheckpointError;
 use crate::model::state_dict::StateDict;
 
-/// Key of the metadata's one entry: it has one only, for a map has no order, and the same content
-/// must be the same bytes.
+/// Key of the only metadata entry. There is one entry only, because a map has no order and the same
+/// content must give the same bytes.
 const KEY: &str = "polyview";
 
-/// What a file holds.
+/// The content of a file.
 pub(crate) struct Content {
     pub text: String,
     pub tensors: StateDict,
-    /// Of text and tensors.
+    /// Checksum of text and tensors.
     pub checksum: String,
 }
 
-/// The checksum of a content: CRC-32 over the text and every tensor's name, shape and bytes.
+/// CRC-32 over the text and every tensor's name, shape and bytes.
 fn checksum(text: &str, tensors: &StateDict) -> String {
     let mut crc = crc32fast::Hasher::new();
     crc.update(text.as_bytes());
-    // In the order of the names, for a file's reader gives them in another one than its writer had.
+    // Sorted by name: a file is not read in the order in which it was written.
     let mut names: Vec<&String> = tensors.keys().collect();
     names.sort_unstable();
     for name in names {
@@ -41,7 +41,7 @@ fn checksum(text: &str, tensors: &StateDict) -> String {
     format!("{:08x}", crc.finalize())
 }
 
-/// The bytes of a file, and the content's checksum. `path` is named in errors.
+/// The bytes of a file and the checksum of its content. `path` is for errors.
 pub(crate) fn encode(
     path: &Path,
     text: &str,
@@ -64,16 +64,17 @@ pub(crate) fn encode(
     Ok((bytes.map_err(|error| fail(error.to_string()))?, checksum))
 }
 
-/// Reads a file and proves its checksum before anything is believed.
+/// Reads a file and verifies its checksum.
 pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let (_, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
     let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-    let entry = entry.ok_or_else(|| refuse("it carries no polyview header".to_owned()))?;
-    let (sum, text) =
-        entry.split_once('\n').ok_or_else(|| refuse("its polyview header is cut".to_owned()))?;
+    let entry = entry.ok_or_else(|| refuse("it has no polyview header".to_owned()))?;
+    let (sum, text) = entry
+        .split_once('\n')
+        .ok_or_else(|| refuse("its polyview header is truncated".to_owned()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
     let mut tensors = StateDict::new();
     for (name, view) in file.iter() {
@@ -86,7 +87,7 @@ pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
         tensors.insert(name.to_owned(), data);
     }
     if checksum(text, &tensors) != sum {
-        return Err(refuse("it is damaged: its checksum does not fit its content".to_owned()));
+        return Err(refuse("it is damaged: its checksum does not match its content".to_owned()));
     }
     Ok(Content { text: text.to_owned(), tensors, checksum: sum.to_owned() })
 }

@@ -1,4 +1,4 @@
-//! Weights for other programs.
+//! Exporting weights for other programs.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,23 +12,26 @@ use super::{CheckpointError, CheckpointInfo};
 use crate::options::choices;
 
 choices! {
-    /// Under which names weights are exported.
+    /// The naming scheme of exported weights.
     Layout {
-        /// Everything, under polyview's names (`backbone.stem.0.weight`, `heads.<task>.0.weight`).
+        /// All weights, with polyview's names (`backbone.stem.0.weight`, `heads.<task>.0.weight`).
         Polyview = "polyview",
-        /// The backbone alone, as torchvision.models.video names it (`stem.0.weight`).
+        /// The backbone alone, with the names of torchvision.models.video (`stem.0.weight`).
         Torchvision = "torchvision",
     }
 }
 
-/// Shape of the clip whose features go with an export.
+/// Shape of the clip whose features are stored with an export, `[N, C, T, H, W]`.
 const PROBE: [usize; 5] = [1, 3, 4, 32, 32];
 
-/// Writes a checkpoint's weights as a plain safetensors file.
+/// Writes a checkpoint's weights as a plain safetensors file; returns the number of tensors.
 ///
-/// Its metadata have `polyview`, what the checkpoint says of itself, and `features`: the
-/// backbone's output for the clip of shape [1, 3, 4, 32, 32] whose value number i is
-/// ((7919·i) mod 2003) / 1001 − 1, so that whoever loads the file elsewhere can prove it.
+/// Its metadata contain `polyview`, the checkpoint's header as JSON, and `features`: the backbone's
+/// output for the clip of shape [1, 3, 4, 32, 32] whose i-th value is
+/// ((7919·i) mod 2003) / 1001 − 1, to verify the weights after loading them elsewhere.
+///
+/// # Errors
+/// [`CheckpointError`]: `checkpoint` cannot be read, or `out` cannot be written.
 pub fn export(checkpoint: &Path, out: &Path, layout: Layout) -> Result<usize, CheckpointError> {
     let device = Device::flex();
     let (info, tensors, _) = read(checkpoint)?;

@@ -1,4 +1,4 @@
-//! One run per folder.
+//! A lock that allows one run per folder.
 
 #[cfg(not(windows))]
 use std::fs::TryLockError;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
 
-/// Name of the lock in a save-dir.
+/// Name of the lock file.
 const LOCK: &str = ".lock";
 
-/// Holds a folder as long as it lives. The system lets go of it when the process dies, however it
-/// dies, so a stale lock is none.
+/// An exclusive lock on a folder, held until it is dropped. The operating system releases it when the
+/// process dies in any way, so there are no stale locks.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
@@ -20,15 +20,16 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Takes the folder, which must exist.
+    /// Locks the folder, which must exist.
     ///
     /// # Errors
-    /// [`CheckpointError::InUse`] with the other process's number, [`CheckpointError::Write`].
+    /// [`CheckpointError::InUse`] with the id of the process that holds it,
+    /// [`CheckpointError::Write`].
     pub fn take(folder: &Path) -> Result<Self, CheckpointError> {
         let path = folder.join(LOCK);
         let fail = |source| CheckpointError::Write { path: path.clone(), source };
         let Some(mut file) = open(&path).map_err(fail)? else {
-            // Only for the message, so one that cannot be read is no failure.
+            // Only for the message: the owner may be unknown.
             let owner = fs::read_to_string(&path).unwrap_or_default();
             let owner = match owner.trim() {
                 "" => "another run".to_owned(),
@@ -53,32 +54,33 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Opens the file and takes it for this process; `None` where another one has it.
+/// Opens and locks the file; `None` if another process has locked it.
 #[cfg(not(windows))]
 fn open(path: &Path) -> io::Result<Option<File>> {
     let file = options().open(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
-        // Some network file systems know no locks: better to train than to refuse.
+        // Some network file systems do not support locks. Training without one is better than
+        // refusing to train.
         Err(TryLockError::Error(error)) => {
-            log::warn!("{}: no lock can be had there: {error}", path.display());
+            log::warn!("{}: cannot be locked: {error}", path.display());
         }
     }
     Ok(Some(file))
 }
 
-/// Opens the file and takes it for this process; `None` where another one has it.
+/// Opens and locks the file; `None` if another process has locked it.
 ///
-/// A lock of Windows would keep others from reading the owner's number as well; so the lock is that
-/// nobody else may open the file to write.
+/// A file lock of Windows would also keep others from reading the owner's process id, so the lock is
+/// a share mode that lets nobody else open the file for writing.
 #[cfg(windows)]
 fn open(path: &Path) -> io::Result<Option<File>> {
     use std::os::windows::fs::OpenOptionsExt;
 
     const FILE_SHARE_READ: u32 = 1;
     const ERROR_SHARING_VIOLATION: i32 = 32;
-    // A scanner may have it open for a moment, and so may the system after a run was killed.
+    // A virus scanner may have it open for a moment, and so may the system after a run was killed.
     match super::patiently(|| options().share_mode(FILE_SHARE_READ).open(path)) {
         Err(error) if error.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => Ok(None),
         opened => opened.map(Some),
@@ -87,7 +89,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // Emptied, not removed: another process may have it open already, waiting.
+        // Truncated, not removed: another process may have it open already.
         let emptied = self.file.set_len(0);
         if let Err(error) = emptied {
             log::debug!("{}: {error}", self.path.display());

@@ -1,7 +1,7 @@
-//! Checkpoints on disk. `NAME.safetensors` has the weights with what is needed to rebuild the
-//! network, `NAME.state` everything else that a run needs to go on bit for bit
-//! ([`crate::train::RunState`]). Both are safetensors files with a checksum over all they say; a
-//! damaged one is refused.
+//! Checkpoints on disk. `NAME.safetensors` has the weights and what is needed to rebuild the
+//! network, `NAME.state` everything else that is needed to resume a run bit for bit
+//! ([`crate::train::RunState`]). Both are safetensors files with a checksum over their content; a
+//! damaged file is refused.
 
 pub(crate) mod container;
 mod export;
@@ -13,12 +13,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::atomic_file::patiently;
 pub use export::{Layout, export};
-pub(crate) use files::patiently;
-pub use files::{prepare_folder, write_atomically, write_text};
+pub(crate) use files::{prepare_folder, write_atomically, write_text};
 pub use lock::FolderLock;
 pub(crate) use weights::rebuild;
-pub use weights::{encode, load, read, save};
+pub(crate) use weights::{encode, read};
+pub use weights::{load, save};
 
 use crate::data::sampling::WindowSpec;
 use crate::model::ModelConfig;
@@ -26,28 +27,28 @@ use crate::model::state_dict::StateDictError;
 
 /// Weights of the best epoch.
 pub const BEST: &str = "best.safetensors";
-/// Weights after the last finished epoch, or the last step before an interruption.
+/// Weights after the last finished epoch, or after the last step before an interruption.
 pub const LAST: &str = "last.safetensors";
-/// Every epoch's figures.
+/// Metrics of every epoch.
 pub const HISTORY: &str = "history.json";
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
 
-/// Version of the checkpoint's layout; a higher one is refused.
+/// Version of the checkpoint format; higher ones are refused.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The system refused to write.
-    #[error("{}: cannot be written: {source}; choose another --save-dir or make room", .path.display())]
+    /// A file or folder cannot be written.
+    #[error("{}: cannot be written: {source}", .path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// The system's words.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The file could not be read, or is no checkpoint of ours.
+    /// The file cannot be read, or is not a polyview checkpoint.
     #[error("{}: not a polyview checkpoint: {reason}", .path.display())]
     Read {
         /// The file.
@@ -55,26 +56,23 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
-    /// The folder is another run's.
-    #[error(
-        "--save-dir {}: {owner} is writing there: wait for it, or choose another --save-dir",
-        .path.display()
-    )]
+    /// Another run holds the folder.
+    #[error("{}: {owner} is writing there", .path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// Who holds it.
+        /// The run that holds it.
         owner: String,
     },
-    /// A checkpoint of another kind of run.
-    #[error("--resume {}: {reason}", .path.display())]
+    /// A checkpoint that this run cannot resume from.
+    #[error("{}: {reason}", .path.display())]
     Resume {
         /// The file.
         path: PathBuf,
-        /// What differs, and what to do.
+        /// What differs.
         reason: String,
     },
-    /// Weights and network do not fit together.
+    /// The weights do not fit the network.
     #[error("{}: {source}", .path.display())]
     Unfit {
         /// The file.
@@ -84,10 +82,10 @@ pub enum CheckpointError {
     },
 }
 
-/// What a checkpoint says of itself.
+/// A checkpoint's header.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointInfo {
-    /// Layout version.
+    /// Version of the checkpoint format.
     pub format_version: u32,
     /// polyview's version.
     pub polyview_version: String,
@@ -95,31 +93,31 @@ pub struct CheckpointInfo {
     pub schema: String,
     /// Class names per task.
     pub classes: Vec<Vec<String>>,
-    /// The network's shape.
+    /// The network's architecture.
     pub model: ModelConfig,
-    /// What the network was trained to look at; absent where nobody said.
+    /// The input that the network was trained on; absent where unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputSpec>,
-    /// Finished epochs.
+    /// Number of finished epochs.
     pub epoch: usize,
-    /// Validation score of that epoch, when there was one.
+    /// Validation score of that epoch, if there was one.
     pub score: Option<f64>,
 }
 
-/// How clips are brought to the network.
+/// The network's input: which frames of a clip, at which size, of how many views.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputSpec {
-    /// Which frames of a clip.
+    /// Which frames of a clip are sampled.
     pub window: WindowSpec,
-    /// `[H, W]` of a frame.
+    /// `[H, W]` of a frame, pixels.
     pub size: [usize; 2],
-    /// Most views of an action.
+    /// Maximum number of views per action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_views: Option<usize>,
 }
 
 impl CheckpointInfo {
-    /// Facts of a checkpoint written by this version.
+    /// The header of a checkpoint written by this version, before the first epoch.
     pub fn new(schema: &crate::schema::Schema, model: ModelConfig) -> Self {
         Self {
             format_version: FORMAT_VERSION,

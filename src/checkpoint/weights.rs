@@ -1,4 +1,4 @@
-//! The weights of a network, with what is needed to rebuild it.
+//! Weight files: a network's tensors and the header that describes it.
 
 use std::path::Path;
 
@@ -10,14 +10,20 @@ use super::{CheckpointError, CheckpointInfo, FORMAT_VERSION};
 use crate::model::MultiViewNet;
 use crate::model::state_dict::{self, StateDict};
 
-/// Writes a network's weights with `info`.
+/// Writes a network's weights with the header `info`.
+///
+/// # Errors
+/// [`CheckpointError::Write`], [`CheckpointError::Unfit`].
 pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<(), CheckpointError> {
     write_atomically(path, &encode(path, net, info)?.0)
 }
 
-/// The bytes of a weight file, for writing it to more than one place, and their checksum; `path`
-/// is named in errors.
-pub fn encode(
+/// The bytes of a weight file, to be written to more than one path, and their checksum. `path` is
+/// for errors.
+///
+/// # Errors
+/// [`CheckpointError::Write`], [`CheckpointError::Unfit`].
+pub(crate) fn encode(
     path: &Path,
     net: &MultiViewNet,
     info: &CheckpointInfo,
@@ -31,15 +37,18 @@ pub fn encode(
     container::encode(path, &text, &tensors)
 }
 
-/// What a weight file says of itself, its tensors under their names in files, and its checksum.
-pub fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
+/// A weight file's header, its tensors by their names in the file, and its checksum.
+///
+/// # Errors
+/// [`CheckpointError::Read`].
+pub(crate) fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let Content { text, tensors, checksum } = container::read(path)?;
     let info: CheckpointInfo =
         serde_json::from_str(&text).map_err(|error| refuse(format!("bad header: {error}")))?;
     if info.format_version > FORMAT_VERSION {
         return Err(refuse(format!(
-            "it has format {}, this polyview {} reads up to {FORMAT_VERSION}",
+            "it has format {}, polyview {} reads formats up to {FORMAT_VERSION}",
             info.format_version,
             env!("CARGO_PKG_VERSION")
         )));
@@ -48,6 +57,9 @@ pub fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), Checkpoi
 }
 
 /// Reads a weight file and rebuilds its network on `device`.
+///
+/// # Errors
+/// [`CheckpointError::Read`], [`CheckpointError::Unfit`].
 pub fn load(
     path: &Path,
     device: &Device,
@@ -56,7 +68,7 @@ pub fn load(
     Ok((rebuild(path, &info, tensors, device)?, info))
 }
 
-/// The network of a weight file's content; `path` is named in errors.
+/// Builds the network from a weight file's content. `path` is for errors.
 pub(crate) fn rebuild(
     path: &Path,
     info: &CheckpointInfo,

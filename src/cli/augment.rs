@@ -70,15 +70,14 @@ impl AugmentArgs {
         let schema = load_schema(self.schema.as_deref()).map_err(Failure::usage)?;
         let (size, clips) = ([self.img_height, self.img_width], ClipConfig::default());
         let dataset =
-            Dataset::open(&self.dataset_root, &self.split, &schema, clips.window(), size, None)
-                .map_err(Failure::runtime)?;
+            Dataset::open(&self.dataset_root, &self.split, &schema, clips.window(), size, None)?;
         let batch = self.read(&dataset)?;
         let task = schema.imbalanced_task().unwrap_or(0);
         let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
         let largest = counts.iter().copied().max().unwrap_or(0);
         let rarity = rarity(counts[batch.labels[task][0]], largest);
 
-        let compute = device::open(&self.device).map_err(Failure::runtime)?;
+        let compute = device::open(&self.device)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
@@ -155,7 +154,7 @@ fn unwritable(path: &Path, error: &image::ImageError) -> Failure {
 fn row(caption: String, frames: &[RgbImage]) -> Row {
     let columns = frames.len().min(COLUMNS);
     let pick = |column: usize| frames[column * frames.len() / columns.max(1)].clone();
-    Row { words: caption, frames: (0..columns).map(pick).collect() }
+    Row { caption, frames: (0..columns).map(pick).collect() }
 }
 
 /// Writes frames as an endless animation.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{CommandResult, Failure, Terminal, print_json, print_text};
+use super::{CommandResult, Terminal, print_json, print_text};
 use crate::config::{ClipConfig, load_schema};
 use crate::data::check::check_dataset;
 use crate::data::sampling::WindowSpec;
@@ -13,17 +13,17 @@ use crate::data::video::verify_clip;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct CheckDataArgs {
+pub(super) struct CheckDataArgs {
     /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
     #[arg(long, value_name = "DIR")]
     dataset_root: PathBuf,
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
-    /// First frame of the window that clips must hold
+    /// First frame of the sampling window that clips must contain
     #[arg(long, value_name = "N", default_value_t = ClipConfig::default().start_frame)]
     start_frame: usize,
-    /// Last frame of the window that clips must hold
+    /// Last frame of the sampling window that clips must contain
     #[arg(long, value_name = "N", default_value_t = ClipConfig::default().end_frame)]
     end_frame: usize,
     /// Print JSON
@@ -33,7 +33,7 @@ pub struct CheckDataArgs {
 
 impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        let schema = load_schema(self.schema.as_deref()).map_err(Failure::usage)?;
+        let schema = load_schema(self.schema.as_deref())?;
         let window = WindowSpec {
             start_frame: self.start_frame,
             end_frame: self.end_frame,
@@ -46,7 +46,7 @@ impl CheckDataArgs {
                 bar.set_position(done as u64);
             });
         bar.finish_and_clear();
-        let report = checked.map_err(Failure::runtime)?;
+        let report = checked?;
         if self.json {
             print_json(&report)?;
         } else {

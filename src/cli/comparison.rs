@@ -4,7 +4,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::train::{Comparison, Outcome};
 
-/// Both runs beside each other.
+/// Both runs side by side.
 pub(super) fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);

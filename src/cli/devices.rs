@@ -7,10 +7,11 @@ use comfy_table::{Table, presets};
 
 use super::{CommandResult, print_json, print_text};
 use crate::device::{self, DeviceInfo};
+use crate::units::ByteSize;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct DevicesArgs {
+pub(super) struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -49,8 +50,8 @@ fn table(devices: &[DeviceInfo]) -> String {
             device.api.clone(),
             device.kind.clone(),
             device.driver.clone(),
-            device.memory_bytes.map_or("?".to_owned(), |b| format!("{:.1} GB", b as f64 / 1e9)),
-            device.max_binding_bytes.map_or("memory".to_owned(), |b| format!("{} MB", b >> 20)),
+            device.memory_bytes.map_or("?".to_owned(), |b| ByteSize(b).to_string()),
+            device.max_binding_bytes.map_or("memory".to_owned(), |b| format!("{} MiB", b >> 20)),
             device.max_workgroup.map_or_else(String::new, |size| size.to_string()),
             if device.auto { "← auto" } else { "" }.to_owned(),
         ]);

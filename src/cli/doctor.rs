@@ -10,6 +10,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::advice::message;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::device;
 use crate::doctor::{Folder, Report, SelfTest, process};
@@ -17,17 +18,17 @@ use crate::tuning;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
-    /// Folder that a run would write to
+pub(super) struct DoctorArgs {
+    /// Output folder of runs, to check that it is writable
     #[arg(long, value_name = "DIR", default_value = "checkpoints")]
     save_dir: PathBuf,
-    /// Folder for decoded frames, where it is not in the other
+    /// Folder for decoded frames, if it is not in --save-dir
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Test this device only; else all of them
+    /// Test this device only [default: all devices]
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// Compute nothing on the devices
+    /// Do not run the self-tests
     #[arg(long, conflicts_with = "device")]
     no_self_test: bool,
     /// Print JSON
@@ -35,16 +36,16 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// What became of a device's test.
+/// The result of a device's self-test.
 #[derive(Debug, Clone, Serialize)]
 struct Tested {
-    /// What `--device` takes.
+    /// The device's name, as `--device` takes it.
     device: String,
     #[serde(flatten)]
     outcome: Outcome<SelfTest>,
 }
 
-/// What a process of its own found out, and how it tells.
+/// The result of a separate process, which it prints as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome<T> {
@@ -52,7 +53,7 @@ enum Outcome<T> {
     Failed(String),
 }
 
-/// The page as JSON has it.
+/// The page as JSON.
 #[derive(Debug, Serialize)]
 struct Page<'a> {
     #[serde(flatten)]
@@ -60,15 +61,15 @@ struct Page<'a> {
     self_tests: &'a [Tested],
 }
 
-/// Tells the program that it is a part of another's doctor, and which: `devices`, or a device.
+/// Set for a separate process: the part that it does, `devices` or the name of a device.
 const PART: &str = "POLYVIEW_DOCTOR_PART";
 /// The part that lists the devices; no device has this name.
 const DEVICES: &str = "devices";
 
 /// A driver may hang; compiling shaders for the first time may take long.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Bytes that checkpoints and decoded frames need at least.
+/// Minimum space for checkpoints and decoded frames, bytes.
 const RUN: u64 = 2_000_000_000;
 
 impl DoctorArgs {
@@ -76,10 +77,10 @@ impl DoctorArgs {
         if let Ok(part) = std::env::var(PART) {
             return answer(&part);
         }
-        let mut folders = vec![Folder::look("--save-dir", &self.save_dir, RUN)];
-        folders.extend(self.cache.iter().map(|path| Folder::look("--cache", path, RUN)));
-        folders.extend(tuning::folder().map(|path| Folder::look("tuning cache", &path, 0)));
-        let mut report = Report::look(folders);
+        let mut folders = vec![Folder::inspect("--save-dir", &self.save_dir, RUN)];
+        folders.extend(self.cache.iter().map(|path| Folder::inspect("--cache", path, RUN)));
+        folders.extend(tuning::folder().map(|path| Folder::inspect("tuning cache", &path, 0)));
+        let mut report = Report::collect(folders);
         if !self.json {
             print_text(&page::facts(&report))?;
         }
@@ -125,7 +126,7 @@ impl Tested {
             Outcome::Failed(reason) => Some(format!("self-test on {device} failed: {reason}")),
             Outcome::Result(test) if !test.sound => Some(format!(
                 "{device} computes wrong numbers (relative error {:.1e}): update its driver, or \
-                 take another --device",
+                 use another --device",
                 test.conv_error
             )),
             Outcome::Result(_) => None,
@@ -133,7 +134,7 @@ impl Tested {
     }
 }
 
-/// A part's answer: one line of JSON.
+/// Does a part and prints its result, one line of JSON.
 fn answer(part: &str) -> CommandResult {
     fn line(outcome: &impl Serialize) -> CommandResult {
         print_text(&serde_json::to_string(outcome).map_err(Failure::runtime)?)?;
@@ -143,21 +144,21 @@ fn answer(part: &str) -> CommandResult {
         return line(&Outcome::Result(device::list()));
     }
     let test = device::open(part)
-        .map_err(|error| error.to_string())
+        .map_err(|error| message(&error))
         .and_then(|compute| SelfTest::run(&compute).map_err(|error| error.to_string()));
     line(&test.map_or_else(Outcome::Failed, Outcome::Result))
 }
 
-/// Has a part done in a process of its own, which a faulty driver may end or block.
+/// Does a part in a separate process, which a faulty driver may crash or block.
 fn in_own_process<T: DeserializeOwned>(part: &str) -> Result<T, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command.args(["doctor", "--quiet"]).env(PART, part).env("RUST_BACKTRACE", "0");
-    let ended = process::run(&mut command, PATIENCE).map_err(|error| error.to_string())?;
+    let ended = process::run(&mut command, TIMEOUT).map_err(|error| error.to_string())?;
     let Some(ended) = ended else {
-        return Err(format!("no answer within {} s", PATIENCE.as_secs()));
+        return Err(format!("no answer within {} s", TIMEOUT.as_secs()));
     };
-    // Drivers may print things of their own.
+    // Drivers may print to stdout too.
     let line = ended.stdout.lines().rfind(|line| line.starts_with('{'));
     match line.and_then(|line| serde_json::from_str(line).ok()) {
         Some(Outcome::Result(found)) => Ok(found),

@@ -1,4 +1,4 @@
-//! `polyview evaluate`: figures of a checkpoint on a split, or of any prediction file.
+//! `polyview evaluate`: metrics of a checkpoint on a split, or of a prediction file.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,32 +9,35 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
+use super::advice::output_failure;
 use super::trained::{Trained, TrainedArgs};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
 use crate::data::Dataset;
 use crate::evaluate::official::{self, Evaluation};
-use crate::evaluate::{Figures, TaskFigures, figures, judge, write_predictions};
+use crate::evaluate::{
+    SplitMetrics, TaskMetrics, predict_dataset, split_metrics, write_predictions,
+};
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct EvaluateArgs {
+pub(super) struct EvaluateArgs {
     #[command(flatten)]
     trained: TrainedArgs,
-    /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
+    /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves
     #[arg(long, value_name = "DIR", required_unless_present = "ground_truth")]
     dataset_root: Option<PathBuf>,
-    /// Split to judge
+    /// Split to evaluate
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
-    /// With a checkpoint: write the predictions here, as SoccerNet's evaluator reads them. With
-    /// --ground-truth: the predictions to judge
+    /// With a checkpoint: write the predictions here, in the format of SoccerNet's evaluator. With
+    /// --ground-truth: the predictions to evaluate
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
-    /// Annotations to judge a prediction file by, without any network
+    /// Annotations to evaluate a prediction file against, without a network
     #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with = "checkpoint")]
     ground_truth: Option<PathBuf>,
-    /// Wrong answers to name per task
+    /// Wrong predictions to list per task
     #[arg(long, value_name = "N", default_value_t = 5)]
     mistakes: usize,
     /// Print JSON
@@ -49,7 +52,7 @@ impl EvaluateArgs {
             if self.json {
                 print_json(&official_json(&evaluation))?;
             } else {
-                print_text(&official_words(&evaluation))?;
+                print_text(&official_text(&evaluation))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -61,14 +64,15 @@ impl EvaluateArgs {
         let Some(root) = &self.dataset_root else {
             return Err(Failure::usage("--dataset-root is required with --checkpoint"));
         };
-        self.judge_split(checkpoint, root, terminal)
+        self.evaluate_split(checkpoint, root, terminal)
     }
 
-    fn judge_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
-        let Trained { net, info, input, schema, compute } = self.trained.open(checkpoint)?;
+    fn evaluate_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
+        let Trained { net, info, input, schema, compute, options } =
+            self.trained.open(checkpoint)?;
         let dataset =
             Dataset::open(root, &self.split, &schema, input.window, input.size, input.max_views);
-        let dataset = Arc::new(dataset.map_err(Failure::runtime)?);
+        let dataset = Arc::new(dataset?);
         terminal.line(&format!(
             "{}: epoch {}, {} on {}, {} split: {} actions, {} views",
             checkpoint.display(),
@@ -81,37 +85,31 @@ impl EvaluateArgs {
         ));
         let bar = terminal.counter("actions");
         bar.set_length(dataset.samples.len() as u64);
-        let judged = judge(
-            &net,
-            &dataset,
-            self.trained.batch_size,
-            self.trained.num_workers,
-            &compute.device,
-            &mut |actions, _| bar.set_position(actions as u64),
-        );
+        let mut progress = |actions, _| bar.set_position(actions as u64);
+        let predicted = predict_dataset(&net, &dataset, &options, &compute.device, &mut progress);
         bar.finish_and_clear();
-        let judged = judged.map_err(Failure::runtime)?;
-        let labels: Vec<Vec<usize>> = judged
+        let predicted = predicted?;
+        let labels: Vec<Vec<usize>> = predicted
             .iter()
             .map(|action| (0..schema.tasks.len()).map(|task| action.predicted(task)).collect())
             .collect();
-        let pairs = judged.iter().zip(&labels).map(|(j, l)| (j.action.as_str(), l.as_slice()));
+        let pairs = predicted.iter().zip(&labels).map(|(p, l)| (p.action.as_str(), l.as_slice()));
         let predictions =
             write_predictions(&schema, &dataset.split, pairs).map_err(Failure::runtime)?;
         if let Some(path) = &self.predictions {
             write_text(path, serde_json::to_string_pretty(&predictions))
-                .map_err(Failure::runtime)?;
+                .map_err(|error| output_failure("--predictions", &error))?;
             terminal.line(&format!("predictions: {}", path.display()));
         }
         if !dataset.annotations.labelled {
-            terminal.line("the split has no labels: nothing can be judged");
+            terminal.line("the split has no labels, so there are no metrics");
             return Ok(ExitCode::SUCCESS);
         }
-        let mut figures = figures(&schema, &judged).map_err(Failure::runtime)?;
-        for task in &mut figures.tasks {
+        let mut metrics = split_metrics(&schema, &predicted).map_err(Failure::runtime)?;
+        for task in &mut metrics.tasks {
             task.mistakes.truncate(self.mistakes);
         }
-        // The leaderboard's own rules belong to its own data set.
+        // The leaderboard's rules apply to its own data set only.
         let official = if schema.name == "mvfoul" {
             let truth = dataset.annotations.dir.join(crate::data::annotations::ANNOTATIONS);
             Some(official::evaluate(&read(&truth)?, &predictions))
@@ -119,15 +117,15 @@ impl EvaluateArgs {
             None
         };
         if self.json {
-            let mut value = json!({ "split": dataset.split, "figures": figures });
+            let mut value = json!({ "split": dataset.split, "figures": metrics });
             if let Some(official) = &official {
                 value["official"] = official_json(official);
             }
             print_json(&value)?;
         } else {
-            let mut text = words(&figures);
+            let mut text = metrics_text(&metrics);
             if let Some(official) = &official {
-                let _ = write!(text, "\n\n{}", official_words(official));
+                let _ = write!(text, "\n\n{}", official_text(official));
             }
             print_text(&text)?;
         }
@@ -138,24 +136,24 @@ impl EvaluateArgs {
 fn read(path: &Path) -> Result<Value, Failure> {
     let fail = |error: String| Failure::runtime(format!("{}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    // Editors on Windows put a byte-order mark in front, which JSON does not allow.
+    // Some Windows editors write a byte-order mark, which JSON does not allow.
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     serde_json::from_slice(text).map_err(|error| fail(error.to_string()))
 }
 
-fn table(heads: Vec<String>) -> Table {
+fn table(header: Vec<String>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(heads);
+    table.set_header(header);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
 
-fn words(figures: &Figures) -> String {
+fn metrics_text(metrics: &SplitMetrics) -> String {
     let mut text = String::new();
-    for task in &figures.tasks {
+    for task in &metrics.tasks {
         let _ = writeln!(
             text,
             "{}: accuracy {:.3}, balanced accuracy {:.3}, F1 weighted {:.3}, macro {:.3}",
@@ -165,7 +163,7 @@ fn words(figures: &Figures) -> String {
         for mistake in &task.mistakes {
             let _ = writeln!(
                 text,
-                "  action {}: {} taken for {} ({:.0} %)",
+                "  action {}: {} predicted as {} ({:.0} %)",
                 mistake.action,
                 mistake.label,
                 mistake.predicted,
@@ -174,13 +172,13 @@ fn words(figures: &Figures) -> String {
         }
         text.push('\n');
     }
-    let _ = write!(text, "score {:.4} over {} actions", figures.score, figures.actions);
+    let _ = write!(text, "score {:.4} over {} actions", metrics.score, metrics.actions);
     text
 }
 
-fn classes(task: &TaskFigures) -> Table {
-    let heads = ["class", "precision", "recall", "F1", "actions"];
-    let mut table = table(heads.map(str::to_owned).to_vec());
+fn classes(task: &TaskMetrics) -> Table {
+    let header = ["class", "precision", "recall", "F1", "actions"];
+    let mut table = table(header.map(str::to_owned).to_vec());
     for (name, class) in &task.classes {
         let shares = [class.precision, class.recall, class.f1].map(|share| format!("{share:.3}"));
         let mut row = vec![name.clone()];
@@ -191,10 +189,10 @@ fn classes(task: &TaskFigures) -> Table {
     table
 }
 
-fn confusion(task: &TaskFigures) -> Table {
-    let mut heads = vec!["is ↓ taken for →".to_owned()];
-    heads.extend((0..task.classes.len()).map(|class| class.to_string()));
-    let mut table = table(heads);
+fn confusion(task: &TaskMetrics) -> Table {
+    let mut header = vec!["actual ↓, predicted →".to_owned()];
+    header.extend((0..task.classes.len()).map(|class| class.to_string()));
+    let mut table = table(header);
     for (class, ((name, _), row)) in task.classes.iter().zip(&task.confusion).enumerate() {
         let mut cells = vec![format!("{class} {name}")];
         cells.extend(row.iter().map(u64::to_string));
@@ -203,14 +201,14 @@ fn confusion(task: &TaskFigures) -> Table {
     table
 }
 
-fn official_words(evaluation: &Evaluation) -> String {
+fn official_text(evaluation: &Evaluation) -> String {
     let mut table = table(
         ["official evaluator, %", "official", "over the classes that occur"]
             .map(str::to_owned)
             .to_vec(),
     );
-    let honest = evaluation.over_occurring.named();
-    for (index, (name, value)) in honest.iter().enumerate() {
+    let over_occurring = evaluation.over_occurring.named();
+    for (index, (name, value)) in over_occurring.iter().enumerate() {
         let official = match &evaluation.official {
             Ok(scores) => format!("{:.6}", scores.named()[index].1),
             Err(_) => "exception".to_owned(),
@@ -226,12 +224,12 @@ fn official_words(evaluation: &Evaluation) -> String {
     }
     if !evaluation.not_predicted.is_empty() {
         let count = evaluation.not_predicted.len();
-        let _ = write!(text, "\n{count} actions are not predicted and count as wrong");
+        let _ = write!(text, "\n{count} actions have no prediction and count as wrong");
     }
     text
 }
 
-/// JSON has no NaN: it is null there.
+/// JSON has no NaN; it becomes null.
 fn official_json(evaluation: &Evaluation) -> Value {
     let scores = |scores: &official::Scores| -> Value {
         scores.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()

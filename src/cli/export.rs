@@ -5,19 +5,20 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{CommandResult, Failure, print_text};
+use super::advice::output_failure;
+use super::{CommandResult, print_text};
 use crate::checkpoint::{self, Layout};
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(super) struct ExportArgs {
     /// Checkpoint to read [e.g. SAVE_DIR/best.safetensors]
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
     /// File to write (safetensors)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Whose names: polyview (everything) or torchvision (the backbone alone)
+    /// Naming scheme: polyview (all weights) or torchvision (the backbone alone)
     #[arg(long = "for", value_name = "NAMES", default_value_t = Layout::Polyview)]
     layout: Layout,
 }
@@ -25,7 +26,7 @@ pub struct ExportArgs {
 impl ExportArgs {
     pub(super) fn run(&self) -> CommandResult {
         let tensors = checkpoint::export(&self.checkpoint, &self.out, self.layout)
-            .map_err(Failure::runtime)?;
+            .map_err(|error| output_failure("--out", &error))?;
         print_text(&format!("{}: {tensors} tensors", self.out.display()))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,7 @@
 //! The command line as typed. Each command turns what was typed into a call of the library;
 //! nothing here trains or decodes.
 
+mod advice;
 mod augment;
 mod bench;
 mod check_data;
@@ -28,6 +29,8 @@ pub use train::train_config;
 
 /// Exit status after the user's interruption, as shells have it (128 + SIGINT).
 const EXIT_INTERRUPTED: u8 = 130;
+/// Exit status of a command that failed.
+const EXIT_FAILURE: u8 = 1;
 /// Exit status for bad usage; clap's own.
 const EXIT_USAGE: u8 = 2;
 
@@ -121,7 +124,7 @@ impl Failure {
     }
 
     fn runtime(error: impl std::fmt::Display) -> Self {
-        Self { message: error.to_string(), status: 1 }
+        Self { message: error.to_string(), status: EXIT_FAILURE }
     }
 }
 

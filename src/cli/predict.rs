@@ -1,4 +1,4 @@
-//! `polyview predict`: the clips of an action in, its classes out.
+//! `polyview predict`: classifies an action from its clips.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,18 +11,19 @@ use serde_json::{Value, json};
 use super::trained::{Trained, TrainedArgs};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::data::Dataset;
+use crate::data::natural::natural_order;
 use crate::data::video::is_hidden;
-use crate::evaluate::{Judged, judge};
+use crate::evaluate::{ActionPrediction, predict_dataset};
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct PredictArgs {
+pub(super) struct PredictArgs {
     /// The clips of one action, or a folder of clips, or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
     #[command(flatten)]
     trained: TrainedArgs,
-    /// Classes to name per task
+    /// Most probable classes to print per task
     #[arg(long, value_name = "N", default_value_t = 2)]
     top: usize,
     /// Print JSON
@@ -37,45 +38,46 @@ impl PredictArgs {
             return Err(Failure::usage("--checkpoint is required: weights that `train` wrote"));
         };
         let trained = self.trained.open(checkpoint)?;
+        if let [first, rest @ ..] = trained.info.model.inputs.as_slice() {
+            let names = rest.iter().fold(first.name.clone(), |all, i| format!("{all}, {}", i.name));
+            log::warn!(
+                "{}: trained with annotated properties as inputs ({names}), which are unknown for \
+                 bare clips",
+                checkpoint.display()
+            );
+        }
         let paths: Vec<Vec<PathBuf>> = actions.iter().map(|(_, views)| views.clone()).collect();
         let names: Vec<String> = actions.iter().map(|(name, _)| name.clone()).collect();
         let input = &trained.input;
         let dataset = Arc::new(Dataset::of_clips(actions, input.window, input.size));
         let started = Instant::now();
         let mut clips = 0;
-        let judged = judge(
-            &trained.net,
-            &dataset,
-            self.trained.batch_size,
-            self.trained.num_workers,
-            &trained.compute.device,
-            &mut |_, done| clips = done,
-        )
-        .map_err(Failure::runtime)?;
+        let (options, device) = (&trained.options, &trained.compute.device);
+        let mut progress = |_, done| clips = done;
+        let predicted = predict_dataset(&trained.net, &dataset, options, device, &mut progress)?;
         let seconds = started.elapsed().as_secs_f64();
-        if judged.is_empty() {
+        if predicted.is_empty() {
             return Err(Failure::runtime("none of the clips can be read"));
         }
-        let views = |action: &Judged| -> Vec<PathBuf> {
-            let place = names.iter().position(|name| *name == action.action);
-            let paths = place.and_then(|place| paths.get(place));
-            let path = |view: &usize| paths.and_then(|paths| paths.get(*view)).cloned();
-            action.views.iter().filter_map(path).collect()
+        let views = |action: &ActionPrediction| -> Vec<PathBuf> {
+            let index = names.iter().position(|name| *name == action.action);
+            let paths = &paths[index.expect("every prediction is of a given action")];
+            action.views.iter().map(|view| paths[*view].clone()).collect()
         };
         if self.json {
             let list: Vec<Value> =
-                judged.iter().map(|j| self.json(&trained, j, &views(j))).collect();
+                predicted.iter().map(|p| self.json(&trained, p, &views(p))).collect();
             print_json(&list)?;
         } else {
-            for action in &judged {
-                print_text(&self.words(&trained, action, &views(action)))?;
+            for action in &predicted {
+                print_text(&self.text(&trained, action, &views(action)))?;
             }
         }
         terminal.line(&format!("{:.1} clips/s", clips as f64 / seconds.max(1e-9)));
         Ok(ExitCode::SUCCESS)
     }
 
-    fn words(&self, trained: &Trained, action: &Judged, views: &[PathBuf]) -> String {
+    fn text(&self, trained: &Trained, action: &ActionPrediction, views: &[PathBuf]) -> String {
         let mut lines = vec![action.action.clone()];
         for (index, task) in trained.schema.tasks.iter().enumerate() {
             let ranked = action.ranked(index);
@@ -95,7 +97,7 @@ impl PredictArgs {
         lines.join("\n")
     }
 
-    fn json(&self, trained: &Trained, action: &Judged, views: &[PathBuf]) -> Value {
+    fn json(&self, trained: &Trained, action: &ActionPrediction, views: &[PathBuf]) -> Value {
         let tasks: serde_json::Map<String, Value> = trained
             .schema
             .tasks
@@ -116,7 +118,7 @@ impl PredictArgs {
     }
 }
 
-/// The actions that the arguments name.
+/// The actions that the arguments specify: names with the paths of their clips.
 fn actions(given: &[PathBuf]) -> Result<Vec<(String, Vec<PathBuf>)>, Failure> {
     let name = |path: &Path| {
         path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
@@ -131,25 +133,27 @@ fn actions(given: &[PathBuf]) -> Result<Vec<(String, Vec<PathBuf>)>, Failure> {
         return Ok(vec![("action".to_owned(), given.to_vec())]);
     }
     let inside = entries(folder)?;
-    let films: Vec<PathBuf> = inside.iter().filter(|path| is_clip(path)).cloned().collect();
-    if !films.is_empty() {
-        return Ok(vec![(name(folder), films)]);
+    let clips: Vec<PathBuf> = inside.iter().filter(|path| is_clip(path)).cloned().collect();
+    if !clips.is_empty() {
+        return Ok(vec![(name(folder), clips)]);
     }
     let mut actions = Vec::new();
     for path in inside.into_iter().filter(|path| path.is_dir()) {
-        let films: Vec<PathBuf> = entries(&path)?.into_iter().filter(|p| is_clip(p)).collect();
-        if !films.is_empty() {
-            actions.push((name(&path), films));
+        let clips: Vec<PathBuf> = entries(&path)?.into_iter().filter(|p| is_clip(p)).collect();
+        if !clips.is_empty() {
+            actions.push((name(&path), clips));
         }
     }
     if actions.is_empty() {
-        let what = folder.display();
-        return Err(Failure::usage(format!("{what}: holds neither clips nor folders of clips")));
+        let folder = folder.display();
+        return Err(Failure::usage(format!(
+            "{folder}: contains neither clips nor folders of clips"
+        )));
     }
     Ok(actions)
 }
 
-/// A folder's entries but the hidden ones, action_2 before action_10.
+/// A folder's entries except for hidden ones, in natural order.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let fail = |error| Failure::runtime(format!("{}: {error}", folder.display()));
     let mut paths = Vec::new();
@@ -159,16 +163,13 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
             paths.push(entry.path());
         }
     }
-    let key = |path: &PathBuf| {
-        let name = path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
-        (name.len(), name)
-    };
-    paths.sort_by_key(key);
+    natural_order(&mut paths);
     Ok(paths)
 }
 
 fn is_clip(path: &Path) -> bool {
-    const ENDINGS: [&str; 8] = ["mp4", "mov", "m4v", "mkv", "avi", "webm", "ts", "mpg"];
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    path.is_file() && ENDINGS.contains(&ending.to_ascii_lowercase().as_str())
+    const EXTENSIONS: [&str; 8] = ["mp4", "mov", "m4v", "mkv", "avi", "webm", "ts", "mpg"];
+    let extension = path.extension().and_then(|e| e.to_str());
+    path.is_file()
+        && extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
 }

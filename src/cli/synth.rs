@@ -8,11 +8,12 @@ use clap::Args;
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
 use crate::synth::{self, SynthOptions};
+use crate::units::ByteSize;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct SynthArgs {
-    /// Folder to write; must be empty or absent
+pub(super) struct SynthArgs {
+    /// Folder to write to; must be empty or absent
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Actions in the training split; validation and test get a quarter each
@@ -21,7 +22,7 @@ pub struct SynthArgs {
     /// Views per action
     #[arg(long, value_name = "N", default_value_t = SynthOptions::default().views)]
     views: usize,
-    /// Same seed, same files
+    /// Random seed; the same seed gives the same files
     #[arg(long, value_name = "N", default_value_t = SynthOptions::default().seed)]
     seed: u64,
     /// Frames per clip, at 25 fps
@@ -33,7 +34,7 @@ pub struct SynthArgs {
     /// Height of a frame, pixels
     #[arg(long, value_name = "PX", default_value_t = SynthOptions::default().height)]
     height: usize,
-    /// Training actions per class of the first task, in proportion, e.g. 8 4 2 1 [default: even]
+    /// Class ratio of the first task in the training split, e.g. 8 4 2 1 [default: balanced]
     #[arg(long, value_name = "N", num_args = 1..)]
     ratio: Vec<usize>,
     /// Schema whose tasks the clips show (TOML) [default: SoccerNet-MVFoul]
@@ -43,7 +44,7 @@ pub struct SynthArgs {
 
 impl SynthArgs {
     pub(super) fn run(self, terminal: &Terminal) -> CommandResult {
-        let schema = load_schema(self.schema.as_deref()).map_err(Failure::usage)?;
+        let schema = load_schema(self.schema.as_deref())?;
         let options = SynthOptions {
             out: self.out,
             actions: self.actions,
@@ -64,11 +65,11 @@ impl SynthArgs {
         let splits: Vec<String> =
             summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
         print_text(&format!(
-            "{}: {} clips, {:.1} MB ({} actions)\ntry: polyview train --dataset-root {} \
+            "{}: {} clips, {} ({} actions)\ntry: polyview train --dataset-root {} \
              --backbone-name r3d_tiny --img-height 48 --img-width 64 --disable-augmentation",
             summary.root.display(),
             summary.clips,
-            summary.bytes as f64 / 1e6,
+            ByteSize(summary.bytes),
             splits.join(", "),
             options.out.display()
         ))?;

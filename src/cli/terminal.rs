@@ -1,4 +1,4 @@
-//! Shows a run on stderr: bars where stderr is a terminal, plain lines elsewhere.
+//! Shows a run on stderr: progress bars on a terminal, plain lines otherwise.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -9,19 +9,19 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use indicatif_log_bridge::LogWrapper;
 
 use crate::checkpoint;
-use crate::report::{EpochRecord, Event, Observer, Phase, RunSummary};
+use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary};
 use crate::train::{Outcome, REPORT};
 
-/// Without a terminal, a line this often within a pass.
+/// Interval between lines within a pass if stderr is not a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
 
-/// Progress, logs and results of one command.
+/// Progress, logs and results of a command.
 pub struct Terminal {
     bars: MultiProgress,
     bar: Option<ProgressBar>,
     interactive: bool,
     quiet: bool,
-    /// What the current pass is called, for plain lines.
+    /// Name of the current pass, for plain lines.
     pass: String,
     batches: usize,
     last_line: Instant,
@@ -30,17 +30,17 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Takes over logging at `level`; log lines and bars do not tear each other.
+    /// Installs a logger at `level` whose lines do not interfere with progress bars.
     pub fn new(level: log::LevelFilter) -> Self {
         let bars = MultiProgress::new();
         let mut builder = env_logger::Builder::new();
-        // The libraries below us speak up only when something is wrong, or when asked twice.
+        // Dependencies log errors only, and details with -vv.
         builder.filter_level(if level == log::LevelFilter::Trace {
             log::LevelFilter::Debug
         } else {
             log::LevelFilter::Error
         });
-        // Says so on every machine without a desktop, which is no news to anybody here.
+        // It reports an error on every machine without a desktop.
         builder.filter_module("wgpu_hal", log::LevelFilter::Off);
         builder.filter_module("polyview", level).format_timestamp(None).format_target(false);
         builder.format(|out, record| {
@@ -52,7 +52,7 @@ impl Terminal {
                 }
             }
         });
-        // Already set when a library user has a logger of their own: theirs stays.
+        // A logger that a library user has installed is kept.
         let _ = LogWrapper::new(bars.clone(), builder.build()).try_init();
         log::set_max_level(level);
         Self {
@@ -68,14 +68,14 @@ impl Terminal {
         }
     }
 
-    /// A line on stderr, above the bars.
+    /// Prints a line on stderr, above the progress bars.
     pub fn line(&self, text: &str) {
         if !self.quiet {
             self.bars.suspend(|| eprintln!("{text}"));
         }
     }
 
-    /// A bar for counted work outside training; hidden where it would only be noise.
+    /// A progress bar for work outside training; hidden with --quiet and without a terminal.
     pub fn counter(&self, what: &str) -> ProgressBar {
         if self.quiet || !self.interactive {
             return ProgressBar::hidden();
@@ -86,7 +86,7 @@ impl Terminal {
         bar
     }
 
-    /// Last words of a training run: what came out and where it is.
+    /// Prints the results of a training run and the paths of its files.
     pub fn finish(&self, outcome: &Outcome) {
         let mut text = String::new();
         let seconds = self.started.elapsed().as_secs();
@@ -116,7 +116,7 @@ impl Terminal {
             let _ = write!(text, "\nreport: {}", report.display());
         }
         if outcome.interrupted {
-            text.push_str("\nto go on: the same command with --resume auto");
+            text.push_str("\nto continue: the same command with --resume auto");
         }
         for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
             let path = outcome.save_dir.join(file);
@@ -153,12 +153,12 @@ impl Terminal {
         }
     }
 
-    fn begin_pass(&mut self, epoch: usize, epochs: usize, phase: Phase, batches: usize) {
+    fn begin_pass(&mut self, epoch: usize, epochs: usize, phase: PassKind, batches: usize) {
         self.epochs = epochs;
         self.batches = batches;
         self.pass = match phase {
-            Phase::Train => format!("epoch {epoch}/{epochs} train"),
-            Phase::Validate => format!("epoch {epoch}/{epochs} valid"),
+            PassKind::Train => format!("epoch {epoch}/{epochs} train"),
+            PassKind::Validate => format!("epoch {epoch}/{epochs} valid"),
         };
         self.last_line = Instant::now();
         self.end_pass();
@@ -250,7 +250,7 @@ impl Terminal {
         for balance in &summary.balance {
             let mut table = Table::new();
             table.load_preset(presets::NOTHING);
-            table.set_header([&balance.task, "actions", "weight", "draws an epoch"]);
+            table.set_header([&balance.task, "actions", "weight", "draws per epoch"]);
             for (class, count, weight, draws) in &balance.classes {
                 let weight = format!("{weight:.2}");
                 table.add_row([class, &count.to_string(), &weight, &draws.to_string()]);
@@ -267,15 +267,15 @@ impl Terminal {
             let _ = writeln!(text, "advice: {advice}");
         }
         text.push_str(
-            "\neach epoch: loss in training → validation; each task's balanced accuracy (and \
-             loss) in\nvalidation; their mean as score, * for the best so far; what trained at \
-             which rate",
+            "\neach epoch: training loss → validation loss; each task's balanced accuracy (and \
+             loss) in\nvalidation; their mean as score, * for the best so far; learning rate of \
+             each trained group",
         );
         self.line(&text);
     }
 }
 
-/// What trained at which rate; stages of the same rate together.
+/// The learning rates of the trained groups; stages with the same rate are grouped.
 fn rates(record: &EpochRecord) -> String {
     let mut groups: Vec<(Vec<&str>, f64)> = Vec::new();
     for (name, &rate) in &record.rates {
@@ -284,21 +284,20 @@ fn rates(record: &EpochRecord) -> String {
             _ => groups.push((vec![name], rate)),
         }
     }
-    let words: Vec<String> = groups
+    let parts: Vec<String> = groups
         .iter()
         .map(|(names, rate)| match names.as_slice() {
             [first, .., last] if names.len() > 2 => format!("{first} to {last} {rate:.1e}"),
             names => format!("{} {rate:.1e}", names.join(" and ")),
         })
         .collect();
-    words.join(", ")
+    parts.join(", ")
 }
 
-/// The templates are constants; a bad one would only cost the bar its shape.
+/// The style of a progress bar; `template` is a constant.
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
+    let style = ProgressStyle::with_template(template);
+    style.expect("the template is valid").progress_chars("=> ")
 }
 
 impl Observer for Terminal {
@@ -320,12 +319,12 @@ impl Observer for Terminal {
                 self.epoch(record);
             }
             Event::StoppedEarly { epochs } => {
-                self.line(&format!("no better score for {epochs} epochs: training ends here"));
+                self.line(&format!("no better score for {epochs} epochs: stopping early"));
             }
             Event::Saved { path } => log::debug!("wrote {}", path.display()),
             Event::Interrupted => {
                 self.end_pass();
-                self.line("stopping: the step is finished, writing the last checkpoint");
+                self.line("interrupted: the step is finished, writing the last checkpoint");
             }
         }
     }

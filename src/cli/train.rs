@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Command, FromArgMatches};
 
-use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
+use super::{CommandResult, EXIT_INTERRUPTED, Terminal};
 use crate::config::{Config, Typed};
 use crate::options::{choice, choices, option_error};
 use crate::report::{Event, Observer};
-use crate::train::{self, TrainError};
+use crate::train;
 
 choices! {
     /// How a run shows its progress.
@@ -65,8 +65,7 @@ pub fn train_config(
 
 impl TrainArgs {
     pub(super) fn run(self, mut terminal: Terminal) -> CommandResult {
-        let config =
-            Config::resolve(self.config.as_deref(), self.options).map_err(Failure::usage)?;
+        let config = Config::resolve(self.config.as_deref(), self.options)?;
         let stop = Arc::new(AtomicBool::new(false));
         let raised = Arc::clone(&stop);
         let installed = ctrlc::set_handler(move || {
@@ -78,23 +77,19 @@ impl TrainArgs {
         if let Err(error) = installed {
             log::warn!("Ctrl-C will end the run without a checkpoint: {error}");
         }
-        let fail = |error: TrainError| match error {
-            TrainError::Config(_) | TrainError::TooLarge { .. } => Failure::usage(error),
-            other => Failure::runtime(other),
-        };
         let mut lines = print_event;
         let observer: &mut dyn Observer = match self.progress {
             Progress::Bar => &mut terminal,
             Progress::Json => &mut lines,
         };
         let interrupted = if config.run.compare_freezing {
-            let comparison = train::compare_freezing(&config, &stop, observer).map_err(fail)?;
+            let comparison = train::compare_freezing(&config, &stop, observer)?;
             if self.progress == Progress::Bar {
                 super::print_text(&super::comparison::table(&comparison))?;
             }
             comparison.unfrozen.interrupted
         } else {
-            let outcome = train::run(&config, &stop, observer).map_err(fail)?;
+            let outcome = train::run(&config, &stop, observer)?;
             if self.progress == Progress::Bar {
                 terminal.finish(&outcome);
             }

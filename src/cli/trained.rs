@@ -1,4 +1,4 @@
-//! What `evaluate` and `predict` share: a checkpoint, opened.
+//! What `evaluate` and `predict` share: options and loading of a trained network.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,13 @@ use super::Failure;
 use crate::checkpoint::{self, CheckpointInfo, InputSpec};
 use crate::config::{Config, load_schema};
 use crate::device::{self, Compute};
+use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};
 use crate::model::MultiViewNet;
 use crate::schema::Schema;
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct TrainedArgs {
+pub(super) struct TrainedArgs {
     /// Weights that `train` wrote [e.g. SAVE_DIR/best.safetensors]
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
@@ -23,7 +24,7 @@ pub struct TrainedArgs {
     /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
-    /// Actions per step
+    /// Actions per batch
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch_size: usize,
     /// Decoding threads; 0 decodes in the main thread
@@ -31,41 +32,51 @@ pub struct TrainedArgs {
     pub num_workers: usize,
 }
 
-/// A network ready to be asked.
+/// A trained network on its device.
 pub(super) struct Trained {
     pub net: MultiViewNet,
     pub info: CheckpointInfo,
     pub input: InputSpec,
     pub schema: Schema,
     pub compute: Compute,
+    pub options: PredictOptions,
 }
 
 impl TrainedArgs {
-    pub(super) fn schema(&self) -> Result<Schema, Failure> {
-        load_schema(self.schema.as_deref()).map_err(Failure::usage)
-    }
-
     pub(super) fn open(&self, checkpoint: &Path) -> Result<Trained, Failure> {
-        let schema = self.schema()?;
-        let compute = device::open(&self.device).map_err(Failure::runtime)?;
+        let schema = load_schema(self.schema.as_deref())?;
+        let compute = device::open(&self.device)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
-        let (net, info) =
-            checkpoint::load(checkpoint, &compute.device).map_err(Failure::runtime)?;
-        let fresh = CheckpointInfo::new(&schema, info.model.clone());
-        if fresh.schema != info.schema || fresh.classes != info.classes {
+        let (net, info) = checkpoint::load(checkpoint, &compute.device)?;
+        let expected = CheckpointInfo::new(&schema, info.model.clone());
+        let inputs = annotation_inputs(&info.model, &schema);
+        let (Some(inputs), true) =
+            (inputs, expected.schema == info.schema && expected.classes == info.classes)
+        else {
             return Err(Failure::usage(format!(
-                "{}: trained with the schema {}, not with these classes of {}: give --schema",
+                "{}: trained with the schema {}, whose classes or inputs differ from those of {}: \
+                 give --schema",
                 checkpoint.display(),
                 info.schema,
                 schema.name
             )));
-        }
+        };
         let input = info.input.clone().unwrap_or_else(|| {
-            log::warn!("{}: no word on its input, taking the defaults", checkpoint.display());
+            let shown = checkpoint.display();
+            log::warn!("{shown}: does not say what its input is, using the defaults");
             Config::default().input()
         });
-        Ok(Trained { net, info, input, schema, compute })
+        let size = [input.window.frames_per_clip, input.size[0], input.size[1]];
+        let max_clips = clips_per_pass(&net, size, &compute.info).ok_or_else(|| {
+            let size = size.map(|side| side.to_string()).join("×");
+            let shown = checkpoint.display();
+            Failure::runtime(format!("{shown}: clips of {size} are too small for the network"))
+        })?;
+        log::debug!("up to {max_clips} clips per forward pass");
+        let (batch_size, workers) = (self.batch_size, self.num_workers);
+        let options = PredictOptions { batch_size, workers, max_clips, inputs };
+        Ok(Trained { net, info, input, schema, compute, options })
     }
 }

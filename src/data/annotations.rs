@@ -14,7 +14,7 @@ use crate::schema::{Fields, Labelled, Schema};
 /// Name of the annotation file in a split folder.
 pub const ANNOTATIONS: &str = "annotations.json";
 
-/// A split's annotations. Every action of the file is either in `actions` or in `left_out`.
+/// A split's annotations. Every action in the file is either in `actions` or in `left_out`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
     /// The split's name in the schema.
@@ -23,11 +23,11 @@ pub struct Split {
     pub dir: PathBuf,
     /// Whether its actions carry labels.
     pub labelled: bool,
-    /// The actions that can be used, in file order.
+    /// The usable actions, in file order.
     pub actions: Vec<Action>,
     /// The others, in file order.
     pub left_out: Vec<LeftOut>,
-    /// What is wrong, in file order.
+    /// Errors and warnings, in file order.
     pub problems: Vec<Problem>,
 }
 
@@ -60,23 +60,23 @@ pub struct LeftOut {
 pub struct View {
     /// The Url as annotated.
     pub url: String,
-    /// Path inside the split folder, mostly without an ending.
+    /// Path inside the split folder, usually without an extension.
     pub path: PathBuf,
     /// The camera, where it is annotated.
     pub camera: Option<String>,
-    /// How much the replay is slowed down, where it is annotated; 1 is real time.
+    /// Playback speed of the replay, where it is annotated; 1 is real time.
     pub replay_speed: Option<f64>,
     /// Milliseconds into the match recording, where it is annotated.
     pub timestamp: Option<i64>,
 }
 
 impl Split {
-    /// The clip's path for reading, in the split folder.
+    /// The path of a clip.
     pub fn clip(&self, view: &View) -> PathBuf {
         self.dir.join(&view.path)
     }
 
-    /// Counts per class of one task over the usable actions.
+    /// Number of usable actions per class of a task.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
         for label in self.actions.iter().filter_map(|a| a.labels.as_ref()?.get(task)) {
@@ -88,12 +88,12 @@ impl Split {
     }
 }
 
-/// Finds and reads a split; `split` in any of its spellings. In a split that the schema calls
-/// unlabelled every action with a clip stays, without labels.
+/// Finds and reads a split; `split` in any of its spellings. In a split that the schema marks as
+/// unlabelled every action with a clip is usable, without labels.
 ///
 /// # Errors
-/// [`DataError`] where the split or its annotations as a whole are missing or unreadable. What
-/// concerns single actions is in [`Split::problems`].
+/// [`DataError`] if the split or its annotation file is missing or unreadable. Errors in single
+/// actions are in [`Split::problems`].
 pub fn load_split(root: &Path, split: &str, schema: &Schema) -> Result<Split, DataError> {
     read_split(&find_split(root, split, schema)?, schema)
 }
@@ -106,7 +106,7 @@ pub fn read_split(found: &SplitDir, schema: &Schema) -> Result<Split, DataError>
     let path = found.dir.join(ANNOTATIONS);
     let bytes = std::fs::read(&path)
         .map_err(|e| DataError::Io { path: path.clone(), reason: e.to_string() })?;
-    // Editors on Windows put a byte-order mark in front, which JSON does not allow.
+    // Some Windows editors write a byte-order mark, which JSON does not allow.
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let raw: RawFile = serde_json::from_slice(text).map_err(|e| DataError::Json {
         path: path.clone(),
@@ -123,12 +123,12 @@ pub fn read_split(found: &SplitDir, schema: &Schema) -> Result<Split, DataError>
     Ok(reader.split)
 }
 
-/// serde_json ends its messages with the position, which the error gives in its own place.
+/// serde_json ends its messages with the position, for which the error has fields.
 fn without_position(message: &str) -> String {
     message.split(" at line ").next().unwrap_or(message).to_owned()
 }
 
-/// Collects a split while walking over the file.
+/// Collects a split while iterating over the file.
 struct Reader<'a> {
     schema: &'a Schema,
     split: Split,
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
 
     fn action(&mut self, id: &str, entry: &Value) {
         if !self.ids.insert(id.to_owned()) {
-            let message = "the id occurs before; the first entry counts".to_owned();
+            let message = "the id occurs before; the first entry is used".to_owned();
             self.problem(ProblemKind::DuplicateAction, id, message);
             return self.leave_out(id, "duplicate id", Vec::new());
         }
@@ -190,10 +190,12 @@ impl<'a> Reader<'a> {
         };
         let fields = self.fields(id, entry);
         let views = self.views(id, entry);
-        let labels = match fields {
-            Err(_) => return self.leave_out(id, "broken annotation", views),
-            Ok(_) if !self.split.labelled => None,
-            Ok(ref fields) => match self.schema.label(fields) {
+        let Ok(fields) = fields else {
+            return self.leave_out(id, "broken annotation", views);
+        };
+        let labels = match self.split.labelled {
+            false => None,
+            true => match self.schema.label(&fields) {
                 Labelled::Labels(labels) => Some(labels),
                 Labelled::LeftOut { reason } => return self.leave_out(id, reason, views),
                 Labelled::Unknown(values) => {
@@ -209,12 +211,11 @@ impl<'a> Reader<'a> {
         if views.is_empty() {
             return self.leave_out(id, "no usable clip", views);
         }
-        let fields = fields.unwrap_or_default();
         self.split.actions.push(Action { id: id.to_owned(), labels, fields, views });
     }
 
-    /// The values of the fields that the schema reads. `Err` where one that decides labels is
-    /// broken; a broken property only counts as unknown.
+    /// The values of the fields that the schema reads. `Err` if one that determines labels is broken; a
+    /// broken property counts as unknown.
     fn fields(&mut self, id: &str, entry: &Map<String, Value>) -> Result<Fields, BrokenLabel> {
         let schema = self.schema;
         let label_fields = schema.label_fields();
@@ -227,7 +228,7 @@ impl<'a> Reader<'a> {
                 Some(Value::String(text)) => {
                     fields.insert(field.to_owned(), text.clone());
                 }
-                // Without labels nobody reads them.
+                // In a split without labels they are not used.
                 Some(_) if decides && !self.split.labelled => {}
                 Some(other) => {
                     let found = describe(other);
@@ -306,7 +307,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An optional fact about a clip. A wrong type is only a warning: the clip can be used.
+    /// An optional property of a clip. A wrong type is only a warning: the clip can be used.
     fn detail<T>(
         &mut self,
         id: &str,
@@ -326,5 +327,5 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Some field that decides labels is broken; the problem is on record.
+/// A field that determines labels is broken; the problem is recorded.
 struct BrokenLabel;

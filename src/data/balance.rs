@@ -25,8 +25,8 @@ choices! {
 /// β of the effective number of samples.
 pub const BETA: f64 = 0.999;
 
-/// One weight per class from how often each occurs; the smallest is 1. With n classes and
-/// w_c = total / (n·count_c), each strategy divides its own values by their minimum:
+/// One weight per class from the class counts; the smallest is 1. With n classes and
+/// w_c = total / (n·count_c), each strategy divides its values by their minimum:
 ///
 /// | strategy | value |
 /// |---|---|
@@ -72,8 +72,8 @@ pub fn class_weights_with(
     raw.into_iter().map(|value| value / least).collect()
 }
 
-/// How often an epoch draws each class: the largest one as it is, every other class c
-/// ⌊count_c · min(`factor`, largest / count_c)⌋ times.
+/// Number of samples of each class in an epoch: all of the largest class, and
+/// ⌊count_c · min(`factor`, largest / count_c)⌋ of every other class c.
 pub fn draws(counts: &[usize], factor: f64) -> Vec<usize> {
     let largest = counts.iter().copied().max().unwrap_or(0);
     counts
@@ -89,9 +89,9 @@ pub fn draws(counts: &[usize], factor: f64) -> Vec<usize> {
         .collect()
 }
 
-/// The samples of one epoch with balanced classes, as indices into `labels`, shuffled: classes as
-/// large as the largest as they are, the others with replacement as [`draws`] says. `(seed,
-/// epoch)` fixes the result.
+/// The samples of one epoch with balanced classes, as indices into `labels`, shuffled. Classes as
+/// large as the largest are taken as they are, the others are drawn with replacement, [`draws`] times.
+/// `(seed, epoch)` determines the result.
 pub fn balanced(
     labels: &[usize],
     classes: usize,
@@ -108,7 +108,7 @@ pub fn balanced(
     let counts: Vec<usize> = members.iter().map(Vec::len).collect();
     let largest = counts.iter().copied().max().unwrap_or(0);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // Streams of their own, apart from the plain shuffle's.
+    // Streams that the plain shuffle does not use.
     rng.set_stream((1 << 32) + epoch as u64);
     let mut order = Vec::new();
     for (members, draws) in members.iter().zip(draws(&counts, factor)) {
@@ -122,14 +122,14 @@ pub fn balanced(
     order
 }
 
-/// What an epoch's sampler does.
+/// How the classes of an epoch are balanced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampling {
     /// Every action once.
     Plain,
     /// Classes balanced with this oversampling factor.
     Balanced {
-        /// Rarer classes are drawn at most so many times as often as they occur.
+        /// Rarer classes are drawn at most this many times as often as they occur.
         factor: f64,
     },
     /// The factor rises in equal steps from `start` to `end` over `epochs` epochs.
@@ -138,13 +138,13 @@ pub enum Sampling {
         start: f64,
         /// Factor from epoch `epochs` on.
         end: f64,
-        /// Epochs in between.
+        /// Number of epochs over which it rises.
         epochs: usize,
     },
 }
 
 impl Sampling {
-    /// The oversampling factor of an epoch, counted from 0; `None` samples plainly.
+    /// The oversampling factor of an epoch, counted from 0; `None` for [`Sampling::Plain`].
     pub fn factor(&self, epoch: usize) -> Option<f64> {
         match *self {
             Self::Plain => None,

@@ -1,16 +1,16 @@
-//! Keeps the frames of clips after decoding, windowing and resizing, so that each clip is decoded
-//! once ever, not once per epoch and run.
+//! A cache on disk for the frames of clips after decoding, sampling and resizing, so that each clip is
+//! decoded once, not once per epoch and run.
 //!
-//! The entries are files in one folder that several runs may share: `key` names them, `entry`
-//! writes and checks them, `folder` knows where they lie, `room` bounds them. Trouble with the
-//! cache costs time, never a training run and never a wrong byte.
+//! The entries are files in a folder that several runs may share: `key` names them, `entry` writes
+//! and verifies them, `folder` locates them, `budget` limits their size. Errors of the cache cost
+//! time, but never end a training run and never give wrong frames.
 
+mod budget;
 mod entry;
 mod folder;
 mod key;
-mod room;
 mod stats;
-mod trouble;
+mod warnings;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,117 +21,121 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use entry::Fault;
+use budget::{Refusal, SizeBudget};
+use entry::ReadError;
 use folder::Folder;
 use key::Id;
-use room::{Refusal, Room};
-use stats::{Bytes, Counts, count};
-use trouble::{Kind, Troubles, lock};
+use stats::{Counts, count};
+use warnings::{Kind, Warnings, lock};
 
+pub use budget::Limits;
 pub use key::{DECODE_VERSION, Key};
-pub use room::Limits;
 pub use stats::Stats;
-pub use trouble::CacheError;
+pub use warnings::CacheError;
 
-/// A temporary file that no write has touched for so long is a dead process's.
-const STRAY: Duration = Duration::from_secs(60 * 60);
+use crate::units::ByteSize;
 
-/// What an entry is to this run.
+/// A temporary file that has not been written to for this long was left by a dead process.
+const STALE: Duration = Duration::from_secs(60 * 60);
+
+/// How this run uses an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// The run has said that it will ask for it.
+enum Use {
+    /// The run has announced that it will read it.
     Expected,
     /// The run has read or written it.
     Held,
 }
 
-/// Frames of clips in files, `[T, H, W, 3]` uint8. Threads share one, and runs share the folder.
+/// A cache of clips' frames, `[T, H, W, 3]` uint8. Threads share one cache, and runs may share its
+/// folder.
 ///
-/// When it is full, the least recently used entries go, but never one that this run has used or
-/// has announced by [`FrameCache::expect`]: an epoch visits every clip once, so a plain
-/// "least recently used" would throw out each entry just before its turn comes. A data set of twice
-/// the size thus has every second clip kept.
+/// When it is full, the least recently used entries are evicted, but never one that this run has used
+/// or has announced with [`FrameCache::expect`]: an epoch visits every clip once, so plain LRU would
+/// evict each entry just before it is needed again. Of a data set of twice the cache's size, every
+/// second clip stays cached.
 #[derive(Debug)]
 pub struct FrameCache {
     folder: Folder,
     limits: Limits,
-    room: Mutex<Room>,
-    /// This run's clips. Never locked while waiting for `room`, so reading does not wait for a scan.
-    ours: Mutex<HashMap<Id, Standing>>,
-    troubles: Troubles,
+    budget: Mutex<SizeBudget>,
+    /// This run's clips. Never locked while waiting for `budget`, so reads do not wait for a scan.
+    ours: Mutex<HashMap<Id, Use>>,
+    warnings: Warnings,
     /// Nothing more is written: the disk is full.
     read_only: AtomicBool,
     counts: Counts,
 }
 
 impl FrameCache {
-    /// Opens the folder, which is made if need be; all entries together take `max_bytes` at most.
+    /// Opens the folder, creating it if necessary; all entries together take at most `max_bytes`.
     ///
     /// # Errors
-    /// [`CacheError`] if nothing can be written there.
+    /// [`CacheError`] if the folder is not writable.
     pub fn open(dir: &Path, max_bytes: u64) -> Result<Self, CacheError> {
         Self::open_within(dir, Limits::new(max_bytes))
     }
 
-    /// Opens the folder with other limits than the usual ones.
+    /// [`FrameCache::open`] with other limits than the default ones.
     ///
     /// # Errors
-    /// [`CacheError`] if nothing can be written there.
+    /// [`CacheError`] if the folder is not writable.
     pub fn open_within(dir: &Path, limits: Limits) -> Result<Self, CacheError> {
         let folder = Folder::open(dir)
             .map_err(|source| CacheError::Open { path: dir.to_owned(), source })?;
-        folder.remove_strays(STRAY);
-        let room = Mutex::new(Room::new(&folder, limits));
+        folder.remove_stale(STALE);
+        let budget = Mutex::new(SizeBudget::new(&folder, limits));
         Ok(Self {
             folder,
             limits,
-            room,
+            budget,
             ours: Mutex::default(),
-            troubles: Troubles::default(),
+            warnings: Warnings::default(),
             read_only: AtomicBool::new(false),
             counts: Counts::default(),
         })
     }
 
-    /// Announces clips that this run will ask for, so that what earlier runs have kept of them is
-    /// not thrown out for the first ones of the run.
+    /// Announces clips that this run will read, so that entries of theirs from earlier runs are not
+    /// evicted for the first clips of this run.
     pub fn expect(&self, keys: impl IntoIterator<Item = Key>) {
         let mut ours = lock(&self.ours);
         for key in keys {
-            ours.entry(key.id).or_insert(Standing::Expected);
+            ours.entry(key.id).or_insert(Use::Expected);
         }
     }
 
-    /// Fills `out`, of T·H·W·3 bytes. False if the clip is not there or `out` has another length;
-    /// `out` holds nothing of use then. A damaged entry is removed, so that the clip is kept anew.
+    /// Fills `out`, of T·H·W·3 bytes. False if the clip is not cached or `out` has another length;
+    /// the content of `out` is undefined then. A damaged entry is removed, so that the clip can be
+    /// cached again.
     pub fn read(&self, key: &Key, out: &mut [u8]) -> bool {
         let path = self.folder.entry(&key.id);
-        let fault = if out.len() == key.bytes {
+        let error = if out.len() == key.bytes {
             match entry::read(&path, key, out) {
                 Ok(()) => {
                     self.hold(key, &path);
                     count(&self.counts.hits);
                     return true;
                 }
-                Err(fault) => fault,
+                Err(error) => error,
             }
         } else {
             log::debug!("{key}: {} bytes of frames into {} bytes", key.bytes, out.len());
-            Fault::Missing
+            ReadError::Missing
         };
         count(&self.counts.misses);
-        match fault {
-            Fault::Missing => {}
-            Fault::Damaged(reason) => self.remove_damaged(&path, reason),
-            Fault::Io(error) => self.troubles.tell(Kind::Unreadable, || {
-                format!("{}: cannot be read: {error}: the clip is decoded", path.display())
+        match error {
+            ReadError::Missing => {}
+            ReadError::Damaged(reason) => self.remove_damaged(&path, reason),
+            ReadError::Io(error) => self.warnings.warn_once(Kind::Unreadable, || {
+                format!("{}: cannot be read: {error}; the clip is decoded instead", path.display())
             }),
         }
         false
     }
 
-    /// Keeps a clip's frames, T·H·W·3 bytes. Whatever goes wrong is at most a warning, one for each
-    /// kind of trouble.
+    /// Caches a clip's frames, T·H·W·3 bytes. An error is only a warning, once for each kind of
+    /// error.
     pub fn write(&self, key: &Key, frames: &[u8]) {
         if frames.len() != key.bytes {
             log::debug!("{key}: {} bytes of frames, not {}", frames.len(), key.bytes);
@@ -140,59 +144,60 @@ impl FrameCache {
         if !self.read_only.load(Ordering::Relaxed)
             && let Err(error) = self.try_write(key, frames)
         {
-            self.tell_write_error(&error);
+            self.warn_of_write_error(&error);
         }
     }
 
-    /// What the cache has done so far.
+    /// Hits, misses and sizes so far.
     pub fn stats(&self) -> Stats {
-        self.counts.stats(lock(&self.room).bytes())
+        self.counts.stats(lock(&self.budget).bytes())
     }
 
-    /// The warnings given so far, at most one for each kind of trouble.
+    /// The warnings so far, at most one of each kind.
     pub fn warnings(&self) -> Vec<String> {
-        self.troubles.told()
+        self.warnings.all()
     }
 
     fn try_write(&self, key: &Key, frames: &[u8]) -> io::Result<()> {
         let path = self.folder.entry(&key.id);
         let bytes = entry::file_bytes(key);
         if self.folder.restore()? {
-            self.tell_removed();
-            lock(&self.room).scan(&self.folder);
+            self.warn_of_removal();
+            lock(&self.budget).scan(&self.folder);
         } else if fs::metadata(&path).is_ok_and(|about| about.len() == bytes) {
-            // Another thread or run was quicker.
+            // Another thread or run was faster.
             self.hold(key, &path);
             return Ok(());
         }
-        // A clip that was kept before and is gone was thrown out by another run. To throw out that
-        // one's clips in return would go on for ever.
-        let evict = lock(&self.ours).get(&key.id) != Some(&Standing::Held);
-        let kept = |id: &Id| lock(&self.ours).contains_key(id);
-        let admitted = lock(&self.room).admit(&self.folder, bytes, evict, kept);
+        // A clip that was cached before and is gone was evicted by another run. Evicting that run's
+        // clips in return would never end.
+        let evict = lock(&self.ours).get(&key.id) != Some(&Use::Held);
+        let pinned = |id: &Id| lock(&self.ours).contains_key(id);
+        let admitted = lock(&self.budget).admit(&self.folder, bytes, evict, pinned);
         if let Err(refusal) = admitted {
             count(&self.counts.refused);
-            self.tell_refusal(refusal);
+            self.warn_of_refusal(refusal);
             return Ok(());
         }
         let written = entry::write(&self.folder, key, frames);
-        // Before the count, for no thread may throw it out meanwhile.
+        // Before it is counted, so that no other thread evicts it.
         if written.is_ok() {
-            lock(&self.ours).insert(key.id, Standing::Held);
+            lock(&self.ours).insert(key.id, Use::Held);
             count(&self.counts.written);
         }
-        lock(&self.room).settle(bytes, written.is_ok());
+        lock(&self.budget).settle(bytes, written.is_ok());
         written
     }
 
-    /// Makes an entry this run's own. The first time, its file's time says so to other runs.
+    /// Marks an entry as held by this run. The first time, its file's modification time is updated
+    /// to tell other runs.
     fn hold(&self, key: &Key, path: &Path) {
         match lock(&self.ours).entry(key.id) {
-            Entry::Occupied(place) if *place.get() == Standing::Held => return,
-            Entry::Occupied(mut place) => *place.get_mut() = Standing::Held,
-            Entry::Vacant(place) => drop(place.insert(Standing::Held)),
+            Entry::Occupied(entry) if *entry.get() == Use::Held => return,
+            Entry::Occupied(mut entry) => *entry.get_mut() = Use::Held,
+            Entry::Vacant(entry) => drop(entry.insert(Use::Held)),
         }
-        // Windows wants a handle that may write.
+        // Windows requires a handle with write access.
         let touched = OpenOptions::new()
             .write(true)
             .open(path)
@@ -204,68 +209,68 @@ impl FrameCache {
 
     fn remove_damaged(&self, path: &Path, reason: &str) {
         count(&self.counts.damaged);
-        self.troubles.tell(Kind::Damaged, || {
+        self.warnings.warn_once(Kind::Damaged, || {
             format!(
-                "{}: damaged: {reason}: removed, and its clip is decoded again (other damaged \
-                 entries are not named)",
+                "{}: damaged: {reason}; removed, its clip is decoded again (further damaged \
+                 entries are not reported)",
                 path.display()
             )
         });
         let bytes = fs::metadata(path).map_or(0, |about| about.len());
         match fs::remove_file(path) {
-            Ok(()) => lock(&self.room).forget(bytes),
+            Ok(()) => lock(&self.budget).forget(bytes),
             Err(error) => log::debug!("{}: {error}", path.display()),
         }
     }
 
-    fn tell_refusal(&self, refusal: Refusal) {
+    fn warn_of_refusal(&self, refusal: Refusal) {
         let dir = self.folder.root().display();
         match refusal {
-            Refusal::Full => self.troubles.tell(Kind::Full, || {
-                let held = lock(&self.ours).values().filter(|s| **s == Standing::Held).count();
+            Refusal::Full => self.warnings.warn_once(Kind::Full, || {
+                let held = lock(&self.ours).values().filter(|s| **s == Use::Held).count();
                 format!(
-                    "{dir}: full with {held} clips of this run: the others are decoded in every \
-                     epoch (--cache-size, now {}, can be made larger)",
-                    Bytes(self.limits.max_bytes)
+                    "{dir}: full with {held} clips of this run; the others are decoded in every \
+                     epoch (a cache larger than {} would hold more)",
+                    ByteSize(self.limits.max_bytes)
                 )
             }),
-            Refusal::LowDisk { free, reserve } => self.troubles.tell(Kind::LowDisk, || {
+            Refusal::LowDisk { free, reserve } => self.warnings.warn_once(Kind::LowDisk, || {
                 format!(
-                    "{dir}: {} are free on its disk, and {} stay free for checkpoints: no more \
-                     clips are kept (make room, or give --cache another disk)",
-                    Bytes(free),
-                    Bytes(reserve)
+                    "{dir}: {} are free on its disk, of which {} are reserved for checkpoints; no \
+                     more clips are cached (free some space, or move the cache to another disk)",
+                    ByteSize(free),
+                    ByteSize(reserve)
                 )
             }),
         }
     }
 
-    fn tell_removed(&self) {
+    fn warn_of_removal(&self) {
         let dir = self.folder.root().display();
-        self.troubles.tell(Kind::Removed, || {
-            format!("{dir}: was removed during the run: it is made and filled anew")
+        self.warnings.warn_once(Kind::Removed, || {
+            format!("{dir}: was removed during the run; it is created and filled again")
         });
     }
 
-    fn tell_write_error(&self, error: &io::Error) {
+    fn warn_of_write_error(&self, error: &io::Error) {
         use io::ErrorKind::{
             FileTooLarge, NotFound, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
         };
         let dir = self.folder.root().display();
         match error.kind() {
-            // Removed between two steps; the next write makes it anew.
-            NotFound => self.tell_removed(),
+            // Removed between two steps; the next write creates it again.
+            NotFound => self.warn_of_removal(),
             StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem => {
                 self.read_only.store(true, Ordering::Relaxed);
-                self.troubles.tell(Kind::NoSpace, || {
+                self.warnings.warn_once(Kind::NoSpace, || {
                     format!(
-                        "cannot write to {dir}: {error}: going on without writing (make room or \
-                         give --cache-size or --cache)"
+                        "cannot write to {dir}: {error}; going on without writing (free some \
+                         space, limit the cache's size, or move it to another disk)"
                     )
                 });
             }
-            _ => self.troubles.tell(Kind::Unwritable, || {
-                format!("cannot write to {dir}: {error}: such clips are decoded again")
+            _ => self.warnings.warn_once(Kind::Unwritable, || {
+                format!("cannot write to {dir}: {error}; such clips are decoded again")
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! Reads every annotation and clip of a data set and says what is wrong with it.
+//! Checks a data set by reading every annotation and decoding every clip.
 
 mod table;
 
@@ -18,7 +18,7 @@ use super::problem::{Level, Problem, ProblemKind};
 use super::sampling::WindowSpec;
 use crate::schema::Schema;
 
-/// What a check found. The same data set gives the same report, however many threads read it.
+/// The result of a check. It does not depend on the number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The data set's root.
@@ -35,7 +35,7 @@ pub struct CheckReport {
     pub warnings: usize,
 }
 
-/// What a check found in one split.
+/// The result of a check of one split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SplitReport {
     /// The split's name in the schema.
@@ -44,7 +44,7 @@ pub struct SplitReport {
     pub dir: PathBuf,
     /// Actions in the annotation file.
     pub actions: usize,
-    /// Actions that can be used.
+    /// Usable actions.
     pub kept: usize,
     /// Actions that are left out, by reason.
     pub left_out: IndexMap<String, usize>,
@@ -52,10 +52,10 @@ pub struct SplitReport {
     pub tasks: Vec<TaskCounts>,
     /// Kept actions by number of clips, fewest first.
     pub views: Vec<(usize, usize)>,
-    /// Clips by outcome: all, ok, short, odd, then the failures that occur. Short and odd clips are
-    /// among the ok ones. Clips of actions that are left out are read as well.
+    /// Number of clips by result: all, ok, short, odd, then the kinds of failures that occur. Short and
+    /// odd clips are among the ok ones. Clips of actions that are left out are checked as well.
     pub clips: IndexMap<String, usize>,
-    /// Values that fit no class or are not listed in the schema, with the number of actions.
+    /// Values that match no class or are not listed in the schema, with the number of actions.
     pub values: IndexMap<String, usize>,
     /// Every problem: of annotations, of clips of kept actions, of other clips; each in file order.
     pub problems: Vec<Problem>,
@@ -85,10 +85,10 @@ impl CheckReport {
 }
 
 /// Checks all splits below `root`. `read` decodes a whole clip, given its path as annotated, and is
-/// called from many threads; `progress` hears of clips done and clips in all.
+/// called from several threads; `progress` is called with the number of clips done and the total.
 ///
 /// # Errors
-/// [`DataError`] where there is no split at all. Everything else is in the report.
+/// [`DataError`] if there is no split at all. Everything else is in the report.
 pub fn check_dataset(
     root: &Path,
     schema: &Schema,
@@ -107,7 +107,7 @@ pub fn check_dataset(
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
         outcome
     };
-    // Flat over all splits, so that a short split does not leave threads idle; collecting keeps
+    // Flat over all splits, so that a small split does not leave threads idle; collecting preserves
     // the order.
     let outcomes: Vec<_> = jobs.par_iter().flatten().map(outcome).collect();
 
@@ -191,7 +191,7 @@ fn report(split: Split, schema: &Schema, window: &WindowSpec, clips: &[Clip]) ->
         values,
         problems: split.problems,
     };
-    judge_clips(&mut report, window, clips);
+    check_clips(&mut report, window, clips);
     report
 }
 
@@ -204,7 +204,7 @@ fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
     schema.tasks.iter().enumerate().map(counts).collect()
 }
 
-fn judge_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
+fn check_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
     let usual = majority(clips.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()));
     let mut problems = Vec::new();
     let mut count = |word: &str| *report.clips.entry(word.to_owned()).or_insert(0) += 1;
@@ -212,7 +212,7 @@ fn judge_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
         let mut add = |kind, message: String| {
             let file = job.path.display().to_string();
             let problem = Problem::of_clip(kind, &job.action, file, message);
-            // Nobody misses a clip of an action that is not used.
+            // A clip of an action that is not used is not needed.
             let level = if job.used { problem.level } else { Level::Warning };
             problems.push(Problem { level, ..problem });
         };
@@ -268,7 +268,7 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// The most frequent format, the one that comes first among equals.
+/// The most frequent format, the first one on a tie.
 fn majority<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Option<Format> {
     let mut counts: IndexMap<Format, usize> = IndexMap::new();
     for info in infos {

@@ -1,5 +1,4 @@
-//! What the data side passes around: decoded frames, facts about a clip, and what can go wrong
-//! with one. Bytes only, no tensors.
+//! Decoded frames, properties of clips, and errors of reading them. Bytes only, no tensors.
 
 use std::path::PathBuf;
 
@@ -24,7 +23,7 @@ impl Frames {
     }
 }
 
-/// One decoded frame, and where it belongs.
+/// One decoded frame, and its positions among the requested frames.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     /// 8-bit RGB, `[H, W, 3]` row-major.
@@ -33,14 +32,14 @@ pub struct Frame<'a> {
     pub height: usize,
     /// Width in pixels, W.
     pub width: usize,
-    /// At which places of the wanted frames it stands, ascending; more than one where it repeats.
-    pub places: &'a [usize],
+    /// Its positions among the requested frames, ascending; more than one where it repeats.
+    pub positions: &'a [usize],
 }
 
-/// What a clip says of itself, known before its pictures are decoded.
+/// Properties of a clip that are known before its frames are decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipInfo {
-    /// Frames to be shown (after the container's edit list).
+    /// Number of frames to be shown (after applying the container's edit list).
     pub frames: usize,
     /// Width in pixels.
     pub width: usize,
@@ -52,27 +51,27 @@ pub struct ClipInfo {
     pub codec: String,
 }
 
-/// Why a clip could not be read. Every variant names the file.
+/// Why a clip cannot be read. Every variant names the file.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum ClipError {
-    /// There is no such file or folder, under any accepted ending.
+    /// There is no such file or folder, with any known extension.
     #[error("{}: no such clip", .0.display())]
     Missing(PathBuf),
-    /// The file has no bytes, or the folder no images.
+    /// The file has no content, or the folder no images.
     #[error("{}: the clip is empty", .0.display())]
     Empty(PathBuf),
-    /// The file could not be opened or read.
+    /// The file cannot be opened or read.
     #[error("{}: cannot be read: {reason}", .path.display())]
     Io {
         /// The clip.
         path: PathBuf,
-        /// The system's words.
+        /// The operating system's message.
         reason: String,
     },
     /// A container without a video track.
-    #[error("{}: holds no video track", .0.display())]
+    #[error("{}: contains no video track", .0.display())]
     NoVideo(PathBuf),
-    /// A codec or container that is not decoded in process, and no ffmpeg program could help.
+    /// A codec or container that is not decoded in process, and there is no ffmpeg program.
     #[error("{}: {what} is not decoded in process: install ffmpeg, or convert the clip to H.264 in mp4", .path.display())]
     Unsupported {
         /// The clip.
@@ -80,7 +79,7 @@ pub enum ClipError {
         /// The codec or container, as far as it is known.
         what: String,
     },
-    /// Truncated or corrupt.
+    /// A truncated or corrupt file.
     #[error("{}: damaged clip: {reason}", .path.display())]
     Damaged {
         /// The clip.
@@ -91,7 +90,7 @@ pub enum ClipError {
 }
 
 impl ClipError {
-    /// One word for counting and tables.
+    /// A short name for counts and tables.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Missing(_) => "missing",

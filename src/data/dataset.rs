@@ -14,31 +14,32 @@ use super::sampling::WindowSpec;
 use super::video;
 use crate::schema::Schema;
 
-/// One action that takes part: its labels and where its views lie.
+/// One action of a data set: its labels and the paths of its views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// The annotation's key.
     pub action: String,
     /// Class index per task.
     pub labels: Vec<usize>,
-    /// Index of each of the schema's properties, 0 for unknown.
+    /// Value index of each of the schema's properties, 0 for unknown; empty without annotations.
     pub properties: Vec<usize>,
-    /// Clip paths, in the annotation's order.
+    /// Clip paths, in annotation order.
     pub views: Vec<PathBuf>,
 }
 
-/// Actions read into memory: N clips of T frames, `[N, T, H, W, 3]` uint8, action by action.
+/// B actions in memory: N clips of T frames, `[N, T, H, W, 3]` uint8, grouped by action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// The actions' keys, B of them.
+    /// The annotations' keys of the B actions.
     pub actions: Vec<String>,
-    /// Readable views per action; their sum is N.
+    /// Number of readable views of each action; their sum is N.
     pub view_counts: Vec<usize>,
-    /// Which view of its action each clip is, counted as annotated; N numbers.
+    /// Index of each of the N clips among its action's annotated views.
     pub views: Vec<usize>,
     /// Class index `labels[task][action]`.
     pub labels: Vec<Vec<usize>>,
-    /// Index `properties[property][action]` of the schema's properties, 0 for unknown.
+    /// Value index `properties[property][action]` of the schema's properties, 0 for unknown; empty
+    /// without annotations.
     pub properties: Vec<Vec<usize>>,
     /// `N·T·H·W·3` bytes.
     pub frames: Vec<u8>,
@@ -52,55 +53,52 @@ impl Batch {
         self.view_counts.iter().sum()
     }
 
-    /// The frames of some clips, numbered as they lie in the batch.
+    /// The frames of a range of clips, `[clips, T, H, W, 3]`.
     pub fn frames_of(&self, clips: std::ops::Range<usize>) -> &[u8] {
         let clip = self.size.iter().product::<usize>() * 3;
         &self.frames[clips.start * clip..clips.end * clip]
     }
 }
 
-/// A split, ready to be read.
+/// A split whose clips can be read.
 #[derive(Debug)]
 pub struct Dataset {
     /// Name of the split.
     pub split: String,
-    /// Actions that take part, in the annotation's order.
+    /// The usable actions, in annotation order.
     pub samples: Vec<Sample>,
-    /// What the annotations said, with what was left out and why.
+    /// The annotations, with the actions left out and the reasons.
     pub annotations: Split,
     pub(super) window: WindowSpec,
-    /// `[H, W]` of a frame in the network.
+    /// `[H, W]` of the network's input.
     pub(super) size: [usize; 2],
     pub(super) cache: Option<Arc<FrameCache>>,
-    pub(super) news: News,
+    pub(super) findings: Findings,
 }
 
-/// What reading has come upon so far.
+/// Problems met while reading, so that each is reported once.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct Findings {
     pub unreadable: Mutex<BTreeMap<PathBuf, ClipError>>,
-    pub told_short: AtomicBool,
-    pub told_repeats: AtomicBool,
+    pub reported_short: AtomicBool,
+    pub reported_repeats: AtomicBool,
 }
 
-/// Why a split could not be used.
+/// Why a split cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The annotations could not be read.
+    /// The annotations cannot be read.
     #[error(transparent)]
     Annotations(#[from] DataError),
     /// Every action was left out.
-    #[error(
-        "{}: none of its {left_out} actions can take part (`polyview check-data` tells why)",
-        .dir.display()
-    )]
+    #[error("{}: none of its {left_out} actions can be used", .dir.display())]
     NoActions {
         /// The split's folder.
         dir: PathBuf,
-        /// Actions left out.
+        /// Number of actions left out.
         left_out: usize,
     },
-    /// Too much of the split is unreadable for the rest to stand for it.
+    /// Too many unreadable views: the rest would be a different data set.
     #[error(
         "{split} split: more than 20 % of its {views} views cannot be read: {}",
         list(.errors)
@@ -108,13 +106,13 @@ pub enum DatasetError {
     TooManyUnreadable {
         /// The split.
         split: String,
-        /// Its views.
+        /// Number of its views.
         views: usize,
-        /// The unreadable ones so far.
+        /// The unreadable views so far.
         errors: Vec<ClipError>,
     },
-    /// A decoding thread ended without a result.
-    #[error("a decoding thread died; --num-workers 0 shows where")]
+    /// A decoding thread panicked.
+    #[error("a decoding thread panicked")]
     Worker,
 }
 
@@ -123,8 +121,8 @@ fn list(errors: &[ClipError]) -> String {
     lines.concat()
 }
 
-/// Names what is wrong with the annotations, at most so many times.
-fn tell_problems(annotations: &Split) {
+/// Logs the first few errors in the annotations, and the number of the others.
+fn log_problems(annotations: &Split) {
     const MOST: usize = 10;
     let errors = annotations.problems.iter().filter(|problem| problem.level == Level::Error);
     for problem in errors.clone().take(MOST) {
@@ -132,13 +130,16 @@ fn tell_problems(annotations: &Split) {
     }
     let rest = errors.count().saturating_sub(MOST);
     if rest > 0 {
-        log::warn!("{} split: {rest} more; polyview check-data lists them", annotations.name);
+        log::warn!("{} split: {rest} more errors in the annotations", annotations.name);
     }
 }
 
 impl Dataset {
-    /// Opens a split. `size` is `[H, W]` in the network; `max_views` bounds the views per action
-    /// (the first ones are kept).
+    /// Opens a split. `size` is `[H, W]` of the network's input; `max_views` limits the views per
+    /// action to the first ones.
+    ///
+    /// # Errors
+    /// [`DatasetError::Annotations`], [`DatasetError::NoActions`].
     pub fn open(
         root: &Path,
         split: &str,
@@ -154,7 +155,7 @@ impl Dataset {
             .filter_map(|action| {
                 Some(Sample {
                     action: action.id.clone(),
-                    // A split without labels can be predicted; its actions have none.
+                    // A split without labels can still be predicted.
                     labels: match &action.labels {
                         Some(labels) => labels.clone(),
                         None if !annotations.labelled => Vec::new(),
@@ -170,7 +171,7 @@ impl Dataset {
                 })
             })
             .collect();
-        tell_problems(&annotations);
+        log_problems(&annotations);
         if samples.is_empty() {
             let left_out = annotations.left_out.len();
             return Err(DatasetError::NoActions { dir: annotations.dir, left_out });
@@ -182,12 +183,11 @@ impl Dataset {
             window,
             size,
             cache: None,
-            news: News::default(),
+            findings: Findings::default(),
         })
     }
 
-    /// Actions that no annotation tells of: names with the paths of their clips. They have no
-    /// labels.
+    /// A data set of clips without annotations: names of actions with the paths of their clips.
     pub fn of_clips(
         actions: Vec<(String, Vec<PathBuf>)>,
         window: WindowSpec,
@@ -210,7 +210,7 @@ impl Dataset {
             window,
             size,
             cache: None,
-            news: News::default(),
+            findings: Findings::default(),
         }
     }
 
@@ -219,12 +219,12 @@ impl Dataset {
         self.samples.iter().map(|s| s.views.len()).sum()
     }
 
-    /// Most views that one action has.
+    /// Largest number of views of an action.
     pub fn max_views(&self) -> usize {
         self.samples.iter().map(|s| s.views.len()).max().unwrap_or(0)
     }
 
-    /// How often each class of a task occurs.
+    /// Number of actions per class of a task.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
         for sample in &self.samples {
@@ -235,7 +235,7 @@ impl Dataset {
         counts
     }
 
-    /// With a cache of frames: what another run or epoch has decoded is read from there.
+    /// With a frame cache: clips that an earlier epoch or another run has decoded are read from it.
     #[must_use]
     pub fn with_cache(mut self, cache: Arc<FrameCache>) -> Self {
         let paths = self.samples.iter().flat_map(|sample| &sample.views);

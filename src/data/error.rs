@@ -1,4 +1,4 @@
-//! Why a data set cannot be read at all. Faults of single entries are
+//! Errors that make a data set or a split unreadable as a whole. Errors in single entries are
 //! [`Problem`](super::problem::Problem)s instead.
 
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::path::PathBuf;
 /// Why a data set or a split cannot be read at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DataError {
-    /// The root is no folder.
-    #[error("{}: there is no such folder; give the data set's folder as --dataset-root", .root.display())]
+    /// The root is not a folder.
+    #[error("{}: no such folder", .root.display())]
     NoRoot {
         /// The data set's root.
         root: PathBuf,
     },
-    /// The root holds no split.
-    #[error("{}: holds no split folder; expected one of: {expected}", .root.display())]
+    /// The root contains no split.
+    #[error("{}: contains no split folder; expected one of: {expected}", .root.display())]
     NoSplits {
         /// The data set's root.
         root: PathBuf,
-        /// The splits the schema names.
+        /// The splits that the schema names.
         expected: String,
     },
     /// The schema has no such split.
@@ -25,11 +25,11 @@ pub enum DataError {
     UnknownSplit {
         /// What was asked for.
         split: String,
-        /// The splits the schema names.
+        /// The splits that the schema names.
         known: String,
     },
     /// This split does not exist below the root.
-    #[error("{}: holds no folder for the split {split:?}; found: {found}", .root.display())]
+    #[error("{}: contains no folder for the split {split:?}; found: {found}", .root.display())]
     NoSplit {
         /// The data set's root.
         root: PathBuf,
@@ -43,10 +43,10 @@ pub enum DataError {
     Io {
         /// The annotation file.
         path: PathBuf,
-        /// The system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// The annotation file is not the JSON that is expected.
+    /// The annotation file is not the expected JSON.
     #[error("{}, line {line}, column {column}: {reason}", .path.display())]
     Json {
         /// The annotation file.
@@ -55,7 +55,7 @@ pub enum DataError {
         line: usize,
         /// Column, counted from 1.
         column: usize,
-        /// What was found there.
+        /// The parser's message.
         reason: String,
     },
 }

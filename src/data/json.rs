@@ -1,10 +1,10 @@
-//! The raw form of `annotations.json`: tolerant of single entries, strict about the whole.
+//! The raw form of `annotations.json`: tolerant of errors in single entries, strict about the whole.
 
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
 
-/// The file. What is inside an action stays untyped, so that one bad entry spoils only its action.
+/// The file. Actions stay untyped, so that an error in an entry affects only its action.
 #[derive(Deserialize)]
 pub(super) struct RawFile {
     #[serde(rename = "Set")]
@@ -15,7 +15,7 @@ pub(super) struct RawFile {
     pub(super) actions: Entries,
 }
 
-/// Key and value pairs in file order, repeated keys included (a JSON map would drop the first).
+/// Key-value pairs in file order, including repeated keys (a map would drop the first).
 pub(super) struct Entries(pub(super) Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// A value in words, for messages.
+/// Describes a value in messages.
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),

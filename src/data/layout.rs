@@ -1,4 +1,4 @@
-//! Where a data set keeps its splits and clips.
+//! The folders of a data set's splits and the paths of its clips.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub struct SplitDir {
 /// The splits that exist below `root`, in the schema's order.
 ///
 /// # Errors
-/// [`DataError::NoRoot`] where `root` is no folder, [`DataError::NoSplits`] where it holds none.
+/// [`DataError::NoRoot`] if `root` is not a folder, [`DataError::NoSplits`] if it contains no split.
 pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
     let found = existing(root, schema)?;
     if found.is_empty() {
@@ -69,18 +69,18 @@ fn existing(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
 /// A clip's Url, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClipPath {
-    /// The path inside the split folder, as annotated: mostly without an ending.
+    /// The path inside the split folder, as annotated: usually without an extension.
     pub path: PathBuf,
-    /// Name of the split that the Url mentions, if it does.
+    /// Name of the split in the Url, if there is one.
     pub split: Option<String>,
 }
 
-/// Takes a clip's Url apart: an optional prefix, an optional split name, then the path inside the
-/// split folder.
+/// Parses a clip's Url: an optional prefix, an optional split name, then the path inside the split
+/// folder.
 ///
 /// # Errors
-/// Says why the Url is refused: it is empty, absolute, leaves the folder, or means different
-/// things on different systems (backslashes, drive letters).
+/// Why the Url is refused: it is empty, absolute, leaves the folder, or means different things on
+/// different systems (backslashes, drive letters).
 pub fn clip_path(url: &str, schema: &Schema) -> Result<ClipPath, &'static str> {
     if url.contains(['\\', '\0']) {
         return Err("backslashes and zero bytes are not allowed in a clip's path");
@@ -92,7 +92,7 @@ pub fn clip_path(url: &str, schema: &Schema) -> Result<ClipPath, &'static str> {
     if parts.contains(&"..") {
         return Err("a clip's path must not lead out of the split folder (`..`)");
     }
-    // `C:x` would replace the folder it is joined to on Windows.
+    // On Windows, joining `C:x` to a folder would replace the folder.
     if parts.iter().any(|part| part.as_bytes().get(1) == Some(&b':')) {
         return Err("a clip's path must not name a drive");
     }

@@ -1,4 +1,4 @@
-//! Reads batches ahead of the training loop, in several threads that share the work clip by clip.
+//! Prefetches batches for the training loop in several threads, which share the work clip by clip.
 //! Order and content depend on the plan alone, never on the number of threads.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,11 +12,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::clip::ClipError;
 use super::dataset::{Batch, Dataset, DatasetError};
-use super::reading::ClipPlace;
+use super::reading::ClipIndex;
 use super::resize::Resizer;
 
-/// The order in which an epoch visits the actions: a shuffle that `(seed, epoch)` fixes, cut into
-/// batches of `batch_size` indices. The last batch may be smaller.
+/// The batches of a training epoch: indices in an order determined by `(seed, epoch)`, in batches of
+/// `batch_size`. The last batch may be smaller.
 pub fn shuffled(count: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..count).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -25,7 +25,7 @@ pub fn shuffled(count: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// The annotation's order, for validation.
+/// The batches of a validation pass: indices in annotation order.
 pub fn in_order(count: usize, batch_size: usize) -> Vec<Vec<usize>> {
     let order: Vec<usize> = (0..count).collect();
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
@@ -34,16 +34,16 @@ pub fn in_order(count: usize, batch_size: usize) -> Vec<Vec<usize>> {
 /// How far a loader reads ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ahead {
-    /// Decoding threads; with 0, batches are read when asked for.
+    /// Number of decoding threads; with 0, each batch is read when it is asked for.
     pub workers: usize,
-    /// Batches read or being read, at most.
+    /// Maximum number of batches that are read or being read.
     pub batches: usize,
-    /// Bytes of frames in them, at most; a single batch may have more.
+    /// Maximum size of their frames, bytes; a single batch may be larger.
     pub bytes: u64,
 }
 
 impl Ahead {
-    /// So many threads, with the program's usual bounds.
+    /// `workers` threads, with the default limits.
     pub fn with_workers(workers: usize) -> Self {
         Self { workers, batches: 4, bytes: 2 << 30 }
     }
@@ -54,61 +54,62 @@ type Loaded = Result<Option<Batch>, DatasetError>;
 /// A batch whose clips are being read.
 struct Assembly {
     index: usize,
-    /// Its clips, and where each one's frames go: pieces of one allocation.
-    clips: Vec<(ClipPlace, BytesMut)>,
+    /// Its clips, each with the memory for its frames: pieces of one allocation.
+    clips: Vec<(ClipIndex, BytesMut)>,
     results: Vec<Option<Result<(), ClipError>>>,
-    /// First clip that nobody has taken up.
+    /// First clip that no thread has started on.
     next: usize,
-    /// Clips that are not read yet.
+    /// Number of clips not read yet.
     missing: usize,
 }
 
 impl Assembly {
-    /// `spare` is memory of the right size that is used again.
+    /// `spare` is memory of the right size to be reused.
     fn new(index: usize, dataset: &Dataset, plan: &[usize], spare: Option<Vec<u8>>) -> Self {
-        let places = dataset.places(plan);
-        let clip = dataset.clip_bytes();
+        let indices = dataset.clips(plan);
+        let bytes = dataset.clip_bytes();
         let spare = spare.and_then(|spare| Bytes::from(spare).try_into_mut().ok());
-        let mut frames = spare.unwrap_or_else(|| BytesMut::zeroed(places.len() * clip));
+        let mut frames = spare.unwrap_or_else(|| BytesMut::zeroed(indices.len() * bytes));
         let clips: Vec<_> =
-            places.into_iter().map(|place| (place, frames.split_to(clip))).collect();
+            indices.into_iter().map(|clip| (clip, frames.split_to(bytes))).collect();
         let count = clips.len();
         Self { index, results: vec![None; count], clips, next: 0, missing: count }
     }
 
-    /// The batch; joining neighbouring pieces costs no copy.
+    /// The batch, once every clip is read. Joining adjacent pieces does not copy.
     fn finish(self, dataset: &Dataset, plan: &[usize]) -> Loaded {
         let mut frames = BytesMut::new();
         for (_, piece) in self.clips {
             frames.unsplit(piece);
         }
-        dataset.assemble(plan, self.results.into_iter().flatten().collect(), frames.into())
+        let result = |result: Option<_>| result.expect("`missing` counts the clips without one");
+        dataset.assemble(plan, self.results.into_iter().map(result).collect(), frames.into())
     }
 }
 
 struct State {
-    /// Next batch that nobody has begun.
+    /// Next batch to begin.
     next: usize,
-    /// Batches handed out so far.
+    /// Number of batches handed out so far.
     taken: usize,
-    /// Being read, in order.
+    /// Batches being read, in order.
     open: VecDeque<Assembly>,
-    /// Read, waiting for their turn.
+    /// Batches that are read and wait for their turn.
     ready: BTreeMap<usize, Loaded>,
-    /// Frames of a batch that is done with. Fresh memory would have to be cleared first.
+    /// Frames of a recycled batch. New memory would have to be zeroed first.
     spare: Option<Vec<u8>>,
     /// Bytes of frames in all three.
     held: u64,
-    /// Most that they have been.
+    /// Peak of `held`.
     most_held: u64,
-    /// A thread has panicked: its clip will never come.
+    /// A thread has panicked: its clip will never arrive.
     died: bool,
     stop: bool,
 }
 
 impl State {
-    /// Bytes that a batch of `bytes` adds to what is held: none where the spare memory fits.
-    /// Spare memory that stands in its way is let go.
+    /// Bytes that a batch of `bytes` adds to `held`: none if it fits the spare memory exactly.
+    /// Otherwise spare memory is freed where the limit of `most` requires it.
     fn need(&mut self, bytes: u64, most: u64) -> u64 {
         let spare = self.spare.as_ref().map_or(0, |spare| spare.len() as u64);
         if spare == bytes {
@@ -122,11 +123,14 @@ impl State {
     }
 }
 
-/// A clip to read: which batch, which of its clips, where from and where to.
+/// A clip to read.
 struct Job {
+    /// Index of the batch.
     batch: usize,
-    clip: usize,
-    place: ClipPlace,
+    /// Position of the clip in the batch.
+    position: usize,
+    clip: ClipIndex,
+    /// Where its frames go.
     frames: BytesMut,
 }
 
@@ -147,7 +151,7 @@ impl Shared {
         self.changed.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Bytes of a batch's frames.
+    /// Size of a batch's frames, bytes.
     fn bytes(&self, index: usize) -> u64 {
         let views = |&sample: &usize| self.dataset.samples[sample].views.len();
         let clips: usize = self.plan[index].iter().map(views).sum();
@@ -157,13 +161,13 @@ impl Shared {
     fn work(&self) {
         let mut resizer = self.dataset.resizer();
         while let Some(mut job) = self.take_job() {
-            let result = self.dataset.read_clip(job.place, &mut resizer, &mut job.frames);
+            let result = self.dataset.read_clip(job.clip, &mut resizer, &mut job.frames);
             self.put_back(job, result);
         }
     }
 
-    /// The next clip to read, in the plan's order; waits while the loader is far enough ahead.
-    /// `None` when there is nothing left to do.
+    /// The next clip to read, in plan order; waits while the loader is far enough ahead. `None` when
+    /// there is nothing left to read.
     fn take_job(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -172,21 +176,21 @@ impl Shared {
             }
             let unread = state.open.iter_mut().find(|batch| batch.next < batch.clips.len());
             if let Some(batch) = unread {
-                let clip = batch.next;
+                let position = batch.next;
                 batch.next += 1;
-                let (place, frames) = &mut batch.clips[clip];
+                let (clip, frames) = &mut batch.clips[position];
                 let frames = std::mem::take(frames);
-                return Some(Job { batch: batch.index, clip, place: *place, frames });
+                return Some(Job { batch: batch.index, position, clip: *clip, frames });
             }
             if state.next >= self.plan.len() {
                 return None;
             }
             let bytes = self.bytes(state.next);
             let count = state.next - state.taken;
-            // One batch is always read, however large: without it nothing would go on.
             let need = state.need(bytes, self.ahead.bytes);
-            let room = count < self.ahead.batches && state.held + need <= self.ahead.bytes;
-            if count == 0 || room {
+            let fits = count < self.ahead.batches && state.held + need <= self.ahead.bytes;
+            // One batch is always read, however large, or the consumer would wait for ever.
+            if count == 0 || fits {
                 let index = state.next;
                 state.next += 1;
                 let spare = if need == 0 { state.spare.take() } else { None };
@@ -207,17 +211,16 @@ impl Shared {
 
     fn put_back(&self, job: Job, result: Result<(), ClipError>) {
         let mut state = self.lock();
-        let Some(at) = state.open.iter().position(|batch| batch.index == job.batch) else {
-            return;
-        };
+        let at = state.open.iter().position(|batch| batch.index == job.batch);
+        let at = at.expect("a batch stays open until its last clip is read");
         let batch = &mut state.open[at];
-        batch.clips[job.clip].1 = job.frames;
-        batch.results[job.clip] = Some(result);
+        batch.clips[job.position].1 = job.frames;
+        batch.results[job.position] = Some(result);
         batch.missing -= 1;
         if batch.missing > 0 {
             return;
         }
-        let Some(batch) = state.open.remove(at) else { return };
+        let batch = state.open.remove(at).expect("`at` is the position of this batch");
         drop(state);
         let index = batch.index;
         let loaded = batch.finish(&self.dataset, &self.plan[index]);
@@ -225,7 +228,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Hands the next batch out if it has been read.
+    /// Hands out the next batch if it has been read.
     fn take_ready(&self, state: &mut State) -> Option<Loaded> {
         let turn = state.taken;
         let loaded = state.ready.remove(&turn)?;
@@ -236,10 +239,10 @@ impl Shared {
     }
 }
 
-/// Says so if a worker ends by a panic, so that the consumer never waits for it.
-struct Watch<'a>(&'a Shared);
+/// Reports a panic of a worker, so that the consumer does not wait for it for ever.
+struct PanicGuard<'a>(&'a Shared);
 
-impl Drop for Watch<'_> {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.lock().died = true;
@@ -248,7 +251,7 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// Batches of one epoch, read ahead. Dropping it stops and joins its threads.
+/// Prefetches the batches of one epoch. Dropping it stops and joins its threads.
 pub struct Loader {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -256,13 +259,13 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts `workers` threads (0: batches are read when asked for) on `plan`, a list of batches
-    /// of indices into the data set's samples.
+    /// Starts `workers` threads (0: each batch is read when it is asked for) on `plan`, a list of
+    /// batches of indices into the data set's samples.
     pub fn new(dataset: Arc<Dataset>, plan: Vec<Vec<usize>>, workers: usize) -> Self {
         Self::reading_ahead(dataset, plan, Ahead::with_workers(workers))
     }
 
-    /// The same with bounds of one's own.
+    /// [`Loader::new`] with other limits than the default ones.
     pub fn reading_ahead(dataset: Arc<Dataset>, plan: Vec<Vec<usize>>, ahead: Ahead) -> Self {
         let resizer = dataset.resizer();
         let state = State {
@@ -284,12 +287,12 @@ impl Loader {
             let worker = Arc::clone(&shared);
             let name = format!("decode-{number}");
             let thread = std::thread::Builder::new().name(name).spawn(move || {
-                let _watch = Watch(&worker);
+                let _guard = PanicGuard(&worker);
                 worker.work();
             });
             match thread {
                 Ok(thread) => threads.push(thread),
-                // Fewer threads only make it slower.
+                // Fewer threads are only slower.
                 Err(error) => log::warn!("decoding thread {number} could not start: {error}"),
             }
         }
@@ -301,13 +304,16 @@ impl Loader {
         self.shared.plan.len()
     }
 
-    /// Most bytes of frames that it has held at once.
+    /// Peak size of the frames in memory, bytes.
     pub fn most_held(&self) -> u64 {
         self.shared.lock().most_held
     }
 
-    /// The next batch if it has been read already: asking costs no waiting. `None` says nothing
-    /// about the end of the plan.
+    /// The next batch if it has been read already; does not wait. `None` does not mean the end of
+    /// the plan.
+    ///
+    /// # Errors
+    /// [`DatasetError`], as [`Iterator::next`].
     pub fn ready(&mut self) -> Result<Option<Batch>, DatasetError> {
         let mut state = self.shared.lock();
         while let Some(loaded) = self.shared.take_ready(&mut state) {
@@ -318,19 +324,19 @@ impl Loader {
         Ok(None)
     }
 
-    /// Takes a batch back that is done with: the next one is read into its memory.
+    /// Takes back a batch that is no longer needed: a later one is read into its memory.
     pub fn recycle(&self, batch: Batch) {
         let bytes = batch.frames.len() as u64;
         let mut state = self.shared.lock();
         let more_to_come = state.next < self.shared.plan.len();
-        let room = state.held + bytes <= self.shared.ahead.bytes;
-        if more_to_come && room && state.spare.is_none() && !self.workers.is_empty() {
+        let fits = state.held + bytes <= self.shared.ahead.bytes;
+        if more_to_come && fits && state.spare.is_none() && !self.workers.is_empty() {
             state.held += bytes;
             state.spare = Some(batch.frames);
         }
     }
 
-    /// The next batch in the plan's order, whatever came of it; `None` at its end.
+    /// The next result in plan order; `None` at the end of the plan.
     fn next_loaded(&mut self) -> Option<Loaded> {
         let shared = &self.shared;
         let mut state = shared.lock();
@@ -357,7 +363,7 @@ impl Loader {
 impl Iterator for Loader {
     type Item = Result<Batch, DatasetError>;
 
-    /// Batches of which nothing could be read are passed over.
+    /// The next batch in plan order. Batches of which nothing could be read are skipped.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(batch) = self.next_loaded()?.transpose() {
@@ -372,7 +378,7 @@ impl Drop for Loader {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
         for worker in self.workers.drain(..) {
-            // A panic in a worker was already told by `DatasetError::Worker`.
+            // A panic in a worker was reported as `DatasetError::Worker`.
             let _ = worker.join();
         }
     }

@@ -1,7 +1,7 @@
-//! From a folder of annotated clips to batches of bytes. Nothing here knows tensors, so all of it
-//! is tested without a device.
+//! From a folder of annotated clips to batches of uint8 frames. Nothing here depends on tensors, so
+//! all of it is tested without a device.
 //!
-//! annotations → [`Dataset`] → [`loader`]: [`cache`], or sampling, video, resize → [`Batch`].
+//! annotations → [`Dataset`] → [`loader`]: [`cache`], or sampling, decoding, resizing → [`Batch`].
 
 pub mod annotations;
 pub mod balance;
@@ -11,8 +11,10 @@ pub mod clip;
 mod dataset;
 pub mod error;
 mod json;
+#[doc(hidden)]
 pub mod layout;
 pub mod loader;
+pub(crate) mod natural;
 pub mod problem;
 mod reading;
 pub mod sampler;

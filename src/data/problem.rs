@@ -1,4 +1,4 @@
-//! What can be wrong with a data set short of making it unreadable.
+//! Errors and warnings about single entries and clips of a data set.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::clip::ClipError;
 
-/// How grave a problem is.
+/// Severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
@@ -16,7 +16,7 @@ pub enum Level {
     Warning,
 }
 
-/// The kinds of problems, as `--json` and the tables name them.
+/// The kinds of problems; their serialised names are those of the JSON report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
@@ -24,17 +24,17 @@ pub enum ProblemKind {
     Unreadable,
     /// A field or an entry of the annotations has the wrong type.
     WrongType,
-    /// A value that fits no class.
+    /// A value that matches no class.
     UnknownValue,
-    /// A Url that leads out of the split folder or is no path.
+    /// A Url that leads out of the split folder or is not a path.
     RefusedPath,
-    /// An id that occurs twice; the first one counts.
+    /// An id that occurs twice; the first entry is used.
     DuplicateAction,
-    /// A clip listed twice in one action; it counts once.
+    /// A clip listed twice in one action; it is used once.
     DuplicateClip,
-    /// Annotations or a Url name another split.
+    /// The annotation file or a Url names another split.
     OtherSplit,
-    /// The number of actions differs from the one the file states.
+    /// The number of actions differs from the one stated in the file.
     CountMismatch,
     /// A property's value that the schema does not list; it counts as unknown.
     UnlistedValue,
@@ -42,7 +42,7 @@ pub enum ProblemKind {
     ClipMissing,
     /// A clip without content.
     ClipEmpty,
-    /// A clip that the system does not let us read.
+    /// A clip that the operating system cannot read.
     ClipUnreadable,
     /// A clip without a video track.
     ClipNoVideo,
@@ -57,7 +57,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    /// The level that problems of this kind have by themselves.
+    /// The default level of problems of this kind.
     pub fn level(self) -> Level {
         match self {
             Self::DuplicateClip
@@ -70,7 +70,7 @@ impl ProblemKind {
         }
     }
 
-    /// A few words for tables.
+    /// A short description for tables.
     pub fn title(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable annotations",
@@ -107,16 +107,16 @@ impl From<&ClipError> for ProblemKind {
     }
 }
 
-/// One problem: what, and where.
+/// A problem: what it is and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The kind.
     pub kind: ProblemKind,
-    /// How grave it is.
+    /// Its severity.
     pub level: Level,
-    /// Id of the action, where it concerns one.
+    /// Id of the action that it concerns, if any.
     pub action: Option<String>,
-    /// The Url as annotated or the file, where it concerns one.
+    /// The Url as annotated or the file that it concerns, if any.
     pub file: Option<String>,
     /// What was found.
     pub message: String,
@@ -151,7 +151,7 @@ impl fmt::Display for Problem {
         if let Some(action) = &self.action {
             write!(f, "action {action}: ")?;
         }
-        // Errors of clips name their file themselves.
+        // Errors of clips already name their file.
         match &self.file {
             Some(file) if !self.message.contains(file.as_str()) => write!(f, "{file}: ")?,
             _ => {}

@@ -1,5 +1,4 @@
-//! Reading a data set's clips: from its cache or by decoding, cut and resized, put together to
-//! batches.
+//! Reading a data set's clips, from its cache or by decoding and resizing, and assembling batches.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,56 +11,62 @@ use super::dataset::{Batch, Dataset, DatasetError};
 use super::resize::Resizer;
 use super::video;
 
-/// More than this share of unreadable views ends the run: what remains is another data set.
+/// A larger share of unreadable views is an error: the rest would be a different data set.
 const MAX_UNREADABLE: f64 = 0.2;
 
-/// A clip by its place in a data set.
+/// Identifies a clip of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ClipPlace {
+pub(super) struct ClipIndex {
     /// Index into [`Dataset::samples`].
     pub sample: usize,
-    /// Which of its views.
+    /// Index into [`Sample::views`](super::Sample::views).
     pub view: usize,
 }
 
 impl Dataset {
-    /// What a thread that reads clips needs for itself.
+    /// A resizer to the network's input size; each thread that reads clips needs its own.
     pub fn resizer(&self) -> Resizer {
         let [height, width] = self.size;
         Resizer::new(height, width)
     }
 
-    /// Bytes of one clip's frames, T·H·W·3.
+    /// Size of a clip's frames in bytes, T·H·W·3.
     pub fn clip_bytes(&self) -> usize {
         self.window.frames_per_clip * self.size.iter().product::<usize>() * 3
     }
 
-    /// The clips of the actions at `indices`, in the order in which they lie in a batch.
-    pub(super) fn places(&self, indices: &[usize]) -> Vec<ClipPlace> {
+    /// The clips of the actions at `indices`, in batch order.
+    pub(super) fn clips(&self, indices: &[usize]) -> Vec<ClipIndex> {
         let of = |&sample: &usize| {
-            (0..self.samples[sample].views.len()).map(move |view| ClipPlace { sample, view })
+            (0..self.samples[sample].views.len()).map(move |view| ClipIndex { sample, view })
         };
         indices.iter().flat_map(of).collect()
     }
 
-    /// Reads the actions at `indices` (into [`Dataset::samples`]). A view that cannot be read is
-    /// left out and remembered; an action without any readable view is left out of the batch.
-    /// `None` when nothing of the batch could be read.
+    /// Reads the actions at `indices` (into [`Dataset::samples`]). Unreadable views are left out and
+    /// recorded; an action without a readable view is left out of the batch. `None` if nothing of
+    /// the batch could be read.
+    ///
+    /// # Errors
+    /// [`DatasetError::TooManyUnreadable`].
     pub fn read_batch(
         &self,
         indices: &[usize],
         resizer: &mut Resizer,
     ) -> Result<Option<Batch>, DatasetError> {
-        let places = self.places(indices);
-        let mut frames = vec![0; places.len() * self.clip_bytes()];
+        let clips = self.clips(indices);
+        let mut frames = vec![0; clips.len() * self.clip_bytes()];
         let slots = frames.chunks_exact_mut(self.clip_bytes());
         let results =
-            places.iter().zip(slots).map(|(place, slot)| self.read_clip(*place, resizer, slot));
+            clips.iter().zip(slots).map(|(clip, slot)| self.read_clip(*clip, resizer, slot));
         let results = results.collect();
         self.assemble(indices, results, frames)
     }
 
-    /// Reads view `view` of the action at `index`, as a batch of one clip.
+    /// Reads view `view` of the action at `index` as a batch of one clip.
+    ///
+    /// # Errors
+    /// [`ClipError`].
     pub fn read_one(
         &self,
         index: usize,
@@ -69,24 +74,24 @@ impl Dataset {
         resizer: &mut Resizer,
     ) -> Result<Batch, ClipError> {
         let mut frames = vec![0; self.clip_bytes()];
-        self.read_clip(ClipPlace { sample: index, view }, resizer, &mut frames)?;
+        self.read_clip(ClipIndex { sample: index, view }, resizer, &mut frames)?;
         let mut batch = self.empty_batch(frames);
         self.push(&mut batch, index, &[view]);
         Ok(batch)
     }
 
-    /// Fills `out` with one clip's `[T, H, W, 3]`; on error `out` holds anything.
+    /// Fills `out` with one clip, `[T, H, W, 3]`; after an error its content is undefined.
     pub(super) fn read_clip(
         &self,
-        place: ClipPlace,
+        clip: ClipIndex,
         resizer: &mut Resizer,
         out: &mut [u8],
     ) -> Result<(), ClipError> {
-        let path = video::resolve_clip(&self.samples[place.sample].views[place.view])?;
+        let path = video::resolve_clip(&self.samples[clip.sample].views[clip.view])?;
         let Some(cache) = &self.cache else {
             return self.decode(&path, resizer, out);
         };
-        // Named before it is decoded: a file that changes meanwhile must not be kept as it was.
+        // Before decoding: frames of a file that changes meanwhile must not get the new key.
         let key = Key::new(&path, &self.window, self.size);
         if key.is_some_and(|key| cache.read(&key, out)) {
             return Ok(());
@@ -102,8 +107,8 @@ impl Dataset {
         video::read_resized(path, |info| self.pick(path, info), resizer, out).map(|_| ())
     }
 
-    /// Makes a batch of the clips of the actions at `indices`: `frames` holds them all, `results`
-    /// says which are worth something.
+    /// Makes a batch of the clips of the actions at `indices`: `frames` contains all of them,
+    /// `results` tells which could be read.
     pub(super) fn assemble(
         &self,
         indices: &[usize],
@@ -113,8 +118,8 @@ impl Dataset {
         let clip = self.clip_bytes();
         if results.iter().any(Result::is_err) {
             let mut kept = 0;
-            for (place, _) in results.iter().enumerate().filter(|(_, result)| result.is_ok()) {
-                frames.copy_within(place * clip..(place + 1) * clip, kept * clip);
+            for (index, _) in results.iter().enumerate().filter(|(_, result)| result.is_ok()) {
+                frames.copy_within(index * clip..(index + 1) * clip, kept * clip);
                 kept += 1;
             }
             frames.truncate(kept * clip);
@@ -124,16 +129,16 @@ impl Dataset {
         for &index in indices {
             let sample = &self.samples[index];
             let mut readable = Vec::new();
-            let mut news = false;
+            let mut first_time = false;
             for (view, result) in results.by_ref().take(sample.views.len()).enumerate() {
                 match result {
                     Ok(()) => readable.push(view),
-                    Err(error) => news |= self.note_unreadable(&sample.views[view], error)?,
+                    Err(error) => first_time |= self.add_unreadable(&sample.views[view], error)?,
                 }
             }
             if !readable.is_empty() {
                 self.push(&mut batch, index, &readable);
-            } else if news {
+            } else if first_time {
                 log::warn!(
                     "{} split: action {} has no readable view and is left out",
                     self.split,
@@ -159,7 +164,7 @@ impl Dataset {
         }
     }
 
-    /// Adds an action with these of its views; its frames are there already.
+    /// Adds an action with the given views; the frames are in the batch already.
     fn push(&self, batch: &mut Batch, index: usize, views: &[usize]) {
         let sample = &self.samples[index];
         batch.actions.push(sample.action.clone());
@@ -175,7 +180,7 @@ impl Dataset {
 
     fn pick(&self, path: &Path, info: &ClipInfo) -> Vec<usize> {
         let pick = self.window.window_indices(info);
-        if pick.past_end && !self.news.told_short.swap(true, Ordering::Relaxed) {
+        if pick.past_end && !self.findings.reported_short.swap(true, Ordering::Relaxed) {
             log::info!(
                 "{} split: some clips end before frame {}; their last frame is repeated",
                 self.split,
@@ -188,11 +193,11 @@ impl Dataset {
         let wanted = self.window.frames_per_clip;
         if pick.distinct < wanted
             && !pick.past_end
-            && !self.news.told_repeats.swap(true, Ordering::Relaxed)
+            && !self.findings.reported_repeats.swap(true, Ordering::Relaxed)
         {
             log::info!(
-                "{} split: frames {} to {} hold {} frames at {} fps, {wanted} are wanted: some \
-                 repeat (--target-fps {} takes every frame of the file)",
+                "{} split: the window from frame {} to {} has {} frames at {} fps, fewer than the \
+                 {wanted} per clip: some repeat (a target of {} fps would use every frame)",
                 self.split,
                 self.window.start_frame,
                 self.window.end_frame,
@@ -204,11 +209,11 @@ impl Dataset {
         pick.indices
     }
 
-    /// Remembers an unreadable view; whether it was news.
-    fn note_unreadable(&self, path: &Path, error: ClipError) -> Result<bool, DatasetError> {
+    /// Records an unreadable view; whether this is the first time.
+    fn add_unreadable(&self, path: &Path, error: ClipError) -> Result<bool, DatasetError> {
         let mut unreadable = self.lock_unreadable();
-        let news = !unreadable.contains_key(path);
-        if news {
+        let first_time = !unreadable.contains_key(path);
+        if first_time {
             log::warn!("{} split: view left out: {error}", self.split);
             unreadable.insert(path.to_owned(), error);
         }
@@ -219,15 +224,15 @@ impl Dataset {
                 errors: unreadable.values().cloned().collect(),
             });
         }
-        Ok(news)
+        Ok(first_time)
     }
 
-    /// The clips that could not be read so far, with the reason.
+    /// The errors of the clips that could not be read so far.
     pub fn unreadable(&self) -> Vec<ClipError> {
         self.lock_unreadable().values().cloned().collect()
     }
 
     fn lock_unreadable(&self) -> MutexGuard<'_, BTreeMap<PathBuf, ClipError>> {
-        self.news.unreadable.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.findings.unreadable.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

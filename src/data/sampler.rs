@@ -1,15 +1,15 @@
-//! Which actions an epoch visits, in which order, in which batches.
+//! The order and the batches in which an epoch visits the actions.
 
 use super::balance::{Sampling, balanced, draws};
 use super::dataset::Dataset;
 use super::loader;
 
-/// Plans the epochs of a run. `(seed, epoch)` fixes each plan, whatever ran before.
+/// Plans the epochs of a run. `(seed, epoch)` determines each plan, whatever ran before.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     /// How classes are balanced.
     pub sampling: Sampling,
-    /// Per balanced task: its classes' number and every sample's class. One of them is taken per
+    /// Per balanced task: its number of classes and every sample's class. One task is balanced per
     /// epoch, in turn.
     tasks: Vec<(usize, Vec<usize>)>,
     samples: usize,
@@ -37,8 +37,7 @@ impl Sampler {
         }
     }
 
-    /// The balanced task of an epoch, counted from 0: its place in the list given to
-    /// [`Sampler::new`], with the factor.
+    /// The balanced task of an epoch, counted from 0, with the oversampling factor.
     fn balance(&self, epoch: usize) -> Option<(&(usize, Vec<usize>), f64)> {
         let factor = self.sampling.factor(epoch)?;
         let task = self.tasks.get(epoch % self.tasks.len().max(1))?;

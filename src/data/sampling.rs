@@ -1,41 +1,41 @@
-//! Which frames of a clip the model sees.
+//! Sampling frames from a window of a clip.
 
 use serde::{Deserialize, Serialize};
 
 use super::clip::ClipInfo;
 
-/// The window of a clip that is looked at, and how many frames are taken from it.
+/// The window of a clip and the number of frames that are sampled from it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WindowSpec {
     /// First frame of the window, in the clip's own frames, counted from 0.
     pub start_frame: usize,
     /// Last frame of the window, inclusive.
     pub end_frame: usize,
-    /// Frames per second to look at; the clip's own rate where that is lower.
+    /// Sampling rate, frames per second; the clip's own rate if that is lower.
     pub target_fps: f64,
-    /// Number of frames the model gets, T.
+    /// Number of frames per clip, T.
     pub frames_per_clip: usize,
 }
 
-/// The chosen frames of one clip.
+/// The sampled frames of one clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowPick {
-    /// Frame numbers in ascending order, `frames_per_clip` of them; frames may repeat.
+    /// Frame indices in ascending order, `frames_per_clip` of them; frames may repeat.
     pub indices: Vec<usize>,
-    /// Whether the window goes past the clip's end, so that the last frame stands in.
+    /// Whether the window goes past the clip's end, so that the last frame is repeated.
     pub past_end: bool,
     /// Number of different frames among `indices`.
     pub distinct: usize,
 }
 
 impl WindowSpec {
-    /// Chooses frames in two steps.
+    /// Samples frames in two steps.
     ///
-    /// 1. The window is walked at `target_fps`: positions `start + round(i * step)` up to the
-    ///    end frame, with `step = fps / target_fps` source frames and never below 1.
-    /// 2. `frames_per_clip` of these positions are taken at even distances, first and last
-    ///    included: number `round(j * (n - 1) / (frames_per_clip - 1))` for j = 0, 1, …. Where there are
-    ///    fewer positions than frames, some repeat. A single frame is the middle one.
+    /// 1. The window is sampled at `target_fps`: positions `start + round(i * step)` up to the end
+    ///    frame, with `step = fps / target_fps` source frames, at least 1.
+    /// 2. `frames_per_clip` of these n positions are taken at even distances, first and last included:
+    ///    number `round(j * (n - 1) / (frames_per_clip - 1))` for j = 0, 1, …. If there are fewer
+    ///    positions than frames, some repeat. A single frame is the middle one.
     ///
     /// Halves round up. A position past the clip's end becomes its last frame. A clip without
     /// frames gives no indices.
@@ -70,7 +70,7 @@ impl WindowSpec {
         WindowPick { indices, past_end, distinct }
     }
 
-    /// Step 1. A frame rate that is no positive number counts as the target rate.
+    /// Step 1. A frame rate that is not a positive number counts as the target rate.
     fn walk(&self, fps: f64) -> Walk {
         let step = fps / self.target_fps;
         let step = if step.is_finite() { step.max(1.0) } else { 1.0 };

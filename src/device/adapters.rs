@@ -1,4 +1,4 @@
-//! The adapters that wgpu finds, and what Burn does not tell of them.
+//! The adapters that wgpu finds, with properties that Burn does not expose.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,18 +16,18 @@ pub(super) struct Adapter {
     features: wgpu::Features,
     matrix_units: Vec<wgpu::CooperativeMatrixProperties>,
     memory: Option<Memory>,
-    /// Position among the adapters of the same kind and API, as Burn counts.
+    /// Index among the adapters of the same kind and API, which is how Burn counts them.
     index: usize,
 }
 
 impl Adapter {
     /// Whether it computes on the CPU.
-    pub fn is_software(&self) -> bool {
+    pub(super) fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Preference of `auto`: smaller is better, `None` is never taken unasked.
-    pub fn rank(&self) -> Option<u8> {
+    /// Rank for `auto`: smaller is better, `None` is never selected automatically.
+    pub(super) fn rank(&self) -> Option<u8> {
         match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => Some(0),
             wgpu::DeviceType::IntegratedGpu => Some(1),
@@ -37,8 +37,8 @@ impl Adapter {
         }
     }
 
-    /// What users are told of it.
-    pub fn describe(&self, id: String, auto: bool) -> DeviceInfo {
+    /// Its public description.
+    pub(super) fn describe(&self, id: String, auto: bool) -> DeviceInfo {
         let kind = match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
@@ -65,7 +65,7 @@ impl Adapter {
         let has = |feature| self.features.contains(feature);
         let subgroups = [self.info.subgroup_min_size, self.info.subgroup_max_size];
         let mut matrix_units: Vec<String> = self.matrix_units.iter().map(product).collect();
-        // Drivers list one shape once per combination of what does not matter here.
+        // Drivers list a shape several times, for combinations of properties not shown here.
         matrix_units.sort();
         matrix_units.dedup();
         ShaderFeatures {
@@ -75,8 +75,8 @@ impl Adapter {
         }
     }
 
-    /// Burn's handle; `name` is what the user asked for.
-    pub fn open(&self, name: &str) -> Result<Device, DeviceError> {
+    /// Burn's handle; `name` is what the user asked for, for errors.
+    pub(super) fn open(&self, name: &str) -> Result<Device, DeviceError> {
         let kind = match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(self.index),
             wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(self.index),
@@ -88,7 +88,7 @@ impl Adapter {
             .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
     }
 
-    /// The API that it is reached by, as Burn names it.
+    /// Its API in Burn's terms.
     fn api(&self) -> WgpuBackend {
         match self.info.backend {
             wgpu::Backend::Vulkan => WgpuBackend::Vulkan,
@@ -100,7 +100,7 @@ impl Adapter {
     }
 }
 
-/// A matrix unit's product in words.
+/// Formats a matrix unit's shape and types.
 fn product(unit: &wgpu::CooperativeMatrixProperties) -> String {
     let name = |kind| match kind {
         wgpu::CooperativeScalarType::F32 => "f32",
@@ -112,7 +112,7 @@ fn product(unit: &wgpu::CooperativeMatrixProperties) -> String {
     format!("{}×{}×{} {operands}→{sums}", unit.m_size, unit.n_size, unit.k_size)
 }
 
-/// Burn registers a runtime per adapter once per process; asking again must give the same one.
+/// Burn registers a runtime per adapter once per process; opening it again must return the same one.
 fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
     static OPEN: Mutex<Vec<(DeviceKind, WgpuBackend, Device)>> = Mutex::new(Vec::new());
     let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -130,8 +130,8 @@ fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
 }
 
 /// All wgpu adapters, in the order in which `wgpu:N` counts them. Metal comes before Vulkan, which on
-/// a Mac is a layer over Metal (MoltenVK). OpenGL, the last resort, is asked only where no other API
-/// has anything: it would show the same hardware once more.
+/// a Mac is a layer over Metal (MoltenVK). OpenGL, the last resort, is queried only if no other API
+/// has an adapter: it would list the same hardware again.
 pub(super) fn adapters() -> Vec<Adapter> {
     let mut found: Vec<Adapter> = Vec::new();
     let apis =
@@ -156,29 +156,29 @@ pub(super) fn adapters() -> Vec<Adapter> {
             found.push(Adapter { info, limits, features, matrix_units, memory, index });
         }
     }
-    // Stable: real GPUs first, software rasterisers last.
+    // A stable sort: hardware GPUs first, software rasterisers last.
     found.sort_by_key(|adapter| adapter.rank().unwrap_or(u8::MAX));
     found
 }
 
-/// What Burn does not tell of the adapter behind a device.
+/// Properties of a device's adapter that Burn does not expose.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct AdapterTraits {
     /// Shaders run on the CPU.
     pub software: bool,
     /// Shaders may use subgroup operations. (Burn withholds them on software adapters.)
     pub subgroups: bool,
-    /// Shaders go through FXC, Direct3D 12's old compiler.
+    /// Shaders are compiled by FXC, Direct3D 12's old compiler.
     pub fxc: bool,
 }
 
-/// The traits of the adapter of this name behind this API, for one card has the same name behind
-/// each, or behind any where the API was left to Burn; of several adapters, what holds for all.
+/// The traits of the adapter with this name and API (a card has the same name under every API), or
+/// under any API where the choice was left to Burn. Of several such adapters: what holds for all.
 pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
     let traits = |adapter: &Adapter| {
         let subgroups = adapter.features.contains(wgpu::Features::SUBGROUP);
-        // wgpu does not tell the compiler. The newer one, DXC, comes with subgroup operations on
-        // all but the oldest cards, FXC never.
+        // wgpu does not expose the compiler. The newer one, DXC, has subgroup operations on all but
+        // the oldest cards, FXC never does.
         let fxc = adapter.info.backend == wgpu::Backend::Dx12 && !subgroups;
         AdapterTraits { software: adapter.is_software(), subgroups, fxc }
     };
@@ -187,8 +187,9 @@ pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
         subgroups: a.subgroups && b.subgroups,
         fxc: a.fxc || b.fxc,
     };
-    let meant = |adapter: &Adapter| {
+    let matches = |adapter: &Adapter| {
         adapter.info.name == name && (api == WgpuBackend::Auto || api == adapter.api())
     };
-    adapters().iter().filter(|a| meant(a)).map(traits).reduce(both).unwrap_or_default()
+    // An adapter that is no longer listed gets the conservative defaults.
+    adapters().iter().filter(|a| matches(a)).map(traits).reduce(both).unwrap_or_default()
 }

@@ -1,29 +1,29 @@
-//! How much memory a device has.
+//! Memory sizes of devices.
 
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
-/// Bytes of a device's memory.
+/// A device's memory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// All of it.
+pub(crate) struct Memory {
+    /// Total.
     pub total: u64,
-    /// What nobody uses at the moment; all of it where the system does not tell.
+    /// Free at the moment; all of it where that is unknown.
     pub free: u64,
 }
 
-/// The machine's main memory; inside a container or a control group (Slurm, systemd), its share.
-pub fn main_memory() -> Memory {
+/// The machine's main memory; inside a container or a control group (Slurm, systemd), its limit.
+pub(crate) fn main_memory() -> Memory {
     let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let mut system = System::new_with_specifics(kinds);
     let total = system.total_memory();
     let free = if cfg!(target_os = "macos") {
-        // What sysinfo calls available there includes the pages that other programs work with.
+        // sysinfo's "available" includes pages there that other programs have in use.
         total.saturating_sub(system.used_memory())
     } else {
         system.available_memory()
     };
     let machine = Memory { total, free };
-    // A container sees its own group as the root of all; Slurm's jobs see theirs below it.
+    // A container sees its own control group as the root; Slurm jobs see theirs below it.
     let own = sysinfo::get_current_pid().ok().and_then(|pid| {
         let (this, nothing) = (ProcessesToUpdate::Some(&[pid]), ProcessRefreshKind::nothing());
         system.refresh_processes_specifics(this, false, nothing);
@@ -36,8 +36,8 @@ pub fn main_memory() -> Memory {
     })
 }
 
-/// The memory that an adapter computes in. Adapters that share the machine's are given what is
-/// free of that; `None` for a card that does not tell.
+/// The memory that an adapter computes in. Adapters that share main memory get what is free of it;
+/// `None` for a card whose memory is unknown.
 pub(super) fn of_adapter(adapter: &wgpu::Adapter) -> Option<Memory> {
     use wgpu::DeviceType::{Cpu, IntegratedGpu};
     let own = vulkan_heap(adapter).map(|total| Memory { total, free: total });
@@ -49,13 +49,13 @@ pub(super) fn of_adapter(adapter: &wgpu::Adapter) -> Option<Memory> {
     Some(Memory { total: own.total.min(main.total), free: own.free.min(main.free) })
 }
 
-/// Size of the largest heap on the card itself. wgpu does not tell; Vulkan does.
+/// Size of the largest device-local heap. wgpu does not expose it; Vulkan does.
 #[cfg(any(target_os = "linux", target_os = "android", windows))]
-#[allow(unsafe_code, reason = "the one question that has no safe form")]
+#[allow(unsafe_code, reason = "this query has no safe form")]
 fn vulkan_heap(adapter: &wgpu::Adapter) -> Option<u64> {
     /// VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
     const DEVICE_LOCAL: u32 = 1;
-    // SAFETY: the handle is asked for its properties while the adapter lives, and nothing else.
+    // SAFETY: the handle is only asked for its properties, while the adapter is alive.
     let properties = unsafe {
         let adapter = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
         let instance = adapter.shared_instance().raw_instance();

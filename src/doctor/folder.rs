@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::units::ByteSize;
+
 /// A folder that a run writes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Folder {
-    /// What for.
+pub(crate) struct Folder {
+    /// What it is used for.
     pub purpose: &'static str,
     /// As given; it need not exist.
     pub path: String,
-    /// Bytes free for this user on its disk, where that can be told.
+    /// Bytes available to this user on its disk, if known.
     pub free_bytes: Option<u64>,
-    /// Why nothing can be written there.
+    /// Why it is not writable.
     pub refused: Option<String>,
     /// Bytes that should be free.
     #[serde(skip)]
@@ -22,15 +24,15 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Looks at the folder, or at the place where it would be made; `needed` bytes should be free.
-    pub fn look(purpose: &'static str, path: &Path, needed: u64) -> Self {
-        // Quotes show what a terminal would take for a command.
+    /// Inspects the folder, or where it would be created; `needed` bytes should be free.
+    pub(crate) fn inspect(purpose: &'static str, path: &Path, needed: u64) -> Self {
+        // Quoted if a terminal would interpret it as a control sequence.
         let shown = path.display().to_string();
         let name = if shown.chars().any(char::is_control) { format!("{shown:?}") } else { shown };
         let existing = nearest(path);
         let free_bytes = existing.as_ref().ok().and_then(|at| fs4::available_space(at).ok());
         let refused = existing.and_then(|folder| match folder.is_dir() {
-            // A file without a name, gone when it is closed: only writing tells whether one may.
+            // An unnamed file, which is deleted when closed: only writing shows whether it is allowed.
             true => tempfile::tempfile_in(&folder).map(drop),
             false => Err(Error::other(format!("{} is not a folder", folder.display()))),
         });
@@ -44,11 +46,11 @@ impl Folder {
             return Some(format!("{purpose} {path} cannot be written to: {reason}"));
         }
         let free = self.free_bytes.filter(|&free| free < self.needed)?;
-        Some(format!("{purpose} {path}: only {:.1} GB free on its disk", free as f64 / 1e9))
+        Some(format!("{purpose} {path}: only {} free on its disk", ByteSize(free)))
     }
 }
 
-/// The folder, or the nearest one above it that exists: a run makes what is missing.
+/// The folder, or its nearest ancestor that exists: a run creates what is missing.
 fn nearest(path: &Path) -> Result<PathBuf, Error> {
     let whole = std::path::absolute(path)?;
     for folder in whole.ancestors() {

@@ -1,8 +1,9 @@
-//! Everything about this machine that decides whether and how polyview runs on it, for a bug report.
+//! Diagnostics of this machine for bug reports: everything that determines whether and how polyview
+//! runs on it.
 //!
-//! [`Report::look`] touches no driver, [`Report::add_devices`] takes what was found of the devices,
-//! and [`SelfTest::run`] computes something on one. A faulty driver may end or block the process that
-//! asks it, so `polyview doctor` does the last two in processes of their own.
+//! [`Report::collect`] touches no driver, [`Report::add_devices`] adds the devices found, and
+//! [`SelfTest::run`] computes something on one of them. A faulty driver may crash or block the process
+//! that uses it, so `polyview doctor` lists and tests devices in separate processes.
 
 mod folder;
 pub(crate) mod process;
@@ -15,48 +16,48 @@ use serde::Serialize;
 
 use crate::device::DeviceInfo;
 
-pub use folder::Folder;
-pub use programs::Ffmpeg;
-pub use self_test::{SelfTest, SelfTestError};
-pub use system::{Build, Machine};
-pub use vulkan::Vulkan;
+pub(crate) use folder::Folder;
+pub(crate) use programs::Ffmpeg;
+pub(crate) use self_test::SelfTest;
+pub(crate) use system::{Build, Machine};
+pub(crate) use vulkan::Vulkan;
 
-/// What was found.
+/// A diagnostic report.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// The program itself.
+pub(crate) struct Report {
+    /// How the program was built.
     pub build: Build,
-    /// What it runs on.
+    /// The machine that it runs on.
     pub machine: Machine,
-    /// How GPUs are reached; only on systems where that is through Vulkan's loader.
+    /// The Vulkan loader and drivers; only on systems where GPUs are used through them.
     pub vulkan: Option<Vulkan>,
-    /// The program that decodes what is not decoded in process.
+    /// The ffmpeg program, which decodes what is not decoded in process.
     pub ffmpeg: Ffmpeg,
     /// Folders that a run writes to.
     pub folders: Vec<Folder>,
     /// Every device.
     pub devices: Vec<DeviceInfo>,
-    /// What may keep a run from working, each with what to do about it.
+    /// Problems that may keep a run from working, each with what to do about it.
     pub problems: Vec<String>,
 }
 
 impl Report {
-    /// Looks at everything but the devices.
-    pub fn look(folders: Vec<Folder>) -> Self {
-        let machine = Machine::look();
-        let ffmpeg = Ffmpeg::look();
+    /// Collects everything except for the devices.
+    pub(crate) fn collect(folders: Vec<Folder>) -> Self {
+        let machine = Machine::inspect();
+        let ffmpeg = Ffmpeg::inspect();
         let mut problems: Vec<String> = ffmpeg.problem(&machine).into_iter().collect();
         problems.extend(folders.iter().filter_map(Folder::problem));
-        let (build, vulkan, devices) = (Build::this(), Vulkan::look(), Vec::new());
+        let (build, vulkan, devices) = (Build::this(), Vulkan::inspect(), Vec::new());
         Self { build, machine, vulkan, ffmpeg, folders, devices, problems }
     }
 
-    /// Takes the devices that were found, or why there are none.
-    pub fn add_devices(&mut self, found: Result<Vec<DeviceInfo>, String>) {
+    /// Adds the devices found, or the reason why they cannot be listed.
+    pub(crate) fn add_devices(&mut self, found: Result<Vec<DeviceInfo>, String>) {
         match found {
             Ok(devices) => self.devices = devices,
             Err(reason) => self.problems.push(format!(
-                "the devices cannot be listed: {reason}; VK_DRIVER_FILES chooses among Vulkan drivers"
+                "the devices cannot be listed: {reason}; VK_DRIVER_FILES selects the Vulkan drivers"
             )),
         }
         if let Some(vulkan) = &self.vulkan {

@@ -1,4 +1,4 @@
-//! Programs that are given some time and no more.
+//! Running programs with a time limit.
 
 use std::io::Read;
 use std::process::{Command, ExitStatus, Stdio};
@@ -6,11 +6,11 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the rest of the output of a program that has ended may take: a child of its own may
+/// Time limit for reading the rest of the output after a program has ended: a child process of it may
 /// hold the pipe open.
 const REST: Duration = Duration::from_millis(500);
 
-/// A program that ended by itself.
+/// The result of a program that ended within its time limit.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub status: ExitStatus,
@@ -19,8 +19,8 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Its last words that tell something: libraries and panics add lines that do not.
-    pub(crate) fn last_words(&self) -> Option<&str> {
+    /// The last informative line on stderr, without those that libraries and panics add.
+    pub(crate) fn last_line(&self) -> Option<&str> {
         let noise = |line: &str| {
             line.is_empty() || line.starts_with("note:") || line.contains("XDG_RUNTIME_DIR")
         };
@@ -30,31 +30,31 @@ impl Ended {
     /// Why it failed, in one line.
     pub(crate) fn failure(&self) -> String {
         let status = self.status;
-        match self.last_words() {
-            Some(words) => format!("its process ended ({status}): {words}"),
+        match self.last_line() {
+            Some(line) => format!("its process ended ({status}): {line}"),
             None => format!("its process ended ({status})"),
         }
     }
 }
 
-/// Runs a program without input; `None` if it had not ended after `patience`.
+/// Runs a program without input; `None` if it has not ended after `timeout`.
 ///
 /// # Errors
 /// If it cannot be started.
-pub(crate) fn run(command: &mut Command, patience: Duration) -> std::io::Result<Option<Ended>> {
+pub(crate) fn run(command: &mut Command, timeout: Duration) -> std::io::Result<Option<Ended>> {
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn()?;
-    // Both pipes are read while it runs: a full one would block it.
+    // Both pipes are read while it runs: a full pipe would block it.
     let out = child.stdout.take().map(in_background);
     let err = child.stderr.take().map(in_background);
     let started = Instant::now();
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
-            None if started.elapsed() < patience => thread::sleep(Duration::from_millis(10)),
+            None if started.elapsed() < timeout => thread::sleep(Duration::from_millis(10)),
             None => {
-                // It may have ended by itself just now. One that hangs in the kernel outlives this,
-                // so nobody waits for it.
+                // It may have ended just now. It is not waited for, as a process that hangs in the
+                // kernel cannot be killed.
                 let _ = child.kill();
                 return Ok(None);
             }
@@ -74,7 +74,7 @@ pub(crate) fn run(command: &mut Command, patience: Duration) -> std::io::Result<
     Ok(Some(Ended { status, stdout: text(out), stderr: text(err) }))
 }
 
-/// What comes out of a pipe until it closes or breaks.
+/// Reads a pipe in a thread until it closes or breaks.
 fn in_background(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

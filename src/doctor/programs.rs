@@ -1,4 +1,4 @@
-//! Programs that polyview starts.
+//! External programs that polyview uses.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -10,28 +10,28 @@ use super::{Machine, process};
 
 /// The `ffmpeg` on the PATH.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Ffmpeg {
-    /// Its version, in its own words.
+pub(crate) struct Ffmpeg {
+    /// Its version as it prints it.
     pub version: Option<String>,
-    /// Why it does not work, where it is there and yet does not.
+    /// Why it does not work, if it is installed but does not work.
     pub refused: Option<String>,
 }
 
-/// The first version that knows every option polyview gives it (`-fps_mode`).
+/// The first version with all options that polyview uses (`-fps_mode`).
 const OLDEST: (u32, u32) = (5, 1);
 
-/// How long `ffmpeg -version` may take; a network drive may be slow.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of `ffmpeg -version`; a network drive may be slow.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Ffmpeg {
-    pub(super) fn look() -> Self {
+    pub(super) fn inspect() -> Self {
         let none = |reason: String| Self { version: None, refused: Some(reason) };
-        match process::run(Command::new("ffmpeg").arg("-version"), PATIENCE) {
+        match process::run(Command::new("ffmpeg").arg("-version"), TIMEOUT) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Self { version: None, refused: None }
             }
             Err(error) => none(error.to_string()),
-            Ok(None) => none(format!("no answer within {} s", PATIENCE.as_secs())),
+            Ok(None) => none(format!("no answer within {} s", TIMEOUT.as_secs())),
             Ok(Some(ended)) if !ended.status.success() => none(ended.failure()),
             Ok(Some(ended)) => {
                 let line = ended.stdout.lines().next().unwrap_or_default();
@@ -48,13 +48,13 @@ impl Ffmpeg {
             return Some(format!("ffmpeg is installed and does not work: {reason}"));
         }
         let Some(version) = &self.version else {
-            // Fedora's own repositories have a build without some codecs.
+            // Fedora's repositories have a build without some codecs.
             let how = machine.install(["ffmpeg", "ffmpeg-free", "ffmpeg", "ffmpeg", "ffmpeg"]);
             return Some(format!(
                 "ffmpeg is not installed: only H.264 in mp4 and image folders can be read{how}"
             ));
         };
-        // Builds from a snapshot ("N-118…", "git-…") are newer than any that is too old.
+        // Snapshot builds ("N-118…", "git-…") have no version and are assumed to be recent.
         (number(version)? < OLDEST).then(|| {
             let (major, minor) = OLDEST;
             format!(
@@ -65,9 +65,9 @@ impl Ffmpeg {
     }
 }
 
-/// Major and minor number of a release.
+/// Major and minor version of a release.
 fn number(version: &str) -> Option<(u32, u32)> {
-    // A snapshot's name may start with n ("n7.1"), as tags do.
+    // Some builds are named like git tags ("n7.1").
     let digits = version.strip_prefix('n').unwrap_or(version);
     let mut parts = digits.split(|c: char| !c.is_ascii_digit());
     let major = parts.next()?.parse().ok()?;

@@ -9,23 +9,23 @@ use crate::conv::{ConvShape, conv3d};
 use crate::device::Compute;
 use crate::model::BackboneKind;
 
-/// What a device computed.
+/// The result of a device's self-test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SelfTest {
-    /// Largest difference of y, dx and dw from f64, each as a share of the largest number in it.
+pub(crate) struct SelfTest {
+    /// Largest difference of y, dx and dw from f64, relative to the largest value of each.
     pub conv_error: f64,
-    /// Whether that is within what the device's arithmetic gives.
+    /// Whether that is within the precision of the device's arithmetic.
     pub sound: bool,
-    /// Milliseconds of a training step: median of a few, after warming up.
+    /// Median time of a training step after warm-up, milliseconds.
     pub step_ms: f64,
-    /// Of what.
+    /// Description of the step.
     pub step: String,
 }
 
-/// Why a device computed nothing.
+/// Why a self-test gives no result.
 #[derive(Debug, thiserror::Error)]
-pub enum SelfTestError {
-    /// The device failed or gave no numbers back.
+pub(crate) enum SelfTestError {
+    /// The device failed or returned no values.
     #[error("the device failed: {0}")]
     Device(String),
     /// A training step failed.
@@ -33,17 +33,17 @@ pub enum SelfTestError {
     Step(#[from] BenchError),
 }
 
-/// What f32 with sums in another order may be off by.
+/// Tolerance of f32 with another order of summation.
 const F32: f64 = 1e-5;
-/// The same where operands are rounded to TF32 (CUDA's matrix units).
+/// Tolerance if operands are rounded to TF32 (CUDA's matrix units).
 const TF32: f64 = 5e-3;
 
 impl SelfTest {
-    /// Computes on an opened device; some seconds on a slow one.
+    /// Runs the test on an opened device; this takes some seconds on a slow one.
     ///
     /// # Errors
-    /// If the device fails. Wrong numbers are no error but a result that is not `sound`.
-    pub fn run(compute: &Compute) -> Result<Self, SelfTestError> {
+    /// If the device fails. Wrong values are not an error but a result that is not `sound`.
+    pub(crate) fn run(compute: &Compute) -> Result<Self, SelfTestError> {
         let conv_error = conv_error(compute)?;
         let bound = if compute.info.api == "cuda" { TF32 } else { F32 };
         let config = BenchConfig {
@@ -57,7 +57,7 @@ impl SelfTest {
         let [n, _, t, h, w] = config.shape();
         Ok(Self {
             conv_error,
-            // Not a number is not sound either.
+            // False for NaN too.
             sound: conv_error <= bound,
             step_ms: times.step_ms,
             step: format!("{} on {n} clips of {t}×{h}×{w}", config.backbone),
@@ -89,7 +89,7 @@ fn conv_error(compute: &Compute) -> Result<f64, SelfTestError> {
         let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
         for (found, expected) in found.iter().zip(expected) {
             let error = (f64::from(*found) - expected).abs() / largest;
-            // `max` would pass over one that is not a number.
+            // `max` would ignore NaN.
             if error.is_nan() {
                 return Ok(f64::NAN);
             }
@@ -99,7 +99,7 @@ fn conv_error(compute: &Compute) -> Result<f64, SelfTestError> {
     Ok(worst)
 }
 
-/// Numbers between −1 and 1 without a pattern (a linear congruential generator, Knuth's MMIX).
+/// Pseudo-random numbers between −1 and 1 (a linear congruential generator, Knuth's MMIX).
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let next = || {
@@ -119,8 +119,8 @@ fn reference(shape: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 
     let mut dx = vec![0.0; shape.input_len()];
     let mut dw = vec![0.0; shape.weight_len()];
     let inside = |axis: usize, out: usize, tap: usize| {
-        let place = (out * shape.stride[axis] + tap).checked_sub(shape.padding[axis])?;
-        (place < shape.input[axis]).then_some(place)
+        let index = (out * shape.stride[axis] + tap).checked_sub(shape.padding[axis])?;
+        (index < shape.input[axis]).then_some(index)
     };
     for out in 0..n * k * to * ho * wo {
         let (xo, rest) = (out % wo, out / wo);

@@ -9,22 +9,22 @@ use crate::device;
 
 /// How this program was built.
 #[derive(Debug, Clone, Serialize)]
-pub struct Build {
-    /// Version.
+pub(crate) struct Build {
+    /// polyview's version.
     pub version: &'static str,
-    /// Operating system and processor family.
+    /// Operating system and processor architecture.
     pub target: String,
     /// Whether debug assertions are on, as in a plain `cargo build`.
     pub debug: bool,
     /// Whether CUDA devices are supported.
     pub cuda: bool,
-    /// Processors that it was compiled for.
+    /// The processors that it was compiled for.
     pub processors: &'static str,
 }
 
 impl Build {
     /// This program.
-    pub fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let processors = if cfg!(target_feature = "avx2") {
             "x86-64 with AVX2"
         } else if cfg!(target_arch = "x86_64") {
@@ -42,33 +42,33 @@ impl Build {
     }
 }
 
-/// What the program runs on. Sizes are a container's where there is one.
+/// The machine that the program runs on. Sizes are those of the container, if there is one.
 #[derive(Debug, Clone, Serialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Name and version of the operating system.
     pub system: String,
-    /// Names of the system's family, most particular first ("ubuntu", "debian").
+    /// Names of the distribution's family, most specific first ("ubuntu", "debian").
     pub family: Vec<String>,
-    /// Version of its kernel.
+    /// Version of the kernel.
     pub kernel: String,
-    /// The container's kind, where there are signs of one.
+    /// The kind of container, if one is detected.
     pub container: Option<String>,
     /// The processor's name.
     pub processor: String,
-    /// Vector instructions that the CPU kernels take here.
+    /// Vector instructions that the CPU kernels use here.
     pub vectors: &'static str,
     /// Logical cores of the machine.
     pub cores: usize,
-    /// Threads that may run at once here: affinity and quota taken into account.
+    /// Threads that can run in parallel, considering affinity and quota.
     pub usable_cores: usize,
-    /// Bytes of memory.
+    /// Size of main memory, bytes.
     pub memory_bytes: u64,
-    /// Bytes of memory that are free.
+    /// Free memory, bytes.
     pub free_memory_bytes: u64,
 }
 
 impl Machine {
-    pub(super) fn look() -> Self {
+    pub(super) fn inspect() -> Self {
         let kinds = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
         let system = System::new_with_specifics(kinds);
         let memory = device::main_memory();
@@ -90,9 +90,8 @@ impl Machine {
         }
     }
 
-    /// The command that installs packages here, to be put after what is missing, for the package
-    /// names of the families known: Debian's, Fedora's, Arch's, openSUSE's, Alpine's. Empty on other
-    /// systems.
+    /// The command that installs packages here, to be appended to a message, given the package names
+    /// of Debian, Fedora, Arch, openSUSE and Alpine. Empty on other systems.
     pub(super) fn install(&self, packages: [&str; 5]) -> String {
         let [debian, fedora, arch, suse, alpine] = packages;
         let command = |name: &str| match name {
@@ -103,14 +102,14 @@ impl Machine {
             "alpine" => Some(format!(": apk add {alpine}")),
             _ => None,
         };
-        // "opensuse-leap" and the like name their family before the dash.
+        // Names such as "opensuse-leap" have the family before the dash.
         let names =
             self.family.iter().flat_map(|name| [Some(name.as_str()), name.split('-').next()]);
         names.flatten().find_map(command).unwrap_or_default()
     }
 }
 
-/// Signs that container engines leave.
+/// Detects a container by what container engines leave behind.
 fn container() -> Option<String> {
     let exists = |path: &str| std::path::Path::new(path).exists();
     if exists("/.dockerenv") {

@@ -1,5 +1,5 @@
-//! The Vulkan loader and the drivers that it can find (Khronos, "Driver interface to the Vulkan
-//! loader": which folders it reads).
+//! The Vulkan loader and the drivers that it can find (the folders are those of Khronos' "Driver
+//! interface to the Vulkan Loader").
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +8,22 @@ use serde::Serialize;
 use super::Machine;
 use crate::device::DeviceInfo;
 
-/// What is between this program and a GPU on Linux and Windows.
+/// The Vulkan installation on Linux and Windows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Vulkan {
+pub(crate) struct Vulkan {
     /// Whether the loader can be opened.
     pub loader: bool,
-    /// Names of the drivers' manifests, as far as their places are known (Linux).
+    /// Names of the drivers' manifests, where their folders are known (Linux).
     pub drivers: Vec<String>,
-    /// The environment variable that names them, where one does.
+    /// The environment variable that selects them, if one is set.
     pub chosen_by: Option<&'static str>,
-    /// Nodes under /dev that this user may not open.
+    /// Device nodes under /dev that this user may not open.
     pub forbidden: Vec<String>,
-    /// Whether the kernel knows an NVIDIA card.
+    /// Whether NVIDIA's kernel driver is loaded.
     pub nvidia: bool,
 }
 
-/// The loader's file.
+/// The loader's library.
 #[cfg(windows)]
 const LOADER: Option<&str> = Some("vulkan-1.dll");
 #[cfg(all(unix, not(target_vendor = "apple")))]
@@ -32,8 +32,8 @@ const LOADER: Option<&str> = Some("libvulkan.so.1");
 const LOADER: Option<&str> = None;
 
 impl Vulkan {
-    /// `None` on systems that have no such loader (macOS).
-    pub(super) fn look() -> Option<Self> {
+    /// `None` on systems without such a loader (macOS).
+    pub(super) fn inspect() -> Option<Self> {
         let loader = can_open(LOADER?);
         let variables = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
         let chosen_by = variables.into_iter().find(|name| std::env::var_os(name).is_some());
@@ -49,7 +49,7 @@ impl Vulkan {
 
     pub(super) fn problems(&self, machine: &Machine, devices: &[DeviceInfo]) -> Vec<String> {
         if cfg!(windows) {
-            // There DX12 serves, which needs no loader.
+            // DX12 is available there.
             return Vec::new();
         }
         if !self.loader {
@@ -90,7 +90,7 @@ impl Vulkan {
             problems.push(format!("no Vulkan driver, so no GPU can be used (AMD, Intel){install}"));
         } else if !devices.iter().any(|device| device.api == "vulkan") {
             problems.push(
-                "Vulkan drivers are installed, but none of them works: `vulkaninfo` says more"
+                "Vulkan drivers are installed, but none of them works: `vulkaninfo` shows details"
                     .to_owned(),
             );
         }
@@ -105,10 +105,10 @@ impl Vulkan {
 }
 
 #[cfg(any(windows, all(unix, not(target_vendor = "apple"))))]
-#[allow(unsafe_code, reason = "opening a library runs its code; there is no safe way to ask")]
+#[allow(unsafe_code, reason = "opening a library runs its code; there is no safe way to check")]
 fn can_open(library: &str) -> bool {
-    // SAFETY: it is the system's Vulkan loader, which the GPU backend opens in every run too;
-    // no symbol of it is used here.
+    // SAFETY: it is the system's Vulkan loader, which the GPU backend opens in every run too; none
+    // of its symbols is used here.
     unsafe { libloading::Library::new(library) }.is_ok()
 }
 
@@ -117,7 +117,7 @@ fn can_open(_: &str) -> bool {
     false
 }
 
-/// The manifests' names without their extension.
+/// The manifests' names without extension.
 fn drivers(chosen_by: Option<&str>) -> Vec<String> {
     let mut found: Vec<PathBuf> = match chosen_by.and_then(std::env::var_os) {
         Some(files) => std::env::split_paths(&files).filter(|file| file.exists()).collect(),
@@ -148,7 +148,7 @@ fn manifest_folders() -> Vec<PathBuf> {
     roots.into_iter().map(|root| root.join("vulkan/icd.d")).collect()
 }
 
-/// Render nodes that are there and may not be opened.
+/// Render nodes that exist but may not be opened.
 fn forbidden() -> Vec<String> {
     let nodes = std::fs::read_dir("/dev/dri").into_iter().flatten().flatten();
     let render = |path: &PathBuf| {

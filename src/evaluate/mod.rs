@@ -1,10 +1,12 @@
-//! Judging a trained network: predictions, figures, SoccerNet's official evaluator.
+//! Evaluating a trained network: predictions, metrics of a split, SoccerNet's official evaluator.
 
-mod figures;
-mod judge;
 pub mod official;
+mod predict;
 mod predictions;
+mod split_metrics;
 
-pub use figures::{Figures, Mistake, TaskFigures, figures};
-pub use judge::{Judged, judge};
+pub use predict::{
+    ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
+};
 pub use predictions::{WriteError, write_predictions};
+pub use split_metrics::{Mistake, SplitMetrics, TaskMetrics, split_metrics};

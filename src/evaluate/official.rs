@@ -1,12 +1,12 @@
-//! SoccerNet-MVFoul's official figures.
+//! SoccerNet-MVFoul's official metrics.
 //!
-//! This follows the evaluator of the SoccerNet package action by action, oddities included, so that
-//! a figure of polyview's can be compared with a leaderboard. Its rules and its classes belong to
-//! that evaluator, not to a [`crate::schema::Schema`]: for any other data set use [`crate::metrics`].
+//! This follows the evaluator of the SoccerNet package action by action, including its quirks, so that
+//! the results can be compared with a leaderboard. Its rules and classes belong to that evaluator, not
+//! to a [`crate::schema::Schema`]: for any other data set use [`crate::metrics`].
 //!
-//! The oddities that change figures: a class without an action makes the balanced accuracies NaN;
-//! the annotated `Offence` is compared as it stands, so "No Offence" is not matched by "No offence",
-//! nor "Between" by "Offence"; a Dive is right only with severity "1.0", whatever is annotated.
+//! The quirks that change results: a class without actions makes the balanced accuracies NaN; the
+//! annotated `Offence` is compared literally, so "No Offence" does not match "No offence", nor
+//! "Between" "Offence"; a Dive is correct only with severity "1.0", whatever is annotated.
 
 use serde_json::{Map, Value};
 
@@ -26,23 +26,23 @@ pub const ACTION_CLASSES: [&str; 8] = [
 pub const OFFENCE_SEVERITY_CLASSES: [&str; 4] =
     ["No offence", "Offence + No card", "Offence + Yellow card", "Offence + Red card"];
 
-/// The five official figures, in per cent.
+/// The five official metrics, in per cent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
-    /// Share of actions whose offence and severity are right.
+    /// Share of actions with correct offence and severity.
     pub accuracy_offence_severity: f64,
-    /// Share of actions whose class is right.
+    /// Share of actions with a correct action class.
     pub accuracy_action: f64,
-    /// Mean over the classes of offence and severity of right / counted.
+    /// Mean of correct / counted over the classes of offence and severity.
     pub balanced_accuracy_offence_severity: f64,
-    /// Mean over the action classes of right / counted.
+    /// Mean of correct / counted over the action classes.
     pub balanced_accuracy_action: f64,
     /// Mean of both balanced accuracies.
     pub leaderboard_value: f64,
 }
 
 impl Scores {
-    /// The figures with the evaluator's names, in its order.
+    /// The metrics with the evaluator's names, in its order.
     pub fn named(&self) -> [(&'static str, f64); 5] {
         [
             ("accuracy_offence_severity", self.accuracy_offence_severity),
@@ -57,7 +57,7 @@ impl Scores {
 /// Where the official evaluator raises an exception.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OfficialError {
-    /// A file as a whole has no object under `Actions`.
+    /// A file has no object `Actions`.
     #[error("the {file} have no object \"Actions\"")]
     NoActions {
         /// `annotations` or `predictions`.
@@ -91,41 +91,41 @@ pub enum OfficialError {
     },
 }
 
-/// Per class: how many actions count, and how many of them are predicted right.
+/// Per class: how many actions count, and how many of them are predicted correctly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally<const CLASSES: usize> {
+pub struct ClassCounts<const CLASSES: usize> {
     /// Actions of the class that count.
     pub counted: [u64; CLASSES],
-    /// Of these, predicted right.
-    pub right: [u64; CLASSES],
+    /// Correctly predicted ones among them.
+    pub correct: [u64; CLASSES],
 }
 
-impl<const CLASSES: usize> Default for Tally<CLASSES> {
+impl<const CLASSES: usize> Default for ClassCounts<CLASSES> {
     fn default() -> Self {
-        Self { counted: [0; CLASSES], right: [0; CLASSES] }
+        Self { counted: [0; CLASSES], correct: [0; CLASSES] }
     }
 }
 
-impl<const CLASSES: usize> Tally<CLASSES> {
-    fn add(&mut self, class: usize, right: bool) {
+impl<const CLASSES: usize> ClassCounts<CLASSES> {
+    fn add(&mut self, class: usize, correct: bool) {
         self.counted[class] += 1;
-        self.right[class] += u64::from(right);
+        self.correct[class] += u64::from(correct);
     }
 
-    /// Right / counted over all classes; NaN of nothing.
+    /// Correct / counted over all classes; NaN without actions.
     fn accuracy(&self) -> f64 {
-        self.right.iter().sum::<u64>() as f64 / self.counted.iter().sum::<u64>() as f64
+        self.correct.iter().sum::<u64>() as f64 / self.counted.iter().sum::<u64>() as f64
     }
 
-    /// Mean of right / counted over all classes, as the evaluator has it: 0/0 is NaN.
+    /// Mean of correct / counted over all classes, as in the evaluator: 0/0 is NaN.
     fn balanced(&self) -> f64 {
-        let shares = self.right.iter().zip(&self.counted).map(|(r, c)| *r as f64 / *c as f64);
+        let shares = self.correct.iter().zip(&self.counted).map(|(r, c)| *r as f64 / *c as f64);
         shares.sum::<f64>() / CLASSES as f64
     }
 
-    /// The same over the classes that occur; NaN where none does.
+    /// The same over the classes that occur; NaN if none does.
     fn balanced_over_occurring(&self) -> f64 {
-        let occur = self.right.iter().zip(&self.counted).filter(|(_, counted)| **counted > 0);
+        let occur = self.correct.iter().zip(&self.counted).filter(|(_, counted)| **counted > 0);
         let (sum, count) =
             occur.fold((0.0, 0.0), |(sum, n), (r, c)| (sum + *r as f64 / *c as f64, n + 1.0));
         sum / count
@@ -138,25 +138,25 @@ impl<const CLASSES: usize> Tally<CLASSES> {
     }
 }
 
-/// What the evaluator says of a prediction file, and what can be said where it says nothing.
+/// The evaluator's result for a prediction file, and metrics that are defined where its are not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The official figures, NaN where they are NaN.
+    /// The official metrics, including NaN.
     ///
     /// # Errors
-    /// Where the official evaluator raises an exception.
+    /// If the official evaluator raises an exception.
     pub official: Result<Scores, OfficialError>,
-    /// The same figures with balanced accuracies over the classes that occur. They equal the
-    /// official ones wherever those are numbers. Entries at which the evaluator would raise are
-    /// left out (annotations) or count as wrong (predictions). NaN only where no action counts.
+    /// The same metrics with balanced accuracies over the classes that occur. They equal the official
+    /// ones wherever those are numbers. Entries for which the evaluator would raise an exception are
+    /// left out (annotations) or count as wrong (predictions). NaN only if no action counts.
     pub over_occurring: Scores,
     /// One sentence for each reason why both differ, or why 100 per cent cannot be reached.
     pub notes: Vec<String>,
     /// Counts of the action classes.
-    pub action: Tally<8>,
+    pub action: ClassCounts<8>,
     /// Counts of the classes of offence and severity.
-    pub offence_severity: Tally<4>,
-    /// Actions that count and have no prediction: wrong in both tasks. In the annotations' order.
+    pub offence_severity: ClassCounts<4>,
+    /// Actions that count and have no prediction: wrong in both tasks. In annotation order.
     pub not_predicted: Vec<String>,
     /// Actions that the evaluator leaves out.
     pub skipped: usize,
@@ -168,8 +168,8 @@ const ACTION_CLASS: &str = "Action class";
 const OFFENCE: &str = "Offence";
 const SEVERITY: &str = "Severity";
 
-/// Evaluates predictions (as [`super::predictions::write_predictions`] gives them) against the annotations of a split,
-/// both as read from their JSON files. Predictions for actions that are not annotated do not count.
+/// Evaluates predictions (see [`super::write_predictions`]) against the annotations of a split, both as
+/// parsed from their JSON files. Predictions for actions that are not annotated do not count.
 ///
 /// ```
 /// use polyview::evaluate::official::evaluate;
@@ -197,25 +197,25 @@ pub fn evaluate(annotations: &Value, predictions: &Value) -> Evaluation {
     walk.finish()
 }
 
-/// What the evaluator makes of an annotated action that counts.
+/// The classes of an annotated action that counts.
 struct Truth<'a> {
     action: usize,
     offence_severity: usize,
-    /// The strings that a prediction must carry to be right.
+    /// The strings that a correct prediction must have.
     needs: [&'a str; 3],
 }
 
-/// The tallies while walking over the annotations.
+/// The counts while iterating over the annotations.
 #[derive(Default)]
 struct Walk {
     /// The first exception; the evaluator would stop there.
     raised: Option<OfficialError>,
     raises: usize,
-    action: Tally<8>,
-    offence_severity: Tally<4>,
+    action: ClassCounts<8>,
+    offence_severity: ClassCounts<4>,
     not_predicted: Vec<String>,
     skipped: usize,
-    /// Actions that no regular prediction gets right.
+    /// Actions for which no regular prediction is correct.
     out_of_reach: usize,
 }
 
@@ -241,28 +241,27 @@ impl Walk {
         };
         self.out_of_reach += usize::from(!regular);
 
-        let mut right = [false; 2];
+        let mut correct = [false; 2];
         if predictions.is_none() && self.not_predicted.is_empty() {
-            // The evaluator looks there for the first action that counts; without any it does not
-            // notice.
+            // The evaluator reads them only from the first action that counts.
             self.raise(OfficialError::NoActions { file: PREDICTIONS });
         }
         match predictions.and_then(|predictions| predictions.get(id)) {
             None => self.not_predicted.push(id.to_owned()),
-            Some(entry) => right = self.judge(id, entry, &truth),
+            Some(entry) => correct = self.compare(id, entry, &truth),
         }
-        self.offence_severity.add(truth.offence_severity, right[0]);
-        self.action.add(truth.action, right[1]);
+        self.offence_severity.add(truth.offence_severity, correct[0]);
+        self.action.add(truth.action, correct[1]);
     }
 
-    /// Whether offence and severity are right, and whether the action class is.
-    fn judge(&mut self, id: &str, entry: &Value, truth: &Truth) -> [bool; 2] {
+    /// Whether offence and severity are correct, and whether the action class is.
+    fn compare(&mut self, id: &str, entry: &Value, truth: &Truth) -> [bool; 2] {
         let Some(entry) = entry.as_object() else {
             self.raise(OfficialError::NotAnObject { file: PREDICTIONS, id: id.to_owned() });
             return [false; 2];
         };
         let [action_class, offence, severity] = truth.needs;
-        // The evaluator reads in this order, and the severity only where the offence agrees.
+        // The evaluator reads in this order, and the severity only if the offence agrees.
         let mut agrees = |key, needed: &str| match read(PREDICTIONS, id, entry, key) {
             Ok(value) => value.as_str() == Some(needed),
             Err(error) => {
@@ -306,7 +305,7 @@ impl Walk {
                 more => format!(" ({more} more like it)"),
             };
             notes.push(format!(
-                "The official evaluator raises an exception, so it gives no figure: {error}{more}."
+                "The official evaluator raises an exception, so it gives no result: {error}{more}."
             ));
         }
         if self.action.counted.iter().sum::<u64>() == 0 {
@@ -321,7 +320,7 @@ impl Walk {
             if !absent.is_empty() {
                 notes.push(format!(
                     "The official balanced accuracy of {task} and the leaderboard value are NaN: \
-                     no action that counts is of {}; the figure beside it is the mean over the \
+                     no action that counts is of {}; the value beside it is the mean over the \
                      classes that occur.",
                     listed(&absent)
                 ));
@@ -329,9 +328,9 @@ impl Walk {
         }
         if self.out_of_reach > 0 {
             notes.push(format!(
-                "{} of {} cannot be right in offence and severity with any of the regular \
-                 predictions of its class: the evaluator compares the annotated offence as it \
-                 stands and wants severity 1.0 of every Dive.",
+                "{} of {} cannot be correct in offence and severity with any regular prediction of \
+                 its class: the evaluator compares the annotated offence literally and requires \
+                 severity 1.0 of every Dive.",
                 self.out_of_reach,
                 actions(self.action.counted.iter().sum())
             ));
@@ -340,7 +339,7 @@ impl Walk {
     }
 }
 
-/// The names in quotes, with commas and an `or`.
+/// The names in quotes, joined with commas and an `or`.
 fn listed(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
     match quoted.split_last() {
@@ -362,14 +361,14 @@ fn read<'a>(
     entry.get(key).ok_or_else(|| OfficialError::MissingKey { file, id: id.to_owned(), key })
 }
 
-/// What counts of an annotated action; `None` where the evaluator leaves it out. All three keys are
-/// read before anything is decided, so a missing one raises even in an action that is left out.
+/// The classes of an annotated action; `None` if the evaluator leaves it out. All three keys are read
+/// first, so a missing one raises an exception even for an action that is left out.
 fn read_truth<'a>(id: &str, entry: &'a Value) -> Result<Option<Truth<'a>>, OfficialError> {
     let Some(entry) = entry.as_object() else {
         return Err(OfficialError::NotAnObject { file: TRUTH, id: id.to_owned() });
     };
     let class = read(TRUTH, id, entry, ACTION_CLASS)?;
-    // Anything but a string equals none of the strings that the rules name.
+    // Values other than strings equal none of the strings in the rules.
     let offence = read(TRUTH, id, entry, OFFENCE)?.as_str();
     let severity = read(TRUTH, id, entry, SEVERITY)?.as_str();
 
@@ -400,7 +399,7 @@ fn read_truth<'a>(id: &str, entry: &'a Value) -> Result<Option<Truth<'a>>, Offic
     let severity = match severity {
         _ if clean => "",
         _ if dive => "1.0",
-        other => other.unwrap_or_default(),
+        other => other.expect("the match above returns for any other severity"),
     };
     Ok(Some(Truth { action, offence_severity, needs: [class, offence, severity] }))
 }

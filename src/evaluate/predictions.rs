@@ -1,13 +1,13 @@
-//! Prediction files, as SoccerNet's evaluator and its server read them.
+//! Prediction files in the format of SoccerNet's evaluator and its evaluation server.
 
 use serde_json::{Map, Value};
 
 use crate::schema::Schema;
 
-/// Predictions that cannot be written.
+/// Predictions that cannot be written to a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// Not one class index per task of the schema.
+    /// The labels are not one class index per task of the schema.
     #[error("action {id:?}: the schema has no classes {labels:?}")]
     Labels {
         /// Key of the action.
@@ -24,8 +24,8 @@ pub enum WriteError {
 }
 
 /// Predictions in the official format: `{"Set": split, "Actions": {id: {field: value}}}`, fields in
-/// alphabetic order. Each action comes with one class index per task, in the schema's order; they
-/// are written as [`Schema::write`] has them. A challenge split is written the same way.
+/// alphabetical order. Each action comes with one class index per task, in schema order, which is
+/// written as the fields that [`Schema::write`] returns. A challenge split has the same format.
 ///
 /// # Errors
 /// [`WriteError`].

@@ -1,4 +1,4 @@
-//! Line charts over epochs as SVG, in colours that the page's style sheet sets.
+//! Line charts over epochs as SVG, in colours defined by the page's style sheet.
 
 use std::ops::Range;
 
@@ -14,32 +14,32 @@ use plotters::style::{Color, IntoTextStyle, RGBColor, TextStyle};
 
 use super::ticks::{Axis, Ticks, epoch_ticks, linear_ticks, log_ticks, percent_ticks};
 
-/// Width of a drawing in its own units. Coordinates are whole numbers, hence two units for what is
-/// about a pixel on the page.
+/// Width of a drawing in its own units. Coordinates are integers, so a unit is about half a pixel on
+/// the page.
 pub const WIDTH: u32 = 1040;
 /// Height of a drawing in its own units.
 pub const HEIGHT: u32 = 540;
-/// Colours of lines that the style sheet knows: `--c1` to `--c8`.
+/// Number of line colours in the style sheet: `--c1` to `--c8`.
 pub const COLOURS: usize = 8;
 
-/// A drawing failed.
+/// A chart cannot be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a chart cannot be drawn: {0}")]
 pub struct ChartError(String);
 
-/// How the vertical axis counts.
+/// Scale of the vertical axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Plain numbers over the range that occurs.
+    /// Linear, over the range of the values.
     Linear,
-    /// Shares, written as per cent, from 0.
+    /// Shares in per cent, from 0.
     Percent,
-    /// Powers of ten; what is not above 0 is left out.
+    /// Logarithmic; values that are not positive are left out.
     Log,
 }
 
 impl Scale {
-    /// A value as on a tooltip; what is not finite is a dash.
+    /// A value as in a tooltip; a dash if it is not finite.
     pub fn show(self, value: f64) -> String {
         match self {
             _ if !value.is_finite() => "–".to_owned(),
@@ -49,10 +49,10 @@ impl Scale {
         }
     }
 
-    /// Where a value stands on the axis; `None` where it cannot be drawn.
-    fn place(self, value: f64) -> Option<f64> {
-        let place = if self == Self::Log { value.log10() } else { value };
-        place.is_finite().then_some(place)
+    /// Position of a value on the axis; `None` if it cannot be drawn.
+    fn position(self, value: f64) -> Option<f64> {
+        let position = if self == Self::Log { value.log10() } else { value };
+        position.is_finite().then_some(position)
     }
 
     fn ticks(self, range: &Range<f64>) -> Ticks {
@@ -71,7 +71,7 @@ pub struct Line {
     pub name: String,
     /// Number of its colour, 1 to [`COLOURS`].
     pub colour: usize,
-    /// One per epoch, from the first on. Where a value is not finite the line has a gap.
+    /// One value per epoch, from the first. A value that is not finite is a gap in the line.
     pub values: Vec<f64>,
 }
 
@@ -80,29 +80,29 @@ pub struct Line {
 pub struct Mark {
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// Words above the plot.
+    /// Label above the plot.
     pub label: String,
 }
 
 /// Lines over the epochs of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
-    /// Of the vertical axis.
+    /// Scale of the vertical axis.
     pub scale: Scale,
-    /// Later lines cover earlier ones.
+    /// The lines; later ones cover earlier ones.
     pub lines: Vec<Line>,
-    /// Borders of phases and the like, in order.
+    /// Beginnings of phases and the like, in order.
     pub marks: Vec<Mark>,
-    /// An epoch, counted from 1, whose value on the last line gets a dot.
+    /// An epoch, counted from 1, whose value on the last line is marked with a dot.
     pub dot: Option<usize>,
 }
 
-/// A chart as the inside of an `svg` element with the view box `0 0 WIDTH HEIGHT`.
+/// A chart as the content of an `svg` element with the view box `0 0 WIDTH HEIGHT`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Drawing {
-    /// SVG elements, their colours as `var(--name)`.
+    /// SVG elements, with colours as `var(--name)`.
     pub body: String,
-    /// Stripes over the plot, one for each epoch or every few.
+    /// Stripes over the plot, one per epoch or per few epochs, for tooltips.
     pub stripes: Vec<Stripe>,
     /// Upper edge of the stripes.
     pub top: i32,
@@ -110,7 +110,7 @@ pub struct Drawing {
     pub height: i32,
 }
 
-/// The part of the plot that belongs to an epoch.
+/// The part of the plot that shows the tooltip of an epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stripe {
     /// Left edge.
@@ -118,32 +118,32 @@ pub struct Stripe {
     /// Width.
     pub width: f64,
     /// The epoch and its values.
-    pub words: String,
+    pub tooltip: String,
 }
 
-/// Stands for a variable of the style sheet while plotters draws; see [`with_variables`].
-const fn stand_in(number: u8) -> RGBColor {
+/// A placeholder for a variable of the style sheet while plotters draws; see [`with_variables`].
+const fn placeholder(number: u8) -> RGBColor {
     RGBColor(1, 2, number)
 }
-const GRID: RGBColor = stand_in(100);
-const WORDS: RGBColor = stand_in(101);
-const BORDER: RGBColor = stand_in(102);
+const GRID: RGBColor = placeholder(100);
+const TEXT: RGBColor = placeholder(101);
+const BORDER: RGBColor = placeholder(102);
 
-/// Plotters writes 0.806 of a size: this is 24 units.
+/// Plotters draws 0.806 of this size, which is 24 units.
 const FONT: (&str, f64) = ("sans-serif", 29.8);
 /// Height of a row of labels above the plot.
 const ROW: i32 = 34;
-/// Rows of labels that fit above the plot; what fits in none of them goes without words.
+/// Maximum number of rows of labels above the plot; a label that fits into none of them is omitted.
 const ROWS: usize = 3;
-/// Width of a letter, generously.
+/// Upper estimate of the width of a character.
 const LETTER: i32 = 14;
-/// Width left of the plot, for numbers.
+/// Width left of the plot, for tick labels.
 const LEFT: u32 = 100;
 /// Width right of the plot.
 const RIGHT: u32 = 20;
-/// Stripes that a reader can tell apart.
+/// Maximum number of stripes.
 const STRIPES: usize = 130;
-/// From so many epochs on, lines are thin.
+/// With more epochs than this, lines are thin.
 const MANY: usize = 150;
 
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
@@ -154,10 +154,10 @@ impl Chart {
         self.lines.iter().map(|line| line.values.len()).max().unwrap_or(0)
     }
 
-    /// Draws it; `None` where there is no epoch yet.
+    /// Draws the chart; `None` if there is no epoch yet.
     ///
     /// # Errors
-    /// [`ChartError`] where plotters fails, which on a string it has no reason to.
+    /// [`ChartError`] if plotters fails, which should not happen when drawing to a string.
     pub fn draw(&self) -> Result<Option<Drawing>, ChartError> {
         let epochs = self.epochs();
         if epochs == 0 {
@@ -202,7 +202,7 @@ impl Chart {
             .light_line_style(GRID.mix(0.0))
             .axis_style(GRID.stroke_width(2))
             .set_all_tick_mark_size(8)
-            .label_style(words())
+            .label_style(text_style())
             .draw()
             .map_err(|e| e.to_string())?;
 
@@ -214,39 +214,39 @@ impl Chart {
         Ok(())
     }
 
-    /// The vertical range that holds all values, with some air.
+    /// The vertical range that contains all values, with a margin.
     fn range(&self) -> Range<f64> {
         let values = self.lines.iter().flat_map(|line| &line.values);
-        let places = values.filter_map(|value| self.scale.place(*value));
-        let (low, high) = places
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), place| (l.min(place), h.max(place)));
+        let positions = values.filter_map(|value| self.scale.position(*value));
+        let (low, high) =
+            positions.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p), h.max(p)));
         match self.scale {
             _ if low > high => 0.0..1.0,
-            // A share is judged by its distance to nothing.
+            // Shares are compared by their height above 0.
             Scale::Percent => 0.0..(high * 1.08).max(0.01),
             Scale::Log => low - 0.15..high + 0.15,
             Scale::Linear => {
-                // A flat line stays in the middle; the air must not vanish beside large values.
-                let air = ((high - low) * 0.06).max(high.abs() * 1e-3).max(1e-6);
-                low - air..high + air
+                // A flat line stays in the middle; the margin must not vanish next to large values.
+                let margin = ((high - low) * 0.06).max(high.abs() * 1e-3).max(1e-6);
+                low - margin..high + margin
             }
         }
     }
 
-    /// Per mark the row of its words, the top one being 0; `None` where no row has room.
+    /// The row of each mark's label, the top one being 0; `None` if it fits into no row.
     fn label_rows(&self, epochs: usize) -> Vec<Option<usize>> {
         let per_epoch = f64::from(WIDTH - LEFT - RIGHT) / epochs as f64;
         let mut ends = [i32::MIN; ROWS];
-        let place = |mark: &Mark| {
+        let row_of = |mark: &Mark| {
             let width = mark.label.chars().count() as i32 * LETTER + 12;
             let line = ((mark.epoch as f64 - 1.0) * per_epoch) as i32;
-            // As `draw_marks` has it: to the right of the line, or up to it near the right edge.
+            // As in `draw_marks`: right of the line, or left of it near the right edge.
             let start = if anchored_right(line) { line - width } else { line };
             let row = ends.iter().position(|end| *end <= start)?;
             ends[row] = start + width;
             Some(row)
         };
-        self.marks.iter().map(place).collect()
+        self.marks.iter().map(row_of).collect()
     }
 
     fn draw_marks(
@@ -268,7 +268,7 @@ impl Chart {
                 true => (HPos::Right, x - 8),
                 false => (HPos::Left, x + 8),
             };
-            let style = words().pos(Pos::new(hpos, VPos::Top));
+            let style = text_style().pos(Pos::new(hpos, VPos::Top));
             let label = Text::new(mark.label.as_str(), (x, top - 2), style);
             area.draw(&label).map_err(|e| e.to_string())?;
         }
@@ -276,14 +276,14 @@ impl Chart {
     }
 
     fn draw_line(&self, plot: &mut Plot, line: &Line) -> Result<(), String> {
-        let colour = stand_in(line.colour.clamp(1, COLOURS) as u8);
-        let places: Vec<Option<(f64, f64)>> = (1..)
+        let colour = placeholder(line.colour.clamp(1, COLOURS) as u8);
+        let points: Vec<Option<(f64, f64)>> = (1..)
             .zip(&line.values)
-            .map(|(epoch, value)| Some((f64::from(epoch), self.scale.place(*value)?)))
+            .map(|(epoch, value)| Some((f64::from(epoch), self.scale.position(*value)?)))
             .collect();
-        let style = colour.stroke_width(if places.len() > MANY { 2 } else { 4 });
-        // Gaps stay gaps; a point alone is no line and gets a dot.
-        for part in places.split(Option::is_none) {
+        let style = colour.stroke_width(if points.len() > MANY { 2 } else { 4 });
+        // Gaps are not bridged; a single point is drawn as a dot.
+        for part in points.split(Option::is_none) {
             let points: Vec<(f64, f64)> = part.iter().flatten().copied().collect();
             if let [point] = points[..] {
                 dot(plot, point, 6, colour)?;
@@ -293,13 +293,13 @@ impl Chart {
         }
         let is_last = self.lines.last() == Some(line);
         let marked = self.dot.filter(|_| is_last).and_then(|epoch| epoch.checked_sub(1));
-        match marked.and_then(|index| *places.get(index)?) {
+        match marked.and_then(|index| *points.get(index)?) {
             Some(point) => dot(plot, point, 9, colour),
             None => Ok(()),
         }
     }
 
-    /// Stripes with the values of their epochs, or of every few epochs where there are many.
+    /// Stripes with the values of their epochs, or of one of a few epochs if there are many.
     fn stripes(&self, plot: &Plot, epochs: usize, drawing: &mut Drawing) {
         let (across, down) = plot.plotting_area().get_pixel_range();
         (drawing.top, drawing.height) = (down.start, down.end - down.start);
@@ -318,7 +318,7 @@ impl Chart {
                 Stripe {
                     x: f64::from(across.start) + first as f64 * width,
                     width: (last - first) as f64 * width,
-                    words: format!("Epoch {}\n{}", index + 1, values.join("\n")),
+                    tooltip: format!("Epoch {}\n{}", index + 1, values.join("\n")),
                 }
             })
             .collect();
@@ -330,27 +330,28 @@ fn dot(plot: &mut Plot, point: (f64, f64), size: i32, colour: RGBColor) -> Resul
     plot.draw_series([element]).map_err(|e| e.to_string()).map(|_| ())
 }
 
-fn words<'a>() -> TextStyle<'a> {
-    FONT.with_color(WORDS).into_text_style(&(WIDTH, HEIGHT))
+fn text_style<'a>() -> TextStyle<'a> {
+    FONT.with_color(TEXT).into_text_style(&(WIDTH, HEIGHT))
 }
 
-/// Whether the words of a mark so many units into the plot stand to the left of its line.
+/// Whether the label of a mark at `x`, from the plot's left edge, is left of its line.
 fn anchored_right(x: i32) -> bool {
     x > WIDTH as i32 * 6 / 10
 }
 
-/// What is between the opening and the closing tag of the document's `svg` element.
+/// The content of the document's `svg` element.
 fn inside(svg: &str) -> &str {
     let start = svg.find("<svg").and_then(|tag| Some(tag + svg[tag..].find('>')? + 1));
     let end = svg.rfind("</svg>");
-    start.zip(end).and_then(|(start, end)| svg.get(start..end)).unwrap_or("").trim()
+    let content = start.zip(end).and_then(|(start, end)| svg.get(start..end));
+    content.expect("plotters writes one svg element").trim()
 }
 
-/// Replaces the stand-ins by variables, so that one drawing serves light and dark pages.
+/// Replaces the placeholders by variables, so that one drawing serves light and dark pages.
 fn with_variables(svg: &str) -> String {
     let mut svg = svg.to_owned();
-    let lines = (1..=COLOURS as u8).map(|n| (stand_in(n), format!("var(--c{n})")));
-    let others = [(GRID, "--grid"), (WORDS, "--muted"), (BORDER, "--border")];
+    let lines = (1..=COLOURS as u8).map(|n| (placeholder(n), format!("var(--c{n})")));
+    let others = [(GRID, "--grid"), (TEXT, "--muted"), (BORDER, "--border")];
     for (RGBColor(r, g, b), name) in
         lines.chain(others.map(|(colour, name)| (colour, format!("var({name})"))))
     {

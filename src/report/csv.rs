@@ -3,23 +3,23 @@
 use indexmap::{IndexMap, IndexSet};
 
 use super::EpochRecord;
-use super::figures::figures;
+use super::scalars::scalars;
 
-/// The table cannot be made. It has no reason to occur.
+/// The table cannot be written, which should not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("the table of metrics cannot be written: {0}")]
 pub struct CsvError(String);
 
-/// The history as a table. Columns: epoch and phase (from 1), the stages that trained (input side
-/// first, with `+` between them), whether the epoch was the best so far (0 or 1), then what
-/// [`figures`] names. What an epoch lacks, as the rate of a frozen group, is an empty field; what is
-/// not a number is `NaN`, `inf` or `-inf`.
+/// The history as a table. Columns: epoch and phase (from 1), the stages that were trained (input side
+/// first, joined by `+`), whether the epoch was the best so far (0 or 1), then the names of
+/// [`scalars`]. A scalar that an epoch lacks, such as the rate of a frozen group, is an empty field;
+/// values that are not finite are `NaN`, `inf` or `-inf`.
 ///
 /// # Errors
 /// [`CsvError`].
 pub fn metrics_csv(history: &[EpochRecord]) -> Result<String, CsvError> {
     let rows: Vec<IndexMap<String, f64>> =
-        history.iter().map(|record| figures(record).into_iter().collect()).collect();
+        history.iter().map(|record| scalars(record).into_iter().collect()).collect();
     let names: IndexSet<&String> = rows.iter().flat_map(IndexMap::keys).collect();
 
     let failed = |e: csv::Error| CsvError(e.to_string());

@@ -1,4 +1,4 @@
-//! Which curves a run's history has.
+//! The curves of a run's history.
 
 use super::charts::{COLOURS, Chart, Line, Mark, Scale};
 use super::{EpochRecord, PassRecord};
@@ -7,11 +7,11 @@ use crate::schema::Task;
 /// A chart with its heading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curves {
-    /// Name of the element on the page.
+    /// Id of the HTML element.
     pub id: String,
     /// Heading.
     pub title: String,
-    /// What is drawn, in a few words.
+    /// Short description of the quantity.
     pub note: String,
     /// The lines.
     pub chart: Chart,
@@ -20,7 +20,7 @@ pub struct Curves {
 const VALID: usize = 1;
 const TRAIN: usize = 2;
 
-/// All curves of a history: losses, scores, each task, learning rates, waiting for data.
+/// All curves of a history: losses, scores, each task, learning rates, time spent on data loading.
 pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
     let best = best_epoch(history).map(|record| record.epoch);
     let mut all = vec![
@@ -58,7 +58,7 @@ pub fn best_epoch(history: &[EpochRecord]) -> Option<&EpochRecord> {
     history.iter().rev().find(|record| record.best)
 }
 
-/// A figure of the training and of the validation pass.
+/// A quantity of the training and of the validation pass.
 fn both(history: &[EpochRecord], scale: Scale, value: impl Fn(&PassRecord) -> f64) -> Chart {
     let line = |name: &str, colour, pass: fn(&EpochRecord) -> &PassRecord| Line {
         name: name.to_owned(),
@@ -106,7 +106,7 @@ fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves
     }
 }
 
-/// Learning rates. Groups that always have the same rate share a line.
+/// Learning rates. Groups whose rates are always equal share a line.
 fn rates(history: &[EpochRecord]) -> Curves {
     let mut groups: Vec<&String> = Vec::new();
     for group in history.iter().flat_map(|record| record.rates.keys()) {
@@ -118,7 +118,7 @@ fn rates(history: &[EpochRecord]) -> Curves {
     for group in groups {
         let rate = |record: &EpochRecord| record.rates.get(group).copied().unwrap_or(f64::NAN);
         let values: Vec<f64> = history.iter().map(rate).collect();
-        // By bits: NaN, which stands for a frozen group, equals itself.
+        // Compared by bits, so that NaN, for a frozen group, equals itself.
         let same = |other: &[f64]| {
             other.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits()))
         };
@@ -129,7 +129,7 @@ fn rates(history: &[EpochRecord]) -> Curves {
     }
     let line = |(index, (names, values)): (usize, (Vec<&str>, Vec<f64>))| Line {
         name: span(&names),
-        // The heads in the accent colour, then the colours that training and validation lack.
+        // The heads in the accent colour, then the colours not used for training and validation.
         colour: if index == 0 { VALID } else { 3 + (index - 1) % (COLOURS - 2) },
         values,
     };
@@ -146,7 +146,7 @@ fn rates(history: &[EpochRecord]) -> Curves {
     }
 }
 
-/// The name, or the first and the last of several.
+/// The name, or the first and last of several.
 fn span(names: &[&str]) -> String {
     match names {
         [first, .., last] => format!("{first} – {last}"),
@@ -155,33 +155,32 @@ fn span(names: &[&str]) -> String {
 }
 
 fn phase_marks(history: &[EpochRecord]) -> Vec<Mark> {
-    marks(history, |before, now| phase_words(before, now).unwrap_or_default())
+    marks(history, |before, now| phase_label(before, now).into_iter().collect())
 }
 
-/// Borders of phases, and stages that begin to train.
+/// Beginnings of phases, and stages that are unfrozen.
 fn all_marks(history: &[EpochRecord]) -> Vec<Mark> {
     marks(history, |before, now| {
         let is_new = |stage: &&String| !before.trainable.contains(stage);
         let new: Vec<&str> = now.trainable.iter().filter(is_new).map(String::as_str).collect();
         let stages = (!new.is_empty()).then(|| format!("+ {}", span(&new)));
-        let words: Vec<String> = phase_words(before, now).into_iter().chain(stages).collect();
-        words.join(", ")
+        phase_label(before, now).into_iter().chain(stages).collect()
     })
 }
 
-fn phase_words(before: &EpochRecord, now: &EpochRecord) -> Option<String> {
+fn phase_label(before: &EpochRecord, now: &EpochRecord) -> Option<String> {
     (before.phase != now.phase).then(|| format!("phase {}", now.phase))
 }
 
-/// A mark before each epoch for which there are words.
+/// A mark before each epoch that has labels.
 fn marks(
     history: &[EpochRecord],
-    words: impl Fn(&EpochRecord, &EpochRecord) -> String,
+    labels: impl Fn(&EpochRecord, &EpochRecord) -> Vec<String>,
 ) -> Vec<Mark> {
     let pairs = history.windows(2).zip(2..);
     let mark = |(pair, epoch): (&[EpochRecord], usize)| {
         let [before, now] = pair else { return None };
-        let label = words(before, now);
+        let label = labels(before, now).join(", ");
         (!label.is_empty()).then_some(Mark { epoch, label })
     };
     pairs.filter_map(mark).collect()

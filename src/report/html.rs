@@ -1,5 +1,5 @@
-//! One page that shows a run: curves, matrices, data, configuration, examples. Everything is inside
-//! the file; it needs neither a network nor scripts.
+//! The HTML report of a run: curves, confusion matrices, class balance, configuration, examples. The
+//! file is self-contained; it needs neither a network connection nor scripts.
 
 use askama::Template;
 use base64::Engine;
@@ -11,33 +11,33 @@ use super::matrices::{TaskTables, percent, tables};
 use super::{EpochRecord, RunSummary};
 use crate::schema::{Schema, Task};
 
-/// The page cannot be made. Neither has a reason to occur.
+/// The report cannot be rendered, which should not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum HtmlError {
-    /// A chart failed.
+    /// A chart cannot be drawn.
     #[error(transparent)]
     Chart(#[from] ChartError),
-    /// The template failed.
+    /// The template cannot be rendered.
     #[error("the report cannot be written: {0}")]
     Template(#[from] askama::Error),
 }
 
-/// How far a run is.
+/// Status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunState {
-    /// More epochs are to come.
+pub enum RunStatus {
+    /// More epochs follow.
     Running,
     /// All epochs are done.
     Finished,
-    /// It ended early, for the score did not rise.
+    /// Ended by early stopping.
     StoppedEarly,
-    /// It ended early at the user's wish.
+    /// Interrupted by the user.
     Interrupted,
 }
 
-impl RunState {
-    /// The word for tables and pages.
-    pub fn word(self) -> &'static str {
+impl RunStatus {
+    /// Its name on pages.
+    fn label(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Finished => "finished",
@@ -47,54 +47,54 @@ impl RunState {
     }
 }
 
-/// A prediction worth looking at.
+/// An example of a prediction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// The action, its label and what was predicted.
+    /// The action, its label and the prediction.
     pub caption: String,
     /// Frames of its clips in order, each a PNG, JPEG or GIF file.
     pub frames: Vec<Vec<u8>>,
 }
 
-/// What the page shows.
+/// The data of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportData<'a> {
     /// Heading, such as the name of the run's folder.
     pub title: &'a str,
-    /// How far the run is.
-    pub state: RunState,
-    /// Epochs that are planned.
+    /// Status of the run.
+    pub state: RunStatus,
+    /// Number of epochs planned.
     pub epochs: usize,
-    /// What it runs on.
+    /// Description of the device.
     pub device: &'a str,
     /// The data set's tasks and properties.
     pub schema: &'a Schema,
     /// The finished epochs, in order.
     pub history: &'a [EpochRecord],
-    /// What was said at the start.
+    /// The summary at the start.
     pub summary: &'a RunSummary,
     /// Every option and its value.
     pub configuration: &'a [(String, String)],
-    /// The surest right predictions.
+    /// The most confident correct predictions.
     pub best: &'a [Example],
-    /// The surest wrong predictions.
+    /// The most confident wrong predictions.
     pub worst: &'a [Example],
 }
 
-/// The page, as one file.
+/// Renders the page.
 ///
 /// # Errors
 /// [`HtmlError`].
 pub fn render(data: &ReportData) -> Result<String, HtmlError> {
     let curves = curves(data.history, &data.schema.tasks);
     let curves = curves.into_iter().map(CurvesView::new).collect::<Result<_, _>>()?;
-    // Without a best one (no score is a number) the last epoch is shown.
+    // If no epoch is the best (no score is a number), the last one is shown.
     let shown = best_epoch(data.history).or(data.history.last());
     let page = Page {
         title: data.title,
         dataset: &data.schema.title,
-        state: data.state.word(),
-        running: data.state == RunState::Running,
+        state: data.state.label(),
+        running: data.state == RunStatus::Running,
         done: data.history.last().map_or(0, |record| record.epoch),
         epochs: data.epochs,
         device: data.device,
@@ -107,15 +107,18 @@ pub fn render(data: &ReportData) -> Result<String, HtmlError> {
         classes: data.schema.tasks.iter().map(|task| class_table(data.summary, task)).collect(),
         splits: data.summary.splits.iter().map(|split| split.split.as_str()).collect(),
         advice: &data.summary.advice,
-        examples: [("best", "Right and sure", data.best), ("worst", "Wrong and sure", data.worst)]
-            .into_iter()
-            .filter(|(_, _, examples)| !examples.is_empty())
-            .map(|(id, title, examples)| ExamplesView {
-                id,
-                title,
-                examples: examples.iter().map(ExampleView::new).collect(),
-            })
-            .collect(),
+        examples: [
+            ("best", "Most confident correct", data.best),
+            ("worst", "Most confident wrong", data.worst),
+        ]
+        .into_iter()
+        .filter(|(_, _, examples)| !examples.is_empty())
+        .map(|(id, title, examples)| ExamplesView {
+            id,
+            title,
+            examples: examples.iter().map(ExampleView::new).collect(),
+        })
+        .collect(),
         task_titles: data.schema.tasks.iter().map(|task| task.title.as_str()).collect(),
         epoch_rows: data.history.iter().map(|record| EpochRow::new(record, shown)).collect(),
         settings: &data.summary.settings,
@@ -149,7 +152,7 @@ struct Page<'a> {
     configuration: &'a [(String, String)],
 }
 
-/// A number that a reader looks for first.
+/// A key figure of the run.
 struct Fact {
     name: String,
     value: String,
@@ -185,7 +188,7 @@ fn facts(data: &ReportData, shown: Option<&EpochRecord>) -> Vec<Fact> {
     facts
 }
 
-/// Seconds in words.
+/// Formats seconds.
 fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return "–".to_owned();
@@ -226,7 +229,7 @@ fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
     pairs.filter_map(|(task, figures)| tables(&task.title, &task.class_names(), figures)).collect()
 }
 
-/// Title, balanced accuracy and accuracy of the annotated properties' heads.
+/// Title, balanced accuracy and accuracy of the auxiliary heads.
 fn auxiliary(schema: &Schema, record: &EpochRecord) -> Vec<(String, String, String)> {
     let row = |figures: &super::TaskRecord| {
         let known = schema.properties.iter().find(|property| property.name == figures.task);
@@ -236,7 +239,7 @@ fn auxiliary(schema: &Schema, record: &EpochRecord) -> Vec<(String, String, Stri
     record.valid.auxiliary.iter().map(row).collect()
 }
 
-/// How often a task's classes occur, and what is done about it.
+/// Class counts of a task, with weights and draws if they are balanced.
 struct ClassTable {
     task: String,
     balanced: bool,
@@ -245,9 +248,9 @@ struct ClassTable {
 
 struct ClassCounts {
     class: String,
-    /// Actions of each split.
+    /// Number of actions in each split.
     counts: Vec<usize>,
-    /// The first split's count beside the most frequent class's, per cent.
+    /// Count in the first split relative to the most frequent class, per cent.
     bar: usize,
     weight: String,
     draws: String,
@@ -317,7 +320,7 @@ struct ExamplesView {
 
 struct ExampleView {
     caption: String,
-    /// `data:` addresses; `None` for a picture of another kind than a browser shows.
+    /// `data:` URIs; `None` for an unknown image format.
     frames: Vec<Option<String>>,
 }
 
@@ -328,7 +331,7 @@ impl ExampleView {
     }
 }
 
-/// The picture as a `data:` address, its kind told by its first bytes.
+/// The image as a `data:` URI; its format is detected from the first bytes.
 fn data_uri(bytes: &[u8]) -> Option<String> {
     let kind = match bytes {
         [0x89, b'P', b'N', b'G', ..] => "png",

@@ -1,11 +1,11 @@
-//! Confusion matrices and figures per class, ready for the page.
+//! Confusion matrices and metrics per class, formatted for the report.
 
 use super::TaskRecord;
 use crate::metrics::ConfusionMatrix;
 
-/// A task's validation figures in words.
+/// A task's validation metrics, formatted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskTables {
+pub(super) struct TaskTables {
     /// The task's name.
     pub name: String,
     /// The task's title.
@@ -16,42 +16,42 @@ pub struct TaskTables {
     pub rows: Vec<MatrixRow>,
     /// One row per class.
     pub per_class: Vec<ClassRow>,
-    /// Names and values of the figures over all classes.
+    /// Names and values of the metrics over all classes.
     pub totals: Vec<(&'static str, String)>,
 }
 
-/// The answers to the actions of one class.
+/// The predictions for the actions of one class.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MatrixRow {
+pub(super) struct MatrixRow {
     /// The label.
     pub class: String,
     /// By prediction.
     pub cells: Vec<Cell>,
 }
 
-/// How often a class was taken for another, or for itself.
+/// A cell of a confusion matrix.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
-    /// How often.
+pub(super) struct Cell {
+    /// Number of actions.
     pub count: u64,
-    /// Of the row, in whole per cent.
+    /// Share of the row, rounded to per cent.
     pub percent: u32,
     /// Whether label and prediction agree.
-    pub right: bool,
-    /// The cell in a sentence.
-    pub words: String,
+    pub correct: bool,
+    /// Description of the cell.
+    pub tooltip: String,
 }
 
-/// A class's figures as written.
+/// A class's metrics, formatted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClassRow {
+pub(super) struct ClassRow {
     /// The class.
     pub class: String,
-    /// Right of those predicted, per cent.
+    /// Precision, per cent.
     pub precision: String,
-    /// Right of those labelled, per cent.
+    /// Recall, per cent.
     pub recall: String,
-    /// Harmonic mean of both, per cent.
+    /// F1, per cent.
     pub f1: String,
     /// Actions with this label.
     pub support: u64,
@@ -59,14 +59,13 @@ pub struct ClassRow {
     pub predicted: u64,
 }
 
-/// Per cent with one digit; a dash for what is not a number.
-pub fn percent(share: f64) -> String {
+/// Formats a share in per cent with one decimal; a dash if it is not finite.
+pub(super) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1}", share * 100.0) } else { "–".to_owned() }
 }
 
-/// The tables of a task. Where the record's matrix is not square with these classes, there is
-/// nothing to show.
-pub fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<TaskTables> {
+/// The tables of a task. `None` if the record's matrix does not have a row and a column per class.
+pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<TaskTables> {
     let size = classes.len();
     let square = record.confusion.len() == size && record.confusion.iter().all(|r| r.len() == size);
     if !square {
@@ -80,9 +79,9 @@ pub fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<Ta
             Cell {
                 count: *count,
                 percent: (share * 100.0).round() as u32,
-                right: label == prediction,
-                words: format!(
-                    "{} taken for {}: {count} of {total}",
+                correct: label == prediction,
+                tooltip: format!(
+                    "actual {}, predicted {}: {count} of {total}",
                     classes[label], classes[prediction]
                 ),
             }
@@ -91,7 +90,7 @@ pub fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<Ta
         MatrixRow { class: classes[label].clone(), cells }
     };
     let class = |(name, figures): (&String, crate::metrics::ClassMetrics)| {
-        // 0/0 is written as what it is, not as the 0 that it counts for in means.
+        // 0/0 is shown as undefined, although it counts as 0 in means.
         let defined = |value, of: u64| percent(if of == 0 { f64::NAN } else { value });
         ClassRow {
             class: name.clone(),
@@ -111,8 +110,8 @@ pub fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<Ta
         totals: vec![
             ("Balanced accuracy", percent(record.balanced_accuracy)),
             ("Accuracy", percent(record.accuracy)),
-            ("F1, plain mean", percent(record.f1_macro)),
-            ("F1, by support", percent(record.f1_weighted)),
+            ("Macro F1", percent(record.f1_macro)),
+            ("Weighted F1", percent(record.f1_weighted)),
         ],
     })
 }

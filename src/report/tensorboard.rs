@@ -1,7 +1,7 @@
-//! Event files for TensorBoard: records in TFRecord's frame, each an `Event` message.
+//! Event files for TensorBoard: TFRecord-framed records, each an `Event` message.
 //!
-//! The messages are TensorFlow's `event.proto` and `summary.proto`; of these only the few fields
-//! that TensorBoard needs for numbers and pictures are written.
+//! The messages are TensorFlow's `event.proto` and `summary.proto`, of which only the fields for
+//! scalars and images are written.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Cursor, ErrorKind, Write};
@@ -11,33 +11,33 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use image::{ImageFormat, RgbImage};
 
 use super::EpochRecord;
-use super::figures::figures;
 use super::matrix_picture::matrix_picture;
+use super::scalars::scalars;
 use crate::schema::Schema;
 
 /// Events cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// The file system refused.
+    /// A file or folder cannot be written.
     #[error("{}: TensorBoard events cannot be written: {reason}", .path.display())]
     Io {
-        /// The event file, or the folder for it.
+        /// The event file or its folder.
         path: PathBuf,
-        /// The system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// A picture could not be encoded.
-    #[error("the picture {tag:?} cannot be encoded: {reason}")]
+    /// An image cannot be encoded.
+    #[error("the image {tag:?} cannot be encoded: {reason}")]
     Picture {
-        /// Its name.
+        /// Its tag.
         tag: String,
-        /// The encoder's words.
+        /// The encoder's message.
         reason: String,
     },
 }
 
-/// What is shown at one step: numbers and pictures, each under a tag. Tags with the same part before
-/// the first `/` stand together.
+/// The scalars and images of one step, each with a tag. TensorBoard groups tags by the part before the
+/// first `/`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Summary {
     /// An encoded `Summary` message.
@@ -45,12 +45,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Nothing yet.
+    /// An empty summary.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a number; TensorBoard keeps it as f32.
+    /// Adds a scalar, stored as f32.
     pub fn scalar(&mut self, tag: &str, value: f64) {
         let mut entry = Message::default();
         entry.bytes(1, tag.as_bytes());
@@ -58,7 +58,7 @@ impl Summary {
         self.message.bytes(1, &entry.0);
     }
 
-    /// Adds a picture, as PNG.
+    /// Adds an image, stored as PNG.
     ///
     /// # Errors
     /// [`EventError::Picture`].
@@ -70,7 +70,7 @@ impl Summary {
         let mut image = Message::default();
         image.varint(1, picture.height().into());
         image.varint(2, picture.width().into());
-        // Red, green, blue.
+        // Colour space: RGB.
         image.varint(3, 3);
         image.bytes(4, file.get_ref());
         let mut entry = Message::default();
@@ -81,14 +81,13 @@ impl Summary {
     }
 }
 
-/// All numbers of an epoch under the names of [`figures`], and the validation's confusion matrices
-/// as pictures `confusion/<task>`.
+/// All [`scalars`] of an epoch, and the validation's confusion matrices as images `confusion/<task>`.
 ///
 /// # Errors
 /// [`EventError::Picture`].
 pub fn epoch_summary(record: &EpochRecord, schema: &Schema) -> Result<Summary, EventError> {
     let mut summary = Summary::new();
-    for (tag, value) in figures(record) {
+    for (tag, value) in scalars(record) {
         summary.scalar(&tag, value);
     }
     for (task, figures) in schema.tasks.iter().zip(&record.valid.tasks) {
@@ -98,7 +97,7 @@ pub fn epoch_summary(record: &EpochRecord, schema: &Schema) -> Result<Summary, E
     Ok(summary)
 }
 
-/// Appends events to a file of its own. Several files in one folder are one run to TensorBoard.
+/// Writes events to a new file. To TensorBoard, all files of a folder are one run.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
@@ -106,9 +105,8 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// A new event file in the folder, which is made where it is missing. `resumed_at` is the first
-    /// step that will be written where an earlier file of the folder may already hold it: from there
-    /// on TensorBoard forgets what the earlier file says.
+    /// Creates an event file in the folder, which is created if necessary. `resumed_at` is the first
+    /// step of a resumed run: TensorBoard discards what earlier files contain from that step on.
     ///
     /// # Errors
     /// [`EventError::Io`].
@@ -119,7 +117,7 @@ impl EventWriter {
         };
         std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
         let (seconds, process) = (wall_time() as u64, std::process::id());
-        // Names sort by time; the number at the end tells runs of one second apart.
+        // Names sort by time; the number at the end distinguishes runs of the same second.
         let mut number = 0;
         let (path, file) = loop {
             let name = format!("events.out.tfevents.{seconds:010}.polyview.{process}.{number}");
@@ -146,8 +144,7 @@ impl EventWriter {
         &self.path
     }
 
-    /// Writes what is shown at a step and hands it to the system, so that a running TensorBoard sees
-    /// it.
+    /// Writes and flushes a step's summary, so that a running TensorBoard sees it.
     ///
     /// # Errors
     /// [`EventError::Io`].
@@ -178,7 +175,7 @@ fn wall_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// The bytes in TFRecord's frame: length and its checksum, the bytes and their checksum.
+/// A TFRecord: length and its checksum, the bytes and their checksum.
 fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = (bytes.len() as u64).to_le_bytes();
     let mut record = Vec::with_capacity(bytes.len() + 16);
@@ -189,8 +186,8 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
     record
 }
 
-/// CRC-32C, rotated right by 15 bits, plus a constant: so that a checksum over data that holds
-/// checksums stays a good one.
+/// TFRecord's masked CRC-32C: rotated right by 15 bits, plus a constant, so that a checksum over data
+/// that contain checksums remains effective.
 fn masked_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -200,12 +197,12 @@ fn masked_checksum(bytes: &[u8]) -> u32 {
 struct Message(Vec<u8>);
 
 impl Message {
-    /// A field's key: its number and how its value is written.
+    /// A field's key: its number and its wire type.
     fn key(&mut self, field: u32, wire: u32) {
         self.number(u64::from(field << 3 | wire));
     }
 
-    /// Seven bits a byte, the lowest first; the top bit says that more follow.
+    /// A varint: seven bits per byte, the lowest first; the top bit marks that more follow.
     fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -229,7 +226,7 @@ impl Message {
         self.0.extend(value.to_le_bytes());
     }
 
-    /// Bytes, a text or a message.
+    /// Bytes, a string or a message.
     fn bytes(&mut self, field: u32, value: &[u8]) {
         self.key(field, 2);
         self.number(value.len() as u64);

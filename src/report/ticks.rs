@@ -1,10 +1,10 @@
-//! Where the axes of charts carry numbers.
+//! Positions and labels of ticks on the axes of charts.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-/// An even axis with its numbers.
+/// A linear axis with its ticks.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
     pub(super) range: Range<f64>,
@@ -21,7 +21,7 @@ impl Ranged for Axis {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.places.clone() }
+        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.positions.clone() }
     }
 
     fn range(&self) -> Range<f64> {
@@ -30,36 +30,36 @@ impl Ranged for Axis {
 }
 
 impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, place: &f64) -> String {
-        self.ticks.label(*place)
+    fn format_ext(&self, position: &f64) -> String {
+        self.ticks.label(*position)
     }
 }
 
-/// Places on an axis and the words beside them.
+/// Positions on an axis and their labels.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ticks {
-    /// Places on the axis, rising.
-    pub places: Vec<f64>,
+    /// Positions on the axis, ascending.
+    pub positions: Vec<f64>,
     labels: Vec<String>,
 }
 
 impl Ticks {
-    /// The words at a place.
-    pub fn label(&self, place: f64) -> String {
-        let index = self.places.iter().position(|tick| *tick == place);
-        index.and_then(|index| self.labels.get(index)).cloned().unwrap_or_default()
+    /// The label at a position; empty where there is no tick.
+    pub fn label(&self, position: f64) -> String {
+        let index = self.positions.iter().position(|tick| *tick == position);
+        index.map_or_else(String::new, |index| self.labels[index].clone())
     }
 
-    /// The words, place by place.
+    /// The labels, in the order of the positions.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
 }
 
-/// Ticks that an axis should have.
+/// Approximate number of ticks per axis.
 const WANTED: f64 = 6.0;
 
-/// The smallest of 1, 2 and 5 times a power of ten that is not below the number.
+/// The smallest of 1, 2 and 5 times a power of ten that is at least `least`.
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|f| f * power >= least * (1.0 - 1e-9));
@@ -73,36 +73,36 @@ fn multiples(range: &Range<f64>) -> (Vec<f64>, f64) {
         return (Vec::new(), 1.0);
     }
     let (first, last) = ((range.start / step).ceil(), (range.end / step).floor());
-    // Whole counts, so that no rounding error adds up; few by the choice of the step.
+    // Integer multiples, so that no rounding errors add up; few, by the choice of the step.
     let count = (last - first).clamp(0.0, 4.0 * WANTED) as usize;
     ((0..=count).map(|k| (first + k as f64) * step).collect(), step)
 }
 
-/// Digits behind the point that tell multiples of a step apart.
+/// Number of decimals that distinguish multiples of a step.
 fn digits(step: f64) -> usize {
     (-(step.log10() + 1e-9).floor()).clamp(0.0, 9.0) as usize
 }
 
-/// Plain numbers.
+/// Ticks of a linear axis.
 pub fn linear_ticks(range: &Range<f64>) -> Ticks {
-    let (places, step) = multiples(range);
+    let (positions, step) = multiples(range);
     let large = range.start.abs().max(range.end.abs()) >= 1e5;
-    let label = |place: &f64| match large {
-        true => format!("{place:.1e}"),
+    let label = |value: &f64| match large {
+        true => format!("{value:.1e}"),
         // `+ 0.0` turns −0 into 0.
-        false => format!("{:.*}", digits(step), place + 0.0),
+        false => format!("{:.*}", digits(step), value + 0.0),
     };
-    Ticks { labels: places.iter().map(label).collect(), places }
+    Ticks { labels: positions.iter().map(label).collect(), positions }
 }
 
-/// Shares as per cent.
+/// Ticks of an axis of shares, in per cent.
 pub fn percent_ticks(range: &Range<f64>) -> Ticks {
-    let (places, step) = multiples(range);
-    let label = |place: &f64| format!("{:.*} %", digits(step * 100.0), place * 100.0 + 0.0);
-    Ticks { labels: places.iter().map(label).collect(), places }
+    let (positions, step) = multiples(range);
+    let label = |share: &f64| format!("{:.*} %", digits(step * 100.0), share * 100.0 + 0.0);
+    Ticks { labels: positions.iter().map(label).collect(), positions }
 }
 
-/// Powers of ten of a range of logarithms, with 2 and 5 between them where there are few.
+/// Ticks of an axis of decadic logarithms: powers of ten, with multiples between them if there are few.
 pub fn log_ticks(range: &Range<f64>) -> Ticks {
     let decades = range.end - range.start;
     let factors: &[u32] = match decades {
@@ -115,9 +115,9 @@ pub fn log_ticks(range: &Range<f64>) -> Ticks {
     let mut ticks = Ticks::default();
     for power in (first..=last).step_by(every) {
         for factor in factors {
-            let place = f64::from(power) + f64::from(*factor).log10();
-            if range.contains(&place) {
-                ticks.places.push(place);
+            let position = f64::from(power) + f64::from(*factor).log10();
+            if range.contains(&position) {
+                ticks.positions.push(position);
                 ticks.labels.push(format!("{factor}e{power}"));
             }
         }
@@ -125,15 +125,15 @@ pub fn log_ticks(range: &Range<f64>) -> Ticks {
     ticks
 }
 
-/// Epochs that carry their number: the first, and round ones.
+/// Ticks of the axis of epochs: the first one, and round numbers.
 pub fn epoch_ticks(epochs: usize) -> Ticks {
     let step = (round_step(epochs as f64 / 8.0) as usize).max(1);
-    // A number right beside the first one would touch it.
+    // A label next to the first one would touch it.
     let round = (step..=epochs).step_by(step).filter(|epoch| step == 1 || *epoch > step / 2 + 1);
     let first = (step > 1).then_some(1);
     let epochs: Vec<usize> = first.into_iter().chain(round).collect();
     Ticks {
-        places: epochs.iter().map(|epoch| *epoch as f64).collect(),
+        positions: epochs.iter().map(|epoch| *epoch as f64).collect(),
         labels: epochs.iter().map(usize::to_string).collect(),
     }
 }

@@ -2,28 +2,28 @@
 
 use std::path::PathBuf;
 
-/// What is wrong with a schema file.
+/// Why a schema file is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// The file could not be read.
+    /// The file cannot be read.
     #[error("{}: the schema cannot be read: {reason}", .path.display())]
     Io {
         /// The schema file.
         path: PathBuf,
-        /// The system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// Not TOML, an unknown key, a missing key or a value of the wrong type.
+    /// Invalid TOML, an unknown key, a missing key or a value of the wrong type.
     #[error("{file}, line {line}: {reason}")]
     Toml {
         /// The schema file.
         file: String,
         /// Line, counted from 1.
         line: usize,
-        /// What was found.
+        /// The parser's message.
         reason: String,
     },
-    /// An entry contradicts the rules of schema files.
+    /// An invalid entry.
     #[error("{file}, {entry}: {reason}")]
     Entry {
         /// The schema file.

@@ -89,11 +89,11 @@ pub(super) struct PropertyFile {
     pub(super) auxiliary: bool,
 }
 
-/// Reads the form; `file` names the file in errors.
+/// Parses a schema file; `file` is its name for errors.
 pub(super) fn parse(text: &str, file: &str) -> Result<SchemaFile, SchemaError> {
     toml::from_str(text).map_err(|e| {
         let at = e.span().map_or(0, |span| span.start);
-        let before = text.as_bytes().get(..at).unwrap_or_default();
+        let before = &text.as_bytes()[..at.min(text.len())];
         SchemaError::Toml {
             file: file.to_owned(),
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),

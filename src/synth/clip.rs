@@ -1,4 +1,4 @@
-//! One clip: scene, encoder and container put together.
+//! Rendering and encoding one clip.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -8,11 +8,11 @@ use yuv::{
 };
 
 use super::SynthOptions;
-use super::encode::Film;
+use super::encode::Mp4Encoder;
 use super::scene::{ClipPlan, Scene};
 
-/// The mp4 file of a clip.
-pub(super) fn film(plan: &ClipPlan) -> Result<Vec<u8>, String> {
+/// The bytes of a clip's mp4 file.
+pub(super) fn encode(plan: &ClipPlan) -> Result<Vec<u8>, String> {
     let SynthOptions { width, height, frames, seed, .. } = *plan.options;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(plan.stream);
@@ -20,7 +20,7 @@ pub(super) fn film(plan: &ClipPlan) -> Result<Vec<u8>, String> {
     let mut rgb = vec![0; width * height * 3];
     let (w, h) = (width as u32, height as u32);
     let mut planes = YuvPlanarImageMut::alloc(w, h, YuvChromaSubsampling::Yuv420);
-    let mut film = Film::new(width, height)?;
+    let mut encoder = Mp4Encoder::new(width, height)?;
     for t in 0..frames {
         scene.paint(t, &mut rng, &mut rgb);
         rgb_to_yuv420(
@@ -33,9 +33,9 @@ pub(super) fn film(plan: &ClipPlan) -> Result<Vec<u8>, String> {
         )
         .map_err(|error| error.to_string())?;
         let (y, u, v) = (&planes.y_plane, &planes.u_plane, &planes.v_plane);
-        film.push([y.borrow(), u.borrow(), v.borrow()])?;
+        encoder.push([y.borrow(), u.borrow(), v.borrow()])?;
     }
-    film.finish()
+    encoder.finish()
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
     use crate::data::video::read_clip;
 
     #[test]
-    fn what_is_painted_is_what_is_decoded() {
+    fn decoding_gives_the_rendered_frames() {
         let options = SynthOptions { frames: 40, ..SynthOptions::default() };
         let counts = [4, 8];
         let classes = [2, 5];
@@ -55,7 +55,7 @@ mod tests {
             ClipPlan { options: &options, counts: &counts, classes: &classes, view: 1, stream: 9 };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clip.mp4");
-        fs::write(&path, film(&plan).unwrap()).unwrap();
+        fs::write(&path, encode(&plan).unwrap()).unwrap();
         let (info, frames) = read_clip(&path, |info| (0..info.frames).collect()).unwrap();
         assert_eq!((info.frames, info.width, info.height), (40, 128, 96));
         assert_eq!((info.fps, info.codec.as_str()), (25.0, "h264"));

@@ -1,4 +1,4 @@
-//! Encodes frames to H.264 and puts them into an mp4 file in memory.
+//! Encodes frames to H.264 in an mp4 file in memory.
 
 use std::num::NonZeroU32;
 
@@ -14,36 +14,36 @@ use shiguredo_mp4::mux::{Mp4FileMuxer, Sample};
 
 use super::FPS;
 
-/// A place to start decoding every second.
+/// Frames between keyframes: one second.
 const KEY_EVERY: u32 = FPS;
-/// Fine enough that 8-bit colours move by a few levels only.
+/// Quantiser: colours change by a few 8-bit levels only.
 const QP: u8 = 20;
 /// Ticks per second of the track.
 const TIMESCALE: NonZeroU32 = NonZeroU32::MIN.saturating_add(12_800 - 1);
 
-/// An mp4 file that grows frame by frame.
-pub(super) struct Film {
+/// Encodes an mp4 file frame by frame.
+pub(super) struct Mp4Encoder {
     width: usize,
     height: usize,
     encoder: Encoder,
     muxer: Mp4FileMuxer,
     bytes: Vec<u8>,
-    /// The decoder's set-up, made from the first unit and taken with the first sample.
+    /// The decoder configuration, created from the first access unit for the first sample.
     entry: Option<SampleEntry>,
     samples: usize,
 }
 
-impl Film {
+impl Mp4Encoder {
     /// Starts a file of `width` by `height` pixels, both even.
-    pub fn new(width: usize, height: usize) -> Result<Self, String> {
-        // The plainest profile, one unit out for each frame in, and no setting from outside.
+    pub(super) fn new(width: usize, height: usize) -> Result<Self, String> {
+        // The baseline profile emits one access unit per frame; no setting comes from the environment.
         let mut config = EncoderConfig::baseline(width, height);
         config.preset = Preset::Balanced;
         config.framerate = FPS as f32;
         config.gop_size = KEY_EVERY;
         config.min_keyint = KEY_EVERY;
         config.qp = QP;
-        // The default level ends at 1620 blocks of 16 pixels squared; 5.1 covers all we allow.
+        // The default level ends at 1620 macroblocks; 5.1 covers all allowed sizes.
         if width.div_ceil(16) * height.div_ceil(16) > 1620 {
             config.level_idc = 51;
         }
@@ -53,8 +53,8 @@ impl Film {
         Ok(Self { width, height, encoder, muxer, bytes, entry: None, samples: 0 })
     }
 
-    /// Adds a frame: brightness `[H, W]` and the two colour planes `[H/2, W/2]`.
-    pub fn push(&mut self, [y, u, v]: [&[u8]; 3]) -> Result<(), String> {
+    /// Adds a frame: luma `[H, W]` and the two chroma planes `[H/2, W/2]`.
+    pub(super) fn push(&mut self, [y, u, v]: [&[u8]; 3]) -> Result<(), String> {
         let planes = YuvPlanes::tight(self.width, self.height, y, u, v);
         let planes = planes.ok_or("planes of a wrong size")?;
         let unit = self.encoder.encode_planes(&planes).map_err(|e| e.to_string())?;
@@ -89,9 +89,9 @@ impl Film {
     }
 
     /// The bytes of the whole file.
-    pub fn finish(mut self) -> Result<Vec<u8>, String> {
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, String> {
         if !self.encoder.flush().is_empty() {
-            return Err("the encoder held frames back".into());
+            return Err("the encoder delayed frames".into());
         }
         let boxes = self.muxer.finalize().map_err(|e| e.to_string())?;
         for (offset, part) in boxes.offset_and_bytes_pairs() {

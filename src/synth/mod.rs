@@ -1,33 +1,32 @@
 //! A synthetic data set in the layout of the real one, to try every part of the program on.
 //!
-//! [`write()`] makes `OUT/mvfouls/{train,valid,test}/annotations.json` and
-//! `action_<i>/clip_<k>.mp4`: real H.264 at 25 frames per second. The caller names the tasks and
-//! says how each class is spelled in the annotations; classes are dealt so that every class of
-//! every task occurs about equally often, and the combinations are shuffled by the seed.
+//! [`write()`] creates `OUT/mvfouls/{train,valid,test}/annotations.json` and
+//! `action_<i>/clip_<k>.mp4`: real H.264 at 25 frames per second. The caller defines the tasks and the
+//! spelling of each class in the annotations. Every class of every task occurs about equally often,
+//! and the combinations are shuffled by the seed.
 //!
 //! What the classes look like (see [`SynthOptions`] for the sizes):
 //!
-//! * **Every task but the first is whole in every view.** A bright disc moves in the direction
+//! * **Every task but the first is visible in every view.** A bright disc moves in the direction
 //!   2π·class/K (K classes; 0 is to the right, then clockwise on the screen), a quarter of the
-//!   frame's width in 16 frames, and is at its home at the middle of the window: frame 75, or half
-//!   the clip where that has 75 frames or fewer. It fades out at the end of its path and in again
-//!   at the beginning, so that motion is seen throughout. The second task's disc has its home in
-//!   the middle of the frame; those of further tasks are smaller, slower, of other colours, and
-//!   at home along the upper edge.
-//! * **The first task is split over the views**, so that only all views together tell it. Its
-//!   class number is written in binary, and the digits are dealt to the views like cards: view v
-//!   shows digit d where `v % n == d`, n being the number of digits. With fewer views than digits
-//!   a view shows several, and a single view shows all. A digit is a square in the lower half
-//!   whose colour says which digit it is; it slides with a period of 12 frames, left and right for
-//!   0, up and down for 1.
+//!   frame's width in 16 frames, and is at its centre position at the middle of the window: frame 75,
+//!   or half the clip if it has 75 frames or fewer. It fades out at the end of its path and in again
+//!   at the beginning, so that there is motion throughout. The second task's disc is centred in the
+//!   frame; those of further tasks are smaller, slower, of other colours, and centred along the upper
+//!   edge.
+//! * **The first task is split over the views**, so that only all views together determine it. Its
+//!   class index is written in binary, and the digits are distributed among the views: view v shows
+//!   digit d if `v % n == d`, n being the number of digits. With fewer views than digits a view shows
+//!   several, and a single view shows all. A digit is a square in the lower half whose colour
+//!   identifies it; it oscillates with a period of 12 frames, horizontally for 0, vertically for 1.
 //!
-//! Nothing else tells a class: each action and view has a dim, weak texture of its own, some
-//! noise, and everything in a view is moved by a few pixels. A small 3D network learns it at 32 to
-//! 48 pixels and 8 frames out of the 16 around the middle. Directions are classes: flipping or
-//! turning a clip makes another class of it, so train without such augmentation.
+//! Nothing else depends on a class: each action and view has its own dim texture, some noise, and a
+//! random offset of a few pixels. A small 3D network learns it at 32 to 48 pixels and 8 frames out of
+//! the 16 around the middle. Directions are classes: flipping or rotating a clip changes its class, so
+//! train without such augmentation.
 //!
 //! The same options and tasks give the same bytes of every file. Clips are written first and a
-//! split's annotations last, so a split that was cut short is not mistaken for a whole one.
+//! split's annotations last, so that an incomplete split is not mistaken for a complete one.
 
 mod clip;
 mod deal;
@@ -35,31 +34,30 @@ mod encode;
 mod scene;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atomic_write_file::AtomicWriteFile;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use crate::atomic_file;
 use crate::data::video::is_hidden;
 use scene::ClipPlan;
 
 /// Frames per second of every synthetic clip.
 pub const FPS: u32 = 25;
 
-/// What to write, and where.
+/// Options of a synthetic data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthOptions {
-    /// The folder to fill; it may exist, but only empty, hidden files aside.
+    /// Output folder; if it exists, it must be empty except for hidden files.
     pub out: PathBuf,
-    /// Training actions. Validation and test have a quarter of that each, and at least twice the
-    /// number of classes of the largest task.
+    /// Number of training actions. Validation and test have a quarter of that each, and at least twice
+    /// the number of classes of the largest task.
     pub actions: usize,
     /// Clips per action, at least 1.
     pub views: usize,
-    /// Everything random comes from it.
+    /// Random seed.
     pub seed: u64,
     /// Frames per clip, at least 1.
     pub frames: usize,
@@ -67,8 +65,8 @@ pub struct SynthOptions {
     pub width: usize,
     /// Height in pixels, even, at least 32.
     pub height: usize,
-    /// Training actions of the first task's classes in proportion to these numbers, one per class;
-    /// empty: all alike. Validation and test are always even.
+    /// Ratio of the first task's classes in the training split, one number per class; empty: balanced.
+    /// Validation and test are always balanced.
     pub ratio: Vec<usize>,
 }
 
@@ -87,7 +85,7 @@ impl Default for SynthOptions {
     }
 }
 
-/// One task to be learned.
+/// A task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthTask {
     /// Its name, for messages.
@@ -96,61 +94,64 @@ pub struct SynthTask {
     pub classes: Vec<SynthClass>,
 }
 
-/// One class of a task.
+/// A class of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthClass {
     /// Its name, for messages.
     pub name: String,
-    /// The annotation fields, and their values, that mean this class. Where two tasks use one
-    /// field, the later task's value is written.
+    /// The annotation fields of this class and their values. If two tasks use the same field, the
+    /// later task's value is written.
     pub fields: Vec<(String, String)>,
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthSummary {
-    /// The folder that holds the splits.
+    /// The folder that contains the splits.
     pub root: PathBuf,
     /// Name and number of actions of each split.
     pub splits: Vec<(String, usize)>,
-    /// Clips in all.
+    /// Number of clips.
     pub clips: usize,
-    /// Bytes of all clips.
+    /// Size of all clips, bytes.
     pub bytes: u64,
 }
 
 /// Why no data set was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SynthError {
-    /// The output folder holds something.
-    #[error("{}: is not empty: name a new or an empty folder", .0.display())]
+    /// The output folder is not empty.
+    #[error("{}: is not empty; choose a new or an empty folder", .0.display())]
     NotEmpty(PathBuf),
-    /// An option that makes no sense.
+    /// An invalid option.
     #[error("synthetic data: {0}")]
     Options(String),
-    /// A file or folder could not be written.
+    /// A file or folder cannot be written.
     #[error("{}: cannot be written: {reason}", .path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// The video encoder or the mp4 writer refused.
+    /// The video encoder or the mp4 muxer failed.
     #[error("{}: cannot be encoded: {reason}", .path.display())]
     Encode {
         /// The clip.
         path: PathBuf,
-        /// The encoder's words.
+        /// The encoder's message.
         reason: String,
     },
 }
 
-/// The splits: name as in "Set", and as in the clips' Url.
+/// The splits: name in `Set`, and in the clips' Url.
 const SPLITS: [(&str, &str); 3] = [("train", "Train"), ("valid", "Valid"), ("test", "Test")];
 
-/// Writes the data set. `progress` is called with the clips done and the clips in all, from
-/// several threads.
+/// Writes the data set. `progress` is called from several threads with the number of clips done and
+/// the total.
+///
+/// # Errors
+/// [`SynthError`].
 pub fn write(
     options: &SynthOptions,
     tasks: &[SynthTask],
@@ -161,7 +162,7 @@ pub fn write(
     prepare(&options.out)?;
 
     let counts: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
-    let most = counts.iter().copied().max().unwrap_or(1);
+    let most = counts.iter().copied().max().expect("`check` refuses an empty list of tasks");
     let sizes = [options.actions, (options.actions / 4).max(2 * most)];
     let sizes = [sizes[0], sizes[1], sizes[1]];
     let total = sizes.iter().sum::<usize>() * options.views;
@@ -174,9 +175,9 @@ pub fn write(
         let folder = root.join(name);
         let clips = (0..size).flat_map(|action| (0..options.views).map(move |v| (action, v)));
         clips.collect::<Vec<_>>().into_par_iter().try_for_each(|(action, view)| {
-            let place = folder.join(format!("action_{action}"));
-            fs::create_dir_all(&place).map_err(|e| io(&place, &e))?;
-            let path = place.join(format!("clip_{view}.mp4"));
+            let folder = folder.join(format!("action_{action}"));
+            fs::create_dir_all(&folder).map_err(|e| io(&folder, &e))?;
+            let path = folder.join(format!("clip_{view}.mp4"));
             let plan = ClipPlan {
                 options,
                 counts: &counts,
@@ -184,10 +185,10 @@ pub fn write(
                 view,
                 stream: stream(index, action, view),
             };
-            let film = clip::film(&plan)
+            let file = clip::encode(&plan)
                 .map_err(|reason| SynthError::Encode { path: path.clone(), reason })?;
-            fs::write(&path, &film).map_err(|e| io(&path, &e))?;
-            bytes.fetch_add(film.len(), Ordering::Relaxed);
+            fs::write(&path, &file).map_err(|e| io(&path, &e))?;
+            bytes.fetch_add(file.len(), Ordering::Relaxed);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             Ok(())
         })?;
@@ -203,17 +204,17 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     let bad = |what: String| Err(SynthError::Options(what));
     let (width, height) = (options.width, options.height);
     if tasks.is_empty() {
-        return bad("there is no task: give the schema one".into());
+        return bad("the schema has no task".into());
     }
     if let Some(task) = tasks.iter().find(|task| task.classes.is_empty()) {
-        return bad(format!("task {} has no classes: give the schema some", task.name));
+        return bad(format!("the task {} has no classes", task.name));
     }
     let classes = tasks[0].classes.len();
     if !options.ratio.is_empty() && options.ratio.len() != classes {
         return bad(format!("ratio: give {classes} numbers, one per class of {}", tasks[0].name));
     }
     if options.ratio.contains(&0) || options.ratio.iter().any(|part| *part > 1 << 20) {
-        return bad(format!("ratio: every number must lie between 1 and {}", 1 << 20));
+        return bad(format!("ratio: every number must be between 1 and {}", 1 << 20));
     }
     for (name, value) in
         [("actions", options.actions), ("views", options.views), ("frames", options.frames)]
@@ -229,8 +230,8 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     Ok(())
 }
 
-/// Makes the folder; it must be new or empty. Hidden files do not count: macOS leaves a `.DS_Store`
-/// in what was looked at.
+/// Creates the folder, which must be new or empty. Hidden files do not count: macOS writes `.DS_Store`
+/// to every folder that is viewed.
 fn prepare(out: &Path) -> Result<(), SynthError> {
     fs::create_dir_all(out).map_err(|e| io(out, &e))?;
     for entry in fs::read_dir(out).map_err(|e| io(out, &e))? {
@@ -242,7 +243,7 @@ fn prepare(out: &Path) -> Result<(), SynthError> {
     Ok(())
 }
 
-/// A random stream of its own for each clip, so that threads do not matter.
+/// A random stream per clip, so that the result does not depend on threads.
 fn stream(split: usize, action: usize, view: usize) -> u64 {
     (split as u64 + 1) << 48 | (action as u64) << 24 | view as u64
 }
@@ -279,19 +280,16 @@ fn annotations(
     json!({ "Set": set, "Number of actions": dealt.len(), "Actions": actions })
 }
 
-/// Writes a JSON file, whole or not at all.
+/// Writes a JSON file atomically.
 fn save(path: &Path, value: &Value) -> Result<(), SynthError> {
-    let mut file = AtomicWriteFile::open(path).map_err(|e| io(path, &e))?;
-    let text = format!("{value:#}\n");
-    file.write_all(text.as_bytes()).map_err(|e| io(path, &e))?;
-    file.commit().map_err(|e| io(path, &e))
+    atomic_file::replace(path, format!("{value:#}\n").as_bytes()).map_err(|e| io(path, &e))
 }
 
 fn io(path: &Path, error: &std::io::Error) -> SynthError {
     SynthError::Io { path: path.to_path_buf(), reason: error.to_string() }
 }
 
-/// A schema's tasks, with each class spelled as the schema writes it.
+/// The tasks of a schema, each class with the fields that the schema writes.
 pub fn tasks_of(schema: &crate::schema::Schema) -> Vec<SynthTask> {
     let class = |class: &crate::schema::Class| SynthClass {
         name: class.name.clone(),

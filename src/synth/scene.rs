@@ -1,5 +1,5 @@
-//! Paints the frames of one view: background, digits, discs. Lengths are in frame widths unless
-//! they say otherwise, so that a clip looks the same at every size.
+//! Renders the frames of one view: background, digits, discs. Lengths are in frame widths unless
+//! stated otherwise, so that a clip looks the same at every size.
 
 use std::f32::consts::{PI, TAU};
 
@@ -9,42 +9,42 @@ use super::{SynthOptions, deal};
 
 /// A quarter of the width in 16 frames.
 const SPEED: f32 = 0.25 / 16.0;
-/// Frames of a digit's slide to and fro.
+/// Period of a digit's oscillation, frames.
 const PERIOD: f32 = 12.0;
-/// Of the discs: the middle one first, then those along the upper edge.
+/// Colours of the discs: the central one first, then those along the upper edge.
 const DISCS: [[f32; 3]; 4] =
     [[250.0, 250.0, 235.0], [255.0, 150.0, 40.0], [120.0, 230.0, 255.0], [255.0, 120.0, 200.0]];
-/// Of the digits, lowest first.
+/// Colours of the digits, lowest first.
 const DIGITS: [[f32; 3]; 4] =
     [[255.0, 40.0, 40.0], [50.0, 110.0, 255.0], [60.0, 220.0, 60.0], [240.0, 220.0, 40.0]];
 
-/// A disc or square and the way it goes.
+/// A moving disc or square.
 struct Mover {
     colour: [f32; 3],
-    /// Where it is at the middle of the window (a disc), or on average (a square).
-    home: [f32; 2],
+    /// Position at the middle of the window (a disc), or on average (a square).
+    centre: [f32; 2],
     /// Half of its size.
     radius: f32,
     /// Direction, of length 1.
     along: [f32; 2],
-    way: Way,
+    motion: Motion,
 }
 
-enum Way {
-    /// A disc on a straight path of this length, at this speed per frame.
+enum Motion {
+    /// Of a disc: on a straight path of this length, at this speed per frame.
     Straight { length: f32, speed: f32 },
-    /// A square that swings this far, shifted by this much of a period.
+    /// Of a square: an oscillation with this amplitude, shifted by this share of a period.
     Swing { reach: f32, phase: f32 },
 }
 
-/// What one clip is to show.
+/// What a clip shows.
 pub(super) struct ClipPlan<'a> {
     pub options: &'a SynthOptions,
-    /// Classes of each task.
+    /// Number of classes of each task.
     pub counts: &'a [usize],
     /// The action's class in each task.
     pub classes: &'a [usize],
-    /// Which of the action's views this is.
+    /// Index of the view.
     pub view: usize,
     /// Number of the random stream.
     pub stream: u64,
@@ -61,15 +61,15 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Sets the scene; `rng` decides all that does not tell a class.
-    pub fn new(plan: &ClipPlan, rng: &mut impl Rng) -> Self {
+    /// Creates the scene; `rng` determines everything that does not depend on a class.
+    pub(super) fn new(plan: &ClipPlan, rng: &mut impl Rng) -> Self {
         let (width, height) = (plan.options.width, plan.options.height);
         let frames = plan.options.frames;
         let middle = if frames > 75 { 75 } else { frames / 2 };
         let background = background(width, height, rng);
         let tall = height as f32 / width as f32;
         let jitter = [rng.random_range(-0.03..0.03), rng.random_range(-0.03..0.03)];
-        let place = |x: f32, y: f32| [x + jitter[0], y * tall + jitter[1]];
+        let jittered = |x: f32, y: f32| [x + jitter[0], y * tall + jitter[1]];
         let mut movers = Vec::new();
 
         let shown = deal::shown(deal::digits(plan.counts[0]), plan.view, plan.options.views);
@@ -77,40 +77,40 @@ impl Scene {
             let upright = plan.classes[0] >> digit & 1 == 1;
             movers.push(Mover {
                 colour: DIGITS[digit % DIGITS.len()],
-                home: place(along_edge(slot, shown.len()), 0.68),
+                centre: jittered(along_edge(slot, shown.len()), 0.68),
                 radius: 0.11,
                 along: if upright { [0.0, 1.0] } else { [1.0, 0.0] },
-                way: Way::Swing { reach: 0.19, phase: rng.random_range(0.0..1.0) },
+                motion: Motion::Swing { reach: 0.19, phase: rng.random_range(0.0..1.0) },
             });
         }
         let whole = plan.counts.iter().zip(plan.classes).skip(1).enumerate();
         for (index, (&count, &class)) in whole {
             let angle = TAU * class as f32 / count as f32;
-            let (home, radius, length, speed) = match index {
-                0 => (place(0.5, 0.5), 0.085, 0.75, SPEED),
+            let (centre, radius, length, speed) = match index {
+                0 => (jittered(0.5, 0.5), 0.085, 0.75, SPEED),
                 _ => {
                     let x = along_edge(index - 1, plan.counts.len() - 2);
-                    (place(x, 0.2), 0.055, 0.375, SPEED / 2.0)
+                    (jittered(x, 0.2), 0.055, 0.375, SPEED / 2.0)
                 }
             };
             movers.push(Mover {
                 colour: DISCS[index % DISCS.len()],
-                home,
+                centre,
                 radius,
                 along: [angle.cos(), angle.sin()],
-                way: Way::Straight { length, speed },
+                motion: Motion::Straight { length, speed },
             });
         }
         Self { width, height, middle: middle as f32, background, movers }
     }
 
-    /// Paints frame `t` into `rgb`, `[H, W, 3]`.
-    pub fn paint(&self, t: usize, rng: &mut impl Rng, rgb: &mut [u8]) {
+    /// Renders frame `t` into `rgb`, `[H, W, 3]`.
+    pub(super) fn paint(&self, t: usize, rng: &mut impl Rng, rgb: &mut [u8]) {
         let mut canvas = self.background.clone();
         let t = t as f32 - self.middle;
         for mover in &self.movers {
-            match mover.way {
-                Way::Straight { length, speed } => {
+            match mover.motion {
+                Motion::Straight { length, speed } => {
                     // Two discs half a path apart, one fading in while the other fades out.
                     for half in [0.0, 0.5] {
                         let part = (t * speed / length + half + 0.5).rem_euclid(1.0) - 0.5;
@@ -118,19 +118,19 @@ impl Scene {
                         self.draw(&mut canvas, mover, part * length, alpha, disc);
                     }
                 }
-                Way::Swing { reach, phase } => {
+                Motion::Swing { reach, phase } => {
                     let shift = reach * (TAU * (t / PERIOD + phase)).sin();
                     self.draw(&mut canvas, mover, shift, 1.0, square);
                 }
             }
         }
         for (pixel, value) in rgb.iter_mut().zip(&canvas) {
-            // Rounding is `as`'s truncation of a value moved up by a half.
+            // Rounds, as `as` truncates.
             *pixel = (value + rng.random_range(-2.0f32..2.0) + 0.5) as u8;
         }
     }
 
-    /// Blends one shape into the canvas, with an edge of one pixel between in and out.
+    /// Blends a shape into the canvas, with an antialiased edge of one pixel.
     fn draw(
         &self,
         canvas: &mut [f32],
@@ -140,7 +140,7 @@ impl Scene {
         distance: fn(f32, f32) -> f32,
     ) {
         let scale = self.width as f32;
-        let centre = [0, 1].map(|i| (mover.home[i] + shift * mover.along[i]) * scale);
+        let centre = [0, 1].map(|i| (mover.centre[i] + shift * mover.along[i]) * scale);
         let radius = mover.radius * scale;
         let range = |at: f32, end: usize| {
             let from = (at - radius - 1.0).clamp(0.0, end as f32) as usize;
@@ -167,7 +167,7 @@ fn square(x: f32, y: f32) -> f32 {
     x.abs().max(y.abs())
 }
 
-/// The place of one out of `count` objects side by side.
+/// The position of one out of `count` objects side by side.
 fn along_edge(index: usize, count: usize) -> f32 {
     0.3 + 0.4 * index as f32 / count.saturating_sub(1).max(1) as f32
 }

@@ -11,7 +11,7 @@ use crate::checkpoint::write_atomically;
 use crate::config::Config;
 use crate::data::{Batch, Dataset};
 use crate::report::csv::metrics_csv;
-use crate::report::html::{Example, ReportData, RunState, render};
+use crate::report::html::{Example, ReportData, RunStatus, render};
 use crate::report::tensorboard::{EventWriter, Summary, epoch_summary};
 use crate::report::{EpochRecord, RunSummary};
 use crate::schema::Schema;
@@ -71,7 +71,10 @@ impl<'a> Reporter<'a> {
             });
             let rows: Vec<Row> = all
                 .chunks(frames)
-                .map(|clip| Row { words: names.next().unwrap_or_default(), frames: clip.to_vec() })
+                .map(|clip| Row {
+                    caption: names.next().unwrap_or_default(),
+                    frames: clip.to_vec(),
+                })
                 .collect();
             let mut summary = Summary::new();
             summary.picture("augmented/clips", &contact_sheet("Augmented clips", &rows))?;
@@ -99,11 +102,11 @@ impl<'a> Reporter<'a> {
         if let Some(table) = tell(metrics_csv(history)) {
             tell(write_atomically(&self.config.run.save_dir.join(METRICS), table.as_bytes()));
         }
-        self.page(history, RunState::Running);
+        self.page(history, RunStatus::Running);
     }
 
     /// Writes the page; at the end of a run with its last word.
-    pub fn page(&self, history: &[EpochRecord], state: RunState) {
+    pub fn page(&self, history: &[EpochRecord], state: RunStatus) {
         if self.config.run.test_run {
             return;
         }

@@ -25,7 +25,7 @@ use crate::data::cache::FrameCache;
 use crate::data::sampler::Sampler;
 use crate::device;
 use crate::model::{MultiViewNet, StageSet, parameter_count};
-use crate::report::html::RunState;
+use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer};
 use crate::schema::Schema;
 
@@ -70,7 +70,7 @@ pub fn run(
         if run.keeper.files.contains(&best) { checkpoint::load(&best, &run.plain)?.0 } else { net };
     Ok(Outcome {
         history: run.history,
-        interrupted: end == RunState::Interrupted,
+        interrupted: end == RunStatus::Interrupted,
         save_dir: config.run.save_dir.clone(),
         files: run.keeper.files,
         network: Some(network),
@@ -217,13 +217,13 @@ impl<'a> Run<'a> {
         mut from: Option<PassProgress>,
         course: &Course,
         observer: &mut dyn Observer,
-    ) -> Result<(MultiViewNet, RunState), TrainError> {
+    ) -> Result<(MultiViewNet, RunStatus), TrainError> {
         let stopping = EarlyStopping { patience: self.config.patience() };
         for epoch in self.history.len()..course.epochs() {
             let scores: Vec<f64> = self.history.iter().map(|record| record.score).collect();
             if stopping.should_stop(&scores) {
                 observer.observe(&Event::StoppedEarly { epochs: stopping.patience });
-                return Ok((net, RunState::StoppedEarly));
+                return Ok((net, RunStatus::StoppedEarly));
             }
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
             let plan = course.epoch(epoch, &past);
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
                 observer.observe(&Event::Interrupted);
                 let now = Moment::new(&net, &self.optimizer, &self.room, &self.history);
                 self.keeper.save(&now, Some(progress), observer)?;
-                return Ok((net, RunState::Interrupted));
+                return Ok((net, RunStatus::Interrupted));
             };
             let record = self.judge(&net, epoch, &plan, trained.record, valid)?;
             self.advise_on_waiting(&record);
@@ -251,7 +251,7 @@ impl<'a> Run<'a> {
             self.reporter.epoch(&self.history, &seen, &self.valid);
             observer.observe(&Event::Epoch(Box::new(record)));
         }
-        Ok((net, RunState::Finished))
+        Ok((net, RunStatus::Finished))
     }
 
     /// Says once which option to turn when training waits for data. An epoch that filled the cache

@@ -211,7 +211,7 @@ fn a_data_set_of_twice_the_size_keeps_every_second_clip() {
     let warnings = cache.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("full with 50 clips of this run"), "{warnings:?}");
-    assert!(warnings[0].contains("--cache-size, now 16.4 kB"), "{warnings:?}");
+    assert!(warnings[0].contains("larger than 16.4 kB"), "{warnings:?}");
     assert_eq!(cache.stats().written, 50);
     drop(cache);
 

@@ -62,7 +62,7 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     for path in [file.clone(), file.join("below")] {
         let error = FrameCache::open(&path, 1 << 30).unwrap_err().to_string();
         assert!(error.contains(&path.display().to_string()), "{error}");
-        assert!(error.contains("--cache") && !error.contains('\n'), "{error}");
+        assert!(error.contains("frame cache") && !error.contains('\n'), "{error}");
     }
 }
 

@@ -130,7 +130,7 @@ fn every_kind_of_problem_is_found_with_its_place() {
         "1280×720 at 25 frames per second, most clips of the split: 398×224 at 25",
         "398×224 at 24 frames per second, most",
         "7 errors, 4 warnings.",
-        "Not here: test, challenge",
+        "Missing splits: test, challenge",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use polyview::checkpoint;
 use polyview::data::Dataset;
-use polyview::evaluate::{Judged, figures, judge};
+use polyview::evaluate::{ActionPrediction, PredictOptions, predict_dataset, split_metrics};
 use polyview::metrics::ConfusionMatrix;
 use polyview::schema::Schema;
 use rand::{RngExt, SeedableRng};
@@ -36,14 +36,14 @@ fn figures_are_those_of_the_judged_actions() {
     let schema = Schema::mvfoul().unwrap();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
     for count in [1, 7, 40] {
-        let judged: Vec<Judged> = (0..count)
+        let judged: Vec<ActionPrediction> = (0..count)
             .map(|number| {
                 let mut draw = |classes: usize| -> Vec<f64> {
                     // Few different values, so that ties occur.
                     (0..classes).map(|_| f64::from(rng.random_range(0..4u8)) / 4.0).collect()
                 };
                 let probabilities = vec![draw(4), draw(8)];
-                Judged {
+                ActionPrediction {
                     action: number.to_string(),
                     // The last one has no labels and does not count.
                     labels: if number == 39 { vec![] } else { vec![number % 3, number % 8] },
@@ -53,7 +53,7 @@ fn figures_are_those_of_the_judged_actions() {
                 }
             })
             .collect();
-        let ours = figures(&schema, &judged).unwrap();
+        let ours = split_metrics(&schema, &judged).unwrap();
         let labelled = &judged[..count.min(39)];
         assert_eq!(ours.actions, labelled.len());
         let mut balanced = 0.0;
@@ -106,7 +106,7 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     // As words: tables, mistakes, the leaderboard.
     let output = evaluate(&checkpoint, &root, &["--split", "valid", "--mistakes", "1"]);
     let words = text(&output.stdout);
-    for word in ["precision", "taken for", "leaderboard_value", "score 0.", "Offence + Red card"] {
+    for word in ["precision", "predicted", "leaderboard_value", "score 0.", "Offence + Red card"] {
         assert!(words.contains(word), "{word:?} is not in {words}");
     }
     // The split must exist, the checkpoint too, and something must be judged.
@@ -212,7 +212,11 @@ fn judging_does_not_depend_on_batches_or_workers() {
     let schema = Schema::mvfoul().unwrap();
     let data = Dataset::open(&root, "test", &schema, input.window, input.size, None).unwrap();
     let data = Arc::new(data);
-    let ask = |batch, workers| judge(&net, &data, batch, workers, &device, &mut |_, _| {}).unwrap();
+    let ask = |batch_size, workers| {
+        let options =
+            PredictOptions { batch_size, workers, max_clips: usize::MAX, inputs: Vec::new() };
+        predict_dataset(&net, &data, &options, &device, &mut |_, _| {}).unwrap()
+    };
     let (alone, together) = (ask(1, 0), ask(5, 2));
     assert_eq!(alone.len(), 16);
     for (a, b) in alone.iter().zip(&together) {

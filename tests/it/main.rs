@@ -17,6 +17,7 @@ mod common;
 mod conv;
 mod doctor;
 mod evaluate;
+mod evaluate_inputs;
 mod frame_cache;
 mod freezing;
 mod golden_backbone;

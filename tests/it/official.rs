@@ -39,10 +39,10 @@ fn golden_official() {
             let theirs = |key: &str| counts(field(field(case, "counts"), key));
             let ours = |counts: &[u64]| counts.iter().map(|n| *n as usize).collect::<Vec<_>>();
             assert_eq!(ours(&evaluation.action.counted), theirs("action_truth"), "{name}");
-            assert_eq!(ours(&evaluation.action.right), theirs("action_correct"), "{name}");
+            assert_eq!(ours(&evaluation.action.correct), theirs("action_correct"), "{name}");
             let tally = &evaluation.offence_severity;
             assert_eq!(ours(&tally.counted), theirs("offence_severity_truth"), "{name}");
-            assert_eq!(ours(&tally.right), theirs("offence_severity_correct"), "{name}");
+            assert_eq!(ours(&tally.correct), theirs("offence_severity_correct"), "{name}");
             let lines = entries(case, "stdout").iter().filter_map(Value::as_str);
             let missing: Vec<_> = lines
                 .filter_map(|line| line.strip_prefix("You did not predict the action:  "))
@@ -75,7 +75,7 @@ fn file(entries: &[(&str, Value)]) -> Value {
 fn one(truth: Value, prediction: Value) -> (u64, u64) {
     let evaluation = evaluate(&file(&[("a", truth)]), &file(&[("a", prediction)]));
     assert!(evaluation.official.is_ok(), "{:?}", evaluation.official);
-    (evaluation.offence_severity.right.iter().sum(), evaluation.action.right.iter().sum())
+    (evaluation.offence_severity.correct.iter().sum(), evaluation.action.correct.iter().sum())
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_oddities_one_by_one() {
     assert_eq!(one(dive("Offence", "3.0"), dive("Offence", "3.0")), (0, 1));
     let card =
         evaluate(&file(&[("a", dive("Offence", "3.0"))]), &file(&[("a", dive("Offence", "1.0"))]));
-    assert_eq!(card.offence_severity.right, [0, 0, 1, 0]);
+    assert_eq!(card.offence_severity.correct, [0, 0, 1, 0]);
     // A clean action wants no severity, whatever is annotated.
     let annotated = entry("Holding", "No offence", "4.0");
     assert_eq!(one(annotated.clone(), entry("Holding", "No offence", "")), (1, 1));
@@ -182,7 +182,7 @@ fn notes_say_why() {
     assert_eq!(notes.len(), 3, "{notes:#?}");
     assert!(notes[0].contains("is of \"No offence\" or \"Offence + Yellow card\";"), "{notes:#?}");
     assert!(notes[1].contains("\"Pushing\", \"Elbowing\" or \"Challenge\";"), "{notes:#?}");
-    assert!(notes[2].starts_with("1 of 2 actions cannot be right"), "{notes:#?}");
+    assert!(notes[2].starts_with("1 of 2 actions cannot be correct"), "{notes:#?}");
     let nothing = evaluate(&file(&[]), &file(&[]));
     assert_eq!(nothing.notes.len(), 1);
     assert!(nothing.over_occurring.named().iter().all(|(_, value)| value.is_nan()));
@@ -378,8 +378,8 @@ fn right_labels_written_and_evaluated_are_perfect() {
     let file = write_predictions(&schema, "test", pairs()).unwrap();
     // The regular entries are their own annotations, dives with a card excepted.
     let evaluation = evaluate(&file, &file);
-    assert_eq!(evaluation.action.right, [4; 8]);
-    assert_eq!(evaluation.offence_severity.right, [8, 8, 7, 7]);
+    assert_eq!(evaluation.action.correct, [4; 8]);
+    assert_eq!(evaluation.offence_severity.correct, [8, 8, 7, 7]);
     assert_eq!(evaluation.official.unwrap().balanced_accuracy_action, 100.0);
     assert!(evaluation.notes[0].starts_with("2 of 32 actions cannot"), "{:?}", evaluation.notes);
 }

@@ -319,7 +319,7 @@ fn the_start_tells_configuration_balance_and_advice() {
         "class weights balanced_capped (at most 10)",
         "sampler balances offence_severity",
         "1 epochs heads only, then 1 with the last 3 stages",
-        "draws an epoch",
+        "draws per epoch",
         "Offence + Red card",
         "advice: 12 actions are fewer than 100",
         "phase 1",

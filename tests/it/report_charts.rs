@@ -59,7 +59,7 @@ fn lines_go_where_the_values_are() {
     let bottom = f64::from(drawing.top + drawing.height);
     assert!((bottom - points[0].1 - first).abs() <= 2.0);
     assert_eq!(drawing.stripes.len(), 4);
-    assert_eq!(drawing.stripes[1].words, "Epoch 2\nline 1: 40.0 %");
+    assert_eq!(drawing.stripes[1].tooltip, "Epoch 2\nline 1: 40.0 %");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_is_not_a_number_is_a_gap() {
     let lengths: Vec<usize> = drawn(&drawing.body, 1).iter().map(Vec::len).collect();
     assert_eq!(lengths, [2, 3]);
     assert_eq!(drawing.body.matches("<circle").count(), 1);
-    assert_eq!(drawing.stripes[2].words, "Epoch 3\nline 1: –");
+    assert_eq!(drawing.stripes[2].tooltip, "Epoch 3\nline 1: –");
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn axes_carry_round_numbers() {
     assert_eq!(epoch_ticks(500).labels(), ["1", "100", "200", "300", "400", "500"]);
     for epochs in 1..2000 {
         let ticks = epoch_ticks(epochs);
-        assert!(ticks.places.len() <= 10 && ticks.places[0] == 1.0, "{epochs}: {ticks:?}");
-        assert!(ticks.places.iter().all(|place| *place <= epochs as f64));
+        assert!(ticks.positions.len() <= 10 && ticks.positions[0] == 1.0, "{epochs}: {ticks:?}");
+        assert!(ticks.positions.iter().all(|place| *place <= epochs as f64));
     }
 }
 

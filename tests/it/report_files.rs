@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use polyview::report::csv::metrics_csv;
-use polyview::report::figures::figures;
 use polyview::report::matrix_picture::matrix_picture;
+use polyview::report::scalars::scalars;
 use polyview::report::tensorboard::{EventWriter, epoch_summary};
 use polyview::schema::Schema;
 
@@ -39,7 +39,7 @@ fn one_row_per_epoch() {
         assert_eq!(row["epoch"], record.epoch.to_string());
         assert_eq!(row["best"], if record.best { "1" } else { "0" });
         assert_eq!(row["trainable"], record.trainable.join("+"));
-        for (name, value) in figures(record) {
+        for (name, value) in scalars(record) {
             let read: f64 = row[&name].parse().unwrap();
             assert!(read == value || read.is_nan() && value.is_nan(), "{name}");
         }
@@ -158,7 +158,7 @@ fn events_hold_the_history() {
                 pictures.insert(tag, fields(bytes(&value, 4).unwrap()));
             }
         }
-        let figures = figures(record);
+        let figures = scalars(record);
         assert_eq!(values.len(), figures.len());
         for (tag, value) in figures {
             let read = values[&tag];

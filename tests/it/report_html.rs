@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use polyview::report::charts::WIDTH;
 use polyview::report::curves::best_epoch;
-use polyview::report::html::{Example, ReportData, RunState, render};
+use polyview::report::html::{Example, ReportData, RunStatus, render};
 use polyview::report::{EpochRecord, RunSummary};
 use polyview::schema::Schema;
 
@@ -21,7 +21,7 @@ static SUMMARY: LazyLock<RunSummary> = LazyLock::new(report::summary);
 fn with<'a>(history: &'a [EpochRecord], change: impl FnOnce(&mut ReportData<'a>)) -> String {
     let mut data = ReportData {
         title: "run-1",
-        state: RunState::Running,
+        state: RunStatus::Running,
         epochs: 23,
         device: "cpu",
         schema: &SCHEMA,
@@ -142,7 +142,7 @@ fn no_epoch_one_epoch_five_hundred() {
     assert!(one.contains("1 min") && one.contains("Best score"));
 
     let history = report::history(500);
-    let long = with(&history, |data| (data.state, data.epochs) = (RunState::Finished, 500));
+    let long = with(&history, |data| (data.state, data.epochs) = (RunStatus::Finished, 500));
     assert!(long.contains("finished, epoch 500 of 500") && long.len() < 600_000, "{}", long.len());
     assert!(long.contains("the best</small>"));
 }
@@ -232,7 +232,7 @@ fn pictures_lie_inside() {
     assert!(strip.contains(r#"<img src="data:image/png;base64,iVBORw0KGgogcmVzdA==""#), "{strip}");
     assert!(strip.contains("data:image/jpeg;base64,/9j/4CByZXN0"));
     assert!(strip.contains("data:image/gif;base64,R0lGODlh"));
-    assert_eq!(count(strip, "no picture"), 2);
+    assert_eq!(count(strip, "no image"), 2);
     assert!(page.contains(r#"<article id="worst">"#) && !page.contains(r#"<article id="best">"#));
 }
 

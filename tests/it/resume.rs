@@ -47,7 +47,7 @@ fn run_some(config: &Config, steps: usize) -> bool {
     let (mut done, mut training) = (0, true);
     let outcome = try_run(config, &stop, |event| match event {
         Event::PassStarted { phase, .. } => {
-            training = *phase == polyview::report::Phase::Train;
+            training = *phase == polyview::report::PassKind::Train;
         }
         Event::Step { .. } if training => {
             done += 1;
@@ -194,7 +194,7 @@ fn a_folder_in_use_is_refused_and_a_stale_lock_is_taken_over() {
     let lock = checkpoint::FolderLock::take(&config.run.save_dir).unwrap();
     let error = try_run(&config, &AtomicBool::new(false), |_| {}).unwrap_err().to_string();
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-    assert!(error.contains("--save-dir") && error.contains("writing there"), "{error}");
+    assert!(error.contains("run: another run") && error.contains("writing there"), "{error}");
     drop(lock);
     // What a killed process leaves: the file, but nobody who holds it.
     std::fs::write(config.run.save_dir.join(".lock"), "999999\n").unwrap();

@@ -170,8 +170,8 @@ fn frames_are_resized_into_their_places() {
             &path,
             |_| wanted.to_vec(),
             |frame| {
-                assert_eq!(frame.data, frames.frame(frame.places[0]));
-                seen.push(frame.places.to_vec());
+                assert_eq!(frame.data, frames.frame(frame.positions[0]));
+                seen.push(frame.positions.to_vec());
                 Ok(())
             },
         );

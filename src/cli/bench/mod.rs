@@ -115,7 +115,7 @@ impl BenchArgs {
     }
 
     fn measure(&self, config: &BenchConfig, terminal: &Terminal) -> CommandResult {
-        let compute = device::open(&self.device).map_err(Failure::runtime)?;
+        let compute = device::open(&self.device)?;
         let tuned = if self.tune { Self::tune(config, &compute, terminal)? } else { None };
         let bar = terminal.counter("steps");
         bar.set_length(self.steps as u64 + 2);

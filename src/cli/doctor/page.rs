@@ -1,15 +1,15 @@
-//! The page that people read, and paste into a bug report.
+//! The report as text, to be read and pasted into a bug report.
 
 use std::fmt::Write;
 
 use super::{Outcome, Tested};
 use crate::device::DeviceInfo;
 use crate::doctor::{Folder, Report};
+use crate::units::ByteSize;
 
-/// What was seen without computing anything.
+/// What is known without using any device.
 pub(super) fn facts(report: &Report) -> String {
     let Report { build, machine, vulkan, ffmpeg, folders, .. } = report;
-    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let mut lines = Lines::default();
     lines.add("polyview", format!("{} for {}", build.version, build.target));
     lines.add(
@@ -30,12 +30,12 @@ pub(super) fn facts(report: &Report) -> String {
     lines.add(
         "cores",
         match usable < cores {
-            true => format!("{usable} of {cores} may be used (affinity or a container's quota)"),
+            true => format!("{usable} of {cores} usable (affinity or a container's quota)"),
             false => usable.to_string(),
         },
     );
     let (memory, free) = (machine.memory_bytes, machine.free_memory_bytes);
-    lines.add("memory", format!("{}, {} free", gigabytes(memory), gigabytes(free)));
+    lines.add("memory", format!("{}, {} free", ByteSize(memory), ByteSize(free)));
     if let Some(vulkan) = vulkan {
         let loader = if vulkan.loader { "loader found" } else { "no loader" };
         let drivers = match vulkan.drivers.as_slice() {
@@ -57,7 +57,8 @@ pub(super) fn facts(report: &Report) -> String {
         },
     );
     for Folder { purpose, path, free_bytes, refused, .. } in folders {
-        let free = free_bytes.map_or("free space unknown".to_owned(), |b| gigabytes(b) + " free");
+        let free =
+            free_bytes.map_or("free space unknown".to_owned(), |b| format!("{} free", ByteSize(b)));
         let refused = refused.as_ref().map_or(String::new(), |_| ", not writable".to_owned());
         lines.add(purpose, format!("{path}: {free}{refused}"));
     }
@@ -71,14 +72,14 @@ pub(super) fn devices(report: &Report) -> String {
     lines.0
 }
 
-/// The self-tests, and what is wrong.
+/// The self-tests and the problems.
 pub(super) fn findings(report: &Report, tests: &[Tested]) -> String {
     let mut lines = Lines::default();
     for test in tests {
         let text = match &test.outcome {
             Outcome::Failed(reason) => format!("FAILED: {reason}"),
             Outcome::Result(result) => format!(
-                "{} (relative error {:.1e}), {:.1} ms a step of {}",
+                "{} (relative error {:.1e}), {:.1} ms per step of {}",
                 if result.sound { "passed" } else { "WRONG NUMBERS" },
                 result.conv_error,
                 result.step_ms,
@@ -119,7 +120,7 @@ fn describe(device: &DeviceInfo) -> String {
     text
 }
 
-/// Lines of a name and a text.
+/// Lines with a name and a text each.
 #[derive(Default)]
 struct Lines(String);
 

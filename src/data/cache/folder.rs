@@ -1,7 +1,7 @@
-//! The cache's folder: what lies where, what of it is ours, and what is left over.
+//! The cache's folder: paths of entries, scanning, and removing stale temporary files.
 //!
-//! An entry is `ab/abcd….frames`: two digits of its key, then all 32. Files of other names are
-//! someone else's; they are neither counted nor touched.
+//! An entry is `ab/abcd….frames`: two digits of its key, then all 32. Files with other names are not
+//! the cache's; they are neither counted nor touched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -26,61 +26,60 @@ pub(super) struct Folder {
     root: PathBuf,
 }
 
-/// An entry that a scan found.
+/// An entry found by a scan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub id: Id,
-    /// Bytes of the file.
+    /// Size of the file, bytes.
     pub bytes: u64,
-    /// When it was written, or first used by a run.
+    /// When it was written, or first used by the latest run.
     pub used: SystemTime,
 }
 
-/// A file under a name that no reader looks for. It goes when this is dropped, unless renamed.
+/// A file under a name that no reader looks for. It is removed when this is dropped, unless renamed.
 #[derive(Debug)]
 pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Puts the file, which must be closed, in the place of what `path` names.
-    pub fn rename(self, path: &Path) -> io::Result<()> {
+    /// Moves the file, which must be closed, to `path`, replacing what is there.
+    pub(super) fn rename(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.0, path)
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After the renaming there is nothing to remove. Anything else is a stray that a later run
-        // removes.
+        // After renaming there is nothing to remove. If removing fails, a later run cleans up.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl Folder {
-    /// Makes the folder and proves that it can be written.
-    pub fn open(root: &Path) -> io::Result<Self> {
+    /// Creates the folder if necessary and checks that it is writable.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
         create(root)?;
-        // A later change of the working directory must not lead elsewhere. Links may stay in it, and
-        // some drives of Windows (network, RAM) cannot be asked for the path without them.
+        // Absolute, so that a later change of the working directory has no effect. Not canonical:
+        // some Windows drives (network, RAM) cannot resolve links.
         let folder = Self { root: std::path::absolute(root)? };
         folder.temporary(&Id([0; 16]))?;
         Ok(folder)
     }
 
-    pub fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where an entry lies.
-    pub fn entry(&self, id: &Id) -> PathBuf {
+    /// Path of an entry.
+    pub(super) fn entry(&self, id: &Id) -> PathBuf {
         let name = id.to_string();
         self.root.join(&name[..2]).join(name + ENTRY)
     }
 
     /// A new empty file next to the entry.
-    pub fn temporary(&self, id: &Id) -> io::Result<(Temporary, File)> {
+    pub(super) fn temporary(&self, id: &Id) -> io::Result<(Temporary, File)> {
         let name = id.to_string();
         let parent = self.root.join(&name[..2]);
-        // Random, for a process number is not unique among machines that share the folder.
+        // Random, as process ids are not unique among machines that share the folder.
         let path = parent.join(format!("{name}.{:016x}{TEMPORARY}", rand::random::<u64>()));
         let create = || OpenOptions::new().write(true).create_new(true).open(&path);
         let file = match create() {
@@ -88,13 +87,13 @@ impl Folder {
                 fs::create_dir_all(&parent)?;
                 create()
             }
-            made => made,
+            created => created,
         };
         file.map(|file| (Temporary(path), file))
     }
 
-    /// Makes the folder anew if it was removed; whether it was.
-    pub fn restore(&self) -> io::Result<bool> {
+    /// Creates the folder again if it was removed; whether it was.
+    pub(super) fn restore(&self) -> io::Result<bool> {
         if self.root.is_dir() {
             return Ok(false);
         }
@@ -102,8 +101,8 @@ impl Folder {
         Ok(true)
     }
 
-    /// The entries. What cannot be looked at is left out.
-    pub fn scan(&self) -> Vec<Found> {
+    /// The entries, except for those that cannot be examined.
+    pub(super) fn scan(&self) -> Vec<Found> {
         let mut found = Vec::new();
         self.visit(|name, entry| {
             let Some(id) = name.strip_suffix(ENTRY).and_then(Id::parse) else { return };
@@ -116,8 +115,8 @@ impl Folder {
         found
     }
 
-    /// Removes what writers that died have left: temporary files of at least this age.
-    pub fn remove_strays(&self, age: Duration) {
+    /// Removes the temporary files of at least this age, left by writers that died.
+    pub(super) fn remove_stale(&self, age: Duration) {
         self.visit(|name, entry| {
             if !is_temporary(name) {
                 return;
@@ -132,7 +131,7 @@ impl Folder {
         });
     }
 
-    /// Calls `look` for what has the right first two digits and lies in a subfolder of two digits.
+    /// Calls `look` for each file of a two-digit subfolder whose name begins with the same digits.
     fn visit(&self, mut look: impl FnMut(&str, &fs::DirEntry)) {
         let Ok(subfolders) = fs::read_dir(&self.root) else { return };
         for subfolder in subfolders.flatten() {
@@ -150,21 +149,21 @@ impl Folder {
     }
 }
 
-/// Makes the folder, with the tag unless someone else's files lie there: a backup would lose them.
+/// Creates the folder, with a cache tag unless it contains other files: backups would skip them.
 fn create(root: &Path) -> io::Result<()> {
     fs::create_dir_all(root)?;
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
         if !name.to_str().is_some_and(|name| is_digits(name, 2)) {
             if name != TAG {
-                log::debug!("{}: not only frames lie there, so it gets no {TAG}", root.display());
+                log::debug!("{}: contains other files, so it gets no {TAG}", root.display());
             }
             return Ok(());
         }
     }
     match OpenOptions::new().write(true).create_new(true).open(root.join(TAG)) {
         Ok(mut file) => io::Write::write_all(&mut file, TAG_TEXT.as_bytes()),
-        // Another run was as quick.
+        // Another run was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -174,7 +173,7 @@ fn is_digits(text: &str, count: usize) -> bool {
     text.len() == count && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether [`Folder::temporary`] makes such names.
+/// Whether this is a name that [`Folder::temporary`] creates.
 fn is_temporary(name: &str) -> bool {
     let parts = name.strip_suffix(TEMPORARY).and_then(|rest| rest.split_once('.'));
     parts.is_some_and(|(id, random)| Id::parse(id).is_some() && is_digits(random, 16))

@@ -1,4 +1,4 @@
-//! Under which name a clip's frames are kept.
+//! Cache keys of clips.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,23 +12,23 @@ use sha2::{Digest, Sha256};
 use super::super::sampling::WindowSpec;
 use super::super::video::is_hidden;
 
-/// Raise it whenever the same file, window and size can give other bytes than before: a change of
-/// a decoder, of the colour conversion, of the choice of frames or of the resizing, be it our own
-/// code or a library's new version. Entries of other versions are found no more and are the first
-/// to be thrown out.
+/// To be raised whenever the same file, window and size can give other bytes than before: a change of
+/// a decoder, of the colour conversion, of frame sampling or of resizing, in our own code or in a new
+/// version of a library. Entries of other versions are no longer found and are the first to be
+/// evicted.
 pub const DECODE_VERSION: u32 = 1;
 
-/// Version of an entry's form in its file; entries of another version are not even opened.
-pub(super) const FORM_VERSION: u32 = 1;
+/// Version of the entries' file format; entries of another version are not opened.
+pub(super) const FORMAT_VERSION: u32 = 1;
 
 /// Names a clip's frames: 16 bytes of a SHA-256, so that two clips never share one by chance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Id(pub [u8; 16]);
 
 impl Id {
-    /// Reads what [`fmt::Display`] wrote.
-    pub fn parse(text: &str) -> Option<Self> {
-        // Capitals are none of ours; on some file systems they would name the same file.
+    /// Parses what [`fmt::Display`] writes.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        // Lower case only: on some file systems capitals would name the same file.
         let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if text.len() != 32 || !text.bytes().all(digit) {
             return None;
@@ -49,15 +49,15 @@ impl fmt::Debug for Id {
     }
 }
 
-/// What a clip's frames are kept under: a hash of all that decides their bytes.
+/// The cache key of a clip's frames: a hash of everything that determines their bytes.
 ///
-/// That is the file's identity, the window, the target rate, T, H, W, [`DECODE_VERSION`] and the
-/// version of the entry's form. The identity of a video is its absolute path without links, its
-/// length and its modification time in nanoseconds; that of a folder of images is the folder's path
-/// and the name, length and time of every file in it whose name begins with no dot.
+/// That is the file's identity, the sampling window, the target rate, T, H, W, [`DECODE_VERSION`] and
+/// the version of the entries' format. The identity of a video is its canonical path, its length and
+/// its modification time in nanoseconds; that of a folder of images is the folder's path and the name,
+/// length and time of every file in it that is not hidden.
 ///
-/// The content is not hashed: that would read every file in every epoch, which is part of what the
-/// cache saves. So a file rewritten to the same length with its old time put back is not noticed.
+/// The content is not hashed: that would read every file in every epoch, which the cache is to save.
+/// So a file rewritten with the same length and with its modification time restored is not noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     pub(super) id: Id,
@@ -65,11 +65,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of the file or folder at `clip` with frames of `size` `[H, W]`; `None` if the system
-    /// cannot tell about it (the decoder will say why) or the size is beyond this machine.
+    /// The key of the file or folder at `clip` with frames of `size` `[H, W]`; `None` if the file
+    /// cannot be examined (the decoder will report why) or the size overflows.
     ///
-    /// Make it before decoding: if the clip changes meanwhile, the frames are then kept under the
-    /// key of a file that is no more.
+    /// To be created before decoding: if the clip changes meanwhile, the frames are stored under the
+    /// key of the old file.
     pub fn new(clip: &Path, window: &WindowSpec, size: [usize; 2]) -> Option<Self> {
         let [height, width] = size;
         let bytes = [height, width, 3]
@@ -77,7 +77,7 @@ impl Key {
             .try_fold(window.frames_per_clip, |product, &side| product.checked_mul(side))?;
         let mut hash = Sha256::new();
         hash.update(b"polyview frames");
-        hash.update(FORM_VERSION.to_le_bytes());
+        hash.update(FORMAT_VERSION.to_le_bytes());
         hash.update(DECODE_VERSION.to_le_bytes());
         for number in [window.start_frame, window.end_frame, window.frames_per_clip, height, width]
         {
@@ -90,7 +90,7 @@ impl Key {
         Some(Self { id: Id(id), bytes })
     }
 
-    /// Bytes of the frames, T·H·W·3.
+    /// Size of the frames in bytes, T·H·W·3.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -102,9 +102,9 @@ impl fmt::Display for Key {
     }
 }
 
-/// Adds what tells this file or folder from others and from its own earlier states.
+/// Hashes what distinguishes this file or folder from others and from its own earlier states.
 fn identify(clip: &Path, hash: &mut Sha256) -> io::Result<()> {
-    // Some drives of Windows (network, RAM) cannot be asked for the path without links.
+    // Some Windows drives (network, RAM) cannot resolve links.
     let path = fs::canonicalize(clip).or_else(|_| std::path::absolute(clip))?;
     let about = fs::metadata(&path)?;
     add_name(path.into_os_string(), hash);
@@ -113,19 +113,19 @@ fn identify(clip: &Path, hash: &mut Sha256) -> io::Result<()> {
         return add_state(&about, hash);
     }
     hash.update(b"folder");
-    // Every file, not images alone: which endings count is the decoder's affair. What it never takes
-    // may change without effect, such as the `.DS_Store` of a folder that was looked at.
+    // Every file that is not hidden, not only images: the decoder decides which extensions it reads.
+    // Hidden ones, such as `.DS_Store`, may change without effect.
     let mut files = Vec::new();
     for entry in fs::read_dir(clip)? {
         let entry = entry?;
         if is_hidden(&entry.file_name()) {
             continue;
         }
-        // Not the entry's own metadata: of a link, the file behind it counts.
+        // Not the entry's own metadata: links are followed.
         match fs::metadata(entry.path()) {
             Ok(about) if about.is_file() => files.push((entry.file_name(), about)),
             Ok(_) => {}
-            // The decoder passes over a link to nothing.
+            // The decoder skips dangling links.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -138,7 +138,7 @@ fn identify(clip: &Path, hash: &mut Sha256) -> io::Result<()> {
     Ok(())
 }
 
-/// The length goes first, so that two names never run into each other.
+/// Prefixed with the length, so that two names cannot be confused with one.
 fn add_name(name: OsString, hash: &mut Sha256) {
     let bytes = name.as_encoded_bytes();
     hash.update((bytes.len() as u64).to_le_bytes());

@@ -1,4 +1,4 @@
-//! A check's report as text.
+//! A check's report as text tables.
 
 use std::fmt::Display;
 
@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::{CheckReport, SplitReport};
 use crate::data::problem::{Level, Problem, ProblemKind};
 
-/// Problems of one kind that are spelled out per split; the rest is counted.
+/// Number of problems of one kind that are listed per split; the others are only counted.
 const SHOWN: usize = 20;
 
 pub(super) fn render(report: &CheckReport) -> String {
@@ -20,7 +20,7 @@ pub(super) fn render(report: &CheckReport) -> String {
         blocks.extend(details(split));
     }
     if !report.missing_splits.is_empty() {
-        blocks.push(format!("Not here: {}", report.missing_splits.join(", ")));
+        blocks.push(format!("Missing splits: {}", report.missing_splits.join(", ")));
     }
     blocks.push(match (report.errors, report.warnings) {
         (0, 0) => "No problems found.".to_owned(),
@@ -84,7 +84,7 @@ fn details(split: &SplitReport) -> Vec<String> {
     let views = split.views.iter().map(|(views, actions)| (plural(*views, "clip"), *actions));
     counts(format!("{name}: clips per action"), &views.collect());
     counts(format!("{name}: left out because"), &split.left_out);
-    counts(format!("{name}: values the schema does not know"), &split.values);
+    counts(format!("{name}: values unknown to the schema"), &split.values);
 
     for (level, word) in [(Level::Error, "errors"), (Level::Warning, "warnings")] {
         let mut kinds: IndexMap<ProblemKind, Vec<&Problem>> = IndexMap::new();
@@ -99,7 +99,7 @@ fn details(split: &SplitReport) -> Vec<String> {
             lines.push(format!("  {} ({})", kind.title(), problems.len()));
             lines.extend(problems.iter().take(SHOWN).map(|problem| format!("    {problem}")));
             if problems.len() > SHOWN {
-                lines.push(format!("    … and {} more (--json lists all)", problems.len() - SHOWN));
+                lines.push(format!("    … and {} more", problems.len() - SHOWN));
             }
         }
         blocks.push(lines.join("\n"));

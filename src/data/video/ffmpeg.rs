@@ -1,7 +1,7 @@
-//! Everything that is not decoded in process goes through an `ffmpeg` program found on the PATH.
+//! Decoding with an `ffmpeg` program from the PATH, for what is not decoded in process.
 //!
-//! Two runs a clip: one that decodes and discards, because only that tells how many frames there
-//! are and whether they are sound; one that delivers raw RGB up to the last wanted frame. Nothing
+//! It runs twice per clip: once to decode and discard, which is the only way to find the number of
+//! frames and whether they are intact; once to deliver raw RGB up to the last requested frame. Nothing
 //! is ever downloaded, and `ffprobe` is not needed.
 
 use std::ffi::OsString;
@@ -16,25 +16,25 @@ use ffmpeg_sidecar::event::{FfmpegEvent, LogLevel, Stream};
 use ffmpeg_sidecar::log_parser::FfmpegLogParser;
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
-use super::wanted::Wanted;
+use super::requested::Requested;
 use super::{Sink, damaged, frame_buffer, unreadable};
 
-/// What the log of one run said.
+/// What the log of one run reports.
 #[derive(Default)]
 struct Report {
     opened: bool,
     input: Option<Stream>,
     output: Option<Stream>,
     frames: usize,
-    /// The first error it spoke of.
+    /// The first error in the log.
     complaint: Option<String>,
-    /// Whether decoding had begun; errors before that may concern tracks that are not used.
+    /// Whether decoding has begun; errors before that may concern tracks that are not used.
     decoding: bool,
-    /// An error while decoding: ffmpeg hides such damage and goes on.
+    /// An error while decoding: ffmpeg conceals such damage and continues.
     fault: bool,
 }
 
-/// Decodes the whole clip and returns its facts. `refused` is the error where there is no ffmpeg.
+/// Decodes the whole clip and returns its properties. `refused` is the error if there is no ffmpeg.
 pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
     let mut run = match Run::start(path, &["-f", "null"]) {
         Ok(run) => run,
@@ -45,7 +45,7 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
     let report = run.0.take_stderr().map(read_log).unwrap_or_default();
     let ended = run.0.wait().map_err(|e| unreadable(path, &e))?;
     if report.opened && report.input.is_none() {
-        // A broken index hides tracks: then what our own reading found is the better answer.
+        // A broken index hides tracks: then the error of our own reader is the better one.
         return Err(match refused {
             ClipError::Damaged { .. } => refused,
             _ => ClipError::NoVideo(path.to_path_buf()),
@@ -58,7 +58,7 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
     let data = streams.and_then(|(input, output)| Some((input, output.video_data()?)));
     let (input, video) = data.ok_or_else(|| failed(path, report.complaint))?;
     if report.frames == 0 || video.width == 0 || video.height == 0 {
-        return Err(damaged(path, "ffmpeg finds no frame in it"));
+        return Err(damaged(path, "ffmpeg found no frame in it"));
     }
     let fps = f64::from(video.fps);
     Ok(ClipInfo {
@@ -70,57 +70,59 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
     })
 }
 
-/// Hands over the wanted frames of a clip that was probed.
+/// Passes the requested frames of a clip that was probed to `sink`.
 pub(super) fn read(
     path: &Path,
     info: &ClipInfo,
-    wanted: &[usize],
+    frames: &[usize],
     sink: &mut dyn Sink,
 ) -> Result<(), ClipError> {
-    let wanted = Wanted::new(wanted);
-    let Some((_, last)) = wanted.ends() else {
+    let requested = Requested::new(frames);
+    let Some((_, last)) = requested.ends() else {
         return Ok(());
     };
     let mut frame = frame_buffer(path, 1, info.width * info.height * 3)?;
     let count = (last + 1).to_string();
     let output = ["-frames:v", &count, "-pix_fmt", "rgb24", "-f", "rawvideo"];
     let mut run = Run::start(path, &output).map_err(|e| unreadable(path, &e))?;
-    // The log needs a reader of its own, or ffmpeg would stop at a full pipe.
+    // The log needs a separate reader, or ffmpeg would block on a full pipe.
     let log = run.0.take_stderr().map(|stderr| thread::spawn(|| read_log(stderr)));
     let mut pixels = run.0.take_stdout();
-    let mut sound = pixels.is_some();
+    let mut complete = pixels.is_some();
     for t in 0..=last {
-        sound = sound && pixels.as_mut().is_some_and(|p| p.read_exact(&mut frame).is_ok());
-        let places = wanted.places(t);
-        if sound && !places.is_empty() {
-            sink.take(Frame { data: &frame, height: info.height, width: info.width, places })?;
+        complete = complete && pixels.as_mut().is_some_and(|p| p.read_exact(&mut frame).is_ok());
+        let positions = requested.positions(t);
+        if complete && !positions.is_empty() {
+            sink.take(Frame { data: &frame, height: info.height, width: info.width, positions })?;
         }
     }
-    // More than was asked for would mean frames of another size.
-    sound = sound && pixels.is_some_and(|mut p| matches!(p.read(&mut [0]), Ok(0)));
+    // More data than requested would mean frames of another size.
+    complete = complete && pixels.is_some_and(|mut p| matches!(p.read(&mut [0]), Ok(0)));
     let ended = run.0.wait().map_err(|e| unreadable(path, &e))?;
-    let report = log.and_then(|log| log.join().ok()).unwrap_or_default();
-    if !ended.success() || report.fault || !sound {
+    // Without a log it is unknown whether ffmpeg concealed any damage.
+    let unknown = || Report { fault: true, ..Report::default() };
+    let report = log.and_then(|log| log.join().ok()).unwrap_or_else(unknown);
+    if !ended.success() || report.fault || !complete {
         return Err(failed(path, report.complaint));
     }
     Ok(())
 }
 
-/// A running ffmpeg, ended when dropped so that an error on our side leaves no process behind.
+/// A running ffmpeg, killed when dropped, so that an error on our side leaves no process behind.
 struct Run(FfmpegChild);
 
 impl Run {
     fn start(path: &Path, output: &[&str]) -> std::io::Result<Self> {
-        // By name: what is found is what the PATH offers. The protocol keeps a name with a colon
-        // or a leading dash a file.
+        // By name, so that it is found on the PATH. With the protocol prefix, a name with a colon or a
+        // leading dash is still a file.
         let mut command = FfmpegCommand::new_with_path("ffmpeg");
         let mut url = OsString::from("file:");
         url.push(path);
         command.args(["-nostdin", "-nostats", "-xerror", "-noautorotate"]).input(url);
-        // Video that is no cover picture, each frame once, whatever its time stamp.
+        // Video except for cover pictures, each frame once, whatever its time stamp.
         command.args(["-map", "0:V:0", "-fps_mode", "passthrough"]).args(output).pipe_stdout();
-        // In a group of its own, for Ctrl-C goes to the terminal's whole group: the clip that it is
-        // at would count as damaged. (On Windows it has no console to hear of it.)
+        // In a process group of its own: Ctrl-C is sent to the terminal's whole group, and the current
+        // clip would count as damaged. (On Windows it has no console that could receive it.)
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command.as_inner_mut(), 0);
         command.spawn().map(Self)
@@ -129,7 +131,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Both fail for a process that has ended, which is the aim.
+        // Both fail for a process that has ended, which is what is wanted.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -153,11 +155,11 @@ fn read_log(stderr: ChildStderr) -> Report {
             Ok(FfmpegEvent::Progress(progress)) => report.frames = progress.frame as usize,
             Ok(FfmpegEvent::Log(LogLevel::Error | LogLevel::Fatal, line)) => {
                 report.fault |= report.decoding;
-                // The first complaint is the cause, the rest its consequences.
+                // The first error is the cause, the rest are its consequences.
                 report.complaint.get_or_insert(line);
             }
             Err(error) if error.is::<std::io::Error>() => return report,
-            // Lines that the parser cannot place do not matter here.
+            // Lines that the parser does not know do not matter here.
             Ok(_) | Err(_) => {}
         }
     }
@@ -169,6 +171,7 @@ fn is_cover(stream: &Stream) -> bool {
 
 fn failed(path: &Path, complaint: Option<String>) -> ClipError {
     let complaint = complaint.unwrap_or_else(|| "it could not be decoded to its end".into());
-    let words = complaint.rsplit(']').next().unwrap_or_default().trim().to_string();
-    damaged(path, format!("ffmpeg says: {words}"))
+    // Without the name of the component in brackets.
+    let message = complaint.rsplit_once(']').map_or(complaint.as_str(), |(_, message)| message);
+    damaged(path, format!("ffmpeg says: {}", message.trim()))
 }

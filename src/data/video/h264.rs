@@ -9,7 +9,7 @@ use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::mp4::Track;
-use super::wanted::Wanted;
+use super::requested::Requested;
 use super::{Sink, Stop, damaged, frame_buffer, unsupported};
 
 /// An H.264 clip in mp4 that is open for reading.
@@ -21,9 +21,9 @@ pub(super) struct Movie {
 
 impl Movie {
     /// Reads the index; decodes nothing.
-    pub fn open(path: &Path) -> Result<Self, Stop> {
+    pub(super) fn open(path: &Path) -> Result<Self, Stop> {
         let track = Track::open(path)?;
-        // Asked before any frame is: the decoder refuses here what it cannot do at all.
+        // Before any frame: the decoder refuses unsupported streams here.
         let mut decoder = Decoder::new();
         references(path, &track.header)?;
         decoder.decode(&track.header).map_err(|error| stop(path, "parameter sets", error))?;
@@ -37,41 +37,41 @@ impl Movie {
         Ok(Self { path: path.to_path_buf(), track, info })
     }
 
-    /// What the clip says of itself.
-    pub fn info(&self) -> &ClipInfo {
+    /// The clip's properties.
+    pub(super) fn info(&self) -> &ClipInfo {
         &self.info
     }
 
-    /// Hands over the wanted frames, display-order indices below `info().frames`.
-    pub fn read(&mut self, wanted: &[usize], sink: &mut dyn Sink) -> Result<(), Stop> {
-        let samples: Vec<usize> = wanted.iter().map(|&t| self.track.shown[t]).collect();
-        let wanted = Wanted::new(&samples);
-        let Some((first, last)) = wanted.ends() else {
+    /// Passes the requested frames to `sink`: indices in display order, below `info().frames`.
+    pub(super) fn read(&mut self, frames: &[usize], sink: &mut dyn Sink) -> Result<(), Stop> {
+        let samples: Vec<usize> = frames.iter().map(|&t| self.track.shown[t]).collect();
+        let requested = Requested::new(&samples);
+        let Some((first, last)) = requested.ends() else {
             return Ok(());
         };
         let (width, height) = (self.info.width, self.info.height);
         let mut rgb = frame_buffer(&self.path, 1, width * height * 3)?;
         let path = self.path.clone();
-        let needed = |sample| !wanted.places(sample).is_empty();
+        let needed = |sample| !requested.positions(sample).is_empty();
         self.decode(first, last, needed, |sample, picture| {
-            let places = wanted.places(sample);
-            if places.is_empty() {
+            let positions = requested.positions(sample);
+            if positions.is_empty() {
                 return Ok(());
             }
-            let paint =
+            let convert =
                 |frame: &mut [u8]| to_rgb(picture, frame).map_err(|reason| damaged(&path, reason));
-            if let Some(room) = sink.room(height, width, places) {
-                paint(room)?;
-                sink.placed(places);
+            if let Some(slot) = sink.slot(height, width, positions) {
+                convert(slot)?;
+                sink.filled(positions);
                 return Ok(());
             }
-            paint(&mut rgb)?;
-            sink.take(Frame { data: &rgb, height, width, places })
+            convert(&mut rgb)?;
+            sink.take(Frame { data: &rgb, height, width, positions })
         })
     }
 
-    /// Decodes every sample and hands each shown frame's display index and luma `[H, W]` over.
-    pub fn visit_luma(&mut self, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Stop> {
+    /// Decodes every sample and passes each shown frame's display index and luma `[H, W]` to `visit`.
+    pub(super) fn visit_luma(&mut self, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Stop> {
         let mut display = vec![None; self.track.samples.len()];
         for (t, &sample) in self.track.shown.iter().enumerate() {
             display[sample] = Some(t);
@@ -85,14 +85,14 @@ impl Movie {
         })
     }
 
-    /// Decodes from a safe start at or before sample `first` up to sample `last` and hands over
-    /// each picture with its sample. Pictures that are not `wanted` are left out where no other
-    /// picture needs them, in many clips every second one.
+    /// Decodes from a random access point at or before sample `first` up to sample `last`, and passes
+    /// each picture with its sample to `sink`. Pictures that are not `needed` are skipped unless
+    /// others refer to them, in many clips every second one.
     fn decode(
         &mut self,
         first: usize,
         last: usize,
-        wanted: impl Fn(usize) -> bool,
+        needed: impl Fn(usize) -> bool,
         mut sink: impl FnMut(usize, &YuvFrame) -> Result<(), ClipError>,
     ) -> Result<(), Stop> {
         let path = &self.path;
@@ -100,7 +100,7 @@ impl Movie {
         decoder.decode(&self.track.header).map_err(|error| stop(path, "parameter sets", error))?;
         for sample in self.start(first)?..=last {
             let unit = self.track.read(sample)?;
-            if unit.dispensable && !wanted(sample) {
+            if unit.dispensable && !needed(sample) {
                 continue;
             }
             references(&self.path, &unit.bytes)?;
@@ -108,7 +108,7 @@ impl Movie {
             let picture =
                 decoder.decode(&unit.bytes).map_err(|error| stop(&self.path, &place, error))?;
             let Some(picture) = picture else {
-                return Err(damaged(&self.path, format!("{place} holds no picture")).into());
+                return Err(damaged(&self.path, format!("{place} contains no picture")).into());
             };
             self.check_size(&picture)?;
             sink(sample, &picture)?;
@@ -116,8 +116,8 @@ impl Movie {
         Ok(())
     }
 
-    /// The sample at or before `sample` from which decoding can start. Some writers call pictures
-    /// sync samples that are not safe (open groups of pictures), so the bitstream has the last say.
+    /// The sample at or before `sample` from which decoding can start. Some writers mark pictures as
+    /// sync samples that are none (open groups of pictures), so the bitstream decides.
     fn start(&mut self, sample: usize) -> Result<usize, ClipError> {
         for start in (1..=sample).rev() {
             if self.track.samples[start].sync && self.track.read(start)?.start {
@@ -141,8 +141,8 @@ impl Movie {
     }
 }
 
-/// Refuses parameter sets that ask for more reference pictures than the standard has at its highest
-/// level: the decoder keeps as many as they ask for. It may meet them in any sample.
+/// Refuses parameter sets that require more reference pictures than the standard allows at its highest
+/// level: the decoder would allocate all of them. They may occur in any sample.
 fn references(path: &Path, unit: &[u8]) -> Result<(), ClipError> {
     const MOST: u64 = 16;
     const MOST_MACROBLOCKS: u64 = 696_320;
@@ -151,7 +151,7 @@ fn references(path: &Path, unit: &[u8]) -> Result<(), ClipError> {
         if NalUnitType::from_id(head) != NalUnitType::Sps {
             continue;
         }
-        // What cannot be parsed is the decoder's to name.
+        // The decoder reports what cannot be parsed.
         let Ok(sps) = Sps::parse(&emulation_unprevent(rest)) else { continue };
         let references = u64::from(sps.max_num_ref_frames);
         let picture = (sps.pic_width_in_mbs * sps.pic_height_in_mbs) as u64;
@@ -162,7 +162,7 @@ fn references(path: &Path, unit: &[u8]) -> Result<(), ClipError> {
     Ok(())
 }
 
-/// One picture as `[H, W, 3]`: BT.601, limited range, nearest chroma.
+/// Converts a picture to `[H, W, 3]` RGB: BT.601, limited range, nearest chroma.
 fn to_rgb(picture: &YuvFrame, rgb: &mut [u8]) -> Result<(), String> {
     let (width, height) = (picture.width as u32, picture.height as u32);
     let planes = YuvPlanarImage {
@@ -179,8 +179,8 @@ fn to_rgb(picture: &YuvFrame, rgb: &mut [u8]) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// What a decoder's error means for the clip. The decoder says "unsupported" of many things that
-/// only a corrupt stream holds; these are the features that a sound stream may use.
+/// What a decoder's error means for the clip. The decoder also reports many forms of corruption as
+/// "unsupported"; these are the features that a valid stream may use.
 fn stop(path: &Path, place: &str, error: DecodeError) -> Stop {
     let feature = match error {
         DecodeError::Unsupported(what) => match what {

@@ -1,6 +1,6 @@
 //! A clip as a folder of images: jpg, jpeg or png, one frame each, in natural order of their
-//! names (`2.png` before `10.png`), all of one size, at 25 frames per second. Names that begin with a
-//! dot are passed over.
+//! names (`2.png` before `10.png`), all of one size, at 25 frames per second. Hidden files are
+//! skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,31 +8,32 @@ use std::path::{Path, PathBuf};
 use image::ImageReader;
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
-use super::wanted::Wanted;
+use super::super::natural::natural_order;
+use super::requested::Requested;
 use super::{Sink, checked, damaged, is_hidden, unreadable};
 
-/// Folders carry no rate; broadcast video has this one.
+/// A folder has no frame rate; this is the one of (PAL) broadcast video.
 const FPS: f64 = 25.0;
 
-/// Hands over the wanted images.
+/// Passes the requested images to `sink`.
 pub(super) fn read(
     folder: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
     sink: &mut dyn Sink,
 ) -> Result<ClipInfo, ClipError> {
     let (files, info) = open(folder)?;
-    let wanted = Wanted::new(&checked(folder, &info, select(&info))?);
+    let requested = Requested::new(&checked(folder, &info, select(&info))?);
     for (t, file) in files.iter().enumerate() {
-        let places = wanted.places(t);
-        if !places.is_empty() {
+        let positions = requested.positions(t);
+        if !positions.is_empty() {
             let data = &decode(file, &info)?;
-            sink.take(Frame { data, height: info.height, width: info.width, places })?;
+            sink.take(Frame { data, height: info.height, width: info.width, positions })?;
         }
     }
     Ok(info)
 }
 
-/// Decodes every image, keeping none.
+/// Decodes every image, and keeps none of them.
 pub(super) fn verify(folder: &Path) -> Result<ClipInfo, ClipError> {
     let (files, info) = open(folder)?;
     for file in &files {
@@ -41,7 +42,7 @@ pub(super) fn verify(folder: &Path) -> Result<ClipInfo, ClipError> {
     Ok(info)
 }
 
-/// Lists the images; the first one's header gives the size.
+/// Lists the images; the header of the first one gives the size.
 fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
@@ -51,7 +52,7 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
             files.push(path);
         }
     }
-    files.sort_by_cached_key(|path| natural(path));
+    natural_order(&mut files);
     let Some(first) = files.first() else {
         return Err(ClipError::Empty(folder.to_path_buf()));
     };
@@ -64,7 +65,7 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
         width: width as usize,
         height: height as usize,
         fps: FPS,
-        codec: codec(first).unwrap_or_default().to_string(),
+        codec: codec(first).expect("only files with a codec are listed").to_string(),
     };
     if width == 0 || height == 0 {
         return Err(damaged(first, "the image has no pixels"));
@@ -87,31 +88,11 @@ fn decode(file: &Path, info: &ClipInfo) -> Result<Vec<u8>, ClipError> {
     Ok(image.into_raw())
 }
 
-/// The codec by the ending, as ffmpeg spells it.
+/// The codec by the file's extension, as ffmpeg spells it.
 fn codec(path: &Path) -> Option<&'static str> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "jpg" | "jpeg" => Some("mjpeg"),
         "png" => Some("png"),
         _ => None,
     }
-}
-
-/// Sorting key: runs of text and numbers, a number by its length without leading zeros and then
-/// by its digits, so that any length compares right.
-fn natural(path: &Path) -> Vec<(String, usize, String)> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut rest = name.as_str();
-    let mut key = Vec::new();
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (text, tail) = rest.split_at(digits);
-        let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
-        let (number, after) = tail.split_at(end);
-        let number = number.trim_start_matches('0');
-        key.push((text.to_string(), number.len(), number.to_string()));
-        rest = after;
-    }
-    // Names that differ in leading zeros alone still need one fixed order.
-    key.push((name, 0, String::new()));
-    key
 }

@@ -1,8 +1,8 @@
-//! The part of an mp4 file's index that is read: the boxes of its video tracks, checked.
+//! The part of an mp4 file's index that is needed: the boxes of its video tracks, validated.
 //!
-//! The parser takes room for as many entries as a table says it has, and for boxes as long as they
-//! say they are, before it reads any. So it gets a copy in which every box lies within the one that
-//! holds it and every table within its box, and nothing that does not concern the video.
+//! The mp4 parser allocates memory for as many entries as a table claims to have, and for boxes as long
+//! as they claim to be, before it reads them. So it gets a copy in which every box lies within its
+//! parent and every table within its box, without anything that does not concern the video.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,13 +11,13 @@ use std::path::Path;
 use super::super::clip::ClipError;
 use super::{Stop, damaged, unreadable};
 
-/// The longest index that is read; that of a day of video has some megabytes.
+/// Maximum size of an index, bytes; that of a day of video has some megabytes.
 const MAX_INDEX: u64 = 64 << 20;
 
-/// A sample description's size up to the boxes that it holds.
+/// Size of a sample description before the boxes that it contains.
 const ENTRY_HEAD: usize = 86;
 
-/// The `moov` boxes of a file, reduced to what is read of them.
+/// The `moov` boxes of a file, reduced to what is needed.
 pub(super) fn read(path: &Path, file: &mut File, length: u64) -> Result<Vec<u8>, Stop> {
     let mut index = Vec::new();
     for body in movies(path, file, length)? {
@@ -30,13 +30,13 @@ pub(super) fn read(path: &Path, file: &mut File, length: u64) -> Result<Vec<u8>,
     Ok(index)
 }
 
-/// The contents of the `moov` boxes. Refuses a file that ends inside one: the parser would take
-/// what is left for all there is.
+/// The contents of the `moov` boxes. Refuses a file that ends inside one: the parser would accept the
+/// truncated box as complete.
 fn movies(path: &Path, file: &mut File, length: u64) -> Result<Vec<Vec<u8>>, ClipError> {
     let mut bodies = Vec::new();
     let (mut at, mut total) = (0u64, 0u64);
     let mut head = [0; 16];
-    // Every step moves on by eight bytes or more, so this ends.
+    // Every step advances by at least eight bytes, so this terminates.
     while at.saturating_add(8) <= length {
         let long = at.saturating_add(16) <= length;
         let part = if long { &mut head[..] } else { &mut head[..8] };
@@ -51,12 +51,12 @@ fn movies(path: &Path, file: &mut File, length: u64) -> Result<Vec<Vec<u8>>, Cli
         let end = at.saturating_add(size.max(8));
         if &name == b"moov" {
             if end > length {
-                return Err(damaged(path, "it is cut short inside its index"));
+                return Err(damaged(path, "it is truncated inside its index"));
             }
             let size = size.saturating_sub(skip);
             total += size;
             if total > MAX_INDEX {
-                return Err(damaged(path, "its index is longer than that of any clip"));
+                return Err(damaged(path, "its index is too long"));
             }
             let mut body = Vec::new();
             file.seek(SeekFrom::Start(at + skip)).map_err(|e| unreadable(path, &e))?;
@@ -68,7 +68,7 @@ fn movies(path: &Path, file: &mut File, length: u64) -> Result<Vec<Vec<u8>>, Cli
     Ok(bodies)
 }
 
-/// Appends the boxes of a container that are read.
+/// Appends the boxes of a container that are needed.
 fn copy(parent: &[u8; 4], body: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     for part in Boxes(body) {
         let (name, content) = part?;
@@ -94,7 +94,7 @@ fn copy(parent: &[u8; 4], body: &[u8], out: &mut Vec<u8>) -> Result<(), String> 
                 false
             }
             (b"stbl", b"stsz") => {
-                // One size for all samples needs no entries.
+                // With one size for all samples there are no entries.
                 if number(content, 4) == Some(0) {
                     table(name, content, 8, 4)?;
                 }
@@ -117,14 +117,14 @@ fn copy(parent: &[u8; 4], body: &[u8], out: &mut Vec<u8>) -> Result<(), String> 
     Ok(())
 }
 
-/// Whether a track's handler is that of video.
+/// Whether a track's handler is the one for video.
 fn is_video(track: &[u8]) -> Result<bool, String> {
     let Some(media) = child(track, b"mdia")? else { return Ok(false) };
     let handler = child(media, b"hdlr")?;
     Ok(handler.and_then(|handler| handler.get(8..12)) == Some(b"vide"))
 }
 
-/// The first box of that name.
+/// The first box with that name.
 fn child<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
     for part in Boxes(body) {
         let (found, content) = part?;
@@ -141,16 +141,16 @@ fn number(content: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes))
 }
 
-/// A table's entries, counted at an offset, must lie in its box.
+/// Checks that a table's entries, whose number is stored at the offset `count`, lie in its box.
 fn table(name: [u8; 4], content: &[u8], count: usize, entry: u64) -> Result<(), String> {
-    let room = content.len().saturating_sub(count + 4) as u64;
+    let available = content.len().saturating_sub(count + 4) as u64;
     match number(content, count) {
-        Some(count) if u64::from(count) * entry <= room => Ok(()),
+        Some(count) if u64::from(count) * entry <= available => Ok(()),
         _ => Err(format!("{} names more entries than it holds", name.escape_ascii())),
     }
 }
 
-/// The same of sample descriptions, and of the boxes in each.
+/// Checks sample descriptions and the boxes in each of them.
 fn descriptions(content: &[u8]) -> Result<(), String> {
     table(*b"stsd", content, 4, ENTRY_HEAD as u64)?;
     for entry in Boxes(content.get(8..).unwrap_or_default()) {
@@ -162,14 +162,14 @@ fn descriptions(content: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Walks over the boxes that lie side by side: name and content, or what is wrong.
+/// Iterates over sibling boxes: name and content, or what is wrong.
 struct Boxes<'a>(&'a [u8]);
 
 impl<'a> Iterator for Boxes<'a> {
     type Item = Result<([u8; 4], &'a [u8]), String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Fewer bytes are the zeros that QuickTime ends some lists with.
+        // A shorter rest is the zeros with which QuickTime terminates some lists.
         let body = self.0;
         let (&size, rest) = body.split_first_chunk()?;
         let &name = rest.first_chunk()?;
@@ -178,7 +178,7 @@ impl<'a> Iterator for Boxes<'a> {
             size => (usize::try_from(size).unwrap_or(usize::MAX), 8),
         };
         let Some(content) = body.get(head..size) else {
-            // Ends the walk.
+            // Ends the iteration.
             self.0 = &[];
             return Some(Err(format!("{} lies outside of its box", name.escape_ascii())));
         };
@@ -193,7 +193,7 @@ fn long(bytes: &[u8]) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-/// Begins a box and gives its place for [`close`].
+/// Begins a box; returns its offset for [`close`].
 fn open(out: &mut Vec<u8>, name: [u8; 4]) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -201,9 +201,8 @@ fn open(out: &mut Vec<u8>, name: [u8; 4]) -> usize {
     start
 }
 
-/// Writes the size of the box that began at `start` and ends here. No box is longer than the
-/// index, which fits.
+/// Writes the size of the box that begins at `start` and ends here.
 fn close(out: &mut [u8], start: usize) {
-    let size = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    let size = u32::try_from(out.len() - start).expect("no box is longer than MAX_INDEX");
     out[start..start + 4].copy_from_slice(&size.to_be_bytes());
 }

@@ -1,12 +1,13 @@
 //! Reading clips from disk.
 //!
-//! [`read_clip`] takes a clip by the name an annotation gives it and returns only the frames that
-//! are wanted, as 8-bit RGB `[T, H, W, 3]`; [`read_resized`] brings them to the model's size as they
-//! are decoded. H.264 in mp4 is decoded in process; every other codec or container goes to an
-//! `ffmpeg` program, if the machine has one; a folder of images is a clip too. Nothing in a file is trusted: a damaged clip is an error of its own, never a panic.
+//! [`read_resized`] reads the requested frames of a clip as 8-bit RGB `[T, H, W, 3]` and resizes them
+//! to the model's input size as they are decoded; [`verify_clip`] decodes a whole clip. H.264 in mp4
+//! is decoded in process; every other codec or container is passed to an `ffmpeg` program, if there is
+//! one; a folder of images is a clip too. Nothing in a file is trusted: a damaged clip is an error,
+//! never a panic.
 //!
-//! Colours: like ffmpeg for untagged clips, BT.601 with limited range and the nearest chroma
-//! sample. Colour tags of an H.264 stream are not read.
+//! Colours: as ffmpeg does for untagged clips, BT.601 with limited range and nearest chroma sample.
+//! Colour tags of an H.264 stream are ignored.
 
 mod ffmpeg;
 mod h264;
@@ -14,8 +15,8 @@ mod hidden;
 mod images;
 mod index;
 mod mp4;
+mod requested;
 mod resolve;
-mod wanted;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,19 +29,20 @@ use h264::Movie;
 pub(crate) use hidden::is_hidden;
 pub use resolve::resolve_clip;
 
-/// Where decoded frames go.
+/// Receives decoded frames.
 trait Sink {
     /// Takes a frame.
     fn take(&mut self, frame: Frame<'_>) -> Result<(), ClipError>;
 
-    /// Where a frame of this size goes that is wanted at `places`, if it goes there as it is: then
-    /// it is decoded there, which saves a copy, and told to be there by [`Sink::placed`].
-    fn room(&mut self, _height: usize, _width: usize, _places: &[usize]) -> Option<&mut [u8]> {
+    /// Memory for a frame of this size that is requested at `positions`, if the sink needs it
+    /// unchanged: it is then decoded into that memory, which saves a copy, followed by
+    /// [`Sink::filled`].
+    fn slot(&mut self, _height: usize, _width: usize, _positions: &[usize]) -> Option<&mut [u8]> {
         None
     }
 
-    /// The frame is where [`Sink::room`] said.
-    fn placed(&mut self, _places: &[usize]) {}
+    /// The frame has been decoded into [`Sink::slot`].
+    fn filled(&mut self, _positions: &[usize]) {}
 }
 
 impl<F: FnMut(Frame<'_>) -> Result<(), ClipError>> Sink for F {
@@ -49,11 +51,11 @@ impl<F: FnMut(Frame<'_>) -> Result<(), ClipError>> Sink for F {
     }
 }
 
-/// Why the in-process path stops.
+/// Why decoding in process stops.
 enum Stop {
-    /// Nothing else would help.
+    /// The clip cannot be read.
     Final(ClipError),
-    /// The ffmpeg program may know more; this is what to say where there is none.
+    /// The ffmpeg program may be able to read it; this is the error if there is none.
     Fallback(ClipError),
 }
 
@@ -63,8 +65,9 @@ impl From<ClipError> for Stop {
     }
 }
 
-/// Reads the wanted frames of a clip: what [`visit_frames`] hands over, `[T, H, W, 3]` in the order
-/// that `select` gave.
+/// Reads the requested frames of a clip at full size, `[T, H, W, 3]` in the order that `select`
+/// returned; see [`visit_frames`]. For tests.
+#[doc(hidden)]
 pub fn read_clip(
     path: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
@@ -73,22 +76,22 @@ pub fn read_clip(
     let mut data = Vec::new();
     let refused = Cell::new(None);
     let select = |info: &ClipInfo| {
-        let wanted = select(info);
-        count.set(wanted.len());
-        // Asked before anything is decoded for it.
-        if let Err(error) = frame_buffer(path, wanted.len(), info.width * info.height * 3) {
+        let requested = select(info);
+        count.set(requested.len());
+        // Checked before anything is decoded.
+        if let Err(error) = frame_buffer(path, requested.len(), info.width * info.height * 3) {
             refused.set(Some(error));
             return Vec::new();
         }
-        wanted
+        requested
     };
     let info = visit_frames(path, select, |frame| {
         let size = frame.data.len();
         if data.len() != count.get() * size {
             data = frame_buffer(path, count.get(), size)?;
         }
-        for &place in frame.places {
-            data[place * size..][..size].copy_from_slice(frame.data);
+        for &position in frame.positions {
+            data[position * size..][..size].copy_from_slice(frame.data);
         }
         Ok(())
     })?;
@@ -99,74 +102,80 @@ pub fn read_clip(
     Ok((info, frames))
 }
 
-/// Reads the wanted frames of a clip at the size of `resizer` into `out`, which has room for
-/// as many as `select` names. Each frame is resized as it is decoded, and once where it repeats, so
-/// that a clip of large frames takes the memory of one. On error `out` holds anything.
+/// Reads the requested frames of a clip at the size of `resizer` into `out`, `[T, H, W, 3]`.
+///
+/// `path` is resolved by [`resolve_clip`]. `select` gets the clip's properties and returns T indices
+/// in display order, below `info.frames`, in any order and possibly repeated. Each frame is decoded
+/// and resized once, so that a clip of large frames takes the memory of one. After an error the
+/// content of `out` is undefined.
+///
+/// # Errors
+/// [`ClipError`].
 pub fn read_resized(
     path: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
     resizer: &mut Resizer,
     out: &mut [u8],
 ) -> Result<ClipInfo, ClipError> {
-    hand_over(path, select, &mut Slots { path, resizer, out })
+    decode(path, select, &mut ResizingSink { path, resizer, out })
 }
 
-/// A clip's frames at the model's size, one after the other.
-struct Slots<'a> {
+/// Writes frames at the resizer's size, one after the other.
+struct ResizingSink<'a> {
     path: &'a Path,
     resizer: &'a mut Resizer,
     out: &'a mut [u8],
 }
 
-impl Sink for Slots<'_> {
-    fn take(&mut self, Frame { data, height, width, places }: Frame<'_>) -> Result<(), ClipError> {
-        let (Some(&first), Some(&last)) = (places.first(), places.last()) else {
+impl Sink for ResizingSink<'_> {
+    fn take(&mut self, frame: Frame<'_>) -> Result<(), ClipError> {
+        let Frame { data, height, width, positions } = frame;
+        let (Some(&first), Some(&last)) = (positions.first(), positions.last()) else {
             return Ok(());
         };
         let size = self.resizer.bytes();
         let Some(out) = self.out.get_mut(..(last + 1) * size) else {
-            let reason = format!("there is no room for frame {last} of its window");
+            let reason = format!("the output has no space for frame {last} of its window");
             return Err(damaged(self.path, reason));
         };
         let resized = self.resizer.frame(data, height, width, &mut out[first * size..][..size]);
         resized.map_err(|error| damaged(self.path, error.to_string()))?;
-        self.placed(places);
+        self.filled(positions);
         Ok(())
     }
 
-    fn room(&mut self, height: usize, width: usize, places: &[usize]) -> Option<&mut [u8]> {
+    fn slot(&mut self, height: usize, width: usize, positions: &[usize]) -> Option<&mut [u8]> {
         let size = self.resizer.bytes();
-        let out = self.out.get_mut(..(places.last()? + 1) * size)?;
-        self.resizer.keeps(height, width).then(|| &mut out[places[0] * size..][..size])
+        let out = self.out.get_mut(..(positions.last()? + 1) * size)?;
+        self.resizer.keeps(height, width).then(|| &mut out[positions[0] * size..][..size])
     }
 
-    fn placed(&mut self, places: &[usize]) {
+    fn filled(&mut self, positions: &[usize]) {
         let size = self.resizer.bytes();
-        let Some((&first, repeats)) = places.split_first() else { return };
-        for &place in repeats {
-            self.out.copy_within(first * size..(first + 1) * size, place * size);
+        let Some((&first, repeats)) = positions.split_first() else { return };
+        for &position in repeats {
+            self.out.copy_within(first * size..(first + 1) * size, position * size);
         }
     }
 }
 
-/// Decodes the wanted frames of a clip and hands over each of them once, in no certain order, as
-/// soon as it is there: nobody has to hold more than one of full size.
+/// Decodes the requested frames of a clip and passes each of them to `visit` once, in no particular
+/// order, as soon as it is decoded, so that only one frame of full size is in memory.
 ///
-/// `path` is resolved by [`resolve_clip`]. `select` gets the clip's facts and returns the wanted
-/// frames as display-order indices below `info.frames`, in any order and as often as wanted. An
-/// empty answer decodes nothing, which is how to get the facts alone. Decoding starts at the sync
-/// sample before the first wanted frame, ends with the last one, and leaves out what is neither
-/// wanted nor needed by other frames. Where ffmpeg takes over a clip half way, `visit` gets the
-/// frames once more. An error that it returns ends the reading.
+/// `select` is as for [`read_resized`]; if it returns nothing, nothing is decoded. Decoding starts at
+/// the sync sample before the first requested frame, ends with the last one, and skips frames that
+/// are neither requested nor referenced. If ffmpeg takes over half way, `visit` gets the frames a
+/// second time. An error that `visit` returns ends the reading. For tests.
+#[doc(hidden)]
 pub fn visit_frames(
     path: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
     mut visit: impl FnMut(Frame<'_>) -> Result<(), ClipError>,
 ) -> Result<ClipInfo, ClipError> {
-    hand_over(path, select, &mut visit)
+    decode(path, select, &mut visit)
 }
 
-fn hand_over(
+fn decode(
     path: &Path,
     select: impl FnOnce(&ClipInfo) -> Vec<usize>,
     sink: &mut dyn Sink,
@@ -178,14 +187,14 @@ fn hand_over(
     let refused = match guarded(&path, || Movie::open(&path)) {
         Ok(mut movie) => {
             let info = movie.info().clone();
-            let wanted = checked(&path, &info, select(&info))?;
-            return match guarded(&path, || movie.read(&wanted, sink)) {
+            let frames = checked(&path, &info, select(&info))?;
+            return match guarded(&path, || movie.read(&frames, sink)) {
                 Ok(()) => Ok(info),
                 Err(Stop::Final(error)) => Err(error),
                 Err(Stop::Fallback(refused)) => {
                     let found = ffmpeg::probe(&path, refused)?;
                     same_count(&path, &info, &found)?;
-                    ffmpeg::read(&path, &found, &wanted, sink)?;
+                    ffmpeg::read(&path, &found, &frames, sink)?;
                     Ok(found)
                 }
             };
@@ -194,13 +203,15 @@ fn hand_over(
         Err(Stop::Fallback(refused)) => refused,
     };
     let info = ffmpeg::probe(&path, refused)?;
-    let wanted = checked(&path, &info, select(&info))?;
-    ffmpeg::read(&path, &info, &wanted, sink)?;
+    let frames = checked(&path, &info, select(&info))?;
+    ffmpeg::read(&path, &info, &frames, sink)?;
     Ok(info)
 }
 
-/// Decodes the whole clip, keeping nothing, and returns its facts: any decoder error or a missing
-/// frame makes the clip [`ClipError::Damaged`].
+/// Decodes the whole clip and returns its properties.
+///
+/// # Errors
+/// [`ClipError`]; any decoder error or missing frame is [`ClipError::Damaged`].
 pub fn verify_clip(path: &Path) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
     if path.is_dir() {
@@ -222,9 +233,10 @@ pub fn verify_clip(path: &Path) -> Result<ClipInfo, ClipError> {
     Ok(found)
 }
 
-/// Hands the brightness plane of every shown frame to `visit`, as the decoder made it, before any
-/// conversion: display-order index and `[H, W]` bytes (16 to 235), in decoding order. Only for
-/// clips that are decoded in process; it is what golden tests compare.
+/// Passes the luma plane of every shown frame to `visit`, before any conversion: index in display
+/// order and `[H, W]` bytes (16 to 235), in decoding order. Only for clips that are decoded in
+/// process. For tests.
+#[doc(hidden)]
 pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
     let result = guarded(&path, || {
@@ -237,19 +249,19 @@ pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipIn
     })
 }
 
-/// Runs a step of the in-process path. The parsers promise not to panic on hostile bytes, but they
-/// are young: should one do so after all, one bad clip must not end a training run.
+/// Runs a step of decoding in process. The parsers claim not to panic on malformed input, but they
+/// are young: one bad clip must not end a training run.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     catch_unwind(AssertUnwindSafe(step))
         .unwrap_or_else(|_| Err(damaged(path, "the decoder gave up on it").into()))
 }
 
-/// Refuses indices that the clip does not have.
-fn checked(path: &Path, info: &ClipInfo, wanted: Vec<usize>) -> Result<Vec<usize>, ClipError> {
-    match wanted.iter().find(|&&index| index >= info.frames) {
-        None => Ok(wanted),
+/// Refuses indices beyond the clip's end.
+fn checked(path: &Path, info: &ClipInfo, frames: Vec<usize>) -> Result<Vec<usize>, ClipError> {
+    match frames.iter().find(|&&index| index >= info.frames) {
+        None => Ok(frames),
         Some(index) => {
-            Err(damaged(path, format!("frame {index} was asked for, it has {}", info.frames)))
+            Err(damaged(path, format!("frame {index} was requested of {}", info.frames)))
         }
     }
 }
@@ -275,13 +287,13 @@ fn unsupported(path: &Path, what: impl Into<String>) -> ClipError {
     ClipError::Unsupported { path: path.to_path_buf(), what: what.into() }
 }
 
-/// The most bytes of frames that one call returns: twenty frames of 4K, eighty of full HD. Sizes
-/// come from files, and a system that promises more memory than it has would end the program only
-/// when it is written to.
+/// Maximum size of the frames that one call returns, bytes: twenty frames of 4K, eighty of full HD.
+/// Sizes come from files, and a system that overcommits memory would kill the program only when the
+/// memory is written to.
 const MAX_FRAMES: usize = 512 << 20;
 
-/// Room for `count` frames of `size` bytes, all zero.
-#[allow(clippy::slow_vector_initialization)] // `vec![0; n]` would abort where memory is short.
+/// Memory for `count` frames of `size` bytes, zeroed.
+#[allow(clippy::slow_vector_initialization)] // `vec![0; n]` would abort if memory is short.
 fn frame_buffer(path: &Path, count: usize, size: usize) -> Result<Vec<u8>, ClipError> {
     let bytes = count.checked_mul(size).filter(|&bytes| bytes <= MAX_FRAMES);
     let mut buffer = Vec::new();

@@ -1,5 +1,5 @@
-//! Demuxing mp4: where the samples of the first video track lie, when they are shown, and how the
-//! decoder is to be set up. Every number comes from the file, so every one is checked.
+//! Demuxing mp4: offsets and display times of the samples of the first video track, and the decoder's
+//! configuration. Every number comes from the file, so every one is checked.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -14,27 +14,27 @@ use shiguredo_mp4::boxes::AvccBox;
 use super::super::clip::ClipError;
 use super::{Stop, damaged, index, unreadable, unsupported};
 
-/// The largest sample that is read; real ones have some kilobytes.
+/// Maximum size of a sample, bytes; typical ones have some kilobytes.
 const MAX_SAMPLE: u64 = 16 << 20;
 
-/// The most samples of a clip: two days of video, or some hundred megabytes of bookkeeping.
+/// Maximum number of samples of a clip: two days of video, or some hundred megabytes of tables.
 const MAX_SAMPLES: u64 = 1 << 22;
 
 /// One coded picture.
 pub(super) struct Sample {
     start: u64,
     size: u64,
-    /// Whether the container calls it a place to start decoding.
+    /// Whether the container marks it as a sync sample, from which decoding can start.
     pub sync: bool,
 }
 
-/// What one sample holds.
+/// The content of a sample.
 pub(super) struct AccessUnit {
-    /// Its units with start codes.
+    /// Its NAL units with start codes.
     pub bytes: Vec<u8>,
     /// Whether decoding can start here.
     pub start: bool,
-    /// Whether no other picture needs this one: the decoder is in the same state without it.
+    /// Whether no other picture refers to this one: the decoder is in the same state without it.
     pub dispensable: bool,
 }
 
@@ -45,9 +45,9 @@ pub(super) struct Track {
     length_size: LengthSize,
     /// In decoding order.
     pub samples: Vec<Sample>,
-    /// For each frame in display order its index in `samples`; what the edit list cuts is left out.
+    /// Indices into `samples` in display order, without what the edit list cuts.
     pub shown: Vec<usize>,
-    /// Parameter sets with start codes, to go before the first sample.
+    /// Parameter sets with start codes, to be decoded before the first sample.
     pub header: Vec<u8>,
     /// Pixels after cropping.
     pub width: usize,
@@ -59,7 +59,7 @@ pub(super) struct Track {
 
 impl Track {
     /// Reads the index of a file.
-    pub fn open(path: &Path) -> Result<Self, Stop> {
+    pub(super) fn open(path: &Path) -> Result<Self, Stop> {
         let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
         let length = file.metadata().map_err(|e| unreadable(path, &e))?.len();
         if length == 0 {
@@ -69,14 +69,14 @@ impl Track {
         let index = index::read(path, &mut file, length)?;
         let context = mp4parse::read_mp4(&mut &index[..]).map_err(|error| {
             // The parser is strict; ffmpeg may still make sense of the file.
-            Stop::Fallback(damaged(path, format!("no usable index ({error:?}), cut short?")))
+            Stop::Fallback(damaged(path, format!("no usable index ({error:?}), truncated?")))
         })?;
         let track = video_track(path, &context)?;
         let codec = configuration(path, &index, track)?;
 
         let (samples, times) = sample_table(path, track, length)?;
         if samples.is_empty() {
-            // Fragmented files keep their index elsewhere, which the parser does not read.
+            // Fragmented files have their index elsewhere, which the parser does not read.
             return Err(Stop::Fallback(unsupported(path, "fragmented mp4")));
         }
         let range = edit(&context, track);
@@ -94,11 +94,11 @@ impl Track {
     }
 
     /// The sample at `index`.
-    pub fn read(&mut self, index: usize) -> Result<AccessUnit, ClipError> {
+    pub(super) fn read(&mut self, index: usize) -> Result<AccessUnit, ClipError> {
         let Self { path, file, .. } = self;
         let bad = |what: &str| damaged(path, format!("sample {index} {what}"));
         let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;
-        // No larger than the file and `MAX_SAMPLE`; growing with what is read takes seven reads.
+        // At most `MAX_SAMPLE` and the file's length; growing while reading would take seven reads.
         let mut bytes = vec![0; sample.size as usize];
         file.seek(SeekFrom::Start(sample.start)).map_err(|e| unreadable(path, &e))?;
         file.read_exact(&mut bytes).map_err(|error| match error.kind() {
@@ -119,8 +119,8 @@ impl Track {
     }
 }
 
-/// Whether these are slices that nothing refers to (nal_ref_idc 0) and no parameter sets, which
-/// later pictures would miss. Anything unusual counts as needed.
+/// Whether these are slices that nothing refers to (nal_ref_idc 0), without parameter sets, which later
+/// pictures would miss. Anything unusual counts as needed.
 fn dispensable(nals: &[H264NalUnit<'_>]) -> bool {
     let slice = |nal: &H264NalUnit| nal.nal_unit_type == H264NalUnitType::NonIdrSlice;
     let free = |nal: &H264NalUnit| match nal.nal_unit_type {
@@ -131,7 +131,8 @@ fn dispensable(nals: &[H264NalUnit<'_>]) -> bool {
     nals.iter().any(slice) && nals.iter().all(free)
 }
 
-/// Looks at the first bytes: other containers go to ffmpeg, anything unknown does not pass for mp4.
+/// Checks the first bytes: other containers are left to ffmpeg, and a file with a video extension that
+/// begins like none of them is damaged.
 fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     let mut head = Vec::new();
     file.by_ref().take(12).read_to_end(&mut head).map_err(|e| unreadable(path, &e))?;
@@ -145,9 +146,10 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
         (Some([0x1A, 0x45, 0xDF, 0xA3]), _) => "a Matroska or WebM file",
         (Some(b"RIFF"), Some(b"AVI ")) => "an AVI file",
         _ => {
-            let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-            if ["mp4", "mov", "mkv", "avi", "webm"].iter().any(|known| ending == *known) {
-                return Err(damaged(path, "it is not a video file, or lost its beginning").into());
+            let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
+            let known = ["mp4", "mov", "mkv", "avi", "webm"];
+            if extension.is_some_and(|extension| known.iter().any(|known| extension == *known)) {
+                return Err(damaged(path, "it does not begin like a video file").into());
             }
             "this container"
         }
@@ -170,7 +172,7 @@ struct AvcConfiguration {
     height: usize,
 }
 
-/// The decoder's set-up, or the name of the codec that it is not.
+/// The decoder's configuration; an error names a codec other than H.264.
 fn configuration(
     path: &Path,
     index: &[u8],
@@ -189,7 +191,7 @@ fn configuration(
         (CodecType::EncryptedVideo, _) => return Err(other("encrypted video")),
         (codec, _) => return Err(other(&format!("{codec:?}").to_lowercase())),
     };
-    // The decoder of boxes wants the header back that the parser took off.
+    // The box decoder needs the header that the parser removed.
     let size = u32::try_from(avcc.len()).ok().and_then(|len| len.checked_add(8));
     let size = size.ok_or_else(|| damaged(path, "its avcC box is too long"))?;
     let boxed = [&size.to_be_bytes()[..], b"avcC", avcc].concat();
@@ -199,7 +201,7 @@ fn configuration(
         0 => LengthSize::OneByte,
         1 => LengthSize::TwoBytes,
         3 => LengthSize::FourBytes,
-        _ => return Err(damaged(path, "its avcC box asks for 3-byte lengths").into()),
+        _ => return Err(damaged(path, "its avcC box specifies 3-byte lengths").into()),
     };
     let Some(first) = avcc.sps_list.first() else {
         return Err(other("H.264 without parameter sets in the index"));
@@ -226,8 +228,8 @@ fn push_nal(unit: &mut Vec<u8>, nal: &[u8]) {
     unit.extend_from_slice(nal);
 }
 
-/// The name of a codec that the parser does not know, for the message alone: the four letters that
-/// follow the sample description's head.
+/// The name of a codec that the parser does not know, for the message only: from the four-character
+/// code of the sample description.
 fn codec_name(index: &[u8]) -> &'static str {
     let names = index.windows(20).filter(|window| window.starts_with(b"stsd"));
     let mut known = names.filter_map(|window| match &window[16..20] {
@@ -242,13 +244,13 @@ fn codec_name(index: &[u8]) -> &'static str {
 
 type Times = Vec<(i64, i64)>;
 
-/// The samples and, beside each, when it is shown: start and end in the track's ticks.
+/// The samples and the display time of each: start and end in the track's ticks.
 fn sample_table(
     path: &Path,
     track: &mp4parse::Track,
     length: u64,
 ) -> Result<(Vec<Sample>, Times), ClipError> {
-    // The table is built before its sizes are looked at: bound it by what the file can hold.
+    // The table is built before its sizes are checked, so its length is bounded by the file's first.
     let holds = track.stsz.as_ref().map_or(0, |stsz| match stsz.sample_size {
         0 => stsz.sample_sizes.len() as u64,
         size => length / u64::from(size),
@@ -266,7 +268,7 @@ fn sample_table(
         let size = end.checked_sub(start).filter(|&size| size <= MAX_SAMPLE && end <= length);
         let size =
             size.ok_or_else(|| damaged(path, format!("sample {index} lies outside the file")))?;
-        // Samples that share their bytes would let a small file ask for any amount of work.
+        // Samples that share their bytes would let a small file cause any amount of work.
         left = left
             .checked_sub(size)
             .ok_or_else(|| damaged(path, "its samples are larger than the file"))?;
@@ -276,8 +278,8 @@ fn sample_table(
     Ok((samples, times))
 }
 
-/// How many samples the chunk table speaks of: runs of chunks, each up to the next run's first
-/// chunk, the last one up to the end.
+/// The number of samples in the chunk table: runs of chunks, each up to the next run's first chunk,
+/// the last one up to the end.
 fn named_samples(track: &mp4parse::Track) -> u64 {
     let (Some(stsc), Some(stco)) = (&track.stsc, &track.stco) else {
         return 0;
@@ -294,13 +296,13 @@ fn named_samples(track: &mp4parse::Track) -> u64 {
     total
 }
 
-/// The part of the track that is shown, in its ticks: from the first, up to but without the last.
+/// The part of the track that is shown, in its ticks: start and exclusive end.
 fn edit(context: &MediaContext, track: &mp4parse::Track) -> (i64, i64) {
     let Some(start) = track.media_time else {
         return (i64::MIN, i64::MAX);
     };
     let start = i64::try_from(start.0).unwrap_or(i64::MAX);
-    // The edit's length counts in the movie's ticks, the samples in the track's.
+    // The edit's length is in the movie's ticks, the samples are in the track's.
     let length = match (track.edited_duration, track.timescale, context.timescale) {
         (Some(length), Some(ours), Some(movie)) if length.0 > 0 && movie.0 > 0 => {
             (u128::from(length.0) * u128::from(ours.0)).div_ceil(u128::from(movie.0))
@@ -310,7 +312,7 @@ fn edit(context: &MediaContext, track: &mp4parse::Track) -> (i64, i64) {
     (start, start.saturating_add(i64::try_from(length).unwrap_or(i64::MAX)))
 }
 
-/// Frames per second between the first and the last shown frame; 25 where the file says nothing.
+/// Frames per second between the first and the last shown frame; 25 if the file has no usable times.
 fn frame_rate(ticks: f64, shown: &[usize], times: &[(i64, i64)]) -> f64 {
     let (Some(&first), Some(&last)) = (shown.first(), shown.last()) else {
         return 25.0;

@@ -11,7 +11,7 @@ use super::super::{
 use super::{Run, needs};
 use crate::data::loader::{self, Loader};
 use crate::model::{MultiViewNet, STAGES, StageSet};
-use crate::report::{EpochRecord, Event, Observer, PassRecord, Phase};
+use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
 
 /// What a training pass gives back.
 pub(super) struct TrainPass {
@@ -51,7 +51,7 @@ impl Run<'_> {
             augmenter: Some(&self.augmenter),
         };
         let mut batches = self.training_plan(epoch);
-        announce(epoch, course, Phase::Train, batches.len(), observer);
+        announce(epoch, course, PassKind::Train, batches.len(), observer);
         batches.drain(..begun.steps.min(batches.len()));
         let planned = self.room.step(&needs(config, &net, plan.trainable)?);
         let mut memory = planned;
@@ -94,7 +94,7 @@ impl Run<'_> {
             plan.truncate(config.run.test_batches);
         }
         let loader = Loader::reading_ahead(Arc::clone(&self.valid), plan, config.data.ahead());
-        announce(epoch, course, Phase::Validate, loader.batches(), observer);
+        announce(epoch, course, PassKind::Validate, loader.batches(), observer);
         let (record, interrupted) = validate_and_see(
             net,
             loader,
@@ -153,7 +153,7 @@ impl Run<'_> {
 fn announce(
     epoch: usize,
     course: &Course,
-    phase: Phase,
+    phase: PassKind,
     batches: usize,
     observer: &mut dyn Observer,
 ) {

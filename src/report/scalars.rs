@@ -1,14 +1,14 @@
-//! An epoch as a list of named numbers, for tables and TensorBoard.
+//! An epoch as a list of named scalars, for the CSV table and TensorBoard.
 
 use super::{EpochRecord, PassRecord};
 
-/// Every number of an epoch under a name: what, of which task (where it is one task's), in which
-/// pass, as `loss/train`, `balanced_accuracy/action_class/valid`, `learning_rate/heads`. Times are
-/// in seconds, `data_wait` is a share.
-pub fn figures(record: &EpochRecord) -> Vec<(String, f64)> {
+/// Every scalar of an epoch with its name: the quantity, the task (if it belongs to one) and the pass,
+/// as `loss/train`, `balanced_accuracy/action_class/valid`, `learning_rate/heads`. Times are in
+/// seconds, `data_wait` is a share.
+pub fn scalars(record: &EpochRecord) -> Vec<(String, f64)> {
     let mut all = vec![("score/valid".to_owned(), record.score)];
     for (name, pass) in [("train", &record.train), ("valid", &record.valid)] {
-        pass_figures(name, pass, &mut all);
+        pass_scalars(name, pass, &mut all);
     }
     all.push(("gradient_norm/train".to_owned(), record.train.gradient_norm));
     let rates = record.rates.iter();
@@ -16,9 +16,9 @@ pub fn figures(record: &EpochRecord) -> Vec<(String, f64)> {
     all
 }
 
-fn pass_figures(name: &str, pass: &PassRecord, all: &mut Vec<(String, f64)>) {
+fn pass_scalars(name: &str, pass: &PassRecord, all: &mut Vec<(String, f64)>) {
     all.push((format!("loss/{name}"), pass.loss));
-    // Tasks and annotated properties share one name space.
+    // Tasks and annotated properties share one namespace.
     for task in pass.tasks.iter().chain(&pass.auxiliary) {
         for (what, value) in [
             ("loss", task.loss),

@@ -1,5 +1,5 @@
-//! How much may be kept: the bound over all entries, who goes when it is reached, and what must
-//! stay free on the disk.
+//! The limit on the size of all entries, eviction when it is reached, and the space to be left free
+//! on the disk.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 use super::folder::{Folder, Found};
 use super::key::Id;
 
-/// On a slow disk a scan may take one part in so many of the time, and the next one comes so many
-/// times later than asked for at most.
+/// On a slow disk scans may take 1/50 of the time.
 const SCAN_SHARE: u32 = 50;
-const MOST_LATE: u32 = 20;
+/// The interval between scans is stretched to at most 20 times the configured one.
+const MAX_STRETCH: u32 = 20;
 
-/// What the cache keeps within.
+/// Limits of a cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Bytes of all entries together.
+    /// Maximum size of all entries together, bytes.
     pub max_bytes: u64,
-    /// Bytes that stay free on the disk at least: checkpoints are written to the same one.
+    /// Minimum free space on the disk, bytes: checkpoints may be written to the same disk.
     pub min_free: u64,
-    /// Share of the disk that stays free at least, 0 to 1; the larger of the two counts.
+    /// Minimum free share of the disk, 0 to 1; the larger of the two applies.
     pub min_free_share: f64,
-    /// After how long a write counts other runs' entries again; 0: every write does. On a disk where
-    /// counting is slow it is longer.
+    /// Time between scans for other runs' entries; 0 scans on every write. On a disk where scans are
+    /// slow it is longer.
     pub rescan: Duration,
 }
 
 impl Limits {
-    /// Entries of `max_bytes` together; 2 GB and 5 % of the disk stay free; a count every 30 s.
+    /// At most `max_bytes` in all; at least 2 GB and 5 % of the disk stay free; a scan every 30 s.
     pub fn new(max_bytes: u64) -> Self {
         Self {
             max_bytes,
@@ -39,40 +39,41 @@ impl Limits {
     }
 }
 
-/// Why a clip is not kept.
+/// Why a clip is not cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The bound is reached, and nothing may be thrown out.
+    /// The limit is reached, and nothing may be evicted.
     Full,
-    /// The disk would have less than this free.
+    /// Too little space would be left on the disk.
     LowDisk {
-        /// Bytes free now.
+        /// Free bytes now.
         free: u64,
         /// Bytes that must stay free.
         reserve: u64,
     },
 }
 
-/// Keeps count. Others write and remove too, so the count is an estimate between two scans.
+/// Tracks the size of all entries. Other runs write and evict too, so between two scans it is an
+/// estimate.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct SizeBudget {
     limits: Limits,
-    /// Bytes of the finished entries.
+    /// Size of the finished entries, bytes.
     bytes: u64,
-    /// Bytes of the entries that this run is writing.
+    /// Size of the entries that this run is writing, bytes.
     in_flight: u64,
-    /// What the last scan found, oldest first, less what was thrown out since.
+    /// The entries that the last scan found, oldest first, without those evicted since.
     oldest: VecDeque<Found>,
     /// When the next scan is due.
     due: Instant,
-    /// The last scan gave no room, so no further one is made before its time.
+    /// The last scan found nothing to evict, so there is no further one before it is due.
     exhausted: bool,
 }
 
-impl Room {
-    /// Counts what is there.
-    pub fn new(folder: &Folder, limits: Limits) -> Self {
-        let mut room = Self {
+impl SizeBudget {
+    /// Scans the folder.
+    pub(super) fn new(folder: &Folder, limits: Limits) -> Self {
+        let mut budget = Self {
             limits,
             bytes: 0,
             in_flight: 0,
@@ -80,37 +81,36 @@ impl Room {
             due: Instant::now(),
             exhausted: false,
         };
-        room.scan(folder);
-        room
+        budget.scan(folder);
+        budget
     }
 
-    /// Bytes of the entries as far as this run knows.
-    pub fn bytes(&self) -> u64 {
+    /// Size of the entries as far as this run knows, bytes.
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Counts anew, as others write and remove too.
-    pub fn scan(&mut self, folder: &Folder) {
+    /// Counts all entries again.
+    pub(super) fn scan(&mut self, folder: &Folder) {
         let start = Instant::now();
         let mut found = folder.scan();
         found.sort_unstable_by_key(|entry| (entry.used, entry.id));
         self.bytes = found.iter().map(|entry| entry.bytes).sum();
         self.oldest = found.into();
         let rescan = self.limits.rescan;
-        let slow = (start.elapsed() * SCAN_SHARE).min(rescan.saturating_mul(MOST_LATE));
+        let slow = (start.elapsed() * SCAN_SHARE).min(rescan.saturating_mul(MAX_STRETCH));
         self.due = start + rescan.max(slow);
         self.exhausted = false;
     }
 
-    /// Sets `bytes` aside for a file to be written, for which [`Room::settle`] must follow.
-    /// Entries that are not `kept` go for it, the least recently used first; none does unless
-    /// `evict`.
-    pub fn admit(
+    /// Reserves `bytes` for a file to be written, to be followed by [`SizeBudget::settle`]. With
+    /// `evict`, entries that are not `pinned` are evicted for it, the least recently used first.
+    pub(super) fn admit(
         &mut self,
         folder: &Folder,
         bytes: u64,
         evict: bool,
-        kept: impl Fn(&Id) -> bool,
+        pinned: impl Fn(&Id) -> bool,
     ) -> Result<(), Refusal> {
         self.check_disk(folder, bytes)?;
         if bytes > self.limits.max_bytes {
@@ -119,10 +119,10 @@ impl Room {
         if Instant::now() >= self.due {
             self.scan(folder);
         }
-        let mut fits = self.make_room(folder, bytes, evict, &kept);
+        let mut fits = self.free(folder, bytes, evict, &pinned);
         if !fits && !self.exhausted {
             self.scan(folder);
-            fits = self.make_room(folder, bytes, evict, &kept);
+            fits = self.free(folder, bytes, evict, &pinned);
             self.exhausted = !fits;
         }
         if !fits {
@@ -132,16 +132,18 @@ impl Room {
         Ok(())
     }
 
-    /// Says what became of an admitted file.
-    pub fn settle(&mut self, bytes: u64, written: bool) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
+    /// Ends the reservation of an admitted file, which was `written` or not.
+    pub(super) fn settle(&mut self, bytes: u64, written: bool) {
+        self.in_flight =
+            self.in_flight.checked_sub(bytes).expect("only admitted files are settled, once each");
         if written {
             self.bytes += bytes;
         }
     }
 
-    /// An entry of so many bytes was removed for another reason.
-    pub fn forget(&mut self, bytes: u64) {
+    /// Subtracts an entry of `bytes` that was removed.
+    pub(super) fn forget(&mut self, bytes: u64) {
+        // Saturating: another run's entry may not have been counted yet.
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
@@ -149,26 +151,27 @@ impl Room {
         self.bytes.saturating_add(self.in_flight).saturating_add(bytes) <= self.limits.max_bytes
     }
 
-    fn make_room(
+    /// Evicts until `bytes` fit; whether they do.
+    fn free(
         &mut self,
         folder: &Folder,
         bytes: u64,
         evict: bool,
-        kept: &impl Fn(&Id) -> bool,
+        pinned: &impl Fn(&Id) -> bool,
     ) -> bool {
         while !self.fits(bytes) {
             if !evict {
                 return false;
             }
             let Some(entry) = self.oldest.pop_front() else { return false };
-            if !kept(&entry.id) {
-                self.throw_out(folder, &entry);
+            if !pinned(&entry.id) {
+                self.evict(folder, &entry);
             }
         }
         true
     }
 
-    fn throw_out(&mut self, folder: &Folder, entry: &Found) {
+    fn evict(&mut self, folder: &Folder, entry: &Found) {
         let path = folder.entry(&entry.id);
         let used = fs::metadata(&path).and_then(|about| about.modified());
         // Another run has used it since the scan, so it is no longer the oldest.
@@ -186,7 +189,7 @@ impl Room {
     fn check_disk(&self, folder: &Folder, bytes: u64) -> Result<(), Refusal> {
         let disk = match fs4::statvfs(folder.root()) {
             Ok(disk) => disk,
-            // A disk that does not tell is used until it says that it is full.
+            // If the free space is unknown, the cache writes until the disk is full.
             Err(error) => {
                 log::debug!("{}: {error}", folder.root().display());
                 return Ok(());

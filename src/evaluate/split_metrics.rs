@@ -1,64 +1,67 @@
-//! Figures of a judged split.
+//! Metrics of a split's predictions.
 
 use serde::Serialize;
 
-use super::Judged;
+use super::ActionPrediction;
 use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError};
 use crate::schema::Schema;
 
-/// A split's figures.
+/// A split's metrics.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figures {
-    /// Labelled actions.
+pub struct SplitMetrics {
+    /// Number of labelled actions.
     pub actions: usize,
-    /// Per task, in the schema's order.
-    pub tasks: Vec<TaskFigures>,
-    /// Mean of the tasks' balanced accuracies: polyview's own score.
+    /// Per task, in schema order.
+    pub tasks: Vec<TaskMetrics>,
+    /// Mean of the tasks' balanced accuracies, the score by which training selects the best epoch.
     pub score: f64,
 }
 
-/// A task's figures.
+/// A task's metrics.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TaskFigures {
+pub struct TaskMetrics {
     /// The task's name.
     pub task: String,
-    /// Share of right answers.
+    /// Share of correct predictions.
     pub accuracy: f64,
     /// Mean recall over the classes that occur.
     pub balanced_accuracy: f64,
     /// F1 weighted by support.
     pub f1_weighted: f64,
-    /// Plain mean of the classes' F1.
+    /// Unweighted mean of the classes' F1.
     pub f1_macro: f64,
-    /// Class names with their figures.
+    /// Class names with their metrics.
     pub classes: Vec<(String, ClassMetrics)>,
     /// Rows: labels, columns: predictions.
     pub confusion: Vec<Vec<u64>>,
-    /// Wrong answers, the surest first.
+    /// Wrong predictions, the most confident first.
     pub mistakes: Vec<Mistake>,
 }
 
-/// A wrong answer.
+/// A wrong prediction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Mistake {
-    /// The action's key.
+    /// The annotation's key.
     pub action: String,
-    /// What it is.
+    /// The actual class.
     pub label: String,
-    /// What the network takes it for.
+    /// The predicted class.
     pub predicted: String,
-    /// How sure it is of that, 0 to 1.
+    /// Probability of the predicted class, 0 to 1.
     pub probability: f64,
 }
 
-/// The figures of the labelled actions among `judged`.
+/// The metrics of the labelled actions among `predictions`.
 ///
 /// # Errors
-/// [`MetricsError`] where a label is outside the schema's classes.
-pub fn figures(schema: &Schema, judged: &[Judged]) -> Result<Figures, MetricsError> {
-    let labelled: Vec<&Judged> =
-        judged.iter().filter(|action| action.labels.len() == schema.tasks.len()).collect();
-    let tasks: Vec<TaskFigures> = schema
+/// [`MetricsError`] if a label is outside the schema's classes.
+pub fn split_metrics(
+    schema: &Schema,
+    predictions: &[ActionPrediction],
+) -> Result<SplitMetrics, MetricsError> {
+    let labelled: Vec<&ActionPrediction> =
+        predictions.iter().filter(|action| action.labels.len() == schema.tasks.len()).collect();
+    let tasks: Vec<TaskMetrics> = schema
         .tasks
         .iter()
         .enumerate()
@@ -78,7 +81,7 @@ pub fn figures(schema: &Schema, judged: &[Judged]) -> Result<Figures, MetricsErr
                 }
             }
             mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-            Ok(TaskFigures {
+            Ok(TaskMetrics {
                 task: task.name.clone(),
                 accuracy: matrix.accuracy(),
                 balanced_accuracy: matrix.balanced_accuracy(),
@@ -91,6 +94,6 @@ pub fn figures(schema: &Schema, judged: &[Judged]) -> Result<Figures, MetricsErr
         })
         .collect::<Result<_, MetricsError>>()?;
     let sum: f64 = tasks.iter().map(|task| task.balanced_accuracy).sum();
-    let score = sum / tasks.len().max(1) as f64;
-    Ok(Figures { actions: labelled.len(), tasks, score })
+    let score = sum / tasks.len() as f64;
+    Ok(SplitMetrics { actions: labelled.len(), tasks, score })
 }

@@ -1,0 +1,105 @@
+//! Replacing files atomically.
+
+#[cfg(any(windows, test))]
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+#[cfg(not(windows))]
+use atomic_write_file::AtomicWriteFile;
+
+/// Milliseconds that [`patiently`] waits after each failure.
+const PAUSES: [u64; 4] = [20, 100, 500, 2000];
+
+/// Retries an action that Windows refuses while another program has the file open, usually for a
+/// moment: a virus scanner, OneDrive or a Python script. On other systems the first failure is final.
+pub(crate) fn patiently<T>(action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    // ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION; elsewhere these numbers mean other things.
+    retry(action, |error| cfg!(windows) && matches!(error.raw_os_error(), Some(5 | 32)))
+}
+
+fn retry<T>(
+    mut action: impl FnMut() -> io::Result<T>,
+    temporary: impl Fn(&io::Error) -> bool,
+) -> io::Result<T> {
+    for pause in PAUSES {
+        match action() {
+            Err(error) if temporary(&error) => thread::sleep(Duration::from_millis(pause)),
+            done => return done,
+        }
+    }
+    action()
+}
+
+/// Replaces a file atomically: writes to a temporary name, syncs, then renames, so that a reader never
+/// sees a part of it.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(not(windows))]
+    return replace_with_mode(path, bytes);
+    #[cfg(windows)]
+    return replace_patiently(path, bytes);
+}
+
+/// Keeps the old file's mode and owner, and syncs the folder as well.
+#[cfg(not(windows))]
+fn replace_with_mode(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = AtomicWriteFile::open(path)?;
+    file.write_all(bytes)?;
+    file.commit()
+}
+
+/// For Windows: an `AtomicWriteFile` whose rename fails is consumed and leaves its temporary file
+/// behind, so that only the whole write could be retried.
+#[cfg(any(windows, test))]
+fn replace_patiently(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    name.push(format!(".{:016x}", rand::random::<u64>()));
+    let temporary = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut file = fs::File::create_new(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        patiently(|| fs::rename(&temporary, path))
+    };
+    // The first error is the one to report.
+    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_failures_are_retried() {
+        let mut tries = 0;
+        let held_twice = || {
+            tries += 1;
+            if tries < 3 { Err(io::Error::from_raw_os_error(32)) } else { Ok(tries) }
+        };
+        assert_eq!(retry(held_twice, |_| true).unwrap(), 3);
+        let absent = || -> io::Result<()> {
+            tries += 1;
+            Err(io::ErrorKind::NotFound.into())
+        };
+        assert_eq!(patiently(absent).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(tries, 4);
+    }
+
+    #[test]
+    fn replacing_leaves_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.state");
+        for text in ["one", "two"] {
+            replace_patiently(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        let blocked = folder.path().join("folder");
+        fs::create_dir(&blocked).unwrap();
+        assert!(replace_patiently(&blocked, b"three").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,151 @@
+//! What to do about the library's errors, in terms of this program's options and commands. The
+//! library's own messages say what is wrong and where; they do not know how the user asked for it.
+
+use std::error::Error;
+
+use super::{EXIT_FAILURE, EXIT_USAGE, Failure};
+use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
+use crate::data::{DataError, DatasetError};
+use crate::device::DeviceError;
+use crate::train::TrainError;
+
+/// An error that reaches the user as one line: what, where, what to do.
+pub(super) trait Advice: Error {
+    /// The option whose value the error's message begins with.
+    fn option(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What to do about it.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
+    /// Exit status of a command that ends with this error.
+    fn status(&self) -> u8 {
+        EXIT_FAILURE
+    }
+}
+
+/// The one line about an error: `--option value: what is wrong; what to do`.
+pub(super) fn message(error: &impl Advice) -> String {
+    let option = error.option().map_or_else(String::new, |option| format!("{option} "));
+    let advice = error.advice().map_or_else(String::new, |advice| format!("; {advice}"));
+    format!("{option}{error}{advice}")
+}
+
+impl<E: Advice> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { message: message(&error), status: error.status() }
+    }
+}
+
+/// A file named by `option` that could not be written.
+pub(super) fn output_failure(option: &str, error: &CheckpointError) -> Failure {
+    match error {
+        CheckpointError::Write { .. } => Failure::runtime(format!(
+            "{option} {error}; choose another file or make room on the disk"
+        )),
+        other => Failure::runtime(message(other)),
+    }
+}
+
+impl Advice for DeviceError {
+    fn option(&self) -> Option<&'static str> {
+        Some("--device")
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Absent { .. } => Some("`polyview devices` lists what there is".to_owned()),
+            Self::Driver { .. } => Some("`polyview doctor` checks the drivers".to_owned()),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl Advice for DataError {
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::NoRoot { .. } => Some("give the data set's folder as --dataset-root".to_owned()),
+            Self::NoSplits { .. }
+            | Self::UnknownSplit { .. }
+            | Self::NoSplit { .. }
+            | Self::Io { .. }
+            | Self::Json { .. } => None,
+        }
+    }
+}
+
+impl Advice for DatasetError {
+    fn option(&self) -> Option<&'static str> {
+        match self {
+            Self::Annotations(error) => error.option(),
+            _ => None,
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Annotations(error) => error.advice(),
+            Self::NoActions { .. } => Some("`polyview check-data` lists the reasons".to_owned()),
+            Self::Worker => Some("--num-workers 0 shows where".to_owned()),
+            Self::TooManyUnreadable { .. } => None,
+        }
+    }
+}
+
+impl Advice for CheckpointError {
+    fn option(&self) -> Option<&'static str> {
+        match self {
+            Self::InUse { .. } => Some("--save-dir"),
+            Self::Resume { .. } => Some("--resume"),
+            Self::Write { .. } | Self::Read { .. } | Self::Unfit { .. } => None,
+        }
+    }
+
+    /// Of a run's own folder; [`output_failure`] is for single files.
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Write { .. } => {
+                Some("choose another --save-dir or make room on the disk".to_owned())
+            }
+            Self::InUse { .. } => Some("wait for it, or choose another --save-dir".to_owned()),
+            Self::Read { .. } | Self::Resume { .. } | Self::Unfit { .. } => None,
+        }
+    }
+}
+
+impl Advice for TrainError {
+    fn option(&self) -> Option<&'static str> {
+        match self {
+            Self::Device(error) => error.option(),
+            Self::Data(error) => error.option(),
+            Self::Checkpoint(error) => error.option(),
+            _ => None,
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Device(error) => error.advice(),
+            Self::Data(error) => error.advice(),
+            Self::Checkpoint(error) => error.advice(),
+            _ => None,
+        }
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::TooLarge { .. } => EXIT_USAGE,
+            _ => EXIT_FAILURE,
+        }
+    }
+}
+
+impl Advice for ConfigError {
+    fn status(&self) -> u8 {
+        EXIT_USAGE
+    }
+}

@@ -1,0 +1,144 @@
+//! The predictions of a trained network for the actions of a data set.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor};
+use serde::Serialize;
+
+use crate::data::loader::{Loader, in_order};
+use crate::data::{Batch, Dataset};
+use crate::device::DeviceInfo;
+use crate::model::{ModelConfig, MultiViewNet, Prediction, StageSet, parameter_count};
+use crate::schema::Schema;
+use crate::train::{Needs, TrainError, predict};
+
+/// The prediction for one action.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ActionPrediction {
+    /// The annotation's key.
+    pub action: String,
+    /// Label per task; empty where the action has none.
+    pub labels: Vec<usize>,
+    /// Probability of each class, per task.
+    pub probabilities: Vec<Vec<f64>>,
+    /// Indices of the views that could be read, among the action's annotated views.
+    pub views: Vec<usize>,
+    /// Weight of each of these views in the aggregation; their sum is 1.
+    pub shares: Vec<f64>,
+}
+
+impl ActionPrediction {
+    /// The most probable class of a task, the first one on a tie.
+    pub fn predicted(&self, task: usize) -> usize {
+        let values = &self.probabilities[task];
+        let best = (0..values.len()).rev().max_by(|a, b| values[*a].total_cmp(&values[*b]));
+        best.expect("a task has at least two classes")
+    }
+
+    /// A task's classes with their probabilities, the most probable first.
+    pub fn ranked(&self, task: usize) -> Vec<(usize, f64)> {
+        let mut ranked: Vec<(usize, f64)> =
+            self.probabilities[task].iter().copied().enumerate().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+}
+
+/// How a data set is passed through a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PredictOptions {
+    /// Actions per batch.
+    pub batch_size: usize,
+    /// Decoding threads; 0 decodes in the calling thread.
+    pub workers: usize,
+    /// Maximum number of clips per forward pass of the backbone, at least 1; see
+    /// [`clips_per_pass`].
+    pub max_clips: usize,
+    /// The network's annotation inputs; see [`annotation_inputs`]. Without annotations their values
+    /// are unknown.
+    pub inputs: Vec<usize>,
+}
+
+/// The number of clips of `size` `[T, H, W]` whose forward pass fits into a device's free memory, at
+/// least 1, by the same estimate as for validation during training. `None` if clips of this size are
+/// too small for the network.
+pub fn clips_per_pass(net: &MultiViewNet, size: [usize; 3], device: &DeviceInfo) -> Option<usize> {
+    let parameters = parameter_count(net);
+    let needs = Needs::training(&net.backbone, parameters, size, StageSet::NONE, false)?;
+    let clips = needs.clips(device.free_bytes, device.max_binding_bytes);
+    Some(usize::try_from(clips).unwrap_or(usize::MAX).max(1))
+}
+
+/// For each annotation input of a network the index of the schema's property. `None` if the schema
+/// lacks one of them, or lists another number of values for it.
+pub fn annotation_inputs(model: &ModelConfig, schema: &Schema) -> Option<Vec<usize>> {
+    let index = |input: &crate::model::AnnotationInput| {
+        let same = |p: &crate::schema::Property| p.name == input.name && p.size() == input.size;
+        schema.properties.iter().position(same)
+    };
+    model.inputs.iter().map(index).collect()
+}
+
+/// Predicts every action of `dataset`. Actions without a readable view are left out. `progress` is
+/// called after each batch with the numbers of actions and clips done so far.
+///
+/// # Errors
+/// [`TrainError::Data`] if the data cannot be read, [`TrainError::Compute`] if the device fails.
+pub fn predict_dataset(
+    net: &MultiViewNet,
+    dataset: &Arc<Dataset>,
+    options: &PredictOptions,
+    device: &Device,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<ActionPrediction>, TrainError> {
+    let net = net.valid();
+    let plan = in_order(dataset.samples.len(), options.batch_size);
+    let mut predictions = Vec::with_capacity(dataset.samples.len());
+    let mut clips = 0;
+    for batch in Loader::new(Arc::clone(dataset), plan, options.workers) {
+        let batch = batch?;
+        let annotated = annotated(&batch, &options.inputs);
+        let prediction = predict(&net, &batch, &annotated, options.max_clips, device)?;
+        clips += batch.clips();
+        predictions.extend(read(batch, prediction)?);
+        progress(predictions.len(), clips);
+    }
+    Ok(predictions)
+}
+
+/// The value indices of the network's annotation inputs, `[input][action]`.
+fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
+    let values = |&property: &usize| match batch.properties.as_slice() {
+        [] => vec![0; batch.actions.len()],
+        properties => properties[property].clone(),
+    };
+    inputs.iter().map(values).collect()
+}
+
+/// Reads a batch's predictions back from the device.
+fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, TrainError> {
+    let rows = |values: Tensor<2>| -> Result<Vec<Vec<f64>>, TrainError> {
+        let width = values.dims()[1];
+        let values = values.try_into_vec_as::<f32>()?;
+        Ok(values.chunks(width).map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect())
+    };
+    let shares = rows(prediction.view_weights)?;
+    let tasks: Vec<Vec<Vec<f64>>> = prediction
+        .logits
+        .into_iter()
+        .map(|logits| rows(softmax(logits, 1)))
+        .collect::<Result<_, _>>()?;
+    let mut views = batch.views.iter().copied();
+    let actions = batch.actions.into_iter().zip(&batch.view_counts).enumerate();
+    Ok(actions
+        .map(|(index, (action, &count))| ActionPrediction {
+            action,
+            labels: batch.labels.iter().map(|labels| labels[index]).collect(),
+            probabilities: tasks.iter().map(|task| task[index].clone()).collect(),
+            views: views.by_ref().take(count).collect(),
+            shares: shares[index][..count].to_vec(),
+        })
+        .collect())
+}
