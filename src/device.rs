@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use adapters::{Adapter, adapters};
 
 pub(crate) use adapters::adapter_traits;
-pub(crate) use faults::out_of_memory;
+pub use faults::MemoryWatch;
 #[cfg(test)]
-pub(crate) use faults::pretend;
+pub(crate) use faults::simulate_out_of_memory;
 pub(crate) use memory::main_memory;
 
 /// Why a device could not be opened. The message begins with the name that was asked for.

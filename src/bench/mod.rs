@@ -8,11 +8,10 @@ mod steps;
 
 use std::time::Instant;
 
-use burn::tensor::{Device, ExecutionError};
+use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
 use crate::model::{Backbone, BackboneKind, Init, StageSet};
-use crate::train::TrainError;
 use crate::tuning::{self, Job};
 
 pub use layers::{LayerTimes, StockTimes};
@@ -41,9 +40,9 @@ pub enum BenchError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(#[from] ExecutionError),
-    /// A step failed.
-    #[error(transparent)]
-    Step(#[from] TrainError),
+    /// The device failed when a result was read.
+    #[error("the device failed: {0}")]
+    Read(#[from] TensorReadError),
     /// The clips leave nothing for the last stage to convolve.
     #[error("clips of {0:?} are too small for the network")]
     TooSmall([usize; 3]),

@@ -8,6 +8,7 @@ use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::data::{DataError, DatasetError};
 use crate::device::DeviceError;
+use crate::evaluate::EvaluateError;
 use crate::train::TrainError;
 
 /// An error that reaches the user as one line: what, where, what to do.
@@ -117,22 +118,55 @@ impl Advice for CheckpointError {
     }
 }
 
+impl Advice for EvaluateError {
+    fn option(&self) -> Option<&'static str> {
+        match self {
+            Self::Data(error) => error.option(),
+            Self::Input(_) | Self::Compute(_) => None,
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Data(error) => error.advice(),
+            Self::Input(_) | Self::Compute(_) => None,
+        }
+    }
+}
+
 impl Advice for TrainError {
     fn option(&self) -> Option<&'static str> {
         match self {
             Self::Device(error) => error.option(),
             Self::Data(error) => error.option(),
             Self::Checkpoint(error) => error.option(),
+            Self::Pretrained(_) => Some("--pretrained"),
             _ => None,
         }
     }
 
     fn advice(&self) -> Option<String> {
+        const SMALLER: &str = "a smaller --img-height and --img-width, fewer --frames-per-clip";
         match self {
             Self::Device(error) => error.advice(),
             Self::Data(error) => error.advice(),
             Self::Checkpoint(error) => error.advice(),
-            _ => None,
+            Self::TooLarge { .. } => Some(format!(
+                "try {SMALLER} or --device cpu (--force-batch-size tries it as it is)"
+            )),
+            Self::TooSmall { .. } => Some("use a larger --img-height and --img-width".to_owned()),
+            Self::NotFinite { .. } => {
+                Some("try a lower --lr (in two phases: --head-lr, --backbone-lr)".to_owned())
+            }
+            Self::OutOfMemory => {
+                Some(format!("try --gradient-checkpointing, {SMALLER} or --device cpu"))
+            }
+            Self::Tune(_) => Some("train without --tune".to_owned()),
+            Self::Config(_)
+            | Self::Pretrained(_)
+            | Self::Augment(_)
+            | Self::Metrics(_)
+            | Self::Compute(_) => None,
         }
     }
 

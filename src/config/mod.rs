@@ -4,6 +4,7 @@
 //! Each section is a struct of options (see [`crate::options`]). In configuration files and
 //! checkpoints the sections lie flat, under the options' names.
 
+pub mod advice;
 mod auto;
 mod balance;
 mod cache;
@@ -162,6 +163,11 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         rules::check(self)
+    }
+
+    /// Combinations of options that are valid but unlikely to be meant.
+    pub fn warnings(&self) -> Vec<String> {
+        rules::warnings(self)
     }
 
     /// Refuses what does not fit the schema.

@@ -128,16 +128,25 @@ fn freezing(c: &Config) -> Result<(), ConfigError> {
             "its first phase freezes the backbone: add --no-gradual-finetuning",
         ));
     }
+    Ok(())
+}
+
+/// What is valid but unlikely to be meant.
+pub(super) fn warnings(c: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if c.compute.mixed_precision {
+        warnings.push("--mixed-precision: this version computes in f32 on every device".to_owned());
+    }
     if let Auto::Number(patience) = c.schedule.early_stopping_patience
         && c.freezing.gradual_finetuning
         && (1..=c.freezing.phase1_epochs).contains(&patience)
     {
-        log::warn!(
+        warnings.push(format!(
             "--early-stopping-patience {patience} may end the run before phase 2 (after {} epochs)",
             c.freezing.phase1_epochs
-        );
+        ));
     }
-    Ok(())
+    warnings
 }
 
 /// The rules that need the schema.

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Distribution, ExecutionError, Tensor};
 
 use super::wgsl::{self, Choice, Pass, Plan};
 use super::{ConvShape, op};
-use crate::device;
+use crate::device::MemoryWatch;
 use crate::kernels::limits;
 
 /// The outcome of a trial.
@@ -74,6 +74,7 @@ pub fn fastest(
         device.sync()?;
         Ok(start.elapsed().as_secs_f64() * 1e3 / launches as f64)
     };
+    let mut watch = MemoryWatch::start(&device);
     let mut best = f64::INFINITY;
     for way in &mut ways {
         // The first launch compiles.
@@ -89,7 +90,8 @@ pub fn fastest(
             way.ms.push(time(way, launches)?);
         }
     }
-    if device::out_of_memory(&device) {
+    if watch.out_of_memory() {
+        watch.recover();
         return Ok(None);
     }
     Ok(judge(&mut ways))

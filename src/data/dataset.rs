@@ -238,10 +238,15 @@ impl Dataset {
     /// With a frame cache: clips that an earlier epoch or another run has decoded are read from it.
     #[must_use]
     pub fn with_cache(mut self, cache: Arc<FrameCache>) -> Self {
+        self.use_cache(cache);
+        self
+    }
+
+    /// The same in place.
+    pub(crate) fn use_cache(&mut self, cache: Arc<FrameCache>) {
         let paths = self.samples.iter().flat_map(|sample| &sample.views);
         let resolved = paths.filter_map(|path| video::resolve_clip(path).ok());
         cache.expect(resolved.filter_map(|path| Key::new(&path, &self.window, self.size)));
         self.cache = Some(cache);
-        self
     }
 }

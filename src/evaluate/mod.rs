@@ -5,8 +5,27 @@ mod predict;
 mod predictions;
 mod split_metrics;
 
+use burn::tensor::TensorReadError;
+
+use crate::augment::AugmentError;
+use crate::data::DatasetError;
+
 pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };
 pub use predictions::{WriteError, write_predictions};
 pub use split_metrics::{Mistake, SplitMetrics, TaskMetrics, split_metrics};
+
+/// Why a network could not be evaluated.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// A batch that the device cannot hold.
+    #[error(transparent)]
+    Input(#[from] AugmentError),
+    /// The device failed while computing.
+    #[error("the device failed: {0}")]
+    Compute(#[from] TensorReadError),
+}

@@ -7,12 +7,14 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
+use super::EvaluateError;
 use crate::data::loader::{Loader, in_order};
 use crate::data::{Batch, Dataset};
 use crate::device::DeviceInfo;
-use crate::model::{ModelConfig, MultiViewNet, Prediction, StageSet, parameter_count};
+use crate::model::{
+    MemoryEstimate, ModelConfig, MultiViewNet, Prediction, StageSet, parameter_count,
+};
 use crate::schema::Schema;
-use crate::train::{Needs, TrainError, predict};
 
 /// The prediction for one action.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -66,7 +68,7 @@ pub struct PredictOptions {
 /// too small for the network.
 pub fn clips_per_pass(net: &MultiViewNet, size: [usize; 3], device: &DeviceInfo) -> Option<usize> {
     let parameters = parameter_count(net);
-    let needs = Needs::training(&net.backbone, parameters, size, StageSet::NONE, false)?;
+    let needs = MemoryEstimate::training(&net.backbone, parameters, size, StageSet::NONE, false)?;
     let clips = needs.clips(device.free_bytes, device.max_binding_bytes);
     Some(usize::try_from(clips).unwrap_or(usize::MAX).max(1))
 }
@@ -85,14 +87,14 @@ pub fn annotation_inputs(model: &ModelConfig, schema: &Schema) -> Option<Vec<usi
 /// called after each batch with the numbers of actions and clips done so far.
 ///
 /// # Errors
-/// [`TrainError::Data`] if the data cannot be read, [`TrainError::Compute`] if the device fails.
+/// Data that cannot be read, a device that fails.
 pub fn predict_dataset(
     net: &MultiViewNet,
     dataset: &Arc<Dataset>,
     options: &PredictOptions,
     device: &Device,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<ActionPrediction>, TrainError> {
+) -> Result<Vec<ActionPrediction>, EvaluateError> {
     let net = net.valid();
     let plan = in_order(dataset.samples.len(), options.batch_size);
     let mut predictions = Vec::with_capacity(dataset.samples.len());
@@ -100,7 +102,7 @@ pub fn predict_dataset(
     for batch in Loader::new(Arc::clone(dataset), plan, options.workers) {
         let batch = batch?;
         let annotated = annotated(&batch, &options.inputs);
-        let prediction = predict(&net, &batch, &annotated, options.max_clips, device)?;
+        let prediction = net.predict(&batch, &annotated, options.max_clips, device)?;
         clips += batch.clips();
         predictions.extend(read(batch, prediction)?);
         progress(predictions.len(), clips);
@@ -118,8 +120,8 @@ fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
 }
 
 /// Reads a batch's predictions back from the device.
-fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, TrainError> {
-    let rows = |values: Tensor<2>| -> Result<Vec<Vec<f64>>, TrainError> {
+fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, EvaluateError> {
+    let rows = |values: Tensor<2>| -> Result<Vec<Vec<f64>>, EvaluateError> {
         let width = values.dims()[1];
         let values = values.try_into_vec_as::<f32>()?;
         Ok(values.chunks(width).map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect())

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use super::statistics::{self, Update};
+use super::statistics::{BatchStatistics, LayerStatistics};
 use crate::conv::{ConvShape, conv3d};
 use crate::norm::{self, Affine, After};
 
@@ -153,9 +153,14 @@ impl BatchNorm3d {
         }
     }
 
-    /// Normalises `[N, C, T, H, W]`, with the batch's statistics while training, else with the
-    /// running ones; then what comes `after`, in the same pass.
-    pub fn forward(&self, input: Tensor<5>, after: After) -> Tensor<5> {
+    /// Normalises `[N, C, T, H, W]`, with the batch's statistics while training, which are added to
+    /// `statistics`, else with the running ones; then what comes `after`, in the same pass.
+    pub fn forward(
+        &self,
+        input: Tensor<5>,
+        after: After,
+        statistics: &mut BatchStatistics,
+    ) -> Tensor<5> {
         let [n, _, t, h, w] = input.dims();
         let affine =
             Affine { gamma: self.weight.val(), beta: self.bias.val(), epsilon: BN_EPSILON };
@@ -170,7 +175,8 @@ impl BatchNorm3d {
         // the biased one (0) so that a tiny last stage does not end a run.
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
         let running = [mean.clone(), variance.clone()];
-        statistics::tell(Update { running, batch: [result.mean, result.variance], unbiased });
+        let batch = [result.mean, result.variance];
+        statistics.push(LayerStatistics { running, batch, unbiased });
         result.output
     }
 }

@@ -1,13 +1,15 @@
 //! The network: a shared 3D ResNet turns every view into a feature, the views of an action are
 //! merged, and one head per task classifies the action.
 
+mod backward;
 mod layers;
-mod passes;
+mod memory;
+mod predict;
 pub mod pretrained;
 mod resnet3d;
 mod stages;
 pub mod state_dict;
-pub(crate) mod statistics;
+mod statistics;
 mod view_pool;
 
 use burn::module::Module;
@@ -16,10 +18,14 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use backward::{BackbonePass, features_only};
 pub use layers::{BatchNorm3d, Conv3d, DropoutRng, Embedding, Init, dropout};
-pub use passes::{BackbonePass, features_only};
+pub use memory::MemoryEstimate;
+pub(crate) use predict::even_chunks;
+pub use predict::{plain_clips, plain_clips_of};
 pub use resnet3d::{Backbone, BackboneKind, PartShapes, STAGES};
 pub use stages::{StageSet, stage_of};
+pub use statistics::BatchStatistics;
 pub use view_pool::{ViewLayout, ViewPool};
 
 use crate::schema::{Property, Schema};

@@ -16,6 +16,7 @@ use burn::tensor::Tensor;
 use super::layers::{BatchNorm3d, Conv3d, Init};
 use super::parameter_count;
 use super::stages::StageSet;
+use super::statistics::BatchStatistics;
 use crate::norm::After;
 use crate::options::choices;
 
@@ -104,12 +105,12 @@ impl Stem {
         }
     }
 
-    fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+    fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self {
-            Self::Plain((conv, bn, _)) => bn.forward(conv.forward(x), After::Relu),
+            Self::Plain((conv, bn, _)) => bn.forward(conv.forward(x), After::Relu, statistics),
             Self::Factored((spatial, bn1, _, temporal, bn2, _)) => {
-                let x = bn1.forward(spatial.forward(x), After::Relu);
-                bn2.forward(temporal.forward(x), After::Relu)
+                let x = bn1.forward(spatial.forward(x), After::Relu, statistics);
+                bn2.forward(temporal.forward(x), After::Relu, statistics)
             }
         }
     }
@@ -150,11 +151,11 @@ impl ResidualConv {
         }
     }
 
-    fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+    fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self {
             Self::Plain(conv) => conv.forward(x),
             Self::Factored((spatial, bn, _, temporal)) => {
-                temporal.forward(bn.forward(spatial.forward(x), After::Relu))
+                temporal.forward(bn.forward(spatial.forward(x), After::Relu, statistics))
             }
         }
     }
@@ -197,14 +198,15 @@ impl BasicBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let out = self.conv1.1.forward(self.conv1.0.forward(x.clone()), After::Relu);
-        let out = self.conv2.0.forward(out);
+    fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
+        let out = self.conv1.0.forward(x.clone(), statistics);
+        let out = self.conv1.1.forward(out, After::Relu, statistics);
+        let out = self.conv2.0.forward(out, statistics);
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(conv.forward(x), After::Nothing),
+            Some((conv, bn)) => bn.forward(conv.forward(x), After::Nothing, statistics),
             None => x,
         };
-        self.conv2.1.forward(out, After::AddRelu(shortcut))
+        self.conv2.1.forward(out, After::AddRelu(shortcut), statistics)
     }
 }
 
@@ -257,9 +259,20 @@ impl Backbone {
         }
     }
 
-    /// Features `[N, F]`: the last stage averaged over T, H, W.
+    /// Features `[N, F]`: the last stage averaged over T, H, W. While training, the running
+    /// statistics of batch normalisation are updated at once.
     pub fn forward(&self, clips: Tensor<5>) -> Tensor<2> {
-        average(self.parts(0).iter().fold(clips, |x, part| part.forward(x)))
+        let (features, statistics) = self.forward_with_statistics(clips);
+        statistics.apply();
+        features
+    }
+
+    /// Features `[N, F]`, and the batch statistics, which have not yet been applied.
+    pub fn forward_with_statistics(&self, clips: Tensor<5>) -> (Tensor<2>, BatchStatistics) {
+        let mut statistics = BatchStatistics::default();
+        let parts = self.parts(0);
+        let x = parts.iter().fold(clips, |x, part| part.forward(x, &mut statistics));
+        (average(x), statistics)
     }
 
     /// Output of stage `index` of [`STAGES`], given its input.
@@ -268,8 +281,12 @@ impl Backbone {
     /// If `index` is not below `STAGES.len()`.
     pub fn forward_stage(&self, index: usize, x: Tensor<5>) -> Tensor<5> {
         assert!(index < STAGES.len(), "a backbone has {} stages, asked for {index}", STAGES.len());
+        let mut statistics = BatchStatistics::default();
         let parts = self.parts(index);
-        parts.iter().take_while(|part| part.stage == index).fold(x, |x, part| part.forward(x))
+        let stage = parts.iter().take_while(|part| part.stage == index);
+        let output = stage.fold(x, |x, part| part.forward(x, &mut statistics));
+        statistics.apply();
+        output
     }
 
     /// The lowest stage with a parameter that wants a gradient; `None` where all are frozen.
@@ -313,10 +330,10 @@ enum PartKind<'a> {
 }
 
 impl Part<'_> {
-    pub fn forward(&self, x: Tensor<5>) -> Tensor<5> {
+    pub fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self.kind {
-            PartKind::Stem(stem) => stem.forward(x),
-            PartKind::Block(block) => block.forward(x),
+            PartKind::Stem(stem) => stem.forward(x, statistics),
+            PartKind::Block(block) => block.forward(x, statistics),
         }
     }
 }

@@ -1,8 +1,6 @@
-//! When the running statistics of batch normalisation move. A forward pass moves them at once,
-//! unless it is repeated (to save memory) or may yet be given up (out of memory).
-
-use std::cell::RefCell;
-use std::rc::Rc;
+//! The batch statistics of a training pass, on their way into the running statistics of batch
+//! normalisation. A forward pass returns them; whoever asked for it decides whether they count: not
+//! if it was recomputed to save memory, nor if the device could not finish it.
 
 use burn::module::RunningState;
 use burn::tensor::Tensor;
@@ -11,18 +9,18 @@ use crate::norm::{self, Blend};
 
 const MOMENTUM: f64 = 0.1;
 
-/// A layer's statistics of one batch, on their way into its running ones.
+/// One layer's statistics of one batch.
 #[derive(Debug)]
-pub(super) struct Update {
-    /// Running mean and variance, `[C]` each. Clones of them are one and the same.
+pub(super) struct LayerStatistics {
+    /// Running mean and variance, `[C]` each. Their clones share one state.
     pub running: [RunningState<Tensor<1>>; 2],
     /// The batch's mean and biased variance, `[C]` each.
     pub batch: [Tensor<1>; 2],
-    /// What makes that variance unbiased.
+    /// Factor that makes that variance unbiased.
     pub unbiased: f64,
 }
 
-impl Update {
+impl LayerStatistics {
     fn apply(self) {
         let blend = Blend { momentum: MOMENTUM, unbiased: self.unbiased };
         let old = self.running.each_ref().map(RunningState::value_sync);
@@ -36,68 +34,24 @@ impl Update {
     }
 }
 
-type Held = Rc<RefCell<Vec<Update>>>;
+/// The batch statistics of the layers that trained in a forward pass, in the order in which they
+/// ran. Dropping them leaves the running statistics as they were.
+#[derive(Debug, Default)]
+#[must_use = "the running statistics are updated by `apply`"]
+pub struct BatchStatistics(Vec<LayerStatistics>);
 
-/// What a scope does with the statistics of the forward passes in it.
-enum Scope {
-    /// They are kept for later.
-    Hold(Held),
-    /// They are dropped.
-    Ignore,
-}
-
-thread_local! {
-    static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Hands an update to the innermost scope; without one it is applied.
-pub(super) fn tell(update: Update) {
-    let now = SCOPES.with_borrow(|scopes| match scopes.last() {
-        Some(Scope::Hold(held)) => {
-            held.borrow_mut().push(update);
-            None
-        }
-        Some(Scope::Ignore) => None,
-        None => Some(update),
-    });
-    if let Some(update) = now {
-        update.apply();
+impl BatchStatistics {
+    pub(super) fn push(&mut self, layer: LayerStatistics) {
+        self.0.push(layer);
     }
-}
 
-/// Running statistics that have not moved yet.
-#[derive(Debug)]
-#[must_use = "the statistics move when they are applied"]
-pub struct HeldStatistics(Held);
+    /// Adds those of a later pass.
+    pub(crate) fn append(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
 
-impl HeldStatistics {
-    /// Moves them, in the order in which the batches came.
+    /// Updates the running statistics, with PyTorch's momentum of 0.1.
     pub fn apply(self) {
-        self.0.take().into_iter().for_each(Update::apply);
+        self.0.into_iter().for_each(LayerStatistics::apply);
     }
-}
-
-/// Runs `work`, all of it in this thread, and holds back what it does to running statistics.
-pub fn hold<R>(work: impl FnOnce() -> R) -> (R, HeldStatistics) {
-    let held = Held::default();
-    let result = within(Scope::Hold(Rc::clone(&held)), work);
-    (result, HeldStatistics(held))
-}
-
-/// Runs `work` that had its effect on running statistics when it was done first.
-pub fn ignore<R>(work: impl FnOnce() -> R) -> R {
-    within(Scope::Ignore, work)
-}
-
-fn within<R>(scope: Scope, work: impl FnOnce() -> R) -> R {
-    /// Takes the scope away however `work` ends.
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            SCOPES.with_borrow_mut(Vec::pop);
-        }
-    }
-    SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
-    let _leave = Leave;
-    work()
 }

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::{Outcome, TrainError, run};
+use super::error::TrainError;
+use super::run::{Outcome, run};
 use crate::config::{Auto, CacheChoice, Config, FreezingKind};
 use crate::report::Observer;
 
@@ -44,7 +45,6 @@ pub fn compare_freezing(
             interrupted: true,
             save_dir: without.run.save_dir,
             files: Vec::new(),
-            network: None,
         }
     } else {
         run(&without, stop, observer)?

@@ -1,36 +1,37 @@
-//! The predictions of a validation pass that are worth looking at.
+//! Example predictions of a validation pass, for the report.
 
 use burn::tensor::activation::softmax;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use super::TrainError;
+use super::error::TrainError;
 use crate::data::{Batch, Dataset};
 use crate::model::Prediction;
 use crate::report::html::Example;
 use crate::schema::Schema;
 
-/// As many of each kind are shown.
-const SHOWN: usize = 3;
-/// Frames of a clip that are shown, at most.
+/// Examples of each kind.
+const EXAMPLES: usize = 3;
+/// Most frames of a clip that are shown.
 const FRAMES: usize = 8;
 const JPEG_QUALITY: u8 = 80;
 
-/// One action, seen.
+/// The prediction for one action.
 #[derive(Debug, Clone)]
-struct Sighting {
+struct Candidate {
     action: String,
-    right: bool,
-    /// Mean probability of what was right, or the largest of what was wrong.
-    sureness: f64,
+    correct: bool,
+    /// Mean probability of the predicted classes if all are correct, else the largest one of a wrong
+    /// class.
+    confidence: f64,
     caption: String,
 }
 
-/// Gathers the surest right and the surest wrong answers of a pass.
+/// Collects the most confident correct and wrong predictions of a pass.
 #[derive(Debug, Default)]
-pub(super) struct Sightings(Vec<Sighting>);
+pub(super) struct ExampleCollector(Vec<Candidate>);
 
-impl Sightings {
+impl ExampleCollector {
     /// Adds a batch.
     pub fn add(
         &mut self,
@@ -44,60 +45,64 @@ impl Sightings {
             .map(|logits| softmax(logits.clone(), 1).try_into_vec_as::<f32>())
             .collect::<Result<_, _>>()?;
         for (index, action) in batch.actions.iter().enumerate() {
-            let mut right = Vec::new();
+            let mut correct = Vec::new();
             let mut wrong: Vec<f64> = Vec::new();
-            let mut words = Vec::new();
+            let mut parts = Vec::new();
             for (task, values) in schema.tasks.iter().zip(&tasks) {
                 let classes = task.classes.len();
                 let row = &values[index * classes..][..classes];
                 let best = (0..classes).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
-                let (best, label) = (best.unwrap_or(0), batch.labels[words.len()][index]);
-                let sure = f64::from(row[best]);
+                let best = best.expect("a task has classes");
+                let (best, label) = (best, batch.labels[parts.len()][index]);
+                let probability = f64::from(row[best]);
                 let name = |class: usize| &task.classes[class].name;
                 if best == label {
-                    right.push(sure);
-                    words.push(format!("{} ({:.0} %)", name(best), sure * 100.0));
+                    correct.push(probability);
+                    parts.push(format!("{} ({:.0} %)", name(best), probability * 100.0));
                 } else {
-                    wrong.push(sure);
-                    let (is, said) = (name(label), name(best));
-                    words.push(format!("{is}, taken for {said} ({:.0} %)", sure * 100.0));
+                    wrong.push(probability);
+                    let (label, predicted) = (name(label), name(best));
+                    parts.push(format!(
+                        "{label}, predicted {predicted} ({:.0} %)",
+                        probability * 100.0
+                    ));
                 }
             }
-            let sureness = if wrong.is_empty() {
-                right.iter().sum::<f64>() / right.len().max(1) as f64
+            let confidence = if wrong.is_empty() {
+                correct.iter().sum::<f64>() / correct.len().max(1) as f64
             } else {
                 wrong.iter().copied().fold(0.0, f64::max)
             };
-            self.0.push(Sighting {
+            self.0.push(Candidate {
                 action: action.clone(),
-                right: wrong.is_empty(),
-                sureness,
-                caption: format!("Action {action}: {}", words.join("; ")),
+                correct: wrong.is_empty(),
+                confidence,
+                caption: format!("Action {action}: {}", parts.join("; ")),
             });
         }
-        // Only the surest are kept, so that a large split costs nothing.
-        self.0.sort_by(|a, b| b.sureness.total_cmp(&a.sureness));
+        // Only the most confident are kept, so that a large split needs no memory.
+        self.0.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         let mut counts = [0, 0];
-        self.0.retain(|sighting| {
-            let count = &mut counts[usize::from(sighting.right)];
+        self.0.retain(|candidate| {
+            let count = &mut counts[usize::from(candidate.correct)];
             *count += 1;
-            *count <= SHOWN
+            *count <= EXAMPLES
         });
         Ok(())
     }
 
-    /// The examples with frames of each action's first readable view: right ones, wrong ones.
+    /// The examples with frames of each action's first readable view: correct ones, wrong ones.
     pub fn examples(&self, dataset: &Dataset) -> [Vec<Example>; 2] {
-        [true, false].map(|right| {
-            let chosen = self.0.iter().filter(|sighting| sighting.right == right);
-            chosen.filter_map(|sighting| example(sighting, dataset)).collect()
+        [true, false].map(|correct| {
+            let chosen = self.0.iter().filter(|candidate| candidate.correct == correct);
+            chosen.filter_map(|candidate| example(candidate, dataset)).collect()
         })
     }
 }
 
-/// `None` where the clip can no longer be read: a missing picture is no reason to stop.
-fn example(sighting: &Sighting, dataset: &Dataset) -> Option<Example> {
-    let index = dataset.samples.iter().position(|s| s.action == sighting.action)?;
+/// `None` where the clip can no longer be read: a missing picture does not stop the run.
+fn example(candidate: &Candidate, dataset: &Dataset) -> Option<Example> {
+    let index = dataset.samples.iter().position(|s| s.action == candidate.action)?;
     let mut resizer = dataset.resizer();
     let views = dataset.samples[index].views.len();
     let batch = (0..views).find_map(|view| dataset.read_one(index, view, &mut resizer).ok())?;
@@ -110,5 +115,5 @@ fn example(sighting: &Sighting, dataset: &Dataset) -> Option<Example> {
         encoder.write_image(frame, w, h, ExtendedColorType::Rgb8).ok()?;
         Some(file)
     });
-    Some(Example { caption: sighting.caption.clone(), frames: frames.collect() })
+    Some(Example { caption: candidate.caption.clone(), frames: frames.collect() })
 }

@@ -1,82 +1,63 @@
-//! What a step needs of a device's memory, and how many clips pass at once for it to fit.
+//! How much of a batch is in the device's memory at once.
 
+use super::error::TrainError;
 use super::state::MemoryState;
-use super::{StepMemory, TrainError};
 use crate::config::{Auto, Config};
-use crate::device::DeviceInfo;
-use crate::model::{Backbone, PartShapes, StageSet};
+use crate::device::{DeviceInfo, MemoryWatch};
+use crate::model::MemoryEstimate;
 
-/// Share of the free memory that a step may plan with. Allocators keep pages of odd sizes, and the
-/// estimate leaves small things out.
-const USABLE: f64 = 0.85;
-/// Bytes of an f32.
-const F32: u64 = 4;
-/// A parameter, its gradient and two moments of Adam.
-const PER_PARAMETER: u64 = 4 * F32;
-
-/// Bytes that a step needs.
+/// How much of a batch is in memory at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needs {
-    /// Whatever the micro-batch is: parameters, their gradients, the optimizer's moments.
-    pub fixed: u64,
-    /// For each clip of the micro-batch.
-    pub clip: u64,
-    /// The largest single tensor of one clip.
-    pub widest: u64,
+pub struct StepMemory {
+    /// Clips per forward pass of the backbone.
+    pub micro_batch: usize,
+    /// Recompute the backbone's activations in the backward pass instead of keeping them.
+    pub gradient_checkpointing: bool,
 }
 
-impl Needs {
-    /// What training `trainable` takes for clips of `size` = `[T, H, W]`; `None` where those are too
-    /// small for the network. An estimate: every convolution's output and its normalisation's are kept
-    /// for the way back, and five of the widest tensors are on the way (measured, on the CPU).
-    pub fn training(
-        backbone: &Backbone,
-        parameters: usize,
-        size: [usize; 3],
-        trainable: StageSet,
-        checkpointing: bool,
-    ) -> Option<Self> {
-        let [t, h, w] = size;
-        let parts = backbone.convolutions_by_part([1, 3, t, h, w])?;
-        let lowest = (0..).take(crate::model::STAGES.len()).find(|&s| trainable.contains(s));
-        let trained = |part: &&PartShapes| lowest.is_some_and(|lowest| part.stage >= lowest);
-        let outputs = |part: &PartShapes| -> usize {
-            part.convolutions.iter().map(|shape| shape.output_len()).sum()
-        };
-        let input = |part: &PartShapes| part.convolutions.first().map_or(0, |s| s.input_len());
-        let kept: usize = if checkpointing {
-            let largest = parts.iter().filter(trained).map(|part| 2 * outputs(part)).max();
-            parts.iter().filter(trained).map(input).sum::<usize>() + largest.unwrap_or(0)
-        } else {
-            parts.iter().filter(trained).map(|part| 2 * outputs(part)).sum()
-        };
-        let clip = 3 * t * h * w;
-        let all = parts.iter().flat_map(|part| &part.convolutions);
-        let widest = all.map(|shape| shape.output_len()).max().unwrap_or(0).max(clip);
-        Some(Self {
-            fixed: parameters as u64 * PER_PARAMETER,
-            clip: (kept + 5 * widest + clip) as u64 * F32,
-            widest: widest as u64 * F32,
-        })
-    }
-
-    /// The clips that fit into `room` bytes, of which no binding may pass `binding` bytes.
-    pub fn clips(&self, room: Option<u64>, binding: Option<u64>) -> u64 {
-        let by_room = room.map_or(u64::MAX, |room| {
-            ((room as f64 * USABLE) as u64).saturating_sub(self.fixed) / self.clip.max(1)
-        });
-        let by_binding = binding.map_or(u64::MAX, |most| most / self.widest.max(1));
-        by_room.min(by_binding)
+impl Default for StepMemory {
+    /// The whole batch in one pass, nothing recomputed.
+    fn default() -> Self {
+        Self { micro_batch: usize::MAX, gradient_checkpointing: false }
     }
 }
 
-/// The memory that a run may use, and what it has learned of it.
+impl StepMemory {
+    /// Makes the micro-batch half of what a batch of `clips` needed; `false` where it was one clip
+    /// already.
+    pub(super) fn halve(&mut self, clips: usize) -> bool {
+        let now = self.micro_batch.min(clips);
+        self.micro_batch = (now / 2).max(1);
+        now > 1
+    }
+
+    /// Makes a batch of `clips` fit that did not.
+    pub(super) fn shrink(
+        &mut self,
+        clips: usize,
+        watch: &mut MemoryWatch,
+    ) -> Result<(), TrainError> {
+        let before = self.micro_batch.min(clips);
+        if !self.halve(clips) {
+            return Err(TrainError::OutOfMemory);
+        }
+        log::warn!(
+            "the device is out of memory with {before} clips per pass: this step and those after \
+             it run with a micro-batch of {}",
+            self.micro_batch
+        );
+        watch.recover();
+        Ok(())
+    }
+}
+
+/// Plans the micro-batches of a run.
 #[derive(Debug, Clone)]
-pub(super) struct Room {
+pub(super) struct MemoryBudget {
     given: Auto,
     checkpointing: bool,
     force: bool,
-    /// Bytes that one tensor may have.
+    /// Largest buffer binding, bytes.
     binding: Option<u64>,
     total: Option<u64>,
     device: String,
@@ -84,7 +65,7 @@ pub(super) struct Room {
     pub state: MemoryState,
 }
 
-impl Room {
+impl MemoryBudget {
     pub fn new(config: &Config, device: &DeviceInfo) -> Self {
         Self {
             given: config.compute.micro_batch,
@@ -97,23 +78,23 @@ impl Room {
         }
     }
 
-    /// Plans as the run did from whose checkpoint this one goes on, so that it comes to the same
-    /// micro-batches; unless this is another, smaller device.
+    /// Plans with what the checkpointed run knew, so that the micro-batches are the same; unless
+    /// this is a smaller device.
     pub fn resume(&mut self, saved: MemoryState) {
         if saved.free_bytes <= self.total {
             self.state = saved;
         }
     }
 
-    /// Remembers that the device was out of memory with more than this.
+    /// Remembers it if the device turned out to hold fewer clips than `planned`.
     pub fn learn(&mut self, planned: &StepMemory, now: &StepMemory) {
         if now.micro_batch < planned.micro_batch {
             self.state.most_clips = Some(now.micro_batch);
         }
     }
 
-    /// How a step with these needs is cut.
-    pub fn step(&self, needs: &Needs) -> StepMemory {
+    /// The micro-batch of a step with these needs.
+    pub fn step(&self, needs: &MemoryEstimate) -> StepMemory {
         let fits = match self.given {
             _ if self.force => u64::MAX,
             Auto::Number(clips) => needs.clips(None, self.binding).min(clips as u64),
@@ -124,8 +105,8 @@ impl Room {
         StepMemory { micro_batch: fits.max(1), gradient_checkpointing: self.checkpointing }
     }
 
-    /// Refuses clips of which the device cannot hold a single one.
-    pub fn check(&self, needs: &Needs, size: [usize; 3]) -> Result<(), TrainError> {
+    /// Refuses clips of `size` = `[T, H, W]` of which the device cannot hold a single one.
+    pub fn check(&self, needs: &MemoryEstimate, size: [usize; 3]) -> Result<(), TrainError> {
         let most = self.binding.unwrap_or(u64::MAX);
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
         if needs.widest > most && !self.force {
@@ -140,11 +121,9 @@ impl Room {
             && self.given == Auto::Auto
             && needs.clips(Some(free), None) == 0
         {
-            let way_out = if self.checkpointing { "" } else { "--gradient-checkpointing, " };
             log::warn!(
-                "a step is estimated to need {} MB for a single clip, {} MB are free on {}: it is \
-                 tried; if it fails, take {way_out}a smaller --img-height and --img-width or \
-                 --frames-per-clip",
+                "a step is estimated to need {} MB for a single clip, {} MB are free on {}: trying \
+                 it anyway",
                 megabytes(needs.fixed + needs.clip),
                 free >> 20,
                 self.device
@@ -153,31 +132,31 @@ impl Room {
         Ok(())
     }
 
-    /// One line for the start of a run whose largest batch has `clips` clips.
-    pub fn words(&self, needs: &Needs, clips: usize) -> String {
+    /// A line about the plan, for a run whose largest batch has `clips` clips.
+    pub fn describe(&self, needs: &MemoryEstimate, clips: usize) -> String {
         let step = self.step(needs);
-        let at_once = step.micro_batch.min(clips);
+        let micro_batch = step.micro_batch.min(clips);
         let free = self
             .state
             .free_bytes
             .map_or("memory unknown".to_owned(), |free| format!("{} free", amount(free)));
-        let pieces = if at_once < clips {
+        let passes = if micro_batch < clips {
             format!(
-                "{at_once} of up to {clips} clips at once (each micro-batch normalised by itself)"
+                "{micro_batch} of up to {clips} clips per pass (batch norm over each micro-batch)"
             )
         } else {
-            format!("all {clips} clips of a step at once")
+            format!("all {clips} clips of a step in one pass")
         };
-        let again = if self.checkpointing { ", activations computed again" } else { "" };
+        let recomputed = if self.checkpointing { ", activations recomputed" } else { "" };
         format!(
-            "about {} a clip and {} besides, {free}: {pieces}{again}",
+            "about {} per clip and {} besides, {free}: {passes}{recomputed}",
             amount(needs.clip),
             amount(needs.fixed)
         )
     }
 }
 
-/// Bytes in words.
+/// Bytes with a unit.
 fn amount(bytes: u64) -> String {
     match bytes as f64 / 1e9 {
         large if large >= 0.95 => format!("{large:.1} GB"),

@@ -1,10 +1,9 @@
-//! What a batch's predictions cost: every task's loss with its weight, and the auxiliary heads'.
+//! The loss: every task's with its weight, and the auxiliary heads'.
 
 use std::ops::Range;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData, TensorReadError};
 
-use super::TrainError;
 use crate::augment::rarity;
 use crate::config::{Config, LossFunction};
 use crate::data::balance::class_weights;
@@ -26,17 +25,18 @@ pub struct TaskObjective {
     pub weight: f64,
 }
 
-/// The sum that training makes smaller: Σ weight·loss over the tasks, plus `auxiliary_weight`
-/// times the mean loss of the auxiliary heads that have a known value in the batch.
+/// The loss that training minimises: Σ weight·loss over the tasks, plus `auxiliary_weight`
+/// times the mean loss of the auxiliary heads that have a known value in the batch. A head's own
+/// `weight` is that auxiliary weight.
 #[derive(Debug)]
 pub struct Objective {
     /// The tasks, in the schema's order.
     pub tasks: Vec<TaskObjective>,
     /// One per auxiliary head. `classes` leaves out "unknown".
     pub auxiliary: Vec<TaskObjective>,
-    /// Per auxiliary head: the property's place in [`Batch::properties`].
+    /// Per auxiliary head: the property's index in [`Batch::properties`].
     properties: Vec<usize>,
-    /// Per annotation input of the network: likewise.
+    /// The same per annotation input of the network.
     inputs: Vec<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Objective {
         }
     }
 
-    /// The objective that the options name, with class counts from the training split.
+    /// The objective of a configuration, with class counts from the training split.
     ///
     /// The imbalanced task has `loss-function`; the others have cross-entropy. Where the schema
     /// calls no task imbalanced, all have it, without class weights.
@@ -102,24 +102,24 @@ impl Objective {
         self
     }
 
-    /// The annotated properties that the network takes as inputs, of a batch.
+    /// The values of the network's annotation inputs for a batch, `[input][action]`.
     pub fn annotated(&self, batch: &Batch) -> Vec<Vec<usize>> {
         self.annotated_of(batch, 0..batch.actions.len())
     }
 
-    /// The same of some of its actions.
+    /// The same for some of its actions.
     pub fn annotated_of(&self, batch: &Batch, actions: Range<usize>) -> Vec<Vec<usize>> {
         let of = |&property: &usize| batch.properties[property][actions.clone()].to_vec();
         self.inputs.iter().map(of).collect()
     }
 
-    /// What a prediction costs.
+    /// The losses of a prediction.
     pub fn cost(&self, prediction: &Prediction, batch: &Batch) -> Cost {
         self.cost_of(prediction, batch, 0..batch.actions.len())
     }
 
-    /// The part that some actions of a batch have in what the whole batch costs; the costs of all
-    /// its parts add up to the batch's. `prediction` is for these actions alone.
+    /// The share of some actions of a batch in the batch's losses; the shares of all its parts add
+    /// up to the whole. `prediction` is for these actions alone.
     pub fn cost_of(&self, prediction: &Prediction, batch: &Batch, actions: Range<usize>) -> Cost {
         let part = |task: &TaskObjective, logits: &Tensor<2>, all: &[usize], some: &[usize]| {
             let share = task.loss.divisor(some) / task.loss.divisor(all);
@@ -134,11 +134,12 @@ impl Objective {
             .collect();
         let mut parts: Vec<Tensor<1>> =
             tasks.iter().zip(&self.tasks).map(|(l, t)| l.clone().mul_scalar(t.weight)).collect();
-        // Of the whole batch: how many of the heads have something to learn from.
-        let told = |property: &&usize| batch.properties[**property].iter().any(|&index| index > 0);
-        let told = self.properties.iter().filter(told).count().max(1) as f64;
+        // Counted over the whole batch: the heads that have a known value.
+        let has_known =
+            |property: &&usize| batch.properties[**property].iter().any(|&index| index > 0);
+        let heads_with_known = self.properties.iter().filter(has_known).count().max(1) as f64;
         let heads = self.auxiliary.iter().zip(&prediction.auxiliary).zip(&self.properties);
-        let auxiliary: Vec<Option<Known>> = heads
+        let auxiliary: Vec<Option<KnownTargets>> = heads
             .map(|((head, logits), &property)| {
                 let (rows, targets) = known(&batch.properties[property][actions.clone()]);
                 (!rows.is_empty()).then(|| {
@@ -147,13 +148,13 @@ impl Objective {
                     let index = TensorData::new(rows, [count]);
                     let index = Tensor::<1, Int>::from_data(index, &logits.device());
                     let logits = logits.clone().select(0, index);
-                    Known { loss: part(head, &logits, &all, &targets), logits, targets }
+                    KnownTargets { loss: part(head, &logits, &all, &targets), logits, targets }
                 })
             })
             .collect();
         for (known, head) in auxiliary.iter().zip(&self.auxiliary) {
             if let Some(known) = known {
-                parts.push(known.loss.clone().mul_scalar(head.weight / told));
+                parts.push(known.loss.clone().mul_scalar(head.weight / heads_with_known));
             }
         }
         Cost { total: Tensor::cat(parts, 0).sum(), tasks, auxiliary }
@@ -163,18 +164,18 @@ impl Objective {
 /// A batch's losses, or a part's share in them, on the device.
 #[derive(Debug)]
 pub struct Cost {
-    /// The sum to make smaller, `[1]`.
+    /// The weighted sum, `[1]`.
     pub total: Tensor<1>,
     /// Each task's mean loss `[1]`, without its weight.
     pub tasks: Vec<Tensor<1>>,
     /// Per auxiliary head; `None` where no action has a known value.
-    pub auxiliary: Vec<Option<Known>>,
+    pub auxiliary: Vec<Option<KnownTargets>>,
 }
 
 /// A batch's losses as numbers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Losses {
-    /// The sum to make smaller.
+    /// The weighted sum.
     pub total: f64,
     /// Each task's.
     pub tasks: Vec<f64>,
@@ -184,12 +185,18 @@ pub struct Losses {
 
 impl Cost {
     /// All losses as numbers, with one read-back.
-    pub fn read(&self) -> Result<Losses, TrainError> {
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn read(&self) -> Result<Losses, TensorReadError> {
         Self::read_sum(std::slice::from_ref(self))
     }
 
-    /// The losses of a batch from those of its parts, likewise.
-    pub fn read_sum(parts: &[Self]) -> Result<Losses, TrainError> {
+    /// The losses of a batch from those of its parts, with one read-back.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn read_sum(parts: &[Self]) -> Result<Losses, TensorReadError> {
         let mut all = Vec::new();
         for cost in parts {
             all.push(cost.total.clone());
@@ -200,14 +207,16 @@ impl Cost {
         let mut values = values.into_iter().map(f64::from);
         let mut sum = Losses::default();
         for cost in parts {
-            sum.total += values.next().unwrap_or(f64::NAN);
+            sum.total += values.next().expect("each cost has a total");
             sum.tasks.resize(cost.tasks.len(), 0.0);
             for (sum, value) in sum.tasks.iter_mut().zip(values.by_ref().take(cost.tasks.len())) {
                 *sum += value;
             }
             sum.auxiliary.resize(cost.auxiliary.len(), 0.0);
             for (sum, known) in sum.auxiliary.iter_mut().zip(&cost.auxiliary) {
-                *sum += known.as_ref().and_then(|_| values.next()).unwrap_or(0.0);
+                if known.is_some() {
+                    *sum += values.next().expect("each known head has a loss");
+                }
             }
         }
         Ok(sum)
@@ -216,7 +225,7 @@ impl Cost {
 
 /// The actions of a batch whose property is known.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownTargets {
     /// Mean loss over them, `[1]`.
     pub loss: Tensor<1>,
     /// Their logits.
@@ -225,12 +234,42 @@ pub struct Known {
     pub targets: Vec<usize>,
 }
 
+/// A batch's losses and predictions, as metrics need them.
+#[derive(Debug)]
+pub(super) struct BatchResult {
+    pub losses: Losses,
+    /// `[B, classes]` per task.
+    pub logits: Vec<Tensor<2>>,
+    /// Per auxiliary head: the actions whose value is known.
+    pub auxiliary: Vec<Option<KnownLogits>>,
+}
+
+/// Logits of some actions, with their classes.
+#[derive(Debug)]
+pub(super) struct KnownLogits {
+    pub logits: Tensor<2>,
+    pub targets: Vec<usize>,
+}
+
+impl BatchResult {
+    pub fn new(
+        losses: Losses,
+        logits: Vec<Tensor<2>>,
+        auxiliary: Vec<Option<KnownTargets>>,
+    ) -> Self {
+        let known =
+            |known: KnownTargets| KnownLogits { logits: known.logits, targets: known.targets };
+        let auxiliary = auxiliary.into_iter().map(|head| head.map(known)).collect();
+        Self { losses, logits, auxiliary }
+    }
+}
+
 fn known(indices: &[usize]) -> (Vec<i32>, Vec<usize>) {
     let rows = (0..).zip(indices).filter(|(_, index)| **index > 0);
     rows.map(|(row, index)| (row, index - 1)).unzip()
 }
 
-/// The class weights of the imbalanced task as the options want them; all 1 with the plain loss.
+/// The class weights of the imbalanced task; all 1 with the plain loss.
 pub fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
     if config.loss.loss_function == LossFunction::Plain {
         return vec![1.0; counts.len()];

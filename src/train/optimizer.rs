@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorReadError};
 
-use super::TrainError;
 use crate::config::{Config, OptimizerKind};
 use crate::optim;
 
@@ -43,7 +42,7 @@ const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 impl Rule {
-    /// The rule that the options name.
+    /// The rule of a configuration.
     pub fn new(config: &Config) -> Self {
         let weight_decay = config.optimizer.weight_decay;
         match config.optimizer.optimizer {
@@ -66,7 +65,7 @@ impl Rule {
     }
 }
 
-/// What the optimizer remembers of one parameter, flattened.
+/// The optimizer's state of one parameter, flattened.
 #[derive(Debug, Clone)]
 pub struct Moments {
     /// Updates so far.
@@ -91,24 +90,39 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimizer that has seen nothing yet.
+    /// An optimizer before its first step.
     pub fn new(rule: Rule, clip_norm: f64) -> Self {
         Self { rule, beta2: BETA2, clip_norm, moments: BTreeMap::new() }
     }
 
     /// One update. `rate` gives the learning rate of a parameter by its path in the module
     /// (`backbone.layer4.0.conv1.0.weight`); `momentum` replaces the rule's β1 or momentum.
-    /// Gives the module and the gradients' norm before clipping.
+    /// Returns the module and the gradients' norm before clipping.
+    ///
+    /// # Errors
+    /// A device that fails.
     pub fn step<M: Module>(
         &mut self,
         module: M,
-        mut grads: GradientsParams,
+        grads: GradientsParams,
         rate: &dyn Fn(&str) -> f64,
         momentum: Option<f64>,
-    ) -> Result<(M, f64), TrainError> {
+    ) -> Result<(M, f64), TensorReadError> {
         let norm = global_norm(&module, &grads)?;
+        Ok((self.update(module, grads, norm, rate, momentum), norm))
+    }
+
+    /// The same for gradients whose norm is known.
+    pub(super) fn update<M: Module>(
+        &mut self,
+        module: M,
+        mut grads: GradientsParams,
+        norm: f64,
+        rate: &dyn Fn(&str) -> f64,
+        momentum: Option<f64>,
+    ) -> M {
         // torch.nn.utils.clip_grad_norm_: one factor for all gradients. Burn's own clipping bounds
-        // each parameter by itself, which is another thing.
+        // each parameter on its own instead.
         let clips = self.clip_norm > 0.0 && norm > self.clip_norm;
         let scale = clips.then(|| self.clip_norm / (norm + 1e-6));
         let mut update = Update {
@@ -120,12 +134,12 @@ impl Optimizer {
             moments: &mut self.moments,
             path: Vec::new(),
         };
-        Ok((module.map(&mut update), norm))
+        module.map(&mut update)
     }
 }
 
 /// L2 norm of all gradients of a module together.
-pub fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> Result<f64, TrainError> {
+pub fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> Result<f64, TensorReadError> {
     struct Collect<'a> {
         grads: &'a GradientsParams,
         found: Vec<Tensor<1>>,
@@ -139,7 +153,7 @@ pub fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> Result<f64
     }
     let mut collect = Collect { grads, found: Vec::new() };
     module.visit(&mut collect);
-    Ok(optim::l2_norm(collect.found)?)
+    optim::l2_norm(collect.found)
 }
 
 fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {

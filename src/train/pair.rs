@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use super::{Moments, RunState};
+use super::optimizer::Moments;
+use super::state::RunState;
 use crate::checkpoint::{
     self, CheckpointError, CheckpointInfo, patiently, rebuild, write_atomically,
 };

@@ -1,11 +1,11 @@
-//! What a run shows of itself on disk: `report.html`, `metrics.csv`, TensorBoard's events.
+//! A run's reports on disk: `report.html`, `metrics.csv`, TensorBoard's events.
 
 use std::fmt::Display;
 
 use burn::tensor::Device;
 
-use super::Augmenter;
-use super::examples::Sightings;
+use super::augmenter::Augmenter;
+use super::examples::ExampleCollector;
 use crate::augment::Normalisation;
 use crate::checkpoint::write_atomically;
 use crate::config::Config;
@@ -24,7 +24,8 @@ pub const METRICS: &str = "metrics.csv";
 /// Folder of TensorBoard's event files.
 pub const TENSORBOARD: &str = "tensorboard";
 
-/// Writes the report of a run. A report that cannot be written is told and costs no training.
+/// Writes the report of a run. A report that cannot be written is logged and does not end the
+/// training.
 pub(super) struct Reporter<'a> {
     config: &'a Config,
     schema: Schema,
@@ -32,29 +33,28 @@ pub(super) struct Reporter<'a> {
     device: String,
     epochs: usize,
     events: Option<EventWriter>,
-    right: Vec<Example>,
+    correct: Vec<Example>,
     wrong: Vec<Example>,
 }
 
 impl<'a> Reporter<'a> {
-    /// A reporter of a run of so many epochs, of which `done` are done. Nothing is written in a
-    /// test run.
+    /// A reporter of a run of which `done` epochs are finished. Nothing is written in a test run.
     pub fn open(
         config: &'a Config,
         schema: Schema,
         summary: RunSummary,
         device: String,
-        epochs: usize,
         done: usize,
     ) -> Self {
+        let epochs = config.total_epochs();
         let events = if config.run.test_run {
             None
         } else {
             let from = (done > 0).then_some(done + 1);
-            tell(EventWriter::create(&config.run.save_dir.join(TENSORBOARD), from))
+            logged(EventWriter::create(&config.run.save_dir.join(TENSORBOARD), from))
         };
-        let (right, wrong) = (Vec::new(), Vec::new());
-        Self { config, schema, summary, device, epochs, events, right, wrong }
+        let (correct, wrong) = (Vec::new(), Vec::new());
+        Self { config, schema, summary, device, epochs, events, correct, wrong }
     }
 
     /// Shows a few augmented clips in TensorBoard, drawn as the first epoch draws them.
@@ -80,37 +80,37 @@ impl<'a> Reporter<'a> {
             summary.picture("augmented/clips", &contact_sheet("Augmented clips", &rows))?;
             Ok(summary)
         };
-        if let Some(summary) = tell(draw()) {
-            tell(events.write(0, &summary));
+        if let Some(summary) = logged(draw()) {
+            logged(events.write(0, &summary));
         }
     }
 
-    /// Writes everything after an epoch. `seen` is what its validation saw; the examples are those
-    /// of the best epoch.
-    pub fn epoch(&mut self, history: &[EpochRecord], seen: &Sightings, valid: &Dataset) {
+    /// Writes everything after an epoch. `examples` are those of its validation; the report
+    /// shows the best epoch's.
+    pub fn epoch(&mut self, history: &[EpochRecord], examples: &ExampleCollector, valid: &Dataset) {
         let Some(record) = history.last().filter(|_| !self.config.run.test_run) else {
             return;
         };
         if record.best {
-            [self.right, self.wrong] = seen.examples(valid);
+            [self.correct, self.wrong] = examples.examples(valid);
         }
         if let Some(events) = &mut self.events
-            && let Some(summary) = tell(epoch_summary(record, &self.schema))
+            && let Some(summary) = logged(epoch_summary(record, &self.schema))
         {
-            tell(events.write(record.epoch, &summary));
+            logged(events.write(record.epoch, &summary));
         }
-        if let Some(table) = tell(metrics_csv(history)) {
-            tell(write_atomically(&self.config.run.save_dir.join(METRICS), table.as_bytes()));
+        if let Some(table) = logged(metrics_csv(history)) {
+            logged(write_atomically(&self.config.run.save_dir.join(METRICS), table.as_bytes()));
         }
         self.page(history, RunStatus::Running);
     }
 
-    /// Writes the page; at the end of a run with its last word.
+    /// Writes the page with the state of the run.
     pub fn page(&self, history: &[EpochRecord], state: RunStatus) {
         if self.config.run.test_run {
             return;
         }
-        let table = toml::Table::try_from(self.config).unwrap_or_default();
+        let table = toml::Table::try_from(self.config).expect("a configuration is a table");
         let configuration: Vec<(String, String)> = table
             .into_iter()
             .map(|(name, value)| {
@@ -128,15 +128,15 @@ impl<'a> Reporter<'a> {
             history,
             summary: &self.summary,
             configuration: &configuration,
-            best: &self.right,
+            best: &self.correct,
             worst: &self.wrong,
         });
-        if let Some(page) = tell(page) {
-            tell(write_atomically(&self.config.run.save_dir.join(REPORT), page.as_bytes()));
+        if let Some(page) = logged(page) {
+            logged(write_atomically(&self.config.run.save_dir.join(REPORT), page.as_bytes()));
         }
     }
 }
 
-fn tell<T, E: Display>(result: Result<T, E>) -> Option<T> {
+fn logged<T, E: Display>(result: Result<T, E>) -> Option<T> {
     result.map_err(|error| log::warn!("the report is not complete: {error}")).ok()
 }

@@ -1,32 +1,31 @@
-//! The whole job: open everything, train and validate epoch by epoch, keep what was learned.
-
-mod passes;
+//! The whole job: open everything, train and validate epoch by epoch, keep the best weights.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
-
-use super::examples::Sightings;
-use super::keeper::{Keeper, Moment};
-use super::memory::{Needs, Room};
-use super::pair::Saved;
+use super::checkpoints::{CheckpointWriter, Snapshot};
+use super::early_stopping::EarlyStopping;
+use super::error::TrainError;
+use super::examples::ExampleCollector;
+use super::memory::MemoryBudget;
+use super::metrics::PassProgress;
+use super::objective::Objective;
 use super::reporting::Reporter;
+use super::run_data::RunData;
+use super::run_schedule::{EpochPlan, RunSchedule};
+use super::stage_gradients::stage_gradients;
+use super::start::Start;
 use super::summary::{Opened, summary};
-use super::{
-    Augmenter, Course, EarlyStopping, Interrupted, Objective, Optimizer, PassProgress, Rule,
-    TrainError, against_waiting, opening, resume,
-};
-use crate::checkpoint::{self, CheckpointInfo};
+use super::trainer::Trainer;
+use super::tune::tune;
+use crate::checkpoint::CheckpointInfo;
 use crate::config::Config;
-use crate::data::Dataset;
-use crate::data::cache::FrameCache;
-use crate::data::sampler::Sampler;
+use crate::config::advice::data_wait_advice;
 use crate::device;
-use crate::model::{MultiViewNet, StageSet, parameter_count};
+use crate::model::{MemoryEstimate, MultiViewNet, STAGES, StageSet, parameter_count};
 use crate::report::html::RunStatus;
-use crate::report::{EpochRecord, Event, Observer};
+use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
 use crate::schema::Schema;
 
 /// How a run ended.
@@ -36,12 +35,10 @@ pub struct Outcome {
     pub history: Vec<EpochRecord>,
     /// Whether the user stopped it.
     pub interrupted: bool,
-    /// Where its files are.
+    /// Folder of its files.
     pub save_dir: PathBuf,
     /// The weight files that it wrote.
     pub files: Vec<PathBuf>,
-    /// The network with the weights of the best epoch (after a test run: of its only one).
-    pub network: Option<MultiViewNet>,
 }
 
 impl Outcome {
@@ -51,235 +48,328 @@ impl Outcome {
     }
 }
 
-/// Trains as `config` says and writes checkpoints, history and configuration to its save-dir.
-/// Raising `stop` ends the run after the step in progress, with the last checkpoint written.
+/// Trains as `config` says and writes checkpoints, history and report to its save-dir. Raising
+/// `stop` ends the run after the step in progress, with the last checkpoint written.
+///
+/// # Errors
+/// An invalid configuration, unreadable data, files that cannot be written, a device that fails.
 pub fn run(
     config: &Config,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let (mut run, net, from) = Run::open(config, stop, observer)?;
-    let course = Course::new(config, |epoch| run.steps(epoch));
-    let (net, end) = run.epochs(net, from, &course, observer)?;
-    if let Some(cache) = &run.cache {
+    let mut run = Run::open(config, stop, observer)?;
+    let status = run.epochs()?;
+    if let Some(cache) = &run.data.cache {
         log::info!("frame cache: {}", cache.stats());
     }
-    run.reporter.page(&run.history, end);
-    let best = config.run.save_dir.join(checkpoint::BEST);
-    let network =
-        if run.keeper.files.contains(&best) { checkpoint::load(&best, &run.plain)?.0 } else { net };
+    run.reporter.page(&run.history, status);
     Ok(Outcome {
         history: run.history,
-        interrupted: end == RunStatus::Interrupted,
+        interrupted: status == RunStatus::Interrupted,
         save_dir: config.run.save_dir.clone(),
-        files: run.keeper.files,
-        network: Some(network),
+        files: run.checkpoints.files,
     })
 }
 
 /// A run in progress.
 struct Run<'a> {
     config: &'a Config,
-    stop: &'a AtomicBool,
-    train: Arc<Dataset>,
-    valid: Arc<Dataset>,
-    /// With automatic differentiation, for training.
-    tracking: Device,
-    /// Without, for validation.
-    plain: Device,
-    objective: Objective,
-    sampler: Sampler,
-    optimizer: Optimizer,
-    room: Room,
-    augmenter: Augmenter,
-    keeper: Keeper<'a>,
-    reporter: Reporter<'a>,
     schema: Schema,
+    data: RunData<'a>,
+    trainer: Trainer<'a>,
+    schedule: Rc<RunSchedule>,
+    budget: MemoryBudget,
+    checkpoints: CheckpointWriter<'a>,
+    reporter: Reporter<'a>,
     history: Vec<EpochRecord>,
-    cache: Option<Arc<FrameCache>>,
-    /// Clips that the cache had taken in when the last epoch ended.
-    frames_written: u64,
-    told_waiting: bool,
+    /// The finished part of the next epoch, of a resumed run.
+    progress: Option<PassProgress>,
+    /// Clips in the frame cache at the end of the last epoch.
+    cached: u64,
+    advised: bool,
 }
 
 impl<'a> Run<'a> {
     /// Opens everything, cheap refusals first: a mistake must show before anything is decoded or
-    /// compiled. Gives the network, and where a resumed run stands within its next epoch.
+    /// compiled.
     fn open(
         config: &'a Config,
         stop: &'a AtomicBool,
-        observer: &mut dyn Observer,
-    ) -> Result<(Self, MultiViewNet, Option<PassProgress>), TrainError> {
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, TrainError> {
         config.validate()?;
         let schema = config.load_schema()?;
         config.validate_with(&schema)?;
-        let train = opening::open_split(config, &schema, "train")?;
-        let valid = opening::open_split(config, &schema, "valid")?;
+        config.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+        let mut data = RunData::open(config, &schema)?;
         let model = config.model(&schema);
-        let input = Some(config.input());
-        let info = CheckpointInfo { input, ..CheckpointInfo::new(&schema, model.clone()) };
-        let mut keeper = Keeper::open(config, info)?;
-        if config.compute.mixed_precision {
-            log::warn!("--mixed-precision: this version computes in f32 on every device");
-        }
+        let info =
+            CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
+        let mut checkpoints = CheckpointWriter::open(config, info)?;
+
         let compute = device::open(&config.compute.device)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
-        let plain = compute.device.clone();
-        let tracking = plain.clone().autodiff();
-        let objective = Objective::new(config, &schema, &train);
-        let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
-        let mut room = Room::new(config, &compute.info);
-        let resumed = resume::open(config, &keeper.info, &objective, &tracking)?;
-        let (net, history, progress) = match resumed {
-            Some(Saved { net, state, moments, .. }) => {
-                optimizer.moments = moments;
-                room.resume(state.memory);
-                keeper.best_score = config.run.resume_best_acc.or(state.best_score);
-                (net, state.history, state.progress)
-            }
-            None => {
-                let mut net = model.init(config.run.seed, &tracking);
-                opening::start_from_pretrained(config, &model, &mut net)?;
-                (net, Vec::new(), None)
-            }
-        };
-        let needs = needs(config, &net, opening::most_trainable(config))?;
-        room.check(&needs, config.clips.size())?;
-        let clips = config.optimizer.batch_size * train.max_views();
-        keeper.begin(&history)?;
-        let cache = opening::cache(config);
-        let [train, valid] = [train, valid].map(|split| {
-            Arc::new(match &cache {
-                Some(cache) => split.with_cache(Arc::clone(cache)),
-                None => split,
-            })
-        });
-        let opened = Opened {
-            schema: &schema,
-            model: &model,
-            compute: &compute,
-            parameters: parameter_count(&net),
-            memory: room.words(&needs, clips),
-            train: &train,
-            valid: &valid,
-        };
-        let summary = summary(config, &opened);
+        let objective = Objective::new(config, &schema, &data.train);
+        let autodiff = compute.device.clone().autodiff();
+        let start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
+        checkpoints.best_score = start.best_score;
+        let mut budget = MemoryBudget::new(config, &compute.info);
+        if let Some(memory) = start.memory {
+            budget.resume(memory);
+        }
+        let needs = memory_needs(config, &start.net, config.freezing.most_trainable())?;
+        budget.check(&needs, config.clips.size())?;
+        checkpoints.begin(&start.history)?;
+        data.open_cache();
+
+        let clips = config.optimizer.batch_size * data.train.max_views();
+        let summary = summary(
+            config,
+            &Opened {
+                schema: &schema,
+                model: &checkpoints.info.model,
+                compute: &compute,
+                parameters: parameter_count(&start.net),
+                memory: budget.describe(&needs, clips),
+                train: &data.train,
+                valid: &data.valid,
+            },
+        );
         observer.observe(&Event::Started(summary.clone()));
-        let at_once = room.step(&needs).micro_batch.min(clips);
-        opening::tune(config, &compute, &net, at_once, stop, observer)?;
+        if config.compute.tune {
+            let micro_batch = budget.step(&needs).micro_batch.min(clips);
+            tune(config, &compute, &start.net, micro_batch, stop, observer)?;
+        }
         let device = format!("{} ({})", compute.info.name, compute.info.id);
-        let epochs = config.total_epochs();
-        let reporter =
-            Reporter::open(config, schema.clone(), summary, device, epochs, history.len());
+        let reporter = Reporter::open(config, schema.clone(), summary, device, start.history.len());
+        let mut trainer = Trainer::new(start.net, start.optimizer, objective, &compute.device)
+            .stopped_by(stop)
+            .observed_by(observer);
+        trainer.augmenter = Some(data.augmenter(&schema));
+        trainer.seed = config.run.seed;
         let mut run = Self {
             config,
-            stop,
-            objective,
-            sampler: opening::sampler(config, &schema, &train),
-            augmenter: opening::augmenter(config, &schema, &train),
-            train,
-            valid,
-            tracking,
-            plain,
-            optimizer,
-            room,
-            keeper,
-            reporter,
             schema,
-            history,
-            cache,
-            frames_written: 0,
-            told_waiting: false,
+            schedule: Rc::new(RunSchedule::new(config, |epoch| data.steps(epoch))),
+            data,
+            trainer,
+            budget,
+            checkpoints,
+            reporter,
+            history: start.history,
+            progress: start.progress,
+            cached: 0,
+            advised: false,
         };
-        run.show_augmentation()?;
-        Ok((run, net, progress))
+        run.show_augmentation(&compute.device)?;
+        Ok(run)
     }
 
     /// Shows in the report what the augmentation does to the first two actions.
-    fn show_augmentation(&mut self) -> Result<(), TrainError> {
+    fn show_augmentation(&mut self, device: &burn::tensor::Device) -> Result<(), TrainError> {
+        let Some(augmenter) = &self.trainer.augmenter else {
+            return Ok(());
+        };
         if self.config.run.test_run || !self.history.is_empty() {
             return Ok(());
         }
-        let first: Vec<usize> = (0..self.train.samples.len().min(2)).collect();
-        if let Some(batch) = self.train.read_batch(&first, &mut self.train.resizer())? {
-            self.reporter.augmented(&self.augmenter, &batch, &self.plain);
+        let first: Vec<usize> = (0..self.data.train.samples.len().min(2)).collect();
+        if let Some(batch) = self.data.train_batch(&first)? {
+            self.reporter.augmented(augmenter, &batch, device);
         }
         Ok(())
     }
 
-    /// Runs the epochs that are left, the first one from where it stands; the network after them,
-    /// and how they ended.
-    fn epochs(
-        &mut self,
-        mut net: MultiViewNet,
-        mut from: Option<PassProgress>,
-        course: &Course,
-        observer: &mut dyn Observer,
-    ) -> Result<(MultiViewNet, RunStatus), TrainError> {
+    /// Runs the epochs that are left.
+    fn epochs(&mut self) -> Result<RunStatus, TrainError> {
+        let schedule = Rc::clone(&self.schedule);
         let stopping = EarlyStopping { patience: self.config.patience() };
-        for epoch in self.history.len()..course.epochs() {
+        for epoch in self.history.len()..schedule.epochs() {
             let scores: Vec<f64> = self.history.iter().map(|record| record.score).collect();
             if stopping.should_stop(&scores) {
-                observer.observe(&Event::StoppedEarly { epochs: stopping.patience });
-                return Ok((net, RunStatus::StoppedEarly));
+                self.trainer.observe(&Event::StoppedEarly { epochs: stopping.patience });
+                return Ok(RunStatus::StoppedEarly);
             }
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
-            let plan = course.epoch(epoch, &past);
-            net = net.with_trainable(plan.trainable);
-            let begun = from.take().unwrap_or_else(|| PassProgress::new(&self.objective));
-            let trained = self.train_pass(net, epoch, begun, course, &plan, observer)?;
-            let progress = trained.progress;
-            net = trained.net;
-            let mut seen = Sightings::default();
-            let valid = match trained.interrupted {
-                Interrupted::No => self.valid_pass(&net, epoch, course, &mut seen, observer)?,
-                Interrupted::Yes => None,
+            let plan = schedule.epoch(epoch, &past);
+            let (train, progress) = self.train(epoch, &plan)?;
+            let mut examples = ExampleCollector::default();
+            let valid = if self.trainer.stopped() {
+                None
+            } else {
+                Some(self.validate(epoch, &mut examples)?)
             };
-            let Some(valid) = valid else {
-                observer.observe(&Event::Interrupted);
-                let now = Moment::new(&net, &self.optimizer, &self.room, &self.history);
-                self.keeper.save(&now, Some(progress), observer)?;
-                return Ok((net, RunStatus::Interrupted));
+            let Some(valid) = valid.filter(|_| !self.trainer.stopped()) else {
+                self.trainer.observe(&Event::Interrupted);
+                self.save(Some(progress))?;
+                return Ok(RunStatus::Interrupted);
             };
-            let record = self.judge(&net, epoch, &plan, trained.record, valid)?;
-            self.advise_on_waiting(&record);
-            self.history.push(record.clone());
-            let now = Moment::new(&net, &self.optimizer, &self.room, &self.history);
-            self.keeper.save_epoch(&now, observer)?;
-            self.reporter.epoch(&self.history, &seen, &self.valid);
-            observer.observe(&Event::Epoch(Box::new(record)));
+            let record = self.record(epoch, &plan, train, valid)?;
+            self.finish_epoch(record, &examples)?;
         }
-        Ok((net, RunStatus::Finished))
+        Ok(RunStatus::Finished)
     }
 
-    /// Says once which option to turn when training waits for data. An epoch that filled the cache
-    /// says nothing about the next one.
+    /// The training pass of an epoch, or the rest of one. Returns its metrics and what a checkpoint
+    /// keeps of it.
+    fn train(
+        &mut self,
+        epoch: usize,
+        plan: &EpochPlan,
+    ) -> Result<(PassRecord, PassProgress), TrainError> {
+        self.announce(epoch, PassKind::Train, self.data.steps(epoch));
+        let progress = self.progress.take();
+        let progress = progress.unwrap_or_else(|| PassProgress::new(&self.trainer.objective));
+        let loader = self.data.train_loader(epoch, progress.steps);
+        self.trainer.set_trainable(plan.trainable);
+        let needs = memory_needs(self.config, self.trainer.net(), plan.trainable)?;
+        let planned = self.budget.step(&needs);
+        self.trainer.memory = planned;
+        self.trainer.epoch = epoch;
+        self.trainer.steps = self.schedule.steps_before(epoch) + progress.steps;
+        let mut pass = self.trainer.resume_epoch(loader, progress);
+        while self.trainer.train_step(&mut pass, &|step| plan.at(step))? {
+            self.budget.learn(&planned, &self.trainer.memory);
+            if self.checkpoints.is_due() {
+                self.save(Some(pass.progress()))?;
+            }
+        }
+        self.budget.learn(&planned, &self.trainer.memory);
+        Ok((self.trainer.record(&pass), pass.progress()))
+    }
+
+    /// The validation pass of an epoch.
+    fn validate(
+        &mut self,
+        epoch: usize,
+        examples: &mut ExampleCollector,
+    ) -> Result<PassRecord, TrainError> {
+        let loader = self.data.valid_loader();
+        self.announce(epoch, PassKind::Validate, loader.batches());
+        let needs = memory_needs(self.config, self.trainer.net(), StageSet::NONE)?;
+        self.trainer.memory = self.budget.step(&needs);
+        let schema = &self.schema;
+        self.trainer
+            .validate_with(loader, &mut |batch, prediction| examples.add(schema, batch, prediction))
+    }
+
+    fn announce(&mut self, epoch: usize, phase: PassKind, batches: usize) {
+        let epochs = self.schedule.epochs();
+        self.trainer.observe(&Event::PassStarted { epoch: epoch + 1, epochs, phase, batches });
+    }
+
+    /// The record of a finished epoch.
+    fn record(
+        &mut self,
+        epoch: usize,
+        plan: &EpochPlan,
+        train: PassRecord,
+        valid: PassRecord,
+    ) -> Result<EpochRecord, TrainError> {
+        let score = valid.score();
+        let best = self.checkpoints.is_best(score);
+        let rates = plan.at(self.data.steps(epoch).saturating_sub(1));
+        let mut groups = indexmap::IndexMap::from([("heads".to_owned(), rates.heads)]);
+        for (stage, name) in STAGES.iter().enumerate().rev() {
+            if plan.trainable.contains(stage) {
+                groups.insert((*name).to_owned(), rates.stages[stage]);
+            }
+        }
+        let gradients =
+            if plan.phase.freezing.wants_gradients() { self.stage_gradients(epoch)? } else { None };
+        Ok(EpochRecord {
+            epoch: epoch + 1,
+            phase: plan.phase.number,
+            trainable: plan.trainable.names().into_iter().map(str::to_owned).collect(),
+            rates: groups,
+            gradients,
+            train,
+            valid,
+            score,
+            best,
+        })
+    }
+
+    /// The gradients of all stages on the epoch's first batch.
+    fn stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
+        let batches = self.data.train_batches(epoch);
+        let Some(first) = batches.first() else {
+            return Ok(None);
+        };
+        let Some(batch) = self.data.train_batch(first)? else {
+            return Ok(None);
+        };
+        let (net, objective) = (self.trainer.net(), &self.trainer.objective);
+        let memory = self.budget.step(&memory_needs(self.config, net, StageSet::ALL)?);
+        stage_gradients(net, &batch, objective, memory, self.trainer.device()).map(Some)
+    }
+
+    fn finish_epoch(
+        &mut self,
+        record: EpochRecord,
+        examples: &ExampleCollector,
+    ) -> Result<(), TrainError> {
+        self.advise_on_waiting(&record);
+        self.history.push(record.clone());
+        let snapshot = snapshot(&self.trainer, &self.budget, &self.history, None);
+        let saved = self.checkpoints.save_epoch(snapshot)?;
+        self.report_saved(saved);
+        self.reporter.epoch(&self.history, examples, &self.data.valid);
+        self.trainer.observe(&Event::Epoch(Box::new(record)));
+        Ok(())
+    }
+
+    /// Writes the last checkpoint, within an epoch.
+    fn save(&mut self, progress: Option<PassProgress>) -> Result<(), TrainError> {
+        let snapshot = snapshot(&self.trainer, &self.budget, &self.history, progress);
+        let saved = self.checkpoints.save(snapshot)?;
+        self.report_saved(saved);
+        Ok(())
+    }
+
+    fn report_saved(&mut self, paths: Vec<PathBuf>) {
+        for path in paths {
+            self.trainer.observe(&Event::Saved { path });
+        }
+    }
+
+    /// Suggests once which option to change when training waits for data. An epoch that filled the
+    /// cache says nothing about the next one.
     fn advise_on_waiting(&mut self, record: &EpochRecord) {
-        let written = self.cache.as_ref().map_or(0, |cache| cache.stats().written);
-        let filled = std::mem::replace(&mut self.frames_written, written) < written;
-        if self.told_waiting || filled {
+        let written = self.data.cache.as_ref().map_or(0, |cache| cache.stats().written);
+        let filled = std::mem::replace(&mut self.cached, written) < written;
+        if self.advised || filled {
             return;
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if let Some(advice) = against_waiting(self.config, record.train.data_wait, cores) {
+        if let Some(advice) = data_wait_advice(self.config, record.train.data_wait, cores) {
             log::info!("advice: {advice}");
-            self.told_waiting = true;
+            self.advised = true;
         }
-    }
-
-    /// Number of training batches of an epoch, counted from 0.
-    fn steps(&self, epoch: usize) -> usize {
-        let batches = self.sampler.batches(epoch);
-        if self.config.run.test_run { batches.min(self.config.run.test_batches) } else { batches }
     }
 }
 
-/// What a step that trains these stages needs of the device.
-fn needs(config: &Config, net: &MultiViewNet, trainable: StageSet) -> Result<Needs, TrainError> {
-    let (size, again) = (config.clips.size(), config.compute.gradient_checkpointing);
+fn snapshot<'a>(
+    trainer: &'a Trainer,
+    budget: &MemoryBudget,
+    history: &'a [EpochRecord],
+    progress: Option<PassProgress>,
+) -> Snapshot<'a> {
+    let (net, optimizer, memory) = (trainer.net(), &trainer.optimizer, budget.state);
+    Snapshot { net, optimizer, memory, history, progress }
+}
+
+/// The device memory that a step needs that trains these stages.
+fn memory_needs(
+    config: &Config,
+    net: &MultiViewNet,
+    trainable: StageSet,
+) -> Result<MemoryEstimate, TrainError> {
+    let (size, checkpointing) = (config.clips.size(), config.compute.gradient_checkpointing);
     let parameters = parameter_count(net);
-    Needs::training(&net.backbone, parameters, size, trainable, again)
+    MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
         .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })
 }

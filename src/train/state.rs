@@ -6,7 +6,8 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Moments, Optimizer, PassProgress};
+use super::metrics::PassProgress;
+use super::optimizer::{Moments, Optimizer};
 use crate::checkpoint::container::{self, Content};
 use crate::checkpoint::{CheckpointError, FORMAT_VERSION};
 use crate::config::Config;

@@ -1,7 +1,8 @@
-//! The start of a run in words.
+//! A description of a run, logged at its start.
 
-use super::{advice, task_weights};
+use super::objective::task_weights;
 use crate::augment::Strength;
+use crate::config::advice::advice;
 use crate::config::{Config, FreezingKind, LossFunction, OptimizerKind, WeightingStrategy};
 use crate::data::Dataset;
 use crate::data::balance::{Sampling, draws};
@@ -10,19 +11,19 @@ use crate::model::ModelConfig;
 use crate::report::{BalanceSummary, RunSummary, SplitSummary};
 use crate::schema::Schema;
 
-/// What was opened for a run.
+/// The parts of a run that its description needs.
 pub(super) struct Opened<'a> {
     pub schema: &'a Schema,
     pub model: &'a ModelConfig,
     pub compute: &'a Compute,
     pub parameters: usize,
-    /// What a step needs, in words.
+    /// What a step needs.
     pub memory: String,
     pub train: &'a Dataset,
     pub valid: &'a Dataset,
 }
 
-/// What a run is about to do, and on what.
+/// The settings and data of a run.
 pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
     let &Opened { schema, model, compute, parameters, ref memory, train, valid } = opened;
     let pair = |name: &str, value: String| (name.to_owned(), value);
@@ -46,13 +47,13 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
                 config.clips.target_fps
             ),
         ),
-        pair("data", data_words(config)),
+        pair("data", describe_data(config)),
         pair("memory", memory.clone()),
-        pair("training", training_words(config)),
-        pair("loss", loss_words(config)),
-        pair("balance", balance_words(config, schema)),
-        pair("freezing", freezing_words(config)),
-        pair("augment", augmentation_words(config)),
+        pair("training", describe_training(config)),
+        pair("loss", describe_loss(config)),
+        pair("balance", describe_balance(config, schema)),
+        pair("freezing", describe_freezing(config)),
+        pair("augment", describe_augmentation(config)),
         pair("files", config.run.save_dir.display().to_string()),
     ];
     let split = |dataset: &Dataset| SplitSummary {
@@ -82,23 +83,23 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
     }
 }
 
-fn data_words(c: &Config) -> String {
+fn describe_data(c: &Config) -> String {
     let ahead = match c.data.num_workers {
-        0 => "decoded when needed".to_owned(),
+        0 => "decoded in the training thread".to_owned(),
         workers => format!(
-            "{workers} threads, up to {} batches or {} MB ahead",
+            "{workers} decoding threads, up to {} batches or {} MB ahead",
             c.data.prefetch, c.data.loader_memory
         ),
     };
     match c.cache_folder() {
         Some(folder) => {
-            format!("{ahead}; frames kept in {}, up to {} GB", folder.display(), c.data.cache_size)
+            format!("{ahead}; frame cache in {}, up to {} GB", folder.display(), c.data.cache_size)
         }
-        None => format!("{ahead}; no frames kept"),
+        None => format!("{ahead}; no frame cache"),
     }
 }
 
-fn training_words(c: &Config) -> String {
+fn describe_training(c: &Config) -> String {
     let rule = match c.optimizer.optimizer {
         OptimizerKind::AdamW => "AdamW".to_owned(),
         OptimizerKind::Adam => "Adam".to_owned(),
@@ -129,7 +130,7 @@ fn training_words(c: &Config) -> String {
         epochs => format!("stops after {epochs} epochs without a better score"),
     };
     format!(
-        "{epochs} ({patience}), {} actions a step, {rule} {rate}{warm_up}, weight decay {}, \
+        "{epochs} ({patience}), {} actions per step, {rule} {rate}{warm_up}, weight decay {}, \
          gradient norm ≤ {}, seed {}",
         c.optimizer.batch_size,
         c.optimizer.weight_decay,
@@ -138,25 +139,25 @@ fn training_words(c: &Config) -> String {
     )
 }
 
-fn loss_words(c: &Config) -> String {
-    let mut words = match c.loss.loss_function {
+fn describe_loss(c: &Config) -> String {
+    let mut text = match c.loss.loss_function {
         LossFunction::Focal | LossFunction::AdaptiveFocal => {
             format!("{}, γ {}", c.loss.loss_function, c.loss.focal_gamma)
         }
         other => other.to_string(),
     };
-    words.push_str(&format!(", label smoothing {}", c.loss.label_smoothing));
+    text.push_str(&format!(", label smoothing {}", c.loss.label_smoothing));
     if !c.loss.main_task_weights.is_empty() {
         let weights: Vec<String> = c.loss.main_task_weights.iter().map(f64::to_string).collect();
-        words.push_str(&format!(", task weights {}", weights.join(" ")));
+        text.push_str(&format!(", task weights {}", weights.join(" ")));
     }
     if c.loss.auxiliary_task_weight > 0.0 {
-        words.push_str(&format!(", annotated properties {}", c.loss.auxiliary_task_weight));
+        text.push_str(&format!(", annotated properties {}", c.loss.auxiliary_task_weight));
     }
-    words
+    text
 }
 
-fn balance_words(c: &Config, schema: &Schema) -> String {
+fn describe_balance(c: &Config, schema: &Schema) -> String {
     let weights = match (c.loss.loss_function, c.balance.class_weighting_strategy) {
         (LossFunction::Plain, _) | (_, WeightingStrategy::None) => "no class weights".to_owned(),
         (_, WeightingStrategy::BalancedCapped) => {
@@ -183,7 +184,7 @@ fn balance_words(c: &Config, schema: &Schema) -> String {
     format!("{weights}, {sampler}")
 }
 
-fn freezing_words(c: &Config) -> String {
+fn describe_freezing(c: &Config) -> String {
     let strategy = match c.freezing.freezing_strategy {
         FreezingKind::Fixed => format!("the last {} stages", c.freezing.unfreeze_blocks),
         other => other.to_string(),
@@ -207,7 +208,7 @@ fn freezing_words(c: &Config) -> String {
     }
 }
 
-/// Counts, weights and draws of the tasks that are weighted or drawn unevenly.
+/// Class counts, weights and draws of the tasks whose classes are weighted or resampled.
 fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSummary> {
     let drawn = config.balance.balanced_tasks(schema);
     let weighted = schema.imbalanced_task();
@@ -238,11 +239,11 @@ fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSumm
         .collect()
 }
 
-fn augmentation_words(config: &Config) -> String {
+fn describe_augmentation(config: &Config) -> String {
     if config.augment.augmentation_strength == Strength::None && !config.clips.multi_scale {
         return "off".to_owned();
     }
-    let mut words = format!(
+    let mut text = format!(
         "{}: jitter ±{}, frame dropout {}, crop from {}, colour ±{}, noise {}",
         config.augment.augmentation_strength,
         config.augment.temporal_jitter_strength,
@@ -251,14 +252,14 @@ fn augmentation_words(config: &Config) -> String {
         config.augment.color_aug_strength,
         config.augment.noise_strength
     );
-    for (on, word) in [
+    for (on, part) in [
         (config.augment.severity_aware_augmentation, ", stronger for rarer classes"),
         (config.clips.multi_scale, ", three sizes"),
         (!config.augment.gpu_augmentation, ", on the host"),
     ] {
         if on {
-            words.push_str(word);
+            text.push_str(part);
         }
     }
-    words
+    text
 }

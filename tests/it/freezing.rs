@@ -6,7 +6,7 @@ use polyview::config::{Config, FreezingKind};
 use polyview::model::{STAGES, StageSet, stage_of, state_dict};
 use polyview::report::{EpochRecord, Event};
 use polyview::train::freezing::{EpochOutcome, strategy};
-use polyview::train::{Course, Outcome};
+use polyview::train::{Outcome, RunSchedule};
 use tempfile::TempDir;
 
 use crate::common::run::{defaults_with, run, run_observed, small_config, with};
@@ -175,7 +175,7 @@ fn strategies_answer_from_the_history_alone() {
 #[test]
 fn deeper_stages_get_lower_rates_when_asked() {
     let rates = |config: Config| {
-        let course = Course::new(&config, |_| 3);
+        let course = RunSchedule::new(&config, |_| 3);
         course.epoch(0, &[]).phase.rates
     };
     let flat = defaults_with("--no-gradual-finetuning --lr 0.8");
@@ -193,7 +193,7 @@ fn deeper_stages_get_lower_rates_when_asked() {
 }
 
 #[test]
-fn early_stopping_ends_the_run_and_the_best_weights_come_back() {
+fn early_stopping_ends_the_run_and_keeps_the_best_weights() {
     let folder = TempDir::new().unwrap();
     // No step changes anything, so no epoch is better than the first.
     let config = with(
@@ -204,7 +204,9 @@ fn early_stopping_ends_the_run_and_the_best_weights_come_back() {
     assert_eq!(outcome.history.len(), 3);
     let best =
         checkpoint::load(&config.run.save_dir.join(checkpoint::BEST), &Device::flex()).unwrap();
+    let last =
+        checkpoint::load(&config.run.save_dir.join(checkpoint::LAST), &Device::flex()).unwrap();
+    assert_eq!((best.1.epoch, last.1.epoch), (1, 3));
     let state = |net| state_dict::collect(net).unwrap();
-    assert_eq!(state(&outcome.network.unwrap()), state(&best.0));
-    assert_eq!(best.1.epoch, 1);
+    assert_ne!(state(&best.0), state(&last.0), "running statistics move without a rate");
 }

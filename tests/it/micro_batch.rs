@@ -1,8 +1,8 @@
 //! Steps that are cut to fit the device's memory: what the options change, and what they do not.
 
 use polyview::config::Config;
+use polyview::model::MemoryEstimate;
 use polyview::model::{BackboneKind, Init, StageSet};
-use polyview::train::Needs;
 use tempfile::TempDir;
 
 use crate::common::adapter;
@@ -51,7 +51,7 @@ fn a_step_is_estimated_from_the_network() {
     let device = burn::tensor::Device::flex();
     let tiny = polyview::model::Backbone::new(&mut Init::new(1, &device), BackboneKind::R3dTiny);
     let size = [4, 32, 48];
-    let needs = |set, again| Needs::training(&tiny, 1000, size, set, again).unwrap();
+    let needs = |set, again| MemoryEstimate::training(&tiny, 1000, size, set, again).unwrap();
     let all = needs(StageSet::ALL, false);
     // The widest tensor is the clip itself: the stem's 8 channels are a quarter of its size.
     assert_eq!(all.widest, 3 * 4 * 32 * 48 * 4);
@@ -60,13 +60,13 @@ fn a_step_is_estimated_from_the_network() {
     assert!(needs(StageSet::NONE, false).clip < needs(StageSet::last(1), false).clip);
     assert!(needs(StageSet::ALL, true).clip < all.clip);
     // Twice the frames, twice the memory.
-    let long = Needs::training(&tiny, 1000, [8, 32, 48], StageSet::ALL, false).unwrap();
+    let long = MemoryEstimate::training(&tiny, 1000, [8, 32, 48], StageSet::ALL, false).unwrap();
     assert!((long.clip as f64 / all.clip as f64 - 2.0).abs() < 0.1);
     // What fits: by room, and by the largest binding.
     assert_eq!(all.clips(Some(all.fixed + 10 * all.clip), None), 8);
     assert_eq!(all.clips(None, Some(3 * all.widest)), 3);
     assert_eq!(all.clips(Some(0), None), 0);
-    assert!(Needs::training(&tiny, 1, [1, 0, 8], StageSet::ALL, false).is_none());
+    assert!(MemoryEstimate::training(&tiny, 1, [1, 0, 8], StageSet::ALL, false).is_none());
 }
 
 #[test]
@@ -114,7 +114,8 @@ fn the_estimate_is_near_the_measured_memory() {
     let network = config.model(&schema).init(1, &burn::tensor::Device::flex());
     for (options, checkpointing) in [("", false), ("--gradient-checkpointing", true)] {
         let needs =
-            Needs::training(&network.backbone, 1, SIZE, StageSet::ALL, checkpointing).unwrap();
+            MemoryEstimate::training(&network.backbone, 1, SIZE, StageSet::ALL, checkpointing)
+                .unwrap();
         let (few, many) = (2, 12);
         let measured = (peak(many, options) - peak(few, options)) / (many - few) as u64;
         let ratio = needs.clip as f64 / measured as f64;

@@ -234,7 +234,7 @@ fn clips_are_normalised_as_torchvision_has_it() {
                 frames: frames.clone(),
                 size: [t, h, w],
             };
-            let clips = polyview::train::plain_clips(&batch, &device).unwrap();
+            let clips = polyview::model::plain_clips(&batch, &device).unwrap();
             assert_eq!(clips.dims(), [n, 3, t, h, w]);
             let ours = values(clips);
             let (mean, std) = (polyview::augment::MEAN, polyview::augment::STD);

@@ -5,11 +5,13 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use super::*;
+use crate::device;
 use crate::losses::{CrossEntropy, Focal};
+use crate::model::plain_clips_of;
 use crate::model::state_dict::StateDict;
 use crate::model::{BackboneKind, ModelConfig, StageSet, state_dict};
 use crate::schema::Schema;
-use crate::train::{Optimizer, Rule, plain_clips_of};
+use crate::train::{Losses, Optimizer, Rates, Rule, Trainer};
 
 // Every skip is reported in one way.
 #[path = "../../../tests/it/common/skip.rs"]
@@ -91,8 +93,9 @@ impl Case {
         let clips = |range| Ok(plain_clips_of(&self.batch, range, &self.device)?);
         let (objective, batch) = (&self.objective, &self.batch);
         let step = Step { net: &net, objective, batch, clips: &clips, memory };
-        let done = step.queue(Some(&mut self.rng())).unwrap().finish(&self.device).unwrap();
-        (self.stepped(net, done.grads), done.losses, done.logits)
+        let mut watch = MemoryWatch::start(&self.device);
+        let done = step.queue(Some(&mut self.rng())).unwrap().finish(&mut watch).unwrap();
+        (self.stepped(net, done.grads), done.result.losses, done.result.logits)
     }
 
     /// One graph over everything; `pieces` of clips are normalised by themselves.
@@ -107,8 +110,8 @@ impl Case {
             });
             let features = Tensor::cat(features.collect(), 0);
             let views = ViewLayout::new(self.batch.view_counts[actions.clone()].to_vec());
-            let said = net.classify(features, &views, &[], Some(&mut rng));
-            let cost = self.objective.cost_of(&said, &self.batch, actions.clone());
+            let prediction = net.classify(features, &views, &[], Some(&mut rng));
+            let cost = self.objective.cost_of(&prediction, &self.batch, actions.clone());
             total.push(cost.total.clone());
             costs.push(cost);
         }
@@ -174,8 +177,8 @@ fn a_batch_in_pieces_has_the_gradients_of_the_whole() {
         let features = net.backbone.forward(clips);
         let cost = |actions: Range<usize>, clips: Range<usize>| {
             let views = ViewLayout::new(case.batch.view_counts[actions.clone()].to_vec());
-            let said = net.classify(features.clone().slice([clips]), &views, &[], None);
-            case.objective.cost_of(&said, &case.batch, actions)
+            let prediction = net.classify(features.clone().slice([clips]), &views, &[], None);
+            case.objective.cost_of(&prediction, &case.batch, actions)
         };
         let whole = cost(0..4, 0..7).read().unwrap();
         let sum = Cost::read_sum(&[cost(0..1, 0..2), cost(1..4, 2..7)]).unwrap();
@@ -200,8 +203,8 @@ fn batches_are_cut_at_actions_first() {
     assert_eq!(cut(3), [(0..2, 0..3), (2..3, 3..6), (3..4, 6..7)]);
     assert_eq!(cut(100), [(0..4, 0..7)]);
     assert_eq!(cut(1).len(), 4);
-    assert_eq!(chunks(&(3..10), 3), [3..5, 5..7, 7..10]);
-    assert_eq!(chunks(&(3..6), 1), [3..4, 4..5, 5..6]);
+    assert_eq!(even_chunks(&(3..10), 3), [3..5, 5..7, 7..10]);
+    assert_eq!(even_chunks(&(3..6), 1), [3..4, 4..5, 5..6]);
     assert_eq!(first_pass(&[5, 1], 2), 0..1);
 }
 
@@ -223,7 +226,7 @@ struct Starved(std::sync::atomic::AtomicBool);
 impl crate::losses::TaskLoss for Starved {
     fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
         if self.0.swap(false, std::sync::atomic::Ordering::Relaxed) {
-            device::pretend(&logits.device());
+            device::simulate_out_of_memory(&logits.device());
         }
         CrossEntropy::default().loss(logits, targets)
     }
@@ -263,30 +266,15 @@ fn a_step_without_memory_is_repeated_in_halves() {
         let net = ModelConfig::new(BackboneKind::R3dTiny, &schema).init(1, &device);
         let loss = Starved(starved.into());
         let objective = Objective::plain(&schema).with_loss(0, loss);
-        let rates = crate::train::Rates { heads: 1e-2, stages: [1e-2; 5] };
-        let settings = crate::train::StepSettings {
-            objective: &objective,
-            rates: &|_| (rates, None),
-            seed: 1,
-            epoch: 1,
-            first_step: 0,
-            augmenter: None,
-        };
-        let mut memory = StepMemory { micro_batch, gradient_checkpointing: false };
+        let rule = Rule::AdamW { beta1: 0.9, weight_decay: 0.0 };
+        let mut trainer = Trainer::new(net, Optimizer::new(rule, 1.0), objective, &device);
+        trainer.seed = 1;
+        trainer.memory = StepMemory { micro_batch, gradient_checkpointing: false };
         let plan = crate::data::loader::in_order(4, 2);
-        let (net, ..) = crate::train::continue_epoch(
-            net,
-            &mut Optimizer::new(Rule::AdamW { beta1: 0.9, weight_decay: 0.0 }, 1.0),
-            &mut memory,
-            crate::data::loader::Loader::new(open().into(), plan, 1),
-            &settings,
-            crate::train::PassProgress::new(&objective),
-            &device,
-            &false.into(),
-            &mut |_: &crate::report::Event| {},
-            &mut |_, _, _, _, _| Ok(()),
-        )?;
-        Ok::<_, TrainError>((memory.micro_batch, state_dict::collect(&net).unwrap()))
+        let loader = crate::data::loader::Loader::new(open().into(), plan, 1);
+        trainer.train_one_epoch(loader, |_| Rates::new(1e-2, 1e-2))?;
+        let state = state_dict::collect(trainer.net()).unwrap();
+        Ok::<_, TrainError>((trainer.memory.micro_batch, state))
     };
     // Weights and running statistics are those of a run that had planned so from the start.
     let (clips, state) = run(true, usize::MAX).unwrap();

@@ -1,40 +1,32 @@
-//! What a run leaves on disk, and when.
+//! Writes a run's files: configuration, checkpoints, history.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::memory::Room;
+use super::error::TrainError;
+use super::metrics::PassProgress;
+use super::optimizer::Optimizer;
 use super::pair::{drop_older, save_pair};
-use super::state::MemoryState;
-use super::{Optimizer, PassProgress, RunState, TrainError};
+use super::state::{MemoryState, RunState};
 use crate::checkpoint::{self, CheckpointInfo, FolderLock};
 use crate::config::Config;
 use crate::model::MultiViewNet;
-use crate::report::{EpochRecord, Event, Observer};
+use crate::report::EpochRecord;
 
-/// A run between two steps, as far as it is saved.
-pub(super) struct Moment<'a> {
+/// What a checkpoint holds: a run between two steps.
+pub(super) struct Snapshot<'a> {
     pub net: &'a MultiViewNet,
     pub optimizer: &'a Optimizer,
     pub memory: MemoryState,
     pub history: &'a [EpochRecord],
-}
-
-impl<'a> Moment<'a> {
-    pub fn new(
-        net: &'a MultiViewNet,
-        optimizer: &'a Optimizer,
-        room: &Room,
-        history: &'a [EpochRecord],
-    ) -> Self {
-        Self { net, optimizer, memory: room.state, history }
-    }
+    /// The training pass so far; `None` between two epochs.
+    pub progress: Option<PassProgress>,
 }
 
 /// Writes a run's files; nothing in a test run.
-pub(super) struct Keeper<'a> {
+pub(super) struct CheckpointWriter<'a> {
     config: &'a Config,
-    /// What the next checkpoint says of itself.
+    /// Description that the next checkpoint holds.
     pub info: CheckpointInfo,
     /// Highest score so far.
     pub best_score: Option<f64>,
@@ -45,8 +37,8 @@ pub(super) struct Keeper<'a> {
     _lock: Option<FolderLock>,
 }
 
-impl<'a> Keeper<'a> {
-    /// Makes the folder, proves that it can be written, and keeps other runs out of it.
+impl<'a> CheckpointWriter<'a> {
+    /// Creates the folder, checks that it is writable, and keeps other runs out of it.
     pub fn open(config: &'a Config, info: CheckpointInfo) -> Result<Self, TrainError> {
         let lock = if config.run.test_run {
             None
@@ -58,13 +50,13 @@ impl<'a> Keeper<'a> {
         Ok(Self { config, info, best_score, files, last: Instant::now(), _lock: lock })
     }
 
-    /// Writes the configuration, and the history of a run that goes on.
+    /// Writes the configuration, and the history of a resumed run.
     pub fn begin(&mut self, history: &[EpochRecord]) -> Result<(), TrainError> {
         self.last = Instant::now();
         if self.config.run.test_run {
             return Ok(());
         }
-        // Not what this start alone was about: the file must repeat the run from its beginning.
+        // The file must repeat the run from its beginning, so it says nothing about resuming.
         let mut whole = self.config.clone();
         (whole.run.resume, whole.run.resume_best_acc) = (None, None);
         let path = self.config.run.save_dir.join(checkpoint::CONFIG);
@@ -84,31 +76,21 @@ impl<'a> Keeper<'a> {
         best
     }
 
-    /// Whether so much time has passed since the last checkpoint that another one is due.
+    /// Whether a checkpoint within the epoch is due.
     pub fn is_due(&self) -> bool {
         let minutes = self.config.run.checkpoint_minutes;
         minutes > 0.0 && self.last.elapsed() >= Duration::from_secs_f64(minutes * 60.0)
     }
 
-    /// Writes the last checkpoint, within an epoch.
-    pub fn save(
-        &mut self,
-        now: &Moment,
-        progress: Option<PassProgress>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        self.write(now, progress, &[checkpoint::LAST.to_owned()], observer)
+    /// Writes the last checkpoint, within an epoch. Returns the weight files written.
+    pub fn save(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
+        self.write(snapshot, &[checkpoint::LAST.to_owned()])
     }
 
-    /// Writes what a finished epoch leaves behind.
-    pub fn save_epoch(
-        &mut self,
-        now: &Moment,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        let Some(record) = now.history.last() else {
-            return Ok(());
-        };
+    /// Writes the checkpoints and the history of a finished epoch. Returns the weight files written.
+    pub fn save_epoch(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
+        let history = snapshot.history;
+        let record = history.last().expect("an epoch is finished");
         self.info.epoch = record.epoch;
         self.info.score = Some(record.score);
         let mut names = Vec::new();
@@ -118,17 +100,18 @@ impl<'a> Keeper<'a> {
         if self.config.run.keep > 0 {
             names.push(format!("epoch-{:04}.safetensors", record.epoch));
         }
-        // The last one last: a run that dies before it repeats the epoch, and writes the others
-        // again as they are.
+        // The last one last: a run that is killed before it repeats the epoch, and writes the others
+        // again with the same content.
         names.push(checkpoint::LAST.to_owned());
-        self.write(now, None, &names, observer)?;
+        let written = self.write(snapshot, &names)?;
         if self.config.run.test_run {
-            return Ok(());
+            return Ok(written);
         }
         if self.config.run.keep > 0 {
             drop_older(&self.config.run.save_dir, self.config.run.keep);
         }
-        self.write_history(now.history)
+        self.write_history(history)?;
+        Ok(written)
     }
 
     fn write_history(&self, history: &[EpochRecord]) -> Result<(), TrainError> {
@@ -136,32 +119,25 @@ impl<'a> Keeper<'a> {
         Ok(checkpoint::write_text(&path, serde_json::to_string_pretty(history))?)
     }
 
-    fn write(
-        &mut self,
-        now: &Moment,
-        progress: Option<PassProgress>,
-        names: &[String],
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
+    fn write(&mut self, snapshot: Snapshot, names: &[String]) -> Result<Vec<PathBuf>, TrainError> {
         if self.config.run.test_run {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let folder = &self.config.run.save_dir;
-        // Reading weights back from the device is the dear part: once for all files.
-        let (weights, checksum) = checkpoint::encode(folder, now.net, &self.info)?;
-        let mut state = RunState::new(self.config, now.history, progress, checksum);
+        // Reading weights back from the device is the expensive part: once for all files.
+        let (weights, checksum) = checkpoint::encode(folder, snapshot.net, &self.info)?;
+        let mut state = RunState::new(self.config, snapshot.history, snapshot.progress, checksum);
         state.best_score = self.best_score;
-        state.memory = now.memory;
-        let state = state.encode(folder, now.optimizer)?;
-        for name in names {
-            let path = folder.join(name);
-            save_pair(&path, &weights, &state)?;
-            if !self.files.contains(&path) {
+        state.memory = snapshot.memory;
+        let state = state.encode(folder, snapshot.optimizer)?;
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+        for path in &paths {
+            save_pair(path, &weights, &state)?;
+            if !self.files.contains(path) {
                 self.files.push(path.clone());
             }
-            observer.observe(&Event::Saved { path });
         }
         self.last = Instant::now();
-        Ok(())
+        Ok(paths)
     }
 }

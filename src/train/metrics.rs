@@ -1,18 +1,18 @@
-//! A pass over a split so far: its figures, its clock, and how long it waited for data.
+//! The metrics of a pass over a split: losses, confusion matrices, its time, and how much of that
+//! was spent waiting for data.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::objective::{Losses, TaskObjective};
-use super::{Objective, TrainError};
+use super::error::TrainError;
+use super::objective::{BatchResult, Objective, TaskObjective};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::losses;
 use crate::metrics::ConfusionMatrix;
-use crate::report::{Event, Observer, PassRecord, TaskRecord};
+use crate::report::{Event, PassRecord, TaskRecord};
 
 /// Loss and confusion of one head over a pass so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,7 @@ impl HeadProgress {
     fn add(&mut self, logits: Tensor<2>, labels: &[usize], loss: f64) -> Result<(), TrainError> {
         let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
         for (&label, class) in labels.iter().zip(classes) {
+            // What is no index is refused by the matrix.
             self.matrix.add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
         }
         self.loss += loss * labels.len() as f64;
@@ -42,17 +43,18 @@ impl HeadProgress {
     }
 }
 
-/// A pass so far: what a checkpoint in its middle keeps, so that its figures come out whole.
+/// A pass so far: what a checkpoint within an epoch keeps, so that the metrics of a resumed pass are
+/// those of the whole pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassProgress {
     /// Batches done.
     pub steps: usize,
     loss: f64,
     /// Sum of the steps' gradient norms.
-    pub(super) norm: f64,
+    norm: f64,
     actions: usize,
     clips: usize,
-    /// Wall time and the time waited for data before the pass was taken up again, seconds.
+    /// Wall time, and time spent waiting for data, before the pass was resumed, seconds.
     seconds: f64,
     waited: f64,
     tasks: Vec<HeadProgress>,
@@ -60,7 +62,7 @@ pub struct PassProgress {
 }
 
 impl PassProgress {
-    /// A pass that begins.
+    /// A pass at its beginning.
     pub fn new(objective: &Objective) -> Self {
         Self {
             steps: 0,
@@ -86,23 +88,27 @@ impl PassProgress {
 }
 
 /// A pass with its clock running.
-pub(super) struct Tally<'a> {
-    objective: &'a Objective,
-    pub pass: PassProgress,
+pub(super) struct PassMetrics {
+    pass: PassProgress,
     started: Instant,
     waited: Duration,
 }
 
-impl<'a> Tally<'a> {
-    pub fn new(objective: &'a Objective, pass: PassProgress) -> Self {
-        Self { objective, pass, started: Instant::now(), waited: Duration::ZERO }
+impl PassMetrics {
+    pub fn new(pass: PassProgress) -> Self {
+        Self { pass, started: Instant::now(), waited: Duration::ZERO }
+    }
+
+    /// Batches done.
+    pub fn steps(&self) -> usize {
+        self.pass.steps
     }
 
     fn seconds(&self) -> f64 {
         self.pass.seconds + self.started.elapsed().as_secs_f64()
     }
 
-    /// The pass so far, with its times brought up to now.
+    /// The pass so far, with its times up to now.
     pub fn progress(&self) -> PassProgress {
         PassProgress {
             seconds: self.seconds(),
@@ -111,7 +117,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Next batch, with the time it took to come.
+    /// The next batch; the time it takes to arrive counts as waiting.
     pub fn wait_for(&mut self, loader: &mut Loader) -> Result<Option<Batch>, TrainError> {
         let asked = Instant::now();
         let batch = loader.next().transpose()?;
@@ -119,24 +125,24 @@ impl<'a> Tally<'a> {
         Ok(batch)
     }
 
-    /// Adds a batch: the tasks' logits, the auxiliary heads' with the classes known, the losses.
+    /// Adds a batch's result and the norm of its gradients.
     pub fn add(
         &mut self,
         batch: &Batch,
-        logits: Vec<Tensor<2>>,
-        known: Vec<Option<(Tensor<2>, Vec<usize>)>>,
-        losses: &Losses,
+        result: BatchResult,
+        gradient_norm: f64,
     ) -> Result<(), TrainError> {
-        let pass = &mut self.pass;
-        for (task, logits) in logits.into_iter().enumerate() {
+        let (pass, losses) = (&mut self.pass, &result.losses);
+        for (task, logits) in result.logits.into_iter().enumerate() {
             pass.tasks[task].add(logits, &batch.labels[task], losses.tasks[task])?;
         }
-        for (head, known) in known.into_iter().enumerate() {
-            if let Some((logits, targets)) = known {
-                pass.auxiliary[head].add(logits, &targets, losses.auxiliary[head])?;
+        for (head, known) in result.auxiliary.into_iter().enumerate() {
+            if let Some(known) = known {
+                pass.auxiliary[head].add(known.logits, &known.targets, losses.auxiliary[head])?;
             }
         }
         pass.loss += losses.total * batch.actions.len() as f64;
+        pass.norm += gradient_norm;
         pass.steps += 1;
         pass.actions += batch.actions.len();
         pass.clips += batch.clips();
@@ -151,26 +157,26 @@ impl<'a> Tally<'a> {
         (self.pass.waited + self.waited.as_secs_f64()) / self.seconds().max(1e-9)
     }
 
-    /// Tells of the step just added; whether the pass must end here.
-    pub fn after_step(&self, stop: &AtomicBool, observer: &mut dyn Observer) -> bool {
-        observer.observe(&Event::Step {
+    /// The event of the batch just added.
+    pub fn event(&self) -> Event {
+        Event::Step {
             done: self.pass.steps,
             loss: self.mean_loss(),
             clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),
             data_wait: self.data_wait(),
-        });
-        stop.load(Ordering::Relaxed)
+        }
     }
 
-    pub fn record(&self) -> PassRecord {
+    /// The metrics of the pass, whose heads are those of `objective`.
+    pub fn record(&self, objective: &Objective) -> PassRecord {
         let (pass, seconds) = (&self.pass, self.seconds());
         let records = |heads: &[HeadProgress], of: &[TaskObjective]| {
             heads.iter().zip(of).map(|(head, of)| head.record(of)).collect()
         };
         PassRecord {
             loss: self.mean_loss(),
-            tasks: records(&pass.tasks, &self.objective.tasks),
-            auxiliary: records(&pass.auxiliary, &self.objective.auxiliary),
+            tasks: records(&pass.tasks, &objective.tasks),
+            auxiliary: records(&pass.auxiliary, &objective.auxiliary),
             gradient_norm: pass.norm / pass.steps.max(1) as f64,
             actions: pass.actions,
             clips: pass.clips,

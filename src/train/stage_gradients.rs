@@ -1,17 +1,23 @@
-//! How much each stage of the backbone would move, frozen ones included.
+//! The gradients of the backbone's stages, frozen ones included.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
-use super::step::Step;
-use super::{Objective, StepMemory, TrainError, plain_clips_of};
+use super::error::TrainError;
+use super::memory::StepMemory;
+use super::objective::Objective;
+use super::step::{Attempt, Gradients, Step};
 use crate::data::Batch;
-use crate::model::{MultiViewNet, STAGES, StageSet, stage_of};
+use crate::device::MemoryWatch;
+use crate::model::{MultiViewNet, STAGES, StageSet, plain_clips_of, stage_of};
 
-/// Root mean square of each stage's gradient on one batch: what gradient-guided freezing decides
-/// by. Nothing is updated, no statistics move, nothing is dropped or augmented. `device` must
-/// have automatic differentiation on.
+/// Root mean square of each stage's gradient on one batch, by which gradient-guided freezing
+/// decides. Nothing is updated, dropped or augmented. `device` must have automatic differentiation
+/// on.
+///
+/// # Errors
+/// A device that fails or is out of memory.
 pub fn stage_gradients(
     net: &MultiViewNet,
     batch: &Batch,
@@ -19,13 +25,16 @@ pub fn stage_gradients(
     memory: StepMemory,
     device: &Device,
 ) -> Result<[f64; STAGES.len()], TrainError> {
-    // Frozen first, which stops all statistics; then gradients alone are switched on.
+    // Frozen first, so that batch norm uses its running statistics; then only gradients are switched
+    // on.
     let net = net.clone().with_trainable(StageSet::NONE).set_require_grad(true);
     let clips = |range| Ok(plain_clips_of(batch, range, device)?);
-    let grads = Step { net: &net, objective, batch, clips: &clips, memory }
-        .queue(None)?
-        .finish(device)?
-        .grads;
+    let step = Step { net: &net, objective, batch, clips: &clips, memory };
+    let mut watch = MemoryWatch::start(device);
+    let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?
+    else {
+        return Err(TrainError::OutOfMemory);
+    };
     let mut squares = Squares { grads: &grads, path: Vec::new(), sums: Default::default() };
     net.visit(&mut squares);
     let mut result = [0.0; STAGES.len()];

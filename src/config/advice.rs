@@ -1,18 +1,18 @@
-//! What may be worth trying, by the size and the balance of the data.
+//! Suggestions for a data set, by its size and class balance, and by what a run turns out to wait for.
 
 use crate::config::{Config, FreezingKind, WeightingStrategy};
 
-/// Advice for a training split of `actions` actions whose imbalanced task has these class counts.
-/// Only what the configuration does not do already.
+/// Suggestions for a training split of `actions` actions whose imbalanced task has these class
+/// counts. Only what the configuration does not do already.
 pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> {
-    let mut lines = passed_over(config);
+    let mut lines = without_effect(config);
     lines.extend(size(config, actions));
     lines.extend(balance(config, counts));
     lines
 }
 
-/// Options that were given and do not count in two phases.
-fn passed_over(c: &Config) -> Vec<String> {
+/// Options that were given and have no effect in two phases.
+fn without_effect(c: &Config) -> Vec<String> {
     let usual = Config::default();
     if !c.freezing.gradual_finetuning {
         return Vec::new();
@@ -20,14 +20,14 @@ fn passed_over(c: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     if c.schedule.epochs != usual.schedule.epochs {
         lines.push(format!(
-            "--epochs {} counts only with --no-gradual-finetuning; this run has \
+            "--epochs {} has an effect only with --no-gradual-finetuning; this run has \
              --phase1-epochs {} and --phase2-epochs {}",
             c.schedule.epochs, c.freezing.phase1_epochs, c.freezing.phase2_epochs
         ));
     }
     if c.schedule.lr != usual.schedule.lr {
         lines.push(format!(
-            "--lr {:e} counts only with --no-gradual-finetuning; this run has --head-lr {:e} and \
+            "--lr {:e} has an effect only with --no-gradual-finetuning; this run has --head-lr {:e} and \
              --backbone-lr {:e}",
             c.schedule.lr, c.freezing.head_lr, c.freezing.backbone_lr
         ));
@@ -38,7 +38,7 @@ fn passed_over(c: &Config) -> Vec<String> {
 fn size(c: &Config, actions: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (bound, wanted) = match actions {
-        0..100 => (100, "only the heads can be learned well"),
+        0..100 => (100, "only the heads can be trained well"),
         100..500 => (500, "the last stages can be adapted with care"),
         500..1000 => (1000, "most of the backbone can be adapted"),
         _ => return lines,
@@ -85,7 +85,7 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
     lines
 }
 
-/// Whether the second phase trains more than so many stages at once.
+/// Whether the second phase trains more than `stages` stages.
 fn unfreezes(c: &Config, stages: usize) -> bool {
     let fixed = c.freezing.freezing_strategy == FreezingKind::Fixed;
     c.freezing.gradual_finetuning && fixed && c.freezing.unfreeze_blocks > stages
@@ -93,7 +93,7 @@ fn unfreezes(c: &Config, stages: usize) -> bool {
 
 /// Largest over smallest class above which a split counts as unbalanced.
 const UNBALANCED: f64 = 3.0;
-/// A class with fewer actions hardly teaches anything.
+/// A class with fewer actions is hardly learned.
 const FEW: usize = 10;
 
 fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
@@ -122,32 +122,32 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
     }
     if smallest < FEW {
         lines.push(format!(
-            "the smallest class has only {smallest} in it: its recall will jump between epochs"
+            "the smallest class has only {smallest} actions: its recall will jump between epochs"
         ));
     }
     lines
 }
 
-/// More than this share of an epoch spent waiting for data is worth a word.
+/// Share of an epoch spent waiting for data above which something should be changed.
 const MUCH_WAITING: f64 = 0.1;
 
-/// The option to turn when training waits for data; `None` while it hardly does. `cores` is what
-/// the machine has.
-pub fn against_waiting(config: &Config, data_wait: f64, cores: usize) -> Option<String> {
+/// The option to change when training waits for data; `None` if it hardly does. `cores` is the
+/// machine's number of cores.
+pub fn data_wait_advice(config: &Config, data_wait: f64, cores: usize) -> Option<String> {
     if data_wait <= MUCH_WAITING {
         return None;
     }
     let workers = config.data.num_workers;
-    let turn = if workers < cores {
+    let change = if workers < cores {
         format!("--num-workers {cores} (now {workers}) decodes on all cores")
     } else if config.cache_folder().is_none() {
         "--cache DIR keeps the frames, so that each clip is decoded once".to_owned()
     } else {
         format!(
-            "a faster disk for --cache, or more read ahead: --prefetch (now {}), --loader-memory \
+            "a faster disk for --cache, or reading further ahead: --prefetch (now {}), --loader-memory \
              (now {} MB)",
             config.data.prefetch, config.data.loader_memory
         )
     };
-    Some(format!("{:.0} % of the epoch was spent waiting for data: {turn}", data_wait * 100.0))
+    Some(format!("{:.0} % of the epoch was spent waiting for data: {change}", data_wait * 100.0))
 }

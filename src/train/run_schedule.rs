@@ -1,4 +1,4 @@
-//! The course of a run: its phases, and for each training step what trains at which rate. Pure:
+//! The schedule of a run: its phases, and for each training step what trains at which rate. Pure:
 //! the same configuration and history give the same answers, in a resumed run too.
 
 use super::freezing::{EpochOutcome, Fixed, FreezingStrategy, strategy};
@@ -11,35 +11,41 @@ const DISCRIMINATIVE: f64 = 1.0 / 2.6;
 /// The same for `exponential-lr-decay`.
 const EXPONENTIAL: f64 = 0.5;
 
-/// Learning rates of the parameter groups.
+/// Learning rates of the parameter groups at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
     /// Heads, view attention and embeddings.
     pub heads: f64,
     /// Each stage of the backbone, numbered as in [`STAGES`].
     pub stages: [f64; STAGES.len()],
+    /// Momentum (Adam's β1) that the schedule asks for; `None` leaves the optimizer's own.
+    pub momentum: Option<f64>,
 }
 
 impl Rates {
+    /// One rate for the heads and one for all stages of the backbone.
+    pub fn new(heads: f64, backbone: f64) -> Self {
+        Self { heads, stages: [backbone; STAGES.len()], momentum: None }
+    }
+
     /// The rate of a parameter by its path in [`crate::model::MultiViewNet`].
     pub fn of(&self, path: &str) -> f64 {
         stage_of(path).map_or(self.heads, |stage| self.stages[stage])
     }
 
-    /// All of them times a factor, each by its own function.
     fn map(&self, f: impl Fn(f64) -> f64) -> Self {
-        Self { heads: f(self.heads), stages: self.stages.map(f) }
+        Self { heads: f(self.heads), stages: self.stages.map(f), ..*self }
     }
 }
 
-/// A stretch of epochs with one freezing strategy and one schedule.
+/// Consecutive epochs with one freezing strategy and one schedule.
 #[derive(Debug)]
 pub struct Phase {
     /// 1 or 2; a run without gradual fine-tuning has phase 1 only.
     pub number: usize,
     /// First epoch, counted from 0.
     pub first_epoch: usize,
-    /// How many.
+    /// Number of epochs.
     pub epochs: usize,
     /// Full rates; the schedule lowers them.
     pub rates: Rates,
@@ -52,27 +58,27 @@ pub struct Phase {
 }
 
 impl Phase {
-    /// Rates and momentum at a position. During a warm-up the schedule waits at its start.
-    pub fn at(&self, at: &Position) -> (Rates, Option<f64>) {
+    /// The rates at a position. During a warm-up the schedule waits at its start.
+    pub fn at(&self, at: &Position) -> Rates {
         let share = warm_up(self.warmup_epochs, at);
         let waiting = self.warmup_epochs.min(self.epochs);
         let after = Position { epoch: at.epoch.saturating_sub(waiting), ..*at };
         let rates = self.rates.map(|rate| self.schedule.rate(rate, &after) * share);
-        (rates, self.schedule.momentum(&after))
+        Rates { momentum: self.schedule.momentum(&after), ..rates }
     }
 }
 
-/// All phases of a run.
+/// The phases of a run.
 #[derive(Debug)]
-pub struct Course {
+pub struct RunSchedule {
     /// In order.
     pub phases: Vec<Phase>,
     /// Steps of each epoch.
     steps: Vec<usize>,
 }
 
-impl Course {
-    /// The course that the options name. `steps(epoch)` is the number of training steps of an
+impl RunSchedule {
+    /// The schedule of a configuration. `steps(epoch)` is the number of training steps of an
     /// epoch, counted from 0.
     pub fn new(config: &Config, steps: impl Fn(usize) -> usize) -> Self {
         let total = config.total_epochs();
@@ -93,7 +99,7 @@ impl Course {
                 *stage = rate;
                 rate *= decay;
             }
-            Rates { heads, stages }
+            Rates { heads, stages, momentum: None }
         };
         // The schedule's own epochs: those after the warm-up.
         let scheduled = |epochs: usize| epochs.saturating_sub(warmup_epochs).max(1);
@@ -132,7 +138,7 @@ impl Course {
             ]
         } else {
             let start = match config.freezing.freezing_strategy {
-                // Without phases there is nothing to fix.
+                // Without phases `fixed` freezes nothing.
                 FreezingKind::Fixed => StageSet::ALL,
                 _ => StageSet::NONE,
             };
@@ -159,8 +165,8 @@ impl Course {
         self.steps.iter().take(epoch).sum()
     }
 
-    /// What happens in an epoch, given the outcomes of all epochs before it.
-    pub fn epoch<'a>(&'a self, epoch: usize, past: &[EpochOutcome]) -> EpochCourse<'a> {
+    /// The plan of an epoch, given the outcomes of all epochs before it.
+    pub fn epoch<'a>(&'a self, epoch: usize, past: &[EpochOutcome]) -> EpochPlan<'a> {
         let mut phase = &self.phases[0];
         for later in &self.phases {
             if later.epochs > 0 && later.first_epoch <= epoch {
@@ -168,7 +174,7 @@ impl Course {
             }
         }
         let past = past.get(phase.first_epoch..).unwrap_or_default();
-        EpochCourse {
+        EpochPlan {
             phase,
             trainable: phase.freezing.trainable(past),
             epoch: epoch - phase.first_epoch,
@@ -179,9 +185,9 @@ impl Course {
     }
 }
 
-/// What happens in one epoch.
+/// What trains in an epoch, and at which rates.
 #[derive(Debug)]
-pub struct EpochCourse<'a> {
+pub struct EpochPlan<'a> {
     /// The phase it belongs to.
     pub phase: &'a Phase,
     /// The stages that train.
@@ -192,9 +198,9 @@ pub struct EpochCourse<'a> {
     scores: Vec<f64>,
 }
 
-impl EpochCourse<'_> {
-    /// Rates and momentum of a step of the epoch, counted from 0.
-    pub fn at(&self, step: usize) -> (Rates, Option<f64>) {
+impl EpochPlan<'_> {
+    /// The rates of a step of the epoch, counted from 0.
+    pub fn at(&self, step: usize) -> Rates {
         self.phase.at(&Position {
             epoch: self.epoch,
             steps_before: self.steps_before,

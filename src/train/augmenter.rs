@@ -1,4 +1,4 @@
-//! Batches of frames to the network's input: augmented for training, plain for validation.
+//! Batches of frames to the network's augmented input.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::augment::{self, AugmentConfig, AugmentError, Frames, Normalisation, plan_clip};
 use crate::data::Batch;
 
-/// How training clips are changed. The choices depend on seed, epoch, action and view alone, so
+/// Augments training clips. The random choices depend on seed, epoch, action and view alone, so
 /// they are the same on every device and in a repeated run.
 #[derive(Debug, Clone)]
 pub struct Augmenter {
@@ -23,13 +23,11 @@ pub struct Augmenter {
     pub rarity: Vec<f32>,
     /// Frame sizes `[H, W]` of which each batch takes one.
     pub sizes: Vec<[usize; 2]>,
-    /// Whether the device may do it; otherwise the host does.
-    pub on_device: bool,
 }
 
-/// The shares of the full size at which multi-scale training looks at its clips.
+/// Scales of multi-scale training.
 const SCALES: [f64; 3] = [1.0, 0.875, 0.75];
-/// What a multi-scale side is divisible by: the product of the backbones' strides.
+/// Divisor of a multi-scale side: the product of the backbones' strides.
 const SIDE_STEP: usize = 16;
 
 /// The three sizes of multi-scale training: 1, 7/8 and 3/4 of `[H, W]`, each side rounded down to
@@ -54,7 +52,7 @@ impl Augmenter {
         self.clips_of(batch, 0..batch.clips(), epoch, step, device)
     }
 
-    /// The same for some clips of a batch, numbered as they lie in it.
+    /// The same for some clips of a batch, numbered in the batch's order.
     pub fn clips_of(
         &self,
         batch: &Batch,
@@ -77,7 +75,8 @@ impl Augmenter {
         let size = self.size_of(step, batch);
         let frames = Frames::U8(batch.frames_of(range));
         let normalisation = Normalisation::default();
-        let augment = if self.on_device { augment::augment } else { augment::augment_on_host };
+        let augment =
+            if self.config.gpu_augmentation { augment::augment } else { augment::augment_on_host };
         augment(frames, batch.size, &records, size, &normalisation, device)
     }
 
@@ -89,20 +88,4 @@ impl Augmenter {
         let choice = (rng.random::<f64>() * count as f64) as usize;
         self.sizes.get(choice.min(count.saturating_sub(1))).copied().unwrap_or([h, w])
     }
-}
-
-/// A batch as it is, normalised: `[N, 3, T, H, W]`, (x/255 − mean)/std.
-pub fn plain_clips(batch: &Batch, device: &Device) -> Result<Tensor<5>, AugmentError> {
-    plain_clips_of(batch, 0..batch.clips(), device)
-}
-
-/// The same for some clips of a batch, numbered as they lie in it.
-pub fn plain_clips_of(
-    batch: &Batch,
-    range: Range<usize>,
-    device: &Device,
-) -> Result<Tensor<5>, AugmentError> {
-    let [_, h, w] = batch.size;
-    let (count, frames) = (range.len(), Frames::U8(batch.frames_of(range)));
-    augment::plain(frames, count, batch.size, [h, w], &Normalisation::default(), device)
 }

@@ -1,0 +1,126 @@
+//! Forward and backward passes of the backbone for clips that do not all fit in memory at once. The
+//! backbone's gradients are computed apart from the heads': group of clips by group and, with
+//! gradient checkpointing, part by part.
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Gradients, Tensor};
+
+use super::resnet3d::{Backbone, average};
+use super::statistics::BatchStatistics;
+
+/// The backbone's forward pass over some clips, with what its backward pass needs.
+#[derive(Debug)]
+pub struct BackbonePass {
+    features: Tensor<2>,
+    kept: Kept,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per step; a few hundred bytes of handles")]
+enum Kept {
+    /// The backbone is frozen.
+    Nothing,
+    /// Everything, in Burn's graph of these features.
+    Graph(Tensor<2>),
+    /// The inputs of the parts from stage `from` on; each part is recomputed in the backward pass
+    /// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
+    Inputs { from: usize, inputs: Vec<Tensor<5>> },
+}
+
+impl BackbonePass {
+    /// Runs `clips [N, 3, T, H, W]` through the backbone; `checkpointing` keeps the parts' inputs
+    /// alone. Returns the batch statistics too, which have not been applied.
+    pub fn new(
+        backbone: &Backbone,
+        clips: Tensor<5>,
+        checkpointing: bool,
+    ) -> (Self, BatchStatistics) {
+        let Some(from) = backbone.lowest_trainable() else {
+            let (features, statistics) = backbone.forward_with_statistics(clips);
+            return (Self { features: detached(features), kept: Kept::Nothing }, statistics);
+        };
+        if !checkpointing {
+            let (features, statistics) = backbone.forward_with_statistics(clips);
+            let kept = Kept::Graph(features.clone());
+            return (Self { features: detached(features), kept }, statistics);
+        }
+        let without_graph = without_graph(backbone);
+        let mut statistics = BatchStatistics::default();
+        let mut inputs = Vec::new();
+        let mut x = clips;
+        for part in without_graph.parts(0) {
+            if part.stage >= from {
+                inputs.push(x.clone().inner());
+            }
+            x = part.forward(x, &mut statistics);
+        }
+        let kept = Kept::Inputs { from, inputs };
+        (Self { features: detached(average(x)), kept }, statistics)
+    }
+
+    /// `[N, F]`, outside any graph.
+    pub fn features(&self) -> Tensor<2> {
+        self.features.clone()
+    }
+
+    /// The backbone's gradients, given the loss's gradient with respect to the features, `[N, F]`.
+    pub fn backward(self, backbone: &Backbone, grad_features: Tensor<2>) -> GradientsParams {
+        match self.kept {
+            Kept::Nothing => GradientsParams::new(),
+            Kept::Graph(features) => {
+                GradientsParams::from_grads(backpropagate(features, grad_features), backbone)
+            }
+            Kept::Inputs { from, inputs } => recompute(backbone, from, inputs, grad_features),
+        }
+    }
+}
+
+/// The backward pass through the parts from stage `from` on, last first, each recomputed from its
+/// input.
+fn recompute(
+    backbone: &Backbone,
+    from: usize,
+    inputs: Vec<Tensor<5>>,
+    grad_features: Tensor<2>,
+) -> GradientsParams {
+    let mut sum = GradientsAccumulator::new();
+    let mut grad_output: Option<Tensor<5>> = None;
+    let parts: Vec<_> = backbone.parts(from).into_iter().zip(inputs).collect();
+    for (index, (part, input)) in parts.into_iter().enumerate().rev() {
+        let input = Tensor::from_inner(input);
+        // Nothing needs the gradient of what comes from below the lowest trainable stage.
+        let input = if index == 0 { input } else { input.require_grad() };
+        // The statistics of these clips have been counted in the forward pass.
+        let output = part.forward(input.clone(), &mut BatchStatistics::default());
+        let mut grads = match grad_output.take() {
+            Some(grad_output) => backpropagate(output, grad_output),
+            None => backpropagate(average(output), grad_features.clone()),
+        };
+        grad_output = input.grad_remove(&mut grads);
+        sum.accumulate(backbone, GradientsParams::from_grads(grads, backbone));
+    }
+    sum.grads()
+}
+
+/// Features `[N, F]` of clips outside any graph, and the batch statistics: the first of two forward
+/// passes over clips whose backward pass starts from a second one.
+pub fn features_only(backbone: &Backbone, clips: Tensor<5>) -> (Tensor<2>, BatchStatistics) {
+    let (features, statistics) = without_graph(backbone).forward_with_statistics(clips);
+    (detached(features), statistics)
+}
+
+/// The same backbone, with the same running statistics, that records no graph.
+fn without_graph(backbone: &Backbone) -> Backbone {
+    backbone.clone().no_grad()
+}
+
+fn detached(features: Tensor<2>) -> Tensor<2> {
+    Tensor::from_inner(features.inner())
+}
+
+/// Gradients of everything that led to `output`, given the loss's gradient with respect to it:
+/// those of Σ output·gradient.
+fn backpropagate<const D: usize>(output: Tensor<D>, gradient: Tensor<D>) -> Gradients {
+    output.mul(Tensor::from_inner(gradient)).sum().backward()
+}

@@ -1,0 +1,68 @@
+//! An estimate of the device memory that a step needs.
+
+use super::{Backbone, PartShapes, STAGES, StageSet};
+
+/// Share of the free memory that a step may plan with. Allocators keep pages of odd sizes, and the
+/// estimate leaves small things out.
+const USABLE: f64 = 0.85;
+/// Bytes of an f32.
+const F32: u64 = 4;
+/// A parameter, its gradient and two moments of Adam.
+const PER_PARAMETER: u64 = 4 * F32;
+
+/// Estimate of the device memory, in bytes, that a training or inference step needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// Independent of the micro-batch: parameters, their gradients, the optimizer's moments.
+    pub fixed: u64,
+    /// For each clip of the micro-batch.
+    pub clip: u64,
+    /// The largest single tensor of one clip.
+    pub widest: u64,
+}
+
+impl MemoryEstimate {
+    /// For training the stages `trainable` on clips of `size` = `[T, H, W]`; `None` where those are
+    /// too small for the network. Assumes that the backward pass needs every convolution's output
+    /// and its normalisation's, besides five of the widest tensors in flight (measured on the CPU).
+    pub fn training(
+        backbone: &Backbone,
+        parameters: usize,
+        size: [usize; 3],
+        trainable: StageSet,
+        checkpointing: bool,
+    ) -> Option<Self> {
+        let [t, h, w] = size;
+        let parts = backbone.convolutions_by_part([1, 3, t, h, w])?;
+        let lowest = (0..).take(STAGES.len()).find(|&s| trainable.contains(s));
+        let trained = |part: &&PartShapes| lowest.is_some_and(|lowest| part.stage >= lowest);
+        let outputs = |part: &PartShapes| -> usize {
+            part.convolutions.iter().map(|shape| shape.output_len()).sum()
+        };
+        let input = |part: &PartShapes| part.convolutions.first().map_or(0, |s| s.input_len());
+        let kept: usize = if checkpointing {
+            let largest = parts.iter().filter(trained).map(|part| 2 * outputs(part)).max();
+            parts.iter().filter(trained).map(input).sum::<usize>() + largest.unwrap_or(0)
+        } else {
+            parts.iter().filter(trained).map(|part| 2 * outputs(part)).sum()
+        };
+        let clip = 3 * t * h * w;
+        let all = parts.iter().flat_map(|part| &part.convolutions);
+        let widest = all.map(|shape| shape.output_len()).max().unwrap_or(0).max(clip);
+        Some(Self {
+            fixed: parameters as u64 * PER_PARAMETER,
+            clip: (kept + 5 * widest + clip) as u64 * F32,
+            widest: widest as u64 * F32,
+        })
+    }
+
+    /// The clips per pass that fit into `free` bytes, where no buffer binding may exceed `binding`
+    /// bytes; without bound where neither is known.
+    pub fn clips(&self, free: Option<u64>, binding: Option<u64>) -> u64 {
+        let by_memory = free.map_or(u64::MAX, |free| {
+            ((free as f64 * USABLE) as u64).saturating_sub(self.fixed) / self.clip.max(1)
+        });
+        let by_binding = binding.map_or(u64::MAX, |most| most / self.widest.max(1));
+        by_memory.min(by_binding)
+    }
+}

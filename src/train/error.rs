@@ -1,0 +1,76 @@
+//! Why training fails.
+
+use burn::tensor::{ExecutionError, TensorReadError};
+
+use crate::augment::AugmentError;
+use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
+use crate::data::DatasetError;
+use crate::device::DeviceError;
+use crate::metrics::MetricsError;
+use crate::model::pretrained::PretrainedError;
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// An invalid configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device could not be opened.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// The pretrained weights were refused.
+    #[error(transparent)]
+    Pretrained(#[from] PretrainedError),
+    /// A checkpoint or one of the run's files could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A clip that the device's buffers cannot hold.
+    #[error("a clip of {size} needs a buffer of {need} MB, {device} allows {limit} MB")]
+    TooLarge {
+        /// T×H×W.
+        size: String,
+        /// Megabytes needed.
+        need: u64,
+        /// Megabytes allowed.
+        limit: u64,
+        /// The device's name.
+        device: String,
+    },
+    /// Clips of which nothing is left before the network's end.
+    #[error("clips of {size} are too small for the network")]
+    TooSmall {
+        /// T×H×W.
+        size: String,
+    },
+    /// NaN or infinity where a loss should be.
+    #[error("the loss is {loss} in epoch {epoch}, step {step} (actions {actions})")]
+    NotFinite {
+        /// The value.
+        loss: f64,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step within it, from 1.
+        step: usize,
+        /// The batch's actions.
+        actions: String,
+    },
+    /// A batch that could not be augmented.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
+    /// A label or a prediction outside the task's classes.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Not even one clip fits into the device's memory.
+    #[error("the device is out of memory with a single clip")]
+    OutOfMemory,
+    /// The device failed while computing.
+    #[error("the device failed: {0}")]
+    Compute(#[from] TensorReadError),
+    /// The device failed while kernels were timed.
+    #[error("the device failed while kernels were timed: {0}")]
+    Tune(#[from] ExecutionError),
+}

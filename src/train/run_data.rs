@@ -1,0 +1,120 @@
+//! A run's data: the splits with their cache, the order of the training split, its augmentation.
+
+use std::sync::Arc;
+
+use super::augmenter::{Augmenter, multi_scale_sizes};
+use super::error::TrainError;
+use crate::augment::rarity;
+use crate::config::Config;
+use crate::data::cache::FrameCache;
+use crate::data::loader::{self, Loader};
+use crate::data::sampler::Sampler;
+use crate::data::{Batch, Dataset};
+use crate::schema::Schema;
+
+/// The training and validation data of a run.
+pub(super) struct RunData<'a> {
+    config: &'a Config,
+    pub train: Arc<Dataset>,
+    pub valid: Arc<Dataset>,
+    sampler: Sampler,
+    pub cache: Option<Arc<FrameCache>>,
+}
+
+impl<'a> RunData<'a> {
+    /// Reads the annotations of both splits; no clip is decoded yet.
+    pub fn open(config: &'a Config, schema: &Schema) -> Result<Self, TrainError> {
+        let open = |split: &str| {
+            let (root, clips) = (&config.data.dataset_root, &config.clips);
+            let (window, size) = (clips.window(), clips.frame_size());
+            Dataset::open(root, split, schema, window, size, clips.max_views)
+        };
+        let (train, valid) = (open("train")?, open("valid")?);
+        let classes = |task: usize| (task, schema.tasks[task].classes.len());
+        let tasks: Vec<_> =
+            config.balance.balanced_tasks(schema).into_iter().map(classes).collect();
+        let (sampling, batch_size) = (config.balance.sampling(), config.optimizer.batch_size);
+        let sampler = Sampler::new(&train, sampling, &tasks, batch_size, config.run.seed);
+        Ok(Self { config, train: train.into(), valid: valid.into(), sampler, cache: None })
+    }
+
+    /// Opens the frame cache. A run does without it where it cannot be used.
+    pub fn open_cache(&mut self) {
+        let Some(folder) = self.config.cache_folder() else {
+            return;
+        };
+        match FrameCache::open(&folder, (self.config.data.cache_size * 1e9) as u64) {
+            Ok(cache) => {
+                let cache = Arc::new(cache);
+                for split in [&mut self.train, &mut self.valid] {
+                    let split = Arc::get_mut(split).expect("no loader has been started yet");
+                    split.use_cache(Arc::clone(&cache));
+                }
+                self.cache = Some(cache);
+            }
+            Err(error) => {
+                log::warn!(
+                    "{error}: continuing without a frame cache, every epoch decodes every clip"
+                );
+            }
+        }
+    }
+
+    /// Number of training steps of an epoch, counted from 0.
+    pub fn steps(&self, epoch: usize) -> usize {
+        self.shortened(self.sampler.batches(epoch))
+    }
+
+    /// The training batches of an epoch, counted from 0.
+    pub fn train_batches(&self, epoch: usize) -> Vec<Vec<usize>> {
+        let mut batches = self.sampler.plan(epoch);
+        batches.truncate(self.shortened(batches.len()));
+        batches
+    }
+
+    /// Number of batches in a split of so many, fewer in a test run.
+    fn shortened(&self, batches: usize) -> usize {
+        let run = &self.config.run;
+        if run.test_run { batches.min(run.test_batches) } else { batches }
+    }
+
+    /// Loads the batches of an epoch, counted from 0, without the first `done`.
+    pub fn train_loader(&self, epoch: usize, done: usize) -> Loader {
+        let mut batches = self.train_batches(epoch);
+        batches.drain(..done.min(batches.len()));
+        Loader::reading_ahead(Arc::clone(&self.train), batches, self.config.data.ahead())
+    }
+
+    /// Loads the validation split.
+    pub fn valid_loader(&self) -> Loader {
+        let actions = self.valid.samples.len();
+        let mut batches = loader::in_order(actions, self.config.optimizer.batch_size);
+        batches.truncate(self.shortened(batches.len()));
+        Loader::reading_ahead(Arc::clone(&self.valid), batches, self.config.data.ahead())
+    }
+
+    /// Reads some actions of the training split at once; `None` if none of them is readable.
+    pub fn train_batch(&self, actions: &[usize]) -> Result<Option<Batch>, TrainError> {
+        Ok(self.train.read_batch(actions, &mut self.train.resizer())?)
+    }
+
+    /// How training clips are augmented; rarity follows from the training split's class counts.
+    pub fn augmenter(&self, schema: &Schema) -> Augmenter {
+        let task = schema.imbalanced_task().unwrap_or(0);
+        let counts = self.train.class_counts(task, schema.tasks[task].classes.len());
+        let largest = counts.iter().copied().max().expect("a task has classes");
+        Augmenter {
+            config: self.config.augment.clone(),
+            seed: self.config.run.seed,
+            task,
+            rarity: counts.iter().map(|&count| rarity(count, largest)).collect(),
+            sizes: frame_sizes(self.config),
+        }
+    }
+}
+
+/// Frame sizes `[H, W]` that batches may have.
+pub(super) fn frame_sizes(config: &Config) -> Vec<[usize; 2]> {
+    let size = config.clips.frame_size();
+    if config.clips.multi_scale { multi_scale_sizes(size) } else { vec![size] }
+}

@@ -1,0 +1,136 @@
+//! Where a run starts: at a new network, at pretrained weights, or at a checkpoint.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+
+use super::error::TrainError;
+use super::metrics::PassProgress;
+use super::objective::Objective;
+use super::optimizer::{Optimizer, Rule};
+use super::pair::{Saved, load_pair};
+use super::state::MemoryState;
+use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
+use crate::config::Config;
+use crate::model::MultiViewNet;
+use crate::model::pretrained::load_pretrained;
+use crate::report::EpochRecord;
+
+/// Value of `resume` for the save-dir's last checkpoint, if there is one.
+const AUTO: &str = "auto";
+
+/// The state in which a run starts.
+pub(super) struct Start {
+    pub net: MultiViewNet,
+    pub optimizer: Optimizer,
+    /// Finished epochs.
+    pub history: Vec<EpochRecord>,
+    /// The part of the next epoch that is done.
+    pub progress: Option<PassProgress>,
+    /// What the checkpointed run knew of its device's memory.
+    pub memory: Option<MemoryState>,
+    pub best_score: Option<f64>,
+}
+
+impl Start {
+    /// Resumes if the configuration says so, otherwise builds a new network. `info` describes this
+    /// run's checkpoints; `device` has automatic differentiation.
+    pub fn open(
+        config: &Config,
+        info: &CheckpointInfo,
+        objective: &Objective,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
+        if let Some(Saved { net, state, moments, .. }) = resumed(config, info, objective, device)? {
+            optimizer.moments = moments;
+            return Ok(Self {
+                net,
+                optimizer,
+                history: state.history,
+                progress: state.progress,
+                memory: Some(state.memory),
+                best_score: config.run.resume_best_acc.or(state.best_score),
+            });
+        }
+        let mut net = info.model.init(config.run.seed, device);
+        if let Some(path) = &config.network.pretrained {
+            let report = load_pretrained(&mut net, &info.model, path)?;
+            log::info!("{}: {} tensors loaded", path.display(), report.loaded);
+            for (what, names) in [("missing", &report.missing), ("unexpected", &report.unexpected)]
+            {
+                if !names.is_empty() {
+                    log::warn!("{}: {what}: {}", path.display(), names.join(", "));
+                }
+            }
+        }
+        let history = Vec::new();
+        Ok(Self { net, optimizer, history, progress: None, memory: None, best_score: None })
+    }
+}
+
+/// The checkpoint to resume from; `None` if there is none.
+fn resumed(
+    config: &Config,
+    info: &CheckpointInfo,
+    objective: &Objective,
+    device: &Device,
+) -> Result<Option<Saved>, TrainError> {
+    let path = match config.run.resume.as_deref() {
+        None => return Ok(None),
+        Some(AUTO) => {
+            let last = config.run.save_dir.join(checkpoint::LAST);
+            if !last.exists() {
+                log::info!(
+                    "no checkpoint to resume from in {}: starting from scratch",
+                    config.run.save_dir.display()
+                );
+                return Ok(None);
+            }
+            last
+        }
+        Some(file) => PathBuf::from(file),
+    };
+    let saved = load_pair(&path, device)?;
+    let refuse = |reason: String| CheckpointError::Resume { path: path.clone(), reason };
+    if let Some(difference) = difference(&saved.info, info) {
+        return Err(refuse(difference).into());
+    }
+    if saved.state.progress.as_ref().is_some_and(|progress| !progress.fits(objective)) {
+        let reason = "it was written within an epoch, by a network with other heads";
+        return Err(refuse(reason.to_owned()).into());
+    }
+    let changes = config.changes_from(&saved.state.config);
+    if !changes.is_empty() {
+        log::warn!("the resumed run differs from the checkpoint's: {}", changes.join(", "));
+    }
+    let step = saved.state.progress.as_ref().map_or(0, |progress| progress.steps);
+    log::info!("{}: resuming after epoch {}, step {step}", path.display(), saved.state.epoch);
+    Ok(Some(saved))
+}
+
+/// Why a checkpoint cannot be resumed by this run.
+fn difference(there: &CheckpointInfo, here: &CheckpointInfo) -> Option<String> {
+    let differs = |what: &str, there: String, here: String| {
+        (there != here).then(|| {
+            format!(
+                "its {what} is {there}, this run's is {here}: use the same, or another checkpoint"
+            )
+        })
+    };
+    let (old, new) = (&there.model, &here.model);
+    differs("backbone", old.backbone.to_string(), new.backbone.to_string())
+        .or_else(|| differs("schema", there.schema.clone(), here.schema.clone()))
+        .or_else(|| differs("list of classes", list(&there.classes), list(&here.classes)))
+        .or_else(|| differs("view aggregation", pool(old.attention), pool(new.attention)))
+        .or_else(|| differs("network", format!("{old:?}"), format!("{new:?}")))
+}
+
+fn list(classes: &[Vec<String>]) -> String {
+    let tasks: Vec<String> = classes.iter().map(|task| task.join(", ")).collect();
+    format!("({})", tasks.join("; "))
+}
+
+fn pool(attention: bool) -> String {
+    if attention { "attention" } else { "mean" }.to_owned()
+}

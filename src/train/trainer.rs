@@ -1,0 +1,335 @@
+//! The training loop.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::augmenter::Augmenter;
+use super::error::TrainError;
+use super::memory::StepMemory;
+use super::metrics::{PassMetrics, PassProgress};
+use super::objective::{BatchResult, Objective};
+use super::optimizer::{Optimizer, global_norm};
+use super::run_schedule::Rates;
+use super::step::{Attempt, Gradients, Step, first_pass};
+use crate::data::Batch;
+use crate::data::loader::Loader;
+use crate::device::MemoryWatch;
+use crate::model::{DropoutRng, MultiViewNet, Prediction, StageSet, plain_clips_of};
+use crate::report::{Event, Observer, PassRecord};
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// Trains and validates a network. Owns everything that a step changes; what a run adds (the order
+/// of the data, schedules, checkpoints) stays with the caller.
+pub struct Trainer<'a> {
+    /// Absent only while the optimizer updates it.
+    net: Option<MultiViewNet>,
+    /// Turns gradients into updates.
+    pub optimizer: Optimizer,
+    /// The loss that is minimised.
+    pub objective: Objective,
+    /// How training clips are augmented; `None` leaves them as they are.
+    pub augmenter: Option<Augmenter>,
+    /// How much of a batch is in memory at once. Halved when the device runs out of memory.
+    pub memory: StepMemory,
+    /// Seed of the dropout masks.
+    pub seed: u64,
+    /// Epochs begun, hence the number of the current one, from 1. The augmentation draws by it.
+    pub epoch: usize,
+    /// Training steps done in all epochs. Names the dropout masks and the frame size of each batch.
+    pub steps: usize,
+    /// With automatic differentiation.
+    device: Device,
+    stop: &'a AtomicBool,
+    observer: Box<dyn FnMut(&Event) + 'a>,
+}
+
+/// A training pass in progress.
+pub struct TrainPass {
+    loader: Loader,
+    metrics: PassMetrics,
+    next: Option<Uploaded>,
+    watch: MemoryWatch,
+}
+
+/// A batch whose first clips are on their way to the device.
+struct Uploaded {
+    batch: Batch,
+    step: usize,
+    first: RefCell<Option<(Range<usize>, Tensor<5>)>>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer of `net` on `device`; whether that has automatic differentiation on does not
+    /// matter.
+    pub fn new(
+        net: MultiViewNet,
+        optimizer: Optimizer,
+        objective: Objective,
+        device: &Device,
+    ) -> Self {
+        Self {
+            net: Some(net),
+            optimizer,
+            objective,
+            augmenter: None,
+            memory: StepMemory::default(),
+            seed: 0,
+            epoch: 0,
+            steps: 0,
+            device: device.clone().without_autodiff().autodiff(),
+            stop: &NEVER,
+            observer: Box::new(|_| {}),
+        }
+    }
+
+    /// Ends every pass after the step in progress once `stop` is raised.
+    #[must_use]
+    pub fn stopped_by(self, stop: &'a AtomicBool) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// Reports every step to `observer`.
+    #[must_use]
+    pub fn observed_by(self, observer: &'a mut dyn Observer) -> Self {
+        Self { observer: Box::new(|event| observer.observe(event)), ..self }
+    }
+
+    /// The network as it is now.
+    pub fn net(&self) -> &MultiViewNet {
+        self.net.as_ref().expect("the network is only absent during an update")
+    }
+
+    /// The network as it is now, and an end of the training.
+    pub fn into_net(self) -> MultiViewNet {
+        self.net.expect("the network is only absent during an update")
+    }
+
+    /// Freezes the stages of the backbone that are not in `trainable` and unfreezes the others.
+    pub fn set_trainable(&mut self, trainable: StageSet) {
+        self.net = self.net.take().map(|net| net.with_trainable(trainable));
+    }
+
+    /// The device, with automatic differentiation.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether the user stops the run.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Reports an event.
+    pub fn observe(&mut self, event: &Event) {
+        (self.observer)(event);
+    }
+
+    /// Trains on every batch of `loader` and returns the pass's metrics. `rates` are the learning
+    /// rates of a step of the epoch, counted from 0.
+    ///
+    /// # Errors
+    /// Unreadable data, a loss that is not finite, a device that fails.
+    pub fn train_one_epoch(
+        &mut self,
+        loader: Loader,
+        rates: impl Fn(usize) -> Rates,
+    ) -> Result<PassRecord, TrainError> {
+        let mut pass = self.begin_epoch(loader);
+        while self.train_step(&mut pass, &rates)? {}
+        Ok(self.record(&pass))
+    }
+
+    /// Begins the next epoch's pass over `loader`.
+    pub fn begin_epoch(&mut self, loader: Loader) -> TrainPass {
+        let progress = PassProgress::new(&self.objective);
+        self.resume_epoch(loader, progress)
+    }
+
+    /// Begins the rest of a pass of which `progress` is done; `loader` has the batches that remain.
+    pub fn resume_epoch(&mut self, loader: Loader, progress: PassProgress) -> TrainPass {
+        self.epoch += 1;
+        let watch = MemoryWatch::start(&self.device);
+        TrainPass { loader, metrics: PassMetrics::new(progress), next: None, watch }
+    }
+
+    /// One training step: the next batch, its gradients, the update. `false` if there was no batch
+    /// left, or if the user stops the run.
+    ///
+    /// # Errors
+    /// As [`Trainer::train_one_epoch`].
+    pub fn train_step(
+        &mut self,
+        pass: &mut TrainPass,
+        rates: &dyn Fn(usize) -> Rates,
+    ) -> Result<bool, TrainError> {
+        let Some(uploaded) = self.next_batch(pass)? else {
+            return Ok(false);
+        };
+        let Gradients { grads, statistics, result } = self.gradients(&uploaded, pass)?;
+        let done = pass.metrics.steps();
+        self.refuse_not_finite(result.losses.total, &uploaded.batch, done)?;
+        statistics.apply();
+        let norm = global_norm(self.net(), &grads)?;
+        let rates = rates(done);
+        self.net = self.net.take().map(|net| {
+            self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
+        });
+        self.steps += 1;
+        log::debug!(
+            "epoch {} step {}: loss {:.4}, norm {norm:.3}",
+            self.epoch,
+            done + 1,
+            result.losses.total
+        );
+        pass.metrics.add(&uploaded.batch, result, norm)?;
+        pass.loader.recycle(uploaded.batch);
+        self.observe(&pass.metrics.event());
+        Ok(!self.stopped())
+    }
+
+    /// The metrics of a pass so far.
+    pub fn record(&self, pass: &TrainPass) -> PassRecord {
+        pass.metrics.record(&self.objective)
+    }
+
+    /// Validates the network on every batch of `loader`: no updates, dropout or augmentation, and
+    /// the running statistics of batch normalisation.
+    ///
+    /// # Errors
+    /// As [`Trainer::train_one_epoch`].
+    pub fn validate(&mut self, loader: Loader) -> Result<PassRecord, TrainError> {
+        self.validate_with(loader, &mut |_, _| Ok(()))
+    }
+
+    /// The same; `inspect` sees each batch with its prediction.
+    ///
+    /// # Errors
+    /// As [`Trainer::train_one_epoch`], and those of `inspect`.
+    pub fn validate_with(
+        &mut self,
+        mut loader: Loader,
+        inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
+    ) -> Result<PassRecord, TrainError> {
+        let net = self.net().valid();
+        let mut watch = MemoryWatch::start(&self.device);
+        let mut metrics = PassMetrics::new(PassProgress::new(&self.objective));
+        while let Some(batch) = metrics.wait_for(&mut loader)? {
+            let result = loop {
+                match self.evaluate(&net, &batch, &mut watch, inspect)? {
+                    Some(result) => break result,
+                    None => self.memory.shrink(batch.clips(), &mut watch)?,
+                }
+            };
+            metrics.add(&batch, result, 0.0)?;
+            loader.recycle(batch);
+            self.observe(&metrics.event());
+            if self.stopped() {
+                break;
+            }
+        }
+        Ok(metrics.record(&self.objective))
+    }
+
+    /// A batch's losses and logits; `None` if the device was out of memory.
+    fn evaluate(
+        &self,
+        net: &MultiViewNet,
+        batch: &Batch,
+        watch: &mut MemoryWatch,
+        inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
+    ) -> Result<Option<BatchResult>, TrainError> {
+        let device = self.device.clone().without_autodiff();
+        let annotated = self.objective.annotated(batch);
+        let prediction = net.predict(batch, &annotated, self.memory.micro_batch, &device)?;
+        let cost = self.objective.cost(&prediction, batch);
+        let losses = cost.read();
+        if watch.out_of_memory() {
+            return Ok(None);
+        }
+        inspect(batch, &prediction)?;
+        Ok(Some(BatchResult::new(losses?, prediction.logits, cost.auxiliary)))
+    }
+
+    fn next_batch(&self, pass: &mut TrainPass) -> Result<Option<Uploaded>, TrainError> {
+        if let Some(uploaded) = pass.next.take() {
+            return Ok(Some(uploaded));
+        }
+        let batch = pass.metrics.wait_for(&mut pass.loader)?;
+        batch.map(|batch| self.upload(batch, self.steps)).transpose()
+    }
+
+    fn upload(&self, batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
+        let range = first_pass(&batch.view_counts, self.memory.micro_batch);
+        let clips = self.clips(&batch, range.clone(), step)?;
+        Ok(Uploaded { batch, step, first: RefCell::new(Some((range, clips))) })
+    }
+
+    /// Some clips of a batch, ready for the network.
+    fn clips(
+        &self,
+        batch: &Batch,
+        range: Range<usize>,
+        step: usize,
+    ) -> Result<Tensor<5>, TrainError> {
+        Ok(match &self.augmenter {
+            Some(augmenter) => augmenter.clips_of(batch, range, self.epoch, step, &self.device)?,
+            None => plain_clips_of(batch, range, &self.device)?,
+        })
+    }
+
+    /// A batch's gradients. While the device computes them, the next batch is uploaded if it is
+    /// there. A batch that does not fit in memory is repeated with half the micro-batch.
+    fn gradients(
+        &mut self,
+        uploaded: &Uploaded,
+        pass: &mut TrainPass,
+    ) -> Result<Gradients, TrainError> {
+        let batch = &uploaded.batch;
+        loop {
+            let mut rng = DropoutRng::new(self.seed, uploaded.step as u64);
+            let clips = |range| match uploaded.first.take() {
+                // Handed out once, so that they are not held longer than the step needs them.
+                Some((first, clips)) if first == range => Ok(clips),
+                _ => self.clips(batch, range, uploaded.step),
+            };
+            let (net, objective) = (self.net(), &self.objective);
+            let step = Step { net, objective, batch, clips: &clips, memory: self.memory };
+            let queued = step.queue(Some(&mut rng));
+            if pass.next.is_none()
+                && let Some(next) = pass.loader.ready()?
+            {
+                pass.next = Some(self.upload(next, uploaded.step + 1)?);
+            }
+            match Attempt::finish(queued, &mut pass.watch)? {
+                Attempt::Done(gradients) => return Ok(gradients),
+                Attempt::OutOfMemory => {
+                    // The next batch is uploaded again, in the smaller micro-batch.
+                    if let Some(next) = &pass.next {
+                        next.first.take();
+                    }
+                    self.memory.shrink(batch.clips(), &mut pass.watch)?;
+                }
+            }
+        }
+    }
+
+    fn refuse_not_finite(&self, loss: f64, batch: &Batch, done: usize) -> Result<(), TrainError> {
+        if loss.is_finite() {
+            return Ok(());
+        }
+        let (epoch, step, actions) = (self.epoch, done + 1, batch.actions.join(", "));
+        Err(TrainError::NotFinite { loss, epoch, step, actions })
+    }
+}
+
+impl TrainPass {
+    /// What a checkpoint keeps of the pass.
+    pub fn progress(&self) -> PassProgress {
+        self.metrics.progress()
+    }
+}
