@@ -160,11 +160,11 @@ impl<'a> Reader<'a> {
             let name = &self.split.name;
             warn(ProblemKind::OtherSplit, format!("names the split {set:?}, read as {name:?}"));
         }
-        let held = raw.actions.0.len() as u64;
+        let found = raw.actions.0.len() as u64;
         if let Some(stated) = raw.count.as_ref().and_then(Value::as_u64)
-            && stated != held
+            && stated != found
         {
-            let message = format!("states {stated} actions and holds {held}");
+            let message = format!("states {stated} actions and holds {found}");
             warn(ProblemKind::CountMismatch, message);
         }
     }
