@@ -99,6 +99,7 @@ pub fn load_split(root: &Path, split: &str, schema: &Schema) -> Result<Split, Da
 }
 
 /// Reads the annotations of a split that was found.
+#[doc(hidden)]
 ///
 /// # Errors
 /// [`DataError::Io`] and [`DataError::Json`].
