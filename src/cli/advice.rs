@@ -183,3 +183,56 @@ impl Advice for ConfigError {
         EXIT_USAGE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn data(error: DataError) -> TrainError {
+        TrainError::Data(DatasetError::Annotations(error))
+    }
+
+    #[test]
+    fn a_message_has_the_option_the_error_and_what_to_do() {
+        let absent = DeviceError::Absent { name: "cuda:3".into(), reason: "1 found".into() };
+        let full = || CheckpointError::Write {
+            path: "run/best.safetensors".into(),
+            source: io::Error::other("no space"),
+        };
+        let in_use = CheckpointError::InUse { path: "run".into(), owner: "process 7".into() };
+        let resume = CheckpointError::Resume { path: "a".into(), reason: "its schema".into() };
+        for (error, expected) in [
+            (
+                TrainError::Device(absent),
+                "--device cuda:3: 1 found; `polyview devices` lists what there is",
+            ),
+            (
+                data(DataError::NoRoot { root: "data".into() }),
+                "data: no such folder; give the data set's folder as --dataset-root",
+            ),
+            (
+                TrainError::Data(DatasetError::Worker),
+                "a decoding thread panicked; --num-workers 0 shows where",
+            ),
+            (
+                full().into(),
+                "run/best.safetensors: cannot be written: no space; choose another --save-dir or \
+                 make room on the disk",
+            ),
+            (
+                in_use.into(),
+                "--save-dir run: process 7 is writing there; wait for it, or choose another \
+                 --save-dir",
+            ),
+            (resume.into(), "--resume a: its schema"),
+        ] {
+            assert_eq!(message(&error), expected);
+            assert_eq!(Failure::from(error).status, EXIT_FAILURE);
+        }
+        let failure = output_failure("--out", &full());
+        assert!(failure.message.starts_with("--out run/best.safetensors: cannot be written"));
+        assert!(!failure.message.contains("--save-dir"), "{}", failure.message);
+    }
+}

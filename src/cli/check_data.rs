@@ -14,7 +14,7 @@ use crate::data::video::verify_clip;
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct CheckDataArgs {
-    /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
+    /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves
     #[arg(long, value_name = "DIR")]
     dataset_root: PathBuf,
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]

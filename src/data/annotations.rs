@@ -99,6 +99,7 @@ pub fn load_split(root: &Path, split: &str, schema: &Schema) -> Result<Split, Da
 }
 
 /// Reads the annotations of a split that was found.
+#[doc(hidden)]
 ///
 /// # Errors
 /// [`DataError::Io`] and [`DataError::Json`].
@@ -160,11 +161,11 @@ impl<'a> Reader<'a> {
             let name = &self.split.name;
             warn(ProblemKind::OtherSplit, format!("names the split {set:?}, read as {name:?}"));
         }
-        let held = raw.actions.0.len() as u64;
+        let found = raw.actions.0.len() as u64;
         if let Some(stated) = raw.count.as_ref().and_then(Value::as_u64)
-            && stated != held
+            && stated != found
         {
-            let message = format!("states {stated} actions and holds {held}");
+            let message = format!("states {stated} actions and holds {found}");
             warn(ProblemKind::CountMismatch, message);
         }
     }

@@ -187,7 +187,7 @@ fn report(split: Split, schema: &Schema, window: &WindowSpec, clips: &[Clip]) ->
         left_out,
         tasks,
         views,
-        clips: ["all", "ok", "short", "odd"].map(|word| (word.to_owned(), 0)).into(),
+        clips: ["all", "ok", "short", "odd"].map(|key| (key.to_owned(), 0)).into(),
         values,
         problems: split.problems,
     };
@@ -207,7 +207,7 @@ fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
 fn check_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
     let usual = majority(clips.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()));
     let mut problems = Vec::new();
-    let mut count = |word: &str| *report.clips.entry(word.to_owned()).or_insert(0) += 1;
+    let mut count = |key: &str| *report.clips.entry(key.to_owned()).or_insert(0) += 1;
     for (job, outcome) in clips {
         let mut add = |kind, message: String| {
             let file = job.path.display().to_string();

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Frames of one clip as 8-bit RGB, `[T, H, W, 3]` row-major.
+/// Frames of one clip as 8-bit RGB, `[T, H, W, 3]` row-major. For tests.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frames {
     /// `count * height * width * 3` bytes.
@@ -24,6 +25,7 @@ impl Frames {
 }
 
 /// One decoded frame, and its positions among the requested frames.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     /// 8-bit RGB, `[H, W, 3]` row-major.

@@ -304,7 +304,8 @@ impl Loader {
         self.shared.plan.len()
     }
 
-    /// Peak size of the frames in memory, bytes.
+    /// Peak size of the frames in memory, bytes. For tests.
+    #[doc(hidden)]
     pub fn most_held(&self) -> u64 {
         self.shared.lock().most_held
     }

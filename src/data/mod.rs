@@ -9,6 +9,7 @@ pub mod cache;
 pub mod check;
 pub mod clip;
 mod dataset;
+#[doc(hidden)]
 pub mod error;
 mod json;
 #[doc(hidden)]

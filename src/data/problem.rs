@@ -124,13 +124,13 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of an action.
-    pub fn of_action(kind: ProblemKind, action: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn of_action(kind: ProblemKind, action: &str, message: impl Into<String>) -> Self {
         let action = Some(action.to_owned());
         Self { kind, level: kind.level(), action, file: None, message: message.into() }
     }
 
     /// A problem of one clip of an action.
-    pub fn of_clip(
+    pub(crate) fn of_clip(
         kind: ProblemKind,
         action: &str,
         file: impl Into<String>,
@@ -140,7 +140,11 @@ impl Problem {
     }
 
     /// A problem of a whole file.
-    pub fn of_file(kind: ProblemKind, file: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn of_file(
+        kind: ProblemKind,
+        file: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
         let file = Some(file.into());
         Self { kind, level: kind.level(), action: None, file, message: message.into() }
     }

@@ -144,3 +144,27 @@ fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, E
         })
         .collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::BackboneKind;
+
+    #[test]
+    fn the_clips_per_pass_follow_from_the_memory() {
+        let schema = Schema::mvfoul().unwrap();
+        let net = ModelConfig::new(BackboneKind::R3dTiny, &schema).init(1, &Device::flex());
+        let info = crate::device::open("cpu").unwrap().info;
+        let clips = |free_bytes, max_binding_bytes| {
+            let info = DeviceInfo { free_bytes, max_binding_bytes, ..info.clone() };
+            clips_per_pass(&net, [4, 32, 32], &info)
+        };
+        assert_eq!(clips(None, None), Some(usize::MAX));
+        // One clip is always tried.
+        assert_eq!((clips(Some(0), None), clips(None, Some(0))), (Some(1), Some(1)));
+        let [some, more] = [50_000_000, 100_000_000].map(|free| clips(Some(free), None).unwrap());
+        assert!(1 < some && some < more && more < 100_000, "{some}, {more}");
+        assert!(clips(Some(100_000_000), Some(1 << 20)).unwrap() < more);
+    }
+}

@@ -207,7 +207,7 @@ fn properties(
         let reason = "\"\" always counts as unknown and cannot be a value";
         check.demand(spellings.clone().all(|s| !s.is_empty()), &entry, reason)?;
         let leaks = property.input && label_fields.contains(property.field.as_str());
-        let reason = "a field that determines labels cannot be an input: it gives the answer away";
+        let reason = "a field that decides labels cannot be an input: it gives the answer away";
         check.demand(!leaks, &entry, reason)?;
     }
     let property = |p: PropertyFile| Property {

@@ -53,11 +53,12 @@ fn table<H: Display, R: Display>(header: &[H], rows: Vec<Vec<R>>) -> String {
 
 fn summary(report: &CheckReport) -> String {
     let failures = |split: &SplitReport| {
-        let get = |word: &str| split.clips.get(word).copied().unwrap_or(0);
+        // A split whose annotations cannot be read has no counts.
+        let get = |key: &str| split.clips.get(key).copied().unwrap_or(0);
         get("all") - get("ok")
     };
     let row = |split: &SplitReport| {
-        let clip = |word: &str| split.clips.get(word).map_or(0, |n| *n).to_string();
+        let clip = |key: &str| split.clips.get(key).map_or(0, |n| *n).to_string();
         let mut row = vec![split.name.clone()];
         row.extend([split.actions, split.kept].map(|n| n.to_string()));
         row.extend(["all", "ok"].map(clip));
@@ -86,7 +87,7 @@ fn details(split: &SplitReport) -> Vec<String> {
     counts(format!("{name}: left out because"), &split.left_out);
     counts(format!("{name}: values unknown to the schema"), &split.values);
 
-    for (level, word) in [(Level::Error, "errors"), (Level::Warning, "warnings")] {
+    for (level, title) in [(Level::Error, "errors"), (Level::Warning, "warnings")] {
         let mut kinds: IndexMap<ProblemKind, Vec<&Problem>> = IndexMap::new();
         for problem in split.problems.iter().filter(|problem| problem.level == level) {
             kinds.entry(problem.kind).or_default().push(problem);
@@ -94,7 +95,7 @@ fn details(split: &SplitReport) -> Vec<String> {
         if kinds.is_empty() {
             continue;
         }
-        let mut lines = vec![format!("{name}: {word}")];
+        let mut lines = vec![format!("{name}: {title}")];
         for (kind, problems) in kinds {
             lines.push(format!("  {} ({})", kind.title(), problems.len()));
             lines.extend(problems.iter().take(SHOWN).map(|problem| format!("    {problem}")));

@@ -104,11 +104,11 @@ impl Movie {
                 continue;
             }
             references(&self.path, &unit.bytes)?;
-            let place = format!("sample {sample}");
+            let what = format!("sample {sample}");
             let picture =
-                decoder.decode(&unit.bytes).map_err(|error| stop(&self.path, &place, error))?;
+                decoder.decode(&unit.bytes).map_err(|error| stop(&self.path, &what, error))?;
             let Some(picture) = picture else {
-                return Err(damaged(&self.path, format!("{place} contains no picture")).into());
+                return Err(damaged(&self.path, format!("{what} contains no picture")).into());
             };
             self.check_size(&picture)?;
             sink(sample, &picture)?;
@@ -181,23 +181,23 @@ fn to_rgb(picture: &YuvFrame, rgb: &mut [u8]) -> Result<(), String> {
 
 /// What a decoder's error means for the clip. The decoder also reports many forms of corruption as
 /// "unsupported"; these are the features that a valid stream may use.
-fn stop(path: &Path, place: &str, error: DecodeError) -> Stop {
+fn stop(path: &Path, what: &str, error: DecodeError) -> Stop {
     let feature = match error {
-        DecodeError::Unsupported(what) => match what {
-            _ if what.starts_with("interlace") => Some("interlaced H.264"),
+        DecodeError::Unsupported(feature) => match feature {
+            _ if feature.starts_with("interlace") => Some("interlaced H.264"),
             "non-4:2:0 chroma" => Some("H.264 that is not 4:2:0"),
             "bit depth > 8" => Some("H.264 of more than 8 bits"),
             "frame too large" => Some("H.264 of this size"),
             "SP/SI slices" | "slice groups (FMO)" | "explicit B weighted prediction" => {
                 Some("H.264 with rare features")
             }
-            _ if what.starts_with("transform-bypass") => Some("lossless H.264"),
+            _ if feature.starts_with("transform-bypass") => Some("lossless H.264"),
             _ => None,
         },
         _ => None,
     };
     match feature {
         Some(feature) => Stop::Fallback(unsupported(path, feature)),
-        None => Stop::Final(damaged(path, format!("{place}: {error}"))),
+        None => Stop::Final(damaged(path, format!("{what}: {error}"))),
     }
 }
