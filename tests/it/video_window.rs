@@ -102,8 +102,8 @@ fn windows_of_every_kind_of_reference_structure_are_exact() {
     }
 }
 
-/// Overwrites every frame that no other refers to, and returns their number. The file's `mdat` must be
-/// one run of units with four-byte lengths.
+/// Overwrites every frame that no other refers to, and returns their number. The file's `mdat`
+/// must be one run of units with four-byte lengths.
 fn spoil_unreferenced(path: &Path) -> usize {
     let mut bytes = fs::read(path).unwrap();
     let name = bytes.windows(4).position(|w| w == b"mdat").unwrap();
