@@ -58,7 +58,7 @@ fn actions_keep_their_order_and_facts() {
 }
 
 #[test]
-fn refused_urls_spoil_only_their_view() {
+fn refused_urls_affect_only_their_view() {
     let root = data_set(json!({
         "0": action("Tackling", "Offence", "1.0", &["../secret", "Dataset/action_0/clip_1", "/etc/clip"]),
         "1": action("Tackling", "Offence", "1.0", &["..\\secret"]),
@@ -80,7 +80,7 @@ fn refused_urls_spoil_only_their_view() {
 }
 
 #[test]
-fn wrong_types_spoil_only_their_action() {
+fn wrong_types_affect_only_their_action() {
     let good = action("Tackling", "Offence", "1.0", &["action_9/clip_0"]);
     let with = |key: &str, value: Value| {
         let mut action = good.clone();
@@ -159,7 +159,7 @@ fn duplicates_and_contradictions() {
     );
     write_split(root.path(), "Train", &text);
     let split = load(&root, "train").unwrap();
-    // Where capitals do not matter, the folder is found under another spelling.
+    // On a case-insensitive file system the folder is found under another spelling.
     assert_eq!(split.dir.parent(), Some(root.path()));
     assert!(split.dir.file_name().unwrap().eq_ignore_ascii_case("Train"), "{:?}", split.dir);
     assert_eq!(split.actions.len(), 2);
@@ -221,7 +221,7 @@ fn broken_files_name_line_and_column() {
     assert_eq!(load(&root, "train").unwrap().actions, []);
 }
 
-/// What fuzzing keeps coming back to: refused as a whole, or the one action.
+/// Inputs that fuzzing found: the whole file is refused, or only the action.
 #[test]
 fn hostile_texts() {
     let root = tempfile::tempdir().unwrap();

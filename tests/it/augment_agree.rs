@@ -12,7 +12,7 @@ use crate::common::augment::{BARE, Execution};
 use crate::common::tensors::values;
 use crate::common::{adapter, fill};
 
-/// Any record that passes the check, wilder than those of the planner.
+/// Any valid record, with wider ranges than the planner's.
 fn any_record(rng: &mut ChaCha8Rng, [t, h, w]: [usize; 3], out_t: usize) -> ClipRecord {
     let mut record = ClipRecord::identity(out_t);
     for frame in &mut record.frames {
@@ -134,7 +134,7 @@ fn a_run_repeats_and_another_epoch_differs() {
 }
 
 #[test]
-fn the_key_alone_changes_the_noise_and_the_noise_is_as_wide_as_asked() {
+fn noise_depends_only_on_its_key_and_has_the_requested_deviation() {
     let size = [2, 32, 32];
     let gray = vec![0.5; 2 * 32 * 32 * 3];
     for execution in Execution::all() {
@@ -175,7 +175,7 @@ fn seventy_thousand_frames_are_all_written() {
 }
 
 #[test]
-fn what_no_buffer_holds_is_refused() {
+fn clips_beyond_the_largest_buffer_are_refused() {
     let Some(device) = adapter::device() else { return };
     let records = vec![ClipRecord::identity(1); 40];
     let norm = Normalisation::default();
@@ -186,7 +186,7 @@ fn what_no_buffer_holds_is_refused() {
 }
 
 #[test]
-fn the_result_takes_part_in_differentiation_as_its_device_does() {
+fn the_result_is_differentiable_if_its_device_is() {
     let records = [ClipRecord::identity(1)];
     let norm = Normalisation::default();
     let devices = [Some(Device::flex()), adapter::device()];
@@ -198,7 +198,7 @@ fn the_result_takes_part_in_differentiation_as_its_device_does() {
         for device in [device.clone().autodiff(), device.autodiff().gradient_checkpointing()] {
             let clip = run(&device);
             assert!(clip.device().is_autodiff());
-            // A weight made on the same device must be able to meet the clip.
+            // A weight created on the same device can be combined with the clip.
             let weight = Tensor::<5>::ones([1, 3, 1, 1, 1], &device).require_grad();
             let sum = (clip.clone() * weight.clone()).sum();
             let grads = sum.backward();

@@ -14,8 +14,8 @@ fn interleaved(planes: &[f64]) -> Vec<f32> {
     (0..planes.len()).map(|i| planes[(i % 3) * count + i / 3] as f32).collect()
 }
 
-/// A golden case as a record, with its normalisation; `None` with the reason for what is no part
-/// of this pass.
+/// A golden case as a record, with its normalisation; `Err` with the reason for what this pass does
+/// not offer.
 fn record_of(
     case: &Value,
     [t, h, w]: [usize; 3],
@@ -104,7 +104,7 @@ fn golden_image_operations() {
             let error = max_diff(&ours, &floats(field(case, "output")));
             let resampled = matches!(op, "crop_resize" | "rotate");
             let tolerance = if resampled { 1e-4 } else { 1e-5 };
-            // `max` passes over NaN.
+            // `f64::max` ignores NaN.
             if !finite || error >= tolerance {
                 wrong.push(format!("{}: {op}: {error:.2e}", execution.name));
             }

@@ -89,7 +89,7 @@ fn of_frames(t: usize) -> ClipRecord {
 }
 
 #[test]
-fn every_record_of_ten_thousand_is_sound_and_finite() {
+fn ten_thousand_records_are_valid_and_finite() {
     let sizes = [[1, 1, 1], [1, 3, 5], [2, 1, 9], [4, 6, 8], [3, 11, 5]];
     let norm = Normalisation::default();
     let (low, high) = ((0.0 - 0.5) / 0.2, (1.0 - 0.3) / 0.2);
@@ -123,7 +123,7 @@ fn every_record_of_ten_thousand_is_sound_and_finite() {
 }
 
 #[test]
-fn the_same_key_gives_the_same_plan_and_any_other_key_another() {
+fn a_plan_depends_on_its_key_alone() {
     let (config, size) = (of(Strength::Extreme), [16, 40, 60]);
     let base = plan_clip(&config, 1, 2, "a", 3, size, 0.0);
     assert_eq!(base, plan_clip(&config, 1, 2, "a", 3, size, 0.0));
@@ -316,7 +316,7 @@ fn batches_that_do_not_fit_their_records_are_refused() {
 }
 
 #[test]
-fn a_record_says_what_it_does() {
+fn a_record_is_described_in_words() {
     assert_eq!(ClipRecord::identity(4).describe(), "unchanged");
     let mut record = ClipRecord {
         flip: true,

@@ -1,4 +1,4 @@
-//! The augmentation as a user meets it: options of `train`, and the contact sheet.
+//! The augmentation as a user sees it: options of `train`, and the contact sheet.
 
 use std::path::Path;
 use std::process::Output;

@@ -1,4 +1,4 @@
-//! Samplers: how often each class is drawn, and by what the order is fixed.
+//! Samplers: how often each class is drawn, and what determines the order.
 
 use polyview::config::{Config, WeightingStrategy};
 use polyview::data::Dataset;
@@ -25,7 +25,7 @@ fn rarer_classes_are_drawn_up_to_the_factor() {
 }
 
 #[test]
-fn the_order_is_fixed_by_seed_and_epoch_and_keeps_the_largest_class_whole() {
+fn seed_and_epoch_determine_the_order_and_the_largest_class_is_drawn_once() {
     let labels: Vec<usize> = [vec![0; 24], vec![1; 8], vec![2; 3], vec![4; 24]].concat();
     let order = balanced(&labels, 5, 4.0, 7, 2);
     assert_eq!(order, balanced(&labels, 5, 4.0, 7, 2));

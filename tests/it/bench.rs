@@ -86,7 +86,7 @@ fn bench_peak_is_plausible() {
     }
 }
 
-/// The shader that measures the peak does all the work that it is credited with.
+/// The shader that measures peak throughput really executes the operations it counts.
 #[test]
 fn bench_peak_shader_computes_its_chains() {
     let Some(device) = adapter::device() else { return };
@@ -109,7 +109,7 @@ fn bench_peak_shader_computes_its_chains() {
 
 /// One layer and one network by hand.
 #[test]
-fn bench_roofline_is_what_comes_out_by_hand() {
+fn bench_roofline_matches_a_calculation_by_hand() {
     let config =
         BenchConfig { backbone: BackboneKind::R2plus1d18, clips: 8, size: [16, 112, 112], ..TINY };
     let roofline = config.roofline().unwrap();

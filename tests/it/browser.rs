@@ -1,4 +1,4 @@
-//! The report in a real browser: what it shows, and that it asks nobody for anything.
+//! The report in a real browser: what it shows, and that it makes no network requests.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use crate::common::run::{run, small_config, with};
 use crate::common::skip;
 
-/// Chromium under one of its names. `None`, with the reason printed, where there is none; with
-/// `POLYVIEW_REQUIRE_BROWSER=1` that is a failure instead.
+/// Chromium under one of its names. Where there is none the test skips, or fails with
+/// `POLYVIEW_REQUIRE_BROWSER=1`.
 fn browser() -> Option<&'static str> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok();
@@ -29,7 +29,7 @@ fn address(path: &Path) -> String {
     format!("file:///{}", path.trim_start_matches('/'))
 }
 
-/// The page as the browser has it after loading, what it said on its console, and its network log.
+/// The page as the browser has it after loading, its console messages, and its network log.
 fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, String) {
     let log = folder.join("net.json");
     let output = Command::new(browser)
@@ -73,7 +73,7 @@ fn numbers(html: &str) -> Vec<u64> {
 }
 
 #[test]
-fn the_report_shows_the_run_and_asks_nobody() {
+fn the_report_shows_the_run_without_network_requests() {
     let Some(browser) = browser() else { return };
     let folder = TempDir::new().unwrap();
     let config = with(&small_config(&folder), "--phase1-epochs 2 --phase2-epochs 2");
@@ -82,13 +82,13 @@ fn the_report_shows_the_run_and_asks_nobody() {
     let (dom, console, net) = open(browser, &page, folder.path());
     assert!(console.is_empty(), "{console:?}");
     assert!(!net.is_empty(), "no network log was written");
-    // The browser itself asks its maker's hosts for this and that; nobody else may be asked.
+    // The browser itself contacts its vendor's hosts; there may be no other requests.
     for asked in net.split("\"url\":\"http").skip(1) {
         let url: String = asked.chars().take_while(|letter| *letter != '"').collect();
         let host = url.split('/').nth(2).unwrap_or_default();
         let own = ["google.com", "googleapis.com", "gvt1.com", "gstatic.com"];
-        let own = own.into_iter().any(|maker| host.ends_with(maker));
-        assert!(own, "the page asked http{url}");
+        let own = own.into_iter().any(|vendor| host.ends_with(vendor));
+        assert!(own, "the page requested http{url}");
     }
     for outside in ["src=\"http", "href=\"http", "url(http", "@import", "<script"] {
         assert!(!dom.contains(outside), "{outside} is in the page");

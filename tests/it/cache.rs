@@ -1,4 +1,4 @@
-//! The frame cache: what it gives back is right or nothing, and it keeps its bound.
+//! The frame cache: it returns correct frames or none, and stays within its size limit.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::cache::{
-    ENTRY, FRAMES, Fixture, HEADER, HOUR, SIZE, WINDOW, files, frames, room_for, visit,
+    ENTRY, FRAMES, Fixture, HEADER, HOUR, SIZE, WINDOW, files, frames, space_for, visit,
 };
 
 fn set_age(path: &Path, age: Duration) {
@@ -46,7 +46,7 @@ fn frames_come_back_in_this_run_and_the_next() {
 }
 
 #[test]
-fn a_buffer_of_another_length_costs_no_entry() {
+fn a_buffer_of_another_length_removes_no_entry() {
     let fixture = Fixture::new(1);
     let cache = fixture.open(10);
     cache.write(&fixture.keys[0], &frames(0)[1..]);
@@ -108,7 +108,7 @@ fn whatever_decides_the_bytes_is_in_the_key() {
     assert_eq!(Key::new(&clip, &WINDOW, [usize::MAX, 2]), None);
 }
 
-/// Damages the entry, then looks that it is found, removed and healed.
+/// Damages the entry, then checks that the damage is detected and the entry replaced.
 fn damage(fixture: &Fixture, cache: &FrameCache, what: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let path = fixture.entry(0);
     let mut bytes = fs::read(&path).unwrap();
@@ -119,14 +119,14 @@ fn damage(fixture: &Fixture, cache: &FrameCache, what: &str, change: impl FnOnce
     }
     fs::write(&path, &bytes).unwrap();
     let before = cache.stats().damaged;
-    assert!(!visit(cache, &fixture.keys, 0), "{what} was not found");
+    assert!(!visit(cache, &fixture.keys, 0), "{what} was not detected");
     assert_eq!(cache.stats().damaged, before + 1, "{what}");
-    assert!(visit(cache, &fixture.keys, 0), "{what} was not healed");
+    assert!(visit(cache, &fixture.keys, 0), "{what} was not repaired");
     assert_eq!(fs::read(&path).unwrap(), whole);
 }
 
 #[test]
-fn damage_is_found_and_healed() {
+fn damage_is_detected_and_repaired() {
     let fixture = Fixture::new(1);
     let cache = fixture.open(1);
     visit(&cache, &fixture.keys, 0);
@@ -156,12 +156,12 @@ fn damage_is_found_and_healed() {
 }
 
 #[test]
-fn the_longest_unused_go_first() {
+fn the_least_recently_used_are_evicted_first() {
     let fixture = Fixture::new(12);
     let first = fixture.open(10);
     (0..8).for_each(|clip| assert!(!visit(&first, &fixture.keys, clip)));
     drop(first);
-    // Not in the order of their numbers; then another run reads the oldest.
+    // Their age does not follow their numbers; then another run reads the oldest.
     for clip in 0..8 {
         set_age(&fixture.entry(clip), HOUR * (10 + (clip as u32 * 3 + 7) % 8));
     }
@@ -190,7 +190,7 @@ fn what_another_run_has_used_since_the_count_is_not_the_oldest() {
     (0..2).for_each(|clip| assert!(!visit(&first, &fixture.keys, clip)));
     set_age(&fixture.entry(0), HOUR * 2);
     set_age(&fixture.entry(1), HOUR);
-    let limits = Limits { rescan: HOUR, ..room_for(2) };
+    let limits = Limits { rescan: HOUR, ..space_for(2) };
     let cache = FrameCache::open_within(&fixture.folder(), limits).unwrap();
     assert!(visit(&fixture.open(2), &fixture.keys, 0));
     assert!(!visit(&cache, &fixture.keys, 2));
@@ -215,7 +215,7 @@ fn a_data_set_of_twice_the_size_keeps_every_second_clip() {
     assert_eq!(cache.stats().written, 50);
     drop(cache);
 
-    // The next run profits from its first epoch on if it says what it is about to read.
+    // The next run has hits from its first epoch on if it announces what it will read.
     let next = fixture.open(CLIPS as u64 / 2);
     next.expect(fixture.keys.iter().copied());
     let hits = order(5).filter(|&clip| visit(&next, &fixture.keys, clip)).count();
@@ -223,28 +223,28 @@ fn a_data_set_of_twice_the_size_keeps_every_second_clip() {
 }
 
 #[test]
-fn own_clips_stay_and_lost_ones_are_not_fought_for() {
+fn a_run_keeps_its_own_clips_and_does_not_compete_for_evicted_ones() {
     let fixture = Fixture::new(8);
     let (one, two) = (fixture.open(4), fixture.open(4));
     (0..4).for_each(|clip| assert!(!visit(&one, &fixture.keys, clip)));
     assert!(!visit(&one, &fixture.keys, 4), "no room, for the others are its own");
     (0..4).for_each(|clip| assert!(visit(&one, &fixture.keys, clip)));
-    // The other run may take the place of clips that are not its own.
+    // The other run may evict clips that are not its own.
     (4..6).for_each(|clip| assert!(!visit(&two, &fixture.keys, clip)));
     assert_eq!(files(&fixture.folder(), ".frames").len(), 4);
     (0..4).for_each(|clip| _ = visit(&one, &fixture.keys, clip));
-    (4..6).for_each(|clip| assert!(visit(&two, &fixture.keys, clip), "thrown out in return"));
-    // Where there is room again, a lost clip comes back.
+    (4..6).for_each(|clip| assert!(visit(&two, &fixture.keys, clip), "evicted in return"));
+    // Once there is space again, an evicted clip is stored again.
     fs::remove_file(fixture.entry(4)).unwrap();
     (0..4).for_each(|clip| _ = visit(&one, &fixture.keys, clip));
     assert_eq!(files(&fixture.folder(), ".frames").len(), 4);
 }
 
 #[test]
-fn a_clip_larger_than_the_bound_throws_nothing_out() {
+fn a_clip_larger_than_the_limit_evicts_nothing() {
     let fixture = Fixture::new(2);
     fixture.open(4).write(&fixture.keys[0], &frames(0));
-    let limits = Limits { max_bytes: ENTRY - 1, ..room_for(0) };
+    let limits = Limits { max_bytes: ENTRY - 1, ..space_for(0) };
     let cache = FrameCache::open_within(&fixture.folder(), limits).unwrap();
     cache.write(&fixture.keys[1], &frames(1));
     assert!(fixture.entry(0).exists() && !fixture.entry(1).exists());
@@ -252,7 +252,7 @@ fn a_clip_larger_than_the_bound_throws_nothing_out() {
 }
 
 #[test]
-fn other_files_stay_and_strays_go() {
+fn foreign_files_stay_and_stale_temporary_files_are_removed() {
     let fixture = Fixture::new(2);
     fixture.open(2).write(&fixture.keys[0], &frames(0));
     let subfolder = fixture.entry(0).parent().unwrap().to_path_buf();
@@ -266,7 +266,7 @@ fn other_files_stay_and_strays_go() {
         subfolder.join(format!("{}.frames", name.to_uppercase())),
         subfolder.join(format!("{name}.0123.tmp")),
     ];
-    // Where capitals do not matter, the name in capitals is the entry itself.
+    // On a case-insensitive file system the upper-case name is the entry itself.
     let foreign: Vec<PathBuf> = foreign.into_iter().filter(|path| !path.exists()).collect();
     let old = subfolder.join(format!("{name}.0123456789abcdef.tmp"));
     let young = subfolder.join(format!("{name}.fedcba9876543210.tmp"));

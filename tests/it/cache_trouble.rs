@@ -1,4 +1,4 @@
-//! The frame cache when its folder is in trouble or shared: nothing ends, and no wrong byte is read.
+//! The frame cache when its folder fails or is shared: runs continue, and no wrong byte is read.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,15 +11,15 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::cache::{
-    Fixture, HEADER, HOUR, SIZE, WINDOW, entry, files, frames, make_keys, room_for, visit,
+    Fixture, HEADER, HOUR, SIZE, WINDOW, entry, files, frames, make_keys, space_for, visit,
 };
 use crate::common::skip::skip;
 
 #[test]
-fn a_folder_removed_in_the_middle_is_made_anew() {
+fn a_folder_removed_during_the_run_is_created_again() {
     let fixture = Fixture::new(4);
     // The count is only fresh because the removal is noticed.
-    let limits = Limits { rescan: HOUR, ..room_for(3) };
+    let limits = Limits { rescan: HOUR, ..space_for(3) };
     let cache = FrameCache::open_within(&fixture.folder(), limits).unwrap();
     for _ in 0..2 {
         (0..3).for_each(|clip| assert!(!visit(&cache, &fixture.keys, clip)));
@@ -41,8 +41,8 @@ fn a_folder_removed_in_the_middle_is_made_anew() {
 fn a_disk_nearly_full_is_left_alone() {
     let fixture = Fixture::new(2);
     for limits in [
-        Limits { min_free: u64::MAX, ..room_for(5) },
-        Limits { min_free_share: 1.0, ..room_for(5) },
+        Limits { min_free: u64::MAX, ..space_for(5) },
+        Limits { min_free_share: 1.0, ..space_for(5) },
     ] {
         let cache = FrameCache::open_within(&fixture.folder(), limits).unwrap();
         (0..2).for_each(|clip| assert!(!visit(&cache, &fixture.keys, clip)));
@@ -66,13 +66,13 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     }
 }
 
-/// A file system of its own for a test; gone when dropped.
+/// A file system mounted for one test; unmounted when dropped.
 #[cfg(target_os = "linux")]
 struct Mount(PathBuf);
 
 #[cfg(target_os = "linux")]
 impl Mount {
-    /// `None`, with a word about it, where one may not mount.
+    /// `None` after reporting the skip, where mounting is not permitted.
     fn new(at: &Path, options: &str) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let mount = Command::new("mount")
@@ -102,7 +102,7 @@ impl Drop for Mount {
 }
 
 /// What must hold once nothing more can be written: clip 0 is kept, the others are decoded.
-fn goes_on_without_writing(cache: &FrameCache, folder: &Path, keys: &[Key]) {
+fn continues_without_writing(cache: &FrameCache, folder: &Path, keys: &[Key]) {
     let hits = (0..keys.len()).filter(|&clip| visit(cache, keys, clip)).count() as u64;
     assert!(hits >= 1 && hits < keys.len() as u64, "{hits} hits");
     assert_eq!(hits, cache.stats().written);
@@ -115,13 +115,13 @@ fn goes_on_without_writing(cache: &FrameCache, folder: &Path, keys: &[Key]) {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_ends_the_writing_only() {
+fn a_full_disk_only_stops_writing() {
     let fixture = Fixture::new(40);
-    // Of bytes it has enough: how many are free, the cache asks first.
+    // There are enough bytes, whose number the cache checks; what runs out is inodes.
     let Some(_mount) = Mount::new(&fixture.folder(), "size=10m,nr_inodes=30") else { return };
     let cache = fixture.open(1000);
     (0..40).for_each(|clip| assert!(!visit(&cache, &fixture.keys, clip)));
-    goes_on_without_writing(&cache, &fixture.folder(), &fixture.keys);
+    continues_without_writing(&cache, &fixture.folder(), &fixture.keys);
 }
 
 #[cfg(target_os = "linux")]
@@ -147,7 +147,7 @@ fn threads_over_two_caches_on_one_folder_never_see_wrong_bytes() {
                     let clip = rng.random_range(0..CLIPS);
                     visit(cache, keys, clip);
                     if round % 10 == 0 {
-                        // What a third run would throw out.
+                        // What a third run would evict.
                         let _ = fs::remove_file(entry(&folder, &keys[clip]));
                     }
                 }
@@ -165,7 +165,7 @@ fn threads_over_two_caches_on_one_folder_never_see_wrong_bytes() {
 const CHILD: &str = "POLYVIEW_TEST_CACHE_CHILD";
 const CHILD_CLIPS: usize = 60;
 
-/// This program once more, as a process that runs [`cache_child_process`] alone.
+/// This test program as a child process that runs only [`cache_child_process`].
 fn child(mut command: Command, dir: &Path, task: &str) -> Command {
     command.args(["cache_child_process", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, format!("{task}:{}", dir.display()));
@@ -181,20 +181,20 @@ fn cache_child_process() {
     let (keys, folder) = (make_keys(&dir, CHILD_CLIPS), dir.join("cache"));
     if task == "limited" {
         // Clip 0 is small enough for the process's limit on a file's length, the others are not.
-        let cache = FrameCache::open_within(&folder, room_for(1000)).unwrap();
+        let cache = FrameCache::open_within(&folder, space_for(1000)).unwrap();
         assert!(!visit(&cache, &keys, 0));
         let window = WindowSpec { frames_per_clip: 1000, ..WINDOW };
         let large = Key::new(&dir.join("1.mp4"), &window, SIZE).unwrap();
         cache.write(&large, &vec![7; large.bytes()]);
         assert!(!visit(&cache, &keys, 1));
-        goes_on_without_writing(&cache, &folder, &keys[..2]);
+        continues_without_writing(&cache, &folder, &keys[..2]);
         return;
     }
     let seed: u64 = task.parse().unwrap();
-    let cache = FrameCache::open_within(&folder, room_for(CHILD_CLIPS as u64 / 2)).unwrap();
+    let cache = FrameCache::open_within(&folder, space_for(CHILD_CLIPS as u64 / 2)).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for round in 0..600 {
-        // At first both go through the same clips, so that both write the same ones at once.
+        // At first both read the same clips, so that both write the same ones concurrently.
         let clip = if round < CHILD_CLIPS { round } else { rng.random_range(0..CHILD_CLIPS) };
         visit(&cache, &keys, clip);
         if round % 50 == 0 {
@@ -224,7 +224,7 @@ fn two_processes_share_a_folder() {
 
 #[cfg(unix)]
 #[test]
-fn a_limit_on_the_length_of_files_ends_the_writing_only() {
+fn a_file_size_limit_only_stops_writing() {
     let dir = tempfile::tempdir().unwrap();
     let mut shell = Command::new("sh");
     // 32 blocks of 512 or 1024 bytes. The signal would end the process.
@@ -237,7 +237,7 @@ fn a_limit_on_the_length_of_files_ends_the_writing_only() {
 }
 
 #[test]
-fn a_reader_keeps_what_is_thrown_out_under_it() {
+fn a_reader_keeps_an_entry_that_is_evicted_meanwhile() {
     // The system keeps a removed file's bytes for those who have it open, and replaces whole files.
     let fixture = Fixture::new(1);
     let cache = fixture.open(1);

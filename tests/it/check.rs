@@ -76,7 +76,7 @@ fn a_sound_data_set_has_no_problems() {
 }
 
 #[test]
-fn every_kind_of_problem_is_found_with_its_place() {
+fn every_kind_of_problem_is_found_with_its_location() {
     let root = data_set(json!({
         "a": action("Tackling", "Offence", "1.0", &["a/missing_0", "a/clip_1", "a/short_2"]),
         "b": action("Holding", "Offence", "3.0", &["b/empty_0", "b/damaged_1", "b/unsupported_2"]),

@@ -1,4 +1,4 @@
-//! Damaged checkpoints and weight files: refused with a reason, or exactly right.
+//! Damaged checkpoints and weight files: refused with a reason, or read exactly.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ fn two_runs(folder: &TempDir) -> [PathBuf; 2] {
     })
 }
 
-/// Everything that a checkpoint brings back.
+/// Everything that a checkpoint restores.
 fn content(path: &Path) -> Result<(state_dict::StateDict, String), String> {
     let saved = load_pair(path, &Device::flex()).map_err(|error| error.to_string())?;
     let state = state_dict::collect(&saved.net).unwrap();
@@ -37,7 +37,7 @@ fn content(path: &Path) -> Result<(state_dict::StateDict, String), String> {
 }
 
 #[test]
-fn two_hundred_damaged_checkpoints_are_refused_or_exactly_right() {
+fn two_hundred_damaged_checkpoints_are_refused_or_read_exactly() {
     let folder = TempDir::new().unwrap();
     let [first, second] = two_runs(&folder);
     let sound = content(&first).unwrap();
@@ -94,7 +94,7 @@ fn two_hundred_damaged_checkpoints_are_refused_or_exactly_right() {
     assert!(content(&first).unwrap() == sound);
 }
 
-/// A pickle that makes a file if anybody executes it: `posix.system("touch MARKER")`.
+/// A pickle that creates a file if it is executed: `posix.system("touch MARKER")`.
 fn malicious(marker: &Path) -> Vec<u8> {
     let command = format!("touch {}", marker.display());
     let length = u32::try_from(command.len()).unwrap().to_le_bytes();
@@ -123,7 +123,7 @@ fn malicious_and_damaged_pickles_are_refused_and_nothing_runs() {
             }
         }
         std::fs::write(&path, &damaged).unwrap();
-        // Whatever it says, it comes back and takes no more memory than the file is worth.
+        // Whatever it claims, reading returns and takes no more memory than its size warrants.
         if let Ok(tensors) = read_weights(&path) {
             let size: usize = tensors.values().map(|t| t.as_bytes().len()).sum();
             assert!(size < 1 << 24, "{size} bytes from a file of {}", bytes.len());
@@ -132,7 +132,7 @@ fn malicious_and_damaged_pickles_are_refused_and_nothing_runs() {
 }
 
 #[test]
-fn the_old_trainers_heads_are_known_by_their_shapes() {
+fn the_original_trainers_heads_are_recognised_by_their_shapes() {
     let schema = Schema::mvfoul().unwrap();
     let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
     let device = Device::flex();

@@ -1,5 +1,5 @@
-//! The convolution's three passes on every device against plain f64, and their place in automatic
-//! differentiation.
+//! The convolution's three passes on every device against plain f64, and their gradients in
+//! automatic differentiation.
 
 use burn::tensor::{Device, Tensor};
 use polyview::conv::wgsl::Pass;
@@ -153,7 +153,7 @@ fn conv_agrees_with_f64_on_cpu() {
     random_shapes_agree(&Device::flex(), Path::Host, 600_000);
 }
 
-/// Sixteen planes that the same time taps reach: the CPU's kernels put them side by side.
+/// Sixteen planes reached by the same time taps: the CPU kernels lay them out side by side.
 #[test]
 fn conv_agrees_with_f64_on_cpu_with_planes_side_by_side() {
     let device = Device::flex().autodiff();
@@ -231,7 +231,7 @@ fn conv_tiles_agree_with_f64() {
     kernels_agree(1, 120, gpu([32, 32]));
     // Devices with few registers get smaller tiles.
     kernels_agree(2, 60, gpu([8, 32]));
-    // Few workgroups per dimension make the plans fold, and refuse some shapes.
+    // Few workgroups per dimension make plans fold dimensions, and refuse some shapes.
     let few = |limits| DeviceLimits { max_workgroups_per_dim: 24, ..limits };
     kernels_agree(3, 40, |limits| few(gpu([0, 0])(limits)));
     kernels_agree(4, 40, |limits| few(DeviceLimits { software: true, ..limits }));
@@ -389,7 +389,7 @@ fn conv_gradients_agree_with_finite_differences() {
 }
 
 #[test]
-fn conv_computes_only_gradients_that_are_asked_for() {
+fn conv_computes_only_the_gradients_needed() {
     for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         for device in [device.clone().autodiff(), device.autodiff().gradient_checkpointing()] {

@@ -1,4 +1,4 @@
-//! `polyview doctor`, and what shells are told of the command line.
+//! `polyview doctor`, shell completions and the manual page.
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -68,7 +68,7 @@ fn the_adapter_passes_its_self_test() {
 }
 
 #[test]
-fn what_is_missing_comes_with_what_to_do() {
+fn missing_pieces_are_listed_with_what_to_do() {
     let none = TempDir::new().unwrap();
     let file = none.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -1,4 +1,4 @@
-//! `evaluate` and `predict`: figures by definition, views in any order, files as SoccerNet has them.
+//! `evaluate` and `predict`: metrics by definition, any order of views, SoccerNet's file format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn evaluate(checkpoint: &Path, root: &Path, more: &[&str]) -> std::process::Outp
 }
 
 #[test]
-fn figures_are_those_of_the_judged_actions() {
+fn metrics_are_those_of_the_predicted_actions() {
     let schema = Schema::mvfoul().unwrap();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
     for count in [1, 7, 40] {
@@ -103,13 +103,13 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     let per_cent = official["official"]["balanced_accuracy_action"].as_f64().unwrap();
     let ours = figures["figures"]["tasks"][1]["balanced_accuracy"].as_f64().unwrap();
     assert!((per_cent - 100.0 * ours).abs() < 1e-9);
-    // As words: tables, mistakes, the leaderboard.
+    // As text: tables, mistakes, the leaderboard.
     let output = evaluate(&checkpoint, &root, &["--split", "valid", "--mistakes", "1"]);
     let words = text(&output.stdout);
     for word in ["precision", "predicted", "leaderboard_value", "score 0.", "Offence + Red card"] {
         assert!(words.contains(word), "{word:?} is not in {words}");
     }
-    // The split must exist, the checkpoint too, and something must be judged.
+    // The split and the checkpoint must exist, and there must be something to evaluate.
     for (more, word) in [
         (&["--split", "challenge"] as &[&str], "challenge"),
         (&["--split", "x"], "train, valid, test, challenge"),
@@ -157,7 +157,7 @@ fn predict(checkpoint: &Path, clips: &[&Path]) -> Vec<Value> {
 }
 
 #[test]
-fn predict_does_not_mind_the_order_of_the_views() {
+fn predict_does_not_depend_on_the_order_of_the_views() {
     let folder = TempDir::new().unwrap();
     let (checkpoint, root) = trained(&folder);
     let action = root.join("mvfouls/test/action_3");
@@ -181,7 +181,7 @@ fn predict_does_not_mind_the_order_of_the_views() {
         assert!((ours.iter().sum::<f64>() - 1.0).abs() < 1e-5);
         assert!(ours.windows(2).all(|pair| pair[0] >= pair[1]));
     }
-    // A folder of clips is an action; a folder of such folders is many, in counting order. Hidden
+    // A folder of clips is an action; a folder of such folders is many, in natural order. Hidden
     // files and folders are neither.
     let hidden = root.join("mvfouls/test/.Trashes");
     std::fs::create_dir(&hidden).unwrap();
@@ -203,7 +203,7 @@ fn predict_does_not_mind_the_order_of_the_views() {
 }
 
 #[test]
-fn judging_does_not_depend_on_batches_or_workers() {
+fn predictions_do_not_depend_on_batches_or_workers() {
     let folder = TempDir::new().unwrap();
     let (checkpoint, root) = trained(&folder);
     let device = Device::flex();

@@ -1,4 +1,4 @@
-//! Training with a cache of frames: trouble with it costs time, and nothing else.
+//! Training with a frame cache: its failures cost time and change nothing else.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn weights(config: &Config) -> Vec<u8> {
     fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
 }
 
-/// The kept frames' files.
+/// The files of cached clips.
 fn entries(cache: &Path) -> Vec<std::path::PathBuf> {
     let folders = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
     let files = folders.filter(|path| path.is_dir()).flat_map(|folder| {
@@ -74,7 +74,7 @@ fn whatever_happens_to_the_cache_the_run_is_the_same() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_had_is_one_line() {
+fn an_unusable_cache_is_reported_in_one_line() {
     let folder = TempDir::new().unwrap();
     let config = small_config(&folder);
     let file = folder.path().join("a-file");
@@ -88,7 +88,7 @@ fn a_cache_that_cannot_be_had_is_one_line() {
     assert!(out.status.success(), "{said}");
     assert_eq!(said.matches("frame cache").count(), 1, "{said}");
     assert!(said.contains("going on without"), "{said}");
-    // Where it can be had, the end tells what it was good for.
+    // Where it works, the end of the run reports its hits.
     let cache = folder.path().join("cache");
     let out = polyview(&[&args[..], &[cache.to_str().unwrap()]].concat());
     assert!(text(&out.stderr).contains("clips read from the cache"), "{}", text(&out.stderr));

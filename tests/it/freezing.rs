@@ -1,4 +1,4 @@
-//! Freezing: what each strategy trains when, and that frozen is frozen.
+//! Freezing: what each strategy trains when, and that frozen stages do not change.
 
 use burn::tensor::{Device, TensorData};
 use polyview::checkpoint;
@@ -26,8 +26,7 @@ fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>)
         }
         stages
     };
-    // The start: a run whose rates change nothing to speak of is not the same as no run, so it is
-    // taken from the model itself.
+    // Even a run with tiny rates changes something, so the start is taken from the model itself.
     let schema = config.load_schema().unwrap();
     let model = config.model(&schema);
     let start = model.init(config.run.seed, &device);
@@ -71,7 +70,8 @@ fn names(sets: &[StageSet]) -> Vec<Vec<&'static str>> {
 fn phased(folder: &TempDir) -> Config {
     with(
         &small_config(folder),
-        "--phase1-epochs 2 --phase2-epochs 4 --head-lr 1e-3 --backbone-lr 1e-3 --early-stopping-patience 0",
+        "--phase1-epochs 2 --phase2-epochs 4 --head-lr 1e-3 --backbone-lr 1e-3 \
+         --early-stopping-patience 0",
     )
 }
 
@@ -84,7 +84,7 @@ fn fixed_trains_the_heads_then_the_last_stages_too() {
     assert_eq!(trained, names(&[none, none, two, two, two, two]));
     let phases: Vec<usize> = history.iter().map(|record| record.phase).collect();
     assert_eq!(phases, [1, 1, 2, 2, 2, 2]);
-    // The second phase has rates of its own, and its schedule starts anew.
+    // The second phase has rates of its own, and its schedule starts over.
     let heads: Vec<f64> = history.iter().map(|record| record.rates["heads"]).collect();
     assert_eq!(heads, [1e-3, 1e-3, 5e-3, 5e-3, 5e-3, 2.5e-3]);
     assert_eq!(history[2].rates["layer4"], 1e-3);
@@ -97,7 +97,8 @@ fn adaptive_unfreezes_when_the_score_stalls() {
     // Nothing is an improvement, so every second epoch stalls.
     let config = with(
         &phased(&folder),
-        "--freezing-strategy adaptive --no-gradual-finetuning --epochs 6 --adaptive-patience 2 --adaptive-min-improvement 10.0",
+        "--freezing-strategy adaptive --no-gradual-finetuning --epochs 6 --adaptive-patience 2 \
+         --adaptive-min-improvement 10.0",
     );
     let (trained, _) = follow(&config);
     let sets = [0, 0, 0, 1, 1, 2].map(StageSet::last);
@@ -121,7 +122,8 @@ fn gradient_guided_unfreezes_the_stage_with_the_largest_gradient() {
     let folder = TempDir::new().unwrap();
     let config = with(
         &phased(&folder),
-        "--freezing-strategy gradient_guided --no-gradual-finetuning --epochs 6 --adaptive-patience 2 --adaptive-min-improvement 10.0",
+        "--freezing-strategy gradient_guided --no-gradual-finetuning --epochs 6 \
+         --adaptive-patience 2 --adaptive-min-improvement 10.0",
     );
     let (trained, history) = follow(&config);
     // The first epoch improves on nothing at all; stalls are at epochs 3 and 5.
@@ -147,7 +149,7 @@ fn none_trains_everything() {
 }
 
 #[test]
-fn strategies_answer_from_the_history_alone() {
+fn strategies_depend_on_the_history_alone() {
     let epoch = |score| EpochOutcome { score, gradients: Some([0.1, 0.5, 0.3, 0.4, 0.2]) };
     let config = |kind: FreezingKind| {
         let options = "--adaptive-patience 2 --adaptive-min-improvement 0.01 --phase2-epochs 10";
@@ -173,7 +175,7 @@ fn strategies_answer_from_the_history_alone() {
 }
 
 #[test]
-fn deeper_stages_get_lower_rates_when_asked() {
+fn deeper_stages_get_lower_rates_on_request() {
     let rates = |config: Config| {
         let course = RunSchedule::new(&config, |_| 3);
         course.epoch(0, &[]).phase.rates
@@ -198,7 +200,9 @@ fn early_stopping_ends_the_run_and_keeps_the_best_weights() {
     // No step changes anything, so no epoch is better than the first.
     let config = with(
         &small_config(&folder),
-        "--no-gradual-finetuning --epochs 40 --lr 1e-12 --min-lr 0.0 --weight-decay 0.0 --freezing-strategy adaptive --adaptive-patience 100 --loss-function plain --early-stopping-patience 2",
+        "--no-gradual-finetuning --epochs 40 --lr 1e-12 --min-lr 0.0 --weight-decay 0.0 \
+         --freezing-strategy adaptive --adaptive-patience 100 --loss-function plain \
+         --early-stopping-patience 2",
     );
     let outcome = run(&config);
     assert_eq!(outcome.history.len(), 3);

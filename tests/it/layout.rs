@@ -50,7 +50,7 @@ fn urls() {
 }
 
 #[test]
-fn missing_folders_say_what_there_is() {
+fn missing_folders_are_reported_with_what_is_there() {
     let root = tempfile::tempdir().unwrap();
     let schema = Schema::mvfoul().unwrap();
     let message = find_splits(root.path(), &schema).unwrap_err().to_string();

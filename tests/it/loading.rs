@@ -1,4 +1,4 @@
-//! Batches: order, content, and what unreadable clips cost.
+//! Batches: order, content, and the effect of unreadable clips.
 
 use std::sync::Arc;
 
@@ -51,10 +51,10 @@ fn sum(batch: &Batch) -> u32 {
 }
 
 #[test]
-fn fifty_batches_are_the_same_bytes_whoever_reads_them() {
+fn fifty_batches_have_the_same_bytes_for_any_workers_and_cache() {
     let folder = set();
     let cache = |name: &str| FrameCache::open(&folder.path().join(name), 1 << 30).unwrap();
-    // A damaged clip in the middle: its place must not move the others.
+    // A damaged clip in the middle must not shift the others.
     std::fs::write(clip(folder.path(), 5, 1), b"not a video").unwrap();
     let plain = Arc::new(open(&folder));
     let plan: Vec<Vec<usize>> =
@@ -87,11 +87,11 @@ fn fifty_batches_are_the_same_bytes_whoever_reads_them() {
 }
 
 #[test]
-fn the_loader_holds_no_more_than_it_may() {
+fn the_loader_stays_within_its_limits() {
     let folder = set();
     let dataset = Arc::new(open(&folder));
     let clip = dataset.clip_bytes() as u64;
-    // Batches of 4 clips; room for two and a half of them.
+    // Batches of 4 clips; two and a half of them fit.
     let bytes = 10 * clip;
     let ahead = Ahead { workers: 4, batches: 100, bytes };
     let plan: Vec<_> = (0..5).flat_map(|_| in_order(12, 2)).collect();
@@ -147,7 +147,7 @@ fn the_order_changes_with_seed_and_epoch_only() {
 }
 
 #[test]
-fn dropping_a_loader_half_way_ends_its_threads() {
+fn dropping_a_loader_midway_ends_its_threads() {
     let folder = set();
     let dataset = Arc::new(open(&folder));
     let mut loader = Loader::new(Arc::clone(&dataset), in_order(12, 1), 3);
@@ -157,7 +157,7 @@ fn dropping_a_loader_half_way_ends_its_threads() {
 }
 
 #[test]
-fn an_unreadable_view_costs_only_itself() {
+fn an_unreadable_view_is_only_left_out_itself() {
     let folder = set();
     std::fs::write(clip(folder.path(), 0, 0), b"not a video").unwrap();
     std::fs::remove_file(clip(folder.path(), 1, 0)).unwrap();

@@ -1,4 +1,4 @@
-//! Steps that are cut to fit the device's memory: what the options change, and what they do not.
+//! Steps in micro-batches that fit the device's memory: what the options change, and what not.
 
 use polyview::config::Config;
 use polyview::model::MemoryEstimate;
@@ -62,7 +62,7 @@ fn a_step_is_estimated_from_the_network() {
     // Twice the frames, twice the memory.
     let long = MemoryEstimate::training(&tiny, 1000, [8, 32, 48], StageSet::ALL, false).unwrap();
     assert!((long.clip as f64 / all.clip as f64 - 2.0).abs() < 0.1);
-    // What fits: by room, and by the largest binding.
+    // What fits: by free memory, and by the largest binding.
     assert_eq!(all.clips(Some(all.fixed + 10 * all.clip), None), 8);
     assert_eq!(all.clips(None, Some(3 * all.widest)), 3);
     assert_eq!(all.clips(Some(0), None), 0);
@@ -70,7 +70,7 @@ fn a_step_is_estimated_from_the_network() {
 }
 
 #[test]
-fn the_start_says_what_a_step_needs() {
+fn the_start_reports_what_a_step_needs() {
     let folder = TempDir::new().unwrap();
     let config = small_config(&folder);
     let root = config.data.dataset_root.to_str().unwrap();

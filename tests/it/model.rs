@@ -37,7 +37,7 @@ fn tiny_backbone_has_its_stated_size() {
 }
 
 #[test]
-fn a_batch_says_what_its_actions_say_alone() {
+fn a_batch_gives_what_its_actions_give_alone() {
     let device = Device::flex();
     for attention in [true, false] {
         let net = ModelConfig { attention, ..tiny() }.init(3, &device);
@@ -99,13 +99,13 @@ fn dropout_keeps_the_mean_and_repeats_with_its_step() {
 }
 
 #[test]
-fn a_checkpoint_brings_the_network_back() {
+fn a_checkpoint_restores_the_network() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("last.safetensors");
     let device = Device::flex();
     let schema = Schema::mvfoul().unwrap();
     let config = tiny();
-    // A step of training mode moves the running statistics, which must travel too.
+    // A training step changes the running statistics, which must be saved too.
     let trained = config.init(11, &device.clone().autodiff());
     let clips = unit_tensor("ckpt", [2, 3, 4, 20, 24], &device);
     logits(&trained, clips.clone().autodiff(), &[2]);
@@ -171,7 +171,7 @@ fn pretrained_weights_load_by_torchvisions_names() {
         fill::signed("stem.0.weight", count, 0.1)
     );
 
-    // One lacks, one is too much.
+    // One is missing, one is unexpected.
     tensors.retain(|(name, ..)| name != "layer1.0.conv1.0.weight");
     tensors.push(("layer9.weight".into(), vec![1], vec![0.0]));
     write_weights(&path, &tensors);

@@ -26,7 +26,7 @@ struct Case {
     running: Option<[Vec<f32>; 2]>,
 }
 
-/// y, mean, variance, dx, dγ, dβ and the residual's gradient; what there is not is empty.
+/// y, mean, variance, dx, dγ, dβ and the residual's gradient; empty where there is none.
 type Results<T> = [Vec<T>; 7];
 
 const NAMES: [&str; 7] = ["y", "mean", "variance", "dx", "dγ", "dβ", "d residual"];
@@ -44,7 +44,7 @@ impl Case {
         };
         let shape = [rng.random_range(1..5), channels, t, h, w];
         let count = shape.iter().product();
-        // Means far from zero try the variance's digits.
+        // Means far from zero test the precision of the variance.
         let centre = if round % 4 == 3 { 30.0 } else { 0.3 };
         let relu = !round.is_multiple_of(3);
         let residual = (relu && round.is_multiple_of(2)).then(|| uniform(rng, count, 1.0, 0.0));
@@ -167,7 +167,7 @@ fn agrees(device: &Device) {
         let autodiff = if round % 2 == 0 { autodiff } else { autodiff.gradient_checkpointing() };
         let got = case.ours(&autodiff);
         let [n, _, t, h, w] = case.shape;
-        // A channel of few values may have no variance to speak of, which divides rounding by √ε.
+        // A channel of few values may have almost no variance, which divides rounding errors by √ε.
         let few = case.running.is_none() && n * t * h * w < 16;
         let far = round % 4 == 3;
         let tolerance = if far { 1e-4 } else { 2e-5 } * if few { 300.0 } else { 1.0 };
@@ -228,7 +228,7 @@ fn norm_frozen_lets_gradients_through() {
 }
 
 #[test]
-fn norm_moves_running_statistics() {
+fn norm_updates_running_statistics() {
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let devices = [Some(Device::flex()), adapter::device()];
     for device in devices.into_iter().flatten() {

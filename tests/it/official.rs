@@ -79,9 +79,9 @@ fn one(truth: Value, prediction: Value) -> (u64, u64) {
 }
 
 #[test]
-fn the_oddities_one_by_one() {
+fn each_quirk_by_itself() {
     let dive = |offence, severity| entry("Dive", offence, severity);
-    // The original offence must come back, whatever it means.
+    // The prediction must repeat the original offence, whatever it means.
     assert_eq!(one(dive("Between", ""), dive("Offence", "1.0")), (0, 1));
     assert_eq!(one(dive("Between", ""), dive("Between", "1.0")), (1, 1));
     assert_eq!(one(dive("", "3.0"), dive("", "1.0")), (1, 1));

@@ -216,7 +216,7 @@ fn shortcuts_stand_for_several_options() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_the_way_out() {
+fn invalid_options_are_refused_with_a_remedy() {
     for (args, words) in [
         (&["--freezing-strategy", "none"] as &[&str], &["--no-gradual-finetuning"] as &[&str]),
         (&["--discriminative-lr", "--exponential-lr-decay"], &["2.6", "leave one"]),

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use polyview::config::Config;
-use polyview::schema::Schema;
-use polyview::synth::{self, SynthOptions};
 use tempfile::TempDir;
 
 use crate::common::clips::sample_folder;
+use crate::common::data::synthetic_set;
 use crate::common::run::{defaults_with, run, saving_to, with, with_args};
 
 /// Plain cross-entropy at a constant rate; one step per epoch, nothing random but the start, and
@@ -36,20 +35,11 @@ fn losses(config: &Config) -> Vec<f64> {
 #[test]
 fn six_synthetic_actions_are_memorised() {
     let folder = TempDir::new().unwrap();
-    let data = SynthOptions {
-        out: folder.path().join("data"),
-        actions: 6,
-        views: 2,
-        seed: 3,
-        frames: 12,
-        width: 32,
-        height: 32,
-        ..SynthOptions::default()
-    };
-    synth::write(&data, &synth::tasks_of(&Schema::mvfoul().unwrap()), |_, _| {}).unwrap();
+    let data = folder.path().join("data");
+    synthetic_set(&data, 6);
     let clips = "--batch-size 6 --frames-per-clip 4 --start-frame 2 --end-frame 9 \
                  --img-height 32 --img-width 32";
-    let clips = config(&data.out, &folder, clips);
+    let clips = config(&data, &folder, clips);
     let full = losses(&with(&clips, &format!("{ALL_LAYERS} --epochs 20")));
     // ln 4 + ln 8, the loss of equal probabilities.
     assert!((full[0] - 3.47).abs() < 0.7, "not the loss of an untrained network: {full:?}");

@@ -157,7 +157,7 @@ fn bad_data_and_devices_are_refused_in_a_line_that_names_them() {
 }
 
 #[test]
-fn devices_are_listed_with_the_one_that_auto_takes() {
+fn devices_are_listed_with_the_one_that_auto_selects() {
     let output = polyview(&["devices", "--json"]);
     assert!(output.status.success());
     let devices: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -173,7 +173,7 @@ fn devices_are_listed_with_the_one_that_auto_takes() {
 }
 
 #[test]
-fn check_data_judges_synth_and_finds_damage() {
+fn check_data_accepts_synth_and_finds_damage() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);

@@ -1,4 +1,4 @@
-//! The recipe's options in a run: what they do to its history, its network and its files.
+//! The recipe's options in a run: their effect on its history, its network and its files.
 
 use std::path::Path;
 
@@ -39,16 +39,17 @@ fn rates_in_the_history_follow_the_schedule() {
     // Nothing changes, so every epoch but the first is bad; the rate is cut down to the floor.
     let plateau = with(
         &base,
-        "--scheduler reduce_on_plateau --plateau-patience 0 --gamma 0.1 --lr 1e-12 --min-lr 0.0 --weight-decay 0.0 --freezing-strategy adaptive",
+        "--scheduler reduce_on_plateau --plateau-patience 0 --gamma 0.1 --lr 1e-12 --min-lr 0.0 \
+         --weight-decay 0.0 --freezing-strategy adaptive",
     );
     near(rates(plateau), [1e-12; 4]);
 }
 
 #[test]
-fn auxiliary_heads_learn_what_is_known_and_are_judged() {
+fn auxiliary_heads_learn_from_known_properties_and_are_evaluated() {
     let folder = TempDir::new().unwrap();
     let config = with(&flat(&folder), "--auxiliary-task-weight 0.5 --epochs 1");
-    // Every third action tells the contact, every fourth the body part.
+    // Every third action is annotated with the contact, every fourth with the body part.
     annotate(&config.data.dataset_root, "train", |index, action| {
         if index % 3 == 0 {
             action.insert("Contact".into(), "With contact".into());
@@ -61,14 +62,14 @@ fn auxiliary_heads_learn_what_is_known_and_are_judged() {
     let record = &outcome.history[0];
     let heads = &record.train.auxiliary;
     assert_eq!(heads.len(), 8);
-    let told = |name: &str| -> u64 {
+    let annotated = |name: &str| -> u64 {
         let head = heads.iter().find(|head| head.task == name).unwrap();
         head.confusion.iter().flatten().sum()
     };
-    // With the balanced sampler an action may come more than once, yet not every one is told.
-    assert!(told("contact") > 0 && told("contact") < record.train.actions as u64);
-    assert!(told("body_part") > 0);
-    assert_eq!(told("handball"), 0);
+    // With the balanced sampler an action may come more than once, yet not every one is annotated.
+    assert!(annotated("contact") > 0 && annotated("contact") < record.train.actions as u64);
+    assert!(annotated("body_part") > 0);
+    assert_eq!(annotated("handball"), 0);
     assert!(heads.iter().all(|head| head.loss.is_finite()));
     let contact = heads.iter().find(|head| head.task == "contact").unwrap();
     assert!(contact.loss > 0.0);
@@ -119,10 +120,10 @@ fn annotation_inputs_reach_the_heads_and_no_label_does() {
     annotate(&config.data.dataset_root, "valid", |_, action| {
         action.insert("Contact".into(), "With contact".into());
     });
-    let told = run(&config);
-    // The same training; another validation, for the contact is told there.
-    assert_eq!(told.history[0].train.loss, unknown.history[0].train.loss);
-    assert_ne!(told.history[0].valid.loss, unknown.history[0].valid.loss);
+    let known = run(&config);
+    // The same training; another validation, for the contact is annotated there.
+    assert_eq!(known.history[0].train.loss, unknown.history[0].train.loss);
+    assert_ne!(known.history[0].valid.loss, unknown.history[0].valid.loss);
     let best = config.run.save_dir.join(polyview::checkpoint::BEST);
     let (net, _) = polyview::checkpoint::load(&best, &burn::tensor::Device::flex()).unwrap();
     let state = state_dict::collect_net(&net, &model).unwrap();
@@ -131,7 +132,7 @@ fn annotation_inputs_reach_the_heads_and_no_label_does() {
 }
 
 #[test]
-fn the_objective_is_what_the_options_say() {
+fn the_objective_follows_the_options() {
     use burn::tensor::{Device, Tensor, TensorData};
     let folder = TempDir::new().unwrap();
     let config = with(&flat(&folder), "--label-smoothing 0.0");
@@ -210,7 +211,7 @@ fn comparing_freezing_trains_twice_from_the_same_start() {
 }
 
 #[test]
-fn waiting_for_data_names_the_option_to_turn() {
+fn waiting_for_data_names_the_option_to_change() {
     let config = defaults_with("--num-workers 2");
     assert_eq!(data_wait_advice(&config, 0.1, 8), None);
     let more = |config: &Config| data_wait_advice(config, 0.4, 8).unwrap();
@@ -223,7 +224,7 @@ fn waiting_for_data_names_the_option_to_turn() {
 }
 
 #[test]
-fn advice_depends_on_the_size_and_names_only_what_is_off() {
+fn advice_depends_on_the_data_set_and_the_options_in_use() {
     let config = defaults_with("");
     let few = advice(&config, 60, &[30, 30]).join("\n");
     for word in ["60 actions", "--pretrained", "--unfreeze-blocks 1", "--batch-size 4"] {
@@ -243,7 +244,7 @@ fn advice_depends_on_the_size_and_names_only_what_is_off() {
 }
 
 #[test]
-fn options_that_do_not_count_in_two_phases_are_named() {
+fn options_without_effect_in_two_phases_are_named() {
     let lines = |config: &Config| advice(config, 3000, &[1500, 1500]);
     let given = defaults_with("--epochs 2 --lr 1e-3");
     let [epochs, lr] = &lines(&given)[..] else { panic!("{:?}", lines(&given)) };
@@ -255,12 +256,12 @@ fn options_that_do_not_count_in_two_phases_are_named() {
 }
 
 #[test]
-fn the_old_trainers_command_lines_run() {
+fn command_lines_of_the_original_trainer_run() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);
     let root = data.to_str().unwrap();
-    // Their sizes are for a large GPU; the rest is word for word.
+    // Only their sizes, which are for a large GPU, are replaced.
     let small = [
         "--test-run",
         "--backbone_name=r3d_tiny",
@@ -304,7 +305,7 @@ fn the_old_trainers_command_lines_run() {
 }
 
 #[test]
-fn the_start_tells_configuration_balance_and_advice() {
+fn the_start_reports_configuration_balance_and_advice() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);

@@ -96,7 +96,7 @@ fn odd_values_are_drawn() {
 }
 
 #[test]
-fn marks_stand_between_epochs_and_their_words_do_not_touch() {
+fn marks_lie_between_epochs_and_their_labels_do_not_overlap() {
     let mark = |epoch: usize, label: &str| Mark { epoch, label: label.to_owned() };
     let marks = vec![mark(3, "phase 2 <&>"), mark(4, "+ layer4"), mark(10, "+ layer3")];
     let values: Vec<f64> = (0..10).map(f64::from).collect();
@@ -104,7 +104,7 @@ fn marks_stand_between_epochs_and_their_words_do_not_touch() {
     let body = chart.draw().unwrap().unwrap().body;
     assert!(body.contains("phase 2 &lt;&amp;&gt;"), "{body}");
     assert_eq!(body.matches("var(--border)").count(), 3);
-    // As many at one place as nobody can read: the lines stay, words only as they fit.
+    // More marks in one spot than can be read: all lines stay, labels only where they fit.
     let many = (2..=10).map(|epoch| mark(epoch, "a long label, a long label")).collect();
     let body = Chart { marks: many, ..chart }.draw().unwrap().unwrap().body;
     assert_eq!(body.matches("var(--border)").count(), 9);

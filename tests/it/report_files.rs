@@ -1,4 +1,4 @@
-//! `metrics.csv` and TensorBoard's event files, read back by readers of the tests' own.
+//! `metrics.csv` and TensorBoard's event files, read back by independent readers.
 
 use std::collections::HashMap;
 
@@ -173,7 +173,7 @@ fn events_hold_the_history() {
 }
 
 #[test]
-fn a_resumed_run_says_from_where() {
+fn a_resumed_run_records_where_it_resumed() {
     let dir = tempfile::tempdir().unwrap();
     let first = EventWriter::create(dir.path(), None).unwrap();
     let second = EventWriter::create(dir.path(), Some(5)).unwrap();

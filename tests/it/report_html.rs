@@ -148,7 +148,7 @@ fn no_epoch_one_epoch_five_hundred() {
 }
 
 #[test]
-fn numbers_that_are_none() {
+fn values_that_are_not_numbers() {
     let mut history = report::history(12);
     for record in &mut history[3..] {
         record.train.loss = f64::NAN;
@@ -221,7 +221,7 @@ fn everything_is_escaped() {
 }
 
 #[test]
-fn pictures_lie_inside() {
+fn images_are_embedded() {
     let png = b"\x89PNG\r\n\x1a\n rest".to_vec();
     let jpeg = b"\xff\xd8\xff\xe0 rest".to_vec();
     let frames = vec![png, jpeg, b"GIF89a".to_vec(), b"BM".to_vec(), Vec::new()];

@@ -1,4 +1,4 @@
-//! A run that was stopped, killed or starved goes on as if nothing had happened.
+//! A run that was interrupted, killed or ran out of disk space resumes as if nothing had happened.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +17,15 @@ use crate::common::program::{Running, command, text};
 use crate::common::run::{run, saving_to, small_config, try_run, with, with_args, write_config};
 use crate::common::wait::until;
 
-/// A run with everything that could be forgotten: phases, momentum schedule, a rising sampler,
+/// A run with everything that resuming could lose: phases, momentum schedule, progressive sampler,
 /// augmentation, dropout, an auxiliary loss.
 fn rich(folder: &TempDir) -> Config {
     with(
         &small_config(folder),
-        "--phase1-epochs 2 --phase2-epochs 2 --backbone-lr 1e-3 --unfreeze-blocks 1 --scheduler onecycle --progressive-class-balancing --progressive-epochs 3 --augmentation-strength aggressive --multi-scale --auxiliary-task-weight 0.5 --early-stopping-patience 0 --batch-size 5",
+        "--phase1-epochs 2 --phase2-epochs 2 --backbone-lr 1e-3 --unfreeze-blocks 1 \
+         --scheduler onecycle --progressive-class-balancing --progressive-epochs 3 \
+         --augmentation-strength aggressive --multi-scale --auxiliary-task-weight 0.5 \
+         --early-stopping-patience 0 --batch-size 5",
     )
 }
 
@@ -41,7 +44,7 @@ fn weights(config: &Config) -> Vec<u8> {
     std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
 }
 
-/// Runs until `steps` training steps are done, then raises the stop.
+/// Runs until `steps` training steps are done, then requests a stop. Whether it was interrupted.
 fn run_some(config: &Config, steps: usize) -> bool {
     let stop = AtomicBool::new(false);
     let (mut done, mut training) = (0, true);
@@ -60,17 +63,21 @@ fn run_some(config: &Config, steps: usize) -> bool {
     outcome.unwrap().interrupted
 }
 
-fn resumed_equals_undisturbed(device: &str, config: impl Fn(&TempDir) -> Config, steps: &[usize]) {
+fn resumed_equals_uninterrupted(
+    device: &str,
+    config: impl Fn(&TempDir) -> Config,
+    steps: &[usize],
+) {
     let folder = TempDir::new().unwrap();
     let whole = with(&config(&folder), &format!("--device {device}"));
-    let undisturbed = run(&whole);
-    let expected = (timeless(&undisturbed.history), weights(&whole));
+    let uninterrupted = run(&whole);
+    let expected = (timeless(&uninterrupted.history), weights(&whole));
     assert_eq!(expected.0.len(), whole.total_epochs());
     for (number, &steps) in steps.iter().enumerate() {
         let cut = saving_to(&whole, &folder.path().join(format!("cut{steps}")));
         // Another number of workers must not matter.
         let cut = with(&cut, &format!("--resume auto --num-workers {}", number % 3));
-        // Twice cut: a resumed run can be resumed.
+        // Interrupted twice: a resumed run can be resumed.
         assert!(run_some(&cut, steps), "the run ended before step {steps}");
         let again = with(&cut, "--num-workers 1");
         run_some(&again, 2);
@@ -81,27 +88,27 @@ fn resumed_equals_undisturbed(device: &str, config: impl Fn(&TempDir) -> Config,
 }
 
 #[test]
-fn a_resumed_run_is_the_undisturbed_run_on_the_cpu() {
-    // 3 to 4 steps an epoch: in the middle of the first one, at a border, in the second phase.
-    resumed_equals_undisturbed("cpu", rich, &[1, 3, 8]);
+fn a_resumed_run_equals_the_uninterrupted_run_on_the_cpu() {
+    // 3 to 4 steps an epoch: in the middle of the first one, at its end, in the second phase.
+    resumed_equals_uninterrupted("cpu", rich, &[1, 3, 8]);
 }
 
 #[test]
-fn a_resumed_run_is_the_undisturbed_run_in_micro_batches() {
+fn a_resumed_run_equals_the_uninterrupted_run_in_micro_batches() {
     let pieces = |folder: &TempDir| {
         with(
             &rich(folder),
             "--micro-batch 2 --gradient-checkpointing --phase1-epochs 1 --phase2-epochs 1",
         )
     };
-    resumed_equals_undisturbed("cpu", pieces, &[2, 5]);
+    resumed_equals_uninterrupted("cpu", pieces, &[2, 5]);
 }
 
 #[test]
-fn a_resumed_run_is_the_undisturbed_run_on_an_adapter() {
+fn a_resumed_run_equals_the_uninterrupted_run_on_an_adapter() {
     let Some(device) = adapter::name() else { return };
     let short = |folder: &TempDir| with(&rich(folder), "--phase1-epochs 1 --phase2-epochs 1");
-    resumed_equals_undisturbed(device, short, &[2]);
+    resumed_equals_uninterrupted(device, short, &[2]);
 }
 
 #[test]
@@ -109,17 +116,19 @@ fn strategies_and_early_stopping_survive_a_resume() {
     let stalls = |folder: &TempDir| {
         with(
             &small_config(folder),
-            "--no-gradual-finetuning --epochs 12 --freezing-strategy gradient_guided --adaptive-patience 1 --adaptive-min-improvement 10.0 --scheduler reduce_on_plateau --plateau-patience 0 --optimizer sgd --lr 1e-2",
+            "--no-gradual-finetuning --epochs 12 --freezing-strategy gradient_guided \
+             --adaptive-patience 1 --adaptive-min-improvement 10.0 --scheduler reduce_on_plateau \
+             --plateau-patience 0 --optimizer sgd --lr 1e-2",
         )
     };
     let folder = TempDir::new().unwrap();
     let whole = with(&stalls(&folder), "--early-stopping-patience 4");
-    let undisturbed = run(&whole);
-    let epochs = undisturbed.history.len();
+    let uninterrupted = run(&whole);
+    let epochs = uninterrupted.history.len();
     let cut = saving_to(&with(&whole, "--resume auto"), &folder.path().join("cut"));
     assert!(run_some(&cut, 2 * (epochs - 2) + 1));
     let outcome = run(&cut);
-    assert_eq!(timeless(&outcome.history), timeless(&undisturbed.history));
+    assert_eq!(timeless(&outcome.history), timeless(&uninterrupted.history));
     assert!(weights(&cut) == weights(&whole));
     // A finished run is not trained further.
     let again = run(&cut);
@@ -127,7 +136,7 @@ fn strategies_and_early_stopping_survive_a_resume() {
 }
 
 #[test]
-fn a_resume_says_what_differs() {
+fn resuming_reports_what_differs() {
     let folder = TempDir::new().unwrap();
     let config = with(&rich(&folder), "--no-test-run");
     let short = with(&config, "--phase1-epochs 1 --phase2-epochs 1");
@@ -196,7 +205,7 @@ fn a_folder_in_use_is_refused_and_a_stale_lock_is_taken_over() {
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     assert!(error.contains("run: another run") && error.contains("writing there"), "{error}");
     drop(lock);
-    // What a killed process leaves: the file, but nobody who holds it.
+    // What a killed process leaves: the file, which nobody holds.
     std::fs::write(config.run.save_dir.join(".lock"), "999999\n").unwrap();
     run(&config);
 }
@@ -211,7 +220,7 @@ fn twenty_five_kills_change_nothing() {
     let config = with(&rich(&folder), options);
     assert_eq!(config.total_epochs(), EPOCHS);
     let file = write_config(&config, folder.path());
-    let [undisturbed, killed] = ["undisturbed", "killed"].map(|name| folder.path().join(name));
+    let [uninterrupted, killed] = ["uninterrupted", "killed"].map(|name| folder.path().join(name));
     let train = |save_dir: &Path| {
         let save_dir = save_dir.to_str().unwrap();
         command(&["train", "-q", "--config", &file, "--save-dir", save_dir, "--resume", "auto"])
@@ -220,7 +229,7 @@ fn twenty_five_kills_change_nothing() {
         let output = train(save_dir).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
     };
-    finish(&undisturbed);
+    finish(&uninterrupted);
 
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let mut inside = 0;
@@ -240,17 +249,17 @@ fn twenty_five_kills_change_nothing() {
         let text = std::fs::read_to_string(folder.join("history.json")).unwrap();
         timeless(&serde_json::from_str::<Vec<EpochRecord>>(&text).unwrap())
     };
-    assert_eq!(history(&killed), history(&undisturbed));
+    assert_eq!(history(&killed), history(&uninterrupted));
     let kept = format!("epoch-{EPOCHS:04}.safetensors");
     for name in ["last.safetensors", "best.safetensors", &kept] {
         let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
-        assert!(read(&killed) == read(&undisturbed), "{name} differs");
+        assert!(read(&killed) == read(&uninterrupted), "{name} differs");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_full_disk_ends_the_run_and_spares_the_last_good_checkpoint() {
+fn a_full_disk_ends_the_run_and_keeps_the_last_good_checkpoint() {
     use std::process::Command;
 
     let folder = TempDir::new().unwrap();
@@ -259,7 +268,7 @@ fn a_full_disk_ends_the_run_and_spares_the_last_good_checkpoint() {
     let good = weights(&config);
     let longer = with(&config, "--phase2-epochs 3 --resume auto");
     let file = write_config(&longer, folder.path());
-    // The shell's limit on a file's size stands for a full disk: about half of a weight file.
+    // The shell's file size limit stands in for a full disk: about half of a weight file.
     let blocks = good.len() / 2 / 1024;
     let program = env!("CARGO_BIN_EXE_polyview");
     let script =
@@ -270,7 +279,7 @@ fn a_full_disk_ends_the_run_and_spares_the_last_good_checkpoint() {
     let last = stderr.lines().last().unwrap_or_default();
     assert!(last.contains("cannot be written") && last.contains("make room"), "{stderr}");
     assert!(weights(&config) == good, "the last checkpoint was touched");
-    // With room again, it goes on.
+    // With space again, it resumes.
     let outcome = run(&longer);
     assert_eq!(outcome.history.len(), 4);
     assert_eq!(timeless(&outcome.history[..2]), timeless(&first.history));

@@ -32,7 +32,7 @@ fn other_data_sets_are_possible() {
 }
 
 #[test]
-fn broken_schemas_name_the_place() {
+fn broken_schemas_name_the_location() {
     let cases = [
         ("title = \"Birds\"", "titel = \"Birds\"", "birds.toml, line 3: unknown field `titel`"),
         (

@@ -33,7 +33,7 @@ fn steps_agree(device: &Device) {
                 number,
                 scale: 0.5,
             };
-            // A copy that somebody keeps must stay as it was.
+            // A copy held elsewhere must not change.
             if number == 3 {
                 kept.push((value.clone(), values(value.clone())));
                 kept.push((moments[1].clone(), values(moments[1].clone())));

@@ -40,7 +40,7 @@ fn same_seed_same_bytes_and_the_layout_holds() {
             ratio: Vec::new(),
         };
         let calls = AtomicUsize::new(0);
-        // A folder that was looked at on a Mac is still empty.
+        // A folder that macOS has opened still counts as empty.
         fs::create_dir(&out).unwrap();
         fs::write(out.join(".DS_Store"), "").unwrap();
         let summary = write(&options, &tasks, |done, total| {
@@ -82,7 +82,7 @@ fn same_seed_same_bytes_and_the_layout_holds() {
 }
 
 #[test]
-fn nonsense_is_refused_in_one_line() {
+fn invalid_options_are_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let good = SynthOptions { out: folder.path().join("x"), ..SynthOptions::default() };
     let bad = [
@@ -105,7 +105,7 @@ fn nonsense_is_refused_in_one_line() {
 }
 
 #[test]
-fn the_middle_disc_moves_as_its_class_says() {
+fn the_middle_disc_moves_according_to_its_class() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("set");
     let options = SynthOptions { out, actions: 4, views: 1, ..SynthOptions::default() };

@@ -79,12 +79,12 @@ fn tuning_is_remembered_and_keeps_the_results() {
     results(2, &compute.device);
     results(5, &compute.device);
 
-    // A run that is stopped tries no more.
+    // A run that is stopped tries no further variants.
     let other = JOBS.map(|(pass, shape)| (pass, ConvShape { batch: 3, ..shape }));
     let stopped = tune(&compute, &other, Some(folder.path()), || false).unwrap().unwrap();
     assert_eq!(stopped.tried, 1);
 
-    // Damaged: everything is tried again, and the file is mended.
+    // Damaged: everything is tried again, and the file is rewritten.
     let file = all.file.unwrap();
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();

@@ -1,4 +1,4 @@
-//! Reading sound clips: golden frames, windows, order, folders of images.
+//! Reading valid clips: golden frames, windows, order, folders of images.
 
 use std::fs;
 

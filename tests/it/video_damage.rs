@@ -1,4 +1,4 @@
-//! Damaged and hostile files: an error of the right kind or a whole clip, never a panic.
+//! Damaged and hostile files: an error of the expected kind or a whole clip, never a panic.
 
 use std::fs;
 use std::panic;
@@ -28,7 +28,7 @@ fn files_that_are_no_clips() {
     assert_eq!(kind(&at("short.mp4", b"abc")), "damaged");
     assert_eq!(kind(&at("zeros.mp4", &[0; 4096])), "damaged");
     assert_eq!(kind(&at("only_ftyp.mp4", b"\0\0\0\x10ftypisom\0\0\0\0")), "damaged");
-    // Another container is ffmpeg's business, which finds nothing in this one.
+    // Other containers go to ffmpeg, which finds no video in this one.
     let avi = at("other.avi", b"RIFF\xff\0\0\0AVI LIST and nothing more");
     assert_eq!(kind(&avi), if have_ffmpeg() { "no video" } else { "unsupported" });
     // A box that says it has no size, and one that says it has almost all sizes.
@@ -74,7 +74,7 @@ fn random_bit_flips() {
     let (mut whole, mut refused, mut panics) = (0, 0, 0);
     for case in 0..200 {
         let mut bytes = originals[usize::from(case % 5 == 0) % originals.len()].clone();
-        // Half of the cases hit the index, which is small beside the pictures.
+        // Half of the cases hit the index, which is small compared to the frames.
         let moov = bytes.windows(4).position(|w| w == b"moov").unwrap();
         let range = if case % 4 < 2 { moov..bytes.len().min(moov + 4000) } else { 0..bytes.len() };
         for _ in 0..rng.random_range(1..6) {

@@ -1,5 +1,5 @@
-//! Small files that ask for much, as fuzzing found them: refused before memory or time is spent.
-//! `tests/fuzz` looks for more.
+//! Small files that claim huge contents, as fuzzing found them: refused before memory or time is
+//! spent. `tests/fuzz` looks for more.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use polyview::data::clip::ClipError;
 use polyview::data::video::{read_clip, visit_luma};
 
-/// What the in-process path says of a file; an ffmpeg program is not asked.
+/// The error of the in-process decoder; ffmpeg is not used.
 fn refusal(path: &Path) -> String {
     let error = visit_luma(path, |_, _| {}).unwrap_err();
     assert_eq!(error.kind(), "damaged", "{error}");
@@ -41,7 +41,7 @@ fn tables_that_claim_too_much() {
         fs::write(&path, bytes).unwrap();
         refusal(&path)
     };
-    // Room for three hundred bytes an entry, four thousand million times.
+    // Three hundred bytes for each of four billion entries.
     let count = b"\0\0\0\0\xff\xff\xff\xff";
     for name in ["stsd", "stts", "ctts", "stss", "stsc", "stco", "co64"] {
         let reason = refused(movie(&[], &boxed(name, count)));
@@ -86,7 +86,7 @@ fn boxes_that_reach_out_of_their_own() {
     fs::write(&path, bytes).unwrap();
     let error = visit_luma(&path, |_, _| {}).unwrap_err();
     assert_eq!(error.kind(), "unsupported", "{error}");
-    // The parser took room for brands before it found that there are none.
+    // The parser allocated memory for brands before it found that there are none.
     let reason = refused(b"\x7f\xff\xff\xffftypisom\0\0\0\0isom".to_vec());
     assert!(reason.contains("no usable index"), "{reason}");
 }
@@ -106,14 +106,14 @@ fn what_does_not_concern_the_video_is_not_read() {
     assert_eq!(visit_luma(&path, |_, _| {}), Err(ClipError::NoVideo(path)));
 }
 
-/// References of a million pictures, and gaps that the decoder fills with grey ones.
+/// A million reference frames, and gaps that the decoder fills with grey ones.
 #[test]
 fn more_reference_pictures_than_there_are() {
     let reason = refusal(&hostile("references.mp4"));
     assert_eq!(reason, "it asks for 1048576 reference pictures");
 }
 
-/// A kilobyte that says its pictures have 37 megapixels.
+/// A kilobyte that claims frames of 37 megapixels.
 #[test]
 fn frames_that_no_memory_holds() {
     let path = hostile("large_picture.mp4");
@@ -132,8 +132,8 @@ fn samples_that_share_their_bytes() {
     assert_eq!(reason, "its samples are larger than the file");
 }
 
-/// Prediction weights beyond any picture: the decoder's product overflows, which ends a build with
-/// overflow checks in it, and is a wrong pixel otherwise.
+/// Prediction weights beyond any picture: the decoder's product overflows, which is a panic in a
+/// build with overflow checks, and a wrong pixel otherwise.
 #[test]
 fn weights_that_overflow() {
     let clip = read_clip(&hostile("weights.mp4"), |info| (0..info.frames).collect());

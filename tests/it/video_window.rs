@@ -1,4 +1,4 @@
-//! Reading a window: what is left out changes nothing, and frames go straight to their places.
+//! Reading a window: skipped frames change nothing, and frames are written in place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn encode(path: &Path, options: &str) -> bool {
     encoded(command.arg(options).arg(path))
 }
 
-/// Compares windows with the same frames of a reading that leaves nothing out.
+/// Compares windows with the same frames of a complete decoding.
 fn windows_are_exact(path: &Path, name: &str) {
     let whole = read_all(path).unwrap();
     let last = whole.count - 1;
@@ -102,8 +102,8 @@ fn windows_of_every_kind_of_reference_structure_are_exact() {
     }
 }
 
-/// Overwrites every picture that nothing refers to; how many there were. The file's `mdat` must be
-/// one run of units with four-byte lengths.
+/// Overwrites every frame that no other refers to, and returns their number. The file's `mdat`
+/// must be one run of units with four-byte lengths.
 fn spoil_unreferenced(path: &Path) -> usize {
     let mut bytes = fs::read(path).unwrap();
     let name = bytes.windows(4).position(|w| w == b"mdat").unwrap();
@@ -136,7 +136,7 @@ fn what_is_not_needed_is_not_decoded() {
     let (_, sound) = read_clip(&path, |_| wanted.to_vec()).unwrap();
     assert_eq!(spoil_unreferenced(&path), 45);
     let (_, frames) = read_clip(&path, |_| wanted.to_vec()).unwrap();
-    assert!(frames == sound, "a picture that nothing needs has a say");
+    assert!(frames == sound, "a frame that nothing needs changes the result");
     let errors = [verify_clip(&path).err(), read_clip(&path, |_| vec![44, 46]).err()];
     for error in errors {
         assert_eq!(error.unwrap().kind(), "damaged");
@@ -155,7 +155,7 @@ fn images(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn frames_are_resized_into_their_places() {
+fn frames_are_resized_in_place() {
     let folder = tempfile::tempdir().unwrap();
     let mut paths = vec![synthetic_clip(), images(folder.path())];
     let other = folder.path().join("lossless.mp4");

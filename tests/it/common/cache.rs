@@ -19,8 +19,8 @@ pub const HEADER: usize = 40;
 /// Bytes of an entry's file.
 pub const ENTRY: u64 = (HEADER + FRAMES) as u64;
 
-/// Room for so many clips, no reserve on the disk, the count always fresh.
-pub fn room_for(clips: u64) -> Limits {
+/// Space for `clips` clips, no reserve on the disk, the folder rescanned every time.
+pub fn space_for(clips: u64) -> Limits {
     Limits { max_bytes: clips * ENTRY, min_free: 0, min_free_share: 0.0, rescan: Duration::ZERO }
 }
 
@@ -42,7 +42,7 @@ impl Fixture {
     }
 
     pub fn open(&self, clips: u64) -> FrameCache {
-        FrameCache::open_within(&self.folder(), room_for(clips)).expect("the folder can be made")
+        FrameCache::open_within(&self.folder(), space_for(clips)).expect("the folder can be made")
     }
 
     pub fn entry(&self, clip: usize) -> PathBuf {
@@ -66,14 +66,14 @@ pub fn entry(folder: &Path, key: &Key) -> PathBuf {
     folder.join(&name[..2]).join(format!("{name}.frames"))
 }
 
-/// Frames that no other clip has.
+/// Frames unique to the clip.
 pub fn frames(clip: usize) -> Vec<u8> {
     let mut bytes = vec![0; FRAMES];
     ChaCha8Rng::seed_from_u64(clip as u64).fill(&mut bytes[..]);
     bytes
 }
 
-/// Reads a clip as training does: from the cache, else "decoded" and kept. Whether it was there.
+/// Reads a clip as training does: from the cache, else "decoded" and stored. Whether it was a hit.
 pub fn visit(cache: &FrameCache, keys: &[Key], clip: usize) -> bool {
     let mut out = vec![0; FRAMES];
     let hit = cache.read(&keys[clip], &mut out);

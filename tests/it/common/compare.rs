@@ -53,7 +53,7 @@ pub fn checksum_error(key: &str, ours: &[f32], record: &Value) -> f64 {
     error
 }
 
-/// How far two right f32 runs may lie apart in this gradient, with room for a third.
+/// Tolerance for this gradient: five times the recorded distance of two correct f32 runs.
 pub fn gradient_tolerance(record: &Value) -> f64 {
     let recorded = ["f32_vs_f64_rel_l2", "f32_other_kernels_rel_l2"]
         .iter()

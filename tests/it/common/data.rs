@@ -11,9 +11,14 @@ use tempfile::TempDir;
 
 /// A small synthetic data set: 12 training actions of 2 views, 12 frames of 32×32.
 pub fn small_set(folder: &Path) {
+    synthetic_set(folder, 12);
+}
+
+/// [`small_set`] with another number of training actions.
+pub fn synthetic_set(folder: &Path, actions: usize) {
     let options = SynthOptions {
         out: folder.to_owned(),
-        actions: 12,
+        actions,
         views: 2,
         seed: 3,
         frames: 12,

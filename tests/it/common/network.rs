@@ -36,7 +36,8 @@ pub fn filled(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
     }
 }
 
-/// Fills a backbone from a reference file's list of names; all must fit, none may be missing.
+/// Fills a backbone from a reference file's list [name, shape, kind]; all must load, none may be
+/// missing.
 pub fn fill_backbone<M: Module>(module: &mut M, names: &Value, prefix: &str) {
     let mut values = StateDict::new();
     for entry in list(names) {

@@ -9,7 +9,7 @@ use polyview::schema::Schema;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Records of so many epochs: heads only for eight, then three stages, then one more.
+/// Records of `epochs` epochs: heads only for eight, then three stages, then one more.
 pub fn history(epochs: usize) -> Vec<EpochRecord> {
     let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -87,7 +87,7 @@ fn pass(
     }
 }
 
-/// What such a run says at its start.
+/// The summary at the start of such a run.
 pub fn summary() -> RunSummary {
     let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
