@@ -1,4 +1,4 @@
-//! A training loop of one's own from polyview's parts: data, model, freezing, optimizer, loss,
+//! A custom training loop built from polyview's parts: data, model, freezing, optimizer, loss,
 //! and a checkpoint that `polyview` reads.
 //!
 //!     cargo run --example custom_loop -- DATASET_ROOT OUT.safetensors

@@ -1,5 +1,5 @@
 //! Makes a small synthetic data set, trains a tiny network on it through the same code as the
-//! program, and says what it learned. Under a minute on two cores after the build.
+//! program, and checks what it learned. Takes under a minute on two cores after the build.
 //!
 //!     cargo run --example tiny_train
 

@@ -17,7 +17,7 @@ use crate::device;
 use crate::options::between;
 use crate::sheet::{Row, contact_sheet, pictures};
 
-/// Frames of a clip that fit beside each other.
+/// Frames of a clip per row.
 const COLUMNS: usize = 8;
 
 /// Options as typed.

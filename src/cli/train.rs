@@ -48,7 +48,7 @@ fn print_event(event: &Event) {
 }
 
 /// The configuration that a `polyview train` command line gives (options only, without the
-/// program's and the command's name), as a program of one's own may want it.
+/// program's and the command's name), for programs that take the same options.
 ///
 /// # Errors
 /// What the program would print, without its colours.

@@ -58,11 +58,11 @@ impl<'de> Deserialize<'de> for Auto {
         #[serde(untagged, expecting = "it is auto or a number")]
         enum Written {
             Number(usize),
-            Word(String),
+            Text(String),
         }
         match Written::deserialize(deserializer)? {
             Written::Number(number) => Ok(Self::Number(number)),
-            Written::Word(word) => word.parse().map_err(serde::de::Error::custom),
+            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
         }
     }
 }

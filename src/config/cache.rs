@@ -45,7 +45,7 @@ impl Serialize for CacheChoice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Folder(folder) => folder.serialize(serializer),
-            word => serializer.serialize_str(&word.to_string()),
+            choice => serializer.serialize_str(&choice.to_string()),
         }
     }
 }

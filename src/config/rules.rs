@@ -65,7 +65,7 @@ fn schedules(c: &Config) -> Result<(), ConfigError> {
         return Err(refuse(
             "lr-warmup",
             "with --scheduler onecycle",
-            "onecycle warms up by itself: leave --lr-warmup out",
+            "onecycle has its own warm-up: leave --lr-warmup out",
         ));
     }
     let (first, name) = if c.freezing.gradual_finetuning {

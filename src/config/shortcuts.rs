@@ -12,7 +12,7 @@ struct Shortcut {
     help: &'static str,
     /// What it stands for: options and their values.
     means: &'static [(&'static str, &'static str)],
-    /// Whether another value beside it is a contradiction; otherwise the other value wins.
+    /// Whether another explicit value is a contradiction; otherwise that value wins.
     strict: bool,
     /// Whether it takes a value, which does not matter any more.
     takes_value: bool,
@@ -175,7 +175,7 @@ pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, ConfigError> {
                 if differs(typed) && shortcut.strict {
                     return Err(contradiction(format!("{option} {}", typed.values.join(" "))));
                 }
-                // What is spelled out beside a shortcut wins.
+                // An explicit option overrides a shortcut.
                 continue;
             }
             let earlier = added.iter().find(|(_, other)| differs(other));

@@ -25,8 +25,8 @@ impl<T> Default for Typed<T> {
 impl<T: Args> Typed<T> {
     /// `T` with a file's options, and over them those typed.
     pub(super) fn over(self, file: Option<&Path>) -> Result<T, ConfigError> {
-        // Each source by itself: a shortcut on the command line wins over the file, and what is
-        // spelled out beside a shortcut wins over the shortcut.
+        // Each source is expanded on its own: a shortcut on the command line overrides the file, and
+        // an explicit option overrides a shortcut.
         let typed = shortcuts::expand(self.entries)?;
         let mut entries = match file {
             Some(path) => read::<T>(path)?,

@@ -177,14 +177,14 @@ pub struct MultiViewNet {
     dropout_head: f64,
 }
 
-/// What the network says of a batch of B actions.
+/// The network's output for a batch of B actions.
 #[derive(Debug)]
 pub struct Prediction {
     /// One `[B, classes]` per task.
     pub logits: Vec<Tensor<2>>,
     /// One `[B, values]` per auxiliary head; value k of the property is class k.
     pub auxiliary: Vec<Tensor<2>>,
-    /// Each view's share in the decision, `[B, V]`.
+    /// Weight of each view in the aggregation, `[B, V]`.
     pub view_weights: Tensor<2>,
 }
 
@@ -214,7 +214,7 @@ impl MultiViewNet {
         self.classify(self.backbone.forward(clips), views, annotated, rng)
     }
 
-    /// What comes after the backbone: `features` are its answer to the clips, `[N, F]`.
+    /// View pooling and heads, for the backbone's `features` of the clips, `[N, F]`.
     pub fn classify(
         &self,
         features: Tensor<2>,
@@ -227,12 +227,12 @@ impl MultiViewNet {
         let (merged, view_weights) = self.view_pool.forward(features, mask);
         let mut parts = vec![merged.clone()];
         parts.extend(self.inputs.iter().zip(annotated).map(|(input, index)| input.forward(index)));
-        let told = if parts.len() > 1 { Tensor::cat(parts, 1) } else { merged.clone() };
+        let inputs = if parts.len() > 1 { Tensor::cat(parts, 1) } else { merged.clone() };
         let mut run = |heads: &[Head], x: &Tensor<2>| -> Vec<Tensor<2>> {
             let head = |head: &Head| head.forward(x.clone(), self.dropout_head, rng.as_deref_mut());
             heads.iter().map(head).collect()
         };
-        let logits = run(&self.heads, &told);
+        let logits = run(&self.heads, &inputs);
         let auxiliary = run(&self.auxiliary, &merged);
         Prediction { logits, auxiliary, view_weights }
     }

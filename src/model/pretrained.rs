@@ -15,12 +15,12 @@ pub enum PretrainedError {
     /// Neither of the known endings.
     #[error("{}: weights are read from .pth, .pt and .safetensors files", .0.display())]
     Ending(PathBuf),
-    /// The file could not be read as what its ending says.
+    /// The file could not be read as its extension says.
     #[error("{}: cannot be read as a weight file: {reason}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The reader's words.
+        /// The reader's message.
         reason: String,
     },
     /// A tensor that does not fit.
@@ -133,8 +133,8 @@ fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
         }
     }
     let rename = |name: String| -> String {
-        let place = group(&name).and_then(|place| renamed.get(&place));
-        match (place, name.rsplit_once('.')) {
+        let position = group(&name).and_then(|position| renamed.get(&position));
+        match (position, name.rsplit_once('.')) {
             (Some(ours), Some((_, kind))) => format!("{ours}.{kind}"),
             _ => name,
         }
@@ -145,7 +145,7 @@ fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
 /// Loads weights from a file into the network. torchvision's names get their `backbone.` prefix,
 /// other trainers' heads ours; the 400-class `fc` and batch counters are dropped. The report lists
 /// what the file lacked and what it held too much; heads missing from a file without any head are
-/// not worth a word.
+/// not worth a warning.
 pub fn load_pretrained(
     net: &mut MultiViewNet,
     config: &ModelConfig,

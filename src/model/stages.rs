@@ -34,8 +34,8 @@ impl StageSet {
     /// With one more stage.
     #[must_use]
     pub fn with(mut self, stage: usize) -> Self {
-        if let Some(place) = self.0.get_mut(stage) {
-            *place = true;
+        if let Some(trains) = self.0.get_mut(stage) {
+            *trains = true;
         }
         self
     }

@@ -29,7 +29,7 @@ pub enum StateDictError {
     Values {
         /// The tensor.
         name: String,
-        /// The library's words.
+        /// The library's message.
         reason: String,
     },
 }

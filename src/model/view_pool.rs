@@ -7,8 +7,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::layers::Init;
 
-/// Which real clips belong to which action. Clips of a batch stand in one row after another,
-/// action by action; absent views are simply not there.
+/// Which real clips belong to which action. The clips of a batch are ordered action by
+/// action; absent views have no clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewLayout {
     counts: Vec<usize>,

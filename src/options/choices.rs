@@ -8,7 +8,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 
 /// An enum of an option's values: listed, parsed, displayed, and written to configuration files by
 /// name, or by an older spelling after `|`. An unknown value is refused with the list of the known
-/// ones, a value under `refused` with a reason of its own.
+/// ones, a value under `refused` with its own reason.
 macro_rules! choices {
     (
         $(#[$attribute:meta])*

@@ -1,9 +1,9 @@
-//! Ends a run that no longer gets better.
+//! Stops a run that no longer improves.
 
 /// Stops when the score has not risen for `patience` epochs. Its state is the history itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EarlyStopping {
-    /// Epochs without a new best score that are borne; 0 never stops.
+    /// Epochs without a new best score before stopping; 0 never stops.
     pub patience: usize,
 }
 

@@ -295,7 +295,7 @@ fn loss(config: &Config, counts: &[usize], weights: Option<Vec<f32>>) -> Box<dyn
         LossFunction::Weighted => Box::new(smooth(config, weights)),
         LossFunction::Focal => focal(vec![gamma as f32; counts.len()]),
         LossFunction::AdaptiveFocal => {
-            // From γ for the largest class to 2γ for one that is hardly there.
+            // From γ for the largest class to 2γ for the rarest ones.
             let largest = counts.iter().copied().max().unwrap_or(0);
             let adapt = |&count: &usize| (gamma * (1.0 + f64::from(rarity(count, largest)))) as f32;
             focal(counts.iter().map(adapt).collect())

@@ -40,7 +40,7 @@ fn next_of(weights: &Path) -> PathBuf {
     weights.with_extension("state.next")
 }
 
-/// Replaces the checkpoint whose weights lie at `weights`; its state lies beside it.
+/// Replaces the checkpoint with these weights and the state beside it.
 pub fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), CheckpointError> {
     let next = next_of(weights);
     write_atomically(&next, state)?;
@@ -58,27 +58,27 @@ pub fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), Check
 
 /// Reads a checkpoint by either of its files.
 pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError> {
-    let place = path.with_extension("safetensors");
-    let (info, tensors, checksum) = checkpoint::read(&place)?;
-    let (state, moments) = match RunState::read(&state_of(&place), device) {
+    let weights = path.with_extension("safetensors");
+    let (info, tensors, checksum) = checkpoint::read(&weights)?;
+    let (state, moments) = match RunState::read(&state_of(&weights), device) {
         Ok((state, moments)) if state.weights == checksum => (state, moments),
         // Cut off between the two renames, or not a pair.
-        other => match RunState::read(&next_of(&place), device) {
+        other => match RunState::read(&next_of(&weights), device) {
             Ok((state, moments)) if state.weights == checksum => (state, moments),
             _ => {
                 let (state, _) = other?;
                 return Err(CheckpointError::Read {
-                    path: state_of(&place),
+                    path: state_of(&weights),
                     reason: format!(
                         "it belongs to other weights (of epoch {}) than {}",
                         state.epoch,
-                        place.display()
+                        weights.display()
                     ),
                 });
             }
         },
     };
-    let net = rebuild(&place, &info, tensors, device)?;
+    let net = rebuild(&weights, &info, tensors, device)?;
     Ok(Saved { net, info, state, moments })
 }
 

@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
     }
 
     /// Suggests once which option to change when training waits for data. An epoch that filled the
-    /// cache says nothing about the next one.
+    /// cache does not predict the next one.
     fn advise_on_waiting(&mut self, record: &EpochRecord) {
         let written = self.data.cache.as_ref().map_or(0, |cache| cache.stats().written);
         let filled = std::mem::replace(&mut self.cached, written) < written;

@@ -72,7 +72,7 @@ impl<'a> RunData<'a> {
         batches
     }
 
-    /// Number of batches in a split of so many, fewer in a test run.
+    /// The number of batches that are used, fewer in a test run.
     fn shortened(&self, batches: usize) -> usize {
         let run = &self.config.run;
         if run.test_run { batches.min(run.test_batches) } else { batches }
@@ -93,7 +93,7 @@ impl<'a> RunData<'a> {
         Loader::reading_ahead(Arc::clone(&self.valid), batches, self.config.data.ahead())
     }
 
-    /// Reads some actions of the training split at once; `None` if none of them is readable.
+    /// Reads some actions of the training split; `None` if none of them is readable.
     pub fn train_batch(&self, actions: &[usize]) -> Result<Option<Batch>, TrainError> {
         Ok(self.train.read_batch(actions, &mut self.train.resizer())?)
     }

@@ -76,7 +76,7 @@ impl OneCycle {
 pub struct Plateau {
     /// The rate is multiplied by this.
     pub factor: f64,
-    /// Epochs without improvement that are borne; the next one cuts.
+    /// Epochs without improvement before the rate is lowered by the next one.
     pub patience: usize,
     /// Lowest rate.
     pub min_lr: f64,
@@ -106,7 +106,7 @@ impl Plateau {
     }
 }
 
-/// Where in a phase a training step stands.
+/// Position of a training step in its phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Position<'a> {
     /// Epoch of the phase, counted from 0.
@@ -155,7 +155,7 @@ const ETA_MIN_SHARE: f64 = 0.01;
 const ONE_CYCLE_RISE: f64 = 0.3;
 
 impl Schedule {
-    /// The schedule that the options name, over a phase of `epochs` epochs and `steps` steps.
+    /// The schedule of a configuration, over a phase of `epochs` epochs and `steps` steps.
     pub fn new(config: &crate::config::Config, epochs: usize, steps: usize) -> Self {
         let gamma = config.schedule.gamma;
         match config.schedule.scheduler {

@@ -1,4 +1,4 @@
-//! Everything beside the weights that a run needs to go on as if it had never stopped.
+//! Everything except the weights that a run needs to resume exactly.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::report::EpochRecord;
 /// The memory that a run plans with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MemoryState {
-    /// Bytes free on the device when the run began, where it told.
+    /// Bytes free on the device when the run began, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
     /// Clips that it held after it had been out of memory with more.

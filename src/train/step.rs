@@ -30,7 +30,7 @@ pub(super) struct Part {
 }
 
 /// Cuts a batch into parts of whole actions of at most `most` clips; an action of more clips is a
-/// part of its own.
+/// separate part.
 pub(super) fn parts(view_counts: &[usize], most: usize) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut clip = 0;

@@ -34,22 +34,22 @@ pub struct BenchArgs {
     /// Width of a frame, pixels
     #[arg(long, value_name = "PX", default_value_t = 112)]
     img_width: usize,
-    /// Steps that count, after two that do not
+    /// Timed steps, after two for warm-up
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
-    /// Also time each convolution by itself, and the device's f32 peak
+    /// Also time each convolution separately, and the device's f32 peak
     #[arg(long)]
     layers: bool,
-    /// With --layers: Burn's own convolution by turns with ours
+    /// With --layers: interleave Burn's own convolution with polyview's
     #[arg(long, requires = "layers", conflicts_with = "stock")]
     against_stock: bool,
-    /// With Burn's own operations in place of polyview's kernels, to compare
+    /// Use Burn's own operations instead of polyview's kernels, for comparison
     #[arg(long)]
     stock: bool,
-    /// Try which kernels are fastest on this GPU first, once, and remember them
+    /// Time the convolution kernels on this GPU first and remember the fastest
     #[arg(long, conflicts_with = "stock")]
     tune: bool,
-    /// Run nothing: compute what a step takes at best on some cards
+    /// Run nothing: compute a lower bound on the step time of some cards
     #[arg(long, conflicts_with_all = ["layers", "stock", "tune"])]
     roofline: bool,
     /// Print JSON
@@ -152,7 +152,7 @@ impl BenchArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Takes the fastest kernels; `None`, and a word, where there is no choice.
+    /// Takes the fastest kernels; `None`, and a log line, where there is no choice.
     fn tune(
         config: &BenchConfig,
         compute: &Compute,

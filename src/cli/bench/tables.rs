@@ -150,7 +150,7 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// Numbers to the right; the first column has words.
+/// Numbers are right-aligned; the first column is text.
 fn right_aligned(mut table: Table) -> Table {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

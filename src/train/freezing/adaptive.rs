@@ -13,7 +13,7 @@ pub struct Adaptive {
 
 impl FreezingStrategy for Adaptive {
     fn trainable(&self, past: &[EpochOutcome]) -> StageSet {
-        let stalls = self.stall.moments(past).into_iter().filter(|stalled| *stalled);
+        let stalls = self.stall.stalls(past).into_iter().filter(|stalled| *stalled);
         stalls.fold(self.start, |set, _| set.next_frozen().map_or(set, |stage| set.with(stage)))
     }
 }

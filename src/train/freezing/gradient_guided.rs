@@ -1,4 +1,4 @@
-//! The stage that wants to move most.
+//! Unfreezes the stage with the largest gradient.
 
 use super::{EpochOutcome, FreezingStrategy, StageSet, Stall};
 use crate::model::STAGES;
@@ -15,7 +15,7 @@ pub struct GradientGuided {
 impl FreezingStrategy for GradientGuided {
     fn trainable(&self, past: &[EpochOutcome]) -> StageSet {
         let mut set = self.start;
-        for (epoch, stalled) in past.iter().zip(self.stall.moments(past)) {
+        for (epoch, stalled) in past.iter().zip(self.stall.stalls(past)) {
             if !stalled {
                 continue;
             }

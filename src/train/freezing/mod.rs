@@ -5,7 +5,7 @@
 //!
 //! # Adding a strategy
 //!
-//! A strategy is a type that implements [`FreezingStrategy`], in a file of its own. It is asked
+//! A strategy is a type that implements [`FreezingStrategy`], in its own file. It is asked
 //! before each epoch and answers from the outcomes of the epochs before, so it has no state to
 //! save and a resumed run gets the same answers:
 //!
@@ -28,7 +28,7 @@
 //! assert_eq!(Threshold(0.4).trainable(&[epoch(0.3), epoch(0.45)]).names(), ["layer4"]);
 //! ```
 //!
-//! To make it an option, give it a word in [`crate::config::FreezingKind`] and an arm in
+//! To make it an option, give it a name in [`crate::config::FreezingKind`] and an arm in
 //! [`strategy`].
 
 mod adaptive;
@@ -68,7 +68,7 @@ impl FreezingStrategy for Fixed {
     }
 }
 
-/// The strategy that the options name. `start` trains from the first epoch on (the others ask for
+/// The strategy of a configuration. `start` trains from the first epoch on (the others ask for
 /// more as they go); for `fixed` it is all that ever trains.
 pub fn strategy(config: &Config, start: StageSet) -> Box<dyn FreezingStrategy> {
     let stall = Stall {
@@ -97,8 +97,8 @@ pub struct Stall {
 }
 
 impl Stall {
-    /// For each epoch whether the score has stalled there; the count begins anew after a stall.
-    fn moments(&self, past: &[EpochOutcome]) -> Vec<bool> {
+    /// For each epoch, whether the score has stalled there; the count restarts after a stall.
+    fn stalls(&self, past: &[EpochOutcome]) -> Vec<bool> {
         let mut best = f64::NEG_INFINITY;
         let mut stale = 0;
         let stalled = |epoch: &EpochOutcome| {
