@@ -1,22 +1,22 @@
-//! polyview trains multi-task, multi-view 3D ResNets on video clips, on any GPU, from one binary.
+//! polyview trains multi-task, multi-view 3D ResNets on video clips, on the CPU or through wgpu on
+//! GPUs, from one binary.
 //!
 //! An *action* is one event filmed by several cameras; each camera's clip is a *view*. A shared 3D
 //! ResNet turns every view into a feature, the views of an action are merged, and one head per
 //! *task* classifies it.
 //!
-//! Data flow: [`cli`] → [`config`] → [`train`] → [`data`] (annotations, video, loader) → [`model`] →
-//! [`losses`] → [`checkpoint`], [`metrics`], [`report`] → [`device`]. Every part is usable without the
-//! command line: build a [`config::Config`] and call [`train::run`], or write a training loop from the
-//! parts.
+//! Every part is usable without the command line:
 //!
-//! The hot operations have custom kernels in [`conv`], [`norm`] and [`optim`]; [`kernels`] determines
-//! which devices use them, [`tuning`] finds the fastest variants on a device, and [`mod@bench`]
-//! measures them.
+//! * [`config`]: build a [`config::Config`] or load it from a file; [`train::run`] does the whole job.
+//! * [`data`], [`schema`], [`augment`]: data sets, loader, augmentation.
+//! * [`model`], [`losses`], [`train::freezing`]: the network and what it is trained with.
+//! * [`train::Trainer`]: the training loop, for loops of your own.
+//! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out.
+//! * [`device`]: choosing a device; [`tuning`] and [`mod@bench`]: its fastest kernels, timings.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
-mod atomic_file;
 pub mod augment;
 pub mod bench;
 mod canvas;

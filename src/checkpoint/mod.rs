@@ -21,7 +21,7 @@ pub(crate) use weights::rebuild;
 pub(crate) use weights::{encode, read};
 pub use weights::{load, save};
 
-use crate::data::sampling::WindowSpec;
+use crate::data::InputSpec;
 use crate::model::ModelConfig;
 use crate::model::state_dict::StateDictError;
 
@@ -49,7 +49,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// The file cannot be read, or is not a polyview checkpoint.
-    #[error("{}: not a polyview checkpoint: {reason}", .path.display())]
+    #[error("{}: cannot be read as a checkpoint: {reason}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -102,18 +102,6 @@ pub struct CheckpointInfo {
     pub epoch: usize,
     /// Validation score of that epoch, if there was one.
     pub score: Option<f64>,
-}
-
-/// The network's input: which frames of a clip, at which size, of how many views.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct InputSpec {
-    /// Which frames of a clip are sampled.
-    pub window: WindowSpec,
-    /// `[H, W]` of a frame, pixels.
-    pub size: [usize; 2],
-    /// Maximum number of views per action.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_views: Option<usize>,
 }
 
 impl CheckpointInfo {

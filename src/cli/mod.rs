@@ -34,7 +34,7 @@ const EXIT_FAILURE: u8 = 1;
 /// Exit status for bad usage; clap's own.
 const EXIT_USAGE: u8 = 2;
 
-/// Trains multi-task, multi-view 3D ResNets on video, on any GPU.
+/// Trains multi-task, multi-view 3D ResNets on video, on the CPU or on GPUs through wgpu.
 #[derive(Debug, Parser)]
 #[command(name = "polyview", version, about, max_term_width = 100, args_override_self = true)]
 struct Cli {

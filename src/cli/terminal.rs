@@ -108,7 +108,9 @@ impl Terminal {
                 );
             }
         }
-        if outcome.files.is_empty() {
+        if outcome.was_finished {
+            text.push_str("\nall epochs were finished already");
+        } else if outcome.files.is_empty() {
             text.push_str("\nno checkpoint was written");
         }
         let report = outcome.save_dir.join(REPORT);

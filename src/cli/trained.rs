@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
-use crate::checkpoint::{self, CheckpointInfo, InputSpec};
+use crate::checkpoint::{self, CheckpointInfo};
+use crate::data::InputSpec;
 use crate::config::{Config, load_schema};
 use crate::device::{self, Compute};
 use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};

@@ -27,7 +27,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::AugmentConfig;
-use crate::checkpoint::InputSpec;
+use crate::data::InputSpec;
 pub use crate::data::balance::WeightingStrategy;
 use crate::model::ModelConfig;
 pub use crate::options::OptionError;

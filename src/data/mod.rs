@@ -11,6 +11,7 @@ pub mod clip;
 mod dataset;
 #[doc(hidden)]
 pub mod error;
+mod input;
 mod json;
 #[doc(hidden)]
 pub mod layout;
@@ -24,4 +25,5 @@ pub mod video;
 
 pub use dataset::{Batch, Dataset, DatasetError, Sample};
 pub use error::DataError;
+pub use input::InputSpec;
 pub use polyview_cpu::resize;

@@ -45,6 +45,7 @@ pub fn compare_freezing(
             interrupted: true,
             save_dir: without.run.save_dir,
             files: Vec::new(),
+            was_finished: false,
         }
     } else {
         run(&without, stop, observer)?

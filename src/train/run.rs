@@ -39,6 +39,8 @@ pub struct Outcome {
     pub save_dir: PathBuf,
     /// The weight files that it wrote.
     pub files: Vec<PathBuf>,
+    /// Whether all epochs had been finished before a resumed run began.
+    pub was_finished: bool,
 }
 
 impl Outcome {
@@ -59,16 +61,18 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let mut run = Run::open(config, stop, observer)?;
+    let resumed_epochs = run.history.len();
     let status = run.epochs()?;
     if let Some(cache) = &run.data.cache {
         log::info!("frame cache: {}", cache.stats());
     }
     run.reporter.page(&run.history, status);
     Ok(Outcome {
-        history: run.history,
         interrupted: status == RunStatus::Interrupted,
         save_dir: config.run.save_dir.clone(),
         files: run.checkpoints.files,
+        was_finished: run.history.len() == resumed_epochs && status != RunStatus::Interrupted,
+        history: run.history,
     })
 }
 

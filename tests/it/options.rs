@@ -4,6 +4,8 @@ use polyview::cli::train_config;
 use polyview::config::Config;
 use toml::{Table, Value};
 
+use crate::common::program::{polyview, text};
+
 use crate::common::run::with;
 
 /// What a command line resolves to, beside a data set.
@@ -335,4 +337,48 @@ fn rules_that_need_the_schema() {
     refuse(&["--auxiliary-task-weight", "1"], &bare, &["auxiliary = true"]);
     let fine = ["--main-task-weights", "1", "2", "--balance-task", "action_class"];
     resolve(&fine).unwrap().validate_with(&schema).unwrap();
+}
+
+#[test]
+fn a_bad_value_is_refused_in_one_line_with_its_option() {
+    for (args, expected) in [
+        (&["--epochs", "-1"] as &[&str], "--epochs -1: must be a whole number of at least 1"),
+        (&["--lr", "abc"], "--lr abc: must be a number above 0"),
+        (&["--optimizer", "lion"], "--optimizer lion: must be one of adamw, adam, sgd"),
+        (&["--batch_sise", "2"], "--batch-sise: there is no such option; did you mean batch-size?"),
+    ] {
+        let output = polyview(&[&["train", "--dataset-root", "data"], args].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(text(&output.stderr).trim_end(), format!("error: {expected}"));
+    }
+    // A configuration that a program fills in is held to the same ranges.
+    let mut config = resolve(&[]).unwrap();
+    config.schedule.epochs = 0;
+    let error = config.validate().unwrap_err().to_string();
+    assert_eq!(error, "--epochs 0: must be a whole number of at least 1");
+}
+
+#[test]
+fn help_shows_the_form_of_a_switch_that_changes_something() {
+    let output = polyview(&["train", "--help"]);
+    let help = text(&output.stdout);
+    for (shown, hidden) in [
+        ("--no-attention-aggregation ", " --attention-aggregation"),
+        ("--no-gradual-finetuning", " --gradual-finetuning"),
+        (" --tune", "--no-tune"),
+        (" --lr-warmup", "--no-lr-warmup"),
+    ] {
+        assert!(help.contains(shown) && !help.contains(hidden), "{shown}: {help}");
+    }
+    assert!(help.contains("Merge views by their mean, without attention"), "{help}");
+}
+
+#[test]
+fn warnings_are_logged_once() {
+    let args = ["train", "--dataset-root", "absent", "--test-run", "--mixed-precision"];
+    let output = polyview(&[&args[..], &["--early-stopping-patience", "3"]].concat());
+    let stderr = text(&output.stderr);
+    for warning in ["--mixed-precision: ", "--early-stopping-patience 3 may end"] {
+        assert_eq!(stderr.matches(warning).count(), 1, "{stderr}");
+    }
 }

@@ -95,6 +95,7 @@ impl Case {
         let step = Step { net: &net, objective, batch, clips: &clips, memory };
         let mut watch = MemoryWatch::start(&self.device);
         let done = step.queue(Some(&mut self.rng())).unwrap().finish(&mut watch).unwrap();
+        done.statistics.apply();
         (self.stepped(net, done.grads), done.result.losses, done.result.logits)
     }
 
