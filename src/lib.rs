@@ -9,9 +9,9 @@
 //! usable without the command line: build a [`config::Config`], call [`train::run`], or take the
 //! parts and write a loop of your own.
 //!
-//! The hot operations have kernels of their own in [`conv`], [`norm`] and [`optim`]; [`kernels`]
-//! says which devices take them, [`tuning`] which variants are fastest there, [`mod@bench`] what they
-//! are worth. [`doctor`] examines a machine.
+//! Convolution, normalisation, the optimizer's step and augmentation have kernels of their own;
+//! [`tuning`] finds their fastest variants on a device, [`mod@bench`] times them. [`doctor`]
+//! examines a machine.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
@@ -22,20 +22,25 @@ pub mod checkpoint;
 mod choices;
 pub mod cli;
 pub mod config;
+#[doc(hidden)]
 pub mod conv;
 pub mod data;
 pub mod device;
 pub mod doctor;
 pub mod evaluate;
+#[doc(hidden)]
 pub mod kernels;
 pub mod losses;
 pub mod metrics;
 pub mod model;
+#[doc(hidden)]
 pub mod norm;
+#[doc(hidden)]
 pub mod optim;
 pub mod report;
 pub mod schema;
 pub mod sheet;
 pub mod synth;
+mod timing;
 pub mod train;
 pub mod tuning;

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::augment::{
-    self, AugmentConfig, AugmentError, Frames, Job, Normalisation, host, plan_clip,
+    self, AugmentConfig, AugmentError, AugmentJob, Frames, Normalisation, host, plan_clip,
 };
 use crate::data::Batch;
 
@@ -82,7 +82,7 @@ impl Augmenter {
         if self.on_device {
             return augment::augment(frames, batch.size, &records, size, &normalisation, device);
         }
-        let job = Job::new(frames, batch.size, &records, size, &normalisation)?;
+        let job = AugmentJob::new(frames, batch.size, &records, size, &normalisation)?;
         Ok(Tensor::from_data(TensorData::new(host::execute(&job), job.out_shape()), device))
     }
 

@@ -2,8 +2,9 @@
 
 use burn::tensor::Device;
 use polyview::augment::{
-    AugmentError, ClipRecord, Crop, Cutout, Frames, Job, Normalisation, host, wgsl,
+    AugmentError, AugmentJob, ClipRecord, Crop, Cutout, Frames, Normalisation, host, wgsl,
 };
+use polyview::kernels::Implementation;
 use serde_json::Value;
 
 use crate::golden::{Worst, floats, max_diff, shape_of, values};
@@ -20,13 +21,14 @@ impl Execution {
     pub fn all() -> Vec<Self> {
         let host = Self { name: "host", device: None };
         let shader = adapter::device().map(|device| {
-            assert!(wgsl::supports(&device), "this build's wgpu devices take WGSL");
+            let shaders = matches!(Implementation::of(&device), Implementation::Wgsl(_));
+            assert!(shaders, "this build's wgpu devices take WGSL");
             Self { name: "shader", device: Some(device) }
         });
         [Some(host), shader].into_iter().flatten().collect()
     }
 
-    pub fn run(&self, job: &Job) -> Result<Vec<f32>, AugmentError> {
+    pub fn run(&self, job: &AugmentJob) -> Result<Vec<f32>, AugmentError> {
         match &self.device {
             None => Ok(host::execute(job)),
             Some(device) => {
@@ -134,7 +136,8 @@ fn golden_image_operations() {
             let out = shape_of(&case["output_shape"]);
             let records = [record];
             let source = Frames::F32(&frames);
-            let job = Job::new(source, size, &records, [out[2], out[3]], &normalisation).unwrap();
+            let job =
+                AugmentJob::new(source, size, &records, [out[2], out[3]], &normalisation).unwrap();
             let ours = execution.run(&job).unwrap();
             let finite = ours.iter().all(|v| v.is_finite());
             let error = max_diff(&ours, &floats(&case["output"]));
@@ -166,7 +169,7 @@ fn golden_operations_on_bytes_are_those_on_their_values() {
             let out = shape_of(&case["output_shape"]);
             let records = [record];
             let [a, b] = [Frames::U8(&bytes), Frames::F32(&reals)].map(|frames| {
-                let job = Job::new(frames, size, &records, [out[2], out[3]], &normalisation);
+                let job = AugmentJob::new(frames, size, &records, [out[2], out[3]], &normalisation);
                 execution.run(&job.unwrap()).unwrap()
             });
             let b: Vec<f64> = b.into_iter().map(f64::from).collect();
