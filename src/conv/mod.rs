@@ -22,31 +22,19 @@ pub use polyview_cpu::conv::ConvShape;
 pub(crate) use trial::{Trial, fastest};
 pub use wgsl::ConvPass;
 
-/// Which implementation a convolution takes.
-enum Route {
-    /// Kernels of ours, or on CUDA of our choice.
-    Kernels(ConvShape),
-    /// Burn's own operation.
-    Burn,
-}
-
-impl Route {
-    /// The route for these sizes: the one place that decides, for the forward and both backward
-    /// passes.
-    fn of(implementation: Implementation, device: &Device, shape: Option<ConvShape>) -> Self {
-        let Some(shape) = shape else { return Self::Burn };
-        let serves = match implementation {
-            Implementation::Cpu => true,
-            Implementation::Wgsl(_) => has_plans(&shape, device),
-            Implementation::Burn => takes_matrix_units(device),
-        };
-        if serves { Self::Kernels(shape) } else { Self::Burn }
+/// Whether kernels of ours (on CUDA: of our choice) compute a convolution, else Burn's own operation
+/// does. This is where the implementation is chosen, for the forward and both backward passes.
+fn has_kernels(implementation: Implementation, device: &Device, shape: &ConvShape) -> bool {
+    match implementation {
+        Implementation::Cpu => true,
+        Implementation::Wgsl(_) => has_plans(shape, device),
+        Implementation::Burn => takes_matrix_units(device),
     }
 }
 
 /// Whether the device has a plan for all three passes.
 fn has_plans(shape: &ConvShape, device: &Device) -> bool {
-    let Some(device) = cube_device(device) else { return false };
+    let device = cube_device(device).expect("a device that takes WGSL is one of CubeCL's");
     let refused =
         ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape).err());
     if let Some(reason) = refused {
@@ -85,13 +73,14 @@ pub fn conv3d(
         Implementation::Burn => thinned(x, weight.dims(), stride, padding),
         _ => (x, stride),
     };
-    let shape = ConvShape::new(x.dims(), weight.dims(), stride, padding);
-    match Route::of(implementation, &device, shape) {
-        Route::Kernels(shape) => {
+    let shape = ConvShape::new(x.dims(), weight.dims(), stride, padding)
+        .filter(|shape| has_kernels(implementation, &device, shape));
+    match shape {
+        Some(shape) => {
             let y = Dispatch::conv3d_forward(x.into_dispatch(), weight.into_dispatch(), shape);
             Tensor::from_dispatch(y)
         }
-        Route::Burn => by_burn(x, weight, stride, padding),
+        None => by_burn(x, weight, stride, padding),
     }
 }
 

@@ -141,7 +141,7 @@ pub(super) fn run(
     out
 }
 
-/// A pass on a device that [`super::Route`] has found to serve it.
+/// A pass on a device for which [`super::has_kernels`] holds.
 fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> CubeTensor {
     #[cfg(feature = "cuda")]
     if cuda::serves(&operands[0].device) {

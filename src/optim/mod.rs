@@ -44,7 +44,7 @@ impl Step {
         1.0 - beta.powi(i32::try_from(self.number.max(1)).unwrap_or(i32::MAX))
     }
 
-    /// The coefficients of the update, from which every implementation but Burn's computes.
+    /// The coefficients of the update, the same for every implementation.
     fn factors(&self) -> Factors {
         Factors {
             keep: (1.0 - self.rate * self.decay) as f32,
@@ -94,19 +94,20 @@ impl Step {
         grad: Tensor<1>,
         [first, second]: [Tensor<1>; 2],
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
-        let mut grad = grad.mul_scalar(self.scale);
-        if self.l2 != 0.0 {
-            grad = grad.add(value.clone().mul_scalar(self.l2));
+        let Factors { keep, l2, beta1, gain1, beta2, gain2, size, root, epsilon, scale } =
+            self.factors();
+        let mut grad = grad.mul_scalar(scale);
+        if l2 != 0.0 {
+            grad = grad.add(value.clone().mul_scalar(l2));
         }
-        let blend = |old: Tensor<1>, new: Tensor<1>, beta: f64| {
-            old.mul_scalar(beta).add(new.mul_scalar(1.0 - beta))
+        let blend = |old: Tensor<1>, new: Tensor<1>, [beta, gain]: [f32; 2]| {
+            old.mul_scalar(beta).add(new.mul_scalar(gain))
         };
-        let first = blend(first, grad.clone(), self.beta1);
-        let second = blend(second, grad.square(), self.beta2);
-        let root = self.correction(self.beta2).sqrt();
-        let spread = second.clone().sqrt().div_scalar(root).add_scalar(self.epsilon);
-        let step = first.clone().div(spread).mul_scalar(self.rate / self.correction(self.beta1));
-        let value = value.mul_scalar(1.0 - self.rate * self.decay).sub(step);
+        let first = blend(first, grad.clone(), [beta1, gain1]);
+        let second = blend(second, grad.square(), [beta2, gain2]);
+        let spread = second.clone().sqrt().div_scalar(root).add_scalar(epsilon);
+        let step = first.clone().div(spread).mul_scalar(size);
+        let value = value.mul_scalar(keep).sub(step);
         (value, [first, second])
     }
 }
