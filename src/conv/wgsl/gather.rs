@@ -211,6 +211,9 @@ pub(super) fn pack(
     };
     // Taps that no position of the destination meets are in no phase, and are not packed.
     let packed = plan.scratch(window.len().max(1) * depth * padded * 4, limits)?;
+    if window.is_empty() {
+        return Ok(packed);
+    }
     let groups = [padded.div_ceil(SMALL_GROUP as usize), depth, 1];
     if groups[1] > limits.max_workgroups_per_dim as usize {
         return Err(PlanError::TooManyGroups);
