@@ -55,7 +55,7 @@ pub(crate) fn fastest(
     let random = |size: [usize; 5]| {
         let tensor = Tensor::<5>::random(size, Distribution::Uniform(-1.0, 1.0), &device);
         let tensor = tensor.try_into_primitive::<CubeBackend>();
-        tensor.ok().expect("a device with limits is one of CubeCL's")
+        tensor.expect("a device with limits is one of CubeCL's")
     };
     let operands = match pass {
         ConvPass::Forward => [random(shape.x()), random(shape.w())],

@@ -36,7 +36,7 @@ fn by_burn(tensors: Vec<Tensor<1>>) -> Result<f64, TensorReadError> {
 fn on_cpu(tensors: Vec<Tensor<1>>) -> f64 {
     let squares = |tensor: Tensor<1>| {
         let tensor = tensor.try_into_primitive::<Flex>();
-        let tensor = tensor.ok().expect("tensors of a norm share the first one's backend");
+        let tensor = tensor.expect("tensors of a norm share the first one's backend");
         adam::sum_of_squares(&host::values(&tensor))
     };
     tensors.into_iter().map(squares).sum()
@@ -58,7 +58,7 @@ fn plans(tensors: &[Tensor<1>], limits: &DeviceLimits) -> Result<Vec<OptimPlan>,
 fn on_wgsl(tensors: Vec<Tensor<1>>, plans: &[OptimPlan]) -> Result<f64, TensorReadError> {
     let cube = |tensor: Tensor<1>| {
         let tensor = tensor.try_into_primitive::<CubeBackend>();
-        launch::contiguous(tensor.ok().expect("tensors of a norm share the first one's backend"))
+        launch::contiguous(tensor.expect("tensors of a norm share the first one's backend"))
     };
     let parts = tensors.iter().map(|tensor| wgsl::sum_squares_parts(tensor.dims()[0])).sum();
     let tensors: Vec<CubeTensor> = tensors.into_iter().map(cube).collect();

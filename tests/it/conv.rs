@@ -319,11 +319,11 @@ fn conv_falls_back_on_stock() {
 }
 
 /// relu(conv(relu(conv(x)))) summed with weights: a function of its first convolution's weights.
-fn network(x: &Tensor<5>, weights: [&Tensor<5>; 2], judge: &Tensor<5>) -> Tensor<1> {
+fn network(x: &Tensor<5>, weights: [&Tensor<5>; 2], coefficients: &Tensor<5>) -> Tensor<1> {
     use burn::tensor::activation::softplus;
     let hidden = softplus(conv3d(x.clone(), weights[0].clone(), [1, 2, 2], [1, 1, 1]), 1.0);
     let out = conv3d(hidden, weights[1].clone(), [2, 1, 1], [0, 0, 0]);
-    out.mul(judge.clone()).sum()
+    out.mul(coefficients.clone()).sum()
 }
 
 #[test]
@@ -338,8 +338,8 @@ fn conv_gradients_agree_with_finite_differences() {
         let w = [draw([5, 3, 3, 3, 3], &ad), draw([4, 5, 1, 1, 1], &ad)];
         let w = w.map(|w| w.mul_scalar(0.2).detach().require_grad());
         let direction = [draw([5, 3, 3, 3, 3], device), draw([4, 5, 1, 1, 1], device)];
-        let judge = draw([2, 4, 2, 5, 4], &ad);
-        let grads = network(&x, [&w[0], &w[1]], &judge).backward();
+        let coefficients = draw([2, 4, 2, 5, 4], &ad);
+        let grads = network(&x, [&w[0], &w[1]], &coefficients).backward();
         for which in 0..2 {
             let gradient = w[which].grad(&grads).unwrap();
             let slope: f32 = gradient.mul(direction[which].clone()).sum().into_scalar();
@@ -349,7 +349,7 @@ fn conv_gradients_agree_with_finite_differences() {
                 let moved = direction[which].clone().mul_scalar(side * step);
                 w[which] = w[which].clone().add(moved);
                 let x = x.clone().inner();
-                network(&x, [&w[0], &w[1]], &judge.clone().inner()).into_scalar()
+                network(&x, [&w[0], &w[1]], &coefficients.clone().inner()).into_scalar()
             };
             let measured = (at(1.0) - at(-1.0)) / (2.0 * step);
             let error = (slope - measured).abs() / measured.abs().max(1.0);
