@@ -20,8 +20,8 @@ pub(super) const LANES: [u32; 3] = [4, 8, 16];
 const FEW_COLUMNS: [u32; 2] = [32, 1];
 const FEW_ROWS: [u32; 2] = [32, 4];
 const LARGE: [u32; 2] = [64, 4];
-/// The same in the weight gradient: the default, then more for `--tune`.
-const WEIGHT: [[u32; 2]; 3] = [[32, 8], [32, 4], [64, 8]];
+/// Rows × channels of an invocation in the weight gradient: few or more of each.
+const WEIGHT: [[u32; 2]; 4] = [[32, 4], [32, 8], [64, 4], [64, 8]];
 
 /// The subgroup size, where these kernels serve a device: a software rasteriser whose subgroups are
 /// of one known size and can broadcast values.
@@ -111,7 +111,14 @@ pub(super) fn weight_tiles(lanes: u32) -> impl Iterator<Item = SoftTile> {
     WEIGHT.into_iter().map(move |size| tile(size, lanes))
 }
 
-/// The default variant. Packing the weights costs about as much as using them for 33 columns.
+/// The default tile of the weight gradient.
+fn weight_tile(rows: usize, channels: usize, lanes: u32) -> SoftTile {
+    let tm = if rows <= 32 { 32 } else { 64 };
+    let tn = if channels <= 4 { 4 } else { 8 };
+    tile([tm, tn], lanes)
+}
+
+/// The default variant of forward and input gradient. Packing the weights costs about as much as using them for 33 columns.
 fn gather_way(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
     let size = match (rows, columns) {
         (_, columns) if columns <= lanes as usize => FEW_COLUMNS,
@@ -179,7 +186,8 @@ pub(super) fn weight(
     lanes: u32,
     variant: Option<SoftTile>,
 ) -> Result<ConvPlan, PlanError> {
-    let tile = variant.unwrap_or(tile(WEIGHT[0], lanes));
+    let by_size = || weight_tile(shape.out_channels, shape.in_channels, lanes);
+    let tile = variant.unwrap_or_else(by_size);
     let (tm, tn) = (tile.tm as usize, tile.tn as usize);
     let window = Window::of(&Product::forward(shape));
     let whole = Window { low: [0; 3], extent: shape.output() };
