@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use polyview::augment::{
-    AugmentConfig, ClipRecord, Frames, Job, Normalisation, Strength, host, plan_clip, wgsl,
+    AugmentConfig, AugmentJob, ClipRecord, Frames, Normalisation, Strength, host, plan_clip, wgsl,
 };
 use polyview::device;
 
@@ -64,7 +64,7 @@ fn main() {
     ];
     for (name, records) in cases {
         let norm = Normalisation::default();
-        let job = Job::new(Frames::U8(&bytes), size, &records, [h, w], &norm).unwrap();
+        let job = AugmentJob::new(Frames::U8(&bytes), size, &records, [h, w], &norm).unwrap();
         let gigabytes = job.out_shape().iter().product::<usize>() as f64 * 4e-9;
         let seconds = median(|| drop(std::hint::black_box(host::execute(&job))));
         print!("{name}: host {:.2} GB/s ({:.1} ms)", gigabytes / seconds, seconds * 1e3);

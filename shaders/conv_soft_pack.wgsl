@@ -1,14 +1,22 @@
 // A tensor [N, C, T, H, W] as [N, C / 4, T', H', W'] with four channels to a vec4, extended or cut
-// to the places `low` … of each axis and zero outside: the products on a software rasteriser then
-// load whole vec4 and check nothing.
+// to the positions from `low` on along each axis and zero outside: the products on a software
+// rasteriser then load whole vec4 without bounds checks.
+
+struct Params {
+    size: vec3<u32>,
+    channels: u32,
+    // T', H', W'.
+    extent: vec3<u32>,
+    // vec4 of channels.
+    depth: u32,
+    low: vec3<i32>,
+    // Elements of the result.
+    total: u32,
+}
 
 @group(0) @binding(0) var<storage, read_write> src: array<f32>;
 @group(0) @binding(1) var<storage, read_write> dst: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> params: array<u32>;
-
-fn triple(index: u32) -> vec3<u32> {
-    return vec3(params[index], params[index + 1u], params[index + 2u]);
-}
+@group(0) @binding(2) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -16,26 +24,24 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let total = params[0];
     let at = (group.x + group.y * groups.x) * 64u + local;
-    if (at >= total) {
+    if (at >= params.total) {
         return;
     }
-    let channels = params[1];
-    let depth = params[2];
-    let size = triple(3u);
-    let extent = triple(6u);
+    let channels = params.channels;
+    let depth = params.depth;
+    let size = params.size;
+    let extent = params.extent;
     let row = at / extent.z;
     let plane = row / extent.y;
     let volume = plane / extent.x;
     let image = volume / depth;
-    let place = vec3<i32>(vec3(plane % extent.x, row % extent.y, at % extent.z))
-        + bitcast<vec3<i32>>(triple(9u));
-    let inside = all(place >= vec3(0)) && all(place < vec3<i32>(size));
+    let position = vec3<i32>(vec3(plane % extent.x, row % extent.y, at % extent.z)) + params.low;
+    let inside = all(position >= vec3(0)) && all(position < vec3<i32>(size));
     let channel = 4u * (volume % depth);
     let pitch = size.x * size.y * size.z;
     let first = (image * channels + channel) * pitch
-        + u32((place.x * i32(size.y) + place.y) * i32(size.z) + place.z);
+        + u32((position.x * i32(size.y) + position.y) * i32(size.z) + position.z);
     var value = vec4(0.0);
     if (inside) {
         value.x = src[first];

@@ -6,11 +6,12 @@
 alias Element = {{ element }};
 const RELU: bool = {{ relu }};
 
+{{ norm_each.wgsl }}
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> factors: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<Element>;
 {{ residual }}
-@group(0) @binding({{ params }}) var<storage, read_write> params: array<u32>;
+@group(0) @binding({{ params }}) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(256)
 fn main(
@@ -19,10 +20,10 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let at = (group.x + group.y * groups.x) * 256u + local;
-    if (at >= params[0]) {
+    if (at >= params.elements) {
         return;
     }
-    let channel = at / params[1] % params[2];
+    let channel = at / params.plane % params.channels;
     let mean = factors[3u * channel];
     let scale = factors[3u * channel + 1u];
     let shift = factors[3u * channel + 2u];

@@ -7,12 +7,13 @@
 alias Element = {{ element }};
 const THREADS: u32 = 256u;
 
+{{ norm_reduce.wgsl }}
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> dy: array<Element>;
 @group(0) @binding(2) var<storage, read_write> mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
 {{ output }}
-@group(0) @binding({{ params }}) var<storage, read_write> params: array<u32>;
+@group(0) @binding({{ params }}) var<storage, read_write> params: Params;
 
 var<workgroup> found: array<vec2<f32>, THREADS>;
 
@@ -26,12 +27,12 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let channels = params[0];
-    let plane = params[1];
+    let channels = params.channels;
+    let plane = params.plane;
     let channel = group.y;
     let middle = mean[channel];
-    let end = min((group.x + 1u) * params[3], params[2]);
-    var step = group.x * params[3] + local;
+    let end = min((group.x + 1u) * params.chunk, params.elements);
+    var step = group.x * params.chunk + local;
     var image = step / plane;
     var inner = step - image * plane;
     var straight = Element(0.0);
@@ -41,8 +42,8 @@ fn main(
         let gradient = {{ gradient }};
         straight += gradient;
         along += gradient * (x[at] - middle);
-        image += params[4];
-        inner += params[5];
+        image += params.image_step;
+        inner += params.plane_step;
         if (inner >= plane) {
             inner -= plane;
             image++;

@@ -8,9 +8,10 @@ alias Element = {{ element }};
 const LANES: f32 = {{ lanes }}.0;
 const THREADS: u32 = 256u;
 
+{{ norm_reduce.wgsl }}
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(2) var<storage, read_write> params: array<u32>;
+@group(0) @binding(2) var<storage, read_write> params: Params;
 
 // Count, mean, sum of squared deviations.
 var<workgroup> found: array<vec3<f32>, THREADS>;
@@ -32,11 +33,11 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let channels = params[0];
-    let plane = params[1];
+    let channels = params.channels;
+    let plane = params.plane;
     let channel = group.y;
-    let end = min((group.x + 1u) * params[3], params[2]);
-    var at = group.x * params[3] + local;
+    let end = min((group.x + 1u) * params.chunk, params.elements);
+    var at = group.x * params.chunk + local;
     var image = at / plane;
     var inner = at - image * plane;
     var count = 0.0;
@@ -48,8 +49,8 @@ fn main(
         let before = value - mean;
         mean += before / count;
         squares += before * (value - mean);
-        image += params[4];
-        inner += params[5];
+        image += params.image_step;
+        inner += params.plane_step;
         if (inner >= plane) {
             inner -= plane;
             image++;

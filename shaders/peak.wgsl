@@ -1,13 +1,21 @@
-// How fast the device can multiply and add: each invocation has {{ chains }} sums, each of which
-// waits only for itself, and nothing to load. sum = sum·factor + term, again and again; at the end
-// an invocation writes all its sums added up, so that none of it can be left out.
+// The device's peak rate of fused multiply-adds: each invocation iterates sum = sum·factor + term
+// in {{ chains }} independent chains and loads nothing. At the end it writes the total of its sums,
+// so that no compiler can drop any of them.
 //
-// Template: `declare`, `multiply` and `sum` are the text of unrolled loops over the chains;
-// `multiply` takes {{ unrolled }} turns.
+// Template: `declare`, `multiply` and `sum` are the text of loops over the chains; `multiply` is
+// {{ unrolled }} iterations, unrolled.
+
+struct Params {
+    invocations: u32,
+    // Of {{ unrolled }} iterations each.
+    rounds: u32,
+    // Read from memory, so that no compiler can fold them.
+    factor: f32,
+    term: f32,
+}
 
 @group(0) @binding(0) var<storage, read_write> sums: array<f32>;
-// Invocations, rounds of {{ unrolled }} turns; bits of factor and term, which no compiler must know.
-@group(0) @binding(1) var<storage, read_write> params: array<u32>;
+@group(0) @binding(1) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(256)
 fn main(
@@ -16,13 +24,13 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let invocation = (group.x + group.y * groups.x) * 256u + local;
-    if (invocation >= params[0]) {
+    if (invocation >= params.invocations) {
         return;
     }
-    let rounds = params[1];
-    let factor = bitcast<f32>(params[2]);
-    let term = bitcast<f32>(params[3]);
-    // Another start for every chain: equal ones would be one.
+    let rounds = params.rounds;
+    let factor = params.factor;
+    let term = params.term;
+    // Chains start from different values: equal ones would be merged into one.
     let start = f32(invocation % 1024u) / 1024.0;
     {{ declare }}
     for (var round = 0u; round < rounds; round++) {

@@ -5,9 +5,18 @@
 alias Element = {{ element }};
 const THREADS: u32 = 256u;
 
+struct Params {
+    // Elements in all, and of a chunk.
+    elements: u32,
+    chunk: u32,
+    // Number of chunks, and where the first one's sum goes.
+    chunks: u32,
+    first: u32,
+}
+
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(2) var<storage, read_write> params: array<u32>;
+@group(0) @binding(2) var<storage, read_write> params: Params;
 
 var<workgroup> found: array<f32, THREADS>;
 
@@ -22,9 +31,9 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let chunk = group.x + group.y * groups.x;
-    let end = min((chunk + 1u) * params[1], params[0]);
+    let end = min((chunk + 1u) * params.chunk, params.elements);
     var squares = Element(0.0);
-    for (var at = chunk * params[1] + local; at < end; at += THREADS) {
+    for (var at = chunk * params.chunk + local; at < end; at += THREADS) {
         squares += x[at] * x[at];
     }
     found[local] = sum(squares);
@@ -34,7 +43,7 @@ fn main(
             found[local] += found[local + half];
         }
     }
-    if (local == 0u && chunk < params[2]) {
-        parts[params[3] + chunk] = found[0];
+    if (local == 0u && chunk < params.chunks) {
+        parts[params.first + chunk] = found[0];
     }
 }

@@ -17,29 +17,34 @@
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
+mod atomic_file;
 pub mod augment;
 pub mod bench;
 mod canvas;
 pub mod checkpoint;
-
 pub mod cli;
 pub mod config;
+#[doc(hidden)]
 pub mod conv;
 pub mod data;
 pub mod device;
 mod doctor;
 pub mod evaluate;
+#[doc(hidden)]
 pub mod kernels;
 pub mod losses;
 pub mod metrics;
 pub mod model;
+#[doc(hidden)]
 pub mod norm;
+#[doc(hidden)]
 pub mod optim;
 pub(crate) mod options;
 pub mod report;
 pub mod schema;
 mod sheet;
 pub mod synth;
+mod timing;
 pub mod train;
 pub mod tuning;
 mod units;

@@ -1,8 +1,9 @@
-//! Which way of computing each convolution is the fastest on a device: tried once and remembered in
-//! a file, for every run on that device with the same kernels.
+//! `--tune`: the fastest variant of each convolution on a device, timed once and kept in a file for
+//! every run on that device with the same kernels. What was chosen belongs to the device.
 //!
-//! The ways differ in the sizes of their tiles and in how long sums are cut, so another way gives
-//! other last bits; what is remembered gives the same bits again.
+//! The variants differ in the sizes of their tiles and in how long sums are split, so results of
+//! different variants differ in the last bits; a variant that is read from the file gives the same
+//! bits again.
 
 mod remembered;
 
@@ -12,30 +13,28 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, ExecutionError};
 use serde::Serialize;
 
-use crate::conv::wgsl::Pass;
-use crate::conv::{ConvShape, choose, fastest};
+use crate::conv::{ConvPass, ConvShape, choose, fastest};
 use crate::device::Compute;
-use crate::kernels;
+use crate::kernels::Implementation;
 use crate::model::{Backbone, STAGES, StageSet};
 use remembered::{Entry, Remembered};
 
 /// A pass of a convolution that training does.
-pub type Job = (Pass, ConvShape);
+pub type TuningPass = (ConvPass, ConvShape);
 
-/// Passes that are tried between two writes of the file: what an interrupted run has tried is not
-/// lost.
+/// Passes that are timed between two writes of the file, so that an interrupted run loses few.
 const WRITTEN_EVERY: usize = 16;
 
-/// What a tuning came to.
+/// The result of tuning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tuned {
     /// Passes that were timed.
     pub tried: usize,
-    /// Passes whose fastest way was known.
+    /// Passes whose fastest variant was in the file.
     pub remembered: usize,
-    /// Passes that take another way than the one which the device's limits suggest.
+    /// Passes that take another variant than the one which the device's limits suggest.
     pub changed: usize,
-    /// Time of all passes the usual way over their time the chosen way.
+    /// Time of all passes in the suggested variants over their time in the chosen ones.
     pub gain: f64,
     /// Where the choices are kept.
     pub file: Option<PathBuf>,
@@ -58,10 +57,14 @@ impl fmt::Display for Tuned {
 
 /// The passes that training the stages of `trainable` does with clips `[N, 3, T, H, W]`, each once;
 /// `None` where the clips are too small.
-pub fn jobs(backbone: &Backbone, clips: [usize; 5], trainable: StageSet) -> Option<Vec<Job>> {
+pub fn jobs(
+    backbone: &Backbone,
+    clips: [usize; 5],
+    trainable: StageSet,
+) -> Option<Vec<TuningPass>> {
     let lowest = (0..STAGES.len()).find(|&stage| trainable.contains(stage));
     let mut jobs = Vec::new();
-    let mut add = |job: Job| {
+    let mut add = |job: TuningPass| {
         if !jobs.contains(&job) {
             jobs.push(job);
         }
@@ -70,40 +73,38 @@ pub fn jobs(backbone: &Backbone, clips: [usize; 5], trainable: StageSet) -> Opti
     for part in backbone.convolutions_by_part(clips)? {
         let trained = lowest.is_some_and(|lowest| part.stage >= lowest);
         for shape in part.convolutions {
-            add((Pass::Forward, shape));
+            add((ConvPass::Forward, shape));
             if trained {
-                // Nothing asks for the gradient of what the lowest trained stage is given.
+                // Nothing asks for the gradient of the lowest trained stage's input.
                 if !std::mem::take(&mut is_first) {
-                    add((Pass::InputGradient, shape));
+                    add((ConvPass::InputGradient, shape));
                 }
-                add((Pass::WeightGradient, shape));
+                add((ConvPass::WeightGradient, shape));
             }
         }
     }
     Some(jobs)
 }
 
-/// Where the choices are kept unless said otherwise: the user's cache folder.
+/// The default folder for the file: the user's cache folder.
 pub fn folder() -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("polyview").join("tuned"))
 }
 
-/// Finds the fastest way for each job, from what is remembered in `folder` or by trying, and takes
-/// it from now on in this process. `go_on` hears of each job that is over and says whether to try the
-/// next one. `None` where the device has no choice (CPU, CUDA).
+/// Finds the fastest variant for each job, in the file in `folder` or by timing all of them; from
+/// then on the device computes it that way. `go_on` is called after each job and returns whether to
+/// continue with the next one. `None` where the device has no variants (CPU, CUDA).
 ///
 /// # Errors
 /// If the device fails. A file that cannot be read or written costs a warning and nothing else.
 pub fn tune(
     compute: &Compute,
-    jobs: &[Job],
+    jobs: &[TuningPass],
     folder: Option<&Path>,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<Option<Tuned>, ExecutionError> {
     let device = &compute.device;
-    if kernels::Path::of(device) != kernels::Path::Wgsl {
-        return Ok(None);
-    }
+    let Implementation::Wgsl(_) = Implementation::of(device) else { return Ok(None) };
     let mut known = Remembered::open(folder, &compute.info);
     let mut tuned = Tuned { tried: 0, remembered: 0, changed: 0, gain: 1.0, file: None };
     let (mut usual_ms, mut ms) = (0.0, 0.0);
@@ -137,14 +138,14 @@ pub fn tune(
     Ok(Some(tuned))
 }
 
-/// Takes what is remembered for a job, if the device still has that way.
-fn take_known(device: &Device, known: &Remembered, (pass, shape): Job) -> Option<Entry> {
+/// Takes what the file has for a job, if the device offers that variant.
+fn take_known(device: &Device, known: &Remembered, (pass, shape): TuningPass) -> Option<Entry> {
     let entry = known.find(pass, &shape)?;
     choose(device, pass, &shape, entry.choice).then_some(*entry)
 }
 
-/// Times every way of a job and takes the fastest; `None` where there is but one.
-fn try_all(device: &Device, (pass, shape): Job) -> Result<Option<Entry>, ExecutionError> {
+/// Times every variant of a job and takes the fastest; `None` where there is only one.
+fn try_all(device: &Device, (pass, shape): TuningPass) -> Result<Option<Entry>, ExecutionError> {
     let trial = fastest(device, pass, &shape)?;
     Ok(trial.map(|trial| {
         choose(device, pass, &shape, trial.choice);

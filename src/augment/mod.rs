@@ -1,9 +1,9 @@
-//! The augmentation of clips, and the plain way from uint8 frames to the network's input.
+//! The augmentation of clips, and the conversion of uint8 frames to the network's input.
 //!
 //! Two halves meet in one small value per clip, the [`ClipRecord`]. Planning ([`plan_clip`]) draws
 //! every random choice on the host from (seed, epoch, action, view); execution ([`augment`])
 //! only does what the record says, in one pass over the pixels: by compute shader on devices that
-//! take WGSL, by threads on the host otherwise. Both give the same pixels, noise included.
+//! take WGSL, by threads on the CPU otherwise. Both give the same pixels, noise included.
 //!
 //! What happens to a clip, in this order, on values in [0, 1]:
 //!
@@ -18,7 +18,7 @@
 //! not smooth them first: a resize by more than about 2 belongs into loading
 //! ([`crate::data::resize`]), where it is antialiased.
 //!
-//! `ADDING.md` beside this file tells how to add another stage.
+//! `ADDING.md` in this folder explains how to add another stage.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -37,6 +37,7 @@
 
 mod config;
 mod plan;
+#[doc(hidden)]
 pub mod wgsl;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -44,7 +45,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 pub use config::{AugmentConfig, Strength};
 pub use plan::{plan_clip, rarity};
 pub use polyview_cpu::augment::{
-    AugmentError, ClipRecord, Crop, Cutout, FrameRecord, Frames, Job, MEAN, Normalisation,
+    AugmentError, AugmentJob, ClipRecord, Crop, Cutout, FrameRecord, Frames, MEAN, Normalisation,
     RecordError, STD, host,
 };
 
@@ -62,7 +63,8 @@ pub fn augment(
     normalisation: &Normalisation,
     device: &Device,
 ) -> Result<Tensor<5>, AugmentError> {
-    let job = Job::new(frames, size, records, out_size, normalisation)?;
+    let job = AugmentJob::new(frames, size, records, out_size, normalisation)?;
+    // The one place that chooses: the shader where it can run, else the CPU.
     wgsl::execute(&job, device).unwrap_or_else(|| Ok(on_host(&job, device)))
 }
 
@@ -75,15 +77,15 @@ pub fn augment_on_host(
     normalisation: &Normalisation,
     device: &Device,
 ) -> Result<Tensor<5>, AugmentError> {
-    Ok(on_host(&Job::new(frames, size, records, out_size, normalisation)?, device))
+    Ok(on_host(&AugmentJob::new(frames, size, records, out_size, normalisation)?, device))
 }
 
-fn on_host(job: &Job, device: &Device) -> Tensor<5> {
+fn on_host(job: &AugmentJob, device: &Device) -> Tensor<5> {
     Tensor::from_data(TensorData::new(host::execute(job), job.out_shape()), device)
 }
 
-/// The way without augmentation, for validation: N clips, normalised only (and resized where
-/// `out_size` differs).
+/// N clips without augmentation, for validation: only normalised (and resized where `out_size`
+/// differs).
 pub fn plain(
     frames: Frames,
     clips: usize,

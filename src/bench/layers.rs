@@ -5,9 +5,10 @@ use std::time::Instant;
 use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
-use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop, median, milliseconds};
+use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop};
 use crate::conv::{ConvShape, conv3d};
 use crate::kernels::with_stock;
+use crate::timing::{median, milliseconds};
 
 /// One convolution of the network. Arrays are forward, input gradient, weight gradient.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,12 +26,12 @@ pub struct LayerTimes {
     /// Share of the device's peak, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of_peak: Option<[f64; 3]>,
-    /// Burn's own operations, if they were to be timed as well.
+    /// Burn's own operations, if they are timed as well.
     #[serde(flatten)]
     pub stock: Option<StockTimes>,
 }
 
-/// Burn's own convolution, timed by turns with ours.
+/// Burn's own convolution, timed interleaved with ours.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StockTimes {
     /// Median milliseconds.
@@ -41,8 +42,8 @@ pub struct StockTimes {
 
 impl BenchConfig {
     /// Times each convolution of the network by itself on `device`, whose automatic
-    /// differentiation is off; with `against_stock` Burn's own by turns with ours. `peak` is the
-    /// device's in GFLOP/s. `done` hears of each that is over, and how many there are.
+    /// differentiation is off; with `against_stock` Burn's own interleaved with ours. `peak` is the
+    /// device's in GFLOP/s. `done` is called after each, with their number.
     pub fn layers(
         &self,
         device: &Device,
@@ -71,7 +72,7 @@ impl BenchConfig {
         for pass in 0..3 {
             let timed = TimedPass::new(pass, shape, device);
             let (mut ours, mut stock) = (Vec::new(), Vec::new());
-            // The first one compiled the kernel.
+            // The first one compiles the kernel.
             for step in 0..=self.steps {
                 let time = || timed.milliseconds(device);
                 ours.push(if self.stock { with_stock(time) } else { time() }?);
@@ -132,7 +133,7 @@ impl TimedPass {
             device.sync()?;
             return Ok(milliseconds(start));
         }
-        // The backward pass of this graph holds the one gradient and nothing else.
+        // The backward pass of this graph computes this one gradient and nothing else.
         device.sync()?;
         start = Instant::now();
         let grads = y.backward();

@@ -1,21 +1,21 @@
-//! How long a training step takes on a device and each convolution in it, how fast the device can
-//! multiply at all, and what a step would take on some cards at best.
+//! How long a training step takes on a device and each convolution in it, the device's peak rate of
+//! multiply-adds, and a lower bound of a step's time on some cards.
 
 mod layers;
 mod peak;
 mod roofline;
 mod steps;
 
-use std::time::Instant;
-
 use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
 use crate::model::{Backbone, BackboneKind, Init, StageSet};
-use crate::tuning::{self, Job};
+use crate::tuning::{self, TuningPass};
 
 pub use layers::{LayerTimes, StockTimes};
-pub use peak::{Kernel, PeakError, chains_on_wgpu, peak, shader_variants};
+#[cfg(test)]
+pub(crate) use peak::PeakKernel;
+pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, Part, Roofline};
 pub use steps::StepTimes;
 
@@ -28,7 +28,7 @@ pub struct BenchConfig {
     pub clips: usize,
     /// T, H, W.
     pub size: [usize; 3],
-    /// Steps that count; as many forward passes.
+    /// Timed steps, and timed forward passes.
     pub steps: usize,
     /// With Burn's own operations in place of ours.
     pub stock: bool,
@@ -73,8 +73,8 @@ impl BenchConfig {
         Backbone::new(&mut Init::new(1, &Device::flex()), self.backbone)
     }
 
-    /// What there is to tune for these steps.
-    pub fn jobs(&self) -> Result<Vec<Job>, BenchError> {
+    /// The passes to tune for these steps.
+    pub fn jobs(&self) -> Result<Vec<TuningPass>, BenchError> {
         tuning::jobs(&self.sketch(), self.shape(), StageSet::ALL)
             .ok_or(BenchError::TooSmall(self.size))
     }
@@ -103,22 +103,8 @@ fn describe(shape: &ConvShape) -> String {
     format!("{} → {}, {}{stride}", by(&shape.x()), shape.out_channels, by(&shape.kernel))
 }
 
-/// 10⁹ floating-point operations of one pass, two for each multiply-add; those on the padding's
-/// zeros, which need not be done, left out.
+/// 10⁹ floating-point operations of one pass, two for each multiply-add, without those on the
+/// padding's zeros.
 fn gflop(shape: &ConvShape) -> f64 {
     2.0 * shape.useful_multiply_adds() as f64 / 1e9
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
-}
-
-/// The middle one, of two the mean; NaN of none.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let count = values.len();
-    match (values.get(count.wrapping_sub(1) / 2), values.get(count / 2)) {
-        (Some(low), Some(high)) => (low + high) / 2.0,
-        _ => f64::NAN,
-    }
 }

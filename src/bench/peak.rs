@@ -1,9 +1,9 @@
-//! How many operations a device does per second when nothing is in their way.
+//! The measured peak of a device.
 //!
-//! The figure is the f32 peak as measured: chains of fused multiply-adds in registers, each of two
-//! operations, on all threads of the CPU's pool or on as many invocations as fill a GPU; the best
-//! of a few runs. A convolution's rate over it says how much of the machine the kernel uses.
-//! Neither matrix units nor half precision take part, for the kernels use neither.
+//! It is the f32 rate of chains of fused multiply-adds in registers, each of two operations, on all
+//! threads of the CPU's pool or on as many invocations as fill a GPU; the best of a few runs. A
+//! convolution's rate over it is the share of the machine that the kernel uses. Neither matrix
+//! units nor half precision are measured, for the kernels use neither.
 
 use std::time::Instant;
 
@@ -13,9 +13,10 @@ use burn::tensor::{Device, ExecutionError, Tensor};
 use polyview_cpu::peak::on_all_threads;
 
 use crate::kernels::launch;
+use crate::kernels::layout::{Layout, Record, wgsl_struct};
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot, fill, fold};
 
-/// Why there is no peak.
+/// Why the peak could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum PeakError {
     /// The device failed.
@@ -26,19 +27,19 @@ pub enum PeakError {
     Plan(#[from] PlanError),
 }
 
-/// A run that counts takes at least this long; shorter ones measure the launch.
+/// Seconds that a timed run takes at least; shorter ones measure the launch.
 const LONG_ENOUGH: f64 = 0.05;
-/// Runs that count.
+/// Timed runs.
 const RUNS: usize = 5;
-/// Times that a run may grow twofold: far beyond any device's speed.
+/// Doublings of a run's length at most: far beyond any device's speed.
 const DOUBLINGS: usize = 30;
 
-/// What every turn multiplies with and adds. The sums tend to 1, far from overflow and from
-/// numbers so small that some processors slow down.
+/// What every iteration multiplies with and adds. The sums tend to 1, far from overflow and from
+/// subnormal numbers, which slow some processors down.
 const FACTOR: f32 = 0.99;
 const TERM: f32 = 0.01;
 
-/// GFLOP/s of `device` in f32, as the module says; `None` where the kernels are Burn's own (CUDA).
+/// The peak of `device` in GFLOP/s; `None` where the kernels are Burn's own (CUDA).
 pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
     match device.clone().without_autodiff().as_dispatch() {
         DispatchDevice::Flex(_) => {
@@ -57,8 +58,8 @@ pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
     }
 }
 
-/// 10⁹ operations per second of the best run; `run` does some rounds and says how many operations
-/// these were.
+/// 10⁹ operations per second of the best run; `run` does some rounds and returns the number of
+/// operations.
 fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError> {
     let timed = |rounds: usize| {
         let start = Instant::now();
@@ -67,7 +68,7 @@ fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError>
     };
     let mut rounds = 1;
     for _ in 0..DOUBLINGS {
-        // The first one compiles; none of these counts.
+        // The first one compiles; none of these is timed.
         if timed(rounds)?.0 >= LONG_ENOUGH {
             break;
         }
@@ -83,39 +84,53 @@ fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError>
 
 /// Chains of an invocation: enough for any GPU's latency with few registers.
 const CHAINS: usize = 12;
-/// Turns that the shader's text repeats.
+/// Iterations that the shader's text unrolls.
 const UNROLLED: usize = 16;
 /// Enough for every unit of a large GPU, many times over.
 const INVOCATIONS: usize = 1 << 19;
 
 /// The shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Kernel;
+pub(crate) struct PeakKernel;
 
-impl Shader for Kernel {
+wgsl_struct! {
+    struct PeakParams as "Params" {
+        invocations: u32,
+        rounds: u32,
+        factor: f32,
+        term: f32,
+    }
+}
+
+impl Shader for PeakKernel {
     fn file(&self) -> &'static str {
         "peak.wgsl"
     }
 
     fn source(&self) -> String {
         let lines = |line: &dyn Fn(usize) -> String| (0..CHAINS).map(line).collect::<String>();
-        let turn = lines(&|chain| format!("c{chain} = fma(c{chain}, factor, term);\n"));
+        let iteration = lines(&|chain| format!("c{chain} = fma(c{chain}, factor, term);\n"));
         let names: Vec<String> = (0..CHAINS).map(|chain| format!("c{chain}")).collect();
         let values = [
             ("chains", CHAINS.to_string()),
             ("unrolled", UNROLLED.to_string()),
             ("declare", lines(&|chain| format!("var c{chain} = start + {chain}.0;\n"))),
-            ("multiply", turn.repeat(UNROLLED)),
+            ("multiply", iteration.repeat(UNROLLED)),
             ("sum", names.join(" + ")),
         ];
         fill(include_str!("../../shaders/peak.wgsl"), &values)
     }
+
+    fn workgroup_size(&self) -> u32 {
+        THREADS as u32
+    }
+
+    fn params(&self) -> &'static Layout {
+        PeakParams::LAYOUT
+    }
 }
 
-/// The shader with its name, as it reaches the driver. For validation without a device.
-pub fn shader_variants() -> Vec<(String, String)> {
-    vec![(Kernel.file().to_owned(), Kernel.source())]
-}
+const THREADS: usize = 256;
 
 /// Floating-point operations of [`chains_on_wgpu`].
 fn operations(invocations: usize, rounds: usize) -> f64 {
@@ -128,20 +143,15 @@ fn plan(
     rounds: usize,
     [factor, term]: [f32; 2],
     limits: &DeviceLimits,
-) -> Result<plan::Plan<Kernel>, PlanError> {
-    if limits.max_invocations < 256 {
+) -> Result<plan::Plan<PeakKernel>, PlanError> {
+    if limits.max_invocations < THREADS as u32 {
         return Err(PlanError::Device);
     }
     plan::fits(invocations, limits)?;
-    let mut plan = plan::Plan::new();
-    plan.launches.push(Launch {
-        kernel: Kernel,
-        workgroup_size: [256, 1, 1],
-        groups: fold(invocations.div_ceil(256), 1, limits)?,
-        buffers: vec![Slot::Operand(0)],
-        params: vec![invocations as u32, rounds as u32, factor.to_bits(), term.to_bits()],
-    });
-    Ok(plan)
+    let groups = fold(invocations.div_ceil(THREADS), 1, limits)?;
+    let params =
+        PeakParams { invocations: invocations as u32, rounds: rounds as u32, factor, term };
+    Ok(plan::Plan::single(Launch::new(PeakKernel, groups, vec![Slot::Operand(0)], &params)))
 }
 
 /// What `shaders/peak.wgsl` computes on a wgpu device: for each invocation i the sum over the

@@ -8,10 +8,11 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
-use super::{BenchConfig, BenchError, median, milliseconds};
+use super::{BenchConfig, BenchError};
 use crate::kernels::with_stock;
 use crate::losses::cross_entropy;
 use crate::model::{Backbone, BackboneKind, Init};
+use crate::timing::{median, milliseconds};
 use crate::train::{Optimizer, Rule};
 
 /// Medians over the steps.
@@ -29,7 +30,7 @@ pub struct StepTimes {
 
 /// Classes of the classifier after the network.
 const CLASSES: usize = 8;
-/// Steps before those that count: kernels are compiled and memory is taken in them.
+/// Untimed steps at first, in which kernels are compiled and memory is allocated.
 const WARM_UP: usize = 2;
 
 #[derive(Module, Debug)]
@@ -53,8 +54,8 @@ impl Network {
 }
 
 impl BenchConfig {
-    /// Times training steps on `device`, whose automatic differentiation is off. `done` hears of
-    /// each step that is over, the warm-up's included.
+    /// Times training steps on `device`, whose automatic differentiation is off. `done` is called
+    /// after each step, those of the warm-up included.
     pub fn steps(&self, device: &Device, done: impl FnMut()) -> Result<StepTimes, BenchError> {
         let time = || self.time_steps(device, done);
         if self.stock { with_stock(time) } else { time() }

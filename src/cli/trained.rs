@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::Failure;
 use crate::checkpoint::{self, CheckpointInfo};
-use crate::data::InputSpec;
 use crate::config::{Config, load_schema};
+use crate::data::InputSpec;
 use crate::device::{self, Compute};
 use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};
 use crate::model::MultiViewNet;

@@ -1,26 +1,59 @@
 //! 3D convolution with kernels of its own: WGSL compute shaders on wgpu, vector code on the CPU,
 //! matrix units through Burn on CUDA, Burn's operation elsewhere.
 
-mod chosen;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod op;
+mod plans;
+#[doc(hidden)]
+pub mod testing;
 mod trial;
-pub mod wgsl;
+pub(crate) mod wgsl;
 
 use burn::backend::Dispatch;
-#[cfg(not(feature = "cuda"))]
-use burn::tensor::Device;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, module, s};
+use burn::tensor::{Device, Tensor, module, s};
 
-use crate::kernels::{Path, stock_wanted};
+use crate::kernels::{Implementation, cube_device};
 use op::ConvOps;
 
-pub use chosen::choose;
-pub use op::pass_as_on;
+pub(crate) use plans::choose;
 pub use polyview_cpu::conv::ConvShape;
-pub use trial::{Trial, fastest};
+pub(crate) use trial::{Trial, fastest};
+pub use wgsl::ConvPass;
+
+/// Whether kernels of ours (on CUDA: of our choice) compute a convolution, else Burn's own operation
+/// does. This is where the implementation is chosen, for the forward and both backward passes.
+fn has_kernels(implementation: Implementation, device: &Device, shape: &ConvShape) -> bool {
+    match implementation {
+        Implementation::Cpu => true,
+        Implementation::Wgsl(_) => has_plans(shape, device),
+        Implementation::Burn => takes_matrix_units(device),
+    }
+}
+
+/// Whether the device has a plan for all three passes.
+fn has_plans(shape: &ConvShape, device: &Device) -> bool {
+    let device = cube_device(device).expect("a device that takes WGSL is one of CubeCL's");
+    let refused =
+        ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape).err());
+    if let Some(reason) = refused {
+        log::debug!("{shape:?} takes Burn's convolution: {reason}");
+    }
+    refused.is_none()
+}
+
+/// Whether Burn's matrix-unit kernels serve this device.
+fn takes_matrix_units(device: &Device) -> bool {
+    #[cfg(feature = "cuda")]
+    return !crate::kernels::stock_wanted()
+        && cube_device(device).is_some_and(|device| cuda::serves(&device));
+    #[cfg(not(feature = "cuda"))]
+    {
+        _ = device;
+        false
+    }
+}
 
 /// Convolves `x [N, C, T, H, W]` with `weight [K, C, kt, kh, kw]`, without bias, to
 /// `[N, K, T', H', W']`. Differentiable; a gradient that nothing asks for is not computed.
@@ -34,34 +67,24 @@ pub fn conv3d(
     padding: [usize; 3],
 ) -> Tensor<5> {
     let device = x.device();
-    let path = Path::of_tensor(&x);
-    let on_cuda = path == Path::Stock && !stock_wanted() && cuda_serves(&device);
-    let (x, stride) =
-        if on_cuda { thinned(x, weight.dims(), stride, padding) } else { (x, stride) };
-    let served = |shape: &ConvShape| match path {
-        Path::Host => true,
-        Path::Wgsl => op::on_wgsl(shape, &device),
-        Path::Stock => on_cuda,
+    let implementation = Implementation::of_tensor(&x);
+    // Burn's kernels, the matrix units' included, need the strided 1×1×1 form rewritten.
+    let (x, stride) = match implementation {
+        Implementation::Burn => thinned(x, weight.dims(), stride, padding),
+        _ => (x, stride),
     };
-    match ConvShape::new(x.dims(), weight.dims(), stride, padding).filter(served) {
+    let shape = ConvShape::new(x.dims(), weight.dims(), stride, padding)
+        .filter(|shape| has_kernels(implementation, &device, shape));
+    match shape {
         Some(shape) => {
             let y = Dispatch::conv3d_forward(x.into_dispatch(), weight.into_dispatch(), shape);
             Tensor::from_dispatch(y)
         }
-        None => stock(x, weight, stride, padding),
+        None => by_burn(x, weight, stride, padding),
     }
 }
 
-#[cfg(feature = "cuda")]
-use cuda::serves as cuda_serves;
-
-/// Without the feature no device is CUDA's.
-#[cfg(not(feature = "cuda"))]
-fn cuda_serves(_: &Device) -> bool {
-    false
-}
-
-/// A strided 1×1×1 kernel only looks at every stride-th place, so those are picked first. It is the
+/// A strided 1×1×1 kernel only reads every stride-th position, so those are picked first. It is the
 /// same arithmetic, and Burn 0.22.1 on wgpu gives a wrong input gradient for the direct form
 /// (relative error 1).
 fn thinned(
@@ -79,7 +102,7 @@ fn thinned(
 }
 
 /// Burn's own convolution.
-fn stock(x: Tensor<5>, weight: Tensor<5>, stride: [usize; 3], padding: [usize; 3]) -> Tensor<5> {
+fn by_burn(x: Tensor<5>, weight: Tensor<5>, stride: [usize; 3], padding: [usize; 3]) -> Tensor<5> {
     let (x, stride) = thinned(x, weight.dims(), stride, padding);
     module::conv3d(x, weight, None, ConvOptions::new(stride, padding, [1, 1, 1], 1))
 }

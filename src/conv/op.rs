@@ -6,25 +6,21 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, Device, Tensor};
 use polyview_cpu::conv as cpu;
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::wgsl::{self, Choice, Pass};
-use super::{ConvShape, chosen};
-use crate::kernels::plan::{DeviceLimits, PlanError};
+use super::wgsl::{ConvPass, ConvPlan};
+use super::{ConvShape, plans};
 use crate::kernels::pool::Buffer;
-use crate::kernels::{host, launch, limits};
+use crate::kernels::{host, launch};
 
 /// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
-pub trait ConvOps: Backend {
+pub(crate) trait ConvOps: Backend {
     /// `y` from `x` and `w`.
     fn conv3d_forward(
         x: FloatTensor<Self>,
@@ -127,96 +123,45 @@ impl ConvOps for Flex {
     }
 }
 
-/// Whether the shaders serve all three passes of this convolution on this device.
-pub(super) fn on_wgsl(shape: &ConvShape, device: &Device) -> bool {
-    let Some(limits) = limits(device) else { return false };
-    let passes = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
-    let refused = passes.into_iter().find_map(|pass| chosen::plan(pass, shape, &limits).err());
-    if let Some(reason) = refused {
-        log::debug!("{shape:?} takes Burn's convolution: {reason}");
-    }
-    refused.is_none()
-}
-
-/// Queues a pass; `None` where an operand is not f32.
+/// Executes a pass's plan on operands as [`ConvPass`] has them.
 pub(super) fn run(
-    pass: Pass,
+    pass: ConvPass,
     shape: &ConvShape,
-    plan: &wgsl::Plan,
-    [a, b]: [&CubeTensor; 2],
-) -> Option<CubeTensor> {
-    if [a, b].iter().any(|tensor| tensor.dtype != DType::F32) {
-        return None;
-    }
-    let (a, b) = (launch::contiguous(a.clone()), launch::contiguous(b.clone()));
+    plan: &ConvPlan,
+    operands: [CubeTensor; 2],
+) -> CubeTensor {
+    let [a, b] = operands.map(launch::contiguous);
     let target = match pass {
-        Pass::Forward => shape.y(),
-        Pass::InputGradient => shape.x(),
-        Pass::WeightGradient => shape.w(),
+        ConvPass::Forward => shape.y(),
+        ConvPass::InputGradient => shape.x(),
+        ConvPass::WeightGradient => shape.w(),
     };
     let out = launch::empty(&a, target);
     launch::run(&a.client, plan, &[&a.handle, &b.handle, &out.handle]);
-    Some(out)
+    out
 }
 
-/// The same with the shape's own plan; `None` where the shaders do not serve it.
-fn planned(pass: Pass, shape: &ConvShape, operands: [&CubeTensor; 2]) -> Option<CubeTensor> {
-    let limits = launch::limits(&operands[0].device)?;
-    run(pass, shape, chosen::plan(pass, shape, &limits).ok()?.as_ref(), operands)
-}
-
-/// One pass by itself, planned as for a device with other limits than the tensors' own and in the
-/// way that `choice` says (tests of kernels that this device would not choose). Operands as [`Pass`]
-/// has them. `None` where the device takes no WGSL.
-pub fn pass_as_on(
-    limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
-    choice: Option<Choice>,
-    pass: Pass,
-    shape: &ConvShape,
-    operands: [Tensor<5>; 2],
-) -> Option<Result<Tensor<5>, PlanError>> {
-    let [a, b] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
-    let (a, b) = (a?, b?);
-    let plan = match wgsl::plan_as(pass, shape, &limits(launch::limits(&a.device)?), choice) {
-        Ok(plan) => plan,
-        Err(error) => return Some(Err(error)),
-    };
-    run(pass, shape, &plan, [&a, &b]).map(|out| Ok(Tensor::from_primitive::<CubeBackend>(out)))
-}
-
-fn options(shape: &ConvShape) -> ConvOptions<3> {
-    ConvOptions::new(shape.stride, shape.padding, [1, 1, 1], 1)
-}
-
-/// The pass by a kernel that is chosen here: a shader, or matrix units through CUDA.
-fn by_kernel(pass: Pass, shape: &ConvShape, operands: [&CubeTensor; 2]) -> Option<CubeTensor> {
+/// A pass on a device for which [`super::has_kernels`] holds.
+fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> CubeTensor {
     #[cfg(feature = "cuda")]
-    if let Some(out) = cuda::run(pass, shape, operands, options(shape)) {
-        return Some(out);
+    if cuda::serves(&operands[0].device) {
+        return cuda::run(pass, shape, operands);
     }
-    planned(pass, shape, operands)
+    let plan = plans::plan(&operands[0].device, pass, shape);
+    run(pass, shape, &plan.expect("conv3d dispatches only what has plans"), operands)
 }
 
-/// Kernels chosen here, and Burn's own passes where they do not serve.
 impl ConvKernels for CubeBackend {
     fn forward(x: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
-        by_kernel(Pass::Forward, shape, [&x, &w])
-            .unwrap_or_else(|| Self::conv3d(x, w, None, options(shape)))
+        on_cube(ConvPass::Forward, shape, [x, w])
     }
 
     fn input_gradient(dy: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
-        by_kernel(Pass::InputGradient, shape, [&dy, &w]).unwrap_or_else(|| {
-            // Only the sizes of x are looked at.
-            let x = launch::empty(&dy, shape.x());
-            Self::conv3d_x_backward(x, w, dy, options(shape))
-        })
+        on_cube(ConvPass::InputGradient, shape, [dy, w])
     }
 
     fn weight_gradient(x: CubeTensor, dy: CubeTensor, shape: &ConvShape) -> CubeTensor {
-        by_kernel(Pass::WeightGradient, shape, [&x, &dy]).unwrap_or_else(|| {
-            let w = launch::empty(&dy, shape.w());
-            Self::conv3d_weight_backward(x, w, dy, options(shape))
-        })
+        on_cube(ConvPass::WeightGradient, shape, [x, dy])
     }
 }
 

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use crate::simd::dispatch;
 
-/// Numbers per task. Fixed, so that sums do not depend on the number of threads.
+/// Values per task. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;
 
-/// Numbers that are summed in f32 before they go into an f64 sum.
+/// Values that are summed in f32 before they go into an f64 sum.
 const BLOCK: usize = 512;
 
 /// The step over parameter, gradient, m and v.
@@ -17,7 +17,7 @@ const BLOCK: usize = 512;
 /// # Panics
 /// If the slices' lengths differ.
 pub fn update(step: Factors, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-    assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "numbers per parameter");
+    assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "values per parameter");
     p.par_chunks_mut(CHUNK)
         .zip(g.par_chunks(CHUNK))
         .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
@@ -156,7 +156,7 @@ impl WithSimd for Squares<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let (whole, rest) = S::as_simd_f32s(self.x);
-        // Two sums by turns, so that an addition need not wait for the one before.
+        // Alternating between two sums, so that an addition need not wait for the one before.
         let mut sums = [simd.splat_f32s(0.0); 2];
         for &x in whole {
             sums = [sums[1], simd.mul_add_e_f32s(x, x, sums[0])];

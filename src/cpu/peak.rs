@@ -6,7 +6,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::simd::dispatch;
 
-/// `rounds` rounds of c ← c·factor + term on all threads of the current pool at once; the
+/// `rounds` rounds of c ← c·factor + term on all threads of the current pool; the
 /// operations done, two for each.
 pub fn on_all_threads(rounds: usize, factor_and_term: [f32; 2]) -> f64 {
     let done = rayon::broadcast(|_| {

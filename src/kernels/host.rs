@@ -5,23 +5,28 @@ use std::borrow::Cow;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
 
-/// The numbers of a f32 tensor in their logical order, copied only where they do not lie so.
-/// Empty for another element type.
+/// The values of an f32 tensor in their logical order, copied only where they are not contiguous.
+///
+/// # Panics
+/// If the tensor is not f32, which is all that the kernels take.
 pub(crate) fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
     match tensor.as_slice::<f32>() {
         Some(values) => Cow::Borrowed(values),
-        None => Cow::Owned(
-            tensor.to_contiguous().as_slice::<f32>().map(<[f32]>::to_vec).unwrap_or_default(),
-        ),
+        None => {
+            let contiguous = tensor.to_contiguous();
+            Cow::Owned(
+                contiguous.as_slice::<f32>().expect("an operand of a kernel is f32").to_vec(),
+            )
+        }
     }
 }
 
-/// A tensor of these numbers.
+/// A tensor of these values.
 pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// The tensor with exactly its own numbers in its storage, in their logical order.
+/// The tensor with exactly its own values in its storage, in their logical order.
 pub(crate) fn whole(tensor: FlexTensor) -> FlexTensor {
     let whole = tensor.to_contiguous();
     // The clone behind `to_contiguous` must not make the storage look shared.

@@ -1,6 +1,4 @@
-//! Carries plans out through Burn's own queue.
-
-use std::sync::Mutex;
+//! Executes plans through Burn's own queue.
 
 use burn::backend::CubeDevice;
 use burn::backend::wgpu::{
@@ -13,29 +11,24 @@ use cubecl::prelude::{CubeCount, CubeDim, ExecutionMode, KernelId};
 use cubecl::server::{Handle, KernelArguments};
 
 use super::plan::{DeviceLimits, Plan, Shader, Slot};
+use super::registry::PerDevice;
 use crate::device;
 
 /// Storage buffers that the widest of our kernels binds.
 const BINDINGS: u32 = 8;
 
-/// What the planners must know of a device; `None` where its kernels are not compiled as WGSL, where
-/// it cannot bind enough buffers, or where its compiler would refuse them.
+/// What the planners must know of a device; `None` where its kernels are not compiled as WGSL,
+/// where it cannot bind enough buffers, or where its compiler would refuse them.
 pub(crate) fn limits(device: &CubeDevice) -> Option<DeviceLimits> {
     let CubeDevice::Wgpu(adapter) = device else {
         return None;
     };
-    // Asking the driver takes its time, and a network asks for every layer.
-    static KNOWN: Mutex<Vec<(CubeDevice, Option<DeviceLimits>)>> = Mutex::new(Vec::new());
-    let mut known = KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some((_, limits)) = known.iter().find(|(of, _)| of == device) {
-        return *limits;
-    }
-    let limits = ask(&device.client(), adapter.backend);
-    known.push((device.clone(), limits));
-    limits
+    // Querying the driver is slow, and a network asks for every layer.
+    static LIMITS: PerDevice<Option<DeviceLimits>> = PerDevice::new();
+    *LIMITS.get_or_insert(device, || query(&device.client(), adapter.backend))
 }
 
-fn ask(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
+fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
     let properties = client.properties();
     let hardware = &properties.hardware;
     // The name carries the shader language that the runtime settled on: a build with Burn's
@@ -51,7 +44,7 @@ fn ask(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
     if adapter.fxc {
         log::warn!(
             "{name}: Direct3D 12 lacks its newer shader compiler, so Burn's own, slower kernels \
-             serve: put dxcompiler.dll beside the program, or take --device vulkan"
+             are used: put dxcompiler.dll beside the program, or take --device vulkan"
         );
         return None;
     }
@@ -69,7 +62,12 @@ fn ask(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
 /// One variant of a shader, as Burn takes it.
 struct Source<K> {
     kernel: K,
-    dim: CubeDim,
+}
+
+impl<K: Shader> Source<K> {
+    fn dim(&self) -> CubeDim {
+        CubeDim::new_1d(self.kernel.workgroup_size())
+    }
 }
 
 impl<K: Shader> KernelSource for Source<K> {
@@ -78,10 +76,11 @@ impl<K: Shader> KernelSource for Source<K> {
     }
 
     fn id(&self) -> KernelId {
-        // Unchecked: every index is guarded where it can leave its buffer.
+        // Unchecked: every index is guarded where it can leave its buffer, and loops are bounded by
+        // what the planner wrote.
         KernelId::new::<Self>()
             .info(self.kernel)
-            .cube_dim(self.dim.into())
+            .cube_dim(self.dim().into())
             .mode(ExecutionMode::Unchecked)
     }
 
@@ -90,42 +89,56 @@ impl<K: Shader> KernelSource for Source<K> {
     }
 }
 
-/// Queues a plan's launches. `operands` are in the order that its planner documents; a place that
-/// the plan does not name may hold any buffer.
+/// Queues a plan's launches. `operands` are in the order that its planner documents; one that the
+/// plan does not use may be any buffer.
 pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handle]) {
     let scratch: Vec<Handle> = plan.scratch.iter().map(|&bytes| client.empty(bytes)).collect();
+    let upload = |words: &[u32]| client.create_from_slice(bytemuck::cast_slice(words));
+    let tables: Vec<Handle> = plan.tables.iter().map(|words| upload(words)).collect();
     for launch in &plan.launches {
-        let [x, y, z] = launch.workgroup_size;
-        let dim = CubeDim::new_3d(x, y, z);
-        let words: Vec<u8> = launch.params.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let buffers = launch.buffers.iter().filter_map(|slot| match *slot {
-            Slot::Operand(n) => operands.get(n).copied(),
-            Slot::Scratch(n) => scratch.get(n),
+        let buffers = launch.buffers.iter().map(|slot| match *slot {
+            Slot::Operand(n) => operands[n],
+            Slot::Scratch(n) => &scratch[n],
+            Slot::Table(n) => &tables[n],
         });
         let arguments = buffers
             .fold(KernelArguments::new(), |arguments, buffer| {
                 arguments.with_buffer(buffer.clone().binding())
             })
-            .with_buffer(client.create_from_slice(&words).binding());
+            .with_buffer(upload(&launch.params).binding());
         let [x, y, z] = launch.groups;
+        let source = Source { kernel: launch.kernel };
+        let dim = source.dim();
         client.launch(
-            Box::new(SourceKernel::new(Source { kernel: launch.kernel, dim }, dim)),
+            Box::new(SourceKernel::new(source, dim)),
             CubeCount::Static(x, y, z),
             arguments,
         );
     }
 }
 
-/// The tensor with its numbers in their logical order.
+/// An operand of a kernel: the tensor with its values in their logical order.
+///
+/// # Panics
+/// If it is not f32, which is all that the kernels take.
 pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
+    assert_eq!(tensor.dtype, DType::F32, "an operand of a kernel");
     into_contiguous(tensor)
 }
 
-/// A f32 tensor on the device of `like`, for a kernel to fill.
+/// An f32 tensor on the device of `like`, for a kernel to fill.
 pub(crate) fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
-    // A binding of less than one vec4 is refused where four numbers make an element.
+    empty_on(like.client.clone(), like.device.clone(), shape)
+}
+
+/// An f32 tensor on a device, for a kernel to fill.
+pub(crate) fn empty_on<const D: usize>(
+    client: Client,
+    device: CubeDevice,
+    shape: [usize; D],
+) -> CubeTensor {
+    // A binding of less than one vec4 is refused where four values make an element.
     let bytes = shape.iter().product::<usize>().max(4) * 4;
-    let (client, device) = (like.client.clone(), like.device.clone());
     let handle = client.empty(bytes);
     CubeTensor::new_contiguous(client, device, Shape::from(shape), handle, DType::F32)
 }

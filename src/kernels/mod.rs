@@ -1,27 +1,34 @@
-//! What the hand-written kernels share: which of them a device takes, plans of WGSL launches and
-//! their execution, and the way from Burn's tensors to slices on the CPU.
+//! The one launch path of the hand-written kernels. A planner of an operation ([`crate::conv`],
+//! [`crate::norm`], [`crate::optim`], [`crate::augment`]) turns sizes and [`DeviceLimits`] into a
+//! [`plan::Plan`]; [`launch`] executes it. Kernel parameters are structs with one [`layout`] in
+//! Rust and WGSL. On the CPU the kernels are plain functions of [`polyview_cpu`]; [`host`] and
+//! [`pool`] turn Burn's tensors into slices and back.
 
 pub(crate) mod host;
 pub(crate) mod launch;
-pub mod plan;
+pub(crate) mod layout;
+pub(crate) mod plan;
 pub(crate) mod pool;
+pub(crate) mod registry;
+#[cfg(test)]
+mod shader_tests;
 
 use std::cell::Cell;
 
-use burn::backend::DispatchDevice;
+use burn::backend::{CubeDevice, DispatchDevice};
 use burn::tensor::{DType, Device, Tensor};
 
-use plan::DeviceLimits;
+pub use plan::{DeviceLimits, PlanError};
 
 /// Which implementation an operation takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
+pub enum Implementation {
     /// Our compute shaders, on wgpu devices whose kernels Burn compiles as WGSL.
-    Wgsl,
+    Wgsl(DeviceLimits),
     /// Our vector code, on Burn's CPU backend.
-    Host,
+    Cpu,
     /// Burn's own operations, on everything else.
-    Stock,
+    Burn,
 }
 
 thread_local! {
@@ -45,32 +52,36 @@ pub(crate) fn stock_wanted() -> bool {
     STOCK.get()
 }
 
-/// What plans must know of a device; `None` where it does not take our shaders.
-pub fn limits(device: &Device) -> Option<DeviceLimits> {
+/// The device underneath, where it is one of CubeCL's.
+pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
     match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Cube(device) => launch::limits(device),
+        DispatchDevice::Cube(device) => Some(device.clone()),
         _ => None,
     }
 }
 
-impl Path {
+/// What planners must know of a device; `None` where it does not take our shaders.
+pub fn limits(device: &Device) -> Option<DeviceLimits> {
+    launch::limits(&cube_device(device)?)
+}
+
+impl Implementation {
     /// What operations on this device take.
     pub fn of(device: &Device) -> Self {
         if stock_wanted() {
-            return Self::Stock;
+            return Self::Burn;
         }
         match device.clone().without_autodiff().as_dispatch() {
-            DispatchDevice::Flex(_) => Self::Host,
-            _ if limits(device).is_some() => Self::Wgsl,
-            _ => Self::Stock,
+            DispatchDevice::Flex(_) => Self::Cpu,
+            _ => limits(device).map_or(Self::Burn, Self::Wgsl),
         }
     }
 
-    /// What operations on this tensor take; the kernels know f32 alone.
+    /// What operations on this tensor take; the kernels take f32 only.
     pub fn of_tensor<const D: usize>(tensor: &Tensor<D>) -> Self {
         match tensor.dtype() {
             DType::F32 => Self::of(&tensor.device()),
-            _ => Self::Stock,
+            _ => Self::Burn,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! What a planner hands to a runtime: scratch buffers and launches in order. Nothing here talks to
-//! a GPU.
+//! What a planner hands to the launcher: scratch buffers, tables and launches in order. Nothing
+//! here talks to a GPU.
 
 use std::fmt::Debug;
 use std::hash::Hash;
+
+use super::layout::{Layout, Record};
 
 /// A device, as far as the choice of kernels depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,7 +21,8 @@ pub struct DeviceLimits {
     pub subgroup: [u32; 2],
     /// Whether shaders may use subgroup operations.
     pub subgroup_operations: bool,
-    /// Whether shaders run on the CPU. There a barrier is dear and workgroup memory buys nothing.
+    /// Whether shaders run on the CPU, where barriers are expensive and workgroup memory is no
+    /// faster than any other.
     pub software: bool,
 }
 
@@ -36,75 +39,111 @@ impl DeviceLimits {
     };
 }
 
-/// One of a family of shaders, in one of its variants.
-pub trait Shader: Copy + Eq + Hash + Debug + Send + Sync + 'static {
+/// One variant of one shader of a family.
+pub(crate) trait Shader: Copy + Eq + Hash + Debug + Send + Sync + 'static {
     /// Name of the file under `shaders/`.
     fn file(&self) -> &'static str;
 
     /// The WGSL source. The entry point is `main`.
     fn source(&self) -> String;
+
+    /// Invocations of a workgroup, all along x.
+    fn workgroup_size(&self) -> u32;
+
+    /// The struct that the last binding holds.
+    fn params(&self) -> &'static Layout;
+
+    /// The other structs that it reads: of its tables, and of the array that its parameters end
+    /// with.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests compare them with the WGSL"))]
+    fn records(&self) -> &'static [&'static Layout] {
+        &[]
+    }
 }
 
-/// Shaders with their names, as they reach the driver.
-pub(crate) fn texts<K: Shader>(kernels: Vec<K>) -> Vec<(String, String)> {
-    let name = |kernel: &K| format!("{}, {kernel:?}", kernel.file());
-    kernels.into_iter().map(|kernel| (name(&kernel), kernel.source())).collect()
-}
-
-/// What is bound to a place of a launch.
+/// What a launch binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Slot {
+pub(crate) enum Slot {
     /// A buffer of the caller: the n-th of the operation, in the order its planner documents.
     Operand(usize),
     /// The n-th of the plan's scratch buffers.
     Scratch(usize),
+    /// The n-th of the plan's tables.
+    Table(usize),
 }
 
 /// One dispatch. Every buffer is bound as read-write storage in group 0, in this order, and the
 /// parameters follow as the last binding: two operands may lie in one allocation, which must not
 /// be bound both ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Launch<K> {
+pub(crate) struct Launch<K> {
     /// Which shader in which variant.
     pub kernel: K,
-    /// Invocations of a workgroup, as the shader declares them.
-    pub workgroup_size: [u32; 3],
     /// Workgroups.
     pub groups: [u32; 3],
     /// Bindings 0, 1, …
     pub buffers: Vec<Slot>,
-    /// Words of the last binding.
+    /// The last binding, as it lies in memory.
     pub params: Vec<u32>,
+}
+
+impl<K: Shader> Launch<K> {
+    /// A launch with the kernel's parameters.
+    pub fn new<P: Record>(kernel: K, groups: [u32; 3], buffers: Vec<Slot>, params: &P) -> Self {
+        debug_assert_eq!(kernel.params(), P::LAYOUT, "the parameters of {kernel:?}");
+        Self { kernel, groups, buffers, params: params.words() }
+    }
+
+    /// The launch with the runtime-sized array that its parameters end with.
+    pub fn with_tail(mut self, tail: impl IntoIterator<Item = u32>) -> Self {
+        debug_assert!(self.kernel.params().tail.is_some(), "{:?} has no tail", self.kernel);
+        self.params.extend(tail);
+        self
+    }
 }
 
 /// An operation as launches that run one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan<K> {
+pub(crate) struct Plan<K> {
     /// Bytes of each temporary buffer. Their contents before the first launch do not matter.
     pub scratch: Vec<usize>,
+    /// Data that is uploaded before the first launch, in 32-bit words.
+    pub tables: Vec<Vec<u32>>,
     /// In order; each may read what the ones before it wrote.
     pub launches: Vec<Launch<K>>,
 }
 
 impl<K> Plan<K> {
     /// No launches yet.
-    pub(crate) fn new() -> Self {
-        Self { scratch: Vec::new(), launches: Vec::new() }
+    pub fn new() -> Self {
+        Self { scratch: Vec::new(), tables: Vec::new(), launches: Vec::new() }
+    }
+
+    /// A plan of one launch without scratch buffers or tables.
+    pub fn single(launch: Launch<K>) -> Self {
+        Self { launches: vec![launch], ..Self::new() }
     }
 
     /// Reserves a temporary buffer of `words` 32-bit words, if one binding can span it.
-    pub(crate) fn scratch(
-        &mut self,
-        words: usize,
-        limits: &DeviceLimits,
-    ) -> Result<Slot, PlanError> {
-        let bytes = fits(words, limits)?;
-        self.scratch.push(bytes);
-        Ok(Slot::Scratch(self.scratch.len() - 1))
+    pub fn scratch(&mut self, words: usize, limits: &DeviceLimits) -> Result<Slot, PlanError> {
+        fits(words, limits)?;
+        Ok(self.scratch_that_fits(words))
+    }
+
+    /// The same of a size that [`fits`].
+    pub fn scratch_that_fits(&mut self, words: usize) -> Slot {
+        self.scratch.push(bytes(words));
+        Slot::Scratch(self.scratch.len() - 1)
+    }
+
+    /// Adds a table.
+    pub fn table(&mut self, words: Vec<u32>) -> Slot {
+        self.tables.push(words);
+        Slot::Table(self.tables.len() - 1)
     }
 }
 
-/// Why a device cannot carry an operation out.
+/// Why a device cannot execute an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A buffer is larger than one binding may be.
@@ -116,10 +155,10 @@ pub enum PlanError {
         limit: usize,
     },
     /// More workgroups than a dispatch may have.
-    #[error("more workgroups than the device takes at once")]
+    #[error("more workgroups are needed than the device dispatches")]
     TooManyGroups,
     /// A window of more than 31 taps, all three extents added.
-    #[error("no kernel for a window of {}×{}×{}: more than 31 taps in all", .0[0], .0[1], .0[2])]
+    #[error("no kernel for a window of {}×{}×{}: its extents add up to more than 31", .0[0], .0[1], .0[2])]
     Kernel([usize; 3]),
     /// A size is zero, or the window does not fit into the padded input.
     #[error("a size is zero, or the window is larger than its input")]
@@ -129,13 +168,17 @@ pub enum PlanError {
     Device,
 }
 
-/// Bytes of a buffer of 32-bit words, if one binding can span it. Never less than 16, so that
-/// every element type can be bound.
-pub(crate) fn fits(words: usize, limits: &DeviceLimits) -> Result<usize, PlanError> {
-    // Elements are counted in i32, whatever the device could bind.
+/// Bytes of a buffer of 32-bit words. Never less than 16, so that every element type can be bound.
+fn bytes(words: usize) -> usize {
+    words.max(4).saturating_mul(4)
+}
+
+/// Whether one binding can span a buffer of 32-bit words.
+pub(crate) fn fits(words: usize, limits: &DeviceLimits) -> Result<(), PlanError> {
+    // Kernels count elements in i32, whatever the device could bind.
     let limit = limits.max_binding_bytes.min(i32::MAX as usize);
-    let need = words.max(4).saturating_mul(4);
-    if need > limit { Err(PlanError::TooLarge { need, limit }) } else { Ok(need) }
+    let need = bytes(words);
+    if need > limit { Err(PlanError::TooLarge { need, limit }) } else { Ok(()) }
 }
 
 /// `count` workgroups along x, folded into y where a dimension would overflow, and `z` of them.

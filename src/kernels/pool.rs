@@ -1,5 +1,5 @@
-//! Memory of CPU tensors that is used again. A fresh large buffer costs a page fault for every
-//! 4 kB, which is a seventh of a training step; a step needs the same buffers as the one before.
+//! Reused memory of CPU tensors. A fresh large buffer costs a page fault for every 4 kB, which
+//! would be a seventh of a training step; a step needs the same buffers as the one before.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,13 +7,13 @@ use std::sync::Mutex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape};
 
-/// Numbers below which the allocator's own memory serves.
+/// Lengths below which the allocator's own memory is used.
 const SMALL: usize = 1 << 14;
 
-/// Buffers that nobody uses, by their length.
+/// Free buffers by their length.
 struct Pool {
     free: BTreeMap<usize, Vec<Vec<f32>>>,
-    /// Numbers in `free`, in use, and in use at most so far.
+    /// Values in `free`, in use, and in use at most so far.
     idle: usize,
     used: usize,
     peak: usize,
@@ -26,7 +26,7 @@ fn with_pool<R>(work: impl FnOnce(&mut Pool) -> R) -> R {
 }
 
 impl Pool {
-    /// A free buffer of at least this length, of no more than a quarter over it.
+    /// A free buffer of at least this length, and of no more than a quarter over it.
     fn take(&mut self, length: usize) -> Option<Vec<f32>> {
         let (&found, buffers) = self.free.range_mut(length..=length + length / 4).next()?;
         let buffer = buffers.pop();
@@ -42,8 +42,8 @@ impl Pool {
         self.peak = self.peak.max(self.used);
     }
 
-    /// Keeps a buffer for the next one who asks; gives others away where all together would be
-    /// more than a quarter over what was once needed.
+    /// Keeps a buffer for reuse; returns others to be freed where all together would be more than a
+    /// quarter over what was once needed.
     fn put(&mut self, buffer: Vec<f32>) -> Vec<Vec<f32>> {
         self.used -= buffer.len();
         self.idle += buffer.len();
@@ -62,14 +62,14 @@ impl Pool {
     }
 }
 
-/// Numbers for a tensor to be. Its memory goes back to the pool with the last holder.
+/// Values of a tensor to be. The memory returns to the pool with the last holder.
 pub(crate) struct Buffer {
     whole: Vec<f32>,
     length: usize,
 }
 
 impl Buffer {
-    /// A buffer of this length; what it holds is left over from earlier use.
+    /// A buffer of this length with unspecified values.
     pub(crate) fn new(length: usize) -> Self {
         if length < SMALL {
             return Self { whole: vec![0.0; length], length };
@@ -82,12 +82,12 @@ impl Buffer {
         Self { whole: kept.unwrap_or_else(|| vec![0.0; length]), length }
     }
 
-    /// The numbers, to be written.
+    /// The values, to be written.
     pub(crate) fn values(&mut self) -> &mut [f32] {
         &mut self.whole[..self.length]
     }
 
-    /// The numbers as a tensor.
+    /// The values as a tensor.
     pub(crate) fn into_tensor<const D: usize>(mut self, shape: [usize; D]) -> FlexTensor {
         let bytes = if self.length < SMALL {
             Bytes::from_elems(std::mem::take(&mut self.whole))

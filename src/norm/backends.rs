@@ -1,22 +1,22 @@
 //! The fused passes on Burn's CPU and wgpu tensors.
 
+use std::borrow::Cow;
+
 use burn::backend::flex::FlexTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::DType;
 use polyview_cpu::norm::{Gradients as Targets, Norm, NormShape, Normalised};
 
-use super::op::{Gradients, NormKernels, NormOps};
-use super::wgsl::{self, BatchNorm, Plan};
-use super::{Blend, Spec, stock};
-use crate::kernels::plan::{DeviceLimits, PlanError};
+use super::op::{Gradients, NormKernels, NormOps, blend_by_burn};
+use super::wgsl::{self, BatchNorm};
+use super::{Blend, Spec};
 use crate::kernels::pool::Buffer;
-use crate::kernels::{self, host, launch};
+use crate::kernels::{host, launch, stock_wanted};
 
-/// N, C, T, H, W; ones where there are fewer.
+/// N, C, T, H, W.
 fn sizes(tensor: &impl TensorMetadata) -> [usize; 5] {
-    let shape = tensor.shape();
-    std::array::from_fn(|axis| shape.iter().nth(axis).copied().unwrap_or(1))
+    tensor.shape().dims()
 }
 
 fn norm_shape([batch, channels, t, h, w]: [usize; 5]) -> NormShape {
@@ -74,11 +74,11 @@ impl NormOps for Flex {
         variance: FlexTensor,
         blend: Blend,
     ) -> (FlexTensor, FlexTensor) {
-        stock::blend_running::<Self>([running_mean, running_variance], [mean, variance], &blend)
+        blend_by_burn::<Self>([running_mean, running_variance], [mean, variance], &blend)
     }
 }
 
-/// The way back on the CPU; `x` is not looked at where the statistics were given.
+/// The backward pass on the CPU; `x` is not read where the statistics were given.
 fn flex_backward(
     normalised: Normalised,
     x: &FlexTensor,
@@ -103,11 +103,12 @@ fn flex_backward(
         relu: spec.relu,
     };
     // Without a ReLU the residual's gradient is dy itself.
-    let apart = spec.residual && spec.relu;
+    let apart = spec.masks_residual();
     let mut masked = Buffer::new(if apart { count } else { 0 });
     let mut dx = Buffer::new(count);
     let (mut d_gamma, mut d_beta) = (vec![0.0; channels], vec![0.0; channels]);
-    let output = y.map(host::values).unwrap_or_default();
+    // Without a ReLU the output is not read.
+    let output = y.map_or(Cow::Borrowed(&[] as &[f32]), host::values);
     norm.backward(
         normalised,
         &mean,
@@ -155,23 +156,12 @@ impl NormKernels for Flex {
     }
 }
 
-/// A pass's plan where the shaders serve these tensors.
-fn planned(
-    x: &CubeTensor,
-    spec: &Spec,
-    plan: impl FnOnce(&BatchNorm, &DeviceLimits) -> Result<Plan, PlanError>,
-) -> Option<Plan> {
+/// The plans for `x`, which [`super::is_fused`] has found to exist.
+fn batch_norm(x: &CubeTensor, spec: Spec) -> BatchNorm {
     let [batch, channels, t, h, w] = sizes(x);
-    let norm = BatchNorm {
-        batch,
-        channels,
-        plane: t * h * w,
-        epsilon: spec.epsilon as f32,
-        residual: spec.residual,
-        relu: spec.relu,
-    };
-    let limits = launch::limits(&x.device).filter(|_| x.dtype == DType::F32)?;
-    plan(&norm, &limits).inspect_err(|error| log::debug!("{norm:?}: {error}")).ok()
+    let limits = launch::limits(&x.device).expect("fused normalisation runs on devices with WGSL");
+    BatchNorm::new([batch, channels, t * h * w], spec, &limits)
+        .expect("fused normalisation runs on tensors that its kernels can bind")
 }
 
 impl NormOps for CubeBackend {
@@ -182,10 +172,8 @@ impl NormOps for CubeBackend {
         residual: CubeTensor,
         spec: Spec,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let Some(plan) = planned(&x, &spec, BatchNorm::forward) else {
-            return stock::by_batch::<Self>(x, gamma, beta, residual, &spec);
-        };
         let [x, gamma, beta, residual] = [x, gamma, beta, residual].map(launch::contiguous);
+        let plan = batch_norm(&x, spec).forward();
         let size = sizes(&x);
         let y = launch::empty(&x, size);
         let [mean, variance] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
@@ -203,18 +191,17 @@ impl NormOps for CubeBackend {
         residual: CubeTensor,
         spec: Spec,
     ) -> CubeTensor {
-        let Some(plan) = planned(&x, &spec, BatchNorm::running) else {
-            let layer = [gamma, beta, mean, variance];
-            return stock::by_running::<Self>(x, layer, residual, &spec);
-        };
         let all = [x, gamma, beta, mean, variance, residual].map(launch::contiguous);
         let [x, gamma, beta, mean, variance, residual] = &all;
+        let plan = batch_norm(x, spec).running();
         let y = launch::empty(x, sizes(x));
         let operands = [x, gamma, beta, &y, mean, variance, residual];
         launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
         y
     }
 
+    /// The one operation that chooses its implementation here: it is not differentiable, so Burn's
+    /// own operations need not be recorded.
     fn blend_running(
         running_mean: CubeTensor,
         running_variance: CubeTensor,
@@ -223,14 +210,14 @@ impl NormOps for CubeBackend {
         blend: Blend,
     ) -> (CubeTensor, CubeTensor) {
         let all = [running_mean, running_variance, mean, variance];
-        let channels = sizes(&all[0])[0];
-        let ours = launch::limits(&all[0].device)
-            .filter(|_| !kernels::stock_wanted() && all.iter().all(|t| t.dtype == DType::F32))
+        let [channels] = all[0].shape().dims();
+        let plan = launch::limits(&all[0].device)
+            .filter(|_| !stock_wanted() && all.iter().all(|tensor| tensor.dtype == DType::F32))
             .and_then(|limits| wgsl::blend(channels, &blend, &limits).ok());
-        let Some(plan) = ours else {
+        let Some(plan) = plan else {
             let [running_mean, running_variance, mean, variance] = all;
             let running = [running_mean, running_variance];
-            return stock::blend_running::<Self>(running, [mean, variance], &blend);
+            return blend_by_burn::<Self>(running, [mean, variance], &blend);
         };
         let [running_mean, running_variance, mean, variance] = &all.map(launch::contiguous);
         let [next_mean, next_variance] = [(); 2].map(|()| launch::empty(mean, [channels]));
@@ -249,17 +236,14 @@ impl NormKernels for CubeBackend {
         dy: CubeTensor,
         spec: &Spec,
     ) -> Gradients<Self> {
-        let Some(plan) = planned(&x, spec, BatchNorm::backward) else {
-            return stock::by_batch_backward(x, gamma, statistics, y, dy, spec);
-        };
         let [mean, variance] = statistics;
         let all = [x, gamma, mean, variance, dy].map(launch::contiguous);
         let [x, gamma, mean, variance, dy] = &all;
+        let plan = batch_norm(x, *spec).backward();
         let size = sizes(x);
         let dx = launch::empty(x, size);
         let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(x, [size[1]]));
-        let apart = spec.residual && spec.relu;
-        let masked = if apart { launch::empty(x, size) } else { dy.clone() };
+        let masked = if spec.masks_residual() { launch::empty(x, size) } else { dy.clone() };
         let y = y.map_or_else(|| dy.clone(), launch::contiguous);
         let operands = [x, gamma, mean, variance, dy, &dx, &d_gamma, &d_beta, &y, &masked];
         launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
@@ -272,17 +256,14 @@ impl NormKernels for CubeBackend {
         dy: CubeTensor,
         spec: &Spec,
     ) -> [CubeTensor; 2] {
-        let Some(plan) = planned(&dy, spec, BatchNorm::running_backward) else {
-            let [gamma, _, variance] = layer;
-            return stock::by_running_backward::<Self>([gamma, variance], y, dy, spec);
-        };
         let [gamma, mean, variance] = layer.map(launch::contiguous);
         let dy = launch::contiguous(dy);
+        let plan = batch_norm(&dy, *spec).running_backward();
         let size = sizes(&dy);
         let dx = launch::empty(&dy, size);
-        let masked = if spec.residual && spec.relu { launch::empty(&dy, size) } else { dy.clone() };
+        let masked = if spec.masks_residual() { launch::empty(&dy, size) } else { dy.clone() };
         let y = y.map_or_else(|| dy.clone(), launch::contiguous);
-        // dγ and dβ are not written: γ holds their places.
+        // dγ and dβ are not written: γ is bound in their places.
         let operands = [&dy, &gamma, &mean, &variance, &dy, &dx, &gamma, &gamma, &y, &masked];
         launch::run(&dy.client, &plan, &operands.map(|tensor| &tensor.handle));
         [dx, masked]

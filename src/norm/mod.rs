@@ -1,21 +1,21 @@
-//! Batch normalisation with the residual addition and the ReLU that follow it, in one pass over
-//! the numbers each way: WGSL compute shaders on wgpu, vector code on the CPU, Burn's operations
-//! elsewhere.
+//! Batch normalisation with the residual addition and the ReLU that follow it, fused: one pass over
+//! the values forward and one backward. WGSL compute shaders on wgpu, vector code on the CPU,
+//! Burn's operations elsewhere.
 
 mod backends;
 mod op;
-mod stock;
-pub mod wgsl;
+pub(crate) mod wgsl;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 
-use crate::kernels::Path;
+use crate::kernels::Implementation;
 use op::NormOps;
+use wgsl::BatchNorm;
 
-/// What is done besides normalising.
+/// A fused normalisation without its tensors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spec {
     /// Added to the variance.
@@ -26,10 +26,17 @@ pub(crate) struct Spec {
     relu: bool,
 }
 
-/// How running statistics move.
+impl Spec {
+    /// Whether the residual's gradient differs from dy.
+    fn masks_residual(&self) -> bool {
+        self.residual && self.relu
+    }
+}
+
+/// How running statistics are updated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Blend {
-    /// The batch's share in the result.
+    /// The batch's share of the result.
     pub momentum: f64,
     /// Factor that makes the batch's biased variance unbiased: n / (n − 1).
     pub unbiased: f64,
@@ -67,16 +74,24 @@ pub enum After {
 }
 
 impl After {
-    fn parts(self) -> (Option<Tensor<5>>, bool) {
+    fn spec(&self, epsilon: f64) -> Spec {
+        let (residual, relu) = match self {
+            Self::Nothing => (false, false),
+            Self::Relu => (false, true),
+            Self::AddRelu(_) => (true, true),
+        };
+        Spec { epsilon, residual, relu }
+    }
+
+    fn residual(self) -> Option<Tensor<5>> {
         match self {
-            Self::Nothing => (None, false),
-            Self::Relu => (None, true),
-            Self::AddRelu(residual) => (Some(residual), true),
+            Self::Nothing | Self::Relu => None,
+            Self::AddRelu(residual) => Some(residual),
         }
     }
 
-    /// By Burn's own operations.
-    fn stock(self, x: Tensor<5>) -> Tensor<5> {
+    /// The same by Burn's own operations.
+    fn apply(self, x: Tensor<5>) -> Tensor<5> {
         match self {
             Self::Nothing => x,
             Self::Relu => activation::relu(x),
@@ -96,17 +111,32 @@ pub struct Normalised {
     pub variance: Tensor<1>,
 }
 
+/// Whether the fused operations run on `x [N, C, T, H, W]`; where not, Burn's own do. This is where
+/// the implementation is chosen, for the forward and the backward pass.
+fn is_fused(x: &Tensor<5>, spec: Spec) -> bool {
+    match Implementation::of_tensor(x) {
+        Implementation::Cpu => true,
+        Implementation::Wgsl(limits) => {
+            let [batch, channels, t, h, w] = x.dims();
+            BatchNorm::new([batch, channels, t * h * w], spec, &limits)
+                .inspect_err(|error| log::debug!("{:?}: {error}", x.dims()))
+                .is_ok()
+        }
+        Implementation::Burn => false,
+    }
+}
+
 /// Normalises `x [N, C, T, H, W]` by its own statistics. Differentiable.
 pub fn by_batch(x: Tensor<5>, affine: Affine, after: After) -> Normalised {
     let Affine { gamma, beta, epsilon } = affine;
-    if Path::of_tensor(&x) == Path::Stock {
+    let spec = after.spec(epsilon);
+    if !is_fused(&x, spec) {
         let result = module::batch_norm_train(x, gamma, beta, epsilon);
-        let output = after.stock(result.output);
+        let output = after.apply(result.output);
         return Normalised { output, mean: result.mean, variance: result.variance };
     }
-    let (residual, relu) = after.parts();
-    let spec = Spec { epsilon, residual: residual.is_some(), relu };
-    // Without a residual its place is held by x and not looked at.
+    // Without a residual x is passed in its place and not read.
+    let residual = after.residual();
     let residual = residual.unwrap_or_else(|| x.clone());
     let (output, mean, variance) = Dispatch::norm_by_batch(
         x.into_dispatch(),
@@ -131,15 +161,14 @@ pub fn by_running(
     after: After,
 ) -> Tensor<5> {
     let Affine { gamma, beta, epsilon } = affine;
-    // A layer with running statistics is frozen or evaluates: the kernels leave the gradients of γ
-    // and β out.
+    // A layer with running statistics is frozen or evaluated, so the fused operation does not
+    // compute the gradients of γ and β.
     let trains = gamma.is_require_grad() || beta.is_require_grad();
-    if trains || Path::of_tensor(&x) == Path::Stock {
-        return after.stock(module::batch_norm(x, gamma, beta, mean, variance, epsilon));
+    let spec = after.spec(epsilon);
+    if trains || !is_fused(&x, spec) {
+        return after.apply(module::batch_norm(x, gamma, beta, mean, variance, epsilon));
     }
-    let (residual, relu) = after.parts();
-    let spec = Spec { epsilon, residual: residual.is_some(), relu };
-    let residual = residual.unwrap_or_else(|| x.clone());
+    let residual = after.residual().unwrap_or_else(|| x.clone());
     Tensor::from_dispatch(Dispatch::norm_by_running(
         x.into_dispatch(),
         gamma.into_dispatch(),

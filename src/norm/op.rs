@@ -43,16 +43,31 @@ pub(crate) trait NormOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// What the backward pass gives.
+/// [`NormOps::blend_running`] by the backend's own operations.
+pub(super) fn blend_by_burn<B: Backend>(
+    running: [FloatTensor<B>; 2],
+    batch: [FloatTensor<B>; 2],
+    blend: &Blend,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let [keep, mean_share, variance_share] = blend.factors();
+    let next = |running, batch, share: f32| {
+        let kept = B::float_mul_scalar(running, keep.into());
+        B::float_add(kept, B::float_mul_scalar(batch, share.into()))
+    };
+    let ([running_mean, running_variance], [mean, variance]) = (running, batch);
+    (next(running_mean, mean, mean_share), next(running_variance, variance, variance_share))
+}
+
+/// Results of the backward pass.
 pub(super) struct Gradients<B: Backend> {
     pub x: FloatTensor<B>,
     pub gamma: FloatTensor<B>,
     pub beta: FloatTensor<B>,
-    /// dy where the ReLU let it through.
+    /// dy, and 0 where the ReLU was 0.
     pub residual: FloatTensor<B>,
 }
 
-/// The passes back on plain tensors; `y` is there where a ReLU follows.
+/// The backward passes on plain tensors; `y` is given where a ReLU follows.
 pub(super) trait NormKernels: NormOps {
     /// `statistics` are mean and variance as the forward pass gave them.
     fn by_batch_backward(

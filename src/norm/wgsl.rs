@@ -1,50 +1,94 @@
 //! Plans for batch normalisation over N and S of contiguous f32 `[N, C, S]`, together with the
 //! residual addition and the ReLU that follow it in a residual network.
 
-use super::Blend;
+use super::{Blend, Spec};
+use crate::kernels::layout::{Layout, Record, wgsl_struct};
 use crate::kernels::plan::{
-    self, DeviceLimits, PlanError, Shader, Slot, element_values, fill, fits, fold,
+    self, DeviceLimits, Launch, PlanError, Shader, Slot, element_values, fill, fits, fold,
 };
 
 /// A normalisation's launches.
-pub type Plan = plan::Plan<Kernel>;
-/// One of them.
-pub type Launch = plan::Launch<Kernel>;
-
-/// y = relu?((x − mean) / √(var + ε)·γ + β (+ residual)), with mean and biased variance of each
-/// channel over N and S.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BatchNorm {
-    /// N.
-    pub batch: usize,
-    /// C.
-    pub channels: usize,
-    /// S = T·H·W.
-    pub plane: usize,
-    /// ε.
-    pub epsilon: f32,
-    /// Whether something is added before the ReLU.
-    pub residual: bool,
-    /// Whether a ReLU follows.
-    pub relu: bool,
-}
+pub(crate) type NormPlan = plan::Plan<NormKernel>;
 
 /// Which shader, in which variant. `wide` ones take four elements at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the shaders say what they do")]
-pub enum Kernel {
+pub(crate) enum NormKernel {
+    /// First stage of the statistics.
     Stats { wide: bool },
+    /// Second stage of the statistics.
     StatsEnd,
+    /// The normalisation itself.
     Apply { wide: bool, residual: bool, relu: bool },
+    /// First stage of the gradient's sums.
     Grads { wide: bool, relu: bool },
+    /// Second stage of the gradient's sums.
     GradsEnd,
+    /// Factors from given statistics.
     Running,
+    /// Gradient of x and of the residual.
     Input { wide: bool, relu: bool, residual: bool },
+    /// Running statistics after a batch.
     Blend,
 }
 
-impl Kernel {
-    /// Every variant. For validation without a device.
+wgsl_struct! {
+    /// Parameters of the passes over all elements.
+    struct EachParams as "Params" {
+        elements: u32,
+        plane: u32,
+        channels: u32,
+    }
+}
+
+wgsl_struct! {
+    /// Parameters of the reductions.
+    struct ReduceParams as "Params" {
+        channels: u32,
+        plane: u32,
+        elements: u32,
+        chunk: u32,
+        image_step: u32,
+        plane_step: u32,
+    }
+}
+
+wgsl_struct! {
+    struct StatsEndParams as "Params" {
+        channels: u32,
+        chunks: u32,
+        epsilon: f32,
+    }
+}
+
+wgsl_struct! {
+    struct GradsEndParams as "Params" {
+        channels: u32,
+        chunks: u32,
+        epsilon: f32,
+        count: f32,
+    }
+}
+
+wgsl_struct! {
+    struct RunningParams as "Params" {
+        channels: u32,
+        epsilon: f32,
+        factors: u32,
+    }
+}
+
+wgsl_struct! {
+    struct BlendParams as "Params" {
+        channels: u32,
+        keep: f32,
+        mean_share: f32,
+        variance_share: f32,
+    }
+}
+
+#[cfg(test)]
+impl NormKernel {
+    /// Every variant.
     pub fn variants() -> Vec<Self> {
         const BOTH: [bool; 2] = [false, true];
         let mut variants = vec![Self::StatsEnd, Self::GradsEnd, Self::Running, Self::Blend];
@@ -61,7 +105,7 @@ impl Kernel {
     }
 }
 
-impl Shader for Kernel {
+impl Shader for NormKernel {
     fn file(&self) -> &'static str {
         match self {
             Self::Stats { .. } => "norm_stats.wgsl",
@@ -76,6 +120,10 @@ impl Shader for Kernel {
     }
 
     fn source(&self) -> String {
+        let each =
+            || ("norm_each.wgsl", include_str!("../../shaders/include/norm_each.wgsl").into());
+        let reduce =
+            || ("norm_reduce.wgsl", include_str!("../../shaders/include/norm_reduce.wgsl").into());
         let binding = |number: usize, name: &str| {
             format!("@group(0) @binding({number}) var<storage, read_write> {name}: array<Element>;")
         };
@@ -86,12 +134,15 @@ impl Shader for Kernel {
         };
         match *self {
             Self::Stats { wide } => {
-                fill(include_str!("../../shaders/norm_stats.wgsl"), &element_values(wide))
+                let mut values = element_values(wide);
+                values.push(reduce());
+                fill(include_str!("../../shaders/norm_stats.wgsl"), &values)
             }
             Self::StatsEnd => include_str!("../../shaders/norm_stats_end.wgsl").to_owned(),
             Self::Apply { wide, residual, relu } => {
                 let mut values = element_values(wide);
                 values.extend([
+                    each(),
                     ("relu", relu.to_string()),
                     ("residual", optional(residual, binding(3, "residual"))),
                     ("add", if residual { "residual[at]" } else { "0.0" }.to_owned()),
@@ -102,6 +153,7 @@ impl Shader for Kernel {
             Self::Grads { wide, relu } => {
                 let mut values = element_values(wide);
                 values.extend([
+                    reduce(),
                     ("output", optional(relu, binding(4, "y"))),
                     ("gradient", gradient(relu)),
                     ("params", (4 + usize::from(relu)).to_string()),
@@ -115,6 +167,7 @@ impl Shader for Kernel {
                 let masked = 4 + usize::from(relu);
                 let mut values = element_values(wide);
                 values.extend([
+                    each(),
                     ("output", optional(relu, binding(4, "y"))),
                     ("masked", optional(residual, binding(masked, "masked"))),
                     ("gradient", gradient(relu)),
@@ -125,182 +178,60 @@ impl Shader for Kernel {
             }
         }
     }
-}
 
-const THREADS: usize = 256;
-
-impl BatchNorm {
-    /// Operands: 0 `x`, 1 `γ [C]`, 2 `β [C]`; written: 3 `y`, 4 mean `[C]`, 5 biased variance
-    /// `[C]`; with a residual: 6 the residual.
-    pub fn forward(&self, limits: &DeviceLimits) -> Result<Plan, PlanError> {
-        let geometry = Geometry::new(self, limits)?;
-        let Geometry { wide, chunks, .. } = geometry;
-        let mut plan = Plan::new();
-        let parts = plan.scratch(3 * self.channels * chunks, limits)?;
-        let factors = plan.scratch(3 * self.channels, limits)?;
-        plan.launches.push(geometry.reduce(Kernel::Stats { wide }, vec![Slot::Operand(0), parts]));
-        plan.launches.push(Launch {
-            kernel: Kernel::StatsEnd,
-            workgroup_size: [64, 1, 1],
-            groups: fold(self.channels.div_ceil(64), 1, limits)?,
-            buffers: vec![
-                parts,
-                Slot::Operand(1),
-                Slot::Operand(2),
-                Slot::Operand(4),
-                Slot::Operand(5),
-                factors,
-            ],
-            params: vec![self.channels as u32, chunks as u32, self.epsilon.to_bits()],
-        });
-        plan.launches.push(self.apply(&geometry, factors, limits)?);
-        Ok(plan)
-    }
-
-    /// The same with given statistics: 4 and 5 are read.
-    pub fn running(&self, limits: &DeviceLimits) -> Result<Plan, PlanError> {
-        let geometry = Geometry::new(self, limits)?;
-        let mut plan = Plan::new();
-        let factors = plan.scratch(3 * self.channels, limits)?;
-        let operands = [1, 2, 4, 5].map(Slot::Operand);
-        plan.launches.push(self.factors(operands, factors, 3, limits)?);
-        plan.launches.push(self.apply(&geometry, factors, limits)?);
-        Ok(plan)
-    }
-
-    /// What is left of `backward` where the statistics were given: operands 1 to 5, 8 and 9 of it,
-    /// and no gradients of γ and β.
-    pub fn running_backward(&self, limits: &DeviceLimits) -> Result<Plan, PlanError> {
-        let geometry = Geometry::new(self, limits)?;
-        let mut plan = Plan::new();
-        let factors = plan.scratch(4 * self.channels, limits)?;
-        // β has no part in it; γ keeps its place.
-        let operands = [1, 1, 2, 3].map(Slot::Operand);
-        plan.launches.push(self.factors(operands, factors, 4, limits)?);
-        // Nor has x: `dy` keeps its place, times 0.
-        plan.launches.push(self.input(&geometry, Slot::Operand(4), factors, limits)?);
-        Ok(plan)
-    }
-
-    /// The factors of `words` words per channel from γ, β, mean and variance.
-    fn factors(
-        &self,
-        [gamma, beta, mean, variance]: [Slot; 4],
-        factors: Slot,
-        words: u32,
-        limits: &DeviceLimits,
-    ) -> Result<Launch, PlanError> {
-        Ok(Launch {
-            kernel: Kernel::Running,
-            workgroup_size: [64, 1, 1],
-            groups: fold(self.channels.div_ceil(64), 1, limits)?,
-            buffers: vec![gamma, beta, mean, variance, factors],
-            params: vec![self.channels as u32, self.epsilon.to_bits(), words],
-        })
-    }
-
-    fn apply(
-        &self,
-        geometry: &Geometry,
-        factors: Slot,
-        limits: &DeviceLimits,
-    ) -> Result<Launch, PlanError> {
-        let Self { residual, relu, .. } = *self;
-        let mut buffers = vec![Slot::Operand(0), factors, Slot::Operand(3)];
-        buffers.extend(residual.then_some(Slot::Operand(6)));
-        geometry.each(Kernel::Apply { wide: geometry.wide, residual, relu }, buffers, limits)
-    }
-
-    fn input(
-        &self,
-        geometry: &Geometry,
-        x: Slot,
-        factors: Slot,
-        limits: &DeviceLimits,
-    ) -> Result<Launch, PlanError> {
-        let relu = self.relu;
-        let residual = self.residual && relu;
-        let mut buffers = vec![x, Slot::Operand(4), factors, Slot::Operand(5)];
-        buffers.extend(relu.then_some(Slot::Operand(8)));
-        buffers.extend(residual.then_some(Slot::Operand(9)));
-        geometry.each(Kernel::Input { wide: geometry.wide, relu, residual }, buffers, limits)
-    }
-
-    /// Operands: 0 `x`, 1 `γ`, 2 mean, 3 variance (as `forward` wrote them), 4 `dy`; written: 5
-    /// `dx`, 6 `dγ [C]`, 7 `dβ [C]`; with a ReLU: 8 `y`, read; with a residual and a ReLU: 9 the
-    /// residual's gradient, written. (Without a ReLU the residual's gradient is `dy`.)
-    pub fn backward(&self, limits: &DeviceLimits) -> Result<Plan, PlanError> {
-        let geometry = Geometry::new(self, limits)?;
-        let Geometry { wide, chunks, .. } = geometry;
-        let relu = self.relu;
-        let mut plan = Plan::new();
-        let parts = plan.scratch(2 * self.channels * chunks, limits)?;
-        let factors = plan.scratch(4 * self.channels, limits)?;
-        let mut buffers = vec![Slot::Operand(0), Slot::Operand(4), Slot::Operand(2), parts];
-        if relu {
-            buffers.push(Slot::Operand(8));
+    fn workgroup_size(&self) -> u32 {
+        match self {
+            Self::StatsEnd | Self::GradsEnd | Self::Running | Self::Blend => PER_CHANNEL,
+            _ => THREADS as u32,
         }
-        plan.launches.push(geometry.reduce(Kernel::Grads { wide, relu }, buffers));
-        let count = (self.batch * self.plane) as f32;
-        plan.launches.push(Launch {
-            kernel: Kernel::GradsEnd,
-            workgroup_size: [64, 1, 1],
-            groups: fold(self.channels.div_ceil(64), 1, limits)?,
-            buffers: vec![
-                parts,
-                Slot::Operand(1),
-                Slot::Operand(2),
-                Slot::Operand(3),
-                Slot::Operand(6),
-                Slot::Operand(7),
-                factors,
-            ],
-            params: vec![
-                self.channels as u32,
-                chunks as u32,
-                self.epsilon.to_bits(),
-                count.to_bits(),
-            ],
-        });
-        plan.launches.push(self.input(&geometry, Slot::Operand(0), factors, limits)?);
-        Ok(plan)
+    }
+
+    fn params(&self) -> &'static Layout {
+        match self {
+            Self::Stats { .. } | Self::Grads { .. } => ReduceParams::LAYOUT,
+            Self::StatsEnd => StatsEndParams::LAYOUT,
+            Self::Apply { .. } | Self::Input { .. } => EachParams::LAYOUT,
+            Self::GradsEnd => GradsEndParams::LAYOUT,
+            Self::Running => RunningParams::LAYOUT,
+            Self::Blend => BlendParams::LAYOUT,
+        }
     }
 }
 
-/// Running statistics of `channels` channels after a batch. Operands: 0 and 1 the running mean and
-/// variance, 2 and 3 the batch's; written: 4 and 5 the next running ones.
-pub(super) fn blend(
-    channels: usize,
-    blend: &Blend,
-    limits: &DeviceLimits,
-) -> Result<Plan, PlanError> {
-    let mut plan = Plan::new();
-    plan.launches.push(Launch {
-        kernel: Kernel::Blend,
-        workgroup_size: [64, 1, 1],
-        groups: fold(channels.div_ceil(64), 1, limits)?,
-        buffers: (0..6).map(Slot::Operand).collect(),
-        params: [channels as u32].into_iter().chain(blend.factors().map(f32::to_bits)).collect(),
-    });
-    Ok(plan)
+/// Invocations of a workgroup of the passes over elements.
+const THREADS: usize = 256;
+/// Invocations of a workgroup of the kernels with one invocation per channel.
+const PER_CHANNEL: u32 = 64;
+
+/// Workgroups of a kernel with one invocation per channel.
+fn per_channel(channels: usize, limits: &DeviceLimits) -> Result<[u32; 3], PlanError> {
+    fold(channels.div_ceil(PER_CHANNEL as usize), 1, limits)
 }
 
-/// How the elements are dealt out to workgroups.
-struct Geometry {
+/// y = relu?((x − mean) / √(var + ε)·γ + β (+ residual)) over `[N, C, S]`, with mean and biased
+/// variance of each channel over N and S; planned for one device, which can execute all of it.
+#[derive(Debug)]
+pub(super) struct BatchNorm {
+    spec: Spec,
+    /// Whether four values make an element.
     wide: bool,
     channels: usize,
-    /// Elements (of one or four values) of a channel in one image, and in all images.
+    /// Elements of a channel in one image, and in all images.
     plane: usize,
     elements: usize,
     /// Chunks that a channel's elements are cut into, and elements of a chunk.
     chunks: usize,
-    share: usize,
+    chunk: usize,
+    /// Workgroups of the passes over all elements, and of those with one invocation per channel.
+    each_groups: [u32; 3],
+    channel_groups: [u32; 3],
 }
 
-impl Geometry {
-    fn new(norm: &BatchNorm, limits: &DeviceLimits) -> Result<Self, PlanError> {
-        let BatchNorm { batch, channels, plane, .. } = *norm;
-        if batch == 0 || channels == 0 || plane == 0 {
+impl BatchNorm {
+    /// The normalisation of `[N, C, S]` = `shape`.
+    pub fn new(shape: [usize; 3], spec: Spec, limits: &DeviceLimits) -> Result<Self, PlanError> {
+        let [batch, channels, plane] = shape;
+        if shape.contains(&0) {
             return Err(PlanError::Shape);
         }
         fits(batch * channels * plane, limits)?;
@@ -315,42 +246,179 @@ impl Geometry {
         let elements = batch * plane;
         // Enough workgroups to fill a device, but eight elements for each invocation.
         let chunks = 1024usize.div_ceil(channels).min(elements.div_ceil(8 * THREADS)).max(1);
-        let share = elements.div_ceil(chunks);
-        let chunks = elements.div_ceil(share);
-        Ok(Self { wide, channels, plane, elements, chunks, share })
-    }
-
-    fn reduce(&self, kernel: Kernel, buffers: Vec<Slot>) -> Launch {
-        let step = [THREADS / self.plane, THREADS % self.plane];
-        let sizes = [self.channels, self.plane, self.elements, self.share];
-        Launch {
-            kernel,
-            workgroup_size: [THREADS as u32, 1, 1],
-            groups: [self.chunks as u32, self.channels as u32, 1],
-            buffers,
-            params: sizes.into_iter().chain(step).map(|value| value as u32).collect(),
-        }
-    }
-
-    fn each(
-        &self,
-        kernel: Kernel,
-        buffers: Vec<Slot>,
-        limits: &DeviceLimits,
-    ) -> Result<Launch, PlanError> {
-        let total = self.elements * self.channels;
-        Ok(Launch {
-            kernel,
-            workgroup_size: [THREADS as u32, 1, 1],
-            groups: fold(total.div_ceil(THREADS), 1, limits)?,
-            buffers,
-            params: vec![total as u32, self.plane as u32, self.channels as u32],
+        let chunk = elements.div_ceil(chunks);
+        let chunks = elements.div_ceil(chunk);
+        fits(PARTS_FORWARD.max(PARTS_BACKWARD) * channels * chunks, limits)?;
+        fits(FACTORS_FORWARD.max(FACTORS_BACKWARD) * channels, limits)?;
+        Ok(Self {
+            spec,
+            wide,
+            channels,
+            plane,
+            elements,
+            chunks,
+            chunk,
+            each_groups: fold((elements * channels).div_ceil(THREADS), 1, limits)?,
+            channel_groups: per_channel(channels, limits)?,
         })
+    }
+
+    /// Operands: 0 `x`, 1 `γ [C]`, 2 `β [C]`; written: 3 `y`, 4 mean `[C]`, 5 biased variance
+    /// `[C]`; with a residual: 6 the residual.
+    pub fn forward(&self) -> NormPlan {
+        let mut plan = NormPlan::new();
+        let parts = self.scratch(&mut plan, PARTS_FORWARD * self.chunks);
+        let factors = self.scratch(&mut plan, FACTORS_FORWARD);
+        let [gamma, beta, mean, variance] = [1, 2, 4, 5].map(Slot::Operand);
+        let stats = NormKernel::Stats { wide: self.wide };
+        plan.launches.push(self.reduce(stats, vec![Slot::Operand(0), parts]));
+        plan.launches.push(Launch::new(
+            NormKernel::StatsEnd,
+            self.channel_groups,
+            vec![parts, gamma, beta, mean, variance, factors],
+            &StatsEndParams {
+                channels: self.channels as u32,
+                chunks: self.chunks as u32,
+                epsilon: self.spec.epsilon as f32,
+            },
+        ));
+        plan.launches.push(self.apply(factors));
+        plan
+    }
+
+    /// The same with given statistics: 4 and 5 are read.
+    pub fn running(&self) -> NormPlan {
+        let mut plan = NormPlan::new();
+        let factors = self.scratch(&mut plan, FACTORS_FORWARD);
+        let layer = [1, 2, 4, 5].map(Slot::Operand);
+        plan.launches.push(self.factors(layer, factors, FACTORS_FORWARD));
+        plan.launches.push(self.apply(factors));
+        plan
+    }
+
+    /// What is left of `backward` where the statistics were given: its operands 1 to 5, 8 and 9,
+    /// and no gradients of γ and β.
+    pub fn running_backward(&self) -> NormPlan {
+        let mut plan = NormPlan::new();
+        let factors = self.scratch(&mut plan, FACTORS_BACKWARD);
+        // β is not read; γ is bound in its place.
+        let layer = [1, 1, 2, 3].map(Slot::Operand);
+        plan.launches.push(self.factors(layer, factors, FACTORS_BACKWARD));
+        // x is multiplied by 0; `dy` is bound in its place.
+        plan.launches.push(self.input(Slot::Operand(4), factors));
+        plan
+    }
+
+    /// Operands: 0 `x`, 1 `γ`, 2 mean, 3 variance (as `forward` wrote them), 4 `dy`; written: 5
+    /// `dx`, 6 `dγ [C]`, 7 `dβ [C]`; with a ReLU: 8 `y`, read; with a residual and a ReLU: 9 the
+    /// residual's gradient, written. (Without a ReLU the residual's gradient is `dy`.)
+    pub fn backward(&self) -> NormPlan {
+        let relu = self.spec.relu;
+        let mut plan = NormPlan::new();
+        let parts = self.scratch(&mut plan, PARTS_BACKWARD * self.chunks);
+        let factors = self.scratch(&mut plan, FACTORS_BACKWARD);
+        let [x, gamma, mean, variance, dy] = [0, 1, 2, 3, 4].map(Slot::Operand);
+        let [d_gamma, d_beta, y] = [6, 7, 8].map(Slot::Operand);
+        let mut buffers = vec![x, dy, mean, parts];
+        buffers.extend(relu.then_some(y));
+        plan.launches.push(self.reduce(NormKernel::Grads { wide: self.wide, relu }, buffers));
+        let values = if self.wide { 4 * self.elements } else { self.elements };
+        plan.launches.push(Launch::new(
+            NormKernel::GradsEnd,
+            self.channel_groups,
+            vec![parts, gamma, mean, variance, d_gamma, d_beta, factors],
+            &GradsEndParams {
+                channels: self.channels as u32,
+                chunks: self.chunks as u32,
+                epsilon: self.spec.epsilon as f32,
+                count: values as f32,
+            },
+        ));
+        plan.launches.push(self.input(x, factors));
+        plan
+    }
+
+    /// A scratch buffer of `words` words per channel.
+    fn scratch(&self, plan: &mut NormPlan, words: usize) -> Slot {
+        plan.scratch_that_fits(words * self.channels)
+    }
+
+    /// The factors from γ, β, mean and variance, so many per channel.
+    fn factors(
+        &self,
+        [gamma, beta, mean, variance]: [Slot; 4],
+        to: Slot,
+        count: usize,
+    ) -> Launch<NormKernel> {
+        Launch::new(
+            NormKernel::Running,
+            self.channel_groups,
+            vec![gamma, beta, mean, variance, to],
+            &RunningParams {
+                channels: self.channels as u32,
+                epsilon: self.spec.epsilon as f32,
+                factors: count as u32,
+            },
+        )
+    }
+
+    fn apply(&self, factors: Slot) -> Launch<NormKernel> {
+        let Spec { residual, relu, .. } = self.spec;
+        let mut buffers = vec![Slot::Operand(0), factors, Slot::Operand(3)];
+        buffers.extend(residual.then_some(Slot::Operand(6)));
+        self.each(NormKernel::Apply { wide: self.wide, residual, relu }, buffers)
+    }
+
+    fn input(&self, x: Slot, factors: Slot) -> Launch<NormKernel> {
+        let relu = self.spec.relu;
+        let residual = self.spec.masks_residual();
+        let mut buffers = vec![x, Slot::Operand(4), factors, Slot::Operand(5)];
+        buffers.extend(relu.then_some(Slot::Operand(8)));
+        buffers.extend(residual.then_some(Slot::Operand(9)));
+        self.each(NormKernel::Input { wide: self.wide, relu, residual }, buffers)
+    }
+
+    fn reduce(&self, kernel: NormKernel, buffers: Vec<Slot>) -> Launch<NormKernel> {
+        let groups = [self.chunks as u32, self.channels as u32, 1];
+        let params = ReduceParams {
+            channels: self.channels as u32,
+            plane: self.plane as u32,
+            elements: self.elements as u32,
+            chunk: self.chunk as u32,
+            image_step: (THREADS / self.plane) as u32,
+            plane_step: (THREADS % self.plane) as u32,
+        };
+        Launch::new(kernel, groups, buffers, &params)
+    }
+
+    fn each(&self, kernel: NormKernel, buffers: Vec<Slot>) -> Launch<NormKernel> {
+        let params = EachParams {
+            elements: (self.elements * self.channels) as u32,
+            plane: self.plane as u32,
+            channels: self.channels as u32,
+        };
+        Launch::new(kernel, self.each_groups, buffers, &params)
     }
 }
 
-/// Every variant of every shader with its name, as it reaches the driver. For validation without a
-/// device.
-pub fn shader_variants() -> Vec<(String, String)> {
-    plan::texts(Kernel::variants())
+/// Words per channel and chunk that the reductions write, and per channel that follow from them.
+const PARTS_FORWARD: usize = 3;
+const PARTS_BACKWARD: usize = 2;
+const FACTORS_FORWARD: usize = 3;
+const FACTORS_BACKWARD: usize = 4;
+
+/// Running statistics of `channels` channels after a batch. Operands: 0 and 1 the running mean and
+/// variance, 2 and 3 the batch's; written: 4 and 5 the next running ones.
+pub(super) fn blend(
+    channels: usize,
+    blend: &Blend,
+    limits: &DeviceLimits,
+) -> Result<NormPlan, PlanError> {
+    let [keep, mean_share, variance_share] = blend.factors();
+    Ok(NormPlan::single(Launch::new(
+        NormKernel::Blend,
+        per_channel(channels, limits)?,
+        (0..6).map(Slot::Operand).collect(),
+        &BlendParams { channels: channels as u32, keep, mean_share, variance_share },
+    )))
 }

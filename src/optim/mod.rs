@@ -3,20 +3,21 @@
 
 mod norm;
 mod op;
-pub mod wgsl;
+pub(crate) mod wgsl;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use polyview_cpu::adam::Factors;
 
-use crate::kernels::Path;
+use crate::kernels::Implementation;
 use op::StepOps;
 
 pub use norm::l2_norm;
 
-/// Settings of one step. With g the gradient times `scale`, plus `l2`·p:
+/// Settings of one step of Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019), as PyTorch
+/// defines them. With g the gradient times `scale`, plus `l2`·p:
 /// m' = β₁·m + (1 − β₁)·g, v' = β₂·v + (1 − β₂)·g²,
-/// p' = p·(1 − rate·decay) − rate/(1 − β₁ᵗ) · m' / (√v'/√(1 − β₂ᵗ) + ε), as PyTorch has them.
+/// p' = p·(1 − rate·decay) − rate/(1 − β₁ᵗ) · m' / (√v'/√(1 − β₂ᵗ) + ε).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// Learning rate.
@@ -31,7 +32,7 @@ pub struct Step {
     pub beta2: f64,
     /// ε.
     pub epsilon: f64,
-    /// t: which step this is for the parameter, from 1 on.
+    /// t: number of this step for the parameter, from 1.
     pub number: u32,
     /// What the gradient is multiplied by first: clipping.
     pub scale: f64,
@@ -43,7 +44,7 @@ impl Step {
         1.0 - beta.powi(i32::try_from(self.number.max(1)).unwrap_or(i32::MAX))
     }
 
-    /// The settings as the CPU's loop takes them.
+    /// The coefficients of the update, the same for every implementation.
     fn factors(&self) -> Factors {
         Factors {
             keep: (1.0 - self.rate * self.decay) as f32,
@@ -60,16 +61,21 @@ impl Step {
     }
 
     /// New parameter, m and v from the old ones and the gradient, all flat and of one length, none
-    /// with automatic differentiation. Memory of the old ones is used again where nothing else
-    /// holds it.
+    /// with automatic differentiation. Memory of the old ones is reused where nothing else holds
+    /// it.
     pub fn apply(
         &self,
         value: Tensor<1>,
         grad: Tensor<1>,
         [first, second]: [Tensor<1>; 2],
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
-        if Path::of_tensor(&value) == Path::Stock {
-            return self.stock(value, grad, [first, second]);
+        let is_fused = match Implementation::of_tensor(&value) {
+            Implementation::Cpu => true,
+            Implementation::Wgsl(limits) => wgsl::fits_step(value.dims()[0], &limits),
+            Implementation::Burn => false,
+        };
+        if !is_fused {
+            return self.by_burn(value, grad, [first, second]);
         }
         let (value, first, second) = Dispatch::adam_step(
             value.into_dispatch(),
@@ -81,26 +87,27 @@ impl Step {
         (Tensor::from_dispatch(value), [first, second].map(Tensor::from_dispatch))
     }
 
-    /// By Burn's own operations.
-    fn stock(
+    /// The same by Burn's own operations.
+    fn by_burn(
         &self,
         value: Tensor<1>,
         grad: Tensor<1>,
         [first, second]: [Tensor<1>; 2],
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
-        let mut grad = grad.mul_scalar(self.scale);
-        if self.l2 != 0.0 {
-            grad = grad.add(value.clone().mul_scalar(self.l2));
+        let Factors { keep, l2, beta1, gain1, beta2, gain2, size, root, epsilon, scale } =
+            self.factors();
+        let mut grad = grad.mul_scalar(scale);
+        if l2 != 0.0 {
+            grad = grad.add(value.clone().mul_scalar(l2));
         }
-        let blend = |old: Tensor<1>, new: Tensor<1>, beta: f64| {
-            old.mul_scalar(beta).add(new.mul_scalar(1.0 - beta))
+        let blend = |old: Tensor<1>, new: Tensor<1>, [beta, gain]: [f32; 2]| {
+            old.mul_scalar(beta).add(new.mul_scalar(gain))
         };
-        let first = blend(first, grad.clone(), self.beta1);
-        let second = blend(second, grad.square(), self.beta2);
-        let root = self.correction(self.beta2).sqrt();
-        let spread = second.clone().sqrt().div_scalar(root).add_scalar(self.epsilon);
-        let step = first.clone().div(spread).mul_scalar(self.rate / self.correction(self.beta1));
-        let value = value.mul_scalar(1.0 - self.rate * self.decay).sub(step);
+        let first = blend(first, grad.clone(), [beta1, gain1]);
+        let second = blend(second, grad.square(), [beta2, gain2]);
+        let spread = second.clone().sqrt().div_scalar(root).add_scalar(epsilon);
+        let step = first.clone().div(spread).mul_scalar(size);
+        let value = value.mul_scalar(keep).sub(step);
         (value, [first, second])
     }
 }

@@ -1,33 +1,51 @@
-//! Plans for what an optimizer does to one parameter, in one launch each.
+//! Plans for the optimizer's step and the gradients' norm, one launch per parameter.
 
-use super::Step;
+use polyview_cpu::adam::Factors;
+
+use crate::kernels::layout::{Layout, Record, wgsl_struct};
 use crate::kernels::plan::{
-    self, DeviceLimits, PlanError, Shader, Slot, element_values, fill, fits, fold,
+    self, DeviceLimits, Launch, PlanError, Shader, Slot, element_values, fill, fits, fold,
 };
 
-/// A step's launches.
-pub type Plan = plan::Plan<Kernel>;
-/// One of them.
-pub type Launch = plan::Launch<Kernel>;
+/// An optimizer operation's launches.
+pub(crate) type OptimPlan = plan::Plan<OptimKernel>;
 
 /// Which shader, in which variant. `wide` ones take four elements at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the shaders say what they do")]
-pub enum Kernel {
+pub(crate) enum OptimKernel {
+    /// The step.
     AdamW { wide: bool },
+    /// Partial sums of x².
     SumSquares { wide: bool },
 }
 
-impl Kernel {
-    /// Every variant. For validation without a device.
-    pub fn variants() -> Vec<Self> {
-        let both = [false, true];
-        let adamw = both.map(|wide| Self::AdamW { wide });
-        adamw.into_iter().chain(both.map(|wide| Self::SumSquares { wide })).collect()
+wgsl_struct! {
+    /// [`Factors`] and the number of elements.
+    struct AdamWParams as "Params" {
+        elements: u32,
+        keep: f32,
+        l2: f32,
+        beta1: f32,
+        gain1: f32,
+        beta2: f32,
+        gain2: f32,
+        size: f32,
+        root: f32,
+        epsilon: f32,
+        scale: f32,
     }
 }
 
-impl Shader for Kernel {
+wgsl_struct! {
+    struct SumSquaresParams as "Params" {
+        elements: u32,
+        chunk: u32,
+        chunks: u32,
+        first: u32,
+    }
+}
+
+impl Shader for OptimKernel {
     fn file(&self) -> &'static str {
         match self {
             Self::AdamW { .. } => "adamw.wgsl",
@@ -45,43 +63,74 @@ impl Shader for Kernel {
             }
         }
     }
+
+    fn workgroup_size(&self) -> u32 {
+        THREADS as u32
+    }
+
+    fn params(&self) -> &'static Layout {
+        match self {
+            Self::AdamW { .. } => AdamWParams::LAYOUT,
+            Self::SumSquares { .. } => SumSquaresParams::LAYOUT,
+        }
+    }
+}
+
+#[cfg(test)]
+impl OptimKernel {
+    /// Every variant.
+    pub fn variants() -> Vec<Self> {
+        let both = [false, true];
+        let adamw = both.map(|wide| Self::AdamW { wide });
+        [adamw, both.map(|wide| Self::SumSquares { wide })].concat()
+    }
 }
 
 const THREADS: usize = 256;
+
+/// Whether [`step`] can plan a parameter of `len` elements.
+pub(super) fn fits_step(len: usize, limits: &DeviceLimits) -> bool {
+    elements(len, limits).is_ok_and(|(_, elements)| step_groups(elements, limits).is_ok())
+}
+
+fn step_groups(elements: usize, limits: &DeviceLimits) -> Result<[u32; 3], PlanError> {
+    fold(elements.div_ceil(THREADS), 1, limits)
+}
 
 /// A step. Operands, `len` elements each: 0 parameter, 1 gradient, 2 first and 3 second moment;
 /// written: 4 parameter, 5 first and 6 second moment. A written one may be the buffer that is
 /// read if nobody else reads that: each element is read before it is written, by the same
 /// invocation.
-pub fn step(step: &Step, len: usize, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+pub(super) fn step(
+    factors: Factors,
+    len: usize,
+    limits: &DeviceLimits,
+) -> Result<OptimPlan, PlanError> {
     let (wide, elements) = elements(len, limits)?;
-    let scalars = [
-        step.scale,
-        step.l2,
-        step.beta1,
-        1.0 - step.beta1,
-        step.beta2,
-        1.0 - step.beta2,
-        1.0 - step.rate * step.decay,
-        step.rate / step.correction(step.beta1),
-        1.0 / step.correction(step.beta2).sqrt(),
-        step.epsilon,
-    ];
-    let mut plan = Plan::new();
-    plan.launches.push(Launch {
-        kernel: Kernel::AdamW { wide },
-        workgroup_size: [THREADS as u32, 1, 1],
-        groups: fold(elements.div_ceil(THREADS), 1, limits)?,
-        buffers: (0..7).map(Slot::Operand).collect(),
-        params: std::iter::once(elements as u32)
-            .chain(scalars.map(|value| (value as f32).to_bits()))
-            .collect(),
-    });
-    Ok(plan)
+    let Factors { keep, l2, beta1, gain1, beta2, gain2, size, root, epsilon, scale } = factors;
+    let params = AdamWParams {
+        elements: elements as u32,
+        keep,
+        l2,
+        beta1,
+        gain1,
+        beta2,
+        gain2,
+        size,
+        root,
+        epsilon,
+        scale,
+    };
+    Ok(OptimPlan::single(Launch::new(
+        OptimKernel::AdamW { wide },
+        step_groups(elements, limits)?,
+        (0..7).map(Slot::Operand).collect(),
+        &params,
+    )))
 }
 
 /// How many partial sums [`sum_squares`] writes for `len` elements.
-pub fn sum_squares_parts(len: usize) -> usize {
+pub(super) fn sum_squares_parts(len: usize) -> usize {
     let elements = if len.is_multiple_of(4) { len / 4 } else { len };
     elements.div_ceil(CHUNK).max(1)
 }
@@ -90,21 +139,28 @@ pub fn sum_squares_parts(len: usize) -> usize {
 const CHUNK: usize = THREADS * 16;
 
 /// Σ x² of `len` elements as partial sums, which the caller adds up. Operands: 0 `x`; written: 1,
-/// elements `first` to `first` + [`sum_squares_parts`], the others stay. So the sums of many
-/// buffers gather in one, and come to the host in one piece.
-pub fn sum_squares(len: usize, first: usize, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+/// elements `first` to `first` + [`sum_squares_parts`], the others are left as they are. So one
+/// buffer collects the sums of many tensors and is read back once.
+pub(super) fn sum_squares(
+    len: usize,
+    first: usize,
+    limits: &DeviceLimits,
+) -> Result<OptimPlan, PlanError> {
     let (wide, elements) = elements(len, limits)?;
-    let parts = sum_squares_parts(len);
-    fits(first + parts, limits)?;
-    let mut plan = Plan::new();
-    plan.launches.push(Launch {
-        kernel: Kernel::SumSquares { wide },
-        workgroup_size: [THREADS as u32, 1, 1],
-        groups: fold(parts, 1, limits)?,
-        buffers: vec![Slot::Operand(0), Slot::Operand(1)],
-        params: [elements, CHUNK, parts, first].map(|value| value as u32).to_vec(),
-    });
-    Ok(plan)
+    let chunks = sum_squares_parts(len);
+    fits(first + chunks, limits)?;
+    let params = SumSquaresParams {
+        elements: elements as u32,
+        chunk: CHUNK as u32,
+        chunks: chunks as u32,
+        first: first as u32,
+    };
+    Ok(OptimPlan::single(Launch::new(
+        OptimKernel::SumSquares { wide },
+        fold(chunks, 1, limits)?,
+        vec![Slot::Operand(0), Slot::Operand(1)],
+        &params,
+    )))
 }
 
 /// Whether four values make an element, and how many elements there are.
@@ -115,10 +171,4 @@ fn elements(len: usize, limits: &DeviceLimits) -> Result<(bool, usize), PlanErro
     }
     let wide = len.is_multiple_of(4);
     Ok((wide, if wide { len / 4 } else { len }))
-}
-
-/// Every variant of every shader with its name, as it reaches the driver. For validation without a
-/// device.
-pub fn shader_variants() -> Vec<(String, String)> {
-    plan::texts(Kernel::variants())
 }

@@ -1,4 +1,4 @@
-//! The file of choices: one for each device and each version of the kernels.
+//! The file of chosen variants: one for each device and each version of the kernels.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,25 +8,25 @@ use atomic_write_file::AtomicWriteFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::conv::wgsl::{Choice, Pass, shader_variants};
-use crate::conv::{ConvShape, Trial};
+use crate::conv::wgsl::{ConvVariant, shader_texts};
+use crate::conv::{ConvPass, ConvShape, Trial};
 use crate::device::DeviceInfo;
 
-/// The fastest way for one pass.
+/// The fastest variant for one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Entry {
-    pub pass: Pass,
+    pub pass: ConvPass,
     pub shape: ConvShape,
-    pub choice: Choice,
+    pub choice: ConvVariant,
     /// Milliseconds.
     pub ms: f64,
-    /// Milliseconds of the way that the device's limits suggest.
+    /// Milliseconds of the variant that the device's limits suggest.
     pub usual_ms: f64,
 }
 
 impl Entry {
-    pub fn new(pass: Pass, shape: ConvShape, trial: Trial) -> Self {
+    pub fn new(pass: ConvPass, shape: ConvShape, trial: Trial) -> Self {
         let Trial { choice, ms, usual_ms } = trial;
         Self { pass, shape, choice, ms, usual_ms }
     }
@@ -36,7 +36,7 @@ impl Entry {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
-    /// The device in words.
+    /// The device's name, API and driver.
     device: String,
     entries: Vec<Entry>,
 }
@@ -51,10 +51,10 @@ pub(super) struct Remembered {
 impl Remembered {
     /// Reads what `folder` has of this device.
     pub fn open(folder: Option<&Path>, device: &DeviceInfo) -> Self {
-        let words = format!("{}, {}, {}", device.name, device.api, device.driver);
-        let file = folder.map(|folder| folder.join(file_name(&words)));
-        let empty = || Contents { device: words.clone(), entries: Vec::new() };
-        let contents = file.as_deref().and_then(read).filter(|found| found.device == words);
+        let device = format!("{}, {}, {}", device.name, device.api, device.driver);
+        let file = folder.map(|folder| folder.join(file_name(&device)));
+        let contents = file.as_deref().and_then(read).filter(|found| found.device == device);
+        let empty = || Contents { device, entries: Vec::new() };
         Self { contents: contents.unwrap_or_else(empty), file }
     }
 
@@ -62,7 +62,7 @@ impl Remembered {
         self.file.as_deref()
     }
 
-    pub fn find(&self, pass: Pass, shape: &ConvShape) -> Option<&Entry> {
+    pub fn find(&self, pass: ConvPass, shape: &ConvShape) -> Option<&Entry> {
         self.contents.entries.iter().find(|entry| entry.pass == pass && entry.shape == *shape)
     }
 
@@ -71,7 +71,7 @@ impl Remembered {
         self.contents.entries.push(entry);
     }
 
-    /// Replaces the file; where that fails, says so and does not try again.
+    /// Replaces the file; where that fails, warns and does not try again.
     pub fn write(&mut self) {
         let Some(file) = &self.file else { return };
         if let Err(error) = write(file, &self.contents) {
@@ -81,11 +81,11 @@ impl Remembered {
     }
 }
 
-/// Named by the device and by the text of all kernels: others make other choices.
+/// Derived from the device and the source of all kernels, which the choices depend on.
 fn file_name(device: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(device);
-    for (name, source) in shader_variants() {
+    for (name, source) in shader_texts() {
         hash.update(name);
         hash.update(source);
     }
@@ -94,7 +94,7 @@ fn file_name(device: &str) -> String {
     format!("{hex}.json")
 }
 
-/// `None` where there is no such file, or none that makes sense.
+/// `None` where there is no such file, or a damaged one.
 fn read(file: &Path) -> Option<Contents> {
     let text = match fs::read(file) {
         Ok(text) => text,

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor};
 use polyview::augment::{
-    AugmentConfig, AugmentError, ClipRecord, Crop, Cutout, Frames, Job, Normalisation, Strength,
-    augment, host, plan_clip, wgsl,
+    AugmentConfig, AugmentError, AugmentJob, ClipRecord, Crop, Cutout, Frames, Normalisation,
+    Strength, augment, host, plan_clip, wgsl,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,7 +55,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-fn run_on(device: &Device, job: &Job) -> Vec<f32> {
+fn run_on(device: &Device, job: &AugmentJob) -> Vec<f32> {
     values(wgsl::execute(job, device).unwrap().unwrap())
 }
 
@@ -81,7 +81,7 @@ fn two_hundred_random_records_agree() {
         let bytes = fill::bytes(&format!("agree {done}"), 3 * t * h * w * 3);
         let reals: Vec<f32> = bytes.iter().map(|b| f32::from(*b) / 255.0).collect();
         let frames = if rng.random() { Frames::U8(&bytes) } else { Frames::F32(&reals) };
-        let job = Job::new(frames, size, &records, out, &norm).unwrap();
+        let job = AugmentJob::new(frames, size, &records, out, &norm).unwrap();
         let error = largest_difference(&host::execute(&job), &run_on(&device, &job));
         assert!(error < 1e-4, "{size:?} to {out:?}: {error:.2e}: {records:#?}");
         worst = worst.max(error);
@@ -103,7 +103,7 @@ fn planned_records_agree_at_full_size() {
     let bytes = fill::bytes("full size", records.len() * t * h * w * 3);
     let norm = Normalisation::default();
     for out in [[h, w], [160, 288]] {
-        let job = Job::new(Frames::U8(&bytes), size, &records, out, &norm).unwrap();
+        let job = AugmentJob::new(Frames::U8(&bytes), size, &records, out, &norm).unwrap();
         let error = largest_difference(&host::execute(&job), &run_on(&device, &job));
         println!("host against shader at full size to {out:?}: worst difference {error:.2e}");
         assert!(error < 1e-4, "{error:.2e}");
@@ -125,7 +125,7 @@ fn a_run_repeats_and_another_epoch_differs() {
             };
             let records = [plan(0), plan(1)];
             let norm = Normalisation::default();
-            let job = Job::new(Frames::U8(&bytes), size, &records, [h, w], &norm).unwrap();
+            let job = AugmentJob::new(Frames::U8(&bytes), size, &records, [h, w], &norm).unwrap();
             execution.run(&job).unwrap()
         };
         assert_eq!(run(1), run(1), "{}", execution.name);
@@ -140,7 +140,7 @@ fn noise_depends_only_on_its_key_and_has_the_requested_deviation() {
     for execution in Execution::all() {
         let run = |noise_key: u64| {
             let records = [ClipRecord { noise_std: 0.05, noise_key, ..ClipRecord::identity(2) }];
-            let job = Job::new(Frames::F32(&gray), size, &records, [32, 32], &BARE).unwrap();
+            let job = AugmentJob::new(Frames::F32(&gray), size, &records, [32, 32], &BARE).unwrap();
             execution.run(&job).unwrap()
         };
         let one = run(1);
@@ -170,7 +170,7 @@ fn seventy_thousand_frames_are_all_written() {
     let bytes = fill::bytes("long", 3 * 3);
     let records = [record];
     let norm = Normalisation::default();
-    let job = Job::new(Frames::U8(&bytes), [3, 1, 1], &records, [1, 1], &norm).unwrap();
+    let job = AugmentJob::new(Frames::U8(&bytes), [3, 1, 1], &records, [1, 1], &norm).unwrap();
     assert!(largest_difference(&host::execute(&job), &run_on(&device, &job)) < 1e-5);
 }
 

@@ -1,6 +1,6 @@
 //! Each operation alone against PyTorch's values, in both executions.
 
-use polyview::augment::{ClipRecord, Crop, Cutout, Frames, Job, Normalisation};
+use polyview::augment::{AugmentJob, ClipRecord, Crop, Cutout, Frames, Normalisation};
 use serde_json::Value;
 
 use crate::common::augment::{BARE, Execution};
@@ -98,7 +98,8 @@ fn golden_image_operations() {
             let [_, _, out_h, out_w] = shape(case, "output_shape");
             let records = [record];
             let source = Frames::F32(&frames);
-            let job = Job::new(source, size, &records, [out_h, out_w], &normalisation).unwrap();
+            let job =
+                AugmentJob::new(source, size, &records, [out_h, out_w], &normalisation).unwrap();
             let ours = execution.run(&job).unwrap();
             let finite = ours.iter().all(|v| v.is_finite());
             let error = max_diff(&ours, &floats(field(case, "output")));
@@ -131,7 +132,7 @@ fn golden_operations_on_bytes_are_those_on_their_values() {
             let [_, _, out_h, out_w] = shape(case, "output_shape");
             let records = [record];
             let [a, b] = [Frames::U8(&bytes), Frames::F32(&reals)].map(|frames| {
-                let job = Job::new(frames, size, &records, [out_h, out_w], &normalisation);
+                let job = AugmentJob::new(frames, size, &records, [out_h, out_w], &normalisation);
                 execution.run(&job.unwrap()).unwrap()
             });
             let b: Vec<f64> = b.into_iter().map(f64::from).collect();

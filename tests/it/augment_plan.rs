@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use polyview::augment::{
-    AugmentConfig, AugmentError, ClipRecord, Crop, Frames, Job, Normalisation, RecordError,
+    AugmentConfig, AugmentError, AugmentJob, ClipRecord, Crop, Frames, Normalisation, RecordError,
     Strength, host, plain, plan_clip, rarity,
 };
 
@@ -42,7 +42,7 @@ fn the_identity_is_plain_normalisation() {
             ours.len() == expected.len() && pairs.clone().all(|(a, b)| (a - b).abs() < 2e-6)
         };
         let records = [ClipRecord::identity(t), ClipRecord::identity(t)];
-        let job = Job::new(Frames::U8(&bytes), size, &records, [h, w], &norm).unwrap();
+        let job = AugmentJob::new(Frames::U8(&bytes), size, &records, [h, w], &norm).unwrap();
         for execution in Execution::all() {
             assert!(close(&execution.run(&job).unwrap()), "{} {size:?}", execution.name);
         }
@@ -69,7 +69,8 @@ fn the_fast_path_is_the_general_path() {
             width: out[1] as f32,
         });
         let records = [record];
-        let run = |frames| host::execute(&Job::new(frames, size, &records, out, &norm).unwrap());
+        let run =
+            |frames| host::execute(&AugmentJob::new(frames, size, &records, out, &norm).unwrap());
         let (fast, general) = (run(Frames::U8(&bytes)), run(Frames::F32(&reals)));
         assert!(fast.iter().zip(&general).all(|(a, b)| (a - b).abs() < 2e-6), "{flip} {out:?}");
     }
@@ -115,7 +116,7 @@ fn ten_thousand_records_are_valid_and_finite() {
         let bytes = fill::bytes("any", t * h * w * 3);
         let records = [record];
         for out in [[h, w], [h + 2, 1]] {
-            let job = Job::new(Frames::U8(&bytes), size, &records, out, &norm).unwrap();
+            let job = AugmentJob::new(Frames::U8(&bytes), size, &records, out, &norm).unwrap();
             let values = host::execute(&job);
             assert!(values.iter().all(|v| (low..high).contains(v)), "{:#?}", records[0]);
         }
@@ -293,7 +294,7 @@ fn batches_that_do_not_fit_their_records_are_refused() {
     let bytes = vec![0; 2 * 3 * 3];
     let one = [ClipRecord::identity(2)];
     let job = |frames: &[u8], size, records: &[ClipRecord], out, norm: &Normalisation| {
-        Job::new(Frames::U8(frames), size, records, out, norm).map(|_| ()).unwrap_err()
+        AugmentJob::new(Frames::U8(frames), size, records, out, norm).map(|_| ()).unwrap_err()
     };
     type E = AugmentError;
     let size = [2, 1, 3];

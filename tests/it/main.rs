@@ -45,7 +45,6 @@ mod resume;
 mod sampling;
 mod schema;
 mod schema_file;
-mod shaders;
 mod step;
 mod synth;
 mod tune;

@@ -1,62 +1,53 @@
 //! The shaders' variants and their source.
 
+use super::params::{
+    FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackParams,
+    SoftWeightParams, SumParams, WeightParams,
+};
 use super::tile::{SoftTile, Tile};
 use super::{gather, soft, source, weight};
+use crate::kernels::layout::{Layout, Record};
 use crate::kernels::plan::Shader;
 
 /// Which shader, in which variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kernel {
+pub(crate) enum ConvKernel {
     /// Weights into the order of the product.
     Pack,
-    /// Forward and input gradient in tiles. `flat` serves sources of few channels.
-    Gather {
-        /// Its sizes.
-        tile: Tile,
-        /// Taps and channels mixed.
-        flat: bool,
-    },
+    /// Forward and input gradient in tiles. `flat` is for sources of few channels and mixes taps
+    /// and channels.
+    Gather { tile: Tile, flat: bool },
     /// Weight gradient in tiles.
-    Weight {
-        /// Its sizes.
-        tile: Tile,
-    },
+    Weight { tile: Tile },
     /// Second stage of a split reduction.
     SumParts,
     /// A tensor with four channels to a vec4, for the kernels in registers.
     SoftPack,
-    /// Forward and input gradient in registers.
-    SoftGather {
-        /// Its sizes.
-        tile: SoftTile,
-        /// Whether the weights are read unpacked.
-        in_place: bool,
-    },
+    /// Forward and input gradient in registers; with `in_place` the weights are read unpacked.
+    SoftGather { tile: SoftTile, in_place: bool },
     /// Weight gradient in registers.
-    SoftWeight {
-        /// Its sizes.
-        tile: SoftTile,
-    },
+    SoftWeight { tile: SoftTile },
 }
 
-impl Kernel {
-    /// Every variant that a plan may ask for, on devices whose subgroups have `lanes` invocations.
-    /// For validation without a device.
-    pub fn variants(lanes: u32) -> Vec<Self> {
+impl ConvKernel {
+    /// Every variant that a plan may ask for.
+    pub fn variants() -> Vec<Self> {
         let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPack];
         for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
             variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));
         }
         let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
         variants.extend(tiles.map(|tile| Self::Weight { tile }));
-        let ways = soft::gather_ways(lanes);
-        variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));
-        variants.extend(soft::weight_tiles(lanes).map(|tile| Self::SoftWeight { tile }));
+        for lanes in soft::LANES {
+            let ways = soft::gather_ways(lanes);
+            variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));
+            variants.extend(soft::weight_tiles(lanes).map(|tile| Self::SoftWeight { tile }));
+        }
         variants
     }
 }
 
-impl Shader for Kernel {
+impl Shader for ConvKernel {
     fn file(&self) -> &'static str {
         match self {
             Self::Pack => "conv_pack.wgsl",
@@ -80,4 +71,35 @@ impl Shader for Kernel {
             Self::SoftWeight { tile } => source::soft_weight(tile),
         }
     }
+
+    fn workgroup_size(&self) -> u32 {
+        match self {
+            Self::Pack | Self::SumParts | Self::SoftPack => SMALL_GROUP,
+            Self::Gather { tile, .. } | Self::Weight { tile } => tile.threads(),
+            Self::SoftGather { tile, .. } | Self::SoftWeight { tile } => tile.lanes,
+        }
+    }
+
+    fn params(&self) -> &'static Layout {
+        match self {
+            Self::Pack => PackParams::LAYOUT,
+            Self::SumParts => SumParams::LAYOUT,
+            Self::Gather { .. } => GatherParams::LAYOUT,
+            Self::Weight { .. } => WeightParams::LAYOUT,
+            Self::SoftPack => SoftPackParams::LAYOUT,
+            Self::SoftGather { .. } => SoftGatherParams::LAYOUT,
+            Self::SoftWeight { .. } => SoftWeightParams::LAYOUT,
+        }
+    }
+
+    fn records(&self) -> &'static [&'static Layout] {
+        match self {
+            Self::Gather { flat: true, .. } => &[PhaseRecord::LAYOUT, FlatRow::LAYOUT],
+            Self::Gather { .. } | Self::SoftGather { .. } => &[PhaseRecord::LAYOUT],
+            _ => &[],
+        }
+    }
 }
+
+/// Invocations of a workgroup of the kernels that only move or add up values.
+pub(super) const SMALL_GROUP: u32 = 64;

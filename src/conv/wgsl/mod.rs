@@ -2,27 +2,30 @@
 //!
 //! All three are matrix products whose operands are gathered while they are loaded; nothing is
 //! unrolled in memory but the weights, which are packed into the order of the product. There are
-//! two families of kernels: `gather` and `weight` work in tiles in workgroup memory, as GPUs like
-//! it; `soft` works in registers alone, for devices that emulate a GPU.
+//! two families of kernels: `gather` and `weight` work in tiles in workgroup memory, as GPUs need
+//! it; `soft` works in registers alone, for software rasterisers.
 //!
 //! The same operands give the same bits in every run on a device; nothing is atomic.
 
-mod choice;
 mod gather;
 mod kernel;
+mod params;
 mod soft;
 mod source;
 mod tile;
+mod variant;
 mod weight;
 
-pub use choice::{Choice, choices};
-pub use kernel::Kernel;
-pub use tile::{SoftTile, Tile};
+pub(crate) use kernel::ConvKernel;
+pub use tile::Tile;
+pub use variant::{ConvVariant, variants};
 
 use serde::{Deserialize, Serialize};
 
 use super::ConvShape;
-use crate::kernels::plan::{self, DeviceLimits, PlanError};
+use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot};
+use kernel::SMALL_GROUP;
+use params::SumParams;
 
 /// Which of the three.
 ///
@@ -33,7 +36,7 @@ use crate::kernels::plan::{self, DeviceLimits, PlanError};
 /// | `WeightGradient` | `x` | `dy` | `dw` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Pass {
+pub enum ConvPass {
     /// `y` from `x` and `w`.
     Forward,
     /// `dx` from `dy` and `w`.
@@ -42,48 +45,73 @@ pub enum Pass {
     WeightGradient,
 }
 
-/// A convolution's launches.
-pub type Plan = plan::Plan<Kernel>;
-/// One of them.
-pub type Launch = plan::Launch<Kernel>;
+impl ConvPass {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Forward, Self::InputGradient, Self::WeightGradient];
+}
 
-/// How to compute `pass` on a device, the way that its limits suggest. Every element of the last
-/// operand is written.
-pub fn plan(pass: Pass, shape: &ConvShape, limits: &DeviceLimits) -> Result<Plan, PlanError> {
+/// A convolution's launches.
+pub(crate) type ConvPlan = plan::Plan<ConvKernel>;
+
+/// How to compute `pass` on a device, in the variant that its limits suggest. Every element of the
+/// last operand is written.
+pub(crate) fn plan(
+    pass: ConvPass,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+) -> Result<ConvPlan, PlanError> {
     plan_as(pass, shape, limits, None)
 }
 
-/// The same the way that `choice` says, one of the [`choices`].
-pub fn plan_as(
-    pass: Pass,
+/// The same in one of the [`variants`].
+pub(crate) fn plan_as(
+    pass: ConvPass,
     shape: &ConvShape,
     limits: &DeviceLimits,
-    choice: Option<Choice>,
-) -> Result<Plan, PlanError> {
+    variant: Option<ConvVariant>,
+) -> Result<ConvPlan, PlanError> {
     check(shape)?;
     for words in [shape.input_len(), shape.weight_len(), shape.output_len()] {
         plan::fits(words, limits)?;
     }
     let product = || match pass {
-        Pass::InputGradient => gather::Product::input_gradient(shape),
+        ConvPass::InputGradient => gather::Product::input_gradient(shape),
         _ => gather::Product::forward(shape),
     };
-    if limits.software {
-        let way = choice.and_then(Choice::registers);
+    if let Some(lanes) = soft::lanes(limits) {
+        let registers = variant.and_then(ConvVariant::registers);
         let plan = match pass {
-            Pass::WeightGradient => soft::weight(shape, limits, way.map(|(tile, _)| tile)),
-            _ => soft::gather(&product(), limits, way),
+            ConvPass::WeightGradient => {
+                soft::weight(shape, limits, lanes, registers.map(|(tile, _)| tile))
+            }
+            _ => soft::gather(&product(), limits, lanes, registers),
         };
         // Those kernels copy their operands, with margins; the ones below do not.
         if !matches!(plan, Err(PlanError::TooLarge { .. })) {
             return plan;
         }
     }
-    let way = choice.and_then(Choice::tiles);
+    let tiles = variant.and_then(ConvVariant::tiles);
     match pass {
-        Pass::WeightGradient => weight::plan(shape, limits, way),
-        _ => gather::plan(&product(), limits, way),
+        ConvPass::WeightGradient => weight::plan(shape, limits, tiles),
+        _ => gather::plan(&product(), limits, tiles),
     }
+}
+
+/// The variants whose plans differ, with these plans.
+pub(crate) fn distinct_plans(
+    pass: ConvPass,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+) -> Vec<(ConvVariant, ConvPlan)> {
+    let mut plans: Vec<(ConvVariant, ConvPlan)> = Vec::new();
+    for variant in variants(pass, limits) {
+        let Ok(plan) = plan_as(pass, shape, limits, Some(variant)) else { continue };
+        if plans.iter().all(|(_, known)| *known != plan) {
+            plans.push((variant, plan));
+        }
+    }
+    plans
 }
 
 /// Whether the kernels can serve these sizes.
@@ -100,24 +128,20 @@ fn check(shape: &ConvShape) -> Result<(), PlanError> {
 
 /// A launch that adds up `parts` arrays of `total` elements each, lying one after the other.
 fn sum_parts(
-    from: plan::Slot,
-    to: plan::Slot,
+    from: Slot,
+    to: Slot,
     total: usize,
     parts: usize,
     limits: &DeviceLimits,
-) -> Result<Launch, PlanError> {
-    Ok(Launch {
-        kernel: Kernel::SumParts,
-        workgroup_size: [64, 1, 1],
-        groups: plan::fold(total.div_ceil(64), 1, limits)?,
-        buffers: vec![from, to],
-        params: vec![total as u32, parts as u32],
-    })
+) -> Result<Launch<ConvKernel>, PlanError> {
+    let groups = plan::fold(total.div_ceil(SMALL_GROUP as usize), 1, limits)?;
+    let params = SumParams { total: total as u32, parts: parts as u32 };
+    Ok(Launch::new(ConvKernel::SumParts, groups, vec![from, to], &params))
 }
 
-/// Into how many parts a long reduction is cut, of `phases` times `tiles` workgroups each. A device
-/// should have `wanted` workgroups, each with at least `least` of the `steps`; the parts of `bytes`
-/// each must fit into a scratch buffer.
+/// Into how many parts a long sum of `phases` times `tiles` workgroups is split. A device should
+/// have `wanted` workgroups, each with at least `least` of the `steps`; the parts of `bytes` each
+/// must fit into a scratch buffer.
 fn splits(
     [tiles, phases]: [usize; 2],
     wanted: usize,
@@ -131,9 +155,71 @@ fn splits(
     useful.min(steps / least).min(scratch / bytes.max(1)).min(most).max(1)
 }
 
-/// Every variant of every shader with its name, as it reaches the driver. For validation without a
-/// device.
-pub fn shader_variants() -> Vec<(String, String)> {
-    // Without subgroup operations, and with every size of subgroup that they are made for.
-    [0, 4, 8, 16].into_iter().flat_map(|lanes| plan::texts(Kernel::variants(lanes))).collect()
+/// Name and source of every variant of every shader.
+pub(crate) fn shader_texts() -> Vec<(String, String)> {
+    let text = |kernel: ConvKernel| (format!("{}, {kernel:?}", kernel.file()), kernel.source());
+    ConvKernel::variants().into_iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let shape = ConvShape {
+            batch: 1,
+            in_channels: 4,
+            out_channels: 8,
+            input: [4, 512, 512],
+            kernel: [1, 3, 3],
+            stride: [1; 3],
+            padding: [0, 1, 1],
+        };
+        let limit = 16 << 20;
+        let limits = DeviceLimits { max_binding_bytes: limit, ..DeviceLimits::WEBGPU };
+        let need = shape.output_len() * 4;
+        for pass in ConvPass::ALL {
+            assert_eq!(plan(pass, &shape, &limits), Err(PlanError::TooLarge { need, limit }));
+            assert!(plan(pass, &shape, &DeviceLimits::WEBGPU).is_ok());
+        }
+        // Too small for the margins that the kernels in registers need: tiles serve.
+        let software = DeviceLimits {
+            software: true,
+            subgroup: [8, 8],
+            subgroup_operations: true,
+            ..DeviceLimits::WEBGPU
+        };
+        let uses_tiles = |plan: &ConvPlan| {
+            let mut kernels = plan.launches.iter().map(|launch| launch.kernel);
+            kernels.any(|kernel| matches!(kernel, ConvKernel::Gather { .. }))
+        };
+        let same = ConvShape { in_channels: 8, ..shape };
+        assert!(!uses_tiles(&plan(ConvPass::Forward, &same, &software).unwrap()));
+        let tight = DeviceLimits { max_binding_bytes: need, ..software };
+        assert!(uses_tiles(&plan(ConvPass::Forward, &same, &tight).unwrap()));
+        let large = ConvShape { kernel: [9, 20, 20], padding: [9; 3], ..shape };
+        let refused = plan(ConvPass::Forward, &large, &DeviceLimits::WEBGPU);
+        assert_eq!(refused, Err(PlanError::Kernel([9, 20, 20])));
+    }
+
+    #[test]
+    fn tuning_offers_what_a_device_can_run() {
+        for pass in ConvPass::ALL {
+            let few = variants(pass, &DeviceLimits::WEBGPU).len();
+            let more = DeviceLimits { workgroup_memory: 48 << 10, ..DeviceLimits::WEBGPU };
+            let many = variants(pass, &more);
+            assert!(few >= 16 && many.len() >= few, "{pass:?}: {few}");
+            let tiny = DeviceLimits { max_invocations: 32, ..DeviceLimits::WEBGPU };
+            assert!(variants(pass, &tiny).is_empty());
+            let software = DeviceLimits {
+                software: true,
+                subgroup: [8, 8],
+                subgroup_operations: true,
+                ..DeviceLimits::WEBGPU
+            };
+            let software = variants(pass, &software);
+            assert!(software.len() >= 3 && software.iter().all(|variant| !many.contains(variant)));
+        }
+    }
 }

@@ -1,84 +1,52 @@
-//! All three passes in registers alone, for software rasterisers: `shaders/conv_soft_*.wgsl`.
+//! All three passes in registers alone, for software rasterisers (Mesa's lavapipe, on which tests
+//! and continuous integration run): `shaders/conv_soft_*.wgsl`. There a barrier costs more than the
+//! products between two of them, so that a training step takes about a third of the time that it
+//! takes with tiles in workgroup memory.
 //!
-//! Times are in cycles of one core with eight invocations to an instruction, as measured on Mesa's
-//! lavapipe; only their proportions matter here.
+//! Tiles are chosen by fixed rules. A load costs about as much as eighty multiply-adds of the same
+//! instruction, whatever it loads, so tiles are as large as registers allow.
 
 use super::gather::{Product, pack};
+use super::kernel::{ConvKernel, SMALL_GROUP};
+use super::params::{SoftGatherParams, SoftPackParams, SoftWeightParams, u32s};
 use super::tile::SoftTile;
-use super::{ConvShape, Kernel, Plan};
+use super::{ConvPlan, ConvShape};
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 
-/// A load of a vec4 or of one value, a multiply-add, a value passed round.
-const LOAD: f64 = 130.0;
-const LOAD_ONE: f64 = 60.0;
-const MULTIPLY: f64 = 1.5;
-const PASS: f64 = 1.0;
-/// Packing one vec4 of weights.
-const PACK: f64 = 6.0 * LOAD_ONE + LOAD;
-/// Invocations of an instruction.
-const WIDTH: usize = 8;
-/// Invocations of a workgroup: few, for there may be few in all.
-const THREADS: u32 = 16;
-/// Rows × columns of an invocation, alone and as one of a subgroup that shares its rows.
-const ALONE: [[u32; 2]; 3] = [[16, 16], [16, 8], [16, 4]];
-const SHARED: [[u32; 2]; 6] = [[64, 4], [64, 2], [64, 1], [32, 4], [32, 2], [32, 1]];
-/// From this many columns of an invocation on, packed weights are an alternative.
-const PACKED_COLUMNS: u32 = 4;
-const WEIGHT_ALONE: [[u32; 2]; 3] = [[16, 16], [16, 8], [16, 4]];
-const WEIGHT_SHARED: [[u32; 2]; 4] = [[64, 8], [32, 8], [64, 4], [32, 4]];
+/// Subgroup sizes that there are shaders for.
+pub(super) const LANES: [u32; 3] = [4, 8, 16];
 
-/// Invocations of a subgroup if they can pass values round, else 0.
-pub(super) fn lanes(limits: &DeviceLimits) -> u32 {
+/// Rows × columns of an invocation in forward and input gradient: few columns, few rows, all else.
+const FEW_COLUMNS: [u32; 2] = [32, 1];
+const FEW_ROWS: [u32; 2] = [32, 4];
+const LARGE: [u32; 2] = [64, 4];
+/// Rows × channels of an invocation in the weight gradient: few or more of each.
+const WEIGHT: [[u32; 2]; 4] = [[32, 4], [32, 8], [64, 4], [64, 8]];
+
+/// The subgroup size, where these kernels serve a device: a software rasteriser whose subgroups are
+/// of one known size and can broadcast values.
+pub(super) fn lanes(limits: &DeviceLimits) -> Option<u32> {
     let [low, high] = limits.subgroup;
-    let known = low == high && [4, 8, 16].contains(&low) && low <= limits.max_invocations;
-    if limits.subgroup_operations && known { low } else { 0 }
+    let serves = limits.software
+        && limits.subgroup_operations
+        && low == high
+        && LANES.contains(&low)
+        && low <= limits.max_invocations;
+    serves.then_some(low)
 }
 
-/// Tiles of forward and input gradient; `lanes` is 0 where each invocation is alone.
-fn gather_tiles(lanes: u32) -> impl Iterator<Item = SoftTile> {
-    tiles(if lanes > 0 { &SHARED } else { &ALONE }, lanes)
-}
-
-/// Tiles of the weight gradient.
-pub(super) fn weight_tiles(lanes: u32) -> impl Iterator<Item = SoftTile> {
-    tiles(if lanes > 0 { &WEIGHT_SHARED } else { &WEIGHT_ALONE }, lanes)
-}
-
-fn tiles(sizes: &'static [[u32; 2]], lanes: u32) -> impl Iterator<Item = SoftTile> {
-    let threads = if lanes > 0 { lanes } else { THREADS };
-    sizes.iter().map(move |&[tm, tn]| SoftTile { tm, tn, threads, lanes })
-}
-
-/// The cheapest of some candidates.
-fn cheapest<T>(candidates: impl Iterator<Item = (f64, T)>) -> Result<T, PlanError> {
-    candidates
-        .min_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-        .ok_or(PlanError::Device)
+fn tile([tm, tn]: [u32; 2], lanes: u32) -> SoftTile {
+    SoftTile { tm, tn, lanes }
 }
 
 impl SoftTile {
     /// Workgroups for `row_tiles` × `columns` invocations.
     fn groups(self, row_tiles: usize, columns: usize) -> usize {
-        let threads = self.threads as usize;
-        match self.lanes {
-            0 => (row_tiles * columns).div_ceil(threads),
-            _ => row_tiles * columns.div_ceil(threads),
-        }
-    }
-
-    /// Instructions' worth of invocations.
-    fn instructions(self, row_tiles: usize, columns: usize) -> f64 {
-        (self.groups(row_tiles, columns) * self.threads as usize).div_ceil(WIDTH) as f64
-    }
-
-    /// Loads that one step spreads over the subgroup for `count` values that it shares.
-    fn share(self, count: u32) -> f64 {
-        f64::from(count.div_ceil(self.lanes.max(1)))
+        row_tiles * columns.div_ceil(self.lanes as usize)
     }
 }
 
-/// Places `low` … `low + extent` of each axis.
+/// Positions `low` … `low + extent` of each axis.
 struct Window {
     low: [i32; 3],
     extent: [usize; 3],
@@ -88,13 +56,14 @@ impl Window {
     /// What the product's taps reach.
     fn of(product: &Product) -> Self {
         let axes = [0, 1, 2].map(|axis| {
-            let reach = product.phases.iter().filter(|phase| !phase.window.is_empty());
+            let reach = product.phases.iter().filter(|phase| phase.tap_count() > 0);
             let reach = reach.map(|phase| {
                 let first = phase.origin[axis];
                 let last = first + ((phase.lattice[axis] - 1) * product.stride[axis]) as i32;
                 let tap = product.direction * (phase.taps[axis] as i32 - 1);
                 (first + tap.min(0), last + tap.max(0))
             });
+            // Without any tap nothing is read, but a buffer must not be empty.
             reach.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((0, 0))
         });
         Self {
@@ -106,8 +75,8 @@ impl Window {
 
 /// The launch that packs operand `[images, channels, size]`, and the packed buffer with `depth`
 /// vec4 of channels.
-fn pack_places(
-    plan: &mut Plan,
+fn pack_source(
+    plan: &mut ConvPlan,
     operand: usize,
     [images, channels, depth]: [usize; 3],
     size: [usize; 3],
@@ -116,168 +85,140 @@ fn pack_places(
 ) -> Result<Slot, PlanError> {
     let total = images * depth * window.extent.iter().product::<usize>();
     let packed = plan.scratch(total * 4, limits)?;
-    let sizes = [total, channels, depth].into_iter().chain(size).chain(window.extent);
-    plan.launches.push(Launch {
-        kernel: Kernel::SoftPack,
-        workgroup_size: [64, 1, 1],
-        groups: fold(total.div_ceil(64), 1, limits)?,
-        buffers: vec![Slot::Operand(operand), packed],
-        params: sizes.map(|value| value as u32).chain(window.low.map(i32::cast_unsigned)).collect(),
-    });
+    let params = SoftPackParams {
+        size: u32s(size),
+        channels: channels as u32,
+        extent: u32s(window.extent),
+        depth: depth as u32,
+        low: window.low,
+        total: total as u32,
+    };
+    let groups = fold(total.div_ceil(SMALL_GROUP as usize), 1, limits)?;
+    let buffers = vec![Slot::Operand(operand), packed];
+    plan.launches.push(Launch::new(ConvKernel::SoftPack, groups, buffers, &params));
     Ok(packed)
 }
 
-/// The ways of forward and input gradient: a tile, and whether the weights are read where they are.
-/// With few columns packing never pays, and the variant need not exist.
+/// The variants of forward and input gradient: a tile, and whether the weights are read in place.
 pub(super) fn gather_ways(lanes: u32) -> impl Iterator<Item = (SoftTile, bool)> {
-    gather_tiles(lanes)
-        .flat_map(|tile| [(tile, false), (tile, true)])
-        .filter(|(tile, in_place)| *in_place || tile.tn >= PACKED_COLUMNS)
+    let ways =
+        [(FEW_COLUMNS, true), (FEW_ROWS, true), (FEW_ROWS, false), (LARGE, true), (LARGE, false)];
+    ways.into_iter().map(move |(size, in_place)| (tile(size, lanes), in_place))
 }
 
-/// Forward and input gradient: pack the source, pack the weights unless each is used but once or
-/// twice, multiply.
+/// The variants of the weight gradient.
+pub(super) fn weight_tiles(lanes: u32) -> impl Iterator<Item = SoftTile> {
+    WEIGHT.into_iter().map(move |size| tile(size, lanes))
+}
+
+/// The default tile of the weight gradient.
+fn weight_tile(rows: usize, channels: usize, lanes: u32) -> SoftTile {
+    let tm = if rows <= 32 { 32 } else { 64 };
+    let tn = if channels <= 4 { 4 } else { 8 };
+    tile([tm, tn], lanes)
+}
+
+/// The default variant of forward and input gradient. Packing the weights costs about as much as using them for 33 columns.
+fn gather_way(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
+    let size = match (rows, columns) {
+        (_, columns) if columns <= lanes as usize => FEW_COLUMNS,
+        (rows, _) if rows <= FEW_ROWS[0] as usize => FEW_ROWS,
+        _ => LARGE,
+    };
+    (tile(size, lanes), columns <= 32)
+}
+
+/// Forward and input gradient: pack the source, pack the weights unless each is used for few
+/// columns only, multiply.
 pub(super) fn gather(
     product: &Product,
     limits: &DeviceLimits,
-    way: Option<(SoftTile, bool)>,
-) -> Result<Plan, PlanError> {
+    lanes: u32,
+    variant: Option<(SoftTile, bool)>,
+) -> Result<ConvPlan, PlanError> {
     let depth = product.channels.div_ceil(4);
-    // What a tile costs, with the weights packed or read where they are.
-    let cost = |tile: SoftTile, in_place: bool| {
-        let SoftTile { tm, tn, .. } = tile;
-        let row_tiles = product.rows.div_ceil(tm as usize);
-        let weight = if in_place { 4.0 * LOAD_ONE } else { LOAD };
-        let passed = if tile.lanes > 0 { f64::from(4 * tm) * PASS } else { 0.0 };
-        let step = tile.share(tm) * weight
-            + f64::from(tn) * LOAD
-            + f64::from(4 * tm * tn) * MULTIPLY
-            + passed;
-        let phases = product.phases.iter().zip(product.columns());
-        let multiply: f64 = phases
-            .map(|(phase, columns)| {
-                let tiles = tile.instructions(row_tiles, columns.div_ceil(tn as usize));
-                tiles * (phase.window.len() * depth) as f64 * step
-            })
-            .sum();
-        let taps: usize = product.phases.iter().map(|phase| phase.window.len()).sum();
-        let packing = (taps * depth * row_tiles * tm as usize) as f64 / WIDTH as f64 * PACK;
-        multiply + if in_place { 0.0 } else { packing }
-    };
-    let by_cost = || {
-        cheapest(
-            gather_ways(lanes(limits)).map(|way @ (tile, in_place)| (cost(tile, in_place), way)),
-        )
-    };
-    let (tile, in_place) = way.map_or_else(by_cost, Ok)?;
-
+    let columns = product.most_columns();
+    let by_size = || gather_way(product.rows, columns, lanes);
+    let (tile, in_place) = variant.unwrap_or_else(by_size);
     let window = Window::of(product);
-    let mut plan = Plan::new();
+    let mut plan = ConvPlan::new();
     let sizes = [product.images, product.channels, depth];
-    let source = pack_places(&mut plan, 0, sizes, product.source, &window, limits)?;
+    let source = pack_source(&mut plan, 0, sizes, product.source, &window, limits)?;
     let padded = product.rows.next_multiple_of(tile.tm as usize);
-    let weights = match in_place {
-        true => Slot::Operand(1),
-        false => pack(&mut plan, product, padded, depth, false, limits)?,
+    let (weights, weight_step) = match in_place {
+        true => {
+            let [row, channel] = product.weight_strides;
+            (Slot::Operand(1), [row, channel, 1])
+        }
+        false => {
+            let packed = pack(&mut plan, product, padded, depth, false, limits)?;
+            (packed, [1, padded, depth * padded])
+        }
     };
     let row_tiles = padded / tile.tm as usize;
-    let most = product.columns().max().unwrap_or(0).div_ceil(tile.tn as usize);
-    plan.launches.push(Launch {
-        kernel: Kernel::SoftGather { tile, in_place },
-        workgroup_size: [tile.threads, 1, 1],
-        groups: fold(tile.groups(row_tiles, most), product.phases.len(), limits)?,
-        buffers: vec![source, weights, Slot::Operand(2)],
-        params: params(product, &window, padded, in_place, row_tiles),
-    });
-    Ok(plan)
-}
-
-/// The parameters in the order of the shader.
-fn params(
-    product: &Product,
-    window: &Window,
-    padded: usize,
-    in_place: bool,
-    row_tiles: usize,
-) -> Vec<u32> {
-    const HEADER: usize = 26;
-    const PHASE: usize = 13;
-    let depth = product.channels.div_ceil(4);
-    let [row_step, channel_step, tap_step] = match in_place {
-        true => [product.weight_strides[0], product.weight_strides[1], 1],
-        false => [1, padded, depth * padded],
+    let params = SoftGatherParams {
+        src_extent: u32s(window.extent),
+        depth: depth as u32,
+        dst_size: u32s(product.target),
+        channels: product.channels as u32,
+        stride: u32s(product.stride),
+        direction: product.direction,
+        dst_step: u32s(product.step),
+        row_tiles: row_tiles as u32,
+        weight_step: u32s(weight_step),
+        rows: product.rows as u32,
     };
-    let mut words = vec![product.rows, row_step, channel_step, depth];
-    words.extend(window.extent);
-    words.push(product.target.iter().product());
-    words.extend(product.target);
-    words.extend([product.channels, 0, 0, product.images, row_tiles, 0]);
-    words.extend(product.stride);
-    let mut words: Vec<u32> = words.into_iter().map(|word| word as u32).collect();
-    words.push(product.direction.cast_unsigned());
-    words.extend(product.step.map(|step| step as u32));
-    words.push((HEADER + PHASE * product.phases.len()) as u32);
-    words.push(tap_step as u32);
-    let mut slot = 0;
-    for phase in &product.phases {
-        words.extend(phase.lattice.map(|size| size as u32));
-        words.extend(phase.taps.map(|size| size as u32));
-        let origin = [0, 1, 2].map(|axis| phase.origin[axis] - window.low[axis]);
-        words.extend(origin.map(i32::cast_unsigned));
-        words.extend(phase.start.map(|size| size as u32));
-        words.push(slot);
-        slot += phase.window.len() as u32;
-    }
-    // Where each tap's weights are: packed in this order, or by the window's index.
-    let taps = product.phases.iter().flat_map(|phase| &phase.window);
-    match in_place {
-        true => words.extend(taps.map(|&tap| tap as u32)),
-        false => words.extend(0..slot),
-    }
-    words
+    let groups = tile.groups(row_tiles, columns.div_ceil(tile.tn as usize));
+    let launch = Launch::new(
+        ConvKernel::SoftGather { tile, in_place },
+        fold(groups, product.phases.len(), limits)?,
+        vec![source, weights, Slot::Operand(2)],
+        &params,
+    );
+    plan.launches.push(launch.with_tail(product.phase_records(window.low, in_place)));
+    Ok(plan)
 }
 
 /// Weight gradient.
 pub(super) fn weight(
     shape: &ConvShape,
     limits: &DeviceLimits,
-    tile: Option<SoftTile>,
-) -> Result<Plan, PlanError> {
-    let columns = |tn: u32| shape.in_channels.div_ceil(tn as usize) * shape.taps();
-    let cost = |tile: SoftTile| {
-        let SoftTile { tm, tn, .. } = tile;
-        let passed = if tile.lanes > 0 { f64::from(tm) * PASS } else { 0.0 };
-        let step = (tile.share(tm / 4) + f64::from(tn / 4)) * LOAD
-            + f64::from(tm * tn) * MULTIPLY
-            + passed;
-        tile.instructions(shape.out_channels.div_ceil(tm as usize), columns(tn)) * step
-    };
-    let by_cost = || cheapest(weight_tiles(lanes(limits)).map(|tile| (cost(tile), tile)));
-    let tile = tile.map_or_else(by_cost, Ok)?;
+    lanes: u32,
+    variant: Option<SoftTile>,
+) -> Result<ConvPlan, PlanError> {
+    let by_size = || weight_tile(shape.out_channels, shape.in_channels, lanes);
+    let tile = variant.unwrap_or_else(by_size);
     let (tm, tn) = (tile.tm as usize, tile.tn as usize);
     let window = Window::of(&Product::forward(shape));
     let whole = Window { low: [0; 3], extent: shape.output() };
     let x_depth = shape.in_channels.next_multiple_of(tn) / 4;
     let dy_depth = shape.out_channels.next_multiple_of(tm) / 4;
-    let mut plan = Plan::new();
+    let mut plan = ConvPlan::new();
     let sizes = [shape.batch, shape.in_channels, x_depth];
-    let x = pack_places(&mut plan, 0, sizes, shape.input, &window, limits)?;
+    let x = pack_source(&mut plan, 0, sizes, shape.input, &window, limits)?;
     let sizes = [shape.batch, shape.out_channels, dy_depth];
-    let dy = pack_places(&mut plan, 1, sizes, shape.output(), &whole, limits)?;
+    let dy = pack_source(&mut plan, 1, sizes, shape.output(), &whole, limits)?;
     let row_tiles = shape.out_channels.div_ceil(tm);
-    let columns = columns(tile.tn);
-    let mut params = vec![shape.out_channels, shape.in_channels, shape.batch];
-    params.extend(shape.output());
-    params.extend(window.extent);
-    params.extend(shape.stride);
-    params.extend(shape.kernel);
-    params.extend([row_tiles, columns, x_depth, dy_depth]);
-    plan.launches.push(Launch {
-        kernel: Kernel::SoftWeight { tile },
-        workgroup_size: [tile.threads, 1, 1],
-        groups: fold(tile.groups(row_tiles, columns), 1, limits)?,
-        buffers: vec![x, dy, Slot::Operand(2)],
-        params: params.into_iter().map(|word| word as u32).collect(),
-    });
+    let columns = shape.in_channels.div_ceil(tn) * shape.taps();
+    let params = SoftWeightParams {
+        out_size: u32s(shape.output()),
+        images: shape.batch as u32,
+        x_extent: u32s(window.extent),
+        row_tiles: row_tiles as u32,
+        stride: u32s(shape.stride),
+        columns: columns as u32,
+        window: u32s(shape.kernel),
+        taps: shape.taps() as u32,
+        rows: shape.out_channels as u32,
+        channels: shape.in_channels as u32,
+        x_depth: x_depth as u32,
+        dy_depth: dy_depth as u32,
+    };
+    plan.launches.push(Launch::new(
+        ConvKernel::SoftWeight { tile },
+        fold(tile.groups(row_tiles, columns), 1, limits)?,
+        vec![x, dy, Slot::Operand(2)],
+        &params,
+    ));
     Ok(plan)
 }

@@ -7,8 +7,8 @@ use crate::kernels::plan::fill;
 
 const PARTS: [&str; 4] = ["x", "y", "z", "w"];
 
-/// Lines of an unrolled loop. Shader compilers unroll loops over arrays of registers mostly, but
-/// not all of them and not always; where they do not, the arrays end up in memory.
+/// Lines of an unrolled loop. Not every shader compiler unrolls every loop over an array of
+/// registers; where one does not, the array ends up in memory.
 #[derive(Default)]
 struct Lines(String);
 
@@ -21,6 +21,18 @@ impl Lines {
 
 macro_rules! line {
     ($lines:expr, $($text:tt)*) => { $lines.push(format_args!($($text)*)) };
+}
+
+fn phase() -> (&'static str, String) {
+    ("conv_phase.wgsl", include_str!("../../../shaders/include/conv_phase.wgsl").to_owned())
+}
+
+fn index() -> (&'static str, String) {
+    ("conv_index.wgsl", include_str!("../../../shaders/include/conv_index.wgsl").to_owned())
+}
+
+fn mask() -> (&'static str, String) {
+    ("conv_mask.wgsl", include_str!("../../../shaders/include/conv_mask.wgsl").to_owned())
 }
 
 fn tile_values(tile: Tile) -> Vec<(&'static str, String)> {
@@ -77,15 +89,24 @@ pub(super) fn gather(tile: Tile, flat: bool) -> String {
     }
     for j in 0..tn {
         line!(write, "if (column0 + tx + {j}u * TX < columns) {{");
-        line!(write, "let to = out_first + target_of(column0 + tx + {j}u * TX, phase, lattice);");
+        line!(write, "let to = dst_first + dst_of(column0 + tx + {j}u * TX, phase);");
         for i in 0..tm {
             line!(write, "if (row0 + ty + {i}u * TY < rows) {{");
-            line!(write, "dst[to + (row0 + ty + {i}u * TY) * out_plane] = c{i}_{j}; }}");
+            line!(write, "dst[to + (row0 + ty + {i}u * TY) * dst_plane] = c{i}_{j}; }}");
         }
         line!(write, "}}");
     }
+    let (fetch, params) = match flat {
+        true => (include_str!("../../../shaders/include/conv_fetch_flat.wgsl"), 4),
+        false => (include_str!("../../../shaders/include/conv_fetch_tap.wgsl"), 3),
+    };
     let mut values = tile_values(tile);
     values.extend([
+        phase(),
+        index(),
+        mask(),
+        ("fetch", fetch.to_owned()),
+        ("params", params.to_string()),
         ("flat", flat.to_string()),
         ("declare", declare.0),
         ("load", load.0),
@@ -113,9 +134,9 @@ pub(super) fn weight(tile: Tile) -> String {
             } else {
                 String::new()
             };
-            let place = if name == "a" { "row0" } else { "0u" };
+            let first = if name == "a" { "row0" } else { "0u" };
             line!(declare, "var {name}{i}: vec4<f32>;");
-            line!(load, "{guard}{{ {name}{i} = {name}_fetch(source, {place} + share + {at}u); }}");
+            line!(load, "{guard}{{ {name}{i} = {name}_fetch(source, {first} + share + {at}u); }}");
             line!(store, "{guard}{{ {name}_tile[lane * {pitch} + share + {at}u] = {name}{i}; }}");
         }
     }
@@ -136,7 +157,7 @@ pub(super) fn weight(tile: Tile) -> String {
         for e in 0..4 {
             let c = 4 * i + e;
             line!(write, "if (row0 + ty + {i}u * TY + {e}u * MQ < rows) {{");
-            line!(write, "let to = out_first + (row0 + ty + {i}u * TY + {e}u * MQ) * columns;");
+            line!(write, "let to = dst_first + (row0 + ty + {i}u * TY + {e}u * MQ) * columns;");
             for j in 0..tile.tn / 4 {
                 for (part, f) in PARTS.into_iter().zip(0..) {
                     let column = format!("column0 + tx + {j}u * TX + {f}u * NQ");
@@ -151,6 +172,8 @@ pub(super) fn weight(tile: Tile) -> String {
     }
     let mut values = tile_values(tile);
     values.extend([
+        index(),
+        mask(),
         ("declare", declare.0),
         ("load", load.0),
         ("multiply", multiply.0),
@@ -162,25 +185,23 @@ pub(super) fn weight(tile: Tile) -> String {
 
 /// `conv_soft_gather.wgsl`.
 pub(super) fn soft_gather(tile: SoftTile, in_place: bool) -> String {
-    let SoftTile { tm, tn, lanes, .. } = tile;
+    let SoftTile { tm, tn, lanes } = tile;
     let mut declare = Lines::default();
     let mut multiply = Lines::default();
     let mut write = Lines::default();
     for j in 0..tn {
-        line!(declare, "let s{j} = source_of(min(column0 + {j}u, last), phase);");
+        line!(declare, "let s{j} = src_of(min(column0 + {j}u, last), phase);");
         line!(multiply, "let y{j} = src[s{j} + b_at];");
         line!(write, "if (column0 + {j}u < columns) {{");
-        line!(write, "let to = target_of(column0 + {j}u, phase) + row0 * plane;");
+        line!(write, "let to = dst_of(column0 + {j}u, phase) + row0 * plane;");
         for i in 0..tm {
             line!(write, "if (row0 + {i}u < rows) {{ dst[to + {i}u * plane] = c{i}_{j}; }}");
         }
         line!(write, "}}");
     }
-    // Rows past the last repeat it. Of a subgroup each loads every `lanes`-th row.
-    let share = lanes.max(1);
-    let mine = if lanes > 0 { "row0 + lane" } else { "row0" };
-    for i in 0..tm.div_ceil(share) {
-        let row = format!("{mine} + {}u", i * share);
+    // Rows past the last repeat it. Each invocation loads every `lanes`-th row.
+    for i in 0..tm.div_ceil(lanes) {
+        let row = format!("row0 + lane + {}u", i * lanes);
         match in_place {
             true => {
                 line!(declare, "let r{i} = min({row}, rows - 1u) * row_step;");
@@ -205,13 +226,10 @@ pub(super) fn soft_gather(tile: SoftTile, in_place: bool) -> String {
     }
     if in_place {
         line!(declare, "// Past the last channel the source is 0; any weight that exists will do.");
-        line!(declare, "let top = params[11] - 1u;");
+        line!(declare, "let top = params.channels - 1u;");
     }
     for i in 0..tm {
-        match lanes {
-            0 => line!(multiply, "let x{i} = z{i};"),
-            _ => line!(multiply, "let x{i} = subgroupBroadcast(z{}, {}u);", i / lanes, i % lanes),
-        }
+        line!(multiply, "let x{i} = subgroupBroadcast(z{}, {}u);", i / lanes, i % lanes);
         for j in 0..tn {
             line!(declare, "var c{i}_{j} = 0.0;");
             line!(multiply, "{}", four(i, j));
@@ -219,6 +237,8 @@ pub(super) fn soft_gather(tile: SoftTile, in_place: bool) -> String {
     }
     let mut values = soft_values(tile);
     values.extend([
+        phase(),
+        index(),
         ("packed", if in_place { "f32" } else { "vec4<f32>" }.to_owned()),
         ("declare", declare.0),
         ("multiply", multiply.0),
@@ -229,7 +249,7 @@ pub(super) fn soft_gather(tile: SoftTile, in_place: bool) -> String {
 
 /// `conv_soft_weight.wgsl`.
 pub(super) fn soft_weight(tile: SoftTile) -> String {
-    let SoftTile { tm, tn, lanes, .. } = tile;
+    let SoftTile { tm, tn, lanes } = tile;
     let mut declare = Lines::default();
     let mut multiply = Lines::default();
     let mut write = Lines::default();
@@ -237,28 +257,15 @@ pub(super) fn soft_weight(tile: SoftTile) -> String {
         line!(multiply, "let y{j} = x[b_at + {j}u * x_pitch];");
     }
     let quarter = tm / 4;
-    let share = lanes.max(1);
-    for i in 0..quarter.div_ceil(share) {
-        let at = match lanes {
-            0 => format!("{i}u"),
-            // The last load may be for fewer than all lanes.
-            _ => format!("min(lane + {}u, {}u)", i * share, quarter - 1),
-        };
-        line!(declare, "let r{i} = {at} * dy_pitch;");
+    for i in 0..quarter.div_ceil(lanes) {
+        // The last load may be for fewer than all lanes.
+        line!(declare, "let r{i} = min(lane + {}u, {}u) * dy_pitch;", i * lanes, quarter - 1);
         line!(multiply, "let z{i} = dy[a_at + r{i}];");
     }
     for i in 0..tm {
         let (of, a) = (i / 4, PARTS[i as usize % 4]);
         if i % 4 == 0 {
-            match lanes {
-                0 => line!(multiply, "let x{of} = z{of};"),
-                _ => line!(
-                    multiply,
-                    "let x{of} = subgroupBroadcast(z{}, {}u);",
-                    of / lanes,
-                    of % lanes
-                ),
-            }
+            line!(multiply, "let x{of} = subgroupBroadcast(z{}, {}u);", of / lanes, of % lanes);
         }
         line!(write, "if (row0 + {i}u < rows) {{");
         line!(write, "let to = ((row0 + {i}u) * channels + channel0) * taps + tap;");
@@ -276,16 +283,10 @@ pub(super) fn soft_weight(tile: SoftTile) -> String {
 }
 
 fn soft_values(tile: SoftTile) -> Vec<(&'static str, String)> {
-    let lane = match tile.lanes {
-        0 => "local_invocation_index",
-        _ => "subgroup_invocation_id",
-    };
     vec![
         ("tm", tile.tm.to_string()),
         ("tn", tile.tn.to_string()),
-        ("threads", tile.threads.to_string()),
         ("lanes", tile.lanes.to_string()),
-        ("lane", lane.to_owned()),
     ]
 }
 

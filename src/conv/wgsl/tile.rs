@@ -1,10 +1,10 @@
-//! How a product is dealt out to invocations.
+//! How a product is divided among invocations.
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::plan::DeviceLimits;
+use crate::kernels::DeviceLimits;
 
-/// How a matrix product is dealt out: `tx`·`ty` invocations make `tm`·`tn` elements each.
+/// How a matrix product is divided: `tx`·`ty` invocations compute `tm`·`tn` elements each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tile {
     /// Rows of an invocation.
@@ -34,7 +34,7 @@ impl Tile {
     }
 
     /// The tile that wastes least on a matrix of `rows` × `columns`, of those that the device can
-    /// run given the bytes of workgroup memory that each takes.
+    /// run given the bytes of workgroup memory that each needs.
     pub(crate) fn choose(
         tiles: &[Self],
         rows: usize,
@@ -45,8 +45,7 @@ impl Tile {
         let cost = |tile: &Self| {
             let rows = rows.next_multiple_of(tile.rows() as usize);
             let columns = columns.next_multiple_of(tile.columns() as usize);
-            // Reads of workgroup memory per multiply-add, and what every one of these costs
-            // beside the multiply-adds.
+            // Reads of workgroup memory per multiply-add; a read costs as much as one.
             let (tm, tn) = (tile.tm as f64, tile.tn as f64);
             let reads = (tm + tn) / (tm * tn);
             // 64 sums spill where an invocation has few registers: Intel, the one with subgroups
@@ -62,22 +61,19 @@ impl Tile {
             .copied()
     }
 
-    /// Whether a device has the invocations, and the bytes of workgroup memory that it takes.
+    /// Whether a device has the invocations and the bytes of workgroup memory that it needs.
     pub(super) fn runs_on(self, limits: &DeviceLimits, memory: usize) -> bool {
         self.threads() <= limits.max_invocations && memory <= limits.workgroup_memory
     }
 }
 
-/// How a product in registers is dealt out.
+/// How a product in registers is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SoftTile {
     /// Rows of an invocation.
     pub tm: u32,
     /// Columns of an invocation.
     pub tn: u32,
-    /// Invocations of a workgroup.
-    pub threads: u32,
-    /// Invocations of a subgroup, which is then the workgroup and shares its rows; 0 where each
-    /// invocation is alone.
+    /// Invocations of a subgroup, which is the workgroup and shares its rows.
     pub lanes: u32,
 }

@@ -2,17 +2,17 @@
 
 use super::record::{ClipRecord, Crop};
 
-/// Fractional bits of a place.
+/// Fractional bits of a position.
 pub const BITS: u32 = 16;
 /// One source pixel.
 const ONE: f64 = (1_u32 << BITS) as f64;
-/// Frames have no longer sides than this: a place, and the sum of two, must fit 32 bits.
+/// Frames have no longer sides than this: a position, and the sum of two, must fit 32 bits.
 pub(super) const MAX_SIDE: usize = 8192;
 
-/// The inverse map of one clip, from an output pixel (x, y) straight to a place in the source
+/// The inverse map of one clip, from an output pixel (x, y) straight to a position in the source
 /// frame, so that there is one bilinear look-up and no image in between.
 ///
-/// With (u, v) the place in the uncropped output frame (H'×W') before flip and rotation, and
+/// With (u, v) the position in the uncropped output frame (H'×W') before flip and rotation, and
 /// c = ((W'−1)/2, (H'−1)/2) its centre:
 ///
 /// ```text
@@ -22,7 +22,7 @@ pub(super) const MAX_SIDE: usize = 8192;
 ///
 /// that is PyTorch's `align_corners=False`, pixel centres at halves. The whole is affine, hence the
 /// sum of a part that depends on x and one that depends on y. These are tabulated in f64 and kept
-/// in fixed point, [`BITS`] fractional bits: a place is then one integer addition, accurate to
+/// in fixed point, [`BITS`] fractional bits: a position is then one integer addition, accurate to
 /// 2⁻¹⁶ pixels at every size and the same on every device, whether it fuses multiply-adds or not.
 ///
 /// Borders: (sx, sy) is clamped to the crop's outermost pixel centres, as `F.interpolate` repeats
@@ -41,11 +41,11 @@ pub struct Geometry {
     pub low: [i32; 2],
     /// Last pixel centre of the crop, (x, y).
     pub high: [i32; 2],
-    /// Places of u = 0 and v = 0.
+    /// Positions of u = 0 and v = 0.
     pub start: [i32; 2],
-    /// Places of u = W' and v = H'.
+    /// Positions of u = W' and v = H'.
     pub end: [i32; 2],
-    /// Output pixels per unit of a place.
+    /// Output pixels per unit of a position.
     pub inverse: [f32; 2],
     /// Whether there is a rotation, hence a coverage.
     pub rotated: bool,
@@ -79,7 +79,7 @@ impl Geometry {
         let by_x = [scale[0] * mirror * cos, scale[1] * mirror * sin];
         let by_y = [-scale[0] * sin, scale[1] * cos];
         let constant = [0, 1].map(|axis| scale[axis] * centre[axis] + offset[axis]);
-        // The constant is split so that without rotation each table is a whole place by itself.
+        // The constant is split so that without rotation each table is a whole position by itself.
         let column = |x: usize| {
             let from_centre = x as f64 - centre[0];
             [fixed(by_x[0] * from_centre + constant[0]), fixed(by_x[1] * from_centre)]
@@ -108,8 +108,8 @@ impl Geometry {
         [cx + rx, cy + ry]
     }
 
-    /// The two neighbours of a place along one axis (0 = x, 1 = y) of a frame with `side` pixels,
-    /// and the weight of the second.
+    /// The two neighbours of a position along one axis (0 = x, 1 = y) of a frame with `side`
+    /// pixels, and the weight of the second.
     #[inline]
     pub fn neighbours(&self, axis: usize, place: i32, side: usize) -> (usize, usize, f32) {
         // The record was checked, so the crop lies in the frame; rounding must not leave it either.
@@ -119,8 +119,8 @@ impl Geometry {
         (first, (first + 1).min(side - 1), weight)
     }
 
-    /// Share of the bilinear weights at a place that lie inside of the frame, along one axis. From
-    /// integer distances to the edges, which are small, hence exact, where it matters.
+    /// Share of the bilinear weights at a position that lie inside of the frame, along one axis.
+    /// From integer distances to the edges, which are small, hence exact, where it matters.
     #[inline]
     pub fn coverage(&self, axis: usize, place: i32) -> f32 {
         let from_start = place.wrapping_sub(self.start[axis]) as f32 * self.inverse[axis] + 1.0;

@@ -1,17 +1,19 @@
 //! The records executed on the CPU, one pass from source rows to output rows, frames in parallel.
 //! For Burn's CPU backend and for devices that take no WGSL.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::job::{Clip, Frames, Job};
+use super::job::{AugmentJob, Clip, Frames};
 
 /// A type of source value: one channel of one pixel.
 trait Value: Copy + Sync + 'static {
     /// What the stored value 1 means in [0, 1].
     const UNIT: f32;
     fn raw(self) -> f32;
-    /// Index into a table over all values, for types that have few enough.
-    fn level(self) -> Option<usize>;
+    /// The values as indices into a table over all of them, for the type that has few enough.
+    fn levels(values: &[Self]) -> Option<&[u8]>;
 }
 
 impl Value for u8 {
@@ -20,9 +22,8 @@ impl Value for u8 {
     fn raw(self) -> f32 {
         f32::from(self)
     }
-    #[inline]
-    fn level(self) -> Option<usize> {
-        Some(usize::from(self))
+    fn levels(values: &[Self]) -> Option<&[u8]> {
+        Some(values)
     }
 }
 
@@ -32,8 +33,7 @@ impl Value for f32 {
     fn raw(self) -> f32 {
         self
     }
-    #[inline]
-    fn level(self) -> Option<usize> {
+    fn levels(_: &[Self]) -> Option<&[u8]> {
         None
     }
 }
@@ -45,6 +45,13 @@ type Rows<'a> = [&'a mut [f32]; 3];
 /// interpolated nor noisy nor mixed.
 type Table = [[f32; 256]; 3];
 
+/// A clip that is written by table.
+struct LookUp<'a> {
+    /// `[T, H, W, 3]`.
+    source: &'a [u8],
+    table: Box<Table>,
+}
+
 /// Row-sized memory of one task, so that rows allocate nothing.
 struct Scratch {
     /// A source row between two others, interleaved.
@@ -54,14 +61,14 @@ struct Scratch {
 }
 
 /// Executes a job: `[N, 3, T', H', W']`, row-major.
-pub fn execute(job: &Job) -> Vec<f32> {
+pub fn execute(job: &AugmentJob) -> Vec<f32> {
     match job.frames {
         Frames::U8(source) => run(job, source),
         Frames::F32(source) => run(job, source),
     }
 }
 
-fn run<V: Value>(job: &Job, source: &[V]) -> Vec<f32> {
+fn run<V: Value>(job: &AugmentJob, source: &[V]) -> Vec<f32> {
     let [t, h, w] = job.out;
     let mut out = vec![0.0_f32; job.out_shape().iter().product()];
     let clips: Vec<ClipRun<V>> =
@@ -81,7 +88,7 @@ fn run<V: Value>(job: &Job, source: &[V]) -> Vec<f32> {
 
 /// One clip, ready to have its frames written.
 struct ClipRun<'a, V> {
-    job: &'a Job<'a>,
+    job: &'a AugmentJob<'a>,
     clip: &'a Clip,
     index: usize,
     /// `[T, H, W, 3]`.
@@ -89,11 +96,11 @@ struct ClipRun<'a, V> {
     /// Per output column: offsets of the two neighbours in a row, weight of the second. Only
     /// without rotation, where a column is the same in every row.
     columns: Vec<(usize, usize, f32)>,
-    table: Option<Box<Table>>,
+    look_up: Option<LookUp<'a>>,
 }
 
 impl<'a, V: Value> ClipRun<'a, V> {
-    fn new(job: &'a Job<'a>, source: &'a [V], index: usize) -> Self {
+    fn new(job: &'a AugmentJob<'a>, source: &'a [V], index: usize) -> Self {
         let clip = &job.clips[index];
         let geometry = &clip.geometry;
         let [t, h, w] = job.size;
@@ -105,19 +112,19 @@ impl<'a, V: Value> ClipRun<'a, V> {
                 (3 * first, 3 * second, weight)
             })
             .collect();
-        let table = (std::mem::size_of::<V>() == 1 && geometry.on_grid && clip.noise.is_none())
-            .then(|| {
-                let mut table = Box::new([[0.0; 256]; 3]);
-                for (c, levels) in table.iter_mut().enumerate() {
-                    for (level, value) in levels.iter_mut().enumerate() {
-                        let coloured = clip.colour(level as f32 * V::UNIT);
-                        *value = (coloured - job.mean[c]) * job.scale[c];
-                    }
-                }
-                table
-            });
         let source = &source[index * length..][..length];
-        Self { job, clip, index, source, columns, table }
+        let by_table = geometry.on_grid && clip.noise.is_none();
+        let look_up = V::levels(source).filter(|_| by_table).map(|source| {
+            let mut table = Box::new([[0.0; 256]; 3]);
+            for (c, levels) in table.iter_mut().enumerate() {
+                for (level, value) in levels.iter_mut().enumerate() {
+                    let coloured = clip.colour(level as f32 * V::UNIT);
+                    *value = (coloured - job.mean[c]) * job.scale[c];
+                }
+            }
+            LookUp { source, table }
+        });
+        Self { job, clip, index, source, columns, look_up }
     }
 
     /// One output frame, all rows.
@@ -129,8 +136,11 @@ impl<'a, V: Value> ClipRun<'a, V> {
         let rows = red.chunks_mut(w).zip(green.chunks_mut(w)).zip(blue.chunks_mut(w));
         for (y, ((r, g), b)) in rows.enumerate() {
             let mut rows: Rows = [r, g, b];
-            if let (Some(table), false, true) = (&self.table, record.dropped, record.mix == 0.0) {
-                self.look_up_row(table, record.source, y, &mut rows);
+            if let Some(look_up) = &self.look_up
+                && !record.dropped
+                && record.mix == 0.0
+            {
+                self.look_up_row(look_up, record.source, y, &mut rows);
                 continue;
             }
             self.stage_row(frame, y, &mut rows, &mut scratch.between);
@@ -154,22 +164,29 @@ impl<'a, V: Value> ClipRun<'a, V> {
         }
     }
 
+    /// Where a source row lies.
+    fn row_range(&self, frame: usize, y: usize) -> Range<usize> {
+        let [_, h, w] = self.job.size;
+        let first = (frame * h + y) * w * 3;
+        first..first + w * 3
+    }
+
     /// A source row.
     fn row(&self, frame: usize, y: usize) -> &[V] {
-        let [_, h, w] = self.job.size;
-        &self.source[(frame * h + y) * w * 3..][..w * 3]
+        &self.source[self.row_range(frame, y)]
     }
 
     /// A finished row by table.
-    fn look_up_row(&self, table: &Table, frame: usize, y: usize, rows: &mut Rows) {
+    fn look_up_row(&self, look_up: &LookUp, frame: usize, y: usize, rows: &mut Rows) {
         let geometry = &self.clip.geometry;
         let (line, ..) = geometry.neighbours(1, geometry.rows[y][1], self.job.size[1]);
-        let source = self.row(frame, line);
+        let source = &look_up.source[self.row_range(frame, line)];
+        let table = &look_up.table;
         let [r, g, b] = rows;
         let out = r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut());
-        let write = |((r, g), b): ((&mut f32, &mut f32), &mut f32), pixel: &[V]| {
-            let level = |c: usize| pixel[c].level().unwrap_or(0) & 255;
-            (*r, *g, *b) = (table[0][level(0)], table[1][level(1)], table[2][level(2)]);
+        let write = |((r, g), b): ((&mut f32, &mut f32), &mut f32), pixel: &[u8]| {
+            let value = |c: usize| table[c][usize::from(pixel[c])];
+            (*r, *g, *b) = (value(0), value(1), value(2));
         };
         match (self.columns.first(), self.columns.last()) {
             // The columns run through the source one by one, up or down.

@@ -55,7 +55,7 @@ pub enum AugmentError {
         /// `[H', W']`.
         to: [usize; 2],
     },
-    /// The frames are not as many as the size says.
+    /// The number of frames does not fit the size.
     #[error("{clips} clips of {size:?} have {expected} values, not {found}")]
     Length {
         /// N, the number of records.
@@ -127,7 +127,7 @@ pub struct Clip {
 
 /// A batch that passed all checks: what it holds can be executed without reading outside it.
 #[derive(Debug)]
-pub struct Job<'a> {
+pub struct AugmentJob<'a> {
     pub(super) frames: Frames<'a>,
     pub(super) size: [usize; 3],
     pub(super) records: &'a [ClipRecord],
@@ -137,7 +137,7 @@ pub struct Job<'a> {
     pub(super) scale: [f32; 3],
 }
 
-impl<'a> Job<'a> {
+impl<'a> AugmentJob<'a> {
     /// `frames` of `[T, H, W]` = `size` per clip, one record per clip, to frames of
     /// `[H', W']` = `out_size`.
     pub fn new(

@@ -31,8 +31,8 @@ impl Noise {
 
     /// Noise of element `index` of the output clip `[3, T, H', W']`: with h the hash of index and
     /// key, (b₀ + b₁ + b₂ + b₃ − 510)·scale over the four bytes of h. The sum of four uniform
-    /// numbers (Irwin–Hall, n = 4) stands for a Gaussian: mean 0, the wanted deviation, tails that
-    /// end at 3.45 σ, excess kurtosis −0.3. Its steps are 1/148 of σ, far below a grey level.
+    /// numbers (Irwin–Hall, n = 4) approximates a Gaussian: mean 0, the wanted deviation, tails
+    /// that end at 3.45 σ, excess kurtosis −0.3. Its steps are 1/148 of σ, far below a grey level.
     #[inline]
     pub fn at(&self, index: u32) -> f32 {
         let hash = mix(mix(index ^ self.key[0]).wrapping_add(self.key[1]));

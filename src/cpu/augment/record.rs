@@ -193,7 +193,7 @@ impl ClipRecord {
         within("noise_std", self.noise_std, 0.0, 10.0, "from 0 to 10")
     }
 
-    /// The record in words, for a contact sheet: one line per stage that does something.
+    /// The record as text for a contact sheet: one line per stage that does something.
     pub fn describe(&self) -> String {
         let mut lines: Vec<String> = Vec::new();
         let sources: Vec<usize> = self.frames.iter().map(|f| f.source).collect();

@@ -2,8 +2,8 @@
 //!
 //! Forward and input gradient are the same computation: every output gathers the sources under its
 //! taps. Forward, output o under tap a reads source o·s − p + a. In the input gradient, `x[i]`
-//! gathers `dy[(i + p − a) / s]` over the taps that divide evenly, so the outputs fall into s phases
-//! with taps of their own, and within a phase the step is 1 again.
+//! gathers `dy[(i + p − a) / s]` over the taps that divide evenly, so the outputs fall into s
+//! phases with taps of their own, and within a phase the step is 1 again.
 //!
 //! The sources are staged in planes, so that every tap of a phase is one plane at one shift:
 //! output i of a phase reads position i + shift of the tap's plane, and position q of a plane is
@@ -14,7 +14,7 @@ use std::ops::Range;
 /// A tap within a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tap {
-    /// Place in the kernel.
+    /// Position in the kernel.
     pub index: usize,
     /// Which of [`Axis::planes`] it reads.
     pub plane: usize,
@@ -60,7 +60,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// The forward direction: `output` places, each reading `kernel` taps of a source of length
+    /// The forward direction: `output` positions, each reading `kernel` taps of a source of length
     /// `source`.
     pub fn forward(
         source: usize,
@@ -98,8 +98,8 @@ impl Axis {
         };
         let starts =
             || (0..stride).flat_map(|first| (0..kernel).filter_map(move |i| start(first, i)));
-        let lowest = starts().min().unwrap_or(0);
-        let highest = starts().max().unwrap_or(0);
+        let bounds = starts().min().zip(starts().max());
+        let (lowest, highest) = bounds.expect("every tap reaches the outputs of some phase");
         let phase = |first| {
             let tap = |index| {
                 let shift = (start(first, index)? - lowest) as usize;
@@ -154,9 +154,9 @@ impl Axis {
             // Those inside are neighbours, for taps are in order.
             let inside = |phase: &Phase| {
                 let inside = |tap: &Tap| self.is_inside(position, tap);
-                let first = phase.taps.iter().position(inside).unwrap_or(0);
+                let first = phase.taps.iter().position(inside);
                 let last = phase.taps.iter().rposition(inside);
-                first..last.map_or(first, |last| last + 1)
+                first.zip(last).map_or(0..0, |(first, last)| first..last + 1)
             };
             let taps: Vec<_> = self.phases.iter().map(inside).collect();
             let class = classes.taps.iter().position(|other| *other == taps);

@@ -1,8 +1,8 @@
 //! The computation that forward and input gradient share: every output gathers the sources under
 //! its taps.
 //!
-//! No two tasks write the same number and none needs another's result, and every output is summed in
-//! one fixed order, so the result has the same bits whatever the number of threads.
+//! No two tasks write the same number and none needs another's result, and every output is summed
+//! in one fixed order, so the result has the same bits whatever the number of threads.
 
 use rayon::prelude::*;
 
@@ -17,7 +17,7 @@ use super::tiles::{Group, Rows, Run, Tiles};
 /// Tasks per thread at least. How many there are changes nothing in the order of any sum.
 const TASKS: usize = 3;
 
-/// Up to so many groups, the weights are put in order for each of them.
+/// Up to this many groups, the weights are reordered for each of them.
 const FEW_GROUPS: usize = 2;
 
 /// Planes up to this size may lie side by side.
@@ -29,7 +29,7 @@ pub struct Gather {
     pub axes: [Axis; 3],
     /// Clips.
     pub clips: usize,
-    /// Where the weights stand.
+    /// Where the weights are.
     pub order: WeightOrder,
 }
 
@@ -124,8 +124,8 @@ impl Gather {
         });
     }
 
-    /// Whether planes are small, so that much of them borders on the padding, and enough of them are
-    /// reached by the same time taps.
+    /// Whether planes are small, so that much of them borders on the padding, and enough of them
+    /// are reached by the same time taps.
     fn is_best_side_by_side(&self) -> bool {
         let [t, h, w] = &self.axes;
         let taps = |time| -> Vec<_> { t.taps_of(time).into_iter().map(|(tap, _)| tap).collect() };
@@ -283,7 +283,8 @@ impl Work<'_> {
         }
     }
 
-    /// Puts the sums of one piece and channel, one line per phase, to their places in the output.
+    /// Puts the sums of one piece and channel, one line per phase, to their positions in the
+    /// output.
     fn finish<'s>(&self, piece: &Piece, line: impl Fn(usize) -> &'s [f32], target: &mut [f32]) {
         let idle = |phase: &[&Phase; 2]| phase.iter().any(|axis| axis.taps.is_empty());
         if self.phases.iter().any(idle) {

@@ -1,5 +1,5 @@
 //! The inner loops: two register-blocked outer-product kernels, written once over whatever vectors
-//! the machine has (AVX-512, AVX2, NEON, or single numbers).
+//! the machine has (AVX-512, AVX2, NEON, or single values).
 
 #![allow(
     clippy::needless_range_loop,
@@ -11,10 +11,10 @@ use pulp::{Simd, WithSimd};
 
 use crate::simd::dispatch;
 
-/// The most rows of the weight gradient that [`Correlate`] works on at once.
+/// The most rows of the weight gradient that [`Correlate`] works on at a time.
 pub const TAPS: usize = 12;
 
-/// The most numbers in a vector on any machine. Columns may be read and written up to the next
+/// The most values in a vector on any machine. Columns may be read and written up to the next
 /// multiple of it.
 pub const LANES: usize = 16;
 
@@ -22,7 +22,7 @@ pub const LANES: usize = 16;
 pub const BLOCK: usize = 3 * LANES;
 
 /// `sums[row][column] += Σ_d weights[d.weight][row] · x[d.x + column]`, for as many rows as
-/// [`rows_at_once`] says.
+/// [`rows_at_once`] returns.
 pub struct Accumulate<'a> {
     /// Sources.
     pub x: &'a [f32],
@@ -117,24 +117,25 @@ impl WithSimd for Accumulate<'_> {
     }
 }
 
-/// Rows of the output (channels) that [`Accumulate`] works on at once.
+/// Rows of the output (channels) that [`Accumulate`] works on at a time.
 pub fn rows_at_once() -> usize {
     let (_, registers) = dispatch(Registers);
     if registers >= 32 { 8 } else { 6 }
 }
 
 /// `sums[tap][k] += Σ_places x[starts[tap] + place] · dy[place][k]`, for as many taps as
-/// [`taps_at_once`] says and the `width` channels of one panel of dy.
+/// [`taps_at_once`] returns and the `width` channels of one panel of dy.
 pub struct Correlate<'a> {
     /// Sources.
     pub x: &'a [f32],
-    /// Where in x each tap's first place is.
+    /// Where in x each tap's first position is.
     pub starts: &'a [usize],
-    /// Distance between rows of places in x.
+    /// Distance between rows of positions in x.
     pub pitch: usize,
-    /// Places in a row.
+    /// Positions in a row.
     pub row: usize,
-    /// One panel of the output's gradient, `[places, width]`, rows of places one after another.
+    /// One panel of the output's gradient, `[positions, width]`, rows of positions one after
+    /// another.
     pub dy: &'a [f32],
     /// Channels in the panel, one of [`panel_widths`].
     pub width: usize,
@@ -154,7 +155,7 @@ impl Correlate<'_> {
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; NT];
         let mut x = [self.x; NT];
         for (index, dy) in self.dy.chunks_exact(self.row * width).enumerate() {
-            // Rows of one length, so that a place costs one bounds check for all of them.
+            // Rows of one length, so that a position costs one bounds check for all of them.
             for j in 0..NT {
                 x[j] = &self.x[self.starts[j] + index * self.pitch..][..self.row];
             }
@@ -203,7 +204,7 @@ impl WithSimd for Correlate<'_> {
     }
 }
 
-/// Copies rows of `row` numbers, `pitch` apart in the source, to one after another.
+/// Copies rows of `row` values, `pitch` apart in the source, to one after another.
 pub struct CopyRows<'a> {
     /// Starts with the first row.
     pub source: &'a [f32],
@@ -211,7 +212,7 @@ pub struct CopyRows<'a> {
     pub pitch: usize,
     /// Room for whole rows.
     pub target: &'a mut [f32],
-    /// Numbers in a row.
+    /// Values in a row.
     pub row: usize,
 }
 
@@ -265,7 +266,7 @@ pub fn taps_at_once(width: usize) -> usize {
     }
 }
 
-/// Numbers in a vector, and how many vectors the machine holds.
+/// Values in a vector, and how many vectors the machine holds.
 struct Registers;
 
 impl WithSimd for Registers {

@@ -14,7 +14,7 @@ mod scratch;
 mod shape;
 mod stage;
 mod tiles;
-mod turn;
+mod transpose;
 mod weight_gradient;
 
 use axis::Axis;
@@ -77,8 +77,9 @@ fn forward_axes(shape: &ConvShape) -> [Axis; 3] {
 /// Planes up to this size may become one long row.
 const LONG_ROW: usize = 512;
 
-/// The same convolution on planes of another form, where a kernel does not look along the plane:
-/// rows of whole vectors if the plane has that many places, else one row if that is not too long.
+/// The same convolution on planes of another form, where a kernel has no extent along the plane:
+/// rows of whole vectors if the plane has that many positions, else one row if that is not too
+/// long.
 fn flattened(shape: &ConvShape) -> ConvShape {
     let [_, h, w] = shape.input;
     let along = |d| shape.kernel[d] == 1 && shape.stride[d] == 1 && shape.padding[d] == 0;
@@ -94,7 +95,7 @@ fn flattened(shape: &ConvShape) -> ConvShape {
 }
 
 fn check(shape: &ConvShape, x: usize, w: usize, y: usize) {
-    assert_eq!(x, shape.input_len(), "numbers in the input");
-    assert_eq!(w, shape.weight_len(), "numbers in the weights");
-    assert_eq!(y, shape.output_len(), "numbers in the output");
+    assert_eq!(x, shape.input_len(), "values in the input");
+    assert_eq!(w, shape.weight_len(), "values in the weights");
+    assert_eq!(y, shape.output_len(), "values in the output");
 }

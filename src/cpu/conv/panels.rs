@@ -1,9 +1,9 @@
 //! The weights in the order in which the inner loops read them.
 //!
-//! Where they stand in `[K, C, kt, kh, kw]`, the outputs that are computed at once are far apart, and
+//! In `[K, C, kt, kh, kw]` the outputs that are computed together are far apart, and
 //! in the input gradient the inputs are as well: every step of a sum would read as many cache lines
-//! and pages as there are outputs. Put in order before, all weights of a step lie next to each other,
-//! and steps follow one another.
+//! and pages as there are outputs. Put in order before, all weights of a step lie next to each
+//! other, and steps follow one another.
 
 #![allow(
     clippy::needless_range_loop,
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::axis::Phase;
 use super::kernel::rows_at_once;
 
-/// Where a weight stands in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
+/// Where a weight is in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
 /// outputs are K, in the input gradient they are C.
 #[derive(Debug, Clone, Copy)]
 pub struct WeightOrder {
@@ -33,8 +33,8 @@ pub struct WeightOrder {
     pub kernel: [usize; 3],
 }
 
-/// The order of weights: panels of a block of outputs, in each input after input, tap after tap of a
-/// phase, and in each of these the outputs of the block.
+/// The order of weights: panels of a block of outputs, in each input after input, tap after tap of
+/// a phase, and in each of these the outputs of the block.
 pub struct Panels<'a> {
     weights: &'a [f32],
     order: &'a WeightOrder,
@@ -74,7 +74,7 @@ impl<'a> Panels<'a> {
         self.rows
     }
 
-    /// Numbers of a panel of so many inputs.
+    /// Values of a panel of `inputs` inputs.
     pub fn len(&self, phase: usize, inputs: usize) -> usize {
         inputs * self.phases[phase].0 * self.rows
     }
@@ -83,7 +83,7 @@ impl<'a> Panels<'a> {
         self.order.outputs.div_ceil(self.rows)
     }
 
-    /// Numbers of all panels.
+    /// Values of all panels.
     pub fn all(&self) -> usize {
         let phases = (0..self.phases.len()).map(|phase| self.len(phase, self.order.inputs));
         phases.sum::<usize>() * self.times.len() * self.blocks()
@@ -114,7 +114,8 @@ impl<'a> Panels<'a> {
     ) -> &'p [f32] {
         let inputs = self.order.inputs;
         let before: usize = (0..phase).map(|phase| self.len(phase, inputs)).sum();
-        let time = self.times.iter().position(|&t| t == time).unwrap_or(0);
+        let time = self.times.iter().position(|&t| t == time);
+        let time = time.expect("panels hold the weights of every time tap that is in use");
         let index = before * self.blocks() * self.times.len()
             + (block * self.times.len() + time) * self.len(phase, inputs);
         &panels[index..][self.len(phase, input)..self.len(phase, inputs)]
@@ -139,7 +140,8 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// Among panels of so many blocks and inputs, that of a phase's block, counted from the first.
+    /// Among panels of `blocks` blocks and `inputs` inputs, that of a phase's block, counted from
+    /// the first.
     pub fn find_some<'p>(
         &self,
         panels: &'p [f32],
@@ -181,7 +183,7 @@ impl<'a> Panels<'a> {
         let Some(end) = places.iter().max().map(|place| place + 1) else { return };
         let order = self.order;
         let [_, kh, kw] = order.kernel;
-        // Rows of one length, so that a place costs one bounds check for all of them.
+        // Rows of one length, so that a position costs one bounds check for all of them.
         let mut rows = [self.weights; ROWS];
         for j in 0..ROWS {
             // Surplus rows of the last block repeat its last one.

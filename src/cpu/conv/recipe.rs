@@ -7,20 +7,20 @@ use super::stage::Source;
 use super::tiles::Group;
 
 /// Steps of the sum done in one go: the sources of a block of columns then stay in the first-level
-/// cache, where steps read shifted views of the same numbers.
+/// cache, where steps read shifted views of the same values.
 const DEPTH: usize = 384;
 
-/// The same where every step reads numbers of its own.
+/// The same where every step reads values of its own.
 const DEPTH_APART: usize = 192;
 
 /// The same where pieces lie side by side.
 const DEPTH_SIDE_BY_SIDE: usize = 256;
 
-/// Numbers of sources in one go: half of a second-level cache.
+/// Values of sources in one go: half of a second-level cache.
 const SOURCES: usize = 1 << 16;
 
-/// The same where pieces lie side by side: a block of columns is read from beyond that cache once, for
-/// all channels.
+/// The same where pieces lie side by side: a block of columns is read from beyond that cache once,
+/// for all channels.
 const SOURCES_SIDE_BY_SIDE: usize = 1 << 18;
 
 /// The order of summing that groups of one size share.
@@ -49,14 +49,15 @@ impl Recipe {
         let area = group.area();
         let channel = if plain { source.plain_channel() } else { source.planes() * area };
         let touched = if plain { group.width() } else { channel };
-        let taps = phases.iter().map(|[h, w]| h.taps.len() * w.taps.len()).max().unwrap_or(1);
+        let taps = phases.iter().map(|[h, w]| h.taps.len() * w.taps.len()).max();
+        let taps = taps.expect("an axis has at least one phase");
         let (depth, sources) = match (source.is_side_by_side(), source.is_seamless()) {
             (true, _) => (DEPTH_SIDE_BY_SIDE, SOURCES_SIDE_BY_SIDE),
             (_, true) => (DEPTH_APART, SOURCES),
             _ => (DEPTH, SOURCES),
         };
         let most = depth.div_ceil(taps.max(1)).min(sources.div_ceil(touched));
-        // Steps count places in 32 bits.
+        // Steps count positions in 32 bits.
         let most = most.min(u32::MAX as usize / channel).max(1);
         let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
         let [down, across] = classes;
@@ -85,7 +86,7 @@ impl Recipe {
         Self { chunk, channel, steps, across: across.taps.len(), phases: phases.len() }
     }
 
-    /// The steps of `count` inputs for a phase of places of these classes.
+    /// The steps of `count` inputs for a phase of positions of these classes.
     pub fn steps(&self, class: [usize; 2], phase: usize, count: usize) -> &[Step] {
         let steps = &self.steps[(class[0] * self.across + class[1]) * self.phases + phase];
         &steps[..steps.len() / self.chunk * count]

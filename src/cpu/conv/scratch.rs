@@ -6,11 +6,11 @@ thread_local! {
     static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Numbers in a cache line.
+/// Values in a cache line.
 const LINE: usize = 16;
 
-/// Hands a buffer of this length, at the start of a cache line, to `work`; what it holds is left over
-/// from earlier use. Calls may be nested, each gets a buffer of its own.
+/// Hands a buffer of this length, at the start of a cache line, to `work`; what it holds is left
+/// over from earlier use. Calls may be nested, each gets a buffer of its own.
 pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < length + LINE {

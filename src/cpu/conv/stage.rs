@@ -1,5 +1,5 @@
 //! Staging: copying the sources of a few rows of outputs into planes (see [`super::axis`]), padding
-//! included, so that the inner loops only ever read consecutive numbers.
+//! included, so that the inner loops only ever read consecutive values.
 
 use super::axis::{Axis, Tap};
 use super::kernel::{CopyRows, LANES};
@@ -38,7 +38,7 @@ pub struct Source<'a> {
     w_views: Vec<(usize, usize)>,
     /// Staged planes hold only what one tap reads.
     spread: [bool; 2],
-    /// Pieces whose numbers lie side by side, place after place.
+    /// Pieces whose values lie side by side, position after position.
     together: usize,
 }
 
@@ -76,8 +76,8 @@ impl<'a> Source<'a> {
     }
 
     /// The same source, staged so that [`LANES`] pieces lie side by side: a vector holds the same
-    /// place of all of them, so that taps in the padding can be left out place by place, and no view
-    /// of a plane is needed but the plane itself.
+    /// position of all of them, so that taps in the padding can be left out at each position, and
+    /// no view of a plane is needed but the plane itself.
     pub fn side_by_side(self) -> Self {
         Self {
             together: LANES,
@@ -100,7 +100,7 @@ impl<'a> Source<'a> {
         (self.spread[0] || self.h.reach == 0) && (self.spread[1] || self.w.reach == 0)
     }
 
-    /// Numbers from one row of outputs to the next, staged or plain.
+    /// Values from one row of outputs to the next, staged or plain.
     pub fn row(&self) -> usize {
         self.w.positions() * self.together + self.gap()
     }
@@ -110,7 +110,7 @@ impl<'a> Source<'a> {
         if self.spread[1] { 0 } else { self.w.reach * self.together }
     }
 
-    /// Numbers that a piece takes in one plane.
+    /// Values that a piece takes in one plane.
     pub fn area(&self, piece: &Piece) -> usize {
         let reach = if self.spread[0] { 0 } else { self.h.reach };
         (piece.to - piece.from + reach) * self.row()
@@ -121,27 +121,28 @@ impl<'a> Source<'a> {
         self.h_views.len() * self.w_views.len()
     }
 
-    /// Numbers in a channel of the source itself.
+    /// Values in a channel of the source itself.
     pub fn plain_channel(&self) -> usize {
         self.times * self.h.source * self.w.source
     }
 
-    /// The source itself from a piece's first place on, at source time `time`.
+    /// The source itself from a piece's first position on, at source time `time`.
     pub fn plain(&self, piece: &Piece, time: usize) -> usize {
         let plane = self.h.source * self.w.source;
         (piece.clip * self.channels * self.times + time) * plane + piece.from * self.w.source
     }
 
-    /// All numbers of the source.
+    /// All values of the source.
     pub fn data(&self) -> &'a [f32] {
         self.data
     }
 
-    /// Where a tap's first place is from the start of a staged channel with planes of `area`.
+    /// Where a tap's first position is from the start of a staged channel with planes of `area`.
     pub fn place(&self, h: &Tap, w: &Tap, area: usize) -> usize {
         let find = |views: &[(usize, usize)], tap: &Tap, spread: bool| {
             let view = (tap.plane, if spread { tap.shift } else { 0 });
-            let plane = views.iter().position(|&v| v == view).unwrap_or(0);
+            let plane = views.iter().position(|&v| v == view);
+            let plane = plane.expect("a staged source has a plane for every tap");
             (plane, if spread { 0 } else { tap.shift })
         };
         let (h_plane, down) = find(&self.h_views, h, self.spread[0]);
@@ -149,8 +150,8 @@ impl<'a> Source<'a> {
         (h_plane * self.w_views.len() + w_plane) * area + down * self.row() + right * self.together
     }
 
-    /// Writes one channel of a piece at source time `time` to `staged[start..]` and, for the further
-    /// planes, `area` numbers on.
+    /// Writes one channel of a piece at source time `time` to `staged[start..]` and, for the
+    /// further planes, `area` values on.
     pub fn stage(
         &self,
         piece: &Piece,
@@ -189,8 +190,8 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// Writes one channel of pieces that lie side by side, each with its source time. Places in the
-    /// padding are not written, for nothing reads them.
+    /// Writes one channel of pieces that lie side by side, each with its source time. Positions in
+    /// the padding are not written, for nothing reads them.
     pub fn stage_together(
         &self,
         pieces: &[Piece],
@@ -223,7 +224,7 @@ impl<'a> Source<'a> {
                     }
                     let start = (hp * w.planes.len() + wp) * area / LANES + line * row + before;
                     let places = &mut places[start..][..count];
-                    // All lanes of a row in turn, so that their places stay in cache.
+                    // All lanes of a row in turn, so that their positions stay in cache.
                     for (lane, plane) in planes.iter().enumerate() {
                         let Some(plane) = plane else { continue };
                         let source = &plane[source * w.source..][first..w.source];
@@ -275,13 +276,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Writes every `step`-th number of a row to one lane of the places.
+/// Writes every `step`-th value of a row to one lane of the positions.
 fn put_lane(source: &[f32], step: usize, lane: usize, places: &mut [[f32; LANES]]) {
     match step {
         1 => places.iter_mut().zip(source).for_each(|(place, &value)| place[lane] = value),
         2 => {
             let last = places.len() - 1;
-            // The last may stand alone, without a whole chunk.
+            // The last may be alone, without a whole chunk.
             places[last][lane] = source[2 * last];
             let pairs = source.as_chunks::<2>().0;
             places[..last].iter_mut().zip(pairs).for_each(|(place, pair)| place[lane] = pair[0]);
@@ -293,8 +294,8 @@ fn put_lane(source: &[f32], step: usize, lane: usize, places: &mut [[f32; LANES]
     }
 }
 
-/// Which places of a staged row lie in the source: after `before` others `count` places, from number
-/// `first` of the source on.
+/// Which positions of a staged row lie in the source: after `before` others `count` positions, from
+/// number `first` of the source on.
 struct Inside {
     before: usize,
     first: usize,
@@ -302,7 +303,7 @@ struct Inside {
 }
 
 impl Inside {
-    /// For `row` places that read `from`, `from + step`, … of a source of length `length`.
+    /// For `row` positions that read `from`, `from + step`, … of a source of length `length`.
     fn new(length: usize, from: isize, step: usize, row: usize) -> Self {
         let before = from.min(0).unsigned_abs().div_ceil(step).min(row);
         let first = (from + (before * step) as isize).max(0) as usize;
@@ -311,7 +312,7 @@ impl Inside {
     }
 }
 
-/// Copies `count` numbers, and some more where both sides have room for them: a few moves of fixed
+/// Copies `count` values, and some more where both sides have room for them: a few moves of fixed
 /// length where an exact copy is a call.
 fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
     let rounded = count.next_multiple_of(LANES);
@@ -325,7 +326,7 @@ fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
     }
 }
 
-/// `target[q] = source[from + q·step]` for `row` numbers, and 0 outside the source's first `length`.
+/// `target[q] = source[from + q·step]` for `row` values, and 0 outside the source's first `length`.
 /// May write more of `target` than `row`.
 fn copy_row(
     source: &[f32],
@@ -353,7 +354,7 @@ fn copy_row(
     target[before + inside..row].fill(0.0);
 }
 
-/// The first number of each chunk; the last may stand alone, without a whole chunk.
+/// The first value of each chunk; the last may be alone, without a whole chunk.
 fn pick<const N: usize>(source: &[f32], chunks: &[[f32; N]], target: &mut [f32]) {
     let last = target.len() - 1;
     target[last] = source[last * N];

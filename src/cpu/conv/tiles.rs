@@ -1,7 +1,7 @@
 //! Cutting the outputs of a [`super::gather::Gather`] into tasks.
 //!
-//! A piece is a band of rows of one plane, a group is some pieces whose columns are computed side by
-//! side, and a task makes some channels of one group. The cut depends on sizes alone.
+//! A piece is a band of rows of one plane, a group is some pieces whose columns are computed side
+//! by side, and a task makes some channels of one group. The cut depends on sizes alone.
 
 use super::axis::{Axis, Classes};
 use super::kernel::{BLOCK, LANES};
@@ -53,7 +53,7 @@ pub struct Run {
     pub start: usize,
     /// How many.
     pub count: usize,
-    /// Classes of height and width of its places.
+    /// Classes of height and width of its positions.
     pub class: [usize; 2],
 }
 
@@ -65,7 +65,7 @@ impl Tiles {
     pub fn new([t, h, w]: &[Axis; 3], clips: usize, source: &Source) -> Self {
         let row = source.row();
         // Where sources are read as they are and taps look along time, they should find the same
-        // places of all times in cache.
+        // positions of all times in cache.
         let in_time = source.is_plain() && t.output > 1 && t.reach > 0 && BLOCK.is_multiple_of(row);
         let side_by_side = source.is_side_by_side();
         let phases = h.phases.len() * w.phases.len();
@@ -92,7 +92,7 @@ impl Tiles {
         }
     }
 
-    /// Where a piece stands in the order of pieces. In the order of times, those that a time tap
+    /// Position of a piece in the order of pieces. In the order of times, those that a time tap
     /// leaves out are at the ends of a group.
     fn index(&self, time: usize, clip: usize, band: usize) -> usize {
         if self.in_time {
@@ -196,7 +196,7 @@ impl Group {
         self.columns[self.pieces.len()]
     }
 
-    /// Numbers of a staged plane, whole cache lines.
+    /// Values of a staged plane, whole cache lines.
     pub fn area(&self) -> usize {
         self.areas[self.pieces.len()].next_multiple_of(LANES)
     }

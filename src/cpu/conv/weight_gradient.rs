@@ -1,10 +1,10 @@
 //! The gradient of the weights.
 //!
-//! Every weight gradient is a correlation of one shifted source plane with one plane of dy, over all
-//! places. With dy turned to `[places, channels]`, [`TAPS`] taps times a panel of channels are summed
-//! in registers. Tasks are blocks of input channels; where those are too few for many cores, the
-//! places are cut as well, into parts that are added in order afterwards. The cut depends on sizes
-//! alone, so the result has the same bits whatever the number of threads.
+//! Every weight gradient is a correlation of one shifted source plane with one plane of dy, over
+//! all positions. With dy transposed to `[positions, channels]`, [`TAPS`] taps times a panel of
+//! channels are summed in registers. Tasks are blocks of input channels; where those are too few
+//! for many cores, the positions are cut as well, into parts that are added in order afterwards.
+//! The cut depends on sizes alone, so the result has the same bits whatever the number of threads.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use super::axis::Axis;
 use super::kernel::{Correlate, LANES, TAPS, panel_widths, taps_at_once};
 use super::scratch::with_scratch;
 use super::stage::{Piece, Source};
-use super::turn::{scatter, turn};
+use super::transpose::{scatter, transpose};
 use super::{check, forward_axes};
 use crate::conv::ConvShape;
 
@@ -24,11 +24,11 @@ const LINES: usize = 144;
 /// Tasks wanted at least, so that many cores find work.
 const TASKS: usize = 16;
 
-/// Numbers of dy that are turned before tasks use them: few enough for the last-level cache.
+/// Values of dy that are transposed before tasks use them: few enough for the last-level cache.
 const BATCH: usize = 1 << 20;
 
-/// Places worked on at a time: the second-level cache keeps their panel of dy while all taps run over
-/// them.
+/// Positions worked on at a time: the second-level cache keeps their panel of dy while all taps run
+/// over them.
 const STAGED: usize = 512;
 
 /// Planes smaller than this are put next to each other.
@@ -78,34 +78,34 @@ pub fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32])
         }
     }
     let times = axes[0].output;
-    with_scratch(per_batch * room * columns, |turned| {
+    with_scratch(per_batch * room * columns, |transposed| {
         for (batch, units) in units.chunks(per_batch).enumerate() {
-            turned.par_chunks_mut(room * columns).zip(units).for_each(|(turned, unit)| {
+            transposed.par_chunks_mut(room * columns).zip(units).for_each(|(transposed, unit)| {
                 for (index, plane) in unit.clone().enumerate() {
                     let (time, clip) = (plane / shape.batch, plane % shape.batch);
                     let dy = &dy[(clip * shape.out_channels * times + time) * size..];
                     let from = index * size;
                     let channels = shape.out_channels;
-                    turn(
+                    transpose(
                         dy,
                         times * size,
                         channels,
                         size,
                         &widths,
-                        turned,
+                        transposed,
                         unit.len() * size,
                         from,
                     );
                 }
             });
-            let turned = &*turned;
+            let transposed = &*transposed;
             tasks.par_iter_mut().for_each(|task| {
                 let Task { first, channels, lines, sums } = task;
                 sums.par_iter_mut().enumerate().for_each(|(part, sums)| {
                     sums.resize(*channels * taps * columns, 0.0);
                     for unit in part * units.len() / parts..(part + 1) * units.len() / parts {
-                        let turned = &turned[unit * room * columns..][..room * columns];
-                        job.sum(*first, *channels, units[unit].clone(), turned, sums);
+                        let transposed = &transposed[unit * room * columns..][..room * columns];
+                        job.sum(*first, *channels, units[unit].clone(), transposed, sums);
                     }
                 });
                 if batch + 1 == batches {
@@ -146,7 +146,7 @@ struct Task<'a> {
     channels: usize,
     /// Their part of dw, per output channel.
     lines: Vec<&'a mut [f32]>,
-    /// Their sums over each part of the places.
+    /// Their sums over each part of the positions.
     sums: Vec<Vec<f32>>,
 }
 
@@ -167,7 +167,8 @@ impl Job<'_> {
         Source::new(self.x, self.shape.in_channels, t.source, [h, w])
     }
 
-    /// How many planes make a long enough row of places, where planes can be put next to each other.
+    /// How many planes make a long enough row of positions, where planes can be put next to each
+    /// other.
     fn planes_at_once(&self) -> usize {
         let size = self.axes[1].output * self.axes[2].output;
         let small = self.source().is_seamless() && size < SMALL_PLANE;
@@ -181,7 +182,7 @@ impl Job<'_> {
         first: usize,
         channels: usize,
         planes: Range<usize>,
-        turned: &[f32],
+        transposed: &[f32],
         sums: &mut [f32],
     ) {
         let [t, h, w] = self.axes;
@@ -235,7 +236,7 @@ impl Job<'_> {
                 let x = if plain { self.x } else { &*staged };
                 let mut column = 0;
                 for &width in self.widths {
-                    let panel = &turned[column * size..][..width * size];
+                    let panel = &transposed[column * size..][..width * size];
                     let base = column * kt * lines + first_tap * lines * width;
                     let sums = &mut sums[base..][..starts.len() * width];
                     let band = if many { 0..planes.len() * rows } else { from..to };
@@ -261,7 +262,7 @@ impl Job<'_> {
     ) {
         let w = self.axes[2].output;
         let dy = &panel[band.start * w * width..band.end * w * width];
-        // Without gaps between the rows of x, all places are one long row.
+        // Without gaps between the rows of x, all positions are one long row.
         let row = if pitch == w { band.len() * w } else { w };
         let taps = taps_at_once(width);
         for (group, sums) in starts.chunks(taps).zip(sums.chunks_mut(taps * width)) {

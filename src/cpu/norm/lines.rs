@@ -1,4 +1,4 @@
-//! The loops over a line of numbers that batch normalisation is made of, for whatever vectors the
+//! The loops over a line of values that batch normalisation is made of, for whatever vectors the
 //! machine has.
 
 use pulp::{Simd, WithSimd, as_arrays};
@@ -160,7 +160,8 @@ impl WithSimd for Masked<'_> {
     }
 }
 
-/// Adds g and x·g, to two sums each by turns, so that an addition need not wait for the one before.
+/// Adds g and x·g, alternating between two sums each, so that an addition need not wait for the one
+/// before.
 #[inline(always)]
 fn add<S: Simd>(
     simd: S,

@@ -1,6 +1,6 @@
-//! Batch normalisation on the CPU over `[N, C, S]` (S = T·H·W), fused with the ReLU and the residual
-//! sum that follow it in a residual network. A channel is a task: its numbers are read once from
-//! memory for the statistics and then again from cache.
+//! Batch normalisation on the CPU over `[N, C, S]` (S = T·H·W), fused with the ReLU and the
+//! residual sum that follow it in a residual network. A channel is a task: its values are read once
+//! from memory for the statistics and then again from cache.
 //!
 //! Every sum runs in one fixed order, so the results have the same bits whatever the number of
 //! threads.
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use lines::{Apply, Centred, Masked, Reduce, Sum};
 
-/// Numbers that are summed in f32 before they go into an f64 sum, and that the first-level cache
+/// Values that are summed in f32 before they go into an f64 sum, and that the first-level cache
 /// keeps between two passes.
 const BLOCK: usize = 2048;
 
@@ -28,7 +28,7 @@ pub struct NormShape {
 }
 
 impl NormShape {
-    /// Numbers in the tensor.
+    /// Values in the tensor.
     pub fn len(&self) -> usize {
         self.batch * self.channels * self.space
     }
@@ -83,7 +83,7 @@ pub struct Gradients<'a> {
     pub gamma: &'a mut [f32],
     /// Gradient of β, `[C]`.
     pub beta: &'a mut [f32],
-    /// Gradient of the residual, `[N, C, S]`: dy where the ReLU let it through.
+    /// Gradient of the residual, `[N, C, S]`: dy, and 0 where the ReLU was 0.
     pub residual: Option<&'a mut [f32]>,
 }
 
@@ -131,10 +131,10 @@ impl Norm<'_> {
         });
     }
 
-    /// All gradients from dy. With g = dy where y > 0 (without ReLU g = dy), x̂ = (x − mean)·rstd and
-    /// M = N·S: dβ = Σ g, dγ = Σ g·x̂, and dx = γ·rstd·(g − dβ/M − x̂·dγ/M), without the last two
-    /// terms if the statistics were constants. `y` is the forward pass's output, which only a layer
-    /// with ReLU reads.
+    /// All gradients from dy. With g = dy where y > 0 (without ReLU g = dy), x̂ = (x − mean)·rstd
+    /// and M = N·S: dβ = Σ g, dγ = Σ g·x̂, and dx = γ·rstd·(g − dβ/M − x̂·dγ/M), without the last
+    /// two terms if the statistics were constants. `y` is the forward pass's output, which only a
+    /// layer with ReLU reads.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -152,10 +152,10 @@ impl Norm<'_> {
         let Gradients { dx, gamma, beta, residual } = gradients;
         let masked = residual.as_ref().map_or(x.len(), |g| g.len());
         self.check(&[x.len(), dy.len(), dx.len(), masked]);
-        assert!(!self.relu || y.len() == x.len(), "numbers in y");
+        assert!(!self.relu || y.len() == x.len(), "values in y");
         let channels = self.shape.channels;
         let lengths = [mean.len(), rstd.len(), gamma.len(), beta.len()];
-        assert_eq!(lengths, [channels; 4], "numbers per channel");
+        assert_eq!(lengths, [channels; 4], "values per channel");
         let residual_rows = match residual {
             Some(residual) => rows_by_channel(&self.shape, residual),
             None => (0..channels).map(|_| Vec::new()).collect(),
@@ -169,7 +169,8 @@ impl Norm<'_> {
                 let (mut sum, mut product) = (0.0f64, 0.0f64);
                 for (n, dx) in dx.iter_mut().enumerate() {
                     let row = self.row(n, c);
-                    // The masked gradient waits in the residual's gradient, or in dx, for the sums.
+                    // The masked gradient is kept in the residual's gradient, or in dx, until the
+                    // sums are known.
                     let target = match residual.get_mut(n) {
                         Some(target) => &mut **target,
                         None => &mut **dx,
@@ -219,8 +220,8 @@ impl Norm<'_> {
         start..start + self.shape.space
     }
 
-    /// Mean and biased variance of one channel: exact for each block, then combined (Chan, Golub and
-    /// LeVeque 1979, eq. 2.1), which stays accurate where the mean is large.
+    /// Mean and biased variance of one channel: exact for each block, then combined (Chan, Golub
+    /// and LeVeque 1979, eq. 2.1), which stays accurate where the mean is large.
     fn moments(&self, c: usize, x: &[f32]) -> (f64, f64) {
         let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
         for n in 0..self.shape.batch {
@@ -266,8 +267,8 @@ impl Norm<'_> {
 
     fn check(&self, lengths: &[usize]) {
         let channels = self.shape.channels;
-        assert_eq!([self.gamma.len(), self.beta.len()], [channels; 2], "numbers per channel");
-        assert!(lengths.iter().all(|&length| length == self.shape.len()), "numbers in a tensor");
+        assert_eq!([self.gamma.len(), self.beta.len()], [channels; 2], "values per channel");
+        assert!(lengths.iter().all(|&length| length == self.shape.len()), "values in a tensor");
     }
 }
 

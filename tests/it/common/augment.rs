@@ -1,7 +1,8 @@
 //! The two executions of an augmentation.
 
 use burn::tensor::Device;
-use polyview::augment::{AugmentError, Job, Normalisation, host, wgsl};
+use polyview::augment::{AugmentError, AugmentJob, Normalisation, host, wgsl};
+use polyview::kernels::Implementation;
 
 use super::adapter;
 use super::tensors::values;
@@ -17,13 +18,14 @@ impl Execution {
     pub fn all() -> Vec<Self> {
         let host = Self { name: "host", device: None };
         let shader = adapter::device().map(|device| {
-            assert!(wgsl::supports(&device), "this build's wgpu devices take WGSL");
+            let shaders = matches!(Implementation::of(&device), Implementation::Wgsl(_));
+            assert!(shaders, "this build's wgpu devices take WGSL");
             Self { name: "shader", device: Some(device) }
         });
         [Some(host), shader].into_iter().flatten().collect()
     }
 
-    pub fn run(&self, job: &Job) -> Result<Vec<f32>, AugmentError> {
+    pub fn run(&self, job: &AugmentJob) -> Result<Vec<f32>, AugmentError> {
         match &self.device {
             None => Ok(host::execute(job)),
             Some(device) => {

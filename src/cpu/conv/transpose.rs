@@ -1,21 +1,21 @@
-//! Turning numbers around between `[channels, places]` and `[places, channels]`.
+//! Transposition between `[channels, positions]` and `[positions, channels]`.
 
-/// One plane of dy (`size` places of a clip and a time, of `channels` channels that lie `pitch`
-/// apart) as panels `[places, width]`, the last filled up with zeros. Panel after panel, `turned` has
-/// room for `room` places, of which these are the ones from `from` on.
+/// One plane of dy (`size` positions of a clip and a time, of `channels` channels that lie `pitch`
+/// apart) as panels `[positions, width]`, the last filled up with zeros. Panel after panel,
+/// `transposed` has room for `room` positions, of which these are the ones from `from` on.
 #[allow(clippy::too_many_arguments)]
-pub fn turn(
+pub fn transpose(
     dy: &[f32],
     pitch: usize,
     channels: usize,
     size: usize,
     widths: &[usize],
-    turned: &mut [f32],
+    transposed: &mut [f32],
     room: usize,
     from: usize,
 ) {
     let mut first = 0;
-    let mut rest = turned;
+    let mut rest = transposed;
     for &width in widths {
         let (panel, others) = rest.split_at_mut(room * width);
         rest = others;

@@ -1,33 +1,33 @@
-//! What may be chosen freely in a plan: every choice gives the same product, at a speed that
+//! What may be chosen freely in a plan: every variant computes the same product, at a speed that
 //! depends on the device.
 
 use serde::{Deserialize, Serialize};
 
 use super::tile::{SoftTile, Tile};
-use super::{Pass, gather, soft, weight};
-use crate::kernels::plan::DeviceLimits;
+use super::{ConvPass, gather, soft, weight};
+use crate::kernels::DeviceLimits;
 
 /// One way to compute a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Choice {
+pub enum ConvVariant {
     /// In tiles in workgroup memory.
     Tiles {
         /// Their sizes.
         tile: Tile,
-        /// Workgroups below which a long sum is cut into parts.
+        /// Workgroups below which a long sum is split into parts.
         workgroups: usize,
     },
-    /// In registers.
+    /// In registers, on software rasterisers.
     Registers {
-        /// What an invocation makes.
+        /// What an invocation computes.
         tile: SoftTile,
         /// Whether the weights are read unpacked; the weight gradient reads none.
         in_place: bool,
     },
 }
 
-impl Choice {
+impl ConvVariant {
     pub(super) fn tiles(self) -> Option<(Tile, usize)> {
         match self {
             Self::Tiles { tile, workgroups } => Some((tile, workgroups)),
@@ -43,38 +43,38 @@ impl Choice {
     }
 }
 
-/// Shares and multiples of the workgroups that are wanted by default.
-const CUTS: [(usize, usize); 4] = [(1, 4), (1, 1), (2, 1), (4, 1)];
+/// Multiples (numerator, denominator) of the default number of workgroups.
+const SPLITS: [(usize, usize); 4] = [(1, 4), (1, 1), (2, 1), (4, 1)];
 
-/// All ways in which a device with these limits can compute a pass.
-pub fn choices(pass: Pass, limits: &DeviceLimits) -> Vec<Choice> {
-    if limits.software {
-        let lanes = soft::lanes(limits);
-        let registers = |(tile, in_place)| Choice::Registers { tile, in_place };
+/// All variants that a device with these limits can run for a pass.
+pub fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant> {
+    if let Some(lanes) = soft::lanes(limits) {
+        let registers = |(tile, in_place)| ConvVariant::Registers { tile, in_place };
         return match pass {
-            Pass::WeightGradient => {
+            ConvPass::WeightGradient => {
                 soft::weight_tiles(lanes).map(|tile| registers((tile, true))).collect()
             }
             _ => soft::gather_ways(lanes).map(registers).collect(),
         };
     }
     match pass {
-        Pass::WeightGradient => {
+        ConvPass::WeightGradient => {
             let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
             let runs = tiles.filter(|tile| tile.runs_on(limits, weight::memory(*tile)));
-            cut(runs, weight::WORKGROUPS)
+            split(runs, weight::WORKGROUPS)
         }
         _ => {
             let tiles = gather::TILES.into_iter().chain(gather::MORE_TILES);
             let runs = tiles.filter(|tile| tile.runs_on(limits, gather::memory(*tile)));
-            cut(runs, gather::WORKGROUPS)
+            split(runs, gather::WORKGROUPS)
         }
     }
 }
 
-/// Each tile with long sums cut into more and into fewer parts than usual.
-fn cut(tiles: impl Iterator<Item = Tile>, usual: usize) -> Vec<Choice> {
-    let cuts =
-        |tile| CUTS.map(|(times, over)| Choice::Tiles { tile, workgroups: usual * times / over });
-    tiles.flat_map(cuts).collect()
+/// Each tile with long sums split into more and into fewer parts than by default.
+fn split(tiles: impl Iterator<Item = Tile>, default: usize) -> Vec<ConvVariant> {
+    let splits = |tile| {
+        SPLITS.map(|(times, over)| ConvVariant::Tiles { tile, workgroups: default * times / over })
+    };
+    tiles.flat_map(splits).collect()
 }

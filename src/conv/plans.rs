@@ -1,0 +1,134 @@
+//! The plans of a device: each pass of each shape is planned once, in the variant that `--tune`
+//! chose for it or else in the one that the device's limits suggest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use burn::backend::CubeDevice;
+use burn::tensor::Device;
+
+use super::ConvShape;
+use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant};
+use crate::kernels::plan::{DeviceLimits, PlanError};
+use crate::kernels::registry::PerDevice;
+use crate::kernels::{cube_device, launch};
+
+type Key = (ConvPass, ConvShape);
+
+/// What one device has planned and what was chosen for it.
+struct DevicePlans {
+    limits: DeviceLimits,
+    plans: HashMap<Key, Result<Arc<ConvPlan>, PlanError>>,
+    /// By the shape of one clip: a choice holds for any number of clips.
+    chosen: HashMap<Key, ConvVariant>,
+}
+
+/// Plans that a device keeps; a network has some forty of each batch size.
+const KEPT: usize = 4096;
+
+/// The key of a choice.
+fn one_clip(pass: ConvPass, shape: &ConvShape) -> Key {
+    (pass, ConvShape { batch: 1, ..*shape })
+}
+
+impl DevicePlans {
+    fn new(limits: DeviceLimits) -> Self {
+        Self { limits, plans: HashMap::new(), chosen: HashMap::new() }
+    }
+
+    fn plan(&mut self, pass: ConvPass, shape: &ConvShape) -> Result<Arc<ConvPlan>, PlanError> {
+        if self.plans.len() >= KEPT {
+            self.plans.clear();
+        }
+        let Self { limits, plans, chosen } = self;
+        let make = || {
+            let variant = chosen.get(&one_clip(pass, shape)).copied();
+            let plan = wgsl::plan_as(pass, shape, limits, variant);
+            // A variant chosen for some clips may need too much scratch memory for more of them.
+            plan.or_else(|_| wgsl::plan(pass, shape, limits)).map(Arc::new)
+        };
+        plans.entry((pass, *shape)).or_insert_with(make).clone()
+    }
+
+    fn choose(&mut self, pass: ConvPass, shape: &ConvShape, variant: ConvVariant) -> bool {
+        let offered = wgsl::variants(pass, &self.limits).contains(&variant);
+        if offered {
+            self.chosen.insert(one_clip(pass, shape), variant);
+            self.plans.clear();
+        }
+        offered
+    }
+}
+
+/// Lends a device's plans; `None` where it takes no WGSL.
+fn with_plans<R>(device: &CubeDevice, work: impl FnOnce(&mut DevicePlans) -> R) -> Option<R> {
+    static DEVICES: PerDevice<Mutex<DevicePlans>> = PerDevice::new();
+    let limits = launch::limits(device)?;
+    let plans = DEVICES.get_or_insert(device, || Mutex::new(DevicePlans::new(limits)));
+    let mut plans = plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    Some(work(&mut plans))
+}
+
+/// The device's plan for a pass.
+///
+/// # Errors
+/// [`PlanError::Device`] where it takes no WGSL.
+pub(super) fn plan(
+    device: &CubeDevice,
+    pass: ConvPass,
+    shape: &ConvShape,
+) -> Result<Arc<ConvPlan>, PlanError> {
+    with_plans(device, |plans| plans.plan(pass, shape)).unwrap_or(Err(PlanError::Device))
+}
+
+/// From now on this device computes `pass` of convolutions like `shape`, of any number of clips, in
+/// this variant. `false` where the device does not have it.
+pub(crate) fn choose(
+    device: &Device,
+    pass: ConvPass,
+    shape: &ConvShape,
+    variant: ConvVariant,
+) -> bool {
+    cube_device(device)
+        .and_then(|device| with_plans(&device, |plans| plans.choose(pass, shape, variant)))
+        .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ConvShape = ConvShape {
+        batch: 2,
+        in_channels: 8,
+        out_channels: 16,
+        input: [4, 14, 14],
+        kernel: [3, 3, 3],
+        stride: [1; 3],
+        padding: [1; 3],
+    };
+
+    #[test]
+    fn choices_belong_to_one_device_and_hold_for_any_number_of_clips() {
+        let pass = ConvPass::Forward;
+        let [mut tuned, mut other] = [(); 2].map(|()| DevicePlans::new(DeviceLimits::WEBGPU));
+        let usual = tuned.plan(pass, &SHAPE).unwrap();
+        let different = wgsl::distinct_plans(pass, &SHAPE, &DeviceLimits::WEBGPU);
+        let (variant, plan) = different.into_iter().find(|(_, plan)| *plan != *usual).unwrap();
+        assert!(tuned.choose(pass, &SHAPE, variant));
+        assert_eq!(*tuned.plan(pass, &SHAPE).unwrap(), plan);
+        assert_eq!(*other.plan(pass, &SHAPE).unwrap(), *usual);
+        assert_eq!(
+            *tuned.plan(ConvPass::WeightGradient, &SHAPE).unwrap(),
+            *other.plan(ConvPass::WeightGradient, &SHAPE).unwrap()
+        );
+        let more = ConvShape { batch: 5, ..SHAPE };
+        let want = wgsl::plan_as(pass, &more, &DeviceLimits::WEBGPU, Some(variant)).unwrap();
+        assert_eq!(*tuned.plan(pass, &more).unwrap(), want);
+        // A variant that the device cannot run is refused.
+        let ConvVariant::Tiles { tile, workgroups } = variant else { panic!("{variant:?}") };
+        let tile = wgsl::Tile { tm: 7, ..tile };
+        assert!(!tuned.choose(pass, &SHAPE, ConvVariant::Tiles { tile, workgroups }));
+        assert_eq!(*tuned.plan(pass, &SHAPE).unwrap(), plan);
+    }
+}

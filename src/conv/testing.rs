@@ -1,0 +1,38 @@
+//! Single passes in chosen variants, for tests of kernels that the device at hand would not choose.
+
+use burn::backend::wgpu::CubeBackend;
+use burn::tensor::Tensor;
+
+use super::wgsl::{self, ConvPass};
+use super::{ConvShape, op};
+use crate::kernels::{DeviceLimits, PlanError, launch};
+
+pub use super::wgsl::ConvVariant;
+
+/// The variants whose plans differ on a device with these limits.
+pub fn distinct_variants(
+    pass: ConvPass,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+) -> Vec<ConvVariant> {
+    wgsl::distinct_plans(pass, shape, limits).into_iter().map(|(variant, _)| variant).collect()
+}
+
+/// One pass by itself, planned as for a device with other limits than the tensors' own. Operands as
+/// [`ConvPass`] has them. `None` where the device takes no WGSL.
+pub fn pass_as_on(
+    limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
+    variant: Option<ConvVariant>,
+    pass: ConvPass,
+    shape: &ConvShape,
+    operands: [Tensor<5>; 2],
+) -> Option<Result<Tensor<5>, PlanError>> {
+    let [a, b] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
+    let (a, b) = (a?, b?);
+    let plan = match wgsl::plan_as(pass, shape, &limits(launch::limits(&a.device)?), variant) {
+        Ok(plan) => plan,
+        Err(error) => return Some(Err(error)),
+    };
+    let out = op::run(pass, shape, &plan, [a, b]);
+    Some(Ok(Tensor::from_primitive::<CubeBackend>(out)))
+}

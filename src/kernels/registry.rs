@@ -1,0 +1,29 @@
+//! State that belongs to a device and not to the process.
+
+use std::sync::{Arc, Mutex};
+
+use burn::backend::CubeDevice;
+
+/// One value per device, made when the device is first asked about. Burn identifies a device by its
+/// adapter and its graphics API and keeps it for the life of the process, and so does this.
+pub(crate) struct PerDevice<T> {
+    known: Mutex<Vec<(CubeDevice, Arc<T>)>>,
+}
+
+impl<T> PerDevice<T> {
+    /// No devices yet.
+    pub const fn new() -> Self {
+        Self { known: Mutex::new(Vec::new()) }
+    }
+
+    /// The device's value; `make` runs once per device.
+    pub fn get_or_insert(&self, device: &CubeDevice, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, value)) = known.iter().find(|(of, _)| of == device) {
+            return value.clone();
+        }
+        let value = Arc::new(make());
+        known.push((device.clone(), value.clone()));
+        value
+    }
+}
