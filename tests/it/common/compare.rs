@@ -24,14 +24,20 @@ impl Worst {
     }
 }
 
-/// Largest absolute difference.
+/// The largest of these errors; infinite if one is NaN, which `f64::max` would ignore.
+fn largest(errors: impl IntoIterator<Item = f64>) -> f64 {
+    errors.into_iter().map(|e| if e.is_nan() { f64::INFINITY } else { e }).fold(0.0, f64::max)
+}
+
+/// Largest absolute difference; infinite if one is NaN.
 pub fn max_diff(ours: &[f32], theirs: &[f64]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
-    ours.iter().zip(theirs).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+    largest(ours.iter().zip(theirs).map(|(a, b)| (f64::from(*a) - b).abs()))
 }
 
 /// Error of `ours` against a checksum record, relative to the record's own size: the largest of
-/// the differences in l2, proj and the first four values. `key` is the checksum's own key.
+/// the differences in l2, proj, abs_max and the first four values; infinite if one is NaN. `key`
+/// is the checksum's own key.
 pub fn checksum_error(key: &str, ours: &[f32], record: &Value) -> f64 {
     let count: usize = counts(field(record, "shape")).iter().product();
     assert_eq!(ours.len(), count, "{key}: another number of values");
@@ -42,15 +48,14 @@ pub fn checksum_error(key: &str, ours: &[f32], record: &Value) -> f64 {
     let abs_max = wide.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
     let get = |name: &str| number(record, name);
     let scale = get("l2").max(1e-30);
-    let mut error = ((l2 - get("l2")) / scale).abs();
-    error = error.max(((proj - get("proj")) / scale).abs());
-    error = error.max(((abs_max - get("abs_max")) / get("abs_max").max(1e-30)).abs());
+    let peak = get("abs_max").max(1e-30);
     let first = entries(record, "first4");
     assert_eq!(first.len(), count.min(4), "{key}");
-    for (ours, theirs) in wide.iter().zip(first.iter().flat_map(floats)) {
-        error = error.max((ours - theirs).abs() / get("abs_max").max(1e-30));
-    }
-    error
+    let first = wide.iter().zip(first.iter().flat_map(floats));
+    let sums = [(l2 - get("l2")) / scale, (proj - get("proj")) / scale];
+    let single = first.map(|(ours, theirs)| (ours - theirs) / peak);
+    let peaks = [(abs_max - get("abs_max")) / peak];
+    largest(sums.into_iter().chain(peaks).chain(single).map(f64::abs))
 }
 
 /// Tolerance for this gradient: five times the recorded distance of two correct f32 runs.

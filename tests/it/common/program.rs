@@ -79,9 +79,9 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the command, to which `--progress json` is added.
+    /// Starts the command, to which `--progress json` is added. Its stderr is the tests'.
     pub fn start(mut command: Command) -> Self {
-        command.args(["--progress", "json"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(["--progress", "json"]).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let (send, events) = channel();
