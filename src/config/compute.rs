@@ -11,7 +11,8 @@ use crate::options::{RESUME_MAY_CHANGE, option_defaults};
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Device and memory")]
 pub struct ComputeConfig {
-    /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
+    /// Device, by a name that `polyview devices` lists.
+    #[arg(help = "auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]")]
     #[arg(long, value_name = "DEVICE", group = RESUME_MAY_CHANGE, default_value = "auto")]
     pub device: String,
     /// Clips per forward pass, with gradients accumulated over the step; auto: what fits in memory

@@ -1,7 +1,7 @@
 //! The configuration of a training run. The command line, a TOML file and library users all end
 //! here; nothing after this point asks where a value came from.
 //!
-//! Each section is a struct of options (see [`crate::options`]). In configuration files and
+//! Each section is a struct of options (see `src/options`). In configuration files and
 //! checkpoints the sections lie flat, under the options' names.
 
 pub mod advice;

@@ -156,7 +156,7 @@ pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, ConfigError> {
         if !shortcut.takes_value && !used.is_true() {
             return Err(OptionError::new(
                 shortcut.name,
-                &used.values.join(" "),
+                used.values.join(" "),
                 "must be true or false",
             )
             .into());

@@ -1,8 +1,8 @@
-//! The one launch path of the hand-written kernels. A planner of an operation ([`crate::conv`],
-//! [`crate::norm`], [`crate::optim`], [`crate::augment`]) turns sizes and [`DeviceLimits`] into a
-//! [`plan::Plan`]; [`launch`] executes it. Kernel parameters are structs with one [`layout`] in
-//! Rust and WGSL. On the CPU the kernels are plain functions of [`polyview_cpu`]; [`host`] and
-//! [`pool`] turn Burn's tensors into slices and back.
+//! The one launch path of the hand-written kernels. A planner of an operation (`crate::conv`,
+//! `crate::norm`, `crate::optim`, `crate::augment`) turns sizes and `DeviceLimits` into a
+//! `plan::Plan`; `launch` executes it. Kernel parameters are structs with one `layout` in
+//! Rust and WGSL. On the CPU the kernels are plain functions of `polyview_cpu`; `host` and
+//! `pool` turn Burn's tensors into slices and back.
 
 pub(crate) mod host;
 pub(crate) mod launch;

@@ -53,9 +53,7 @@ impl<'a> RunData<'a> {
                 self.cache = Some(cache);
             }
             Err(error) => {
-                log::warn!(
-                    "{error}: continuing without a frame cache, every epoch decodes every clip"
-                );
+                log::warn!("{error}: continuing without, every epoch decodes every clip");
             }
         }
     }

@@ -93,9 +93,13 @@ fn describe_data(c: &Config) -> String {
     };
     match c.cache_folder() {
         Some(folder) => {
-            format!("{ahead}; frame cache in {}, up to {} GB", folder.display(), c.data.cache_size)
+            format!(
+                "{ahead}; decoded frames cached in {}, up to {} GB",
+                folder.display(),
+                c.data.cache_size
+            )
         }
-        None => format!("{ahead}; no frame cache"),
+        None => format!("{ahead}; decoded frames not cached"),
     }
 }
 

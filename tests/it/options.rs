@@ -229,7 +229,7 @@ fn invalid_options_are_refused_with_a_remedy() {
         ),
         (
             &["--lr-warmup", "--scheduler", "onecycle", "--no-gradual-finetuning"],
-            &["onecycle warms up by itself"],
+            &["onecycle has its own warm-up"],
         ),
         (
             &["--progressive-class-balancing", "--no-use-class-balanced-sampler"],

@@ -248,7 +248,10 @@ fn options_without_effect_in_two_phases_are_named() {
     let lines = |config: &Config| advice(config, 3000, &[1500, 1500]);
     let given = defaults_with("--epochs 2 --lr 1e-3");
     let [epochs, lr] = &lines(&given)[..] else { panic!("{:?}", lines(&given)) };
-    assert!(epochs.starts_with("--epochs 2 counts only with --no-gradual-finetuning"), "{epochs}");
+    assert!(
+        epochs.starts_with("--epochs 2 has an effect only with --no-gradual-finetuning"),
+        "{epochs}"
+    );
     assert!(epochs.contains("--phase1-epochs 8 and --phase2-epochs 15"), "{epochs}");
     assert!(lr.starts_with("--lr 1e-3") && lr.contains("--head-lr"), "{lr}");
     let counts = with(&given, "--no-gradual-finetuning");

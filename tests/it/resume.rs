@@ -153,7 +153,7 @@ fn resuming_reports_what_differs() {
             assert!(error.contains(word), "{word:?} is not in {error}");
         }
     };
-    refused(with(&short, "--backbone-name mc3_18"), &["r3d_tiny", "mc3_18", "--resume"]);
+    refused(with(&short, "--backbone-name mc3_18"), &["r3d_tiny", "mc3_18", "another checkpoint"]);
     refused(with(&short, "--no-attention-aggregation"), &["attention", "mean"]);
     refused(with(&short, "--auxiliary-task-weight 0.0"), &["network"]);
     // More epochs, from a file of another folder, with a score to beat.

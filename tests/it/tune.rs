@@ -160,7 +160,7 @@ fn program_tunes_once() {
             train(&data, &folder.path().join("run"), &options).envs(cache).output().unwrap();
         let words = text(&output.stderr);
         assert!(output.status.success(), "{words}");
-        words.lines().find(|line| line.starts_with("--tune:")).unwrap().to_owned()
+        words.lines().find(|line| line.starts_with("tuning:")).unwrap().to_owned()
     };
     assert!(run("cpu").contains("no kernels to choose from"));
     // Elsewhere the cache's folder is the user's own, whatever the variable says.
