@@ -7,7 +7,7 @@ use crate::options::{self, OptionError, choice, choices, option_defaults};
 
 choices! {
     /// How strong the augmentation is: a level g that scales probabilities and ranges alike.
-    Strength {
+    pub Strength {
         /// g = 0: nothing happens.
         None = "none",
         /// g = 0.4.

@@ -127,7 +127,7 @@ impl Shader for AugmentKernel {
 #[cfg(test)]
 impl AugmentKernel {
     /// Every variant.
-    pub fn variants() -> Vec<Self> {
+    pub(crate) fn variants() -> Vec<Self> {
         [false, true].map(|source_f32| Self { source_f32 }).to_vec()
     }
 }

@@ -13,7 +13,7 @@ use crate::options::choices;
 
 choices! {
     /// The naming scheme of exported weights.
-    Layout {
+    pub Layout {
         /// All weights, with polyview's names (`backbone.stem.0.weight`, `heads.<task>.0.weight`).
         Polyview = "polyview",
         /// The backbone alone, with the names of torchvision.models.video (`stem.0.weight`).

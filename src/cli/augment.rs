@@ -23,7 +23,7 @@ const COLUMNS: usize = 8;
 /// Options as typed.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
-pub struct AugmentArgs {
+pub(super) struct AugmentArgs {
     /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
     #[arg(long, value_name = "DIR")]
     dataset_root: PathBuf,

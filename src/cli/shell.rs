@@ -10,7 +10,7 @@ use super::{CommandResult, Failure, command, print_bytes};
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct CompletionsArgs {
+pub(super) struct CompletionsArgs {
     /// Which shell
     shell: Shell,
 }
@@ -26,7 +26,7 @@ impl CompletionsArgs {
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct ManArgs {
+pub(super) struct ManArgs {
     /// Write a page for every command into this folder instead
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out_dir: Option<PathBuf>,

@@ -25,7 +25,7 @@ choices! {
 
 /// The options of `polyview train`; what is not typed comes from `--config` or the defaults.
 #[derive(Debug, Args)]
-pub struct TrainArgs {
+pub(super) struct TrainArgs {
     /// TOML file of options, which the command line overrides [e.g. SAVE_DIR/config.toml]
     #[arg(long, value_name = "FILE", help_heading = "Run and checkpoints")]
     config: Option<PathBuf>,

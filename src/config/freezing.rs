@@ -8,7 +8,7 @@ use crate::options::{self, choice, choices, option_defaults};
 
 choices! {
     /// Which stages of the backbone train when.
-    FreezingKind {
+    pub FreezingKind {
         /// Gradual fine-tuning's two phases: heads only, then the last `unfreeze-blocks` stages.
         Fixed = "fixed",
         /// The next stage whenever the score stalls.

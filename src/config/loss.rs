@@ -7,7 +7,7 @@ use crate::options::{self, choice, choices, option_defaults};
 
 choices! {
     /// The loss of the imbalanced task; the other tasks have plain cross-entropy.
-    LossFunction {
+    pub LossFunction {
         /// Cross-entropy with class weights.
         Weighted = "weighted",
         /// Focal loss with class weights.

@@ -7,7 +7,7 @@ use crate::options::{self, choice, choices, option_defaults};
 
 choices! {
     /// Update rule.
-    OptimizerKind {
+    pub OptimizerKind {
         /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
         AdamW = "adamw",
         /// Adam (Kingma & Ba 2015); weight decay is added to the gradient.

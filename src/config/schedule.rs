@@ -8,7 +8,7 @@ use crate::options::{self, choice, choices, option_defaults};
 
 choices! {
     /// How the learning rate changes over the run.
-    SchedulerKind {
+    pub SchedulerKind {
         /// Half a cosine from the full rate to a hundredth of it.
         Cosine = "cosine",
         /// Up and down once within the run, changed at every step (Smith & Topin 2018).

@@ -7,7 +7,7 @@ use super::wgsl::{self, ConvPass};
 use super::{ConvShape, op};
 use crate::kernels::{DeviceLimits, PlanError, launch};
 
-pub use super::wgsl::ConvVariant;
+pub(crate) use super::wgsl::ConvVariant;
 
 /// The variants whose plans differ on a device with these limits.
 pub fn distinct_variants(

@@ -8,7 +8,7 @@ use crate::options::choices;
 
 choices! {
     /// How class weights come from class counts.
-    WeightingStrategy {
+    pub WeightingStrategy {
         /// Inverse frequency, at most `max-weight-ratio` times the smallest.
         BalancedCapped = "balanced_capped",
         /// All 1.

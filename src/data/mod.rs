@@ -3,10 +3,12 @@
 //!
 //! annotations → [`Dataset`] → [`loader`]: [`cache`], or sampling, decoding, resizing → [`Batch`].
 
+#[doc(hidden)]
 pub mod annotations;
 pub mod balance;
 pub mod cache;
 pub mod check;
+#[doc(hidden)]
 pub mod clip;
 mod dataset;
 #[doc(hidden)]
@@ -17,10 +19,12 @@ mod json;
 pub mod layout;
 pub mod loader;
 pub(crate) mod natural;
+#[doc(hidden)]
 pub mod problem;
 mod reading;
 pub mod sampler;
 pub mod sampling;
+#[doc(hidden)]
 pub mod video;
 
 pub use dataset::{Batch, Dataset, DatasetError, Sample};

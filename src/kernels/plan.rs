@@ -89,13 +89,18 @@ pub(crate) struct Launch<K> {
 
 impl<K: Shader> Launch<K> {
     /// A launch with the kernel's parameters.
-    pub fn new<P: Record>(kernel: K, groups: [u32; 3], buffers: Vec<Slot>, params: &P) -> Self {
+    pub(crate) fn new<P: Record>(
+        kernel: K,
+        groups: [u32; 3],
+        buffers: Vec<Slot>,
+        params: &P,
+    ) -> Self {
         debug_assert_eq!(kernel.params(), P::LAYOUT, "the parameters of {kernel:?}");
         Self { kernel, groups, buffers, params: params.words() }
     }
 
     /// The launch with the runtime-sized array that its parameters end with.
-    pub fn with_tail(mut self, tail: impl IntoIterator<Item = u32>) -> Self {
+    pub(crate) fn with_tail(mut self, tail: impl IntoIterator<Item = u32>) -> Self {
         debug_assert!(self.kernel.params().tail.is_some(), "{:?} has no tail", self.kernel);
         self.params.extend(tail);
         self
@@ -115,29 +120,33 @@ pub(crate) struct Plan<K> {
 
 impl<K> Plan<K> {
     /// No launches yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { scratch: Vec::new(), tables: Vec::new(), launches: Vec::new() }
     }
 
     /// A plan of one launch without scratch buffers or tables.
-    pub fn single(launch: Launch<K>) -> Self {
+    pub(crate) fn single(launch: Launch<K>) -> Self {
         Self { launches: vec![launch], ..Self::new() }
     }
 
     /// Reserves a temporary buffer of `words` 32-bit words, if one binding can span it.
-    pub fn scratch(&mut self, words: usize, limits: &DeviceLimits) -> Result<Slot, PlanError> {
+    pub(crate) fn scratch(
+        &mut self,
+        words: usize,
+        limits: &DeviceLimits,
+    ) -> Result<Slot, PlanError> {
         fits(words, limits)?;
         Ok(self.scratch_that_fits(words))
     }
 
     /// The same of a size that [`fits`].
-    pub fn scratch_that_fits(&mut self, words: usize) -> Slot {
+    pub(crate) fn scratch_that_fits(&mut self, words: usize) -> Slot {
         self.scratch.push(bytes(words));
         Slot::Scratch(self.scratch.len() - 1)
     }
 
     /// Adds a table.
-    pub fn table(&mut self, words: Vec<u32>) -> Slot {
+    pub(crate) fn table(&mut self, words: Vec<u32>) -> Slot {
         self.tables.push(words);
         Slot::Table(self.tables.len() - 1)
     }

@@ -12,12 +12,12 @@ pub(crate) struct PerDevice<T> {
 
 impl<T> PerDevice<T> {
     /// No devices yet.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { known: Mutex::new(Vec::new()) }
     }
 
     /// The device's value; `make` runs once per device.
-    pub fn get_or_insert(&self, device: &CubeDevice, make: impl FnOnce() -> T) -> Arc<T> {
+    pub(crate) fn get_or_insert(&self, device: &CubeDevice, make: impl FnOnce() -> T) -> Arc<T> {
         let mut known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((_, value)) = known.iter().find(|(of, _)| of == device) {
             return value.clone();

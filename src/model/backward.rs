@@ -11,7 +11,7 @@ use super::statistics::BatchStatistics;
 
 /// The backbone's forward pass over some clips, with what its backward pass needs.
 #[derive(Debug)]
-pub struct BackbonePass {
+pub(crate) struct BackbonePass {
     features: Tensor<2>,
     kept: Kept,
 }
@@ -31,7 +31,7 @@ enum Kept {
 impl BackbonePass {
     /// Runs `clips [N, 3, T, H, W]` through the backbone; `checkpointing` keeps the parts' inputs
     /// alone. Returns the batch statistics too, which have not been applied.
-    pub fn new(
+    pub(crate) fn new(
         backbone: &Backbone,
         clips: Tensor<5>,
         checkpointing: bool,
@@ -60,12 +60,12 @@ impl BackbonePass {
     }
 
     /// `[N, F]`, outside any graph.
-    pub fn features(&self) -> Tensor<2> {
+    pub(crate) fn features(&self) -> Tensor<2> {
         self.features.clone()
     }
 
     /// The backbone's gradients, given the loss's gradient with respect to the features, `[N, F]`.
-    pub fn backward(self, backbone: &Backbone, grad_features: Tensor<2>) -> GradientsParams {
+    pub(crate) fn backward(self, backbone: &Backbone, grad_features: Tensor<2>) -> GradientsParams {
         match self.kept {
             Kept::Nothing => GradientsParams::new(),
             Kept::Graph(features) => {
@@ -105,7 +105,7 @@ fn recompute(
 
 /// Features `[N, F]` of clips outside any graph, and the batch statistics: the first of two forward
 /// passes over clips whose backward pass starts from a second one.
-pub fn features_only(backbone: &Backbone, clips: Tensor<5>) -> (Tensor<2>, BatchStatistics) {
+pub(crate) fn features_only(backbone: &Backbone, clips: Tensor<5>) -> (Tensor<2>, BatchStatistics) {
     let (features, statistics) = without_graph(backbone).forward_with_statistics(clips);
     (detached(features), statistics)
 }

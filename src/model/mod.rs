@@ -18,8 +18,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use backward::{BackbonePass, features_only};
+pub(crate) use backward::{BackbonePass, features_only};
 pub use layers::{BatchNorm3d, Conv3d, DropoutRng, Embedding, Init, dropout};
+#[doc(hidden)]
 pub use memory::MemoryEstimate;
 pub(crate) use predict::even_chunks;
 pub use predict::{plain_clips, plain_clips_of};

@@ -22,7 +22,7 @@ use crate::options::choices;
 
 choices! {
     /// Which backbone. The names on the command line are torchvision's.
-    BackboneKind {
+    pub BackboneKind {
         /// 3×3×3 convolutions throughout; 33.2 M parameters.
         R3d18 = "r3d_18" | "resnet3d_18",
         /// 3×3×3 in the first stage, 1×3×3 after it; 11.5 M parameters.
@@ -330,7 +330,7 @@ enum PartKind<'a> {
 }
 
 impl Part<'_> {
-    pub fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
+    pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self.kind {
             PartKind::Stem(stem) => stem.forward(x, statistics),
             PartKind::Block(block) => block.forward(x, statistics),

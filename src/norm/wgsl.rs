@@ -89,7 +89,7 @@ wgsl_struct! {
 #[cfg(test)]
 impl NormKernel {
     /// Every variant.
-    pub fn variants() -> Vec<Self> {
+    pub(crate) fn variants() -> Vec<Self> {
         const BOTH: [bool; 2] = [false, true];
         let mut variants = vec![Self::StatsEnd, Self::GradsEnd, Self::Running, Self::Blend];
         for wide in BOTH {
@@ -229,7 +229,11 @@ pub(super) struct BatchNorm {
 
 impl BatchNorm {
     /// The normalisation of `[N, C, S]` = `shape`.
-    pub fn new(shape: [usize; 3], spec: Spec, limits: &DeviceLimits) -> Result<Self, PlanError> {
+    pub(super) fn new(
+        shape: [usize; 3],
+        spec: Spec,
+        limits: &DeviceLimits,
+    ) -> Result<Self, PlanError> {
         let [batch, channels, plane] = shape;
         if shape.contains(&0) {
             return Err(PlanError::Shape);
@@ -265,7 +269,7 @@ impl BatchNorm {
 
     /// Operands: 0 `x`, 1 `γ [C]`, 2 `β [C]`; written: 3 `y`, 4 mean `[C]`, 5 biased variance
     /// `[C]`; with a residual: 6 the residual.
-    pub fn forward(&self) -> NormPlan {
+    pub(super) fn forward(&self) -> NormPlan {
         let mut plan = NormPlan::new();
         let parts = self.scratch(&mut plan, PARTS_FORWARD * self.chunks);
         let factors = self.scratch(&mut plan, FACTORS_FORWARD);
@@ -287,7 +291,7 @@ impl BatchNorm {
     }
 
     /// The same with given statistics: 4 and 5 are read.
-    pub fn running(&self) -> NormPlan {
+    pub(super) fn running(&self) -> NormPlan {
         let mut plan = NormPlan::new();
         let factors = self.scratch(&mut plan, FACTORS_FORWARD);
         let layer = [1, 2, 4, 5].map(Slot::Operand);
@@ -298,7 +302,7 @@ impl BatchNorm {
 
     /// What is left of `backward` where the statistics were given: its operands 1 to 5, 8 and 9,
     /// and no gradients of γ and β.
-    pub fn running_backward(&self) -> NormPlan {
+    pub(super) fn running_backward(&self) -> NormPlan {
         let mut plan = NormPlan::new();
         let factors = self.scratch(&mut plan, FACTORS_BACKWARD);
         // β is not read; γ is bound in its place.
@@ -312,7 +316,7 @@ impl BatchNorm {
     /// Operands: 0 `x`, 1 `γ`, 2 mean, 3 variance (as `forward` wrote them), 4 `dy`; written: 5
     /// `dx`, 6 `dγ [C]`, 7 `dβ [C]`; with a ReLU: 8 `y`, read; with a residual and a ReLU: 9 the
     /// residual's gradient, written. (Without a ReLU the residual's gradient is `dy`.)
-    pub fn backward(&self) -> NormPlan {
+    pub(super) fn backward(&self) -> NormPlan {
         let relu = self.spec.relu;
         let mut plan = NormPlan::new();
         let parts = self.scratch(&mut plan, PARTS_BACKWARD * self.chunks);

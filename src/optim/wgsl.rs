@@ -79,7 +79,7 @@ impl Shader for OptimKernel {
 #[cfg(test)]
 impl OptimKernel {
     /// Every variant.
-    pub fn variants() -> Vec<Self> {
+    pub(crate) fn variants() -> Vec<Self> {
         let both = [false, true];
         let adamw = both.map(|wide| Self::AdamW { wide });
         [adamw, both.map(|wide| Self::SumSquares { wide })].concat()

@@ -12,21 +12,21 @@ use clap::builder::{PossibleValue, TypedValueParser};
 macro_rules! choices {
     (
         $(#[$attribute:meta])*
-        $name:ident {
+        $vis:vis $name:ident {
             $($(#[$doc:meta])* $variant:ident = $text:literal $(| $alias:literal)*,)+
         }
         $(refused { $($old:literal => $why:literal,)+ })?
     ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        $vis enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
             /// All of them, in the order in which they are listed to the user.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            $vis const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The value on the command line and in configuration files.
-            pub fn name(self) -> &'static str {
+            $vis fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
         }

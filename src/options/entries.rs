@@ -20,12 +20,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub fn new(name: impl Into<String>, values: Vec<String>) -> Self {
+    pub(crate) fn new(name: impl Into<String>, values: Vec<String>) -> Self {
         Self { name: name.into(), values, line: None }
     }
 
     /// `--name=value`, or for several values `--name value value`: what clap is given.
-    pub fn arguments(&self) -> Vec<String> {
+    pub(crate) fn arguments(&self) -> Vec<String> {
         match self.values.as_slice() {
             [value] => vec![format!("--{}={value}", self.name)],
             values => {
@@ -36,7 +36,7 @@ impl Entry {
         }
     }
 
-    pub fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         self.values == ["true"]
     }
 }

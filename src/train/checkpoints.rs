@@ -39,7 +39,7 @@ pub(super) struct CheckpointWriter<'a> {
 
 impl<'a> CheckpointWriter<'a> {
     /// Creates the folder, checks that it is writable, and keeps other runs out of it.
-    pub fn open(config: &'a Config, info: CheckpointInfo) -> Result<Self, TrainError> {
+    pub(super) fn open(config: &'a Config, info: CheckpointInfo) -> Result<Self, TrainError> {
         let lock = if config.run.test_run {
             None
         } else {
@@ -51,7 +51,7 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     /// Writes the configuration, and the history of a resumed run.
-    pub fn begin(&mut self, history: &[EpochRecord]) -> Result<(), TrainError> {
+    pub(super) fn begin(&mut self, history: &[EpochRecord]) -> Result<(), TrainError> {
         self.last = Instant::now();
         if self.config.run.test_run {
             return Ok(());
@@ -68,7 +68,7 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     /// Whether this score is the best so far; it is remembered.
-    pub fn is_best(&mut self, score: f64) -> bool {
+    pub(super) fn is_best(&mut self, score: f64) -> bool {
         let best = self.best_score.is_none_or(|best| score > best);
         if best {
             self.best_score = Some(score);
@@ -77,18 +77,18 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     /// Whether a checkpoint within the epoch is due.
-    pub fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         let minutes = self.config.run.checkpoint_minutes;
         minutes > 0.0 && self.last.elapsed() >= Duration::from_secs_f64(minutes * 60.0)
     }
 
     /// Writes the last checkpoint, within an epoch. Returns the weight files written.
-    pub fn save(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
+    pub(super) fn save(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
         self.write(snapshot, &[checkpoint::LAST.to_owned()])
     }
 
     /// Writes the checkpoints and the history of a finished epoch. Returns the weight files written.
-    pub fn save_epoch(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
+    pub(super) fn save_epoch(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
         let history = snapshot.history;
         let record = history.last().expect("an epoch is finished");
         self.info.epoch = record.epoch;

@@ -33,7 +33,7 @@ pub(super) struct ExampleCollector(Vec<Candidate>);
 
 impl ExampleCollector {
     /// Adds a batch.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         schema: &Schema,
         batch: &Batch,
@@ -92,7 +92,7 @@ impl ExampleCollector {
     }
 
     /// The examples with frames of each action's first readable view: correct ones, wrong ones.
-    pub fn examples(&self, dataset: &Dataset) -> [Vec<Example>; 2] {
+    pub(super) fn examples(&self, dataset: &Dataset) -> [Vec<Example>; 2] {
         [true, false].map(|correct| {
             let chosen = self.0.iter().filter(|candidate| candidate.correct == correct);
             chosen.filter_map(|candidate| example(candidate, dataset)).collect()

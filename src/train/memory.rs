@@ -66,7 +66,7 @@ pub(super) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    pub fn new(config: &Config, device: &DeviceInfo) -> Self {
+    pub(super) fn new(config: &Config, device: &DeviceInfo) -> Self {
         Self {
             given: config.compute.micro_batch,
             checkpointing: config.compute.gradient_checkpointing,
@@ -80,21 +80,21 @@ impl MemoryBudget {
 
     /// Plans with what the checkpointed run knew, so that the micro-batches are the same; unless
     /// this is a smaller device.
-    pub fn resume(&mut self, saved: MemoryState) {
+    pub(super) fn resume(&mut self, saved: MemoryState) {
         if saved.free_bytes <= self.total {
             self.state = saved;
         }
     }
 
     /// Remembers it if the device turned out to hold fewer clips than `planned`.
-    pub fn learn(&mut self, planned: &StepMemory, now: &StepMemory) {
+    pub(super) fn learn(&mut self, planned: &StepMemory, now: &StepMemory) {
         if now.micro_batch < planned.micro_batch {
             self.state.most_clips = Some(now.micro_batch);
         }
     }
 
     /// The micro-batch of a step with these needs.
-    pub fn step(&self, needs: &MemoryEstimate) -> StepMemory {
+    pub(super) fn step(&self, needs: &MemoryEstimate) -> StepMemory {
         let fits = match self.given {
             _ if self.force => u64::MAX,
             Auto::Number(clips) => needs.clips(None, self.binding).min(clips as u64),
@@ -106,7 +106,7 @@ impl MemoryBudget {
     }
 
     /// Refuses clips of `size` = `[T, H, W]` of which the device cannot hold a single one.
-    pub fn check(&self, needs: &MemoryEstimate, size: [usize; 3]) -> Result<(), TrainError> {
+    pub(super) fn check(&self, needs: &MemoryEstimate, size: [usize; 3]) -> Result<(), TrainError> {
         let most = self.binding.unwrap_or(u64::MAX);
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
         if needs.widest > most && !self.force {
@@ -133,7 +133,7 @@ impl MemoryBudget {
     }
 
     /// A line about the plan, for a run whose largest batch has `clips` clips.
-    pub fn describe(&self, needs: &MemoryEstimate, clips: usize) -> String {
+    pub(super) fn describe(&self, needs: &MemoryEstimate, clips: usize) -> String {
         let step = self.step(needs);
         let micro_batch = step.micro_batch.min(clips);
         let free = self

@@ -95,12 +95,12 @@ pub(super) struct PassMetrics {
 }
 
 impl PassMetrics {
-    pub fn new(pass: PassProgress) -> Self {
+    pub(super) fn new(pass: PassProgress) -> Self {
         Self { pass, started: Instant::now(), waited: Duration::ZERO }
     }
 
     /// Batches done.
-    pub fn steps(&self) -> usize {
+    pub(super) fn steps(&self) -> usize {
         self.pass.steps
     }
 
@@ -109,7 +109,7 @@ impl PassMetrics {
     }
 
     /// The pass so far, with its times up to now.
-    pub fn progress(&self) -> PassProgress {
+    pub(super) fn progress(&self) -> PassProgress {
         PassProgress {
             seconds: self.seconds(),
             waited: self.pass.waited + self.waited.as_secs_f64(),
@@ -118,7 +118,7 @@ impl PassMetrics {
     }
 
     /// The next batch; the time it takes to arrive counts as waiting.
-    pub fn wait_for(&mut self, loader: &mut Loader) -> Result<Option<Batch>, TrainError> {
+    pub(super) fn wait_for(&mut self, loader: &mut Loader) -> Result<Option<Batch>, TrainError> {
         let asked = Instant::now();
         let batch = loader.next().transpose()?;
         self.waited += asked.elapsed();
@@ -126,7 +126,7 @@ impl PassMetrics {
     }
 
     /// Adds a batch's result and the norm of its gradients.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         batch: &Batch,
         result: BatchResult,
@@ -158,7 +158,7 @@ impl PassMetrics {
     }
 
     /// The event of the batch just added.
-    pub fn event(&self) -> Event {
+    pub(super) fn event(&self) -> Event {
         Event::Step {
             done: self.pass.steps,
             loss: self.mean_loss(),
@@ -168,7 +168,7 @@ impl PassMetrics {
     }
 
     /// The metrics of the pass, whose heads are those of `objective`.
-    pub fn record(&self, objective: &Objective) -> PassRecord {
+    pub(super) fn record(&self, objective: &Objective) -> PassRecord {
         let (pass, seconds) = (&self.pass, self.seconds());
         let records = |heads: &[HeadProgress], of: &[TaskObjective]| {
             heads.iter().zip(of).map(|(head, of)| head.record(of)).collect()

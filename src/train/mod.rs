@@ -27,18 +27,25 @@ mod summary;
 mod trainer;
 mod tune;
 
-pub use augmenter::{Augmenter, multi_scale_sizes};
+pub use augmenter::Augmenter;
 pub use compare::{Comparison, compare_freezing};
 pub use early_stopping::EarlyStopping;
 pub use error::TrainError;
 pub use memory::StepMemory;
 pub use metrics::PassProgress;
-pub use objective::{Cost, KnownTargets, Losses, Objective, TaskObjective, task_weights};
-pub use optimizer::{Moments, Optimizer, Rule, global_norm};
-pub use pair::{Saved, load_pair, save_pair};
-pub use reporting::{METRICS, REPORT, TENSORBOARD};
+pub use objective::{Objective, TaskObjective};
+pub use optimizer::{Optimizer, Rule};
 pub use run::{Outcome, run};
-pub use run_schedule::{EpochPlan, Phase, Rates, RunSchedule};
-pub use stage_gradients::stage_gradients;
-pub use state::{MemoryState, RunState};
+pub use run_schedule::Rates;
 pub use trainer::{TrainPass, Trainer};
+
+/// Files of a run besides checkpoints and history.
+pub use reporting::{METRICS, REPORT, TENSORBOARD};
+
+// For the integration tests.
+#[doc(hidden)]
+pub use augmenter::multi_scale_sizes;
+#[doc(hidden)]
+pub use pair::load_pair;
+#[doc(hidden)]
+pub use run_schedule::RunSchedule;

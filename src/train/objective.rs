@@ -252,7 +252,7 @@ pub(super) struct KnownLogits {
 }
 
 impl BatchResult {
-    pub fn new(
+    pub(super) fn new(
         losses: Losses,
         logits: Vec<Tensor<2>>,
         auxiliary: Vec<Option<KnownTargets>>,
@@ -270,7 +270,7 @@ fn known(indices: &[usize]) -> (Vec<i32>, Vec<usize>) {
 }
 
 /// The class weights of the imbalanced task; all 1 with the plain loss.
-pub fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
+pub(super) fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
     if config.loss.loss_function == LossFunction::Plain {
         return vec![1.0; counts.len()];
     }

@@ -139,7 +139,10 @@ impl Optimizer {
 }
 
 /// L2 norm of all gradients of a module together.
-pub fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> Result<f64, TensorReadError> {
+pub(super) fn global_norm<M: Module>(
+    module: &M,
+    grads: &GradientsParams,
+) -> Result<f64, TensorReadError> {
     struct Collect<'a> {
         grads: &'a GradientsParams,
         found: Vec<Tensor<1>>,

@@ -41,7 +41,7 @@ fn next_of(weights: &Path) -> PathBuf {
 }
 
 /// Replaces the checkpoint with these weights and the state beside it.
-pub fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), CheckpointError> {
+pub(super) fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), CheckpointError> {
     let next = next_of(weights);
     write_atomically(&next, state)?;
     write_atomically(weights, bytes)?;
@@ -84,7 +84,7 @@ pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError>
 
 /// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints. What cannot be removed
 /// costs a warning: some room on the disk is not worth the run.
-pub fn drop_older(folder: &Path, keep: usize) {
+pub(super) fn drop_older(folder: &Path, keep: usize) {
     let mut kept = match numbered(folder) {
         Ok(kept) => kept,
         Err(error) => {

@@ -39,7 +39,7 @@ pub(super) struct Reporter<'a> {
 
 impl<'a> Reporter<'a> {
     /// A reporter of a run of which `done` epochs are finished. Nothing is written in a test run.
-    pub fn open(
+    pub(super) fn open(
         config: &'a Config,
         schema: Schema,
         summary: RunSummary,
@@ -58,7 +58,7 @@ impl<'a> Reporter<'a> {
     }
 
     /// Shows a few augmented clips in TensorBoard, drawn as the first epoch draws them.
-    pub fn augmented(&mut self, augmenter: &Augmenter, batch: &Batch, device: &Device) {
+    pub(super) fn augmented(&mut self, augmenter: &Augmenter, batch: &Batch, device: &Device) {
         let Some(events) = &mut self.events else {
             return;
         };
@@ -87,7 +87,12 @@ impl<'a> Reporter<'a> {
 
     /// Writes everything after an epoch. `examples` are those of its validation; the report
     /// shows the best epoch's.
-    pub fn epoch(&mut self, history: &[EpochRecord], examples: &ExampleCollector, valid: &Dataset) {
+    pub(super) fn epoch(
+        &mut self,
+        history: &[EpochRecord],
+        examples: &ExampleCollector,
+        valid: &Dataset,
+    ) {
         let Some(record) = history.last().filter(|_| !self.config.run.test_run) else {
             return;
         };
@@ -106,7 +111,7 @@ impl<'a> Reporter<'a> {
     }
 
     /// Writes the page with the state of the run.
-    pub fn page(&self, history: &[EpochRecord], state: RunStatus) {
+    pub(super) fn page(&self, history: &[EpochRecord], state: RunStatus) {
         if self.config.run.test_run {
             return;
         }

@@ -23,7 +23,7 @@ pub(super) struct RunData<'a> {
 
 impl<'a> RunData<'a> {
     /// Reads the annotations of both splits; no clip is decoded yet.
-    pub fn open(config: &'a Config, schema: &Schema) -> Result<Self, TrainError> {
+    pub(super) fn open(config: &'a Config, schema: &Schema) -> Result<Self, TrainError> {
         let open = |split: &str| {
             let (root, clips) = (&config.data.dataset_root, &config.clips);
             let (window, size) = (clips.window(), clips.frame_size());
@@ -39,7 +39,7 @@ impl<'a> RunData<'a> {
     }
 
     /// Opens the frame cache. A run does without it where it cannot be used.
-    pub fn open_cache(&mut self) {
+    pub(super) fn open_cache(&mut self) {
         let Some(folder) = self.config.cache_folder() else {
             return;
         };
@@ -59,12 +59,12 @@ impl<'a> RunData<'a> {
     }
 
     /// Number of training steps of an epoch, counted from 0.
-    pub fn steps(&self, epoch: usize) -> usize {
+    pub(super) fn steps(&self, epoch: usize) -> usize {
         self.shortened(self.sampler.batches(epoch))
     }
 
     /// The training batches of an epoch, counted from 0.
-    pub fn train_batches(&self, epoch: usize) -> Vec<Vec<usize>> {
+    pub(super) fn train_batches(&self, epoch: usize) -> Vec<Vec<usize>> {
         let mut batches = self.sampler.plan(epoch);
         batches.truncate(self.shortened(batches.len()));
         batches
@@ -77,14 +77,14 @@ impl<'a> RunData<'a> {
     }
 
     /// Loads the batches of an epoch, counted from 0, without the first `done`.
-    pub fn train_loader(&self, epoch: usize, done: usize) -> Loader {
+    pub(super) fn train_loader(&self, epoch: usize, done: usize) -> Loader {
         let mut batches = self.train_batches(epoch);
         batches.drain(..done.min(batches.len()));
         Loader::reading_ahead(Arc::clone(&self.train), batches, self.config.data.ahead())
     }
 
     /// Loads the validation split.
-    pub fn valid_loader(&self) -> Loader {
+    pub(super) fn valid_loader(&self) -> Loader {
         let actions = self.valid.samples.len();
         let mut batches = loader::in_order(actions, self.config.optimizer.batch_size);
         batches.truncate(self.shortened(batches.len()));
@@ -92,12 +92,12 @@ impl<'a> RunData<'a> {
     }
 
     /// Reads some actions of the training split; `None` if none of them is readable.
-    pub fn train_batch(&self, actions: &[usize]) -> Result<Option<Batch>, TrainError> {
+    pub(super) fn train_batch(&self, actions: &[usize]) -> Result<Option<Batch>, TrainError> {
         Ok(self.train.read_batch(actions, &mut self.train.resizer())?)
     }
 
     /// How training clips are augmented; rarity follows from the training split's class counts.
-    pub fn augmenter(&self, schema: &Schema) -> Augmenter {
+    pub(super) fn augmenter(&self, schema: &Schema) -> Augmenter {
         let task = schema.imbalanced_task().unwrap_or(0);
         let counts = self.train.class_counts(task, schema.tasks[task].classes.len());
         let largest = counts.iter().copied().max().expect("a task has classes");

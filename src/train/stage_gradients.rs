@@ -18,7 +18,7 @@ use crate::model::{MultiViewNet, STAGES, StageSet, plain_clips_of, stage_of};
 ///
 /// # Errors
 /// A device that fails or is out of memory.
-pub fn stage_gradients(
+pub(super) fn stage_gradients(
     net: &MultiViewNet,
     batch: &Batch,
     objective: &Objective,

@@ -35,7 +35,7 @@ pub(super) struct Start {
 impl Start {
     /// Resumes if the configuration says so, otherwise builds a new network. `info` describes this
     /// run's checkpoints; `device` has automatic differentiation.
-    pub fn open(
+    pub(super) fn open(
         config: &Config,
         info: &CheckpointInfo,
         objective: &Objective,

@@ -90,7 +90,7 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     /// Queues forward and backward passes of the whole batch. `rng` draws the dropout masks;
     /// without it nothing is dropped.
-    pub fn queue(&self, mut rng: Option<&mut DropoutRng>) -> Result<Queued, TrainError> {
+    pub(super) fn queue(&self, mut rng: Option<&mut DropoutRng>) -> Result<Queued, TrainError> {
         let mut sum = GradientsAccumulator::new();
         let mut statistics = BatchStatistics::default();
         let (mut costs, mut logits) = (Vec::new(), Vec::new());
@@ -161,7 +161,7 @@ impl Step<'_> {
 
 impl Attempt {
     /// Waits for a step.
-    pub fn finish(
+    pub(super) fn finish(
         queued: Result<Queued, TrainError>,
         watch: &mut MemoryWatch,
     ) -> Result<Self, TrainError> {
@@ -178,7 +178,7 @@ impl Attempt {
 
 impl Queued {
     /// Waits for the step.
-    pub fn finish(self, watch: &mut MemoryWatch) -> Result<Gradients, TrainError> {
+    pub(super) fn finish(self, watch: &mut MemoryWatch) -> Result<Gradients, TrainError> {
         let losses = Cost::read_sum(&self.costs);
         if watch.out_of_memory() {
             return Err(TrainError::OutOfMemory);

@@ -26,7 +26,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn new(pass: ConvPass, shape: ConvShape, trial: Trial) -> Self {
+    pub(super) fn new(pass: ConvPass, shape: ConvShape, trial: Trial) -> Self {
         let Trial { choice, ms, usual_ms } = trial;
         Self { pass, shape, choice, ms, usual_ms }
     }
@@ -50,7 +50,7 @@ pub(super) struct Remembered {
 
 impl Remembered {
     /// Reads what `folder` has of this device.
-    pub fn open(folder: Option<&Path>, device: &DeviceInfo) -> Self {
+    pub(super) fn open(folder: Option<&Path>, device: &DeviceInfo) -> Self {
         let device = format!("{}, {}, {}", device.name, device.api, device.driver);
         let file = folder.map(|folder| folder.join(file_name(&device)));
         let contents = file.as_deref().and_then(read).filter(|found| found.device == device);
@@ -58,21 +58,21 @@ impl Remembered {
         Self { contents: contents.unwrap_or_else(empty), file }
     }
 
-    pub fn file(&self) -> Option<&Path> {
+    pub(super) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    pub fn find(&self, pass: ConvPass, shape: &ConvShape) -> Option<&Entry> {
+    pub(super) fn find(&self, pass: ConvPass, shape: &ConvShape) -> Option<&Entry> {
         self.contents.entries.iter().find(|entry| entry.pass == pass && entry.shape == *shape)
     }
 
-    pub fn add(&mut self, entry: Entry) {
+    pub(super) fn add(&mut self, entry: Entry) {
         self.contents.entries.retain(|old| old.pass != entry.pass || old.shape != entry.shape);
         self.contents.entries.push(entry);
     }
 
     /// Replaces the file; where that fails, warns and does not try again.
-    pub fn write(&mut self) {
+    pub(super) fn write(&mut self) {
         let Some(file) = &self.file else { return };
         if let Err(error) = write(file, &self.contents) {
             log::warn!("{}: what --tune found cannot be kept: {error}", file.display());

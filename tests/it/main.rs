@@ -1,5 +1,5 @@
 //! Integration tests of the public API, in one binary.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod annotations;
 mod augment_agree;

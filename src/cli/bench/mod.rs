@@ -15,7 +15,7 @@ use crate::tuning::{self, Tuned};
 
 /// Options as typed.
 #[derive(Debug, Args)]
-pub struct BenchArgs {
+pub(super) struct BenchArgs {
     /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
     #[arg(long, default_value = "auto")]
     device: String,
@@ -170,7 +170,7 @@ impl BenchArgs {
         bar.finish_and_clear();
         if tuned.is_none() {
             let name = &compute.info.name;
-            terminal.line(&format!("--tune: on {name} there are no kernels to choose from"));
+            terminal.line(&format!("tuning: {name} has no kernels to choose from"));
         }
         Ok(tuned)
     }

@@ -31,7 +31,7 @@ pub(crate) enum ConvKernel {
 
 impl ConvKernel {
     /// Every variant that a plan may ask for.
-    pub fn variants() -> Vec<Self> {
+    pub(crate) fn variants() -> Vec<Self> {
         let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPack];
         for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
             variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));

@@ -17,8 +17,8 @@ mod variant;
 mod weight;
 
 pub(crate) use kernel::ConvKernel;
-pub use tile::Tile;
-pub use variant::{ConvVariant, variants};
+pub(crate) use tile::Tile;
+pub(crate) use variant::{ConvVariant, variants};
 
 use serde::{Deserialize, Serialize};
 

@@ -47,7 +47,7 @@ impl ConvVariant {
 const SPLITS: [(usize, usize); 4] = [(1, 4), (1, 1), (2, 1), (4, 1)];
 
 /// All variants that a device with these limits can run for a pass.
-pub fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant> {
+pub(crate) fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant> {
     if let Some(lanes) = soft::lanes(limits) {
         let registers = |(tile, in_place)| ConvVariant::Registers { tile, in_place };
         return match pass {

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// A tap within a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tap {
+pub(super) struct Tap {
     /// Position in the kernel.
     pub index: usize,
     /// Which of [`Axis::planes`] it reads.
@@ -24,7 +24,7 @@ pub struct Tap {
 
 /// The outputs `first`, `first + step`, … that have the same taps.
 #[derive(Debug, Clone)]
-pub struct Phase {
+pub(super) struct Phase {
     /// First output of the phase.
     pub first: usize,
     /// Taps that reach it, in rising order of kernel index.
@@ -33,7 +33,7 @@ pub struct Phase {
 
 /// Positions that the padding takes the same taps from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Classes {
+pub(super) struct Classes {
     /// The class of each position.
     pub of: Vec<usize>,
     /// Per class and phase, which of the phase's taps fall into the source.
@@ -42,7 +42,7 @@ pub struct Classes {
 
 /// The plan for one axis.
 #[derive(Debug, Clone)]
-pub struct Axis {
+pub(super) struct Axis {
     /// Length of the source.
     pub source: usize,
     /// Length of the output.
@@ -62,7 +62,7 @@ pub struct Axis {
 impl Axis {
     /// The forward direction: `output` positions, each reading `kernel` taps of a source of length
     /// `source`.
-    pub fn forward(
+    pub(super) fn forward(
         source: usize,
         output: usize,
         kernel: usize,
@@ -84,7 +84,7 @@ impl Axis {
 
     /// The input gradient's direction: the source is dy of length `source`, the output is dx of
     /// length `output`.
-    pub fn transposed(
+    pub(super) fn transposed(
         source: usize,
         output: usize,
         kernel: usize,
@@ -119,19 +119,19 @@ impl Axis {
     }
 
     /// Number of positions within a phase, those of the longest phase.
-    pub fn positions(&self) -> usize {
+    pub(super) fn positions(&self) -> usize {
         self.output.div_ceil(self.output_step)
     }
 
     /// Outputs of phase `phase` among positions `from..to`.
-    pub fn count(&self, phase: usize, from: usize, to: usize) -> usize {
+    pub(super) fn count(&self, phase: usize, from: usize, to: usize) -> usize {
         let all = self.output.saturating_sub(phase).div_ceil(self.output_step);
         to.min(all).saturating_sub(from)
     }
 
     /// The taps that reach a given output, each with the source index it reads; taps that fall into
     /// the padding are left out.
-    pub fn taps_of(&self, output: usize) -> Vec<(usize, usize)> {
+    pub(super) fn taps_of(&self, output: usize) -> Vec<(usize, usize)> {
         let position = output / self.output_step;
         let inside = |tap: &Tap| {
             let source = (position + tap.shift) * self.source_step;
@@ -148,7 +148,7 @@ impl Axis {
     }
 
     /// The classes of all positions.
-    pub fn classes(&self) -> Classes {
+    pub(super) fn classes(&self) -> Classes {
         let mut classes = Classes { of: Vec::new(), taps: Vec::new() };
         for position in 0..self.positions() {
             // Those inside are neighbours, for taps are in order.
@@ -169,13 +169,13 @@ impl Axis {
     }
 
     /// One class with all taps.
-    pub fn one_class(&self) -> Classes {
+    pub(super) fn one_class(&self) -> Classes {
         let taps = self.phases.iter().map(|phase| 0..phase.taps.len()).collect();
         Classes { of: vec![0; self.positions()], taps: vec![taps] }
     }
 
     /// The distinct (plane, shift) that taps read, in rising order.
-    pub fn views(&self) -> Vec<(usize, usize)> {
+    pub(super) fn views(&self) -> Vec<(usize, usize)> {
         let taps = self.phases.iter().flat_map(|phase| &phase.taps);
         let mut views: Vec<_> = taps.map(|tap| (tap.plane, tap.shift)).collect();
         views.sort_unstable();
@@ -184,7 +184,7 @@ impl Axis {
     }
 
     /// Whether the source can be read as it is: output i reads source i and nothing else.
-    pub fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.planes == [0] && self.source_step * self.output_step == 1 && self.reach == 0
     }
 }

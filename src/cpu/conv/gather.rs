@@ -24,7 +24,7 @@ const FEW_GROUPS: usize = 2;
 const SIDE_BY_SIDE: usize = 256;
 
 /// One direction of one convolution.
-pub struct Gather {
+pub(super) struct Gather {
     /// Axes, time first.
     pub axes: [Axis; 3],
     /// Clips.
@@ -82,7 +82,7 @@ struct Work<'a> {
 
 impl Gather {
     /// Computes all outputs `[clips, outputs, T, H, W]` from a source `[clips, inputs, …]`.
-    pub fn run(&self, source: &[f32], weights: &[f32], output: &mut [f32]) {
+    pub(super) fn run(&self, source: &[f32], weights: &[f32], output: &mut [f32]) {
         if source.is_empty() || weights.is_empty() {
             return output.fill(0.0);
         }

@@ -12,18 +12,18 @@ use pulp::{Simd, WithSimd};
 use crate::simd::dispatch;
 
 /// The most rows of the weight gradient that [`Correlate`] works on at a time.
-pub const TAPS: usize = 12;
+pub(super) const TAPS: usize = 12;
 
 /// The most values in a vector on any machine. Columns may be read and written up to the next
 /// multiple of it.
-pub const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Columns of a call of [`Accumulate`] that keep its registers full on every machine.
-pub const BLOCK: usize = 3 * LANES;
+pub(super) const BLOCK: usize = 3 * LANES;
 
 /// `sums[row][column] += Σ_d weights[d.weight][row] · x[d.x + column]`, for as many rows as
 /// [`rows_at_once`] returns.
-pub struct Accumulate<'a> {
+pub(super) struct Accumulate<'a> {
     /// Sources.
     pub x: &'a [f32],
     /// Where each step of the sum finds its source and its weights.
@@ -42,7 +42,7 @@ pub struct Accumulate<'a> {
 
 /// One step of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub(super) struct Step {
     /// Where in x column 0 is.
     pub x: u32,
     /// Which of the weights.
@@ -51,7 +51,7 @@ pub struct Step {
 
 impl Accumulate<'_> {
     /// Does the work with the machine's best vectors.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         dispatch(self);
     }
 
@@ -118,14 +118,14 @@ impl WithSimd for Accumulate<'_> {
 }
 
 /// Rows of the output (channels) that [`Accumulate`] works on at a time.
-pub fn rows_at_once() -> usize {
+pub(super) fn rows_at_once() -> usize {
     let (_, registers) = dispatch(Registers);
     if registers >= 32 { 8 } else { 6 }
 }
 
 /// `sums[tap][k] += Σ_places x[starts[tap] + place] · dy[place][k]`, for as many taps as
 /// [`taps_at_once`] returns and the `width` channels of one panel of dy.
-pub struct Correlate<'a> {
+pub(super) struct Correlate<'a> {
     /// Sources.
     pub x: &'a [f32],
     /// Where in x each tap's first position is.
@@ -145,7 +145,7 @@ pub struct Correlate<'a> {
 
 impl Correlate<'_> {
     /// Does the work with the machine's best vectors.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         dispatch(self);
     }
 
@@ -205,7 +205,7 @@ impl WithSimd for Correlate<'_> {
 }
 
 /// Copies rows of `row` values, `pitch` apart in the source, to one after another.
-pub struct CopyRows<'a> {
+pub(super) struct CopyRows<'a> {
     /// Starts with the first row.
     pub source: &'a [f32],
     /// Distance between rows of the source.
@@ -218,7 +218,7 @@ pub struct CopyRows<'a> {
 
 impl CopyRows<'_> {
     /// Does the work with the machine's best vectors.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         dispatch(self);
     }
 }
@@ -248,7 +248,7 @@ impl WithSimd for CopyRows<'_> {
 
 /// Widths of the panels into which [`Correlate`] wants `channels` channels split: whole vectors, as
 /// even as they go, as many at once as registers allow.
-pub fn panel_widths(channels: usize) -> Vec<usize> {
+pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
     let (lanes, registers) = dispatch(Registers);
     let vectors = channels.div_ceil(lanes);
     let panels = vectors.div_ceil(if registers >= 32 { 4 } else { 2 });
@@ -256,7 +256,7 @@ pub fn panel_widths(channels: usize) -> Vec<usize> {
 }
 
 /// How many taps [`Correlate`] takes for a panel of this width; at most [`TAPS`].
-pub fn taps_at_once(width: usize) -> usize {
+pub(super) fn taps_at_once(width: usize) -> usize {
     let (lanes, registers) = dispatch(Registers);
     match (width / lanes, registers >= 32) {
         (4, _) => 6,

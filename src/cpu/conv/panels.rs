@@ -20,7 +20,7 @@ use super::kernel::rows_at_once;
 /// Where a weight is in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
 /// outputs are K, in the input gradient they are C.
 #[derive(Debug, Clone, Copy)]
-pub struct WeightOrder {
+pub(super) struct WeightOrder {
     /// Channels written.
     pub outputs: usize,
     /// Channels read.
@@ -35,7 +35,7 @@ pub struct WeightOrder {
 
 /// The order of weights: panels of a block of outputs, in each input after input, tap after tap of
 /// a phase, and in each of these the outputs of the block.
-pub struct Panels<'a> {
+pub(super) struct Panels<'a> {
     weights: &'a [f32],
     order: &'a WeightOrder,
     /// Outputs of a block.
@@ -49,7 +49,7 @@ pub struct Panels<'a> {
 
 impl<'a> Panels<'a> {
     /// The order for pairs of phases of height and width and the time taps in use.
-    pub fn new(
+    pub(super) fn new(
         weights: &'a [f32],
         order: &'a WeightOrder,
         phases: &[[&Phase; 2]],
@@ -70,12 +70,12 @@ impl<'a> Panels<'a> {
     }
 
     /// Outputs of a block.
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
     /// Values of a panel of `inputs` inputs.
-    pub fn len(&self, phase: usize, inputs: usize) -> usize {
+    pub(super) fn len(&self, phase: usize, inputs: usize) -> usize {
         inputs * self.phases[phase].0 * self.rows
     }
 
@@ -84,13 +84,13 @@ impl<'a> Panels<'a> {
     }
 
     /// Values of all panels.
-    pub fn all(&self) -> usize {
+    pub(super) fn all(&self) -> usize {
         let phases = (0..self.phases.len()).map(|phase| self.len(phase, self.order.inputs));
         phases.sum::<usize>() * self.times.len() * self.blocks()
     }
 
     /// Makes all panels.
-    pub fn fill_all(&self, panels: &mut [f32]) {
+    pub(super) fn fill_all(&self, panels: &mut [f32]) {
         let mut rest = panels;
         for phase in 0..self.phases.len() {
             let length = self.len(phase, self.order.inputs);
@@ -104,7 +104,7 @@ impl<'a> Panels<'a> {
     }
 
     /// Among all panels, that of a phase's block of outputs under a time tap, from an input on.
-    pub fn find<'p>(
+    pub(super) fn find<'p>(
         &self,
         panels: &'p [f32],
         phase: usize,
@@ -122,7 +122,7 @@ impl<'a> Panels<'a> {
     }
 
     /// Makes the panels of some blocks and inputs under a time tap.
-    pub fn fill_some(
+    pub(super) fn fill_some(
         &self,
         first: usize,
         blocks: usize,
@@ -142,7 +142,7 @@ impl<'a> Panels<'a> {
 
     /// Among panels of `blocks` blocks and `inputs` inputs, that of a phase's block, counted from
     /// the first.
-    pub fn find_some<'p>(
+    pub(super) fn find_some<'p>(
         &self,
         panels: &'p [f32],
         phase: usize,

@@ -24,7 +24,7 @@ const SOURCES: usize = 1 << 16;
 const SOURCES_SIDE_BY_SIDE: usize = 1 << 18;
 
 /// The order of summing that groups of one size share.
-pub struct Recipe {
+pub(super) struct Recipe {
     /// Input channels summed in one go.
     pub chunk: usize,
     /// Distance between channels of the source.
@@ -38,7 +38,7 @@ pub struct Recipe {
 
 impl Recipe {
     /// The order for groups like `group`, with sources read as they are or staged.
-    pub fn new(
+    pub(super) fn new(
         source: &Source,
         order: &WeightOrder,
         phases: &[[&Phase; 2]],
@@ -87,7 +87,7 @@ impl Recipe {
     }
 
     /// The steps of `count` inputs for a phase of positions of these classes.
-    pub fn steps(&self, class: [usize; 2], phase: usize, count: usize) -> &[Step] {
+    pub(super) fn steps(&self, class: [usize; 2], phase: usize, count: usize) -> &[Step] {
         let steps = &self.steps[(class[0] * self.across + class[1]) * self.phases + phase];
         &steps[..steps.len() / self.chunk * count]
     }

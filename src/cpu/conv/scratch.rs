@@ -11,7 +11,7 @@ const LINE: usize = 16;
 
 /// Hands a buffer of this length, at the start of a cache line, to `work`; what it holds is left
 /// over from earlier use. Calls may be nested, each gets a buffer of its own.
-pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < length + LINE {
         buffer.resize(length + LINE, 0.0);

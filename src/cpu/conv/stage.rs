@@ -7,7 +7,7 @@ use super::scratch::with_scratch;
 
 /// A band of outputs: positions `from..to` along the height of one plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub(super) struct Piece {
     /// Clip.
     pub clip: usize,
     /// Output time.
@@ -27,7 +27,7 @@ const SMALL_PLANE: usize = 256;
 
 /// A source `[clips, channels, T, H, W]` and how it is staged.
 #[derive(Debug, Clone)]
-pub struct Source<'a> {
+pub(super) struct Source<'a> {
     data: &'a [f32],
     channels: usize,
     times: usize,
@@ -44,7 +44,12 @@ pub struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Chooses how to stage.
-    pub fn new(data: &'a [f32], channels: usize, times: usize, [h, w]: [&'a Axis; 2]) -> Self {
+    pub(super) fn new(
+        data: &'a [f32],
+        channels: usize,
+        times: usize,
+        [h, w]: [&'a Axis; 2],
+    ) -> Self {
         let spread_w = w.reach > 0 && w.positions() < SHORT_ROW;
         let small = h.positions() * w.positions() < SMALL_PLANE;
         let spread_h = h.reach > 0 && small && (spread_w || w.reach == 0);
@@ -78,7 +83,7 @@ impl<'a> Source<'a> {
     /// The same source, staged so that [`LANES`] pieces lie side by side: a vector holds the same
     /// position of all of them, so that taps in the padding can be left out at each position, and
     /// no view of a plane is needed but the plane itself.
-    pub fn side_by_side(self) -> Self {
+    pub(super) fn side_by_side(self) -> Self {
         Self {
             together: LANES,
             ..Self::with_spread(self.data, self.channels, self.times, [self.h, self.w], [false; 2])
@@ -86,59 +91,59 @@ impl<'a> Source<'a> {
     }
 
     /// Whether pieces lie side by side.
-    pub fn is_side_by_side(&self) -> bool {
+    pub(super) fn is_side_by_side(&self) -> bool {
         self.together > 1
     }
 
     /// Whether the inner loops can read the source itself.
-    pub fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.h.is_plain() && self.w.is_plain()
     }
 
     /// Whether staged planes of consecutive pieces are one run of columns without gaps.
-    pub fn is_seamless(&self) -> bool {
+    pub(super) fn is_seamless(&self) -> bool {
         (self.spread[0] || self.h.reach == 0) && (self.spread[1] || self.w.reach == 0)
     }
 
     /// Values from one row of outputs to the next, staged or plain.
-    pub fn row(&self) -> usize {
+    pub(super) fn row(&self) -> usize {
         self.w.positions() * self.together + self.gap()
     }
 
     /// Columns between rows that belong to no output.
-    pub fn gap(&self) -> usize {
+    pub(super) fn gap(&self) -> usize {
         if self.spread[1] { 0 } else { self.w.reach * self.together }
     }
 
     /// Values that a piece takes in one plane.
-    pub fn area(&self, piece: &Piece) -> usize {
+    pub(super) fn area(&self, piece: &Piece) -> usize {
         let reach = if self.spread[0] { 0 } else { self.h.reach };
         (piece.to - piece.from + reach) * self.row()
     }
 
     /// Staged planes per channel.
-    pub fn planes(&self) -> usize {
+    pub(super) fn planes(&self) -> usize {
         self.h_views.len() * self.w_views.len()
     }
 
     /// Values in a channel of the source itself.
-    pub fn plain_channel(&self) -> usize {
+    pub(super) fn plain_channel(&self) -> usize {
         self.times * self.h.source * self.w.source
     }
 
     /// The source itself from a piece's first position on, at source time `time`.
-    pub fn plain(&self, piece: &Piece, time: usize) -> usize {
+    pub(super) fn plain(&self, piece: &Piece, time: usize) -> usize {
         let plane = self.h.source * self.w.source;
         (piece.clip * self.channels * self.times + time) * plane + piece.from * self.w.source
     }
 
     /// All values of the source.
-    pub fn data(&self) -> &'a [f32] {
+    pub(super) fn data(&self) -> &'a [f32] {
         self.data
     }
 
     /// Where a tap's first position is from the start of a staged channel with planes of `area`.
-    pub fn place(&self, h: &Tap, w: &Tap, area: usize) -> usize {
+    pub(super) fn place(&self, h: &Tap, w: &Tap, area: usize) -> usize {
         let find = |views: &[(usize, usize)], tap: &Tap, spread: bool| {
             let view = (tap.plane, if spread { tap.shift } else { 0 });
             let plane = views.iter().position(|&v| v == view);
@@ -152,7 +157,7 @@ impl<'a> Source<'a> {
 
     /// Writes one channel of a piece at source time `time` to `staged[start..]` and, for the
     /// further planes, `area` values on.
-    pub fn stage(
+    pub(super) fn stage(
         &self,
         piece: &Piece,
         channel: usize,
@@ -192,7 +197,7 @@ impl<'a> Source<'a> {
 
     /// Writes one channel of pieces that lie side by side, each with its source time. Positions in
     /// the padding are not written, for nothing reads them.
-    pub fn stage_together(
+    pub(super) fn stage_together(
         &self,
         pieces: &[Piece],
         channel: usize,

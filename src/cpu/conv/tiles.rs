@@ -17,7 +17,7 @@ const COLUMNS_IN_TIME: usize = 768;
 const COLUMNS_SIDE_BY_SIDE: usize = 2048;
 
 /// How the outputs are cut.
-pub struct Tiles {
+pub(super) struct Tiles {
     /// Rows of a piece.
     rows: usize,
     /// Pieces of a plane.
@@ -34,7 +34,7 @@ pub struct Tiles {
 }
 
 /// Pieces that are computed together, column after column.
-pub struct Group {
+pub(super) struct Group {
     /// Its pieces.
     pub pieces: Vec<Piece>,
     /// First column of each piece, and one past the last.
@@ -46,7 +46,7 @@ pub struct Group {
 }
 
 /// Columns that are computed in one go: `count` from `column` on, with the source at `start`.
-pub struct Run {
+pub(super) struct Run {
     /// First column of the sums.
     pub column: usize,
     /// First number of the source, for a tap without offset.
@@ -58,11 +58,11 @@ pub struct Run {
 }
 
 /// The rows of the output that a task writes, channel after channel, in each piece after piece.
-pub type Rows<'a> = Vec<&'a mut [f32]>;
+pub(super) type Rows<'a> = Vec<&'a mut [f32]>;
 
 impl Tiles {
     /// Chooses the cut for `clips` clips.
-    pub fn new([t, h, w]: &[Axis; 3], clips: usize, source: &Source) -> Self {
+    pub(super) fn new([t, h, w]: &[Axis; 3], clips: usize, source: &Source) -> Self {
         let row = source.row();
         // Where sources are read as they are and taps look along time, they should find the same
         // positions of all times in cache.
@@ -105,7 +105,7 @@ impl Tiles {
     }
 
     /// The groups, with `taps` taps along the axis `t`.
-    pub fn groups(&self, source: &Source, t: &Axis, taps: usize) -> Vec<Group> {
+    pub(super) fn groups(&self, source: &Source, t: &Axis, taps: usize) -> Vec<Group> {
         let none = Piece { clip: 0, time: 0, from: 0, to: 0 };
         let mut pieces = vec![none; self.times * self.clips * self.bands];
         for time in 0..self.times {
@@ -122,7 +122,7 @@ impl Tiles {
 
     /// Hands every row of the output `[clips, channels, T, H, W]` to its task: per group, per block
     /// of `block` channels.
-    pub fn split<'a>(
+    pub(super) fn split<'a>(
         &self,
         [_, h, w]: &[Axis; 3],
         channels: usize,
@@ -192,22 +192,22 @@ impl Group {
     }
 
     /// Columns of all pieces.
-    pub fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.columns[self.pieces.len()]
     }
 
     /// Values of a staged plane, whole cache lines.
-    pub fn area(&self) -> usize {
+    pub(super) fn area(&self) -> usize {
         self.areas[self.pieces.len()].next_multiple_of(LANES)
     }
 
     /// Whether a time tap reaches any piece.
-    pub fn is_reached(&self, tap: usize) -> bool {
+    pub(super) fn is_reached(&self, tap: usize) -> bool {
         self.times[tap].iter().any(Option::is_some)
     }
 
     /// Stages one channel of all pieces under one time tap.
-    pub fn stage(&self, source: &Source, tap: usize, input: usize, staged: &mut [f32]) {
+    pub(super) fn stage(&self, source: &Source, tap: usize, input: usize, staged: &mut [f32]) {
         let area = self.area();
         if !self.is_reached(tap) {
             return; // Nobody reads it.
@@ -229,7 +229,7 @@ impl Group {
     }
 
     /// The runs of columns that a time tap reaches, in a staged source or a plain one.
-    pub fn runs(
+    pub(super) fn runs(
         &self,
         source: &Source,
         classes: &[Classes; 2],

@@ -4,7 +4,7 @@
 /// apart) as panels `[positions, width]`, the last filled up with zeros. Panel after panel,
 /// `transposed` has room for `room` positions, of which these are the ones from `from` on.
 #[allow(clippy::too_many_arguments)]
-pub fn transpose(
+pub(super) fn transpose(
     dy: &[f32],
     pitch: usize,
     channels: usize,
@@ -47,7 +47,13 @@ pub fn transpose(
 }
 
 /// Writes the sums `[taps, width]` from column `first` on to `place` and following of each line.
-pub fn scatter(sums: &[f32], width: usize, first: usize, lines: &mut [&mut [f32]], place: usize) {
+pub(super) fn scatter(
+    sums: &[f32],
+    width: usize,
+    first: usize,
+    lines: &mut [&mut [f32]],
+    place: usize,
+) {
     let sums = sums.chunks_exact(width).enumerate();
     if let [a, b, c, d, e, f, g, h] = lines {
         // Eight at a time, so that a line of sums is read in long pieces.

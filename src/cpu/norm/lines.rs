@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd, as_arrays};
 const SUMS: usize = 4;
 
 /// Σ x.
-pub struct Sum<'a> {
+pub(super) struct Sum<'a> {
     pub x: &'a [f32],
 }
 
@@ -32,7 +32,7 @@ impl WithSimd for Sum<'_> {
 }
 
 /// Σ (x − centre) and Σ (x − centre)².
-pub struct Centred<'a> {
+pub(super) struct Centred<'a> {
     pub x: &'a [f32],
     pub centre: f32,
 }
@@ -69,7 +69,7 @@ impl WithSimd for Centred<'_> {
 }
 
 /// y = max(0, (x − mean)·scale + shift + residual), the maximum only with `relu`.
-pub struct Apply<'a> {
+pub(super) struct Apply<'a> {
     pub x: &'a [f32],
     pub residual: Option<&'a [f32]>,
     pub mean: f32,
@@ -116,7 +116,7 @@ impl WithSimd for Apply<'_> {
 }
 
 /// g = dy where y > 0 (everywhere without y); gives Σ g and Σ g·(x − mean).
-pub struct Masked<'a> {
+pub(super) struct Masked<'a> {
     pub dy: &'a [f32],
     pub y: Option<&'a [f32]>,
     pub x: &'a [f32],
@@ -186,7 +186,7 @@ fn positive<S: Simd>(simd: S, y: S::f32s, value: S::f32s, zero: S::f32s) -> S::f
 }
 
 /// dx = scale·(g − shift − (x − mean)·slope); without g, dx holds it.
-pub struct Reduce<'a> {
+pub(super) struct Reduce<'a> {
     pub x: &'a [f32],
     pub g: Option<&'a [f32]>,
     pub mean: f32,

@@ -11,10 +11,12 @@ use crate::model::plain_clips_of;
 use crate::model::state_dict::StateDict;
 use crate::model::{BackboneKind, ModelConfig, StageSet, state_dict};
 use crate::schema::Schema;
-use crate::train::{Losses, Optimizer, Rates, Rule, Trainer};
+use crate::train::objective::Losses;
+use crate::train::{Optimizer, Rates, Rule, Trainer};
 
 // Every skip is reported in one way.
 #[path = "../../../tests/it/common/skip.rs"]
+#[allow(unreachable_pub, reason = "public in the integration tests")]
 mod skip;
 
 const SIZE: [usize; 3] = [2, 20, 18];
