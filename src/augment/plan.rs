@@ -87,8 +87,8 @@ pub fn plan_clip(
         record.source = time.source(frame);
     }
     record.crop = draw_crop(&mut draw, config.spatial_crop_strength, level, [h, w]);
-    let (turn, degrees) = (draw.chance(0.5 * level), draw.range(-8.0 * level, 8.0 * level));
-    if turn {
+    let (rotates, degrees) = (draw.chance(0.5 * level), draw.range(-8.0 * level, 8.0 * level));
+    if rotates {
         record.rotation = degrees as f32;
     }
     record.cutout = draw_cutout(&mut draw, level);

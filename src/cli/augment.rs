@@ -24,10 +24,10 @@ const COLUMNS: usize = 8;
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct AugmentArgs {
-    /// Folder that holds mvfouls/{train,valid,…}, or the split folders themselves
+    /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves
     #[arg(long, value_name = "DIR")]
     dataset_root: PathBuf,
-    /// Split to look into
+    /// Split of the action
     #[arg(long, value_name = "NAME", default_value = "train")]
     split: String,
     /// Action to show, as its annotation names it
@@ -36,7 +36,7 @@ pub(super) struct AugmentArgs {
     /// View of the action, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     view: usize,
-    /// Rows: as many different draws
+    /// Number of draws, one per row
     #[arg(long, value_name = "N", default_value_t = 8)]
     seeds: u64,
     /// First seed; each row takes the next
@@ -54,7 +54,7 @@ pub(super) struct AugmentArgs {
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
-    /// The sheet to write (PNG)
+    /// Image file to write (PNG)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Also write the first draw as an animated GIF

@@ -39,13 +39,14 @@ const EXIT_USAGE: u8 = 2;
 #[command(name = "polyview", version, about, max_term_width = 100, args_override_self = true)]
 struct Cli {
     /// Log more on stderr (-v: debug, -vv: trace)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 1000, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Log only warnings and errors on stderr
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, display_order = 1001, conflicts_with = "verbose")]
     quiet: bool,
     /// Log level: error, warn, info, debug or trace [default: info]
-    #[arg(long, global = true, value_name = "LEVEL", conflicts_with_all = ["verbose", "quiet"])]
+    #[arg(long, global = true, display_order = 1002, value_name = "LEVEL")]
+    #[arg(conflicts_with_all = ["verbose", "quiet"])]
     log_level: Option<log::LevelFilter>,
     #[command(subcommand)]
     command: Command,
@@ -72,9 +73,10 @@ enum Command {
     /// List the devices this binary can use
     Devices(devices::DevicesArgs),
     /// Check this machine and each device; prints what a bug report needs
-    ///
-    /// Exit status 1 if the devices cannot be listed, or one cannot be tested or computes wrong
-    /// numbers.
+    #[command(
+        after_help = "Exit status 1 if the devices cannot be listed, or one cannot be tested \
+                            or computes wrong numbers."
+    )]
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),

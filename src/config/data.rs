@@ -14,7 +14,7 @@ use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Data")]
 pub struct DataConfig {
-    /// Folder that holds mvfouls/{train,valid}, or those folders themselves
+    /// Folder that contains mvfouls/{train,valid}, or those folders themselves
     #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::path, default_value = "", hide_default_value = true)]
     pub dataset_root: PathBuf,

@@ -11,6 +11,7 @@ use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::bench::{self, BenchConfig, BenchError, LayerTimes, Roofline, StepTimes};
 use crate::device::{self, Compute, DeviceInfo};
 use crate::model::BackboneKind;
+use crate::options::choice;
 use crate::tuning::{self, Tuned};
 
 /// Options as typed.
@@ -19,8 +20,9 @@ pub(super) struct BenchArgs {
     /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
     #[arg(long, default_value = "auto")]
     device: String,
-    /// r3d_18, mc3_18, r2plus1d_18 or r3d_tiny
-    #[arg(long, value_name = "NAME", default_value_t = BackboneKind::R2plus1d18)]
+    /// Backbone to time
+    #[arg(long, value_name = "NAME", value_parser = choice::<BackboneKind>())]
+    #[arg(default_value_t = BackboneKind::R2plus1d18)]
     backbone_name: BackboneKind,
     /// Clips in a step
     #[arg(long, value_name = "N", default_value_t = 2)]
