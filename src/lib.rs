@@ -17,6 +17,9 @@
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
+// `println!` and `eprintln!` panic when nobody reads any more.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 mod atomic_file;
 pub mod augment;
 pub mod bench;

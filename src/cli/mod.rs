@@ -12,6 +12,7 @@ mod evaluate;
 mod export;
 mod predict;
 mod shell;
+mod signals;
 mod synth;
 mod terminal;
 mod train;
@@ -146,7 +147,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 ErrorKind::ValueValidation
                 | ErrorKind::InvalidValue
                 | ErrorKind::UnknownArgument => {
-                    eprintln!("error: {}", option_error(&error));
+                    print_error(&option_error(&error));
                 }
                 // A closed pipe is no reason to complain.
                 _ => drop(error.print()),
@@ -176,9 +177,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(args) => args.run(),
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("error: {}", failure.message);
+        print_error(&failure.message);
         ExitCode::from(failure.status)
     })
+}
+
+/// Prints an error on stderr. Nobody may be reading there, which changes nothing.
+fn print_error(error: &dyn std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "error: {error}");
 }
 
 /// `--dataset_root` is `--dataset-root`: option names may be typed with underscores, as the old

@@ -1,12 +1,11 @@
 //! Shows a run on stderr: progress bars on a terminal, plain lines otherwise.
 
-use std::fmt::Write;
-use std::io::IsTerminal;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use indicatif_log_bridge::LogWrapper;
 
 use crate::checkpoint;
 use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary};
@@ -27,6 +26,28 @@ pub struct Terminal {
     last_line: Instant,
     started: Instant,
     epochs: usize,
+}
+
+/// Writes text on stderr, above the progress bars. A terminal that is gone, a closed pipe or a full
+/// disk does not end a run, so nothing fails here. (`MultiProgress::suspend` would panic.)
+struct Lines {
+    bars: MultiProgress,
+    interactive: bool,
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        let _ = if self.interactive {
+            self.bars.println(String::from_utf8_lossy(text).trim_end_matches('\n'))
+        } else {
+            std::io::stderr().write_all(text)
+        };
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Terminal {
@@ -52,13 +73,16 @@ impl Terminal {
                 }
             }
         });
+        let interactive = std::io::stderr().is_terminal();
+        let lines = Lines { bars: bars.clone(), interactive };
+        builder.target(env_logger::Target::Pipe(Box::new(lines)));
         // A logger that a library user has installed is kept.
-        let _ = LogWrapper::new(bars.clone(), builder.build()).try_init();
+        let _ = builder.try_init();
         log::set_max_level(level);
         Self {
             bars,
             bar: None,
-            interactive: std::io::stderr().is_terminal(),
+            interactive,
             quiet: level < log::LevelFilter::Info,
             pass: String::new(),
             batches: 0,
@@ -71,7 +95,8 @@ impl Terminal {
     /// Prints a line on stderr, above the progress bars.
     pub fn line(&self, text: &str) {
         if !self.quiet {
-            self.bars.suspend(|| eprintln!("{text}"));
+            let mut lines = Lines { bars: self.bars.clone(), interactive: self.interactive };
+            let _ = lines.write_all(format!("{text}\n").as_bytes());
         }
     }
 

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Command, FromArgMatches};
 
@@ -66,17 +64,7 @@ pub fn train_config(
 impl TrainArgs {
     pub(super) fn run(self, mut terminal: Terminal) -> CommandResult {
         let config = Config::resolve(self.config.as_deref(), self.options)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let raised = Arc::clone(&stop);
-        let installed = ctrlc::set_handler(move || {
-            if raised.swap(true, Ordering::Relaxed) {
-                // The second time means now.
-                std::process::exit(i32::from(EXIT_INTERRUPTED));
-            }
-        });
-        if let Err(error) = installed {
-            log::warn!("Ctrl-C will end the run without a checkpoint: {error}");
-        }
+        let stop = super::signals::stop_flag();
         let mut lines = print_event;
         let observer: &mut dyn Observer = match self.progress {
             Progress::Bar => &mut terminal,

@@ -72,7 +72,7 @@ impl<'a> Reporter<'a> {
             let rows: Vec<Row> = all
                 .chunks(frames)
                 .map(|clip| Row {
-                    caption: names.next().unwrap_or_default(),
+                    caption: names.next().expect("each clip has a name"),
                     frames: clip.to_vec(),
                 })
                 .collect();

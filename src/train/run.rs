@@ -207,8 +207,9 @@ impl<'a> Run<'a> {
                 Some(self.validate(epoch, &mut examples)?)
             };
             let Some(valid) = valid.filter(|_| !self.trainer.stopped()) else {
-                self.trainer.observe(&Event::Interrupted);
+                // Saved before anyone is told: an observer may be what fails.
                 self.save(Some(progress))?;
+                self.trainer.observe(&Event::Interrupted);
                 return Ok(RunStatus::Interrupted);
             };
             let record = self.record(epoch, &plan, train, valid)?;

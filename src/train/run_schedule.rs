@@ -179,7 +179,7 @@ impl RunSchedule {
             trainable: phase.freezing.trainable(past),
             epoch: epoch - phase.first_epoch,
             steps_before: self.steps_before(epoch) - self.steps_before(phase.first_epoch),
-            steps: self.steps.get(epoch).copied().unwrap_or(0),
+            steps: *self.steps.get(epoch).expect("the epoch is one of the run's"),
             scores: past.iter().map(|outcome| outcome.score).collect(),
         }
     }

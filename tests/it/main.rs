@@ -42,6 +42,7 @@ mod report_files;
 mod report_html;
 mod resize;
 mod resume;
+mod run_end;
 mod sampling;
 mod schema;
 mod schema_file;

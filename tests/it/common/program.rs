@@ -124,6 +124,18 @@ impl Running {
         1024 * kilobytes.parse::<u64>().expect("VmHWM is a number")
     }
 
+    /// The process.
+    #[cfg(unix)]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end; the exit status, if it ended by itself.
+    #[cfg(unix)]
+    pub fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().expect("the child is ours").code()
+    }
+
     /// Kills the program without notice.
     pub fn kill(mut self) {
         self.child.kill().expect("the child is ours");
