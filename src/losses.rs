@@ -24,6 +24,9 @@
 //! let loss: f32 = Brier.loss(logits, &[0, 1, 1]).into_scalar();
 //! assert!((loss - 0.5).abs() < 1e-6);
 //! ```
+//!
+//! To make it an option, give it a name in [`crate::config::LossFunction`] and an arm in `loss` of
+//! `src/train/objective.rs`.
 
 use std::fmt::Debug;
 

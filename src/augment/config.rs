@@ -36,7 +36,7 @@ impl Strength {
 
 /// The augmentation's options; field names are the options' names.
 ///
-/// What they mean for a clip, with the level g of [`Strength`]. Probabilities end at 0.95, "±a"
+/// What they mean for a clip, with the level g of [`Strength`]. Probabilities are capped at 0.95, "±a"
 /// is uniform in [−a, a], "s in [a, b]" likewise.
 ///
 /// | stage | probability | range |

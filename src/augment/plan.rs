@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::config::AugmentConfig;
 use super::{ClipRecord, Crop, Cutout, FrameRecord};
 
-/// Probabilities end here, so that even the strongest settings show the original now and then.
+/// Cap of all probabilities, so that even the strongest settings show the original now and then.
 const MAX_PROBABILITY: f64 = 0.95;
 
 /// A view number for what all views of an action share.
@@ -59,8 +59,8 @@ pub fn rarity(count: usize, largest: usize) -> f32 {
 /// from what. The same arguments give the same record on every machine. `rarity` is that of the
 /// action's class, 0 to 1, and counts only with `severity_aware_augmentation`.
 ///
-/// Every number is drawn whether it is used or not, so that turning one option leaves the choices
-/// of the others alone.
+/// Every number is drawn whether it is used or not, so that changing one option does not change
+/// the draws of the others.
 pub fn plan_clip(
     config: &AugmentConfig,
     seed: u64,

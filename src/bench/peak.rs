@@ -3,7 +3,7 @@
 //! It is the f32 rate of chains of fused multiply-adds in registers, each of two operations, on all
 //! threads of the CPU's pool or on as many invocations as fill a GPU; the best of a few runs. A
 //! convolution's rate over it is the share of the machine that the kernel uses. Neither matrix
-//! units nor half precision are measured, for the kernels use neither.
+//! units nor half precision are measured, because the kernels use neither.
 
 use std::time::Instant;
 

@@ -180,7 +180,7 @@ fn parameters(shape: &ConvShape) -> usize {
 /// Numbers that batch normalisation, ReLU and residual sums read and write in a step. Forward: the
 /// statistics' pass reads x, the other reads x (and the residual) and writes y. Backward: both
 /// passes read x and dy, and y where a ReLU was; the second writes dx, and the residual's gradient.
-/// At the start of a block the gradients of its two ways are added.
+/// At the start of a block the gradients of its two branches are added.
 fn norm_numbers(kind: BackboneKind, shapes: &[ConvShape]) -> usize {
     const PLAIN: usize = 3 + 2 + 3;
     const RELU: usize = 3 + 3 + 4;
@@ -188,19 +188,19 @@ fn norm_numbers(kind: BackboneKind, shapes: &[ConvShape]) -> usize {
     const SUM: usize = 3;
     let factors = if kind == BackboneKind::R2plus1d18 { 2 } else { 1 };
     let mut numbers = 0;
-    let mut place = 0;
+    let mut position = 0;
     for (index, shape) in shapes.iter().enumerate() {
         let per_output = if index < factors {
             RELU
         } else if shape.kernel == [1; 3] {
-            // The way round a stride; all others have taps.
+            // The shortcut of a strided block; all other kernels have more than one tap.
             PLAIN
         } else {
-            place = place % (2 * factors) + 1;
-            if place == 1 {
+            position = position % (2 * factors) + 1;
+            if position == 1 {
                 numbers += SUM * shape.input_len();
             }
-            if place == 2 * factors { RESIDUAL } else { RELU }
+            if position == 2 * factors { RESIDUAL } else { RELU }
         };
         numbers += per_output * shape.output_len();
     }

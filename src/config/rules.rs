@@ -1,5 +1,5 @@
-//! Rules about several options together. Each names the options and what to do; what a single
-//! option takes stands at its field.
+//! Rules about several options together. Each names the options and what to do; the range
+//! of a single option is declared at its field.
 
 use super::balance::ALTERNATE;
 use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
@@ -12,7 +12,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             reason: "the folder that holds mvfouls/train and mvfouls/valid",
         });
     }
-    clips(config)?;
+    window_and_weights(config)?;
     schedules(config)?;
     balancing(config)?;
     freezing(config)?;
@@ -46,7 +46,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn clips(c: &Config) -> Result<(), ConfigError> {
+fn window_and_weights(c: &Config) -> Result<(), ConfigError> {
     if c.clips.end_frame < c.clips.start_frame {
         return Err(refuse("end-frame", c.clips.end_frame, "must not lie before --start-frame"));
     }

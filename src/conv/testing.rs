@@ -18,8 +18,8 @@ pub fn distinct_variants(
     wgsl::distinct_plans(pass, shape, limits).into_iter().map(|(variant, _)| variant).collect()
 }
 
-/// One pass by itself, planned as for a device with other limits than the tensors' own. Operands as
-/// [`ConvPass`] has them. `None` where the device takes no WGSL.
+/// One pass by itself, planned as for a device with other limits than the tensors' own. The
+/// operands are those of [`ConvPass`]. `None` where the device takes no WGSL.
 pub fn pass_as_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
     variant: Option<ConvVariant>,

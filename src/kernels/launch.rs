@@ -44,7 +44,7 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
     if adapter.fxc {
         log::warn!(
             "{name}: Direct3D 12 lacks its newer shader compiler, so Burn's own, slower kernels \
-             are used: put dxcompiler.dll beside the program, or take --device vulkan"
+             are used: put dxcompiler.dll beside the program, or use Vulkan"
         );
         return None;
     }

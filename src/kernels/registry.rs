@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use burn::backend::CubeDevice;
 
 /// One value per device, made when the device is first asked about. Burn identifies a device by its
-/// adapter and its graphics API and keeps it for the life of the process, and so does this.
+/// adapter and its graphics API. Like Burn's devices, the values live as long as the process.
 pub(crate) struct PerDevice<T> {
     known: Mutex<Vec<(CubeDevice, Arc<T>)>>,
 }

@@ -1,6 +1,6 @@
 //! Forward and backward passes of the backbone for clips that do not all fit in memory at once. The
-//! backbone's gradients are computed apart from the heads': group of clips by group and, with
-//! gradient checkpointing, part by part.
+//! backbone's gradients are computed separately from the heads', one group of clips at a time and,
+//! with gradient checkpointing, one part of the network at a time.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};

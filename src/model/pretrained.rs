@@ -44,7 +44,7 @@ pub enum PretrainedError {
 }
 
 /// The tensors of a weight file under the names it has, whatever its format. A checkpoint of the
-/// old PyTorch trainer is looked into (`model_state_dict`), and the `module.` that data-parallel
+/// old PyTorch trainer is unwrapped (`model_state_dict`), and the `module.` that data-parallel
 /// training puts before every name is dropped.
 pub fn read_weights(path: &Path) -> Result<StateDict, PretrainedError> {
     let unreadable = |reason: String| PretrainedError::Unreadable { path: path.to_owned(), reason };

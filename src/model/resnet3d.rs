@@ -1,7 +1,7 @@
 //! The video ResNets of Tran et al. 2018 ("A Closer Look at Spatiotemporal Convolutions for Action
 //! Recognition"), as torchvision.models.video builds them, under torchvision's parameter names.
 //!
-//! One network type; the four backbones differ in their stem, in the kind of convolution per
+//! One network type; the backbones differ in their stem, in the kind of convolution per
 //! stage, and in width. Tuples hold what torchvision puts into `nn.Sequential`, so the parts'
 //! numbers in the parameter names come out the same.
 
@@ -21,7 +21,7 @@ use crate::norm::After;
 use crate::options::choices;
 
 choices! {
-    /// Which backbone. The names on the command line are torchvision's.
+    /// Which backbone. The names are torchvision's, except for r3d_tiny.
     pub BackboneKind {
         /// 3×3×3 convolutions throughout; 33.2 M parameters.
         R3d18 = "r3d_18" | "resnet3d_18",

@@ -1,7 +1,7 @@
 //! How options are declared and read.
 //!
 //! An option is a field of a struct that derives [`clap::Args`] and serde's traits: its name,
-//! default, range, help and section stand there and nowhere else. A configuration file and the
+//! default, range, help and section are declared there and nowhere else. A configuration file and the
 //! command line are both read as [`Entry`]s and parsed by the same struct, so a value has one
 //! meaning and one error message wherever it comes from.
 //!
@@ -51,7 +51,7 @@ impl OptionError {
     }
 }
 
-/// `Default` as the fields' own defaults have it.
+/// `Default` with the defaults declared at the fields.
 macro_rules! option_defaults {
     ($($name:ty),+) => {$(
         impl Default for $name {

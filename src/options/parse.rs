@@ -18,7 +18,7 @@ fn command<T: Args>() -> Command {
     T::augment_args(command)
 }
 
-/// Parses entries of which none stands twice.
+/// Parses entries, each option at most once.
 ///
 /// # Errors
 /// The option, its value and what it takes.

@@ -1,5 +1,4 @@
-//! Value parsers: what an option takes, in one place with its field. Each says in its error what
-//! would be right.
+//! Value parsers: the range of an option, named at its field. Each error says what would be valid.
 
 use std::path::PathBuf;
 

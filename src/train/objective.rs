@@ -36,7 +36,7 @@ pub struct Objective {
     pub auxiliary: Vec<TaskObjective>,
     /// Per auxiliary head: the property's index in [`Batch::properties`].
     properties: Vec<usize>,
-    /// The same per annotation input of the network.
+    /// Per annotation input of the network: the property's index in [`Batch::properties`].
     inputs: Vec<usize>,
 }
 
@@ -118,8 +118,8 @@ impl Objective {
         self.cost_of(prediction, batch, 0..batch.actions.len())
     }
 
-    /// The share of some actions of a batch in the batch's losses; the shares of all its parts add
-    /// up to the whole. `prediction` is for these actions alone.
+    /// The contribution of some of a batch's actions to its losses; the contributions of all parts
+    /// add up to the batch's losses. `prediction` is for these actions alone.
     pub fn cost_of(&self, prediction: &Prediction, batch: &Batch, actions: Range<usize>) -> Cost {
         let part = |task: &TaskObjective, logits: &Tensor<2>, all: &[usize], some: &[usize]| {
             let share = task.loss.divisor(some) / task.loss.divisor(all);

@@ -95,7 +95,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Opens everything, cheap refusals first: a mistake must show before anything is decoded or
+    /// Opens everything, cheap checks first: a mistake must show before anything is decoded or
     /// compiled.
     fn open(
         config: &'a Config,

@@ -17,7 +17,7 @@ fn table(config: &Config) -> Table {
     Table::try_from(config).unwrap()
 }
 
-/// Every option of the specification with a value that is not its default, and what it becomes.
+/// Every option with a value that is not its default, and what it becomes.
 fn options() -> Vec<(&'static str, &'static str, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
     vec![

@@ -26,7 +26,7 @@ pub(super) const MAX_SIDE: usize = 8192;
 /// 2⁻¹⁶ pixels at every size and the same on every device, whether it fuses multiply-adds or not.
 ///
 /// Borders: (sx, sy) is clamped to the crop's outermost pixel centres, as `F.interpolate` repeats
-/// edge pixels; what rotation brings in from outside of the frame is black, weight by weight, as
+/// edge pixels; what rotation brings in from outside of the frame counts as black, as
 /// `F.grid_sample(padding_mode="zeros")` has it. The latter is a factor, the *coverage* of (u, v):
 /// clamp(min(u + 1, W' − u), 0, 1), likewise for v, which is the share of the bilinear weights that
 /// lies inside. Either alone is therefore exactly the known operation; together they differ from

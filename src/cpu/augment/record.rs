@@ -9,8 +9,8 @@ pub struct FrameRecord {
     /// Source frame, counted from 0. Shift, reversal, warp and the repetition of edge frames are
     /// all in this one number.
     pub source: usize,
-    /// Whether the frame is black instead. It is black *before* space and colour, as everything
-    /// temporal is: a lower contrast makes it grey, noise falls on it.
+    /// Whether the frame is black instead. It is blacked out before the spatial and colour
+    /// stages, like all temporal changes: a lower contrast makes it grey, noise is added to it.
     pub dropped: bool,
     /// Output frame (not source frame) that is mixed in.
     pub partner: usize,
@@ -88,7 +88,7 @@ pub struct ClipRecord {
 /// Why a record was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RecordError {
-    /// No output frame at all.
+    /// A record without frames.
     #[error("the record has no frames")]
     NoFrames,
     /// A source frame that the clip lacks.
