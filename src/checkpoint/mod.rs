@@ -56,6 +56,14 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
+    /// Weights that are NaN or infinite. They are neither written nor read.
+    #[error("{}: the weights of `{tensor}` are not finite", .path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+    },
     /// Another run holds the folder.
     #[error("{}: {owner} is writing there", .path.display())]
     InUse {

@@ -13,7 +13,7 @@ use crate::model::state_dict::{self, StateDict};
 /// Writes a network's weights with the header `info`.
 ///
 /// # Errors
-/// [`CheckpointError::Write`], [`CheckpointError::Unfit`].
+/// [`CheckpointError::Write`], [`CheckpointError::Unfit`], [`CheckpointError::NotFinite`].
 pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<(), CheckpointError> {
     write_atomically(path, &encode(path, net, info)?.0)
 }
@@ -22,7 +22,7 @@ pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<()
 /// for errors.
 ///
 /// # Errors
-/// [`CheckpointError::Write`], [`CheckpointError::Unfit`].
+/// [`CheckpointError::Write`], [`CheckpointError::Unfit`], [`CheckpointError::NotFinite`].
 pub(crate) fn encode(
     path: &Path,
     net: &MultiViewNet,
@@ -30,6 +30,7 @@ pub(crate) fn encode(
 ) -> Result<(Vec<u8>, String), CheckpointError> {
     let tensors = state_dict::collect_net(net, &info.model)
         .map_err(|source| CheckpointError::Unfit { path: path.to_owned(), source })?;
+    refuse_not_finite(path, &tensors)?;
     let text = serde_json::to_string(info).map_err(|error| CheckpointError::Write {
         path: path.to_owned(),
         source: std::io::Error::other(error),
@@ -59,13 +60,20 @@ pub(crate) fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), C
 /// Reads a weight file and rebuilds its network on `device`.
 ///
 /// # Errors
-/// [`CheckpointError::Read`], [`CheckpointError::Unfit`].
+/// [`CheckpointError::Read`], [`CheckpointError::Unfit`], [`CheckpointError::NotFinite`].
 pub fn load(
     path: &Path,
     device: &Device,
 ) -> Result<(MultiViewNet, CheckpointInfo), CheckpointError> {
     let (info, tensors, _) = read(path)?;
     Ok((rebuild(path, &info, tensors, device)?, info))
+}
+
+fn refuse_not_finite(path: &Path, tensors: &StateDict) -> Result<(), CheckpointError> {
+    let not_finite = |tensor: &str| {
+        Err(CheckpointError::NotFinite { path: path.to_owned(), tensor: tensor.to_owned() })
+    };
+    state_dict::first_not_finite(tensors).map_or(Ok(()), not_finite)
 }
 
 /// Builds the network from a weight file's content. `path` is for errors.
@@ -75,6 +83,7 @@ pub(crate) fn rebuild(
     tensors: StateDict,
     device: &Device,
 ) -> Result<MultiViewNet, CheckpointError> {
+    refuse_not_finite(path, &tensors)?;
     let mut net = info.model.init(0, device);
     let report = state_dict::load_net(&mut net, &info.model, tensors)
         .map_err(|source| CheckpointError::Unfit { path: path.to_owned(), source })?;
@@ -85,4 +94,35 @@ pub(crate) fn rebuild(
         });
     }
     Ok(net)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::model::{BackboneKind, ModelConfig};
+    use crate::schema::Schema;
+
+    #[test]
+    fn weights_that_are_not_finite_are_neither_written_nor_read() {
+        let (schema, device) = (Schema::mvfoul().unwrap(), Device::flex());
+        let info = CheckpointInfo::new(&schema, ModelConfig::new(BackboneKind::R3dTiny, &schema));
+        let net = info.model.init(1, &device);
+        let mut tensors = state_dict::collect_net(&net, &info.model).unwrap();
+        let (name, data) = tensors.get_index_mut(7).unwrap();
+        let name = name.clone();
+        let mut values: Vec<f32> = data.iter::<f32>().collect();
+        *values.last_mut().unwrap() = f32::NEG_INFINITY;
+        *data = TensorData::new(values, data.shape().to_vec());
+        let path = Path::new("weights.safetensors");
+        let error = refuse_not_finite(path, &tensors).unwrap_err().to_string();
+        assert_eq!(error, format!("weights.safetensors: the weights of `{name}` are not finite"));
+        assert!(matches!(
+            rebuild(path, &info, tensors, &device),
+            Err(CheckpointError::NotFinite { .. })
+        ));
+        assert!(encode(path, &net, &info).is_ok());
+    }
 }

@@ -102,7 +102,10 @@ impl Advice for CheckpointError {
         match self {
             Self::InUse { .. } => Some("--save-dir"),
             Self::Resume { .. } => Some("--resume"),
-            Self::Write { .. } | Self::Read { .. } | Self::Unfit { .. } => None,
+            Self::Write { .. }
+            | Self::Read { .. }
+            | Self::NotFinite { .. }
+            | Self::Unfit { .. } => None,
         }
     }
 
@@ -113,6 +116,10 @@ impl Advice for CheckpointError {
                 Some("choose another --save-dir or make room on the disk".to_owned())
             }
             Self::InUse { .. } => Some("wait for it, or choose another --save-dir".to_owned()),
+            Self::NotFinite { .. } => {
+                Some("the training diverged: use an earlier checkpoint, or train again with a lower --lr"
+                    .to_owned())
+            }
             Self::Read { .. } | Self::Resume { .. } | Self::Unfit { .. } => None,
         }
     }
@@ -155,7 +162,7 @@ impl Advice for TrainError {
                 "try {SMALLER} or --device cpu (--force-batch-size tries it as it is)"
             )),
             Self::TooSmall { .. } => Some("use a larger --img-height and --img-width".to_owned()),
-            Self::NotFinite { .. } => {
+            Self::NotFinite { .. } | Self::ValidationNotFinite { .. } => {
                 Some("try a lower --lr (in two phases: --head-lr, --backbone-lr)".to_owned())
             }
             Self::OutOfMemory => {

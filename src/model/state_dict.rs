@@ -122,6 +122,12 @@ impl Names {
     }
 }
 
+/// The first tensor with a value that is NaN or infinite.
+pub(crate) fn first_not_finite(values: &StateDict) -> Option<&str> {
+    let finite = |data: &TensorData| data.iter::<f32>().all(f32::is_finite);
+    values.iter().find(|(_, data)| !finite(data)).map(|(name, _)| name.as_str())
+}
+
 /// All numbers of a network: `backbone.…` as torchvision names them, `attention.…`, and
 /// `heads.<task>.…`.
 pub fn collect_net(net: &MultiViewNet, config: &ModelConfig) -> Result<StateDict, StateDictError> {

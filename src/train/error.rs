@@ -46,17 +46,27 @@ pub enum TrainError {
         /// T×H×W.
         size: String,
     },
-    /// NaN or infinity where a loss should be.
-    #[error("the loss is {loss} in epoch {epoch}, step {step} (actions {actions})")]
+    /// NaN or infinity in a training step, before it updated anything.
+    #[error("{what} is {value} in epoch {epoch}, step {step} (actions {actions})")]
     NotFinite {
+        /// "the loss", or the gradient of the first parameter concerned.
+        what: String,
         /// The value.
-        loss: f64,
+        value: f64,
         /// Epoch, from 1.
         epoch: usize,
         /// Step within it, from 1.
         step: usize,
         /// The batch's actions.
         actions: String,
+    },
+    /// NaN or infinity where a validation loss should be.
+    #[error("the validation loss is {value} after epoch {epoch}; its weights were not saved")]
+    ValidationNotFinite {
+        /// The value.
+        value: f64,
+        /// Epoch, from 1.
+        epoch: usize,
     },
     /// A batch that could not be augmented.
     #[error(transparent)]

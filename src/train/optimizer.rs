@@ -159,6 +159,43 @@ pub(super) fn global_norm<M: Module>(
     optim::l2_norm(collect.found)
 }
 
+/// The path of the first parameter, in the order of the forward pass, whose gradient has a value that
+/// is NaN or infinite.
+pub(super) fn first_not_finite<M: Module>(
+    module: &M,
+    grads: &GradientsParams,
+) -> Result<Option<String>, TensorReadError> {
+    struct Find<'a> {
+        grads: &'a GradientsParams,
+        path: Vec<String>,
+        found: Result<Option<String>, TensorReadError>,
+    }
+    impl ModuleVisitor for Find<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let Some(grad) = self.grads.get::<D>(param.id) else { return };
+            if !matches!(self.found, Ok(None)) {
+                return;
+            }
+            match grad.inner().try_into_vec_as::<f32>() {
+                Ok(values) if values.iter().all(|value| value.is_finite()) => {}
+                Ok(_) => self.found = Ok(Some(self.path.join("."))),
+                Err(error) => self.found = Err(error),
+            }
+        }
+    }
+    let mut find = Find { grads, path: Vec::new(), found: Ok(None) };
+    module.visit(&mut find);
+    find.found
+}
+
 fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     let count = tensor.shape().num_elements();
     tensor.reshape([count])

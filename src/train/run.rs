@@ -212,6 +212,10 @@ impl<'a> Run<'a> {
                 self.trainer.observe(&Event::Interrupted);
                 return Ok(RunStatus::Interrupted);
             };
+            if !valid.loss.is_finite() {
+                let (value, epoch) = (valid.loss, epoch + 1);
+                return Err(TrainError::ValidationNotFinite { value, epoch });
+            }
             let record = self.record(epoch, &plan, train, valid)?;
             self.finish_epoch(record, &examples)?;
         }

@@ -12,7 +12,7 @@ use super::error::TrainError;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
 use super::objective::{BatchResult, Objective};
-use super::optimizer::{Optimizer, global_norm};
+use super::optimizer::{Optimizer, first_not_finite, global_norm};
 use super::run_schedule::Rates;
 use super::step::{Attempt, Gradients, Step, first_pass};
 use crate::data::Batch;
@@ -172,9 +172,22 @@ impl<'a> Trainer<'a> {
         };
         let Gradients { grads, statistics, result } = self.gradients(&uploaded, pass)?;
         let done = pass.metrics.steps();
-        self.refuse_not_finite(result.losses.total, &uploaded.batch, done)?;
-        statistics.apply();
+        let not_finite = |what: String, value: f64| {
+            let actions = uploaded.batch.actions.join(", ");
+            TrainError::NotFinite { what, value, epoch: self.epoch, step: done + 1, actions }
+        };
+        if !result.losses.total.is_finite() {
+            return Err(not_finite("the loss".to_owned(), result.losses.total));
+        }
         let norm = global_norm(self.net(), &grads)?;
+        if !norm.is_finite() {
+            let parameter = first_not_finite(self.net(), &grads)?;
+            let what = parameter.map_or("the gradient norm".to_owned(), |name| {
+                format!("the gradient norm (first in `{name}`)")
+            });
+            return Err(not_finite(what, norm));
+        }
+        statistics.apply();
         let rates = rates(done);
         self.net = self.net.take().map(|net| {
             self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
@@ -316,14 +329,6 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
-    }
-
-    fn refuse_not_finite(&self, loss: f64, batch: &Batch, done: usize) -> Result<(), TrainError> {
-        if loss.is_finite() {
-            return Ok(());
-        }
-        let (epoch, step, actions) = (self.epoch, done + 1, batch.actions.join(", "));
-        Err(TrainError::NotFinite { loss, epoch, step, actions })
     }
 }
 

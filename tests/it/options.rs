@@ -345,7 +345,7 @@ fn a_bad_value_is_refused_in_one_line_with_its_option() {
         (&["--epochs", "-1"] as &[&str], "--epochs -1: must be a whole number of at least 1"),
         (&["--lr", "abc"], "--lr abc: must be a number above 0"),
         (&["--optimizer", "lion"], "--optimizer lion: must be one of adamw, adam, sgd"),
-        (&["--batch_sise", "2"], "--batch-sise: there is no such option; did you mean batch-size?"),
+        (&["--batchsize", "2"], "--batchsize: there is no such option; did you mean batch-size?"),
     ] {
         let output = polyview(&[&["train", "--dataset-root", "data"], args].concat());
         assert_eq!(output.status.code(), Some(2));

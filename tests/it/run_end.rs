@@ -60,3 +60,30 @@ fn signals_end_a_run_with_a_checkpoint() {
         assert!(save.join(checkpoint::LAST).exists(), "{signal}");
     }
 }
+
+#[test]
+fn a_diverging_run_ends_and_keeps_the_last_finite_weights() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    small_set(&data);
+    let diverging = ["--optimizer", "sgd", "--lr", "1e5", "--gradient-clip-norm", "0"];
+    for (batch, message) in
+        [("100", "the validation loss is NaN after epoch 1"), ("2", "in epoch 1")]
+    {
+        let save = folder.path().join(batch);
+        let options = [&diverging[..], &["--batch-size", batch, "--epochs", "3"]].concat();
+        let output = train(&data, &save, &options).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(message) && error.contains("try a lower --lr"), "{error}");
+        assert!(!save.join(checkpoint::BEST).exists() && !save.join(checkpoint::LAST).exists());
+    }
+    // What was saved before it diverged stays.
+    let save = folder.path().join("later");
+    assert!(train(&data, &save, &["--epochs", "1"]).output().unwrap().status.success());
+    let good = std::fs::read(save.join(checkpoint::LAST)).unwrap();
+    let options = [&diverging[..], &["--epochs", "2", "--resume", "auto"]].concat();
+    let output = train(&data, &save, &options).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(std::fs::read(save.join(checkpoint::LAST)).unwrap() == good);
+}
