@@ -1,7 +1,7 @@
 // One step of Adam or AdamW (Loshchilov & Hutter 2019, PyTorch's order of operations) over one
 // parameter. With g the gradient times `scale`, plus `l2`·p:
 //     m' = β1·m + (1 − β1)·g,  v' = β2·v + (1 − β2)·g²,
-//     p' = `keep`·p − `size`·m' / (√v' / `root` + ε).
+//     p' = `keep`·p − `size`·m' / (√v'·`inverse_root` + ε).
 // New values may go to the buffers of the old ones: each is read before it is written.
 //
 // Template: `element` is f32, or vec4<f32> where the length is a multiple of 4.
@@ -20,7 +20,7 @@ struct Params {
     // 1 − β2.
     gain2: f32,
     size: f32,
-    root: f32,
+    inverse_root: f32,
     epsilon: f32,
     scale: f32,
 }
@@ -48,7 +48,7 @@ fn main(
     let g = gradient[at] * params.scale + p * params.l2;
     let m = first[at] * params.beta1 + g * params.gain1;
     let v = second[at] * params.beta2 + g * g * params.gain2;
-    let step = m / (sqrt(v) / params.root + params.epsilon);
+    let step = m / (sqrt(v) * params.inverse_root + params.epsilon);
     parameter_out[at] = p * params.keep - step * params.size;
     first_out[at] = m;
     second_out[at] = v;

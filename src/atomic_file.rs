@@ -34,8 +34,11 @@ fn retry<T>(
 }
 
 /// Replaces a file atomically: writes to a temporary name, syncs, then renames, so that a reader never
-/// sees a part of it.
+/// sees a part of it. A device or a pipe is written to as it is.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.metadata().is_ok_and(|target| !target.is_file()) {
+        return std::fs::write(path, bytes);
+    }
     #[cfg(not(windows))]
     return replace_with_mode(path, bytes);
     #[cfg(windows)]

@@ -7,6 +7,7 @@ pub(crate) mod container;
 mod export;
 mod files;
 mod lock;
+mod previous;
 mod weights;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use crate::atomic_file::patiently;
 pub use export::{Layout, export};
 pub(crate) use files::{prepare_folder, write_atomically, write_text};
 pub use lock::FolderLock;
+pub(crate) use previous::{holds_run, move_aside};
 pub(crate) use weights::rebuild;
 pub(crate) use weights::{encode, read};
 pub use weights::{load, save};
@@ -71,6 +73,12 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The run that holds it.
         owner: String,
+    },
+    /// A new run would replace the one that the folder holds.
+    #[error("{}: it holds another run", .path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
     },
     /// A checkpoint that this run cannot resume from.
     #[error("{}: {reason}", .path.display())]

@@ -100,7 +100,7 @@ impl Advice for DatasetError {
 impl Advice for CheckpointError {
     fn option(&self) -> Option<&'static str> {
         match self {
-            Self::InUse { .. } => Some("--save-dir"),
+            Self::InUse { .. } | Self::Occupied { .. } => Some("--save-dir"),
             Self::Resume { .. } => Some("--resume"),
             Self::Write { .. }
             | Self::Read { .. }
@@ -116,6 +116,11 @@ impl Advice for CheckpointError {
                 Some("choose another --save-dir or make room on the disk".to_owned())
             }
             Self::InUse { .. } => Some("wait for it, or choose another --save-dir".to_owned()),
+            Self::Occupied { .. } => Some(
+                "continue it with --resume auto, move its files aside with --overwrite, or choose \
+                 another --save-dir"
+                    .to_owned(),
+            ),
             Self::NotFinite { .. } => {
                 Some("the training diverged: use an earlier checkpoint, or train again with a lower --lr"
                     .to_owned())
@@ -179,7 +184,9 @@ impl Advice for TrainError {
 
     fn status(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::TooLarge { .. } => EXIT_USAGE,
+            Self::Config(_)
+            | Self::TooLarge { .. }
+            | Self::Checkpoint(CheckpointError::Occupied { .. }) => EXIT_USAGE,
             _ => EXIT_FAILURE,
         }
     }

@@ -46,10 +46,10 @@ pub(super) struct AugmentArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
     /// Height of a frame, pixels
-    #[arg(long, value_name = "PX", value_parser = between(1, 4096), default_value_t = 112)]
+    #[arg(long, value_name = "PX", value_parser = between(16, 4096), default_value_t = 112)]
     img_height: usize,
     /// Width of a frame, pixels
-    #[arg(long, value_name = "PX", value_parser = between(1, 4096), default_value_t = 199)]
+    #[arg(long, value_name = "PX", value_parser = between(16, 4096), default_value_t = 199)]
     img_width: usize,
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]

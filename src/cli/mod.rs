@@ -21,7 +21,7 @@ mod trained;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::options::option_error;
@@ -95,7 +95,8 @@ const GROUPS: [(&str, &[&str]); 4] = [
 
 /// The command line. clap groups options, not commands, so the list of commands is made here.
 fn command() -> clap::Command {
-    let command = Cli::command();
+    let command =
+        Cli::command().mut_subcommands(|subcommand| subcommand.allow_negative_numbers(true));
     let style = command.get_styles().clone();
     let (header, literal) = (style.get_header(), style.get_literal());
     let mut list = String::new();
@@ -146,8 +147,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             match error.kind() {
                 ErrorKind::ValueValidation
                 | ErrorKind::InvalidValue
+                | ErrorKind::TooManyValues
                 | ErrorKind::UnknownArgument => {
-                    print_error(&option_error(&error));
+                    print_error(&one_line(&error));
                 }
                 // A closed pipe is no reason to complain.
                 _ => drop(error.print()),
@@ -180,6 +182,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         print_error(&failure.message);
         ExitCode::from(failure.status)
     })
+}
+
+/// clap's error as one line: about an option, as everywhere; about anything else, its first line.
+fn one_line(error: &clap::Error) -> String {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.as_str(),
+        _ => "",
+    };
+    if argument.starts_with("--") && argument.len() > 2 {
+        return option_error(error).to_string();
+    }
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 /// Prints an error on stderr. Nobody may be reading there, which changes nothing.

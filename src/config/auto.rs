@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::options;
+
 /// `auto`, or a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auto {
@@ -30,7 +32,9 @@ impl FromStr for Auto {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),
-            _ => text.parse().map(Self::Number).map_err(|_| "neither auto nor a number".to_owned()),
+            _ => options::whole(text)
+                .map(Self::Number)
+                .map_err(|_| "must be auto or a whole number of at least 0".to_owned()),
         }
     }
 }

@@ -25,10 +25,12 @@ pub struct ClipConfig {
     #[arg(long, value_name = "FPS", value_parser = options::positive, default_value = "15")]
     pub target_fps: f64,
     /// First frame of the window
-    #[arg(long, value_name = "N", default_value_t = 67)]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = options::whole, default_value_t = 67)]
     pub start_frame: usize,
     /// Last frame of the window, inclusive
-    #[arg(long, value_name = "N", default_value_t = 82)]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = options::whole, default_value_t = 82)]
     pub end_frame: usize,
     /// Frame height in the network, pixels
     #[arg(long, value_name = "PX")]

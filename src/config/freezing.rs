@@ -50,7 +50,8 @@ pub struct FreezingConfig {
     #[arg(long, value_name = "R", value_parser = options::positive, default_value = "5")]
     pub phase2_head_lr_ratio: f64,
     /// Epochs without improvement before the first phase lowers the rate
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = options::whole, default_value_t = 3)]
     pub phase1_plateau_patience: usize,
     /// Factor by which the first phase lowers the rate
     #[arg(long, value_name = "F", value_parser = options::inside_unit, default_value = "0.2")]

@@ -44,6 +44,7 @@ pub use freezing::{FreezingConfig, FreezingKind};
 pub use loss::{LossConfig, LossFunction};
 pub use network::NetworkConfig;
 pub use optimizer::{OptimizerConfig, OptimizerKind};
+pub(crate) use run::AUTO;
 pub use run::RunConfig;
 pub use schedule::{ScheduleConfig, SchedulerKind};
 pub use source::Typed;
@@ -281,6 +282,6 @@ mod tests {
         resumed.schedule.lr = 1.0;
         let changes = resumed.changes_from(&config);
         assert_eq!(changes, ["lr was 0.0002, is 1.0", "max-views was unset, is 2"]);
-        assert_eq!(options::member_of::<Config>(RESUME_MAY_CHANGE).len(), 14);
+        assert_eq!(options::member_of::<Config>(RESUME_MAY_CHANGE).len(), 15);
     }
 }

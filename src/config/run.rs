@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 
+/// Value of `resume` for the save-dir's last checkpoint, if there is one.
+pub(crate) const AUTO: &str = "auto";
+
 /// The run as a whole.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -18,6 +21,9 @@ pub struct RunConfig {
     /// Seed of everything random
     #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 42)]
     pub seed: u64,
+    /// Move the files of an earlier run in SAVE_DIR aside, to a numbered folder there
+    #[arg(long, group = RESUME_MAY_CHANGE)]
+    pub overwrite: bool,
     /// Checkpoint to resume from; auto: SAVE_DIR's last one, if there is one
     #[arg(long, value_name = "FILE", group = RESUME_MAY_CHANGE)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +37,8 @@ pub struct RunConfig {
     #[arg(value_parser = options::not_negative, default_value = "10")]
     pub checkpoint_minutes: f64,
     /// Number of epochs whose checkpoints are kept besides the last and the best
-    #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE, default_value_t = 0)]
+    #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::whole, default_value_t = 0)]
     pub keep: usize,
     /// Run one epoch of a few batches and write no files
     #[arg(long)]

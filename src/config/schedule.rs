@@ -56,7 +56,8 @@ pub struct ScheduleConfig {
     #[arg(long, value_name = "G", value_parser = options::inside_unit, default_value = "0.5")]
     pub gamma: f64,
     /// Epochs without improvement before reduce_on_plateau lowers the rate
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = options::whole, default_value_t = 5)]
     pub plateau_patience: usize,
     /// Minimum learning rate of reduce_on_plateau
     #[arg(long, value_name = "RATE", value_parser = options::not_negative, default_value = "1e-6")]

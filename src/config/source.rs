@@ -53,7 +53,9 @@ fn read<T: Args>(path: &Path) -> Result<Vec<Entry>, ConfigError> {
         let line = entries.iter().find(|entry| entry.name == error.option);
         let line =
             line.and_then(|entry| entry.line).map_or(String::new(), |n| format!("line {n}: "));
-        fail(format!("{line}{}", error.to_string().trim_start_matches('-')))
+        // Names in a file have no dashes.
+        let text = error.to_string().replace("did you mean --", "did you mean ");
+        fail(format!("{line}{}", text.trim_start_matches('-')))
     })?;
     Ok(entries)
 }
@@ -65,7 +67,6 @@ impl<T: Args> Args for Typed<T> {
             .allow_negative_numbers(true)
             .args(options::cli_arguments::<T>())
             .args(shortcuts::arguments(&names))
-            .group(clap::ArgGroup::new(options::RESUME_MAY_CHANGE).multiple(true))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -75,7 +76,10 @@ impl<T: Args> Args for Typed<T> {
 
 impl<T: Args> FromArgMatches for Typed<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut entries = options::from_matches(matches, &options::long_names::<T>());
+        let (names, switches) = (options::long_names::<T>(), options::switch_names::<T>());
+        let mut entries = options::from_matches(matches, &names, &switches).map_err(|error| {
+            clap::Error::raw(clap::error::ErrorKind::InvalidUtf8, format!("{error}\n"))
+        })?;
         entries.extend(shortcuts::from_matches(matches));
         Ok(Self { entries, options: PhantomData })
     }

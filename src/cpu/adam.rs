@@ -53,6 +53,8 @@ pub struct Factors {
     pub size: f32,
     /// √(1 − β₂ᵗ).
     pub root: f32,
+    /// 1/`root`, rounded by itself: what the shader multiplies by.
+    pub inverse_root: f32,
     /// ε.
     pub epsilon: f32,
     /// What the gradient is multiplied by first.

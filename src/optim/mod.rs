@@ -55,6 +55,7 @@ impl Step {
             gain2: (1.0 - self.beta2) as f32,
             size: (self.rate / self.correction(self.beta1)) as f32,
             root: self.correction(self.beta2).sqrt() as f32,
+            inverse_root: (1.0 / self.correction(self.beta2).sqrt()) as f32,
             epsilon: self.epsilon as f32,
             scale: self.scale as f32,
         }
@@ -94,7 +95,7 @@ impl Step {
         grad: Tensor<1>,
         [first, second]: [Tensor<1>; 2],
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
-        let Factors { keep, l2, beta1, gain1, beta2, gain2, size, root, epsilon, scale } =
+        let Factors { keep, l2, beta1, gain1, beta2, gain2, size, root, epsilon, scale, .. } =
             self.factors();
         let mut grad = grad.mul_scalar(scale);
         if l2 != 0.0 {

@@ -30,7 +30,7 @@ wgsl_struct! {
         beta2: f32,
         gain2: f32,
         size: f32,
-        root: f32,
+        inverse_root: f32,
         epsilon: f32,
         scale: f32,
     }
@@ -107,7 +107,9 @@ pub(super) fn step(
     limits: &DeviceLimits,
 ) -> Result<OptimPlan, PlanError> {
     let (wide, elements) = elements(len, limits)?;
-    let Factors { keep, l2, beta1, gain1, beta2, gain2, size, root, epsilon, scale } = factors;
+    let Factors {
+        keep, l2, beta1, gain1, beta2, gain2, size, inverse_root, epsilon, scale, ..
+    } = factors;
     let params = AdamWParams {
         elements: elements as u32,
         keep,
@@ -117,7 +119,7 @@ pub(super) fn step(
         beta2,
         gain2,
         size,
-        root,
+        inverse_root,
         epsilon,
         scale,
     };

@@ -1,6 +1,8 @@
 //! Options as a source gives them: a configuration file, the command line, or a struct of options
 //! that a program filled in.
 
+use std::ffi::OsStr;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use toml::de::{DeTable, DeValue};
@@ -17,11 +19,24 @@ pub(crate) struct Entry {
     pub values: Vec<String>,
     /// Line of the file that it stands in, from 1.
     pub line: Option<usize>,
+    /// How the source writes it.
+    pub kind: Kind,
+}
+
+/// How a source writes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As text, whose meaning the option decides.
+    Text,
+    /// As `true` or `false`.
+    Switch,
+    /// As a list.
+    List,
 }
 
 impl Entry {
     pub(crate) fn new(name: impl Into<String>, values: Vec<String>) -> Self {
-        Self { name: name.into(), values, line: None }
+        Self { name: name.into(), values, line: None, kind: Kind::Text }
     }
 
     /// `--name=value`, or for several values `--name value value`: what clap is given.
@@ -42,7 +57,14 @@ impl Entry {
 }
 
 /// What was typed, of the arguments that [`super::cli_arguments`] made.
-pub(crate) fn from_matches(matches: &ArgMatches, names: &[String]) -> Vec<Entry> {
+///
+/// # Errors
+/// A value that is not UTF-8.
+pub(crate) fn from_matches(
+    matches: &ArgMatches,
+    names: &[String],
+    switches: &[String],
+) -> Result<Vec<Entry>, OptionError> {
     let typed = |id: &str| {
         matches.value_source(id) == Some(ValueSource::CommandLine)
             && matches.get_raw(id).is_some_and(|values| values.len() > 0)
@@ -51,15 +73,20 @@ pub(crate) fn from_matches(matches: &ArgMatches, names: &[String]) -> Vec<Entry>
     for name in names {
         let id = name.replace('-', "_");
         let negation = format!("no-{name}");
-        if matches.ids().any(|known| known.as_str() == negation) && typed(&negation) {
+        // `--no-cache` is an option of its own, not a form of `--cache`.
+        if switches.contains(name) && typed(&negation) {
             entries.push(Entry::new(name, vec!["false".to_owned()]));
         } else if typed(&id) {
             let values = matches.get_raw(&id).into_iter().flatten();
-            let values = values.map(|value| value.to_string_lossy().into_owned()).collect();
-            entries.push(Entry::new(name, values));
+            let text = |value: &OsStr| {
+                let lossy = value.to_string_lossy();
+                let not_utf8 = || OptionError::new(name, &lossy, "must be valid UTF-8");
+                value.to_str().map(str::to_owned).ok_or_else(not_utf8)
+            };
+            entries.push(Entry::new(name, values.map(text).collect::<Result<_, _>>()?));
         }
     }
-    entries
+    Ok(entries)
 }
 
 /// The entries of a TOML text. A name may be written with underscores.
@@ -77,16 +104,21 @@ pub(crate) fn from_toml(text: &str) -> Result<Vec<Entry>, String> {
     for (name, value) in table.into_inner() {
         let line = line(name.span().start);
         let name = name.into_inner().replace('_', "-");
+        if name.is_empty() || name.starts_with('-') || name.contains(['=', ' ']) {
+            return Err(format!("line {line}: `{name}` is not the name of an option"));
+        }
+        let kind = match value.get_ref() {
+            DeValue::Boolean(_) => Kind::Switch,
+            DeValue::Array(_) => Kind::List,
+            _ => Kind::Text,
+        };
         let values = match value.get_ref() {
             DeValue::Array(items) => items.iter().map(scalar).collect(),
             _ => scalar(&value).map(|value| vec![value]),
         };
         let values: Vec<String> =
             values.ok_or_else(|| format!("line {line}: {name} takes a value or a list of them"))?;
-        // An empty list is what the option has without values.
-        if !values.is_empty() {
-            entries.push(Entry { name, values, line: Some(line) });
-        }
+        entries.push(Entry { name, values, line: Some(line), kind });
     }
     Ok(entries)
 }
@@ -114,10 +146,14 @@ pub(crate) fn from_serialized(options: &impl serde::Serialize) -> Result<Vec<Ent
         other => other.to_string(),
     };
     let entries = table.iter().map(|(name, value)| match value {
-        Value::Array(items) => Entry::new(name, items.iter().map(text).collect()),
+        Value::Array(items) => {
+            let values = items.iter().map(text).collect();
+            Entry { kind: Kind::List, ..Entry::new(name, values) }
+        }
+        Value::Boolean(_) => Entry { kind: Kind::Switch, ..Entry::new(name, vec![text(value)]) },
         value => Entry::new(name, vec![text(value)]),
     });
-    Ok(entries.filter(|entry| !entry.values.is_empty()).collect())
+    Ok(entries.collect())
 }
 
 /// Without line breaks.

@@ -16,13 +16,13 @@ mod ranges;
 
 pub(crate) use choices::{Choice, choice, choices};
 use entries::from_serialized;
-pub(crate) use entries::{Entry, from_matches, from_toml};
+pub(crate) use entries::{Entry, Kind, from_matches, from_toml};
 pub(crate) use parse::{
-    cli_arguments, default_of, long_names, member_of, option_error, parse, validate,
+    cli_arguments, default_of, long_names, member_of, option_error, parse, switch_names, validate,
 };
 pub(crate) use ranges::{
     at_least, below_one, between, factor, inside_unit, not_negative, path, positive, scale, seed,
-    size, unit,
+    size, unit, whole,
 };
 
 /// Group of the options that may differ between a run and its continuation without changing what

@@ -2,11 +2,11 @@
 
 use std::error::Error;
 
-use clap::builder::BoolValueParser;
+use clap::builder::{BoolValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 
-use super::{Entry, OptionError, RESUME_MAY_CHANGE, from_serialized};
+use super::{Entry, Kind, OptionError, RESUME_MAY_CHANGE, from_serialized};
 
 /// The options of `T` as its derive declares them.
 fn command<T: Args>() -> Command {
@@ -34,9 +34,31 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
             .value_parser(BoolValueParser::new())
             .default_value(default)
     });
-    let arguments = entries.iter().flat_map(Entry::arguments);
+    let declared = self::command::<T>();
+    for entry in entries {
+        check_kind(&declared, entry)?;
+    }
+    // An empty list is what the option has without values.
+    let given = entries.iter().filter(|entry| !entry.values.is_empty());
+    let arguments = given.flat_map(Entry::arguments);
     let parsed = command.try_get_matches_from(arguments);
     parsed.and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| option_error(&error))
+}
+
+/// Refuses a list where one value belongs, and `true` or `false` for anything but a switch.
+fn check_kind(declared: &Command, entry: &Entry) -> Result<(), OptionError> {
+    let is = |arg: &&Arg| arg.get_long() == Some(entry.name.as_str());
+    let Some(arg) = declared.get_arguments().find(is) else {
+        // Unknown options are refused with a suggestion when they are parsed.
+        return Ok(());
+    };
+    let several = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
+    let reason = match entry.kind {
+        Kind::List if !several => "takes one value, not a list",
+        Kind::Switch if !is_switch(arg) => "takes a value, not true or false",
+        Kind::Text | Kind::Switch | Kind::List => return Ok(()),
+    };
+    Err(OptionError::new(&entry.name, entry.values.join(" "), reason))
 }
 
 /// Checks a struct that a program filled in: the ranges stand at the fields, so its values are
@@ -58,6 +80,13 @@ pub(crate) fn long_names<T: Args>() -> Vec<String> {
     command::<T>().get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect()
 }
 
+/// The names of `T`'s switches.
+pub(crate) fn switch_names<T: Args>() -> Vec<String> {
+    let command = command::<T>();
+    let switches = command.get_arguments().filter(|arg| is_switch(arg));
+    switches.filter_map(Arg::get_long).map(str::to_owned).collect()
+}
+
 /// The names of `T`'s options that are marked with this group.
 pub(crate) fn member_of<T: Args>(group: &str) -> Vec<String> {
     let mut command = command::<T>();
@@ -77,7 +106,8 @@ pub(crate) fn cli_arguments<T: Args>() -> Vec<Arg> {
     let mut arguments = Vec::new();
     for (order, arg) in declared.get_arguments().enumerate() {
         let id = arg.get_id().clone();
-        let arg = arg.clone().overrides_with(&id).display_order(order);
+        // Groups are for the program, not for the user's help.
+        let arg = arg.clone().overrides_with(&id).display_order(order).group(Resettable::Reset);
         if !is_switch(&arg) {
             arguments.push(arg);
             continue;
@@ -127,13 +157,14 @@ pub(crate) fn option_error(error: &clap::Error) -> OptionError {
         ErrorKind::InvalidValue => {
             Some(format!("must be one of {}", text(ContextKind::ValidValue)))
         }
+        ErrorKind::TooManyValues => Some("a switch takes no value".to_owned()),
         ErrorKind::UnknownArgument => {
             let known = text(ContextKind::SuggestedArg);
             let known = known.trim_start_matches('-');
             Some(if known.is_empty() {
                 "there is no such option".to_owned()
             } else {
-                format!("there is no such option; did you mean {known}?")
+                format!("there is no such option; did you mean --{known}?")
             })
         }
         _ => None,

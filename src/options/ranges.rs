@@ -2,12 +2,20 @@
 
 use std::path::PathBuf;
 
+/// Largest whole number: TOML's integers end there.
+const MOST: usize = i64::MAX as usize;
+
+/// A whole number.
+pub(crate) fn whole(text: &str) -> Result<usize, String> {
+    at_least(0)(text)
+}
+
 /// A whole number of at least `least`.
 pub(crate) fn at_least(
     least: usize,
 ) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
     move |text| {
-        let number = text.parse().ok().filter(|number| *number >= least);
+        let number = text.parse().ok().filter(|number| (least..=MOST).contains(number));
         number.ok_or_else(|| format!("must be a whole number of at least {least}"))
     }
 }
@@ -26,7 +34,7 @@ pub(crate) fn between(
 /// A number of bytes, of a unit that the option names; at least 1.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (1..1 << 40).contains(number));
-    number.ok_or_else(|| "must be a whole number of at least 1".to_owned())
+    number.ok_or_else(|| "must be a whole number between 1 and 1099511627775".to_owned())
 }
 
 /// A seed. TOML's integers end at 2^63 - 1.
@@ -42,7 +50,7 @@ pub(crate) fn positive(text: &str) -> Result<f64, String> {
 
 /// A number of at least 0, where 0 usually turns something off.
 pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
-    number(text, |n| n >= 0.0, "must be 0 or a number above it")
+    number(text, |n| n >= 0.0, "must be a number of at least 0")
 }
 
 /// A number of at least 1.
@@ -62,7 +70,7 @@ pub(crate) fn inside_unit(text: &str) -> Result<f64, String> {
 
 /// Between 0 and 1, both included.
 pub(crate) fn unit(text: &str) -> Result<f64, String> {
-    number(text, |n| (0.0..=1.0).contains(&n), "must be a number, 0 to 1")
+    number(text, |n| (0.0..=1.0).contains(&n), "must be a number from 0 to 1")
 }
 
 /// Above 0 and up to 1.

@@ -1,15 +1,15 @@
 //! Writes a run's files: configuration, checkpoints, history.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::error::TrainError;
 use super::metrics::PassProgress;
 use super::optimizer::Optimizer;
 use super::pair::{drop_older, save_pair};
 use super::state::{MemoryState, RunState};
-use crate::checkpoint::{self, CheckpointInfo, FolderLock};
-use crate::config::Config;
+use crate::checkpoint::{self, CheckpointError, CheckpointInfo, FolderLock};
+use crate::config::{AUTO, Config};
 use crate::model::MultiViewNet;
 use crate::report::EpochRecord;
 
@@ -44,7 +44,9 @@ impl<'a> CheckpointWriter<'a> {
             None
         } else {
             checkpoint::prepare_folder(&config.run.save_dir)?;
-            Some(FolderLock::take(&config.run.save_dir)?)
+            let lock = FolderLock::take(&config.run.save_dir)?;
+            keep_earlier_run(config)?;
+            Some(lock)
         };
         let (best_score, files) = (None, Vec::new());
         Ok(Self { config, info, best_score, files, last: Instant::now(), _lock: lock })
@@ -59,6 +61,7 @@ impl<'a> CheckpointWriter<'a> {
         // The file must repeat the run from its beginning, so it says nothing about resuming.
         let mut whole = self.config.clone();
         (whole.run.resume, whole.run.resume_best_acc) = (None, None);
+        whole.run.overwrite = false;
         let path = self.config.run.save_dir.join(checkpoint::CONFIG);
         checkpoint::write_text(&path, toml::to_string(&whole))?;
         if !history.is_empty() {
@@ -79,7 +82,7 @@ impl<'a> CheckpointWriter<'a> {
     /// Whether a checkpoint within the epoch is due.
     pub(super) fn is_due(&self) -> bool {
         let minutes = self.config.run.checkpoint_minutes;
-        minutes > 0.0 && self.last.elapsed() >= Duration::from_secs_f64(minutes * 60.0)
+        minutes > 0.0 && self.last.elapsed().as_secs_f64() >= minutes * 60.0
     }
 
     /// Writes the last checkpoint, within an epoch. Returns the weight files written.
@@ -140,4 +143,28 @@ impl<'a> CheckpointWriter<'a> {
         self.last = Instant::now();
         Ok(paths)
     }
+}
+
+/// Refuses to replace the run that the save-dir holds, or moves its files aside.
+fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
+    let folder = &config.run.save_dir;
+    if resumes_in(folder, config.run.resume.as_deref()) || !checkpoint::holds_run(folder) {
+        return Ok(());
+    }
+    if !config.run.overwrite {
+        return Err(CheckpointError::Occupied { path: folder.clone() }.into());
+    }
+    let aside = checkpoint::move_aside(folder)?;
+    log::info!("the files of the earlier run are now in {}", aside.display());
+    Ok(())
+}
+
+/// Whether the checkpoint to resume from is the folder's own.
+fn resumes_in(folder: &Path, resume: Option<&str>) -> bool {
+    let Some(resume) = resume else {
+        return false;
+    };
+    let same =
+        || Some(Path::new(resume).canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
+    resume == AUTO || same().unwrap_or(false)
 }

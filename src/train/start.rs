@@ -11,13 +11,10 @@ use super::optimizer::{Optimizer, Rule};
 use super::pair::{Saved, load_pair};
 use super::state::MemoryState;
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
-use crate::config::Config;
-use crate::model::MultiViewNet;
+use crate::config::{AUTO, Config};
 use crate::model::pretrained::load_pretrained;
+use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
-
-/// Value of `resume` for the save-dir's last checkpoint, if there is one.
-const AUTO: &str = "auto";
 
 /// The state in which a run starts.
 pub(super) struct Start {
@@ -123,12 +120,28 @@ fn difference(there: &CheckpointInfo, here: &CheckpointInfo) -> Option<String> {
         .or_else(|| differs("schema", there.schema.clone(), here.schema.clone()))
         .or_else(|| differs("list of classes", list(&there.classes), list(&here.classes)))
         .or_else(|| differs("view aggregation", pool(old.attention), pool(new.attention)))
+        .or_else(|| {
+            let names = |model: &ModelConfig| list_of(model.inputs.iter().map(|i| i.name.as_str()));
+            differs("list of annotation inputs", names(old), names(new))
+        })
+        .or_else(|| {
+            let names = |model: &ModelConfig| list_of(model.auxiliary.iter().map(|a| a.0.as_str()));
+            differs("list of auxiliary heads", names(old), names(new))
+        })
+        .or_else(|| {
+            let rates = |m: &ModelConfig| format!("{} and {}", m.dropout_feature, m.dropout_head);
+            differs("dropout", rates(old), rates(new))
+        })
         .or_else(|| differs("network", format!("{old:?}"), format!("{new:?}")))
 }
 
 fn list(classes: &[Vec<String>]) -> String {
     let tasks: Vec<String> = classes.iter().map(|task| task.join(", ")).collect();
     format!("({})", tasks.join("; "))
+}
+
+fn list_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    format!("({})", names.collect::<Vec<_>>().join(", "))
 }
 
 fn pool(attention: bool) -> String {

@@ -19,7 +19,7 @@ fn train(folder: &Path, save: &str, more: &[&str]) -> Output {
     args.extend(["--save_dir", save.to_str().unwrap(), "--backbone_name", "r3d_tiny"]);
     args.extend(["--img_height", "16", "--img_width", "20", "--frames_per_clip", "4"]);
     args.extend(["--start_frame", "2", "--end_frame", "9", "--target_fps", "25"]);
-    args.extend(["--epochs", "1", "--device", "cpu"]);
+    args.extend(["--overwrite", "--epochs", "1", "--device", "cpu"]);
     args.extend(more);
     polyview(&args)
 }

@@ -99,6 +99,7 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("noise-strength", "0.5", Value::Float(0.5)),
         ("severity-aware-augmentation", "", Value::Boolean(true)),
         ("multi-scale", "", Value::Boolean(true)),
+        ("overwrite", "", Value::Boolean(true)),
         ("resume", "auto", text("auto")),
         ("checkpoint-minutes", "0.5", Value::Float(0.5)),
         ("keep", "3", Value::Integer(3)),
@@ -206,6 +207,7 @@ fn shortcuts_stand_for_several_options() {
         ("--disable-augmentation", "augmentation-strength", "none"),
         ("--aggressive-augmentation", "augmentation-strength", "aggressive"),
         ("--extreme_augmentation", "augmentation-strength", "extreme"),
+        ("--no-cache", "cache", "off"),
         ("--use_focal_loss", "loss-function", "focal"),
         ("--use_class_weighted_loss", "loss-function", "weighted"),
         ("--freezing_strategy=advanced", "freezing-strategy", "gradient_guided"),
@@ -297,7 +299,7 @@ fn invalid_options_are_refused_with_a_remedy() {
         (&["--class-weighting-strategy", "x"], &["balanced_capped, none, sqrt, log"]),
         (&["--freezing-strategy", "x"], &["fixed, adaptive, progressive, gradient_guided, none"]),
         (&["--augmentation-strength", "x"], &["none, mild, moderate, aggressive, extreme"]),
-        (&["--early-stopping-patience", "x"], &["neither auto nor a number"]),
+        (&["--early-stopping-patience", "x"], &["must be auto or a whole number"]),
     ] {
         let error = resolve(args).expect_err(&format!("{args:?} was taken"));
         for word in words {
@@ -309,7 +311,14 @@ fn invalid_options_are_refused_with_a_remedy() {
     let path = folder.path().join("c.toml");
     for (text, words) in [
         ("optimizer = \"lion\"\n", &["line 1", "lion", "adamw, adam, sgd"] as &[&str]),
-        ("epochs = 2\nearly-stopping-patience = \"never\"\n", &["line 2", "neither auto"]),
+        ("epochs = 2\nearly-stopping-patience = \"never\"\n", &["line 2", "must be auto"]),
+        ("seed = 1\nlr = [0.1, 0.2]\n", &["line 2: lr 0.1 0.2: takes one value"]),
+        ("lr = []\n", &["line 1: lr: takes one value"]),
+        ("cache = false\n", &["line 1: cache false: takes a value, not true or false"]),
+        ("no-cache = 3\n", &["no-cache 3: must be true or false"]),
+        ("\"seed=3\" = 4\n", &["line 1: `seed=3` is not the name of an option"]),
+        ("tune = {a = 1}\n", &["line 1: tune takes a value"]),
+        ("seed = 1\nbatchsize = 3\n", &["line 2: batchsize", "did you mean batch-size?"]),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = resolve(&["--config", path.to_str().unwrap()]).unwrap_err();
@@ -345,7 +354,7 @@ fn a_bad_value_is_refused_in_one_line_with_its_option() {
         (&["--epochs", "-1"] as &[&str], "--epochs -1: must be a whole number of at least 1"),
         (&["--lr", "abc"], "--lr abc: must be a number above 0"),
         (&["--optimizer", "lion"], "--optimizer lion: must be one of adamw, adam, sgd"),
-        (&["--batchsize", "2"], "--batchsize: there is no such option; did you mean batch-size?"),
+        (&["--batchsize", "2"], "--batchsize: there is no such option; did you mean --batch-size?"),
     ] {
         let output = polyview(&[&["train", "--dataset-root", "data"], args].concat());
         assert_eq!(output.status.code(), Some(2));

@@ -22,7 +22,7 @@ const ALL_LAYERS: &str = "--no-gradual-finetuning --freezing-strategy none --lr 
 /// [`PLAIN`] on a data set, with its files in `folder`.
 fn config(root: &Path, folder: &TempDir, options: &str) -> Config {
     let config = with_args(&defaults_with(PLAIN), &["--dataset-root", root.to_str().unwrap()]);
-    with(&saving_to(&config, &folder.path().join("run")), options)
+    with(&saving_to(&config, &folder.path().join("run")), &format!("{options} --overwrite"))
 }
 
 /// The training loss of each epoch: the sum of both tasks' cross-entropies.

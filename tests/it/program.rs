@@ -73,6 +73,7 @@ fn a_run_writes_its_files_and_its_configuration_repeats_it() {
         "--seed",
         "5",
         "--no-attention-aggregation",
+        "--overwrite",
     ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let other = history(&again);

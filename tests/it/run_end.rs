@@ -87,3 +87,39 @@ fn a_diverging_run_ends_and_keeps_the_last_finite_weights() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(std::fs::read(save.join(checkpoint::LAST)).unwrap() == good);
 }
+
+#[test]
+fn an_earlier_run_is_not_overwritten() {
+    let folder = TempDir::new().unwrap();
+    let (data, save) = (folder.path().join("data"), folder.path().join("run"));
+    small_set(&data);
+    let run = |options: &[&str]| train(&data, &save, options).output().unwrap();
+    let files = |folder: &std::path::Path| {
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert!(run(&["--epochs", "1"]).status.success());
+    let (first, names) = (std::fs::read(save.join(checkpoint::LAST)).unwrap(), files(&save));
+    let refused = run(&["--seed", "7"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let error = text(&refused.stderr);
+    for way in ["--save-dir", "another run", "--resume auto", "--overwrite"] {
+        assert!(error.contains(way), "{error}");
+    }
+    assert_eq!(files(&save), names);
+    assert!(std::fs::read(save.join(checkpoint::LAST)).unwrap() == first);
+    // A test run writes nothing, so it may.
+    assert!(run(&["--test-run"]).status.success());
+
+    let again = run(&["--seed", "7", "--overwrite"]);
+    assert!(again.status.success() && text(&again.stderr).contains("previous-001"));
+    let previous = save.join("previous-001");
+    assert!(std::fs::read(previous.join(checkpoint::LAST)).unwrap() == first);
+    assert!(std::fs::read(save.join(checkpoint::LAST)).unwrap() != first);
+    let moved: Vec<_> = names.into_iter().filter(|n| n != "frames" && n != ".lock").collect();
+    assert_eq!(files(&previous), moved);
+    assert!(run(&["--overwrite"]).status.success() && save.join("previous-002").exists());
+    assert!(run(&["--epochs", "3", "--resume", "auto"]).status.success());
+}

@@ -15,7 +15,7 @@ use super::data::small_set;
 /// A run on 12 small actions that ends in seconds.
 const SMALL: &str = "--backbone-name r3d_tiny --frames-per-clip 2 --target-fps 25 --start-frame 2 \
     --end-frame 5 --img-height 16 --img-width 16 --batch-size 6 --num-workers 0 --device cpu \
-    --augmentation-strength none";
+    --augmentation-strength none --overwrite";
 
 /// Why a path is text.
 const UNICODE: &str = "temporary folders have Unicode names";
