@@ -176,7 +176,7 @@ pub fn open(name: &str) -> Result<Compute, DeviceError> {
         ("cpu", None) => Ok(open_cpu(None)),
         ("auto", None) => match open_best(name, |_| true) {
             Err(DeviceError::Absent { reason, .. }) => {
-                Ok(open_cpu(Some(format!("{reason}: training on the CPU"))))
+                Ok(open_cpu(Some(format!("{reason}: using the CPU"))))
             }
             other => other,
         },

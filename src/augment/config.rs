@@ -82,7 +82,11 @@ pub struct AugmentConfig {
     #[arg(long)]
     pub severity_aware_augmentation: bool,
     /// Augment on the device, where it runs WGSL.
-    #[arg(long, default_value_t = true, help = "Augment on the host, with the same result")]
+    #[arg(
+        long,
+        default_value_t = true,
+        help = "Augment on the host, with the same result up to rounding"
+    )]
     pub gpu_augmentation: bool,
 }
 

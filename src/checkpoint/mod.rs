@@ -1,6 +1,6 @@
 //! Checkpoints on disk. `NAME.safetensors` has the weights and what is needed to rebuild the
 //! network, `NAME.state` everything else that is needed to resume a run bit for bit
-//! ([`crate::train::RunState`]). Both are safetensors files with a checksum over their content; a
+//! (`src/train/state.rs`). Both are safetensors files with a checksum over their content; a
 //! damaged file is refused.
 
 pub(crate) mod container;

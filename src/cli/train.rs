@@ -27,7 +27,7 @@ pub(super) struct TrainArgs {
     /// TOML file of options, which the command line overrides [e.g. SAVE_DIR/config.toml]
     #[arg(long, value_name = "FILE", help_heading = "Run and checkpoints")]
     config: Option<PathBuf>,
-    /// bar: progress bars on stderr; json: one object per event on stdout
+    /// bar: progress bars on stderr; json: one object per event on stdout, logs on stderr
     #[arg(long, value_name = "FORMAT", help_heading = "Run and checkpoints")]
     #[arg(value_parser = choice::<Progress>(), default_value_t = Progress::Bar)]
     progress: Progress,

@@ -83,13 +83,19 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
     }
 }
 
+/// A number of things, of which one is `what`.
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 fn describe_data(c: &Config) -> String {
     let ahead = match c.data.num_workers {
         0 => "decoded in the training thread".to_owned(),
-        workers => format!(
-            "{workers} decoding threads, up to {} batches or {} MB ahead",
-            c.data.prefetch, c.data.loader_memory
-        ),
+        workers => {
+            let threads = counted(workers, "decoding thread");
+            let (batches, size) = (c.data.prefetch, c.data.loader_memory);
+            format!("{threads}, up to {batches} batches or {size} MB ahead")
+        }
     };
     match c.cache_folder() {
         Some(folder) => {
@@ -121,17 +127,14 @@ fn describe_training(c: &Config) -> String {
         format!("lr {} ({})", c.schedule.lr, c.schedule.scheduler)
     };
     let warm_up = if c.schedule.lr_warmup {
-        format!(", warm-up over {} epochs", c.schedule.warmup_epochs)
+        format!(", warm-up over {}", counted(c.schedule.warmup_epochs, "epoch"))
     } else {
         String::new()
     };
-    let epochs = match c.total_epochs() {
-        1 => "1 epoch".to_owned(),
-        epochs => format!("{epochs} epochs"),
-    };
+    let epochs = counted(c.total_epochs(), "epoch");
     let patience = match c.patience() {
         0 => "no early stopping".to_owned(),
-        epochs => format!("stops after {epochs} epochs without a better score"),
+        epochs => format!("stops after {} without a better score", counted(epochs, "epoch")),
     };
     format!(
         "{epochs} ({patience}), {} actions per step, {rule} {rate}{warm_up}, weight decay {}, \
@@ -202,8 +205,9 @@ fn describe_freezing(c: &Config) -> String {
     };
     if c.freezing.gradual_finetuning {
         format!(
-            "{} epochs heads only, then {} with {strategy}{decay}",
-            c.freezing.phase1_epochs, c.freezing.phase2_epochs
+            "{} heads only, then {} with {strategy}{decay}",
+            counted(c.freezing.phase1_epochs, "epoch"),
+            c.freezing.phase2_epochs
         )
     } else if matches!(c.freezing.freezing_strategy, FreezingKind::Fixed | FreezingKind::None) {
         format!("none{decay}")

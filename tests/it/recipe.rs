@@ -324,7 +324,7 @@ fn the_start_reports_configuration_balance_and_advice() {
     for word in [
         "class weights balanced_capped (at most 10)",
         "sampler balances offence_severity",
-        "1 epochs heads only, then 1 with the last 3 stages",
+        "1 epoch heads only, then 1 with the last 3 stages",
         "draws per epoch",
         "Offence + Red card",
         "advice: 12 actions are fewer than 100",
