@@ -155,7 +155,7 @@ fn resuming_reports_what_differs() {
     };
     refused(with(&short, "--backbone-name mc3_18"), &["r3d_tiny", "mc3_18", "another checkpoint"]);
     refused(with(&short, "--no-attention-aggregation"), &["attention", "mean"]);
-    refused(with(&short, "--auxiliary-task-weight 0.0"), &["network"]);
+    refused(with(&short, "--auxiliary-task-weight 0.0"), &["auxiliary heads", "contact"]);
     // More epochs, from a file of another folder, with a score to beat.
     let longer = with(&short, "--phase2-epochs 2 --resume auto --resume-best-acc 1.0");
     let outcome = resume(longer).unwrap();
