@@ -72,7 +72,7 @@ impl EvaluateArgs {
             self.trained.open(checkpoint)?;
         let dataset =
             Dataset::open(root, &self.split, &schema, input.window, input.size, input.max_views);
-        let dataset = Arc::new(dataset?);
+        let dataset = Arc::new(dataset?.tolerating_unreadable());
         terminal.line(&format!(
             "{}: epoch {}, {} on {}, {} split: {} actions, {} views",
             checkpoint.display(),

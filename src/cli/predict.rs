@@ -49,7 +49,8 @@ impl PredictArgs {
         let paths: Vec<Vec<PathBuf>> = actions.iter().map(|(_, views)| views.clone()).collect();
         let names: Vec<String> = actions.iter().map(|(name, _)| name.clone()).collect();
         let input = &trained.input;
-        let dataset = Arc::new(Dataset::of_clips(actions, input.window, input.size));
+        let dataset =
+            Arc::new(Dataset::of_clips(actions, input.window, input.size).tolerating_unreadable());
         let started = Instant::now();
         let mut clips = 0;
         let (options, device) = (&trained.options, &trained.compute.device);

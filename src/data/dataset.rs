@@ -60,6 +60,9 @@ impl Batch {
     }
 }
 
+/// A larger share of unreadable views is an error: the rest would be a different data set.
+const MAX_UNREADABLE: f64 = 0.2;
+
 /// A split whose clips can be read.
 #[derive(Debug)]
 pub struct Dataset {
@@ -74,6 +77,8 @@ pub struct Dataset {
     pub(super) size: [usize; 2],
     pub(super) cache: Option<Arc<FrameCache>>,
     pub(super) findings: Findings,
+    /// Largest share of unreadable views; more end the reading.
+    pub(super) max_unreadable: f64,
 }
 
 /// Problems met while reading, so that each is reported once.
@@ -184,6 +189,7 @@ impl Dataset {
             size,
             cache: None,
             findings: Findings::default(),
+            max_unreadable: MAX_UNREADABLE,
         })
     }
 
@@ -211,7 +217,15 @@ impl Dataset {
             size,
             cache: None,
             findings: Findings::default(),
+            max_unreadable: MAX_UNREADABLE,
         }
+    }
+
+    /// Leaves out unreadable views however many there are: for evaluation and prediction, where each
+    /// costs itself only. Training on the rest of a broken data set would waste days.
+    #[must_use]
+    pub fn tolerating_unreadable(self) -> Self {
+        Self { max_unreadable: 1.0, ..self }
     }
 
     /// Number of views over all actions.

@@ -11,9 +11,6 @@ use super::dataset::{Batch, Dataset, DatasetError};
 use super::resize::Resizer;
 use super::video;
 
-/// A larger share of unreadable views is an error: the rest would be a different data set.
-const MAX_UNREADABLE: f64 = 0.2;
-
 /// Identifies a clip of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClipIndex {
@@ -217,7 +214,7 @@ impl Dataset {
             log::warn!("{} split: view left out: {error}", self.split);
             unreadable.insert(path.to_owned(), error);
         }
-        if unreadable.len() as f64 > MAX_UNREADABLE * self.views() as f64 {
+        if unreadable.len() as f64 > self.max_unreadable * self.views() as f64 {
             return Err(DatasetError::TooManyUnreadable {
                 split: self.split.clone(),
                 views: self.views(),

@@ -190,6 +190,17 @@ fn predict_does_not_depend_on_the_order_of_the_views() {
     let folder_way = predict(&checkpoint, &[&action]);
     assert_eq!(folder_way[0]["tasks"], one_way[0]["tasks"]);
     assert_eq!(folder_way[0]["views"].as_array().unwrap().len(), 2);
+    // A clip that cannot be read costs its own view, and is named.
+    let broken = folder.path().join("broken.mp4");
+    std::fs::write(&broken, "no clip").unwrap();
+    let args = ["predict", "--json", "--top", "8", "--device", "cpu", "--checkpoint"];
+    let [a_text, b_text, broken_text] = [&a, &b, &broken].map(|path| path.to_str().unwrap());
+    let more = [checkpoint.to_str().unwrap(), a_text, b_text, broken_text];
+    let output = polyview(&[&args[..], &more].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("broken.mp4"), "{}", text(&output.stderr));
+    let with_broken: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(with_broken[0]["tasks"], one_way[0]["tasks"]);
     let all = predict(&checkpoint, &[&root.join("mvfouls/test")]);
     let names: Vec<&str> = all.iter().map(|a| a["action"].as_str().unwrap()).collect();
     assert_eq!((names.len(), names[2], names[10]), (16, "action_2", "action_10"));
