@@ -4,8 +4,8 @@ use super::params::{
     FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackParams,
     SoftWeightParams, SumParams, WeightParams,
 };
+use super::source;
 use super::tile::{SoftTile, Tile};
-use super::{gather, soft, source, weight};
 use crate::kernels::layout::{Layout, Record};
 use crate::kernels::plan::Shader;
 
@@ -27,24 +27,6 @@ pub(crate) enum ConvKernel {
     SoftGather { tile: SoftTile, in_place: bool },
     /// Weight gradient in registers.
     SoftWeight { tile: SoftTile },
-}
-
-impl ConvKernel {
-    /// Every variant that a plan may ask for.
-    pub(crate) fn variants() -> Vec<Self> {
-        let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPack];
-        for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
-            variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));
-        }
-        let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
-        variants.extend(tiles.map(|tile| Self::Weight { tile }));
-        for lanes in soft::LANES {
-            let ways = soft::gather_ways(lanes);
-            variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));
-            variants.extend(soft::weight_tiles(lanes).map(|tile| Self::SoftWeight { tile }));
-        }
-        variants
-    }
 }
 
 impl Shader for ConvKernel {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::tile::{SoftTile, Tile};
-use super::{ConvPass, gather, soft, weight};
+use super::{ConvKernel, ConvPass, gather, soft, weight};
 use crate::kernels::DeviceLimits;
 
 /// One way to compute a pass.
@@ -77,4 +77,22 @@ fn split(tiles: impl Iterator<Item = Tile>, default: usize) -> Vec<ConvVariant> 
         SPLITS.map(|(times, over)| ConvVariant::Tiles { tile, workgroups: default * times / over })
     };
     tiles.flat_map(splits).collect()
+}
+
+impl ConvKernel {
+    /// Every variant that a plan may ask for.
+    pub(crate) fn variants() -> Vec<Self> {
+        let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPack];
+        for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
+            variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));
+        }
+        let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
+        variants.extend(tiles.map(|tile| Self::Weight { tile }));
+        for lanes in soft::LANES {
+            let ways = soft::gather_ways(lanes);
+            variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));
+            variants.extend(soft::weight_tiles(lanes).map(|tile| Self::SoftWeight { tile }));
+        }
+        variants
+    }
 }
