@@ -118,9 +118,11 @@ const ALL: &[Shortcut] = &[
 
 /// clap's arguments of the shortcuts whose options are all among `names`.
 pub(super) fn arguments(names: &[String]) -> Vec<Arg> {
-    let fits = |shortcut: &&Shortcut| {
-        shortcut.means.iter().all(|(option, _)| names.iter().any(|name| name == option))
-            && (shortcut.warning.is_none() || names.iter().any(|name| name == "dataset-root"))
+    let has = |option: &str| names.iter().any(|name| name == option);
+    // Names without a meaning are accepted where a whole configuration is typed.
+    let fits = |shortcut: &&Shortcut| match shortcut.means {
+        [] => has("dataset-root"),
+        means => means.iter().all(|(option, _)| has(option)),
     };
     let arguments = ALL.iter().filter(fits).map(|shortcut| {
         let arg = Arg::new(shortcut.name)

@@ -124,7 +124,11 @@ impl Names {
 
 /// The first tensor with a value that is NaN or infinite.
 pub(crate) fn first_not_finite(values: &StateDict) -> Option<&str> {
-    let finite = |data: &TensorData| data.iter::<f32>().all(f32::is_finite);
+    // A slice, not an iterator: a checkpoint has tens of millions of values.
+    let finite = |data: &TensorData| {
+        let values = data.as_slice::<f32>().expect("weights are f32");
+        values.iter().all(|value| value.is_finite())
+    };
     values.iter().find(|(_, data)| !finite(data)).map(|(name, _)| name.as_str())
 }
 

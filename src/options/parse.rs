@@ -23,8 +23,12 @@ fn command<T: Args>() -> Command {
 /// # Errors
 /// The option, its value and what it takes.
 pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
+    let declared = command::<T>();
+    for entry in entries {
+        check_kind(&declared, entry)?;
+    }
     // A switch comes with its value here.
-    let command = command::<T>().mut_args(|arg| {
+    let command = declared.mut_args(|arg| {
         if !is_switch(&arg) {
             return arg;
         }
@@ -34,10 +38,6 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
             .value_parser(BoolValueParser::new())
             .default_value(default)
     });
-    let declared = self::command::<T>();
-    for entry in entries {
-        check_kind(&declared, entry)?;
-    }
     // An empty list is what the option has without values.
     let given = entries.iter().filter(|entry| !entry.values.is_empty());
     let arguments = given.flat_map(Entry::arguments);
