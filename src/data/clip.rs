@@ -43,14 +43,39 @@ pub struct Frame<'a> {
 pub struct ClipInfo {
     /// Number of frames to be shown (after applying the container's edit list).
     pub frames: usize,
-    /// Width in pixels.
+    /// Width of the upright frames in pixels.
     pub width: usize,
-    /// Height in pixels.
+    /// Height of the upright frames in pixels.
     pub height: usize,
-    /// Frames per second.
+    /// Frames per second, on average over the clip's time stamps.
     pub fps: f64,
     /// Codec name as ffmpeg spells it ("h264", "hevc", "png", …).
     pub codec: String,
+    /// Degrees clockwise by which the stored frames have been turned, as the container demands: 0,
+    /// 90, 180 or 270.
+    pub rotation: u32,
+    /// Width and height of a pixel, in lowest terms; `[1, 1]` if square or not stated. Frames are
+    /// not stretched by it.
+    pub pixel_aspect: [u32; 2],
+    /// What the decoder reported about a stream that it decoded nevertheless, such as a recording that
+    /// starts between key frames.
+    pub complaint: Option<String>,
+}
+
+impl Default for ClipInfo {
+    /// No frames, 25 frames per second, square pixels.
+    fn default() -> Self {
+        Self {
+            frames: 0,
+            width: 0,
+            height: 0,
+            fps: 25.0,
+            codec: String::new(),
+            rotation: 0,
+            pixel_aspect: [1, 1],
+            complaint: None,
+        }
+    }
 }
 
 /// Why a clip cannot be read. Every variant names the file.

@@ -47,8 +47,7 @@ impl WindowSpec {
     /// use polyview::data::{clip::ClipInfo, sampling::WindowSpec};
     /// let window =
     ///     WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };
-    /// let info =
-    ///     ClipInfo { frames: 126, width: 398, height: 224, fps: 25.0, codec: "h264".into() };
+    /// let info = ClipInfo { frames: 126, fps: 25.0, ..ClipInfo::default() };
     /// let pick = window.window_indices(&info);
     /// assert_eq!(
     ///     pick.indices,

@@ -19,7 +19,7 @@ const WINDOW: WindowSpec =
 fn fake(path: &Path) -> Result<ClipInfo, ClipError> {
     let path = path.to_owned();
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-    let good = ClipInfo { frames: 126, width: 398, height: 224, fps: 25.0, codec: "h264".into() };
+    let good = ClipInfo { frames: 126, width: 398, height: 224, ..ClipInfo::default() };
     match name.split('_').next().unwrap() {
         "missing" => Err(ClipError::Missing(path)),
         "empty" => Err(ClipError::Empty(path)),

@@ -2,7 +2,7 @@ use polyview::data::clip::ClipInfo;
 use polyview::data::sampling::WindowSpec;
 
 fn clip(frames: usize, fps: f64) -> ClipInfo {
-    ClipInfo { frames, width: 398, height: 224, fps, codec: "h264".into() }
+    ClipInfo { frames, fps, ..ClipInfo::default() }
 }
 
 fn window(start_frame: usize, end_frame: usize, target_fps: f64, n: usize) -> WindowSpec {

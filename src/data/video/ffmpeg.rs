@@ -67,6 +67,7 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
         height: video.height as usize,
         fps: if fps.is_finite() && fps > 0.0 { fps } else { 25.0 },
         codec: input.format.clone(),
+        ..ClipInfo::default()
     })
 }
 

@@ -33,6 +33,7 @@ impl Movie {
             height: track.height,
             fps: track.fps,
             codec: "h264".into(),
+            ..ClipInfo::default()
         };
         Ok(Self { path: path.to_path_buf(), track, info })
     }

@@ -66,6 +66,7 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
         height: height as usize,
         fps: FPS,
         codec: codec(first).expect("only files with a codec are listed").to_string(),
+        ..ClipInfo::default()
     };
     if width == 0 || height == 0 {
         return Err(damaged(first, "the image has no pixels"));
