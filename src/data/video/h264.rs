@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use h264_reader::nal::sps::SeqParameterSet;
 use rusty_h264_common::nal::{emulation_unprevent, split_annex_b};
 use rusty_h264_common::{NalUnitType, YuvFrame};
 use rusty_h264_decoder::{DecodeError, Decoder, Sps};
-use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
+use super::colour::Colour;
 use super::mp4::Track;
+use super::parameters;
 use super::requested::Requested;
 use super::{Sink, Stop, damaged, frame_buffer, unsupported};
 
@@ -27,12 +29,15 @@ impl Movie {
         let mut decoder = Decoder::new();
         references(path, &track.header)?;
         decoder.decode(&track.header).map_err(|error| stop(path, "parameter sets", error))?;
+        let [width, height] = track.orientation.turned([track.width, track.height]);
         let info = ClipInfo {
             frames: track.shown.len(),
-            width: track.width,
-            height: track.height,
+            width,
+            height,
             fps: track.fps,
             codec: "h264".into(),
+            rotation: track.orientation.degrees(),
+            pixel_aspect: track.orientation.turned(track.pixel_aspect),
             ..ClipInfo::default()
         };
         Ok(Self { path: path.to_path_buf(), track, info })
@@ -51,16 +56,26 @@ impl Movie {
             return Ok(());
         };
         let (width, height) = (self.info.width, self.info.height);
+        let (stored, orientation) = ([self.track.width, self.track.height], self.track.orientation);
         let mut rgb = frame_buffer(&self.path, 1, width * height * 3)?;
+        let turned = if orientation.is_upright() { 0 } else { 1 };
+        let mut lying = frame_buffer(&self.path, turned, width * height * 3)?;
         let path = self.path.clone();
         let needed = |sample| !requested.positions(sample).is_empty();
-        self.decode(first, last, needed, |sample, picture| {
+        self.decode(first, last, needed, |sample, picture, colour| {
             let positions = requested.positions(sample);
             if positions.is_empty() {
                 return Ok(());
             }
-            let convert =
-                |frame: &mut [u8]| to_rgb(picture, frame).map_err(|reason| damaged(&path, reason));
+            let mut convert = |frame: &mut [u8]| {
+                if orientation.is_upright() {
+                    return colour.to_rgb(picture, frame).map_err(|reason| damaged(&path, reason));
+                }
+                let converted = colour.to_rgb(picture, &mut lying);
+                converted.map_err(|reason| damaged(&path, reason))?;
+                orientation.apply(&lying, stored, frame);
+                Ok(())
+            };
             if let Some(slot) = sink.slot(height, width, positions) {
                 convert(slot)?;
                 sink.filled(positions);
@@ -71,55 +86,65 @@ impl Movie {
         })
     }
 
-    /// Decodes every sample and passes each shown frame's display index and luma `[H, W]` to `visit`.
+    /// Decodes every sample and passes each shown frame's display index and luma `[H, W]`, as stored,
+    /// to `visit`.
     pub(super) fn visit_luma(&mut self, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Stop> {
-        let mut display = vec![None; self.track.samples.len()];
-        for (t, &sample) in self.track.shown.iter().enumerate() {
-            display[sample] = Some(t);
-        }
-        let all = |_| true;
-        self.decode(0, display.len() - 1, all, |sample, picture| {
-            if let Some(t) = display[sample] {
-                visit(t, &picture.y);
-            }
-            Ok(())
-        })
+        let shown = Requested::new(&self.track.shown);
+        let last = self.track.samples.len() - 1;
+        self.decode(
+            0,
+            last,
+            |_| true,
+            |sample, picture, _| {
+                for &t in shown.positions(sample) {
+                    visit(t, &picture.y);
+                }
+                Ok(())
+            },
+        )
     }
 
     /// Decodes from a random access point at or before sample `first` up to sample `last`, and passes
-    /// each picture with its sample to `sink`. Pictures that are not `needed` are skipped unless
+    /// each picture with its sample and its colours to `sink`. Pictures that are not `needed` are skipped unless
     /// others refer to them, in many clips every second one.
     fn decode(
         &mut self,
         first: usize,
         last: usize,
         needed: impl Fn(usize) -> bool,
-        mut sink: impl FnMut(usize, &YuvFrame) -> Result<(), ClipError>,
+        mut sink: impl FnMut(usize, &YuvFrame, Colour) -> Result<(), ClipError>,
     ) -> Result<(), Stop> {
         let path = &self.path;
         let mut decoder = Decoder::new();
         decoder.decode(&self.track.header).map_err(|error| stop(path, "parameter sets", error))?;
+        let mut colour = self.track.colour;
         for sample in self.start(first)?..=last {
+            if self.track.samples[sample].size == 0 {
+                continue;
+            }
             let unit = self.track.read(sample)?;
             if unit.dispensable && !needed(sample) {
                 continue;
             }
-            references(&self.path, &unit.bytes)?;
+            if let Some(sps) = references(&self.path, &unit.bytes)? {
+                colour = Colour::new(&sps, self.track.tags);
+            }
             let what = format!("sample {sample}");
             let picture =
                 decoder.decode(&unit.bytes).map_err(|error| stop(&self.path, &what, error))?;
             let Some(picture) = picture else {
-                return Err(damaged(&self.path, format!("{what} contains no picture")).into());
+                let reason = format!("{what} contains no picture");
+                return Err(Stop::Fallback(damaged(&self.path, reason)));
             };
             self.check_size(&picture)?;
-            sink(sample, &picture)?;
+            sink(sample, &picture, colour)?;
         }
         Ok(())
     }
 
     /// The sample at or before `sample` from which decoding can start. Some writers mark pictures as
     /// sync samples that are none (open groups of pictures), so the bitstream decides.
-    fn start(&mut self, sample: usize) -> Result<usize, ClipError> {
+    fn start(&mut self, sample: usize) -> Result<usize, Stop> {
         for start in (1..=sample).rev() {
             if self.track.samples[start].sync && self.track.read(start)?.start {
                 return Ok(start);
@@ -128,8 +153,8 @@ impl Movie {
         Ok(0)
     }
 
-    fn check_size(&self, picture: &YuvFrame) -> Result<(), ClipError> {
-        let (w, h) = (self.info.width, self.info.height);
+    fn check_size(&self, picture: &YuvFrame) -> Result<(), Stop> {
+        let (w, h) = (self.track.width, self.track.height);
         let chroma = w.div_ceil(2) * h.div_ceil(2);
         let planes =
             [(picture.y.len(), w * h), (picture.u.len(), chroma), (picture.v.len(), chroma)];
@@ -138,15 +163,18 @@ impl Movie {
             return Ok(());
         }
         let (width, height) = (picture.width, picture.height);
-        Err(damaged(&self.path, format!("its size changes from {w}x{h} to {width}x{height}")))
+        let reason = format!("its size changes from {w}x{h} to {width}x{height}");
+        Err(Stop::Fallback(damaged(&self.path, reason)))
     }
 }
 
 /// Refuses parameter sets that require more reference pictures than the standard allows at its highest
-/// level: the decoder would allocate all of them. They may occur in any sample.
-fn references(path: &Path, unit: &[u8]) -> Result<(), ClipError> {
+/// level: the decoder would allocate all of them. They may occur in any sample. Returns the last
+/// sequence parameter set.
+fn references(path: &Path, unit: &[u8]) -> Result<Option<SeqParameterSet>, Stop> {
     const MOST: u64 = 16;
     const MOST_MACROBLOCKS: u64 = 696_320;
+    let mut last = None;
     for nal in split_annex_b(unit) {
         let Some((&head, rest)) = nal.split_first() else { continue };
         if NalUnitType::from_id(head) != NalUnitType::Sps {
@@ -157,27 +185,12 @@ fn references(path: &Path, unit: &[u8]) -> Result<(), ClipError> {
         let references = u64::from(sps.max_num_ref_frames);
         let picture = (sps.pic_width_in_mbs * sps.pic_height_in_mbs) as u64;
         if references > MOST || references * picture > MOST_MACROBLOCKS {
-            return Err(damaged(path, format!("it asks for {references} reference pictures")));
+            let reason = format!("it asks for {references} reference pictures");
+            return Err(damaged(path, reason).into());
         }
+        last = parameters::sequence(nal).or(last);
     }
-    Ok(())
-}
-
-/// Converts a picture to `[H, W, 3]` RGB: BT.601, limited range, nearest chroma.
-fn to_rgb(picture: &YuvFrame, rgb: &mut [u8]) -> Result<(), String> {
-    let (width, height) = (picture.width as u32, picture.height as u32);
-    let planes = YuvPlanarImage {
-        y_plane: &picture.y,
-        y_stride: width,
-        u_plane: &picture.u,
-        u_stride: width.div_ceil(2),
-        v_plane: &picture.v,
-        v_stride: width.div_ceil(2),
-        width,
-        height,
-    };
-    yuv420_to_rgb(&planes, rgb, width * 3, YuvRange::Limited, YuvStandardMatrix::Bt601)
-        .map_err(|error| error.to_string())
+    Ok(last)
 }
 
 /// What a decoder's error means for the clip. The decoder also reports many forms of corruption as
@@ -199,6 +212,6 @@ fn stop(path: &Path, what: &str, error: DecodeError) -> Stop {
     };
     match feature {
         Some(feature) => Stop::Fallback(unsupported(path, feature)),
-        None => Stop::Final(damaged(path, format!("{what}: {error}"))),
+        None => Stop::Fallback(damaged(path, format!("{what}: {error}"))),
     }
 }

@@ -15,7 +15,7 @@ use super::{Stop, damaged, unreadable};
 const MAX_INDEX: u64 = 64 << 20;
 
 /// Size of a sample description before the boxes that it contains.
-const ENTRY_HEAD: usize = 86;
+pub(super) const ENTRY_HEAD: usize = 86;
 
 /// The `moov` boxes of a file, reduced to what is needed.
 pub(super) fn read(path: &Path, file: &mut File, length: u64) -> Result<Vec<u8>, Stop> {
@@ -124,8 +124,8 @@ fn is_video(track: &[u8]) -> Result<bool, String> {
     Ok(handler.and_then(|handler| handler.get(8..12)) == Some(b"vide"))
 }
 
-/// The first box with that name.
-fn child<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
+/// The content of the first box with that name.
+pub(super) fn child<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
     for part in Boxes(body) {
         let (found, content) = part?;
         if found == *name {
@@ -135,8 +135,23 @@ fn child<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String>
     Ok(None)
 }
 
+/// The first box with that name, with its header.
+pub(super) fn whole<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
+    let mut boxes = Boxes(body);
+    loop {
+        let rest = boxes.0;
+        match boxes.next().transpose()? {
+            Some((found, _)) if found == *name => {
+                return Ok(Some(&rest[..rest.len() - boxes.0.len()]));
+            }
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+}
+
 /// The big-endian number at an offset.
-fn number(content: &[u8], at: usize) -> Option<u32> {
+pub(super) fn number(content: &[u8], at: usize) -> Option<u32> {
     let bytes = content.get(at..)?.first_chunk()?;
     Some(u32::from_be_bytes(*bytes))
 }
@@ -163,7 +178,7 @@ fn descriptions(content: &[u8]) -> Result<(), String> {
 }
 
 /// Iterates over sibling boxes: name and content, or what is wrong.
-struct Boxes<'a>(&'a [u8]);
+pub(super) struct Boxes<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Boxes<'a> {
     type Item = Result<([u8; 4], &'a [u8]), String>;

@@ -6,17 +6,25 @@
 //! one; a folder of images is a clip too. Nothing in a file is trusted: a damaged clip is an error,
 //! never a panic.
 //!
-//! Colours: as ffmpeg does for untagged clips, BT.601 with limited range and nearest chroma sample.
-//! Colour tags of an H.264 stream are ignored.
+//! Frames are upright: a rotation that the container demands is applied. They are not stretched:
+//! [`ClipInfo::pixel_aspect`] states the shape of their pixels. Colours are converted by the matrix and
+//! range that the stream or else its container states, as BT.601 with limited range where neither
+//! does; each pixel takes the nearest chroma sample.
 
+mod colour;
 mod ffmpeg;
 mod h264;
 mod hidden;
 mod images;
 mod index;
 mod mp4;
+mod order;
+mod orientation;
+mod parameters;
+mod presentation;
 mod requested;
 mod resolve;
+mod timeline;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,7 +78,7 @@ impl From<ClipError> for Stop {
 #[doc(hidden)]
 pub fn read_clip(
     path: &Path,
-    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+    mut select: impl FnMut(&ClipInfo) -> Vec<usize>,
 ) -> Result<(ClipInfo, Frames), ClipError> {
     let count = Cell::new(0);
     let mut data = Vec::new();
@@ -105,7 +113,8 @@ pub fn read_clip(
 /// Reads the requested frames of a clip at the size of `resizer` into `out`, `[T, H, W, 3]`.
 ///
 /// `path` is resolved by [`resolve_clip`]. `select` gets the clip's properties and returns T indices
-/// in display order, below `info.frames`, in any order and possibly repeated. Each frame is decoded
+/// in display order, below `info.frames`, in any order and possibly repeated. It is called again if
+/// ffmpeg has to take over, which may find other frames. Each frame is decoded
 /// and resized once, so that a clip of large frames takes the memory of one. After an error the
 /// content of `out` is undefined.
 ///
@@ -113,7 +122,7 @@ pub fn read_clip(
 /// [`ClipError`].
 pub fn read_resized(
     path: &Path,
-    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+    select: impl FnMut(&ClipInfo) -> Vec<usize>,
     resizer: &mut Resizer,
     out: &mut [u8],
 ) -> Result<ClipInfo, ClipError> {
@@ -169,7 +178,7 @@ impl Sink for ResizingSink<'_> {
 #[doc(hidden)]
 pub fn visit_frames(
     path: &Path,
-    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+    select: impl FnMut(&ClipInfo) -> Vec<usize>,
     mut visit: impl FnMut(Frame<'_>) -> Result<(), ClipError>,
 ) -> Result<ClipInfo, ClipError> {
     decode(path, select, &mut visit)
@@ -177,35 +186,29 @@ pub fn visit_frames(
 
 fn decode(
     path: &Path,
-    select: impl FnOnce(&ClipInfo) -> Vec<usize>,
+    mut select: impl FnMut(&ClipInfo) -> Vec<usize>,
     sink: &mut dyn Sink,
 ) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
     if path.is_dir() {
         return images::read(&path, select, sink);
     }
-    let refused = match guarded(&path, || Movie::open(&path)) {
-        Ok(mut movie) => {
-            let info = movie.info().clone();
+    let in_process = guarded(&path, || {
+        let mut movie = Movie::open(&path)?;
+        let frames = checked(&path, movie.info(), select(movie.info()))?;
+        movie.read(&frames, sink)?;
+        Ok(movie.info().clone())
+    });
+    match in_process {
+        Ok(info) => Ok(info),
+        Err(Stop::Final(error)) => Err(error),
+        Err(Stop::Fallback(refused)) => {
+            let info = probe(&path, refused)?;
             let frames = checked(&path, &info, select(&info))?;
-            return match guarded(&path, || movie.read(&frames, sink)) {
-                Ok(()) => Ok(info),
-                Err(Stop::Final(error)) => Err(error),
-                Err(Stop::Fallback(refused)) => {
-                    let found = ffmpeg::probe(&path, refused)?;
-                    same_count(&path, &info, &found)?;
-                    ffmpeg::read(&path, &found, &frames, sink)?;
-                    Ok(found)
-                }
-            };
+            ffmpeg::read(&path, &info, &frames, sink)?;
+            Ok(info)
         }
-        Err(Stop::Final(error)) => return Err(error),
-        Err(Stop::Fallback(refused)) => refused,
-    };
-    let info = ffmpeg::probe(&path, refused)?;
-    let frames = checked(&path, &info, select(&info))?;
-    ffmpeg::read(&path, &info, &frames, sink)?;
-    Ok(info)
+    }
 }
 
 /// Decodes the whole clip and returns its properties.
@@ -217,20 +220,25 @@ pub fn verify_clip(path: &Path) -> Result<ClipInfo, ClipError> {
     if path.is_dir() {
         return images::verify(&path);
     }
-    let (refused, expected) = match guarded(&path, || Movie::open(&path)) {
-        Ok(mut movie) => match guarded(&path, || movie.visit_luma(|_, _| {})) {
-            Ok(()) => return Ok(movie.info().clone()),
-            Err(Stop::Final(error)) => return Err(error),
-            Err(Stop::Fallback(refused)) => (refused, Some(movie.info().clone())),
-        },
-        Err(Stop::Final(error)) => return Err(error),
-        Err(Stop::Fallback(refused)) => (refused, None),
-    };
-    let found = ffmpeg::probe(&path, refused)?;
-    if let Some(info) = expected {
-        same_count(&path, &info, &found)?;
+    let in_process = guarded(&path, || {
+        let mut movie = Movie::open(&path)?;
+        movie.visit_luma(|_, _| {})?;
+        Ok(movie.info().clone())
+    });
+    match in_process {
+        Ok(info) => Ok(info),
+        Err(Stop::Final(error)) => Err(error),
+        Err(Stop::Fallback(refused)) => probe(&path, refused),
     }
-    Ok(found)
+}
+
+/// The properties of a clip that is not decoded in process; `refused` is the reason.
+fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
+    log::debug!("{refused}: asking ffmpeg");
+    let info = ffmpeg::probe(path, refused)?;
+    // ffmpeg turns frames, but does not say so.
+    let rotation = if info.rotation == 0 { mp4::rotation(path) } else { info.rotation };
+    Ok(ClipInfo { rotation, ..info })
 }
 
 /// Passes the luma plane of every shown frame to `visit`, before any conversion: index in display
@@ -253,7 +261,7 @@ pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipIn
 /// are young: one bad clip must not end a training run.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     catch_unwind(AssertUnwindSafe(step))
-        .unwrap_or_else(|_| Err(damaged(path, "the decoder gave up on it").into()))
+        .unwrap_or_else(|_| Err(Stop::Fallback(damaged(path, "the decoder gave up on it"))))
 }
 
 /// Refuses indices beyond the clip's end.
@@ -264,15 +272,6 @@ fn checked(path: &Path, info: &ClipInfo, frames: Vec<usize>) -> Result<Vec<usize
             Err(damaged(path, format!("frame {index} was requested of {}", info.frames)))
         }
     }
-}
-
-/// The container and ffmpeg must agree on the number of frames.
-fn same_count(path: &Path, container: &ClipInfo, found: &ClipInfo) -> Result<(), ClipError> {
-    if container.frames == found.frames {
-        return Ok(());
-    }
-    let (has, got) = (container.frames, found.frames);
-    Err(damaged(path, format!("{got} of its {has} frames could be decoded")))
 }
 
 fn damaged(path: &Path, reason: impl Into<String>) -> ClipError {

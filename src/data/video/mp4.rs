@@ -6,12 +6,16 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use mp4parse::unstable::{CheckedInteger, create_sample_table};
-use mp4parse::{CodecType, MediaContext, SampleEntry, TrackType, VideoCodecSpecific};
-use shiguredo_mp4::Decode;
+use mp4parse::{MediaContext, TrackType};
 use shiguredo_mp4::bitstream::h264::{self, H264NalUnit, H264NalUnitType, LengthSize};
-use shiguredo_mp4::boxes::AvccBox;
 
 use super::super::clip::ClipError;
+use super::colour::{Colour, ColourTags};
+use super::order::{self, PictureOrder};
+use super::orientation::Orientation;
+use super::parameters::AvcConfiguration;
+use super::presentation::Presentation;
+use super::timeline::{Time, Timeline};
 use super::{Stop, damaged, index, unreadable, unsupported};
 
 /// Maximum size of a sample, bytes; typical ones have some kilobytes.
@@ -23,7 +27,8 @@ const MAX_SAMPLES: u64 = 1 << 22;
 /// One coded picture.
 pub(super) struct Sample {
     start: u64,
-    size: u64,
+    /// Bytes; 0 for a frame that was dropped.
+    pub size: u64,
     /// Whether the container marks it as a sync sample, from which decoding can start.
     pub sync: bool,
 }
@@ -45,16 +50,24 @@ pub(super) struct Track {
     length_size: LengthSize,
     /// In decoding order.
     pub samples: Vec<Sample>,
-    /// Indices into `samples` in display order, without what the edit list cuts.
+    /// Indices into `samples` in display order; edits may leave some out and repeat others.
     pub shown: Vec<usize>,
     /// Parameter sets with start codes, to be decoded before the first sample.
     pub header: Vec<u8>,
-    /// Pixels after cropping.
+    /// Pixels of a stored frame after cropping.
     pub width: usize,
-    /// Pixels after cropping.
+    /// Pixels of a stored frame after cropping.
     pub height: usize,
     /// Frames per second, on average.
     pub fps: f64,
+    /// How stored frames are turned to be upright.
+    pub orientation: Orientation,
+    /// Width and height of a stored pixel in lowest terms.
+    pub pixel_aspect: [u32; 2],
+    /// What the container and the first parameter set say about colours.
+    pub colour: Colour,
+    /// What the container alone says.
+    pub tags: ColourTags,
 }
 
 impl Track {
@@ -66,47 +79,93 @@ impl Track {
             return Err(ClipError::Empty(path.to_path_buf()).into());
         }
         sniff(path, &mut file)?;
+        let broken = |what: &str| Stop::Fallback(damaged(path, what));
         let index = index::read(path, &mut file, length)?;
         let context = mp4parse::read_mp4(&mut &index[..]).map_err(|error| {
             // The parser is strict; ffmpeg may still make sense of the file.
-            Stop::Fallback(damaged(path, format!("no usable index ({error:?}), truncated?")))
+            broken(&format!("no usable index ({error:?}), truncated?"))
         })?;
         let track = video_track(path, &context)?;
-        let codec = configuration(path, &index, track)?;
+        let codec = AvcConfiguration::read(path, &index, track)?;
+        let ticks = track.timescale.map_or(0, |scale| scale.0);
+        let presentation = Presentation::read(&index, ticks)
+            .map_err(|what| broken(&format!("no usable index ({what})")))?;
+        let orientation = presentation.orientation.ok_or_else(|| {
+            Stop::Fallback(unsupported(path, "rotation by an angle that is not a multiple of 90°"))
+        })?;
 
-        let (samples, times) = sample_table(path, track, length)?;
+        let timed = track.ctts.is_some();
+        let (samples, mut times) = sample_table(path, track, length)?;
         if samples.is_empty() {
             // Fragmented files have their index elsewhere, which the parser does not read.
             return Err(Stop::Fallback(unsupported(path, "fragmented mp4")));
         }
-        let range = edit(&context, track);
-        let mut shown: Vec<usize> =
-            (0..samples.len()).filter(|&i| times[i].0 >= range.0 && times[i].0 < range.1).collect();
-        shown.sort_by_key(|&i| times[i].0);
-        if shown.is_empty() {
-            return Err(damaged(path, "its edit list shows no frame").into());
+        let AvcConfiguration { length_size, sets, sps, width, height } = codec;
+        let vui = sps.vui_parameters.as_ref().and_then(|vui| vui.aspect_ratio_info.as_ref());
+        let coded_aspect = vui.and_then(|aspect| aspect.get()).map(|(x, y)| [x.into(), y.into()]);
+        let mut track = Self {
+            path: path.to_path_buf(),
+            file,
+            length_size,
+            samples,
+            shown: Vec::new(),
+            header: Vec::new(),
+            width,
+            height,
+            fps: 25.0,
+            orientation,
+            pixel_aspect: lowest_terms(presentation.pixel_aspect.or(coded_aspect)),
+            colour: Colour::new(&sps, presentation.colour),
+            tags: presentation.colour,
+        };
+        for set in &sets {
+            push_nal(&mut track.header, set);
         }
-        let rate = track.timescale.map_or(0, |scale| scale.0) as f64;
-        let fps = frame_rate(rate, &shown, &times);
-        let AvcConfiguration { length_size, header, width, height } = codec;
-        let path = path.to_path_buf();
-        Ok(Self { path, file, length_size, samples, shown, header, width, height, fps })
+        if !timed && order::may_differ(&sps) {
+            track.count_pictures(&mut times, &sets)?;
+        }
+        let timeline = Timeline::new(times, &presentation.edits, ticks as f64, MAX_SAMPLES);
+        Timeline { shown: track.shown, fps: track.fps } = timeline.map_err(broken)?;
+        track.starts_with_key_frame()?;
+        Ok(track)
+    }
+
+    /// Without composition times the container states only when a sample is decoded; the stream says
+    /// in which order its pictures are shown.
+    fn count_pictures(&mut self, times: &mut [Time], sets: &[Vec<u8>]) -> Result<(), Stop> {
+        let path = self.path.clone();
+        let other = |what| Stop::Fallback(unsupported(&path, what));
+        let sets = sets.iter().map(Vec::as_slice);
+        let mut pictures = PictureOrder::new(sets).map_err(other)?;
+        for time in times {
+            let bytes = self.bytes(time.sample)?;
+            let mut position = None;
+            for nal in self.units(time.sample, &bytes)? {
+                position = pictures.unit(nal.data).map_err(other)?;
+                if position.is_some() {
+                    break;
+                }
+            }
+            time.order = position.ok_or_else(|| other("H.264 samples without a picture"))?;
+        }
+        Ok(())
+    }
+
+    /// A recording that was cut between key frames begins with frames that cannot be decoded; which of
+    /// them ffmpeg shows nevertheless is for ffmpeg to say.
+    fn starts_with_key_frame(&mut self) -> Result<(), Stop> {
+        let first = self.samples.iter().position(|sample| sample.size > 0);
+        let first = first.ok_or_else(|| damaged(&self.path, "all of its samples are empty"))?;
+        if self.read(first)?.start {
+            return Ok(());
+        }
+        Err(Stop::Fallback(unsupported(&self.path, "H.264 that does not start with a key frame")))
     }
 
     /// The sample at `index`.
-    pub(super) fn read(&mut self, index: usize) -> Result<AccessUnit, ClipError> {
-        let Self { path, file, .. } = self;
-        let bad = |what: &str| damaged(path, format!("sample {index} {what}"));
-        let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;
-        // At most `MAX_SAMPLE` and the file's length; growing while reading would take seven reads.
-        let mut bytes = vec![0; sample.size as usize];
-        file.seek(SeekFrom::Start(sample.start)).map_err(|e| unreadable(path, &e))?;
-        file.read_exact(&mut bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => bad("ends outside the file"),
-            _ => unreadable(path, &error),
-        })?;
-        let nals = h264::parse_length_prefixed_nal_units(&bytes, self.length_size)
-            .map_err(|_| bad("is not a list of H.264 units"))?;
+    pub(super) fn read(&mut self, index: usize) -> Result<AccessUnit, Stop> {
+        let bytes = self.bytes(index)?;
+        let nals = self.units(index, &bytes)?;
         let mut unit = AccessUnit {
             bytes: Vec::with_capacity(bytes.len() + 4 * nals.len()),
             start: nals.iter().any(|nal| nal.nal_unit_type == H264NalUnitType::IdrSlice),
@@ -117,6 +176,41 @@ impl Track {
         }
         Ok(unit)
     }
+
+    /// The content of a sample.
+    fn bytes(&mut self, index: usize) -> Result<Vec<u8>, Stop> {
+        let Self { path, file, .. } = self;
+        let bad = |what: &str| Stop::Fallback(damaged(path, format!("sample {index} {what}")));
+        let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;
+        // At most `MAX_SAMPLE` and the file's length; growing while reading would take seven reads.
+        let mut bytes = vec![0; sample.size as usize];
+        file.seek(SeekFrom::Start(sample.start)).map_err(|e| unreadable(path, &e))?;
+        file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => bad("ends outside the file"),
+            _ => unreadable(path, &error).into(),
+        })?;
+        Ok(bytes)
+    }
+
+    /// The units of a sample's content.
+    fn units<'a>(&self, index: usize, bytes: &'a [u8]) -> Result<Vec<H264NalUnit<'a>>, Stop> {
+        h264::parse_length_prefixed_nal_units(bytes, self.length_size).map_err(|_| {
+            let reason = format!("sample {index} is not a list of H.264 units");
+            Stop::Fallback(damaged(&self.path, reason))
+        })
+    }
+}
+
+/// Reduces a ratio; square pixels if it is not stated or not a ratio.
+fn lowest_terms(ratio: Option<[u32; 2]>) -> [u32; 2] {
+    let Some([x, y]) = ratio.filter(|ratio| ratio.iter().all(|&side| side > 0)) else {
+        return [1, 1];
+    };
+    let (mut divisor, mut rest) = (x, y);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    [x / divisor, y / divisor]
 }
 
 /// Whether these are slices that nothing refers to (nal_ref_idc 0), without parameter sets, which later
@@ -131,8 +225,8 @@ fn dispensable(nals: &[H264NalUnit<'_>]) -> bool {
     nals.iter().any(slice) && nals.iter().all(free)
 }
 
-/// Checks the first bytes: other containers are left to ffmpeg, and a file with a video extension that
-/// begins like none of them is damaged.
+/// Checks the first bytes: other containers are left to ffmpeg. Without it, a file with a video
+/// extension that begins like none of them is damaged.
 fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     let mut head = Vec::new();
     file.by_ref().take(12).read_to_end(&mut head).map_err(|e| unreadable(path, &e))?;
@@ -145,16 +239,35 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     let container = match (head.get(..4), head.get(8..12)) {
         (Some([0x1A, 0x45, 0xDF, 0xA3]), _) => "a Matroska or WebM file",
         (Some(b"RIFF"), Some(b"AVI ")) => "an AVI file",
+        _ if head.first() == Some(&0x47) => "an MPEG transport stream",
+        (Some([0, 0, 1, 0xBA]), _) => "an MPEG program stream",
         _ => {
             let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-            let known = ["mp4", "mov", "mkv", "avi", "webm"];
-            if extension.is_some_and(|extension| known.iter().any(|known| extension == *known)) {
-                return Err(damaged(path, "it does not begin like a video file").into());
-            }
-            "this container"
+            let known = ["mp4", "m4v", "mov", "mkv", "avi", "webm"];
+            let known = extension.is_some_and(|it| known.iter().any(|known| it == *known));
+            return Err(Stop::Fallback(if known {
+                damaged(path, "it does not begin like a video file")
+            } else {
+                unsupported(path, "this container")
+            }));
         }
     };
     Err(Stop::Fallback(unsupported(path, container)))
+}
+
+/// Degrees clockwise by which the frames of a file are turned, whatever its codec; 0 if that cannot be
+/// found out.
+pub(super) fn rotation(path: &Path) -> u32 {
+    let read = || -> Result<Orientation, Stop> {
+        let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
+        let length = file.metadata().map_err(|e| unreadable(path, &e))?.len();
+        sniff(path, &mut file)?;
+        let index = index::read(path, &mut file, length)?;
+        // Times do not matter here.
+        let presentation = Presentation::read(&index, 1).map_err(|what| damaged(path, what))?;
+        Ok(presentation.orientation.unwrap_or_default())
+    };
+    read().map_or(0, Orientation::degrees)
 }
 
 fn video_track<'a>(
@@ -165,115 +278,48 @@ fn video_track<'a>(
     track.ok_or_else(|| ClipError::NoVideo(path.to_path_buf()))
 }
 
-struct AvcConfiguration {
-    length_size: LengthSize,
-    header: Vec<u8>,
-    width: usize,
-    height: usize,
-}
-
-/// The decoder's configuration; an error names a codec other than H.264.
-fn configuration(
-    path: &Path,
-    index: &[u8],
-    track: &mp4parse::Track,
-) -> Result<AvcConfiguration, Stop> {
-    let other = |what: &str| Stop::Fallback(unsupported(path, what));
-    let entries = track.stsd.as_ref().map_or(&[][..], |stsd| &stsd.descriptions);
-    let [SampleEntry::Video(entry)] = entries else {
-        return Err(match entries.len() {
-            0 | 1 => other(codec_name(index)),
-            _ => other("a track of several sample descriptions"),
-        });
-    };
-    let avcc = match (&entry.codec_type, &entry.codec_specific) {
-        (CodecType::H264, VideoCodecSpecific::AVCConfig(avcc)) => avcc,
-        (CodecType::EncryptedVideo, _) => return Err(other("encrypted video")),
-        (codec, _) => return Err(other(&format!("{codec:?}").to_lowercase())),
-    };
-    // The box decoder needs the header that the parser removed.
-    let size = u32::try_from(avcc.len()).ok().and_then(|len| len.checked_add(8));
-    let size = size.ok_or_else(|| damaged(path, "its avcC box is too long"))?;
-    let boxed = [&size.to_be_bytes()[..], b"avcC", avcc].concat();
-    let (avcc, _) = AvccBox::decode(&boxed)
-        .map_err(|_| damaged(path, "its H.264 configuration (avcC) is broken"))?;
-    let length_size = match avcc.length_size_minus_one.get() {
-        0 => LengthSize::OneByte,
-        1 => LengthSize::TwoBytes,
-        3 => LengthSize::FourBytes,
-        _ => return Err(damaged(path, "its avcC box specifies 3-byte lengths").into()),
-    };
-    let Some(first) = avcc.sps_list.first() else {
-        return Err(other("H.264 without parameter sets in the index"));
-    };
-    let sps = h264::parse_sps(first)
-        .map_err(|_| damaged(path, "its H.264 sequence parameters are broken"))?;
-    if sps.chroma_format_idc != 1 {
-        return Err(other("H.264 that is not 4:2:0"));
-    }
-    if sps.bit_depth_luma_minus8 != 0 || sps.bit_depth_chroma_minus8 != 0 {
-        return Err(other("H.264 of more than 8 bits"));
-    }
-    let mut header = Vec::new();
-    for nal in avcc.sps_list.iter().chain(&avcc.pps_list) {
-        push_nal(&mut header, nal);
-    }
-    let (width, height) = (usize::from(sps.width), usize::from(sps.height));
-    Ok(AvcConfiguration { length_size, header, width, height })
-}
-
 /// Appends a unit with its start code.
 fn push_nal(unit: &mut Vec<u8>, nal: &[u8]) {
     unit.extend_from_slice(&[0, 0, 0, 1]);
     unit.extend_from_slice(nal);
 }
 
-/// The name of a codec that the parser does not know, for the message only: from the four-character
-/// code of the sample description.
-fn codec_name(index: &[u8]) -> &'static str {
-    let names = index.windows(20).filter(|window| window.starts_with(b"stsd"));
-    let mut known = names.filter_map(|window| match &window[16..20] {
-        b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => Some("hevc"),
-        b"vvc1" | b"vvi1" => Some("vvc"),
-        b"jpeg" | b"mjpa" | b"mjpb" => Some("mjpeg"),
-        b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => Some("prores"),
-        _ => None,
-    });
-    known.next().unwrap_or("this codec")
-}
-
-type Times = Vec<(i64, i64)>;
-
-/// The samples and the display time of each: start and end in the track's ticks.
+/// The samples, and the display times of those that are not empty.
 fn sample_table(
     path: &Path,
     track: &mp4parse::Track,
     length: u64,
-) -> Result<(Vec<Sample>, Times), ClipError> {
+) -> Result<(Vec<Sample>, Vec<Time>), Stop> {
+    let damaged = |reason: String| Stop::Fallback(damaged(path, reason));
     // The table is built before its sizes are checked, so its length is bounded by the file's first.
     let holds = track.stsz.as_ref().map_or(0, |stsz| match stsz.sample_size {
         0 => stsz.sample_sizes.len() as u64,
         size => length / u64::from(size),
     });
     if named_samples(track) > holds.min(MAX_SAMPLES) {
-        return Err(damaged(path, "its index names more samples than the file holds"));
+        return Err(damaged("its index names more samples than the file holds".into()));
     }
     let table = create_sample_table(track, CheckedInteger(0))
-        .ok_or_else(|| damaged(path, "its sample index is broken"))?;
+        .ok_or_else(|| damaged("its sample index is broken".into()))?;
     let mut samples = Vec::with_capacity(table.len());
     let mut times = Vec::with_capacity(table.len());
     let mut left = length;
     for (index, row) in table.iter().enumerate() {
         let (start, end) = (row.start_offset.0, row.end_offset.0);
         let size = end.checked_sub(start).filter(|&size| size <= MAX_SAMPLE && end <= length);
-        let size =
-            size.ok_or_else(|| damaged(path, format!("sample {index} lies outside the file")))?;
+        let size = size.ok_or_else(|| damaged(format!("sample {index} lies outside the file")))?;
         // Samples that share their bytes would let a small file cause any amount of work.
         left = left
             .checked_sub(size)
-            .ok_or_else(|| damaged(path, "its samples are larger than the file"))?;
+            .ok_or_else(|| damaged("its samples are larger than the file".into()))?;
         samples.push(Sample { start, size, sync: row.sync });
-        times.push((row.start_composition.0, row.end_composition.0));
+        // An empty sample stands for a frame that was dropped.
+        if size > 0 {
+            let (start, end) = (row.start_composition.0, row.end_composition.0);
+            let decoded = row.start_decode.0;
+            let order = (0, start);
+            times.push(Time { start, end, decoded, order, sample: index });
+        }
     }
     Ok((samples, times))
 }
@@ -294,34 +340,4 @@ fn named_samples(track: &mp4parse::Track) -> u64 {
         total = total.saturating_add(chunks.saturating_mul(u64::from(run.samples_per_chunk)));
     }
     total
-}
-
-/// The part of the track that is shown, in its ticks: start and exclusive end.
-fn edit(context: &MediaContext, track: &mp4parse::Track) -> (i64, i64) {
-    let Some(start) = track.media_time else {
-        return (i64::MIN, i64::MAX);
-    };
-    let start = i64::try_from(start.0).unwrap_or(i64::MAX);
-    // The edit's length is in the movie's ticks, the samples are in the track's.
-    let length = match (track.edited_duration, track.timescale, context.timescale) {
-        (Some(length), Some(ours), Some(movie)) if length.0 > 0 && movie.0 > 0 => {
-            (u128::from(length.0) * u128::from(ours.0)).div_ceil(u128::from(movie.0))
-        }
-        _ => u128::MAX,
-    };
-    (start, start.saturating_add(i64::try_from(length).unwrap_or(i64::MAX)))
-}
-
-/// Frames per second between the first and the last shown frame; 25 if the file has no usable times.
-fn frame_rate(ticks: f64, shown: &[usize], times: &[(i64, i64)]) -> f64 {
-    let (Some(&first), Some(&last)) = (shown.first(), shown.last()) else {
-        return 25.0;
-    };
-    let span = |from: i64, to: i64| to as f64 - from as f64;
-    let (frames, span) = match shown.len() {
-        1 => (1.0, span(times[first].0, times[first].1)),
-        n => (n as f64 - 1.0, span(times[first].0, times[last].0)),
-    };
-    let fps = frames * ticks / span;
-    if fps.is_finite() && fps > 0.0 { fps } else { 25.0 }
 }

@@ -1,0 +1,134 @@
+//! How stored frames are turned to be upright: ISO/IEC 14496-12, transformation matrices of the movie
+//! and track headers.
+
+/// The upper left 2×2 part of a transformation matrix: (x, y) becomes (a·x + c·y, b·x + d·y), with y
+/// pointing down.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrix {
+    pub a: i64,
+    pub b: i64,
+    pub c: i64,
+    pub d: i64,
+}
+
+impl Matrix {
+    /// From the nine numbers of a header, 16.16 fixed point.
+    pub(super) fn new(numbers: [i32; 9]) -> Self {
+        let [a, b, _, c, d, ..] = numbers.map(i64::from);
+        Self { a, b, c, d }
+    }
+
+    /// This transformation followed by `next`.
+    pub(super) fn then(self, next: Self) -> Self {
+        let dot = |x: i64, y: i64, p: i64, q: i64| (x * p >> 16) + (y * q >> 16);
+        Self {
+            a: dot(self.a, self.b, next.a, next.c),
+            b: dot(self.a, self.b, next.b, next.d),
+            c: dot(self.c, self.d, next.a, next.c),
+            d: dot(self.c, self.d, next.b, next.d),
+        }
+    }
+}
+
+/// One of the eight ways to turn and mirror a frame: columns become rows, then rows and columns are
+/// reversed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Orientation {
+    transposed: bool,
+    mirrored_x: bool,
+    mirrored_y: bool,
+}
+
+impl Orientation {
+    /// The orientation that a matrix demands; `None` if its angle is not a multiple of 90° (within
+    /// one degree).
+    pub(super) fn new(matrix: Matrix) -> Option<Self> {
+        /// 1 / tan(1°).
+        const COTANGENT: i64 = 57;
+        let Matrix { a, b, c, d } = matrix;
+        let (straight, turned) = (a.abs().min(d.abs()), b.abs().min(c.abs()));
+        let (slant, lean) = (b.abs().max(c.abs()), a.abs().max(d.abs()));
+        if slant * COTANGENT <= straight {
+            // All zero, too: some writers leave the matrix out that way.
+            Some(Self { transposed: false, mirrored_x: a < 0, mirrored_y: d < 0 })
+        } else if lean * COTANGENT <= turned {
+            Some(Self { transposed: true, mirrored_x: c < 0, mirrored_y: b < 0 })
+        } else {
+            None
+        }
+    }
+
+    /// Whether frames stay as they are stored.
+    pub(super) fn is_upright(self) -> bool {
+        self == Self::default()
+    }
+
+    /// The turn in degrees clockwise, by where it takes the upper edge; frames may be mirrored, too.
+    pub(super) fn degrees(self) -> u32 {
+        match (self.transposed, self.mirrored_x, self.mirrored_y) {
+            (false, false, _) => 0,
+            (true, _, false) => 90,
+            (false, true, _) => 180,
+            (true, _, true) => 270,
+        }
+    }
+
+    /// `[width, height]` (or any such pair) after turning.
+    pub(super) fn turned<T>(self, [x, y]: [T; 2]) -> [T; 2] {
+        if self.transposed { [y, x] } else { [x, y] }
+    }
+
+    /// Turns a stored frame of `width` × `height` pixels, `[H, W, 3]`, into `out`.
+    pub(super) fn apply(self, stored: &[u8], [width, height]: [usize; 2], out: &mut [u8]) {
+        let [across, down] = self.turned([width, height]);
+        for (y, row) in out.chunks_exact_mut(3 * across).enumerate() {
+            let y = if self.mirrored_y { down - 1 - y } else { y };
+            for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+                let x = if self.mirrored_x { across - 1 - x } else { x };
+                let [x, y] = self.turned([x, y]);
+                pixel.copy_from_slice(&stored[3 * (y * width + x)..][..3]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: i32 = 1 << 16;
+
+    /// Turns the frame `1 2 3 / 4 5 6`.
+    fn turned(numbers: [i32; 4]) -> Option<(u32, Vec<u8>)> {
+        let [a, b, c, d] = numbers;
+        let identity = Matrix::new([ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30]);
+        let matrix = Matrix::new([a, b, 0, c, d, 0, 0, 0, 1 << 30]).then(identity);
+        let orientation = Orientation::new(matrix)?;
+        let stored: Vec<u8> = (1..=6).flat_map(|n| [n; 3]).collect();
+        let mut out = vec![0; stored.len()];
+        orientation.apply(&stored, [3, 2], &mut out);
+        Some((orientation.degrees(), out.chunks(3).map(|pixel| pixel[0]).collect()))
+    }
+
+    #[test]
+    fn frames_are_turned_as_the_matrix_demands() {
+        let (one, none) = (ONE, 0);
+        let cases = [
+            ([one, none, none, one], 0, [1, 2, 3, 4, 5, 6]),
+            ([none; 4], 0, [1, 2, 3, 4, 5, 6]),
+            // 90° clockwise: rows of two.
+            ([none, one, -one, none], 90, [4, 1, 5, 2, 6, 3]),
+            ([-one, none, none, -one], 180, [6, 5, 4, 3, 2, 1]),
+            ([none, -one, one, none], 270, [3, 6, 2, 5, 1, 4]),
+            ([-one, none, none, one], 180, [3, 2, 1, 6, 5, 4]),
+            ([none, one, one, none], 90, [1, 4, 2, 5, 3, 6]),
+        ];
+        for (numbers, degrees, expected) in cases {
+            assert_eq!(turned(numbers), Some((degrees, expected.to_vec())), "{numbers:?}");
+        }
+        // 30°.
+        assert_eq!(turned([56756, 32768, -32768, 56756]), None);
+        // Half a degree counts as none.
+        assert_eq!(turned([65534, 572, -572, 65534]), Some((0, vec![1, 2, 3, 4, 5, 6])));
+    }
+}
