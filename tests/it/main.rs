@@ -52,5 +52,6 @@ mod tune;
 mod video;
 mod video_damage;
 mod video_ffmpeg;
+mod video_golden;
 mod video_hostile;
 mod video_window;
