@@ -12,6 +12,8 @@ mod browser;
 mod cache;
 mod cache_trouble;
 mod check;
+mod check_program;
+mod check_sets;
 mod checkpoint_damage;
 mod common;
 mod conv;

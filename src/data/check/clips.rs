@@ -49,6 +49,8 @@ pub struct Repeats {
     pub fewest: usize,
     /// Number of frames sampled from each clip.
     pub wanted: usize,
+    /// Number of frames in the window.
+    pub window: usize,
     /// A target rate at which no frame would repeat; `None` if the window itself is too small.
     pub target_fps: Option<f64>,
 }
@@ -79,10 +81,16 @@ pub(super) fn check(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip
     }
     report.formats = formats(readable.iter().map(|(_, info)| *info));
     report.repeats = repeats.iter().map(|(distinct, _)| *distinct).min().map(|fewest| {
-        let enough = window.end_frame.saturating_sub(window.start_frame) + 1;
+        let frames = window.end_frame.saturating_sub(window.start_frame).saturating_add(1);
         let fastest = repeats.iter().map(|(_, fps)| *fps).fold(0.0, f64::max);
-        let target_fps = (enough >= window.frames_per_clip).then_some(fastest);
-        Repeats { clips: repeats.len(), fewest, wanted: window.frames_per_clip, target_fps }
+        let target_fps = (frames >= window.frames_per_clip).then_some(fastest);
+        Repeats {
+            clips: repeats.len(),
+            fewest,
+            wanted: window.frames_per_clip,
+            window: frames,
+            target_fps,
+        }
     });
     let used: Vec<_> = readable.into_iter().filter(|(job, _)| job.used).collect();
     lengths(report, &used);

@@ -124,10 +124,20 @@ fn differences(job: &Job, other: &Job, splits: &[&str], schema: &Schema) -> Stri
     texts.collect::<Vec<_>>().join("; ")
 }
 
-/// "action 3 of train, action 4 of train".
+/// "actions 3, 4 of train and action 7 of valid".
 fn named(others: &[&Job], splits: &[&str]) -> String {
-    let name = |job: &&Job| format!("action {} of {}", job.action, splits[job.split]);
-    let mut text = others.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
+    let mut groups: IndexMap<usize, Vec<&str>> = IndexMap::new();
+    for job in others.iter().take(NAMED) {
+        groups.entry(job.split).or_default().push(&job.action);
+    }
+    let group = |(split, actions): (usize, Vec<&str>)| {
+        let (noun, actions) = match &actions[..] {
+            [action] => ("action", (*action).to_owned()),
+            actions => ("actions", actions.join(", ")),
+        };
+        format!("{noun} {actions} of {}", splits[split])
+    };
+    let mut text = groups.into_iter().map(group).collect::<Vec<_>>().join(" and ");
     if others.len() > NAMED {
         text += &format!(" and {} more", others.len() - NAMED);
     }

@@ -105,26 +105,26 @@ fn line(split: &SplitReport, problem: &Problem) -> String {
     format!("{}{separator} {}", split.name, problem.to_string().replace(&folder, ""))
 }
 
-/// What is good to know about the splits.
+/// What is good to know about the splits, alike ones together.
 fn notes(report: &CheckReport) -> Option<String> {
-    let mut lines = Vec::new();
+    let mut notes: IndexMap<String, Vec<&str>> = IndexMap::new();
     for split in &report.splits {
         let Some(repeats) = &split.repeats else { continue };
-        let (fewest, wanted) = (repeats.fewest, repeats.wanted);
         let clips = match split.clips.get("ok") {
             Some(ok) if *ok == repeats.clips => "all clips".to_owned(),
             _ => plural(repeats.clips, "clip"),
         };
         let advice = match repeats.target_fps {
-            Some(fps) => format!("a target of {} frames per second repeats none", rounded(fps)),
-            None => "the window itself is shorter than that".to_owned(),
+            Some(fps) => format!("none would at a target of {} frames per second", rounded(fps)),
+            None => format!("the window has no more than {}", repeats.window),
         };
-        lines.push(format!(
-            "  {}: frames repeat in {clips}: the {wanted} frames of a clip are sampled from {fewest}; \
-             {advice}",
-            split.name
-        ));
+        let (fewest, wanted) = (repeats.fewest, repeats.wanted);
+        let note =
+            format!("frames repeat in {clips}: {wanted} are taken where {fewest} differ; {advice}");
+        notes.entry(note).or_default().push(&split.name);
     }
+    let line = |(note, splits): (String, Vec<&str>)| format!("  {}: {note}", splits.join(", "));
+    let lines: Vec<String> = notes.into_iter().map(line).collect();
     (!lines.is_empty()).then(|| format!("Notes\n{}", lines.join("\n")))
 }
 
