@@ -327,7 +327,8 @@ fn repeated_frames_are_counted_per_split() {
     let repeats = report.splits[0].repeats.as_ref().unwrap();
     assert_eq!((repeats.clips, repeats.fewest, repeats.target_fps), (1, 10, Some(25.0)));
     let text = report.render();
-    let advice = "16 are taken where 10 differ; none would at a target of 25 frames per second";
+    let advice =
+        "of the 16 sampled from each, 10 differ; at a target of 25 frames per second none would";
     assert!(text.contains(&format!("  train: frames repeat in 1 clip: {advice}")), "{text}");
     assert!(text.contains(&format!("  valid: frames repeat in all clips: {advice}")), "{text}");
     assert_eq!(report.warnings, report.splits[0].clips["odd"]);
@@ -336,7 +337,7 @@ fn repeated_frames_are_counted_per_split() {
     assert_eq!(report.splits[0].repeats.as_ref().unwrap().target_fps, None);
     let text = report.render();
     assert!(text.contains("  train, valid: frames repeat in all clips"), "{text}");
-    assert!(text.contains("the window has no more than 8"), "{text}");
+    assert!(text.contains("the window has only 8 frames"), "{text}");
 }
 
 #[test]

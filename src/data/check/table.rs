@@ -115,12 +115,13 @@ fn notes(report: &CheckReport) -> Option<String> {
             _ => plural(repeats.clips, "clip"),
         };
         let advice = match repeats.target_fps {
-            Some(fps) => format!("none would at a target of {} frames per second", rounded(fps)),
-            None => format!("the window has no more than {}", repeats.window),
+            Some(fps) => format!("at a target of {} frames per second none would", rounded(fps)),
+            None => format!("the window has only {} frames", repeats.window),
         };
         let (fewest, wanted) = (repeats.fewest, repeats.wanted);
-        let note =
-            format!("frames repeat in {clips}: {wanted} are taken where {fewest} differ; {advice}");
+        let note = format!(
+            "frames repeat in {clips}: of the {wanted} sampled from each, {fewest} differ; {advice}"
+        );
         notes.entry(note).or_default().push(&split.name);
     }
     let line = |(note, splits): (String, Vec<&str>)| format!("  {}: {note}", splits.join(", "));
