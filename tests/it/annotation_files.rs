@@ -82,9 +82,10 @@ fn nan_does_harm_only_where_it_is_used() {
     assert_eq!(ids, ["0"]);
     assert_eq!(split.actions[0].views[0].replay_speed, None);
     let path = split.dir.join("annotations.json").display().to_string();
+    let column = text.find("NaN").unwrap() + 1;
     let expected = [
         format!(
-            "{path}: line 1, column 114: NaN is not JSON (nor in 5 more places); it was read as \
+            "{path}: line 1, column {column}: NaN is not JSON (nor in 5 more places); it was read as \
              Python's json reads it: write null instead"
         ),
         "action 1: Severity: expected a string, found NaN; write \"\" if it is unknown".to_owned(),

@@ -76,7 +76,7 @@ fn evaluate_reads_what_check_data_reads() {
     assert!(errors.contains("UTF-16") && errors.contains("NaN is not JSON"), "{errors}");
     std::fs::write(&predictions, "{\"Actions\": {\"0\": None}}").unwrap();
     let error = last_error(&polyview(&evaluate));
-    assert!(error.contains("line 1, column 18") && error.contains("`None` is Python"), "{error}");
+    assert!(error.contains("line 1, column 19") && error.contains("`None` is Python"), "{error}");
 }
 
 #[test]
@@ -88,8 +88,13 @@ fn the_sheet_is_drawn_and_bad_names_are_refused_before_the_check() {
     std::fs::write(clip, b"no video").unwrap();
     let sheet = folder.path().join("sheet.PNG");
     let run = |sheet: &Path| {
-        let mut command =
-            command(&["check-data", "--start-frame", "2", "--end-frame", "9", "--json"]);
+        let mut command = command(&[
+            "check-data",
+            "--start-frame=2",
+            "--end-frame=9",
+            "--target-fps=25",
+            "--json",
+        ]);
         command.arg("--dataset-root").arg(&data).arg("--sheet").arg(sheet);
         command.output().expect("the program starts")
     };
