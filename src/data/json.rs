@@ -57,7 +57,9 @@ impl fmt::Display for Oddity {
                 if *count > 1 {
                     write!(f, " (nor in {} more places)", count - 1)?;
                 }
-                f.write_str("; it was read as Python's json reads it: write null instead")
+                f.write_str(
+                    "; it was read as Python's json reads it: write null, or \"\" where a text belongs",
+                )
             }
         }
     }
@@ -168,7 +170,7 @@ mod tests {
             ("", (1, 1), "the file is empty"),
             (" \n ", (2, 1), "the file is empty"),
             ("{\"Actions\": {\"0\": {", (1, 19), "the file ends early"),
-            ("{\n \"Actions\": {\"0\": {},}\n}", (2, 24), "remove the comma"),
+            ("{\n \"Actions\": {\"0\": {},}\n}", (2, 22), "remove the comma"),
             ("{\"Actions\": {\"0\": [1, 2,]}}", (1, 26), "remove the comma"),
             ("{'Actions': {}}", (1, 2), "double quotes"),
             ("{\"Actions\": {\"0\": None}}", (1, 19), "`None` is Python; write null"),

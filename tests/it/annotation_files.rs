@@ -86,7 +86,7 @@ fn nan_does_harm_only_where_it_is_used() {
     let expected = [
         format!(
             "{path}: line 1, column {column}: NaN is not JSON (nor in 5 more places); it was read as \
-             Python's json reads it: write null instead"
+             Python's json reads it: write null, or \"\" where a text belongs"
         ),
         "action 1: Severity: expected a string, found NaN; write \"\" if it is unknown".to_owned(),
         "action 2: expected an object, found NaN".to_owned(),

@@ -99,7 +99,7 @@ mod tests {
         let spellings: Vec<_> =
             replaced.places.iter().map(|(at, token)| &text[*at..][..token.len()]).collect();
         assert_eq!(spellings, ["NaN", "-Infinity", "Infinity", "NaN"]);
-        for word in ["{", ",-", "], ", "xNaN", "\"c\""] {
+        for word in ["{", "], ", "xNaN", "\"c\""] {
             let [old, new] = [text, expected].map(|text| text.rfind(word).unwrap());
             assert!(replaced.original(new).abs_diff(old) <= 1, "{word}");
         }
