@@ -91,7 +91,12 @@ pub(crate) fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Parsed
     let text = &*decoded.text;
     let replaced = not_finite::replace(text);
     let value = serde_json::from_str(&replaced.text).map_err(|error| {
-        let at = replaced.original(offset(&replaced.text, &error));
+        let mut at = replaced.original(offset(&replaced.text, &error));
+        if error.to_string().starts_with("expected ident") {
+            // The parser took the word's first letters for those of true, false or null.
+            let before = text.as_bytes()[..at].iter();
+            at -= before.rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        }
         let (line, column) = position(text, at);
         JsonError { line, column, reason: explain::explain(text, at, &error) }
     })?;

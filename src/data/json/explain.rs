@@ -70,7 +70,7 @@ fn syntax(text: &str, at: usize, message: &str) -> String {
         return "a line break within a string, or another control character; write \\n, or end the \
                 string"
             .to_owned();
-    } else if message.contains("surrogate") {
+    } else if message.contains("surrogate") || message.contains("end of hex escape") {
         return "a \\u escape is half of a character, as Python writes it for a file name that is not \
                 UTF-8; rename the file"
             .to_owned();
