@@ -38,6 +38,7 @@ pub mod kernels;
 pub mod losses;
 pub mod metrics;
 pub mod model;
+mod near;
 #[doc(hidden)]
 pub mod norm;
 #[doc(hidden)]
@@ -47,6 +48,7 @@ pub mod report;
 pub mod schema;
 mod sheet;
 pub mod synth;
+mod text;
 mod timing;
 pub mod train;
 pub mod tuning;

@@ -14,6 +14,8 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use crate::text;
+
 /// An action's annotated fields with their values. A missing field counts as `""`.
 pub type Fields = IndexMap<String, String>;
 
@@ -48,6 +50,9 @@ pub struct Schema {
     pub tasks: Vec<Task>,
     /// Annotated properties other than the tasks.
     pub properties: Vec<Property>,
+    /// Fields of an action that the data set has and the schema does not read. `None` if they are not
+    /// listed: then any field is in order.
+    pub ignored_fields: Option<Vec<String>>,
     leave_out: Vec<LeaveOut>,
     defaults: Vec<DefaultRule>,
 }
@@ -160,8 +165,9 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`] naming the file and the line or entry.
     pub fn load(path: &Path) -> Result<Self, SchemaError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| SchemaError::Io { path: path.to_owned(), reason: e.to_string() })?;
+        let unreadable = |reason: String| SchemaError::Io { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+        let text = text::decode(&bytes).map_err(|e| unreadable(e.to_string()))?.text;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -287,7 +293,7 @@ impl Task {
     }
 
     /// The fields that its classes read.
-    fn fields(&self) -> BTreeSet<&str> {
+    pub fn fields(&self) -> BTreeSet<&str> {
         self.classes.iter().flat_map(|c| c.matches.keys()).map(String::as_str).collect()
     }
 

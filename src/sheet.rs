@@ -1,8 +1,10 @@
 //! Contact sheets: an image of rows of frames with captions.
 
+mod data_set;
+
 use burn::tensor::{Tensor, TensorReadError};
 use embedded_graphics::mono_font::MonoTextStyle;
-use embedded_graphics::mono_font::ascii::FONT_7X13;
+use embedded_graphics::mono_font::iso_8859_1::FONT_7X13;
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
@@ -10,14 +12,23 @@ use image::{Rgb, RgbImage};
 
 use crate::augment::Normalisation;
 use crate::canvas::Canvas;
+pub(crate) use data_set::data_set_sheet;
 
-/// A row of frames of one size with a caption.
+/// A row of frames with a caption.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// Caption, lines of plain ASCII.
+    /// Caption, lines of Latin-1; other characters become `?`.
     pub caption: String,
     /// The frames, left to right.
     pub frames: Vec<RgbImage>,
+}
+
+/// Rows below a heading.
+struct Section<'a> {
+    /// The heading, if there is one.
+    heading: Option<&'a str>,
+    /// The rows, from top to bottom.
+    rows: &'a [Row],
 }
 
 /// Pixels between frames and around the sheet.
@@ -25,33 +36,56 @@ const GAP: u32 = 6;
 /// Size of a character, pixels.
 const LETTER: [u32; 2] = [7, 13];
 const BACKGROUND: Rgb<u8> = Rgb([24, 26, 32]);
+/// Colour of the bar behind a heading.
+const BAR: Rgb<u8> = Rgb([52, 58, 74]);
 const INK: Rgb888 = Rgb888::new(222, 224, 230);
 
 /// Draws a sheet: a title, then the rows, their captions on the left.
 pub(crate) fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
-    let frames = || rows.iter().flat_map(|row| &row.frames);
+    draw(title, &[Section { heading: None, rows }])
+}
+
+/// [`contact_sheet`] in several sections, each with a heading.
+fn draw(title: &str, sections: &[Section<'_>]) -> RgbImage {
+    let rows = || sections.iter().flat_map(|section| section.rows);
+    let frames = || rows().flat_map(|row| &row.frames);
     let frame_width = frames().map(RgbImage::width).max().unwrap_or(0);
-    let columns = rows.iter().map(|row| row.frames.len()).max().unwrap_or(0) as u32;
-    let caption_width = rows.iter().map(|row| text_size(&row.caption)[0]).max().unwrap_or(0);
+    let columns = rows().map(|row| row.frames.len()).max().unwrap_or(0) as u32;
+    let caption_width = rows().map(|row| text_size(&row.caption)[0]).max().unwrap_or(0);
     let height_of = |row: &Row| {
         let frames = row.frames.iter().map(RgbImage::height).max().unwrap_or(0);
         frames.max(text_size(&row.caption)[1])
     };
-    let left = GAP + caption_width + GAP;
-    let width = (left + columns * (frame_width + GAP)).max(2 * GAP + text_size(title)[0]);
+    let headings = || sections.iter().filter_map(|section| section.heading);
+    let bar = LETTER[1] + GAP;
+    let left = GAP + caption_width + 2 * GAP;
+    let texts = headings().chain([title]).map(|text| text_size(text)[0]).max().unwrap_or(0);
+    let width = (left + columns * (frame_width + GAP)).max(2 * GAP + texts);
     let top = GAP + text_size(title)[1] + GAP;
-    let height = top + rows.iter().map(|row| height_of(row) + GAP).sum::<u32>();
+    let height = top
+        + headings().count() as u32 * (bar + GAP)
+        + rows().map(|row| height_of(row) + GAP).sum::<u32>();
 
     let mut canvas = Canvas(RgbImage::from_pixel(width, height, BACKGROUND));
     write(&mut canvas, title, GAP, GAP);
     let mut y = top;
-    for row in rows {
-        write(&mut canvas, &row.caption, GAP, y);
-        for (column, frame) in row.frames.iter().enumerate() {
-            let x = left + column as u32 * (frame_width + GAP);
-            image::imageops::replace(&mut canvas.0, frame, i64::from(x), i64::from(y));
+    for section in sections {
+        if let Some(heading) = section.heading {
+            let behind = RgbImage::from_pixel(width, bar, BAR);
+            image::imageops::replace(&mut canvas.0, &behind, 0, i64::from(y));
+            write(&mut canvas, heading, GAP, y + GAP / 2);
+            y += bar + GAP;
         }
-        y += height_of(row) + GAP;
+        for row in section.rows {
+            write(&mut canvas, &row.caption, GAP, y);
+            for (column, frame) in row.frames.iter().enumerate() {
+                // In the middle of its column.
+                let indent = (frame_width - frame.width()) / 2;
+                let x = left + column as u32 * (frame_width + GAP) + indent;
+                image::imageops::replace(&mut canvas.0, frame, i64::from(x), i64::from(y));
+            }
+            y += height_of(row) + GAP;
+        }
     }
     canvas.0
 }

@@ -1,15 +1,20 @@
 //! `polyview check-data`.
 
-use std::path::PathBuf;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use image::{ImageFormat, RgbImage};
 
-use super::{CommandResult, Terminal, print_json, print_text};
-use crate::config::{ClipConfig, load_schema};
+use super::{CommandResult, Failure, Terminal, print_json, print_text};
+use crate::atomic_file;
+use crate::config::{ClipConfig, MAX_FRAMES, load_schema};
 use crate::data::check::check_dataset;
 use crate::data::sampling::WindowSpec;
 use crate::data::video::verify_clip;
+use crate::options::{between, positive};
+use crate::sheet::data_set_sheet;
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -26,6 +31,17 @@ pub(super) struct CheckDataArgs {
     /// Last frame of the sampling window that clips must contain
     #[arg(long, value_name = "N", default_value_t = ClipConfig::default().end_frame)]
     end_frame: usize,
+    /// Rate at which the window is sampled, frames per second
+    #[arg(long, value_name = "FPS", value_parser = positive)]
+    #[arg(default_value_t = ClipConfig::default().target_fps)]
+    target_fps: f64,
+    /// Frames sampled from each clip
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_FRAMES))]
+    #[arg(default_value_t = ClipConfig::default().frames_per_clip)]
+    frames_per_clip: usize,
+    /// Also draw the window of some actions of each split (PNG)
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,11 +50,24 @@ pub(super) struct CheckDataArgs {
 impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let schema = load_schema(self.schema.as_deref())?;
+        if self.end_frame < self.start_frame {
+            return Err(Failure::usage(format!(
+                "--end-frame {} is before --start-frame {}; the window must hold a frame",
+                self.end_frame, self.start_frame
+            )));
+        }
         let window = WindowSpec {
             start_frame: self.start_frame,
             end_frame: self.end_frame,
-            ..ClipConfig::default().window()
+            target_fps: self.target_fps,
+            frames_per_clip: self.frames_per_clip,
         };
+        if let Some(path) = &self.sheet {
+            // A check can take hours.
+            writable(path).map_err(|reason| {
+                Failure::usage(format!("--sheet {}: {reason}", path.display()))
+            })?;
+        }
         let bar = terminal.counter("clips");
         let checked =
             check_dataset(&self.dataset_root, &schema, &window, verify_clip, |done, of| {
@@ -52,6 +81,47 @@ impl CheckDataArgs {
         } else {
             print_text(&report.render())?;
         }
+        if let Some(path) = &self.sheet {
+            let sheet = data_set_sheet(&self.dataset_root, &schema, &window)?;
+            write_png(path, &sheet).map_err(|reason| {
+                Failure::runtime(format!(
+                    "--sheet {}: cannot be written: {reason}; choose another file or make room on \
+                     the disk",
+                    path.display()
+                ))
+            })?;
+            let (width, height) = sheet.dimensions();
+            terminal.line(&format!("contact sheet: {}, {width}×{height} pixels", path.display()));
+        }
         Ok(ExitCode::from(u8::from(report.has_errors())))
     }
+}
+
+/// Refuses what cannot become a PNG file, with the reason and what to do.
+fn writable(path: &Path) -> Result<(), String> {
+    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+        return Err("the sheet is a PNG image; give a name that ends with .png".to_owned());
+    }
+    if path.is_dir() {
+        return Err("is a folder; give the name of a file".to_owned());
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return Err("is no file name".to_owned()),
+    };
+    if !folder.is_dir() {
+        return Err(format!("there is no folder {}; create it", folder.display()));
+    }
+    // The file is written beside its name first, and so is this one, which vanishes again.
+    match tempfile::Builder::new().prefix(".polyview").tempfile_in(folder) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("cannot be written: {error}; choose another file")),
+    }
+}
+
+fn write_png(path: &Path, image: &RgbImage) -> Result<(), String> {
+    let mut png = Cursor::new(Vec::new());
+    image.write_to(&mut png, ImageFormat::Png).map_err(|error| error.to_string())?;
+    atomic_file::replace(path, png.get_ref()).map_err(|error| error.to_string())
 }

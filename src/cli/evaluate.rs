@@ -14,6 +14,7 @@ use super::trained::{Trained, TrainedArgs};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
 use crate::data::Dataset;
+use crate::data::json::{Json, parse};
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
     SplitMetrics, TaskMetrics, predict_dataset, split_metrics, write_predictions,
@@ -136,9 +137,11 @@ impl EvaluateArgs {
 fn read(path: &Path) -> Result<Value, Failure> {
     let fail = |error: String| Failure::runtime(format!("{}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    // Some Windows editors write a byte-order mark, which JSON does not allow.
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    serde_json::from_slice(text).map_err(|error| fail(error.to_string()))
+    let parsed = parse::<Json>(&bytes).map_err(|error| fail(error.to_string()))?;
+    for oddity in parsed.oddities {
+        log::warn!("{}: {oddity}", path.display());
+    }
+    Ok(parsed.value.into())
 }
 
 fn table(header: Vec<String>) -> Table {

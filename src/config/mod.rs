@@ -38,6 +38,7 @@ pub use auto::Auto;
 pub use balance::BalanceConfig;
 pub use cache::CacheChoice;
 pub use clips::ClipConfig;
+pub(crate) use clips::MAX_FRAMES;
 pub use compute::ComputeConfig;
 pub use data::DataConfig;
 pub use freezing::{FreezingConfig, FreezingKind};

@@ -1,18 +1,25 @@
 //! Reads `annotations.json` of a split and applies the schema's label rules.
 
+mod fields;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
 use super::error::DataError;
-use super::json::{RawFile, describe};
+use super::json::{Json, Object, Oddity, Parsed, RawFile, describe, parse};
 use super::layout::{SplitDir, clip_path, find_split};
 use super::problem::{Level, Problem, ProblemKind};
+use crate::near::nearest;
 use crate::schema::{Fields, Labelled, Schema};
+use fields::FieldTally;
 
 /// Name of the annotation file in a split folder.
 pub const ANNOTATIONS: &str = "annotations.json";
+
+/// The field of an action that lists its clips.
+const CLIPS: &str = "Clips";
+/// The field of a clip with its path.
+const URL: &str = "Url";
 
 /// A split's annotations. Every action in the file is either in `actions` or in `left_out`.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,34 +106,34 @@ pub fn load_split(root: &Path, split: &str, schema: &Schema) -> Result<Split, Da
 }
 
 /// Reads the annotations of a split that was found.
-#[doc(hidden)]
 ///
 /// # Errors
 /// [`DataError::Io`] and [`DataError::Json`].
+#[doc(hidden)]
 pub fn read_split(found: &SplitDir, schema: &Schema) -> Result<Split, DataError> {
     let path = found.dir.join(ANNOTATIONS);
     let bytes = std::fs::read(&path)
         .map_err(|e| DataError::Io { path: path.clone(), reason: e.to_string() })?;
-    // Some Windows editors write a byte-order mark, which JSON does not allow.
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let raw: RawFile = serde_json::from_slice(text).map_err(|e| DataError::Json {
+    let parsed: Parsed<RawFile> = parse(&bytes).map_err(|e| DataError::Json {
         path: path.clone(),
-        line: e.line(),
-        column: e.column(),
-        reason: without_position(&e.to_string()),
+        line: e.line,
+        column: e.column,
+        reason: e.reason,
     })?;
 
+    let raw = parsed.value;
     let mut reader = Reader::new(found, schema);
-    reader.header(&raw, &path);
+    reader.header(&raw, &parsed.oddities, &path);
+    let mut tally = FieldTally::new(schema);
     for (id, entry) in &raw.actions.0 {
+        if let Json::Object(entry) = entry {
+            tally.add(entry);
+        }
         reader.action(id, entry);
     }
-    Ok(reader.split)
-}
-
-/// serde_json ends its messages with the position, for which the error has fields.
-fn without_position(message: &str) -> String {
-    message.split(" at line ").next().unwrap_or(message).to_owned()
+    let mut split = reader.split;
+    split.problems.extend(tally.problems(split.labelled));
+    Ok(split)
 }
 
 /// Collects a split while iterating over the file.
@@ -149,12 +156,19 @@ impl<'a> Reader<'a> {
         Self { schema, split, ids: HashSet::new() }
     }
 
-    fn header(&mut self, raw: &RawFile, path: &Path) {
+    fn header(&mut self, raw: &RawFile, oddities: &[Oddity], path: &Path) {
         let file = path.display().to_string();
         let mut warn = |kind, message: String| {
             self.split.problems.push(Problem::of_file(kind, file.clone(), message));
         };
-        if let Some(set) = raw.set.as_ref().and_then(Value::as_str)
+        for oddity in oddities {
+            let kind = match oddity {
+                Oddity::Marked | Oddity::Utf16 => ProblemKind::Encoding,
+                Oddity::NotFinite { .. } => ProblemKind::NotFinite,
+            };
+            warn(kind, oddity.to_string());
+        }
+        if let Some(set) = raw.set.as_ref().and_then(Json::as_str)
             && let Some(spec) = self.schema.split(set)
             && spec.name != self.split.name
         {
@@ -162,7 +176,7 @@ impl<'a> Reader<'a> {
             warn(ProblemKind::OtherSplit, format!("names the split {set:?}, read as {name:?}"));
         }
         let found = raw.actions.0.len() as u64;
-        if let Some(stated) = raw.count.as_ref().and_then(Value::as_u64)
+        if let Some(stated) = raw.count.as_ref().and_then(|n| n.as_number()?.as_u64())
             && stated != found
         {
             let message = format!("states {stated} actions and holds {found}");
@@ -178,7 +192,7 @@ impl<'a> Reader<'a> {
         self.split.left_out.push(LeftOut { id: id.to_owned(), reason: reason.into(), views });
     }
 
-    fn action(&mut self, id: &str, entry: &Value) {
+    fn action(&mut self, id: &str, entry: &Json) {
         if !self.ids.insert(id.to_owned()) {
             let message = "the id occurs before; the first entry is used".to_owned();
             self.problem(ProblemKind::DuplicateAction, id, message);
@@ -217,23 +231,28 @@ impl<'a> Reader<'a> {
 
     /// The values of the fields that the schema reads. `Err` if one that determines labels is broken; a
     /// broken property counts as unknown.
-    fn fields(&mut self, id: &str, entry: &Map<String, Value>) -> Result<Fields, BrokenLabel> {
+    fn fields(&mut self, id: &str, entry: &Object) -> Result<Fields, BrokenLabel> {
         let schema = self.schema;
         let label_fields = schema.label_fields();
         let mut fields = Fields::new();
         let mut broken = false;
         for field in schema.fields() {
             let decides = label_fields.contains(field);
-            match entry.get(field) {
+            let Ok(value) = self.only(id, entry, field) else {
+                broken |= decides && self.split.labelled;
+                continue;
+            };
+            match value {
                 None => {}
-                Some(Value::String(text)) => {
+                Some(Json::String(text)) => {
                     fields.insert(field.to_owned(), text.clone());
                 }
                 // In a split without labels they are not used.
                 Some(_) if decides && !self.split.labelled => {}
                 Some(other) => {
                     let found = describe(other);
-                    let message = format!("{field}: expected a string, found {found}");
+                    let empty = if other.is_none() { "; write \"\" if it is unknown" } else { "" };
+                    let message = format!("{field}: expected a string, found {found}{empty}");
                     self.problem(ProblemKind::WrongType, id, message);
                     broken |= decides;
                 }
@@ -249,10 +268,46 @@ impl<'a> Reader<'a> {
         if broken { Err(BrokenLabel) } else { Ok(fields) }
     }
 
-    fn views(&mut self, id: &str, entry: &Map<String, Value>) -> Vec<View> {
-        let clips = match entry.get("Clips") {
+    /// The value of a field, which may be repeated with the same value. `Err` if it has several: JSON
+    /// readers differ in which one they take.
+    fn only<'j>(
+        &mut self,
+        id: &str,
+        object: &'j Object,
+        field: &str,
+    ) -> Result<Option<&'j Json>, Contradiction> {
+        let mut values = object.all(field);
+        let Some(first) = values.next() else { return Ok(None) };
+        let (mut repeated, mut other) = (false, None);
+        for value in values {
+            repeated = true;
+            other = other.or((value != first).then_some(value));
+        }
+        if let Some(other) = other {
+            let (first, other) = (describe(first), describe(other));
+            let message = if first == other {
+                format!("{field} occurs twice with different values")
+            } else {
+                format!("{field} occurs twice, as {first} and as {other}")
+            };
+            self.problem(ProblemKind::DuplicateField, id, message);
+            return Err(Contradiction);
+        }
+        if repeated {
+            let message = format!("{field} occurs twice with the same value");
+            let problem = Problem::of_action(ProblemKind::DuplicateField, id, message);
+            self.split.problems.push(Problem { level: Level::Warning, ..problem });
+        }
+        Ok(Some(first))
+    }
+
+    fn views(&mut self, id: &str, entry: &Object) -> Vec<View> {
+        let Ok(clips) = self.only(id, entry, CLIPS) else {
+            return Vec::new();
+        };
+        let clips = match clips {
             None => return Vec::new(),
-            Some(Value::Array(clips)) => clips,
+            Some(Json::Array(clips)) => clips,
             Some(other) => {
                 let message = format!("Clips: expected a list, found {}", describe(other));
                 self.problem(ProblemKind::WrongType, id, message);
@@ -275,11 +330,18 @@ impl<'a> Reader<'a> {
         views
     }
 
-    fn view(&mut self, id: &str, k: usize, clip: &Value) -> Option<View> {
-        let url = match clip.get("Url") {
-            Some(Value::String(url)) => url.clone(),
+    fn view(&mut self, id: &str, k: usize, clip: &Json) -> Option<View> {
+        let no_fields = Object::default();
+        let clip = clip.as_object().unwrap_or(&no_fields);
+        let url = match self.only(id, clip, URL).ok()? {
+            Some(Json::String(url)) => url.clone(),
             other => {
-                let found = other.map_or("none".to_owned(), describe);
+                let mut found = other.map_or("none".to_owned(), describe);
+                if other.is_none()
+                    && let Some(near) = nearest(URL, clip.keys())
+                {
+                    found += &format!("; did you mean that by {near:?}?");
+                }
                 let message = format!("Clips, entry {k}: expected a string Url, found {found}");
                 self.problem(ProblemKind::WrongType, id, message);
                 return None;
@@ -303,8 +365,10 @@ impl<'a> Reader<'a> {
             path: resolved.path,
             camera: self
                 .detail(id, clip, "Camera type", "a string", |v| v.as_str().map(str::to_owned)),
-            replay_speed: self.detail(id, clip, "Replay speed", "a number", Value::as_f64),
-            timestamp: self.detail(id, clip, "Timestamp", "an integer", Value::as_i64),
+            replay_speed: self
+                .detail(id, clip, "Replay speed", "a number", |v| v.as_number()?.as_f64()),
+            timestamp: self
+                .detail(id, clip, "Timestamp", "an integer", |v| v.as_number()?.as_i64()),
         })
     }
 
@@ -312,12 +376,12 @@ impl<'a> Reader<'a> {
     fn detail<T>(
         &mut self,
         id: &str,
-        clip: &Value,
+        clip: &Object,
         key: &str,
         expected: &str,
-        read: impl Fn(&Value) -> Option<T>,
+        read: impl Fn(&Json) -> Option<T>,
     ) -> Option<T> {
-        let value = clip.get(key).filter(|value| !value.is_null())?;
+        let value = clip.get(key).filter(|value| !value.is_none())?;
         let found = read(value);
         if found.is_none() {
             let message = format!("{key}: expected {expected}, found {}", describe(value));
@@ -330,3 +394,6 @@ impl<'a> Reader<'a> {
 
 /// A field that determines labels is broken; the problem is recorded.
 struct BrokenLabel;
+
+/// A field occurs twice with different values; the problem is recorded.
+struct Contradiction;

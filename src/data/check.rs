@@ -1,5 +1,8 @@
 //! Checks a data set by reading every annotation and decoding every clip.
 
+mod clips;
+mod same;
+mod sources;
 mod table;
 
 use std::collections::HashMap;
@@ -8,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::annotations::{ANNOTATIONS, Split, View, read_split};
 use super::clip::{ClipError, ClipInfo};
@@ -17,11 +20,15 @@ use super::layout::{SplitDir, find_splits};
 use super::problem::{Level, Problem, ProblemKind};
 use super::sampling::WindowSpec;
 use crate::schema::Schema;
+pub use clips::{FormatCount, Repeats};
+pub use same::{Place, SameClip};
+use sources::Sources;
 
 /// The result of a check. It does not depend on the number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The data set's root.
+    #[serde(serialize_with = "lossy")]
     pub root: PathBuf,
     /// Name of the schema.
     pub schema: String,
@@ -33,6 +40,8 @@ pub struct CheckReport {
     pub errors: usize,
     /// Number of problems that are warnings.
     pub warnings: usize,
+    /// Clips that several kept actions, or one action several times, have byte for byte.
+    pub same_clips: Vec<SameClip>,
 }
 
 /// The result of a check of one split.
@@ -41,6 +50,7 @@ pub struct SplitReport {
     /// The split's name in the schema.
     pub name: String,
     /// Its folder.
+    #[serde(serialize_with = "lossy")]
     pub dir: PathBuf,
     /// Actions in the annotation file.
     pub actions: usize,
@@ -57,8 +67,33 @@ pub struct SplitReport {
     pub clips: IndexMap<String, usize>,
     /// Values that match no class or are not listed in the schema, with the number of actions.
     pub values: IndexMap<String, usize>,
-    /// Every problem: of annotations, of clips of kept actions, of other clips; each in file order.
+    /// Sizes, frame rates, rotations and pixel shapes of the readable clips, the most frequent first.
+    pub formats: Vec<FormatCount>,
+    /// The clips that have fewer frames in the window than are sampled from it; `None` if there are
+    /// none.
+    pub repeats: Option<Repeats>,
+    /// Every problem: of annotations, of clips of kept actions, of other clips, each in file order; then
+    /// those of several clips.
     pub problems: Vec<Problem>,
+}
+
+impl SplitReport {
+    fn new(name: String, dir: PathBuf) -> Self {
+        Self {
+            name,
+            dir,
+            actions: 0,
+            kept: 0,
+            left_out: IndexMap::new(),
+            tasks: Vec::new(),
+            views: Vec::new(),
+            clips: IndexMap::new(),
+            values: IndexMap::new(),
+            formats: Vec::new(),
+            repeats: None,
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// Class counts of one task.
@@ -99,30 +134,43 @@ pub fn check_dataset(
     let found = find_splits(root, schema)?;
     let splits: Vec<_> = found.iter().map(|found| (found, read_split(found, schema))).collect();
 
-    let jobs: Vec<Vec<Job>> = splits.iter().map(|(_, s)| s.as_ref().map_or(vec![], jobs)).collect();
-    let total = jobs.iter().map(Vec::len).sum();
+    let annotated = splits.iter().enumerate().flat_map(|(index, (_, split))| {
+        split.as_ref().map_or_else(|_| Vec::new(), |split| jobs(index, split))
+    });
+    let jobs: Vec<Job> = annotated.collect();
+    let sources = Sources::find(&jobs);
     let done = AtomicUsize::new(0);
-    let outcome = |job: &Job| {
+    let outcome = |(index, job): (usize, &Job)| {
         let outcome = read(&job.path);
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-        outcome
+        // Right after decoding, while the system still has the file in memory.
+        let digest = sources.digest(index);
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
+        (outcome, digest)
     };
     // Flat over all splits, so that a small split does not leave threads idle; collecting preserves
     // the order.
-    let outcomes: Vec<_> = jobs.par_iter().flatten().map(outcome).collect();
+    let (outcomes, digests): (Vec<_>, Vec<_>) = jobs.par_iter().enumerate().map(outcome).unzip();
 
-    let mut outcomes = outcomes.into_iter();
-    let reports: Vec<_> = splits
+    let names: Vec<&str> = found.iter().map(|split| split.name.as_str()).collect();
+    let same = same::find(&sources.groups(&digests), &jobs, &names, schema);
+    let mut clips = jobs.into_iter().zip(outcomes).peekable();
+    let mut reports: Vec<_> = splits
         .into_iter()
-        .zip(jobs)
-        .map(|((found, split), jobs)| {
-            let clips: Vec<_> = jobs.into_iter().zip(outcomes.by_ref()).collect();
+        .enumerate()
+        .map(|(index, (found, split))| {
+            let mut own = Vec::new();
+            while let Some(clip) = clips.next_if(|(job, _)| job.split == index) {
+                own.push(clip);
+            }
             match split {
-                Ok(split) => report(split, schema, window, &clips),
+                Ok(split) => report(split, schema, window, &own),
                 Err(error) => unreadable(found, &error),
             }
         })
         .collect();
+    for (split, problem) in same.problems {
+        reports[split].problems.push(problem);
+    }
 
     let missing = schema.splits.iter().filter(|s| found.iter().all(|f| f.name != s.name));
     let count = |level| {
@@ -135,27 +183,40 @@ pub fn check_dataset(
         missing_splits: missing.map(|split| split.name.clone()).collect(),
         errors: count(Level::Error),
         warnings: count(Level::Warning),
+        same_clips: same.clips,
         splits: reports,
     })
 }
 
 /// One clip to read.
 struct Job {
+    /// Index of its split among those found.
+    split: usize,
     action: String,
     path: PathBuf,
     /// Whether its action is kept.
     used: bool,
+    /// The action's labels; empty without.
+    labels: Vec<usize>,
 }
 
 /// Every clip of a split, those of left-out actions after the others.
-fn jobs(split: &Split) -> Vec<Job> {
-    let job = |action: &str, view: &View, used: bool| Job {
+fn jobs(index: usize, split: &Split) -> Vec<Job> {
+    let job = |action: &str, view: &View, labels: Option<&Vec<usize>>, used: bool| Job {
+        split: index,
         action: action.to_owned(),
         path: split.clip(view),
         used,
+        labels: labels.cloned().unwrap_or_default(),
     };
-    let kept = split.actions.iter().flat_map(|a| a.views.iter().map(|v| job(&a.id, v, true)));
-    let others = split.left_out.iter().flat_map(|a| a.views.iter().map(|v| job(&a.id, v, false)));
+    let kept = split
+        .actions
+        .iter()
+        .flat_map(|a| a.views.iter().map(move |view| job(&a.id, view, a.labels.as_ref(), true)));
+    let others = split
+        .left_out
+        .iter()
+        .flat_map(|a| a.views.iter().map(move |view| job(&a.id, view, None, false)));
     kept.chain(others).collect()
 }
 
@@ -180,19 +241,35 @@ fn report(split: Split, schema: &Schema, window: &WindowSpec, clips: &[Clip]) ->
     }
     let tasks = if split.labelled { class_counts(&split, schema) } else { Vec::new() };
     let mut report = SplitReport {
-        name: split.name,
-        dir: split.dir,
         actions: split.actions.len() + split.left_out.len(),
         kept: split.actions.len(),
         left_out,
         tasks,
         views,
-        clips: ["all", "ok", "short", "odd"].map(|key| (key.to_owned(), 0)).into(),
         values,
         problems: split.problems,
+        ..SplitReport::new(split.name, split.dir)
     };
-    check_clips(&mut report, window, clips);
+    if report.kept == 0 {
+        report.problems.push(no_usable_action(&report, split.labelled));
+    }
+    clips::check(&mut report, window, clips);
     report
+}
+
+/// The problem of a split without any action that can be used.
+fn no_usable_action(report: &SplitReport, labelled: bool) -> Problem {
+    let message = if report.actions == 0 {
+        "the annotations hold no action; annotate some, or remove the split's folder".to_owned()
+    } else {
+        let reasons = report.left_out.iter().map(|(reason, n)| format!("{reason} ({n})"));
+        let reasons = reasons.collect::<Vec<_>>().join(", ");
+        let advice = if labelled { "; label them, or remove the split's folder" } else { "" };
+        format!("none of its {} actions can be used: {reasons}{advice}", report.actions)
+    };
+    let problem = Problem::of_split(ProblemKind::NoUsableAction, message);
+    // Without labels nothing is trained on or evaluated.
+    Problem { level: if labelled { problem.level } else { Level::Warning }, ..problem }
 }
 
 fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
@@ -204,93 +281,16 @@ fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
     schema.tasks.iter().enumerate().map(counts).collect()
 }
 
-fn check_clips(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
-    let usual = majority(clips.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()));
-    let mut problems = Vec::new();
-    let mut count = |key: &str| *report.clips.entry(key.to_owned()).or_insert(0) += 1;
-    for (job, outcome) in clips {
-        let mut add = |kind, message: String| {
-            let file = job.path.display().to_string();
-            let problem = Problem::of_clip(kind, &job.action, file, message);
-            // A clip of an action that is not used is not needed.
-            let level = if job.used { problem.level } else { Level::Warning };
-            problems.push(Problem { level, ..problem });
-        };
-        count("all");
-        let info = match outcome {
-            Ok(info) => info,
-            Err(error) => {
-                count(error.kind());
-                add(ProblemKind::from(error), error.to_string());
-                continue;
-            }
-        };
-        count("ok");
-        if window.window_indices(info).past_end {
-            count("short");
-            let WindowSpec { start_frame, end_frame, .. } = window;
-            let message = format!(
-                "the window of frames {start_frame} to {end_frame} goes past its {} frames; the last \
-                 one is repeated",
-                info.frames
-            );
-            add(ProblemKind::ClipShort, message);
-        }
-        if let Some(usual) = usual.filter(|usual| *usual != Format::of(info)) {
-            count("odd");
-            let message = format!("{}, most clips of the split: {usual}", Format::of(info));
-            add(ProblemKind::ClipOdd, message);
-        }
-    }
-    report.problems.extend(problems);
-}
-
-/// Size and frame rate of a clip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Format {
-    width: usize,
-    height: usize,
-    /// Frames per 1000 seconds, so that it can be compared and counted.
-    milli_fps: u64,
-}
-
-impl Format {
-    fn of(info: &ClipInfo) -> Self {
-        let milli_fps = (info.fps * 1000.0).round() as u64;
-        Self { width: info.width, height: info.height, milli_fps }
-    }
-}
-
-impl std::fmt::Display for Format {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let fps = self.milli_fps as f64 / 1000.0;
-        write!(f, "{}×{} at {fps} frames per second", self.width, self.height)
-    }
-}
-
-/// The most frequent format, the first one on a tie.
-fn majority<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Option<Format> {
-    let mut counts: IndexMap<Format, usize> = IndexMap::new();
-    for info in infos {
-        *counts.entry(Format::of(info)).or_insert(0) += 1;
-    }
-    let most = counts.values().copied().max()?;
-    counts.into_iter().find(|(_, count)| *count == most).map(|(format, _)| format)
-}
-
 /// A split whose annotations cannot be read at all.
 fn unreadable(found: &SplitDir, error: &DataError) -> SplitReport {
     let file = found.dir.join(ANNOTATIONS).display().to_string();
     SplitReport {
-        name: found.name.clone(),
-        dir: found.dir.clone(),
-        actions: 0,
-        kept: 0,
-        left_out: IndexMap::new(),
-        tasks: Vec::new(),
-        views: Vec::new(),
-        clips: IndexMap::new(),
-        values: IndexMap::new(),
         problems: vec![Problem::of_file(ProblemKind::Unreadable, file, error.to_string())],
+        ..SplitReport::new(found.name.clone(), found.dir.clone())
     }
+}
+
+/// Paths in JSON, which has no other text than Unicode.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }

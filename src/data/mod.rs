@@ -14,7 +14,7 @@ mod dataset;
 #[doc(hidden)]
 pub mod error;
 mod input;
-mod json;
+pub(crate) mod json;
 #[doc(hidden)]
 pub mod layout;
 pub mod loader;

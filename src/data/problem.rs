@@ -16,28 +16,25 @@ pub enum Level {
     Warning,
 }
 
-/// The kinds of problems; their serialised names are those of the JSON report.
+/// The kinds of problems, in the order in which a report lists them: what hurts most comes first. Their
+/// serialised names are those of the JSON report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
     /// `annotations.json` as a whole cannot be read.
     Unreadable,
+    /// A split without any action that can be used.
+    NoUsableAction,
     /// A field or an entry of the annotations has the wrong type.
     WrongType,
     /// A value that matches no class.
     UnknownValue,
-    /// A Url that leads out of the split folder or is not a path.
-    RefusedPath,
     /// An id that occurs twice; the first entry is used.
     DuplicateAction,
-    /// A clip listed twice in one action; it is used once.
-    DuplicateClip,
-    /// The annotation file or a Url names another split.
-    OtherSplit,
-    /// The number of actions differs from the one stated in the file.
-    CountMismatch,
-    /// A property's value that the schema does not list; it counts as unknown.
-    UnlistedValue,
+    /// A field that occurs twice in one entry.
+    DuplicateField,
+    /// A Url that leads out of the split folder or is not a path.
+    RefusedPath,
     /// No file or folder for a clip.
     ClipMissing,
     /// A clip without content.
@@ -50,23 +47,62 @@ pub enum ProblemKind {
     ClipUnsupported,
     /// A truncated or corrupt clip.
     ClipDamaged,
+    /// Two actions with the same clip and other labels.
+    ContradictingLabels,
+    /// Two splits with the same clip.
+    ClipInTwoSplits,
+    /// Two actions of a split with the same clip.
+    ClipInTwoActions,
+    /// A clip listed twice in one action, by the same path (it is used once) or as two equal files.
+    DuplicateClip,
+    /// A field of actions that the schema does not name.
+    UnknownField,
+    /// A field that decides labels and that no action of the split has.
+    MissingField,
+    /// An action whose views differ in length.
+    ViewLengths,
+    /// Clips of one split are turned upright by different angles.
+    MixedRotation,
+    /// Clips of one split are partly taller than wide, partly wider than tall.
+    MixedOrientation,
+    /// Clips of one split differ in the shape of their pixels.
+    MixedPixelAspect,
+    /// A clip that the decoder could read, with a complaint.
+    ClipConcealed,
     /// The window goes past the clip's end; the last frame is repeated.
     ClipShort,
     /// Size or frame rate differ from most clips of the split.
     ClipOdd,
+    /// A property's value that the schema does not list; it counts as unknown.
+    UnlistedValue,
+    /// The annotation file or a Url names another split.
+    OtherSplit,
+    /// The number of actions differs from the one stated in the file.
+    CountMismatch,
+    /// NaN or infinity in the annotations.
+    NotFinite,
+    /// Annotations that are not plain UTF-8.
+    Encoding,
 }
 
 impl ProblemKind {
     /// The default level of problems of this kind.
     pub fn level(self) -> Level {
         match self {
-            Self::DuplicateClip
-            | Self::OtherSplit
-            | Self::CountMismatch
-            | Self::UnlistedValue
-            | Self::ClipShort
-            | Self::ClipOdd => Level::Warning,
-            _ => Level::Error,
+            Self::Unreadable
+            | Self::NoUsableAction
+            | Self::WrongType
+            | Self::UnknownValue
+            | Self::DuplicateAction
+            | Self::DuplicateField
+            | Self::RefusedPath
+            | Self::ClipMissing
+            | Self::ClipEmpty
+            | Self::ClipUnreadable
+            | Self::ClipNoVideo
+            | Self::ClipUnsupported
+            | Self::ClipDamaged => Level::Error,
+            _ => Level::Warning,
         }
     }
 
@@ -74,22 +110,59 @@ impl ProblemKind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable annotations",
+            Self::NoUsableAction => "no usable action",
             Self::WrongType => "wrong type",
             Self::UnknownValue => "unknown value",
-            Self::RefusedPath => "refused path",
             Self::DuplicateAction => "duplicate action",
-            Self::DuplicateClip => "duplicate clip",
-            Self::OtherSplit => "other split named",
-            Self::CountMismatch => "count mismatch",
-            Self::UnlistedValue => "unlisted value",
+            Self::DuplicateField => "duplicate field",
+            Self::RefusedPath => "refused path",
             Self::ClipMissing => "missing clip",
             Self::ClipEmpty => "empty clip",
             Self::ClipUnreadable => "unreadable clip",
             Self::ClipNoVideo => "no video",
             Self::ClipUnsupported => "unsupported clip",
             Self::ClipDamaged => "damaged clip",
+            Self::ContradictingLabels => "contradicting labels",
+            Self::ClipInTwoSplits => "same clip in two splits",
+            Self::ClipInTwoActions => "same clip in two actions",
+            Self::DuplicateClip => "duplicate clip",
+            Self::UnknownField => "unknown field",
+            Self::MissingField => "field missing everywhere",
+            Self::ViewLengths => "views of different length",
+            Self::MixedRotation => "mixed rotation",
+            Self::MixedOrientation => "mixed orientation",
+            Self::MixedPixelAspect => "mixed pixel shapes",
+            Self::ClipConcealed => "decoded with complaints",
             Self::ClipShort => "short clip",
             Self::ClipOdd => "odd clip",
+            Self::UnlistedValue => "unlisted value",
+            Self::OtherSplit => "other split named",
+            Self::CountMismatch => "count mismatch",
+            Self::NotFinite => "NaN or infinity",
+            Self::Encoding => "not plain UTF-8",
+        }
+    }
+
+    /// Why it matters and what to do, where the messages do not say so.
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::ContradictingLabels => {
+                Some("training on both teaches nothing; correct one of them")
+            }
+            Self::ClipInTwoSplits => Some(
+                "scores on clips that were trained on are too good; remove them from one split",
+            ),
+            Self::ClipInTwoActions => Some("it counts twice; remove one of them"),
+            Self::DuplicateField => Some("which one holds is not defined; remove one of them"),
+            Self::ViewLengths => Some(
+                "the window is counted from each clip's start; check that it shows the same moment",
+            ),
+            Self::MixedRotation => {
+                Some("check that all of them stand upright (--sheet shows them)")
+            }
+            Self::MixedOrientation => Some("of a tall clip only the middle is seen"),
+            Self::MixedPixelAspect => Some("frames are not stretched, so their shapes differ"),
+            _ => None,
         }
     }
 }
@@ -137,6 +210,11 @@ impl Problem {
         message: impl Into<String>,
     ) -> Self {
         Self { file: Some(file.into()), ..Self::of_action(kind, action, message) }
+    }
+
+    /// A problem of a whole split.
+    pub(crate) fn of_split(kind: ProblemKind, message: impl Into<String>) -> Self {
+        Self { kind, level: kind.level(), action: None, file: None, message: message.into() }
     }
 
     /// A problem of a whole file.

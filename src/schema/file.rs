@@ -9,6 +9,7 @@ use super::{Condition, Fields, SchemaError};
 pub(super) struct SchemaFile {
     pub(super) name: String,
     pub(super) title: String,
+    pub(super) ignored_fields: Option<Vec<String>>,
     #[serde(default)]
     pub(super) layout: LayoutFile,
     pub(super) split: Vec<SplitFile>,

@@ -83,12 +83,27 @@ pub(super) fn resolve(raw: SchemaFile, file: &str) -> Result<Schema, SchemaError
         splits,
         tasks,
         properties: Vec::new(),
+        ignored_fields: raw.ignored_fields,
         leave_out,
         defaults,
     };
     written_values(&schema, check)?;
     schema.properties = properties(raw.property, &schema, check)?;
+    ignored_fields(&schema, check)?;
     Ok(schema)
+}
+
+/// Refuses ignored fields that are listed twice or are read after all.
+fn ignored_fields(schema: &Schema, check: &Validator<'_>) -> Result<(), SchemaError> {
+    let ignored = || schema.ignored_fields.iter().flatten().map(String::as_str);
+    check.unique("ignored_fields", "the field", ignored())?;
+    let fields = schema.fields();
+    match ignored().find(|field| fields.contains(field)) {
+        Some(field) => {
+            check.refuse("ignored_fields", format!("{field:?} is read by a task, rule or property"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn splits(raw: Vec<SplitFile>, check: &Validator<'_>) -> Result<Vec<SplitSpec>, SchemaError> {

@@ -93,7 +93,11 @@ fn wrong_types_affect_only_their_action() {
             false,
             "Severity: expected a string, found 1.0 without quotes",
         ),
-        (with("Severity", json!(null)), false, "Severity: expected a string, found null"),
+        (
+            with("Severity", json!(null)),
+            false,
+            "Severity: expected a string, found null; write \"\"",
+        ),
         (with("Offence", json!(["Offence"])), false, "Offence: expected a string, found a list"),
         (
             with("Action class", json!({})),
@@ -201,9 +205,9 @@ fn broken_files_name_line_and_column() {
     let cases = [
         ("{\n \"Actions\": {\"0\": }}", 2, 20, "expected value"),
         ("{\"Actions\": []}", 1, 12, "an object of actions by id"),
-        ("{\"Set\": \"train\"}", 1, 16, "missing field `Actions`"),
-        ("", 1, 0, "EOF"),
-        ("[]", 1, 2, ""),
+        ("{\"Set\": \"train\"}", 1, 16, "the file has no \"Actions\"; it has \"Set\""),
+        ("", 1, 0, "the file is empty"),
+        ("[]", 1, 2, "an object with \"Actions\""),
     ];
     for (text, line, column, reason) in cases {
         write_split(root.path(), "train", text);

@@ -104,6 +104,7 @@ fn every_kind_of_problem_is_found_with_its_location() {
         (ProblemKind::ClipOdd, warning, "e"),
         // Of an action that is left out.
         (ProblemKind::ClipMissing, warning, "d"),
+        (ProblemKind::ViewLengths, warning, "a"),
     ];
     assert_eq!(found, expected);
     let counts: Vec<_> = train.clips.iter().map(|(k, v)| (k.as_str(), *v)).collect();
@@ -120,7 +121,7 @@ fn every_kind_of_problem_is_found_with_its_location() {
     assert_eq!(counts, expected);
     assert_eq!(train.values["Severity \"6.0\" fits no class of offence_severity"], 1);
     assert_eq!(report.splits[1].problems[0].kind, ProblemKind::Unreadable);
-    assert_eq!((report.errors, report.warnings), (7, 4));
+    assert_eq!((report.errors, report.warnings), (7, 5));
 
     let text = report.render();
     for expected in [
@@ -129,7 +130,7 @@ fn every_kind_of_problem_is_found_with_its_location() {
         "the window of frames 67 to 82 goes past its 80 frames",
         "1280×720 at 25 frames per second, most clips of the split: 398×224 at 25",
         "398×224 at 24 frames per second, most",
-        "7 errors, 4 warnings.",
+        "7 errors, 5 warnings.",
         "Missing splits: test, challenge",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");

@@ -1,6 +1,7 @@
 //! Integration tests of the public API, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
+mod annotation_files;
 mod annotations;
 mod augment_agree;
 mod augment_golden;
@@ -12,6 +13,8 @@ mod browser;
 mod cache;
 mod cache_trouble;
 mod check;
+mod check_program;
+mod check_sets;
 mod checkpoint_damage;
 mod common;
 mod conv;

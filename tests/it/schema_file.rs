@@ -1,6 +1,7 @@
+use polyview::data::annotations::load_split;
 use polyview::schema::{Labelled, Schema, SchemaError};
 
-use crate::common::data::{fields, unknown};
+use crate::common::data::{fields, unknown, write_split};
 
 /// A small schema of another field, as a base for broken ones.
 const BIRDS: &str = r#"
@@ -29,6 +30,41 @@ fn other_data_sets_are_possible() {
     assert_eq!(label("Robin"), Labelled::Labels(vec![1]));
     assert_eq!(label("Finch"), unknown("species", "Species", "Finch"));
     assert_eq!((schema.imbalanced_task(), schema.folder), (None, None));
+}
+
+/// A data set by [`BIRDS`] with one action of these fields; the problems' messages.
+fn bird_problems(schema: &str, fields: &str) -> Vec<String> {
+    let schema = Schema::parse(schema, "birds.toml").unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let clips = r#""Clips": [{"Url": "a"}]"#;
+    write_split(root.path(), "train", &format!(r#"{{"Actions": {{"0": {{{fields}, {clips}}}}}}}"#));
+    let split = load_split(root.path(), "train", &schema).unwrap();
+    split.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_schema_may_list_the_fields_that_it_ignores() {
+    let fields = r#""Species": "Tit", "sex": "f", "Observer": "x""#;
+    let meant = "\"sex\" in 1 action: no such field; did you mean \"Sex\"?";
+    // Without a list, only what looks misspelled is named, and only where the right field is missing.
+    assert_eq!(bird_problems(BIRDS, fields), [meant]);
+    let both = r#""Species": "Tit", "sex": "f", "Sex": "f", "Observer": "x""#;
+    assert_eq!(bird_problems(BIRDS, both), [""; 0]);
+    let listed = |names: &str| {
+        BIRDS.replacen("[[split]]", &format!("ignored_fields = {names}\n[[split]]"), 1)
+    };
+    assert_eq!(bird_problems(&listed("[\"Observer\"]"), fields), [meant]);
+    let unnamed = "\"Observer\" in 1 action: the schema does not name it";
+    assert_eq!(bird_problems(&listed("[]"), fields), [meant, unnamed]);
+    for (names, reason) in
+        [("[\"Sex\"]", "\"Sex\" is read by"), ("[\"A\", \"A\"]", "\"A\" occurs twice")]
+    {
+        let error = Schema::parse(&listed(names), "birds.toml").unwrap_err().to_string();
+        assert!(
+            error.starts_with("birds.toml, ignored_fields: ") && error.contains(reason),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -101,6 +137,13 @@ fn a_missing_schema_file_is_an_error() {
     let path = dir.path().join("none.toml");
     let error = Schema::load(&path).unwrap_err();
     assert!(matches!(error, SchemaError::Io { .. }));
-    std::fs::write(&path, BIRDS).unwrap();
-    assert_eq!(Schema::load(&path).unwrap().name, "birds");
+    let utf16: Vec<u8> =
+        format!("\u{feff}{BIRDS}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [BIRDS.as_bytes(), &utf16] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(Schema::load(&path).unwrap().name, "birds");
+    }
+    std::fs::write(&path, b"name = \"V\xf6gel\"").unwrap();
+    let error = Schema::load(&path).unwrap_err().to_string();
+    assert!(error.contains("line 1, column 10: the byte 0xF6 is not UTF-8"), "{error}");
 }

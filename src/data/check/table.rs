@@ -1,5 +1,6 @@
-//! A check's report as text tables.
+//! A check's report as text: an overview, then what is wrong, what hurts most first, then what there is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -8,17 +9,20 @@ use indexmap::IndexMap;
 use super::{CheckReport, SplitReport};
 use crate::data::problem::{Level, Problem, ProblemKind};
 
-/// Number of problems of one kind that are listed per split; the others are only counted.
+/// Number of problems of one kind that are listed; the others are only counted.
 const SHOWN: usize = 20;
+/// Number of formats that are listed. Clips with a variable frame rate have one each.
+const FORMATS: usize = 12;
 
 pub(super) fn render(report: &CheckReport) -> String {
     let mut blocks = vec![
         format!("Data set {} (schema {})", report.root.display(), report.schema),
         summary(report),
     ];
-    for split in &report.splits {
-        blocks.extend(details(split));
-    }
+    blocks.extend(problems(report, Level::Error, "Errors"));
+    blocks.extend(problems(report, Level::Warning, "Warnings"));
+    blocks.extend(notes(report));
+    blocks.extend(counts(report));
     if !report.missing_splits.is_empty() {
         blocks.push(format!("Missing splits: {}", report.missing_splits.join(", ")));
     }
@@ -70,40 +74,127 @@ fn summary(report: &CheckReport) -> String {
     table(&header, report.splits.iter().map(row).collect())
 }
 
-fn details(split: &SplitReport) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let name = &split.name;
-    let mut counts = |title: String, counts: &IndexMap<String, usize>| {
-        if !counts.is_empty() {
-            let row = |(what, count): (&String, &usize)| vec![what.clone(), count.to_string()];
-            blocks.push(table(&[title, "actions".to_owned()], counts.iter().map(row).collect()));
-        }
-    };
-    for task in &split.tasks {
-        counts(format!("{name}: {}", task.title), &task.classes);
-    }
-    let views = split.views.iter().map(|(views, actions)| (plural(*views, "clip"), *actions));
-    counts(format!("{name}: clips per action"), &views.collect());
-    counts(format!("{name}: left out because"), &split.left_out);
-    counts(format!("{name}: values unknown to the schema"), &split.values);
-
-    for (level, title) in [(Level::Error, "errors"), (Level::Warning, "warnings")] {
-        let mut kinds: IndexMap<ProblemKind, Vec<&Problem>> = IndexMap::new();
+/// The problems of one level, by kind.
+fn problems(report: &CheckReport, level: Level, title: &str) -> Option<String> {
+    let mut kinds: BTreeMap<ProblemKind, Vec<(&SplitReport, &Problem)>> = BTreeMap::new();
+    for split in &report.splits {
         for problem in split.problems.iter().filter(|problem| problem.level == level) {
-            kinds.entry(problem.kind).or_default().push(problem);
+            kinds.entry(problem.kind).or_default().push((split, problem));
         }
-        if kinds.is_empty() {
-            continue;
-        }
-        let mut lines = vec![format!("{name}: {title}")];
-        for (kind, problems) in kinds {
-            lines.push(format!("  {} ({})", kind.title(), problems.len()));
-            lines.extend(problems.iter().take(SHOWN).map(|problem| format!("    {problem}")));
-            if problems.len() > SHOWN {
-                lines.push(format!("    … and {} more", problems.len() - SHOWN));
-            }
-        }
-        blocks.push(lines.join("\n"));
     }
+    if kinds.is_empty() {
+        return None;
+    }
+    let mut lines = vec![title.to_owned()];
+    for (kind, problems) in kinds {
+        let advice = kind.advice().map_or_else(String::new, |advice| format!(": {advice}"));
+        lines.push(format!("  {} ({}){advice}", kind.title(), problems.len()));
+        let shown = problems.iter().take(SHOWN);
+        lines.extend(shown.map(|(split, problem)| format!("    {}", line(split, problem))));
+        if problems.len() > SHOWN {
+            lines.push(format!("    … and {} more", problems.len() - SHOWN));
+        }
+    }
+    Some(lines.join("\n"))
+}
+
+/// A problem as one line that begins with its split, whose folder is left out of paths.
+fn line(split: &SplitReport, problem: &Problem) -> String {
+    let separator = if problem.action.is_some() { "," } else { ":" };
+    let folder = format!("{}{}", split.dir.display(), std::path::MAIN_SEPARATOR);
+    format!("{}{separator} {}", split.name, problem.to_string().replace(&folder, ""))
+}
+
+/// What is good to know about the splits, alike ones together.
+fn notes(report: &CheckReport) -> Option<String> {
+    let mut notes: IndexMap<String, Vec<&str>> = IndexMap::new();
+    for split in &report.splits {
+        let Some(repeats) = &split.repeats else { continue };
+        let clips = match split.clips.get("ok") {
+            Some(ok) if *ok == repeats.clips => "all clips".to_owned(),
+            _ => plural(repeats.clips, "clip"),
+        };
+        let advice = match repeats.target_fps {
+            Some(fps) => format!("at a target of {} frames per second none would", rounded(fps)),
+            None => format!("the window has only {} frames", repeats.window),
+        };
+        let (fewest, wanted) = (repeats.fewest, repeats.wanted);
+        let note = format!(
+            "frames repeat in {clips}: of the {wanted} sampled from each, {fewest} differ; {advice}"
+        );
+        notes.entry(note).or_default().push(&split.name);
+    }
+    let line = |(note, splits): (String, Vec<&str>)| format!("  {}: {note}", splits.join(", "));
+    let lines: Vec<String> = notes.into_iter().map(line).collect();
+    (!lines.is_empty()).then(|| format!("Notes\n{}", lines.join("\n")))
+}
+
+/// To three decimal places, without trailing zeros.
+fn rounded(fps: f64) -> f64 {
+    (fps * 1000.0).round() / 1000.0
+}
+
+/// Tables of counts, with a column per split.
+fn counts(report: &CheckReport) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut push = |title: &str, of: &dyn Fn(&SplitReport) -> IndexMap<String, usize>| {
+        blocks.extend(by_split(report, title, of));
+    };
+    let tasks = report.splits.iter().flat_map(|split| &split.tasks);
+    let titles: IndexMap<&str, &str> =
+        tasks.map(|task| (task.task.as_str(), task.title.as_str())).collect();
+    for (name, title) in titles {
+        push(title, &|split| {
+            let task = split.tasks.iter().find(|task| task.task == name);
+            task.map(|task| task.classes.clone()).unwrap_or_default()
+        });
+    }
+    // In ascending order over all splits.
+    let views = report.splits.iter().flat_map(|split| split.views.iter().map(|(views, _)| *views));
+    let views: BTreeSet<usize> = views.collect();
+    push("actions by number of clips", &|split| {
+        let counts: BTreeMap<usize, usize> = split.views.iter().copied().collect();
+        let count = |n: &usize| (plural(*n, "clip"), counts.get(n).copied().unwrap_or(0));
+        if counts.is_empty() { IndexMap::new() } else { views.iter().map(count).collect() }
+    });
+    push("left out because", &|split| split.left_out.clone());
+    push("values unknown to the schema", &|split| split.values.clone());
+    push("clips by format", &|split| {
+        let count = |f: &super::FormatCount| (f.to_string(), f.clips);
+        let mut counts: IndexMap<_, _> = split.formats.iter().take(FORMATS).map(count).collect();
+        let rest: usize = split.formats.iter().skip(FORMATS).map(|format| format.clips).sum();
+        if rest > 0 {
+            counts.insert("others".to_owned(), rest);
+        }
+        counts
+    });
     blocks
+}
+
+/// Counts as a table with a row for each name that occurs in a split.
+fn by_split(
+    report: &CheckReport,
+    title: &str,
+    of: &dyn Fn(&SplitReport) -> IndexMap<String, usize>,
+) -> Option<String> {
+    let columns: Vec<_> =
+        report.splits.iter().map(|split| (split.name.as_str(), of(split))).collect();
+    let columns: Vec<_> = columns.into_iter().filter(|(_, counts)| !counts.is_empty()).collect();
+    let mut rows: IndexMap<&str, Vec<String>> = IndexMap::new();
+    for name in columns.iter().flat_map(|(_, counts)| counts.keys()) {
+        let count = |(_, counts): &(&str, IndexMap<String, usize>)| match counts.get(name) {
+            Some(count) => count.to_string(),
+            None => "0".to_owned(),
+        };
+        rows.entry(name).or_insert_with(|| columns.iter().map(count).collect());
+    }
+    if rows.is_empty() {
+        return None;
+    }
+    let header: Vec<&str> =
+        std::iter::once(title).chain(columns.iter().map(|(name, _)| *name)).collect();
+    let rows = rows
+        .into_iter()
+        .map(|(name, counts)| std::iter::once(name.to_owned()).chain(counts).collect::<Vec<_>>());
+    Some(table(&header, rows.collect()))
 }

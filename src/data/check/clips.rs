@@ -1,0 +1,281 @@
+//! What is wrong with the clips of a split, one by one and beside each other.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use super::super::clip::ClipInfo;
+use super::super::problem::{Level, Problem, ProblemKind};
+use super::super::sampling::WindowSpec;
+use super::{Clip, Job, SplitReport};
+
+/// The number of clips of one format.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FormatCount {
+    /// Width of the upright frames in pixels.
+    pub width: usize,
+    /// Height of the upright frames in pixels.
+    pub height: usize,
+    /// Frames per second, in steps of 0.001.
+    pub fps: f64,
+    /// Degrees clockwise by which frames are turned upright.
+    pub rotation: u32,
+    /// Width and height of a pixel, in lowest terms.
+    pub pixel_aspect: [u32; 2],
+    /// Number of clips.
+    pub clips: usize,
+}
+
+impl fmt::Display for FormatCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{} at {} frames per second", self.width, self.height, self.fps)?;
+        if self.rotation != 0 {
+            write!(f, ", turned by {}°", self.rotation)?;
+        }
+        if self.pixel_aspect != SQUARE {
+            write!(f, ", pixels {}", ratio(self.pixel_aspect))?;
+        }
+        Ok(())
+    }
+}
+
+/// Clips whose window has fewer frames at the target rate than are sampled from it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Repeats {
+    /// Number of such clips.
+    pub clips: usize,
+    /// The smallest number of different frames in one of them.
+    pub fewest: usize,
+    /// Number of frames sampled from each clip.
+    pub wanted: usize,
+    /// Number of frames in the window.
+    pub window: usize,
+    /// A target rate at which no frame would repeat; `None` if the window itself is too small.
+    pub target_fps: Option<f64>,
+}
+
+const SQUARE: [u32; 2] = [1, 1];
+
+/// Lengths of the views of one action, the shortest divided by the longest, that are reported. Clips that
+/// are cut by hand differ by a few frames.
+const SIMILAR: f64 = 0.8;
+/// Number of lengths that a message names.
+const LENGTHS: usize = 6;
+
+/// Adds what concerns clips to a report.
+pub(super) fn check(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
+    report.clips = ["all", "ok", "short", "odd"].map(|key| (key.to_owned(), 0)).into();
+    let readable: Vec<(&Job, &ClipInfo)> =
+        clips.iter().filter_map(|(job, outcome)| Some((job, outcome.as_ref().ok()?))).collect();
+    let usual = majority(readable.iter().map(|(_, info)| *info));
+    let mut repeats = Vec::new();
+    for (job, outcome) in clips {
+        one(report, window, usual, job, outcome);
+        if let Ok(info) = outcome {
+            let pick = window.window_indices(info);
+            if pick.distinct < window.frames_per_clip && !pick.past_end {
+                repeats.push((pick.distinct, info.fps));
+            }
+        }
+    }
+    report.formats = formats(readable.iter().map(|(_, info)| *info));
+    report.repeats = repeats.iter().map(|(distinct, _)| *distinct).min().map(|fewest| {
+        let frames = window.end_frame.saturating_sub(window.start_frame).saturating_add(1);
+        let fastest = repeats.iter().map(|(_, fps)| *fps).fold(0.0, f64::max);
+        let target_fps = (frames >= window.frames_per_clip).then_some(fastest);
+        Repeats {
+            clips: repeats.len(),
+            fewest,
+            wanted: window.frames_per_clip,
+            window: frames,
+            target_fps,
+        }
+    });
+    let used: Vec<_> = readable.into_iter().filter(|(job, _)| job.used).collect();
+    lengths(report, &used);
+    mixtures(report, &used);
+}
+
+/// Problems of a single clip.
+fn one(
+    report: &mut SplitReport,
+    window: &WindowSpec,
+    usual: Option<Format>,
+    job: &Job,
+    outcome: &Result<ClipInfo, super::ClipError>,
+) {
+    let problems = &mut report.problems;
+    let mut add = |kind, message: String| {
+        let file = job.path.display().to_string();
+        let problem = Problem::of_clip(kind, &job.action, file, message);
+        // A clip of an action that is not used is not needed.
+        let level = if job.used { problem.level } else { Level::Warning };
+        problems.push(Problem { level, ..problem });
+    };
+    let mut count = |key: &str| *report.clips.entry(key.to_owned()).or_insert(0) += 1;
+    count("all");
+    let info = match outcome {
+        Ok(info) => info,
+        Err(error) => {
+            count(error.kind());
+            return add(ProblemKind::from(error), error.to_string());
+        }
+    };
+    count("ok");
+    if let Some(complaint) = &info.complaint {
+        add(ProblemKind::ClipConcealed, complaint.clone());
+    }
+    if window.window_indices(info).past_end {
+        count("short");
+        let WindowSpec { start_frame, end_frame, .. } = window;
+        let message = format!(
+            "the window of frames {start_frame} to {end_frame} goes past its {} frames; the last one is \
+             repeated",
+            info.frames
+        );
+        add(ProblemKind::ClipShort, message);
+    }
+    if let Some(usual) = usual.filter(|usual| *usual != Format::of(info)) {
+        count("odd");
+        let message = format!("{}, most clips of the split: {usual}", Format::of(info));
+        add(ProblemKind::ClipOdd, message);
+    }
+}
+
+/// Actions whose views differ in length.
+fn lengths(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
+    let mut actions: IndexMap<&str, Vec<&ClipInfo>> = IndexMap::new();
+    for (job, info) in clips {
+        actions.entry(&job.action).or_default().push(info);
+    }
+    let differ = |views: &[&ClipInfo], length: fn(&ClipInfo) -> f64| {
+        let lengths = || views.iter().map(|info| length(info)).filter(|length| length.is_finite());
+        let (least, most) = (lengths().fold(f64::MAX, f64::min), lengths().fold(0.0, f64::max));
+        least < SIMILAR * most
+    };
+    for (action, views) in actions {
+        if differ(&views, |info| info.frames as f64) || differ(&views, seconds) {
+            let length = |info: &&ClipInfo| format!("{} ({:.2} s)", info.frames, seconds(info));
+            let mut text = views.iter().take(LENGTHS).map(length).collect::<Vec<_>>().join(", ");
+            if views.len() > LENGTHS {
+                text += " …";
+            }
+            let message = format!("its views have {text} frames");
+            report.problems.push(Problem::of_action(ProblemKind::ViewLengths, action, message));
+        }
+    }
+}
+
+fn seconds(info: &ClipInfo) -> f64 {
+    info.frames as f64 / info.fps
+}
+
+/// Differences between the clips of a split that are counted rather than listed.
+fn mixtures(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
+    let mut add = |kind, message| report.problems.push(Problem::of_split(kind, message));
+    let rotations = counts(clips.iter().map(|(_, info)| info.rotation));
+    if rotations.len() > 1 {
+        let text = |(angle, count): &(u32, usize)| match angle {
+            0 => format!("{} not turned", clips_of(*count)),
+            angle => format!("{} turned by {angle}° as the metadata says", clips_of(*count)),
+        };
+        let message = rotations.iter().map(text).collect::<Vec<_>>().join(", ");
+        let mixed = mixed_actions(clips, |info| info.rotation);
+        add(ProblemKind::MixedRotation, message + &mixed);
+    }
+    let tall = |info: &ClipInfo| info.width.cmp(&info.height);
+    let shapes = counts(clips.iter().map(|(_, info)| tall(info)).filter(|shape| shape.is_ne()));
+    if let [(shape, most), (_, fewer)] = shapes[..] {
+        let (wide, high) = if shape.is_gt() { (most, fewer) } else { (fewer, most) };
+        let message =
+            format!("{} taller than wide, {} wider than tall", clips_of(high), clips_of(wide));
+        add(ProblemKind::MixedOrientation, message + &mixed_actions(clips, tall));
+    }
+    let aspects = counts(clips.iter().map(|(_, info)| info.pixel_aspect));
+    if aspects.len() > 1 {
+        let text = |(aspect, count): &([u32; 2], usize)| match *aspect {
+            SQUARE => format!("{} with square pixels", clips_of(*count)),
+            aspect => format!("{} with pixels of {}", clips_of(*count), ratio(aspect)),
+        };
+        add(ProblemKind::MixedPixelAspect, aspects.iter().map(text).collect::<Vec<_>>().join(", "));
+    }
+}
+
+/// "; in 2 actions the views differ", or nothing.
+fn mixed_actions<T: PartialEq>(
+    clips: &[(&Job, &ClipInfo)],
+    value: impl Fn(&ClipInfo) -> T,
+) -> String {
+    let mut actions: IndexMap<&str, (T, bool)> = IndexMap::new();
+    for (job, info) in clips {
+        let found = value(info);
+        match actions.get_mut(job.action.as_str()) {
+            Some((first, mixed)) => *mixed |= found != *first,
+            None => drop(actions.insert(&job.action, (found, false))),
+        }
+    }
+    match actions.values().filter(|(_, mixed)| *mixed).count() {
+        0 => String::new(),
+        1 => "; in 1 action the views differ".to_owned(),
+        mixed => format!("; in {mixed} actions the views differ"),
+    }
+}
+
+fn clips_of(count: usize) -> String {
+    format!("{count} clip{}", if count == 1 { "" } else { "s" })
+}
+
+fn ratio([width, height]: [u32; 2]) -> String {
+    format!("{width}:{height}")
+}
+
+/// Values with their counts, the most frequent first, then by first occurrence.
+fn counts<T: std::hash::Hash + Eq>(values: impl Iterator<Item = T>) -> Vec<(T, usize)> {
+    let mut counts: IndexMap<T, usize> = IndexMap::new();
+    for value in values {
+        *counts.entry(value).or_insert(0) += 1;
+    }
+    counts.sort_by(|_, a, _, b| b.cmp(a));
+    counts.into_iter().collect()
+}
+
+/// Size and frame rate of a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Format {
+    width: usize,
+    height: usize,
+    /// Frames per 1000 seconds, so that it can be compared and counted.
+    milli_fps: u64,
+}
+
+impl Format {
+    fn of(info: &ClipInfo) -> Self {
+        let milli_fps = (info.fps * 1000.0).round() as u64;
+        Self { width: info.width, height: info.height, milli_fps }
+    }
+
+    fn fps(self) -> f64 {
+        self.milli_fps as f64 / 1000.0
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{} at {} frames per second", self.width, self.height, self.fps())
+    }
+}
+
+/// The most frequent format, the first one on a tie.
+fn majority<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Option<Format> {
+    counts(infos.map(Format::of)).first().map(|(format, _)| *format)
+}
+
+fn formats<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Vec<FormatCount> {
+    let keys = infos.map(|info| (Format::of(info), info.rotation, info.pixel_aspect));
+    let count = |((format, rotation, pixel_aspect), clips): ((Format, u32, [u32; 2]), usize)| {
+        let Format { width, height, .. } = format;
+        FormatCount { width, height, fps: format.fps(), rotation, pixel_aspect, clips }
+    };
+    counts(keys).into_iter().map(count).collect()
+}
