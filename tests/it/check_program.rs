@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common::data::{small_set, write_split};
@@ -58,6 +58,19 @@ fn one_clip_in_two_actions_and_two_splits_is_named() {
     assert_eq!(kinds(&json, 0), ["contradicting-labels"]);
     assert_eq!(kinds(&json, 1), ["contradicting-labels", "clip-in-two-splits"]);
     assert_eq!(json["same_clips"][0]["places"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_clip_that_is_to_be_turned_beside_one_that_is_not_is_named() {
+    let (status, text, json) = checked("rotation_unmentioned");
+    assert_eq!(status, Some(0), "{text}");
+    let line = "train: 1 clip turned by 90° as the metadata says, 1 clip not turned";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("train: 1 clip taller than wide, 1 clip wider than tall"), "{text}");
+    assert!(kinds(&json, 0).contains(&"mixed-rotation"), "{json:#}");
+    let formats = json["splits"][0]["formats"].as_array().unwrap();
+    let turned = formats.iter().find(|format| format["rotation"] == 90).unwrap();
+    assert_eq!((&turned["width"], &turned["height"]), (&json!(32), &json!(48)));
 }
 
 #[test]
