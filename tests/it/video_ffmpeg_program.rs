@@ -56,6 +56,10 @@ fn real() -> PathBuf {
     programs.find(|program| program.is_file()).expect("have_ffmpeg was asked")
 }
 
+/// More on both pipes than they hold.
+const FLOOD: &str = "i=0; while [ $i -lt 9000 ]; do echo '[error] no' >&2; echo 0,1,2,3,4; \
+                     i=$((i+1)); done; exit 1";
+
 const CLIP: &str = "ffmpeg_older_than_5_1/clip_0.mkv";
 
 #[test]
@@ -75,9 +79,8 @@ fn an_old_ffmpeg_is_asked_in_its_own_words() {
         real().display()
     );
     let report = check(CLIP, Some(&script), 0o755);
-    assert!(report.to_string().contains("\"frames\""), "{report}");
     let splits = report["splits"].as_array().unwrap();
-    assert!(splits.iter().all(|split| split["problems"] == json!([])), "{report}");
+    assert!(splits.iter().all(|split| split["clips"]["ok"] == 1), "{report}");
 }
 
 #[test]
@@ -92,8 +95,8 @@ fn an_ffmpeg_that_does_not_work_is_no_fault_of_the_clip() {
             "libx.so.5: cannot open",
         ),
         ("exit 0", "it decodes nothing"),
-        ("kill -9 $$", "is older than 4.0, or incomplete"),
-        ("yes '[error] no' | head -c 1000000 >&2; yes | head -c 1000000; exit 1", "(no)"),
+        ("kill -9 $$", "it decodes nothing"),
+        (FLOOD, "(no)"),
     ];
     for (script, reason) in cases {
         let (kind, message) = problem(&check(CLIP, Some(&format!("#!/bin/sh\n{script}\n")), 0o755));

@@ -182,12 +182,7 @@ fn failure(path: &Path, ended: &Ended) -> ClipError {
             );
             return Err(unusable(path, reason));
         }
-        let (video, _) = list(path, &[], &[&FIRST_STORED[..], &LIST].concat())?;
-        // All streams can be listed but no video: there is none.
-        let all = ["-map", "0", "-ignore_unknown", "-c", "copy", "-frames", "1"];
-        if video.stamps.is_empty()
-            && !list(path, &[], &[&all[..], &LIST].concat())?.0.codec.is_empty()
-        {
+        if no_video(path)? {
             return Err(ClipError::NoVideo(path.to_path_buf()));
         }
         Ok(())
@@ -198,6 +193,23 @@ fn failure(path: &Path, ended: &Ended) -> ClipError {
             damaged(path, says(path, ended.log.first().unwrap_or("no frame could be decoded")))
         }
     }
+}
+
+/// Whether the file can be opened and has no video.
+fn no_video(path: &Path) -> Result<bool, ClipError> {
+    let (stored, _) = list(path, &[], &[&FIRST_STORED[..], &LIST].concat())?;
+    if !stored.codec.is_empty() {
+        return Ok(false);
+    }
+    // Tags of a file can be written without any stream, but not with video of unknown size.
+    let tags = ["-map", "0:V:0?", "-c", "copy", "-f", "ffmetadata", "-"];
+    let mut run = start(path, &[], &tags)?;
+    let mut head = [0; 11];
+    let written = run.output().is_some_and(|mut output| {
+        output.read_exact(&mut head).and_then(|()| io::copy(&mut output, &mut io::sink())).is_ok()
+    });
+    let ended = run.end().map_err(|error| unreadable(path, &error))?;
+    Ok(written && head == *b";FFMETADATA" && ended.status.success())
 }
 
 /// By how many degrees clockwise frames were turned. Half a turn does not change their size and goes

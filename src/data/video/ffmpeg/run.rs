@@ -118,6 +118,7 @@ impl Log {
         let level = ["[error] ", "[fatal] ", "[panic] "];
         let start = level.iter().filter_map(|level| Some(line.find(level)? + level.len())).min();
         match start.filter(|_| line.starts_with('[')) {
+            Some(start) if line[start..].trim().is_empty() => {}
             Some(start) => {
                 self.count += 1;
                 if self.messages.len() < MAX_MESSAGES {
