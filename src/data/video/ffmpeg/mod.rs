@@ -40,6 +40,9 @@ const FIRST_STORED: [&str; 7] = ["-map", "0:V:0", "-c", "copy", "-copyinkf", "-f
 /// frame had been recorded at once.
 const BY_FIELD: [&str; 2] = ["-vf", "scale=interl=-1"];
 
+/// Maximum width and height of a frame.
+const MAX_SIDE: usize = 1 << 16;
+
 /// Decodes the whole clip and returns its properties. `refused` is the error if there is no ffmpeg,
 /// and the better one if ffmpeg fails too at what our own reader found damaged.
 ///
@@ -63,6 +66,9 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
         (ClipError::Damaged { .. } | ClipError::NoVideo(_), ClipError::Damaged { .. }) => refused,
         _ => error,
     })?;
+    if let Some(complaint) = &info.complaint {
+        log::debug!("{}: {complaint}", path.display());
+    }
     if let Some(entry) = entry {
         entry.store(info.clone());
     }
@@ -108,8 +114,9 @@ pub(super) fn read(
     }
     memory::forget(path);
     killed(path, &ended)?;
-    let reason = format!("it delivered {delivered} of {} frames", info.frames);
-    Err(damaged(path, says(path, ended.log.first().unwrap_or(&reason))))
+    let count = format!("it delivered {delivered} of {} frames", info.frames);
+    let reason = ended.log.first().filter(|_| !ended.status.success()).unwrap_or(&count);
+    Err(damaged(path, says(path, reason)))
 }
 
 /// Properties of a clip that ffmpeg decodes.
@@ -120,8 +127,10 @@ fn examine(path: &Path, each_frame: &[&str]) -> Result<ClipInfo, ClipError> {
     if !ended.status.success() || frames.stamps.is_empty() {
         return Err(failure(path, &ended));
     }
-    if width == 0 || height == 0 || frames.endless {
-        return Err(damaged(path, "ffmpeg finds no size, or no end"));
+    let usable = 1..=MAX_SIDE;
+    if !usable.contains(&width) || !usable.contains(&height) || frames.endless {
+        let count = frames.stamps.len();
+        return Err(damaged(path, format!("{count} frames of {width}x{height} are too many")));
     }
     let (stored, _) = list(path, &[], &[&FIRST_STORED[..], &LIST].concat())?;
     let recording = is_recording(path);
