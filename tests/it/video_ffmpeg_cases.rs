@@ -148,6 +148,18 @@ fn time_stamps_may_be_missing_or_go_back() {
 }
 
 #[test]
+fn a_broken_sound_track_is_no_damage() {
+    if !have_ffmpeg() {
+        return;
+    }
+    let path = case("broken_sound/clip.mkv");
+    let output = ffmpeg().arg("-i").arg(&path).args(["-map", "0:V:0", "-f", "null", "-"]).output();
+    assert!(!output.unwrap().stderr.is_empty(), "ffmpeg reports the sound track");
+    let info = verify_clip(&path).unwrap();
+    assert_eq!((info.frames, info.complaint), (10, None));
+}
+
+#[test]
 fn colours_are_converted_as_the_stream_says() {
     if !have_ffmpeg() {
         return;
