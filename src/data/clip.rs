@@ -106,6 +106,14 @@ pub enum ClipError {
         /// The codec or container, as far as it is known.
         what: String,
     },
+    /// Only ffmpeg decodes it, and the ffmpeg program on the PATH does not work.
+    #[error("{}: needs ffmpeg, and the ffmpeg on the PATH cannot be used: {reason}", .path.display())]
+    Ffmpeg {
+        /// The clip.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A truncated or corrupt file.
     #[error("{}: damaged clip: {reason}", .path.display())]
     Damaged {
@@ -124,7 +132,7 @@ impl ClipError {
             Self::Empty(_) => "empty",
             Self::Io { .. } => "unreadable",
             Self::NoVideo(_) => "no video",
-            Self::Unsupported { .. } => "unsupported",
+            Self::Unsupported { .. } | Self::Ffmpeg { .. } => "unsupported",
             Self::Damaged { .. } => "damaged",
         }
     }

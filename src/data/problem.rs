@@ -174,7 +174,7 @@ impl From<&ClipError> for ProblemKind {
             ClipError::Empty(_) => Self::ClipEmpty,
             ClipError::Io { .. } => Self::ClipUnreadable,
             ClipError::NoVideo(_) => Self::ClipNoVideo,
-            ClipError::Unsupported { .. } => Self::ClipUnsupported,
+            ClipError::Unsupported { .. } | ClipError::Ffmpeg { .. } => Self::ClipUnsupported,
             ClipError::Damaged { .. } => Self::ClipDamaged,
         }
     }

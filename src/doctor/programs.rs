@@ -17,8 +17,8 @@ pub(crate) struct Ffmpeg {
     pub refused: Option<String>,
 }
 
-/// The first version with all options that polyview uses (`-fps_mode`).
-const OLDEST: (u32, u32) = (5, 1);
+/// The first version with all options that polyview uses (`-enc_time_base`).
+const OLDEST: (u32, u32) = (4, 0);
 
 /// Time limit of `ffmpeg -version`; a network drive may be slow.
 const TIMEOUT: Duration = Duration::from_secs(10);

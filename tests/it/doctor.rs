@@ -99,7 +99,7 @@ fn programs_and_names_that_misbehave_are_named() {
     for (script, words) in [
         ("echo nonsense", "gives no version"),
         ("echo broken library >&2; exit 3", "broken library"),
-        ("echo ffmpeg version 4.2.7 built", "4.2.7 is too old"),
+        ("echo ffmpeg version 3.4.11 built", "3.4.11 is too old"),
     ] {
         // Written by another process: a file that this one had open for writing may be in the hands
         // of a child that another test has just started, and could then not be run.

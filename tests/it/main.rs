@@ -55,6 +55,8 @@ mod tune;
 mod video;
 mod video_damage;
 mod video_ffmpeg;
+mod video_ffmpeg_cases;
+mod video_ffmpeg_program;
 mod video_golden;
 mod video_hostile;
 mod video_window;

@@ -37,24 +37,50 @@ pub fn encoded(command: &mut Command) -> bool {
     output.status.success()
 }
 
+/// How this ffmpeg spells that each frame is wanted once, whatever its time stamp.
+pub fn each_frame() -> [&'static str; 2] {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    let known = KNOWN.get_or_init(|| {
+        let help = Command::new("ffmpeg").args(["-hide_banner", "-h", "full"]).output();
+        let help = help.expect("have_ffmpeg was asked").stdout;
+        String::from_utf8_lossy(&help).lines().any(|line| line.starts_with("-fps_mode"))
+    });
+    [if *known { "-fps_mode" } else { "-vsync" }, "passthrough"]
+}
+
 /// Every frame of a file by ffmpeg, raw, with these output options.
 pub fn ffmpeg_raw(path: &Path, options: &[&str]) -> Vec<u8> {
     let mut command = ffmpeg();
-    command.arg("-noautorotate").arg("-i").arg(path).args(["-fps_mode", "passthrough"]);
+    command.arg("-i").arg(path).args(each_frame());
     let output = command.args(options).args(["-f", "rawvideo", "-"]).output();
     let output = output.expect("have_ffmpeg was asked");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-/// Raw RGB frames of a file by ffmpeg.
+/// Raw RGB frames of a file by ffmpeg, interlaced ones converted field by field.
 pub fn ffmpeg_rgb(path: &Path) -> Vec<u8> {
-    ffmpeg_raw(path, &["-pix_fmt", "rgb24"])
+    ffmpeg_raw(path, &["-vf", "scale=interl=-1", "-pix_fmt", "rgb24"])
 }
 
 /// Every frame of a clip.
 pub fn read_all(path: &Path) -> Result<Frames, ClipError> {
     read_clip(path, |info| (0..info.frames).collect()).map(|(_, frames)| frames)
+}
+
+/// Mean red, green and blue of each frame.
+pub fn means(frames: &Frames) -> Vec<[f64; 3]> {
+    let mean = |frame: &[u8]| {
+        let channel =
+            |c: usize| frame.iter().skip(c).step_by(3).map(|&v| f64::from(v)).sum::<f64>();
+        [0, 1, 2].map(|c| channel(c) * 3.0 / frame.len() as f64)
+    };
+    (0..frames.count).map(|t| mean(frames.frame(t))).collect()
+}
+
+/// A small file that was made once, from `tests/data/cases`.
+pub fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cases").join(name)
 }
 
 /// Every frame resized, one after the other.

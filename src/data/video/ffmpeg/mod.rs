@@ -1,0 +1,294 @@
+//! Decoding with an `ffmpeg` program from the PATH, for what is not decoded in process.
+//!
+//! It runs three times per clip: once to decode and list every frame, which is the only way to find
+//! their number, times and whether they are intact; once to list the first packet as stored; and once
+//! to deliver raw RGB up to the last requested frame. What the first two find is remembered. Facts
+//! are taken from formats made for programs, never from the wording of the log. Nothing is ever
+//! downloaded, and `ffprobe` is not needed.
+//!
+//! Frames are upright, of the first frame's size where the size changes, and converted to RGB by the
+//! matrix and range that the stream states.
+
+mod container;
+mod listing;
+mod memory;
+mod program;
+mod rate;
+mod run;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::super::clip::{ClipError, ClipInfo, Frame};
+use super::requested::Requested;
+use super::{Sink, damaged, frame_buffer, unreadable};
+use container::is_recording;
+use listing::Listing;
+use memory::Entry;
+use program::{Unusable, each_frame};
+use run::{Ended, Run, command};
+
+/// Lists packets on standard output.
+const LIST: [&str; 3] = ["-f", "framecrc", "-"];
+
+/// The first packet as it is stored, even if decoding cannot start there.
+const FIRST_STORED: [&str; 7] = ["-map", "0:V:0", "-c", "copy", "-copyinkf", "-frames:v", "1"];
+
+/// Colours of interlaced frames belong to lines of one field. By default they are taken as if the
+/// frame had been recorded at once.
+const BY_FIELD: [&str; 2] = ["-vf", "scale=interl=-1"];
+
+/// Maximum width and height of a frame.
+const MAX_SIDE: usize = 1 << 16;
+
+/// Decodes the whole clip and returns its properties. `refused` is the error if there is no ffmpeg,
+/// and the better one if ffmpeg fails too at what our own reader found damaged.
+///
+/// # Errors
+/// [`ClipError::Damaged`] where ffmpeg fails or reports an error. In a recording without an index, and
+/// in a stream that begins between key frames, errors are to be expected: then the first becomes the
+/// clip's complaint. [`ClipError::Ffmpeg`] where the program does not work or cannot open the file.
+pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
+    let entry = Entry::of(path);
+    if let Some(info) = entry.as_ref().and_then(Entry::recall) {
+        return Ok(info);
+    }
+    let each_frame = match each_frame() {
+        Ok(options) => options,
+        Err(Unusable::Missing) => return Err(refused),
+        Err(Unusable::Broken(reason)) => return Err(unusable(path, reason)),
+    };
+    log::debug!("{}: decoded by ffmpeg", path.display());
+    let info = examine(path, &each_frame).map_err(|error| match (&error, &refused) {
+        // A broken index hides tracks and more: the reader that looked at it knows better.
+        (ClipError::Damaged { .. } | ClipError::NoVideo(_), ClipError::Damaged { .. }) => refused,
+        _ => error,
+    })?;
+    if let Some(complaint) = &info.complaint {
+        log::debug!("{}: {complaint}", path.display());
+    }
+    if let Some(entry) = entry {
+        entry.store(info.clone());
+    }
+    Ok(info)
+}
+
+/// Passes the requested frames of a clip that was probed to `sink`.
+pub(super) fn read(
+    path: &Path,
+    info: &ClipInfo,
+    frames: &[usize],
+    sink: &mut dyn Sink,
+) -> Result<(), ClipError> {
+    let requested = Requested::new(frames);
+    let Some((_, last)) = requested.ends() else {
+        return Ok(());
+    };
+    let each_frame = each_frame().map_err(|why| match why {
+        Unusable::Missing => unusable(path, "it is no longer on the PATH"),
+        Unusable::Broken(reason) => unusable(path, reason),
+    })?;
+    let mut frame = frame_buffer(path, 1, info.width * info.height * 3)?;
+    let count = (last + 1).to_string();
+    let mut options = each_frame.to_vec();
+    options.extend(["-map", "0:V:0", "-frames:v", &count]);
+    options.extend(BY_FIELD);
+    options.extend(["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]);
+    let mut run = start(path, &[], &options)?;
+    let mut pixels = run.output();
+    let mut delivered = 0;
+    while delivered <= last && pixels.as_mut().is_some_and(|p| p.read_exact(&mut frame).is_ok()) {
+        let positions = requested.positions(delivered);
+        if !positions.is_empty() {
+            sink.take(Frame { data: &frame, height: info.height, width: info.width, positions })?;
+        }
+        delivered += 1;
+    }
+    // More data than requested would mean frames of another size.
+    let ended_there = pixels.is_some_and(|mut p| matches!(p.read(&mut [0]), Ok(0)));
+    let ended = run.end().map_err(|error| unreadable(path, &error))?;
+    if delivered > last && ended_there && ended.status.success() {
+        return Ok(());
+    }
+    memory::forget(path);
+    killed(path, &ended)?;
+    let count = format!("it delivered {delivered} of {} frames", info.frames);
+    let reason = ended.log.first().filter(|_| !ended.status.success()).unwrap_or(&count);
+    Err(damaged(path, says(path, reason)))
+}
+
+/// Properties of a clip that ffmpeg decodes.
+fn examine(path: &Path, each_frame: &[&str]) -> Result<ClipInfo, ClipError> {
+    let options = [each_frame, &["-map", "0:V:0"], &LIST].concat();
+    let (frames, ended) = list(path, &[], &options)?;
+    let (width, height) = frames.size;
+    if !ended.status.success() || frames.stamps.is_empty() {
+        return Err(failure(path, &ended));
+    }
+    let usable = 1..=MAX_SIDE;
+    if !usable.contains(&width) || !usable.contains(&height) || frames.endless {
+        let count = frames.stamps.len();
+        return Err(damaged(path, format!("{count} frames of {width}x{height} are too many")));
+    }
+    let (stored, _) = list(path, &[], &[&FIRST_STORED[..], &LIST].concat())?;
+    let recording = is_recording(path);
+    let key = stored.first.as_ref().is_none_or(|packet| packet.key);
+    let complaint = complaint(path, &ended, recording || !key)?;
+    let length = stored.first.as_ref().map_or(0.0, |packet| packet.duration as f64 * stored.tick);
+    let fps = rate::frame_rate(&frames.stamps, frames.tick, recording)
+        .or_else(|| rate::usable(1.0 / length).filter(|_| frames.stamps.len() == 1));
+    Ok(ClipInfo {
+        frames: frames.stamps.len(),
+        width,
+        height,
+        fps: fps.unwrap_or(ClipInfo::default().fps),
+        rotation: rotation(path, &frames, &stored, each_frame)?,
+        pixel_aspect: lowest_terms(frames.pixel_aspect),
+        codec: stored.codec,
+        complaint,
+    })
+}
+
+/// Judges the errors in the log of decoding: expected where `tolerated`, else damage.
+fn complaint(path: &Path, ended: &Ended, tolerated: bool) -> Result<Option<String>, ClipError> {
+    let log = &ended.log;
+    let Some(first) = log.first().filter(|_| log.count > 0) else {
+        return Ok(None);
+    };
+    if tolerated {
+        let rest = if log.count > 1 { format!(" ({} errors)", log.count) } else { String::new() };
+        return Ok(Some(says(path, first) + &rest));
+    }
+    // Opening alone, without any output, is refused in the end; what it reports until then may
+    // concern tracks that are not used.
+    let opening = start(path, &[], &[])?.end().map_err(|error| unreadable(path, &error))?;
+    match log.first_beyond(&opening.log) {
+        Some(fault) => Err(damaged(path, says(path, fault))),
+        None => Ok(None),
+    }
+}
+
+/// Why no frame was decoded, or ffmpeg gave up.
+fn failure(path: &Path, ended: &Ended) -> ClipError {
+    if let Err(error) = killed(path, ended) {
+        return error;
+    }
+    let find = || {
+        if let Err(error) = File::open(path) {
+            return Err(unreadable(path, &error));
+        }
+        // As bytes without meaning, every file can be listed that can be opened.
+        let bytes = ["-map", "0", "-c", "copy", "-frames:d", "1"];
+        let (content, opened) = list(path, &["-f", "data"], &[&bytes[..], &LIST].concat())?;
+        if content.stamps.is_empty() {
+            let said = opened.log.first().unwrap_or("no reason given");
+            let reason = format!(
+                "it cannot open the file, which other programs can ({}); a snap or flatpak sees \
+                 some folders only",
+                without_path(path, said)
+            );
+            return Err(unusable(path, reason));
+        }
+        if no_video(path)? {
+            return Err(ClipError::NoVideo(path.to_path_buf()));
+        }
+        Ok(())
+    };
+    match find() {
+        Err(error) => error,
+        Ok(()) => {
+            damaged(path, says(path, ended.log.first().unwrap_or("no frame could be decoded")))
+        }
+    }
+}
+
+/// Whether the file can be opened and has no video.
+fn no_video(path: &Path) -> Result<bool, ClipError> {
+    let (stored, _) = list(path, &[], &[&FIRST_STORED[..], &LIST].concat())?;
+    if !stored.codec.is_empty() {
+        return Ok(false);
+    }
+    // Tags of a file can be written without any stream, but not with video of unknown size.
+    let tags = ["-map", "0:V:0?", "-c", "copy", "-f", "ffmetadata", "-"];
+    let mut run = start(path, &[], &tags)?;
+    let mut head = [0; 11];
+    let written = run.output().is_some_and(|mut output| {
+        output.read_exact(&mut head).and_then(|()| io::copy(&mut output, &mut io::sink())).is_ok()
+    });
+    let ended = run.end().map_err(|error| unreadable(path, &error))?;
+    Ok(written && head == *b";FFMETADATA" && ended.status.success())
+}
+
+/// By how many degrees clockwise frames were turned. Half a turn does not change their size and goes
+/// unnoticed.
+fn rotation(
+    path: &Path,
+    frames: &Listing,
+    stored: &Listing,
+    each_frame: &[&str],
+) -> Result<u32, ClipError> {
+    let (width, height) = stored.size;
+    if width == height || frames.size != (height, width) {
+        return Ok(0);
+    }
+    let clockwise = ["-map", "0:V:0", "-vf", "transpose=clock", "-frames:v", "1"];
+    let options = [each_frame, &clockwise, &LIST].concat();
+    let (turned, _) = list(path, &["-noautorotate"], &options)?;
+    let checksum = |listing: &Listing| listing.first.as_ref().map(|frame| frame.checksum.clone());
+    Ok(if checksum(&turned) == checksum(frames) { 90 } else { 270 })
+}
+
+/// A ratio in lowest terms, 1:1 where it is not known.
+fn lowest_terms([width, height]: [u32; 2]) -> [u32; 2] {
+    let (mut divisor, mut rest) = (width, height);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    if width == 0 || height == 0 { [1, 1] } else { [width / divisor, height / divisor] }
+}
+
+/// Runs ffmpeg with a listing as its output.
+fn list(path: &Path, input: &[&str], output: &[&str]) -> Result<(Listing, Ended), ClipError> {
+    let mut run = start(path, input, output)?;
+    let listing = run.output().map(Listing::read).unwrap_or_default();
+    let ended = run.end().map_err(|error| unreadable(path, &error))?;
+    Ok((listing, ended))
+}
+
+/// Starts ffmpeg with options for the input and the output.
+fn start(path: &Path, input: &[&str], output: &[&str]) -> Result<Run, ClipError> {
+    // With the protocol prefix, a name with a colon or a leading dash is still a file.
+    let mut url = OsString::from("file:");
+    url.push(path);
+    let mut command = command();
+    // By default ffmpeg fails if most of a recording comes before its first key frame.
+    command.args(["-max_error_rate", "1"]).args(input).arg("-i").arg(url).args(output);
+    Run::start(&mut command).map_err(|error| cannot_start(path, &error))
+}
+
+fn cannot_start(path: &Path, error: &io::Error) -> ClipError {
+    unusable(path, format!("it cannot be started ({error})"))
+}
+
+/// An ffmpeg that crashed or was killed says nothing about the clip.
+fn killed(path: &Path, ended: &Ended) -> Result<(), ClipError> {
+    match ended.status.code() {
+        Some(_) => Ok(()),
+        None => Err(unusable(path, format!("it ended early ({})", ended.status))),
+    }
+}
+
+fn unusable(path: &Path, reason: impl Into<String>) -> ClipError {
+    ClipError::Ffmpeg { path: path.to_path_buf(), reason: reason.into() }
+}
+
+fn says(path: &Path, message: &str) -> String {
+    format!("ffmpeg: {}", without_path(path, message))
+}
+
+/// A message without the file's name in front, which our errors have already.
+fn without_path<'a>(path: &Path, message: &'a str) -> &'a str {
+    message.strip_prefix(&format!("file:{}: ", path.display())).unwrap_or(message)
+}

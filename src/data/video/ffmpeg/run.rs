@@ -1,0 +1,197 @@
+//! One run of the ffmpeg program.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+
+/// Options of every run: the log holds errors only, each with its level in front, and none is
+/// summarised as "last message repeated".
+const QUIET: [&str; 5] = ["-hide_banner", "-nostdin", "-nostats", "-v", "repeat+level+error"];
+
+/// Messages of the log that are kept.
+const MAX_MESSAGES: usize = 256;
+
+/// Bytes of a line that are read at once.
+const MAX_LINE: u64 = 4096;
+
+/// Characters of a message that are kept.
+const MAX_MESSAGE: usize = 200;
+
+/// ffmpeg with the options of every run. By name, so that it is found on the PATH.
+pub(super) fn command() -> Command {
+    let mut command = Command::new("ffmpeg");
+    command.args(QUIET).env("AV_LOG_FORCE_NOCOLOR", "1").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    #[cfg(unix)]
+    {
+        // In a process group of its own: Ctrl-C is sent to the terminal's whole group, and the
+        // current clip would fail.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        // Statically linked programs crash in the C library's character conversion, which opens
+        // modules of another version. ffmpeg uses it for the names of TV services, not for pictures.
+        command.env("GCONV_PATH", "/nonexistent");
+    }
+    // Without a console, which could receive Ctrl-C and would flash up.
+    #[cfg(windows)]
+    std::os::windows::process::CommandExt::creation_flags(&mut command, 0x0800_0000);
+    command
+}
+
+/// A running ffmpeg, killed when dropped, so that an error on our side leaves no process behind.
+pub(super) struct Run {
+    child: Child,
+    log: Option<JoinHandle<Log>>,
+}
+
+/// How a run ended.
+pub(super) struct Ended {
+    pub status: ExitStatus,
+    pub log: Log,
+}
+
+impl Run {
+    /// Starts it, and a thread that reads its log, or it would block on a full pipe.
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        let mut run = Self { child: command.spawn()?, log: None };
+        if let Some(stderr) = run.child.stderr.take() {
+            let reader = thread::Builder::new().name("ffmpeg log".into());
+            run.log = Some(reader.spawn(|| Log::read(stderr))?);
+        }
+        Ok(run)
+    }
+
+    /// Its standard input, where it is piped.
+    pub(super) fn input(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Its standard output.
+    pub(super) fn output(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Waits for its end.
+    pub(super) fn end(mut self) -> io::Result<Ended> {
+        // What is left in the pipe would block it.
+        drop(self.child.stdout.take());
+        let status = self.child.wait()?;
+        let log = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        Ok(Ended { status, log })
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Both fail for a process that has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The errors that a run reported.
+#[derive(Default)]
+pub(super) struct Log {
+    /// The first messages, without the component that reports them, whose address differs from run
+    /// to run.
+    pub messages: Vec<String>,
+    /// Number of messages.
+    pub count: usize,
+    /// The last line that is not of ffmpeg's log, such as one of the dynamic linker.
+    other: Option<String>,
+}
+
+impl Log {
+    fn read(stderr: ChildStderr) -> Self {
+        let mut log = Self::default();
+        let mut stderr = BufReader::new(stderr);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match stderr.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return log,
+                Ok(_) => log.add(&String::from_utf8_lossy(&line)),
+            }
+        }
+    }
+
+    fn add(&mut self, line: &str) {
+        let level = ["[error] ", "[fatal] ", "[panic] "];
+        let start = level.iter().filter_map(|level| Some(line.find(level)? + level.len())).min();
+        match start.filter(|_| line.starts_with('[')) {
+            Some(start) if line[start..].trim().is_empty() => {}
+            Some(start) => {
+                self.count += 1;
+                if self.messages.len() < MAX_MESSAGES {
+                    self.messages.push(tidy(&line[start..]));
+                }
+            }
+            None if line.trim().is_empty() => {}
+            None => self.other = Some(tidy(line)),
+        }
+    }
+
+    /// The first error, which is the cause; the rest are its consequences.
+    pub(super) fn first(&self) -> Option<&str> {
+        self.messages.first().or(self.other.as_ref()).map(String::as_str)
+    }
+
+    /// The first message that `opening` does not have as often.
+    pub(super) fn first_beyond(&self, opening: &Self) -> Option<&str> {
+        let mut known: Vec<&String> = opening.messages.iter().collect();
+        let mut all = self.messages.iter();
+        all.find(|&message| match known.iter().position(|&known| known == message) {
+            Some(at) => {
+                known.swap_remove(at);
+                false
+            }
+            None => true,
+        })
+        .map(String::as_str)
+    }
+}
+
+/// A message as part of a line.
+fn tidy(message: &str) -> String {
+    let message = message.trim().trim_end_matches('.');
+    let plain = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(text: &str) -> Log {
+        let mut log = Log::default();
+        text.lines().for_each(|line| log.add(line));
+        log
+    }
+
+    #[test]
+    fn errors_are_known_by_their_level() {
+        let log = log("ffmpeg: libx.so.9: version not found\n\
+             [h264 @ 0x5581] [error] non-existing PPS 0 referenced\n\
+             [vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [error] Error submitting packet\n\
+             [fatal] Stream map '0:V:0' matches no streams.\n\
+             To ignore this, add a trailing '?' to the map.");
+        assert_eq!(log.count, 3);
+        assert_eq!(
+            log.messages[1..],
+            [
+                "Error submitting packet".to_owned(),
+                "Stream map '0:V:0' matches no streams".to_owned()
+            ]
+        );
+        assert_eq!(log.first(), Some("non-existing PPS 0 referenced"));
+        assert_eq!(self::log("not found\n\n").first(), Some("not found"));
+    }
+
+    #[test]
+    fn what_opening_a_file_reports_is_not_counted_again() {
+        let opening = log("[mp3 @ 0x1] [error] Header missing\n[fatal] no output file");
+        let same = log("[mp3 @ 0x2] [error] Header missing");
+        assert_eq!(same.first_beyond(&opening), None);
+        let more = log("[mp3 @ 0x2] [error] Header missing\n[mp3 @ 0x2] [error] Header missing");
+        assert_eq!(more.first_beyond(&opening), Some("Header missing"));
+    }
+}
