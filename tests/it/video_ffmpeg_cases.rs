@@ -85,7 +85,11 @@ fn streams_that_start_between_key_frames_begin_at_the_first() {
         return;
     }
     let theirs = [(12, [72.2, 48.5, 39.2]), (6, [73.5, 47.8, 39.2])];
-    for name in ["ts_starts_mid_gop/clip_0.ts", "mp4_starts_without_key_frame/clip_0.mkv"] {
+    for name in [
+        "ts_starts_mid_gop/clip_0.ts",
+        "mp4_starts_without_key_frame/clip_0.mkv",
+        "mp4_starts_without_key_frame/clip_0.mp4",
+    ] {
         let info = reads(&case(name), (48, 32), &theirs);
         assert_eq!((info.codec.as_str(), info.fps.round()), ("h264", 25.0), "{name}");
         let complaint = info.complaint.expect("the frames before the first key frame are missing");
@@ -100,8 +104,11 @@ fn frames_have_the_size_of_the_first_one() {
     }
     let mut theirs = greys((0..10).map(|t| 19 + 7 * t));
     theirs.push((10, [252.0, 0.0, 0.0]));
-    let info = reads(&case("mp4_resolution_change/clip_0.mkv"), (48, 32), &theirs);
-    assert_eq!((info.frames, info.complaint), (20, None));
+    // The mp4 is first tried in process.
+    for name in ["mp4_resolution_change/clip_0.mkv", "mp4_resolution_change/clip_0.mp4"] {
+        let info = reads(&case(name), (48, 32), &theirs);
+        assert_eq!((info.frames, info.complaint), (20, None));
+    }
 }
 
 #[test]

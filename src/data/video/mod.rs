@@ -235,9 +235,10 @@ pub fn verify_clip(path: &Path) -> Result<ClipInfo, ClipError> {
 /// The properties of a clip that is not decoded in process; `refused` is the reason.
 fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
     log::debug!("{refused}: asking ffmpeg");
-    let info = ffmpeg::probe(path, refused)?;
+    let stated = mp4::statement(path);
+    let info = ffmpeg::probe(path, refused, stated.spliced)?;
     // ffmpeg turns frames, but does not say so.
-    let rotation = if info.rotation == 0 { mp4::rotation(path) } else { info.rotation };
+    let rotation = if stated.rotation == 0 { info.rotation } else { stated.rotation };
     Ok(ClipInfo { rotation, ..info })
 }
 
@@ -272,6 +273,15 @@ fn checked(path: &Path, info: &ClipInfo, frames: Vec<usize>) -> Result<Vec<usize
             Err(damaged(path, format!("frame {index} was requested of {}", info.frames)))
         }
     }
+}
+
+/// A ratio in lowest terms, 1:1 where it is not known.
+fn lowest_terms([width, height]: [u32; 2]) -> [u32; 2] {
+    let (mut divisor, mut rest) = (width, height);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    if width == 0 || height == 0 { [1, 1] } else { [width / divisor, height / divisor] }
 }
 
 fn damaged(path: &Path, reason: impl Into<String>) -> ClipError {

@@ -16,7 +16,7 @@ use super::orientation::Orientation;
 use super::parameters::AvcConfiguration;
 use super::presentation::Presentation;
 use super::timeline::{Time, Timeline};
-use super::{Stop, damaged, index, unreadable, unsupported};
+use super::{Stop, damaged, index, lowest_terms, unreadable, unsupported};
 
 /// Maximum size of a sample, bytes; typical ones have some kilobytes.
 const MAX_SAMPLE: u64 = 16 << 20;
@@ -114,7 +114,9 @@ impl Track {
             height,
             fps: 25.0,
             orientation,
-            pixel_aspect: lowest_terms(presentation.pixel_aspect.or(coded_aspect)),
+            pixel_aspect: lowest_terms(
+                presentation.pixel_aspect.or(coded_aspect).unwrap_or([1, 1]),
+            ),
             colour: Colour::new(&sps, presentation.colour),
             tags: presentation.colour,
         };
@@ -201,18 +203,6 @@ impl Track {
     }
 }
 
-/// Reduces a ratio; square pixels if it is not stated or not a ratio.
-fn lowest_terms(ratio: Option<[u32; 2]>) -> [u32; 2] {
-    let Some([x, y]) = ratio.filter(|ratio| ratio.iter().all(|&side| side > 0)) else {
-        return [1, 1];
-    };
-    let (mut divisor, mut rest) = (x, y);
-    while rest > 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    [x / divisor, y / divisor]
-}
-
 /// Whether these are slices that nothing refers to (nal_ref_idc 0), without parameter sets, which later
 /// pictures would miss. Anything unusual counts as needed.
 fn dispensable(nals: &[H264NalUnit<'_>]) -> bool {
@@ -255,19 +245,30 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     Err(Stop::Fallback(unsupported(path, container)))
 }
 
-/// Degrees clockwise by which the frames of a file are turned, whatever its codec; 0 if that cannot be
-/// found out.
-pub(super) fn rotation(path: &Path) -> u32 {
-    let read = || -> Result<Orientation, Stop> {
+/// What an mp4 file says of its first video track, whatever the codec.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Statement {
+    /// Degrees clockwise by which frames are turned.
+    pub rotation: u32,
+    /// Whether samples are not decoded one after the other: several edits, or empty samples.
+    pub spliced: bool,
+}
+
+/// Reads that of a file; the default if it is no mp4 file or its index is broken.
+pub(super) fn statement(path: &Path) -> Statement {
+    let read = || -> Result<Statement, Stop> {
         let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
         let length = file.metadata().map_err(|e| unreadable(path, &e))?.len();
         sniff(path, &mut file)?;
         let index = index::read(path, &mut file, length)?;
         // Times do not matter here.
         let presentation = Presentation::read(&index, 1).map_err(|what| damaged(path, what))?;
-        Ok(presentation.orientation.unwrap_or_default())
+        Ok(Statement {
+            rotation: presentation.orientation.unwrap_or_default().degrees(),
+            spliced: presentation.edits.len() > 1 || presentation.empty_samples,
+        })
     };
-    read().map_or(0, Orientation::degrees)
+    read().unwrap_or_default()
 }
 
 fn video_track<'a>(

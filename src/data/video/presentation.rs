@@ -27,6 +27,8 @@ pub(super) struct Presentation {
     /// Width and height of a stored pixel, if stated.
     pub pixel_aspect: Option<[u32; 2]>,
     pub colour: ColourTags,
+    /// Whether samples of size 0 stand for frames that were dropped.
+    pub empty_samples: bool,
 }
 
 impl Presentation {
@@ -48,6 +50,7 @@ impl Presentation {
             orientation: Orientation::new(matrix),
             pixel_aspect: stated_aspect(description)?.or_else(|| implied_aspect(description, size)),
             colour: colour(description)?,
+            empty_samples: empty_samples(track)?,
         })
     }
 }
@@ -94,15 +97,29 @@ fn shown(edits: Option<ElstBox>, ticks: u64, movie_ticks: u64) -> Vec<Edit> {
     shown
 }
 
-/// The first sample description, after its box header.
-fn description(track: &[u8]) -> Result<Option<&[u8]>, String> {
+/// A box of the sample table.
+fn sample_table<'a>(track: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
     let mut body = track;
-    for name in [b"mdia", b"minf", b"stbl", b"stsd"] {
+    for name in [b"mdia", b"minf", b"stbl", name] {
         let Some(content) = child(body, name)? else { return Ok(None) };
         body = content;
     }
-    let first = Boxes(body.get(8..).unwrap_or_default()).next().transpose()?;
+    Ok(Some(body))
+}
+
+/// The first sample description, after its box header.
+fn description(track: &[u8]) -> Result<Option<&[u8]>, String> {
+    let Some(descriptions) = sample_table(track, b"stsd")? else { return Ok(None) };
+    let first = Boxes(descriptions.get(8..).unwrap_or_default()).next().transpose()?;
     Ok(first.map(|(_, content)| content))
+}
+
+fn empty_samples(track: &[u8]) -> Result<bool, String> {
+    let Some(sizes) = sample_table(track, b"stsz")? else { return Ok(false) };
+    // Flags, a size for all, their number, the sizes.
+    let each = number(sizes, 4) == Some(0);
+    let mut sizes = sizes.get(12..).unwrap_or_default().chunks_exact(4);
+    Ok(each && sizes.any(|size| size == [0; 4]))
 }
 
 /// A box within a sample description.

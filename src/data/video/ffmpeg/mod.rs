@@ -23,7 +23,7 @@ use std::path::Path;
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::requested::Requested;
-use super::{Sink, damaged, frame_buffer, unreadable};
+use super::{Sink, damaged, frame_buffer, lowest_terms, unreadable};
 use container::is_recording;
 use listing::Listing;
 use memory::Entry;
@@ -47,10 +47,10 @@ const MAX_SIDE: usize = 1 << 16;
 /// and the better one if ffmpeg fails too at what our own reader found damaged.
 ///
 /// # Errors
-/// [`ClipError::Damaged`] where ffmpeg fails or reports an error. In a recording without an index, and
-/// in a stream that begins between key frames, errors are to be expected: then the first becomes the
-/// clip's complaint. [`ClipError::Ffmpeg`] where the program does not work or cannot open the file.
-pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
+/// [`ClipError::Damaged`] where ffmpeg fails or reports an error. In a recording without an index, in
+/// a `spliced` track and in a stream that begins between key frames, errors are to be expected: then
+/// the first becomes the clip's complaint. [`ClipError::Ffmpeg`] where the program does not work or cannot open the file.
+pub(super) fn probe(path: &Path, refused: ClipError, spliced: bool) -> Result<ClipInfo, ClipError> {
     let entry = Entry::of(path);
     if let Some(info) = entry.as_ref().and_then(Entry::recall) {
         return Ok(info);
@@ -61,7 +61,7 @@ pub(super) fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipErr
         Err(Unusable::Broken(reason)) => return Err(unusable(path, reason)),
     };
     log::debug!("{}: decoded by ffmpeg", path.display());
-    let info = examine(path, &each_frame).map_err(|error| match (&error, &refused) {
+    let info = examine(path, &each_frame, spliced).map_err(|error| match (&error, &refused) {
         // A broken index hides tracks and more: the reader that looked at it knows better.
         (ClipError::Damaged { .. } | ClipError::NoVideo(_), ClipError::Damaged { .. }) => refused,
         _ => error,
@@ -120,7 +120,7 @@ pub(super) fn read(
 }
 
 /// Properties of a clip that ffmpeg decodes.
-fn examine(path: &Path, each_frame: &[&str]) -> Result<ClipInfo, ClipError> {
+fn examine(path: &Path, each_frame: &[&str], spliced: bool) -> Result<ClipInfo, ClipError> {
     let options = [each_frame, &["-map", "0:V:0"], &LIST].concat();
     let (frames, ended) = list(path, &[], &options)?;
     let (width, height) = frames.size;
@@ -135,7 +135,7 @@ fn examine(path: &Path, each_frame: &[&str]) -> Result<ClipInfo, ClipError> {
     let (stored, _) = list(path, &[], &[&FIRST_STORED[..], &LIST].concat())?;
     let recording = is_recording(path);
     let key = stored.first.as_ref().is_none_or(|packet| packet.key);
-    let complaint = complaint(path, &ended, recording || !key)?;
+    let complaint = complaint(path, &ended, recording || spliced || !key)?;
     let length = stored.first.as_ref().map_or(0.0, |packet| packet.duration as f64 * stored.tick);
     let fps = rate::frame_rate(&frames.stamps, frames.tick, recording)
         .or_else(|| rate::usable(1.0 / length).filter(|_| frames.stamps.len() == 1));
@@ -238,15 +238,6 @@ fn rotation(
     let (turned, _) = list(path, &["-noautorotate"], &options)?;
     let checksum = |listing: &Listing| listing.first.as_ref().map(|frame| frame.checksum.clone());
     Ok(if checksum(&turned) == checksum(frames) { 90 } else { 270 })
-}
-
-/// A ratio in lowest terms, 1:1 where it is not known.
-fn lowest_terms([width, height]: [u32; 2]) -> [u32; 2] {
-    let (mut divisor, mut rest) = (width, height);
-    while rest != 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    if width == 0 || height == 0 { [1, 1] } else { [width / divisor, height / divisor] }
 }
 
 /// Runs ffmpeg with a listing as its output.
