@@ -158,7 +158,7 @@ impl<'de> Deserialize<'de> for Object {
 }
 
 /// Describes a value in messages.
-pub(in crate::data) fn describe(value: &Json) -> String {
+pub(in super::super) fn describe(value: &Json) -> String {
     match value {
         Json::Null => "null".to_owned(),
         Json::Bool(value) => format!("{value} without quotes"),

@@ -41,7 +41,7 @@ fuzz_target!(init: polyview::guard(), |bytes: &[u8]| {
     let (height, width) = if kept { (facts.height, facts.width) } else { OTHER };
     let mut resized = vec![0; WINDOW * height * width * 3];
     let mut resizer = Resizer::new(height, width);
-    let again = read_resized(&CLIP, |_| wanted, &mut resizer, &mut resized).map_err(one_line);
+    let again = read_resized(&CLIP, |_| wanted.clone(), &mut resizer, &mut resized).map_err(one_line);
     assert!(!kept || again.is_ok());
     if let Ok((info, frames)) = read {
         assert_eq!(info, facts);

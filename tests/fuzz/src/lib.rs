@@ -5,10 +5,13 @@ mod guard;
 
 pub use guard::guard;
 pub use source::{data, schema};
+use source::{near, text};
 
 #[path = "../../../src"]
 mod source {
+    pub mod near;
     pub mod schema;
+    pub mod text;
 
     pub mod data {
         pub mod annotations;
@@ -16,6 +19,7 @@ mod source {
         pub mod error;
         mod json;
         pub mod layout;
+        pub mod natural;
         pub mod problem;
         pub mod video;
 
