@@ -58,6 +58,7 @@ def main():
     comparing.add_argument("folder", type=Path, nargs="?")
     comparing.add_argument("--files", type=Path, nargs="*", help="any clips in place of a folder")
     comparing.add_argument("--program", required=True, help="the built example frame_means, or a command")
+    comparing.add_argument("--ffmpeg", default="ffmpeg", help="the ffmpeg program, a second opinion")
     comparing.add_argument("--show", action="store_true", help="print the frames' means of what differs")
     comparing.add_argument("--json", type=Path, help="write every clip's result to this file")
     arguments = parser.parse_args()

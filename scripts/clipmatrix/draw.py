@@ -93,7 +93,7 @@ def sensible(clip):
         and codec not in {"dvvideo"} and clip["edits"] in {"none", "cut"},
         clip["rate"] != "unstated" or container in {"webm", "mkv"},
         clip["rate"] in {"25"} or codec not in {"dvvideo"} and container not in {"mxf"},
-        clip["rate"] != "120" or codec not in {"mpeg2video", "mpeg1video", "h263"},
+        clip["rate"] != "120" or codec not in {"mpeg2video", "mpeg1video", "h263", "gif"},
         plain("b_frames") or codec in B_FRAMES and container not in {"flv", "avi", "3gp", "h264", "hevc"},
         clip["b_frames"] not in {"pyramid", "open gop"} or codec in {"h264", "hevc"},
         plain("aspect") or codec not in {"gif", "png", "h263", "flv", "cinepak", "svq1", "qtrle",

@@ -7,8 +7,9 @@ def frame(width, height, t, seed=0):
     """RGB bytes, `[height, width, 3]`, of frame t.
 
     Each quadrant is a tint of a level that rises by 6 per frame, so that frames which are missing,
-    repeated or in another order change the means; moderate tints show a wrong matrix, for saturated
-    ones would be clipped, and black and white corners a wrong range. A square moves.
+    repeated or in another order change the means. A wrong matrix shows in the tints: they are moderate,
+    for saturated ones would be clipped, and mostly warm, for the errors of opposite ones would cancel
+    in the mean. A wrong range shows in the levels, and in black and white corners. A square moves.
     """
     level = 14 + (6 * t + 7 * seed) % 240
     third, quarter = level // 3, level // 4
@@ -16,8 +17,8 @@ def frame(width, height, t, seed=0):
     tints = [
         (level, third, quarter),
         (half, half, half),
-        (quarter, level, third),
-        (half, quarter + 20, level),
+        (level, half, quarter),
+        (third, quarter, level),
     ]
     patches = [
         (0, 0, (0, 0, 0)),
