@@ -7,7 +7,6 @@
 
 use std::error::Error;
 use std::io::Write;
-use std::ops::Range;
 use std::path::Path;
 
 use polyview::data::clip::{ClipError, Frame};
@@ -61,24 +60,20 @@ fn describe(path: &Path) -> Result<Value, ClipError> {
 type Summary = ([f64; 3], [[f64; 3]; 4]);
 
 fn summary(frame: &Frame<'_>) -> Summary {
-    let (width, height) = (frame.width, frame.height);
-    // A middle row or column belongs to no quadrant, so that turning a frame permutes them exactly.
-    let (left, right) = (0..width / 2, width.div_ceil(2)..width);
-    let (upper, lower) = (0..height / 2, height.div_ceil(2)..height);
-    let quadrants = [(&upper, &left), (&upper, &right), (&lower, &left), (&lower, &right)];
-    let quadrants = quadrants.map(|(rows, columns)| mean(frame, rows.clone(), columns.clone()));
-    (mean(frame, 0..height, 0..width), quadrants)
-}
-
-/// Mean R, G, B of a rectangle, to two decimals.
-fn mean(frame: &Frame<'_>, rows: Range<usize>, columns: Range<usize>) -> [f64; 3] {
-    let mut sums = [0u64; 3];
-    for row in rows.clone() {
-        let row = &frame.data[(row * frame.width + columns.start) * 3..][..columns.len() * 3];
-        for (i, &value) in row.iter().enumerate() {
-            sums[i % 3] += u64::from(value);
+    let half = [frame.height / 2, frame.width / 2];
+    // Sums of a grid of three by three. A middle row or column belongs to no quadrant, so that turning
+    // a frame permutes them exactly.
+    let place = |at, half, size| usize::from(at >= half) + usize::from(at >= size - half);
+    let mut sums = [[0u64; 3]; 9];
+    for (y, row) in frame.data.chunks_exact(frame.width * 3).enumerate() {
+        let band = 3 * place(y, half[0], frame.height);
+        for (x, pixel) in row.chunks_exact(3).enumerate() {
+            let sum = &mut sums[band + place(x, half[1], frame.width)];
+            (0..3).for_each(|channel| sum[channel] += u64::from(pixel[channel]));
         }
     }
-    let pixels = (rows.len() * columns.len()).max(1) as f64;
-    sums.map(|sum| (sum as f64 / pixels * 100.0).round() / 100.0)
+    let mean = |sum: u64, pixels: usize| (sum as f64 / pixels as f64 * 100.0).round() / 100.0;
+    let whole = [0, 1, 2].map(|c| sums.iter().map(|sum| sum[c]).sum());
+    let corner = |at: usize| sums[at].map(|sum| mean(sum, (half[0] * half[1]).max(1)));
+    (whole.map(|sum| mean(sum, frame.height * frame.width)), [0, 2, 6, 8].map(corner))
 }

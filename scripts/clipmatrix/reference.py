@@ -45,7 +45,7 @@ def angle(matrix):
 
 
 def mean(image):
-    return [round(float(v), 2) for v in image.reshape(-1, 3).mean(0)] if image.size else [0, 0, 0]
+    return [round(float(image[..., c].mean()), 2) if image.size else 0.0 for c in range(3)]
 
 
 def quadrants(image):
@@ -55,8 +55,11 @@ def quadrants(image):
     return [mean(image[r, c]) for r in rows for c in columns]
 
 
-def rgb(frame):
+def rgb(frame, size):
+    """RGB of a frame, at `size`: where a stream changes its size, ffmpeg scales to the first one."""
     options = {"format": "rgb24"}
+    if (frame.width, frame.height) != size:
+        options |= {"width": size[0], "height": size[1], "interpolation": "BICUBIC"}
     if int(frame.colorspace) in MATRIX:
         options["src_colorspace"] = MATRIX[int(frame.colorspace)]
     if int(frame.color_range) in RANGE:
@@ -81,11 +84,12 @@ def read(path):
                 continue
             for frame in decoded:
                 matrix = display_matrix(frame)
-                image = upright(rgb(frame), matrix)
+                sizes.append((frame.width, frame.height))
+                image = upright(rgb(frame, sizes[0]), matrix)
                 means.append(mean(image))
                 corners.append(quadrants(image))
                 times.append(frame.time)
-                sizes.append([image.shape[1], image.shape[0]])
+                height, width = image.shape[:2]
                 tags.add(f"{frame.format.name} matrix {int(frame.colorspace)} range {int(frame.color_range)}")
         average = float(stream.average_rate) if stream.average_rate else None
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
@@ -98,8 +102,8 @@ def read(path):
     turn = angle(matrix)
     aspect = [aspect.numerator, aspect.denominator] if aspect else [1, 1]
     return {
-        "frames": len(means), "width": sizes[0][0], "height": sizes[0][1], "fps": fps, "average": average,
+        "frames": len(means), "width": width, "height": height, "fps": fps, "average": average,
         "codec": codec, "rotation": turn, "pixel_aspect": aspect[::-1] if turn in {90, 270} else aspect,
         "means": means, "quadrants": corners, "tags": sorted(tags), "errors": errors,
-        "times": times, "sizes": len(set(map(tuple, sizes))),
+        "times": times, "sizes": len(set(sizes)),
     }

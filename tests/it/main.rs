@@ -53,4 +53,5 @@ mod video;
 mod video_damage;
 mod video_ffmpeg;
 mod video_hostile;
+mod video_matrix;
 mod video_window;
