@@ -87,9 +87,9 @@ class Movie:
         if elst is None:
             return 0
         version, count = elst.data[0], struct.unpack_from(">I", elst.data, 4)[0]
-        form = ">qqHH" if version == 1 else ">iiHH"
-        form = form.replace("qq", "Qq").replace("ii", "Ii")
-        times = [struct.unpack_from(form, elst.data, 8 + i * struct.calcsize(form))[1] for i in range(count)]
+        form = ">QqHH" if version == 1 else ">IiHH"
+        step = struct.calcsize(form)
+        times = [struct.unpack_from(form, elst.data, 8 + i * step)[1] for i in range(count)]
         return next((t for t in times if t >= 0), 0)
 
     def set_edits(self, edits):
@@ -143,7 +143,8 @@ class Movie:
         fixed, count = struct.unpack_from(">II", stsz, 4)
         sizes = [fixed] * count if fixed else list(struct.unpack_from(f">{count}I", stsz, 12))
         chunks = struct.unpack_from(f">{struct.unpack_from('>I', stco, 4)[0]}I", stco, 8)
-        runs = [struct.unpack_from(">II", stsc, 8 + 12 * i) for i in range(struct.unpack_from(">I", stsc, 4)[0])]
+        (entries,) = struct.unpack_from(">I", stsc, 4)
+        runs = [struct.unpack_from(">II", stsc, 8 + 12 * i) for i in range(entries)]
         offsets = []
         for number, offset in enumerate(chunks, 1):
             for _ in range(next(n for first, n in reversed(runs) if first <= number)):

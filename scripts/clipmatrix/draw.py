@@ -64,7 +64,8 @@ AXES = {
     "aspect": ["1:1", "4:3", "12:11"],
     "scan": ["progressive", "interlaced"],
     "extra": ["none", "sound", "sound first", "cover", "second video", "timecode", "offset",
-              "index first", "in-band headers", "slices", "lossless"],
+              "index first", "in-band headers", "slices", "lossless", "cropped", "negative offsets",
+              "no edit list"],
     "start": ["intact", "between key frames", "cut", "joined", "joined sizes", "empty samples",
               "no display times", "size change"],
 }
@@ -113,6 +114,9 @@ def sensible(clip):
         clip["extra"] != "in-band headers" or codec in {"h264", "hevc"} and container in {"mp4", "mov"},
         clip["extra"] != "slices" or codec in {"h264", "mpeg2video"},
         clip["extra"] != "lossless" or codec == "h264" and clip["format"] != "gray",
+        clip["extra"] != "cropped" or codec in {"h264", "hevc"} and plain("tags"),
+        clip["extra"] not in {"negative offsets", "no edit list"}
+        or container in {"mp4", "mov"} and not plain("b_frames") and plain("edits"),
         plain("start") or plain("extra") or clip["extra"] in {"sound", "slices"},
         clip["start"] != "between key frames"
         or codec in {"h264", "hevc", "mpeg4", "mpeg2video", "vp9"}
@@ -150,12 +154,12 @@ def pairs(clip):
 
 
 def draw(count, seed):
-    """`count` clips. Each value of each axis gets its turn; of 12 candidates that have it, the one is
-    taken whose pairs of values were seen least."""
+    """`count` clips. Each value that is not ordinary gets its turn; of 12 candidates that have it, the
+    one is taken whose pairs of values were seen least."""
     rng = random.Random(seed)
     containers = sorted({name for names, _, _ in CODECS.values() for name in names})
     turns = [("codec", name) for name in CODECS] + [("container", name) for name in containers]
-    turns += [(axis, value) for axis, values in AXES.items() for value in values]
+    turns += [(axis, value) for axis, values in AXES.items() for value in values[1:]]
     # The broken starts differ most from one another.
     turns += [("start", value) for value in AXES["start"][1:]]
     rng.shuffle(turns)

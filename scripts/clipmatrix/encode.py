@@ -60,7 +60,7 @@ class Maker:
         feed = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         done = subprocess.run(command, capture_output=True, timeout=300, **feed)
         if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
             raise Failed(" / ".join(lines[-3:]))
 
     def make(self, clip, name):
@@ -85,6 +85,14 @@ class Maker:
                 self.encode(clip, path)
             self.cut(clip, path, part("cut"))
             patch(clip, path)
+            if clip["tags"] == "container":
+                spare = part("tags")
+                path.rename(spare)
+                # 2 is "unspecified": the bitstream's tags go, the container's stay.
+                none = ("colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2"
+                        ":video_full_range_flag=0")
+                self.run(["-i", spare, "-map", 0, "-c", "copy",
+                          "-bsf:v:0", f"{clip['codec']}_metadata={none}", *container_options(clip), path])
         finally:
             for leftover in self.folder.glob(f".{name}-*"):
                 leftover.unlink()
@@ -112,7 +120,8 @@ class Maker:
         if extra in {"sound", "sound first"}:
             length = clip["frames"] / rate_value(clip)
             inputs += ["-f", "lavfi", "-i", f"sine=d={length:.3f}:r=44100"]
-            maps = ["-map", "0:v", "-map", "1:a"] if extra == "sound" else ["-map", "1:a", "-map", "0:v"]
+            maps += ["-map", "1:a"]
+            maps = maps if extra == "sound" else maps[2:] + maps[:2]
             options += ["-c:a", SOUND.get(container, "aac"), "-b:a", "64k"]
             options += ["-ar", "48000"] if container == "webm" else []
         elif extra == "cover":
@@ -129,13 +138,21 @@ class Maker:
             options += ["-output_ts_offset", 3.2]
         elif extra == "in-band headers":
             options += ["-tag:v", "avc3" if codec == "h264" else "hev1"]
-        options += self.video(clip) + MUXER.get(container, [])
+        elif extra == "cropped":
+            # Encoders crop at the right and at the bottom only.
+            options += ["-bsf:v:0", f"{codec}_metadata=crop_left=4:crop_top=6"]
+        options += self.video(clip) + container_options(clip)
         if extra == "index first":
             options += ["-movflags", "+faststart"]
+        elif extra == "negative offsets":
+            options += ["-movflags", "+negative_cts_offsets"]
+        elif extra == "no edit list":
+            options += ["-use_editlist", 0]
+        if clip["rate"] == "jitter":
+            options += ["-enc_time_base", "1:1000"]
         if clip["rate"] == "unstated" and container == "webm":
             options += ["-live", 1]
-        self.run([*inputs, *maps, "-filter:v:0", filters(clip), *self.passthrough, *options,
-                  "-fflags", "+bitexact", path], data)
+        self.run([*inputs, *maps, "-filter:v:0", filters(clip), *self.passthrough, *options, path], data)
 
     def video(self, clip):
         """The encoder and its options."""
@@ -155,7 +172,8 @@ class Maker:
             options += ["-bf:v:0", {"none": 0, "two": 2}.get(b_frames, 3)]
         if codec == "h264":
             private += ["b-adapt=0"] if b_frames != "none" else []
-            private += [{"pyramid": "b-pyramid=normal", "open gop": "open-gop=1"}.get(b_frames, "b-pyramid=none")]
+            kind = {"pyramid": "b-pyramid=normal", "open gop": "open-gop=1"}
+            private += [kind.get(b_frames, "b-pyramid=none")]
             private += ["slices=3"] if clip["extra"] == "slices" else []
             options += ["-qp:v:0", 0] if clip["extra"] == "lossless" else []
             options += ["-flags:v:0", "+ilme+ildct"] if clip["scan"] == "interlaced" else []
@@ -163,14 +181,15 @@ class Maker:
         elif codec == "hevc":
             private = ["log-level=error", f"open-gop={int(b_frames == 'open gop')}", "min-keyint=1"]
             # Larger blocks than the picture end x265 at times.
-            private += ["ctu=16", "b-adapt=0", f"b-pyramid={int(b_frames == 'pyramid')}", f"keyint={clip['gop']}"]
+            private += ["ctu=16", "b-adapt=0", f"b-pyramid={int(b_frames == 'pyramid')}"]
+            private += [f"keyint={clip['gop']}"]
             options += ["-x265-params:v:0", ":".join(private)]
         elif codec == "mpeg2video":
             options += ["-flags:v:0", "+ilme+ildct"] if clip["scan"] == "interlaced" else []
             options += ["-slices:v:0", 2] if clip["extra"] == "slices" else []
         if clip["matrix"] != "untagged":
             options += ["-colorspace:v:0", clip["matrix"]]
-            options += ["-color_primaries:v:0", PRIMARIES.get(clip["matrix"], clip["matrix"].replace("nc", ""))]
+            options += ["-color_primaries:v:0", PRIMARIES.get(clip["matrix"], clip["matrix"])]
             options += ["-color_trc:v:0", TRANSFER.get(clip["matrix"], clip["matrix"])]
         if clip["range"] != "untagged":
             options += ["-color_range:v:0", {"limited": "tv", "full": "pc"}[clip["range"]]]
@@ -183,7 +202,8 @@ class Maker:
             path.rename(spare)
             # From between two key frames: the edit list hides what precedes.
             start = (clip["gop"] + 2) / rate
-            self.run(["-ss", f"{start:.3f}", "-i", spare, "-map", 0, "-c", "copy", *container_options(clip), path])
+            self.run(["-ss", f"{start:.3f}", "-i", spare, "-map", 0, "-c", "copy",
+                      *container_options(clip), path])
         if clip["start"] == "between key frames":
             path.rename(spare)
             start = (min(clip["gop"], frames // 2) - 2.5) / rate
@@ -197,7 +217,8 @@ class Maker:
 
 
 def container_options(clip):
-    return MUXER.get(clip["container"], [])
+    """Of the muxer; without random numbers or its version in the file."""
+    return [*MUXER.get(clip["container"], []), "-fflags", "+bitexact"]
 
 
 def rate_of(clip):
@@ -223,10 +244,12 @@ def filters(clip):
     if clip["scan"] == "interlaced":
         chain.append("setfield=tff")
     if clip["rate"] == "gaps":
-        chain.append("select='not(eq(mod(n\\,7)\\,3)+eq(mod(n\\,7)\\,4)*lt(n\\,10))'")
+        chain.append("select='not(eq(mod(n\\,7)\\,3)+eq(n\\,4))'")
     if clip["rate"] == "jitter":
         chain.append("settb=1/1000,setpts='floor(40*N+13*mod(N*N\\,7)/3+25*floor(N/5))'")
-    unknown = ["colorspace=unknown:color_primaries=unknown:color_trc=unknown"] * (clip["matrix"] == "untagged")
+    unknown = []
+    if clip["matrix"] == "untagged":
+        unknown.append("colorspace=unknown:color_primaries=unknown:color_trc=unknown")
     unknown += ["range=unknown"] * (clip["range"] == "untagged" and not full)
     return ",".join(chain + ["setparams=" + ":".join(unknown)] * bool(unknown))
 
@@ -248,8 +271,6 @@ def patch(clip, path):
             movie = Movie(path)
             change(clip, movie)
             movie.save()
-    if clip["tags"] == "container":
-        drop_stream_tags(clip, path)
 
 
 def change(clip, movie):
@@ -264,7 +285,9 @@ def change(clip, movie):
         movie.drop_display_times()
     if clip["start"] == "empty samples":
         count = len(movie.samples()[0])
-        movie.empty_samples({count // 3, 2 * count // 3 + 1} if clip["seed"] % 3 else {0, count // 2})
+        # In a third of the clips the first one.
+        some = {count // 3, 2 * count // 3 + 1} if clip["seed"] % 3 else {0, count // 2}
+        movie.empty_samples(some)
 
 
 def edits(clip):
@@ -285,15 +308,3 @@ def edits(clip):
         "past the end": [(2 * n / rate, 2 / rate, 1)],
         "inside a frame": [((n - 6) / rate, 2.4 / rate, 1)],
     }[clip["edits"]]
-
-
-def drop_stream_tags(clip, path):
-    """Leaves the colour tags to the container: 2 means "unspecified" in the bitstream."""
-    spare = path.with_name(f".{path.stem}-tags{path.suffix}")
-    path.rename(spare)
-    none = "colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2:video_full_range_flag=0"
-    command = ["ffmpeg", "-v", "error", "-y", "-i", spare, "-map", "0", "-c", "copy", "-bsf:v:0",
-               f"{clip['codec']}_metadata={none}", *container_options(clip), path]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        raise Failed(done.stderr.decode(errors="replace").strip())
