@@ -133,19 +133,21 @@ def sensible(clip):
     return all(flags)
 
 
-def candidate(rng, axis, value):
-    """A random sensible clip with that value; other axes are ordinary with a probability of 2/3."""
-    while True:
-        codec = rng.choice(list(CODECS) + ["h264"] * 22 + ["hevc"] * 7 + ["vp9"] * 3)
-        codec = value if axis == "codec" else codec
+def candidate(rng, fixed):
+    """A random sensible clip with the values in `fixed`, others ordinary with a probability of 2/3;
+    None where there seems to be none."""
+    for _ in range(400):
+        common = ["h264"] * 22 + ["hevc"] * 7 + ["vp9"] * 3
+        codec = fixed.get("codec") or rng.choice([*CODECS, *common])
         containers, formats, sizes = CODECS[codec]
         clip = {"codec": codec, "container": rng.choice(containers), "format": rng.choice(formats)}
         for name, values in AXES.items():
             clip[name] = values[0] if rng.random() < 2 / 3 else rng.choice(values[1:])
         clip["size"] = list(rng.choice(SIZES[sizes]))
-        clip[axis] = value
+        clip |= fixed
         if clip["container"] in containers and sensible(clip):
             return clip
+    return None
 
 
 def pairs(clip):
@@ -155,21 +157,42 @@ def pairs(clip):
 
 def draw(count, seed):
     """`count` clips. Each value that is not ordinary gets its turn; of 12 candidates that have it, the
-    one is taken whose pairs of values were seen least."""
+    one is taken whose pairs of values were seen least. Every fourth clip is of the most common kind,
+    H.264 in mp4, and half of every tenth one."""
     rng = random.Random(seed)
     containers = sorted({name for names, _, _ in CODECS.values() for name in names})
-    turns = [("codec", name) for name in CODECS] + [("container", name) for name in containers]
-    turns += [(axis, value) for axis, values in AXES.items() for value in values[1:]]
+    axes = [(axis, value) for axis, values in AXES.items() for value in values[1:]]
     # The broken starts differ most from one another.
-    turns += [("start", value) for value in AXES["start"][1:]]
+    axes += [("start", value) for value in AXES["start"][1:]]
+    turns = [("codec", name) for name in CODECS] + [("container", name) for name in containers] + axes
     rng.shuffle(turns)
+    rng.shuffle(axes)
     seen, clips = {}, []
-    for number in range(count):
+    used = {"codec": dict.fromkeys(CODECS, 0), "container": dict.fromkeys(containers, 0)}
+    while len(clips) < count:
+        number = len(clips)
+        common = number % 20 == 0 or number % 5 == 3
+        queue = axes if common else turns
+        axis, value = queue[0]
+        queue.append(queue.pop(0))
+        fixed = {axis: value}
+        if common:
+            usual = {"codec": "h264", "format": "yuv420p", "scan": "progressive"}
+            fixed = usual | {"container": rng.choice(["mp4", "mp4", "mov", "m4v", "3gp"])} | fixed
+            if fixed["scan"] != "progressive":
+                continue
+        rarest = [{name: min(counts, key=counts.get)} for name, counts in used.items()]
+        found = [candidate(rng, [{}, *rarest][i % 3] | fixed) for i in range(12)]
+        found = [clip for clip in found if clip]
+        if not found:
+            continue
+
         def gain(clip):
             return sum(1 / (1 + seen.get(pair, 0)) ** 2 for pair in pairs(clip))
 
-        axis, value = turns[number % len(turns)]
-        best = max((candidate(rng, axis, value) for _ in range(12)), key=gain)
+        best = max(found, key=gain)
+        for name, counts in used.items():
+            counts[best[name]] += 1
         for pair in pairs(best):
             seen[pair] = seen.get(pair, 0) + 1
         best["frames"] = 10 if best["codec"] == "dvvideo" else rng.randrange(12, 37)
