@@ -124,18 +124,39 @@ class Movie:
         stsd = self.table.get(b"stsd")
         stsd.data = stsd.data.replace(b"colr", b"free")
 
-    def empty_samples(self, which):
-        """Sets samples (by number, in decoding order) to no bytes."""
+    def insert_empty_samples(self, which):
+        """Inserts samples without bytes before those with these numbers, as recorders write them for
+        frames that they drop. Each takes half of the time of the one before it."""
         sizes, offsets = self.samples()
-        sizes = [0 if i in which else size for i, size in enumerate(sizes)]
-        count = len(sizes)
+        deltas, shifts = self.runs(b"stts"), self.runs(b"ctts")
+        syncs = self.table.get(b"stss")
+        syncs = syncs and [n - 1 for (n,) in struct.iter_unpack(">I", syncs.data[8:])]
+        for at in sorted(which, reverse=True):
+            sizes.insert(at, 0)
+            offsets.insert(at, offsets[at])
+            half = deltas[max(at, 1) - 1] // 2
+            deltas[max(at, 1) - 1] -= half
+            deltas.insert(at, half)
+            if shifts:
+                shifts.insert(at, shifts[at])
+            syncs = syncs and [n + (n >= at) for n in syncs]
+        numbers = lambda values: struct.pack(f">{len(values)}I", *values)
+        pairs = lambda values: numbers([0, len(values)]) + b"".join(numbers([1, v]) for v in values)
         table = {
-            b"stsz": struct.pack(">III", 0, 0, count) + struct.pack(f">{count}I", *sizes),
-            b"stco": struct.pack(">II", 0, count) + struct.pack(f">{count}I", *offsets),
-            b"stsc": struct.pack(">IIIII", 0, 1, 1, 1, 1),
+            b"stsz": numbers([0, 0, len(sizes)]) + numbers(sizes),
+            b"stco": numbers([0, len(offsets)]) + numbers(offsets),
+            b"stsc": numbers([0, 1, 1, 1, 1]),
+            b"stts": pairs(deltas),
         }
+        table |= {b"ctts": pairs(shifts)} if shifts else {}
+        table |= {b"stss": numbers([0, len(syncs)]) + numbers([n + 1 for n in syncs])} if syncs else {}
         for name, data in table.items():
             self.table.get(name).data = data
+
+    def runs(self, name):
+        """The value of each sample in a table of runs; none where there is no such table."""
+        box = self.table.get(name)
+        return [v for n, v in struct.iter_unpack(">II", box.data[8:]) for _ in range(n)] if box else []
 
     def samples(self):
         """Size and offset of each sample."""

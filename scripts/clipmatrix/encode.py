@@ -287,7 +287,7 @@ def change(clip, movie):
         count = len(movie.samples()[0])
         # In a third of the clips the first one.
         some = {count // 3, 2 * count // 3 + 1} if clip["seed"] % 3 else {0, count // 2}
-        movie.empty_samples(some)
+        movie.insert_empty_samples(some)
 
 
 def edits(clip):

@@ -103,7 +103,8 @@ def read(path):
     aspect = [aspect.numerator, aspect.denominator] if aspect else [1, 1]
     return {
         "frames": len(means), "width": width, "height": height, "fps": fps, "average": average,
-        "codec": codec, "rotation": turn, "pixel_aspect": aspect[::-1] if turn in {90, 270} else aspect,
+        "codec": codec, "rotation": turn, "mirrored": matrix[0] * matrix[3] < matrix[1] * matrix[2],
+        "pixel_aspect": aspect[::-1] if turn in {90, 270} else aspect,
         "means": means, "quadrants": corners, "tags": sorted(tags), "errors": errors,
         "times": times, "sizes": len(set(sizes)),
     }
