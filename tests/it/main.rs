@@ -59,4 +59,5 @@ mod video_ffmpeg_cases;
 mod video_ffmpeg_program;
 mod video_golden;
 mod video_hostile;
+mod video_matrix;
 mod video_window;

@@ -1,0 +1,1 @@
+"""Parts of scripts/clip_matrix.py."""
