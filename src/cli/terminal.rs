@@ -351,7 +351,7 @@ impl Observer for Terminal {
             Event::Saved { path } => log::debug!("wrote {}", path.display()),
             Event::Interrupted => {
                 self.end_pass();
-                self.line("interrupted: the step is finished, writing the last checkpoint");
+                self.line("interrupted: the step is finished, the last checkpoint is written");
             }
         }
     }

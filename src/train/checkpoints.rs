@@ -45,6 +45,9 @@ impl<'a> CheckpointWriter<'a> {
         } else {
             checkpoint::prepare_folder(&config.run.save_dir)?;
             let lock = FolderLock::take(&config.run.save_dir)?;
+            if lock.is_locked() {
+                checkpoint::remove_leftovers(&config.run.save_dir);
+            }
             keep_earlier_run(config)?;
             Some(lock)
         };
