@@ -16,15 +16,16 @@ use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 pub struct DataConfig {
     /// Folder that contains mvfouls/{train,valid}, or those folders themselves
     #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
-    #[arg(value_parser = options::path, default_value = "", hide_default_value = true)]
+    #[serde(with = "options::path_text")]
+    #[arg(value_parser = options::path_or_empty(), default_value = "", hide_default_value = true)]
     pub dataset_root: PathBuf,
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "FILE", value_parser = options::path())]
+    #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
     /// Decoding threads; 0 decodes in the training thread
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
-    #[arg(value_parser = options::between(0, 256), default_value_t = 4)]
+    #[arg(value_parser = options::between(0, 256), default_value_t = usual_workers())]
     pub num_workers: usize,
     /// Batches that the decoding threads read ahead
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
@@ -35,7 +36,8 @@ pub struct DataConfig {
     #[arg(value_parser = options::size, default_value_t = 2048)]
     pub loader_memory: u64,
     /// Folder of decoded frames, which runs may share; auto: frames in SAVE_DIR; off: none
-    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE, default_value = "auto")]
+    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = CacheChoice::parser(), default_value = "auto")]
     pub cache: CacheChoice,
     /// Most disk space for decoded frames, gigabytes; the least recently used are evicted
     #[arg(long, value_name = "GB", group = RESUME_MAY_CHANGE)]
@@ -44,6 +46,12 @@ pub struct DataConfig {
 }
 
 option_defaults!(DataConfig);
+
+/// Decoding threads by default: 4, or as many as there are cores for this program, which a container or
+/// a job may limit.
+pub(crate) fn usual_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
+}
 
 impl DataConfig {
     /// How far the loader reads ahead.

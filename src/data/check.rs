@@ -22,6 +22,7 @@ use crate::schema::Schema;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The data set's root.
+    #[serde(serialize_with = "crate::lossy::path")]
     pub root: PathBuf,
     /// Name of the schema.
     pub schema: String,
@@ -41,6 +42,7 @@ pub struct SplitReport {
     /// The split's name in the schema.
     pub name: String,
     /// Its folder.
+    #[serde(serialize_with = "crate::lossy::path")]
     pub dir: PathBuf,
     /// Actions in the annotation file.
     pub actions: usize,

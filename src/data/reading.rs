@@ -224,6 +224,11 @@ impl Dataset {
         Ok(first_time)
     }
 
+    /// Why a view could not be read, if it could not.
+    pub fn why_unreadable(&self, path: &Path) -> Option<ClipError> {
+        self.lock_unreadable().get(path).cloned()
+    }
+
     /// The errors of the clips that could not be read so far.
     pub fn unreadable(&self) -> Vec<ClipError> {
         self.lock_unreadable().values().cloned().collect()

@@ -163,11 +163,10 @@ fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
 }
 
 /// Whether the checkpoint to resume from is the folder's own.
-fn resumes_in(folder: &Path, resume: Option<&str>) -> bool {
+fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
     let Some(resume) = resume else {
         return false;
     };
-    let same =
-        || Some(Path::new(resume).canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
-    resume == AUTO || same().unwrap_or(false)
+    let same = || Some(resume.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
+    resume.as_os_str() == AUTO || same().unwrap_or(false)
 }
