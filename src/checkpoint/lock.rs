@@ -48,6 +48,11 @@ impl FolderLock {
         Ok(Self { file, path: path.clone(), locked })
     }
 
+    /// Whether the folder has been removed, and the lock with it.
+    pub fn is_gone(&self) -> bool {
+        !self.path.exists()
+    }
+
     /// Whether other runs are kept out: some file systems have no locks.
     pub fn is_locked(&self) -> bool {
         self.locked

@@ -49,8 +49,10 @@ impl InputArgs {
         if let Some(most) = self.max_views
             && input.max_views != Some(most)
         {
-            let trained = input.max_views.map_or("no limit".to_owned(), |most| most.to_string());
-            announce("max-views", most, trained);
+            match input.max_views {
+                Some(trained) => announce("max-views", most, trained),
+                None => log::info!("--max-views {most}: the checkpoint was trained with all views"),
+            }
             input.max_views = Some(most);
         }
         let window = &input.window;

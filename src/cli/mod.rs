@@ -149,6 +149,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 ErrorKind::ValueValidation
                 | ErrorKind::InvalidValue
                 | ErrorKind::TooManyValues
+                | ErrorKind::InvalidUtf8
                 | ErrorKind::UnknownArgument => {
                     print_error(&one_line(&error));
                 }

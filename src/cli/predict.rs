@@ -52,8 +52,7 @@ impl PredictArgs {
             terminal.line(&format!("of each action the first {limit} views (--max-views)"));
         }
         actions.iter_mut().for_each(|action| action.views.truncate(limit));
-        // Named by their position: two names may look the same when they are not UTF-8.
-        let clips = actions.iter().enumerate().map(|(i, a)| (i.to_string(), a.views.clone()));
+        let clips = actions.iter().map(|action| (action.name.clone(), action.views.clone()));
         let input = &trained.input;
         let dataset = Dataset::of_clips(clips.collect(), input.window, input.size);
         let dataset = Arc::new(dataset.tolerating_unreadable());
@@ -66,18 +65,15 @@ impl PredictArgs {
         if predicted.is_empty() {
             return Err(Failure::runtime("none of the clips can be read"));
         }
-        let mut predictions = predicted.iter().peekable();
-        let mut results = Vec::new();
-        for (index, action) in actions.iter().enumerate() {
-            let prediction = predictions.next_if(|p| p.action == index.to_string());
-            if prediction.is_none() {
-                log::warn!("{}: none of its views can be read, no prediction", action.name);
-            }
-            results.push((action, prediction));
-        }
+        // In order, and without the actions of which nothing can be read. Names may be the same.
+        let mut predictions = predicted.iter();
+        let results = actions.iter().map(|action| {
+            let is_read = |path: &PathBuf| dataset.why_unreadable(path).is_none();
+            (action, action.views.iter().any(is_read).then(|| predictions.next()).flatten())
+        });
         if self.json {
-            let list = results.iter().map(|(action, prediction)| {
-                self.json(&trained.schema, action, *prediction, &dataset)
+            let list = results.map(|(action, prediction)| {
+                self.json(&trained.schema, action, prediction, &dataset)
             });
             print_json(&list.collect::<Vec<Value>>())?;
         } else {
