@@ -46,7 +46,7 @@ fn a_home_and_a_temporary_folder_may_be_missing() {
     let data = folder.path().join("data");
     small_set(&data);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let absent = folder.path().join("absent");
+    let absent = folder.path().join("nowhere");
     for (name, variables) in [
         ("none", &[][..]),
         ("absent", &["HOME", "TMPDIR", "XDG_CACHE_HOME"][..]),

@@ -113,7 +113,7 @@ fn two_dashes_end_the_options() {
     predict.args(["--", "-odd.mp4", "--odd_name.mp4"]);
     let output = json(&predict.output().unwrap());
     assert_eq!(output[0]["views"][1]["clip"], "--odd_name.mp4");
-    for args in [&["train", "--", "data"][..], &["train", "--dataset-root", "d", "--", "--lr"]] {
+    for args in [&["train", "--", "data"][..], &["train", "--dataset-root", "d", "--", "e"]] {
         let output = command(args).output().unwrap();
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{error}");
