@@ -108,6 +108,7 @@ mod system {
     /// A closed window, a log-off and a shutdown: Windows ends a program as soon as its handler
     /// returns, or after some 5 seconds, so the handler waits for the run to end.
     #[cfg(windows)]
+    #[allow(unsafe_code, reason = "the handlers of libraries do not wait")]
     mod close {
         use std::sync::atomic::{AtomicBool, Ordering};
         use std::sync::{Arc, OnceLock};
@@ -137,7 +138,6 @@ mod system {
             }
         }
 
-        #[allow(unsafe_code, reason = "the handlers of libraries do not wait")]
         pub(super) fn raise(stop: &Arc<AtomicBool>) {
             // A second run of this process keeps the first one's flag; programs have one run.
             let _ = STOP.set(Arc::clone(stop));

@@ -1,12 +1,14 @@
 //! Where the clips come from, and how they are read.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::CacheChoice;
 use crate::data::loader::Ahead;
+use crate::device::main_memory;
 use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 
 /// Data set, loader and frame cache.
@@ -33,7 +35,7 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Most main memory for frames read ahead, megabytes
     #[arg(long, value_name = "MB", group = RESUME_MAY_CHANGE)]
-    #[arg(value_parser = options::size, default_value_t = 2048)]
+    #[arg(value_parser = options::size, default_value_t = usual_loader_memory())]
     pub loader_memory: u64,
     /// Folder of decoded frames, which runs may share; auto: frames in SAVE_DIR; off: none
     #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
@@ -47,6 +49,17 @@ pub struct DataConfig {
 
 option_defaults!(DataConfig);
 
+/// Memory for frames read ahead by default, megabytes: 2048, or a quarter of the memory that the machine
+/// or its container has.
+fn usual_loader_memory() -> u64 {
+    static USUAL: OnceLock<u64> = OnceLock::new();
+    *USUAL.get_or_init(|| share_of(main_memory().total))
+}
+
+fn share_of(total: u64) -> u64 {
+    (total >> 22).clamp(64, 2048)
+}
+
 /// Decoding threads by default: 4, or as many as there are cores for this program, which a container or
 /// a job may limit.
 pub(crate) fn usual_workers() -> usize {
@@ -58,5 +71,16 @@ impl DataConfig {
     pub fn ahead(&self) -> Ahead {
         let (workers, batches) = (self.num_workers, self.prefetch);
         Ahead { workers, batches, bytes: self.loader_memory << 20 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_ahead_takes_a_quarter_of_a_small_memory() {
+        let shares = [0, 1 << 30, 4 << 30, 64 << 30].map(share_of);
+        assert_eq!(shares, [64, 256, 1024, 2048]);
     }
 }

@@ -23,9 +23,9 @@ fn rank(extension: &OsStr) -> Option<usize> {
     CLIP_EXTENSIONS.iter().position(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// Finds the file or folder that `path` means: the file itself; else the name with an extension of
-/// [`CLIP_EXTENSIONS`] appended, or its own one, in upper or lower case or a mix; else a folder of that
-/// name, which contains images.
+/// Finds the file or folder that `path` means: the file itself; else the name with a clip's extension
+/// appended (`.mp4`, `.m4v`, `.mov`, `.mkv` and so on), or with its own one, in upper or lower case or
+/// a mix; else a folder of that name, which contains images.
 ///
 /// # Errors
 /// [`ClipError::Missing`].
