@@ -72,9 +72,38 @@ fn replace_patiently(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
+/// The name of the file that this one was to become, if it is one of [`replace`]'s temporary files: a
+/// dot, the name, a dot, and 6 letters and digits or 16 digits.
+pub(crate) fn becomes(temporary: &str) -> Option<&str> {
+    let (name, random) = temporary.strip_prefix('.')?.rsplit_once('.')?;
+    let fits = matches!(random.len(), 6 | 16) && random.bytes().all(|b| b.is_ascii_alphanumeric());
+    fits.then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn temporary_names_say_what_they_become() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.state");
+        let names = || {
+            let entries = fs::read_dir(folder.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        };
+        // As a killed program leaves it.
+        #[cfg(not(windows))]
+        std::mem::forget(AtomicWriteFile::open(&path).unwrap());
+        #[cfg(windows)]
+        fs::write(folder.path().join(".last.state.0123456789abcdef"), b"").unwrap();
+        let left: Vec<_> = names().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(becomes(&left[0]), Some("last.state"));
+        for other in ["last.state", ".lock", ".gitignore", ".polyview-write-test", "a.b.123456"] {
+            assert_eq!(becomes(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn temporary_failures_are_retried() {

@@ -93,7 +93,9 @@ pub struct Compute {
 }
 
 fn cpu_info(auto: bool) -> DeviceInfo {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // Those of the pool that all of it runs in: as many as the process may use cores, unless
+    // RAYON_NUM_THREADS says otherwise.
+    let threads = rayon::current_num_threads();
     let memory = memory::main_memory();
     DeviceInfo {
         id: "cpu".to_owned(),

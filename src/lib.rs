@@ -36,6 +36,7 @@ pub mod evaluate;
 #[doc(hidden)]
 pub mod kernels;
 pub mod losses;
+mod lossy;
 pub mod metrics;
 pub mod model;
 mod near;

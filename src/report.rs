@@ -222,6 +222,7 @@ pub enum Event {
     /// A checkpoint was written.
     Saved {
         /// Its weight file.
+        #[serde(serialize_with = "crate::lossy::path")]
         path: PathBuf,
     },
     /// Early stopping ends the run.

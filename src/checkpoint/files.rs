@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::CheckpointError;
-use crate::atomic_file::{patiently, replace};
+use super::{CONFIG, CheckpointError, HISTORY};
+use crate::atomic_file::{becomes, patiently, replace};
 
 /// Replaces a file atomically, so that a reader never sees a part of it.
 ///
@@ -27,6 +27,31 @@ pub(crate) fn write_text(
         source: std::io::Error::other(error.to_string()),
     })?;
     write_atomically(path, text.as_bytes())
+}
+
+/// Removes what a killed run was writing: a temporary file is as large as its checkpoint. No other run
+/// may be writing to the folder. What cannot be removed stays.
+pub(crate) fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_str().and_then(becomes).is_some_and(is_of_a_run) {
+            match patiently(|| fs::remove_file(entry.path())) {
+                Ok(()) => log::debug!("{}: left by a killed run, removed", entry.path().display()),
+                Err(error) => log::debug!("{}: {error}", entry.path().display()),
+            }
+        }
+    }
+}
+
+/// Whether a run writes a file of this name.
+fn is_of_a_run(name: &str) -> bool {
+    let is_checkpoint = || {
+        let (stem, ending) = name.split_once('.')?;
+        let stem_fits = matches!(stem, "best" | "last") || stem.starts_with("epoch-");
+        Some(stem_fits && matches!(ending, "safetensors" | "state" | "state.next"))
+    };
+    [CONFIG, HISTORY, "metrics.csv", "report.html"].contains(&name) || is_checkpoint() == Some(true)
 }
 
 /// Creates the folder if necessary and checks that it is writable, before hours of training depend on

@@ -17,6 +17,7 @@ const LOCK: &str = ".lock";
 pub struct FolderLock {
     file: File,
     path: PathBuf,
+    locked: bool,
 }
 
 impl FolderLock {
@@ -28,7 +29,7 @@ impl FolderLock {
     pub fn take(folder: &Path) -> Result<Self, CheckpointError> {
         let path = folder.join(LOCK);
         let fail = |source| CheckpointError::Write { path: path.clone(), source };
-        let Some(mut file) = open(&path).map_err(fail)? else {
+        let Some((mut file, locked)) = open(&path).map_err(fail)? else {
             // Only for the message: the owner may be unknown.
             let owner = fs::read_to_string(&path).unwrap_or_default();
             let owner = match owner.trim() {
@@ -44,7 +45,17 @@ impl FolderLock {
             file.flush()
         };
         write().map_err(fail)?;
-        Ok(Self { file, path: path.clone() })
+        Ok(Self { file, path: path.clone(), locked })
+    }
+
+    /// Whether the folder has been removed, and the lock with it.
+    pub fn is_gone(&self) -> bool {
+        !self.path.exists()
+    }
+
+    /// Whether other runs are kept out: some file systems have no locks.
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 }
 
@@ -54,20 +65,30 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Opens and locks the file; `None` if another process has locked it.
+/// Opens and locks the file; `None` if another process has locked it. Some network file systems do not
+/// support locks: training without one is better than refusing to train, and `false` says so.
 #[cfg(not(windows))]
-fn open(path: &Path) -> io::Result<Option<File>> {
+fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     let file = options().open(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        // Some network file systems do not support locks. Training without one is better than
-        // refusing to train.
+    let locked = file.try_lock();
+    Ok(meaning(path, locked).map(|locked| (file, locked)))
+}
+
+/// What trying to lock a file means: it is locked, it has no lock (`false`), or it is another's
+/// (`None`).
+#[cfg(not(windows))]
+fn meaning(path: &Path, locked: Result<(), TryLockError>) -> Option<bool> {
+    match locked {
+        Ok(()) => Some(true),
+        Err(TryLockError::WouldBlock) => None,
         Err(TryLockError::Error(error)) => {
-            log::warn!("{}: cannot be locked: {error}", path.display());
+            log::warn!(
+                "{}: cannot be locked ({error}), so nothing keeps another run out of the folder",
+                path.display()
+            );
+            Some(false)
         }
     }
-    Ok(Some(file))
 }
 
 /// Opens and locks the file; `None` if another process has locked it.
@@ -75,7 +96,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 /// A file lock of Windows would also keep others from reading the owner's process id, so the lock is
 /// a share mode that lets nobody else open the file for writing.
 #[cfg(windows)]
-fn open(path: &Path) -> io::Result<Option<File>> {
+fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     use std::os::windows::fs::OpenOptionsExt;
 
     const FILE_SHARE_READ: u32 = 1;
@@ -83,7 +104,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     // A virus scanner may have it open for a moment, and so may the system after a run was killed.
     match super::patiently(|| options().share_mode(FILE_SHARE_READ).open(path)) {
         Err(error) if error.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => Ok(None),
-        opened => opened.map(Some),
+        opened => opened.map(|file| Some((file, true))),
     }
 }
 
@@ -94,5 +115,24 @@ impl Drop for FolderLock {
         if let Err(error) = emptied {
             log::debug!("{}: {error}", self.path.display());
         }
+    }
+}
+
+#[cfg(all(test, not(windows)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_trained_on() {
+        let path = Path::new("run/.lock");
+        // ENOLCK of NFS, ENOTSUP, EINVAL of some FUSE drivers.
+        for kind in [io::ErrorKind::Other, io::ErrorKind::Unsupported, io::ErrorKind::InvalidInput]
+        {
+            assert_eq!(meaning(path, Err(TryLockError::Error(kind.into()))), Some(false));
+        }
+        assert_eq!(meaning(path, Err(TryLockError::WouldBlock)), None);
+        assert_eq!(meaning(path, Ok(())), Some(true));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(FolderLock::take(folder.path()).unwrap().is_locked());
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::atomic_file::patiently;
 pub use export::{Layout, export};
-pub(crate) use files::{prepare_folder, write_atomically, write_text};
+pub(crate) use files::{prepare_folder, remove_leftovers, write_atomically, write_text};
 pub use lock::FolderLock;
 pub(crate) use previous::{holds_run, move_aside};
 pub(crate) use weights::rebuild;

@@ -10,6 +10,7 @@ mod devices;
 mod doctor;
 mod evaluate;
 mod export;
+mod input;
 mod predict;
 mod shell;
 mod signals;
@@ -18,7 +19,7 @@ mod terminal;
 mod train;
 mod trained;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -137,7 +138,7 @@ type CommandResult = Result<ExitCode, Failure>;
 /// Runs the program on its arguments (the first is its name); prints errors itself.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = command()
-        .try_get_matches_from(args.into_iter().map(dashes))
+        .try_get_matches_from(dashes(args))
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -148,6 +149,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 ErrorKind::ValueValidation
                 | ErrorKind::InvalidValue
                 | ErrorKind::TooManyValues
+                | ErrorKind::InvalidUtf8
                 | ErrorKind::UnknownArgument => {
                     print_error(&one_line(&error));
                 }
@@ -204,15 +206,34 @@ fn print_error(error: &dyn std::fmt::Display) {
 }
 
 /// `--dataset_root` is `--dataset-root`: option names may be typed with underscores, as the old
-/// trainer's users are used to. Values stay as they are.
-fn dashes(arg: OsString) -> OsString {
-    let Some(text) = arg.to_str().filter(|text| text.starts_with("--")) else {
+/// trainer's users are used to. Values stay as they are, and so does everything after `--`.
+fn dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut options = true;
+    args.into_iter().map(move |arg| {
+        options &= arg != "--";
+        if options { with_dashes(arg) } else { arg }
+    })
+}
+
+fn with_dashes(arg: OsString) -> OsString {
+    // The value need not be UTF-8.
+    let bytes = arg.as_encoded_bytes();
+    let end = bytes.iter().position(|&byte| byte == b'=').unwrap_or(bytes.len());
+    let name = std::str::from_utf8(&bytes[..end]).ok().filter(|name| name.starts_with("--"));
+    let (Some(name), Some(value)) = (name, from(&arg, end)) else {
         return arg;
     };
-    match text.split_once('=') {
-        Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
-        None => text.replace('_', "-").into(),
-    }
+    let mut changed = OsString::from(name.replace('_', "-"));
+    changed.push(value);
+    changed
+}
+
+/// The rest of an argument from a byte that begins a character.
+fn from(arg: &OsStr, start: usize) -> Option<&OsStr> {
+    #[cfg(unix)]
+    return Some(std::os::unix::ffi::OsStrExt::from_bytes(&arg.as_encoded_bytes()[start..]));
+    #[cfg(not(unix))]
+    return arg.to_str().map(|text| OsStr::new(&text[start..]));
 }
 
 /// Prints a value for programs, on stdout.

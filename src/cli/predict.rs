@@ -8,12 +8,13 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::trained::{Trained, TrainedArgs};
+use super::trained::TrainedArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::data::Dataset;
 use crate::data::natural::natural_order;
-use crate::data::video::is_hidden;
+use crate::data::video::{has_clip_extension, is_hidden, resolve_clip};
 use crate::evaluate::{ActionPrediction, predict_dataset};
+use crate::schema::Schema;
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -33,7 +34,7 @@ pub(super) struct PredictArgs {
 
 impl PredictArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        let actions = actions(&self.clips)?;
+        let mut actions = actions(&self.clips)?;
         let Some(checkpoint) = &self.trained.checkpoint else {
             return Err(Failure::usage("--checkpoint is required: weights that `train` wrote"));
         };
@@ -46,11 +47,15 @@ impl PredictArgs {
                 checkpoint.display()
             );
         }
-        let paths: Vec<Vec<PathBuf>> = actions.iter().map(|(_, views)| views.clone()).collect();
-        let names: Vec<String> = actions.iter().map(|(name, _)| name.clone()).collect();
+        let limit = trained.input.max_views.unwrap_or(usize::MAX);
+        if actions.iter().any(|action| action.views.len() > limit) {
+            terminal.line(&format!("of each action the first {limit} views (--max-views)"));
+        }
+        actions.iter_mut().for_each(|action| action.views.truncate(limit));
+        let clips = actions.iter().map(|action| (action.name.clone(), action.views.clone()));
         let input = &trained.input;
-        let dataset =
-            Arc::new(Dataset::of_clips(actions, input.window, input.size).tolerating_unreadable());
+        let dataset = Dataset::of_clips(clips.collect(), input.window, input.size);
+        let dataset = Arc::new(dataset.tolerating_unreadable());
         let started = Instant::now();
         let mut clips = 0;
         let (options, device) = (&trained.options, &trained.compute.device);
@@ -60,89 +65,126 @@ impl PredictArgs {
         if predicted.is_empty() {
             return Err(Failure::runtime("none of the clips can be read"));
         }
-        let views = |action: &ActionPrediction| -> Vec<PathBuf> {
-            let index = names.iter().position(|name| *name == action.action);
-            let paths = &paths[index.expect("every prediction is of a given action")];
-            action.views.iter().map(|view| paths[*view].clone()).collect()
-        };
+        // In order, and without the actions of which nothing can be read. Names may be the same.
+        let mut predictions = predicted.iter();
+        let results = actions.iter().map(|action| {
+            let is_read = |path: &PathBuf| dataset.why_unreadable(path).is_none();
+            (action, action.views.iter().any(is_read).then(|| predictions.next()).flatten())
+        });
         if self.json {
-            let list: Vec<Value> =
-                predicted.iter().map(|p| self.json(&trained, p, &views(p))).collect();
-            print_json(&list)?;
+            let list = results.map(|(action, prediction)| {
+                self.json(&trained.schema, action, prediction, &dataset)
+            });
+            print_json(&list.collect::<Vec<Value>>())?;
         } else {
-            for action in &predicted {
-                print_text(&self.text(&trained, action, &views(action)))?;
+            for (action, prediction) in results {
+                if let Some(prediction) = prediction {
+                    print_text(&self.text(&trained.schema, action, prediction))?;
+                }
             }
         }
         terminal.line(&format!("{:.1} clips/s", clips as f64 / seconds.max(1e-9)));
         Ok(ExitCode::SUCCESS)
     }
 
-    fn text(&self, trained: &Trained, action: &ActionPrediction, views: &[PathBuf]) -> String {
-        let mut lines = vec![action.action.clone()];
-        for (index, task) in trained.schema.tasks.iter().enumerate() {
-            let ranked = action.ranked(index);
+    fn text(&self, schema: &Schema, action: &Action, prediction: &ActionPrediction) -> String {
+        let mut lines = vec![action.name.clone()];
+        for (index, task) in schema.tasks.iter().enumerate() {
+            let ranked = prediction.ranked(index);
             let classes = ranked.iter().take(self.top.max(1)).map(|(class, probability)| {
                 format!("{} {:.1} %", task.classes[*class].name, probability * 100.0)
             });
             let classes: Vec<String> = classes.collect();
             lines.push(format!("  {}: {}", task.title, classes.join(", ")));
         }
-        for (path, share) in views.iter().zip(&action.shares) {
-            lines.push(format!(
-                "  view {}: {:.1} % of the decision",
-                path.display(),
-                share * 100.0
-            ));
+        for (view, share) in prediction.views.iter().zip(&prediction.shares) {
+            let path = action.views[*view].display();
+            lines.push(format!("  view {path}: {:.1} % of the decision", share * 100.0));
         }
         lines.join("\n")
     }
 
-    fn json(&self, trained: &Trained, action: &ActionPrediction, views: &[PathBuf]) -> Value {
-        let tasks: serde_json::Map<String, Value> = trained
-            .schema
-            .tasks
-            .iter()
-            .enumerate()
-            .map(|(index, task)| {
-                let ranked = action.ranked(index);
+    /// An action without a readable view has neither tasks nor views.
+    fn json(
+        &self,
+        schema: &Schema,
+        action: &Action,
+        prediction: Option<&ActionPrediction>,
+        dataset: &Dataset,
+    ) -> Value {
+        let mut tasks = serde_json::Map::new();
+        let mut views = Vec::new();
+        if let Some(prediction) = prediction {
+            for (index, task) in schema.tasks.iter().enumerate() {
+                let ranked = prediction.ranked(index);
                 let classes = ranked.iter().take(self.top.max(1)).map(|(class, probability)| {
                     json!({ "class": task.classes[*class].name, "confidence": probability })
                 });
-                (task.name.clone(), classes.collect())
-            })
-            .collect();
-        let views = views.iter().zip(&action.shares);
-        let views: Vec<Value> =
-            views.map(|(path, share)| json!({ "clip": path, "share": share })).collect();
-        json!({ "action": action.action, "tasks": tasks, "views": views })
+                tasks.insert(task.name.clone(), classes.collect());
+            }
+            for (view, share) in prediction.views.iter().zip(&prediction.shares) {
+                let clip = action.views[*view].to_string_lossy();
+                views.push(json!({ "clip": clip, "share": share }));
+            }
+        }
+        let unreadable = action.views.iter().filter_map(|path| {
+            let reason = dataset.why_unreadable(path)?.to_string();
+            Some(json!({ "clip": path.to_string_lossy(), "reason": reason }))
+        });
+        let unreadable: Vec<Value> = unreadable.collect();
+        json!({ "action": action.name, "tasks": tasks, "views": views, "unreadable": unreadable })
     }
 }
 
-/// The actions that the arguments specify: names with the paths of their clips.
-fn actions(given: &[PathBuf]) -> Result<Vec<(String, Vec<PathBuf>)>, Failure> {
-    let name = |path: &Path| {
-        path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
-    };
-    if let Some(missing) = given.iter().find(|path| !path.exists()) {
+/// An action to classify.
+struct Action {
+    name: String,
+    /// Paths of its clips.
+    views: Vec<PathBuf>,
+}
+
+/// The actions that the arguments specify.
+fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
+    if let Some(missing) = given.iter().find(|path| resolve_clip(path).is_err()) {
         return Err(Failure::usage(format!("{}: there is no such clip", missing.display())));
     }
-    let [folder] = given else {
-        return Ok(vec![("action".to_owned(), given.to_vec())]);
-    };
-    if !folder.is_dir() {
-        return Ok(vec![("action".to_owned(), given.to_vec())]);
+    match given {
+        [folder] if folder.is_dir() => actions_in(folder),
+        clips => Ok(vec![Action { name: "action".to_owned(), views: without_hidden(clips)? }]),
     }
+}
+
+/// A pattern such as `find` or `dotglob` gives also names what macOS left beside each clip.
+fn without_hidden(clips: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let is_hidden = |path: &&PathBuf| path.file_name().is_some_and(is_hidden);
+    let (hidden, clips): (Vec<&PathBuf>, Vec<&PathBuf>) = clips.iter().partition(is_hidden);
+    let why = "its name begins with a dot, so it is not a clip";
+    if clips.is_empty() {
+        return Err(Failure::usage(format!("{}: {why}", hidden[0].display())));
+    }
+    hidden.iter().for_each(|path| log::warn!("{}: left out: {why}", path.display()));
+    Ok(clips.into_iter().cloned().collect())
+}
+
+/// The clips of a folder as one action, or those of each folder in it.
+fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
+    let clips_of = |inside: &[PathBuf]| -> Vec<PathBuf> {
+        inside.iter().filter(|path| has_clip_extension(path) && path.is_file()).cloned().collect()
+    };
+    let action = |folder: &Path, views| {
+        let name = folder.file_name().unwrap_or(folder.as_os_str());
+        Action { name: name.to_string_lossy().into_owned(), views }
+    };
     let inside = entries(folder)?;
-    let clips: Vec<PathBuf> = inside.iter().filter(|path| is_clip(path)).cloned().collect();
+    let clips = clips_of(&inside);
     if !clips.is_empty() {
-        return Ok(vec![(name(folder), clips)]);
+        return Ok(vec![action(folder, clips)]);
     }
     let mut actions = Vec::new();
     for path in inside.into_iter().filter(|path| path.is_dir()) {
-        let clips: Vec<PathBuf> = entries(&path)?.into_iter().filter(|p| is_clip(p)).collect();
+        let clips = clips_of(&entries(&path)?);
         if !clips.is_empty() {
-            actions.push((name(&path), clips));
+            actions.push(action(&path, clips));
         }
     }
     if actions.is_empty() {
@@ -166,11 +208,4 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     natural_order(&mut paths);
     Ok(paths)
-}
-
-fn is_clip(path: &Path) -> bool {
-    const EXTENSIONS: [&str; 8] = ["mp4", "mov", "m4v", "mkv", "avi", "webm", "ts", "mpg"];
-    let extension = path.extension().and_then(|e| e.to_str());
-    path.is_file()
-        && extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
 }

@@ -73,7 +73,9 @@ impl Terminal {
                 }
             }
         });
-        let interactive = std::io::stderr().is_terminal();
+        // Bars are hidden on a terminal that cannot move its cursor (TERM=dumb), and lines printed
+        // above them with them.
+        let interactive = std::io::stderr().is_terminal() && !bars.is_hidden();
         let lines = Lines { bars: bars.clone(), interactive };
         builder.target(env_logger::Target::Pipe(Box::new(lines)));
         // A logger that a library user has installed is kept.
@@ -147,12 +149,12 @@ impl Terminal {
         }
         for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
             let path = outcome.save_dir.join(file);
-            if outcome.files.contains(&path) {
+            if outcome.files.contains(&path) && path.exists() {
                 let _ = write!(text, "\n{name} weights: {}", path.display());
             }
         }
         let best = outcome.save_dir.join(checkpoint::BEST);
-        if !outcome.interrupted && outcome.files.contains(&best) {
+        if !outcome.interrupted && outcome.files.contains(&best) && best.exists() {
             let _ = write!(
                 text,
                 "\nnext: polyview evaluate --checkpoint {} --dataset-root DATA --split test",
@@ -351,7 +353,7 @@ impl Observer for Terminal {
             Event::Saved { path } => log::debug!("wrote {}", path.display()),
             Event::Interrupted => {
                 self.end_pass();
-                self.line("interrupted: the step is finished, writing the last checkpoint");
+                self.line("interrupted: the step is finished, the last checkpoint is written");
             }
         }
     }

@@ -54,7 +54,7 @@ pub fn train_config(
     args: impl IntoIterator<Item = impl Into<std::ffi::OsString>>,
 ) -> Result<Config, String> {
     let command = TrainArgs::augment_args(Command::new("train").no_binary_name(true));
-    let args = args.into_iter().map(|arg| super::dashes(arg.into()));
+    let args = super::dashes(args.into_iter().map(Into::into));
     let matches = command.try_get_matches_from(args);
     let typed = matches.and_then(|matches| TrainArgs::from_arg_matches(&matches));
     let typed = typed.map_err(|error| option_error(&error).to_string())?;

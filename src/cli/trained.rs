@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
+use super::input::InputArgs;
 use crate::checkpoint::{self, CheckpointInfo};
+use crate::config::data::usual_workers;
 use crate::config::{Config, load_schema};
 use crate::data::InputSpec;
 use crate::device::{self, Compute};
 use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};
 use crate::model::MultiViewNet;
+use crate::options::{at_least, between};
 use crate::schema::Schema;
 
 /// Options as typed.
@@ -26,11 +29,14 @@ pub(super) struct TrainedArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
     /// Actions per batch
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", value_parser = at_least(1), default_value_t = 1)]
     pub batch_size: usize,
     /// Decoding threads; 0 decodes in the main thread
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", value_parser = between(0, 256))]
+    #[arg(default_value_t = usual_workers())]
     pub num_workers: usize,
+    #[command(flatten)]
+    pub input: InputArgs,
 }
 
 /// A trained network on its device.
@@ -69,6 +75,7 @@ impl TrainedArgs {
             log::warn!("{shown}: does not say what its input is, using the defaults");
             Config::default().input()
         });
+        let input = self.input.over(input)?;
         let size = [input.window.frames_per_clip, input.size[0], input.size[1]];
         let max_clips = clips_per_pass(&net, size, &compute.info).ok_or_else(|| {
             let size = size.map(|side| side.to_string()).join("×");

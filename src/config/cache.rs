@@ -1,10 +1,11 @@
 //! Where decoded frames are kept.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 
+use clap::builder::TypedValueParser;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::options::{path_or_empty, path_text};
 
 /// `auto`, `off` or a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,40 +19,35 @@ pub enum CacheChoice {
     Folder(PathBuf),
 }
 
-impl fmt::Display for CacheChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Off => f.write_str("off"),
-            Self::Folder(folder) => folder.display().fmt(f),
-        }
+impl CacheChoice {
+    /// Reads the option.
+    pub(super) fn parser() -> impl TypedValueParser<Value = Self> {
+        path_or_empty().try_map(Self::of)
     }
-}
 
-impl FromStr for CacheChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "" => Err("must be a folder, auto or off".to_owned()),
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            folder => Ok(Self::Folder(folder.into())),
+    fn of(written: PathBuf) -> Result<Self, &'static str> {
+        match written.to_str() {
+            Some("") => Err("must be a folder, auto or off"),
+            Some("auto") => Ok(Self::Auto),
+            Some("off") => Ok(Self::Off),
+            _ => Ok(Self::Folder(written)),
         }
     }
 }
 
 impl Serialize for CacheChoice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Folder(folder) => folder.serialize(serializer),
-            choice => serializer.serialize_str(&choice.to_string()),
-        }
+        let written = match self {
+            Self::Auto => Path::new("auto"),
+            Self::Off => Path::new("off"),
+            Self::Folder(folder) => folder,
+        };
+        path_text::serialize(written, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for CacheChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        Self::of(path_text::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }

@@ -9,8 +9,8 @@ use crate::options::{self, option_defaults};
 /// Longest clip, and smallest and largest frame side: four halvings must leave a pixel, and beyond
 /// the upper bounds a number is a typing error.
 pub(crate) const MAX_FRAMES: usize = 512;
-const MIN_SIDE: usize = 16;
-const MAX_SIDE: usize = 4096;
+pub(crate) const MIN_SIDE: usize = 16;
+pub(crate) const MAX_SIDE: usize = 4096;
 
 /// Window, frame rate, frame size and number of views.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]

@@ -1,12 +1,14 @@
 //! Where the clips come from, and how they are read.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::CacheChoice;
 use crate::data::loader::Ahead;
+use crate::device::main_memory;
 use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 
 /// Data set, loader and frame cache.
@@ -16,15 +18,16 @@ use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 pub struct DataConfig {
     /// Folder that contains mvfouls/{train,valid}, or those folders themselves
     #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
-    #[arg(value_parser = options::path, default_value = "", hide_default_value = true)]
+    #[serde(with = "options::path_text")]
+    #[arg(value_parser = options::path_or_empty(), default_value = "", hide_default_value = true)]
     pub dataset_root: PathBuf,
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "FILE", value_parser = options::path())]
+    #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
     /// Decoding threads; 0 decodes in the training thread
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
-    #[arg(value_parser = options::between(0, 256), default_value_t = 4)]
+    #[arg(value_parser = options::between(0, 256), default_value_t = usual_workers())]
     pub num_workers: usize,
     /// Batches that the decoding threads read ahead
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
@@ -32,10 +35,11 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Most main memory for frames read ahead, megabytes
     #[arg(long, value_name = "MB", group = RESUME_MAY_CHANGE)]
-    #[arg(value_parser = options::size, default_value_t = 2048)]
+    #[arg(value_parser = options::size, default_value_t = usual_loader_memory())]
     pub loader_memory: u64,
     /// Folder of decoded frames, which runs may share; auto: frames in SAVE_DIR; off: none
-    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE, default_value = "auto")]
+    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = CacheChoice::parser(), default_value = "auto")]
     pub cache: CacheChoice,
     /// Most disk space for decoded frames, gigabytes; the least recently used are evicted
     #[arg(long, value_name = "GB", group = RESUME_MAY_CHANGE)]
@@ -45,10 +49,38 @@ pub struct DataConfig {
 
 option_defaults!(DataConfig);
 
+/// Memory for frames read ahead by default, megabytes: 2048, or a quarter of the memory that the machine
+/// or its container has.
+fn usual_loader_memory() -> u64 {
+    static USUAL: OnceLock<u64> = OnceLock::new();
+    *USUAL.get_or_init(|| share_of(main_memory().total))
+}
+
+fn share_of(total: u64) -> u64 {
+    (total >> 22).clamp(64, 2048)
+}
+
+/// Decoding threads by default: 4, or as many as there are cores for this program, which a container or
+/// a job may limit.
+pub(crate) fn usual_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
+}
+
 impl DataConfig {
     /// How far the loader reads ahead.
     pub fn ahead(&self) -> Ahead {
         let (workers, batches) = (self.num_workers, self.prefetch);
         Ahead { workers, batches, bytes: self.loader_memory << 20 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_ahead_takes_a_quarter_of_a_small_memory() {
+        let shares = [0, 1 << 30, 4 << 30, 64 << 30].map(share_of);
+        assert_eq!(shares, [64, 256, 1024, 2048]);
     }
 }

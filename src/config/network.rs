@@ -26,8 +26,8 @@ pub struct NetworkConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout_rate: Option<f64>,
     /// Weights to start from (.pth, .pt or .safetensors, with torchvision's names)
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, value_name = "FILE", value_parser = options::path())]
+    #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
     /// Feed other annotated properties (contact, body part, …) to the heads
     #[arg(long)]

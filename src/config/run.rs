@@ -16,7 +16,9 @@ pub(crate) const AUTO: &str = "auto";
 #[command(next_help_heading = "Run and checkpoints")]
 pub struct RunConfig {
     /// Folder for checkpoints, history, report and configuration
-    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE, default_value = "checkpoints")]
+    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::path(), default_value = "checkpoints")]
+    #[serde(with = "options::path_text")]
     pub save_dir: PathBuf,
     /// Seed of everything random
     #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 42)]
@@ -25,9 +27,9 @@ pub struct RunConfig {
     #[arg(long, group = RESUME_MAY_CHANGE)]
     pub overwrite: bool,
     /// Checkpoint to resume from; auto: SAVE_DIR's last one, if there is one
-    #[arg(long, value_name = "FILE", group = RESUME_MAY_CHANGE)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resume: Option<String>,
+    #[arg(long, value_name = "FILE", group = RESUME_MAY_CHANGE, value_parser = options::path())]
+    #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
+    pub resume: Option<PathBuf>,
     /// Best score to beat after resuming, in place of the checkpoint's
     #[arg(long, value_name = "SCORE", group = RESUME_MAY_CHANGE, value_parser = options::unit)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::annotations::{ANNOTATIONS, Split, View, read_split};
 use super::clip::{ClipError, ClipInfo};
@@ -28,7 +28,7 @@ use sources::Sources;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The data set's root.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "crate::lossy::path")]
     pub root: PathBuf,
     /// Name of the schema.
     pub schema: String,
@@ -50,7 +50,7 @@ pub struct SplitReport {
     /// The split's name in the schema.
     pub name: String,
     /// Its folder.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "crate::lossy::path")]
     pub dir: PathBuf,
     /// Actions in the annotation file.
     pub actions: usize,
@@ -288,9 +288,4 @@ fn unreadable(found: &SplitDir, error: &DataError) -> SplitReport {
         problems: vec![Problem::of_file(ProblemKind::Unreadable, file, error.to_string())],
         ..SplitReport::new(found.name.clone(), found.dir.clone())
     }
-}
-
-/// Paths in JSON, which has no other text than Unicode.
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
 }

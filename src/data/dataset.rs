@@ -228,6 +228,14 @@ impl Dataset {
         Self { max_unreadable: 1.0, ..self }
     }
 
+    /// What messages call it.
+    pub(super) fn title(&self) -> String {
+        match self.annotations.dir.as_os_str().is_empty() {
+            true => "given clips".to_owned(),
+            false => format!("{} split", self.split),
+        }
+    }
+
     /// Number of views over all actions.
     pub fn views(&self) -> usize {
         self.samples.iter().map(|s| s.views.len()).sum()

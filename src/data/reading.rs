@@ -137,8 +137,8 @@ impl Dataset {
                 self.push(&mut batch, index, &readable);
             } else if first_time {
                 log::warn!(
-                    "{} split: action {} has no readable view and is left out",
-                    self.split,
+                    "{}: action {} has no readable view and is left out",
+                    self.title(),
                     sample.action
                 );
             }
@@ -179,8 +179,8 @@ impl Dataset {
         let pick = self.window.window_indices(info);
         if pick.past_end && !self.findings.reported_short.swap(true, Ordering::Relaxed) {
             log::info!(
-                "{} split: some clips end before frame {}; their last frame is repeated",
-                self.split,
+                "{}: some clips end before frame {}; their last frame is repeated",
+                self.title(),
                 self.window.end_frame
             );
         }
@@ -193,9 +193,9 @@ impl Dataset {
             && !self.findings.reported_repeats.swap(true, Ordering::Relaxed)
         {
             log::info!(
-                "{} split: the window from frame {} to {} has {} frames at {} fps, fewer than the \
+                "{}: the window from frame {} to {} has {} frames at {} fps, fewer than the \
                  {wanted} per clip: some repeat (a target of {} fps would use every frame)",
-                self.split,
+                self.title(),
                 self.window.start_frame,
                 self.window.end_frame,
                 pick.distinct,
@@ -211,7 +211,7 @@ impl Dataset {
         let mut unreadable = self.lock_unreadable();
         let first_time = !unreadable.contains_key(path);
         if first_time {
-            log::warn!("{} split: view left out: {error}", self.split);
+            log::warn!("{}: view left out: {error}", self.title());
             unreadable.insert(path.to_owned(), error);
         }
         if unreadable.len() as f64 > self.max_unreadable * self.views() as f64 {
@@ -222,6 +222,11 @@ impl Dataset {
             });
         }
         Ok(first_time)
+    }
+
+    /// Why a view could not be read, if it could not.
+    pub fn why_unreadable(&self, path: &Path) -> Option<ClipError> {
+        self.lock_unreadable().get(path).cloned()
     }
 
     /// The errors of the clips that could not be read so far.

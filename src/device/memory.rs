@@ -1,6 +1,8 @@
 //! Memory sizes of devices.
 
-use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
+use sysinfo::{
+    CGroupLimits, MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
+};
 
 /// A device's memory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +31,17 @@ pub(crate) fn main_memory() -> Memory {
         system.refresh_processes_specifics(this, false, nothing);
         system.process(pid)?.cgroup_limits()
     });
-    let groups = own.into_iter().chain(system.cgroup_limits());
-    groups.fold(machine, |memory, group| Memory {
-        total: memory.total.min(group.total_memory),
-        free: memory.free.min(group.free_memory),
-    })
+    own.into_iter().chain(system.cgroup_limits()).fold(machine, within)
+}
+
+/// The memory of a control group. Its own figure for what is free counts the files that the system has
+/// cached as used, although they give way: after a pass over a data set, little would seem to be left.
+fn within(memory: Memory, group: CGroupLimits) -> Memory {
+    if group.total_memory >= memory.total {
+        return memory;
+    }
+    let free = group.total_memory.saturating_sub(group.rss);
+    Memory { total: group.total_memory, free: memory.free.min(free) }
 }
 
 /// The memory that an adapter computes in. Adapters that share main memory get what is free of it;
@@ -68,4 +76,29 @@ fn vulkan_heap(adapter: &wgpu::Adapter) -> Option<u64> {
 #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 fn vulkan_heap(_: &wgpu::Adapter) -> Option<u64> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_files_of_a_control_group_are_free() {
+        let machine = Memory { total: 64 << 30, free: 60 << 30 };
+        let group = |total, free, rss| CGroupLimits {
+            total_memory: total,
+            free_memory: free,
+            free_swap: 0,
+            rss,
+        };
+        // Everything but 1 GB is cached files.
+        let limited = within(machine, group(8 << 30, 0, 1 << 30));
+        assert_eq!(limited, Memory { total: 8 << 30, free: 7 << 30 });
+        // The machine itself may have less.
+        let busy = Memory { free: 2 << 30, ..machine };
+        assert_eq!(within(busy, group(8 << 30, 0, 1 << 30)).free, 2 << 30);
+        // A group without a limit says nothing.
+        assert_eq!(within(machine, group(64 << 30, 1 << 30, 1 << 30)), machine);
+        assert_eq!(within(machine, group(8 << 30, 8 << 30, 9 << 30)).free, 0);
+    }
 }

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::OptionError;
+use super::paths::text_of;
 
 /// One option as given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Entry {
 /// What was typed, of the arguments that [`super::cli_arguments`] made.
 ///
 /// # Errors
-/// A value that is not UTF-8.
+/// A path that is not Unicode, where the system's paths are not bytes.
 pub(crate) fn from_matches(
     matches: &ArgMatches,
     names: &[String],
@@ -80,8 +81,7 @@ pub(crate) fn from_matches(
             let values = matches.get_raw(&id).into_iter().flatten();
             let text = |value: &OsStr| {
                 let lossy = value.to_string_lossy();
-                let not_utf8 = || OptionError::new(name, &lossy, "must be valid UTF-8");
-                value.to_str().map(str::to_owned).ok_or_else(not_utf8)
+                text_of(value).ok_or_else(|| OptionError::new(name, &lossy, "must be valid UTF-8"))
             };
             entries.push(Entry::new(name, values.map(text).collect::<Result<_, _>>()?));
         }

@@ -12,6 +12,7 @@
 mod choices;
 mod entries;
 mod parse;
+mod paths;
 mod ranges;
 
 pub(crate) use choices::{Choice, choice, choices};
@@ -20,9 +21,10 @@ pub(crate) use entries::{Entry, Kind, from_matches, from_toml};
 pub(crate) use parse::{
     cli_arguments, default_of, long_names, member_of, option_error, parse, switch_names, validate,
 };
+pub(crate) use paths::{optional_path_text, path, path_or_empty, path_text};
 pub(crate) use ranges::{
-    at_least, below_one, between, factor, inside_unit, not_negative, path, positive, scale, seed,
-    size, unit, whole,
+    at_least, below_one, between, factor, inside_unit, not_negative, positive, scale, seed, size,
+    unit, whole,
 };
 
 /// Group of the options that may differ between a run and its continuation without changing what

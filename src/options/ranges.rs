@@ -1,7 +1,5 @@
 //! Value parsers: the range of an option, named at its field. Each error says what would be valid.
 
-use std::path::PathBuf;
-
 /// Largest whole number: TOML's integers end there.
 const MOST: usize = i64::MAX as usize;
 
@@ -81,9 +79,4 @@ pub(crate) fn scale(text: &str) -> Result<f64, String> {
 fn number(text: &str, fits: impl Fn(f64) -> bool, reason: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|n: &f64| n.is_finite() && fits(*n));
     number.ok_or_else(|| reason.to_owned())
-}
-
-/// A path that may be empty, which a rule refuses with more to say than clap would.
-pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
-    Ok(PathBuf::from(text))
 }

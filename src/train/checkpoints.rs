@@ -33,8 +33,8 @@ pub(super) struct CheckpointWriter<'a> {
     /// The weight files written.
     pub files: Vec<PathBuf>,
     last: Instant,
-    /// Held, not read: it keeps other runs out.
-    _lock: Option<FolderLock>,
+    /// Keeps other runs out.
+    lock: Option<FolderLock>,
 }
 
 impl<'a> CheckpointWriter<'a> {
@@ -45,11 +45,14 @@ impl<'a> CheckpointWriter<'a> {
         } else {
             checkpoint::prepare_folder(&config.run.save_dir)?;
             let lock = FolderLock::take(&config.run.save_dir)?;
+            if lock.is_locked() {
+                checkpoint::remove_leftovers(&config.run.save_dir);
+            }
             keep_earlier_run(config)?;
             Some(lock)
         };
         let (best_score, files) = (None, Vec::new());
-        Ok(Self { config, info, best_score, files, last: Instant::now(), _lock: lock })
+        Ok(Self { config, info, best_score, files, last: Instant::now(), lock })
     }
 
     /// Writes the configuration, and the history of a resumed run.
@@ -58,16 +61,32 @@ impl<'a> CheckpointWriter<'a> {
         if self.config.run.test_run {
             return Ok(());
         }
+        self.write_config()?;
+        if !history.is_empty() {
+            self.write_history(history)?;
+        }
+        Ok(())
+    }
+
+    fn write_config(&self) -> Result<(), TrainError> {
         // The file must repeat the run from its beginning, so it says nothing about resuming.
         let mut whole = self.config.clone();
         (whole.run.resume, whole.run.resume_best_acc) = (None, None);
         whole.run.overwrite = false;
         let path = self.config.run.save_dir.join(checkpoint::CONFIG);
-        checkpoint::write_text(&path, toml::to_string(&whole))?;
-        if !history.is_empty() {
-            self.write_history(history)?;
+        Ok(checkpoint::write_text(&path, toml::to_string(&whole))?)
+    }
+
+    /// Creates the folder again if somebody has removed it: the run is worth more than its files.
+    fn restore(&mut self) -> Result<(), TrainError> {
+        if self.lock.as_ref().is_none_or(|lock| !lock.is_gone()) {
+            return Ok(());
         }
-        Ok(())
+        let folder = &self.config.run.save_dir;
+        log::warn!("{}: was removed during the run and is created again", folder.display());
+        checkpoint::prepare_folder(folder)?;
+        self.lock = Some(FolderLock::take(folder)?);
+        self.write_config()
     }
 
     /// Whether this score is the best so far; it is remembered.
@@ -126,6 +145,7 @@ impl<'a> CheckpointWriter<'a> {
         if self.config.run.test_run {
             return Ok(Vec::new());
         }
+        self.restore()?;
         let folder = &self.config.run.save_dir;
         // Reading weights back from the device is the expensive part: once for all files.
         let (weights, checksum) = checkpoint::encode(folder, snapshot.net, &self.info)?;
@@ -160,11 +180,10 @@ fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
 }
 
 /// Whether the checkpoint to resume from is the folder's own.
-fn resumes_in(folder: &Path, resume: Option<&str>) -> bool {
+fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
     let Some(resume) = resume else {
         return false;
     };
-    let same =
-        || Some(Path::new(resume).canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
-    resume == AUTO || same().unwrap_or(false)
+    let same = || Some(resume.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
+    resume.as_os_str() == AUTO || same().unwrap_or(false)
 }

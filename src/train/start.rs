@@ -1,7 +1,5 @@
 //! Where a run starts: at a new network, at pretrained weights, or at a checkpoint.
 
-use std::path::PathBuf;
-
 use burn::tensor::Device;
 
 use super::error::TrainError;
@@ -73,9 +71,9 @@ fn resumed(
     objective: &Objective,
     device: &Device,
 ) -> Result<Option<Saved>, TrainError> {
-    let path = match config.run.resume.as_deref() {
+    let path = match &config.run.resume {
         None => return Ok(None),
-        Some(AUTO) => {
+        Some(auto) if auto.as_os_str() == AUTO => {
             let last = config.run.save_dir.join(checkpoint::LAST);
             if !last.exists() {
                 log::info!(
@@ -86,7 +84,7 @@ fn resumed(
             }
             last
         }
-        Some(file) => PathBuf::from(file),
+        Some(file) => file.clone(),
     };
     let saved = load_pair(&path, device)?;
     let refuse = |reason: String| CheckpointError::Resume { path: path.clone(), reason };

@@ -27,7 +27,11 @@ pub(super) fn tune(
         jobs.extend(tuning::jobs(&net.backbone, clips, trainable).into_iter().flatten());
     }
     let (mut done, of) = (0, jobs.len());
-    let tuned = tuning::tune(compute, &jobs, tuning::folder().as_deref(), || {
+    let folder = tuning::folder();
+    if folder.is_none() {
+        log::warn!("there is no home folder (HOME is not set): what --tune finds is not kept");
+    }
+    let tuned = tuning::tune(compute, &jobs, folder.as_deref(), || {
         done += 1;
         observer.observe(&Event::Tuned { done, of });
         !stop.load(Ordering::Relaxed)

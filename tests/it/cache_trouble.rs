@@ -13,7 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::common::cache::{
     Fixture, HEADER, HOUR, SIZE, WINDOW, entry, files, frames, make_keys, space_for, visit,
 };
-use crate::common::skip::skip;
+#[cfg(target_os = "linux")]
+use crate::common::mount::Mount;
 
 #[test]
 fn a_folder_removed_during_the_run_is_created_again() {
@@ -63,41 +64,6 @@ fn a_folder_that_cannot_be_made_is_an_error() {
         let error = FrameCache::open(&path, 1 << 30).unwrap_err().to_string();
         assert!(error.contains(&path.display().to_string()), "{error}");
         assert!(error.contains("frame cache") && !error.contains('\n'), "{error}");
-    }
-}
-
-/// A file system mounted for one test; unmounted when dropped.
-#[cfg(target_os = "linux")]
-struct Mount(PathBuf);
-
-#[cfg(target_os = "linux")]
-impl Mount {
-    /// `None` after reporting the skip, where mounting is not permitted.
-    fn new(at: &Path, options: &str) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "polyview-test"])
-            .arg(at)
-            .output();
-        match mount {
-            Ok(output) if output.status.success() => Some(Self(at.to_path_buf())),
-            Ok(output) => {
-                let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                skip(format_args!("no file system can be mounted here: {reason}"));
-                None
-            }
-            Err(error) => {
-                skip(format_args!("no mount program: {error}"));
-                None
-            }
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 

@@ -7,7 +7,7 @@ use polyview::checkpoint;
 use tempfile::TempDir;
 
 use crate::common::data::small_set;
-use crate::common::program::{Running, text, train};
+use crate::common::program::{text, train};
 
 #[test]
 fn output_that_nobody_reads_does_not_end_a_run() {
@@ -30,34 +30,6 @@ fn output_that_nobody_reads_does_not_end_a_run() {
         let mut child = train(&data, &save, &[]).stdout(full()).stderr(full()).spawn().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
         assert!(save.join(checkpoint::LAST).exists());
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn signals_end_a_run_with_a_checkpoint() {
-    let folder = TempDir::new().unwrap();
-    let data = folder.path().join("data");
-    small_set(&data);
-    for signal in ["INT", "TERM", "HUP", "USR1", "USR2"] {
-        let save = folder.path().join(signal);
-        let forever =
-            ["--epochs", "100000", "--early-stopping-patience", "0", "--checkpoint-minutes", "0"];
-        let run = Running::start(train(&data, &save, &forever));
-        assert!(run.steps(2));
-        let sent = std::process::Command::new("kill")
-            .args(["-s", signal, &run.id().to_string()])
-            .output()
-            .unwrap();
-        assert!(sent.status.success(), "{}", text(&sent.stderr));
-        let events: Vec<_> = std::iter::from_fn(|| run.event()).collect();
-        let [.., saved, interrupted] = &events[..] else { panic!("{signal}: {events:?}") };
-        assert_eq!(
-            (&saved["event"], &interrupted["event"]),
-            (&"saved".into(), &"interrupted".into())
-        );
-        assert_eq!(run.exit_code(), Some(130), "{signal}");
-        assert!(save.join(checkpoint::LAST).exists(), "{signal}");
     }
 }
 
@@ -122,4 +94,69 @@ fn an_earlier_run_is_not_overwritten() {
     assert_eq!(files(&previous), moved);
     assert!(run(&["--overwrite"]).status.success() && save.join("previous-002").exists());
     assert!(run(&["--epochs", "3", "--resume", "auto"]).status.success());
+}
+
+#[test]
+fn what_a_killed_run_was_writing_is_removed() {
+    let folder = TempDir::new().unwrap();
+    let (data, save) = (folder.path().join("data"), folder.path().join("run"));
+    small_set(&data);
+    std::fs::create_dir(&save).unwrap();
+    let left = [".last.safetensors.aB3dE6", ".epoch-0002.state.next.0123456789abcdef"];
+    let others = [".keep", ".notes.txt.abcdef", "last.safetensors.backup"];
+    for name in left.iter().chain(&others) {
+        std::fs::write(save.join(name), b"x").unwrap();
+    }
+    assert!(train(&data, &save, &["--epochs", "1"]).output().unwrap().status.success());
+    assert!(left.iter().all(|name| !save.join(name).exists()));
+    assert!(others.iter().all(|name| save.join(name).exists()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_removed_during_the_run_is_created_again() {
+    use crate::common::run::{small_config, try_run, with};
+
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 3 --cache off");
+    let save = config.run.save_dir.clone();
+    let mut epochs = 0;
+    let outcome = try_run(&config, &std::sync::atomic::AtomicBool::new(false), |event| {
+        if let polyview::report::Event::Epoch(_) = event {
+            epochs += 1;
+            if epochs == 1 {
+                std::fs::remove_dir_all(&save).unwrap();
+            }
+        }
+    });
+    assert_eq!(outcome.unwrap().history.len(), 3);
+    for file in [checkpoint::LAST, checkpoint::CONFIG, checkpoint::HISTORY, ".lock"] {
+        assert!(save.join(file).exists(), "{file}");
+    }
+    let resumed = with(&config, "--resume auto --epochs 4");
+    assert_eq!(crate::common::run::run(&resumed).history.len(), 4);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_ends_a_run_with_the_checkpoint_before() {
+    use crate::common::mount::Mount;
+
+    let folder = TempDir::new().unwrap();
+    let (data, disk) = (folder.path().join("data"), folder.path().join("disk"));
+    small_set(&data);
+    let Some(_mount) = Mount::new(&disk, "size=12m") else { return };
+    let save = disk.join("run");
+    let more = ["--epochs", "100", "--keep", "100", "--no-cache"];
+    let output = train(&data, &save, &more).output().unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("No space left") && error.contains("make room on the disk"), "{error}");
+    for entry in std::fs::read_dir(&save).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_str().unwrap().starts_with("epoch-") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let resumed = train(&data, &save, &["--resume", "auto", "--no-cache"]).output().unwrap();
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
 }

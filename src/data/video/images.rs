@@ -1,11 +1,12 @@
-//! A clip as a folder of images: jpg, jpeg or png, one frame each, in natural order of their
-//! names (`2.png` before `10.png`), all of one size, at 25 frames per second. Hidden files are
-//! skipped.
+//! A clip as a folder of images: jpg, jpeg, png, bmp or webp, one frame each, in natural order of their
+//! names (`2.png` before `10.png`), all of one size, at 25 frames per second, upright as their
+//! EXIF orientation says. Hidden files are skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::ImageReader;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader};
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::super::natural::natural_order;
@@ -56,10 +57,11 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     let Some(first) = files.first() else {
         return Err(ClipError::Empty(folder.to_path_buf()));
     };
-    let (width, height) = ImageReader::open(first)
-        .map_err(|e| unreadable(first, &e))?
-        .into_dimensions()
-        .map_err(|e| damaged(first, e.to_string()))?;
+    let (decoder, orientation) = decoder(first)?;
+    let (mut width, mut height) = decoder.dimensions();
+    if turns_sideways(orientation) {
+        (width, height) = (height, width);
+    }
     let info = ClipInfo {
         frames: files.len(),
         width: width as usize,
@@ -74,13 +76,27 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     Ok((files, info))
 }
 
+/// A decoder by the file's content, whatever its extension says, and how to turn the image upright.
+fn decoder(file: &Path) -> Result<(impl ImageDecoder + use<>, Orientation), ClipError> {
+    let open = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
+    let decoder = open.map_err(|e| unreadable(file, &e))?.into_decoder();
+    let mut decoder = decoder.map_err(|e| damaged(file, e.to_string()))?;
+    let orientation = decoder.orientation().map_err(|e| damaged(file, e.to_string()))?;
+    Ok((decoder, orientation))
+}
+
+fn turns_sideways(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
 /// One image as `[H, W, 3]` bytes of the clip's size.
 fn decode(file: &Path, info: &ClipInfo) -> Result<Vec<u8>, ClipError> {
-    let image = ImageReader::open(file)
-        .map_err(|e| unreadable(file, &e))?
-        .decode()
-        .map_err(|e| damaged(file, e.to_string()))?
-        .into_rgb8();
+    let (decoder, orientation) = decoder(file)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(file, e.to_string()))?;
+    let mut image = DynamicImage::from(image.into_rgb8());
+    image.apply_orientation(orientation);
+    let image = image.into_rgb8();
     let (width, height) = (image.width() as usize, image.height() as usize);
     if (width, height) != (info.width, info.height) {
         let (w, h) = (info.width, info.height);
@@ -94,6 +110,8 @@ fn codec(path: &Path) -> Option<&'static str> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "jpg" | "jpeg" => Some("mjpeg"),
         "png" => Some("png"),
+        "bmp" => Some("bmp"),
+        "webp" => Some("webp"),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ pub mod clips;
 pub mod compare;
 pub mod data;
 pub mod fill;
+pub mod mount;
 pub mod network;
 pub mod program;
 pub mod reference;

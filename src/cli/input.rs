@@ -1,0 +1,76 @@
+//! What of a clip a trained network sees, where that is not to be what it was trained on.
+
+use std::fmt::Display;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::clips::{MAX_FRAMES, MAX_SIDE, MIN_SIDE};
+use crate::data::InputSpec;
+use crate::options::{self, OptionError};
+
+/// Options as typed; the checkpoint says the rest.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Clips, in place of what the checkpoint was trained on")]
+pub(super) struct InputArgs {
+    /// Frames per clip in the network
+    #[arg(long, value_name = "N", value_parser = options::between(1, MAX_FRAMES))]
+    frames_per_clip: Option<usize>,
+    /// Rate at which the window is sampled, frames per second
+    #[arg(long, value_name = "FPS", value_parser = options::positive)]
+    target_fps: Option<f64>,
+    /// First frame of the window
+    #[arg(long, value_name = "N", value_parser = options::whole)]
+    start_frame: Option<usize>,
+    /// Last frame of the window, inclusive
+    #[arg(long, value_name = "N", value_parser = options::whole)]
+    end_frame: Option<usize>,
+    /// Frame height in the network, pixels
+    #[arg(long, value_name = "PX", value_parser = options::between(MIN_SIDE, MAX_SIDE))]
+    img_height: Option<usize>,
+    /// Frame width in the network, pixels
+    #[arg(long, value_name = "PX", value_parser = options::between(MIN_SIDE, MAX_SIDE))]
+    img_width: Option<usize>,
+    /// Most views per action
+    #[arg(long, value_name = "N", value_parser = options::at_least(1))]
+    max_views: Option<usize>,
+}
+
+impl InputArgs {
+    /// The checkpoint's input with what was typed in its place, each with a line that says so.
+    pub(super) fn over(&self, mut input: InputSpec) -> Result<InputSpec, Failure> {
+        let window = &mut input.window;
+        replace("frames-per-clip", self.frames_per_clip, &mut window.frames_per_clip);
+        replace("target-fps", self.target_fps, &mut window.target_fps);
+        replace("start-frame", self.start_frame, &mut window.start_frame);
+        replace("end-frame", self.end_frame, &mut window.end_frame);
+        replace("img-height", self.img_height, &mut input.size[0]);
+        replace("img-width", self.img_width, &mut input.size[1]);
+        if let Some(most) = self.max_views
+            && input.max_views != Some(most)
+        {
+            match input.max_views {
+                Some(trained) => announce("max-views", most, trained),
+                None => log::info!("--max-views {most}: the checkpoint was trained with all views"),
+            }
+            input.max_views = Some(most);
+        }
+        let window = &input.window;
+        if window.end_frame < window.start_frame {
+            let reason = format!("must not lie before --start-frame {}", window.start_frame);
+            return Err(Failure::usage(OptionError::new("end-frame", window.end_frame, reason)));
+        }
+        Ok(input)
+    }
+}
+
+fn replace<T: PartialEq + Copy + Display>(option: &str, typed: Option<T>, trained: &mut T) {
+    if let Some(typed) = typed.filter(|typed| typed != trained) {
+        announce(option, typed, *trained);
+        *trained = typed;
+    }
+}
+
+fn announce(option: &str, typed: impl Display, trained: impl Display) {
+    log::info!("--{option} {typed} instead of the checkpoint's {trained}");
+}

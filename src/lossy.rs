@@ -1,0 +1,11 @@
+//! Paths in JSON, which is Unicode: what is not becomes U+FFFD.
+
+use std::path::Path;
+
+use serde::Serializer;
+
+/// For fields: `#[serde(serialize_with = "lossy::path")]`. Without it a path that is not Unicode is an
+/// error.
+pub(crate) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}

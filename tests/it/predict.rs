@@ -1,0 +1,169 @@
+//! `polyview predict`: which clips it reads, what it says about those that it cannot read, and the
+//! input that it takes from the checkpoint.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use polyview::checkpoint;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::program::{command, text};
+use crate::common::run::{run, small_config, with};
+
+/// A trained network, and a folder with an action of which one clip of three cannot be read.
+struct Fixture {
+    folder: TempDir,
+    best: PathBuf,
+    action: PathBuf,
+}
+
+impl Fixture {
+    fn new(options: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
+        let config = with(&config, options);
+        run(&config);
+        let clips = config.data.dataset_root.join("mvfouls/test/action_0");
+        let action = folder.path().join("action");
+        fs::create_dir(&action).unwrap();
+        fs::copy(clips.join("clip_0.mp4"), action.join("clip_0.Mp4")).unwrap();
+        fs::write(action.join("clip_1.mp4"), b"x").unwrap();
+        fs::copy(clips.join("clip_1.mp4"), action.join("clip_2.m4v")).unwrap();
+        // As macOS leaves it beside each file on a foreign disk.
+        fs::write(action.join("._clip_0.mp4"), b"Mac OS X").unwrap();
+        Self { best: config.run.save_dir.join(checkpoint::BEST), action, folder }
+    }
+
+    fn predict(&self, args: &[&str], clips: &[&Path]) -> Output {
+        let mut predict = command(&["predict", "--device", "cpu", "--checkpoint"]);
+        predict.arg(&self.best).args(args).args(clips).output().unwrap()
+    }
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_bad_view_is_named_and_the_others_decide() {
+    let fixture = Fixture::new("");
+    let output = fixture.predict(&["--json"], &[&fixture.action]);
+    let predicted = &json(&output)[0];
+    let clips = |key: &str| -> Vec<PathBuf> {
+        let list = predicted[key].as_array().unwrap();
+        list.iter().map(|view| view["clip"].as_str().unwrap().into()).collect()
+    };
+    let at = |name: &str| fixture.action.join(name);
+    assert_eq!(clips("views"), [at("clip_0.Mp4"), at("clip_2.m4v")]);
+    assert_eq!(clips("unreadable"), [at("clip_1.mp4")]);
+    assert!(predicted["unreadable"][0]["reason"].as_str().unwrap().contains("damaged"));
+    let shown = text(&output.stderr);
+    assert!(shown.contains("clip_1.mp4: damaged") && !shown.contains("._clip"), "{shown}");
+
+    // Among several actions one without a readable view is listed without a prediction.
+    let bad = fixture.folder.path().join("all/b");
+    fs::create_dir_all(&bad).unwrap();
+    fs::write(bad.join("clip_0.mp4"), b"x").unwrap();
+    fs::write(bad.join("clip_1.mp4"), b"x").unwrap();
+    let all = fixture.folder.path().join("all");
+    fs::create_dir(all.join("c")).unwrap();
+    fs::copy(at("clip_2.m4v"), all.join("c/clip_0.mp4")).unwrap();
+    let output = json(&fixture.predict(&["--json"], &[&all]));
+    assert_eq!((&output[0]["action"], &output[1]["action"]), (&"b".into(), &"c".into()));
+    let counts = |action: usize| {
+        let count = |key: &str| output[action][key].as_array().unwrap().len();
+        (count("views"), count("unreadable"), output[action]["tasks"].as_object().unwrap().len())
+    };
+    assert_eq!((counts(0), counts(1)), ((0, 2, 0), (1, 0, 2)));
+
+    // With nothing to predict from: a line for each clip, and a failure.
+    let output = fixture.predict(&[], &[&bad]);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = text(&output.stderr);
+    for line in ["b/clip_0.mp4: damaged", "b/clip_1.mp4: damaged", "error: none of the clips"] {
+        assert_eq!(shown.matches(line).count(), 1, "{shown}");
+    }
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn hidden_files_are_no_clips_even_where_they_are_named() {
+    let fixture = Fixture::new("");
+    let at = |name: &str| fixture.action.join(name);
+    let output = fixture.predict(&["--json"], &[&at("._clip_0.mp4"), &at("clip_0.Mp4")]);
+    assert_eq!(json(&output)[0]["views"].as_array().unwrap().len(), 1);
+    let shown = text(&output.stderr);
+    assert_eq!(shown.matches("._clip_0.mp4: left out: its name begins with a dot").count(), 1);
+    let output = fixture.predict(&[], &[&at("._clip_0.mp4")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("begins with a dot"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn two_dashes_end_the_options() {
+    let fixture = Fixture::new("");
+    for name in ["-odd.mp4", "--odd_name.mp4"] {
+        fs::copy(fixture.action.join("clip_0.Mp4"), fixture.folder.path().join(name)).unwrap();
+    }
+    let mut predict = command(&["predict", "--json", "--device=cpu", "--num_workers", "0"]);
+    predict.arg("--checkpoint").arg(&fixture.best).current_dir(fixture.folder.path());
+    predict.args(["--", "-odd.mp4", "--odd_name.mp4"]);
+    let output = json(&predict.output().unwrap());
+    assert_eq!(output[0]["views"][1]["clip"], "--odd_name.mp4");
+    for args in [&["train", "--", "data"][..], &["train", "--dataset-root", "d", "--", "e"]] {
+        let output = command(args).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("unexpected argument") && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn the_input_is_the_checkpoints_unless_an_option_says_otherwise() {
+    let fixture = Fixture::new("--max-views 1");
+    fs::remove_file(fixture.action.join("clip_1.mp4")).unwrap();
+    let views = |args: &[&str]| {
+        let args = [&["--json"], args].concat();
+        let output = fixture.predict(&args, &[&fixture.action]);
+        (json(&output)[0]["views"].as_array().unwrap().len(), text(&output.stderr))
+    };
+    let (one, shown) = views(&[]);
+    assert_eq!(one, 1);
+    assert!(!shown.contains("instead of"), "{shown}");
+    let all = [
+        ("--max-views", "2", "1"),
+        ("--img-height", "32", "16"),
+        ("--img-width", "48", "16"),
+        ("--frames-per-clip", "4", "2"),
+        ("--target-fps", "12.5", "25"),
+        ("--start-frame", "1", "2"),
+        ("--end-frame", "9", "5"),
+    ];
+    let args: Vec<&str> = all.iter().flat_map(|(option, value, _)| [*option, *value]).collect();
+    let (two, shown) = views(&args);
+    assert_eq!(two, 2);
+    let data = fixture.folder.path().join("data");
+    let mut evaluate = command(&["evaluate", "--device", "cpu", "--checkpoint"]);
+    let evaluated = evaluate.arg(&fixture.best).arg("--dataset-root").arg(data).args(&args);
+    let evaluated = evaluated.output().unwrap();
+    for shown in [shown, text(&evaluated.stderr)] {
+        for (option, value, trained) in all {
+            let line = format!("{option} {value} instead of the checkpoint's {trained}\n");
+            assert_eq!(shown.matches(&line).count(), 1, "{line}{shown}");
+        }
+    }
+    // What the checkpoint says anyway is not worth a line.
+    assert!(!views(&["--img-height", "16", "--max-views", "1"]).1.contains("instead of"));
+    for (args, error) in [
+        (["--start-frame", "6"], "--end-frame 5: must not lie before --start-frame 6"),
+        (["--img-width", "8"], "--img-width 8: must be a whole number between 16 and 4096"),
+        (["--max-views", "0"], "--max-views 0: must be a whole number of at least 1"),
+    ] {
+        let output = fixture.predict(&args, &[&fixture.action]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(error), "{}", text(&output.stderr));
+    }
+}
