@@ -87,6 +87,7 @@ pub(super) struct Findings {
     pub unreadable: Mutex<BTreeMap<PathBuf, ClipError>>,
     pub reported_short: AtomicBool,
     pub reported_repeats: AtomicBool,
+    pub reported_complaint: AtomicBool,
 }
 
 /// Why a split cannot be used.

@@ -101,7 +101,19 @@ impl Dataset {
     }
 
     fn decode(&self, path: &Path, resizer: &mut Resizer, out: &mut [u8]) -> Result<(), ClipError> {
-        video::read_resized(path, |info| self.pick(path, info), resizer, out).map(|_| ())
+        let info = video::read_resized(path, |info| self.pick(path, info), resizer, out)?;
+        if let Some(complaint) = &info.complaint {
+            let first = !self.findings.reported_complaint.swap(true, Ordering::Relaxed);
+            let level = if first { log::Level::Warn } else { log::Level::Debug };
+            log::log!(
+                level,
+                "{} split: {} was decoded in spite of errors ({complaint}); `check-data` lists all \
+                 such clips",
+                self.split,
+                path.display()
+            );
+        }
+        Ok(())
     }
 
     /// Makes a batch of the clips of the actions at `indices`: `frames` contains all of them,

@@ -59,14 +59,14 @@ fn golden_clips_are_shown_as_pyav_shows_them() {
         for (t, expected) in facts.rgb.iter().enumerate() {
             let found = mean(frames.frame(t), w, [0, h], [0, w]);
             let off = difference(found, *expected);
-            assert!(off < 2.0, "{name}, frame {t}: {found:?}, not {expected:?}");
+            assert!(off < 0.1, "{name}, frame {t}: {found:?}, not {expected:?}");
             largest = largest.max(off);
         }
         for (quarter, expected) in facts.quarters.iter().enumerate() {
             let part = |half: usize, size: usize| [[0, size / 2], [size / 2, size]][half];
             let found = mean(frames.frame(0), w, part(quarter / 2, h), part(quarter % 2, w));
             let off = difference(found, *expected);
-            assert!(off < 3.0, "{name}, quarter {quarter}: {found:?}, not {expected:?}");
+            assert!(off < 0.1, "{name}, quarter {quarter}: {found:?}, not {expected:?}");
         }
     }
     println!("largest difference of a frame's mean: {largest:.2} grey levels");

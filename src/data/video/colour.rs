@@ -1,15 +1,12 @@
 //! From YUV to RGB, with the matrix and the range that a stream states.
 
 use h264_reader::nal::sps::SeqParameterSet;
+use polyview_cpu::colour::{Yuv420, YuvToRgb};
 use rusty_h264_common::YuvFrame;
-use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
 
 /// How samples become colours.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Colour {
-    matrix: YuvStandardMatrix,
-    range: YuvRange,
-}
+pub(super) struct Colour(YuvToRgb);
 
 /// What a container says about a track's colours.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,37 +25,21 @@ impl Colour {
         let stated = signal.and_then(|signal| signal.colour_description.as_ref());
         let matrix = stated.map(|stated| u16::from(stated.matrix_coefficients));
         let full_range = signal.map(|signal| signal.video_full_range_flag);
-        Self {
-            matrix: match matrix.or(container.matrix) {
-                Some(1) => YuvStandardMatrix::Bt709,
-                Some(4) => YuvStandardMatrix::Fcc,
-                // SMPTE 240M; the library's own entry (0.8.20) is some 12 levels off.
-                Some(7) => YuvStandardMatrix::Custom(0.212, 0.087),
-                Some(9 | 10) => YuvStandardMatrix::Bt2020,
-                _ => YuvStandardMatrix::Bt601,
-            },
-            range: match full_range.or(container.full_range) {
-                Some(true) => YuvRange::Full,
-                _ => YuvRange::Limited,
-            },
-        }
+        // The matrices of ITU-T H.273, table 4: weights of red and blue in luma.
+        let (kr, kb) = match matrix.or(container.matrix) {
+            Some(1) => (0.2126, 0.0722),
+            Some(4) => (0.30, 0.11),
+            Some(7) => (0.212, 0.087),
+            Some(9 | 10) => (0.2627, 0.0593),
+            _ => (0.299, 0.114),
+        };
+        let full_range = full_range.or(container.full_range) == Some(true);
+        Self(YuvToRgb::new(kr, kb, full_range))
     }
 
-    /// Converts a picture to `[H, W, 3]` RGB. Each pixel takes the nearest chroma sample, as ffmpeg
-    /// does.
-    pub(super) fn to_rgb(self, picture: &YuvFrame, rgb: &mut [u8]) -> Result<(), String> {
-        let (width, height) = (picture.width as u32, picture.height as u32);
-        let planes = YuvPlanarImage {
-            y_plane: &picture.y,
-            y_stride: width,
-            u_plane: &picture.u,
-            u_stride: width.div_ceil(2),
-            v_plane: &picture.v,
-            v_stride: width.div_ceil(2),
-            width,
-            height,
-        };
-        yuv420_to_rgb(&planes, rgb, width * 3, self.range, self.matrix)
-            .map_err(|error| error.to_string())
+    /// Converts a picture to `[H, W, 3]` RGB, as ffmpeg does. The picture's planes have its size.
+    pub(super) fn to_rgb(self, picture: &YuvFrame, rgb: &mut [u8]) {
+        let YuvFrame { width, height, y, u, v } = picture;
+        self.0.convert(&Yuv420 { y, u, v, width: *width, height: *height }, rgb);
     }
 }

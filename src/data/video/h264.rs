@@ -60,7 +60,6 @@ impl Movie {
         let mut rgb = frame_buffer(&self.path, 1, width * height * 3)?;
         let turned = if orientation.is_upright() { 0 } else { 1 };
         let mut lying = frame_buffer(&self.path, turned, width * height * 3)?;
-        let path = self.path.clone();
         let needed = |sample| !requested.positions(sample).is_empty();
         self.decode(first, last, needed, |sample, picture, colour| {
             let positions = requested.positions(sample);
@@ -69,19 +68,18 @@ impl Movie {
             }
             let mut convert = |frame: &mut [u8]| {
                 if orientation.is_upright() {
-                    return colour.to_rgb(picture, frame).map_err(|reason| damaged(&path, reason));
+                    colour.to_rgb(picture, frame);
+                } else {
+                    colour.to_rgb(picture, &mut lying);
+                    orientation.apply(&lying, stored, frame);
                 }
-                let converted = colour.to_rgb(picture, &mut lying);
-                converted.map_err(|reason| damaged(&path, reason))?;
-                orientation.apply(&lying, stored, frame);
-                Ok(())
             };
             if let Some(slot) = sink.slot(height, width, positions) {
-                convert(slot)?;
+                convert(slot);
                 sink.filled(positions);
                 return Ok(());
             }
-            convert(&mut rgb)?;
+            convert(&mut rgb);
             sink.take(Frame { data: &rgb, height, width, positions })
         })
     }

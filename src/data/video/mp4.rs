@@ -15,6 +15,7 @@ use super::order::{self, PictureOrder};
 use super::orientation::Orientation;
 use super::parameters::AvcConfiguration;
 use super::presentation::Presentation;
+use super::resolve::has_clip_extension;
 use super::timeline::{Time, Timeline};
 use super::{Stop, damaged, index, lowest_terms, unreadable, unsupported};
 
@@ -123,8 +124,9 @@ impl Track {
         for set in &sets {
             push_nal(&mut track.header, set);
         }
-        if !timed && order::may_differ(&sps) {
-            track.count_pictures(&mut times, &sets)?;
+        let reordered = !timed && order::may_differ(&sps);
+        if reordered || presentation.empty_samples {
+            track.count_pictures(&mut times, &sets, reordered)?;
         }
         let timeline = Timeline::new(times, &presentation.edits, ticks as f64, MAX_SAMPLES);
         Timeline { shown: track.shown, fps: track.fps } = timeline.map_err(broken)?;
@@ -133,8 +135,14 @@ impl Track {
     }
 
     /// Without composition times the container states only when a sample is decoded; the stream says
-    /// in which order its pictures are shown.
-    fn count_pictures(&mut self, times: &mut [Time], sets: &[Vec<u8>]) -> Result<(), Stop> {
+    /// in which order its pictures are shown (`reordered`). It also tells whether an empty sample
+    /// stands for a picture that others need.
+    fn count_pictures(
+        &mut self,
+        times: &mut [Time],
+        sets: &[Vec<u8>],
+        reordered: bool,
+    ) -> Result<(), Stop> {
         let path = self.path.clone();
         let other = |what| Stop::Fallback(unsupported(&path, what));
         let sets = sets.iter().map(Vec::as_slice);
@@ -148,7 +156,10 @@ impl Track {
                     break;
                 }
             }
-            time.order = position.ok_or_else(|| other("H.264 samples without a picture"))?;
+            let position = position.ok_or_else(|| other("H.264 samples without a picture"))?;
+            if reordered {
+                time.order = position;
+            }
         }
         Ok(())
     }
@@ -232,10 +243,7 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
         _ if head.first() == Some(&0x47) => "an MPEG transport stream",
         (Some([0, 0, 1, 0xBA]), _) => "an MPEG program stream",
         _ => {
-            let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-            let known = ["mp4", "m4v", "mov", "mkv", "avi", "webm"];
-            let known = extension.is_some_and(|it| known.iter().any(|known| it == *known));
-            return Err(Stop::Fallback(if known {
+            return Err(Stop::Fallback(if has_clip_extension(path) {
                 damaged(path, "it does not begin like a video file")
             } else {
                 unsupported(path, "this container")

@@ -26,6 +26,8 @@ pub(super) struct PictureOrder {
     sequence: u64,
     /// Of the previous reference picture: most significant part and least significant bits.
     previous: (i64, i64),
+    /// Number of the previous reference picture.
+    frame_num: u16,
 }
 
 /// The position of a picture in display order.
@@ -34,7 +36,8 @@ pub(super) type Position = (u64, i64);
 impl PictureOrder {
     /// `sets` are the parameter sets of the container, without start codes.
     pub(super) fn new<'a>(sets: impl Iterator<Item = &'a [u8]>) -> Result<Self, &'static str> {
-        let mut order = Self { context: Context::new(), sequence: 0, previous: (0, 0) };
+        let mut order =
+            Self { context: Context::new(), sequence: 0, previous: (0, 0), frame_num: 0 };
         for set in sets {
             order.unit(set)?;
         }
@@ -43,6 +46,10 @@ impl PictureOrder {
 
     /// Takes the next unit in decoding order; the position of its picture if it is a slice. Of a
     /// picture's slices only the first one is to be given.
+    ///
+    /// # Errors
+    /// What is broken or not supported, or that a picture is missing to which others refer: the numbers
+    /// of reference pictures have no gaps (7.4.3), unless the stream was made with some left out.
     pub(super) fn unit(&mut self, unit: &[u8]) -> Result<Option<Position>, &'static str> {
         const BROKEN: &str = "its H.264 parameter sets are broken";
         if unit.is_empty() {
@@ -67,10 +74,19 @@ impl PictureOrder {
                 let (slice, sps, _) =
                     SliceHeader::from_bits(&self.context, &mut bits, header, None)
                         .map_err(|_| "the head of a slice is broken")?;
+                let next = (u32::from(self.frame_num) + 1) % (1 << sps.log2_max_frame_num());
+                let expected = [u32::from(self.frame_num), next];
+                let follows = slice.idr_pic_id.is_some()
+                    || sps.gaps_in_frame_num_value_allowed_flag
+                    || expected.contains(&u32::from(slice.frame_num));
+                if !follows {
+                    return Err("H.264 with a missing picture");
+                }
                 let position = position(self.sequence, self.previous, &slice, sps)?;
                 self.sequence = position.sequence;
                 if header.nal_ref_idc() != 0 {
                     self.previous = (position.high, position.low);
+                    self.frame_num = slice.frame_num;
                 }
                 Ok(Some((position.sequence, position.high + position.low)))
             }
@@ -92,9 +108,13 @@ fn position(
     slice: &SliceHeader,
     sps: &SeqParameterSet,
 ) -> Result<Count, &'static str> {
-    let PicOrderCntType::TypeZero { log2_max_pic_order_cnt_lsb_minus4: bits } = sps.pic_order_cnt
-    else {
-        return Err("H.264 with picture order of type 1, without composition times");
+    let bits = match sps.pic_order_cnt {
+        PicOrderCntType::TypeZero { log2_max_pic_order_cnt_lsb_minus4: bits } => bits,
+        PicOrderCntType::TypeOne { .. } => {
+            return Err("H.264 with picture order of type 1, without composition times");
+        }
+        // Pictures are shown in the order in which they are coded.
+        PicOrderCntType::TypeTwo => return Ok(Count { sequence: sequence + 1, high: 0, low: 0 }),
     };
     if resets(slice) {
         return Err("H.264 that resets its picture order, without composition times");
