@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use h264_reader::nal::sps::SeqParameterSet;
-use rusty_h264_common::nal::{emulation_unprevent, split_annex_b};
+use rusty_h264_common::nal::split_annex_b;
 use rusty_h264_common::{NalUnitType, YuvFrame};
-use rusty_h264_decoder::{DecodeError, Decoder, Sps};
+use rusty_h264_decoder::{DecodeError, Decoder};
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::colour::Colour;
@@ -27,7 +27,7 @@ impl Movie {
         let track = Track::open(path)?;
         // Before any frame: the decoder refuses unsupported streams here.
         let mut decoder = Decoder::new();
-        references(path, &track.header)?;
+        sequences(path, &track.header)?;
         decoder.decode(&track.header).map_err(|error| stop(path, "parameter sets", error))?;
         let [width, height] = track.orientation.turned([track.width, track.height]);
         let info = ClipInfo {
@@ -124,7 +124,7 @@ impl Movie {
             if unit.dispensable && !needed(sample) {
                 continue;
             }
-            if let Some(sps) = references(&self.path, &unit.bytes)? {
+            if let Some(sps) = sequences(&self.path, &unit.bytes)? {
                 colour = Colour::new(&sps, self.track.tags);
             }
             let what = format!("sample {sample}");
@@ -166,27 +166,14 @@ impl Movie {
     }
 }
 
-/// Refuses parameter sets that require more reference pictures than the standard allows at its highest
-/// level: the decoder would allocate all of them. They may occur in any sample. Returns the last
-/// sequence parameter set.
-fn references(path: &Path, unit: &[u8]) -> Result<Option<SeqParameterSet>, Stop> {
-    const MOST: u64 = 16;
-    const MOST_MACROBLOCKS: u64 = 696_320;
+/// Checks the sequence parameter sets of a unit; they may occur in any sample. Returns the last one.
+fn sequences(path: &Path, unit: &[u8]) -> Result<Option<SeqParameterSet>, Stop> {
     let mut last = None;
     for nal in split_annex_b(unit) {
-        let Some((&head, rest)) = nal.split_first() else { continue };
-        if NalUnitType::from_id(head) != NalUnitType::Sps {
-            continue;
+        if nal.first().is_some_and(|head| NalUnitType::from_id(*head) == NalUnitType::Sps) {
+            parameters::check_references(path, nal)?;
+            last = parameters::sequence(nal).or(last);
         }
-        // The decoder reports what cannot be parsed.
-        let Ok(sps) = Sps::parse(&emulation_unprevent(rest)) else { continue };
-        let references = u64::from(sps.max_num_ref_frames);
-        let picture = (sps.pic_width_in_mbs * sps.pic_height_in_mbs) as u64;
-        if references > MOST || references * picture > MOST_MACROBLOCKS {
-            let reason = format!("it asks for {references} reference pictures");
-            return Err(damaged(path, reason).into());
-        }
-        last = parameters::sequence(nal).or(last);
     }
     Ok(last)
 }

@@ -5,8 +5,10 @@ use std::path::Path;
 use h264_reader::nal::sps::{ChromaFormat, SeqParameterSet};
 use h264_reader::nal::{Nal, RefNal};
 use mp4parse::{CodecType, SampleEntry, VideoCodecSpecific};
+use rusty_h264_common::nal::emulation_unprevent;
+use rusty_h264_decoder::Sps;
 use shiguredo_mp4::Decode;
-use shiguredo_mp4::bitstream::h264::LengthSize;
+use shiguredo_mp4::bitstream::h264::{self, LengthSize};
 use shiguredo_mp4::boxes::AvccBox;
 
 use super::{Stop, damaged, unsupported};
@@ -56,7 +58,14 @@ impl AvcConfiguration {
         let Some(first) = avcc.sps_list.first() else {
             return Err(other("H.264 without parameter sets in the index"));
         };
-        let sps = sequence(first).ok_or_else(|| broken("its H.264 parameter sets are broken"))?;
+        check_references(path, first)?;
+        let sps = sequence(first).ok_or_else(|| {
+            // What the strict parser refuses may still be a stream that ffmpeg plays.
+            match h264::parse_sps(first) {
+                Ok(_) => other("H.264 with unusual parameter sets"),
+                Err(_) => broken("its H.264 parameter sets are broken"),
+            }
+        })?;
         let chroma = &sps.chroma_info;
         if chroma.chroma_format != ChromaFormat::YUV420 {
             return Err(other("H.264 that is not 4:2:0"));
@@ -70,6 +79,23 @@ impl AvcConfiguration {
         let sets = avcc.sps_list.into_iter().chain(avcc.pps_list).collect();
         Ok(Self { length_size, sets, sps, width: width as usize, height: height as usize })
     }
+}
+
+/// Refuses a sequence parameter set (a unit without start code) that requires more reference pictures
+/// than the standard allows at its highest level: the decoder would allocate all of them.
+pub(super) fn check_references(path: &Path, unit: &[u8]) -> Result<(), Stop> {
+    const MOST: u64 = 16;
+    const MOST_MACROBLOCKS: u64 = 696_320;
+    // The decoder reports what cannot be parsed.
+    let Ok(sps) = Sps::parse(&emulation_unprevent(unit.get(1..).unwrap_or_default())) else {
+        return Ok(());
+    };
+    let references = u64::from(sps.max_num_ref_frames);
+    let picture = (sps.pic_width_in_mbs * sps.pic_height_in_mbs) as u64;
+    if references > MOST || references * picture > MOST_MACROBLOCKS {
+        return Err(damaged(path, format!("it asks for {references} reference pictures")).into());
+    }
+    Ok(())
 }
 
 /// Parses a sequence parameter set; `None` if it is broken.
