@@ -9,8 +9,7 @@ use rusty_h264_decoder::{DecodeError, Decoder};
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::colour::Colour;
-use super::mp4::Track;
-use super::parameters;
+use super::mp4::{self, Track};
 use super::requested::Requested;
 use super::{Sink, Stop, damaged, frame_buffer, unsupported};
 
@@ -171,8 +170,8 @@ fn sequences(path: &Path, unit: &[u8]) -> Result<Option<SeqParameterSet>, Stop> 
     let mut last = None;
     for nal in split_annex_b(unit) {
         if nal.first().is_some_and(|head| NalUnitType::from_id(*head) == NalUnitType::Sps) {
-            parameters::check_references(path, nal)?;
-            last = parameters::sequence(nal).or(last);
+            mp4::check_references(path, nal)?;
+            last = mp4::sequence(nal).or(last);
         }
     }
     Ok(last)

@@ -16,15 +16,10 @@ mod ffmpeg;
 mod h264;
 mod hidden;
 mod images;
-mod index;
 mod mp4;
-mod order;
 mod orientation;
-mod parameters;
-mod presentation;
 mod requested;
 mod resolve;
-mod timeline;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,12 @@
 //! Demuxing mp4: offsets and display times of the samples of the first video track, and the decoder's
 //! configuration. Every number comes from the file, so every one is checked.
 
+mod index;
+mod order;
+mod parameters;
+mod presentation;
+mod timeline;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,13 +17,14 @@ use shiguredo_mp4::bitstream::h264::{self, H264NalUnit, H264NalUnitType, LengthS
 
 use super::super::clip::ClipError;
 use super::colour::{Colour, ColourTags};
-use super::order::{self, PictureOrder};
 use super::orientation::Orientation;
-use super::parameters::AvcConfiguration;
-use super::presentation::Presentation;
 use super::resolve::has_clip_extension;
-use super::timeline::{Time, Timeline};
-use super::{Stop, damaged, index, lowest_terms, unreadable, unsupported};
+use super::{Stop, damaged, lowest_terms, unreadable, unsupported};
+use order::PictureOrder;
+use parameters::AvcConfiguration;
+pub(super) use parameters::{check_references, sequence};
+use presentation::Presentation;
+use timeline::{Time, Timeline};
 
 /// Maximum size of a sample, bytes; typical ones have some kilobytes.
 const MAX_SAMPLE: u64 = 16 << 20;

@@ -4,9 +4,9 @@
 use shiguredo_mp4::Decode;
 use shiguredo_mp4::boxes::{ElstBox, MvhdBox, TkhdBox};
 
-use super::colour::ColourTags;
+use super::super::colour::ColourTags;
+use super::super::orientation::{Matrix, Orientation};
 use super::index::{Boxes, ENTRY_HEAD, child, number, whole};
-use super::orientation::{Matrix, Orientation};
 
 /// A part of the track that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

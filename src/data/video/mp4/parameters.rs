@@ -11,7 +11,7 @@ use shiguredo_mp4::Decode;
 use shiguredo_mp4::bitstream::h264::{self, LengthSize};
 use shiguredo_mp4::boxes::AvccBox;
 
-use super::{Stop, damaged, unsupported};
+use super::super::{Stop, damaged, unsupported};
 
 /// What is needed to read and to decode the samples.
 pub(super) struct AvcConfiguration {
@@ -83,7 +83,7 @@ impl AvcConfiguration {
 
 /// Refuses a sequence parameter set (a unit without start code) that requires more reference pictures
 /// than the standard allows at its highest level: the decoder would allocate all of them.
-pub(super) fn check_references(path: &Path, unit: &[u8]) -> Result<(), Stop> {
+pub(in super::super) fn check_references(path: &Path, unit: &[u8]) -> Result<(), Stop> {
     const MOST: u64 = 16;
     const MOST_MACROBLOCKS: u64 = 696_320;
     // The decoder reports what cannot be parsed.
@@ -99,7 +99,7 @@ pub(super) fn check_references(path: &Path, unit: &[u8]) -> Result<(), Stop> {
 }
 
 /// Parses a sequence parameter set; `None` if it is broken.
-pub(super) fn sequence(unit: &[u8]) -> Option<SeqParameterSet> {
+pub(in super::super) fn sequence(unit: &[u8]) -> Option<SeqParameterSet> {
     let bits = (!unit.is_empty()).then(|| RefNal::new(unit, &[], true).rbsp_bits())?;
     SeqParameterSet::from_bits(bits).ok()
 }

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::super::clip::ClipError;
-use super::{Stop, damaged, unreadable};
+use super::super::super::clip::ClipError;
+use super::super::{Stop, damaged, unreadable};
 
 /// Maximum size of an index, bytes; that of a day of video has some megabytes.
 const MAX_INDEX: u64 = 64 << 20;
