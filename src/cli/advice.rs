@@ -134,13 +134,16 @@ impl Advice for EvaluateError {
     fn option(&self) -> Option<&'static str> {
         match self {
             Self::Data(error) => error.option(),
-            Self::Input(_) | Self::Compute(_) => None,
+            Self::Input(_) | Self::Compute(_) | Self::NotFinite { .. } => None,
         }
     }
 
     fn advice(&self) -> Option<String> {
         match self {
             Self::Data(error) => error.advice(),
+            Self::NotFinite { .. } => {
+                Some("the weights have diverged: use an earlier checkpoint".to_owned())
+            }
             Self::Input(_) | Self::Compute(_) => None,
         }
     }

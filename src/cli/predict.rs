@@ -49,7 +49,8 @@ impl PredictArgs {
         }
         let limit = trained.input.max_views.unwrap_or(usize::MAX);
         if actions.iter().any(|action| action.views.len() > limit) {
-            terminal.line(&format!("of each action the first {limit} views (--max-views)"));
+            let views = if limit == 1 { "view".to_owned() } else { format!("{limit} views") };
+            terminal.line(&format!("only the first {views} of each action (--max-views)"));
         }
         actions.iter_mut().for_each(|action| action.views.truncate(limit));
         let clips = actions.iter().map(|action| (action.name.clone(), action.views.clone()));
@@ -62,9 +63,6 @@ impl PredictArgs {
         let mut progress = |_, done| clips = done;
         let predicted = predict_dataset(&trained.net, &dataset, options, device, &mut progress)?;
         let seconds = started.elapsed().as_secs_f64();
-        if predicted.is_empty() {
-            return Err(Failure::runtime("none of the clips can be read"));
-        }
         // In order, and without the actions of which nothing can be read. Names may be the same.
         let mut predictions = predicted.iter();
         let results = actions.iter().map(|action| {
@@ -82,6 +80,9 @@ impl PredictArgs {
                     print_text(&self.text(&trained.schema, action, prediction))?;
                 }
             }
+        }
+        if predicted.is_empty() {
+            return Err(Failure::runtime("none of the clips can be read"));
         }
         terminal.line(&format!("{:.1} clips/s", clips as f64 / seconds.max(1e-9)));
         Ok(ExitCode::SUCCESS)

@@ -264,7 +264,7 @@ fn no_usable_action(report: &SplitReport, labelled: bool) -> Problem {
     } else {
         let reasons = report.left_out.iter().map(|(reason, n)| format!("{reason} ({n})"));
         let reasons = reasons.collect::<Vec<_>>().join(", ");
-        let advice = if labelled { "; label them, or remove the split's folder" } else { "" };
+        let advice = if labelled { "; mend that, or remove the split's folder" } else { "" };
         format!("none of its {} actions can be used: {reasons}{advice}", report.actions)
     };
     let problem = Problem::of_split(ProblemKind::NoUsableAction, message);

@@ -106,7 +106,7 @@ pub enum DatasetError {
     },
     /// Too many unreadable views: the rest would be a different data set.
     #[error(
-        "{split} split: more than 20 % of its {views} views cannot be read: {}",
+        "{split} split: more than 20 % of its {views} views cannot be read:{}",
         list(.errors)
     )]
     TooManyUnreadable {

@@ -1,6 +1,6 @@
 //! Errors and warnings about single entries and clips of a data set.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -132,7 +132,7 @@ impl ProblemKind {
             Self::MixedRotation => "mixed rotation",
             Self::MixedOrientation => "mixed orientation",
             Self::MixedPixelAspect => "mixed pixel shapes",
-            Self::ClipConcealed => "decoded with complaints",
+            Self::ClipConcealed => "decoded in spite of errors",
             Self::ClipShort => "short clip",
             Self::ClipOdd => "odd clip",
             Self::UnlistedValue => "unlisted value",
@@ -235,9 +235,20 @@ impl fmt::Display for Problem {
         }
         // Errors of clips already name their file.
         match &self.file {
-            Some(file) if !self.message.contains(file.as_str()) => write!(f, "{file}: ")?,
+            Some(file) if !self.message.contains(file.as_str()) => {
+                escaped(f, file)?;
+                f.write_str(": ")?;
+            }
             _ => {}
         }
-        f.write_str(&self.message)
+        escaped(f, &self.message)
     }
+}
+
+/// Names come from files: they must not control the terminal.
+fn escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match c.is_control() {
+        true => write!(f, "{}", c.escape_default()),
+        false => f.write_char(c),
+    })
 }

@@ -28,4 +28,10 @@ pub enum EvaluateError {
     /// The device failed while computing.
     #[error("the device failed: {0}")]
     Compute(#[from] TensorReadError),
+    /// The weights are finite, but what they compute is not.
+    #[error("action {action}: the network's scores are not finite")]
+    NotFinite {
+        /// The action.
+        action: String,
+    },
 }

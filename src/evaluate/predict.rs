@@ -132,6 +132,12 @@ fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, E
         .into_iter()
         .map(|logits| rows(softmax(logits, 1)))
         .collect::<Result<_, _>>()?;
+    for (index, action) in batch.actions.iter().enumerate() {
+        let mut scores = tasks.iter().flat_map(|task| &task[index]).chain(&shares[index]);
+        if !scores.all(|score| score.is_finite()) {
+            return Err(EvaluateError::NotFinite { action: action.clone() });
+        }
+    }
     let mut views = batch.views.iter().copied();
     let actions = batch.actions.into_iter().zip(&batch.view_counts).enumerate();
     Ok(actions
@@ -150,6 +156,31 @@ fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, E
 mod tests {
     use super::*;
     use crate::model::BackboneKind;
+
+    #[test]
+    fn scores_that_are_not_finite_are_no_prediction() {
+        let device = Device::flex();
+        let tensor = |values: [[f32; 2]; 1]| Tensor::<2>::from_data(values, &device);
+        let read = |logit: f32, share: f32| {
+            let batch = Batch {
+                actions: vec!["7".to_owned()],
+                view_counts: vec![1],
+                views: vec![0],
+                labels: Vec::new(),
+                properties: Vec::new(),
+                frames: Vec::new(),
+                size: [1, 1, 1],
+            };
+            let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));
+            read(batch, Prediction { logits, auxiliary: Vec::new(), view_weights })
+                .map(|actions| actions.len())
+        };
+        assert_eq!(read(1.0, 1.0).unwrap(), 1);
+        for (logit, share) in [(f32::NAN, 1.0), (f32::INFINITY, 1.0), (0.0, f32::NAN)] {
+            let error = read(logit, share).unwrap_err().to_string();
+            assert_eq!(error, "action 7: the network's scores are not finite");
+        }
+    }
 
     #[test]
     fn the_clips_per_pass_follow_from_the_memory() {

@@ -31,6 +31,14 @@ pub enum PretrainedError {
         /// What does not fit.
         source: StateDictError,
     },
+    /// A weight that is NaN or infinite.
+    #[error("{}: `{tensor}` is not finite: the weights have diverged", .path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name in the network.
+        tensor: String,
+    },
     /// No name in common with the network.
     #[error("{}: none of its {found} tensors belongs to {backbone}", .path.display())]
     Foreign {
@@ -164,6 +172,12 @@ pub fn load_pretrained(
         )
         .collect();
     let values = rename_heads(values, config);
+    if let Some(tensor) = state_dict::first_not_finite(&values) {
+        return Err(PretrainedError::NotFinite {
+            path: path.to_owned(),
+            tensor: tensor.to_owned(),
+        });
+    }
     let mut report = state_dict::load_net(net, config, values)
         .map_err(|source| PretrainedError::Unfit { path: path.to_owned(), source })?;
     if report.loaded == 0 {

@@ -90,7 +90,7 @@ fn row(view: &View<'_>, schema: &Schema, window: &WindowSpec) -> Row {
             lines
                 .push(format!("{}×{}, {fps} fps, {} frames", info.width, info.height, info.frames));
             if info.rotation != 0 {
-                lines.push(format!("turned by {}°", info.rotation));
+                lines.push(format!("turned by {}° clockwise", info.rotation));
             }
             if let [width, height] = info.pixel_aspect
                 && width != height

@@ -168,10 +168,15 @@ impl<'a> CheckpointWriter<'a> {
 /// Refuses to replace the run that the save-dir holds, or moves its files aside.
 fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
     let folder = &config.run.save_dir;
-    if resumes_in(folder, config.run.resume.as_deref()) || !checkpoint::holds_run(folder) {
+    let resume = config.run.resume.as_deref();
+    // A run of which only the best weights are left cannot be resumed, but must not be lost either.
+    let nothing_to_resume = resume.is_some_and(|resume| resume.as_os_str() == AUTO)
+        && !folder.join(checkpoint::LAST).exists();
+    let resumes = resumes_in(folder, resume) && !nothing_to_resume;
+    if resumes || !checkpoint::holds_run(folder) {
         return Ok(());
     }
-    if !config.run.overwrite {
+    if !config.run.overwrite && !nothing_to_resume {
         return Err(CheckpointError::Occupied { path: folder.clone() }.into());
     }
     let aside = checkpoint::move_aside(folder)?;

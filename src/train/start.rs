@@ -50,6 +50,7 @@ impl Start {
         }
         let mut net = info.model.init(config.run.seed, device);
         if let Some(path) = &config.network.pretrained {
+            checkpoint::verify(path)?;
             let report = load_pretrained(&mut net, &info.model, path)?;
             log::info!("{}: {} tensors loaded", path.display(), report.loaded);
             for (what, names) in [("missing", &report.missing), ("unexpected", &report.unexpected)]

@@ -136,13 +136,14 @@ fn describe_training(c: &Config) -> String {
         0 => "no early stopping".to_owned(),
         epochs => format!("stops after {} without a better score", counted(epochs, "epoch")),
     };
+    let clipping = match c.optimizer.gradient_clip_norm {
+        0.0 => "gradients not clipped".to_owned(),
+        norm => format!("gradient norm ≤ {norm}"),
+    };
     format!(
         "{epochs} ({patience}), {} actions per step, {rule} {rate}{warm_up}, weight decay {}, \
-         gradient norm ≤ {}, seed {}",
-        c.optimizer.batch_size,
-        c.optimizer.weight_decay,
-        c.optimizer.gradient_clip_norm,
-        c.run.seed
+         {clipping}, seed {}",
+        c.optimizer.batch_size, c.optimizer.weight_decay, c.run.seed
     )
 }
 

@@ -64,7 +64,7 @@ fn one_clip_in_two_actions_and_two_splits_is_named() {
 fn a_clip_that_is_to_be_turned_beside_one_that_is_not_is_named() {
     let (status, text, json) = checked("rotation_unmentioned");
     assert_eq!(status, Some(0), "{text}");
-    let line = "train: 1 clip turned by 270° as the metadata says, 1 clip not turned";
+    let line = "train: 1 clip turned by 270° clockwise, as the metadata says, 1 clip not turned";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("train: 1 clip taller than wide, 1 clip wider than tall"), "{text}");
     assert!(kinds(&json, 0).contains(&"mixed-rotation"), "{json:#}");

@@ -257,7 +257,7 @@ fn mixtures_are_counted() {
     split(&root, "valid", &[("0", &["turned"]), ("1", &["turned-1_turned"])]);
     split(&root, "test", &[("0", &["tall"]), ("1", &["clip"])]);
     let report = check(&root);
-    let rotation = "5 clips not turned, 1 clip turned by 90° as the metadata says, 1 clip turned by 180° as \
+    let rotation = "5 clips not turned, 1 clip turned by 90° clockwise, as the metadata says, 1 clip turned by 180° clockwise, as \
                     the metadata says; in 1 action the views differ";
     assert_eq!(messages(&report, ProblemKind::MixedRotation), [("train", "", rotation)]);
     let expected = [
@@ -271,7 +271,7 @@ fn mixtures_are_counted() {
     assert_eq!(messages(&report, ProblemKind::MixedOrientation), expected);
     let aspect = "6 clips with square pixels, 1 clip with pixels of 16:11";
     assert_eq!(messages(&report, ProblemKind::MixedPixelAspect), [("train", "", aspect)]);
-    let complaint = "starts between key frames";
+    let complaint = "some frames may be missing or broken: starts between key frames";
     assert_eq!(messages(&report, ProblemKind::ClipConcealed), [("train", "3", complaint)]);
     assert!(!report.has_errors());
 
@@ -280,8 +280,8 @@ fn mixtures_are_counted() {
     let format = |text: &str| format!("64×48 at 25 frames per second{text}");
     let expected = [
         (format(""), 4),
-        ("48×64 at 25 frames per second, turned by 90°".to_owned(), 1),
-        (format(", turned by 180°"), 1),
+        ("48×64 at 25 frames per second, turned by 90° clockwise".to_owned(), 1),
+        (format(", turned by 180° clockwise"), 1),
         (format(", pixels 16:11"), 1),
     ];
     assert_eq!(formats, expected);

@@ -1,6 +1,7 @@
 //! Damaged checkpoints and weight files: refused with a reason, or read exactly.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, TensorData};
 use polyview::checkpoint::{self, Layout};
@@ -11,7 +12,7 @@ use polyview::train::load_pair;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-use crate::common::run::{run, saving_to, small_config, with};
+use crate::common::run::{run, saving_to, small_config, try_run, with};
 
 /// Two checkpoints of different runs.
 fn two_runs(folder: &TempDir) -> [PathBuf; 2] {
@@ -34,6 +35,22 @@ fn content(path: &Path) -> Result<(state_dict::StateDict, String), String> {
         .map(|(name, m)| (name, m.steps, m.first.try_into_vec_as().unwrap()))
         .collect();
     Ok((state, format!("{:?} {:?} {moments:?}", saved.info, saved.state)))
+}
+
+#[test]
+fn a_damaged_checkpoint_is_no_pretrained_network() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
+    run(&config);
+    let mut bytes = std::fs::read(config.run.save_dir.join(checkpoint::BEST)).unwrap();
+    // The exponent of the last weight.
+    *bytes.last_mut().unwrap() ^= 0x10;
+    let damaged = folder.path().join("damaged.safetensors");
+    std::fs::write(&damaged, bytes).unwrap();
+    let pretrained = format!("--pretrained {}", damaged.display());
+    let again = saving_to(&with(&config, &pretrained), &folder.path().join("again"));
+    let error = try_run(&again, &AtomicBool::new(false), |_| {}).unwrap_err().to_string();
+    assert!(error.contains("checksum does not match"), "{error}");
 }
 
 #[test]

@@ -87,6 +87,11 @@ fn a_bad_view_is_named_and_the_others_decide() {
         assert_eq!(shown.matches(line).count(), 1, "{shown}");
     }
     assert_eq!(text(&output.stdout), "");
+    // As JSON the failure lists them, too.
+    let output = fixture.predict(&["--json"], &[&bad]);
+    assert_eq!(output.status.code(), Some(1));
+    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(listed[0]["unreadable"].as_array().unwrap().len(), 2);
 }
 
 #[test]

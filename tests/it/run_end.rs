@@ -94,6 +94,13 @@ fn an_earlier_run_is_not_overwritten() {
     assert_eq!(files(&previous), moved);
     assert!(run(&["--overwrite"]).status.success() && save.join("previous-002").exists());
     assert!(run(&["--epochs", "3", "--resume", "auto"]).status.success());
+
+    // Nothing to resume from, but the best weights of a run.
+    let best = std::fs::read(save.join(checkpoint::BEST)).unwrap();
+    std::fs::remove_file(save.join(checkpoint::LAST)).unwrap();
+    let afresh = run(&["--epochs", "1", "--seed", "9", "--resume", "auto"]);
+    assert!(afresh.status.success() && text(&afresh.stderr).contains("previous-003"));
+    assert!(std::fs::read(save.join("previous-003").join(checkpoint::BEST)).unwrap() == best);
 }
 
 #[test]

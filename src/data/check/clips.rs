@@ -31,7 +31,7 @@ impl fmt::Display for FormatCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}×{} at {} frames per second", self.width, self.height, self.fps)?;
         if self.rotation != 0 {
-            write!(f, ", turned by {}°", self.rotation)?;
+            write!(f, ", turned by {}° clockwise", self.rotation)?;
         }
         if self.pixel_aspect != SQUARE {
             write!(f, ", pixels {}", ratio(self.pixel_aspect))?;
@@ -124,7 +124,8 @@ fn one(
     };
     count("ok");
     if let Some(complaint) = &info.complaint {
-        add(ProblemKind::ClipConcealed, complaint.clone());
+        let message = format!("some frames may be missing or broken: {complaint}");
+        add(ProblemKind::ClipConcealed, message);
     }
     if window.window_indices(info).past_end {
         count("short");
@@ -178,7 +179,9 @@ fn mixtures(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
     if rotations.len() > 1 {
         let text = |(angle, count): &(u32, usize)| match angle {
             0 => format!("{} not turned", clips_of(*count)),
-            angle => format!("{} turned by {angle}° as the metadata says", clips_of(*count)),
+            angle => {
+                format!("{} turned by {angle}° clockwise, as the metadata says", clips_of(*count))
+            }
         };
         let message = rotations.iter().map(text).collect::<Vec<_>>().join(", ");
         let mixed = mixed_actions(clips, |info| info.rotation);
@@ -266,9 +269,11 @@ impl fmt::Display for Format {
     }
 }
 
-/// The most frequent format, the first one on a tie.
+/// The format of more than half of the clips.
 fn majority<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Option<Format> {
-    counts(infos.map(Format::of)).first().map(|(format, _)| *format)
+    let counts = counts(infos.map(Format::of));
+    let all: usize = counts.iter().map(|(_, count)| count).sum();
+    counts.first().filter(|(_, count)| 2 * count > all).map(|(format, _)| *format)
 }
 
 fn formats<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Vec<FormatCount> {

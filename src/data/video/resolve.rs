@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::super::clip::ClipError;
-use super::is_hidden;
+use super::{is_hidden, unreadable};
 
 /// Extensions of clips, in lower case: the earlier one is taken where a clip has several files.
 pub(crate) const CLIP_EXTENSIONS: [&str; 16] = [
@@ -28,7 +29,7 @@ fn rank(extension: &OsStr) -> Option<usize> {
 /// a mix; else a folder of that name, which contains images.
 ///
 /// # Errors
-/// [`ClipError::Missing`].
+/// [`ClipError::Missing`], [`ClipError::Io`] if the folder may not be entered.
 pub fn resolve_clip(path: &Path) -> Result<PathBuf, ClipError> {
     if path.is_file() {
         return Ok(path.to_path_buf());
@@ -41,7 +42,12 @@ pub fn resolve_clip(path: &Path) -> Result<PathBuf, ClipError> {
     if let Some(found) = listed(path) {
         return Ok(found);
     }
-    if path.is_dir() { Ok(path.to_path_buf()) } else { Err(ClipError::Missing(path.to_path_buf())) }
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => Ok(path.to_path_buf()),
+        // A folder that may not be entered hides what it holds.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(unreadable(path, &error)),
+        _ => Err(ClipError::Missing(path.to_path_buf())),
+    }
 }
 
 /// Appended, not replaced: a clip's name may contain a dot.

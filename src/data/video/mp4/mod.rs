@@ -91,7 +91,8 @@ impl Track {
         let index = index::read(path, &mut file, length)?;
         let context = mp4parse::read_mp4(&mut &index[..]).map_err(|error| {
             // The parser is strict; ffmpeg may still make sense of the file.
-            broken(&format!("no usable index ({error:?}), truncated?"))
+            log::debug!("{}: {error:?}", path.display());
+            broken("no usable index: is the file complete?")
         })?;
         let track = video_track(path, &context)?;
         let codec = AvcConfiguration::read(path, &index, track)?;
