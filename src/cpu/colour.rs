@@ -102,7 +102,7 @@ impl YuvToRgb {
 
 /// The upper half of a product.
 fn high(a: i16, b: i16) -> i16 {
-    (i32::from(a) * i32::from(b) >> 16) as i16
+    ((i32::from(a) * i32::from(b)) >> 16) as i16
 }
 
 /// The integer part of a number with 16 fractional bits, rounded.

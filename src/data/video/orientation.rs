@@ -20,7 +20,7 @@ impl Matrix {
 
     /// This transformation followed by `next`.
     pub(super) fn then(self, next: Self) -> Self {
-        let dot = |x: i64, y: i64, p: i64, q: i64| (x * p >> 16) + (y * q >> 16);
+        let dot = |x: i64, y: i64, p: i64, q: i64| ((x * p) >> 16) + ((y * q) >> 16);
         Self {
             a: dot(self.a, self.b, next.a, next.c),
             b: dot(self.a, self.b, next.b, next.d),

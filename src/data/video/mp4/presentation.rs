@@ -55,8 +55,11 @@ impl Presentation {
     }
 }
 
-/// The movie and the track box (their contents) of the first video track.
-fn first_track(index: &[u8]) -> Result<Option<(&[u8], &[u8])>, String> {
+/// The contents of a movie's box and of a track's box in it.
+type MovieAndTrack<'a> = (&'a [u8], &'a [u8]);
+
+/// The boxes of the first video track.
+fn first_track(index: &[u8]) -> Result<Option<MovieAndTrack<'_>>, String> {
     for movie in Boxes(index) {
         let (_, movie) = movie?;
         if let Some(track) = child(movie, b"trak")? {
