@@ -228,7 +228,7 @@ fn any_file_name_is_a_name() {
     }
     let folder = tempfile::tempdir().unwrap();
     let clip = case("ffmpeg_older_than_5_1/clip_0.mkv");
-    let mut names = vec!["a%03d.mkv", "-i.mkv", "a b'[1]\"$(x).MKV", "ein Übergang.mkv"];
+    let mut names = vec!["a%03d.mkv", "-i.mkv", "a b'[1]\"$(x).MKV", "clip Ü.mkv"];
     if cfg!(unix) {
         names.extend(["a:b.mkv", "concat:a|b.mkv", "line\nbreak.mkv", "?*.mkv"]);
     }
@@ -239,7 +239,7 @@ fn any_file_name_is_a_name() {
     }
     #[cfg(target_os = "linux")]
     {
-        let name = std::os::unix::ffi::OsStrExt::from_bytes(&b"caf\xe9.mkv"[..]);
+        let name = std::os::unix::ffi::OsStrExt::from_bytes(&b"clip\xe9.mkv"[..]);
         let path = folder.path().join::<&std::ffi::OsStr>(name);
         copy(&clip, &path).unwrap();
         reads(&path, (48, 32), &[(10, [0.0, 198.0, 0.0])]);

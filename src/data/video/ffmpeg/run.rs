@@ -171,7 +171,7 @@ mod tests {
     fn errors_are_known_by_their_level() {
         let log = log("ffmpeg: libx.so.9: version not found\n\
              [h264 @ 0x5581] [error] non-existing PPS 0 referenced\n\
-             [vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [error] Error submitting packet\n\
+             [in#0 @ 0x1] [dec:h264 @ 0x2] [error] Error submitting packet\n\
              [fatal] Stream map '0:V:0' matches no streams.\n\
              To ignore this, add a trailing '?' to the map.");
         assert_eq!(log.count, 3);
