@@ -69,26 +69,35 @@ pub(crate) fn encode(
 /// # Errors
 /// [`CheckpointError::Read`] if it does not match; what is no such file is not looked at.
 pub(crate) fn verify(path: &Path) -> Result<(), CheckpointError> {
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = bytes_of(path)?;
     let header = SafeTensors::read_metadata(&bytes).ok();
     let ours = header.is_some_and(|(_, header)| {
         header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(KEY))
     });
-    if ours { read(path).map(drop) } else { Ok(()) }
+    if ours { content(path, &bytes).map(drop) } else { Ok(()) }
 }
 
 /// Reads a file and verifies its checksum.
 pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
+    content(path, &bytes_of(path)?)
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    std::fs::read(path)
+        .map_err(|error| CheckpointError::Read { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// The content of a file's bytes, if their checksum is right.
+fn content(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let (_, header) =
-        SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
+        SafeTensors::read_metadata(bytes).map_err(|error| refuse(error.to_string()))?;
     let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
     let entry = entry.ok_or_else(|| refuse("it has no polyview header".to_owned()))?;
     let (sum, text) = entry
         .split_once('\n')
         .ok_or_else(|| refuse("its polyview header is truncated".to_owned()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| refuse(error.to_string()))?;
     let mut tensors = StateDict::new();
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {

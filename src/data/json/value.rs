@@ -123,12 +123,8 @@ impl<'de> Deserialize<'de> for Json {
                 Ok(Json::Array(values))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Json::Object(Object(pairs)))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Json, A::Error> {
+                pairs(map).map(Json::Object)
             }
         }
         deserializer.deserialize_any(Any)
@@ -145,16 +141,20 @@ impl<'de> Deserialize<'de> for Object {
                 f.write_str("an object of actions by id")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Object(pairs))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
+                pairs(map)
             }
         }
         deserializer.deserialize_map(Pairs)
     }
+}
+
+fn pairs<'de, A: MapAccess<'de>>(mut map: A) -> Result<Object, A::Error> {
+    let mut pairs = Vec::new();
+    while let Some(pair) = map.next_entry()? {
+        pairs.push(pair);
+    }
+    Ok(Object(pairs))
 }
 
 /// Describes a value in messages.

@@ -102,8 +102,8 @@ impl Movie {
     }
 
     /// Decodes from a random access point at or before sample `first` up to sample `last`, and passes
-    /// each picture with its sample and its colours to `sink`. Pictures that are not `needed` are skipped unless
-    /// others refer to them, in many clips every second one.
+    /// each picture with its sample and its colours to `sink`. Pictures that are not `needed` are
+    /// skipped unless others refer to them, in many clips every second one.
     fn decode(
         &mut self,
         first: usize,
@@ -166,6 +166,8 @@ impl Movie {
 }
 
 /// Checks the sequence parameter sets of a unit; they may occur in any sample. Returns the last one.
+/// They are looked for by start codes, as the decoder does, not among the container's units: a unit may
+/// hide one.
 fn sequences(path: &Path, unit: &[u8]) -> Result<Option<SeqParameterSet>, Stop> {
     let mut last = None;
     for nal in split_annex_b(unit) {
