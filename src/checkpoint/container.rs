@@ -69,7 +69,8 @@ pub(crate) fn encode(
 /// # Errors
 /// [`CheckpointError::Read`] if it does not match; what is no such file is not looked at.
 pub(crate) fn verify(path: &Path) -> Result<(), CheckpointError> {
-    let bytes = bytes_of(path)?;
+    // A file that cannot be read is reported by the reader of weights, which knows its format.
+    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let header = SafeTensors::read_metadata(&bytes).ok();
     let ours = header.is_some_and(|(_, header)| {
         header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(KEY))
@@ -79,12 +80,11 @@ pub(crate) fn verify(path: &Path) -> Result<(), CheckpointError> {
 
 /// Reads a file and verifies its checksum.
 pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
-    content(path, &bytes_of(path)?)
-}
-
-fn bytes_of(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    std::fs::read(path)
-        .map_err(|error| CheckpointError::Read { path: path.to_owned(), reason: error.to_string() })
+    let bytes = std::fs::read(path).map_err(|error| CheckpointError::Read {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    content(path, &bytes)
 }
 
 /// The content of a file's bytes, if their checksum is right.
