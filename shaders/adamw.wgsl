@@ -32,7 +32,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> parameter_out: array<Element>;
 @group(0) @binding(5) var<storage, read_write> first_out: array<Element>;
 @group(0) @binding(6) var<storage, read_write> second_out: array<Element>;
-@group(0) @binding(7) var<storage, read_write> params: Params;
+@group(0) @binding(7) var<storage, read> params: Params;
 
 @compute @workgroup_size(256)
 fn main(

@@ -75,7 +75,7 @@ struct FrameRecord {
 @group(0) @binding(3) var<storage, read_write> frame_records: array<FrameRecord>;
 // [N, W' + H']: the parts of a position that depend on the column, then on the row.
 @group(0) @binding(4) var<storage, read_write> positions: array<vec2<i32>>;
-@group(0) @binding(5) var<storage, read_write> params: Params;
+@group(0) @binding(5) var<storage, read> params: Params;
 
 // RGB of a source pixel, in [0, 1].
 fn pixel(index: u32) -> vec3<f32> {

@@ -55,7 +55,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> src: array<f32>;
 @group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dst: array<f32>;
-@group(0) @binding({{ params }}) var<storage, read_write> params: Params;
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 var<workgroup> a_tile: array<vec4<f32>, 2u * KQ * BM>;
 var<workgroup> b_tile: array<vec4<f32>, 2u * KQ * BN>;

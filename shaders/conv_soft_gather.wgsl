@@ -36,7 +36,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> src: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> packed: array<{{ packed }}>;
 @group(0) @binding(2) var<storage, read_write> dst: array<f32>;
-@group(0) @binding(3) var<storage, read_write> params: Params;
+@group(0) @binding(3) var<storage, read> params: Params;
 
 {{ conv_index.wgsl }}
 // Element of the source that tap (0, 0, 0) meets in a column, channel 0.

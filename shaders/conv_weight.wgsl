@@ -48,7 +48,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> dy: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dst: array<f32>;
-@group(0) @binding(3) var<storage, read_write> params: Params;
+@group(0) @binding(3) var<storage, read> params: Params;
 
 var<workgroup> a_tile: array<vec4<f32>, BK * A_PITCH>;
 var<workgroup> b_tile: array<vec4<f32>, BK * B_PITCH>;

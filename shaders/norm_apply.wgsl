@@ -11,7 +11,7 @@ const RELU: bool = {{ relu }};
 @group(0) @binding(1) var<storage, read_write> factors: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<Element>;
 {{ residual }}
-@group(0) @binding({{ params }}) var<storage, read_write> params: Params;
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 @compute @workgroup_size(256)
 fn main(

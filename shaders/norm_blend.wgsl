@@ -16,7 +16,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> variance: array<f32>;
 @group(0) @binding(4) var<storage, read_write> next_mean: array<f32>;
 @group(0) @binding(5) var<storage, read_write> next_variance: array<f32>;
-@group(0) @binding(6) var<storage, read_write> params: Params;
+@group(0) @binding(6) var<storage, read> params: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

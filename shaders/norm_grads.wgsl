@@ -13,7 +13,7 @@ const THREADS: u32 = 256u;
 @group(0) @binding(2) var<storage, read_write> mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
 {{ output }}
-@group(0) @binding({{ params }}) var<storage, read_write> params: Params;
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 var<workgroup> found: array<vec2<f32>, THREADS>;
 

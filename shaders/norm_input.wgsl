@@ -11,7 +11,7 @@ alias Element = {{ element }};
 @group(0) @binding(3) var<storage, read_write> dx: array<Element>;
 {{ output }}
 {{ masked }}
-@group(0) @binding({{ params }}) var<storage, read_write> params: Params;
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 @compute @workgroup_size(256)
 fn main(

@@ -15,7 +15,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> variance: array<f32>;
 @group(0) @binding(4) var<storage, read_write> factors: array<f32>;
-@group(0) @binding(5) var<storage, read_write> params: Params;
+@group(0) @binding(5) var<storage, read> params: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

@@ -11,7 +11,7 @@ const THREADS: u32 = 256u;
 {{ norm_reduce.wgsl }}
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(2) var<storage, read_write> params: Params;
+@group(0) @binding(2) var<storage, read> params: Params;
 
 // Count, mean, sum of squared deviations.
 var<workgroup> found: array<vec3<f32>, THREADS>;

@@ -15,7 +15,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read_write> sums: array<f32>;
-@group(0) @binding(1) var<storage, read_write> params: Params;
+@group(0) @binding(1) var<storage, read> params: Params;
 
 @compute @workgroup_size(256)
 fn main(

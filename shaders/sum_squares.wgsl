@@ -16,7 +16,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(2) var<storage, read_write> params: Params;
+@group(0) @binding(2) var<storage, read> params: Params;
 
 var<workgroup> found: array<f32, THREADS>;
 

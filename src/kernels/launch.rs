@@ -8,7 +8,7 @@ use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{DType, Shape};
 use cubecl::client::Client;
 use cubecl::prelude::{CubeCount, CubeDim, ExecutionMode, KernelId};
-use cubecl::server::{Handle, KernelArguments};
+use cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 
 use super::plan::{DeviceLimits, Plan, Shader, Slot};
 use super::registry::PerDevice;
@@ -53,6 +53,8 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
         max_invocations: hardware.max_units_per_cube,
         max_workgroups_per_dim: x.min(y).min(z),
         max_binding_bytes: usize::try_from(properties.memory.max_page_size).unwrap_or(usize::MAX),
+        // cubecl keeps one back for the sizes of arrays that Metal's shaders are given.
+        bindings: hardware.max_bindings.max(BINDINGS),
         subgroup: [hardware.plane_size_min, hardware.plane_size_max],
         subgroup_operations: adapter.subgroups,
         software: adapter.software,
@@ -93,8 +95,7 @@ impl<K: Shader> KernelSource for Source<K> {
 /// plan does not use may be any buffer.
 pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handle]) {
     let scratch: Vec<Handle> = plan.scratch.iter().map(|&bytes| client.empty(bytes)).collect();
-    let upload = |words: &[u32]| client.create_from_slice(bytemuck::cast_slice(words));
-    let tables: Vec<Handle> = plan.tables.iter().map(|words| upload(words)).collect();
+    let tables = upload(client, &plan.tables);
     for launch in &plan.launches {
         let buffers = launch.buffers.iter().map(|slot| match *slot {
             Slot::Operand(n) => operands[n],
@@ -105,7 +106,7 @@ pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handl
             .fold(KernelArguments::new(), |arguments, buffer| {
                 arguments.with_buffer(buffer.clone().binding())
             })
-            .with_buffer(upload(&launch.params).binding());
+            .with_info(parameters(&launch.params));
         let [x, y, z] = launch.groups;
         let source = Source { kernel: launch.kernel };
         let dim = source.dim();
@@ -115,6 +116,39 @@ pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handl
             arguments,
         );
     }
+}
+
+/// A launch's parameters, which Burn binds after the buffers. It keeps them by content in memory of
+/// their own and writes new ones without a submit, where an upload into a buffer would submit
+/// everything queued before it.
+fn parameters(words: &[u32]) -> MetadataBindingInfo {
+    let pair = |pair: &[u32]| {
+        u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or_default()) << 32
+    };
+    MetadataBindingInfo::custom(words.chunks(2).map(pair).collect())
+}
+
+/// The tables in buffers of their own, by one upload: each upload submits what is queued.
+fn upload(client: &Client, tables: &[Vec<u32>]) -> Vec<Handle> {
+    if tables.is_empty() {
+        return Vec::new();
+    }
+    let align = (client.properties().memory.alignment as usize).max(4);
+    let mut bytes: Vec<u8> = Vec::new();
+    let ranges: Vec<_> = tables
+        .iter()
+        .map(|words| {
+            bytes.resize(bytes.len().next_multiple_of(align), 0);
+            let start = bytes.len();
+            bytes.extend_from_slice(bytemuck::cast_slice(words));
+            start..bytes.len()
+        })
+        .collect();
+    let (all, len) = (client.create_from_slice(&bytes), bytes.len());
+    let part = |range: std::ops::Range<usize>| {
+        all.clone().offset_start(range.start as u64).offset_end((len - range.end) as u64)
+    };
+    ranges.into_iter().map(part).collect()
 }
 
 /// An operand of a kernel: the tensor with its values in their logical order.

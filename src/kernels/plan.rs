@@ -17,6 +17,8 @@ pub struct DeviceLimits {
     pub max_workgroups_per_dim: u32,
     /// Bytes that one binding may span.
     pub max_binding_bytes: usize,
+    /// Buffers that one launch may bind, the parameters included.
+    pub bindings: u32,
     /// Smallest and largest subgroup of the device; `[0, 0]` if unknown.
     pub subgroup: [u32; 2],
     /// Whether shaders may use subgroup operations.
@@ -33,6 +35,7 @@ impl DeviceLimits {
         max_invocations: 256,
         max_workgroups_per_dim: 65535,
         max_binding_bytes: 128 << 20,
+        bindings: 8,
         subgroup: [0, 0],
         subgroup_operations: false,
         software: false,
@@ -72,9 +75,10 @@ pub(crate) enum Slot {
     Table(usize),
 }
 
-/// One dispatch. Every buffer is bound as read-write storage in group 0, in this order, and the
-/// parameters follow as the last binding: two operands may lie in one allocation, which must not
-/// be bound both ways.
+/// One dispatch. Every buffer is bound as read-write storage in group 0, in this order: two operands
+/// may lie in one allocation, which must not be bound both ways. The parameters follow as the last
+/// binding. They lie in memory of their own and are bound read-only, so that compilers see what
+/// depends on them alone as uniform control flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch<K> {
     /// Which shader in which variant.

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{ArraySize, Handle, Module, Scalar, StructMember, Type, TypeInner};
+use naga::{
+    AddressSpace, ArraySize, Handle, Module, Scalar, StorageAccess, StructMember, Type, TypeInner,
+};
 
 use super::layout::{Element, Field, Layout};
 use super::plan::Shader;
@@ -118,15 +120,23 @@ fn check(module: &Module, text: &Variant) -> Result<(), String> {
     }
     let bound = module.global_variables.iter().filter_map(|(_, variable)| {
         let binding = variable.binding.as_ref()?.binding;
-        Some((binding, variable.name.clone().unwrap(), spelled(module, variable.ty)))
+        let AddressSpace::Storage { access } = variable.space else { return None };
+        let writable = access.contains(StorageAccess::STORE);
+        Some((binding, variable.name.clone().unwrap(), spelled(module, variable.ty), writable))
     });
     let mut bound: Vec<_> = bound.collect();
     bound.sort();
     if bound.iter().enumerate().any(|(n, (binding, ..))| n != *binding as usize) {
         return Err(format!("bindings are not numbered 0, 1, …: {bound:?}"));
     }
-    if !matches!(bound.last(), Some((_, name, ty)) if name == "params" && ty == text.params.name) {
-        return Err(format!("the last binding is not the parameters: {bound:?}"));
+    let is_params = |(_, name, ty, writable): &(u32, String, String, bool)| {
+        name == "params" && ty == text.params.name && !writable
+    };
+    if !bound.last().is_some_and(is_params) {
+        return Err(format!("the last binding is not the read-only parameters: {bound:?}"));
+    }
+    if bound.iter().rev().skip(1).any(|(.., writable)| !writable) {
+        return Err(format!("operands may share an allocation, so all are read-write: {bound:?}"));
     }
     let size = module.entry_points[0].workgroup_size;
     match size == [text.workgroup_size, 1, 1] {
