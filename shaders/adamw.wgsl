@@ -1,16 +1,19 @@
-// One step of Adam or AdamW (Loshchilov & Hutter 2019, PyTorch's order of operations) over one
-// parameter. With g the gradient times `scale`, plus `l2`·p:
+// One step of Adam or AdamW (Loshchilov & Hutter 2019, PyTorch's order of operations) over several
+// parameters, one slot each. With g the gradient times `scale`, plus `l2`·p:
 //     m' = β1·m + (1 − β1)·g,  v' = β2·v + (1 − β2)·g²,
 //     p' = `keep`·p − `size`·m' / (√v'·`inverse_root` + ε).
-// New values may go to the buffers of the old ones: each is read before it is written.
 //
-// Template: `element` is f32, or vec4<f32> where the length is a multiple of 4.
+// Template: `element` is f32, or vec4<f32> where every length is a multiple of 4; `bindings`
+// declares the slots' buffers and `cases` updates one slot; `params` is the number of the last
+// binding.
 
 alias Element = {{ element }};
 
-struct Params {
-    // Number of elements.
+// One parameter.
+struct Slot {
+    // Number of elements, and the first workgroup that works on them.
     elements: u32,
+    first_group: u32,
     keep: f32,
     l2: f32,
     beta1: f32,
@@ -25,14 +28,28 @@ struct Params {
     scale: f32,
 }
 
-@group(0) @binding(0) var<storage, read_write> parameter: array<Element>;
-@group(0) @binding(1) var<storage, read_write> gradient: array<Element>;
-@group(0) @binding(2) var<storage, read_write> first: array<Element>;
-@group(0) @binding(3) var<storage, read_write> second: array<Element>;
-@group(0) @binding(4) var<storage, read_write> parameter_out: array<Element>;
-@group(0) @binding(5) var<storage, read_write> first_out: array<Element>;
-@group(0) @binding(6) var<storage, read_write> second_out: array<Element>;
-@group(0) @binding(7) var<storage, read> params: Params;
+struct Params {
+    count: u32,
+    slots: array<Slot>,
+}
+
+{{ bindings }}
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
+
+struct State {
+    parameter: Element,
+    first: Element,
+    second: Element,
+}
+
+fn updated(state: State, gradient: Element, slot: Slot) -> State {
+    let p = state.parameter;
+    let g = gradient * slot.scale + p * slot.l2;
+    let m = state.first * slot.beta1 + g * slot.gain1;
+    let v = state.second * slot.beta2 + g * g * slot.gain2;
+    let step = m / (sqrt(v) * slot.inverse_root + slot.epsilon);
+    return State(p * slot.keep - step * slot.size, m, v);
+}
 
 @compute @workgroup_size(256)
 fn main(
@@ -40,16 +57,18 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 256u + local;
-    if (at >= params.elements) {
+    let number = group.x + group.y * groups.x;
+    var index = 0u;
+    for (var i = 1u; i < params.count; i++) {
+        index = select(index, i, number >= params.slots[i].first_group);
+    }
+    let slot = params.slots[index];
+    let at = (number - slot.first_group) * 256u + local;
+    if (at >= slot.elements) {
         return;
     }
-    let p = parameter[at];
-    let g = gradient[at] * params.scale + p * params.l2;
-    let m = first[at] * params.beta1 + g * params.gain1;
-    let v = second[at] * params.beta2 + g * g * params.gain2;
-    let step = m / (sqrt(v) * params.inverse_root + params.epsilon);
-    parameter_out[at] = p * params.keep - step * params.size;
-    first_out[at] = m;
-    second_out[at] = v;
+    switch (index) {
+        {{ cases }}
+        default: {}
+    }
 }

@@ -21,28 +21,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> params: Params;
 
-fn value(row: u32, channel: u32, tap: u32) -> f32 {
-    let ok = row < params.rows && channel < params.channels;
-    let at = row * params.row_stride + channel * params.channel_stride + tap;
-    return select(0.0, weight[select(0u, at, ok)], ok);
-}
-
+{{ conv_pack_weights.wgsl }}
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let padded_rows = params.padded_rows;
-    let depth = params.depth;
-    let row = id.x;
-    let channel = 4u * id.y;
-    if (row >= padded_rows) {
-        return;
-    }
-    for (var tap = 0u; tap < params.tap_count; tap++) {
-        let index = params.window[tap];
-        packed[(tap * depth + id.y) * padded_rows + row] = vec4(
-            value(row, channel, index),
-            value(row, channel + 1u, index),
-            value(row, channel + 2u, index),
-            value(row, channel + 3u, index),
-        );
-    }
+    pack_weights(id.x, id.y);
 }

@@ -1,22 +1,33 @@
-// Σ x² of one chunk per workgroup, into one element of a buffer that gathers the chunks of many.
+// Σ x² of one chunk per workgroup over several tensors, one slot each, into a buffer of the chunks'
+// sums.
 //
-// Template: `element` is f32, or vec4<f32> where the length is a multiple of 4.
+// Template: `element` is f32, or vec4<f32> where every length is a multiple of 4; `slots` is the
+// number of tensors; `bindings` declares them and `cases` adds up a chunk of one; `sums` and
+// `params` are the numbers of the last bindings.
 
 alias Element = {{ element }};
+const SLOTS: u32 = {{ slots }}u;
 const THREADS: u32 = 256u;
 
-struct Params {
-    // Elements in all, and of a chunk.
+// One tensor.
+struct Slot {
+    // Number of elements, and its first chunk.
     elements: u32,
-    chunk: u32,
-    // Number of chunks, and where the first one's sum goes.
-    chunks: u32,
-    first: u32,
+    first_chunk: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(2) var<storage, read> params: Params;
+struct Params {
+    // Elements of a chunk.
+    chunk: u32,
+    // Chunks of all slots, and where the first one's sum goes.
+    chunks: u32,
+    first: u32,
+    slots: array<Slot>,
+}
+
+{{ bindings }}
+@group(0) @binding({{ sums }}) var<storage, read_write> parts: array<f32>;
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 var<workgroup> found: array<f32, THREADS>;
 
@@ -31,10 +42,17 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let chunk = group.x + group.y * groups.x;
-    let end = min((chunk + 1u) * params.chunk, params.elements);
+    var index = 0u;
+    for (var i = 1u; i < SLOTS; i++) {
+        index = select(index, i, chunk >= params.slots[i].first_chunk);
+    }
+    let slot = params.slots[index];
+    let start = (chunk - slot.first_chunk) * params.chunk;
+    let end = min(start + params.chunk, slot.elements);
     var squares = Element(0.0);
-    for (var at = chunk * params.chunk + local; at < end; at += THREADS) {
-        squares += x[at] * x[at];
+    switch (index) {
+        {{ cases }}
+        default: {}
     }
     found[local] = sum(squares);
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {

@@ -10,6 +10,7 @@ use cubecl::client::Client;
 use cubecl::prelude::{CubeCount, CubeDim, ExecutionMode, KernelId};
 use cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 
+use super::memory;
 use super::plan::{DeviceLimits, Plan, Shader, Slot};
 use super::registry::PerDevice;
 use crate::device;
@@ -96,6 +97,7 @@ impl<K: Shader> KernelSource for Source<K> {
 pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handle]) {
     let scratch: Vec<Handle> = plan.scratch.iter().map(|&bytes| client.empty(bytes)).collect();
     let tables = upload(client, &plan.tables);
+    memory::observe(client);
     for launch in &plan.launches {
         let buffers = launch.buffers.iter().map(|slot| match *slot {
             Slot::Operand(n) => operands[n],

@@ -7,6 +7,7 @@
 pub(crate) mod host;
 pub(crate) mod launch;
 pub(crate) mod layout;
+pub mod memory;
 pub(crate) mod plan;
 pub(crate) mod pool;
 pub(crate) mod registry;

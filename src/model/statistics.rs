@@ -2,7 +2,7 @@
 //! normalisation. A forward pass returns them; whoever asked for it decides whether they count: not
 //! if it was recomputed to save memory, nor if the device could not finish it.
 
-use burn::module::RunningState;
+use burn::module::{Module, ModuleMapper, Param, RunningState};
 use burn::tensor::Tensor;
 
 use crate::norm::{self, Blend};
@@ -25,12 +25,21 @@ impl LayerStatistics {
         let blend = Blend { momentum: MOMENTUM, unbiased: self.unbiased };
         let old = self.running.each_ref().map(RunningState::value_sync);
         let next = norm::blend(old, self.batch, blend);
-        for (running, next) in self.running.iter().zip(next) {
-            running.update(next);
-            // Burn keeps the newest value per thread apart until it is asked for; a checkpoint
-            // written now must already hold it.
-            running.value_sync();
+        for (running, next) in self.running.into_iter().zip(next) {
+            // The clone in the module shares the value.
+            let _ = running.map(&mut Replace(next));
         }
+    }
+}
+
+/// Gives a running state another value. Its own `update` would keep the value per thread and average
+/// over the threads, a division for each of them on the device.
+struct Replace(Tensor<1>);
+
+impl ModuleMapper for Replace {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, old, mapper) = param.consume();
+        Param::from_mapped_value(id, self.0.clone().reshape(old.dims()), mapper)
     }
 }
 

@@ -1,18 +1,15 @@
-//! One step of Adam or AdamW over a parameter in one pass, and the norm of all gradients: WGSL
+//! Steps of Adam or AdamW over parameters in one pass, and the norm of all gradients: WGSL
 //! compute shaders on wgpu, vector code on the CPU, Burn's operations elsewhere.
 
 mod norm;
-mod op;
+mod steps;
 pub(crate) mod wgsl;
 
-use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use polyview_cpu::adam::Factors;
 
-use crate::kernels::Implementation;
-use op::StepOps;
-
 pub use norm::l2_norm;
+pub use steps::{Steps, together};
 
 /// Settings of one step of Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019), as PyTorch
 /// defines them. With g the gradient times `scale`, plus `l2`·p:
@@ -68,24 +65,9 @@ impl Step {
         &self,
         value: Tensor<1>,
         grad: Tensor<1>,
-        [first, second]: [Tensor<1>; 2],
+        moments: [Tensor<1>; 2],
     ) -> (Tensor<1>, [Tensor<1>; 2]) {
-        let is_fused = match Implementation::of_tensor(&value) {
-            Implementation::Cpu => true,
-            Implementation::Wgsl(limits) => wgsl::fits_step(value.dims()[0], &limits),
-            Implementation::Burn => false,
-        };
-        if !is_fused {
-            return self.by_burn(value, grad, [first, second]);
-        }
-        let (value, first, second) = Dispatch::adam_step(
-            value.into_dispatch(),
-            grad.into_dispatch(),
-            first.into_dispatch(),
-            second.into_dispatch(),
-            *self,
-        );
-        (Tensor::from_dispatch(value), [first, second].map(Tensor::from_dispatch))
+        together(|steps| steps.push(self, value, grad, moments))
     }
 
     /// The same by Burn's own operations.

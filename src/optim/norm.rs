@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorReadError};
 use polyview_cpu::adam;
 
 use super::wgsl::{self, OptimPlan};
-use crate::kernels::{DeviceLimits, Implementation, PlanError, host, launch};
+use crate::kernels::{Implementation, host, launch};
 
 /// √Σx² over all elements of all the tensors, which share a device and have no automatic
 /// differentiation; 0 for none. Waits for the device once.
@@ -14,13 +14,16 @@ pub fn l2_norm(tensors: Vec<Tensor<1>>) -> Result<f64, TensorReadError> {
     let Some(first) = tensors.first() else { return Ok(0.0) };
     let squares = match Implementation::of_tensor(first) {
         Implementation::Cpu => on_cpu(tensors),
-        Implementation::Wgsl(limits) => match plans(&tensors, &limits) {
-            Ok(plans) => on_wgsl(tensors, &plans)?,
-            Err(error) => {
-                log::debug!("gradient norm by Burn's operations: {error}");
-                by_burn(tensors)?
+        Implementation::Wgsl(limits) => {
+            let lens: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[0]).collect();
+            match wgsl::sum_squares(&lens, &limits) {
+                Ok((plan, parts)) => on_wgsl(tensors, &plan, parts)?,
+                Err(error) => {
+                    log::debug!("gradient norm by Burn's operations: {error}");
+                    by_burn(tensors)?
+                }
             }
-        },
+        }
         Implementation::Burn => by_burn(tensors)?,
     };
     Ok(squares.sqrt())
@@ -42,30 +45,20 @@ fn on_cpu(tensors: Vec<Tensor<1>>) -> f64 {
     tensors.into_iter().map(squares).sum()
 }
 
-/// One plan per tensor; their partial sums follow each other in one buffer.
-fn plans(tensors: &[Tensor<1>], limits: &DeviceLimits) -> Result<Vec<OptimPlan>, PlanError> {
-    let mut first = 0;
-    let mut plan = |tensor: &Tensor<1>| {
-        let len = tensor.dims()[0];
-        let plan = wgsl::sum_squares(len, first, limits);
-        first += wgsl::sum_squares_parts(len);
-        plan
-    };
-    tensors.iter().map(&mut plan).collect()
-}
-
-/// Σx² by the plans, which collect partial sums in one buffer.
-fn on_wgsl(tensors: Vec<Tensor<1>>, plans: &[OptimPlan]) -> Result<f64, TensorReadError> {
+/// Σx² by the plan, which collects partial sums in one buffer.
+fn on_wgsl(
+    tensors: Vec<Tensor<1>>,
+    plan: &OptimPlan,
+    parts: usize,
+) -> Result<f64, TensorReadError> {
     let cube = |tensor: Tensor<1>| {
         let tensor = tensor.try_into_primitive::<CubeBackend>();
         launch::contiguous(tensor.expect("tensors of a norm share the first one's backend"))
     };
-    let parts = tensors.iter().map(|tensor| wgsl::sum_squares_parts(tensor.dims()[0])).sum();
     let tensors: Vec<CubeTensor> = tensors.into_iter().map(cube).collect();
     let sums = launch::empty(&tensors[0], [parts]);
-    for (tensor, plan) in tensors.iter().zip(plans) {
-        launch::run(&tensor.client, plan, &[&tensor.handle, &sums.handle]);
-    }
+    let operands: Vec<_> = tensors.iter().chain([&sums]).map(|tensor| &tensor.handle).collect();
+    launch::run(&sums.client, plan, &operands);
     let sums = Tensor::<1>::from_primitive::<CubeBackend>(sums);
     let sums = sums.try_into_vec_as::<f32>()?;
     Ok(sums.into_iter().map(f64::from).sum())

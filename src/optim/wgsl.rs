@@ -1,8 +1,9 @@
-//! Plans for the optimizer's step and the gradients' norm, one launch per parameter.
+//! Plans for the optimizer's steps and the gradients' norm. A network has a hundred parameters, most
+//! of them small: one launch takes as many as the device can bind.
 
 use polyview_cpu::adam::Factors;
 
-use crate::kernels::layout::{Layout, Record, wgsl_struct};
+use crate::kernels::layout::{Element, Layout, Record, array_words, wgsl_struct};
 use crate::kernels::plan::{
     self, DeviceLimits, Launch, PlanError, Shader, Slot, element_values, fill, fits, fold,
 };
@@ -10,19 +11,30 @@ use crate::kernels::plan::{
 /// An optimizer operation's launches.
 pub(crate) type OptimPlan = plan::Plan<OptimKernel>;
 
-/// Which shader, in which variant. `wide` ones take four elements at a time.
+/// Which shader, in which variant. `wide` ones take four elements at a time; `slots` is the number of
+/// parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum OptimKernel {
-    /// The step.
-    AdamW { wide: bool },
+    /// Steps.
+    AdamW(StepVariant),
     /// Partial sums of x².
-    SumSquares { wide: bool },
+    SumSquares { wide: bool, slots: u32 },
+}
+
+/// How steps are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct StepVariant {
+    pub(super) wide: bool,
+    /// Whether new values take the place of the old ones.
+    pub(super) in_place: bool,
+    pub(super) slots: u32,
 }
 
 wgsl_struct! {
     /// [`Factors`] and the number of elements.
-    struct AdamWParams as "Params" {
+    struct StepSlot as "Slot" {
         elements: u32,
+        first_group: u32,
         keep: f32,
         l2: f32,
         beta1: f32,
@@ -37,30 +49,40 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    struct SumSquaresParams as "Params" {
+    struct StepParams as "Params" {
+        count: u32,
+    }
+    then slots: [Element::Struct(StepSlot::LAYOUT)]
+}
+
+wgsl_struct! {
+    struct SumSlot as "Slot" {
         elements: u32,
+        first_chunk: u32,
+    }
+}
+
+wgsl_struct! {
+    struct SumSquaresParams as "Params" {
         chunk: u32,
         chunks: u32,
         first: u32,
     }
+    then slots: [Element::Struct(SumSlot::LAYOUT)]
 }
 
 impl Shader for OptimKernel {
     fn file(&self) -> &'static str {
         match self {
-            Self::AdamW { .. } => "adamw.wgsl",
+            Self::AdamW(_) => "adamw.wgsl",
             Self::SumSquares { .. } => "sum_squares.wgsl",
         }
     }
 
     fn source(&self) -> String {
         match *self {
-            Self::AdamW { wide } => {
-                fill(include_str!("../../shaders/adamw.wgsl"), &element_values(wide))
-            }
-            Self::SumSquares { wide } => {
-                fill(include_str!("../../shaders/sum_squares.wgsl"), &element_values(wide))
-            }
+            Self::AdamW(variant) => step_source(variant),
+            Self::SumSquares { wide, slots } => sum_squares_source(wide, slots),
         }
     }
 
@@ -70,25 +92,104 @@ impl Shader for OptimKernel {
 
     fn params(&self) -> &'static Layout {
         match self {
-            Self::AdamW { .. } => AdamWParams::LAYOUT,
+            Self::AdamW(_) => StepParams::LAYOUT,
             Self::SumSquares { .. } => SumSquaresParams::LAYOUT,
+        }
+    }
+
+    fn records(&self) -> &'static [&'static Layout] {
+        match self {
+            Self::AdamW(_) => &[StepSlot::LAYOUT],
+            Self::SumSquares { .. } => &[SumSlot::LAYOUT],
         }
     }
 }
 
 #[cfg(test)]
 impl OptimKernel {
-    /// Every variant.
+    /// Variants of few and of many slots.
     pub(crate) fn variants() -> Vec<Self> {
-        let both = [false, true];
-        let adamw = both.map(|wide| Self::AdamW { wide });
-        [adamw, both.map(|wide| Self::SumSquares { wide })].concat()
+        let mut variants = Vec::new();
+        for wide in [false, true] {
+            for slots in [1, 2, MOST_STEPS as u32] {
+                for in_place in [false, true] {
+                    variants.push(Self::AdamW(StepVariant { wide, in_place, slots }));
+                }
+            }
+            variants.extend([1, 2, MOST_SUMS as u32].map(|slots| Self::SumSquares { wide, slots }));
+        }
+        variants
     }
 }
 
-const THREADS: usize = 256;
+/// A slot's buffers in the order of the bindings; those with old values first.
+const STATE: [&str; 4] = ["parameter", "gradient", "first", "second"];
+const NEW_STATE: [&str; 3] = ["parameter_out", "first_out", "second_out"];
 
-/// Whether [`step`] can plan a parameter of `len` elements.
+fn binding(number: usize, name: &str, slot: u32) -> String {
+    format!(
+        "@group(0) @binding({number}) var<storage, read_write> {name}_{slot}: array<Element>;\n"
+    )
+}
+
+fn step_source(StepVariant { wide, in_place, slots }: StepVariant) -> String {
+    let names = match in_place {
+        true => STATE.to_vec(),
+        false => [&STATE[..], &NEW_STATE[..]].concat(),
+    };
+    let out = if in_place { "" } else { "_out" };
+    let each = (0..slots).flat_map(|slot| names.iter().map(move |name| (slot, name)));
+    let bindings: String =
+        each.enumerate().map(|(number, (slot, name))| binding(number, name, slot)).collect();
+    let case = |slot: u32| {
+        format!(
+            "case {slot}u: {{
+                let old = State(parameter_{slot}[at], first_{slot}[at], second_{slot}[at]);
+                let next = updated(old, gradient_{slot}[at], slot);
+                parameter{out}_{slot}[at] = next.parameter;
+                first{out}_{slot}[at] = next.first;
+                second{out}_{slot}[at] = next.second;
+            }}\n"
+        )
+    };
+    let mut values = element_values(wide);
+    values.extend([
+        ("bindings", bindings),
+        ("cases", (0..slots).map(case).collect()),
+        ("params", (slots as usize * names.len()).to_string()),
+    ]);
+    fill(include_str!("../../shaders/adamw.wgsl"), &values)
+}
+
+fn sum_squares_source(wide: bool, slots: u32) -> String {
+    let bindings: String = (0..slots).map(|slot| binding(slot as usize, "x", slot)).collect();
+    let case = |slot: u32| {
+        format!(
+            "case {slot}u: {{
+                for (var at = start + local; at < end; at += THREADS) {{
+                    squares += x_{slot}[at] * x_{slot}[at];
+                }}
+            }}\n"
+        )
+    };
+    let mut values = element_values(wide);
+    values.extend([
+        ("slots", slots.to_string()),
+        ("bindings", bindings),
+        ("cases", (0..slots).map(case).collect()),
+        ("sums", slots.to_string()),
+        ("params", (slots + 1).to_string()),
+    ]);
+    fill(include_str!("../../shaders/sum_squares.wgsl"), &values)
+}
+
+const THREADS: usize = 256;
+/// Parameters of a launch at most: with more of them there is little left to save.
+const MOST_STEPS: usize = 16;
+/// Tensors of a launch of sums at most.
+const MOST_SUMS: usize = 30;
+
+/// Whether [`steps`] can plan a parameter of `len` elements.
 pub(super) fn fits_step(len: usize, limits: &DeviceLimits) -> bool {
     elements(len, limits).is_ok_and(|(_, elements)| step_groups(elements, limits).is_ok())
 }
@@ -97,72 +198,117 @@ fn step_groups(elements: usize, limits: &DeviceLimits) -> Result<[u32; 3], PlanE
     fold(elements.div_ceil(THREADS), 1, limits)
 }
 
-/// A step. Operands, `len` elements each: 0 parameter, 1 gradient, 2 first and 3 second moment;
-/// written: 4 parameter, 5 first and 6 second moment. A written one may be the buffer that is
-/// read if nobody else reads that: each element is read before it is written, by the same
-/// invocation.
-pub(super) fn step(
-    factors: Factors,
-    len: usize,
+/// How many parameters one launch takes on a device.
+pub(super) fn most_steps(in_place: bool, limits: &DeviceLimits) -> usize {
+    let each = STATE.len() + if in_place { 0 } else { NEW_STATE.len() };
+    // The parameters of the launch have a binding, too.
+    ((limits.bindings as usize).saturating_sub(1) / each).clamp(1, MOST_STEPS)
+}
+
+/// Steps of at most [`most_steps`] parameters, of lengths that [`fits_step`]: coefficients and
+/// length of each. Operands, for each in turn: parameter, gradient, first and second moment; unless
+/// `in_place` then what is written: parameter, first and second moment.
+pub(super) fn steps(
+    each: &[(Factors, usize)],
+    in_place: bool,
     limits: &DeviceLimits,
 ) -> Result<OptimPlan, PlanError> {
-    let (wide, elements) = elements(len, limits)?;
-    let Factors {
-        keep, l2, beta1, gain1, beta2, gain2, size, inverse_root, epsilon, scale, ..
-    } = factors;
-    let params = AdamWParams {
-        elements: elements as u32,
-        keep,
-        l2,
-        beta1,
-        gain1,
-        beta2,
-        gain2,
-        size,
-        inverse_root,
-        epsilon,
-        scale,
-    };
-    Ok(OptimPlan::single(Launch::new(
-        OptimKernel::AdamW { wide },
-        step_groups(elements, limits)?,
-        (0..7).map(Slot::Operand).collect(),
-        &params,
-    )))
+    let wide = each.iter().all(|(_, len)| len.is_multiple_of(4));
+    let mut groups = 0;
+    let slots = each.iter().map(|&(factors, len)| {
+        let elements = if wide { len / 4 } else { len };
+        let first_group = groups;
+        groups += elements.div_ceil(THREADS);
+        let Factors {
+            keep,
+            l2,
+            beta1,
+            gain1,
+            beta2,
+            gain2,
+            size,
+            inverse_root,
+            epsilon,
+            scale,
+            ..
+        } = factors;
+        StepSlot {
+            elements: elements as u32,
+            first_group: first_group as u32,
+            keep,
+            l2,
+            beta1,
+            gain1,
+            beta2,
+            gain2,
+            size,
+            inverse_root,
+            epsilon,
+            scale,
+        }
+    });
+    let words = array_words(slots);
+    let variant = StepVariant { wide, in_place, slots: each.len() as u32 };
+    let buffers = STATE.len() + if in_place { 0 } else { NEW_STATE.len() };
+    let launch = Launch::new(
+        OptimKernel::AdamW(variant),
+        fold(groups, 1, limits)?,
+        (0..each.len() * buffers).map(Slot::Operand).collect(),
+        &StepParams { count: each.len() as u32 },
+    );
+    Ok(OptimPlan::single(launch.with_tail(words)))
 }
 
 /// How many partial sums [`sum_squares`] writes for `len` elements.
-pub(super) fn sum_squares_parts(len: usize) -> usize {
-    let elements = if len.is_multiple_of(4) { len / 4 } else { len };
+fn sum_squares_parts(len: usize, wide: bool) -> usize {
+    let elements = if wide { len / 4 } else { len };
     elements.div_ceil(CHUNK).max(1)
 }
 
 /// Elements of a chunk.
 const CHUNK: usize = THREADS * 16;
 
-/// Σ x² of `len` elements as partial sums, which the caller adds up. Operands: 0 `x`; written: 1,
-/// elements `first` to `first` + [`sum_squares_parts`], the others are left as they are. So one
-/// buffer collects the sums of many tensors and is read back once.
+/// Σ x² of tensors of these lengths as partial sums, which the caller adds up, and the number of
+/// sums. Operands: the tensors in order; written: the sums.
 pub(super) fn sum_squares(
-    len: usize,
-    first: usize,
+    lens: &[usize],
     limits: &DeviceLimits,
-) -> Result<OptimPlan, PlanError> {
-    let (wide, elements) = elements(len, limits)?;
-    let chunks = sum_squares_parts(len);
-    fits(first + chunks, limits)?;
-    let params = SumSquaresParams {
-        elements: elements as u32,
-        chunk: CHUNK as u32,
-        chunks: chunks as u32,
-        first: first as u32,
-    };
-    Ok(OptimPlan::single(Launch::new(
-        OptimKernel::SumSquares { wide },
-        fold(chunks, 1, limits)?,
-        vec![Slot::Operand(0), Slot::Operand(1)],
-        &params,
-    )))
+) -> Result<(OptimPlan, usize), PlanError> {
+    for &len in lens {
+        elements(len, limits)?;
+    }
+    let most = (limits.bindings as usize).saturating_sub(2).clamp(1, MOST_SUMS);
+    let (mut plan, mut first) = (OptimPlan::new(), 0);
+    for wide in [true, false] {
+        let is_wide = |&index: &usize| lens[index].is_multiple_of(4) == wide;
+        let indices: Vec<usize> = (0..lens.len()).filter(is_wide).collect();
+        for slots in indices.chunks(most) {
+            let mut chunks = 0;
+            let table = slots.iter().map(|&index| {
+                let first_chunk = chunks as u32;
+                chunks += sum_squares_parts(lens[index], wide);
+                let elements = if wide { lens[index] / 4 } else { lens[index] };
+                SumSlot { elements: elements as u32, first_chunk }
+            });
+            let table = array_words(table);
+            let params = SumSquaresParams {
+                chunk: CHUNK as u32,
+                chunks: chunks as u32,
+                first: first as u32,
+            };
+            let operands = slots.iter().copied().chain([lens.len()]).map(Slot::Operand);
+            let launch = Launch::new(
+                OptimKernel::SumSquares { wide, slots: slots.len() as u32 },
+                fold(chunks, 1, limits)?,
+                operands.collect(),
+                &params,
+            );
+            plan.launches.push(launch.with_tail(table));
+            first += chunks;
+        }
+    }
+    fits(first, limits)?;
+    Ok((plan, first))
 }
 
 /// Whether four values make an element, and how many elements there are.

@@ -9,7 +9,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorReadError};
 
 use crate::config::{Config, OptimizerKind};
-use crate::optim;
+use crate::optim::{self, Steps};
 
 /// An update rule with its constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -125,16 +125,19 @@ impl Optimizer {
         // each parameter on its own instead.
         let clips = self.clip_norm > 0.0 && norm > self.clip_norm;
         let scale = clips.then(|| self.clip_norm / (norm + 1e-6));
-        let mut update = Update {
-            rule: self.rule.with_momentum(momentum),
-            beta2: self.beta2,
-            scale,
-            rate,
-            grads: &mut grads,
-            moments: &mut self.moments,
-            path: Vec::new(),
-        };
-        module.map(&mut update)
+        optim::together(|steps| {
+            let mut update = Update {
+                rule: self.rule.with_momentum(momentum),
+                beta2: self.beta2,
+                scale,
+                rate,
+                grads: &mut grads,
+                moments: &mut self.moments,
+                steps,
+                path: Vec::new(),
+            };
+            module.map(&mut update)
+        })
     }
 }
 
@@ -210,6 +213,7 @@ struct Update<'a> {
     rate: &'a dyn Fn(&str) -> f64,
     grads: &'a mut GradientsParams,
     moments: &'a mut BTreeMap<String, Moments>,
+    steps: &'a mut Steps,
     path: Vec<String>,
 }
 
@@ -231,7 +235,7 @@ impl ModuleMapper for Update<'_> {
         let (shape, tracked, wants) = (value.dims(), value.is_autodiff(), value.is_require_grad());
         let (rate, old) = ((self.rate)(&path), self.moments.remove(&path));
         let (value, grad) = (flat(value.inner()), flat(grad.inner()));
-        let (value, moments) = apply((self.rule, self.beta2), rate, self.scale, value, grad, old);
+        let (value, moments) = self.updated(rate, value, grad, old);
         self.moments.insert(path, moments);
         let mut value = value.reshape(shape);
         if tracked {
@@ -241,48 +245,49 @@ impl ModuleMapper for Update<'_> {
     }
 }
 
-/// One update of one parameter, all tensors flat.
-fn apply(
-    (rule, beta2): (Rule, f64),
-    rate: f64,
-    scale: Option<f64>,
-    value: Tensor<1>,
-    mut grad: Tensor<1>,
-    old: Option<Moments>,
-) -> (Tensor<1>, Moments) {
-    let steps = old.as_ref().map_or(0, |old| old.steps) + 1;
-    let (first, second) = old.map_or((None, None), |old| (Some(old.first), old.second));
-    let (beta1, decay, l2) = match rule {
-        Rule::AdamW { beta1, weight_decay } => (beta1, weight_decay, 0.0),
-        Rule::Adam { beta1, weight_decay } => (beta1, 0.0, weight_decay),
-        Rule::Sgd { momentum, weight_decay } => {
-            if let Some(scale) = scale {
-                grad = grad.mul_scalar(scale);
+impl Update<'_> {
+    /// One update of one parameter, all tensors flat.
+    fn updated(
+        &mut self,
+        rate: f64,
+        value: Tensor<1>,
+        mut grad: Tensor<1>,
+        old: Option<Moments>,
+    ) -> (Tensor<1>, Moments) {
+        let steps = old.as_ref().map_or(0, |old| old.steps) + 1;
+        let (first, second) = old.map_or((None, None), |old| (Some(old.first), old.second));
+        let (beta1, decay, l2) = match self.rule {
+            Rule::AdamW { beta1, weight_decay } => (beta1, weight_decay, 0.0),
+            Rule::Adam { beta1, weight_decay } => (beta1, 0.0, weight_decay),
+            Rule::Sgd { momentum, weight_decay } => {
+                if let Some(scale) = self.scale {
+                    grad = grad.mul_scalar(scale);
+                }
+                if weight_decay != 0.0 {
+                    grad = grad.add(value.clone().mul_scalar(weight_decay));
+                }
+                // torch's form: the first direction is the gradient itself, undamped.
+                let direction = match first {
+                    Some(old) => old.mul_scalar(momentum).add(grad),
+                    None => grad,
+                };
+                let value = value.sub(direction.clone().mul_scalar(rate));
+                return (value, Moments { steps, first: direction, second: None });
             }
-            if weight_decay != 0.0 {
-                grad = grad.add(value.clone().mul_scalar(weight_decay));
-            }
-            // torch's form: the first direction is the gradient itself, undamped.
-            let direction = match first {
-                Some(old) => old.mul_scalar(momentum).add(grad),
-                None => grad,
-            };
-            let value = value.sub(direction.clone().mul_scalar(rate));
-            return (value, Moments { steps, first: direction, second: None });
-        }
-    };
-    let old = [first, second].map(|moment| moment.unwrap_or_else(|| value.zeros_like()));
-    // Bias corrections as PyTorch has them; with a cycling β1 they use the current one, too.
-    let step = optim::Step {
-        rate,
-        decay,
-        l2,
-        beta1,
-        beta2,
-        epsilon: EPSILON,
-        number: steps,
-        scale: scale.unwrap_or(1.0),
-    };
-    let (value, [first, second]) = step.apply(value, grad, old);
-    (value, Moments { steps, first, second: Some(second) })
+        };
+        let old = [first, second].map(|moment| moment.unwrap_or_else(|| value.zeros_like()));
+        // Bias corrections as PyTorch has them; with a cycling β1 they use the current one, too.
+        let step = optim::Step {
+            rate,
+            decay,
+            l2,
+            beta1,
+            beta2: self.beta2,
+            epsilon: EPSILON,
+            number: steps,
+            scale: self.scale.unwrap_or(1.0),
+        };
+        let (value, [first, second]) = self.steps.push(&step, value, grad, old);
+        (value, Moments { steps, first, second: Some(second) })
+    }
 }

@@ -18,6 +18,7 @@ mod check_sets;
 mod checkpoint_damage;
 mod common;
 mod conv;
+mod device_memory;
 mod doctor;
 mod evaluate;
 mod evaluate_inputs;

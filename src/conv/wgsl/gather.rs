@@ -143,6 +143,11 @@ impl Product {
         self.images * self.rows * self.target.iter().product::<usize>()
     }
 
+    /// The window's index of each tap of all phases.
+    pub(super) fn window(&self) -> impl Iterator<Item = usize> {
+        self.phases.iter().flat_map(Phase::window)
+    }
+
     /// Columns of each phase.
     fn columns(&self) -> impl Iterator<Item = usize> {
         self.phases.iter().map(|phase| self.images * phase.lattice.iter().product::<usize>())
@@ -203,7 +208,7 @@ pub(super) fn pack(
     let [row_stride, channel_stride] = product.weight_strides;
     let window: Vec<usize> = match flat {
         true => vec![0],
-        false => product.phases.iter().flat_map(Phase::window).collect(),
+        false => product.window().collect(),
     };
     let (channels, channel_stride) = match flat {
         true => (row_stride, 1),

@@ -1,8 +1,8 @@
 //! The shaders' variants and their source.
 
 use super::params::{
-    FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackParams,
-    SoftWeightParams, SumParams, WeightParams,
+    FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackBothParams,
+    SoftPackParams, SoftWeightParams, SumParams, TensorRecord, WeightParams,
 };
 use super::source;
 use super::tile::{SoftTile, Tile};
@@ -21,8 +21,10 @@ pub(crate) enum ConvKernel {
     Weight { tile: Tile },
     /// Second stage of a split reduction.
     SumParts,
-    /// A tensor with four channels to a vec4, for the kernels in registers.
-    SoftPack,
+    /// One or two tensors with four channels to a vec4, for the kernels in registers.
+    SoftPack { tensors: u32 },
+    /// A tensor and the weights, likewise.
+    SoftPackBoth,
     /// Forward and input gradient in registers; with `in_place` the weights are read unpacked.
     SoftGather { tile: SoftTile, in_place: bool },
     /// Weight gradient in registers.
@@ -36,7 +38,8 @@ impl Shader for ConvKernel {
             Self::SumParts => "conv_sum.wgsl",
             Self::Gather { .. } => "conv_gather.wgsl",
             Self::Weight { .. } => "conv_weight.wgsl",
-            Self::SoftPack => "conv_soft_pack.wgsl",
+            Self::SoftPack { .. } => "conv_soft_pack.wgsl",
+            Self::SoftPackBoth => "conv_soft_pack_both.wgsl",
             Self::SoftGather { .. } => "conv_soft_gather.wgsl",
             Self::SoftWeight { .. } => "conv_soft_weight.wgsl",
         }
@@ -44,11 +47,12 @@ impl Shader for ConvKernel {
 
     fn source(&self) -> String {
         match *self {
-            Self::Pack => include_str!("../../../shaders/conv_pack.wgsl").to_owned(),
+            Self::Pack => source::pack(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
             Self::Gather { tile, flat } => source::gather(tile, flat),
             Self::Weight { tile } => source::weight(tile),
-            Self::SoftPack => include_str!("../../../shaders/conv_soft_pack.wgsl").to_owned(),
+            Self::SoftPack { tensors } => source::soft_pack(tensors),
+            Self::SoftPackBoth => source::soft_pack_both(),
             Self::SoftGather { tile, in_place } => source::soft_gather(tile, in_place),
             Self::SoftWeight { tile } => source::soft_weight(tile),
         }
@@ -56,7 +60,7 @@ impl Shader for ConvKernel {
 
     fn workgroup_size(&self) -> u32 {
         match self {
-            Self::Pack | Self::SumParts | Self::SoftPack => SMALL_GROUP,
+            Self::Pack | Self::SumParts | Self::SoftPack { .. } | Self::SoftPackBoth => SMALL_GROUP,
             Self::Gather { tile, .. } | Self::Weight { tile } => tile.threads(),
             Self::SoftGather { tile, .. } | Self::SoftWeight { tile } => tile.lanes,
         }
@@ -68,7 +72,8 @@ impl Shader for ConvKernel {
             Self::SumParts => SumParams::LAYOUT,
             Self::Gather { .. } => GatherParams::LAYOUT,
             Self::Weight { .. } => WeightParams::LAYOUT,
-            Self::SoftPack => SoftPackParams::LAYOUT,
+            Self::SoftPack { .. } => SoftPackParams::LAYOUT,
+            Self::SoftPackBoth => SoftPackBothParams::LAYOUT,
             Self::SoftGather { .. } => SoftGatherParams::LAYOUT,
             Self::SoftWeight { .. } => SoftWeightParams::LAYOUT,
         }
@@ -78,6 +83,7 @@ impl Shader for ConvKernel {
         match self {
             Self::Gather { flat: true, .. } => &[PhaseRecord::LAYOUT, FlatRow::LAYOUT],
             Self::Gather { .. } | Self::SoftGather { .. } => &[PhaseRecord::LAYOUT],
+            Self::SoftPack { .. } => &[TensorRecord::LAYOUT],
             _ => &[],
         }
     }

@@ -91,8 +91,8 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_soft_pack.wgsl`.
-    pub(super) struct SoftPackParams as "Params" {
+    /// `include/conv_tensor.wgsl`.
+    pub(super) struct TensorRecord as "Tensor" {
         size: [u32; 3],
         channels: u32,
         extent: [u32; 3],
@@ -100,6 +100,36 @@ wgsl_struct! {
         low: [i32; 3],
         total: u32,
     }
+}
+
+wgsl_struct! {
+    /// `conv_soft_pack.wgsl`.
+    pub(super) struct SoftPackParams as "Params" {
+        first_group: [u32; 4],
+    }
+    then tensors: [Element::Struct(TensorRecord::LAYOUT)]
+}
+
+wgsl_struct! {
+    /// `conv_soft_pack_both.wgsl`.
+    pub(super) struct SoftPackBothParams as "Params" {
+        size: [u32; 3],
+        source_channels: u32,
+        extent: [u32; 3],
+        source_depth: u32,
+        low: [i32; 3],
+        total: u32,
+        first_group: u32,
+        row_groups: u32,
+        rows: u32,
+        padded_rows: u32,
+        channels: u32,
+        depth: u32,
+        row_stride: u32,
+        channel_stride: u32,
+        tap_count: u32,
+    }
+    then window: [Element::Value("u32")]
 }
 
 wgsl_struct! {

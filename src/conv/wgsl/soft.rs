@@ -6,11 +6,14 @@
 //! Tiles are chosen by fixed rules. A load costs about as much as eighty multiply-adds of the same
 //! instruction, whatever it loads, so tiles are as large as registers allow.
 
-use super::gather::{Product, pack};
+use super::gather::Product;
 use super::kernel::{ConvKernel, SMALL_GROUP};
-use super::params::{SoftGatherParams, SoftPackParams, SoftWeightParams, u32s};
+use super::params::{
+    SoftGatherParams, SoftPackBothParams, SoftPackParams, SoftWeightParams, TensorRecord, u32s,
+};
 use super::tile::SoftTile;
 use super::{ConvPlan, ConvShape};
+use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 
 /// Subgroup sizes that there are shaders for.
@@ -73,19 +76,17 @@ impl Window {
     }
 }
 
-/// The launch that packs operand `[images, channels, size]`, and the packed buffer with `depth`
-/// vec4 of channels.
-fn pack_source(
+/// How an operand `[images, channels, size]` is packed with `depth` vec4 of channels, and the buffer
+/// for it.
+fn packed(
     plan: &mut ConvPlan,
-    operand: usize,
     [images, channels, depth]: [usize; 3],
     size: [usize; 3],
     window: &Window,
     limits: &DeviceLimits,
-) -> Result<Slot, PlanError> {
+) -> Result<(TensorRecord, Slot), PlanError> {
     let total = images * depth * window.extent.iter().product::<usize>();
-    let packed = plan.scratch(total * 4, limits)?;
-    let params = SoftPackParams {
+    let tensor = TensorRecord {
         size: u32s(size),
         channels: channels as u32,
         extent: u32s(window.extent),
@@ -93,9 +94,82 @@ fn pack_source(
         low: window.low,
         total: total as u32,
     };
-    let groups = fold(total.div_ceil(SMALL_GROUP as usize), 1, limits)?;
-    let buffers = vec![Slot::Operand(operand), packed];
-    plan.launches.push(Launch::new(ConvKernel::SoftPack, groups, buffers, &params));
+    Ok((tensor, plan.scratch(total * 4, limits)?))
+}
+
+impl TensorRecord {
+    /// Workgroups that pack it.
+    fn groups(&self) -> usize {
+        (self.total as usize).div_ceil(SMALL_GROUP as usize)
+    }
+}
+
+/// The launch that packs these operands, one or two.
+fn pack_tensors(
+    plan: &mut ConvPlan,
+    operands: &[(usize, (TensorRecord, Slot))],
+    limits: &DeviceLimits,
+) -> Result<(), PlanError> {
+    let mut first_group = [u32::MAX; 4];
+    let mut groups = 0;
+    for (first, (_, (tensor, _))) in first_group.iter_mut().zip(operands) {
+        *first = groups as u32;
+        groups += tensor.groups();
+    }
+    let buffers = operands.iter().flat_map(|&(from, (_, to))| [Slot::Operand(from), to]);
+    let launch = Launch::new(
+        ConvKernel::SoftPack { tensors: operands.len() as u32 },
+        fold(groups, 1, limits)?,
+        buffers.collect(),
+        &SoftPackParams { first_group },
+    );
+    let tensors = array_words(operands.iter().map(|(_, (tensor, _))| *tensor));
+    plan.launches.push(launch.with_tail(tensors));
+    Ok(())
+}
+
+/// The launch that packs a product's source and its weights, and the packed weights.
+fn pack_both(
+    plan: &mut ConvPlan,
+    product: &Product,
+    (source, source_slot): (TensorRecord, Slot),
+    padded: usize,
+    depth: usize,
+    limits: &DeviceLimits,
+) -> Result<Slot, PlanError> {
+    let mut window: Vec<u32> = product.window().map(|tap| tap as u32).collect();
+    let tap_count = window.len();
+    // Without any tap nothing is packed, but an array must not be empty.
+    window.resize(tap_count.max(1), 0);
+    let packed = plan.scratch(window.len() * depth * padded * 4, limits)?;
+    let row_groups = padded.div_ceil(SMALL_GROUP as usize);
+    let [row_stride, channel_stride] = product.weight_strides;
+    let first_group = source.groups();
+    let TensorRecord { size, channels, extent, depth: source_depth, low, total } = source;
+    let params = SoftPackBothParams {
+        size,
+        source_channels: channels,
+        extent,
+        source_depth,
+        low,
+        total,
+        first_group: first_group as u32,
+        row_groups: row_groups as u32,
+        rows: product.rows as u32,
+        padded_rows: padded as u32,
+        channels: product.channels as u32,
+        depth: depth as u32,
+        row_stride: row_stride as u32,
+        channel_stride: channel_stride as u32,
+        tap_count: tap_count as u32,
+    };
+    let launch = Launch::new(
+        ConvKernel::SoftPackBoth,
+        fold(first_group + row_groups * depth, 1, limits)?,
+        vec![Slot::Operand(0), source_slot, Slot::Operand(1), packed],
+        &params,
+    );
+    plan.launches.push(launch.with_tail(window));
     Ok(packed)
 }
 
@@ -118,7 +192,8 @@ fn weight_tile(rows: usize, channels: usize, lanes: u32) -> SoftTile {
     tile([tm, tn], lanes)
 }
 
-/// The default variant of forward and input gradient. Packing the weights costs about as much as using them for 33 columns.
+/// The default variant of forward and input gradient. Packing the weights costs about as much as
+/// using them for 33 columns.
 fn gather_way(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
     let size = match (rows, columns) {
         (_, columns) if columns <= lanes as usize => FEW_COLUMNS,
@@ -143,15 +218,16 @@ pub(super) fn gather(
     let window = Window::of(product);
     let mut plan = ConvPlan::new();
     let sizes = [product.images, product.channels, depth];
-    let source = pack_source(&mut plan, 0, sizes, product.source, &window, limits)?;
+    let source = packed(&mut plan, sizes, product.source, &window, limits)?;
     let padded = product.rows.next_multiple_of(tile.tm as usize);
     let (weights, weight_step) = match in_place {
         true => {
+            pack_tensors(&mut plan, &[(0, source)], limits)?;
             let [row, channel] = product.weight_strides;
             (Slot::Operand(1), [row, channel, 1])
         }
         false => {
-            let packed = pack(&mut plan, product, padded, depth, false, limits)?;
+            let packed = pack_both(&mut plan, product, source, padded, depth, limits)?;
             (packed, [1, padded, depth * padded])
         }
     };
@@ -172,7 +248,7 @@ pub(super) fn gather(
     let launch = Launch::new(
         ConvKernel::SoftGather { tile, in_place },
         fold(groups, product.phases.len(), limits)?,
-        vec![source, weights, Slot::Operand(2)],
+        vec![source.1, weights, Slot::Operand(2)],
         &params,
     );
     plan.launches.push(launch.with_tail(product.phase_records(window.low, in_place)));
@@ -195,9 +271,10 @@ pub(super) fn weight(
     let dy_depth = shape.out_channels.next_multiple_of(tm) / 4;
     let mut plan = ConvPlan::new();
     let sizes = [shape.batch, shape.in_channels, x_depth];
-    let x = pack_source(&mut plan, 0, sizes, shape.input, &window, limits)?;
+    let x = packed(&mut plan, sizes, shape.input, &window, limits)?;
     let sizes = [shape.batch, shape.out_channels, dy_depth];
-    let dy = pack_source(&mut plan, 1, sizes, shape.output(), &whole, limits)?;
+    let dy = packed(&mut plan, sizes, shape.output(), &whole, limits)?;
+    pack_tensors(&mut plan, &[(0, x), (1, dy)], limits)?;
     let row_tiles = shape.out_channels.div_ceil(tm);
     let columns = shape.in_channels.div_ceil(tn) * shape.taps();
     let params = SoftWeightParams {
@@ -217,7 +294,7 @@ pub(super) fn weight(
     plan.launches.push(Launch::new(
         ConvKernel::SoftWeight { tile },
         fold(tile.groups(row_tiles, columns), 1, limits)?,
-        vec![x, dy, Slot::Operand(2)],
+        vec![x.1, dy.1, Slot::Operand(2)],
         &params,
     ));
     Ok(plan)

@@ -82,7 +82,8 @@ fn split(tiles: impl Iterator<Item = Tile>, default: usize) -> Vec<ConvVariant> 
 impl ConvKernel {
     /// Every variant that a plan may ask for.
     pub(crate) fn variants() -> Vec<Self> {
-        let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPack];
+        let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPackBoth];
+        variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors }));
         for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
             variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));
         }

@@ -7,9 +7,10 @@ mod weight;
 use std::fmt::Write;
 
 use super::tile::Tile;
+use crate::kernels::plan::fill;
 
 pub(super) use gather::gather;
-pub(super) use soft::{soft_gather, soft_weight};
+pub(super) use soft::{soft_gather, soft_pack, soft_pack_both, soft_weight};
 pub(super) use weight::weight;
 
 const PARTS: [&str; 4] = ["x", "y", "z", "w"];
@@ -41,6 +42,16 @@ fn index() -> (&'static str, String) {
 
 fn mask() -> (&'static str, String) {
     ("conv_mask.wgsl", include_str!("../../../../shaders/include/conv_mask.wgsl").to_owned())
+}
+
+/// `conv_pack.wgsl`.
+pub(super) fn pack() -> String {
+    fill(include_str!("../../../../shaders/conv_pack.wgsl"), &[pack_weights()])
+}
+
+fn pack_weights() -> (&'static str, String) {
+    let text = include_str!("../../../../shaders/include/conv_pack_weights.wgsl");
+    ("conv_pack_weights.wgsl", text.to_owned())
 }
 
 fn tile_values(tile: Tile) -> Vec<(&'static str, String)> {

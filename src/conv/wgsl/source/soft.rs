@@ -1,8 +1,44 @@
 //! The products in registers.
 
-use super::{Lines, PARTS, four, index, line, phase};
+use super::{Lines, PARTS, four, index, line, pack_weights, phase};
 use crate::conv::wgsl::tile::SoftTile;
 use crate::kernels::plan::fill;
+
+fn tensor() -> (&'static str, String) {
+    ("conv_tensor.wgsl", include_str!("../../../../shaders/include/conv_tensor.wgsl").to_owned())
+}
+
+/// Buffers and function of the n-th tensor to be packed.
+fn pack_tensor(n: u32) -> String {
+    let values =
+        [("n", n.to_string()), ("from", (2 * n).to_string()), ("to", (2 * n + 1).to_string())];
+    fill(include_str!("../../../../shaders/include/conv_soft_tensor.wgsl"), &values)
+}
+
+/// `conv_soft_pack.wgsl`.
+pub(in crate::conv::wgsl) fn soft_pack(tensors: u32) -> String {
+    let mut cases = Lines::default();
+    for n in (0..tensors).rev() {
+        line!(cases, "if (number >= params.first_group[{n}u]) {{");
+        line!(cases, "let at = (number - params.first_group[{n}u]) * 64u + local;");
+        line!(cases, "pack{n}(at, params.tensors[{n}u]);");
+        line!(cases, "return;");
+        line!(cases, "}}");
+    }
+    let values = [
+        tensor(),
+        ("tensors", (0..tensors).map(pack_tensor).collect()),
+        ("cases", cases.0),
+        ("params", (2 * tensors).to_string()),
+    ];
+    fill(include_str!("../../../../shaders/conv_soft_pack.wgsl"), &values)
+}
+
+/// `conv_soft_pack_both.wgsl`.
+pub(in crate::conv::wgsl) fn soft_pack_both() -> String {
+    let values = [tensor(), ("source", pack_tensor(0)), pack_weights()];
+    fill(include_str!("../../../../shaders/conv_soft_pack_both.wgsl"), &values)
+}
 
 /// `conv_soft_gather.wgsl`.
 pub(in crate::conv::wgsl) fn soft_gather(tile: SoftTile, in_place: bool) -> String {

@@ -1,0 +1,46 @@
+//! Device memory at its fullest, sampled at every launch of ours: what the estimate of a step's
+//! memory is tested against.
+
+use std::cell::RefCell;
+
+use burn::tensor::Device;
+use cubecl::MemoryScope;
+use cubecl::client::Client;
+
+use super::cube_device;
+
+/// Bytes of a device's memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryPeak {
+    /// In tensors, scratch buffers and parameters of launches.
+    pub in_use: u64,
+    /// Held of the device, in use or not.
+    pub reserved: u64,
+}
+
+thread_local! {
+    static PEAK: RefCell<Option<MemoryPeak>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` and returns the most memory that this thread's work on the device took meanwhile.
+/// Burn keeps the memory of threads apart, so other threads do not count. `None` where our kernels do
+/// not run.
+pub fn peak_of<R>(device: &Device, work: impl FnOnce() -> R) -> Option<(R, MemoryPeak)> {
+    super::limits(device)?;
+    let client = cube_device(device)?.client();
+    PEAK.set(Some(MemoryPeak::default()));
+    let result = work();
+    observe(&client);
+    let peak = PEAK.take().expect("it was set above and nothing else takes it");
+    Some((result, peak))
+}
+
+/// Counts what is in use now, within [`peak_of`].
+pub(super) fn observe(client: &Client) {
+    PEAK.with_borrow_mut(|peak| {
+        let Some(peak) = peak else { return };
+        let now = client.memory_report(MemoryScope::CurrentStream).usage();
+        peak.in_use = peak.in_use.max(now.bytes_in_use);
+        peak.reserved = peak.reserved.max(now.bytes_reserved);
+    });
+}
