@@ -26,7 +26,8 @@ pub(crate) fn limits(device: &CubeDevice) -> Option<DeviceLimits> {
     };
     // Querying the driver is slow, and a network asks for every layer.
     static LIMITS: PerDevice<Option<DeviceLimits>> = PerDevice::new();
-    *LIMITS.get_or_insert(device, || query(&device.client(), adapter.backend))
+    let limits = *LIMITS.get_or_insert(device, || query(&device.client(), adapter.backend));
+    limits.map(super::pretended)
 }
 
 fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
@@ -124,10 +125,11 @@ pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handl
 /// their own and writes new ones without a submit, where an upload into a buffer would submit
 /// everything queued before it.
 fn parameters(words: &[u32]) -> MetadataBindingInfo {
-    let pair = |pair: &[u32]| {
-        u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or_default()) << 32
-    };
-    MetadataBindingInfo::custom(words.chunks(2).map(pair).collect())
+    // The size of a struct is a multiple of its alignment, 16 bytes at most.
+    let whole = words.len().next_multiple_of(4);
+    let word = |at: usize| u64::from(words.get(at).copied().unwrap_or(0));
+    let pair = |at: usize| word(at) | word(at + 1) << 32;
+    MetadataBindingInfo::custom((0..whole).step_by(2).map(pair).collect())
 }
 
 /// The tables in buffers of their own, by one upload: each upload submits what is queued.
