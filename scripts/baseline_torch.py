@@ -6,10 +6,12 @@
 prints one JSON object: median seconds, and gigabytes of f32 written per second. Needs torch.
 
     python3 scripts/baseline_torch.py step [--backbone-name r2plus1d_18 --clips 2
-        --frames-per-clip 8 --img-height 112 --img-width 112 --steps 5 --device cpu --json]
+        --frames-per-clip 8 --img-height 112 --img-width 112 --steps 5 --device cpu --json
+        --precision f32]
 
 times the training step of `polyview bench`: forward, cross-entropy, backward, AdamW. Needs
-torchvision as well.
+torchvision as well. Precisions on a GPU: f32 without TF32, tf32 (PyTorch's default for
+convolutions), bf16 (autocast).
 
     python3 scripts/baseline_torch.py layers [the options of step]
 
@@ -92,8 +94,13 @@ def step(args):
         if args.device.startswith("cuda"):
             torch.cuda.synchronize()
 
+    tf32 = args.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
     def loss_of():
-        return F.cross_entropy(net(clips), targets)
+        kind, bf16 = args.device.split(":")[0], args.precision == "bf16"
+        with torch.autocast(kind, torch.bfloat16, enabled=bf16):
+            return F.cross_entropy(net(clips), targets)
 
     def update():
         optimizer.zero_grad(set_to_none=True)
@@ -115,6 +122,7 @@ def step(args):
     median = statistics.median(steps)
     return {
         "device": args.device,
+        "precision": args.precision,
         "backbone": args.backbone_name,
         "shape": list(size),
         "step_ms": median,
@@ -202,6 +210,7 @@ def main():
     parser.add_argument("--img-width", type=int, default=112)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", default="cpu", help="as torch names it")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32")
     parser.add_argument("--json", action="store_true", help="as it is anyway")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--height", type=int, default=112)

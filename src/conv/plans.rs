@@ -62,11 +62,12 @@ impl DevicePlans {
 
 /// Lends a device's plans; `None` where it takes no WGSL.
 fn with_plans<R>(device: &CubeDevice, work: impl FnOnce(&mut DevicePlans) -> R) -> Option<R> {
-    static DEVICES: PerDevice<Mutex<DevicePlans>> = PerDevice::new();
+    // A device has one set of limits, but where tests pretend others.
+    static DEVICES: PerDevice<Mutex<HashMap<DeviceLimits, DevicePlans>>> = PerDevice::new();
     let limits = launch::limits(device)?;
-    let plans = DEVICES.get_or_insert(device, || Mutex::new(DevicePlans::new(limits)));
+    let plans = DEVICES.get_or_insert(device, Mutex::default);
     let mut plans = plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Some(work(&mut plans))
+    Some(work(plans.entry(limits).or_insert_with(|| DevicePlans::new(limits))))
 }
 
 /// The device's plan for a pass.

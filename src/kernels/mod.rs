@@ -15,6 +15,7 @@ pub(crate) mod registry;
 mod shader_tests;
 
 use std::cell::Cell;
+use std::thread::LocalKey;
 
 use burn::backend::{CubeDevice, DispatchDevice};
 use burn::tensor::{DType, Device, Tensor};
@@ -34,18 +35,41 @@ pub enum Implementation {
 
 thread_local! {
     static STOCK: Cell<bool> = const { Cell::new(false) };
+    static PRETENDED: Cell<Option<fn(DeviceLimits) -> DeviceLimits>> = const { Cell::new(None) };
+}
+
+/// Runs `work` with a thread's setting, and sets it back afterwards, even after a panic.
+fn with_setting<T: 'static, R>(
+    setting: &'static LocalKey<Cell<T>>,
+    value: T,
+    work: impl FnOnce() -> R,
+) -> R {
+    struct Restore<T: 'static>(&'static LocalKey<Cell<T>>, Option<T>);
+    impl<T> Drop for Restore<T> {
+        fn drop(&mut self) {
+            if let Some(before) = self.1.take() {
+                self.0.set(before);
+            }
+        }
+    }
+    let _restore = Restore(setting, Some(setting.replace(value)));
+    work()
 }
 
 /// Runs `work` with Burn's own operations on every device, in this thread: for comparisons.
 pub fn with_stock<R>(work: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            STOCK.set(self.0);
-        }
-    }
-    let _restore = Restore(STOCK.replace(true));
-    work()
+    with_setting(&STOCK, true, work)
+}
+
+/// Runs `work` with the kernels that devices with other limits would take, in this thread: for tests
+/// of a GPU's kernels on a software rasteriser.
+pub fn with_limits<R>(limits: fn(DeviceLimits) -> DeviceLimits, work: impl FnOnce() -> R) -> R {
+    with_setting(&PRETENDED, Some(limits), work)
+}
+
+/// A device's limits as [`with_limits`] wants them.
+fn pretended(limits: DeviceLimits) -> DeviceLimits {
+    PRETENDED.get().map_or(limits, |change| change(limits))
 }
 
 /// Whether this thread is within [`with_stock`].
