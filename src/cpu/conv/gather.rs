@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::axis::{Axis, Classes, Phase};
 use super::kernel::{Accumulate, BLOCK, LANES};
+use super::packed::Packed;
 use super::panels::{Panels, WeightOrder};
 use super::recipe::Recipe;
 use super::scratch::with_scratch;
@@ -91,6 +92,11 @@ impl Gather {
         }
         let [t, h, w] = &self.axes;
         let [kt, ..] = self.order.kernel;
+        let mode = std::env::var("PK").unwrap_or_default();
+        if mode != "0" && !self.is_best_side_by_side() {
+            let packed = Packed::new(&self.axes, self.clips, &self.order, source);
+            return packed.run(weights, output);
+        }
         let mut source = Source::new(source, self.order.inputs, t.source, [h, w]);
         let mut classes = [h.one_class(), w.one_class()];
         if self.is_best_side_by_side() {

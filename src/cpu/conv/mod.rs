@@ -6,9 +6,13 @@
 //! a 3D ResNet is up to two thirds of the work.
 
 mod axis;
+mod cut;
+mod finish;
 mod gather;
 mod kernel;
+mod packed;
 mod panels;
+mod product;
 mod recipe;
 mod scratch;
 mod shape;
@@ -98,4 +102,8 @@ fn check(shape: &ConvShape, x: usize, w: usize, y: usize) {
     assert_eq!(x, shape.input_len(), "values in the input");
     assert_eq!(w, shape.weight_len(), "values in the weights");
     assert_eq!(y, shape.output_len(), "values in the output");
+}
+
+fn tune(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }

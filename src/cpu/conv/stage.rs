@@ -240,7 +240,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn stage_shifted(
+    /// The same for the planes of the axes themselves, whatever is spread: planes of whole rows,
+    /// the reach included.
+    pub(super) fn stage_shifted(
         &self,
         piece: &Piece,
         channel: usize,
