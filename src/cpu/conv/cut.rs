@@ -5,8 +5,8 @@
 //! alone.
 
 use super::axis::Axis;
-use super::kernel::LANES;
-use super::product::{columns_at_once, lanes};
+use super::kernel::{LANES, registers};
+use super::product::columns_at_once;
 use super::stage::Piece;
 
 /// Columns (in all times) that a group aims at.
@@ -53,8 +53,8 @@ impl Cut {
         let wide = w.positions();
         let phases = h.phases.len() * w.phases.len();
         let most = match in_time {
-            true => super::tune("CT", COLUMNS_IN_TIME) / t.output.max(t.source) / phases,
-            false => super::tune("CO", COLUMNS) / phases,
+            true => COLUMNS_IN_TIME / t.output.max(t.source) / phases,
+            false => COLUMNS / phases,
         };
         let most = most.max(columns_at_once());
         let rows = Self::rows(h.positions(), wide, most);
@@ -119,7 +119,7 @@ impl Cut {
     fn make(&self, sites: Vec<Piece>) -> Group {
         let columns: usize = sites.iter().map(|site| (site.to - site.from) * self.wide).sum();
         // Blocks are as even as they go, for narrow ones leave registers empty.
-        let lanes = lanes();
+        let (lanes, _) = registers();
         let vectors = columns.div_ceil(lanes);
         let count = columns.div_ceil(columns_at_once());
         let start = |block: usize| block * vectors / count * lanes;

@@ -1,15 +1,18 @@
 //! 3D convolution on the CPU: forward, and the gradients of input and weights.
 //!
-//! A direct convolution: a tile of columns of the input is staged in cache (padding and strides
-//! resolved), and register-blocked kernels run over shifted views of it; nothing is unrolled into
-//! memory. Taps that only see padding in time are left out, which for the short clips at the end of
-//! a 3D ResNet is up to two thirds of the work.
+//! A tile of columns of the input is staged in cache (padding and strides resolved). Where rows are
+//! long, register-blocked kernels run over shifted views of it ([`gather`]); where they are short,
+//! or taps only look along time, the views are packed for a plain product ([`packed`]). Nothing is
+//! unrolled into memory. Taps that only see padding in time are left out, which for the short clips
+//! at the end of a 3D ResNet is up to two thirds of the work.
 
 mod axis;
+mod chunk;
 mod cut;
 mod finish;
 mod gather;
 mod kernel;
+mod layout;
 mod packed;
 mod panels;
 mod product;
@@ -102,8 +105,4 @@ fn check(shape: &ConvShape, x: usize, w: usize, y: usize) {
     assert_eq!(x, shape.input_len(), "values in the input");
     assert_eq!(w, shape.weight_len(), "values in the weights");
     assert_eq!(y, shape.output_len(), "values in the output");
-}
-
-fn tune(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }

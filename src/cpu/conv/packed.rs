@@ -5,18 +5,18 @@
 //! No two tasks write the same number and none needs another's result, and every output is summed
 //! in one fixed order, so the result has the same bits whatever the number of threads.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
-use super::axis::{Axis, Phase};
+use super::axis::{Axis, Phase, Tap};
+use super::chunk::{Chunk, ChunkWeights, Weights};
 use super::cut::{Cut, Group, Rows};
 use super::finish::Target;
 use super::kernel::{LANES, rows_at_once};
+use super::layout::{Layout, View};
 use super::panels::{Panels, WeightOrder};
-use super::product::{Pack, PackedRow, Part, Product, columns_at_once};
+use super::product::{Pack, Part, Product};
 use super::scratch::with_scratch;
-use super::stage::{Piece, Source};
+use super::stage::Source;
 
 /// Steps of the sum done in one go: their sources stay in the first-level cache while all channels
 /// are summed over them.
@@ -50,50 +50,8 @@ pub(super) struct Packed<'a> {
 /// A pair of phases of height and width.
 struct PhaseViews<'a> {
     phase: [&'a Phase; 2],
-    /// What its taps read, as (plane, rows down, positions to the right).
-    views: Vec<(usize, usize, usize)>,
-}
-
-/// Where everything is in a group's staged and packed sources.
-struct Layout<'g> {
-    group: &'g Group,
-    /// Source time of each site, where sites have one time.
-    site_times: Vec<usize>,
-    /// Per block of columns, what is copied in each step.
-    rows: Vec<Vec<PackedRow>>,
-    /// Per phase, where its views are in a staged channel.
-    views: Vec<Vec<usize>>,
-    /// Per phase, values of a packed frame of a block.
-    lengths: Vec<usize>,
-    /// Staged values of a plane of a site, of a site, of a channel.
-    area: usize,
-    site: usize,
-    channel: usize,
-    frames: usize,
-}
-
-impl Layout<'_> {
-    /// Values of a packed block.
-    fn block(&self) -> usize {
-        self.frames * self.lengths.iter().sum::<usize>()
-    }
-
-    /// Values of a packed chunk.
-    fn chunk(&self) -> usize {
-        self.group.blocks.len() * self.block()
-    }
-
-    /// Where a frame of a phase starts in a packed block.
-    fn start(&self, phase: usize, frame: usize) -> usize {
-        let before: usize = self.lengths[..phase].iter().sum();
-        before * self.frames + frame * self.lengths[phase]
-    }
-}
-
-/// What a chunk of input channels needs.
-struct Chunk {
-    first: usize,
-    count: usize,
+    /// What its taps read.
+    views: Vec<View>,
 }
 
 impl<'a> Packed<'a> {
@@ -102,19 +60,20 @@ impl<'a> Packed<'a> {
         axes: &'a [Axis; 3],
         clips: usize,
         order: &'a WeightOrder,
-        source: &'a [f32],
+        source: Source<'a>,
     ) -> Self {
         let [t, h, w] = axes;
         let [kt, ..] = order.kernel;
-        let source = Source::new(source, order.inputs, t.source, [h, w]);
         let pairs = h.phases.iter().flat_map(|h| w.phases.iter().map(move |w| [h, w]));
         let idle = |phase: &[&Phase; 2]| phase.iter().any(|axis| axis.taps.is_empty());
         let views = |phase: [&'a Phase; 2]| {
             let [ph, pw] = phase;
-            let view = |th: &super::axis::Tap, tw: &super::axis::Tap| {
-                (th.plane * w.planes.len() + tw.plane, th.shift, tw.shift)
+            let view = |h: &Tap, across: &Tap| View {
+                plane: h.plane * w.planes.len() + across.plane,
+                down: h.shift,
+                right: across.shift,
             };
-            let taps = ph.taps.iter().flat_map(|th| pw.taps.iter().map(move |tw| view(th, tw)));
+            let taps = ph.taps.iter().flat_map(|h| pw.taps.iter().map(move |w| view(h, w)));
             PhaseViews { phase, views: taps.collect() }
         };
         let phases: Vec<_> = pairs.filter(|phase| !idle(phase)).map(views).collect();
@@ -135,13 +94,16 @@ impl<'a> Packed<'a> {
             times = (0..t.output).map(all).collect();
         }
         let steps = kt * phases.iter().map(|phase| phase.views.len()).max().unwrap_or(1);
-        let most = (super::tune("DEPTH", DEPTH) / steps).max(1);
+        let most = (DEPTH / steps).max(1);
         let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
         Self { axes, order, source, phases, taps, cut, chunk, frames, times }
     }
 
     /// Computes all outputs `[clips, outputs, T, H, W]`.
     pub(super) fn run(&self, weights: &[f32], output: &mut [f32]) {
+        if self.taps.is_empty() {
+            return output.fill(0.0); // All of it is padding.
+        }
         let groups = self.cut.groups();
         let phases: Vec<_> = self.phases.iter().map(|phase| phase.phase).collect();
         let panels = Panels::new(weights, self.order, &phases, self.taps.clone());
@@ -155,12 +117,7 @@ impl<'a> Packed<'a> {
         });
     }
 
-    fn run_groups(
-        &self,
-        groups: &[Group],
-        weights: Weights,
-        output: &mut [f32],
-    ) {
+    fn run_groups(&self, groups: &[Group], weights: Weights, output: &mut [f32]) {
         let channels = self.order.outputs;
         let height = rows_at_once();
         // Few groups: their channels are cut into tasks, and what these share is packed before.
@@ -200,7 +157,8 @@ impl<'a> Packed<'a> {
             let (staged, packed) = room.split_at_mut(staged);
             let mut own = vec![0.0; weights.own(blocks, self.chunk)];
             for chunk in self.chunks() {
-                for (index, staged) in self.planes(layout, &chunk, staged).enumerate() {
+                let planes = staged.chunks_exact_mut(layout.channel).enumerate();
+                for (index, staged) in planes.take(chunk.count * layout.frames) {
                     self.stage(layout, &chunk, index, staged);
                 }
                 let weights = weights.of(&chunk, 0..blocks, &mut own);
@@ -221,8 +179,8 @@ impl<'a> Packed<'a> {
             let (all, room) = room.split_at_mut(sums * tasks.len());
             let (staged, packed) = room.split_at_mut(staged);
             for chunk in self.chunks() {
-                let planes = self.planes(layout, &chunk, staged).enumerate();
-                planes.par_bridge().for_each(|(index, staged)| {
+                let planes = staged.par_chunks_exact_mut(layout.channel).enumerate();
+                planes.take(chunk.count * layout.frames).for_each(|(index, staged)| {
                     self.stage(layout, &chunk, index, staged);
                 });
                 let packs = packed.par_chunks_exact_mut(layout.block()).enumerate();
@@ -247,75 +205,14 @@ impl<'a> Packed<'a> {
     }
 
     fn layout<'g>(&self, group: &'g Group) -> Layout<'g> {
-        let [t, h, w] = self.axes;
-        let plain = self.source.is_plain();
-        let wide = w.positions() + w.reach;
-        let most = group.sites.iter().map(|site| site.to - site.from).max().unwrap_or(0);
-        let area = (most + h.reach) * wide;
-        let site = h.planes.len() * w.planes.len() * area;
-        let channel = if plain { group.width } else { group.sites.len() * site } + LANES;
-        let view = |&(plane, down, right): &(usize, usize, usize)| plane * area + down * wide + right;
-        let views: Vec<Vec<usize>> =
-            self.phases.iter().map(|phase| phase.views.iter().map(view).collect()).collect();
-        let length = |views: &Vec<usize>| columns_at_once() * self.chunk * views.len() + LANES;
-        let time = |site: &Piece| t.taps_of(site.time).first().map_or(0, |&(_, time)| time);
-        let site_times = if self.cut.is_in_time() { Vec::new() } else { group.sites.iter().map(time).collect() };
-        Layout {
-            group,
-            site_times,
-            rows: self.rows(group, if plain { None } else { Some((site, wide)) }),
-            lengths: views.iter().map(length).collect(),
-            views,
-            area,
-            site,
-            channel,
-            frames: self.frames.len(),
-        }
-    }
-
-    /// The rows of a group's sites, cut at the blocks of columns. `pitch` is the distance between
-    /// sites and between rows of a site; none if all columns follow each other.
-    fn rows(&self, group: &Group, pitch: Option<(usize, usize)>) -> Vec<Vec<PackedRow>> {
-        let [.., w] = self.axes;
-        let positions = w.positions();
-        let Some((apart, pitch)) = pitch else {
-            let row = |&(from, count): &(usize, usize)| vec![PackedRow { from, column: 0, count }];
-            return group.blocks.iter().map(row).collect();
-        };
-        let mut rows = vec![Vec::new(); group.blocks.len()];
-        let (mut block, mut column) = (0, 0);
-        for (index, site) in group.sites.iter().enumerate() {
-            for line in 0..site.to - site.from {
-                let mut place = 0;
-                while place < positions {
-                    let (first, columns) = group.blocks[block];
-                    let count = (positions - place).min(first + columns - column);
-                    let from = index * apart + line * pitch + place;
-                    rows[block].push(PackedRow { from, column: column - first, count });
-                    place += count;
-                    column += count;
-                    if column == first + columns {
-                        block += 1;
-                    }
-                }
-            }
-        }
-        rows
+        let views: Vec<_> = self.phases.iter().map(|phase| &phase.views[..]).collect();
+        let in_time = self.cut.is_in_time().then_some(&self.frames[..]);
+        Layout::new(self.axes, &self.source, &views, in_time, self.chunk, group)
     }
 
     /// Room for a staged chunk.
     fn staged(&self, layout: &Layout) -> usize {
         self.chunk * layout.frames * layout.channel
-    }
-
-    /// The planes of a chunk that are to be staged.
-    fn planes<'s>(
-        &self,
-        layout: &Layout,
-        chunk: &Chunk,
-        staged: &'s mut [f32],
-    ) -> std::slice::ChunksExactMut<'s, f32> {
-        staged[..chunk.count * layout.frames * layout.channel].chunks_exact_mut(layout.channel)
     }
 
     /// Stages a channel of a chunk at one time, number `index` in `[channels, frames]`.
@@ -338,7 +235,14 @@ impl<'a> Packed<'a> {
     }
 
     /// Packs a block of columns of a staged chunk, `[phases, frames, channels, views, columns]`.
-    fn pack(&self, layout: &Layout, count: usize, block: usize, staged: &[f32], packed: &mut [f32]) {
+    fn pack(
+        &self,
+        layout: &Layout,
+        count: usize,
+        block: usize,
+        staged: &[f32],
+        packed: &mut [f32],
+    ) {
         let (_, columns) = layout.group.blocks[block];
         let rows = &layout.rows[block];
         for (phase, views) in layout.views.iter().enumerate() {
@@ -419,7 +323,8 @@ impl<'a> Packed<'a> {
         for (index, target) in rows.iter_mut().enumerate() {
             let (channel, place) = (index / per_channel, index % per_channel);
             let (time, site) = (place / sites.len(), place % sites.len());
-            let target = &mut Target { axes: [h, w], piece: &sites[site], row, apart: 1, values: target };
+            let target =
+                &mut Target { axes: [h, w], piece: &sites[site], row, apart: 1, values: target };
             if idle {
                 target.values.fill(0.0);
             }
@@ -428,52 +333,5 @@ impl<'a> Packed<'a> {
                 target.put(views.phase, &sums[line + starts[site]..]);
             }
         }
-    }
-}
-
-/// The weights in order: all of them, or each task makes its own.
-struct Weights<'a> {
-    panels: &'a Panels<'a>,
-    made: Option<&'a [f32]>,
-}
-
-/// The weights of a chunk and some blocks.
-struct ChunkWeights<'a> {
-    values: &'a [f32],
-    blocks: usize,
-    /// Per phase, where the first block's start.
-    places: Vec<usize>,
-    /// Per phase, from one block to the next, and from one time tap to the next.
-    steps: Vec<usize>,
-    taps: Vec<usize>,
-}
-
-impl Weights<'_> {
-    /// Values that [`Weights::of`] needs room for.
-    fn own(&self, blocks: usize, inputs: usize) -> usize {
-        if self.made.is_some() { 0 } else { self.panels.some(blocks, inputs) }
-    }
-
-    fn of<'w>(&'w self, chunk: &Chunk, blocks: Range<usize>, own: &'w mut [f32]) -> ChunkWeights<'w> {
-        let &Self { panels, made } = self;
-        let all = panels.order().inputs;
-        let inputs = if made.is_some() { all } else { chunk.count };
-        let phases = 0..panels.phases();
-        let place = |phase| match made {
-            Some(_) => panels.place(phase, blocks.start, chunk.first),
-            None => panels.place_some(phase, blocks.len(), inputs),
-        };
-        let places = phases.clone().map(place).collect();
-        let steps = phases.clone().map(|phase| panels.step(phase, inputs)).collect();
-        let taps = phases.map(|phase| panels.len(phase, inputs)).collect();
-        let count = blocks.len();
-        let values = match made {
-            Some(made) => made,
-            None => {
-                panels.fill_blocks(blocks, chunk.first..chunk.first + chunk.count, own);
-                &*own
-            }
-        };
-        ChunkWeights { values, blocks: count, places, steps, taps }
     }
 }

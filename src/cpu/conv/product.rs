@@ -3,11 +3,13 @@
 
 #![allow(
     clippy::needless_range_loop,
+    clippy::manual_memcpy,
     reason = "loops over constant ranges unroll, which keeps arrays of vectors in registers"
 )]
 
 use pulp::{Simd, WithSimd};
 
+use super::kernel::registers;
 use crate::simd::dispatch;
 
 /// `sums[row][column] += Σ_part Σ_step weights[part][step][row] · x[part][step][column]`, for as
@@ -95,34 +97,8 @@ impl WithSimd for Product<'_> {
 
 /// The most columns that [`Product`] works on at a time.
 pub(super) fn columns_at_once() -> usize {
-    dispatch(Columns)
-}
-
-struct Columns;
-
-impl WithSimd for Columns {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES * if S::REGISTER_COUNT >= 32 { 3 } else { 2 }
-    }
-}
-
-/// Values in a vector.
-pub(super) fn lanes() -> usize {
-    dispatch(Lanes)
-}
-
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES
-    }
+    let (lanes, registers) = registers();
+    lanes * if registers >= 32 { 3 } else { 2 }
 }
 
 /// Copies what a block of columns needs of a channel to its steps, `[views, columns]`.
@@ -164,8 +140,8 @@ impl WithSimd for Pack<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let columns = self.columns;
-        for (view, packed) in self.views.iter().zip(0..) {
-            let (source, target) = (&self.source[*view..], &mut self.packed[packed * columns..]);
+        for (step, &view) in self.views.iter().enumerate() {
+            let (source, target) = (&self.source[view..], &mut self.packed[step * columns..]);
             for row in self.rows {
                 let whole = row.count.next_multiple_of(S::F32_LANES);
                 let (from, _) = S::as_simd_f32s(&source[row.from..][..whole]);
