@@ -178,6 +178,24 @@ fn conv_agrees_with_f64_on_cpu_with_planes_side_by_side() {
     }
 }
 
+/// Bands of 24 and 23 rows of 14, which round up to the same number of columns.
+#[test]
+fn conv_agrees_with_f64_on_cpu_in_uneven_bands() {
+    let device = Device::flex().autodiff();
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    for wide in [14, 56] {
+        let (input, kernel) = ([4, 53, wide], [3, 7, 1]);
+        let (stride, padding) = ([2, 1, 1], [0, 0, 0]);
+        let (batch, in_channels, out_channels) = (1, 28, 3);
+        let shape = ConvShape { batch, in_channels, out_channels, input, kernel, stride, padding };
+        let case = Case::new(shape, &mut rng);
+        for (pass, got) in case.ours(&device).iter().enumerate() {
+            let error = case.worst(pass, got);
+            assert!(error <= 1.0, "{:?} of {shape:?}: {error}× the bound", PASSES[pass]);
+        }
+    }
+}
+
 /// The kernels for 16 registers of 8 lanes, which a machine with AVX-512 does not take by itself.
 #[test]
 fn conv_agrees_with_f64_on_cpu_without_avx512() {

@@ -151,7 +151,8 @@ impl Work<'_> {
         // All groups but the last have one size.
         let common = self.recipe(&groups[0]);
         let each = |group: &Group, input: Input, tasks: Vec<Rows>| {
-            let own = (group.width() != groups[0].width()).then(|| self.recipe(group));
+            let size = |group: &Group| (group.width(), group.area());
+            let own = (size(group) != size(&groups[0])).then(|| self.recipe(group));
             let recipe = own.as_ref().unwrap_or(&common);
             tasks.into_par_iter().enumerate().for_each(|(b, rows)| {
                 self.block(group, recipe, input, b * block, rows);
