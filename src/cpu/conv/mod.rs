@@ -1,8 +1,8 @@
 //! 3D convolution on the CPU: forward, and the gradients of input and weights.
 //!
 //! A tile of columns of the input is staged in cache (padding and strides resolved). Where rows are
-//! long, register-blocked kernels run over shifted views of it ([`gather`]); where they are short,
-//! or taps only look along time, the views are packed for a plain product ([`packed`]). Nothing is
+//! long, register-blocked kernels run over shifted views of it (`gather`); where they are short,
+//! or taps only look along time, the views are packed for a plain product (`packed`). Nothing is
 //! unrolled into memory. Taps that only see padding in time are left out, which for the short clips
 //! at the end of a 3D ResNet is up to two thirds of the work.
 
