@@ -1,11 +1,23 @@
 //! Running a kernel on the best vectors that the machine has.
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::LazyLock;
+
 use pulp::{Arch, WithSimd};
+
+/// Whether to do without AVX-512: how tests and measurements see what a machine without it does.
+#[cfg(target_arch = "x86_64")]
+static WITHOUT_AVX512: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("POLYVIEW_WITHOUT_AVX512").is_some());
 
 /// Runs `op` with AVX-512, AVX2, NEON or whatever there is.
 #[inline(always)]
 pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     let arch = Arch::new();
+    #[cfg(target_arch = "x86_64")]
+    if let (Arch::V4(_), true, Some(simd)) = (&arch, *WITHOUT_AVX512, pulp::x86::V3::try_new()) {
+        return pulp::Simd::vectorize(simd, op);
+    }
     // Burn's build leaves pulp's choice of AVX2 out; its code is there all the same.
     #[cfg(target_arch = "x86_64")]
     if let (Arch::Scalar, Some(simd)) = (&arch, pulp::x86::V3::try_new()) {

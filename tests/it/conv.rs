@@ -1,6 +1,8 @@
 //! The convolution's three passes on every device against plain f64, and their gradients in
 //! automatic differentiation.
 
+use std::process::Command;
+
 use burn::tensor::{Device, Tensor};
 use polyview::conv::testing::{distinct_variants, pass_as_on};
 use polyview::conv::{ConvPass, ConvShape, conv3d};
@@ -9,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::adapter;
+use crate::common::skip::skip;
 use crate::common::tensors::{tensor, uniform, values};
 
 /// A convolution's operands and its three results in f64.
@@ -173,6 +176,40 @@ fn conv_agrees_with_f64_on_cpu_with_planes_side_by_side() {
         }
         done += 1;
     }
+}
+
+/// Bands of 24 and 23 rows of 14, which round up to the same number of columns.
+#[test]
+fn conv_agrees_with_f64_on_cpu_in_uneven_bands() {
+    let device = Device::flex().autodiff();
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    for wide in [14, 56] {
+        let (input, kernel) = ([4, 53, wide], [3, 7, 1]);
+        let (stride, padding) = ([2, 1, 1], [0, 0, 0]);
+        let (batch, in_channels, out_channels) = (1, 28, 3);
+        let shape = ConvShape { batch, in_channels, out_channels, input, kernel, stride, padding };
+        let case = Case::new(shape, &mut rng);
+        for (pass, got) in case.ours(&device).iter().enumerate() {
+            let error = case.worst(pass, got);
+            assert!(error <= 1.0, "{:?} of {shape:?}: {error}× the bound", PASSES[pass]);
+        }
+    }
+}
+
+/// The kernels for 16 registers of 8 lanes, which a machine with AVX-512 does not take by itself.
+#[test]
+fn conv_agrees_with_f64_on_cpu_without_avx512() {
+    if polyview_cpu::vectors() != "AVX-512" {
+        return skip("this machine has no AVX-512 to do without");
+    }
+    // What the vectors are is settled once in a process.
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "conv::conv_agrees_with_f64_on_cpu"]);
+    child.arg("conv::conv_agrees_with_f64_on_cpu_with_planes_side_by_side");
+    let output = child.env("POLYVIEW_WITHOUT_AVX512", "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("2 passed"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The computation that forward and input gradient share: every output gathers the sources under
-//! its taps.
+//! its taps, which are shifted views of one staged plane.
 //!
 //! No two tasks write the same number and none needs another's result, and every output is summed
 //! in one fixed order, so the result has the same bits whatever the number of threads.
@@ -7,7 +7,9 @@
 use rayon::prelude::*;
 
 use super::axis::{Axis, Classes, Phase};
+use super::finish::Target;
 use super::kernel::{Accumulate, BLOCK, LANES};
+use super::packed::Packed;
 use super::panels::{Panels, WeightOrder};
 use super::recipe::Recipe;
 use super::scratch::with_scratch;
@@ -36,8 +38,6 @@ pub(super) struct Gather {
 /// Where a task's sources are.
 #[derive(Clone, Copy)]
 enum Input<'a> {
-    /// In the source tensor itself.
-    Plain,
     /// Staged before, `[kt, inputs, planes]`.
     Staged(&'a [f32]),
     /// The task stages them.
@@ -76,8 +76,6 @@ struct Work<'a> {
     phases: Vec<[&'a Phase; 2]>,
     /// Classes of height and width.
     classes: &'a [Classes; 2],
-    /// Whether sources are read as they are.
-    plain: bool,
 }
 
 impl Gather {
@@ -96,12 +94,12 @@ impl Gather {
         if self.is_best_side_by_side() {
             source = source.side_by_side();
             classes = [h.classes(), w.classes()];
+        } else if source.is_best_packed() {
+            let packed = Packed::new(&self.axes, self.clips, &self.order, source);
+            return packed.run(weights, output);
         }
         let tiles = Tiles::new(&self.axes, self.clips, &source);
         let groups = tiles.groups(&source, t, kt);
-        // Reading whole vectors must not run past the end of the source.
-        let whole = |group: &Group| group.columns.iter().all(|column| column % LANES == 0);
-        let plain = source.is_plain() && groups.iter().all(whole);
         let phases: Vec<_> =
             h.phases.iter().flat_map(|h| w.phases.iter().map(move |w| [h, w])).collect();
         let reached = |&tap: &usize| groups.iter().any(|group| group.is_reached(tap));
@@ -111,7 +109,7 @@ impl Gather {
             let phases = phases.clone();
             let source = source.clone();
             let classes = &classes;
-            Work { gather: self, source, panels: &panels, made, phases, classes, plain }
+            Work { gather: self, source, panels: &panels, made, phases, classes }
                 .run(&tiles, &groups, output);
         };
         // Tasks make what few groups need in cache, where it costs less than in memory.
@@ -138,7 +136,7 @@ impl Gather {
 
 impl Work<'_> {
     fn run(&self, tiles: &Tiles, groups: &[Group], output: &mut [f32]) {
-        let &Self { gather, plain, .. } = self;
+        let gather = self.gather;
         let [kt, ..] = gather.order.kernel;
         let channels = gather.order.outputs;
         let height = self.panels.rows();
@@ -153,15 +151,15 @@ impl Work<'_> {
         // All groups but the last have one size.
         let common = self.recipe(&groups[0]);
         let each = |group: &Group, input: Input, tasks: Vec<Rows>| {
-            let own = (group.width() != groups[0].width()).then(|| self.recipe(group));
+            let size = |group: &Group| (group.width(), group.area());
+            let own = (size(group) != size(&groups[0])).then(|| self.recipe(group));
             let recipe = own.as_ref().unwrap_or(&common);
             tasks.into_par_iter().enumerate().for_each(|(b, rows)| {
                 self.block(group, recipe, input, b * block, rows);
             });
         };
-        if plain || !cut {
-            let input = if plain { Input::Plain } else { Input::Own };
-            groups.par_iter().zip(tasks).for_each(|(group, tasks)| each(group, input, tasks));
+        if !cut {
+            groups.par_iter().zip(tasks).for_each(|(group, tasks)| each(group, Input::Own, tasks));
             return;
         }
         let inputs = gather.order.inputs;
@@ -179,7 +177,7 @@ impl Work<'_> {
 
     fn recipe(&self, group: &Group) -> Recipe {
         let order = &self.gather.order;
-        Recipe::new(&self.source, order, &self.phases, self.classes, group, self.plain)
+        Recipe::new(&self.source, order, &self.phases, self.classes, group)
     }
 
     /// One block of output channels, `first` and following, of one group.
@@ -190,10 +188,8 @@ impl Work<'_> {
         let channels = rows.len() / group.pieces.len();
         let height = self.panels.rows();
         let blocks = channels.div_ceil(height);
-        // A seamless run may write whole vectors past the last column.
-        let pitch = group.width().next_multiple_of(LANES) + LANES;
-        let runs: Vec<_> =
-            (0..kt).map(|tap| group.runs(&self.source, self.classes, tap, self.plain)).collect();
+        let pitch = group.width() + LANES;
+        let runs: Vec<_> = (0..kt).map(|tap| group.runs(&self.source, self.classes, tap)).collect();
         let own = if matches!(input, Input::Own) { chunk * channel + LANES } else { 0 };
         let lengths = (0..self.phases.len()).map(|phase| self.panels.len(phase, chunk));
         let panels = if self.made.is_some() { 0 } else { lengths.sum::<usize>() * blocks };
@@ -212,7 +208,6 @@ impl Work<'_> {
                 let count = chunk.min(order.inputs - start);
                 for tap in (0..kt).filter(|&tap| !runs[tap].is_empty()) {
                     let x = match input {
-                        Input::Plain => &self.source.data()[start * channel..],
                         Input::Staged(all) => &all[(tap * order.inputs + start) * channel..],
                         Input::Own => {
                             let staged = own.chunks_exact_mut(channel).take(count);
@@ -290,57 +285,11 @@ impl Work<'_> {
         if self.phases.iter().any(idle) {
             target.fill(0.0);
         }
-        for (index, phase) in self.phases.iter().enumerate().filter(|(_, phase)| !idle(phase)) {
-            self.put(*phase, piece, line(index), target);
-        }
-    }
-
-    fn put(
-        &self,
-        [h_phase, w_phase]: [&Phase; 2],
-        piece: &Piece,
-        sums: &[f32],
-        target: &mut [f32],
-    ) {
         let [_, h, w] = &self.gather.axes;
-        let row = self.source.row();
-        let count = w.count(w_phase.first, 0, w.positions());
-        let rows = h.count(h_phase.first, piece.from, piece.to);
-        if self.source.is_side_by_side() {
-            for i in 0..rows {
-                let line = (i * h.output_step + h_phase.first) * w.output;
-                let line = &mut target[line..][..w.output];
-                let sums = sums[i * row..].chunks(LANES);
-                if w.output_step == 1 {
-                    line.iter_mut().zip(sums).for_each(|(place, sums)| *place = sums[0]);
-                } else {
-                    let places = line.iter_mut().skip(w_phase.first).step_by(w.output_step);
-                    places.zip(sums).for_each(|(place, sums)| *place = sums[0]);
-                }
-            }
-            return;
-        }
-        if h.output_step * w.output_step == 1 && row == w.output {
-            return target.copy_from_slice(&sums[..target.len()]);
-        }
-        for i in 0..rows {
-            let line = (i * h.output_step + h_phase.first) * w.output;
-            let line = &mut target[line..][..w.output];
-            let sums = &sums[i * row..][..count];
-            match (w.output_step, sums.split_last()) {
-                (1, _) => line.copy_from_slice(sums),
-                (2, Some((last, sums))) => {
-                    let line = &mut line[w_phase.first..];
-                    for (places, &sum) in line.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
-                        places[0] = sum;
-                    }
-                    line[2 * sums.len()] = *last;
-                }
-                (step, _) => {
-                    let places = line.iter_mut().skip(w_phase.first).step_by(step);
-                    places.zip(sums).for_each(|(place, &sum)| *place = sum);
-                }
-            }
+        let (row, apart) = (self.source.row(), self.source.apart());
+        let mut target = Target { axes: [h, w], piece, row, apart, values: target };
+        for (index, phase) in self.phases.iter().enumerate().filter(|(_, phase)| !idle(phase)) {
+            target.put(*phase, line(index));
         }
     }
 }

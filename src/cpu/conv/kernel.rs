@@ -119,7 +119,7 @@ impl WithSimd for Accumulate<'_> {
 
 /// Rows of the output (channels) that [`Accumulate`] works on at a time.
 pub(super) fn rows_at_once() -> usize {
-    let (_, registers) = dispatch(Registers);
+    let (_, registers) = registers();
     if registers >= 32 { 8 } else { 6 }
 }
 
@@ -249,7 +249,7 @@ impl WithSimd for CopyRows<'_> {
 /// Widths of the panels into which [`Correlate`] wants `channels` channels split: whole vectors, as
 /// even as they go, as many at once as registers allow.
 pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
-    let (lanes, registers) = dispatch(Registers);
+    let (lanes, registers) = registers();
     let vectors = channels.div_ceil(lanes);
     let panels = vectors.div_ceil(if registers >= 32 { 4 } else { 2 });
     (0..panels).map(|p| ((p + 1) * vectors / panels - p * vectors / panels) * lanes).collect()
@@ -257,7 +257,7 @@ pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
 
 /// How many taps [`Correlate`] takes for a panel of this width; at most [`TAPS`].
 pub(super) fn taps_at_once(width: usize) -> usize {
-    let (lanes, registers) = dispatch(Registers);
+    let (lanes, registers) = registers();
     match (width / lanes, registers >= 32) {
         (4, _) => 6,
         (3, _) => 8,
@@ -267,6 +267,10 @@ pub(super) fn taps_at_once(width: usize) -> usize {
 }
 
 /// Values in a vector, and how many vectors the machine holds.
+pub(super) fn registers() -> (usize, usize) {
+    dispatch(Registers)
+}
+
 struct Registers;
 
 impl WithSimd for Registers {

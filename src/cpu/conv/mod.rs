@@ -1,14 +1,21 @@
 //! 3D convolution on the CPU: forward, and the gradients of input and weights.
 //!
-//! A direct convolution: a tile of columns of the input is staged in cache (padding and strides
-//! resolved), and register-blocked kernels run over shifted views of it; nothing is unrolled into
-//! memory. Taps that only see padding in time are left out, which for the short clips at the end of
-//! a 3D ResNet is up to two thirds of the work.
+//! A tile of columns of the input is staged in cache (padding and strides resolved). Where rows are
+//! long, register-blocked kernels run over shifted views of it (`gather`); where they are short,
+//! or taps only look along time, the views are packed for a plain product (`packed`). Nothing is
+//! unrolled into memory. Taps that only see padding in time are left out, which for the short clips
+//! at the end of a 3D ResNet is up to two thirds of the work.
 
 mod axis;
+mod chunk;
+mod cut;
+mod finish;
 mod gather;
 mod kernel;
+mod layout;
+mod packed;
 mod panels;
+mod product;
 mod recipe;
 mod scratch;
 mod shape;

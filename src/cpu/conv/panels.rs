@@ -12,10 +12,18 @@
 
 use std::ops::Range;
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::axis::Phase;
 use super::kernel::rows_at_once;
+use crate::simd::dispatch;
+
+/// Weights next to each other from which on it pays to take them as a run.
+const LONG_RUN: usize = 4;
+
+/// Blocks that are made together, for the weights of an input may lie next to each other.
+const TOGETHER: usize = 8;
 
 /// Where a weight is in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
 /// outputs are K, in the input gradient they are C.
@@ -79,7 +87,8 @@ impl<'a> Panels<'a> {
         inputs * self.phases[phase].0 * self.rows
     }
 
-    fn blocks(&self) -> usize {
+    /// Blocks of outputs.
+    pub(super) fn blocks(&self) -> usize {
         self.order.outputs.div_ceil(self.rows)
     }
 
@@ -96,9 +105,15 @@ impl<'a> Panels<'a> {
             let length = self.len(phase, self.order.inputs);
             let (panels, others) = rest.split_at_mut(length * self.times.len() * self.blocks());
             rest = others;
-            panels.par_chunks_mut(length.max(1)).enumerate().for_each(|(index, panel)| {
-                let (block, time) = (index / self.times.len(), index % self.times.len());
-                self.fill(phase, block, self.times[time], 0..self.order.inputs, panel);
+            let step = length * self.times.len();
+            let part = panels.par_chunks_mut((TOGETHER * step).max(1)).enumerate();
+            part.for_each(|(part, panels)| {
+                let first = part * TOGETHER;
+                let blocks = first..first + panels.len() / step.max(1);
+                for (index, &time) in self.times.iter().enumerate() {
+                    let panels = &mut panels[index * length..];
+                    self.fill(phase, blocks.clone(), step, time, 0..self.order.inputs, panels);
+                }
             });
         }
     }
@@ -132,11 +147,10 @@ impl<'a> Panels<'a> {
     ) {
         let mut rest = panels;
         for phase in 0..self.phases.len() {
-            for block in first..first + blocks {
-                let (panel, others) = rest.split_at_mut(self.len(phase, inputs.len()));
-                rest = others;
-                self.fill(phase, block, time, inputs.clone(), panel);
-            }
+            let step = self.len(phase, inputs.len());
+            let (panels, others) = rest.split_at_mut(step * blocks);
+            rest = others;
+            self.fill(phase, first..first + blocks, step, time, inputs.clone(), panels);
         }
     }
 
@@ -155,21 +169,99 @@ impl<'a> Panels<'a> {
         &panels[before * blocks + block * length..][..length]
     }
 
-    /// Makes one panel of some inputs.
+    /// Values of the panels of some blocks and inputs under every time tap in use.
+    pub(super) fn some(&self, blocks: usize, inputs: usize) -> usize {
+        let phases = (0..self.phases.len()).map(|phase| self.len(phase, inputs));
+        phases.sum::<usize>() * self.times.len() * blocks
+    }
+
+    /// Makes the panels of some blocks and inputs under every time tap in use.
+    pub(super) fn fill_blocks(
+        &self,
+        blocks: Range<usize>,
+        inputs: Range<usize>,
+        panels: &mut [f32],
+    ) {
+        let mut rest = panels;
+        for phase in 0..self.phases.len() {
+            let (length, step) = (self.len(phase, inputs.len()), self.step(phase, inputs.len()));
+            let (panels, others) = rest.split_at_mut(step * blocks.len());
+            rest = others;
+            for (index, &time) in self.times.iter().enumerate() {
+                let panels = &mut panels[index * length..];
+                self.fill(phase, blocks.clone(), step, time, inputs.clone(), panels);
+            }
+        }
+    }
+
+    /// Where the weights of a phase's block under the first time tap in use start, from an input
+    /// on, among all panels.
+    pub(super) fn place(&self, phase: usize, block: usize, input: usize) -> usize {
+        self.place_some(phase, self.blocks(), self.order.inputs)
+            + block * self.step(phase, self.order.inputs)
+            + self.len(phase, input)
+    }
+
+    /// The same for the first block of panels of `blocks` blocks and `inputs` inputs.
+    pub(super) fn place_some(&self, phase: usize, blocks: usize, inputs: usize) -> usize {
+        let before: usize = (0..phase).map(|phase| self.len(phase, inputs)).sum();
+        before * blocks * self.times.len()
+    }
+
+    /// From one block to the next, in panels of `inputs` inputs.
+    pub(super) fn step(&self, phase: usize, inputs: usize) -> usize {
+        self.times.len() * self.len(phase, inputs)
+    }
+
+    /// Where the weights are.
+    pub(super) fn order(&self) -> &WeightOrder {
+        self.order
+    }
+
+    /// How many phases.
+    pub(super) fn phases(&self) -> usize {
+        self.phases.len()
+    }
+
+    /// Makes the panels of some inputs for `blocks` blocks from `first` on, `step` values apart.
+    #[allow(clippy::too_many_arguments)]
     fn fill(
         &self,
         phase: usize,
-        block: usize,
+        blocks: Range<usize>,
+        step: usize,
         time: usize,
         inputs: Range<usize>,
-        panel: &mut [f32],
+        panels: &mut [f32],
     ) {
-        let first = block * self.rows;
         let (taps, places) = &self.phases[phase];
         let places = &places[inputs.start * taps..inputs.end * taps];
-        match self.rows {
-            8 => self.fill_rows::<8>(first, time, places, panel),
-            _ => self.fill_rows::<6>(first, time, places, panel),
+        // Weights that lie next to each other are transposed together.
+        let next = places.iter().zip(&places[places.len().min(1)..]);
+        let run = next.take_while(|(a, b)| *a + 1 == **b).count() + 1;
+        let run = run.min(places.len());
+        if run >= LONG_RUN && places.len().is_multiple_of(run) {
+            let [_, kh, kw] = self.order.kernel;
+            let job = Interleave {
+                weights: &self.weights[time * kh * kw..],
+                order: self.order,
+                places,
+                run,
+                blocks,
+                step,
+                panels,
+            };
+            return match self.rows {
+                8 => job.run::<8>(),
+                _ => job.run::<6>(),
+            };
+        }
+        for (index, block) in blocks.enumerate() {
+            let panel = &mut panels[index * step..][..places.len() * self.rows];
+            match self.rows {
+                8 => self.fill_rows::<8>(block * 8, time, places, panel),
+                _ => self.fill_rows::<6>(block * 6, time, places, panel),
+            }
         }
     }
 
@@ -193,6 +285,82 @@ impl<'a> Panels<'a> {
         for (line, &place) in panel.as_chunks_mut::<ROWS>().0.iter_mut().zip(places) {
             for j in 0..ROWS {
                 line[j] = rows[j][place];
+            }
+        }
+    }
+}
+
+/// `panels[block · step + place · ROWS + row] = weights[place]` of each output's weights, for places
+/// that come in runs of `run`.
+struct Interleave<'a> {
+    weights: &'a [f32],
+    order: &'a WeightOrder,
+    places: &'a [usize],
+    run: usize,
+    blocks: Range<usize>,
+    step: usize,
+    panels: &'a mut [f32],
+}
+
+impl Interleave<'_> {
+    fn run<const ROWS: usize>(self) {
+        dispatch(InterleaveRows::<ROWS>(self));
+    }
+
+    #[inline(always)]
+    fn one<const ROWS: usize>(&mut self, index: usize, block: usize) {
+        let &mut Self { weights, order, places, run, step, .. } = self;
+        let first = (self.blocks.start + block) * ROWS;
+        let place = places[index * run];
+        let mut rows = [weights; ROWS];
+        for j in 0..ROWS {
+            // Surplus rows of the last block repeat its last one.
+            let start = (first + j).min(order.outputs - 1) * order.output_step;
+            rows[j] = &weights[start + place..][..run];
+        }
+        let panel = &mut self.panels[block * step + index * run * ROWS..][..run * ROWS];
+        let (whole, rest) = panel.as_chunks_mut::<ROWS>().0.as_chunks_mut::<8>();
+        for (index, lines) in whole.iter_mut().enumerate() {
+            let mut values = [[0.0; 8]; ROWS];
+            for j in 0..ROWS {
+                values[j].copy_from_slice(&rows[j][index * 8..][..8]);
+            }
+            for (i, line) in lines.iter_mut().enumerate() {
+                for j in 0..ROWS {
+                    line[j] = values[j][i];
+                }
+            }
+        }
+        let first = whole.len() * 8;
+        for (i, line) in rest.iter_mut().enumerate() {
+            for j in 0..ROWS {
+                line[j] = rows[j][first + i];
+            }
+        }
+    }
+}
+
+struct InterleaveRows<'a, const ROWS: usize>(Interleave<'a>);
+
+impl<const ROWS: usize> WithSimd for InterleaveRows<'_, ROWS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        let job = &mut self.0;
+        let (runs, blocks) = (job.places.len() / job.run, job.blocks.len());
+        // Weights are read in the order in which they lie in memory.
+        if job.order.output_step < job.order.input_step {
+            for index in 0..runs {
+                for block in 0..blocks {
+                    job.one::<ROWS>(index, block);
+                }
+            }
+        } else {
+            for block in 0..blocks {
+                for index in 0..runs {
+                    job.one::<ROWS>(index, block);
+                }
             }
         }
     }

@@ -10,9 +10,6 @@ use super::tiles::Group;
 /// cache, where steps read shifted views of the same values.
 const DEPTH: usize = 384;
 
-/// The same where every step reads values of its own.
-const DEPTH_APART: usize = 192;
-
 /// The same where pieces lie side by side.
 const DEPTH_SIDE_BY_SIDE: usize = 256;
 
@@ -37,26 +34,23 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    /// The order for groups like `group`, with sources read as they are or staged.
+    /// The order for groups like `group`.
     pub(super) fn new(
         source: &Source,
         order: &WeightOrder,
         phases: &[[&Phase; 2]],
         classes: &[Classes; 2],
         group: &Group,
-        plain: bool,
     ) -> Self {
         let area = group.area();
-        let channel = if plain { source.plain_channel() } else { source.planes() * area };
-        let touched = if plain { group.width() } else { channel };
+        let channel = source.planes() * area;
         let taps = phases.iter().map(|[h, w]| h.taps.len() * w.taps.len()).max();
         let taps = taps.expect("an axis has at least one phase");
-        let (depth, sources) = match (source.is_side_by_side(), source.is_seamless()) {
-            (true, _) => (DEPTH_SIDE_BY_SIDE, SOURCES_SIDE_BY_SIDE),
-            (_, true) => (DEPTH_APART, SOURCES),
-            _ => (DEPTH, SOURCES),
+        let (depth, sources) = match source.is_side_by_side() {
+            true => (DEPTH_SIDE_BY_SIDE, SOURCES_SIDE_BY_SIDE),
+            false => (DEPTH, SOURCES),
         };
-        let most = depth.div_ceil(taps.max(1)).min(sources.div_ceil(touched));
+        let most = depth.div_ceil(taps.max(1)).min(sources.div_ceil(channel));
         // Steps count positions in 32 bits.
         let most = most.min(u32::MAX as usize / channel).max(1);
         let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));

@@ -90,6 +90,18 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Whether a product of packed sources is faster than shifted views: where rows are short,
+    /// views start anywhere between cache lines, and where taps look along time alone, each step
+    /// reads from a page of its own. In longer rows the copies cost more than that.
+    pub(super) fn is_best_packed(&self) -> bool {
+        self.is_seamless() || self.w.positions() < SHORT_ROW
+    }
+
+    /// Values from one position of a piece to the next.
+    pub(super) fn apart(&self) -> usize {
+        self.together
+    }
+
     /// Whether pieces lie side by side.
     pub(super) fn is_side_by_side(&self) -> bool {
         self.together > 1
@@ -240,7 +252,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn stage_shifted(
+    /// The same for the planes of the axes themselves, whatever is spread: planes of whole rows,
+    /// the reach included.
+    pub(super) fn stage_shifted(
         &self,
         piece: &Piece,
         channel: usize,

@@ -4,14 +4,11 @@
 //! by side, and a task makes some channels of one group. The cut depends on sizes alone.
 
 use super::axis::{Axis, Classes};
-use super::kernel::{BLOCK, LANES};
+use super::kernel::LANES;
 use super::stage::{Piece, Source};
 
 /// Columns of outputs (over all phases) that a group aims at.
 const COLUMNS: usize = 512;
-
-/// Columns where a group holds all times.
-const COLUMNS_IN_TIME: usize = 768;
 
 /// Columns where pieces lie side by side.
 const COLUMNS_SIDE_BY_SIDE: usize = 2048;
@@ -24,8 +21,6 @@ pub(super) struct Tiles {
     bands: usize,
     /// Pieces of a group.
     per_group: usize,
-    /// Whether the pieces of all times follow each other, not all pieces of a time.
-    in_time: bool,
     /// Whether [`LANES`] planes follow each other in each band.
     side_by_side: bool,
     clips: usize,
@@ -64,18 +59,11 @@ impl Tiles {
     /// Chooses the cut for `clips` clips.
     pub(super) fn new([t, h, w]: &[Axis; 3], clips: usize, source: &Source) -> Self {
         let row = source.row();
-        // Where sources are read as they are and taps look along time, they should find the same
-        // positions of all times in cache.
-        let in_time = source.is_plain() && t.output > 1 && t.reach > 0 && BLOCK.is_multiple_of(row);
         let side_by_side = source.is_side_by_side();
         let phases = h.phases.len() * w.phases.len();
         let bands = |most: usize| h.positions().div_ceil(h.positions().div_ceil(most.max(1)));
         let (rows, per_group) = if side_by_side {
             (bands(COLUMNS_SIDE_BY_SIDE / (row * phases)), LANES)
-        } else if in_time {
-            let whole = BLOCK / row;
-            let rows = (COLUMNS_IN_TIME / (t.output * row) / whole).max(1) * whole;
-            (rows.min(h.positions()), t.output)
         } else {
             let rows = bands(COLUMNS / (row * phases));
             (rows, (COLUMNS / (rows * row * phases)).max(1))
@@ -84,7 +72,6 @@ impl Tiles {
             rows,
             bands: h.positions().div_ceil(rows),
             per_group,
-            in_time,
             side_by_side,
             clips,
             times: t.output,
@@ -93,15 +80,11 @@ impl Tiles {
     }
 
     /// Position of a piece in the order of pieces. In the order of times, those that a time tap
-    /// leaves out are at the ends of a group.
+    /// leaves out are at the ends.
     fn index(&self, time: usize, clip: usize, band: usize) -> usize {
-        if self.in_time {
-            (clip * self.bands + band) * self.times + time
-        } else {
-            let plane = time * self.clips + clip;
-            let together = if self.side_by_side { LANES } else { 1 };
-            (plane / together * self.bands + band) * together + plane % together
-        }
+        let plane = time * self.clips + clip;
+        let together = if self.side_by_side { LANES } else { 1 };
+        (plane / together * self.bands + band) * together + plane % together
     }
 
     /// The groups, with `taps` taps along the axis `t`.
@@ -154,17 +137,15 @@ impl Tiles {
 
 impl Group {
     fn new(source: &Source, t: &Axis, taps: usize, pieces: &[Piece]) -> Self {
-        // Without seams between pieces, a run of columns goes on from one to the next; with them,
-        // each starts at the start of a cache line.
         if source.is_side_by_side() {
             return Self::side_by_side(source, t, taps, pieces);
         }
-        let align = |n: usize| if source.is_seamless() { n } else { n.next_multiple_of(LANES) };
+        // Each piece starts at the start of a cache line.
         let (mut columns, mut areas) = (vec![0], vec![0]);
         let (mut column, mut area) = (0, 0);
         for piece in pieces {
-            column = align(column + (piece.to - piece.from) * source.row());
-            area = align(area + source.area(piece));
+            column = (column + (piece.to - piece.from) * source.row()).next_multiple_of(LANES);
+            area = (area + source.area(piece)).next_multiple_of(LANES);
             columns.push(column);
             areas.push(area);
         }
@@ -216,26 +197,14 @@ impl Group {
             return source.stage_together(&self.pieces, input, &self.times[tap], area, staged);
         }
         for (p, piece) in self.pieces.iter().enumerate() {
-            match self.times[tap][p] {
-                Some(time) => source.stage(piece, input, time, area, self.areas[p], staged),
-                // A run may read on into a piece that is left out; zeros add nothing to it.
-                None => {
-                    for plane in staged.chunks_exact_mut(area).take(source.planes()) {
-                        plane[self.areas[p]..self.areas[p + 1]].fill(0.0);
-                    }
-                }
+            if let Some(time) = self.times[tap][p] {
+                source.stage(piece, input, time, area, self.areas[p], staged);
             }
         }
     }
 
-    /// The runs of columns that a time tap reaches, in a staged source or a plain one.
-    pub(super) fn runs(
-        &self,
-        source: &Source,
-        classes: &[Classes; 2],
-        tap: usize,
-        plain: bool,
-    ) -> Vec<Run> {
+    /// The runs of columns that a time tap reaches.
+    pub(super) fn runs(&self, source: &Source, classes: &[Classes; 2], tap: usize) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         if source.is_side_by_side() {
             // All pieces are reached by the same time taps.
@@ -254,21 +223,10 @@ impl Group {
             return runs;
         }
         for (p, piece) in self.pieces.iter().enumerate() {
-            let Some(time) = self.times[tap][p] else { continue };
-            let column = self.columns[p];
-            let count = (piece.to - piece.from) * source.row() - source.gap();
-            let start = if plain { source.plain(piece, time) } else { self.areas[p] };
-            match runs.last_mut() {
-                // Whole vectors reach past the end of a run, where only zeros may follow; so a run
-                // goes on over pieces that are left out (staged as zeros) and smaller than that.
-                Some(run)
-                    if source.is_seamless()
-                        && column - (run.column + run.count) < LANES
-                        && column - run.column == start.wrapping_sub(run.start) =>
-                {
-                    run.count = column - run.column + count;
-                }
-                _ => runs.push(Run { column, start, count, class: [0; 2] }),
+            if self.times[tap][p].is_some() {
+                let (column, start) = (self.columns[p], self.areas[p]);
+                let count = (piece.to - piece.from) * source.row() - source.gap();
+                runs.push(Run { column, start, count, class: [0; 2] });
             }
         }
         runs

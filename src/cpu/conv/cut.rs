@@ -1,0 +1,162 @@
+//! Cutting the outputs of a [`super::packed::Packed`] product into tasks.
+//!
+//! A site is a band of rows of one plane, or, where taps look along time, of the planes of all
+//! times. A group is some sites whose columns are computed together. The cut depends on sizes
+//! alone.
+
+use super::axis::Axis;
+use super::kernel::{LANES, registers};
+use super::product::columns_at_once;
+use super::stage::Piece;
+
+/// Columns (in all times) that a group aims at.
+const COLUMNS: usize = 784;
+
+/// The same where taps look along time.
+const COLUMNS_IN_TIME: usize = 3072;
+
+/// How the outputs are cut.
+pub(super) struct Cut {
+    /// Rows of a site.
+    rows: usize,
+    /// Sites of a plane.
+    bands: usize,
+    /// Sites of a group.
+    per_group: usize,
+    /// Whether a site has all times.
+    in_time: bool,
+    clips: usize,
+    times: usize,
+    height: usize,
+    /// Positions in a row.
+    wide: usize,
+}
+
+/// Sites that are computed together.
+pub(super) struct Group {
+    /// Its sites; the time of those that have all times does not count.
+    pub sites: Vec<Piece>,
+    /// Blocks of columns: first column, and how many.
+    pub blocks: Vec<(usize, usize)>,
+    /// Columns of one time, whole vectors.
+    pub width: usize,
+}
+
+/// The rows of the output that a task writes, channel after channel, in each time after time, in
+/// each site after site.
+pub(super) type Rows<'a> = Vec<&'a mut [f32]>;
+
+impl Cut {
+    /// Chooses the cut for `clips` clips, with `taps` taps along the axis `t`.
+    pub(super) fn new([t, h, w]: &[Axis; 3], clips: usize, taps: usize) -> Self {
+        let in_time = taps > 1 || (0..t.output).any(|time| t.taps_of(time).len() != 1);
+        let wide = w.positions();
+        let phases = h.phases.len() * w.phases.len();
+        let most = match in_time {
+            true => COLUMNS_IN_TIME / t.output.max(t.source) / phases,
+            false => COLUMNS / phases,
+        };
+        let most = most.max(columns_at_once());
+        let rows = Self::rows(h.positions(), wide, most);
+        let bands = h.positions().div_ceil(rows);
+        let sites = clips * bands * if in_time { 1 } else { t.output };
+        let groups = sites.div_ceil((most / (rows * wide)).max(1));
+        Self {
+            rows,
+            bands,
+            per_group: sites.div_ceil(groups),
+            in_time,
+            clips,
+            times: t.output,
+            height: h.positions(),
+            wide,
+        }
+    }
+
+    /// How many of `height` rows of length `wide` make a site of up to `most` columns: as many as
+    /// leave the fewest vectors partly empty.
+    fn rows(height: usize, wide: usize, most: usize) -> usize {
+        let most = (most / wide).clamp(1, height);
+        if most == height {
+            return height;
+        }
+        let vectors = |rows: usize| (rows * wide).div_ceil(LANES);
+        let all = |rows: usize| height / rows * vectors(rows) + vectors(height % rows);
+        (most.div_ceil(2)..=most).rev().min_by_key(|&rows| all(rows)).unwrap_or(most)
+    }
+
+    /// Whether a group's sites have all times.
+    pub(super) fn is_in_time(&self) -> bool {
+        self.in_time
+    }
+
+    /// The group of a site.
+    fn group(&self, time: usize, clip: usize, band: usize) -> usize {
+        let plane = if self.in_time { clip } else { time * self.clips + clip };
+        (plane * self.bands + band) / self.per_group
+    }
+
+    /// All groups; all but the last have one size.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let times = if self.in_time { 1 } else { self.times };
+        let mut groups: Vec<Vec<Piece>> = Vec::new();
+        for time in 0..times {
+            for clip in 0..self.clips {
+                for band in 0..self.bands {
+                    let from = band * self.rows;
+                    let to = (from + self.rows).min(self.height);
+                    let group = self.group(time, clip, band);
+                    if group == groups.len() {
+                        groups.push(Vec::with_capacity(self.per_group));
+                    }
+                    groups[group].push(Piece { clip, time, from, to });
+                }
+            }
+        }
+        groups.into_iter().map(|sites| self.make(sites)).collect()
+    }
+
+    fn make(&self, sites: Vec<Piece>) -> Group {
+        let columns: usize = sites.iter().map(|site| (site.to - site.from) * self.wide).sum();
+        // Blocks are as even as they go, for narrow ones leave registers empty.
+        let (lanes, _) = registers();
+        let vectors = columns.div_ceil(lanes);
+        let count = columns.div_ceil(columns_at_once());
+        let start = |block: usize| block * vectors / count * lanes;
+        let blocks = (0..count).map(|block| (start(block), start(block + 1) - start(block)));
+        Group { blocks: blocks.collect(), width: columns.next_multiple_of(LANES), sites }
+    }
+
+    /// Hands every row of the output `[clips, channels, T, H, W]` to its task: per group, per block
+    /// of `block` channels.
+    pub(super) fn split<'a>(
+        &self,
+        [_, h, w]: &[Axis; 3],
+        channels: usize,
+        block: usize,
+        output: &'a mut [f32],
+    ) -> Vec<Vec<Rows<'a>>> {
+        let sites = self.clips * self.bands * if self.in_time { 1 } else { self.times };
+        let per_task = self.per_group * if self.in_time { self.times } else { 1 };
+        let rows = |first| Vec::with_capacity(block.min(channels - first) * per_task);
+        let mut tasks: Vec<Vec<Rows>> = (0..sites.div_ceil(self.per_group))
+            .map(|_| (0..channels).step_by(block).map(rows).collect())
+            .collect();
+        let mut planes: Vec<Option<&mut [f32]>> =
+            output.chunks_mut(h.output * w.output).map(Some).collect();
+        for channel in 0..channels {
+            for time in 0..self.times {
+                for clip in 0..self.clips {
+                    let index = (clip * channels + channel) * self.times + time;
+                    let Some(plane) = planes[index].take() else { continue };
+                    let parts = plane.chunks_mut(self.rows * h.output_step * w.output);
+                    for (band, part) in parts.enumerate() {
+                        let group = self.group(time, clip, band);
+                        tasks[group][channel / block].push(part);
+                    }
+                }
+            }
+        }
+        tasks
+    }
+}

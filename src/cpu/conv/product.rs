@@ -1,0 +1,155 @@
+//! The inner loop over packed sources: a register-blocked product whose operands are both read one
+//! value after another.
+
+#![allow(
+    clippy::needless_range_loop,
+    clippy::manual_memcpy,
+    reason = "loops over constant ranges unroll, which keeps arrays of vectors in registers"
+)]
+
+use pulp::{Simd, WithSimd};
+
+use super::kernel::registers;
+use crate::simd::dispatch;
+
+/// `sums[row][column] += Σ_part Σ_step weights[part][step][row] · x[part][step][column]`, for as
+/// many rows as [`super::kernel::rows_at_once`] returns.
+pub(super) struct Product<'a> {
+    /// Sources; a step's `columns` values lie next to each other.
+    pub x: &'a [f32],
+    /// Weights; those of a step's rows lie next to each other.
+    pub weights: &'a [f32],
+    /// Where the parts of the sum start.
+    pub parts: &'a [Part],
+    /// Steps of each part.
+    pub steps: usize,
+    /// Rows of columns, `pitch` apart.
+    pub sums: &'a mut [f32],
+    /// Distance between rows of `sums`.
+    pub pitch: usize,
+    /// Columns to work on: whole vectors, at most [`columns_at_once`].
+    pub columns: usize,
+    /// Write the sums instead of adding them to what `sums` holds.
+    pub fresh: bool,
+}
+
+/// A part of a sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Its first source.
+    pub x: usize,
+    /// Its first weight.
+    pub weight: usize,
+}
+
+impl Product<'_> {
+    /// Does the work with the machine's best vectors.
+    pub(super) fn run(self) {
+        dispatch(self);
+    }
+
+    #[inline(always)]
+    fn block<S: Simd, const VECTORS: usize, const ROWS: usize>(self, simd: S) {
+        let width = VECTORS * S::F32_LANES;
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        for part in self.parts {
+            let x = self.x[part.x..][..self.steps * width].chunks_exact(width);
+            let weights = &self.weights[part.weight..][..self.steps * ROWS];
+            for (line, weights) in x.zip(weights.as_chunks::<ROWS>().0) {
+                let (line, _) = S::as_simd_f32s(line);
+                let mut values = [simd.splat_f32s(0.0); VECTORS];
+                for v in 0..VECTORS {
+                    values[v] = line[v];
+                }
+                for j in 0..ROWS {
+                    let weight = simd.splat_f32s(weights[j]);
+                    for v in 0..VECTORS {
+                        sums[j][v] = simd.mul_add_e_f32s(weight, values[v], sums[j][v]);
+                    }
+                }
+            }
+        }
+        // Moving `sums` into the iterator keeps the array above in registers.
+        for (j, sums) in sums.into_iter().enumerate() {
+            let (line, _) = S::as_mut_simd_f32s(&mut self.sums[j * self.pitch..][..width]);
+            for v in 0..VECTORS {
+                line[v] = if self.fresh { sums[v] } else { simd.add_f32s(line[v], sums[v]) };
+            }
+        }
+    }
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // 24 sums of 32 registers, or 12 of 16: the rest hold a line of x and a weight.
+        match (S::REGISTER_COUNT >= 32, self.columns / S::F32_LANES) {
+            (true, 3) => self.block::<S, 3, 8>(simd),
+            (true, 2) => self.block::<S, 2, 8>(simd),
+            (true, _) => self.block::<S, 1, 8>(simd),
+            (false, 2) => self.block::<S, 2, 6>(simd),
+            (false, _) => self.block::<S, 1, 6>(simd),
+        }
+    }
+}
+
+/// The most columns that [`Product`] works on at a time.
+pub(super) fn columns_at_once() -> usize {
+    let (lanes, registers) = registers();
+    lanes * if registers >= 32 { 3 } else { 2 }
+}
+
+/// Copies what a block of columns needs of a channel to its steps, `[views, columns]`.
+pub(super) struct Pack<'a> {
+    /// Staged sources of the channel.
+    pub source: &'a [f32],
+    /// Where the source of each step starts.
+    pub views: &'a [usize],
+    /// What to copy in each step, in rising order of columns.
+    pub rows: &'a [PackedRow],
+    /// Packed sources. Whole vectors are written; what they write too much, a later row or step
+    /// overwrites, or it is nobody's.
+    pub packed: &'a mut [f32],
+    /// Columns of the block.
+    pub columns: usize,
+}
+
+/// Values that lie next to each other in the source and in the packed sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PackedRow {
+    /// First value, from a view's start on.
+    pub from: usize,
+    /// First column in the block.
+    pub column: usize,
+    /// How many.
+    pub count: usize,
+}
+
+impl Pack<'_> {
+    /// Does the work with the machine's best vectors.
+    pub(super) fn run(self) {
+        dispatch(self);
+    }
+}
+
+impl WithSimd for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let columns = self.columns;
+        for (step, &view) in self.views.iter().enumerate() {
+            let (source, target) = (&self.source[view..], &mut self.packed[step * columns..]);
+            for row in self.rows {
+                let whole = row.count.next_multiple_of(S::F32_LANES);
+                let (from, _) = S::as_simd_f32s(&source[row.from..][..whole]);
+                let (to, _) = S::as_mut_simd_f32s(&mut target[row.column..][..whole]);
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = *from;
+                }
+            }
+        }
+    }
+}
