@@ -4,17 +4,24 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Shader tests need a Vulkan driver. Where a Debian-like machine has none, Mesa's software
-# rasteriser (lavapipe) is one; macOS and Windows bring their own API.
-if [[ "$(uname -s)" == Linux ]] && ! compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null \
-    && ! compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null; then
-    if command -v apt-get >/dev/null; then
-        as_root=()
-        [[ "$(id -u)" == 0 ]] || as_root=(sudo)
-        "${as_root[@]}" apt-get update
-        "${as_root[@]}" apt-get install -y --no-install-recommends libvulkan1 mesa-vulkan-drivers
-    else
-        echo 'no Vulkan driver found: tests that need one will be skipped' >&2
+# Shader tests need a Vulkan driver, and spirv-val to check what drivers are given. Where a
+# Debian-like machine has no driver, Mesa's software rasteriser (lavapipe) is one; macOS and Windows
+# bring their own API.
+if [[ "$(uname -s)" == Linux ]]; then
+    missing=()
+    compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null \
+        || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null \
+        || missing+=(libvulkan1 mesa-vulkan-drivers)
+    command -v spirv-val >/dev/null || missing+=(spirv-tools)
+    if ((${#missing[@]} > 0)); then
+        if command -v apt-get >/dev/null; then
+            as_root=()
+            [[ "$(id -u)" == 0 ]] || as_root=(sudo)
+            "${as_root[@]}" apt-get update
+            "${as_root[@]}" apt-get install -y --no-install-recommends "${missing[@]}"
+        else
+            echo "tests that need one of these will be skipped: ${missing[*]}" >&2
+        fi
     fi
 fi
 

@@ -124,7 +124,6 @@ impl Shader for AugmentKernel {
     }
 }
 
-#[cfg(test)]
 impl AugmentKernel {
     /// Every variant.
     pub(crate) fn variants() -> Vec<Self> {

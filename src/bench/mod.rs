@@ -13,7 +13,6 @@ use crate::model::{Backbone, BackboneKind, Init, StageSet};
 use crate::tuning::{self, TuningPass};
 
 pub use layers::{LayerTimes, StockTimes};
-#[cfg(test)]
 pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, Part, Roofline};

@@ -5,9 +5,23 @@ use burn::tensor::Tensor;
 
 use super::wgsl::{self, ConvPass};
 use super::{ConvShape, op};
+use crate::kernels::web::WebPlan;
 use crate::kernels::{DeviceLimits, PlanError, launch};
 
 pub(crate) use super::wgsl::ConvVariant;
+
+/// One pass as a page executes it: in the variant that these limits suggest, on the operands of
+/// [`ConvPass`].
+///
+/// # Errors
+/// Where a device with these limits cannot compute it.
+pub fn web_plan(
+    limits: &DeviceLimits,
+    pass: ConvPass,
+    shape: &ConvShape,
+) -> Result<WebPlan, PlanError> {
+    wgsl::plan(pass, shape, limits).map(|plan| WebPlan::from(&plan))
+}
 
 /// The variants whose plans differ on a device with these limits.
 pub fn distinct_variants(

@@ -12,7 +12,11 @@ pub(crate) mod plan;
 pub(crate) mod pool;
 pub(crate) mod registry;
 #[cfg(test)]
-mod shader_tests;
+mod shaders;
+#[doc(hidden)]
+pub mod texts;
+#[doc(hidden)]
+pub mod web;
 
 use std::cell::Cell;
 use std::thread::LocalKey;

@@ -4,6 +4,8 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use serde::Serialize;
+
 use super::layout::{Layout, Record};
 
 /// A device, as far as the choice of kernels depends on it.
@@ -65,8 +67,9 @@ pub(crate) trait Shader: Copy + Eq + Hash + Debug + Send + Sync + 'static {
 }
 
 /// What a launch binds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Slot {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slot {
     /// A buffer of the caller: the n-th of the operation, in the order its planner documents.
     Operand(usize),
     /// The n-th of the plan's scratch buffers.

@@ -86,7 +86,6 @@ wgsl_struct! {
     }
 }
 
-#[cfg(test)]
 impl NormKernel {
     /// Every variant.
     pub(crate) fn variants() -> Vec<Self> {

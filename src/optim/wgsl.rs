@@ -105,7 +105,6 @@ impl Shader for OptimKernel {
     }
 }
 
-#[cfg(test)]
 impl OptimKernel {
     /// Variants of few and of many slots.
     pub(crate) fn variants() -> Vec<Self> {

@@ -6,22 +6,8 @@ use std::process::Command;
 use polyview::report::EpochRecord;
 use tempfile::TempDir;
 
+use crate::common::browser::{QUIET, browser};
 use crate::common::run::{run, small_config, with};
-use crate::common::skip;
-
-/// Chromium under one of its names. Where there is none the test skips, or fails with
-/// `POLYVIEW_REQUIRE_BROWSER=1`.
-fn browser() -> Option<&'static str> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let works = |name: &&str| Command::new(name).arg("--version").output().is_ok();
-    let found = names.into_iter().find(works);
-    if found.is_none() {
-        let required = skip::forbidden("POLYVIEW_REQUIRE_BROWSER");
-        assert!(!required, "POLYVIEW_REQUIRE_BROWSER=1, but there is no Chromium");
-        skip::skip("no Chromium on this machine");
-    }
-    found
-}
 
 /// A file's address: `file:///tmp/x`, on Windows `file:///C:/x`.
 fn address(path: &Path) -> String {
@@ -33,9 +19,9 @@ fn address(path: &Path) -> String {
 fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, String) {
     let log = folder.join("net.json");
     let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        .args(["--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"])
-        .args(["--enable-logging=stderr", "--dump-dom", "--virtual-time-budget=2000"])
+        .args(QUIET)
+        .args(["--disable-gpu", "--enable-logging=stderr", "--dump-dom"])
+        .arg("--virtual-time-budget=2000")
         .arg(format!("--log-net-log={}", log.display()))
         .arg(format!("--user-data-dir={}", folder.join("profile").display()))
         .arg(address(page))

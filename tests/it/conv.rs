@@ -15,18 +15,18 @@ use crate::common::skip::skip;
 use crate::common::tensors::{tensor, uniform, values};
 
 /// A convolution's operands and its three results in f64.
-struct Case {
-    shape: ConvShape,
-    x: Vec<f32>,
-    w: Vec<f32>,
-    dy: Vec<f32>,
-    exact: [Vec<f64>; 3],
+pub struct Case {
+    pub shape: ConvShape,
+    pub x: Vec<f32>,
+    pub w: Vec<f32>,
+    pub dy: Vec<f32>,
+    pub exact: [Vec<f64>; 3],
 }
 
 const PASSES: [ConvPass; 3] = ConvPass::ALL;
 
 impl Case {
-    fn new(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
+    pub fn new(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
         let x = uniform(rng, shape.input_len(), 1.0, 0.0);
         let w = uniform(rng, shape.weight_len(), 1.0, 0.0);
         let dy = uniform(rng, shape.output_len(), 1.0, 0.0);
@@ -51,7 +51,7 @@ impl Case {
     }
 
     /// Largest error relative to the pass's largest value, over the bound 1e-5·√K.
-    fn worst(&self, pass: usize, got: &[f32]) -> f64 {
+    pub fn worst(&self, pass: usize, got: &[f32]) -> f64 {
         let taps = self.shape.taps();
         let terms = [
             self.shape.in_channels * taps,

@@ -54,6 +54,7 @@ mod run_end_signals;
 mod sampling;
 mod schema;
 mod schema_file;
+mod shaders;
 mod step;
 mod synth;
 mod tune;

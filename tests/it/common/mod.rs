@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod augment;
+pub mod browser;
 pub mod cache;
 pub mod clips;
 pub mod compare;

@@ -1,0 +1,90 @@
+//! Shaders and plans for WebGPU in a browser.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::plan::{Plan, Shader, Slot};
+
+/// Whether a shader reads subgroup built-ins or calls subgroup functions, for which a WebGPU device
+/// must have been requested with the feature `subgroups`.
+pub fn uses_subgroups(source: &str) -> bool {
+    let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+    code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|word| {
+        let rest = word.strip_prefix("subgroup").unwrap_or_default();
+        rest.starts_with(|c: char| c == '_' || c.is_ascii_uppercase())
+    })
+}
+
+/// A shader as browsers take it: they want subgroup operations enabled by a directive that naga 30
+/// does not know.
+pub fn browser_text(source: &str) -> Cow<'_, str> {
+    match uses_subgroups(source) {
+        true => Cow::Owned(format!("enable subgroups;\n{source}")),
+        false => Cow::Borrowed(source),
+    }
+}
+
+/// A plan for a page to execute: buffers of the given sizes and contents, then the launches in order.
+#[derive(Debug, Clone, Serialize)]
+pub struct WebPlan {
+    /// WGSL with the entry point `main`; each once.
+    pub shaders: Vec<String>,
+    /// Bytes of the temporary buffers.
+    pub scratch: Vec<usize>,
+    /// 32-bit words of the tables.
+    pub tables: Vec<Vec<u32>>,
+    /// In order.
+    pub launches: Vec<WebLaunch>,
+}
+
+/// One dispatch: the buffers are bindings 0, 1, … of group 0, all of them read-write storage, and
+/// the parameters the last one, read-only storage.
+#[derive(Debug, Clone, Serialize)]
+pub struct WebLaunch {
+    /// Index in [`WebPlan::shaders`].
+    pub shader: usize,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// `{"operand": n}`, `{"scratch": n}` or `{"table": n}`.
+    pub buffers: Vec<Slot>,
+    /// 32-bit words of the parameters.
+    pub params: Vec<u32>,
+}
+
+impl<K: Shader> From<&Plan<K>> for WebPlan {
+    fn from(plan: &Plan<K>) -> Self {
+        let mut shaders = Vec::new();
+        let launches = plan.launches.iter().map(|launch| {
+            let source = launch.kernel.source();
+            let text = browser_text(&source).into_owned();
+            let shader = shaders.iter().position(|known| *known == text).unwrap_or_else(|| {
+                shaders.push(text);
+                shaders.len() - 1
+            });
+            WebLaunch {
+                shader,
+                groups: launch.groups,
+                buffers: launch.buffers.clone(),
+                params: launch.params.clone(),
+            }
+        });
+        let launches = launches.collect();
+        Self { shaders, scratch: plan.scratch.clone(), tables: plan.tables.clone(), launches }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_shaders_with_subgroup_operations_enable_them() {
+        let plain =
+            "// A subgroupBroadcast would be a subgroup_size too wide.\nlet subgroups = 1u;";
+        assert_eq!(browser_text(plain), plain);
+        for used in ["let x = subgroupBroadcast(y, 0u); // z", "@builtin(subgroup_size) n: u32"] {
+            assert_eq!(browser_text(used), format!("enable subgroups;\n{used}"));
+        }
+    }
+}

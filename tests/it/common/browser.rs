@@ -1,0 +1,156 @@
+//! Chromium, which tests start without a window: for pages, and for scripts that use WebGPU.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::skip;
+
+/// With this variable set to 1, a machine without Chromium fails the tests.
+const REQUIRED: &str = "POLYVIEW_REQUIRE_BROWSER";
+
+/// Chromium under one of its names. Where there is none the test skips, or fails with
+/// `POLYVIEW_REQUIRE_BROWSER=1`.
+pub fn browser() -> Option<&'static str> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let works = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    let found = names.into_iter().find(works);
+    if found.is_none() {
+        assert!(!skip::forbidden(REQUIRED), "{REQUIRED}=1, but there is no Chromium");
+        skip::skip("no Chromium on this machine");
+    }
+    found
+}
+
+/// What every start of it takes: no window, no sandbox (which needs rights that containers lack), and
+/// no requests of its own.
+pub const QUIET: [&str; 7] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+];
+
+/// Chromium's own software adapter, which every machine with Chromium has. A shader may take long on
+/// a busy machine, which must not count as a hang.
+const WEBGPU: [&str; 3] =
+    ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--disable-gpu-watchdog"];
+
+/// A machine that is busy with other tests may take its time.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><script type="module">
+const answer = await (async () => {
+  try {
+    const { run } = await import('/script.js');
+    return { done: await run(await (await fetch('/task.json')).json()) };
+  } catch (error) {
+    return { failed: `${error}\n${error.stack}` };
+  }
+})();
+await fetch('/answer', { method: 'POST', body: JSON.stringify(answer) });
+</script>"#;
+
+/// What the script's `run(task)` returns in a page with WebGPU; `None` after reporting a skip. The
+/// page comes from a server of this function: WebGPU is for secure contexts, and 127.0.0.1 is one.
+pub fn run_script(script: &str, task: &impl Serialize) -> Option<Value> {
+    let browser = browser()?;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/", listener.local_addr().unwrap());
+    let (script, task) = (script.to_owned(), serde_json::to_string(task).unwrap());
+    let (answered, answer) = mpsc::channel();
+    // Until the tests end: a browser that is gone asks for nothing.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (script, task, answered) = (script.clone(), task.clone(), answered.clone());
+            thread::spawn(move || serve(stream.unwrap(), &script, &task, &answered));
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut child = Ended(
+        Command::new(browser)
+            .args(QUIET)
+            .args(WEBGPU)
+            .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
+            .arg(address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    let start = Instant::now();
+    let answer = loop {
+        if let Ok(answer) = answer.recv_timeout(Duration::from_millis(500)) {
+            break answer;
+        }
+        let ended = child.0.try_wait().unwrap();
+        if ended.is_some() || start.elapsed() > PATIENCE {
+            let log = fs::read_to_string(&log).unwrap();
+            panic!("no answer from the page; {browser} ended: {ended:?}\n{log}");
+        }
+    };
+    drop(child);
+    let mut answer: Value = serde_json::from_str(&answer).unwrap();
+    assert!(answer.get("failed").is_none(), "in the page: {}", answer["failed"]);
+    Some(answer["done"].take())
+}
+
+/// A process that ends with its owner.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Answers one request, the only one of its connection.
+fn serve(stream: TcpStream, script: &str, task: &str, answered: &mpsc::Sender<String>) {
+    let mut reader = BufReader::new(&stream);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        match reader.read_line(&mut line) {
+            // The browser thought better of it.
+            Ok(0) | Err(_) => return,
+            Ok(_) if line.trim().is_empty() => break,
+            Ok(_) => lines.push(line.to_ascii_lowercase()),
+        }
+    }
+    let path = lines[0].split(' ').nth(1).unwrap_or_default();
+    let (status, kind, body) = match path {
+        "/" => ("200 OK", "text/html", PAGE),
+        "/script.js" => ("200 OK", "text/javascript", script),
+        "/task.json" => ("200 OK", "application/json", task),
+        "/answer" => ("200 OK", "text/plain", ""),
+        _ => ("404 Not Found", "text/plain", ""),
+    };
+    if path == "/answer" {
+        let length = lines.iter().find_map(|line| line.strip_prefix("content-length:"));
+        let mut posted = vec![0; length.unwrap().trim().parse().unwrap()];
+        reader.read_exact(&mut posted).unwrap();
+        // Nobody listens any more where the test has failed meanwhile.
+        let _ = answered.send(String::from_utf8(posted).unwrap());
+    }
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    // Likewise where the browser is gone.
+    let _ =
+        (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body.as_bytes()));
+}

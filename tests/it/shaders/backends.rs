@@ -1,0 +1,186 @@
+//! naga accepts every shader and writes it for Vulkan, Direct3D and Metal, with the options that
+//! wgpu gives it for our launches: no bounds checks, workgroup memory as it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use naga::back::{hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::ModuleInfo;
+use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess};
+use polyview::kernels::web::uses_subgroups;
+
+use super::{module, modules};
+use crate::common::skip;
+
+const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
+    index: BoundsCheckPolicy::Unchecked,
+    buffer: BoundsCheckPolicy::Unchecked,
+    image_load: BoundsCheckPolicy::Unchecked,
+    binding_array: BoundsCheckPolicy::Unchecked,
+};
+
+/// The bindings, with whether a shader may write to them.
+fn bindings(module: &Module) -> BTreeMap<ResourceBinding, bool> {
+    let bound = module.global_variables.iter().filter_map(|(_, variable)| {
+        let AddressSpace::Storage { access } = variable.space else { return None };
+        Some((variable.binding?, access.contains(StorageAccess::STORE)))
+    });
+    bound.collect()
+}
+
+#[test]
+fn naga_accepts_every_text_and_refuses_faults() {
+    let (text, ..) = modules().find(|(text, ..)| text.file == "augment.wgsl").unwrap();
+    let source = &text.source;
+    for (from, to) in [("fn sample(", "fn sampel("), ("-> vec3<f32>", "-> vec2<f32>")] {
+        assert!(source.contains(from));
+        assert!(module(&source.replacen(from, to, 1)).is_err(), "{to}");
+    }
+}
+
+/// As wgpu writes it for a Vulkan device of `version` of SPIR-V.
+fn spirv(source: &str, module: &Module, info: &ModuleInfo, version: (u8, u8)) -> Vec<u32> {
+    use spv::Capability as C;
+    let mut capabilities = vec![C::Shader, C::Matrix];
+    if uses_subgroups(source) {
+        capabilities.extend([C::GroupNonUniform, C::GroupNonUniformVote]);
+        capabilities.extend([C::GroupNonUniformArithmetic, C::GroupNonUniformBallot]);
+        capabilities.extend([C::GroupNonUniformShuffle, C::GroupNonUniformShuffleRelative]);
+        capabilities.push(C::GroupNonUniformQuad);
+    }
+    let options = spv::Options {
+        lang_version: version,
+        flags: spv::WriterFlags::LABEL_VARYINGS,
+        fake_missing_bindings: false,
+        binding_map: bindings(module)
+            .into_keys()
+            .map(|at| {
+                let info = spv::BindingInfo {
+                    descriptor_set: at.group,
+                    binding: at.binding,
+                    binding_array_size: None,
+                };
+                (at, info)
+            })
+            .collect(),
+        capabilities: Some(capabilities.into_iter().collect()),
+        bounds_check_policies: UNCHECKED,
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: false,
+        emit_int_div_checks: false,
+        ..spv::Options::default()
+    };
+    let pipeline =
+        spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: "main".to_owned() };
+    spv::write_vec(module, info, &options, Some(&pipeline)).unwrap()
+}
+
+/// What `spirv-val` says against a module.
+fn spirv_fault(words: &[u32], environment: &str, folder: &Path) -> Option<String> {
+    let file = folder.join("shader.spv");
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    std::fs::write(&file, bytes).unwrap();
+    let output =
+        Command::new("spirv-val").args(["--target-env", environment]).arg(&file).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (!output.status.success()).then(|| said.concat())
+}
+
+#[test]
+fn spirv_of_every_text_is_valid() {
+    if Command::new("spirv-val").arg("--version").output().is_err() {
+        // Elsewhere shaders do not become SPIR-V, and the texts are the same.
+        let required = cfg!(target_os = "linux") && skip::forbidden("POLYVIEW_REQUIRE_WGPU");
+        assert!(!required, "POLYVIEW_REQUIRE_WGPU=1, but there is no spirv-val");
+        return skip::skip("no spirv-val on this machine");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut last = Vec::new();
+    for (text, module, info) in modules() {
+        // What wgpu writes for the oldest device with subgroups, and for today's.
+        for (version, environment) in [((1, 3), "vulkan1.1"), ((1, 6), "vulkan1.3")] {
+            last = spirv(&text.source, module, info, version);
+            let fault = spirv_fault(&last, environment, folder.path());
+            assert_eq!(fault, None, "{} for {environment}", text.name);
+        }
+    }
+    // A word less is no module.
+    last.pop();
+    assert!(spirv_fault(&last, "vulkan1.3", folder.path()).is_some());
+}
+
+#[test]
+fn hlsl_of_every_text_is_written() {
+    for (text, module, info) in modules() {
+        let bound = bindings(module);
+        let target = |register| hlsl::BindTarget { space: 0, register, ..Default::default() };
+        // Subgroup operations need the newer compiler, DXC; all others are written for FXC.
+        let shader_model = match uses_subgroups(&text.source) {
+            true => hlsl::ShaderModel::V6_0,
+            false => hlsl::ShaderModel::V5_1,
+        };
+        let options = hlsl::Options {
+            shader_model,
+            binding_map: bound.keys().map(|at| (*at, target(at.binding))).collect(),
+            fake_missing_bindings: false,
+            special_constants_binding: Some(target(bound.len() as u32)),
+            zero_initialize_workgroup_memory: false,
+            restrict_indexing: false,
+            force_loop_bounding: false,
+            ..hlsl::Options::default()
+        };
+        let pipeline =
+            hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".to_owned())) };
+        let mut written = String::new();
+        let entry = hlsl::Writer::new(&mut written, &options, &pipeline)
+            .write(module, info, None)
+            .unwrap_or_else(|error| panic!("{}: {error}", text.name))
+            .entry_point_names;
+        assert!(matches!(&entry[..], [Ok(_)]), "{}: {entry:?}", text.name);
+        // Parameters that could be written to would not count as uniform.
+        let read_only = written.lines().filter(|line| line.starts_with("ByteAddressBuffer params"));
+        assert_eq!(read_only.count(), 1, "{}", text.name);
+        let written_to = bound.values().filter(|writable| **writable).count();
+        let read_write = written.lines().filter(|line| line.starts_with("RWByteAddressBuffer "));
+        assert_eq!(read_write.count(), written_to, "{}", text.name);
+    }
+}
+
+#[test]
+fn msl_of_every_text_is_written() {
+    for (text, module, info) in modules() {
+        let bound = bindings(module);
+        let target = |(at, writable): (&ResourceBinding, &bool)| {
+            let slot = Some(at.binding as u8);
+            (*at, msl::BindTarget { buffer: slot, mutable: *writable, ..Default::default() })
+        };
+        let resources = msl::EntryPointResources {
+            resources: bound.iter().map(target).collect(),
+            immediates_buffer: None,
+            // wgpu passes the lengths of runtime-sized arrays in a buffer of its own.
+            sizes_buffer: Some(bound.len() as u8),
+        };
+        let options = msl::Options {
+            // Subgroup operations came with Metal 2.1 on Macs; wgpu's oldest is 2.0.
+            lang_version: if uses_subgroups(&text.source) { (2, 1) } else { (2, 0) },
+            per_entry_point_map: [("main".to_owned(), resources)].into(),
+            fake_missing_bindings: false,
+            bounds_check_policies: UNCHECKED,
+            zero_initialize_workgroup_memory: false,
+            force_loop_bounding: false,
+            emit_int_div_checks: false,
+            ..msl::Options::default()
+        };
+        let pipeline = msl::PipelineOptions {
+            entry_point: Some((ShaderStage::Compute, "main".to_owned())),
+            ..Default::default()
+        };
+        let (written, translation) = msl::write_string(module, info, &options, &pipeline)
+            .unwrap_or_else(|error| panic!("{}: {error}", text.name));
+        let entry = &translation.entry_point_names;
+        assert!(matches!(&entry[..], [Ok(_)]), "{}: {entry:?}", text.name);
+        assert!(written.contains("device Params const& params"), "{}", text.name);
+    }
+}

@@ -1,0 +1,43 @@
+//! Every shader in every variant, as compilers see it: naga and what it writes for Vulkan, Direct3D
+//! and Metal, and a browser's.
+
+mod backends;
+mod browser;
+mod conv;
+mod dump;
+mod flow;
+mod uniformity;
+
+use std::sync::LazyLock;
+
+use naga::Module;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use polyview::kernels::texts::{ShaderText, shader_texts};
+use polyview::kernels::web::uses_subgroups;
+
+/// The module that wgpu makes of a text. No capability is granted beyond those of every WebGPU
+/// device, but subgroup operations to texts that use them: they are for devices that have those.
+fn module(source: &str) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let capabilities = match uses_subgroups(source) {
+        true => Capabilities::SUBGROUP,
+        false => Capabilities::empty(),
+    };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(source))?;
+    Ok((module, info))
+}
+
+/// Every text with its module.
+fn modules() -> impl Iterator<Item = &'static (ShaderText, Module, ModuleInfo)> {
+    static MODULES: LazyLock<Vec<(ShaderText, Module, ModuleInfo)>> = LazyLock::new(|| {
+        let with_module = |text: ShaderText| {
+            let (module, info) =
+                module(&text.source).unwrap_or_else(|error| panic!("{}: {error}", text.name));
+            (text, module, info)
+        };
+        shader_texts().into_iter().map(with_module).collect()
+    });
+    MODULES.iter()
+}
