@@ -19,6 +19,7 @@ use std::cell::Cell;
 use burn::backend::{CubeDevice, DispatchDevice};
 use burn::tensor::{DType, Device, Tensor};
 
+pub use crate::device::Vendor;
 pub use plan::{DeviceLimits, PlanError};
 
 /// Which implementation an operation takes.
