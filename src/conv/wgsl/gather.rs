@@ -1,8 +1,9 @@
 //! Forward and input gradient: one kind of product, `shaders/conv_gather.wgsl`.
 
 use super::form::{Form, Load};
-use super::kernel::{ConvKernel, SMALL_GROUP};
-use super::params::{FlatRow, GatherParams, PackParams, PhaseRecord, u32s};
+use super::kernel::ConvKernel;
+use super::pack::{loaded, pack};
+use super::params::{FlatRow, GatherParams, PhaseRecord, u32s};
 use super::tile::{Tile, Tiles};
 use super::{ConvPlan, ConvShape, splits, sum_parts};
 use crate::device::Vendor;
@@ -30,9 +31,9 @@ const MORE_LARGE: [Tile; 2] =
 const MORE_SMALL: [Tile; 2] =
     [Tile { tm: 8, tn: 4, tx: 16, ty: 8 }, Tile { tm: 8, tn: 8, tx: 8, ty: 8 }];
 
-/// The tiles of a maker's devices. NVIDIA and AMD give an invocation 128 registers and keep eight
-/// subgroups and more on each of their units; Apple has fewer units to fill. Intel has 128 registers
-/// of 32 bytes for a whole subgroup, and what phones have is no more.
+/// The tiles of a maker's devices. NVIDIA's, AMD's and Apple's still have several subgroups in flight
+/// where an invocation takes 128 registers; Apple's have fewer units to fill. Intel's have 128
+/// registers of 32 bytes for a whole subgroup, and what phones have is no more.
 pub(super) fn tiles(vendor: Vendor) -> Tiles {
     match vendor {
         Vendor::Nvidia | Vendor::Amd => {
@@ -242,59 +243,6 @@ impl Product {
 /// Distances of neighbours along each axis of an array of this size.
 fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
     [h * w, w, 1]
-}
-
-/// The launch that packs the weights, for `quads` vec4 of rows and `depth`
-/// channels per tap, and the packed buffer. A table takes all taps of all channels as the channels of
-/// one tap.
-fn pack(
-    plan: &mut ConvPlan,
-    product: &Product,
-    (tile, load): (Tile, Load),
-    [quads, depth]: [usize; 2],
-    limits: &DeviceLimits,
-) -> Result<Slot, PlanError> {
-    let [row_stride, channel_stride] = product.weight_strides;
-    let window: Vec<usize> = match load {
-        Load::Table => vec![0],
-        _ => product.window().collect(),
-    };
-    let (channels, channel_stride) = match load {
-        Load::Table => (row_stride, 1),
-        _ => (product.channels, channel_stride),
-    };
-    // After the last step one more is loaded, which nothing reads.
-    let terms = window.len() * depth + loaded(load.terms() * tile.rows(), tile.rows(), tile);
-    let packed = plan.scratch(terms * quads * 4, limits)?;
-    // Taps that no position of the destination meets are in no phase, and are not packed.
-    if window.is_empty() {
-        return Ok(packed);
-    }
-    let together = load.taps() as usize;
-    let params = PackParams {
-        rows: product.rows as u32,
-        quads: quads as u32,
-        channels: channels as u32,
-        depth: depth as u32,
-        row_stride: row_stride as u32,
-        channel_stride: channel_stride as u32,
-        channel_step: together as u32,
-        tap_count: window.len() as u32,
-    };
-    let groups = fold((quads * depth).div_ceil(SMALL_GROUP as usize), 1, limits)?;
-    let buffers = vec![Slot::Operand(1), packed];
-    let launch = Launch::new(ConvKernel::Pack, groups, buffers, &params);
-    let first = |tap: usize| tap / together * together * depth + tap % together;
-    let taps = window.into_iter().enumerate().flat_map(|(n, tap)| [tap as u32, first(n) as u32]);
-    plan.launches.push(launch.with_tail(taps));
-    Ok(packed)
-}
-
-/// Terms that the invocations reach which together load `count` of the `extent` rows or columns that
-/// each term has, in whole rounds.
-fn loaded(count: u32, extent: u32, tile: Tile) -> usize {
-    let quads = (count / 4).next_multiple_of(tile.threads());
-    quads.div_ceil(extent / 4) as usize
 }
 
 /// Bytes of workgroup memory: both buffers of the tiles.

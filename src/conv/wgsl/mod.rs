@@ -10,6 +10,7 @@
 mod form;
 mod gather;
 mod kernel;
+mod pack;
 mod params;
 mod soft;
 mod source;
