@@ -7,7 +7,7 @@
 // and broadcasts them.
 //
 // Template: sizes and the text of unrolled loops. `packed` is the type of the weights: vec4<f32>
-// when they come from conv_pack.wgsl, f32 when they are read in place because nearly every one is
+// when they were packed, f32 when they are read in place because nearly every one is
 // used only once.
 
 const TM: u32 = {{ tm }}u;

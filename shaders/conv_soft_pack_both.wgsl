@@ -1,5 +1,6 @@
 // Source and weights packed for the products in registers, the weights in the workgroups after the
-// source's. The weights become packed[tap, channel / 4, row], see conv_pack.wgsl.
+// source's. The weights become packed[tap, channel / 4, row] with four channels to a vec4, rows and
+// channels padded with zeros to whole tiles.
 
 {{ conv_tensor.wgsl }}
 struct Params {

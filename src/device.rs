@@ -69,6 +69,27 @@ pub struct DeviceInfo {
     pub auto: bool,
 }
 
+/// Who made a device, as far as the choice of kernels depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Vendor {
+    /// NVIDIA.
+    Nvidia,
+    /// AMD.
+    Amd,
+    /// Apple.
+    Apple,
+    /// Intel.
+    Intel,
+    /// Everyone else, software rasterisers included.
+    #[default]
+    Unknown,
+}
+
+impl Vendor {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Nvidia, Self::Amd, Self::Apple, Self::Intel, Self::Unknown];
+}
+
 /// Optional features of a device's shaders; all absent for devices without shaders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShaderFeatures {

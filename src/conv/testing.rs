@@ -32,6 +32,17 @@ pub fn distinct_variants(
     wgsl::distinct_plans(pass, shape, limits).into_iter().map(|(variant, _)| variant).collect()
 }
 
+/// The kernels of a pass on a device with these limits, as Rust's `Debug` writes them.
+pub fn kernels(
+    pass: ConvPass,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+    variant: Option<ConvVariant>,
+) -> Result<Vec<String>, PlanError> {
+    let plan = wgsl::plan_as(pass, shape, limits, variant)?;
+    Ok(plan.launches.iter().map(|launch| format!("{:?}", launch.kernel)).collect())
+}
+
 /// One pass by itself, planned as for a device with other limits than the tensors' own. The
 /// operands are those of [`ConvPass`]. `None` where the device takes no WGSL.
 pub fn pass_as_on(

@@ -1,4 +1,5 @@
-//! Which variant of a pass is the fastest on a device, by timing all of them.
+//! Which variant of a pass is the fastest on a device, by timing them. A pass may take a fixed time, so
+//! that all of a network take some ten seconds on a card, besides compiling the kernels once.
 
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use burn::tensor::{Device, Distribution, ExecutionError, Tensor};
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant};
 use super::{ConvShape, op};
 use crate::device::MemoryWatch;
-use crate::kernels::limits;
+use crate::kernels::{DeviceLimits, limits};
 use crate::timing::{median, milliseconds};
 
 /// The outcome of a trial.
@@ -22,6 +23,12 @@ pub(crate) struct Trial {
     pub usual_ms: f64,
 }
 
+/// Variants timed at most.
+const CANDIDATES: usize = 12;
+/// Time that the launches of a pass may take, those that compile aside, milliseconds.
+const BUDGET: f64 = 150.0;
+/// A launch that takes longer than this is timed with fewer clips, milliseconds.
+const LONG: f64 = 8.0;
 /// Timed rounds, in each of which every variant has one turn; the median decides.
 const ROUNDS: usize = 3;
 /// A variant that at first takes this many times as long as the fastest is not timed again.
@@ -44,54 +51,115 @@ pub(crate) fn fastest(
 ) -> Result<Option<Trial>, ExecutionError> {
     let device = device.clone().without_autodiff();
     let Some(limits) = limits(&device) else { return Ok(None) };
-    let Ok(usual) = wgsl::plan(pass, shape, &limits) else { return Ok(None) };
-    let plans = wgsl::distinct_plans(pass, shape, &limits);
-    if plans.len() < 2 {
-        return Ok(None);
-    }
-    let candidate =
-        |(variant, plan)| Candidate { variant, is_usual: plan == usual, plan, ms: Vec::new() };
-    let mut candidates: Vec<Candidate> = plans.into_iter().map(candidate).collect();
-    let random = |size: [usize; 5]| {
-        let tensor = Tensor::<5>::random(size, Distribution::Uniform(-1.0, 1.0), &device);
-        let tensor = tensor.try_into_primitive::<CubeBackend>();
-        tensor.expect("a device with limits is one of CubeCL's")
-    };
-    let operands = match pass {
-        ConvPass::Forward => [random(shape.x()), random(shape.w())],
-        ConvPass::InputGradient => [random(shape.y()), random(shape.w())],
-        ConvPass::WeightGradient => [random(shape.x()), random(shape.y())],
-    };
-    let time = |candidate: &Candidate, launches: usize| -> Result<f64, ExecutionError> {
-        device.sync()?;
-        let start = Instant::now();
-        for _ in 0..launches {
-            queue(pass, shape, &candidate.plan, &operands);
-        }
-        device.sync()?;
-        Ok(milliseconds(start) / launches as f64)
-    };
+    let Some(candidates) = candidates(pass, shape, &limits) else { return Ok(None) };
     let mut watch = MemoryWatch::start(&device);
-    let mut best = f64::INFINITY;
-    for candidate in &mut candidates {
-        // The first launch compiles.
-        time(candidate, 1)?;
-        candidate.ms.push(time(candidate, 1)?);
-        best = best.min(candidate.ms[0]);
-    }
-    candidates.retain(|candidate| candidate.is_usual || candidate.ms[0] <= best * HOPELESS);
-    let launches = (LONG_ENOUGH / best).ceil().clamp(1.0, MOST) as usize;
-    candidates.iter_mut().for_each(|candidate| candidate.ms.clear());
-    for _ in 0..ROUNDS {
-        for candidate in &mut candidates {
-            candidate.ms.push(time(candidate, launches)?);
-        }
-    }
+    let bench = Bench::new(&device, pass, shape);
+    // The first launch compiles.
+    bench.time(&candidates[0].plan, 1)?;
+    let first = bench.time(&candidates[0].plan, 1)?;
+    let fewer = ConvShape { batch: fewer_clips(shape.batch, first), ..*shape };
+    let (bench, candidates) = match fewer.batch < shape.batch {
+        true => match self::candidates(pass, &fewer, &limits) {
+            Some(candidates) => (Bench::new(&device, pass, &fewer), candidates),
+            None => return Ok(None),
+        },
+        false => (bench, candidates),
+    };
+    let timed = bench.compare(candidates)?;
     if watch.out_of_memory() {
         watch.recover();
         return Ok(None);
     }
-    Ok(decide(candidates))
+    Ok(decide(timed))
+}
+
+/// The variants to time, the usual one first; `None` where there is no choice.
+fn candidates(pass: ConvPass, shape: &ConvShape, limits: &DeviceLimits) -> Option<Vec<Candidate>> {
+    let usual = wgsl::plan(pass, shape, limits).ok()?;
+    let plans = wgsl::distinct_plans(pass, shape, limits);
+    let candidate =
+        |(variant, plan)| Candidate { variant, is_usual: plan == usual, plan, ms: Vec::new() };
+    let mut candidates: Vec<Candidate> = plans.into_iter().map(candidate).collect();
+    // A stable sort: the others stay in the order of the variants, the promising ones first.
+    candidates.sort_by_key(|candidate| !candidate.is_usual);
+    candidates.truncate(CANDIDATES);
+    (candidates.len() > 1).then_some(candidates)
+}
+
+/// As many clips as a launch of `LONG` computes, where one of `clips` takes this many milliseconds.
+fn fewer_clips(clips: usize, ms: f64) -> usize {
+    ((clips as f64 * LONG / ms) as usize).clamp(1, clips)
+}
+
+/// Launches of one measurement, where a launch takes `ms` and `left` milliseconds remain for this many
+/// candidates.
+fn launches(ms: f64, candidates: usize, left: f64) -> usize {
+    let affordable = left / (ROUNDS * candidates) as f64 / ms;
+    (LONG_ENOUGH / ms).ceil().min(affordable).clamp(1.0, MOST) as usize
+}
+
+/// A pass with operands.
+struct Bench {
+    device: Device,
+    pass: ConvPass,
+    shape: ConvShape,
+    operands: [CubeTensor; 2],
+}
+
+impl Bench {
+    fn new(device: &Device, pass: ConvPass, shape: &ConvShape) -> Self {
+        let random = |size: [usize; 5]| {
+            let tensor = Tensor::<5>::random(size, Distribution::Uniform(-1.0, 1.0), device);
+            let tensor = tensor.try_into_primitive::<CubeBackend>();
+            tensor.expect("a device with limits is one of CubeCL's")
+        };
+        let operands = match pass {
+            ConvPass::Forward => [random(shape.x()), random(shape.w())],
+            ConvPass::InputGradient => [random(shape.y()), random(shape.w())],
+            ConvPass::WeightGradient => [random(shape.x()), random(shape.y())],
+        };
+        Self { device: device.clone(), pass, shape: *shape, operands }
+    }
+
+    /// Milliseconds of a launch, in the mean of some.
+    fn time(&self, plan: &ConvPlan, launches: usize) -> Result<f64, ExecutionError> {
+        self.device.sync()?;
+        let start = Instant::now();
+        for _ in 0..launches {
+            drop(op::run(self.pass, &self.shape, plan, self.operands.clone()));
+        }
+        self.device.sync()?;
+        Ok(milliseconds(start) / launches as f64)
+    }
+
+    /// The candidates with their times, without those for which there is no time or no hope.
+    fn compare(&self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>, ExecutionError> {
+        let (mut best, mut spent) = (f64::INFINITY, 0.0);
+        for candidate in &mut candidates {
+            // Half of the time is for a look at each.
+            if spent > BUDGET / 2.0 {
+                break;
+            }
+            self.time(&candidate.plan, 1)?;
+            let ms = self.time(&candidate.plan, 1)?;
+            candidate.ms.push(ms);
+            best = best.min(ms);
+            // The launch that compiles computes as well.
+            spent += 2.0 * ms;
+        }
+        candidates.retain(|candidate| {
+            let hopeful = candidate.ms.first().is_some_and(|&ms| ms <= best * HOPELESS);
+            candidate.is_usual || hopeful
+        });
+        let launches = launches(best, candidates.len(), BUDGET - spent);
+        candidates.iter_mut().for_each(|candidate| candidate.ms.clear());
+        for _ in 0..ROUNDS {
+            for candidate in &mut candidates {
+                candidate.ms.push(self.time(&candidate.plan, launches)?);
+            }
+        }
+        Ok(candidates)
+    }
 }
 
 /// A variant and its times.
@@ -101,10 +169,6 @@ struct Candidate {
     is_usual: bool,
     plan: ConvPlan,
     ms: Vec<f64>,
-}
-
-fn queue(pass: ConvPass, shape: &ConvShape, plan: &ConvPlan, operands: &[CubeTensor; 2]) {
-    drop(op::run(pass, shape, plan, operands.clone()));
 }
 
 /// The fastest variant if it is clearly faster than the usual one, else that. `None` where the
@@ -124,7 +188,19 @@ fn decide(candidates: Vec<Candidate>) -> Option<Trial> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::DeviceLimits;
+
+    #[test]
+    fn a_trial_of_long_launches_takes_fewer_of_them_and_fewer_clips() {
+        assert_eq!(fewer_clips(24, 2.0), 24);
+        assert_eq!(fewer_clips(24, 2.0 * LONG), 12);
+        assert_eq!(fewer_clips(24, 1e4), 1);
+        // Short launches are repeated until a measurement is long enough, …
+        assert_eq!(launches(1.0, 4, BUDGET), 3);
+        assert_eq!(launches(1e-6, 4, BUDGET), MOST as usize);
+        // … if the time suffices.
+        assert_eq!(launches(1.0, 12, BUDGET / 2.0), 2);
+        assert_eq!(launches(LONG, 12, -1.0), 1);
+    }
 
     #[test]
     fn a_variant_must_be_clearly_faster_than_the_usual_one() {

@@ -7,7 +7,7 @@ use burn::tensor::wgpu::{WgpuBackend, wgpu};
 use burn::tensor::{Device, DeviceKind};
 
 use super::memory::{self, Memory};
-use super::{DeviceError, DeviceInfo, ShaderFeatures, faults};
+use super::{DeviceError, DeviceInfo, ShaderFeatures, Vendor, faults};
 
 /// An adapter that wgpu found.
 pub(super) struct Adapter {
@@ -24,6 +24,18 @@ impl Adapter {
     /// Whether it computes on the CPU.
     pub(super) fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Who made it.
+    fn vendor(&self) -> Vendor {
+        // wgpu gives PCI's numbers, except on Metal, where it knows the name alone.
+        match (self.info.vendor, self.info.name.split_whitespace().next()) {
+            (0x10de, _) | (0, Some("NVIDIA")) => Vendor::Nvidia,
+            (0x1002, _) | (0, Some("AMD")) => Vendor::Amd,
+            (0x106b, _) | (0, Some("Apple")) => Vendor::Apple,
+            (0x8086, _) | (0, Some("Intel" | "Intel(R)")) => Vendor::Intel,
+            _ => Vendor::Unknown,
+        }
     }
 
     /// Rank for `auto`: smaller is better, `None` is never selected automatically.
@@ -170,6 +182,8 @@ pub(crate) struct AdapterTraits {
     pub subgroups: bool,
     /// Shaders are compiled by FXC, Direct3D 12's old compiler.
     pub fxc: bool,
+    /// Who made it.
+    pub vendor: Vendor,
 }
 
 /// The traits of the adapter with this name and API (a card has the same name under every API), or
@@ -180,12 +194,13 @@ pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
         // wgpu does not expose the compiler. The newer one, DXC, has subgroup operations on all but
         // the oldest cards, FXC never does.
         let fxc = adapter.info.backend == wgpu::Backend::Dx12 && !subgroups;
-        AdapterTraits { software: adapter.is_software(), subgroups, fxc }
+        AdapterTraits { software: adapter.is_software(), subgroups, fxc, vendor: adapter.vendor() }
     };
     let both = |a: AdapterTraits, b: AdapterTraits| AdapterTraits {
         software: a.software && b.software,
         subgroups: a.subgroups && b.subgroups,
         fxc: a.fxc || b.fxc,
+        vendor: if a.vendor == b.vendor { a.vendor } else { Vendor::Unknown },
     };
     let matches = |adapter: &Adapter| {
         adapter.info.name == name && (api == WgpuBackend::Auto || api == adapter.api())

@@ -60,6 +60,7 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
         subgroup: [hardware.plane_size_min, hardware.plane_size_max],
         subgroup_operations: adapter.subgroups,
         software: adapter.software,
+        vendor: adapter.vendor,
     })
 }
 

@@ -24,6 +24,7 @@ use std::thread::LocalKey;
 use burn::backend::{CubeDevice, DispatchDevice};
 use burn::tensor::{DType, Device, Tensor};
 
+pub use crate::device::Vendor;
 pub use plan::{DeviceLimits, PlanError};
 
 /// Which implementation an operation takes.

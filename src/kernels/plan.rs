@@ -7,6 +7,7 @@ use std::hash::Hash;
 use serde::Serialize;
 
 use super::layout::{Layout, Record};
+use crate::device::Vendor;
 
 /// A device, as far as the choice of kernels depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +29,8 @@ pub struct DeviceLimits {
     /// Whether shaders run on the CPU, where barriers are expensive and workgroup memory is no
     /// faster than any other.
     pub software: bool,
+    /// Who made it, which says how many registers an invocation has.
+    pub vendor: Vendor,
 }
 
 impl DeviceLimits {
@@ -41,6 +44,7 @@ impl DeviceLimits {
         subgroup: [0, 0],
         subgroup_operations: false,
         software: false,
+        vendor: Vendor::Unknown,
     };
 }
 

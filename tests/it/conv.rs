@@ -1,12 +1,13 @@
 //! The convolution's three passes on every device against plain f64, and their gradients in
 //! automatic differentiation.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use burn::tensor::{Device, Tensor};
-use polyview::conv::testing::{distinct_variants, pass_as_on};
+use polyview::conv::testing::{distinct_variants, kernels, pass_as_on};
 use polyview::conv::{ConvPass, ConvShape, conv3d};
-use polyview::kernels::{DeviceLimits, Implementation, PlanError, with_stock};
+use polyview::kernels::{DeviceLimits, Implementation, PlanError, Vendor, with_stock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -264,14 +265,72 @@ fn kernels_agree(seed: u64, count: usize, limits: impl Fn(DeviceLimits) -> Devic
 
 #[test]
 fn conv_tiles_agree_with_f64() {
-    let gpu = |subgroup| move |limits| DeviceLimits { software: false, subgroup, ..limits };
-    kernels_agree(1, 120, gpu([32, 32]));
-    // Devices with few registers get smaller tiles.
-    kernels_agree(2, 60, gpu([8, 32]));
+    let gpu = |vendor| move |limits| DeviceLimits { software: false, vendor, ..limits };
+    for (seed, vendor) in (1..).zip([Vendor::Nvidia, Vendor::Apple, Vendor::Intel]) {
+        kernels_agree(seed, 50, gpu(vendor));
+    }
     // Few workgroups per dimension make plans fold dimensions, and refuse some shapes.
     let few = |limits| DeviceLimits { max_workgroups_per_dim: 24, ..limits };
-    kernels_agree(3, 40, |limits| few(gpu([0, 0])(limits)));
-    kernels_agree(4, 40, |limits| few(DeviceLimits { software: true, ..limits }));
+    kernels_agree(4, 40, |limits| few(gpu(Vendor::Amd)(limits)));
+    kernels_agree(5, 40, |limits| few(DeviceLimits { software: true, ..limits }));
+}
+
+/// Shapes whose planes and rows allow loads of four values in some pass, and shapes that just do not.
+fn wide_shape(rng: &mut ChaCha8Rng) -> ConvShape {
+    const KERNELS: [[usize; 3]; 5] = [[1, 1, 1], [3, 1, 1], [2, 1, 1], [1, 3, 3], [3, 3, 3]];
+    loop {
+        let kernel = KERNELS[rng.random_range(0..KERNELS.len())];
+        let mut stride = [1; 3];
+        for step in &mut stride {
+            *step += usize::from(rng.random_range(0..3) == 0);
+        }
+        let shape = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: rng.random_range(1..30),
+            out_channels: rng.random_range(1..70),
+            input: [
+                rng.random_range(1..6),
+                rng.random_range(1..8),
+                [2, 3, 4, 8, 12, 14, 24][rng.random_range(0..7)],
+            ],
+            kernel,
+            stride,
+            padding: [rng.random_range(0..3), rng.random_range(0..2), (kernel[2] - 1) / 2],
+        };
+        if shape.is_sound() && shape.multiply_adds() <= 600_000 {
+            return shape;
+        }
+    }
+}
+
+/// Every way in which the tiles read their source and write their result.
+#[test]
+fn conv_with_wide_loads_agrees_with_f64() {
+    let Some(device) = adapter::device() else { return };
+    let mut rng = ChaCha8Rng::seed_from_u64(17);
+    let mut seen = BTreeSet::new();
+    for round in 0..150 {
+        let case = Case::new(wide_shape(&mut rng), &mut rng);
+        let shape = &case.shape;
+        let vendor = [Vendor::Amd, Vendor::Unknown][round % 2];
+        let limits = |limits| DeviceLimits { software: false, vendor, ..limits };
+        let known = limits(polyview::kernels::limits(&device).unwrap());
+        let x = tensor(&case.x, shape.x(), &device);
+        let w = tensor(&case.w, shape.w(), &device);
+        let dy = tensor(&case.dy, shape.y(), &device);
+        for (pass, operands) in PASSES[..2].iter().zip([[&x, &w], [&dy, &w]]) {
+            let got = pass_as_on(limits, None, *pass, shape, operands.map(Tensor::clone)).unwrap();
+            let error = case.worst(*pass as usize, &values(got.unwrap()));
+            assert!(error <= 1.0, "{pass:?} of {shape:?}: {error}× the bound");
+            let kernels = kernels(*pass, shape, &known, None).unwrap();
+            let form =
+                |kernel: &String| kernel.split_once("form: ").map(|(_, form)| form.to_owned());
+            seen.extend(kernels.iter().filter_map(form));
+        }
+    }
+    // By table, one by one, four of a plane, four of a row; with one tap and more; written four at a
+    // time and one by one.
+    assert_eq!(seen.len(), 9, "{seen:#?}");
 }
 
 /// Without subgroup operations a software rasteriser takes the tiles of a GPU.
@@ -286,9 +345,10 @@ fn conv_agrees_with_f64_on_software_without_subgroups() {
 fn conv_in_every_variant_agrees_with_f64() {
     let Some(device) = adapter::device() else { return };
     let mut rng = ChaCha8Rng::seed_from_u64(13);
-    let gpu = |limits| DeviceLimits { software: false, ..limits };
+    let gpu = |vendor| move |limits| DeviceLimits { software: false, vendor, ..limits };
     let software = |limits| DeviceLimits { software: true, ..limits };
-    let kinds: [&dyn Fn(DeviceLimits) -> DeviceLimits; 2] = [&gpu, &software];
+    let kinds: [&dyn Fn(DeviceLimits) -> DeviceLimits; 4] =
+        [&gpu(Vendor::Nvidia), &software, &gpu(Vendor::Apple), &gpu(Vendor::Intel)];
     let mut agreed = 0;
     for round in 0..12 {
         let case = Case::new(random_shape(&mut rng, 1_000_000), &mut rng);

@@ -1,31 +1,53 @@
 //! Forward and input gradient: one kind of product, `shaders/conv_gather.wgsl`.
 
-use super::kernel::{ConvKernel, SMALL_GROUP};
-use super::params::{FlatRow, GatherParams, PackParams, PhaseRecord, u32s};
-use super::{ConvPlan, ConvShape, Tile, splits, sum_parts};
+use super::form::{Form, Load};
+use super::kernel::ConvKernel;
+use super::pack::{loaded, pack};
+use super::params::{FlatRow, GatherParams, PhaseRecord, u32s};
+use super::tile::{Tile, Tiles};
+use super::{ConvPlan, ConvShape, splits, sum_parts};
+use crate::device::Vendor;
 use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 
-/// 8×8 sums per invocation where the matrix is large, fewer rows where they would be padding.
-/// Workgroups are small, so that several share a compute unit and one computes while another waits
-/// at a barrier.
-pub(super) const TILES: [Tile; 4] = [
+/// 64 sums an invocation, or 48 where rows would be padding: every pair of values read from workgroup
+/// memory serves several products. 128 invocations, so that several workgroups share a compute unit
+/// and one computes while another waits at a barrier.
+const MANY_REGISTERS: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
-    Tile { tm: 6, tn: 8, tx: 16, ty: 8 },
+    Tile { tm: 12, tn: 4, tx: 32, ty: 4 },
     Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
 ];
-/// More for `--tune`: a step's loads must divide evenly among the invocations.
-pub(super) const MORE_TILES: [Tile; 4] = [
-    Tile { tm: 8, tn: 8, tx: 16, ty: 16 },
-    Tile { tm: 8, tn: 8, tx: 8, ty: 8 },
-    Tile { tm: 4, tn: 8, tx: 8, ty: 8 },
+/// 32 sums at most, for devices on which 64 would leave the registers.
+const FEW_REGISTERS: [Tile; 3] = [
+    Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
+    Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
 ];
-/// Workgroups below which a long sum is split.
-pub(super) const WORKGROUPS: usize = 512;
-/// Channels of a step.
-const STEP: usize = 8;
+/// More for `--tune`: larger and smaller workgroups of the same invocations.
+const MORE_LARGE: [Tile; 2] =
+    [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }, Tile { tm: 8, tn: 8, tx: 8, ty: 8 }];
+const MORE_SMALL: [Tile; 2] =
+    [Tile { tm: 8, tn: 4, tx: 16, ty: 8 }, Tile { tm: 8, tn: 8, tx: 8, ty: 8 }];
+
+/// The tiles of a maker's devices. NVIDIA's, AMD's and Apple's still have several subgroups in flight
+/// where an invocation takes 128 registers; Apple's have fewer units to fill. Intel's have 128
+/// registers of 32 bytes for a whole subgroup, and what phones have is no more.
+pub(super) fn tiles(vendor: Vendor) -> Tiles {
+    match vendor {
+        Vendor::Nvidia | Vendor::Amd => {
+            Tiles { usual: &MANY_REGISTERS, more: &MORE_LARGE, workgroups: 512 }
+        }
+        Vendor::Apple => Tiles { usual: &MANY_REGISTERS, more: &MORE_SMALL, workgroups: 256 },
+        Vendor::Intel | Vendor::Unknown => {
+            Tiles { usual: &FEW_REGISTERS, more: &MORE_SMALL, workgroups: 256 }
+        }
+    }
+}
+
+/// Terms that a part of a split sum has at least.
+const LEAST: usize = 128;
 /// Below this many channels a step takes any mix of channels and taps.
 const FLAT: usize = 5;
 
@@ -38,7 +60,7 @@ pub(super) struct Phase {
     pub(super) origin: [i32; 3],
     pub(super) start: [usize; 3],
     window_first: usize,
-    window_step: [usize; 3],
+    window_step: [isize; 3],
 }
 
 impl Phase {
@@ -48,10 +70,27 @@ impl Phase {
 
     /// The window's index of each tap, last axis fastest.
     fn window(&self) -> impl Iterator<Item = usize> {
-        let ([t, h, w], [st, sh, sw]) = (self.taps, self.window_step);
+        let [t, h, w] = self.taps;
         let taps =
             (0..t).flat_map(move |t| (0..h).flat_map(move |h| (0..w).map(move |w| [t, h, w])));
-        taps.map(move |[t, h, w]| self.window_first + t * st + h * sh + w * sw)
+        let step = |tap: [usize; 3], axis: usize| tap[axis] as isize * self.window_step[axis];
+        taps.map(move |tap| {
+            let steps = (0..3).map(|axis| step(tap, axis)).sum();
+            self.window_first.checked_add_signed(steps).expect("a tap is within the window")
+        })
+    }
+
+    /// The same with its taps counted from the other end.
+    fn reversed(self) -> Self {
+        let last = |axis: usize| self.taps[axis].saturating_sub(1);
+        let to_last = (0..3).map(|axis| last(axis) as isize * self.window_step[axis]).sum();
+        Self {
+            origin: std::array::from_fn(|axis| self.origin[axis] - last(axis) as i32),
+            window_first: (self.window_first.checked_add_signed(to_last))
+                .expect("the last tap is within the window"),
+            window_step: self.window_step.map(|step| -step),
+            ..self
+        }
     }
 }
 
@@ -89,7 +128,7 @@ impl Product {
                 origin: shape.padding.map(|p| -(p as i32)),
                 start: [0; 3],
                 window_first: 0,
-                window_step: row_major(shape.kernel),
+                window_step: row_major(shape.kernel).map(|step| step as isize),
             }],
             weight_strides: [shape.in_channels * taps, taps],
         }
@@ -121,7 +160,9 @@ impl Product {
                 origin: axes.map(|axis| axis.2),
                 start,
                 window_first: (0..3).map(|axis| first[axis] * tap_steps[axis]).sum(),
-                window_step: std::array::from_fn(|axis| shape.stride[axis] * tap_steps[axis]),
+                window_step: std::array::from_fn(|axis| {
+                    (shape.stride[axis] * tap_steps[axis]) as isize
+                }),
             });
         }
         Self {
@@ -136,6 +177,15 @@ impl Product {
             phases,
             weight_strides: [taps, shape.in_channels * taps],
         }
+    }
+
+    /// The same product with taps that ascend in the source.
+    fn ascending(mut self) -> Self {
+        if self.direction < 0 {
+            self.direction = 1;
+            self.phases = self.phases.into_iter().map(Phase::reversed).collect();
+        }
+        self
     }
 
     /// Elements of the destination.
@@ -171,7 +221,7 @@ impl Product {
         let records = self.phases.iter().zip(self.columns()).map(|(phase, columns)| {
             let tap_count = phase.tap_count();
             let (first_tap, tap_step) = match in_place {
-                true => (phase.window_first, phase.window_step),
+                true => (phase.window_first, phase.window_step.map(isize::unsigned_abs)),
                 false => (packed, row_major(phase.taps)),
             };
             packed += tap_count;
@@ -195,79 +245,52 @@ fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
     [h * w, w, 1]
 }
 
-/// The launch that packs the weights for rows padded to `padded` and `depth` vec4 of channels per
-/// tap, and the packed buffer. `flat` packs all taps of all channels as channels of one tap.
-pub(super) fn pack(
-    plan: &mut ConvPlan,
-    product: &Product,
-    padded: usize,
-    depth: usize,
-    flat: bool,
-    limits: &DeviceLimits,
-) -> Result<Slot, PlanError> {
-    let [row_stride, channel_stride] = product.weight_strides;
-    let window: Vec<usize> = match flat {
-        true => vec![0],
-        false => product.window().collect(),
-    };
-    let (channels, channel_stride) = match flat {
-        true => (row_stride, 1),
-        false => (product.channels, channel_stride),
-    };
-    // Taps that no position of the destination meets are in no phase, and are not packed.
-    let packed = plan.scratch(window.len().max(1) * depth * padded * 4, limits)?;
-    if window.is_empty() {
-        return Ok(packed);
-    }
-    let groups = [padded.div_ceil(SMALL_GROUP as usize), depth, 1];
-    if groups[1] > limits.max_workgroups_per_dim as usize {
-        return Err(PlanError::TooManyGroups);
-    }
-    let params = PackParams {
-        rows: product.rows as u32,
-        padded_rows: padded as u32,
-        channels: channels as u32,
-        depth: depth as u32,
-        row_stride: row_stride as u32,
-        channel_stride: channel_stride as u32,
-        tap_count: window.len() as u32,
-    };
-    let buffers = vec![Slot::Operand(1), packed];
-    let launch = Launch::new(ConvKernel::Pack, u32s(groups), buffers, &params);
-    plan.launches.push(launch.with_tail(window.into_iter().map(|tap| tap as u32)));
-    Ok(packed)
-}
-
-/// Bytes of workgroup memory: both buffers of the tiles, two vec4 of channels each.
-pub(super) fn memory(tile: Tile) -> usize {
-    (tile.rows() + tile.columns()) as usize * 64
+/// Bytes of workgroup memory: both buffers of the tiles.
+pub(super) fn memory(tile: Tile, load: Load) -> usize {
+    ((tile.rows() + tile.columns()) * load.terms()) as usize * 8
 }
 
 /// The two or three launches of a product: pack, multiply, and add up where it was split. `variant`
 /// is the tile, and the workgroups wanted.
 pub(super) fn plan(
-    product: &Product,
+    product: Product,
     limits: &DeviceLimits,
     variant: Option<(Tile, usize)>,
 ) -> Result<ConvPlan, PlanError> {
+    let table = product.channels < FLAT && product.direction > 0;
+    let product = product.ascending();
     let most = product.most_columns();
-    let by_limits =
-        || Tile::choose(&TILES, product.rows, most, limits, memory).map(|tile| (tile, WORKGROUPS));
-    let (tile, workgroups) = variant.or_else(by_limits).ok_or(PlanError::Device)?;
-    let flat = product.channels < FLAT && product.direction > 0;
+    let (tile, workgroups) = match variant {
+        Some(variant) => variant,
+        None => {
+            let Tiles { usual, workgroups, .. } = tiles(limits.vendor);
+            let memory = |tile| memory(tile, Load::Single);
+            let tile = Tile::choose(usual, product.rows, most, limits, memory);
+            (tile.ok_or(PlanError::Device)?, workgroups)
+        }
+    };
+    let form = Form::of(&product, table);
+    let form = match memory(tile, form.load) <= limits.workgroup_memory {
+        true => form,
+        false => Form::plain(Load::Single),
+    };
+    let load = form.load;
     let taps = product.phases.iter().map(Phase::tap_count).max();
     let taps = taps.expect("every position of a sound shape is in some phase");
-    let channels = if flat { product.channels * taps } else { product.channels };
-    let depth = channels.next_multiple_of(STEP) / 4;
-    let padded = product.rows.next_multiple_of(tile.rows() as usize);
-    let row_tiles = padded / tile.rows() as usize;
+    let channels = if table { product.channels * taps } else { product.channels };
+    let depth = channels.next_multiple_of(load.channels() as usize);
+    let tap_steps = depth / load.channels() as usize;
+    let quads = product.rows.next_multiple_of(tile.rows() as usize) / 4;
+    let row_tiles = 4 * quads / tile.rows() as usize;
     let tiles = row_tiles * most.div_ceil(tile.columns() as usize);
 
     let mut plan = ConvPlan::new();
-    let packed = pack(&mut plan, product, padded, depth, flat, limits)?;
-    let steps = if flat { depth / 2 } else { taps * depth / 2 };
+    let packed = pack(&mut plan, &product, (tile, load), [quads, depth], limits)?;
+    let steps = if table { tap_steps } else { taps / load.taps() as usize * tap_steps };
     let total = product.target_len();
-    let parts = splits([tiles, product.phases.len()], workgroups, [steps, 16], total * 4, limits);
+    let least = LEAST / load.terms() as usize;
+    let parts =
+        splits([tiles, product.phases.len()], workgroups, [steps, least], total * 4, limits);
     let part_steps = steps.div_ceil(parts).max(1);
     let parts = steps.div_ceil(part_steps).max(1);
     let target = match parts {
@@ -275,12 +298,16 @@ pub(super) fn plan(
         _ => plan.scratch(parts * total, limits)?,
     };
     let mut buffers = vec![Slot::Operand(0), packed, target];
-    if flat {
-        buffers.push(plan.table(array_words(flat_rows(product, depth))));
+    if table {
+        // Two more steps are loaded, which nothing takes.
+        let terms = depth
+            + load.terms() as usize
+            + loaded(load.channels() * tile.columns(), tile.columns(), tile);
+        buffers.push(plan.table(array_words(flat_rows(&product, terms))));
     }
     let params = GatherParams {
         rows: product.rows as u32,
-        padded_rows: padded as u32,
+        quads: quads as u32,
         channels: product.channels as u32,
         depth: depth as u32,
         src_size: u32s(product.source),
@@ -292,12 +319,12 @@ pub(super) fn plan(
         row_tiles: row_tiles as u32,
         one_phase: u32::from(product.is_one_phase()),
         stride: u32s(product.stride),
-        direction: product.direction,
-        dst_step: u32s(product.step),
         src_plane: product.source.iter().product::<usize>() as u32,
+        dst_step: u32s(product.step),
+        tap_steps: tap_steps as u32,
     };
     let groups = fold(tiles, parts * product.phases.len(), limits)?;
-    let launch = Launch::new(ConvKernel::Gather { tile, flat }, groups, buffers, &params);
+    let launch = Launch::new(ConvKernel::Gather { tile, form }, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if parts > 1 {
         plan.launches.push(sum_parts(target, Slot::Operand(2), total, parts, limits)?);
@@ -305,13 +332,13 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// The rows of a flat product, which has one phase.
-fn flat_rows(product: &Product, depth: usize) -> impl Iterator<Item = FlatRow> {
+/// The table of a product of few channels, which has one phase, for this many terms.
+fn flat_rows(product: &Product, terms: usize) -> impl Iterator<Item = FlatRow> {
     let [plane_step, row_step, _] = row_major(product.source);
     let plane = product.source.iter().product::<usize>();
     let [jt, jh, jw] = product.phases[0].taps;
     let channels = product.channels;
-    (0..4 * depth).map(move |row| {
+    (0..terms).map(move |row| {
         let (channel, tap) = (row / (jt * jh * jw), row % (jt * jh * jw));
         let (t, y, x) = (tap / (jh * jw), tap / jw % jh, tap % jw);
         let bits = (1 << t) | (1 << (jt + y)) | (1 << (jt + jh + x));

@@ -1,5 +1,6 @@
 //! The shaders' variants and their source.
 
+use super::form::{Form, Load};
 use super::params::{
     FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackBothParams,
     SoftPackParams, SoftWeightParams, SumParams, TensorRecord, WeightParams,
@@ -12,11 +13,10 @@ use crate::kernels::plan::Shader;
 /// Which shader, in which variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ConvKernel {
-    /// Weights into the order of the product.
+    /// Weights into the order of the product in tiles.
     Pack,
-    /// Forward and input gradient in tiles. `flat` is for sources of few channels and mixes taps
-    /// and channels.
-    Gather { tile: Tile, flat: bool },
+    /// Forward and input gradient in tiles.
+    Gather { tile: Tile, form: Form },
     /// Weight gradient in tiles.
     Weight { tile: Tile },
     /// Second stage of a split reduction.
@@ -47,9 +47,9 @@ impl Shader for ConvKernel {
 
     fn source(&self) -> String {
         match *self {
-            Self::Pack => source::pack(),
+            Self::Pack => include_str!("../../../shaders/conv_pack.wgsl").to_owned(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
-            Self::Gather { tile, flat } => source::gather(tile, flat),
+            Self::Gather { tile, form } => source::gather(tile, form),
             Self::Weight { tile } => source::weight(tile),
             Self::SoftPack { tensors } => source::soft_pack(tensors),
             Self::SoftPackBoth => source::soft_pack_both(),
@@ -81,7 +81,9 @@ impl Shader for ConvKernel {
 
     fn records(&self) -> &'static [&'static Layout] {
         match self {
-            Self::Gather { flat: true, .. } => &[PhaseRecord::LAYOUT, FlatRow::LAYOUT],
+            Self::Gather { form: Form { load: Load::Table, .. }, .. } => {
+                &[PhaseRecord::LAYOUT, FlatRow::LAYOUT]
+            }
             Self::Gather { .. } | Self::SoftGather { .. } => &[PhaseRecord::LAYOUT],
             Self::SoftPack { .. } => &[TensorRecord::LAYOUT],
             _ => &[],

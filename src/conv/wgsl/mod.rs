@@ -7,8 +7,10 @@
 //!
 //! The same operands give the same bits in every run on a device; nothing is atomic.
 
+mod form;
 mod gather;
 mod kernel;
+mod pack;
 mod params;
 mod soft;
 mod source;
@@ -94,7 +96,7 @@ pub(crate) fn plan_as(
     let tiles = variant.and_then(ConvVariant::tiles);
     match pass {
         ConvPass::WeightGradient => weight::plan(shape, limits, tiles),
-        _ => gather::plan(&product(), limits, tiles),
+        _ => gather::plan(product(), limits, tiles),
     }
 }
 
@@ -164,6 +166,7 @@ pub(crate) fn shader_texts() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Vendor;
 
     #[test]
     fn what_does_not_fit_is_refused() {
@@ -206,10 +209,15 @@ mod tests {
     #[test]
     fn tuning_offers_what_a_device_can_run() {
         for pass in ConvPass::ALL {
-            let few = variants(pass, &DeviceLimits::WEBGPU).len();
-            let more = DeviceLimits { workgroup_memory: 48 << 10, ..DeviceLimits::WEBGPU };
-            let many = variants(pass, &more);
-            assert!(few >= 16 && many.len() >= few, "{pass:?}: {few}");
+            let many = Vendor::ALL.map(|vendor| {
+                let limits = DeviceLimits { vendor, ..DeviceLimits::WEBGPU };
+                let few = variants(pass, &limits).len();
+                let more = DeviceLimits { workgroup_memory: 48 << 10, ..limits };
+                let many = variants(pass, &more);
+                assert!(few >= 6 && many.len() >= few, "{pass:?}, {vendor:?}: {few}");
+                many
+            });
+            let many = many.concat();
             let tiny = DeviceLimits { max_invocations: 32, ..DeviceLimits::WEBGPU };
             assert!(variants(pass, &tiny).is_empty());
             let software = DeviceLimits {

@@ -6,14 +6,15 @@ wgsl_struct! {
     /// `conv_pack.wgsl`.
     pub(super) struct PackParams as "Params" {
         rows: u32,
-        padded_rows: u32,
+        quads: u32,
         channels: u32,
         depth: u32,
         row_stride: u32,
         channel_stride: u32,
+        channel_step: u32,
         tap_count: u32,
     }
-    then window: [Element::Value("u32")]
+    then taps: [Element::Value("vec2<u32>")]
 }
 
 wgsl_struct! {
@@ -34,7 +35,7 @@ wgsl_struct! {
     /// `conv_gather.wgsl`.
     pub(super) struct GatherParams as "Params" {
         rows: u32,
-        padded_rows: u32,
+        quads: u32,
         channels: u32,
         depth: u32,
         src_size: [u32; 3],
@@ -46,15 +47,15 @@ wgsl_struct! {
         row_tiles: u32,
         one_phase: u32,
         stride: [u32; 3],
-        direction: i32,
-        dst_step: [u32; 3],
         src_plane: u32,
+        dst_step: [u32; 3],
+        tap_steps: u32,
     }
     then phases: [Element::Struct(PhaseRecord::LAYOUT)]
 }
 
 wgsl_struct! {
-    /// `include/conv_fetch_flat.wgsl`.
+    /// `include/conv_load_table.wgsl`.
     pub(super) struct FlatRow as "FlatRow" {
         offset: u32,
         tap_bits: u32,

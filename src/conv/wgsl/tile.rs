@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Vendor;
 use crate::kernels::DeviceLimits;
 
 /// How a matrix product is divided: `tx`·`ty` invocations compute `tm`·`tn` elements each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tile {
     /// Rows of an invocation.
     pub tm: u32,
@@ -48,9 +49,8 @@ impl Tile {
             // Reads of workgroup memory per multiply-add; a read costs as much as one.
             let (tm, tn) = (tile.tm as f64, tile.tn as f64);
             let reads = (tm + tn) / (tm * tn);
-            // 64 sums spill where an invocation has few registers: Intel, the one with subgroups
-            // from 8 on.
-            let few = limits.subgroup[0] == 8;
+            // 64 sums spill where an invocation has few registers.
+            let few = matches!(limits.vendor, Vendor::Intel | Vendor::Unknown);
             let spill = if few && tile.tm * tile.tn > 32 { 2.0 } else { 1.0 };
             rows as f64 * columns as f64 * (1.0 + reads) * spill
         };
@@ -64,6 +64,24 @@ impl Tile {
     /// Whether a device has the invocations and the bytes of workgroup memory that it needs.
     pub(super) fn runs_on(self, limits: &DeviceLimits, memory: usize) -> bool {
         self.threads() <= limits.max_invocations && memory <= limits.workgroup_memory
+    }
+}
+
+/// The tiles of a product for one maker's devices.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tiles {
+    /// What a plan chooses from.
+    pub usual: &'static [Tile],
+    /// More for `--tune`.
+    pub more: &'static [Tile],
+    /// Workgroups below which a long sum is split.
+    pub workgroups: usize,
+}
+
+impl Tiles {
+    /// All of them.
+    pub(super) fn all(self) -> impl Iterator<Item = Tile> {
+        self.usual.iter().chain(self.more).copied()
     }
 }
 

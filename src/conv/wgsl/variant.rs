@@ -1,10 +1,14 @@
 //! What may be chosen freely in a plan: every variant computes the same product, at a speed that
 //! depends on the device.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::form::{Form, Load};
 use super::tile::{SoftTile, Tile};
 use super::{ConvKernel, ConvPass, gather, soft, weight};
+use crate::device::Vendor;
 use crate::kernels::DeviceLimits;
 
 /// One way to compute a pass.
@@ -44,7 +48,7 @@ impl ConvVariant {
 }
 
 /// Multiples (numerator, denominator) of the default number of workgroups.
-const SPLITS: [(usize, usize); 4] = [(1, 4), (1, 1), (2, 1), (4, 1)];
+const SPLITS: [(usize, usize); 3] = [(1, 1), (1, 4), (2, 1)];
 
 /// All variants that a device with these limits can run for a pass.
 pub(crate) fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant> {
@@ -64,19 +68,21 @@ pub(crate) fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant
             split(runs, weight::WORKGROUPS)
         }
         _ => {
-            let tiles = gather::TILES.into_iter().chain(gather::MORE_TILES);
-            let runs = tiles.filter(|tile| tile.runs_on(limits, gather::memory(*tile)));
-            split(runs, gather::WORKGROUPS)
+            let tiles = gather::tiles(limits.vendor);
+            let memory = |tile| gather::memory(tile, Load::Single);
+            let runs = tiles.all().filter(|tile| tile.runs_on(limits, memory(*tile)));
+            split(runs, tiles.workgroups)
         }
     }
 }
 
-/// Each tile with long sums split into more and into fewer parts than by default.
+/// Each tile as by default, then with long sums split into fewer and into more parts.
 fn split(tiles: impl Iterator<Item = Tile>, default: usize) -> Vec<ConvVariant> {
-    let splits = |tile| {
-        SPLITS.map(|(times, over)| ConvVariant::Tiles { tile, workgroups: default * times / over })
+    let tiles: Vec<Tile> = tiles.collect();
+    let with = |workgroups| {
+        tiles.iter().map(move |&tile| ConvVariant::Tiles { tile, workgroups }).collect::<Vec<_>>()
     };
-    tiles.flat_map(splits).collect()
+    SPLITS.into_iter().flat_map(|(times, over)| with(default * times / over)).collect()
 }
 
 impl ConvKernel {
@@ -84,8 +90,10 @@ impl ConvKernel {
     pub(crate) fn variants() -> Vec<Self> {
         let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPackBoth];
         variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors }));
-        for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
-            variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));
+        let tiles: BTreeSet<Tile> =
+            Vendor::ALL.into_iter().flat_map(|vendor| gather::tiles(vendor).all()).collect();
+        for tile in tiles {
+            variants.extend(Form::ALL.map(|form| Self::Gather { tile, form }));
         }
         let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
         variants.extend(tiles.map(|tile| Self::Weight { tile }));

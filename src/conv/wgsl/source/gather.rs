@@ -1,75 +1,216 @@
 //! The tiles of forward and input gradient.
 
-use super::{Lines, four, index, line, mask, phase, tile_values};
+use super::{Lines, PARTS, index, line, mask, phase, tile_values};
+use crate::conv::wgsl::form::{Form, Load};
 use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
 
 /// `conv_gather.wgsl`.
-pub(in crate::conv::wgsl) fn gather(tile: Tile, flat: bool) -> String {
-    let Tile { tm, tn, .. } = tile;
-    let (bm, bn, threads) = (tile.rows(), tile.columns(), tile.threads());
-    let mut declare = Lines::default();
-    let mut load = Lines::default();
-    let mut multiply = Lines::default();
-    let mut store = Lines::default();
-    let mut write = Lines::default();
-    for i in 0..(2 * bm).div_ceil(threads) {
-        let at = i * threads;
-        let guard = if at + threads > 2 * bm {
-            format!("if (local + {at}u < KQ * BM) ")
-        } else {
-            String::new()
-        };
-        line!(declare, "var a{i}: vec4<f32>;");
-        line!(
-            load,
-            "{guard}{{ a{i} = packed[a_first + (step * KQ + (local + {at}u) / BM) * padded_rows \
-             + (local + {at}u) % BM]; }}"
-        );
-        line!(store, "{guard}{{ a_tile[half * KQ * BM + local + {at}u] = a{i}; }}");
-    }
-    for i in 0..(2 * bn).div_ceil(threads) {
-        let at = i * threads;
-        line!(declare, "var b{i}: vec4<f32>;");
-        line!(load, "b{i} = fetch(source, 8u * block + 4u * ((local + {at}u) / BN));");
-        line!(store, "b_tile[half * KQ * BN + local + {at}u] = b{i};");
-    }
-    for j in 0..tn {
-        line!(multiply, "let y{j} = b_tile[b_base + kq * BN + {j}u * TX];");
-    }
-    for i in 0..tm {
-        line!(multiply, "let x{i} = a_tile[a_base + kq * BM + {i}u * TY];");
-        for j in 0..tn {
-            line!(declare, "var c{i}_{j} = 0.0;");
-            line!(multiply, "{}", four(i, j));
-        }
-    }
-    for j in 0..tn {
-        line!(write, "if (column0 + tx + {j}u * TX < columns) {{");
-        line!(write, "let to = dst_first + dst_of(column0 + tx + {j}u * TX, phase);");
-        for i in 0..tm {
-            line!(write, "if (row0 + ty + {i}u * TY < rows) {{");
-            line!(write, "dst[to + (row0 + ty + {i}u * TY) * dst_plane] = c{i}_{j}; }}");
-        }
-        line!(write, "}}");
-    }
-    let (fetch, params) = match flat {
-        true => (include_str!("../../../../shaders/include/conv_fetch_flat.wgsl"), 4),
-        false => (include_str!("../../../../shaders/include/conv_fetch_tap.wgsl"), 3),
-    };
+pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form) -> String {
+    let Form { load, one_tap, wide_store } = form;
+    let table = load == Load::Table;
     let mut values = tile_values(tile);
     values.extend([
+        ("load_functions", load_functions(load)),
         phase(),
         index(),
         mask(),
-        ("fetch", fetch.to_owned()),
-        ("params", params.to_string()),
-        ("flat", flat.to_string()),
-        ("declare", declare.0),
-        ("load", load.0),
-        ("multiply", multiply.0),
-        ("store", store.0),
-        ("write", write.0),
+        ("bk", load.terms().to_string()),
+        ("step_channels", load.channels().to_string()),
+        ("steps", steps(load)),
+        ("one_tap", one_tap.to_string()),
+        ("element", element(load.is_wide()).to_owned()),
+        ("result", element(wide_store).to_owned()),
+        ("params", if table { "4" } else { "3" }.to_owned()),
+        ("multiply", multiply(tile, load)),
+        ("write", write(tile, wide_store)),
     ]);
+    values.extend(movement(tile, form));
     fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
+}
+
+fn element(wide: bool) -> &'static str {
+    if wide { "vec4<f32>" } else { "f32" }
+}
+
+/// Steps of a phase.
+fn steps(load: Load) -> String {
+    match load {
+        Load::Table => "params.tap_steps".to_owned(),
+        _ => format!("phase.tap_count / {}u * params.tap_steps", load.taps()),
+    }
+}
+
+/// What loads from the source.
+fn load_functions(load: Load) -> String {
+    let text = match load {
+        Load::Table => include_str!("../../../../shaders/include/conv_load_table.wgsl"),
+        Load::Single => include_str!("../../../../shaders/include/conv_load_single.wgsl"),
+        Load::Planes => include_str!("../../../../shaders/include/conv_load_planes.wgsl"),
+        Load::Rows => include_str!("../../../../shaders/include/conv_load_rows.wgsl"),
+    };
+    let columns = include_str!("../../../../shaders/include/conv_columns.wgsl");
+    fill(text, &[("conv_columns.wgsl", columns.to_owned())])
+}
+
+/// `if` around a store of the first `count` of the invocations' items, where the n-th round does not
+/// have one for each. Loads have no condition: the others load something that nothing reads.
+fn guard(tile: Tile, round: u32, count: u32) -> String {
+    let at = round * tile.threads();
+    match at + tile.threads() > count {
+        true => format!("if (local + {at}u < {count}u) "),
+        false => String::new(),
+    }
+}
+
+/// From memory through registers into the tiles.
+fn movement(tile: Tile, Form { load, one_tap, .. }: Form) -> [(&'static str, String); 5] {
+    let threads = tile.threads();
+    let [mut position, mut declare] = [Lines::default(), Lines::default()];
+    let [mut loads, mut store, mut advance] =
+        [Lines::default(), Lines::default(), Lines::default()];
+
+    for (c, j) in (0..tile.tm).flat_map(|c| (0..tile.tn / 4).map(move |j| (c, j))) {
+        line!(declare, "var c{c}_{j} = vec4(0.0);");
+    }
+    let count = load.terms() * tile.rows() / 4;
+    for i in 0..count.div_ceil(threads) {
+        let (at, guard) = (i * threads, guard(tile, i, count));
+        line!(declare, "let w{i} = (local + {at}u) / MQ * quads + (local + {at}u) % MQ;");
+        line!(loads, "let a{i} = packed[a_at + w{i}];");
+        line!(store, "{guard}{{ a_tile[half * BK * MQ + local + {at}u] = a{i}; }}");
+    }
+    line!(advance, "a_at += BK * quads;");
+
+    let count = load.channels() * tile.columns() / 4;
+    let rounds = count.div_ceil(threads);
+    let apart = threads / (tile.columns() / 4);
+    let [mut turn, mut wrap] = [Lines::default(), Lines::default()];
+    for i in 0..rounds {
+        let (row, guard) = (format!("(share + {}u)", i * apart), guard(tile, i, count));
+        let to = format!("b_tile[(half * BK + {row} * {}u) * NQ + quad", load.taps());
+        if load == Load::Table {
+            line!(declare, "var e{i} = table[first * BK + {row}];");
+            line!(loads, "let b{i} = fetch(source, e{i});");
+            line!(loads, "let n{i} = table[table_at + {row}];");
+            line!(store, "{guard}{{ {to}] = masked(source, e{i}, b{i}); }}");
+            line!(advance, "e{i} = n{i};");
+            continue;
+        }
+        line!(declare, "let s{i} = min({row}, last) * plane;");
+        line!(declare, "var p{i} = min(block * CHANNELS + {row}, last) * plane;");
+        line!(loads, "let b{i} = fetch(source, p{i});");
+        line!(turn, "p{i} = min(p{i} + CHANNELS * plane, last * plane);");
+        line!(wrap, "p{i} = s{i};");
+        match load {
+            Load::Rows => line!(
+                store,
+                "{guard}{{ {to}] = masked_left(source, b{i}); {to} + NQ] = masked_middle(source, \
+                 b{i}); {to} + 2u * NQ] = masked_right(source, b{i}); }}"
+            ),
+            _ => line!(store, "{guard}{{ {to}] = masked(source, b{i}); }}"),
+        }
+    }
+    if load == Load::Table {
+        line!(
+            position,
+            "// The next step's rows of the table; it ends with rows that nothing takes."
+        );
+        line!(position, "var table_at = (first + 1u) * BK;");
+        line!(advance, "table_at += BK;");
+    } else {
+        let width = if load.is_wide() { "params.src_plane / 4u" } else { "params.src_plane" };
+        line!(
+            position,
+            "// Past the last channel the weights are 0 and the values those of the last,"
+        );
+        line!(position, "// which the column sees anyway.");
+        line!(position, "let last = params.channels - 1u;");
+        line!(position, "let plane = {width};");
+        line!(position, "var block = first % params.tap_steps;");
+        line!(position, "// A phase may have no taps at all.");
+        let taps = if load == Load::Rows { "vec3(phase.taps.xy, 1u)" } else { "phase.taps" };
+        line!(position, "let taps = {taps};");
+        line!(position, "var tap = decompose(first / params.tap_steps, max(taps, vec3(1u))).yzw;");
+        line!(position, "face(&source, tap, taps);");
+        line!(advance, "{}", turn.0);
+        if !one_tap {
+            line!(advance, "{}", fill(NEXT_TAP, &[("wrap", wrap.0)]));
+        }
+    }
+    [
+        ("position", position.0),
+        ("declare", declare.0),
+        ("load", loads.0),
+        ("store", store.0),
+        ("advance", advance.0),
+    ]
+}
+
+/// After a step: to the next tap, where this was the last of one; from the last one to the first,
+/// which is loaded once more but not taken.
+const NEXT_TAP: &str = "block++;
+if (block == params.tap_steps) {
+    block = 0u;
+    {{ wrap }}
+    tap.z++;
+    if (tap.z == taps.z) {
+        tap.z = 0u;
+        tap.y++;
+        if (tap.y == taps.y) {
+            tap.y = 0u;
+            tap.x++;
+            if (tap.x == taps.x) {
+                tap.x = 0u;
+            }
+        }
+    }
+    face(&source, tap, taps);
+}";
+
+/// The products of a step.
+fn multiply(tile: Tile, load: Load) -> String {
+    let mut lines = Lines::default();
+    for k in 0..load.terms() {
+        line!(lines, "{{");
+        for j in 0..tile.tn / 4 {
+            line!(lines, "let y{j} = b_tile[b + {k}u * NQ + {j}u * TX];");
+        }
+        for i in 0..tile.tm / 4 {
+            line!(lines, "let x{i} = a_tile[a + {k}u * MQ + {i}u * TY];");
+            for (part, e) in PARTS.into_iter().zip(0..) {
+                for j in 0..tile.tn / 4 {
+                    let c = format!("c{}_{j}", 4 * i + e);
+                    line!(lines, "{c} = fma(vec4(x{i}.{part}), y{j}, {c});");
+                }
+            }
+        }
+        line!(lines, "}}");
+    }
+    lines.0
+}
+
+/// From the sums to the destination.
+fn write(tile: Tile, wide: bool) -> String {
+    let mut lines = Lines::default();
+    let rows = || (0..tile.tm / 4).flat_map(|i| (0..4).map(move |e| (4 * i + e, i, e)));
+    let row = |i: u32, e: u32| format!("(row0 + 4u * (ty + {i}u * TY) + {e}u)");
+    for j in 0..tile.tn / 4 {
+        let parts: &[&str] = if wide { &PARTS[..1] } else { &PARTS };
+        for (part, f) in parts.iter().zip(0..) {
+            line!(lines, "{{ let column = column0 + column_of(tx + {j}u * TX, {f}u);");
+            line!(lines, "if (column < columns) {{");
+            line!(lines, "let to = dst_first + dst_of(column, phase);");
+            for (c, i, e) in rows() {
+                let row = row(i, e);
+                let to = match wide {
+                    true => format!("dst[(to + {row} * dst_plane) / 4u] = c{c}_{j};"),
+                    false => format!("dst[to + {row} * dst_plane] = c{c}_{j}.{part};"),
+                };
+                line!(lines, "if ({row} < rows) {{ {to} }}");
+            }
+            line!(lines, "}} }}");
+        }
+    }
+    lines.0
 }

@@ -7,7 +7,6 @@ mod weight;
 use std::fmt::Write;
 
 use super::tile::Tile;
-use crate::kernels::plan::fill;
 
 pub(super) use gather::gather;
 pub(super) use soft::{soft_gather, soft_pack, soft_pack_both, soft_weight};
@@ -42,11 +41,6 @@ fn index() -> (&'static str, String) {
 
 fn mask() -> (&'static str, String) {
     ("conv_mask.wgsl", include_str!("../../../../shaders/include/conv_mask.wgsl").to_owned())
-}
-
-/// `conv_pack.wgsl`.
-pub(super) fn pack() -> String {
-    fill(include_str!("../../../../shaders/conv_pack.wgsl"), &[pack_weights()])
 }
 
 fn pack_weights() -> (&'static str, String) {

@@ -1,0 +1,49 @@
+// Loads of four values, for windows along t alone: columns that are neighbours in a plane stay
+// neighbours in every tap. The columns of a vec4 are consecutive, and in one plane.
+struct Source {
+    // The vec4 of tap (0, 0, 0) in channel 0, which may lie outside, and the taps along t that fall
+    // into the source, one bit for each.
+    base: u32,
+    mask: u32,
+    // The vec4 of the tap at hand (else 0), and whether it falls into the source.
+    at: u32,
+    ok: bool,
+}
+
+fn column_of(quad: u32, part: u32) -> u32 {
+    return 4u * quad + part;
+}
+
+fn locate(column0: u32, quad: u32, phase: Phase) -> Source {
+    let column = min(column0 + column_of(quad, 0u), phase.columns - 4u);
+    let position = decompose(column, phase.lattice);
+    let origin = vec3<i32>(position.yzw * params.stride) + phase.origin;
+    let image = position.x * params.channels * params.src_plane / 4u;
+    var source: Source;
+    source.base = image + bitcast<u32>(element_of(origin) / 4);
+    source.mask = inside(origin.x, phase.taps.x, params.src_size.x);
+    return source;
+}
+
+// Turns to a tap.
+fn face(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
+    if (ONE_TAP) {
+        (*source).at = (*source).base;
+        return;
+    }
+    (*source).ok = ((*source).mask & (1u << tap.x)) != 0u;
+    let at = (*source).base + bitcast<u32>(element_of(vec3<i32>(tap)) / 4);
+    (*source).at = select(0u, at, (*source).ok);
+}
+
+// The values of a channel whose first vec4 is `channel`.
+fn fetch(source: Source, channel: u32) -> vec4<f32> {
+    return src[source.at + channel];
+}
+
+fn masked(source: Source, value: vec4<f32>) -> vec4<f32> {
+    if (ONE_TAP) {
+        return value;
+    }
+    return select(vec4(0.0), value, source.ok);
+}

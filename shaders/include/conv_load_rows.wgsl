@@ -1,0 +1,72 @@
+// Loads for windows of three taps along w, around the column itself: four values and their
+// neighbours to the left and right serve all three. The columns of a vec4 are consecutive, and in
+// one row.
+struct Source {
+    // The vec4 of tap (0, 0, 1) in channel 0, which may lie outside in t and h, and the taps that fall
+    // into the source, one bit for each t and h.
+    base: u32,
+    mask: u32,
+    // The vec4 in the first row of the image.
+    first: u32,
+    // Distance of the neighbours, 0 beyond the ends of the row.
+    left: u32,
+    right: u32,
+    // The vec4 of the taps at hand (else the one in the first row), and whether they fall into the
+    // source.
+    at: u32,
+    ok: bool,
+}
+
+// What serves three taps.
+struct Row {
+    values: vec4<f32>,
+    left: f32,
+    right: f32,
+}
+
+fn column_of(quad: u32, part: u32) -> u32 {
+    return 4u * quad + part;
+}
+
+fn locate(column0: u32, quad: u32, phase: Phase) -> Source {
+    let column = min(column0 + column_of(quad, 0u), phase.columns - 4u);
+    let position = decompose(column, phase.lattice);
+    let origin = vec3<i32>(position.yzw * params.stride) + phase.origin + vec3(0, 0, 1);
+    let image = position.x * params.channels * params.src_plane / 4u;
+    var source: Source;
+    source.base = image + bitcast<u32>(element_of(origin) / 4);
+    source.mask = inside_mask(origin, vec3(phase.taps.xy, 0u), params.src_size);
+    source.first = image + position.w / 4u;
+    source.left = select(0u, 1u, position.w != 0u);
+    source.right = select(0u, 1u, position.w + 4u != params.src_size.z);
+    return source;
+}
+
+// Turns to three taps of one t and h.
+fn face(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
+    let bits = (1u << tap.x) | (1u << (taps.x + tap.y));
+    (*source).ok = ((*source).mask & bits) == bits;
+    let at = (*source).base + bitcast<u32>(element_of(vec3<i32>(tap)) / 4);
+    (*source).at = select((*source).first, at, (*source).ok);
+}
+
+// The values of a channel whose first vec4 is `channel`.
+fn fetch(source: Source, channel: u32) -> Row {
+    let at = source.at + channel;
+    return Row(src[at], src[at - source.left].w, src[at + source.right].x);
+}
+
+// The values in the tap on the left, in the middle and on the right.
+fn masked_left(source: Source, row: Row) -> vec4<f32> {
+    let left = select(0.0, row.left, source.left != 0u);
+    return select(vec4(0.0), vec4(left, row.values.xyz), source.ok);
+}
+
+fn masked_middle(source: Source, row: Row) -> vec4<f32> {
+    return select(vec4(0.0), row.values, source.ok);
+}
+
+fn masked_right(source: Source, row: Row) -> vec4<f32> {
+    let right = select(0.0, row.right, source.right != 0u);
+    return select(vec4(0.0), vec4(row.values.yzw, right), source.ok);
+}

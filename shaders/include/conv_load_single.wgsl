@@ -1,0 +1,41 @@
+// Loads of one value at a time, for any window and stride. The columns of a vec4 are a quarter of
+// the tile apart, so that neighbouring invocations load neighbouring columns.
+struct Source {
+    // Of each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the taps
+    // that fall into the source, one bit for each t, h and w.
+    base: vec4<u32>,
+    mask: vec4<u32>,
+    // The same of the tap at hand: its element (else 0), and whether it falls into the source.
+    at: vec4<u32>,
+    ok: vec4<bool>,
+}
+
+{{ conv_columns.wgsl }}
+// Turns to a tap.
+fn face(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
+    if (ONE_TAP) {
+        (*source).at = (*source).base;
+        return;
+    }
+    let bits = vec4(tap_bits(tap, taps));
+    (*source).ok = ((*source).mask & bits) == bits;
+    let at = (*source).base + vec4(bitcast<u32>(element_of(vec3<i32>(tap))));
+    (*source).at = select(vec4(0u), at, (*source).ok);
+}
+
+// The values of a channel whose first element is `channel`.
+fn fetch(source: Source, channel: u32) -> vec4<f32> {
+    return vec4(
+        src[source.at.x + channel],
+        src[source.at.y + channel],
+        src[source.at.z + channel],
+        src[source.at.w + channel],
+    );
+}
+
+fn masked(source: Source, value: vec4<f32>) -> vec4<f32> {
+    if (ONE_TAP) {
+        return value;
+    }
+    return select(vec4(0.0), value, source.ok);
+}

@@ -1,0 +1,61 @@
+//! The weights in the order in which the products in tiles read them, `shaders/conv_pack.wgsl`.
+
+use super::ConvPlan;
+use super::form::Load;
+use super::gather::Product;
+use super::kernel::{ConvKernel, SMALL_GROUP};
+use super::params::PackParams;
+use super::tile::Tile;
+use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
+
+/// The launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap, and the
+/// packed buffer. A table takes all taps of all channels as the channels of one tap.
+pub(super) fn pack(
+    plan: &mut ConvPlan,
+    product: &Product,
+    (tile, load): (Tile, Load),
+    [quads, depth]: [usize; 2],
+    limits: &DeviceLimits,
+) -> Result<Slot, PlanError> {
+    let [row_stride, channel_stride] = product.weight_strides;
+    let window: Vec<usize> = match load {
+        Load::Table => vec![0],
+        _ => product.window().collect(),
+    };
+    let (channels, channel_stride) = match load {
+        Load::Table => (row_stride, 1),
+        _ => (product.channels, channel_stride),
+    };
+    // After the last step one more is loaded, which nothing reads.
+    let terms = window.len() * depth + loaded(load.terms() * tile.rows(), tile.rows(), tile);
+    let packed = plan.scratch(terms * quads * 4, limits)?;
+    // Taps that no position of the destination meets are in no phase, and are not packed.
+    if window.is_empty() {
+        return Ok(packed);
+    }
+    let together = load.taps() as usize;
+    let params = PackParams {
+        rows: product.rows as u32,
+        quads: quads as u32,
+        channels: channels as u32,
+        depth: depth as u32,
+        row_stride: row_stride as u32,
+        channel_stride: channel_stride as u32,
+        channel_step: together as u32,
+        tap_count: window.len() as u32,
+    };
+    let groups = fold((quads * depth).div_ceil(SMALL_GROUP as usize), 1, limits)?;
+    let buffers = vec![Slot::Operand(1), packed];
+    let launch = Launch::new(ConvKernel::Pack, groups, buffers, &params);
+    let first = |tap: usize| tap / together * together * depth + tap % together;
+    let taps = window.into_iter().enumerate().flat_map(|(n, tap)| [tap as u32, first(n) as u32]);
+    plan.launches.push(launch.with_tail(taps));
+    Ok(packed)
+}
+
+/// How many terms a workgroup spans that loads `count` values in whole rounds, where a term has
+/// `extent` rows or columns.
+pub(super) fn loaded(count: u32, extent: u32, tile: Tile) -> usize {
+    let quads = (count / 4).next_multiple_of(tile.threads());
+    quads.div_ceil(extent / 4) as usize
+}
