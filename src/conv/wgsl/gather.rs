@@ -2,7 +2,7 @@
 
 use super::kernel::{ConvKernel, SMALL_GROUP};
 use super::params::{FlatRow, GatherParams, PackParams, PhaseRecord, u32s};
-use super::{ConvPlan, ConvShape, Tile, splits, sum_parts};
+use super::{ConvPlan, ConvShape, PartOrder, Tile, splits, sum_parts};
 use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 
@@ -300,7 +300,14 @@ pub(super) fn plan(
     let launch = Launch::new(ConvKernel::Gather { tile, flat }, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if parts > 1 {
-        plan.launches.push(sum_parts(target, Slot::Operand(2), total, parts, limits)?);
+        plan.launches.push(sum_parts(
+            target,
+            Slot::Operand(2),
+            total,
+            parts,
+            PartOrder::AS_IT_IS,
+            limits,
+        )?);
     }
     Ok(plan)
 }
