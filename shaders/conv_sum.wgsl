@@ -1,10 +1,13 @@
 // dst[i] = Σ parts[part, i], in the order of the parts: the second stage of a split reduction,
-// the same bits in every run.
+// the same bits in every run. A part may have its channels behind its taps; dst has them before.
 
 struct Params {
     // Elements of the result.
     total: u32,
     parts: u32,
+    // Of a row of the result; 1 and 1 where both have the same order.
+    channels: u32,
+    taps: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> parts: array<f32>;
@@ -23,8 +26,23 @@ fn main(
         return;
     }
     var sum = 0.0;
-    for (var part = 0u; part < params.parts; part++) {
-        sum += parts[part * total + at];
+    var next = at;
+    // Four loads at a time: they need not wait for each other.
+    for (var part = 3u; part < params.parts; part += 4u) {
+        let a = parts[next];
+        let b = parts[next + total];
+        let c = parts[next + 2u * total];
+        let d = parts[next + 3u * total];
+        sum = (((sum + a) + b) + c) + d;
+        next += 4u * total;
     }
-    dst[at] = sum;
+    for (var part = params.parts & ~3u; part < params.parts; part++) {
+        sum += parts[next];
+        next += total;
+    }
+    let column = at / params.channels;
+    let row = column / params.taps;
+    let channel = at - column * params.channels;
+    let tap = column - row * params.taps;
+    dst[(row * params.channels + channel) * params.taps + tap] = sum;
 }

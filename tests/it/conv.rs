@@ -374,6 +374,73 @@ fn conv_in_every_variant_agrees_with_f64() {
     println!("{agreed} plans agree");
 }
 
+/// Every way to load the operands of the weight gradient, in every tile: planes that are multiples of
+/// four and planes that are not, tiles that are not filled, strides, taps that no position meets, sums
+/// in one part and in several.
+#[test]
+fn conv_weight_gradient_agrees_with_f64_however_it_is_loaded() {
+    let Some(device) = adapter::device() else { return };
+    let gpu = |limits| DeviceLimits { software: false, workgroup_memory: 32 << 10, ..limits };
+    let known = gpu(polyview::kernels::limits(&device).unwrap());
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    // Batch and channels, then input, kernel, stride, padding.
+    let shapes: &[([usize; 3], [[usize; 3]; 4])] = &[
+        // Three taps along w.
+        ([2, 33, 50], [[3, 5, 8], [1, 3, 3], [1, 1, 1], [0, 1, 1]]),
+        ([1, 20, 70], [[4, 6, 7], [3, 3, 3], [1, 1, 1], [1, 1, 1]]),
+        ([2, 17, 5], [[2, 3, 1], [1, 1, 3], [1, 1, 1], [0, 0, 1]]),
+        ([2, 18, 9], [[5, 6, 5], [3, 3, 3], [2, 2, 1], [3, 2, 1]]),
+        ([3, 34, 66], [[2, 9, 17], [1, 1, 3], [1, 1, 1], [0, 0, 1]]),
+        // The same in rows of multiples of four.
+        ([2, 33, 50], [[2, 5, 16], [1, 3, 3], [1, 1, 1], [0, 1, 1]]),
+        ([1, 18, 70], [[5, 4, 20], [3, 3, 3], [2, 1, 1], [1, 3, 1]]),
+        ([3, 35, 19], [[2, 5, 28], [1, 1, 3], [1, 2, 1], [0, 0, 1]]),
+        // Taps of their own.
+        ([2, 18, 40], [[2, 7, 6], [1, 3, 3], [1, 1, 1], [0, 1, 2]]),
+        ([2, 18, 40], [[2, 6, 9], [1, 3, 3], [1, 2, 2], [0, 1, 1]]),
+        ([1, 70, 18], [[4, 5, 6], [2, 3, 3], [1, 1, 1], [0, 0, 0]]),
+        // Taps along t, planes of multiples of four and others.
+        ([2, 40, 66], [[5, 6, 6], [3, 1, 1], [1, 1, 1], [1, 0, 0]]),
+        ([2, 66, 40], [[6, 2, 6], [3, 1, 1], [2, 1, 1], [2, 0, 0]]),
+        ([2, 40, 66], [[5, 5, 7], [3, 1, 1], [1, 1, 1], [1, 0, 0]]),
+        // Taps along h, rows of multiples of four.
+        ([2, 21, 35], [[3, 7, 8], [1, 3, 1], [1, 2, 1], [0, 1, 0]]),
+        // No taps: clips of a multiple of four, others, strides, padding.
+        ([3, 35, 37], [[3, 10, 12], [1, 1, 1], [1, 1, 1], [0, 0, 0]]),
+        ([3, 35, 37], [[3, 5, 7], [1, 1, 1], [1, 1, 1], [0, 0, 0]]),
+        ([2, 70, 20], [[3, 8, 12], [1, 1, 1], [2, 2, 2], [0, 0, 0]]),
+        ([1, 19, 20], [[2, 3, 4], [1, 1, 1], [1, 1, 1], [1, 2, 1]]),
+        // Few channels.
+        ([2, 3, 45], [[2, 20, 22], [1, 7, 7], [1, 2, 2], [0, 3, 3]]),
+        ([2, 9, 33], [[3, 7, 9], [3, 3, 3], [1, 1, 1], [1, 1, 1]]),
+    ];
+    let mut agreed = 0;
+    for &([batch, in_channels, out_channels], [input, kernel, stride, padding]) in shapes {
+        let shape = ConvShape { batch, in_channels, out_channels, input, kernel, stride, padding };
+        let case = Case::new(shape, &mut rng);
+        let x = tensor(&case.x, shape.x(), &device);
+        let dy = tensor(&case.dy, shape.y(), &device);
+        let pass = ConvPass::WeightGradient;
+        let run = |variant| {
+            let operands = [x.clone(), dy.clone()];
+            values(pass_as_on(gpu, variant, pass, &shape, operands).unwrap().unwrap())
+        };
+        let usual = run(None);
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&usual), bits(&run(None)), "{shape:?}");
+        let variants = distinct_variants(pass, &shape, &known);
+        for variant in variants.iter().copied() {
+            let error = case.worst(pass as usize, &run(Some(variant)));
+            assert!(error <= 1.0, "{shape:?}, {variant:?}: {error}× the bound");
+        }
+        assert!(variants.len() >= 5, "{shape:?}: {} variants", variants.len());
+        let error = case.worst(pass as usize, &usual);
+        assert!(error <= 1.0, "{shape:?}: {error}× the bound");
+        agreed += variants.len();
+    }
+    println!("{agreed} plans agree");
+}
+
 #[test]
 fn conv_counts_the_multiply_adds_that_meet_the_input() {
     let mut rng = ChaCha8Rng::seed_from_u64(12);

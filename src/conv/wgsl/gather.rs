@@ -5,7 +5,7 @@ use super::kernel::ConvKernel;
 use super::pack::{loaded, pack};
 use super::params::{FlatRow, GatherParams, PhaseRecord, u32s};
 use super::tile::{Tile, Tiles};
-use super::{ConvPlan, ConvShape, splits, sum_parts};
+use super::{ConvPlan, ConvShape, PartOrder, splits, sum_parts};
 use crate::device::Vendor;
 use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
@@ -327,7 +327,14 @@ pub(super) fn plan(
     let launch = Launch::new(ConvKernel::Gather { tile, form }, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if parts > 1 {
-        plan.launches.push(sum_parts(target, Slot::Operand(2), total, parts, limits)?);
+        plan.launches.push(sum_parts(
+            target,
+            Slot::Operand(2),
+            total,
+            parts,
+            PartOrder::AS_IT_IS,
+            limits,
+        )?);
     }
     Ok(plan)
 }

@@ -7,6 +7,7 @@ use super::params::{
 };
 use super::source;
 use super::tile::{SoftTile, Tile};
+use super::weight::WeightLoads;
 use crate::kernels::layout::{Layout, Record};
 use crate::kernels::plan::Shader;
 
@@ -18,7 +19,7 @@ pub(crate) enum ConvKernel {
     /// Forward and input gradient in tiles.
     Gather { tile: Tile, form: Form },
     /// Weight gradient in tiles.
-    Weight { tile: Tile },
+    Weight { tile: Tile, loads: WeightLoads },
     /// Second stage of a split reduction.
     SumParts,
     /// One or two tensors with four channels to a vec4, for the kernels in registers.
@@ -50,7 +51,7 @@ impl Shader for ConvKernel {
             Self::Pack => include_str!("../../../shaders/conv_pack.wgsl").to_owned(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
             Self::Gather { tile, form } => source::gather(tile, form),
-            Self::Weight { tile } => source::weight(tile),
+            Self::Weight { tile, loads } => source::weight(tile, loads),
             Self::SoftPack { tensors } => source::soft_pack(tensors),
             Self::SoftPackBoth => source::soft_pack_both(),
             Self::SoftGather { tile, in_place } => source::soft_gather(tile, in_place),
@@ -61,7 +62,7 @@ impl Shader for ConvKernel {
     fn workgroup_size(&self) -> u32 {
         match self {
             Self::Pack | Self::SumParts | Self::SoftPack { .. } | Self::SoftPackBoth => SMALL_GROUP,
-            Self::Gather { tile, .. } | Self::Weight { tile } => tile.threads(),
+            Self::Gather { tile, .. } | Self::Weight { tile, .. } => tile.threads(),
             Self::SoftGather { tile, .. } | Self::SoftWeight { tile } => tile.lanes,
         }
     }

@@ -128,16 +128,36 @@ fn check(shape: &ConvShape) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// The order of a partial sum's elements.
+#[derive(Clone, Copy)]
+struct PartOrder {
+    /// For each row all taps, for each of them this many channels; the result has it the other way
+    /// round.
+    channels: usize,
+    taps: usize,
+}
+
+impl PartOrder {
+    /// The order of the result.
+    const AS_IT_IS: Self = Self { channels: 1, taps: 1 };
+}
+
 /// A launch that adds up `parts` arrays of `total` elements each, lying one after the other.
 fn sum_parts(
     from: Slot,
     to: Slot,
     total: usize,
     parts: usize,
+    order: PartOrder,
     limits: &DeviceLimits,
 ) -> Result<Launch<ConvKernel>, PlanError> {
     let groups = plan::fold(total.div_ceil(SMALL_GROUP as usize), 1, limits)?;
-    let params = SumParams { total: total as u32, parts: parts as u32 };
+    let params = SumParams {
+        total: total as u32,
+        parts: parts as u32,
+        channels: order.channels as u32,
+        taps: order.taps as u32,
+    };
     Ok(Launch::new(ConvKernel::SumParts, groups, vec![from, to], &params))
 }
 

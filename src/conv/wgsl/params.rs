@@ -70,16 +70,19 @@ wgsl_struct! {
         out_size: [u32; 3],
         out_plane: u32,
         stride: [u32; 3],
-        images: u32,
+        in_image: u32,
         padding: [i32; 3],
-        channels: u32,
+        positions: u32,
         window: [u32; 3],
-        row_tiles: u32,
-        advance: [u32; 4],
+        taps: u32,
+        out_row: u32,
+        part_positions: u32,
         rows: u32,
         columns: u32,
-        steps: u32,
-        part_steps: u32,
+        row_tiles: u32,
+        row_step: u32,
+        column_step: u32,
+        tap_step: u32,
     }
 }
 
@@ -88,6 +91,8 @@ wgsl_struct! {
     pub(super) struct SumParams as "Params" {
         total: u32,
         parts: u32,
+        channels: u32,
+        taps: u32,
     }
 }
 

@@ -63,8 +63,7 @@ pub(crate) fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant
     }
     match pass {
         ConvPass::WeightGradient => {
-            let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
-            let runs = tiles.filter(|tile| tile.runs_on(limits, weight::memory(*tile)));
+            let runs = weight::tiles().filter(|tile| tile.runs_on(limits, weight::memory(*tile)));
             split(runs, weight::WORKGROUPS)
         }
         _ => {
@@ -95,8 +94,7 @@ impl ConvKernel {
         for tile in tiles {
             variants.extend(Form::ALL.map(|form| Self::Gather { tile, form }));
         }
-        let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
-        variants.extend(tiles.map(|tile| Self::Weight { tile }));
+        variants.extend(weight::kernels());
         for lanes in soft::LANES {
             let ways = soft::gather_ways(lanes);
             variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));

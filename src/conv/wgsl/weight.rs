@@ -2,31 +2,187 @@
 
 use super::kernel::ConvKernel;
 use super::params::{WeightParams, u32s};
-use super::{ConvPlan, ConvShape, Tile, splits, sum_parts};
+use super::{ConvPlan, ConvShape, PartOrder, Tile, splits, sum_parts};
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 
-/// 32 to 64 sums per invocation, as many rows as there are.
-pub(super) const TILES: [Tile; 4] = [
-    Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
-    Tile { tm: 12, tn: 4, tx: 32, ty: 4 },
-    Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
-    Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
-];
-/// More for `--tune`.
-pub(super) const MORE_TILES: [Tile; 3] = [
-    Tile { tm: 8, tn: 8, tx: 16, ty: 16 },
-    Tile { tm: 8, tn: 8, tx: 8, ty: 8 },
-    Tile { tm: 8, tn: 4, tx: 16, ty: 8 },
-];
-/// Workgroups below which the positions are split.
-pub(super) const WORKGROUPS: usize = 1024;
-/// Positions of a step.
-const STEP: usize = 16;
+/// What the columns of the product are and how its operands are loaded; the shader says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum WeightLoads {
+    /// Channels at one tap.
+    Tap,
+    /// The same in loads of four positions: no taps along w, and rows of a multiple of four.
+    WideTap,
+    /// Channels with three taps along w.
+    Row,
+    /// The same in loads of four positions: rows of a multiple of four.
+    WideRow,
+    /// Any mix of channels and taps, for few channels.
+    Mixed,
+}
 
-/// Bytes of workgroup memory.
+impl WeightLoads {
+    const ALL: [Self; 5] = [Self::Tap, Self::WideTap, Self::Row, Self::WideRow, Self::Mixed];
+
+    /// Sums of one row and column of the tile.
+    pub(super) fn sums(self) -> u32 {
+        if self.is_row() { 3 } else { 1 }
+    }
+
+    /// Positions that are counted and loaded as one.
+    fn group(self) -> usize {
+        if self.is_wide() { 4 } else { 1 }
+    }
+
+    pub(super) fn is_wide(self) -> bool {
+        matches!(self, Self::WideTap | Self::WideRow)
+    }
+
+    pub(super) fn is_row(self) -> bool {
+        matches!(self, Self::Row | Self::WideRow)
+    }
+
+    /// Whether there is a kernel that loads this way in this tile; three taps along w have 48 sums in
+    /// 4×4.
+    fn takes(self, tile: Tile) -> bool {
+        self.is_row() == ROW_TILES.into_iter().chain(MORE_ROW_TILES).any(|row| row == tile)
+    }
+}
+
+/// 32 to 64 sums per invocation. In AMD's compiler none of them needs more than 128 registers, which
+/// 64 sums in a workgroup of 64 would.
+const TILES: [Tile; 4] = [
+    Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
+    Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
+    Tile { tm: 8, tn: 4, tx: 8, ty: 8 },
+    Tile { tm: 4, tn: 8, tx: 8, ty: 8 },
+];
+/// 48 sums per invocation. Half of the networks' channels are multiples of 48 and not of 64.
+const ROW_TILES: [Tile; 2] =
+    [Tile { tm: 4, tn: 4, tx: 8, ty: 16 }, Tile { tm: 4, tn: 4, tx: 8, ty: 12 }];
+/// More for `--tune`.
+const MORE_TILES: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
+const MORE_ROW_TILES: [Tile; 2] =
+    [Tile { tm: 4, tn: 4, tx: 16, ty: 16 }, Tile { tm: 4, tn: 4, tx: 8, ty: 8 }];
+/// Workgroups below which the positions are split.
+pub(super) const WORKGROUPS: usize = 768;
+/// Positions of a part at least. Writing and reading back a partial sum takes a card as long as some
+/// 200 multiply-adds (8 bytes at 25 multiply-adds a byte), so fewer positions would not be worth it.
+const LEAST: usize = 256;
+/// Up to this many channels a tile takes any mix of channels and taps.
+const FEW_CHANNELS: usize = 16;
+
+/// All tiles of all kernels.
+pub(super) fn tiles() -> impl Iterator<Item = Tile> {
+    TILES.into_iter().chain(MORE_TILES).chain(ROW_TILES).chain(MORE_ROW_TILES)
+}
+
+/// All kernels.
+pub(super) fn kernels() -> impl Iterator<Item = ConvKernel> {
+    tiles().flat_map(|tile| {
+        let loads = WeightLoads::ALL.into_iter().filter(move |loads| loads.takes(tile));
+        loads.map(move |loads| ConvKernel::Weight { tile, loads })
+    })
+}
+
+/// Positions of a step, as the kernel counts them: eight, or sixteen for the 48 sums with three taps
+/// along w, where a barrier would come too often.
+pub(super) fn step(loads: WeightLoads) -> u32 {
+    match loads {
+        WeightLoads::WideTap => 2,
+        WeightLoads::WideRow => 4,
+        WeightLoads::Row => 16,
+        WeightLoads::Tap | WeightLoads::Mixed => 8,
+    }
+}
+
+/// vec4 of one position in the tiles of both operands: as many as the invocations store together,
+/// all of them each time. A store under a condition would make compilers move its load there, behind
+/// the product. Storing has no bank conflicts: eight neighbouring invocations store eight positions
+/// or, in wide loads, two or four rows of four or two groups.
+pub(super) fn pitches(tile: Tile, loads: WeightLoads) -> [u32; 2] {
+    let together = tile.threads() / step(loads);
+    [tile.rows(), tile.columns()].map(|count| match loads.is_wide() {
+        true => count.next_multiple_of(together) + 8 / step(loads),
+        false => (count / 4).next_multiple_of(together) | 1,
+    })
+}
+
+/// Bytes of workgroup memory that any kernel with this tile needs: both buffers of the tiles.
 pub(super) fn memory(tile: Tile) -> usize {
-    let pitch = (tile.rows() + tile.columns()) as usize / 4 + 2;
-    pitch * STEP * 16 + tile.columns() as usize * 8
+    let loads = WeightLoads::ALL.into_iter().filter(|loads| loads.takes(tile));
+    let bytes = loads.map(|loads| {
+        let [a, b] = pitches(tile, loads);
+        2 * step(loads) as usize * (a + b) as usize * 16
+    });
+    bytes.max().expect("every tile has kernels")
+}
+
+/// A convolution as the kernels see it: planes without windows count as rows.
+struct Sizes {
+    input: [usize; 3],
+    output: [usize; 3],
+    window: [usize; 3],
+    stride: [usize; 3],
+    padding: [usize; 3],
+}
+
+impl Sizes {
+    fn of(shape: &ConvShape) -> Self {
+        let &ConvShape { input, kernel: window, stride, padding, .. } = shape;
+        let mut sizes = Self { input, output: shape.output(), window, stride, padding };
+        if [1, 2].into_iter().all(|axis| sizes.is_plain(axis)) {
+            sizes.merge(1, 2);
+            if sizes.is_plain(0) {
+                sizes.merge(0, 2);
+            }
+        }
+        sizes
+    }
+
+    /// Whether every position of an axis meets its own.
+    fn is_plain(&self, axis: usize) -> bool {
+        (self.window[axis], self.stride[axis], self.padding[axis]) == (1, 1, 0)
+    }
+
+    fn merge(&mut self, axis: usize, into: usize) {
+        for size in [&mut self.input, &mut self.output] {
+            size[into] *= std::mem::replace(&mut size[axis], 1);
+        }
+    }
+
+    /// How to load, in tiles that suit most shapes.
+    fn loads(&self, channels: usize) -> WeightLoads {
+        let taps: usize = self.window.iter().product();
+        let [_, _, w] = self.input;
+        match (self.window[2], self.stride[2], self.padding[2]) {
+            _ if taps > 1 && channels <= FEW_CHANNELS => WeightLoads::Mixed,
+            // A step is at most one row.
+            (3, 1, 1) if w.is_multiple_of(4) && w >= 16 => WeightLoads::WideRow,
+            (3, 1, 1) => WeightLoads::Row,
+            (1, 1, 0) if w.is_multiple_of(4) => WeightLoads::WideTap,
+            _ => WeightLoads::Tap,
+        }
+    }
+}
+
+/// The tile and how to load for it; `None` where this tile is not for this shape.
+fn choose(
+    loads: WeightLoads,
+    rows: usize,
+    columns: usize,
+    limits: &DeviceLimits,
+    tile: Option<Tile>,
+) -> Option<(Tile, WeightLoads)> {
+    let Some(tile) = tile else {
+        let choose = |tiles: &[Tile]| Tile::choose(tiles, rows, columns, limits, memory);
+        let tile = if loads.is_row() { choose(&ROW_TILES) } else { choose(&TILES) };
+        return tile.map(|tile| (tile, loads));
+    };
+    if loads.takes(tile) {
+        return Some((tile, loads));
+    }
+    // The largest of the other tiles is worth a try.
+    (loads.is_row() && tile == TILES[0]).then_some((tile, WeightLoads::Tap))
 }
 
 /// One launch, or two where the positions are split. `variant` is the tile, and the workgroups
@@ -36,50 +192,144 @@ pub(super) fn plan(
     limits: &DeviceLimits,
     variant: Option<(Tile, usize)>,
 ) -> Result<ConvPlan, PlanError> {
-    let rows = shape.out_channels;
-    let columns = shape.in_channels * shape.taps();
-    let by_limits =
-        || Tile::choose(&TILES, rows, columns, limits, memory).map(|tile| (tile, WORKGROUPS));
-    let (tile, workgroups) = variant.or_else(by_limits).ok_or(PlanError::Device)?;
+    let mut sizes = Sizes::of(shape);
+    let loads = sizes.loads(shape.in_channels);
+    let (rows, channels, all_taps) = (shape.out_channels, shape.in_channels, shape.taps());
+    let columns = match loads {
+        WeightLoads::Mixed => channels * all_taps,
+        _ => channels,
+    };
+    let tile = variant.map(|(tile, _)| tile);
+    let (tile, loads) = choose(loads, rows, columns, limits, tile).ok_or(PlanError::Device)?;
+    let workgroups = variant.map_or(WORKGROUPS, |(_, workgroups)| workgroups);
+
+    // The window stays as it is in `Mixed`, whose columns have all taps.
+    let mut taps = if loads == WeightLoads::Mixed { 1 } else { all_taps };
+    let out_row = sizes.output[2];
+    if loads.is_row() {
+        taps /= 3;
+        (sizes.window[2], sizes.padding[2]) = (1, 0);
+    }
+    let group = loads.group();
+    sizes.input[2] /= group;
+    sizes.output[2] /= group;
+    if loads == WeightLoads::Row {
+        // One position between rows.
+        sizes.output[2] += 1;
+    }
+    let [t, h, w] = sizes.output;
+    let positions = shape.batch * t * h * w;
+    // With taps along w a part is whole rows.
+    let unit = if loads.is_row() { w } else { step(loads) as usize };
+    let units = positions.div_ceil(unit);
+    let least = (LEAST / group).div_ceil(unit);
     let row_tiles = rows.div_ceil(tile.rows() as usize);
-    let tiles = row_tiles * columns.div_ceil(tile.columns() as usize);
-    let [t, h, w] = shape.output();
-    let steps = (shape.batch * t * h * w).div_ceil(STEP);
-    let total = rows * columns;
-    let parts = splits([tiles, 1], workgroups, [steps, 8], total * 4, limits);
-    let part_steps = steps.div_ceil(parts).max(1);
-    let parts = steps.div_ceil(part_steps).max(1);
+    let tiles = row_tiles * columns.div_ceil(tile.columns() as usize) * taps;
+    let total = shape.weight_len();
+    let parts = splits([tiles, 1], workgroups, [units, least], total * 4, limits);
+    let part_units = units.div_ceil(parts).max(1);
+    let parts = units.div_ceil(part_units).max(1);
 
     let mut plan = ConvPlan::new();
     let target = match parts {
         1 => Slot::Operand(2),
         _ => plan.scratch(parts * total, limits)?,
     };
+    // Neighbouring invocations write neighbouring columns: parts have the channels last, and the sum
+    // puts them into their order.
+    let (order, [column_step, tap_step]) = match (parts, loads) {
+        (_, WeightLoads::Mixed) => (PartOrder::AS_IT_IS, [1, 0]),
+        (1, _) => (PartOrder::AS_IT_IS, [all_taps, 1]),
+        _ => (PartOrder { channels, taps: all_taps }, [1, channels]),
+    };
+    let in_plane = sizes.input.iter().product::<usize>();
     let params = WeightParams {
-        in_size: u32s(shape.input),
-        in_plane: shape.input.iter().product::<usize>() as u32,
-        out_size: u32s([t, h, w]),
-        out_plane: (t * h * w) as u32,
-        stride: u32s(shape.stride),
-        images: shape.batch as u32,
-        padding: shape.padding.map(|padding| padding as i32),
-        channels: shape.in_channels as u32,
-        window: u32s(shape.kernel),
-        row_tiles: row_tiles as u32,
-        advance: u32s([STEP / (t * h * w), STEP / (h * w) % t, STEP / w % h, STEP % w]),
+        in_size: u32s(sizes.input),
+        in_plane: in_plane as u32,
+        out_size: u32s(sizes.output),
+        out_plane: (shape.output().iter().product::<usize>() / group) as u32,
+        stride: u32s(sizes.stride),
+        in_image: (channels * in_plane) as u32,
+        padding: sizes.padding.map(|padding| padding as i32),
+        positions: positions as u32,
+        window: u32s(sizes.window),
+        taps: taps as u32,
+        out_row: (out_row / group) as u32,
+        part_positions: (part_units * unit) as u32,
         rows: rows as u32,
         columns: columns as u32,
-        steps: steps as u32,
-        part_steps: part_steps as u32,
+        row_tiles: row_tiles as u32,
+        row_step: (channels * all_taps) as u32,
+        column_step: column_step as u32,
+        tap_step: tap_step as u32,
     };
     plan.launches.push(Launch::new(
-        ConvKernel::Weight { tile },
+        ConvKernel::Weight { tile, loads },
         fold(tiles, parts, limits)?,
         vec![Slot::Operand(0), Slot::Operand(1), target],
         &params,
     ));
     if parts > 1 {
-        plan.launches.push(sum_parts(target, Slot::Operand(2), total, parts, limits)?);
+        plan.launches.push(sum_parts(target, Slot::Operand(2), total, parts, order, limits)?);
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use naga::AddressSpace;
+
+    use super::*;
+    use crate::kernels::plan::Shader;
+
+    const LIMITS: DeviceLimits =
+        DeviceLimits { workgroup_memory: 32 << 10, ..DeviceLimits::WEBGPU };
+
+    fn shape(kernel: [usize; 3], padding: [usize; 3], input: [usize; 3]) -> ConvShape {
+        let (in_channels, out_channels) = (64, 144);
+        ConvShape { batch: 2, in_channels, out_channels, input, kernel, stride: [1; 3], padding }
+    }
+
+    #[track_caller]
+    fn check(shape: &ConvShape, want: WeightLoads, parts: bool) {
+        let plan = plan(shape, &LIMITS, None).unwrap();
+        let ConvKernel::Weight { tile, loads } = plan.launches[0].kernel else {
+            panic!("{:?}", plan.launches[0].kernel)
+        };
+        assert_eq!(loads, want, "{shape:?} in {tile:?}");
+        assert_eq!(plan.launches.len() > 1, parts, "{shape:?}");
+    }
+
+    #[test]
+    fn operands_are_loaded_as_the_shape_allows() {
+        check(&shape([1, 3, 3], [0, 1, 1], [4, 14, 14]), WeightLoads::Row, true);
+        check(&shape([1, 3, 3], [0, 1, 1], [1, 7, 7]), WeightLoads::Row, false);
+        check(&shape([1, 3, 3], [0, 1, 1], [4, 14, 16]), WeightLoads::WideRow, true);
+        check(&shape([1, 3, 3], [0, 1, 1], [4, 14, 12]), WeightLoads::Row, true);
+        check(&shape([3, 1, 1], [1, 0, 0], [4, 14, 14]), WeightLoads::WideTap, true);
+        check(&shape([3, 1, 1], [1, 0, 0], [4, 7, 7]), WeightLoads::Tap, false);
+        // A whole clip is one row.
+        check(&shape([1, 1, 1], [0, 0, 0], [4, 7, 7]), WeightLoads::WideTap, false);
+        check(&shape([1, 1, 1], [0, 0, 0], [3, 7, 7]), WeightLoads::Tap, false);
+        let plain = shape([1, 1, 1], [0, 0, 0], [4, 16, 16]);
+        check(&ConvShape { stride: [2; 3], ..plain }, WeightLoads::Tap, false);
+        let stem = shape([1, 7, 7], [0, 3, 3], [4, 28, 28]);
+        check(&ConvShape { in_channels: 3, ..stem }, WeightLoads::Mixed, true);
+    }
+
+    #[test]
+    fn every_kernel_fits_into_the_memory_that_is_counted() {
+        for kernel in kernels() {
+            let ConvKernel::Weight { tile, loads } = kernel else { panic!("{kernel:?}") };
+            let module = naga::front::wgsl::parse_str(&kernel.source()).unwrap();
+            let shared = module.global_variables.iter().map(|(_, variable)| variable);
+            let shared = shared.filter(|variable| variable.space == AddressSpace::WorkGroup);
+            let bytes: u32 =
+                shared.map(|variable| module.types[variable.ty].inner.size(module.to_ctx())).sum();
+            assert!(bytes > 0 && bytes as usize <= memory(tile), "{kernel:?}: {bytes}");
+            // A subgroup is 8 × 4 invocations.
+            assert!(tile.tx.is_multiple_of(8) && tile.ty.is_multiple_of(4), "{tile:?}");
+            assert!(tile.threads().is_multiple_of(step(loads)), "{kernel:?}");
+        }
+    }
 }
