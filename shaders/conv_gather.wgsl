@@ -12,7 +12,8 @@
 // step for 32 vec4 reads of workgroup memory and some 12 loads.
 //
 // Template: `flat` takes any mix of taps and channels per step, by table, for sources of few
-// channels; `fetch` is the text that loads one or the other; `params` is the number of the last
+// channels; `fetch` is the text that loads one or the other; `moments` is empty or writes the
+// statistics of each row, `moments_bindings` what it needs; `params` is the number of the last
 // binding; the others are the tile's sizes and the text of unrolled loops.
 
 const FLAT: bool = {{ flat }};
@@ -55,6 +56,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> src: array<f32>;
 @group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dst: array<f32>;
+{{ moments_bindings }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 var<workgroup> a_tile: array<vec4<f32>, 2u * KQ * BM>;
@@ -190,4 +192,5 @@ fn main(
     let dst_plane = params.dst_plane;
     let dst_first = part * params.dst_len;
     {{ write }}
+    {{ moments }}
 }

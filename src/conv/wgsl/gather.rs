@@ -297,7 +297,8 @@ pub(super) fn plan(
         src_plane: product.source.iter().product::<usize>() as u32,
     };
     let groups = fold(tiles, parts * product.phases.len(), limits)?;
-    let launch = Launch::new(ConvKernel::Gather { tile, flat }, groups, buffers, &params);
+    let launch =
+        Launch::new(ConvKernel::Gather { tile, flat, moments: false }, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if parts > 1 {
         plan.launches.push(sum_parts(target, Slot::Operand(2), total, parts, limits)?);

@@ -15,8 +15,8 @@ pub(crate) enum ConvKernel {
     /// Weights into the order of the product.
     Pack,
     /// Forward and input gradient in tiles. `flat` is for sources of few channels and mixes taps
-    /// and channels.
-    Gather { tile: Tile, flat: bool },
+    /// and channels; `moments` gives the statistics of each row of a tile with it.
+    Gather { tile: Tile, flat: bool, moments: bool },
     /// Weight gradient in tiles.
     Weight { tile: Tile },
     /// Second stage of a split reduction.
@@ -49,7 +49,7 @@ impl Shader for ConvKernel {
         match *self {
             Self::Pack => source::pack(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
-            Self::Gather { tile, flat } => source::gather(tile, flat),
+            Self::Gather { tile, flat, moments } => source::gather(tile, flat, moments),
             Self::Weight { tile } => source::weight(tile),
             Self::SoftPack { tensors } => source::soft_pack(tensors),
             Self::SoftPackBoth => source::soft_pack_both(),

@@ -85,7 +85,9 @@ impl ConvKernel {
         let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPackBoth];
         variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors }));
         for tile in gather::TILES.into_iter().chain(gather::MORE_TILES) {
-            variants.extend([false, true].map(|flat| Self::Gather { tile, flat }));
+            for flat in [false, true] {
+                variants.extend([false, true].map(|moments| Self::Gather { tile, flat, moments }));
+            }
         }
         let tiles = weight::TILES.into_iter().chain(weight::MORE_TILES);
         variants.extend(tiles.map(|tile| Self::Weight { tile }));

@@ -1,11 +1,12 @@
 //! The tiles of forward and input gradient.
 
+use super::moments::{self, Sums};
 use super::{Lines, four, index, line, mask, phase, tile_values};
 use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
 
 /// `conv_gather.wgsl`.
-pub(in crate::conv::wgsl) fn gather(tile: Tile, flat: bool) -> String {
+pub(in crate::conv::wgsl) fn gather(tile: Tile, flat: bool, moments: bool) -> String {
     let Tile { tm, tn, .. } = tile;
     let (bm, bn, threads) = (tile.rows(), tile.columns(), tile.threads());
     let mut declare = Lines::default();
@@ -57,13 +58,27 @@ pub(in crate::conv::wgsl) fn gather(tile: Tile, flat: bool) -> String {
         true => (include_str!("../../../../shaders/include/conv_fetch_flat.wgsl"), 4),
         false => (include_str!("../../../../shaders/include/conv_fetch_tap.wgsl"), 3),
     };
+    let sums = Sums {
+        value: &|i, j| format!("c{i}_{j}"),
+        column: &|j| format!("column0 + tx + {j}u * TX"),
+        row: &|i| format!("ty + {i}u * TY"),
+        owner: "local % TY",
+        quad: "local / TY / 4u",
+        part: "local / TY % 4u",
+    };
+    let [declared, text] = match moments {
+        true => [moments::bindings(tile, params), moments::moments(tile, &sums)],
+        false => [const { String::new() }; 2],
+    };
     let mut values = tile_values(tile);
     values.extend([
         phase(),
         index(),
         mask(),
         ("fetch", fetch.to_owned()),
-        ("params", params.to_string()),
+        ("moments_bindings", declared),
+        ("moments", text),
+        ("params", (params + u32::from(moments)).to_string()),
         ("flat", flat.to_string()),
         ("declare", declare.0),
         ("load", load.0),
