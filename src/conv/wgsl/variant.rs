@@ -92,7 +92,9 @@ impl ConvKernel {
         let tiles: BTreeSet<Tile> =
             Vendor::ALL.into_iter().flat_map(|vendor| gather::tiles(vendor).all()).collect();
         for tile in tiles {
-            variants.extend(Form::ALL.map(|form| Self::Gather { tile, form }));
+            for form in Form::ALL {
+                variants.extend([false, true].map(|moments| Self::Gather { tile, form, moments }));
+            }
         }
         variants.extend(weight::kernels());
         for lanes in soft::LANES {
