@@ -38,9 +38,12 @@ pub enum Implementation {
     Burn,
 }
 
+/// What a device's limits are taken for.
+pub type ChangedLimits = fn(DeviceLimits) -> DeviceLimits;
+
 thread_local! {
     static STOCK: Cell<bool> = const { Cell::new(false) };
-    static PRETENDED: Cell<Option<fn(DeviceLimits) -> DeviceLimits>> = const { Cell::new(None) };
+    static PRETENDED: Cell<Option<ChangedLimits>> = const { Cell::new(None) };
 }
 
 /// Runs `work` with a thread's setting, and sets it back afterwards, even after a panic.
@@ -68,7 +71,7 @@ pub fn with_stock<R>(work: impl FnOnce() -> R) -> R {
 
 /// Runs `work` with the kernels that devices with other limits would take, in this thread: for tests
 /// of a GPU's kernels on a software rasteriser.
-pub fn with_limits<R>(limits: fn(DeviceLimits) -> DeviceLimits, work: impl FnOnce() -> R) -> R {
+pub fn with_limits<R>(limits: ChangedLimits, work: impl FnOnce() -> R) -> R {
     with_setting(&PRETENDED, Some(limits), work)
 }
 

@@ -16,8 +16,7 @@ use crate::kernels::plan::Shader;
 pub(crate) enum ConvKernel {
     /// Weights into the order of the product in tiles.
     Pack,
-    /// Forward and input gradient in tiles; `moments` gives the statistics of each row of a tile with
-    /// it.
+    /// Forward and input gradient in tiles; with `moments` the statistics of each row of a tile too.
     Gather { tile: Tile, form: Form, moments: bool },
     /// Weight gradient in tiles.
     Weight { tile: Tile, loads: WeightLoads },

@@ -93,7 +93,11 @@ impl ConvKernel {
             Vendor::ALL.into_iter().flat_map(|vendor| gather::tiles(vendor).all()).collect();
         for tile in tiles {
             for form in Form::ALL {
-                variants.extend([false, true].map(|moments| Self::Gather { tile, form, moments }));
+                variants.push(Self::Gather { tile, form, moments: false });
+                // Not for those that only input gradients take.
+                if form.wide_store == form.load.is_wide() {
+                    variants.push(Self::Gather { tile, form, moments: true });
+                }
             }
         }
         variants.extend(weight::kernels());

@@ -11,12 +11,14 @@ pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form, moments: bool) -> St
     let Form { load, one_tap, wide_store } = form;
     let table = load == Load::Table;
     let params = if table { 4 } else { 3 };
-    let [moments_bindings, moments_text] = match moments {
+    let [declared, moments_text] = match moments {
         true => [moments::bindings(tile, params), moments::moments(tile, &SUMS)],
         false => [const { String::new() }; 2],
     };
     let mut values = tile_values(tile);
     values.extend([
+        ("moments_bindings", declared),
+        ("moments", moments_text),
         ("load_functions", load_functions(load)),
         phase(),
         index(),
@@ -27,8 +29,6 @@ pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form, moments: bool) -> St
         ("one_tap", one_tap.to_string()),
         ("element", element(load.is_wide()).to_owned()),
         ("result", element(wide_store).to_owned()),
-        ("moments_bindings", moments_bindings),
-        ("moments", moments_text),
         ("params", (params + u32::from(moments)).to_string()),
         ("multiply", multiply(tile, load)),
         ("write", write(tile, wide_store)),
@@ -37,13 +37,12 @@ pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form, moments: bool) -> St
     fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
 }
 
-/// How an invocation's sums lie, for their statistics: four columns to a vec4, and rows four and
-/// four.
+/// How [`multiply`] leaves the sums.
 const SUMS: Sums = Sums {
-    value: &|i, j| format!("c{i}_{}.{}", j / 4, PARTS[j as usize % 4]),
-    column: &|j| format!("column0 + column_of(tx + {}u * TX, {}u)", j / 4, j % 4),
-    row: &|i| format!("4u * (ty + {}u * TY) + {}u", i / 4, i % 4),
-    owner: "local / 4u % TY",
+    value: |i, j| format!("c{i}_{}.{}", j / 4, PARTS[j as usize % 4]),
+    column: |j| format!("column0 + column_of(tx + {}u * TX, {}u)", j / 4, j % 4),
+    row: |i| format!("4u * (ty + {}u * TY) + {}u", i / 4, i % 4),
+    owner: "(local / 4u % TY)",
     quad: "local / 4u / TY",
     part: "local % 4u",
 };

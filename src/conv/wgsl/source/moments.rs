@@ -5,18 +5,18 @@ use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
 
 /// How the sums lie.
-pub(super) struct Sums<'a> {
+pub(super) struct Sums {
     /// The variable of an invocation's row i, column j.
-    pub value: &'a (dyn Fn(u32, u32) -> String + Sync),
+    pub value: fn(u32, u32) -> String,
     /// Column j of an invocation.
-    pub column: &'a (dyn Fn(u32) -> String + Sync),
+    pub column: fn(u32) -> String,
     /// Row i of an invocation, within the tile.
-    pub row: &'a (dyn Fn(u32) -> String + Sync),
+    pub row: fn(u32) -> String,
     /// Of row `local` of the tile: the `ty` of the invocations that have it, and which four of
     /// their rows it is in, and where among these.
-    pub owner: &'a str,
-    pub quad: &'a str,
-    pub part: &'a str,
+    pub owner: &'static str,
+    pub quad: &'static str,
+    pub part: &'static str,
 }
 
 /// The text after the sums have been written.
