@@ -16,8 +16,9 @@
 // before the products.
 //
 // Template: `load` is the text that loads from the source; `element` and `result` are f32 or
-// vec4<f32>, the elements of source and destination; `params` is the number of the last binding;
-// the others are sizes and the text of unrolled loops.
+// vec4<f32>, the elements of source and destination; `moments` is empty or writes the statistics of
+// each row, `moments_bindings` what it needs; `params` is the number of the last binding; the others
+// are sizes and the text of unrolled loops.
 
 const BM: u32 = {{ bm }}u;
 const BN: u32 = {{ bn }}u;
@@ -66,6 +67,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> src: array<{{ element }}>;
 @group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dst: array<{{ result }}>;
+{{ moments_bindings }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 var<workgroup> a_tile: array<vec4<f32>, 2u * BK * MQ>;
@@ -161,4 +163,5 @@ fn main(
     let dst_first = part * params.dst_len;
     let dst_plane = params.dst_plane;
     {{ write }}
+    {{ moments }}
 }

@@ -1,35 +1,61 @@
-// y = relu?((x − mean)·scale + β (+ residual)), each value once.
+// y = relu?((x − mean)·scale + β (+ residual)), each value once, with scale = γ / √(var + ε).
 //
-// Template: `element` is f32 or vec4<f32>; `residual` declares the binding and `add` its value
-// (nothing and 0 without one); `relu`; `params` is the number of the last binding.
+// By the batch's statistics, mean and variance come as parts, which every invocation merges by
+// itself (Chan et al.): they are few, and a launch of its own would cost more. What the backward
+// pass needs is kept: mean, variance, scale and β in a row each, and with a residual the mask of
+// the ReLU, one bit for each value.
+//
+// Template: `element` is f32 or vec4<f32>, `lanes` its width; `statistics` declares the bindings
+// of the parts and of what is kept, or of given statistics, `find` reads them and `keep` keeps
+// them; `residual` declares its binding and `add` its value; `relu`; `open`, `collect` and `mask`
+// keep the mask; `params` is the number of the last binding.
 
 alias Element = {{ element }};
+const LANES: u32 = {{ lanes }}u;
 const RELU: bool = {{ relu }};
+const THREADS: u32 = 256u;
 
 {{ norm_each.wgsl }}
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> factors: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<Element>;
+@group(0) @binding(1) var<storage, read_write> gamma: array<f32>;
+@group(0) @binding(2) var<storage, read_write> beta: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Element>;
+{{ statistics }}
 {{ residual }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
-@compute @workgroup_size(256)
+{{ find }}
+{{ open }}
+@compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 256u + local;
-    if (at >= params.elements) {
+    let share = share_of(group, groups, local);
+    if (share.plane >= params.planes) {
         return;
     }
-    let channel = at / params.plane % params.channels;
-    let mean = factors[3u * channel];
-    let scale = factors[3u * channel + 1u];
-    let shift = factors[3u * channel + 2u];
-    var value = (x[at] - mean) * scale + shift + {{ add }};
-    if (RELU) {
-        value = max(value, Element(0.0));
+    let channel = share.channel;
+    // Mean and variance.
+    let found = find(channel);
+    let mean = Element(found.x);
+    let scale = gamma[channel] / sqrt(found.y + params.epsilon);
+    let shift = beta[channel];
+    {{ keep }}
+    {{ begin }}
+    for (var step = 0u; step < STEPS; step++) {
+        let inner = share.first + step * share.lanes;
+        if (inner >= params.plane) {
+            break;
+        }
+        let at = share.start + inner;
+        var value = fma(x[at] - mean, Element(scale), Element(shift)){{ add }};
+        if (RELU) {
+            value = max(value, Element(0.0));
+        }
+        y[at] = value;
+        {{ collect }}
     }
-    y[at] = value;
+    {{ mask }}
 }

@@ -1,30 +1,49 @@
-// Running statistics after a batch, per channel:
+// Running statistics of several layers after a batch, per channel:
 //     mean ← (1 − momentum)·mean + momentum·(batch's mean),
 //     variance ← (1 − momentum)·variance + momentum·unbiased·(batch's variance).
+//
+// Template: `layers` declares four bindings of each layer, the running mean and variance and the
+// batch's, and `read` reads those of the workgroup's layer; `next` and `params` are the numbers of
+// the last bindings.
 
-struct Params {
+struct Layer {
     channels: u32,
-    // 1 − momentum, momentum, momentum·unbiased.
-    keep: f32,
-    mean_share: f32,
+    // Where the layer's next mean and variance start in `next`.
+    mean: u32,
+    variance: u32,
+    // momentum·unbiased.
     variance_share: f32,
 }
 
-@group(0) @binding(0) var<storage, read_write> running_mean: array<f32>;
-@group(0) @binding(1) var<storage, read_write> running_variance: array<f32>;
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(3) var<storage, read_write> variance: array<f32>;
-@group(0) @binding(4) var<storage, read_write> next_mean: array<f32>;
-@group(0) @binding(5) var<storage, read_write> next_variance: array<f32>;
-@group(0) @binding(6) var<storage, read> params: Params;
+struct Params {
+    // 1 − momentum, momentum.
+    keep: f32,
+    mean_share: f32,
+    layers: array<Layer>,
+}
+
+{{ layers }}
+@group(0) @binding({{ next }}) var<storage, read_write> next: array<f32>;
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(global_invocation_id) id: vec3<u32>,
+) {
+    let layer = params.layers[group.y];
     let channel = id.x;
-    if (channel >= params.channels) {
+    if (channel >= layer.channels) {
         return;
     }
-    next_mean[channel] = running_mean[channel] * params.keep + mean[channel] * params.mean_share;
-    next_variance[channel] =
-        running_variance[channel] * params.keep + variance[channel] * params.variance_share;
+    // Mean and variance.
+    var running = vec2(0.0);
+    var batch = vec2(0.0);
+    switch (group.y) {
+        {{ read }}
+        default: {}
+    }
+    let next_both = running * params.keep + batch * vec2(params.mean_share, layer.variance_share);
+    next[layer.mean + channel] = next_both.x;
+    next[layer.variance + channel] = next_both.y;
 }

@@ -1,18 +1,24 @@
-// Gradient of batch normalisation, first stage of its sums: Σ g and Σ g·(x − mean) of one chunk of
-// one channel per workgroup, where g is dy, and 0 where the ReLU was closed.
+// Gradient of batch normalisation, its sums: Σ g and Σ g·(x − mean) of one chunk of one channel per
+// workgroup, where g is dy, and 0 where the ReLU was closed.
 //
-// Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `output` declares the
-// binding of y and `gradient` is g; `params` is the number of the last binding.
+// Without a residual the mask of the ReLU follows from x, by what the forward pass computed, bit
+// for bit. With one it is read from `kept`, and g is written: it is the residual's gradient, and
+// the pass that follows takes it in the place of dy.
+//
+// Template: `element` is f32, or vec4<f32> where S is a multiple of 4, `lanes` its width; `masked`
+// declares the binding of g, `gradient` is its value and `write` writes it; `params` is the number
+// of the last binding.
 
 alias Element = {{ element }};
+const LANES: u32 = {{ lanes }}u;
 const THREADS: u32 = 256u;
 
 {{ norm_reduce.wgsl }}
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> dy: array<Element>;
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
+@group(0) @binding(2) var<storage, read_write> kept: array<u32>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
-{{ output }}
+{{ masked }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 var<workgroup> found: array<vec2<f32>, THREADS>;
@@ -21,6 +27,7 @@ fn sum(value: Element) -> f32 {
     return {{ sum }};
 }
 
+{{ opened }}
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -30,7 +37,8 @@ fn main(
     let channels = params.channels;
     let plane = params.plane;
     let channel = group.y;
-    let middle = mean[channel];
+    let mean = Element(bitcast<f32>(kept[channel]));
+    {{ layer }}
     let end = min((group.x + 1u) * params.chunk, params.elements);
     var step = group.x * params.chunk + local;
     var image = step / plane;
@@ -38,10 +46,13 @@ fn main(
     var straight = Element(0.0);
     var along = Element(0.0);
     for (; step < end; step += THREADS) {
-        let at = (image * channels + channel) * plane + inner;
+        let at_plane = image * channels + channel;
+        let at = at_plane * plane + inner;
+        let apart = x[at] - mean;
         let gradient = {{ gradient }};
+        {{ write }}
         straight += gradient;
-        along += gradient * (x[at] - middle);
+        along += gradient * apart;
         image += params.image_step;
         inner += params.plane_step;
         if (inner >= plane) {

@@ -1,31 +1,58 @@
-// dx = scale·(g − a − (x − mean)·b) per channel, and g itself for the residual.
+// dx = scale·(g − dβ / count − x̂·dγ / count), from the parts of dβ = Σ g and √(var + ε)·dγ =
+// Σ g·(x − mean), which every invocation adds up by itself.
 //
-// Template: as in norm_grads.wgsl; `masked` declares the residual's binding and `keep` writes it.
+// Template: as in norm_grads.wgsl; `gradient` is g.
 
 alias Element = {{ element }};
+const THREADS: u32 = 256u;
 
 {{ norm_each.wgsl }}
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> dy: array<Element>;
-@group(0) @binding(2) var<storage, read_write> factors: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Element>;
-{{ output }}
-{{ masked }}
-@group(0) @binding({{ params }}) var<storage, read> params: Params;
+@group(0) @binding(2) var<storage, read_write> kept: array<u32>;
+@group(0) @binding(3) var<storage, read_write> parts: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Element>;
+@group(0) @binding(5) var<storage, read_write> d_gamma: array<f32>;
+@group(0) @binding(6) var<storage, read_write> d_beta: array<f32>;
+@group(0) @binding(7) var<storage, read> params: Params;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 256u + local;
-    if (at >= params.elements) {
+    let share = share_of(group, groups, local);
+    if (share.plane >= params.planes) {
         return;
     }
-    let first = at / params.plane % params.channels * 4u;
-    let gradient = {{ gradient }};
-    let apart = (x[at] - factors[first]) * factors[first + 3u];
-    dx[at] = (gradient - factors[first + 2u] - apart) * factors[first + 1u];
-    {{ keep }}
+    let channel = share.channel;
+    var straight = 0.0;
+    var along = 0.0;
+    for (var part = 0u; part < params.parts; part++) {
+        let at = 2u * (channel * params.parts + part);
+        straight += parts[at];
+        along += parts[at + 1u];
+    }
+    let mean = Element(bitcast<f32>(kept[channel]));
+    let variance = bitcast<f32>(kept[params.row + channel]) + params.epsilon;
+    let scale = Element(bitcast<f32>(kept[2u * params.row + channel]));
+    {{ layer }}
+    if (share.leads) {
+        d_gamma[channel] = along / sqrt(variance);
+        d_beta[channel] = straight;
+    }
+    let count = f32(params.values);
+    let level = Element(straight / count);
+    let slope = Element(along / variance / count);
+    for (var step = 0u; step < STEPS; step++) {
+        let inner = share.first + step * share.lanes;
+        if (inner >= params.plane) {
+            break;
+        }
+        let at = share.start + inner;
+        let apart = x[at] - mean;
+        let gradient = {{ gradient }};
+        dx[at] = (gradient - level - apart * slope) * scale;
+    }
 }

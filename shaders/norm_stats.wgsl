@@ -1,6 +1,6 @@
-// Batch normalisation of [N, C, S], first stage of the statistics: count, mean and sum of squared
-// deviations of one chunk of one channel per workgroup. Welford's recurrence within an invocation,
-// merged pairwise (Chan et al.), so that a mean far from zero costs no digits.
+// Statistics of batch normalisation of [N, C, S]: mean and sum of squared deviations of one chunk of
+// one channel per workgroup. Welford's recurrence within an invocation, merged pairwise (Chan et
+// al.), so that a mean far from zero costs no digits.
 //
 // Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `lanes` its width.
 
@@ -20,13 +20,7 @@ fn sum(value: Element) -> f32 {
     return {{ sum }};
 }
 
-fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
-    let count = a.x + b.x;
-    let share = b.x / max(count, 1.0);
-    let apart = b.y - a.y;
-    return vec3(count, a.y + apart * share, a.z + b.z + apart * apart * a.x * share);
-}
-
+{{ norm_pairs.wgsl }}
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -66,9 +60,8 @@ fn main(
         }
     }
     if (local == 0u) {
-        let to = 3u * (channel * groups.x + group.x);
-        parts[to] = found[0].x;
-        parts[to + 1u] = found[0].y;
-        parts[to + 2u] = found[0].z;
+        let to = 2u * (channel * groups.x + group.x);
+        parts[to] = found[0].y;
+        parts[to + 1u] = found[0].z;
     }
 }

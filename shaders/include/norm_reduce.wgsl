@@ -8,4 +8,10 @@ struct Params {
     // How far a workgroup's width advances: images, and elements within one.
     image_step: u32,
     plane_step: u32,
+    // Words between the rows of `kept`, where the mask of the ReLU starts in it, the words that a
+    // plane has there, and the binary logarithm of the lanes that wrote them.
+    row: u32,
+    mask: u32,
+    plane_words: u32,
+    lane_bits: u32,
 }

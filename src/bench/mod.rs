@@ -9,13 +9,14 @@ mod steps;
 use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
+use crate::kernels::PlanError;
 use crate::model::{Backbone, BackboneKind, Init, StageSet};
 use crate::tuning::{self, TuningPass};
 
 pub use layers::{LayerTimes, StockTimes};
 pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
-pub use roofline::{Bound, CARDS, Card, LayerWork, Part, Roofline};
+pub use roofline::{Bound, CARDS, Card, LayerWork, NormWork, Part, Roofline};
 pub use steps::StepTimes;
 
 /// What is timed.
@@ -45,6 +46,9 @@ pub enum BenchError {
     /// The clips leave nothing for the last stage to convolve.
     #[error("clips of {0:?} are too small for the network")]
     TooSmall([usize; 3]),
+    /// No kernels normalise so many clips at once.
+    #[error("batch normalisation of so many clips: {0}")]
+    Norm(#[from] PlanError),
 }
 
 /// A convolution of the network, and how often the network has it.

@@ -2,15 +2,18 @@
 //!
 //! A pass takes at least its operations over the card's peak and at least its bytes over the
 //! memory's bandwidth (Williams, Waterman, Patterson 2009). Operations are counted without those on
-//! the padding's zeros; bytes are f32, each operand read once, each result written once. So the sum
-//! is a bound for kernels without matrix units that are cut as polyview's are; what is measured
-//! over it is what tiling, caches and launches cost.
+//! the padding's zeros; bytes are f32, each operand read once, each result written once, in every
+//! launch of polyview's plans for batch normalisation. So the sum is a bound for kernels without
+//! matrix units that are cut as polyview's are; what is measured over it is what tiling, caches and
+//! launches cost.
 
 use serde::Serialize;
 
 use super::{BenchConfig, BenchError, describe, distinct, gflop};
-use crate::conv::ConvShape;
+use crate::conv::{ConvShape, slice_of_moments};
+use crate::kernels::{DeviceLimits, PlanError};
 use crate::model::BackboneKind;
+use crate::norm;
 
 /// What a card's maker says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -79,6 +82,21 @@ pub struct Part {
     pub ms: [f64; 3],
 }
 
+/// The batch normalisations of a network with the same operations after them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NormWork {
+    /// By themselves, or with what follows in the same launches.
+    pub form: &'static str,
+    /// How many the network has.
+    pub count: usize,
+    /// Values that they normalise.
+    pub values: usize,
+    /// 10⁶ bytes that their launches read and write, forward and backward.
+    pub mb: f64,
+    /// Bytes for each value.
+    pub bytes_per_value: f64,
+}
+
 /// A training step as far as it can be computed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Roofline {
@@ -88,7 +106,9 @@ pub struct Roofline {
     pub layers: Vec<LayerWork>,
     /// All convolutions, each as often as it occurs.
     pub convolutions: Part,
-    /// Batch normalisation, ReLU and residual sums with their gradients.
+    /// Batch normalisations by what follows them; without those of which there are none.
+    pub normalisations: Vec<NormWork>,
+    /// All of them, with the sums of the gradients of two branches.
     pub normalisation: Part,
     /// AdamW: reads parameter, gradient and two moments, writes three of them.
     pub optimizer: Part,
@@ -100,7 +120,10 @@ pub struct Roofline {
 
 impl Part {
     fn of_bytes(bytes: usize) -> Self {
-        let mb = bytes as f64 / 1e6;
+        Self::of_mb(bytes as f64 / 1e6)
+    }
+
+    fn of_mb(mb: f64) -> Self {
         Self { gflop: 0.0, mb, ms: CARDS.map(|card| mb / card.gb_per_s) }
     }
 
@@ -145,7 +168,10 @@ impl BenchConfig {
     /// The bounds of a training step. Runs nothing.
     pub fn roofline(&self) -> Result<Roofline, BenchError> {
         let shapes = self.planned_convolutions()?;
-        let norm_numbers = norm_numbers(self.backbone, &shapes);
+        let layers = norms(self.backbone, &shapes);
+        let normalisations = norm_works(&layers)?;
+        let norm_mb: f64 = normalisations.iter().map(|work| work.mb).sum();
+        let sums = Part::of_bytes(4 * sum_numbers(&layers));
         let parameters: usize = shapes.iter().map(parameters).sum();
         let layers: Vec<LayerWork> = distinct(shapes)
             .iter()
@@ -156,7 +182,7 @@ impl BenchConfig {
             })
             .collect();
         let convolutions = Part::sum(&layers.iter().map(LayerWork::in_all).collect::<Vec<_>>());
-        let normalisation = Part::of_bytes(4 * norm_numbers);
+        let normalisation = Part::sum([&Part::of_mb(norm_mb), &sums]);
         let optimizer = Part::of_bytes(4 * 7 * parameters);
         let step = Part::sum([&convolutions, &normalisation, &optimizer]);
         let clips_per_s = step.ms.map(|ms| self.clips as f64 * 1e3 / ms);
@@ -164,6 +190,7 @@ impl BenchConfig {
             cards: CARDS,
             layers,
             convolutions,
+            normalisations,
             normalisation,
             optimizer,
             step,
@@ -177,32 +204,81 @@ fn parameters(shape: &ConvShape) -> usize {
     shape.weight_len() + 2 * shape.out_channels
 }
 
-/// Numbers that batch normalisation, ReLU and residual sums read and write in a step. Forward: the
-/// statistics' pass reads x, the other reads x (and the residual) and writes y. Backward: both
-/// passes read x and dy, and y where a ReLU was; the second writes dx, and the residual's gradient.
-/// At the start of a block the gradients of its two branches are added.
-fn norm_numbers(kind: BackboneKind, shapes: &[ConvShape]) -> usize {
-    const PLAIN: usize = 3 + 2 + 3;
-    const RELU: usize = 3 + 3 + 4;
-    const RESIDUAL: usize = 4 + 3 + 5;
-    const SUM: usize = 3;
+/// What follows a normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    Relu,
+    ResidualRelu,
+}
+
+impl Then {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Relu, Self::ResidualRelu];
+
+    fn form(self) -> &'static str {
+        match self {
+            Self::Nothing => "alone",
+            Self::Relu => "with ReLU",
+            Self::ResidualRelu => "with residual, ReLU",
+        }
+    }
+}
+
+/// A normalisation: what follows it, the convolution before it, and the numbers of the sum of two
+/// branches' gradients where that starts a block, else 0.
+struct NormLayer {
+    then: Then,
+    conv: ConvShape,
+    branches: usize,
+}
+
+/// The normalisations of the network, one behind each convolution.
+fn norms(kind: BackboneKind, shapes: &[ConvShape]) -> Vec<NormLayer> {
     let factors = if kind == BackboneKind::R2plus1d18 { 2 } else { 1 };
-    let mut numbers = 0;
     let mut position = 0;
-    for (index, shape) in shapes.iter().enumerate() {
-        let per_output = if index < factors {
-            RELU
-        } else if shape.kernel == [1; 3] {
+    let layer = |(index, conv): (usize, &ConvShape)| {
+        let mut branches = 0;
+        let then = if index < factors {
+            Then::Relu
+        } else if conv.kernel == [1; 3] {
             // The shortcut of a strided block; all other kernels have more than one tap.
-            PLAIN
+            Then::Nothing
         } else {
             position = position % (2 * factors) + 1;
             if position == 1 {
-                numbers += SUM * shape.input_len();
+                branches = conv.input_len();
             }
-            if position == 2 * factors { RESIDUAL } else { RELU }
+            if position == 2 * factors { Then::ResidualRelu } else { Then::Relu }
         };
-        numbers += per_output * shape.output_len();
+        NormLayer { then, conv: *conv, branches }
+    };
+    shapes.iter().enumerate().map(layer).collect()
+}
+
+/// What they move, by the plans for a device that binds whatever the kernels can address.
+fn norm_works(layers: &[NormLayer]) -> Result<Vec<NormWork>, PlanError> {
+    let limits = DeviceLimits { max_binding_bytes: usize::MAX, ..DeviceLimits::WEBGPU };
+    let mut works = Vec::new();
+    for then in Then::ALL {
+        let (mut count, mut values, mut bytes) = (0, 0, 0);
+        for layer in layers.iter().filter(|layer| layer.then == then) {
+            let (relu, residual) = (then != Then::Nothing, then == Then::ResidualRelu);
+            let (conv, slice) = (&layer.conv, slice_of_moments(&layer.conv, &limits));
+            let shape = [conv.batch, conv.out_channels, conv.output().iter().product()];
+            count += 1;
+            values += conv.output_len();
+            bytes += norm::training_bytes(shape, slice, residual, relu, &limits)?;
+        }
+        if count > 0 {
+            let bytes_per_value = bytes as f64 / values as f64;
+            let mb = bytes as f64 / 1e6;
+            works.push(NormWork { form: then.form(), count, values, mb, bytes_per_value });
+        }
     }
-    numbers
+    Ok(works)
+}
+
+/// Numbers that the sums of two branches' gradients read and write: three for each of their values.
+fn sum_numbers(layers: &[NormLayer]) -> usize {
+    3 * layers.iter().map(|layer| layer.branches).sum::<usize>()
 }

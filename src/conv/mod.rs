@@ -14,7 +14,8 @@ use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, module, s};
 
-use crate::kernels::{Implementation, cube_device};
+use crate::kernels::{DeviceLimits, Implementation, cube_device};
+use crate::norm::Moments;
 use op::ConvOps;
 
 pub(crate) use plans::choose;
@@ -66,6 +67,29 @@ pub fn conv3d(
     stride: [usize; 3],
     padding: [usize; 3],
 ) -> Tensor<5> {
+    convolve(x, weight, stride, padding, false).0
+}
+
+/// The same, and the statistics of the result where the device's kernel gives them on the way.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn conv3d_with_moments(
+    x: Tensor<5>,
+    weight: Tensor<5>,
+    stride: [usize; 3],
+    padding: [usize; 3],
+) -> (Tensor<5>, Option<Moments>) {
+    convolve(x, weight, stride, padding, true)
+}
+
+fn convolve(
+    x: Tensor<5>,
+    weight: Tensor<5>,
+    stride: [usize; 3],
+    padding: [usize; 3],
+    moments: bool,
+) -> (Tensor<5>, Option<Moments>) {
     let device = x.device();
     let implementation = Implementation::of_tensor(&x);
     // Burn's kernels, the matrix units' included, need the strided 1×1×1 form rewritten.
@@ -77,11 +101,26 @@ pub fn conv3d(
         .filter(|shape| has_kernels(implementation, &device, shape));
     match shape {
         Some(shape) => {
-            let y = Dispatch::conv3d_forward(x.into_dispatch(), weight.into_dispatch(), shape);
-            Tensor::from_dispatch(y)
+            let slice = if moments { moments_on(implementation, &device, &shape) } else { None };
+            let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+            let (y, parts) = Dispatch::conv3d_forward(x, weight, shape, slice.is_some());
+            let moments = slice.map(|slice| Moments { parts: Tensor::from_dispatch(parts), slice });
+            (Tensor::from_dispatch(y), moments)
         }
-        None => by_burn(x, weight, stride, padding),
+        None => (by_burn(x, weight, stride, padding), None),
     }
+}
+
+/// Values of a part of the statistics that the forward pass gives; `None` where it does not.
+fn moments_on(implementation: Implementation, device: &Device, shape: &ConvShape) -> Option<usize> {
+    let Implementation::Wgsl(_) = implementation else { return None };
+    plans::with_moments(&cube_device(device)?, shape).map(|plan| plan.slice)
+}
+
+/// The same of a device with these limits.
+pub(crate) fn slice_of_moments(shape: &ConvShape, limits: &DeviceLimits) -> Option<usize> {
+    let plan = wgsl::plan(ConvPass::Forward, shape, limits).ok()?;
+    wgsl::with_moments(&plan, shape, limits).map(|plan| plan.slice)
 }
 
 /// A strided 1×1×1 kernel only reads every stride-th position, so those are picked first. It is the

@@ -13,7 +13,7 @@ use polyview_cpu::conv as cpu;
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::wgsl::{ConvPass, ConvPlan};
+use super::wgsl::{ConvPass, ConvPlan, MomentsPlan};
 use super::{ConvShape, plans};
 use crate::kernels::pool::Buffer;
 use crate::kernels::{host, launch};
@@ -21,19 +21,18 @@ use crate::kernels::{host, launch};
 /// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait ConvOps: Backend {
-    /// `y` from `x` and `w`.
+    /// `y` from `x` and `w`, and with `moments` the statistics of `y`, which are not differentiable
+    /// ([`super::wgsl::MomentsPlan`]; else `w`).
     fn conv3d_forward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         shape: ConvShape,
-    ) -> FloatTensor<Self>;
+        moments: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// The three passes on plain tensors.
-trait ConvKernels: Backend {
-    /// `y` from `x` and `w`.
-    fn forward(x: FloatTensor<Self>, w: FloatTensor<Self>, shape: &ConvShape) -> FloatTensor<Self>;
-
+trait ConvKernels: ConvOps {
     /// `dx` from `dy` and `w`.
     fn input_gradient(
         dy: FloatTensor<Self>,
@@ -55,7 +54,8 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         shape: ConvShape,
-    ) -> FloatTensor<Self> {
+        moments: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         #[derive(Debug)]
         struct Conv;
 
@@ -83,27 +83,27 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
             }
         }
 
-        match Conv.prepare::<C>([x.node(), w.node()]).compute_bound().stateful() {
+        let forward = |x: FloatTensor<Self>, w: FloatTensor<Self>| {
+            B::conv3d_forward(x.into_primitive(), w.into_primitive(), shape, moments)
+        };
+        let (y, moments) = match Conv.prepare::<C>([x.node(), w.node()]).compute_bound().stateful()
+        {
             OpsKind::Tracked(mut prep) => {
                 let stored_x = w.is_tracked().then(|| prep.checkpoint(&x));
                 let stored_w = x.is_tracked().then(|| prep.checkpoint(&w));
-                let y = B::forward(x.into_primitive(), w.into_primitive(), &shape);
-                prep.finish((stored_x, stored_w, shape), y)
+                let (y, moments) = forward(x, w);
+                (prep.finish((stored_x, stored_w, shape), y), moments)
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(B::forward(x.into_primitive(), w.into_primitive(), &shape))
+                let (y, moments) = forward(x, w);
+                (prep.finish(y), moments)
             }
-        }
+        };
+        (y, FloatTensor::<Self>::new(moments))
     }
 }
 
 impl ConvKernels for Flex {
-    fn forward(x: FlexTensor, w: FlexTensor, shape: &ConvShape) -> FlexTensor {
-        let mut y = Buffer::new(shape.output_len());
-        cpu::forward(shape, &host::values(&x), &host::values(&w), y.values());
-        y.into_tensor(shape.y())
-    }
-
     fn input_gradient(dy: FlexTensor, w: FlexTensor, shape: &ConvShape) -> FlexTensor {
         let mut dx = Buffer::new(shape.input_len());
         cpu::input_gradient(shape, &host::values(&dy), &host::values(&w), dx.values());
@@ -118,8 +118,15 @@ impl ConvKernels for Flex {
 }
 
 impl ConvOps for Flex {
-    fn conv3d_forward(x: FlexTensor, w: FlexTensor, shape: ConvShape) -> FlexTensor {
-        Self::forward(x, w, &shape)
+    fn conv3d_forward(
+        x: FlexTensor,
+        w: FlexTensor,
+        shape: ConvShape,
+        _: bool,
+    ) -> (FlexTensor, FlexTensor) {
+        let mut y = Buffer::new(shape.output_len());
+        cpu::forward(&shape, &host::values(&x), &host::values(&w), y.values());
+        (y.into_tensor(shape.y()), w)
     }
 }
 
@@ -141,6 +148,20 @@ pub(super) fn run(
     out
 }
 
+/// The same of a forward pass that gives the statistics of its output too.
+pub(super) fn run_with_moments(
+    shape: &ConvShape,
+    plan: &MomentsPlan,
+    operands: [CubeTensor; 2],
+) -> (CubeTensor, CubeTensor) {
+    let [x, w] = operands.map(launch::contiguous);
+    let y = launch::empty(&x, shape.y());
+    let moments = launch::empty(&x, [2 * shape.out_channels * plan.parts]);
+    let operands = [&x, &w, &y, &moments].map(|tensor| &tensor.handle);
+    launch::run(&x.client, &plan.plan, &operands);
+    (y, moments)
+}
+
 /// A pass on a device for which [`super::has_kernels`] holds.
 fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> CubeTensor {
     #[cfg(feature = "cuda")]
@@ -152,10 +173,6 @@ fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> Cube
 }
 
 impl ConvKernels for CubeBackend {
-    fn forward(x: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
-        on_cube(ConvPass::Forward, shape, [x, w])
-    }
-
     fn input_gradient(dy: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
         on_cube(ConvPass::InputGradient, shape, [dy, w])
     }
@@ -166,7 +183,17 @@ impl ConvKernels for CubeBackend {
 }
 
 impl ConvOps for CubeBackend {
-    fn conv3d_forward(x: CubeTensor, w: CubeTensor, shape: ConvShape) -> CubeTensor {
-        Self::forward(x, w, &shape)
+    fn conv3d_forward(
+        x: CubeTensor,
+        w: CubeTensor,
+        shape: ConvShape,
+        moments: bool,
+    ) -> (CubeTensor, CubeTensor) {
+        if moments {
+            let plan = plans::with_moments(&x.device, &shape);
+            let plan = plan.expect("moments are asked for only where there is a plan with them");
+            return run_with_moments(&shape, &plan, [x, w]);
+        }
+        (on_cube(ConvPass::Forward, &shape, [x, w.clone()]), w)
     }
 }

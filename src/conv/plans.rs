@@ -8,7 +8,7 @@ use burn::backend::CubeDevice;
 use burn::tensor::Device;
 
 use super::ConvShape;
-use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant};
+use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant, MomentsPlan};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::registry::PerDevice;
 use crate::kernels::{cube_device, launch};
@@ -19,6 +19,8 @@ type Key = (ConvPass, ConvShape);
 struct DevicePlans {
     limits: DeviceLimits,
     plans: HashMap<Key, Result<Arc<ConvPlan>, PlanError>>,
+    /// Forward passes that give the statistics of their outputs.
+    with_moments: HashMap<ConvShape, Option<Arc<MomentsPlan>>>,
     /// By the shape of one clip: a choice holds for any number of clips.
     chosen: HashMap<Key, ConvVariant>,
 }
@@ -33,14 +35,15 @@ fn one_clip(pass: ConvPass, shape: &ConvShape) -> Key {
 
 impl DevicePlans {
     fn new(limits: DeviceLimits) -> Self {
-        Self { limits, plans: HashMap::new(), chosen: HashMap::new() }
+        Self { limits, plans: HashMap::new(), with_moments: HashMap::new(), chosen: HashMap::new() }
     }
 
     fn plan(&mut self, pass: ConvPass, shape: &ConvShape) -> Result<Arc<ConvPlan>, PlanError> {
         if self.plans.len() >= KEPT {
             self.plans.clear();
+            self.with_moments.clear();
         }
-        let Self { limits, plans, chosen } = self;
+        let Self { limits, plans, chosen, .. } = self;
         let make = || {
             let variant = chosen.get(&one_clip(pass, shape)).copied();
             let plan = wgsl::plan_as(pass, shape, limits, variant);
@@ -50,11 +53,23 @@ impl DevicePlans {
         plans.entry((pass, *shape)).or_insert_with(make).clone()
     }
 
+    fn with_moments(&mut self, shape: &ConvShape) -> Option<Arc<MomentsPlan>> {
+        if let Some(known) = self.with_moments.get(shape) {
+            return known.clone();
+        }
+        let plan = self.plan(ConvPass::Forward, shape).ok();
+        let plan = plan.and_then(|plan| wgsl::with_moments(&plan, shape, &self.limits));
+        let plan = plan.map(Arc::new);
+        self.with_moments.insert(*shape, plan.clone());
+        plan
+    }
+
     fn choose(&mut self, pass: ConvPass, shape: &ConvShape, variant: ConvVariant) -> bool {
         let offered = wgsl::variants(pass, &self.limits).contains(&variant);
         if offered {
             self.chosen.insert(one_clip(pass, shape), variant);
             self.plans.clear();
+            self.with_moments.clear();
         }
         offered
     }
@@ -80,6 +95,12 @@ pub(super) fn plan(
     shape: &ConvShape,
 ) -> Result<Arc<ConvPlan>, PlanError> {
     with_plans(device, |plans| plans.plan(pass, shape)).unwrap_or(Err(PlanError::Device))
+}
+
+/// The device's forward pass with the statistics of its output; `None` where it would cost more than
+/// reading the output for them.
+pub(super) fn with_moments(device: &CubeDevice, shape: &ConvShape) -> Option<Arc<MomentsPlan>> {
+    with_plans(device, |plans| plans.with_moments(shape)).flatten()
 }
 
 /// From now on this device computes `pass` of convolutions like `shape`, of any number of clips, in

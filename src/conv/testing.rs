@@ -61,3 +61,27 @@ pub fn pass_as_on(
     let out = op::run(pass, shape, &plan, [a, b]);
     Some(Ok(Tensor::from_primitive::<CubeBackend>(out)))
 }
+
+/// The forward pass of [`pass_as_on`] with the statistics of its output: `y`, mean and sum of squared
+/// deviations of each part of each channel `[K·parts·2]`, and values of a part. `Some(Ok(None))`
+/// where the pass does not give them.
+#[allow(clippy::type_complexity, reason = "for tests")]
+pub fn forward_with_moments_on(
+    limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
+    variant: Option<ConvVariant>,
+    shape: &ConvShape,
+    operands: [Tensor<5>; 2],
+) -> Option<Result<Option<(Tensor<5>, Tensor<1>, usize)>, PlanError>> {
+    let [x, w] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
+    let (x, w) = (x?, w?);
+    let limits = limits(launch::limits(&x.device)?);
+    let plan = match wgsl::plan_as(ConvPass::Forward, shape, &limits, variant) {
+        Ok(plan) => wgsl::with_moments(&plan, shape, &limits),
+        Err(error) => return Some(Err(error)),
+    };
+    Some(Ok(plan.map(|plan| {
+        let (y, moments) = op::run_with_moments(shape, &plan, [x, w]);
+        let y = Tensor::from_primitive::<CubeBackend>(y);
+        (y, Tensor::from_primitive::<CubeBackend>(moments), plan.slice)
+    })))
+}

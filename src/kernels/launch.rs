@@ -1,9 +1,9 @@
 //! Executes plans through Burn's own queue.
 
-use burn::backend::CubeDevice;
 use burn::backend::wgpu::{
     CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
 };
+use burn::backend::{CubeDevice, TensorMetadata};
 use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{DType, Shape};
 use cubecl::client::Client;
@@ -179,5 +179,15 @@ pub(crate) fn empty_on<const D: usize>(
     // A binding of less than one vec4 is refused where four values make an element.
     let bytes = shape.iter().product::<usize>().max(4) * 4;
     let handle = client.empty(bytes);
+    CubeTensor::new_contiguous(client, device, Shape::from(shape), handle, DType::F32)
+}
+
+/// Values of a contiguous f32 tensor from `start` on, as a tensor of their own in the same memory.
+/// `start` is a multiple of 64, so that it can be bound by itself.
+pub(crate) fn part<const D: usize>(of: &CubeTensor, start: usize, shape: [usize; D]) -> CubeTensor {
+    let (end, all) = (start + shape.iter().product::<usize>(), of.shape().num_elements());
+    let handle =
+        of.handle.clone().offset_start(4 * start as u64).offset_end(4 * (all - end) as u64);
+    let (client, device) = (of.client.clone(), of.device.clone());
     CubeTensor::new_contiguous(client, device, Shape::from(shape), handle, DType::F32)
 }

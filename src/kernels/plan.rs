@@ -82,6 +82,13 @@ pub enum Slot {
     Table(usize),
 }
 
+/// How a kernel uses a buffer that it binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
 /// One dispatch. Every buffer is bound as read-write storage in group 0, in this order: two operands
 /// may lie in one allocation, which must not be bound both ways. The parameters follow as the last
 /// binding. They lie in memory of their own and are bound read-only, so that compilers see what

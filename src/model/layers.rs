@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::statistics::{BatchStatistics, LayerStatistics};
-use crate::conv::{ConvShape, conv3d};
-use crate::norm::{self, Affine, After};
+use crate::conv::{ConvShape, conv3d, conv3d_with_moments};
+use crate::norm::{self, Affine, After, Moments};
 
 /// Draws initial weights on the host, so that a seed gives the same network on every device.
 #[derive(Debug)]
@@ -117,6 +117,23 @@ impl Conv3d {
     pub fn forward(&self, input: Tensor<5>) -> Tensor<5> {
         conv3d(input, self.weight.val(), self.stride, self.padding)
     }
+
+    /// The same for a normalisation, which may take the statistics of the output with it.
+    pub(super) fn forward_to(&self, norm: &BatchNorm3d, input: Tensor<5>) -> Convolved {
+        if !norm.takes_statistics_of(&input) {
+            return Convolved { output: self.forward(input), moments: None };
+        }
+        let weight = self.weight.val();
+        let (output, moments) = conv3d_with_moments(input, weight, self.stride, self.padding);
+        Convolved { output, moments }
+    }
+}
+
+/// What a convolution hands to the normalisation that follows.
+pub(super) struct Convolved {
+    /// `[N, C, T, H, W]`.
+    output: Tensor<5>,
+    moments: Option<Moments>,
 }
 
 /// Batch normalisation over N, T, H, W of `[N, C, T, H, W]`, as PyTorch has it: eps 1e-5,
@@ -153,11 +170,16 @@ impl BatchNorm3d {
         }
     }
 
+    /// Whether it normalises with the batch's own statistics.
+    fn takes_statistics_of(&self, input: &Tensor<5>) -> bool {
+        input.device().is_autodiff() && self.training.is_enabled()
+    }
+
     /// Normalises `[N, C, T, H, W]`, with the batch's statistics while training, which are added to
     /// `statistics`, else with the running ones; then what comes `after`, in the same pass.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
-        input: Tensor<5>,
+        Convolved { output: input, moments }: Convolved,
         after: After,
         statistics: &mut BatchStatistics,
     ) -> Tensor<5> {
@@ -165,11 +187,11 @@ impl BatchNorm3d {
         let affine =
             Affine { gamma: self.weight.val(), beta: self.bias.val(), epsilon: BN_EPSILON };
         let (mean, variance) = (&self.running_mean, &self.running_var);
-        if !(input.device().is_autodiff() && self.training.is_enabled()) {
+        if !self.takes_statistics_of(&input) {
             let (mean, variance) = (mean.value_sync(), variance.value_sync());
             return norm::by_running(input, affine, mean, variance, after);
         }
-        let result = norm::by_batch(input, affine, after);
+        let result = norm::by_batch(input, moments, affine, after);
         let count = (n * t * h * w) as f64;
         // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
         // the biased one (0) so that a tiny last stage does not end a run.

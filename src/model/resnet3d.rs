@@ -13,7 +13,7 @@ use burn::module::Module;
 use burn::nn::Relu;
 use burn::tensor::Tensor;
 
-use super::layers::{BatchNorm3d, Conv3d, Init};
+use super::layers::{BatchNorm3d, Conv3d, Convolved, Init};
 use super::parameter_count;
 use super::stages::StageSet;
 use super::statistics::BatchStatistics;
@@ -107,10 +107,12 @@ impl Stem {
 
     fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self {
-            Self::Plain((conv, bn, _)) => bn.forward(conv.forward(x), After::Relu, statistics),
+            Self::Plain((conv, bn, _)) => {
+                bn.forward(conv.forward_to(bn, x), After::Relu, statistics)
+            }
             Self::Factored((spatial, bn1, _, temporal, bn2, _)) => {
-                let x = bn1.forward(spatial.forward(x), After::Relu, statistics);
-                bn2.forward(temporal.forward(x), After::Relu, statistics)
+                let x = bn1.forward(spatial.forward_to(bn1, x), After::Relu, statistics);
+                bn2.forward(temporal.forward_to(bn2, x), After::Relu, statistics)
             }
         }
     }
@@ -151,11 +153,18 @@ impl ResidualConv {
         }
     }
 
-    fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
+    /// For the normalisation `next`, which follows.
+    fn forward_to(
+        &self,
+        next: &BatchNorm3d,
+        x: Tensor<5>,
+        statistics: &mut BatchStatistics,
+    ) -> Convolved {
         match self {
-            Self::Plain(conv) => conv.forward(x),
+            Self::Plain(conv) => conv.forward_to(next, x),
             Self::Factored((spatial, bn, _, temporal)) => {
-                temporal.forward(bn.forward(spatial.forward(x), After::Relu, statistics))
+                let x = bn.forward(spatial.forward_to(bn, x), After::Relu, statistics);
+                temporal.forward_to(next, x)
             }
         }
     }
@@ -199,14 +208,16 @@ impl BasicBlock {
     }
 
     fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
-        let out = self.conv1.0.forward(x.clone(), statistics);
-        let out = self.conv1.1.forward(out, After::Relu, statistics);
-        let out = self.conv2.0.forward(out, statistics);
+        let (conv1, bn1) = &self.conv1;
+        let (conv2, bn2) = &self.conv2;
+        let out = conv1.forward_to(bn1, x.clone(), statistics);
+        let out = bn1.forward(out, After::Relu, statistics);
+        let out = conv2.forward_to(bn2, out, statistics);
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(conv.forward(x), After::Nothing, statistics),
+            Some((conv, bn)) => bn.forward(conv.forward_to(bn, x), After::Nothing, statistics),
             None => x,
         };
-        self.conv2.1.forward(out, After::AddRelu(shortcut), statistics)
+        bn2.forward(out, After::AddRelu(shortcut), statistics)
     }
 }
 

@@ -5,7 +5,7 @@
 use burn::module::{Module, ModuleMapper, Param, RunningState};
 use burn::tensor::Tensor;
 
-use crate::norm::{self, Blend};
+use crate::norm::{self, Running};
 
 const MOMENTUM: f64 = 0.1;
 
@@ -20,14 +20,44 @@ pub(super) struct LayerStatistics {
     pub unbiased: f64,
 }
 
-impl LayerStatistics {
-    fn apply(self) {
-        let blend = Blend { momentum: MOMENTUM, unbiased: self.unbiased };
-        let old = self.running.each_ref().map(RunningState::value_sync);
-        let next = norm::blend(old, self.batch, blend);
-        for (running, next) in self.running.into_iter().zip(next) {
+/// The batch statistics of the layers that trained in some forward passes, of each pass in the
+/// order in which the layers ran. Dropping them leaves the running statistics as they were.
+#[derive(Debug, Default)]
+#[must_use = "the running statistics are updated by `apply`"]
+pub struct BatchStatistics(Vec<Vec<LayerStatistics>>);
+
+impl BatchStatistics {
+    /// Adds a layer of the last pass.
+    pub(super) fn push(&mut self, layer: LayerStatistics) {
+        match self.0.last_mut() {
+            Some(pass) => pass.push(layer),
+            None => self.0.push(vec![layer]),
+        }
+    }
+
+    /// Adds those of later passes.
+    pub(crate) fn append(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
+    /// Updates the running statistics, with PyTorch's momentum of 0.1.
+    pub fn apply(self) {
+        self.0.into_iter().for_each(apply_pass);
+    }
+}
+
+/// All layers together: a device takes them in few launches.
+fn apply_pass(layers: Vec<LayerStatistics>) {
+    let states: Vec<_> = layers.iter().map(|layer| layer.running.clone()).collect();
+    let layers = layers.into_iter().map(|LayerStatistics { running, batch, unbiased }| Running {
+        running: running.map(|state| state.value_sync()),
+        batch,
+        unbiased,
+    });
+    for (states, next) in states.into_iter().zip(norm::blend(layers.collect(), MOMENTUM)) {
+        for (state, next) in states.into_iter().zip(next) {
             // The clone in the module shares the value.
-            let _ = running.map(&mut Replace(next));
+            let _ = state.map(&mut Replace(next));
         }
     }
 }
@@ -40,27 +70,5 @@ impl ModuleMapper for Replace {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, old, mapper) = param.consume();
         Param::from_mapped_value(id, self.0.clone().reshape(old.dims()), mapper)
-    }
-}
-
-/// The batch statistics of the layers that trained in a forward pass, in the order in which they
-/// ran. Dropping them leaves the running statistics as they were.
-#[derive(Debug, Default)]
-#[must_use = "the running statistics are updated by `apply`"]
-pub struct BatchStatistics(Vec<LayerStatistics>);
-
-impl BatchStatistics {
-    pub(super) fn push(&mut self, layer: LayerStatistics) {
-        self.0.push(layer);
-    }
-
-    /// Adds those of a later pass.
-    pub(crate) fn append(&mut self, later: Self) {
-        self.0.extend(later.0);
-    }
-
-    /// Updates the running statistics, with PyTorch's momentum of 0.1.
-    pub fn apply(self) {
-        self.0.into_iter().for_each(LayerStatistics::apply);
     }
 }

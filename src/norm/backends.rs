@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use burn::backend::flex::FlexTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::DType;
 use polyview_cpu::norm::{Gradients as Targets, Norm, NormShape, Normalised};
 
-use super::op::{Gradients, NormKernels, NormOps, blend_by_burn};
-use super::wgsl::{self, BatchNorm};
-use super::{Blend, Spec};
+use super::Spec;
+use super::op::{Gradients, NormKernels, NormOps};
+use super::wgsl::BatchNorm;
 use crate::kernels::pool::Buffer;
-use crate::kernels::{host, launch, stock_wanted};
+use crate::kernels::{host, launch};
 
 /// N, C, T, H, W.
 fn sizes(tensor: &impl TensorMetadata) -> [usize; 5] {
@@ -29,8 +28,10 @@ impl NormOps for Flex {
         gamma: FlexTensor,
         beta: FlexTensor,
         residual: FlexTensor,
+        _: FlexTensor,
+        _: Option<usize>,
         spec: Spec,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         let size = sizes(&x);
         let (gamma, beta) = (host::values(&gamma), host::values(&beta));
         let norm = Norm {
@@ -44,7 +45,11 @@ impl NormOps for Flex {
         let mut y = Buffer::new(size.iter().product());
         let found = norm.forward(&host::values(&x), residual.as_deref(), y.values());
         let channel = |values| host::tensor(values, [size[1]]);
-        (y.into_tensor(size), channel(found.mean), channel(found.variance))
+        let y = y.into_tensor(size);
+        let [mean, variance] = [found.mean, found.variance].map(channel);
+        // The mask of the ReLU is taken from y, which whatever comes next mostly keeps anyway.
+        let rest = if spec.relu { y.clone() } else { mean.clone() };
+        (y, mean, variance, rest)
     }
 
     fn norm_by_running(
@@ -65,16 +70,6 @@ impl NormOps for Flex {
         let mut y = Buffer::new(size.iter().product());
         norm.infer(mean, variance, &host::values(&x), residual.as_deref(), y.values());
         y.into_tensor(size)
-    }
-
-    fn blend_running(
-        running_mean: FlexTensor,
-        running_variance: FlexTensor,
-        mean: FlexTensor,
-        variance: FlexTensor,
-        blend: Blend,
-    ) -> (FlexTensor, FlexTensor) {
-        blend_by_burn::<Self>([running_mean, running_variance], [mean, variance], &blend)
     }
 }
 
@@ -135,22 +130,22 @@ impl NormKernels for Flex {
     fn by_batch_backward(
         x: FlexTensor,
         gamma: FlexTensor,
-        [mean, variance]: [FlexTensor; 2],
-        y: Option<FlexTensor>,
+        [mean, variance, y]: [FlexTensor; 3],
         dy: FlexTensor,
         spec: &Spec,
     ) -> Gradients<Flex> {
         let layer = [&gamma, &mean, &variance];
-        flex_backward(Normalised::ByBatch, &x, layer, y.as_ref(), &dy, spec)
+        flex_backward(Normalised::ByBatch, &x, layer, spec.relu.then_some(&y), &dy, spec)
     }
 
     fn by_running_backward(
-        layer: [FlexTensor; 3],
+        [gamma, variance]: [FlexTensor; 2],
         y: Option<FlexTensor>,
         dy: FlexTensor,
         spec: &Spec,
     ) -> [FlexTensor; 2] {
-        let layer = layer.each_ref();
+        // The mean is not read.
+        let layer = [&gamma, &variance, &variance];
         let back = flex_backward(Normalised::ByRunning, &dy, layer, y.as_ref(), &dy, spec);
         [back.x, back.residual]
     }
@@ -170,16 +165,20 @@ impl NormOps for CubeBackend {
         gamma: CubeTensor,
         beta: CubeTensor,
         residual: CubeTensor,
+        moments: CubeTensor,
+        slice: Option<usize>,
         spec: Spec,
-    ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let [x, gamma, beta, residual] = [x, gamma, beta, residual].map(launch::contiguous);
-        let plan = batch_norm(&x, spec).forward();
+    ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
+        let [x, gamma, beta, residual, moments] =
+            [x, gamma, beta, residual, moments].map(launch::contiguous);
+        let norm = batch_norm(&x, spec);
         let size = sizes(&x);
         let y = launch::empty(&x, size);
-        let [mean, variance] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
-        let operands = [&x, &gamma, &beta, &y, &mean, &variance, &residual];
-        launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
-        (y, mean, variance)
+        let kept = launch::empty(&x, [norm.kept_words()]);
+        let operands = [&x, &gamma, &beta, &y, &kept, &residual, &moments];
+        launch::run(&x.client, &norm.forward(slice), &operands.map(|tensor| &tensor.handle));
+        let [mean, variance] = [0, 1].map(|row| launch::part(&kept, row * norm.row(), [size[1]]));
+        (y, mean, variance, kept)
     }
 
     fn norm_by_running(
@@ -199,72 +198,41 @@ impl NormOps for CubeBackend {
         launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
         y
     }
-
-    /// The one operation that chooses its implementation here: it is not differentiable, so Burn's
-    /// own operations need not be recorded.
-    fn blend_running(
-        running_mean: CubeTensor,
-        running_variance: CubeTensor,
-        mean: CubeTensor,
-        variance: CubeTensor,
-        blend: Blend,
-    ) -> (CubeTensor, CubeTensor) {
-        let all = [running_mean, running_variance, mean, variance];
-        let [channels] = all[0].shape().dims();
-        let plan = launch::limits(&all[0].device)
-            .filter(|_| !stock_wanted() && all.iter().all(|tensor| tensor.dtype == DType::F32))
-            .and_then(|limits| wgsl::blend(channels, &blend, &limits).ok());
-        let Some(plan) = plan else {
-            let [running_mean, running_variance, mean, variance] = all;
-            let running = [running_mean, running_variance];
-            return blend_by_burn::<Self>(running, [mean, variance], &blend);
-        };
-        let [running_mean, running_variance, mean, variance] = &all.map(launch::contiguous);
-        let [next_mean, next_variance] = [(); 2].map(|()| launch::empty(mean, [channels]));
-        let operands = [running_mean, running_variance, mean, variance, &next_mean, &next_variance];
-        launch::run(&mean.client, &plan, &operands.map(|tensor| &tensor.handle));
-        (next_mean, next_variance)
-    }
 }
 
 impl NormKernels for CubeBackend {
     fn by_batch_backward(
         x: CubeTensor,
-        gamma: CubeTensor,
-        statistics: [CubeTensor; 2],
-        y: Option<CubeTensor>,
+        _: CubeTensor,
+        [_, _, kept]: [CubeTensor; 3],
         dy: CubeTensor,
         spec: &Spec,
     ) -> Gradients<Self> {
-        let [mean, variance] = statistics;
-        let all = [x, gamma, mean, variance, dy].map(launch::contiguous);
-        let [x, gamma, mean, variance, dy] = &all;
-        let plan = batch_norm(x, *spec).backward();
-        let size = sizes(x);
-        let dx = launch::empty(x, size);
-        let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(x, [size[1]]));
-        let masked = if spec.masks_residual() { launch::empty(x, size) } else { dy.clone() };
-        let y = y.map_or_else(|| dy.clone(), launch::contiguous);
-        let operands = [x, gamma, mean, variance, dy, &dx, &d_gamma, &d_beta, &y, &masked];
+        let [x, dy] = [x, dy].map(launch::contiguous);
+        let plan = batch_norm(&x, *spec).backward();
+        let size = sizes(&x);
+        let dx = launch::empty(&x, size);
+        let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
+        let masked = if spec.masks_residual() { launch::empty(&x, size) } else { dy.clone() };
+        let operands = [&x, &dy, &kept, &dx, &d_gamma, &d_beta, &masked];
         launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
         Gradients { x: dx, gamma: d_gamma, beta: d_beta, residual: masked }
     }
 
     fn by_running_backward(
-        layer: [CubeTensor; 3],
+        layer: [CubeTensor; 2],
         y: Option<CubeTensor>,
         dy: CubeTensor,
         spec: &Spec,
     ) -> [CubeTensor; 2] {
-        let [gamma, mean, variance] = layer.map(launch::contiguous);
+        let [gamma, variance] = layer.map(launch::contiguous);
         let dy = launch::contiguous(dy);
         let plan = batch_norm(&dy, *spec).running_backward();
         let size = sizes(&dy);
         let dx = launch::empty(&dy, size);
         let masked = if spec.masks_residual() { launch::empty(&dy, size) } else { dy.clone() };
         let y = y.map_or_else(|| dy.clone(), launch::contiguous);
-        // dγ and dβ are not written: γ is bound in their places.
-        let operands = [&dy, &gamma, &mean, &variance, &dy, &dx, &gamma, &gamma, &y, &masked];
+        let operands = [&dy, &gamma, &variance, &dx, &y, &masked];
         launch::run(&dy.client, &plan, &operands.map(|tensor| &tensor.handle));
         [dx, masked]
     }

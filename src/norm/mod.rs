@@ -3,6 +3,7 @@
 //! Burn's operations elsewhere.
 
 mod backends;
+mod blend;
 mod op;
 pub(crate) mod wgsl;
 
@@ -11,9 +12,10 @@ use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 
-use crate::kernels::Implementation;
+use crate::kernels::{DeviceLimits, Implementation, PlanError};
+pub use blend::{Running, blend};
 use op::NormOps;
-use wgsl::BatchNorm;
+use wgsl::{BatchNorm, Traffic};
 
 /// A fused normalisation without its tensors.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,23 +32,6 @@ impl Spec {
     /// Whether the residual's gradient differs from dy.
     fn masks_residual(&self) -> bool {
         self.residual && self.relu
-    }
-}
-
-/// How running statistics are updated.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Blend {
-    /// The batch's share of the result.
-    pub momentum: f64,
-    /// Factor that makes the batch's biased variance unbiased: n / (n − 1).
-    pub unbiased: f64,
-}
-
-impl Blend {
-    /// Of the running statistics, of the batch's mean, of its variance.
-    fn factors(&self) -> [f32; 3] {
-        let Self { momentum, unbiased } = *self;
-        [1.0 - momentum, momentum, momentum * unbiased].map(|factor| factor as f32)
     }
 }
 
@@ -100,6 +85,16 @@ impl After {
     }
 }
 
+/// The statistics of a tensor's channels in parts, as a convolution gives them for its output.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    /// Mean and sum of squared deviations of each part: `[C·parts·2]`, in this order. Not
+    /// differentiable.
+    pub parts: Tensor<1>,
+    /// Values of a part, counted over N, T, H, W; the last one of a channel may have fewer.
+    pub slice: usize,
+}
+
 /// A normalised batch.
 #[derive(Debug)]
 pub struct Normalised {
@@ -126,8 +121,14 @@ fn is_fused(x: &Tensor<5>, spec: Spec) -> bool {
     }
 }
 
-/// Normalises `x [N, C, T, H, W]` by its own statistics. Differentiable.
-pub fn by_batch(x: Tensor<5>, affine: Affine, after: After) -> Normalised {
+/// Normalises `x [N, C, T, H, W]` by its own statistics. Differentiable. Where `moments` of `x` are
+/// at hand, `x` need not be read for them.
+pub fn by_batch(
+    x: Tensor<5>,
+    moments: Option<Moments>,
+    affine: Affine,
+    after: After,
+) -> Normalised {
     let Affine { gamma, beta, epsilon } = affine;
     let spec = after.spec(epsilon);
     if !is_fused(&x, spec) {
@@ -135,14 +136,18 @@ pub fn by_batch(x: Tensor<5>, affine: Affine, after: After) -> Normalised {
         let output = after.apply(result.output);
         return Normalised { output, mean: result.mean, variance: result.variance };
     }
-    // Without a residual x is passed in its place and not read.
+    // Without a residual x is passed in its place and not read, without moments γ.
     let residual = after.residual();
     let residual = residual.unwrap_or_else(|| x.clone());
-    let (output, mean, variance) = Dispatch::norm_by_batch(
+    let slice = moments.as_ref().map(|moments| moments.slice);
+    let moments = moments.map_or_else(|| gamma.clone(), |moments| moments.parts);
+    let (output, mean, variance, _) = Dispatch::norm_by_batch(
         x.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         residual.into_dispatch(),
+        moments.into_dispatch(),
+        slice,
         spec,
     );
     Normalised {
@@ -180,12 +185,15 @@ pub fn by_running(
     ))
 }
 
-/// Running mean and variance `[C]` after a batch of the given mean and biased variance `[C]`, as
-/// PyTorch has them: (1 − momentum)·running + momentum·batch. Not differentiable.
-pub fn blend(running: [Tensor<1>; 2], batch: [Tensor<1>; 2], blend: Blend) -> [Tensor<1>; 2] {
-    let [running_mean, running_variance] = running.map(|tensor| tensor.detach().into_dispatch());
-    let [mean, variance] = batch.map(|tensor| tensor.detach().into_dispatch());
-    let (mean, variance) =
-        Dispatch::blend_running(running_mean, running_variance, mean, variance, blend);
-    [mean, variance].map(|next| Tensor::from_dispatch(next).detach())
+/// Bytes that the launches for `[N, C, S]` read and write in training, forward and backward. With a
+/// `slice` the statistics come with a convolution, in parts of so many values.
+pub(crate) fn training_bytes(
+    shape: [usize; 3],
+    slice: Option<usize>,
+    residual: bool,
+    relu: bool,
+    limits: &DeviceLimits,
+) -> Result<usize, PlanError> {
+    let norm = BatchNorm::new(shape, Spec { epsilon: 0.0, residual, relu }, limits)?;
+    Ok(norm.traffic(slice).iter().map(Traffic::total).sum())
 }

@@ -8,19 +8,22 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, backend_extension};
 
-use super::{Blend, Spec};
+use super::Spec;
 
 /// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait NormOps: Backend {
-    /// y, mean and biased variance of each channel.
+    /// y, mean and biased variance of each channel, and what else the backward pass needs, in the
+    /// backend's own form. With a `slice` the statistics come with `x`, in `moments`.
     fn norm_by_batch(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         residual: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        slice: Option<usize>,
         spec: Spec,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// y by given statistics. Not differentiable by γ and β.
     fn norm_by_running(
@@ -32,30 +35,6 @@ pub(crate) trait NormOps: Backend {
         residual: FloatTensor<Self>,
         spec: Spec,
     ) -> FloatTensor<Self>;
-
-    /// The next running mean and variance of each channel. Not differentiable.
-    fn blend_running(
-        running_mean: FloatTensor<Self>,
-        running_variance: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        blend: Blend,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
-}
-
-/// [`NormOps::blend_running`] by the backend's own operations.
-pub(super) fn blend_by_burn<B: Backend>(
-    running: [FloatTensor<B>; 2],
-    batch: [FloatTensor<B>; 2],
-    blend: &Blend,
-) -> (FloatTensor<B>, FloatTensor<B>) {
-    let [keep, mean_share, variance_share] = blend.factors();
-    let next = |running, batch, share: f32| {
-        let kept = B::float_mul_scalar(running, keep.into());
-        B::float_add(kept, B::float_mul_scalar(batch, share.into()))
-    };
-    let ([running_mean, running_variance], [mean, variance]) = (running, batch);
-    (next(running_mean, mean, mean_share), next(running_variance, variance, variance_share))
 }
 
 /// Results of the backward pass.
@@ -67,21 +46,21 @@ pub(super) struct Gradients<B: Backend> {
     pub residual: FloatTensor<B>,
 }
 
-/// The backward passes on plain tensors; `y` is given where a ReLU follows.
+/// The backward passes on plain tensors.
 pub(super) trait NormKernels: NormOps {
-    /// `statistics` are mean and variance as the forward pass gave them.
+    /// `kept` is what the forward pass gave: mean, variance, and the backend's own form of the
+    /// rest.
     fn by_batch_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
-        statistics: [FloatTensor<Self>; 2],
-        y: Option<FloatTensor<Self>>,
+        kept: [FloatTensor<Self>; 3],
         dy: FloatTensor<Self>,
         spec: &Spec,
     ) -> Gradients<Self>;
 
-    /// dx and the residual's gradient from γ, mean and variance.
+    /// dx and the residual's gradient from γ and variance; `y` is given where a ReLU follows.
     fn by_running_backward(
-        layer: [FloatTensor<Self>; 3],
+        layer: [FloatTensor<Self>; 2],
         y: Option<FloatTensor<Self>>,
         dy: FloatTensor<Self>,
         spec: &Spec,
@@ -92,8 +71,8 @@ pub(super) trait NormKernels: NormOps {
 struct ByBatch;
 
 impl<B: NormKernels> Backward<B, 4> for ByBatch {
-    /// x, γ; mean, variance, y.
-    type State = ([NodeId; 2], [FloatTensor<B>; 2], Option<FloatTensor<B>>, Spec);
+    /// x, γ; what the forward pass kept.
+    type State = ([NodeId; 2], [FloatTensor<B>; 3], Spec);
 
     fn backward(
         self,
@@ -101,10 +80,10 @@ impl<B: NormKernels> Backward<B, 4> for ByBatch {
         grads: &mut Registered,
         checkpointer: &mut Checkpointer,
     ) {
-        let (stored, statistics, y, spec) = ops.state;
+        let (stored, kept, spec) = ops.state;
         let [x, gamma] = stored.map(|id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id));
         let dy = grads.consume::<B>(&ops.node);
-        let back = B::by_batch_backward(x, gamma, statistics, y, dy, &spec);
+        let back = B::by_batch_backward(x, gamma, kept, dy, &spec);
         let [to_x, to_gamma, to_beta, to_residual] = ops.parents;
         let to_residual = to_residual.filter(|_| spec.residual);
         let all = [
@@ -125,8 +104,8 @@ impl<B: NormKernels> Backward<B, 4> for ByBatch {
 struct ByRunning;
 
 impl<B: NormKernels> Backward<B, 2> for ByRunning {
-    /// γ, mean, variance; y.
-    type State = ([FloatTensor<B>; 3], Option<FloatTensor<B>>, Spec);
+    /// γ, variance; y.
+    type State = ([FloatTensor<B>; 2], Option<FloatTensor<B>>, Spec);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Registered, _: &mut Checkpointer) {
         let (layer, y, spec) = ops.state;
@@ -148,27 +127,31 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         residual: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        slice: Option<usize>,
         spec: Spec,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), gamma.node(), beta.node(), residual.node()];
         let forward = |x: FloatTensor<Self>, gamma: FloatTensor<Self>| {
-            let (beta, residual) = (beta.into_primitive(), residual.into_primitive());
-            B::norm_by_batch(x.into_primitive(), gamma.into_primitive(), beta, residual, spec)
+            let [x, gamma, beta, residual, moments] =
+                [x, gamma, beta, residual, moments].map(FloatTensor::<Self>::into_primitive);
+            B::norm_by_batch(x, gamma, beta, residual, moments, slice, spec)
         };
-        let (y, mean, variance) = match ByBatch.prepare::<C>(nodes).compute_bound().stateful() {
+        let (y, mean, variance, rest) = match ByBatch.prepare::<C>(nodes).compute_bound().stateful()
+        {
             OpsKind::Tracked(mut prep) => {
                 let stored = [prep.checkpoint(&x), prep.checkpoint(&gamma)];
-                let (y, mean, variance) = forward(x, gamma);
-                let kept = spec.relu.then(|| y.clone());
-                let statistics = [mean.clone(), variance.clone()];
-                (prep.finish((stored, statistics, kept, spec), y), mean, variance)
+                let (y, mean, variance, rest) = forward(x, gamma);
+                let kept = [&mean, &variance, &rest].map(Clone::clone);
+                (prep.finish((stored, kept, spec), y), mean, variance, rest)
             }
             OpsKind::UnTracked(prep) => {
-                let (y, mean, variance) = forward(x, gamma);
-                (prep.finish(y), mean, variance)
+                let (y, mean, variance, rest) = forward(x, gamma);
+                (prep.finish(y), mean, variance, rest)
             }
         };
-        (y, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+        let constant = FloatTensor::<Self>::new;
+        (y, constant(mean), constant(variance), constant(rest))
     }
 
     fn norm_by_running(
@@ -183,7 +166,7 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         let nodes = [x.node(), residual.node()];
         let [x, gamma, beta, mean, variance, residual] =
             [x, gamma, beta, mean, variance, residual].map(FloatTensor::<Self>::into_primitive);
-        let layer = [gamma.clone(), mean.clone(), variance.clone()];
+        let layer = [gamma.clone(), variance.clone()];
         let y = B::norm_by_running(x, gamma, beta, mean, variance, residual, spec);
         match ByRunning.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
@@ -192,22 +175,5 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
             }
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
-    }
-
-    fn blend_running(
-        running_mean: FloatTensor<Self>,
-        running_variance: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        blend: Blend,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (mean, variance) = B::blend_running(
-            running_mean.into_primitive(),
-            running_variance.into_primitive(),
-            mean.into_primitive(),
-            variance.into_primitive(),
-            blend,
-        );
-        (FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
     }
 }

@@ -143,13 +143,23 @@ fn bench_roofline_matches_a_calculation_by_hand() {
     close(roofline.step.ms[1], parts.iter().map(|part| part.ms[1]).sum());
     close(roofline.clips_per_s[1], 8e3 / roofline.step.ms[1]);
 
-    // r3d_tiny, one clip of 4×16×16: outputs of 8·4·8·8 in stem and first block, then 16·2·4·4,
-    // 32·1·2·2 and 64·1·1·1. Ten numbers an output, twelve at a block's end, eight on the way
-    // round a stride; and at a block's start three for each of its inputs.
-    let [a, b, c, d] = [8 * 4 * 64, 16 * 2 * 16, 32 * 4, 64];
-    let numbers =
-        10 * a + (3 * a + 22 * a) + (3 * a + 30 * b) + (3 * b + 30 * c) + (3 * c + 30 * d);
-    close(TINY.roofline().unwrap().normalisation.mb, 4.0 * f64::from(numbers) / 1e6);
+    // Seven numbers a value: the statistics come with the convolution, the normalisation reads x and
+    // writes y; backward both passes read x and dy, the second writes dx. With a residual two more
+    // and the mask's bits. Parts, rows and the few convolutions whose sums are split are within
+    // three hundredths of that.
+    for (work, numbers) in roofline.normalisations.iter().zip([7.0, 7.0, 9.0 + 3.0 / 32.0]) {
+        let got = work.bytes_per_value / 4.0 / numbers;
+        assert!((1.0..1.03).contains(&got), "{}: {}", work.form, work.bytes_per_value);
+    }
+    let counts = roofline.normalisations.iter().map(|work| (work.form, work.count));
+    let want = [("alone", 3), ("with ReLU", 26), ("with residual, ReLU", 8)];
+    assert_eq!(counts.collect::<Vec<_>>(), want);
+    // At a block's start the gradients of its two branches are added: three numbers for each input.
+    let stages =
+        [3 * 64 * 16 * 56 * 56, 2 * 128 * 8 * 28 * 28, 2 * 256 * 4 * 14 * 14, 512 * 2 * 7 * 7];
+    let inputs = 8 * stages.iter().sum::<u32>();
+    let norms: f64 = roofline.normalisations.iter().map(|work| work.mb).sum();
+    close(roofline.normalisation.mb, norms + 12.0 * f64::from(inputs) / 1e6);
 }
 
 #[test]

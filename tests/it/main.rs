@@ -36,6 +36,7 @@ mod machine;
 mod metrics;
 mod micro_batch;
 mod model;
+mod moments;
 mod norm;
 mod odd_names;
 mod official;

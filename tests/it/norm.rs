@@ -4,7 +4,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use polyview::kernels::with_stock;
 use polyview::model::{Backbone, BackboneKind, Init, StageSet};
-use polyview::norm::{Affine, After, Blend, blend, by_batch, by_running};
+use polyview::norm::{Affine, After, Running, blend, by_batch, by_running};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -39,7 +39,11 @@ impl Case {
         };
         let [t, h, w] = match round % 10 {
             0 => [1, 3, 4],
+            // More than one share of a plane, and chunks in two images.
             1 => [4, 30, rng.random_range(20..40)],
+            2 => [1; 3],
+            // Planes of thousands of elements that are no multiple of 4.
+            3 => [3, 31, 2 * rng.random_range(10..30) + 1],
             _ => [3, 9, 12].map(|most| rng.random_range(1..most)),
         };
         let shape = [rng.random_range(1..5), channels, t, h, w];
@@ -82,7 +86,7 @@ impl Case {
         let affine = Affine { gamma: gamma.clone(), beta: beta.clone(), epsilon: EPSILON };
         let (y, mean, variance) = match &self.running {
             None => {
-                let result = by_batch(x.clone(), affine, after);
+                let result = by_batch(x.clone(), None, affine, after);
                 (result.output, result.mean, result.variance)
             }
             Some([mean, variance]) => {
@@ -227,33 +231,131 @@ fn norm_frozen_lets_gradients_through() {
     }
 }
 
+/// Many layers of different sizes, in more launches than one.
 #[test]
 fn norm_updates_running_statistics() {
+    const CHANNELS: [usize; 12] = [1, 5, 64, 300, 45, 144, 63, 65, 2, 512, 7, 64];
+    const MOMENTUM: f64 = 0.1;
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let devices = [Some(Device::flex()), adapter::device()];
     for device in devices.into_iter().flatten() {
-        for channels in [1, 5, 64, 300] {
-            let [old_mean, mean] = [(); 2].map(|()| uniform(&mut rng, channels, 2.0, 0.5));
-            let [old_variance, variance] = [(); 2].map(|()| uniform(&mut rng, channels, 0.5, 1.0));
-            let (momentum, unbiased) = (0.1, 1.25);
-            let given = [&old_mean, &old_variance, &mean, &variance];
-            let run = |device: &Device| {
-                let [a, b, c, d] = given.map(|values| {
-                    let data = TensorData::new(values.clone(), [channels]);
+        let unbiased = |layer: usize| 1.25 + layer as f64 / 8.0;
+        // Running mean and variance, the batch's.
+        let given = CHANNELS.map(|channels| {
+            [[2.0, 0.5], [0.5, 1.0], [2.0, 0.5], [0.5, 1.0]]
+                .map(|[spread, centre]| uniform(&mut rng, channels, spread, centre))
+        });
+        let run = |device: &Device, count: usize| {
+            let layer = |(index, layer): (usize, &[Vec<f32>; 4])| {
+                let [a, b, c, d] = layer.each_ref().map(|values| {
+                    let data = TensorData::new(values.clone(), [values.len()]);
                     Tensor::<1>::from_data(data, device)
                 });
-                blend([a, b], [c, d], Blend { momentum, unbiased }).map(values)
+                Running { running: [a, b], batch: [c, d], unbiased: unbiased(index) }
             };
-            let want = |old: &[f32], new: &[f32], factor: f64| -> Vec<f64> {
-                let pairs = old.iter().zip(new);
-                pairs.map(|(&o, &n)| 0.9 * f64::from(o) + 0.1 * factor * f64::from(n)).collect()
+            let next = blend(given[..count].iter().enumerate().map(layer).collect(), MOMENTUM);
+            // The results are used as tensors are: as operands of the next blend, and of Burn's.
+            let again = next.iter().cloned().enumerate().map(|(index, next)| Running {
+                running: next.each_ref().map(|tensor| tensor.clone()),
+                batch: next.map(|tensor| tensor.mul_scalar(1.0)),
+                unbiased: unbiased(index),
+            });
+            let again = blend(again.collect(), MOMENTUM);
+            [next, again].map(|layers| layers.into_iter().map(|both| both.map(values)).collect())
+        };
+        let step = |old: &[f64], new: &[f64], factor: f64| -> Vec<f64> {
+            let pairs = old.iter().zip(new);
+            pairs.map(|(o, n)| (1.0 - MOMENTUM) * o + MOMENTUM * factor * n).collect()
+        };
+        let close = |got: &[f32], want: &[f64]| {
+            got.len() == want.len()
+                && got.iter().zip(want).all(|(&g, w)| (f64::from(g) - w).abs() < 2e-6)
+        };
+        for count in [0, 1, 7, CHANNELS.len()] {
+            let autodiff = device.clone().autodiff();
+            let all =
+                [run(&device, count), run(&autodiff, count), with_stock(|| run(&device, count))];
+            for [next, again] in all {
+                let (next, again): (Vec<[Vec<f32>; 2]>, Vec<[Vec<f32>; 2]>) = (next, again);
+                assert_eq!([next.len(), again.len()], [count; 2]);
+                for (index, layer) in given[..count].iter().enumerate() {
+                    let exact = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
+                    let [mean, variance, batch_mean, batch_variance]: [Vec<f64>; 4] =
+                        layer.each_ref().map(|values| exact(values));
+                    let mean = step(&mean, &batch_mean, 1.0);
+                    let variance = step(&variance, &batch_variance, unbiased(index));
+                    assert!(close(&next[index][0], &mean), "mean of layer {index}");
+                    assert!(close(&next[index][1], &variance), "variance of layer {index}");
+                    let variance = step(&variance, &variance, unbiased(index));
+                    assert!(close(&again[index][0], &mean), "mean of layer {index}, again");
+                    assert!(close(&again[index][1], &variance), "variance of layer {index}, again");
+                }
+            }
+        }
+    }
+}
+
+/// The gradient is let through exactly where the output is positive, whatever the mask is taken
+/// from: values that the ReLU meets at 0 included.
+#[test]
+fn norm_mask_is_that_of_the_output() {
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
+        let device = device.autodiff();
+        let shapes = [
+            [2, 3, 1, 1, 1],
+            [3, 5, 2, 3, 7],
+            [2, 4, 4, 16, 16],
+            [1, 2, 3, 31, 41],
+            [2, 70, 2, 7, 7],
+        ];
+        for (shape, residual) in
+            shapes.into_iter().flat_map(|shape| [(shape, false), (shape, true)])
+        {
+            let [n, channels, t, h, w] = shape;
+            let (count, plane) = (shape.iter().product(), t * h * w);
+            // Few distinct values, symmetric about 0 in each channel, so that many hit the mean.
+            let x = uniform(&mut rng, count, 2.0, 0.0).into_iter().map(f32::round);
+            let mut x: Vec<f32> = x.collect();
+            for at in 0..channels * plane {
+                if n % 2 == 0 {
+                    x[at + channels * plane] = -x[at];
+                }
+            }
+            let whole = |values: Vec<f32>| {
+                Tensor::<5>::from_data(TensorData::new(values, shape), &device).require_grad()
             };
-            let want = [want(&old_mean, &mean, 1.0), want(&old_variance, &variance, unbiased)];
-            for got in [run(&device), run(&device.clone().autodiff()), with_stock(|| run(&device))]
-            {
-                for (got, want) in got.iter().zip(&want) {
-                    assert_eq!(got.len(), want.len());
-                    assert!(got.iter().zip(want).all(|(&g, w)| (f64::from(g) - w).abs() < 1e-6));
+            let channel = |value: f32| Tensor::<1>::full([channels], value, &device).require_grad();
+            let x = whole(x);
+            let other =
+                whole(uniform(&mut rng, count, 1.0, 0.0).into_iter().map(f32::round).collect());
+            let after = if residual { After::AddRelu(other.clone()) } else { After::Relu };
+            // Without γ nothing but β, and where β is 0 nothing at all, is above 0.
+            for (gamma, beta) in [(1.0, 0.0), (-0.7, 0.25), (0.0, 0.0), (0.0, 0.5)] {
+                let beta = channel(beta);
+                let affine = Affine { gamma: channel(gamma), beta: beta.clone(), epsilon: EPSILON };
+                let y = by_batch(x.clone(), None, affine, after.clone()).output;
+                // dy differs from value to value, so that a sum shows what it is of.
+                let dy: Vec<f32> = uniform(&mut rng, count, 1.0, 3.0);
+                let grads = y.clone().mul(whole(dy.clone())).sum().backward();
+                let open: Vec<f64> = values(y.inner())
+                    .iter()
+                    .zip(&dy)
+                    .map(|(&y, &dy)| if y > 0.0 { f64::from(dy) } else { 0.0 })
+                    .collect();
+                if residual {
+                    let got = values(other.grad(&grads).unwrap());
+                    let same = got.iter().zip(&open).all(|(&got, &want)| f64::from(got) == want);
+                    assert!(same, "{shape:?}, gamma {gamma}");
+                }
+                let got = values(beta.grad(&grads).unwrap());
+                for (c, &got) in got.iter().enumerate() {
+                    let of = |image: usize| (image * channels + c) * plane;
+                    let want: f64 =
+                        (0..n).flat_map(|image| &open[of(image)..of(image) + plane]).sum();
+                    // A value on the wrong side would change the sum by at least 2.
+                    let error = (f64::from(got) - want).abs();
+                    assert!(error < 0.1 + 1e-5 * want, "{shape:?}: {got} for {want}");
                 }
             }
         }

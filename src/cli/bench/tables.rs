@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{Bounds, Report};
-use crate::bench::{Bound, LayerTimes, Part};
+use crate::bench::{Bound, LayerTimes, NormWork, Part};
 
 /// What was measured.
 pub(super) fn times(report: &Report) -> String {
@@ -89,6 +89,9 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
         let (tera, name) = (card.gflop_per_s / 1e3, card.name);
         text.push_str(&format!("\n{name}: {tera:.1} TFLOP/s in f32, {:.0} GB/s", card.gb_per_s));
     }
+    let norm = |work: &NormWork| format!("{:.1} {}", work.bytes_per_value, work.form);
+    let norms: Vec<_> = roofline.normalisations.iter().map(norm).collect();
+    text.push_str(&format!("\nbatch norm, bytes a value: {}", norms.join(", ")));
     let [first, second, third] = roofline.cards.map(|card| card.name.replace(' ', "\n"));
     let heads = ["convolution", "times", "GFLOP", "MB", "FLOP/B", &first, &second, &third];
     let mut table = table(heads);

@@ -324,7 +324,8 @@ pub(super) fn plan(
         tap_steps: tap_steps as u32,
     };
     let groups = fold(tiles, parts * product.phases.len(), limits)?;
-    let launch = Launch::new(ConvKernel::Gather { tile, form }, groups, buffers, &params);
+    let launch =
+        Launch::new(ConvKernel::Gather { tile, form, moments: false }, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if parts > 1 {
         plan.launches.push(sum_parts(

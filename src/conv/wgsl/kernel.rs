@@ -16,8 +16,8 @@ use crate::kernels::plan::Shader;
 pub(crate) enum ConvKernel {
     /// Weights into the order of the product in tiles.
     Pack,
-    /// Forward and input gradient in tiles.
-    Gather { tile: Tile, form: Form },
+    /// Forward and input gradient in tiles; with `moments` the statistics of each row of a tile too.
+    Gather { tile: Tile, form: Form, moments: bool },
     /// Weight gradient in tiles.
     Weight { tile: Tile, loads: WeightLoads },
     /// Second stage of a split reduction.
@@ -50,7 +50,7 @@ impl Shader for ConvKernel {
         match *self {
             Self::Pack => include_str!("../../../shaders/conv_pack.wgsl").to_owned(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
-            Self::Gather { tile, form } => source::gather(tile, form),
+            Self::Gather { tile, form, moments } => source::gather(tile, form, moments),
             Self::Weight { tile, loads } => source::weight(tile, loads),
             Self::SoftPack { tensors } => source::soft_pack(tensors),
             Self::SoftPackBoth => source::soft_pack_both(),

@@ -100,6 +100,40 @@ pub(crate) fn plan_as(
     }
 }
 
+/// A forward pass that gives the statistics of its output too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MomentsPlan {
+    /// The launches; operand 3, written, has mean and sum of squared deviations of each part of
+    /// each channel: `[K, parts, 2]`.
+    pub plan: ConvPlan,
+    /// Values of a part, counted over N, T', H', W'; the last one may have fewer.
+    pub slice: usize,
+    /// Parts of a channel.
+    pub parts: usize,
+}
+
+/// The forward pass `plan` with the statistics of its output, where its last launch makes whole
+/// sums in tiles: a split sum is complete only after the kernel that could give them.
+pub(crate) fn with_moments(
+    plan: &ConvPlan,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+) -> Option<MomentsPlan> {
+    let mut plan = plan.clone();
+    let last = plan.launches.last_mut()?;
+    let ConvKernel::Gather { tile, form, moments } = &mut last.kernel else { return None };
+    let memory = gather::memory(*tile, form.load);
+    let columns = (8 * form.load.terms() * tile.columns()) as usize;
+    let more = source::moments_memory(*tile, columns)?;
+    let slice = tile.columns() as usize;
+    let values = shape.batch * shape.output().iter().product::<usize>();
+    let parts = values.div_ceil(slice);
+    plan::fits(2 * shape.out_channels * parts, limits).ok()?;
+    (memory + more <= limits.workgroup_memory).then(|| *moments = true)?;
+    last.buffers.push(Slot::Operand(3));
+    Some(MomentsPlan { plan, slice, parts })
+}
+
 /// The variants whose plans differ, with these plans.
 pub(crate) fn distinct_plans(
     pass: ConvPass,

@@ -92,7 +92,13 @@ impl ConvKernel {
         let tiles: BTreeSet<Tile> =
             Vendor::ALL.into_iter().flat_map(|vendor| gather::tiles(vendor).all()).collect();
         for tile in tiles {
-            variants.extend(Form::ALL.map(|form| Self::Gather { tile, form }));
+            for form in Form::ALL {
+                variants.push(Self::Gather { tile, form, moments: false });
+                // Not for those that only input gradients take.
+                if form.wide_store == form.load.is_wide() {
+                    variants.push(Self::Gather { tile, form, moments: true });
+                }
+            }
         }
         variants.extend(weight::kernels());
         for lanes in soft::LANES {

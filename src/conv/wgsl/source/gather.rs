@@ -1,16 +1,24 @@
 //! The tiles of forward and input gradient.
 
+use super::moments::{self, Sums};
 use super::{Lines, PARTS, index, line, mask, phase, tile_values};
 use crate::conv::wgsl::form::{Form, Load};
 use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
 
 /// `conv_gather.wgsl`.
-pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form) -> String {
+pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form, moments: bool) -> String {
     let Form { load, one_tap, wide_store } = form;
     let table = load == Load::Table;
+    let params = if table { 4 } else { 3 };
+    let [declared, moments_text] = match moments {
+        true => [moments::bindings(tile, params), moments::moments(tile, &SUMS)],
+        false => [const { String::new() }; 2],
+    };
     let mut values = tile_values(tile);
     values.extend([
+        ("moments_bindings", declared),
+        ("moments", moments_text),
         ("load_functions", load_functions(load)),
         phase(),
         index(),
@@ -21,13 +29,23 @@ pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form) -> String {
         ("one_tap", one_tap.to_string()),
         ("element", element(load.is_wide()).to_owned()),
         ("result", element(wide_store).to_owned()),
-        ("params", if table { "4" } else { "3" }.to_owned()),
+        ("params", (params + u32::from(moments)).to_string()),
         ("multiply", multiply(tile, load)),
         ("write", write(tile, wide_store)),
     ]);
     values.extend(movement(tile, form));
     fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
 }
+
+/// How [`multiply`] leaves the sums.
+const SUMS: Sums = Sums {
+    value: |i, j| format!("c{i}_{}.{}", j / 4, PARTS[j as usize % 4]),
+    column: |j| format!("column0 + column_of(tx + {}u * TX, {}u)", j / 4, j % 4),
+    row: |i| format!("4u * (ty + {}u * TY) + {}u", i / 4, i % 4),
+    owner: "(local / 4u % TY)",
+    quad: "local / 4u / TY",
+    part: "local % 4u",
+};
 
 fn element(wide: bool) -> &'static str {
     if wide { "vec4<f32>" } else { "f32" }

@@ -1,6 +1,7 @@
 //! The source of the products' shaders: templates filled with sizes and unrolled loops.
 
 mod gather;
+mod moments;
 mod soft;
 mod weight;
 
@@ -9,6 +10,7 @@ use std::fmt::Write;
 use super::tile::Tile;
 
 pub(super) use gather::gather;
+pub(super) use moments::memory as moments_memory;
 pub(super) use soft::{soft_gather, soft_pack, soft_pack_both, soft_weight};
 pub(super) use weight::weight;
 

@@ -1,0 +1,41 @@
+// Gradient of normalisation by given statistics, which are constants: dx = γ / √(var + ε)·g, where
+// g is dy, and 0 where the ReLU was closed; and g itself for the residual.
+//
+// Template: `element` is f32 or vec4<f32>; `output` declares the binding of y and `masked` that of
+// g; `gradient` is g and `write` writes it; `params` is the number of the last binding.
+
+alias Element = {{ element }};
+const THREADS: u32 = 256u;
+
+{{ norm_each.wgsl }}
+@group(0) @binding(0) var<storage, read_write> dy: array<Element>;
+@group(0) @binding(1) var<storage, read_write> gamma: array<f32>;
+@group(0) @binding(2) var<storage, read_write> variance: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Element>;
+{{ output }}
+{{ masked }}
+@group(0) @binding({{ params }}) var<storage, read> params: Params;
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let share = share_of(group, groups, local);
+    if (share.plane >= params.planes) {
+        return;
+    }
+    let channel = share.channel;
+    let scale = Element(gamma[channel] / sqrt(variance[channel] + params.epsilon));
+    for (var step = 0u; step < STEPS; step++) {
+        let inner = share.first + step * share.lanes;
+        if (inner >= params.plane) {
+            break;
+        }
+        let at = share.start + inner;
+        let gradient = {{ gradient }};
+        dx[at] = gradient * scale;
+        {{ write }}
+    }
+}

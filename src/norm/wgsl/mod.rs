@@ -1,0 +1,302 @@
+//! Plans for batch normalisation over N and S of contiguous f32 `[N, C, S]`, together with the
+//! residual addition and the ReLU that follow it in a residual network.
+
+mod blend;
+mod kernel;
+mod params;
+mod traffic;
+
+pub(super) use blend::{Blends, blends, layers_per_launch};
+pub(crate) use kernel::NormKernel;
+
+use super::Spec;
+use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Slot, fits, fold};
+use kernel::{Mask, THREADS};
+use params::{CollectParams, EachParams, ReduceParams};
+pub(crate) use traffic::Traffic;
+
+/// A normalisation's launches.
+pub(crate) type NormPlan = plan::Plan<NormKernel>;
+
+/// Words to which rows are padded, so that each can be bound by itself: WebGPU's largest alignment
+/// of a binding is 256 bytes.
+const ROW: usize = 64;
+/// Rows of what the forward pass keeps: mean, biased variance, γ / √(var + ε), β.
+const ROWS: usize = 4;
+/// Elements that an invocation of the passes over all elements takes.
+const STEPS: usize = 8;
+/// Parts of a channel's sums. Every invocation of the following pass adds them up by itself.
+const MOST_CHUNKS: usize = 32;
+/// Words of a part: of the statistics mean and sum of squares, of the gradient Σ g and Σ g·(x −
+/// mean).
+const PART: usize = 2;
+
+/// y = relu?((x − mean) / √(var + ε)·γ + β (+ residual)) over `[N, C, S]`, with mean and biased
+/// variance of each channel over N and S; planned for one device, which can execute all of it.
+#[derive(Debug)]
+pub(crate) struct BatchNorm {
+    spec: Spec,
+    /// Whether four values make an element.
+    wide: bool,
+    batch: usize,
+    channels: usize,
+    /// Elements of a channel in one image.
+    plane: usize,
+    /// Chunks that a channel's elements are cut into, and elements of a chunk.
+    chunks: usize,
+    chunk: usize,
+    /// Binary logarithm of the lanes that share a plane, and how often they go over it.
+    lane_bits: u32,
+    shares: usize,
+    /// Workgroups of the passes over all elements.
+    each_groups: [u32; 3],
+}
+
+impl BatchNorm {
+    /// The normalisation of `[N, C, S]` = `shape`.
+    pub(crate) fn new(
+        shape: [usize; 3],
+        spec: Spec,
+        limits: &DeviceLimits,
+    ) -> Result<Self, PlanError> {
+        let [batch, channels, plane] = shape;
+        if shape.contains(&0) {
+            return Err(PlanError::Shape);
+        }
+        fits(batch * channels * plane, limits)?;
+        let most_groups = limits.max_workgroups_per_dim as usize;
+        if channels > most_groups {
+            return Err(PlanError::TooManyGroups);
+        }
+        if limits.max_invocations < THREADS as u32 {
+            return Err(PlanError::Device);
+        }
+        let wide = plane.is_multiple_of(4);
+        let plane = if wide { plane / 4 } else { plane };
+        let elements = batch * plane;
+        // Enough workgroups to fill a device, but eight elements for each invocation.
+        let wanted = 1024usize.div_ceil(channels).min(MOST_CHUNKS);
+        let chunks = wanted.min(elements.div_ceil(8 * THREADS)).max(1);
+        let chunk = elements.div_ceil(chunks);
+        let chunks = elements.div_ceil(chunk);
+        fits(PART * channels * chunks, limits)?;
+        // As few lanes as can take a plane at once, so that none has nothing to do.
+        let lanes = plane.div_ceil(STEPS).next_power_of_two().min(THREADS);
+        let shares = plane.div_ceil(STEPS * lanes);
+        let [y, z, _] = fold((batch * channels).div_ceil(THREADS / lanes), 1, limits)?;
+        if shares > most_groups {
+            return Err(PlanError::TooManyGroups);
+        }
+        let norm = Self {
+            spec,
+            wide,
+            batch,
+            channels,
+            plane,
+            chunks,
+            chunk,
+            lane_bits: lanes.ilog2(),
+            shares,
+            each_groups: [shares as u32, y, z],
+        };
+        fits(norm.kept_words(), limits)?;
+        Ok(norm)
+    }
+
+    /// Words between the rows of what the forward pass keeps.
+    pub(super) fn row(&self) -> usize {
+        self.channels.next_multiple_of(ROW)
+    }
+
+    /// Words of what the forward pass keeps: rows of mean, biased variance and what else the
+    /// backward pass needs of each channel, and with a residual the mask of the ReLU.
+    pub(super) fn kept_words(&self) -> usize {
+        let mask = if self.spec.masks_residual() {
+            self.batch * self.channels * self.plane_words()
+        } else {
+            0
+        };
+        ROWS * self.row() + mask
+    }
+
+    /// Words of the mask for a plane: one for the elements that an invocation takes.
+    fn plane_words(&self) -> usize {
+        self.shares << self.lane_bits
+    }
+
+    /// Values of an element.
+    fn lanes(&self) -> usize {
+        if self.wide { 4 } else { 1 }
+    }
+
+    /// Elements of a channel.
+    fn elements(&self) -> usize {
+        self.batch * self.plane
+    }
+
+    /// Values of a channel, and of the whole tensor.
+    fn channel_values(&self) -> usize {
+        self.elements() * self.lanes()
+    }
+
+    fn values(&self) -> usize {
+        self.channel_values() * self.channels
+    }
+
+    /// How many chunks a reduction makes of a channel, and values of each but the last.
+    fn chunk_sizes(&self) -> [usize; 2] {
+        [self.chunks, self.chunk * self.lanes()]
+    }
+
+    /// Operands: 0 `x`, 1 `γ [C]`, 2 `β [C]`; written: 3 `y`, 4 what is kept; with a residual: 5
+    /// the residual. Where the statistics came with `x`, in parts of `slice` values of a channel
+    /// (the last may have fewer): 6 their means and sums of squared deviations
+    /// `[C, parts, 2]`; `x` is then read once.
+    pub(super) fn forward(&self, slice: Option<usize>) -> NormPlan {
+        let mut plan = NormPlan::new();
+        let values = self.channel_values();
+        let (parts, sizes) = match slice {
+            None => {
+                let parts = self.parts(&mut plan);
+                let stats = NormKernel::Stats { wide: self.wide };
+                plan.launches.push(self.reduce(stats, vec![Slot::Operand(0), parts]));
+                (parts, self.chunk_sizes())
+            }
+            Some(slice) if values.div_ceil(slice) <= MOST_CHUNKS => {
+                (Slot::Operand(6), [values.div_ceil(slice), slice])
+            }
+            Some(slice) => {
+                let merged = plan.scratch_that_fits(PART * self.channels);
+                let params = CollectParams {
+                    parts: values.div_ceil(slice) as u32,
+                    part: slice as u32,
+                    values: values as u32,
+                };
+                plan.launches.push(Launch::new(
+                    NormKernel::Collect,
+                    [self.channels as u32, 1, 1],
+                    vec![Slot::Operand(6), merged],
+                    &params,
+                ));
+                (merged, [1, values])
+            }
+        };
+        plan.launches.push(self.apply(false, [parts, Slot::Operand(4)], 5, sizes));
+        plan
+    }
+
+    /// Words of each operand of [`Self::forward`].
+    fn forward_operands(&self, slice: Option<usize>) -> [usize; 7] {
+        let (all, channels) = (self.values(), self.channels);
+        let parts = slice.map_or(0, |slice| self.channel_values().div_ceil(slice));
+        [all, channels, channels, all, self.kept_words(), all, PART * channels * parts]
+    }
+
+    /// The same with given statistics. Operands: 0 `x`, 1 `γ`, 2 `β`; written: 3 `y`; 4 mean, 5
+    /// variance; with a residual: 6 the residual.
+    pub(super) fn running(&self) -> NormPlan {
+        NormPlan::single(self.apply(true, [4, 5].map(Slot::Operand), 6, self.chunk_sizes()))
+    }
+
+    /// Operands: 0 `x`, 1 `dy`, 2 what the forward pass kept; written: 3 `dx`, 4 `dγ [C]`, 5
+    /// `dβ [C]`; with a residual and a ReLU: 6 the residual's gradient, written. (Without a ReLU
+    /// the residual's gradient is `dy`.)
+    pub(super) fn backward(&self) -> NormPlan {
+        let (wide, relu) = (self.wide, self.spec.relu);
+        let mask = match (relu, self.spec.masks_residual()) {
+            (false, _) => Mask::None,
+            (true, false) => Mask::FromX,
+            (true, true) => Mask::Kept,
+        };
+        let mut plan = NormPlan::new();
+        let parts = self.parts(&mut plan);
+        let [x, dy, kept, dx, d_gamma, d_beta, masked] = [0, 1, 2, 3, 4, 5, 6].map(Slot::Operand);
+        let mut buffers = vec![x, dy, kept, parts];
+        buffers.extend((mask == Mask::Kept).then_some(masked));
+        plan.launches.push(self.reduce(NormKernel::Grads { wide, mask }, buffers));
+        let gradient = if mask == Mask::Kept { masked } else { dy };
+        plan.launches.push(self.each(
+            NormKernel::Input { wide, relu: mask == Mask::FromX },
+            vec![x, gradient, kept, parts, dx, d_gamma, d_beta],
+            self.chunk_sizes(),
+        ));
+        plan
+    }
+
+    /// Words of each operand of [`Self::backward`].
+    fn backward_operands(&self) -> [usize; 7] {
+        let (all, channels) = (self.values(), self.channels);
+        [all, all, self.kept_words(), all, channels, channels, all]
+    }
+
+    /// What is left of it where the statistics were given. Operands: 0 `dy`, 1 `γ`, 2 variance;
+    /// written: 3 `dx`; with a ReLU: 4 `y`; with a residual and a ReLU: 5 the residual's gradient,
+    /// written.
+    pub(super) fn running_backward(&self) -> NormPlan {
+        let (wide, relu) = (self.wide, self.spec.relu);
+        let residual = self.spec.masks_residual();
+        let mut buffers: Vec<_> = [0, 1, 2, 3].map(Slot::Operand).into();
+        buffers.extend(relu.then_some(Slot::Operand(4)));
+        buffers.extend(residual.then_some(Slot::Operand(5)));
+        let kernel = NormKernel::Frozen { wide, relu, residual };
+        NormPlan::single(self.each(kernel, buffers, self.chunk_sizes()))
+    }
+
+    /// A scratch buffer for the parts of a reduction.
+    fn parts(&self, plan: &mut NormPlan) -> Slot {
+        plan.scratch_that_fits(PART * self.chunks * self.channels)
+    }
+
+    fn apply(
+        &self,
+        given: bool,
+        statistics: [Slot; 2],
+        added: usize,
+        sizes: [usize; 2],
+    ) -> Launch<NormKernel> {
+        let (wide, Spec { residual, relu, .. }) = (self.wide, self.spec);
+        let mut buffers: Vec<_> = [0, 1, 2, 3].map(Slot::Operand).into();
+        buffers.extend(statistics);
+        buffers.extend(residual.then_some(Slot::Operand(added)));
+        self.each(NormKernel::Apply { wide, residual, relu, given }, buffers, sizes)
+    }
+
+    fn reduce(&self, kernel: NormKernel, buffers: Vec<Slot>) -> Launch<NormKernel> {
+        let groups = [self.chunks as u32, self.channels as u32, 1];
+        let params = ReduceParams {
+            channels: self.channels as u32,
+            plane: self.plane as u32,
+            elements: self.elements() as u32,
+            chunk: self.chunk as u32,
+            image_step: (THREADS / self.plane) as u32,
+            plane_step: (THREADS % self.plane) as u32,
+            row: self.row() as u32,
+            mask: (ROWS * self.row()) as u32,
+            plane_words: self.plane_words() as u32,
+            lane_bits: self.lane_bits,
+        };
+        Launch::new(kernel, groups, buffers, &params)
+    }
+
+    /// A pass over all elements that adds up so many parts of so many values first.
+    fn each(
+        &self,
+        kernel: NormKernel,
+        buffers: Vec<Slot>,
+        [parts, part]: [usize; 2],
+    ) -> Launch<NormKernel> {
+        let params = EachParams {
+            planes: (self.batch * self.channels) as u32,
+            channels: self.channels as u32,
+            plane: self.plane as u32,
+            lane_bits: self.lane_bits,
+            parts: parts as u32,
+            part: part as u32,
+            values: self.channel_values() as u32,
+            epsilon: self.spec.epsilon as f32,
+            row: self.row() as u32,
+            mask: (ROWS * self.row()) as u32,
+        };
+        Launch::new(kernel, self.each_groups, buffers, &params)
+    }
+}

@@ -1,0 +1,109 @@
+//! What a normalisation moves, counted from its plans.
+
+use super::{BatchNorm, NormPlan};
+use crate::kernels::plan::{Access, Slot};
+
+/// Bytes that a plan's launches read and write, each buffer once in every launch that uses it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub read: usize,
+    pub written: usize,
+}
+
+impl Traffic {
+    /// Of a plan whose operands have so many words.
+    fn of(plan: &NormPlan, operands: &[usize]) -> Self {
+        let mut traffic = Self::default();
+        for launch in &plan.launches {
+            for (slot, access) in launch.buffers.iter().zip(launch.kernel.access()) {
+                let bytes = match *slot {
+                    Slot::Operand(n) => 4 * operands[n],
+                    Slot::Scratch(n) => plan.scratch[n],
+                    Slot::Table(n) => 4 * plan.tables[n].len(),
+                };
+                match access {
+                    Access::Read => traffic.read += bytes,
+                    Access::Write => traffic.written += bytes,
+                }
+            }
+        }
+        traffic
+    }
+
+    /// All bytes.
+    pub(crate) fn total(&self) -> usize {
+        self.read + self.written
+    }
+}
+
+impl BatchNorm {
+    /// What the forward and the backward pass move in training; `slice` as [`Self::forward`] has
+    /// it, where the statistics that the convolution writes count as the normalisation's.
+    pub(crate) fn traffic(&self, slice: Option<usize>) -> [Traffic; 2] {
+        let operands = self.forward_operands(slice);
+        let [.., moments] = operands;
+        let mut forward = Traffic::of(&self.forward(slice), &operands);
+        forward.written += 4 * moments;
+        [forward, Traffic::of(&self.backward(), &self.backward_operands())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
+
+    use super::super::{BatchNorm, NormKernel, Spec};
+    use super::Access;
+    use crate::kernels::DeviceLimits;
+    use crate::kernels::plan::Shader;
+
+    /// Two images of 8 channels of 1024 values, by hand.
+    #[test]
+    fn words_are_counted() {
+        let (channels, values) = (8, 8 * 2 * 1024);
+        let words = |slice: Option<usize>, residual: bool| {
+            let spec = Spec { epsilon: 1e-5, residual, relu: true };
+            let norm = BatchNorm::new([2, 8, 1024], spec, &DeviceLimits::WEBGPU).unwrap();
+            norm.traffic(slice).map(|traffic| traffic.total() / 4)
+        };
+        // γ, β, dγ and dβ, one number a channel; a part has two; what is kept is four rows of 64.
+        let (layer, kept) = (2 * channels, 4 * 64);
+        // Statistics: x, parts. Normalisation: x, parts, y, what is kept.
+        let forward = 3 * values + layer + 2 * (2 * channels) + kept;
+        // Sums: x, dy, parts, what is kept. Gradients: x, dy, parts, dx, what is kept.
+        let backward = 5 * values + layer + 2 * (2 * channels) + 2 * kept;
+        assert_eq!(words(None, false), [forward, backward]);
+        // 16 parts of 128 values in the place of the pass over x, or 512 of 4 that are merged.
+        let parts = 2 * channels * 16;
+        let given = 2 * values + layer + 2 * parts + kept;
+        assert_eq!(words(Some(128), false), [given, backward]);
+        let given = 2 * values + layer + 2 * (32 * parts) + 2 * (2 * channels) + kept;
+        assert_eq!(words(Some(4), false), [given, backward]);
+        // The residual, its gradient in the place of dy, and one bit a value.
+        let (more, mask) = (values, values / 32);
+        assert_eq!(words(None, true), [forward + more + mask, backward + more + 2 * mask]);
+    }
+
+    /// Kernels use their bindings as the count of bytes takes it.
+    #[test]
+    fn bindings_are_used_as_declared() {
+        for kernel in NormKernel::variants() {
+            let module = naga::front::wgsl::parse_str(&kernel.source()).unwrap();
+            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+            let info = validator.validate(&module).unwrap();
+            let access = kernel.access();
+            for (handle, variable) in module.global_variables.iter() {
+                let Some(binding) = &variable.binding else { continue };
+                let found = info.get_entry_point(0)[handle] & (GlobalUse::READ | GlobalUse::WRITE);
+                let want = match access.get(binding.binding as usize) {
+                    Some(Access::Write) => GlobalUse::WRITE,
+                    // The parameters come last.
+                    Some(Access::Read) | None => GlobalUse::READ,
+                };
+                assert_eq!(found, want, "{kernel:?}: {:?}", variable.name);
+            }
+            let bound = module.global_variables.iter().filter(|(_, of)| of.binding.is_some());
+            assert_eq!(bound.count(), access.len() + 1, "{kernel:?}");
+        }
+    }
+}
