@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The training step on an NVIDIA card in five ways by turns: polyview through Vulkan and through CUDA,
+# The training step on an NVIDIA card in five ways, in turn: polyview through Vulkan and through CUDA,
 # PyTorch in f32 without TF32, with TF32, and in bf16. Prints the median of all steps of each.
 #
 #     [PYTHON=venv/bin/python POLYVIEW=target/debug/polyview ROUNDS=2] scripts/compare_nvidia.sh [OPTIONS]

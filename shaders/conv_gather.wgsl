@@ -31,7 +31,7 @@ const CHANNELS: u32 = {{ step_channels }}u;
 // vec4 of rows and of columns.
 const MQ: u32 = BM / 4u;
 const NQ: u32 = BN / 4u;
-// Whether there is but one tap, which every column sees.
+// Whether there is only one tap, which every column sees.
 const ONE_TAP: bool = {{ one_tap }};
 
 {{ conv_phase.wgsl }}

@@ -7,8 +7,8 @@
 //
 // Template: `element` is f32 or vec4<f32>, `lanes` its width; `statistics` declares the bindings
 // of the parts and of what is kept, or of given statistics, `find` reads them and `keep` keeps
-// them; `residual` declares its binding and `add` its value; `relu`; `open`, `collect` and `mask`
-// keep the mask; `params` is the number of the last binding.
+// them; `residual` declares its binding and `add` adds its value; `relu` is whether a ReLU follows;
+// `open`, `collect` and `mask` keep its mask; `params` is the number of the last binding.
 
 alias Element = {{ element }};
 const LANES: u32 = {{ lanes }}u;

@@ -5,7 +5,7 @@ struct Source {
     // into the source, one bit for each.
     base: u32,
     mask: u32,
-    // The vec4 of the tap at hand (else 0), and whether it falls into the source.
+    // The vec4 of the selected tap (0 where it falls outside), and whether it falls into the source.
     at: u32,
     ok: bool,
 }
@@ -25,8 +25,8 @@ fn locate(column0: u32, quad: u32, phase: Phase) -> Source {
     return source;
 }
 
-// Turns to a tap.
-fn face(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
+// Selects a tap.
+fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
     if (ONE_TAP) {
         (*source).at = (*source).base;
         return;

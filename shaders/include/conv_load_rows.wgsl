@@ -11,8 +11,8 @@ struct Source {
     // Distance of the neighbours, 0 beyond the ends of the row.
     left: u32,
     right: u32,
-    // The vec4 of the taps at hand (else the one in the first row), and whether they fall into the
-    // source.
+    // The vec4 of the selected taps (of the first row where they fall outside), and whether they fall
+    // into the source.
     at: u32,
     ok: bool,
 }
@@ -42,8 +42,8 @@ fn locate(column0: u32, quad: u32, phase: Phase) -> Source {
     return source;
 }
 
-// Turns to three taps of one t and h.
-fn face(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
+// Selects the three taps of one t and h.
+fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
     let bits = (1u << tap.x) | (1u << (taps.x + tap.y));
     (*source).ok = ((*source).mask & bits) == bits;
     let at = (*source).base + bitcast<u32>(element_of(vec3<i32>(tap)) / 4);

@@ -5,14 +5,15 @@ struct Source {
     // that fall into the source, one bit for each t, h and w.
     base: vec4<u32>,
     mask: vec4<u32>,
-    // The same of the tap at hand: its element (else 0), and whether it falls into the source.
+    // The same of the selected tap: its element (0 where it falls outside), and whether it falls into
+    // the source.
     at: vec4<u32>,
     ok: vec4<bool>,
 }
 
 {{ conv_columns.wgsl }}
-// Turns to a tap.
-fn face(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
+// Selects a tap.
+fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
     if (ONE_TAP) {
         (*source).at = (*source).base;
         return;

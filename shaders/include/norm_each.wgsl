@@ -28,9 +28,9 @@ struct Share {
     start: u32,
     first: u32,
     lanes: u32,
-    // The word of the mask that is for its elements.
+    // The word of the mask for its elements.
     word: u32,
-    // Whether it is the one that writes what a channel has once.
+    // Whether it writes what there is one of for each channel.
     leads: bool,
 }
 

@@ -1,5 +1,5 @@
 // Whether the ReLU let an element of a plane through. (norm_each.wgsl says which word it is in:
-// eight elements have one together.)
+// eight elements share one.)
 fn opened(plane: u32, inner: u32) -> {{ bool }} {
     let lane_bits = params.lane_bits;
     let lanes = 1u << lane_bits;

@@ -2,10 +2,10 @@
 //!
 //! A pass takes at least its operations over the card's peak and at least its bytes over the
 //! memory's bandwidth (Williams, Waterman, Patterson 2009). Operations are counted without those on
-//! the padding's zeros; bytes are f32, each operand read once, each result written once, in every
-//! launch of polyview's plans for batch normalisation. So the sum is a bound for kernels without
-//! matrix units that are cut as polyview's are; what is measured over it is what tiling, caches and
-//! launches cost.
+//! the padding's zeros; bytes are f32, each operand read once and each result written once: by every
+//! pass of a convolution, and by every launch of polyview's plans for batch normalisation. So the sum
+//! is a bound for kernels without matrix units that are cut as polyview's are; what is measured over
+//! it is what tiling, caches and launches cost.
 
 use serde::Serialize;
 
@@ -106,7 +106,7 @@ pub struct Roofline {
     pub layers: Vec<LayerWork>,
     /// All convolutions, each as often as it occurs.
     pub convolutions: Part,
-    /// Batch normalisations by what follows them; without those of which there are none.
+    /// Batch normalisations by what follows them; kinds that the network lacks are left out.
     pub normalisations: Vec<NormWork>,
     /// All of them, with the sums of the gradients of two branches.
     pub normalisation: Part,

@@ -70,7 +70,7 @@ pub fn conv3d(
     convolve(x, weight, stride, padding, false).0
 }
 
-/// The same, and the statistics of the result where the device's kernel gives them on the way.
+/// [`conv3d`] with the statistics of its result, where the device's kernel gives them as well.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -117,7 +117,7 @@ fn moments_on(implementation: Implementation, device: &Device, shape: &ConvShape
     plans::with_moments(&cube_device(device)?, shape).map(|plan| plan.slice)
 }
 
-/// The same of a device with these limits.
+/// The same for a device with these limits.
 pub(crate) fn slice_of_moments(shape: &ConvShape, limits: &DeviceLimits) -> Option<usize> {
     let plan = wgsl::plan(ConvPass::Forward, shape, limits).ok()?;
     wgsl::with_moments(&plan, shape, limits).map(|plan| plan.slice)

@@ -148,7 +148,7 @@ pub(super) fn run(
     out
 }
 
-/// The same of a forward pass that gives the statistics of its output too.
+/// A forward pass that gives the statistics of its output too.
 pub(super) fn run_with_moments(
     shape: &ConvShape,
     plan: &MomentsPlan,

@@ -77,7 +77,7 @@ impl DevicePlans {
 
 /// Lends a device's plans; `None` where it takes no WGSL.
 fn with_plans<R>(device: &CubeDevice, work: impl FnOnce(&mut DevicePlans) -> R) -> Option<R> {
-    // A device has one set of limits, but where tests pretend others.
+    // A device has one set of limits, except where tests change them.
     static DEVICES: PerDevice<Mutex<HashMap<DeviceLimits, DevicePlans>>> = PerDevice::new();
     let limits = launch::limits(device)?;
     let plans = DEVICES.get_or_insert(device, Mutex::default);
@@ -97,8 +97,8 @@ pub(super) fn plan(
     with_plans(device, |plans| plans.plan(pass, shape)).unwrap_or(Err(PlanError::Device))
 }
 
-/// The device's forward pass with the statistics of its output; `None` where it would cost more than
-/// reading the output for them.
+/// The device's forward pass with the statistics of its output; `None` where its plan cannot give them
+/// ([`wgsl::with_moments`]).
 pub(super) fn with_moments(device: &CubeDevice, shape: &ConvShape) -> Option<Arc<MomentsPlan>> {
     with_plans(device, |plans| plans.with_moments(shape)).flatten()
 }

@@ -25,7 +25,7 @@ pub(crate) struct Trial {
 
 /// Variants timed at most.
 const CANDIDATES: usize = 12;
-/// Time that the launches of a pass may take, those that compile aside, milliseconds.
+/// Time that the launches of a pass should take, those that compile aside, milliseconds.
 const BUDGET: f64 = 150.0;
 /// A launch that takes longer than this is timed with fewer clips, milliseconds.
 const LONG: f64 = 8.0;
@@ -121,7 +121,7 @@ impl Bench {
         Self { device: device.clone(), pass, shape: *shape, operands }
     }
 
-    /// Milliseconds of a launch, in the mean of some.
+    /// Milliseconds of a launch, the mean of `launches`.
     fn time(&self, plan: &ConvPlan, launches: usize) -> Result<f64, ExecutionError> {
         self.device.sync()?;
         let start = Instant::now();
@@ -132,11 +132,12 @@ impl Bench {
         Ok(milliseconds(start) / launches as f64)
     }
 
-    /// The candidates with their times, without those for which there is no time or no hope.
+    /// The candidates with their times, without those that the time did not suffice for and those that
+    /// were clearly slower.
     fn compare(&self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>, ExecutionError> {
         let (mut best, mut spent) = (f64::INFINITY, 0.0);
         for candidate in &mut candidates {
-            // Half of the time is for a look at each.
+            // Half of the time is for a first measurement of each.
             if spent > BUDGET / 2.0 {
                 break;
             }

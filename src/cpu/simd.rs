@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use pulp::{Arch, WithSimd};
 
-/// Whether to do without AVX-512: how tests and measurements see what a machine without it does.
+/// Whether not to use AVX-512, so that tests and measurements can take the kernels of a machine without
+/// it.
 #[cfg(target_arch = "x86_64")]
 static WITHOUT_AVX512: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("POLYVIEW_WITHOUT_AVX512").is_some());

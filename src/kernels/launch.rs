@@ -55,7 +55,7 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
         max_invocations: hardware.max_units_per_cube,
         max_workgroups_per_dim: x.min(y).min(z),
         max_binding_bytes: usize::try_from(properties.memory.max_page_size).unwrap_or(usize::MAX),
-        // cubecl keeps one back for the sizes of arrays that Metal's shaders are given.
+        // CubeCL reserves one for the array lengths that shaders on Metal need.
         bindings: hardware.max_bindings.max(BINDINGS),
         subgroup: [hardware.plane_size_min, hardware.plane_size_max],
         subgroup_operations: adapter.subgroups,

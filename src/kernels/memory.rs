@@ -1,5 +1,5 @@
-//! Device memory at its fullest, sampled at every launch of ours: what the estimate of a step's
-//! memory is tested against.
+//! Peak device memory, sampled at each launch of our kernels: what the estimate of a step's memory is
+//! tested against.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ use super::cube_device;
 pub struct MemoryPeak {
     /// In tensors, scratch buffers and parameters of launches.
     pub in_use: u64,
-    /// Held of the device, in use or not.
+    /// Allocated on the device, in use or not.
     pub reserved: u64,
 }
 
@@ -22,8 +22,8 @@ thread_local! {
     static PEAK: RefCell<Option<MemoryPeak>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` and returns the most memory that this thread's work on the device took meanwhile.
-/// Burn keeps the memory of threads apart, so other threads do not count. `None` where our kernels do
+/// Runs `work` and returns the most memory that this thread took on the device meanwhile. Burn
+/// allocates for each thread separately, so other threads do not count. `None` where our kernels do
 /// not run.
 pub fn peak_of<R>(device: &Device, work: impl FnOnce() -> R) -> Option<(R, MemoryPeak)> {
     super::limits(device)?;

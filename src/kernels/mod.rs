@@ -38,7 +38,7 @@ pub enum Implementation {
     Burn,
 }
 
-/// What a device's limits are taken for.
+/// Changes a device's limits, for [`with_limits`].
 pub type ChangedLimits = fn(DeviceLimits) -> DeviceLimits;
 
 thread_local! {
@@ -75,7 +75,7 @@ pub fn with_limits<R>(limits: ChangedLimits, work: impl FnOnce() -> R) -> R {
     with_setting(&PRETENDED, Some(limits), work)
 }
 
-/// A device's limits as [`with_limits`] wants them.
+/// A device's limits, changed within [`with_limits`].
 fn pretended(limits: DeviceLimits) -> DeviceLimits {
     PRETENDED.get().map_or(limits, |change| change(limits))
 }

@@ -44,8 +44,8 @@ pub fn shader_texts() -> Vec<ShaderText> {
         .collect()
 }
 
-/// `conv_gather-tile-tm8-tn8-flat-false` of "conv_gather.wgsl" and the kernel as `Debug` prints it,
-/// without the names of its types.
+/// `conv_weight-tile-tm8-tn8-tx16-ty8-loads-Tap` of "conv_weight.wgsl" and the kernel as `Debug`
+/// prints it, without the names of its types.
 fn name(file: &str, kernel: &str) -> String {
     let mut name = file.trim_end_matches(".wgsl").to_owned();
     let mut after_type = kernel;

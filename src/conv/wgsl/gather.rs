@@ -19,7 +19,7 @@ const MANY_REGISTERS: [Tile; 4] = [
     Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
 ];
-/// 32 sums at most, for devices on which 64 would leave the registers.
+/// 32 sums at most, for devices on which 64 would spill.
 const FEW_REGISTERS: [Tile; 3] = [
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
@@ -33,7 +33,7 @@ const MORE_SMALL: [Tile; 2] =
 
 /// The tiles of a maker's devices. NVIDIA's, AMD's and Apple's still have several subgroups in flight
 /// where an invocation takes 128 registers; Apple's have fewer units to fill. Intel's have 128
-/// registers of 32 bytes for a whole subgroup, and what phones have is no more.
+/// registers of 32 bytes for a whole subgroup, and phones' GPUs have no more.
 pub(super) fn tiles(vendor: Vendor) -> Tiles {
     match vendor {
         Vendor::Nvidia | Vendor::Amd => {

@@ -166,8 +166,7 @@ fn check(shape: &ConvShape) -> Result<(), PlanError> {
 /// The order of a partial sum's elements.
 #[derive(Clone, Copy)]
 struct PartOrder {
-    /// For each row all taps, for each of them this many channels; the result has it the other way
-    /// round.
+    /// For each row all taps, and for each of them this many channels; in the result taps come last.
     channels: usize,
     taps: usize,
 }

@@ -94,7 +94,7 @@ impl ConvKernel {
         for tile in tiles {
             for form in Form::ALL {
                 variants.push(Self::Gather { tile, form, moments: false });
-                // Not for those that only input gradients take.
+                // The others are for input gradients, which give no statistics.
                 if form.wide_store == form.load.is_wide() {
                     variants.push(Self::Gather { tile, form, moments: true });
                 }

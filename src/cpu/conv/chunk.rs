@@ -12,11 +12,11 @@ pub(super) struct Chunk {
     pub count: usize,
 }
 
-/// The weights in order: all of them made before, or each task makes its own.
+/// The weights in order: all of them made up front, or each task makes its own.
 pub(super) struct Weights<'a> {
     /// Their order.
     pub panels: &'a Panels<'a>,
-    /// All panels, if they are made before.
+    /// All panels, if they are made up front.
     pub made: Option<&'a [f32]>,
 }
 

@@ -118,7 +118,7 @@ impl Cut {
 
     fn make(&self, sites: Vec<Piece>) -> Group {
         let columns: usize = sites.iter().map(|site| (site.to - site.from) * self.wide).sum();
-        // Blocks are as even as they go, for narrow ones leave registers empty.
+        // Blocks are as even as possible, since narrow ones leave registers empty.
         let (lanes, _) = registers();
         let vectors = columns.div_ceil(lanes);
         let count = columns.div_ceil(columns_at_once());

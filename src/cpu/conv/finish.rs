@@ -1,4 +1,4 @@
-//! Putting sums to their places in the output.
+//! Writing sums to their places in the output.
 
 use super::axis::{Axis, Phase};
 use super::kernel::LANES;
@@ -19,7 +19,7 @@ pub(super) struct Target<'a, 'v> {
 }
 
 impl Target<'_, '_> {
-    /// Puts the sums of a phase.
+    /// Writes the sums of a phase.
     pub(super) fn put(&mut self, [h_phase, w_phase]: [&Phase; 2], sums: &[f32]) {
         let ([h, w], row) = (self.axes, self.row);
         let count = w.count(w_phase.first, 0, w.positions());

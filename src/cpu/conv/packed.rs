@@ -306,7 +306,7 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Puts the sums of some channels to their places.
+    /// Writes the sums of some channels to their places.
     fn finish(&self, layout: &Layout, sums: &[f32], mut rows: Rows) {
         let [_, h, w] = self.axes;
         let (row, sites) = (w.positions(), &layout.group.sites);

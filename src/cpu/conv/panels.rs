@@ -19,10 +19,10 @@ use super::axis::Phase;
 use super::kernel::rows_at_once;
 use crate::simd::dispatch;
 
-/// Weights next to each other from which on it pays to take them as a run.
+/// The fewest adjacent weights that are worth taking as a run.
 const LONG_RUN: usize = 4;
 
-/// Blocks that are made together, for the weights of an input may lie next to each other.
+/// Blocks that are made together, since the weights of an input may lie next to each other.
 const TOGETHER: usize = 8;
 
 /// Where a weight is in `[K, C, kt, kh, kw]`, named from the side that is written: forward the

@@ -109,8 +109,8 @@ pub(super) struct Pack<'a> {
     pub views: &'a [usize],
     /// What to copy in each step, in rising order of columns.
     pub rows: &'a [PackedRow],
-    /// Packed sources. Whole vectors are written; what they write too much, a later row or step
-    /// overwrites, or it is nobody's.
+    /// Packed sources. Whole vectors are written; what they write past the end of a row is overwritten
+    /// by a later row or step, or never read.
     pub packed: &'a mut [f32],
     /// Columns of the block.
     pub columns: usize,

@@ -252,8 +252,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The same for the planes of the axes themselves, whatever is spread: planes of whole rows,
-    /// the reach included.
+    /// Stages a piece as planes of whole rows, the reach included, one for each plane of the axes.
     pub(super) fn stage_shifted(
         &self,
         piece: &Piece,

@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(words(None, true), [forward + more + mask, backward + more + 2 * mask]);
     }
 
-    /// Kernels use their bindings as the count of bytes takes it.
+    /// Kernels use their bindings as the count of bytes assumes.
     #[test]
     fn bindings_are_used_as_declared() {
         for kernel in NormKernel::variants() {

@@ -29,8 +29,8 @@ pub fn browser() -> Option<&'static str> {
     found
 }
 
-/// What every start of it takes: no window, no sandbox (which needs rights that containers lack), and
-/// no requests of its own.
+/// Arguments of every start: no window, no sandbox (which needs rights that containers lack), and no
+/// requests of its own.
 pub const QUIET: [&str; 7] = [
     "--headless",
     "--no-sandbox",
@@ -46,7 +46,7 @@ pub const QUIET: [&str; 7] = [
 const WEBGPU: [&str; 3] =
     ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--disable-gpu-watchdog"];
 
-/// A machine that is busy with other tests may take its time.
+/// Long, for machines that are busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><script type="module">
@@ -125,7 +125,7 @@ fn serve(stream: TcpStream, script: &str, task: &str, answered: &mpsc::Sender<St
     loop {
         let mut line = String::new();
         match reader.read_line(&mut line) {
-            // The browser thought better of it.
+            // The browser closed the connection without a request.
             Ok(0) | Err(_) => return,
             Ok(_) if line.trim().is_empty() => break,
             Ok(_) => lines.push(line.to_ascii_lowercase()),
@@ -143,7 +143,7 @@ fn serve(stream: TcpStream, script: &str, task: &str, answered: &mpsc::Sender<St
         let length = lines.iter().find_map(|line| line.strip_prefix("content-length:"));
         let mut posted = vec![0; length.unwrap().trim().parse().unwrap()];
         reader.read_exact(&mut posted).unwrap();
-        // Nobody listens any more where the test has failed meanwhile.
+        // Where the test has failed meanwhile, the receiver is gone.
         let _ = answered.send(String::from_utf8(posted).unwrap());
     }
     let head = format!(

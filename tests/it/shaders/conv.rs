@@ -24,7 +24,7 @@ const fn shape(
 }
 
 const SHAPES: [ConvShape; 8] = [
-    // Nothing that any tile divides.
+    // Sizes that no tile divides.
     shape([2, 5, 7], [3, 7, 9], [3, 3, 3], [1; 3], [1; 3]),
     shape([1, 21, 35], [5, 11, 13], [3, 3, 3], [2; 3], [1; 3]),
     // The stems: few channels.

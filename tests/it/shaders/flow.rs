@@ -1,6 +1,6 @@
 //! Where the control flow of a shader is the same for a whole workgroup, by rules that every
 //! compiler can follow: conditions of constants, of what no shader can write, and of the workgroup's
-//! own built-ins. naga itself does not check this (wgpu issue 4369).
+//! own built-ins. naga itself does not check this.
 //!
 //! The analysis takes a local variable for varying if any store to it is, and what follows a varying
 //! `break` or `continue` in a loop for varying in every iteration; compilers may prove more.

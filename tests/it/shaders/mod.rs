@@ -15,8 +15,8 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use polyview::kernels::texts::{ShaderText, shader_texts};
 use polyview::kernels::web::uses_subgroups;
 
-/// The module that wgpu makes of a text. No capability is granted beyond those of every WebGPU
-/// device, but subgroup operations to texts that use them: they are for devices that have those.
+/// The module that wgpu makes of a text. Capabilities are those of every WebGPU device, and subgroup
+/// operations for texts that use them, which are for devices that have those.
 fn module(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let capabilities = match uses_subgroups(source) {

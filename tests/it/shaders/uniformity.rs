@@ -1,5 +1,5 @@
-//! No barrier and no subgroup operation lies where only some of a workgroup's invocations may come
-//! by: naga takes that, browsers refuse it, and FXC refuses what it cannot prove.
+//! Every barrier and subgroup operation is reached by whole workgroups. naga accepts others, browsers
+//! refuse them, and FXC refuses what it cannot prove.
 
 use super::flow::under_varying_flow;
 use super::{module, modules};

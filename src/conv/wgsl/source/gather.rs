@@ -59,7 +59,7 @@ fn steps(load: Load) -> String {
     }
 }
 
-/// What loads from the source.
+/// The functions that load from the source.
 fn load_functions(load: Load) -> String {
     let text = match load {
         Load::Table => include_str!("../../../../shaders/include/conv_load_table.wgsl"),
@@ -150,7 +150,7 @@ fn movement(tile: Tile, Form { load, one_tap, .. }: Form) -> [(&'static str, Str
         let taps = if load == Load::Rows { "vec3(phase.taps.xy, 1u)" } else { "phase.taps" };
         line!(position, "let taps = {taps};");
         line!(position, "var tap = decompose(first / params.tap_steps, max(taps, vec3(1u))).yzw;");
-        line!(position, "face(&source, tap, taps);");
+        line!(position, "select_tap(&source, tap, taps);");
         line!(advance, "{}", turn.0);
         if !one_tap {
             line!(advance, "{}", fill(NEXT_TAP, &[("wrap", wrap.0)]));
@@ -183,7 +183,7 @@ if (block == params.tap_steps) {
             }
         }
     }
-    face(&source, tap, taps);
+    select_tap(&source, tap, taps);
 }";
 
 /// The products of a step.
