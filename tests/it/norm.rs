@@ -273,10 +273,10 @@ fn norm_updates_running_statistics() {
         };
         for count in [0, 1, 7, CHANNELS.len()] {
             let autodiff = device.clone().autodiff();
-            let all =
+            // For each way the next values, then those after a second update.
+            let all: [[Vec<[Vec<f32>; 2]>; 2]; 3] =
                 [run(&device, count), run(&autodiff, count), with_stock(|| run(&device, count))];
             for [next, again] in all {
-                let (next, again): (Vec<[Vec<f32>; 2]>, Vec<[Vec<f32>; 2]>) = (next, again);
                 assert_eq!([next.len(), again.len()], [count; 2]);
                 for (index, layer) in given[..count].iter().enumerate() {
                     let exact = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
