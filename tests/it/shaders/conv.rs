@@ -23,7 +23,7 @@ const fn shape(
     ConvShape { batch, in_channels, out_channels, input, kernel, stride, padding }
 }
 
-const SHAPES: [ConvShape; 8] = [
+const SHAPES: [ConvShape; 9] = [
     // Sizes that no tile divides.
     shape([2, 5, 7], [3, 7, 9], [3, 3, 3], [1; 3], [1; 3]),
     shape([1, 21, 35], [5, 11, 13], [3, 3, 3], [2; 3], [1; 3]),
@@ -37,6 +37,8 @@ const SHAPES: [ConvShape; 8] = [
     shape([1, 8, 10], [4, 6, 7], [1; 3], [2; 3], [0; 3]),
     // Long sums of few results.
     shape([1, 72, 65], [4, 4, 4], [3, 3, 3], [1; 3], [1; 3]),
+    // So many positions that the weight gradient's sums are split.
+    shape([3, 6, 10], [4, 13, 12], [1, 3, 3], [1; 3], [0, 1, 1]),
 ];
 
 /// One pass of a case.
