@@ -102,7 +102,10 @@ struct Queue {
 impl Queue {
     fn launch(self) {
         let Self { kind, like, limits, steps } = self;
-        for steps in steps.chunks(wgsl::most_steps(kind.in_place, &limits)) {
+        let (alone, shared): (Vec<_>, Vec<_>) =
+            steps.into_iter().partition(|&(_, len, _)| wgsl::steps_alone(len, &limits));
+        let most = wgsl::most_steps(kind.in_place, &limits);
+        for steps in alone.chunks(1).chain(shared.chunks(most)) {
             let each: Vec<_> = steps.iter().map(|&(factors, len, _)| (factors, len)).collect();
             let plan = wgsl::steps(&each, kind.in_place, &limits)
                 .expect("steps are queued for devices and sizes that their kernel takes");

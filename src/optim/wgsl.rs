@@ -197,6 +197,13 @@ fn step_groups(elements: usize, limits: &DeviceLimits) -> Result<[u32; 3], PlanE
     fold(elements.div_ceil(THREADS), 1, limits)
 }
 
+/// Whether a parameter is so large that it has a launch of its own: one that fills a GPU gains
+/// nothing from company, and on a software rasteriser, which executes every case of a `switch`, each
+/// parameter of a launch costs as much as all of them.
+pub(super) fn steps_alone(len: usize, limits: &DeviceLimits) -> bool {
+    len >= if limits.software { 1 << 14 } else { 1 << 20 }
+}
+
 /// How many parameters one launch takes on a device.
 pub(super) fn most_steps(in_place: bool, limits: &DeviceLimits) -> usize {
     let each = STATE.len() + if in_place { 0 } else { NEW_STATE.len() };

@@ -2,8 +2,8 @@
 
 use super::form::{Form, Load};
 use super::params::{
-    FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackBothParams,
-    SoftPackParams, SoftWeightParams, SumParams, TensorRecord, WeightParams,
+    FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackParams,
+    SoftPackWeightsParams, SoftWeightParams, SumParams, TensorRecord, WeightParams,
 };
 use super::source;
 use super::tile::{SoftTile, Tile};
@@ -24,8 +24,8 @@ pub(crate) enum ConvKernel {
     SumParts,
     /// One or two tensors with four channels to a vec4, for the kernels in registers.
     SoftPack { tensors: u32 },
-    /// A tensor and the weights, likewise.
-    SoftPackBoth,
+    /// The weights, likewise.
+    SoftPackWeights,
     /// Forward and input gradient in registers; with `in_place` the weights are read unpacked.
     SoftGather { tile: SoftTile, in_place: bool },
     /// Weight gradient in registers.
@@ -40,7 +40,7 @@ impl Shader for ConvKernel {
             Self::Gather { .. } => "conv_gather.wgsl",
             Self::Weight { .. } => "conv_weight.wgsl",
             Self::SoftPack { .. } => "conv_soft_pack.wgsl",
-            Self::SoftPackBoth => "conv_soft_pack_both.wgsl",
+            Self::SoftPackWeights => "conv_soft_weights.wgsl",
             Self::SoftGather { .. } => "conv_soft_gather.wgsl",
             Self::SoftWeight { .. } => "conv_soft_weight.wgsl",
         }
@@ -53,7 +53,9 @@ impl Shader for ConvKernel {
             Self::Gather { tile, form, moments } => source::gather(tile, form, moments),
             Self::Weight { tile, loads } => source::weight(tile, loads),
             Self::SoftPack { tensors } => source::soft_pack(tensors),
-            Self::SoftPackBoth => source::soft_pack_both(),
+            Self::SoftPackWeights => {
+                include_str!("../../../shaders/conv_soft_weights.wgsl").to_owned()
+            }
             Self::SoftGather { tile, in_place } => source::soft_gather(tile, in_place),
             Self::SoftWeight { tile } => source::soft_weight(tile),
         }
@@ -61,7 +63,9 @@ impl Shader for ConvKernel {
 
     fn workgroup_size(&self) -> u32 {
         match self {
-            Self::Pack | Self::SumParts | Self::SoftPack { .. } | Self::SoftPackBoth => SMALL_GROUP,
+            Self::Pack | Self::SumParts | Self::SoftPack { .. } | Self::SoftPackWeights => {
+                SMALL_GROUP
+            }
             Self::Gather { tile, .. } | Self::Weight { tile, .. } => tile.threads(),
             Self::SoftGather { tile, .. } | Self::SoftWeight { tile } => tile.lanes,
         }
@@ -74,7 +78,7 @@ impl Shader for ConvKernel {
             Self::Gather { .. } => GatherParams::LAYOUT,
             Self::Weight { .. } => WeightParams::LAYOUT,
             Self::SoftPack { .. } => SoftPackParams::LAYOUT,
-            Self::SoftPackBoth => SoftPackBothParams::LAYOUT,
+            Self::SoftPackWeights => SoftPackWeightsParams::LAYOUT,
             Self::SoftGather { .. } => SoftGatherParams::LAYOUT,
             Self::SoftWeight { .. } => SoftWeightParams::LAYOUT,
         }

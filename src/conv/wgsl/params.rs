@@ -117,16 +117,8 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_soft_pack_both.wgsl`.
-    pub(super) struct SoftPackBothParams as "Params" {
-        size: [u32; 3],
-        source_channels: u32,
-        extent: [u32; 3],
-        source_depth: u32,
-        low: [i32; 3],
-        total: u32,
-        first_group: u32,
-        row_groups: u32,
+    /// `conv_soft_weights.wgsl`.
+    pub(super) struct SoftPackWeightsParams as "Params" {
         rows: u32,
         padded_rows: u32,
         channels: u32,

@@ -9,7 +9,7 @@
 use super::gather::Product;
 use super::kernel::{ConvKernel, SMALL_GROUP};
 use super::params::{
-    SoftGatherParams, SoftPackBothParams, SoftPackParams, SoftWeightParams, TensorRecord, u32s,
+    SoftGatherParams, SoftPackParams, SoftPackWeightsParams, SoftWeightParams, TensorRecord, u32s,
 };
 use super::tile::SoftTile;
 use super::{ConvPlan, ConvShape};
@@ -128,11 +128,10 @@ fn pack_tensors(
     Ok(())
 }
 
-/// The launch that packs a product's source and its weights, and the packed weights.
-fn pack_both(
+/// The launch that packs a product's weights, and the packed weights.
+fn pack_weights(
     plan: &mut ConvPlan,
     product: &Product,
-    (source, source_slot): (TensorRecord, Slot),
     padded: usize,
     depth: usize,
     limits: &DeviceLimits,
@@ -142,19 +141,12 @@ fn pack_both(
     // Without any tap nothing is packed, but an array must not be empty.
     window.resize(tap_count.max(1), 0);
     let packed = plan.scratch(window.len() * depth * padded * 4, limits)?;
-    let row_groups = padded.div_ceil(SMALL_GROUP as usize);
+    let groups = [padded.div_ceil(SMALL_GROUP as usize), depth, 1];
+    if groups[1] > limits.max_workgroups_per_dim as usize {
+        return Err(PlanError::TooManyGroups);
+    }
     let [row_stride, channel_stride] = product.weight_strides;
-    let first_group = source.groups();
-    let TensorRecord { size, channels, extent, depth: source_depth, low, total } = source;
-    let params = SoftPackBothParams {
-        size,
-        source_channels: channels,
-        extent,
-        source_depth,
-        low,
-        total,
-        first_group: first_group as u32,
-        row_groups: row_groups as u32,
+    let params = SoftPackWeightsParams {
         rows: product.rows as u32,
         padded_rows: padded as u32,
         channels: product.channels as u32,
@@ -163,12 +155,8 @@ fn pack_both(
         channel_stride: channel_stride as u32,
         tap_count: tap_count as u32,
     };
-    let launch = Launch::new(
-        ConvKernel::SoftPackBoth,
-        fold(first_group + row_groups * depth, 1, limits)?,
-        vec![Slot::Operand(0), source_slot, Slot::Operand(1), packed],
-        &params,
-    );
+    let buffers = vec![Slot::Operand(1), packed];
+    let launch = Launch::new(ConvKernel::SoftPackWeights, u32s(groups), buffers, &params);
     plan.launches.push(launch.with_tail(window));
     Ok(packed)
 }
@@ -219,15 +207,15 @@ pub(super) fn gather(
     let mut plan = ConvPlan::new();
     let sizes = [product.images, product.channels, depth];
     let source = packed(&mut plan, sizes, product.source, &window, limits)?;
+    pack_tensors(&mut plan, &[(0, source)], limits)?;
     let padded = product.rows.next_multiple_of(tile.tm as usize);
     let (weights, weight_step) = match in_place {
         true => {
-            pack_tensors(&mut plan, &[(0, source)], limits)?;
             let [row, channel] = product.weight_strides;
             (Slot::Operand(1), [row, channel, 1])
         }
         false => {
-            let packed = pack_both(&mut plan, product, source, padded, depth, limits)?;
+            let packed = pack_weights(&mut plan, product, padded, depth, limits)?;
             (packed, [1, padded, depth * padded])
         }
     };

@@ -87,7 +87,7 @@ fn split(tiles: impl Iterator<Item = Tile>, default: usize) -> Vec<ConvVariant> 
 impl ConvKernel {
     /// Every variant that a plan may ask for.
     pub(crate) fn variants() -> Vec<Self> {
-        let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPackBoth];
+        let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPackWeights];
         variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors }));
         let tiles: BTreeSet<Tile> =
             Vendor::ALL.into_iter().flat_map(|vendor| gather::tiles(vendor).all()).collect();

@@ -11,7 +11,7 @@ use super::tile::Tile;
 
 pub(super) use gather::gather;
 pub(super) use moments::memory as moments_memory;
-pub(super) use soft::{soft_gather, soft_pack, soft_pack_both, soft_weight};
+pub(super) use soft::{soft_gather, soft_pack, soft_weight};
 pub(super) use weight::weight;
 
 const PARTS: [&str; 4] = ["x", "y", "z", "w"];
@@ -43,11 +43,6 @@ fn index() -> (&'static str, String) {
 
 fn mask() -> (&'static str, String) {
     ("conv_mask.wgsl", include_str!("../../../../shaders/include/conv_mask.wgsl").to_owned())
-}
-
-fn pack_weights() -> (&'static str, String) {
-    let text = include_str!("../../../../shaders/include/conv_pack_weights.wgsl");
-    ("conv_pack_weights.wgsl", text.to_owned())
 }
 
 fn tile_values(tile: Tile) -> Vec<(&'static str, String)> {

@@ -1,6 +1,6 @@
 //! The products in registers.
 
-use super::{Lines, PARTS, four, index, line, pack_weights, phase};
+use super::{Lines, PARTS, four, index, line, phase};
 use crate::conv::wgsl::tile::SoftTile;
 use crate::kernels::plan::fill;
 
@@ -32,12 +32,6 @@ pub(in crate::conv::wgsl) fn soft_pack(tensors: u32) -> String {
         ("params", (2 * tensors).to_string()),
     ];
     fill(include_str!("../../../../shaders/conv_soft_pack.wgsl"), &values)
-}
-
-/// `conv_soft_pack_both.wgsl`.
-pub(in crate::conv::wgsl) fn soft_pack_both() -> String {
-    let values = [tensor(), ("source", pack_tensor(0)), pack_weights()];
-    fill(include_str!("../../../../shaders/conv_soft_pack_both.wgsl"), &values)
 }
 
 /// `conv_soft_gather.wgsl`.
