@@ -24,13 +24,9 @@ struct Row {
     right: f32,
 }
 
-fn column_of(quad: u32, part: u32) -> u32 {
-    return 4u * quad + part;
-}
-
+{{ conv_columns_wide.wgsl }}
 fn locate(column0: u32, quad: u32, phase: Phase) -> Source {
-    let column = min(column0 + column_of(quad, 0u), phase.columns - 4u);
-    let position = decompose(column, phase.lattice);
+    let position = decompose(first_column(column0, quad, phase), phase.lattice);
     let origin = vec3<i32>(position.yzw * params.stride) + phase.origin + vec3(0, 0, 1);
     let image = position.x * params.channels * params.src_plane / 4u;
     var source: Source;

@@ -2,14 +2,14 @@
 // columns of a vec4 are a quarter of the tile apart, so that neighbouring invocations load
 // neighbouring columns.
 
-struct FlatRow {
+struct TableRow {
     // Its element relative to tap (0, 0, 0) in channel 0.
     offset: u32,
     // The bits of its tap along t, h and w; rows of padding have a bit that no mask has.
     tap_bits: u32,
 }
 
-@group(0) @binding(3) var<storage, read_write> table: array<FlatRow>;
+@group(0) @binding(3) var<storage, read_write> table: array<TableRow>;
 
 struct Source {
     // Of each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the taps
@@ -20,16 +20,16 @@ struct Source {
 
 {{ conv_columns.wgsl }}
 
-fn seen(source: Source, row: FlatRow) -> vec4<bool> {
+fn seen(source: Source, row: TableRow) -> vec4<bool> {
     let bits = vec4(row.tap_bits);
     return (source.mask & bits) == bits;
 }
 
-fn fetch(source: Source, row: FlatRow) -> vec4<f32> {
+fn fetch(source: Source, row: TableRow) -> vec4<f32> {
     let at = select(vec4(0u), source.base + vec4(row.offset), seen(source, row));
     return vec4(src[at.x], src[at.y], src[at.z], src[at.w]);
 }
 
-fn masked(source: Source, row: FlatRow, value: vec4<f32>) -> vec4<f32> {
+fn masked(source: Source, row: TableRow, value: vec4<f32>) -> vec4<f32> {
     return select(vec4(0.0), value, seen(source, row));
 }

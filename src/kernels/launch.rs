@@ -41,8 +41,8 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
     let (x, y, z) = hardware.max_cube_count;
     let name = &properties.identity.name;
     let adapter = device::adapter_traits(name, api);
-    // FXC takes no barrier inside of a loop whose end is read from a buffer that could be written
-    // to, which Burn makes of every buffer.
+    // FXC refuses barriers in loops that it cannot prove uniform. Ours end where read-only parameters
+    // say, but no shader has been tried with it.
     if adapter.fxc {
         log::warn!(
             "{name}: Direct3D 12 lacks its newer shader compiler, so Burn's own, slower kernels \

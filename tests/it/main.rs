@@ -18,6 +18,7 @@ mod check_sets;
 mod checkpoint_damage;
 mod common;
 mod conv;
+mod conv_kernels;
 mod device_memory;
 mod doctor;
 mod evaluate;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use polyview::kernels::with_stock;
-use polyview::optim::{Step, l2_norm};
+use polyview::optim::{Step, l2_norm, together};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -62,6 +62,55 @@ fn steps_agree(device: &Device) {
     }
 }
 
+/// More parameters than a launch takes, of all kinds of sizes, some held elsewhere too: the same bits
+/// as each by itself.
+fn steps_together_agree(device: &Device) {
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let lens: Vec<usize> = (0..45).map(|n| [4, 9, 64, 1000, 20_000][n % 5] + 4 * n).collect();
+    let given: Vec<[Vec<f32>; 4]> = lens
+        .iter()
+        .map(|&len| [0.0, 0.1, 0.2, 2.0].map(|centre| uniform(&mut rng, len, 1.0, centre)))
+        .collect();
+    let step = |n: usize| Step {
+        rate: 1e-2 * (n + 1) as f64,
+        decay: 0.05,
+        l2: 0.0,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        number: 1 + n as u32 % 3,
+        scale: 1.0,
+    };
+    let mut held = Vec::new();
+    let mut operands = |n: usize| {
+        let [p, g, m, v] = given[n].each_ref().map(|values| vector(values, device));
+        held.extend(n.is_multiple_of(3).then(|| p.clone()));
+        (p, g, [m, v])
+    };
+    let alone: Vec<_> = (0..lens.len())
+        .map(|n| {
+            let (p, g, moments) = operands(n);
+            step(n).apply(p, g, moments)
+        })
+        .collect();
+    let all = together(|steps| -> Vec<_> {
+        (0..lens.len())
+            .map(|n| {
+                let (p, g, moments) = operands(n);
+                steps.push(&step(n), p, g, moments)
+            })
+            .collect()
+    });
+    let bits = |tensor: &Tensor<1>| -> Vec<u32> {
+        values(tensor.clone()).into_iter().map(f32::to_bits).collect()
+    };
+    for (n, ((p, moments), (other_p, other_moments))) in all.iter().zip(&alone).enumerate() {
+        assert_eq!(bits(p), bits(other_p), "parameter {n}");
+        assert_ne!(values(p.clone()), given[n][0], "parameter {n} did not move");
+        assert_eq!(moments.each_ref().map(bits), other_moments.each_ref().map(bits), "{n}");
+    }
+}
+
 fn norms_agree(device: &Device) {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let all: Vec<Vec<f32>> = [1, 3, 4, 1023, 4096, 16_384, 16_385, 300_003]
@@ -80,6 +129,7 @@ fn norms_agree(device: &Device) {
 fn step_agrees_with_f64_on_cpu() {
     steps_agree(&Device::flex());
     with_stock(|| steps_agree(&Device::flex()));
+    steps_together_agree(&Device::flex());
     norms_agree(&Device::flex());
 }
 
@@ -87,5 +137,6 @@ fn step_agrees_with_f64_on_cpu() {
 fn step_agrees_with_f64_on_wgpu() {
     let Some(device) = adapter::device() else { return };
     steps_agree(&device);
+    steps_together_agree(&device);
     norms_agree(&device);
 }

@@ -3,7 +3,7 @@
 use super::form::{Form, Load};
 use super::kernel::ConvKernel;
 use super::pack::{loaded, pack};
-use super::params::{FlatRow, GatherParams, PhaseRecord, u32s};
+use super::params::{GatherParams, PhaseRecord, TableRow, u32s};
 use super::tile::{Tile, Tiles};
 use super::{ConvPlan, ConvShape, PartOrder, splits, sum_parts};
 use crate::device::Vendor;
@@ -48,8 +48,8 @@ pub(super) fn tiles(vendor: Vendor) -> Tiles {
 
 /// Terms that a part of a split sum has at least.
 const LEAST: usize = 128;
-/// Below this many channels a step takes any mix of channels and taps.
-const FLAT: usize = 5;
+/// Below this many channels the source is read by a table, each step any mix of channels and taps.
+const FEW_CHANNELS: usize = 5;
 
 /// Positions of the destination that see the same taps: position = `step`·q + `start` for q in
 /// `lattice`. Tap j of `taps` falls on `origin` + `Product::stride`·q + `Product::direction`·j in
@@ -257,7 +257,7 @@ pub(super) fn plan(
     limits: &DeviceLimits,
     variant: Option<(Tile, usize)>,
 ) -> Result<ConvPlan, PlanError> {
-    let table = product.channels < FLAT && product.direction > 0;
+    let table = product.channels < FEW_CHANNELS && product.direction > 0;
     let product = product.ascending();
     let most = product.most_columns();
     let (tile, workgroups) = match variant {
@@ -303,7 +303,7 @@ pub(super) fn plan(
         let terms = depth
             + load.terms() as usize
             + loaded(load.channels() * tile.columns(), tile.columns(), tile);
-        buffers.push(plan.table(array_words(flat_rows(&product, terms))));
+        buffers.push(plan.table(array_words(table_rows(&product, terms))));
     }
     let params = GatherParams {
         rows: product.rows as u32,
@@ -341,7 +341,7 @@ pub(super) fn plan(
 }
 
 /// The table of a product of few channels, which has one phase, for this many terms.
-fn flat_rows(product: &Product, terms: usize) -> impl Iterator<Item = FlatRow> {
+fn table_rows(product: &Product, terms: usize) -> impl Iterator<Item = TableRow> {
     let [plane_step, row_step, _] = row_major(product.source);
     let plane = product.source.iter().product::<usize>();
     let [jt, jh, jw] = product.phases[0].taps;
@@ -350,7 +350,7 @@ fn flat_rows(product: &Product, terms: usize) -> impl Iterator<Item = FlatRow> {
         let (channel, tap) = (row / (jt * jh * jw), row % (jt * jh * jw));
         let (t, y, x) = (tap / (jh * jw), tap / jw % jh, tap % jw);
         let bits = (1 << t) | (1 << (jt + y)) | (1 << (jt + jh + x));
-        FlatRow {
+        TableRow {
             offset: (channel * plane + t * plane_step + y * row_step + x) as u32,
             // Rows of padding have a bit that no position has.
             tap_bits: if channel < channels { bits } else { 1 << 31 },

@@ -2,8 +2,8 @@
 
 use super::form::{Form, Load};
 use super::params::{
-    FlatRow, GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackParams,
-    SoftPackWeightsParams, SoftWeightParams, SumParams, TensorRecord, WeightParams,
+    GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackParams, SoftPackWeightsParams,
+    SoftWeightParams, SumParams, TableRow, TensorRecord, WeightParams,
 };
 use super::source;
 use super::tile::{SoftTile, Tile};
@@ -87,7 +87,7 @@ impl Shader for ConvKernel {
     fn records(&self) -> &'static [&'static Layout] {
         match self {
             Self::Gather { form: Form { load: Load::Table, .. }, .. } => {
-                &[PhaseRecord::LAYOUT, FlatRow::LAYOUT]
+                &[PhaseRecord::LAYOUT, TableRow::LAYOUT]
             }
             Self::Gather { .. } | Self::SoftGather { .. } => &[PhaseRecord::LAYOUT],
             Self::SoftPack { .. } => &[TensorRecord::LAYOUT],

@@ -56,7 +56,7 @@ wgsl_struct! {
 
 wgsl_struct! {
     /// `include/conv_load_table.wgsl`.
-    pub(super) struct FlatRow as "FlatRow" {
+    pub(super) struct TableRow as "TableRow" {
         offset: u32,
         tap_bits: u32,
     }

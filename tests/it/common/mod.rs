@@ -6,6 +6,7 @@ pub mod browser;
 pub mod cache;
 pub mod clips;
 pub mod compare;
+pub mod conv;
 pub mod data;
 pub mod fill;
 pub mod mount;

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use crate::common::browser::run_script;
-use crate::conv::Case;
+use crate::common::conv::Case;
 
 const fn shape(
     [batch, in_channels, out_channels]: [usize; 3],

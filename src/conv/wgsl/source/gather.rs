@@ -68,7 +68,9 @@ fn load_functions(load: Load) -> String {
         Load::Rows => include_str!("../../../../shaders/include/conv_load_rows.wgsl"),
     };
     let columns = include_str!("../../../../shaders/include/conv_columns.wgsl");
-    fill(text, &[("conv_columns.wgsl", columns.to_owned())])
+    let wide = include_str!("../../../../shaders/include/conv_columns_wide.wgsl");
+    let includes = [("conv_columns.wgsl", columns), ("conv_columns_wide.wgsl", wide)];
+    fill(text, &includes.map(|(name, text)| (name, text.to_owned())))
 }
 
 /// `if` around a store of the first `count` of the invocations' items, where the n-th round does not

@@ -1,0 +1,121 @@
+//! Convolutions with their results in f64.
+
+use burn::tensor::Device;
+use polyview::conv::{ConvShape, conv3d};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::tensors::{tensor, uniform, values};
+
+/// A convolution's operands and its three results in f64.
+pub struct Case {
+    pub shape: ConvShape,
+    pub x: Vec<f32>,
+    pub w: Vec<f32>,
+    pub dy: Vec<f32>,
+    pub exact: [Vec<f64>; 3],
+}
+
+impl Case {
+    pub fn new(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
+        let x = uniform(rng, shape.input_len(), 1.0, 0.0);
+        let w = uniform(rng, shape.weight_len(), 1.0, 0.0);
+        let dy = uniform(rng, shape.output_len(), 1.0, 0.0);
+        let mut exact = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
+        each(&shape, |i, o, k| {
+            exact[0][o] += f64::from(x[i]) * f64::from(w[k]);
+            exact[1][i] += f64::from(dy[o]) * f64::from(w[k]);
+            exact[2][k] += f64::from(dy[o]) * f64::from(x[i]);
+        });
+        Self { shape, x, w, dy, exact }
+    }
+
+    /// y, dx, dw through the public operation.
+    pub fn ours(&self, device: &Device) -> [Vec<f32>; 3] {
+        let ConvShape { stride, padding, .. } = self.shape;
+        let x = tensor(&self.x, self.shape.x(), device).require_grad();
+        let w = tensor(&self.w, self.shape.w(), device).require_grad();
+        let y = conv3d(x.clone(), w.clone(), stride, padding);
+        let dy = tensor(&self.dy, self.shape.y(), device);
+        let grads = y.clone().mul(dy).sum().backward();
+        [y.inner(), x.grad(&grads).unwrap(), w.grad(&grads).unwrap()].map(values)
+    }
+
+    /// Largest error relative to the pass's largest value, over the bound 1e-5·√K.
+    pub fn worst(&self, pass: usize, got: &[f32]) -> f64 {
+        let taps = self.shape.taps();
+        let terms = [
+            self.shape.in_channels * taps,
+            self.shape.out_channels * taps,
+            self.dy.len() / self.shape.out_channels,
+        ];
+        let exact = &self.exact[pass];
+        assert_eq!(got.len(), exact.len());
+        let largest = exact.iter().fold(1e-30f64, |max, v| max.max(v.abs()));
+        let error = got.iter().zip(exact).map(|(&got, want)| {
+            let error = (f64::from(got) - want).abs();
+            if error.is_nan() { f64::INFINITY } else { error }
+        });
+        error.fold(0.0, f64::max) / largest / (1e-5 * (terms[pass] as f64).sqrt())
+    }
+}
+
+/// x, y, w indices that one multiply-add of the convolution connects.
+pub fn each(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
+    let [t, h, w] = shape.input;
+    let [ot, oh, ow] = shape.output();
+    let [kt, kh, kw] = shape.kernel;
+    let near = |o: usize, axis: usize, k: usize| {
+        let place = (o * shape.stride[axis] + k).checked_sub(shape.padding[axis]);
+        place.filter(|&place| place < shape.input[axis])
+    };
+    for (n, k) in pairs(shape.batch, shape.out_channels) {
+        for c in 0..shape.in_channels {
+            for (a, y_t) in pairs(kt, ot) {
+                let Some(x_t) = near(y_t, 0, a) else { continue };
+                for (b, y_h) in pairs(kh, oh) {
+                    let Some(x_h) = near(y_h, 1, b) else { continue };
+                    for (d, y_w) in pairs(kw, ow) {
+                        let Some(x_w) = near(y_w, 2, d) else { continue };
+                        visit(
+                            (((n * shape.in_channels + c) * t + x_t) * h + x_h) * w + x_w,
+                            (((n * shape.out_channels + k) * ot + y_t) * oh + y_h) * ow + y_w,
+                            (((k * shape.in_channels + c) * kt + a) * kh + b) * kw + d,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pairs(a: usize, b: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..a).flat_map(move |a| (0..b).map(move |b| (a, b)))
+}
+
+/// A convolution of random sizes, of at most so many multiply-adds.
+pub fn random_shape(rng: &mut ChaCha8Rng, most: usize) -> ConvShape {
+    const KERNELS: [[usize; 3]; 8] =
+        [[1, 1, 1], [1, 3, 3], [3, 1, 1], [3, 3, 3], [1, 7, 7], [3, 7, 7], [2, 3, 1], [1, 2, 5]];
+    loop {
+        let kernel = KERNELS[rng.random_range(0..KERNELS.len())];
+        let channels = |rng: &mut ChaCha8Rng| match rng.random_range(0..3) {
+            0 => rng.random_range(1..6),
+            1 => rng.random_range(1..20),
+            _ => rng.random_range(1..71),
+        };
+        let wide = if rng.random_range(0..4) == 0 { 70 } else { 14 };
+        let shape = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: channels(rng),
+            out_channels: channels(rng),
+            input: [rng.random_range(1..7), rng.random_range(1..14), rng.random_range(1..wide)],
+            kernel,
+            stride: std::array::from_fn(|_| rng.random_range(1..3)),
+            padding: std::array::from_fn(|_| rng.random_range(0..4)),
+        };
+        if shape.is_sound() && shape.multiply_adds() <= most {
+            return shape;
+        }
+    }
+}
