@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
+use super::given_gradient::with_gradient;
 use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop};
 use crate::conv::{ConvShape, conv3d};
 use crate::kernels::with_stock;
@@ -106,7 +107,8 @@ struct TimedPass {
     shape: ConvShape,
     x: Tensor<5>,
     w: Tensor<5>,
-    backward: bool,
+    /// Of the backward passes.
+    dy: Option<Tensor<5>>,
 }
 
 impl TimedPass {
@@ -116,12 +118,13 @@ impl TimedPass {
         let random =
             |size: [usize; 5]| Tensor::random(size, Distribution::Uniform(-1.0, 1.0), &device);
         let (x, w) = (random(shape.x()), random(shape.w()));
+        let dy = (pass > 0).then(|| random(shape.y()));
         let (x, w) = match pass {
             0 => (x, w),
             1 => (x.require_grad(), w),
             _ => (x, w.require_grad()),
         };
-        Self { shape, x, w, backward: pass > 0 }
+        Self { shape, x, w, dy }
     }
 
     fn milliseconds(&self, device: &Device) -> Result<f64, BenchError> {
@@ -129,14 +132,15 @@ impl TimedPass {
         let mut start = Instant::now();
         let (stride, padding) = (self.shape.stride, self.shape.padding);
         let y = conv3d(self.x.clone(), self.w.clone(), stride, padding);
-        if !self.backward {
+        let Some(dy) = &self.dy else {
             device.sync()?;
             return Ok(milliseconds(start));
-        }
+        };
         // The backward pass of this graph computes this one gradient and nothing else.
+        let value = with_gradient(y, dy.clone());
         device.sync()?;
         start = Instant::now();
-        let grads = y.backward();
+        let grads = value.backward();
         device.sync()?;
         let ms = milliseconds(start);
         drop(grads);
