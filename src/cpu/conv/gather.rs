@@ -13,11 +13,9 @@ use super::packed::Packed;
 use super::panels::{Panels, WeightOrder};
 use super::recipe::Recipe;
 use super::scratch::with_scratch;
+use super::share;
 use super::stage::{Piece, Source};
 use super::tiles::{Group, Rows, Run, Tiles};
-
-/// Tasks per thread at least. How many there are changes nothing in the order of any sum.
-const TASKS: usize = 3;
 
 /// Up to this many groups, the weights are reordered for each of them.
 const FEW_GROUPS: usize = 2;
@@ -141,10 +139,10 @@ impl Work<'_> {
         let channels = gather.order.outputs;
         let height = self.panels.rows();
         // Few groups: their channels are cut into tasks, and what these share is staged before.
-        let wanted = TASKS * rayon::current_num_threads();
-        let cut = groups.len() < wanted;
+        let threads = rayon::current_num_threads();
+        let cut = groups.len() < share::wanted(threads);
         let block = match cut {
-            true => channels.div_ceil(wanted).next_multiple_of(height).max(2 * height),
+            true => share::channels_of_a_task(channels, height, threads),
             false => channels,
         };
         let tasks = tiles.split(&gather.axes, channels, block, output);

@@ -19,6 +19,7 @@ mod product;
 mod recipe;
 mod scratch;
 mod shape;
+mod share;
 mod stage;
 mod tiles;
 mod transpose;

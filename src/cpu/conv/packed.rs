@@ -16,14 +16,12 @@ use super::layout::{Layout, View};
 use super::panels::{Panels, WeightOrder};
 use super::product::{Pack, Part, Product};
 use super::scratch::with_scratch;
+use super::share;
 use super::stage::Source;
 
 /// Steps of the sum done in one go: their sources stay in the first-level cache while all channels
 /// are summed over them.
 const DEPTH: usize = 384;
-
-/// Tasks per thread at least. How many there are changes nothing in the order of any sum.
-const TASKS: usize = 3;
 
 /// Up to this many groups, the weights are reordered for each of them.
 const FEW_GROUPS: usize = 2;
@@ -121,10 +119,10 @@ impl<'a> Packed<'a> {
         let channels = self.order.outputs;
         let height = rows_at_once();
         // Few groups: their channels are cut into tasks, and what these share is packed before.
-        let wanted = TASKS * rayon::current_num_threads();
-        let shared = groups.len() < wanted;
+        let threads = rayon::current_num_threads();
+        let shared = groups.len() < share::wanted(threads);
         let block = match shared {
-            true => channels.div_ceil(wanted).next_multiple_of(height).max(2 * height),
+            true => share::channels_of_a_task(channels, height, threads),
             false => channels,
         };
         let tasks = self.cut.split(self.axes, channels, block, output);
