@@ -3,6 +3,7 @@
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
+use polyview::kernels::{ChangedLimits, DeviceLimits, Vendor, with_limits};
 use polyview::losses::cross_entropy;
 use polyview::model::{Backbone, BackboneKind, Init, STAGES, state_dict};
 use serde_json::Value;
@@ -187,6 +188,30 @@ fn golden_r2plus1d_18_on_cpu() {
 fn golden_mc3_18_on_wgpu() {
     let Some(device) = adapter::device() else { return };
     check(BackboneKind::Mc3_18, &device, false, "wgpu");
+}
+
+/// The kernels of a graphics card, which on a rasteriser are merely slow.
+fn check_as_card(kind: BackboneKind, limits: ChangedLimits, label: &str) {
+    let Some(device) = adapter::device() else { return };
+    with_limits(limits, || check(kind, &device, false, label));
+}
+
+#[test]
+fn golden_mc3_18_by_the_kernels_of_an_amd_card() {
+    let limits = |limits| DeviceLimits { software: false, vendor: Vendor::Amd, ..limits };
+    check_as_card(BackboneKind::Mc3_18, limits, "wgpu, as an AMD card");
+}
+
+#[test]
+fn golden_r2plus1d_18_by_the_kernels_of_an_nvidia_card() {
+    let limits = |limits| DeviceLimits { software: false, vendor: Vendor::Nvidia, ..limits };
+    check_as_card(BackboneKind::R2plus1d18, limits, "wgpu, as an NVIDIA card");
+}
+
+#[test]
+fn golden_r3d_18_by_the_kernels_of_an_apple_gpu() {
+    let limits = |limits| DeviceLimits { software: false, vendor: Vendor::Apple, ..limits };
+    check_as_card(BackboneKind::R3d18, limits, "wgpu, as an Apple GPU");
 }
 
 #[test]
