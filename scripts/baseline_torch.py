@@ -10,8 +10,8 @@ prints one JSON object: median seconds, and gigabytes of f32 written per second.
         --precision f32]
 
 times the training step of `polyview bench`: forward, cross-entropy, backward, AdamW. Needs
-torchvision as well. Precisions on a GPU: f32 without TF32, tf32 (PyTorch's default for
-convolutions), bf16 (autocast).
+torchvision as well. Precisions: f32 without TF32, bf16 (autocast) and, on CUDA, tf32 (PyTorch's
+default for convolutions).
 
     python3 scripts/baseline_torch.py layers [the options of step]
 
@@ -80,6 +80,12 @@ def augment(args):
     return {"seconds": seconds, "gb_per_s": out.numel() * 4 / seconds / 1e9}
 
 
+def device_name(args):
+    if args.device.startswith("cuda"):
+        return torch.cuda.get_device_name(args.device)
+    return f"CPU, {args.threads} threads" if args.device == "cpu" else args.device
+
+
 def step(args):
     import torchvision.models.video as models
 
@@ -122,6 +128,7 @@ def step(args):
     median = statistics.median(steps)
     return {
         "device": args.device,
+        "device_name": device_name(args),
         "precision": args.precision,
         "backbone": args.backbone_name,
         "shape": list(size),
@@ -220,6 +227,8 @@ def main():
     args = parser.parse_args()
     if args.clips is None:
         args.clips = 8 if args.what == "augment" else 2
+    if args.precision == "tf32" and not args.device.startswith("cuda"):
+        parser.error(f"--precision tf32: {args.device} has no TF32, only CUDA devices have")
     torch.set_num_threads(args.threads)
     result = {"what": args.what, "torch": torch.__version__, "threads": args.threads}
     result.update({"augment": augment, "step": step, "layers": layers}[args.what](args))

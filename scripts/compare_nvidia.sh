@@ -4,41 +4,87 @@
 #
 #     [PYTHON=venv/bin/python POLYVIEW=target/debug/polyview ROUNDS=2] scripts/compare_nvidia.sh [OPTIONS]
 #
-# POLYVIEW is a build with `--features cuda`, which has both. OPTIONS go to `polyview bench` and
-# `baseline_torch.py` alike: --backbone-name, --clips, --frames-per-clip, --img-height, --img-width,
-# --steps. DEVICES (default "vulkan cuda") and TORCH_DEVICE (default cuda) say what is timed.
+# POLYVIEW is a build with `--features cuda`, which has both; `scripts/pack_nvidia.sh` packs one for
+# another machine. OPTIONS go to `polyview bench` and `baseline_torch.py` alike: --backbone-name,
+# --clips, --frames-per-clip, --img-height, --img-width, --steps. DEVICES (default "vulkan cuda") and
+# TORCH_DEVICE (default cuda; on another there is no TF32) say what is timed. RESULTS names a new
+# folder that keeps the JSON and the messages of every run.
+#
+# A way that fails is named with the reason, and the others go on without it; the exit status is
+# then 1.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 polyview=${POLYVIEW:-$here/../target/debug/polyview}
 python=${PYTHON:-python3}
-results=$(mktemp -d)
-trap 'rm -rf "$results"' EXIT
+torch_device=${TORCH_DEVICE:-cuda}
+# macOS has no nproc.
+threads=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
+if [[ -n "${RESULTS-}" ]]; then
+    results=$RESULTS
+    mkdir "$results"
+else
+    results=$(mktemp -d)
+    trap 'rm -rf "$results"' EXIT
+fi
 
+# The line of a failed run's messages that says why. PyTorch's error may go on for several lines,
+# and a note may follow a panic.
+reason() {
+    grep -E '^[A-Za-z_.]+(Error|Exception): ' "$1" | tail -n 1 | grep . ||
+        grep -v '^note: ' "$1" | grep . | tail -n 1 | sed 's/^error: //' ||
+        echo 'no message'
+}
+
+# timed NAME COMMAND...
+timed() {
+    local run="$results/$1.$round" status=0
+    if compgen -G "$results/$1.*.failed" >/dev/null; then return; fi
+    "${@:2}" > "$run.json" 2> "$run.log" || status=$?
+    if ((status != 0)); then
+        mv "$run.json" "$run.failed"
+        echo "$1 failed (exit status $status): $(reason "$run.log")" >&2
+    fi
+}
+
+precisions='f32 tf32 bf16'
+if [[ "$torch_device" != cuda* ]]; then precisions='f32 bf16'; fi
 for round in $(seq "${ROUNDS:-2}"); do
     for device in ${DEVICES:-vulkan cuda}; do
-        "$polyview" bench --device "$device" --json "$@" > "$results/polyview, $device.$round"
+        timed "polyview $device" "$polyview" bench --device "$device" --json "$@"
     done
-    for precision in f32 tf32 bf16; do
-        "$python" "$here/baseline_torch.py" step --device "${TORCH_DEVICE:-cuda}" \
-            --precision "$precision" --json "$@" > "$results/PyTorch, $precision.$round"
+    for precision in $precisions; do
+        timed "PyTorch $torch_device $precision" "$python" "$here/baseline_torch.py" step \
+            --device "$torch_device" --precision "$precision" --threads "$threads" --json "$@"
     done
 done
 
 python3 - "$results" <<'END'
 import json, pathlib, statistics, sys
 
-runs = {}
-for file in sorted(pathlib.Path(sys.argv[1]).iterdir()):
-    runs.setdefault(file.stem, []).append(json.loads(file.read_text()))
-medians = {
-    name: statistics.median(ms for run in rounds for ms in run["steps_ms"])
-    for name, rounds in runs.items()
-}
-fastest = min(medians.values())
-for name, ms in sorted(medians.items(), key=lambda way: way[1]):
-    run = runs[name][0]
-    device = run["device"]["name"] if isinstance(run["device"], dict) else run["device"]
-    clips = run["shape"][0]
-    print(f"{name:18} {ms:9.2f} ms {clips / ms * 1e3:8.1f} clips/s  {ms / fastest:5.2f}×  ({device})")
+results = pathlib.Path(sys.argv[1])
+failed = {file.name.split(".")[0] for file in results.glob("*.failed")}
+ways = {}
+for file in sorted(results.glob("*.json")):
+    name = file.name.split(".")[0]
+    if name not in failed:
+        ways.setdefault(name, []).append(json.loads(file.read_text()))
+rows = []
+for name, runs in ways.items():
+    run = runs[0]
+    steps = [ms for each in runs for ms in each["steps_ms"]]
+    if name.startswith("polyview"):
+        # Convolutions through CUDA round their operands to TF32.
+        name += " tf32" if run["device"]["api"] == "cuda" else " f32"
+        who = run["device"]["name"]
+    else:
+        who = f"{run['device_name']}, PyTorch {run['torch']}"
+    rows.append((statistics.median(steps), len(steps), *name.split(" "), who))
+if rows:
+    rows.sort()
+    print(f"{run['backbone']} {'×'.join(map(str, run['shape']))}, median of {rows[0][1]} steps")
+for ms, _, program, device, precision, who in rows:
+    print(f"{program:8} {device:9} {precision:5} {ms:9.2f} ms {run['shape'][0] / ms * 1e3:9.1f} clips/s"
+          f" {ms / rows[0][0]:6.2f}×  ({who})")
+sys.exit(bool(failed))
 END
