@@ -15,10 +15,11 @@
 // load; values outside the source become 0 when they are stored, so that nothing waits for a load
 // before the products.
 //
-// Template: `load` is the text that loads from the source; `element` and `result` are f32 or
-// vec4<f32>, the elements of source and destination; `moments` is empty or writes the statistics of
-// each row, `moments_bindings` what it needs; `params` is the number of the last binding; the others
-// are sizes and the text of unrolled loops.
+// Template: `load` is the text that loads from the source; `element` and `result` are the elements of
+// source and destination, one value or four, and `storage` the functions that load and store them
+// where they are in half precision; `moments` is empty or writes the statistics of each row,
+// `moments_bindings` what it needs; `params` is the number of the last binding; the others are sizes
+// and the text of unrolled loops.
 
 const BM: u32 = {{ bm }}u;
 const BN: u32 = {{ bn }}u;
@@ -73,6 +74,7 @@ struct Params {
 var<workgroup> a_tile: array<vec4<f32>, 2u * BK * MQ>;
 var<workgroup> b_tile: array<vec4<f32>, 2u * BK * NQ>;
 
+{{ storage }}
 {{ conv_index.wgsl }}
 {{ conv_mask.wgsl }}
 // The element of a channel of the source at a position, which may lie outside.

@@ -23,7 +23,8 @@
 // four rows (columns) that are a quarter of the tile apart. So neighbouring invocations load
 // neighbouring positions and write neighbouring columns, and tiles are stored as they are loaded.
 //
-// Template: sizes and the text of unrolled loops.
+// Template: `x_element` and `dy_element` are the elements of x and dy, `loads_from` the functions that
+// load from them where they are in half precision; the others are sizes and the text of unrolled loops.
 
 const BM: u32 = {{ bm }}u;
 const BN: u32 = {{ bn }}u;
@@ -71,14 +72,15 @@ struct Params {
     tap_step: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<{{ element }}>;
-@group(0) @binding(1) var<storage, read_write> dy: array<{{ element }}>;
+@group(0) @binding(0) var<storage, read_write> x: array<{{ x_element }}>;
+@group(0) @binding(1) var<storage, read_write> dy: array<{{ dy_element }}>;
 @group(0) @binding(2) var<storage, read_write> dst: array<f32>;
 @group(0) @binding(3) var<storage, read> params: Params;
 
 var<workgroup> a_tile: array<vec4<f32>, 2u * STEP * A_PITCH>;
 var<workgroup> b_tile: array<vec4<f32>, 2u * STEP * B_PITCH>;
 
+{{ loads_from }}
 {{ conv_index.wgsl }}
 {{ helpers }}
 @compute @workgroup_size(THREADS)

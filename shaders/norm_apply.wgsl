@@ -5,7 +5,8 @@
 // pass needs is kept: mean, variance, scale and β in a row each, and with a residual the mask of
 // the ReLU, one bit for each value.
 //
-// Template: `element` is f32 or vec4<f32>, `lanes` its width; `statistics` declares the bindings
+// Template: `element` is f32 or vec4<f32>, `lanes` its width; `stored` and `result` are elements as x
+// and y hold them, `x` and `write` read and write one, `functions` is what they call; `statistics` declares the bindings
 // of the parts and of what is kept, or of given statistics, `find` reads them and `keep` keeps
 // them; `residual` declares its binding and `add` adds its value; `relu` is whether a ReLU follows;
 // `open`, `collect` and `mask` keep its mask; `params` is the number of the last binding.
@@ -16,14 +17,15 @@ const RELU: bool = {{ relu }};
 const THREADS: u32 = 256u;
 
 {{ norm_each.wgsl }}
-@group(0) @binding(0) var<storage, read_write> x: array<Element>;
+@group(0) @binding(0) var<storage, read_write> x: array<{{ stored }}>;
 @group(0) @binding(1) var<storage, read_write> gamma: array<f32>;
 @group(0) @binding(2) var<storage, read_write> beta: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<Element>;
+@group(0) @binding(3) var<storage, read_write> y: array<{{ result }}>;
 {{ statistics }}
 {{ residual }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
+{{ functions }}
 {{ find }}
 {{ open }}
 @compute @workgroup_size(THREADS)
@@ -50,11 +52,11 @@ fn main(
             break;
         }
         let at = share.start + inner;
-        var value = fma(x[at] - mean, Element(scale), Element(shift)){{ add }};
+        var value = fma({{ x }} - mean, Element(scale), Element(shift)){{ add }};
         if (RELU) {
             value = max(value, Element(0.0));
         }
-        y[at] = value;
+        {{ write }}
         {{ collect }}
     }
     {{ mask }}

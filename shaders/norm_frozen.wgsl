@@ -2,20 +2,23 @@
 // g is dy, and 0 where the ReLU was closed; and g itself for the residual.
 //
 // Template: `element` is f32 or vec4<f32>; `output` declares the binding of y and `masked` that of
-// g; `gradient` is g and `write` writes it; `params` is the number of the last binding.
+// g; `gradient` is g, `write` writes it and `write_dx` dx; `params` is the number of the last binding;
+// `dy_stored` and `dx_stored` are elements as they are held, `functions` load and store them where that
+// is not in f32.
 
 alias Element = {{ element }};
 const THREADS: u32 = 256u;
 
 {{ norm_each.wgsl }}
-@group(0) @binding(0) var<storage, read_write> dy: array<Element>;
+@group(0) @binding(0) var<storage, read_write> dy: array<{{ dy_stored }}>;
 @group(0) @binding(1) var<storage, read_write> gamma: array<f32>;
 @group(0) @binding(2) var<storage, read_write> variance: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Element>;
+@group(0) @binding(3) var<storage, read_write> dx: array<{{ dx_stored }}>;
 {{ output }}
 {{ masked }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
+{{ functions }}
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -35,7 +38,7 @@ fn main(
         }
         let at = share.start + inner;
         let gradient = {{ gradient }};
-        dx[at] = gradient * scale;
+        {{ write_dx }}
         {{ write }}
     }
 }

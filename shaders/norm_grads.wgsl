@@ -7,20 +7,22 @@
 //
 // Template: `element` is f32, or vec4<f32> where S is a multiple of 4, `lanes` its width; `masked`
 // declares the binding of g, `gradient` is its value and `write` writes it; `params` is the number
-// of the last binding.
+// of the last binding; `stored`, `dy_stored` and `masked_stored` are elements as x, dy and g are held,
+// `functions` load and store them where that is not in f32, `x` is the value of x.
 
 alias Element = {{ element }};
 const LANES: u32 = {{ lanes }}u;
 const THREADS: u32 = 256u;
 
 {{ norm_reduce.wgsl }}
-@group(0) @binding(0) var<storage, read_write> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> dy: array<Element>;
+@group(0) @binding(0) var<storage, read_write> x: array<{{ stored }}>;
+@group(0) @binding(1) var<storage, read_write> dy: array<{{ dy_stored }}>;
 @group(0) @binding(2) var<storage, read_write> kept: array<u32>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
 {{ masked }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
+{{ functions }}
 var<workgroup> found: array<vec2<f32>, THREADS>;
 
 fn sum(value: Element) -> f32 {
@@ -48,7 +50,7 @@ fn main(
     for (; step < end; step += THREADS) {
         let at_plane = image * channels + channel;
         let at = at_plane * plane + inner;
-        let apart = x[at] - mean;
+        let apart = {{ x }} - mean;
         let gradient = {{ gradient }};
         {{ write }}
         straight += gradient;

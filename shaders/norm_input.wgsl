@@ -1,21 +1,22 @@
 // dx = scale·(g − dβ / count − x̂·dγ / count), from the parts of dβ = Σ g and √(var + ε)·dγ =
 // Σ g·(x − mean), which every invocation adds up by itself.
 //
-// Template: as in norm_grads.wgsl; `gradient` is g.
+// Template: as in norm_grads.wgsl; `dx_stored` is an element as dx is held, and `write` writes it.
 
 alias Element = {{ element }};
 const THREADS: u32 = 256u;
 
 {{ norm_each.wgsl }}
-@group(0) @binding(0) var<storage, read_write> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> dy: array<Element>;
+@group(0) @binding(0) var<storage, read_write> x: array<{{ stored }}>;
+@group(0) @binding(1) var<storage, read_write> dy: array<{{ dy_stored }}>;
 @group(0) @binding(2) var<storage, read_write> kept: array<u32>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dx: array<Element>;
+@group(0) @binding(4) var<storage, read_write> dx: array<{{ dx_stored }}>;
 @group(0) @binding(5) var<storage, read_write> d_gamma: array<f32>;
 @group(0) @binding(6) var<storage, read_write> d_beta: array<f32>;
 @group(0) @binding(7) var<storage, read> params: Params;
 
+{{ functions }}
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -51,8 +52,8 @@ fn main(
             break;
         }
         let at = share.start + inner;
-        let apart = x[at] - mean;
+        let apart = {{ x }} - mean;
         let gradient = {{ gradient }};
-        dx[at] = (gradient - level - apart * slope) * scale;
+        {{ write }}
     }
 }

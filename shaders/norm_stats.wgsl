@@ -2,17 +2,19 @@
 // one channel per workgroup. Welford's recurrence within an invocation, merged pairwise (Chan et
 // al.), so that a mean far from zero costs no digits.
 //
-// Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `lanes` its width.
+// Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `lanes` its width; `stored` is
+// an element as x holds it, `load` the function that loads it where that is not f32, `value` its call.
 
 alias Element = {{ element }};
 const LANES: f32 = {{ lanes }}.0;
 const THREADS: u32 = 256u;
 
 {{ norm_reduce.wgsl }}
-@group(0) @binding(0) var<storage, read_write> x: array<Element>;
+@group(0) @binding(0) var<storage, read_write> x: array<{{ stored }}>;
 @group(0) @binding(1) var<storage, read_write> parts: array<f32>;
 @group(0) @binding(2) var<storage, read> params: Params;
 
+{{ load }}
 // Count, mean, sum of squared deviations.
 var<workgroup> found: array<vec3<f32>, THREADS>;
 
@@ -38,7 +40,7 @@ fn main(
     var mean = Element(0.0);
     var squares = Element(0.0);
     for (; at < end; at += THREADS) {
-        let value = x[(image * channels + channel) * plane + inner];
+        let value = {{ value }};
         count += 1.0;
         let before = value - mean;
         mean += before / count;

@@ -69,6 +69,18 @@ pub struct DeviceInfo {
     pub auto: bool,
 }
 
+impl DeviceInfo {
+    /// How its kernels store activations in half precision: `native` where shaders have f16, `packed`
+    /// in pairs where they do not; `no` where there are none of ours for it.
+    pub fn half_storage(&self) -> &'static str {
+        match (self.api.as_str(), self.features.f16) {
+            ("cpu" | "cuda", _) => "no",
+            (_, true) => "native",
+            (_, false) => "packed",
+        }
+    }
+}
+
 /// Who made a device, as far as the choice of kernels depends on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Vendor {

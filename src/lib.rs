@@ -33,6 +33,7 @@ pub mod data;
 pub mod device;
 mod doctor;
 pub mod evaluate;
+pub mod half;
 #[doc(hidden)]
 pub mod kernels;
 pub mod losses;

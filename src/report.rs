@@ -71,6 +71,12 @@ pub struct PassRecord {
     pub auxiliary: Vec<TaskRecord>,
     /// Mean global gradient norm before clipping; 0 in validation.
     pub gradient_norm: f64,
+    /// Steps that were left out, with gradients beyond the range of f16.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+    /// Loss scale at the end, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
     /// Number of actions.
     pub actions: usize,
     /// Number of clips.
@@ -79,6 +85,10 @@ pub struct PassRecord {
     pub seconds: f64,
     /// Share of that time spent waiting for data.
     pub data_wait: f64,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl PassRecord {

@@ -10,7 +10,7 @@ mod remembered;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, ExecutionError};
+use burn::tensor::{DType, Device, ExecutionError};
 use serde::Serialize;
 
 use crate::conv::{ConvPass, ConvShape, choose, fastest};
@@ -91,8 +91,8 @@ pub fn folder() -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("polyview").join("tuned"))
 }
 
-/// Finds the fastest variant for each job, in the file in `folder` or by timing all of them; from
-/// then on the device computes it that way. `go_on` is called after each job and returns whether to
+/// Finds the fastest variant for each job, in the file in `folder` or by timing all of them with
+/// activations in half precision or in f32; from then on the device computes it that way. `go_on` is called after each job and returns whether to
 /// continue with the next one. `None` where the device has no variants (CPU, CUDA).
 ///
 /// # Errors
@@ -100,6 +100,7 @@ pub fn folder() -> Option<PathBuf> {
 pub fn tune(
     compute: &Compute,
     jobs: &[TuningPass],
+    half: bool,
     folder: Option<&Path>,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<Option<Tuned>, ExecutionError> {
@@ -109,10 +110,10 @@ pub fn tune(
     let mut tuned = Tuned { tried: 0, remembered: 0, changed: 0, gain: 1.0, file: None };
     let (mut usual_ms, mut ms) = (0.0, 0.0);
     for &job in jobs {
-        let mut entry = take_known(device, &known, job);
+        let mut entry = take_known(device, &known, job, half);
         if entry.is_some() {
             tuned.remembered += 1;
-        } else if let Some(found) = try_all(device, job)? {
+        } else if let Some(found) = try_all(device, job, half)? {
             known.add(found);
             tuned.tried += 1;
             if tuned.tried.is_multiple_of(WRITTEN_EVERY) {
@@ -139,16 +140,26 @@ pub fn tune(
 }
 
 /// Takes what the file has for a job, if the device offers that variant.
-fn take_known(device: &Device, known: &Remembered, (pass, shape): TuningPass) -> Option<Entry> {
-    let entry = known.find(pass, &shape)?;
+fn take_known(
+    device: &Device,
+    known: &Remembered,
+    (pass, shape): TuningPass,
+    half: bool,
+) -> Option<Entry> {
+    let entry = known.find(pass, &shape, half)?;
     choose(device, pass, &shape, entry.choice).then_some(*entry)
 }
 
 /// Times every variant of a job and takes the fastest; `None` where there is only one.
-fn try_all(device: &Device, (pass, shape): TuningPass) -> Result<Option<Entry>, ExecutionError> {
-    let trial = fastest(device, pass, &shape)?;
+fn try_all(
+    device: &Device,
+    (pass, shape): TuningPass,
+    half: bool,
+) -> Result<Option<Entry>, ExecutionError> {
+    let dtype = if half { DType::F16 } else { DType::F32 };
+    let trial = fastest(device, pass, &shape, dtype)?;
     Ok(trial.map(|trial| {
         choose(device, pass, &shape, trial.choice);
-        Entry::new(pass, shape, trial)
+        Entry::new(pass, shape, half, trial)
     }))
 }

@@ -1,5 +1,5 @@
 fn column_of(quad: u32, part: u32) -> u32 {
-    return quad + part * NQ;
+    return {{ column }};
 }
 
 // Base and mask of a column.

@@ -34,7 +34,7 @@ fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
 
 // The values of a channel whose first vec4 is `channel`.
 fn fetch(source: Source, channel: u32) -> vec4<f32> {
-    return src[source.at + channel];
+    return {{ values }};
 }
 
 fn masked(source: Source, value: vec4<f32>) -> vec4<f32> {

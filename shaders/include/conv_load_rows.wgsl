@@ -49,7 +49,7 @@ fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
 // The values of a channel whose first vec4 is `channel`.
 fn fetch(source: Source, channel: u32) -> Row {
     let at = source.at + channel;
-    return Row(src[at], src[at - source.left].w, src[at + source.right].x);
+    return Row({{ values }}, {{ left }}.w, {{ right }}.x);
 }
 
 // The values in the tap on the left, in the middle and on the right.

@@ -1,5 +1,4 @@
-// Loads of one value at a time, for any window and stride. The columns of a vec4 are a quarter of
-// the tile apart, so that neighbouring invocations load neighbouring columns.
+// Loads of one value at a time, for any window and stride. {{ columns }}
 struct Source {
     // Of each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the taps
     // that fall into the source, one bit for each t, h and w.
@@ -27,10 +26,10 @@ fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
 // The values of a channel whose first element is `channel`.
 fn fetch(source: Source, channel: u32) -> vec4<f32> {
     return vec4(
-        src[source.at.x + channel],
-        src[source.at.y + channel],
-        src[source.at.z + channel],
-        src[source.at.w + channel],
+        {{ x }},
+        {{ y }},
+        {{ z }},
+        {{ w }},
     );
 }
 

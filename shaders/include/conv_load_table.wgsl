@@ -1,6 +1,5 @@
-// Loads by table, for sources of few channels: a step takes any mix of channels and taps. The
-// columns of a vec4 are a quarter of the tile apart, so that neighbouring invocations load
-// neighbouring columns.
+// Loads by table, for sources of few channels: a step takes any mix of channels and taps.
+// {{ columns }}
 
 struct TableRow {
     // Its element relative to tap (0, 0, 0) in channel 0.
@@ -27,7 +26,7 @@ fn seen(source: Source, row: TableRow) -> vec4<bool> {
 
 fn fetch(source: Source, row: TableRow) -> vec4<f32> {
     let at = select(vec4(0u), source.base + vec4(row.offset), seen(source, row));
-    return vec4(src[at.x], src[at.y], src[at.z], src[at.w]);
+    return vec4({{ x }}, {{ y }}, {{ z }}, {{ w }});
 }
 
 fn masked(source: Source, row: TableRow, value: vec4<f32>) -> vec4<f32> {

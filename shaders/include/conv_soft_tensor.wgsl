@@ -1,6 +1,7 @@
-@group(0) @binding({{ from }}) var<storage, read_write> src{{ n }}: array<f32>;
+@group(0) @binding({{ from }}) var<storage, read_write> src{{ n }}: array<{{ element }}>;
 @group(0) @binding({{ to }}) var<storage, read_write> dst{{ n }}: array<vec4<f32>>;
 
+{{ load }}
 // Packs element `at` of the result.
 fn pack{{ n }}(at: u32, tensor: Tensor) {
     if (at >= tensor.total) {
@@ -22,15 +23,15 @@ fn pack{{ n }}(at: u32, tensor: Tensor) {
         + u32((position.x * i32(size.y) + position.y) * i32(size.z) + position.z);
     var value = vec4(0.0);
     if (inside) {
-        value.x = src{{ n }}[first];
+        value.x = {{ x }};
         if (channel + 1u < channels) {
-            value.y = src{{ n }}[first + pitch];
+            value.y = {{ y }};
         }
         if (channel + 2u < channels) {
-            value.z = src{{ n }}[first + 2u * pitch];
+            value.z = {{ z }};
         }
         if (channel + 3u < channels) {
-            value.w = src{{ n }}[first + 3u * pitch];
+            value.w = {{ w }};
         }
     }
     dst{{ n }}[at] = value;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::given_gradient::with_gradient;
 use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop};
 use crate::conv::{ConvShape, conv3d};
+use crate::half::stored;
 use crate::kernels::with_stock;
 use crate::timing::{median, milliseconds};
 
@@ -71,7 +72,7 @@ impl BenchConfig {
     ) -> Result<LayerTimes, BenchError> {
         let (mut ms, mut stock_ms) = ([0.0; 3], [0.0; 3]);
         for pass in 0..3 {
-            let timed = TimedPass::new(pass, shape, device);
+            let timed = TimedPass::new(pass, shape, self.half, device);
             let (mut ours, mut stock) = (Vec::new(), Vec::new());
             // The first one compiles the kernel.
             for step in 0..=self.steps {
@@ -113,12 +114,12 @@ struct TimedPass {
 
 impl TimedPass {
     /// `pass` is 0, 1, 2: forward, input gradient, weight gradient.
-    fn new(pass: usize, shape: ConvShape, device: &Device) -> Self {
+    fn new(pass: usize, shape: ConvShape, half: bool, device: &Device) -> Self {
         let device = if pass == 0 { device.clone() } else { device.clone().autodiff() };
         let random =
             |size: [usize; 5]| Tensor::random(size, Distribution::Uniform(-1.0, 1.0), &device);
-        let (x, w) = (random(shape.x()), random(shape.w()));
-        let dy = (pass > 0).then(|| random(shape.y()));
+        let (x, w) = (stored(random(shape.x()), half), random(shape.w()));
+        let dy = (pass > 0).then(|| stored(random(shape.y()), half));
         let (x, w) = match pass {
             0 => (x, w),
             1 => (x.require_grad(), w),

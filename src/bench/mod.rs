@@ -33,6 +33,8 @@ pub struct BenchConfig {
     pub steps: usize,
     /// With Burn's own operations in place of ours.
     pub stock: bool,
+    /// With activations in half precision.
+    pub half: bool,
 }
 
 /// Why nothing was timed.

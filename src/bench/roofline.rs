@@ -2,8 +2,9 @@
 //!
 //! A pass takes at least its operations over the card's peak and at least its bytes over the
 //! memory's bandwidth (Williams, Waterman, Patterson 2009). Operations are counted without those on
-//! the padding's zeros; bytes are f32, each operand read once and each result written once: by every
-//! pass of a convolution, and by every launch of polyview's plans for batch normalisation. So the sum
+//! the padding's zeros; bytes are f32, or f16 for activations in half precision and their gradients, each
+//! operand read once and each result written once: by every pass of a convolution, and by every launch
+//! of polyview's plans for batch normalisation. So the sum
 //! is a bound for kernels without matrix units that are cut as polyview's are; what is measured over
 //! it is what tiling, caches and launches cost.
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use super::{BenchConfig, BenchError, describe, distinct, gflop};
 use crate::conv::{ConvShape, slice_of_moments};
+use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, PlanError};
 use crate::model::BackboneKind;
 use crate::norm;
@@ -139,9 +141,11 @@ impl Part {
 }
 
 impl LayerWork {
-    fn new(shape: &ConvShape, count: usize, passes: usize) -> Self {
-        let numbers = shape.input_len() + shape.weight_len() + shape.output_len();
-        let (gflop, mb) = (gflop(shape), 4.0 * numbers as f64 / 1e6);
+    /// With activations stored this way, and their gradients likewise.
+    fn new(shape: &ConvShape, count: usize, passes: usize, stored: Storage) -> Self {
+        let activations = stored.bytes(shape.input_len()) + stored.bytes(shape.output_len());
+        let bytes = activations + 4 * shape.weight_len();
+        let (gflop, mb) = (gflop(shape), bytes as f64 / 1e6);
         let times = CARDS.map(|card| [gflop * 1e3 / card.gflop_per_s, mb / card.gb_per_s]);
         Self {
             shape: describe(shape),
@@ -168,17 +172,19 @@ impl BenchConfig {
     /// The bounds of a training step. Runs nothing.
     pub fn roofline(&self) -> Result<Roofline, BenchError> {
         let shapes = self.planned_convolutions()?;
+        // The bytes are the same however a device's shaders see f16.
+        let stored = if self.half { Storage::Packed } else { Storage::F32 };
         let layers = norms(self.backbone, &shapes);
-        let normalisations = norm_works(&layers)?;
+        let normalisations = norm_works(&layers, stored)?;
         let norm_mb: f64 = normalisations.iter().map(|work| work.mb).sum();
-        let sums = Part::of_bytes(4 * sum_numbers(&layers));
+        let sums = Part::of_bytes(stored.bytes(sum_numbers(&layers)));
         let parameters: usize = shapes.iter().map(parameters).sum();
         let layers: Vec<LayerWork> = distinct(shapes)
             .iter()
             .enumerate()
             .map(|(index, (shape, count))| {
                 // Nothing else has as few channels as the clips, so the first one stands alone.
-                LayerWork::new(shape, *count, if index == 0 { 2 } else { 3 })
+                LayerWork::new(shape, *count, if index == 0 { 2 } else { 3 }, stored)
             })
             .collect();
         let convolutions = Part::sum(&layers.iter().map(LayerWork::in_all).collect::<Vec<_>>());
@@ -256,18 +262,18 @@ fn norms(kind: BackboneKind, shapes: &[ConvShape]) -> Vec<NormLayer> {
 }
 
 /// What they move, by the plans for a device that binds whatever the kernels can address.
-fn norm_works(layers: &[NormLayer]) -> Result<Vec<NormWork>, PlanError> {
+fn norm_works(layers: &[NormLayer], stored: Storage) -> Result<Vec<NormWork>, PlanError> {
     let limits = DeviceLimits { max_binding_bytes: usize::MAX, ..DeviceLimits::WEBGPU };
     let mut works = Vec::new();
     for then in Then::ALL {
         let (mut count, mut values, mut bytes) = (0, 0, 0);
         for layer in layers.iter().filter(|layer| layer.then == then) {
             let (relu, residual) = (then != Then::Nothing, then == Then::ResidualRelu);
-            let (conv, slice) = (&layer.conv, slice_of_moments(&layer.conv, &limits));
+            let (conv, slice) = (&layer.conv, slice_of_moments(&layer.conv, stored, &limits));
             let shape = [conv.batch, conv.out_channels, conv.output().iter().product()];
             count += 1;
             values += conv.output_len();
-            bytes += norm::training_bytes(shape, slice, residual, relu, &limits)?;
+            bytes += norm::training_bytes(shape, slice, [residual, relu], stored, &limits)?;
         }
         if count > 0 {
             let bytes_per_value = bytes as f64 / values as f64;

@@ -40,9 +40,9 @@ struct Network {
 }
 
 impl Network {
-    fn new(kind: BackboneKind, device: &Device) -> Self {
+    fn new(kind: BackboneKind, half: bool, device: &Device) -> Self {
         let mut init = Init::new(1, device);
-        let backbone = Backbone::new(&mut init, kind);
+        let backbone = Backbone::new(&mut init, kind).with_half(half);
         Self { backbone, classifier: init.linear(kind.features(), CLASSES) }
     }
 
@@ -63,7 +63,7 @@ impl BenchConfig {
 
     fn time_steps(&self, device: &Device, mut done: impl FnMut()) -> Result<StepTimes, BenchError> {
         let device = device.clone().autodiff();
-        let mut net = Network::new(self.backbone, &device);
+        let mut net = Network::new(self.backbone, self.half, &device);
         self.convolutions(&net.backbone)?;
         let clips = Tensor::<5>::random(self.shape(), Distribution::Normal(0.0, 1.0), &device);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };

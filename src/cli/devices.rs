@@ -41,6 +41,7 @@ fn table(devices: &[DeviceInfo]) -> String {
         "memory",
         "largest buffer",
         "workgroup",
+        "f16",
         "",
     ]);
     for device in devices {
@@ -53,6 +54,7 @@ fn table(devices: &[DeviceInfo]) -> String {
             device.memory_bytes.map_or("?".to_owned(), |b| ByteSize(b).to_string()),
             device.max_binding_bytes.map_or("memory".to_owned(), |b| format!("{} MiB", b >> 20)),
             device.max_workgroup.map_or_else(String::new, |size| size.to_string()),
+            device.half_storage().to_owned(),
             if device.auto { "← auto" } else { "" }.to_owned(),
         ]);
     }

@@ -125,9 +125,8 @@ impl Tested {
         match outcome {
             Outcome::Failed(reason) => Some(format!("self-test on {device} failed: {reason}")),
             Outcome::Result(test) if !test.sound => Some(format!(
-                "{device} computes wrong numbers (relative error {:.1e}): update its driver, or \
-                 use another --device",
-                test.conv_error
+                "{device} computes wrong numbers ({}): update its driver, or use another --device",
+                test.errors()
             )),
             Outcome::Result(_) => None,
         }

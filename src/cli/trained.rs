@@ -12,8 +12,9 @@ use crate::config::{Config, load_schema};
 use crate::data::InputSpec;
 use crate::device::{self, Compute};
 use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};
+use crate::half::Precision;
 use crate::model::MultiViewNet;
-use crate::options::{at_least, between};
+use crate::options::{at_least, between, choice};
 use crate::schema::Schema;
 
 /// Options as typed.
@@ -28,6 +29,10 @@ pub(super) struct TrainedArgs {
     /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
+    /// f32; f16: store activations in half precision, compute in f32; auto: f16 on GPUs
+    #[arg(long, value_name = "NAME", value_parser = choice::<Precision>())]
+    #[arg(default_value_t = Precision::F32)]
+    pub precision: Precision,
     /// Actions per batch
     #[arg(long, value_name = "N", value_parser = at_least(1), default_value_t = 1)]
     pub batch_size: usize,
@@ -57,6 +62,11 @@ impl TrainedArgs {
             log::warn!("{note}");
         }
         let (net, info) = checkpoint::load(checkpoint, &compute.device)?;
+        let (half, note) = self.precision.on(&compute);
+        if let Some(note) = note {
+            log::warn!("{note}");
+        }
+        let net = net.with_half(half);
         let expected = CheckpointInfo::new(&schema, info.model.clone());
         let inputs = annotation_inputs(&info.model, &schema);
         let (Some(inputs), true) =

@@ -4,7 +4,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::Auto;
-use crate::options::{RESUME_MAY_CHANGE, option_defaults};
+use crate::half::Precision;
+use crate::options::{RESUME_MAY_CHANGE, choice, option_defaults};
 
 /// Device, and how a step fits into its memory.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -27,9 +28,10 @@ pub struct ComputeConfig {
     /// Time the convolution kernels on this GPU before training and remember the fastest
     #[arg(long)]
     pub tune: bool,
-    /// Accepted for compatibility: this version computes in f32 on every device
-    #[arg(long)]
-    pub mixed_precision: bool,
+    /// f32; f16: store activations in half precision, compute in f32; auto: f16 on GPUs
+    #[arg(long, value_name = "NAME", value_parser = choice::<Precision>())]
+    #[arg(default_value_t = Precision::F32)]
+    pub precision: Precision,
 }
 
 option_defaults!(ComputeConfig);

@@ -134,9 +134,6 @@ fn freezing(c: &Config) -> Result<(), ConfigError> {
 /// What is valid but unlikely to be meant.
 pub(super) fn warnings(c: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    if c.compute.mixed_precision {
-        warnings.push("--mixed-precision: this version computes in f32 on every device".to_owned());
-    }
     if let Auto::Number(patience) = c.schedule.early_stopping_patience
         && c.freezing.gradual_finetuning
         && (1..=c.freezing.phase1_epochs).contains(&patience)

@@ -84,6 +84,12 @@ const ALL: &[Shortcut] = &[
         "Same as --augmentation-strength extreme",
         &[("augmentation-strength", "extreme")],
     ),
+    Shortcut::new(
+        "mixed-precision",
+        "Device and memory",
+        "Same as --precision f16",
+        &[("precision", "f16")],
+    ),
     Shortcut::new("no-cache", "Data", "Same as --cache off", &[("cache", "off")]),
     Shortcut::old(
         "use-focal-loss",

@@ -12,8 +12,10 @@ pub(crate) mod wgsl;
 
 use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, module, s};
+use burn::tensor::{DType, Device, Tensor, module, s};
 
+use crate::half;
+use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, Implementation, cube_device};
 use crate::norm::Moments;
 use op::ConvOps;
@@ -24,20 +26,26 @@ pub(crate) use trial::{Trial, fastest};
 pub use wgsl::ConvPass;
 
 /// Whether kernels of ours (on CUDA: of our choice) compute a convolution, else Burn's own operation
-/// does. This is where the implementation is chosen, for the forward and both backward passes.
-fn has_kernels(implementation: Implementation, device: &Device, shape: &ConvShape) -> bool {
+/// does. This is where the implementation is chosen, for the forward and both backward passes of
+/// activations of type `dtype`.
+fn has_kernels(
+    implementation: Implementation,
+    device: &Device,
+    shape: &ConvShape,
+    dtype: DType,
+) -> bool {
     match implementation {
         Implementation::Cpu => true,
-        Implementation::Wgsl(_) => has_plans(shape, device),
+        Implementation::Wgsl(_) => has_plans(shape, device, dtype),
         Implementation::Burn => takes_matrix_units(device),
     }
 }
 
 /// Whether the device has a plan for all three passes.
-fn has_plans(shape: &ConvShape, device: &Device) -> bool {
+fn has_plans(shape: &ConvShape, device: &Device, dtype: DType) -> bool {
     let device = cube_device(device).expect("a device that takes WGSL is one of CubeCL's");
     let refused =
-        ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape).err());
+        ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape, dtype).err());
     if let Some(reason) = refused {
         log::debug!("{shape:?} takes Burn's convolution: {reason}");
     }
@@ -57,7 +65,8 @@ fn takes_matrix_units(device: &Device) -> bool {
 }
 
 /// Convolves `x [N, C, T, H, W]` with `weight [K, C, kt, kh, kw]`, without bias, to
-/// `[N, K, T', H', W']`. Differentiable; a gradient that nothing asks for is not computed.
+/// `[N, K, T', H', W']`, stored as x is. Differentiable; a gradient that nothing asks for is not
+/// computed.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -92,34 +101,46 @@ fn convolve(
 ) -> (Tensor<5>, Option<Moments>) {
     let device = x.device();
     let implementation = Implementation::of_tensor(&x);
+    let is_half = half::is_half(&x);
     // Burn's kernels, the matrix units' included, need the strided 1×1×1 form rewritten.
     let (x, stride) = match implementation {
-        Implementation::Burn => thinned(x, weight.dims(), stride, padding),
+        Implementation::Burn => thinned(half::to_float(x), weight.dims(), stride, padding),
         _ => (x, stride),
     };
+    let dtype = x.dtype();
     let shape = ConvShape::new(x.dims(), weight.dims(), stride, padding)
-        .filter(|shape| has_kernels(implementation, &device, shape));
+        .filter(|shape| has_kernels(implementation, &device, shape, dtype));
     match shape {
         Some(shape) => {
-            let slice = if moments { moments_on(implementation, &device, &shape) } else { None };
+            let slice = match implementation {
+                Implementation::Wgsl(_) if moments => moments_on(&device, &shape, dtype),
+                _ => None,
+            };
             let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
             let (y, parts) = Dispatch::conv3d_forward(x, weight, shape, slice.is_some());
             let moments = slice.map(|slice| Moments { parts: Tensor::from_dispatch(parts), slice });
-            (Tensor::from_dispatch(y), moments)
+            (half::stored(Tensor::from_dispatch(y), is_half), moments)
         }
-        None => (by_burn(x, weight, stride, padding), None),
+        None => {
+            let y = by_burn(half::to_float(x), weight, stride, padding);
+            (half::stored(y, is_half), None)
+        }
     }
 }
 
-/// Values of a part of the statistics that the forward pass gives; `None` where it does not.
-fn moments_on(implementation: Implementation, device: &Device, shape: &ConvShape) -> Option<usize> {
-    let Implementation::Wgsl(_) = implementation else { return None };
-    plans::with_moments(&cube_device(device)?, shape).map(|plan| plan.slice)
+/// Values of a part of the statistics that the forward pass gives on a device that takes WGSL; `None`
+/// where it does not.
+fn moments_on(device: &Device, shape: &ConvShape, dtype: DType) -> Option<usize> {
+    plans::with_moments(&cube_device(device)?, shape, dtype).map(|plan| plan.slice)
 }
 
-/// The same for a device with these limits.
-pub(crate) fn slice_of_moments(shape: &ConvShape, limits: &DeviceLimits) -> Option<usize> {
-    let plan = wgsl::plan(ConvPass::Forward, shape, limits).ok()?;
+/// The same for a device with these limits and activations stored this way.
+pub(crate) fn slice_of_moments(
+    shape: &ConvShape,
+    stored: Storage,
+    limits: &DeviceLimits,
+) -> Option<usize> {
+    let plan = wgsl::plan(ConvPass::Forward, shape, stored, limits).ok()?;
     wgsl::with_moments(&plan, shape, limits).map(|plan| plan.slice)
 }
 

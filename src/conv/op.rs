@@ -16,6 +16,7 @@ use super::cuda;
 use super::wgsl::{ConvPass, ConvPlan, MomentsPlan};
 use super::{ConvShape, plans};
 use crate::kernels::pool::Buffer;
+use crate::kernels::storage::Storage;
 use crate::kernels::{host, launch};
 
 /// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
@@ -130,20 +131,21 @@ impl ConvOps for Flex {
     }
 }
 
-/// Executes a pass's plan on operands as [`ConvPass`] has them.
+/// Executes a pass's plan, with activations stored this way, on operands as [`ConvPass`] has them.
 pub(super) fn run(
     pass: ConvPass,
     shape: &ConvShape,
+    stored: Storage,
     plan: &ConvPlan,
-    operands: [CubeTensor; 2],
+    [a, b]: [CubeTensor; 2],
 ) -> CubeTensor {
-    let [a, b] = operands.map(launch::contiguous);
-    let target = match pass {
-        ConvPass::Forward => shape.y(),
-        ConvPass::InputGradient => shape.x(),
-        ConvPass::WeightGradient => shape.w(),
+    let [a, b] = [a, b].map(launch::stored);
+    let (target, stored) = match pass {
+        ConvPass::Forward => (shape.y(), stored),
+        ConvPass::InputGradient => (shape.x(), stored.gradient()),
+        ConvPass::WeightGradient => (shape.w(), Storage::F32),
     };
-    let out = launch::empty(&a, target);
+    let out = launch::empty_stored(&a, target, stored);
     launch::run(&a.client, plan, &[&a.handle, &b.handle, &out.handle]);
     out
 }
@@ -151,11 +153,12 @@ pub(super) fn run(
 /// A forward pass that gives the statistics of its output too.
 pub(super) fn run_with_moments(
     shape: &ConvShape,
+    stored: Storage,
     plan: &MomentsPlan,
-    operands: [CubeTensor; 2],
+    [x, w]: [CubeTensor; 2],
 ) -> (CubeTensor, CubeTensor) {
-    let [x, w] = operands.map(launch::contiguous);
-    let y = launch::empty(&x, shape.y());
+    let (x, w) = (launch::stored(x), launch::contiguous(w));
+    let y = launch::empty_stored(&x, shape.y(), stored);
     let moments = launch::empty(&x, [2 * shape.out_channels * plan.parts]);
     let operands = [&x, &w, &y, &moments].map(|tensor| &tensor.handle);
     launch::run(&x.client, &plan.plan, &operands);
@@ -168,8 +171,16 @@ fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> Cube
     if cuda::serves(&operands[0].device) {
         return cuda::run(pass, shape, operands);
     }
-    let plan = plans::plan(&operands[0].device, pass, shape);
-    run(pass, shape, &plan.expect("conv3d dispatches only what has plans"), operands)
+    let [first, _] = &operands;
+    let plan = plans::plan(&first.device, pass, shape, first.dtype);
+    let (plan, stored) = (plan.expect("conv3d dispatches only what has plans"), storage(first));
+    run(pass, shape, stored, &plan, operands)
+}
+
+/// How the kernels of its device see a tensor.
+fn storage(of: &CubeTensor) -> Storage {
+    let limits = launch::limits(&of.device).expect("a device with plans has limits");
+    Storage::of(of.dtype, &limits)
 }
 
 impl ConvKernels for CubeBackend {
@@ -190,9 +201,9 @@ impl ConvOps for CubeBackend {
         moments: bool,
     ) -> (CubeTensor, CubeTensor) {
         if moments {
-            let plan = plans::with_moments(&x.device, &shape);
+            let plan = plans::with_moments(&x.device, &shape, x.dtype);
             let plan = plan.expect("moments are asked for only where there is a plan with them");
-            return run_with_moments(&shape, &plan, [x, w]);
+            return run_with_moments(&shape, storage(&x), &plan, [x, w]);
         }
         (on_cube(ConvPass::Forward, &shape, [x, w.clone()]), w)
     }

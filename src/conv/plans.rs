@@ -5,23 +5,26 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use burn::backend::CubeDevice;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use super::ConvShape;
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant, MomentsPlan};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::registry::PerDevice;
+use crate::kernels::storage::Storage;
 use crate::kernels::{cube_device, launch};
 
 type Key = (ConvPass, ConvShape);
+/// A plan is for activations as they are stored.
+type PlanKey = (ConvPass, ConvShape, Storage);
 
 /// What one device has planned and what was chosen for it.
 struct DevicePlans {
     limits: DeviceLimits,
-    plans: HashMap<Key, Result<Arc<ConvPlan>, PlanError>>,
+    plans: HashMap<PlanKey, Result<Arc<ConvPlan>, PlanError>>,
     /// Forward passes that give the statistics of their outputs.
-    with_moments: HashMap<ConvShape, Option<Arc<MomentsPlan>>>,
-    /// By the shape of one clip: a choice holds for any number of clips.
+    with_moments: HashMap<(ConvShape, Storage), Option<Arc<MomentsPlan>>>,
+    /// By the shape of one clip: a choice holds for any number of clips, however they are stored.
     chosen: HashMap<Key, ConvVariant>,
 }
 
@@ -38,7 +41,12 @@ impl DevicePlans {
         Self { limits, plans: HashMap::new(), with_moments: HashMap::new(), chosen: HashMap::new() }
     }
 
-    fn plan(&mut self, pass: ConvPass, shape: &ConvShape) -> Result<Arc<ConvPlan>, PlanError> {
+    fn plan(
+        &mut self,
+        pass: ConvPass,
+        shape: &ConvShape,
+        stored: Storage,
+    ) -> Result<Arc<ConvPlan>, PlanError> {
         if self.plans.len() >= KEPT {
             self.plans.clear();
             self.with_moments.clear();
@@ -46,21 +54,21 @@ impl DevicePlans {
         let Self { limits, plans, chosen, .. } = self;
         let make = || {
             let variant = chosen.get(&one_clip(pass, shape)).copied();
-            let plan = wgsl::plan_as(pass, shape, limits, variant);
+            let plan = wgsl::plan_as(pass, shape, stored, limits, variant);
             // A variant chosen for some clips may need too much scratch memory for more of them.
-            plan.or_else(|_| wgsl::plan(pass, shape, limits)).map(Arc::new)
+            plan.or_else(|_| wgsl::plan(pass, shape, stored, limits)).map(Arc::new)
         };
-        plans.entry((pass, *shape)).or_insert_with(make).clone()
+        plans.entry((pass, *shape, pass.storage(stored))).or_insert_with(make).clone()
     }
 
-    fn with_moments(&mut self, shape: &ConvShape) -> Option<Arc<MomentsPlan>> {
-        if let Some(known) = self.with_moments.get(shape) {
+    fn with_moments(&mut self, shape: &ConvShape, stored: Storage) -> Option<Arc<MomentsPlan>> {
+        if let Some(known) = self.with_moments.get(&(*shape, stored)) {
             return known.clone();
         }
-        let plan = self.plan(ConvPass::Forward, shape).ok();
+        let plan = self.plan(ConvPass::Forward, shape, stored).ok();
         let plan = plan.and_then(|plan| wgsl::with_moments(&plan, shape, &self.limits));
         let plan = plan.map(Arc::new);
-        self.with_moments.insert(*shape, plan.clone());
+        self.with_moments.insert((*shape, stored), plan.clone());
         plan
     }
 
@@ -85,7 +93,7 @@ fn with_plans<R>(device: &CubeDevice, work: impl FnOnce(&mut DevicePlans) -> R) 
     Some(work(plans.entry(limits).or_insert_with(|| DevicePlans::new(limits))))
 }
 
-/// The device's plan for a pass.
+/// The device's plan for a pass with activations of type `dtype`.
 ///
 /// # Errors
 /// [`PlanError::Device`] where it takes no WGSL.
@@ -93,14 +101,27 @@ pub(super) fn plan(
     device: &CubeDevice,
     pass: ConvPass,
     shape: &ConvShape,
+    dtype: DType,
 ) -> Result<Arc<ConvPlan>, PlanError> {
-    with_plans(device, |plans| plans.plan(pass, shape)).unwrap_or(Err(PlanError::Device))
+    let plan = |plans: &mut DevicePlans| {
+        let stored = Storage::of(dtype, &plans.limits);
+        plans.plan(pass, shape, stored)
+    };
+    with_plans(device, plan).unwrap_or(Err(PlanError::Device))
 }
 
 /// The device's forward pass with the statistics of its output; `None` where its plan cannot give them
 /// ([`wgsl::with_moments`]).
-pub(super) fn with_moments(device: &CubeDevice, shape: &ConvShape) -> Option<Arc<MomentsPlan>> {
-    with_plans(device, |plans| plans.with_moments(shape)).flatten()
+pub(super) fn with_moments(
+    device: &CubeDevice,
+    shape: &ConvShape,
+    dtype: DType,
+) -> Option<Arc<MomentsPlan>> {
+    let plan = |plans: &mut DevicePlans| {
+        let stored = Storage::of(dtype, &plans.limits);
+        plans.with_moments(shape, stored)
+    };
+    with_plans(device, plan).flatten()
 }
 
 /// From now on this device computes `pass` of convolutions like `shape`, of any number of clips, in
@@ -134,23 +155,24 @@ mod tests {
     fn choices_belong_to_one_device_and_hold_for_any_number_of_clips() {
         let pass = ConvPass::Forward;
         let [mut tuned, mut other] = [(); 2].map(|()| DevicePlans::new(DeviceLimits::WEBGPU));
-        let usual = tuned.plan(pass, &SHAPE).unwrap();
-        let different = wgsl::distinct_plans(pass, &SHAPE, &DeviceLimits::WEBGPU);
+        let usual = tuned.plan(pass, &SHAPE, Storage::F32).unwrap();
+        let different = wgsl::distinct_plans(pass, &SHAPE, Storage::F32, &DeviceLimits::WEBGPU);
         let (variant, plan) = different.into_iter().find(|(_, plan)| *plan != *usual).unwrap();
         assert!(tuned.choose(pass, &SHAPE, variant));
-        assert_eq!(*tuned.plan(pass, &SHAPE).unwrap(), plan);
-        assert_eq!(*other.plan(pass, &SHAPE).unwrap(), *usual);
+        assert_eq!(*tuned.plan(pass, &SHAPE, Storage::F32).unwrap(), plan);
+        assert_eq!(*other.plan(pass, &SHAPE, Storage::F32).unwrap(), *usual);
         assert_eq!(
-            *tuned.plan(ConvPass::WeightGradient, &SHAPE).unwrap(),
-            *other.plan(ConvPass::WeightGradient, &SHAPE).unwrap()
+            *tuned.plan(ConvPass::WeightGradient, &SHAPE, Storage::F32).unwrap(),
+            *other.plan(ConvPass::WeightGradient, &SHAPE, Storage::F32).unwrap()
         );
         let more = ConvShape { batch: 5, ..SHAPE };
-        let want = wgsl::plan_as(pass, &more, &DeviceLimits::WEBGPU, Some(variant)).unwrap();
-        assert_eq!(*tuned.plan(pass, &more).unwrap(), want);
+        let want =
+            wgsl::plan_as(pass, &more, Storage::F32, &DeviceLimits::WEBGPU, Some(variant)).unwrap();
+        assert_eq!(*tuned.plan(pass, &more, Storage::F32).unwrap(), want);
         // A variant that the device cannot run is refused.
         let ConvVariant::Tiles { tile, workgroups } = variant else { panic!("{variant:?}") };
         let tile = wgsl::Tile { tm: 7, ..tile };
         assert!(!tuned.choose(pass, &SHAPE, ConvVariant::Tiles { tile, workgroups }));
-        assert_eq!(*tuned.plan(pass, &SHAPE).unwrap(), plan);
+        assert_eq!(*tuned.plan(pass, &SHAPE, Storage::F32).unwrap(), plan);
     }
 }

@@ -1,10 +1,11 @@
 //! Single passes in chosen variants, for tests of kernels that the device at hand would not choose.
 
 use burn::backend::wgpu::CubeBackend;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::wgsl::{self, ConvPass};
 use super::{ConvShape, op};
+use crate::kernels::storage::Storage;
 use crate::kernels::web::WebPlan;
 use crate::kernels::{DeviceLimits, PlanError, launch};
 
@@ -20,7 +21,7 @@ pub fn web_plan(
     pass: ConvPass,
     shape: &ConvShape,
 ) -> Result<WebPlan, PlanError> {
-    wgsl::plan(pass, shape, limits).map(|plan| WebPlan::from(&plan))
+    wgsl::plan(pass, shape, Storage::F32, limits).map(|plan| WebPlan::from(&plan))
 }
 
 /// The variants whose plans differ on a device with these limits.
@@ -29,17 +30,20 @@ pub fn distinct_variants(
     shape: &ConvShape,
     limits: &DeviceLimits,
 ) -> Vec<ConvVariant> {
-    wgsl::distinct_plans(pass, shape, limits).into_iter().map(|(variant, _)| variant).collect()
+    let plans = wgsl::distinct_plans(pass, shape, Storage::F32, limits).into_iter();
+    plans.map(|(variant, _)| variant).collect()
 }
 
-/// The kernels of a pass on a device with these limits, as Rust's `Debug` writes them.
+/// The kernels of a pass on a device with these limits, as Rust's `Debug` writes them; activations are
+/// of type `dtype`.
 pub fn kernels(
     pass: ConvPass,
     shape: &ConvShape,
+    dtype: DType,
     limits: &DeviceLimits,
     variant: Option<ConvVariant>,
 ) -> Result<Vec<String>, PlanError> {
-    let plan = wgsl::plan_as(pass, shape, limits, variant)?;
+    let plan = wgsl::plan_as(pass, shape, Storage::of(dtype, limits), limits, variant)?;
     Ok(plan.launches.iter().map(|launch| format!("{:?}", launch.kernel)).collect())
 }
 
@@ -54,11 +58,13 @@ pub fn pass_as_on(
 ) -> Option<Result<Tensor<5>, PlanError>> {
     let [a, b] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
     let (a, b) = (a?, b?);
-    let plan = match wgsl::plan_as(pass, shape, &limits(launch::limits(&a.device)?), variant) {
+    let limits = limits(launch::limits(&a.device)?);
+    let stored = Storage::of(a.dtype, &limits);
+    let plan = match wgsl::plan_as(pass, shape, stored, &limits, variant) {
         Ok(plan) => plan,
         Err(error) => return Some(Err(error)),
     };
-    let out = op::run(pass, shape, &plan, [a, b]);
+    let out = op::run(pass, shape, stored, &plan, [a, b]);
     Some(Ok(Tensor::from_primitive::<CubeBackend>(out)))
 }
 
@@ -75,12 +81,13 @@ pub fn forward_with_moments_on(
     let [x, w] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
     let (x, w) = (x?, w?);
     let limits = limits(launch::limits(&x.device)?);
-    let plan = match wgsl::plan_as(ConvPass::Forward, shape, &limits, variant) {
+    let stored = Storage::of(x.dtype, &limits);
+    let plan = match wgsl::plan_as(ConvPass::Forward, shape, stored, &limits, variant) {
         Ok(plan) => wgsl::with_moments(&plan, shape, &limits),
         Err(error) => return Some(Err(error)),
     };
     Some(Ok(plan.map(|plan| {
-        let (y, moments) = op::run_with_moments(shape, &plan, [x, w]);
+        let (y, moments) = op::run_with_moments(shape, stored, &plan, [x, w]);
         let y = Tensor::from_primitive::<CubeBackend>(y);
         (y, Tensor::from_primitive::<CubeBackend>(moments), plan.slice)
     })))

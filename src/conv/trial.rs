@@ -4,11 +4,13 @@
 use std::time::Instant;
 
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::tensor::{Device, Distribution, ExecutionError, Tensor};
+use burn::tensor::{DType, Device, Distribution, ExecutionError, Tensor};
 
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant};
 use super::{ConvShape, op};
 use crate::device::MemoryWatch;
+use crate::half::to_half;
+use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, limits};
 use crate::timing::{median, milliseconds};
 
@@ -40,7 +42,8 @@ const LONG_ENOUGH: f64 = 3.0;
 /// Launches of a measurement at most.
 const MOST: f64 = 64.0;
 
-/// Times the variants in which `device` can compute a pass; `None` where there is no choice.
+/// Times the variants in which `device` can compute a pass, with activations of type `dtype`; `None`
+/// where there is no choice.
 ///
 /// # Errors
 /// If the device fails.
@@ -48,19 +51,21 @@ pub(crate) fn fastest(
     device: &Device,
     pass: ConvPass,
     shape: &ConvShape,
+    dtype: DType,
 ) -> Result<Option<Trial>, ExecutionError> {
     let device = device.clone().without_autodiff();
     let Some(limits) = limits(&device) else { return Ok(None) };
-    let Some(candidates) = candidates(pass, shape, &limits) else { return Ok(None) };
+    let stored = pass.storage(Storage::of(dtype, &limits));
+    let Some(candidates) = candidates(pass, shape, stored, &limits) else { return Ok(None) };
     let mut watch = MemoryWatch::start(&device);
-    let bench = Bench::new(&device, pass, shape);
+    let bench = Bench::new(&device, pass, shape, stored);
     // The first launch compiles.
     bench.time(&candidates[0].plan, 1)?;
     let first = bench.time(&candidates[0].plan, 1)?;
     let fewer = ConvShape { batch: fewer_clips(shape.batch, first), ..*shape };
     let (bench, candidates) = match fewer.batch < shape.batch {
-        true => match self::candidates(pass, &fewer, &limits) {
-            Some(candidates) => (Bench::new(&device, pass, &fewer), candidates),
+        true => match self::candidates(pass, &fewer, stored, &limits) {
+            Some(candidates) => (Bench::new(&device, pass, &fewer, stored), candidates),
             None => return Ok(None),
         },
         false => (bench, candidates),
@@ -74,9 +79,14 @@ pub(crate) fn fastest(
 }
 
 /// The variants to time, the usual one first; `None` where there is no choice.
-fn candidates(pass: ConvPass, shape: &ConvShape, limits: &DeviceLimits) -> Option<Vec<Candidate>> {
-    let usual = wgsl::plan(pass, shape, limits).ok()?;
-    let plans = wgsl::distinct_plans(pass, shape, limits);
+fn candidates(
+    pass: ConvPass,
+    shape: &ConvShape,
+    stored: Storage,
+    limits: &DeviceLimits,
+) -> Option<Vec<Candidate>> {
+    let usual = wgsl::plan(pass, shape, stored, limits).ok()?;
+    let plans = wgsl::distinct_plans(pass, shape, stored, limits);
     let candidate =
         |(variant, plan)| Candidate { variant, is_usual: plan == usual, plan, ms: Vec::new() };
     let mut candidates: Vec<Candidate> = plans.into_iter().map(candidate).collect();
@@ -103,22 +113,27 @@ struct Bench {
     device: Device,
     pass: ConvPass,
     shape: ConvShape,
+    /// How operand 0 is stored.
+    stored: Storage,
     operands: [CubeTensor; 2],
 }
 
 impl Bench {
-    fn new(device: &Device, pass: ConvPass, shape: &ConvShape) -> Self {
-        let random = |size: [usize; 5]| {
+    fn new(device: &Device, pass: ConvPass, shape: &ConvShape, stored: Storage) -> Self {
+        let random = |size: [usize; 5], half: bool| {
             let tensor = Tensor::<5>::random(size, Distribution::Uniform(-1.0, 1.0), device);
+            let tensor = if half { to_half(tensor) } else { tensor };
             let tensor = tensor.try_into_primitive::<CubeBackend>();
             tensor.expect("a device with limits is one of CubeCL's")
         };
-        let operands = match pass {
-            ConvPass::Forward => [random(shape.x()), random(shape.w())],
-            ConvPass::InputGradient => [random(shape.y()), random(shape.w())],
-            ConvPass::WeightGradient => [random(shape.x()), random(shape.y())],
+        let [a, b] = match pass {
+            ConvPass::Forward => [shape.x(), shape.w()],
+            ConvPass::InputGradient => [shape.y(), shape.w()],
+            ConvPass::WeightGradient => [shape.x(), shape.y()],
         };
-        Self { device: device.clone(), pass, shape: *shape, operands }
+        let half = stored.is_half();
+        let operands = [random(a, half), random(b, half && pass == ConvPass::WeightGradient)];
+        Self { device: device.clone(), pass, shape: *shape, stored, operands }
     }
 
     /// Milliseconds of a launch, the mean of `launches`.
@@ -126,7 +141,7 @@ impl Bench {
         self.device.sync()?;
         let start = Instant::now();
         for _ in 0..launches {
-            drop(op::run(self.pass, &self.shape, plan, self.operands.clone()));
+            drop(op::run(self.pass, &self.shape, self.stored, plan, self.operands.clone()));
         }
         self.device.sync()?;
         Ok(milliseconds(start) / launches as f64)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::{BenchConfig, BenchError};
 use crate::conv::{ConvShape, conv3d};
 use crate::device::Compute;
+use crate::half::{Precision, stored, to_float};
 use crate::model::BackboneKind;
 
 /// The result of a device's self-test.
@@ -14,7 +15,9 @@ use crate::model::BackboneKind;
 pub(crate) struct SelfTest {
     /// Largest difference of y, dx and dw from f64, relative to the largest value of each.
     pub conv_error: f64,
-    /// Whether that is within the precision of the device's arithmetic.
+    /// The same with activations in half precision, where the device stores them so.
+    pub half_error: Option<f64>,
+    /// Whether both are within the precision of the device's arithmetic.
     pub sound: bool,
     /// Median time of a training step after warm-up, milliseconds.
     pub step_ms: f64,
@@ -37,6 +40,8 @@ pub(crate) enum SelfTestError {
 const F32: f64 = 1e-5;
 /// Tolerance if operands are rounded to TF32 (CUDA's matrix units).
 const TF32: f64 = 5e-3;
+/// Tolerance where x and y are rounded to f16.
+const F16: f64 = 2e-3;
 
 impl SelfTest {
     /// Runs the test on an opened device; this takes some seconds on a slow one.
@@ -44,7 +49,9 @@ impl SelfTest {
     /// # Errors
     /// If the device fails. Wrong values are not an error but a result that is not `sound`.
     pub(crate) fn run(compute: &Compute) -> Result<Self, SelfTestError> {
-        let conv_error = conv_error(compute)?;
+        let half = Precision::F16.on(compute).0;
+        let half_error = half.then(|| conv_error(compute, true)).transpose()?;
+        let conv_error = conv_error(compute, false)?;
         let bound = if compute.info.api == "cuda" { TF32 } else { F32 };
         let config = BenchConfig {
             backbone: BackboneKind::R3dTiny,
@@ -52,20 +59,33 @@ impl SelfTest {
             size: [8, 56, 56],
             steps: 3,
             stock: false,
+            half: false,
         };
         let times = config.steps(&compute.device, || ())?;
         let [n, _, t, h, w] = config.shape();
         Ok(Self {
             conv_error,
+            half_error,
             // False for NaN too.
-            sound: conv_error <= bound,
+            sound: conv_error <= bound && half_error.is_none_or(|error| error <= F16),
             step_ms: times.step_ms,
             step: format!("{} on {n} clips of {t}×{h}×{w}", config.backbone),
         })
     }
 }
 
-fn conv_error(compute: &Compute) -> Result<f64, SelfTestError> {
+impl SelfTest {
+    /// The errors as text.
+    pub(crate) fn errors(&self) -> String {
+        let mut text = format!("relative error {:.1e}", self.conv_error);
+        if let Some(error) = self.half_error {
+            text.push_str(&format!(", in f16 {error:.1e}"));
+        }
+        text
+    }
+}
+
+fn conv_error(compute: &Compute, half: bool) -> Result<f64, SelfTestError> {
     let shape = ConvShape::new([2, 12, 4, 13, 11], [20, 12, 3, 3, 3], [1, 2, 2], [1, 1, 1])
         .expect("the window fits into the padded input");
     let x = numbers(shape.input_len(), 1);
@@ -78,7 +98,8 @@ fn conv_error(compute: &Compute) -> Result<f64, SelfTestError> {
         Tensor::<5>::from_data(TensorData::new(values.to_vec(), size), &device)
     };
     let (tx, tw) = (tensor(&x, shape.x()).require_grad(), tensor(&w, shape.w()).require_grad());
-    let y = conv3d(tx.clone(), tw.clone(), shape.stride, shape.padding);
+    let y = conv3d(stored(tx.clone(), half), tw.clone(), shape.stride, shape.padding);
+    let y = to_float(y);
     let grads = y.clone().mul(tensor(&dy, shape.y())).sum().backward();
     let none = || SelfTestError::Device("a gradient is missing".to_owned());
     let found = [y.inner(), tx.grad(&grads).ok_or_else(none)?, tw.grad(&grads).ok_or_else(none)?];

@@ -7,12 +7,14 @@ use burn::backend::{CubeDevice, TensorMetadata};
 use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{DType, Shape};
 use cubecl::client::Client;
+use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, CubeDim, ExecutionMode, KernelId};
 use cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 
 use super::memory;
 use super::plan::{DeviceLimits, Plan, Shader, Slot};
 use super::registry::PerDevice;
+use super::storage::Storage;
 use crate::device;
 
 /// Storage buffers that the widest of our kernels binds.
@@ -59,6 +61,7 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
         bindings: hardware.max_bindings.max(BINDINGS),
         subgroup: [hardware.plane_size_min, hardware.plane_size_max],
         subgroup_operations: adapter.subgroups,
+        shader_f16: properties.features.supports_type(ElemType::Float(FloatKind::F16)),
         software: adapter.software,
         vendor: adapter.vendor,
     })
@@ -159,10 +162,23 @@ fn upload(client: &Client, tables: &[Vec<u32>]) -> Vec<Handle> {
 /// An operand of a kernel: the tensor with its values in their logical order.
 ///
 /// # Panics
-/// If it is not f32, which is all that the kernels take.
+/// If it is not f32, which is all that the kernels take besides activations.
 pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
     assert_eq!(tensor.dtype, DType::F32, "an operand of a kernel");
     into_contiguous(tensor)
+}
+
+/// Activations as an operand of a kernel, in f32 or in half precision.
+///
+/// # Panics
+/// If they are of another type, or in half precision and not contiguous: only kernels of ours make
+/// such tensors, and no device needs to know how to copy them.
+pub(crate) fn stored(tensor: CubeTensor) -> CubeTensor {
+    if tensor.dtype == DType::F16 {
+        assert!(tensor.is_contiguous(), "activations in half precision");
+        return tensor;
+    }
+    contiguous(tensor)
 }
 
 /// An f32 tensor on the device of `like`, for a kernel to fill.
@@ -176,10 +192,22 @@ pub(crate) fn empty_on<const D: usize>(
     device: CubeDevice,
     shape: [usize; D],
 ) -> CubeTensor {
+    allocate(client, device, Shape::from(shape), Storage::F32)
+}
+
+/// A tensor of activations on the device of `like`, for a kernel to fill.
+pub(crate) fn empty_stored(
+    like: &CubeTensor,
+    shape: impl Into<Shape>,
+    storage: Storage,
+) -> CubeTensor {
+    allocate(like.client.clone(), like.device.clone(), shape.into(), storage)
+}
+
+fn allocate(client: Client, device: CubeDevice, shape: Shape, storage: Storage) -> CubeTensor {
     // A binding of less than one vec4 is refused where four values make an element.
-    let bytes = shape.iter().product::<usize>().max(4) * 4;
-    let handle = client.empty(bytes);
-    CubeTensor::new_contiguous(client, device, Shape::from(shape), handle, DType::F32)
+    let handle = client.empty(storage.bytes(shape.num_elements()).max(16));
+    CubeTensor::new_contiguous(client, device, shape, handle, storage.dtype())
 }
 
 /// Values of a contiguous f32 tensor from `start` on, as a tensor of their own in the same memory.

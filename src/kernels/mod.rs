@@ -13,6 +13,7 @@ pub(crate) mod pool;
 pub(crate) mod registry;
 #[cfg(test)]
 mod shaders;
+pub(crate) mod storage;
 #[doc(hidden)]
 pub mod texts;
 #[doc(hidden)]
@@ -110,10 +111,11 @@ impl Implementation {
         }
     }
 
-    /// What operations on this tensor take; the kernels take f32 only.
+    /// What operations on this tensor take: the kernels take f32, and activations in f16 on wgpu.
     pub fn of_tensor<const D: usize>(tensor: &Tensor<D>) -> Self {
-        match tensor.dtype() {
-            DType::F32 => Self::of(&tensor.device()),
+        match (tensor.dtype(), Self::of(&tensor.device())) {
+            (DType::F32, any) => any,
+            (DType::F16, Self::Wgsl(limits)) => Self::Wgsl(limits),
             _ => Self::Burn,
         }
     }

@@ -26,6 +26,8 @@ pub struct DeviceLimits {
     pub subgroup: [u32; 2],
     /// Whether shaders may use subgroup operations.
     pub subgroup_operations: bool,
+    /// Whether shaders have f16.
+    pub shader_f16: bool,
     /// Whether shaders run on the CPU, where barriers are expensive and workgroup memory is no
     /// faster than any other.
     pub software: bool,
@@ -43,6 +45,7 @@ impl DeviceLimits {
         bindings: 8,
         subgroup: [0, 0],
         subgroup_operations: false,
+        shader_f16: false,
         software: false,
         vendor: Vendor::Unknown,
     };

@@ -5,6 +5,7 @@ use super::plan::Shader;
 use crate::augment::wgsl::AugmentKernel;
 use crate::bench::PeakKernel;
 use crate::conv::wgsl::ConvKernel;
+use crate::half::wgsl::CastKernel;
 use crate::norm::wgsl::NormKernel;
 use crate::optim::wgsl::OptimKernel;
 
@@ -38,6 +39,7 @@ pub fn shader_texts() -> Vec<ShaderText> {
     }
     of(AugmentKernel::variants())
         .chain(of(ConvKernel::variants()))
+        .chain(of(CastKernel::variants()))
         .chain(of(NormKernel::variants()))
         .chain(of(OptimKernel::variants()))
         .chain(of(vec![PeakKernel]))

@@ -16,6 +16,12 @@ pub fn uses_subgroups(source: &str) -> bool {
     })
 }
 
+/// Whether a shader has f16, for which a WebGPU device must have been requested with the feature
+/// `shader-f16`.
+pub fn uses_f16(source: &str) -> bool {
+    source.starts_with("enable f16;")
+}
+
 /// A shader as browsers take it: they want subgroup operations enabled by a directive that naga 30
 /// does not know.
 pub fn browser_text(source: &str) -> Cow<'_, str> {

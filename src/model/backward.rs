@@ -8,6 +8,7 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::resnet3d::{Backbone, average};
 use super::statistics::BatchStatistics;
+use crate::half::to_float;
 
 /// The backbone's forward pass over some clips, with what its backward pass needs.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ fn detached(features: Tensor<2>) -> Tensor<2> {
 }
 
 /// Gradients of everything that led to `output`, given the loss's gradient with respect to it:
-/// those of Σ output·gradient.
+/// those of Σ output·gradient, in f32.
 fn backpropagate<const D: usize>(output: Tensor<D>, gradient: Tensor<D>) -> Gradients {
-    output.mul(Tensor::from_inner(gradient)).sum().backward()
+    to_float(output).mul(to_float(Tensor::from_inner(gradient))).sum().backward()
 }

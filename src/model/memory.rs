@@ -5,8 +5,9 @@ use super::{Backbone, PartShapes, STAGES, StageSet};
 /// Share of the free memory that a step may plan with. Allocators keep pages of odd sizes, and the
 /// estimate leaves small things out.
 const USABLE: f64 = 0.85;
-/// Bytes of an f32.
+/// Bytes of an f32 and of an f16.
 const F32: u64 = 4;
+const F16: u64 = 2;
 /// A parameter, its gradient and two moments of Adam.
 const PER_PARAMETER: u64 = 4 * F32;
 
@@ -25,6 +26,7 @@ impl MemoryEstimate {
     /// For training the stages `trainable` on clips of `size` = `[T, H, W]`; `None` where those are
     /// too small for the network. Assumes that the backward pass needs every convolution's output
     /// and its normalisation's, besides five of the widest tensors in flight (measured on the CPU).
+    /// In half precision what is kept and in flight takes half.
     pub fn training(
         backbone: &Backbone,
         parameters: usize,
@@ -49,9 +51,10 @@ impl MemoryEstimate {
         let clip = 3 * t * h * w;
         let all = parts.iter().flat_map(|part| &part.convolutions);
         let widest = all.map(|shape| shape.output_len()).max().unwrap_or(0).max(clip);
+        let bytes = if backbone.is_half() { F16 } else { F32 };
         Some(Self {
             fixed: parameters as u64 * PER_PARAMETER,
-            clip: (kept + 5 * widest + clip) as u64 * F32,
+            clip: (kept + 5 * widest) as u64 * bytes + clip as u64 * F32,
             widest: widest as u64 * F32,
         })
     }

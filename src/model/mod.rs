@@ -243,6 +243,12 @@ impl MultiViewNet {
     pub fn with_trainable(self, trainable: StageSet) -> Self {
         Self { backbone: self.backbone.with_trainable(trainable), ..self }
     }
+
+    /// Stores the backbone's activations in half precision, or in f32.
+    #[must_use]
+    pub fn with_half(self, half: bool) -> Self {
+        Self { backbone: self.backbone.with_half(half), ..self }
+    }
 }
 
 /// Trainable numbers in a module. (Burn's own count adds running statistics.)

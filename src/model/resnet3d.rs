@@ -17,6 +17,7 @@ use super::layers::{BatchNorm3d, Conv3d, Convolved, Init};
 use super::parameter_count;
 use super::stages::StageSet;
 use super::statistics::BatchStatistics;
+use crate::half;
 use crate::norm::After;
 use crate::options::choices;
 
@@ -210,12 +211,15 @@ impl BasicBlock {
     fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         let (conv1, bn1) = &self.conv1;
         let (conv2, bn2) = &self.conv2;
-        let out = conv1.forward_to(bn1, x.clone(), statistics);
+        let [x, shortcut] = half::fork(x);
+        let out = conv1.forward_to(bn1, x, statistics);
         let out = bn1.forward(out, After::Relu, statistics);
         let out = conv2.forward_to(bn2, out, statistics);
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(conv.forward_to(bn, x), After::Nothing, statistics),
-            None => x,
+            Some((conv, bn)) => {
+                bn.forward(conv.forward_to(bn, shortcut), After::Nothing, statistics)
+            }
+            None => shortcut,
         };
         bn2.forward(out, After::AddRelu(shortcut), statistics)
     }
@@ -229,6 +233,8 @@ pub struct Backbone {
     layer2: Vec<BasicBlock>,
     layer3: Vec<BasicBlock>,
     layer4: Vec<BasicBlock>,
+    /// Whether the clips, and with them every activation, are stored in half precision.
+    half: bool,
 }
 
 /// Names of the parts that freeze and unfreeze together, input side first.
@@ -251,7 +257,18 @@ impl Backbone {
                 .collect()
         };
         let (layer1, layer2, layer3, layer4) = (stage(0), stage(1), stage(2), stage(3));
-        Self { stem, layer1, layer2, layer3, layer4 }
+        Self { stem, layer1, layer2, layer3, layer4, half: false }
+    }
+
+    /// Stores activations in half precision or, as a new backbone does, in f32.
+    #[must_use]
+    pub fn with_half(self, half: bool) -> Self {
+        Self { half, ..self }
+    }
+
+    /// Whether activations are stored in half precision.
+    pub fn is_half(&self) -> bool {
+        self.half
     }
 
     /// Freezes the stages that are not in `trainable`, batch-norm statistics included, and
@@ -267,6 +284,7 @@ impl Backbone {
             layer2: set(self.layer2, trainable.contains(2)),
             layer3: set(self.layer3, trainable.contains(3)),
             layer4: set(self.layer4, trainable.contains(4)),
+            half: self.half,
         }
     }
 
@@ -303,7 +321,7 @@ impl Backbone {
     /// The lowest stage with a parameter that wants a gradient; `None` where all are frozen.
     pub fn lowest_trainable(&self) -> Option<usize> {
         let trains = |part: &Part| match part.kind {
-            PartKind::Stem(stem) => parameter_count(stem) > 0,
+            PartKind::Stem { stem, .. } => parameter_count(stem) > 0,
             PartKind::Block(block) => parameter_count(block) > 0,
         };
         self.parts(0).iter().find(|part| trains(part)).map(|part| part.stage)
@@ -311,7 +329,7 @@ impl Backbone {
 
     /// The parts of the stages from `stage` on, in order.
     pub(super) fn parts(&self, stage: usize) -> Vec<Part<'_>> {
-        let stem = Part { stage: 0, kind: PartKind::Stem(&self.stem) };
+        let stem = Part { stage: 0, kind: PartKind::Stem { stem: &self.stem, half: self.half } };
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         let blocks = (1..).zip(stages).flat_map(|(stage, blocks)| {
             blocks.iter().map(move |block| Part { stage, kind: PartKind::Block(block) })
@@ -320,10 +338,10 @@ impl Backbone {
     }
 }
 
-/// Features `[N, F]` of the last stage's `[N, F, T, H, W]`.
+/// Features `[N, F]` of the last stage's `[N, F, T, H, W]`, in f32.
 pub(super) fn average(x: Tensor<5>) -> Tensor<2> {
     let [n, c, t, h, w] = x.dims();
-    x.reshape([n, c, t * h * w]).mean_dim(2).reshape([n, c])
+    half::to_float(x).reshape([n, c, t * h * w]).mean_dim(2).reshape([n, c])
 }
 
 /// The stem or a residual block: what the backbone is computed in when memory is short.
@@ -336,14 +354,18 @@ pub(super) struct Part<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum PartKind<'a> {
-    Stem(&'a Stem),
+    /// With `half` it begins with clips in half precision, as its layers and all after it then are.
+    Stem {
+        stem: &'a Stem,
+        half: bool,
+    },
     Block(&'a BasicBlock),
 }
 
 impl Part<'_> {
     pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self.kind {
-            PartKind::Stem(stem) => stem.forward(x, statistics),
+            PartKind::Stem { stem, half } => stem.forward(half::stored(x, half), statistics),
             PartKind::Block(block) => block.forward(x, statistics),
         }
     }

@@ -10,7 +10,9 @@ use polyview_cpu::norm::{Gradients as Targets, Norm, NormShape, Normalised};
 use super::Spec;
 use super::op::{Gradients, NormKernels, NormOps};
 use super::wgsl::BatchNorm;
+use crate::half;
 use crate::kernels::pool::Buffer;
+use crate::kernels::storage::Storage;
 use crate::kernels::{host, launch};
 
 /// N, C, T, H, W.
@@ -155,7 +157,8 @@ impl NormKernels for Flex {
 fn batch_norm(x: &CubeTensor, spec: Spec) -> BatchNorm {
     let [batch, channels, t, h, w] = sizes(x);
     let limits = launch::limits(&x.device).expect("fused normalisation runs on devices with WGSL");
-    BatchNorm::new([batch, channels, t * h * w], spec, &limits)
+    let storage = Storage::of(x.dtype, &limits);
+    BatchNorm::new([batch, channels, t * h * w], spec, storage, &limits)
         .expect("fused normalisation runs on tensors that its kernels can bind")
 }
 
@@ -169,16 +172,16 @@ impl NormOps for CubeBackend {
         slice: Option<usize>,
         spec: Spec,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
-        let [x, gamma, beta, residual, moments] =
-            [x, gamma, beta, residual, moments].map(launch::contiguous);
+        let [x, residual] = [x, residual].map(launch::stored);
+        let [gamma, beta, moments] = [gamma, beta, moments].map(launch::contiguous);
         let norm = batch_norm(&x, spec);
         let size = sizes(&x);
-        let y = launch::empty(&x, size);
+        let y = launch::empty_stored(&x, size, norm.y());
         let kept = launch::empty(&x, [norm.kept_words()]);
         let operands = [&x, &gamma, &beta, &y, &kept, &residual, &moments];
         launch::run(&x.client, &norm.forward(slice), &operands.map(|tensor| &tensor.handle));
         let [mean, variance] = [0, 1].map(|row| launch::part(&kept, row * norm.row(), [size[1]]));
-        (y, mean, variance, kept)
+        (half::stored_as(y, &x), mean, variance, kept)
     }
 
     fn norm_by_running(
@@ -190,13 +193,14 @@ impl NormOps for CubeBackend {
         residual: CubeTensor,
         spec: Spec,
     ) -> CubeTensor {
-        let all = [x, gamma, beta, mean, variance, residual].map(launch::contiguous);
-        let [x, gamma, beta, mean, variance, residual] = &all;
-        let plan = batch_norm(x, spec).running();
-        let y = launch::empty(x, sizes(x));
-        let operands = [x, gamma, beta, &y, mean, variance, residual];
-        launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
-        y
+        let [x, residual] = [x, residual].map(launch::stored);
+        let layer = [gamma, beta, mean, variance].map(launch::contiguous);
+        let [gamma, beta, mean, variance] = &layer;
+        let norm = batch_norm(&x, spec);
+        let y = launch::empty_stored(&x, sizes(&x), norm.y());
+        let operands = [&x, gamma, beta, &y, mean, variance, &residual];
+        launch::run(&x.client, &norm.running(), &operands.map(|tensor| &tensor.handle));
+        half::stored_as(y, &x)
     }
 }
 
@@ -208,15 +212,19 @@ impl NormKernels for CubeBackend {
         dy: CubeTensor,
         spec: &Spec,
     ) -> Gradients<Self> {
-        let [x, dy] = [x, dy].map(launch::contiguous);
-        let plan = batch_norm(&x, *spec).backward();
+        let [x, dy] = [x, dy].map(launch::stored);
+        let norm = batch_norm(&x, *spec);
         let size = sizes(&x);
-        let dx = launch::empty(&x, size);
+        let dx = launch::empty_stored(&x, size, norm.dx());
         let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
-        let masked = if spec.masks_residual() { launch::empty(&x, size) } else { dy.clone() };
+        let masked = match spec.masks_residual() {
+            true => launch::empty_stored(&x, size, norm.dx()),
+            false => dy.clone(),
+        };
         let operands = [&x, &dy, &kept, &dx, &d_gamma, &d_beta, &masked];
-        launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
-        Gradients { x: dx, gamma: d_gamma, beta: d_beta, residual: masked }
+        launch::run(&x.client, &norm.backward(), &operands.map(|tensor| &tensor.handle));
+        let [x, residual] = [dx, masked].map(|gradient| half::gradient_as(gradient, &dy));
+        Gradients { x, gamma: d_gamma, beta: d_beta, residual }
     }
 
     fn by_running_backward(
@@ -226,14 +234,18 @@ impl NormKernels for CubeBackend {
         spec: &Spec,
     ) -> [CubeTensor; 2] {
         let [gamma, variance] = layer.map(launch::contiguous);
-        let dy = launch::contiguous(dy);
-        let plan = batch_norm(&dy, *spec).running_backward();
+        let dy = launch::stored(dy);
+        let y = y.map_or_else(|| dy.clone(), launch::stored);
+        let norm = batch_norm(&dy, *spec);
         let size = sizes(&dy);
-        let dx = launch::empty(&dy, size);
-        let masked = if spec.masks_residual() { launch::empty(&dy, size) } else { dy.clone() };
-        let y = y.map_or_else(|| dy.clone(), launch::contiguous);
+        let dx = launch::empty_stored(&dy, size, norm.dx());
+        let masked = match spec.masks_residual() {
+            true => launch::empty_stored(&dy, size, norm.dx()),
+            false => dy.clone(),
+        };
         let operands = [&dy, &gamma, &variance, &dx, &y, &masked];
+        let plan = norm.running_backward();
         launch::run(&dy.client, &plan, &operands.map(|tensor| &tensor.handle));
-        [dx, masked]
+        [dx, masked].map(|gradient| half::gradient_as(gradient, &dy))
     }
 }

@@ -12,6 +12,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 
+use crate::half;
+use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, Implementation, PlanError};
 pub use blend::{Running, blend};
 use op::NormOps;
@@ -75,12 +77,12 @@ impl After {
         }
     }
 
-    /// The same by Burn's own operations.
+    /// The same by Burn's own operations, in f32.
     fn apply(self, x: Tensor<5>) -> Tensor<5> {
         match self {
             Self::Nothing => x,
             Self::Relu => activation::relu(x),
-            Self::AddRelu(residual) => activation::relu(x.add(residual)),
+            Self::AddRelu(residual) => activation::relu(x.add(half::to_float(residual))),
         }
     }
 }
@@ -113,7 +115,8 @@ fn is_fused(x: &Tensor<5>, spec: Spec) -> bool {
         Implementation::Cpu => true,
         Implementation::Wgsl(limits) => {
             let [batch, channels, t, h, w] = x.dims();
-            BatchNorm::new([batch, channels, t * h * w], spec, &limits)
+            let storage = Storage::of(x.dtype(), &limits);
+            BatchNorm::new([batch, channels, t * h * w], spec, storage, &limits)
                 .inspect_err(|error| log::debug!("{:?}: {error}", x.dims()))
                 .is_ok()
         }
@@ -121,7 +124,7 @@ fn is_fused(x: &Tensor<5>, spec: Spec) -> bool {
     }
 }
 
-/// Normalises `x [N, C, T, H, W]` by its own statistics. Differentiable. Where `moments` of `x` are
+/// Normalises `x [N, C, T, H, W]` by its own statistics, stored as x is. Differentiable. Where `moments` of `x` are
 /// at hand, `x` need not be read for them.
 pub fn by_batch(
     x: Tensor<5>,
@@ -132,12 +135,14 @@ pub fn by_batch(
     let Affine { gamma, beta, epsilon } = affine;
     let spec = after.spec(epsilon);
     if !is_fused(&x, spec) {
-        let result = module::batch_norm_train(x, gamma, beta, epsilon);
-        let output = after.apply(result.output);
+        let is_half = half::is_half(&x);
+        let result = module::batch_norm_train(half::to_float(x), gamma, beta, epsilon);
+        let output = half::stored(after.apply(result.output), is_half);
         return Normalised { output, mean: result.mean, variance: result.variance };
     }
     // Without a residual x is passed in its place and not read, without moments γ.
-    let residual = after.residual();
+    let is_half = half::is_half(&x);
+    let residual = after.residual().map(|residual| half::stored(residual, is_half));
     let residual = residual.unwrap_or_else(|| x.clone());
     let slice = moments.as_ref().map(|moments| moments.slice);
     let moments = moments.map_or_else(|| gamma.clone(), |moments| moments.parts);
@@ -157,7 +162,7 @@ pub fn by_batch(
     }
 }
 
-/// Normalises `x [N, C, T, H, W]` by given statistics `[C]`, which are constants.
+/// Normalises `x [N, C, T, H, W]` by given statistics `[C]`, which are constants; stored as x is.
 pub fn by_running(
     x: Tensor<5>,
     affine: Affine,
@@ -170,10 +175,14 @@ pub fn by_running(
     // compute the gradients of γ and β.
     let trains = gamma.is_require_grad() || beta.is_require_grad();
     let spec = after.spec(epsilon);
+    let is_half = half::is_half(&x);
     if trains || !is_fused(&x, spec) {
-        return after.apply(module::batch_norm(x, gamma, beta, mean, variance, epsilon));
+        let x = half::to_float(x);
+        let y = after.apply(module::batch_norm(x, gamma, beta, mean, variance, epsilon));
+        return half::stored(y, is_half);
     }
-    let residual = after.residual().unwrap_or_else(|| x.clone());
+    let residual = after.residual().map(|residual| half::stored(residual, is_half));
+    let residual = residual.unwrap_or_else(|| x.clone());
     Tensor::from_dispatch(Dispatch::norm_by_running(
         x.into_dispatch(),
         gamma.into_dispatch(),
@@ -186,14 +195,15 @@ pub fn by_running(
 }
 
 /// Bytes that the launches for `[N, C, S]` read and write in training, forward and backward. With a
-/// `slice` the statistics come with a convolution, in parts of so many values.
+/// `slice` the statistics come with a convolution, in parts of so many values; `x` is how
+/// activations are stored.
 pub(crate) fn training_bytes(
     shape: [usize; 3],
     slice: Option<usize>,
-    residual: bool,
-    relu: bool,
+    [residual, relu]: [bool; 2],
+    x: Storage,
     limits: &DeviceLimits,
 ) -> Result<usize, PlanError> {
-    let norm = BatchNorm::new(shape, Spec { epsilon: 0.0, residual, relu }, limits)?;
+    let norm = BatchNorm::new(shape, Spec { epsilon: 0.0, residual, relu }, x, limits)?;
     Ok(norm.traffic(slice).iter().map(Traffic::total).sum())
 }

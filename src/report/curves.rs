@@ -50,6 +50,7 @@ pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
         note: "share of the time".to_owned(),
         chart: both(history, Scale::Percent, |pass| pass.data_wait),
     });
+    all.extend(loss_scale(history));
     all
 }
 
@@ -144,6 +145,27 @@ fn rates(history: &[EpochRecord]) -> Curves {
             dot: None,
         },
     }
+}
+
+/// The loss scale, for runs that have one.
+fn loss_scale(history: &[EpochRecord]) -> Option<Curves> {
+    let left_out: usize = history.iter().map(|record| record.train.left_out).sum();
+    let scale = |record: &EpochRecord| record.train.loss_scale;
+    history.iter().any(|record| scale(record).is_some()).then(|| Curves {
+        id: "loss-scale".to_owned(),
+        title: "Loss scale".to_owned(),
+        note: format!("at each epoch’s end; steps left out: {left_out}"),
+        chart: Chart {
+            scale: Scale::Log,
+            lines: vec![Line {
+                name: "loss scale".to_owned(),
+                colour: TRAIN,
+                values: history.iter().map(|r| scale(r).unwrap_or(f64::NAN)).collect(),
+            }],
+            marks: phase_marks(history),
+            dot: None,
+        },
+    })
 }
 
 /// The name, or the first and last of several.

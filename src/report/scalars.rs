@@ -11,6 +11,10 @@ pub fn scalars(record: &EpochRecord) -> Vec<(String, f64)> {
         pass_scalars(name, pass, &mut all);
     }
     all.push(("gradient_norm/train".to_owned(), record.train.gradient_norm));
+    if let Some(scale) = record.train.loss_scale {
+        all.push(("loss_scale/train".to_owned(), scale));
+        all.push(("steps_left_out/train".to_owned(), record.train.left_out as f64));
+    }
     let rates = record.rates.iter();
     all.extend(rates.map(|(group, rate)| (format!("learning_rate/{group}"), *rate)));
     all

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::error::TrainError;
+use super::loss_scale::LossScale;
 use super::metrics::PassProgress;
 use super::optimizer::Optimizer;
 use super::pair::{drop_older, save_pair};
@@ -18,6 +19,7 @@ pub(super) struct Snapshot<'a> {
     pub net: &'a MultiViewNet,
     pub optimizer: &'a Optimizer,
     pub memory: MemoryState,
+    pub loss_scale: Option<LossScale>,
     pub history: &'a [EpochRecord],
     /// The training pass so far; `None` between two epochs.
     pub progress: Option<PassProgress>,
@@ -152,6 +154,7 @@ impl<'a> CheckpointWriter<'a> {
         let mut state = RunState::new(self.config, snapshot.history, snapshot.progress, checksum);
         state.best_score = self.best_score;
         state.memory = snapshot.memory;
+        state.loss_scale = snapshot.loss_scale;
         let state = state.encode(folder, snapshot.optimizer)?;
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         for path in &paths {

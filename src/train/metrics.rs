@@ -52,6 +52,9 @@ pub struct PassProgress {
     loss: f64,
     /// Sum of the steps' gradient norms.
     norm: f64,
+    /// Steps that were left out, and have none.
+    #[serde(default)]
+    left_out: usize,
     actions: usize,
     clips: usize,
     /// Wall time, and time spent waiting for data, before the pass was resumed, seconds.
@@ -68,6 +71,7 @@ impl PassProgress {
             steps: 0,
             loss: 0.0,
             norm: 0.0,
+            left_out: 0,
             actions: 0,
             clips: 0,
             seconds: 0.0,
@@ -125,12 +129,12 @@ impl PassMetrics {
         Ok(batch)
     }
 
-    /// Adds a batch's result and the norm of its gradients.
+    /// Adds a batch's result and the norm of its gradients; none where its step was left out.
     pub(super) fn add(
         &mut self,
         batch: &Batch,
         result: BatchResult,
-        gradient_norm: f64,
+        gradient_norm: Option<f64>,
     ) -> Result<(), TrainError> {
         let (pass, losses) = (&mut self.pass, &result.losses);
         for (task, logits) in result.logits.into_iter().enumerate() {
@@ -142,7 +146,10 @@ impl PassMetrics {
             }
         }
         pass.loss += losses.total * batch.actions.len() as f64;
-        pass.norm += gradient_norm;
+        match gradient_norm {
+            Some(norm) => pass.norm += norm,
+            None => pass.left_out += 1,
+        }
         pass.steps += 1;
         pass.actions += batch.actions.len();
         pass.clips += batch.clips();
@@ -177,7 +184,9 @@ impl PassMetrics {
             loss: self.mean_loss(),
             tasks: records(&pass.tasks, &objective.tasks),
             auxiliary: records(&pass.auxiliary, &objective.auxiliary),
-            gradient_norm: pass.norm / pass.steps.max(1) as f64,
+            gradient_norm: pass.norm / (pass.steps - pass.left_out).max(1) as f64,
+            left_out: pass.left_out,
+            loss_scale: None,
             actions: pass.actions,
             clips: pass.clips,
             seconds,

@@ -109,22 +109,24 @@ impl Optimizer {
         momentum: Option<f64>,
     ) -> Result<(M, f64), TensorReadError> {
         let norm = global_norm(&module, &grads)?;
-        Ok((self.update(module, grads, norm, rate, momentum), norm))
+        Ok((self.update(module, grads, [norm, 1.0], rate, momentum), norm))
     }
 
-    /// The same for gradients whose norm is known.
+    /// The same for gradients whose norm is known, and which have the factor `loss_scale`, their norm
+    /// aside.
     pub(super) fn update<M: Module>(
         &mut self,
         module: M,
         mut grads: GradientsParams,
-        norm: f64,
+        [norm, loss_scale]: [f64; 2],
         rate: &dyn Fn(&str) -> f64,
         momentum: Option<f64>,
     ) -> M {
         // torch.nn.utils.clip_grad_norm_: one factor for all gradients. Burn's own clipping bounds
         // each parameter on its own instead.
         let clips = self.clip_norm > 0.0 && norm > self.clip_norm;
-        let scale = clips.then(|| self.clip_norm / (norm + 1e-6));
+        let clipped = if clips { self.clip_norm / (norm + 1e-6) } else { 1.0 };
+        let scale = Some(clipped / loss_scale).filter(|scale| *scale != 1.0);
         optim::together(|steps| {
             let mut update = Update {
                 rule: self.rule.with_momentum(momentum),
@@ -208,7 +210,7 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
 struct Update<'a> {
     rule: Rule,
     beta2: f64,
-    /// Factor of all gradients, where they are clipped.
+    /// Factor of all gradients, where they are clipped or scaled.
     scale: Option<f64>,
     rate: &'a dyn Fn(&str) -> f64,
     grads: &'a mut GradientsParams,

@@ -23,6 +23,7 @@ use crate::checkpoint::CheckpointInfo;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
 use crate::device;
+use crate::half::describe;
 use crate::model::{MemoryEstimate, MultiViewNet, STAGES, StageSet, parameter_count};
 use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
@@ -118,7 +119,12 @@ impl<'a> Run<'a> {
         }
         let objective = Objective::new(config, &schema, &data.train);
         let autodiff = compute.device.clone().autodiff();
-        let start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
+        let mut start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
+        let (half, note) = config.compute.precision.on(&compute);
+        if let Some(note) = note {
+            log::warn!("{note}");
+        }
+        start.net = start.net.with_half(half);
         checkpoints.best_score = start.best_score;
         let mut budget = MemoryBudget::new(config, &compute.info);
         if let Some(memory) = start.memory {
@@ -137,6 +143,7 @@ impl<'a> Run<'a> {
                 model: &checkpoints.info.model,
                 compute: &compute,
                 parameters: parameter_count(&start.net),
+                precision: describe(half, &compute.device),
                 memory: budget.describe(&needs, clips),
                 train: &data.train,
                 valid: &data.valid,
@@ -154,6 +161,8 @@ impl<'a> Run<'a> {
             .observed_by(observer);
         trainer.augmenter = Some(data.augmenter(&schema));
         trainer.seed = config.run.seed;
+        // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.
+        trainer.loss_scale = trainer.loss_scale.map(|usual| start.loss_scale.unwrap_or(usual));
         let mut run = Self {
             config,
             schema,
@@ -313,7 +322,9 @@ impl<'a> Run<'a> {
         };
         let (net, objective) = (self.trainer.net(), &self.trainer.objective);
         let memory = self.budget.step(&memory_needs(self.config, net, StageSet::ALL)?);
-        stage_gradients(net, &batch, objective, memory, self.trainer.device()).map(Some)
+        let loss_scale = self.trainer.loss_scale;
+        let device = self.trainer.device();
+        stage_gradients(net, &batch, objective, memory, loss_scale, device).map(Some)
     }
 
     fn finish_epoch(
@@ -368,7 +379,7 @@ fn snapshot<'a>(
     progress: Option<PassProgress>,
 ) -> Snapshot<'a> {
     let (net, optimizer, memory) = (trainer.net(), &trainer.optimizer, budget.state);
-    Snapshot { net, optimizer, memory, history, progress }
+    Snapshot { net, optimizer, memory, loss_scale: trainer.loss_scale, history, progress }
 }
 
 /// The device memory that a step needs that trains these stages.

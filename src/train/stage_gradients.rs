@@ -5,6 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use super::error::TrainError;
+use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::objective::Objective;
 use super::step::{Attempt, Gradients, Step};
@@ -23,19 +24,37 @@ pub(super) fn stage_gradients(
     batch: &Batch,
     objective: &Objective,
     memory: StepMemory,
+    mut loss_scale: Option<LossScale>,
     device: &Device,
 ) -> Result<[f64; STAGES.len()], TrainError> {
     // Frozen first, so that batch norm uses its running statistics; then only gradients are switched
     // on.
     let net = net.clone().with_trainable(StageSet::NONE).set_require_grad(true);
     let clips = |range| Ok(plain_clips_of(batch, range, device)?);
-    let step = Step { net: &net, objective, batch, clips: &clips, memory };
-    let mut watch = MemoryWatch::start(device);
-    let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?
-    else {
-        return Err(TrainError::OutOfMemory);
-    };
-    let mut squares = Squares { grads: &grads, path: Vec::new(), sums: Default::default() };
+    loop {
+        let factor = loss_scale.map_or(1.0, |scale| scale.factor());
+        let step = Step { net: &net, objective, batch, clips: &clips, memory, loss_scale: factor };
+        let mut watch = MemoryWatch::start(device);
+        let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?
+        else {
+            return Err(TrainError::OutOfMemory);
+        };
+        let scaled = root_mean_squares(&net, &grads)?;
+        // Gradients of stages that have not been trained may need a smaller scale.
+        if scaled.iter().all(|value| value.is_finite())
+            || !loss_scale.as_mut().is_some_and(LossScale::overflowed)
+        {
+            return Ok(scaled.map(|value| value / factor));
+        }
+    }
+}
+
+/// Root mean square of each stage's gradient.
+fn root_mean_squares(
+    net: &MultiViewNet,
+    grads: &GradientsParams,
+) -> Result<[f64; STAGES.len()], TrainError> {
+    let mut squares = Squares { grads, path: Vec::new(), sums: Default::default() };
     net.visit(&mut squares);
     let mut result = [0.0; STAGES.len()];
     for (result, (sums, count)) in result.iter_mut().zip(squares.sums) {

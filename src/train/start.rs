@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 
 use super::error::TrainError;
+use super::loss_scale::LossScale;
 use super::metrics::PassProgress;
 use super::objective::Objective;
 use super::optimizer::{Optimizer, Rule};
@@ -24,6 +25,8 @@ pub(super) struct Start {
     pub progress: Option<PassProgress>,
     /// What the checkpointed run knew of its device's memory.
     pub memory: Option<MemoryState>,
+    /// The loss scale of a checkpointed run in half precision.
+    pub loss_scale: Option<LossScale>,
     pub best_score: Option<f64>,
 }
 
@@ -45,6 +48,7 @@ impl Start {
                 history: state.history,
                 progress: state.progress,
                 memory: Some(state.memory),
+                loss_scale: state.loss_scale,
                 best_score: config.run.resume_best_acc.or(state.best_score),
             });
         }
@@ -61,7 +65,15 @@ impl Start {
             }
         }
         let history = Vec::new();
-        Ok(Self { net, optimizer, history, progress: None, memory: None, best_score: None })
+        Ok(Self {
+            net,
+            optimizer,
+            history,
+            progress: None,
+            memory: None,
+            loss_scale: None,
+            best_score: None,
+        })
     }
 }
 

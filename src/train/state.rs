@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::loss_scale::LossScale;
 use super::metrics::PassProgress;
 use super::optimizer::{Moments, Optimizer};
 use crate::checkpoint::container::{self, Content};
@@ -47,6 +48,9 @@ pub struct RunState {
     /// What the run has learned of its device's memory: the micro-batch follows from it.
     #[serde(default)]
     pub memory: MemoryState,
+    /// What the loss is multiplied by in half precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// Updates per parameter path.
     pub updates: BTreeMap<String, u32>,
     /// The configuration.
@@ -71,6 +75,7 @@ impl RunState {
             progress,
             best_score: None,
             memory: MemoryState::default(),
+            loss_scale: None,
             updates: BTreeMap::new(),
             config: config.clone(),
             history: history.to_vec(),

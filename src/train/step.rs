@@ -85,6 +85,8 @@ pub(super) struct Step<'a> {
     pub batch: &'a Batch,
     pub clips: &'a Clips<'a>,
     pub memory: StepMemory,
+    /// What the loss is multiplied by for the gradients, which have this factor.
+    pub loss_scale: f64,
 }
 
 impl Step<'_> {
@@ -138,7 +140,11 @@ impl Step<'_> {
         let annotated = objective.annotated_of(batch, part.actions.clone());
         let prediction = net.classify(features.clone(), &views, &annotated, rng);
         let cost = objective.cost_of(&prediction, batch, part.actions);
-        let mut grads = cost.total.backward();
+        let scaled = match self.loss_scale {
+            1.0 => cost.total.clone(),
+            scale => cost.total.clone().mul_scalar(scale),
+        };
+        let mut grads = scaled.backward();
         let grad_features = features.grad_remove(&mut grads);
         sum.accumulate(net, GradientsParams::from_grads(grads, net));
         let Some(grad_features) = grad_features else {

@@ -17,6 +17,8 @@ pub(super) struct Opened<'a> {
     pub model: &'a ModelConfig,
     pub compute: &'a Compute,
     pub parameters: usize,
+    /// How activations are stored.
+    pub precision: String,
     /// What a step needs.
     pub memory: String,
     pub train: &'a Dataset,
@@ -25,7 +27,7 @@ pub(super) struct Opened<'a> {
 
 /// The settings and data of a run.
 pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
-    let &Opened { schema, model, compute, parameters, ref memory, train, valid } = opened;
+    let &Opened { schema, model, compute, parameters, train, valid, .. } = opened;
     let pair = |name: &str, value: String| (name.to_owned(), value);
     let millions = parameters as f64 / 1e6;
     let pool = if model.attention { "attention" } else { "mean" };
@@ -48,7 +50,8 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
             ),
         ),
         pair("data", describe_data(config)),
-        pair("memory", memory.clone()),
+        pair("precision", opened.precision.clone()),
+        pair("memory", opened.memory.clone()),
         pair("training", describe_training(config)),
         pair("loss", describe_loss(config)),
         pair("balance", describe_balance(config, schema)),

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::augmenter::Augmenter;
 use super::error::TrainError;
+use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
 use super::objective::{BatchResult, Objective};
@@ -36,6 +37,8 @@ pub struct Trainer<'a> {
     pub augmenter: Option<Augmenter>,
     /// How much of a batch is in memory at once. Halved when the device runs out of memory.
     pub memory: StepMemory,
+    /// What the loss is multiplied by, for a network in half precision.
+    pub loss_scale: Option<LossScale>,
     /// Seed of the dropout masks.
     pub seed: u64,
     /// Epochs begun, hence the number of the current one, from 1. The augmentation draws by it.
@@ -73,6 +76,7 @@ impl<'a> Trainer<'a> {
         device: &Device,
     ) -> Self {
         Self {
+            loss_scale: net.backbone.is_half().then(LossScale::default),
             net: Some(net),
             optimizer,
             objective,
@@ -179,7 +183,18 @@ impl<'a> Trainer<'a> {
         if !result.losses.total.is_finite() {
             return Err(not_finite("the loss".to_owned(), result.losses.total));
         }
-        let norm = global_norm(self.net(), &grads)?;
+        let loss_scale = self.loss_scale.map_or(1.0, |scale| scale.factor());
+        let norm = global_norm(self.net(), &grads)? / loss_scale;
+        if !norm.is_finite() && self.loss_scale.as_mut().is_some_and(LossScale::overflowed) {
+            log::info!(
+                "epoch {} step {}: gradients beyond the range of f16: the step is left out, the loss \
+                 scale halved to {}",
+                self.epoch,
+                done + 1,
+                loss_scale / 2.0
+            );
+            return self.finish_step(pass, uploaded.batch, result, None);
+        }
         if !norm.is_finite() {
             let parameter = first_not_finite(self.net(), &grads)?;
             let what = parameter.map_or("the gradient norm".to_owned(), |name| {
@@ -190,24 +205,40 @@ impl<'a> Trainer<'a> {
         statistics.apply();
         let rates = rates(done);
         self.net = self.net.take().map(|net| {
+            let norm = [norm, loss_scale];
             self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
         });
-        self.steps += 1;
+        if let Some(loss_scale) = &mut self.loss_scale {
+            loss_scale.good();
+        }
         log::debug!(
             "epoch {} step {}: loss {:.4}, norm {norm:.3}",
             self.epoch,
             done + 1,
             result.losses.total
         );
-        pass.metrics.add(&uploaded.batch, result, norm)?;
-        pass.loader.recycle(uploaded.batch);
+        self.finish_step(pass, uploaded.batch, result, Some(norm))
+    }
+
+    /// The end of a step with gradients of this norm, or of one that was left out.
+    fn finish_step(
+        &mut self,
+        pass: &mut TrainPass,
+        batch: Batch,
+        result: BatchResult,
+        norm: Option<f64>,
+    ) -> Result<bool, TrainError> {
+        self.steps += 1;
+        pass.metrics.add(&batch, result, norm)?;
+        pass.loader.recycle(batch);
         self.observe(&pass.metrics.event());
         Ok(!self.stopped())
     }
 
     /// The metrics of a pass so far.
     pub fn record(&self, pass: &TrainPass) -> PassRecord {
-        pass.metrics.record(&self.objective)
+        let loss_scale = self.loss_scale.map(|scale| scale.factor());
+        PassRecord { loss_scale, ..pass.metrics.record(&self.objective) }
     }
 
     /// Validates the network on every batch of `loader`: no updates, dropout or augmentation, and
@@ -238,7 +269,7 @@ impl<'a> Trainer<'a> {
                     None => self.memory.shrink(batch.clips(), &mut watch)?,
                 }
             };
-            metrics.add(&batch, result, 0.0)?;
+            metrics.add(&batch, result, Some(0.0))?;
             loader.recycle(batch);
             self.observe(&metrics.event());
             if self.stopped() {
@@ -311,7 +342,9 @@ impl<'a> Trainer<'a> {
                 _ => self.clips(batch, range, uploaded.step),
             };
             let (net, objective) = (self.net(), &self.objective);
-            let step = Step { net, objective, batch, clips: &clips, memory: self.memory };
+            let (memory, loss_scale) = (self.memory, self.loss_scale);
+            let loss_scale = loss_scale.map_or(1.0, |scale| scale.factor());
+            let step = Step { net, objective, batch, clips: &clips, memory, loss_scale };
             let queued = step.queue(Some(&mut rng));
             if pass.next.is_none()
                 && let Some(next) = pass.loader.ready()?

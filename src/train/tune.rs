@@ -31,7 +31,7 @@ pub(super) fn tune(
     if folder.is_none() {
         log::warn!("there is no home folder (HOME is not set): what --tune finds is not kept");
     }
-    let tuned = tuning::tune(compute, &jobs, folder.as_deref(), || {
+    let tuned = tuning::tune(compute, &jobs, net.backbone.is_half(), folder.as_deref(), || {
         done += 1;
         observer.observe(&Event::Tuned { done, of });
         !stop.load(Ordering::Relaxed)

@@ -18,6 +18,8 @@ use crate::device::DeviceInfo;
 pub(super) struct Entry {
     pub pass: ConvPass,
     pub shape: ConvShape,
+    /// Whether activations were in half precision.
+    pub half: bool,
     pub choice: ConvVariant,
     /// Milliseconds.
     pub ms: f64,
@@ -26,9 +28,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(pass: ConvPass, shape: ConvShape, trial: Trial) -> Self {
+    pub(super) fn new(pass: ConvPass, shape: ConvShape, half: bool, trial: Trial) -> Self {
         let Trial { choice, ms, usual_ms } = trial;
-        Self { pass, shape, choice, ms, usual_ms }
+        Self { pass, shape, half, choice, ms, usual_ms }
+    }
+
+    fn is_of(&self, pass: ConvPass, shape: &ConvShape, half: bool) -> bool {
+        self.pass == pass && self.shape == *shape && self.half == half
     }
 }
 
@@ -62,12 +68,12 @@ impl Remembered {
         self.file.as_deref()
     }
 
-    pub(super) fn find(&self, pass: ConvPass, shape: &ConvShape) -> Option<&Entry> {
-        self.contents.entries.iter().find(|entry| entry.pass == pass && entry.shape == *shape)
+    pub(super) fn find(&self, pass: ConvPass, shape: &ConvShape, half: bool) -> Option<&Entry> {
+        self.contents.entries.iter().find(|entry| entry.is_of(pass, shape, half))
     }
 
     pub(super) fn add(&mut self, entry: Entry) {
-        self.contents.entries.retain(|old| old.pass != entry.pass || old.shape != entry.shape);
+        self.contents.entries.retain(|old| !old.is_of(entry.pass, &entry.shape, entry.half));
         self.contents.entries.push(entry);
     }
 

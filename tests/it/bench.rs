@@ -15,6 +15,7 @@ const TINY: BenchConfig = BenchConfig {
     size: [4, 16, 16],
     steps: 2,
     stock: false,
+    half: false,
 };
 
 #[test]
@@ -160,6 +161,24 @@ fn bench_roofline_matches_a_calculation_by_hand() {
     let inputs = 8 * stages.iter().sum::<u32>();
     let norms: f64 = roofline.normalisations.iter().map(|work| work.mb).sum();
     close(roofline.normalisation.mb, norms + 12.0 * f64::from(inputs) / 1e6);
+}
+
+/// Half precision halves what activations and their gradients take.
+#[test]
+fn bench_roofline_knows_half_precision() {
+    let config =
+        BenchConfig { backbone: BackboneKind::R2plus1d18, clips: 8, size: [16, 112, 112], ..TINY };
+    let [whole, half] =
+        [false, true].map(|half| BenchConfig { half, ..config.clone() }.roofline().unwrap());
+    // Two bytes for each of seven numbers, or nine; the last stage's planes of 98 are converted.
+    for (work, numbers) in half.normalisations.iter().zip([7.0, 7.0, 9.0]) {
+        assert!(work.bytes_per_value < 2.0 * numbers * 1.1, "{}: {work:?}", work.form);
+    }
+    assert!(half.normalisation.mb < 0.55 * whole.normalisation.mb);
+    assert_eq!(half.optimizer, whole.optimizer);
+    for (half, whole) in half.layers.iter().zip(&whole.layers) {
+        assert!(half.mb < whole.mb && half.gflop == whole.gflop, "{half:?}");
+    }
 }
 
 #[test]

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use polyview::conv::testing::{distinct_variants, kernels, pass_as_on};
 use polyview::conv::{ConvPass, ConvShape};
 use polyview::kernels::{DeviceLimits, PlanError, Vendor};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::adapter;
-use crate::common::conv::{Case, random_shape};
+use crate::common::conv::{Case, random_shape, wide_shape};
 use crate::common::tensors::{tensor, values};
 
 /// The kernels that a device with these limits would take, all of them carried out.
@@ -57,34 +57,6 @@ fn conv_tiles_agree_with_f64() {
     kernels_agree(5, 40, |limits| few(DeviceLimits { software: true, ..limits }));
 }
 
-/// Shapes whose planes and rows allow loads of four values in some pass, and shapes that just do not.
-fn wide_shape(rng: &mut ChaCha8Rng) -> ConvShape {
-    const KERNELS: [[usize; 3]; 5] = [[1, 1, 1], [3, 1, 1], [2, 1, 1], [1, 3, 3], [3, 3, 3]];
-    loop {
-        let kernel = KERNELS[rng.random_range(0..KERNELS.len())];
-        let mut stride = [1; 3];
-        for step in &mut stride {
-            *step += usize::from(rng.random_range(0..3) == 0);
-        }
-        let shape = ConvShape {
-            batch: rng.random_range(1..4),
-            in_channels: rng.random_range(1..30),
-            out_channels: rng.random_range(1..70),
-            input: [
-                rng.random_range(1..6),
-                rng.random_range(1..8),
-                [2, 3, 4, 8, 12, 14, 24][rng.random_range(0..7)],
-            ],
-            kernel,
-            stride,
-            padding: [rng.random_range(0..3), rng.random_range(0..2), (kernel[2] - 1) / 2],
-        };
-        if shape.is_sound() && shape.multiply_adds() <= 600_000 {
-            return shape;
-        }
-    }
-}
-
 /// Every way in which the tiles read their source and write their result.
 #[test]
 fn conv_with_wide_loads_agrees_with_f64() {
@@ -104,7 +76,7 @@ fn conv_with_wide_loads_agrees_with_f64() {
             let got = pass_as_on(limits, None, *pass, shape, operands.map(Tensor::clone)).unwrap();
             let error = case.worst(*pass as usize, &values(got.unwrap()));
             assert!(error <= 1.0, "{pass:?} of {shape:?}: {error}× the bound");
-            let kernels = kernels(*pass, shape, &known, None).unwrap();
+            let kernels = kernels(*pass, shape, DType::F32, &known, None).unwrap();
             let form =
                 |kernel: &String| kernel.split_once("form: ").map(|(_, form)| form.to_owned());
             seen.extend(kernels.iter().filter_map(form));

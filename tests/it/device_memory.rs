@@ -13,10 +13,12 @@ fn step(
     device: &Device,
     limits: fn(DeviceLimits) -> DeviceLimits,
     (backbone, clips, size): (BackboneKind, usize, [usize; 3]),
+    half: bool,
 ) -> Option<(MemoryPeak, u64)> {
     let work = || {
-        let config = BenchConfig { backbone, clips, size, steps: 1, stock: false };
+        let config = BenchConfig { backbone, clips, size, steps: 1, stock: false, half };
         let sketch = Backbone::new(&mut Init::new(1, &Device::flex().autodiff()), backbone);
+        let sketch = sketch.with_half(half);
         let parameters = parameter_count(&sketch);
         let all = StageSet::ALL;
         let needs = MemoryEstimate::training(&sketch, parameters, size, all, false).unwrap();
@@ -35,15 +37,17 @@ fn steps_take_the_memory_that_is_estimated_and_hold_little_more() {
     // What is held over what is in use. Parameters of launches and small tensors have pages of their
     // own, some 20 MB whatever the network, which weigh on a tiny one.
     let (little, tiny) = (1.15, 1.9);
-    for (limits, case, most) in [
-        (gpu, (BackboneKind::R3dTiny, 8, [8, 112, 112]), tiny),
-        (same, (BackboneKind::R3dTiny, 8, [8, 112, 112]), tiny),
-        (same, (BackboneKind::R2plus1d18, 2, [4, 48, 48]), little),
-        (same, (BackboneKind::R2plus1d18, 1, [8, 80, 80]), little),
+    for (limits, case, most, half) in [
+        (gpu, (BackboneKind::R3dTiny, 8, [8, 112, 112]), tiny, false),
+        (gpu, (BackboneKind::R3dTiny, 8, [8, 112, 112]), tiny, true),
+        (same, (BackboneKind::R3dTiny, 8, [8, 112, 112]), tiny, false),
+        (same, (BackboneKind::R2plus1d18, 2, [4, 48, 48]), little, false),
+        (same, (BackboneKind::R2plus1d18, 1, [8, 80, 80]), little, false),
+        (gpu, (BackboneKind::R2plus1d18, 1, [8, 80, 80]), little, true),
     ] {
-        let Some((peak, estimate)) = step(&device, limits, case) else { return };
+        let Some((peak, estimate)) = step(&device, limits, case, half) else { return };
         let MemoryPeak { in_use, reserved } = peak;
-        println!("{case:?}: {in_use} B in use, {reserved} B held, {estimate} B estimated");
+        println!("{case:?}, half {half}: {in_use} B in use, {reserved} held, {estimate} estimated");
         assert!(in_use <= estimate, "{case:?}: {in_use} B in use, {estimate} B estimated");
         assert!(in_use * 2 >= estimate, "{case:?}: {in_use} B in use, {estimate} B estimated");
         let held = reserved as f64 / in_use as f64;

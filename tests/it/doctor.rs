@@ -51,6 +51,7 @@ fn the_cpu_passes_its_self_test() {
     assert_eq!(test["device"], "cpu");
     assert_eq!(test["result"]["sound"], true, "{test}");
     assert!(test["result"]["conv_error"].as_f64().unwrap() < 1e-5);
+    assert!(test["result"]["half_error"].is_null(), "{test}");
     assert!(test["result"]["step_ms"].as_f64().unwrap() > 0.0);
 }
 
@@ -64,7 +65,11 @@ fn the_adapter_passes_its_self_test() {
     let id = devices[0]["id"].as_str().unwrap();
     assert!(devices[0]["features"]["f16"].is_boolean());
     let report = doctor(&["--device", id], &[]);
-    assert_eq!(report["self_tests"][0]["result"]["sound"], true, "{report}");
+    let result = &report["self_tests"][0]["result"];
+    assert_eq!(result["sound"], true, "{report}");
+    // Rounded, but no more than that.
+    let error = result["half_error"].as_f64().unwrap();
+    assert!((1e-5..2e-3).contains(&error), "{report}");
 }
 
 #[test]

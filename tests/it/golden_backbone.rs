@@ -144,6 +144,57 @@ impl Case<'_> {
     }
 }
 
+/// A backbone in half precision: its features against the reference's, and its gradients against
+/// those in f32 on the CPU, which the reference has checked. Batch statistics over few values amplify
+/// the rounding: `pytorch` are the errors of PyTorch 2.15's autocast to f16 on the CPU for the same
+/// case, of features in evaluation and in training, relative to the largest, and of all gradients
+/// together, relative L2. Ours may be a quarter over them.
+fn check_half(kind: BackboneKind, device: &Device, pytorch: [f64; 3]) {
+    let bounds = pytorch.map(|error| 1.25 * error);
+    let file = reference::load(&format!("backbone_{}.json", kind.name()));
+    let size = |case: &&Value| shape::<5>(case, "input_shape").iter().product::<usize>();
+    let case = entries(&file, "cases").iter().min_by_key(size).unwrap();
+    let case = Case { kind, file: &file, case };
+    let relative = |ours: &[f32], theirs: &[f64]| {
+        max_diff(ours, theirs) / theirs.iter().fold(0.0f64, |most, v| most.max(v.abs()))
+    };
+
+    let (backbone, _, input) = case.build(device);
+    let features = values(backbone.with_half(true).forward(input));
+    let error = relative(&features, &floats(field(field(case.case, "eval"), "features_f64")));
+    println!("golden {} in f16: features (eval) off by {error:.1e}", case.name());
+    assert!(error <= bounds[0], "{}: eval features off by {error:.2e}", case.name());
+
+    let train = |device: &Device, half: bool| {
+        let device = device.clone().autodiff();
+        let (backbone, fc, input) = case.build(&device);
+        let backbone = backbone.with_half(half);
+        let features = backbone.forward(input);
+        let labels = counts(field(case.case, "labels"));
+        let loss = cross_entropy(fc.forward(features.clone()), &labels, None, 0.0);
+        // A factor that f16 needs, which changes nothing else.
+        let grads = loss.mul_scalar(1024.0).backward();
+        let grads = GradientsParams::from_grads(grads, &backbone);
+        (values(features), gradients(&backbone, &grads))
+    };
+    let (features, ours) = train(device, true);
+    let error = relative(&features, &floats(field(field(case.case, "train"), "features_f64")));
+    println!("golden {} in f16: features (train) off by {error:.1e}", case.name());
+    let (_, theirs) = train(&Device::flex(), false);
+    let (mut apart, mut all) = (0.0, 0.0);
+    for ((name, ours), (same, theirs)) in ours.iter().zip(&theirs) {
+        assert_eq!(name, same);
+        let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+        let pairs = ours.iter().zip(theirs);
+        apart += squares(&mut pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        all += squares(&mut theirs.iter().map(|v| f64::from(*v)));
+    }
+    let error_of_gradients = (apart / all).sqrt();
+    println!("golden {} in f16: gradients off by {error_of_gradients:.1e}", case.name());
+    assert!(error <= bounds[1], "{}: train features off by {error:.2e}", case.name());
+    assert!(error_of_gradients <= bounds[2], "{}: off by {error_of_gradients:.2e}", case.name());
+}
+
 /// The first 16 logits of each clip, which is what the reference records.
 fn first_logits(logits: Tensor<2>) -> Vec<f32> {
     let [n, _] = logits.dims();
@@ -212,6 +263,18 @@ fn golden_r2plus1d_18_by_the_kernels_of_an_nvidia_card() {
 fn golden_r3d_18_by_the_kernels_of_an_apple_gpu() {
     let limits = |limits| DeviceLimits { software: false, vendor: Vendor::Apple, ..limits };
     check_as_card(BackboneKind::R3d18, limits, "wgpu, as an Apple GPU");
+}
+
+#[test]
+fn golden_mc3_18_in_half_precision() {
+    let Some(device) = adapter::device() else { return };
+    check_half(BackboneKind::Mc3_18, &device, [4.2e-4, 2.5e-3, 1.4e-1]);
+}
+
+#[test]
+fn golden_r2plus1d_18_in_half_precision() {
+    let Some(device) = adapter::device() else { return };
+    check_half(BackboneKind::R2plus1d18, &device, [7.3e-4, 7.6e-2, 5.7e-1]);
 }
 
 #[test]

@@ -22,9 +22,9 @@ fn weights(config: &Config, name: &str) -> Vec<u8> {
     std::fs::read(save_dir.join(polyview::checkpoint::LAST)).unwrap()
 }
 
-fn checkpointing_changes_no_bit(device: &str) {
+fn checkpointing_changes_no_bit(device: &str, precision: &str) {
     let folder = TempDir::new().unwrap();
-    let plain = whole(&folder, device);
+    let plain = with(&whole(&folder, device), &format!("--precision {precision}"));
     let with = |options: &str, name: &str| weights(&with(&plain, options), name);
     let auto = weights(&plain, "auto");
     let whole = with("--gradient-checkpointing --micro-batch 1000", "all");
@@ -37,13 +37,14 @@ fn checkpointing_changes_no_bit(device: &str) {
 
 #[test]
 fn gradient_checkpointing_changes_no_bit_on_the_cpu() {
-    checkpointing_changes_no_bit("cpu");
+    checkpointing_changes_no_bit("cpu", "f32");
 }
 
 #[test]
 fn gradient_checkpointing_changes_no_bit_on_an_adapter() {
     let Some(device) = adapter::name() else { return };
-    checkpointing_changes_no_bit(device);
+    checkpointing_changes_no_bit(device, "f32");
+    checkpointing_changes_no_bit(device, "f16");
 }
 
 #[test]

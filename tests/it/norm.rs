@@ -2,13 +2,15 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use polyview::kernels::with_stock;
+use polyview::half::{to_float, to_half};
+use polyview::kernels::{DeviceLimits, with_limits, with_stock};
 use polyview::model::{Backbone, BackboneKind, Init, StageSet};
 use polyview::norm::{Affine, After, Running, blend, by_batch, by_running};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::adapter;
+use crate::common::conv::rounded;
 use crate::common::network::gradients;
 use crate::common::tensors::{uniform, values};
 
@@ -66,7 +68,15 @@ impl Case {
         }
     }
 
-    fn ours(&self, device: &Device) -> Results<f32> {
+    /// With values of x, the residual and dy that f16 has.
+    fn in_half(self) -> Self {
+        let residual = self.residual.as_deref().map(rounded);
+        Self { x: rounded(&self.x), dy: rounded(&self.dy), residual, ..self }
+    }
+
+    /// With activations in half precision or in f32.
+    fn ours(&self, device: &Device, half: bool) -> Results<f32> {
+        let stored = |x: &Tensor<5>| if half { to_half(x.clone()) } else { x.clone() };
         let whole = |values: &[f32]| {
             Tensor::<5>::from_data(TensorData::new(values.to_vec(), self.shape), device)
         };
@@ -79,22 +89,24 @@ impl Case {
             .map(|values| if trains { channel(values).require_grad() } else { channel(values) });
         let residual = self.residual.as_ref().map(|values| whole(values).require_grad());
         let after = match (&residual, self.relu) {
-            (Some(residual), _) => After::AddRelu(residual.clone()),
+            (Some(residual), _) => After::AddRelu(stored(residual)),
             (None, true) => After::Relu,
             (None, false) => After::Nothing,
         };
         let affine = Affine { gamma: gamma.clone(), beta: beta.clone(), epsilon: EPSILON };
         let (y, mean, variance) = match &self.running {
             None => {
-                let result = by_batch(x.clone(), None, affine, after);
+                let result = by_batch(stored(&x), None, affine, after);
                 (result.output, result.mean, result.variance)
             }
             Some([mean, variance]) => {
                 let (mean, variance) = (channel(mean), channel(variance));
-                let y = by_running(x.clone(), affine, mean.clone(), variance.clone(), after);
+                let y = by_running(stored(&x), affine, mean.clone(), variance.clone(), after);
                 (y, mean, variance)
             }
         };
+        assert_eq!(y.dtype(), stored(&x).dtype());
+        let y = to_float(y);
         let grads = y.clone().mul(whole(&self.dy)).sum().backward();
         let of = |tensor: &Tensor<1>| tensor.grad(&grads).map(values).unwrap_or_default();
         let residual = residual.map(|residual| values(residual.grad(&grads).unwrap()));
@@ -162,28 +174,32 @@ impl Case {
     }
 }
 
-fn agrees(device: &Device) {
+fn agrees(device: &Device, half: bool) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     for round in 0..120 {
         let case = Case::random(&mut rng, round);
+        let case = if half { case.in_half() } else { case };
         let autodiff = device.clone().autodiff();
         // (Recomputation must find what it needs.)
         let autodiff = if round % 2 == 0 { autodiff } else { autodiff.gradient_checkpointing() };
-        let got = case.ours(&autodiff);
+        let got = case.ours(&autodiff, half);
         let [n, _, t, h, w] = case.shape;
         // A channel of few values may have almost no variance, which divides rounding errors by √ε.
         let few = case.running.is_none() && n * t * h * w < 16;
         let far = round % 4 == 3;
         let tolerance = if far { 1e-4 } else { 2e-5 } * if few { 300.0 } else { 1.0 };
-        for ((name, got), want) in NAMES.iter().zip(&got).zip(&case.exact(&got[0])) {
+        for ((&name, got), want) in NAMES.iter().zip(&got).zip(&case.exact(&got[0])) {
             assert_eq!(got.len(), want.len(), "{name}");
             let largest = want.iter().fold(if few { 1.0f64 } else { 1e-30 }, |m, v| m.max(v.abs()));
+            // These are rounded, to either neighbour; nothing else is.
+            let rounded = half && ["y", "dx", "d residual"].contains(&name);
+            let tolerance = if rounded { tolerance + 1e-3 } else { tolerance };
             for (&got, &want) in got.iter().zip(want) {
                 let error = (f64::from(got) - want).abs() / largest;
                 assert!(error <= tolerance, "{name} of {:?}: {got} for {want}", case.shape);
             }
         }
-        let again = case.ours(&autodiff);
+        let again = case.ours(&autodiff, half);
         let bits = |values: &Vec<f32>| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(got.each_ref().map(bits), again.each_ref().map(bits), "{:?}", case.shape);
     }
@@ -191,13 +207,20 @@ fn agrees(device: &Device) {
 
 #[test]
 fn norm_agrees_with_f64_on_cpu() {
-    agrees(&Device::flex());
+    agrees(&Device::flex(), false);
 }
 
 #[test]
 fn norm_agrees_with_f64_on_wgpu() {
     let Some(device) = adapter::device() else { return };
-    agrees(&device);
+    agrees(&device, false);
+}
+
+#[test]
+fn norm_in_half_precision_agrees_with_f64_on_wgpu() {
+    let Some(device) = adapter::device() else { return };
+    agrees(&device, true);
+    with_limits(|limits| DeviceLimits { shader_f16: false, ..limits }, || agrees(&device, true));
 }
 
 /// Stages that train below and between frozen ones get the gradients that Burn's own operations

@@ -53,7 +53,7 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("micro-batch", "4", Value::Integer(4)),
         ("gradient-checkpointing", "", Value::Boolean(true)),
         ("tune", "", Value::Boolean(true)),
-        ("mixed-precision", "", Value::Boolean(true)),
+        ("precision", "auto", text("auto")),
         ("early-stopping-patience", "12", Value::Integer(12)),
         ("scheduler", "onecycle", text("onecycle")),
         ("warmup-epochs", "2", Value::Integer(2)),
@@ -208,6 +208,7 @@ fn shortcuts_stand_for_several_options() {
         ("--aggressive-augmentation", "augmentation-strength", "aggressive"),
         ("--extreme_augmentation", "augmentation-strength", "extreme"),
         ("--no-cache", "cache", "off"),
+        ("--mixed_precision", "precision", "f16"),
         ("--use_focal_loss", "loss-function", "focal"),
         ("--use_class_weighted_loss", "loss-function", "weighted"),
         ("--freezing_strategy=advanced", "freezing-strategy", "gradient_guided"),
@@ -384,10 +385,10 @@ fn help_shows_the_form_of_a_switch_that_changes_something() {
 
 #[test]
 fn warnings_are_logged_once() {
-    let args = ["train", "--dataset-root", "absent", "--test-run", "--mixed-precision"];
+    let args = ["train", "--dataset-root", "absent", "--test-run", "--use-focal-loss"];
     let output = polyview(&[&args[..], &["--early-stopping-patience", "3"]].concat());
     let stderr = text(&output.stderr);
-    for warning in ["--mixed-precision: ", "--early-stopping-patience 3 may end"] {
+    for warning in ["--use-focal-loss is now ", "--early-stopping-patience 3 may end"] {
         assert_eq!(stderr.matches(warning).count(), 1, "{stderr}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use polyview::config::Config;
 use tempfile::TempDir;
 
+use crate::common::adapter;
 use crate::common::clips::sample_folder;
 use crate::common::data::synthetic_set;
 use crate::common::run::{defaults_with, run, saving_to, with, with_args};
@@ -50,6 +51,21 @@ fn six_synthetic_actions_are_memorised() {
     let heads = "--phase1-epochs 20 --phase2-epochs 1 --head-lr 2e-3";
     let heads = losses(&with(&clips, heads));
     assert!(heads[19] > 1.0, "the clips are too easy, even heads alone memorise them: {heads:?}");
+}
+
+/// With activations in half precision a network learns as well.
+#[test]
+fn six_synthetic_actions_are_memorised_in_half_precision() {
+    let Some(device) = adapter::name() else { return };
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    synthetic_set(&data, 6);
+    let clips = "--batch-size 6 --frames-per-clip 4 --start-frame 2 --end-frame 9 \
+                 --img-height 32 --img-width 32";
+    let clips = config(&data, &folder, &format!("{clips} {ALL_LAYERS} --epochs 20"));
+    let half = losses(&with(&clips, &format!("--device {device} --precision f16")));
+    assert!((half[0] - 3.47).abs() < 0.7, "not the loss of an untrained network: {half:?}");
+    assert!(half[19] < 0.04, "{half:?}");
 }
 
 #[test]

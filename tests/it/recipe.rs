@@ -297,7 +297,7 @@ fn command_lines_of_the_original_trainer_run() {
         assert_eq!(output.status.code(), Some(0), "{line}: {stderr}");
         assert!(stderr.contains("epoch 1/1"), "{line}: {stderr}");
         if line.contains("mixed_precision") {
-            assert!(stderr.contains("computes in f32"), "{stderr}");
+            assert!(stderr.contains("activations are stored in f32"), "{stderr}");
         }
         if line.contains("advanced") {
             for word in ["gradient_guided", "--loss-function focal", "--memory-cleanup-interval"] {

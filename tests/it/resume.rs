@@ -112,6 +112,16 @@ fn a_resumed_run_equals_the_uninterrupted_run_on_an_adapter() {
 }
 
 #[test]
+fn a_resumed_run_equals_the_uninterrupted_run_in_half_precision() {
+    let Some(device) = adapter::name() else { return };
+    let short = |folder: &TempDir| {
+        with(&rich(folder), "--phase1-epochs 1 --phase2-epochs 1 --precision f16")
+    };
+    // In the second phase too, where the loss scale may have changed.
+    resumed_equals_uninterrupted(device, short, &[2, 5]);
+}
+
+#[test]
 fn strategies_and_early_stopping_survive_a_resume() {
     let stalls = |folder: &TempDir| {
         with(

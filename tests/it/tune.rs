@@ -73,16 +73,17 @@ fn results(clips: usize, device: &Device) -> [Vec<f32>; 3] {
 fn tuning_is_remembered_and_keeps_the_results() {
     let Some(compute) = own_device() else { return };
     let folder = TempDir::new().unwrap();
-    let run = |jobs: &[TuningPass]| {
+    let run_in = |jobs: &[TuningPass], half: bool| {
         let mut heard = 0;
         let go_on = || {
             heard += 1;
             true
         };
-        let tuned = tune(&compute, jobs, Some(folder.path()), go_on).unwrap().unwrap();
+        let tuned = tune(&compute, jobs, half, Some(folder.path()), go_on).unwrap().unwrap();
         assert_eq!(heard, jobs.len());
         tuned
     };
+    let run = |jobs: &[TuningPass]| run_in(jobs, false);
     let first = run(&JOBS[..1]);
     assert_eq!((first.tried, first.remembered), (1, 0));
     let all = run(&JOBS);
@@ -91,12 +92,14 @@ fn tuning_is_remembered_and_keeps_the_results() {
     let again = run(&JOBS);
     assert_eq!((again.tried, again.remembered, again.changed), (0, 3, all.changed));
     assert!((again.gain - all.gain).abs() < 1e-9 && again.file == all.file, "{again}");
+    // In half precision other variants may be the fastest.
+    assert_eq!((run_in(&JOBS, true).tried, run_in(&JOBS, true).remembered), (3, 3));
     results(2, &compute.device);
     results(5, &compute.device);
 
     // A run that is stopped tries no further variants.
     let other = JOBS.map(|(pass, shape)| (pass, ConvShape { batch: 3, ..shape }));
-    let stopped = tune(&compute, &other, Some(folder.path()), || false).unwrap().unwrap();
+    let stopped = tune(&compute, &other, false, Some(folder.path()), || false).unwrap().unwrap();
     assert_eq!(stopped.tried, 1);
 
     // Damaged: everything is tried again, and the file is rewritten.
@@ -118,7 +121,7 @@ fn tuning_is_remembered_and_keeps_the_results() {
     // A folder that cannot be written costs a warning.
     let blocked = folder.path().join("file");
     fs::write(&blocked, "").unwrap();
-    let tuned = tune(&compute, &JOBS[..1], Some(&blocked), || true).unwrap().unwrap();
+    let tuned = tune(&compute, &JOBS[..1], false, Some(&blocked), || true).unwrap().unwrap();
     assert_eq!((tuned.tried, tuned.file), (1, None));
 }
 
@@ -143,6 +146,7 @@ fn tuning_looks_at_what_is_trained() {
         size: [4, 32, 32],
         steps: 1,
         stock: false,
+        half: false,
     };
     assert_eq!(config.jobs().unwrap(), all);
 }

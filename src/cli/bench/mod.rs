@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::bench::{self, BenchConfig, BenchError, LayerTimes, Roofline, StepTimes};
 use crate::device::{self, Compute, DeviceInfo};
+use crate::half::Precision;
 use crate::model::BackboneKind;
 use crate::options::choice;
 use crate::tuning::{self, Tuned};
@@ -36,6 +37,10 @@ pub(super) struct BenchArgs {
     /// Width of a frame, pixels
     #[arg(long, value_name = "PX", default_value_t = 112)]
     img_width: usize,
+    /// f32; f16: activations in half precision; auto: f16 on GPUs
+    #[arg(long, value_name = "NAME", value_parser = choice::<Precision>())]
+    #[arg(default_value_t = Precision::F32, conflicts_with = "stock")]
+    precision: Precision,
     /// Timed steps, after two for warm-up
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
@@ -67,6 +72,7 @@ struct Report<'a> {
     /// `[N, C, T, H, W]`.
     shape: [usize; 5],
     stock: bool,
+    precision: Precision,
     #[serde(skip_serializing_if = "Option::is_none")]
     tuned: Option<Tuned>,
     #[serde(flatten)]
@@ -84,6 +90,7 @@ struct Bounds {
     backbone: BackboneKind,
     /// `[N, C, T, H, W]`.
     shape: [usize; 5],
+    precision: Precision,
     #[serde(flatten)]
     roofline: Roofline,
 }
@@ -100,14 +107,16 @@ impl BenchArgs {
             size,
             steps: self.steps,
             stock: self.stock,
+            // The cards that bounds are for are GPUs.
+            half: self.roofline && self.precision != Precision::F32,
         };
-        if self.roofline { self.bounds(&config) } else { self.measure(&config, terminal) }
+        if self.roofline { self.bounds(&config) } else { self.measure(config, terminal) }
     }
 
     fn bounds(&self, config: &BenchConfig) -> CommandResult {
         let roofline = config.roofline().map_err(Failure::runtime)?;
         let (backbone, shape) = (self.backbone_name, config.shape());
-        let bounds = Bounds { backbone, shape, roofline };
+        let bounds = Bounds { backbone, shape, precision: used(config.half), roofline };
         if self.json {
             print_json(&bounds)?;
         } else {
@@ -116,9 +125,14 @@ impl BenchArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self, config: &BenchConfig, terminal: &Terminal) -> CommandResult {
+    fn measure(&self, config: BenchConfig, terminal: &Terminal) -> CommandResult {
         let compute = device::open(&self.device)?;
-        let tuned = if self.tune { Self::tune(config, &compute, terminal)? } else { None };
+        let (half, note) = self.precision.on(&compute);
+        if let Some(note) = note {
+            log::warn!("{note}");
+        }
+        let config = BenchConfig { half, ..config };
+        let tuned = if self.tune { Self::tune(&config, &compute, terminal)? } else { None };
         let bar = terminal.counter("steps");
         bar.set_length(self.steps as u64 + 2);
         let times = config.steps(&compute.device, || bar.inc(1)).map_err(Failure::runtime)?;
@@ -141,6 +155,7 @@ impl BenchArgs {
             backbone: self.backbone_name,
             shape: config.shape(),
             stock: self.stock,
+            precision: used(half),
             tuned,
             times,
             peak_gflop_per_s: peak,
@@ -167,7 +182,7 @@ impl BenchArgs {
             bar.inc(1);
             true
         };
-        let tuned = tuning::tune(compute, &jobs, tuning::folder().as_deref(), go_on)
+        let tuned = tuning::tune(compute, &jobs, config.half, tuning::folder().as_deref(), go_on)
             .map_err(|error| Failure::runtime(BenchError::from(error)))?;
         bar.finish_and_clear();
         if tuned.is_none() {
@@ -176,4 +191,9 @@ impl BenchArgs {
         }
         Ok(tuned)
     }
+}
+
+/// The precision in which activations are stored.
+fn used(half: bool) -> Precision {
+    if half { Precision::F16 } else { Precision::F32 }
 }

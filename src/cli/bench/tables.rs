@@ -9,10 +9,11 @@ use crate::bench::{Bound, LayerTimes, NormWork, Part};
 pub(super) fn times(report: &Report) -> String {
     let Report { times, shape: [n, _, t, h, w], .. } = report;
     let mut text = format!(
-        "{} on {} ({}), {n} clips of {t}×{h}×{w}{}:\n{:.1} ms a step, forward {:.1} ms, {:.2} clips/s",
+        "{} on {} ({}), {n} clips of {t}×{h}×{w}, {}{}:\n{:.1} ms a step, forward {:.1} ms, {:.2} clips/s",
         report.backbone,
         report.device.name,
         report.device.api,
+        report.precision,
         if report.stock { ", Burn's own operations" } else { "" },
         times.step_ms,
         times.forward_ms,
@@ -77,10 +78,10 @@ fn layers(layers: &[LayerTimes]) -> Table {
 
 /// What was computed.
 pub(super) fn bounds(bounds: &Bounds) -> String {
-    let Bounds { backbone, shape: [n, _, t, h, w], roofline } = bounds;
+    let Bounds { backbone, shape: [n, _, t, h, w], precision, roofline } = bounds;
     let step = &roofline.step;
     let mut text = format!(
-        "{backbone}, {n} clips of {t}×{h}×{w}, a step: {:.1} GFLOP, {:.2} GB at least\n\
+        "{backbone}, {n} clips of {t}×{h}×{w}, {precision}, a step: {:.1} GFLOP, {:.2} GB at least\n\
          each convolution's passes together; ms at best, * where memory bounds them",
         step.gflop,
         step.mb / 1e3,

@@ -79,9 +79,9 @@ pub(super) fn findings(report: &Report, tests: &[Tested]) -> String {
         let text = match &test.outcome {
             Outcome::Failed(reason) => format!("FAILED: {reason}"),
             Outcome::Result(result) => format!(
-                "{} (relative error {:.1e}), {:.1} ms per step of {}",
+                "{} ({}), {:.1} ms per step of {}",
                 if result.sound { "passed" } else { "WRONG NUMBERS" },
-                result.conv_error,
+                result.errors(),
                 result.step_ms,
                 result.step,
             ),
@@ -100,7 +100,7 @@ fn describe(device: &DeviceInfo) -> String {
     if device.api != "cpu" {
         let features = &device.features;
         let _ = write!(text, ", {} {}, {}", device.kind, device.api, device.driver);
-        let _ = write!(text, "; f16 {}", if features.f16 { "yes" } else { "no" });
+        let _ = write!(text, "; f16 {}", device.half_storage());
         let _ = match features.subgroups {
             Some([least, most]) if least == most => write!(text, ", subgroups of {least}"),
             Some([least, most]) => write!(text, ", subgroups of {least} to {most}"),

@@ -8,7 +8,8 @@ pub(crate) struct Form {
     pub load: Load,
     /// One tap, which every column sees.
     pub one_tap: bool,
-    /// Results are written four at a time.
+    /// Results are written four at a time. The columns of a vec4 are then consecutive, however they
+    /// are loaded.
     pub wide_store: bool,
 }
 
@@ -67,6 +68,16 @@ impl Form {
         Self { wide_store: false, ..Self::plain(Load::Planes) },
         Self { wide_store: false, ..Self::plain(Load::Rows) },
     ];
+
+    /// Whether forward passes may take it, and input gradients of windows without strides.
+    pub(super) fn is_forward(self) -> bool {
+        self.wide_store == self.load.is_wide()
+    }
+
+    /// The same with results that are written four at a time.
+    pub(super) fn written_wide(self) -> Self {
+        Self { wide_store: true, ..self }
+    }
 
     /// The usual form of these loads.
     pub(super) const fn plain(load: Load) -> Self {

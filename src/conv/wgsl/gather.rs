@@ -9,6 +9,7 @@ use super::{ConvPlan, ConvShape, PartOrder, splits, sum_parts};
 use crate::device::Vendor;
 use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
+use crate::kernels::storage::Storage;
 
 /// 64 sums an invocation, or 48 where rows would be padding: every pair of values read from workgroup
 /// memory serves several products. 128 invocations, so that several workgroups share a compute unit
@@ -251,11 +252,14 @@ pub(super) fn memory(tile: Tile, load: Load) -> usize {
 }
 
 /// The two or three launches of a product: pack, multiply, and add up where it was split. `variant`
-/// is the tile, and the workgroups wanted.
+/// is the tile, and the workgroups wanted; source and result are stored as `stored` says. A result in
+/// half precision is written four values at a time; where planes are no multiple of that, or columns
+/// are not neighbours, it is converted by the third launch.
 pub(super) fn plan(
     product: Product,
     limits: &DeviceLimits,
     variant: Option<(Tile, usize)>,
+    stored: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let table = product.channels < FEW_CHANNELS && product.direction > 0;
     let product = product.ascending();
@@ -293,9 +297,16 @@ pub(super) fn plan(
         splits([tiles, product.phases.len()], workgroups, [steps, least], total * 4, limits);
     let part_steps = steps.div_ceil(parts).max(1);
     let parts = steps.div_ceil(part_steps).max(1);
-    let target = match parts {
-        1 => Slot::Operand(2),
-        _ => plan.scratch(parts * total, limits)?,
+    let dst_plane = product.target.iter().product::<usize>();
+    let by_fours = product.is_one_phase() && dst_plane.is_multiple_of(4);
+    let direct = parts == 1 && (!stored.is_half() || by_fours);
+    let target = match direct {
+        true => Slot::Operand(2),
+        false => plan.scratch(parts * total, limits)?,
+    };
+    let (form, result) = match direct && stored.is_half() {
+        true => (form.written_wide(), stored),
+        false => (form, Storage::F32),
     };
     let mut buffers = vec![Slot::Operand(0), packed, target];
     if table {
@@ -311,7 +322,7 @@ pub(super) fn plan(
         channels: product.channels as u32,
         depth: depth as u32,
         src_size: u32s(product.source),
-        dst_plane: product.target.iter().product::<usize>() as u32,
+        dst_plane: dst_plane as u32,
         dst_size: u32s(product.target),
         parts: parts as u32,
         part_steps: part_steps as u32,
@@ -324,18 +335,13 @@ pub(super) fn plan(
         tap_steps: tap_steps as u32,
     };
     let groups = fold(tiles, parts * product.phases.len(), limits)?;
-    let launch =
-        Launch::new(ConvKernel::Gather { tile, form, moments: false }, groups, buffers, &params);
+    let kernel =
+        ConvKernel::Gather { tile, form, moments: false, source: stored.as_source(), result };
+    let launch = Launch::new(kernel, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
-    if parts > 1 {
-        plan.launches.push(sum_parts(
-            target,
-            Slot::Operand(2),
-            total,
-            parts,
-            PartOrder::AS_IT_IS,
-            limits,
-        )?);
+    if !direct {
+        let order = PartOrder::AS_IT_IS;
+        plan.launches.push(sum_parts(target, total, parts, order, stored, limits)?);
     }
     Ok(plan)
 }

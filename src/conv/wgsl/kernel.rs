@@ -3,13 +3,14 @@
 use super::form::{Form, Load};
 use super::params::{
     GatherParams, PackParams, PhaseRecord, SoftGatherParams, SoftPackParams, SoftPackWeightsParams,
-    SoftWeightParams, SumParams, TableRow, TensorRecord, WeightParams,
+    SoftWeightParams, SumHalfParams, SumParams, TableRow, TensorRecord, WeightParams,
 };
 use super::source;
 use super::tile::{SoftTile, Tile};
 use super::weight::WeightLoads;
 use crate::kernels::layout::{Layout, Record};
-use crate::kernels::plan::Shader;
+use crate::kernels::plan::{Shader, fill};
+use crate::kernels::storage::Storage;
 
 /// Which shader, in which variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,13 +18,16 @@ pub(crate) enum ConvKernel {
     /// Weights into the order of the product in tiles.
     Pack,
     /// Forward and input gradient in tiles; with `moments` the statistics of each row of a tile too.
-    Gather { tile: Tile, form: Form, moments: bool },
-    /// Weight gradient in tiles.
-    Weight { tile: Tile, loads: WeightLoads },
+    Gather { tile: Tile, form: Form, moments: bool, source: Storage, result: Storage },
+    /// Weight gradient in tiles, with dy stored as the gradient of x is.
+    Weight { tile: Tile, loads: WeightLoads, x: Storage },
     /// Second stage of a split reduction.
     SumParts,
-    /// One or two tensors with four channels to a vec4, for the kernels in registers.
-    SoftPack { tensors: u32 },
+    /// The same, or one part alone, to half precision.
+    SumHalf(Storage),
+    /// One or two tensors with four channels to a vec4, for the kernels in registers; a second one is
+    /// stored as the gradient of the first one is.
+    SoftPack { tensors: u32, first: Storage },
     /// The weights, likewise.
     SoftPackWeights,
     /// Forward and input gradient in registers; with `in_place` the weights are read unpacked.
@@ -37,6 +41,7 @@ impl Shader for ConvKernel {
         match self {
             Self::Pack => "conv_pack.wgsl",
             Self::SumParts => "conv_sum.wgsl",
+            Self::SumHalf(_) => "conv_sum_half.wgsl",
             Self::Gather { .. } => "conv_gather.wgsl",
             Self::Weight { .. } => "conv_weight.wgsl",
             Self::SoftPack { .. } => "conv_soft_pack.wgsl",
@@ -50,9 +55,12 @@ impl Shader for ConvKernel {
         match *self {
             Self::Pack => include_str!("../../../shaders/conv_pack.wgsl").to_owned(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
-            Self::Gather { tile, form, moments } => source::gather(tile, form, moments),
-            Self::Weight { tile, loads } => source::weight(tile, loads),
-            Self::SoftPack { tensors } => source::soft_pack(tensors),
+            Self::SumHalf(half) => sum_half(half),
+            Self::Gather { tile, form, moments, source, result } => {
+                source::gather(tile, form, moments, [source, result])
+            }
+            Self::Weight { tile, loads, x } => source::weight(tile, loads, x),
+            Self::SoftPack { tensors, first } => source::soft_pack(tensors, first),
             Self::SoftPackWeights => {
                 include_str!("../../../shaders/conv_soft_weights.wgsl").to_owned()
             }
@@ -63,9 +71,11 @@ impl Shader for ConvKernel {
 
     fn workgroup_size(&self) -> u32 {
         match self {
-            Self::Pack | Self::SumParts | Self::SoftPack { .. } | Self::SoftPackWeights => {
-                SMALL_GROUP
-            }
+            Self::Pack
+            | Self::SumParts
+            | Self::SumHalf(_)
+            | Self::SoftPack { .. }
+            | Self::SoftPackWeights => SMALL_GROUP,
             Self::Gather { tile, .. } | Self::Weight { tile, .. } => tile.threads(),
             Self::SoftGather { tile, .. } | Self::SoftWeight { tile } => tile.lanes,
         }
@@ -75,6 +85,7 @@ impl Shader for ConvKernel {
         match self {
             Self::Pack => PackParams::LAYOUT,
             Self::SumParts => SumParams::LAYOUT,
+            Self::SumHalf(_) => SumHalfParams::LAYOUT,
             Self::Gather { .. } => GatherParams::LAYOUT,
             Self::Weight { .. } => WeightParams::LAYOUT,
             Self::SoftPack { .. } => SoftPackParams::LAYOUT,
@@ -94,6 +105,17 @@ impl Shader for ConvKernel {
             _ => &[],
         }
     }
+}
+
+/// `conv_sum_half.wgsl`.
+fn sum_half(half: Storage) -> String {
+    let values = [
+        ("stored", half.element(true).to_owned()),
+        ("store", half.store(&["dst"])),
+        ("write", half.write("dst", "at", "sum")),
+    ];
+    half.directive().to_owned()
+        + &fill(include_str!("../../../shaders/conv_sum_half.wgsl"), &values)
 }
 
 /// Invocations of a workgroup of the kernels that only move or add up values.

@@ -26,8 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ConvShape;
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot};
+use crate::kernels::storage::Storage;
 use kernel::SMALL_GROUP;
-use params::SumParams;
+use params::{SumHalfParams, SumParams};
 
 /// Which of the three.
 ///
@@ -36,6 +37,8 @@ use params::SumParams;
 /// | `Forward` | `x` | `w` | `y` |
 /// | `InputGradient` | `dy` | `w` | `dx` |
 /// | `WeightGradient` | `x` | `dy` | `dw` |
+///
+/// `x` and `y` may be stored in half precision, `dx` and `dy` then are too; weights are in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConvPass {
@@ -50,29 +53,40 @@ pub enum ConvPass {
 impl ConvPass {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Forward, Self::InputGradient, Self::WeightGradient];
+
+    /// How operand 0 is stored where activations are stored as `activations` says.
+    pub(crate) fn storage(self, activations: Storage) -> Storage {
+        match self {
+            Self::Forward | Self::WeightGradient => activations,
+            Self::InputGradient => activations.gradient(),
+        }
+    }
 }
 
 /// A convolution's launches.
 pub(crate) type ConvPlan = plan::Plan<ConvKernel>;
 
-/// How to compute `pass` on a device, in the variant that its limits suggest. Every element of the
-/// last operand is written.
+/// How to compute `pass` on a device, with activations stored this way, in the variant that its limits
+/// suggest. Every element of the last operand is written.
 pub(crate) fn plan(
     pass: ConvPass,
     shape: &ConvShape,
+    stored: Storage,
     limits: &DeviceLimits,
 ) -> Result<ConvPlan, PlanError> {
-    plan_as(pass, shape, limits, None)
+    plan_as(pass, shape, stored, limits, None)
 }
 
 /// The same in one of the [`variants`].
 pub(crate) fn plan_as(
     pass: ConvPass,
     shape: &ConvShape,
+    stored: Storage,
     limits: &DeviceLimits,
     variant: Option<ConvVariant>,
 ) -> Result<ConvPlan, PlanError> {
     check(shape)?;
+    let stored = pass.storage(stored);
     for words in [shape.input_len(), shape.weight_len(), shape.output_len()] {
         plan::fits(words, limits)?;
     }
@@ -84,9 +98,9 @@ pub(crate) fn plan_as(
         let registers = variant.and_then(ConvVariant::registers);
         let plan = match pass {
             ConvPass::WeightGradient => {
-                soft::weight(shape, limits, lanes, registers.map(|(tile, _)| tile))
+                soft::weight(shape, limits, lanes, registers.map(|(tile, _)| tile), stored)
             }
-            _ => soft::gather(&product(), limits, lanes, registers),
+            _ => soft::gather(&product(), limits, lanes, registers, stored),
         };
         // Those kernels copy their operands, with margins; the ones below do not.
         if !matches!(plan, Err(PlanError::TooLarge { .. })) {
@@ -95,8 +109,8 @@ pub(crate) fn plan_as(
     }
     let tiles = variant.and_then(ConvVariant::tiles);
     match pass {
-        ConvPass::WeightGradient => weight::plan(shape, limits, tiles),
-        _ => gather::plan(product(), limits, tiles),
+        ConvPass::WeightGradient => weight::plan(shape, limits, tiles, stored),
+        _ => gather::plan(product(), limits, tiles, stored),
     }
 }
 
@@ -121,7 +135,7 @@ pub(crate) fn with_moments(
 ) -> Option<MomentsPlan> {
     let mut plan = plan.clone();
     let last = plan.launches.last_mut()?;
-    let ConvKernel::Gather { tile, form, moments } = &mut last.kernel else { return None };
+    let ConvKernel::Gather { tile, form, moments, .. } = &mut last.kernel else { return None };
     let memory = gather::memory(*tile, form.load);
     // Both halves of the tile of columns.
     let columns = 8 * (form.load.terms() * tile.columns()) as usize;
@@ -139,11 +153,12 @@ pub(crate) fn with_moments(
 pub(crate) fn distinct_plans(
     pass: ConvPass,
     shape: &ConvShape,
+    stored: Storage,
     limits: &DeviceLimits,
 ) -> Vec<(ConvVariant, ConvPlan)> {
     let mut plans: Vec<(ConvVariant, ConvPlan)> = Vec::new();
     for variant in variants(pass, limits) {
-        let Ok(plan) = plan_as(pass, shape, limits, Some(variant)) else { continue };
+        let Ok(plan) = plan_as(pass, shape, stored, limits, Some(variant)) else { continue };
         if plans.iter().all(|(_, known)| *known != plan) {
             plans.push((variant, plan));
         }
@@ -176,15 +191,23 @@ impl PartOrder {
     const AS_IT_IS: Self = Self { channels: 1, taps: 1 };
 }
 
-/// A launch that adds up `parts` arrays of `total` elements each, lying one after the other.
+/// A launch that adds up `parts` arrays of `total` elements each, lying one after the other, to
+/// operand 2 as it is stored; half precision leaves the order as it is.
 fn sum_parts(
     from: Slot,
-    to: Slot,
     total: usize,
     parts: usize,
     order: PartOrder,
+    stored: Storage,
     limits: &DeviceLimits,
 ) -> Result<Launch<ConvKernel>, PlanError> {
+    let buffers = vec![from, Slot::Operand(2)];
+    if stored.is_half() {
+        debug_assert_eq!([order.channels, order.taps], [1; 2], "activations have one order");
+        let groups = plan::fold(total.div_ceil(4 * SMALL_GROUP as usize), 1, limits)?;
+        let params = SumHalfParams { total: total as u32, parts: parts as u32 };
+        return Ok(Launch::new(ConvKernel::SumHalf(stored), groups, buffers, &params));
+    }
     let groups = plan::fold(total.div_ceil(SMALL_GROUP as usize), 1, limits)?;
     let params = SumParams {
         total: total as u32,
@@ -192,7 +215,7 @@ fn sum_parts(
         channels: order.channels as u32,
         taps: order.taps as u32,
     };
-    Ok(Launch::new(ConvKernel::SumParts, groups, vec![from, to], &params))
+    Ok(Launch::new(ConvKernel::SumParts, groups, buffers, &params))
 }
 
 /// Into how many parts a long sum of `phases` times `tiles` workgroups is split. A device should
@@ -237,8 +260,11 @@ mod tests {
         let limits = DeviceLimits { max_binding_bytes: limit, ..DeviceLimits::WEBGPU };
         let need = shape.output_len() * 4;
         for pass in ConvPass::ALL {
-            assert_eq!(plan(pass, &shape, &limits), Err(PlanError::TooLarge { need, limit }));
-            assert!(plan(pass, &shape, &DeviceLimits::WEBGPU).is_ok());
+            assert_eq!(
+                plan(pass, &shape, Storage::F32, &limits),
+                Err(PlanError::TooLarge { need, limit })
+            );
+            assert!(plan(pass, &shape, Storage::F32, &DeviceLimits::WEBGPU).is_ok());
         }
         // Too small for the margins that the kernels in registers need: tiles serve.
         let software = DeviceLimits {
@@ -252,11 +278,11 @@ mod tests {
             kernels.any(|kernel| matches!(kernel, ConvKernel::Gather { .. }))
         };
         let same = ConvShape { in_channels: 8, ..shape };
-        assert!(!uses_tiles(&plan(ConvPass::Forward, &same, &software).unwrap()));
+        assert!(!uses_tiles(&plan(ConvPass::Forward, &same, Storage::F32, &software).unwrap()));
         let tight = DeviceLimits { max_binding_bytes: need, ..software };
-        assert!(uses_tiles(&plan(ConvPass::Forward, &same, &tight).unwrap()));
+        assert!(uses_tiles(&plan(ConvPass::Forward, &same, Storage::F32, &tight).unwrap()));
         let large = ConvShape { kernel: [9, 20, 20], padding: [9; 3], ..shape };
-        let refused = plan(ConvPass::Forward, &large, &DeviceLimits::WEBGPU);
+        let refused = plan(ConvPass::Forward, &large, Storage::F32, &DeviceLimits::WEBGPU);
         assert_eq!(refused, Err(PlanError::Kernel([9, 20, 20])));
     }
 

@@ -97,6 +97,14 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
+    /// `conv_sum_half.wgsl`.
+    pub(super) struct SumHalfParams as "Params" {
+        total: u32,
+        parts: u32,
+    }
+}
+
+wgsl_struct! {
     /// `include/conv_tensor.wgsl`.
     pub(super) struct TensorRecord as "Tensor" {
         size: [u32; 3],

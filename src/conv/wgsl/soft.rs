@@ -12,9 +12,10 @@ use super::params::{
     SoftGatherParams, SoftPackParams, SoftPackWeightsParams, SoftWeightParams, TensorRecord, u32s,
 };
 use super::tile::SoftTile;
-use super::{ConvPlan, ConvShape};
+use super::{ConvPlan, ConvShape, PartOrder, sum_parts};
 use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
+use crate::kernels::storage::Storage;
 
 /// Subgroup sizes that there are shaders for.
 pub(super) const LANES: [u32; 3] = [4, 8, 16];
@@ -104,10 +105,11 @@ impl TensorRecord {
     }
 }
 
-/// The launch that packs these operands, one or two.
+/// The launch that packs these operands, one or two; the first one is stored as `first` says.
 fn pack_tensors(
     plan: &mut ConvPlan,
     operands: &[(usize, (TensorRecord, Slot))],
+    first: Storage,
     limits: &DeviceLimits,
 ) -> Result<(), PlanError> {
     let mut first_group = [u32::MAX; 4];
@@ -118,7 +120,7 @@ fn pack_tensors(
     }
     let buffers = operands.iter().flat_map(|&(from, (_, to))| [Slot::Operand(from), to]);
     let launch = Launch::new(
-        ConvKernel::SoftPack { tensors: operands.len() as u32 },
+        ConvKernel::SoftPack { tensors: operands.len() as u32, first: first.as_source() },
         fold(groups, 1, limits)?,
         buffers.collect(),
         &SoftPackParams { first_group },
@@ -192,12 +194,13 @@ fn gather_way(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
 }
 
 /// Forward and input gradient: pack the source, pack the weights unless each is used for few
-/// columns only, multiply.
+/// columns only, multiply; where the source is in half precision, convert the result to it.
 pub(super) fn gather(
     product: &Product,
     limits: &DeviceLimits,
     lanes: u32,
     variant: Option<(SoftTile, bool)>,
+    stored: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let depth = product.channels.div_ceil(4);
     let columns = product.most_columns();
@@ -207,7 +210,7 @@ pub(super) fn gather(
     let mut plan = ConvPlan::new();
     let sizes = [product.images, product.channels, depth];
     let source = packed(&mut plan, sizes, product.source, &window, limits)?;
-    pack_tensors(&mut plan, &[(0, source)], limits)?;
+    pack_tensors(&mut plan, &[(0, source)], stored, limits)?;
     let padded = product.rows.next_multiple_of(tile.tm as usize);
     let (weights, weight_step) = match in_place {
         true => {
@@ -233,22 +236,32 @@ pub(super) fn gather(
         rows: product.rows as u32,
     };
     let groups = tile.groups(row_tiles, columns.div_ceil(tile.tn as usize));
+    let total = product.target_len();
+    let target = match stored.is_half() {
+        true => plan.scratch(total, limits)?,
+        false => Slot::Operand(2),
+    };
     let launch = Launch::new(
         ConvKernel::SoftGather { tile, in_place },
         fold(groups, product.phases.len(), limits)?,
-        vec![source.1, weights, Slot::Operand(2)],
+        vec![source.1, weights, target],
         &params,
     );
     plan.launches.push(launch.with_tail(product.phase_records(window.low, in_place)));
+    if stored.is_half() {
+        let order = PartOrder::AS_IT_IS;
+        plan.launches.push(sum_parts(target, total, 1, order, stored, limits)?);
+    }
     Ok(plan)
 }
 
-/// Weight gradient.
+/// Weight gradient, with x as it is stored.
 pub(super) fn weight(
     shape: &ConvShape,
     limits: &DeviceLimits,
     lanes: u32,
     variant: Option<SoftTile>,
+    stored: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let by_size = || weight_tile(shape.out_channels, shape.in_channels, lanes);
     let tile = variant.unwrap_or_else(by_size);
@@ -262,7 +275,7 @@ pub(super) fn weight(
     let x = packed(&mut plan, sizes, shape.input, &window, limits)?;
     let sizes = [shape.batch, shape.out_channels, dy_depth];
     let dy = packed(&mut plan, sizes, shape.output(), &whole, limits)?;
-    pack_tensors(&mut plan, &[(0, x), (1, dy)], limits)?;
+    pack_tensors(&mut plan, &[(0, x), (1, dy)], stored, limits)?;
     let row_tiles = shape.out_channels.div_ceil(tm);
     let columns = shape.in_channels.div_ceil(tn) * shape.taps();
     let params = SoftWeightParams {

@@ -10,6 +10,7 @@ use super::tile::{SoftTile, Tile};
 use super::{ConvKernel, ConvPass, gather, soft, weight};
 use crate::device::Vendor;
 use crate::kernels::DeviceLimits;
+use crate::kernels::storage::Storage;
 
 /// One way to compute a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,19 +89,42 @@ impl ConvKernel {
     /// Every variant that a plan may ask for.
     pub(crate) fn variants() -> Vec<Self> {
         let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPackWeights];
-        variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors }));
+        let storages = || [Storage::F32].into_iter().chain(Storage::HALVES);
+        for first in storages() {
+            variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors, first }));
+        }
+        let gradient = Storage::Gradient;
+        variants.extend(Storage::HALVES.into_iter().chain([gradient]).map(Self::SumHalf));
         let tiles: BTreeSet<Tile> =
             Vendor::ALL.into_iter().flat_map(|vendor| gather::tiles(vendor).all()).collect();
         for tile in tiles {
+            let gather = |form, moments, source, result| Self::Gather {
+                tile,
+                form,
+                moments,
+                source,
+                result,
+            };
+            let float = Storage::F32;
+            variants.extend(Form::ALL.map(|form| gather(form, false, float, float)));
             for form in Form::ALL {
-                variants.push(Self::Gather { tile, form, moments: false });
-                // The others are for input gradients, which give no statistics.
-                if form.wide_store == form.load.is_wide() {
-                    variants.push(Self::Gather { tile, form, moments: true });
+                // Input gradients take no tables and give no statistics.
+                if !form.is_forward() {
+                    variants.push(gather(form, false, Storage::Packed, float));
+                    continue;
+                }
+                if form.load != Load::Table {
+                    variants.push(gather(form.written_wide(), false, Storage::Packed, gradient));
+                }
+                variants.push(gather(form, true, float, float));
+                for half in Storage::HALVES {
+                    variants.push(gather(form, false, half, float));
+                    let wide = form.written_wide();
+                    variants.extend([false, true].map(|moments| gather(wide, moments, half, half)));
                 }
             }
         }
-        variants.extend(weight::kernels());
+        variants.extend(storages().flat_map(weight::kernels));
         for lanes in soft::LANES {
             let ways = soft::gather_ways(lanes);
             variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));

@@ -4,6 +4,7 @@ use super::kernel::ConvKernel;
 use super::params::{WeightParams, u32s};
 use super::{ConvPlan, ConvShape, PartOrder, Tile, splits, sum_parts};
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
+use crate::kernels::storage::Storage;
 
 /// What the columns of the product are and how its operands are loaded; the shader says more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,11 +77,11 @@ pub(super) fn tiles() -> impl Iterator<Item = Tile> {
     TILES.into_iter().chain(MORE_TILES).chain(ROW_TILES).chain(MORE_ROW_TILES)
 }
 
-/// All kernels.
-pub(super) fn kernels() -> impl Iterator<Item = ConvKernel> {
-    tiles().flat_map(|tile| {
+/// All kernels for x as it is stored.
+pub(super) fn kernels(x: Storage) -> impl Iterator<Item = ConvKernel> {
+    tiles().flat_map(move |tile| {
         let loads = WeightLoads::ALL.into_iter().filter(move |loads| loads.takes(tile));
-        loads.map(move |loads| ConvKernel::Weight { tile, loads })
+        loads.map(move |loads| ConvKernel::Weight { tile, loads, x })
     })
 }
 
@@ -186,11 +187,12 @@ fn choose(
 }
 
 /// One launch, or two where the positions are split. `variant` is the tile, and the workgroups
-/// wanted.
+/// wanted; `x` is how that is stored.
 pub(super) fn plan(
     shape: &ConvShape,
     limits: &DeviceLimits,
     variant: Option<(Tile, usize)>,
+    x: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let mut sizes = Sizes::of(shape);
     let loads = sizes.loads(shape.in_channels);
@@ -264,13 +266,13 @@ pub(super) fn plan(
         tap_step: tap_step as u32,
     };
     plan.launches.push(Launch::new(
-        ConvKernel::Weight { tile, loads },
+        ConvKernel::Weight { tile, loads, x },
         fold(tiles, parts, limits)?,
         vec![Slot::Operand(0), Slot::Operand(1), target],
         &params,
     ));
     if parts > 1 {
-        plan.launches.push(sum_parts(target, Slot::Operand(2), total, parts, order, limits)?);
+        plan.launches.push(sum_parts(target, total, parts, order, Storage::F32, limits)?);
     }
     Ok(plan)
 }
@@ -292,8 +294,8 @@ mod tests {
 
     #[track_caller]
     fn check(shape: &ConvShape, want: WeightLoads, parts: bool) {
-        let plan = plan(shape, &LIMITS, None).unwrap();
-        let ConvKernel::Weight { tile, loads } = plan.launches[0].kernel else {
+        let plan = plan(shape, &LIMITS, None, Storage::F32).unwrap();
+        let ConvKernel::Weight { tile, loads, .. } = plan.launches[0].kernel else {
             panic!("{:?}", plan.launches[0].kernel)
         };
         assert_eq!(loads, want, "{shape:?} in {tile:?}");
@@ -319,8 +321,8 @@ mod tests {
 
     #[test]
     fn every_kernel_fits_into_the_memory_that_is_counted() {
-        for kernel in kernels() {
-            let ConvKernel::Weight { tile, loads } = kernel else { panic!("{kernel:?}") };
+        for kernel in kernels(Storage::F32) {
+            let ConvKernel::Weight { tile, loads, .. } = kernel else { panic!("{kernel:?}") };
             let module = naga::front::wgsl::parse_str(&kernel.source()).unwrap();
             let shared = module.global_variables.iter().map(|(_, variable)| variable);
             let shared = shared.filter(|variable| variable.space == AddressSpace::WorkGroup);

@@ -72,7 +72,7 @@ impl Backbone {
         let mut walk = Walk { at: clips, found: Vec::new() };
         let part = |part: Part| {
             match part.kind {
-                PartKind::Stem(stem) => walk.stem(stem)?,
+                PartKind::Stem { stem, .. } => walk.stem(stem)?,
                 PartKind::Block(block) => walk.block(block)?,
             }
             let convolutions = std::mem::take(&mut walk.found);

@@ -2,7 +2,8 @@
 
 use super::params::{BlendLayer, BlendParams, CollectParams, EachParams, ReduceParams};
 use crate::kernels::layout::{Layout, Record};
-use crate::kernels::plan::{Access, Shader, element_values, fill};
+use crate::kernels::plan::{Shader, element_values, fill};
+use crate::kernels::storage::Storage;
 
 /// Where the sums of the backward pass take the ReLU's mask from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,58 +16,26 @@ pub(crate) enum Mask {
     Kept,
 }
 
-/// Which shader, in which variant. `wide` ones take four elements at a time.
+/// Which shader, in which variant. `wide` ones take four elements at a time; `x` is how x, y and the
+/// residual are stored, and their gradients accordingly. Where half precision is not `wide` results are
+/// in f32: one value of two in a word cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum NormKernel {
     /// Parts of the statistics.
-    Stats { wide: bool },
+    Stats { wide: bool, x: Storage },
     /// Parts that came with a convolution, merged to one for each channel.
     Collect,
     /// The normalisation itself, by the batch's statistics or by given ones.
-    Apply { wide: bool, residual: bool, relu: bool, given: bool },
+    Apply { wide: bool, residual: bool, relu: bool, given: bool, x: Storage },
     /// Parts of the gradient's sums.
-    Grads { wide: bool, mask: Mask },
-    /// Gradient of x, γ and β; with `relu` the mask follows from x.
-    Input { wide: bool, relu: bool },
-    /// Gradient of x and of the residual by given statistics.
-    Frozen { wide: bool, relu: bool, residual: bool },
+    Grads { wide: bool, mask: Mask, x: Storage },
+    /// Gradient of x, γ and β; with `relu` the mask follows from x. `dy` may be in f32 although x is
+    /// not, as [`Self::Grads`] wrote it.
+    Input { wide: bool, relu: bool, x: Storage, dy: Storage },
+    /// Gradient of x and of the residual by given statistics; without a ReLU y is not read.
+    Frozen { wide: bool, relu: bool, residual: bool, y: Storage },
     /// Running statistics of some layers after a batch.
     Blend { layers: u32 },
-}
-
-impl NormKernel {
-    /// How it uses each of its bindings, the parameters left out.
-    pub(super) fn access(&self) -> Vec<Access> {
-        use Access::{Read, Write};
-        let optional = |present: bool, access: Access| present.then_some(access);
-        match *self {
-            Self::Stats { .. } | Self::Collect => vec![Read, Write],
-            Self::Apply { residual, given, .. } => {
-                let statistics = if given { [Read, Read] } else { [Read, Write] };
-                let mut access = vec![Read, Read, Read, Write];
-                access.extend(statistics);
-                access.extend(optional(residual, Read));
-                access
-            }
-            Self::Grads { mask, .. } => {
-                let mut access = vec![Read, Read, Read, Write];
-                access.extend(optional(mask == Mask::Kept, Write));
-                access
-            }
-            Self::Input { .. } => vec![Read, Read, Read, Read, Write, Write, Write],
-            Self::Frozen { relu, residual, .. } => {
-                let mut access = vec![Read, Read, Read, Write];
-                access.extend(optional(relu, Read));
-                access.extend(optional(residual, Write));
-                access
-            }
-            Self::Blend { layers } => {
-                let mut access = vec![Read; 4 * layers as usize];
-                access.push(Write);
-                access
-            }
-        }
-    }
 }
 
 impl NormKernel {
@@ -76,27 +45,32 @@ impl NormKernel {
         let mut variants: Vec<_> =
             [1, 2, super::blend::MOST_LAYERS].map(|layers| Self::Blend { layers }).into();
         variants.push(Self::Collect);
-        for wide in BOTH {
-            variants.push(Self::Stats { wide });
-            variants.extend(
-                [Mask::None, Mask::FromX, Mask::Kept].map(|mask| Self::Grads { wide, mask }),
-            );
+        let storages = [Storage::F32].into_iter().chain(Storage::HALVES);
+        for (x, wide) in storages.flat_map(|x| BOTH.map(|wide| (x, wide))) {
+            variants.push(Self::Stats { wide, x });
+            variants.extend([Mask::None, Mask::FromX, Mask::Kept].map(|mask| Self::Grads {
+                wide,
+                mask,
+                x,
+            }));
             for relu in BOTH {
-                variants.push(Self::Input { wide, relu });
-                variants.push(Self::Frozen { wide, relu, residual: false });
+                variants.push(Self::Input { wide, relu, x, dy: x.gradient() });
+                // Without a ReLU y is not read, and either of the two ways gives the same text.
+                if relu || x != Storage::F16 {
+                    variants.push(Self::Frozen { wide, relu, residual: false, y: x });
+                }
                 for residual in BOTH {
-                    variants.extend(BOTH.map(|given| Self::Apply { wide, residual, relu, given }));
+                    let apply = |given| Self::Apply { wide, residual, relu, given, x };
+                    variants.extend(BOTH.map(apply));
                 }
             }
-            variants.push(Self::Frozen { wide, relu: true, residual: true });
+            variants.push(Self::Frozen { wide, relu: true, residual: true, y: x });
+            if x.is_half() && !wide {
+                variants.push(Self::Input { wide, relu: false, x, dy: Storage::F32 });
+            }
         }
         variants
     }
-}
-
-/// A binding of whole elements.
-fn binding(number: usize, name: &str) -> String {
-    bound(number, name, "Element")
 }
 
 fn bound(number: usize, name: &str, element: &str) -> String {
@@ -113,8 +87,20 @@ fn kept(row: u32) -> String {
     format!("Element(bitcast<f32>(kept[{row}u * params.row + channel]))")
 }
 
+/// How a result is written that should be stored this way.
+pub(super) fn written(storage: Storage, wide: bool) -> Storage {
+    if wide { storage } else { Storage::F32 }
+}
+
+/// An element as it is stored.
+fn stored(storage: Storage, wide: bool) -> &'static str {
+    if storage.is_half() { storage.element(wide) } else { "Element" }
+}
+
 /// g where the mask follows from x; in the words of norm_apply.wgsl, so that it is the same.
-const MASKED_BY_X: &str = "select(Element(0.0), dy[at], fma(apart, scale, shift) > Element(0.0))";
+fn masked_by_x(dy: &str) -> String {
+    format!("select(Element(0.0), {dy}, fma(apart, scale, shift) > Element(0.0))")
+}
 
 impl Shader for NormKernel {
     fn file(&self) -> &'static str {
@@ -137,14 +123,17 @@ impl Shader for NormKernel {
         };
         let pairs =
             || ("norm_pairs.wgsl", include_str!("../../../shaders/include/norm_pairs.wgsl").into());
-        match *self {
-            Self::Stats { wide } => {
+        let text = match *self {
+            Self::Stats { wide, x } => {
                 let mut values = element_values(wide);
-                values.extend([reduce(), pairs()]);
+                let place = "(image * channels + channel) * plane + inner";
+                values.extend([reduce(), pairs(), ("value", x.read("x", place))]);
+                values
+                    .extend([("stored", stored(x, wide).to_owned()), ("load", x.load("x", wide))]);
                 fill(include_str!("../../../shaders/norm_stats.wgsl"), &values)
             }
             Self::Collect => fill(include_str!("../../../shaders/norm_collect.wgsl"), &[pairs()]),
-            Self::Apply { wide, residual, relu, given } => {
+            Self::Apply { wide, residual, relu, given, x } => {
                 let masks = self.keeps_mask();
                 let (statistics, find) = match given {
                     true => (
@@ -156,14 +145,25 @@ impl Shader for NormKernel {
                         include_str!("../../../shaders/include/norm_merge.wgsl"),
                     ),
                 };
+                let y = written(x, wide);
+                let added = bound(6, "residual", stored(x, wide));
+                let mut functions = x.load("x", wide) + &y.store(&["y"]);
+                if residual {
+                    functions += &x.load("residual", wide);
+                }
                 let mut values = element_values(wide);
                 values.extend([
                     each(),
+                    ("stored", stored(x, wide).to_owned()),
+                    ("result", stored(y, wide).to_owned()),
+                    ("functions", functions),
+                    ("x", x.read("x", "at")),
+                    ("write", y.write("y", "at", "value")),
                     ("statistics", statistics.join("\n")),
                     ("find", find.to_owned()),
                     ("keep", optional(!given, KEEP)),
-                    ("residual", optional(residual, binding(6, "residual"))),
-                    ("add", optional(residual, " + residual[at]")),
+                    ("residual", optional(residual, added)),
+                    ("add", optional(residual, format!(" + {}", x.read("residual", "at")))),
                     ("relu", relu.to_string()),
                     ("open", optional(masks, open(wide))),
                     ("begin", optional(masks, "var bits = 0u;")),
@@ -173,51 +173,88 @@ impl Shader for NormKernel {
                 ]);
                 fill(include_str!("../../../shaders/norm_apply.wgsl"), &values)
             }
-            Self::Grads { wide, mask } => {
+            Self::Grads { wide, mask, x } => {
                 let writes = mask == Mask::Kept;
+                let dy = x.gradient();
+                let (masked, value) = (written(dy, wide), dy.read("dy", "at"));
                 let (layer, gradient) = match mask {
-                    Mask::None => (String::new(), "dy[at]"),
-                    Mask::FromX => {
-                        (format!("let scale = {};\nlet shift = {};", kept(2), kept(3)), MASKED_BY_X)
-                    }
+                    Mask::None => (String::new(), value),
+                    Mask::FromX => (
+                        format!("let scale = {};\nlet shift = {};", kept(2), kept(3)),
+                        masked_by_x(&value),
+                    ),
                     Mask::Kept => {
-                        (String::new(), "select(Element(0.0), dy[at], opened(at_plane, inner))")
+                        let test = "opened(at_plane, inner)";
+                        (String::new(), format!("select(Element(0.0), {value}, {test})"))
                     }
                 };
+                let mut functions = x.load("x", wide) + &dy.load("dy", wide);
+                if writes {
+                    functions += &masked.store(&["masked"]);
+                }
+                let declared = bound(4, "masked", stored(masked, wide));
                 let mut values = element_values(wide);
                 values.extend([
+                    ("stored", stored(x, wide).to_owned()),
+                    ("dy_stored", stored(dy, wide).to_owned()),
+                    ("functions", functions),
+                    ("x", x.read("x", "at")),
                     reduce(),
-                    ("masked", optional(writes, binding(4, "masked"))),
+                    ("masked", optional(writes, declared)),
                     ("opened", optional(writes, opened(wide))),
                     ("layer", layer),
-                    ("gradient", gradient.to_owned()),
-                    ("write", optional(writes, "masked[at] = gradient;")),
+                    ("gradient", gradient),
+                    ("write", optional(writes, masked.write("masked", "at", "gradient"))),
                     ("params", (4 + usize::from(writes)).to_string()),
                 ]);
                 fill(include_str!("../../../shaders/norm_grads.wgsl"), &values)
             }
-            Self::Input { wide, relu } => {
+            Self::Input { wide, relu, x, dy } => {
+                let (dx, value) = (written(x.gradient(), wide), dy.read("dy", "at"));
+                let functions = x.load("x", wide) + &dy.load("dy", wide) + &dx.store(&["dx"]);
+                let result = "(gradient - level - apart * slope) * scale";
                 let mut values = element_values(wide);
                 values.extend([
+                    ("stored", stored(x, wide).to_owned()),
+                    ("dy_stored", stored(dy, wide).to_owned()),
+                    ("dx_stored", stored(dx, wide).to_owned()),
+                    ("functions", functions),
+                    ("x", x.read("x", "at")),
                     each(),
                     ("layer", optional(relu, format!("let shift = {};", kept(3)))),
-                    ("gradient", if relu { MASKED_BY_X } else { "dy[at]" }.to_owned()),
+                    ("gradient", if relu { masked_by_x(&value) } else { value }),
+                    ("write", dx.write("dx", "at", result)),
                 ]);
                 fill(include_str!("../../../shaders/norm_input.wgsl"), &values)
             }
-            Self::Frozen { wide, relu, residual } => {
+            Self::Frozen { wide, relu, residual, y } => {
                 let masked = 4 + usize::from(relu);
+                let dy = y.gradient();
+                let (dx, value) = (written(dy, wide), dy.read("dy", "at"));
                 let gradient = match relu {
-                    true => "select(Element(0.0), dy[at], y[at] > Element(0.0))",
-                    false => "dy[at]",
+                    true => {
+                        let output = y.read("y", "at");
+                        format!("select(Element(0.0), {value}, {output} > Element(0.0))")
+                    }
+                    false => value,
                 };
+                let results: &[&str] = if residual { &["dx", "masked"] } else { &["dx"] };
+                let mut functions = dy.load("dy", wide) + &dx.store(results);
+                if relu {
+                    functions += &y.load("y", wide);
+                }
+                let declared = bound(masked, "masked", stored(dx, wide));
                 let mut values = element_values(wide);
                 values.extend([
                     each(),
-                    ("output", optional(relu, binding(4, "y"))),
-                    ("masked", optional(residual, binding(masked, "masked"))),
-                    ("gradient", gradient.to_owned()),
-                    ("write", optional(residual, "masked[at] = gradient;")),
+                    ("output", optional(relu, bound(4, "y", stored(y, wide)))),
+                    ("functions", functions),
+                    ("dy_stored", stored(dy, wide).to_owned()),
+                    ("dx_stored", stored(dx, wide).to_owned()),
+                    ("write_dx", dx.write("dx", "at", "gradient * scale")),
+                    ("masked", optional(residual, declared)),
+                    ("gradient", gradient),
+                    ("write", optional(residual, dx.write("masked", "at", "gradient"))),
                     ("params", (masked + usize::from(residual)).to_string()),
                 ]);
                 fill(include_str!("../../../shaders/norm_frozen.wgsl"), &values)
@@ -245,7 +282,8 @@ impl Shader for NormKernel {
                 ];
                 fill(include_str!("../../../shaders/norm_blend.wgsl"), &values)
             }
-        }
+        };
+        self.storage().directive().to_owned() + &text
     }
 
     fn workgroup_size(&self) -> u32 {
@@ -273,6 +311,18 @@ impl Shader for NormKernel {
 }
 
 impl NormKernel {
+    /// How its activations are stored.
+    fn storage(&self) -> Storage {
+        match *self {
+            Self::Stats { x, .. }
+            | Self::Apply { x, .. }
+            | Self::Grads { x, .. }
+            | Self::Input { x, .. } => x,
+            Self::Frozen { y, .. } => y,
+            Self::Collect | Self::Blend { .. } => Storage::F32,
+        }
+    }
+
     /// Whether the forward pass keeps the mask of its ReLU: where x alone does not say it.
     fn keeps_mask(&self) -> bool {
         matches!(self, Self::Apply { residual: true, relu: true, given: false, .. })

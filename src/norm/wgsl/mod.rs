@@ -1,5 +1,6 @@
-//! Plans for batch normalisation over N and S of contiguous f32 `[N, C, S]`, together with the
-//! residual addition and the ReLU that follow it in a residual network.
+//! Plans for batch normalisation over N and S of contiguous `[N, C, S]`, together with the residual
+//! addition and the ReLU that follow it in a residual network. x, y, the residual and their gradients
+//! may be stored in half precision; everything else is f32.
 
 mod blend;
 mod kernel;
@@ -11,7 +12,8 @@ pub(crate) use kernel::NormKernel;
 
 use super::Spec;
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Slot, fits, fold};
-use kernel::{Mask, THREADS};
+use crate::kernels::storage::Storage;
+use kernel::{Mask, THREADS, written};
 use params::{CollectParams, EachParams, ReduceParams};
 pub(crate) use traffic::Traffic;
 
@@ -36,6 +38,8 @@ const PART: usize = 2;
 #[derive(Debug)]
 pub(crate) struct BatchNorm {
     spec: Spec,
+    /// How x and the residual are stored.
+    x: Storage,
     /// Whether four values make an element.
     wide: bool,
     batch: usize,
@@ -53,10 +57,12 @@ pub(crate) struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// The normalisation of `[N, C, S]` = `shape`.
+    /// The normalisation of `[N, C, S]` = `shape`, where x (or y, if the backward pass reads that) and
+    /// the residual are stored as `x` says.
     pub(crate) fn new(
         shape: [usize; 3],
         spec: Spec,
+        x: Storage,
         limits: &DeviceLimits,
     ) -> Result<Self, PlanError> {
         let [batch, channels, plane] = shape;
@@ -89,6 +95,7 @@ impl BatchNorm {
         }
         let norm = Self {
             spec,
+            x,
             wide,
             batch,
             channels,
@@ -148,6 +155,16 @@ impl BatchNorm {
         [self.chunks, self.chunk * self.lanes()]
     }
 
+    /// How the forward pass writes y: in half precision only by fours.
+    pub(super) fn y(&self) -> Storage {
+        written(self.x, self.wide)
+    }
+
+    /// How the backward passes write dx and the residual's gradient.
+    pub(super) fn dx(&self) -> Storage {
+        written(self.x.gradient(), self.wide)
+    }
+
     /// Operands: 0 `x`, 1 `γ [C]`, 2 `β [C]`; written: 3 `y`, 4 what is kept; with a residual: 5
     /// the residual. Where the statistics came with `x`, in parts of `slice` values of a channel
     /// (the last may have fewer): 6 their means and sums of squared deviations
@@ -158,7 +175,7 @@ impl BatchNorm {
         let (parts, sizes) = match slice {
             None => {
                 let parts = self.parts(&mut plan);
-                let stats = NormKernel::Stats { wide: self.wide };
+                let stats = NormKernel::Stats { wide: self.wide, x: self.x };
                 plan.launches.push(self.reduce(stats, vec![Slot::Operand(0), parts]));
                 (parts, self.chunk_sizes())
             }
@@ -185,11 +202,16 @@ impl BatchNorm {
         plan
     }
 
-    /// Words of each operand of [`Self::forward`].
+    /// Bytes of each operand of [`Self::forward`].
     fn forward_operands(&self, slice: Option<usize>) -> [usize; 7] {
-        let (all, channels) = (self.values(), self.channels);
-        let parts = slice.map_or(0, |slice| self.channel_values().div_ceil(slice));
-        [all, channels, channels, all, self.kept_words(), all, PART * channels * parts]
+        let (x, y) = (self.x.bytes(self.values()), self.y().bytes(self.values()));
+        let (layer, parts) = (4 * self.channels, slice.map_or(0, |slice| self.parts_bytes(slice)));
+        [x, layer, layer, y, 4 * self.kept_words(), x, parts]
+    }
+
+    /// Bytes of the statistics in parts of `slice` values.
+    fn parts_bytes(&self, slice: usize) -> usize {
+        4 * PART * self.channels * self.channel_values().div_ceil(slice)
     }
 
     /// The same with given statistics. Operands: 0 `x`, 1 `γ`, 2 `β`; written: 3 `y`; 4 mean, 5
@@ -202,7 +224,7 @@ impl BatchNorm {
     /// `dβ [C]`; with a residual and a ReLU: 6 the residual's gradient, written. (Without a ReLU
     /// the residual's gradient is `dy`.)
     pub(super) fn backward(&self) -> NormPlan {
-        let (wide, relu) = (self.wide, self.spec.relu);
+        let (wide, x_stored, relu) = (self.wide, self.x, self.spec.relu);
         let mask = match (relu, self.spec.masks_residual()) {
             (false, _) => Mask::None,
             (true, false) => Mask::FromX,
@@ -213,20 +235,25 @@ impl BatchNorm {
         let [x, dy, kept, dx, d_gamma, d_beta, masked] = [0, 1, 2, 3, 4, 5, 6].map(Slot::Operand);
         let mut buffers = vec![x, dy, kept, parts];
         buffers.extend((mask == Mask::Kept).then_some(masked));
-        plan.launches.push(self.reduce(NormKernel::Grads { wide, mask }, buffers));
-        let gradient = if mask == Mask::Kept { masked } else { dy };
+        plan.launches.push(self.reduce(NormKernel::Grads { wide, mask, x: x_stored }, buffers));
+        let (gradient, dy_stored) = match mask {
+            Mask::Kept => (masked, self.dx()),
+            _ => (dy, x_stored.gradient()),
+        };
         plan.launches.push(self.each(
-            NormKernel::Input { wide, relu: mask == Mask::FromX },
+            NormKernel::Input { wide, relu: mask == Mask::FromX, x: x_stored, dy: dy_stored },
             vec![x, gradient, kept, parts, dx, d_gamma, d_beta],
             self.chunk_sizes(),
         ));
         plan
     }
 
-    /// Words of each operand of [`Self::backward`].
+    /// Bytes of each operand of [`Self::backward`].
     fn backward_operands(&self) -> [usize; 7] {
-        let (all, channels) = (self.values(), self.channels);
-        [all, all, self.kept_words(), all, channels, channels, all]
+        let layer = 4 * self.channels;
+        let bytes = |storage: Storage| storage.bytes(self.values());
+        let (x, dy, dx) = (bytes(self.x), bytes(self.x.gradient()), bytes(self.dx()));
+        [x, dy, 4 * self.kept_words(), dx, layer, layer, dx]
     }
 
     /// What is left of it where the statistics were given. Operands: 0 `dy`, 1 `γ`, 2 variance;
@@ -238,7 +265,12 @@ impl BatchNorm {
         let mut buffers: Vec<_> = [0, 1, 2, 3].map(Slot::Operand).into();
         buffers.extend(relu.then_some(Slot::Operand(4)));
         buffers.extend(residual.then_some(Slot::Operand(5)));
-        let kernel = NormKernel::Frozen { wide, relu, residual };
+        // Without a ReLU y is not read, and gradients are stored one way.
+        let y = match self.x {
+            Storage::F16 if !relu => Storage::Packed,
+            x => x,
+        };
+        let kernel = NormKernel::Frozen { wide, relu, residual, y };
         NormPlan::single(self.each(kernel, buffers, self.chunk_sizes()))
     }
 
@@ -258,7 +290,8 @@ impl BatchNorm {
         let mut buffers: Vec<_> = [0, 1, 2, 3].map(Slot::Operand).into();
         buffers.extend(statistics);
         buffers.extend(residual.then_some(Slot::Operand(added)));
-        self.each(NormKernel::Apply { wide, residual, relu, given }, buffers, sizes)
+        let kernel = NormKernel::Apply { wide, residual, relu, given, x: self.x };
+        self.each(kernel, buffers, sizes)
     }
 
     fn reduce(&self, kernel: NormKernel, buffers: Vec<Slot>) -> Launch<NormKernel> {

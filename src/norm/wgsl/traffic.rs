@@ -1,7 +1,43 @@
 //! What a normalisation moves, counted from its plans.
 
-use super::{BatchNorm, NormPlan};
+use super::kernel::Mask;
+use super::{BatchNorm, NormKernel, NormPlan};
 use crate::kernels::plan::{Access, Slot};
+
+impl NormKernel {
+    /// How it uses each of its bindings, the parameters left out.
+    fn access(&self) -> Vec<Access> {
+        use Access::{Read, Write};
+        let optional = |present: bool, access: Access| present.then_some(access);
+        match *self {
+            Self::Stats { .. } | Self::Collect => vec![Read, Write],
+            Self::Apply { residual, given, .. } => {
+                let statistics = if given { [Read, Read] } else { [Read, Write] };
+                let mut access = vec![Read, Read, Read, Write];
+                access.extend(statistics);
+                access.extend(optional(residual, Read));
+                access
+            }
+            Self::Grads { mask, .. } => {
+                let mut access = vec![Read, Read, Read, Write];
+                access.extend(optional(mask == Mask::Kept, Write));
+                access
+            }
+            Self::Input { .. } => vec![Read, Read, Read, Read, Write, Write, Write],
+            Self::Frozen { relu, residual, .. } => {
+                let mut access = vec![Read, Read, Read, Write];
+                access.extend(optional(relu, Read));
+                access.extend(optional(residual, Write));
+                access
+            }
+            Self::Blend { layers } => {
+                let mut access = vec![Read; 4 * layers as usize];
+                access.push(Write);
+                access
+            }
+        }
+    }
+}
 
 /// Bytes that a plan's launches read and write, each buffer once in every launch that uses it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,13 +47,13 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Of a plan whose operands have so many words.
+    /// Of a plan whose operands have so many bytes.
     fn of(plan: &NormPlan, operands: &[usize]) -> Self {
         let mut traffic = Self::default();
         for launch in &plan.launches {
             for (slot, access) in launch.buffers.iter().zip(launch.kernel.access()) {
                 let bytes = match *slot {
-                    Slot::Operand(n) => 4 * operands[n],
+                    Slot::Operand(n) => operands[n],
                     Slot::Scratch(n) => plan.scratch[n],
                     Slot::Table(n) => 4 * plan.tables[n].len(),
                 };
@@ -38,13 +74,23 @@ impl Traffic {
 
 impl BatchNorm {
     /// What the forward and the backward pass move in training; `slice` as [`Self::forward`] has
-    /// it, where the statistics that the convolution writes count as the normalisation's.
+    /// it, where the statistics that the convolution writes count as the normalisation's, and so do
+    /// the conversions of what could not be written in half precision.
     pub(crate) fn traffic(&self, slice: Option<usize>) -> [Traffic; 2] {
         let operands = self.forward_operands(slice);
         let [.., moments] = operands;
         let mut forward = Traffic::of(&self.forward(slice), &operands);
-        forward.written += 4 * moments;
-        [forward, Traffic::of(&self.backward(), &self.backward_operands())]
+        forward.written += moments;
+        let mut backward = Traffic::of(&self.backward(), &self.backward_operands());
+        if self.y() != self.x {
+            let (from, to) = (self.y().bytes(self.values()), self.x.bytes(self.values()));
+            let gradients = 1 + usize::from(self.spec.masks_residual());
+            for (pass, count) in [(&mut forward, 1), (&mut backward, gradients)] {
+                pass.read += count * from;
+                pass.written += count * to;
+            }
+        }
+        [forward, backward]
     }
 }
 
@@ -52,10 +98,11 @@ impl BatchNorm {
 mod tests {
     use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
 
-    use super::super::{BatchNorm, NormKernel, Spec};
-    use super::Access;
+    use super::super::Spec;
+    use super::*;
     use crate::kernels::DeviceLimits;
     use crate::kernels::plan::Shader;
+    use crate::kernels::storage::Storage;
 
     /// Two images of 8 channels of 1024 values, by hand.
     #[test]
@@ -63,8 +110,16 @@ mod tests {
         let (channels, values) = (8, 8 * 2 * 1024);
         let words = |slice: Option<usize>, residual: bool| {
             let spec = Spec { epsilon: 1e-5, residual, relu: true };
-            let norm = BatchNorm::new([2, 8, 1024], spec, &DeviceLimits::WEBGPU).unwrap();
-            norm.traffic(slice).map(|traffic| traffic.total() / 4)
+            let norm = |x| BatchNorm::new([2, 8, 1024], spec, x, &DeviceLimits::WEBGPU).unwrap();
+            // Half precision saves half of x and y, of which the forward pass moves two besides the
+            // statistics' pass and the residual, the backward pass five besides the residual's
+            // gradient.
+            let more = usize::from(residual);
+            let saved = [2 + usize::from(slice.is_none()) + more, 5 + more];
+            let bytes = |x| norm(x).traffic(slice).map(|traffic| traffic.total());
+            let (whole, half) = (bytes(Storage::F32), bytes(Storage::Packed));
+            assert_eq!(half, [0, 1].map(|pass| whole[pass] - saved[pass] * values * 2));
+            whole.map(|bytes| bytes / 4)
         };
         // γ, β, dγ and dβ, one number a channel; a part has two; what is kept is four rows of 64.
         let (layer, kept) = (2 * channels, 4 * 64);
@@ -89,7 +144,8 @@ mod tests {
     fn bindings_are_used_as_declared() {
         for kernel in NormKernel::variants() {
             let module = naga::front::wgsl::parse_str(&kernel.source()).unwrap();
-            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+            let f16 = Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+            let mut validator = Validator::new(ValidationFlags::all(), f16);
             let info = validator.validate(&module).unwrap();
             let access = kernel.access();
             for (handle, variable) in module.global_variables.iter() {

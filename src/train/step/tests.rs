@@ -94,7 +94,7 @@ impl Case {
         let net = self.fresh();
         let clips = |range| Ok(plain_clips_of(&self.batch, range, &self.device)?);
         let (objective, batch) = (&self.objective, &self.batch);
-        let step = Step { net: &net, objective, batch, clips: &clips, memory };
+        let step = Step { net: &net, objective, batch, clips: &clips, memory, loss_scale: 1.0 };
         let mut watch = MemoryWatch::start(&self.device);
         let done = step.queue(Some(&mut self.rng())).unwrap().finish(&mut watch).unwrap();
         done.statistics.apply();

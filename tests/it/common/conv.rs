@@ -1,7 +1,8 @@
 //! Convolutions with their results in f64.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, f16};
 use polyview::conv::{ConvShape, conv3d};
+use polyview::half::{to_float, to_half};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -21,6 +22,18 @@ impl Case {
         let x = uniform(rng, shape.input_len(), 1.0, 0.0);
         let w = uniform(rng, shape.weight_len(), 1.0, 0.0);
         let dy = uniform(rng, shape.output_len(), 1.0, 0.0);
+        Self::of(shape, [x, w, dy])
+    }
+
+    /// With values of x and dy that f16 has.
+    pub fn in_half(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
+        let x = uniform(rng, shape.input_len(), 1.0, 0.0);
+        let w = uniform(rng, shape.weight_len(), 1.0, 0.0);
+        let dy = uniform(rng, shape.output_len(), 1.0, 0.0);
+        Self::of(shape, [rounded(&x), w, rounded(&dy)])
+    }
+
+    fn of(shape: ConvShape, [x, w, dy]: [Vec<f32>; 3]) -> Self {
         let mut exact = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
         each(&shape, |i, o, k| {
             exact[0][o] += f64::from(x[i]) * f64::from(w[k]);
@@ -32,10 +45,18 @@ impl Case {
 
     /// y, dx, dw through the public operation.
     pub fn ours(&self, device: &Device) -> [Vec<f32>; 3] {
+        self.ours_stored(device, false)
+    }
+
+    /// The same with activations in half precision or in f32.
+    pub fn ours_stored(&self, device: &Device, half: bool) -> [Vec<f32>; 3] {
         let ConvShape { stride, padding, .. } = self.shape;
         let x = tensor(&self.x, self.shape.x(), device).require_grad();
         let w = tensor(&self.w, self.shape.w(), device).require_grad();
-        let y = conv3d(x.clone(), w.clone(), stride, padding);
+        let stored = if half { to_half(x.clone()) } else { x.clone() };
+        let y = conv3d(stored.clone(), w.clone(), stride, padding);
+        assert_eq!(y.dtype(), stored.dtype());
+        let y = to_float(y);
         let dy = tensor(&self.dy, self.shape.y(), device);
         let grads = y.clone().mul(dy).sum().backward();
         [y.inner(), x.grad(&grads).unwrap(), w.grad(&grads).unwrap()].map(values)
@@ -58,6 +79,11 @@ impl Case {
         });
         error.fold(0.0, f64::max) / largest / (1e-5 * (terms[pass] as f64).sqrt())
     }
+}
+
+/// The values as f16 has them.
+pub fn rounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|&value| f16::from_f32(value).to_f32()).collect()
 }
 
 /// x, y, w indices that one multiply-add of the convolution connects.
@@ -115,6 +141,34 @@ pub fn random_shape(rng: &mut ChaCha8Rng, most: usize) -> ConvShape {
             padding: std::array::from_fn(|_| rng.random_range(0..4)),
         };
         if shape.is_sound() && shape.multiply_adds() <= most {
+            return shape;
+        }
+    }
+}
+
+/// Shapes whose planes and rows allow loads of four values in some pass, and shapes that just do not.
+pub fn wide_shape(rng: &mut ChaCha8Rng) -> ConvShape {
+    const KERNELS: [[usize; 3]; 5] = [[1, 1, 1], [3, 1, 1], [2, 1, 1], [1, 3, 3], [3, 3, 3]];
+    loop {
+        let kernel = KERNELS[rng.random_range(0..KERNELS.len())];
+        let mut stride = [1; 3];
+        for step in &mut stride {
+            *step += usize::from(rng.random_range(0..3) == 0);
+        }
+        let shape = ConvShape {
+            batch: rng.random_range(1..4),
+            in_channels: rng.random_range(1..30),
+            out_channels: rng.random_range(1..70),
+            input: [
+                rng.random_range(1..6),
+                rng.random_range(1..8),
+                [2, 3, 4, 8, 12, 14, 24][rng.random_range(0..7)],
+            ],
+            kernel,
+            stride,
+            padding: [rng.random_range(0..3), rng.random_range(0..2), (kernel[2] - 1) / 2],
+        };
+        if shape.is_sound() && shape.multiply_adds() <= 600_000 {
             return shape;
         }
     }

@@ -80,6 +80,8 @@ fn pass(
         tasks,
         auxiliary: Vec::new(),
         gradient_norm: 2.0,
+        left_out: 0,
+        loss_scale: None,
         actions,
         clips: actions * 2,
         seconds: seconds + rng.random::<f64>() * 4.0,

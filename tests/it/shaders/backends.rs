@@ -9,7 +9,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::ModuleInfo;
 use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess};
-use polyview::kernels::web::uses_subgroups;
+use polyview::kernels::web::{uses_f16, uses_subgroups};
 
 use super::{module, modules};
 use crate::common::skip;
@@ -49,6 +49,10 @@ fn spirv(source: &str, module: &Module, info: &ModuleInfo, version: (u8, u8)) ->
         capabilities.extend([C::GroupNonUniformArithmetic, C::GroupNonUniformBallot]);
         capabilities.extend([C::GroupNonUniformShuffle, C::GroupNonUniformShuffleRelative]);
         capabilities.push(C::GroupNonUniformQuad);
+    }
+    if uses_f16(source) {
+        capabilities.extend([C::Float16, C::StorageBuffer16BitAccess]);
+        capabilities.extend([C::UniformAndStorageBuffer16BitAccess, C::StorageInputOutput16]);
     }
     let options = spv::Options {
         lang_version: version,
@@ -116,10 +120,11 @@ fn hlsl_of_every_text_is_written() {
     for (text, module, info) in modules() {
         let bound = bindings(module);
         let target = |register| hlsl::BindTarget { space: 0, register, ..Default::default() };
-        // Subgroup operations need the newer compiler, DXC; all others are written for FXC.
-        let shader_model = match uses_subgroups(&text.source) {
-            true => hlsl::ShaderModel::V6_0,
-            false => hlsl::ShaderModel::V5_1,
+        // Subgroup operations and f16 need the newer compiler, DXC; all others are written for FXC.
+        let shader_model = match (uses_f16(&text.source), uses_subgroups(&text.source)) {
+            (true, _) => hlsl::ShaderModel::V6_2,
+            (false, true) => hlsl::ShaderModel::V6_0,
+            (false, false) => hlsl::ShaderModel::V5_1,
         };
         let options = hlsl::Options {
             shader_model,

@@ -5,9 +5,15 @@ use super::{Lines, PARTS, index, line, mask, phase, tile_values};
 use crate::conv::wgsl::form::{Form, Load};
 use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
+use crate::kernels::storage::Storage;
 
-/// `conv_gather.wgsl`.
-pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form, moments: bool) -> String {
+/// `conv_gather.wgsl`, with source and result as they are stored.
+pub(in crate::conv::wgsl) fn gather(
+    tile: Tile,
+    form: Form,
+    moments: bool,
+    [source, result]: [Storage; 2],
+) -> String {
     let Form { load, one_tap, wide_store } = form;
     let table = load == Load::Table;
     let params = if table { 4 } else { 3 };
@@ -19,7 +25,8 @@ pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form, moments: bool) -> St
     values.extend([
         ("moments_bindings", declared),
         ("moments", moments_text),
-        ("load_functions", load_functions(load)),
+        ("load_functions", load_functions(form, source)),
+        ("storage", source.load("src", load.is_wide()) + &result.store(&["dst"])),
         phase(),
         index(),
         mask(),
@@ -27,14 +34,15 @@ pub(in crate::conv::wgsl) fn gather(tile: Tile, form: Form, moments: bool) -> St
         ("step_channels", load.channels().to_string()),
         ("steps", steps(load)),
         ("one_tap", one_tap.to_string()),
-        ("element", element(load.is_wide()).to_owned()),
-        ("result", element(wide_store).to_owned()),
+        ("element", source.element(load.is_wide()).to_owned()),
+        ("result", result.element(wide_store).to_owned()),
         ("params", (params + u32::from(moments)).to_string()),
         ("multiply", multiply(tile, load)),
-        ("write", write(tile, wide_store)),
+        ("write", write(tile, wide_store, result)),
     ]);
     values.extend(movement(tile, form));
-    fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
+    source.directive().to_owned()
+        + &fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
 }
 
 /// How [`multiply`] leaves the sums.
@@ -47,10 +55,6 @@ const SUMS: Sums = Sums {
     part: "local % 4u",
 };
 
-fn element(wide: bool) -> &'static str {
-    if wide { "vec4<f32>" } else { "f32" }
-}
-
 /// Steps of a phase.
 fn steps(load: Load) -> String {
     match load {
@@ -59,8 +63,20 @@ fn steps(load: Load) -> String {
     }
 }
 
-/// The functions that load from the source.
-fn load_functions(load: Load) -> String {
+/// The columns of a vec4 where its values are loaded one by one and written one by one.
+const COLUMNS_APART: [&str; 2] = [
+    "quad + part * NQ",
+    "The columns of a vec4 are a quarter of\n// the tile apart, so that neighbouring invocations load \
+     neighbouring columns.",
+];
+/// The same where they are written together.
+const COLUMNS_TOGETHER: [&str; 2] = [
+    "4u * quad + part",
+    "The columns of a vec4 are consecutive,\n// since they are written together.",
+];
+
+/// The functions that load from the source, which is stored this way.
+fn load_functions(Form { load, wide_store, .. }: Form, source: Storage) -> String {
     let text = match load {
         Load::Table => include_str!("../../../../shaders/include/conv_load_table.wgsl"),
         Load::Single => include_str!("../../../../shaders/include/conv_load_single.wgsl"),
@@ -69,8 +85,24 @@ fn load_functions(load: Load) -> String {
     };
     let columns = include_str!("../../../../shaders/include/conv_columns.wgsl");
     let wide = include_str!("../../../../shaders/include/conv_columns_wide.wgsl");
-    let includes = [("conv_columns.wgsl", columns), ("conv_columns_wide.wgsl", wide)];
-    fill(text, &includes.map(|(name, text)| (name, text.to_owned())))
+    let [column, order] = if wide_store { COLUMNS_TOGETHER } else { COLUMNS_APART };
+    let read = |index: &str| source.read("src", index);
+    let one = |part: &str| match load {
+        Load::Table => read(&format!("at.{part}")),
+        _ => read(&format!("source.at.{part} + channel")),
+    };
+    let whole = if load == Load::Rows { "at" } else { "source.at + channel" };
+    let mut values = vec![
+        ("conv_columns.wgsl", columns.to_owned()),
+        ("conv_columns_wide.wgsl", wide.to_owned()),
+        ("column", column.to_owned()),
+        ("columns", order.to_owned()),
+        ("values", read(whole)),
+        ("left", read("at - source.left")),
+        ("right", read("at + source.right")),
+    ];
+    values.extend(PARTS.map(|part| (part, one(part))));
+    fill(text, &values)
 }
 
 /// `if` around a store of the first `count` of the invocations' items, where the n-th round does not
@@ -211,7 +243,7 @@ fn multiply(tile: Tile, load: Load) -> String {
 }
 
 /// From the sums to the destination.
-fn write(tile: Tile, wide: bool) -> String {
+fn write(tile: Tile, wide: bool, result: Storage) -> String {
     let mut lines = Lines::default();
     let rows = || (0..tile.tm / 4).flat_map(|i| (0..4).map(move |e| (4 * i + e, i, e)));
     let row = |i: u32, e: u32| format!("(row0 + 4u * (ty + {i}u * TY) + {e}u)");
@@ -223,11 +255,14 @@ fn write(tile: Tile, wide: bool) -> String {
             line!(lines, "let to = dst_first + dst_of(column, phase);");
             for (c, i, e) in rows() {
                 let row = row(i, e);
-                let to = match wide {
-                    true => format!("dst[(to + {row} * dst_plane) / 4u] = c{c}_{j};"),
+                let write = match wide {
+                    true => {
+                        let at = format!("(to + {row} * dst_plane) / 4u");
+                        result.write("dst", &at, &format!("c{c}_{j}"))
+                    }
                     false => format!("dst[to + {row} * dst_plane] = c{c}_{j}.{part};"),
                 };
-                line!(lines, "if ({row} < rows) {{ {to} }}");
+                line!(lines, "if ({row} < rows) {{ {write} }}");
             }
             line!(lines, "}} }}");
         }

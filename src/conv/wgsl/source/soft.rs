@@ -3,20 +3,32 @@
 use super::{Lines, PARTS, four, index, line, phase};
 use crate::conv::wgsl::tile::SoftTile;
 use crate::kernels::plan::fill;
+use crate::kernels::storage::Storage;
 
 fn tensor() -> (&'static str, String) {
     ("conv_tensor.wgsl", include_str!("../../../../shaders/include/conv_tensor.wgsl").to_owned())
 }
 
-/// Buffers and function of the n-th tensor to be packed.
-fn pack_tensor(n: u32) -> String {
-    let values =
-        [("n", n.to_string()), ("from", (2 * n).to_string()), ("to", (2 * n + 1).to_string())];
+/// Buffers and function of the n-th tensor to be packed, which is stored this way.
+fn pack_tensor(n: u32, stored: Storage) -> String {
+    let source = format!("src{n}");
+    let read = |at: &str| stored.read(&source, at);
+    let values = [
+        ("n", n.to_string()),
+        ("from", (2 * n).to_string()),
+        ("to", (2 * n + 1).to_string()),
+        ("element", stored.element(false).to_owned()),
+        ("load", stored.load(&source, false)),
+        ("x", read("first")),
+        ("y", read("first + pitch")),
+        ("z", read("first + 2u * pitch")),
+        ("w", read("first + 3u * pitch")),
+    ];
     fill(include_str!("../../../../shaders/include/conv_soft_tensor.wgsl"), &values)
 }
 
-/// `conv_soft_pack.wgsl`.
-pub(in crate::conv::wgsl) fn soft_pack(tensors: u32) -> String {
+/// `conv_soft_pack.wgsl`; the first tensor is stored as `first` says, a second one as its gradient.
+pub(in crate::conv::wgsl) fn soft_pack(tensors: u32, first: Storage) -> String {
     let mut cases = Lines::default();
     for n in (0..tensors).rev() {
         line!(cases, "if (number >= params.first_group[{n}u]) {{");
@@ -25,13 +37,15 @@ pub(in crate::conv::wgsl) fn soft_pack(tensors: u32) -> String {
         line!(cases, "return;");
         line!(cases, "}}");
     }
+    let tensor_text = |n| pack_tensor(n, if n == 0 { first } else { first.gradient() });
     let values = [
         tensor(),
-        ("tensors", (0..tensors).map(pack_tensor).collect()),
+        ("tensors", (0..tensors).map(tensor_text).collect()),
         ("cases", cases.0),
         ("params", (2 * tensors).to_string()),
     ];
-    fill(include_str!("../../../../shaders/conv_soft_pack.wgsl"), &values)
+    first.directive().to_owned()
+        + &fill(include_str!("../../../../shaders/conv_soft_pack.wgsl"), &values)
 }
 
 /// `conv_soft_gather.wgsl`.

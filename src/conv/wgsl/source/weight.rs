@@ -4,10 +4,13 @@ use super::{Lines, PARTS, index, line, mask, tile_values};
 use crate::conv::wgsl::tile::Tile;
 use crate::conv::wgsl::weight::{WeightLoads, pitches, step};
 use crate::kernels::plan::fill;
+use crate::kernels::storage::Storage;
 
 /// What the template is filled with.
-#[derive(Default)]
 struct Text {
+    /// How x and dy are stored.
+    x: Storage,
+    dy: Storage,
     declare: Lines,
     load: Lines,
     store: Lines,
@@ -15,20 +18,15 @@ struct Text {
     write: Lines,
 }
 
-/// `conv_weight.wgsl`.
-pub(in crate::conv::wgsl) fn weight(tile: Tile, loads: WeightLoads) -> String {
+/// `conv_weight.wgsl`, with x as it is stored and dy as its gradient.
+pub(in crate::conv::wgsl) fn weight(tile: Tile, loads: WeightLoads, x: Storage) -> String {
     let step = step(loads);
-    let mut text = Text::default();
-    let element = match loads.is_wide() {
-        true => {
-            wide(&mut text, tile, loads, step);
-            "vec4<f32>"
-        }
-        false => {
-            narrow(&mut text, tile, loads, step);
-            "f32"
-        }
-    };
+    let mut text = Text::new(x);
+    let dy = text.dy;
+    match loads.is_wide() {
+        true => wide(&mut text, tile, loads, step),
+        false => narrow(&mut text, tile, loads, step),
+    }
     let helpers = match loads {
         WeightLoads::Mixed => {
             mask().1 + include_str!("../../../../shaders/include/conv_weight_columns.wgsl")
@@ -45,7 +43,9 @@ pub(in crate::conv::wgsl) fn weight(tile: Tile, loads: WeightLoads) -> String {
         ("step", step.to_string()),
         ("sums", loads.sums().to_string()),
         ("loads", format!("{loads:?}")),
-        ("element", element.to_owned()),
+        ("x_element", x.element(loads.is_wide()).to_owned()),
+        ("loads_from", x.load("x", loads.is_wide()) + &dy.load("dy", loads.is_wide())),
+        ("dy_element", dy.element(loads.is_wide()).to_owned()),
         ("a_pitch", a_pitch.to_string()),
         ("b_pitch", b_pitch.to_string()),
         ("declare", text.declare.0),
@@ -54,7 +54,14 @@ pub(in crate::conv::wgsl) fn weight(tile: Tile, loads: WeightLoads) -> String {
         ("store", text.store.0),
         ("write", text.write.0),
     ]);
-    fill(include_str!("../../../../shaders/conv_weight.wgsl"), &values)
+    x.directive().to_owned() + &fill(include_str!("../../../../shaders/conv_weight.wgsl"), &values)
+}
+
+impl Text {
+    fn new(x: Storage) -> Self {
+        let [declare, load, store, multiply, write] = [(); 5].map(|()| Lines::default());
+        Self { x, dy: x.gradient(), declare, load, store, multiply, write }
+    }
 }
 
 /// A vec4 in the tiles is one position of four rows (columns).
@@ -85,7 +92,8 @@ fn narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
             "let a_offset{i} = min(vec4(row0 + quarter + {at}u) + vec4(0u, 1u, 2u, 3u) * MQ, \
              vec4(rows - 1u)) * params.out_plane;"
         );
-        let values = PARTS.map(|part| format!("dy[a + a_offset{i}.{part}]")).join(", ");
+        let at = PARTS.map(|part| format!("a + a_offset{i}.{part}"));
+        let values = at.map(|at| text.dy.read("dy", &at)).join(", ");
         line!(text.load, "let a{i} = vec4({values});");
         match loads {
             WeightLoads::Row => format!("select(vec4(0.0), a{i}, row_ok)"),
@@ -105,7 +113,8 @@ fn narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
             "let b_offset{i} = min(vec4(column0 + quarter + {at}u) + vec4(0u, 1u, 2u, 3u) * NQ, \
              vec4(columns - 1u)) * params.in_plane;"
         );
-        let values = PARTS.map(|part| format!("x[b + b_offset{i}.{part}]")).join(", ");
+        let at = PARTS.map(|part| format!("b + b_offset{i}.{part}"));
+        let values = at.map(|at| text.x.read("x", &at)).join(", ");
         line!(text.load, "let b{i} = vec4({values});");
         format!("select(vec4(0.0), b{i}, ok)")
     });
@@ -168,7 +177,7 @@ fn mixed_columns(text: &mut Text, i: u32, at: u32) {
     }
     line!(text.load, "let ok{i} = (b_bits{i} & vec4(taps)) == b_bits{i};");
     line!(text.load, "let at{i} = select(vec4(0u), vec4(b_at) + b_offset{i}, ok{i});");
-    let values = PARTS.map(|part| format!("x[at{i}.{part}]")).join(", ");
+    let values = PARTS.map(|part| text.x.read("x", &format!("at{i}.{part}"))).join(", ");
     line!(text.load, "let b{i} = vec4({values});");
 }
 
@@ -211,7 +220,8 @@ fn multiply_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
 
 /// A vec4 in the tiles is four positions of one row (column).
 fn wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
-    let Text { declare, load, store, .. } = text;
+    let Text { declare, load, store, x, dy, .. } = text;
+    let (x, dy) = (*x, *dy);
     let Tile { tm, tn, .. } = tile;
     line!(declare, "let item = local / STEP;");
     line!(load, "let ok = i32(lane) < left && all(vec3<u32>(seen) < size);");
@@ -219,15 +229,16 @@ fn wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     line!(load, "let b = select(0u, b_at, ok);");
     let shares = tile.threads() / step;
     for (name, count) in [("a", tile.rows()), ("b", tile.columns())] {
-        let (operand, plane, first, all, pitch) = match name {
-            "a" => ("dy", "params.out_plane", "row0", "rows", "A_PITCH"),
-            _ => ("x", "params.in_plane", "column0", "columns", "B_PITCH"),
+        let (operand, stored, plane, first, all, pitch) = match name {
+            "a" => ("dy", dy, "params.out_plane", "row0", "rows", "A_PITCH"),
+            _ => ("x", x, "params.in_plane", "column0", "columns", "B_PITCH"),
         };
         for i in 0..count.div_ceil(shares) {
             let item = format!("item + {}u", i * shares);
             // Past the last one the last one is loaded again.
             line!(declare, "let {name}_offset{i} = min({first} + {item}, {all} - 1u) * {plane};");
-            line!(load, "let {name}{i} = {operand}[{name} + {name}_offset{i}];");
+            let at = format!("{name} + {name}_offset{i}");
+            line!(load, "let {name}{i} = {};", stored.read(operand, &at));
             let value = match name {
                 "a" => format!("a{i}"),
                 _ => format!("select(vec4(0.0), b{i}, ok)"),

@@ -1,0 +1,52 @@
+//! Whether a run stores activations in half precision.
+
+use burn::tensor::Device;
+
+use crate::device::Compute;
+use crate::kernels;
+use crate::options::choices;
+
+choices! {
+    /// How activations are stored, what is kept of them for the backward pass, and their gradients.
+    pub Precision {
+        /// In f32.
+        F32 = "f32",
+        /// In f16.
+        F16 = "f16",
+        /// In f16 on GPUs, where memory bounds much of a step; in f32 on the CPU, and on software
+        /// rasterisers, which would spend more on converting than they save.
+        Auto = "auto",
+    }
+}
+
+impl Precision {
+    /// Whether activations on a device are stored in half precision, and a line for the user where
+    /// that was asked for and is not done.
+    pub fn on(self, compute: &Compute) -> (bool, Option<String>) {
+        let limits = kernels::limits(&compute.device);
+        match (self, limits) {
+            (Self::F32, _) | (Self::Auto, None) => (false, None),
+            (Self::F16, None) => {
+                let note = format!(
+                    "--precision f16: activations are stored in f32 on {} ({}), which has no kernels \
+                     for f16",
+                    compute.info.id, compute.info.name
+                );
+                (false, Some(note))
+            }
+            (Self::F16, Some(_)) => (true, None),
+            (Self::Auto, Some(limits)) => (!limits.software, None),
+        }
+    }
+}
+
+/// What a run on a device says of it.
+pub fn describe(half: bool, device: &Device) -> String {
+    match kernels::limits(device) {
+        Some(limits) if half => {
+            let how = if limits.shader_f16 { "native" } else { "packed" };
+            format!("activations in f16 ({how}), all else in f32")
+        }
+        _ => "f32".to_owned(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Runs in half precision: gradients beyond its range cost a step and nothing else.
+
+use std::sync::Arc;
+
+use polyview::checkpoint;
+use polyview::config::Config;
+use polyview::data::Dataset;
+use polyview::data::loader::{Loader, in_order};
+use polyview::model::{BackboneKind, ModelConfig, state_dict};
+use polyview::report::PassRecord;
+use polyview::schema::Schema;
+use polyview::train::{LossScale, Objective, Optimizer, Rates, Rule, Trainer};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::adapter;
+use crate::common::data::small_set;
+use crate::common::program::{polyview, text};
+use crate::common::run::{run, small_config, with, write_config};
+
+struct Set {
+    train: Arc<Dataset>,
+    model: ModelConfig,
+    schema: Schema,
+    _folder: TempDir,
+}
+
+impl Set {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        small_set(folder.path());
+        let config = Config::default();
+        let schema = config.load_schema().unwrap();
+        let window = config.clips.window();
+        let size = [16, 24];
+        let train = Dataset::open(folder.path(), "train", &schema, window, size, None).unwrap();
+        let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
+        Self { train: Arc::new(train), model, schema, _folder: folder }
+    }
+
+    /// A pass of these steps over the first actions, with a network in half precision.
+    fn pass(&self, steps: usize, scale: LossScale) -> Option<(Vec<f32>, PassRecord)> {
+        let device = adapter::device()?;
+        let net = self.model.init(1, &device.clone().autodiff()).with_half(true);
+        let rule = Rule::AdamW { beta1: 0.9, weight_decay: 0.0 };
+        let optimizer = Optimizer::new(rule, 1.0);
+        let mut trainer = Trainer::new(net, optimizer, Objective::plain(&self.schema), &device);
+        assert_eq!(trainer.loss_scale, Some(LossScale::default()));
+        trainer.loss_scale = Some(scale);
+        let plan = in_order(2 * steps, 2).into_iter();
+        let plan = plan.map(|batch| batch.iter().map(|n| n % self.train.samples.len()).collect());
+        let loader = Loader::new(Arc::clone(&self.train), plan.collect(), 0);
+        let record = trainer.train_one_epoch(loader, |_| Rates::new(1e-3, 1e-3)).unwrap();
+        let weights = state_dict::collect(&trainer.into_net()).unwrap();
+        let weights = weights.into_iter().flat_map(|(_, data)| data.try_into_vec::<f32>().unwrap());
+        Some((weights.collect(), record))
+    }
+}
+
+#[test]
+fn steps_with_gradients_beyond_the_range_are_left_out() {
+    let set = Set::new();
+    let Some((start, _)) = set.pass(0, LossScale::default()) else { return };
+    // Nothing changes, batch norm's statistics included, …
+    let huge = LossScale::new(2f64.powi(40));
+    let (unchanged, record) = set.pass(1, huge).unwrap();
+    assert_eq!((record.left_out, record.loss_scale), (1, Some(2f64.powi(39))));
+    assert!(unchanged == start && record.loss.is_finite() && record.gradient_norm == 0.0);
+    // … until the scale suits.
+    let (trained, record) = set.pass(40, huge).unwrap();
+    assert!((10..40).contains(&record.left_out), "{record:?}");
+    assert_eq!(record.loss_scale, Some(2f64.powi(40 - record.left_out as i32)));
+    assert!(record.gradient_norm > 0.0 && record.gradient_norm.is_finite(), "{record:?}");
+    assert!(trained != start && trained.iter().all(|weight| weight.is_finite()));
+}
+
+#[test]
+fn a_loss_scale_changes_little_else() {
+    let set = Set::new();
+    let Some((small, _)) = set.pass(1, LossScale::new(64.0)) else { return };
+    let (large, record) = set.pass(1, LossScale::new(512.0)).unwrap();
+    assert_eq!(record.left_out, 0);
+    // The first step of Adam moves by the rate's size, whatever the gradient's: those of no use are
+    // close to 0.
+    let apart = small.iter().zip(&large).filter(|(a, b)| (*a - *b).abs() > 1e-4).count();
+    assert!(apart * 20 < small.len(), "{apart} of {}", small.len());
+}
+
+/// Checkpoints hold f32 and the loss scale; a run may go on in another precision.
+#[test]
+fn the_precision_may_change_when_a_run_is_resumed() {
+    let Some(device) = adapter::name() else { return };
+    let folder = TempDir::new().unwrap();
+    let base = with(
+        &small_config(&folder),
+        &format!("--device {device} --no-gradual-finetuning --epochs 2 --resume auto"),
+    );
+    let half = run(&with(&base, "--precision f16"));
+    let [.., last] = &half.history[..] else { panic!("no epochs") };
+    assert!(last.train.loss_scale.is_some() && last.train.loss.is_finite());
+    let text = std::fs::read(base.run.save_dir.join(checkpoint::LAST)).unwrap();
+    let header = String::from_utf8_lossy(&text[..text.len().min(1 << 16)]).into_owned();
+    assert!(header.contains("\"F32\"") && !header.contains("\"F16\""));
+    let whole = run(&with(&base, "--precision f32 --epochs 3"));
+    assert_eq!(whole.history[..2], half.history[..]);
+    assert_eq!(whole.history[2].train.loss_scale, None);
+    let back = run(&with(&base, "--precision f16 --epochs 4"));
+    assert!(back.history[3].train.loss_scale.is_some());
+}
+
+/// The start of a run says how activations are stored; trained networks are evaluated in either way.
+#[test]
+fn the_program_says_and_takes_a_precision() {
+    let Some(device) = adapter::name() else { return };
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
+    let file = write_config(&config, folder.path());
+    let train = |options: &[&str]| {
+        let output = polyview(&[&["train", "--config", &file, "--test-run"], options].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let said = train(&["--device", device, "--mixed-precision"]);
+    assert!(said.contains("activations in f16 ("), "{said}");
+    let said = train(&["--device", "cpu", "--precision", "f16"]);
+    assert!(said.contains("activations are stored in f32 on cpu"), "{said}");
+    assert!(!said.contains("activations in f16"), "{said}");
+    if device == "wgpu:cpu" {
+        let said = train(&["--device", device, "--precision", "auto"]);
+        assert!(!said.contains("f16"), "{said}");
+    }
+
+    run(&config);
+    let best = config.run.save_dir.join(checkpoint::BEST);
+    let root = &config.data.dataset_root;
+    let clips = root.join("mvfouls/test/action_0");
+    let [best, root, clips] = [&best, root, &clips].map(|path| path.to_str().unwrap());
+    let scores = |precision: &str| -> Vec<f64> {
+        let options = ["--device", device, "--precision", precision, "--checkpoint", best];
+        let evaluated = polyview(&[&["evaluate", "--dataset-root", root], &options[..]].concat());
+        assert!(evaluated.status.success(), "{}", text(&evaluated.stderr));
+        let predicted =
+            polyview(&[&["predict", "--json", "--top=8", clips], &options[..]].concat());
+        let predicted: Value = serde_json::from_slice(&predicted.stdout).unwrap();
+        let tasks = predicted[0]["tasks"].as_object().unwrap().values();
+        let classes = tasks.flat_map(|task| task.as_array().unwrap());
+        classes.map(|class| class["confidence"].as_f64().unwrap()).collect()
+    };
+    let (whole, half) = (scores("f32"), scores("f16"));
+    assert!(!whole.is_empty() && whole != half, "{whole:?}");
+    assert!(whole.iter().zip(&half).all(|(a, b)| (a - b).abs() < 5e-3), "{whole:?}, {half:?}");
+}
