@@ -29,7 +29,7 @@ pub(super) struct TrainedArgs {
     /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
-    /// f32; f16: store activations in half precision, compute in f32; auto: f16 on GPUs
+    /// f32; f16: activations in half precision, arithmetic in f32; auto: f16 on GPUs, f32 elsewhere
     #[arg(long, value_name = "NAME", value_parser = choice::<Precision>())]
     #[arg(default_value_t = Precision::F32)]
     pub precision: Precision,

@@ -37,7 +37,7 @@ impl LossScale {
         self.scale
     }
 
-    /// After a step with gradients in range.
+    /// After a step of the backbone with gradients in range.
     pub(super) fn good(&mut self) {
         self.good_steps += 1;
         if self.good_steps >= GROWS_AFTER && self.scale < LARGEST {

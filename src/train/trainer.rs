@@ -208,7 +208,9 @@ impl<'a> Trainer<'a> {
             let norm = [norm, loss_scale];
             self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
         });
-        if let Some(loss_scale) = &mut self.loss_scale {
+        // Heads are in f32: a step of theirs says nothing of the scale.
+        let trains_backbone = self.net().backbone.lowest_trainable().is_some();
+        if let Some(loss_scale) = self.loss_scale.as_mut().filter(|_| trains_backbone) {
             loss_scale.good();
         }
         log::debug!(

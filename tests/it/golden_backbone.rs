@@ -277,6 +277,15 @@ fn golden_r2plus1d_18_in_half_precision() {
     check_half(BackboneKind::R2plus1d18, &device, [7.3e-4, 7.6e-2, 5.7e-1]);
 }
 
+/// On a card whose shaders have no f16.
+#[test]
+fn golden_r3d_18_in_half_precision_by_the_kernels_of_a_card() {
+    let Some(device) = adapter::device() else { return };
+    let limits =
+        |limits| DeviceLimits { software: false, shader_f16: false, vendor: Vendor::Amd, ..limits };
+    with_limits(limits, || check_half(BackboneKind::R3d18, &device, [6.1e-4, 7.2e-3, 1.6e-1]));
+}
+
 #[test]
 fn parameter_counts_are_torchvisions() {
     let device = Device::flex().autodiff();
