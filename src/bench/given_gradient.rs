@@ -1,5 +1,5 @@
-//! A backward pass from a gradient that is there before: Burn starts one from ones of the result's size, which
-//! on the CPU takes as long as some convolutions do.
+//! A backward pass from a gradient that exists already: Burn starts one from ones of the result's size,
+//! which on the CPU take as long to make as some convolutions.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;

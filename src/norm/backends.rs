@@ -162,6 +162,14 @@ fn batch_norm(x: &CubeTensor, spec: Spec) -> BatchNorm {
         .expect("fused normalisation runs on tensors that its kernels can bind")
 }
 
+/// Where a backward pass writes the residual's gradient: dy itself where that is the gradient.
+fn masked(norm: &BatchNorm, spec: &Spec, dy: &CubeTensor) -> CubeTensor {
+    match spec.masks_residual() {
+        true => launch::empty_stored(dy, sizes(dy), norm.dx()),
+        false => dy.clone(),
+    }
+}
+
 impl NormOps for CubeBackend {
     fn norm_by_batch(
         x: CubeTensor,
@@ -217,10 +225,7 @@ impl NormKernels for CubeBackend {
         let size = sizes(&x);
         let dx = launch::empty_stored(&x, size, norm.dx());
         let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
-        let masked = match spec.masks_residual() {
-            true => launch::empty_stored(&x, size, norm.dx()),
-            false => dy.clone(),
-        };
+        let masked = masked(&norm, spec, &dy);
         let operands = [&x, &dy, &kept, &dx, &d_gamma, &d_beta, &masked];
         launch::run(&x.client, &norm.backward(), &operands.map(|tensor| &tensor.handle));
         let [x, residual] = [dx, masked].map(|gradient| half::gradient_as(gradient, &dy));
@@ -239,10 +244,7 @@ impl NormKernels for CubeBackend {
         let norm = batch_norm(&dy, *spec);
         let size = sizes(&dy);
         let dx = launch::empty_stored(&dy, size, norm.dx());
-        let masked = match spec.masks_residual() {
-            true => launch::empty_stored(&dy, size, norm.dx()),
-            false => dy.clone(),
-        };
+        let masked = masked(&norm, spec, &dy);
         let operands = [&dy, &gamma, &variance, &dx, &y, &masked];
         let plan = norm.running_backward();
         launch::run(&dy.client, &plan, &operands.map(|tensor| &tensor.handle));

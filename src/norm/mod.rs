@@ -124,8 +124,8 @@ fn is_fused(x: &Tensor<5>, spec: Spec) -> bool {
     }
 }
 
-/// Normalises `x [N, C, T, H, W]` by its own statistics, stored as x is. Differentiable. Where `moments` of `x` are
-/// at hand, `x` need not be read for them.
+/// Normalises `x [N, C, T, H, W]` by its own statistics, stored as x is. Differentiable. Where
+/// `moments` of `x` are at hand, `x` need not be read for them.
 pub fn by_batch(
     x: Tensor<5>,
     moments: Option<Moments>,

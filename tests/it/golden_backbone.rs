@@ -8,7 +8,9 @@ use polyview::losses::cross_entropy;
 use polyview::model::{Backbone, BackboneKind, Init, STAGES, state_dict};
 use serde_json::Value;
 
-use crate::common::compare::{Worst, checksum_error, gradient_tolerance, max_diff};
+use crate::common::compare::{
+    Worst, checksum_error, gradient_tolerance, max_diff, relative_distance,
+};
 use crate::common::network::{fill_backbone, filled, gradients, linear};
 use crate::common::reference::{count, counts, entries, field, floats, named, number, shape, text};
 use crate::common::tensors::{unit_tensor, values};
@@ -181,15 +183,7 @@ fn check_half(kind: BackboneKind, device: &Device, pytorch: [f64; 3]) {
     let error = relative(&features, &floats(field(field(case.case, "train"), "features_f64")));
     println!("golden {} in f16: features (train) off by {error:.1e}", case.name());
     let (_, theirs) = train(&Device::flex(), false);
-    let (mut apart, mut all) = (0.0, 0.0);
-    for ((name, ours), (same, theirs)) in ours.iter().zip(&theirs) {
-        assert_eq!(name, same);
-        let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
-        let pairs = ours.iter().zip(theirs);
-        apart += squares(&mut pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
-        all += squares(&mut theirs.iter().map(|v| f64::from(*v)));
-    }
-    let error_of_gradients = (apart / all).sqrt();
+    let error_of_gradients = relative_distance(&ours, &theirs);
     println!("golden {} in f16: gradients off by {error_of_gradients:.1e}", case.name());
     assert!(error <= bounds[1], "{}: train features off by {error:.2e}", case.name());
     assert!(error_of_gradients <= bounds[2], "{}: off by {error_of_gradients:.2e}", case.name());

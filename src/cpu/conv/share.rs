@@ -11,8 +11,8 @@ pub(super) fn wanted(threads: usize) -> usize {
     TASKS * threads
 }
 
-/// Output channels of a task: whole blocks of `height`, in about as many tasks as are [`wanted`], such that the
-/// thread with the most work has as little as possible.
+/// Output channels of a task: whole blocks of `height`, in about as many tasks as are [`wanted`], such
+/// that the thread with the most work has as little as possible.
 pub(super) fn channels_of_a_task(channels: usize, height: usize, threads: usize) -> usize {
     let blocks = channels.div_ceil(height);
     let most = blocks.div_ceil(wanted(threads)).max(FEWEST);

@@ -35,6 +35,21 @@ pub fn max_diff(ours: &[f32], theirs: &[f64]) -> f64 {
     largest(ours.iter().zip(theirs).map(|(a, b)| (f64::from(*a) - b).abs()))
 }
 
+/// Distance of all of our values from theirs over the length of theirs, both as one long vector; parts
+/// come by name.
+pub fn relative_distance(ours: &[(String, Vec<f32>)], theirs: &[(String, Vec<f32>)]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    let (mut apart, mut all) = (0.0, 0.0);
+    for ((name, ours), (same, theirs)) in ours.iter().zip(theirs) {
+        assert_eq!((name, ours.len()), (same, theirs.len()));
+        for (a, b) in ours.iter().zip(theirs) {
+            apart += (f64::from(*a) - f64::from(*b)).powi(2);
+            all += f64::from(*b).powi(2);
+        }
+    }
+    (apart / all).sqrt()
+}
+
 /// Error of `ours` against a checksum record, relative to the record's own size: the largest of
 /// the differences in l2, proj, abs_max and the first four values; infinite if one is NaN. `key`
 /// is the checksum's own key.

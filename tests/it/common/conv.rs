@@ -8,6 +8,23 @@ use rand_chacha::ChaCha8Rng;
 
 use super::tensors::{tensor, uniform, values};
 
+/// One that no shader serves.
+pub const UNSERVED: ConvShape = ConvShape {
+    batch: 1,
+    in_channels: 1,
+    out_channels: 2,
+    input: [1, 1, 40],
+    kernel: [1, 1, 32],
+    stride: [1; 3],
+    padding: [0; 3],
+};
+
+/// x, w and dy.
+fn operands(shape: &ConvShape, rng: &mut ChaCha8Rng) -> [Vec<f32>; 3] {
+    [shape.input_len(), shape.weight_len(), shape.output_len()]
+        .map(|length| uniform(rng, length, 1.0, 0.0))
+}
+
 /// A convolution's operands and its three results in f64.
 pub struct Case {
     pub shape: ConvShape,
@@ -19,17 +36,12 @@ pub struct Case {
 
 impl Case {
     pub fn new(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
-        let x = uniform(rng, shape.input_len(), 1.0, 0.0);
-        let w = uniform(rng, shape.weight_len(), 1.0, 0.0);
-        let dy = uniform(rng, shape.output_len(), 1.0, 0.0);
-        Self::of(shape, [x, w, dy])
+        Self::of(shape, operands(&shape, rng))
     }
 
     /// With values of x and dy that f16 has.
     pub fn in_half(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
-        let x = uniform(rng, shape.input_len(), 1.0, 0.0);
-        let w = uniform(rng, shape.weight_len(), 1.0, 0.0);
-        let dy = uniform(rng, shape.output_len(), 1.0, 0.0);
+        let [x, w, dy] = operands(&shape, rng);
         Self::of(shape, [rounded(&x), w, rounded(&dy)])
     }
 
