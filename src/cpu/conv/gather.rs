@@ -16,6 +16,7 @@ use super::scratch::with_scratch;
 use super::share;
 use super::stage::{Piece, Source};
 use super::tiles::{Group, Rows, Run, Tiles};
+use super::winograd::Winograd;
 
 /// Up to this many groups, the weights are reordered for each of them.
 const FEW_GROUPS: usize = 2;
@@ -84,6 +85,9 @@ impl Gather {
         }
         if output.is_empty() {
             return;
+        }
+        if let Some(winograd) = Winograd::new(self).filter(Winograd::pays) {
+            return winograd.run(source, weights, output);
         }
         let [t, h, w] = &self.axes;
         let [kt, ..] = self.order.kernel;

@@ -2,8 +2,8 @@
 //!
 //! A tile of columns of the input is staged in cache (padding and strides resolved). Where rows are
 //! long, register-blocked kernels run over shifted views of it (`gather`); where they are short,
-//! or taps only look along time, the views are packed for a plain product (`packed`). Nothing is
-//! unrolled into memory. Taps that only see padding in time are left out, which for the short clips
+//! or taps only look along time, the views are packed for a plain product (`packed`). Windows of
+//! 3×3 that move by one go by fewer products (`winograd`). Nothing is unrolled into memory. Taps that only see padding in time are left out, which for the short clips
 //! at the end of a 3D ResNet is up to two thirds of the work.
 
 mod axis;
@@ -24,6 +24,7 @@ mod stage;
 mod tiles;
 mod transpose;
 mod weight_gradient;
+mod winograd;
 
 use axis::Axis;
 use gather::Gather;
@@ -39,15 +40,18 @@ pub use weight_gradient::weight_gradient;
 /// If a slice's length does not fit the shape.
 pub fn forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) {
     check(shape, x.len(), w.len(), y.len());
-    let taps = shape.kernel.iter().product::<usize>();
+    forward_gather(shape).run(x, w, y);
+}
+
+fn forward_gather(shape: &ConvShape) -> Gather {
     let order = WeightOrder {
         outputs: shape.out_channels,
         inputs: shape.in_channels,
-        output_step: shape.in_channels * taps,
-        input_step: taps,
+        output_step: shape.in_channels * shape.taps(),
+        input_step: shape.taps(),
         kernel: shape.kernel,
     };
-    Gather { axes: forward_axes(shape), clips: shape.batch, order }.run(x, w, y);
+    Gather { axes: forward_axes(shape), clips: shape.batch, order }
 }
 
 /// `dx[n,c,…]` = Σ of `w[k,c,tap] · dy[n,k,…]` over the outputs y and taps that read `x[n,c,…]`.
@@ -56,12 +60,15 @@ pub fn forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) {
 /// If a slice's length does not fit the shape.
 pub fn input_gradient(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     check(shape, dx.len(), w.len(), dy.len());
-    let taps = shape.kernel.iter().product::<usize>();
+    input_gradient_gather(shape).run(dy, w, dx);
+}
+
+fn input_gradient_gather(shape: &ConvShape) -> Gather {
     let order = WeightOrder {
         outputs: shape.in_channels,
         inputs: shape.out_channels,
-        output_step: taps,
-        input_step: shape.in_channels * taps,
+        output_step: shape.taps(),
+        input_step: shape.in_channels * shape.taps(),
         kernel: shape.kernel,
     };
     let shape = flattened(shape);
@@ -70,7 +77,7 @@ pub fn input_gradient(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) 
         let (kernel, stride, padding) = (shape.kernel[d], shape.stride[d], shape.padding[d]);
         Axis::transposed(output[d], shape.input[d], kernel, stride, padding)
     });
-    Gather { axes, clips: shape.batch, order }.run(dy, w, dx);
+    Gather { axes, clips: shape.batch, order }
 }
 
 fn forward_axes(shape: &ConvShape) -> [Axis; 3] {

@@ -1,0 +1,439 @@
+//! Convolutions whose window has 3×3 taps along the plane and moves by one, by Winograd's
+//! F(2×2, 3×3): 16 products for a tile of four outputs in place of 36.
+//!
+//! Tiles of the source and the windows are transformed (`transforms`), each of the 16 values of a
+//! transformed tile is a matrix product over channels and time taps, and the sums are transformed
+//! back. A task makes some channels of some rows of tiles at all times; it keeps the transformed
+//! frames that its time taps still need. How the work is cut changes no sum, so the result has the
+//! same bits whatever the number of threads.
+
+mod transforms;
+
+use rayon::prelude::*;
+
+use super::axis::{Axis, Phase};
+use super::gather::Gather;
+use super::kernel::{LANES, registers};
+use super::panels::{Panels, WeightOrder};
+use super::product::{Part, Product, columns_at_once};
+use super::scratch::with_scratch;
+use super::share;
+use transforms::{Outputs, TILE, Tiles, Windows, halve, pitch};
+
+/// Values of transformed sources that a task aims at: half of a second-level cache.
+const SOURCES: usize = 1 << 18;
+
+/// Values of sums that a task aims at.
+const SUMS: usize = 1 << 16;
+
+/// The most columns (tiles) of a task.
+const COLUMNS: usize = 192;
+
+/// What transforming a window costs, in columns of the products.
+const WINDOW: usize = 80;
+
+/// What transforming tiles and sums costs, in channels of the products.
+const CHANNELS: usize = 16;
+
+/// One direction of one convolution.
+pub(super) struct Winograd<'a> {
+    axes: &'a [Axis; 3],
+    order: &'a WeightOrder,
+    clips: usize,
+    /// Whether the frames of all times are computed side by side, as no tap looks along time.
+    flat: bool,
+    /// Rows of tiles, and tiles of a row.
+    tiles: [usize; 2],
+    /// Time taps of each output time, with the source time each reads.
+    taps: Vec<Vec<(usize, usize)>>,
+}
+
+/// Neighbouring rows of tiles of one plane.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    plane: usize,
+    from: usize,
+    to: usize,
+}
+
+/// Rows of tiles that are computed together, and the blocks of columns in which they are: first
+/// column, and how many.
+struct Group {
+    runs: Vec<Run>,
+    blocks: Vec<(usize, usize)>,
+    /// All columns, whole vectors.
+    width: usize,
+}
+
+/// The rows of the output that a task writes: per channel, time and run.
+type Rows<'o> = Vec<&'o mut [f32]>;
+
+impl<'a> Winograd<'a> {
+    /// The plan for a convolution that has such a window; else none.
+    pub(super) fn new(gather: &'a Gather) -> Option<Self> {
+        let [t, h, w] = &gather.axes;
+        let plain = |axis: &Axis| {
+            let shifts = |phase: &Phase| phase.taps.len() == 3 && axis.planes.len() == 1;
+            axis.output_step * axis.source_step == 1 && axis.reach == 2 && shifts(&axis.phases[0])
+        };
+        if !plain(h) || !plain(w) {
+            return None;
+        }
+        let taps: Vec<_> = (0..t.output).map(|time| t.taps_of(time)).collect();
+        Some(Self {
+            axes: &gather.axes,
+            order: &gather.order,
+            clips: gather.clips,
+            flat: t.is_plain(),
+            tiles: [h.output.div_ceil(2), w.output.div_ceil(2)],
+            taps,
+        })
+    }
+
+    /// Whether this takes less time than summing over all taps, as measured.
+    pub(super) fn pays(&self) -> bool {
+        let [_, h, w] = self.axes;
+        let pairs: usize = self.taps.iter().map(Vec::len).sum();
+        let [rows, wide] = self.tiles;
+        let columns = (self.clips * pairs * rows * wide).next_multiple_of(LANES);
+        let (inputs, outputs) = (self.order.inputs, self.order.outputs);
+        let direct = self.clips * pairs * h.output * w.output * 9;
+        let products = TILE * (columns + self.times().len() * WINDOW);
+        // 1 + c/inputs + c/outputs times the products.
+        let share = inputs * outputs;
+        products * (share + CHANNELS * (inputs + outputs)) < direct * share / 10 * 9
+    }
+
+    /// Computes all outputs `[clips, outputs, T, H, W]` from a source `[clips, inputs, …]`.
+    pub(super) fn run(&self, source: &[f32], weights: &[f32], output: &mut [f32]) {
+        let [_, h, w] = self.axes;
+        let phases = [[&h.phases[0], &w.phases[0]]];
+        let panels = Panels::new(weights, self.order, &phases, self.times());
+        let times = self.times();
+        let (rows, blocks) = (panels.rows(), panels.blocks());
+        let groups = self.groups();
+        let block = TILE * self.block(rows);
+        with_scratch(blocks * block, |windows| {
+            windows.par_chunks_mut(block.max(1)).enumerate().for_each(|(index, windows)| {
+                self.windows(&panels, &times, index, windows);
+            });
+            let windows = &*windows;
+            let threads = rayon::current_num_threads();
+            // Few groups: each has several tasks, and each task transforms the sources.
+            let tasks = share::wanted(threads).div_ceil(groups.len());
+            let own =
+                if groups.len() < share::wanted(threads) { blocks.div_ceil(tasks) } else { blocks };
+            let shares = self.split(&groups, own * rows, output);
+            let tasks: Vec<_> = shares
+                .into_iter()
+                .zip(&groups)
+                .flat_map(|(shares, group)| {
+                    shares.into_iter().enumerate().map(move |(part, lines)| (group, part, lines))
+                })
+                .collect();
+            tasks.into_par_iter().for_each(|(group, part, lines)| {
+                let windows = &windows[part * own * block..];
+                self.task(group, source, windows, &times, rows, lines);
+            });
+        });
+    }
+
+    /// Time taps that reach any output.
+    fn times(&self) -> Vec<usize> {
+        let mut times: Vec<_> = self.taps.iter().flatten().map(|(tap, _)| *tap).collect();
+        times.sort_unstable();
+        times.dedup();
+        times
+    }
+
+    /// Values of one of the sixteen parts of the windows of a block of `rows` outputs.
+    fn block(&self, rows: usize) -> usize {
+        self.times().len() * self.order.inputs * rows
+    }
+
+    /// Transforms the windows of a block of outputs to `[16, times, inputs, rows]`.
+    fn windows(&self, panels: &Panels, times: &[usize], block: usize, windows: &mut [f32]) {
+        let [_, h, w] = self.axes;
+        let mut taps = [[0; 3]; 3];
+        for (i, down) in h.phases[0].taps.iter().enumerate() {
+            for (j, right) in w.phases[0].taps.iter().enumerate() {
+                taps[down.shift][right.shift] = i * 3 + j;
+            }
+        }
+        let (inputs, rows) = (self.order.inputs, panels.rows());
+        let apart = self.block(rows);
+        with_scratch(inputs * 9 * rows, |panel| {
+            for (index, &time) in times.iter().enumerate() {
+                panels.fill_some(block, 1, time, 0..inputs, panel);
+                let target = &mut windows[index * inputs * rows..];
+                Windows { weights: panel, taps, rows, target, apart }.run();
+            }
+        });
+    }
+
+    /// Planes that are computed side by side at one time.
+    fn planes(&self) -> usize {
+        self.clips * if self.flat { self.axes[0].output } else { 1 }
+    }
+
+    /// Frames that a task keeps.
+    fn frames(&self) -> usize {
+        if self.flat { 1 } else { self.taps.iter().map(Vec::len).max().unwrap_or(1).max(1) }
+    }
+
+    /// The cut into groups.
+    fn groups(&self) -> Vec<Group> {
+        let [height, wide] = self.tiles;
+        let all = self.planes() * height;
+        let most = SOURCES / (TILE * self.order.inputs * self.frames());
+        let most = (most.clamp(columns_at_once(), COLUMNS) / wide).clamp(1, all);
+        // As many rows as leave the fewest vectors partly empty.
+        let vectors = |rows: usize| (rows * wide).div_ceil(LANES);
+        let cost = |rows: usize| all / rows * vectors(rows) + vectors(all % rows);
+        let rows = (most.div_ceil(2)..=most).rev().min_by_key(|&rows| cost(rows));
+        let rows = rows.expect("at least one row is tried");
+        let (lanes, _) = registers();
+        let group = |first: usize| {
+            let last = (first + rows).min(all);
+            let mut runs = Vec::new();
+            let mut row = first;
+            while row < last {
+                let (plane, from) = (row / height, row % height);
+                let to = height.min(from + last - row);
+                runs.push(Run { plane, from, to });
+                row += to - from;
+            }
+            // Blocks are as even as possible, since narrow ones leave registers empty.
+            let columns = (last - first) * wide;
+            let (vectors, count) = (columns.div_ceil(lanes), columns.div_ceil(columns_at_once()));
+            let start = |block: usize| block * vectors / count * lanes;
+            let blocks = (0..count).map(|block| (start(block), start(block + 1) - start(block)));
+            Group { runs, blocks: blocks.collect(), width: vectors * lanes }
+        };
+        (0..all).step_by(rows).map(group).collect()
+    }
+
+    /// Hands every row of the output to its task: per group, per `block` channels.
+    fn split<'o>(
+        &self,
+        groups: &[Group],
+        block: usize,
+        output: &'o mut [f32],
+    ) -> Vec<Vec<Rows<'o>>> {
+        let [t, h, w] = self.axes;
+        let channels = self.order.outputs;
+        let mut planes: Vec<&mut [f32]> = output.chunks_mut(h.output * w.output).collect();
+        let parts = channels.div_ceil(block);
+        let mut tasks: Vec<Vec<Rows>> =
+            groups.iter().map(|_| (0..parts).map(|_| Vec::new()).collect()).collect();
+        for channel in 0..channels {
+            for time in 0..if self.flat { 1 } else { t.output } {
+                for (group, task) in groups.iter().zip(&mut tasks) {
+                    for run in &group.runs {
+                        let (clip, time) = self.place(run.plane, time);
+                        let plane = &mut planes[(clip * channels + channel) * t.output + time];
+                        let rows = (2 * run.to).min(h.output) - 2 * run.from;
+                        let rest = std::mem::take(plane);
+                        let (part, rest) = rest.split_at_mut(rows * w.output);
+                        *plane = rest;
+                        task[channel / block].push(part);
+                    }
+                }
+            }
+        }
+        tasks
+    }
+
+    /// Clip and time of a plane that is computed with those of a time.
+    fn place(&self, plane: usize, time: usize) -> (usize, usize) {
+        let times = self.axes[0].output;
+        if self.flat { (plane / times, plane % times) } else { (plane, time) }
+    }
+
+    /// Makes the channels whose windows come first, in one group.
+    fn task(
+        &self,
+        group: &Group,
+        source: &[f32],
+        windows: &[f32],
+        times: &[usize],
+        rows: usize,
+        mut lines: Rows,
+    ) {
+        let steps = if self.flat { 1 } else { self.axes[0].output };
+        let channels = lines.len() / (steps * group.runs.len());
+        let blocks = channels.div_ceil(rows);
+        let inputs = self.order.inputs;
+        let part = self.block(rows);
+        // Blocks of outputs whose sums are transformed back together.
+        let together = (SUMS / (TILE * rows * group.width)).clamp(1, blocks);
+        let (apart, sums_apart) = (self.apart(group), together * rows * group.width);
+        let frame = TILE * apart;
+        let sizes = [self.frames() * frame, TILE * sums_apart, 4 * group.width];
+        with_scratch(sizes.iter().sum(), |room| {
+            let (frames, room) = room.split_at_mut(sizes[0]);
+            let (sums, outputs) = room.split_at_mut(sizes[1]);
+            // Source time that each frame holds.
+            let mut held = vec![None; self.frames()];
+            for time in 0..steps {
+                let flat = [(0, 0)];
+                let taps = if self.flat { &flat[..] } else { &self.taps[time] };
+                for &(_, from) in taps {
+                    if held.contains(&Some(from)) {
+                        continue;
+                    }
+                    let free = |held: &Option<usize>| {
+                        held.is_none_or(|held| taps.iter().all(|(_, needed)| *needed != held))
+                    };
+                    let slot = held.iter().position(free);
+                    let slot = slot.expect("there are as many frames as time taps");
+                    held[slot] = Some(from);
+                    self.transform(group, source, from, &mut frames[slot * frame..][..frame]);
+                }
+                for first in (0..blocks).step_by(together) {
+                    let now = first..(first + together).min(blocks);
+                    for value in 0..TILE {
+                        for &(column, columns) in &group.blocks {
+                            let x = |slot: usize| {
+                                slot * frame + value * apart + self.panel(group, column)
+                            };
+                            for block in now.clone() {
+                                let weight = (block * TILE + value) * part;
+                                let parts: Vec<Part> = taps
+                                    .iter()
+                                    .map(|&(tap, from)| {
+                                        let slot = held.iter().position(|h| *h == Some(from));
+                                        let slot = slot.expect("a needed frame is held");
+                                        let time = times.iter().position(|&time| time == tap);
+                                        let time = time.expect("every tap's windows are made");
+                                        let weight = weight + time * inputs * rows;
+                                        Part { x: x(slot), weight }
+                                    })
+                                    .collect();
+                                let line =
+                                    value * sums_apart + (block - first) * rows * group.width;
+                                Product {
+                                    x: frames,
+                                    weights: windows,
+                                    parts: &parts,
+                                    steps: inputs,
+                                    sums: &mut sums[line + column..],
+                                    pitch: group.width,
+                                    columns,
+                                    fresh: true,
+                                }
+                                .run();
+                            }
+                        }
+                    }
+                    for channel in now.start * rows..(now.end * rows).min(channels) {
+                        let sums = &sums[(channel - first * rows) * group.width..];
+                        let columns = group.width;
+                        Outputs { sums, apart: sums_apart, outputs, columns }.run();
+                        let line = (channel * steps + time) * group.runs.len();
+                        self.put(group, outputs, &mut lines[line..][..group.runs.len()]);
+                    }
+                }
+            }
+        });
+    }
+
+    /// From one value of the transformed tiles to the next: blocks of columns, in each the inputs.
+    /// A block has a vector to spare, since whole ones are written.
+    fn apart(&self, group: &Group) -> usize {
+        self.order.inputs * group.width + group.blocks.len() * LANES
+    }
+
+    /// Where a block of columns starts within them.
+    fn panel(&self, group: &Group, column: usize) -> usize {
+        let before = group.blocks.iter().take_while(|block| block.0 < column).count();
+        self.order.inputs * column + before * LANES
+    }
+
+    /// Transforms the tiles of a group at a source time.
+    fn transform(&self, group: &Group, source: &[f32], time: usize, frame: &mut [f32]) {
+        let [t, h, w] = self.axes;
+        let [_, wide] = self.tiles;
+        let apart = self.apart(group);
+        let pitch = pitch(wide);
+        with_scratch(2 * 8 * pitch, |room| {
+            let (lines, room) = room.split_at_mut(8 * pitch);
+            for input in 0..self.order.inputs {
+                let mut column = 0;
+                let mut blocks = group.blocks.iter();
+                let mut block = blocks.next();
+                for run in &group.runs {
+                    let (clip, time) = self.place(run.plane, time);
+                    let plane = (clip * self.order.inputs + input) * t.source + time;
+                    let plane = &source[plane * h.source * w.source..][..h.source * w.source];
+                    for row in run.from..run.to {
+                        for (i, line) in lines.chunks_exact_mut(2 * pitch).enumerate() {
+                            let (even, odd) = line.split_at_mut(pitch);
+                            let down = h.planes[0] + (2 * row + i) as isize;
+                            match usize::try_from(down).ok().filter(|&down| down < h.source) {
+                                Some(down) => {
+                                    let source = &plane[down * w.source..][..w.source];
+                                    halve(source, w.planes[0], wide, even, odd);
+                                }
+                                None => {
+                                    even[..=wide].fill(0.0);
+                                    odd[..=wide].fill(0.0);
+                                }
+                            }
+                        }
+                        // A row of tiles may go on in the next block.
+                        let mut first = 0;
+                        while first < wide {
+                            let &(from, width) = block.expect("blocks hold all columns");
+                            let count = (wide - first).min(from + width - column);
+                            let target = self.panel(group, from) + input * width + column - from;
+                            Tiles {
+                                lines: &lines[first..],
+                                pitch,
+                                count,
+                                room,
+                                target: &mut frame[target..],
+                                apart,
+                            }
+                            .run();
+                            first += count;
+                            column += count;
+                            if column == from + width {
+                                block = blocks.next();
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Writes a channel's outputs `[4, columns]` to its rows, one slice per run.
+    fn put(&self, group: &Group, outputs: &[f32], rows: &mut [&mut [f32]]) {
+        let w = self.axes[2].output;
+        let [_, wide] = self.tiles;
+        let mut column = 0;
+        for (run, rows) in group.runs.iter().zip(rows) {
+            let mut lines = rows.chunks_exact_mut(w);
+            for _ in run.from..run.to {
+                for i in 0..2 {
+                    // The last row of tiles may reach past the plane.
+                    let Some(line) = lines.next() else { continue };
+                    let at = |j: usize| &outputs[(2 * i + j) * group.width + column..][..wide];
+                    let values = at(0).iter().zip(at(1));
+                    let (pairs, last) = line.as_chunks_mut::<2>();
+                    for (pair, (&even, &odd)) in pairs.iter_mut().zip(values) {
+                        *pair = [even, odd];
+                    }
+                    if let [last] = last {
+                        *last = at(0)[wide - 1];
+                    }
+                }
+                column += wide;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
