@@ -69,8 +69,10 @@ pub struct PassRecord {
     /// Per auxiliary head, over the actions whose property is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub auxiliary: Vec<TaskRecord>,
-    /// Mean global gradient norm before clipping; 0 in validation.
-    pub gradient_norm: f64,
+    /// Mean global gradient norm before clipping of the steps that were not left out; `None` if there
+    /// was no such step. 0 in validation.
+    #[serde(default)]
+    pub gradient_norm: Option<f64>,
     /// Steps that were left out, with gradients beyond the range of f16.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,

@@ -170,9 +170,17 @@ impl Advice for TrainError {
                 "try {SMALLER} or --device cpu (--force-batch-size tries it as it is)"
             )),
             Self::TooSmall { .. } => Some("use a larger --img-height and --img-width".to_owned()),
-            Self::NotFinite { .. } | Self::ValidationNotFinite { .. } => {
-                Some("try a lower --lr (in two phases: --head-lr, --backbone-lr)".to_owned())
+            Self::NotFinite { half, .. } | Self::ValidationNotFinite { half, .. } => {
+                let precision = if *half { ", or --precision f32" } else { "" };
+                Some(format!(
+                    "try a lower --lr (in two phases: --head-lr, --backbone-lr){precision}"
+                ))
             }
+            Self::AllLeftOut { .. } => Some(
+                "train with --precision f32, or go on with --resume auto and more epochs: the loss \
+                 scale is halved at each such step"
+                    .to_owned(),
+            ),
             Self::OutOfMemory => {
                 Some(format!("try --gradient-checkpointing, {SMALLER} or --device cpu"))
             }
@@ -244,6 +252,11 @@ mod tests {
                  --save-dir",
             ),
             (resume.into(), "--resume a: its schema"),
+            (
+                TrainError::ValidationNotFinite { value: f64::NAN, epoch: 2, half: true },
+                "the validation loss is NaN after epoch 2; its weights were not saved; try a lower --lr \
+                 (in two phases: --head-lr, --backbone-lr), or --precision f32",
+            ),
         ] {
             assert_eq!(message(&error), expected);
             assert_eq!(Failure::from(error).status, EXIT_FAILURE);

@@ -250,6 +250,10 @@ impl Terminal {
             record.train.clips_per_second(),
             record.train.data_wait * 100.0
         );
+        if record.train.left_out > 0 {
+            let plural = if record.train.left_out == 1 { "" } else { "s" };
+            let _ = write!(text, ", {} step{plural} left out", record.train.left_out);
+        }
         let left = self.epochs.saturating_sub(record.epoch);
         if left > 0 {
             let each = self.started.elapsed().as_secs_f64() / record.epoch.max(1) as f64;

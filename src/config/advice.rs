@@ -128,6 +128,19 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
     lines
 }
 
+/// What to do about an epoch most of whose steps were left out, with gradients beyond the range of f16;
+/// `None` if most were not. `loss_scale` is the one at its end.
+pub fn left_out_advice(left_out: usize, steps: usize, loss_scale: f64) -> Option<String> {
+    let most = if left_out == steps { "all".to_owned() } else { format!("{left_out} of") };
+    (2 * left_out > steps).then(|| {
+        format!(
+            "{most} {steps} steps were left out, with gradients beyond the range of f16; the loss \
+             scale is {loss_scale} now: if that goes on, use --precision f32 or a lower --lr (in two \
+             phases: --backbone-lr)"
+        )
+    })
+}
+
 /// Share of an epoch spent waiting for data above which something should be changed.
 const MUCH_WAITING: f64 = 0.1;
 

@@ -10,7 +10,9 @@ pub fn scalars(record: &EpochRecord) -> Vec<(String, f64)> {
     for (name, pass) in [("train", &record.train), ("valid", &record.valid)] {
         pass_scalars(name, pass, &mut all);
     }
-    all.push(("gradient_norm/train".to_owned(), record.train.gradient_norm));
+    if let Some(norm) = record.train.gradient_norm {
+        all.push(("gradient_norm/train".to_owned(), norm));
+    }
     if let Some(scale) = record.train.loss_scale {
         all.push(("loss_scale/train".to_owned(), scale));
         all.push(("steps_left_out/train".to_owned(), record.train.left_out as f64));

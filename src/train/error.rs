@@ -59,6 +59,8 @@ pub enum TrainError {
         step: usize,
         /// The batch's actions.
         actions: String,
+        /// Whether activations and their gradients were in half precision.
+        half: bool,
     },
     /// NaN or infinity where a validation loss should be.
     #[error("the validation loss is {value} after epoch {epoch}; its weights were not saved")]
@@ -67,6 +69,17 @@ pub enum TrainError {
         value: f64,
         /// Epoch, from 1.
         epoch: usize,
+        /// Whether activations were in half precision.
+        half: bool,
+    },
+    /// A run that ended without a single update: its loss scale was too large for each of its steps.
+    #[error(
+        "nothing was trained: gradients were beyond the range of f16 in each of the {steps} steps, \
+             which were left out"
+    )]
+    AllLeftOut {
+        /// Steps of the run.
+        steps: usize,
     },
     /// A batch that could not be augmented.
     #[error(transparent)]

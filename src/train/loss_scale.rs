@@ -3,6 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::error::TrainError;
+use super::metrics::PassProgress;
+use crate::config::advice::left_out_advice;
+use crate::report::EpochRecord;
+
 /// What the loss is multiplied by, so that small gradients are not lost in f16. Halved when a
 /// gradient is beyond f16's range, doubled after many steps without one. A power of two, by which
 /// numbers in f32 are multiplied and divided without rounding.
@@ -53,6 +58,20 @@ impl LossScale {
         *self = Self::new(self.scale / 2.0);
         true
     }
+
+    /// Warns where most steps of an epoch (from 1) were left out; this is the scale at its end.
+    pub(super) fn warn(&self, epoch: usize, pass: &PassProgress) {
+        if let Some(advice) = left_out_advice(pass.left_out, pass.steps, self.scale) {
+            log::warn!("epoch {epoch}: {advice}");
+        }
+    }
+}
+
+/// A run all of whose steps were left out must not end as if it had trained.
+pub(super) fn refuse_untrained(history: &[EpochRecord]) -> Result<(), TrainError> {
+    let steps = history.iter().map(|epoch| epoch.train.left_out).sum();
+    let untrained = history.iter().all(|epoch| epoch.train.gradient_norm.is_none());
+    if untrained && steps > 0 { Err(TrainError::AllLeftOut { steps }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::error::TrainError;
 use super::state::MemoryState;
 use crate::config::{Auto, Config};
 use crate::device::{DeviceInfo, MemoryWatch};
-use crate::model::MemoryEstimate;
+use crate::model::{MemoryEstimate, MultiViewNet, StageSet, parameter_count};
 
 /// How much of a batch is in memory at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +154,18 @@ impl MemoryBudget {
             amount(needs.fixed)
         )
     }
+}
+
+/// The device memory that a step needs that trains these stages.
+pub(super) fn memory_needs(
+    config: &Config,
+    net: &MultiViewNet,
+    trainable: StageSet,
+) -> Result<MemoryEstimate, TrainError> {
+    let (size, checkpointing) = (config.clips.size(), config.compute.gradient_checkpointing);
+    let parameters = parameter_count(net);
+    MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
+        .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })
 }
 
 /// Bytes with a unit.

@@ -54,7 +54,7 @@ pub struct PassProgress {
     norm: f64,
     /// Steps that were left out, and have none.
     #[serde(default)]
-    left_out: usize,
+    pub left_out: usize,
     actions: usize,
     clips: usize,
     /// Wall time, and time spent waiting for data, before the pass was resumed, seconds.
@@ -177,6 +177,7 @@ impl PassMetrics {
     /// The metrics of the pass, whose heads are those of `objective`.
     pub(super) fn record(&self, objective: &Objective) -> PassRecord {
         let (pass, seconds) = (&self.pass, self.seconds());
+        let updates = pass.steps - pass.left_out;
         let records = |heads: &[HeadProgress], of: &[TaskObjective]| {
             heads.iter().zip(of).map(|(head, of)| head.record(of)).collect()
         };
@@ -184,7 +185,7 @@ impl PassMetrics {
             loss: self.mean_loss(),
             tasks: records(&pass.tasks, &objective.tasks),
             auxiliary: records(&pass.auxiliary, &objective.auxiliary),
-            gradient_norm: pass.norm / (pass.steps - pass.left_out).max(1) as f64,
+            gradient_norm: (updates > 0).then(|| pass.norm / updates as f64),
             left_out: pass.left_out,
             loss_scale: None,
             actions: pass.actions,

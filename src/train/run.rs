@@ -8,7 +8,8 @@ use super::checkpoints::{CheckpointWriter, Snapshot};
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::examples::ExampleCollector;
-use super::memory::MemoryBudget;
+use super::loss_scale::refuse_untrained;
+use super::memory::{MemoryBudget, memory_needs};
 use super::metrics::PassProgress;
 use super::objective::Objective;
 use super::reporting::Reporter;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::config::advice::data_wait_advice;
 use crate::device;
 use crate::half::describe;
-use crate::model::{MemoryEstimate, MultiViewNet, STAGES, StageSet, parameter_count};
+use crate::model::{STAGES, StageSet, parameter_count};
 use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
 use crate::schema::Schema;
@@ -68,6 +69,9 @@ pub fn run(
         log::info!("frame cache: {}", cache.stats());
     }
     run.reporter.page(&run.history, status);
+    if status != RunStatus::Interrupted && !config.run.test_run {
+        refuse_untrained(&run.history)?;
+    }
     Ok(Outcome {
         interrupted: status == RunStatus::Interrupted,
         save_dir: config.run.save_dir.clone(),
@@ -223,7 +227,8 @@ impl<'a> Run<'a> {
             };
             if !valid.loss.is_finite() {
                 let (value, epoch) = (valid.loss, epoch + 1);
-                return Err(TrainError::ValidationNotFinite { value, epoch });
+                let half = self.trainer.loss_scale.is_some();
+                return Err(TrainError::ValidationNotFinite { value, epoch, half });
             }
             let record = self.record(epoch, &plan, train, valid)?;
             self.finish_epoch(record, &examples)?;
@@ -256,7 +261,11 @@ impl<'a> Run<'a> {
             }
         }
         self.budget.learn(&planned, &self.trainer.memory);
-        Ok((self.trainer.record(&pass), pass.progress()))
+        let progress = pass.progress();
+        if let Some(scale) = &self.trainer.loss_scale {
+            scale.warn(epoch + 1, &progress);
+        }
+        Ok((self.trainer.record(&pass), progress))
     }
 
     /// The validation pass of an epoch.
@@ -380,16 +389,4 @@ fn snapshot<'a>(
 ) -> Snapshot<'a> {
     let (net, optimizer, memory) = (trainer.net(), &trainer.optimizer, budget.state);
     Snapshot { net, optimizer, memory, loss_scale: trainer.loss_scale, history, progress }
-}
-
-/// The device memory that a step needs that trains these stages.
-fn memory_needs(
-    config: &Config,
-    net: &MultiViewNet,
-    trainable: StageSet,
-) -> Result<MemoryEstimate, TrainError> {
-    let (size, checkpointing) = (config.clips.size(), config.compute.gradient_checkpointing);
-    let parameters = parameter_count(net);
-    MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
-        .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })
 }

@@ -175,10 +175,11 @@ impl<'a> Trainer<'a> {
             return Ok(false);
         };
         let Gradients { grads, statistics, result } = self.gradients(&uploaded, pass)?;
-        let done = pass.metrics.steps();
+        let (done, half) = (pass.metrics.steps(), self.loss_scale.is_some());
         let not_finite = |what: String, value: f64| {
             let actions = uploaded.batch.actions.join(", ");
-            TrainError::NotFinite { what, value, epoch: self.epoch, step: done + 1, actions }
+            let (epoch, step) = (self.epoch, done + 1);
+            TrainError::NotFinite { what, value, epoch, step, actions, half }
         };
         if !result.losses.total.is_finite() {
             return Err(not_finite("the loss".to_owned(), result.losses.total));
@@ -197,10 +198,9 @@ impl<'a> Trainer<'a> {
         }
         if !norm.is_finite() {
             let parameter = first_not_finite(self.net(), &grads)?;
-            let what = parameter.map_or("the gradient norm".to_owned(), |name| {
-                format!("the gradient norm (first in `{name}`)")
-            });
-            return Err(not_finite(what, norm));
+            let first = parameter.map_or_else(String::new, |name| format!(" (first in `{name}`)"));
+            let smallest = self.loss_scale.map_or("", |_| ", with a loss scale of 1,");
+            return Err(not_finite(format!("the gradient norm{first}{smallest}"), norm));
         }
         statistics.apply();
         let rates = rates(done);

@@ -7,7 +7,7 @@ use polyview::config::Config;
 use polyview::data::Dataset;
 use polyview::data::loader::{Loader, in_order};
 use polyview::model::{BackboneKind, ModelConfig, state_dict};
-use polyview::report::PassRecord;
+use polyview::report::{EpochRecord, PassRecord};
 use polyview::schema::Schema;
 use polyview::train::{LossScale, Objective, Optimizer, Rates, Rule, Trainer};
 use serde_json::Value;
@@ -65,12 +65,13 @@ fn steps_with_gradients_beyond_the_range_are_left_out() {
     let huge = LossScale::new(2f64.powi(40));
     let (unchanged, record) = set.pass(1, huge).unwrap();
     assert_eq!((record.left_out, record.loss_scale), (1, Some(2f64.powi(39))));
-    assert!(unchanged == start && record.loss.is_finite() && record.gradient_norm == 0.0);
+    assert!(unchanged == start && record.loss.is_finite());
+    assert_eq!(record.gradient_norm, None);
     // … until the scale suits.
     let (trained, record) = set.pass(40, huge).unwrap();
     assert!((10..40).contains(&record.left_out), "{record:?}");
     assert_eq!(record.loss_scale, Some(2f64.powi(40 - record.left_out as i32)));
-    assert!(record.gradient_norm > 0.0 && record.gradient_norm.is_finite(), "{record:?}");
+    assert!(record.gradient_norm.is_some_and(|norm| norm > 0.0 && norm.is_finite()), "{record:?}");
     assert!(trained != start && trained.iter().all(|weight| weight.is_finite()));
 }
 
@@ -84,6 +85,64 @@ fn a_loss_scale_changes_little_else() {
     // close to 0.
     let apart = small.iter().zip(&large).filter(|(a, b)| (*a - *b).abs() > 1e-4).count();
     assert!(apart * 20 < small.len(), "{apart} of {}", small.len());
+}
+
+/// A run in half precision of one part of all actions a step, with these weights of the tasks' losses,
+/// which their gradients have as a factor: what it printed, its exit status and its history.
+fn weighted(device: &str, weight: &str, epochs: &str) -> (String, Option<i32>, Vec<EpochRecord>) {
+    let folder = TempDir::new().unwrap();
+    let options = format!(
+        "--device {device} --precision f16 --no-gradual-finetuning --epochs {epochs} \
+         --main-task-weights {weight} {weight}"
+    );
+    let config = with(&small_config(&folder), &options);
+    let output = polyview(&["train", "--config", &write_config(&config, folder.path())]);
+    let history = std::fs::read(config.run.save_dir.join(checkpoint::HISTORY));
+    let history = history.map(|history| serde_json::from_slice(&history).unwrap());
+    (text(&output.stderr), output.status.code(), history.unwrap_or_default())
+}
+
+#[test]
+fn a_run_that_trains_nothing_says_so_and_fails() {
+    let Some(device) = adapter::name() else { return };
+    // Two steps an epoch, none of which counts.
+    let (said, status, history) = weighted(device, "1e5", "2");
+    assert_eq!((status, history.len()), (Some(1), 2), "{said}");
+    for epoch in ["1", "2"] {
+        let warning =
+            format!("warn: epoch {epoch}: all 2 steps were left out, with gradients beyond");
+        assert!(said.contains(&warning), "{said}");
+    }
+    assert_eq!(said.matches(", 2 steps left out").count(), 2, "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("error: nothing was trained: gradients were beyond"), "{said}");
+    assert!(last.contains("in each of the 4 steps") && last.contains("--precision f32"), "{said}");
+    let norms = history.iter().map(|epoch| epoch.train.gradient_norm);
+    assert_eq!(norms.collect::<Vec<_>>(), [None, None]);
+
+    // The smallest scale is one: no more steps are left out after it.
+    let (said, status, history) = weighted(device, "1e7", "40");
+    assert_eq!((status, history.len()), (Some(1), 8), "{said}");
+    let last = said.lines().last().unwrap();
+    for words in ["with a loss scale of 1, is NaN in epoch 9, step 1", "or --precision f32"] {
+        assert!(last.starts_with("error: the gradient norm") && last.contains(words), "{said}");
+    }
+}
+
+/// Overflows in the middle of training cost their steps; the run goes on with a scale that suits.
+#[test]
+fn a_run_recovers_from_gradients_beyond_the_range() {
+    let Some(device) = adapter::name() else { return };
+    let (said, status, history) = weighted(device, "1e3", "12 --lr 3e-3");
+    assert_eq!((status, history.len()), (Some(0), 12), "{said}");
+    let left_out: usize = history.iter().map(|epoch| epoch.train.left_out).sum();
+    assert!((4..20).contains(&left_out), "{left_out}");
+    let scales: Vec<f64> = history.iter().filter_map(|epoch| epoch.train.loss_scale).collect();
+    assert_eq!(*scales.last().unwrap(), 65536.0 / 2f64.powi(left_out as i32), "{scales:?}");
+    let [first, .., last] = &history[..] else { panic!("12 epochs") };
+    assert_eq!((first.train.gradient_norm, first.train.left_out), (None, 2));
+    assert!(last.train.gradient_norm.is_some_and(f64::is_finite) && last.train.left_out == 0);
+    assert!(last.train.loss < first.train.loss, "{said}");
 }
 
 /// Checkpoints hold f32 and the loss scale; a run may go on in another precision.

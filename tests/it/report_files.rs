@@ -28,6 +28,7 @@ fn one_row_per_epoch() {
     let mut history = report::history(18);
     history[4].valid.loss = f64::NAN;
     history[5].valid.loss = f64::INFINITY;
+    history[6].train.gradient_norm = None;
     let table = metrics_csv(&history).unwrap();
     assert!(
         table.starts_with("epoch,phase,trainable,best,score/valid,loss/train,loss/"),
@@ -44,7 +45,11 @@ fn one_row_per_epoch() {
             assert!(read == value || read.is_nan() && value.is_nan(), "{name}");
         }
     }
-    // A frozen group has no rate.
+    // An epoch without an update has no norm, a frozen group no rate.
+    assert_eq!(
+        (rows[5]["gradient_norm/train"].as_str(), &*rows[6]["gradient_norm/train"]),
+        ("2", "")
+    );
     assert_eq!(rows[7]["learning_rate/layer4"], "");
     assert_eq!(rows[8]["learning_rate/layer1"], "");
     assert_eq!(rows[16]["learning_rate/layer1"], history[16].rates["layer1"].to_string());

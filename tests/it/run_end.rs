@@ -48,6 +48,7 @@ fn a_diverging_run_ends_and_keeps_the_last_finite_weights() {
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(message) && error.contains("try a lower --lr"), "{error}");
+        assert!(!error.contains("--precision"), "{error}");
         assert!(!save.join(checkpoint::BEST).exists() && !save.join(checkpoint::LAST).exists());
     }
     // What was saved before it diverged stays.

@@ -79,7 +79,7 @@ fn pass(
         loss: tasks.iter().map(|task| task.loss * 3.0).sum(),
         tasks,
         auxiliary: Vec::new(),
-        gradient_norm: 2.0,
+        gradient_norm: Some(2.0),
         left_out: 0,
         loss_scale: None,
         actions,
