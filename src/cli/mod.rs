@@ -150,6 +150,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | ErrorKind::InvalidValue
                 | ErrorKind::TooManyValues
                 | ErrorKind::InvalidUtf8
+                | ErrorKind::ArgumentConflict
                 | ErrorKind::UnknownArgument => {
                     print_error(&one_line(&error));
                 }

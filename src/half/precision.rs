@@ -20,6 +20,11 @@ choices! {
 }
 
 impl Precision {
+    /// The one in which activations are.
+    pub fn of(half: bool) -> Self {
+        if half { Self::F16 } else { Self::F32 }
+    }
+
     /// Whether activations on a device are stored in half precision, and a line for the user where
     /// that was asked for and is not done.
     pub fn on(self, compute: &Compute) -> (bool, Option<String>) {
@@ -28,7 +33,7 @@ impl Precision {
             (Self::F32, _) | (Self::Auto, None) => (false, None),
             (Self::F16, None) => {
                 let note = format!(
-                    "--precision f16: activations are stored in f32 on {} ({}), which has no kernels \
+                    "half precision: activations are stored in f32 on {} ({}), which has no kernels \
                      for f16",
                     compute.info.id, compute.info.name
                 );

@@ -157,6 +157,13 @@ pub(crate) fn option_error(error: &clap::Error) -> OptionError {
         ErrorKind::InvalidValue => {
             Some(format!("must be one of {}", text(ContextKind::ValidValue)))
         }
+        ErrorKind::ArgumentConflict => {
+            // As clap shows them: `--verbose...`, `--out <FILE>`.
+            let others = text(ContextKind::PriorArg);
+            let names = others.split(", ").map(|other| other.split([' ', '.']).next());
+            let names: Vec<&str> = names.flatten().collect();
+            Some(format!("does not go with {}", names.join(", ")))
+        }
         ErrorKind::TooManyValues => Some("a switch takes no value".to_owned()),
         ErrorKind::UnknownArgument => {
             let known = text(ContextKind::SuggestedArg);

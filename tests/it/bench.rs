@@ -68,14 +68,25 @@ fn bench_prints_json() {
 
 #[test]
 fn bench_options_that_contradict_are_refused() {
-    for options in [
-        &["--against-stock"] as &[&str],
-        &["--layers", "--stock", "--against-stock"],
-        &["--roofline", "--layers"],
-        &["--steps", "0"],
+    for (options, words) in [
+        (&["--against-stock"] as &[&str], ""),
+        (
+            &["--layers", "--stock", "--against-stock"],
+            "--stock: does not go with --against-stock\n",
+        ),
+        (&["--roofline", "--layers"], "--roofline: does not go with --layers\n"),
+        (
+            &["--stock", "--precision", "f16"],
+            "--precision f16: --stock times Burn's own operations",
+        ),
+        (&["-q", "-v"], "--quiet: does not go with --verbose\n"),
+        (&["--steps", "0"], "sizes, --clips and --steps must be at least 1\n"),
     ] {
         let output = polyview(&[&["bench"], options].concat());
         assert_eq!(output.status.code(), Some(2), "{options:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(words.is_empty() || said.starts_with(&format!("error: {words}")), "{said}");
+        assert!(words.is_empty() || said.lines().count() == 1, "{said}");
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) struct BenchArgs {
     img_width: usize,
     /// f32; f16: activations in half precision; auto: f16 on GPUs
     #[arg(long, value_name = "NAME", value_parser = choice::<Precision>())]
-    #[arg(default_value_t = Precision::F32, conflicts_with = "stock")]
+    #[arg(default_value_t = Precision::F32)]
     precision: Precision,
     /// Timed steps, after two for warm-up
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -101,6 +101,11 @@ impl BenchArgs {
         if size.into_iter().chain([self.clips, self.steps]).any(|value| value == 0) {
             return Err(Failure::usage("sizes, --clips and --steps must be at least 1"));
         }
+        if self.stock && self.precision == Precision::F16 {
+            return Err(Failure::usage(
+                "--precision f16: --stock times Burn's own operations, which store activations in f32",
+            ));
+        }
         let config = BenchConfig {
             backbone: self.backbone_name,
             clips: self.clips,
@@ -116,7 +121,7 @@ impl BenchArgs {
     fn bounds(&self, config: &BenchConfig) -> CommandResult {
         let roofline = config.roofline().map_err(Failure::runtime)?;
         let (backbone, shape) = (self.backbone_name, config.shape());
-        let bounds = Bounds { backbone, shape, precision: used(config.half), roofline };
+        let bounds = Bounds { backbone, shape, precision: Precision::of(config.half), roofline };
         if self.json {
             print_json(&bounds)?;
         } else {
@@ -127,7 +132,8 @@ impl BenchArgs {
 
     fn measure(&self, config: BenchConfig, terminal: &Terminal) -> CommandResult {
         let compute = device::open(&self.device)?;
-        let (half, note) = self.precision.on(&compute);
+        let precision = if self.stock { Precision::F32 } else { self.precision };
+        let (half, note) = precision.on(&compute);
         if let Some(note) = note {
             log::warn!("{note}");
         }
@@ -155,7 +161,7 @@ impl BenchArgs {
             backbone: self.backbone_name,
             shape: config.shape(),
             stock: self.stock,
-            precision: used(half),
+            precision: Precision::of(half),
             tuned,
             times,
             peak_gflop_per_s: peak,
@@ -191,9 +197,4 @@ impl BenchArgs {
         }
         Ok(tuned)
     }
-}
-
-/// The precision in which activations are stored.
-fn used(half: bool) -> Precision {
-    if half { Precision::F16 } else { Precision::F32 }
 }
