@@ -19,6 +19,7 @@ use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
     SplitMetrics, TaskMetrics, predict_dataset, split_metrics, write_predictions,
 };
+use crate::half::Precision;
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -69,17 +70,14 @@ impl EvaluateArgs {
     }
 
     fn evaluate_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
-        let Trained { net, info, input, schema, compute, options } =
-            self.trained.open(checkpoint)?;
+        let trained = self.trained.open(checkpoint)?;
+        let about = trained.describe();
+        let Trained { net, input, schema, compute, options, .. } = trained;
         let dataset =
             Dataset::open(root, &self.split, &schema, input.window, input.size, input.max_views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
         terminal.line(&format!(
-            "{}: epoch {}, {} on {}, {} split: {} actions, {} views",
-            checkpoint.display(),
-            info.epoch,
-            info.model.backbone,
-            compute.info.name,
+            "{about}; {} split: {} actions, {} views",
             dataset.split,
             dataset.samples.len(),
             dataset.views()
@@ -118,7 +116,13 @@ impl EvaluateArgs {
             None
         };
         if self.json {
-            let mut value = json!({ "split": dataset.split, "figures": metrics });
+            let precision = Precision::of(net.backbone.is_half());
+            let mut value = json!({
+                "split": dataset.split,
+                "device": compute.info,
+                "precision": precision,
+                "figures": metrics,
+            });
             if let Some(official) = &official {
                 value["official"] = official_json(official);
             }

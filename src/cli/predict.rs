@@ -39,6 +39,7 @@ impl PredictArgs {
             return Err(Failure::usage("--checkpoint is required: weights that `train` wrote"));
         };
         let trained = self.trained.open(checkpoint)?;
+        terminal.line(&trained.describe());
         if let [first, rest @ ..] = trained.info.model.inputs.as_slice() {
             let names = rest.iter().fold(first.name.clone(), |all, i| format!("{all}, {}", i.name));
             log::warn!(

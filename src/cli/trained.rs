@@ -10,9 +10,9 @@ use crate::checkpoint::{self, CheckpointInfo};
 use crate::config::data::usual_workers;
 use crate::config::{Config, load_schema};
 use crate::data::InputSpec;
-use crate::device::{self, Compute};
+use crate::device::{self, Compute, DeviceInfo};
 use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};
-use crate::half::Precision;
+use crate::half::{self, Precision};
 use crate::model::MultiViewNet;
 use crate::options::{at_least, between, choice};
 use crate::schema::Schema;
@@ -52,6 +52,21 @@ pub(super) struct Trained {
     pub schema: Schema,
     pub compute: Compute,
     pub options: PredictOptions,
+    checkpoint: PathBuf,
+}
+
+impl Trained {
+    /// A line about what is used, where, and in which precision.
+    pub(super) fn describe(&self) -> String {
+        let DeviceInfo { id, name, .. } = &self.compute.info;
+        format!(
+            "{}: epoch {}, {} on {name} ({id}), {}",
+            self.checkpoint.display(),
+            self.info.epoch,
+            self.info.model.backbone,
+            half::describe(self.net.backbone.is_half(), &self.compute.device)
+        )
+    }
 }
 
 impl TrainedArgs {
@@ -95,6 +110,7 @@ impl TrainedArgs {
         log::debug!("up to {max_clips} clips per forward pass");
         let (batch_size, workers) = (self.batch_size, self.num_workers);
         let options = PredictOptions { batch_size, workers, max_clips, inputs };
-        Ok(Trained { net, info, input, schema, compute, options })
+        let checkpoint = checkpoint.to_owned();
+        Ok(Trained { net, info, input, schema, compute, options, checkpoint })
     }
 }
