@@ -5,6 +5,7 @@ use super::state::MemoryState;
 use crate::config::{Auto, Config};
 use crate::device::{DeviceInfo, MemoryWatch};
 use crate::model::{MemoryEstimate, MultiViewNet, StageSet, parameter_count};
+use crate::units::ByteSize;
 
 /// How much of a batch is in memory at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl MemoryBudget {
         let free = self
             .state
             .free_bytes
-            .map_or("memory unknown".to_owned(), |free| format!("{} free", amount(free)));
+            .map_or("memory unknown".to_owned(), |free| format!("{} free", ByteSize(free)));
         let passes = if micro_batch < clips {
             format!(
                 "{micro_batch} of up to {clips} clips per pass (batch norm over each micro-batch)"
@@ -150,8 +151,8 @@ impl MemoryBudget {
         let recomputed = if self.checkpointing { ", activations recomputed" } else { "" };
         format!(
             "about {} per clip and {} besides, {free}: {passes}{recomputed}",
-            amount(needs.clip),
-            amount(needs.fixed)
+            ByteSize(needs.clip),
+            ByteSize(needs.fixed)
         )
     }
 }
@@ -166,12 +167,4 @@ pub(super) fn memory_needs(
     let parameters = parameter_count(net);
     MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
         .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })
-}
-
-/// Bytes with a unit.
-fn amount(bytes: u64) -> String {
-    match bytes as f64 / 1e9 {
-        large if large >= 0.95 => format!("{large:.1} GB"),
-        small => format!("{:.0} MB", small * 1e3),
-    }
 }

@@ -181,9 +181,11 @@ fn the_program_says_and_takes_a_precision() {
     };
     let said = train(&["--device", device, "--mixed-precision"]);
     assert!(said.contains("activations in f16 ("), "{said}");
-    let said = train(&["--device", "cpu", "--precision", "f16"]);
-    assert!(said.contains("activations are stored in f32 on cpu"), "{said}");
-    assert!(!said.contains("activations in f16"), "{said}");
+    for option in ["--precision=f16", "--mixed-precision"] {
+        let said = train(&["--device", "cpu", option]);
+        let note = "warn: half precision: activations are stored in f32 on cpu (";
+        assert!(said.contains(note) && !said.contains("activations in f16"), "{said}");
+    }
     if device == "wgpu:cpu" {
         let said = train(&["--device", device, "--precision", "auto"]);
         assert!(!said.contains("f16"), "{said}");
@@ -196,10 +198,20 @@ fn the_program_says_and_takes_a_precision() {
     let [best, root, clips] = [&best, root, &clips].map(|path| path.to_str().unwrap());
     let scores = |precision: &str| -> Vec<f64> {
         let options = ["--device", device, "--precision", precision, "--checkpoint", best];
-        let evaluated = polyview(&[&["evaluate", "--dataset-root", root], &options[..]].concat());
+        let evaluate = ["evaluate", "--json", "--dataset-root", root];
+        let evaluated = polyview(&[&evaluate, &options[..]].concat());
         assert!(evaluated.status.success(), "{}", text(&evaluated.stderr));
         let predicted =
             polyview(&[&["predict", "--json", "--top=8", clips], &options[..]].concat());
+        let how = if precision == "f16" { "activations in f16 (" } else { "f32" };
+        for output in [&evaluated, &predicted] {
+            let (said, line) = (text(&output.stderr), format!(" ({device}), {how}"));
+            assert!(said.contains(&format!("{best}: epoch 1, r3d_tiny on ")), "{said}");
+            assert!(said.contains(&line), "{said}");
+        }
+        let evaluated: Value = serde_json::from_slice(&evaluated.stdout).unwrap();
+        assert_eq!(evaluated["precision"], precision);
+        assert_eq!(evaluated["device"]["id"], device);
         let predicted: Value = serde_json::from_slice(&predicted.stdout).unwrap();
         let tasks = predicted[0]["tasks"].as_object().unwrap().values();
         let classes = tasks.flat_map(|task| task.as_array().unwrap());
