@@ -1,30 +1,34 @@
 //! The container format of both files of a checkpoint: named f32 tensors and a text in a safetensors
-//! file whose metadata contain the text and a checksum over everything.
+//! file whose metadata contain the text and a checksum over everything. Exports are read as well: their
+//! checksum is a metadata entry of its own, and some of their tensors may be f16.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
 
 use super::CheckpointError;
-use crate::model::state_dict::StateDict;
+use crate::model::state_dict::{StateDict, in_f32};
 
-/// Key of the only metadata entry. There is one entry only, because a map has no order and the same
-/// content must give the same bytes.
-const KEY: &str = "polyview";
+/// Key of a checkpoint's only metadata entry. There is one entry only, because a map has no order and
+/// the same content must give the same bytes.
+pub(super) const KEY: &str = "polyview";
+/// Key of an export's checksum.
+pub(super) const CHECKSUM: &str = "checksum";
 
 /// The content of a file.
 pub(crate) struct Content {
     pub text: String,
+    /// In f32.
     pub tensors: StateDict,
     /// Checksum of text and tensors.
     pub checksum: String,
 }
 
 /// CRC-32 over the text and every tensor's name, shape and bytes.
-fn checksum(text: &str, tensors: &StateDict) -> String {
+pub(super) fn checksum(text: &str, tensors: &StateDict) -> String {
     let mut crc = crc32fast::Hasher::new();
     crc.update(text.as_bytes());
     // Sorted by name: a file is not read in the order in which it was written.
@@ -47,21 +51,30 @@ pub(crate) fn encode(
     text: &str,
     tensors: &StateDict,
 ) -> Result<(Vec<u8>, String), CheckpointError> {
-    let fail = |reason: String| CheckpointError::Write {
+    let checksum = checksum(text, tensors);
+    let metadata = HashMap::from([(KEY.to_owned(), format!("{checksum}\n{text}"))]);
+    Ok((serialize(path, tensors, metadata)?, checksum))
+}
+
+/// The bytes of a safetensors file of tensors in f32 or f16. `path` is for errors.
+pub(super) fn serialize(
+    path: &Path,
+    tensors: &StateDict,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>, CheckpointError> {
+    let fail = |error: SafeTensorError| CheckpointError::Write {
         path: path.to_owned(),
-        source: std::io::Error::other(reason),
+        source: std::io::Error::other(error.to_string()),
     };
     let views: Vec<(&str, TensorView<'_>)> = tensors
         .iter()
         .map(|(name, data)| {
-            let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes());
-            view.map(|view| (name.as_str(), view)).map_err(|error| fail(error.to_string()))
+            let dtype = if data.dtype() == DType::F16 { Dtype::F16 } else { Dtype::F32 };
+            let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+            view.map(|view| (name.as_str(), view)).map_err(fail)
         })
         .collect::<Result<_, _>>()?;
-    let checksum = checksum(text, tensors);
-    let metadata = HashMap::from([(KEY.to_owned(), format!("{checksum}\n{text}"))]);
-    let bytes = safetensors::serialize(views, Some(metadata));
-    Ok((bytes.map_err(|error| fail(error.to_string()))?, checksum))
+    safetensors::serialize(views, Some(metadata)).map_err(fail)
 }
 
 /// Verifies the checksum of a file if it is one of polyview's.
@@ -92,24 +105,28 @@ fn content(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let (_, header) =
         SafeTensors::read_metadata(bytes).map_err(|error| refuse(error.to_string()))?;
-    let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-    let entry = entry.ok_or_else(|| refuse("it has no polyview header".to_owned()))?;
-    let (sum, text) = entry
+    let entry = |key: &str| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+    let text = entry(KEY).ok_or_else(|| refuse("it has no polyview header".to_owned()))?;
+    let (sum, text) = text
         .split_once('\n')
+        .or_else(|| Some((entry(CHECKSUM)?.as_str(), text.as_str())))
         .ok_or_else(|| refuse("its polyview header is truncated".to_owned()))?;
     let file = SafeTensors::deserialize(bytes).map_err(|error| refuse(error.to_string()))?;
     let mut tensors = StateDict::new();
     for (name, view) in file.iter() {
-        if view.dtype() != Dtype::F32 {
-            return Err(refuse(format!("`{name}` is {:?}, not f32", view.dtype())));
-        }
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            other => return Err(refuse(format!("`{name}` is {other:?}, neither f32 nor f16"))),
+        };
         let shape = view.shape().to_vec();
-        let data = TensorData::try_from_bytes_vec(view.data().to_vec(), shape, DType::F32)
+        let data = TensorData::try_from_bytes_vec(view.data().to_vec(), shape, dtype)
             .map_err(|error| refuse(format!("`{name}`: {error}")))?;
         tensors.insert(name.to_owned(), data);
     }
     if checksum(text, &tensors) != sum {
         return Err(refuse("it is damaged: its checksum does not match its content".to_owned()));
     }
+    let tensors = in_f32(tensors).map_err(|error| refuse(error.to_string()))?;
     Ok(Content { text: text.to_owned(), tensors, checksum: sum.to_owned() })
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::tensor::{Dtype, TensorView};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::container::{CHECKSUM, KEY, checksum, serialize};
 use super::files::write_atomically;
 use super::weights::{read, rebuild};
 use super::{CheckpointError, CheckpointInfo};
+use crate::half::Precision;
+use crate::model::state_dict::{StateDict, in_f32};
 use crate::options::choices;
 
 choices! {
@@ -26,46 +28,75 @@ const PROBE: [usize; 5] = [1, 3, 4, 32, 32];
 
 /// Writes a checkpoint's weights as a plain safetensors file; returns the number of tensors.
 ///
-/// Its metadata contain `polyview`, the checkpoint's header as JSON, and `features`: the backbone's
-/// output for the clip of shape [1, 3, 4, 32, 32] whose i-th value is
+/// With `half`, the weights of convolutions, linear layers and embeddings are stored as f16. What has
+/// one dimension stays f32: biases and the numbers of batch norm, whose variances may be too small for
+/// f16, and which take hardly any room.
+///
+/// Its metadata contain `polyview`, the checkpoint's header as JSON, `checksum` over that and the
+/// tensors, `precision` (`f32`, or `f16` with `half`), and `features`: the output of the backbone with
+/// the stored weights for the clip of shape [1, 3, 4, 32, 32] whose i-th value is
 /// ((7919·i) mod 2003) / 1001 − 1, to verify the weights after loading them elsewhere.
 ///
 /// # Errors
-/// [`CheckpointError`]: `checkpoint` cannot be read, or `out` cannot be written.
-pub fn export(checkpoint: &Path, out: &Path, layout: Layout) -> Result<usize, CheckpointError> {
+/// [`CheckpointError`]: `checkpoint` cannot be read, `out` cannot be written, or a weight is beyond the
+/// range of f16.
+pub fn export(
+    checkpoint: &Path,
+    out: &Path,
+    layout: Layout,
+    half: bool,
+) -> Result<usize, CheckpointError> {
     let device = Device::flex();
-    let (info, tensors, _) = read(checkpoint)?;
-    let net = rebuild(checkpoint, &info, tensors.clone(), &device)?;
-    let count: usize = PROBE.iter().product();
-    let clip: Vec<f32> =
-        (0..count).map(|i| ((i * 7919 % 2003) as f64 / 1001.0 - 1.0) as f32).collect();
-    let clip = Tensor::<5>::from_data(TensorData::new(clip, PROBE), &device);
+    let (info, mut tensors, _) = read(checkpoint)?;
+    if half {
+        tensors = in_half(checkpoint, tensors)?;
+    }
     let fail = |reason: String| CheckpointError::Write {
         path: out.to_owned(),
         source: std::io::Error::other(reason),
     };
+    let stored = in_f32(tensors.clone()).map_err(|error| fail(error.to_string()))?;
+    let net = rebuild(checkpoint, &info, stored, &device)?;
+    let count: usize = PROBE.iter().product();
+    let clip: Vec<f32> =
+        (0..count).map(|i| ((i * 7919 % 2003) as f64 / 1001.0 - 1.0) as f32).collect();
+    let clip = Tensor::<5>::from_data(TensorData::new(clip, PROBE), &device);
     let features = net.backbone.forward(clip).try_into_vec_as::<f32>();
     let features = features.map_err(|error| fail(error.to_string()))?;
+    if layout == Layout::Torchvision {
+        let of_backbone = |(name, data): (String, TensorData)| {
+            Some((name.strip_prefix("backbone.")?.to_owned(), data))
+        };
+        tensors = tensors.into_iter().filter_map(of_backbone).collect();
+    }
     let text = |value: serde_json::Result<String>| value.map_err(|error| fail(error.to_string()));
+    let about = text(serde_json::to_string::<CheckpointInfo>(&info))?;
     let metadata = HashMap::from([
-        ("polyview".to_owned(), text(serde_json::to_string::<CheckpointInfo>(&info))?),
+        (CHECKSUM.to_owned(), checksum(&about, &tensors)),
+        (KEY.to_owned(), about),
+        ("precision".to_owned(), Precision::of(half).to_string()),
         ("features".to_owned(), text(serde_json::to_string(&features))?),
     ]);
-    let named: Vec<(String, &TensorData)> = tensors
-        .iter()
-        .filter_map(|(name, data)| match layout {
-            Layout::Polyview => Some((name.clone(), data)),
-            Layout::Torchvision => Some((name.strip_prefix("backbone.")?.to_owned(), data)),
-        })
-        .collect();
-    let views: Vec<(&String, TensorView<'_>)> = named
-        .iter()
-        .map(|(name, data)| {
-            let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes());
-            view.map(|view| (name, view)).map_err(|error| fail(error.to_string()))
-        })
-        .collect::<Result<_, _>>()?;
-    let bytes = safetensors::serialize(views, Some(metadata));
-    write_atomically(out, &bytes.map_err(|error| fail(error.to_string()))?)?;
-    Ok(named.len())
+    write_atomically(out, &serialize(out, &tensors, metadata)?)?;
+    Ok(tensors.len())
+}
+
+/// What has two dimensions or more as f16. `path` is for errors.
+fn in_half(path: &Path, tensors: StateDict) -> Result<StateDict, CheckpointError> {
+    let convert = |(name, data): (String, TensorData)| {
+        if data.shape().len() < 2 {
+            return Ok((name, data));
+        }
+        let half = data.try_cast(DType::F16).map_err(|error| CheckpointError::Read {
+            path: path.to_owned(),
+            reason: format!("`{name}`: {error}"),
+        })?;
+        // What is too large became infinite: exponent bits all set.
+        let bits = half.as_bytes().as_chunks::<2>().0;
+        if bits.iter().any(|&bits| u16::from_ne_bytes(bits) & 0x7c00 == 0x7c00) {
+            return Err(CheckpointError::BeyondHalf { path: path.to_owned(), tensor: name });
+        }
+        Ok((name, half))
+    };
+    tensors.into_iter().map(convert).collect()
 }

@@ -67,6 +67,14 @@ pub enum CheckpointError {
         /// The first such tensor.
         tensor: String,
     },
+    /// A value that f16 cannot hold.
+    #[error("{}: `{tensor}` has values beyond the range of f16 (±65504)", .path.display())]
+    BeyondHalf {
+        /// The file with the value.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+    },
     /// Another run holds the folder.
     #[error("{}: {owner} is writing there", .path.display())]
     InUse {

@@ -105,6 +105,7 @@ impl Advice for CheckpointError {
             Self::Write { .. }
             | Self::Read { .. }
             | Self::NotFinite { .. }
+            | Self::BeyondHalf { .. }
             | Self::Unfit { .. } => None,
         }
     }
@@ -125,6 +126,7 @@ impl Advice for CheckpointError {
                 Some("the training diverged: use an earlier checkpoint, or train again with a lower --lr"
                     .to_owned())
             }
+            Self::BeyondHalf { .. } => Some("export without --half".to_owned()),
             Self::Read { .. } | Self::Resume { .. } | Self::Unfit { .. } => None,
         }
     }

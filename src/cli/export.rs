@@ -21,13 +21,17 @@ pub(super) struct ExportArgs {
     /// Naming scheme: polyview (all weights) or torchvision (the backbone alone)
     #[arg(long = "for", value_name = "NAMES", default_value_t = Layout::Polyview)]
     layout: Layout,
+    /// Store weights as f16; biases and the numbers of batch norm stay f32
+    #[arg(long)]
+    half: bool,
 }
 
 impl ExportArgs {
     pub(super) fn run(&self) -> CommandResult {
-        let tensors = checkpoint::export(&self.checkpoint, &self.out, self.layout)
+        let tensors = checkpoint::export(&self.checkpoint, &self.out, self.layout, self.half)
             .map_err(|error| output_failure("--out", &error))?;
-        print_text(&format!("{}: {tensors} tensors", self.out.display()))?;
+        let half = if self.half { ", weights in f16" } else { "" };
+        print_text(&format!("{}: {tensors} tensors{half}", self.out.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

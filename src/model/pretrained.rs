@@ -171,15 +171,15 @@ pub fn load_pretrained(
             },
         )
         .collect();
-    let values = rename_heads(values, config);
+    let unfit = |source| PretrainedError::Unfit { path: path.to_owned(), source };
+    let values = state_dict::in_f32(rename_heads(values, config)).map_err(unfit)?;
     if let Some(tensor) = state_dict::first_not_finite(&values) {
         return Err(PretrainedError::NotFinite {
             path: path.to_owned(),
             tensor: tensor.to_owned(),
         });
     }
-    let mut report = state_dict::load_net(net, config, values)
-        .map_err(|source| PretrainedError::Unfit { path: path.to_owned(), source })?;
+    let mut report = state_dict::load_net(net, config, values).map_err(unfit)?;
     if report.loaded == 0 {
         let backbone = config.backbone.name();
         return Err(PretrainedError::Foreign { path: path.to_owned(), found, backbone });

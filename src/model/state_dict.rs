@@ -91,6 +91,18 @@ pub fn load<M: Module>(module: &mut M, values: StateDict) -> Result<LoadReport, 
     })
 }
 
+/// The values in f32, whatever numbers they are.
+///
+/// # Errors
+/// [`StateDictError::Values`] for what is no number.
+pub(crate) fn in_f32(values: StateDict) -> Result<StateDict, StateDictError> {
+    let convert = |(name, data): (String, TensorData)| match data.try_cast(DType::F32) {
+        Ok(data) => Ok((name, data)),
+        Err(error) => Err(StateDictError::Values { name, reason: error.to_string() }),
+    };
+    values.into_iter().map(convert).collect()
+}
+
 /// The names of a whole network in files: the view pool's and the heads' inner paths are
 /// shortened, and a head carries its task's name. Pairs of prefixes, inside and in files.
 struct Names(Vec<(String, String)>);

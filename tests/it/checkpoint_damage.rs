@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{Device, TensorData};
-use polyview::checkpoint::{self, Layout};
+use polyview::checkpoint;
 use polyview::model::pretrained::{load_pretrained, read_weights};
 use polyview::model::{BackboneKind, ModelConfig, state_dict};
 use polyview::schema::Schema;
@@ -178,36 +178,4 @@ fn the_original_trainers_heads_are_recognised_by_their_shapes() {
     let report = load_pretrained(&mut other, &model, &path).unwrap();
     assert_eq!((&report.missing, &report.unexpected), (&vec![], &vec![]));
     assert!(state_dict::collect_net(&other, &model).unwrap() == ours);
-}
-
-#[test]
-fn an_export_has_the_weights_and_the_features_that_prove_them() {
-    let folder = TempDir::new().unwrap();
-    let [checkpoint, _] = two_runs(&folder);
-    let (net, info) = checkpoint::load(&checkpoint, &Device::flex()).unwrap();
-    let ours = state_dict::collect_net(&net, &info.model).unwrap();
-    for layout in [Layout::Polyview, Layout::Torchvision] {
-        let out = folder.path().join(format!("{layout}.safetensors"));
-        let count = checkpoint::export(&checkpoint, &out, layout).unwrap();
-        let theirs = read_weights(&out).unwrap();
-        assert_eq!(theirs.len(), count);
-        for (name, data) in &theirs {
-            let name = match layout {
-                Layout::Polyview => name.clone(),
-                Layout::Torchvision => format!("backbone.{name}"),
-            };
-            assert_eq!(ours[&name], *data, "{name}");
-        }
-        let backbone = ours.keys().filter(|name| name.starts_with("backbone.")).count();
-        assert_eq!(count, if layout == Layout::Polyview { ours.len() } else { backbone });
-        // It can be trained from.
-        let mut other = info.model.init(9, &Device::flex());
-        assert_eq!(load_pretrained(&mut other, &info.model, &out).unwrap().loaded, count);
-        let bytes = std::fs::read(&out).unwrap();
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let features = &header.metadata().as_ref().unwrap()["features"];
-        let features: Vec<f32> = serde_json::from_str(features).unwrap();
-        assert_eq!(features.len(), 64);
-        assert!(features.iter().any(|f| *f != 0.0) && features.iter().all(|f| f.is_finite()));
-    }
 }

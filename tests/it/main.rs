@@ -23,6 +23,7 @@ mod device_memory;
 mod doctor;
 mod evaluate;
 mod evaluate_inputs;
+mod export;
 mod frame_cache;
 mod freezing;
 mod golden_backbone;
