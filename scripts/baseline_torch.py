@@ -10,13 +10,14 @@ prints one JSON object: median seconds, and gigabytes of f32 written per second.
         --precision f32]
 
 times the training step of `polyview bench`: forward, cross-entropy, backward, AdamW. Needs
-torchvision as well. Precisions: f32 without TF32, bf16 (autocast) and, on CUDA, tf32 (PyTorch's
-default for convolutions).
+torchvision as well. Precisions: f32 without TF32, bf16 and f16 (autocast, f16 with a gradient scaler),
+on CUDA tf32 (PyTorch's default for convolutions), and auto, which is f16 on CUDA and f32 elsewhere.
 
     python3 scripts/baseline_torch.py layers [the options of step]
 
 times each distinct convolution of the network by itself, as `polyview bench --layers` does:
-median milliseconds of forward, input gradient, weight gradient, under the same names.
+median milliseconds of forward, input gradient, weight gradient, under the same names; with bf16 or
+f16 all operands are of that type.
 """
 
 import argparse
@@ -86,6 +87,15 @@ def device_name(args):
     return f"CPU, {args.threads} threads" if args.device == "cpu" else args.device
 
 
+# What autocast computes in, by precision.
+HALVES = {"bf16": torch.bfloat16, "f16": torch.float16}
+
+
+def allow_tf32(args):
+    tf32 = args.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
+
 def step(args):
     import torchvision.models.video as models
 
@@ -100,18 +110,19 @@ def step(args):
         if args.device.startswith("cuda"):
             torch.cuda.synchronize()
 
-    tf32 = args.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    allow_tf32(args)
+    kind, half = args.device.split(":")[0], HALVES.get(args.precision)
+    scaler = torch.amp.GradScaler(kind, enabled=args.precision == "f16")
 
     def loss_of():
-        kind, bf16 = args.device.split(":")[0], args.precision == "bf16"
-        with torch.autocast(kind, torch.bfloat16, enabled=bf16):
+        with torch.autocast(kind, half or torch.bfloat16, enabled=half is not None):
             return F.cross_entropy(net(clips), targets)
 
     def update():
         optimizer.zero_grad(set_to_none=True)
-        loss_of().backward()
-        optimizer.step()
+        scaler.scale(loss_of()).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
     def milliseconds(work, warm_up):
         times = []
@@ -165,6 +176,8 @@ def convolutions(args):
 
 def layers(args):
     torch.manual_seed(1)
+    allow_tf32(args)
+    kind = {"device": args.device, "dtype": HALVES.get(args.precision, torch.float32)}
 
     def milliseconds(work):
         times = []
@@ -179,8 +192,8 @@ def layers(args):
     rows = []
     for name, (module, size, count) in convolutions(args).items():
         stride, padding = list(module.stride), list(module.padding)
-        x = torch.rand(size, device=args.device) * 2 - 1
-        w = torch.rand(module.weight.shape, device=args.device) * 2 - 1
+        x = torch.rand(size, **kind) * 2 - 1
+        w = torch.rand(module.weight.shape, **kind) * 2 - 1
         dy = torch.ones_like(F.conv3d(x, w, None, stride, padding))
 
         def backward(mask):
@@ -199,6 +212,7 @@ def layers(args):
     size = [args.clips, 3, args.frames_per_clip, args.img_height, args.img_width]
     return {
         "device": args.device,
+        "precision": args.precision,
         "backbone": args.backbone_name,
         "shape": size,
         "layers": rows,
@@ -217,7 +231,8 @@ def main():
     parser.add_argument("--img-width", type=int, default=112)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", default="cpu", help="as torch names it")
-    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32")
+    precisions = ["f32", "tf32", "bf16", "f16", "auto"]
+    parser.add_argument("--precision", choices=precisions, default="f32")
     parser.add_argument("--json", action="store_true", help="as it is anyway")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--height", type=int, default=112)
@@ -229,6 +244,8 @@ def main():
         args.clips = 8 if args.what == "augment" else 2
     if args.precision == "tf32" and not args.device.startswith("cuda"):
         parser.error(f"--precision tf32: {args.device} has no TF32, only CUDA devices have")
+    if args.precision == "auto":
+        args.precision = "f16" if args.device.startswith("cuda") else "f32"
     torch.set_num_threads(args.threads)
     result = {"what": args.what, "torch": torch.__version__, "threads": args.threads}
     result.update({"augment": augment, "step": step, "layers": layers}[args.what](args))

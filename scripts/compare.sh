@@ -5,10 +5,11 @@
 #     [PYTHON=venv/bin/python POLYVIEW=target/debug/polyview ROUNDS=2] scripts/compare.sh [OPTIONS]
 #
 # OPTIONS go to `polyview bench` and `baseline_torch.py` alike: --backbone-name, --clips,
-# --frames-per-clip, --img-height, --img-width, --steps. With --layers each convolution's passes
-# are compared as well, those first that cost the most for being slow (ratio times time); of each
-# side's medians the least round's counts, for other work can only add to it. DEVICE (default cpu)
-# is polyview's, TORCH_DEVICE (default cpu) PyTorch's. Each side has all cores, or as many as THREADS
+# --frames-per-clip, --img-height, --img-width, --steps, --precision (f32, f16 or auto; PyTorch's f16
+# is autocast with a gradient scaler, and slow on CPUs). With --layers each convolution's passes are
+# compared as well, those first that cost the most for being slow (ratio times time); of each side's
+# medians the least round's counts, for other work can only add to it. DEVICE (default cpu) is
+# polyview's, TORCH_DEVICE (default cpu) PyTorch's. Each side has all cores, or as many as THREADS
 # says; on a busy machine THREADS=1 is fairer, for PyTorch's threads wait for each other more.
 set -euo pipefail
 
@@ -61,8 +62,9 @@ def passes(runs):
 ours, theirs = runs("polyview"), runs("torch")
 run, torch = ours[0], theirs[0]
 ratio = step(ours) / step(theirs)
-print(f"{run['backbone']} {'×'.join(map(str, run['shape']))}: polyview ({run['device']['name']})"
-      f" {step(ours):.0f} ms, PyTorch {torch['torch']} ({torch['device']}) {step(theirs):.0f} ms a step:"
+print(f"{run['backbone']} {'×'.join(map(str, run['shape']))}: polyview ({run['device']['name']},"
+      f" {run['precision']}) {step(ours):.0f} ms, PyTorch {torch['torch']} ({torch['device']},"
+      f" {torch['precision']}) {step(theirs):.0f} ms a step:"
       f" polyview takes {ratio:.2f}× the time")
 
 (mine, counts), (other, other_counts) = passes(ours), passes(runs("layers"))

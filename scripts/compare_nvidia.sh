@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# The training step on an NVIDIA card in five ways, in turn: polyview through Vulkan and through CUDA,
-# PyTorch in f32 without TF32, with TF32, and in bf16. Prints the median of all steps of each.
+# The training step on an NVIDIA card in seven ways, in turn: polyview through Vulkan in f32 and f16,
+# and through CUDA; PyTorch in f32 without TF32, with TF32, in bf16 and f16. Prints the median of all
+# steps of each.
 #
 #     [PYTHON=venv/bin/python POLYVIEW=target/debug/polyview ROUNDS=2] scripts/compare_nvidia.sh [OPTIONS]
 #
 # POLYVIEW is a build with `--features cuda`, which has both; `scripts/pack_nvidia.sh` packs one for
 # another machine. OPTIONS go to `polyview bench` and `baseline_torch.py` alike: --backbone-name,
 # --clips, --frames-per-clip, --img-height, --img-width, --steps. DEVICES (default "vulkan cuda") and
-# TORCH_DEVICE (default cuda; on another there is no TF32) say what is timed. RESULTS names a new
-# folder that keeps the JSON and the messages of every run.
+# TORCH_DEVICE (default cuda; on another there is no TF32, and f16 is left out) say what is timed.
+# RESULTS names a new folder that keeps the JSON and the messages of every run.
 #
 # A way that fails is named with the reason, and the others go on without it; the exit status is
 # then 1.
@@ -47,15 +48,23 @@ timed() {
     fi
 }
 
-precisions='f32 tf32 bf16'
+precisions='f32 tf32 bf16 f16'
 if [[ "$torch_device" != cuda* ]]; then precisions='f32 bf16'; fi
 for round in $(seq "${ROUNDS:-2}"); do
     for device in ${DEVICES:-vulkan cuda}; do
-        timed "polyview $device" "$polyview" bench --device "$device" --json "$@"
+        if [[ "$device" == cuda* ]]; then
+            # There is no f16 there, and convolutions round their operands to TF32.
+            timed "polyview $device tf32" "$polyview" bench --device "$device" --json "$@"
+        else
+            for precision in f32 f16; do
+                timed "polyview $device $precision" "$polyview" bench --device "$device" \
+                    --json "$@" --precision "$precision"
+            done
+        fi
     done
     for precision in $precisions; do
         timed "PyTorch $torch_device $precision" "$python" "$here/baseline_torch.py" step \
-            --device "$torch_device" --precision "$precision" --threads "$threads" --json "$@"
+            --device "$torch_device" --threads "$threads" --json "$@" --precision "$precision"
     done
 done
 
@@ -74,9 +83,10 @@ for name, runs in ways.items():
     run = runs[0]
     steps = [ms for each in runs for ms in each["steps_ms"]]
     if name.startswith("polyview"):
-        # Convolutions through CUDA round their operands to TF32.
-        name += " tf32" if run["device"]["api"] == "cuda" else " f32"
         who = run["device"]["name"]
+        if run["precision"] == "f32":
+            # On some devices f16 is f32.
+            name = name.replace(" f16", " f32")
     else:
         who = f"{run['device_name']}, PyTorch {run['torch']}"
     rows.append((statistics.median(steps), len(steps), *name.split(" "), who))
