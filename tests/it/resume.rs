@@ -121,6 +121,38 @@ fn a_resumed_run_equals_the_uninterrupted_run_in_half_precision() {
     resumed_equals_uninterrupted(device, short, &[2, 5]);
 }
 
+/// The weight of the tasks' losses is a factor of all gradients: one that is too large for the first
+/// loss scales, which are halved between and after the interruptions.
+#[test]
+fn a_run_with_overflows_resumes_with_its_loss_scale() {
+    let Some(device) = adapter::name() else { return };
+    let overflowing = |folder: &TempDir| {
+        with(
+            &small_config(folder),
+            "--no-gradual-finetuning --epochs 4 --precision f16 --main-task-weights 300 300 \
+             --batch-size 4",
+        )
+    };
+    let folder = TempDir::new().unwrap();
+    let whole = with(&overflowing(&folder), &format!("--device {device}"));
+    let history = run(&whole).history;
+    let left_out: Vec<usize> = history.iter().map(|epoch| epoch.train.left_out).collect();
+    assert!(left_out[0] == 3 && left_out[1] > 0 && left_out[3] == 0, "{left_out:?}");
+    let state = |config: &Config| {
+        let last = config.run.save_dir.join(checkpoint::LAST);
+        load_pair(&last, &Device::flex()).unwrap().state
+    };
+    let expected = (state(&whole).loss_scale, timeless(&history), weights(&whole));
+    let cut = saving_to(&with(&whole, "--resume auto"), &folder.path().join("cut"));
+    // In the first epoch, and in the next one, in which the scale is still halved.
+    assert!(run_some(&cut, 2) && state(&cut).loss_scale != expected.0);
+    assert!(run_some(&cut, 2) && state(&cut).loss_scale != expected.0);
+    let outcome = run(&cut);
+    let found = (state(&cut).loss_scale, timeless(&outcome.history), weights(&cut));
+    assert!(found.0.is_some() && (&found.0, &found.1) == (&expected.0, &expected.1), "{found:?}");
+    assert!(found.2 == expected.2, "other weights");
+}
+
 #[test]
 fn strategies_and_early_stopping_survive_a_resume() {
     let stalls = |folder: &TempDir| {
