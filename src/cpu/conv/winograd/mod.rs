@@ -18,7 +18,7 @@ use super::panels::{Panels, WeightOrder};
 use super::product::{Part, Product, columns_at_once};
 use super::scratch::with_scratch;
 use super::share;
-use transforms::{Outputs, TILE, Tiles, Windows, halve, pitch};
+use transforms::{Halve, Interleave, Outputs, TILE, Tiles, Windows, pitch};
 
 /// Values of transformed sources that a task aims at: half of a second-level cache.
 const SOURCES: usize = 1 << 18;
@@ -146,9 +146,11 @@ impl<'a> Winograd<'a> {
         times
     }
 
-    /// Values of one of the sixteen parts of the windows of a block of `rows` outputs.
+    /// From one of the sixteen parts of the windows of a block of `rows` outputs to the next. Like
+    /// all such distances here it is a cache line more than it need be: sixteen places a power of
+    /// two apart would share one set of a cache.
     fn block(&self, rows: usize) -> usize {
-        self.times().len() * self.order.inputs * rows
+        self.times().len() * self.order.inputs * rows + LANES
     }
 
     /// Transforms the windows of a block of outputs to `[16, times, inputs, rows]`.
@@ -267,7 +269,7 @@ impl<'a> Winograd<'a> {
         let part = self.block(rows);
         // Blocks of outputs whose sums are transformed back together.
         let together = (SUMS / (TILE * rows * group.width)).clamp(1, blocks);
-        let (apart, sums_apart) = (self.apart(group), together * rows * group.width);
+        let (apart, sums_apart) = (self.apart(group), together * rows * group.width + LANES);
         let frame = TILE * apart;
         let sizes = [self.frames() * frame, TILE * sums_apart, 4 * group.width];
         with_scratch(sizes.iter().sum(), |room| {
@@ -290,26 +292,28 @@ impl<'a> Winograd<'a> {
                     held[slot] = Some(from);
                     self.transform(group, source, from, &mut frames[slot * frame..][..frame]);
                 }
+                // Where the frame of each tap is, and its windows.
+                let part_of = |&(tap, from): &(usize, usize)| {
+                    let slot = held.iter().position(|held| *held == Some(from));
+                    let time = times.iter().position(|&time| time == tap);
+                    Part {
+                        x: slot.expect("a needed frame is held") * frame,
+                        weight: time.expect("every tap's windows are made") * inputs * rows,
+                    }
+                };
+                let starts: Vec<Part> = taps.iter().map(part_of).collect();
+                let mut parts = starts.clone();
                 for first in (0..blocks).step_by(together) {
                     let now = first..(first + together).min(blocks);
                     for value in 0..TILE {
                         for &(column, columns) in &group.blocks {
-                            let x = |slot: usize| {
-                                slot * frame + value * apart + self.panel(group, column)
-                            };
+                            let x = value * apart + self.panel(group, column);
                             for block in now.clone() {
                                 let weight = (block * TILE + value) * part;
-                                let parts: Vec<Part> = taps
-                                    .iter()
-                                    .map(|&(tap, from)| {
-                                        let slot = held.iter().position(|h| *h == Some(from));
-                                        let slot = slot.expect("a needed frame is held");
-                                        let time = times.iter().position(|&time| time == tap);
-                                        let time = time.expect("every tap's windows are made");
-                                        let weight = weight + time * inputs * rows;
-                                        Part { x: x(slot), weight }
-                                    })
-                                    .collect();
+                                for (part, start) in parts.iter_mut().zip(&starts) {
+                                    part.x = start.x + x;
+                                    part.weight = start.weight + weight;
+                                }
                                 let line =
                                     value * sums_apart + (block - first) * rows * group.width;
                                 Product {
@@ -373,7 +377,8 @@ impl<'a> Winograd<'a> {
                             match usize::try_from(down).ok().filter(|&down| down < h.source) {
                                 Some(down) => {
                                     let source = &plane[down * w.source..][..w.source];
-                                    halve(source, w.planes[0], wide, even, odd);
+                                    let (first, tiles) = (w.planes[0], wide);
+                                    Halve { source, first, tiles, even, odd }.run();
                                 }
                                 None => {
                                     even[..=wide].fill(0.0);
@@ -420,14 +425,7 @@ impl<'a> Winograd<'a> {
                     // The last row of tiles may reach past the plane.
                     let Some(line) = lines.next() else { continue };
                     let at = |j: usize| &outputs[(2 * i + j) * group.width + column..][..wide];
-                    let values = at(0).iter().zip(at(1));
-                    let (pairs, last) = line.as_chunks_mut::<2>();
-                    for (pair, (&even, &odd)) in pairs.iter_mut().zip(values) {
-                        *pair = [even, odd];
-                    }
-                    if let [last] = last {
-                        *last = at(0)[wide - 1];
-                    }
+                    Interleave { even: at(0), odd: at(1), line }.run();
                 }
                 column += wide;
             }

@@ -214,23 +214,76 @@ fn window_line<const ROWS: usize>(g: [[f32; ROWS]; 3]) -> [[f32; ROWS]; 4] {
     line
 }
 
-/// Writes the values in even and odd columns of a line of the source to two lines of `tiles + 1`;
-/// column 0 of the first tile is column `first` of the source, and outside there are zeros.
-pub(super) fn halve(source: &[f32], first: isize, tiles: usize, even: &mut [f32], odd: &mut [f32]) {
-    let inside = |column: isize| usize::try_from(column).ok().and_then(|c| source.get(c)).copied();
-    let value = |column: isize| inside(column).unwrap_or(0.0);
-    // Pairs that lie in the source as a whole.
-    let from = first.min(0).unsigned_abs().div_ceil(2).min(tiles + 1);
-    let start = (first + 2 * from as isize) as usize;
-    let pairs = source.get(start..).unwrap_or_default().as_chunks::<2>().0;
-    let pairs = &pairs[..pairs.len().min(tiles + 1 - from)];
-    let (evens, odds) = (&mut even[from..], &mut odd[from..]);
-    for ((pair, even), odd) in pairs.iter().zip(evens).zip(odds) {
-        (*even, *odd) = (pair[0], pair[1]);
+/// Writes the values in even and odd columns of a line of the source to two lines of `tiles + 1`.
+pub(super) struct Halve<'a> {
+    pub source: &'a [f32],
+    /// The column of the source that is the first tile's first; outside there are zeros.
+    pub first: isize,
+    pub tiles: usize,
+    pub even: &'a mut [f32],
+    pub odd: &'a mut [f32],
+}
+
+impl Halve<'_> {
+    /// Does the work with the machine's best vectors.
+    pub(super) fn run(self) {
+        dispatch(self);
     }
-    for index in (0..from).chain(from + pairs.len()..tiles + 1) {
-        let column = first + 2 * index as isize;
-        (even[index], odd[index]) = (value(column), value(column + 1));
+}
+
+impl WithSimd for Halve<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { source, first, tiles, even, odd } = self;
+        let inside =
+            |column: isize| usize::try_from(column).ok().and_then(|c| source.get(c)).copied();
+        let value = |column: isize| inside(column).unwrap_or(0.0);
+        // Pairs that lie in the source as a whole.
+        let from = first.min(0).unsigned_abs().div_ceil(2).min(tiles + 1);
+        let start = (first + 2 * from as isize) as usize;
+        let pairs = source.get(start..).unwrap_or_default().as_chunks::<2>().0;
+        let pairs = &pairs[..pairs.len().min(tiles + 1 - from)];
+        let (evens, odds) = (&mut even[from..], &mut odd[from..]);
+        for ((pair, even), odd) in pairs.iter().zip(evens).zip(odds) {
+            (*even, *odd) = (pair[0], pair[1]);
+        }
+        for index in (0..from).chain(from + pairs.len()..tiles + 1) {
+            let column = first + 2 * index as isize;
+            (even[index], odd[index]) = (value(column), value(column + 1));
+        }
+    }
+}
+
+/// Writes values by turns from two lines to the even and odd columns of a line of the output.
+pub(super) struct Interleave<'a> {
+    pub even: &'a [f32],
+    pub odd: &'a [f32],
+    /// One shorter than both together where its length is odd.
+    pub line: &'a mut [f32],
+}
+
+impl Interleave<'_> {
+    /// Does the work with the machine's best vectors.
+    pub(super) fn run(self) {
+        dispatch(self);
+    }
+}
+
+impl WithSimd for Interleave<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { even, odd, line } = self;
+        let (pairs, last) = line.as_chunks_mut::<2>();
+        for (pair, (&even, &odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
+            *pair = [even, odd];
+        }
+        if let [last] = last {
+            *last = even[pairs.len()];
+        }
     }
 }
 
