@@ -371,7 +371,13 @@ impl<'a> Winograd<'a> {
                     let plane = (clip * self.order.inputs + input) * t.source + time;
                     let plane = &source[plane * h.source * w.source..][..h.source * w.source];
                     for row in run.from..run.to {
-                        for (i, line) in lines.chunks_exact_mut(2 * pitch).enumerate() {
+                        // Two of the four lines are the last ones of the row above.
+                        let known = if row > run.from { 2 } else { 0 };
+                        if known > 0 {
+                            lines.copy_within(4 * pitch.., 0);
+                        }
+                        let all = lines.chunks_exact_mut(2 * pitch).enumerate();
+                        for (i, line) in all.skip(known) {
                             let (even, odd) = line.split_at_mut(pitch);
                             let down = h.planes[0] + (2 * row + i) as isize;
                             match usize::try_from(down).ok().filter(|&down| down < h.source) {
