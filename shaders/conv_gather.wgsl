@@ -15,10 +15,15 @@
 // load; values outside the source become 0 when they are stored, so that nothing waits for a load
 // before the products.
 //
+// Where matrix units multiply, the tiles are f16, a term's values beside each other, and a subgroup has
+// the sums of its matrices; they become those of the invocations by way of workgroup memory.
+//
 // Template: `load` is the text that loads from the source; `element` and `result` are the elements of
 // source and destination, one value or four, and `storage` the functions that load and store them
 // where they are in half precision; `moments` is empty or writes the statistics of each row,
-// `moments_bindings` what it needs; `params` is the number of the last binding; the others are sizes
+// `moments_bindings` what it needs; `packed` is the element of the weights, `tiles` declares the tiles and
+// how they are stored to, `subgroup` arguments that matrix units need, `collect` hands over their sums;
+// `params` is the number of the last binding; the others are sizes
 // and the text of unrolled loops.
 
 const BM: u32 = {{ bm }}u;
@@ -66,13 +71,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read_write> src: array<{{ element }}>;
-@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> packed: array<{{ packed }}>;
 @group(0) @binding(2) var<storage, read_write> dst: array<{{ result }}>;
 {{ moments_bindings }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
-var<workgroup> a_tile: array<vec4<f32>, 2u * BK * MQ>;
-var<workgroup> b_tile: array<vec4<f32>, 2u * BK * NQ>;
+{{ tiles }}
 
 {{ storage }}
 {{ conv_index.wgsl }}
@@ -109,6 +113,7 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
+    {{ subgroup }}
 ) {
     let rows = params.rows;
     let quads = params.quads;
@@ -136,6 +141,7 @@ fn main(
     let share = local / NQ;
     var source = locate(column0, quad, phase);
     {{ position }}
+    {{ sums }}
     {{ declare }}
     if (first < end) {
         {{ load }}
@@ -152,8 +158,6 @@ fn main(
         // The next step's values. After the last step these are some values that nothing reads: a
         // condition here would make the compiler wait for the loads where it ends.
         {{ load }}
-        let a = ((step - first) & 1u) * BK * MQ + ty;
-        let b = ((step - first) & 1u) * BK * NQ + tx;
         {{ multiply }}
         // This half was last read in the previous iteration, before its barrier.
         let half = (step - first + 1u) & 1u;
@@ -162,6 +166,7 @@ fn main(
         workgroupBarrier();
     }
 
+    {{ collect }}
     let dst_first = part * params.dst_len;
     let dst_plane = params.dst_plane;
     {{ write }}

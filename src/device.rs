@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use adapters::{Adapter, adapters};
 
-pub(crate) use adapters::adapter_traits;
+pub(crate) use adapters::{AdapterTraits, adapter_traits};
 pub use faults::MemoryWatch;
 #[cfg(test)]
 pub(crate) use faults::simulate_out_of_memory;
@@ -70,6 +70,15 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// The products of its matrix units that kernels of ours can use for f16, as "16×16 f16".
+    pub fn matrix_units(&self) -> Option<String> {
+        let has = |size: &u32| {
+            let unit = format!("{size}×{size}×{size} f16→f32");
+            self.features.f16 && self.features.matrix_units.contains(&unit)
+        };
+        [16, 8].into_iter().find(has).map(|size| format!("{size}×{size} f16"))
+    }
+
     /// How its kernels store activations in half precision: `native` where shaders have f16, `packed`
     /// in pairs where they do not; `no` where there are none of ours for it.
     pub fn half_storage(&self) -> &'static str {

@@ -7,7 +7,7 @@ workgroupBarrier();
 if (local < BM) {
     var sum = 0.0;
     for (var x = 0u; x < TX; x++) {
-        sum += b_tile[(x * ROW_QUADS + {{ quad }}) * TY + {{ owner }}][{{ part }}];
+        sum += {{ scratch }}[(x * ROW_QUADS + {{ quad }}) * TY + {{ owner }}][{{ part }}];
     }
     row_means[local] = sum / tile_columns;
 }
@@ -17,7 +17,7 @@ workgroupBarrier();
 if (local < BM && row0 + local < rows) {
     var sum = 0.0;
     for (var x = 0u; x < TX; x++) {
-        sum += b_tile[(x * ROW_QUADS + {{ quad }}) * TY + {{ owner }}][{{ part }}];
+        sum += {{ scratch }}[(x * ROW_QUADS + {{ quad }}) * TY + {{ owner }}][{{ part }}];
     }
     let column_tiles = (columns + BN - 1u) / BN;
     let to = 2u * ((row0 + local) * column_tiles + column0 / BN);

@@ -42,6 +42,7 @@ fn table(devices: &[DeviceInfo]) -> String {
         "largest buffer",
         "workgroup",
         "f16",
+        "matrix units",
         "",
     ]);
     for device in devices {
@@ -55,6 +56,7 @@ fn table(devices: &[DeviceInfo]) -> String {
             device.max_binding_bytes.map_or("memory".to_owned(), |b| format!("{} MiB", b >> 20)),
             device.max_workgroup.map_or_else(String::new, |size| size.to_string()),
             device.half_storage().to_owned(),
+            device.matrix_units().unwrap_or_else(|| "no".to_owned()),
             if device.auto { "← auto" } else { "" }.to_owned(),
         ]);
     }

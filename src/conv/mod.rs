@@ -3,6 +3,7 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+mod matrix_units;
 mod op;
 mod plans;
 #[doc(hidden)]
@@ -20,6 +21,7 @@ use crate::kernels::{DeviceLimits, Implementation, cube_device};
 use crate::norm::Moments;
 use op::ConvOps;
 
+pub(crate) use matrix_units::{checked_limits, describe_units};
 pub(crate) use plans::choose;
 pub use polyview_cpu::conv::ConvShape;
 pub(crate) use trial::{Trial, fastest};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use burn::backend::CubeDevice;
 use burn::tensor::{DType, Device};
 
-use super::ConvShape;
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant, MomentsPlan};
+use super::{ConvShape, matrix_units};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
@@ -73,7 +73,8 @@ impl DevicePlans {
     }
 
     fn choose(&mut self, pass: ConvPass, shape: &ConvShape, variant: ConvVariant) -> bool {
-        let offered = wgsl::variants(pass, &self.limits).contains(&variant);
+        // Half precision has all the variants that f32 has.
+        let offered = wgsl::variants(pass, Storage::F16, &self.limits).contains(&variant);
         if offered {
             self.chosen.insert(one_clip(pass, shape), variant);
             self.plans.clear();
@@ -87,7 +88,7 @@ impl DevicePlans {
 fn with_plans<R>(device: &CubeDevice, work: impl FnOnce(&mut DevicePlans) -> R) -> Option<R> {
     // A device has one set of limits, except where tests change them.
     static DEVICES: PerDevice<Mutex<HashMap<DeviceLimits, DevicePlans>>> = PerDevice::new();
-    let limits = launch::limits(device)?;
+    let limits = matrix_units::checked(device, launch::limits(device)?);
     let plans = DEVICES.get_or_insert(device, Mutex::default);
     let mut plans = plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     Some(work(plans.entry(limits).or_insert_with(|| DevicePlans::new(limits))))

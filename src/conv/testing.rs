@@ -34,6 +34,18 @@ pub fn distinct_variants(
     plans.map(|(variant, _)| variant).collect()
 }
 
+/// The variants by matrix units, with activations in half precision, whose plans differ on a device
+/// with these limits.
+pub fn variants_by_units(
+    pass: ConvPass,
+    shape: &ConvShape,
+    limits: &DeviceLimits,
+) -> Vec<ConvVariant> {
+    let plans = wgsl::distinct_plans(pass, shape, Storage::F16, limits).into_iter();
+    let variants = plans.map(|(variant, _)| variant);
+    variants.filter(|variant| matches!(variant, ConvVariant::Units { .. })).collect()
+}
+
 /// The kernels of a pass on a device with these limits, as Rust's `Debug` writes them; activations are
 /// of type `dtype`.
 pub fn kernels(

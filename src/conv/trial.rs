@@ -7,11 +7,11 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Device, Distribution, ExecutionError, Tensor};
 
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant};
-use super::{ConvShape, op};
+use super::{ConvShape, checked_limits, op};
 use crate::device::MemoryWatch;
 use crate::half::to_half;
+use crate::kernels::DeviceLimits;
 use crate::kernels::storage::Storage;
-use crate::kernels::{DeviceLimits, limits};
 use crate::timing::{median, milliseconds};
 
 /// The outcome of a trial.
@@ -54,7 +54,7 @@ pub(crate) fn fastest(
     dtype: DType,
 ) -> Result<Option<Trial>, ExecutionError> {
     let device = device.clone().without_autodiff();
-    let Some(limits) = limits(&device) else { return Ok(None) };
+    let Some(limits) = checked_limits(&device) else { return Ok(None) };
     let stored = pass.storage(Storage::of(dtype, &limits));
     let Some(candidates) = candidates(pass, shape, stored, &limits) else { return Ok(None) };
     let mut watch = MemoryWatch::start(&device);
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_variant_must_be_clearly_faster_than_the_usual_one() {
-        let variants = wgsl::variants(ConvPass::Forward, &DeviceLimits::WEBGPU);
+        let variants = wgsl::variants(ConvPass::Forward, Storage::F32, &DeviceLimits::WEBGPU);
         let candidate = |index: usize, is_usual, ms: [f64; 3]| Candidate {
             variant: variants[index],
             is_usual,

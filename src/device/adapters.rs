@@ -38,6 +38,21 @@ impl Adapter {
         }
     }
 
+    /// Rows, columns and terms of the largest products that its matrix units compute of f16 with sums
+    /// in f32: those are square in WGSL, and have 8 or 16.
+    fn matrix_size(&self) -> Option<u32> {
+        use wgpu::CooperativeScalarType::{F16, F32};
+        let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+        let has = |size: &u32| {
+            let sizes = |unit: &wgpu::CooperativeMatrixProperties| {
+                [unit.m_size, unit.n_size, unit.k_size] == [*size; 3]
+                    && (unit.ab_type, unit.cr_type) == (F16, F32)
+            };
+            self.matrix_units.iter().any(sizes)
+        };
+        [16, 8].into_iter().filter(|_| self.features.contains(needed)).find(has)
+    }
+
     /// Rank for `auto`: smaller is better, `None` is never selected automatically.
     pub(super) fn rank(&self) -> Option<u8> {
         match self.info.device_type {
@@ -184,6 +199,9 @@ pub(crate) struct AdapterTraits {
     pub fxc: bool,
     /// Who made it.
     pub vendor: Vendor,
+    /// Rows, columns and terms of the largest products of f16 with sums in f32 that its matrix units
+    /// compute and WGSL can name.
+    pub matrix_size: Option<u32>,
 }
 
 /// The traits of the adapter with this name and API (a card has the same name under every API), or
@@ -194,13 +212,20 @@ pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
         // wgpu does not expose the compiler. The newer one, DXC, has subgroup operations on all but
         // the oldest cards, FXC never does.
         let fxc = adapter.info.backend == wgpu::Backend::Dx12 && !subgroups;
-        AdapterTraits { software: adapter.is_software(), subgroups, fxc, vendor: adapter.vendor() }
+        AdapterTraits {
+            software: adapter.is_software(),
+            subgroups,
+            fxc,
+            vendor: adapter.vendor(),
+            matrix_size: adapter.matrix_size(),
+        }
     };
     let both = |a: AdapterTraits, b: AdapterTraits| AdapterTraits {
         software: a.software && b.software,
         subgroups: a.subgroups && b.subgroups,
         fxc: a.fxc || b.fxc,
         vendor: if a.vendor == b.vendor { a.vendor } else { Vendor::Unknown },
+        matrix_size: a.matrix_size.filter(|_| a.matrix_size == b.matrix_size),
     };
     let matches = |adapter: &Adapter| {
         adapter.info.name == name && (api == WgpuBackend::Auto || api == adapter.api())

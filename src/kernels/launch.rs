@@ -12,10 +12,10 @@ use cubecl::prelude::{CubeCount, CubeDim, ExecutionMode, KernelId};
 use cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 
 use super::memory;
-use super::plan::{DeviceLimits, Plan, Shader, Slot};
+use super::plan::{DeviceLimits, MatrixUnits, Plan, Shader, Slot};
 use super::registry::PerDevice;
 use super::storage::Storage;
-use crate::device;
+use crate::device::{self, AdapterTraits};
 
 /// Storage buffers that the widest of our kernels binds.
 const BINDINGS: u32 = 8;
@@ -64,7 +64,15 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
         shader_f16: properties.features.supports_type(ElemType::Float(FloatKind::F16)),
         software: adapter.software,
         vendor: adapter.vendor,
+        matrix_units: matrix_units(&adapter, hardware.plane_size_min),
     })
+}
+
+/// A device's matrix units, for subgroups of its smallest size. On a software rasteriser they would
+/// save nothing.
+fn matrix_units(adapter: &AdapterTraits, lanes: u32) -> Option<MatrixUnits> {
+    let size = adapter.matrix_size.filter(|_| !adapter.software && lanes > 0)?;
+    Some(MatrixUnits { size, lanes, emulated: false })
 }
 
 /// One variant of a shader, as Burn takes it.

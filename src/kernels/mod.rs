@@ -26,7 +26,7 @@ use burn::backend::{CubeDevice, DispatchDevice};
 use burn::tensor::{DType, Device, Tensor};
 
 pub use crate::device::Vendor;
-pub use plan::{DeviceLimits, PlanError};
+pub use plan::{DeviceLimits, MatrixUnits, PlanError};
 
 /// Which implementation an operation takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,6 +33,19 @@ pub struct DeviceLimits {
     pub software: bool,
     /// Who made it, which says how many registers an invocation has.
     pub vendor: Vendor,
+    /// Its matrix units, where WGSL can use them for f16; their results are not checked yet.
+    pub matrix_units: Option<MatrixUnits>,
+}
+
+/// Units that multiply square matrices of f16 and add the product to one of f32, a subgroup at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MatrixUnits {
+    /// Rows and columns of a matrix.
+    pub size: u32,
+    /// Invocations of a subgroup.
+    pub lanes: u32,
+    /// Whether each invocation multiplies and adds instead: for tests where there are no such units.
+    pub emulated: bool,
 }
 
 impl DeviceLimits {
@@ -48,6 +61,7 @@ impl DeviceLimits {
         shader_f16: false,
         software: false,
         vendor: Vendor::Unknown,
+        matrix_units: None,
     };
 }
 

@@ -22,6 +22,12 @@ pub fn uses_f16(source: &str) -> bool {
     source.starts_with("enable f16;")
 }
 
+/// Whether a shader has products by matrix units, for which WGSL has no words but wgpu's: no browser
+/// and no Direct3D takes it.
+pub fn uses_matrix_units(source: &str) -> bool {
+    source.contains("enable wgpu_cooperative_matrix;")
+}
+
 /// A shader as browsers take it: they want subgroup operations enabled by a directive that naga 30
 /// does not know.
 pub fn browser_text(source: &str) -> Cow<'_, str> {

@@ -23,6 +23,7 @@ use super::tune::tune;
 use crate::checkpoint::CheckpointInfo;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
+use crate::conv::describe_units;
 use crate::device;
 use crate::half::describe;
 use crate::model::{STAGES, StageSet, parameter_count};
@@ -147,7 +148,7 @@ impl<'a> Run<'a> {
                 model: &checkpoints.info.model,
                 compute: &compute,
                 parameters: parameter_count(&start.net),
-                precision: describe(half, &compute.device),
+                precision: describe_precision(half, &compute.device),
                 memory: budget.describe(&needs, clips),
                 train: &data.train,
                 valid: &data.valid,
@@ -389,4 +390,10 @@ fn snapshot<'a>(
 ) -> Snapshot<'a> {
     let (net, optimizer, memory) = (trainer.net(), &trainer.optimizer, budget.state);
     Snapshot { net, optimizer, memory, loss_scale: trainer.loss_scale, history, progress }
+}
+
+/// How a run stores activations, and in half precision what multiplies them.
+fn describe_precision(half: bool, device: &burn::tensor::Device) -> String {
+    let stored = describe(half, device);
+    if half { format!("{stored}; {}", describe_units(device)) } else { stored }
 }

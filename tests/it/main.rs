@@ -37,6 +37,7 @@ mod layout;
 mod loading;
 mod loss_scale;
 mod machine;
+mod matrix_units;
 mod metrics;
 mod micro_batch;
 mod model;

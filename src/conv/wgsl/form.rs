@@ -1,6 +1,7 @@
 //! How forward and input gradient read their source and write their result.
 
 use super::gather::{Phase, Product};
+use crate::kernels::MatrixUnits;
 
 /// A form of `conv_gather.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,6 +12,8 @@ pub(crate) struct Form {
     /// Results are written four at a time. The columns of a vec4 are then consecutive, however they
     /// are loaded.
     pub wide_store: bool,
+    /// What multiplies: matrix units, or each invocation by itself in f32.
+    pub units: Option<MatrixUnits>,
 }
 
 /// How values are loaded from the source.
@@ -27,19 +30,6 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// Terms of the sums in a step.
-    pub(crate) fn terms(self) -> u32 {
-        self.channels() * self.taps()
-    }
-
-    /// Channels of a step.
-    pub(crate) fn channels(self) -> u32 {
-        match self {
-            Self::Rows => 4,
-            _ => 8,
-        }
-    }
-
     /// Taps of a step.
     pub(crate) fn taps(self) -> u32 {
         match self {
@@ -55,6 +45,21 @@ impl Load {
 }
 
 impl Form {
+    /// Terms of the sums in a step.
+    pub(crate) fn terms(self) -> u32 {
+        self.channels() * self.load.taps()
+    }
+
+    /// Channels of a step; its terms are whole matrices where matrix units multiply.
+    pub(crate) fn channels(self) -> u32 {
+        match (self.load, self.units) {
+            (Load::Rows, None) => 4,
+            (_, None) => 8,
+            (Load::Rows, Some(units)) => units.size,
+            (_, Some(_)) => 16,
+        }
+    }
+
     /// Every form that a product may take.
     pub(super) const ALL: [Self; 9] = [
         Self::plain(Load::Table),
@@ -79,10 +84,15 @@ impl Form {
         Self { wide_store: true, ..self }
     }
 
+    /// The same multiplied by matrix units, or not.
+    pub(super) fn multiplied_by(self, units: Option<MatrixUnits>) -> Self {
+        Self { units, ..self }
+    }
+
     /// The usual form of these loads.
     pub(super) const fn plain(load: Load) -> Self {
         let wide_store = matches!(load, Load::Planes | Load::Rows);
-        Self { load, one_tap: false, wide_store }
+        Self { load, one_tap: false, wide_store, units: None }
     }
 
     /// The widest loads and stores that the product's planes allow. Its taps ascend in the source;
@@ -122,6 +132,6 @@ impl Form {
         let wide_store =
             load.is_wide() && to_height * to_width % 4 == 0 && product.phases.iter().all(whole);
         let one_tap = seen().all(|phase| phase.tap_count() == 1 && all_inside(phase));
-        Self { load, one_tap, wide_store }
+        Self { load, one_tap, wide_store, units: None }
     }
 }

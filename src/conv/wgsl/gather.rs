@@ -5,8 +5,9 @@ use super::kernel::ConvKernel;
 use super::pack::{loaded, pack};
 use super::params::{GatherParams, PhaseRecord, TableRow, u32s};
 use super::tile::{Tile, Tiles};
-use super::{ConvPlan, ConvShape, PartOrder, splits, sum_parts};
+use super::{ConvPlan, ConvShape, PartOrder, splits, sum_parts, units};
 use crate::device::Vendor;
+use crate::kernels::MatrixUnits;
 use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
@@ -246,19 +247,23 @@ fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
     [h * w, w, 1]
 }
 
-/// Bytes of workgroup memory: both buffers of the tiles.
-pub(super) fn memory(tile: Tile, load: Load) -> usize {
-    ((tile.rows() + tile.columns()) * load.terms()) as usize * 8
+/// Bytes of workgroup memory: both buffers of the tiles, and what matrix units write their sums to.
+pub(super) fn memory(tile: Tile, form: Form) -> usize {
+    match form.units {
+        Some(_) => units::memory(tile, form.terms()),
+        None => ((tile.rows() + tile.columns()) * form.terms()) as usize * 8,
+    }
 }
 
 /// The two or three launches of a product: pack, multiply, and add up where it was split. `variant`
-/// is the tile, and the workgroups wanted; source and result are stored as `stored` says. A result in
+/// is the tile, and the workgroups wanted, `units` what multiplies; source and result are stored as `stored` says. A result in
 /// half precision is written four values at a time; where planes are no multiple of that, or columns
 /// are not neighbours, it is converted by the third launch.
 pub(super) fn plan(
     product: Product,
     limits: &DeviceLimits,
     variant: Option<(Tile, usize)>,
+    units: Option<MatrixUnits>,
     stored: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let table = product.channels < FEW_CHANNELS && product.direction > 0;
@@ -267,32 +272,38 @@ pub(super) fn plan(
     let (tile, workgroups) = match variant {
         Some(variant) => variant,
         None => {
-            let Tiles { usual, workgroups, .. } = tiles(limits.vendor);
-            let memory = |tile| memory(tile, Load::Single);
-            let tile = Tile::choose(usual, product.rows, most, limits, memory);
+            let (usual, workgroups) = match units {
+                Some(units) => (units::usual(units), units::WORKGROUPS),
+                None => {
+                    let Tiles { usual, workgroups, .. } = tiles(limits.vendor);
+                    (usual.to_vec(), workgroups)
+                }
+            };
+            let memory = |tile| memory(tile, Form::plain(Load::Single).multiplied_by(units));
+            let tile = Tile::choose(&usual, product.rows, most, limits, memory);
             (tile.ok_or(PlanError::Device)?, workgroups)
         }
     };
-    let form = Form::of(&product, table);
-    let form = match memory(tile, form.load) <= limits.workgroup_memory {
+    let form = Form::of(&product, table).multiplied_by(units);
+    let form = match memory(tile, form) <= limits.workgroup_memory {
         true => form,
-        false => Form::plain(Load::Single),
+        false => Form::plain(Load::Single).multiplied_by(units),
     };
     let load = form.load;
     let taps = product.phases.iter().map(Phase::tap_count).max();
     let taps = taps.expect("every position of a sound shape is in some phase");
     let channels = if table { product.channels * taps } else { product.channels };
-    let depth = channels.next_multiple_of(load.channels() as usize);
-    let tap_steps = depth / load.channels() as usize;
+    let depth = channels.next_multiple_of(form.channels() as usize);
+    let tap_steps = depth / form.channels() as usize;
     let quads = product.rows.next_multiple_of(tile.rows() as usize) / 4;
     let row_tiles = 4 * quads / tile.rows() as usize;
     let tiles = row_tiles * most.div_ceil(tile.columns() as usize);
 
     let mut plan = ConvPlan::new();
-    let packed = pack(&mut plan, &product, (tile, load), [quads, depth], limits)?;
+    let packed = pack(&mut plan, &product, (tile, form), [quads, depth], limits)?;
     let steps = if table { tap_steps } else { taps / load.taps() as usize * tap_steps };
     let total = product.target_len();
-    let least = LEAST / load.terms() as usize;
+    let least = (LEAST / form.terms() as usize).max(1);
     let parts =
         splits([tiles, product.phases.len()], workgroups, [steps, least], total * 4, limits);
     let part_steps = steps.div_ceil(parts).max(1);
@@ -312,8 +323,8 @@ pub(super) fn plan(
     if table {
         // Two more steps are loaded, which nothing takes.
         let terms = depth
-            + load.terms() as usize
-            + loaded(load.channels() * tile.columns(), tile.columns(), tile);
+            + form.terms() as usize
+            + loaded(form.channels() * tile.columns(), tile.columns(), tile);
         buffers.push(plan.table(array_words(table_rows(&product, terms))));
     }
     let params = GatherParams {

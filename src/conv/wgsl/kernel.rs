@@ -15,8 +15,8 @@ use crate::kernels::storage::Storage;
 /// Which shader, in which variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ConvKernel {
-    /// Weights into the order of the product in tiles.
-    Pack,
+    /// Weights into the order of the product in tiles, in f32, or in f16 for matrix units.
+    Pack(Storage),
     /// Forward and input gradient in tiles; with `moments` the statistics of each row of a tile too.
     Gather { tile: Tile, form: Form, moments: bool, source: Storage, result: Storage },
     /// Weight gradient in tiles, with dy stored as the gradient of x is.
@@ -39,7 +39,7 @@ pub(crate) enum ConvKernel {
 impl Shader for ConvKernel {
     fn file(&self) -> &'static str {
         match self {
-            Self::Pack => "conv_pack.wgsl",
+            Self::Pack(_) => "conv_pack.wgsl",
             Self::SumParts => "conv_sum.wgsl",
             Self::SumHalf(_) => "conv_sum_half.wgsl",
             Self::Gather { .. } => "conv_gather.wgsl",
@@ -53,7 +53,7 @@ impl Shader for ConvKernel {
 
     fn source(&self) -> String {
         match *self {
-            Self::Pack => include_str!("../../../shaders/conv_pack.wgsl").to_owned(),
+            Self::Pack(stored) => pack(stored),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
             Self::SumHalf(half) => sum_half(half),
             Self::Gather { tile, form, moments, source, result } => {
@@ -71,7 +71,7 @@ impl Shader for ConvKernel {
 
     fn workgroup_size(&self) -> u32 {
         match self {
-            Self::Pack
+            Self::Pack(_)
             | Self::SumParts
             | Self::SumHalf(_)
             | Self::SoftPack { .. }
@@ -83,7 +83,7 @@ impl Shader for ConvKernel {
 
     fn params(&self) -> &'static Layout {
         match self {
-            Self::Pack => PackParams::LAYOUT,
+            Self::Pack(_) => PackParams::LAYOUT,
             Self::SumParts => SumParams::LAYOUT,
             Self::SumHalf(_) => SumHalfParams::LAYOUT,
             Self::Gather { .. } => GatherParams::LAYOUT,
@@ -105,6 +105,16 @@ impl Shader for ConvKernel {
             _ => &[],
         }
     }
+}
+
+/// `conv_pack.wgsl`.
+fn pack(stored: Storage) -> String {
+    let values = [
+        ("element", stored.element(true).to_owned()),
+        ("store", stored.store(&["packed"])),
+        ("write", stored.write("packed", "at", "four")),
+    ];
+    stored.directive().to_owned() + &fill(include_str!("../../../shaders/conv_pack.wgsl"), &values)
 }
 
 /// `conv_sum_half.wgsl`.

@@ -15,6 +15,7 @@ mod params;
 mod soft;
 mod source;
 mod tile;
+mod units;
 mod variant;
 mod weight;
 
@@ -94,6 +95,14 @@ pub(crate) fn plan_as(
         ConvPass::InputGradient => gather::Product::input_gradient(shape),
         _ => gather::Product::forward(shape),
     };
+    // A variant by another name does without them.
+    let by_units = variant.map_or(Some(None), |variant| variant.units().map(Some));
+    if let (Some(units), Some(tiles)) = (units::serving(pass, stored, limits), by_units) {
+        let plan = gather::plan(product(), limits, tiles, Some(units), stored);
+        if plan.is_ok() || variant.is_some() {
+            return plan;
+        }
+    }
     if let Some(lanes) = soft::lanes(limits) {
         let registers = variant.and_then(ConvVariant::registers);
         let plan = match pass {
@@ -110,7 +119,7 @@ pub(crate) fn plan_as(
     let tiles = variant.and_then(ConvVariant::tiles);
     match pass {
         ConvPass::WeightGradient => weight::plan(shape, limits, tiles, stored),
-        _ => gather::plan(product(), limits, tiles, stored),
+        _ => gather::plan(product(), limits, tiles, None, stored),
     }
 }
 
@@ -136,10 +145,8 @@ pub(crate) fn with_moments(
     let mut plan = plan.clone();
     let last = plan.launches.last_mut()?;
     let ConvKernel::Gather { tile, form, moments, .. } = &mut last.kernel else { return None };
-    let memory = gather::memory(*tile, form.load);
-    // Both halves of the tile of columns.
-    let columns = 8 * (form.load.terms() * tile.columns()) as usize;
-    let more = source::moments_memory(*tile, columns)?;
+    let memory = gather::memory(*tile, *form);
+    let more = source::moments_memory(*tile, *form)?;
     let slice = tile.columns() as usize;
     let values = shape.batch * shape.output().iter().product::<usize>();
     let parts = values.div_ceil(slice);
@@ -157,7 +164,7 @@ pub(crate) fn distinct_plans(
     limits: &DeviceLimits,
 ) -> Vec<(ConvVariant, ConvPlan)> {
     let mut plans: Vec<(ConvVariant, ConvPlan)> = Vec::new();
-    for variant in variants(pass, limits) {
+    for variant in variants(pass, stored, limits) {
         let Ok(plan) = plan_as(pass, shape, stored, limits, Some(variant)) else { continue };
         if plans.iter().all(|(_, known)| *known != plan) {
             plans.push((variant, plan));
@@ -291,22 +298,22 @@ mod tests {
         for pass in ConvPass::ALL {
             let many = Vendor::ALL.map(|vendor| {
                 let limits = DeviceLimits { vendor, ..DeviceLimits::WEBGPU };
-                let few = variants(pass, &limits).len();
+                let few = variants(pass, Storage::F32, &limits).len();
                 let more = DeviceLimits { workgroup_memory: 48 << 10, ..limits };
-                let many = variants(pass, &more);
+                let many = variants(pass, Storage::F32, &more);
                 assert!(few >= 6 && many.len() >= few, "{pass:?}, {vendor:?}: {few}");
                 many
             });
             let many = many.concat();
             let tiny = DeviceLimits { max_invocations: 32, ..DeviceLimits::WEBGPU };
-            assert!(variants(pass, &tiny).is_empty());
+            assert!(variants(pass, Storage::F32, &tiny).is_empty());
             let software = DeviceLimits {
                 software: true,
                 subgroup: [8, 8],
                 subgroup_operations: true,
                 ..DeviceLimits::WEBGPU
             };
-            let software = variants(pass, &software);
+            let software = variants(pass, Storage::F32, &software);
             assert!(software.len() >= 3 && software.iter().all(|variant| !many.contains(variant)));
         }
     }

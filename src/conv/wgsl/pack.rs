@@ -1,23 +1,25 @@
 //! The weights in the order in which the products in tiles read them, `shaders/conv_pack.wgsl`.
 
 use super::ConvPlan;
-use super::form::Load;
+use super::form::{Form, Load};
 use super::gather::Product;
 use super::kernel::{ConvKernel, SMALL_GROUP};
 use super::params::PackParams;
 use super::tile::Tile;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
+use crate::kernels::storage::Storage;
 
 /// The launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap, and the
 /// packed buffer. A table takes all taps of all channels as the channels of one tap.
 pub(super) fn pack(
     plan: &mut ConvPlan,
     product: &Product,
-    (tile, load): (Tile, Load),
+    (tile, form): (Tile, Form),
     [quads, depth]: [usize; 2],
     limits: &DeviceLimits,
 ) -> Result<Slot, PlanError> {
     let [row_stride, channel_stride] = product.weight_strides;
+    let load = form.load;
     let window: Vec<usize> = match load {
         Load::Table => vec![0],
         _ => product.window().collect(),
@@ -27,8 +29,9 @@ pub(super) fn pack(
         _ => (product.channels, channel_stride),
     };
     // After the last step one more is loaded, which nothing reads.
-    let terms = window.len() * depth + loaded(load.terms() * tile.rows(), tile.rows(), tile);
-    let packed = plan.scratch(terms * quads * 4, limits)?;
+    let terms = window.len() * depth + loaded(form.terms() * tile.rows(), tile.rows(), tile);
+    let stored = if form.units.is_some() { Storage::F16 } else { Storage::F32 };
+    let packed = plan.scratch(stored.bytes(terms * quads * 4) / 4, limits)?;
     // Taps that no position of the destination meets are in no phase, and are not packed.
     if window.is_empty() {
         return Ok(packed);
@@ -46,7 +49,7 @@ pub(super) fn pack(
     };
     let groups = fold((quads * depth).div_ceil(SMALL_GROUP as usize), 1, limits)?;
     let buffers = vec![Slot::Operand(1), packed];
-    let launch = Launch::new(ConvKernel::Pack, groups, buffers, &params);
+    let launch = Launch::new(ConvKernel::Pack(stored), groups, buffers, &params);
     let first = |tap: usize| tap / together * together * depth + tap % together;
     let taps = window.into_iter().enumerate().flat_map(|(n, tap)| [tap as u32, first(n) as u32]);
     plan.launches.push(launch.with_tail(taps));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::form::{Form, Load};
 use super::tile::{SoftTile, Tile};
-use super::{ConvKernel, ConvPass, gather, soft, weight};
+use super::{ConvKernel, ConvPass, gather, soft, units, weight};
 use crate::device::Vendor;
 use crate::kernels::DeviceLimits;
 use crate::kernels::storage::Storage;
@@ -18,6 +18,13 @@ use crate::kernels::storage::Storage;
 pub enum ConvVariant {
     /// In tiles in workgroup memory.
     Tiles {
+        /// Their sizes.
+        tile: Tile,
+        /// Workgroups below which a long sum is split into parts.
+        workgroups: usize,
+    },
+    /// In tiles whose products are computed by matrix units, in half precision.
+    Units {
         /// Their sizes.
         tile: Tile,
         /// Workgroups below which a long sum is split into parts.
@@ -36,13 +43,20 @@ impl ConvVariant {
     pub(super) fn tiles(self) -> Option<(Tile, usize)> {
         match self {
             Self::Tiles { tile, workgroups } => Some((tile, workgroups)),
-            Self::Registers { .. } => None,
+            _ => None,
+        }
+    }
+
+    pub(super) fn units(self) -> Option<(Tile, usize)> {
+        match self {
+            Self::Units { tile, workgroups } => Some((tile, workgroups)),
+            _ => None,
         }
     }
 
     pub(super) fn registers(self) -> Option<(SoftTile, bool)> {
         match self {
-            Self::Tiles { .. } => None,
+            Self::Tiles { .. } | Self::Units { .. } => None,
             Self::Registers { tile, in_place } => Some((tile, in_place)),
         }
     }
@@ -51,8 +65,24 @@ impl ConvVariant {
 /// Multiples (numerator, denominator) of the default number of workgroups.
 const SPLITS: [(usize, usize); 3] = [(1, 1), (1, 4), (2, 1)];
 
-/// All variants that a device with these limits can run for a pass.
-pub(crate) fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant> {
+/// All variants that a device with these limits can run for a pass, with activations stored this way.
+pub(crate) fn variants(pass: ConvPass, stored: Storage, limits: &DeviceLimits) -> Vec<ConvVariant> {
+    let mut variants = units::serving(pass, stored, limits)
+        .map(|units| split(units::running(units, limits), units::WORKGROUPS, by_units))
+        .unwrap_or_default();
+    variants.extend(variants_without_units(pass, limits));
+    variants
+}
+
+fn by_units(tile: Tile, workgroups: usize) -> ConvVariant {
+    ConvVariant::Units { tile, workgroups }
+}
+
+fn in_tiles(tile: Tile, workgroups: usize) -> ConvVariant {
+    ConvVariant::Tiles { tile, workgroups }
+}
+
+fn variants_without_units(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant> {
     if let Some(lanes) = soft::lanes(limits) {
         let registers = |(tile, in_place)| ConvVariant::Registers { tile, in_place };
         return match pass {
@@ -65,30 +95,34 @@ pub(crate) fn variants(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVariant
     match pass {
         ConvPass::WeightGradient => {
             let runs = weight::tiles().filter(|tile| tile.runs_on(limits, weight::memory(*tile)));
-            split(runs, weight::WORKGROUPS)
+            split(runs, weight::WORKGROUPS, in_tiles)
         }
         _ => {
             let tiles = gather::tiles(limits.vendor);
-            let memory = |tile| gather::memory(tile, Load::Single);
+            let memory = |tile| gather::memory(tile, Form::plain(Load::Single));
             let runs = tiles.all().filter(|tile| tile.runs_on(limits, memory(*tile)));
-            split(runs, tiles.workgroups)
+            split(runs, tiles.workgroups, in_tiles)
         }
     }
 }
 
 /// Each tile as by default, then with long sums split into fewer and into more parts.
-fn split(tiles: impl Iterator<Item = Tile>, default: usize) -> Vec<ConvVariant> {
+fn split(
+    tiles: impl Iterator<Item = Tile>,
+    default: usize,
+    variant: fn(Tile, usize) -> ConvVariant,
+) -> Vec<ConvVariant> {
     let tiles: Vec<Tile> = tiles.collect();
-    let with = |workgroups| {
-        tiles.iter().map(move |&tile| ConvVariant::Tiles { tile, workgroups }).collect::<Vec<_>>()
-    };
+    let with =
+        |workgroups| tiles.iter().map(move |&tile| variant(tile, workgroups)).collect::<Vec<_>>();
     SPLITS.into_iter().flat_map(|(times, over)| with(default * times / over)).collect()
 }
 
 impl ConvKernel {
     /// Every variant that a plan may ask for.
     pub(crate) fn variants() -> Vec<Self> {
-        let mut variants = vec![Self::Pack, Self::SumParts, Self::SoftPackWeights];
+        let mut variants = vec![Self::SumParts, Self::SoftPackWeights];
+        variants.extend([Storage::F32, Storage::F16].map(Self::Pack));
         let storages = || [Storage::F32].into_iter().chain(Storage::HALVES);
         for first in storages() {
             variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors, first }));
@@ -124,6 +158,7 @@ impl ConvKernel {
                 }
             }
         }
+        variants.extend(units::kernels());
         variants.extend(storages().flat_map(weight::kernels));
         for lanes in soft::LANES {
             let ways = soft::gather_ways(lanes);

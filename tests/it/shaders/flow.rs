@@ -200,6 +200,7 @@ impl Walk<'_> {
             }
             S::ControlBarrier(_) | S::MemoryBarrier(_) => needs_uniform = Some("barrier"),
             S::WorkGroupUniformLoad { .. } => needs_uniform = Some("workgroupUniformLoad"),
+            S::CooperativeStore { .. } => needs_uniform = Some("matrix operation"),
             S::SubgroupBallot { .. }
             | S::SubgroupGather { .. }
             | S::SubgroupCollectiveOperation { .. } => needs_uniform = Some("subgroup operation"),

@@ -13,15 +13,16 @@ use std::sync::LazyLock;
 use naga::Module;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use polyview::kernels::texts::{ShaderText, shader_texts};
-use polyview::kernels::web::{uses_f16, uses_subgroups};
+use polyview::kernels::web::{uses_f16, uses_matrix_units, uses_subgroups};
 
 /// The module that wgpu makes of a text. Capabilities are those of every WebGPU device, and subgroup
-/// operations and f16 for texts that use them, which are for devices that have those.
+/// operations, f16 and matrix units for texts that use them, which are for devices that have those.
 fn module(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SUBGROUP, uses_subgroups(source));
     capabilities.set(Capabilities::SHADER_FLOAT16, uses_f16(source));
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, uses_matrix_units(source));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| e.emit_to_string(source))?;

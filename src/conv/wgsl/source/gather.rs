@@ -1,7 +1,7 @@
 //! The tiles of forward and input gradient.
 
 use super::moments::{self, Sums};
-use super::{Lines, PARTS, index, line, mask, phase, tile_values};
+use super::{Lines, PARTS, index, line, mask, phase, tile_values, units};
 use crate::conv::wgsl::form::{Form, Load};
 use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
@@ -14,11 +14,17 @@ pub(in crate::conv::wgsl) fn gather(
     moments: bool,
     [source, result]: [Storage; 2],
 ) -> String {
-    let Form { load, one_tap, wide_store } = form;
+    let Form { load, one_tap, wide_store, units } = form;
     let table = load == Load::Table;
     let params = if table { 4 } else { 3 };
     let [declared, moments_text] = match moments {
-        true => [moments::bindings(tile, params), moments::moments(tile, &SUMS)],
+        true => {
+            let scratch = if units.is_some() { "scratch" } else { "b_tile" };
+            [
+                moments::bindings(tile, form, params),
+                moments::moments(tile, &Sums { scratch, ..SUMS }),
+            ]
+        }
         false => [const { String::new() }; 2],
     };
     let mut values = tile_values(tile);
@@ -30,22 +36,28 @@ pub(in crate::conv::wgsl) fn gather(
         phase(),
         index(),
         mask(),
-        ("bk", load.terms().to_string()),
-        ("step_channels", load.channels().to_string()),
+        ("bk", form.terms().to_string()),
+        ("step_channels", form.channels().to_string()),
         ("steps", steps(load)),
         ("one_tap", one_tap.to_string()),
         ("element", source.element(load.is_wide()).to_owned()),
         ("result", result.element(wide_store).to_owned()),
         ("params", (params + u32::from(moments)).to_string()),
-        ("multiply", multiply(tile, load)),
         ("write", write(tile, wide_store, result)),
     ]);
     values.extend(movement(tile, form));
-    source.directive().to_owned()
-        + &fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
+    values.extend(match units {
+        None => invocations(tile, form),
+        Some(units) => units::units(tile, form, units),
+    });
+    let directives = match units {
+        None => source.directive(),
+        Some(units) => units::directives(units),
+    };
+    directives.to_owned() + &fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
 }
 
-/// How [`multiply`] leaves the sums.
+/// How the products leave the sums.
 const SUMS: Sums = Sums {
     value: |i, j| format!("c{i}_{}.{}", j / 4, PARTS[j as usize % 4]),
     column: |j| format!("column0 + column_of(tx + {}u * TX, {}u)", j / 4, j % 4),
@@ -53,6 +65,7 @@ const SUMS: Sums = Sums {
     owner: "(local / 4u % TY)",
     quad: "local / 4u / TY",
     part: "local % 4u",
+    scratch: "b_tile",
 };
 
 /// Steps of a phase.
@@ -116,36 +129,49 @@ fn guard(tile: Tile, round: u32, count: u32) -> String {
 }
 
 /// From memory through registers into the tiles.
-fn movement(tile: Tile, Form { load, one_tap, .. }: Form) -> [(&'static str, String); 5] {
+fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
+    let Form { load, one_tap, units, .. } = form;
     let threads = tile.threads();
     let [mut position, mut declare] = [Lines::default(), Lines::default()];
     let [mut loads, mut store, mut advance] =
         [Lines::default(), Lines::default(), Lines::default()];
 
-    for (c, j) in (0..tile.tm).flat_map(|c| (0..tile.tn / 4).map(move |j| (c, j))) {
-        line!(declare, "var c{c}_{j} = vec4(0.0);");
-    }
-    let count = load.terms() * tile.rows() / 4;
+    let count = form.terms() * tile.rows() / 4;
     for i in 0..count.div_ceil(threads) {
         let (at, guard) = (i * threads, guard(tile, i, count));
         line!(declare, "let w{i} = (local + {at}u) / MQ * quads + (local + {at}u) % MQ;");
         line!(loads, "let a{i} = packed[a_at + w{i}];");
-        line!(store, "{guard}{{ a_tile[half * BK * MQ + local + {at}u] = a{i}; }}");
+        match units {
+            None => line!(store, "{guard}{{ a_tile[half * BK * MQ + local + {at}u] = a{i}; }}"),
+            Some(_) => line!(
+                store,
+                "{guard}{{ store_a(half * BK + (local + {at}u) / MQ, (local + {at}u) % MQ, a{i}); }}"
+            ),
+        }
     }
     line!(advance, "a_at += BK * quads;");
 
-    let count = load.channels() * tile.columns() / 4;
+    let count = form.channels() * tile.columns() / 4;
     let rounds = count.div_ceil(threads);
     let apart = threads / (tile.columns() / 4);
     let [mut turn, mut wrap] = [Lines::default(), Lines::default()];
     for i in 0..rounds {
         let (row, guard) = (format!("(share + {}u)", i * apart), guard(tile, i, count));
-        let to = format!("b_tile[(half * BK + {row} * {}u) * NQ + quad", load.taps());
+        let to = |tap: u32, value: &str| match units {
+            None => {
+                let at = format!("(half * BK + {row} * {}u) * NQ + quad", load.taps());
+                let next = ["", " + NQ", " + 2u * NQ"][tap as usize];
+                format!("b_tile[{at}{next}] = {value};")
+            }
+            Some(_) => {
+                format!("store_b(half * BK + {row} * {}u + {tap}u, quad, {value});", load.taps())
+            }
+        };
         if load == Load::Table {
             line!(declare, "var e{i} = table[first * BK + {row}];");
             line!(loads, "let b{i} = fetch(source, e{i});");
             line!(loads, "let n{i} = table[table_at + {row}];");
-            line!(store, "{guard}{{ {to}] = masked(source, e{i}, b{i}); }}");
+            line!(store, "{guard}{{ {} }}", to(0, &format!("masked(source, e{i}, b{i})")));
             line!(advance, "e{i} = n{i};");
             continue;
         }
@@ -155,12 +181,12 @@ fn movement(tile: Tile, Form { load, one_tap, .. }: Form) -> [(&'static str, Str
         line!(turn, "p{i} = min(p{i} + CHANNELS * plane, last * plane);");
         line!(wrap, "p{i} = s{i};");
         match load {
-            Load::Rows => line!(
-                store,
-                "{guard}{{ {to}] = masked_left(source, b{i}); {to} + NQ] = masked_middle(source, \
-                 b{i}); {to} + 2u * NQ] = masked_right(source, b{i}); }}"
-            ),
-            _ => line!(store, "{guard}{{ {to}] = masked(source, b{i}); }}"),
+            Load::Rows => {
+                let masked = |(name, tap)| to(tap, &format!("masked_{name}(source, b{i})"));
+                let stores = ["left", "middle", "right"].into_iter().zip(0..).map(masked);
+                line!(store, "{guard}{{ {} }}", stores.collect::<Vec<_>>().join(" "));
+            }
+            _ => line!(store, "{guard}{{ {} }}", to(0, &format!("masked(source, b{i})"))),
         }
     }
     if load == Load::Table {
@@ -220,16 +246,49 @@ if (block == params.tap_steps) {
     select_tap(&source, tap, taps);
 }";
 
-/// The products of a step.
-fn multiply(tile: Tile, load: Load) -> String {
+/// The sums of each invocation, from 0.
+pub(super) fn zeros(tile: Tile) -> String {
     let mut lines = Lines::default();
-    for k in 0..load.terms() {
+    for (c, j) in (0..tile.tm).flat_map(|c| (0..tile.tn / 4).map(move |j| (c, j))) {
+        line!(lines, "var c{c}_{j} = vec4(0.0);");
+    }
+    lines.0
+}
+
+/// What differs where each invocation multiplies by itself, in f32.
+fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
+    let mut lines = Lines::default();
+    line!(lines, "let a = ((step - first) & 1u) * BK * MQ + ty;");
+    line!(lines, "let b = ((step - first) & 1u) * BK * NQ + tx;");
+    let x = |k: u32, i: u32| format!("a_tile[a + {k}u * MQ + {i}u * TY]");
+    let y = |k: u32, j: u32| format!("b_tile[b + {k}u * NQ + {j}u * TX]");
+    let tiles = "var<workgroup> a_tile: array<vec4<f32>, 2u * BK * MQ>;\n\
+                 var<workgroup> b_tile: array<vec4<f32>, 2u * BK * NQ>;\n";
+    [
+        ("packed", Storage::F32.element(true).to_owned()),
+        ("tiles", tiles.to_owned()),
+        ("subgroup", String::new()),
+        ("sums", zeros(tile)),
+        ("multiply", lines.0 + &multiply(tile, form.terms(), x, y)),
+        ("collect", String::new()),
+    ]
+}
+
+/// The products of a step of so many terms; `x` gives four rows of a term, `y` four columns.
+pub(super) fn multiply(
+    tile: Tile,
+    terms: u32,
+    x: impl Fn(u32, u32) -> String,
+    y: impl Fn(u32, u32) -> String,
+) -> String {
+    let mut lines = Lines::default();
+    for k in 0..terms {
         line!(lines, "{{");
         for j in 0..tile.tn / 4 {
-            line!(lines, "let y{j} = b_tile[b + {k}u * NQ + {j}u * TX];");
+            line!(lines, "let y{j} = {};", y(k, j));
         }
         for i in 0..tile.tm / 4 {
-            line!(lines, "let x{i} = a_tile[a + {k}u * MQ + {i}u * TY];");
+            line!(lines, "let x{i} = {};", x(k, i));
             for (part, e) in PARTS.into_iter().zip(0..) {
                 for j in 0..tile.tn / 4 {
                     let c = format!("c{}_{j}", 4 * i + e);

@@ -3,6 +3,7 @@
 mod gather;
 mod moments;
 mod soft;
+mod units;
 mod weight;
 
 use std::fmt::Write;

@@ -1,6 +1,7 @@
 //! Statistics of the rows of `conv_gather.wgsl`'s tiles, from the sums in registers.
 
 use super::{Lines, line};
+use crate::conv::wgsl::form::Form;
 use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
 
@@ -17,6 +18,8 @@ pub(super) struct Sums {
     pub owner: &'static str,
     pub quad: &'static str,
     pub part: &'static str,
+    /// Workgroup memory that is free: vec4, `ROW_QUADS` for each invocation.
+    pub scratch: &'static str,
 }
 
 /// The text after the sums have been written.
@@ -34,7 +37,7 @@ pub(super) fn moments(tile: Tile, of: &Sums) -> String {
             };
             [0, 1, 2, 3].map(|e| row(4 * quad + e)).join(", ")
         };
-        let at = format!("b_tile[(tx * ROW_QUADS + {quad}u) * TY + ty]");
+        let at = format!("{}[(tx * ROW_QUADS + {quad}u) * TY + ty]", of.scratch);
         // A column that is not there repeats another.
         let value = |i: u32, j: u32| format!("select(0.0, {}, here{j})", (of.value)(i, j));
         line!(sums, "{at} = vec4({});", rows(&value));
@@ -50,26 +53,36 @@ pub(super) fn moments(tile: Tile, of: &Sums) -> String {
         ("owner", of.owner.to_owned()),
         ("quad", of.quad.to_owned()),
         ("part", of.part.to_owned()),
+        ("scratch", of.scratch.to_owned()),
     ];
     fill(include_str!("../../../../shaders/include/conv_moments.wgsl"), &values)
 }
 
 /// What it declares: its binding, the rows' means, and how rows lie in the tile's memory.
-pub(super) fn bindings(tile: Tile, binding: u32) -> String {
-    format!(
-        "@group(0) @binding({binding}) var<storage, read_write> moments: array<f32>;\n\
+pub(super) fn bindings(tile: Tile, form: Form, binding: u32) -> String {
+    let scratch = match form.units {
+        Some(_) => "var<workgroup> scratch: array<vec4<f32>, ROW_QUADS * THREADS>;\n",
+        None => "",
+    };
+    scratch.to_owned()
+        + &format!(
+            "@group(0) @binding({binding}) var<storage, read_write> moments: array<f32>;\n\
          var<workgroup> row_means: array<f32, BM>;\n\
          const ROW_QUADS: u32 = {}u;\n\
          fn square(value: f32, mean: f32, here: bool) -> f32 {{\n    \
              let apart = select(0.0, value - mean, here);\n    \
              return apart * apart;\n\
          }}\n",
-        tile.tm.div_ceil(4)
-    )
+            tile.tm.div_ceil(4)
+        )
 }
 
 /// Bytes of workgroup memory that it needs besides the tiles; `None` where it cannot use them.
-pub(in crate::conv::wgsl) fn memory(tile: Tile, columns_bytes: usize) -> Option<usize> {
-    let needed = (tile.tm.div_ceil(4) * tile.threads()) as usize * 16;
-    (needed <= columns_bytes && tile.rows() <= tile.threads()).then(|| 4 * tile.rows() as usize)
+pub(in crate::conv::wgsl) fn memory(tile: Tile, form: Form) -> Option<usize> {
+    let scratch = (tile.tm.div_ceil(4) * tile.threads()) as usize * 16;
+    // Both halves of the tile of columns, except for matrix units.
+    let columns = 8 * (form.terms() * tile.columns()) as usize;
+    let more = if form.units.is_some() { scratch } else { 0 };
+    (scratch <= columns.max(more) && tile.rows() <= tile.threads())
+        .then(|| more + 4 * tile.rows() as usize)
 }

@@ -1,0 +1,126 @@
+//! Products in tiles by matrix units: the operands of a step lie in workgroup memory as f16, and each
+//! subgroup multiplies and adds the matrices of its share of the tile in f32.
+
+use super::form::{Form, Load};
+use super::kernel::ConvKernel;
+use super::tile::Tile;
+use super::{ConvPass, gather};
+use crate::kernels::storage::Storage;
+use crate::kernels::{DeviceLimits, MatrixUnits};
+
+/// A matrix that is loaded serves several products: 2 × 4 of them are a subgroup's, where it has 32
+/// invocations.
+const USUAL: [Tile; 3] = [
+    Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
+    Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
+    Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
+];
+/// More for `--tune`.
+const MORE: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
+/// Workgroups below which a long sum is split.
+pub(super) const WORKGROUPS: usize = 512;
+/// f16 between the end of a term and the next one, and f32 between rows of sums, so that the rows of a
+/// matrix lie in different banks.
+pub(super) const PADDING: [u32; 2] = [8, 4];
+
+/// The units of a device that serve a pass with operand 0 stored this way.
+pub(super) fn serving(
+    pass: ConvPass,
+    stored: Storage,
+    limits: &DeviceLimits,
+) -> Option<MatrixUnits> {
+    let serves = pass != ConvPass::WeightGradient && stored.is_half() && limits.shader_f16;
+    limits.matrix_units.filter(|_| serves)
+}
+
+/// How the matrices of a tile are divided among its subgroups: one has every `grid`-th of them, so that
+/// each part of the tile has some of every subgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Subgroups below each other and side by side.
+    pub grid: [u32; 2],
+    /// Rows and columns of matrices of one subgroup.
+    pub matrices: [u32; 2],
+    /// Those of the parts of a tile in which its sums are written: as many rows and columns as
+    /// four of each invocation's.
+    pub in_part: [u32; 2],
+}
+
+impl Share {
+    /// With the fewest loads for each product; `None` where this tile cannot be divided.
+    pub(super) fn of(tile: Tile, units: MatrixUnits) -> Option<Self> {
+        let MatrixUnits { size, lanes, .. } = units;
+        let part = [4 * tile.ty, 4 * tile.tx];
+        let whole = part.iter().all(|extent| extent.is_multiple_of(size));
+        if !whole || tile.tm % 4 + tile.tn % 4 > 0 || !tile.threads().is_multiple_of(lanes) {
+            return None;
+        }
+        let subgroups = tile.threads() / lanes;
+        let share = |below: u32| {
+            let grid = [below, subgroups / below];
+            let fits = |axis: usize| (part[axis] / size).is_multiple_of(grid[axis]);
+            let of = |extents: [u32; 2]| [0, 1].map(|axis| extents[axis] / size / grid[axis]);
+            let share =
+                Self { grid, matrices: of([tile.rows(), tile.columns()]), in_part: of(part) };
+            (grid[0] * grid[1] == subgroups && fits(0) && fits(1)).then_some(share)
+        };
+        let shares = (1..=subgroups).filter_map(share);
+        shares.min_by_key(|share| share.matrices.iter().sum::<u32>())
+    }
+}
+
+/// The tiles that a plan chooses from.
+pub(super) fn usual(units: MatrixUnits) -> Vec<Tile> {
+    USUAL.into_iter().filter(|&tile| Share::of(tile, units).is_some()).collect()
+}
+
+fn all(units: MatrixUnits) -> impl Iterator<Item = Tile> {
+    USUAL.into_iter().chain(MORE).filter(move |&tile| Share::of(tile, units).is_some())
+}
+
+/// The tiles that a device can run.
+pub(super) fn running(units: MatrixUnits, limits: &DeviceLimits) -> impl Iterator<Item = Tile> {
+    let memory =
+        move |tile| gather::memory(tile, Form::plain(Load::Single).multiplied_by(Some(units)));
+    all(units).filter(move |&tile| tile.runs_on(limits, memory(tile)))
+}
+
+/// Bytes of workgroup memory: both buffers of the tiles in f16, and a part of the sums.
+pub(super) fn memory(tile: Tile, terms: u32) -> usize {
+    let [of_term, of_row] = PADDING;
+    let halves = 2 * terms * (tile.rows() + tile.columns() + 2 * of_term);
+    (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + of_row)) as usize
+}
+
+/// The kernels of devices that are known: NVIDIA's, AMD's with either of their subgroups, Apple's; and
+/// without units.
+pub(super) fn kernels() -> Vec<ConvKernel> {
+    let real = [(16, 32), (16, 64), (8, 32)];
+    let units = real.map(|(size, lanes)| MatrixUnits { size, lanes, emulated: false });
+    let emulated = MatrixUnits { size: 8, lanes: 32, emulated: true };
+    let mut kernels = Vec::new();
+    for units in units.into_iter().chain([emulated]) {
+        for tile in all(units) {
+            let mut add = |form: Form, moments, source, result| {
+                let form = form.multiplied_by(Some(units));
+                kernels.push(ConvKernel::Gather { tile, form, moments, source, result });
+            };
+            let [half, gradient, float] = [Storage::F16, Storage::Gradient, Storage::F32];
+            for form in Form::ALL {
+                if form.load != Load::Table {
+                    add(form, false, gradient, float);
+                }
+                if form.is_forward() {
+                    if form.load != Load::Table {
+                        add(form.written_wide(), false, gradient, gradient);
+                    }
+                    add(form, false, half, float);
+                    for moments in [false, true] {
+                        add(form.written_wide(), moments, half, half);
+                    }
+                }
+            }
+        }
+    }
+    kernels
+}
