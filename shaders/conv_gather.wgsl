@@ -15,15 +15,10 @@
 // load; values outside the source become 0 when they are stored, so that nothing waits for a load
 // before the products.
 //
-// Where matrix units multiply, the tiles are f16, a term's values beside each other, and a subgroup has
-// the sums of its matrices; they become those of the invocations by way of workgroup memory.
-//
 // Template: `load` is the text that loads from the source; `element` and `result` are the elements of
 // source and destination, one value or four, and `storage` the functions that load and store them
 // where they are in half precision; `moments` is empty or writes the statistics of each row,
-// `moments_bindings` what it needs; `packed` is the element of the weights, `tiles` declares the tiles and
-// how they are stored to, `subgroup` arguments that matrix units need, `collect` hands over their sums;
-// `params` is the number of the last binding; the others are sizes
+// `moments_bindings` what it needs; `params` is the number of the last binding; the others are sizes
 // and the text of unrolled loops.
 
 const BM: u32 = {{ bm }}u;
@@ -112,8 +107,7 @@ fn dst_of(column: u32, phase: Phase) -> u32 {
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-    {{ subgroup }}
+    @builtin(local_invocation_index) local: u32,{{ subgroup }}
 ) {
     let rows = params.rows;
     let quads = params.quads;
@@ -141,8 +135,7 @@ fn main(
     let share = local / NQ;
     var source = locate(column0, quad, phase);
     {{ position }}
-    {{ sums }}
-    {{ declare }}
+    {{ sums }}{{ declare }}
     if (first < end) {
         {{ load }}
         let half = 0u;
@@ -166,8 +159,7 @@ fn main(
         workgroupBarrier();
     }
 
-    {{ collect }}
-    let dst_first = part * params.dst_len;
+    {{ collect }}let dst_first = part * params.dst_len;
     let dst_plane = params.dst_plane;
     {{ write }}
     {{ moments }}

@@ -2,9 +2,6 @@
 // rows and channels padded with zeros. The terms are in the order in which the product takes them.
 // Neighbouring invocations write neighbouring rows; each reads all taps of its channel, which are
 // contiguous.
-//
-// Template: `element` is the element of the packed weights, f32 or f16, `store` the function that writes
-// f16, `write` the statement that writes four values.
 
 struct Params {
     rows: u32,
@@ -27,8 +24,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> packed: array<{{ element }}>;
 @group(0) @binding(2) var<storage, read> params: Params;
 
-{{ store }}
-fn value(row: u32, channel: u32, tap: u32) -> f32 {
+{{ store }}fn value(row: u32, channel: u32, tap: u32) -> f32 {
     let ok = row < params.rows && channel < params.channels;
     let at = row * params.row_stride + channel * params.channel_stride + tap;
     return select(0.0, weight[select(0u, at, ok)], ok);
@@ -50,13 +46,11 @@ fn main(
     for (var i = 0u; i < params.tap_count; i++) {
         let tap = params.taps[i];
         let term = tap.y + channel * params.channel_step;
-        let at = term * params.quads + quad;
-        let four = vec4(
+        {{ write }}vec4(
             value(row, channel, tap.x),
             value(row + 1u, channel, tap.x),
             value(row + 2u, channel, tap.x),
             value(row + 3u, channel, tap.x),
-        );
-        {{ write }}
+        {{ written }};
     }
 }

@@ -147,7 +147,7 @@ fn take_known(
     half: bool,
 ) -> Option<Entry> {
     let entry = known.find(pass, &shape, half)?;
-    choose(device, pass, &shape, entry.choice).then_some(*entry)
+    choose(device, pass, &shape, dtype(half), entry.choice).then_some(*entry)
 }
 
 /// Times every variant of a job and takes the fastest; `None` where there is only one.
@@ -156,10 +156,13 @@ fn try_all(
     (pass, shape): TuningPass,
     half: bool,
 ) -> Result<Option<Entry>, ExecutionError> {
-    let dtype = if half { DType::F16 } else { DType::F32 };
-    let trial = fastest(device, pass, &shape, dtype)?;
+    let trial = fastest(device, pass, &shape, dtype(half))?;
     Ok(trial.map(|trial| {
-        choose(device, pass, &shape, trial.choice);
+        choose(device, pass, &shape, dtype(half), trial.choice);
         Entry::new(pass, shape, half, trial)
     }))
+}
+
+fn dtype(half: bool) -> DType {
+    if half { DType::F16 } else { DType::F32 }
 }

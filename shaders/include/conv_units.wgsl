@@ -1,4 +1,8 @@
-// Of both halves of a tile each term's values, beside each other and then some that are not used.
+// Matrix units multiply tiles of f16. A subgroup has the sums of its matrices, which become those of the
+// invocations by way of workgroup memory.
+//
+// A tile has the values of a term beside each other, then some that are not used. `padding` says how
+// many; `more` is what only matrix units or only invocations in their place need.
 const A_PITCH: u32 = BM + {{ padding }}u;
 const B_PITCH: u32 = BN + {{ padding }}u;
 var<workgroup> a_tile: array<f16, 2u * BK * A_PITCH>;

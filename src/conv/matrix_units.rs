@@ -26,55 +26,77 @@ const SHAPE: ConvShape = ConvShape {
     padding: [0, 1, 1],
 };
 
-/// The limits with matrix units only where they gave the right product, for subgroups of the size that
-/// the device runs. Tried once per device.
-pub(super) fn checked(device: &CubeDevice, limits: DeviceLimits) -> DeviceLimits {
-    static CHECKED: PerDevice<Mutex<HashMap<MatrixUnits, Option<MatrixUnits>>>> = PerDevice::new();
-    let Some(units) = limits.matrix_units.filter(|units| !units.emulated) else { return limits };
-    let known = CHECKED.get_or_insert(device, Mutex::default);
-    let mut known = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let found = *known.entry(units).or_insert_with(|| {
-        let found = working(device, &limits, units);
-        if found.is_none() {
-            log::warn!("the matrix units give wrong products and are not used");
-        }
-        found
-    });
+/// The matrix units of a device, or why it does without them.
+pub(super) type Outcome = Result<MatrixUnits, &'static str>;
+
+/// The limits for convolutions of activations of this type: of the matrix units those that gave the
+/// right product, and none for f32, which does not use them. Tried once per device.
+pub(super) fn checked(device: &CubeDevice, limits: DeviceLimits, dtype: DType) -> DeviceLimits {
+    let found = match limits.matrix_units {
+        Some(units) if dtype == DType::F16 && units.emulated => Some(units),
+        Some(units) if dtype == DType::F16 => tried(device, &limits, units).ok(),
+        _ => None,
+    };
     DeviceLimits { matrix_units: found, ..limits }
 }
 
-/// [`kernels::limits`](crate::kernels::limits), of the matrix units those that work.
-pub(crate) fn checked_limits(device: &Device) -> Option<DeviceLimits> {
+/// The units for subgroups of the size that the device runs. The first call tries them, and says so
+/// where they fail.
+pub(super) fn tried(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Outcome {
+    // A device has one set of limits, except where tests change them.
+    static TRIED: PerDevice<Mutex<HashMap<DeviceLimits, Outcome>>> = PerDevice::new();
+    let known = TRIED.get_or_insert(device, Mutex::default);
+    let mut known = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *known.entry(*limits).or_insert_with(|| {
+        let found = working(device, limits, units);
+        if let Err(why) = found {
+            let client = device.client();
+            let name = &client.properties().identity.name;
+            log::warn!("{name}: convolutions do without its matrix units: {why}");
+        }
+        found
+    })
+}
+
+/// The limits of a device for convolutions of activations of this type.
+pub(crate) fn checked_limits(device: &Device, dtype: DType) -> Option<DeviceLimits> {
     let device = cube_device(device)?;
-    Some(checked(&device, launch::limits(&device)?))
+    Some(checked(&device, launch::limits(&device)?, dtype))
 }
 
 /// What multiplies activations in half precision, as text.
 pub(crate) fn describe_units(device: &Device) -> String {
-    match checked_limits(device).and_then(|limits| limits.matrix_units) {
-        Some(MatrixUnits { size, .. }) => format!("matrix units: {size}×{size} f16"),
+    match checked_limits(device, DType::F16).and_then(|limits| limits.matrix_units) {
+        Some(MatrixUnits { size, .. }) => format!("{size}×{size} matrix units"),
         None => "no matrix units".to_owned(),
     }
 }
 
-/// The units for subgroups of the smallest size that gives the right product. With larger ones than
-/// planned for, part of the product is missing.
-fn working(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Option<MatrixUnits> {
+/// The units for subgroups of the smallest size that gives the right product: a kernel whose subgroups
+/// are larger than planned for leaves NaN.
+fn working(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Outcome {
     let sizes = std::iter::successors(Some(units.lanes), |lanes| Some(lanes * 2));
     let sizes = sizes.take_while(|&lanes| lanes <= limits.subgroup[1].max(units.lanes));
-    sizes.map(|lanes| MatrixUnits { lanes, ..units }).find(|&units| {
+    let mut outcome = Err("there are none");
+    for lanes in sizes {
+        let units = MatrixUnits { lanes, ..units };
         let limits = DeviceLimits { matrix_units: Some(units), ..*limits };
-        is_right(device, &limits).unwrap_or(false)
-    })
+        outcome = is_right(device, &limits).and(Ok(units));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
-/// Whether a product of integers is exact; `None` where the device has no kernel for it, or fails.
-fn is_right(device: &CubeDevice, limits: &DeviceLimits) -> Option<bool> {
+/// Computes a product of integers, which must be exact.
+fn is_right(device: &CubeDevice, limits: &DeviceLimits) -> Result<(), &'static str> {
+    let unfit = "no kernel for them fits the device";
     let variants = wgsl::variants(ConvPass::Forward, Storage::F16, limits);
     let by_units = |variant: &ConvVariant| matches!(variant, ConvVariant::Units { .. });
-    let variant = variants.into_iter().find(by_units)?;
-    let plan =
-        wgsl::plan_as(ConvPass::Forward, &SHAPE, Storage::F16, limits, Some(variant)).ok()?;
+    let variant = variants.into_iter().find(by_units).ok_or(unfit)?;
+    let plan = wgsl::plan_as(ConvPass::Forward, &SHAPE, Storage::F16, limits, Some(variant));
+    let plan = plan.map_err(|_| unfit)?;
     // Sums stay far below 2048, up to which f16 has all integers.
     let small = |seed: usize| move |n: usize| ((n * seed + n / 7) % 5) as f32 - 2.0;
     let x: Vec<f32> = (0..SHAPE.input_len()).map(small(3)).collect();
@@ -98,6 +120,9 @@ fn is_right(device: &CubeDevice, limits: &DeviceLimits) -> Option<bool> {
     let w = upload(bytemuck::cast_slice(&w), SHAPE.w(), DType::F32);
     let y = op::run(ConvPass::Forward, &SHAPE, Storage::F16, &plan, [x, w]);
     let y = Tensor::<5>::from_primitive::<CubeBackend>(y);
-    let y = y.try_into_vec_as::<f32>();
-    Some(y.inspect_err(|error| log::warn!("matrix units: {error}")).ok()? == want)
+    let y = y.try_into_vec_as::<f32>().map_err(|error| {
+        log::debug!("matrix units: {error}");
+        "the kernel for them failed"
+    })?;
+    if y == want { Ok(()) } else { Err("they give a wrong product") }
 }

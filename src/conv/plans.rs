@@ -24,7 +24,7 @@ struct DevicePlans {
     plans: HashMap<PlanKey, Result<Arc<ConvPlan>, PlanError>>,
     /// Forward passes that give the statistics of their outputs.
     with_moments: HashMap<(ConvShape, Storage), Option<Arc<MomentsPlan>>>,
-    /// By the shape of one clip: a choice holds for any number of clips, however they are stored.
+    /// By the shape of one clip: a choice holds for any number of clips.
     chosen: HashMap<Key, ConvVariant>,
 }
 
@@ -85,10 +85,14 @@ impl DevicePlans {
 }
 
 /// Lends a device's plans; `None` where it takes no WGSL.
-fn with_plans<R>(device: &CubeDevice, work: impl FnOnce(&mut DevicePlans) -> R) -> Option<R> {
-    // A device has one set of limits, except where tests change them.
+fn with_plans<R>(
+    device: &CubeDevice,
+    dtype: DType,
+    work: impl FnOnce(&mut DevicePlans) -> R,
+) -> Option<R> {
+    // A device has one set of limits, two where f16 has matrix units, and more where tests change them.
     static DEVICES: PerDevice<Mutex<HashMap<DeviceLimits, DevicePlans>>> = PerDevice::new();
-    let limits = matrix_units::checked(device, launch::limits(device)?);
+    let limits = matrix_units::checked(device, launch::limits(device)?, dtype);
     let plans = DEVICES.get_or_insert(device, Mutex::default);
     let mut plans = plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     Some(work(plans.entry(limits).or_insert_with(|| DevicePlans::new(limits))))
@@ -108,7 +112,7 @@ pub(super) fn plan(
         let stored = Storage::of(dtype, &plans.limits);
         plans.plan(pass, shape, stored)
     };
-    with_plans(device, plan).unwrap_or(Err(PlanError::Device))
+    with_plans(device, dtype, plan).unwrap_or(Err(PlanError::Device))
 }
 
 /// The device's forward pass with the statistics of its output; `None` where its plan cannot give them
@@ -122,19 +126,21 @@ pub(super) fn with_moments(
         let stored = Storage::of(dtype, &plans.limits);
         plans.with_moments(shape, stored)
     };
-    with_plans(device, plan).flatten()
+    with_plans(device, dtype, plan).flatten()
 }
 
 /// From now on this device computes `pass` of convolutions like `shape`, of any number of clips, in
-/// this variant. `false` where the device does not have it.
+/// this variant, if activations are of type `dtype`; on devices whose matrix units are not used,
+/// whatever their type. `false` where the device does not have it.
 pub(crate) fn choose(
     device: &Device,
     pass: ConvPass,
     shape: &ConvShape,
+    dtype: DType,
     variant: ConvVariant,
 ) -> bool {
     cube_device(device)
-        .and_then(|device| with_plans(&device, |plans| plans.choose(pass, shape, variant)))
+        .and_then(|device| with_plans(&device, dtype, |plans| plans.choose(pass, shape, variant)))
         .unwrap_or(false)
 }
 

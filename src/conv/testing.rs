@@ -1,13 +1,13 @@
 //! Single passes in chosen variants, for tests of kernels that the device at hand would not choose.
 
 use burn::backend::wgpu::CubeBackend;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use super::wgsl::{self, ConvPass};
-use super::{ConvShape, op};
+use super::{ConvShape, matrix_units, op};
 use crate::kernels::storage::Storage;
 use crate::kernels::web::WebPlan;
-use crate::kernels::{DeviceLimits, PlanError, launch};
+use crate::kernels::{DeviceLimits, MatrixUnits, PlanError, cube_device, launch};
 
 pub(crate) use super::wgsl::ConvVariant;
 
@@ -44,6 +44,15 @@ pub fn variants_by_units(
     let plans = wgsl::distinct_plans(pass, shape, Storage::F16, limits).into_iter();
     let variants = plans.map(|(variant, _)| variant);
     variants.filter(|variant| matches!(variant, ConvVariant::Units { .. })).collect()
+}
+
+/// The matrix units of a device as its convolutions use them, or why they do without them; `None` where
+/// the device takes no WGSL.
+pub fn tried_units(device: &Device) -> Option<Result<MatrixUnits, &'static str>> {
+    let device = cube_device(device)?;
+    let limits = launch::limits(&device)?;
+    let Some(units) = limits.matrix_units else { return Some(Err("there are none")) };
+    Some(matrix_units::tried(&device, &limits, units))
 }
 
 /// The kernels of a pass on a device with these limits, as Rust's `Debug` writes them; activations are

@@ -54,7 +54,7 @@ pub(crate) fn fastest(
     dtype: DType,
 ) -> Result<Option<Trial>, ExecutionError> {
     let device = device.clone().without_autodiff();
-    let Some(limits) = checked_limits(&device) else { return Ok(None) };
+    let Some(limits) = checked_limits(&device, dtype) else { return Ok(None) };
     let stored = pass.storage(Storage::of(dtype, &limits));
     let Some(candidates) = candidates(pass, shape, stored, &limits) else { return Ok(None) };
     let mut watch = MemoryWatch::start(&device);
@@ -204,6 +204,7 @@ fn decide(candidates: Vec<Candidate>) -> Option<Trial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::MatrixUnits;
 
     #[test]
     fn a_trial_of_long_launches_takes_fewer_of_them_and_fewer_clips() {
@@ -216,6 +217,41 @@ mod tests {
         // … if the time suffices.
         assert_eq!(launches(1.0, 12, BUDGET / 2.0), 2);
         assert_eq!(launches(LONG, 12, -1.0), 1);
+    }
+
+    #[test]
+    fn a_trial_compares_matrix_units_with_other_kernels() {
+        let units = MatrixUnits { size: 16, lanes: 32, emulated: false };
+        let limits = DeviceLimits {
+            max_invocations: 1024,
+            workgroup_memory: 48 << 10,
+            shader_f16: true,
+            subgroup: [32, 32],
+            matrix_units: Some(units),
+            ..DeviceLimits::WEBGPU
+        };
+        let shape = ConvShape {
+            batch: 1,
+            in_channels: 512,
+            out_channels: 512,
+            input: [2, 7, 7],
+            kernel: [3, 3, 3],
+            stride: [1; 3],
+            padding: [1; 3],
+        };
+        for pass in [ConvPass::Forward, ConvPass::InputGradient] {
+            let count = |stored| {
+                let timed = candidates(pass, &shape, stored, &limits).unwrap();
+                let by_units =
+                    |candidate: &&Candidate| matches!(candidate.variant, ConvVariant::Units { .. });
+                assert_eq!(by_units(&&timed[0]), stored == Storage::F16);
+                let count = timed.iter().filter(by_units).count();
+                [count, timed.len() - count]
+            };
+            let [by_units, others] = count(Storage::F16);
+            assert!(by_units >= 3 && others >= 3, "{by_units} by units, {others} others");
+            assert_eq!(count(Storage::F32)[0], 0);
+        }
     }
 
     #[test]

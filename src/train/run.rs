@@ -148,7 +148,8 @@ impl<'a> Run<'a> {
                 model: &checkpoints.info.model,
                 compute: &compute,
                 parameters: parameter_count(&start.net),
-                precision: describe_precision(half, &compute.device),
+                precision: describe(half, &compute.device),
+                units: half.then(|| describe_units(&compute.device)),
                 memory: budget.describe(&needs, clips),
                 train: &data.train,
                 valid: &data.valid,
@@ -390,10 +391,4 @@ fn snapshot<'a>(
 ) -> Snapshot<'a> {
     let (net, optimizer, memory) = (trainer.net(), &trainer.optimizer, budget.state);
     Snapshot { net, optimizer, memory, loss_scale: trainer.loss_scale, history, progress }
-}
-
-/// How a run stores activations, and in half precision what multiplies them.
-fn describe_precision(half: bool, device: &burn::tensor::Device) -> String {
-    let stored = describe(half, device);
-    if half { format!("{stored}; {}", describe_units(device)) } else { stored }
 }

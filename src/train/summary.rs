@@ -19,6 +19,8 @@ pub(super) struct Opened<'a> {
     pub parameters: usize,
     /// How activations are stored.
     pub precision: String,
+    /// What multiplies them, in half precision.
+    pub units: Option<String>,
     /// What a step needs.
     pub memory: String,
     pub train: &'a Dataset,
@@ -50,7 +52,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
             ),
         ),
         pair("data", describe_data(config)),
-        pair("precision", opened.precision.clone()),
+        pair("precision", describe_precision(opened)),
         pair("memory", opened.memory.clone()),
         pair("training", describe_training(config)),
         pair("loss", describe_loss(config)),
@@ -84,6 +86,11 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         balance: balance(config, schema, train),
         advice: advice(config, train.samples.len(), &counts),
     }
+}
+
+fn describe_precision(opened: &Opened) -> String {
+    let Opened { precision, units, .. } = opened;
+    units.as_ref().map_or_else(|| precision.clone(), |units| format!("{precision}; {units}"))
 }
 
 /// A number of things, of which one is `what`.

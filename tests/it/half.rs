@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::common::adapter;
 use crate::common::compare::relative_distance;
-use crate::common::conv::{Case, UNSERVED, random_shape, wide_shape};
+use crate::common::conv::{Case, UNSERVED, check_statistics, random_shape, wide_shape};
 use crate::common::network::gradients;
 use crate::common::tensors::{tensor, uniform, values};
 
@@ -219,20 +219,7 @@ fn half_convolutions_give_statistics() {
             let Some((y, moments, slice)) = found else { continue };
             let (y, moments) = (values(to_float(y)), values(moments));
             check(&case, 0, &y);
-            let plane = shape.output().iter().product::<usize>();
-            let largest = y.iter().fold(1e-3f32, |most, v| most.max(v.abs()));
-            for (k, parts) in moments.chunks(moments.len() / shape.out_channels).enumerate() {
-                let images = (0..shape.batch).map(|image| (image * shape.out_channels + k) * plane);
-                let channel: Vec<f32> =
-                    images.flat_map(|start| y[start..start + plane].iter().copied()).collect();
-                for (part, found) in channel.chunks(slice).zip(parts.chunks(2)) {
-                    let mean = part.iter().sum::<f32>() / part.len() as f32;
-                    let squares: f32 = part.iter().map(|v| (v - mean).powi(2)).sum();
-                    assert!((found[0] - mean).abs() <= 2e-3 * largest, "{shape:?}: {found:?}");
-                    let room = 4e-3 * largest * largest * part.len() as f32;
-                    assert!((found[1] - squares).abs() <= room, "{shape:?}: {found:?}, {squares}");
-                }
-            }
+            check_statistics(&shape, &y, &moments, slice);
             given += 1;
         }
     }

@@ -2,11 +2,9 @@
 
 use std::fs;
 
-use burn::tensor::wgpu::WgpuBackend;
-use burn::tensor::{Device, DeviceKind, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 use polyview::bench::BenchConfig;
 use polyview::conv::{ConvPass, ConvShape, conv3d};
-use polyview::device::Compute;
 use polyview::kernels::with_stock;
 use polyview::model::{Backbone, BackboneKind, Init, StageSet};
 use polyview::tuning::{TuningPass, jobs, tune};
@@ -34,19 +32,6 @@ const JOBS: [TuningPass; 3] = [
     (ConvPass::WeightGradient, SHAPE),
 ];
 
-/// The adapter as a device of its own: what is chosen for it concerns no other test. (The same
-/// adapter behind another API, or behind any, is another device to Burn.)
-fn own_device() -> Option<Compute> {
-    let mut compute = adapter::compute()?;
-    let shared = compute.device.clone();
-    let kind =
-        if compute.info.kind == "software" { DeviceKind::Cpu } else { DeviceKind::default() };
-    let options = Device::wgpu_options().device_kind(kind).graphics_api(WgpuBackend::Auto);
-    compute.device = options.init().unwrap();
-    assert_ne!(compute.device, shared);
-    Some(compute)
-}
-
 /// y, dx and dw of as many clips.
 fn results(clips: usize, device: &Device) -> [Vec<f32>; 3] {
     let shape = ConvShape { batch: clips, ..SHAPE };
@@ -71,7 +56,7 @@ fn results(clips: usize, device: &Device) -> [Vec<f32>; 3] {
 
 #[test]
 fn tuning_is_remembered_and_keeps_the_results() {
-    let Some(compute) = own_device() else { return };
+    let Some(compute) = adapter::own_device() else { return };
     let folder = TempDir::new().unwrap();
     let run_in = |jobs: &[TuningPass], half: bool| {
         let mut heard = 0;

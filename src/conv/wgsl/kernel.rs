@@ -107,12 +107,16 @@ impl Shader for ConvKernel {
     }
 }
 
-/// `conv_pack.wgsl`.
+/// `conv_pack.wgsl`: `element` is the element of the packed weights, `store` the function that stores
+/// f16, `write` and `written` are what stands before and after four values that are written.
 fn pack(stored: Storage) -> String {
+    let statement = stored.write("packed", "term * params.quads + quad", "|");
+    let (write, written) = statement.split_once('|').expect("it writes the value");
     let values = [
         ("element", stored.element(true).to_owned()),
         ("store", stored.store(&["packed"])),
-        ("write", stored.write("packed", "at", "four")),
+        ("write", write.to_owned()),
+        ("written", format!("){}", written.trim_end_matches(';'))),
     ];
     stored.directive().to_owned() + &fill(include_str!("../../../shaders/conv_pack.wgsl"), &values)
 }

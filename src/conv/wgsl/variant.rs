@@ -67,10 +67,14 @@ const SPLITS: [(usize, usize); 3] = [(1, 1), (1, 4), (2, 1)];
 
 /// All variants that a device with these limits can run for a pass, with activations stored this way.
 pub(crate) fn variants(pass: ConvPass, stored: Storage, limits: &DeviceLimits) -> Vec<ConvVariant> {
-    let mut variants = units::serving(pass, stored, limits)
-        .map(|units| split(units::running(units, limits), units::WORKGROUPS, by_units))
-        .unwrap_or_default();
-    variants.extend(variants_without_units(pass, limits));
+    let mut variants = variants_without_units(pass, limits);
+    if let Some(units) = units::serving(pass, stored, limits) {
+        let tiles: Vec<Tile> = units::running(units, limits).collect();
+        let mut first = split(tiles.iter().copied(), units::WORKGROUPS, by_units);
+        // A trial takes the first ones, and is to compare both kinds.
+        let more = first.split_off(tiles.len());
+        variants = [first, variants, more].concat();
+    }
     variants
 }
 

@@ -1,6 +1,9 @@
 //! The wgpu device that tests run on: a GPU if there is one, else a software rasteriser.
 
-use burn::tensor::Device;
+use std::sync::OnceLock;
+
+use burn::tensor::wgpu::WgpuBackend;
+use burn::tensor::{Device, DeviceKind};
 use polyview::device::Compute;
 
 use super::skip;
@@ -30,6 +33,22 @@ pub fn device() -> Option<Device> {
 /// The device with what is known of it; `None` after reporting the skip.
 pub fn compute() -> Option<Compute> {
     open().map(|(_, compute)| compute)
+}
+
+/// The adapter as a device of its own: what tests of tuning choose for it concerns no other test. (The
+/// same adapter behind another API, or behind any, is another device to Burn.) `None` after reporting
+/// the skip.
+pub fn own_device() -> Option<Compute> {
+    let mut compute = compute()?;
+    let shared = compute.device.clone();
+    let kind =
+        if compute.info.kind == "software" { DeviceKind::Cpu } else { DeviceKind::default() };
+    let options = Device::wgpu_options().device_kind(kind).graphics_api(WgpuBackend::Auto);
+    // A process opens it once.
+    static OPENED: OnceLock<Device> = OnceLock::new();
+    compute.device = OPENED.get_or_init(|| options.init().unwrap()).clone();
+    assert_ne!(compute.device, shared);
+    Some(compute)
 }
 
 /// What to give to `--device`; `None` after reporting the skip.

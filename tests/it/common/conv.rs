@@ -93,6 +93,28 @@ impl Case {
     }
 }
 
+/// Checks `moments`, mean and sum of squared deviations of each `slice` values of each channel, against
+/// those of `y`, which is in half precision.
+#[track_caller]
+pub fn check_statistics(shape: &ConvShape, y: &[f32], moments: &[f32], slice: usize) {
+    let plane = shape.output().iter().product::<usize>();
+    let largest = y.iter().fold(1e-3f32, |most, v| most.max(v.abs()));
+    let parts = (shape.batch * plane).div_ceil(slice);
+    assert_eq!(moments.len(), 2 * parts * shape.out_channels);
+    for (k, parts) in moments.chunks(2 * parts).enumerate() {
+        let images = (0..shape.batch).map(|image| (image * shape.out_channels + k) * plane);
+        let channel: Vec<f32> =
+            images.flat_map(|start| y[start..start + plane].iter().copied()).collect();
+        for (part, found) in channel.chunks(slice).zip(parts.chunks(2)) {
+            let mean = part.iter().sum::<f32>() / part.len() as f32;
+            let squares: f32 = part.iter().map(|v| (v - mean).powi(2)).sum();
+            assert!((found[0] - mean).abs() <= 2e-3 * largest, "{shape:?}: {found:?}");
+            let room = 4e-3 * largest * largest * part.len() as f32;
+            assert!((found[1] - squares).abs() <= room, "{shape:?}: {found:?}, {squares}");
+        }
+    }
+}
+
 /// The values as f16 has them.
 pub fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|&value| f16::from_f32(value).to_f32()).collect()

@@ -255,21 +255,22 @@ pub(super) fn zeros(tile: Tile) -> String {
     lines.0
 }
 
-/// What differs where each invocation multiplies by itself, in f32.
+/// What differs where each invocation multiplies by itself, in f32: `packed` is the element of the
+/// weights, `tiles` declares the tiles and how they are stored to, `subgroup` arguments that only matrix
+/// units need, `sums` declares the sums, `collect` hands those of subgroups over to the invocations.
 fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
-    let mut lines = Lines::default();
-    line!(lines, "let a = ((step - first) & 1u) * BK * MQ + ty;");
-    line!(lines, "let b = ((step - first) & 1u) * BK * NQ + tx;");
+    let base = "let a = ((step - first) & 1u) * BK * MQ + ty;\n        \
+                let b = ((step - first) & 1u) * BK * NQ + tx;\n        ";
     let x = |k: u32, i: u32| format!("a_tile[a + {k}u * MQ + {i}u * TY]");
     let y = |k: u32, j: u32| format!("b_tile[b + {k}u * NQ + {j}u * TX]");
     let tiles = "var<workgroup> a_tile: array<vec4<f32>, 2u * BK * MQ>;\n\
-                 var<workgroup> b_tile: array<vec4<f32>, 2u * BK * NQ>;\n";
+                 var<workgroup> b_tile: array<vec4<f32>, 2u * BK * NQ>;";
     [
         ("packed", Storage::F32.element(true).to_owned()),
         ("tiles", tiles.to_owned()),
         ("subgroup", String::new()),
         ("sums", zeros(tile)),
-        ("multiply", lines.0 + &multiply(tile, form.terms(), x, y)),
+        ("multiply", base.to_owned() + &multiply(tile, form.terms(), x, y)),
         ("collect", String::new()),
     ]
 }

@@ -65,7 +65,8 @@ fn by_units(tile: Tile, form: Form, units: MatrixUnits) -> [String; 5] {
     let share = Share::of(tile, units).expect("a plan takes tiles that can be divided");
     let Share { grid: [below, beside], matrices: [rows, columns], in_part } = share;
     let [_, padding] = PADDING;
-    let subgroup = "@builtin(subgroup_id) subgroup: u32,\n@builtin(num_subgroups) subgroups: u32,";
+    let subgroup =
+        "\n@builtin(subgroup_id) subgroup: u32,\n@builtin(num_subgroups) subgroups: u32,";
     let matrix = |scalar: &str, role: &str| format!("coop_mat{size}x{size}<{scalar}, {role}>");
     let more = format!(
         "// Sums of four rows and four columns of every invocation.\n\
