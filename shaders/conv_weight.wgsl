@@ -38,7 +38,7 @@ const SUMS: u32 = {{ sums }}u;
 // Quarters of the tile.
 const MQ: u32 = BM / 4u;
 const NQ: u32 = BN / 4u;
-// vec4 between positions, chosen so that storing has no bank conflicts.
+// {{ pitched }} between positions, chosen so that storing has no bank conflicts.
 const A_PITCH: u32 = {{ a_pitch }}u;
 const B_PITCH: u32 = {{ b_pitch }}u;
 
@@ -77,8 +77,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> dst: array<f32>;
 @group(0) @binding(3) var<storage, read> params: Params;
 
-var<workgroup> a_tile: array<vec4<f32>, 2u * STEP * A_PITCH>;
-var<workgroup> b_tile: array<vec4<f32>, 2u * STEP * B_PITCH>;
+{{ tiles }}
 
 {{ loads_from }}
 {{ conv_index.wgsl }}
@@ -87,7 +86,7 @@ var<workgroup> b_tile: array<vec4<f32>, 2u * STEP * B_PITCH>;
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(local_invocation_index) local: u32,{{ subgroup }}
 ) {
     let rows = params.rows;
     let columns = params.columns;
@@ -146,8 +145,6 @@ fn main(
         // After the last step this loads elements of position 0, which nothing reads.
         {{ load }}
         {
-            let a_base = (step & 1u) * STEP * A_PITCH + ty;
-            let b_base = (step & 1u) * STEP * B_PITCH + tx;
             {{ multiply }}
         }
         // This half was last read in the previous iteration, before its barrier.

@@ -89,40 +89,48 @@ fn working(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Ou
     outcome
 }
 
-/// Computes a product of integers, which must be exact.
+/// Computes products of integers, which must be exact.
 fn is_right(device: &CubeDevice, limits: &DeviceLimits) -> Result<(), &'static str> {
-    let unfit = "no kernel for them fits the device";
-    let variants = wgsl::variants(ConvPass::Forward, Storage::F16, limits);
-    let by_units = |variant: &ConvVariant| matches!(variant, ConvVariant::Units { .. });
-    let variant = variants.into_iter().find(by_units).ok_or(unfit)?;
-    let plan = wgsl::plan_as(ConvPass::Forward, &SHAPE, Storage::F16, limits, Some(variant));
-    let plan = plan.map_err(|_| unfit)?;
     // Sums stay far below 2048, up to which f16 has all integers.
-    let small = |seed: usize| move |n: usize| ((n * seed + n / 7) % 5) as f32 - 2.0;
-    let x: Vec<f32> = (0..SHAPE.input_len()).map(small(3)).collect();
-    let w: Vec<f32> = (0..SHAPE.weight_len()).map(small(11)).collect();
-    let mut want = vec![0.0; SHAPE.output_len()];
-    cpu::forward(&SHAPE, &x, &w, &mut want);
-
-    let client = device.client();
-    let upload = |bytes: &[u8], shape: [usize; 5], dtype| {
-        let handle = client.create_from_slice(bytes);
-        CubeTensor::new_contiguous(
-            client.clone(),
-            device.clone(),
-            Shape::from(shape),
-            handle,
-            dtype,
-        )
+    let small = |count: usize, seed: usize| -> Vec<f32> {
+        (0..count).map(|n| ((n * seed + n / 7) % 5) as f32 - 2.0).collect()
     };
-    let halves: Vec<f16> = x.iter().map(|&value| f16::from_f32(value)).collect();
-    let x = upload(bytemuck::cast_slice(&halves), SHAPE.x(), DType::F16);
-    let w = upload(bytemuck::cast_slice(&w), SHAPE.w(), DType::F32);
-    let y = op::run(ConvPass::Forward, &SHAPE, Storage::F16, &plan, [x, w]);
-    let y = Tensor::<5>::from_primitive::<CubeBackend>(y);
-    let y = y.try_into_vec_as::<f32>().map_err(|error| {
-        log::debug!("matrix units: {error}");
-        "the kernel for them failed"
-    })?;
-    if y == want { Ok(()) } else { Err("they give a wrong product") }
+    let x = small(SHAPE.input_len(), 3);
+    let w = small(SHAPE.weight_len(), 11);
+    let dy = small(SHAPE.output_len(), 13);
+    let [mut y, mut dw] = [&dy, &w].map(|like| vec![0.0; like.len()]);
+    cpu::forward(&SHAPE, &x, &w, &mut y);
+    cpu::weight_gradient(&SHAPE, &x, &dy, &mut dw);
+
+    let tensor = |values: &[f32], shape: [usize; 5], dtype: DType| {
+        let halves = || values.iter().map(|&value| f16::from_f32(value)).collect::<Vec<_>>();
+        let client = device.client();
+        let handle = match dtype {
+            DType::F16 => client.create_from_slice(bytemuck::cast_slice(&halves())),
+            _ => client.create_from_slice(bytemuck::cast_slice(values)),
+        };
+        CubeTensor::new_contiguous(client, device.clone(), Shape::from(shape), handle, dtype)
+    };
+    let x = tensor(&x, SHAPE.x(), DType::F16);
+    let w = tensor(&w, SHAPE.w(), DType::F32);
+    let dy = tensor(&dy, SHAPE.y(), DType::F16);
+    let products =
+        [(ConvPass::Forward, [x.clone(), w], y), (ConvPass::WeightGradient, [x, dy], dw)];
+    for (pass, operands, want) in products {
+        let unfit = "no kernel for them fits the device";
+        let variants = wgsl::variants(pass, Storage::F16, limits);
+        let by_units = |variant: &ConvVariant| matches!(variant, ConvVariant::Units { .. });
+        let variant = variants.into_iter().find(by_units).ok_or(unfit)?;
+        let plan = wgsl::plan_as(pass, &SHAPE, Storage::F16, limits, Some(variant));
+        let got = op::run(pass, &SHAPE, Storage::F16, &plan.map_err(|_| unfit)?, operands);
+        let got = Tensor::<5>::from_primitive::<CubeBackend>(got);
+        let got = got.try_into_vec_as::<f32>().map_err(|error| {
+            log::debug!("matrix units: {error}");
+            "a kernel for them failed"
+        })?;
+        if got != want {
+            return Err("they give wrong products");
+        }
+    }
+    Ok(())
 }

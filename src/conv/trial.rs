@@ -239,7 +239,7 @@ mod tests {
             stride: [1; 3],
             padding: [1; 3],
         };
-        for pass in [ConvPass::Forward, ConvPass::InputGradient] {
+        for pass in ConvPass::ALL {
             let count = |stored| {
                 let timed = candidates(pass, &shape, stored, &limits).unwrap();
                 let by_units =

@@ -1,5 +1,6 @@
 //! Convolutions by matrix units, and by invocations that multiply in their place, against f64.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use burn::optim::GradientsParams;
@@ -95,6 +96,7 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
     let real = with_real(&device);
     let mut rng = ChaCha8Rng::seed_from_u64(61);
     let (mut furthest, mut apart, mut compared) = (0.0f64, 0.0f64, 0);
+    let mut seen = BTreeSet::new();
     for round in 0..36 {
         let shape = shape(&mut rng, round);
         if !shape.is_sound() {
@@ -104,14 +106,24 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
         let x = to_half(tensor(&case.x, shape.x(), &device));
         let w = tensor(&case.w, shape.w(), &device);
         let dy = to_half(tensor(&case.dy, shape.y(), &device));
-        let passes = [(ConvPass::Forward, [&x, &w]), (ConvPass::InputGradient, [&dy, &w])];
-        for (pass, operands) in passes {
+        for (pass, operands) in ConvPass::ALL.into_iter().zip([[&x, &w], [&dy, &w], [&x, &dy]]) {
             let known = EMULATED(limits(&device).unwrap());
             let variants = variants_by_units(pass, &shape, &known);
             assert!(!variants.is_empty(), "{pass:?} of {shape:?}");
             let usual = kernels(pass, &shape, DType::F16, &known, None).unwrap();
             assert!(usual.iter().any(|kernel| kernel.contains("emulated: true")), "{usual:?}");
             for variant in variants {
+                let names = kernels(pass, &shape, DType::F16, &known, Some(variant)).unwrap();
+                seen.extend(names.iter().filter_map(|name| {
+                    let (_, loads) = name.split_once("load: ").or(name.split_once("loads: "))?;
+                    Some((pass == ConvPass::WeightGradient, loads.split_once(',')?.0.to_owned()))
+                }));
+                // Its operands are f16 as they are stored, so that nothing is rounded.
+                let check_weights = |got: &[f32]| {
+                    let error =
+                        if pass == ConvPass::WeightGradient { case.worst(2, got) } else { 0.0 };
+                    assert!(error <= 1.0, "{shape:?}, {variant:?}: {error}× the bound");
+                };
                 let by_invocations = {
                     let operands = operands.map(Tensor::clone);
                     let got = pass_as_on(EMULATED, Some(variant), pass, &shape, operands);
@@ -121,6 +133,7 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
                 let error = worst(&by_invocations, exact);
                 assert!(error <= 2e-3, "{pass:?} of {shape:?}, {variant:?}: {error}");
                 furthest = furthest.max(error);
+                check_weights(&by_invocations);
                 let Some(real) = real else { continue };
                 let run = || {
                     let operands = operands.map(Tensor::clone);
@@ -132,10 +145,13 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
                 let error = worst(&by_units, by_invocations.iter().map(|&v| f64::from(v)));
                 assert!(error <= 1e-3, "{pass:?} of {shape:?}, {variant:?}: {error}");
                 apart = apart.max(error);
+                check_weights(&by_units);
                 compared += 1;
             }
         }
     }
+    // Four ways to load for a forward pass or an input gradient, four for a weight gradient.
+    assert_eq!(seen.len(), 8, "{seen:?}");
     println!("invocations differ from f64 by {furthest:.1e}");
     println!("{compared} plans by matrix units differ from them by {apart:.1e}");
 }
@@ -233,8 +249,8 @@ fn matrix_units_that_fail_are_left_aside() {
     let why = with_limits(SMALL_SUBGROUPS, || tried_units(&device)).unwrap().unwrap_err();
     println!("left aside: {why}");
     match has_units(&device) {
-        true => assert_eq!(why, "they give a wrong product"),
-        false => assert_eq!(why, "the kernel for them failed"),
+        true => assert_eq!(why, "they give wrong products"),
+        false => assert_eq!(why, "a kernel for them failed"),
     }
     let mut rng = ChaCha8Rng::seed_from_u64(64);
     let case = Case::in_half(wide_shape(&mut rng), &mut rng);
@@ -278,7 +294,7 @@ fn matrix_units_can_be_chosen_by_tuning() {
         stride: [1; 3],
         padding: [0, 1, 1],
     };
-    let jobs = [(ConvPass::Forward, shape), (ConvPass::InputGradient, shape)];
+    let jobs = ConvPass::ALL.map(|pass| (pass, shape));
     let run = |on: ChangedLimits, half: bool| {
         let run = || tune(&compute, &jobs, half, Some(folder.path()), || true);
         with_limits(on, run).unwrap().unwrap()

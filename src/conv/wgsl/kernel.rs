@@ -8,6 +8,7 @@ use super::params::{
 use super::source;
 use super::tile::{SoftTile, Tile};
 use super::weight::WeightLoads;
+use crate::kernels::MatrixUnits;
 use crate::kernels::layout::{Layout, Record};
 use crate::kernels::plan::{Shader, fill};
 use crate::kernels::storage::Storage;
@@ -20,7 +21,7 @@ pub(crate) enum ConvKernel {
     /// Forward and input gradient in tiles; with `moments` the statistics of each row of a tile too.
     Gather { tile: Tile, form: Form, moments: bool, source: Storage, result: Storage },
     /// Weight gradient in tiles, with dy stored as the gradient of x is.
-    Weight { tile: Tile, loads: WeightLoads, x: Storage },
+    Weight { tile: Tile, loads: WeightLoads, units: Option<MatrixUnits>, x: Storage },
     /// Second stage of a split reduction.
     SumParts,
     /// The same, or one part alone, to half precision.
@@ -59,7 +60,7 @@ impl Shader for ConvKernel {
             Self::Gather { tile, form, moments, source, result } => {
                 source::gather(tile, form, moments, [source, result])
             }
-            Self::Weight { tile, loads, x } => source::weight(tile, loads, x),
+            Self::Weight { tile, loads, units, x } => source::weight(tile, loads, units, x),
             Self::SoftPack { tensors, first } => source::soft_pack(tensors, first),
             Self::SoftPackWeights => {
                 include_str!("../../../shaders/conv_soft_weights.wgsl").to_owned()

@@ -97,8 +97,11 @@ pub(crate) fn plan_as(
     };
     // A variant by another name does without them.
     let by_units = variant.map_or(Some(None), |variant| variant.units().map(Some));
-    if let (Some(units), Some(tiles)) = (units::serving(pass, stored, limits), by_units) {
-        let plan = gather::plan(product(), limits, tiles, Some(units), stored);
+    if let (Some(units), Some(tiles)) = (units::serving(stored, limits), by_units) {
+        let plan = match pass {
+            ConvPass::WeightGradient => weight::plan(shape, limits, tiles, Some(units), stored),
+            _ => gather::plan(product(), limits, tiles, Some(units), stored),
+        };
         if plan.is_ok() || variant.is_some() {
             return plan;
         }
@@ -118,7 +121,7 @@ pub(crate) fn plan_as(
     }
     let tiles = variant.and_then(ConvVariant::tiles);
     match pass {
-        ConvPass::WeightGradient => weight::plan(shape, limits, tiles, stored),
+        ConvPass::WeightGradient => weight::plan(shape, limits, tiles, None, stored),
         _ => gather::plan(product(), limits, tiles, None, stored),
     }
 }

@@ -4,7 +4,7 @@
 use super::form::{Form, Load};
 use super::kernel::ConvKernel;
 use super::tile::Tile;
-use super::{ConvPass, gather};
+use super::{ConvPass, gather, weight};
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits};
 
@@ -23,14 +23,9 @@ pub(super) const WORKGROUPS: usize = 512;
 /// matrix lie in different banks.
 pub(super) const PADDING: [u32; 2] = [8, 4];
 
-/// The units of a device that serve a pass with operand 0 stored this way.
-pub(super) fn serving(
-    pass: ConvPass,
-    stored: Storage,
-    limits: &DeviceLimits,
-) -> Option<MatrixUnits> {
-    let serves = pass != ConvPass::WeightGradient && stored.is_half() && limits.shader_f16;
-    limits.matrix_units.filter(|_| serves)
+/// The units of a device that serve passes with operand 0 stored this way.
+pub(super) fn serving(stored: Storage, limits: &DeviceLimits) -> Option<MatrixUnits> {
+    limits.matrix_units.filter(|_| stored.is_half() && limits.shader_f16)
 }
 
 /// How the matrices of a tile are divided among its subgroups: one has every `grid`-th of them, so that
@@ -78,14 +73,20 @@ fn all(units: MatrixUnits) -> impl Iterator<Item = Tile> {
     USUAL.into_iter().chain(MORE).filter(move |&tile| Share::of(tile, units).is_some())
 }
 
-/// The tiles that a device can run.
-pub(super) fn running(units: MatrixUnits, limits: &DeviceLimits) -> impl Iterator<Item = Tile> {
-    let memory =
-        move |tile| gather::memory(tile, Form::plain(Load::Single).multiplied_by(Some(units)));
+/// The tiles that a device can run for a pass.
+pub(super) fn running(
+    pass: ConvPass,
+    units: MatrixUnits,
+    limits: &DeviceLimits,
+) -> impl Iterator<Item = Tile> {
+    let memory = move |tile| match pass {
+        ConvPass::WeightGradient => weight::memory(tile, Some(units)),
+        _ => gather::memory(tile, Form::plain(Load::Single).multiplied_by(Some(units))),
+    };
     all(units).filter(move |&tile| tile.runs_on(limits, memory(tile)))
 }
 
-/// Bytes of workgroup memory: both buffers of the tiles in f16, and a part of the sums.
+/// Bytes of workgroup memory: both buffers of the tiles in f16, of so many terms, and a part of the sums.
 pub(super) fn memory(tile: Tile, terms: u32) -> usize {
     let [of_term, of_row] = PADDING;
     let halves = 2 * terms * (tile.rows() + tile.columns() + 2 * of_term);
@@ -101,11 +102,12 @@ pub(super) fn kernels() -> Vec<ConvKernel> {
     let mut kernels = Vec::new();
     for units in units.into_iter().chain([emulated]) {
         for tile in all(units) {
+            let [half, gradient, float] = [Storage::F16, Storage::Gradient, Storage::F32];
+            kernels.extend(weight::kernels_in(tile, Some(units), half));
             let mut add = |form: Form, moments, source, result| {
                 let form = form.multiplied_by(Some(units));
                 kernels.push(ConvKernel::Gather { tile, form, moments, source, result });
             };
-            let [half, gradient, float] = [Storage::F16, Storage::Gradient, Storage::F32];
             for form in Form::ALL {
                 if form.load != Load::Table {
                     add(form, false, gradient, float);

@@ -68,8 +68,8 @@ const SPLITS: [(usize, usize); 3] = [(1, 1), (1, 4), (2, 1)];
 /// All variants that a device with these limits can run for a pass, with activations stored this way.
 pub(crate) fn variants(pass: ConvPass, stored: Storage, limits: &DeviceLimits) -> Vec<ConvVariant> {
     let mut variants = variants_without_units(pass, limits);
-    if let Some(units) = units::serving(pass, stored, limits) {
-        let tiles: Vec<Tile> = units::running(units, limits).collect();
+    if let Some(units) = units::serving(pass.storage(stored), limits) {
+        let tiles: Vec<Tile> = units::running(pass, units, limits).collect();
         let mut first = split(tiles.iter().copied(), units::WORKGROUPS, by_units);
         // A trial takes the first ones, and is to compare both kinds.
         let more = first.split_off(tiles.len());
@@ -98,7 +98,8 @@ fn variants_without_units(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVari
     }
     match pass {
         ConvPass::WeightGradient => {
-            let runs = weight::tiles().filter(|tile| tile.runs_on(limits, weight::memory(*tile)));
+            let runs =
+                weight::tiles().filter(|tile| tile.runs_on(limits, weight::memory(*tile, None)));
             split(runs, weight::WORKGROUPS, in_tiles)
         }
         _ => {

@@ -2,7 +2,8 @@
 
 use super::kernel::ConvKernel;
 use super::params::{WeightParams, u32s};
-use super::{ConvPlan, ConvShape, PartOrder, Tile, splits, sum_parts};
+use super::{ConvPlan, ConvShape, PartOrder, Tile, splits, sum_parts, units};
+use crate::kernels::MatrixUnits;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
@@ -43,8 +44,11 @@ impl WeightLoads {
     }
 
     /// Whether there is a kernel that loads this way in this tile; three taps along w have 48 sums in
-    /// 4×4.
-    fn takes(self, tile: Tile) -> bool {
+    /// 4×4, and up to 96 in the registers of matrices.
+    fn takes(self, tile: Tile, units: Option<MatrixUnits>) -> bool {
+        if units.is_some() {
+            return self != Self::WideRow && !(self.is_row() && tile.tm * tile.tn > 32);
+        }
         self.is_row() == ROW_TILES.into_iter().chain(MORE_ROW_TILES).any(|row| row == tile)
     }
 }
@@ -77,18 +81,26 @@ pub(super) fn tiles() -> impl Iterator<Item = Tile> {
     TILES.into_iter().chain(MORE_TILES).chain(ROW_TILES).chain(MORE_ROW_TILES)
 }
 
-/// All kernels for x as it is stored.
+/// All kernels without matrix units for x as it is stored.
 pub(super) fn kernels(x: Storage) -> impl Iterator<Item = ConvKernel> {
-    tiles().flat_map(move |tile| {
-        let loads = WeightLoads::ALL.into_iter().filter(move |loads| loads.takes(tile));
-        loads.map(move |loads| ConvKernel::Weight { tile, loads, x })
-    })
+    tiles().flat_map(move |tile| kernels_in(tile, None, x))
+}
+
+/// Those in one tile.
+pub(super) fn kernels_in(
+    tile: Tile,
+    units: Option<MatrixUnits>,
+    x: Storage,
+) -> impl Iterator<Item = ConvKernel> {
+    let loads = WeightLoads::ALL.into_iter().filter(move |loads| loads.takes(tile, units));
+    loads.map(move |loads| ConvKernel::Weight { tile, loads, units, x })
 }
 
 /// Positions of a step, as the kernel counts them: eight, or sixteen for the 48 sums with three taps
-/// along w, where a barrier would come too often.
-pub(super) fn step(loads: WeightLoads) -> u32 {
+/// along w, where a barrier would come too often, and for matrix units, which take as many at once.
+pub(super) fn step(loads: WeightLoads, units: Option<MatrixUnits>) -> u32 {
     match loads {
+        _ if units.is_some() => 16 / loads.group() as u32,
         WeightLoads::WideTap => 2,
         WeightLoads::WideRow => 4,
         WeightLoads::Row => 16,
@@ -101,19 +113,24 @@ pub(super) fn step(loads: WeightLoads) -> u32 {
 /// the product. Storing has no bank conflicts: eight neighbouring invocations store eight positions
 /// or, in wide loads, two or four rows of four or two groups.
 pub(super) fn pitches(tile: Tile, loads: WeightLoads) -> [u32; 2] {
-    let together = tile.threads() / step(loads);
+    let step = step(loads, None);
+    let together = tile.threads() / step;
     [tile.rows(), tile.columns()].map(|count| match loads.is_wide() {
-        true => count.next_multiple_of(together) + 8 / step(loads),
+        true => count.next_multiple_of(together) + 8 / step,
         false => (count / 4).next_multiple_of(together) | 1,
     })
 }
 
-/// Bytes of workgroup memory that any kernel with this tile needs: both buffers of the tiles.
-pub(super) fn memory(tile: Tile) -> usize {
-    let loads = WeightLoads::ALL.into_iter().filter(|loads| loads.takes(tile));
+/// Bytes of workgroup memory that any kernel with this tile needs: both buffers of the tiles, and what
+/// matrix units write their sums to.
+pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
+    let loads = WeightLoads::ALL.into_iter().filter(|loads| loads.takes(tile, units));
     let bytes = loads.map(|loads| {
+        if units.is_some() {
+            return units::memory(tile, 16 + u32::from(loads.is_row()));
+        }
         let [a, b] = pitches(tile, loads);
-        2 * step(loads) as usize * (a + b) as usize * 16
+        2 * step(loads, None) as usize * (a + b) as usize * 16
     });
     bytes.max().expect("every tile has kernels")
 }
@@ -173,37 +190,54 @@ fn choose(
     columns: usize,
     limits: &DeviceLimits,
     tile: Option<Tile>,
+    units: Option<MatrixUnits>,
 ) -> Option<(Tile, WeightLoads)> {
     let Some(tile) = tile else {
+        let memory = |tile| memory(tile, units);
         let choose = |tiles: &[Tile]| Tile::choose(tiles, rows, columns, limits, memory);
-        let tile = if loads.is_row() { choose(&ROW_TILES) } else { choose(&TILES) };
+        let tile = match units {
+            Some(units) => {
+                let tiles = units::usual(units).into_iter();
+                choose(&tiles.filter(|&tile| loads.takes(tile, Some(units))).collect::<Vec<_>>())
+            }
+            None if loads.is_row() => choose(&ROW_TILES),
+            None => choose(&TILES),
+        };
         return tile.map(|tile| (tile, loads));
     };
-    if loads.takes(tile) {
+    if loads.takes(tile, units) {
         return Some((tile, loads));
     }
     // The largest of the other tiles is worth a try.
-    (loads.is_row() && tile == TILES[0]).then_some((tile, WeightLoads::Tap))
+    let large = tile == TILES[0] || units.is_some();
+    (loads.is_row() && large).then_some((tile, WeightLoads::Tap))
 }
 
 /// One launch, or two where the positions are split. `variant` is the tile, and the workgroups
-/// wanted; `x` is how that is stored.
+/// wanted, `units` what multiplies; `x` is how that is stored.
 pub(super) fn plan(
     shape: &ConvShape,
     limits: &DeviceLimits,
     variant: Option<(Tile, usize)>,
+    units: Option<MatrixUnits>,
     x: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let mut sizes = Sizes::of(shape);
-    let loads = sizes.loads(shape.in_channels);
+    let loads = match (sizes.loads(shape.in_channels), units) {
+        // Taps beside each other are positions beside each other in the tiles, with one between rows.
+        (WeightLoads::WideRow, Some(_)) => WeightLoads::Row,
+        (loads, _) => loads,
+    };
     let (rows, channels, all_taps) = (shape.out_channels, shape.in_channels, shape.taps());
     let columns = match loads {
         WeightLoads::Mixed => channels * all_taps,
         _ => channels,
     };
     let tile = variant.map(|(tile, _)| tile);
-    let (tile, loads) = choose(loads, rows, columns, limits, tile).ok_or(PlanError::Device)?;
-    let workgroups = variant.map_or(WORKGROUPS, |(_, workgroups)| workgroups);
+    let (tile, loads) =
+        choose(loads, rows, columns, limits, tile, units).ok_or(PlanError::Device)?;
+    let usual = if units.is_some() { units::WORKGROUPS } else { WORKGROUPS };
+    let workgroups = variant.map_or(usual, |(_, workgroups)| workgroups);
 
     // The window stays as it is in `Mixed`, whose columns have all taps.
     let mut taps = if loads == WeightLoads::Mixed { 1 } else { all_taps };
@@ -222,15 +256,15 @@ pub(super) fn plan(
     let [t, h, w] = sizes.output;
     let positions = shape.batch * t * h * w;
     // With taps along w a part is whole rows.
-    let unit = if loads.is_row() { w } else { step(loads) as usize };
-    let units = positions.div_ceil(unit);
+    let unit = if loads.is_row() { w } else { step(loads, units) as usize };
+    let all = positions.div_ceil(unit);
     let least = (LEAST / group).div_ceil(unit);
     let row_tiles = rows.div_ceil(tile.rows() as usize);
     let tiles = row_tiles * columns.div_ceil(tile.columns() as usize) * taps;
     let total = shape.weight_len();
-    let parts = splits([tiles, 1], workgroups, [units, least], total * 4, limits);
-    let part_units = units.div_ceil(parts).max(1);
-    let parts = units.div_ceil(part_units).max(1);
+    let parts = splits([tiles, 1], workgroups, [all, least], total * 4, limits);
+    let part_units = all.div_ceil(parts).max(1);
+    let parts = all.div_ceil(part_units).max(1);
 
     let mut plan = ConvPlan::new();
     let target = match parts {
@@ -266,7 +300,7 @@ pub(super) fn plan(
         tap_step: tap_step as u32,
     };
     plan.launches.push(Launch::new(
-        ConvKernel::Weight { tile, loads, x },
+        ConvKernel::Weight { tile, loads, units, x },
         fold(tiles, parts, limits)?,
         vec![Slot::Operand(0), Slot::Operand(1), target],
         &params,
@@ -294,7 +328,7 @@ mod tests {
 
     #[track_caller]
     fn check(shape: &ConvShape, want: WeightLoads, parts: bool) {
-        let plan = plan(shape, &LIMITS, None, Storage::F32).unwrap();
+        let plan = plan(shape, &LIMITS, None, None, Storage::F32).unwrap();
         let ConvKernel::Weight { tile, loads, .. } = plan.launches[0].kernel else {
             panic!("{:?}", plan.launches[0].kernel)
         };
@@ -321,17 +355,24 @@ mod tests {
 
     #[test]
     fn every_kernel_fits_into_the_memory_that_is_counted() {
-        for kernel in kernels(Storage::F32) {
-            let ConvKernel::Weight { tile, loads, .. } = kernel else { panic!("{kernel:?}") };
+        for kernel in kernels(Storage::F32).chain(units::kernels()) {
+            let ConvKernel::Weight { tile, loads, units, .. } = kernel else { continue };
             let module = naga::front::wgsl::parse_str(&kernel.source()).unwrap();
             let shared = module.global_variables.iter().map(|(_, variable)| variable);
             let shared = shared.filter(|variable| variable.space == AddressSpace::WorkGroup);
             let bytes: u32 =
                 shared.map(|variable| module.types[variable.ty].inner.size(module.to_ctx())).sum();
-            assert!(bytes > 0 && bytes as usize <= memory(tile), "{kernel:?}: {bytes}");
+            assert!(bytes > 0 && bytes as usize <= memory(tile, units), "{kernel:?}: {bytes}");
             // A subgroup is 8 × 4 invocations.
             assert!(tile.tx.is_multiple_of(8) && tile.ty.is_multiple_of(4), "{tile:?}");
-            assert!(tile.threads().is_multiple_of(step(loads)), "{kernel:?}");
+            let step = step(loads, units);
+            assert!(tile.threads().is_multiple_of(step), "{kernel:?}");
+            if units.is_some() {
+                // What the invocations store together is whole rows and columns of the tiles.
+                let together = tile.threads() / step * if loads.is_wide() { 1 } else { 4 };
+                assert!(tile.rows().is_multiple_of(together), "{kernel:?}");
+                assert!(tile.columns().is_multiple_of(together), "{kernel:?}");
+            }
         }
     }
 }

@@ -200,6 +200,7 @@ impl Walk<'_> {
             }
             S::ControlBarrier(_) | S::MemoryBarrier(_) => needs_uniform = Some("barrier"),
             S::WorkGroupUniformLoad { .. } => needs_uniform = Some("workgroupUniformLoad"),
+            // naga itself refuses the other operations on matrices.
             S::CooperativeStore { .. } => needs_uniform = Some("matrix operation"),
             S::SubgroupBallot { .. }
             | S::SubgroupGather { .. }

@@ -76,4 +76,17 @@ fn varying_control_flow_is_detected() {
     }
     let subgroup = shader("if (local == 0u) { data[0] = subgroupBroadcast(local, 0u); }");
     assert_eq!(faults_of(&subgroup), ["subgroup operation"].into());
+
+    let matrices = |body: &str| {
+        let enabled = "enable f16;\nenable wgpu_cooperative_matrix;\n".to_owned();
+        enabled + &shader(body) + "var<workgroup> floats: array<f32, 64>;"
+    };
+    let store = "coopStoreT(coop_mat8x8<f32, C>(), &floats[0], 8u);";
+    assert!(faults_of(&matrices(store)).is_empty());
+    let varying = matrices(&format!("if (local == 0u) {{ {store} }}"));
+    assert_eq!(faults_of(&varying), ["matrix operation"].into());
+    // Other operations on matrices are refused by naga.
+    let load = "let loaded = coopLoadT<coop_mat8x8<f32, C>>(&floats[0], 8u);";
+    assert!(module(&matrices(load)).is_ok());
+    assert!(module(&matrices(&format!("if (local == 0u) {{ {load} }}"))).is_err());
 }

@@ -48,7 +48,7 @@ pub(in crate::conv::wgsl) fn gather(
     values.extend(movement(tile, form));
     values.extend(match units {
         None => invocations(tile, form),
-        Some(units) => units::units(tile, form, units),
+        Some(units) => units::gather(tile, form, units),
     });
     let directives = match units {
         None => source.directive(),
@@ -246,11 +246,11 @@ if (block == params.tap_steps) {
     select_tap(&source, tap, taps);
 }";
 
-/// The sums of each invocation, from 0.
-pub(super) fn zeros(tile: Tile) -> String {
+/// The sums of each invocation, from 0; `sum` ends their names.
+pub(super) fn zeros(tile: Tile, sum: &str) -> String {
     let mut lines = Lines::default();
     for (c, j) in (0..tile.tm).flat_map(|c| (0..tile.tn / 4).map(move |j| (c, j))) {
-        line!(lines, "var c{c}_{j} = vec4(0.0);");
+        line!(lines, "var c{c}_{j}{sum} = vec4(0.0);");
     }
     lines.0
 }
@@ -269,16 +269,18 @@ fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
         ("packed", Storage::F32.element(true).to_owned()),
         ("tiles", tiles.to_owned()),
         ("subgroup", String::new()),
-        ("sums", zeros(tile)),
-        ("multiply", base.to_owned() + &multiply(tile, form.terms(), x, y)),
+        ("sums", zeros(tile, "")),
+        ("multiply", base.to_owned() + &multiply(tile, form.terms(), "", x, y)),
         ("collect", String::new()),
     ]
 }
 
-/// The products of a step of so many terms; `x` gives four rows of a term, `y` four columns.
+/// The products of a step of so many terms; `sum` ends the names of the sums, `x` gives four rows of a
+/// term, `y` four columns.
 pub(super) fn multiply(
     tile: Tile,
     terms: u32,
+    sum: &str,
     x: impl Fn(u32, u32) -> String,
     y: impl Fn(u32, u32) -> String,
 ) -> String {
@@ -292,7 +294,7 @@ pub(super) fn multiply(
             line!(lines, "let x{i} = {};", x(k, i));
             for (part, e) in PARTS.into_iter().zip(0..) {
                 for j in 0..tile.tn / 4 {
-                    let c = format!("c{}_{j}", 4 * i + e);
+                    let c = format!("c{}_{j}{sum}", 4 * i + e);
                     line!(lines, "{c} = fma(vec4(x{i}.{part}), y{j}, {c});");
                 }
             }

@@ -5,6 +5,7 @@ mod moments;
 mod soft;
 mod units;
 mod weight;
+mod weight_products;
 
 use std::fmt::Write;
 

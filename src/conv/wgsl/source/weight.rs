@@ -1,32 +1,61 @@
 //! The tiles of the weight gradient.
 
+use super::units::{self, Weight};
+use super::weight_products::{TILES, multiply};
 use super::{Lines, PARTS, index, line, mask, tile_values};
 use crate::conv::wgsl::tile::Tile;
+use crate::conv::wgsl::units::PADDING;
 use crate::conv::wgsl::weight::{WeightLoads, pitches, step};
+use crate::kernels::MatrixUnits;
 use crate::kernels::plan::fill;
 use crate::kernels::storage::Storage;
 
 /// What the template is filled with.
-struct Text {
+pub(super) struct Text {
     /// How x and dy are stored.
-    x: Storage,
-    dy: Storage,
-    declare: Lines,
-    load: Lines,
-    store: Lines,
-    multiply: Lines,
-    write: Lines,
+    pub x: Storage,
+    pub dy: Storage,
+    /// Whether matrix units multiply, or invocations in their place.
+    pub by_units: bool,
+    pub declare: Lines,
+    pub load: Lines,
+    pub store: Lines,
+    pub multiply: Lines,
+    pub write: Lines,
 }
 
-/// `conv_weight.wgsl`, with x as it is stored and dy as its gradient.
-pub(in crate::conv::wgsl) fn weight(tile: Tile, loads: WeightLoads, x: Storage) -> String {
-    let step = step(loads);
-    let mut text = Text::new(x);
+/// `conv_weight.wgsl`, with x as it is stored and dy as its gradient. `pitched` says what a tile is made
+/// of, `tiles` declares both, `subgroup` are arguments that only matrix units need.
+pub(in crate::conv::wgsl) fn weight(
+    tile: Tile,
+    loads: WeightLoads,
+    units: Option<MatrixUnits>,
+    x: Storage,
+) -> String {
+    let step = step(loads, units);
+    let mut text = Text::new(x, units.is_some());
     let dy = text.dy;
     match loads.is_wide() {
-        true => wide(&mut text, tile, loads, step),
-        false => narrow(&mut text, tile, loads, step),
+        true => load_wide(&mut text, tile, step),
+        false => load_narrow(&mut text, tile, loads, step),
     }
+    let directives = match units {
+        Some(units) => units::directives(units),
+        None => x.directive(),
+    };
+    let (pitched, pitches, tiles, subgroup) = match units {
+        Some(units) => {
+            let [padding, _] = PADDING;
+            let Weight { tiles, subgroup, sums, multiply, write } = Weight::of(tile, loads, units);
+            text.declare.0 += &sums;
+            (text.multiply, text.write) = (Lines(multiply), Lines(write));
+            ("f16", [tile.rows(), tile.columns()].map(|count| count + padding), tiles, subgroup)
+        }
+        None => {
+            multiply(&mut text, tile, loads, step);
+            ("vec4", pitches(tile, loads), TILES.to_owned(), "")
+        }
+    };
     let helpers = match loads {
         WeightLoads::Mixed => {
             mask().1 + include_str!("../../../../shaders/include/conv_weight_columns.wgsl")
@@ -34,7 +63,7 @@ pub(in crate::conv::wgsl) fn weight(tile: Tile, loads: WeightLoads, x: Storage) 
         _ => String::new(),
     };
     let advance = include_str!("../../../../shaders/include/conv_advance.wgsl");
-    let [a_pitch, b_pitch] = pitches(tile, loads);
+    let [a_pitch, b_pitch] = pitches;
     let mut values = tile_values(tile);
     values.extend([
         index(),
@@ -46,26 +75,29 @@ pub(in crate::conv::wgsl) fn weight(tile: Tile, loads: WeightLoads, x: Storage) 
         ("x_element", x.element(loads.is_wide()).to_owned()),
         ("loads_from", x.load("x", loads.is_wide()) + &dy.load("dy", loads.is_wide())),
         ("dy_element", dy.element(loads.is_wide()).to_owned()),
+        ("pitched", pitched.to_owned()),
         ("a_pitch", a_pitch.to_string()),
         ("b_pitch", b_pitch.to_string()),
+        ("tiles", tiles),
+        ("subgroup", subgroup.to_owned()),
         ("declare", text.declare.0),
         ("load", text.load.0),
         ("multiply", text.multiply.0),
         ("store", text.store.0),
         ("write", text.write.0),
     ]);
-    x.directive().to_owned() + &fill(include_str!("../../../../shaders/conv_weight.wgsl"), &values)
+    directives.to_owned() + &fill(include_str!("../../../../shaders/conv_weight.wgsl"), &values)
 }
 
 impl Text {
-    fn new(x: Storage) -> Self {
+    fn new(x: Storage, by_units: bool) -> Self {
         let [declare, load, store, multiply, write] = [(); 5].map(|()| Lines::default());
-        Self { x, dy: x.gradient(), declare, load, store, multiply, write }
+        Self { x, dy: x.gradient(), by_units, declare, load, store, multiply, write }
     }
 }
 
 /// A vec4 in the tiles is one position of four rows (columns).
-fn narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
+fn load_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     let Text { declare, load, .. } = text;
     line!(declare, "let quarter = local / STEP;");
     // Where one factor is made 0, the other may be any element of its operand.
@@ -86,7 +118,7 @@ fn narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
         }
     }
     let shares = tile.threads() / step;
-    each_quarter(text, "a", tile.rows() / 4, shares, |text, i, at| {
+    each_quarter(text, "a", loads, [tile.rows() / 4, shares], |text, i, at| {
         line!(
             text.declare,
             "let a_offset{i} = min(vec4(row0 + quarter + {at}u) + vec4(0u, 1u, 2u, 3u) * MQ, \
@@ -103,7 +135,7 @@ fn narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     if loads != WeightLoads::Mixed {
         line!(text.load, "let b = select(0u, b_at, ok);");
     }
-    each_quarter(text, "b", tile.columns() / 4, shares, |text, i, at| {
+    each_quarter(text, "b", loads, [tile.columns() / 4, shares], |text, i, at| {
         if loads == WeightLoads::Mixed {
             mixed_columns(text, i, at);
             return format!("select(vec4(0.0), b{i}, ok{i})");
@@ -118,30 +150,6 @@ fn narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
         line!(text.load, "let b{i} = vec4({values});");
         format!("select(vec4(0.0), b{i}, ok)")
     });
-    for i in 0..tile.tm {
-        for (j, sum) in pairs(tile.tn / 4, loads.sums()) {
-            line!(text.declare, "var c{i}_{j}_{sum} = vec4(0.0);");
-        }
-    }
-    multiply_narrow(text, tile, loads, step);
-    for row in 0..tile.tm {
-        let place = format!("row0 + ty + {}u * TY + {}u * MQ", row / 4, row % 4);
-        line!(text.write, "if ({place} < rows) {{");
-        line!(text.write, "let to = dst_first + ({place}) * params.row_step;");
-        for j in 0..tile.tn / 4 {
-            for (part, f) in PARTS.into_iter().zip(0..) {
-                let column = format!("column0 + tx + {j}u * TX + {f}u * NQ");
-                line!(text.write, "if ({column} < columns) {{");
-                line!(text.write, "let at = to + ({column}) * params.column_step;");
-                for sum in 0..loads.sums() {
-                    let c = format!("c{row}_{j}_{sum}.{part}");
-                    line!(text.write, "dst[at + {sum}u * params.tap_step] = {c};");
-                }
-                line!(text.write, "}}");
-            }
-        }
-        line!(text.write, "}}");
-    }
 }
 
 /// The vec4 of an operand that an invocation stores: `value` says what, given the number of the vec4
@@ -149,16 +157,31 @@ fn narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
 fn each_quarter(
     text: &mut Text,
     name: &str,
-    quarters: u32,
-    shares: u32,
+    loads: WeightLoads,
+    [quarters, shares]: [u32; 2],
     mut value: impl FnMut(&mut Text, u32, u32) -> String,
 ) {
     let pitch = format!("{}_PITCH", name.to_uppercase());
     for i in 0..quarters.div_ceil(shares) {
         let at = i * shares;
         let value = value(text, i, at);
-        let to = format!("(half * STEP + lane) * {pitch} + quarter + {at}u");
-        line!(text.store, "{name}_tile[{to}] = {value};");
+        if !text.by_units {
+            let to = format!("(half * STEP + lane) * {pitch} + quarter + {at}u");
+            line!(text.store, "{name}_tile[{to}] = {value};");
+            continue;
+        }
+        let (Text { declare, store, .. }, item) = (&mut *text, format!("quarter + {at}u"));
+        let new = format!("{name}_new{i}");
+        line!(store, "let {new} = {value};");
+        line!(store, "store_{name}(half * HALF + BEFORE + lane, {item}, {new});");
+        if loads.is_row() {
+            // The last position of a step is the one before the next step's; none before a part.
+            line!(declare, "var {name}_old{i} = vec4(0.0);");
+            line!(store, "if (lane == STEP - 1u) {{");
+            line!(store, "store_{name}(half * HALF, {item}, {name}_old{i});");
+            line!(store, "}}");
+            line!(store, "{name}_old{i} = {new};");
+        }
     }
 }
 
@@ -181,48 +204,10 @@ fn mixed_columns(text: &mut Text, i: u32, at: u32) {
     line!(text.load, "let b{i} = vec4({values});");
 }
 
-fn multiply_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
-    let Text { declare, multiply, .. } = text;
-    for k in 0..step {
-        let (now, before) = (k.to_string(), k.checked_sub(1).map(|k| k.to_string()));
-        let before = before.unwrap_or("before".to_owned());
-        for j in 0..tile.tn / 4 {
-            line!(multiply, "let y{j}_{now} = b_tile[b_base + {k}u * B_PITCH + {j}u * TX];");
-        }
-        for i in 0..tile.tm / 4 {
-            line!(multiply, "let x{i}_{now} = a_tile[a_base + {k}u * A_PITCH + {i}u * TY];");
-        }
-        // Tap 0 meets x one position before that of dy, tap 2 one after.
-        let factors = match loads {
-            WeightLoads::Row => vec![(&now, &before), (&now, &now), (&before, &now)],
-            _ => vec![(&now, &now)],
-        };
-        for row in 0..tile.tm {
-            let (i, part) = (row / 4, PARTS[row as usize % 4]);
-            for j in 0..tile.tn / 4 {
-                for ((x, y), sum) in factors.iter().zip(0..) {
-                    let c = format!("c{row}_{j}_{sum}");
-                    line!(multiply, "{c} = fma(vec4(x{i}_{x}.{part}), y{j}_{y}, {c});");
-                }
-            }
-        }
-    }
-    if loads == WeightLoads::Row {
-        for (name, vectors) in [("x", tile.tm / 4), ("y", tile.tn / 4)] {
-            for i in 0..vectors {
-                // A part starts with a row.
-                line!(declare, "var {name}{i}_before = vec4(0.0);");
-                line!(multiply, "{name}{i}_before = {name}{i}_{};", step - 1);
-            }
-        }
-    }
-}
-
 /// A vec4 in the tiles is four positions of one row (column).
-fn wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
-    let Text { declare, load, store, x, dy, .. } = text;
-    let (x, dy) = (*x, *dy);
-    let Tile { tm, tn, .. } = tile;
+fn load_wide(text: &mut Text, tile: Tile, step: u32) {
+    let Text { declare, load, store, x, dy, by_units, .. } = text;
+    let (x, dy, by_units) = (*x, *dy, *by_units);
     line!(declare, "let item = local / STEP;");
     line!(load, "let ok = i32(lane) < left && all(vec3<u32>(seen) < size);");
     line!(load, "let a = select(0u, a_at, ok);");
@@ -243,102 +228,12 @@ fn wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
                 "a" => format!("a{i}"),
                 _ => format!("select(vec4(0.0), b{i}, ok)"),
             };
+            if by_units {
+                line!(store, "store_{name}(half * HALF + 4u * lane, {item}, {value});");
+                continue;
+            }
             let to = format!("(half * STEP + lane) * {pitch} + {item}");
             line!(store, "{name}_tile[{to}] = {value};");
         }
     }
-    multiply_wide(text, tile, loads, step);
-    let Text { write, .. } = text;
-    for i in 0..tm {
-        let row = format!("row0 + ty + {i}u * TY");
-        line!(write, "if ({row} < rows) {{");
-        line!(write, "let to = dst_first + ({row}) * params.row_step;");
-        for j in 0..tn {
-            let column = format!("column0 + tx + {j}u * TX");
-            line!(write, "if ({column} < columns) {{");
-            line!(write, "let at = to + ({column}) * params.column_step;");
-            for sum in 0..loads.sums() {
-                line!(write, "dst[at + {sum}u * params.tap_step] = c{i}_{j}_{sum};");
-            }
-            line!(write, "}}");
-        }
-        line!(write, "}}");
-    }
-}
-
-/// The values of a few columns stay in registers, those of the rows come one by one.
-fn multiply_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
-    let Text { declare, multiply, .. } = text;
-    let Tile { tm, tn, .. } = tile;
-    for (i, j) in pairs(tm, tn) {
-        for sum in 0..loads.sums() {
-            line!(declare, "var c{i}_{j}_{sum} = 0.0;");
-        }
-    }
-    let is_row = loads.is_row();
-    // The values of the position before: none at the start of a row.
-    let before = |name: &str, i: u32, k: u32| match k {
-        0 => format!("select({name}{i}_before, 0.0, starts{k})"),
-        _ => format!("select({name}{i}_{}.w, 0.0, starts{k})", k - 1),
-    };
-    if is_row {
-        line!(declare, "var row_at = 0u;");
-        for (name, count) in [("x", tm), ("y", tn)] {
-            for i in 0..count {
-                line!(declare, "var {name}{i}_before = 0.0;");
-            }
-        }
-    }
-    for k in 0..step {
-        if is_row {
-            line!(multiply, "let starts{k} = row_at + {k}u == 0u || row_at + {k}u == size.z;");
-        }
-        for j in 0..tn {
-            line!(multiply, "let y{j}_{k} = b_tile[b_base + {k}u * B_PITCH + {j}u * TX];");
-            if is_row {
-                line!(multiply, "let yb{j}_{k} = {};", before("y", j, k));
-            }
-        }
-        for i in 0..tm {
-            line!(multiply, "let x{i}_{k} = a_tile[a_base + {k}u * A_PITCH + {i}u * TY];");
-            if is_row {
-                line!(multiply, "let xb{i}_{k} = {};", before("x", i, k));
-            }
-            for e in 0..4usize {
-                let x = format!("x{i}_{k}.{}", PARTS[e]);
-                let x_before = match e {
-                    0 => format!("xb{i}_{k}"),
-                    _ => format!("x{i}_{k}.{}", PARTS[e - 1]),
-                };
-                for j in 0..tn {
-                    let y = format!("y{j}_{k}.{}", PARTS[e]);
-                    let y_before = match e {
-                        0 => format!("yb{j}_{k}"),
-                        _ => format!("y{j}_{k}.{}", PARTS[e - 1]),
-                    };
-                    let factors = match is_row {
-                        true => vec![(&x, &y_before), (&x, &y), (&x_before, &y)],
-                        false => vec![(&x, &y)],
-                    };
-                    for ((x, y), sum) in factors.into_iter().zip(0..) {
-                        let c = format!("c{i}_{j}_{sum}");
-                        line!(multiply, "{c} = fma({x}, {y}, {c});");
-                    }
-                }
-            }
-        }
-    }
-    if is_row {
-        for (name, count) in [("x", tm), ("y", tn)] {
-            for i in 0..count {
-                line!(multiply, "{name}{i}_before = {name}{i}_{}.w;", step - 1);
-            }
-        }
-        line!(multiply, "row_at += STEP;");
-        line!(multiply, "row_at = select(row_at, row_at - size.z, row_at >= size.z);");
-    }
-}
-
-fn pairs(a: u32, b: u32) -> impl Iterator<Item = (u32, u32)> {
-    (0..a).flat_map(move |a| (0..b).map(move |b| (a, b)))
 }
