@@ -69,9 +69,7 @@ impl BenchConfig {
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };
         let mut optimizer = Optimizer::new(rule, 0.0);
         device.sync()?;
-        let (mut steps, mut forward) = (Vec::new(), Vec::new());
-        // By turns: automatic differentiation keeps what a forward pass without a backward pass has
-        // recorded until the next backward pass, so forward passes in a row would only add up.
+        let mut steps = Vec::new();
         for _ in 0..self.steps + WARM_UP {
             let start = Instant::now();
             let loss = net.loss(clips.clone());
@@ -79,18 +77,22 @@ impl BenchConfig {
             net = optimizer.step(net, grads, &|_| 1e-4, None)?.0;
             device.sync()?;
             steps.push(milliseconds(start));
+            done();
+        }
+        let mut forward = Vec::new();
+        for _ in 0..self.steps {
             let start = Instant::now();
             let loss = net.loss(clips.clone());
             device.sync()?;
             forward.push(milliseconds(start));
-            drop(loss);
-            done();
+            // Automatic differentiation keeps what a forward pass has recorded until a backward pass.
+            drop(loss.backward());
         }
-        let steps_ms = steps.split_off(WARM_UP);
+        let steps_ms = steps.split_off(WARM_UP.min(steps.len()));
         let step_ms = median(steps_ms.clone());
         Ok(StepTimes {
             step_ms,
-            forward_ms: median(forward.split_off(WARM_UP)),
+            forward_ms: median(forward),
             clips_per_s: self.clips as f64 * 1e3 / step_ms,
             steps_ms,
         })

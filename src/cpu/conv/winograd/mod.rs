@@ -35,6 +35,10 @@ const WINDOW: usize = 80;
 /// What transforming tiles and sums costs, in channels of the products.
 const CHANNELS: usize = 16;
 
+/// The fewest outputs of a channel for which this is taken. It rounds two to three times as much as
+/// summing over all taps, which batch norm over few values would amplify in the gradients.
+const FEWEST: usize = 6000;
+
 /// One direction of one convolution.
 pub(super) struct Winograd<'a> {
     axes: &'a [Axis; 3],
@@ -90,7 +94,7 @@ impl<'a> Winograd<'a> {
         })
     }
 
-    /// Whether this takes less time than summing over all taps, as measured.
+    /// Whether this takes less time than summing over all taps, as measured, and is exact enough.
     pub(super) fn pays(&self) -> bool {
         let [_, h, w] = self.axes;
         let pairs: usize = self.taps.iter().map(Vec::len).sum();
@@ -99,6 +103,9 @@ impl<'a> Winograd<'a> {
         let (inputs, outputs) = (self.order.inputs, self.order.outputs);
         let direct = self.clips * pairs * h.output * w.output * 9;
         let products = TILE * (columns + self.times().len() * WINDOW);
+        if self.clips * self.axes[0].output * h.output * w.output < FEWEST {
+            return false;
+        }
         // 1 + c/inputs + c/outputs times the products.
         let share = inputs * outputs;
         products * (share + CHANNELS * (inputs + outputs)) < direct * share / 10 * 9
