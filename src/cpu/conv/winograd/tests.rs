@@ -72,11 +72,13 @@ fn pairs(first: usize, second: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..first).flat_map(move |a| (0..second).map(move |b| (a, b)))
 }
 
-/// The largest error as a share of the sum of the products' sizes.
+/// The largest error as a share of the largest sum of the products' sizes: values of a tile share
+/// their rounding, so an output with few products has that of its neighbours.
 fn error(sums: &[(f64, f64)], values: &[f32]) -> f64 {
     assert_eq!(sums.len(), values.len());
-    let errors = sums.iter().zip(values).map(|((sum, size), value)| {
-        let error = (sum - f64::from(*value)).abs() / size.max(1e-3);
+    let largest = sums.iter().fold(0.0, |largest: f64, (_, size)| largest.max(*size));
+    let errors = sums.iter().zip(values).map(|((sum, _), value)| {
+        let error = (sum - f64::from(*value)).abs() / largest;
         if error.is_nan() { f64::INFINITY } else { error }
     });
     errors.fold(0.0, f64::max)
@@ -117,7 +119,7 @@ fn both_directions_agree_with_f64_on_odd_shapes() {
         let mut y = vec![f32::NAN; shape.output_len()];
         plan.run(&x, &w, &mut y);
         let worst = error(&sums(&shape, &x, &w), &y);
-        assert!(worst < 2e-6, "forward {shape:?}: {worst:e}");
+        assert!(worst < 1e-6, "forward {shape:?}: {worst:e}");
 
         // A strided time has several phases, which read the same planes.
         let gather = input_gradient_gather(&shape);
@@ -125,7 +127,7 @@ fn both_directions_agree_with_f64_on_odd_shapes() {
         let mut dx = vec![f32::NAN; shape.input_len()];
         plan.run(&dy, &w, &mut dx);
         let worst = error(&gradients(&shape, &dy, &w), &dx);
-        assert!(worst < 2e-6, "input gradient {shape:?}: {worst:e}");
+        assert!(worst < 1e-6, "input gradient {shape:?}: {worst:e}");
     }
 }
 
