@@ -93,7 +93,8 @@ pub fn folder() -> Option<PathBuf> {
 
 /// Finds the fastest variant for each job, in the file in `folder` or by timing all of them with
 /// activations in half precision or in f32; from then on the device computes it that way. `go_on` is
-/// called after each job and returns whether to continue with the next one. `None` where the device has no variants (CPU, CUDA).
+/// called after each job and returns whether to continue with the next one. `None` where the device has
+/// no variants (CPU, CUDA).
 ///
 /// # Errors
 /// If the device fails. A file that cannot be read or written costs a warning and nothing else.

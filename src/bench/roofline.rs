@@ -4,8 +4,9 @@
 //! memory's bandwidth (Williams, Waterman, Patterson 2009). Operations are counted without those on
 //! the padding's zeros; bytes are f32, or f16 for activations in half precision and their gradients,
 //! each operand read once and each result written once: by every pass of a convolution, and by every
-//! launch of polyview's plans for batch normalisation. So the sum is a bound for kernels without matrix units that are cut as polyview's are; what is measured over
-//! it is what tiling, caches and launches cost.
+//! launch of polyview's plans for batch normalisation. So the sum is a bound for kernels without
+//! matrix units that are cut as polyview's are; what is measured over it is what tiling, caches and
+//! launches cost.
 
 use serde::Serialize;
 

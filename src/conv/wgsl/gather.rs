@@ -256,9 +256,9 @@ pub(super) fn memory(tile: Tile, form: Form) -> usize {
 }
 
 /// The two or three launches of a product: pack, multiply, and add up where it was split. `variant`
-/// is the tile, and the workgroups wanted, `units` what multiplies; source and result are stored as `stored` says. A result in
-/// half precision is written four values at a time; where planes are no multiple of that, or columns
-/// are not neighbours, it is converted by the third launch.
+/// is the tile, and the workgroups wanted, `units` what multiplies; source and result are stored as
+/// `stored` says. A result in half precision is written four values at a time; where planes are no
+/// multiple of that, or columns are not neighbours, it is converted by the third launch.
 pub(super) fn plan(
     product: Product,
     limits: &DeviceLimits,

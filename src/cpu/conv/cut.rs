@@ -118,13 +118,8 @@ impl Cut {
 
     fn make(&self, sites: Vec<Piece>) -> Group {
         let columns: usize = sites.iter().map(|site| (site.to - site.from) * self.wide).sum();
-        // Blocks are as even as possible, since narrow ones leave registers empty.
-        let (lanes, _) = registers();
-        let vectors = columns.div_ceil(lanes);
-        let count = columns.div_ceil(columns_at_once());
-        let start = |block: usize| block * vectors / count * lanes;
-        let blocks = (0..count).map(|block| (start(block), start(block + 1) - start(block)));
-        Group { blocks: blocks.collect(), width: columns.next_multiple_of(LANES), sites }
+        let (blocks, _) = blocks_of(columns);
+        Group { blocks, width: columns.next_multiple_of(LANES), sites }
     }
 
     /// Hands every row of the output `[clips, channels, T, H, W]` to its task: per group, per block
@@ -159,4 +154,14 @@ impl Cut {
         }
         tasks
     }
+}
+
+/// The blocks in which `columns` columns are computed, first column and how many, and how many all are
+/// in whole vectors. They are as even as possible, since narrow ones leave registers empty.
+pub(super) fn blocks_of(columns: usize) -> (Vec<(usize, usize)>, usize) {
+    let (lanes, _) = registers();
+    let (vectors, count) = (columns.div_ceil(lanes), columns.div_ceil(columns_at_once()));
+    let start = |block: usize| block * vectors / count * lanes;
+    let blocks = (0..count).map(|block| (start(block), start(block + 1) - start(block)));
+    (blocks.collect(), vectors * lanes)
 }

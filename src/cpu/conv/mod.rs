@@ -3,8 +3,9 @@
 //! A tile of columns of the input is staged in cache (padding and strides resolved). Where rows are
 //! long, register-blocked kernels run over shifted views of it (`gather`); where they are short,
 //! or taps only look along time, the views are packed for a plain product (`packed`). Windows of
-//! 3×3 that move by one go by fewer products (`winograd`). Nothing is unrolled into memory. Taps that only see padding in time are left out, which for the short clips
-//! at the end of a 3D ResNet is up to two thirds of the work.
+//! 3×3 that move by one over large outputs take fewer products (`winograd`). Nothing is unrolled into
+//! memory. Taps that only see padding in time are left out, which for the short clips at the end of a
+//! 3D ResNet is up to two thirds of the work.
 
 mod axis;
 mod chunk;

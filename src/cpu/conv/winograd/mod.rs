@@ -7,27 +7,23 @@
 //! frames that its time taps still need. How the work is cut changes no sum, so the result has the
 //! same bits whatever the number of threads.
 
+mod cut;
 mod transforms;
 
 use rayon::prelude::*;
 
 use super::axis::{Axis, Phase};
 use super::gather::Gather;
-use super::kernel::{LANES, registers};
+use super::kernel::LANES;
 use super::panels::{Panels, WeightOrder};
-use super::product::{Part, Product, columns_at_once};
+use super::product::{Part, Product};
 use super::scratch::with_scratch;
 use super::share;
+use cut::{Group, Rows};
 use transforms::{Halve, Interleave, Outputs, TILE, Tiles, Windows, pitch};
-
-/// Values of transformed sources that a task aims at: half of a second-level cache.
-const SOURCES: usize = 1 << 18;
 
 /// Values of sums that a task aims at.
 const SUMS: usize = 1 << 16;
-
-/// The most columns (tiles) of a task.
-const COLUMNS: usize = 192;
 
 /// What transforming a window costs, in columns of the products.
 const WINDOW: usize = 80;
@@ -50,27 +46,9 @@ pub(super) struct Winograd<'a> {
     tiles: [usize; 2],
     /// Time taps of each output time, with the source time each reads.
     taps: Vec<Vec<(usize, usize)>>,
+    /// Time taps that reach any output.
+    times: Vec<usize>,
 }
-
-/// Neighbouring rows of tiles of one plane.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    plane: usize,
-    from: usize,
-    to: usize,
-}
-
-/// Rows of tiles that are computed together, and the blocks of columns in which they are: first
-/// column, and how many.
-struct Group {
-    runs: Vec<Run>,
-    blocks: Vec<(usize, usize)>,
-    /// All columns, whole vectors.
-    width: usize,
-}
-
-/// The rows of the output that a task writes: per channel, time and run.
-type Rows<'o> = Vec<&'o mut [f32]>;
 
 impl<'a> Winograd<'a> {
     /// The plan for a convolution that has such a window; else none.
@@ -84,6 +62,9 @@ impl<'a> Winograd<'a> {
             return None;
         }
         let taps: Vec<_> = (0..t.output).map(|time| t.taps_of(time)).collect();
+        let mut times: Vec<_> = taps.iter().flatten().map(|(tap, _)| *tap).collect();
+        times.sort_unstable();
+        times.dedup();
         Some(Self {
             axes: &gather.axes,
             order: &gather.order,
@@ -91,6 +72,7 @@ impl<'a> Winograd<'a> {
             flat: t.is_plain(),
             tiles: [h.output.div_ceil(2), w.output.div_ceil(2)],
             taps,
+            times,
         })
     }
 
@@ -102,7 +84,7 @@ impl<'a> Winograd<'a> {
         let columns = (self.clips * pairs * rows * wide).next_multiple_of(LANES);
         let (inputs, outputs) = (self.order.inputs, self.order.outputs);
         let direct = self.clips * pairs * h.output * w.output * 9;
-        let products = TILE * (columns + self.times().len() * WINDOW);
+        let products = TILE * (columns + self.times.len() * WINDOW);
         if self.clips * self.axes[0].output * h.output * w.output < FEWEST {
             return false;
         }
@@ -115,14 +97,13 @@ impl<'a> Winograd<'a> {
     pub(super) fn run(&self, source: &[f32], weights: &[f32], output: &mut [f32]) {
         let [_, h, w] = self.axes;
         let phases = [[&h.phases[0], &w.phases[0]]];
-        let panels = Panels::new(weights, self.order, &phases, self.times());
-        let times = self.times();
+        let panels = Panels::new(weights, self.order, &phases, self.times.clone());
         let (rows, blocks) = (panels.rows(), panels.blocks());
         let groups = self.groups();
         let block = TILE * self.block(rows);
         with_scratch(blocks * block, |windows| {
             windows.par_chunks_mut(block.max(1)).enumerate().for_each(|(index, windows)| {
-                self.windows(&panels, &times, index, windows);
+                self.windows(&panels, index, windows);
             });
             let windows = &*windows;
             let threads = rayon::current_num_threads();
@@ -140,28 +121,20 @@ impl<'a> Winograd<'a> {
                 .collect();
             tasks.into_par_iter().for_each(|(group, part, lines)| {
                 let windows = &windows[part * own * block..];
-                self.task(group, source, windows, &times, rows, lines);
+                self.task(group, source, windows, rows, lines);
             });
         });
-    }
-
-    /// Time taps that reach any output.
-    fn times(&self) -> Vec<usize> {
-        let mut times: Vec<_> = self.taps.iter().flatten().map(|(tap, _)| *tap).collect();
-        times.sort_unstable();
-        times.dedup();
-        times
     }
 
     /// From one of the sixteen parts of the windows of a block of `rows` outputs to the next. Like
     /// all such distances here it is a cache line more than it need be: sixteen places a power of
     /// two apart would share one set of a cache.
     fn block(&self, rows: usize) -> usize {
-        self.times().len() * self.order.inputs * rows + LANES
+        self.times.len() * self.order.inputs * rows + LANES
     }
 
     /// Transforms the windows of a block of outputs to `[16, times, inputs, rows]`.
-    fn windows(&self, panels: &Panels, times: &[usize], block: usize, windows: &mut [f32]) {
+    fn windows(&self, panels: &Panels, block: usize, windows: &mut [f32]) {
         let [_, h, w] = self.axes;
         let mut taps = [[0; 3]; 3];
         for (i, down) in h.phases[0].taps.iter().enumerate() {
@@ -172,7 +145,7 @@ impl<'a> Winograd<'a> {
         let (inputs, rows) = (self.order.inputs, panels.rows());
         let apart = self.block(rows);
         with_scratch(inputs * 9 * rows, |panel| {
-            for (index, &time) in times.iter().enumerate() {
+            for (index, &time) in self.times.iter().enumerate() {
                 panels.fill_some(block, 1, time, 0..inputs, panel);
                 let target = &mut windows[index * inputs * rows..];
                 Windows { weights: panel, taps, rows, target, apart }.run();
@@ -190,69 +163,6 @@ impl<'a> Winograd<'a> {
         if self.flat { 1 } else { self.taps.iter().map(Vec::len).max().unwrap_or(1).max(1) }
     }
 
-    /// The cut into groups.
-    fn groups(&self) -> Vec<Group> {
-        let [height, wide] = self.tiles;
-        let all = self.planes() * height;
-        let most = SOURCES / (TILE * self.order.inputs * self.frames());
-        let most = (most.clamp(columns_at_once(), COLUMNS) / wide).clamp(1, all);
-        // As many rows as leave the fewest vectors partly empty.
-        let vectors = |rows: usize| (rows * wide).div_ceil(LANES);
-        let cost = |rows: usize| all / rows * vectors(rows) + vectors(all % rows);
-        let rows = (most.div_ceil(2)..=most).rev().min_by_key(|&rows| cost(rows));
-        let rows = rows.expect("at least one row is tried");
-        let (lanes, _) = registers();
-        let group = |first: usize| {
-            let last = (first + rows).min(all);
-            let mut runs = Vec::new();
-            let mut row = first;
-            while row < last {
-                let (plane, from) = (row / height, row % height);
-                let to = height.min(from + last - row);
-                runs.push(Run { plane, from, to });
-                row += to - from;
-            }
-            // Blocks are as even as possible, since narrow ones leave registers empty.
-            let columns = (last - first) * wide;
-            let (vectors, count) = (columns.div_ceil(lanes), columns.div_ceil(columns_at_once()));
-            let start = |block: usize| block * vectors / count * lanes;
-            let blocks = (0..count).map(|block| (start(block), start(block + 1) - start(block)));
-            Group { runs, blocks: blocks.collect(), width: vectors * lanes }
-        };
-        (0..all).step_by(rows).map(group).collect()
-    }
-
-    /// Hands every row of the output to its task: per group, per `block` channels.
-    fn split<'o>(
-        &self,
-        groups: &[Group],
-        block: usize,
-        output: &'o mut [f32],
-    ) -> Vec<Vec<Rows<'o>>> {
-        let [t, h, w] = self.axes;
-        let channels = self.order.outputs;
-        let mut planes: Vec<&mut [f32]> = output.chunks_mut(h.output * w.output).collect();
-        let parts = channels.div_ceil(block);
-        let mut tasks: Vec<Vec<Rows>> =
-            groups.iter().map(|_| (0..parts).map(|_| Vec::new()).collect()).collect();
-        for channel in 0..channels {
-            for time in 0..if self.flat { 1 } else { t.output } {
-                for (group, task) in groups.iter().zip(&mut tasks) {
-                    for run in &group.runs {
-                        let (clip, time) = self.place(run.plane, time);
-                        let plane = &mut planes[(clip * channels + channel) * t.output + time];
-                        let rows = (2 * run.to).min(h.output) - 2 * run.from;
-                        let rest = std::mem::take(plane);
-                        let (part, rest) = rest.split_at_mut(rows * w.output);
-                        *plane = rest;
-                        task[channel / block].push(part);
-                    }
-                }
-            }
-        }
-        tasks
-    }
-
     /// Clip and time of a plane that is computed with those of a time.
     fn place(&self, plane: usize, time: usize) -> (usize, usize) {
         let times = self.axes[0].output;
@@ -260,15 +170,7 @@ impl<'a> Winograd<'a> {
     }
 
     /// Makes the channels whose windows come first, in one group.
-    fn task(
-        &self,
-        group: &Group,
-        source: &[f32],
-        windows: &[f32],
-        times: &[usize],
-        rows: usize,
-        mut lines: Rows,
-    ) {
+    fn task(&self, group: &Group, source: &[f32], windows: &[f32], rows: usize, mut lines: Rows) {
         let steps = if self.flat { 1 } else { self.axes[0].output };
         let channels = lines.len() / (steps * group.runs.len());
         let blocks = channels.div_ceil(rows);
@@ -302,7 +204,7 @@ impl<'a> Winograd<'a> {
                 // Where the frame of each tap is, and its windows.
                 let part_of = |&(tap, from): &(usize, usize)| {
                     let slot = held.iter().position(|held| *held == Some(from));
-                    let time = times.iter().position(|&time| time == tap);
+                    let time = self.times.iter().position(|&time| time == tap);
                     Part {
                         x: slot.expect("a needed frame is held") * frame,
                         weight: time.expect("every tap's windows are made") * inputs * rows,

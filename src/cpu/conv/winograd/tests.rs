@@ -13,37 +13,26 @@ fn random(length: usize) -> Vec<f32> {
 
 /// `Σ w·x` of every output, and `Σ |w·x|`, by the definition of [`crate::conv::forward`].
 fn sums(shape: &ConvShape, x: &[f32], w: &[f32]) -> Vec<(f64, f64)> {
-    each(
-        shape,
-        |sums, y, xi, wi| {
-            let product = f64::from(x[xi]) * f64::from(w[wi]);
-            sums[y].0 += product;
-            sums[y].1 += product.abs();
-        },
-        shape.output_len(),
-    )
+    let mut sums = vec![(0.0, 0.0); shape.output_len()];
+    each(shape, |y, xi, wi| add(&mut sums[y], x[xi], w[wi]));
+    sums
 }
 
 /// The same for the gradient of every input.
 fn gradients(shape: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<(f64, f64)> {
-    each(
-        shape,
-        |sums, y, xi, wi| {
-            let product = f64::from(dy[y]) * f64::from(w[wi]);
-            sums[xi].0 += product;
-            sums[xi].1 += product.abs();
-        },
-        shape.input_len(),
-    )
+    let mut sums = vec![(0.0, 0.0); shape.input_len()];
+    each(shape, |y, xi, wi| add(&mut sums[xi], dy[y], w[wi]));
+    sums
 }
 
-/// Calls `add` with the places in y, x and w of every product.
-fn each(
-    shape: &ConvShape,
-    add: impl Fn(&mut [(f64, f64)], usize, usize, usize),
-    length: usize,
-) -> Vec<(f64, f64)> {
-    let mut sums = vec![(0.0, 0.0); length];
+fn add((sum, size): &mut (f64, f64), a: f32, b: f32) {
+    let product = f64::from(a) * f64::from(b);
+    *sum += product;
+    *size += product.abs();
+}
+
+/// Calls `visit` with the places in y, x and w of every product.
+fn each(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let ([t, h, w], [ot, oh, ow]) = (shape.input, shape.output());
     let [kt, kh, kw] = shape.kernel;
     let inside = |out: usize, tap: usize, d: usize| {
@@ -60,12 +49,11 @@ fn each(
                     let y = (((n * shape.out_channels + k) * ot + o) * oh + oy) * ow + ox;
                     let x = (((n * shape.in_channels + c) * t + from) * h + row) * w + column;
                     let weight = (((k * shape.in_channels + c) * kt + i) * kh + j) * kw + l;
-                    add(&mut sums, y, x, weight);
+                    visit(y, x, weight);
                 }
             }
         }
     }
-    sums
 }
 
 fn pairs(first: usize, second: usize) -> impl Iterator<Item = (usize, usize)> {
