@@ -9,6 +9,7 @@
 
 mod axis;
 mod chunk;
+mod correlation;
 mod cut;
 mod finish;
 mod gather;

@@ -1,48 +1,36 @@
 //! Transposition between `[channels, positions]` and `[positions, channels]`.
 
-/// One plane of dy (`size` positions of a clip and a time, of `channels` channels that lie `pitch`
-/// apart) as panels `[positions, width]`, the last filled up with zeros. Panel after panel,
-/// `transposed` has room for `room` positions, of which these are the ones from `from` on.
-#[allow(clippy::too_many_arguments)]
+/// Some rows of `size` values, `pitch` apart, as a panel `[size, width]`, filled up with zeros where
+/// there are fewer rows.
 pub(super) fn transpose(
-    dy: &[f32],
+    rows: &[f32],
     pitch: usize,
-    channels: usize,
+    count: usize,
     size: usize,
-    widths: &[usize],
-    transposed: &mut [f32],
-    room: usize,
-    from: usize,
+    width: usize,
+    panel: &mut [f32],
 ) {
-    let mut first = 0;
-    let mut rest = transposed;
-    for &width in widths {
-        let (panel, others) = rest.split_at_mut(room * width);
-        rest = others;
-        let panel = &mut panel[from * width..][..size * width];
-        let channels = width.min(channels - first);
-        if channels < width {
-            panel.fill(0.0);
+    let panel = &mut panel[..size * width];
+    if count < width {
+        panel.fill(0.0);
+    }
+    let row = |k: usize| &rows[k * pitch..][..size];
+    let mut group = 0;
+    while group + 8 <= count {
+        // Eight at a time, so that lines are written in long pieces.
+        let [a, b, c, d] = [0, 1, 2, 3].map(|k| row(group + k));
+        let [e, f, g, h] = [4, 5, 6, 7].map(|k| row(group + k));
+        for (p, line) in panel.chunks_exact_mut(width).enumerate() {
+            let line = &mut line[group..group + 8];
+            (line[0], line[1], line[2], line[3]) = (a[p], b[p], c[p], d[p]);
+            (line[4], line[5], line[6], line[7]) = (e[p], f[p], g[p], h[p]);
         }
-        let row = |k: usize| &dy[(first + k) * pitch..][..size];
-        let mut group = 0;
-        while group + 8 <= channels {
-            // Eight at a time, so that lines are written in long pieces.
-            let [a, b, c, d] = [0, 1, 2, 3].map(|k| row(group + k));
-            let [e, f, g, h] = [4, 5, 6, 7].map(|k| row(group + k));
-            for (p, line) in panel.chunks_exact_mut(width).enumerate() {
-                let line = &mut line[group..group + 8];
-                (line[0], line[1], line[2], line[3]) = (a[p], b[p], c[p], d[p]);
-                (line[4], line[5], line[6], line[7]) = (e[p], f[p], g[p], h[p]);
-            }
-            group += 8;
+        group += 8;
+    }
+    for k in group..count {
+        for (line, &value) in panel.chunks_exact_mut(width).zip(row(k)) {
+            line[k] = value;
         }
-        for k in group..channels {
-            for (line, &value) in panel.chunks_exact_mut(width).zip(row(k)) {
-                line[k] = value;
-            }
-        }
-        first += channels;
     }
 }
 

@@ -8,7 +8,9 @@
 //! same bits whatever the number of threads.
 
 mod cut;
+mod lines;
 mod transforms;
+mod weight_gradient;
 
 use rayon::prelude::*;
 
@@ -20,7 +22,9 @@ use super::product::{Part, Product};
 use super::scratch::with_scratch;
 use super::share;
 use cut::{Group, Rows};
-use transforms::{Halve, Interleave, Outputs, TILE, Tiles, Windows, pitch};
+use lines::Lines;
+use transforms::{Interleave, Outputs, TILE, Windows};
+pub(super) use weight_gradient::WeightWinograd;
 
 /// Values of sums that a task aims at.
 const SUMS: usize = 1 << 16;
@@ -34,6 +38,23 @@ const CHANNELS: usize = 16;
 /// The fewest outputs of a channel for which this is taken. It rounds two to three times as much as
 /// summing over all taps, which batch norm over few values would amplify in the gradients.
 const FEWEST: usize = 6000;
+
+/// Whether an axis has three taps and moves by one.
+fn has_window(axis: &Axis) -> bool {
+    let shifts = |phase: &Phase| phase.taps.len() == 3 && axis.planes.len() == 1;
+    axis.output_step * axis.source_step == 1 && axis.reach == 2 && shifts(&axis.phases[0])
+}
+
+/// Which tap of the window, in the order of the kernel, is at each place of it.
+fn window([h, w]: [&Axis; 2]) -> [[usize; 3]; 3] {
+    let mut taps = [[0; 3]; 3];
+    for (i, down) in h.phases[0].taps.iter().enumerate() {
+        for (j, right) in w.phases[0].taps.iter().enumerate() {
+            taps[down.shift][right.shift] = i * 3 + j;
+        }
+    }
+    taps
+}
 
 /// One direction of one convolution.
 pub(super) struct Winograd<'a> {
@@ -54,11 +75,7 @@ impl<'a> Winograd<'a> {
     /// The plan for a convolution that has such a window; else none.
     pub(super) fn new(gather: &'a Gather) -> Option<Self> {
         let [t, h, w] = &gather.axes;
-        let plain = |axis: &Axis| {
-            let shifts = |phase: &Phase| phase.taps.len() == 3 && axis.planes.len() == 1;
-            axis.output_step * axis.source_step == 1 && axis.reach == 2 && shifts(&axis.phases[0])
-        };
-        if !plain(h) || !plain(w) {
+        if !has_window(h) || !has_window(w) {
             return None;
         }
         let taps: Vec<_> = (0..t.output).map(|time| t.taps_of(time)).collect();
@@ -136,12 +153,7 @@ impl<'a> Winograd<'a> {
     /// Transforms the windows of a block of outputs to `[16, times, inputs, rows]`.
     fn windows(&self, panels: &Panels, block: usize, windows: &mut [f32]) {
         let [_, h, w] = self.axes;
-        let mut taps = [[0; 3]; 3];
-        for (i, down) in h.phases[0].taps.iter().enumerate() {
-            for (j, right) in w.phases[0].taps.iter().enumerate() {
-                taps[down.shift][right.shift] = i * 3 + j;
-            }
-        }
+        let taps = window([h, w]);
         let (inputs, rows) = (self.order.inputs, panels.rows());
         let apart = self.block(rows);
         with_scratch(inputs * 9 * rows, |panel| {
@@ -268,9 +280,8 @@ impl<'a> Winograd<'a> {
         let [t, h, w] = self.axes;
         let [_, wide] = self.tiles;
         let apart = self.apart(group);
-        let pitch = pitch(wide);
-        with_scratch(2 * 8 * pitch, |room| {
-            let (lines, room) = room.split_at_mut(8 * pitch);
+        with_scratch(Lines::room(wide), |room| {
+            let mut lines = Lines::new([h, w], wide, room);
             for input in 0..self.order.inputs {
                 let mut column = 0;
                 let mut blocks = group.blocks.iter();
@@ -280,42 +291,15 @@ impl<'a> Winograd<'a> {
                     let plane = (clip * self.order.inputs + input) * t.source + time;
                     let plane = &source[plane * h.source * w.source..][..h.source * w.source];
                     for row in run.from..run.to {
-                        // Two of the four lines are the last ones of the row above.
-                        let known = if row > run.from { 2 } else { 0 };
-                        if known > 0 {
-                            lines.copy_within(4 * pitch.., 0);
-                        }
-                        let all = lines.chunks_exact_mut(2 * pitch).enumerate();
-                        for (i, line) in all.skip(known) {
-                            let (even, odd) = line.split_at_mut(pitch);
-                            let down = h.planes[0] + (2 * row + i) as isize;
-                            match usize::try_from(down).ok().filter(|&down| down < h.source) {
-                                Some(down) => {
-                                    let source = &plane[down * w.source..][..w.source];
-                                    let (first, tiles) = (w.planes[0], wide);
-                                    Halve { source, first, tiles, even, odd }.run();
-                                }
-                                None => {
-                                    even[..=wide].fill(0.0);
-                                    odd[..=wide].fill(0.0);
-                                }
-                            }
-                        }
+                        lines.read(plane, row, row > run.from);
                         // A row of tiles may go on in the next block.
                         let mut first = 0;
                         while first < wide {
                             let &(from, width) = block.expect("blocks hold all columns");
                             let count = (wide - first).min(from + width - column);
                             let target = self.panel(group, from) + input * width + column - from;
-                            Tiles {
-                                lines: &lines[first..],
-                                pitch,
-                                count,
-                                room,
-                                target: &mut frame[target..],
-                                apart,
-                            }
-                            .run();
+                            let target = &mut frame[target..];
+                            lines.tiles(first, count, target, apart);
                             first += count;
                             column += count;
                             if column == from + width {

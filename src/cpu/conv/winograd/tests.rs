@@ -3,7 +3,9 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::*;
-use crate::conv::{ConvShape, forward_gather, input_gradient_gather};
+use crate::conv::correlation::{self, panels};
+use crate::conv::kernel::panel_widths;
+use crate::conv::{ConvShape, forward_axes, forward_gather, input_gradient_gather};
 
 /// Values in −1..1, others in each run.
 fn random(length: usize) -> Vec<f32> {
@@ -23,6 +25,22 @@ fn gradients(shape: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<(f64, f64)> {
     let mut sums = vec![(0.0, 0.0); shape.input_len()];
     each(shape, |y, xi, wi| add(&mut sums[xi], dy[y], w[wi]));
     sums
+}
+
+/// The same for the gradient of every weight.
+fn weight_sums(shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<(f64, f64)> {
+    let mut sums = vec![(0.0, 0.0); shape.weight_len()];
+    each(shape, |y, xi, wi| add(&mut sums[wi], x[xi], dy[y]));
+    sums
+}
+
+fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    let axes = forward_axes(shape);
+    let panels = panels(shape.out_channels, &panel_widths(shape.out_channels));
+    let way = WeightWinograd::new(shape, &axes, &panels, [x, dy]);
+    let mut dw = vec![f32::NAN; shape.weight_len()];
+    correlation::run(&way.expect("the window has 3×3 taps"), shape, &panels, &mut dw);
+    dw
 }
 
 fn add((sum, size): &mut (f64, f64), a: f32, b: f32) {
@@ -98,7 +116,7 @@ fn shapes() -> impl Iterator<Item = ConvShape> {
 }
 
 #[test]
-fn both_directions_agree_with_f64_on_odd_shapes() {
+fn all_passes_agree_with_f64_on_odd_shapes() {
     for shape in shapes() {
         let (x, w, dy) =
             (random(shape.input_len()), random(shape.weight_len()), random(shape.output_len()));
@@ -116,6 +134,10 @@ fn both_directions_agree_with_f64_on_odd_shapes() {
         plan.run(&dy, &w, &mut dx);
         let worst = error(&gradients(&shape, &dy, &w), &dx);
         assert!(worst < 1e-6, "input gradient {shape:?}: {worst:e}");
+
+        let dw = weight_gradient(&shape, &x, &dy);
+        let worst = error(&weight_sums(&shape, &x, &dy), &dw);
+        assert!(worst < 1e-6, "weight gradient {shape:?}: {worst:e}");
     }
 }
 
@@ -128,8 +150,10 @@ fn any_number_of_threads_gives_the_same_bits() {
             let mut y = vec![0.0; shape.output_len()];
             let gather = forward_gather(&shape);
             let plan = Winograd::new(&gather).expect("the window has 3×3 taps");
-            pool.expect("a pool of threads").install(|| plan.run(&x, &w, &mut y));
-            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            let pool = pool.expect("a pool of threads");
+            pool.install(|| plan.run(&x, &w, &mut y));
+            let dw = pool.install(|| weight_gradient(&shape, &x, &y));
+            y.into_iter().chain(dw).map(f32::to_bits).collect::<Vec<_>>()
         };
         let one = run(1);
         assert!(one == run(2) && one == run(7), "{shape:?}");

@@ -1,0 +1,176 @@
+//! What the ways to a weight gradient share: a sum over positions for every pair of an input and an
+//! output channel.
+//!
+//! dy is prepared in panels of output channels for some units of positions at a time; then tasks, each
+//! for a block of input channels, add those units up. Where blocks are too few for many cores, the
+//! positions are cut as well, into parts that are added in order afterwards. The cut depends on
+//! sizes alone, so the result has the same bits whatever the number of threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::kernel::{Correlate, LANES, TAPS, taps_at_once};
+use super::scratch::with_scratch;
+use super::shape::ConvShape;
+
+/// Tasks wanted at least, so that many cores find work.
+const TASKS: usize = 16;
+
+/// Values of dy that are prepared before tasks use them: few enough for the last-level cache.
+const BATCH: usize = 1 << 20;
+
+/// One panel of dy's channels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panel {
+    /// First channel, which is also the first column of the sums.
+    pub first: usize,
+    /// How many channels are not padding.
+    pub channels: usize,
+    /// Whole vectors, one of [`super::kernel::panel_widths`].
+    pub width: usize,
+}
+
+/// A way to compute a weight gradient.
+pub(super) trait Correlation: Sync {
+    /// How many units the positions are cut into.
+    fn units(&self) -> usize;
+
+    /// Values of a unit of dy for each output channel.
+    fn depth(&self) -> usize;
+
+    /// Sums for each pair of channels.
+    fn sums(&self) -> usize;
+
+    /// Input channels that a task aims at.
+    fn block(&self) -> usize;
+
+    /// Makes a panel `[depth, width]` of a unit of dy.
+    fn prepare(&self, unit: usize, panel: Panel, target: &mut [f32]);
+
+    /// Adds a unit to the sums of some input channels, panel after panel.
+    fn sum(&self, inputs: Range<usize>, unit: usize, dy: &[f32], sums: &mut [f32]);
+
+    /// Writes a panel of the sums of `inputs` channels to the gradient's lines `[inputs, kt, kh,
+    /// kw]`, one per output channel.
+    fn put(&self, inputs: usize, panel: Panel, sums: &[f32], lines: &mut [&mut [f32]]);
+}
+
+/// A block of input channels.
+struct Task<'a> {
+    inputs: Range<usize>,
+    /// Their part of dw, per output channel.
+    lines: Vec<&'a mut [f32]>,
+    /// Their sums over each part of the positions.
+    parts: Vec<Vec<f32>>,
+}
+
+/// Cuts output channels into panels.
+pub(super) fn panels(channels: usize, widths: &[usize]) -> Vec<Panel> {
+    let mut first = 0;
+    let panel = |&width: &usize| {
+        let panel = Panel { first, channels: width.min(channels - first), width };
+        first += width;
+        panel
+    };
+    widths.iter().map(panel).collect()
+}
+
+/// Computes `dw`.
+pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], dw: &mut [f32]) {
+    let columns: usize = panels.iter().map(|panel| panel.width).sum();
+    let room = way.depth() * columns;
+    let units: Vec<usize> = (0..way.units()).collect();
+    let per_batch = (BATCH / room).clamp(1, units.len());
+    let block = way.block().min(shape.in_channels);
+    let block = shape.in_channels.div_ceil(shape.in_channels.div_ceil(block));
+    let blocks = shape.in_channels.div_ceil(block);
+    let parts = TASKS.div_ceil(blocks).min(per_batch);
+    let batches = units.len().div_ceil(per_batch);
+
+    let mut tasks: Vec<Task> = (0..shape.in_channels)
+        .step_by(block)
+        .map(|first| Task {
+            inputs: first..(first + block).min(shape.in_channels),
+            lines: Vec::with_capacity(shape.out_channels),
+            parts: vec![Vec::new(); parts],
+        })
+        .collect();
+    let taps: usize = shape.kernel.iter().product();
+    for line in dw.chunks_mut(shape.in_channels * taps) {
+        for (task, part) in tasks.iter_mut().zip(line.chunks_mut(block * taps)) {
+            task.lines.push(part);
+        }
+    }
+    with_scratch(per_batch * room, |prepared| {
+        for (batch, units) in units.chunks(per_batch).enumerate() {
+            let mut targets = Vec::with_capacity(units.len() * panels.len());
+            for (&unit, mut rest) in units.iter().zip(prepared.chunks_exact_mut(room)) {
+                for &panel in panels {
+                    let (target, others) = rest.split_at_mut(way.depth() * panel.width);
+                    rest = others;
+                    targets.push((unit, panel, target));
+                }
+            }
+            targets
+                .into_par_iter()
+                .for_each(|(unit, panel, target)| way.prepare(unit, panel, target));
+            let prepared = &*prepared;
+            tasks.par_iter_mut().for_each(|Task { inputs, lines, parts: sums }| {
+                sums.par_iter_mut().enumerate().for_each(|(part, sums)| {
+                    sums.resize(inputs.len() * way.sums() * columns, 0.0);
+                    for index in part * units.len() / parts..(part + 1) * units.len() / parts {
+                        let dy = &prepared[index * room..][..room];
+                        way.sum(inputs.clone(), units[index], dy, sums);
+                    }
+                });
+                if batch + 1 == batches {
+                    let (total, others) = sums.split_at_mut(1);
+                    for other in others {
+                        total[0].iter_mut().zip(other).for_each(|(total, sum)| *total += *sum);
+                    }
+                    let each = inputs.len() * way.sums();
+                    for &panel in panels {
+                        let sums = &total[0][panel.first * each..][..panel.width * each];
+                        let lines = &mut lines[panel.first..][..panel.channels];
+                        way.put(inputs.len(), panel, sums, lines);
+                    }
+                    sums.clear();
+                }
+            });
+        }
+    });
+}
+
+/// [`Correlate`] for any number of taps.
+pub(super) struct CorrelateAll<'a> {
+    pub x: &'a [f32],
+    pub starts: &'a [usize],
+    pub pitch: usize,
+    pub row: usize,
+    pub dy: &'a [f32],
+    pub width: usize,
+    /// `[starts, width]`.
+    pub sums: &'a mut [f32],
+}
+
+impl CorrelateAll<'_> {
+    pub(super) fn run(self) {
+        let Self { x, starts, pitch, row, dy, width, sums } = self;
+        let taps = taps_at_once(width);
+        for (group, sums) in starts.chunks(taps).zip(sums.chunks_mut(taps * width)) {
+            if group.len() == taps {
+                Correlate { x, starts: group, pitch, row, dy, width, sums }.run();
+            } else {
+                // A last group may be short; its surplus sums are dropped.
+                let mut starts = [group[0]; TAPS];
+                starts[..group.len()].copy_from_slice(group);
+                let mut spare = [0.0; TAPS * 4 * LANES];
+                let spare = &mut spare[..taps * width];
+                spare[..sums.len()].copy_from_slice(sums);
+                Correlate { x, starts: &starts, pitch, row, dy, width, sums: &mut *spare }.run();
+                sums.copy_from_slice(&spare[..sums.len()]);
+            }
+        }
+    }
+}
