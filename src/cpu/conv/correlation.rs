@@ -48,8 +48,9 @@ pub(super) trait Correlation: Sync {
     /// Makes a panel `[depth, width]` of a unit of dy.
     fn prepare(&self, unit: usize, panel: Panel, target: &mut [f32]);
 
-    /// Adds a unit to the sums of some input channels, panel after panel.
-    fn sum(&self, inputs: Range<usize>, unit: usize, dy: &[f32], sums: &mut [f32]);
+    /// Adds neighbouring units to the sums of some input channels, panel after panel. What was
+    /// prepared of the units lies one after another in `dy`.
+    fn sum(&self, inputs: Range<usize>, units: Range<usize>, dy: &[f32], sums: &mut [f32]);
 
     /// Writes a panel of the sums of `inputs` channels to the gradient's lines `[inputs, kt, kh,
     /// kw]`, one per output channel.
@@ -62,7 +63,7 @@ struct Task<'a> {
     /// Their part of dw, per output channel.
     lines: Vec<&'a mut [f32]>,
     /// Their sums over each part of the positions.
-    parts: Vec<Vec<f32>>,
+    parts: Vec<&'a mut [f32]>,
 }
 
 /// Cuts output channels into panels.
@@ -80,32 +81,43 @@ pub(super) fn panels(channels: usize, widths: &[usize]) -> Vec<Panel> {
 pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], dw: &mut [f32]) {
     let columns: usize = panels.iter().map(|panel| panel.width).sum();
     let room = way.depth() * columns;
-    let units: Vec<usize> = (0..way.units()).collect();
-    let per_batch = (BATCH / room).clamp(1, units.len());
+    let units = way.units();
+    let per_batch = (BATCH / room).clamp(1, units);
     let block = way.block().min(shape.in_channels);
     let block = shape.in_channels.div_ceil(shape.in_channels.div_ceil(block));
     let blocks = shape.in_channels.div_ceil(block);
     let parts = TASKS.div_ceil(blocks).min(per_batch);
-    let batches = units.len().div_ceil(per_batch);
+    let batches = units.div_ceil(per_batch);
 
-    let mut tasks: Vec<Task> = (0..shape.in_channels)
-        .step_by(block)
-        .map(|first| Task {
-            inputs: first..(first + block).min(shape.in_channels),
-            lines: Vec::with_capacity(shape.out_channels),
-            parts: vec![Vec::new(); parts],
-        })
-        .collect();
-    let taps: usize = shape.kernel.iter().product();
-    for line in dw.chunks_mut(shape.in_channels * taps) {
-        for (task, part) in tasks.iter_mut().zip(line.chunks_mut(block * taps)) {
-            task.lines.push(part);
+    let all: usize = shape.in_channels * way.sums() * columns * parts;
+    with_scratch(per_batch * room + all, |room_of_all| {
+        let (prepared, mut rest) = room_of_all.split_at_mut(per_batch * room);
+        let mut tasks: Vec<Task> = (0..shape.in_channels)
+            .step_by(block)
+            .map(|start| Task {
+                inputs: start..(start + block).min(shape.in_channels),
+                lines: Vec::with_capacity(shape.out_channels),
+                parts: Vec::with_capacity(parts),
+            })
+            .collect();
+        let taps: usize = shape.kernel.iter().product();
+        for line in dw.chunks_mut(shape.in_channels * taps) {
+            for (task, part) in tasks.iter_mut().zip(line.chunks_mut(block * taps)) {
+                task.lines.push(part);
+            }
         }
-    }
-    with_scratch(per_batch * room, |prepared| {
-        for (batch, units) in units.chunks(per_batch).enumerate() {
-            let mut targets = Vec::with_capacity(units.len() * panels.len());
-            for (&unit, mut rest) in units.iter().zip(prepared.chunks_exact_mut(room)) {
+        for task in &mut tasks {
+            for _ in 0..parts {
+                let (sums, others) = rest.split_at_mut(task.inputs.len() * way.sums() * columns);
+                rest = others;
+                task.parts.push(sums);
+            }
+        }
+        for batch in 0..batches {
+            let first = batch * per_batch;
+            let now = per_batch.min(units - first);
+            let mut targets = Vec::with_capacity(now * panels.len());
+            for (unit, mut rest) in (first..first + now).zip(prepared.chunks_exact_mut(room)) {
                 for &panel in panels {
                     let (target, others) = rest.split_at_mut(way.depth() * panel.width);
                     rest = others;
@@ -118,24 +130,24 @@ pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], d
             let prepared = &*prepared;
             tasks.par_iter_mut().for_each(|Task { inputs, lines, parts: sums }| {
                 sums.par_iter_mut().enumerate().for_each(|(part, sums)| {
-                    sums.resize(inputs.len() * way.sums() * columns, 0.0);
-                    for index in part * units.len() / parts..(part + 1) * units.len() / parts {
-                        let dy = &prepared[index * room..][..room];
-                        way.sum(inputs.clone(), units[index], dy, sums);
+                    if batch == 0 {
+                        sums.fill(0.0);
                     }
+                    let (from, to) = (part * now / parts, (part + 1) * now / parts);
+                    let dy = &prepared[from * room..to * room];
+                    way.sum(inputs.clone(), first + from..first + to, dy, sums);
                 });
                 if batch + 1 == batches {
-                    let (total, others) = sums.split_at_mut(1);
+                    let (total, others) = sums.split_first_mut().expect("a task has a part");
                     for other in others {
-                        total[0].iter_mut().zip(other).for_each(|(total, sum)| *total += *sum);
+                        total.iter_mut().zip(&**other).for_each(|(total, sum)| *total += *sum);
                     }
                     let each = inputs.len() * way.sums();
                     for &panel in panels {
-                        let sums = &total[0][panel.first * each..][..panel.width * each];
+                        let sums = &total[panel.first * each..][..panel.width * each];
                         let lines = &mut lines[panel.first..][..panel.channels];
                         way.put(inputs.len(), panel, sums, lines);
                     }
-                    sums.clear();
                 }
             });
         }
@@ -156,20 +168,25 @@ pub(super) struct CorrelateAll<'a> {
 
 impl CorrelateAll<'_> {
     pub(super) fn run(self) {
-        let Self { x, starts, pitch, row, dy, width, sums } = self;
-        let taps = taps_at_once(width);
-        for (group, sums) in starts.chunks(taps).zip(sums.chunks_mut(taps * width)) {
-            if group.len() == taps {
-                Correlate { x, starts: group, pitch, row, dy, width, sums }.run();
+        let Self { x, mut starts, pitch, row, dy, width, mut sums } = self;
+        while !starts.is_empty() {
+            let taps = taps_at_once(width, starts.len());
+            let count = taps.min(starts.len());
+            let (group, others) = starts.split_at(count);
+            let (now, rest) = sums.split_at_mut(count * width);
+            (starts, sums) = (others, rest);
+            if count == taps {
+                Correlate { x, starts: group, pitch, row, dy, width, sums: now }.run();
             } else {
-                // A last group may be short; its surplus sums are dropped.
+                // The last ones may be too few; surplus sums are dropped.
                 let mut starts = [group[0]; TAPS];
-                starts[..group.len()].copy_from_slice(group);
+                starts[..count].copy_from_slice(group);
+                let starts = &starts[..taps];
                 let mut spare = [0.0; TAPS * 4 * LANES];
                 let spare = &mut spare[..taps * width];
-                spare[..sums.len()].copy_from_slice(sums);
-                Correlate { x, starts: &starts, pitch, row, dy, width, sums: &mut *spare }.run();
-                sums.copy_from_slice(&spare[..sums.len()]);
+                spare[..now.len()].copy_from_slice(now);
+                Correlate { x, starts, pitch, row, dy, width, sums: &mut *spare }.run();
+                now.copy_from_slice(&spare[..now.len()]);
             }
         }
     }

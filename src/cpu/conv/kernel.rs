@@ -188,18 +188,17 @@ impl WithSimd for Correlate<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let vectors = self.width / S::F32_LANES;
-        if S::REGISTER_COUNT >= 32 {
-            match vectors {
-                4 => self.block::<S, 4, 6>(simd),
-                3 => self.block::<S, 3, 8>(simd),
-                2 => self.block::<S, 2, 12>(simd),
-                _ => self.block::<S, 1, 12>(simd),
-            }
-        } else {
-            match vectors {
-                2 => self.block::<S, 2, 6>(simd),
-                _ => self.block::<S, 1, 12>(simd),
-            }
+        match (vectors, self.starts.len()) {
+            (4, 6) => self.block::<S, 4, 6>(simd),
+            (4, 4) => self.block::<S, 4, 4>(simd),
+            (4, 2) => self.block::<S, 4, 2>(simd),
+            (3, 8) => self.block::<S, 3, 8>(simd),
+            (3, 4) => self.block::<S, 3, 4>(simd),
+            (2, 12) => self.block::<S, 2, 12>(simd),
+            (2, 6) => self.block::<S, 2, 6>(simd),
+            (2, 4) => self.block::<S, 2, 4>(simd),
+            (1, 12) => self.block::<S, 1, 12>(simd),
+            (vectors, taps) => unreachable!("{taps} taps at once for {vectors} vectors"),
         }
     }
 }
@@ -255,15 +254,19 @@ pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
     (0..panels).map(|p| ((p + 1) * vectors / panels - p * vectors / panels) * lanes).collect()
 }
 
-/// How many taps [`Correlate`] takes for a panel of this width; at most [`TAPS`].
-pub(super) fn taps_at_once(width: usize) -> usize {
+/// How many taps [`Correlate`] takes at once for a panel of this width when so many are `left`: as
+/// many as registers hold, in the end those that leave the fewest unused. At most [`TAPS`].
+pub(super) fn taps_at_once(width: usize, left: usize) -> usize {
     let (lanes, registers) = registers();
-    match (width / lanes, registers >= 32) {
-        (4, _) => 6,
-        (3, _) => 8,
-        (2, false) => 6,
-        _ => 12,
-    }
+    let choices: &[usize] = match (width / lanes, registers >= 32) {
+        (4, _) => &[2, 4, 6],
+        (3, _) => &[4, 8],
+        (2, true) => &[4, 12],
+        (2, false) => &[4, 6],
+        _ => &[12],
+    };
+    let enough = choices.iter().find(|&&taps| taps >= left);
+    *enough.unwrap_or(&choices[choices.len() - 1])
 }
 
 /// Values in a vector, and how many vectors the machine holds.

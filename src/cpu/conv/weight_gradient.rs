@@ -41,7 +41,8 @@ pub fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32])
     }
     let axes = forward_axes(shape);
     let panels = panels(shape.out_channels, &panel_widths(shape.out_channels));
-    if let Some(winograd) = WeightWinograd::new(shape, &axes, &panels, [x, dy]) {
+    let winograd = WeightWinograd::new(shape, &axes, &panels, [x, dy]);
+    if let Some(winograd) = winograd.filter(WeightWinograd::pays) {
         return correlation::run(&winograd, shape, &panels, dw);
     }
     let job = Job::new(shape, &axes, &panels, [x, dy]);
@@ -107,39 +108,9 @@ impl<'a> Job<'a> {
     fn size(&self) -> usize {
         self.axes[1].output * self.axes[2].output
     }
-}
 
-impl Correlation for Job<'_> {
-    fn units(&self) -> usize {
-        self.units.len()
-    }
-
-    fn depth(&self) -> usize {
-        self.depth
-    }
-
-    fn sums(&self) -> usize {
-        self.shape.taps()
-    }
-
-    fn block(&self) -> usize {
-        LINES.div_ceil(self.shape.taps())
-    }
-
-    fn prepare(&self, unit: usize, panel: Panel, target: &mut [f32]) {
-        let (shape, size) = (self.shape, self.size());
-        let times = self.axes[0].output;
-        for (index, plane) in self.units[unit].clone().enumerate() {
-            let (time, clip) = (plane / shape.batch, plane % shape.batch);
-            let row = (clip * shape.out_channels + panel.first) * times + time;
-            let target = &mut target[index * size * panel.width..];
-            let dy = &self.dy[row * size..];
-            transpose(dy, times * size, panel.channels, size, panel.width, target);
-        }
-    }
-
-    /// The sums are `[kt, channels, kh, kw, width]`, panel after panel.
-    fn sum(&self, inputs: Range<usize>, unit: usize, dy: &[f32], sums: &mut [f32]) {
+    /// Adds a unit to sums `[kt, channels, kh, kw, width]`, panel after panel.
+    fn add(&self, inputs: Range<usize>, unit: usize, dy: &[f32], sums: &mut [f32]) {
         let [t, h, w] = self.axes;
         let clips = self.shape.batch;
         let source = self.source();
@@ -211,7 +182,43 @@ impl Correlation for Job<'_> {
             }
         });
     }
+}
 
+impl Correlation for Job<'_> {
+    fn units(&self) -> usize {
+        self.units.len()
+    }
+
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn sums(&self) -> usize {
+        self.shape.taps()
+    }
+
+    fn block(&self) -> usize {
+        LINES.div_ceil(self.shape.taps())
+    }
+
+    fn prepare(&self, unit: usize, panel: Panel, target: &mut [f32]) {
+        let (shape, size) = (self.shape, self.size());
+        let times = self.axes[0].output;
+        for (index, plane) in self.units[unit].clone().enumerate() {
+            let (time, clip) = (plane / shape.batch, plane % shape.batch);
+            let row = (clip * shape.out_channels + panel.first) * times + time;
+            let target = &mut target[index * size * panel.width..];
+            let dy = &self.dy[row * size..];
+            transpose(dy, times * size, panel.channels, size, panel.width, target);
+        }
+    }
+
+    fn sum(&self, inputs: Range<usize>, units: Range<usize>, dy: &[f32], sums: &mut [f32]) {
+        let columns: usize = self.panels.iter().map(|panel| panel.width).sum();
+        for (unit, dy) in units.zip(dy.chunks_exact(self.depth * columns)) {
+            self.add(inputs.clone(), unit, dy, sums);
+        }
+    }
     fn put(&self, inputs: usize, panel: Panel, sums: &[f32], lines: &mut [&mut [f32]]) {
         let [kt, kh, kw] = self.shape.kernel;
         let (taps, width) = (kh * kw, panel.width);

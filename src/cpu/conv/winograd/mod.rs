@@ -37,7 +37,7 @@ const CHANNELS: usize = 16;
 
 /// The fewest outputs of a channel for which this is taken. It rounds two to three times as much as
 /// summing over all taps, which batch norm over few values would amplify in the gradients.
-const FEWEST: usize = 6000;
+const FEWEST: usize = 3000;
 
 /// Whether an axis has three taps and moves by one.
 fn has_window(axis: &Axis) -> bool {

@@ -2,11 +2,12 @@
 //! of 36. Tiles of the source and of dy are transformed, each of the 16 values is a matrix product
 //! over all tiles, and the sums are transformed to the taps of the window.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::lines::Lines;
 use super::transforms::{Collect, Spread, TILE};
-use super::{has_window, window};
+use super::{CHANNELS, has_window, window};
 use crate::conv::axis::Axis;
 use crate::conv::correlation::{CorrelateAll, Correlation, Panel};
 use crate::conv::kernel::LANES;
@@ -21,10 +22,26 @@ const TILES: usize = 256;
 /// Input channels of a task.
 const INPUTS: usize = 32;
 
+/// What clearing, adding up and transforming the sums of a pair of channels costs, in tiles.
+const SUMS: usize = 128;
+
 /// Tiles of some planes: rows of one, or all of several.
 struct Unit {
     planes: Range<usize>,
     rows: Range<usize>,
+}
+
+/// What a time tap of a unit reads: clips and times, and rows of tiles.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Sources {
+    planes: Vec<(usize, usize)>,
+    rows: (usize, usize),
+}
+
+impl Sources {
+    fn rows(&self) -> Range<usize> {
+        self.rows.0..self.rows.1
+    }
 }
 
 /// The weight gradient of one convolution.
@@ -70,8 +87,88 @@ impl<'a> WeightWinograd<'a> {
         Some(Self { shape, axes, panels, x, dy, units, wide, most })
     }
 
+    /// Whether this takes less time than summing over all taps, as measured.
+    pub(in crate::conv) fn pays(&self) -> bool {
+        let ConvShape { in_channels, out_channels, kernel, .. } = *self.shape;
+        let [t, h, w] = self.axes;
+        let taps = |unit: &Unit| t.taps_of(unit.planes.start / self.shape.batch).len();
+        let tiles: usize = self.units.iter().map(|unit| taps(unit) * self.tiles(unit)).sum();
+        let pairs: usize = (0..t.output).map(|time| t.taps_of(time).len()).sum();
+        let direct = self.shape.batch * pairs * h.output * w.output * 9;
+        let share = in_channels * out_channels;
+        let products = tiles * (share + CHANNELS * (in_channels + out_channels));
+        TILE * (products + kernel[0] * SUMS * share) < direct * share / 10 * 9
+    }
+
     fn tiles(&self, unit: &Unit) -> usize {
         unit.planes.len() * unit.rows.len() * self.wide
+    }
+
+    /// What some units read of the source, and where each is used: unit and time tap.
+    fn uses(&self, units: Range<usize>) -> BTreeMap<Sources, Vec<(usize, usize)>> {
+        let clips = self.shape.batch;
+        let mut uses: BTreeMap<Sources, Vec<_>> = BTreeMap::new();
+        for index in units {
+            let unit = &self.units[index];
+            let times = |plane: usize| self.axes[0].taps_of(plane / clips);
+            // All planes of a unit are reached by the same time taps.
+            for (number, (tap, _)) in times(unit.planes.start).into_iter().enumerate() {
+                let place = |plane: usize| (plane % clips, times(plane)[number].1);
+                let planes = unit.planes.clone().map(place).collect();
+                let sources = Sources { planes, rows: (unit.rows.start, unit.rows.end) };
+                uses.entry(sources).or_default().push((index, tap));
+            }
+        }
+        uses
+    }
+
+    /// Transforms sources to `[16, inputs, tiles]`, the first `apart` apart.
+    fn transform(&self, inputs: Range<usize>, sources: &Sources, x: &mut [f32], apart: usize) {
+        let [t, h, w] = self.axes;
+        with_scratch(Lines::room(self.wide), |room| {
+            let mut lines = Lines::new([h, w], self.wide, room);
+            let mut target = 0;
+            for input in inputs {
+                for &(clip, time) in &sources.planes {
+                    let source = (clip * self.shape.in_channels + input) * t.source + time;
+                    let source = &self.x[source * h.source * w.source..];
+                    for row in sources.rows() {
+                        lines.read(source, row, row > sources.rows.0);
+                        lines.tiles(0, self.wide, &mut x[target..], apart);
+                        target += self.wide;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Adds the products of transformed tiles of x and dy to the sums of a time tap.
+    fn multiply(
+        &self,
+        inputs: usize,
+        tap: usize,
+        tiles: usize,
+        [x, dy]: [&[f32]; 2],
+        sums: &mut [f32],
+    ) {
+        let apart = inputs * tiles + LANES;
+        for value in 0..TILE {
+            let starts: Vec<_> = (0..inputs).map(|input| value * apart + input * tiles).collect();
+            for &Panel { first, width, .. } in self.panels {
+                let dy = &dy[first * self.depth() + value * (tiles + 1) * width..];
+                let base = first * self.sums() * inputs + (tap * TILE + value) * inputs * width;
+                CorrelateAll {
+                    x,
+                    starts: &starts,
+                    pitch: tiles,
+                    row: tiles,
+                    dy: &dy[..tiles * width],
+                    width,
+                    sums: &mut sums[base..][..inputs * width],
+                }
+                .run();
+            }
+        }
     }
 }
 
@@ -121,54 +218,20 @@ impl Correlation for WeightWinograd<'_> {
     }
 
     /// The sums are `[kt, 16, inputs, width]`, panel after panel.
-    fn sum(&self, inputs: Range<usize>, unit: usize, dy: &[f32], sums: &mut [f32]) {
-        let unit = &self.units[unit];
-        let [t, h, w] = self.axes;
-        let clips = self.shape.batch;
-        let (count, tiles) = (inputs.len(), self.tiles(unit));
-        let apart = count * tiles + LANES;
-        let times: Vec<_> = unit.planes.clone().map(|plane| t.taps_of(plane / clips)).collect();
-        let mut starts = vec![0; count];
-        with_scratch(TILE * apart + Lines::room(self.wide), |room| {
-            let (x, room) = room.split_at_mut(TILE * apart);
-            let mut lines = Lines::new([h, w], self.wide, room);
-            // All planes of a unit are reached by the same time taps.
-            for (number, &(tap, _)) in times[0].iter().enumerate() {
-                let mut target = 0;
-                for input in inputs.clone() {
-                    for (plane, times) in unit.planes.clone().zip(&times) {
-                        let (_, time) = times[number];
-                        let source = (plane % clips * self.shape.in_channels + input) * t.source;
-                        let source = &self.x[(source + time) * h.source * w.source..];
-                        for row in unit.rows.clone() {
-                            lines.read(source, row, row > unit.rows.start);
-                            lines.tiles(0, self.wide, &mut x[target..], apart);
-                            target += self.wide;
-                        }
-                    }
+    fn sum(&self, inputs: Range<usize>, units: Range<usize>, dy: &[f32], sums: &mut [f32]) {
+        let columns: usize = self.panels.iter().map(|panel| panel.width).sum();
+        let room = self.depth() * columns;
+        for (sources, uses) in self.uses(units.clone()) {
+            let tiles = sources.planes.len() * sources.rows().len() * self.wide;
+            let apart = inputs.len() * tiles + LANES;
+            with_scratch(TILE * apart, |x| {
+                self.transform(inputs.clone(), &sources, x, apart);
+                for (unit, tap) in uses {
+                    let dy = &dy[(unit - units.start) * room..][..room];
+                    self.multiply(inputs.len(), tap, tiles, [x, dy], sums);
                 }
-                for value in 0..TILE {
-                    for (index, start) in starts.iter_mut().enumerate() {
-                        *start = value * apart + index * tiles;
-                    }
-                    for &Panel { first, width, .. } in self.panels {
-                        let dy = &dy[first * self.depth() + value * (tiles + 1) * width..];
-                        let base = first * self.sums() * count;
-                        let base = base + (tap * TILE + value) * count * width;
-                        CorrelateAll {
-                            x,
-                            starts: &starts,
-                            pitch: tiles,
-                            row: tiles,
-                            dy: &dy[..tiles * width],
-                            width,
-                            sums: &mut sums[base..][..count * width],
-                        }
-                        .run();
-                    }
-                }
-            }
-        });
+            });
+        }
     }
 
     fn put(&self, inputs: usize, panel: Panel, sums: &[f32], lines: &mut [&mut [f32]]) {
