@@ -18,7 +18,7 @@ pub use layers::{LayerTimes, StockTimes};
 pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, NormWork, Part, Roofline};
-pub use steps::StepTimes;
+pub use steps::{StepMemory, StepTimes};
 
 /// What is timed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,10 @@ use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
 use super::{BenchConfig, BenchError};
+use crate::kernels::memory::{MemoryPeak, peak_of};
 use crate::kernels::with_stock;
 use crate::losses::cross_entropy;
-use crate::model::{Backbone, BackboneKind, Init};
+use crate::model::{Backbone, BackboneKind, Init, MemoryEstimate, StageSet, parameter_count};
 use crate::timing::{median, milliseconds};
 use crate::train::{Optimizer, Rule};
 
@@ -26,6 +27,18 @@ pub struct StepTimes {
     pub clips_per_s: f64,
     /// Each step, in order.
     pub steps_ms: Vec<f64>,
+    /// Device memory of a step.
+    pub memory: StepMemory,
+}
+
+/// Device memory that a step takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StepMemory {
+    /// As [`MemoryEstimate`] has it for the network and its optimizer.
+    pub estimated: u64,
+    /// The most that was in use and that was held, where our kernels run.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MemoryPeak>,
 }
 
 /// Classes of the classifier after the network.
@@ -62,9 +75,25 @@ impl BenchConfig {
     }
 
     fn time_steps(&self, device: &Device, mut done: impl FnMut()) -> Result<StepTimes, BenchError> {
+        let mut work = || self.time(device, &mut done);
+        match peak_of(device, &mut work) {
+            Some((times, peak)) => {
+                let mut times = times?;
+                times.memory.measured = Some(peak);
+                Ok(times)
+            }
+            None => work(),
+        }
+    }
+
+    fn time(&self, device: &Device, done: &mut impl FnMut()) -> Result<StepTimes, BenchError> {
         let device = device.clone().autodiff();
         let mut net = Network::new(self.backbone, self.half, &device);
         self.convolutions(&net.backbone)?;
+        let parameters = parameter_count(&net);
+        let needs =
+            MemoryEstimate::training(&net.backbone, parameters, self.size, StageSet::ALL, false);
+        let needs = needs.ok_or(BenchError::TooSmall(self.size))?;
         let clips = Tensor::<5>::random(self.shape(), Distribution::Normal(0.0, 1.0), &device);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };
         let mut optimizer = Optimizer::new(rule, 0.0);
@@ -95,6 +124,10 @@ impl BenchConfig {
             forward_ms: median(forward),
             clips_per_s: self.clips as f64 * 1e3 / step_ms,
             steps_ms,
+            memory: StepMemory {
+                estimated: needs.fixed + self.clips as u64 * needs.clip,
+                measured: None,
+            },
         })
     }
 }

@@ -6,11 +6,12 @@ use std::cell::RefCell;
 use burn::tensor::Device;
 use cubecl::MemoryScope;
 use cubecl::client::Client;
+use serde::Serialize;
 
 use super::cube_device;
 
 /// Bytes of a device's memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryPeak {
     /// In tensors, scratch buffers and parameters of launches.
     pub in_use: u64,

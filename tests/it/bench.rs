@@ -57,6 +57,8 @@ fn bench_prints_json() {
     assert_eq!(report["shape"], serde_json::json!([1, 3, 2, 16, 16]));
     assert_eq!((&report["backbone"], &report["stock"]), (&"r3d_tiny".into(), &true.into()));
     assert!(report["step_ms"].as_f64().unwrap() > 0.0);
+    assert!(report["memory"]["estimated"].as_u64().unwrap() > 0);
+    assert_eq!(report["memory"].get("in_use"), None, "the CPU's memory is not counted");
     assert!(report["layers"].as_array().unwrap().len() > 5);
     assert!(report["layers"][0].get("stock_ms").is_none());
     let report = run(&["--layers", "--against-stock", "--json"]);

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::{Bounds, Report};
 use crate::bench::{Bound, LayerTimes, NormWork, Part};
+use crate::units::ByteSize;
 
 /// What was measured.
 pub(super) fn times(report: &Report) -> String {
@@ -19,6 +20,13 @@ pub(super) fn times(report: &Report) -> String {
         times.forward_ms,
         times.clips_per_s,
     );
+    let memory = &times.memory;
+    text.push_str("\nmemory: ");
+    if let Some(peak) = &memory.measured {
+        let (in_use, held) = (ByteSize(peak.in_use), ByteSize(peak.reserved));
+        text.push_str(&format!("{in_use} in use, {held} held, "));
+    }
+    text.push_str(&format!("{} estimated", ByteSize(memory.estimated)));
     if let Some(tuned) = &report.tuned {
         text.push_str(&format!("\ntuned: {tuned}"));
     }
@@ -92,7 +100,11 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
     }
     let norm = |work: &NormWork| format!("{:.1} {}", work.bytes_per_value, work.form);
     let norms: Vec<_> = roofline.normalisations.iter().map(norm).collect();
-    text.push_str(&format!("\nbatch norm, bytes a value: {}", norms.join(", ")));
+    let all =
+        |number: fn(&NormWork) -> f64| roofline.normalisations.iter().map(number).sum::<f64>();
+    let mean = all(|work| work.mb) * 1e6 / all(|work| work.values as f64);
+    let norms = norms.join(", ");
+    text.push_str(&format!("\nbatch norm, bytes a value: {mean:.1} in the mean, {norms}"));
     let [first, second, third] = roofline.cards.map(|card| card.name.replace(' ', "\n"));
     let heads = ["convolution", "times", "GFLOP", "MB", "FLOP/B", &first, &second, &third];
     let mut table = table(heads);
