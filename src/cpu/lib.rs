@@ -1,5 +1,5 @@
 //! What polyview computes on the CPU, over plain slices: convolution, batch norm, the optimizer's
-//! step, the pixels of an augmentation, colours, resizing.
+//! step, sums of gradients, the pixels of an augmentation, colours, resizing.
 //!
 //! It is a crate of its own so that it is built at opt-level 3 in every profile
 //! (`[profile.dev.package]` in the workspace's `Cargo.toml`) and the rest stays fast to compile. It
@@ -13,5 +13,6 @@ pub mod norm;
 pub mod peak;
 pub mod resize;
 mod simd;
+pub mod sum;
 
 pub use simd::vectors;

@@ -14,6 +14,7 @@ use burn::backend::Dispatch;
 use burn::backend::wgpu::CubeTensor;
 use burn::tensor::{DType, FloatDType, Tensor};
 
+use crate::kernels::Implementation;
 use op::HalfOps;
 pub use precision::{Precision, describe};
 
@@ -44,10 +45,10 @@ fn cast<const D: usize>(x: Tensor<D>, to: FloatDType) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::cast_stored(x.into_dispatch(), to))
 }
 
-/// The tensor for two users. The sum of their gradients is what x would get from both; in half
-/// precision Burn could compute it only where shaders have f16.
+/// The tensor for two users. The sum of their gradients is what x would get from both; on the CPU
+/// Burn adds them in one thread, and in half precision only where shaders have f16.
 pub fn fork<const D: usize>(x: Tensor<D>) -> [Tensor<D>; 2] {
-    if !is_half(&x) {
+    if !is_half(&x) && Implementation::of_tensor(&x) != Implementation::Cpu {
         return [x.clone(), x];
     }
     let (a, b) = Dispatch::fork(x.into_dispatch());

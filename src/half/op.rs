@@ -14,8 +14,8 @@ use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, FloatDType};
 
 use super::wgsl::{self, CastKernel};
-use crate::kernels::launch;
 use crate::kernels::storage::Storage;
+use crate::kernels::{host, launch};
 
 /// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
@@ -52,7 +52,12 @@ impl HalfKernels for Flex {
     }
 
     fn add_gradients(a: FlexTensor, b: FlexTensor) -> FlexTensor {
-        Self::float_add(a, b)
+        if [&a, &b].iter().any(|gradient| gradient.dtype() != DType::F32) {
+            return Self::float_add(a, b);
+        }
+        let mut sum = host::whole(a);
+        polyview_cpu::sum::add(sum.storage_mut(), &host::values(&b));
+        sum
     }
 }
 

@@ -192,7 +192,7 @@ impl<'a> Winograd<'a> {
         let together = (SUMS / (TILE * rows * group.width)).clamp(1, blocks);
         let (apart, sums_apart) = (self.apart(group), together * rows * group.width + LANES);
         let frame = TILE * apart;
-        let sizes = [self.frames() * frame, TILE * sums_apart, 4 * group.width];
+        let sizes = [self.frames() * frame, TILE * sums_apart, rows * 4 * group.width];
         with_scratch(sizes.iter().sum(), |room| {
             let (frames, room) = room.split_at_mut(sizes[0]);
             let (sums, outputs) = room.split_at_mut(sizes[1]);
@@ -251,12 +251,20 @@ impl<'a> Winograd<'a> {
                             }
                         }
                     }
-                    for channel in now.start * rows..(now.end * rows).min(channels) {
-                        let sums = &sums[(channel - first * rows) * group.width..];
-                        let columns = group.width;
-                        Outputs { sums, apart: sums_apart, outputs, columns }.run();
-                        let line = (channel * steps + time) * group.runs.len();
-                        self.put(group, outputs, &mut lines[line..][..group.runs.len()]);
+                    let columns = group.width;
+                    for block in now {
+                        let channels = block * rows..((block + 1) * rows).min(channels);
+                        // All at first: what is read at once after it was written costs a wait.
+                        for (channel, outputs) in
+                            channels.clone().zip(outputs.chunks_exact_mut(4 * columns))
+                        {
+                            let sums = &sums[(channel - first * rows) * columns..];
+                            Outputs { sums, apart: sums_apart, outputs, columns }.run();
+                        }
+                        for (channel, outputs) in channels.zip(outputs.chunks_exact(4 * columns)) {
+                            let line = (channel * steps + time) * group.runs.len();
+                            self.put(group, outputs, &mut lines[line..][..group.runs.len()]);
+                        }
                     }
                 }
             }
@@ -280,7 +288,8 @@ impl<'a> Winograd<'a> {
         let [t, h, w] = self.axes;
         let [_, wide] = self.tiles;
         let apart = self.apart(group);
-        with_scratch(Lines::room(wide), |room| {
+        let most = group.runs.iter().map(|run| run.to - run.from).max().unwrap_or(0);
+        with_scratch(Lines::room(most, wide), |room| {
             let mut lines = Lines::new([h, w], wide, room);
             for input in 0..self.order.inputs {
                 let mut column = 0;
@@ -289,9 +298,8 @@ impl<'a> Winograd<'a> {
                 for run in &group.runs {
                     let (clip, time) = self.place(run.plane, time);
                     let plane = (clip * self.order.inputs + input) * t.source + time;
-                    let plane = &source[plane * h.source * w.source..][..h.source * w.source];
+                    lines.read(&source[plane * h.source * w.source..], run.from..run.to);
                     for row in run.from..run.to {
-                        lines.read(plane, row, row > run.from);
                         // A row of tiles may go on in the next block.
                         let mut first = 0;
                         while first < wide {
@@ -299,7 +307,7 @@ impl<'a> Winograd<'a> {
                             let count = (wide - first).min(from + width - column);
                             let target = self.panel(group, from) + input * width + column - from;
                             let target = &mut frame[target..];
-                            lines.tiles(first, count, target, apart);
+                            lines.tiles(row, first..first + count, target, apart);
                             first += count;
                             column += count;
                             if column == from + width {
@@ -317,17 +325,10 @@ impl<'a> Winograd<'a> {
         let w = self.axes[2].output;
         let [_, wide] = self.tiles;
         let mut column = 0;
-        for (run, rows) in group.runs.iter().zip(rows) {
-            let mut lines = rows.chunks_exact_mut(w);
-            for _ in run.from..run.to {
-                for i in 0..2 {
-                    // The last row of tiles may reach past the plane.
-                    let Some(line) = lines.next() else { continue };
-                    let at = |j: usize| &outputs[(2 * i + j) * group.width + column..][..wide];
-                    Interleave { even: at(0), odd: at(1), line }.run();
-                }
-                column += wide;
-            }
+        for (run, lines) in group.runs.iter().zip(rows) {
+            let outputs = &outputs[column..];
+            Interleave { outputs, pitch: group.width, tiles: wide, width: w, lines }.run();
+            column += (run.to - run.from) * wide;
         }
     }
 }

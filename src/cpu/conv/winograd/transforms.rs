@@ -19,64 +19,85 @@ use crate::simd::dispatch;
 /// Values of a tile.
 pub(super) const TILE: usize = 16;
 
-/// `Bᵀ d B` of neighbouring tiles in a row of tiles.
-pub(super) struct Tiles<'a> {
-    /// Four lines of the source from the first tile's first column on, each the values in even and
-    /// then those in odd columns, `pitch` apart; one more than there are tiles, and a vector.
-    pub lines: &'a [f32],
-    /// Distance between them.
+/// `d B` of neighbouring tiles of some lines of the source.
+pub(super) struct Along<'a> {
+    /// Each line as [`Halve`] writes it.
+    pub halves: &'a [f32],
+    /// As in [`Halve`].
     pub pitch: usize,
     /// Tiles.
     pub count: usize,
-    /// Working memory for as much as `lines`.
-    pub room: &'a mut [f32],
-    /// Place of the first tile's first value. Whole vectors are written.
+    /// The four values of each line, `pitch` apart. Whole vectors are written.
     pub target: &'a mut [f32],
-    /// From one value of a tile to the next.
-    pub apart: usize,
 }
 
-impl Tiles<'_> {
+impl Along<'_> {
     /// Does the work with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
 }
 
-impl WithSimd for Tiles<'_> {
+impl WithSimd for Along<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { lines, pitch, count, room, target, apart } = self;
-        let lanes = S::F32_LANES;
-        // Down the columns.
-        for half in 0..2 {
-            for at in (0..count + 1).step_by(lanes) {
-                let place = half * pitch + at;
-                let line = |i: usize| {
-                    let (line, _) = S::as_simd_f32s(&lines[2 * i * pitch + place..][..lanes]);
-                    line[0]
-                };
-                let d = [line(0), line(1), line(2), line(3)];
-                for (i, value) in tile(simd, d).into_iter().enumerate() {
-                    let (to, _) = S::as_mut_simd_f32s(&mut room[2 * i * pitch + place..][..lanes]);
+        let Self { halves, pitch, count, target } = self;
+        let width = count.next_multiple_of(S::F32_LANES);
+        let lines = halves.chunks_exact(2 * pitch).zip(target.chunks_exact_mut(4 * pitch));
+        for (halves, target) in lines {
+            let source =
+                |half: usize, on: usize| S::as_simd_f32s(&halves[half * pitch + on..][..width]).0;
+            let d = [source(0, 0), source(1, 0), source(0, 1), source(1, 1)];
+            for at in 0..width / S::F32_LANES {
+                let values = tile(simd, [d[0][at], d[1][at], d[2][at], d[3][at]]);
+                for (j, value) in values.into_iter().enumerate() {
+                    let place = j * pitch + at * S::F32_LANES;
+                    let (to, _) = S::as_mut_simd_f32s(&mut target[place..][..S::F32_LANES]);
                     to[0] = value;
                 }
             }
         }
-        // Along the rows.
-        for i in 0..4 {
-            for at in (0..count).step_by(lanes) {
-                let value = |half: usize, on: usize| {
-                    let place = (2 * i + half) * pitch + at + on;
-                    let (line, _) = S::as_simd_f32s(&room[place..][..lanes]);
-                    line[0]
-                };
-                let d = [value(0, 0), value(1, 0), value(0, 1), value(1, 1)];
-                for (j, value) in tile(simd, d).into_iter().enumerate() {
-                    let place = (i * 4 + j) * apart + at;
-                    let (to, _) = S::as_mut_simd_f32s(&mut target[place..][..lanes]);
+    }
+}
+
+/// `Bᵀ (d B)` of neighbouring tiles in a row of tiles.
+pub(super) struct Down<'a> {
+    /// Four lines as [`Along`] writes them, from the first tile on.
+    pub lines: &'a [f32],
+    /// As there.
+    pub pitch: usize,
+    /// Tiles.
+    pub count: usize,
+    /// Place of the first tile's first value. Whole vectors are written.
+    pub target: &'a mut [f32],
+    /// From one value of a tile to the next.
+    pub apart: usize,
+}
+
+impl Down<'_> {
+    /// Does the work with the machine's best vectors.
+    pub(super) fn run(self) {
+        dispatch(self);
+    }
+}
+
+impl WithSimd for Down<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { lines, pitch, count, target, apart } = self;
+        let width = count.next_multiple_of(S::F32_LANES);
+        for j in 0..4 {
+            let line = |i: usize| S::as_simd_f32s(&lines[(i * 4 + j) * pitch..][..width]).0;
+            let d = [line(0), line(1), line(2), line(3)];
+            for at in 0..width / S::F32_LANES {
+                let values = tile(simd, [d[0][at], d[1][at], d[2][at], d[3][at]]);
+                for (i, value) in values.into_iter().enumerate() {
+                    let place = (i * 4 + j) * apart + at * S::F32_LANES;
+                    let (to, _) = S::as_mut_simd_f32s(&mut target[place..][..S::F32_LANES]);
                     to[0] = value;
                 }
             }
@@ -215,14 +236,20 @@ fn window_line<const ROWS: usize>(g: [[f32; ROWS]; 3]) -> [[f32; ROWS]; 4] {
     line
 }
 
-/// Writes the values in even and odd columns of a line of the source to two lines of `tiles + 1`.
+/// Writes the values in even and those in odd columns of some lines of a plane to two lines of
+/// `tiles + 1` values each; outside of the plane there are zeros.
 pub(super) struct Halve<'a> {
-    pub source: &'a [f32],
-    /// The column of the source that is the first tile's first; outside there are zeros.
-    pub first: isize,
+    /// The plane, and whatever follows it.
+    pub plane: &'a [f32],
+    /// Its height and width.
+    pub size: [usize; 2],
+    /// Row and column of the plane where the first line starts.
+    pub first: [isize; 2],
     pub tiles: usize,
-    pub even: &'a mut [f32],
-    pub odd: &'a mut [f32],
+    /// `[lines, 2, pitch]`.
+    pub halves: &'a mut [f32],
+    /// A vector more than a line needs.
+    pub pitch: usize,
 }
 
 impl Halve<'_> {
@@ -232,37 +259,75 @@ impl Halve<'_> {
     }
 }
 
+/// Pairs of columns that are moved at once.
+const PAIRS: usize = 16;
+
 impl WithSimd for Halve<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { source, first, tiles, even, odd } = self;
-        let inside =
-            |column: isize| usize::try_from(column).ok().and_then(|c| source.get(c)).copied();
-        let value = |column: isize| inside(column).unwrap_or(0.0);
+        let Self { plane, size: [height, width], first: [row, first], tiles, halves, pitch } = self;
         // Pairs that lie in the source as a whole.
         let from = first.min(0).unsigned_abs().div_ceil(2).min(tiles + 1);
         let start = (first + 2 * from as isize) as usize;
-        let pairs = source.get(start..).unwrap_or_default().as_chunks::<2>().0;
-        let pairs = &pairs[..pairs.len().min(tiles + 1 - from)];
-        let (evens, odds) = (&mut even[from..], &mut odd[from..]);
-        for ((pair, even), odd) in pairs.iter().zip(evens).zip(odds) {
-            (*even, *odd) = (pair[0], pair[1]);
-        }
-        for index in (0..from).chain(from + pairs.len()..tiles + 1) {
-            let column = first + 2 * index as isize;
-            (even[index], odd[index]) = (value(column), value(column + 1));
+        let pairs = (width.saturating_sub(start) / 2).min(tiles + 1 - from);
+        for (index, halves) in halves.chunks_exact_mut(2 * pitch).enumerate() {
+            let down = row + index as isize;
+            let Some(down) = usize::try_from(down).ok().filter(|&down| down < height) else {
+                halves.fill(0.0);
+                continue;
+            };
+            let line = &plane[down * width..];
+            let (even, odd) = halves.split_at_mut(pitch);
+            for at in (0..pairs).step_by(PAIRS) {
+                let source = line[start + 2 * at..].as_chunks::<2>().0;
+                let (even, odd) = (&mut even[from + at..], &mut odd[from + at..]);
+                // Whole vectors where there are so many values, even of the lines that follow.
+                if let (Some(source), Some(even), Some(odd)) =
+                    (source.first_chunk(), even.first_chunk_mut(), odd.first_chunk_mut())
+                {
+                    halve::<PAIRS>(source, even, odd);
+                } else {
+                    let whole = source.iter().take(pairs - at);
+                    for ((pair, even), odd) in whole.zip(even).zip(odd) {
+                        (*even, *odd) = (pair[0], pair[1]);
+                    }
+                }
+            }
+            let value = |column: isize| {
+                let inside = usize::try_from(column).ok().filter(|&column| column < width);
+                inside.map_or(0.0, |column| line[column])
+            };
+            for index in 0..from {
+                let column = first + 2 * index as isize;
+                (even[index], odd[index]) = (value(column), value(column + 1));
+            }
+            for index in from + pairs..tiles + 1 {
+                let column = first + 2 * index as isize;
+                (even[index], odd[index]) = (value(column), value(column + 1));
+            }
         }
     }
 }
 
-/// Writes values by turns from two lines to the even and odd columns of a line of the output.
+#[inline(always)]
+fn halve<const N: usize>(source: &[[f32; 2]; N], even: &mut [f32; N], odd: &mut [f32; N]) {
+    for i in 0..N {
+        (even[i], odd[i]) = (source[i][0], source[i][1]);
+    }
+}
+
+/// Writes the outputs of some rows of tiles to the lines of the plane.
 pub(super) struct Interleave<'a> {
-    pub even: &'a [f32],
-    pub odd: &'a [f32],
-    /// One shorter than both together where its length is odd.
-    pub line: &'a mut [f32],
+    /// The four outputs of each tile, `pitch` apart: row after row of tiles.
+    pub outputs: &'a [f32],
+    pub pitch: usize,
+    /// Tiles of a row.
+    pub tiles: usize,
+    /// Values of a line. The last line may be missing, and so may the last value of each.
+    pub width: usize,
+    pub lines: &'a mut [f32],
 }
 
 impl Interleave<'_> {
@@ -277,13 +342,18 @@ impl WithSimd for Interleave<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { even, odd, line } = self;
-        let (pairs, last) = line.as_chunks_mut::<2>();
-        for (pair, (&even, &odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
-            *pair = [even, odd];
-        }
-        if let [last] = last {
-            *last = even[pairs.len()];
+        let Self { outputs, pitch, tiles, width, lines } = self;
+        for (index, line) in lines.chunks_exact_mut(width).enumerate() {
+            let first = index / 2 * tiles;
+            let at = |j: usize| &outputs[(2 * (index % 2) + j) * pitch + first..][..tiles];
+            let (even, odd) = (at(0), at(1));
+            let (pairs, last) = line.as_chunks_mut::<2>();
+            for (pair, (&even, &odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
+                *pair = [even, odd];
+            }
+            if let [last] = last {
+                *last = even[pairs.len()];
+            }
         }
     }
 }

@@ -125,16 +125,16 @@ impl<'a> WeightWinograd<'a> {
     /// Transforms sources to `[16, inputs, tiles]`, the first `apart` apart.
     fn transform(&self, inputs: Range<usize>, sources: &Sources, x: &mut [f32], apart: usize) {
         let [t, h, w] = self.axes;
-        with_scratch(Lines::room(self.wide), |room| {
+        with_scratch(Lines::room(sources.rows().len(), self.wide), |room| {
             let mut lines = Lines::new([h, w], self.wide, room);
             let mut target = 0;
             for input in inputs {
                 for &(clip, time) in &sources.planes {
                     let source = (clip * self.shape.in_channels + input) * t.source + time;
                     let source = &self.x[source * h.source * w.source..];
+                    lines.read(source, sources.rows());
                     for row in sources.rows() {
-                        lines.read(source, row, row > sources.rows.0);
-                        lines.tiles(0, self.wide, &mut x[target..], apart);
+                        lines.tiles(row, 0..self.wide, &mut x[target..], apart);
                         target += self.wide;
                     }
                 }
