@@ -3,9 +3,10 @@
 //! A tile of columns of the input is staged in cache (padding and strides resolved). Where rows are
 //! long, register-blocked kernels run over shifted views of it (`gather`); where they are short,
 //! or taps only look along time, the views are packed for a plain product (`packed`). Windows of
-//! 3×3 that move by one over large outputs take fewer products (`winograd`). Nothing is unrolled into
-//! memory. Taps that only see padding in time are left out, which for the short clips at the end of a
-//! 3D ResNet is up to two thirds of the work.
+//! 3×3 that move by one take fewer products where that pays (`winograd`). Gradients of weights are
+//! sums over positions (`correlation`), over all taps or by Winograd. Nothing is unrolled into
+//! memory. Taps that only see padding in time are left out, which for the short clips at the end of
+//! a 3D ResNet is up to two thirds of the work.
 
 mod axis;
 mod chunk;

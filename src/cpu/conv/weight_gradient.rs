@@ -219,6 +219,7 @@ impl Correlation for Job<'_> {
             self.add(inputs.clone(), unit, dy, sums);
         }
     }
+
     fn put(&self, inputs: usize, panel: Panel, sums: &[f32], lines: &mut [&mut [f32]]) {
         let [kt, kh, kw] = self.shape.kernel;
         let (taps, width) = (kh * kw, panel.width);
