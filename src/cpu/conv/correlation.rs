@@ -154,40 +154,27 @@ pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], d
     });
 }
 
-/// [`Correlate`] for any number of taps.
-pub(super) struct CorrelateAll<'a> {
-    pub x: &'a [f32],
-    pub starts: &'a [usize],
-    pub pitch: usize,
-    pub row: usize,
-    pub dy: &'a [f32],
-    pub width: usize,
-    /// `[starts, width]`.
-    pub sums: &'a mut [f32],
-}
-
-impl CorrelateAll<'_> {
-    pub(super) fn run(self) {
-        let Self { x, mut starts, pitch, row, dy, width, mut sums } = self;
-        while !starts.is_empty() {
-            let taps = taps_at_once(width, starts.len());
-            let count = taps.min(starts.len());
-            let (group, others) = starts.split_at(count);
-            let (now, rest) = sums.split_at_mut(count * width);
-            (starts, sums) = (others, rest);
-            if count == taps {
-                Correlate { x, starts: group, pitch, row, dy, width, sums: now }.run();
-            } else {
-                // The last ones may be too few; surplus sums are dropped.
-                let mut starts = [group[0]; TAPS];
-                starts[..count].copy_from_slice(group);
-                let starts = &starts[..taps];
-                let mut spare = [0.0; TAPS * 4 * LANES];
-                let spare = &mut spare[..taps * width];
-                spare[..now.len()].copy_from_slice(now);
-                Correlate { x, starts, pitch, row, dy, width, sums: &mut *spare }.run();
-                now.copy_from_slice(&spare[..now.len()]);
-            }
+/// [`Correlate::run`] for any number of taps.
+pub(super) fn correlate(work: Correlate) {
+    let Correlate { x, mut starts, pitch, row, dy, width, mut sums } = work;
+    while !starts.is_empty() {
+        let taps = taps_at_once(width, starts.len());
+        let count = taps.min(starts.len());
+        let (group, others) = starts.split_at(count);
+        let (now, rest) = sums.split_at_mut(count * width);
+        (starts, sums) = (others, rest);
+        if count == taps {
+            Correlate { x, starts: group, pitch, row, dy, width, sums: now }.run();
+        } else {
+            // The last ones may be too few; surplus sums are dropped.
+            let mut starts = [group[0]; TAPS];
+            starts[..count].copy_from_slice(group);
+            let starts = &starts[..taps];
+            let mut spare = [0.0; TAPS * 4 * LANES];
+            let spare = &mut spare[..taps * width];
+            spare[..now.len()].copy_from_slice(now);
+            Correlate { x, starts, pitch, row, dy, width, sums: &mut *spare }.run();
+            now.copy_from_slice(&spare[..now.len()]);
         }
     }
 }

@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use super::axis::Axis;
-use super::correlation::{self, CorrelateAll, Correlation, Panel, panels};
-use super::kernel::{LANES, panel_widths};
+use super::correlation::{self, Correlation, Panel, correlate, panels};
+use super::kernel::{Correlate, LANES, panel_widths};
 use super::scratch::with_scratch;
 use super::stage::{Piece, Source};
 use super::transpose::{scatter, transpose};
@@ -177,7 +177,7 @@ impl<'a> Job<'a> {
                     let dy = &dy[positions.start * width..positions.end * width];
                     let base = column * kt * lines + first_tap * lines * width;
                     let sums = &mut sums[base..][..starts.len() * width];
-                    CorrelateAll { x, starts: &starts, pitch, row, dy, width, sums }.run();
+                    correlate(Correlate { x, starts: &starts, pitch, row, dy, width, sums });
                 }
             }
         });

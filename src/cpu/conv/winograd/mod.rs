@@ -8,6 +8,7 @@
 //! same bits whatever the number of threads.
 
 mod cut;
+mod gradient_transforms;
 mod lines;
 mod transforms;
 mod weight_gradient;

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::gradient_transforms::{Collect, Spread};
 use super::lines::Lines;
-use super::transforms::{Collect, Spread, TILE};
+use super::transforms::TILE;
 use super::{CHANNELS, has_window, window};
 use crate::conv::axis::Axis;
-use crate::conv::correlation::{CorrelateAll, Correlation, Panel};
-use crate::conv::kernel::LANES;
+use crate::conv::correlation::{Correlation, Panel, correlate};
+use crate::conv::kernel::{Correlate, LANES};
 use crate::conv::scratch::with_scratch;
 use crate::conv::shape::ConvShape;
 use crate::conv::transpose::{scatter, transpose};
@@ -157,7 +158,7 @@ impl<'a> WeightWinograd<'a> {
             for &Panel { first, width, .. } in self.panels {
                 let dy = &dy[first * self.depth() + value * (tiles + 1) * width..];
                 let base = first * self.sums() * inputs + (tap * TILE + value) * inputs * width;
-                CorrelateAll {
+                correlate(Correlate {
                     x,
                     starts: &starts,
                     pitch: tiles,
@@ -165,8 +166,7 @@ impl<'a> WeightWinograd<'a> {
                     dy: &dy[..tiles * width],
                     width,
                     sums: &mut sums[base..][..inputs * width],
-                }
-                .run();
+                });
             }
         }
     }
