@@ -29,10 +29,17 @@ thread_local! {
 pub fn peak_of<R>(device: &Device, work: impl FnOnce() -> R) -> Option<(R, MemoryPeak)> {
     super::limits(device)?;
     let client = cube_device(device)?.client();
-    PEAK.set(Some(MemoryPeak::default()));
+    let around = PEAK.replace(Some(MemoryPeak::default()));
     let result = work();
     observe(&client);
-    let peak = PEAK.take().expect("it was set above and nothing else takes it");
+    let peak = PEAK.replace(around).expect("it was set above, and a call within puts it back");
+    // What a call around this one has counted goes on.
+    PEAK.with_borrow_mut(|around| {
+        if let Some(around) = around {
+            around.in_use = around.in_use.max(peak.in_use);
+            around.reserved = around.reserved.max(peak.reserved);
+        }
+    });
     Some((result, peak))
 }
 

@@ -1,30 +1,27 @@
 //! The device memory that training steps take, against the estimate and against what is alive.
 
 use burn::tensor::Device;
-use polyview::bench::BenchConfig;
+use polyview::bench::{BenchConfig, StepMemory};
 use polyview::kernels::memory::{MemoryPeak, peak_of};
 use polyview::kernels::{DeviceLimits, with_limits};
-use polyview::model::{Backbone, BackboneKind, Init, MemoryEstimate, StageSet, parameter_count};
+use polyview::model::BackboneKind;
 
 use crate::common::adapter;
 
-/// Peak and estimate of a step, in a thread of its own, as Burn keeps the memory of threads apart.
+/// Memory of a step, in a thread of its own, as Burn keeps the memory of threads apart.
 fn step(
     device: &Device,
     limits: fn(DeviceLimits) -> DeviceLimits,
     (backbone, clips, size): (BackboneKind, usize, [usize; 3]),
     half: bool,
-) -> Option<(MemoryPeak, u64)> {
+) -> StepMemory {
     let work = || {
         let config = BenchConfig { backbone, clips, size, steps: 1, stock: false, half };
-        let sketch = Backbone::new(&mut Init::new(1, &Device::flex().autodiff()), backbone);
-        let sketch = sketch.with_half(half);
-        let parameters = parameter_count(&sketch);
-        let all = StageSet::ALL;
-        let needs = MemoryEstimate::training(&sketch, parameters, size, all, false).unwrap();
-        let run = || config.steps(device, || ()).unwrap();
-        let (_, peak) = with_limits(limits, || peak_of(device, run))?;
-        Some((peak, needs.fixed + clips as u64 * needs.clip))
+        let run = || with_limits(limits, || config.steps(device, || ()).unwrap());
+        let (times, around) = peak_of(device, run).expect("our kernels run on the adapter");
+        let measured = times.memory.measured.expect("our kernels run on the adapter");
+        assert!(around.in_use >= measured.in_use, "{around:?}, {measured:?}");
+        times.memory
     };
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
@@ -45,8 +42,8 @@ fn steps_take_the_memory_that_is_estimated_and_hold_little_more() {
         (same, (BackboneKind::R2plus1d18, 1, [8, 80, 80]), little, false),
         (gpu, (BackboneKind::R2plus1d18, 1, [8, 80, 80]), little, true),
     ] {
-        let Some((peak, estimate)) = step(&device, limits, case, half) else { return };
-        let MemoryPeak { in_use, reserved } = peak;
+        let StepMemory { estimated: estimate, measured } = step(&device, limits, case, half);
+        let MemoryPeak { in_use, reserved } = measured.expect("our kernels run on the adapter");
         println!("{case:?}, half {half}: {in_use} B in use, {reserved} held, {estimate} estimated");
         assert!(in_use <= estimate, "{case:?}: {in_use} B in use, {estimate} B estimated");
         assert!(in_use * 2 >= estimate, "{case:?}: {in_use} B in use, {estimate} B estimated");
