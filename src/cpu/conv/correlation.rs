@@ -77,7 +77,7 @@ pub(super) fn panels(channels: usize, widths: &[usize]) -> Vec<Panel> {
     widths.iter().map(panel).collect()
 }
 
-/// Computes `dw`.
+/// Computes `dw` `[K, C, kt, kh, kw]` from sums for the channels of these panels.
 pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], dw: &mut [f32]) {
     let columns: usize = panels.iter().map(|panel| panel.width).sum();
     let room = way.depth() * columns;

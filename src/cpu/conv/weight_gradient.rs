@@ -1,7 +1,7 @@
 //! The gradient of the weights.
 //!
 //! Every weight gradient is a correlation of one shifted source plane with one plane of dy, over
-//! all positions. With dy transposed to `[positions, channels]`, [`TAPS`](super::kernel::TAPS) taps times a panel of
+//! all positions. With dy transposed to `[positions, channels]`, several taps times a panel of
 //! channels are summed in registers.
 
 use std::ops::Range;
