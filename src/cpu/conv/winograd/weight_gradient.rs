@@ -82,7 +82,12 @@ impl<'a> WeightWinograd<'a> {
                 rows: from..(from + rows).min(height),
             })
         };
-        let units: Vec<_> = units(axes, shape.batch, planes).into_iter().flat_map(bands).collect();
+        let mut units: Vec<_> =
+            units(axes, shape.batch, planes).into_iter().flat_map(bands).collect();
+        if planes == 1 {
+            // Units that read the same sources at different taps follow each other.
+            units.sort_by_key(|unit| (unit.planes.start % shape.batch, unit.rows.start));
+        }
         let tiles = |unit: &Unit| unit.planes.len() * unit.rows.len() * wide;
         let most = units.iter().map(tiles).max()?;
         Some(Self { shape, axes, panels, x, dy, units, wide, most })
