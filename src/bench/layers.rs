@@ -74,16 +74,20 @@ impl BenchConfig {
         for pass in 0..3 {
             let timed = TimedPass::new(pass, shape, self.half, device);
             let (mut ours, mut stock) = (Vec::new(), Vec::new());
-            // The first one compiles the kernel.
-            for step in 0..=self.steps {
-                let time = || timed.milliseconds(device);
-                ours.push(if self.stock { with_stock(time) } else { time() }?);
+            let time = |launches| timed.milliseconds(device, launches);
+            let own = |launches| {
+                if self.stock { with_stock(|| time(launches)) } else { time(launches) }
+            };
+            // The first launch compiles the kernel.
+            own(1)?;
+            let launches = launches(own(1)?);
+            if against_stock {
+                with_stock(|| time(1))?;
+            }
+            for _ in 0..self.steps {
+                ours.push(own(launches)?);
                 if against_stock {
-                    stock.push(with_stock(time)?);
-                }
-                if step == 0 {
-                    ours.clear();
-                    stock.clear();
+                    stock.push(with_stock(|| time(launches))?);
                 }
             }
             (ms[pass], stock_ms[pass]) = (median(ours), median(stock));
@@ -101,6 +105,17 @@ impl BenchConfig {
             stock: against_stock.then_some(StockTimes { stock_ms, stock_over_ours }),
         })
     }
+}
+
+/// A measurement lasts at least this long, milliseconds, so that what it takes to wait for a GPU (some
+/// 0.2 ms) does not count.
+const LONG_ENOUGH: f64 = 5.0;
+/// Launches of a measurement at most: backward passes keep a result of the forward pass for each.
+const MOST: f64 = 16.0;
+
+/// Launches of one measurement, where a launch takes `ms`.
+fn launches(ms: f64) -> usize {
+    (LONG_ENOUGH / ms).ceil().clamp(1.0, MOST) as usize
 }
 
 /// One pass of one convolution with its operands.
@@ -128,23 +143,27 @@ impl TimedPass {
         Self { shape, x, w, dy }
     }
 
-    fn milliseconds(&self, device: &Device) -> Result<f64, BenchError> {
+    /// Milliseconds of a launch, the mean of `launches`.
+    fn milliseconds(&self, device: &Device, launches: usize) -> Result<f64, BenchError> {
+        let (stride, padding) = (self.shape.stride, self.shape.padding);
+        let forward = || conv3d(self.x.clone(), self.w.clone(), stride, padding);
         device.sync()?;
         let mut start = Instant::now();
-        let (stride, padding) = (self.shape.stride, self.shape.padding);
-        let y = conv3d(self.x.clone(), self.w.clone(), stride, padding);
-        let Some(dy) = &self.dy else {
+        if let Some(dy) = &self.dy {
+            // The backward pass of such a graph computes this one gradient and nothing else.
+            let values: Vec<_> =
+                (0..launches).map(|_| with_gradient(forward(), dy.clone())).collect();
             device.sync()?;
-            return Ok(milliseconds(start));
-        };
-        // The backward pass of this graph computes this one gradient and nothing else.
-        let value = with_gradient(y, dy.clone());
+            start = Instant::now();
+            for value in values {
+                drop(value.backward());
+            }
+        } else {
+            for _ in 0..launches {
+                drop(forward());
+            }
+        }
         device.sync()?;
-        start = Instant::now();
-        let grads = value.backward();
-        device.sync()?;
-        let ms = milliseconds(start);
-        drop(grads);
-        Ok(ms)
+        Ok(milliseconds(start) / launches as f64)
     }
 }

@@ -70,25 +70,14 @@ impl BenchConfig {
     /// Times training steps on `device`, whose automatic differentiation is off. `done` is called
     /// after each step, those of the warm-up included.
     pub fn steps(&self, device: &Device, done: impl FnMut()) -> Result<StepTimes, BenchError> {
-        let time = || self.time_steps(device, done);
+        let time = || self.time(device, done);
         if self.stock { with_stock(time) } else { time() }
     }
 
-    fn time_steps(&self, device: &Device, mut done: impl FnMut()) -> Result<StepTimes, BenchError> {
-        let mut work = || self.time(device, &mut done);
-        match peak_of(device, &mut work) {
-            Some((times, peak)) => {
-                let mut times = times?;
-                times.memory.measured = Some(peak);
-                Ok(times)
-            }
-            None => work(),
-        }
-    }
-
-    fn time(&self, device: &Device, done: &mut impl FnMut()) -> Result<StepTimes, BenchError> {
-        let device = device.clone().autodiff();
-        let mut net = Network::new(self.backbone, self.half, &device);
+    fn time(&self, device: &Device, mut done: impl FnMut()) -> Result<StepTimes, BenchError> {
+        let plain = device;
+        let device = plain.clone().autodiff();
+        let net = Network::new(self.backbone, self.half, &device);
         self.convolutions(&net.backbone)?;
         let parameters = parameter_count(&net);
         let needs =
@@ -97,17 +86,27 @@ impl BenchConfig {
         let clips = Tensor::<5>::random(self.shape(), Distribution::Normal(0.0, 1.0), &device);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };
         let mut optimizer = Optimizer::new(rule, 0.0);
+        // Not cloned for a step, which may write the weights in place then.
+        let mut current = Some(net);
+        let mut step = || -> Result<(), BenchError> {
+            let net = current.take().expect("a step that failed is the last one");
+            let loss = net.loss(clips.clone());
+            let grads = GradientsParams::from_grads(loss.backward(), &net);
+            current = Some(optimizer.step(net, grads, &|_| 1e-4, None)?.0);
+            Ok(device.sync()?)
+        };
         device.sync()?;
         let mut steps = Vec::new();
         for _ in 0..self.steps + WARM_UP {
             let start = Instant::now();
-            let loss = net.loss(clips.clone());
-            let grads = GradientsParams::from_grads(loss.backward(), &net);
-            net = optimizer.step(net, grads, &|_| 1e-4, None)?.0;
-            device.sync()?;
+            step()?;
             steps.push(milliseconds(start));
             done();
         }
+        // A step of its own: asking for the memory at each launch takes longer than the launch.
+        let measured = peak_of(plain, &mut step);
+        let measured = measured.map(|(result, peak)| result.map(|()| peak)).transpose()?;
+        let net = current.expect("no step failed");
         let mut forward = Vec::new();
         for _ in 0..self.steps {
             let start = Instant::now();
@@ -116,6 +115,7 @@ impl BenchConfig {
             forward.push(milliseconds(start));
             // Automatic differentiation keeps what a forward pass has recorded until a backward pass.
             drop(loss.backward());
+            device.sync()?;
         }
         let steps_ms = steps.split_off(WARM_UP.min(steps.len()));
         let step_ms = median(steps_ms.clone());
@@ -126,7 +126,7 @@ impl BenchConfig {
             steps_ms,
             memory: StepMemory {
                 estimated: needs.fixed + self.clips as u64 * needs.clip,
-                measured: None,
+                measured,
             },
         })
     }

@@ -69,9 +69,10 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
 }
 
 /// A device's matrix units, for subgroups of its smallest size. On a software rasteriser they would
-/// save nothing.
+/// save nothing; `POLYVIEW_WITHOUT_MATRIX_UNITS=1` does without, to compare, or where a driver fails.
 fn matrix_units(adapter: &AdapterTraits, lanes: u32) -> Option<MatrixUnits> {
-    let size = adapter.matrix_size.filter(|_| !adapter.software && lanes > 0)?;
+    let wanted = std::env::var_os("POLYVIEW_WITHOUT_MATRIX_UNITS").is_none();
+    let size = adapter.matrix_size.filter(|_| wanted && !adapter.software && lanes > 0)?;
     Some(MatrixUnits { size, lanes, emulated: false })
 }
 
