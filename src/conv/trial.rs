@@ -26,7 +26,7 @@ pub(crate) struct Trial {
 }
 
 /// Variants timed at most.
-const CANDIDATES: usize = 12;
+const CANDIDATES: usize = 16;
 /// Time that the launches of a pass should take, those that compile aside, milliseconds.
 const BUDGET: f64 = 150.0;
 /// A launch that takes longer than this is timed with fewer clips, milliseconds.
@@ -173,6 +173,10 @@ impl Bench {
             for candidate in &mut candidates {
                 candidate.ms.push(self.time(&candidate.plan, launches)?);
             }
+        }
+        for Candidate { variant, is_usual, ms, .. } in &candidates {
+            let ms = median(ms.clone());
+            log::debug!("{:?} {:?} {variant:?}{}: {ms:.3} ms", self.pass, self.shape, if *is_usual { ", usual" } else { "" });
         }
         Ok(candidates)
     }

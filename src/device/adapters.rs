@@ -1,7 +1,7 @@
 //! The adapters that wgpu finds, with properties that Burn does not expose.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 use burn::tensor::{Device, DeviceKind};
@@ -139,6 +139,12 @@ fn product(unit: &wgpu::CooperativeMatrixProperties) -> String {
     format!("{}×{}×{} {operands}→{sums}", unit.m_size, unit.n_size, unit.k_size)
 }
 
+/// Drivers are loaded by one thread at a time: not all of them bear several.
+fn ask_drivers_alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// Burn registers a runtime per adapter once per process; opening it again must return the same one.
 fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
     static OPEN: Mutex<Vec<(DeviceKind, WgpuBackend, Device)>> = Mutex::new(Vec::new());
@@ -146,6 +152,7 @@ fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
     if let Some((.., device)) = open.iter().find(|(k, a, _)| *k == kind && *a == api) {
         return Ok(device.clone());
     }
+    let _alone = ask_drivers_alone();
     let (device, setup) = Device::wgpu_options()
         .device_kind(kind.clone())
         .graphics_api(api)
@@ -160,6 +167,7 @@ fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
 /// a Mac is a layer over Metal (MoltenVK). OpenGL, the last resort, is queried only if no other API
 /// has an adapter: it would list the same hardware again.
 pub(super) fn adapters() -> Vec<Adapter> {
+    let _alone = ask_drivers_alone();
     let mut found: Vec<Adapter> = Vec::new();
     let apis =
         [wgpu::Backends::METAL, wgpu::Backends::VULKAN, wgpu::Backends::DX12, wgpu::Backends::GL];

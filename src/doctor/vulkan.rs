@@ -88,6 +88,18 @@ impl Vulkan {
                 "mesa-vulkan-ati mesa-vulkan-intel",
             ]);
             problems.push(format!("no Vulkan driver, so no GPU can be used (AMD, Intel){install}"));
+        } else if nvidia_driver && !devices.iter().any(|device| device.api == "vulkan") {
+            let install = machine.install([
+                "libegl1 libgl1 libxcb1",
+                "libglvnd-egl libglvnd-glx libxcb",
+                "libglvnd libxcb",
+                "libglvnd libxcb1",
+                "libglvnd libxcb",
+            ]);
+            problems.push(format!(
+                "NVIDIA's Vulkan driver is installed, but does not start, as where the libraries of \
+                 GLVND and X11 are missing{install}"
+            ));
         } else if !devices.iter().any(|device| device.api == "vulkan") {
             problems.push(
                 "Vulkan drivers are installed, but none of them works: `vulkaninfo` shows details"

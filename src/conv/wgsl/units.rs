@@ -16,7 +16,13 @@ const USUAL: [Tile; 3] = [
     Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
 ];
 /// More for `--tune`.
-const MORE: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
+const MORE: [Tile; 5] = [
+    Tile { tm: 8, tn: 8, tx: 16, ty: 16 },
+    Tile { tm: 12, tn: 4, tx: 32, ty: 4 },
+    Tile { tm: 12, tn: 4, tx: 16, ty: 8 },
+    Tile { tm: 8, tn: 8, tx: 8, ty: 16 },
+    Tile { tm: 8, tn: 8, tx: 8, ty: 8 },
+];
 /// Workgroups below which a long sum is split.
 pub(super) const WORKGROUPS: usize = 512;
 /// f16 between the end of a term and the next one, and f32 between rows of sums, so that the rows of a

@@ -47,7 +47,11 @@ impl WeightLoads {
     /// 4×4, and up to 96 in the registers of matrices.
     fn takes(self, tile: Tile, units: Option<MatrixUnits>) -> bool {
         if units.is_some() {
-            return self != Self::WideRow && !(self.is_row() && tile.tm * tile.tn > 32);
+            // Invocations store whole rows and columns of the tiles, all of them each time.
+            let loaded = if self.is_wide() { 1 } else { 4 };
+            let together = tile.threads() / step(self, units) * loaded;
+            let whole = [tile.rows(), tile.columns()].iter().all(|n| n.is_multiple_of(together));
+            return whole && !(self.is_row() && tile.tm * tile.tn > 32);
         }
         self.is_row() == ROW_TILES.into_iter().chain(MORE_ROW_TILES).any(|row| row == tile)
     }
@@ -132,7 +136,7 @@ pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
         let [a, b] = pitches(tile, loads);
         2 * step(loads, None) as usize * (a + b) as usize * 16
     });
-    bytes.max().expect("every tile has kernels")
+    bytes.max().unwrap_or(usize::MAX)
 }
 
 /// A convolution as the kernels see it: planes without windows count as rows.
@@ -223,11 +227,7 @@ pub(super) fn plan(
     x: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let mut sizes = Sizes::of(shape);
-    let loads = match (sizes.loads(shape.in_channels), units) {
-        // Taps beside each other are positions beside each other in the tiles, with one between rows.
-        (WeightLoads::WideRow, Some(_)) => WeightLoads::Row,
-        (loads, _) => loads,
-    };
+    let loads = sizes.loads(shape.in_channels);
     let (rows, channels, all_taps) = (shape.out_channels, shape.in_channels, shape.taps());
     let columns = match loads {
         WeightLoads::Mixed => channels * all_taps,
@@ -249,8 +249,8 @@ pub(super) fn plan(
     let group = loads.group();
     sizes.input[2] /= group;
     sizes.output[2] /= group;
-    if loads == WeightLoads::Row {
-        // One position between rows.
+    if loads == WeightLoads::Row || loads.is_row() && units.is_some() {
+        // One position between rows, or one group of them.
         sizes.output[2] += 1;
     }
     let [t, h, w] = sizes.output;

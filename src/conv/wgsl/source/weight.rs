@@ -36,7 +36,7 @@ pub(in crate::conv::wgsl) fn weight(
     let mut text = Text::new(x, units.is_some());
     let dy = text.dy;
     match loads.is_wide() {
-        true => load_wide(&mut text, tile, step),
+        true => load_wide(&mut text, tile, loads, step),
         false => load_narrow(&mut text, tile, loads, step),
     }
     let directives = match units {
@@ -175,14 +175,21 @@ fn each_quarter(
         line!(store, "let {new} = {value};");
         line!(store, "store_{name}(half * HALF + BEFORE + lane, {item}, {new});");
         if loads.is_row() {
-            // The last position of a step is the one before the next step's; none before a part.
             line!(declare, "var {name}_old{i} = vec4(0.0);");
-            line!(store, "if (lane == STEP - 1u) {{");
-            line!(store, "store_{name}(half * HALF, {item}, {name}_old{i});");
-            line!(store, "}}");
+            store_before(store, name, i, |old| {
+                format!("store_{name}(half * HALF, {item}, {old});")
+            });
             line!(store, "{name}_old{i} = {new};");
         }
     }
+}
+
+/// Where taps lie along w, the last position of a step is the one before the next step's; none before a
+/// part. `text` stores the value of this name.
+fn store_before(store: &mut Lines, name: &str, i: u32, text: impl Fn(&str) -> String) {
+    line!(store, "if (lane == STEP - 1u) {{");
+    line!(store, "{}", text(&format!("{name}_old{i}")));
+    line!(store, "}}");
 }
 
 /// Four columns of any channels and taps, which have offsets and tap bits of their own.
@@ -205,12 +212,20 @@ fn mixed_columns(text: &mut Text, i: u32, at: u32) {
 }
 
 /// A vec4 in the tiles is four positions of one row (column).
-fn load_wide(text: &mut Text, tile: Tile, step: u32) {
+fn load_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     let Text { declare, load, store, x, dy, by_units, .. } = text;
     let (x, dy, by_units) = (*x, *dy, *by_units);
+    // Matrices need both factors between rows as 0.
+    let between = by_units && loads.is_row();
     line!(declare, "let item = local / STEP;");
-    line!(load, "let ok = i32(lane) < left && all(vec3<u32>(seen) < size);");
-    line!(load, "let a = select(0u, a_at, ok);");
+    let a_ok = if between { "row_ok" } else { "ok" };
+    if between {
+        line!(load, "let row_ok = i32(lane) < left && u32(seen.z) < size.z;");
+        line!(load, "let ok = row_ok && all(vec2<u32>(seen.xy) < size.xy);");
+    } else {
+        line!(load, "let ok = i32(lane) < left && all(vec3<u32>(seen) < size);");
+    }
+    line!(load, "let a = select(0u, a_at, {a_ok});");
     line!(load, "let b = select(0u, b_at, ok);");
     let shares = tile.threads() / step;
     for (name, count) in [("a", tile.rows()), ("b", tile.columns())] {
@@ -225,11 +240,21 @@ fn load_wide(text: &mut Text, tile: Tile, step: u32) {
             let at = format!("{name} + {name}_offset{i}");
             line!(load, "let {name}{i} = {};", stored.read(operand, &at));
             let value = match name {
+                "a" if between => format!("select(vec4(0.0), a{i}, row_ok)"),
                 "a" => format!("a{i}"),
                 _ => format!("select(vec4(0.0), b{i}, ok)"),
             };
             if by_units {
-                line!(store, "store_{name}(half * HALF + 4u * lane, {item}, {value});");
+                let new = format!("{name}_new{i}");
+                line!(store, "let {new} = {value};");
+                line!(store, "store_{name}(half * HALF + BEFORE + 4u * lane, {item}, {new});");
+                if between {
+                    line!(declare, "var {name}_old{i} = 0.0;");
+                    store_before(store, name, i, |old| {
+                        format!("{name}_tile[half * HALF * {pitch} + {item}] = f16({old});")
+                    });
+                    line!(store, "{name}_old{i} = {new}.w;");
+                }
                 continue;
             }
             let to = format!("(half * STEP + lane) * {pitch} + {item}");
