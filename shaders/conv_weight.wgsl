@@ -16,7 +16,7 @@
 //            positions of both operands give the sums of all three. A row is followed by one position
 //            at which both are 0, so that no tap reaches into another row.
 //   WideRow  the same with four positions to a load and none between rows: at the start of a row the
-//            values before it are taken as 0.
+//            values before it are taken as 0. For matrix units four positions lie between rows.
 //   Mixed    (channel, tap) in the order of the weights, for few channels: each column has an offset
 //            and tap bits of its own.
 // In the tiles of wide loads a vec4 holds four positions of one row (column), else one position of

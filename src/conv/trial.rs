@@ -26,7 +26,7 @@ pub(crate) struct Trial {
 }
 
 /// Variants timed at most.
-const CANDIDATES: usize = 16;
+const CANDIDATES: usize = 12;
 /// Time that the launches of a pass should take, those that compile aside, milliseconds.
 const BUDGET: f64 = 150.0;
 /// A launch that takes longer than this is timed with fewer clips, milliseconds.
@@ -176,7 +176,12 @@ impl Bench {
         }
         for Candidate { variant, is_usual, ms, .. } in &candidates {
             let ms = median(ms.clone());
-            log::debug!("{:?} {:?} {variant:?}{}: {ms:.3} ms", self.pass, self.shape, if *is_usual { ", usual" } else { "" });
+            log::debug!(
+                "{:?} {:?} {variant:?}{}: {ms:.3} ms",
+                self.pass,
+                self.shape,
+                if *is_usual { ", usual" } else { "" }
+            );
         }
         Ok(candidates)
     }

@@ -272,15 +272,20 @@ pub(super) fn plan(
     let (tile, workgroups) = match variant {
         Some(variant) => variant,
         None => {
-            let (usual, workgroups) = match units {
-                Some(units) => (units::usual(units), units::WORKGROUPS),
+            let memory = |tile| memory(tile, Form::plain(Load::Single).multiplied_by(units));
+            let (tile, workgroups) = match units {
+                Some(units) => {
+                    let size = [product.rows, most];
+                    let tile = units::choose(units, size, limits, memory, |_| true);
+                    (tile, units::WORKGROUPS)
+                }
                 None => {
                     let Tiles { usual, workgroups, .. } = tiles(limits.vendor);
-                    (usual.to_vec(), workgroups)
+                    let cost = |tile: Tile| tile.by_invocations(limits.vendor);
+                    let tile = Tile::choose(usual, product.rows, most, limits, memory, cost);
+                    (tile, workgroups)
                 }
             };
-            let memory = |tile| memory(tile, Form::plain(Load::Single).multiplied_by(units));
-            let tile = Tile::choose(&usual, product.rows, most, limits, memory);
             (tile.ok_or(PlanError::Device)?, workgroups)
         }
     };

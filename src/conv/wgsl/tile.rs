@@ -35,30 +35,36 @@ impl Tile {
     }
 
     /// The tile that wastes least on a matrix of `rows` × `columns`, of those that the device can
-    /// run given the bytes of workgroup memory that each needs.
+    /// run given the bytes of workgroup memory that each needs; `cost` is that of an element.
     pub(crate) fn choose(
         tiles: &[Self],
         rows: usize,
         columns: usize,
         limits: &DeviceLimits,
         memory: impl Fn(Self) -> usize,
+        cost: impl Fn(Self) -> f64,
     ) -> Option<Self> {
         let cost = |tile: &Self| {
             let rows = rows.next_multiple_of(tile.rows() as usize);
             let columns = columns.next_multiple_of(tile.columns() as usize);
-            // Reads of workgroup memory per multiply-add; a read costs as much as one.
-            let (tm, tn) = (tile.tm as f64, tile.tn as f64);
-            let reads = (tm + tn) / (tm * tn);
-            // 64 sums spill where an invocation has few registers.
-            let few = matches!(limits.vendor, Vendor::Intel | Vendor::Unknown);
-            let spill = if few && tile.tm * tile.tn > 32 { 2.0 } else { 1.0 };
-            rows as f64 * columns as f64 * (1.0 + reads) * spill
+            rows as f64 * columns as f64 * cost(*tile)
         };
         tiles
             .iter()
             .filter(|tile| tile.runs_on(limits, memory(**tile)))
             .min_by(|a, b| cost(a).total_cmp(&cost(b)))
             .copied()
+    }
+
+    /// The cost of an element where invocations multiply.
+    pub(super) fn by_invocations(self, vendor: Vendor) -> f64 {
+        // Reads of workgroup memory per multiply-add; a read costs as much as one.
+        let (tm, tn) = (self.tm as f64, self.tn as f64);
+        let reads = (tm + tn) / (tm * tn);
+        // 64 sums spill where an invocation has few registers.
+        let few = matches!(vendor, Vendor::Intel | Vendor::Unknown);
+        let spill = if few && self.tm * self.tn > 32 { 2.0 } else { 1.0 };
+        (1.0 + reads) * spill
     }
 
     /// Whether a device has the invocations and the bytes of workgroup memory that it needs.

@@ -126,7 +126,7 @@ pub(super) fn pitches(tile: Tile, loads: WeightLoads) -> [u32; 2] {
 }
 
 /// Bytes of workgroup memory that any kernel with this tile needs: both buffers of the tiles, and what
-/// matrix units write their sums to.
+/// matrix units write their sums to; more than any device has where no kernel takes the tile.
 pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
     let loads = WeightLoads::ALL.into_iter().filter(|loads| loads.takes(tile, units));
     let bytes = loads.map(|loads| {
@@ -198,11 +198,12 @@ fn choose(
 ) -> Option<(Tile, WeightLoads)> {
     let Some(tile) = tile else {
         let memory = |tile| memory(tile, units);
-        let choose = |tiles: &[Tile]| Tile::choose(tiles, rows, columns, limits, memory);
+        let cost = |tile: Tile| tile.by_invocations(limits.vendor);
+        let choose = |tiles: &[Tile]| Tile::choose(tiles, rows, columns, limits, memory, cost);
         let tile = match units {
-            Some(units) => {
-                let tiles = units::usual(units).into_iter();
-                choose(&tiles.filter(|&tile| loads.takes(tile, Some(units))).collect::<Vec<_>>())
+            Some(of) => {
+                let takes = |tile| loads.takes(tile, units);
+                units::choose(of, [rows, columns], limits, memory, takes)
             }
             None if loads.is_row() => choose(&ROW_TILES),
             None => choose(&TILES),
