@@ -34,8 +34,9 @@ pub mod device;
 mod doctor;
 pub mod evaluate;
 pub mod half;
-#[doc(hidden)]
 pub mod kernels;
+#[doc(hidden)]
+mod keyed;
 pub mod losses;
 mod lossy;
 pub mod metrics;

@@ -1,10 +1,11 @@
 //! Drawing a clip's record: the only place where the augmentation is random.
 
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::AugmentConfig;
 use super::{ClipRecord, Crop, Cutout, FrameRecord};
+use crate::keyed;
 
 /// Cap of all probabilities, so that even the strongest settings show the original now and then.
 const MAX_PROBABILITY: f64 = 0.95;
@@ -18,16 +19,7 @@ struct Draw(ChaCha8Rng);
 
 impl Draw {
     fn new(seed: u64, epoch: usize, action: &str, view: u64) -> Self {
-        // FNV-1a; the four numbers side by side are the cipher's key, so nothing collides but
-        // action names.
-        let action = action.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| {
-            (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let mut key = [0; 32];
-        for (part, number) in key.chunks_exact_mut(8).zip([seed, epoch as u64, action, view]) {
-            part.copy_from_slice(&number.to_le_bytes());
-        }
-        Self(ChaCha8Rng::from_seed(key))
+        Self(keyed::generator(seed, epoch as u64, keyed::number_of(action), view))
     }
 
     /// Uniform in [0, 1).

@@ -1,5 +1,5 @@
 //! The layers that the networks are made of, with PyTorch's definitions: convolution without bias,
-//! batch normalisation, dropout, embedding. Field names are torchvision's parameter names.
+//! batch normalisation, embedding. Field names are torchvision's parameter names.
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Linear;
@@ -201,35 +201,4 @@ impl BatchNorm3d {
         statistics.push(LayerStatistics { running, batch, unbiased });
         result.output
     }
-}
-
-/// The source of dropout masks for one training step. Masks are drawn on the host from the step's
-/// own seed, so a step drops the same units on every device, and a resumed run drops what the
-/// unbroken one would have.
-#[derive(Debug)]
-pub struct DropoutRng(ChaCha8Rng);
-
-impl DropoutRng {
-    /// `seed` names the run, `step` the training step within it.
-    pub fn new(seed: u64, step: u64) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(step.wrapping_add(1));
-        Self(rng)
-    }
-}
-
-/// Inverted dropout on `[N, F]`: each value is zeroed with `probability`, the others scaled by
-/// 1 / (1 − probability). Without a source of masks (evaluation) the input passes unchanged.
-pub fn dropout(input: Tensor<2>, probability: f64, rng: Option<&mut DropoutRng>) -> Tensor<2> {
-    let Some(rng) = rng.filter(|_| probability > 0.0) else {
-        return input;
-    };
-    let keep = 1.0 - probability;
-    let scale = if keep > 0.0 { (1.0 / keep) as f32 } else { 0.0 };
-    let shape = input.dims();
-    let mask: Vec<f32> = (0..shape[0] * shape[1])
-        .map(|_| if rng.0.random::<f64>() < keep { scale } else { 0.0 })
-        .collect();
-    let mask = Tensor::from_data(TensorData::new(mask, shape), &input.device());
-    input.mul(mask)
 }

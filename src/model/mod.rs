@@ -2,6 +2,7 @@
 //! merged, and one head per task classifies the action.
 
 mod backward;
+mod dropout;
 mod layers;
 mod memory;
 mod predict;
@@ -19,7 +20,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use backward::{BackbonePass, features_only};
-pub use layers::{BatchNorm3d, Conv3d, DropoutRng, Embedding, Init, dropout};
+pub use dropout::{DropoutMasks, Layer, dropout};
+pub use layers::{BatchNorm3d, Conv3d, Embedding, Init};
 #[doc(hidden)]
 pub use memory::MemoryEstimate;
 pub(crate) use predict::even_chunks;
@@ -155,9 +157,16 @@ impl Head {
         }
     }
 
-    fn forward(&self, x: Tensor<2>, rate: f64, rng: Option<&mut DropoutRng>) -> Tensor<2> {
+    fn forward(
+        &self,
+        x: Tensor<2>,
+        rate: f64,
+        layer: Layer,
+        masks: Option<&DropoutMasks>,
+    ) -> Tensor<2> {
         let hidden = relu(self.layers.0.forward(x));
-        self.layers.2.forward(dropout(hidden, rate, rng))
+        let rows = vec![1; hidden.dims()[0]];
+        self.layers.2.forward(dropout(hidden, rate, layer, &rows, masks))
     }
 }
 
@@ -191,16 +200,16 @@ pub struct Prediction {
 
 impl MultiViewNet {
     /// Classifies the actions whose clips are given: normalised `[N, 3, T, H, W]`, only real views,
-    /// laid out as `views` says. `rng` is the source of dropout masks; `None` evaluates. A network
+    /// laid out as `views` says. `masks` is the source of dropout masks for these actions; `None` evaluates. A network
     /// with annotation inputs takes all of them as unknown.
     pub fn forward(
         &self,
         clips: Tensor<5>,
         views: &ViewLayout,
-        rng: Option<&mut DropoutRng>,
+        masks: Option<&DropoutMasks>,
     ) -> Prediction {
         let unknown = vec![vec![0; views.counts().len()]; self.inputs.len()];
-        self.forward_annotated(clips, views, &unknown, rng)
+        self.forward_annotated(clips, views, &unknown, masks)
     }
 
     /// The same with annotated properties: `annotated[input][action]` is the property's index, 0
@@ -210,9 +219,9 @@ impl MultiViewNet {
         clips: Tensor<5>,
         views: &ViewLayout,
         annotated: &[Vec<usize>],
-        rng: Option<&mut DropoutRng>,
+        masks: Option<&DropoutMasks>,
     ) -> Prediction {
-        self.classify(self.backbone.forward(clips), views, annotated, rng)
+        self.classify(self.backbone.forward(clips), views, annotated, masks)
     }
 
     /// View pooling and heads, for the backbone's `features` of the clips, `[N, F]`.
@@ -221,20 +230,23 @@ impl MultiViewNet {
         features: Tensor<2>,
         views: &ViewLayout,
         annotated: &[Vec<usize>],
-        mut rng: Option<&mut DropoutRng>,
+        masks: Option<&DropoutMasks>,
     ) -> Prediction {
-        let features = dropout(features, self.dropout_feature, rng.as_deref_mut());
+        let counts = views.counts();
+        let features = dropout(features, self.dropout_feature, Layer(0), counts, masks);
         let (features, mask) = views.spread(features);
         let (merged, view_weights) = self.view_pool.forward(features, mask);
         let mut parts = vec![merged.clone()];
         parts.extend(self.inputs.iter().zip(annotated).map(|(input, index)| input.forward(index)));
         let inputs = if parts.len() > 1 { Tensor::cat(parts, 1) } else { merged.clone() };
-        let mut run = |heads: &[Head], x: &Tensor<2>| -> Vec<Tensor<2>> {
-            let head = |head: &Head| head.forward(x.clone(), self.dropout_head, rng.as_deref_mut());
-            heads.iter().map(head).collect()
+        let run = |heads: &[Head], x: &Tensor<2>, first: usize| -> Vec<Tensor<2>> {
+            let head = |(head, layer): (&Head, usize)| {
+                head.forward(x.clone(), self.dropout_head, Layer(layer as u64), masks)
+            };
+            heads.iter().zip(first..).map(head).collect()
         };
-        let logits = run(&self.heads, &inputs);
-        let auxiliary = run(&self.auxiliary, &merged);
+        let logits = run(&self.heads, &inputs, 1);
+        let auxiliary = run(&self.auxiliary, &merged, 1 + self.heads.len());
         Prediction { logits, auxiliary, view_weights }
     }
 

@@ -18,7 +18,7 @@ use super::objective::{BatchResult, Cost, KnownLogits, Objective};
 use crate::data::Batch;
 use crate::device::MemoryWatch;
 use crate::model::{
-    BackbonePass, BatchStatistics, DropoutRng, MultiViewNet, Prediction, ViewLayout, even_chunks,
+    BackbonePass, BatchStatistics, DropoutMasks, MultiViewNet, Prediction, ViewLayout, even_chunks,
     features_only,
 };
 
@@ -90,15 +90,14 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Queues forward and backward passes of the whole batch. `rng` draws the dropout masks;
-    /// without it nothing is dropped.
-    pub(super) fn queue(&self, mut rng: Option<&mut DropoutRng>) -> Result<Queued, TrainError> {
+    /// Queues forward and backward passes of the whole batch. `masks` are those of dropout; without
+    /// them nothing is dropped.
+    pub(super) fn queue(&self, masks: Option<&DropoutMasks>) -> Result<Queued, TrainError> {
         let mut sum = GradientsAccumulator::new();
         let mut statistics = BatchStatistics::default();
         let (mut costs, mut logits) = (Vec::new(), Vec::new());
         for part in parts(&self.batch.view_counts, self.memory.micro_batch) {
-            let rng = rng.as_deref_mut();
-            let (cost, prediction) = self.part(part, rng, &mut sum, &mut statistics)?;
+            let (cost, prediction) = self.part(part, masks, &mut sum, &mut statistics)?;
             costs.push(cost);
             logits.push(prediction.logits);
         }
@@ -110,7 +109,7 @@ impl Step<'_> {
     fn part(
         &self,
         part: Part,
-        rng: Option<&mut DropoutRng>,
+        masks: Option<&DropoutMasks>,
         sum: &mut GradientsAccumulator<MultiViewNet>,
         statistics: &mut BatchStatistics,
     ) -> Result<(Cost, Prediction), TrainError> {
@@ -138,7 +137,8 @@ impl Step<'_> {
         let features = if trains { features.require_grad() } else { features };
         let views = ViewLayout::new(batch.view_counts[part.actions.clone()].to_vec());
         let annotated = objective.annotated_of(batch, part.actions.clone());
-        let prediction = net.classify(features.clone(), &views, &annotated, rng);
+        let masks = masks.map(|masks| masks.of(part.actions.clone()));
+        let prediction = net.classify(features.clone(), &views, &annotated, masks.as_ref());
         let cost = objective.cost_of(&prediction, batch, part.actions);
         let scaled = match self.loss_scale {
             1.0 => cost.total.clone(),

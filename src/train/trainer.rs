@@ -19,7 +19,7 @@ use super::step::{Attempt, Gradients, Step, first_pass};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
-use crate::model::{DropoutRng, MultiViewNet, Prediction, StageSet, plain_clips_of};
+use crate::model::{DropoutMasks, MultiViewNet, Prediction, StageSet, plain_clips_of};
 use crate::report::{Event, Observer, PassRecord};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -337,7 +337,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Gradients, TrainError> {
         let batch = &uploaded.batch;
         loop {
-            let mut rng = DropoutRng::new(self.seed, uploaded.step as u64);
+            let masks = DropoutMasks::new(self.seed, uploaded.step as u64, &batch.actions);
             let clips = |range| match uploaded.first.take() {
                 // Handed out once, so that they are not held longer than the step needs them.
                 Some((first, clips)) if first == range => Ok(clips),
@@ -347,7 +347,7 @@ impl<'a> Trainer<'a> {
             let (memory, loss_scale) = (self.memory, self.loss_scale);
             let loss_scale = loss_scale.map_or(1.0, |scale| scale.factor());
             let step = Step { net, objective, batch, clips: &clips, memory, loss_scale };
-            let queued = step.queue(Some(&mut rng));
+            let queued = step.queue(Some(&masks));
             if pass.next.is_none()
                 && let Some(next) = pass.loader.ready()?
             {

@@ -1,13 +1,14 @@
 //! The network as a whole: views, dropout, checkpoints, pretrained weights.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use polyview::checkpoint::{self, CheckpointError, CheckpointInfo};
 use polyview::model::pretrained::{PretrainedError, load_pretrained, read_weights};
 use polyview::model::{
-    BackboneKind, DropoutRng, ModelConfig, MultiViewNet, ViewLayout, dropout, parameter_count,
-    state_dict,
+    BackboneKind, DropoutMasks, Layer, ModelConfig, MultiViewNet, ViewLayout, dropout,
+    parameter_count, state_dict,
 };
 use polyview::schema::Schema;
 use rand::RngExt;
@@ -87,7 +88,9 @@ fn the_same_seed_is_the_same_network_and_another_is_not() {
 fn dropout_keeps_the_mean_and_repeats_with_its_step() {
     let device = Device::flex();
     let ones = || Tensor::<2>::ones([64, 256], &device);
-    let run = |step| values(dropout(ones(), 0.4, Some(&mut DropoutRng::new(9, step))));
+    let names: Vec<String> = (0..64).map(|action| action.to_string()).collect();
+    let masks = |step, names: &[String]| DropoutMasks::new(9, step, names);
+    let run = |step| values(dropout(ones(), 0.4, Layer(0), &[1; 64], Some(&masks(step, &names))));
     let (a, b, c) = (run(1), run(1), run(2));
     assert_eq!(a, b);
     assert_ne!(a, c);
@@ -95,7 +98,27 @@ fn dropout_keeps_the_mean_and_repeats_with_its_step() {
     assert!((zeros - 0.4).abs() < 0.02, "{zeros}");
     let mean = a.iter().sum::<f32>() / a.len() as f32;
     assert!((mean - 1.0).abs() < 0.03, "{mean}");
-    assert_eq!(values(dropout(ones(), 0.4, None)), vec![1.0; 64 * 256]);
+    assert_eq!(values(dropout(ones(), 0.4, Layer(0), &[1; 64], None)), vec![1.0; 64 * 256]);
+}
+
+#[test]
+fn dropout_of_an_action_is_the_same_in_any_batch() {
+    let device = Device::flex();
+    let run = |names: &[&str], rows: &[usize], layer, of: Range<usize>| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let masks = DropoutMasks::new(9, 3, &names).of(of.clone());
+        let ones = Tensor::<2>::ones([rows.iter().sum(), 40], &device);
+        values(dropout(ones, 0.5, Layer(layer), rows, Some(&masks)))
+    };
+    let all = run(&["a", "b", "a", "c"], &[2, 1, 2, 3], 0, 0..4);
+    // Alone, behind others, in part of a batch.
+    assert_eq!(all[..80], run(&["a"], &[2], 0, 0..1));
+    assert_eq!(all[80..120], run(&["c", "b"], &[3, 1], 0, 0..2)[120..]);
+    assert_eq!(all[120..], run(&["a", "b", "a", "c"], &[2, 3], 0, 2..4));
+    // Its views, the second time that a batch has it, and another layer have masks of their own.
+    assert_ne!(all[..40], all[40..80]);
+    assert_ne!(all[..80], all[120..200]);
+    assert_ne!(all[..80], run(&["a"], &[2], 1, 0..1));
 }
 
 #[test]

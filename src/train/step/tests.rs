@@ -86,8 +86,8 @@ impl Case {
         state_dict::collect(&net).unwrap()
     }
 
-    fn rng(&self) -> DropoutRng {
-        DropoutRng::new(5, 7)
+    fn masks(&self) -> DropoutMasks {
+        DropoutMasks::new(5, 7, &self.batch.actions)
     }
 
     fn in_pieces(&self, memory: StepMemory) -> (StateDict, Losses, Vec<Tensor<2>>) {
@@ -96,7 +96,7 @@ impl Case {
         let (objective, batch) = (&self.objective, &self.batch);
         let step = Step { net: &net, objective, batch, clips: &clips, memory, loss_scale: 1.0 };
         let mut watch = MemoryWatch::start(&self.device);
-        let done = step.queue(Some(&mut self.rng())).unwrap().finish(&mut watch).unwrap();
+        let done = step.queue(Some(&self.masks())).unwrap().finish(&mut watch).unwrap();
         done.statistics.apply();
         (self.stepped(net, done.grads), done.result.losses, done.result.logits)
     }
@@ -104,7 +104,7 @@ impl Case {
     /// One graph over everything; `pieces` of clips are normalised by themselves.
     fn in_one_graph(&self, parts: &[(Range<usize>, &[Range<usize>])]) -> (StateDict, Losses) {
         let net = self.fresh();
-        let mut rng = self.rng();
+        let masks = self.masks();
         let (mut costs, mut total) = (Vec::new(), Vec::new());
         for (actions, pieces) in parts {
             let features = pieces.iter().map(|piece| {
@@ -113,7 +113,8 @@ impl Case {
             });
             let features = Tensor::cat(features.collect(), 0);
             let views = ViewLayout::new(self.batch.view_counts[actions.clone()].to_vec());
-            let prediction = net.classify(features, &views, &[], Some(&mut rng));
+            let masks = masks.of(actions.clone());
+            let prediction = net.classify(features, &views, &[], Some(&masks));
             let cost = self.objective.cost_of(&prediction, &self.batch, actions.clone());
             total.push(cost.total.clone());
             costs.push(cost);

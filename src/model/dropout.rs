@@ -1,0 +1,84 @@
+//! Dropout, with masks that depend on the action alone.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use burn::tensor::{Tensor, TensorData};
+use rand::RngExt;
+
+use crate::keyed;
+
+/// The source of dropout masks for some actions in one training step. Masks are drawn on the host, for
+/// each action by itself: a step drops the same units on every device and however its batch is cut,
+/// and a resumed run drops what the unbroken one would have.
+#[derive(Debug, Clone)]
+pub struct DropoutMasks {
+    seed: u64,
+    step: u64,
+    actions: Vec<Action>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Action {
+    number: u64,
+    /// How often the action comes earlier in the batch: it is not to drop the same units twice.
+    earlier: u64,
+}
+
+impl DropoutMasks {
+    /// For a whole batch, in its order; `seed` names the run, `step` the training step within it.
+    pub fn new(seed: u64, step: u64, actions: &[String]) -> Self {
+        let mut seen = HashMap::new();
+        let action = |name: &String| {
+            let times = seen.entry(name.clone()).or_insert(0);
+            *times += 1;
+            Action { number: keyed::number_of(name), earlier: *times - 1 }
+        };
+        Self { seed, step, actions: actions.iter().map(action).collect() }
+    }
+
+    /// For some of the actions.
+    #[must_use]
+    pub fn of(&self, actions: Range<usize>) -> Self {
+        Self { actions: self.actions[actions].to_vec(), ..*self }
+    }
+
+    /// One of `width` values for each row of a layer.
+    fn draw(&self, layer: Layer, rows: &[usize], width: usize, keep: f64) -> Vec<f32> {
+        let scale = if keep > 0.0 { (1.0 / keep) as f32 } else { 0.0 };
+        let mut mask = Vec::with_capacity(rows.iter().sum::<usize>() * width);
+        for (action, &rows) in self.actions.iter().zip(rows) {
+            // Views have smaller numbers in the augmentation, which draws from the same source.
+            let part = (layer.0 + 1) << 48 | action.earlier << 32;
+            for row in 0..rows as u64 {
+                let mut rng = keyed::generator(self.seed, self.step, action.number, part | row);
+                let value = |_| if rng.random::<f64>() < keep { scale } else { 0.0 };
+                mask.extend((0..width).map(value));
+            }
+        }
+        mask
+    }
+}
+
+/// A place in the network where values are dropped.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer(pub u64);
+
+/// Inverted dropout on `[N, F]`, of which each action has so many rows: each value is zeroed with
+/// `probability`, the others scaled by 1 / (1 − probability). Without a source of masks (evaluation)
+/// the input passes unchanged.
+pub fn dropout(
+    input: Tensor<2>,
+    probability: f64,
+    layer: Layer,
+    rows: &[usize],
+    masks: Option<&DropoutMasks>,
+) -> Tensor<2> {
+    let Some(masks) = masks.filter(|_| probability > 0.0) else {
+        return input;
+    };
+    let shape = input.dims();
+    let mask = masks.draw(layer, rows, shape[1], 1.0 - probability);
+    let mask = Tensor::from_data(TensorData::new(mask, shape), &input.device());
+    input.mul(mask)
+}
