@@ -11,8 +11,8 @@
 #         --clips 8 --frames-per-clip 16 --steps 20
 #
 # times Vulkan, CUDA, and PyTorch in f32, TF32, bf16 and f16 in one call; PYTHON names a Python that has
-# torch and torchvision. Vulkan needs the driver and the loader (libvulkan1). CUDA needs the driver,
-# NVRTC and the toolkit's headers. Without a toolkit, PyTorch's wheels for CUDA 13 have all of these
+# torch and torchvision. Vulkan needs the driver, the loader (libvulkan1) and libegl1 libgl1 libxcb1. CUDA
+# needs the driver, NVRTC and the toolkit's headers. Without a toolkit, PyTorch's wheels for CUDA 13 have all of these
 # but what `pip install nvidia-cuda-crt` adds (of the version of nvidia-cuda-runtime):
 #
 #     export CUDA_PATH=venv/lib/python3.12/site-packages/nvidia/cu13 LD_LIBRARY_PATH=$CUDA_PATH/lib
