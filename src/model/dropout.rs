@@ -29,12 +29,13 @@ impl DropoutMasks {
     /// For a whole batch, in its order; `seed` names the run, `step` the training step within it.
     pub fn new(seed: u64, step: u64, actions: &[String]) -> Self {
         let mut seen = HashMap::new();
-        let action = |name: &String| {
-            let times = seen.entry(name.clone()).or_insert(0);
+        let numbered = actions.iter().map(|name| {
+            let times = seen.entry(name).or_insert(0);
             *times += 1;
             Action { number: keyed::number_of(name), earlier: *times - 1 }
-        };
-        Self { seed, step, actions: actions.iter().map(action).collect() }
+        });
+        let actions = numbered.collect();
+        Self { seed, step, actions }
     }
 
     /// For some of the actions.
@@ -44,7 +45,7 @@ impl DropoutMasks {
     }
 
     /// One of `width` values for each row of a layer.
-    fn draw(&self, layer: Layer, rows: &[usize], width: usize, keep: f64) -> Vec<f32> {
+    fn draw(&self, layer: DropoutLayer, rows: &[usize], width: usize, keep: f64) -> Vec<f32> {
         let scale = if keep > 0.0 { (1.0 / keep) as f32 } else { 0.0 };
         let mut mask = Vec::with_capacity(rows.iter().sum::<usize>() * width);
         for (action, &rows) in self.actions.iter().zip(rows) {
@@ -62,7 +63,7 @@ impl DropoutMasks {
 
 /// A place in the network where values are dropped.
 #[derive(Debug, Clone, Copy)]
-pub struct Layer(pub u64);
+pub struct DropoutLayer(pub u64);
 
 /// Inverted dropout on `[N, F]`, of which each action has so many rows: each value is zeroed with
 /// `probability`, the others scaled by 1 / (1 − probability). Without a source of masks (evaluation)
@@ -70,7 +71,7 @@ pub struct Layer(pub u64);
 pub fn dropout(
     input: Tensor<2>,
     probability: f64,
-    layer: Layer,
+    layer: DropoutLayer,
     rows: &[usize],
     masks: Option<&DropoutMasks>,
 ) -> Tensor<2> {

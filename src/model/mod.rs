@@ -20,7 +20,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use backward::{BackbonePass, features_only};
-pub use dropout::{DropoutMasks, Layer, dropout};
+pub use dropout::{DropoutLayer, DropoutMasks, dropout};
 pub use layers::{BatchNorm3d, Conv3d, Embedding, Init};
 #[doc(hidden)]
 pub use memory::MemoryEstimate;
@@ -161,7 +161,7 @@ impl Head {
         &self,
         x: Tensor<2>,
         rate: f64,
-        layer: Layer,
+        layer: DropoutLayer,
         masks: Option<&DropoutMasks>,
     ) -> Tensor<2> {
         let hidden = relu(self.layers.0.forward(x));
@@ -233,7 +233,7 @@ impl MultiViewNet {
         masks: Option<&DropoutMasks>,
     ) -> Prediction {
         let counts = views.counts();
-        let features = dropout(features, self.dropout_feature, Layer(0), counts, masks);
+        let features = dropout(features, self.dropout_feature, DropoutLayer(0), counts, masks);
         let (features, mask) = views.spread(features);
         let (merged, view_weights) = self.view_pool.forward(features, mask);
         let mut parts = vec![merged.clone()];
@@ -241,7 +241,7 @@ impl MultiViewNet {
         let inputs = if parts.len() > 1 { Tensor::cat(parts, 1) } else { merged.clone() };
         let run = |heads: &[Head], x: &Tensor<2>, first: usize| -> Vec<Tensor<2>> {
             let head = |(head, layer): (&Head, usize)| {
-                head.forward(x.clone(), self.dropout_head, Layer(layer as u64), masks)
+                head.forward(x.clone(), self.dropout_head, DropoutLayer(layer as u64), masks)
             };
             heads.iter().zip(first..).map(head).collect()
         };

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use polyview::checkpoint::{self, CheckpointError, CheckpointInfo};
 use polyview::model::pretrained::{PretrainedError, load_pretrained, read_weights};
 use polyview::model::{
-    BackboneKind, DropoutMasks, Layer, ModelConfig, MultiViewNet, ViewLayout, dropout,
+    BackboneKind, DropoutLayer, DropoutMasks, ModelConfig, MultiViewNet, ViewLayout, dropout,
     parameter_count, state_dict,
 };
 use polyview::schema::Schema;
@@ -90,7 +90,8 @@ fn dropout_keeps_the_mean_and_repeats_with_its_step() {
     let ones = || Tensor::<2>::ones([64, 256], &device);
     let names: Vec<String> = (0..64).map(|action| action.to_string()).collect();
     let masks = |step, names: &[String]| DropoutMasks::new(9, step, names);
-    let run = |step| values(dropout(ones(), 0.4, Layer(0), &[1; 64], Some(&masks(step, &names))));
+    let run =
+        |step| values(dropout(ones(), 0.4, DropoutLayer(0), &[1; 64], Some(&masks(step, &names))));
     let (a, b, c) = (run(1), run(1), run(2));
     assert_eq!(a, b);
     assert_ne!(a, c);
@@ -98,7 +99,7 @@ fn dropout_keeps_the_mean_and_repeats_with_its_step() {
     assert!((zeros - 0.4).abs() < 0.02, "{zeros}");
     let mean = a.iter().sum::<f32>() / a.len() as f32;
     assert!((mean - 1.0).abs() < 0.03, "{mean}");
-    assert_eq!(values(dropout(ones(), 0.4, Layer(0), &[1; 64], None)), vec![1.0; 64 * 256]);
+    assert_eq!(values(dropout(ones(), 0.4, DropoutLayer(0), &[1; 64], None)), vec![1.0; 64 * 256]);
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn dropout_of_an_action_is_the_same_in_any_batch() {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let masks = DropoutMasks::new(9, 3, &names).of(of.clone());
         let ones = Tensor::<2>::ones([rows.iter().sum(), 40], &device);
-        values(dropout(ones, 0.5, Layer(layer), rows, Some(&masks)))
+        values(dropout(ones, 0.5, DropoutLayer(layer), rows, Some(&masks)))
     };
     let all = run(&["a", "b", "a", "c"], &[2, 1, 2, 3], 0, 0..4);
     // Alone, behind others, in part of a batch.
