@@ -3,6 +3,7 @@
 mod adapters;
 mod faults;
 mod memory;
+mod several;
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
@@ -15,6 +16,7 @@ pub use faults::MemoryWatch;
 #[cfg(test)]
 pub(crate) use faults::simulate_out_of_memory;
 pub(crate) use memory::main_memory;
+pub use several::open_all;
 
 /// Why a device could not be opened. The message begins with the name that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -210,6 +212,11 @@ fn adapter_id(adapters: &[Adapter], index: usize) -> String {
 /// # Errors
 /// [`DeviceError`].
 pub fn open(name: &str) -> Result<Compute, DeviceError> {
+    open_copy(name, 0)
+}
+
+/// The same; each `copy` from 1 is another device on the same hardware.
+fn open_copy(name: &str, copy: usize) -> Result<Compute, DeviceError> {
     let (family, index) = match name.split_once(':') {
         Some((family, index)) => (family, Some(index)),
         None => (name, None),
@@ -218,16 +225,16 @@ pub fn open(name: &str) -> Result<Compute, DeviceError> {
     let unknown = || DeviceError::Unknown(name.to_owned());
     match (family, index) {
         ("cpu", None) => Ok(open_cpu(None)),
-        ("auto", None) => match open_best(name, |_| true) {
+        ("auto", None) => match open_best(name, copy, |_| true) {
             Err(DeviceError::Absent { reason, .. }) => {
                 Ok(open_cpu(Some(format!("{reason}: using the CPU"))))
             }
             other => other,
         },
-        ("gpu" | "wgpu", None) => open_best(name, |_| true),
-        ("vulkan", None) => open_best(name, |b| b == wgpu::Backend::Vulkan),
-        ("metal", None) => open_best(name, |b| b == wgpu::Backend::Metal),
-        ("dx12", None) => open_best(name, |b| b == wgpu::Backend::Dx12),
+        ("gpu" | "wgpu", None) => open_best(name, copy, |_| true),
+        ("vulkan", None) => open_best(name, copy, |b| b == wgpu::Backend::Vulkan),
+        ("metal", None) => open_best(name, copy, |b| b == wgpu::Backend::Metal),
+        ("dx12", None) => open_best(name, copy, |b| b == wgpu::Backend::Dx12),
         ("wgpu", Some(which)) => {
             let adapters = adapters();
             let index = match which {
@@ -238,7 +245,7 @@ pub fn open(name: &str) -> Result<Compute, DeviceError> {
             let (index, adapter) = found
                 .ok_or_else(|| absent(format!("no such adapter, {} found", adapters.len())))?;
             Ok(Compute {
-                device: adapter.open(name)?,
+                device: adapter.open(name, copy)?,
                 info: adapter.describe(adapter_id(&adapters, index), false),
                 note: None,
             })
@@ -252,6 +259,9 @@ pub fn open(name: &str) -> Result<Compute, DeviceError> {
             if index >= devices.len() {
                 return Err(absent(format!("no such CUDA device, {} found", devices.len())));
             }
+            if copy > 0 {
+                return Err(absent("a CUDA device can be used once".to_owned()));
+            }
             let (info, device) = devices.swap_remove(index);
             Ok(Compute { device, info, note: None })
         }
@@ -264,13 +274,17 @@ fn open_cpu(note: Option<String>) -> Compute {
 }
 
 /// The best hardware GPU behind one of the wanted APIs.
-fn open_best(name: &str, wanted: impl Fn(wgpu::Backend) -> bool) -> Result<Compute, DeviceError> {
+fn open_best(
+    name: &str,
+    copy: usize,
+    wanted: impl Fn(wgpu::Backend) -> bool,
+) -> Result<Compute, DeviceError> {
     let adapters = adapters();
     let found =
         adapters.iter().enumerate().find(|(_, a)| a.rank().is_some() && wanted(a.info.backend));
     match found {
         Some((index, adapter)) => Ok(Compute {
-            device: adapter.open(name)?,
+            device: adapter.open(name, copy)?,
             info: adapter.describe(adapter_id(&adapters, index), true),
             note: None,
         }),

@@ -187,11 +187,17 @@ impl Advice for TrainError {
                 Some(format!("try --gradient-checkpointing, {SMALLER} or --device cpu"))
             }
             Self::Tune(_) => Some("train without --tune".to_owned()),
+            Self::FewActions { .. } => {
+                Some("use a larger --batch-size, or fewer devices".to_owned())
+            }
+            Self::FewLanes { .. } => Some("use more --lanes, or fewer devices".to_owned()),
             Self::Config(_)
             | Self::Pretrained(_)
             | Self::Augment(_)
             | Self::Metrics(_)
-            | Self::Compute(_) => None,
+            | Self::Worker { .. }
+            | Self::Compute(_)
+            | Self::Execution(_) => None,
         }
     }
 

@@ -13,9 +13,17 @@ use crate::options::{RESUME_MAY_CHANGE, choice, option_defaults};
 #[command(next_help_heading = "Device and memory")]
 pub struct ComputeConfig {
     /// Device, by a name that `polyview devices` lists.
-    #[arg(help = "auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]")]
+    #[arg(
+        help = "auto, gpu, all, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]; several with commas"
+    )]
     #[arg(long, value_name = "DEVICE", group = RESUME_MAY_CHANGE, default_value = "auto")]
     pub device: String,
+    /// Shares of each batch that are computed separately, on one device or several, and whose gradients
+    /// are added in a fixed order; auto: one for each device. Their number decides what comes out, the
+    /// devices do not
+    #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
+    #[arg(group = RESUME_MAY_CHANGE)]
+    pub lanes: Auto,
     /// Clips per forward pass, with gradients accumulated over the step; auto: what fits in memory
     #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
     pub micro_batch: Auto,

@@ -1,6 +1,7 @@
 //! The labelled actions of a split, and reading them as batches of uint8 frames.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -41,10 +42,14 @@ pub struct Batch {
     /// Value index `properties[property][action]` of the schema's properties, 0 for unknown; empty
     /// without annotations.
     pub properties: Vec<Vec<usize>>,
-    /// `N·T·H·W·3` bytes.
+    /// `N·T·H·W·3` bytes; those of consecutive clips alone where other processes have read the rest.
     pub frames: Vec<u8>,
+    /// The clip whose frames come first.
+    pub frames_from: usize,
     /// `[T, H, W]`.
     pub size: [usize; 3],
+    /// The consecutive actions of each lane (see [`Plan`](super::Plan)); all of them in one, usually.
+    pub lanes: Vec<Range<usize>>,
 }
 
 impl Batch {
@@ -54,9 +59,19 @@ impl Batch {
     }
 
     /// The frames of a range of clips, `[clips, T, H, W, 3]`.
-    pub fn frames_of(&self, clips: std::ops::Range<usize>) -> &[u8] {
+    ///
+    /// # Panics
+    /// Where another process has read them.
+    pub fn frames_of(&self, clips: Range<usize>) -> &[u8] {
         let clip = self.size.iter().product::<usize>() * 3;
-        &self.frames[clips.start * clip..clips.end * clip]
+        let start = clips.start.checked_sub(self.frames_from).expect("a process asks for its own");
+        &self.frames[start * clip..(start + clips.len()) * clip]
+    }
+
+    /// The clips of consecutive actions.
+    pub fn clips_of(&self, actions: &Range<usize>) -> Range<usize> {
+        let start = self.view_counts[..actions.start].iter().sum();
+        start..start + self.view_counts[actions.clone()].iter().sum::<usize>()
     }
 }
 

@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::clip::ClipError;
 use super::dataset::{Batch, Dataset, DatasetError};
+use super::plan::Plan;
 use super::reading::ClipIndex;
 use super::resize::Resizer;
 
@@ -49,7 +50,7 @@ impl Ahead {
     }
 }
 
-type Loaded = Result<Option<Batch>, DatasetError>;
+type Loaded = Result<Batch, DatasetError>;
 
 /// A batch whose clips are being read.
 struct Assembly {
@@ -65,8 +66,8 @@ struct Assembly {
 
 impl Assembly {
     /// `spare` is memory of the right size to be reused.
-    fn new(index: usize, dataset: &Dataset, plan: &[usize], spare: Option<Vec<u8>>) -> Self {
-        let indices = dataset.clips(plan);
+    fn new(index: usize, dataset: &Dataset, lanes: &Lanes, spare: Option<Vec<u8>>) -> Self {
+        let indices = dataset.clips(&lanes.concat());
         let bytes = dataset.clip_bytes();
         let spare = spare.and_then(|spare| Bytes::from(spare).try_into_mut().ok());
         let mut frames = spare.unwrap_or_else(|| BytesMut::zeroed(indices.len() * bytes));
@@ -77,15 +78,18 @@ impl Assembly {
     }
 
     /// The batch, once every clip is read. Joining adjacent pieces does not copy.
-    fn finish(self, dataset: &Dataset, plan: &[usize]) -> Loaded {
+    fn finish(self, dataset: &Dataset, lanes: &Lanes) -> Loaded {
         let mut frames = BytesMut::new();
         for (_, piece) in self.clips {
             frames.unsplit(piece);
         }
         let result = |result: Option<_>| result.expect("`missing` counts the clips without one");
-        dataset.assemble(plan, self.results.into_iter().map(result).collect(), frames.into())
+        dataset.assemble(lanes, self.results.into_iter().map(result).collect(), frames.into())
     }
 }
+
+/// The actions of each lane of a batch.
+type Lanes = [Vec<usize>];
 
 struct State {
     /// Next batch to begin.
@@ -136,7 +140,11 @@ struct Job {
 
 struct Shared {
     dataset: Arc<Dataset>,
-    plan: Vec<Vec<usize>>,
+    /// The lanes of each batch.
+    plan: Vec<Vec<Vec<usize>>>,
+    /// Batches of which nothing could be read are handed out: other processes may have read some of
+    /// them.
+    keeps_empty: bool,
     ahead: Ahead,
     state: Mutex<State>,
     changed: Condvar,
@@ -154,7 +162,7 @@ impl Shared {
     /// Size of a batch's frames, bytes.
     fn bytes(&self, index: usize) -> u64 {
         let views = |&sample: &usize| self.dataset.samples[sample].views.len();
-        let clips: usize = self.plan[index].iter().map(views).sum();
+        let clips: usize = self.plan[index].iter().flatten().map(views).sum();
         clips as u64 * self.dataset.clip_bytes() as u64
     }
 
@@ -228,6 +236,12 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// What is handed out of it.
+    fn wanted(&self, loaded: Loaded) -> Option<Loaded> {
+        let empty = loaded.as_ref().is_ok_and(|batch| batch.actions.is_empty());
+        (self.keeps_empty || !empty).then_some(loaded)
+    }
+
     /// Hands out the next batch if it has been read.
     fn take_ready(&self, state: &mut State) -> Option<Loaded> {
         let turn = state.taken;
@@ -261,12 +275,13 @@ pub struct Loader {
 impl Loader {
     /// Starts `workers` threads (0: each batch is read when it is asked for) on `plan`, a list of
     /// batches of indices into the data set's samples.
-    pub fn new(dataset: Arc<Dataset>, plan: Vec<Vec<usize>>, workers: usize) -> Self {
+    pub fn new(dataset: Arc<Dataset>, plan: impl Into<Plan>, workers: usize) -> Self {
         Self::reading_ahead(dataset, plan, Ahead::with_workers(workers))
     }
 
     /// [`Loader::new`] with other limits than the default ones.
-    pub fn reading_ahead(dataset: Arc<Dataset>, plan: Vec<Vec<usize>>, ahead: Ahead) -> Self {
+    pub fn reading_ahead(dataset: Arc<Dataset>, plan: impl Into<Plan>, ahead: Ahead) -> Self {
+        let Plan { batches: plan, partial: keeps_empty } = plan.into();
         let resizer = dataset.resizer();
         let state = State {
             next: 0,
@@ -281,7 +296,7 @@ impl Loader {
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let workers = if plan.is_empty() { 0 } else { ahead.workers };
-        let shared = Arc::new(Shared { dataset, plan, ahead, state, changed });
+        let shared = Arc::new(Shared { dataset, plan, keeps_empty, ahead, state, changed });
         let mut threads = Vec::new();
         for number in 0..workers {
             let worker = Arc::clone(&shared);
@@ -318,7 +333,7 @@ impl Loader {
     pub fn ready(&mut self) -> Result<Option<Batch>, DatasetError> {
         let mut state = self.shared.lock();
         while let Some(loaded) = self.shared.take_ready(&mut state) {
-            if let Some(batch) = loaded? {
+            if let Some(batch) = self.shared.wanted(loaded).transpose()? {
                 return Ok(Some(batch));
             }
         }
@@ -342,9 +357,13 @@ impl Loader {
         let shared = &self.shared;
         let mut state = shared.lock();
         if self.workers.is_empty() {
-            let plan = shared.plan.get(state.taken)?;
+            let lanes = shared.plan.get(state.taken)?;
             state.taken += 1;
-            return Some(shared.dataset.read_batch(plan, &mut self.resizer));
+            let mut batch = Assembly::new(state.taken, &shared.dataset, lanes, None);
+            for ((clip, frames), result) in batch.clips.iter_mut().zip(&mut batch.results) {
+                *result = Some(shared.dataset.read_clip(*clip, &mut self.resizer, frames));
+            }
+            return Some(batch.finish(&shared.dataset, lanes));
         }
         loop {
             if state.taken >= shared.plan.len() {
@@ -364,10 +383,12 @@ impl Loader {
 impl Iterator for Loader {
     type Item = Result<Batch, DatasetError>;
 
-    /// The next batch in plan order. Batches of which nothing could be read are skipped.
+    /// The next batch in plan order. Batches of which nothing could be read are skipped, unless other
+    /// processes read parts of them.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(batch) = self.next_loaded()?.transpose() {
+            let loaded = self.next_loaded()?;
+            if let Some(batch) = self.shared.wanted(loaded) {
                 return Some(batch);
             }
         }

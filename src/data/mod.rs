@@ -19,6 +19,7 @@ pub(crate) mod json;
 pub mod layout;
 pub mod loader;
 pub(crate) mod natural;
+mod plan;
 #[doc(hidden)]
 pub mod problem;
 mod reading;
@@ -30,4 +31,5 @@ pub mod video;
 pub use dataset::{Batch, Dataset, DatasetError, Sample};
 pub use error::DataError;
 pub use input::InputSpec;
+pub use plan::Plan;
 pub use polyview_cpu::resize;

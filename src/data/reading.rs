@@ -57,7 +57,8 @@ impl Dataset {
         let results =
             clips.iter().zip(slots).map(|(clip, slot)| self.read_clip(*clip, resizer, slot));
         let results = results.collect();
-        self.assemble(indices, results, frames)
+        let batch = self.assemble(&[indices.to_vec()], results, frames)?;
+        Ok((!batch.actions.is_empty()).then_some(batch))
     }
 
     /// Reads view `view` of the action at `index` as a batch of one clip.
@@ -74,6 +75,7 @@ impl Dataset {
         self.read_clip(ClipIndex { sample: index, view }, resizer, &mut frames)?;
         let mut batch = self.empty_batch(frames);
         self.push(&mut batch, index, &[view]);
+        batch.lanes.push(0..1);
         Ok(batch)
     }
 
@@ -116,14 +118,14 @@ impl Dataset {
         Ok(())
     }
 
-    /// Makes a batch of the clips of the actions at `indices`: `frames` contains all of them,
-    /// `results` tells which could be read.
+    /// Makes a batch of the clips of the actions of these lanes: `frames` contains all of them,
+    /// `results` tells which could be read. It may be empty.
     pub(super) fn assemble(
         &self,
-        indices: &[usize],
+        lanes: &[Vec<usize>],
         results: Vec<Result<(), ClipError>>,
         mut frames: Vec<u8>,
-    ) -> Result<Option<Batch>, DatasetError> {
+    ) -> Result<Batch, DatasetError> {
         let clip = self.clip_bytes();
         if results.iter().any(Result::is_err) {
             let mut kept = 0;
@@ -135,27 +137,44 @@ impl Dataset {
         }
         let mut batch = self.empty_batch(frames);
         let mut results = results.into_iter();
-        for &index in indices {
-            let sample = &self.samples[index];
-            let mut readable = Vec::new();
-            let mut first_time = false;
-            for (view, result) in results.by_ref().take(sample.views.len()).enumerate() {
-                match result {
-                    Ok(()) => readable.push(view),
-                    Err(error) => first_time |= self.add_unreadable(&sample.views[view], error)?,
-                }
+        for lane in lanes {
+            let first = batch.actions.len();
+            for &index in lane {
+                let results = results.by_ref().take(self.samples[index].views.len());
+                self.add_readable(&mut batch, index, results)?;
             }
-            if !readable.is_empty() {
-                self.push(&mut batch, index, &readable);
-            } else if first_time {
-                log::warn!(
-                    "{}: action {} has no readable view and is left out",
-                    self.title(),
-                    sample.action
-                );
+            batch.lanes.push(first..batch.actions.len());
+        }
+        Ok(batch)
+    }
+
+    /// Adds the action at `index` with the views that could be read; an action without one is left
+    /// out.
+    fn add_readable(
+        &self,
+        batch: &mut Batch,
+        index: usize,
+        results: impl Iterator<Item = Result<(), ClipError>>,
+    ) -> Result<(), DatasetError> {
+        let sample = &self.samples[index];
+        let mut readable = Vec::new();
+        let mut first_time = false;
+        for (view, result) in results.enumerate() {
+            match result {
+                Ok(()) => readable.push(view),
+                Err(error) => first_time |= self.add_unreadable(&sample.views[view], error)?,
             }
         }
-        Ok((!batch.actions.is_empty()).then_some(batch))
+        if !readable.is_empty() {
+            self.push(batch, index, &readable);
+        } else if first_time {
+            log::warn!(
+                "{}: action {} has no readable view and is left out",
+                self.title(),
+                sample.action
+            );
+        }
+        Ok(())
     }
 
     fn empty_batch(&self, frames: Vec<u8>) -> Batch {
@@ -169,7 +188,9 @@ impl Dataset {
             labels: vec![Vec::new(); tasks],
             properties: vec![Vec::new(); properties],
             frames,
+            frames_from: 0,
             size: [self.window.frames_per_clip, height, width],
+            lanes: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use burn::tensor::wgpu::{WgpuBackend, wgpu};
+use burn::tensor::wgpu::{WgpuBackend, WgpuSetup, wgpu};
 use burn::tensor::{Device, DeviceKind};
 
 use super::memory::{self, Memory};
@@ -102,8 +102,9 @@ impl Adapter {
         }
     }
 
-    /// Burn's handle; `name` is what the user asked for, for errors.
-    pub(super) fn open(&self, name: &str) -> Result<Device, DeviceError> {
+    /// Burn's handle; `name` is what the user asked for, for errors. Each `copy` from 1 is another device
+    /// on the same adapter.
+    pub(super) fn open(&self, name: &str, copy: usize) -> Result<Device, DeviceError> {
         let kind = match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(self.index),
             wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(self.index),
@@ -111,7 +112,7 @@ impl Adapter {
             wgpu::DeviceType::Cpu => DeviceKind::Cpu,
             wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
         };
-        open_once(kind, self.api())
+        open_once(kind, self.api(), copy)
             .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
     }
 
@@ -146,21 +147,55 @@ fn ask_drivers_alone() -> MutexGuard<'static, ()> {
 }
 
 /// Burn registers a runtime per adapter once per process; opening it again must return the same one.
-fn open_once(kind: DeviceKind, api: WgpuBackend) -> Result<Device, String> {
-    static OPEN: Mutex<Vec<(DeviceKind, WgpuBackend, Device)>> = Mutex::new(Vec::new());
+fn open_once(kind: DeviceKind, api: WgpuBackend, copy: usize) -> Result<Device, String> {
+    static OPEN: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
     let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some((.., device)) = open.iter().find(|(k, a, _)| *k == kind && *a == api) {
-        return Ok(device.clone());
-    }
     let _alone = ask_drivers_alone();
-    let (device, setup) = Device::wgpu_options()
-        .device_kind(kind.clone())
-        .graphics_api(api)
-        .init_with_setup()
-        .map_err(|error| error.to_string())?;
-    faults::watch(&device, &setup.device);
-    open.push((kind, api, device.clone()));
-    Ok(device)
+    let at = match open.iter().position(|opened| opened.kind == kind && opened.api == api) {
+        Some(at) => at,
+        None => {
+            let options = Device::wgpu_options().device_kind(kind.clone()).graphics_api(api);
+            let (device, setup) = options.init_with_setup().map_err(|error| error.to_string())?;
+            faults::watch(&device, &setup.device);
+            open.push(Opened { kind, api, setup, devices: vec![device] });
+            open.len() - 1
+        }
+    };
+    let opened = &mut open[at];
+    while opened.devices.len() <= copy {
+        let setup = again(&opened.setup)?;
+        let wgpu = setup.device.clone();
+        let device = Device::wgpu_options().setup(setup).init().map_err(|e| e.to_string())?;
+        faults::watch(&device, &wgpu);
+        opened.devices.push(device);
+    }
+    Ok(opened.devices[copy].clone())
+}
+
+/// An adapter with the devices that were opened on it.
+struct Opened {
+    kind: DeviceKind,
+    api: WgpuBackend,
+    setup: WgpuSetup,
+    devices: Vec<Device>,
+}
+
+/// Another device on the same adapter, with the features and limits that Burn asks for.
+#[allow(unsafe_code, reason = "experimental features have no safe form")]
+fn again(setup: &WgpuSetup) -> Result<WgpuSetup, String> {
+    let unwanted = wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
+    let request = setup.adapter.request_device(&wgpu::DeviceDescriptor {
+        label: None,
+        required_features: setup.adapter.features().difference(unwanted),
+        required_limits: setup.adapter.limits(),
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        trace: wgpu::Trace::Off,
+        // SAFETY: as for the adapter's first device; the one such feature in use, matrix units, is
+        // tried before it is relied on.
+        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+    });
+    let (device, queue) = pollster::block_on(request).map_err(|error| error.to_string())?;
+    Ok(WgpuSetup { device, queue, ..setup.clone() })
 }
 
 /// All wgpu adapters, in the order in which `wgpu:N` counts them. Metal comes before Vulkan, which on

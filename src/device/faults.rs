@@ -1,9 +1,10 @@
 //! Out-of-memory errors that wgpu reports of a device.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use burn::tensor::{Device, TensorReadError};
+use burn::tensor::Device;
 
 /// The faults of one device.
 #[derive(Debug, Default)]
@@ -62,7 +63,7 @@ impl MemoryWatch {
 
     /// Whether a backend's error says that the device is out of memory. The backends have no common
     /// type for it, but common phrases.
-    pub fn is_out_of_memory(error: &TensorReadError) -> bool {
+    pub fn is_out_of_memory(error: &impl Display) -> bool {
         let text = error.to_string().to_lowercase();
         ["out of memory", "out of device memory", "out-of-memory", "can't allocate buffer"]
             .iter()

@@ -175,6 +175,11 @@ impl BatchNorm3d {
         input.device().is_autodiff() && self.training.is_enabled()
     }
 
+    /// The running mean and variance; the clones share the layer's state.
+    pub(super) fn running(&self) -> [RunningState<Tensor<1>>; 2] {
+        [self.running_mean.clone(), self.running_var.clone()]
+    }
+
     /// Normalises `[N, C, T, H, W]`, with the batch's statistics while training, which are added to
     /// `statistics`, else with the running ones; then what comes `after`, in the same pass.
     pub(super) fn forward(
@@ -196,9 +201,13 @@ impl BatchNorm3d {
         // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
         // the biased one (0) so that a tiny last stage does not end a run.
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
-        let running = [mean.clone(), variance.clone()];
         let batch = [result.mean, result.variance];
-        statistics.push(LayerStatistics { running, batch, unbiased });
+        statistics.push(LayerStatistics {
+            norm: self.weight.id,
+            running: self.running(),
+            batch,
+            unbiased,
+        });
         result.output
     }
 }

@@ -29,6 +29,7 @@ pub use predict::{plain_clips, plain_clips_of};
 pub use resnet3d::{Backbone, BackboneKind, PartShapes, STAGES};
 pub use stages::{StageSet, stage_of};
 pub use statistics::BatchStatistics;
+pub(crate) use statistics::HostStatistics;
 pub use view_pool::{ViewLayout, ViewPool};
 
 use crate::schema::{Property, Schema};

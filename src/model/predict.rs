@@ -45,12 +45,24 @@ impl MultiViewNet {
         max_clips: usize,
         device: &Device,
     ) -> Result<Prediction, AugmentError> {
+        self.predict_some(batch, 0..batch.actions.len(), annotated, max_clips, device)
+    }
+
+    /// The same for some of its actions.
+    pub(crate) fn predict_some(
+        &self,
+        batch: &Batch,
+        actions: Range<usize>,
+        annotated: &[Vec<usize>],
+        max_clips: usize,
+        device: &Device,
+    ) -> Result<Prediction, AugmentError> {
         let features = |range| -> Result<Tensor<2>, AugmentError> {
             Ok(self.backbone.forward(plain_clips_of(batch, range, device)?))
         };
-        let chunks = even_chunks(&(0..batch.clips()), max_clips).into_iter();
+        let chunks = even_chunks(&batch.clips_of(&actions), max_clips).into_iter();
         let features = Tensor::cat(chunks.map(features).collect::<Result<Vec<_>, _>>()?, 0);
-        let views = ViewLayout::new(batch.view_counts.clone());
+        let views = ViewLayout::new(batch.view_counts[actions].to_vec());
         Ok(self.classify(features, &views, annotated, None))
     }
 }

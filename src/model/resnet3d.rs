@@ -318,13 +318,20 @@ impl Backbone {
         output
     }
 
+    /// The stages with a parameter that wants a gradient.
+    pub fn trainable(&self) -> StageSet {
+        let trains = self.parts(0).into_iter().filter(Part::trains);
+        trains.fold(StageSet::NONE, |set, part| set.with(part.stage))
+    }
+
     /// The lowest stage with a parameter that wants a gradient; `None` where all are frozen.
     pub fn lowest_trainable(&self) -> Option<usize> {
-        let trains = |part: &Part| match part.kind {
-            PartKind::Stem { stem, .. } => parameter_count(stem) > 0,
-            PartKind::Block(block) => parameter_count(block) > 0,
-        };
-        self.parts(0).iter().find(|part| trains(part)).map(|part| part.stage)
+        self.parts(0).iter().find(|part| part.trains()).map(|part| part.stage)
+    }
+
+    /// Its batch-norm layers, in the order in which they run.
+    pub(super) fn norms(&self) -> Vec<&BatchNorm3d> {
+        self.parts(0).iter().flat_map(Part::norms).collect()
     }
 
     /// The parts of the stages from `stage` on, in order.
@@ -362,7 +369,33 @@ enum PartKind<'a> {
     Block(&'a BasicBlock),
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// Whether a parameter of it wants a gradient.
+    fn trains(&self) -> bool {
+        match self.kind {
+            PartKind::Stem { stem, .. } => parameter_count(stem) > 0,
+            PartKind::Block(block) => parameter_count(block) > 0,
+        }
+    }
+
+    fn norms(&self) -> Vec<&'a BatchNorm3d> {
+        let within = |conv: &'a ResidualConv| match conv {
+            ResidualConv::Plain(_) => None,
+            ResidualConv::Factored((_, norm, ..)) => Some(norm),
+        };
+        match self.kind {
+            PartKind::Stem { stem: Stem::Plain((_, norm, _)), .. } => vec![norm],
+            PartKind::Stem { stem: Stem::Factored((_, first, .., second, _)), .. } => {
+                vec![first, second]
+            }
+            PartKind::Block(BasicBlock { conv1, conv2, downsample }) => {
+                let convs = [conv1, conv2].into_iter();
+                let norms = convs.flat_map(|(conv, norm)| within(conv).into_iter().chain([norm]));
+                norms.chain(downsample.as_ref().map(|(_, norm)| norm)).collect()
+            }
+        }
+    }
+
     pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self.kind {
             PartKind::Stem { stem, half } => stem.forward(half::stored(x, half), statistics),

@@ -2,9 +2,11 @@
 //! normalisation. A forward pass returns them; whoever asked for it decides whether they count: not
 //! if it was recomputed to save memory, nor if the device could not finish it.
 
-use burn::module::{Module, ModuleMapper, Param, RunningState};
-use burn::tensor::Tensor;
+use burn::module::{Module, ModuleMapper, Param, ParamId, RunningState};
+use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
+use serde::{Deserialize, Serialize};
 
+use super::resnet3d::Backbone;
 use crate::norm::{self, Running};
 
 const MOMENTUM: f64 = 0.1;
@@ -12,6 +14,8 @@ const MOMENTUM: f64 = 0.1;
 /// One layer's statistics of one batch.
 #[derive(Debug)]
 pub(super) struct LayerStatistics {
+    /// The layer, by its scale's id.
+    pub norm: ParamId,
     /// Running mean and variance, `[C]` each. Their clones share one state.
     pub running: [RunningState<Tensor<1>>; 2],
     /// The batch's mean and biased variance, `[C]` each.
@@ -40,19 +44,67 @@ impl BatchStatistics {
         self.0.extend(later.0);
     }
 
+    /// Copies them to the host. `backbone` is the one that they are of.
+    pub(crate) fn read(self, backbone: &Backbone) -> Result<HostStatistics, ExecutionError> {
+        let mut transaction = Transaction::default();
+        for tensor in self.0.iter().flatten().flat_map(|layer| &layer.batch) {
+            transaction = transaction.register(tensor.clone());
+        }
+        let mut values = transaction
+            .try_execute()?
+            .into_iter()
+            .map(|data| data.try_into_vec::<f32>().expect("statistics are f32"));
+        let norms = backbone.norms();
+        let mut layer = |layer: LayerStatistics| HostLayer {
+            norm: norms
+                .iter()
+                .position(|norm| norm.weight.id == layer.norm)
+                .expect("its own layer"),
+            batch: [(); 2].map(|()| values.next().expect("each was registered")),
+            unbiased: layer.unbiased,
+        };
+        let passes = self.0.into_iter().map(|pass| pass.into_iter().map(&mut layer).collect());
+        Ok(HostStatistics(passes.collect()))
+    }
+
+    /// Adds statistics that a copy of `backbone` has gathered.
+    pub(crate) fn add_host(&mut self, host: HostStatistics, backbone: &Backbone) {
+        let norms = backbone.norms();
+        let layer = |HostLayer { norm, batch, unbiased }: HostLayer| {
+            let norm = norms[norm];
+            let device = norm.weight.val().inner().device();
+            let tensor =
+                |values: Vec<f32>| Tensor::from_data(TensorData::from(&values[..]), &device);
+            let (id, running) = (norm.weight.id, norm.running());
+            LayerStatistics { norm: id, running, batch: batch.map(tensor), unbiased }
+        };
+        let passes = host.0.into_iter().map(|pass| pass.into_iter().map(layer).collect());
+        self.0.extend(passes);
+    }
+
     /// Updates the running statistics, with PyTorch's momentum of 0.1.
     pub fn apply(self) {
         self.0.into_iter().for_each(apply_pass);
     }
 }
 
+/// Batch statistics on the host, of a network that may be a copy of the one they are for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HostStatistics(Vec<Vec<HostLayer>>);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct HostLayer {
+    /// The layer's place in [`Backbone::norms`].
+    norm: usize,
+    batch: [Vec<f32>; 2],
+    unbiased: f64,
+}
+
 /// All layers together: a device takes them in few launches.
 fn apply_pass(layers: Vec<LayerStatistics>) {
     let states: Vec<_> = layers.iter().map(|layer| layer.running.clone()).collect();
-    let layers = layers.into_iter().map(|LayerStatistics { running, batch, unbiased }| Running {
-        running: running.map(|state| state.value_sync()),
-        batch,
-        unbiased,
+    let layers = layers.into_iter().map(|LayerStatistics { running, batch, unbiased, .. }| {
+        Running { running: running.map(|state| state.value_sync()), batch, unbiased }
     });
     for (states, next) in states.into_iter().zip(norm::blend(layers.collect(), MOMENTUM)) {
         for (state, next) in states.into_iter().zip(next) {

@@ -10,7 +10,7 @@ use super::optimizer::Optimizer;
 use super::pair::{drop_older, save_pair};
 use super::state::{MemoryState, RunState};
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo, FolderLock};
-use crate::config::{AUTO, Config};
+use crate::config::{AUTO, Auto, Config};
 use crate::model::MultiViewNet;
 use crate::report::EpochRecord;
 
@@ -20,6 +20,7 @@ pub(super) struct Snapshot<'a> {
     pub optimizer: &'a Optimizer,
     pub memory: MemoryState,
     pub loss_scale: Option<LossScale>,
+    pub lanes: usize,
     pub history: &'a [EpochRecord],
     /// The training pass so far; `None` between two epochs.
     pub progress: Option<PassProgress>,
@@ -35,6 +36,7 @@ pub(super) struct CheckpointWriter<'a> {
     /// The weight files written.
     pub files: Vec<PathBuf>,
     last: Instant,
+    lanes: usize,
     /// Keeps other runs out.
     lock: Option<FolderLock>,
 }
@@ -54,12 +56,17 @@ impl<'a> CheckpointWriter<'a> {
             Some(lock)
         };
         let (best_score, files) = (None, Vec::new());
-        Ok(Self { config, info, best_score, files, last: Instant::now(), lock })
+        Ok(Self { config, info, best_score, files, last: Instant::now(), lanes: 1, lock })
     }
 
-    /// Writes the configuration, and the history of a resumed run.
-    pub(super) fn begin(&mut self, history: &[EpochRecord]) -> Result<(), TrainError> {
+    /// Writes the configuration of a run with so many lanes, and the history of a resumed one.
+    pub(super) fn begin(
+        &mut self,
+        history: &[EpochRecord],
+        lanes: usize,
+    ) -> Result<(), TrainError> {
         self.last = Instant::now();
+        self.lanes = lanes;
         if self.config.run.test_run {
             return Ok(());
         }
@@ -75,6 +82,10 @@ impl<'a> CheckpointWriter<'a> {
         let mut whole = self.config.clone();
         (whole.run.resume, whole.run.resume_best_acc) = (None, None);
         whole.run.overwrite = false;
+        if self.lanes > 1 {
+            // On however many devices it is repeated.
+            whole.compute.lanes = Auto::Number(self.lanes);
+        }
         let path = self.config.run.save_dir.join(checkpoint::CONFIG);
         Ok(checkpoint::write_text(&path, toml::to_string(&whole))?)
     }
@@ -155,6 +166,7 @@ impl<'a> CheckpointWriter<'a> {
         state.best_score = self.best_score;
         state.memory = snapshot.memory;
         state.loss_scale = snapshot.loss_scale;
+        state.lanes = snapshot.lanes;
         let state = state.encode(folder, snapshot.optimizer)?;
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         for path in &paths {

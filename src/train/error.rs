@@ -6,7 +6,7 @@ use crate::augment::AugmentError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::data::DatasetError;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, MemoryWatch};
 use crate::metrics::MetricsError;
 use crate::model::pretrained::PretrainedError;
 
@@ -87,13 +87,52 @@ pub enum TrainError {
     /// A label or a prediction outside the task's classes.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// A batch cannot be cut into so many lanes.
+    #[error("{lanes} lanes need as many actions, a batch has {actions}")]
+    FewActions {
+        /// Lanes.
+        lanes: usize,
+        /// Actions of a batch.
+        actions: usize,
+    },
+    /// A device would have nothing to compute.
+    #[error("{devices} devices need as many lanes, the run has {lanes}")]
+    FewLanes {
+        /// Devices.
+        devices: usize,
+        /// Lanes.
+        lanes: usize,
+    },
+    /// One of several devices can no longer be used.
+    #[error("{device}: {reason}")]
+    Worker {
+        /// The device.
+        device: String,
+        /// What happened.
+        reason: String,
+    },
     /// Not even one clip fits into the device's memory.
     #[error("the device is out of memory with a single clip")]
     OutOfMemory,
     /// The device failed while computing.
     #[error("the device failed: {0}")]
     Compute(#[from] TensorReadError),
+    /// The same, as it says when several values are read at once.
+    #[error("the device failed: {0}")]
+    Execution(#[from] ExecutionError),
     /// The device failed while kernels were timed.
     #[error("the device failed while kernels were timed: {0}")]
-    Tune(#[from] ExecutionError),
+    Tune(ExecutionError),
+}
+
+impl TrainError {
+    /// Whether it says that a device is out of memory.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::OutOfMemory => true,
+            Self::Compute(error) => MemoryWatch::is_out_of_memory(error),
+            Self::Execution(error) => MemoryWatch::is_out_of_memory(error),
+            _ => false,
+        }
+    }
 }

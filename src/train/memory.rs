@@ -67,15 +67,25 @@ pub(super) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    pub(super) fn new(config: &Config, device: &DeviceInfo) -> Self {
+    /// For steps on all of these devices: what each of them can hold.
+    pub(super) fn new(config: &Config, devices: &[&DeviceInfo]) -> Self {
+        // Devices that are one piece of hardware share its memory.
+        let sharing = |device: &DeviceInfo| {
+            devices.iter().filter(|other| other.id == device.id).count() as u64
+        };
+        let least = |of: &dyn Fn(&DeviceInfo) -> Option<u64>| {
+            devices.iter().filter_map(|device| of(device)).min()
+        };
+        let free = |device: &DeviceInfo| Some(device.free_bytes? / sharing(device));
+        let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
         Self {
             given: config.compute.micro_batch,
             checkpointing: config.compute.gradient_checkpointing,
             force: config.compute.force_batch_size,
-            binding: device.max_binding_bytes,
-            total: device.memory_bytes,
-            device: device.name.clone(),
-            state: MemoryState { free_bytes: device.free_bytes, most_clips: None },
+            binding: least(&|device| device.max_binding_bytes),
+            total: least(&|device| Some(device.memory_bytes? / sharing(device))),
+            device: names.join(", "),
+            state: MemoryState { free_bytes: least(&free), most_clips: None },
         }
     }
 

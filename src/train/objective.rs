@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, TensorReadError};
+use serde::{Deserialize, Serialize};
 
 use crate::augment::rarity;
 use crate::config::{Config, LossFunction};
@@ -173,7 +174,7 @@ pub struct Cost {
 }
 
 /// A batch's losses as numbers.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Losses {
     /// The weighted sum.
     pub total: f64,
@@ -181,6 +182,19 @@ pub struct Losses {
     pub tasks: Vec<f64>,
     /// Each auxiliary head's; 0 where no action has a known value.
     pub auxiliary: Vec<f64>,
+}
+
+impl Losses {
+    /// Adds those of another part of the batch.
+    pub(super) fn add(&mut self, part: &Self) {
+        self.total += part.total;
+        for (sums, parts) in
+            [(&mut self.tasks, &part.tasks), (&mut self.auxiliary, &part.auxiliary)]
+        {
+            sums.resize(sums.len().max(parts.len()), 0.0);
+            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+        }
+    }
 }
 
 impl Cost {

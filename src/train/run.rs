@@ -8,6 +8,7 @@ use super::checkpoints::{CheckpointWriter, Snapshot};
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::examples::ExampleCollector;
+use super::lanes::{self, Lanes};
 use super::loss_scale::refuse_untrained;
 use super::memory::{MemoryBudget, memory_needs};
 use super::metrics::PassProgress;
@@ -17,7 +18,7 @@ use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
 use super::stage_gradients::stage_gradients;
 use super::start::Start;
-use super::summary::{Opened, summary};
+use super::summary::{Opened, device_names, summary};
 use super::trainer::Trainer;
 use super::tune::tune;
 use crate::checkpoint::CheckpointInfo;
@@ -118,35 +119,43 @@ impl<'a> Run<'a> {
             CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
         let mut checkpoints = CheckpointWriter::open(config, info)?;
 
-        let compute = device::open(&config.compute.device)?;
-        if let Some(note) = &compute.note {
-            log::warn!("{note}");
-        }
+        let devices = device::open_all(&config.compute.device)?;
+        devices.iter().filter_map(|device| device.note.as_ref()).for_each(|n| log::warn!("{n}"));
+        let compute = &devices[0];
         let objective = Objective::new(config, &schema, &data.train);
         let autodiff = compute.device.clone().autodiff();
         let mut start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
-        let (half, note) = config.compute.precision.on(&compute);
-        if let Some(note) = note {
-            log::warn!("{note}");
+        let mut half = true;
+        for device in &devices {
+            let (own, note) = config.compute.precision.on(device);
+            half &= own;
+            if let Some(note) = note {
+                log::warn!("{note}");
+            }
         }
+        let (asked, actions) = (config.compute.lanes, config.optimizer.batch_size);
+        let lanes = lanes::count(asked, devices.len(), start.lanes, actions)?;
+        data.lanes = lanes;
         start.net = start.net.with_half(half);
         checkpoints.best_score = start.best_score;
-        let mut budget = MemoryBudget::new(config, &compute.info);
+        let infos: Vec<_> = devices.iter().map(|device| &device.info).collect();
+        let mut budget = MemoryBudget::new(config, &infos);
         if let Some(memory) = start.memory {
             budget.resume(memory);
         }
         let needs = memory_needs(config, &start.net, config.freezing.most_trainable())?;
         budget.check(&needs, config.clips.size())?;
-        checkpoints.begin(&start.history)?;
+        checkpoints.begin(&start.history, lanes)?;
         data.open_cache();
 
-        let clips = config.optimizer.batch_size * data.train.max_views();
+        let clips = actions.div_ceil(lanes) * data.train.max_views();
         let summary = summary(
             config,
             &Opened {
                 schema: &schema,
                 model: &checkpoints.info.model,
-                compute: &compute,
+                devices: &devices,
+                lanes,
                 parameters: parameter_count(&start.net),
                 precision: describe(half, &compute.device),
                 units: half.then(|| describe_units(&compute.device)),
@@ -158,13 +167,22 @@ impl<'a> Run<'a> {
         observer.observe(&Event::Started(summary.clone()));
         if config.compute.tune {
             let micro_batch = budget.step(&needs).micro_batch.min(clips);
-            tune(config, &compute, &start.net, micro_batch, stop, observer)?;
+            for (index, device) in devices.iter().enumerate() {
+                // Devices of one name take what was found for the first of them.
+                if devices[..index].iter().all(|other| other.info.name != device.info.name) {
+                    tune(config, device, &start.net, micro_batch, stop, observer)?;
+                }
+            }
         }
-        let device = format!("{} ({})", compute.info.name, compute.info.id);
-        let reporter = Reporter::open(config, schema.clone(), summary, device, start.history.len());
+        let names = device_names(&devices);
+        let reporter = Reporter::open(config, schema.clone(), summary, names, start.history.len());
         let mut trainer = Trainer::new(start.net, start.optimizer, objective, &compute.device)
             .stopped_by(stop)
             .observed_by(observer);
+        if lanes > 1 {
+            let others: Vec<_> = devices[1..].iter().map(|device| device.device.clone()).collect();
+            trainer = trainer.in_lanes(Lanes::new(lanes, &checkpoints.info.model, half, &others)?);
+        }
         trainer.augmenter = Some(data.augmenter(&schema));
         trainer.seed = config.run.seed;
         // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.
@@ -390,5 +408,6 @@ fn snapshot<'a>(
     progress: Option<PassProgress>,
 ) -> Snapshot<'a> {
     let (net, optimizer, memory) = (trainer.net(), &trainer.optimizer, budget.state);
-    Snapshot { net, optimizer, memory, loss_scale: trainer.loss_scale, history, progress }
+    let (lanes, loss_scale) = (trainer.lanes(), trainer.loss_scale);
+    Snapshot { net, optimizer, memory, loss_scale, lanes, history, progress }
 }

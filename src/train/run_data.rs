@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::data::cache::FrameCache;
 use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
-use crate::data::{Batch, Dataset};
+use crate::data::{Batch, Dataset, Plan};
 use crate::schema::Schema;
 
 /// The training and validation data of a run.
@@ -19,6 +19,8 @@ pub(super) struct RunData<'a> {
     pub valid: Arc<Dataset>,
     sampler: Sampler,
     pub cache: Option<Arc<FrameCache>>,
+    /// Lanes of each batch.
+    pub lanes: usize,
 }
 
 impl<'a> RunData<'a> {
@@ -35,7 +37,14 @@ impl<'a> RunData<'a> {
             config.balance.balanced_tasks(schema).into_iter().map(classes).collect();
         let (sampling, batch_size) = (config.balance.sampling(), config.optimizer.batch_size);
         let sampler = Sampler::new(&train, sampling, &tasks, batch_size, config.run.seed);
-        Ok(Self { config, train: train.into(), valid: valid.into(), sampler, cache: None })
+        Ok(Self {
+            config,
+            train: train.into(),
+            valid: valid.into(),
+            sampler,
+            cache: None,
+            lanes: 1,
+        })
     }
 
     /// Opens the frame cache. A run does without it where it cannot be used.
@@ -78,9 +87,7 @@ impl<'a> RunData<'a> {
 
     /// Loads the batches of an epoch, counted from 0, without the first `done`.
     pub(super) fn train_loader(&self, epoch: usize, done: usize) -> Loader {
-        let mut batches = self.train_batches(epoch);
-        batches.drain(..done.min(batches.len()));
-        Loader::reading_ahead(Arc::clone(&self.train), batches, self.config.data.ahead())
+        self.load(&self.train, self.train_batches(epoch), done)
     }
 
     /// Loads the validation split.
@@ -88,7 +95,14 @@ impl<'a> RunData<'a> {
         let actions = self.valid.samples.len();
         let mut batches = loader::in_order(actions, self.config.optimizer.batch_size);
         batches.truncate(self.shortened(batches.len()));
-        Loader::reading_ahead(Arc::clone(&self.valid), batches, self.config.data.ahead())
+        self.load(&self.valid, batches, 0)
+    }
+
+    /// Loads batches without the first `done`.
+    fn load(&self, split: &Arc<Dataset>, batches: Vec<Vec<usize>>, done: usize) -> Loader {
+        let clips = |action: usize| split.samples[action].views.len();
+        let plan = Plan::in_lanes(batches, self.lanes, clips).skip(done);
+        Loader::reading_ahead(Arc::clone(split), plan, self.config.data.ahead())
     }
 
     /// Reads some actions of the training split; `None` if none of them is readable.

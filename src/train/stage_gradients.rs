@@ -33,7 +33,15 @@ pub(super) fn stage_gradients(
     let clips = |range| Ok(plain_clips_of(batch, range, device)?);
     loop {
         let factor = loss_scale.map_or(1.0, |scale| scale.factor());
-        let step = Step { net: &net, objective, batch, clips: &clips, memory, loss_scale: factor };
+        let step = Step {
+            net: &net,
+            objective,
+            batch,
+            actions: 0..batch.actions.len(),
+            clips: &clips,
+            memory,
+            loss_scale: factor,
+        };
         let mut watch = MemoryWatch::start(device);
         let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?
         else {

@@ -27,6 +27,8 @@ pub(super) struct Start {
     pub memory: Option<MemoryState>,
     /// The loss scale of a checkpointed run in half precision.
     pub loss_scale: Option<LossScale>,
+    /// Lanes of a checkpointed run.
+    pub lanes: Option<usize>,
     pub best_score: Option<f64>,
 }
 
@@ -49,6 +51,7 @@ impl Start {
                 progress: state.progress,
                 memory: Some(state.memory),
                 loss_scale: state.loss_scale,
+                lanes: Some(state.lanes),
                 best_score: config.run.resume_best_acc.or(state.best_score),
             });
         }
@@ -72,6 +75,7 @@ impl Start {
             progress: None,
             memory: None,
             loss_scale: None,
+            lanes: None,
             best_score: None,
         })
     }

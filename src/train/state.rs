@@ -26,6 +26,14 @@ pub struct MemoryState {
     pub most_clips: Option<usize>,
 }
 
+fn one() -> usize {
+    1
+}
+
+fn is_one(lanes: &usize) -> bool {
+    *lanes == 1
+}
+
 /// A run between two steps. Rates, freezing, early stopping, the order of the data, augmentation
 /// and dropout all follow from the configuration, the history and the position, so nothing of
 /// them is stored.
@@ -48,6 +56,9 @@ pub struct RunState {
     /// What the run has learned of its device's memory: the micro-batch follows from it.
     #[serde(default)]
     pub memory: MemoryState,
+    /// Shares of a batch that are computed separately.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub lanes: usize,
     /// What the loss is multiplied by in half precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
@@ -75,6 +86,7 @@ impl RunState {
             progress,
             best_score: None,
             memory: MemoryState::default(),
+            lanes: 1,
             loss_scale: None,
             updates: BTreeMap::new(),
             config: config.clone(),

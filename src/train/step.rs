@@ -29,13 +29,13 @@ pub(super) struct Part {
     pub clips: Range<usize>,
 }
 
-/// Cuts a batch into parts of whole actions of at most `most` clips; an action of more clips is a
-/// separate part.
-pub(super) fn parts(view_counts: &[usize], most: usize) -> Vec<Part> {
+/// Cuts some actions of a batch into parts of whole actions of at most `most` clips; an action of more
+/// clips is a separate part.
+pub(super) fn parts(batch: &Batch, actions: &Range<usize>, most: usize) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    let mut clip = 0;
-    for (action, &views) in view_counts.iter().enumerate() {
-        let clips = clip..clip + views;
+    let mut clip = batch.clips_of(actions).start;
+    for action in actions.clone() {
+        let clips = clip..clip + batch.view_counts[action];
         clip = clips.end;
         match parts.last_mut() {
             Some(part) if clips.end - part.clips.start <= most => {
@@ -48,9 +48,9 @@ pub(super) fn parts(view_counts: &[usize], most: usize) -> Vec<Part> {
     parts
 }
 
-/// The clips of a step's first forward pass.
-pub(super) fn first_pass(view_counts: &[usize], most: usize) -> Range<usize> {
-    let first = parts(view_counts, most).into_iter().next();
+/// The clips of the first forward pass over these actions.
+pub(super) fn first_pass(batch: &Batch, actions: &Range<usize>, most: usize) -> Range<usize> {
+    let first = parts(batch, actions, most).into_iter().next();
     first.and_then(|part| even_chunks(&part.clips, most).into_iter().next()).unwrap_or(0..0)
 }
 
@@ -83,6 +83,8 @@ pub(super) struct Step<'a> {
     pub net: &'a MultiViewNet,
     pub objective: &'a Objective,
     pub batch: &'a Batch,
+    /// Those of the batch that are computed, at least one.
+    pub actions: Range<usize>,
     pub clips: &'a Clips<'a>,
     pub memory: StepMemory,
     /// What the loss is multiplied by for the gradients, which have this factor.
@@ -90,13 +92,13 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Queues forward and backward passes of the whole batch. `masks` are those of dropout; without
+    /// Queues forward and backward passes. `masks` are those of dropout for the whole batch; without
     /// them nothing is dropped.
     pub(super) fn queue(&self, masks: Option<&DropoutMasks>) -> Result<Queued, TrainError> {
         let mut sum = GradientsAccumulator::new();
         let mut statistics = BatchStatistics::default();
         let (mut costs, mut logits) = (Vec::new(), Vec::new());
-        for part in parts(&self.batch.view_counts, self.memory.micro_batch) {
+        for part in parts(self.batch, &self.actions, self.memory.micro_batch) {
             let (cost, prediction) = self.part(part, masks, &mut sum, &mut statistics)?;
             costs.push(cost);
             logits.push(prediction.logits);
@@ -113,7 +115,7 @@ impl Step<'_> {
         sum: &mut GradientsAccumulator<MultiViewNet>,
         statistics: &mut BatchStatistics,
     ) -> Result<(Cost, Prediction), TrainError> {
-        let Self { net, objective, batch, .. } = *self;
+        let &Self { net, objective, batch, .. } = self;
         let backbone = &net.backbone;
         let StepMemory { micro_batch, gradient_checkpointing } = self.memory;
         let passes = even_chunks(&part.clips, micro_batch);
@@ -173,10 +175,7 @@ impl Attempt {
     ) -> Result<Self, TrainError> {
         match queued.and_then(|queued| queued.finish(watch)) {
             Ok(gradients) => Ok(Self::Done(gradients)),
-            Err(TrainError::OutOfMemory) => Ok(Self::OutOfMemory),
-            Err(TrainError::Compute(error)) if MemoryWatch::is_out_of_memory(&error) => {
-                Ok(Self::OutOfMemory)
-            }
+            Err(error) if error.is_out_of_memory() => Ok(Self::OutOfMemory),
             Err(error) => Err(error),
         }
     }

@@ -15,7 +15,8 @@ use crate::schema::Schema;
 pub(super) struct Opened<'a> {
     pub schema: &'a Schema,
     pub model: &'a ModelConfig,
-    pub compute: &'a Compute,
+    pub devices: &'a [Compute],
+    pub lanes: usize,
     pub parameters: usize,
     /// How activations are stored.
     pub precision: String,
@@ -29,12 +30,12 @@ pub(super) struct Opened<'a> {
 
 /// The settings and data of a run.
 pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
-    let &Opened { schema, model, compute, parameters, train, valid, .. } = opened;
+    let &Opened { schema, model, parameters, train, valid, .. } = opened;
     let pair = |name: &str, value: String| (name.to_owned(), value);
     let millions = parameters as f64 / 1e6;
     let pool = if model.attention { "attention" } else { "mean" };
     let settings = vec![
-        pair("device", format!("{} ({})", compute.info.name, compute.info.id)),
+        pair("device", describe_devices(opened)),
         pair(
             "network",
             format!("{}, {pool} over views, {millions:.2} M parameters", model.backbone.name()),
@@ -86,6 +87,29 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         balance: balance(config, schema, train),
         advice: advice(config, train.samples.len(), &counts),
     }
+}
+
+/// The devices, and what of a batch each of them computes.
+fn describe_devices(opened: &Opened) -> String {
+    let names = device_names(opened.devices);
+    match (opened.lanes, opened.devices.len()) {
+        (1, _) => names,
+        (lanes, 1) => format!("{names}, {lanes} lanes one after the other"),
+        (lanes, _) => format!("{names}; {lanes} lanes"),
+    }
+}
+
+/// Names and ids of devices; of several with one id, their number.
+pub(super) fn device_names(devices: &[Compute]) -> String {
+    let mut counted: indexmap::IndexMap<String, usize> = indexmap::IndexMap::new();
+    for Compute { info, .. } in devices {
+        *counted.entry(format!("{} ({})", info.name, info.id)).or_default() += 1;
+    }
+    let text = |(name, count): (String, usize)| match count {
+        1 => name,
+        _ => format!("{count} × {name}"),
+    };
+    counted.into_iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn describe_precision(opened: &Opened) -> String {

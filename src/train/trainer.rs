@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::module::Module;
@@ -9,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::augmenter::Augmenter;
 use super::error::TrainError;
+use super::lanes::{self, FirstClips, LaneJob, LaneResult, Lanes, Work, training_clips};
 use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
@@ -19,7 +21,7 @@ use super::step::{Attempt, Gradients, Step, first_pass};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
-use crate::model::{DropoutMasks, MultiViewNet, Prediction, StageSet, plain_clips_of};
+use crate::model::{DropoutMasks, MultiViewNet, Prediction, StageSet};
 use crate::report::{Event, Observer, PassRecord};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -32,7 +34,7 @@ pub struct Trainer<'a> {
     /// Turns gradients into updates.
     pub optimizer: Optimizer,
     /// The loss that is minimised.
-    pub objective: Objective,
+    pub objective: Arc<Objective>,
     /// How training clips are augmented; `None` leaves them as they are.
     pub augmenter: Option<Augmenter>,
     /// How much of a batch is in memory at once. Halved when the device runs out of memory.
@@ -47,6 +49,10 @@ pub struct Trainer<'a> {
     pub steps: usize,
     /// With automatic differentiation.
     device: Device,
+    /// Several, and the devices that compute them.
+    lanes: Option<Lanes>,
+    /// Those of this device.
+    own_lanes: Range<usize>,
     stop: &'a AtomicBool,
     observer: Box<dyn FnMut(&Event) + 'a>,
 }
@@ -61,9 +67,9 @@ pub struct TrainPass {
 
 /// A batch whose first clips are on their way to the device.
 struct Uploaded {
-    batch: Batch,
+    batch: Arc<Batch>,
     step: usize,
-    first: RefCell<Option<(Range<usize>, Tensor<5>)>>,
+    first: FirstClips,
 }
 
 impl<'a> Trainer<'a> {
@@ -79,13 +85,15 @@ impl<'a> Trainer<'a> {
             loss_scale: net.backbone.is_half().then(LossScale::default),
             net: Some(net),
             optimizer,
-            objective,
+            objective: objective.into(),
             augmenter: None,
             memory: StepMemory::default(),
             seed: 0,
             epoch: 0,
             steps: 0,
             device: device.clone().without_autodiff().autodiff(),
+            lanes: None,
+            own_lanes: 0..1,
             stop: &NEVER,
             observer: Box::new(|_| {}),
         }
@@ -103,6 +111,17 @@ impl<'a> Trainer<'a> {
         Self { observer: Box::new(|event| observer.observe(event)), ..self }
     }
 
+    /// Computes steps in lanes. The loaders of its passes must have plans with as many.
+    #[must_use]
+    pub fn in_lanes(self, lanes: Lanes) -> Self {
+        Self { own_lanes: lanes.own(), lanes: Some(lanes), ..self }
+    }
+
+    /// Lanes of each step.
+    pub fn lanes(&self) -> usize {
+        self.lanes.as_ref().map_or(1, Lanes::count)
+    }
+
     /// The network as it is now.
     pub fn net(&self) -> &MultiViewNet {
         self.net.as_ref().expect("the network is only absent during an update")
@@ -116,6 +135,9 @@ impl<'a> Trainer<'a> {
     /// Freezes the stages of the backbone that are not in `trainable` and unfreezes the others.
     pub fn set_trainable(&mut self, trainable: StageSet) {
         self.net = self.net.take().map(|net| net.with_trainable(trainable));
+        if let Some(lanes) = &mut self.lanes {
+            lanes.replaced();
+        }
     }
 
     /// The device, with automatic differentiation.
@@ -208,6 +230,9 @@ impl<'a> Trainer<'a> {
             let norm = [norm, loss_scale];
             self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
         });
+        if let Some(lanes) = &mut self.lanes {
+            lanes.updated();
+        }
         // Heads are in f32: a step of theirs says nothing of the scale.
         let trains_backbone = self.net().backbone.lowest_trainable().is_some();
         if let Some(loss_scale) = self.loss_scale.as_mut().filter(|_| trains_backbone) {
@@ -226,13 +251,15 @@ impl<'a> Trainer<'a> {
     fn finish_step(
         &mut self,
         pass: &mut TrainPass,
-        batch: Batch,
+        batch: Arc<Batch>,
         result: BatchResult,
         norm: Option<f64>,
     ) -> Result<bool, TrainError> {
         self.steps += 1;
         pass.metrics.add(&batch, result, norm)?;
-        pass.loader.recycle(batch);
+        if let Ok(batch) = Arc::try_unwrap(batch) {
+            pass.loader.recycle(batch);
+        }
         self.observe(&pass.metrics.event());
         Ok(!self.stopped())
     }
@@ -265,14 +292,17 @@ impl<'a> Trainer<'a> {
         let mut watch = MemoryWatch::start(&self.device);
         let mut metrics = PassMetrics::new(PassProgress::new(&self.objective));
         while let Some(batch) = metrics.wait_for(&mut loader)? {
+            let batch = Arc::new(batch);
             let result = loop {
                 match self.evaluate(&net, &batch, &mut watch, inspect)? {
                     Some(result) => break result,
-                    None => self.memory.shrink(batch.clips(), &mut watch)?,
+                    None => self.memory.shrink(largest_lane(&batch), &mut watch)?,
                 }
             };
             metrics.add(&batch, result, Some(0.0))?;
-            loader.recycle(batch);
+            if let Ok(batch) = Arc::try_unwrap(batch) {
+                loader.recycle(batch);
+            }
             self.observe(&metrics.event());
             if self.stopped() {
                 break;
@@ -283,13 +313,27 @@ impl<'a> Trainer<'a> {
 
     /// A batch's losses and logits; `None` if the device was out of memory.
     fn evaluate(
-        &self,
+        &mut self,
         net: &MultiViewNet,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         watch: &mut MemoryWatch,
         inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
     ) -> Result<Option<BatchResult>, TrainError> {
         let device = self.device.clone().without_autodiff();
+        if self.lanes.is_some() {
+            let job = self.job(batch, Work::Validate);
+            let result = self.compute(&job, Some(net), &FirstClips::default(), &mut |_| Ok(()));
+            return match result {
+                Ok(lanes) if !watch.out_of_memory() => {
+                    let (prediction, result) = lanes::prediction(lanes, &device);
+                    inspect(batch, &prediction)?;
+                    Ok(Some(result))
+                }
+                Ok(_) => Ok(None),
+                Err(error) if error.is_out_of_memory() => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
         let annotated = self.objective.annotated(batch);
         let prediction = net.predict(batch, &annotated, self.memory.micro_batch, &device)?;
         let cost = self.objective.cost(&prediction, batch);
@@ -310,9 +354,16 @@ impl<'a> Trainer<'a> {
     }
 
     fn upload(&self, batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
-        let range = first_pass(&batch.view_counts, self.memory.micro_batch);
-        let clips = self.clips(&batch, range.clone(), step)?;
-        Ok(Uploaded { batch, step, first: RefCell::new(Some((range, clips))) })
+        let mut own = self.own_lanes.clone();
+        let first = own.find_map(|lane| batch.lanes.get(lane).filter(|lane| !lane.is_empty()));
+        let first = match first {
+            Some(actions) => {
+                let range = first_pass(&batch, actions, self.memory.micro_batch);
+                Some((range.clone(), self.clips(&batch, range, step)?))
+            }
+            None => None,
+        };
+        Ok(Uploaded { batch: batch.into(), step, first: RefCell::new(first) })
     }
 
     /// Some clips of a batch, ready for the network.
@@ -322,10 +373,7 @@ impl<'a> Trainer<'a> {
         range: Range<usize>,
         step: usize,
     ) -> Result<Tensor<5>, TrainError> {
-        Ok(match &self.augmenter {
-            Some(augmenter) => augmenter.clips_of(batch, range, self.epoch, step, &self.device)?,
-            None => plain_clips_of(batch, range, &self.device)?,
-        })
+        training_clips(self.augmenter.as_ref(), batch, range, self.epoch, step, &self.device)
     }
 
     /// A batch's gradients. While the device computes them, the next batch is uploaded if it is
@@ -335,36 +383,115 @@ impl<'a> Trainer<'a> {
         uploaded: &Uploaded,
         pass: &mut TrainPass,
     ) -> Result<Gradients, TrainError> {
-        let batch = &uploaded.batch;
         loop {
-            let masks = DropoutMasks::new(self.seed, uploaded.step as u64, &batch.actions);
-            let clips = |range| match uploaded.first.take() {
-                // Handed out once, so that they are not held longer than the step needs them.
-                Some((first, clips)) if first == range => Ok(clips),
-                _ => self.clips(batch, range, uploaded.step),
+            let attempt = match self.lanes {
+                None => self.whole(uploaded, pass)?,
+                Some(_) => self.by_lanes(uploaded, pass)?,
             };
-            let (net, objective) = (self.net(), &self.objective);
-            let (memory, loss_scale) = (self.memory, self.loss_scale);
-            let loss_scale = loss_scale.map_or(1.0, |scale| scale.factor());
-            let step = Step { net, objective, batch, clips: &clips, memory, loss_scale };
-            let queued = step.queue(Some(&masks));
-            if pass.next.is_none()
-                && let Some(next) = pass.loader.ready()?
-            {
-                pass.next = Some(self.upload(next, uploaded.step + 1)?);
-            }
-            match Attempt::finish(queued, &mut pass.watch)? {
+            match attempt {
                 Attempt::Done(gradients) => return Ok(gradients),
                 Attempt::OutOfMemory => {
                     // The next batch is uploaded again, in the smaller micro-batch.
                     if let Some(next) = &pass.next {
                         next.first.take();
                     }
-                    self.memory.shrink(batch.clips(), &mut pass.watch)?;
+                    self.memory.shrink(largest_lane(&uploaded.batch), &mut pass.watch)?;
                 }
             }
         }
     }
+
+    /// An attempt at them on this device, in one lane.
+    fn whole(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<Attempt, TrainError> {
+        let batch: &Batch = &uploaded.batch;
+        let masks = DropoutMasks::new(self.seed, uploaded.step as u64, &batch.actions);
+        let clips = |range| match uploaded.first.take() {
+            // Handed out once, so that they are not held longer than the step needs them.
+            Some((first, clips)) if first == range => Ok(clips),
+            _ => self.clips(batch, range, uploaded.step),
+        };
+        let step = Step {
+            net: self.net(),
+            objective: &self.objective,
+            batch,
+            actions: 0..batch.actions.len(),
+            clips: &clips,
+            memory: self.memory,
+            loss_scale: self.loss_factor(),
+        };
+        let queued = step.queue(Some(&masks));
+        self.upload_next(uploaded, pass)?;
+        Attempt::finish(queued, &mut pass.watch)
+    }
+
+    /// An attempt at them on all devices.
+    fn by_lanes(
+        &mut self,
+        uploaded: &Uploaded,
+        pass: &mut TrainPass,
+    ) -> Result<Attempt, TrainError> {
+        let work = Work::Train {
+            augmenter: self.augmenter.clone(),
+            seed: self.seed,
+            epoch: self.epoch,
+            step: uploaded.step,
+            loss_scale: self.loss_factor(),
+        };
+        let job = self.job(&uploaded.batch, work);
+        let mut queued = |trainer: &Self| trainer.upload_next(uploaded, pass);
+        let lanes = self.compute(&job, None, &uploaded.first, &mut queued);
+        match lanes {
+            Ok(lanes) if !pass.watch.out_of_memory() => {
+                Ok(Attempt::Done(lanes::join(lanes, self.net(), &self.device)))
+            }
+            Ok(_) => Ok(Attempt::OutOfMemory),
+            Err(error) if error.is_out_of_memory() => Ok(Attempt::OutOfMemory),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The results of all lanes. This device computes its own with `net`, or with the network that is
+    /// trained; `queued` is called while it does.
+    fn compute(
+        &mut self,
+        job: &Arc<LaneJob>,
+        net: Option<&MultiViewNet>,
+        first: &FirstClips,
+        queued: &mut dyn FnMut(&Self) -> Result<(), TrainError>,
+    ) -> Result<Vec<LaneResult>, TrainError> {
+        let mut lanes = self.lanes.take().expect("only a trainer with lanes computes in lanes");
+        let results = lanes.start(self.net(), job).and_then(|()| {
+            let (net, own) = (net.unwrap_or(self.net()), self.own_lanes.clone());
+            lanes.collect(job.run(net, own, &self.device, first, &mut || queued(self)))
+        });
+        self.lanes = Some(lanes);
+        results
+    }
+
+    fn job(&self, batch: &Arc<Batch>, work: Work) -> Arc<LaneJob> {
+        let (batch, objective) = (Arc::clone(batch), Arc::clone(&self.objective));
+        Arc::new(LaneJob { batch, objective, memory: self.memory, work })
+    }
+
+    /// The factor of the loss.
+    fn loss_factor(&self) -> f64 {
+        self.loss_scale.map_or(1.0, |scale| scale.factor())
+    }
+
+    /// Uploads the batch after this one if it has been read.
+    fn upload_next(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<(), TrainError> {
+        if pass.next.is_none()
+            && let Some(next) = pass.loader.ready()?
+        {
+            pass.next = Some(self.upload(next, uploaded.step + 1)?);
+        }
+        Ok(())
+    }
+}
+
+/// Clips of the lane that has most of them.
+fn largest_lane(batch: &Batch) -> usize {
+    batch.lanes.iter().map(|lane| batch.clips_of(lane).len()).max().unwrap_or(0)
 }
 
 impl TrainPass {

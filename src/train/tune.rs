@@ -35,7 +35,8 @@ pub(super) fn tune(
         done += 1;
         observer.observe(&Event::Tuned { done, of });
         !stop.load(Ordering::Relaxed)
-    })?;
+    })
+    .map_err(TrainError::Tune)?;
     match tuned {
         Some(tuned) => log::info!("tuning: {tuned}"),
         None => log::info!("tuning: {} has no kernels to choose from", compute.info.name),

@@ -49,7 +49,8 @@ impl Set {
         trainer.loss_scale = Some(scale);
         let plan = in_order(2 * steps, 2).into_iter();
         let plan = plan.map(|batch| batch.iter().map(|n| n % self.train.samples.len()).collect());
-        let loader = Loader::new(Arc::clone(&self.train), plan.collect(), 0);
+        let plan: Vec<Vec<usize>> = plan.collect();
+        let loader = Loader::new(Arc::clone(&self.train), plan, 0);
         let record = trainer.train_one_epoch(loader, |_| Rates::new(1e-3, 1e-3)).unwrap();
         let weights = state_dict::collect(&trainer.into_net()).unwrap();
         let weights = weights.into_iter().flat_map(|(_, data)| data.try_into_vec::<f32>().unwrap());

@@ -33,6 +33,7 @@ mod golden_multiview;
 mod golden_optimisers;
 mod golden_schedules;
 mod half;
+mod lanes;
 mod layout;
 mod loading;
 mod loss_scale;

@@ -256,7 +256,9 @@ fn clips_are_normalised_as_torchvision_has_it() {
                 labels: vec![],
                 properties: vec![],
                 frames: frames.clone(),
+                frames_from: 0,
                 size: [t, h, w],
+                lanes: vec![0..1],
             };
             let clips = polyview::model::plain_clips(&batch, &device).unwrap();
             assert_eq!(clips.dims(), [n, 3, t, h, w]);

@@ -50,6 +50,7 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("optimizer", "sgd", text("sgd")),
         ("momentum", "0.5", Value::Float(0.5)),
         ("gradient-clip-norm", "0", Value::Float(0.0)),
+        ("lanes", "2", Value::Integer(2)),
         ("micro-batch", "4", Value::Integer(4)),
         ("gradient-checkpointing", "", Value::Boolean(true)),
         ("tune", "", Value::Boolean(true)),

@@ -35,7 +35,9 @@ fn batch(schema: &Schema) -> Batch {
         // Some are unknown, in some properties all of them.
         properties: properties.map(|(n, p)| of_class(p.values.len() + 1, n % 3)).collect(),
         frames: (0..bytes).map(|n| (n * n % 251 + n / 977 % 5) as u8).collect(),
+        frames_from: 0,
         size: SIZE,
+        lanes: vec![0..4],
     }
 }
 
@@ -94,7 +96,9 @@ impl Case {
         let net = self.fresh();
         let clips = |range| Ok(plain_clips_of(&self.batch, range, &self.device)?);
         let (objective, batch) = (&self.objective, &self.batch);
-        let step = Step { net: &net, objective, batch, clips: &clips, memory, loss_scale: 1.0 };
+        let actions = 0..batch.actions.len();
+        let clips = &clips;
+        let step = Step { net: &net, objective, batch, actions, clips, memory, loss_scale: 1.0 };
         let mut watch = MemoryWatch::start(&self.device);
         let done = step.queue(Some(&self.masks())).unwrap().finish(&mut watch).unwrap();
         done.statistics.apply();
@@ -200,8 +204,9 @@ fn a_batch_in_pieces_has_the_gradients_of_the_whole() {
 
 #[test]
 fn batches_are_cut_at_actions_first() {
+    let batch = batch(&Schema::mvfoul().unwrap());
     let cut = |most| {
-        let parts = parts(&[2, 1, 3, 1], most);
+        let parts = parts(&batch, &(0..4), most);
         parts.into_iter().map(|part| (part.actions, part.clips)).collect::<Vec<_>>()
     };
     assert_eq!(cut(3), [(0..2, 0..3), (2..3, 3..6), (3..4, 6..7)]);
@@ -209,7 +214,9 @@ fn batches_are_cut_at_actions_first() {
     assert_eq!(cut(1).len(), 4);
     assert_eq!(even_chunks(&(3..10), 3), [3..5, 5..7, 7..10]);
     assert_eq!(even_chunks(&(3..6), 1), [3..4, 4..5, 5..6]);
-    assert_eq!(first_pass(&[5, 1], 2), 0..1);
+    let tail = parts(&batch, &(1..3), 3);
+    assert_eq!(tail.iter().map(|part| part.clips.clone()).collect::<Vec<_>>(), [2..3, 3..6]);
+    assert_eq!(first_pass(&batch, &(2..4), 2), 3..4);
 }
 
 #[test]

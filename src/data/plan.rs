@@ -1,0 +1,117 @@
+//! Which actions a pass reads, batch by batch, and how each batch is shared out.
+
+use std::ops::Range;
+
+/// The batches of a pass over a split, as indices into its actions. Each batch is cut into *lanes*:
+/// shares of its actions that are computed one by one, on whichever device, and whose results are
+/// combined in a fixed order. How many there are decides what comes out; where they are computed
+/// does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The actions of each lane of each batch.
+    pub(super) batches: Vec<Vec<Vec<usize>>>,
+    /// Other processes read the other lanes.
+    pub(super) partial: bool,
+}
+
+impl From<Vec<Vec<usize>>> for Plan {
+    /// Batches of one lane.
+    fn from(batches: Vec<Vec<usize>>) -> Self {
+        let batches = batches.into_iter().map(|actions| vec![actions]).collect();
+        Self { batches, partial: false }
+    }
+}
+
+impl Plan {
+    /// Cuts batches into `lanes` with about the same number of clips; `clips` tells how many an
+    /// action has. A batch of fewer actions leaves lanes empty.
+    pub fn in_lanes(
+        batches: Vec<Vec<usize>>,
+        lanes: usize,
+        clips: impl Fn(usize) -> usize,
+    ) -> Self {
+        if lanes <= 1 {
+            return batches.into();
+        }
+        let cut = |actions: Vec<usize>| deal(&actions, lanes, &clips);
+        Self { batches: batches.into_iter().map(cut).collect(), partial: false }
+    }
+
+    /// The lanes that one of several processes reads.
+    #[must_use]
+    pub fn share(mut self, lanes: Range<usize>) -> Self {
+        for batch in &mut self.batches {
+            self.partial |= lanes.len() < batch.len();
+            *batch = batch.get(lanes.clone()).unwrap_or_default().to_vec();
+        }
+        self
+    }
+
+    /// Without its first `count` batches.
+    #[must_use]
+    pub fn skip(mut self, count: usize) -> Self {
+        self.batches.drain(..count.min(self.batches.len()));
+        self
+    }
+}
+
+/// Deals actions to lanes, the largest first, each to the lane with the fewest clips so far (Graham
+/// 1969, "Bounds on Multiprocessing Timing Anomalies"); a lane keeps the order of the batch.
+fn deal(actions: &[usize], lanes: usize, clips: &impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
+    let mut positions: Vec<usize> = (0..actions.len()).collect();
+    positions.sort_by_key(|&position| std::cmp::Reverse(clips(actions[position])));
+    let mut dealt = vec![(0, Vec::new()); lanes];
+    for position in positions {
+        // Of two lanes with as many clips the one with fewer actions, so that none stays empty.
+        let lane = dealt.iter_mut().min_by_key(|(clips, positions)| (*clips, positions.len()));
+        let (held, positions) = lane.expect("there is a lane");
+        *held += clips(actions[position]);
+        positions.push(position);
+    }
+    let in_order = |(_, mut positions): (usize, Vec<usize>)| {
+        positions.sort_unstable();
+        positions.into_iter().map(|position| actions[position]).collect()
+    };
+    dealt.into_iter().map(in_order).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_have_about_as_many_clips() {
+        let clips = [2, 2, 4, 2, 3, 2, 2, 2];
+        let lanes = deal(&[0, 1, 2, 3, 4, 5, 6, 7], 4, &|action| clips[action]);
+        assert_eq!(lanes, [[2, 7], [4, 6], [0, 3], [1, 5]]);
+        let count = |lane: &Vec<usize>| lane.iter().map(|&action| clips[action]).sum::<usize>();
+        assert_eq!(lanes.iter().map(count).collect::<Vec<_>>(), [6, 5, 4, 4]);
+    }
+
+    #[test]
+    fn every_action_has_one_lane_however_few_there_are() {
+        for count in 0..9 {
+            let actions: Vec<usize> = (0..count).map(|n| n * 3 % 7 + 10).collect();
+            for lanes in 1..6 {
+                let dealt = deal(&actions, lanes, &|action| action % 3 + 1);
+                assert_eq!(dealt.len(), lanes);
+                let mut all: Vec<usize> = dealt.iter().flatten().copied().collect();
+                let mut expected = actions.clone();
+                all.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(all, expected);
+                assert!(count < lanes || dealt.iter().all(|lane| !lane.is_empty()), "{dealt:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_is_part_of_each_batch() {
+        let plan = Plan::in_lanes(vec![vec![0, 1, 2], vec![3]], 3, |_| 1).share(1..3);
+        assert_eq!(plan.batches, [[vec![1], vec![2]], [vec![], vec![]]]);
+        assert!(plan.partial);
+        let whole = Plan::in_lanes(vec![vec![0, 1]], 2, |_| 1).share(0..2);
+        assert!(!whole.partial);
+        assert_eq!(whole.skip(5).batches.len(), 0);
+    }
+}

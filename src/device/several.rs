@@ -1,0 +1,70 @@
+//! Lists of devices.
+
+use super::adapters::{Adapter, adapters};
+use super::{Compute, DeviceError, adapter_id, open_copy};
+
+/// Opens the devices of a list: names that [`open`](super::open) takes, separated by commas; `all` for
+/// the GPUs of this machine; `NAME*N` for N devices on the same hardware, which is for tests.
+///
+/// # Errors
+/// [`DeviceError`].
+pub fn open_all(list: &str) -> Result<Vec<Compute>, DeviceError> {
+    let mut opened: Vec<Compute> = Vec::new();
+    for name in names(list)? {
+        // A device that comes again is another one on the same hardware. What a name means shows
+        // when it is opened.
+        let first = open_copy(&name, 0)?;
+        let copy = opened.iter().filter(|compute| compute.info.id == first.info.id).count();
+        opened.push(if copy == 0 { first } else { open_copy(&name, copy)? });
+    }
+    Ok(opened)
+}
+
+/// The names in a list, one for each device.
+fn names(list: &str) -> Result<Vec<String>, DeviceError> {
+    let mut names = Vec::new();
+    for item in list.split(',').map(str::trim) {
+        let (name, times) = match item.split_once('*') {
+            Some((name, times)) => (name, times.parse().ok().filter(|times| *times > 0)),
+            None => (item, Some(1)),
+        };
+        let times = times.ok_or_else(|| DeviceError::Unknown(item.to_owned()))?;
+        let each = if name == "all" { all()? } else { vec![name.to_owned()] };
+        (0..times).for_each(|_| names.extend(each.iter().cloned()));
+    }
+    Ok(names)
+}
+
+/// The GPUs of this machine that are worth using together: those of the best kind, of one API, since
+/// another would list the same hardware again.
+fn all() -> Result<Vec<String>, DeviceError> {
+    let adapters = adapters();
+    let best = adapters.first().filter(|best| best.rank().is_some());
+    let best = best.ok_or_else(|| DeviceError::Absent {
+        name: "all".to_owned(),
+        reason: "no GPU found".to_owned(),
+    })?;
+    let alike = |adapter: &Adapter| {
+        adapter.rank() == best.rank() && adapter.info.backend == best.info.backend
+    };
+    let indices = (0..adapters.len()).filter(|&index| alike(&adapters[index]));
+    Ok(indices.map(|index| adapter_id(&adapters, index)).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_each_device() {
+        assert_eq!(names("cpu").unwrap(), ["cpu"]);
+        assert_eq!(names("wgpu:0, wgpu:1").unwrap(), ["wgpu:0", "wgpu:1"]);
+        assert_eq!(names("cpu*3").unwrap(), ["cpu"; 3]);
+        for wrong in ["cpu*0", "cpu*", "cpu*x", "cpu*-1"] {
+            assert!(matches!(names(wrong), Err(DeviceError::Unknown(name)) if name == wrong));
+        }
+        assert_eq!(open_all("cpu*2").unwrap().len(), 2);
+        assert!(matches!(open_all("cpu,"), Err(DeviceError::Unknown(name)) if name.is_empty()));
+    }
+}

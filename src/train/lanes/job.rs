@@ -1,0 +1,118 @@
+//! What a device computes for some lanes of a batch.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+
+use super::result::LaneResult;
+use crate::data::Batch;
+use crate::device::MemoryWatch;
+use crate::model::{DropoutMasks, MultiViewNet, plain_clips_of};
+use crate::train::augmenter::Augmenter;
+use crate::train::error::TrainError;
+use crate::train::memory::StepMemory;
+use crate::train::objective::Objective;
+use crate::train::step::Step;
+
+/// A batch that is computed on several devices.
+#[derive(Debug)]
+pub(in crate::train) struct LaneJob {
+    pub batch: Arc<Batch>,
+    pub objective: Arc<Objective>,
+    pub memory: StepMemory,
+    pub work: Work,
+}
+
+/// What is done with it.
+#[derive(Debug)]
+pub(in crate::train) enum Work {
+    /// A training step.
+    Train {
+        augmenter: Option<Augmenter>,
+        seed: u64,
+        epoch: usize,
+        /// The step's number in the run.
+        step: usize,
+        loss_scale: f64,
+    },
+    /// Predictions.
+    Validate,
+}
+
+/// Clips of a batch that are on a device already; handed out once.
+pub(in crate::train) type FirstClips = RefCell<Option<(Range<usize>, Tensor<5>)>>;
+
+impl LaneJob {
+    /// Computes these lanes on `device`, which has automatic differentiation; `net` has none for
+    /// validation. `queued` is called once, while the device computes.
+    pub(in crate::train) fn run(
+        &self,
+        net: &MultiViewNet,
+        lanes: Range<usize>,
+        device: &Device,
+        first: &FirstClips,
+        queued: &mut dyn FnMut() -> Result<(), TrainError>,
+    ) -> Result<Vec<LaneResult>, TrainError> {
+        let mut watch = MemoryWatch::start(device);
+        let last = lanes.end;
+        let mut results = Vec::new();
+        for lane in lanes {
+            let mut after = || if lane + 1 == last { queued() } else { Ok(()) };
+            let actions = self.batch.lanes[lane].clone();
+            results.push(if actions.is_empty() {
+                after()?;
+                LaneResult::default()
+            } else {
+                self.lane(net, actions, device, first, &mut watch, &mut after)?
+            });
+        }
+        Ok(results)
+    }
+
+    fn lane(
+        &self,
+        net: &MultiViewNet,
+        actions: Range<usize>,
+        device: &Device,
+        first: &FirstClips,
+        watch: &mut MemoryWatch,
+        queued: &mut dyn FnMut() -> Result<(), TrainError>,
+    ) -> Result<LaneResult, TrainError> {
+        let (batch, objective): (&Batch, &Objective) = (&self.batch, &self.objective);
+        let Work::Train { augmenter, seed, epoch, step, loss_scale } = &self.work else {
+            let annotated = objective.annotated_of(batch, actions.clone());
+            let (most, device) = (self.memory.micro_batch, device.clone().without_autodiff());
+            let prediction = net.predict_some(batch, actions.clone(), &annotated, most, &device)?;
+            let cost = objective.cost_of(&prediction, batch, actions);
+            queued()?;
+            return LaneResult::of_prediction(prediction, cost, watch);
+        };
+        let masks = DropoutMasks::new(*seed, *step as u64, &batch.actions);
+        let clips = |range: Range<usize>| match first.take() {
+            Some((first, clips)) if first == range => Ok(clips),
+            _ => training_clips(augmenter.as_ref(), batch, range, *epoch, *step, device),
+        };
+        let (memory, loss_scale) = (self.memory, *loss_scale);
+        let step = Step { net, objective, batch, actions, clips: &clips, memory, loss_scale };
+        let work = step.queue(Some(&masks));
+        queued()?;
+        LaneResult::of_step(work?.finish(watch)?, net)
+    }
+}
+
+/// Some clips of a batch, ready for a training step.
+pub(in crate::train) fn training_clips(
+    augmenter: Option<&Augmenter>,
+    batch: &Batch,
+    range: Range<usize>,
+    epoch: usize,
+    step: usize,
+    device: &Device,
+) -> Result<Tensor<5>, TrainError> {
+    Ok(match augmenter {
+        Some(augmenter) => augmenter.clips_of(batch, range, epoch, step, device)?,
+        None => plain_clips_of(batch, range, device)?,
+    })
+}

@@ -1,0 +1,135 @@
+//! What comes out of a lane, on the host, and the outcome of a step from that of its lanes.
+
+use burn::tensor::{Device, Tensor, TensorData, TensorReadError};
+use serde::{Deserialize, Serialize};
+
+use super::gradients::HostGradients;
+use crate::device::MemoryWatch;
+use crate::model::{BatchStatistics, HostStatistics, MultiViewNet, Prediction};
+use crate::train::error::TrainError;
+use crate::train::objective::{BatchResult, Cost, KnownLogits, Losses};
+use crate::train::step::Gradients;
+
+/// The outcome of a lane's forward and backward pass, or of its forward pass alone.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::train) struct LaneResult {
+    losses: Losses,
+    /// Per task, a row for each action.
+    logits: Vec<Rows>,
+    /// Per auxiliary head, those of the actions with a known value, and their classes.
+    auxiliary: Vec<Option<(Rows, Vec<usize>)>>,
+    /// `[B, V]` of a prediction.
+    view_weights: Rows,
+    statistics: HostStatistics,
+    #[serde(skip)]
+    gradients: HostGradients,
+}
+
+/// A matrix.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Rows {
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Rows {
+    fn read(tensor: Tensor<2>) -> Result<Self, TensorReadError> {
+        let width = tensor.dims()[1];
+        Ok(Self { width, values: tensor.try_into_vec_as::<f32>()? })
+    }
+
+    /// All rows in order, on `device`; narrow ones end with zeros.
+    fn join<'a>(all: impl Iterator<Item = &'a Self> + Clone, device: &Device) -> Tensor<2> {
+        let width = all.clone().map(|rows| rows.width).max().unwrap_or(0);
+        let mut values = Vec::new();
+        for rows in all.filter(|rows| rows.width > 0) {
+            for row in rows.values.chunks_exact(rows.width) {
+                values.extend_from_slice(row);
+                values.resize(values.len() + width - row.len(), 0.0);
+            }
+        }
+        let height = values.len() / width.max(1);
+        Tensor::from_data(TensorData::new(values, [height, width]), device)
+    }
+}
+
+impl LaneResult {
+    /// Reads a step's outcome from the device of `net`.
+    pub(super) fn of_step(step: Gradients, net: &MultiViewNet) -> Result<Self, TrainError> {
+        let Gradients { grads, statistics, result } = step;
+        Ok(Self {
+            statistics: statistics.read(&net.backbone)?,
+            gradients: HostGradients::read(grads, net)?,
+            ..Self::of_batch(result)?
+        })
+    }
+
+    /// Reads a prediction.
+    pub(super) fn of_prediction(
+        prediction: Prediction,
+        cost: Cost,
+        watch: &MemoryWatch,
+    ) -> Result<Self, TrainError> {
+        let losses = cost.read();
+        if watch.out_of_memory() {
+            return Err(TrainError::OutOfMemory);
+        }
+        let Prediction { logits, view_weights, .. } = prediction;
+        let result = BatchResult::new(losses?, logits, cost.auxiliary);
+        Ok(Self { view_weights: Rows::read(view_weights)?, ..Self::of_batch(result)? })
+    }
+
+    fn of_batch(result: BatchResult) -> Result<Self, TensorReadError> {
+        let BatchResult { losses, logits, auxiliary } = result;
+        let known = |head: Option<KnownLogits>| {
+            head.map(|known| Ok((Rows::read(known.logits)?, known.targets))).transpose()
+        };
+        let auxiliary: Result<_, TensorReadError> = auxiliary.into_iter().map(known).collect();
+        let logits: Result<_, TensorReadError> = logits.into_iter().map(Rows::read).collect();
+        Ok(Self { losses, logits: logits?, auxiliary: auxiliary?, ..Self::default() })
+    }
+}
+
+/// A step's outcome from that of its lanes, in their order, for the network that they are copies of.
+pub(in crate::train) fn join(
+    mut lanes: Vec<LaneResult>,
+    net: &MultiViewNet,
+    device: &Device,
+) -> Gradients {
+    let result = batch_result(&mut lanes, device);
+    let mut statistics = BatchStatistics::default();
+    for lane in &mut lanes {
+        statistics.add_host(std::mem::take(&mut lane.statistics), &net.backbone);
+    }
+    let gradients = lanes.into_iter().map(|lane| lane.gradients).collect();
+    Gradients { grads: HostGradients::sum(gradients).send(net), statistics, result }
+}
+
+/// The prediction for a batch from those of its lanes. Auxiliary heads' logits are part of the result
+/// alone.
+pub(in crate::train) fn prediction(
+    mut lanes: Vec<LaneResult>,
+    device: &Device,
+) -> (Prediction, BatchResult) {
+    let result = batch_result(&mut lanes, device);
+    let weights = Rows::join(lanes.iter().map(|lane| &lane.view_weights), device);
+    let logits = result.logits.clone();
+    (Prediction { logits, auxiliary: Vec::new(), view_weights: weights }, result)
+}
+
+fn batch_result(lanes: &mut [LaneResult], device: &Device) -> BatchResult {
+    let device = &device.clone().without_autodiff();
+    let mut losses = Losses::default();
+    lanes.iter().for_each(|lane| losses.add(&lane.losses));
+    let most = |count: &dyn Fn(&LaneResult) -> usize| lanes.iter().map(count).max().unwrap_or(0);
+    let logits = (0..most(&|lane| lane.logits.len()))
+        .map(|task| Rows::join(lanes.iter().filter_map(|lane| lane.logits.get(task)), device));
+    let auxiliary = (0..most(&|lane| lane.auxiliary.len())).map(|head| {
+        let known = || lanes.iter().filter_map(|lane| lane.auxiliary.get(head)?.as_ref());
+        let targets: Vec<usize> = known().flat_map(|(_, targets)| targets).copied().collect();
+        let logits = || Rows::join(known().map(|(rows, _)| rows), device);
+        (!targets.is_empty()).then(|| KnownLogits { logits: logits(), targets })
+    });
+    let (logits, auxiliary) = (logits.collect(), auxiliary.collect());
+    BatchResult { losses, logits, auxiliary }
+}

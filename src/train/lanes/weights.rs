@@ -1,0 +1,89 @@
+//! A network's weights on the host, on their way to its copies.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
+
+use crate::model::{MultiViewNet, StageSet};
+
+/// What a copy of a network takes over.
+#[derive(Debug, Clone)]
+pub(super) struct Weights {
+    trainable: StageSet,
+    /// Frozen parameters too.
+    all: bool,
+    /// In the order of the network.
+    values: Vec<TensorData>,
+}
+
+/// Whether a parameter is among them: what an update changes, or all. The running statistics of
+/// frozen layers are few and always are.
+fn included<const D: usize>(all: bool, param: &Param<Tensor<D>>, path: &[String]) -> bool {
+    let last = path.last().map(String::as_str);
+    let statistics = matches!(last, Some("running_mean" | "running_var"));
+    all || statistics || param.val().is_require_grad()
+}
+
+impl Weights {
+    /// Those of `net`; with `all`, frozen ones too.
+    pub(super) fn read(net: &MultiViewNet, all: bool) -> Result<Self, ExecutionError> {
+        struct Read {
+            all: bool,
+            path: Vec<String>,
+            transaction: Transaction,
+        }
+        impl ModuleVisitor for Read {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.path.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.path.pop();
+            }
+
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if included(self.all, param, &self.path) {
+                    let transaction = std::mem::take(&mut self.transaction);
+                    self.transaction = transaction.register(param.val().inner());
+                }
+            }
+        }
+        let mut read = Read { all, path: Vec::new(), transaction: Transaction::default() };
+        net.visit(&mut read);
+        let values = read.transaction.try_execute()?;
+        Ok(Self { trainable: net.backbone.trainable(), all, values })
+    }
+
+    /// The copy with these weights, on its own device.
+    pub(super) fn load(&self, net: MultiViewNet) -> MultiViewNet {
+        struct Load<'a> {
+            all: bool,
+            path: Vec<String>,
+            values: std::slice::Iter<'a, TensorData>,
+        }
+        impl ModuleMapper for Load<'_> {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.path.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.path.pop();
+            }
+
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                if !included(self.all, &param, &self.path) {
+                    return param;
+                }
+                let (id, old, mapper) = param.consume();
+                let values = self.values.next().expect("a copy has the same parameters");
+                let mut value =
+                    Tensor::<D>::from_data(values.clone(), &old.clone().inner().device());
+                if old.is_autodiff() {
+                    value = Tensor::from_inner(value).set_require_grad(old.is_require_grad());
+                }
+                Param::from_mapped_value(id, value, mapper)
+            }
+        }
+        let net = net.with_trainable(self.trainable);
+        net.map(&mut Load { all: self.all, path: Vec::new(), values: self.values.iter() })
+    }
+}

@@ -1,0 +1,140 @@
+//! Steps in lanes: what comes out depends on their number alone, not on the devices.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use polyview::checkpoint;
+use polyview::config::Config;
+use polyview::report::Event;
+use tempfile::TempDir;
+
+use crate::common::adapter;
+use crate::common::run::{run, saving_to, small_config, try_run, with};
+
+/// Phases, auxiliary heads of which some lanes have no label, augmentation, dropout, and batches of
+/// which the last has two actions.
+fn rich(folder: &TempDir) -> Config {
+    let options = "--phase1-epochs 1 --phase2-epochs 2 --backbone-lr 1e-3 --unfreeze-blocks 2 \
+                   --auxiliary-task-weight 0.5 --augmentation-strength aggressive --multi-scale \
+                   --early-stopping-patience 0 --batch-size 5";
+    with(&small_config(folder), options)
+}
+
+/// The last checkpoint's weights.
+fn weights(config: &Config) -> Vec<u8> {
+    std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
+}
+
+struct Runs {
+    folder: TempDir,
+    config: Config,
+}
+
+impl Runs {
+    fn new(options: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = with(&rich(&folder), options);
+        Self { folder, config }
+    }
+
+    /// The run with more options, saving to a folder of its own.
+    fn configured(&self, options: &str) -> Config {
+        let name = options.replace([' ', '*', ',', ':'], "_");
+        with(&saving_to(&self.config, &self.folder.path().join(name)), options)
+    }
+
+    fn weights(&self, options: &str) -> Vec<u8> {
+        let config = self.configured(options);
+        run(&config);
+        weights(&config)
+    }
+}
+
+fn devices_do_not_matter(device: &str, precision: &str) {
+    let runs = Runs::new(&format!("--precision {precision}"));
+    let by =
+        |devices: &str, lanes: usize| runs.weights(&format!("--device {devices} --lanes {lanes}"));
+    let two = by(device, 2);
+    assert!(two == by(&format!("{device}*2"), 2), "{device}, {precision}: 2 devices");
+    assert!(two != by(device, 1), "{device}, {precision}: lanes have no effect");
+    let three = by(device, 3);
+    assert!(three == by(&format!("{device}*2"), 3), "{device}, {precision}: 3 lanes on 2 devices");
+    assert!(three != two);
+}
+
+#[test]
+fn the_number_of_devices_changes_no_bit_on_the_cpu() {
+    devices_do_not_matter("cpu", "f32");
+}
+
+#[test]
+fn the_number_of_devices_changes_no_bit_on_an_adapter() {
+    let Some(device) = adapter::name() else { return };
+    devices_do_not_matter(device, "f32");
+    devices_do_not_matter(device, "f16");
+}
+
+#[test]
+fn gradients_are_accumulated_within_lanes() {
+    let runs = Runs::new("--micro-batch 1");
+    let one = runs.weights("--device cpu --lanes 2");
+    assert!(one == runs.weights("--device cpu*2"));
+    let whole = Runs::new("--micro-batch 100");
+    assert!(one != whole.weights("--device cpu*2"), "the micro-batch has no effect");
+}
+
+/// Ends a run in its n-th training step; whether it was interrupted.
+fn stop_at(config: &Config, step: usize) -> bool {
+    let stop = AtomicBool::new(false);
+    let mut done = 0;
+    let outcome = try_run(config, &stop, |event| {
+        done += usize::from(matches!(event, Event::Step { .. }));
+        stop.store(done >= step, Ordering::Relaxed);
+    });
+    outcome.unwrap().interrupted
+}
+
+#[test]
+fn a_run_goes_on_bit_for_bit_on_other_devices() {
+    let runs = Runs::new("");
+    let expected = runs.weights("--device cpu*2");
+    let cut = with(&runs.configured("--device cpu*2"), "--overwrite");
+    let cut = saving_to(&cut, &runs.folder.path().join("cut"));
+    assert!(stop_at(&cut, 2));
+    // Its lanes are those of the checkpoint.
+    assert!(stop_at(&with(&cut, "--resume auto --device cpu"), 4));
+    let end = with(&cut, "--resume auto --device cpu,cpu");
+    run(&end);
+    assert!(weights(&end) == expected);
+}
+
+#[test]
+fn what_cannot_be_shared_out_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let never = AtomicBool::new(false);
+    let refused = |options: &str| {
+        let config = with(&small_config(&folder), options);
+        try_run(&config, &never, |_| {}).unwrap_err().to_string()
+    };
+    let error = refused("--device cpu*3 --lanes 2");
+    assert_eq!(error, "3 devices need as many lanes, the run has 2");
+    let error = refused("--device cpu*3 --batch-size 2");
+    assert_eq!(error, "3 lanes need as many actions, a batch has 2");
+}
+
+/// Lanes are micro-batches of their own: with batch norm off the path, their gradients are those of
+/// the whole batch.
+#[test]
+fn lanes_of_heads_have_the_gradients_of_the_batch() {
+    let options = "--phase1-epochs 2 --phase2-epochs 1 --backbone-lr 1e-3 --device cpu \
+                   --dropout-rate 0.3";
+    let runs = Runs::new(options);
+    let losses = |lanes: usize| {
+        let outcome = run(&runs.configured(&format!("--lanes {lanes}")));
+        outcome.history[..2].iter().map(|epoch| (epoch.train.loss, epoch.valid.loss)).collect()
+    };
+    let (one, four): (Vec<_>, Vec<_>) = (losses(1), losses(4));
+    for ((train, valid), (train_four, valid_four)) in one.into_iter().zip(four) {
+        assert!((train - train_four).abs() < 1e-5 * train, "{train} {train_four}");
+        assert!((valid - valid_four).abs() < 1e-5 * valid, "{valid} {valid_four}");
+    }
+}
