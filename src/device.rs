@@ -16,7 +16,7 @@ pub use faults::MemoryWatch;
 #[cfg(test)]
 pub(crate) use faults::simulate_out_of_memory;
 pub(crate) use memory::main_memory;
-pub use several::open_all;
+pub use several::{open_all, open_share};
 
 /// Why a device could not be opened. The message begins with the name that was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -26,6 +26,7 @@ pub mod bench;
 mod canvas;
 pub mod checkpoint;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 #[doc(hidden)]
 pub mod conv;

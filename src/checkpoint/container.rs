@@ -88,7 +88,7 @@ pub(crate) fn verify(path: &Path) -> Result<(), CheckpointError> {
     let ours = header.is_some_and(|(_, header)| {
         header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(KEY))
     });
-    if ours { content(path, &bytes).map(drop) } else { Ok(()) }
+    if ours { decode(path, &bytes).map(drop) } else { Ok(()) }
 }
 
 /// Reads a file and verifies its checksum.
@@ -97,11 +97,11 @@ pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    content(path, &bytes)
+    decode(path, &bytes)
 }
 
-/// The content of a file's bytes, if their checksum is right.
-fn content(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
+/// The content of a file's bytes, if their checksum is right. `path` is for errors.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let (_, header) =
         SafeTensors::read_metadata(bytes).map_err(|error| refuse(error.to_string()))?;

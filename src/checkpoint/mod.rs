@@ -21,7 +21,7 @@ pub(crate) use files::{prepare_folder, remove_leftovers, write_atomically, write
 pub use lock::FolderLock;
 pub(crate) use previous::{holds_run, move_aside};
 pub(crate) use weights::rebuild;
-pub(crate) use weights::{encode, read};
+pub(crate) use weights::{decode, encode, read};
 pub use weights::{load, save};
 
 use crate::data::InputSpec;

@@ -43,8 +43,23 @@ pub(crate) fn encode(
 /// # Errors
 /// [`CheckpointError::Read`].
 pub(crate) fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
+    described(path, container::read(path)?)
+}
+
+/// The same of a file's bytes; `path` is for errors.
+pub(crate) fn decode(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
+    described(path, container::decode(path, bytes)?)
+}
+
+fn described(
+    path: &Path,
+    content: Content,
+) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
-    let Content { text, tensors, checksum } = container::read(path)?;
+    let Content { text, tensors, checksum } = content;
     let info: CheckpointInfo =
         serde_json::from_str(&text).map_err(|error| refuse(format!("bad header: {error}")))?;
     if info.format_version > FORMAT_VERSION {

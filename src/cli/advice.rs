@@ -5,6 +5,7 @@ use std::error::Error;
 
 use super::{EXIT_FAILURE, EXIT_USAGE, Failure};
 use crate::checkpoint::CheckpointError;
+use crate::cluster::ClusterError;
 use crate::config::ConfigError;
 use crate::data::{DataError, DatasetError};
 use crate::device::DeviceError;
@@ -62,6 +63,20 @@ impl Advice for DeviceError {
             Self::Absent { .. } => Some("`polyview devices` lists what there is".to_owned()),
             Self::Driver { .. } => Some("`polyview doctor` checks the drivers".to_owned()),
             Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl Advice for ClusterError {
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Alone { .. } => Some(
+                "start it with mpirun, srun --mpi=pmix or the like, with POLYVIEW_MPI naming the \
+                 launcher's libmpi if it is not found; to train in one process, unset that variable"
+                    .to_owned(),
+            ),
+            Self::Message { .. } => Some("use one version of polyview on all machines".to_owned()),
+            Self::Library { .. } | Self::Call { .. } => None,
         }
     }
 }
@@ -190,6 +205,8 @@ impl Advice for TrainError {
             Self::FewActions { .. } => {
                 Some("use a larger --batch-size, or fewer devices".to_owned())
             }
+            Self::Cluster(error) => error.advice(),
+            Self::Drift { .. } => Some("go on with --resume auto on machines of one kind".to_owned()),
             Self::FewLanes { .. } => Some("use more --lanes, or fewer devices".to_owned()),
             Self::Config(_)
             | Self::Pretrained(_)

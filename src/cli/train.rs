@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 
 use super::{CommandResult, EXIT_INTERRUPTED, Terminal};
+use crate::cluster::Cluster;
 use crate::config::{Config, Typed};
 use crate::options::{choice, choices, option_error};
 use crate::report::{Event, Observer};
-use crate::train;
+use crate::train::{self, TrainError};
 
 choices! {
     /// How a run shows its progress.
@@ -64,21 +67,51 @@ pub fn train_config(
 impl TrainArgs {
     pub(super) fn run(self, mut terminal: Terminal) -> CommandResult {
         let config = Config::resolve(self.config.as_deref(), self.options)?;
+        let timeout = Duration::from_secs(config.compute.rank_timeout as u64);
+        let cluster = Cluster::join(timeout).map_err(TrainError::from)?.map(Rc::new);
+        let Some(cluster) = &cluster else {
+            return Self::train(&config, self.progress, None, &mut terminal);
+        };
+        if !cluster.leads() {
+            // What concerns all ranks is the lead's to say.
+            log::set_max_level(log::LevelFilter::Error);
+        }
+        let result = Self::train(&config, self.progress, Some(cluster), &mut terminal);
+        if let Err(failure) = &result {
+            cluster.abort(&failure.message, failure.status);
+        }
+        result
+    }
+
+    fn train(
+        config: &Config,
+        progress: Progress,
+        cluster: Option<&Rc<Cluster>>,
+        terminal: &mut Terminal,
+    ) -> CommandResult {
         let stop = super::signals::stop_flag();
         let mut lines = print_event;
-        let observer: &mut dyn Observer = match self.progress {
-            Progress::Bar => &mut terminal,
+        let mut silence = |event: &Event| {
+            if matches!(event, Event::Started(_)) {
+                log::set_max_level(log::LevelFilter::Warn);
+            }
+        };
+        let shows = cluster.is_none_or(|cluster| cluster.leads());
+        let observer: &mut dyn Observer = match progress {
+            _ if !shows => &mut silence,
+            Progress::Bar => terminal,
             Progress::Json => &mut lines,
         };
+        let shows_bar = shows && progress == Progress::Bar;
         let interrupted = if config.run.compare_freezing {
-            let comparison = train::compare_freezing(&config, &stop, observer)?;
-            if self.progress == Progress::Bar {
+            let comparison = train::compare_freezing(config, cluster, &stop, observer)?;
+            if shows_bar {
                 super::print_text(&super::comparison::table(&comparison))?;
             }
             comparison.unfrozen.interrupted
         } else {
-            let outcome = train::run(&config, &stop, observer)?;
-            if self.progress == Progress::Bar {
+            let outcome = train::run_across(config, cluster, &stop, observer)?;
+            if shows_bar {
                 terminal.finish(&outcome);
             }
             outcome.interrupted

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Auto;
 use crate::half::Precision;
-use crate::options::{RESUME_MAY_CHANGE, choice, option_defaults};
+use crate::options::{RESUME_MAY_CHANGE, at_least, choice, option_defaults};
 
 /// Device, and how a step fits into its memory.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub struct ComputeConfig {
     #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
     #[arg(group = RESUME_MAY_CHANGE)]
     pub lanes: Auto,
+    /// Seconds after which a rank that does not answer ends a job of several processes
+    #[arg(long, value_name = "SECONDS", value_parser = at_least(1), default_value_t = 600)]
+    #[arg(group = RESUME_MAY_CHANGE)]
+    pub rank_timeout: usize,
     /// Clips per forward pass, with gradients accumulated over the step; auto: what fits in memory
     #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
     pub micro_batch: Auto,

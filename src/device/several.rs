@@ -20,6 +20,33 @@ pub fn open_all(list: &str) -> Result<Vec<Compute>, DeviceError> {
     Ok(opened)
 }
 
+/// The devices of one of `count` processes on this machine: each has those of the list, but `all`, `auto`
+/// and `gpu` share the GPUs out, one or more for each.
+///
+/// # Errors
+/// [`DeviceError`].
+pub fn open_share(list: &str, index: usize, count: usize) -> Result<Vec<Compute>, DeviceError> {
+    if !matches!(list, "all" | "auto" | "gpu") {
+        return open_all(list);
+    }
+    match all() {
+        Ok(gpus) => {
+            let own = dealt(&gpus, index, count, list == "all");
+            own.iter().map(|name| open_copy(name, 0)).collect()
+        }
+        Err(_) if list == "auto" => open_all(list),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names of one of `count` processes: with `every`, all are used; a name is shared where there are
+/// more processes than names.
+fn dealt(names: &[String], index: usize, count: usize, every: bool) -> Vec<String> {
+    let first = index % names.len();
+    let most = if every { names.len().div_ceil(count) } else { 1 };
+    names[first..].iter().step_by(count.max(1)).take(most).cloned().collect()
+}
+
 /// The names in a list, one for each device.
 fn names(list: &str) -> Result<Vec<String>, DeviceError> {
     let mut names = Vec::new();
@@ -55,6 +82,15 @@ fn all() -> Result<Vec<String>, DeviceError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_a_machine_share_its_gpus() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(dealt(&names, 0, 2, true), ["a", "c"]);
+        assert_eq!(dealt(&names, 1, 2, true), ["b"]);
+        assert_eq!(dealt(&names, 0, 2, false), ["a"]);
+        assert_eq!(dealt(&names, 4, 5, true), ["b"]);
+    }
 
     #[test]
     fn a_list_names_each_device() {

@@ -26,9 +26,10 @@ pub(super) struct Snapshot<'a> {
     pub progress: Option<PassProgress>,
 }
 
-/// Writes a run's files; nothing in a test run.
+/// Writes a run's files; nothing in a test run, nor where another process does.
 pub(super) struct CheckpointWriter<'a> {
     config: &'a Config,
+    writes: bool,
     /// Description that the next checkpoint holds.
     pub info: CheckpointInfo,
     /// Highest score so far.
@@ -42,9 +43,14 @@ pub(super) struct CheckpointWriter<'a> {
 }
 
 impl<'a> CheckpointWriter<'a> {
-    /// Creates the folder, checks that it is writable, and keeps other runs out of it.
-    pub(super) fn open(config: &'a Config, info: CheckpointInfo) -> Result<Self, TrainError> {
-        let lock = if config.run.test_run {
+    /// Creates the folder, checks that it is writable, and keeps other runs out of it; does nothing
+    /// unless it `writes`.
+    pub(super) fn open(
+        config: &'a Config,
+        info: CheckpointInfo,
+        writes: bool,
+    ) -> Result<Self, TrainError> {
+        let lock = if !writes {
             None
         } else {
             checkpoint::prepare_folder(&config.run.save_dir)?;
@@ -56,7 +62,7 @@ impl<'a> CheckpointWriter<'a> {
             Some(lock)
         };
         let (best_score, files) = (None, Vec::new());
-        Ok(Self { config, info, best_score, files, last: Instant::now(), lanes: 1, lock })
+        Ok(Self { config, writes, info, best_score, files, last: Instant::now(), lanes: 1, lock })
     }
 
     /// Writes the configuration of a run with so many lanes, and the history of a resumed one.
@@ -67,7 +73,7 @@ impl<'a> CheckpointWriter<'a> {
     ) -> Result<(), TrainError> {
         self.last = Instant::now();
         self.lanes = lanes;
-        if self.config.run.test_run {
+        if !self.writes {
             return Ok(());
         }
         self.write_config()?;
@@ -139,7 +145,7 @@ impl<'a> CheckpointWriter<'a> {
         // again with the same content.
         names.push(checkpoint::LAST.to_owned());
         let written = self.write(snapshot, &names)?;
-        if self.config.run.test_run {
+        if !self.writes {
             return Ok(written);
         }
         if self.config.run.keep > 0 {
@@ -155,7 +161,7 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     fn write(&mut self, snapshot: Snapshot, names: &[String]) -> Result<Vec<PathBuf>, TrainError> {
-        if self.config.run.test_run {
+        if !self.writes {
             return Ok(Vec::new());
         }
         self.restore()?;

@@ -1,9 +1,11 @@
 //! The same run with and without freezing.
 
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use super::error::TrainError;
-use super::run::{Outcome, run};
+use super::run::{Outcome, run_across};
+use crate::cluster::Cluster;
 use crate::config::{Auto, CacheChoice, Config, FreezingKind};
 use crate::report::Observer;
 
@@ -21,6 +23,7 @@ pub struct Comparison {
 /// run in progress; the second does not begin then, and its outcome is empty.
 pub fn compare_freezing(
     config: &Config,
+    cluster: Option<&Rc<Cluster>>,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Comparison, TrainError> {
@@ -38,7 +41,7 @@ pub fn compare_freezing(
     as_configured.run.save_dir = config.run.save_dir.join("frozen");
     without.run.save_dir = config.run.save_dir.join("unfrozen");
     without.validate()?;
-    let frozen = run(&as_configured, stop, observer)?;
+    let frozen = run_across(&as_configured, cluster, stop, observer)?;
     let unfrozen = if frozen.interrupted {
         Outcome {
             history: Vec::new(),
@@ -48,7 +51,7 @@ pub fn compare_freezing(
             was_finished: false,
         }
     } else {
-        run(&without, stop, observer)?
+        run_across(&without, cluster, stop, observer)?
     };
     Ok(Comparison { frozen, unfrozen })
 }

@@ -4,6 +4,7 @@ use burn::tensor::{ExecutionError, TensorReadError};
 
 use crate::augment::AugmentError;
 use crate::checkpoint::CheckpointError;
+use crate::cluster::ClusterError;
 use crate::config::ConfigError;
 use crate::data::DatasetError;
 use crate::device::{DeviceError, MemoryWatch};
@@ -87,6 +88,15 @@ pub enum TrainError {
     /// A label or a prediction outside the task's classes.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The ranks of a cluster cannot work together.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The ranks of a cluster do not have the same weights any more.
+    #[error("the weights of {rank} are not those of rank 0: its machine computes differently")]
+    Drift {
+        /// The rank and its machine.
+        rank: String,
+    },
     /// A batch cannot be cut into so many lanes.
     #[error("{lanes} lanes need as many actions, a batch has {actions}")]
     FewActions {

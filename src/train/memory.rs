@@ -1,5 +1,6 @@
 //! How much of a batch is in the device's memory at once.
 
+use super::devices::Devices;
 use super::error::TrainError;
 use super::state::MemoryState;
 use crate::config::{Auto, Config};
@@ -68,24 +69,27 @@ pub(super) struct MemoryBudget {
 
 impl MemoryBudget {
     /// For steps on all of these devices: what each of them can hold.
-    pub(super) fn new(config: &Config, devices: &[&DeviceInfo]) -> Self {
+    pub(super) fn new(config: &Config, all: &Devices) -> Self {
+        let devices: Vec<(&str, &DeviceInfo)> = all.all().collect();
         // Devices that are one piece of hardware share its memory.
-        let sharing = |device: &DeviceInfo| {
-            devices.iter().filter(|other| other.id == device.id).count() as u64
+        let sharing = |at: &str, device: &DeviceInfo| {
+            let same = |(host, other): &&(&str, &DeviceInfo)| *host == at && other.id == device.id;
+            devices.iter().filter(same).count() as u64
         };
-        let least = |of: &dyn Fn(&DeviceInfo) -> Option<u64>| {
-            devices.iter().filter_map(|device| of(device)).min()
+        let least = |of: &dyn Fn(&DeviceInfo, u64) -> Option<u64>| {
+            devices.iter().filter_map(|(at, device)| of(device, sharing(at, device))).min()
         };
-        let free = |device: &DeviceInfo| Some(device.free_bytes? / sharing(device));
-        let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
         Self {
             given: config.compute.micro_batch,
             checkpointing: config.compute.gradient_checkpointing,
             force: config.compute.force_batch_size,
-            binding: least(&|device| device.max_binding_bytes),
-            total: least(&|device| Some(device.memory_bytes? / sharing(device))),
-            device: names.join(", "),
-            state: MemoryState { free_bytes: least(&free), most_clips: None },
+            binding: least(&|device, _| device.max_binding_bytes),
+            total: least(&|device, sharing| Some(device.memory_bytes? / sharing)),
+            device: all.lines(1).join(", "),
+            state: MemoryState {
+                free_bytes: least(&|device, sharing| Some(device.free_bytes? / sharing)),
+                most_clips: None,
+            },
         }
     }
 

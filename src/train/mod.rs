@@ -5,6 +5,7 @@
 mod augmenter;
 mod checkpoints;
 mod compare;
+mod devices;
 mod early_stopping;
 mod error;
 mod examples;
@@ -21,6 +22,7 @@ mod run;
 mod run_data;
 mod run_schedule;
 pub mod schedule;
+mod shared_start;
 mod stage_gradients;
 mod start;
 mod state;
@@ -39,7 +41,7 @@ pub use memory::StepMemory;
 pub use metrics::PassProgress;
 pub use objective::{Objective, TaskObjective};
 pub use optimizer::{Optimizer, Rule};
-pub use run::{Outcome, run};
+pub use run::{Outcome, run, run_across};
 pub use run_schedule::Rates;
 pub use trainer::{TrainPass, Trainer};
 

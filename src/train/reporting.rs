@@ -28,6 +28,7 @@ pub const TENSORBOARD: &str = "tensorboard";
 /// training.
 pub(super) struct Reporter<'a> {
     config: &'a Config,
+    writes: bool,
     schema: Schema,
     summary: RunSummary,
     device: String,
@@ -38,23 +39,25 @@ pub(super) struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    /// A reporter of a run of which `done` epochs are finished. Nothing is written in a test run.
+    /// A reporter of a run of which `done` epochs are finished. Nothing is written unless it
+    /// `writes`.
     pub(super) fn open(
         config: &'a Config,
         schema: Schema,
         summary: RunSummary,
         device: String,
         done: usize,
+        writes: bool,
     ) -> Self {
         let epochs = config.total_epochs();
-        let events = if config.run.test_run {
+        let events = if !writes {
             None
         } else {
             let from = (done > 0).then_some(done + 1);
             logged(EventWriter::create(&config.run.save_dir.join(TENSORBOARD), from))
         };
         let (correct, wrong) = (Vec::new(), Vec::new());
-        Self { config, schema, summary, device, epochs, events, correct, wrong }
+        Self { config, writes, schema, summary, device, epochs, events, correct, wrong }
     }
 
     /// Shows a few augmented clips in TensorBoard, drawn as the first epoch draws them.
@@ -93,7 +96,7 @@ impl<'a> Reporter<'a> {
         examples: &ExampleCollector,
         valid: &Dataset,
     ) {
-        let Some(record) = history.last().filter(|_| !self.config.run.test_run) else {
+        let Some(record) = history.last().filter(|_| self.writes) else {
             return;
         };
         if record.best {
@@ -112,7 +115,7 @@ impl<'a> Reporter<'a> {
 
     /// Writes the page with the state of the run.
     pub(super) fn page(&self, history: &[EpochRecord], state: RunStatus) {
-        if self.config.run.test_run {
+        if !self.writes {
             return;
         }
         let table = toml::Table::try_from(self.config).expect("a configuration is a table");

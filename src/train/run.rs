@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use super::checkpoints::{CheckpointWriter, Snapshot};
+use super::devices::Devices;
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::examples::ExampleCollector;
@@ -16,16 +17,17 @@ use super::objective::Objective;
 use super::reporting::Reporter;
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
+use super::shared_start::shared_start;
 use super::stage_gradients::stage_gradients;
 use super::start::Start;
-use super::summary::{Opened, device_names, summary};
+use super::summary::{Opened, summary};
 use super::trainer::Trainer;
 use super::tune::tune;
 use crate::checkpoint::CheckpointInfo;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
 use crate::conv::describe_units;
-use crate::device;
 use crate::half::describe;
 use crate::model::{STAGES, StageSet, parameter_count};
 use crate::report::html::RunStatus;
@@ -64,7 +66,21 @@ pub fn run(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let mut run = Run::open(config, stop, observer)?;
+    run_across(config, None, stop, observer)
+}
+
+/// The same with the other ranks of a cluster, which run it with the same configuration. The lead alone
+/// writes files, and reports what concerns all.
+///
+/// # Errors
+/// As [`run`]; the other ranks know nothing of it, and wait until they are told.
+pub fn run_across(
+    config: &Config,
+    cluster: Option<&Rc<Cluster>>,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let mut run = Run::open(config, cluster, stop, observer)?;
     let resumed_epochs = run.history.len();
     let status = run.epochs()?;
     if let Some(cache) = &run.data.cache {
@@ -86,6 +102,7 @@ pub fn run(
 /// A run in progress.
 struct Run<'a> {
     config: &'a Config,
+    cluster: Option<Rc<Cluster>>,
     schema: Schema,
     data: RunData<'a>,
     trainer: Trainer<'a>,
@@ -106,6 +123,7 @@ impl<'a> Run<'a> {
     /// compiled.
     fn open(
         config: &'a Config,
+        cluster: Option<&Rc<Cluster>>,
         stop: &'a AtomicBool,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, TrainError> {
@@ -117,16 +135,20 @@ impl<'a> Run<'a> {
         let model = config.model(&schema);
         let info =
             CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
-        let mut checkpoints = CheckpointWriter::open(config, info)?;
+        let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
+        let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
 
-        let devices = device::open_all(&config.compute.device)?;
-        devices.iter().filter_map(|device| device.note.as_ref()).for_each(|n| log::warn!("{n}"));
-        let compute = &devices[0];
+        let devices = Devices::open(config, cluster.map(Rc::as_ref))?;
+        let compute = &devices.own[0];
         let objective = Objective::new(config, &schema, &data.train);
         let autodiff = compute.device.clone().autodiff();
-        let mut start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
+        let open = || Start::open(config, &checkpoints.info, &objective, &autodiff);
+        let mut start = match cluster {
+            Some(cluster) => shared_start(cluster, config, &checkpoints.info, &autodiff, open)?,
+            None => open()?,
+        };
         let mut half = true;
-        for device in &devices {
+        for device in &devices.own {
             let (own, note) = config.compute.precision.on(device);
             half &= own;
             if let Some(note) = note {
@@ -134,12 +156,15 @@ impl<'a> Run<'a> {
             }
         }
         let (asked, actions) = (config.compute.lanes, config.optimizer.batch_size);
-        let lanes = lanes::count(asked, devices.len(), start.lanes, actions)?;
+        let lanes = lanes::count(asked, devices.count(), start.lanes, actions)?;
         data.lanes = lanes;
+        if let Some(cluster) = cluster {
+            // Half precision is for all or for none.
+            half = cluster.all(&half)?.into_iter().all(|half| half);
+        }
         start.net = start.net.with_half(half);
         checkpoints.best_score = start.best_score;
-        let infos: Vec<_> = devices.iter().map(|device| &device.info).collect();
-        let mut budget = MemoryBudget::new(config, &infos);
+        let mut budget = MemoryBudget::new(config, &devices);
         if let Some(memory) = start.memory {
             budget.resume(memory);
         }
@@ -154,8 +179,7 @@ impl<'a> Run<'a> {
             &Opened {
                 schema: &schema,
                 model: &checkpoints.info.model,
-                devices: &devices,
-                lanes,
+                devices: &devices.lines(lanes),
                 parameters: parameter_count(&start.net),
                 precision: describe(half, &compute.device),
                 units: half.then(|| describe_units(&compute.device)),
@@ -167,21 +191,26 @@ impl<'a> Run<'a> {
         observer.observe(&Event::Started(summary.clone()));
         if config.compute.tune {
             let micro_batch = budget.step(&needs).micro_batch.min(clips);
-            for (index, device) in devices.iter().enumerate() {
+            for (index, device) in devices.own.iter().enumerate() {
                 // Devices of one name take what was found for the first of them.
-                if devices[..index].iter().all(|other| other.info.name != device.info.name) {
+                if devices.own[..index].iter().all(|other| other.info.name != device.info.name) {
                     tune(config, device, &start.net, micro_batch, stop, observer)?;
                 }
             }
         }
-        let names = device_names(&devices);
-        let reporter = Reporter::open(config, schema.clone(), summary, names, start.history.len());
+        let (names, done) = (devices.lines(lanes).join(", "), start.history.len());
+        let reporter = Reporter::open(config, schema.clone(), summary, names, done, writes);
         let mut trainer = Trainer::new(start.net, start.optimizer, objective, &compute.device)
             .stopped_by(stop)
             .observed_by(observer);
         if lanes > 1 {
-            let others: Vec<_> = devices[1..].iter().map(|device| device.device.clone()).collect();
-            trainer = trainer.in_lanes(Lanes::new(lanes, &checkpoints.info.model, half, &others)?);
+            let others: Vec<_> = devices.own[1..].iter().map(|own| own.device.clone()).collect();
+            let mut all = Lanes::new(lanes, &checkpoints.info.model, half, &others)?;
+            if let Some(cluster) = cluster {
+                all = all.across(Rc::clone(cluster), &devices.counts(), devices.alike());
+            }
+            data.own_lanes = all.here();
+            trainer = trainer.in_lanes(all);
         }
         trainer.augmenter = Some(data.augmenter(&schema));
         trainer.seed = config.run.seed;
@@ -189,6 +218,7 @@ impl<'a> Run<'a> {
         trainer.loss_scale = trainer.loss_scale.map(|usual| start.loss_scale.unwrap_or(usual));
         let mut run = Self {
             config,
+            cluster: cluster.cloned(),
             schema,
             schedule: Rc::new(RunSchedule::new(config, |epoch| data.steps(epoch))),
             data,
@@ -210,7 +240,8 @@ impl<'a> Run<'a> {
         let Some(augmenter) = &self.trainer.augmenter else {
             return Ok(());
         };
-        if self.config.run.test_run || !self.history.is_empty() {
+        let leads = self.cluster.as_ref().is_none_or(|cluster| cluster.leads());
+        if self.config.run.test_run || !self.history.is_empty() || !leads {
             return Ok(());
         }
         let first: Vec<usize> = (0..self.data.train.samples.len().min(2)).collect();
@@ -340,8 +371,18 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The gradients of all stages on the epoch's first batch.
+    /// The gradients of all stages on the epoch's first batch, as the lead has them.
     fn stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
+        match &self.cluster {
+            None => self.own_stage_gradients(epoch),
+            Some(cluster) => {
+                let own = if cluster.leads() { self.own_stage_gradients(epoch)? } else { None };
+                Ok(cluster.all(&own)?.swap_remove(0))
+            }
+        }
+    }
+
+    fn own_stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
         let batches = self.data.train_batches(epoch);
         let Some(first) = batches.first() else {
             return Ok(None);

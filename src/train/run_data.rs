@@ -1,5 +1,6 @@
 //! A run's data: the splits with their cache, the order of the training split, its augmentation.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::augmenter::{Augmenter, multi_scale_sizes};
@@ -21,6 +22,8 @@ pub(super) struct RunData<'a> {
     pub cache: Option<Arc<FrameCache>>,
     /// Lanes of each batch.
     pub lanes: usize,
+    /// Those of this process.
+    pub own_lanes: Range<usize>,
 }
 
 impl<'a> RunData<'a> {
@@ -44,6 +47,7 @@ impl<'a> RunData<'a> {
             sampler,
             cache: None,
             lanes: 1,
+            own_lanes: 0..1,
         })
     }
 
@@ -102,6 +106,7 @@ impl<'a> RunData<'a> {
     fn load(&self, split: &Arc<Dataset>, batches: Vec<Vec<usize>>, done: usize) -> Loader {
         let clips = |action: usize| split.samples[action].views.len();
         let plan = Plan::in_lanes(batches, self.lanes, clips).skip(done);
+        let plan = plan.share(self.own_lanes.clone());
         Loader::reading_ahead(Arc::clone(split), plan, self.config.data.ahead())
     }
 

@@ -130,8 +130,25 @@ impl RunState {
         path: &Path,
         device: &Device,
     ) -> Result<(Self, BTreeMap<String, Moments>), CheckpointError> {
+        Self::of_content(path, container::read(path)?, device)
+    }
+
+    /// The same of a file's bytes; `path` is for errors.
+    pub(super) fn decode(
+        path: &Path,
+        bytes: &[u8],
+        device: &Device,
+    ) -> Result<(Self, BTreeMap<String, Moments>), CheckpointError> {
+        Self::of_content(path, container::decode(path, bytes)?, device)
+    }
+
+    fn of_content(
+        path: &Path,
+        content: Content,
+        device: &Device,
+    ) -> Result<(Self, BTreeMap<String, Moments>), CheckpointError> {
         let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
-        let Content { text, mut tensors, .. } = container::read(path)?;
+        let Content { text, mut tensors, .. } = content;
         let state: Self = toml::from_str(&text)
             .map_err(|error| refuse(format!("bad header: {}", error.message())))?;
         if state.format_version > FORMAT_VERSION {

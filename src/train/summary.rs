@@ -6,7 +6,6 @@ use crate::config::advice::advice;
 use crate::config::{Config, FreezingKind, LossFunction, OptimizerKind, WeightingStrategy};
 use crate::data::Dataset;
 use crate::data::balance::{Sampling, draws};
-use crate::device::Compute;
 use crate::model::ModelConfig;
 use crate::report::{BalanceSummary, RunSummary, SplitSummary};
 use crate::schema::Schema;
@@ -15,8 +14,8 @@ use crate::schema::Schema;
 pub(super) struct Opened<'a> {
     pub schema: &'a Schema,
     pub model: &'a ModelConfig,
-    pub devices: &'a [Compute],
-    pub lanes: usize,
+    /// A line for each device.
+    pub devices: &'a [String],
     pub parameters: usize,
     /// How activations are stored.
     pub precision: String,
@@ -34,8 +33,9 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
     let pair = |name: &str, value: String| (name.to_owned(), value);
     let millions = parameters as f64 / 1e6;
     let pool = if model.attention { "attention" } else { "mean" };
-    let settings = vec![
-        pair("device", describe_devices(opened)),
+    let mut settings: Vec<_> =
+        opened.devices.iter().map(|line| pair("device", line.clone())).collect();
+    settings.extend([
         pair(
             "network",
             format!("{}, {pool} over views, {millions:.2} M parameters", model.backbone.name()),
@@ -61,7 +61,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         pair("freezing", describe_freezing(config)),
         pair("augment", describe_augmentation(config)),
         pair("files", config.run.save_dir.display().to_string()),
-    ];
+    ]);
     let split = |dataset: &Dataset| SplitSummary {
         split: dataset.split.clone(),
         actions: dataset.samples.len(),
@@ -87,29 +87,6 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         balance: balance(config, schema, train),
         advice: advice(config, train.samples.len(), &counts),
     }
-}
-
-/// The devices, and what of a batch each of them computes.
-fn describe_devices(opened: &Opened) -> String {
-    let names = device_names(opened.devices);
-    match (opened.lanes, opened.devices.len()) {
-        (1, _) => names,
-        (lanes, 1) => format!("{names}, {lanes} lanes one after the other"),
-        (lanes, _) => format!("{names}; {lanes} lanes"),
-    }
-}
-
-/// Names and ids of devices; of several with one id, their number.
-pub(super) fn device_names(devices: &[Compute]) -> String {
-    let mut counted: indexmap::IndexMap<String, usize> = indexmap::IndexMap::new();
-    for Compute { info, .. } in devices {
-        *counted.entry(format!("{} ({})", info.name, info.id)).or_default() += 1;
-    }
-    let text = |(name, count): (String, usize)| match count {
-        1 => name,
-        _ => format!("{count} × {name}"),
-    };
-    counted.into_iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn describe_precision(opened: &Opened) -> String {

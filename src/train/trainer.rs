@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::augmenter::Augmenter;
 use super::error::TrainError;
-use super::lanes::{self, FirstClips, LaneJob, LaneResult, Lanes, Work, training_clips};
+use super::lanes::{self, FirstClips, Joined, LaneJob, Lanes, Work, training_clips};
 use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
@@ -51,8 +51,6 @@ pub struct Trainer<'a> {
     device: Device,
     /// Several, and the devices that compute them.
     lanes: Option<Lanes>,
-    /// Those of this device.
-    own_lanes: Range<usize>,
     stop: &'a AtomicBool,
     observer: Box<dyn FnMut(&Event) + 'a>,
 }
@@ -93,7 +91,6 @@ impl<'a> Trainer<'a> {
             steps: 0,
             device: device.clone().without_autodiff().autodiff(),
             lanes: None,
-            own_lanes: 0..1,
             stop: &NEVER,
             observer: Box::new(|_| {}),
         }
@@ -114,7 +111,7 @@ impl<'a> Trainer<'a> {
     /// Computes steps in lanes. The loaders of its passes must have plans with as many.
     #[must_use]
     pub fn in_lanes(self, lanes: Lanes) -> Self {
-        Self { own_lanes: lanes.own(), lanes: Some(lanes), ..self }
+        Self { lanes: Some(lanes), ..self }
     }
 
     /// Lanes of each step.
@@ -147,7 +144,8 @@ impl<'a> Trainer<'a> {
 
     /// Whether the user stops the run.
     pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        let agreed = self.lanes.as_ref().and_then(Lanes::stopped);
+        agreed.unwrap_or_else(|| self.stop.load(Ordering::Relaxed))
     }
 
     /// Reports an event.
@@ -288,10 +286,11 @@ impl<'a> Trainer<'a> {
         mut loader: Loader,
         inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
     ) -> Result<PassRecord, TrainError> {
+        self.agree()?;
         let net = self.net().valid();
         let mut watch = MemoryWatch::start(&self.device);
         let mut metrics = PassMetrics::new(PassProgress::new(&self.objective));
-        while let Some(batch) = metrics.wait_for(&mut loader)? {
+        while let Some(batch) = self.wait_for(&mut metrics, &mut loader)? {
             let batch = Arc::new(batch);
             let result = loop {
                 match self.evaluate(&net, &batch, &mut watch, inspect)? {
@@ -313,7 +312,7 @@ impl<'a> Trainer<'a> {
 
     /// A batch's losses and logits; `None` if the device was out of memory.
     fn evaluate(
-        &mut self,
+        &self,
         net: &MultiViewNet,
         batch: &Arc<Batch>,
         watch: &mut MemoryWatch,
@@ -349,12 +348,30 @@ impl<'a> Trainer<'a> {
         if let Some(uploaded) = pass.next.take() {
             return Ok(Some(uploaded));
         }
-        let batch = pass.metrics.wait_for(&mut pass.loader)?;
+        let batch = self.wait_for(&mut pass.metrics, &mut pass.loader)?;
         batch.map(|batch| self.upload(batch, self.steps)).transpose()
     }
 
+    /// The next batch, whole, of which something could be read.
+    fn wait_for(
+        &self,
+        metrics: &mut PassMetrics,
+        loader: &mut Loader,
+    ) -> Result<Option<Batch>, TrainError> {
+        while let Some(batch) = metrics.wait_for(loader)? {
+            let batch = match &self.lanes {
+                Some(lanes) => lanes.complete(batch)?,
+                None => batch,
+            };
+            if !batch.actions.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
     fn upload(&self, batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
-        let mut own = self.own_lanes.clone();
+        let mut own = self.lanes.as_ref().map_or(0..1, Lanes::own);
         let first = own.find_map(|lane| batch.lanes.get(lane).filter(|lane| !lane.is_empty()));
         let first = match first {
             Some(actions) => {
@@ -383,6 +400,7 @@ impl<'a> Trainer<'a> {
         uploaded: &Uploaded,
         pass: &mut TrainPass,
     ) -> Result<Gradients, TrainError> {
+        self.agree()?;
         loop {
             let attempt = match self.lanes {
                 None => self.whole(uploaded, pass)?,
@@ -399,6 +417,15 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
+    }
+
+    /// Makes all copies of the network equal.
+    fn agree(&mut self) -> Result<(), TrainError> {
+        if let Some(lanes) = &mut self.lanes {
+            let net = self.net.take().expect("the network is only absent during an update");
+            self.net = Some(lanes.agree(net)?);
+        }
+        Ok(())
     }
 
     /// An attempt at them on this device, in one lane.
@@ -425,11 +452,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// An attempt at them on all devices.
-    fn by_lanes(
-        &mut self,
-        uploaded: &Uploaded,
-        pass: &mut TrainPass,
-    ) -> Result<Attempt, TrainError> {
+    fn by_lanes(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<Attempt, TrainError> {
         let work = Work::Train {
             augmenter: self.augmenter.clone(),
             seed: self.seed,
@@ -453,19 +476,17 @@ impl<'a> Trainer<'a> {
     /// The results of all lanes. This device computes its own with `net`, or with the network that is
     /// trained; `queued` is called while it does.
     fn compute(
-        &mut self,
+        &self,
         job: &Arc<LaneJob>,
         net: Option<&MultiViewNet>,
         first: &FirstClips,
         queued: &mut dyn FnMut(&Self) -> Result<(), TrainError>,
-    ) -> Result<Vec<LaneResult>, TrainError> {
-        let mut lanes = self.lanes.take().expect("only a trainer with lanes computes in lanes");
-        let results = lanes.start(self.net(), job).and_then(|()| {
-            let (net, own) = (net.unwrap_or(self.net()), self.own_lanes.clone());
-            lanes.collect(job.run(net, own, &self.device, first, &mut || queued(self)))
-        });
-        self.lanes = Some(lanes);
-        results
+    ) -> Result<Joined, TrainError> {
+        let lanes = self.lanes.as_ref().expect("only a trainer with lanes computes in lanes");
+        lanes.start(job)?;
+        let (net, own) = (net.unwrap_or(self.net()), lanes.own());
+        let own = job.run(net, own, &self.device, first, &mut || queued(self));
+        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed))
     }
 
     fn job(&self, batch: &Arc<Batch>, work: Work) -> Arc<LaneJob> {
@@ -480,7 +501,10 @@ impl<'a> Trainer<'a> {
 
     /// Uploads the batch after this one if it has been read.
     fn upload_next(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<(), TrainError> {
-        if pass.next.is_none()
+        // Other ranks may not have theirs yet.
+        let alone = !self.lanes.as_ref().is_some_and(Lanes::are_remote);
+        if alone
+            && pass.next.is_none()
             && let Some(next) = pass.loader.ready()?
         {
             pass.next = Some(self.upload(next, uploaded.step + 1)?);

@@ -201,7 +201,8 @@ fn comparing_freezing_trains_twice_from_the_same_start() {
     );
     let stop = std::sync::atomic::AtomicBool::new(false);
     let comparison =
-        train::compare_freezing(&config, &stop, &mut |_: &polyview::report::Event| {}).unwrap();
+        train::compare_freezing(&config, None, &stop, &mut |_: &polyview::report::Event| {})
+            .unwrap();
     let (frozen, unfrozen) = (&comparison.frozen.history, &comparison.unfrozen.history);
     assert_eq!((frozen.len(), unfrozen.len()), (2, 2));
     assert!(frozen[0].trainable.is_empty());

@@ -1,5 +1,7 @@
 //! Gradients on the host.
 
+use std::ops::Range;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
@@ -44,12 +46,11 @@ impl HostGradients {
         Ok(Self(present.into_iter().map(|present| present.then(&mut next)).collect()))
     }
 
-    /// The gradients of all lanes together.
-    pub(super) fn sum(mut lanes: Vec<Self>) -> Self {
+    /// The gradients of these lanes together, which are `node` of the tree over all.
+    pub(super) fn sum(mut lanes: Vec<Self>, node: Range<usize>) -> Self {
         // A lane without actions has no list.
         let count = lanes.iter().map(|lane| lane.0.len()).max().unwrap_or(0);
         lanes.iter_mut().for_each(|lane| lane.0.resize(count, None));
-        let all = 0..lanes.len();
         let mut columns: Vec<Vec<Option<Vec<f32>>>> = (0..count).map(|_| Vec::new()).collect();
         for lane in lanes {
             for (column, values) in columns.iter_mut().zip(lane.0) {
@@ -57,10 +58,10 @@ impl HostGradients {
             }
         }
         let total = |mut column: Vec<Option<Vec<f32>>>| {
-            let mut lane = |node: &std::ops::Range<usize>| {
-                (node.len() == 1).then(|| column[node.start].take())
+            let mut lane = |lanes: &Range<usize>| {
+                (lanes.len() == 1).then(|| column[lanes.start - node.start].take())
             };
-            tree::total(&all, &mut lane, &mut add)
+            tree::total(&node, &mut lane, &mut add)
         };
         Self(columns.into_par_iter().map(total).collect())
     }
@@ -85,6 +86,21 @@ impl HostGradients {
         net.visit(&mut put);
         put.1
     }
+}
+
+/// The number of values of each parameter that is trained, in the order of the network.
+pub(super) fn sizes(net: &MultiViewNet) -> Vec<usize> {
+    struct Sizes(Vec<usize>);
+    impl ModuleVisitor for Sizes {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.val().is_require_grad() {
+                self.0.push(param.lazy_shape().num_elements());
+            }
+        }
+    }
+    let mut sizes = Sizes(Vec::new());
+    net.visit(&mut sizes);
+    sizes.0
 }
 
 /// Adds the gradients of one parameter.
@@ -114,10 +130,11 @@ mod tests {
             lane(Some(-1e8), None),
         ];
         // ((1e8 + nothing) + (1 − 1e8)) in f32.
-        let sum = HostGradients::sum(lanes);
+        let sum = HostGradients::sum(lanes, 4..8);
         assert_eq!(sum.0[0], Some(vec![1e8 + (1.0 - 1e8), 2e8 + (2.0 - 2e8)]));
         assert!(sum.0[1].as_ref().is_some_and(|values| values[0].is_sign_negative()));
-        let none = HostGradients::sum(vec![HostGradients(vec![None]), HostGradients::default()]);
+        let none =
+            HostGradients::sum(vec![HostGradients(vec![None]), HostGradients::default()], 0..2);
         assert_eq!(none.0, [None]);
     }
 }

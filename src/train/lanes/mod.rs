@@ -8,32 +8,39 @@
 
 mod gradients;
 mod job;
+mod ranks;
 mod result;
 mod tree;
 mod weights;
 mod worker;
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use burn::tensor::Device;
 
 use super::error::TrainError;
+use crate::cluster::Cluster;
 use crate::config::Auto;
+use crate::data::Batch;
 use crate::model::{ModelConfig, MultiViewNet};
+use gradients::HostGradients;
+use ranks::Ranks;
 use weights::Weights;
 use worker::Worker;
 
 pub(super) use job::{FirstClips, LaneJob, Work, training_clips};
-pub(super) use result::{LaneResult, join, prediction};
+pub(super) use result::{Joined, LaneResult, join, prediction};
 
 /// The lanes of a trainer's steps and the devices that compute them.
 #[derive(Debug)]
 pub struct Lanes {
     count: usize,
-    /// The lanes of each device: the trainer's, then the workers'.
+    /// The lanes of each device of this process: the trainer's, then the workers'.
     shares: Vec<Range<usize>>,
     workers: Vec<Worker>,
+    ranks: Option<Ranks>,
     changed: Changed,
 }
 
@@ -77,6 +84,12 @@ pub(super) fn count(
     Ok(lanes)
 }
 
+/// The lanes of each of so many devices: consecutive ones, as evenly as they can be.
+fn shares(lanes: usize, devices: usize) -> Vec<Range<usize>> {
+    let cut = |device: usize| lanes * device / devices;
+    (0..devices).map(|device| cut(device)..cut(device + 1)).collect()
+}
+
 impl Lanes {
     /// `count` lanes on a trainer's own device and on others, with copies of the network that
     /// `model` describes; `half` stores activations in half precision. Consecutive lanes share a
@@ -90,12 +103,28 @@ impl Lanes {
         half: bool,
         others: &[Device],
     ) -> Result<Self, TrainError> {
-        let devices = others.len() + 1;
-        let cut = |device: usize| count * device / devices;
-        let shares = (0..devices).map(|device| cut(device)..cut(device + 1)).collect();
         let workers = others.iter().map(|device| Worker::start(device, model.clone(), half));
         let workers = workers.collect::<Result<_, _>>()?;
-        Ok(Self { count, shares, workers, changed: Changed::Everything })
+        let shares = shares(count, others.len() + 1);
+        Ok(Self { count, shares, workers, ranks: None, changed: Changed::Everything })
+    }
+
+    /// Shares them with the ranks of a cluster, of which each has so many devices. `alike` is whether
+    /// all of them compute with the same hardware and kernels.
+    #[must_use]
+    pub fn across(self, cluster: Rc<Cluster>, devices: &[usize], alike: bool) -> Self {
+        let mut all = shares(self.count, devices.iter().sum()).into_iter();
+        let mut ranks = Vec::new();
+        let mut own = Vec::new();
+        for (rank, count) in devices.iter().enumerate() {
+            let shares: Vec<_> = all.by_ref().take(*count).collect();
+            let whole = shares.first().zip(shares.last()).map(|(a, b)| a.start..b.end);
+            ranks.push(whole.expect("a rank has a device"));
+            if rank == cluster.rank() {
+                own = shares;
+            }
+        }
+        Self { shares: own, ranks: Some(Ranks::new(cluster, ranks, alike)), ..self }
     }
 
     /// Number of lanes.
@@ -106,6 +135,29 @@ impl Lanes {
     /// The lanes of the trainer's own device.
     pub(super) fn own(&self) -> Range<usize> {
         self.shares[0].clone()
+    }
+
+    /// The lanes of this process.
+    pub(super) fn here(&self) -> Range<usize> {
+        self.shares[0].start..self.shares.last().map_or(0, |share| share.end)
+    }
+
+    /// Whether other processes compute some of them.
+    pub(super) fn are_remote(&self) -> bool {
+        self.ranks.is_some()
+    }
+
+    /// Whether the run is to stop, as all ranks have agreed; `None` without ranks.
+    pub(super) fn stopped(&self) -> Option<bool> {
+        self.ranks.as_ref().map(Ranks::stopped)
+    }
+
+    /// A whole batch of which this process has read its share.
+    pub(super) fn complete(&self, batch: Batch) -> Result<Batch, TrainError> {
+        match &self.ranks {
+            Some(ranks) => ranks.complete(batch),
+            None => Ok(batch),
+        }
     }
 
     /// After an update.
@@ -120,49 +172,72 @@ impl Lanes {
         self.changed = Changed::Everything;
     }
 
-    /// Starts a job on the workers, whose networks become copies of `net` first.
-    pub(super) fn start(
-        &mut self,
-        net: &MultiViewNet,
-        job: &Arc<LaneJob>,
-    ) -> Result<(), TrainError> {
-        if self.workers.is_empty() {
-            return Ok(());
+    /// The network with the weights that all ranks use, before a job: its own, or the lead's where ranks
+    /// do not compute alike. Workers take them too.
+    pub(super) fn agree(&mut self, mut net: MultiViewNet) -> Result<MultiViewNet, TrainError> {
+        let changed = std::mem::replace(&mut self.changed, Changed::Nothing);
+        let everything = changed == Changed::Everything;
+        let sends = self.ranks.as_ref().is_some_and(|ranks| !ranks.alike);
+        let compares = everything && self.ranks.is_some();
+        if changed == Changed::Nothing || (self.workers.is_empty() && !sends && !compares) {
+            return Ok(net);
         }
-        if self.changed != Changed::Nothing {
-            let weights = Arc::new(Weights::read(net, self.changed == Changed::Everything)?);
-            for worker in &self.workers {
-                worker.take(Arc::clone(&weights))?;
+        let mut weights = Weights::read(&net, everything)?;
+        if let Some(ranks) = &self.ranks {
+            if sends {
+                weights = weights.from_lead(&ranks.cluster);
+                if !ranks.cluster.leads() {
+                    net = weights.load(net);
+                }
+            } else if everything {
+                ranks.compare(&weights)?;
             }
-            self.changed = Changed::Nothing;
         }
+        let weights = Arc::new(weights);
+        for worker in &self.workers {
+            worker.take(Arc::clone(&weights))?;
+        }
+        Ok(net)
+    }
+
+    /// Starts a job on the workers.
+    pub(super) fn start(&self, job: &Arc<LaneJob>) -> Result<(), TrainError> {
         for (worker, lanes) in self.workers.iter().zip(&self.shares[1..]) {
             worker.compute(Arc::clone(job), lanes.clone())?;
         }
         Ok(())
     }
 
-    /// The results of all lanes, in their order, after the trainer's `own`.
+    /// The results of all lanes after the trainer's `own`, for `net`; `stop` asks all ranks to stop.
     ///
     /// # Errors
     /// Of the devices that failed, the first one's; [`TrainError::OutOfMemory`] only if none failed
-    /// otherwise.
+    /// otherwise, and then on all ranks.
     pub(super) fn collect(
         &self,
         own: Result<Vec<LaneResult>, TrainError>,
-    ) -> Result<Vec<LaneResult>, TrainError> {
+        net: &MultiViewNet,
+        stop: bool,
+    ) -> Result<Joined, TrainError> {
         // All are waited for, whatever happened to the first: none may still work on this job when
         // the next begins.
         let others = self.workers.iter().map(Worker::result);
         let all: Vec<_> = std::iter::once(own).chain(others).collect();
-        let (mut results, mut starved) = (Vec::new(), false);
+        let (mut lanes, mut starved) = (Vec::new(), false);
         for result in all {
             match result {
-                Ok(lanes) => results.extend(lanes),
+                Ok(results) => lanes.extend(results),
                 Err(error) if error.is_out_of_memory() => starved = true,
                 Err(error) => return Err(error),
             }
         }
-        if starved { Err(TrainError::OutOfMemory) } else { Ok(results) }
+        let own = if starved { Err(TrainError::OutOfMemory) } else { Ok(lanes) };
+        if let Some(ranks) = &self.ranks {
+            let (lanes, gradients) = ranks.join(own, net, stop)?;
+            return Ok(Joined { lanes, gradients });
+        }
+        let mut lanes = own?;
+        let gradients = lanes.iter_mut().map(LaneResult::take_gradients).collect();
+        Ok(Joined { lanes, gradients: HostGradients::sum(gradients, 0..self.count) })
     }
 }

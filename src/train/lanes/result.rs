@@ -25,6 +25,13 @@ pub(in crate::train) struct LaneResult {
     gradients: HostGradients,
 }
 
+/// The results of all lanes and the sum of their gradients.
+#[derive(Debug)]
+pub(in crate::train) struct Joined {
+    pub(super) lanes: Vec<LaneResult>,
+    pub(super) gradients: HostGradients,
+}
+
 /// A matrix.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Rows {
@@ -79,6 +86,11 @@ impl LaneResult {
         Ok(Self { view_weights: Rows::read(view_weights)?, ..Self::of_batch(result)? })
     }
 
+    /// Its gradients, which it no longer has then.
+    pub(super) fn take_gradients(&mut self) -> HostGradients {
+        std::mem::take(&mut self.gradients)
+    }
+
     fn of_batch(result: BatchResult) -> Result<Self, TensorReadError> {
         let BatchResult { losses, logits, auxiliary } = result;
         let known = |head: Option<KnownLogits>| {
@@ -92,7 +104,7 @@ impl LaneResult {
 
 /// A step's outcome from that of its lanes, in their order, for the network that they are copies of.
 pub(in crate::train) fn join(
-    mut lanes: Vec<LaneResult>,
+    Joined { mut lanes, gradients }: Joined,
     net: &MultiViewNet,
     device: &Device,
 ) -> Gradients {
@@ -101,14 +113,13 @@ pub(in crate::train) fn join(
     for lane in &mut lanes {
         statistics.add_host(std::mem::take(&mut lane.statistics), &net.backbone);
     }
-    let gradients = lanes.into_iter().map(|lane| lane.gradients).collect();
-    Gradients { grads: HostGradients::sum(gradients).send(net), statistics, result }
+    Gradients { grads: gradients.send(net), statistics, result }
 }
 
 /// The prediction for a batch from those of its lanes. Auxiliary heads' logits are part of the result
 /// alone.
 pub(in crate::train) fn prediction(
-    mut lanes: Vec<LaneResult>,
+    Joined { mut lanes, .. }: Joined,
     device: &Device,
 ) -> (Prediction, BatchResult) {
     let result = batch_result(&mut lanes, device);

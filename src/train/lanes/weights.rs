@@ -3,6 +3,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 
+use crate::cluster::Cluster;
 use crate::model::{MultiViewNet, StageSet};
 
 /// What a copy of a network takes over.
@@ -12,7 +13,7 @@ pub(super) struct Weights {
     /// Frozen parameters too.
     all: bool,
     /// In the order of the network.
-    values: Vec<TensorData>,
+    values: Vec<Vec<f32>>,
 }
 
 /// Whether a parameter is among them: what an update changes, or all. The running statistics of
@@ -49,8 +50,37 @@ impl Weights {
         }
         let mut read = Read { all, path: Vec::new(), transaction: Transaction::default() };
         net.visit(&mut read);
-        let values = read.transaction.try_execute()?;
+        let f32s = |data: TensorData| data.try_into_vec::<f32>().expect("weights are f32");
+        let values = read.transaction.try_execute()?.into_iter().map(f32s).collect();
         Ok(Self { trainable: net.backbone.trainable(), all, values })
+    }
+
+    /// A number that other weights have with little probability (FNV-1a over their bits).
+    pub(super) fn digest(&self) -> u64 {
+        let bits = self.values.iter().flatten().map(|value| u64::from(value.to_bits()));
+        bits.fold(0xcbf2_9ce4_8422_2325, |h, bits| (h ^ bits).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    /// Those of the lead; only the lead's are looked at.
+    pub(super) fn from_lead(mut self, cluster: &Cluster) -> Self {
+        let own: Vec<u8> = match cluster.leads() {
+            true => self
+                .values
+                .iter()
+                .flat_map(|values| bytemuck::cast_slice(values))
+                .copied()
+                .collect(),
+            false => Vec::new(),
+        };
+        let bytes = cluster.from_lead(own);
+        let mut rest = &bytes[..];
+        for values in &mut self.values {
+            let target: &mut [u8] = bytemuck::cast_slice_mut(values);
+            let (head, tail) = rest.split_at(target.len());
+            target.copy_from_slice(head);
+            rest = tail;
+        }
+        self
     }
 
     /// The copy with these weights, on its own device.
@@ -58,7 +88,7 @@ impl Weights {
         struct Load<'a> {
             all: bool,
             path: Vec<String>,
-            values: std::slice::Iter<'a, TensorData>,
+            values: std::slice::Iter<'a, Vec<f32>>,
         }
         impl ModuleMapper for Load<'_> {
             fn enter_module(&mut self, name: &str, _: &str) {
@@ -75,8 +105,8 @@ impl Weights {
                 }
                 let (id, old, mapper) = param.consume();
                 let values = self.values.next().expect("a copy has the same parameters");
-                let mut value =
-                    Tensor::<D>::from_data(values.clone(), &old.clone().inner().device());
+                let data = TensorData::new(values.clone(), old.dims());
+                let mut value = Tensor::<D>::from_data(data, &old.clone().inner().device());
                 if old.is_autodiff() {
                     value = Tensor::from_inner(value).set_require_grad(old.is_require_grad());
                 }

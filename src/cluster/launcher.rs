@@ -1,0 +1,112 @@
+//! What the environment says of the launcher that started this process.
+
+use super::mpi::Abi;
+
+/// Where launchers write how many processes there are.
+const SIZES: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS", "WORLD_SIZE"];
+/// Where those that start MPI programs write a process's number.
+const RANKS: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MPI_LOCALRANKID"];
+/// Names the library to open.
+pub(super) const LIBRARY: &str = "POLYVIEW_MPI";
+
+/// A launcher's traces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Launcher {
+    /// The most processes that a variable speaks of, with the variable.
+    pub size: Option<(usize, &'static str)>,
+    /// Whether it starts programs for MPI.
+    pub mpi: bool,
+    /// Libraries that fit it, the likeliest first.
+    pub libraries: Vec<(String, Abi)>,
+}
+
+impl Launcher {
+    /// Reads the environment through `var`.
+    pub(super) fn of(var: impl Fn(&str) -> Option<String>) -> Self {
+        let size = |name: &&'static str| Some((var(name)?.parse().ok()?, *name));
+        let size = SIZES.iter().filter_map(size).max_by_key(|(size, _)| *size);
+        let hydra = var("PMI_RANK").is_some() && var("OMPI_COMM_WORLD_RANK").is_none();
+        let libraries = match var(LIBRARY) {
+            Some(path) => vec![(path.clone(), abi_of(&path))],
+            None => known(hydra),
+        };
+        Self { size, mpi: RANKS.iter().any(|name| var(name).is_some()), libraries }
+    }
+
+    /// Whether there seem to be several processes.
+    pub(super) fn is_several(&self) -> bool {
+        self.size.is_some_and(|(size, _)| size > 1)
+    }
+}
+
+/// The interface of a library that the user names.
+fn abi_of(path: &str) -> Abi {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if name.contains("mpi_abi") {
+        Abi::Standard
+    } else if name.contains(".so.12") || name.contains("mpich") || name.contains("12.dylib") {
+        Abi::Mpich
+    } else {
+        Abi::OpenMpi
+    }
+}
+
+/// The libraries of Open MPI 4 and 5 and of MPICH; `hydra` is MPICH's launcher.
+fn known(hydra: bool) -> Vec<(String, Abi)> {
+    let names: &[(&str, Abi)] = if cfg!(target_os = "macos") {
+        &[("libmpi.40.dylib", Abi::OpenMpi), ("libmpi.12.dylib", Abi::Mpich)]
+    } else {
+        &[
+            ("libmpi.so.40", Abi::OpenMpi),
+            // Debian's name, then MPICH's own.
+            ("libmpich.so.12", Abi::Mpich),
+            ("libmpi.so.12", Abi::Mpich),
+            ("libmpi_abi.so.1", Abi::Standard),
+            ("libmpi_abi.so.0", Abi::Standard),
+        ]
+    };
+    let mut names: Vec<_> = names.iter().map(|(name, abi)| ((*name).to_owned(), *abi)).collect();
+    names.sort_by_key(|(_, abi)| (*abi == Abi::OpenMpi) == hydra);
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Launcher {
+        Launcher::of(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_launcher_is_known_by_its_variables() {
+        let alone = of(&[]);
+        assert!(!alone.mpi && !alone.is_several());
+        let open = of(&[("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_RANK", "2")]);
+        assert!(open.mpi && open.is_several());
+        assert_eq!(open.size, Some((4, "OMPI_COMM_WORLD_SIZE")));
+        assert_eq!(open.libraries[0].1, Abi::OpenMpi);
+        let hydra = of(&[("PMI_SIZE", "2"), ("PMI_RANK", "0")]);
+        assert_eq!(hydra.libraries[0].1, Abi::Mpich);
+        let slurm = of(&[("SLURM_NTASKS", "8")]);
+        assert!(!slurm.mpi && slurm.is_several());
+        assert!(!of(&[("WORLD_SIZE", "1"), ("PMI_SIZE", "x")]).is_several());
+    }
+
+    #[test]
+    fn a_named_library_has_the_interface_of_its_name() {
+        for (path, abi) in [
+            ("/opt/x/libmpi.so.40", Abi::OpenMpi),
+            ("/opt/mpich/lib/libmpi.so", Abi::OpenMpi),
+            ("/usr/lib/libmpich.so.12", Abi::Mpich),
+            ("libmpi.so.12.3", Abi::Mpich),
+            ("lib/libmpi_abi.so.1", Abi::Standard),
+        ] {
+            let named = of(&[(LIBRARY, path)]);
+            assert_eq!(named.libraries, [(path.to_owned(), abi)]);
+        }
+    }
+}

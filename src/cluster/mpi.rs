@@ -1,0 +1,328 @@
+//! The few functions of MPI that polyview calls, from a library that is opened at run time, so that one
+//! binary serves every MPI. All `unsafe` of the cluster is here.
+//!
+//! Three binary interfaces are known: Open MPI's, MPICH's (also Intel's and Cray's), and the standard one
+//! of MPI 5. They differ in the types of handles and in the values of constants, and nothing else that
+//! is used here.
+
+#![allow(unsafe_code, reason = "calls of a C library")]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use libloading::Library;
+
+use super::ClusterError;
+
+/// MPI_THREAD_FUNNELED: only the thread that began calls MPI. The same value in all interfaces.
+const FUNNELED: c_int = 1;
+/// Larger than any MPI_Status.
+type Status = [u64; 16];
+
+/// The binary interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Abi {
+    OpenMpi,
+    Mpich,
+    Standard,
+}
+
+/// An operation that has been started: the library's handle.
+#[derive(Debug)]
+struct Request(usize);
+
+/// An initialised MPI. Not [`Send`]: MPI is called by the thread that began.
+pub(super) struct Mpi {
+    calls: Calls,
+    /// Keeps the library open. It is never closed: MPI's threads may outlive its end.
+    _library: &'static Library,
+    _here: std::marker::PhantomData<*const ()>,
+}
+
+/// The functions, by the type of handles.
+enum Calls {
+    Pointers(Functions<usize>),
+    Numbers(Functions<c_int>),
+}
+
+struct Functions<H> {
+    world: H,
+    byte: H,
+    init: unsafe extern "C" fn(*mut c_int, *mut *mut *mut c_char, c_int, *mut c_int) -> c_int,
+    rank: unsafe extern "C" fn(H, *mut c_int) -> c_int,
+    size: unsafe extern "C" fn(H, *mut c_int) -> c_int,
+    send: unsafe extern "C" fn(*const c_void, c_int, H, c_int, c_int, H, *mut H) -> c_int,
+    receive: unsafe extern "C" fn(*mut c_void, c_int, H, c_int, c_int, H, *mut H) -> c_int,
+    test: unsafe extern "C" fn(*mut H, *mut c_int, *mut Status) -> c_int,
+    abort: unsafe extern "C" fn(H, c_int) -> c_int,
+    finalize: unsafe extern "C" fn() -> c_int,
+}
+
+/// What both kinds of handles are kept as.
+trait Handle: Copy {
+    fn keep(self) -> usize;
+    fn back(kept: usize) -> Self;
+}
+
+impl Handle for usize {
+    fn keep(self) -> usize {
+        self
+    }
+
+    fn back(kept: usize) -> Self {
+        kept
+    }
+}
+
+impl Handle for c_int {
+    fn keep(self) -> usize {
+        self as u32 as usize
+    }
+
+    fn back(kept: usize) -> Self {
+        kept as u32 as Self
+    }
+}
+
+/// Opens a function of `library`.
+///
+/// # Safety
+/// `F` must be its type.
+unsafe fn function<F: Copy>(library: &'static Library, name: &CStr) -> Result<F, ClusterError> {
+    // SAFETY: the caller's promise.
+    let symbol = unsafe { library.get::<F>(name.to_bytes_with_nul()) };
+    let symbol = symbol.map_err(|error| ClusterError::Library { reason: error.to_string() })?;
+    Ok(*symbol)
+}
+
+impl<H: Handle> Functions<H> {
+    /// # Safety
+    /// `H` must be the type of the library's handles, and the values those of MPI_COMM_WORLD and
+    /// MPI_BYTE.
+    unsafe fn open(library: &'static Library, world: H, byte: H) -> Result<Self, ClusterError> {
+        // SAFETY: these are the functions' types in the MPI standard, with the caller's handles.
+        unsafe {
+            Ok(Self {
+                world,
+                byte,
+                init: function(library, c"MPI_Init_thread")?,
+                rank: function(library, c"MPI_Comm_rank")?,
+                size: function(library, c"MPI_Comm_size")?,
+                send: function(library, c"MPI_Isend")?,
+                receive: function(library, c"MPI_Irecv")?,
+                test: function(library, c"MPI_Test")?,
+                abort: function(library, c"MPI_Abort")?,
+                finalize: function(library, c"MPI_Finalize")?,
+            })
+        }
+    }
+
+    fn init(&self) -> Result<(), ClusterError> {
+        let mut provided = 0;
+        // SAFETY: MPI allows null for both arguments.
+        let status = unsafe {
+            (self.init)(std::ptr::null_mut(), std::ptr::null_mut(), FUNNELED, &mut provided)
+        };
+        checked("MPI_Init_thread", status)
+    }
+
+    fn number(
+        &self,
+        name: &'static str,
+        ask: unsafe extern "C" fn(H, *mut c_int) -> c_int,
+    ) -> Result<usize, ClusterError> {
+        let mut number = 0;
+        // SAFETY: MPI is initialised, the place to write to is valid.
+        checked(name, unsafe { ask(self.world, &mut number) })?;
+        Ok(number as usize)
+    }
+
+    /// # Safety
+    /// `bytes` must stay valid and untouched until the request is done.
+    unsafe fn start(&self, bytes: Bytes, peer: usize, tag: c_int) -> Result<Request, ClusterError> {
+        let mut request = H::back(0);
+        let peer = peer as c_int;
+        // SAFETY: the caller's promise; the length fits, as pieces are at most `PIECE` long.
+        let (name, status) = unsafe {
+            match bytes {
+                Bytes::Out(at, length) => (
+                    "MPI_Isend",
+                    (self.send)(
+                        at.cast(),
+                        length as c_int,
+                        self.byte,
+                        peer,
+                        tag,
+                        self.world,
+                        &mut request,
+                    ),
+                ),
+                Bytes::In(at, length) => (
+                    "MPI_Irecv",
+                    (self.receive)(
+                        at.cast(),
+                        length as c_int,
+                        self.byte,
+                        peer,
+                        tag,
+                        self.world,
+                        &mut request,
+                    ),
+                ),
+            }
+        };
+        checked(name, status)?;
+        Ok(Request(request.keep()))
+    }
+
+    fn test(&self, request: &mut Request) -> Result<bool, ClusterError> {
+        let mut handle = H::back(request.0);
+        let (mut done, mut status): (c_int, Status) = (0, [0; 16]);
+        // SAFETY: the request is one of MPI's, the places to write to are valid and large enough.
+        checked("MPI_Test", unsafe { (self.test)(&mut handle, &mut done, &mut status) })?;
+        request.0 = handle.keep();
+        Ok(done != 0)
+    }
+}
+
+fn checked(call: &'static str, status: c_int) -> Result<(), ClusterError> {
+    if status == 0 { Ok(()) } else { Err(ClusterError::Call { call, status }) }
+}
+
+/// Bytes that are sent or received.
+#[derive(Debug, Clone, Copy)]
+enum Bytes {
+    Out(*const u8, usize),
+    In(*mut u8, usize),
+}
+
+/// Bytes in one message.
+const PIECE: usize = 16 << 20;
+/// Of all messages: they arrive in the order in which they were sent.
+const TAG: c_int = 7;
+
+macro_rules! call {
+    ($mpi:expr, $functions:ident => $call:expr) => {
+        match &$mpi.calls {
+            Calls::Pointers($functions) => $call,
+            Calls::Numbers($functions) => $call,
+        }
+    };
+}
+
+impl Mpi {
+    /// Opens a library of this interface and initialises MPI.
+    pub(super) fn open(name: &str, abi: Abi) -> Result<Self, ClusterError> {
+        let fail = |error: libloading::Error| ClusterError::Library { reason: error.to_string() };
+        // Open MPI's parts look for symbols of the library among the global ones.
+        #[cfg(unix)]
+        // SAFETY: loading a library runs its initialisers, which are MPI's.
+        let library: Library = unsafe {
+            use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+            Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL).map_err(fail)?.into()
+        };
+        #[cfg(not(unix))]
+        // SAFETY: as above.
+        let library = unsafe { Library::new(name).map_err(fail)? };
+        let library: &'static Library = Box::leak(Box::new(library));
+        // SAFETY: the addresses of two objects are taken. The constants are those of MPICH's mpi.h and
+        // of the MPI 5.0 standard, chapter 20; the handles' types belong to each.
+        let calls = unsafe {
+            match abi {
+                Abi::OpenMpi => {
+                    let object = |name: &CStr| {
+                        let symbol = library.get::<*const c_void>(name.to_bytes_with_nul());
+                        symbol.map(|symbol| symbol.try_as_raw_ptr().map_or(0, |at| at as usize))
+                    };
+                    let world = object(c"ompi_mpi_comm_world").map_err(fail)?;
+                    let byte = object(c"ompi_mpi_byte").map_err(fail)?;
+                    Calls::Pointers(Functions::open(library, world, byte)?)
+                }
+                Abi::Standard => Calls::Pointers(Functions::open(library, 0x101, 0x247)?),
+                Abi::Mpich => Calls::Numbers(Functions::open(library, 0x4400_0000, 0x4c00_010d)?),
+            }
+        };
+        let mpi = Self { calls, _library: library, _here: std::marker::PhantomData };
+        call!(mpi, functions => functions.init())?;
+        Ok(mpi)
+    }
+
+    /// The number of this process.
+    pub(super) fn rank(&self) -> Result<usize, ClusterError> {
+        call!(self, functions => functions.number("MPI_Comm_rank", functions.rank))
+    }
+
+    /// The number of processes.
+    pub(super) fn size(&self) -> Result<usize, ClusterError> {
+        call!(self, functions => functions.number("MPI_Comm_size", functions.size))
+    }
+
+    /// Sends and receives all of these bytes, each to or from a rank. Until all is done, `wait` is called
+    /// again and again with the ranks that are waited for, and whether one was done since the last
+    /// time. It must not unwind. After an error the process must end.
+    pub(super) fn transfer(
+        &self,
+        sends: &[(usize, &[u8])],
+        receives: Vec<(usize, &mut [u8])>,
+        wait: &mut dyn FnMut(&[usize], bool),
+    ) -> Result<(), ClusterError> {
+        /// MPI may still use the bytes.
+        struct Pending;
+        impl Drop for Pending {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    std::process::abort();
+                }
+            }
+        }
+        let _pending = Pending;
+        let mut open: Vec<(usize, Request)> = Vec::new();
+        let mut start = |rank: usize, bytes: Bytes| {
+            // SAFETY: the slices are borrowed until this function ends, which is when all requests are
+            // done, or soon before the process ends.
+            let request = call!(self, functions => unsafe { functions.start(bytes, rank, TAG) })?;
+            open.push((rank, request));
+            Ok(())
+        };
+        for (rank, bytes) in receives {
+            for piece in bytes.chunks_mut(PIECE) {
+                start(rank, Bytes::In(piece.as_mut_ptr(), piece.len()))?;
+            }
+        }
+        for (rank, bytes) in sends {
+            for piece in bytes.chunks(PIECE) {
+                start(*rank, Bytes::Out(piece.as_ptr(), piece.len()))?;
+            }
+        }
+        while !open.is_empty() {
+            let (before, mut failure) = (open.len(), None);
+            open.retain_mut(|(_, request)| {
+                call!(self, functions => functions.test(request)).map_or_else(
+                    |error| {
+                        failure = Some(error);
+                        true
+                    },
+                    |done| !done,
+                )
+            });
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            let ranks: Vec<usize> = open.iter().map(|(rank, _)| *rank).collect();
+            wait(&ranks, open.len() < before);
+        }
+        Ok(())
+    }
+
+    /// Ends all processes.
+    pub(super) fn abort(&self, status: u8) -> ! {
+        // SAFETY: MPI is initialised.
+        call!(self, functions => unsafe { (functions.abort)(functions.world, status.into()) });
+        std::process::exit(status.into())
+    }
+
+    /// Ends MPI, in all processes.
+    pub(super) fn finalize(&self) {
+        // SAFETY: MPI is initialised, and nothing is called after this.
+        call!(self, functions => unsafe { (functions.finalize)() });
+    }
+}

@@ -1,0 +1,102 @@
+//! The devices of a run: those of this process, and what is known of the other ranks'.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::TrainError;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::device::{self, Compute, DeviceInfo};
+
+/// All devices that a run computes on.
+pub(super) struct Devices {
+    /// Those of this process; the trainer's first.
+    pub own: Vec<Compute>,
+    /// Those of each rank.
+    pub ranks: Vec<RankDevices>,
+}
+
+/// The devices of a rank.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RankDevices {
+    /// Its machine; empty in a run of one process.
+    pub host: String,
+    pub devices: Vec<DeviceInfo>,
+    /// The vector instructions of the CPU kernels.
+    vectors: String,
+    version: String,
+}
+
+impl Devices {
+    /// Opens those that the configuration names. Where several ranks share a machine, `auto`, `gpu` and
+    /// `all` deal its GPUs among them.
+    pub(super) fn open(config: &Config, cluster: Option<&Cluster>) -> Result<Self, TrainError> {
+        let own = match cluster.map(Cluster::place) {
+            Some((index, count)) if count > 1 => {
+                device::open_share(&config.compute.device, index, count)?
+            }
+            _ => device::open_all(&config.compute.device)?,
+        };
+        own.iter().filter_map(|device| device.note.as_ref()).for_each(|note| log::warn!("{note}"));
+        let here = RankDevices {
+            host: cluster.map_or_else(String::new, |c| c.hosts()[c.rank()].clone()),
+            devices: own.iter().map(|device| device.info.clone()).collect(),
+            vectors: polyview_cpu::vectors().to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let ranks = match cluster {
+            Some(cluster) => cluster.all(&here)?,
+            None => vec![here],
+        };
+        Ok(Self { own, ranks })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.counts().iter().sum()
+    }
+
+    /// How many each rank has.
+    pub(super) fn counts(&self) -> Vec<usize> {
+        self.ranks.iter().map(|rank| rank.devices.len()).collect()
+    }
+
+    /// Each with its machine.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &DeviceInfo)> {
+        self.ranks
+            .iter()
+            .flat_map(|rank| rank.devices.iter().map(|device| (rank.host.as_str(), device)))
+    }
+
+    /// Whether the ranks' first devices, which make the updates, compute with the same hardware.
+    pub(super) fn alike(&self) -> bool {
+        let kind = |rank: &RankDevices| {
+            let first = &rank.devices[0];
+            // A CPU's name has its number of threads, which changes no bit.
+            let name = if first.api == "cpu" { rank.vectors.clone() } else { first.name.clone() };
+            (name, first.api.clone(), first.driver.clone(), rank.version.clone())
+        };
+        self.ranks.iter().all(|rank| kind(rank) == kind(&self.ranks[0]))
+    }
+
+    /// A line for each device, or for several alike of one machine: what it is and the lanes that it
+    /// computes.
+    pub(super) fn lines(&self, lanes: usize) -> Vec<String> {
+        let mut lines: Vec<(String, usize)> = Vec::new();
+        for (host, info) in self.all() {
+            let place = if host.is_empty() { String::new() } else { format!(" on {host}") };
+            let name = format!("{} ({}){place}", info.name, info.id);
+            match lines.last_mut() {
+                Some((last, count)) if *last == name => *count += 1,
+                _ => lines.push((name, 1)),
+            }
+        }
+        let one_line = lines.len() == 1;
+        let text = |(name, count): (String, usize)| {
+            let times = if count > 1 { format!("{count} × ") } else { String::new() };
+            let all =
+                if one_line && lanes > 1 { format!(", {lanes} lanes") } else { String::new() };
+            format!("{times}{name}{all}")
+        };
+        lines.into_iter().map(text).collect()
+    }
+}

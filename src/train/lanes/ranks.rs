@@ -1,0 +1,249 @@
+//! Lanes that other processes compute.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::gradients::{self, HostGradients};
+use super::result::LaneResult;
+use super::tree;
+use super::weights::Weights;
+use crate::cluster::Cluster;
+use crate::data::Batch;
+use crate::model::MultiViewNet;
+use crate::train::error::TrainError;
+
+/// The ranks of a run and the lanes of each.
+#[derive(Debug)]
+pub(super) struct Ranks {
+    pub cluster: Rc<Cluster>,
+    shares: Vec<Range<usize>>,
+    /// Whether all compute alike. If they do not, the lead's weights are sent to all after each update,
+    /// or they would drift apart bit by bit.
+    pub alike: bool,
+    /// Whether a rank was asked to stop before the last exchange.
+    stopped: Cell<bool>,
+}
+
+/// What a rank has read of a batch.
+#[derive(Debug, Serialize, Deserialize)]
+struct Share {
+    actions: Vec<String>,
+    view_counts: Vec<usize>,
+    views: Vec<usize>,
+    labels: Vec<Vec<usize>>,
+    properties: Vec<Vec<usize>>,
+    lanes: Vec<Range<usize>>,
+}
+
+/// What a rank says of its lanes of a batch.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    starved: bool,
+    stop: bool,
+    lanes: Vec<LaneResult>,
+    /// For each of its sums of gradients, which parameters have one.
+    present: Vec<Vec<bool>>,
+}
+
+impl Ranks {
+    pub(super) fn new(cluster: Rc<Cluster>, shares: Vec<Range<usize>>, alike: bool) -> Self {
+        Self { cluster, shares, alike, stopped: Cell::new(false) }
+    }
+
+    /// The lanes of this rank.
+    pub(super) fn own(&self) -> Range<usize> {
+        self.shares[self.cluster.rank()].clone()
+    }
+
+    /// Whether the run is to stop, as all ranks have agreed.
+    pub(super) fn stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// The whole batch from this rank's part: what is known of all actions, with the frames of this
+    /// rank's.
+    pub(super) fn complete(&self, mut batch: Batch) -> Result<Batch, TrainError> {
+        let own = Share {
+            actions: std::mem::take(&mut batch.actions),
+            view_counts: std::mem::take(&mut batch.view_counts),
+            views: std::mem::take(&mut batch.views),
+            labels: batch.labels.iter_mut().map(std::mem::take).collect(),
+            properties: batch.properties.iter_mut().map(std::mem::take).collect(),
+            lanes: std::mem::take(&mut batch.lanes),
+        };
+        for (rank, share) in self.cluster.all(&own)?.into_iter().enumerate() {
+            if rank == self.cluster.rank() {
+                batch.frames_from = batch.views.len();
+            }
+            let first = batch.actions.len();
+            batch.lanes.extend(share.lanes.iter().map(|l| first + l.start..first + l.end));
+            batch.actions.extend(share.actions);
+            batch.view_counts.extend(share.view_counts);
+            batch.views.extend(share.views);
+            let columns = batch.labels.iter_mut().zip(share.labels);
+            for (all, part) in columns.chain(batch.properties.iter_mut().zip(share.properties)) {
+                all.extend(part);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The results of all lanes, and the sum of their gradients, from this rank's. `stop` asks all to
+    /// stop.
+    ///
+    /// # Errors
+    /// [`TrainError::OutOfMemory`] on all ranks if it is so on one.
+    pub(super) fn join(
+        &self,
+        own: Result<Vec<LaneResult>, TrainError>,
+        net: &MultiViewNet,
+        stop: bool,
+    ) -> Result<(Vec<LaneResult>, HostGradients), TrainError> {
+        let (mut lanes, starved) = match own {
+            Ok(lanes) => (lanes, false),
+            Err(error) if error.is_out_of_memory() => (Vec::new(), true),
+            Err(error) => return Err(error),
+        };
+        let sums = self.own_sums(&mut lanes);
+        let present = sums.iter().map(|sum| sum.0.iter().map(Option::is_some).collect()).collect();
+        let reports = self.cluster.all(&Report { starved, stop, lanes, present })?;
+        self.stopped.set(reports.iter().any(|report| report.stop));
+        if reports.iter().any(|report| report.starved) {
+            return Err(TrainError::OutOfMemory);
+        }
+        let (mut results, mut all_present) = (Vec::new(), Vec::new());
+        for report in reports {
+            results.extend(report.lanes);
+            all_present.push(report.present);
+        }
+        let trains = all_present.iter().flatten().any(|present| !present.is_empty());
+        let gradients = if trains {
+            self.sum(&sums, &all_present, &gradients::sizes(net))
+        } else {
+            HostGradients::default()
+        };
+        Ok((results, gradients))
+    }
+
+    /// Refuses to go on where a rank has other weights than the lead.
+    pub(super) fn compare(&self, weights: &Weights) -> Result<(), TrainError> {
+        let digests = self.cluster.all(&weights.digest())?;
+        match digests.iter().position(|digest| *digest != digests[0]) {
+            Some(rank) => Err(TrainError::Drift { rank: self.cluster.name(rank) }),
+            None => Ok(()),
+        }
+    }
+
+    fn all_lanes(&self) -> Range<usize> {
+        0..self.shares.last().map_or(0, |share| share.end)
+    }
+
+    /// The sums of the nodes of the tree that are this rank's alone.
+    fn own_sums(&self, lanes: &mut [LaneResult]) -> Vec<HostGradients> {
+        let own = self.own();
+        if lanes.is_empty() {
+            return Vec::new();
+        }
+        let mut sum = |node: Range<usize>| {
+            let lanes = &mut lanes[node.start - own.start..node.end - own.start];
+            HostGradients::sum(lanes.iter_mut().map(LaneResult::take_gradients).collect(), node)
+        };
+        tree::nodes(&own, &self.all_lanes()).into_iter().map(&mut sum).collect()
+    }
+
+    /// Adds the sums of all ranks: each rank adds a slice of all values and sends it to the others.
+    fn sum(
+        &self,
+        own: &[HostGradients],
+        present: &[Vec<Vec<bool>>],
+        sizes: &[usize],
+    ) -> HostGradients {
+        let (rank, size) = (self.cluster.rank(), self.cluster.size());
+        // Only parameters with a gradient somewhere travel.
+        let somewhere: Vec<bool> = (0..sizes.len())
+            .map(|p| present.iter().flatten().any(|node| node.get(p) == Some(&true)))
+            .collect();
+        let mut ends = Vec::new();
+        let mut total = 0;
+        for (size, present) in sizes.iter().zip(&somewhere) {
+            total += if *present { *size } else { 0 };
+            ends.push(total);
+        }
+        let slice = |rank: usize| total * rank / size..total * (rank + 1) / size;
+        let flat: Vec<Vec<f32>> =
+            own.iter().map(|sum| flatten(sum, sizes, &somewhere, total)).collect();
+        let nodes = |rank: usize| tree::nodes(&self.shares[rank], &self.all_lanes());
+        let mine = slice(rank);
+        let mut pieces: Vec<Vec<Vec<f32>>> = (0..size)
+            .map(|from| match from == rank {
+                true => flat.iter().map(|values| values[mine.clone()].to_vec()).collect(),
+                false => vec![vec![0.0; mine.len()]; nodes(from).len()],
+            })
+            .collect();
+        let others = || (0..size).filter(|other| *other != rank);
+        let sends: Vec<(usize, &[u8])> = others()
+            .flat_map(|to| flat.iter().map(move |values| (to, values)))
+            .map(|(to, values)| (to, bytemuck::cast_slice(&values[slice(to)])))
+            .collect();
+        let receives = pieces.iter_mut().enumerate().filter(|(from, _)| *from != rank);
+        let receives = receives.flat_map(|(from, nodes)| {
+            nodes.iter_mut().map(move |values| (from, bytemuck::cast_slice_mut(&mut values[..])))
+        });
+        self.cluster.transfer(&sends, receives.collect());
+        drop(flat);
+
+        // Each parameter's values within the slice, by the tree over those that have them.
+        let mut result = vec![0.0; total];
+        let mut start = 0;
+        for (parameter, end) in ends.iter().copied().enumerate() {
+            let part = start.max(mine.start)..end.min(mine.end);
+            start = end;
+            if part.is_empty() {
+                continue;
+            }
+            let within = part.start - mine.start..part.end - mine.start;
+            let mut given = |node: &Range<usize>| {
+                (0..size).find_map(|from| {
+                    let index = nodes(from).iter().position(|known| known == node)?;
+                    let has = present[from][index].get(parameter) == Some(&true);
+                    Some(has.then(|| pieces[from][index][within.clone()].to_vec()))
+                })
+            };
+            let sum = tree::total(&self.all_lanes(), &mut given, &mut gradients::add);
+            result[part].copy_from_slice(&sum.expect("it is present somewhere"));
+        }
+        let own_slice = result[mine.clone()].to_vec();
+        let sends: Vec<(usize, &[u8])> =
+            others().map(|to| (to, bytemuck::cast_slice(&own_slice[..]))).collect();
+        let mut receives: Vec<(usize, &mut [u8])> = Vec::new();
+        let mut rest = &mut result[..];
+        for from in 0..size {
+            let (values, after) = rest.split_at_mut(slice(from).len());
+            rest = after;
+            if from != rank {
+                receives.push((from, bytemuck::cast_slice_mut(values)));
+            }
+        }
+        self.cluster.transfer(&sends, receives);
+        let mut values = result.into_iter();
+        let take = |(size, present): (&usize, &bool)| {
+            present.then(|| values.by_ref().take(*size).collect::<Vec<f32>>())
+        };
+        HostGradients(sizes.iter().zip(&somewhere).map(take).collect())
+    }
+}
+
+/// The values of the parameters that travel, with zeros for those that are absent here.
+fn flatten(sum: &HostGradients, sizes: &[usize], travels: &[bool], total: usize) -> Vec<f32> {
+    let mut flat = Vec::with_capacity(total);
+    for (parameter, size) in sizes.iter().enumerate().filter(|(p, _)| travels[*p]) {
+        match sum.0.get(parameter) {
+            Some(Some(values)) => flat.extend_from_slice(values),
+            _ => flat.resize(flat.len() + size, 0.0),
+        }
+    }
+    flat
+}

@@ -1,0 +1,60 @@
+//! The lead's start, sent to the other ranks: they need not see its files.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use super::error::TrainError;
+use super::optimizer::{Optimizer, Rule};
+use super::start::Start;
+use super::state::RunState;
+use crate::checkpoint::{self, CheckpointInfo};
+use crate::cluster::Cluster;
+use crate::config::Config;
+
+/// What messages about the bytes call them.
+const NAME: &str = "the start that rank 0 has sent";
+
+/// The lead's start on all ranks. `start` is called on the lead alone.
+pub(super) fn shared_start(
+    cluster: &Cluster,
+    config: &Config,
+    info: &CheckpointInfo,
+    device: &Device,
+    start: impl FnOnce() -> Result<Start, TrainError>,
+) -> Result<Start, TrainError> {
+    let path = Path::new(NAME);
+    if cluster.leads() {
+        let start = start()?;
+        let (weights, checksum) = checkpoint::encode(path, &start.net, info)?;
+        let progress = start.progress.clone();
+        let mut state = RunState::new(config, &start.history, progress, checksum);
+        state.best_score = start.best_score;
+        state.memory = start.memory.unwrap_or_default();
+        state.loss_scale = start.loss_scale;
+        state.lanes = start.lanes.unwrap_or(1);
+        let state = state.encode(path, &start.optimizer)?;
+        cluster.all(&Some([start.lanes.is_some(), start.memory.is_some()]))?;
+        cluster.from_lead(weights);
+        cluster.from_lead(state);
+        return Ok(start);
+    }
+    let resumed = cluster.all(&None::<[bool; 2]>)?.into_iter().flatten().next();
+    let [has_lanes, has_memory] = resumed.expect("the lead has said it");
+    let (weights, state) = (cluster.from_lead(Vec::new()), cluster.from_lead(Vec::new()));
+    let (info, tensors, _) = checkpoint::decode(path, &weights)?;
+    let net = checkpoint::rebuild(path, &info, tensors, device)?;
+    let (state, moments) = RunState::decode(path, &state, device)?;
+    let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
+    optimizer.moments = moments;
+    Ok(Start {
+        net,
+        optimizer,
+        history: state.history,
+        progress: state.progress,
+        memory: has_memory.then_some(state.memory),
+        loss_scale: state.loss_scale,
+        lanes: has_lanes.then_some(state.lanes),
+        best_score: state.best_score,
+    })
+}
