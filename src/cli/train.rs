@@ -78,6 +78,10 @@ impl TrainArgs {
         }
         let result = Self::train(&config, self.progress, Some(cluster), &mut terminal);
         if let Err(failure) = &result {
+            if !cluster.leads() {
+                // What fails on every rank ends all of them meanwhile, with one line.
+                std::thread::sleep(Duration::from_secs(2));
+            }
             cluster.abort(&failure.message, failure.status);
         }
         result

@@ -16,6 +16,7 @@ mod check;
 mod check_program;
 mod check_sets;
 mod checkpoint_damage;
+mod cluster;
 mod common;
 mod conv;
 mod conv_kernels;
