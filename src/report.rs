@@ -87,6 +87,12 @@ pub struct PassRecord {
     pub seconds: f64,
     /// Share of that time spent waiting for data.
     pub data_wait: f64,
+    /// Share of it spent on exchange between devices, waiting for slower ones included; only of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<f64>,
+    /// The process that computed longest, and by how much; only of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest: Option<String>,
 }
 
 fn is_zero(number: &usize) -> bool {
@@ -228,6 +234,9 @@ pub enum Event {
         clips_per_second: f64,
         /// Share of this pass's time that was spent waiting for data.
         data_wait: f64,
+        /// Share of it that was spent on exchange between devices; only of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exchange: Option<f64>,
     },
     /// An epoch is finished and validated.
     Epoch(Box<EpochRecord>),

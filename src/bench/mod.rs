@@ -5,19 +5,21 @@ mod given_gradient;
 mod layers;
 mod peak;
 mod roofline;
+mod scaling;
 mod steps;
 
 use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
 use crate::kernels::PlanError;
-use crate::model::{Backbone, BackboneKind, Init, StageSet};
+use crate::model::{Backbone, BackboneKind, Init, StageSet, parameter_count};
 use crate::tuning::{self, TuningPass};
 
 pub use layers::{LayerTimes, StockTimes};
 pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, NormWork, Part, Roofline};
+pub use scaling::{LINKS, Link, Scaled, exchange, simulate};
 pub use steps::{StepMemory, StepTimes};
 
 /// What is timed.
@@ -54,6 +56,9 @@ pub enum BenchError {
     Norm(#[from] PlanError),
 }
 
+/// Numbers of devices that are played.
+const DEVICES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+
 /// A convolution of the network, and how often the network has it.
 type Counted = (ConvShape, usize);
 
@@ -77,6 +82,17 @@ impl BenchConfig {
     /// The network on the CPU, for its sizes.
     fn sketch(&self) -> Backbone {
         Backbone::new(&mut Init::new(1, &Device::flex()), self.backbone)
+    }
+
+    /// What several devices would gain whose steps take these times, in milliseconds.
+    pub fn scaling(&self, steps_ms: &[f64]) -> Vec<Scaled> {
+        simulate(steps_ms, self.clips, self.gradient_bytes(), &DEVICES)
+    }
+
+    /// Bytes of the network's gradients.
+    pub fn gradient_bytes(&self) -> u64 {
+        let device = Device::flex().autodiff();
+        4 * parameter_count(&Backbone::new(&mut Init::new(1, &device), self.backbone)) as u64
     }
 
     /// The passes to tune for these steps.

@@ -200,9 +200,8 @@ impl Terminal {
         }
     }
 
-    fn step(&mut self, done: usize, loss: f64, rate: f64, wait: f64) {
-        let wait = wait * 100.0;
-        let text = format!("loss {loss:.3}, {rate:.1} clips/s, data wait {wait:.0} %");
+    fn step(&mut self, done: usize, loss: f64, rate: f64, waits: [Option<f64>; 2]) {
+        let text = format!("loss {loss:.3}, {rate:.1} clips/s{}", shares(waits));
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
             bar.set_message(text);
@@ -244,12 +243,15 @@ impl Terminal {
         }
         let _ = write!(
             text,
-            "\n{:indent$}  {}, {:.1} clips/s, data wait {:.0} %",
+            "\n{:indent$}  {}, {:.1} clips/s{}",
             "",
             rates(record),
             record.train.clips_per_second(),
-            record.train.data_wait * 100.0
+            shares([Some(record.train.data_wait), record.train.exchange])
         );
+        if let Some(slowest) = &record.train.slowest {
+            let _ = write!(text, ", {slowest}");
+        }
         if record.train.left_out > 0 {
             let plural = if record.train.left_out == 1 { "" } else { "s" };
             let _ = write!(text, ", {} step{plural} left out", record.train.left_out);
@@ -308,6 +310,14 @@ impl Terminal {
     }
 }
 
+/// The shares of the time that were spent waiting for data, and on exchange.
+fn shares(shares: [Option<f64>; 2]) -> String {
+    let named = ["data wait", "exchange"].into_iter().zip(shares);
+    let text =
+        |(name, share): (&str, Option<f64>)| Some(format!(", {name} {:.0} %", share? * 100.0));
+    named.filter_map(text).collect()
+}
+
 /// The learning rates of the trained groups; stages with the same rate are grouped.
 fn rates(record: &EpochRecord) -> String {
     let mut groups: Vec<(Vec<&str>, f64)> = Vec::new();
@@ -344,8 +354,8 @@ impl Observer for Terminal {
             Event::PassStarted { epoch, epochs, phase, batches } => {
                 self.begin_pass(*epoch, *epochs, *phase, *batches);
             }
-            Event::Step { done, loss, clips_per_second, data_wait } => {
-                self.step(*done, *loss, *clips_per_second, *data_wait);
+            Event::Step { done, loss, clips_per_second, data_wait, exchange } => {
+                self.step(*done, *loss, *clips_per_second, [Some(*data_wait), *exchange]);
             }
             Event::Epoch(record) => {
                 self.end_pass();

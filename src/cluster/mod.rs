@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use launcher::Launcher;
 use mpi::Mpi;
 
+use crate::units::ByteSize;
+
 /// Why ranks cannot work together.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -73,6 +75,18 @@ pub struct Traffic {
     pub received: u64,
     /// Time of it, waiting for slower ranks included.
     pub time: Duration,
+}
+
+impl Traffic {
+    /// What came after `before`, in so many steps, as a line.
+    pub(crate) fn since(&self, before: &Self, steps: usize) -> String {
+        let each = 1.0 / steps.max(1) as f64;
+        let bytes = |now: u64, before: u64| ByteSize(((now - before) as f64 * each) as u64);
+        let time = (self.time - before.time).as_secs_f64() * 1e3 * each;
+        let (sent, received) =
+            (bytes(self.sent, before.sent), bytes(self.received, before.received));
+        format!("{sent} sent, {received} received, {time:.1} ms of exchange in a step")
+    }
 }
 
 impl fmt::Debug for Cluster {

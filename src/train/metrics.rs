@@ -96,11 +96,13 @@ pub(super) struct PassMetrics {
     pass: PassProgress,
     started: Instant,
     waited: Duration,
+    /// Time of the exchange between devices, where there are several.
+    pub exchanged: Option<Duration>,
 }
 
 impl PassMetrics {
     pub(super) fn new(pass: PassProgress) -> Self {
-        Self { pass, started: Instant::now(), waited: Duration::ZERO }
+        Self { pass, started: Instant::now(), waited: Duration::ZERO, exchanged: None }
     }
 
     /// Batches done.
@@ -171,7 +173,13 @@ impl PassMetrics {
             loss: self.mean_loss(),
             clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),
             data_wait: self.data_wait(),
+            exchange: self.exchange(),
         }
+    }
+
+    /// Share of the time since the pass was begun or resumed.
+    fn exchange(&self) -> Option<f64> {
+        Some(self.exchanged?.as_secs_f64() / self.started.elapsed().as_secs_f64().max(1e-9))
     }
 
     /// The metrics of the pass, whose heads are those of `objective`.
@@ -192,6 +200,8 @@ impl PassMetrics {
             clips: pass.clips,
             seconds,
             data_wait: self.data_wait(),
+            exchange: self.exchange(),
+            slowest: None,
         }
     }
 }

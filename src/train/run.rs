@@ -304,7 +304,8 @@ impl<'a> Run<'a> {
         self.trainer.memory = planned;
         self.trainer.epoch = epoch;
         self.trainer.steps = self.schedule.steps_before(epoch) + progress.steps;
-        let mut pass = self.trainer.resume_epoch(loader, progress);
+        let traffic = self.cluster.as_ref().map(|cluster| cluster.traffic());
+        let (mut pass, before) = (self.trainer.resume_epoch(loader, progress), self.trainer.steps);
         while self.trainer.train_step(&mut pass, &|step| plan.at(step))? {
             self.budget.learn(&planned, &self.trainer.memory);
             if self.checkpoints.is_due() {
@@ -312,6 +313,10 @@ impl<'a> Run<'a> {
             }
         }
         self.budget.learn(&planned, &self.trainer.memory);
+        if let (Some(cluster), Some(traffic)) = (&self.cluster, traffic) {
+            let steps = self.trainer.steps - before;
+            log::debug!("epoch {}: {}", epoch + 1, cluster.traffic().since(&traffic, steps));
+        }
         let progress = pass.progress();
         if let Some(scale) = &self.trainer.loss_scale {
             scale.warn(epoch + 1, &progress);

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -178,6 +179,7 @@ impl<'a> Trainer<'a> {
     pub fn resume_epoch(&mut self, loader: Loader, progress: PassProgress) -> TrainPass {
         self.epoch += 1;
         let watch = MemoryWatch::start(&self.device);
+        self.restart_clock();
         TrainPass { loader, metrics: PassMetrics::new(progress), next: None, watch }
     }
 
@@ -255,6 +257,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<bool, TrainError> {
         self.steps += 1;
         pass.metrics.add(&batch, result, norm)?;
+        pass.metrics.exchanged = self.exchanged();
         if let Ok(batch) = Arc::try_unwrap(batch) {
             pass.loader.recycle(batch);
         }
@@ -265,7 +268,8 @@ impl<'a> Trainer<'a> {
     /// The metrics of a pass so far.
     pub fn record(&self, pass: &TrainPass) -> PassRecord {
         let loss_scale = self.loss_scale.map(|scale| scale.factor());
-        PassRecord { loss_scale, ..pass.metrics.record(&self.objective) }
+        let slowest = self.lanes.as_ref().and_then(Lanes::slowest);
+        PassRecord { loss_scale, slowest, ..pass.metrics.record(&self.objective) }
     }
 
     /// Validates the network on every batch of `loader`: no updates, dropout or augmentation, and
@@ -286,6 +290,7 @@ impl<'a> Trainer<'a> {
         mut loader: Loader,
         inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
     ) -> Result<PassRecord, TrainError> {
+        self.restart_clock();
         self.agree()?;
         let net = self.net().valid();
         let mut watch = MemoryWatch::start(&self.device);
@@ -299,6 +304,7 @@ impl<'a> Trainer<'a> {
                 }
             };
             metrics.add(&batch, result, Some(0.0))?;
+            metrics.exchanged = self.exchanged();
             if let Ok(batch) = Arc::try_unwrap(batch) {
                 loader.recycle(batch);
             }
@@ -419,6 +425,17 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    fn restart_clock(&self) {
+        if let Some(lanes) = &self.lanes {
+            lanes.restart_clock();
+        }
+    }
+
+    /// Time that this pass has spent on exchange; `None` in one lane.
+    fn exchanged(&self) -> Option<Duration> {
+        self.lanes.as_ref().map(Lanes::exchanged)
+    }
+
     /// Makes all copies of the network equal.
     fn agree(&mut self) -> Result<(), TrainError> {
         if let Some(lanes) = &mut self.lanes {
@@ -485,8 +502,9 @@ impl<'a> Trainer<'a> {
         let lanes = self.lanes.as_ref().expect("only a trainer with lanes computes in lanes");
         lanes.start(job)?;
         let (net, own) = (net.unwrap_or(self.net()), lanes.own());
+        let began = Instant::now();
         let own = job.run(net, own, &self.device, first, &mut || queued(self));
-        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed))
+        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed), began.elapsed())
     }
 
     fn job(&self, batch: &Arc<Batch>, work: Work) -> Arc<LaneJob> {

@@ -77,6 +77,8 @@ fn bench_options_that_contradict_are_refused() {
             "--stock: does not go with --against-stock\n",
         ),
         (&["--roofline", "--layers"], "--roofline: does not go with --layers\n"),
+        (&["--step-ms", "5"], ""),
+        (&["--scaling", "--step-ms", "0"], "--step-ms 0: must be a number above 0"),
         (
             &["--stock", "--precision", "f16"],
             "--precision f16: --stock times Burn's own operations",
@@ -224,4 +226,32 @@ fn bench_counts_torchvisions_arithmetic() {
         let sum: usize = shapes.iter().map(|shape| shape.multiply_adds()).sum();
         assert!((sum as f64 / 1e9 - giga).abs() < 0.02, "{kind}: {sum}");
     }
+}
+
+/// The exchange by hand, and what is made of it.
+#[test]
+fn bench_scaling_plays_the_model() {
+    let [pcie, slow, _] = bench::LINKS;
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b.abs().max(1e-9), "{a} {b}");
+    near(bench::exchange(&pcie, 1, 1e9), 0.0);
+    // Gradients down, three sums, the result up; weights down and up.
+    near(bench::exchange(&pcie, 4, 1.2e9), 2.0 * 0.1 + 3.0 * 0.12 + 2.0 * 0.1);
+    let wire = 2.0 * 0.75 * 1.2e9 / 2.9e9;
+    near(bench::exchange(&slow, 4, 1.2e9), 2.0 * 0.1 + wire + 0.75 * 0.12 + 6.0 * 40e-6);
+
+    let even = bench::simulate(&[100.0], 8, 1_200_000_000, &[1, 4]);
+    let four = even.iter().find(|row| (row.link, row.devices) == ("25 GbE", 4)).unwrap();
+    let step = 100.0 + 1e3 * bench::exchange(&slow, 4, 1.2e9);
+    near(four.step_ms, step);
+    near(four.efficiency, 100.0 / step);
+    near(four.clips_per_s, 32e3 / step);
+    // Of two times that are equally likely, many devices nearly always wait for the longer one.
+    let uneven = bench::simulate(&[90.0, 110.0], 8, 0, &[64]);
+    assert_eq!(uneven.len(), 2, "no machine holds 64");
+    assert!((uneven[0].waiting_ms - 10.0).abs() < 0.1, "{uneven:?}");
+    // One device has no exchange, whatever the link.
+    assert!(even.iter().filter(|row| row.devices == 1).all(|row| row.efficiency == 1.0));
+    // Bytes of all weights and biases; running statistics are not sent.
+    let config = BenchConfig { backbone: BackboneKind::R3d18, ..TINY };
+    assert_eq!(config.gradient_bytes(), 4 * 33_166_785);
 }

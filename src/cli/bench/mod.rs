@@ -8,11 +8,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::bench::{self, BenchConfig, BenchError, LayerTimes, Roofline, StepTimes};
+use crate::bench::{self, BenchConfig, BenchError, LayerTimes, Roofline, Scaled, StepTimes};
 use crate::device::{self, Compute, DeviceInfo};
 use crate::half::Precision;
 use crate::model::BackboneKind;
-use crate::options::choice;
+use crate::options::{choice, positive};
 use crate::tuning::{self, Tuned};
 
 /// Options as typed.
@@ -59,6 +59,13 @@ pub(super) struct BenchArgs {
     /// Run nothing: compute a lower bound on the step time of some cards
     #[arg(long, conflicts_with_all = ["layers", "stock", "tune"])]
     roofline: bool,
+    /// Also play what several devices would gain, by a model of the exchange (docs/scaling.md)
+    #[arg(long, conflicts_with = "roofline")]
+    scaling: bool,
+    /// With --scaling: take this time of a step, milliseconds, and measure nothing
+    #[arg(long, value_name = "MS", requires = "scaling", value_parser = positive)]
+    #[arg(conflicts_with_all = ["layers", "stock", "tune"])]
+    step_ms: Option<f64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -82,6 +89,8 @@ struct Report<'a> {
     peak_gflop_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<LayerTimes>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scaling: Vec<Scaled>,
 }
 
 /// The bounds as JSON has them.
@@ -115,7 +124,22 @@ impl BenchArgs {
             // The cards that bounds are for are GPUs.
             half: self.roofline && self.precision != Precision::F32,
         };
-        if self.roofline { self.bounds(&config) } else { self.measure(config, terminal) }
+        match self.step_ms {
+            _ if self.roofline => self.bounds(&config),
+            Some(step_ms) => self.play(&config, step_ms),
+            None => self.measure(config, terminal),
+        }
+    }
+
+    /// Plays several devices with a given time of a step.
+    fn play(&self, config: &BenchConfig, step_ms: f64) -> CommandResult {
+        let scaled = config.scaling(&[step_ms]);
+        if self.json {
+            print_json(&scaled)?;
+        } else {
+            print_text(&tables::scaling(&scaled, config.gradient_bytes()))?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     fn bounds(&self, config: &BenchConfig) -> CommandResult {
@@ -156,6 +180,7 @@ impl BenchArgs {
                 .map_err(Failure::runtime)?;
             bar.finish_and_clear();
         }
+        let scaling = if self.scaling { config.scaling(&times.steps_ms) } else { Vec::new() };
         let report = Report {
             device: &compute.info,
             backbone: self.backbone_name,
@@ -166,11 +191,15 @@ impl BenchArgs {
             times,
             peak_gflop_per_s: peak,
             layers,
+            scaling,
         };
         if self.json {
             print_json(&report)?;
         } else {
             print_text(&tables::times(&report))?;
+            if self.scaling {
+                print_text(&tables::scaling(&report.scaling, config.gradient_bytes()))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{Bounds, Report};
-use crate::bench::{Bound, LayerTimes, NormWork, Part};
+use crate::bench::{Bound, LayerTimes, NormWork, Part, Scaled};
 use crate::units::ByteSize;
 
 /// What was measured.
@@ -82,6 +82,28 @@ fn layers(layers: &[LayerTimes]) -> Table {
     let blank = String::new;
     table.add_row(["together".to_owned(), blank(), blank(), forward, dx, dw]);
     right_aligned(table)
+}
+
+/// What several devices would gain.
+pub(super) fn scaling(scaled: &[Scaled], bytes: u64) -> String {
+    let mut table =
+        table(["link", "devices", "step", "exchange", "waiting", "clips/s", "efficiency"]);
+    for row in scaled {
+        table.add_row([
+            row.link.to_owned(),
+            row.devices.to_string(),
+            ms(row.step_ms),
+            ms(row.exchange_ms),
+            ms(row.waiting_ms),
+            format!("{:.0}", row.clips_per_s),
+            format!("{:.0} %", row.efficiency * 100.0),
+        ]);
+    }
+    let size = ByteSize(bytes);
+    format!(
+        "by a model, each device with a batch as above, {size} of gradients\n{}",
+        right_aligned(table)
+    )
 }
 
 /// What was computed.

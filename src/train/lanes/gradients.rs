@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use rayon::prelude::*;
 
-use super::tree;
+use super::{floats, tree};
 use crate::model::MultiViewNet;
 
 /// The gradients of the parameters that are trained, in the order of the network; `None` for a
@@ -39,10 +39,7 @@ impl HostGradients {
             return Ok(Self(vec![None; present.len()]));
         }
         let mut values = transaction.try_execute()?.into_iter();
-        let mut next = || {
-            let data = values.next().expect("each present gradient was registered");
-            data.try_into_vec::<f32>().expect("gradients are f32")
-        };
+        let mut next = || floats(&values.next().expect("each present gradient was registered"));
         Ok(Self(present.into_iter().map(|present| present.then(&mut next)).collect()))
     }
 

@@ -6,6 +6,7 @@
 //!
 //! A step with one lane does none of this.
 
+mod clock;
 mod gradients;
 mod job;
 mod ranks;
@@ -17,14 +18,16 @@ mod worker;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device, TensorData};
 
 use super::error::TrainError;
 use crate::cluster::Cluster;
 use crate::config::Auto;
 use crate::data::Batch;
 use crate::model::{ModelConfig, MultiViewNet};
+use clock::Clock;
 use gradients::HostGradients;
 use ranks::Ranks;
 use weights::Weights;
@@ -42,6 +45,7 @@ pub struct Lanes {
     workers: Vec<Worker>,
     ranks: Option<Ranks>,
     changed: Changed,
+    clock: Clock,
 }
 
 /// What the workers do not know of the trainer's network.
@@ -84,6 +88,12 @@ pub(super) fn count(
     Ok(lanes)
 }
 
+/// A tensor's values, in one copy. (`TensorData::try_into_vec` looks at each of them first.)
+fn floats(data: &TensorData) -> Vec<f32> {
+    assert_eq!(data.dtype(), DType::F32, "gradients and weights are f32");
+    bytemuck::pod_collect_to_vec(data.as_bytes())
+}
+
 /// The lanes of each of so many devices: consecutive ones, as evenly as they can be.
 fn shares(lanes: usize, devices: usize) -> Vec<Range<usize>> {
     let cut = |device: usize| lanes * device / devices;
@@ -106,7 +116,14 @@ impl Lanes {
         let workers = others.iter().map(|device| Worker::start(device, model.clone(), half));
         let workers = workers.collect::<Result<_, _>>()?;
         let shares = shares(count, others.len() + 1);
-        Ok(Self { count, shares, workers, ranks: None, changed: Changed::Everything })
+        Ok(Self {
+            count,
+            shares,
+            workers,
+            ranks: None,
+            changed: Changed::Everything,
+            clock: Clock::default(),
+        })
     }
 
     /// Shares them with the ranks of a cluster, of which each has so many devices. `alike` is whether
@@ -155,9 +172,26 @@ impl Lanes {
     /// A whole batch of which this process has read its share.
     pub(super) fn complete(&self, batch: Batch) -> Result<Batch, TrainError> {
         match &self.ranks {
-            Some(ranks) => ranks.complete(batch),
+            Some(ranks) => self.clock.exchange(|| ranks.complete(batch)),
             None => Ok(batch),
         }
+    }
+
+    /// At the beginning of a pass.
+    pub(super) fn restart_clock(&self) {
+        self.clock.restart();
+    }
+
+    /// Time of the exchange in this pass, waiting for slower devices included.
+    pub(super) fn exchanged(&self) -> Duration {
+        self.clock.exchanged()
+    }
+
+    /// The rank of this pass that computed longest, and how much longer than all in the mean.
+    pub(super) fn slowest(&self) -> Option<String> {
+        let (rank, more) = self.clock.slowest()?;
+        let name = self.ranks.as_ref()?.cluster.name(rank);
+        Some(format!("{name} computes {:.0} % longer than the mean", more * 100.0))
     }
 
     /// After an update.
@@ -174,7 +208,7 @@ impl Lanes {
 
     /// The network with the weights that all ranks use, before a job: its own, or the lead's where ranks
     /// do not compute alike. Workers take them too.
-    pub(super) fn agree(&mut self, mut net: MultiViewNet) -> Result<MultiViewNet, TrainError> {
+    pub(super) fn agree(&mut self, net: MultiViewNet) -> Result<MultiViewNet, TrainError> {
         let changed = std::mem::replace(&mut self.changed, Changed::Nothing);
         let everything = changed == Changed::Everything;
         let sends = self.ranks.as_ref().is_some_and(|ranks| !ranks.alike);
@@ -182,9 +216,17 @@ impl Lanes {
         if changed == Changed::Nothing || (self.workers.is_empty() && !sends && !compares) {
             return Ok(net);
         }
+        self.clock.exchange(|| self.hand_out(net, everything))
+    }
+
+    fn hand_out(
+        &self,
+        mut net: MultiViewNet,
+        everything: bool,
+    ) -> Result<MultiViewNet, TrainError> {
         let mut weights = Weights::read(&net, everything)?;
         if let Some(ranks) = &self.ranks {
-            if sends {
+            if !ranks.alike {
                 weights = weights.from_lead(&ranks.cluster);
                 if !ranks.cluster.leads() {
                     net = weights.load(net);
@@ -208,7 +250,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// The results of all lanes after the trainer's `own`, for `net`; `stop` asks all ranks to stop.
+    /// The results of all lanes after the trainer's `own`, for `net`, which took so long; `stop` asks all
+    /// ranks to stop.
     ///
     /// # Errors
     /// Of the devices that failed, the first one's; [`TrainError::OutOfMemory`] only if none failed
@@ -218,6 +261,17 @@ impl Lanes {
         own: Result<Vec<LaneResult>, TrainError>,
         net: &MultiViewNet,
         stop: bool,
+        busy: Duration,
+    ) -> Result<Joined, TrainError> {
+        self.clock.exchange(|| self.joined(own, net, stop, busy))
+    }
+
+    fn joined(
+        &self,
+        own: Result<Vec<LaneResult>, TrainError>,
+        net: &MultiViewNet,
+        stop: bool,
+        busy: Duration,
     ) -> Result<Joined, TrainError> {
         // All are waited for, whatever happened to the first: none may still work on this job when
         // the next begins.
@@ -233,7 +287,8 @@ impl Lanes {
         }
         let own = if starved { Err(TrainError::OutOfMemory) } else { Ok(lanes) };
         if let Some(ranks) = &self.ranks {
-            let (lanes, gradients) = ranks.join(own, net, stop)?;
+            let (lanes, gradients, busy) = ranks.join(own, net, stop, busy.as_secs_f64())?;
+            self.clock.add_busy(&busy);
             return Ok(Joined { lanes, gradients });
         }
         let mut lanes = own?;

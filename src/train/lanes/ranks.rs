@@ -43,6 +43,8 @@ struct Share {
 struct Report {
     starved: bool,
     stop: bool,
+    /// Seconds that it computed.
+    busy: f64,
     lanes: Vec<LaneResult>,
     /// For each of its sums of gradients, which parameters have one.
     present: Vec<Vec<bool>>,
@@ -91,8 +93,8 @@ impl Ranks {
         Ok(batch)
     }
 
-    /// The results of all lanes, and the sum of their gradients, from this rank's. `stop` asks all to
-    /// stop.
+    /// The results of all lanes, the sum of their gradients, and the seconds that each rank computed, from
+    /// this rank's. `stop` asks all to stop.
     ///
     /// # Errors
     /// [`TrainError::OutOfMemory`] on all ranks if it is so on one.
@@ -101,7 +103,8 @@ impl Ranks {
         own: Result<Vec<LaneResult>, TrainError>,
         net: &MultiViewNet,
         stop: bool,
-    ) -> Result<(Vec<LaneResult>, HostGradients), TrainError> {
+        busy: f64,
+    ) -> Result<(Vec<LaneResult>, HostGradients, Vec<f64>), TrainError> {
         let (mut lanes, starved) = match own {
             Ok(lanes) => (lanes, false),
             Err(error) if error.is_out_of_memory() => (Vec::new(), true),
@@ -109,7 +112,8 @@ impl Ranks {
         };
         let sums = self.own_sums(&mut lanes);
         let present = sums.iter().map(|sum| sum.0.iter().map(Option::is_some).collect()).collect();
-        let reports = self.cluster.all(&Report { starved, stop, lanes, present })?;
+        let reports = self.cluster.all(&Report { starved, stop, busy, lanes, present })?;
+        let busy = reports.iter().map(|report| report.busy).collect();
         self.stopped.set(reports.iter().any(|report| report.stop));
         if reports.iter().any(|report| report.starved) {
             return Err(TrainError::OutOfMemory);
@@ -125,7 +129,7 @@ impl Ranks {
         } else {
             HostGradients::default()
         };
-        Ok((results, gradients))
+        Ok((results, gradients, busy))
     }
 
     /// Refuses to go on where a rank has other weights than the lead.
@@ -228,11 +232,11 @@ impl Ranks {
             }
         }
         self.cluster.transfer(&sends, receives);
-        let mut values = result.into_iter();
-        let take = |(size, present): (&usize, &bool)| {
-            present.then(|| values.by_ref().take(*size).collect::<Vec<f32>>())
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let take = |((start, end), present): ((usize, &usize), &bool)| {
+            present.then(|| result[start..*end].to_vec())
         };
-        HostGradients(sizes.iter().zip(&somewhere).map(take).collect())
+        HostGradients(starts.zip(&ends).zip(&somewhere).map(take).collect())
     }
 }
 
@@ -242,7 +246,7 @@ fn flatten(sum: &HostGradients, sizes: &[usize], travels: &[bool], total: usize)
     for (parameter, size) in sizes.iter().enumerate().filter(|(p, _)| travels[*p]) {
         match sum.0.get(parameter) {
             Some(Some(values)) => flat.extend_from_slice(values),
-            _ => flat.resize(flat.len() + size, 0.0),
+            _ => flat.extend_from_slice(&vec![0.0; *size]),
         }
     }
     flat

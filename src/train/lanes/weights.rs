@@ -3,6 +3,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 
+use super::floats;
 use crate::cluster::Cluster;
 use crate::model::{MultiViewNet, StageSet};
 
@@ -50,28 +51,23 @@ impl Weights {
         }
         let mut read = Read { all, path: Vec::new(), transaction: Transaction::default() };
         net.visit(&mut read);
-        let f32s = |data: TensorData| data.try_into_vec::<f32>().expect("weights are f32");
-        let values = read.transaction.try_execute()?.into_iter().map(f32s).collect();
+        let values = read.transaction.try_execute()?.iter().map(floats).collect();
         Ok(Self { trainable: net.backbone.trainable(), all, values })
     }
 
-    /// A number that other weights have with little probability (FNV-1a over their bits).
-    pub(super) fn digest(&self) -> u64 {
-        let bits = self.values.iter().flatten().map(|value| u64::from(value.to_bits()));
-        bits.fold(0xcbf2_9ce4_8422_2325, |h, bits| (h ^ bits).wrapping_mul(0x0100_0000_01b3))
+    /// A number that other weights have with little probability: CRC-32 of their bytes.
+    pub(super) fn digest(&self) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        self.values.iter().for_each(|values| crc.update(bytemuck::cast_slice(values)));
+        crc.finalize()
     }
 
     /// Those of the lead; only the lead's are looked at.
     pub(super) fn from_lead(mut self, cluster: &Cluster) -> Self {
-        let own: Vec<u8> = match cluster.leads() {
-            true => self
-                .values
-                .iter()
-                .flat_map(|values| bytemuck::cast_slice(values))
-                .copied()
-                .collect(),
-            false => Vec::new(),
-        };
+        let mut own: Vec<u8> = Vec::new();
+        if cluster.leads() {
+            self.values.iter().for_each(|v| own.extend_from_slice(bytemuck::cast_slice(v)));
+        }
         let bytes = cluster.from_lead(own);
         let mut rest = &bytes[..];
         for values in &mut self.values {

@@ -86,6 +86,8 @@ fn pass(
         clips: actions * 2,
         seconds: seconds + rng.random::<f64>() * 4.0,
         data_wait: 0.04 + 0.3 * (1.0 - skill) * rng.random::<f64>(),
+        exchange: None,
+        slowest: None,
     }
 }
 
