@@ -13,6 +13,8 @@ if [[ "$(uname -s)" == Linux ]]; then
         || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null \
         || missing+=(libvulkan1 mesa-vulkan-drivers)
     command -v spirv-val >/dev/null || missing+=(spirv-tools)
+    # Tests of several ranks.
+    command -v mpirun >/dev/null || missing+=(openmpi-bin)
     if ((${#missing[@]} > 0)); then
         if command -v apt-get >/dev/null; then
             as_root=()

@@ -171,7 +171,7 @@ mod tests {
                 frames: Vec::new(),
                 frames_from: 0,
                 size: [1, 1, 1],
-                lanes: vec![0..1],
+                lanes: Vec::new(),
             };
             let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));
             read(batch, Prediction { logits, auxiliary: Vec::new(), view_weights })

@@ -227,7 +227,7 @@ impl Lanes {
         let mut weights = Weights::read(&net, everything)?;
         if let Some(ranks) = &self.ranks {
             if !ranks.alike {
-                weights = weights.from_lead(&ranks.cluster);
+                weights = weights.received(&ranks.cluster);
                 if !ranks.cluster.leads() {
                     net = weights.load(net);
                 }

@@ -63,7 +63,7 @@ impl Weights {
     }
 
     /// Those of the lead; only the lead's are looked at.
-    pub(super) fn from_lead(mut self, cluster: &Cluster) -> Self {
+    pub(super) fn received(mut self, cluster: &Cluster) -> Self {
         let mut own: Vec<u8> = Vec::new();
         if cluster.leads() {
             self.values.iter().for_each(|v| own.extend_from_slice(bytemuck::cast_slice(v)));
