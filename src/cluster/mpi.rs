@@ -44,14 +44,18 @@ enum Calls {
     Numbers(Functions<c_int>),
 }
 
+/// Of MPI_Isend and MPI_Irecv.
+type Transfer<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, c_int, H, *mut H) -> c_int;
+
 struct Functions<H> {
     world: H,
     byte: H,
     init: unsafe extern "C" fn(*mut c_int, *mut *mut *mut c_char, c_int, *mut c_int) -> c_int,
     rank: unsafe extern "C" fn(H, *mut c_int) -> c_int,
     size: unsafe extern "C" fn(H, *mut c_int) -> c_int,
-    send: unsafe extern "C" fn(*const c_void, c_int, H, c_int, c_int, H, *mut H) -> c_int,
-    receive: unsafe extern "C" fn(*mut c_void, c_int, H, c_int, c_int, H, *mut H) -> c_int,
+    /// Its first argument is a pointer to const in C, where that makes no difference to a call.
+    send: Transfer<H>,
+    receive: Transfer<H>,
     test: unsafe extern "C" fn(*mut H, *mut c_int, *mut Status) -> c_int,
     abort: unsafe extern "C" fn(H, c_int) -> c_int,
     finalize: unsafe extern "C" fn() -> c_int,
@@ -140,36 +144,14 @@ impl<H: Handle> Functions<H> {
     /// `bytes` must stay valid and untouched until the request is done.
     unsafe fn start(&self, bytes: Bytes, peer: usize, tag: c_int) -> Result<Request, ClusterError> {
         let mut request = H::back(0);
-        let peer = peer as c_int;
-        // SAFETY: the caller's promise; the length fits, as pieces are at most `PIECE` long.
-        let (name, status) = unsafe {
-            match bytes {
-                Bytes::Out(at, length) => (
-                    "MPI_Isend",
-                    (self.send)(
-                        at.cast(),
-                        length as c_int,
-                        self.byte,
-                        peer,
-                        tag,
-                        self.world,
-                        &mut request,
-                    ),
-                ),
-                Bytes::In(at, length) => (
-                    "MPI_Irecv",
-                    (self.receive)(
-                        at.cast(),
-                        length as c_int,
-                        self.byte,
-                        peer,
-                        tag,
-                        self.world,
-                        &mut request,
-                    ),
-                ),
-            }
+        let (name, call, at, length) = match bytes {
+            Bytes::Out(at, length) => ("MPI_Isend", self.send, at.cast_mut(), length),
+            Bytes::In(at, length) => ("MPI_Irecv", self.receive, at, length),
         };
+        let (length, peer) = (length as c_int, peer as c_int);
+        // SAFETY: the caller's promise; the length fits, as pieces are at most `PIECE` long.
+        let status =
+            unsafe { call(at.cast(), length, self.byte, peer, tag, self.world, &mut request) };
         checked(name, status)?;
         Ok(Request(request.keep()))
     }

@@ -1,5 +1,6 @@
 //! The devices of a run: those of this process, and what is known of the other ranks'.
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
@@ -48,6 +49,19 @@ impl Devices {
             None => vec![here],
         };
         Ok(Self { own, ranks })
+    }
+
+    /// Those of this process besides the trainer's.
+    pub(super) fn others(&self) -> Vec<Device> {
+        self.own[1..].iter().map(|own| own.device.clone()).collect()
+    }
+
+    /// One of each name: what was found for it goes for the others.
+    pub(super) fn distinct(&self) -> impl Iterator<Item = &Compute> {
+        let first = |index: usize, device: &Compute| {
+            self.own[..index].iter().all(|other| other.info.name != device.info.name)
+        };
+        self.own.iter().enumerate().filter(move |(i, own)| first(*i, own)).map(|(_, own)| own)
     }
 
     /// How many there are.

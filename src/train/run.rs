@@ -1,35 +1,27 @@
 //! The whole job: open everything, train and validate epoch by epoch, keep the best weights.
 
+mod open;
+
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use super::checkpoints::{CheckpointWriter, Snapshot};
-use super::devices::Devices;
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::examples::ExampleCollector;
-use super::lanes::{self, Lanes};
 use super::loss_scale::refuse_untrained;
 use super::memory::{MemoryBudget, memory_needs};
 use super::metrics::PassProgress;
-use super::objective::Objective;
 use super::reporting::Reporter;
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
-use super::shared_start::shared_start;
 use super::stage_gradients::stage_gradients;
-use super::start::Start;
-use super::summary::{Opened, summary};
 use super::trainer::Trainer;
-use super::tune::tune;
-use crate::checkpoint::CheckpointInfo;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
-use crate::conv::describe_units;
-use crate::half::describe;
-use crate::model::{STAGES, StageSet, parameter_count};
+use crate::model::{STAGES, StageSet};
 use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
 use crate::schema::Schema;
@@ -119,122 +111,6 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Opens everything, cheap checks first: a mistake must show before anything is decoded or
-    /// compiled.
-    fn open(
-        config: &'a Config,
-        cluster: Option<&Rc<Cluster>>,
-        stop: &'a AtomicBool,
-        observer: &'a mut dyn Observer,
-    ) -> Result<Self, TrainError> {
-        config.validate()?;
-        let schema = config.load_schema()?;
-        config.validate_with(&schema)?;
-        config.warnings().iter().for_each(|warning| log::warn!("{warning}"));
-        let mut data = RunData::open(config, &schema)?;
-        let model = config.model(&schema);
-        let info =
-            CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
-        let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
-        let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
-
-        let devices = Devices::open(config, cluster.map(Rc::as_ref))?;
-        let compute = &devices.own[0];
-        let objective = Objective::new(config, &schema, &data.train);
-        let autodiff = compute.device.clone().autodiff();
-        let open = || Start::open(config, &checkpoints.info, &objective, &autodiff);
-        let mut start = match cluster {
-            Some(cluster) => shared_start(cluster, config, &checkpoints.info, &autodiff, open)?,
-            None => open()?,
-        };
-        let mut half = true;
-        for device in &devices.own {
-            let (own, note) = config.compute.precision.on(device);
-            half &= own;
-            if let Some(note) = note {
-                log::warn!("{note}");
-            }
-        }
-        let (asked, actions) = (config.compute.lanes, config.optimizer.batch_size);
-        let lanes = lanes::count(asked, devices.count(), start.lanes, actions)?;
-        data.lanes = lanes;
-        if let Some(cluster) = cluster {
-            // Half precision is for all or for none.
-            half = cluster.all(&half)?.into_iter().all(|half| half);
-        }
-        start.net = start.net.with_half(half);
-        checkpoints.best_score = start.best_score;
-        let mut budget = MemoryBudget::new(config, &devices);
-        if let Some(memory) = start.memory {
-            budget.resume(memory);
-        }
-        let needs = memory_needs(config, &start.net, config.freezing.most_trainable())?;
-        budget.check(&needs, config.clips.size())?;
-        checkpoints.begin(&start.history, lanes)?;
-        data.open_cache();
-
-        let clips = actions.div_ceil(lanes) * data.train.max_views();
-        let summary = summary(
-            config,
-            &Opened {
-                schema: &schema,
-                model: &checkpoints.info.model,
-                devices: &devices.lines(lanes),
-                parameters: parameter_count(&start.net),
-                precision: describe(half, &compute.device),
-                units: half.then(|| describe_units(&compute.device)),
-                memory: budget.describe(&needs, clips),
-                train: &data.train,
-                valid: &data.valid,
-            },
-        );
-        observer.observe(&Event::Started(summary.clone()));
-        if config.compute.tune {
-            let micro_batch = budget.step(&needs).micro_batch.min(clips);
-            for (index, device) in devices.own.iter().enumerate() {
-                // Devices of one name take what was found for the first of them.
-                if devices.own[..index].iter().all(|other| other.info.name != device.info.name) {
-                    tune(config, device, &start.net, micro_batch, stop, observer)?;
-                }
-            }
-        }
-        let (names, done) = (devices.lines(lanes).join(", "), start.history.len());
-        let reporter = Reporter::open(config, schema.clone(), summary, names, done, writes);
-        let mut trainer = Trainer::new(start.net, start.optimizer, objective, &compute.device)
-            .stopped_by(stop)
-            .observed_by(observer);
-        if lanes > 1 {
-            let others: Vec<_> = devices.own[1..].iter().map(|own| own.device.clone()).collect();
-            let mut all = Lanes::new(lanes, &checkpoints.info.model, half, &others)?;
-            if let Some(cluster) = cluster {
-                all = all.across(Rc::clone(cluster), &devices.counts(), devices.alike());
-            }
-            data.own_lanes = all.here();
-            trainer = trainer.in_lanes(all);
-        }
-        trainer.augmenter = Some(data.augmenter(&schema));
-        trainer.seed = config.run.seed;
-        // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.
-        trainer.loss_scale = trainer.loss_scale.map(|usual| start.loss_scale.unwrap_or(usual));
-        let mut run = Self {
-            config,
-            cluster: cluster.cloned(),
-            schema,
-            schedule: Rc::new(RunSchedule::new(config, |epoch| data.steps(epoch))),
-            data,
-            trainer,
-            budget,
-            checkpoints,
-            reporter,
-            history: start.history,
-            progress: start.progress,
-            cached: 0,
-            advised: false,
-        };
-        run.show_augmentation(&compute.device)?;
-        Ok(run)
-    }
-
     /// Shows in the report what the augmentation does to the first two actions.
     fn show_augmentation(&mut self, device: &burn::tensor::Device) -> Result<(), TrainError> {
         let Some(augmenter) = &self.trainer.augmenter else {

@@ -1,17 +1,18 @@
 //! The training loop.
 
+mod in_lanes;
+
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::augmenter::Augmenter;
 use super::error::TrainError;
-use super::lanes::{self, FirstClips, Joined, LaneJob, Lanes, Work, training_clips};
+use super::lanes::{FirstClips, Lanes, training_clips};
 use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
@@ -326,18 +327,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Option<BatchResult>, TrainError> {
         let device = self.device.clone().without_autodiff();
         if self.lanes.is_some() {
-            let job = self.job(batch, Work::Validate);
-            let result = self.compute(&job, Some(net), &FirstClips::default(), &mut |_| Ok(()));
-            return match result {
-                Ok(lanes) if !watch.out_of_memory() => {
-                    let (prediction, result) = lanes::prediction(lanes, &device);
-                    inspect(batch, &prediction)?;
-                    Ok(Some(result))
-                }
-                Ok(_) => Ok(None),
-                Err(error) if error.is_out_of_memory() => Ok(None),
-                Err(error) => Err(error),
-            };
+            return self.evaluate_in_lanes(net, batch, watch, inspect);
         }
         let annotated = self.objective.annotated(batch);
         let prediction = net.predict(batch, &annotated, self.memory.micro_batch, &device)?;
@@ -356,24 +346,6 @@ impl<'a> Trainer<'a> {
         }
         let batch = self.wait_for(&mut pass.metrics, &mut pass.loader)?;
         batch.map(|batch| self.upload(batch, self.steps)).transpose()
-    }
-
-    /// The next batch, whole, of which something could be read.
-    fn wait_for(
-        &self,
-        metrics: &mut PassMetrics,
-        loader: &mut Loader,
-    ) -> Result<Option<Batch>, TrainError> {
-        while let Some(batch) = metrics.wait_for(loader)? {
-            let batch = match &self.lanes {
-                Some(lanes) => lanes.complete(batch)?,
-                None => batch,
-            };
-            if !batch.actions.is_empty() {
-                return Ok(Some(batch));
-            }
-        }
-        Ok(None)
     }
 
     fn upload(&self, batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
@@ -425,26 +397,6 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn restart_clock(&self) {
-        if let Some(lanes) = &self.lanes {
-            lanes.restart_clock();
-        }
-    }
-
-    /// Time that this pass has spent on exchange; `None` in one lane.
-    fn exchanged(&self) -> Option<Duration> {
-        self.lanes.as_ref().map(Lanes::exchanged)
-    }
-
-    /// Makes all copies of the network equal.
-    fn agree(&mut self) -> Result<(), TrainError> {
-        if let Some(lanes) = &mut self.lanes {
-            let net = self.net.take().expect("the network is only absent during an update");
-            self.net = Some(lanes.agree(net)?);
-        }
-        Ok(())
-    }
-
     /// An attempt at them on this device, in one lane.
     fn whole(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<Attempt, TrainError> {
         let batch: &Batch = &uploaded.batch;
@@ -466,50 +418,6 @@ impl<'a> Trainer<'a> {
         let queued = step.queue(Some(&masks));
         self.upload_next(uploaded, pass)?;
         Attempt::finish(queued, &mut pass.watch)
-    }
-
-    /// An attempt at them on all devices.
-    fn by_lanes(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<Attempt, TrainError> {
-        let work = Work::Train {
-            augmenter: self.augmenter.clone(),
-            seed: self.seed,
-            epoch: self.epoch,
-            step: uploaded.step,
-            loss_scale: self.loss_factor(),
-        };
-        let job = self.job(&uploaded.batch, work);
-        let mut queued = |trainer: &Self| trainer.upload_next(uploaded, pass);
-        let lanes = self.compute(&job, None, &uploaded.first, &mut queued);
-        match lanes {
-            Ok(lanes) if !pass.watch.out_of_memory() => {
-                Ok(Attempt::Done(lanes::join(lanes, self.net(), &self.device)))
-            }
-            Ok(_) => Ok(Attempt::OutOfMemory),
-            Err(error) if error.is_out_of_memory() => Ok(Attempt::OutOfMemory),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The results of all lanes. This device computes its own with `net`, or with the network that is
-    /// trained; `queued` is called while it does.
-    fn compute(
-        &self,
-        job: &Arc<LaneJob>,
-        net: Option<&MultiViewNet>,
-        first: &FirstClips,
-        queued: &mut dyn FnMut(&Self) -> Result<(), TrainError>,
-    ) -> Result<Joined, TrainError> {
-        let lanes = self.lanes.as_ref().expect("only a trainer with lanes computes in lanes");
-        lanes.start(job)?;
-        let (net, own) = (net.unwrap_or(self.net()), lanes.own());
-        let began = Instant::now();
-        let own = job.run(net, own, &self.device, first, &mut || queued(self));
-        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed), began.elapsed())
-    }
-
-    fn job(&self, batch: &Arc<Batch>, work: Work) -> Arc<LaneJob> {
-        let (batch, objective) = (Arc::clone(batch), Arc::clone(&self.objective));
-        Arc::new(LaneJob { batch, objective, memory: self.memory, work })
     }
 
     /// The factor of the loss.

@@ -1,0 +1,157 @@
+//! Everything that a run needs.
+
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+
+use super::Run;
+use crate::checkpoint::CheckpointInfo;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::conv::describe_units;
+use crate::half::describe;
+use crate::model::parameter_count;
+use crate::report::{Event, Observer};
+use crate::train::checkpoints::CheckpointWriter;
+use crate::train::devices::Devices;
+use crate::train::error::TrainError;
+use crate::train::lanes::{self, Lanes};
+use crate::train::memory::{MemoryBudget, memory_needs};
+use crate::train::objective::Objective;
+use crate::train::reporting::Reporter;
+use crate::train::run_data::RunData;
+use crate::train::run_schedule::RunSchedule;
+use crate::train::shared_start::shared_start;
+use crate::train::start::Start;
+use crate::train::summary::{Opened, summary};
+use crate::train::trainer::Trainer;
+use crate::train::tune::tune;
+
+impl<'a> Run<'a> {
+    /// Opens everything, cheap checks first: a mistake must show before anything is decoded or
+    /// compiled.
+    pub(super) fn open(
+        config: &'a Config,
+        cluster: Option<&Rc<Cluster>>,
+        stop: &'a AtomicBool,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        let schema = config.load_schema()?;
+        config.validate_with(&schema)?;
+        config.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+        let mut data = RunData::open(config, &schema)?;
+        let model = config.model(&schema);
+        let info =
+            CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
+        let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
+        let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
+
+        let devices = Devices::open(config, cluster.map(Rc::as_ref))?;
+        let compute = &devices.own[0];
+        let objective = Objective::new(config, &schema, &data.train);
+        let autodiff = compute.device.clone().autodiff();
+        let open = || Start::open(config, &checkpoints.info, &objective, &autodiff);
+        let mut start = match cluster {
+            Some(cluster) => shared_start(cluster, config, &checkpoints.info, &autodiff, open)?,
+            None => open()?,
+        };
+        let half = half_precision(config, &devices, cluster)?;
+        let (asked, actions) = (config.compute.lanes, config.optimizer.batch_size);
+        let lanes = lanes::count(asked, devices.count(), start.lanes, actions)?;
+        data.lanes = lanes;
+        start.net = start.net.with_half(half);
+        checkpoints.best_score = start.best_score;
+        let mut budget = MemoryBudget::new(config, &devices);
+        if let Some(memory) = start.memory {
+            budget.resume(memory);
+        }
+        let needs = memory_needs(config, &start.net, config.freezing.most_trainable())?;
+        budget.check(&needs, config.clips.size())?;
+        checkpoints.begin(&start.history, lanes)?;
+        data.open_cache();
+
+        let clips = actions.div_ceil(lanes) * data.train.max_views();
+        let summary = summary(
+            config,
+            &Opened {
+                schema: &schema,
+                model: &checkpoints.info.model,
+                devices: &devices.lines(lanes),
+                parameters: parameter_count(&start.net),
+                precision: describe(half, &compute.device),
+                units: half.then(|| describe_units(&compute.device)),
+                memory: budget.describe(&needs, clips),
+                train: &data.train,
+                valid: &data.valid,
+            },
+        );
+        observer.observe(&Event::Started(summary.clone()));
+        if config.compute.tune {
+            let micro_batch = budget.step(&needs).micro_batch.min(clips);
+            for device in devices.distinct() {
+                tune(config, device, &start.net, micro_batch, stop, observer)?;
+            }
+        }
+        let (names, done) = (devices.lines(lanes).join(", "), start.history.len());
+        let reporter = Reporter::open(config, schema.clone(), summary, names, done, writes);
+        let mut trainer = Trainer::new(start.net, start.optimizer, objective, &compute.device)
+            .stopped_by(stop)
+            .observed_by(observer);
+        if lanes > 1 {
+            let model = &checkpoints.info.model;
+            let all =
+                on_devices(Lanes::new(lanes, model, half, &devices.others())?, &devices, cluster);
+            data.own_lanes = all.here();
+            trainer = trainer.in_lanes(all);
+        }
+        trainer.augmenter = Some(data.augmenter(&schema));
+        trainer.seed = config.run.seed;
+        // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.
+        trainer.loss_scale = trainer.loss_scale.map(|usual| start.loss_scale.unwrap_or(usual));
+        let mut run = Self {
+            config,
+            cluster: cluster.cloned(),
+            schema,
+            schedule: Rc::new(RunSchedule::new(config, |epoch| data.steps(epoch))),
+            data,
+            trainer,
+            budget,
+            checkpoints,
+            reporter,
+            history: start.history,
+            progress: start.progress,
+            cached: 0,
+            advised: false,
+        };
+        run.show_augmentation(&compute.device)?;
+        Ok(run)
+    }
+}
+
+/// Whether activations are stored in half precision: on all devices or on none.
+fn half_precision(
+    config: &Config,
+    devices: &Devices,
+    cluster: Option<&Rc<Cluster>>,
+) -> Result<bool, TrainError> {
+    let mut half = true;
+    for device in devices.distinct() {
+        let (own, note) = config.compute.precision.on(device);
+        half &= own;
+        if let Some(note) = note {
+            log::warn!("{note}");
+        }
+    }
+    match cluster {
+        Some(cluster) => Ok(cluster.all(&half)?.into_iter().all(|half| half)),
+        None => Ok(half),
+    }
+}
+
+/// Lanes shared with the ranks of a cluster, if there is one.
+fn on_devices(lanes: Lanes, devices: &Devices, cluster: Option<&Rc<Cluster>>) -> Lanes {
+    match cluster {
+        Some(cluster) => lanes.across(Rc::clone(cluster), &devices.counts(), devices.alike()),
+        None => lanes,
+    }
+}

@@ -1,0 +1,125 @@
+//! Steps of a trainer with several lanes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{TrainPass, Trainer, Uploaded};
+use crate::data::Batch;
+use crate::data::loader::Loader;
+use crate::device::MemoryWatch;
+use crate::model::{MultiViewNet, Prediction};
+use crate::train::error::TrainError;
+use crate::train::lanes::{self, FirstClips, Joined, LaneJob, Lanes, Work};
+use crate::train::metrics::PassMetrics;
+use crate::train::objective::BatchResult;
+use crate::train::step::Attempt;
+
+impl Trainer<'_> {
+    /// The next batch, whole, of which something could be read.
+    pub(super) fn wait_for(
+        &self,
+        metrics: &mut PassMetrics,
+        loader: &mut Loader,
+    ) -> Result<Option<Batch>, TrainError> {
+        while let Some(batch) = metrics.wait_for(loader)? {
+            let batch = match &self.lanes {
+                Some(lanes) => lanes.complete(batch)?,
+                None => batch,
+            };
+            if !batch.actions.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn restart_clock(&self) {
+        if let Some(lanes) = &self.lanes {
+            lanes.restart_clock();
+        }
+    }
+
+    /// Time that this pass has spent on exchange; `None` in one lane.
+    pub(super) fn exchanged(&self) -> Option<Duration> {
+        self.lanes.as_ref().map(Lanes::exchanged)
+    }
+
+    /// Makes all copies of the network equal.
+    pub(super) fn agree(&mut self) -> Result<(), TrainError> {
+        if let Some(lanes) = &mut self.lanes {
+            let net = self.net.take().expect("the network is only absent during an update");
+            self.net = Some(lanes.agree(net)?);
+        }
+        Ok(())
+    }
+
+    /// An attempt at them on all devices.
+    pub(super) fn by_lanes(
+        &self,
+        uploaded: &Uploaded,
+        pass: &mut TrainPass,
+    ) -> Result<Attempt, TrainError> {
+        let work = Work::Train {
+            augmenter: self.augmenter.clone(),
+            seed: self.seed,
+            epoch: self.epoch,
+            step: uploaded.step,
+            loss_scale: self.loss_factor(),
+        };
+        let job = self.job(&uploaded.batch, work);
+        let mut queued = |trainer: &Self| trainer.upload_next(uploaded, pass);
+        let lanes = self.compute(&job, None, &uploaded.first, &mut queued);
+        match lanes {
+            Ok(lanes) if !pass.watch.out_of_memory() => {
+                Ok(Attempt::Done(lanes::join(lanes, self.net(), &self.device)))
+            }
+            Ok(_) => Ok(Attempt::OutOfMemory),
+            Err(error) if error.is_out_of_memory() => Ok(Attempt::OutOfMemory),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The results of all lanes. This device computes its own with `net`, or with the network that is
+    /// trained; `queued` is called while it does.
+    fn compute(
+        &self,
+        job: &Arc<LaneJob>,
+        net: Option<&MultiViewNet>,
+        first: &FirstClips,
+        queued: &mut dyn FnMut(&Self) -> Result<(), TrainError>,
+    ) -> Result<Joined, TrainError> {
+        let lanes = self.lanes.as_ref().expect("only a trainer with lanes computes in lanes");
+        lanes.start(job)?;
+        let (net, own) = (net.unwrap_or(self.net()), lanes.own());
+        let began = Instant::now();
+        let own = job.run(net, own, &self.device, first, &mut || queued(self));
+        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed), began.elapsed())
+    }
+
+    fn job(&self, batch: &Arc<Batch>, work: Work) -> Arc<LaneJob> {
+        let (batch, objective) = (Arc::clone(batch), Arc::clone(&self.objective));
+        Arc::new(LaneJob { batch, objective, memory: self.memory, work })
+    }
+
+    /// A batch's losses and logits by all devices; `None` if one was out of memory.
+    pub(super) fn evaluate_in_lanes(
+        &self,
+        net: &MultiViewNet,
+        batch: &Arc<Batch>,
+        watch: &MemoryWatch,
+        inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
+    ) -> Result<Option<BatchResult>, TrainError> {
+        let job = self.job(batch, Work::Validate);
+        match self.compute(&job, Some(net), &FirstClips::default(), &mut |_| Ok(())) {
+            Ok(lanes) if !watch.out_of_memory() => {
+                let (prediction, result) = lanes::prediction(lanes, &self.device);
+                inspect(batch, &prediction)?;
+                Ok(Some(result))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.is_out_of_memory() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
