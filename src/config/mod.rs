@@ -277,12 +277,13 @@ mod tests {
         let mut resumed = config.clone();
         resumed.data.num_workers += 1;
         resumed.compute.device = "cpu".to_owned();
+        resumed.compute.lanes = Auto::Number(4);
         resumed.run.resume = Some("auto".into());
         assert!(resumed.changes_from(&config).is_empty());
         resumed.clips.max_views = Some(2);
         resumed.schedule.lr = 1.0;
         let changes = resumed.changes_from(&config);
         assert_eq!(changes, ["lr was 0.0002, is 1.0", "max-views was unset, is 2"]);
-        assert_eq!(options::member_of::<Config>(RESUME_MAY_CHANGE).len(), 15);
+        assert_eq!(options::member_of::<Config>(RESUME_MAY_CHANGE).len(), 17);
     }
 }
