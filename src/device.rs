@@ -26,6 +26,14 @@ pub enum DeviceError {
         "{0}: unknown device; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]"
     )]
     Unknown(String),
+    /// A list of devices that cannot be read.
+    #[error("{list}: {reason}")]
+    List {
+        /// As asked for.
+        list: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A valid name of a device that this machine or this build does not have.
     #[error("{name}: {reason}")]
     Absent {

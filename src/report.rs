@@ -59,6 +59,17 @@ impl TaskRecord {
     }
 }
 
+/// The process of a run that computed longest in a pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlowestRank {
+    /// Its number.
+    pub rank: usize,
+    /// Its machine.
+    pub host: String,
+    /// How much longer than all in the mean, as a share.
+    pub longer: f64,
+}
+
 /// One pass over a split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassRecord {
@@ -90,9 +101,9 @@ pub struct PassRecord {
     /// Share of it spent on exchange between devices, waiting for slower ones included; only of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<f64>,
-    /// The process that computed longest, and by how much; only of several.
+    /// The process that computed longest; only of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slowest: Option<String>,
+    pub slowest: Option<SlowestRank>,
 }
 
 fn is_zero(number: &usize) -> bool {

@@ -62,6 +62,9 @@ impl Advice for DeviceError {
         match self {
             Self::Absent { .. } => Some("`polyview devices` lists what there is".to_owned()),
             Self::Driver { .. } => Some("`polyview doctor` checks the drivers".to_owned()),
+            Self::List { .. } => {
+                Some("e.g. wgpu:0,wgpu:1; all; cpu*2 for two on the same hardware".to_owned())
+            }
             Self::Unknown(_) => None,
         }
     }
@@ -203,11 +206,16 @@ impl Advice for TrainError {
             }
             Self::Tune(_) => Some("train without --tune".to_owned()),
             Self::FewActions { .. } => {
-                Some("use a larger --batch-size, or fewer devices".to_owned())
+                Some("use a larger --batch-size, fewer --lanes or fewer devices".to_owned())
             }
             Self::Cluster(error) => error.advice(),
             Self::Drift { .. } => Some("go on with --resume auto on machines of one kind".to_owned()),
-            Self::FewLanes { .. } => Some("use more --lanes, or fewer devices".to_owned()),
+            Self::FewLanes { .. } => {
+                Some("use --lanes auto, more --lanes or fewer devices".to_owned())
+            }
+            Self::OtherData { .. } => {
+                Some("all ranks need the same annotations, and --max-views alike".to_owned())
+            }
             Self::Config(_)
             | Self::Pretrained(_)
             | Self::Augment(_)

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::checkpoint;
-use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary};
+use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
 use crate::train::{Outcome, REPORT};
 
 /// Interval between lines within a pass if stderr is not a terminal.
@@ -50,6 +51,15 @@ impl std::io::Write for Lines {
     }
 }
 
+/// This process among others, where it does not speak for all.
+static RANK: OnceLock<String> = OnceLock::new();
+
+/// Names this rank in its warnings.
+pub(super) fn warn_as(rank: String) {
+    // There is one job in a process.
+    let _ = RANK.set(rank);
+}
+
 impl Terminal {
     /// Installs a logger at `level` whose lines do not interfere with progress bars.
     pub fn new(level: log::LevelFilter) -> Self {
@@ -69,7 +79,11 @@ impl Terminal {
             match record.level() {
                 log::Level::Info => writeln!(out, "{}", record.args()),
                 level => {
-                    writeln!(out, "{}: {}", level.as_str().to_lowercase(), record.args())
+                    let level = level.as_str().to_lowercase();
+                    match RANK.get().filter(|_| record.level() == log::Level::Warn) {
+                        Some(rank) => writeln!(out, "{level}: {rank}: {}", record.args()),
+                        None => writeln!(out, "{level}: {}", record.args()),
+                    }
                 }
             }
         });
@@ -249,8 +263,12 @@ impl Terminal {
             record.train.clips_per_second(),
             shares([Some(record.train.data_wait), record.train.exchange])
         );
-        if let Some(slowest) = &record.train.slowest {
-            let _ = write!(text, ", {slowest}");
+        if let Some(SlowestRank { rank, host, longer }) = &record.train.slowest
+            && *longer >= UNEVEN
+        {
+            let more = longer * 100.0;
+            let _ =
+                write!(text, ", rank {rank} ({host}) computes {more:.0} % longer than the mean");
         }
         if record.train.left_out > 0 {
             let plural = if record.train.left_out == 1 { "" } else { "s" };
@@ -309,6 +327,9 @@ impl Terminal {
         self.line(&text);
     }
 }
+
+/// A rank is named that computes longer than the mean by this share.
+const UNEVEN: f64 = 0.05;
 
 /// The shares of the time that were spent waiting for data, and on exchange.
 fn shares(shares: [Option<f64>; 2]) -> String {

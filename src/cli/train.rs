@@ -75,6 +75,7 @@ impl TrainArgs {
         if !cluster.leads() {
             // What concerns all ranks is the lead's to say.
             log::set_max_level(log::LevelFilter::Error);
+            super::terminal::warn_as(cluster.name(cluster.rank()));
         }
         let result = Self::train(&config, self.progress, Some(cluster), &mut terminal);
         if let Err(failure) = &result {

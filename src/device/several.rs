@@ -47,16 +47,28 @@ fn dealt(names: &[String], index: usize, count: usize, every: bool) -> Vec<Strin
     names[first..].iter().step_by(count.max(1)).take(most).cloned().collect()
 }
 
+/// More devices than a machine has.
+const MOST: usize = 64;
+
 /// The names in a list, one for each device.
 fn names(list: &str) -> Result<Vec<String>, DeviceError> {
+    let wrong =
+        |reason: &str| DeviceError::List { list: list.to_owned(), reason: reason.to_owned() };
     let mut names = Vec::new();
-    for item in list.split(',').map(str::trim) {
+    for item in list.split(',') {
         let (name, times) = match item.split_once('*') {
-            Some((name, times)) => (name, times.parse().ok().filter(|times| *times > 0)),
+            Some((name, times)) => (name, times.trim().parse().ok().filter(|times| *times > 0)),
             None => (item, Some(1)),
         };
-        let times = times.ok_or_else(|| DeviceError::Unknown(item.to_owned()))?;
-        let each = if name == "all" { all()? } else { vec![name.to_owned()] };
+        let (name, times) = (name.trim(), times.ok_or_else(|| wrong("a number must follow *"))?);
+        let each = match name {
+            "" => return Err(wrong("a device without a name")),
+            "all" => all()?,
+            _ => vec![name.to_owned()],
+        };
+        if names.len().saturating_add(each.len().saturating_mul(times)) > MOST {
+            return Err(wrong("more devices than a machine has"));
+        }
         (0..times).for_each(|_| names.extend(each.iter().cloned()));
     }
     Ok(names)
@@ -98,9 +110,12 @@ mod tests {
         assert_eq!(names("wgpu:0, wgpu:1").unwrap(), ["wgpu:0", "wgpu:1"]);
         assert_eq!(names("cpu*3").unwrap(), ["cpu"; 3]);
         for wrong in ["cpu*0", "cpu*", "cpu*x", "cpu*-1"] {
-            assert!(matches!(names(wrong), Err(DeviceError::Unknown(name)) if name == wrong));
+            let error = names(wrong).unwrap_err().to_string();
+            assert_eq!(error, format!("{wrong}: a number must follow *"));
         }
         assert_eq!(open_all("cpu*2").unwrap().len(), 2);
-        assert!(matches!(open_all("cpu,"), Err(DeviceError::Unknown(name)) if name.is_empty()));
+        assert_eq!(names("cpu *2, cpu").unwrap(), ["cpu"; 3]);
+        assert_eq!(open_all("cpu,").unwrap_err().to_string(), "cpu,: a device without a name");
+        assert!(names("cpu*1000000").unwrap_err().to_string().contains("more devices than"));
     }
 }

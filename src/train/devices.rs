@@ -92,9 +92,8 @@ impl Devices {
         self.ranks.iter().all(|rank| kind(rank) == kind(&self.ranks[0]))
     }
 
-    /// A line for each device, or for several alike of one machine: what it is and the lanes that it
-    /// computes.
-    pub(super) fn lines(&self, lanes: usize) -> Vec<String> {
+    /// A line for each device, or for several alike of one machine.
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<(String, usize)> = Vec::new();
         for (host, info) in self.all() {
             let place = if host.is_empty() { String::new() } else { format!(" on {host}") };
@@ -104,13 +103,28 @@ impl Devices {
                 _ => lines.push((name, 1)),
             }
         }
-        let one_line = lines.len() == 1;
-        let text = |(name, count): (String, usize)| {
-            let times = if count > 1 { format!("{count} × ") } else { String::new() };
-            let all =
-                if one_line && lanes > 1 { format!(", {lanes} lanes") } else { String::new() };
-            format!("{times}{name}{all}")
+        let text = |(name, count): (String, usize)| match count {
+            1 => name,
+            _ => format!("{count} × {name}"),
         };
         lines.into_iter().map(text).collect()
+    }
+
+    /// How these devices share a run's lanes; `None` if there is one.
+    pub(super) fn describe_lanes(&self, lanes: usize) -> Option<String> {
+        if lanes == 1 {
+            return None;
+        }
+        let count = |number: usize, what: &str| {
+            format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+        };
+        let mut text = format!("{lanes} of each batch, on {}", count(self.count(), "device"));
+        if self.ranks.len() > 1 {
+            text.push_str(&format!(" of {}", count(self.ranks.len(), "rank")));
+        }
+        if !self.alike() {
+            text.push_str("; ranks compute differently, so rank 0's weights are sent to all");
+        }
+        Some(text)
     }
 }

@@ -91,6 +91,14 @@ pub enum TrainError {
     /// The ranks of a cluster cannot work together.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// A rank reads other data than the lead.
+    #[error("the {split} split of {rank} is not that of rank 0: other actions, labels or views")]
+    OtherData {
+        /// The rank and its machine.
+        rank: String,
+        /// The split.
+        split: String,
+    },
     /// The ranks of a cluster do not have the same weights any more.
     #[error("the weights of {rank} are not those of rank 0: its machine computes differently")]
     Drift {
@@ -98,7 +106,7 @@ pub enum TrainError {
         rank: String,
     },
     /// A batch cannot be cut into so many lanes.
-    #[error("{lanes} lanes need as many actions, a batch has {actions}")]
+    #[error("{lanes} lanes need at least as many actions, a batch has {actions}")]
     FewActions {
         /// Lanes.
         lanes: usize,
@@ -106,7 +114,7 @@ pub enum TrainError {
         actions: usize,
     },
     /// A device would have nothing to compute.
-    #[error("{devices} devices need as many lanes, the run has {lanes}")]
+    #[error("{devices} devices need at least as many lanes, the run has {lanes}")]
     FewLanes {
         /// Devices.
         devices: usize,

@@ -85,7 +85,7 @@ impl MemoryBudget {
             force: config.compute.force_batch_size,
             binding: least(&|device, _| device.max_binding_bytes),
             total: least(&|device, sharing| Some(device.memory_bytes? / sharing)),
-            device: all.lines(1).join(", "),
+            device: all.lines().join(", "),
             state: MemoryState {
                 free_bytes: least(&|device, sharing| Some(device.free_bytes? / sharing)),
                 most_clips: None,
@@ -147,8 +147,8 @@ impl MemoryBudget {
         Ok(())
     }
 
-    /// A line about the plan, for a run whose largest batch has `clips` clips.
-    pub(super) fn describe(&self, needs: &MemoryEstimate, clips: usize) -> String {
+    /// A line about the plan, for a run in which the largest `what` has `clips` clips.
+    pub(super) fn describe(&self, needs: &MemoryEstimate, clips: usize, what: &str) -> String {
         let step = self.step(needs);
         let micro_batch = step.micro_batch.min(clips);
         let free = self
@@ -160,7 +160,7 @@ impl MemoryBudget {
                 "{micro_batch} of up to {clips} clips per pass (batch norm over each micro-batch)"
             )
         } else {
-            format!("all {clips} clips of a step in one pass")
+            format!("all {clips} clips of {what} in one pass")
         };
         let recomputed = if self.checkpointing { ", activations recomputed" } else { "" };
         format!(

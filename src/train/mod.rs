@@ -4,6 +4,7 @@
 
 mod augmenter;
 mod checkpoints;
+mod common;
 mod compare;
 mod devices;
 mod early_stopping;

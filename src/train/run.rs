@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use super::checkpoints::{CheckpointWriter, Snapshot};
+use super::common::common_config;
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::examples::ExampleCollector;
@@ -72,6 +73,8 @@ pub fn run_across(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    let common = cluster.map(|cluster| common_config(config, cluster)).transpose()?;
+    let config = common.as_ref().unwrap_or(config);
     let mut run = Run::open(config, cluster, stop, observer)?;
     let resumed_epochs = run.history.len();
     let status = run.epochs()?;

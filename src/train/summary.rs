@@ -16,6 +16,8 @@ pub(super) struct Opened<'a> {
     pub model: &'a ModelConfig,
     /// A line for each device.
     pub devices: &'a [String],
+    /// How they share a batch.
+    pub lanes: Option<String>,
     pub parameters: usize,
     /// How activations are stored.
     pub precision: String,
@@ -35,6 +37,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
     let pool = if model.attention { "attention" } else { "mean" };
     let mut settings: Vec<_> =
         opened.devices.iter().map(|line| pair("device", line.clone())).collect();
+    settings.extend(opened.lanes.iter().map(|lanes| pair("lanes", lanes.clone())));
     settings.extend([
         pair(
             "network",

@@ -36,6 +36,21 @@ fn launchers() -> Vec<&'static str> {
 
 /// `polyview train` with this configuration on so many ranks.
 fn ranks(launcher: &str, count: usize, config: &Config, folder: &Path) -> Command {
+    let mut command = job(launcher);
+    add_ranks(&mut command, count, config, folder);
+    command
+}
+
+/// A job of one rank with each configuration.
+fn ranks_with(launcher: &str, configs: [&Config; 2], folders: [&Path; 2]) -> Command {
+    let mut command = job(launcher);
+    add_ranks(&mut command, 1, configs[0], folders[0]);
+    command.arg(":");
+    add_ranks(&mut command, 1, configs[1], folders[1]);
+    command
+}
+
+fn job(launcher: &str) -> Command {
     let mut command = Command::new(launcher);
     // Open MPI refuses to be run by root, as containers do, and more processes than cores.
     command.envs([
@@ -44,9 +59,12 @@ fn ranks(launcher: &str, count: usize, config: &Config, folder: &Path) -> Comman
         ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
         ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
     ]);
+    command
+}
+
+fn add_ranks(command: &mut Command, count: usize, config: &Config, folder: &Path) {
     command.args(["-n", &count.to_string(), env!("CARGO_BIN_EXE_polyview"), "train", "-q"]);
     command.args(["--config", &write_config(config, folder)]);
-    command
 }
 
 fn finished(command: &mut Command) -> Output {
@@ -226,6 +244,41 @@ fn what_one_rank_cannot_do_ends_the_job_with_a_line() {
         let said = text(&output.stderr);
         assert_eq!(said.matches("error: rank 0 (").count(), 1, "{launcher}: {said}");
         assert!(!said.contains("error: rank 1"), "{launcher}: {said}");
+    }
+}
+
+#[test]
+fn all_ranks_have_the_options_of_the_lead() {
+    let case = Case::new("--lanes 2");
+    let alone = case.alone("");
+    for launcher in launchers() {
+        let config = case.saving_to(launcher);
+        let other = with(&config, "--seed 7 --batch-size 4 --epochs 9 --lanes 4 --num-workers 1");
+        let more = TempDir::new().unwrap();
+        let folders = [case.folder.path(), more.path()];
+        let output = finished(&mut ranks_with(launcher, [&config, &other], folders));
+        let said = text(&output.stderr);
+        assert!(weights(&config) == alone, "{launcher}");
+        assert!(
+            said.contains("was started with other options") && said.contains("seed was 42, is 7")
+        );
+    }
+}
+
+#[test]
+fn ranks_with_other_data_are_refused() {
+    let case = Case::new("--lanes 2");
+    let data = TempDir::new().unwrap();
+    crate::common::data::synthetic_set(&data.path().join("data"), 11);
+    for launcher in launchers() {
+        let config = case.saving_to(launcher);
+        let mut other = config.clone();
+        other.data.dataset_root = data.path().join("data");
+        let folders = [case.folder.path(), data.path()];
+        let output = ranks_with(launcher, [&config, &other], folders).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(!output.status.success(), "{launcher}: {said}");
+        assert!(said.contains("the train split of rank 1 ("), "{launcher}: {said}");
     }
 }
 

@@ -27,6 +27,7 @@ use crate::cluster::Cluster;
 use crate::config::Auto;
 use crate::data::Batch;
 use crate::model::{ModelConfig, MultiViewNet};
+use crate::report::SlowestRank;
 use clock::Clock;
 use gradients::HostGradients;
 use ranks::Ranks;
@@ -188,10 +189,10 @@ impl Lanes {
     }
 
     /// The rank of this pass that computed longest, and how much longer than all in the mean.
-    pub(super) fn slowest(&self) -> Option<String> {
-        let (rank, more) = self.clock.slowest()?;
-        let name = self.ranks.as_ref()?.cluster.name(rank);
-        Some(format!("{name} computes {:.0} % longer than the mean", more * 100.0))
+    pub(super) fn slowest(&self) -> Option<SlowestRank> {
+        let (rank, longer) = self.clock.slowest()?;
+        let host = self.ranks.as_ref()?.cluster.hosts()[rank].clone();
+        Some(SlowestRank { rank, host, longer })
     }
 
     /// After an update.

@@ -12,6 +12,7 @@ use crate::half::describe;
 use crate::model::parameter_count;
 use crate::report::{Event, Observer};
 use crate::train::checkpoints::CheckpointWriter;
+use crate::train::common::compare_data;
 use crate::train::devices::Devices;
 use crate::train::error::TrainError;
 use crate::train::lanes::{self, Lanes};
@@ -40,6 +41,9 @@ impl<'a> Run<'a> {
         config.validate_with(&schema)?;
         config.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         let mut data = RunData::open(config, &schema)?;
+        if let Some(cluster) = cluster {
+            compare_data(&data, cluster)?;
+        }
         let model = config.model(&schema);
         let info =
             CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
@@ -76,11 +80,12 @@ impl<'a> Run<'a> {
             &Opened {
                 schema: &schema,
                 model: &checkpoints.info.model,
-                devices: &devices.lines(lanes),
+                devices: &devices.lines(),
+                lanes: devices.describe_lanes(lanes),
                 parameters: parameter_count(&start.net),
                 precision: describe(half, &compute.device),
                 units: half.then(|| describe_units(&compute.device)),
-                memory: budget.describe(&needs, clips),
+                memory: budget.describe(&needs, clips, if lanes > 1 { "a lane" } else { "a step" }),
                 train: &data.train,
                 valid: &data.valid,
             },
@@ -92,7 +97,7 @@ impl<'a> Run<'a> {
                 tune(config, device, &start.net, micro_batch, stop, observer)?;
             }
         }
-        let (names, done) = (devices.lines(lanes).join(", "), start.history.len());
+        let (names, done) = (devices.lines().join(", "), start.history.len());
         let reporter = Reporter::open(config, schema.clone(), summary, names, done, writes);
         let mut trainer = Trainer::new(start.net, start.optimizer, objective, &compute.device)
             .stopped_by(stop)
