@@ -213,11 +213,10 @@ impl Cluster {
     /// Sends the lead's bytes to all; others give none. Returns them.
     pub fn from_lead(&self, own: Vec<u8>) -> Vec<u8> {
         let mut length = (own.len() as u64).to_le_bytes();
-        let others = || 1..self.size();
         if self.leads() {
-            let (head, body) = (&length[..], &own[..]);
-            self.transfer(&others().map(|rank| (rank, head)).collect::<Vec<_>>(), Vec::new());
-            self.transfer(&others().map(|rank| (rank, body)).collect::<Vec<_>>(), Vec::new());
+            // They arrive in this order.
+            let to = |rank: usize| [(rank, &length[..]), (rank, &own[..])];
+            self.transfer(&(1..self.size()).flat_map(to).collect::<Vec<_>>(), Vec::new());
             return own;
         }
         self.transfer(&[], vec![(0, &mut length[..])]);

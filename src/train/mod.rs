@@ -2,9 +2,9 @@
 //! checkpoints, report. [`Trainer`] is the loop inside it, for programs that bring their own data
 //! order, loss or freezing; read it first.
 
+mod agreement;
 mod augmenter;
 mod checkpoints;
-mod common;
 mod compare;
 mod devices;
 mod early_stopping;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
+use super::agreement::common_config;
 use super::checkpoints::{CheckpointWriter, Snapshot};
-use super::common::common_config;
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::examples::ExampleCollector;

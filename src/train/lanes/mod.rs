@@ -264,36 +264,28 @@ impl Lanes {
         stop: bool,
         busy: Duration,
     ) -> Result<Joined, TrainError> {
-        self.clock.exchange(|| self.joined(own, net, stop, busy))
-    }
-
-    fn joined(
-        &self,
-        own: Result<Vec<LaneResult>, TrainError>,
-        net: &MultiViewNet,
-        stop: bool,
-        busy: Duration,
-    ) -> Result<Joined, TrainError> {
-        // All are waited for, whatever happened to the first: none may still work on this job when
-        // the next begins.
-        let others = self.workers.iter().map(Worker::result);
-        let all: Vec<_> = std::iter::once(own).chain(others).collect();
-        let (mut lanes, mut starved) = (Vec::new(), false);
-        for result in all {
-            match result {
-                Ok(results) => lanes.extend(results),
-                Err(error) if error.is_out_of_memory() => starved = true,
-                Err(error) => return Err(error),
+        self.clock.exchange(|| {
+            // All are waited for, whatever happened to the first: none may still work on this job when
+            // the next begins.
+            let others = self.workers.iter().map(Worker::result);
+            let all: Vec<_> = std::iter::once(own).chain(others).collect();
+            let (mut lanes, mut starved) = (Vec::new(), false);
+            for result in all {
+                match result {
+                    Ok(results) => lanes.extend(results),
+                    Err(error) if error.is_out_of_memory() => starved = true,
+                    Err(error) => return Err(error),
+                }
             }
-        }
-        let own = if starved { Err(TrainError::OutOfMemory) } else { Ok(lanes) };
-        if let Some(ranks) = &self.ranks {
-            let (lanes, gradients, busy) = ranks.join(own, net, stop, busy.as_secs_f64())?;
-            self.clock.add_busy(&busy);
-            return Ok(Joined { lanes, gradients });
-        }
-        let mut lanes = own?;
-        let gradients = lanes.iter_mut().map(LaneResult::take_gradients).collect();
-        Ok(Joined { lanes, gradients: HostGradients::sum(gradients, 0..self.count) })
+            let own = if starved { Err(TrainError::OutOfMemory) } else { Ok(lanes) };
+            if let Some(ranks) = &self.ranks {
+                let (lanes, gradients, busy) = ranks.join(own, net, stop, busy.as_secs_f64())?;
+                self.clock.add_busy(&busy);
+                return Ok(Joined { lanes, gradients });
+            }
+            let mut lanes = own?;
+            let gradients = lanes.iter_mut().map(LaneResult::take_gradients).collect();
+            Ok(Joined { lanes, gradients: HostGradients::sum(gradients, 0..self.count) })
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Lanes that other processes compute.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -179,12 +180,13 @@ impl Ranks {
         let slice = |rank: usize| total * rank / size..total * (rank + 1) / size;
         let flat: Vec<Vec<f32>> =
             own.iter().map(|sum| flatten(sum, sizes, &somewhere, total)).collect();
-        let nodes = |rank: usize| tree::nodes(&self.shares[rank], &self.all_lanes());
+        let nodes: Vec<Vec<Range<usize>>> =
+            self.shares.iter().map(|share| tree::nodes(share, &self.all_lanes())).collect();
         let mine = slice(rank);
         let mut pieces: Vec<Vec<Vec<f32>>> = (0..size)
             .map(|from| match from == rank {
                 true => flat.iter().map(|values| values[mine.clone()].to_vec()).collect(),
-                false => vec![vec![0.0; mine.len()]; nodes(from).len()],
+                false => vec![vec![0.0; mine.len()]; nodes[from].len()],
             })
             .collect();
         let others = || (0..size).filter(|other| *other != rank);
@@ -193,12 +195,20 @@ impl Ranks {
             .map(|(to, values)| (to, bytemuck::cast_slice(&values[slice(to)])))
             .collect();
         let receives = pieces.iter_mut().enumerate().filter(|(from, _)| *from != rank);
-        let receives = receives.flat_map(|(from, nodes)| {
-            nodes.iter_mut().map(move |values| (from, bytemuck::cast_slice_mut(&mut values[..])))
+        let receives = receives.flat_map(|(from, sums)| {
+            sums.iter_mut().map(move |values| (from, bytemuck::cast_slice_mut(&mut values[..])))
         });
         self.cluster.transfer(&sends, receives.collect());
         drop(flat);
 
+        // Whose sum a node of the tree is, and which of that rank's.
+        let places: HashMap<&Range<usize>, [usize; 2]> = nodes
+            .iter()
+            .enumerate()
+            .flat_map(|(from, nodes)| {
+                nodes.iter().enumerate().map(move |(index, node)| (node, [from, index]))
+            })
+            .collect();
         // Each parameter's values within the slice, by the tree over those that have them.
         let mut result = vec![0.0; total];
         let mut start = 0;
@@ -210,11 +220,9 @@ impl Ranks {
             }
             let within = part.start - mine.start..part.end - mine.start;
             let mut given = |node: &Range<usize>| {
-                (0..size).find_map(|from| {
-                    let index = nodes(from).iter().position(|known| known == node)?;
-                    let has = present[from][index].get(parameter) == Some(&true);
-                    Some(has.then(|| pieces[from][index][within.clone()].to_vec()))
-                })
+                let &[from, index] = places.get(node)?;
+                let has = present[from][index].get(parameter) == Some(&true);
+                Some(has.then(|| pieces[from][index][within.clone()].to_vec()))
             };
             let sum = tree::total(&self.all_lanes(), &mut given, &mut gradients::add);
             result[part].copy_from_slice(&sum.expect("it is present somewhere"));
