@@ -9,8 +9,8 @@
 // terms of the sums. In workgroup memory a vec4 holds four rows, or four columns, of one term: a
 // term takes {{ tm }} + {{ tn }} registers beside the sums. The invocations lie in blocks 8 wide, so
 // that a subgroup covers a compact part of the tile and its reads are few and without bank
-// conflicts. The tiles are double-buffered: a step's values are loaded into registers while the
-// previous step is multiplied, and a step needs one barrier. Whatever depends on the column is
+// conflicts. A step's values are loaded into registers while the previous step is multiplied; with two
+// buffers of the tiles a step needs one barrier, with one, which takes less memory, two. Whatever depends on the column is
 // computed once, whatever depends on the tap when the tap changes, which leaves an addition for each
 // load; values outside the source become 0 when they are stored, so that nothing waits for a load
 // before the products.
@@ -26,6 +26,8 @@ const BN: u32 = {{ bn }}u;
 const TX: u32 = {{ tx }}u;
 const TY: u32 = {{ ty }}u;
 const THREADS: u32 = {{ threads }}u;
+// Steps whose values the tiles hold.
+const BUFFERS: u32 = {{ buffers }}u;
 // Terms of a step, and channels.
 const BK: u32 = {{ bk }}u;
 const CHANNELS: u32 = {{ step_channels }}u;
@@ -152,8 +154,8 @@ fn main(
         // condition here would make the compiler wait for the loads where it ends.
         {{ load }}
         {{ multiply }}
-        // This half was last read in the previous iteration, before its barrier.
-        let half = (step - first + 1u) & 1u;
+        {{ free }}
+        let half = (step - first + 1u) % BUFFERS;
         {{ store }}
         {{ advance }}
         workgroupBarrier();

@@ -33,13 +33,13 @@ fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
 }
 
 // The values of a channel whose first vec4 is `channel`.
-fn fetch(source: Source, channel: u32) -> vec4<f32> {
+fn fetch(source: Source, channel: u32) -> {{ four }} {
     return {{ values }};
 }
 
-fn masked(source: Source, value: vec4<f32>) -> vec4<f32> {
+fn masked(source: Source, value: {{ four }}) -> {{ four }} {
     if (ONE_TAP) {
         return value;
     }
-    return select(vec4(0.0), value, source.ok);
+    return select({{ four }}(), value, source.ok);
 }

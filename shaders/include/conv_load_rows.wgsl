@@ -19,9 +19,9 @@ struct Source {
 
 // What serves three taps.
 struct Row {
-    values: vec4<f32>,
-    left: f32,
-    right: f32,
+    values: {{ four }},
+    left: {{ one }},
+    right: {{ one }},
 }
 
 {{ conv_columns_wide.wgsl }}
@@ -53,16 +53,16 @@ fn fetch(source: Source, channel: u32) -> Row {
 }
 
 // The values in the tap on the left, in the middle and on the right.
-fn masked_left(source: Source, row: Row) -> vec4<f32> {
-    let left = select(0.0, row.left, source.left != 0u);
-    return select(vec4(0.0), vec4(left, row.values.xyz), source.ok);
+fn masked_left(source: Source, row: Row) -> {{ four }} {
+    let left = select({{ one }}(), row.left, source.left != 0u);
+    return select({{ four }}(), vec4(left, row.values.xyz), source.ok);
 }
 
-fn masked_middle(source: Source, row: Row) -> vec4<f32> {
-    return select(vec4(0.0), row.values, source.ok);
+fn masked_middle(source: Source, row: Row) -> {{ four }} {
+    return select({{ four }}(), row.values, source.ok);
 }
 
-fn masked_right(source: Source, row: Row) -> vec4<f32> {
-    let right = select(0.0, row.right, source.right != 0u);
-    return select(vec4(0.0), vec4(row.values.yzw, right), source.ok);
+fn masked_right(source: Source, row: Row) -> {{ four }} {
+    let right = select({{ one }}(), row.right, source.right != 0u);
+    return select({{ four }}(), vec4(row.values.yzw, right), source.ok);
 }

@@ -24,11 +24,11 @@ fn seen(source: Source, row: TableRow) -> vec4<bool> {
     return (source.mask & bits) == bits;
 }
 
-fn fetch(source: Source, row: TableRow) -> vec4<f32> {
+fn fetch(source: Source, row: TableRow) -> {{ four }} {
     let at = select(vec4(0u), source.base + vec4(row.offset), seen(source, row));
-    return vec4({{ x }}, {{ y }}, {{ z }}, {{ w }});
+    return {{ four }}({{ x }}, {{ y }}, {{ z }}, {{ w }});
 }
 
-fn masked(source: Source, row: TableRow, value: vec4<f32>) -> vec4<f32> {
-    return select(vec4(0.0), value, seen(source, row));
+fn masked(source: Source, row: TableRow, value: {{ four }}) -> {{ four }} {
+    return select({{ four }}(), value, seen(source, row));
 }

@@ -1,7 +1,8 @@
 //! How forward and input gradient read their source and write their result.
 
 use super::gather::{Phase, Product};
-use crate::kernels::MatrixUnits;
+use crate::device::Vendor;
+use crate::kernels::{DeviceLimits, MatrixUnits};
 
 /// A form of `conv_gather.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,6 +15,8 @@ pub(crate) struct Form {
     pub wide_store: bool,
     /// What multiplies: matrix units, or each invocation by itself in f32.
     pub units: Option<MatrixUnits>,
+    /// Steps whose values the tiles hold: two, or one, which takes half the memory and another barrier.
+    pub buffers: u32,
 }
 
 /// How values are loaded from the source.
@@ -89,10 +92,19 @@ impl Form {
         Self { units, ..self }
     }
 
+    /// The same with as many buffers as a device should have. Three taps of a step take 40 KB of f16 twice,
+    /// of which an NVIDIA card holds four in a multiprocessor, others one; once, AMD's compiler estimates
+    /// half the time.
+    pub(super) fn buffered_for(self, limits: &DeviceLimits) -> Self {
+        let much = self.units.is_some() && self.load == Load::Rows;
+        let buffers = if much && limits.vendor != Vendor::Nvidia { 1 } else { 2 };
+        Self { buffers, ..self }
+    }
+
     /// The usual form of these loads.
     pub(super) const fn plain(load: Load) -> Self {
         let wide_store = matches!(load, Load::Planes | Load::Rows);
-        Self { load, one_tap: false, wide_store, units: None }
+        Self { load, one_tap: false, wide_store, units: None, buffers: 2 }
     }
 
     /// The widest loads and stores that the product's planes allow. Its taps ascend in the source;
@@ -132,6 +144,6 @@ impl Form {
         let wide_store =
             load.is_wide() && to_height * to_width % 4 == 0 && product.phases.iter().all(whole);
         let one_tap = seen().all(|phase| phase.tap_count() == 1 && all_inside(phase));
-        Self { load, one_tap, wide_store, units: None }
+        Self { load, one_tap, wide_store, units: None, buffers: 2 }
     }
 }

@@ -247,11 +247,11 @@ fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
     [h * w, w, 1]
 }
 
-/// Bytes of workgroup memory: both buffers of the tiles, and what matrix units write their sums to.
+/// Bytes of workgroup memory: the buffers of the tiles, and what matrix units write their sums to.
 pub(super) fn memory(tile: Tile, form: Form) -> usize {
     match form.units {
-        Some(_) => units::memory(tile, form.terms()),
-        None => ((tile.rows() + tile.columns()) * form.terms()) as usize * 8,
+        Some(_) => units::memory(tile, form.terms(), form.buffers),
+        None => ((tile.rows() + tile.columns()) * form.terms() * form.buffers) as usize * 4,
     }
 }
 
@@ -289,7 +289,7 @@ pub(super) fn plan(
             (tile.ok_or(PlanError::Device)?, workgroups)
         }
     };
-    let form = Form::of(&product, table).multiplied_by(units);
+    let form = Form::of(&product, table).multiplied_by(units).buffered_for(limits);
     let form = match memory(tile, form) <= limits.workgroup_memory {
         true => form,
         false => Form::plain(Load::Single).multiplied_by(units),
@@ -351,8 +351,9 @@ pub(super) fn plan(
         tap_steps: tap_steps as u32,
     };
     let groups = fold(tiles, parts * product.phases.len(), limits)?;
-    let kernel =
-        ConvKernel::Gather { tile, form, moments: false, source: stored.as_source(), result };
+    // Matrix units take f16 as it is.
+    let source = if units.is_some() { Storage::F16 } else { stored.as_source() };
+    let kernel = ConvKernel::Gather { tile, form, moments: false, source, result };
     let launch = Launch::new(kernel, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if !direct {

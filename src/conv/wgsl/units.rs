@@ -5,6 +5,7 @@ use super::form::{Form, Load};
 use super::kernel::ConvKernel;
 use super::tile::Tile;
 use super::{ConvPass, gather, weight};
+use crate::device::Vendor;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits};
 
@@ -16,7 +17,7 @@ const USUAL: [Tile; 4] = [
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
 ];
-/// More for `--tune`.
+/// More for `--tune`. On an H200 4 × 4 matrices of a subgroup are no faster: they take more registers.
 const MORE: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
 /// Elements that are multiplied in the time in which one is loaded.
 const LOAD: f64 = 64.0;
@@ -99,11 +100,27 @@ pub(super) fn running(
     all(units).filter(move |&tile| tile.runs_on(limits, memory(tile)))
 }
 
-/// Bytes of workgroup memory: both buffers of the tiles in f16, of so many terms, and a part of the sums.
-pub(super) fn memory(tile: Tile, terms: u32) -> usize {
+/// Bytes of workgroup memory: so many buffers of the tiles in f16, of so many terms, and a part of the
+/// sums.
+pub(super) fn memory(tile: Tile, terms: u32, buffers: u32) -> usize {
     let [of_term, of_row] = PADDING;
-    let halves = 2 * terms * (tile.rows() + tile.columns() + 2 * of_term);
+    let halves = buffers * terms * (tile.rows() + tile.columns() + 2 * of_term);
     (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + of_row)) as usize
+}
+
+/// The forms of these units: NVIDIA's take two buffers always, others' only where they are small.
+fn forms(units: MatrixUnits) -> Vec<Form> {
+    let nvidia = units.size == 16 && units.lanes == 32;
+    let of = |vendor| DeviceLimits { vendor, ..DeviceLimits::WEBGPU };
+    let others =
+        Form::ALL.map(|form| form.multiplied_by(Some(units)).buffered_for(&of(Vendor::Unknown)));
+    let mut forms = others.to_vec();
+    if nvidia || units.emulated {
+        let nvidia =
+            Form::ALL.map(|form| form.multiplied_by(Some(units)).buffered_for(&of(Vendor::Nvidia)));
+        forms.extend(nvidia.into_iter().filter(|form| !others.contains(form)));
+    }
+    forms
 }
 
 /// The kernels of devices that are known: NVIDIA's, AMD's with either of their subgroups, Apple's; and
@@ -115,23 +132,19 @@ pub(super) fn kernels() -> Vec<ConvKernel> {
     let mut kernels = Vec::new();
     for units in units.into_iter().chain([emulated]) {
         for tile in all(units) {
-            let [half, gradient, float] = [Storage::F16, Storage::Gradient, Storage::F32];
+            let [half, float] = [Storage::F16, Storage::F32];
             kernels.extend(weight::kernels_in(tile, Some(units), half));
-            let mut add = |form: Form, moments, source, result| {
-                let form = form.multiplied_by(Some(units));
-                kernels.push(ConvKernel::Gather { tile, form, moments, source, result });
+            let mut add = |form: Form, moments, result| {
+                kernels.push(ConvKernel::Gather { tile, form, moments, source: half, result });
             };
-            for form in Form::ALL {
-                if form.load != Load::Table {
-                    add(form, false, gradient, float);
-                }
+            for form in forms(units) {
+                add(form, false, float);
                 if form.is_forward() {
                     if form.load != Load::Table {
-                        add(form.written_wide(), false, gradient, gradient);
+                        add(form.written_wide(), false, Storage::Gradient);
                     }
-                    add(form, false, half, float);
                     for moments in [false, true] {
-                        add(form.written_wide(), moments, half, half);
+                        add(form.written_wide(), moments, half);
                     }
                 }
             }

@@ -14,7 +14,7 @@ pub(in crate::conv::wgsl) fn gather(
     moments: bool,
     [source, result]: [Storage; 2],
 ) -> String {
-    let Form { load, one_tap, wide_store, units } = form;
+    let Form { load, one_tap, wide_store, units, buffers } = form;
     let table = load == Load::Table;
     let params = if table { 4 } else { 3 };
     let [declared, moments_text] = match moments {
@@ -27,16 +27,23 @@ pub(in crate::conv::wgsl) fn gather(
         }
         false => [const { String::new() }; 2],
     };
+    // Matrix units take f16 as it is.
+    let functions = match units {
+        None => source.load("src", load.is_wide()),
+        Some(_) => String::new(),
+    };
     let mut values = tile_values(tile);
     values.extend([
         ("moments_bindings", declared),
         ("moments", moments_text),
         ("load_functions", load_functions(form, source)),
-        ("storage", source.load("src", load.is_wide()) + &result.store(&["dst"])),
+        ("storage", functions + &result.store(&["dst"])),
         phase(),
         index(),
         mask(),
         ("bk", form.terms().to_string()),
+        ("buffers", buffers.to_string()),
+        ("free", free(buffers).to_owned()),
         ("step_channels", form.channels().to_string()),
         ("steps", steps(load)),
         ("one_tap", one_tap.to_string()),
@@ -68,6 +75,14 @@ const SUMS: Sums = Sums {
     scratch: "b_tile",
 };
 
+/// Why, or from when on, a half may be stored to.
+fn free(buffers: u32) -> &'static str {
+    match buffers {
+        1 => "// There is one half, which these products have read.\n        workgroupBarrier();",
+        _ => "// This half was last read in the previous iteration, before its barrier.",
+    }
+}
+
 /// Steps of a phase.
 fn steps(load: Load) -> String {
     match load {
@@ -89,7 +104,7 @@ const COLUMNS_TOGETHER: [&str; 2] = [
 ];
 
 /// The functions that load from the source, which is stored this way.
-fn load_functions(Form { load, wide_store, .. }: Form, source: Storage) -> String {
+fn load_functions(Form { load, wide_store, units, .. }: Form, source: Storage) -> String {
     let text = match load {
         Load::Table => include_str!("../../../../shaders/include/conv_load_table.wgsl"),
         Load::Single => include_str!("../../../../shaders/include/conv_load_single.wgsl"),
@@ -99,7 +114,11 @@ fn load_functions(Form { load, wide_store, .. }: Form, source: Storage) -> Strin
     let columns = include_str!("../../../../shaders/include/conv_columns.wgsl");
     let wide = include_str!("../../../../shaders/include/conv_columns_wide.wgsl");
     let [column, order] = if wide_store { COLUMNS_TOGETHER } else { COLUMNS_APART };
-    let read = |index: &str| source.read("src", index);
+    let read = |index: &str| match units {
+        None => source.read("src", index),
+        Some(_) => format!("src[{index}]"),
+    };
+    let read_as = if units.is_some() { source } else { Storage::F32 };
     let one = |part: &str| match load {
         Load::Table => read(&format!("at.{part}")),
         _ => read(&format!("source.at.{part} + channel")),
@@ -110,6 +129,8 @@ fn load_functions(Form { load, wide_store, .. }: Form, source: Storage) -> Strin
         ("conv_columns_wide.wgsl", wide.to_owned()),
         ("column", column.to_owned()),
         ("columns", order.to_owned()),
+        ("one", read_as.element(false).to_owned()),
+        ("four", read_as.element(true).to_owned()),
         ("values", read(whole)),
         ("left", read("at - source.left")),
         ("right", read("at + source.right")),
@@ -259,12 +280,12 @@ pub(super) fn zeros(tile: Tile, sum: &str) -> String {
 /// weights, `tiles` declares the tiles and how they are stored to, `subgroup` arguments that only matrix
 /// units need, `sums` declares the sums, `collect` hands those of subgroups over to the invocations.
 fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
-    let base = "let a = ((step - first) & 1u) * BK * MQ + ty;\n        \
-                let b = ((step - first) & 1u) * BK * NQ + tx;\n        ";
+    let base = "let a = (step - first) % BUFFERS * BK * MQ + ty;\n        \
+                let b = (step - first) % BUFFERS * BK * NQ + tx;\n        ";
     let x = |k: u32, i: u32| format!("a_tile[a + {k}u * MQ + {i}u * TY]");
     let y = |k: u32, j: u32| format!("b_tile[b + {k}u * NQ + {j}u * TX]");
-    let tiles = "var<workgroup> a_tile: array<vec4<f32>, 2u * BK * MQ>;\n\
-                 var<workgroup> b_tile: array<vec4<f32>, 2u * BK * NQ>;";
+    let tiles = "var<workgroup> a_tile: array<vec4<f32>, BUFFERS * BK * MQ>;\n\
+                 var<workgroup> b_tile: array<vec4<f32>, BUFFERS * BK * NQ>;";
     [
         ("packed", Storage::F32.element(true).to_owned()),
         ("tiles", tiles.to_owned()),

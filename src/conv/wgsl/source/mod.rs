@@ -1,6 +1,7 @@
 //! The source of the products' shaders: templates filled with sizes and unrolled loops.
 
 mod gather;
+mod matrices;
 mod moments;
 mod soft;
 mod units;

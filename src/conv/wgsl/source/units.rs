@@ -1,10 +1,11 @@
 //! Products by matrix units, and by each invocation of the same tiles.
 
-use super::gather::{multiply, zeros};
+use super::gather::zeros;
+use super::matrices::{Element, Matrices, multiply};
 use super::{Lines, line};
 use crate::conv::wgsl::form::Form;
 use crate::conv::wgsl::tile::Tile;
-use crate::conv::wgsl::units::{PADDING, Share};
+use crate::conv::wgsl::units::PADDING;
 use crate::conv::wgsl::weight::WeightLoads;
 use crate::kernels::MatrixUnits;
 use crate::kernels::plan::fill;
@@ -29,12 +30,12 @@ fn subgroup(units: MatrixUnits) -> &'static str {
 /// What differs in `conv_gather.wgsl` from products by each invocation in f32.
 pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static str, String); 6] {
     let terms = form.terms();
-    let base = "let base = ((step - first) & 1u) * BK;\n";
+    let base = "let base = (step - first) % BUFFERS * BK;\n";
     let [more, sums, products, collect] = match units.emulated {
         true => [
-            load_fours(),
+            Element::Four.load_fours(),
             zeros(tile, ""),
-            multiply(tile, terms, "", load_x("base"), load_y("base")),
+            multiply(tile, terms, &[(0, 0)], |_| String::new()),
             String::new(),
         ],
         false => {
@@ -42,7 +43,7 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
             [
                 declare_sums(),
                 matrices.zeros(1),
-                matrices.multiply(terms, &[(0, 0)]),
+                matrices.multiply(Element::Four, terms, &[(0, 0)]),
                 collect(tile, &matrices),
             ]
         }
@@ -74,33 +75,42 @@ impl Weight {
         // Tap 0 meets x one position before that of dy, tap 2 one after.
         let factors: &[(u32, u32)] =
             if loads.is_row() { &[(0, 1), (0, 0), (1, 0)] } else { &[(0, 0)] };
-        let base = "let base = (step & 1u) * HALF + BEFORE;\n".to_owned();
-        let [more, sums, multiply] = match units.emulated {
+        let element = Element::of(loads);
+        let [more, sums, products] = match units.emulated {
             true => {
-                let numbered = || factors.iter().zip(0..);
-                let multiply = |(&(dy, x), sum)| {
-                    let (dy, x) = (format!("base - {dy}u"), format!("base - {x}u"));
-                    multiply(tile, 16, &format!("_{sum}"), load_x(&dy), load_y(&x))
-                };
-                [
-                    load_fours(),
-                    numbered().map(|(_, sum)| zeros(tile, &format!("_{sum}"))).collect(),
-                    numbered().map(multiply).collect::<String>(),
-                ]
+                let name = |sum: usize| format!("_{sum}");
+                let zeros = (0..factors.len()).map(|sum| zeros(tile, &name(sum))).collect();
+                [element.load_fours(), zeros, multiply(tile, 16, factors, name)]
             }
             false => {
                 let matrices = Matrices::of(tile, units);
                 let zeros = matrices.zeros(factors.len() as u32);
-                [String::new(), zeros, matrices.multiply(16, factors)]
+                [String::new(), zeros, matrices.multiply(element, 16, factors)]
             }
         };
-        let next =
-            |quarter: &str, pitch: &str| if loads.is_wide() { pitch } else { quarter }.to_owned();
+        let [place, stores] = match element {
+            Element::One => {
+                let store = |name: &str, pitch: &str| {
+                    let mut lines = Lines(format!("let at = line * {pitch} + item;\n"));
+                    for (n, part) in super::PARTS.iter().enumerate() {
+                        line!(lines, "{name}_tile[at + {n}u * {pitch}] = value.{part};");
+                    }
+                    lines.0
+                };
+                [TOGETHER.to_owned(), stores(store)]
+            }
+            Element::Four => {
+                let store = |name: &str, pitch: &str| {
+                    format!("{name}_tile[line * {pitch} + item] = value;\n")
+                };
+                [QUARTERS.to_owned(), stores(store)]
+            }
+        };
         let values = [
             ("before", u32::from(loads.is_row()).to_string()),
-            ("positions", "16".to_owned()),
-            ("a_next", next("MQ", "A_PITCH")),
-            ("b_next", next("NQ", "B_PITCH")),
+            ("element", element.name().to_owned()),
+            ("stores", stores),
+            ("place", place),
             ("more", declare_sums() + &more),
         ];
         Self {
@@ -110,33 +120,29 @@ impl Weight {
             ),
             subgroup: subgroup(units),
             sums,
-            multiply: base + &multiply,
+            multiply: "let base = (step & 1u) * HALF + BEFORE;\n".to_owned() + &products,
             write: write(tile, units, factors.len() as u32),
         }
     }
 }
 
-/// Functions that load four rows or columns of a term.
-fn load_fours() -> String {
-    let four = |name: &str| {
-        let upper = name.to_uppercase();
+/// The place of a row (column) where those of a vec4 lie beside each other in the tile, and where they are
+/// a quarter of it apart.
+const TOGETHER: &str = "vec2(n, 4u * first + n)";
+const QUARTERS: &str = "vec2(n % count * 4u + n / count, n / count * quarter + first + n % count)";
+
+/// A line of a weight gradient's tiles has the rows (columns) of a position. With `Four` an invocation
+/// has four rows of one position, with `One` four positions of one row.
+fn stores(of: impl Fn(&str, &str) -> String) -> String {
+    let text = |(name, operand): (&str, &str)| {
+        let pitch = format!("{}_PITCH", name.to_uppercase());
         format!(
-            "fn load_{name}(term: u32, quad: u32) -> vec4<f32> {{\n    \
-                 let at = term * {upper}_PITCH + 4u * quad;\n    \
-                 return vec4(f32({name}_tile[at]), f32({name}_tile[at + 1u]),\n        \
-                     f32({name}_tile[at + 2u]), f32({name}_tile[at + 3u]));\n\
-             }}\n"
+            "// Four values of {operand}.\n\
+             fn store_{name}(line: u32, item: u32, value: vec4<f16>) {{\n{}}}\n\n",
+            of(name, &pitch)
         )
     };
-    four("a") + &four("b")
-}
-
-fn load_x(base: &str) -> impl Fn(u32, u32) -> String {
-    move |k, i| format!("load_a({base} + {k}u, ty + {i}u * TY)")
-}
-
-fn load_y(base: &str) -> impl Fn(u32, u32) -> String {
-    move |k, j| format!("load_b({base} + {k}u, tx + {j}u * TX)")
+    [("a", "dy"), ("b", "x")].map(text).concat()
 }
 
 /// Workgroup memory for the sums of a part of the tile.
@@ -147,101 +153,6 @@ fn declare_sums() -> String {
          const SUMS_PITCH: u32 = 4u * TX + {padding}u;\n\
          var<workgroup> sums: array<f32, 4u * TY * SUMS_PITCH>;\n"
     )
-}
-
-/// The matrices of a subgroup.
-struct Matrices {
-    share: Share,
-    size: u32,
-    /// Subgroups that a workgroup should have.
-    subgroups: u32,
-}
-
-impl Matrices {
-    fn of(tile: Tile, units: MatrixUnits) -> Self {
-        let share = Share::of(tile, units).expect("a plan takes tiles that can be divided");
-        Self { share, size: units.size, subgroups: tile.threads() / units.lanes }
-    }
-
-    fn name(&self, scalar: &str, role: &str) -> String {
-        format!("coop_mat{0}x{0}<{scalar}, {role}>", self.size)
-    }
-
-    /// The sums, from 0: so many of each matrix.
-    fn zeros(&self, sums: u32) -> String {
-        let Share { grid: [below, beside], matrices: [rows, columns], .. } = self.share;
-        let (size, name) = (self.size, self.name("f32", "C"));
-        let mut lines = Lines::default();
-        line!(lines, "// The subgroups lie in a grid and take turns at the tile's matrices.");
-        line!(lines, "let below = subgroup / {beside}u % {below}u * {size}u;");
-        line!(lines, "let beside = subgroup % {beside}u * {size}u;");
-        for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-            for sum in 0..sums {
-                line!(lines, "var m{i}_{j}_{sum} = {name}();");
-            }
-        }
-        lines.0
-    }
-
-    /// The products of a step of so many terms, which begin at `base`. For each sum, `factors` says how
-    /// many terms before that its rows and columns are.
-    fn multiply(&self, terms: u32, factors: &[(u32, u32)]) -> String {
-        let Share { grid: [below, beside], matrices: [rows, columns], .. } = self.share;
-        let size = self.size;
-        let [a, b] = ["A", "B"].map(|role| self.name("f16", role));
-        let before = 0..=u32::from(factors.len() > 1);
-        let mut lines = Lines::default();
-        for k in (0..terms).step_by(size as usize) {
-            line!(lines, "{{");
-            for s in before.clone() {
-                line!(lines, "let a_row{s} = (base + {k}u - {s}u) * A_PITCH + below;");
-                line!(lines, "let b_row{s} = (base + {k}u - {s}u) * B_PITCH + beside;");
-                for j in 0..columns {
-                    let at = format!("b_at{j}_{s}");
-                    line!(lines, "let {at} = b_row{s} + {}u;", j * beside * size);
-                    line!(lines, "let y{j}_{s} = coopLoadT<{b}>(&b_tile[{at}], B_PITCH);");
-                }
-            }
-            for i in 0..rows {
-                for s in before.clone() {
-                    let at = format!("a_at{i}_{s}");
-                    line!(lines, "let {at} = a_row{s} + {}u;", i * below * size);
-                    line!(lines, "let x{i}_{s} = coopLoad<{a}>(&a_tile[{at}], A_PITCH);");
-                }
-                for j in 0..columns {
-                    for ((x, y), sum) in factors.iter().zip(0..) {
-                        let m = format!("m{i}_{j}_{sum}");
-                        line!(lines, "{m} = coopMultiplyAdd(x{i}_{x}, y{j}_{y}, {m});");
-                    }
-                }
-            }
-            line!(lines, "}}");
-        }
-        lines.0
-    }
-
-    /// Tells whether some sums are nobody's.
-    fn missing(&self) -> String {
-        format!(
-            "// With larger subgroups than planned for, some sums are nobody's: no number.\n\
-             let whole = subgroups >= {}u;\n\
-             let missing = bitcast<f32>(select(0x7fc00000u, 0u, whole));\n",
-            self.subgroups
-        )
-    }
-
-    /// Stores one of the sums in a part of the tile, `q` of its parts from the top and `j` from the left.
-    fn store(&self, lines: &mut Lines, [q, j]: [u32; 2], sum: u32) {
-        let Share { grid: [below, beside], in_part, .. } = self.share;
-        let size = self.size;
-        for (r, c) in (0..in_part[0]).flat_map(|r| (0..in_part[1]).map(move |c| (r, c))) {
-            let [row, column] = [r * below * size, c * beside * size];
-            let to = format!("to{q}_{j}_{r}_{c}_{sum}");
-            line!(lines, "let {to} = ({row}u + below) * SUMS_PITCH + {column}u + beside;");
-            let from = format!("m{}_{}_{sum}", q * in_part[0] + r, j * in_part[1] + c);
-            line!(lines, "coopStoreT({from}, &sums[{to}], SUMS_PITCH);");
-        }
-    }
 }
 
 /// The parts of a tile, by their place from the top and from the left.
@@ -283,9 +194,9 @@ fn write(tile: Tile, units: MatrixUnits, sums: u32) -> String {
             }
         }
         line!(lines, "workgroupBarrier();");
-        let [row, column] = [format!("row0 + {q}u * 4u * TY"), format!("column0 + {j}u * 4u * TX")];
         let to = format!("dst_first + {sum}u * params.tap_step");
-        line!(lines, "write_part({row}, {column}, {to}, local, missing);");
+        let tile = "vec2(row0, column0)";
+        line!(lines, "write_part({tile}, vec2({q}u, {j}u), {to}, local, missing);");
         line!(lines, "workgroupBarrier();");
     }
     lines.0

@@ -1,5 +1,6 @@
 //! The tiles of the weight gradient.
 
+use super::matrices::Element;
 use super::units::{self, Weight};
 use super::weight_products::{TILES, multiply};
 use super::{Lines, PARTS, index, line, mask, tile_values};
@@ -34,7 +35,6 @@ pub(in crate::conv::wgsl) fn weight(
 ) -> String {
     let step = step(loads, units);
     let mut text = Text::new(x, units.is_some());
-    let dy = text.dy;
     match loads.is_wide() {
         true => load_wide(&mut text, tile, loads, step),
         false => load_narrow(&mut text, tile, loads, step),
@@ -49,7 +49,10 @@ pub(in crate::conv::wgsl) fn weight(
             let Weight { tiles, subgroup, sums, multiply, write } = Weight::of(tile, loads, units);
             text.declare.0 += &sums;
             (text.multiply, text.write) = (Lines(multiply), Lines(write));
-            ("f16", [tile.rows(), tile.columns()].map(|count| count + padding), tiles, subgroup)
+            let element = Element::of(loads);
+            let pitches = [tile.rows(), tile.columns()].map(|count| count + padding);
+            let pitches = pitches.map(|pitch| pitch / element.rows());
+            (element.name(), pitches, tiles, subgroup)
         }
         None => {
             multiply(&mut text, tile, loads, step);
@@ -73,9 +76,9 @@ pub(in crate::conv::wgsl) fn weight(
         ("sums", loads.sums().to_string()),
         ("loads", format!("{loads:?}")),
         ("x_element", x.element(loads.is_wide()).to_owned()),
-        ("loads_from", x.load("x", loads.is_wide()) + &dy.load("dy", loads.is_wide())),
-        ("dy_element", dy.element(loads.is_wide()).to_owned()),
+        ("loads_from", text.load_functions(loads)),
         ("pitched", pitched.to_owned()),
+        ("dy_element", text.dy.element(loads.is_wide()).to_owned()),
         ("a_pitch", a_pitch.to_string()),
         ("b_pitch", b_pitch.to_string()),
         ("tiles", tiles),
@@ -92,7 +95,31 @@ pub(in crate::conv::wgsl) fn weight(
 impl Text {
     fn new(x: Storage, by_units: bool) -> Self {
         let [declare, load, store, multiply, write] = [(); 5].map(|()| Lines::default());
-        Self { x, dy: x.gradient(), by_units, declare, load, store, multiply, write }
+        // Matrix units take f16 as it is.
+        let dy = if by_units { x } else { x.gradient() };
+        Self { x, dy, by_units, declare, load, store, multiply, write }
+    }
+
+    /// The value (or four) of an operand at `index`: f32, or f16 for matrix units.
+    fn read(&self, operand: &str, index: &str) -> String {
+        match (self.by_units, operand) {
+            (true, _) => format!("{operand}[{index}]"),
+            (false, "dy") => self.dy.read(operand, index),
+            (false, _) => self.x.read(operand, index),
+        }
+    }
+
+    /// Functions that [`Self::read`] calls.
+    fn load_functions(&self, loads: WeightLoads) -> String {
+        match self.by_units {
+            true => String::new(),
+            false => self.x.load("x", loads.is_wide()) + &self.dy.load("dy", loads.is_wide()),
+        }
+    }
+
+    /// Four values of 0.
+    fn zero(&self) -> &'static str {
+        if self.by_units { "vec4<f16>()" } else { "vec4(0.0)" }
     }
 }
 
@@ -125,10 +152,10 @@ fn load_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
              vec4(rows - 1u)) * params.out_plane;"
         );
         let at = PARTS.map(|part| format!("a + a_offset{i}.{part}"));
-        let values = at.map(|at| text.dy.read("dy", &at)).join(", ");
+        let values = at.map(|at| text.read("dy", &at)).join(", ");
         line!(text.load, "let a{i} = vec4({values});");
         match loads {
-            WeightLoads::Row => format!("select(vec4(0.0), a{i}, row_ok)"),
+            WeightLoads::Row => format!("select({}, a{i}, row_ok)", text.zero()),
             _ => format!("a{i}"),
         }
     });
@@ -138,7 +165,7 @@ fn load_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     each_quarter(text, "b", loads, [tile.columns() / 4, shares], |text, i, at| {
         if loads == WeightLoads::Mixed {
             mixed_columns(text, i, at);
-            return format!("select(vec4(0.0), b{i}, ok{i})");
+            return format!("select({}, b{i}, ok{i})", text.zero());
         }
         line!(
             text.declare,
@@ -146,9 +173,9 @@ fn load_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
              vec4(columns - 1u)) * params.in_plane;"
         );
         let at = PARTS.map(|part| format!("b + b_offset{i}.{part}"));
-        let values = at.map(|at| text.x.read("x", &at)).join(", ");
+        let values = at.map(|at| text.read("x", &at)).join(", ");
         line!(text.load, "let b{i} = vec4({values});");
-        format!("select(vec4(0.0), b{i}, ok)")
+        format!("select({}, b{i}, ok)", text.zero())
     });
 }
 
@@ -170,26 +197,17 @@ fn each_quarter(
             line!(text.store, "{name}_tile[{to}] = {value};");
             continue;
         }
+        let zero = text.zero();
         let (Text { declare, store, .. }, item) = (&mut *text, format!("quarter + {at}u"));
         let new = format!("{name}_new{i}");
         line!(store, "let {new} = {value};");
         line!(store, "store_{name}(half * HALF + BEFORE + lane, {item}, {new});");
         if loads.is_row() {
-            line!(declare, "var {name}_old{i} = vec4(0.0);");
-            store_before(store, name, i, |old| {
-                format!("store_{name}(half * HALF, {item}, {old});")
-            });
+            line!(declare, "var {name}_old{i} = {zero};");
+            store_before(store, |line| format!("store_{name}({line}, {item}, {name}_old{i});"));
             line!(store, "{name}_old{i} = {new};");
         }
     }
-}
-
-/// Where taps lie along w, the last position of a step is the one before the next step's; none before a
-/// part. `text` stores the value of this name.
-fn store_before(store: &mut Lines, name: &str, i: u32, text: impl Fn(&str) -> String) {
-    line!(store, "if (lane == STEP - 1u) {{");
-    line!(store, "{}", text(&format!("{name}_old{i}")));
-    line!(store, "}}");
 }
 
 /// Four columns of any channels and taps, which have offsets and tap bits of their own.
@@ -207,14 +225,14 @@ fn mixed_columns(text: &mut Text, i: u32, at: u32) {
     }
     line!(text.load, "let ok{i} = (b_bits{i} & vec4(taps)) == b_bits{i};");
     line!(text.load, "let at{i} = select(vec4(0u), vec4(b_at) + b_offset{i}, ok{i});");
-    let values = PARTS.map(|part| text.x.read("x", &format!("at{i}.{part}"))).join(", ");
+    let values = PARTS.map(|part| text.read("x", &format!("at{i}.{part}"))).join(", ");
     line!(text.load, "let b{i} = vec4({values});");
 }
 
 /// A vec4 in the tiles is four positions of one row (column).
 fn load_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
-    let Text { declare, load, store, x, dy, by_units, .. } = text;
-    let (x, dy, by_units) = (*x, *dy, *by_units);
+    let by_units = text.by_units;
+    let Text { declare, load, .. } = &mut *text;
     // Matrices need both factors between rows as 0.
     let between = by_units && loads.is_row();
     line!(declare, "let item = local / STEP;");
@@ -229,36 +247,44 @@ fn load_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     line!(load, "let b = select(0u, b_at, ok);");
     let shares = tile.threads() / step;
     for (name, count) in [("a", tile.rows()), ("b", tile.columns())] {
-        let (operand, stored, plane, first, all, pitch) = match name {
-            "a" => ("dy", dy, "params.out_plane", "row0", "rows", "A_PITCH"),
-            _ => ("x", x, "params.in_plane", "column0", "columns", "B_PITCH"),
+        let (operand, plane, first, all, pitch) = match name {
+            "a" => ("dy", "params.out_plane", "row0", "rows", "A_PITCH"),
+            _ => ("x", "params.in_plane", "column0", "columns", "B_PITCH"),
         };
         for i in 0..count.div_ceil(shares) {
             let item = format!("item + {}u", i * shares);
+            let value = match name {
+                "a" if between => format!("select({}, a{i}, row_ok)", text.zero()),
+                "a" => format!("a{i}"),
+                _ => format!("select({}, b{i}, ok)", text.zero()),
+            };
+            let loaded = text.read(operand, &format!("{name} + {name}_offset{i}"));
+            let Text { declare, load, store, .. } = &mut *text;
             // Past the last one the last one is loaded again.
             line!(declare, "let {name}_offset{i} = min({first} + {item}, {all} - 1u) * {plane};");
-            let at = format!("{name} + {name}_offset{i}");
-            line!(load, "let {name}{i} = {};", stored.read(operand, &at));
-            let value = match name {
-                "a" if between => format!("select(vec4(0.0), a{i}, row_ok)"),
-                "a" => format!("a{i}"),
-                _ => format!("select(vec4(0.0), b{i}, ok)"),
-            };
-            if by_units {
-                let new = format!("{name}_new{i}");
-                line!(store, "let {new} = {value};");
-                line!(store, "store_{name}(half * HALF + BEFORE + 4u * lane, {item}, {new});");
-                if between {
-                    line!(declare, "var {name}_old{i} = 0.0;");
-                    store_before(store, name, i, |old| {
-                        format!("{name}_tile[half * HALF * {pitch} + {item}] = f16({old});")
-                    });
-                    line!(store, "{name}_old{i} = {new}.w;");
-                }
+            line!(load, "let {name}{i} = {loaded};");
+            if !by_units {
+                line!(store, "{name}_tile[(half * STEP + lane) * {pitch} + {item}] = {value};");
                 continue;
             }
-            let to = format!("(half * STEP + lane) * {pitch} + {item}");
-            line!(store, "{name}_tile[{to}] = {value};");
+            let new = format!("{name}_new{i}");
+            line!(store, "let {new} = {value};");
+            line!(store, "store_{name}(half * HALF + BEFORE + 4u * lane, {item}, {new});");
+            if between {
+                line!(declare, "var {name}_old{i} = f16();");
+                store_before(store, |half| {
+                    format!("{name}_tile[{half} * {pitch} + {item}] = {name}_old{i};")
+                });
+                line!(store, "{name}_old{i} = {new}.w;");
+            }
         }
     }
+}
+
+/// Where taps lie along w, the last position of a step is the one before the next step's; none before a
+/// part. `text` stores it at this line.
+fn store_before(store: &mut Lines, text: impl Fn(&str) -> String) {
+    line!(store, "if (lane == STEP - 1u) {{");
+    line!(store, "{}", text("half * HALF"));
+    line!(store, "}}");
 }

@@ -1,0 +1,169 @@
+//! The products of a step, from tiles of f16 in workgroup memory: by matrix units, or by each invocation.
+
+use super::gather;
+use super::{Lines, line};
+use crate::conv::wgsl::tile::Tile;
+use crate::conv::wgsl::units::Share;
+use crate::conv::wgsl::weight::WeightLoads;
+use crate::kernels::MatrixUnits;
+
+/// An element of the tiles. A line of them is a term, with all rows (columns) beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Element {
+    /// One row.
+    One,
+    /// Four rows, which are stored together.
+    Four,
+}
+
+impl Element {
+    /// Those of a weight gradient: in wide loads four values are of one row.
+    pub(super) fn of(loads: WeightLoads) -> Self {
+        if loads.is_wide() { Self::One } else { Self::Four }
+    }
+
+    /// Rows of an element.
+    pub(super) fn rows(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Four => 4,
+        }
+    }
+
+    /// Its type.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::One => "f16",
+            Self::Four => "vec4<f16>",
+        }
+    }
+
+    /// Functions that load four rows or columns of a term.
+    pub(super) fn load_fours(self) -> String {
+        let four = |name: &str| {
+            let line = format!("term * {}_PITCH", name.to_uppercase());
+            let body = match self {
+                Self::One => format!(
+                    "let at = {line} + 4u * quad;\n    \
+                     return vec4(f32({name}_tile[at]), f32({name}_tile[at + 1u]),\n        \
+                         f32({name}_tile[at + 2u]), f32({name}_tile[at + 3u]));"
+                ),
+                Self::Four => format!("return vec4<f32>({name}_tile[{line} + quad]);"),
+            };
+            format!("fn load_{name}(term: u32, quad: u32) -> vec4<f32> {{\n    {body}\n}}\n")
+        };
+        four("a") + &four("b")
+    }
+}
+
+/// The products of a step of so many terms by each invocation. For each sum, whose name `sum` ends,
+/// `factors` says how many terms before that its rows and columns are.
+pub(super) fn multiply(
+    tile: Tile,
+    terms: u32,
+    factors: &[(u32, u32)],
+    sum: impl Fn(usize) -> String,
+) -> String {
+    let products = factors.iter().enumerate().map(|(number, (a, b))| {
+        let x = |k, i| format!("load_a(base + {k}u - {a}u, ty + {i}u * TY)");
+        let y = |k, j| format!("load_b(base + {k}u - {b}u, tx + {j}u * TX)");
+        gather::multiply(tile, terms, &sum(number), x, y)
+    });
+    products.collect()
+}
+
+/// The matrices of a subgroup.
+pub(super) struct Matrices {
+    share: Share,
+    size: u32,
+    /// Subgroups that a workgroup should have.
+    subgroups: u32,
+}
+
+impl Matrices {
+    pub(super) fn of(tile: Tile, units: MatrixUnits) -> Self {
+        let share = Share::of(tile, units).expect("a plan takes tiles that can be divided");
+        Self { share, size: units.size, subgroups: tile.threads() / units.lanes }
+    }
+
+    fn name(&self, scalar: &str, role: &str) -> String {
+        format!("coop_mat{0}x{0}<{scalar}, {role}>", self.size)
+    }
+
+    /// The sums, from 0: so many of each matrix.
+    pub(super) fn zeros(&self, sums: u32) -> String {
+        let Share { grid: [below, beside], matrices: [rows, columns], .. } = self.share;
+        let (size, name) = (self.size, self.name("f32", "C"));
+        let mut lines = Lines::default();
+        line!(lines, "// The subgroups lie in a grid and take turns at the tile's matrices.");
+        line!(lines, "let below = subgroup / {beside}u % {below}u * {size}u;");
+        line!(lines, "let beside = subgroup % {beside}u * {size}u;");
+        for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+            for sum in 0..sums {
+                line!(lines, "var m{i}_{j}_{sum} = {name}();");
+            }
+        }
+        lines.0
+    }
+
+    /// The products of a step of so many terms, which begin at `base`. For each sum, `factors` says how
+    /// many terms before that its rows and columns are.
+    pub(super) fn multiply(&self, element: Element, terms: u32, factors: &[(u32, u32)]) -> String {
+        let Share { grid: [below, beside], matrices: [rows, columns], .. } = self.share;
+        let (size, together) = (self.size, element.rows());
+        let [a, b] = ["A", "B"].map(|role| self.name("f16", role));
+        let before = 0..=u32::from(factors.len() > 1);
+        let mut lines = Lines::default();
+        for k in (0..terms).step_by(size as usize) {
+            line!(lines, "{{");
+            for s in before.clone() {
+                let line = format!("(base + {k}u - {s}u)");
+                line!(lines, "let a_row{s} = {line} * A_PITCH + below / {together}u;");
+                line!(lines, "let b_row{s} = {line} * B_PITCH + beside / {together}u;");
+                for j in 0..columns {
+                    let at = format!("b_at{j}_{s}");
+                    line!(lines, "let {at} = b_row{s} + {}u;", j * beside * size / together);
+                    line!(lines, "let y{j}_{s} = coopLoadT<{b}>(&b_tile[{at}], B_PITCH);");
+                }
+            }
+            for i in 0..rows {
+                for s in before.clone() {
+                    let at = format!("a_at{i}_{s}");
+                    line!(lines, "let {at} = a_row{s} + {}u;", i * below * size / together);
+                    line!(lines, "let x{i}_{s} = coopLoad<{a}>(&a_tile[{at}], A_PITCH);");
+                }
+                for j in 0..columns {
+                    for ((x, y), sum) in factors.iter().zip(0..) {
+                        let m = format!("m{i}_{j}_{sum}");
+                        line!(lines, "{m} = coopMultiplyAdd(x{i}_{x}, y{j}_{y}, {m});");
+                    }
+                }
+            }
+            line!(lines, "}}");
+        }
+        lines.0
+    }
+
+    /// Tells whether some sums are nobody's.
+    pub(super) fn missing(&self) -> String {
+        format!(
+            "// With larger subgroups than planned for, some sums are nobody's: no number.\n\
+             let whole = subgroups >= {}u;\n\
+             let missing = bitcast<f32>(select(0x7fc00000u, 0u, whole));\n",
+            self.subgroups
+        )
+    }
+
+    /// Stores one of the sums in a part of the tile, `q` of its parts from the top and `j` from the left.
+    pub(super) fn store(&self, lines: &mut Lines, [q, j]: [u32; 2], sum: u32) {
+        let Share { grid: [below, beside], in_part, .. } = self.share;
+        let size = self.size;
+        for (r, c) in (0..in_part[0]).flat_map(|r| (0..in_part[1]).map(move |c| (r, c))) {
+            let [row, column] = [r * below * size, c * beside * size];
+            let to = format!("to{q}_{j}_{r}_{c}_{sum}");
+            line!(lines, "let {to} = ({row}u + below) * SUMS_PITCH + {column}u + beside;");
+            let from = format!("m{}_{}_{sum}", q * in_part[0] + r, j * in_part[1] + c);
+            line!(lines, "coopStoreT({from}, &sums[{to}], SUMS_PITCH);");
+        }
+    }
+}
