@@ -41,7 +41,12 @@ fn naga_accepts_every_text_and_refuses_faults() {
 }
 
 /// As wgpu writes it for a Vulkan device of `version` of SPIR-V.
-fn spirv(source: &str, module: &Module, info: &ModuleInfo, version: (u8, u8)) -> Vec<u32> {
+pub(super) fn spirv(
+    source: &str,
+    module: &Module,
+    info: &ModuleInfo,
+    version: (u8, u8),
+) -> Vec<u32> {
     use spv::Capability as C;
     let mut capabilities = vec![C::Shader, C::Matrix];
     if uses_subgroups(source) {

@@ -4,6 +4,7 @@
 mod backends;
 mod browser;
 mod conv;
+mod driver;
 mod dump;
 mod flow;
 mod uniformity;

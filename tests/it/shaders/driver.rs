@@ -1,0 +1,242 @@
+//! A Vulkan driver's compiler takes the shaders. Nothing is run, so that a device that computes nothing
+//! will do: Mesa's drivers compile for cards that are not there.
+//!
+//!     LD_PRELOAD=libamdgpu_noop_drm_shim.so AMDGPU_GPU_ID=navi31 \
+//!         POLYVIEW_COMPILE_SHADERS=conv_gather cargo test --test it driver -- --nocapture
+//!
+//! prints what AMD's open driver says of each text whose name contains `conv_gather`: registers, spills,
+//! workgroups at a time. `libnouveau_noop_drm_shim.so` with `NOUVEAU_CHIPSET=0x172` and
+//! `NVK_I_WANT_A_BROKEN_VULKAN_DRIVER=1` does so for NVIDIA's, `libasahi_noop_drm_shim.so` for Apple's.
+//! Debian has the three in `mesa-drm-shim`; `VK_DRIVER_FILES` selects the driver.
+#![allow(unsafe_code, reason = "Vulkan")]
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+
+use ash::{khr, vk};
+use polyview::kernels::web::{uses_f16, uses_matrix_units};
+
+use super::backends::spirv;
+use super::modules;
+use crate::common::skip;
+
+/// Part of the names of the texts to compile; without it, one text of each file.
+const NAMES: &str = "POLYVIEW_COMPILE_SHADERS";
+
+/// What a driver can be asked for.
+struct Driver {
+    /// The loader's library.
+    _entry: ash::Entry,
+    instance: ash::Instance,
+    device: ash::Device,
+    statistics: Option<khr::pipeline_executable_properties::Device>,
+    name: String,
+    /// Sizes of its matrices of f16.
+    matrices: BTreeSet<u32>,
+    has_f16: bool,
+    workgroup_memory: u32,
+}
+
+impl Driver {
+    /// The first device of the first driver.
+    fn open() -> Option<Self> {
+        // SAFETY: the structures live until the calls return, and handles until `drop`.
+        unsafe {
+            let entry = ash::Entry::load().ok()?;
+            let application = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_3);
+            let info = vk::InstanceCreateInfo::default().application_info(&application);
+            let instance = entry.create_instance(&info, None).ok()?;
+            let Some(&physical) = instance.enumerate_physical_devices().ok()?.first() else {
+                instance.destroy_instance(None);
+                return None;
+            };
+            let properties = instance.get_physical_device_properties(physical);
+            let name = properties.device_name_as_c_str().ok()?.to_string_lossy().into_owned();
+            let known = instance.enumerate_device_extension_properties(physical).ok()?;
+            let has = |extension: &CStr| {
+                known.iter().any(|known| known.extension_name_as_c_str() == Ok(extension))
+            };
+            let asked = [khr::pipeline_executable_properties::NAME, khr::cooperative_matrix::NAME];
+            let extensions: Vec<_> = asked.into_iter().filter(|name| has(name)).collect();
+            let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
+
+            // All features there are.
+            let mut statistics =
+                vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default();
+            let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
+            let mut features_11 = vk::PhysicalDeviceVulkan11Features::default();
+            let mut features_12 = vk::PhysicalDeviceVulkan12Features::default();
+            let mut features_13 = vk::PhysicalDeviceVulkan13Features::default();
+            let mut features = vk::PhysicalDeviceFeatures2::default()
+                .push_next(&mut features_11)
+                .push_next(&mut features_12)
+                .push_next(&mut features_13);
+            if extensions.contains(&asked[0]) {
+                features = features.push_next(&mut statistics);
+            }
+            if extensions.contains(&asked[1]) {
+                features = features.push_next(&mut matrices);
+            }
+            instance.get_physical_device_features2(physical, &mut features);
+            let queue = vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0]);
+            let info = vk::DeviceCreateInfo::default()
+                .queue_create_infos(std::slice::from_ref(&queue))
+                .enabled_extension_names(&names)
+                .push_next(&mut features);
+            let device = instance.create_device(physical, &info, None).ok()?;
+            let sizes = match matrices.cooperative_matrix == vk::TRUE {
+                true => sizes_of_matrices(&entry, &instance, physical)?,
+                false => BTreeSet::new(),
+            };
+            let counted = statistics.pipeline_executable_info == vk::TRUE;
+            let statistics = counted
+                .then(|| khr::pipeline_executable_properties::Device::new(&instance, &device));
+            Some(Self {
+                statistics,
+                name,
+                matrices: sizes,
+                has_f16: features_12.shader_float16 == vk::TRUE,
+                workgroup_memory: properties.limits.max_compute_shared_memory_size,
+                _entry: entry,
+                instance,
+                device,
+            })
+        }
+    }
+
+    /// Compiles a text and gives the statistics of it.
+    fn compile(&self, words: &[u32], bindings: u32) -> Result<Vec<String>, vk::Result> {
+        let device = &self.device;
+        // SAFETY: as above; what is created here is destroyed here.
+        unsafe {
+            let info = vk::ShaderModuleCreateInfo::default().code(words);
+            let module = device.create_shader_module(&info, None)?;
+            let bound: Vec<_> = (0..bindings)
+                .map(|binding| {
+                    vk::DescriptorSetLayoutBinding::default()
+                        .binding(binding)
+                        .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
+                        .descriptor_count(1)
+                        .stage_flags(vk::ShaderStageFlags::COMPUTE)
+                })
+                .collect();
+            let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bound);
+            let set = device.create_descriptor_set_layout(&info, None)?;
+            let info =
+                vk::PipelineLayoutCreateInfo::default().set_layouts(std::slice::from_ref(&set));
+            let layout = device.create_pipeline_layout(&info, None)?;
+            let stage = vk::PipelineShaderStageCreateInfo::default()
+                .stage(vk::ShaderStageFlags::COMPUTE)
+                .module(module)
+                .name(c"main");
+            let flags = match self.statistics {
+                Some(_) => vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR,
+                None => vk::PipelineCreateFlags::empty(),
+            };
+            let info =
+                vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout).flags(flags);
+            let made = device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None);
+            let result = made.map_err(|(_, error)| error).and_then(|pipelines| {
+                let said = self.statistics_of(pipelines[0]);
+                device.destroy_pipeline(pipelines[0], None);
+                said
+            });
+            device.destroy_pipeline_layout(layout, None);
+            device.destroy_descriptor_set_layout(set, None);
+            device.destroy_shader_module(module, None);
+            result
+        }
+    }
+
+    unsafe fn statistics_of(&self, pipeline: vk::Pipeline) -> Result<Vec<String>, vk::Result> {
+        let Some(statistics) = &self.statistics else { return Ok(Vec::new()) };
+        // SAFETY: the pipeline was made with them; a value's type is told beside it.
+        unsafe {
+            let info = vk::PipelineExecutableInfoKHR::default().pipeline(pipeline);
+            let said = statistics.get_pipeline_executable_statistics(&info)?;
+            let text = |said: &vk::PipelineExecutableStatisticKHR| {
+                use vk::PipelineExecutableStatisticFormatKHR as Format;
+                let name = said.name_as_c_str().ok()?.to_string_lossy();
+                Some(match said.format {
+                    Format::FLOAT64 => format!("{name} {}", said.value.f64),
+                    Format::BOOL32 => format!("{name} {}", said.value.b32),
+                    _ => format!("{name} {}", said.value.u64),
+                })
+            };
+            Ok(said.iter().filter_map(text).collect())
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // SAFETY: nothing of the device is left.
+        unsafe {
+            self.device.destroy_device(None);
+            self.instance.destroy_instance(None);
+        }
+    }
+}
+
+/// The sizes of square matrices of f16 with sums in f32.
+unsafe fn sizes_of_matrices(
+    entry: &ash::Entry,
+    instance: &ash::Instance,
+    device: vk::PhysicalDevice,
+) -> Option<BTreeSet<u32>> {
+    let matrices = khr::cooperative_matrix::Instance::new(entry, instance);
+    // SAFETY: the device is one of the instance.
+    let known =
+        unsafe { matrices.get_physical_device_cooperative_matrix_properties(device) }.ok()?;
+    let (half, float) = (vk::ComponentTypeKHR::FLOAT16, vk::ComponentTypeKHR::FLOAT32);
+    let fits = known.iter().filter(|unit| {
+        unit.m_size == unit.n_size
+            && unit.m_size == unit.k_size
+            && (unit.a_type, unit.result_type) == (half, float)
+    });
+    Some(fits.map(|unit| unit.m_size).collect())
+}
+
+/// Bytes of workgroup memory of a module.
+fn workgroup_memory(module: &naga::Module) -> u32 {
+    let variables = module.global_variables.iter().map(|(_, variable)| variable);
+    let shared = variables.filter(|variable| variable.space == naga::AddressSpace::WorkGroup);
+    shared.map(|variable| module.types[variable.ty].inner.size(module.to_ctx())).sum()
+}
+
+#[test]
+fn a_driver_compiles_the_texts() {
+    let Some(driver) = Driver::open() else {
+        let required = cfg!(target_os = "linux") && skip::forbidden("POLYVIEW_REQUIRE_WGPU");
+        assert!(!required, "POLYVIEW_REQUIRE_WGPU=1, but there is no Vulkan driver");
+        return skip::skip("no Vulkan driver on this machine");
+    };
+    let names = std::env::var(NAMES).ok();
+    let mut files = BTreeSet::new();
+    let mut compiled = 0;
+    for (text, module, info) in modules() {
+        let source = &text.source;
+        let of = |size: &u32| source.contains(&format!("coop_mat{size}x{size}"));
+        let can = (!uses_matrix_units(source) || driver.matrices.iter().any(of))
+            && (driver.has_f16 || !uses_f16(source))
+            && workgroup_memory(module) <= driver.workgroup_memory;
+        let wanted = match &names {
+            Some(part) => text.name.contains(part),
+            None => !files.contains(&text.file),
+        };
+        if !can || !wanted {
+            continue;
+        }
+        files.insert(text.file);
+        let bindings = module.global_variables.iter().filter(|(_, v)| v.binding.is_some()).count();
+        let words = spirv(source, module, info, (1, 6));
+        let said = driver.compile(&words, bindings as u32);
+        let said = said.unwrap_or_else(|error| panic!("{}, {}: {error}", driver.name, text.name));
+        if names.is_some() {
+            println!("{}: {}", text.name, said.join(", "));
+        }
+        compiled += 1;
+    }
+    println!("{} compiled {compiled} texts", driver.name);
+    assert!(compiled > 0, "{NAMES}: no text that {} can take has that in its name", driver.name);
+}
