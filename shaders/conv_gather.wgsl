@@ -131,7 +131,7 @@ fn main(
     let end = min(first + params.part_steps, all_steps);
 
     // Where the next step's weights are; every invocation loads the same of each step's.
-    var a_at = (phase.first_tap * params.depth + first * BK) * quads + row0 / 4u;
+    var a_at = (phase.first_tap * params.depth + first * BK) * quads + row0{{ of_row }};
     // The columns that this invocation loads, the same in every step, and in which of its channels.
     let quad = local % NQ;
     let share = local / NQ;

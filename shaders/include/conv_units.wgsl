@@ -1,16 +1,17 @@
 // Matrix units multiply tiles of f16. A subgroup has the sums of its matrices, which become those of the
 // invocations by way of workgroup memory.
 //
-// A tile has the values of a term beside each other, in vec4, then some that are not used. `padding`
-// says how many; `more` is what only matrix units or only invocations in their place need.
-const A_PITCH: u32 = MQ + {{ padding }}u / 4u;
-const B_PITCH: u32 = NQ + {{ padding }}u / 4u;
-var<workgroup> a_tile: array<vec4<f16>, BUFFERS * BK * A_PITCH>;
+// The tile of the weights has the terms of a row beside each other, as matrix units take them, that of the
+// source the columns of a term, as they are loaded; then some values that are not used. `padding` says
+// how many; `more` is what only matrix units or only invocations in their place need.
+const A_PITCH: u32 = (BK + {{ padding }}u) / 4u;
+const B_PITCH: u32 = (BN + {{ padding }}u) / 4u;
+var<workgroup> a_tile: array<vec4<f16>, BUFFERS * BM * A_PITCH>;
 var<workgroup> b_tile: array<vec4<f16>, BUFFERS * BK * B_PITCH>;
 
-// Four rows of a term.
-fn store_a(term: u32, quad: u32, value: vec4<f16>) {
-    a_tile[term * A_PITCH + quad] = value;
+// Four terms of a row.
+fn store_a(row: u32, four: u32, value: vec4<f16>) {
+    a_tile[row * A_PITCH + four] = value;
 }
 
 // Four columns of a term.

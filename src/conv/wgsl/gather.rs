@@ -250,7 +250,11 @@ fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
 /// Bytes of workgroup memory: the buffers of the tiles, and what matrix units write their sums to.
 pub(super) fn memory(tile: Tile, form: Form) -> usize {
     match form.units {
-        Some(_) => units::memory(tile, form.terms(), form.buffers),
+        Some(_) => {
+            let ([padding, _], terms) = (units::PADDING, form.terms());
+            let [a, b] = [tile.rows() * (terms + padding), terms * (tile.columns() + padding)];
+            units::memory(tile, form.buffers * (a + b))
+        }
         None => ((tile.rows() + tile.columns()) * form.terms() * form.buffers) as usize * 4,
     }
 }

@@ -16,8 +16,10 @@ use crate::kernels::storage::Storage;
 /// Which shader, in which variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ConvKernel {
-    /// Weights into the order of the product in tiles, in f32, or in f16 for matrix units.
-    Pack(Storage),
+    /// Weights into the order of the product in tiles.
+    Pack,
+    /// The same in f16, for matrix units.
+    PackUnits,
     /// Forward and input gradient in tiles; with `moments` the statistics of each row of a tile too.
     Gather { tile: Tile, form: Form, moments: bool, source: Storage, result: Storage },
     /// Weight gradient in tiles, with dy stored as the gradient of x is.
@@ -40,7 +42,8 @@ pub(crate) enum ConvKernel {
 impl Shader for ConvKernel {
     fn file(&self) -> &'static str {
         match self {
-            Self::Pack(_) => "conv_pack.wgsl",
+            Self::Pack => "conv_pack.wgsl",
+            Self::PackUnits => "conv_pack_units.wgsl",
             Self::SumParts => "conv_sum.wgsl",
             Self::SumHalf(_) => "conv_sum_half.wgsl",
             Self::Gather { .. } => "conv_gather.wgsl",
@@ -54,7 +57,10 @@ impl Shader for ConvKernel {
 
     fn source(&self) -> String {
         match *self {
-            Self::Pack(stored) => pack(stored),
+            Self::Pack => pack(include_str!("../../../shaders/conv_pack.wgsl"), Storage::F32),
+            Self::PackUnits => {
+                pack(include_str!("../../../shaders/conv_pack_units.wgsl"), Storage::F16)
+            }
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
             Self::SumHalf(half) => sum_half(half),
             Self::Gather { tile, form, moments, source, result } => {
@@ -72,7 +78,8 @@ impl Shader for ConvKernel {
 
     fn workgroup_size(&self) -> u32 {
         match self {
-            Self::Pack(_)
+            Self::Pack
+            | Self::PackUnits
             | Self::SumParts
             | Self::SumHalf(_)
             | Self::SoftPack { .. }
@@ -84,7 +91,7 @@ impl Shader for ConvKernel {
 
     fn params(&self) -> &'static Layout {
         match self {
-            Self::Pack(_) => PackParams::LAYOUT,
+            Self::Pack | Self::PackUnits => PackParams::LAYOUT,
             Self::SumParts => SumParams::LAYOUT,
             Self::SumHalf(_) => SumHalfParams::LAYOUT,
             Self::Gather { .. } => GatherParams::LAYOUT,
@@ -108,18 +115,14 @@ impl Shader for ConvKernel {
     }
 }
 
-/// `conv_pack.wgsl`: `element` is the element of the packed weights, `store` the function that stores
-/// f16, `write` and `written` are what stands before and after four values that are written.
-fn pack(stored: Storage) -> String {
-    let statement = stored.write("packed", "term * params.quads + quad", "|");
-    let (write, written) = statement.split_once('|').expect("it writes the value");
-    let values = [
-        ("element", stored.element(true).to_owned()),
-        ("store", stored.store(&["packed"])),
-        ("write", write.to_owned()),
-        ("written", format!("){}", written.trim_end_matches(';'))),
-    ];
-    stored.directive().to_owned() + &fill(include_str!("../../../shaders/conv_pack.wgsl"), &values)
+/// A text that packs weights: `element` is that of the packed ones, `store` the function that stores f16.
+fn pack(text: &str, stored: Storage) -> String {
+    let params = include_str!("../../../shaders/include/conv_pack_params.wgsl");
+    let element = ("element", stored.element(true).to_owned());
+    let values =
+        [("conv_pack_params.wgsl", fill(params, &[element])), ("store", stored.store(&["packed"]))];
+    let used = if stored.is_half() { &values[..] } else { &values[..1] };
+    stored.directive().to_owned() + &fill(text, used)
 }
 
 /// `conv_sum_half.wgsl`.

@@ -10,7 +10,7 @@ use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
 /// The launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap, and the
-/// packed buffer. A table takes all taps of all channels as the channels of one tap.
+/// packed buffer. Matrix units take a step tap by tap, others channel by channel. A table takes all taps of all channels as the channels of one tap.
 pub(super) fn pack(
     plan: &mut ConvPlan,
     product: &Product,
@@ -30,27 +30,32 @@ pub(super) fn pack(
     };
     // After the last step one more is loaded, which nothing reads.
     let terms = window.len() * depth + loaded(form.terms() * tile.rows(), tile.rows(), tile);
-    let stored = if form.units.is_some() { Storage::F16 } else { Storage::F32 };
+    let by_units = form.units.is_some();
+    let stored = if by_units { Storage::F16 } else { Storage::F32 };
     let packed = plan.scratch(stored.bytes(terms * quads * 4) / 4, limits)?;
     // Taps that no position of the destination meets are in no phase, and are not packed.
     if window.is_empty() {
         return Ok(packed);
     }
     let together = load.taps() as usize;
+    let block = if by_units { form.channels() as usize } else { 1 };
     let params = PackParams {
         rows: product.rows as u32,
+        padded_rows: 4 * quads as u32,
         quads: quads as u32,
         channels: channels as u32,
         depth: depth as u32,
         row_stride: row_stride as u32,
         channel_stride: channel_stride as u32,
-        channel_step: together as u32,
+        block: block as u32,
+        block_step: (block * together) as u32,
         tap_count: window.len() as u32,
     };
     let groups = fold((quads * depth).div_ceil(SMALL_GROUP as usize), 1, limits)?;
     let buffers = vec![Slot::Operand(1), packed];
-    let launch = Launch::new(ConvKernel::Pack(stored), groups, buffers, &params);
-    let first = |tap: usize| tap / together * together * depth + tap % together;
+    let kernel = if by_units { ConvKernel::PackUnits } else { ConvKernel::Pack };
+    let launch = Launch::new(kernel, groups, buffers, &params);
+    let first = |tap: usize| tap / together * together * depth + tap % together * block;
     let taps = window.into_iter().enumerate().flat_map(|(n, tap)| [tap as u32, first(n) as u32]);
     plan.launches.push(launch.with_tail(taps));
     Ok(packed)

@@ -3,15 +3,17 @@
 use crate::kernels::layout::{Element, wgsl_struct};
 
 wgsl_struct! {
-    /// `conv_pack.wgsl`.
+    /// `include/conv_pack_params.wgsl`.
     pub(super) struct PackParams as "Params" {
         rows: u32,
+        padded_rows: u32,
         quads: u32,
         channels: u32,
         depth: u32,
         row_stride: u32,
         channel_stride: u32,
-        channel_step: u32,
+        block: u32,
+        block_step: u32,
         tap_count: u32,
     }
     then taps: [Element::Value("vec2<u32>")]

@@ -23,8 +23,8 @@ const MORE: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
 const LOAD: f64 = 64.0;
 /// Workgroups below which a long sum is split.
 pub(super) const WORKGROUPS: usize = 512;
-/// f16 between the end of a term and the next one, and f32 between rows of sums, so that the rows of a
-/// matrix lie in different banks.
+/// f16 between the end of a line of a tile and the next one, and f32 between rows of sums, so that the
+/// lines of a matrix lie in different banks.
 pub(super) const PADDING: [u32; 2] = [8, 4];
 
 /// The units of a device that serve passes with operand 0 stored this way.
@@ -100,11 +100,9 @@ pub(super) fn running(
     all(units).filter(move |&tile| tile.runs_on(limits, memory(tile)))
 }
 
-/// Bytes of workgroup memory: so many buffers of the tiles in f16, of so many terms, and a part of the
-/// sums.
-pub(super) fn memory(tile: Tile, terms: u32, buffers: u32) -> usize {
-    let [of_term, of_row] = PADDING;
-    let halves = buffers * terms * (tile.rows() + tile.columns() + 2 * of_term);
+/// Bytes of workgroup memory: tiles of so many f16 in all, and a part of the sums.
+pub(super) fn memory(tile: Tile, halves: u32) -> usize {
+    let [_, of_row] = PADDING;
     (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + of_row)) as usize
 }
 

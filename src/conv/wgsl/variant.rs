@@ -126,8 +126,7 @@ fn split(
 impl ConvKernel {
     /// Every variant that a plan may ask for.
     pub(crate) fn variants() -> Vec<Self> {
-        let mut variants = vec![Self::SumParts, Self::SoftPackWeights];
-        variants.extend([Storage::F32, Storage::F16].map(Self::Pack));
+        let mut variants = vec![Self::Pack, Self::PackUnits, Self::SumParts, Self::SoftPackWeights];
         let storages = || [Storage::F32].into_iter().chain(Storage::HALVES);
         for first in storages() {
             variants.extend([1, 2].map(|tensors| Self::SoftPack { tensors, first }));

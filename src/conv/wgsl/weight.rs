@@ -131,7 +131,12 @@ pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
     let loads = WeightLoads::ALL.into_iter().filter(|loads| loads.takes(tile, units));
     let bytes = loads.map(|loads| {
         if units.is_some() {
-            return units::memory(tile, 16 + u32::from(loads.is_row()), 2);
+            let [padding, _] = units::PADDING;
+            let positions = 16 + u32::from(loads.is_row());
+            return units::memory(
+                tile,
+                2 * positions * (tile.rows() + tile.columns() + 2 * padding),
+            );
         }
         let [a, b] = pitches(tile, loads);
         2 * step(loads, None) as usize * (a + b) as usize * 16

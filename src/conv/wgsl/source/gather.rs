@@ -42,6 +42,7 @@ pub(in crate::conv::wgsl) fn gather(
         index(),
         mask(),
         ("bk", form.terms().to_string()),
+        ("of_row", if units.is_some() { "" } else { " / 4u" }.to_owned()),
         ("buffers", buffers.to_string()),
         ("free", free(buffers).to_owned()),
         ("step_channels", form.channels().to_string()),
@@ -160,15 +161,20 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
     let count = form.terms() * tile.rows() / 4;
     for i in 0..count.div_ceil(threads) {
         let (at, guard) = (i * threads, guard(tile, i, count));
-        line!(declare, "let w{i} = (local + {at}u) / MQ * quads + (local + {at}u) % MQ;");
-        line!(loads, "let a{i} = packed[a_at + w{i}];");
+        // A vec4 is four rows of a term, for matrix units four terms of a row.
         match units {
-            None => line!(store, "{guard}{{ a_tile[half * BK * MQ + local + {at}u] = a{i}; }}"),
-            Some(_) => line!(
-                store,
-                "{guard}{{ store_a(half * BK + (local + {at}u) / MQ, (local + {at}u) % MQ, a{i}); }}"
-            ),
+            None => {
+                line!(declare, "let w{i} = (local + {at}u) / MQ * quads + (local + {at}u) % MQ;");
+                line!(store, "{guard}{{ a_tile[half * BK * MQ + local + {at}u] = a{i}; }}");
+            }
+            Some(_) => {
+                let (four, row) =
+                    (format!("(local + {at}u) / BM"), format!("(local + {at}u) % BM"));
+                line!(declare, "let w{i} = {four} * 4u * quads + {row};");
+                line!(store, "{guard}{{ store_a(half * BM + {row}, {four}, a{i}); }}");
+            }
         }
+        line!(loads, "let a{i} = packed[a_at + w{i}];");
     }
     line!(advance, "a_at += BK * quads;");
 
@@ -185,7 +191,7 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
                 format!("b_tile[{at}{next}] = {value};")
             }
             Some(_) => {
-                format!("store_b(half * BK + {row} * {}u + {tap}u, quad, {value});", load.taps())
+                format!("store_b(half * BK + {tap}u * CHANNELS + {row}, quad, {value});")
             }
         };
         if load == Load::Table {

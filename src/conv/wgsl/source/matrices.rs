@@ -7,48 +7,57 @@ use crate::conv::wgsl::units::Share;
 use crate::conv::wgsl::weight::WeightLoads;
 use crate::kernels::MatrixUnits;
 
-/// An element of the tiles. A line of them is a term, with all rows (columns) beside each other.
+/// How the tiles lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Element {
-    /// One row.
-    One,
-    /// Four rows, which are stored together.
-    Four,
+pub(super) enum Tiles {
+    /// For forward and input gradient: in the first tile a line is a row, four terms are a vec4; in the
+    /// second one a line is a term, four columns are a vec4.
+    Weights,
+    /// A line is a term, with its rows (columns) one by one.
+    Ones,
+    /// A line is a term, four of its rows (columns) are a vec4.
+    Fours,
 }
 
-impl Element {
+impl Tiles {
     /// Those of a weight gradient: in wide loads four values are of one row.
     pub(super) fn of(loads: WeightLoads) -> Self {
-        if loads.is_wide() { Self::One } else { Self::Four }
+        if loads.is_wide() { Self::Ones } else { Self::Fours }
     }
 
-    /// Rows of an element.
-    pub(super) fn rows(self) -> u32 {
+    /// Rows (columns, or terms) of an element.
+    pub(super) fn together(self) -> u32 {
         match self {
-            Self::One => 1,
-            Self::Four => 4,
+            Self::Ones => 1,
+            Self::Weights | Self::Fours => 4,
         }
     }
 
-    /// Its type.
-    pub(super) fn name(self) -> &'static str {
+    /// The type of an element.
+    pub(super) fn element(self) -> &'static str {
         match self {
-            Self::One => "f16",
-            Self::Four => "vec4<f16>",
+            Self::Ones => "f16",
+            Self::Weights | Self::Fours => "vec4<f16>",
         }
     }
 
     /// Functions that load four rows or columns of a term.
     pub(super) fn load_fours(self) -> String {
         let four = |name: &str| {
-            let line = format!("term * {}_PITCH", name.to_uppercase());
+            let pitch = format!("{}_PITCH", name.to_uppercase());
             let body = match self {
-                Self::One => format!(
-                    "let at = {line} + 4u * quad;\n    \
+                Self::Weights if name == "a" => format!(
+                    "let at = (term / BK * BM + 4u * quad) * {pitch} + term % BK / 4u;\n    \
+                     let part = term % 4u;\n    \
+                     return vec4(f32(a_tile[at][part]), f32(a_tile[at + {pitch}][part]),\n        \
+                         f32(a_tile[at + 2u * {pitch}][part]), f32(a_tile[at + 3u * {pitch}][part]));"
+                ),
+                Self::Ones => format!(
+                    "let at = term * {pitch} + 4u * quad;\n    \
                      return vec4(f32({name}_tile[at]), f32({name}_tile[at + 1u]),\n        \
                          f32({name}_tile[at + 2u]), f32({name}_tile[at + 3u]));"
                 ),
-                Self::Four => format!("return vec4<f32>({name}_tile[{line} + quad]);"),
+                _ => format!("return vec4<f32>({name}_tile[term * {pitch} + quad]);"),
             };
             format!("fn load_{name}(term: u32, quad: u32) -> vec4<f32> {{\n    {body}\n}}\n")
         };
@@ -108,9 +117,9 @@ impl Matrices {
 
     /// The products of a step of so many terms, which begin at `base`. For each sum, `factors` says how
     /// many terms before that its rows and columns are.
-    pub(super) fn multiply(&self, element: Element, terms: u32, factors: &[(u32, u32)]) -> String {
+    pub(super) fn multiply(&self, tiles: Tiles, terms: u32, factors: &[(u32, u32)]) -> String {
         let Share { grid: [below, beside], matrices: [rows, columns], .. } = self.share;
-        let (size, together) = (self.size, element.rows());
+        let (size, together) = (self.size, tiles.together());
         let [a, b] = ["A", "B"].map(|role| self.name("f16", role));
         let before = 0..=u32::from(factors.len() > 1);
         let mut lines = Lines::default();
@@ -118,7 +127,11 @@ impl Matrices {
             line!(lines, "{{");
             for s in before.clone() {
                 let line = format!("(base + {k}u - {s}u)");
-                line!(lines, "let a_row{s} = {line} * A_PITCH + below / {together}u;");
+                let a_row = match tiles {
+                    Tiles::Weights => format!("(base / BK * BM + below) * A_PITCH + {}u", k / 4),
+                    _ => format!("{line} * A_PITCH + below / {together}u"),
+                };
+                line!(lines, "let a_row{s} = {a_row};");
                 line!(lines, "let b_row{s} = {line} * B_PITCH + beside / {together}u;");
                 for j in 0..columns {
                     let at = format!("b_at{j}_{s}");
@@ -129,8 +142,13 @@ impl Matrices {
             for i in 0..rows {
                 for s in before.clone() {
                     let at = format!("a_at{i}_{s}");
-                    line!(lines, "let {at} = a_row{s} + {}u;", i * below * size / together);
-                    line!(lines, "let x{i}_{s} = coopLoad<{a}>(&a_tile[{at}], A_PITCH);");
+                    let row = i * below * size;
+                    let (to_row, load) = match tiles {
+                        Tiles::Weights => (format!("{row}u * A_PITCH"), "coopLoadT"),
+                        _ => (format!("{}u", row / together), "coopLoad"),
+                    };
+                    line!(lines, "let {at} = a_row{s} + {to_row};");
+                    line!(lines, "let x{i}_{s} = {load}<{a}>(&a_tile[{at}], A_PITCH);");
                 }
                 for j in 0..columns {
                     for ((x, y), sum) in factors.iter().zip(0..) {

@@ -1,7 +1,7 @@
 //! Products by matrix units, and by each invocation of the same tiles.
 
 use super::gather::zeros;
-use super::matrices::{Element, Matrices, multiply};
+use super::matrices::{Matrices, Tiles, multiply};
 use super::{Lines, line};
 use crate::conv::wgsl::form::Form;
 use crate::conv::wgsl::tile::Tile;
@@ -33,7 +33,7 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
     let base = "let base = (step - first) % BUFFERS * BK;\n";
     let [more, sums, products, collect] = match units.emulated {
         true => [
-            Element::Four.load_fours(),
+            Tiles::Weights.load_fours(),
             zeros(tile, ""),
             multiply(tile, terms, &[(0, 0)], |_| String::new()),
             String::new(),
@@ -43,7 +43,7 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
             [
                 declare_sums(),
                 matrices.zeros(1),
-                matrices.multiply(Element::Four, terms, &[(0, 0)]),
+                matrices.multiply(Tiles::Weights, terms, &[(0, 0)]),
                 collect(tile, &matrices),
             ]
         }
@@ -75,21 +75,21 @@ impl Weight {
         // Tap 0 meets x one position before that of dy, tap 2 one after.
         let factors: &[(u32, u32)] =
             if loads.is_row() { &[(0, 1), (0, 0), (1, 0)] } else { &[(0, 0)] };
-        let element = Element::of(loads);
+        let tiles = Tiles::of(loads);
         let [more, sums, products] = match units.emulated {
             true => {
                 let name = |sum: usize| format!("_{sum}");
                 let zeros = (0..factors.len()).map(|sum| zeros(tile, &name(sum))).collect();
-                [element.load_fours(), zeros, multiply(tile, 16, factors, name)]
+                [tiles.load_fours(), zeros, multiply(tile, 16, factors, name)]
             }
             false => {
                 let matrices = Matrices::of(tile, units);
                 let zeros = matrices.zeros(factors.len() as u32);
-                [String::new(), zeros, matrices.multiply(element, 16, factors)]
+                [String::new(), zeros, matrices.multiply(tiles, 16, factors)]
             }
         };
-        let [place, stores] = match element {
-            Element::One => {
+        let [place, stores] = match tiles {
+            Tiles::Ones => {
                 let store = |name: &str, pitch: &str| {
                     let mut lines = Lines(format!("let at = line * {pitch} + item;\n"));
                     for (n, part) in super::PARTS.iter().enumerate() {
@@ -99,7 +99,7 @@ impl Weight {
                 };
                 [TOGETHER.to_owned(), stores(store)]
             }
-            Element::Four => {
+            _ => {
                 let store = |name: &str, pitch: &str| {
                     format!("{name}_tile[line * {pitch} + item] = value;\n")
                 };
@@ -108,7 +108,7 @@ impl Weight {
         };
         let values = [
             ("before", u32::from(loads.is_row()).to_string()),
-            ("element", element.name().to_owned()),
+            ("element", tiles.element().to_owned()),
             ("stores", stores),
             ("place", place),
             ("more", declare_sums() + &more),
@@ -131,8 +131,8 @@ impl Weight {
 const TOGETHER: &str = "vec2(n, 4u * first + n)";
 const QUARTERS: &str = "vec2(n % count * 4u + n / count, n / count * quarter + first + n % count)";
 
-/// A line of a weight gradient's tiles has the rows (columns) of a position. With `Four` an invocation
-/// has four rows of one position, with `One` four positions of one row.
+/// A line of a weight gradient's tiles has the rows (columns) of a position. With [`Tiles::Fours`]
+/// an invocation has four rows of one position, with [`Tiles::Ones`] four positions of one row.
 fn stores(of: impl Fn(&str, &str) -> String) -> String {
     let text = |(name, operand): (&str, &str)| {
         let pitch = format!("{}_PITCH", name.to_uppercase());
