@@ -10,16 +10,17 @@
 // term takes {{ tm }} + {{ tn }} registers beside the sums. The invocations lie in blocks 8 wide, so
 // that a subgroup covers a compact part of the tile and its reads are few and without bank
 // conflicts. A step's values are loaded into registers while the previous step is multiplied; with two
-// buffers of the tiles a step needs one barrier, with one, which takes less memory, two. Whatever depends on the column is
-// computed once, whatever depends on the tap when the tap changes, which leaves an addition for each
-// load; values outside the source become 0 when they are stored, so that nothing waits for a load
-// before the products.
+// buffers of the tiles a step needs one barrier, with one, which takes less memory, two. Whatever
+// depends on the column is computed once, whatever depends on the tap when the tap changes, which
+// leaves an addition for each load; values outside the source become 0 when they are stored, so that
+// nothing waits for a load before the products.
 //
 // Template: `load` is the text that loads from the source; `element` and `result` are the elements of
 // source and destination, one value or four, and `storage` the functions that load and store them
 // where they are in half precision; `moments` is empty or writes the statistics of each row,
-// `moments_bindings` what it needs; `params` is the number of the last binding; the others are sizes
-// and the text of unrolled loops.
+// `moments_bindings` what it needs; `params` is the number of the last binding; `of_row` is the vec4 of a
+// row in the packed weights, `free` what makes a buffer free; the others are sizes and the text of
+// unrolled loops.
 
 const BM: u32 = {{ bm }}u;
 const BN: u32 = {{ bn }}u;

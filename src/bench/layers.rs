@@ -9,8 +9,8 @@ use super::given_gradient::with_gradient;
 use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop};
 use crate::conv::{ConvShape, conv3d};
 use crate::half::stored;
-use crate::kernels::with_stock;
-use crate::timing::{median, milliseconds};
+use crate::kernels::{limits, with_stock};
+use crate::timing::{at_full_clock, median, milliseconds};
 
 /// One convolution of the network. Arrays are forward, input gradient, weight gradient.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,6 +83,9 @@ impl BenchConfig {
             let launches = launches(own(1)?);
             if against_stock {
                 with_stock(|| time(1))?;
+            }
+            if limits(device).is_some_and(|limits| !limits.software) {
+                at_full_clock(|| own(launches))?;
             }
             for _ in 0..self.steps {
                 ours.push(own(launches)?);

@@ -10,7 +10,8 @@ use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
 /// The launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap, and the
-/// packed buffer. Matrix units take a step tap by tap, others channel by channel. A table takes all taps of all channels as the channels of one tap.
+/// packed buffer. Matrix units take a step tap by tap, others channel by channel. A table takes all taps
+/// of all channels as the channels of one tap.
 pub(super) fn pack(
     plan: &mut ConvPlan,
     product: &Product,
