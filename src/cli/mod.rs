@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cluster::processes_launched;
 use crate::options::option_error;
 pub use terminal::Terminal;
 pub use train::train_config;
@@ -84,6 +85,27 @@ enum Command {
     Completions(shell::CompletionsArgs),
     /// Print the manual page
     Man(shell::ManArgs),
+}
+
+impl Command {
+    /// Whether several processes would do the same work and write the same files.
+    fn is_for_one_process(&self) -> bool {
+        match self {
+            Self::CheckData(_)
+            | Self::Synth(_)
+            | Self::Augment(_)
+            | Self::Evaluate(_)
+            | Self::Predict(_)
+            | Self::Export(_) => true,
+            // Those of this machine may be asked of each node.
+            Self::Train(_)
+            | Self::Bench(_)
+            | Self::Devices(_)
+            | Self::Doctor(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
 }
 
 /// The commands as `--help` groups them.
@@ -168,6 +190,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     });
     let terminal = Terminal::new(level);
     let result = match cli.command {
+        command if command.is_for_one_process() && processes_launched() > 1 => {
+            Err(Failure::usage(format!(
+                "this is one of {} processes, each of which would do the same and write the same \
+                 files: only train divides its work among them; start this without mpirun",
+                processes_launched()
+            )))
+        }
         Command::Train(args) => args.run(terminal),
         Command::CheckData(args) => args.run(&terminal),
         Command::Synth(args) => args.run(&terminal),

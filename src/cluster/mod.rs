@@ -66,6 +66,12 @@ pub struct Cluster {
     traffic: Cell<Traffic>,
 }
 
+/// How many processes a launcher of MPI started, of which this is one; 1 without one.
+pub(crate) fn processes_launched() -> usize {
+    let launcher = Launcher::of(|name| std::env::var(name).ok());
+    launcher.size.filter(|_| launcher.mpi).map_or(1, |(size, _)| size)
+}
+
 /// What a rank has sent and received.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Traffic {

@@ -34,6 +34,23 @@ fn launchers() -> Vec<&'static str> {
     only
 }
 
+#[test]
+fn commands_that_do_not_divide_their_work_are_for_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("data");
+    let out = out.to_str().unwrap();
+    let ranks = [("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_RANK", "0")];
+    let output = polyview_with(&["synth", "--out", out, "--actions", "2"], &ranks);
+    let said = last_error(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("one of 4 processes") && said.contains("without mpirun"), "{said}");
+    assert!(!folder.path().join("data").exists());
+    // A job's allocation is not its ranks, and a machine's devices may be asked for on each.
+    let alone = [("SLURM_NTASKS", "4")];
+    assert!(polyview_with(&["synth", "--out", out, "--actions", "2"], &alone).status.success());
+    assert!(polyview_with(&["devices"], &ranks).status.success());
+}
+
 /// `polyview train` with this configuration on so many ranks.
 fn ranks(launcher: &str, count: usize, config: &Config, folder: &Path) -> Command {
     let mut command = job(launcher);
