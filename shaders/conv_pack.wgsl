@@ -4,6 +4,8 @@
 // contiguous.
 
 {{ conv_pack_params.wgsl }}
+@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

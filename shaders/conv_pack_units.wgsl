@@ -3,6 +3,8 @@
 // them. Neighbouring invocations write neighbouring rows; each reads all taps of four channels.
 
 {{ conv_pack_params.wgsl }}
+@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f16>>;
+
 {{ store }}@compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

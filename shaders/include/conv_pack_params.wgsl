@@ -18,7 +18,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>;
-@group(0) @binding(1) var<storage, read_write> packed: array<{{ element }}>;
 @group(0) @binding(2) var<storage, read> params: Params;
 
 fn value(row: u32, channel: u32, tap: u32) -> f32 {

@@ -90,21 +90,9 @@ enum Command {
 impl Command {
     /// Whether several processes would do the same work and write the same files.
     fn is_for_one_process(&self) -> bool {
-        match self {
-            Self::CheckData(_)
-            | Self::Synth(_)
-            | Self::Augment(_)
-            | Self::Evaluate(_)
-            | Self::Predict(_)
-            | Self::Export(_) => true,
-            // Those of this machine may be asked of each node.
-            Self::Train(_)
-            | Self::Bench(_)
-            | Self::Devices(_)
-            | Self::Doctor(_)
-            | Self::Completions(_)
-            | Self::Man(_) => false,
-        }
+        // Those of this machine may be asked of each node.
+        let of_machine = matches!(self, Self::Bench(_) | Self::Devices(_) | Self::Doctor(_));
+        !of_machine && !matches!(self, Self::Train(_) | Self::Completions(_) | Self::Man(_))
     }
 }
 
@@ -189,14 +177,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         (false, _) => log::LevelFilter::Trace,
     });
     let terminal = Terminal::new(level);
+    let processes = processes_launched();
     let result = match cli.command {
-        command if command.is_for_one_process() && processes_launched() > 1 => {
-            Err(Failure::usage(format!(
-                "this is one of {} processes, each of which would do the same and write the same \
-                 files: only train divides its work among them; start this without mpirun",
-                processes_launched()
-            )))
-        }
+        command if processes > 1 && command.is_for_one_process() => Err(Failure::usage(format!(
+            "this is one of {processes} processes, each of which would do the same and write the \
+             same files: only train divides its work among them; start this without mpirun"
+        ))),
         Command::Train(args) => args.run(terminal),
         Command::CheckData(args) => args.run(&terminal),
         Command::Synth(args) => args.run(&terminal),

@@ -21,8 +21,13 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
+    /// This process's.
+    pub(super) fn here() -> Self {
+        Self::of(|name| std::env::var(name).ok())
+    }
+
     /// Reads the environment through `var`.
-    pub(super) fn of(var: impl Fn(&str) -> Option<String>) -> Self {
+    fn of(var: impl Fn(&str) -> Option<String>) -> Self {
         let size = |name: &&'static str| Some((var(name)?.parse().ok()?, *name));
         let size = SIZES.iter().filter_map(size).max_by_key(|(size, _)| *size);
         let hydra = var("PMI_RANK").is_some() && var("OMPI_COMM_WORLD_RANK").is_none();

@@ -68,7 +68,7 @@ pub struct Cluster {
 
 /// How many processes a launcher of MPI started, of which this is one; 1 without one.
 pub(crate) fn processes_launched() -> usize {
-    let launcher = Launcher::of(|name| std::env::var(name).ok());
+    let launcher = Launcher::here();
     launcher.size.filter(|_| launcher.mpi).map_or(1, |(size, _)| size)
 }
 
@@ -108,7 +108,7 @@ impl Cluster {
     /// # Errors
     /// Several processes that are not one job of MPI.
     pub fn join(timeout: Duration) -> Result<Option<Self>, ClusterError> {
-        let launcher = Launcher::of(|name| std::env::var(name).ok());
+        let launcher = Launcher::here();
         if !launcher.mpi && !launcher.is_several() {
             return Ok(None);
         }

@@ -57,10 +57,8 @@ impl Shader for ConvKernel {
 
     fn source(&self) -> String {
         match *self {
-            Self::Pack => pack(include_str!("../../../shaders/conv_pack.wgsl"), Storage::F32),
-            Self::PackUnits => {
-                pack(include_str!("../../../shaders/conv_pack_units.wgsl"), Storage::F16)
-            }
+            Self::Pack => pack(),
+            Self::PackUnits => pack_units(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
             Self::SumHalf(half) => sum_half(half),
             Self::Gather { tile, form, moments, source, result } => {
@@ -115,14 +113,23 @@ impl Shader for ConvKernel {
     }
 }
 
-/// A text that packs weights: `element` is that of the packed ones, `store` the function that stores f16.
-fn pack(text: &str, stored: Storage) -> String {
-    let params = include_str!("../../../shaders/include/conv_pack_params.wgsl");
-    let element = ("element", stored.element(true).to_owned());
-    let values =
-        [("conv_pack_params.wgsl", fill(params, &[element])), ("store", stored.store(&["packed"]))];
-    let used = if stored.is_half() { &values[..] } else { &values[..1] };
-    stored.directive().to_owned() + &fill(text, used)
+/// What both texts that pack weights have in common.
+const PACK_PARAMS: &str = include_str!("../../../shaders/include/conv_pack_params.wgsl");
+
+/// `conv_pack.wgsl`.
+fn pack() -> String {
+    let values = [("conv_pack_params.wgsl", PACK_PARAMS.to_owned())];
+    fill(include_str!("../../../shaders/conv_pack.wgsl"), &values)
+}
+
+/// `conv_pack_units.wgsl`: `store` is the function that stores f16.
+fn pack_units() -> String {
+    let values = [
+        ("conv_pack_params.wgsl", PACK_PARAMS.to_owned()),
+        ("store", Storage::F16.store(&["packed"])),
+    ];
+    let text = include_str!("../../../shaders/conv_pack_units.wgsl");
+    Storage::F16.directive().to_owned() + &fill(text, &values)
 }
 
 /// `conv_sum_half.wgsl`.

@@ -9,7 +9,7 @@ use crate::kernels::MatrixUnits;
 
 /// How the tiles lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tiles {
+pub(super) enum TileOrder {
     /// For forward and input gradient: in the first tile a line is a row, four terms are a vec4; in the
     /// second one a line is a term, four columns are a vec4.
     Weights,
@@ -19,7 +19,7 @@ pub(super) enum Tiles {
     Fours,
 }
 
-impl Tiles {
+impl TileOrder {
     /// Those of a weight gradient: in wide loads four values are of one row.
     pub(super) fn of(loads: WeightLoads) -> Self {
         if loads.is_wide() { Self::Ones } else { Self::Fours }
@@ -117,7 +117,7 @@ impl Matrices {
 
     /// The products of a step of so many terms, which begin at `base`. For each sum, `factors` says how
     /// many terms before that its rows and columns are.
-    pub(super) fn multiply(&self, tiles: Tiles, terms: u32, factors: &[(u32, u32)]) -> String {
+    pub(super) fn multiply(&self, tiles: TileOrder, terms: u32, factors: &[(u32, u32)]) -> String {
         let Share { grid: [below, beside], matrices: [rows, columns], .. } = self.share;
         let (size, together) = (self.size, tiles.together());
         let [a, b] = ["A", "B"].map(|role| self.name("f16", role));
@@ -128,7 +128,9 @@ impl Matrices {
             for s in before.clone() {
                 let line = format!("(base + {k}u - {s}u)");
                 let a_row = match tiles {
-                    Tiles::Weights => format!("(base / BK * BM + below) * A_PITCH + {}u", k / 4),
+                    TileOrder::Weights => {
+                        format!("(base / BK * BM + below) * A_PITCH + {}u", k / 4)
+                    }
                     _ => format!("{line} * A_PITCH + below / {together}u"),
                 };
                 line!(lines, "let a_row{s} = {a_row};");
@@ -144,7 +146,7 @@ impl Matrices {
                     let at = format!("a_at{i}_{s}");
                     let row = i * below * size;
                     let (to_row, load) = match tiles {
-                        Tiles::Weights => (format!("{row}u * A_PITCH"), "coopLoadT"),
+                        TileOrder::Weights => (format!("{row}u * A_PITCH"), "coopLoadT"),
                         _ => (format!("{}u", row / together), "coopLoad"),
                     };
                     line!(lines, "let {at} = a_row{s} + {to_row};");

@@ -1,7 +1,7 @@
 //! Products by matrix units, and by each invocation of the same tiles.
 
 use super::gather::zeros;
-use super::matrices::{Matrices, Tiles, multiply};
+use super::matrices::{Matrices, TileOrder, multiply};
 use super::{Lines, line};
 use crate::conv::wgsl::form::Form;
 use crate::conv::wgsl::tile::Tile;
@@ -33,7 +33,7 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
     let base = "let base = (step - first) % BUFFERS * BK;\n";
     let [more, sums, products, collect] = match units.emulated {
         true => [
-            Tiles::Weights.load_fours(),
+            TileOrder::Weights.load_fours(),
             zeros(tile, ""),
             multiply(tile, terms, &[(0, 0)], |_| String::new()),
             String::new(),
@@ -43,7 +43,7 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
             [
                 declare_sums(),
                 matrices.zeros(1),
-                matrices.multiply(Tiles::Weights, terms, &[(0, 0)]),
+                matrices.multiply(TileOrder::Weights, terms, &[(0, 0)]),
                 collect(tile, &matrices),
             ]
         }
@@ -75,7 +75,7 @@ impl Weight {
         // Tap 0 meets x one position before that of dy, tap 2 one after.
         let factors: &[(u32, u32)] =
             if loads.is_row() { &[(0, 1), (0, 0), (1, 0)] } else { &[(0, 0)] };
-        let tiles = Tiles::of(loads);
+        let tiles = TileOrder::of(loads);
         let [more, sums, products] = match units.emulated {
             true => {
                 let name = |sum: usize| format!("_{sum}");
@@ -89,7 +89,7 @@ impl Weight {
             }
         };
         let [place, stores] = match tiles {
-            Tiles::Ones => {
+            TileOrder::Ones => {
                 let store = |name: &str, pitch: &str| {
                     let mut lines = Lines(format!("let at = line * {pitch} + item;\n"));
                     for (n, part) in super::PARTS.iter().enumerate() {
@@ -131,8 +131,8 @@ impl Weight {
 const TOGETHER: &str = "vec2(n, 4u * first + n)";
 const QUARTERS: &str = "vec2(n % count * 4u + n / count, n / count * quarter + first + n % count)";
 
-/// A line of a weight gradient's tiles has the rows (columns) of a position. With [`Tiles::Fours`]
-/// an invocation has four rows of one position, with [`Tiles::Ones`] four positions of one row.
+/// A line of a weight gradient's tiles has the rows (columns) of a position. With [`TileOrder::Fours`]
+/// an invocation has four rows of one position, with [`TileOrder::Ones`] four positions of one row.
 fn stores(of: impl Fn(&str, &str) -> String) -> String {
     let text = |(name, operand): (&str, &str)| {
         let pitch = format!("{}_PITCH", name.to_uppercase());
