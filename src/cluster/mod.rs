@@ -278,6 +278,8 @@ impl Cluster {
     /// Ends all ranks, with a line that names this one.
     pub fn abort(&self, message: &str, status: u8) -> ! {
         log::error!("{}: {message}", self.name(self.rank));
+        // A launcher may end before it has passed on what a rank has just written.
+        std::thread::sleep(Duration::from_millis(500));
         self.mpi.abort(status)
     }
 }
