@@ -24,6 +24,10 @@ pub struct ComputeConfig {
     #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
     #[arg(group = RESUME_MAY_CHANGE)]
     pub lanes: Auto,
+    /// Batch norm over all lanes of a step instead of each by itself, as over the whole batch on one
+    /// device; lanes wait for each other at every layer
+    #[arg(long)]
+    pub sync_batch_norm: bool,
     /// Seconds after which a rank that does not answer ends a job of several processes
     #[arg(long, value_name = "SECONDS", value_parser = at_least(1), default_value_t = 600)]
     #[arg(group = RESUME_MAY_CHANGE)]

@@ -2,6 +2,8 @@
 //! backbone's gradients are computed separately from the heads', one group of clips at a time and,
 //! with gradient checkpointing, one part of the network at a time.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor};
@@ -9,6 +11,7 @@ use burn::tensor::{Gradients, Tensor};
 use super::resnet3d::{Backbone, average};
 use super::statistics::BatchStatistics;
 use crate::half::to_float;
+use crate::norm::Exchange;
 
 /// The backbone's forward pass over some clips, with what its backward pass needs.
 #[derive(Debug)]
@@ -26,28 +29,30 @@ enum Kept {
     Graph(Tensor<2>),
     /// The inputs of the parts from stage `from` on; each part is recomputed in the backward pass
     /// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
-    Inputs { from: usize, inputs: Vec<Tensor<5>> },
+    Inputs { from: usize, inputs: Vec<Tensor<5>>, exchange: Option<Arc<dyn Exchange>> },
 }
 
 impl BackbonePass {
     /// Runs `clips [N, 3, T, H, W]` through the backbone; `checkpointing` keeps the parts' inputs
-    /// alone. Returns the batch statistics too, which have not been applied.
+    /// alone. With an `exchange` they are normalised together with the clips of other lanes, in the
+    /// backward pass too. Returns the batch statistics, which have not been applied.
     pub(crate) fn new(
         backbone: &Backbone,
         clips: Tensor<5>,
         checkpointing: bool,
+        exchange: Option<Arc<dyn Exchange>>,
     ) -> (Self, BatchStatistics) {
+        let mut statistics = BatchStatistics::across(exchange.clone());
         let Some(from) = backbone.lowest_trainable() else {
-            let (features, statistics) = backbone.forward_with_statistics(clips);
+            let (features, statistics) = backbone.forward_into(clips, statistics);
             return (Self { features: detached(features), kept: Kept::Nothing }, statistics);
         };
         if !checkpointing {
-            let (features, statistics) = backbone.forward_with_statistics(clips);
+            let (features, statistics) = backbone.forward_into(clips, statistics);
             let kept = Kept::Graph(features.clone());
             return (Self { features: detached(features), kept }, statistics);
         }
         let without_graph = without_graph(backbone);
-        let mut statistics = BatchStatistics::default();
         let mut inputs = Vec::new();
         let mut x = clips;
         for part in without_graph.parts(0) {
@@ -56,7 +61,7 @@ impl BackbonePass {
             }
             x = part.forward(x, &mut statistics);
         }
-        let kept = Kept::Inputs { from, inputs };
+        let kept = Kept::Inputs { from, inputs, exchange };
         (Self { features: detached(average(x)), kept }, statistics)
     }
 
@@ -72,7 +77,9 @@ impl BackbonePass {
             Kept::Graph(features) => {
                 GradientsParams::from_grads(backpropagate(features, grad_features), backbone)
             }
-            Kept::Inputs { from, inputs } => recompute(backbone, from, inputs, grad_features),
+            Kept::Inputs { from, inputs, exchange } => {
+                recompute(backbone, from, inputs, grad_features, exchange.as_ref())
+            }
         }
     }
 }
@@ -84,6 +91,7 @@ fn recompute(
     from: usize,
     inputs: Vec<Tensor<5>>,
     grad_features: Tensor<2>,
+    exchange: Option<&Arc<dyn Exchange>>,
 ) -> GradientsParams {
     let mut sum = GradientsAccumulator::new();
     let mut grad_output: Option<Tensor<5>> = None;
@@ -93,7 +101,8 @@ fn recompute(
         // Nothing needs the gradient of what comes from below the lowest trainable stage.
         let input = if index == 0 { input } else { input.require_grad() };
         // The statistics of these clips have been counted in the forward pass.
-        let output = part.forward(input.clone(), &mut BatchStatistics::default());
+        let mut statistics = BatchStatistics::across(exchange.cloned());
+        let output = part.forward(input.clone(), &mut statistics);
         let mut grads = match grad_output.take() {
             Some(grad_output) => backpropagate(output, grad_output),
             None => backpropagate(average(output), grad_features.clone()),
@@ -106,8 +115,13 @@ fn recompute(
 
 /// Features `[N, F]` of clips outside any graph, and the batch statistics: the first of two forward
 /// passes over clips whose backward pass starts from a second one.
-pub(crate) fn features_only(backbone: &Backbone, clips: Tensor<5>) -> (Tensor<2>, BatchStatistics) {
-    let (features, statistics) = without_graph(backbone).forward_with_statistics(clips);
+pub(crate) fn features_only(
+    backbone: &Backbone,
+    clips: Tensor<5>,
+    exchange: Option<Arc<dyn Exchange>>,
+) -> (Tensor<2>, BatchStatistics) {
+    let statistics = BatchStatistics::across(exchange);
+    let (features, statistics) = without_graph(backbone).forward_into(clips, statistics);
     (detached(features), statistics)
 }
 

@@ -196,18 +196,26 @@ impl BatchNorm3d {
             let (mean, variance) = (mean.value_sync(), variance.value_sync());
             return norm::by_running(input, affine, mean, variance, after);
         }
-        let result = norm::by_batch(input, moments, affine, after);
-        let count = (n * t * h * w) as f64;
+        let (result, count, leads) = match statistics.exchange() {
+            None => (norm::by_batch(input, moments, affine, after), n * t * h * w, true),
+            Some(exchange) => {
+                let share = norm::across_lanes(input, moments, affine, after, exchange);
+                (share.normalised, share.values, share.leads)
+            }
+        };
+        let count = count as f64;
         // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
         // the biased one (0) so that a tiny last stage does not end a run.
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
-        let batch = [result.mean, result.variance];
-        statistics.push(LayerStatistics {
-            norm: self.weight.id,
-            running: self.running(),
-            batch,
-            unbiased,
-        });
+        // The statistics of a batch that several lanes share count once.
+        if leads {
+            statistics.push(LayerStatistics {
+                norm: self.weight.id,
+                running: self.running(),
+                batch: [result.mean, result.variance],
+                unbiased,
+            });
+        }
         result.output
     }
 }

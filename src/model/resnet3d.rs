@@ -298,7 +298,15 @@ impl Backbone {
 
     /// Features `[N, F]`, and the batch statistics, which have not yet been applied.
     pub fn forward_with_statistics(&self, clips: Tensor<5>) -> (Tensor<2>, BatchStatistics) {
-        let mut statistics = BatchStatistics::default();
+        self.forward_into(clips, BatchStatistics::default())
+    }
+
+    /// The same, with batch statistics that say how they are gathered.
+    pub(super) fn forward_into(
+        &self,
+        clips: Tensor<5>,
+        mut statistics: BatchStatistics,
+    ) -> (Tensor<2>, BatchStatistics) {
         let parts = self.parts(0);
         let x = parts.iter().fold(clips, |x, part| part.forward(x, &mut statistics));
         (average(x), statistics)

@@ -2,12 +2,14 @@
 //! normalisation. A forward pass returns them; whoever asked for it decides whether they count: not
 //! if it was recomputed to save memory, nor if the device could not finish it.
 
+use std::sync::Arc;
+
 use burn::module::{Module, ModuleMapper, Param, ParamId, RunningState};
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use serde::{Deserialize, Serialize};
 
 use super::resnet3d::Backbone;
-use crate::norm::{self, Running};
+use crate::norm::{self, Exchange, Running};
 
 const MOMENTUM: f64 = 0.1;
 
@@ -28,26 +30,41 @@ pub(super) struct LayerStatistics {
 /// order in which the layers ran. Dropping them leaves the running statistics as they were.
 #[derive(Debug, Default)]
 #[must_use = "the running statistics are updated by `apply`"]
-pub struct BatchStatistics(Vec<Vec<LayerStatistics>>);
+pub struct BatchStatistics {
+    passes: Vec<Vec<LayerStatistics>>,
+    /// For shares of a batch that lanes normalise together.
+    exchange: Option<Arc<dyn Exchange>>,
+}
 
 impl BatchStatistics {
+    /// For a forward pass over clips that are normalised together with those of other lanes, if there is
+    /// an exchange with them.
+    pub(crate) fn across(exchange: Option<Arc<dyn Exchange>>) -> Self {
+        Self { exchange, ..Self::default() }
+    }
+
+    /// The exchange with other lanes.
+    pub(super) fn exchange(&self) -> Option<&Arc<dyn Exchange>> {
+        self.exchange.as_ref()
+    }
+
     /// Adds a layer of the last pass.
     pub(super) fn push(&mut self, layer: LayerStatistics) {
-        match self.0.last_mut() {
+        match self.passes.last_mut() {
             Some(pass) => pass.push(layer),
-            None => self.0.push(vec![layer]),
+            None => self.passes.push(vec![layer]),
         }
     }
 
     /// Adds those of later passes.
     pub(crate) fn append(&mut self, later: Self) {
-        self.0.extend(later.0);
+        self.passes.extend(later.passes);
     }
 
     /// Copies them to the host. `backbone` is the one that they are of.
     pub(crate) fn read(self, backbone: &Backbone) -> Result<HostStatistics, ExecutionError> {
         let mut transaction = Transaction::default();
-        for tensor in self.0.iter().flatten().flat_map(|layer| &layer.batch) {
+        for tensor in self.passes.iter().flatten().flat_map(|layer| &layer.batch) {
             transaction = transaction.register(tensor.clone());
         }
         let mut values = transaction
@@ -63,7 +80,8 @@ impl BatchStatistics {
             batch: [(); 2].map(|()| values.next().expect("each was registered")),
             unbiased: layer.unbiased,
         };
-        let passes = self.0.into_iter().map(|pass| pass.into_iter().map(&mut layer).collect());
+        let passes = self.passes.into_iter();
+        let passes = passes.map(|pass| pass.into_iter().map(&mut layer).collect());
         Ok(HostStatistics(passes.collect()))
     }
 
@@ -79,12 +97,12 @@ impl BatchStatistics {
             LayerStatistics { norm: id, running, batch: batch.map(tensor), unbiased }
         };
         let passes = host.0.into_iter().map(|pass| pass.into_iter().map(layer).collect());
-        self.0.extend(passes);
+        self.passes.extend(passes);
     }
 
     /// Updates the running statistics, with PyTorch's momentum of 0.1.
     pub fn apply(self) {
-        self.0.into_iter().for_each(apply_pass);
+        self.passes.into_iter().for_each(apply_pass);
     }
 }
 

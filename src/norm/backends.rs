@@ -1,6 +1,7 @@
 //! The fused passes on Burn's CPU and wgpu tensors.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
@@ -8,7 +9,8 @@ use burn::backend::{Flex, TensorMetadata};
 use polyview_cpu::norm::{Gradients as Targets, Norm, NormShape, Normalised};
 
 use super::Spec;
-use super::op::{Gradients, NormKernels, NormOps};
+use super::across::{Exchange, sum};
+use super::op::{Gradients, NormKernels, NormOps, Source};
 use super::wgsl::BatchNorm;
 use crate::half;
 use crate::kernels::pool::Buffer;
@@ -30,8 +32,8 @@ impl NormOps for Flex {
         gamma: FlexTensor,
         beta: FlexTensor,
         residual: FlexTensor,
-        _: FlexTensor,
-        _: Option<usize>,
+        moments: FlexTensor,
+        source: Source,
         spec: Spec,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         let size = sizes(&x);
@@ -45,13 +47,40 @@ impl NormOps for Flex {
         };
         let residual = spec.residual.then(|| host::values(&residual));
         let mut y = Buffer::new(size.iter().product());
-        let found = norm.forward(&host::values(&x), residual.as_deref(), y.values());
-        let channel = |values| host::tensor(values, [size[1]]);
+        let x = host::values(&x);
+        let [mean, variance] = if let Source::Batch(batch) = source {
+            let moments = host::values(&moments);
+            let (of_channels, count) = (moments.as_chunks::<2>().0, batch.values as f64);
+            let mean: Vec<f32> = of_channels.iter().map(|found| found[0]).collect();
+            let variance = of_channels.iter().map(|found| (f64::from(found[1]) / count) as f32);
+            let variance: Vec<f32> = variance.collect();
+            norm.infer(&mean, &variance, &x, residual.as_deref(), y.values());
+            [mean, variance]
+        } else {
+            let found = norm.forward(&x, residual.as_deref(), y.values());
+            [found.mean, found.variance]
+        };
         let y = y.into_tensor(size);
-        let [mean, variance] = [found.mean, found.variance].map(channel);
+        let [mean, variance] = [mean, variance].map(|values| host::tensor(values, [size[1]]));
         // The mask of the ReLU is taken from y, which whatever comes next mostly keeps anyway.
         let rest = if spec.relu { y.clone() } else { mean.clone() };
         (y, mean, variance, rest)
+    }
+
+    fn norm_statistics(x: FlexTensor, _: FlexTensor, _: Source, spec: Spec) -> FlexTensor {
+        let size = sizes(&x);
+        let shape = norm_shape(size);
+        let none = vec![0.0; size[1]];
+        let norm =
+            Norm { shape, gamma: &none, beta: &none, epsilon: spec.epsilon, relu: spec.relu };
+        let count = (shape.batch * shape.space) as f64;
+        let found = norm.statistics(&host::values(&x)).into_iter();
+        let values = found.flat_map(|[mean, variance]| [mean as f32, (variance * count) as f32]);
+        host::tensor(values.collect(), [2 * size[1]])
+    }
+
+    fn sum_across_lanes(own: FlexTensor, exchange: Arc<dyn Exchange>) -> FlexTensor {
+        sum::<Self>(own, exchange.as_ref())
     }
 
     fn norm_by_running(
@@ -75,6 +104,12 @@ impl NormOps for Flex {
     }
 }
 
+/// 1 / √(variance + ε) of each channel.
+fn rstd(variance: &FlexTensor, spec: &Spec) -> Vec<f32> {
+    let of = |&variance: &f32| (1.0 / (f64::from(variance) + spec.epsilon).sqrt()) as f32;
+    host::values(variance).iter().map(of).collect()
+}
+
 /// The backward pass on the CPU; `x` is not read where the statistics were given.
 fn flex_backward(
     normalised: Normalised,
@@ -87,10 +122,7 @@ fn flex_backward(
     let size = sizes(dy);
     let (count, channels) = (size.iter().product(), size[1]);
     let (gamma, mean) = (host::values(gamma), host::values(mean));
-    let rstd: Vec<f32> = host::values(variance)
-        .iter()
-        .map(|&variance| (1.0 / (f64::from(variance) + spec.epsilon).sqrt()) as f32)
-        .collect();
+    let rstd = rstd(variance, spec);
     let beta = vec![0.0; channels];
     let norm = Norm {
         shape: norm_shape(size),
@@ -140,6 +172,45 @@ impl NormKernels for Flex {
         flex_backward(Normalised::ByBatch, &x, layer, spec.relu.then_some(&y), &dy, spec)
     }
 
+    fn by_batch_sums(
+        x: FlexTensor,
+        [mean, variance, y]: [FlexTensor; 3],
+        dy: FlexTensor,
+        spec: &Spec,
+    ) -> (FlexTensor, FlexTensor) {
+        let size = sizes(&x);
+        let none = host::values(&variance);
+        let (shape, Spec { epsilon, relu, .. }) = (norm_shape(size), *spec);
+        let norm = Norm { shape, gamma: &none, beta: &none, epsilon, relu };
+        let mut g = Buffer::new(size.iter().product());
+        let [mean, x, y, dy] = [&mean, &x, &y, &dy].map(host::values);
+        let y = if relu { &y[..] } else { &[] };
+        let sums = norm.gradient_sums(&mean, &x, y, &dy, g.values());
+        let sums = sums.into_iter().flatten().map(|sum| sum as f32).collect();
+        (host::tensor(sums, [2 * size[1]]), g.into_tensor(size))
+    }
+
+    fn by_batch_input(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        [mean, variance, _]: [FlexTensor; 3],
+        [_, g]: [FlexTensor; 2],
+        (sums, count): (FlexTensor, usize),
+        spec: &Spec,
+    ) -> [FlexTensor; 2] {
+        let size = sizes(&x);
+        let layer = host::values(&gamma);
+        let (shape, Spec { epsilon, relu, .. }) = (norm_shape(size), *spec);
+        let norm = Norm { shape, gamma: &layer, beta: &layer, epsilon, relu };
+        let mut dx = Buffer::new(size.iter().product());
+        let sums = host::values(&sums);
+        let sums: Vec<_> = sums.as_chunks().0.iter().map(|sums| sums.map(f64::from)).collect();
+        let (rstd, [mean, x, values]) = (rstd(&variance, spec), [&mean, &x, &g].map(host::values));
+        norm.gradient_input(&mean, &rstd, &x, &values, &sums, count, dx.values());
+        drop(values);
+        [dx.into_tensor(size), g]
+    }
+
     fn by_running_backward(
         [gamma, variance]: [FlexTensor; 2],
         y: Option<FlexTensor>,
@@ -177,7 +248,7 @@ impl NormOps for CubeBackend {
         beta: CubeTensor,
         residual: CubeTensor,
         moments: CubeTensor,
-        slice: Option<usize>,
+        source: Source,
         spec: Spec,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         let [x, residual] = [x, residual].map(launch::stored);
@@ -187,9 +258,35 @@ impl NormOps for CubeBackend {
         let y = launch::empty_stored(&x, size, norm.y());
         let kept = launch::empty(&x, [norm.kept_words()]);
         let operands = [&x, &gamma, &beta, &y, &kept, &residual, &moments];
-        launch::run(&x.client, &norm.forward(slice), &operands.map(|tensor| &tensor.handle));
+        let plan = match source {
+            Source::Input => norm.forward(None),
+            Source::Parts(slice) => norm.forward(Some(slice)),
+            Source::Batch(batch) => norm.forward_in(batch.values),
+        };
+        launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
         let [mean, variance] = [0, 1].map(|row| launch::part(&kept, row * norm.row(), [size[1]]));
         (half::stored_as(y, &x), mean, variance, kept)
+    }
+
+    fn norm_statistics(
+        x: CubeTensor,
+        moments: CubeTensor,
+        source: Source,
+        spec: Spec,
+    ) -> CubeTensor {
+        let (x, moments) = (launch::stored(x), launch::contiguous(moments));
+        let slice = match source {
+            Source::Parts(slice) => Some(slice),
+            Source::Input | Source::Batch(_) => None,
+        };
+        let found = launch::empty(&x, [2 * sizes(&x)[1]]);
+        let operands = [&x.handle, &moments.handle, &found.handle];
+        launch::run(&x.client, &batch_norm(&x, spec).statistics(slice), &operands);
+        found
+    }
+
+    fn sum_across_lanes(own: CubeTensor, exchange: Arc<dyn Exchange>) -> CubeTensor {
+        sum::<Self>(own, exchange.as_ref())
     }
 
     fn norm_by_running(
@@ -230,6 +327,41 @@ impl NormKernels for CubeBackend {
         launch::run(&x.client, &norm.backward(), &operands.map(|tensor| &tensor.handle));
         let [x, residual] = [dx, masked].map(|gradient| half::gradient_as(gradient, &dy));
         Gradients { x, gamma: d_gamma, beta: d_beta, residual }
+    }
+
+    fn by_batch_sums(
+        x: CubeTensor,
+        [_, _, kept]: [CubeTensor; 3],
+        dy: CubeTensor,
+        spec: &Spec,
+    ) -> (CubeTensor, CubeTensor) {
+        let [x, dy] = [x, dy].map(launch::stored);
+        let norm = batch_norm(&x, *spec);
+        let parts = launch::empty(&x, [norm.parts_words()]);
+        let masked = masked(&norm, spec, &dy);
+        let operands = [&x, &dy, &kept, &parts, &masked];
+        launch::run(&x.client, &norm.gradient_sums(), &operands.map(|tensor| &tensor.handle));
+        (parts, masked)
+    }
+
+    fn by_batch_input(
+        x: CubeTensor,
+        _: CubeTensor,
+        [_, _, kept]: [CubeTensor; 3],
+        [dy, g]: [CubeTensor; 2],
+        (sums, count): (CubeTensor, usize),
+        spec: &Spec,
+    ) -> [CubeTensor; 2] {
+        let [x, dy] = [x, dy].map(launch::stored);
+        let norm = batch_norm(&x, *spec);
+        let size = sizes(&x);
+        let dx = launch::empty_stored(&x, size, norm.dx());
+        // What the kernel writes of γ and β is of the whole batch.
+        let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
+        let operands = [&x, &g, &kept, &sums, &dx, &d_gamma, &d_beta];
+        let plan = norm.gradient_input(count);
+        launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
+        [dx, g].map(|gradient| half::gradient_as(gradient, &dy))
     }
 
     fn by_running_backward(

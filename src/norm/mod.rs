@@ -2,6 +2,7 @@
 //! the values forward and one backward. WGSL compute shaders on wgpu, vector code on the CPU,
 //! Burn's operations elsewhere.
 
+mod across;
 mod backends;
 mod blend;
 mod op;
@@ -15,8 +16,9 @@ use burn::tensor::module;
 use crate::half;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, Implementation, PlanError};
+pub use across::{Across, Exchange, Shares, across_lanes};
 pub use blend::{Running, blend};
-use op::NormOps;
+use op::{NormOps, Source};
 use wgsl::{BatchNorm, Traffic};
 
 /// A fused normalisation without its tensors.
@@ -144,7 +146,7 @@ pub fn by_batch(
     let is_half = half::is_half(&x);
     let residual = after.residual().map(|residual| half::stored(residual, is_half));
     let residual = residual.unwrap_or_else(|| x.clone());
-    let slice = moments.as_ref().map(|moments| moments.slice);
+    let source = moments.as_ref().map_or(Source::Input, |moments| Source::Parts(moments.slice));
     let moments = moments.map_or_else(|| gamma.clone(), |moments| moments.parts);
     let (output, mean, variance, _) = Dispatch::norm_by_batch(
         x.into_dispatch(),
@@ -152,7 +154,7 @@ pub fn by_batch(
         beta.into_dispatch(),
         residual.into_dispatch(),
         moments.into_dispatch(),
-        slice,
+        source,
         spec,
     );
     Normalised {

@@ -1,5 +1,7 @@
 //! The fused normalisation as an operation of Burn's backends, with its gradients.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -9,21 +11,45 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, backend_extension};
 
 use super::Spec;
+use super::across::{Batch, Exchange};
+
+/// Where the statistics of a batch come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// From x.
+    Input,
+    /// With x, in parts of so many values.
+    Parts(usize),
+    /// Of a batch that x is a share of: mean and sum of squared deviations of each channel.
+    Batch(Arc<Batch>),
+}
 
 /// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait NormOps: Backend {
     /// y, mean and biased variance of each channel, and what else the backward pass needs, in the
-    /// backend's own form. With a `slice` the statistics come with `x`, in `moments`.
+    /// backend's own form. `moments` are the statistics that do not come from `x`.
     fn norm_by_batch(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         residual: FloatTensor<Self>,
         moments: FloatTensor<Self>,
-        slice: Option<usize>,
+        source: Source,
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Mean and sum of squared deviations of each channel of `x`, or of what `moments` are of: `[C·2]`,
+    /// not differentiable.
+    fn norm_statistics(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        source: Source,
+        spec: Spec,
+    ) -> FloatTensor<Self>;
+
+    /// The sum of these values over all lanes. Differentiable: each lane's loss depends on it.
+    fn sum_across_lanes(own: FloatTensor<Self>, exchange: Arc<dyn Exchange>) -> FloatTensor<Self>;
 
     /// y by given statistics. Not differentiable by γ and β.
     fn norm_by_running(
@@ -58,6 +84,26 @@ pub(super) trait NormKernels: NormOps {
         spec: &Spec,
     ) -> Gradients<Self>;
 
+    /// The first half of it, for a share of a batch: Σ g and Σ g·(x − mean) of each channel in parts,
+    /// `[C·parts·2]`, and g, where the second half takes it in the place of dy.
+    fn by_batch_sums(
+        x: FloatTensor<Self>,
+        kept: [FloatTensor<Self>; 3],
+        dy: FloatTensor<Self>,
+        spec: &Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The second half: dx and the residual's gradient, from dy and g, and from the sums over the batch,
+    /// `[C·2]`, which has so many values of a channel.
+    fn by_batch_input(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        kept: [FloatTensor<Self>; 3],
+        gradients: [FloatTensor<Self>; 2],
+        sums: (FloatTensor<Self>, usize),
+        spec: &Spec,
+    ) -> [FloatTensor<Self>; 2];
+
     /// dx and the residual's gradient from γ and variance; `y` is given where a ReLU follows.
     fn by_running_backward(
         layer: [FloatTensor<Self>; 2],
@@ -72,7 +118,7 @@ struct ByBatch;
 
 impl<B: NormKernels> Backward<B, 4> for ByBatch {
     /// x, γ; what the forward pass kept.
-    type State = ([NodeId; 2], [FloatTensor<B>; 3], Spec);
+    type State = ([NodeId; 2], [FloatTensor<B>; 3], Source, Spec);
 
     fn backward(
         self,
@@ -80,10 +126,13 @@ impl<B: NormKernels> Backward<B, 4> for ByBatch {
         grads: &mut Registered,
         checkpointer: &mut Checkpointer,
     ) {
-        let (stored, kept, spec) = ops.state;
+        let (stored, kept, source, spec) = ops.state;
         let [x, gamma] = stored.map(|id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id));
         let dy = grads.consume::<B>(&ops.node);
-        let back = B::by_batch_backward(x, gamma, kept, dy, &spec);
+        let back = match source {
+            Source::Batch(batch) => batch.backward::<B>(x, gamma, kept, dy, &spec),
+            Source::Input | Source::Parts(_) => B::by_batch_backward(x, gamma, kept, dy, &spec),
+        };
         let [to_x, to_gamma, to_beta, to_residual] = ops.parents;
         let to_residual = to_residual.filter(|_| spec.residual);
         let all = [
@@ -96,6 +145,21 @@ impl<B: NormKernels> Backward<B, 4> for ByBatch {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SumAcrossLanes;
+
+impl<B: NormKernels> Backward<B, 1> for SumAcrossLanes {
+    type State = Arc<dyn Exchange>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Registered, _: &mut Checkpointer) {
+        let own = grads.consume::<B>(&ops.node);
+        let sum = B::sum_across_lanes(own, ops.state);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, sum);
         }
     }
 }
@@ -128,14 +192,14 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         residual: FloatTensor<Self>,
         moments: FloatTensor<Self>,
-        slice: Option<usize>,
+        source: Source,
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), gamma.node(), beta.node(), residual.node()];
         let forward = |x: FloatTensor<Self>, gamma: FloatTensor<Self>| {
             let [x, gamma, beta, residual, moments] =
                 [x, gamma, beta, residual, moments].map(FloatTensor::<Self>::into_primitive);
-            B::norm_by_batch(x, gamma, beta, residual, moments, slice, spec)
+            B::norm_by_batch(x, gamma, beta, residual, moments, source.clone(), spec)
         };
         let (y, mean, variance, rest) = match ByBatch.prepare::<C>(nodes).compute_bound().stateful()
         {
@@ -143,7 +207,7 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
                 let stored = [prep.checkpoint(&x), prep.checkpoint(&gamma)];
                 let (y, mean, variance, rest) = forward(x, gamma);
                 let kept = [&mean, &variance, &rest].map(Clone::clone);
-                (prep.finish((stored, kept, spec), y), mean, variance, rest)
+                (prep.finish((stored, kept, source, spec), y), mean, variance, rest)
             }
             OpsKind::UnTracked(prep) => {
                 let (y, mean, variance, rest) = forward(x, gamma);
@@ -152,6 +216,25 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         };
         let constant = FloatTensor::<Self>::new;
         (y, constant(mean), constant(variance), constant(rest))
+    }
+
+    fn norm_statistics(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        source: Source,
+        spec: Spec,
+    ) -> FloatTensor<Self> {
+        let [x, moments] = [x, moments].map(FloatTensor::<Self>::into_primitive);
+        FloatTensor::<Self>::new(B::norm_statistics(x, moments, source, spec))
+    }
+
+    fn sum_across_lanes(own: FloatTensor<Self>, exchange: Arc<dyn Exchange>) -> FloatTensor<Self> {
+        let node = own.node();
+        let sum = B::sum_across_lanes(own.into_primitive(), Arc::clone(&exchange));
+        match SumAcrossLanes.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(exchange, sum),
+            OpsKind::UnTracked(prep) => prep.finish(sum),
+        }
     }
 
     fn norm_by_running(

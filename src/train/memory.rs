@@ -68,13 +68,18 @@ pub(super) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// For steps on all of these devices: what each of them can hold.
-    pub(super) fn new(config: &Config, all: &Devices) -> Self {
+    /// For steps in so many lanes on all of these devices: what each of them can hold.
+    pub(super) fn new(config: &Config, all: &Devices, lanes: usize) -> Self {
         let devices: Vec<(&str, &DeviceInfo)> = all.all().collect();
+        // A device's lanes take their turns, unless they exchange statistics.
+        let at_once = match config.compute.sync_batch_norm {
+            true => lanes.div_ceil(all.count()) as u64,
+            false => 1,
+        };
         // Devices that are one piece of hardware share its memory.
         let sharing = |at: &str, device: &DeviceInfo| {
             let same = |(host, other): &&(&str, &DeviceInfo)| *host == at && other.id == device.id;
-            devices.iter().filter(same).count() as u64
+            devices.iter().filter(same).count() as u64 * at_once
         };
         let least = |of: &dyn Fn(&DeviceInfo, u64) -> Option<u64>| {
             devices.iter().filter_map(|(at, device)| of(device, sharing(at, device))).min()

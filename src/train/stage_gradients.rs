@@ -41,6 +41,7 @@ pub(super) fn stage_gradients(
             clips: &clips,
             memory,
             loss_scale: factor,
+            together: None,
         };
         let mut watch = MemoryWatch::start(device);
         let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?

@@ -8,11 +8,13 @@
 //! normalisation sees the clips of one pass, as wherever gradients are accumulated.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
 use super::error::TrainError;
+use super::lanes::SyncLane;
 use super::memory::StepMemory;
 use super::objective::{BatchResult, Cost, KnownLogits, Objective};
 use crate::data::Batch;
@@ -21,6 +23,7 @@ use crate::model::{
     BackbonePass, BatchStatistics, DropoutMasks, MultiViewNet, Prediction, ViewLayout, even_chunks,
     features_only,
 };
+use crate::norm::Exchange;
 
 /// Consecutive actions of a batch whose loss is computed together, with their clips.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +92,24 @@ pub(super) struct Step<'a> {
     pub memory: StepMemory,
     /// What the loss is multiplied by for the gradients, which have this factor.
     pub loss_scale: f64,
+    /// For batch norm over all lanes.
+    pub together: Option<Together>,
+}
+
+/// How a lane's passes go together with those of others, with which batch norm exchanges statistics.
+pub(super) struct Together {
+    pub lane: Arc<SyncLane>,
+    /// Whether each pass is run twice, because the clips of some lane do not fit into one: what is
+    /// normalised together must be on the way at the same time.
+    pub twice: bool,
+}
+
+impl Together {
+    /// Begins a pass: the first or the second over some clips.
+    fn begin(&self, second: bool, index: usize) -> Arc<dyn Exchange> {
+        self.lane.begin((u32::from(second), index as u32));
+        Arc::clone(&self.lane) as Arc<dyn Exchange>
+    }
 }
 
 impl Step<'_> {
@@ -98,7 +119,15 @@ impl Step<'_> {
         let mut sum = GradientsAccumulator::new();
         let mut statistics = BatchStatistics::default();
         let (mut costs, mut logits) = (Vec::new(), Vec::new());
-        for part in parts(self.batch, &self.actions, self.memory.micro_batch) {
+        let whole = || {
+            let clips = self.batch.clips_of(&self.actions);
+            vec![Part { actions: self.actions.clone(), clips }]
+        };
+        let parts = match &self.together {
+            Some(_) => whole(),
+            None => parts(self.batch, &self.actions, self.memory.micro_batch),
+        };
+        for part in parts {
             let (cost, prediction) = self.part(part, masks, &mut sum, &mut statistics)?;
             costs.push(cost);
             logits.push(prediction.logits);
@@ -122,15 +151,19 @@ impl Step<'_> {
         let trains = backbone.lowest_trainable().is_some();
         let mut whole = None;
         let mut features = Vec::new();
-        for clips in &passes {
+        let begin = |second, index| self.together.as_ref().map(|all| all.begin(second, index));
+        let once = passes.len() == 1 && !self.together.as_ref().is_some_and(|all| all.twice);
+        for (index, clips) in passes.iter().enumerate() {
             let clips = (self.clips)(clips.clone())?;
-            if passes.len() == 1 {
-                let (pass, batch) = BackbonePass::new(backbone, clips, gradient_checkpointing);
+            let exchange = begin(false, index);
+            if once {
+                let (pass, batch) =
+                    BackbonePass::new(backbone, clips, gradient_checkpointing, exchange);
                 features.push(pass.features());
                 statistics.append(batch);
                 whole = Some(pass);
             } else {
-                let (chunk, batch) = features_only(backbone, clips);
+                let (chunk, batch) = features_only(backbone, clips, exchange);
                 features.push(chunk);
                 statistics.append(batch);
             }
@@ -156,11 +189,12 @@ impl Step<'_> {
             sum.accumulate(net, pass.backward(backbone, grad_features));
             return Ok((cost, prediction));
         }
-        for clips in passes {
+        for (index, clips) in passes.into_iter().enumerate() {
             let rows = clips.start - part.clips.start..clips.end - part.clips.start;
             // The statistics of these clips have been counted in the first pass.
             let clips = (self.clips)(clips)?;
-            let (pass, _) = BackbonePass::new(backbone, clips, gradient_checkpointing);
+            let exchange = begin(true, index);
+            let (pass, _) = BackbonePass::new(backbone, clips, gradient_checkpointing, exchange);
             sum.accumulate(net, pass.backward(backbone, grad_features.clone().slice([rows])));
         }
         Ok((cost, prediction))

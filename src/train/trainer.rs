@@ -414,6 +414,7 @@ impl<'a> Trainer<'a> {
             clips: &clips,
             memory: self.memory,
             loss_scale: self.loss_factor(),
+            together: None,
         };
         let queued = step.queue(Some(&masks));
         self.upload_next(uploaded, pass)?;

@@ -144,6 +144,17 @@ fn the_number_of_ranks_changes_no_bit() {
 }
 
 #[test]
+fn batch_norm_over_all_ranks_changes_no_bit() {
+    let case = Case::new("--lanes 4 --sync-batch-norm");
+    let alone = case.alone("");
+    for launcher in launchers() {
+        for count in [2, 3] {
+            assert!(case.together(launcher, count) == alone, "{launcher}, {count} ranks");
+        }
+    }
+}
+
+#[test]
 fn ranks_with_two_devices_each_change_no_bit() {
     let case = Case::new("--device cpu*2 --micro-batch 1");
     let alone = case.alone("--device cpu --lanes 4");

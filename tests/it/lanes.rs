@@ -49,28 +49,37 @@ impl Runs {
     }
 }
 
-fn devices_do_not_matter(device: &str, precision: &str) {
-    let runs = Runs::new(&format!("--precision {precision}"));
+fn devices_do_not_matter(device: &str, options: &str) {
+    let runs = Runs::new(options);
     let by =
         |devices: &str, lanes: usize| runs.weights(&format!("--device {devices} --lanes {lanes}"));
     let two = by(device, 2);
-    assert!(two == by(&format!("{device}*2"), 2), "{device}, {precision}: 2 devices");
-    assert!(two != by(device, 1), "{device}, {precision}: lanes have no effect");
+    assert!(two == by(&format!("{device}*2"), 2), "{device}, {options}: 2 devices");
+    assert!(two != by(device, 1), "{device}, {options}: lanes have no effect");
     let three = by(device, 3);
-    assert!(three == by(&format!("{device}*2"), 3), "{device}, {precision}: 3 lanes on 2 devices");
+    assert!(three == by(&format!("{device}*2"), 3), "{device}, {options}: 3 lanes on 2 devices");
     assert!(three != two);
 }
 
 #[test]
 fn the_number_of_devices_changes_no_bit_on_the_cpu() {
-    devices_do_not_matter("cpu", "f32");
+    devices_do_not_matter("cpu", "");
+    devices_do_not_matter("cpu", "--sync-batch-norm");
 }
 
 #[test]
 fn the_number_of_devices_changes_no_bit_on_an_adapter() {
     let Some(device) = adapter::name() else { return };
-    devices_do_not_matter(device, "f32");
-    devices_do_not_matter(device, "f16");
+    devices_do_not_matter(device, "");
+    devices_do_not_matter(device, "--precision f16");
+}
+
+#[test]
+fn statistics_are_exchanged_on_an_adapter() {
+    let Some(device) = adapter::name() else { return };
+    let runs = Runs::new("--precision f16 --sync-batch-norm --lanes 3");
+    let one = runs.weights(&format!("--device {device}"));
+    assert!(one == runs.weights(&format!("--device {device}*2")));
 }
 
 #[test]
@@ -80,6 +89,39 @@ fn gradients_are_accumulated_within_lanes() {
     assert!(one == runs.weights("--device cpu*2"));
     let whole = Runs::new("--micro-batch 100");
     assert!(one != whole.weights("--device cpu*2"), "the micro-batch has no effect");
+}
+
+/// In passes of a clip, of which lanes have different numbers and the last batch's third lane none, and
+/// with the activations of each recomputed.
+#[test]
+fn statistics_are_exchanged_pass_by_pass() {
+    let runs = Runs::new("--sync-batch-norm --micro-batch 1");
+    let one = runs.weights("--device cpu --lanes 3");
+    assert!(one == runs.weights("--device cpu*2 --lanes 3"));
+    assert!(one == runs.weights("--device cpu*3 --gradient-checkpointing"));
+    let whole = Runs::new("--sync-batch-norm");
+    assert!(one != whole.weights("--device cpu*3"), "the micro-batch has no effect");
+    assert!(one != Runs::new("--micro-batch 1").weights("--device cpu*3"), "it has no effect");
+}
+
+/// Lanes that exchange statistics compute what one lane does over the whole batch, running statistics
+/// included, but for the order of the sums.
+#[test]
+fn synchronised_lanes_train_as_the_whole_batch_does() {
+    let options = "--phase1-epochs 1 --phase2-epochs 2 --backbone-lr 1e-3 --device cpu";
+    let losses = |options: &str, lanes: usize| -> Vec<f64> {
+        let runs = Runs::new(options);
+        let outcome = run(&runs.configured(&format!("--lanes {lanes}")));
+        outcome.history.iter().flat_map(|epoch| [epoch.train.loss, epoch.valid.loss]).collect()
+    };
+    let apart = |one: &[f64], other: &[f64]| -> f64 {
+        one.iter().zip(other).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max)
+    };
+    let one = losses(options, 1);
+    let together = losses(&format!("{options} --sync-batch-norm"), 3);
+    let separate = losses(options, 3);
+    assert!(apart(&one, &together) < 1e-3, "{one:?} {together:?}");
+    assert!(apart(&one, &separate) > 1e-2, "{one:?} {separate:?}");
 }
 
 /// Ends a run in its n-th training step; whether it was interrupted.

@@ -1,11 +1,13 @@
 //! The fused normalisation on every device against plain f64, and frozen in a network.
 
+mod across;
+
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use polyview::half::{to_float, to_half};
 use polyview::kernels::{DeviceLimits, with_limits, with_stock};
 use polyview::model::{Backbone, BackboneKind, Init, StageSet};
-use polyview::norm::{Affine, After, Running, blend, by_batch, by_running};
+use polyview::norm::{Affine, After, Normalised, Running, blend, by_batch, by_running};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -76,6 +78,17 @@ impl Case {
 
     /// With activations in half precision or in f32.
     fn ours(&self, device: &Device, half: bool) -> Results<f32> {
+        self.by(device, half, &|x, affine, after| (by_batch(x, None, affine, after), ())).0
+    }
+
+    /// The same with another way to normalise by the batch, which may tell more.
+    fn by<T: Default>(
+        &self,
+        device: &Device,
+        half: bool,
+        by_batch: &dyn Fn(Tensor<5>, Affine, After) -> (Normalised, T),
+    ) -> (Results<f32>, T) {
+        let mut more = T::default();
         let stored = |x: &Tensor<5>| if half { to_half(x.clone()) } else { x.clone() };
         let whole = |values: &[f32]| {
             Tensor::<5>::from_data(TensorData::new(values.to_vec(), self.shape), device)
@@ -96,7 +109,8 @@ impl Case {
         let affine = Affine { gamma: gamma.clone(), beta: beta.clone(), epsilon: EPSILON };
         let (y, mean, variance) = match &self.running {
             None => {
-                let result = by_batch(stored(&x), None, affine, after);
+                let result;
+                (result, more) = by_batch(stored(&x), affine, after);
                 (result.output, result.mean, result.variance)
             }
             Some([mean, variance]) => {
@@ -110,7 +124,7 @@ impl Case {
         let grads = y.clone().mul(whole(&self.dy)).sum().backward();
         let of = |tensor: &Tensor<1>| tensor.grad(&grads).map(values).unwrap_or_default();
         let residual = residual.map(|residual| values(residual.grad(&grads).unwrap()));
-        [
+        let results = [
             values(y.inner()),
             values(mean.inner()),
             values(variance.inner()),
@@ -118,7 +132,28 @@ impl Case {
             of(&gamma),
             of(&beta),
             residual.unwrap_or_default(),
-        ]
+        ];
+        (results, more)
+    }
+
+    /// Compares results with plain f64.
+    fn check(&self, got: &Results<f32>, round: usize, half: bool) {
+        let [n, _, t, h, w] = self.shape;
+        // A channel of few values may have almost no variance, which divides rounding errors by √ε.
+        let few = self.running.is_none() && n * t * h * w < 16;
+        let far = round % 4 == 3;
+        let tolerance = if far { 1e-4 } else { 2e-5 } * if few { 300.0 } else { 1.0 };
+        for ((&name, got), want) in NAMES.iter().zip(got).zip(&self.exact(&got[0])) {
+            assert_eq!(got.len(), want.len(), "{name}");
+            let largest = want.iter().fold(if few { 1.0f64 } else { 1e-30 }, |m, v| m.max(v.abs()));
+            // These are rounded, to either neighbour; nothing else is.
+            let rounded = half && ["y", "dx", "d residual"].contains(&name);
+            let tolerance = if rounded { tolerance + 1e-3 } else { tolerance };
+            for (&got, &want) in got.iter().zip(want) {
+                let error = (f64::from(got) - want).abs() / largest;
+                assert!(error <= tolerance, "{name} of {:?}: {got} for {want}", self.shape);
+            }
+        }
     }
 
     /// The mask of the ReLU is taken from `y`: a value next to zero may fall on either side.
@@ -183,22 +218,7 @@ fn agrees(device: &Device, half: bool) {
         // (Recomputation must find what it needs.)
         let autodiff = if round % 2 == 0 { autodiff } else { autodiff.gradient_checkpointing() };
         let got = case.ours(&autodiff, half);
-        let [n, _, t, h, w] = case.shape;
-        // A channel of few values may have almost no variance, which divides rounding errors by √ε.
-        let few = case.running.is_none() && n * t * h * w < 16;
-        let far = round % 4 == 3;
-        let tolerance = if far { 1e-4 } else { 2e-5 } * if few { 300.0 } else { 1.0 };
-        for ((&name, got), want) in NAMES.iter().zip(&got).zip(&case.exact(&got[0])) {
-            assert_eq!(got.len(), want.len(), "{name}");
-            let largest = want.iter().fold(if few { 1.0f64 } else { 1e-30 }, |m, v| m.max(v.abs()));
-            // These are rounded, to either neighbour; nothing else is.
-            let rounded = half && ["y", "dx", "d residual"].contains(&name);
-            let tolerance = if rounded { tolerance + 1e-3 } else { tolerance };
-            for (&got, &want) in got.iter().zip(want) {
-                let error = (f64::from(got) - want).abs() / largest;
-                assert!(error <= tolerance, "{name} of {:?}: {got} for {want}", case.shape);
-            }
-        }
+        case.check(&got, round, half);
         let again = case.ours(&autodiff, half);
         let bits = |values: &Vec<f32>| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(got.each_ref().map(bits), again.each_ref().map(bits), "{:?}", case.shape);

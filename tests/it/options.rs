@@ -51,6 +51,7 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("momentum", "0.5", Value::Float(0.5)),
         ("gradient-clip-norm", "0", Value::Float(0.0)),
         ("lanes", "2", Value::Integer(2)),
+        ("sync-batch-norm", "", Value::Boolean(true)),
         ("rank-timeout", "60", Value::Integer(60)),
         ("micro-batch", "4", Value::Integer(4)),
         ("gradient-checkpointing", "", Value::Boolean(true)),

@@ -111,6 +111,16 @@ impl Norm<'_> {
         }
     }
 
+    /// Mean and biased variance of each channel of x.
+    ///
+    /// # Panics
+    /// If x does not fit the shape.
+    pub fn statistics(&self, x: &[f32]) -> Vec<[f64; 2]> {
+        self.check(&[x.len()]);
+        let of_channel = |c| <[f64; 2]>::from(self.moments(c, x));
+        (0..self.shape.channels).into_par_iter().map(of_channel).collect()
+    }
+
     /// The same with given statistics, `[C]` each.
     ///
     /// # Panics
@@ -166,29 +176,10 @@ impl Norm<'_> {
             .zip(gamma.par_iter_mut().zip(beta))
             .enumerate()
             .for_each(|(c, ((mut dx, mut residual), (gamma, beta)))| {
-                let (mut sum, mut product) = (0.0f64, 0.0f64);
-                for (n, dx) in dx.iter_mut().enumerate() {
-                    let row = self.row(n, c);
-                    // The masked gradient is kept in the residual's gradient, or in dx, until the
-                    // sums are known.
-                    let target = match residual.get_mut(n) {
-                        Some(target) => &mut **target,
-                        None => &mut **dx,
-                    };
-                    let y = self.relu.then(|| &y[row.clone()]);
-                    for (block, g) in target.chunks_mut(BLOCK).enumerate() {
-                        let place = block * BLOCK..block * BLOCK + g.len();
-                        let (s, p) = dispatch(Masked {
-                            dy: &dy[row.clone()][place.clone()],
-                            y: y.map(|y| &y[place.clone()]),
-                            x: &x[row.clone()][place],
-                            mean: mean[c],
-                            g,
-                        });
-                        sum += s as f64;
-                        product += p as f64;
-                    }
-                }
+                // The masked gradient is kept in the residual's gradient, or in dx, until the sums
+                // are known.
+                let targets = if residual.is_empty() { &mut dx } else { &mut residual };
+                let [sum, product] = self.channel_sums(c, mean[c], [x, y, dy], targets);
                 let rstd = rstd[c] as f64;
                 *beta = sum as f32;
                 *gamma = (product * rstd) as f32;
@@ -197,22 +188,100 @@ impl Norm<'_> {
                     Normalised::ByBatch => (sum / count, product * rstd * rstd / count),
                     Normalised::ByRunning => (0.0, 0.0),
                 };
-                let reduce = |x, g, dx: &mut [f32]| {
+                for (n, dx) in dx.iter_mut().enumerate() {
                     dispatch(Reduce {
-                        x,
-                        g,
+                        x: &x[self.row(n, c)],
+                        g: residual.get(n).map(|g| &**g),
                         mean: mean[c],
                         shift: shift as f32,
                         slope: slope as f32,
                         scale: (self.gamma[c] as f64 * rstd) as f32,
                         dx,
                     });
-                };
-                for (n, dx) in dx.iter_mut().enumerate() {
-                    let x = &x[self.row(n, c)];
-                    reduce(x, residual.get(n).map(|g| &**g), dx);
                 }
             });
+    }
+
+    /// The first half of [`Norm::backward`], for a batch of which x is a part: Σ g and Σ g·(x − mean)
+    /// of each channel. Writes g.
+    ///
+    /// # Panics
+    /// If a slice's length does not fit the shape.
+    pub fn gradient_sums(
+        &self,
+        mean: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        g: &mut [f32],
+    ) -> Vec<[f64; 2]> {
+        self.check(&[x.len(), dy.len(), g.len()]);
+        assert!(!self.relu || y.len() == x.len(), "values in y");
+        let rows = rows_by_channel(&self.shape, g).into_par_iter().enumerate();
+        rows.map(|(c, mut g)| self.channel_sums(c, mean[c], [x, y, dy], &mut g)).collect()
+    }
+
+    /// The second half: dx from g and the sums over the whole batch, which has `count` values of a
+    /// channel.
+    ///
+    /// # Panics
+    /// If a slice's length does not fit the shape.
+    #[allow(clippy::too_many_arguments)]
+    pub fn gradient_input(
+        &self,
+        mean: &[f32],
+        rstd: &[f32],
+        x: &[f32],
+        g: &[f32],
+        sums: &[[f64; 2]],
+        count: usize,
+        dx: &mut [f32],
+    ) {
+        self.check(&[x.len(), g.len(), dx.len()]);
+        rows_by_channel(&self.shape, dx).into_par_iter().enumerate().for_each(|(c, dx)| {
+            let ([sum, product], rstd) = (sums[c], f64::from(rstd[c]));
+            let count = count as f64;
+            for (n, dx) in dx.into_iter().enumerate() {
+                let row = self.row(n, c);
+                dispatch(Reduce {
+                    x: &x[row.clone()],
+                    g: Some(&g[row]),
+                    mean: mean[c],
+                    shift: (sum / count) as f32,
+                    slope: (product * rstd * rstd / count) as f32,
+                    scale: (f64::from(self.gamma[c]) * rstd) as f32,
+                    dx,
+                });
+            }
+        });
+    }
+
+    /// Σ g and Σ g·(x − mean) of one channel; its rows of g are written to `targets`.
+    fn channel_sums(
+        &self,
+        c: usize,
+        mean: f32,
+        [x, y, dy]: [&[f32]; 3],
+        targets: &mut [&mut [f32]],
+    ) -> [f64; 2] {
+        let mut sums = [0.0; 2];
+        for (n, target) in targets.iter_mut().enumerate() {
+            let row = self.row(n, c);
+            let y = self.relu.then(|| &y[row.clone()]);
+            for (block, g) in target.chunks_mut(BLOCK).enumerate() {
+                let place = block * BLOCK..block * BLOCK + g.len();
+                let (sum, product) = dispatch(Masked {
+                    dy: &dy[row.clone()][place.clone()],
+                    y: y.map(|y| &y[place.clone()]),
+                    x: &x[row.clone()][place],
+                    mean,
+                    g,
+                });
+                sums[0] += f64::from(sum);
+                sums[1] += f64::from(product);
+            }
+        }
+        sums
     }
 
     fn row(&self, n: usize, c: usize) -> std::ops::Range<usize> {

@@ -184,22 +184,47 @@ impl BatchNorm {
             }
             Some(slice) => {
                 let merged = plan.scratch_that_fits(PART * self.channels);
-                let params = CollectParams {
-                    parts: values.div_ceil(slice) as u32,
-                    part: slice as u32,
-                    values: values as u32,
-                };
-                plan.launches.push(Launch::new(
-                    NormKernel::Collect,
-                    [self.channels as u32, 1, 1],
-                    vec![Slot::Operand(6), merged],
-                    &params,
-                ));
+                let parts = values.div_ceil(slice);
+                plan.launches.push(self.collect([Slot::Operand(6), merged], parts, slice));
                 (merged, [1, values])
             }
         };
-        plan.launches.push(self.apply(false, [parts, Slot::Operand(4)], 5, sizes));
+        plan.launches.push(self.apply(false, [parts, Slot::Operand(4)], 5, sizes, values));
         plan
+    }
+
+    /// The same by the statistics of a batch that x is a share of, which has so many `values` of a
+    /// channel: 6 mean and sum of squared deviations `[C, 2]`.
+    pub(super) fn forward_in(&self, values: usize) -> NormPlan {
+        let statistics = [6, 4].map(Slot::Operand);
+        NormPlan::single(self.apply(false, statistics, 5, [1, values], values))
+    }
+
+    /// Operands: 0 `x`; 1 its statistics in parts of `slice` values, as [`Self::forward`] has them;
+    /// written: 2 mean and sum of squared deviations `[C, 2]`.
+    pub(super) fn statistics(&self, slice: Option<usize>) -> NormPlan {
+        let mut plan = NormPlan::new();
+        let values = self.channel_values();
+        let (parts, count, part) = match slice {
+            Some(slice) => (Slot::Operand(1), values.div_ceil(slice), slice),
+            None => {
+                let parts = self.parts(&mut plan);
+                let stats = NormKernel::Stats { wide: self.wide, x: self.x };
+                plan.launches.push(self.reduce(stats, vec![Slot::Operand(0), parts]));
+                let [count, part] = self.chunk_sizes();
+                (parts, count, part)
+            }
+        };
+        plan.launches.push(self.collect([parts, Slot::Operand(2)], count, part));
+        plan
+    }
+
+    /// Merges the parts of each channel, of which each but the last has `part` values.
+    fn collect(&self, buffers: [Slot; 2], parts: usize, part: usize) -> Launch<NormKernel> {
+        let values = self.channel_values() as u32;
+        let params = CollectParams { parts: parts as u32, part: part as u32, values };
+        let groups = [self.channels as u32, 1, 1];
+        Launch::new(NormKernel::Collect, groups, buffers.into(), &params)
     }
 
     /// Bytes of each operand of [`Self::forward`].
@@ -217,35 +242,58 @@ impl BatchNorm {
     /// The same with given statistics. Operands: 0 `x`, 1 `γ`, 2 `β`; written: 3 `y`; 4 mean, 5
     /// variance; with a residual: 6 the residual.
     pub(super) fn running(&self) -> NormPlan {
-        NormPlan::single(self.apply(true, [4, 5].map(Slot::Operand), 6, self.chunk_sizes()))
+        let (statistics, values) = ([4, 5].map(Slot::Operand), self.channel_values());
+        NormPlan::single(self.apply(true, statistics, 6, self.chunk_sizes(), values))
     }
 
     /// Operands: 0 `x`, 1 `dy`, 2 what the forward pass kept; written: 3 `dx`, 4 `dγ [C]`, 5
     /// `dβ [C]`; with a residual and a ReLU: 6 the residual's gradient, written. (Without a ReLU
     /// the residual's gradient is `dy`.)
     pub(super) fn backward(&self) -> NormPlan {
-        let (wide, x_stored, relu) = (self.wide, self.x, self.spec.relu);
-        let mask = match (relu, self.spec.masks_residual()) {
-            (false, _) => Mask::None,
-            (true, false) => Mask::FromX,
-            (true, true) => Mask::Kept,
-        };
         let mut plan = NormPlan::new();
         let parts = self.parts(&mut plan);
         let [x, dy, kept, dx, d_gamma, d_beta, masked] = [0, 1, 2, 3, 4, 5, 6].map(Slot::Operand);
+        plan.launches.push(self.grads([x, dy, kept, parts, masked]));
+        let gradient = if self.mask() == Mask::Kept { masked } else { dy };
+        let buffers = [x, gradient, kept, parts, dx, d_gamma, d_beta];
+        plan.launches.push(self.input(buffers, self.chunk_sizes(), self.channel_values()));
+        plan
+    }
+
+    /// Its first launch. Operands: 0 `x`, 1 `dy`, 2 what the forward pass kept; written: 3 the parts of
+    /// the sums; with a residual and a ReLU: 4 the residual's gradient.
+    pub(super) fn gradient_sums(&self) -> NormPlan {
+        NormPlan::single(self.grads([0, 1, 2, 3, 4].map(Slot::Operand)))
+    }
+
+    /// Its second launch, by sums over a batch that x is a share of, which has so many `values` of a
+    /// channel. Operands: 0 `x`, 1 `dy`, or with a residual and a ReLU the residual's gradient, 2 what
+    /// the forward pass kept, 3 the sums `[C, 2]`; written: 4 `dx`, and of the whole batch 5 `dγ [C]`,
+    /// 6 `dβ [C]`.
+    pub(super) fn gradient_input(&self, values: usize) -> NormPlan {
+        NormPlan::single(self.input([0, 1, 2, 3, 4, 5, 6].map(Slot::Operand), [1, values], values))
+    }
+
+    fn mask(&self) -> Mask {
+        match (self.spec.relu, self.spec.masks_residual()) {
+            (false, _) => Mask::None,
+            (true, false) => Mask::FromX,
+            (true, true) => Mask::Kept,
+        }
+    }
+
+    fn grads(&self, [x, dy, kept, parts, masked]: [Slot; 5]) -> Launch<NormKernel> {
+        let mask = self.mask();
         let mut buffers = vec![x, dy, kept, parts];
         buffers.extend((mask == Mask::Kept).then_some(masked));
-        plan.launches.push(self.reduce(NormKernel::Grads { wide, mask, x: x_stored }, buffers));
-        let (gradient, dy_stored) = match mask {
-            Mask::Kept => (masked, self.dx()),
-            _ => (dy, x_stored.gradient()),
-        };
-        plan.launches.push(self.each(
-            NormKernel::Input { wide, relu: mask == Mask::FromX, x: x_stored, dy: dy_stored },
-            vec![x, gradient, kept, parts, dx, d_gamma, d_beta],
-            self.chunk_sizes(),
-        ));
-        plan
+        self.reduce(NormKernel::Grads { wide: self.wide, mask, x: self.x }, buffers)
+    }
+
+    fn input(&self, buffers: [Slot; 7], sizes: [usize; 2], values: usize) -> Launch<NormKernel> {
+        let (wide, x, mask) = (self.wide, self.x, self.mask());
+        let dy = if mask == Mask::Kept { self.dx() } else { x.gradient() };
+        let kernel = NormKernel::Input { wide, relu: mask == Mask::FromX, x, dy };
+        self.each(kernel, buffers.into(), sizes, values)
     }
 
     /// Bytes of each operand of [`Self::backward`].
@@ -271,12 +319,17 @@ impl BatchNorm {
             x => x,
         };
         let kernel = NormKernel::Frozen { wide, relu, residual, y };
-        NormPlan::single(self.each(kernel, buffers, self.chunk_sizes()))
+        NormPlan::single(self.each(kernel, buffers, self.chunk_sizes(), self.channel_values()))
     }
 
     /// A scratch buffer for the parts of a reduction.
     fn parts(&self, plan: &mut NormPlan) -> Slot {
-        plan.scratch_that_fits(PART * self.chunks * self.channels)
+        plan.scratch_that_fits(self.parts_words())
+    }
+
+    /// Words of the parts of a reduction.
+    pub(super) fn parts_words(&self) -> usize {
+        PART * self.chunks * self.channels
     }
 
     fn apply(
@@ -285,13 +338,14 @@ impl BatchNorm {
         statistics: [Slot; 2],
         added: usize,
         sizes: [usize; 2],
+        values: usize,
     ) -> Launch<NormKernel> {
         let (wide, Spec { residual, relu, .. }) = (self.wide, self.spec);
         let mut buffers: Vec<_> = [0, 1, 2, 3].map(Slot::Operand).into();
         buffers.extend(statistics);
         buffers.extend(residual.then_some(Slot::Operand(added)));
         let kernel = NormKernel::Apply { wide, residual, relu, given, x: self.x };
-        self.each(kernel, buffers, sizes)
+        self.each(kernel, buffers, sizes, values)
     }
 
     fn reduce(&self, kernel: NormKernel, buffers: Vec<Slot>) -> Launch<NormKernel> {
@@ -311,12 +365,14 @@ impl BatchNorm {
         Launch::new(kernel, groups, buffers, &params)
     }
 
-    /// A pass over all elements that adds up so many parts of so many values first.
+    /// A pass over all elements that adds up so many parts of so many values first, `values` of a channel
+    /// in all.
     fn each(
         &self,
         kernel: NormKernel,
         buffers: Vec<Slot>,
         [parts, part]: [usize; 2],
+        values: usize,
     ) -> Launch<NormKernel> {
         let params = EachParams {
             planes: (self.batch * self.channels) as u32,
@@ -325,7 +381,7 @@ impl BatchNorm {
             lane_bits: self.lane_bits,
             parts: parts as u32,
             part: part as u32,
-            values: self.channel_values() as u32,
+            values: values as u32,
             epsilon: self.spec.epsilon as f32,
             row: self.row() as u32,
             mask: (ROWS * self.row()) as u32,

@@ -16,8 +16,13 @@ impl Clock {
     pub(super) fn exchange<T>(&self, work: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let result = work();
-        self.exchange.set(self.exchange.get() + began.elapsed());
+        self.add_exchange(began.elapsed());
         result
+    }
+
+    /// Adds time that was spent on it.
+    pub(super) fn add_exchange(&self, time: Duration) {
+        self.exchange.set(self.exchange.get() + time);
     }
 
     /// Adds what each rank computed in a step, seconds.

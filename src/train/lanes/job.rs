@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, StreamId, Tensor};
 
 use super::result::LaneResult;
+use super::sync_norm::{SyncLane, SyncNorm};
 use crate::data::Batch;
 use crate::device::MemoryWatch;
 use crate::model::{DropoutMasks, MultiViewNet, plain_clips_of};
@@ -14,7 +16,7 @@ use crate::train::augmenter::Augmenter;
 use crate::train::error::TrainError;
 use crate::train::memory::StepMemory;
 use crate::train::objective::Objective;
-use crate::train::step::Step;
+use crate::train::step::{Step, Together};
 
 /// A batch that is computed on several devices.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(in crate::train) struct LaneJob {
     pub objective: Arc<Objective>,
     pub memory: StepMemory,
     pub work: Work,
+    /// For a training step with batch norm over all lanes.
+    pub sync_norm: Option<Arc<SyncNorm>>,
 }
 
 /// What is done with it.
@@ -46,7 +50,8 @@ pub(in crate::train) type FirstClips = RefCell<Option<(Range<usize>, Tensor<5>)>
 
 impl LaneJob {
     /// Computes these lanes on `device`, which has automatic differentiation; `net` has none for
-    /// validation. `queued` is called once, while the device computes.
+    /// validation. `queued` is called once, while the device computes; lanes that exchange statistics
+    /// wait for each other until it has had them served.
     pub(in crate::train) fn run(
         &self,
         net: &MultiViewNet,
@@ -55,6 +60,9 @@ impl LaneJob {
         first: &FirstClips,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<Vec<LaneResult>, TrainError> {
+        if let Some(all) = &self.sync_norm {
+            return self.run_together(net, lanes, device, first, all, queued);
+        }
         let mut watch = MemoryWatch::start(device);
         let last = lanes.end;
         let mut results = Vec::new();
@@ -65,10 +73,71 @@ impl LaneJob {
                 after()?;
                 LaneResult::default()
             } else {
-                self.lane(net, actions, device, first, &mut watch, &mut after)?
+                self.lane(net, actions, device, first, &mut watch, &mut after, None)?
             });
         }
         Ok(results)
+    }
+
+    /// The same with a thread for each lane: they wait for each other at every layer. For the device all
+    /// are one thread.
+    fn run_together(
+        &self,
+        net: &MultiViewNet,
+        lanes: Range<usize>,
+        device: &Device,
+        first: &FirstClips,
+        all: &Arc<SyncNorm>,
+        queued: &mut dyn FnMut() -> Result<(), TrainError>,
+    ) -> Result<Vec<LaneResult>, TrainError> {
+        let most = self.memory.micro_batch;
+        let twice = self.batch.lanes.iter().any(|lane| self.batch.clips_of(lane).len() > most);
+        let stream = StreamId::current();
+        std::thread::scope(|scope| {
+            let start = |number: usize| {
+                let actions = self.batch.lanes[number].clone();
+                if actions.is_empty() {
+                    return None;
+                }
+                let clips = self.batch.clips_of(&actions);
+                let held = first.take();
+                let (own, others) = match held {
+                    Some((range, held)) if clips.contains(&range.start) => {
+                        (Some((range, held)), None)
+                    }
+                    others => (None, others),
+                };
+                first.replace(others);
+                let net = OwnGraph::of(net);
+                let lane = Arc::new(SyncLane::new(all, number));
+                let work = move || {
+                    let mut watch = MemoryWatch::start(device);
+                    let together = Together { lane: Arc::clone(&lane), twice };
+                    let (first, together) = (RefCell::new(own), Some(together));
+                    let mut queued = || Ok(());
+                    let result =
+                        self.lane(&net, actions, device, &first, &mut watch, &mut queued, together);
+                    if result.is_err() {
+                        lane.fail();
+                    }
+                    match lane.take_error() {
+                        Some(error) => Err(error.into()),
+                        None => result,
+                    }
+                };
+                Some(scope.spawn(move || stream.executes(work)))
+            };
+            let threads: Vec<_> = lanes.map(start).collect();
+            let queued = queued();
+            let results = threads.into_iter().map(|thread| match thread.map(|of| of.join()) {
+                None => Ok(LaneResult::default()),
+                Some(Ok(result)) => result,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+            });
+            let results: Vec<_> = results.collect();
+            queued?;
+            results.into_iter().collect()
+        })
     }
 
     fn lane(
@@ -79,6 +148,7 @@ impl LaneJob {
         first: &FirstClips,
         watch: &mut MemoryWatch,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
+        together: Option<Together>,
     ) -> Result<LaneResult, TrainError> {
         let (batch, objective): (&Batch, &Objective) = (&self.batch, &self.objective);
         let Work::Train { augmenter, seed, epoch, step, loss_scale } = &self.work else {
@@ -95,10 +165,31 @@ impl LaneJob {
             _ => training_clips(augmenter.as_ref(), batch, range, *epoch, *step, device),
         };
         let (memory, loss_scale) = (self.memory, *loss_scale);
-        let step = Step { net, objective, batch, actions, clips: &clips, memory, loss_scale };
+        let clips = &clips;
+        let step = Step { net, objective, batch, actions, clips, memory, loss_scale, together };
         let work = step.queue(Some(&masks));
         queued()?;
         LaneResult::of_step(work?.finish(watch)?, net)
+    }
+}
+
+/// Makes copies of a network whose graphs are their own. Burn keeps graphs that share a parameter as one,
+/// and lets one thread at a time go through it.
+struct OwnGraph;
+
+impl OwnGraph {
+    fn of(net: &MultiViewNet) -> MultiViewNet {
+        net.clone().map(&mut Self)
+    }
+}
+
+impl ModuleMapper for OwnGraph {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !param.val().is_require_grad() {
+            return param;
+        }
+        let (id, value, mapper) = param.consume();
+        Param::from_mapped_value(id, Tensor::from_inner(value.inner()).require_grad(), mapper)
     }
 }
 

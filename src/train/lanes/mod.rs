@@ -11,6 +11,7 @@ mod gradients;
 mod job;
 mod ranks;
 mod result;
+mod sync_norm;
 mod tree;
 mod weights;
 mod worker;
@@ -36,6 +37,7 @@ use worker::Worker;
 
 pub(super) use job::{FirstClips, LaneJob, Work, training_clips};
 pub(super) use result::{Joined, LaneResult, join, prediction};
+pub(super) use sync_norm::{SyncLane, SyncNorm};
 
 /// The lanes of a trainer's steps and the devices that compute them.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Lanes {
     shares: Vec<Range<usize>>,
     workers: Vec<Worker>,
     ranks: Option<Ranks>,
+    /// Whether batch norm takes the statistics of all lanes.
+    sync_norm: bool,
     changed: Changed,
     clock: Clock,
 }
@@ -122,6 +126,7 @@ impl Lanes {
             shares,
             workers,
             ranks: None,
+            sync_norm: false,
             changed: Changed::Everything,
             clock: Clock::default(),
         })
@@ -143,6 +148,12 @@ impl Lanes {
             }
         }
         Self { shares: own, ranks: Some(Ranks::new(cluster, ranks, alike)), ..self }
+    }
+
+    /// With `sync` batch norm takes the statistics of all lanes; without, each lane's are its own.
+    #[must_use]
+    pub fn with_sync_batch_norm(self, sync: bool) -> Self {
+        Self { sync_norm: sync, ..self }
     }
 
     /// Number of lanes.
@@ -241,6 +252,23 @@ impl Lanes {
             worker.take(Arc::clone(&weights))?;
         }
         Ok(net)
+    }
+
+    /// The exchange of batch norm's statistics in a training step on this batch.
+    pub(super) fn sync_norm(&self, batch: &Batch) -> Option<Arc<SyncNorm>> {
+        let here = self.here();
+        let computes = here.clone().map(|lane| !batch.lanes[lane].is_empty());
+        self.sync_norm.then(|| Arc::new(SyncNorm::new(here.start, computes)))
+    }
+
+    /// Serves that exchange, until all lanes have finished. Returns the time that other ranks took.
+    pub(super) fn serve(&self, job: &LaneJob) -> Result<Duration, TrainError> {
+        let Some(all) = &job.sync_norm else {
+            return Ok(Duration::ZERO);
+        };
+        let waited = all.serve(self.ranks.as_ref().map(|ranks| ranks.cluster.as_ref()))?;
+        self.clock.add_exchange(waited);
+        Ok(waited)
     }
 
     /// Starts a job on the workers.

@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
         data.lanes = lanes;
         start.net = start.net.with_half(half);
         checkpoints.best_score = start.best_score;
-        let mut budget = MemoryBudget::new(config, &devices);
+        let mut budget = MemoryBudget::new(config, &devices, lanes);
         if let Some(memory) = start.memory {
             budget.resume(memory);
         }
@@ -105,7 +105,8 @@ impl<'a> Run<'a> {
         if lanes > 1 {
             let model = &checkpoints.info.model;
             let all =
-                on_devices(Lanes::new(lanes, model, half, &devices.others())?, &devices, cluster);
+                on_devices(Lanes::new(lanes, model, half, &devices.others())?, &devices, cluster)
+                    .with_sync_batch_norm(config.compute.sync_batch_norm);
             data.own_lanes = all.here();
             trainer = trainer.in_lanes(all);
         }

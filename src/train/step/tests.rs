@@ -98,7 +98,16 @@ impl Case {
         let (objective, batch) = (&self.objective, &self.batch);
         let actions = 0..batch.actions.len();
         let clips = &clips;
-        let step = Step { net: &net, objective, batch, actions, clips, memory, loss_scale: 1.0 };
+        let step = Step {
+            net: &net,
+            objective,
+            batch,
+            actions,
+            clips,
+            memory,
+            loss_scale: 1.0,
+            together: None,
+        };
         let mut watch = MemoryWatch::start(&self.device);
         let done = step.queue(Some(&self.masks())).unwrap().finish(&mut watch).unwrap();
         done.statistics.apply();

@@ -10,7 +10,7 @@ use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
 use crate::model::{MultiViewNet, Prediction};
 use crate::train::error::TrainError;
-use crate::train::lanes::{self, FirstClips, Joined, LaneJob, Lanes, Work};
+use crate::train::lanes::{self, FirstClips, Joined, LaneJob, Lanes, SyncNorm, Work};
 use crate::train::metrics::PassMetrics;
 use crate::train::objective::BatchResult;
 use crate::train::step::Attempt;
@@ -67,7 +67,8 @@ impl Trainer<'_> {
             step: uploaded.step,
             loss_scale: self.loss_factor(),
         };
-        let job = self.job(&uploaded.batch, work);
+        let sync_norm = self.lanes.as_ref().and_then(|lanes| lanes.sync_norm(&uploaded.batch));
+        let job = self.job(&uploaded.batch, work, sync_norm);
         let mut queued = |trainer: &Self| trainer.upload_next(uploaded, pass);
         let lanes = self.compute(&job, None, &uploaded.first, &mut queued);
         match lanes {
@@ -90,16 +91,31 @@ impl Trainer<'_> {
         queued: &mut dyn FnMut(&Self) -> Result<(), TrainError>,
     ) -> Result<Joined, TrainError> {
         let lanes = self.lanes.as_ref().expect("only a trainer with lanes computes in lanes");
-        lanes.start(job)?;
+        if let Err(error) = lanes.start(job) {
+            // Those that have begun must not wait for the others.
+            job.sync_norm.iter().for_each(|all| all.break_off());
+            return Err(error);
+        }
         let (net, own) = (net.unwrap_or(self.net()), lanes.own());
-        let began = Instant::now();
-        let own = job.run(net, own, &self.device, first, &mut || queued(self));
-        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed), began.elapsed())
+        let (began, mut waited) = (Instant::now(), Duration::ZERO);
+        let own = job.run(net, own, &self.device, first, &mut || {
+            let queued = queued(self);
+            // Whatever became of that: lanes wait for this, on other devices too.
+            waited = lanes.serve(job)?;
+            queued
+        });
+        let busy = began.elapsed().saturating_sub(waited);
+        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed), busy)
     }
 
-    fn job(&self, batch: &Arc<Batch>, work: Work) -> Arc<LaneJob> {
+    fn job(
+        &self,
+        batch: &Arc<Batch>,
+        work: Work,
+        sync_norm: Option<Arc<SyncNorm>>,
+    ) -> Arc<LaneJob> {
         let (batch, objective) = (Arc::clone(batch), Arc::clone(&self.objective));
-        Arc::new(LaneJob { batch, objective, memory: self.memory, work })
+        Arc::new(LaneJob { batch, objective, memory: self.memory, work, sync_norm })
     }
 
     /// A batch's losses and logits by all devices; `None` if one was out of memory.
@@ -110,7 +126,7 @@ impl Trainer<'_> {
         watch: &MemoryWatch,
         inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
     ) -> Result<Option<BatchResult>, TrainError> {
-        let job = self.job(batch, Work::Validate);
+        let job = self.job(batch, Work::Validate, None);
         match self.compute(&job, Some(net), &FirstClips::default(), &mut |_| Ok(())) {
             Ok(lanes) if !watch.out_of_memory() => {
                 let (prediction, result) = lanes::prediction(lanes, &self.device);
