@@ -111,7 +111,7 @@ impl Devices {
     }
 
     /// How these devices share a run's lanes; `None` if there is one.
-    pub(super) fn describe_lanes(&self, lanes: usize) -> Option<String> {
+    pub(super) fn describe_lanes(&self, lanes: usize, sync_norm: bool) -> Option<String> {
         if lanes == 1 {
             return None;
         }
@@ -121,6 +121,9 @@ impl Devices {
         let mut text = format!("{lanes} of each batch, on {}", count(self.count(), "device"));
         if self.ranks.len() > 1 {
             text.push_str(&format!(" of {}", count(self.ranks.len(), "rank")));
+        }
+        if sync_norm {
+            text.push_str("; batch norm over all of them");
         }
         if !self.alike() {
             text.push_str("; ranks compute differently, so rank 0's weights are sent to all");

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, StreamId, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::result::LaneResult;
-use super::sync_norm::{SyncLane, SyncNorm};
+use super::sync_norm::SyncNorm;
 use crate::data::Batch;
 use crate::device::MemoryWatch;
 use crate::model::{DropoutMasks, MultiViewNet, plain_clips_of};
@@ -27,6 +26,14 @@ pub(in crate::train) struct LaneJob {
     pub work: Work,
     /// For a training step with batch norm over all lanes.
     pub sync_norm: Option<Arc<SyncNorm>>,
+}
+
+/// A copy of the network and its device, which has automatic differentiation. For validation the copy has
+/// none.
+#[derive(Clone, Copy)]
+pub(in crate::train) struct Replica<'a> {
+    pub net: &'a MultiViewNet,
+    pub device: &'a Device,
 }
 
 /// What is done with it.
@@ -49,21 +56,19 @@ pub(in crate::train) enum Work {
 pub(in crate::train) type FirstClips = RefCell<Option<(Range<usize>, Tensor<5>)>>;
 
 impl LaneJob {
-    /// Computes these lanes on `device`, which has automatic differentiation; `net` has none for
-    /// validation. `queued` is called once, while the device computes; lanes that exchange statistics
-    /// wait for each other until it has had them served.
+    /// Computes these lanes. `queued` is called once, while the device computes; lanes that exchange
+    /// statistics wait for each other until it has had them served.
     pub(in crate::train) fn run(
         &self,
-        net: &MultiViewNet,
+        on: Replica,
         lanes: Range<usize>,
-        device: &Device,
         first: &FirstClips,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<Vec<LaneResult>, TrainError> {
         if let Some(all) = &self.sync_norm {
-            return self.run_together(net, lanes, device, first, all, queued);
+            return self.run_together(on, lanes, first, all, queued);
         }
-        let mut watch = MemoryWatch::start(device);
+        let mut watch = MemoryWatch::start(on.device);
         let last = lanes.end;
         let mut results = Vec::new();
         for lane in lanes {
@@ -73,82 +78,21 @@ impl LaneJob {
                 after()?;
                 LaneResult::default()
             } else {
-                self.lane(net, actions, device, first, &mut watch, &mut after, None)?
+                self.lane(on, actions, first, None, &mut watch, &mut after)?
             });
         }
         Ok(results)
     }
 
-    /// The same with a thread for each lane: they wait for each other at every layer. For the device all
-    /// are one thread.
-    fn run_together(
+    /// Computes one that has actions.
+    pub(super) fn lane(
         &self,
-        net: &MultiViewNet,
-        lanes: Range<usize>,
-        device: &Device,
-        first: &FirstClips,
-        all: &Arc<SyncNorm>,
-        queued: &mut dyn FnMut() -> Result<(), TrainError>,
-    ) -> Result<Vec<LaneResult>, TrainError> {
-        let most = self.memory.micro_batch;
-        let twice = self.batch.lanes.iter().any(|lane| self.batch.clips_of(lane).len() > most);
-        let stream = StreamId::current();
-        std::thread::scope(|scope| {
-            let start = |number: usize| {
-                let actions = self.batch.lanes[number].clone();
-                if actions.is_empty() {
-                    return None;
-                }
-                let clips = self.batch.clips_of(&actions);
-                let held = first.take();
-                let (own, others) = match held {
-                    Some((range, held)) if clips.contains(&range.start) => {
-                        (Some((range, held)), None)
-                    }
-                    others => (None, others),
-                };
-                first.replace(others);
-                let net = OwnGraph::of(net);
-                let lane = Arc::new(SyncLane::new(all, number));
-                let work = move || {
-                    let mut watch = MemoryWatch::start(device);
-                    let together = Together { lane: Arc::clone(&lane), twice };
-                    let (first, together) = (RefCell::new(own), Some(together));
-                    let mut queued = || Ok(());
-                    let result =
-                        self.lane(&net, actions, device, &first, &mut watch, &mut queued, together);
-                    if result.is_err() {
-                        lane.fail();
-                    }
-                    match lane.take_error() {
-                        Some(error) => Err(error.into()),
-                        None => result,
-                    }
-                };
-                Some(scope.spawn(move || stream.executes(work)))
-            };
-            let threads: Vec<_> = lanes.map(start).collect();
-            let queued = queued();
-            let results = threads.into_iter().map(|thread| match thread.map(|of| of.join()) {
-                None => Ok(LaneResult::default()),
-                Some(Ok(result)) => result,
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-            });
-            let results: Vec<_> = results.collect();
-            queued?;
-            results.into_iter().collect()
-        })
-    }
-
-    fn lane(
-        &self,
-        net: &MultiViewNet,
+        Replica { net, device }: Replica,
         actions: Range<usize>,
-        device: &Device,
         first: &FirstClips,
+        together: Option<Together>,
         watch: &mut MemoryWatch,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
-        together: Option<Together>,
     ) -> Result<LaneResult, TrainError> {
         let (batch, objective): (&Batch, &Objective) = (&self.batch, &self.objective);
         let Work::Train { augmenter, seed, epoch, step, loss_scale } = &self.work else {
@@ -170,26 +114,6 @@ impl LaneJob {
         let work = step.queue(Some(&masks));
         queued()?;
         LaneResult::of_step(work?.finish(watch)?, net)
-    }
-}
-
-/// Makes copies of a network whose graphs are their own. Burn keeps graphs that share a parameter as one,
-/// and lets one thread at a time go through it.
-struct OwnGraph;
-
-impl OwnGraph {
-    fn of(net: &MultiViewNet) -> MultiViewNet {
-        net.clone().map(&mut Self)
-    }
-}
-
-impl ModuleMapper for OwnGraph {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if !param.val().is_require_grad() {
-            return param;
-        }
-        let (id, value, mapper) = param.consume();
-        Param::from_mapped_value(id, Tensor::from_inner(value.inner()).require_grad(), mapper)
     }
 }
 

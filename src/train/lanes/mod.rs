@@ -12,6 +12,7 @@ mod job;
 mod ranks;
 mod result;
 mod sync_norm;
+mod together;
 mod tree;
 mod weights;
 mod worker;
@@ -35,7 +36,7 @@ use ranks::Ranks;
 use weights::Weights;
 use worker::Worker;
 
-pub(super) use job::{FirstClips, LaneJob, Work, training_clips};
+pub(super) use job::{FirstClips, LaneJob, Replica, Work, training_clips};
 pub(super) use result::{Joined, LaneResult, join, prediction};
 pub(super) use sync_norm::{SyncLane, SyncNorm};
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::job::{LaneJob, Work};
+use super::job::{LaneJob, Replica, Work};
 use super::result::LaneResult;
 use super::weights::Weights;
 use crate::device::MemoryWatch;
@@ -125,5 +125,5 @@ fn compute(
 ) -> Result<Vec<LaneResult>, TrainError> {
     let evaluated = matches!(job.work, Work::Validate).then(|| net.clone().valid());
     let net = evaluated.as_ref().unwrap_or(net);
-    job.run(net, lanes, device, &RefCell::new(None), &mut || Ok(()))
+    job.run(Replica { net, device }, lanes, &RefCell::new(None), &mut || Ok(()))
 }

@@ -63,6 +63,10 @@ impl<'a> Run<'a> {
         let (asked, actions) = (config.compute.lanes, config.optimizer.batch_size);
         let lanes = lanes::count(asked, devices.count(), start.lanes, actions)?;
         data.lanes = lanes;
+        let sync_norm = config.compute.sync_batch_norm;
+        if sync_norm && lanes == 1 {
+            log::info!("--sync-batch-norm changes nothing: the run has one lane");
+        }
         start.net = start.net.with_half(half);
         checkpoints.best_score = start.best_score;
         let mut budget = MemoryBudget::new(config, &devices, lanes);
@@ -81,7 +85,7 @@ impl<'a> Run<'a> {
                 schema: &schema,
                 model: &checkpoints.info.model,
                 devices: &devices.lines(),
-                lanes: devices.describe_lanes(lanes),
+                lanes: devices.describe_lanes(lanes, sync_norm),
                 parameters: parameter_count(&start.net),
                 precision: describe(half, &compute.device),
                 units: half.then(|| describe_units(&compute.device)),
@@ -106,7 +110,7 @@ impl<'a> Run<'a> {
             let model = &checkpoints.info.model;
             let all =
                 on_devices(Lanes::new(lanes, model, half, &devices.others())?, &devices, cluster)
-                    .with_sync_batch_norm(config.compute.sync_batch_norm);
+                    .with_sync_batch_norm(sync_norm);
             data.own_lanes = all.here();
             trainer = trainer.in_lanes(all);
         }

@@ -5,12 +5,14 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use super::*;
+use crate::data::Plan;
 use crate::device;
 use crate::losses::{CrossEntropy, Focal};
 use crate::model::plain_clips_of;
 use crate::model::state_dict::StateDict;
 use crate::model::{BackboneKind, ModelConfig, StageSet, state_dict};
 use crate::schema::Schema;
+use crate::train::lanes::Lanes;
 use crate::train::objective::Losses;
 use crate::train::{Optimizer, Rates, Rule, Trainer};
 
@@ -282,20 +284,26 @@ fn a_step_without_memory_is_repeated_in_halves() {
         crate::data::Dataset::open(root, "train", &schema, window, [16, 16], None).unwrap()
     };
     let device = compute.device.autodiff();
-    let run = |starved: bool, micro_batch: usize| {
-        let net = ModelConfig::new(BackboneKind::R3dTiny, &schema).init(1, &device);
+    let run_in = |lanes: usize, starved: bool, micro_batch: usize| {
+        let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
+        let net = model.init(1, &device);
         let loss = Starved(starved.into());
         let objective = Objective::plain(&schema).with_loss(0, loss);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 0.0 };
         let mut trainer = Trainer::new(net, Optimizer::new(rule, 1.0), objective, &device);
         trainer.seed = 1;
         trainer.memory = StepMemory { micro_batch, gradient_checkpointing: false };
-        let plan = crate::data::loader::in_order(4, 2);
+        if lanes > 1 {
+            let lanes = Lanes::new(lanes, &model, false, &[])?.with_sync_batch_norm(true);
+            trainer = trainer.in_lanes(lanes);
+        }
+        let plan = Plan::in_lanes(crate::data::loader::in_order(4, 2), lanes, |_| 2);
         let loader = crate::data::loader::Loader::new(open().into(), plan, 1);
         trainer.train_one_epoch(loader, |_| Rates::new(1e-2, 1e-2))?;
         let state = state_dict::collect(trainer.net()).unwrap();
         Ok::<_, TrainError>((trainer.memory.micro_batch, state))
     };
+    let run = |starved: bool, micro_batch: usize| run_in(1, starved, micro_batch);
     // Weights and running statistics are those of a run that had planned so from the start.
     let (clips, state) = run(true, usize::MAX).unwrap();
     let (planned, expected) = run(false, 2).unwrap();
@@ -303,4 +311,9 @@ fn a_step_without_memory_is_repeated_in_halves() {
     assert!(state == expected, "the step that failed has left a trace");
     // Of a single clip there is no half.
     assert!(matches!(run(true, 1), Err(TrainError::OutOfMemory)));
+    // Lanes that exchange statistics all repeat it.
+    let (clips, state) = run_in(2, true, usize::MAX).unwrap();
+    let (_, expected) = run_in(2, false, 1).unwrap();
+    assert_eq!(clips, 1);
+    assert!(state == expected, "the step that failed has left a trace");
 }

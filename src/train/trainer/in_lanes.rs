@@ -10,7 +10,7 @@ use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
 use crate::model::{MultiViewNet, Prediction};
 use crate::train::error::TrainError;
-use crate::train::lanes::{self, FirstClips, Joined, LaneJob, Lanes, SyncNorm, Work};
+use crate::train::lanes::{self, FirstClips, Joined, LaneJob, Lanes, Replica, SyncNorm, Work};
 use crate::train::metrics::PassMetrics;
 use crate::train::objective::BatchResult;
 use crate::train::step::Attempt;
@@ -96,9 +96,9 @@ impl Trainer<'_> {
             job.sync_norm.iter().for_each(|all| all.break_off());
             return Err(error);
         }
-        let (net, own) = (net.unwrap_or(self.net()), lanes.own());
+        let replica = Replica { net: net.unwrap_or(self.net()), device: &self.device };
         let (began, mut waited) = (Instant::now(), Duration::ZERO);
-        let own = job.run(net, own, &self.device, first, &mut || {
+        let own = job.run(replica, lanes.own(), first, &mut || {
             let queued = queued(self);
             // Whatever became of that: lanes wait for this, on other devices too.
             waited = lanes.serve(job)?;
