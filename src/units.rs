@@ -16,9 +16,28 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// Each of these, with how often it follows itself: `2 × name`.
+pub(crate) fn counted(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for name in names {
+        match found.last_mut() {
+            Some((last, count)) if *last == name => *count += 1,
+            _ => found.push((name, 1)),
+        }
+    }
+    let text = |(name, count)| if count == 1 { name } else { format!("{count} × {name}") };
+    found.into_iter().map(text).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ByteSize;
+    use super::{ByteSize, counted};
+
+    #[test]
+    fn what_follows_itself_is_counted() {
+        let names = ["a", "a", "b", "a"].map(str::to_owned);
+        assert_eq!(counted(names), ["2 × a", "b", "a"]);
+    }
 
     #[test]
     fn sizes_have_the_largest_unit_below_them() {

@@ -6,6 +6,7 @@ mod layers;
 mod peak;
 mod roofline;
 mod scaling;
+mod several;
 mod steps;
 
 use burn::tensor::{Device, ExecutionError, TensorReadError};
@@ -13,6 +14,7 @@ use burn::tensor::{Device, ExecutionError, TensorReadError};
 use crate::conv::ConvShape;
 use crate::kernels::PlanError;
 use crate::model::{Backbone, BackboneKind, Init, StageSet, parameter_count};
+use crate::train::TrainError;
 use crate::tuning::{self, TuningPass};
 
 pub use layers::{LayerTimes, StockTimes};
@@ -20,6 +22,7 @@ pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, NormWork, Part, Roofline};
 pub use scaling::{LINKS, Link, Scaled, exchange, simulate};
+pub use several::{SeveralTimes, device_counts};
 pub use steps::{StepMemory, StepTimes};
 
 /// What is timed.
@@ -54,6 +57,9 @@ pub enum BenchError {
     /// No kernels normalise so many clips at once.
     #[error("batch normalisation of so many clips: {0}")]
     Norm(#[from] PlanError),
+    /// A step on several devices failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
 }
 
 /// Numbers of devices that are played.

@@ -44,7 +44,7 @@ pub struct StepMemory {
 /// Classes of the classifier after the network.
 const CLASSES: usize = 8;
 /// Untimed steps at first, in which kernels are compiled and memory is allocated.
-const WARM_UP: usize = 2;
+pub(super) const WARM_UP: usize = 2;
 
 #[derive(Module, Debug)]
 struct Network {

@@ -7,6 +7,7 @@ use super::error::TrainError;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::device::{self, Compute, DeviceInfo};
+use crate::units::counted;
 
 /// All devices that a run computes on.
 pub(super) struct Devices {
@@ -94,20 +95,10 @@ impl Devices {
 
     /// A line for each device, or for several alike of one machine.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<(String, usize)> = Vec::new();
-        for (host, info) in self.all() {
+        counted(self.all().map(|(host, info)| {
             let place = if host.is_empty() { String::new() } else { format!(" on {host}") };
-            let name = format!("{} ({}){place}", info.name, info.id);
-            match lines.last_mut() {
-                Some((last, count)) if *last == name => *count += 1,
-                _ => lines.push((name, 1)),
-            }
-        }
-        let text = |(name, count): (String, usize)| match count {
-            1 => name,
-            _ => format!("{count} × {name}"),
-        };
-        lines.into_iter().map(text).collect()
+            format!("{} ({}){place}", info.name, info.id)
+        }))
     }
 
     /// How these devices share a run's lanes; `None` if there is one.

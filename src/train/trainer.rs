@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use super::augmenter::Augmenter;
@@ -19,7 +20,7 @@ use super::metrics::{PassMetrics, PassProgress};
 use super::objective::{BatchResult, Objective};
 use super::optimizer::{Optimizer, first_not_finite, global_norm};
 use super::run_schedule::Rates;
-use super::step::{Attempt, Gradients, Step, first_pass};
+use super::step::{Attempt, Clips, Gradients, Step, first_pass};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
@@ -227,13 +228,7 @@ impl<'a> Trainer<'a> {
         }
         statistics.apply();
         let rates = rates(done);
-        self.net = self.net.take().map(|net| {
-            let norm = [norm, loss_scale];
-            self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
-        });
-        if let Some(lanes) = &mut self.lanes {
-            lanes.updated();
-        }
+        self.update(grads, [norm, loss_scale], &rates);
         // Heads are in f32: a step of theirs says nothing of the scale.
         let trains_backbone = self.net().backbone.lowest_trainable().is_some();
         if let Some(loss_scale) = self.loss_scale.as_mut().filter(|_| trains_backbone) {
@@ -246,6 +241,16 @@ impl<'a> Trainer<'a> {
             result.losses.total
         );
         self.finish_step(pass, uploaded.batch, result, Some(norm))
+    }
+
+    /// Updates the network by gradients of this norm, which have the factor of the loss.
+    fn update(&mut self, grads: GradientsParams, norm: [f64; 2], rates: &Rates) {
+        self.net = self.net.take().map(|net| {
+            self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
+        });
+        if let Some(lanes) = &mut self.lanes {
+            lanes.updated();
+        }
     }
 
     /// The end of a step with gradients of this norm, or of one that was left out.
@@ -406,19 +411,23 @@ impl<'a> Trainer<'a> {
             Some((first, clips)) if first == range => Ok(clips),
             _ => self.clips(batch, range, uploaded.step),
         };
-        let step = Step {
+        let queued = self.step(batch, &clips).queue(Some(&masks));
+        self.upload_next(uploaded, pass)?;
+        Attempt::finish(queued, &mut pass.watch)
+    }
+
+    /// All of a batch in one lane.
+    fn step<'b>(&'b self, batch: &'b Batch, clips: &'b Clips<'b>) -> Step<'b> {
+        Step {
             net: self.net(),
             objective: &self.objective,
             batch,
             actions: 0..batch.actions.len(),
-            clips: &clips,
+            clips,
             memory: self.memory,
             loss_scale: self.loss_factor(),
             together: None,
-        };
-        let queued = step.queue(Some(&masks));
-        self.upload_next(uploaded, pass)?;
-        Attempt::finish(queued, &mut pass.watch)
+        }
     }
 
     /// The factor of the loss.

@@ -43,6 +43,35 @@ fn bench_times_steps_and_layers() {
     assert!(matches!(small.roofline(), Err(BenchError::TooSmall(_))));
 }
 
+/// Three devices on one CPU: steps of one, of two and of all.
+#[test]
+fn bench_times_several_devices() {
+    let sizes = ["--clips", "1", "--frames-per-clip", "2", "--img-height", "16", "--img-width=16"];
+    let args = ["bench", "--device", "cpu*3", "--backbone-name", "r3d_tiny", "--steps", "1"];
+    let run = |more: &[&str]| {
+        let output = polyview(&[&args, &sizes as &[&str], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report: Value = serde_json::from_str(&run(&["--sync-batch-norm", "--json"])).unwrap();
+    assert_eq!(report["shape"], serde_json::json!([1, 3, 2, 16, 16]));
+    let times = report["times"].as_array().unwrap();
+    let counts: Vec<_> = times.iter().map(|row| row["devices"].as_u64().unwrap()).collect();
+    assert_eq!(counts, [1, 2, 3]);
+    assert_eq!(times[0]["exchange_ms"], 0.0);
+    for row in times {
+        let [devices, step, exchange, rate] =
+            ["devices", "step_ms", "exchange_ms", "clips_per_s"].map(|n| row[n].as_f64().unwrap());
+        assert!(step > exchange && (rate * step / devices - 1e3).abs() < 1e-6, "{row}");
+        let alone = times[0]["clips_per_s"].as_f64().unwrap();
+        let efficiency = row["efficiency"].as_f64().unwrap();
+        assert!((efficiency * alone * devices / rate - 1.0).abs() < 1e-9, "{row}");
+    }
+    let table = run(&["--scaling"]);
+    assert!(table.starts_with("r3d_tiny on 3 × CPU"), "{table}");
+    assert!(table.contains("the same hardware") && table.contains("100 GbE"), "{table}");
+}
+
 #[test]
 fn bench_prints_json() {
     let sizes = ["--clips", "1", "--frames-per-clip", "2", "--img_height", "16", "--img-width=16"];
@@ -83,6 +112,8 @@ fn bench_options_that_contradict_are_refused() {
             &["--stock", "--precision", "f16"],
             "--precision f16: --stock times Burn's own operations",
         ),
+        (&["--device", "cpu", "--sync-batch-norm"], "--sync-batch-norm is for several devices"),
+        (&["--device", "cpu*2", "--layers"], "--layers is for one device; --device cpu*2 names 2"),
         (&["-q", "-v"], "--quiet: does not go with --verbose\n"),
         (&["--steps", "0"], "sizes, --clips and --steps must be at least 1\n"),
     ] {

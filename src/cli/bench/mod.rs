@@ -8,7 +8,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::bench::{self, BenchConfig, BenchError, LayerTimes, Roofline, Scaled, StepTimes};
+use crate::bench::{
+    self, BenchConfig, BenchError, LayerTimes, Roofline, Scaled, SeveralTimes, StepTimes,
+};
 use crate::device::{self, Compute, DeviceInfo};
 use crate::half::Precision;
 use crate::model::BackboneKind;
@@ -18,14 +20,15 @@ use crate::tuning::{self, Tuned};
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
-    /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
+    /// auto, gpu, all, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]; several with commas: training
+    /// steps on the first, on two, four and so on, and on all of them
     #[arg(long, default_value = "auto")]
     device: String,
     /// Backbone to time
     #[arg(long, value_name = "NAME", value_parser = choice::<BackboneKind>())]
     #[arg(default_value_t = BackboneKind::R2plus1d18)]
     backbone_name: BackboneKind,
-    /// Clips in a step
+    /// Clips in a step, on each device
     #[arg(long, value_name = "N", default_value_t = 2)]
     clips: usize,
     /// Frames of a clip
@@ -56,6 +59,9 @@ pub(super) struct BenchArgs {
     /// Time the convolution kernels on this GPU first and remember the fastest
     #[arg(long, conflicts_with = "stock")]
     tune: bool,
+    /// With several devices: batch norm over all lanes
+    #[arg(long, conflicts_with_all = ["layers", "stock", "tune", "roofline"])]
+    sync_batch_norm: bool,
     /// Run nothing: compute a lower bound on the step time of some cards
     #[arg(long, conflicts_with_all = ["layers", "stock", "tune"])]
     roofline: bool,
@@ -64,7 +70,7 @@ pub(super) struct BenchArgs {
     scaling: bool,
     /// With --scaling: take this time of a step, milliseconds, and measure nothing
     #[arg(long, value_name = "MS", requires = "scaling", value_parser = positive)]
-    #[arg(conflicts_with_all = ["layers", "stock", "tune"])]
+    #[arg(conflicts_with_all = ["layers", "stock", "tune", "sync_batch_norm"])]
     step_ms: Option<f64>,
     /// Print JSON
     #[arg(long)]
@@ -89,6 +95,20 @@ struct Report<'a> {
     peak_gflop_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<LayerTimes>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scaling: Vec<Scaled>,
+}
+
+/// What several devices did, as JSON has it.
+#[derive(Debug, Serialize)]
+struct SeveralReport<'a> {
+    devices: Vec<&'a DeviceInfo>,
+    backbone: BackboneKind,
+    /// `[N, C, T, H, W]` on each device.
+    shape: [usize; 5],
+    precision: Precision,
+    sync_batch_norm: bool,
+    times: Vec<SeveralTimes>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scaling: Vec<Scaled>,
 }
@@ -154,8 +174,69 @@ impl BenchArgs {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Times steps on several devices.
+    fn measure_several(
+        &self,
+        config: BenchConfig,
+        devices: &[Compute],
+        terminal: &Terminal,
+    ) -> CommandResult {
+        for (used, option) in
+            [(self.layers, "--layers"), (self.stock, "--stock"), (self.tune, "--tune")]
+        {
+            if used {
+                let (of, count) = (&self.device, devices.len());
+                let problem = format!("{option} is for one device; --device {of} names {count}");
+                return Err(Failure::usage(problem));
+            }
+        }
+        let mut half = true;
+        for compute in devices {
+            let (own, note) = self.precision.on(compute);
+            half &= own;
+            if let Some(note) = note {
+                log::warn!("{note}");
+            }
+        }
+        let config = BenchConfig { half, ..config };
+        let bar = terminal.counter("steps");
+        bar.set_length((bench::device_counts(devices.len()).len() * (self.steps + 2)) as u64);
+        let opened: Vec<_> = devices.iter().map(|compute| compute.device.clone()).collect();
+        let times = config
+            .on_several(&opened, self.sync_batch_norm, || bar.inc(1))
+            .map_err(Failure::runtime)?;
+        bar.finish_and_clear();
+        let scaling = if self.scaling { config.scaling(&[times[0].step_ms]) } else { Vec::new() };
+        let report = SeveralReport {
+            devices: devices.iter().map(|compute| &compute.info).collect(),
+            backbone: self.backbone_name,
+            shape: config.shape(),
+            precision: Precision::of(half),
+            sync_batch_norm: self.sync_batch_norm,
+            times,
+            scaling,
+        };
+        if self.json {
+            print_json(&report)?;
+        } else {
+            print_text(&tables::several(&report, config.gradient_bytes()))?;
+            if self.scaling {
+                print_text(&tables::scaling(&report.scaling, config.gradient_bytes()))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn measure(&self, config: BenchConfig, terminal: &Terminal) -> CommandResult {
-        let compute = device::open(&self.device)?;
+        let mut devices = device::open_all(&self.device)?;
+        if devices.len() > 1 {
+            return self.measure_several(config, &devices, terminal);
+        }
+        if self.sync_batch_norm {
+            let problem = "--sync-batch-norm is for several devices: name them with --device";
+            return Err(Failure::usage(problem));
+        }
+        let compute = devices.pop().expect("a list of devices has one");
         let precision = if self.stock { Precision::F32 } else { self.precision };
         let (half, note) = precision.on(&compute);
         if let Some(note) = note {

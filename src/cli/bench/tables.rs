@@ -2,9 +2,9 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{Bounds, Report};
+use super::{Bounds, Report, SeveralReport};
 use crate::bench::{Bound, LayerTimes, NormWork, Part, Scaled};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, counted};
 
 /// What was measured.
 pub(super) fn times(report: &Report) -> String {
@@ -82,6 +82,38 @@ fn layers(layers: &[LayerTimes]) -> Table {
     let blank = String::new;
     table.add_row(["together".to_owned(), blank(), blank(), forward, dx, dw]);
     right_aligned(table)
+}
+
+/// What several devices did.
+pub(super) fn several(report: &SeveralReport, bytes: u64) -> String {
+    let SeveralReport { shape: [n, _, t, h, w], .. } = report;
+    let mut table = table(["devices", "step", "exchange", "clips/s", "efficiency"]);
+    for row in &report.times {
+        table.add_row([
+            row.devices.to_string(),
+            ms(row.step_ms),
+            ms(row.exchange_ms),
+            short(row.clips_per_s),
+            format!("{:.0} %", row.efficiency * 100.0),
+        ]);
+    }
+    let names = counted(report.devices.iter().map(|of| format!("{} ({})", of.name, of.id)));
+    let mut hardware: Vec<_> = report.devices.iter().map(|device| &device.id).collect();
+    hardware.sort();
+    hardware.dedup();
+    let shared = match hardware.len() < report.devices.len() {
+        true => "\nsome are the same hardware: their efficiency says only what the exchange costs",
+        false => "",
+    };
+    format!(
+        "{} on {}, {n} clips of {t}×{h}×{w} each, {}{}, {} of gradients{shared}\n{}",
+        report.backbone,
+        names.join(", "),
+        report.precision,
+        if report.sync_batch_norm { ", batch norm over all" } else { "" },
+        ByteSize(bytes),
+        right_aligned(table)
+    )
 }
 
 /// What several devices would gain.

@@ -8,12 +8,14 @@ use super::{TrainPass, Trainer, Uploaded};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
-use crate::model::{MultiViewNet, Prediction};
+use crate::model::{DropoutMasks, MultiViewNet, Prediction};
 use crate::train::error::TrainError;
 use crate::train::lanes::{self, FirstClips, Joined, LaneJob, Lanes, Replica, SyncNorm, Work};
 use crate::train::metrics::PassMetrics;
 use crate::train::objective::BatchResult;
-use crate::train::step::Attempt;
+use crate::train::optimizer::global_norm;
+use crate::train::run_schedule::Rates;
+use crate::train::step::{Attempt, Gradients};
 
 impl Trainer<'_> {
     /// The next batch, whole, of which something could be read.
@@ -60,15 +62,8 @@ impl Trainer<'_> {
         uploaded: &Uploaded,
         pass: &mut TrainPass,
     ) -> Result<Attempt, TrainError> {
-        let work = Work::Train {
-            augmenter: self.augmenter.clone(),
-            seed: self.seed,
-            epoch: self.epoch,
-            step: uploaded.step,
-            loss_scale: self.loss_factor(),
-        };
         let sync_norm = self.lanes.as_ref().and_then(|lanes| lanes.sync_norm(&uploaded.batch));
-        let job = self.job(&uploaded.batch, work, sync_norm);
+        let job = self.job(&uploaded.batch, self.training(uploaded.step), sync_norm);
         let mut queued = |trainer: &Self| trainer.upload_next(uploaded, pass);
         let lanes = self.compute(&job, None, &uploaded.first, &mut queued);
         match lanes {
@@ -79,6 +74,50 @@ impl Trainer<'_> {
             Err(error) if error.is_out_of_memory() => Ok(Attempt::OutOfMemory),
             Err(error) => Err(error),
         }
+    }
+
+    /// A step on a batch in memory, neither augmented nor counted in any metrics. Returns the time of the
+    /// exchange.
+    ///
+    /// # Errors
+    /// A device that fails or is out of memory.
+    pub(crate) fn step_on(
+        &mut self,
+        batch: &Arc<Batch>,
+        rates: Rates,
+    ) -> Result<Duration, TrainError> {
+        self.restart_clock();
+        self.agree()?;
+        let step = self.steps;
+        let attempt = match &self.lanes {
+            None => {
+                let masks = DropoutMasks::new(self.seed, step as u64, &batch.actions);
+                let clips = |range| self.clips(batch, range, step);
+                let mut watch = MemoryWatch::start(&self.device);
+                Attempt::finish(self.step(batch, &clips).queue(Some(&masks)), &mut watch)?
+            }
+            Some(lanes) => {
+                let job = self.job(batch, self.training(step), lanes.sync_norm(batch));
+                let all = self.compute(&job, None, &FirstClips::default(), &mut |_| Ok(()))?;
+                Attempt::Done(lanes::join(all, self.net(), &self.device))
+            }
+        };
+        let Attempt::Done(Gradients { grads, statistics, .. }) = attempt else {
+            return Err(TrainError::OutOfMemory);
+        };
+        let loss_scale = self.loss_factor();
+        let norm = global_norm(self.net(), &grads)? / loss_scale;
+        statistics.apply();
+        self.update(grads, [norm, loss_scale], &rates);
+        self.steps += 1;
+        self.device.sync()?;
+        Ok(self.exchanged().unwrap_or_default())
+    }
+
+    /// What the lanes of a training step do.
+    fn training(&self, step: usize) -> Work {
+        let (augmenter, loss_scale) = (self.augmenter.clone(), self.loss_factor());
+        Work::Train { augmenter, seed: self.seed, epoch: self.epoch, step, loss_scale }
     }
 
     /// The results of all lanes. This device computes its own with `net`, or with the network that is
