@@ -5,11 +5,11 @@ use std::time::Instant;
 use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
-use super::given_gradient::with_gradient;
 use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop};
 use crate::conv::{ConvShape, conv3d};
 use crate::half::stored;
 use crate::kernels::{limits, with_stock};
+use crate::model::with_gradient;
 use crate::timing::{at_full_clock, median, milliseconds};
 
 /// One convolution of the network. Arrays are forward, input gradient, weight gradient.

@@ -1,7 +1,6 @@
 //! How long a training step takes on a device and each convolution in it, the device's peak rate of
 //! multiply-adds, and a lower bound of a step's time on some cards.
 
-mod given_gradient;
 mod layers;
 mod peak;
 mod roofline;

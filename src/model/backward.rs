@@ -8,9 +8,9 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor};
 
+use super::given_gradient::with_gradient;
 use super::resnet3d::{Backbone, average};
 use super::statistics::BatchStatistics;
-use crate::half::to_float;
 use crate::norm::Exchange;
 
 /// The backbone's forward pass over some clips, with what its backward pass needs.
@@ -20,6 +20,17 @@ pub(crate) struct BackbonePass {
     kept: Kept,
 }
 
+/// What a forward pass keeps for the backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Everything.
+    All,
+    /// Everything, with a graph for each stage, whose gradients are there before those of the stages below.
+    Stages,
+    /// The inputs of the network's parts alone.
+    Inputs,
+}
+
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "one per step; a few hundred bytes of handles")]
 enum Kept {
@@ -27,19 +38,29 @@ enum Kept {
     Nothing,
     /// Everything, in Burn's graph of these features.
     Graph(Tensor<2>),
+    /// The same with a graph for each stage, and that of these features for the last.
+    Stages { stages: Vec<StageGraph>, features: Tensor<2> },
     /// The inputs of the parts from stage `from` on; each part is recomputed in the backward pass
     /// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     Inputs { from: usize, inputs: Vec<Tensor<5>>, exchange: Option<Arc<dyn Exchange>> },
 }
 
+/// A stage's own graph.
+#[derive(Debug)]
+struct StageGraph {
+    stage: usize,
+    /// Absent for the lowest stage that is trained.
+    input: Option<Tensor<5>>,
+    output: Tensor<5>,
+}
+
 impl BackbonePass {
-    /// Runs `clips [N, 3, T, H, W]` through the backbone; `checkpointing` keeps the parts' inputs
-    /// alone. With an `exchange` they are normalised together with the clips of other lanes, in the
+    /// Runs `clips [N, 3, T, H, W]` through the backbone. With an `exchange` they are normalised together with the clips of other lanes, in the
     /// backward pass too. Returns the batch statistics, which have not been applied.
     pub(crate) fn new(
         backbone: &Backbone,
         clips: Tensor<5>,
-        checkpointing: bool,
+        keep: Keep,
         exchange: Option<Arc<dyn Exchange>>,
     ) -> (Self, BatchStatistics) {
         let mut statistics = BatchStatistics::across(exchange.clone());
@@ -47,10 +68,18 @@ impl BackbonePass {
             let (features, statistics) = backbone.forward_into(clips, statistics);
             return (Self { features: detached(features), kept: Kept::Nothing }, statistics);
         };
-        if !checkpointing {
-            let (features, statistics) = backbone.forward_into(clips, statistics);
-            let kept = Kept::Graph(features.clone());
-            return (Self { features: detached(features), kept }, statistics);
+        match keep {
+            Keep::All => {
+                let (features, statistics) = backbone.forward_into(clips, statistics);
+                let kept = Kept::Graph(features.clone());
+                return (Self { features: detached(features), kept }, statistics);
+            }
+            Keep::Stages => {
+                let (stages, features) = by_stages(backbone, from, clips, &mut statistics);
+                let kept = Kept::Stages { stages, features: features.clone() };
+                return (Self { features: detached(features), kept }, statistics);
+            }
+            Keep::Inputs => {}
         }
         let without_graph = without_graph(backbone);
         let mut inputs = Vec::new();
@@ -70,18 +99,61 @@ impl BackbonePass {
         self.features.clone()
     }
 
-    /// The backbone's gradients, given the loss's gradient with respect to the features, `[N, F]`.
-    pub(crate) fn backward(self, backbone: &Backbone, grad_features: Tensor<2>) -> GradientsParams {
+    /// The backbone's gradients, given the loss's gradient with respect to the features, `[N, F]`. `done`
+    /// is given them as they are queued, with the lowest stage of which they are; once or, where stages
+    /// have their own graphs, several times.
+    pub(crate) fn backward(
+        self,
+        backbone: &Backbone,
+        grad_features: Tensor<2>,
+        mut done: impl FnMut(usize, GradientsParams),
+    ) {
         match self.kept {
-            Kept::Nothing => GradientsParams::new(),
+            Kept::Nothing => {}
             Kept::Graph(features) => {
-                GradientsParams::from_grads(backpropagate(features, grad_features), backbone)
+                let grads = backpropagate(features, grad_features);
+                done(0, GradientsParams::from_grads(grads, backbone));
+            }
+            Kept::Stages { stages, features } => {
+                let mut root = with_gradient(features, grad_features);
+                let mut below = stages.into_iter().rev().peekable();
+                while let Some(StageGraph { stage, input, .. }) = below.next() {
+                    let mut grads = root.backward();
+                    let gradient = input.and_then(|input| input.grad_remove(&mut grads));
+                    done(stage, GradientsParams::from_grads(grads, backbone));
+                    let (Some(next), Some(gradient)) = (below.peek(), gradient) else { break };
+                    root = with_gradient(next.output.clone(), Tensor::from_inner(gradient));
+                }
             }
             Kept::Inputs { from, inputs, exchange } => {
-                recompute(backbone, from, inputs, grad_features, exchange.as_ref())
+                done(0, recompute(backbone, from, inputs, grad_features, exchange.as_ref()));
             }
         }
     }
+}
+
+/// A forward pass in which the stages from `from` on have graphs of their own, and its features.
+fn by_stages(
+    backbone: &Backbone,
+    from: usize,
+    clips: Tensor<5>,
+    statistics: &mut BatchStatistics,
+) -> (Vec<StageGraph>, Tensor<2>) {
+    let mut graphs: Vec<StageGraph> = Vec::new();
+    let mut x = clips;
+    for part in backbone.parts(0) {
+        let begins = graphs.last().is_none_or(|graph| graph.stage < part.stage);
+        if part.stage >= from && begins {
+            let input = (part.stage > from).then(|| detached(x.clone()).require_grad());
+            x = input.clone().unwrap_or(x);
+            graphs.push(StageGraph { stage: part.stage, input, output: x.clone() });
+        }
+        x = part.forward(x, statistics);
+        if let Some(graph) = graphs.last_mut() {
+            graph.output = x.clone();
+        }
+    }
+    (graphs, average(x))
 }
 
 /// The backward pass through the parts from stage `from` on, last first, each recomputed from its
@@ -130,12 +202,11 @@ fn without_graph(backbone: &Backbone) -> Backbone {
     backbone.clone().no_grad()
 }
 
-fn detached(features: Tensor<2>) -> Tensor<2> {
-    Tensor::from_inner(features.inner())
+fn detached<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_inner(x.inner())
 }
 
-/// Gradients of everything that led to `output`, given the loss's gradient with respect to it:
-/// those of Σ output·gradient, in f32.
+/// Gradients of everything that led to `output`, given the loss's gradient with respect to it.
 fn backpropagate<const D: usize>(output: Tensor<D>, gradient: Tensor<D>) -> Gradients {
-    to_float(output).mul(to_float(Tensor::from_inner(gradient))).sum().backward()
+    with_gradient(output, Tensor::from_inner(gradient)).backward()
 }

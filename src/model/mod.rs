@@ -3,6 +3,7 @@
 
 mod backward;
 mod dropout;
+mod given_gradient;
 mod layers;
 mod memory;
 mod predict;
@@ -19,8 +20,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use backward::{BackbonePass, features_only};
+pub(crate) use backward::{BackbonePass, Keep, features_only};
 pub use dropout::{DropoutLayer, DropoutMasks, dropout};
+pub(crate) use given_gradient::with_gradient;
 pub use layers::{BatchNorm3d, Conv3d, Embedding, Init};
 #[doc(hidden)]
 pub use memory::MemoryEstimate;

@@ -14,14 +14,14 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
 use super::error::TrainError;
-use super::lanes::SyncLane;
+use super::lanes::{GradientReader, SyncLane};
 use super::memory::StepMemory;
 use super::objective::{BatchResult, Cost, KnownLogits, Objective};
 use crate::data::Batch;
 use crate::device::MemoryWatch;
 use crate::model::{
-    BackbonePass, BatchStatistics, DropoutMasks, MultiViewNet, Prediction, ViewLayout, even_chunks,
-    features_only,
+    BackbonePass, BatchStatistics, DropoutMasks, Keep, MultiViewNet, Prediction, STAGES,
+    ViewLayout, even_chunks, features_only,
 };
 use crate::norm::Exchange;
 
@@ -94,6 +94,9 @@ pub(super) struct Step<'a> {
     pub loss_scale: f64,
     /// For batch norm over all lanes.
     pub together: Option<Together>,
+    /// Takes gradients as soon as they are queued, where the whole step is one pass: [`Queued`] has the
+    /// others.
+    pub reader: Option<&'a GradientReader<'a>>,
 }
 
 /// How a lane's passes go together with those of others, with which batch norm exchanges statistics.
@@ -127,8 +130,10 @@ impl Step<'_> {
             Some(_) => whole(),
             None => parts(self.batch, &self.actions, self.memory.micro_batch),
         };
+        // Gradients that are to be added to are not complete.
+        let reader = self.reader.filter(|_| parts.len() == 1);
         for part in parts {
-            let (cost, prediction) = self.part(part, masks, &mut sum, &mut statistics)?;
+            let (cost, prediction) = self.part(part, masks, reader, &mut sum, &mut statistics)?;
             costs.push(cost);
             logits.push(prediction.logits);
         }
@@ -141,6 +146,7 @@ impl Step<'_> {
         &self,
         part: Part,
         masks: Option<&DropoutMasks>,
+        reader: Option<&GradientReader>,
         sum: &mut GradientsAccumulator<MultiViewNet>,
         statistics: &mut BatchStatistics,
     ) -> Result<(Cost, Prediction), TrainError> {
@@ -152,13 +158,17 @@ impl Step<'_> {
         let mut whole = None;
         let mut features = Vec::new();
         let begin = |second, index| self.together.as_ref().map(|all| all.begin(second, index));
+        let keep = match (gradient_checkpointing, reader) {
+            (true, _) => Keep::Inputs,
+            (false, Some(_)) => Keep::Stages,
+            (false, None) => Keep::All,
+        };
         let once = passes.len() == 1 && !self.together.as_ref().is_some_and(|all| all.twice);
         for (index, clips) in passes.iter().enumerate() {
             let clips = (self.clips)(clips.clone())?;
             let exchange = begin(false, index);
             if once {
-                let (pass, batch) =
-                    BackbonePass::new(backbone, clips, gradient_checkpointing, exchange);
+                let (pass, batch) = BackbonePass::new(backbone, clips, keep, exchange);
                 features.push(pass.features());
                 statistics.append(batch);
                 whole = Some(pass);
@@ -186,7 +196,13 @@ impl Step<'_> {
             return Ok((cost, prediction));
         };
         if let Some(pass) = whole {
-            sum.accumulate(net, pass.backward(backbone, grad_features));
+            if let Some(reader) = reader {
+                reader
+                    .add(STAGES.len(), std::mem::replace(sum, GradientsAccumulator::new()).grads());
+                pass.backward(backbone, grad_features, |stage, grads| reader.add(stage, grads));
+            } else {
+                pass.backward(backbone, grad_features, |_, grads| sum.accumulate(net, grads));
+            }
             return Ok((cost, prediction));
         }
         for (index, clips) in passes.into_iter().enumerate() {
@@ -194,8 +210,10 @@ impl Step<'_> {
             // The statistics of these clips have been counted in the first pass.
             let clips = (self.clips)(clips)?;
             let exchange = begin(true, index);
-            let (pass, _) = BackbonePass::new(backbone, clips, gradient_checkpointing, exchange);
-            sum.accumulate(net, pass.backward(backbone, grad_features.clone().slice([rows])));
+            let keep = if gradient_checkpointing { Keep::Inputs } else { Keep::All };
+            let (pass, _) = BackbonePass::new(backbone, clips, keep, exchange);
+            let gradient = grad_features.clone().slice([rows]);
+            pass.backward(backbone, gradient, |_, grads| sum.accumulate(net, grads));
         }
         Ok((cost, prediction))
     }
@@ -216,6 +234,11 @@ impl Attempt {
 }
 
 impl Queued {
+    /// Its gradients, which it no longer has then.
+    pub(super) fn take_gradients(&mut self) -> GradientsParams {
+        std::mem::take(&mut self.grads)
+    }
+
     /// Waits for the step.
     pub(super) fn finish(self, watch: &mut MemoryWatch) -> Result<Gradients, TrainError> {
         let losses = Cost::read_sum(&self.costs);

@@ -7,42 +7,72 @@ use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use rayon::prelude::*;
 
+use super::gathering::group_of;
 use super::{floats, tree};
-use crate::model::MultiViewNet;
+use crate::model::{MultiViewNet, stage_of};
 
-/// The gradients of the parameters that are trained, in the order of the network; `None` for a
-/// parameter that the lane's loss does not depend on. It is not the same as zeros: a parameter without
+/// The gradients of the parameters that are trained, or of a group of them, in the order of the network;
+/// `None` for a parameter that the lane's loss does not depend on. It is not the same as zeros: a parameter without
 /// a gradient in any lane is not updated at all.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct HostGradients(pub Vec<Option<Vec<f32>>>);
+pub(in crate::train) struct HostGradients(pub Vec<Option<Vec<f32>>>);
 
-impl HostGradients {
-    /// Copies gradients of `net` from its device.
-    pub(super) fn read(grads: GradientsParams, net: &MultiViewNet) -> Result<Self, ExecutionError> {
-        struct Take(GradientsParams, Transaction, Vec<bool>);
-        impl ModuleVisitor for Take {
+/// Some of a lane's gradients, on their way from its device.
+pub(super) struct Reading {
+    transaction: Transaction,
+    present: Vec<bool>,
+}
+
+impl Reading {
+    /// Takes those of a group out of `grads`.
+    pub(super) fn start(grads: &mut [GradientsParams], net: &MultiViewNet, group: usize) -> Self {
+        struct Take<'a> {
+            grads: &'a mut [GradientsParams],
+            group: usize,
+            path: Vec<String>,
+            taken: Reading,
+        }
+        impl ModuleVisitor for Take<'_> {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.path.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.path.pop();
+            }
+
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if !param.val().is_require_grad() {
+                let group = group_of(stage_of(&self.path.join(".")));
+                if group != self.group || !param.val().is_require_grad() {
                     return;
                 }
-                let grad = self.0.remove::<D>(param.id);
-                self.2.push(grad.is_some());
+                let grad = self.grads.iter_mut().find_map(|grads| grads.remove::<D>(param.id));
+                self.taken.present.push(grad.is_some());
                 if let Some(grad) = grad {
-                    self.1 = std::mem::take(&mut self.1).register(grad.inner());
+                    let transaction = std::mem::take(&mut self.taken.transaction);
+                    self.taken.transaction = transaction.register(grad.inner());
                 }
             }
         }
-        let mut take = Take(grads, Transaction::default(), Vec::new());
+        let taken = Self { transaction: Transaction::default(), present: Vec::new() };
+        let mut take = Take { grads, group, path: Vec::new(), taken };
         net.visit(&mut take);
-        let Take(_, transaction, present) = take;
+        take.taken
+    }
+
+    /// Waits for them.
+    pub(super) fn finish(self) -> Result<HostGradients, ExecutionError> {
+        let Self { transaction, present } = self;
         if !present.contains(&true) {
-            return Ok(Self(vec![None; present.len()]));
+            return Ok(HostGradients(vec![None; present.len()]));
         }
         let mut values = transaction.try_execute()?.into_iter();
         let mut next = || floats(&values.next().expect("each present gradient was registered"));
-        Ok(Self(present.into_iter().map(|present| present.then(&mut next)).collect()))
+        Ok(HostGradients(present.into_iter().map(|present| present.then(&mut next)).collect()))
     }
+}
 
+impl HostGradients {
     /// The gradients of these lanes together, which are `node` of the tree over all.
     pub(super) fn sum(mut lanes: Vec<Self>, node: Range<usize>) -> Self {
         // A lane without actions has no list.
@@ -83,21 +113,6 @@ impl HostGradients {
         net.visit(&mut put);
         put.1
     }
-}
-
-/// The number of values of each parameter that is trained, in the order of the network.
-pub(super) fn sizes(net: &MultiViewNet) -> Vec<usize> {
-    struct Sizes(Vec<usize>);
-    impl ModuleVisitor for Sizes {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if param.val().is_require_grad() {
-                self.0.push(param.lazy_shape().num_elements());
-            }
-        }
-    }
-    let mut sizes = Sizes(Vec::new());
-    net.visit(&mut sizes);
-    sizes.0
 }
 
 /// Adds the gradients of one parameter.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
+use super::gathering::Gathering;
+use super::reader::GradientReader;
 use super::result::LaneResult;
 use super::sync_norm::SyncNorm;
 use crate::data::Batch;
@@ -15,7 +17,7 @@ use crate::train::augmenter::Augmenter;
 use crate::train::error::TrainError;
 use crate::train::memory::StepMemory;
 use crate::train::objective::Objective;
-use crate::train::step::{Step, Together};
+use crate::train::step::{Gradients, Queued, Step, Together};
 
 /// A batch that is computed on several devices.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(in crate::train) struct LaneJob {
     pub objective: Arc<Objective>,
     pub memory: StepMemory,
     pub work: Work,
+    /// Where a training step's gradients go.
+    pub gathering: Option<Arc<Gathering>>,
     /// For a training step with batch norm over all lanes.
     pub sync_norm: Option<Arc<SyncNorm>>,
 }
@@ -65,6 +69,19 @@ impl LaneJob {
         first: &FirstClips,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<Vec<LaneResult>, TrainError> {
+        let mut guard = Unfinished(self.gathering.as_deref());
+        let results = self.run_lanes(on, lanes, first, queued)?;
+        guard.0 = None;
+        Ok(results)
+    }
+
+    fn run_lanes(
+        &self,
+        on: Replica,
+        lanes: Range<usize>,
+        first: &FirstClips,
+        queued: &mut dyn FnMut() -> Result<(), TrainError>,
+    ) -> Result<Vec<LaneResult>, TrainError> {
         if let Some(all) = &self.sync_norm {
             return self.run_together(on, lanes, first, all, queued);
         }
@@ -73,12 +90,11 @@ impl LaneJob {
         let mut results = Vec::new();
         for lane in lanes {
             let mut after = || if lane + 1 == last { queued() } else { Ok(()) };
-            let actions = self.batch.lanes[lane].clone();
-            results.push(if actions.is_empty() {
+            results.push(if self.batch.lanes[lane].is_empty() {
                 after()?;
                 LaneResult::default()
             } else {
-                self.lane(on, actions, first, None, &mut watch, &mut after)?
+                self.lane(on, lane, first, None, &mut watch, &mut after)?
             });
         }
         Ok(results)
@@ -88,13 +104,14 @@ impl LaneJob {
     pub(super) fn lane(
         &self,
         Replica { net, device }: Replica,
-        actions: Range<usize>,
+        lane: usize,
         first: &FirstClips,
         together: Option<Together>,
         watch: &mut MemoryWatch,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<LaneResult, TrainError> {
         let (batch, objective): (&Batch, &Objective) = (&self.batch, &self.objective);
+        let actions = batch.lanes[lane].clone();
         let Work::Train { augmenter, seed, epoch, step, loss_scale } = &self.work else {
             let annotated = objective.annotated_of(batch, actions.clone());
             let (most, device) = (self.memory.micro_batch, device.clone().without_autodiff());
@@ -109,11 +126,42 @@ impl LaneJob {
             _ => training_clips(augmenter.as_ref(), batch, range, *epoch, *step, device),
         };
         let (memory, loss_scale) = (self.memory, *loss_scale);
-        let clips = &clips;
-        let step = Step { net, objective, batch, actions, clips, memory, loss_scale, together };
-        let work = step.queue(Some(&masks));
+        let gathering = self.gathering.as_ref().expect("a training step has gradients");
+        let reader = GradientReader::start(net, lane, gathering);
+        let step = Step {
+            net,
+            objective,
+            batch,
+            actions,
+            clips: &clips,
+            memory,
+            loss_scale,
+            together,
+            reader: Some(&reader),
+        };
+        let mut work = step.queue(Some(&masks));
+        if work.is_err() {
+            // Whoever waits for its gradients waits in vain.
+            gathering.fail();
+        }
+        let rest = work.as_mut().map(Queued::take_gradients).unwrap_or_default();
+        let read = reader.finish(rest);
         queued()?;
-        LaneResult::of_step(work?.finish(watch)?, net)
+        let Gradients { statistics, result, .. } = work?.finish(watch)?;
+        let result = LaneResult::of_step(statistics, result, net)?;
+        read()?;
+        Ok(result)
+    }
+}
+
+/// Fails the gathering where a device's lanes do not all finish.
+struct Unfinished<'a>(Option<&'a Gathering>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(gathering) = self.0 {
+            gathering.fail();
+        }
     }
 }
 

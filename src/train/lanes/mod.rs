@@ -7,9 +7,11 @@
 //! A step with one lane does none of this.
 
 mod clock;
+mod gathering;
 mod gradients;
 mod job;
 mod ranks;
+mod reader;
 mod result;
 mod sync_norm;
 mod together;
@@ -20,7 +22,7 @@ mod worker;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, TensorData};
 
@@ -31,12 +33,14 @@ use crate::data::Batch;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::SlowestRank;
 use clock::Clock;
-use gradients::HostGradients;
+use gathering::{GROUPS, Gathering, Layout};
 use ranks::Ranks;
 use weights::Weights;
 use worker::Worker;
 
+pub(super) use gradients::HostGradients;
 pub(super) use job::{FirstClips, LaneJob, Replica, Work, training_clips};
+pub(super) use reader::GradientReader;
 pub(super) use result::{Joined, LaneResult, join, prediction};
 pub(super) use sync_norm::{SyncLane, SyncNorm};
 
@@ -272,6 +276,39 @@ impl Lanes {
         Ok(waited)
     }
 
+    /// Where the gradients of a training step on this batch go.
+    pub(super) fn gathering(&self, batch: &Batch) -> Arc<Gathering> {
+        Gathering::new(self.here(), |lane| !batch.lanes[lane].is_empty()).into()
+    }
+
+    /// The sum of all lanes' gradients, group by group as they come; `None`, on all ranks, if a lane has
+    /// failed. Also returns when those of this process were complete.
+    pub(super) fn gather(
+        &self,
+        gathering: &Gathering,
+        net: &MultiViewNet,
+    ) -> Result<(Option<HostGradients>, Instant), TrainError> {
+        let layout = Layout::of(net);
+        let mut all = HostGradients(vec![None; layout.sizes.len()]);
+        for group in (0..GROUPS).filter(|group| !layout.groups[*group].is_empty()) {
+            let own = gathering.take(group);
+            let total = match &self.ranks {
+                Some(ranks) => ranks.total(own, &layout.sizes_of(group))?,
+                None => own.map(|own| HostGradients::sum(own, 0..self.count)),
+            };
+            let Some(total) = total else {
+                return Ok((None, Instant::now()));
+            };
+            for (parameter, gradient) in layout.groups[group].iter().zip(total.0) {
+                all.0[*parameter] = gradient;
+            }
+        }
+        let complete = gathering.complete();
+        // What went on before was done while a device computed.
+        self.clock.add_exchange(complete.elapsed());
+        Ok((Some(all), complete))
+    }
+
     /// Starts a job on the workers.
     pub(super) fn start(&self, job: &Arc<LaneJob>) -> Result<(), TrainError> {
         for (worker, lanes) in self.workers.iter().zip(&self.shares[1..]) {
@@ -280,8 +317,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// The results of all lanes after the trainer's `own`, for `net`, which took so long; `stop` asks all
-    /// ranks to stop.
+    /// The results of all lanes after the trainer's `own`, which took so long; `stop` asks all ranks to
+    /// stop.
     ///
     /// # Errors
     /// Of the devices that failed, the first one's; [`TrainError::OutOfMemory`] only if none failed
@@ -289,10 +326,9 @@ impl Lanes {
     pub(super) fn collect(
         &self,
         own: Result<Vec<LaneResult>, TrainError>,
-        net: &MultiViewNet,
         stop: bool,
         busy: Duration,
-    ) -> Result<Joined, TrainError> {
+    ) -> Result<Vec<LaneResult>, TrainError> {
         self.clock.exchange(|| {
             // All are waited for, whatever happened to the first: none may still work on this job when
             // the next begins.
@@ -308,13 +344,11 @@ impl Lanes {
             }
             let own = if starved { Err(TrainError::OutOfMemory) } else { Ok(lanes) };
             if let Some(ranks) = &self.ranks {
-                let (lanes, gradients, busy) = ranks.join(own, net, stop, busy.as_secs_f64())?;
+                let (lanes, busy) = ranks.join(own, stop, busy.as_secs_f64())?;
                 self.clock.add_busy(&busy);
-                return Ok(Joined { lanes, gradients });
+                return Ok(lanes);
             }
-            let mut lanes = own?;
-            let gradients = lanes.iter_mut().map(LaneResult::take_gradients).collect();
-            Ok(Joined { lanes, gradients: HostGradients::sum(gradients, 0..self.count) })
+            own
         })
     }
 }

@@ -13,7 +13,6 @@ use super::tree;
 use super::weights::Weights;
 use crate::cluster::Cluster;
 use crate::data::Batch;
-use crate::model::MultiViewNet;
 use crate::train::error::TrainError;
 
 /// The ranks of a run and the lanes of each.
@@ -47,8 +46,15 @@ struct Report {
     /// Seconds that it computed.
     busy: f64,
     lanes: Vec<LaneResult>,
-    /// For each of its sums of gradients, which parameters have one.
-    present: Vec<Vec<bool>>,
+}
+
+/// What a rank says of a group of its lanes' gradients.
+#[derive(Debug, Serialize, Deserialize)]
+struct Present {
+    /// A lane has failed.
+    failed: bool,
+    /// For each of its sums, which parameters have one.
+    sums: Vec<Vec<bool>>,
 }
 
 impl Ranks {
@@ -94,43 +100,47 @@ impl Ranks {
         Ok(batch)
     }
 
-    /// The results of all lanes, the sum of their gradients, and the seconds that each rank computed, from
-    /// this rank's. `stop` asks all to stop.
+    /// The results of all lanes and the seconds that each rank computed, from this rank's. `stop` asks all
+    /// to stop.
     ///
     /// # Errors
     /// [`TrainError::OutOfMemory`] on all ranks if it is so on one.
     pub(super) fn join(
         &self,
         own: Result<Vec<LaneResult>, TrainError>,
-        net: &MultiViewNet,
         stop: bool,
         busy: f64,
-    ) -> Result<(Vec<LaneResult>, HostGradients, Vec<f64>), TrainError> {
-        let (mut lanes, starved) = match own {
+    ) -> Result<(Vec<LaneResult>, Vec<f64>), TrainError> {
+        let (lanes, starved) = match own {
             Ok(lanes) => (lanes, false),
             Err(error) if error.is_out_of_memory() => (Vec::new(), true),
             Err(error) => return Err(error),
         };
-        let sums = self.own_sums(&mut lanes);
-        let present = sums.iter().map(|sum| sum.0.iter().map(Option::is_some).collect()).collect();
-        let reports = self.cluster.all(&Report { starved, stop, busy, lanes, present })?;
+        let reports = self.cluster.all(&Report { starved, stop, busy, lanes })?;
         let busy = reports.iter().map(|report| report.busy).collect();
         self.stopped.set(reports.iter().any(|report| report.stop));
         if reports.iter().any(|report| report.starved) {
             return Err(TrainError::OutOfMemory);
         }
-        let (mut results, mut all_present) = (Vec::new(), Vec::new());
-        for report in reports {
-            results.extend(report.lanes);
-            all_present.push(report.present);
+        Ok((reports.into_iter().flat_map(|report| report.lanes).collect(), busy))
+    }
+
+    /// The sum of all lanes' gradients of a group, whose parameters have these sizes, from those of this
+    /// rank's lanes; `None`, on all ranks, if a lane has failed.
+    pub(super) fn total(
+        &self,
+        own: Option<Vec<HostGradients>>,
+        sizes: &[usize],
+    ) -> Result<Option<HostGradients>, TrainError> {
+        let failed = own.is_none();
+        let own = self.own_sums(own.unwrap_or_default());
+        let of_sum = |sum: &HostGradients| sum.0.iter().map(Option::is_some).collect();
+        let all = self.cluster.all(&Present { failed, sums: own.iter().map(of_sum).collect() })?;
+        if all.iter().any(|present| present.failed) {
+            return Ok(None);
         }
-        let trains = all_present.iter().flatten().any(|present| !present.is_empty());
-        let gradients = if trains {
-            self.sum(&sums, &all_present, &gradients::sizes(net))
-        } else {
-            HostGradients::default()
-        };
-        Ok((results, gradients, busy))
+        let present: Vec<_> = all.into_iter().map(|present| present.sums).collect();
+        Ok(Some(self.sum(&own, &present, sizes)))
     }
 
     /// Refuses to go on where a rank has other weights than the lead.
@@ -147,16 +157,15 @@ impl Ranks {
     }
 
     /// The sums of the nodes of the tree that are this rank's alone.
-    fn own_sums(&self, lanes: &mut [LaneResult]) -> Vec<HostGradients> {
-        let own = self.own();
+    fn own_sums(&self, lanes: Vec<HostGradients>) -> Vec<HostGradients> {
         if lanes.is_empty() {
             return Vec::new();
         }
+        let mut lanes = lanes.into_iter();
         let mut sum = |node: Range<usize>| {
-            let lanes = &mut lanes[node.start - own.start..node.end - own.start];
-            HostGradients::sum(lanes.iter_mut().map(LaneResult::take_gradients).collect(), node)
+            HostGradients::sum(lanes.by_ref().take(node.len()).collect(), node)
         };
-        tree::nodes(&own, &self.all_lanes()).into_iter().map(&mut sum).collect()
+        tree::nodes(&self.own(), &self.all_lanes()).into_iter().map(&mut sum).collect()
     }
 
     /// Adds the sums of all ranks: each rank adds a slice of all values and sends it to the others.

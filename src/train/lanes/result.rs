@@ -21,15 +21,13 @@ pub(in crate::train) struct LaneResult {
     /// `[B, V]` of a prediction.
     view_weights: Rows,
     statistics: HostStatistics,
-    #[serde(skip)]
-    gradients: HostGradients,
 }
 
 /// The results of all lanes and the sum of their gradients.
 #[derive(Debug)]
 pub(in crate::train) struct Joined {
-    pub(super) lanes: Vec<LaneResult>,
-    pub(super) gradients: HostGradients,
+    pub lanes: Vec<LaneResult>,
+    pub gradients: HostGradients,
 }
 
 /// A matrix.
@@ -61,14 +59,13 @@ impl Rows {
 }
 
 impl LaneResult {
-    /// Reads a step's outcome from the device of `net`.
-    pub(super) fn of_step(step: Gradients, net: &MultiViewNet) -> Result<Self, TrainError> {
-        let Gradients { grads, statistics, result } = step;
-        Ok(Self {
-            statistics: statistics.read(&net.backbone)?,
-            gradients: HostGradients::read(grads, net)?,
-            ..Self::of_batch(result)?
-        })
+    /// Reads what a step on a copy of `net` gives besides its gradients.
+    pub(super) fn of_step(
+        statistics: BatchStatistics,
+        result: BatchResult,
+        net: &MultiViewNet,
+    ) -> Result<Self, TrainError> {
+        Ok(Self { statistics: statistics.read(&net.backbone)?, ..Self::of_batch(result)? })
     }
 
     /// Reads a prediction.
@@ -84,11 +81,6 @@ impl LaneResult {
         let Prediction { logits, view_weights, .. } = prediction;
         let result = BatchResult::new(losses?, logits, cost.auxiliary);
         Ok(Self { view_weights: Rows::read(view_weights)?, ..Self::of_batch(result)? })
-    }
-
-    /// Its gradients, which it no longer has then.
-    pub(super) fn take_gradients(&mut self) -> HostGradients {
-        std::mem::take(&mut self.gradients)
     }
 
     fn of_batch(result: BatchResult) -> Result<Self, TensorReadError> {

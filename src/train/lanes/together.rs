@@ -32,8 +32,7 @@ impl LaneJob {
             // Its end would wait for lanes that nobody serves.
             let _unserved = BreakOff(all);
             let start = |number: usize| {
-                let actions = self.batch.lanes[number].clone();
-                let clips = self.batch.clips_of(&actions);
+                let clips = self.batch.clips_of(&self.batch.lanes[number]);
                 if clips.is_empty() {
                     return None;
                 }
@@ -46,7 +45,7 @@ impl LaneJob {
                     let (first, mut watch) = (RefCell::new(first), MemoryWatch::start(on.device));
                     let mut queued = || Ok(());
                     let result =
-                        self.lane(replica, actions, &first, together, &mut watch, &mut queued);
+                        self.lane(replica, number, &first, together, &mut watch, &mut queued);
                     if result.is_err() {
                         lane.fail();
                     }

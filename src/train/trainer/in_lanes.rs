@@ -10,7 +10,9 @@ use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
 use crate::model::{DropoutMasks, MultiViewNet, Prediction};
 use crate::train::error::TrainError;
-use crate::train::lanes::{self, FirstClips, Joined, LaneJob, Lanes, Replica, SyncNorm, Work};
+use crate::train::lanes::{
+    self, FirstClips, HostGradients, Joined, LaneJob, Lanes, Replica, SyncNorm, Work,
+};
 use crate::train::metrics::PassMetrics;
 use crate::train::objective::BatchResult;
 use crate::train::optimizer::global_norm;
@@ -136,15 +138,32 @@ impl Trainer<'_> {
             return Err(error);
         }
         let replica = Replica { net: net.unwrap_or(self.net()), device: &self.device };
-        let (began, mut waited) = (Instant::now(), Duration::ZERO);
+        let (began, mut waited, mut sum) = (Instant::now(), Duration::ZERO, None);
+        let gather = || match &job.gathering {
+            Some(gathering) => lanes.gather(gathering, self.net()),
+            None => Ok((Some(HostGradients::default()), Instant::now())),
+        };
         let own = job.run(replica, lanes.own(), first, &mut || {
             let queued = queued(self);
             // Whatever became of that: lanes wait for this, on other devices too.
             waited = lanes.serve(job)?;
+            sum = Some(gather()?);
             queued
         });
-        let busy = began.elapsed().saturating_sub(waited);
-        lanes.collect(own, self.net(), self.stop.load(Ordering::Relaxed), busy)
+        // Other ranks wait for this one's too if its first lanes have failed.
+        let (sum, complete) = match (sum, &own) {
+            (Some(sum), _) => sum,
+            (None, Err(TrainError::Cluster(_))) => (None, Instant::now()),
+            (None, _) => gather()?,
+        };
+        let busy = match job.gathering {
+            Some(_) => complete.saturating_duration_since(began),
+            None => began.elapsed(),
+        };
+        let stop = self.stop.load(Ordering::Relaxed);
+        let lanes = lanes.collect(own, stop, busy.saturating_sub(waited))?;
+        let gradients = sum.expect("it is absent where a lane has failed");
+        Ok(Joined { lanes, gradients })
     }
 
     fn job(
@@ -154,7 +173,9 @@ impl Trainer<'_> {
         sync_norm: Option<Arc<SyncNorm>>,
     ) -> Arc<LaneJob> {
         let (batch, objective) = (Arc::clone(batch), Arc::clone(&self.objective));
-        Arc::new(LaneJob { batch, objective, memory: self.memory, work, sync_norm })
+        let lanes = self.lanes.as_ref().filter(|_| !matches!(work, Work::Validate));
+        let gathering = lanes.map(|lanes| lanes.gathering(&batch));
+        Arc::new(LaneJob { batch, objective, memory: self.memory, work, gathering, sync_norm })
     }
 
     /// A batch's losses and logits by all devices; `None` if one was out of memory.

@@ -1,5 +1,5 @@
-//! A backward pass from a gradient that exists already: Burn starts one from ones of the result's size,
-//! which on the CPU take as long to make as some convolutions.
+//! A backward pass from a gradient that exists already. Burn starts one from ones of the result's size: to
+//! make those and to multiply by them takes passes over all values.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -19,8 +19,9 @@ trait GivenGradient: Backend {
     fn with_gradient(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// A value `[1]`, from which `backward` gives `y` the gradient `dy`, of its size, whatever the value.
-pub(super) fn with_gradient(y: Tensor<5>, dy: Tensor<5>) -> Tensor<1> {
+/// A value `[1]`, from which `backward` gives `y` the gradient `dy`, of its size and stored as its gradient
+/// is, whatever the value.
+pub(crate) fn with_gradient<const D: usize>(y: Tensor<D>, dy: Tensor<D>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::with_gradient(y.into_dispatch(), dy.into_dispatch()))
 }
 

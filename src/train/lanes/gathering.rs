@@ -1,0 +1,167 @@
+//! The gradients of all lanes on their way to one sum, group by group: those of the last stage while
+//! devices still compute those of the first.
+
+use std::ops::Range;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+
+use super::gradients::HostGradients;
+use crate::model::{MultiViewNet, stage_of};
+
+/// The lowest stage of each group. Heads belong to the first; the stages below the last hold little.
+const LOWEST: [usize; 4] = [4, 3, 2, 0];
+
+/// Number of groups.
+pub(super) const GROUPS: usize = LOWEST.len();
+
+/// The group of a parameter of a stage, or of a head.
+pub(super) fn group_of(stage: Option<usize>) -> usize {
+    let of = |stage| LOWEST.iter().position(|lowest| stage >= *lowest);
+    stage.and_then(of).unwrap_or(0)
+}
+
+/// How many groups are complete when all stages from this one on are.
+pub(super) fn complete_from(stage: usize) -> usize {
+    LOWEST.iter().take_while(|lowest| **lowest >= stage).count()
+}
+
+/// The parameters that are trained, in the order of the network.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// The number of values of each.
+    pub sizes: Vec<usize>,
+    /// Which are in each group.
+    pub groups: [Vec<usize>; GROUPS],
+}
+
+impl Layout {
+    pub(super) fn of(net: &MultiViewNet) -> Self {
+        struct Visitor(Vec<String>, Layout);
+        impl ModuleVisitor for Visitor {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.0.push(name.to_owned());
+            }
+
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.0.pop();
+            }
+
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if param.val().is_require_grad() {
+                    let group = group_of(stage_of(&self.0.join(".")));
+                    self.1.groups[group].push(self.1.sizes.len());
+                    self.1.sizes.push(param.lazy_shape().num_elements());
+                }
+            }
+        }
+        let mut visitor = Visitor(Vec::new(), Self::default());
+        net.visit(&mut visitor);
+        visitor.1
+    }
+
+    /// The sizes of a group's parameters.
+    pub(super) fn sizes_of(&self, group: usize) -> Vec<usize> {
+        self.groups[group].iter().map(|&parameter| self.sizes[parameter]).collect()
+    }
+}
+
+/// What the lanes of this process have delivered in a step.
+#[derive(Debug)]
+pub(in crate::train) struct Gathering {
+    /// The first lane of this process.
+    first: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    lanes: Vec<[Option<HostGradients>; GROUPS]>,
+    /// A lane has failed: some of this will never come.
+    failed: bool,
+    /// When the last of it came.
+    complete: Instant,
+}
+
+impl Gathering {
+    /// Of these lanes; whether each has any actions.
+    pub(super) fn new(lanes: Range<usize>, computes: impl Fn(usize) -> bool) -> Self {
+        let lane = |number: usize| match computes(number) {
+            true => [const { None }; GROUPS],
+            false => std::array::from_fn(|_| Some(HostGradients::default())),
+        };
+        let first = lanes.start;
+        let (lanes, complete) = (lanes.map(lane).collect(), Instant::now());
+        let state = Mutex::new(State { lanes, failed: false, complete });
+        Self { first, state, changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A lane that panicked has failed; there is nothing else to protect.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a group of a lane's gradients.
+    pub(super) fn deliver(&self, lane: usize, group: usize, gradients: HostGradients) {
+        let mut state = self.lock();
+        state.lanes[lane - self.first][group] = Some(gradients);
+        state.complete = Instant::now();
+        self.changed.notify_all();
+    }
+
+    /// Lets nobody wait for a lane that has failed.
+    pub(super) fn fail(&self) {
+        self.lock().failed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a group of all lanes of this process; `None` if one has failed.
+    pub(super) fn take(&self, group: usize) -> Option<Vec<HostGradients>> {
+        let mut state = self.lock();
+        while !state.failed && state.lanes.iter().any(|lane| lane[group].is_none()) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.failed {
+            return None;
+        }
+        state.lanes.iter_mut().map(|lane| lane[group].take()).collect()
+    }
+
+    /// When the last of it came.
+    pub(super) fn complete(&self) -> Instant {
+        self.lock().complete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_complete_from_the_last_stage_down() {
+        assert_eq!(
+            [None, Some(4), Some(3), Some(2), Some(1), Some(0)].map(group_of),
+            [0, 0, 1, 2, 3, 3]
+        );
+        assert_eq!([5, 4, 3, 2, 1, 0].map(complete_from), [0, 1, 2, 3, 3, 4]);
+    }
+
+    #[test]
+    fn a_failed_lane_is_not_waited_for() {
+        let gathering = Gathering::new(2..5, |lane| lane != 3);
+        let values = |value: f32| HostGradients(vec![Some(vec![value])]);
+        gathering.deliver(2, 0, values(1.0));
+        gathering.deliver(4, 0, values(2.0));
+        let first = gathering.take(0).unwrap();
+        assert_eq!(first, [values(1.0), HostGradients::default(), values(2.0)]);
+        gathering.deliver(2, 1, values(3.0));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| gathering.take(1));
+            gathering.fail();
+            assert_eq!(waits.join().unwrap(), None);
+        });
+    }
+}
