@@ -98,7 +98,8 @@ pub struct PassRecord {
     pub seconds: f64,
     /// Share of that time spent waiting for data.
     pub data_wait: f64,
-    /// Share of it spent on exchange between devices, waiting for slower ones included; only of several.
+    /// Share of it spent on exchange between devices while none of this process computed, waiting for slower
+    /// ones included; only of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<f64>,
     /// The process that computed longest; only of several.

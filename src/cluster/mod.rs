@@ -199,19 +199,47 @@ impl Cluster {
         messages.into_iter().enumerate().map(read).collect()
     }
 
-    /// Every rank's bytes, in their order.
+    /// Every rank's bytes, in their order. Nobody knows how many the others send: short ones come with
+    /// their number at once, long ones in a second message.
     fn all_bytes(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
-        let length = (own.len() as u64).to_le_bytes();
-        let mut lengths = vec![length; self.size()];
+        let split = |length: usize| length.min(SHORT - HEAD);
+        let mut first = (own.len() as u64).to_le_bytes().to_vec();
+        first.extend_from_slice(&own[..split(own.len())]);
+        let mut heads = vec![vec![0; SHORT]; self.size()];
         let others = || (0..self.size()).filter(|rank| *rank != self.rank);
-        let sends: Vec<(usize, &[u8])> = others().map(|rank| (rank, &length[..])).collect();
-        let receives = lengths.iter_mut().enumerate().filter(|(rank, _)| *rank != self.rank);
-        self.transfer(&sends, receives.map(|(rank, length)| (rank, &mut length[..])).collect());
-        let mut messages: Vec<Vec<u8>> =
-            lengths.iter().map(|length| vec![0; u64::from_le_bytes(*length) as usize]).collect();
-        let sends: Vec<(usize, &[u8])> = others().map(|rank| (rank, &own[..])).collect();
+        let sends: Vec<(usize, &[u8])> = others().map(|rank| (rank, &first[..])).collect();
+        let receives = heads.iter_mut().enumerate().filter(|(rank, _)| *rank != self.rank);
+        self.transfer(&sends, receives.map(|(rank, head)| (rank, &mut head[..])).collect());
+
+        let mut unused = 0;
+        let mut messages: Vec<Vec<u8>> = heads
+            .iter()
+            .map(|head| {
+                let (length, body) = head.split_first_chunk().expect("longer than its number");
+                let length = u64::from_le_bytes(*length) as usize;
+                unused += body.len() - split(length);
+                let mut message = body[..split(length)].to_vec();
+                message.resize(length, 0);
+                message
+            })
+            .collect();
+        // Its own was not received.
+        unused -= SHORT - HEAD - split(0);
+        let rest = &own[split(own.len())..];
+        let sends: Vec<(usize, &[u8])> =
+            others().filter(|_| !rest.is_empty()).map(|rank| (rank, rest)).collect();
         let receives = messages.iter_mut().enumerate().filter(|(rank, _)| *rank != self.rank);
-        self.transfer(&sends, receives.map(|(rank, message)| (rank, &mut message[..])).collect());
+        let receives = receives
+            .map(|(rank, message)| {
+                let from = split(message.len());
+                (rank, &mut message[from..])
+            })
+            .filter(|(_, rest)| !rest.is_empty())
+            .collect();
+        self.transfer(&sends, receives);
+        let mut traffic = self.traffic.get();
+        traffic.received -= unused as u64;
+        self.traffic.set(traffic);
         messages[self.rank] = own;
         messages
     }
@@ -231,7 +259,8 @@ impl Cluster {
         bytes
     }
 
-    /// Sends and receives all of these, each with a rank; the other side's must have the same lengths.
+    /// Sends and receives all of these, each with a rank; what is sent must be as long as what the other
+    /// side receives, or shorter if that is a single piece.
     /// Ends the job if a rank stays silent.
     pub fn transfer(&self, sends: &[(usize, &[u8])], receives: Vec<(usize, &mut [u8])>) {
         let began = Instant::now();
@@ -283,6 +312,11 @@ impl Cluster {
         self.mpi.abort(status)
     }
 }
+
+/// Bytes of a message that is sent with its length: what batch norm says of the widest layers fits.
+const SHORT: usize = 16 << 10;
+/// Bytes of that length.
+const HEAD: usize = 8;
 
 /// Exit status of a job that cannot go on.
 const FAILED: u8 = 1;

@@ -264,15 +264,22 @@ fn bench_counts_torchvisions_arithmetic() {
 fn bench_scaling_plays_the_model() {
     let [pcie, slow, _] = bench::LINKS;
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b.abs().max(1e-9), "{a} {b}");
-    near(bench::exchange(&pcie, 1, 1e9), 0.0);
-    // Gradients down, three sums, the result up; weights down and up.
-    near(bench::exchange(&pcie, 4, 1.2e9), 2.0 * 0.1 + 3.0 * 0.12 + 2.0 * 0.1);
+    near(bench::exchange(&pcie, 1, 1e9, 1.0), 0.0);
+    // Gradients down and three sums; the result up; weights down and up. A step without length hides
+    // nothing.
+    let (sums, after) = (0.1 + 3.0 * 0.12, 0.1 + 2.0 * 0.1);
+    near(bench::exchange(&pcie, 4, 1.2e9, 0.0), sums + after);
     let wire = 2.0 * 0.75 * 1.2e9 / 2.9e9;
-    near(bench::exchange(&slow, 4, 1.2e9), 2.0 * 0.1 + wire + 0.75 * 0.12 + 6.0 * 40e-6);
+    let all = 2.0 * 0.1 + wire + 0.75 * 0.12 + (2.0 + 4.0 * 3.0) * 40e-6;
+    near(bench::exchange(&slow, 4, 1.2e9, 0.0), all);
+    // A long one hides all but the first stages' gradients, 1.4 % of them.
+    near(bench::exchange(&pcie, 4, 1.2e9, 10.0), 0.014 * sums + after);
+    // The last stage's are there after 0.373 of the step, and from then on there is no pause.
+    near(bench::exchange(&pcie, 4, 1.2e9, 0.5), 0.373 * 0.5 + sums - 0.5 + after);
 
     let even = bench::simulate(&[100.0], 8, 1_200_000_000, &[1, 4]);
     let four = even.iter().find(|row| (row.link, row.devices) == ("25 GbE", 4)).unwrap();
-    let step = 100.0 + 1e3 * bench::exchange(&slow, 4, 1.2e9);
+    let step = 100.0 + 1e3 * bench::exchange(&slow, 4, 1.2e9, 0.1);
     near(four.step_ms, step);
     near(four.efficiency, 100.0 / step);
     near(four.clips_per_s, 32e3 / step);

@@ -3,7 +3,6 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 
-use super::floats;
 use crate::cluster::Cluster;
 use crate::model::{MultiViewNet, StageSet};
 
@@ -13,8 +12,8 @@ pub(super) struct Weights {
     trainable: StageSet,
     /// Frozen parameters too.
     all: bool,
-    /// In the order of the network.
-    values: Vec<Vec<f32>>,
+    /// In the order of the network, f32.
+    values: Vec<TensorData>,
 }
 
 /// Whether a parameter is among them: what an update changes, or all. The running statistics of
@@ -51,14 +50,14 @@ impl Weights {
         }
         let mut read = Read { all, path: Vec::new(), transaction: Transaction::default() };
         net.visit(&mut read);
-        let values = read.transaction.try_execute()?.iter().map(floats).collect();
+        let values = read.transaction.try_execute()?;
         Ok(Self { trainable: net.backbone.trainable(), all, values })
     }
 
     /// A number that other weights have with little probability: CRC-32 of their bytes.
     pub(super) fn digest(&self) -> u32 {
         let mut crc = crc32fast::Hasher::new();
-        self.values.iter().for_each(|values| crc.update(bytemuck::cast_slice(values)));
+        self.values.iter().for_each(|values| crc.update(values.as_bytes()));
         crc.finalize()
     }
 
@@ -66,14 +65,14 @@ impl Weights {
     pub(super) fn received(mut self, cluster: &Cluster) -> Self {
         let mut own: Vec<u8> = Vec::new();
         if cluster.leads() {
-            self.values.iter().for_each(|v| own.extend_from_slice(bytemuck::cast_slice(v)));
+            self.values.iter().for_each(|values| own.extend_from_slice(values.as_bytes()));
         }
         let bytes = cluster.from_lead(own);
         let mut rest = &bytes[..];
         for values in &mut self.values {
-            let target: &mut [u8] = bytemuck::cast_slice_mut(values);
-            let (head, tail) = rest.split_at(target.len());
-            target.copy_from_slice(head);
+            let (head, tail) = rest.split_at(values.as_bytes().len());
+            let received: Vec<f32> = bytemuck::pod_collect_to_vec(head);
+            *values = TensorData::new(received, values.shape().clone());
             rest = tail;
         }
         self
@@ -84,7 +83,7 @@ impl Weights {
         struct Load<'a> {
             all: bool,
             path: Vec<String>,
-            values: std::slice::Iter<'a, Vec<f32>>,
+            values: std::slice::Iter<'a, TensorData>,
         }
         impl ModuleMapper for Load<'_> {
             fn enter_module(&mut self, name: &str, _: &str) {
@@ -101,8 +100,8 @@ impl Weights {
                 }
                 let (id, old, mapper) = param.consume();
                 let values = self.values.next().expect("a copy has the same parameters");
-                let data = TensorData::new(values.clone(), old.dims());
-                let mut value = Tensor::<D>::from_data(data, &old.clone().inner().device());
+                let mut value =
+                    Tensor::<D>::from_data(values.clone(), &old.clone().inner().device());
                 if old.is_autodiff() {
                     value = Tensor::from_inner(value).set_require_grad(old.is_require_grad());
                 }
