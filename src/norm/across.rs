@@ -2,36 +2,15 @@
 //! statistics are made of, and in the backward pass the sums that the gradient of x needs; the rest each
 //! computes for itself.
 
-use std::fmt;
 use std::sync::Arc;
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{DType, ExecutionError, Tensor, TensorData, read_sync};
+use burn::backend::Dispatch;
+use burn::tensor::{Tensor, TensorData};
 
-use super::op::{Gradients, NormKernels, NormOps, Source};
-use super::{Affine, After, Moments, Normalised, Spec, is_fused};
+use super::exchange::{Batch, Exchange, merged, on_host};
+use super::op::{NormOps, Source};
+use super::{Affine, After, Moments, Normalised, is_fused};
 use crate::half;
-
-/// Brings together what lanes have found, each of its share of a batch. Each lane computes in a thread
-/// of its own and holds its own end of the exchange.
-pub trait Exchange: fmt::Debug + Send + Sync {
-    /// The values of all lanes that take part, of which each gives as many. Waits for them.
-    fn all(&self, own: Vec<f64>) -> Shares;
-
-    /// This lane's device failed: its values mean nothing. The others must not wait for it in vain, so
-    /// it goes on.
-    fn failed(&self, error: ExecutionError);
-}
-
-/// What all lanes have found.
-#[derive(Debug, Clone)]
-pub struct Shares {
-    /// In the order of the lanes.
-    pub values: Arc<Vec<Vec<f64>>>,
-    /// Which of them are this lane's.
-    pub own: usize,
-}
 
 /// A share of a batch that is normalised by the statistics of the whole.
 #[derive(Debug)]
@@ -42,16 +21,6 @@ pub struct Across {
     pub values: usize,
     /// Whether this is the first of the lanes that have a share.
     pub leads: bool,
-}
-
-/// What the backward pass needs to know of the batch.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    exchange: Arc<dyn Exchange>,
-    /// Values of a channel.
-    pub values: usize,
-    /// 1 / √(variance + ε) of each channel.
-    rstd: Vec<f64>,
 }
 
 /// Normalises `x [N, C, T, H, W]` by the statistics of the batch that it is a share of. Otherwise like
@@ -105,85 +74,6 @@ pub fn across_lanes(
     Across { normalised, values, leads }
 }
 
-/// The values that a device was asked for; NaN if it failed.
-fn on_host(
-    data: Result<TensorData, impl Into<ExecutionError>>,
-    count: usize,
-    exchange: &dyn Exchange,
-) -> Vec<f32> {
-    match data {
-        Ok(data) => {
-            assert_eq!(data.dtype(), DType::F32, "statistics are f32");
-            bytemuck::pod_collect_to_vec(data.as_bytes())
-        }
-        Err(error) => {
-            exchange.failed(error.into());
-            vec![f32::NAN; count]
-        }
-    }
-}
-
-/// Values of a channel in all shares; mean and sum of squared deviations of each channel, by those of the
-/// shares: a count, and both of each channel (Chan, Golub and LeVeque 1979, eq. 2.1).
-fn merged(shares: &Shares, channels: usize) -> (f64, Vec<[f64; 2]>) {
-    let mut count = 0.0;
-    let mut all = vec![[0.0; 2]; channels];
-    for share in shares.values.iter() {
-        let more = share[0];
-        let part = more / (count + more);
-        for ([mean, squares], found) in all.iter_mut().zip(share[1..].as_chunks::<2>().0) {
-            let apart = found[0] - *mean;
-            *mean += apart * part;
-            *squares += found[1] + apart * apart * count * part;
-        }
-        count += more;
-    }
-    (count, all)
-}
-
-impl Batch {
-    /// All gradients of a share.
-    pub(super) fn backward<B: NormKernels>(
-        &self,
-        x: FloatTensor<B>,
-        gamma: FloatTensor<B>,
-        kept: [FloatTensor<B>; 3],
-        dy: FloatTensor<B>,
-        spec: &Spec,
-    ) -> Gradients<B> {
-        let channels = self.rstd.len();
-        let (parts, masked) = B::by_batch_sums(x.clone(), kept.clone(), dy.clone(), spec);
-        let device = parts.device();
-        let parts = read_sync(B::float_into_data(parts));
-        let parts = on_host(parts, 2 * channels, self.exchange.as_ref());
-        // A channel's parts follow each other.
-        let own: Vec<f64> = parts
-            .chunks(parts.len() / channels)
-            .flat_map(|channel| {
-                let of = |which: usize| channel[which..].iter().step_by(2).copied().map(f64::from);
-                [of(0).sum(), of(1).sum()]
-            })
-            .collect();
-        let shares = self.exchange.all(own);
-        let mut all = vec![0.0; 2 * channels];
-        for share in shares.values.iter() {
-            all.iter_mut().zip(share).for_each(|(all, more)| *all += more);
-        }
-        let tensor = |values: Vec<f64>| {
-            let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
-            B::float_from_data(TensorData::from(&values[..]), &device)
-        };
-        // The lanes' gradients of γ and β are added up later, like all others.
-        let own = shares.values[shares.own].as_chunks::<2>().0;
-        let d_gamma = own.iter().zip(&self.rstd).map(|([_, along], rstd)| along * rstd).collect();
-        let d_beta = own.iter().map(|[straight, _]| *straight).collect();
-        let sums = tensor(all);
-        let [dx, residual] =
-            B::by_batch_input(x, gamma, kept, [dy, masked], (sums, self.values), spec);
-        Gradients { x: dx, gamma: tensor(d_gamma), beta: tensor(d_beta), residual }
-    }
-}
-
 /// By Burn's own operations, with the same statistics in f32.
 fn by_burn(x: Tensor<5>, affine: Affine, after: After, exchange: &Arc<dyn Exchange>) -> Across {
     let Affine { gamma, beta, epsilon } = affine;
@@ -211,16 +101,4 @@ fn by_burn(x: Tensor<5>, affine: Affine, after: After, exchange: &Arc<dyn Exchan
         variance: variance.detach(),
     };
     Across { normalised, values: values as usize, leads: shares.own == 0 }
-}
-
-/// The sum of these values over all lanes.
-pub(super) fn sum<B: Backend>(own: FloatTensor<B>, exchange: &dyn Exchange) -> FloatTensor<B> {
-    let device = own.device();
-    let data = read_sync(B::float_into_data(own.clone()));
-    let count = own.shape().num_elements();
-    let own = on_host(data, count, exchange).into_iter().map(f64::from).collect();
-    let shares = exchange.all(own);
-    let total = |at: usize| shares.values.iter().map(|share| share[at]).sum::<f64>() as f32;
-    let values: Vec<f32> = (0..count).map(total).collect();
-    B::float_from_data(TensorData::from(&values[..]), &device)
 }

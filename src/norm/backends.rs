@@ -9,7 +9,7 @@ use burn::backend::{Flex, TensorMetadata};
 use polyview_cpu::norm::{Gradients as Targets, Norm, NormShape, Normalised};
 
 use super::Spec;
-use super::across::{Exchange, sum};
+use super::exchange::{Exchange, sum};
 use super::op::{Gradients, NormKernels, NormOps, Source};
 use super::wgsl::BatchNorm;
 use crate::half;

@@ -5,6 +5,7 @@
 mod across;
 mod backends;
 mod blend;
+mod exchange;
 mod op;
 pub(crate) mod wgsl;
 
@@ -16,8 +17,9 @@ use burn::tensor::module;
 use crate::half;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, Implementation, PlanError};
-pub use across::{Across, Exchange, Shares, across_lanes};
+pub use across::{Across, across_lanes};
 pub use blend::{Running, blend};
+pub use exchange::{Exchange, Shares};
 use op::{NormOps, Source};
 use wgsl::{BatchNorm, Traffic};
 

@@ -8,10 +8,11 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients as Registered;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, backend_extension};
+use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
+use burn::tensor::TensorData;
 
 use super::Spec;
-use super::across::{Batch, Exchange};
+use super::exchange::{Batch, Exchange, Sums};
 
 /// Where the statistics of a batch come from.
 #[derive(Debug, Clone)]
@@ -130,7 +131,7 @@ impl<B: NormKernels> Backward<B, 4> for ByBatch {
         let [x, gamma] = stored.map(|id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id));
         let dy = grads.consume::<B>(&ops.node);
         let back = match source {
-            Source::Batch(batch) => batch.backward::<B>(x, gamma, kept, dy, &spec),
+            Source::Batch(batch) => backward_in::<B>(&batch, x, gamma, kept, dy, &spec),
             Source::Input | Source::Parts(_) => B::by_batch_backward(x, gamma, kept, dy, &spec),
         };
         let [to_x, to_gamma, to_beta, to_residual] = ops.parents;
@@ -147,6 +148,29 @@ impl<B: NormKernels> Backward<B, 4> for ByBatch {
             }
         }
     }
+}
+
+/// All gradients of a share of a batch.
+fn backward_in<B: NormKernels>(
+    batch: &Batch,
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    kept: [FloatTensor<B>; 3],
+    dy: FloatTensor<B>,
+    spec: &Spec,
+) -> Gradients<B> {
+    let (parts, masked) = B::by_batch_sums(x.clone(), kept.clone(), dy.clone(), spec);
+    let device = parts.device();
+    let Sums { own, all } = batch.sums::<B>(parts);
+    let tensor = |values: Vec<f32>| B::float_from_data(TensorData::from(&values[..]), &device);
+    // The lanes' gradients of γ and β are added up later, like all others.
+    let d_gamma = own.iter().zip(&batch.rstd).map(|([_, along], rstd)| (along * rstd) as f32);
+    let d_beta = own.iter().map(|[straight, _]| *straight as f32);
+    let (d_gamma, d_beta) = (tensor(d_gamma.collect()), tensor(d_beta.collect()));
+    let sums = tensor(all.as_flattened().iter().map(|&sum| sum as f32).collect());
+    let [dx, residual] =
+        B::by_batch_input(x, gamma, kept, [dy, masked], (sums, batch.values), spec);
+    Gradients { x: dx, gamma: d_gamma, beta: d_beta, residual }
 }
 
 #[derive(Debug)]

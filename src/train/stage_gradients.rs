@@ -42,7 +42,7 @@ pub(super) fn stage_gradients(
             memory,
             loss_scale: factor,
             together: None,
-            reader: None,
+            gradients: None,
         };
         let mut watch = MemoryWatch::start(device);
         let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?

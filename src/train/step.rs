@@ -14,7 +14,6 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
 use super::error::TrainError;
-use super::lanes::{GradientReader, SyncLane};
 use super::memory::StepMemory;
 use super::objective::{BatchResult, Cost, KnownLogits, Objective};
 use crate::data::Batch;
@@ -93,26 +92,31 @@ pub(super) struct Step<'a> {
     /// What the loss is multiplied by for the gradients, which have this factor.
     pub loss_scale: f64,
     /// For batch norm over all lanes.
-    pub together: Option<Together>,
+    pub together: Option<Together<'a>>,
     /// Takes gradients as soon as they are queued, where the whole step is one pass: [`Queued`] has the
     /// others.
-    pub reader: Option<&'a GradientReader<'a>>,
+    pub gradients: Option<&'a dyn TakesGradients>,
 }
 
-/// How a lane's passes go together with those of others, with which batch norm exchanges statistics.
-pub(super) struct Together {
-    pub lane: Arc<SyncLane>,
+/// Takes gradients as they are queued.
+pub(super) trait TakesGradients {
+    /// With these, all of the stages from `stage` on have been queued; those of the heads come before any
+    /// stage's.
+    fn add(&self, stage: usize, gradients: GradientsParams);
+}
+
+/// A lane whose batch norm exchanges statistics with other lanes'.
+pub(super) trait ExchangesStatistics {
+    /// Begins a pass, the first or the `second` over some clips, whose number is `index`.
+    fn begin(&self, second: bool, index: usize) -> Arc<dyn Exchange>;
+}
+
+/// How a lane's passes go together with those of others.
+pub(super) struct Together<'a> {
+    pub lane: &'a dyn ExchangesStatistics,
     /// Whether each pass is run twice, because the clips of some lane do not fit into one: what is
     /// normalised together must be on the way at the same time.
     pub twice: bool,
-}
-
-impl Together {
-    /// Begins a pass: the first or the second over some clips.
-    fn begin(&self, second: bool, index: usize) -> Arc<dyn Exchange> {
-        self.lane.begin((u32::from(second), index as u32));
-        Arc::clone(&self.lane) as Arc<dyn Exchange>
-    }
 }
 
 impl Step<'_> {
@@ -131,9 +135,9 @@ impl Step<'_> {
             None => parts(self.batch, &self.actions, self.memory.micro_batch),
         };
         // Gradients that are to be added to are not complete.
-        let reader = self.reader.filter(|_| parts.len() == 1);
+        let early = self.gradients.filter(|_| parts.len() == 1);
         for part in parts {
-            let (cost, prediction) = self.part(part, masks, reader, &mut sum, &mut statistics)?;
+            let (cost, prediction) = self.part(part, masks, early, &mut sum, &mut statistics)?;
             costs.push(cost);
             logits.push(prediction.logits);
         }
@@ -146,7 +150,7 @@ impl Step<'_> {
         &self,
         part: Part,
         masks: Option<&DropoutMasks>,
-        reader: Option<&GradientReader>,
+        early: Option<&dyn TakesGradients>,
         sum: &mut GradientsAccumulator<MultiViewNet>,
         statistics: &mut BatchStatistics,
     ) -> Result<(Cost, Prediction), TrainError> {
@@ -157,8 +161,8 @@ impl Step<'_> {
         let trains = backbone.lowest_trainable().is_some();
         let mut whole = None;
         let mut features = Vec::new();
-        let begin = |second, index| self.together.as_ref().map(|all| all.begin(second, index));
-        let keep = match (gradient_checkpointing, reader) {
+        let begin = |second, index| self.together.as_ref().map(|all| all.lane.begin(second, index));
+        let keep = match (gradient_checkpointing, early) {
             (true, _) => Keep::Inputs,
             (false, Some(_)) => Keep::Stages,
             (false, None) => Keep::All,
@@ -196,10 +200,10 @@ impl Step<'_> {
             return Ok((cost, prediction));
         };
         if let Some(pass) = whole {
-            if let Some(reader) = reader {
-                reader
-                    .add(STAGES.len(), std::mem::replace(sum, GradientsAccumulator::new()).grads());
-                pass.backward(backbone, grad_features, |stage, grads| reader.add(stage, grads));
+            if let Some(early) = early {
+                let heads = std::mem::replace(sum, GradientsAccumulator::new()).grads();
+                early.add(STAGES.len(), heads);
+                pass.backward(backbone, grad_features, |stage, grads| early.add(stage, grads));
             } else {
                 pass.backward(backbone, grad_features, |_, grads| sum.accumulate(net, grads));
             }

@@ -427,7 +427,7 @@ impl<'a> Trainer<'a> {
             memory: self.memory,
             loss_scale: self.loss_factor(),
             together: None,
-            reader: None,
+            gradients: None,
         }
     }
 

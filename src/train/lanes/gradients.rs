@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use rayon::prelude::*;
 
-use super::gathering::group_of;
+use super::groups::group_of;
 use super::{floats, tree};
 use crate::model::{MultiViewNet, stage_of};
 

@@ -137,7 +137,7 @@ impl LaneJob {
             memory,
             loss_scale,
             together,
-            reader: Some(&reader),
+            gradients: Some(&reader),
         };
         let mut work = step.queue(Some(&masks));
         if work.is_err() {

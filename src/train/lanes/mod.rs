@@ -9,6 +9,7 @@
 mod clock;
 mod gathering;
 mod gradients;
+mod groups;
 mod job;
 mod ranks;
 mod reader;
@@ -33,16 +34,16 @@ use crate::data::Batch;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::SlowestRank;
 use clock::Clock;
-use gathering::{GROUPS, Gathering, Layout};
+use gathering::Gathering;
+use groups::{GROUPS, Layout};
 use ranks::Ranks;
 use weights::Weights;
 use worker::Worker;
 
 pub(super) use gradients::HostGradients;
 pub(super) use job::{FirstClips, LaneJob, Replica, Work, training_clips};
-pub(super) use reader::GradientReader;
 pub(super) use result::{Joined, LaneResult, join, prediction};
-pub(super) use sync_norm::{SyncLane, SyncNorm};
+pub(super) use sync_norm::SyncNorm;
 
 /// The lanes of a trainer's steps and the devices that compute them.
 #[derive(Debug)]

@@ -8,12 +8,14 @@ use std::thread::JoinHandle;
 use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, StreamId};
 
-use super::gathering::{GROUPS, Gathering, complete_from};
+use super::gathering::Gathering;
 use super::gradients::Reading;
+use super::groups::{GROUPS, complete_from};
 use crate::model::MultiViewNet;
+use crate::train::step::TakesGradients;
 
 /// The reader of a lane in a step.
-pub(in crate::train) struct GradientReader<'a> {
+pub(super) struct GradientReader<'a> {
     net: &'a MultiViewNet,
     /// Queued, not yet being read.
     queued: RefCell<Vec<GradientsParams>>,
@@ -43,19 +45,6 @@ impl<'a> GradientReader<'a> {
         Self { net, queued, done, readings, thread }
     }
 
-    /// Takes gradients that have been queued: with them, all of the stages from `stage` on have been. The
-    /// lane's heads are complete before any stage is.
-    pub(in crate::train) fn add(&self, stage: usize, gradients: GradientsParams) {
-        let mut queued = self.queued.borrow_mut();
-        queued.push(gradients);
-        let complete = complete_from(stage);
-        for group in self.done.replace(complete)..complete {
-            let reading = Reading::start(&mut queued, self.net, group);
-            // If the thread has ended, it says why.
-            let _ = self.readings.send((group, reading));
-        }
-    }
-
     /// Reads what is left, while the caller goes on. Its end is waited for by what is returned.
     pub(super) fn finish(
         self,
@@ -65,6 +54,19 @@ impl<'a> GradientReader<'a> {
         debug_assert_eq!(self.done.get(), GROUPS);
         let Self { thread, .. } = self;
         || thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl TakesGradients for GradientReader<'_> {
+    fn add(&self, stage: usize, gradients: GradientsParams) {
+        let mut queued = self.queued.borrow_mut();
+        queued.push(gradients);
+        let complete = complete_from(stage);
+        for group in self.done.replace(complete)..complete {
+            let reading = Reading::start(&mut queued, self.net, group);
+            // If the thread has ended, it says why.
+            let _ = self.readings.send((group, reading));
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::norm::{Exchange, Shares};
+use crate::train::step::ExchangesStatistics;
 
 /// A pass over some clips of a lane: which of the two over them, and its number. All lanes go through
 /// theirs in this order.
-pub(in crate::train) type Pass = (u32, u32);
+type Pass = (u32, u32);
 
 /// Where a lane is: its pass, and the exchange in it.
 type Place = (Pass, u32);
@@ -149,7 +150,7 @@ impl SyncNorm {
 
 /// What a lane exchanges through. When it is dropped, the lane has finished.
 #[derive(Debug)]
-pub(in crate::train) struct SyncLane {
+pub(super) struct SyncLane {
     all: Arc<SyncNorm>,
     number: usize,
     place: Mutex<Place>,
@@ -162,11 +163,6 @@ impl SyncLane {
         Self { all, number, place: Mutex::default(), error: Mutex::default() }
     }
 
-    /// Before each pass.
-    pub(in crate::train) fn begin(&self, pass: Pass) {
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = (pass, 0);
-    }
-
     /// Why the lane's device failed, if it did.
     pub(in crate::train) fn take_error(&self) -> Option<ExecutionError> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -175,6 +171,14 @@ impl SyncLane {
     /// The lane has failed: nobody need wait for it.
     pub(in crate::train) fn fail(&self) {
         self.all.break_off();
+    }
+}
+
+impl ExchangesStatistics for Arc<SyncLane> {
+    fn begin(&self, second: bool, index: usize) -> Arc<dyn Exchange> {
+        let pass = (u32::from(second), index as u32);
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = (pass, 0);
+        Arc::<SyncLane>::clone(self)
     }
 }
 
@@ -229,15 +233,15 @@ mod tests {
     #[test]
     fn lanes_with_fewer_passes_do_not_take_part_in_the_others_last_ones() {
         let all = three();
-        let lane = |number: usize, passes: u32| {
+        let lane = |number: usize, passes: usize| {
             let all = Arc::clone(&all);
             std::thread::spawn(move || {
-                let lane = SyncLane::new(&all, number);
+                let lane = Arc::new(SyncLane::new(&all, number));
                 let mut seen = Vec::new();
                 for pass in 0..passes {
-                    lane.begin((0, pass));
+                    lane.begin(false, pass);
                     for layer in 0..2 {
-                        let value = f64::from(100 * pass + 10 * layer) + number as f64;
+                        let value = (100 * pass + 10 * layer + number) as f64;
                         let shares = lane.all(vec![value]);
                         seen.push((shares.own, shares.values.concat()));
                     }
@@ -259,8 +263,8 @@ mod tests {
         let lane = |number: usize, fails: bool| {
             let all = Arc::clone(&all);
             std::thread::spawn(move || {
-                let lane = SyncLane::new(&all, number);
-                lane.begin((0, 0));
+                let lane = Arc::new(SyncLane::new(&all, number));
+                lane.begin(false, 0);
                 lane.all(vec![1.0]);
                 assert!(!fails, "this lane fails");
                 lane.all(vec![2.0]).values.concat()

@@ -41,7 +41,7 @@ impl LaneJob {
                 let lane = Arc::new(SyncLane::new(all, number));
                 let work = move || {
                     let replica = Replica { net: &net, ..on };
-                    let together = Some(Together { lane: Arc::clone(&lane), twice });
+                    let together = Some(Together { lane: &lane, twice });
                     let (first, mut watch) = (RefCell::new(first), MemoryWatch::start(on.device));
                     let mut queued = || Ok(());
                     let result =

@@ -109,7 +109,7 @@ impl Case {
             memory,
             loss_scale: 1.0,
             together: None,
-            reader: None,
+            gradients: None,
         };
         let mut watch = MemoryWatch::start(&self.device);
         let done = step.queue(Some(&self.masks())).unwrap().finish(&mut watch).unwrap();
