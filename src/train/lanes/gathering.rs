@@ -6,11 +6,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::gradients::HostGradients;
-use super::groups::GROUPS;
+use super::groups::Layout;
 
 /// What the lanes of this process have delivered in a step.
 #[derive(Debug)]
 pub(in crate::train) struct Gathering {
+    pub(super) layout: Layout,
     /// The first lane of this process.
     first: usize,
     state: Mutex<State>,
@@ -19,7 +20,7 @@ pub(in crate::train) struct Gathering {
 
 #[derive(Debug)]
 struct State {
-    lanes: Vec<[Option<HostGradients>; GROUPS]>,
+    lanes: Vec<Vec<Option<HostGradients>>>,
     /// A lane has failed: some of this will never come.
     failed: bool,
     /// When the last of it came.
@@ -28,15 +29,19 @@ struct State {
 
 impl Gathering {
     /// Of these lanes; whether each has any actions.
-    pub(super) fn new(lanes: Range<usize>, computes: impl Fn(usize) -> bool) -> Self {
-        let lane = |number: usize| match computes(number) {
-            true => [const { None }; GROUPS],
-            false => std::array::from_fn(|_| Some(HostGradients::default())),
+    pub(super) fn new(
+        layout: Layout,
+        lanes: Range<usize>,
+        computes: impl Fn(usize) -> bool,
+    ) -> Self {
+        let lane = |number: usize| {
+            let none = (!computes(number)).then(HostGradients::default);
+            vec![none; layout.groups.len()]
         };
         let first = lanes.start;
         let (lanes, complete) = (lanes.map(lane).collect(), Instant::now());
         let state = Mutex::new(State { lanes, failed: false, complete });
-        Self { first, state, changed: Condvar::new() }
+        Self { layout, first, state, changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,11 +83,13 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
+    use super::super::groups::Group;
     use super::*;
 
     #[test]
     fn a_failed_lane_is_not_waited_for() {
-        let gathering = Gathering::new(2..5, |lane| lane != 3);
+        let layout = Layout { sizes: Vec::new(), groups: vec![Group::default(), Group::default()] };
+        let gathering = Gathering::new(layout, 2..5, |lane| lane != 3);
         let values = |value: f32| HostGradients(vec![Some(vec![value])]);
         gathering.deliver(2, 0, values(1.0));
         gathering.deliver(4, 0, values(2.0));

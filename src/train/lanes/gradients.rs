@@ -7,9 +7,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use rayon::prelude::*;
 
-use super::groups::group_of;
+use super::groups::Group;
 use super::{floats, tree};
-use crate::model::{MultiViewNet, stage_of};
+use crate::model::MultiViewNet;
 
 /// The gradients of the parameters that are trained, or of a group of them, in the order of the network;
 /// `None` for a parameter that the lane's loss does not depend on. It is not the same as zeros: a parameter without
@@ -25,25 +25,21 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Takes those of a group out of `grads`.
-    pub(super) fn start(grads: &mut [GradientsParams], net: &MultiViewNet, group: usize) -> Self {
+    pub(super) fn start(grads: &mut [GradientsParams], net: &MultiViewNet, group: &Group) -> Self {
         struct Take<'a> {
             grads: &'a mut [GradientsParams],
-            group: usize,
-            path: Vec<String>,
+            /// Those of the group that are to come, and the number of the next one that is trained.
+            group: std::iter::Peekable<std::slice::Iter<'a, usize>>,
+            next: usize,
             taken: Reading,
         }
         impl ModuleVisitor for Take<'_> {
-            fn enter_module(&mut self, name: &str, _: &str) {
-                self.path.push(name.to_owned());
-            }
-
-            fn exit_module(&mut self, _: &str, _: &str) {
-                self.path.pop();
-            }
-
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let group = group_of(stage_of(&self.path.join(".")));
-                if group != self.group || !param.val().is_require_grad() {
+                if !param.val().is_require_grad() {
+                    return;
+                }
+                self.next += 1;
+                if self.group.next_if(|number| **number + 1 == self.next).is_none() {
                     return;
                 }
                 let grad = self.grads.iter_mut().find_map(|grads| grads.remove::<D>(param.id));
@@ -55,7 +51,8 @@ impl Reading {
             }
         }
         let taken = Self { transaction: Transaction::default(), present: Vec::new() };
-        let mut take = Take { grads, group, path: Vec::new(), taken };
+        let group = group.parameters.iter().peekable();
+        let mut take = Take { grads, group, next: 0, taken };
         net.visit(&mut take);
         take.taken
     }

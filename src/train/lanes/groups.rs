@@ -5,60 +5,83 @@ use burn::tensor::Tensor;
 
 use crate::model::{MultiViewNet, stage_of};
 
-/// The lowest stage of each group. Heads belong to the first; the stages below the last hold little.
+/// The stages down to which a group may go, with the heads in the first. The stages below hold little.
 const LOWEST: [usize; 4] = [4, 3, 2, 0];
-
-/// Number of groups.
-pub(super) const GROUPS: usize = LOWEST.len();
-
-/// The group of a parameter of a stage, or of a head.
-pub(super) fn group_of(stage: Option<usize>) -> usize {
-    let of = |stage| LOWEST.iter().position(|lowest| stage >= *lowest);
-    stage.and_then(of).unwrap_or(0)
-}
-
-/// How many groups are complete when all stages from this one on are.
-pub(super) fn complete_from(stage: usize) -> usize {
-    LOWEST.iter().take_while(|lowest| **lowest >= stage).count()
-}
+/// Values that a group has at least, but for the last: fewer are not worth messages of their own. Half a
+/// megabyte takes as long over 25 GbE as the latency of those.
+const ENOUGH: usize = 1 << 17;
 
 /// The parameters that are trained, in the order of the network.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The number of values of each.
     pub sizes: Vec<usize>,
-    /// Which are in each group.
-    pub groups: [Vec<usize>; GROUPS],
+    /// In the order in which they are complete.
+    pub groups: Vec<Group>,
+}
+
+/// Some of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    /// The lowest of their stages.
+    lowest: usize,
+    /// Which ones, in order.
+    pub parameters: Vec<usize>,
 }
 
 impl Layout {
     pub(super) fn of(net: &MultiViewNet) -> Self {
-        struct Visitor(Vec<String>, Layout);
+        #[derive(Default)]
+        struct Visitor {
+            path: Vec<String>,
+            found: Vec<(Option<usize>, usize)>,
+        }
         impl ModuleVisitor for Visitor {
             fn enter_module(&mut self, name: &str, _: &str) {
-                self.0.push(name.to_owned());
+                self.path.push(name.to_owned());
             }
 
             fn exit_module(&mut self, _: &str, _: &str) {
-                self.0.pop();
+                self.path.pop();
             }
 
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 if param.val().is_require_grad() {
-                    let group = group_of(stage_of(&self.0.join(".")));
-                    self.1.groups[group].push(self.1.sizes.len());
-                    self.1.sizes.push(param.lazy_shape().num_elements());
+                    let stage = stage_of(&self.path.join("."));
+                    self.found.push((stage, param.lazy_shape().num_elements()));
                 }
             }
         }
-        let mut visitor = Visitor(Vec::new(), Self::default());
+        let mut visitor = Visitor::default();
         net.visit(&mut visitor);
-        visitor.1
+        Self::new(&visitor.found)
+    }
+
+    /// Of parameters of these stages (none for heads) and sizes.
+    fn new(parameters: &[(Option<usize>, usize)]) -> Self {
+        let (mut groups, mut left) = (Vec::new(), 0..LOWEST[0] + 1);
+        for lowest in LOWEST {
+            let heads = left.end > LOWEST[0];
+            let is_in =
+                |stage: &Option<usize>| stage.map_or(heads, |s| (lowest..left.end).contains(&s));
+            let all = || parameters.iter().enumerate().filter(|(_, (stage, _))| is_in(stage));
+            let values: usize = all().map(|(_, (_, size))| size).sum();
+            if values >= ENOUGH || (lowest == 0 && values > 0) {
+                groups.push(Group { lowest, parameters: all().map(|(index, _)| index).collect() });
+                left.end = lowest;
+            }
+        }
+        Self { sizes: parameters.iter().map(|(_, size)| *size).collect(), groups }
+    }
+
+    /// How many groups are complete when all stages from this one on are.
+    pub(super) fn complete_from(&self, stage: usize) -> usize {
+        self.groups.iter().take_while(|group| group.lowest >= stage).count()
     }
 
     /// The sizes of a group's parameters.
-    pub(super) fn sizes_of(&self, group: usize) -> Vec<usize> {
-        self.groups[group].iter().map(|&parameter| self.sizes[parameter]).collect()
+    pub(super) fn sizes_of(&self, group: &Group) -> Vec<usize> {
+        group.parameters.iter().map(|&parameter| self.sizes[parameter]).collect()
     }
 }
 
@@ -66,12 +89,35 @@ impl Layout {
 mod tests {
     use super::*;
 
+    fn groups(parameters: &[(Option<usize>, usize)]) -> Vec<(usize, Vec<usize>)> {
+        let groups = Layout::new(parameters).groups.into_iter();
+        groups.map(|group| (group.lowest, group.parameters)).collect()
+    }
+
+    #[test]
+    fn small_groups_are_joined() {
+        let large = [Some(0), Some(1), Some(2), Some(3), Some(3), Some(4), None];
+        let large = large.map(|stage| (stage, ENOUGH));
+        let all = [(4, vec![5, 6]), (3, vec![3, 4]), (2, vec![2]), (0, vec![0, 1])];
+        assert_eq!(groups(&large), all);
+        // A small stage waits for the next.
+        let mut small = large;
+        small[5].1 = 1;
+        small[6].1 = 1;
+        assert_eq!(groups(&small), [(3, vec![3, 4, 5, 6]), (2, vec![2]), (0, vec![0, 1])]);
+        assert_eq!(groups(&large.map(|(stage, _)| (stage, 1))), [(0, vec![0, 1, 2, 3, 4, 5, 6])]);
+        // Heads alone, large and small; stages without heads; nothing.
+        assert_eq!(groups(&large[6..]), [(4, vec![0])]);
+        assert_eq!(groups(&[(None, 1)]), [(0, vec![0])]);
+        assert_eq!(groups(&large[..2]), [(0, vec![0, 1])]);
+        assert_eq!(groups(&[]), []);
+    }
+
     #[test]
     fn groups_are_complete_from_the_last_stage_down() {
-        assert_eq!(
-            [None, Some(4), Some(3), Some(2), Some(1), Some(0)].map(group_of),
-            [0, 0, 1, 2, 3, 3]
-        );
-        assert_eq!([5, 4, 3, 2, 1, 0].map(complete_from), [0, 1, 2, 3, 3, 4]);
+        let stages = [Some(1), Some(2), Some(3), Some(4)].map(|stage| (stage, ENOUGH));
+        let layout = Layout::new(&stages);
+        assert_eq!([5, 4, 3, 2, 1, 0].map(|stage| layout.complete_from(stage)), [0, 1, 2, 3, 3, 4]);
+        assert_eq!(layout.sizes_of(&layout.groups[3]), [ENOUGH]);
     }
 }

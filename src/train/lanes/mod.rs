@@ -35,7 +35,7 @@ use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::SlowestRank;
 use clock::Clock;
 use gathering::Gathering;
-use groups::{GROUPS, Layout};
+use groups::Layout;
 use ranks::Ranks;
 use weights::Weights;
 use worker::Worker;
@@ -278,8 +278,9 @@ impl Lanes {
     }
 
     /// Where the gradients of a training step on this batch go.
-    pub(super) fn gathering(&self, batch: &Batch) -> Arc<Gathering> {
-        Gathering::new(self.here(), |lane| !batch.lanes[lane].is_empty()).into()
+    pub(super) fn gathering(&self, batch: &Batch, net: &MultiViewNet) -> Arc<Gathering> {
+        let computes = |lane: usize| !batch.lanes[lane].is_empty();
+        Gathering::new(Layout::of(net), self.here(), computes).into()
     }
 
     /// The sum of all lanes' gradients, group by group as they come; `None`, on all ranks, if a lane has
@@ -287,12 +288,11 @@ impl Lanes {
     pub(super) fn gather(
         &self,
         gathering: &Gathering,
-        net: &MultiViewNet,
     ) -> Result<(Option<HostGradients>, Instant), TrainError> {
-        let layout = Layout::of(net);
+        let layout = &gathering.layout;
         let mut all = HostGradients(vec![None; layout.sizes.len()]);
-        for group in (0..GROUPS).filter(|group| !layout.groups[*group].is_empty()) {
-            let own = gathering.take(group);
+        for (number, group) in layout.groups.iter().enumerate() {
+            let own = gathering.take(number);
             let total = match &self.ranks {
                 Some(ranks) => ranks.total(own, &layout.sizes_of(group))?,
                 None => own.map(|own| HostGradients::sum(own, 0..self.count)),
@@ -300,7 +300,7 @@ impl Lanes {
             let Some(total) = total else {
                 return Ok((None, Instant::now()));
             };
-            for (parameter, gradient) in layout.groups[group].iter().zip(total.0) {
+            for (parameter, gradient) in group.parameters.iter().zip(total.0) {
                 all.0[*parameter] = gradient;
             }
         }

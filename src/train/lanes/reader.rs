@@ -10,13 +10,13 @@ use burn::tensor::{ExecutionError, StreamId};
 
 use super::gathering::Gathering;
 use super::gradients::Reading;
-use super::groups::{GROUPS, complete_from};
 use crate::model::MultiViewNet;
 use crate::train::step::TakesGradients;
 
 /// The reader of a lane in a step.
 pub(super) struct GradientReader<'a> {
     net: &'a MultiViewNet,
+    to: Arc<Gathering>,
     /// Queued, not yet being read.
     queued: RefCell<Vec<GradientsParams>>,
     /// Groups that are being read.
@@ -29,20 +29,20 @@ impl<'a> GradientReader<'a> {
     /// For a lane with this copy of the network.
     pub(super) fn start(net: &'a MultiViewNet, lane: usize, to: &Arc<Gathering>) -> Self {
         let (readings, inbox) = channel::<(usize, Reading)>();
-        let to = Arc::clone(to);
+        let gathering = Arc::clone(to);
         // For the device both are one thread: what is read is what has been queued.
         let stream = StreamId::current();
         let work = move || {
-            let guard = FailUnlessDone(&to, Cell::new(false));
+            let guard = FailUnlessDone(&gathering, Cell::new(false));
             for (group, reading) in inbox {
-                to.deliver(lane, group, reading.finish()?);
+                gathering.deliver(lane, group, reading.finish()?);
             }
             guard.1.set(true);
             Ok(())
         };
         let thread = std::thread::spawn(move || stream.executes(work));
         let (queued, done) = (RefCell::default(), Cell::new(0));
-        Self { net, queued, done, readings, thread }
+        Self { net, to: Arc::clone(to), queued, done, readings, thread }
     }
 
     /// Reads what is left, while the caller goes on. Its end is waited for by what is returned.
@@ -51,7 +51,6 @@ impl<'a> GradientReader<'a> {
         rest: GradientsParams,
     ) -> impl FnOnce() -> Result<(), ExecutionError> {
         self.add(0, rest);
-        debug_assert_eq!(self.done.get(), GROUPS);
         let Self { thread, .. } = self;
         || thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -61,9 +60,10 @@ impl TakesGradients for GradientReader<'_> {
     fn add(&self, stage: usize, gradients: GradientsParams) {
         let mut queued = self.queued.borrow_mut();
         queued.push(gradients);
-        let complete = complete_from(stage);
+        let layout = &self.to.layout;
+        let complete = layout.complete_from(stage);
         for group in self.done.replace(complete)..complete {
-            let reading = Reading::start(&mut queued, self.net, group);
+            let reading = Reading::start(&mut queued, self.net, &layout.groups[group]);
             // If the thread has ended, it says why.
             let _ = self.readings.send((group, reading));
         }

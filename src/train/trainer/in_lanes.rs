@@ -140,7 +140,7 @@ impl Trainer<'_> {
         let replica = Replica { net: net.unwrap_or(self.net()), device: &self.device };
         let (began, mut waited, mut sum) = (Instant::now(), Duration::ZERO, None);
         let gather = || match &job.gathering {
-            Some(gathering) => lanes.gather(gathering, self.net()),
+            Some(gathering) => lanes.gather(gathering),
             None => Ok((Some(HostGradients::default()), Instant::now())),
         };
         let own = job.run(replica, lanes.own(), first, &mut || {
@@ -174,7 +174,7 @@ impl Trainer<'_> {
     ) -> Arc<LaneJob> {
         let (batch, objective) = (Arc::clone(batch), Arc::clone(&self.objective));
         let lanes = self.lanes.as_ref().filter(|_| !matches!(work, Work::Validate));
-        let gathering = lanes.map(|lanes| lanes.gathering(&batch));
+        let gathering = lanes.map(|lanes| lanes.gathering(&batch, self.net()));
         Arc::new(LaneJob { batch, objective, memory: self.memory, work, gathering, sync_norm })
     }
 
