@@ -21,6 +21,8 @@ pub struct SeveralTimes {
     pub devices: usize,
     /// A training step, upload and update included.
     pub step_ms: f64,
+    /// Each of them, in order.
+    pub steps_ms: Vec<f64>,
     /// The exchange in it, waiting for the slowest device included.
     pub exchange_ms: f64,
     /// Clips per second of all.
@@ -48,23 +50,31 @@ impl BenchConfig {
         self.planned_convolutions()?;
         let mut all: Vec<SeveralTimes> = Vec::new();
         for count in device_counts(devices.len()) {
-            let [step_ms, exchange_ms] = self.on_first(&devices[..count], sync_norm, &mut done)?;
+            let [steps_ms, exchanges] = self.on_first(&devices[..count], sync_norm, &mut done)?;
+            let (step_ms, exchange_ms) = (median(steps_ms.clone()), median(exchanges));
             let clips_per_s = (count * self.clips) as f64 * 1e3 / step_ms;
             let alone = all.first().map_or(clips_per_s, |first| first.clips_per_s);
             let efficiency = clips_per_s / (count as f64 * alone);
             let devices = count;
-            all.push(SeveralTimes { devices, step_ms, exchange_ms, clips_per_s, efficiency });
+            all.push(SeveralTimes {
+                devices,
+                step_ms,
+                steps_ms,
+                exchange_ms,
+                clips_per_s,
+                efficiency,
+            });
         }
         Ok(all)
     }
 
-    /// Milliseconds of a step on all of these, and of the exchange in it.
+    /// Milliseconds of each step on all of these, and of the exchange in it.
     fn on_first(
         &self,
         devices: &[Device],
         sync_norm: bool,
         done: &mut impl FnMut(),
-    ) -> Result<[f64; 2], BenchError> {
+    ) -> Result<[Vec<f64>; 2], BenchError> {
         let schema = Schema::mvfoul().expect("it is built in");
         let model = ModelConfig::new(self.backbone, &schema);
         let net = model.init(1, &devices[0].clone().autodiff()).with_half(self.half);
@@ -84,7 +94,7 @@ impl BenchConfig {
             exchanges.push(exchange.as_secs_f64() * 1e3);
             done();
         }
-        Ok([steps, exchanges].map(|all| median(all[WARM_UP..].to_vec())))
+        Ok([steps, exchanges].map(|all| all[WARM_UP..].to_vec()))
     }
 
     /// Actions of one clip each, as many in each of so many lanes as a step has on one device.

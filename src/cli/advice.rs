@@ -68,6 +68,13 @@ impl Advice for DeviceError {
             Self::Unknown(_) => None,
         }
     }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::List { .. } => EXIT_USAGE,
+            _ => EXIT_FAILURE,
+        }
+    }
 }
 
 impl Advice for ClusterError {
@@ -230,6 +237,9 @@ impl Advice for TrainError {
         match self {
             Self::Config(_)
             | Self::TooLarge { .. }
+            | Self::FewLanes { .. }
+            | Self::FewActions { .. }
+            | Self::Device(DeviceError::List { .. })
             | Self::Checkpoint(CheckpointError::Occupied { .. }) => EXIT_USAGE,
             _ => EXIT_FAILURE,
         }

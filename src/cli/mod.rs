@@ -218,7 +218,8 @@ fn one_line(error: &clap::Error) -> String {
 /// Prints an error on stderr. Nobody may be reading there, which changes nothing.
 fn print_error(error: &dyn std::fmt::Display) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+    // In one piece: other processes may write there too.
+    let _ = std::io::stderr().write_all(format!("error: {error}\n").as_bytes());
 }
 
 /// `--dataset_root` is `--dataset-root`: option names may be typed with underscores, as the old

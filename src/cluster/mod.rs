@@ -7,6 +7,7 @@ mod mpi;
 
 use std::cell::Cell;
 use std::fmt;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -121,7 +122,7 @@ impl Cluster {
         }
         let mut reasons = Vec::new();
         for (name, abi) in &launcher.libraries {
-            match Mpi::open(name, *abi) {
+            match started_within(timeout, || Mpi::open(name, *abi)) {
                 Ok(mpi) if mpi.size()? > 1 => return Self::new(mpi, timeout).map(Some),
                 Ok(mpi) => {
                     mpi.finalize();
@@ -300,7 +301,7 @@ impl Cluster {
         let seconds = self.timeout.as_secs();
         let names = names.join(", ");
         let message =
-            format!("no answer from {names} for {seconds} s (--rank-timeout): the job ends");
+            format!("no answer from {names} for {seconds} s (--rank-timeout): aborting the job");
         self.abort(&message, FAILED)
     }
 
@@ -317,6 +318,32 @@ impl Cluster {
 const SHORT: usize = 16 << 10;
 /// Bytes of that length.
 const HEAD: usize = 8;
+
+/// How long ranks wait for each other at the start before they say so, and at least.
+const NOTICE: Duration = Duration::from_secs(5);
+const SHORTEST_START: Duration = Duration::from_secs(15);
+
+/// Starts MPI, which waits for all ranks. Ends the process where that takes longer than a rank may be
+/// silent: some launchers do not notice that a rank ended before.
+fn started_within<T>(timeout: Duration, start: impl FnOnce() -> T) -> T {
+    let timeout = timeout.max(SHORTEST_START);
+    let (started, waits) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let over = |time| waits.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+        if !over(NOTICE) {
+            return;
+        }
+        log::info!("waiting for the other ranks to start");
+        if over(timeout - NOTICE) {
+            let seconds = timeout.as_secs();
+            log::error!("not all ranks have started within {seconds} s");
+            std::process::exit(FAILED.into());
+        }
+    });
+    let result = start();
+    drop(started);
+    result
+}
 
 /// Exit status of a job that cannot go on.
 const FAILED: u8 = 1;

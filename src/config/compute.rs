@@ -19,13 +19,13 @@ pub struct ComputeConfig {
     #[arg(long, value_name = "DEVICE", group = RESUME_MAY_CHANGE, default_value = "auto")]
     pub device: String,
     /// Shares of each batch that are computed separately, on one device or several, and whose gradients
-    /// are added in a fixed order; auto: one for each device. Their number decides what comes out, the
-    /// devices do not
+    /// are added in a fixed order; auto: one for each device. Results depend on their number, not on the
+    /// devices
     #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
     #[arg(group = RESUME_MAY_CHANGE)]
     pub lanes: Auto,
-    /// Batch norm over all lanes of a step instead of each by itself, as over the whole batch on one
-    /// device; lanes wait for each other at every layer
+    /// Compute the statistics of batch norm over all lanes of a step, as one device would over the whole
+    /// batch; lanes wait for each other at every such layer
     #[arg(long)]
     pub sync_batch_norm: bool,
     /// Seconds after which a rank that does not answer ends a job of several processes

@@ -60,7 +60,10 @@ fn names(list: &str) -> Result<Vec<String>, DeviceError> {
             Some((name, times)) => (name, times.trim().parse().ok().filter(|times| *times > 0)),
             None => (item, Some(1)),
         };
-        let (name, times) = (name.trim(), times.ok_or_else(|| wrong("a number must follow *"))?);
+        let (name, times) = (
+            name.trim(),
+            times.ok_or_else(|| wrong("* must be followed by a whole number from 1 on"))?,
+        );
         let each = match name {
             "" => return Err(wrong("a device without a name")),
             "all" => all()?,
@@ -111,7 +114,7 @@ mod tests {
         assert_eq!(names("cpu*3").unwrap(), ["cpu"; 3]);
         for wrong in ["cpu*0", "cpu*", "cpu*x", "cpu*-1"] {
             let error = names(wrong).unwrap_err().to_string();
-            assert_eq!(error, format!("{wrong}: a number must follow *"));
+            assert_eq!(error, format!("{wrong}: * must be followed by a whole number from 1 on"));
         }
         assert_eq!(open_all("cpu*2").unwrap().len(), 2);
         assert_eq!(names("cpu *2, cpu").unwrap(), ["cpu"; 3]);

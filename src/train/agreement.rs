@@ -25,10 +25,10 @@ pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config
     common.run.save_dir = config.run.save_dir.clone();
     if cluster.leads() {
         for (rank, text) in texts.iter().enumerate().skip(1) {
-            let changes = parse(text).changes_from(config);
+            let changes = config.changes_from(&parse(text));
             if !changes.is_empty() {
                 let (name, changes) = (cluster.name(rank), changes.join(", "));
-                log::warn!("{name} was started with other options, and takes rank 0's: {changes}");
+                log::warn!("{name} was started with other options and takes rank 0's: {changes}");
             }
         }
     }

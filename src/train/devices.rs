@@ -114,7 +114,7 @@ impl Devices {
             text.push_str(&format!(" of {}", count(self.ranks.len(), "rank")));
         }
         if sync_norm {
-            text.push_str("; batch norm over all of them");
+            text.push_str("; batch norm synchronised across them");
         }
         if !self.alike() {
             text.push_str("; ranks compute differently, so rank 0's weights are sent to all");

@@ -106,7 +106,9 @@ pub enum TrainError {
         rank: String,
     },
     /// A batch cannot be cut into so many lanes.
-    #[error("{lanes} lanes need at least as many actions, a batch has {actions}")]
+    #[error(
+        "{lanes} lanes need a batch of at least {lanes} actions, but --batch-size is {actions}"
+    )]
     FewActions {
         /// Lanes.
         lanes: usize,
@@ -114,7 +116,7 @@ pub enum TrainError {
         actions: usize,
     },
     /// A device would have nothing to compute.
-    #[error("{devices} devices need at least as many lanes, the run has {lanes}")]
+    #[error("{devices} devices need at least {devices} lanes, but the run has {lanes}")]
     FewLanes {
         /// Devices.
         devices: usize,

@@ -69,7 +69,7 @@ fn bench_times_several_devices() {
     }
     let table = run(&["--scaling"]);
     assert!(table.starts_with("r3d_tiny on 3 × CPU"), "{table}");
-    assert!(table.contains("the same hardware") && table.contains("100 GbE"), "{table}");
+    assert!(table.contains("share hardware") && table.contains("100 GbE"), "{table}");
 }
 
 #[test]
@@ -112,6 +112,7 @@ fn bench_options_that_contradict_are_refused() {
             &["--stock", "--precision", "f16"],
             "--precision f16: --stock times Burn's own operations",
         ),
+        (&["--sync-batch-norm", "--scaling"], "--scaling: does not go with --sync-batch-norm\n"),
         (&["--device", "cpu", "--sync-batch-norm"], "--sync-batch-norm is for several devices"),
         (&["--device", "cpu*2", "--layers"], "--layers is for one device; --device cpu*2 names 2"),
         (&["-q", "-v"], "--quiet: does not go with --verbose\n"),

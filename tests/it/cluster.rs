@@ -236,6 +236,19 @@ fn a_rank_that_stays_silent_ends_the_job() {
     }
 }
 
+/// One that ends before it begins: MPICH's launcher does not notice.
+#[test]
+fn ranks_are_not_waited_for_that_never_start() {
+    let Some(launcher) = launchers().pop() else { return };
+    let case = Case::new("--lanes 2 --rank-timeout 2");
+    let mut command = ranks(launcher, 1, &case.config, case.folder.path());
+    command.args([":", "-n", "1", "true"]);
+    let output = command.output().unwrap();
+    let said = text(&output.stderr);
+    assert!(!output.status.success(), "{launcher}: {said}");
+    assert!(said.contains("error: not all ranks have started within 15 s"), "{launcher}: {said}");
+}
+
 /// The process of a rank below a launcher's.
 #[cfg(target_os = "linux")]
 fn rank_with(launcher: u32, rank: u32) -> u32 {
@@ -288,7 +301,7 @@ fn all_ranks_have_the_options_of_the_lead() {
         let said = text(&output.stderr);
         assert!(weights(&config) == alone, "{launcher}");
         assert!(
-            said.contains("was started with other options") && said.contains("seed was 42, is 7")
+            said.contains("was started with other options") && said.contains("seed was 7, is 42")
         );
     }
 }

@@ -158,9 +158,9 @@ fn what_cannot_be_shared_out_is_refused() {
         try_run(&config, &never, |_| {}).unwrap_err().to_string()
     };
     let error = refused("--device cpu*3 --lanes 2");
-    assert_eq!(error, "3 devices need at least as many lanes, the run has 2");
+    assert_eq!(error, "3 devices need at least 3 lanes, but the run has 2");
     let error = refused("--device cpu*3 --batch-size 2");
-    assert_eq!(error, "3 lanes need at least as many actions, a batch has 2");
+    assert_eq!(error, "3 lanes need a batch of at least 3 actions, but --batch-size is 2");
 }
 
 /// Lanes are micro-batches of their own: with batch norm off the path, their gradients are those of

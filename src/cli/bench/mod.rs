@@ -59,18 +59,18 @@ pub(super) struct BenchArgs {
     /// Time the convolution kernels on this GPU first and remember the fastest
     #[arg(long, conflicts_with = "stock")]
     tune: bool,
-    /// With several devices: batch norm over all lanes
-    #[arg(long, conflicts_with_all = ["layers", "stock", "tune", "roofline"])]
+    /// With several devices: synchronise batch norm across them
+    #[arg(long, conflicts_with_all = ["layers", "stock", "tune", "roofline", "scaling"])]
     sync_batch_norm: bool,
     /// Run nothing: compute a lower bound on the step time of some cards
     #[arg(long, conflicts_with_all = ["layers", "stock", "tune"])]
     roofline: bool,
-    /// Also play what several devices would gain, by a model of the exchange (docs/scaling.md)
+    /// Also simulate what several devices would gain, by a model of the exchange (docs/scaling.md)
     #[arg(long, conflicts_with = "roofline")]
     scaling: bool,
-    /// With --scaling: take this time of a step, milliseconds, and measure nothing
+    /// With --scaling: use this time of a step, milliseconds, instead of measuring it
     #[arg(long, value_name = "MS", requires = "scaling", value_parser = positive)]
-    #[arg(conflicts_with_all = ["layers", "stock", "tune", "sync_batch_norm"])]
+    #[arg(conflicts_with_all = ["layers", "stock", "tune"])]
     step_ms: Option<f64>,
     /// Print JSON
     #[arg(long)]
@@ -190,14 +190,14 @@ impl BenchArgs {
                 return Err(Failure::usage(problem));
             }
         }
-        let mut half = true;
+        let (mut half, mut notes) = (true, Vec::new());
         for compute in devices {
             let (own, note) = self.precision.on(compute);
             half &= own;
-            if let Some(note) = note {
-                log::warn!("{note}");
-            }
+            notes.extend(note);
         }
+        notes.dedup();
+        notes.iter().for_each(|note| log::warn!("{note}"));
         let config = BenchConfig { half, ..config };
         let bar = terminal.counter("steps");
         bar.set_length((bench::device_counts(devices.len()).len() * (self.steps + 2)) as u64);
@@ -206,7 +206,7 @@ impl BenchArgs {
             .on_several(&opened, self.sync_batch_norm, || bar.inc(1))
             .map_err(Failure::runtime)?;
         bar.finish_and_clear();
-        let scaling = if self.scaling { config.scaling(&[times[0].step_ms]) } else { Vec::new() };
+        let scaling = if self.scaling { config.scaling(&times[0].steps_ms) } else { Vec::new() };
         let report = SeveralReport {
             devices: devices.iter().map(|compute| &compute.info).collect(),
             backbone: self.backbone_name,

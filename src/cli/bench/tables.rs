@@ -102,7 +102,7 @@ pub(super) fn several(report: &SeveralReport, bytes: u64) -> String {
     hardware.sort();
     hardware.dedup();
     let shared = match hardware.len() < report.devices.len() {
-        true => "\nsome are the same hardware: their efficiency says only what the exchange costs",
+        true => "\nsome devices share hardware, so the efficiency is not that of separate ones",
         false => "",
     };
     format!(
@@ -110,7 +110,7 @@ pub(super) fn several(report: &SeveralReport, bytes: u64) -> String {
         report.backbone,
         names.join(", "),
         report.precision,
-        if report.sync_batch_norm { ", batch norm over all" } else { "" },
+        if report.sync_batch_norm { ", synchronised batch norm" } else { "" },
         ByteSize(bytes),
         right_aligned(table)
     )
