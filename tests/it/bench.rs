@@ -112,7 +112,7 @@ fn bench_options_that_contradict_are_refused() {
             &["--stock", "--precision", "f16"],
             "--precision f16: --stock times Burn's own operations",
         ),
-        (&["--sync-batch-norm", "--scaling"], "--scaling: does not go with --sync-batch-norm\n"),
+        (&["--sync-batch-norm", "--scaling"], "--sync-batch-norm: does not go with --scaling\n"),
         (&["--device", "cpu", "--sync-batch-norm"], "--sync-batch-norm is for several devices"),
         (&["--device", "cpu*2", "--layers"], "--layers is for one device; --device cpu*2 names 2"),
         (&["-q", "-v"], "--quiet: does not go with --verbose\n"),
