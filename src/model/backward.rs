@@ -55,8 +55,9 @@ struct StageGraph {
 }
 
 impl BackbonePass {
-    /// Runs `clips [N, 3, T, H, W]` through the backbone. With an `exchange` they are normalised together with the clips of other lanes, in the
-    /// backward pass too. Returns the batch statistics, which have not been applied.
+    /// Runs `clips [N, 3, T, H, W]` through the backbone. With an `exchange` they are normalised together
+    /// with the clips of other lanes, in the backward pass too. Returns the batch statistics, which have
+    /// not been applied.
     pub(crate) fn new(
         backbone: &Backbone,
         clips: Tensor<5>,

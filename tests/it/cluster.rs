@@ -188,7 +188,7 @@ fn a_clip_that_one_rank_cannot_read_is_left_out_by_all() {
 #[test]
 fn a_run_goes_on_with_another_number_of_ranks() {
     let Some(launcher) = launchers().pop() else { return };
-    let case = Case::new("--lanes 4 --phase1-epochs 2 --phase2-epochs 20");
+    let case = Case::new("--lanes 4 --phase1-epochs 2 --phase2-epochs 30");
     let alone = case.alone("");
     let config = case.saving_to("cut");
     let resumed = with(&config, "--resume auto --lanes auto");
@@ -197,7 +197,7 @@ fn a_run_goes_on_with_another_number_of_ranks() {
         let text = std::fs::read_to_string(&history).unwrap_or_default();
         text.matches("\"score\"").count()
     };
-    for (count, config) in [(2, &config), (3, &resumed)] {
+    for (count, config) in [(2, &config), (1, &resumed), (4, &resumed)] {
         let before = epochs();
         let mut job = ranks(launcher, count, config, case.folder.path()).spawn().unwrap();
         until("two more epochs", || epochs() > before + 1);
