@@ -308,8 +308,7 @@ impl Cluster {
     /// Ends all ranks, with a line that names this one.
     pub fn abort(&self, message: &str, status: u8) -> ! {
         log::error!("{}: {message}", self.name(self.rank));
-        // A launcher may end before it has passed on what a rank has just written.
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(PASSED_ON);
         self.mpi.abort(status)
     }
 }
@@ -319,6 +318,8 @@ const SHORT: usize = 16 << 10;
 /// Bytes of that length.
 const HEAD: usize = 8;
 
+/// A launcher may end before it has passed on what a rank wrote this long before.
+const PASSED_ON: Duration = Duration::from_millis(500);
 /// How long ranks wait for each other at the start before they say so, and at least.
 const NOTICE: Duration = Duration::from_secs(5);
 const SHORTEST_START: Duration = Duration::from_secs(15);
@@ -337,6 +338,7 @@ fn started_within<T>(timeout: Duration, start: impl FnOnce() -> T) -> T {
         if over(timeout - NOTICE) {
             let seconds = timeout.as_secs();
             log::error!("not all ranks have started within {seconds} s");
+            std::thread::sleep(PASSED_ON);
             std::process::exit(FAILED.into());
         }
     });
