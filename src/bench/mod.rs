@@ -56,9 +56,21 @@ pub enum BenchError {
     /// No kernels normalise so many clips at once.
     #[error("batch normalisation of so many clips: {0}")]
     Norm(#[from] PlanError),
+    /// A device cannot hold so many clips.
+    #[error("a device is out of memory: try fewer --clips, or smaller ones")]
+    OutOfMemory,
     /// A step on several devices failed.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Train(TrainError),
+}
+
+impl From<TrainError> for BenchError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::OutOfMemory => Self::OutOfMemory,
+            error => Self::Train(error),
+        }
+    }
 }
 
 /// Numbers of devices that are played.
