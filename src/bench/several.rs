@@ -23,7 +23,7 @@ pub struct SeveralTimes {
     pub step_ms: f64,
     /// Each of them, in order.
     pub steps_ms: Vec<f64>,
-    /// The exchange in it, waiting for the slowest device included.
+    /// The exchange in it, as far as no device of this process computed meanwhile.
     pub exchange_ms: f64,
     /// Clips per second of all.
     pub clips_per_s: f64,

@@ -212,20 +212,17 @@ impl Cluster {
         let receives = heads.iter_mut().enumerate().filter(|(rank, _)| *rank != self.rank);
         self.transfer(&sends, receives.map(|(rank, head)| (rank, &mut head[..])).collect());
 
-        let mut unused = 0;
         let mut messages: Vec<Vec<u8>> = heads
             .iter()
             .map(|head| {
                 let (length, body) = head.split_first_chunk().expect("longer than its number");
                 let length = u64::from_le_bytes(*length) as usize;
-                unused += body.len() - split(length);
                 let mut message = body[..split(length)].to_vec();
                 message.resize(length, 0);
                 message
             })
             .collect();
-        // Its own was not received.
-        unused -= SHORT - HEAD - split(0);
+        let unused: usize = others().map(|rank| SHORT - HEAD - split(messages[rank].len())).sum();
         let rest = &own[split(own.len())..];
         let sends: Vec<(usize, &[u8])> =
             others().filter(|_| !rest.is_empty()).map(|rank| (rank, rest)).collect();

@@ -1,9 +1,9 @@
-//! Burn's CPU tensors as slices.
+//! Burn's CPU tensors as slices, and what has been read from any device.
 
 use std::borrow::Cow;
 
 use burn::backend::flex::FlexTensor;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 
 /// The values of an f32 tensor in their logical order, copied only where they are not contiguous.
 ///
@@ -19,6 +19,16 @@ pub(crate) fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
             )
         }
     }
+}
+
+/// Values that were read from a tensor, in one copy. (`TensorData::try_into_vec` looks at each of them
+/// first.)
+///
+/// # Panics
+/// If they are not f32.
+pub(crate) fn floats(data: &TensorData) -> Vec<f32> {
+    assert_eq!(data.dtype(), DType::F32, "values on the host");
+    bytemuck::pod_collect_to_vec(data.as_bytes())
 }
 
 /// A tensor of these values.

@@ -39,10 +39,10 @@ pub fn across_lanes(
     }
     let [n, channels, t, h, w] = x.dims();
     let count = n * t * h * w;
-    let source = moments.as_ref().map_or(Source::Input, |moments| Source::Parts(moments.slice));
+    let slice = moments.as_ref().map(|moments| moments.slice);
     let parts = moments.map_or_else(|| gamma.clone(), |moments| moments.parts);
     let found =
-        Dispatch::norm_statistics(x.clone().into_dispatch(), parts.into_dispatch(), source, spec);
+        Dispatch::norm_statistics(x.clone().into_dispatch(), parts.into_dispatch(), slice, spec);
     let found = Tensor::<1>::from_dispatch(found).inner().try_into_data();
     let mut own = vec![count as f64];
     own.extend(on_host(found, 2 * channels, exchange.as_ref()).into_iter().map(f64::from));

@@ -22,8 +22,11 @@ fn sizes(tensor: &impl TensorMetadata) -> [usize; 5] {
     tensor.shape().dims()
 }
 
-fn norm_shape([batch, channels, t, h, w]: [usize; 5]) -> NormShape {
-    NormShape { batch, channels, space: t * h * w }
+/// The CPU's normalisation of `[N, C, T, H, W]` with this γ and β.
+fn norm<'a>(size: [usize; 5], [gamma, beta]: [&'a [f32]; 2], spec: &Spec) -> Norm<'a> {
+    let [batch, channels, t, h, w] = size;
+    let shape = NormShape { batch, channels, space: t * h * w };
+    Norm { shape, gamma, beta, epsilon: spec.epsilon, relu: spec.relu }
 }
 
 impl NormOps for Flex {
@@ -38,13 +41,7 @@ impl NormOps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         let size = sizes(&x);
         let (gamma, beta) = (host::values(&gamma), host::values(&beta));
-        let norm = Norm {
-            shape: norm_shape(size),
-            gamma: &gamma,
-            beta: &beta,
-            epsilon: spec.epsilon,
-            relu: spec.relu,
-        };
+        let norm = norm(size, [&gamma, &beta], &spec);
         let residual = spec.residual.then(|| host::values(&residual));
         let mut y = Buffer::new(size.iter().product());
         let x = host::values(&x);
@@ -67,13 +64,11 @@ impl NormOps for Flex {
         (y, mean, variance, rest)
     }
 
-    fn norm_statistics(x: FlexTensor, _: FlexTensor, _: Source, spec: Spec) -> FlexTensor {
+    fn norm_statistics(x: FlexTensor, _: FlexTensor, _: Option<usize>, spec: Spec) -> FlexTensor {
         let size = sizes(&x);
-        let shape = norm_shape(size);
         let none = vec![0.0; size[1]];
-        let norm =
-            Norm { shape, gamma: &none, beta: &none, epsilon: spec.epsilon, relu: spec.relu };
-        let count = (shape.batch * shape.space) as f64;
+        let norm = norm(size, [&none, &none], &spec);
+        let count = (norm.shape.batch * norm.shape.space) as f64;
         let found = norm.statistics(&host::values(&x)).into_iter();
         let values = found.flat_map(|[mean, variance]| [mean as f32, (variance * count) as f32]);
         host::tensor(values.collect(), [2 * size[1]])
@@ -95,8 +90,7 @@ impl NormOps for Flex {
         let size = sizes(&x);
         let layer = [&gamma, &beta, &mean, &variance].map(host::values);
         let [gamma, beta, mean, variance] = layer.each_ref().map(|values| &**values);
-        let Spec { epsilon, relu, .. } = spec;
-        let norm = Norm { shape: norm_shape(size), gamma, beta, epsilon, relu };
+        let norm = norm(size, [gamma, beta], &spec);
         let residual = spec.residual.then(|| host::values(&residual));
         let mut y = Buffer::new(size.iter().product());
         norm.infer(mean, variance, &host::values(&x), residual.as_deref(), y.values());
@@ -124,13 +118,7 @@ fn flex_backward(
     let (gamma, mean) = (host::values(gamma), host::values(mean));
     let rstd = rstd(variance, spec);
     let beta = vec![0.0; channels];
-    let norm = Norm {
-        shape: norm_shape(size),
-        gamma: &gamma,
-        beta: &beta,
-        epsilon: spec.epsilon,
-        relu: spec.relu,
-    };
+    let norm = norm(size, [&gamma, &beta], spec);
     // Without a ReLU the residual's gradient is dy itself.
     let apart = spec.masks_residual();
     let mut masked = Buffer::new(if apart { count } else { 0 });
@@ -180,11 +168,10 @@ impl NormKernels for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let size = sizes(&x);
         let none = host::values(&variance);
-        let (shape, Spec { epsilon, relu, .. }) = (norm_shape(size), *spec);
-        let norm = Norm { shape, gamma: &none, beta: &none, epsilon, relu };
+        let norm = norm(size, [&none, &none], spec);
         let mut g = Buffer::new(size.iter().product());
         let [mean, x, y, dy] = [&mean, &x, &y, &dy].map(host::values);
-        let y = if relu { &y[..] } else { &[] };
+        let y = if spec.relu { &y[..] } else { &[] };
         let sums = norm.gradient_sums(&mean, &x, y, &dy, g.values());
         let sums = sums.into_iter().flatten().map(|sum| sum as f32).collect();
         (host::tensor(sums, [2 * size[1]]), g.into_tensor(size))
@@ -200,8 +187,7 @@ impl NormKernels for Flex {
     ) -> [FlexTensor; 2] {
         let size = sizes(&x);
         let layer = host::values(&gamma);
-        let (shape, Spec { epsilon, relu, .. }) = (norm_shape(size), *spec);
-        let norm = Norm { shape, gamma: &layer, beta: &layer, epsilon, relu };
+        let norm = norm(size, [&layer, &layer], spec);
         let mut dx = Buffer::new(size.iter().product());
         let sums = host::values(&sums);
         let sums: Vec<_> = sums.as_chunks().0.iter().map(|sums| sums.map(f64::from)).collect();
@@ -271,14 +257,10 @@ impl NormOps for CubeBackend {
     fn norm_statistics(
         x: CubeTensor,
         moments: CubeTensor,
-        source: Source,
+        slice: Option<usize>,
         spec: Spec,
     ) -> CubeTensor {
         let (x, moments) = (launch::stored(x), launch::contiguous(moments));
-        let slice = match source {
-            Source::Parts(slice) => Some(slice),
-            Source::Input | Source::Batch(_) => None,
-        };
         let found = launch::empty(&x, [2 * sizes(&x)[1]]);
         let operands = [&x.handle, &moments.handle, &found.handle];
         launch::run(&x.client, &batch_norm(&x, spec).statistics(slice), &operands);

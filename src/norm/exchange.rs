@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{DType, ExecutionError, TensorData, read_sync};
+use burn::tensor::{ExecutionError, TensorData, read_sync};
+
+use crate::kernels::host;
 
 /// Brings together what lanes have found, each of its share of a batch. Each lane computes in a thread
 /// of its own and holds its own end of the exchange.
@@ -44,10 +46,7 @@ pub(super) fn on_host(
     exchange: &dyn Exchange,
 ) -> Vec<f32> {
     match data {
-        Ok(data) => {
-            assert_eq!(data.dtype(), DType::F32, "statistics are f32");
-            bytemuck::pod_collect_to_vec(data.as_bytes())
-        }
+        Ok(data) => host::floats(&data),
         Err(error) => {
             exchange.failed(error.into());
             vec![f32::NAN; count]

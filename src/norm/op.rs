@@ -40,12 +40,12 @@ pub(crate) trait NormOps: Backend {
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Mean and sum of squared deviations of each channel of `x`, or of what `moments` are of: `[C·2]`,
-    /// not differentiable.
+    /// Mean and sum of squared deviations of each channel: `[C·2]`, not differentiable. With a `slice` they
+    /// come with `x`, in `moments`, in parts of so many values.
     fn norm_statistics(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
-        source: Source,
+        slice: Option<usize>,
         spec: Spec,
     ) -> FloatTensor<Self>;
 
@@ -245,11 +245,11 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     fn norm_statistics(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
-        source: Source,
+        slice: Option<usize>,
         spec: Spec,
     ) -> FloatTensor<Self> {
         let [x, moments] = [x, moments].map(FloatTensor::<Self>::into_primitive);
-        FloatTensor::<Self>::new(B::norm_statistics(x, moments, source, spec))
+        FloatTensor::<Self>::new(B::norm_statistics(x, moments, slice, spec))
     }
 
     fn sum_across_lanes(own: FloatTensor<Self>, exchange: Arc<dyn Exchange>) -> FloatTensor<Self> {

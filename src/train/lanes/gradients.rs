@@ -8,7 +8,8 @@ use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use rayon::prelude::*;
 
 use super::groups::Group;
-use super::{floats, tree};
+use super::tree;
+use crate::kernels::host::floats;
 use crate::model::MultiViewNet;
 
 /// The gradients of the parameters that are trained, or of a group of them, in the order of the network;

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::Device;
 
 use super::error::TrainError;
 use crate::cluster::Cluster;
@@ -97,12 +97,6 @@ pub(super) fn count(
         return Err(TrainError::FewActions { lanes, actions });
     }
     Ok(lanes)
-}
-
-/// A tensor's values, in one copy. (`TensorData::try_into_vec` looks at each of them first.)
-fn floats(data: &TensorData) -> Vec<f32> {
-    assert_eq!(data.dtype(), DType::F32, "gradients and weights are f32");
-    bytemuck::pod_collect_to_vec(data.as_bytes())
 }
 
 /// The lanes of each of so many devices: consecutive ones, as evenly as they can be.
