@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
-use polyview::losses::cross_entropy;
+use polyview::losses::{Targets, cross_entropy};
 use polyview::model::{BackboneKind, ModelConfig, MultiViewNet, StageSet, ViewLayout};
 use polyview::schema::Schema;
 use polyview::train::{Optimizer, Rule};
@@ -37,7 +37,11 @@ impl Case {
         let prediction = net.forward(clips.clone(), &ViewLayout::new(vec![1; count]), None);
         let targets: Vec<usize> = (0..count).map(|i| i % 4).collect();
         let losses = prediction.logits.into_iter();
-        let losses = losses.map(|logits| cross_entropy(logits, &targets, None, 0.1)).collect();
+        let loss = |logits: Tensor<2>| {
+            let targets = Targets::new(&targets, logits.dims()[1]);
+            cross_entropy(logits, &targets, None, 0.1)
+        };
+        let losses = losses.map(loss).collect();
         let loss = Tensor::cat(losses, 0).sum();
         let grads = GradientsParams::from_grads(loss.backward(), &net);
         let (net, norm) = self.optimizer.step(net, grads, &|_| 1e-4, None).unwrap();

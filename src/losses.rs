@@ -7,41 +7,45 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor, activation::softmax};
-//! use polyview::losses::{TaskLoss, one_hot};
+//! use polyview::losses::{Targets, TaskLoss};
 //!
-//! /// Mean squared distance between probabilities and the one-hot target (Brier 1950).
+//! /// Mean squared distance between probabilities and targets (Brier 1950).
 //! #[derive(Debug)]
 //! struct Brier;
 //!
 //! impl TaskLoss for Brier {
-//!     fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
-//!         let wanted = one_hot(targets, logits.dims()[1], &logits.device());
+//!     fn loss(&self, logits: Tensor<2>, targets: &Targets) -> Tensor<1> {
+//!         let wanted = targets.tensor(&logits.device());
 //!         softmax(logits, 1).sub(wanted).square().sum_dim(1).mean()
 //!     }
 //! }
 //!
 //! let logits = Tensor::<2>::zeros([3, 2], &Device::flex());
-//! let loss: f32 = Brier.loss(logits, &[0, 1, 1]).into_scalar();
+//! let loss: f32 = Brier.loss(logits, &Targets::new(&[0, 1, 1], 2)).into_scalar();
 //! assert!((loss - 0.5).abs() < 1e-6);
 //! ```
 //!
 //! To make it an option, give it a name in [`crate::config::LossFunction`] and an arm in `loss` of
 //! `src/train/objective.rs`.
 
+mod targets;
+
+pub use targets::Targets;
+
 use std::fmt::Debug;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// A task's loss.
 pub trait TaskLoss: Debug + Send + Sync {
-    /// Mean loss over a batch of logits `[B, C]` and class indices, as `[1]`.
-    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1>;
+    /// Mean loss over a batch of logits `[B, C]` and their targets, as `[1]`.
+    fn loss(&self, logits: Tensor<2>, targets: &Targets) -> Tensor<1>;
 
     /// The divisor of that mean: the weight of these targets when a batch's mean is computed from the
     /// means of its parts.
-    fn divisor(&self, targets: &[usize]) -> f64 {
-        targets.len() as f64
+    fn divisor(&self, targets: &Targets) -> f64 {
+        targets.total()
     }
 }
 
@@ -55,11 +59,11 @@ pub struct CrossEntropy {
 }
 
 impl TaskLoss for CrossEntropy {
-    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+    fn loss(&self, logits: Tensor<2>, targets: &Targets) -> Tensor<1> {
         cross_entropy(logits, targets, self.class_weights.as_deref(), self.label_smoothing)
     }
 
-    fn divisor(&self, targets: &[usize]) -> f64 {
+    fn divisor(&self, targets: &Targets) -> f64 {
         f64::from(weight_sum(targets, self.class_weights.as_deref()))
     }
 }
@@ -76,21 +80,22 @@ pub struct Focal {
 }
 
 impl TaskLoss for Focal {
-    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+    fn loss(&self, logits: Tensor<2>, targets: &Targets) -> Tensor<1> {
         let weights = self.class_weights.as_deref();
         focal(logits, targets, weights, self.label_smoothing, &self.gamma)
     }
 }
 
-/// Mean cross-entropy of logits `[B, C]` against class indices, with label smoothing s in [0, 1]
-/// and optional class weights w:
+/// Mean cross-entropy of logits `[B, C]` against targets with shares q, with label smoothing s in
+/// [0, 1] and optional class weights w:
 ///
-/// ce_i = (1 − s)·w_y·(−log p_y) + s/C·Σ_c w_c·(−log p_c), loss = Σ ce_i / Σ w_{y_i}
+/// ce_i = Σ_c ((1 − s)·q_ic + s/C·Σ_k q_ik)·w_c·(−log p_ic), loss = Σ_i ce_i / Σ_i Σ_c q_ic·w_c
 ///
-/// (torch.nn.functional.cross_entropy). Returns a scalar as `[1]`.
+/// Where each action has one class it is torch.nn.functional.cross_entropy; where it has several,
+/// PyTorch divides by B, which is the same without weights. Returns a scalar as `[1]`.
 pub fn cross_entropy(
     logits: Tensor<2>,
-    targets: &[usize],
+    targets: &Targets,
     class_weights: Option<&[f32]>,
     label_smoothing: f64,
 ) -> Tensor<1> {
@@ -98,38 +103,44 @@ pub fn cross_entropy(
     weighted_nll(logits, targets, class_weights, label_smoothing, divisor).sum()
 }
 
-/// Σ w_{y_i}
-fn weight_sum(targets: &[usize], class_weights: Option<&[f32]>) -> f32 {
-    targets.iter().map(|&y| class_weights.map_or(1.0, |w| w[y])).sum()
+/// Σ_i Σ_c q_ic·w_c
+fn weight_sum(targets: &Targets, class_weights: Option<&[f32]>) -> f32 {
+    match class_weights {
+        Some(weights) => targets.weighted(weights).into_iter().sum(),
+        None => targets.total() as f32,
+    }
 }
 
 /// Mean focal loss (Lin et al. 2017, eq. 4, in the form of most PyTorch trainers) of logits
 /// `[B, C]`, with γ per class:
 ///
-/// loss = mean((1 − exp(−ce_i))^γ_{y_i}·ce_i)
+/// loss = mean((1 − exp(−ce_i))^γ_i·ce_i), γ_i = Σ_c q_ic·γ_c
 ///
-/// with ce_i of [`cross_entropy`] including weights and smoothing; exp(−ce) is a probability only
-/// without them. The mean is over B. Returns a scalar as `[1]`.
+/// with q and ce_i of [`cross_entropy`] including weights and smoothing; exp(−ce) is a probability
+/// only without them. The mean is over B. Returns a scalar as `[1]`.
 pub fn focal(
     logits: Tensor<2>,
-    targets: &[usize],
+    targets: &Targets,
     class_weights: Option<&[f32]>,
     label_smoothing: f64,
     gamma: &[f32],
 ) -> Tensor<1> {
     let device = logits.device();
     let ce = weighted_nll(logits, targets, class_weights, label_smoothing, 1.0).sum_dim(1);
-    let gammas: Vec<f32> = targets.iter().map(|&y| gamma[y]).collect();
-    let gammas = Tensor::<2>::from_data(TensorData::new(gammas, [targets.len(), 1]), &device);
+    let gammas = TensorData::new(targets.weighted(gamma), [targets.len(), 1]);
+    let gammas = Tensor::<2>::from_data(gammas, &device);
     // Clamped to keep the logarithm finite if a sample's loss is 0 in f32.
     let missing = ce.clone().neg().exp().neg().add_scalar(1.0).clamp_min(1e-9);
-    missing.log().mul(gammas).exp().mul(ce).mean()
+    let mean = missing.log().mul(gammas).exp().mul(ce).mean();
+    // Parts of actions without a known class do not count.
+    let (counted, actions) = (targets.total(), targets.len() as f64);
+    if counted == actions { mean } else { mean.mul_scalar(actions / counted) }
 }
 
 /// The terms of cross-entropy `[B, C]`, divided by `divisor`.
 fn weighted_nll(
     logits: Tensor<2>,
-    targets: &[usize],
+    targets: &Targets,
     class_weights: Option<&[f32]>,
     label_smoothing: f64,
     divisor: f32,
@@ -139,25 +150,15 @@ fn weighted_nll(
     // One constant matrix combines smoothing, weights and divisor, so the device multiplies once.
     let smooth = label_smoothing as f32;
     let mut factors = vec![0.0_f32; b * c];
-    for (row, &y) in factors.chunks_mut(c).zip(targets) {
-        for (class, factor) in row.iter_mut().enumerate() {
-            let target = if class == y { 1.0 - smooth } else { 0.0 };
-            *factor = -(target + smooth / c as f32) * weight(class) / divisor;
+    for (row, shares) in factors.chunks_mut(c).zip(targets.rows()) {
+        let all: f32 = shares.iter().sum();
+        for (class, (factor, share)) in row.iter_mut().zip(shares).enumerate() {
+            let target = share * (1.0 - smooth) + all * (smooth / c as f32);
+            *factor = -target * weight(class) / divisor;
         }
     }
     let factors = Tensor::<2>::from_data(TensorData::new(factors, [b, c]), &logits.device());
     log_softmax(logits, 1).mul(factors)
-}
-
-/// One-hot encoding of class indices, `[B, classes]`; the row of an index outside the classes is zero.
-pub fn one_hot(targets: &[usize], classes: usize, device: &Device) -> Tensor<2> {
-    let mut rows = vec![0.0_f32; targets.len() * classes];
-    for (row, &target) in rows.chunks_mut(classes).zip(targets) {
-        if let Some(value) = row.get_mut(target) {
-            *value = 1.0;
-        }
-    }
-    Tensor::from_data(TensorData::new(rows, [targets.len(), classes]), device)
 }
 
 /// Index of the largest logit of each row of `[B, C]`, as `[B]`.

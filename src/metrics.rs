@@ -202,7 +202,7 @@ impl ConfusionMatrix {
 }
 
 /// The mean; 0 without values.
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u64), |(sum, n), value| (sum + value, n + 1));
     if count == 0 { 0.0 } else { sum / count as f64 }
 }

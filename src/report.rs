@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::ConfusionMatrix;
+use crate::metrics::{ConfusionMatrix, mean};
 use crate::model::STAGES;
 
 /// A task's metrics over a whole split.
@@ -45,6 +45,11 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
+    /// Whether the class of any action is known.
+    pub fn has_labels(&self) -> bool {
+        self.confusion.iter().flatten().any(|&count| count > 0)
+    }
+
     /// The metrics of a confusion matrix and a mean loss.
     pub fn new(task: &str, loss: f64, matrix: &ConfusionMatrix) -> Self {
         Self {
@@ -112,10 +117,11 @@ fn is_zero(number: &usize) -> bool {
 }
 
 impl PassRecord {
-    /// Mean of the tasks' balanced accuracies, by which the best checkpoint is selected.
+    /// Mean of the tasks' balanced accuracies, by which the best checkpoint is selected. Tasks without a
+    /// known label do not count.
     pub fn score(&self) -> f64 {
-        let sum: f64 = self.tasks.iter().map(|t| t.balanced_accuracy).sum();
-        sum / self.tasks.len().max(1) as f64
+        let labelled = self.tasks.iter().filter(|task| task.has_labels());
+        mean(labelled.map(|task| task.balanced_accuracy))
     }
 
     /// Clips per second.

@@ -79,6 +79,8 @@ pub struct Task {
     pub imbalanced: bool,
     /// The classes, in index order; at least two.
     pub classes: Vec<Class>,
+    /// The field and its values that leave the class open.
+    unknown: Option<(String, Vec<String>)>,
 }
 
 /// One class of a task.
@@ -129,8 +131,9 @@ struct DefaultRule {
 /// The result of applying the label rules to an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Labelled {
-    /// One class index per task, in task order.
-    Labels(Vec<usize>),
+    /// One class index per task, in task order; `None` where the annotation leaves it open, but not in
+    /// all tasks.
+    Labels(Vec<Option<usize>>),
     /// A rule excludes the action.
     LeftOut {
         /// The rule's reason.
@@ -198,7 +201,7 @@ impl Schema {
     /// "#;
     /// let schema = Schema::parse(text, "birds.toml")?;
     /// let mut fields = Fields::from([("Species".to_owned(), "Great tit".to_owned())]);
-    /// assert_eq!(schema.label(&fields), Labelled::Labels(vec![1]));
+    /// assert_eq!(schema.label(&fields), Labelled::Labels(vec![Some(1)]));
     /// fields.insert("Sight".to_owned(), "poor".to_owned());
     /// assert!(matches!(schema.label(&fields), Labelled::LeftOut { .. }));
     /// # Ok::<(), polyview::schema::SchemaError>(())
@@ -211,12 +214,19 @@ impl Schema {
         let mut labels = Vec::with_capacity(self.tasks.len());
         let mut unknown = Vec::new();
         for task in &self.tasks {
-            match task.classify(&settled) {
-                Some(class) => labels.push(class),
-                None => unknown.extend(task.unknown(&settled, fields)),
+            let class = task.classify(&settled);
+            if class.is_none() && !task.is_open(&settled) {
+                unknown.extend(task.unknown(&settled, fields));
             }
+            labels.push(class);
         }
-        if unknown.is_empty() { Labelled::Labels(labels) } else { Labelled::Unknown(unknown) }
+        if !unknown.is_empty() {
+            Labelled::Unknown(unknown)
+        } else if labels.iter().all(Option::is_none) {
+            Labelled::LeftOut { reason: "no label".to_owned() }
+        } else {
+            Labelled::Labels(labels)
+        }
     }
 
     /// The fields with the default rules applied; each rule is applied to the annotated value.
@@ -290,6 +300,12 @@ impl Task {
     /// Index of the first class that matches the fields (with defaults applied).
     fn classify(&self, settled: &Fields) -> Option<usize> {
         self.classes.iter().position(|class| class.fits(settled))
+    }
+
+    /// Whether the fields leave its class open.
+    fn is_open(&self, settled: &Fields) -> bool {
+        let open = |(field, values): &(String, Vec<String>)| is_one_of(settled, field, values);
+        self.unknown.as_ref().is_some_and(open)
     }
 
     /// The fields that its classes read.

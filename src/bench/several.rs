@@ -106,7 +106,9 @@ impl BenchConfig {
             actions: (0..actions).map(|action| action.to_string()).collect(),
             view_counts: vec![1; actions],
             views: vec![0; actions],
-            labels: classes.map(|all| (0..actions).map(|action| action % all).collect()).collect(),
+            labels: classes
+                .map(|all| (0..actions).map(|action| Some(action % all)).collect())
+                .collect(),
             properties: schema.properties.iter().map(|_| vec![0; actions]).collect(),
             frames: (0..=250).cycle().take(bytes).collect(),
             frames_from: 0,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{BenchConfig, BenchError};
 use crate::kernels::memory::{MemoryPeak, peak_of};
 use crate::kernels::with_stock;
-use crate::losses::cross_entropy;
+use crate::losses::{Targets, cross_entropy};
 use crate::model::{Backbone, BackboneKind, Init, MemoryEstimate, StageSet, parameter_count};
 use crate::timing::{median, milliseconds};
 use crate::train::{Optimizer, Rule};
@@ -62,7 +62,7 @@ impl Network {
     fn loss(&self, clips: Tensor<5>) -> Tensor<1> {
         let targets: Vec<usize> = (0..clips.dims()[0]).map(|clip| clip % CLASSES).collect();
         let logits = self.classifier.forward(self.backbone.forward(clips));
-        cross_entropy(logits, &targets, None, 0.0)
+        cross_entropy(logits, &Targets::new(&targets, CLASSES), None, 0.0)
     }
 }
 

@@ -75,7 +75,8 @@ impl AugmentArgs {
         let task = schema.imbalanced_task().unwrap_or(0);
         let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
         let largest = counts.iter().copied().max().unwrap_or(0);
-        let rarity = rarity(counts[batch.labels[task][0]], largest);
+        let label = batch.labels.get(task).and_then(|labels| labels[0]);
+        let rarity = label.map_or(0.0, |label| rarity(counts[label], largest));
 
         let compute = device::open(&self.device)?;
         if let Some(note) = &compute.note {

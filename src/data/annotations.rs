@@ -43,8 +43,8 @@ pub struct Split {
 pub struct Action {
     /// Its key in the annotation file.
     pub id: String,
-    /// One class index per task; `None` in a split without labels.
-    pub labels: Option<Vec<usize>>,
+    /// One class index per task, or `None` where it is unknown; no list in a split without labels.
+    pub labels: Option<Vec<Option<usize>>>,
     /// The annotated values of the fields that the schema reads.
     pub fields: Fields,
     /// The clips, in file order; at least one.
@@ -86,8 +86,8 @@ impl Split {
     /// Number of usable actions per class of a task.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
-        for label in self.actions.iter().filter_map(|a| a.labels.as_ref()?.get(task)) {
-            if let Some(count) = counts.get_mut(*label) {
+        for label in self.actions.iter().filter_map(|a| *a.labels.as_ref()?.get(task)?) {
+            if let Some(count) = counts.get_mut(label) {
                 *count += 1;
             }
         }

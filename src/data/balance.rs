@@ -90,19 +90,22 @@ pub fn draws(counts: &[usize], factor: f64) -> Vec<usize> {
 }
 
 /// The samples of one epoch with balanced classes, as indices into `labels`, shuffled. Classes as
-/// large as the largest are taken as they are, the others are drawn with replacement, [`draws`] times.
+/// large as the largest are taken as they are, the others are drawn with replacement, [`draws`] times;
+/// samples of unknown class are taken once.
 /// `(seed, epoch)` determines the result.
 pub fn balanced(
-    labels: &[usize],
+    labels: &[Option<usize>],
     classes: usize,
     factor: f64,
     seed: u64,
     epoch: usize,
 ) -> Vec<usize> {
     let mut members = vec![Vec::new(); classes];
+    let mut order = Vec::new();
     for (index, &label) in labels.iter().enumerate() {
-        if let Some(members) = members.get_mut(label) {
-            members.push(index);
+        match label {
+            Some(label) => members[label].push(index),
+            None => order.push(index),
         }
     }
     let counts: Vec<usize> = members.iter().map(Vec::len).collect();
@@ -110,7 +113,6 @@ pub fn balanced(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Streams that the plain shuffle does not use.
     rng.set_stream((1 << 32) + epoch as u64);
-    let mut order = Vec::new();
     for (members, draws) in members.iter().zip(draws(&counts, factor)) {
         if members.len() == largest {
             order.extend_from_slice(members);

@@ -197,12 +197,12 @@ struct Job {
     /// Whether its action is kept.
     used: bool,
     /// The action's labels; empty without.
-    labels: Vec<usize>,
+    labels: Vec<Option<usize>>,
 }
 
 /// Every clip of a split, those of left-out actions after the others.
 fn jobs(index: usize, split: &Split) -> Vec<Job> {
-    let job = |action: &str, view: &View, labels: Option<&Vec<usize>>, used: bool| Job {
+    let job = |action: &str, view: &View, labels: Option<&Vec<Option<usize>>>, used: bool| Job {
         split: index,
         action: action.to_owned(),
         path: split.clip(view),

@@ -20,8 +20,8 @@ use crate::schema::Schema;
 pub struct Sample {
     /// The annotation's key.
     pub action: String,
-    /// Class index per task.
-    pub labels: Vec<usize>,
+    /// Class index per task, `None` where it is unknown; empty in a split without labels.
+    pub labels: Vec<Option<usize>>,
     /// Value index of each of the schema's properties, 0 for unknown; empty without annotations.
     pub properties: Vec<usize>,
     /// Clip paths, in annotation order.
@@ -37,8 +37,8 @@ pub struct Batch {
     pub view_counts: Vec<usize>,
     /// Index of each of the N clips among its action's annotated views.
     pub views: Vec<usize>,
-    /// Class index `labels[task][action]`.
-    pub labels: Vec<Vec<usize>>,
+    /// Class index `labels[task][action]`, `None` where it is unknown.
+    pub labels: Vec<Vec<Option<usize>>>,
     /// Value index `properties[property][action]` of the schema's properties, 0 for unknown; empty
     /// without annotations.
     pub properties: Vec<Vec<usize>>,
@@ -266,7 +266,7 @@ impl Dataset {
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
         for sample in &self.samples {
-            if let Some(&label) = sample.labels.get(task) {
+            if let Some(&Some(label)) = sample.labels.get(task) {
                 counts[label] += 1;
             }
         }

@@ -9,9 +9,9 @@ use super::loader;
 pub struct Sampler {
     /// How classes are balanced.
     pub sampling: Sampling,
-    /// Per balanced task: its number of classes and every sample's class. One task is balanced per
+    /// Per balanced task: its number of classes and every sample's class, where known. One task is balanced per
     /// epoch, in turn.
-    tasks: Vec<(usize, Vec<usize>)>,
+    tasks: Vec<(usize, Vec<Option<usize>>)>,
     samples: usize,
     batch_size: usize,
     seed: u64,
@@ -38,7 +38,7 @@ impl Sampler {
     }
 
     /// The balanced task of an epoch, counted from 0, with the oversampling factor.
-    fn balance(&self, epoch: usize) -> Option<(&(usize, Vec<usize>), f64)> {
+    fn balance(&self, epoch: usize) -> Option<(&(usize, Vec<Option<usize>>), f64)> {
         let factor = self.sampling.factor(epoch)?;
         let task = self.tasks.get(epoch % self.tasks.len().max(1))?;
         Some((task, factor))
@@ -61,8 +61,9 @@ impl Sampler {
             None => self.samples,
             Some(((classes, labels), factor)) => {
                 let mut counts = vec![0; *classes];
-                labels.iter().for_each(|&label| counts[label] += 1);
-                draws(&counts, factor).iter().sum()
+                labels.iter().flatten().for_each(|&label| counts[label] += 1);
+                let unknown = labels.iter().filter(|label| label.is_none()).count();
+                unknown + draws(&counts, factor).iter().sum::<usize>()
             }
         };
         actions.div_ceil(self.batch_size)

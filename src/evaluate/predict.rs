@@ -21,8 +21,8 @@ use crate::schema::Schema;
 pub struct ActionPrediction {
     /// The annotation's key.
     pub action: String,
-    /// Label per task; empty where the action has none.
-    pub labels: Vec<usize>,
+    /// Label per task, `None` where it is unknown; empty in a split without labels.
+    pub labels: Vec<Option<usize>>,
     /// Probability of each class, per task.
     pub probabilities: Vec<Vec<f64>>,
     /// Indices of the views that could be read, among the action's annotated views.

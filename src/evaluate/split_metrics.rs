@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::ActionPrediction;
-use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError};
+use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
 use crate::schema::Schema;
 
 /// A split's metrics.
@@ -13,7 +13,8 @@ pub struct SplitMetrics {
     pub actions: usize,
     /// Per task, in schema order.
     pub tasks: Vec<TaskMetrics>,
-    /// Mean of the tasks' balanced accuracies, the score by which training selects the best epoch.
+    /// Mean of the tasks' balanced accuracies, the score by which training selects the best epoch. Tasks
+    /// without a known label do not count.
     pub score: f64,
 }
 
@@ -69,7 +70,8 @@ pub fn split_metrics(
             let mut matrix = ConfusionMatrix::new(task.classes.len());
             let mut mistakes = Vec::new();
             for action in &labelled {
-                let (label, predicted) = (action.labels[index], action.predicted(index));
+                let Some(label) = action.labels[index] else { continue };
+                let predicted = action.predicted(index);
                 matrix.add(label, predicted)?;
                 if label != predicted {
                     mistakes.push(Mistake {
@@ -93,7 +95,7 @@ pub fn split_metrics(
             })
         })
         .collect::<Result<_, MetricsError>>()?;
-    let sum: f64 = tasks.iter().map(|task| task.balanced_accuracy).sum();
-    let score = sum / tasks.len() as f64;
+    let scores = tasks.iter().filter(|task| task.classes.iter().any(|(_, c)| c.support > 0));
+    let score = mean(scores.map(|task| task.balanced_accuracy));
     Ok(SplitMetrics { actions: labelled.len(), tasks, score })
 }

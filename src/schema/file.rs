@@ -47,6 +47,8 @@ pub(super) struct TaskFile {
     #[serde(default)]
     pub(super) imbalanced: bool,
     pub(super) field: Option<String>,
+    #[serde(default)]
+    pub(super) unknown: Vec<String>,
     pub(super) class: Vec<ClassFile>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::file::{DefaultFile, LeaveOutFile, PropertyFile, SchemaFile, SplitFile, TaskFile};
 use super::{
-    Class, Condition, DefaultRule, LeaveOut, Property, Schema, SchemaError, SplitSpec, Task,
+    Class, Condition, DefaultRule, Fields, LeaveOut, Property, Schema, SchemaError, SplitSpec, Task,
 };
 
 /// Creates errors that name the file.
@@ -163,6 +163,13 @@ fn resolve_task(raw: TaskFile, check: &Validator<'_>) -> Result<Task, SchemaErro
     check.identifier(&entry, &raw.name)?;
     check.demand(raw.class.len() >= 2, &entry, "at least two classes are needed")?;
     check.unique(&entry, "the class", raw.class.iter().map(|class| class.name.as_str()))?;
+    let unknown = match &raw.field {
+        _ if raw.unknown.is_empty() => None,
+        Some(field) => Some((field.clone(), raw.unknown)),
+        None => {
+            return check.refuse(&entry, "`unknown` lists values of `field`: give that as well");
+        }
+    };
     let mut classes = Vec::with_capacity(raw.class.len());
     for class in raw.class {
         let entry = format!("{entry}, class {:?}", class.name);
@@ -178,7 +185,16 @@ fn resolve_task(raw: TaskFile, check: &Validator<'_>) -> Result<Task, SchemaErro
         let write = class.write.unwrap_or_else(|| matches.iter().filter_map(first).collect());
         classes.push(Class { name: class.name, write, matches });
     }
-    Ok(Task { name: raw.name, title: raw.title, imbalanced: raw.imbalanced, classes })
+    let task =
+        Task { name: raw.name, title: raw.title, imbalanced: raw.imbalanced, classes, unknown };
+    for value in task.unknown.iter().flat_map(|(_, values)| values) {
+        let field = raw.field.clone().unwrap_or_default();
+        let class = task.classify(&Fields::from([(field, value.clone())]));
+        let name = class.map_or("", |class| &task.classes[class].name);
+        let reason = format!("`unknown` lists {value:?}, which is the class {name:?}");
+        check.demand(class.is_none(), &entry, &reason)?;
+    }
+    Ok(task)
 }
 
 /// Refuses a class whose written fields are not read back as that class, and a field that two tasks

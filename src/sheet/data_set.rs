@@ -82,7 +82,7 @@ fn row(view: &View<'_>, schema: &Schema, window: &WindowSpec) -> Row {
     let mut lines =
         vec![format!("action {}, view {} of {}", action.id, index + 1, action.views.len())];
     for (task, label) in schema.tasks.iter().zip(action.labels.iter().flatten()) {
-        lines.extend(task.classes.get(*label).map(|class| class.name.clone()));
+        lines.extend(label.map(|class| task.classes[class].name.clone()));
     }
     let frames = match read(path, window) {
         Ok((info, frames)) => {

@@ -53,8 +53,9 @@ fn digest(split: &Dataset) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     for sample in &split.samples {
         crc.update(sample.action.as_bytes());
-        let numbers = sample.labels.iter().chain(&sample.properties).chain([&0]);
-        for number in numbers.copied().chain([sample.views.len()]) {
+        let labels = sample.labels.iter().map(|label| label.map_or(0, |label| label + 1));
+        let numbers = labels.chain(sample.properties.iter().copied());
+        for number in numbers.chain([0, sample.views.len()]) {
             crc.update(&(number as u64).to_le_bytes());
         }
     }

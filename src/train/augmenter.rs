@@ -66,7 +66,7 @@ impl Augmenter {
         let owners = owners.flat_map(|(action, &count)| std::iter::repeat_n(action, count));
         let clips = owners.zip(&batch.views).skip(range.start).take(range.len());
         for (owner, &view) in clips {
-            let class = batch.labels.get(self.task).map(|labels| labels[owner]);
+            let class = batch.labels.get(self.task).and_then(|labels| labels[owner]);
             let rarity = class.and_then(|class| self.rarity.get(class)).copied().unwrap_or(0.0);
             let action = &batch.actions[owner];
             let (config, size) = (&self.config, batch.size);

@@ -53,9 +53,17 @@ impl ExampleCollector {
                 let row = &values[index * classes..][..classes];
                 let best = (0..classes).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
                 let best = best.expect("a task has classes");
-                let (best, label) = (best, batch.labels[parts.len()][index]);
+                let label = batch.labels[parts.len()][index];
                 let probability = f64::from(row[best]);
                 let name = |class: usize| &task.classes[class].name;
+                let Some(label) = label else {
+                    parts.push(format!(
+                        "{}, which is unknown ({:.0} %)",
+                        name(best),
+                        probability * 100.0
+                    ));
+                    continue;
+                };
                 if best == label {
                     correct.push(probability);
                     parts.push(format!("{} ({:.0} %)", name(best), probability * 100.0));

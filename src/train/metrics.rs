@@ -27,14 +27,22 @@ impl HeadProgress {
         Self { matrix: ConfusionMatrix::new(head.classes), loss: 0.0, actions: 0 }
     }
 
-    fn add(&mut self, logits: Tensor<2>, labels: &[usize], loss: f64) -> Result<(), TrainError> {
+    fn add(
+        &mut self,
+        logits: Tensor<2>,
+        labels: impl IntoIterator<Item = Option<usize>>,
+        loss: f64,
+    ) -> Result<(), TrainError> {
         let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
-        for (&label, class) in labels.iter().zip(classes) {
+        let mut known = 0;
+        for (label, class) in labels.into_iter().zip(classes) {
+            let Some(label) = label else { continue };
             // What is no index is refused by the matrix.
             self.matrix.add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
+            known += 1;
         }
-        self.loss += loss * labels.len() as f64;
-        self.actions += labels.len();
+        self.loss += loss * known as f64;
+        self.actions += known;
         Ok(())
     }
 
@@ -140,11 +148,12 @@ impl PassMetrics {
     ) -> Result<(), TrainError> {
         let (pass, losses) = (&mut self.pass, &result.losses);
         for (task, logits) in result.logits.into_iter().enumerate() {
-            pass.tasks[task].add(logits, &batch.labels[task], losses.tasks[task])?;
+            pass.tasks[task].add(logits, batch.labels[task].iter().copied(), losses.tasks[task])?;
         }
         for (head, known) in result.auxiliary.into_iter().enumerate() {
             if let Some(known) = known {
-                pass.auxiliary[head].add(known.logits, &known.targets, losses.auxiliary[head])?;
+                let targets = known.targets.into_iter().map(Some);
+                pass.auxiliary[head].add(known.logits, targets, losses.auxiliary[head])?;
             }
         }
         pass.loss += losses.total * batch.actions.len() as f64;

@@ -9,7 +9,7 @@ use crate::augment::rarity;
 use crate::config::{Config, LossFunction};
 use crate::data::balance::class_weights;
 use crate::data::{Batch, Dataset};
-use crate::losses::{CrossEntropy, Focal, TaskLoss};
+use crate::losses::{CrossEntropy, Focal, Targets, TaskLoss};
 use crate::model::Prediction;
 use crate::schema::Schema;
 
@@ -122,16 +122,16 @@ impl Objective {
     /// The contribution of some of a batch's actions to its losses; the contributions of all parts
     /// add up to the batch's losses. `prediction` is for these actions alone.
     pub fn cost_of(&self, prediction: &Prediction, batch: &Batch, actions: Range<usize>) -> Cost {
-        let part = |task: &TaskObjective, logits: &Tensor<2>, all: &[usize], some: &[usize]| {
-            let share = task.loss.divisor(some) / task.loss.divisor(all);
-            let loss = task.loss.loss(logits.clone(), some);
-            if share == 1.0 { loss } else { loss.mul_scalar(share) }
-        };
-        let tasks: Vec<Tensor<1>> = self
+        let tasks: Vec<Option<KnownTargets>> = self
             .tasks
             .iter()
             .zip(prediction.logits.iter().zip(&batch.labels))
-            .map(|(task, (logits, labels))| part(task, logits, labels, &labels[actions.clone()]))
+            .map(|(task, (logits, labels))| task.cost(logits, labels, actions.clone()))
+            .collect();
+        let device = prediction.view_weights.device();
+        let tasks: Vec<Tensor<1>> = tasks
+            .into_iter()
+            .map(|known| known.map_or_else(|| Tensor::zeros([1], &device), |known| known.loss))
             .collect();
         let mut parts: Vec<Tensor<1>> =
             tasks.iter().zip(&self.tasks).map(|(l, t)| l.clone().mul_scalar(t.weight)).collect();
@@ -142,15 +142,10 @@ impl Objective {
         let heads = self.auxiliary.iter().zip(&prediction.auxiliary).zip(&self.properties);
         let auxiliary: Vec<Option<KnownTargets>> = heads
             .map(|((head, logits), &property)| {
-                let (rows, targets) = known(&batch.properties[property][actions.clone()]);
-                (!rows.is_empty()).then(|| {
-                    let (_, all) = known(&batch.properties[property]);
-                    let count = rows.len();
-                    let index = TensorData::new(rows, [count]);
-                    let index = Tensor::<1, Int>::from_data(index, &logits.device());
-                    let logits = logits.clone().select(0, index);
-                    KnownTargets { loss: part(head, &logits, &all, &targets), logits, targets }
-                })
+                let values = &batch.properties[property];
+                // Index 0 means unknown.
+                let labels: Vec<_> = values.iter().map(|index| index.checked_sub(1)).collect();
+                head.cost(logits, &labels, actions.clone())
             })
             .collect();
         for (known, head) in auxiliary.iter().zip(&self.auxiliary) {
@@ -162,12 +157,43 @@ impl Objective {
     }
 }
 
+impl TaskObjective {
+    /// The share of some of a batch's actions in the batch's loss, from their logits and the labels of
+    /// all; `None` if no label of theirs is known.
+    fn cost(
+        &self,
+        logits: &Tensor<2>,
+        labels: &[Option<usize>],
+        actions: Range<usize>,
+    ) -> Option<KnownTargets> {
+        let (rows, targets) = known(&labels[actions.clone()]);
+        if rows.is_empty() {
+            return None;
+        }
+        let (_, all) = known(labels);
+        let divisor = |labels: &[usize]| self.loss.divisor(&Targets::new(labels, self.classes));
+        let share = divisor(&targets) / divisor(&all);
+        let logits = if rows.len() == actions.len() {
+            logits.clone()
+        } else {
+            let count = rows.len();
+            let index =
+                Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &logits.device());
+            logits.clone().select(0, index)
+        };
+        let loss = self.loss.loss(logits.clone(), &Targets::new(&targets, self.classes));
+        let loss = if share == 1.0 { loss } else { loss.mul_scalar(share) };
+        Some(KnownTargets { loss, logits, targets })
+    }
+}
+
 /// A batch's losses, or a part's share in them, on the device.
 #[derive(Debug)]
 pub struct Cost {
     /// The weighted sum, `[1]`.
     pub total: Tensor<1>,
-    /// Each task's mean loss `[1]`, without its weight.
+    /// Each task's mean loss `[1]` over the actions whose label is known, without its weight; 0 where
+    /// none is.
     pub tasks: Vec<Tensor<1>>,
     /// Per auxiliary head; `None` where no action has a known value.
     pub auxiliary: Vec<Option<KnownTargets>>,
@@ -237,14 +263,14 @@ impl Cost {
     }
 }
 
-/// The actions of a batch whose property is known.
+/// The actions of a batch whose label or property is known.
 #[derive(Debug)]
 pub struct KnownTargets {
     /// Mean loss over them, `[1]`.
     pub loss: Tensor<1>,
     /// Their logits.
     pub logits: Tensor<2>,
-    /// Their classes: the property's index less 1.
+    /// Their classes.
     pub targets: Vec<usize>,
 }
 
@@ -278,9 +304,9 @@ impl BatchResult {
     }
 }
 
-fn known(indices: &[usize]) -> (Vec<i32>, Vec<usize>) {
-    let rows = (0..).zip(indices).filter(|(_, index)| **index > 0);
-    rows.map(|(row, index)| (row, index - 1)).unzip()
+/// The rows whose label is known, and these labels.
+fn known(labels: &[Option<usize>]) -> (Vec<i32>, Vec<usize>) {
+    (0..).zip(labels).filter_map(|(row, label)| Some((row, (*label)?))).unzip()
 }
 
 /// The class weights of the imbalanced task; all 1 with the plain loss.

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use polyview::data::annotations::{Split, load_split};
+use polyview::data::annotations::{Action, Split, load_split};
 use polyview::data::error::DataError;
 use polyview::data::problem::{Level, ProblemKind};
 use polyview::schema::Schema;
@@ -16,6 +16,11 @@ fn data_set(actions: Value) -> TempDir {
     let file = json!({"Set": "train", "Number of actions": count, "Actions": actions});
     write_split(root.path(), "mvfouls/train", &file.to_string());
     root
+}
+
+/// An action's labels, all of which are known.
+fn known(action: &Action) -> Vec<usize> {
+    action.labels.iter().flatten().map(|label| label.unwrap()).collect()
 }
 
 fn messages(split: &Split) -> Vec<String> {
@@ -37,7 +42,7 @@ fn actions_keep_their_order_and_facts() {
 
     let ids: Vec<_> = split.actions.iter().map(|a| a.id.as_str()).collect();
     assert_eq!(ids, ["10", "3", "1"]);
-    let labels: Vec<_> = split.actions.iter().map(|a| a.labels.clone().unwrap()).collect();
+    let labels: Vec<_> = split.actions.iter().map(known).collect();
     assert_eq!(labels, [[3, 2], [1, 7], [0, 0]]);
     assert_eq!(split.class_counts(0, 4), [1, 1, 0, 1]);
     assert_eq!(split.left_out.len(), 1);
@@ -167,7 +172,7 @@ fn duplicates_and_contradictions() {
     assert_eq!(split.dir.parent(), Some(root.path()));
     assert!(split.dir.file_name().unwrap().eq_ignore_ascii_case("Train"), "{:?}", split.dir);
     assert_eq!(split.actions.len(), 2);
-    assert_eq!(split.actions[0].labels, Some(vec![1, 0]));
+    assert_eq!(known(&split.actions[0]), [1, 0]);
     assert_eq!(split.actions[0].views.len(), 1);
     assert_eq!(split.left_out[0].reason, "duplicate id");
     let kinds: Vec<_> = split.problems.iter().map(|p| (p.kind, p.level)).collect();
@@ -269,10 +274,10 @@ fn the_sample_is_read() {
     let Some(root) = sample_folder() else { return };
     let schema = Schema::mvfoul().unwrap();
     let train = load_split(&root, "train", &schema).unwrap();
-    let labels: Vec<_> = train.actions.iter().map(|a| a.labels.clone().unwrap()).collect();
+    let labels: Vec<_> = train.actions.iter().map(known).collect();
     assert_eq!(labels, [[2, 1], [2, 0], [2, 3]]);
     let valid = load_split(&root, "Valid", &schema).unwrap();
-    assert_eq!(valid.actions[0].labels, Some(vec![3, 2]));
+    assert_eq!(known(&valid.actions[0]), [3, 2]);
     for split in [train, valid] {
         assert!(split.problems.is_empty() && split.left_out.is_empty());
         for view in split.actions.iter().flat_map(|action| &action.views) {

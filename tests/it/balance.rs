@@ -27,10 +27,11 @@ fn rarer_classes_are_drawn_up_to_the_factor() {
 #[test]
 fn seed_and_epoch_determine_the_order_and_the_largest_class_is_drawn_once() {
     let labels: Vec<usize> = [vec![0; 24], vec![1; 8], vec![2; 3], vec![4; 24]].concat();
-    let order = balanced(&labels, 5, 4.0, 7, 2);
-    assert_eq!(order, balanced(&labels, 5, 4.0, 7, 2));
-    assert_ne!(order, balanced(&labels, 5, 4.0, 7, 3));
-    assert_ne!(order, balanced(&labels, 5, 4.0, 8, 2));
+    let known: Vec<Option<usize>> = labels.iter().copied().map(Some).collect();
+    let order = balanced(&known, 5, 4.0, 7, 2);
+    assert_eq!(order, balanced(&known, 5, 4.0, 7, 2));
+    assert_ne!(order, balanced(&known, 5, 4.0, 7, 3));
+    assert_ne!(order, balanced(&known, 5, 4.0, 8, 2));
     assert_eq!(counts_of(&order, &labels, 5), [24, 24, 12, 0, 24]);
     // Classes 0 and 4 are as large as the largest: each of their actions exactly once.
     for index in (0..24).chain(35..59) {
@@ -87,7 +88,7 @@ fn tasks_are_balanced_in_turn() {
         Sampler::new(&data, config.balance.sampling(), &tasks, 5, 1)
     };
     let per_class = |sampler: &Sampler, epoch: usize, task: usize| {
-        let labels: Vec<usize> = data.samples.iter().map(|s| s.labels[task]).collect();
+        let labels: Vec<usize> = data.samples.iter().map(|s| s.labels[task].unwrap()).collect();
         let plan = sampler.plan(epoch);
         assert_eq!(plan.len(), sampler.batches(epoch));
         counts_of(&plan.concat(), &labels, schema.tasks[task].classes.len())
@@ -109,4 +110,16 @@ fn tasks_are_balanced_in_turn() {
     let mut all = plain.plan(3).concat();
     all.sort_unstable();
     assert_eq!(all, (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn actions_of_unknown_class_are_drawn_once() {
+    let labels = [vec![Some(0); 8], vec![None; 5], vec![Some(1); 2]].concat();
+    for epoch in 0..4 {
+        let order = balanced(&labels, 2, 4.0, 3, epoch);
+        assert_eq!(order.len(), 8 + 5 + 8);
+        for index in 8..13 {
+            assert_eq!(order.iter().filter(|i| **i == index).count(), 1, "action {index}");
+        }
+    }
 }

@@ -46,7 +46,10 @@ fn metrics_are_those_of_the_predicted_actions() {
                 ActionPrediction {
                     action: number.to_string(),
                     // The last one has no labels and does not count.
-                    labels: if number == 39 { vec![] } else { vec![number % 3, number % 8] },
+                    labels: match number {
+                        39 => vec![],
+                        _ => vec![Some(number % 3), Some(number % 8)],
+                    },
                     probabilities,
                     views: vec![0],
                     shares: vec![1.0],
@@ -62,7 +65,7 @@ fn metrics_are_those_of_the_predicted_actions() {
                 let largest = values.iter().copied().fold(0.0, f64::max);
                 values.iter().position(|v| *v == largest).unwrap()
             };
-            let labels: Vec<usize> = labelled.iter().map(|j| j.labels[task]).collect();
+            let labels: Vec<usize> = labelled.iter().map(|j| j.labels[task].unwrap()).collect();
             let predicted: Vec<usize> =
                 labelled.iter().map(|j| first_of_the_largest(&j.probabilities[task])).collect();
             let matrix = ConfusionMatrix::from_pairs(classes, &labels, &predicted).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use polyview::checkpoint;
 use polyview::config::Config;
-use polyview::data::Dataset;
+use polyview::data::{Dataset, Sample};
 use polyview::evaluate::{PredictOptions, annotation_inputs, predict_dataset};
 use tempfile::TempDir;
 
@@ -52,7 +52,8 @@ fn evaluation_uses_the_annotations_that_validation_uses() {
         assert_eq!(predicted.len(), valid.samples.len());
         let loss = |task: usize| {
             let pairs = predicted.iter().zip(&valid.samples);
-            let sum: f64 = pairs.map(|(p, s)| -p.probabilities[task][s.labels[task]].ln()).sum();
+            let label = |s: &Sample| s.labels[task].unwrap();
+            let sum: f64 = pairs.map(|(p, s)| -p.probabilities[task][label(s)].ln()).sum();
             sum / predicted.len() as f64
         };
         (0..schema.tasks.len()).map(loss).collect()

@@ -4,7 +4,7 @@ use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use polyview::kernels::{ChangedLimits, DeviceLimits, Vendor, with_limits};
-use polyview::losses::cross_entropy;
+use polyview::losses::{Targets, cross_entropy};
 use polyview::model::{Backbone, BackboneKind, Init, STAGES, state_dict};
 use serde_json::Value;
 
@@ -103,7 +103,8 @@ impl Case<'_> {
         let features = backbone.forward(input);
         let logits = fc.forward(features.clone());
         let labels = counts(field(self.case, "labels"));
-        let loss = cross_entropy(logits.clone(), &labels, None, 0.0);
+        let targets = Targets::new(&labels, logits.dims()[1]);
+        let loss = cross_entropy(logits.clone(), &targets, None, 0.0);
 
         // Batch statistics over few elements amplify rounding; the reference says by how much.
         let room = 5.0 * number(expected, "features_max_abs_diff_f32_f64") + 2e-5;
@@ -173,7 +174,9 @@ fn check_half(kind: BackboneKind, device: &Device, pytorch: [f64; 3]) {
         let backbone = backbone.with_half(half);
         let features = backbone.forward(input);
         let labels = counts(field(case.case, "labels"));
-        let loss = cross_entropy(fc.forward(features.clone()), &labels, None, 0.0);
+        let logits = fc.forward(features.clone());
+        let targets = Targets::new(&labels, logits.dims()[1]);
+        let loss = cross_entropy(logits, &targets, None, 0.0);
         // A factor that f16 needs, which changes nothing else.
         let grads = loss.mul_scalar(1024.0).backward();
         let grads = GradientsParams::from_grads(grads, &backbone);

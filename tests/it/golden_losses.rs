@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use polyview::data::balance::{BETA, class_weights, class_weights_with};
-use polyview::losses::{CrossEntropy, Focal, TaskLoss, cross_entropy};
+use polyview::losses::{CrossEntropy, Focal, Targets, TaskLoss, cross_entropy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn golden_losses() {
             let scale = number(case, "logits_scale");
             let logits = fill::signed(text(case, "logits_name"), size[0] * size[1], scale);
             let logits = tensor(&logits, size, &device).require_grad();
-            let targets = counts(field(case, "targets"));
+            let targets = Targets::new(&counts(field(case, "targets")), size[1]);
             let loss = loss_of(case).loss(logits.clone(), &targets);
             let expected = number(case, "loss_f64");
             let error = (f64::from(values(loss.clone())[0]) - expected).abs() / expected.max(1.0);
@@ -83,23 +83,51 @@ fn golden_class_weights() {
 }
 
 #[test]
-fn cross_entropy_ignores_nothing_and_weights_count() {
+fn losses_of_mixed_actions_with_weights() {
     // Against the definition in f64, on random logits.
     let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
     for (n, c) in [(1, 2), (5, 3), (7, 8)] {
         let logits: Vec<f32> = (0..n * c).map(|_| rng.random_range(-4.0..4.0)).collect();
         let weights: Vec<f32> = (0..c).map(|_| rng.random_range(0.2..3.0)).collect();
-        let targets: Vec<usize> = (0..n).map(|_| rng.random_range(0..c)).collect();
+        let mut targets = Targets::new(&vec![0; n], c);
+        // Mixed actions have two classes, of which one may be unknown.
+        let shares: Vec<Vec<f64>> = (0..n)
+            .map(|row| {
+                let mut shares = vec![0.0; c];
+                let first: f32 = rng.random_range(0.3..1.0);
+                let second = if row % 2 == 0 { 1.0 - first } else { 0.0 };
+                targets.add(row, 0, -1.0);
+                for share in [first, second] {
+                    let class = rng.random_range(0..c);
+                    targets.add(row, class, share);
+                    shares[class] += f64::from(share);
+                }
+                shares
+            })
+            .collect();
+        let gamma: Vec<f32> = (0..c).map(|_| rng.random_range(0.0..3.0)).collect();
         let s = rng.random_range(0.0..0.5);
-        let (mut sum, mut divisor) = (0.0, 0.0);
-        for (row, &y) in logits.chunks(c).zip(&targets) {
+        let (mut sum, mut focal, mut divisor, mut mass) = (0.0, 0.0, 0.0, 0.0);
+        for (row, shares) in logits.chunks(c).zip(&shares) {
             let log_sum = row.iter().map(|z| f64::from(*z).exp()).sum::<f64>().ln();
             let nll = |k: usize| f64::from(weights[k]) * (log_sum - f64::from(row[k]));
-            sum += (1.0 - s) * nll(y) + s / c as f64 * (0..c).map(nll).sum::<f64>();
-            divisor += f64::from(weights[y]);
+            let all: f64 = shares.iter().sum();
+            let share = |k: usize| (1.0 - s) * shares[k] + s / c as f64 * all;
+            let ce: f64 = (0..c).map(|k| share(k) * nll(k)).sum();
+            let of = |factors: &[f32]| -> f64 {
+                shares.iter().zip(factors).map(|(q, f)| q * f64::from(*f)).sum()
+            };
+            sum += ce;
+            focal += (1.0 - (-ce).exp()).powf(of(&gamma)) * ce;
+            divisor += of(&weights);
+            mass += all;
         }
         let logits = tensor(&logits, [n, c], &Device::flex());
-        let ours = values(cross_entropy(logits, &targets, Some(&weights), s))[0];
+        let ours = values(cross_entropy(logits.clone(), &targets, Some(&weights), s))[0];
         assert!((f64::from(ours) - sum / divisor).abs() < 1e-5, "{ours} {}", sum / divisor);
+        let (class_weights, label_smoothing) = (Some(weights), s);
+        let ours =
+            values(Focal { gamma, class_weights, label_smoothing }.loss(logits, &targets))[0];
+        assert!((f64::from(ours) - focal / mass).abs() < 1e-5, "{ours} {}", focal / mass);
     }
 }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
-use polyview::losses::cross_entropy;
+use polyview::losses::{Targets, cross_entropy};
 use polyview::model::{Backbone, BackboneKind, Init, ViewPool};
 use serde_json::Value;
 
@@ -71,8 +71,10 @@ impl Tail {
 
     /// The sum of both tasks' mean cross-entropies.
     fn loss(&self, case: &Value, [action, severity]: [Tensor<2>; 2]) -> Tensor<1> {
-        let task =
-            |logits, labels: &str| cross_entropy(logits, &counts(field(case, labels)), None, 0.0);
+        let task = |logits: Tensor<2>, labels: &str| {
+            let targets = Targets::new(&counts(field(case, labels)), logits.dims()[1]);
+            cross_entropy(logits, &targets, None, 0.0)
+        };
         task(action, "action_labels").add(task(severity, "severity_labels"))
     }
 }

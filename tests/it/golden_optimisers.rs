@@ -5,7 +5,7 @@ use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
-use polyview::losses::cross_entropy;
+use polyview::losses::{Targets, cross_entropy};
 use polyview::model::{Init, state_dict};
 use polyview::train::{Optimizer, Rule};
 use serde_json::Value;
@@ -87,10 +87,10 @@ fn optimizer_of(case: &Value) -> Option<(Optimizer, Vec<(String, f64)>)> {
 fn golden_optimisers_with_global_clipping() {
     let file = reference::load("optimisers.json");
     let prefix = text(&file, "hash_prefix");
-    let targets = counts(field(&file, "targets"));
     let dims = field(&file, "dims");
     let [inputs, hidden, outputs, batch] =
         ["in", "hidden", "out", "batch"].map(|key| count(dims, key));
+    let targets = Targets::new(&counts(field(&file, "targets")), outputs);
     let x = fill::signed(&format!("{prefix}x"), batch * inputs, 3.0);
     for device in adapter::differentiable() {
         let mut worst = Worst::default();

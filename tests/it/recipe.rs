@@ -4,7 +4,7 @@ use std::path::Path;
 
 use polyview::config::Config;
 use polyview::config::advice::{advice, data_wait_advice};
-use polyview::losses::TaskLoss;
+use polyview::losses::{Targets, TaskLoss};
 use polyview::model::state_dict;
 use polyview::train::{self, Objective};
 use tempfile::TempDir;
@@ -152,7 +152,8 @@ fn the_objective_follows_the_options() {
         let values: Vec<f32> = (0..8).map(|i| (i as f32 * 0.7).sin()).collect();
         Tensor::<2>::from_data(TensorData::new(values, [2, 4]), &Device::flex())
     };
-    let value = |loss: &dyn TaskLoss| loss.loss(logits(), &[1, 3]).into_scalar::<f32>();
+    let targets = Targets::new(&[1, 3], 4);
+    let value = |loss: &dyn TaskLoss| loss.loss(logits(), &targets).into_scalar::<f32>();
     let objective = |config: &Config| Objective::new(config, &schema, &data);
     let of = |loss_function: &str| {
         let config = with(&config, &format!("--loss-function {loss_function}"));

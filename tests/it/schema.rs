@@ -11,7 +11,8 @@ fn foul(class: &str, offence: &str, severity: &str) -> Fields {
 #[test]
 fn label_rules() {
     let schema = Schema::mvfoul().unwrap();
-    let labels = |severity: usize, class: usize| Labelled::Labels(vec![severity, class]);
+    let labels =
+        |severity: usize, class: usize| Labelled::Labels(vec![Some(severity), Some(class)]);
     let out = |reason: &str| Labelled::LeftOut { reason: reason.to_owned() };
     let cases = [
         // Plain ones.
@@ -119,7 +120,7 @@ fn labels_agree_with_the_official_evaluator() {
                 }
                 entry => {
                     counted += 1;
-                    let index = |key: &str| entry[key].as_u64().unwrap() as usize;
+                    let index = |key: &str| Some(entry[key].as_u64().unwrap() as usize);
                     let expected = vec![index("offence_severity_class"), index("action_class")];
                     assert_eq!(found, Labelled::Labels(expected), "{what}");
                 }
@@ -180,7 +181,7 @@ fn written_classes_are_read_back() {
         for class in 0..8 {
             let written = schema.write(&[severity, class]).unwrap();
             assert_eq!(written.len(), 3);
-            assert_eq!(schema.label(&written), Labelled::Labels(vec![severity, class]));
+            assert_eq!(schema.label(&written), Labelled::Labels(vec![Some(severity), Some(class)]));
         }
     }
     assert_eq!(schema.write(&[0, 2]).unwrap(), foul("High leg", "No offence", ""));

@@ -24,10 +24,45 @@ input = true
 "#;
 
 #[test]
+fn a_task_may_be_left_open() {
+    let text = |unknown: &str| {
+        format!(
+            r#"
+            name = "gestures"
+            title = "Gestures"
+            split = [{{ name = "train" }}]
+            [[task]]
+            name = "hand"
+            title = "Hand"
+            field = "Hand"
+            unknown = {unknown}
+            class = [{{ name = "left" }}, {{ name = "right" }}]
+            [[task]]
+            name = "gesture"
+            title = "Gesture"
+            field = "Gesture"
+            unknown = [""]
+            class = [{{ name = "wave" }}, {{ name = "point" }}]
+            "#
+        )
+    };
+    let schema = Schema::parse(&text(r#"["", "?"]"#), "gestures.toml").unwrap();
+    let label = |hand, gesture| schema.label(&fields(&[("Hand", hand), ("Gesture", gesture)]));
+    assert_eq!(label("right", "wave"), Labelled::Labels(vec![Some(1), Some(0)]));
+    assert_eq!(label("?", "point"), Labelled::Labels(vec![None, Some(1)]));
+    assert_eq!(label("right", ""), Labelled::Labels(vec![Some(1), None]));
+    assert_eq!(label("?", ""), Labelled::LeftOut { reason: "no label".to_owned() });
+    assert_eq!(label("both", "wave"), unknown("hand", "Hand", "both"));
+    let error = Schema::parse(&text(r#"["left"]"#), "gestures.toml").unwrap_err().to_string();
+    let reason = r#"`unknown` lists "left", which is the class "left""#;
+    assert_eq!(error, format!("gestures.toml, task \"hand\": {reason}"));
+}
+
+#[test]
 fn other_data_sets_are_possible() {
     let schema = Schema::parse(BIRDS, "birds.toml").unwrap();
     let label = |species: &str| schema.label(&fields(&[("Species", species)]));
-    assert_eq!(label("Robin"), Labelled::Labels(vec![1]));
+    assert_eq!(label("Robin"), Labelled::Labels(vec![Some(1)]));
     assert_eq!(label("Finch"), unknown("species", "Species", "Finch"));
     assert_eq!((schema.imbalanced_task(), schema.folder), (None, None));
 }

@@ -82,7 +82,7 @@ fn about(
     };
     let mut add = |kind, message| same.problems.push((job.split, of_clip(kind, job, message)));
     let contradicts = |other: &&&Job| {
-        !job.labels.is_empty() && !other.labels.is_empty() && other.labels != job.labels
+        job.labels.iter().zip(&other.labels).any(|(here, there)| contradict(*here, *there))
     };
     if let Some(other) = earlier.iter().find(contradicts) {
         let differences = differences(job, other, splits, schema);
@@ -112,13 +112,19 @@ fn place(job: &Job, splits: &[&str]) -> Place {
     }
 }
 
+/// Whether two labels of one clip differ. An unknown one says nothing.
+fn contradict(here: Option<usize>, there: Option<usize>) -> bool {
+    here.zip(there).is_some_and(|(here, there)| here != there)
+}
+
 /// "Action class: Holding here, Tackling in action 0 of train".
 fn differences(job: &Job, other: &Job, splits: &[&str], schema: &Schema) -> String {
     let labels = job.labels.iter().zip(&other.labels);
-    let differing = schema.tasks.iter().zip(labels).filter(|(_, (here, there))| here != there);
+    let tasks = schema.tasks.iter().zip(labels);
+    let differing = tasks.filter(|(_, (here, there))| contradict(**here, **there));
     let texts = differing.map(|(task, (here, there))| {
-        let name = |class: usize| task.classes.get(class).map_or("?", |class| &class.name);
-        let (here, there) = (name(*here), name(*there));
+        let name = |label: &Option<usize>| label.map_or("", |class| &task.classes[class].name);
+        let (here, there) = (name(here), name(there));
         format!("{}: {here:?} here, {there:?} in {}", task.title, named(&[other], splits))
     });
     texts.collect::<Vec<_>>().join("; ")

@@ -33,7 +33,7 @@ struct Share {
     actions: Vec<String>,
     view_counts: Vec<usize>,
     views: Vec<usize>,
-    labels: Vec<Vec<usize>>,
+    labels: Vec<Vec<Option<usize>>>,
     properties: Vec<Vec<usize>>,
     lanes: Vec<Range<usize>>,
 }
@@ -92,10 +92,9 @@ impl Ranks {
             batch.actions.extend(share.actions);
             batch.view_counts.extend(share.view_counts);
             batch.views.extend(share.views);
-            let columns = batch.labels.iter_mut().zip(share.labels);
-            for (all, part) in columns.chain(batch.properties.iter_mut().zip(share.properties)) {
-                all.extend(part);
-            }
+            batch.labels.iter_mut().zip(share.labels).for_each(|(all, part)| all.extend(part));
+            let columns = batch.properties.iter_mut().zip(share.properties);
+            columns.for_each(|(all, part)| all.extend(part));
         }
         Ok(batch)
     }

@@ -27,13 +27,20 @@ fn batch(schema: &Schema) -> Batch {
     let view_counts = vec![2, 1, 3, 1];
     let clips: usize = view_counts.iter().sum();
     let bytes = clips * SIZE.iter().product::<usize>() * 3;
-    let of_class = |classes: usize, by: usize| (0..4).map(|a| (a * by + 1) % classes).collect();
+    let of_class = |classes: usize, by: usize| -> Vec<usize> {
+        (0..4).map(|a| (a * by + 1) % classes).collect()
+    };
+    // One action's class is unknown in each task.
+    let labels = |(n, task): (usize, &crate::schema::Task)| {
+        let labels = of_class(task.classes.len(), 3).into_iter().enumerate();
+        labels.map(|(action, label)| (action != n).then_some(label)).collect()
+    };
     let properties = schema.properties.iter().enumerate();
     Batch {
         actions: (0..4).map(|action| action.to_string()).collect(),
         views: view_counts.iter().flat_map(|&count| 0..count).collect(),
         view_counts,
-        labels: schema.tasks.iter().map(|task| of_class(task.classes.len(), 3)).collect(),
+        labels: schema.tasks.iter().enumerate().map(labels).collect(),
         // Some are unknown, in some properties all of them.
         properties: properties.map(|(n, p)| of_class(p.values.len() + 1, n % 3)).collect(),
         frames: (0..bytes).map(|n| (n * n % 251 + n / 977 % 5) as u8).collect(),
@@ -247,7 +254,7 @@ fn a_micro_batch_is_halved_down_to_one_clip() {
 struct Starved(std::sync::atomic::AtomicBool);
 
 impl crate::losses::TaskLoss for Starved {
-    fn loss(&self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+    fn loss(&self, logits: Tensor<2>, targets: &crate::losses::Targets) -> Tensor<1> {
         if self.0.swap(false, std::sync::atomic::Ordering::Relaxed) {
             device::simulate_out_of_memory(&logits.device());
         }

@@ -1,0 +1,71 @@
+//! What a network is to predict.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// The targets of B actions in one task: for each action a share of every class, `[B, C]`. The shares of
+/// an action are usually 1 for its class; those of mixed actions are spread over the classes of both.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Targets {
+    classes: usize,
+    shares: Vec<f32>,
+}
+
+impl Targets {
+    /// One class for each action.
+    ///
+    /// # Panics
+    /// If an index is not below `classes`.
+    pub fn new(labels: &[usize], classes: usize) -> Self {
+        let mut targets = Self { classes, shares: vec![0.0; labels.len() * classes] };
+        for (row, &label) in labels.iter().enumerate() {
+            targets.add(row, label, 1.0);
+        }
+        targets
+    }
+
+    /// Adds to an action's share of a class.
+    ///
+    /// # Panics
+    /// If there is no such action or class.
+    pub fn add(&mut self, action: usize, class: usize, share: f32) {
+        assert!(class < self.classes, "class {class} of {}", self.classes);
+        self.shares[action * self.classes + class] += share;
+    }
+
+    /// Number of classes C.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Number of actions B.
+    pub fn len(&self) -> usize {
+        self.shares.len() / self.classes.max(1)
+    }
+
+    /// Whether there is no action.
+    pub fn is_empty(&self) -> bool {
+        self.shares.is_empty()
+    }
+
+    /// The shares of each action's classes.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.shares.chunks(self.classes.max(1))
+    }
+
+    /// Each action's sum of its shares, each multiplied by its class's factor.
+    pub fn weighted(&self, factors: &[f32]) -> Vec<f32> {
+        let sum = |row: &[f32]| row.iter().zip(factors).map(|(share, factor)| share * factor).sum();
+        self.rows().map(sum).collect()
+    }
+
+    /// The sum of all shares: B unless the class of a part of an action is unknown.
+    pub fn total(&self) -> f64 {
+        self.shares.iter().map(|share| f64::from(*share)).sum()
+    }
+
+    /// As a tensor `[B, C]`.
+    pub fn tensor(&self, device: &Device) -> Tensor<2> {
+        let shape = [self.len(), self.classes];
+        Tensor::from_data(TensorData::new(self.shares.clone(), shape), device)
+    }
+}
