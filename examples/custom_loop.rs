@@ -26,17 +26,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.freezing.freezing_strategy = FreezingKind::Adaptive;
     config.freezing.adaptive_patience = 1;
     (config.clips.frames_per_clip, config.clips.start_frame) = (4, 0);
-    let schema = config.load_schema()?;
-    let open = |split: &str| {
-        Dataset::open(Path::new(&root), split, &schema, config.clips.window(), [32, 48], None)
-    };
+    config.data.dataset_root = root.into();
+    let source = config.open_data()?;
+    let schema = source.schema();
+    let open =
+        |split: &str| Dataset::of_source(&source, split, config.clips.window(), [32, 48], None);
     let (train, valid) = (Arc::new(open("train")?), Arc::new(open("valid")?));
 
     let device = polyview::device::open("auto")?.device;
-    let model = config.model(&schema);
+    let model = config.model(schema);
     let net = model.init(config.run.seed, &device.clone().autodiff());
     let focal = Focal { gamma: vec![2.0; 4], class_weights: None, label_smoothing: 0.1 };
-    let objective = Objective::plain(&schema).with_loss(0, focal);
+    let objective = Objective::plain(schema).with_loss(0, focal);
     let optimizer = Optimizer::new(Rule::new(&config), 1.0);
     let mut trainer = Trainer::new(net, optimizer, objective, &device);
     let freezing = strategy(&config, StageSet::last(1));
@@ -53,6 +54,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("epoch {}: loss {:.3}, score {score:.3}, {stages}", epoch + 1, record.loss);
         past.push(EpochOutcome { score, gradients: None });
     }
-    checkpoint::save(Path::new(&out), trainer.net(), &CheckpointInfo::new(&schema, model))?;
+    checkpoint::save(Path::new(&out), trainer.net(), &CheckpointInfo::new(schema, model))?;
     Ok(())
 }

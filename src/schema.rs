@@ -6,6 +6,7 @@
 mod error;
 mod file;
 mod validate;
+mod write;
 
 pub use error::SchemaError;
 
@@ -53,6 +54,8 @@ pub struct Schema {
     /// Fields of an action that the data set has and the schema does not read. `None` if they are not
     /// listed: then any field is in order.
     pub ignored_fields: Option<Vec<String>>,
+    /// Whether SoccerNet's official evaluator knows this data set.
+    pub official: bool,
     leave_out: Vec<LeaveOut>,
     defaults: Vec<DefaultRule>,
 }
@@ -180,6 +183,21 @@ impl Schema {
     /// [`SchemaError`] naming the file and the line or entry.
     pub fn parse(text: &str, file: &str) -> Result<Self, SchemaError> {
         validate::resolve(file::parse(text, file)?, file)
+    }
+
+    /// The schema of a data set with these splits, each with its spellings, and a task for each of these
+    /// fields, whose values are the classes; an empty value leaves the class open. `file` is the name
+    /// used in errors.
+    ///
+    /// # Errors
+    /// [`SchemaError`] if a field has fewer than two classes.
+    pub(crate) fn of_fields(
+        name: &str,
+        splits: &[SplitSpec],
+        tasks: Vec<(String, Vec<String>)>,
+        file: &str,
+    ) -> Result<Self, SchemaError> {
+        validate::resolve(file::of_fields(name, splits, tasks), file)
     }
 
     /// Applies the label rules to an action's annotated properties.

@@ -10,7 +10,7 @@ mod lock;
 mod previous;
 mod weights;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,10 @@ pub(crate) use weights::{decode, encode, read};
 pub use weights::{load, save};
 
 use crate::data::InputSpec;
+use crate::data::source::Partition;
 use crate::model::ModelConfig;
 use crate::model::state_dict::StateDictError;
+use crate::schema::{Schema, SchemaError};
 
 /// Weights of the best epoch.
 pub const BEST: &str = "best.safetensors";
@@ -118,6 +120,12 @@ pub struct CheckpointInfo {
     pub schema: String,
     /// Class names per task.
     pub classes: Vec<Vec<String>>,
+    /// The text of the schema, unless it is the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_file: Option<String>,
+    /// How the splits of the run were made; absent where they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
     /// The network's architecture.
     pub model: ModelConfig,
     /// The input that the network was trained on; absent where unknown.
@@ -130,8 +138,20 @@ pub struct CheckpointInfo {
 }
 
 impl CheckpointInfo {
+    /// The schema of the run; `file` is the checkpoint, for errors.
+    ///
+    /// # Errors
+    /// A schema that this version does not understand.
+    pub fn load_schema(&self, file: &Path) -> Result<Schema, SchemaError> {
+        match &self.schema_file {
+            Some(text) => Schema::parse(text, &format!("{} (its schema)", file.display())),
+            None => Schema::mvfoul(),
+        }
+    }
+
     /// The header of a checkpoint written by this version, before the first epoch.
-    pub fn new(schema: &crate::schema::Schema, model: ModelConfig) -> Self {
+    pub fn new(schema: &Schema, model: ModelConfig) -> Self {
+        let built_in = Schema::mvfoul().is_ok_and(|built_in| built_in == *schema);
         Self {
             format_version: FORMAT_VERSION,
             polyview_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -141,6 +161,8 @@ impl CheckpointInfo {
                 .iter()
                 .map(|task| task.classes.iter().map(|class| class.name.clone()).collect())
                 .collect(),
+            schema_file: (!built_in).then(|| schema.to_toml()),
+            partition: None,
             model,
             input: None,
             epoch: 0,

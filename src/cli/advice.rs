@@ -98,8 +98,18 @@ impl Advice for DataError {
             Self::NoSplits { .. }
             | Self::UnknownSplit { .. }
             | Self::NoSplit { .. }
+            | Self::Layout { .. }
+            | Self::Line { .. }
+            | Self::Schema(_)
             | Self::Io { .. }
             | Self::Json { .. } => None,
+        }
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::Schema(_) => EXIT_USAGE,
+            _ => EXIT_FAILURE,
         }
     }
 }
@@ -118,6 +128,13 @@ impl Advice for DatasetError {
             Self::NoActions { .. } => Some("`polyview check-data` lists the reasons".to_owned()),
             Self::Worker => Some("--num-workers 0 shows where".to_owned()),
             Self::TooManyUnreadable { .. } => None,
+        }
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::Annotations(error) => error.status(),
+            _ => EXIT_FAILURE,
         }
     }
 }
@@ -235,6 +252,7 @@ impl Advice for TrainError {
 
     fn status(&self) -> u8 {
         match self {
+            Self::Data(error) => error.status(),
             Self::Config(_)
             | Self::TooLarge { .. }
             | Self::FewLanes { .. }

@@ -7,11 +7,12 @@ use clap::Args;
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage};
 
+use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
 use crate::augment::{
     AugmentConfig, ClipRecord, Frames, Normalisation, augment, augment_on_host, plan_clip, rarity,
 };
-use crate::config::{ClipConfig, Typed, load_schema};
+use crate::config::{ClipConfig, Typed};
 use crate::data::{Batch, Dataset};
 use crate::device;
 use crate::options::between;
@@ -24,9 +25,8 @@ const COLUMNS: usize = 8;
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct AugmentArgs {
-    /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves
-    #[arg(long, value_name = "DIR")]
-    dataset_root: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Split of the action
     #[arg(long, value_name = "NAME", default_value = "train")]
     split: String,
@@ -51,9 +51,6 @@ pub(super) struct AugmentArgs {
     /// Width of a frame, pixels
     #[arg(long, value_name = "PX", value_parser = between(16, 4096), default_value_t = 199)]
     img_width: usize,
-    /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
-    #[arg(long, value_name = "FILE")]
-    schema: Option<PathBuf>,
     /// Image file to write (PNG)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -67,10 +64,10 @@ pub(super) struct AugmentArgs {
 impl AugmentArgs {
     pub(super) fn run(&self) -> CommandResult {
         let options = self.augmentation.clone().resolve().map_err(Failure::usage)?;
-        let schema = load_schema(self.schema.as_deref()).map_err(Failure::usage)?;
+        let source = self.source.open()?;
+        let schema = source.schema();
         let (size, clips) = ([self.img_height, self.img_width], ClipConfig::default());
-        let dataset =
-            Dataset::open(&self.dataset_root, &self.split, &schema, clips.window(), size, None)?;
+        let dataset = Dataset::of_source(&source, &self.split, clips.window(), size, None)?;
         let batch = self.read(&dataset)?;
         let task = schema.imbalanced_task().unwrap_or(0);
         let counts = dataset.class_counts(task, schema.tasks[task].classes.len());

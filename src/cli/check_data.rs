@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::Args;
 use image::{ImageFormat, RgbImage};
 
+use super::source::SourceArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::atomic_file;
-use crate::config::{ClipConfig, MAX_FRAMES, load_schema};
+use crate::config::{ClipConfig, MAX_FRAMES};
 use crate::data::check::check_dataset;
 use crate::data::sampling::WindowSpec;
 use crate::data::video::verify_clip;
@@ -19,12 +20,8 @@ use crate::sheet::data_set_sheet;
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct CheckDataArgs {
-    /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves
-    #[arg(long, value_name = "DIR")]
-    dataset_root: PathBuf,
-    /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
-    #[arg(long, value_name = "FILE")]
-    schema: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// First frame of the sampling window that clips must contain
     #[arg(long, value_name = "N", default_value_t = ClipConfig::default().start_frame)]
     start_frame: usize,
@@ -49,7 +46,6 @@ pub(super) struct CheckDataArgs {
 
 impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        let schema = load_schema(self.schema.as_deref())?;
         if self.end_frame < self.start_frame {
             return Err(Failure::usage(format!(
                 "--end-frame {} is before --start-frame {}; the window must hold a frame",
@@ -68,21 +64,20 @@ impl CheckDataArgs {
                 Failure::usage(format!("--sheet {}: {reason}", path.display()))
             })?;
         }
+        let source = self.source.open()?;
         let bar = terminal.counter("clips");
-        let checked =
-            check_dataset(&self.dataset_root, &schema, &window, verify_clip, |done, of| {
-                bar.set_length(of as u64);
-                bar.set_position(done as u64);
-            });
+        let report = check_dataset(&source, &window, verify_clip, |done, of| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        });
         bar.finish_and_clear();
-        let report = checked?;
         if self.json {
             print_json(&report)?;
         } else {
             print_text(&report.render())?;
         }
         if let Some(path) = &self.sheet {
-            let sheet = data_set_sheet(&self.dataset_root, &schema, &window)?;
+            let sheet = data_set_sheet(&source, &window);
             write_png(path, &sheet).map_err(|reason| {
                 Failure::runtime(format!(
                     "--sheet {}: cannot be written: {reason}; choose another file or make room on \

@@ -13,22 +13,27 @@ use super::advice::output_failure;
 use super::trained::{Trained, TrainedArgs};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
-use crate::data::Dataset;
 use crate::data::json::{Json, parse};
+use crate::data::source::{Format, SourceSpec};
+use crate::data::{DataSource, Dataset};
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
     SplitMetrics, TaskMetrics, predict_dataset, split_metrics, write_predictions,
 };
 use crate::half::Precision;
+use crate::options::choice;
 
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
     #[command(flatten)]
     trained: TrainedArgs,
-    /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves
+    /// The data set: mvfouls/{train,valid,…}, a folder of clips per class, a table or lists
     #[arg(long, value_name = "DIR", required_unless_present = "ground_truth")]
     dataset_root: Option<PathBuf>,
+    /// How the data set lists its actions [default: recognised]
+    #[arg(long, value_name = "NAME", value_parser = choice::<Format>())]
+    format: Option<Format>,
     /// Split to evaluate
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
@@ -72,9 +77,16 @@ impl EvaluateArgs {
     fn evaluate_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
         let trained = self.trained.open(checkpoint)?;
         let about = trained.describe();
-        let Trained { net, input, schema, compute, options, .. } = trained;
-        let dataset =
-            Dataset::open(root, &self.split, &schema, input.window, input.size, input.max_views);
+        let Trained { net, info, input, schema, compute, options, .. } = trained;
+        let source = DataSource::open(&SourceSpec {
+            root: root.to_owned(),
+            format: self.format,
+            schema: Some(schema.clone()),
+            // Splits are made as they were for training: its actions must not be among those tested.
+            partition: info.partition.unwrap_or_default(),
+        })?;
+        let (split, views) = (&self.split, input.max_views);
+        let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
         terminal.line(&format!(
             "{about}; {} split: {} actions, {} views",
@@ -109,11 +121,9 @@ impl EvaluateArgs {
             task.mistakes.truncate(self.mistakes);
         }
         // The leaderboard's rules apply to its own data set only.
-        let official = if schema.name == "mvfoul" {
-            let truth = dataset.annotations.dir.join(crate::data::annotations::ANNOTATIONS);
-            Some(official::evaluate(&read(&truth)?, &predictions))
-        } else {
-            None
+        let official = match &dataset.annotations.file {
+            Some(truth) if schema.official => Some(official::evaluate(&read(truth)?, &predictions)),
+            _ => None,
         };
         if self.json {
             let precision = Precision::of(net.backbone.is_half());

@@ -10,10 +10,12 @@ mod devices;
 mod doctor;
 mod evaluate;
 mod export;
+mod init_schema;
 mod input;
 mod predict;
 mod shell;
 mod signals;
+mod source;
 mod synth;
 mod terminal;
 mod train;
@@ -61,6 +63,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Check every annotation and clip of a data set
     CheckData(check_data::CheckDataArgs),
+    /// Write the schema of a data set as its labels show it, to be edited
+    InitSchema(init_schema::InitSchemaArgs),
     /// Write a small synthetic data set with real mp4 files
     Synth(synth::SynthArgs),
     /// Draw a contact sheet of what the augmentation does to an action
@@ -99,7 +103,7 @@ impl Command {
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Training", &["train", "evaluate", "predict", "export"]),
-    ("Data", &["check-data", "augment", "synth"]),
+    ("Data", &["check-data", "init-schema", "augment", "synth"]),
     ("This machine", &["devices", "doctor", "bench"]),
     ("Shell", &["completions", "man", "help"]),
 ];
@@ -185,6 +189,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         ))),
         Command::Train(args) => args.run(terminal),
         Command::CheckData(args) => args.run(&terminal),
+        Command::InitSchema(args) => args.run(&terminal),
         Command::Synth(args) => args.run(&terminal),
         Command::Augment(args) => args.run(),
         Command::Evaluate(args) => args.run(&terminal),

@@ -7,8 +7,8 @@ use clap::Args;
 use super::Failure;
 use super::input::InputArgs;
 use crate::checkpoint::{self, CheckpointInfo};
+use crate::config::Config;
 use crate::config::data::usual_workers;
-use crate::config::{Config, load_schema};
 use crate::data::InputSpec;
 use crate::device::{self, Compute, DeviceInfo};
 use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};
@@ -23,7 +23,7 @@ pub(super) struct TrainedArgs {
     /// Weights that `train` wrote [e.g. SAVE_DIR/best.safetensors]
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
-    /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
+    /// Schema of the data set (TOML) [default: the checkpoint's]
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
     /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
@@ -71,12 +71,17 @@ impl Trained {
 
 impl TrainedArgs {
     pub(super) fn open(&self, checkpoint: &Path) -> Result<Trained, Failure> {
-        let schema = load_schema(self.schema.as_deref())?;
+        let given = self.schema.as_deref().map(Schema::load).transpose();
+        let given = given.map_err(Failure::usage)?;
         let compute = device::open(&self.device)?;
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
         let (net, info) = checkpoint::load(checkpoint, &compute.device)?;
+        let schema = match given {
+            Some(schema) => schema,
+            None => info.load_schema(checkpoint).map_err(Failure::runtime)?,
+        };
         let (half, note) = self.precision.on(&compute);
         if let Some(note) = note {
             log::warn!("{note}");

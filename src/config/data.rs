@@ -8,23 +8,39 @@ use serde::{Deserialize, Serialize};
 
 use super::CacheChoice;
 use crate::data::loader::Ahead;
+use crate::data::source::{Fold, Format, Partition, Shares};
 use crate::device::main_memory;
-use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
+use crate::options::{self, RESUME_MAY_CHANGE, choice, option_defaults};
 
 /// Data set, loader and frame cache.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Data")]
 pub struct DataConfig {
-    /// Folder that contains mvfouls/{train,valid}, or those folders themselves
+    /// The data set: mvfouls/{train,valid}, a folder of clips per class, a table or lists
     #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
     #[serde(with = "options::path_text")]
     #[arg(value_parser = options::path_or_empty(), default_value = "", hide_default_value = true)]
     pub dataset_root: PathBuf,
-    /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
+    /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or what the labels show]
     #[arg(long, value_name = "FILE", value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
+    /// How the data set lists its actions [default: recognised]
+    #[arg(long, value_name = "NAME", value_parser = choice::<Format>())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Shares of the splits to be made: train, valid and test [default: 0.8,0.1,0.1 or 0.85,0.15]
+    #[arg(long, value_name = "SHARES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<Shares>,
+    /// Seed of the splits that are made
+    #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 0)]
+    pub split_seed: u64,
+    /// Validate on one of several folds of the training and validation splits, as 2/5
+    #[arg(long, value_name = "K/N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<Fold>,
     /// Decoding threads; 0 decodes in the training thread
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::between(0, 256), default_value_t = usual_workers())]
@@ -67,6 +83,11 @@ pub(crate) fn usual_workers() -> usize {
 }
 
 impl DataConfig {
+    /// How splits that the data set lacks are made.
+    pub fn partition(&self) -> Partition {
+        Partition { shares: self.split.clone(), seed: self.split_seed, fold: self.fold }
+    }
+
     /// How far the loader reads ahead.
     pub fn ahead(&self) -> Ahead {
         let (workers, batches) = (self.num_workers, self.prefetch);

@@ -27,8 +27,9 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::AugmentConfig;
-use crate::data::InputSpec;
 pub use crate::data::balance::WeightingStrategy;
+use crate::data::source::SourceSpec;
+use crate::data::{DataError, DataSource, InputSpec};
 use crate::model::ModelConfig;
 pub use crate::options::OptionError;
 use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
@@ -212,12 +213,15 @@ impl Config {
         }
     }
 
-    /// The schema of the run.
+    /// Opens the data set.
     ///
     /// # Errors
-    /// A schema file that cannot be read or understood.
-    pub fn load_schema(&self) -> Result<Schema, ConfigError> {
-        load_schema(self.data.schema.as_deref())
+    /// A schema file that cannot be read or understood, and a data set that makes none.
+    pub fn open_data(&self) -> Result<DataSource, DataError> {
+        let schema = self.data.schema.as_deref().map(Schema::load).transpose()?;
+        let (root, format) = (self.data.dataset_root.clone(), self.data.format);
+        let partition = self.data.partition();
+        DataSource::open(&SourceSpec { root, format, schema, partition })
     }
 
     /// How clips are brought to the network.

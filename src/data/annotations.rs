@@ -3,14 +3,15 @@
 mod fields;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::DataError;
 use super::json::{Json, Object, Oddity, Parsed, RawFile, describe, parse};
 use super::layout::{SplitDir, clip_path, find_split};
 use super::problem::{Level, Problem, ProblemKind};
+pub use super::split::{Action, LeftOut, Split, View};
 use crate::near::nearest;
-use crate::schema::{Fields, Labelled, Schema};
+use crate::schema::{Fields, Schema};
 use fields::FieldTally;
 
 /// Name of the annotation file in a split folder.
@@ -20,80 +21,6 @@ pub const ANNOTATIONS: &str = "annotations.json";
 const CLIPS: &str = "Clips";
 /// The field of a clip with its path.
 const URL: &str = "Url";
-
-/// A split's annotations. Every action in the file is either in `actions` or in `left_out`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Split {
-    /// The split's name in the schema.
-    pub name: String,
-    /// Its folder.
-    pub dir: PathBuf,
-    /// Whether its actions carry labels.
-    pub labelled: bool,
-    /// The usable actions, in file order.
-    pub actions: Vec<Action>,
-    /// The others, in file order.
-    pub left_out: Vec<LeftOut>,
-    /// Errors and warnings, in file order.
-    pub problems: Vec<Problem>,
-}
-
-/// One event with its clips.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Action {
-    /// Its key in the annotation file.
-    pub id: String,
-    /// One class index per task, or `None` where it is unknown; no list in a split without labels.
-    pub labels: Option<Vec<Option<usize>>>,
-    /// The annotated values of the fields that the schema reads.
-    pub fields: Fields,
-    /// The clips, in file order; at least one.
-    pub views: Vec<View>,
-}
-
-/// An action that is not used, and why.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LeftOut {
-    /// Its key in the annotation file.
-    pub id: String,
-    /// The rule's reason, or what is wrong with the entry.
-    pub reason: String,
-    /// The clips it lists.
-    pub views: Vec<View>,
-}
-
-/// One clip of an action.
-#[derive(Debug, Clone, PartialEq)]
-pub struct View {
-    /// The Url as annotated.
-    pub url: String,
-    /// Path inside the split folder, usually without an extension.
-    pub path: PathBuf,
-    /// The camera, where it is annotated.
-    pub camera: Option<String>,
-    /// Playback speed of the replay, where it is annotated; 1 is real time.
-    pub replay_speed: Option<f64>,
-    /// Milliseconds into the match recording, where it is annotated.
-    pub timestamp: Option<i64>,
-}
-
-impl Split {
-    /// The path of a clip.
-    pub fn clip(&self, view: &View) -> PathBuf {
-        self.dir.join(&view.path)
-    }
-
-    /// Number of usable actions per class of a task.
-    pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
-        let mut counts = vec![0; classes];
-        for label in self.actions.iter().filter_map(|a| *a.labels.as_ref()?.get(task)?) {
-            if let Some(count) = counts.get_mut(label) {
-                *count += 1;
-            }
-        }
-        counts
-    }
-}
 
 /// Finds and reads a split; `split` in any of its spellings. In a split that the schema marks as
 /// unlabelled every action with a clip is usable, without labels.
@@ -146,12 +73,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(found: &SplitDir, schema: &'a Schema) -> Self {
         let split = Split {
-            name: found.name.clone(),
-            dir: found.dir.clone(),
-            labelled: found.labelled,
-            actions: Vec::new(),
-            left_out: Vec::new(),
-            problems: Vec::new(),
+            file: Some(found.dir.join(ANNOTATIONS)),
+            ..Split::new(&found.name, found.dir.clone(), found.labelled)
         };
         Self { schema, split, ids: HashSet::new() }
     }
@@ -188,45 +111,23 @@ impl<'a> Reader<'a> {
         self.split.problems.push(Problem::of_action(kind, action, message));
     }
 
-    fn leave_out(&mut self, id: &str, reason: impl Into<String>, views: Vec<View>) {
-        self.split.left_out.push(LeftOut { id: id.to_owned(), reason: reason.into(), views });
-    }
-
     fn action(&mut self, id: &str, entry: &Json) {
         if !self.ids.insert(id.to_owned()) {
             let message = "the id occurs before; the first entry is used".to_owned();
             self.problem(ProblemKind::DuplicateAction, id, message);
-            return self.leave_out(id, "duplicate id", Vec::new());
+            return self.split.leave_out(id, "duplicate id", Vec::new());
         }
         let Some(entry) = entry.as_object() else {
             let message = format!("expected an object, found {}", describe(entry));
             self.problem(ProblemKind::WrongType, id, message);
-            return self.leave_out(id, "broken annotation", Vec::new());
+            return self.split.leave_out(id, "broken annotation", Vec::new());
         };
         let fields = self.fields(id, entry);
         let views = self.views(id, entry);
         let Ok(fields) = fields else {
-            return self.leave_out(id, "broken annotation", views);
+            return self.split.leave_out(id, "broken annotation", views);
         };
-        let labels = match self.split.labelled {
-            false => None,
-            true => match self.schema.label(&fields) {
-                Labelled::Labels(labels) => Some(labels),
-                Labelled::LeftOut { reason } => return self.leave_out(id, reason, views),
-                Labelled::Unknown(values) => {
-                    for unknown in values {
-                        let (task, field, value) = (unknown.task, unknown.field, unknown.value);
-                        let message = format!("{field} {value:?} fits no class of {task}");
-                        self.problem(ProblemKind::UnknownValue, id, message);
-                    }
-                    return self.leave_out(id, "unknown value", views);
-                }
-            },
-        };
-        if views.is_empty() {
-            return self.leave_out(id, "no usable clip", views);
-        }
-        self.split.actions.push(Action { id: id.to_owned(), labels, fields, views });
+        self.split.add(self.schema, id, fields, views);
     }
 
     /// The values of the fields that the schema reads. `Err` if one that determines labels is broken; a
@@ -256,13 +157,6 @@ impl<'a> Reader<'a> {
                     self.problem(ProblemKind::WrongType, id, message);
                     broken |= decides;
                 }
-            }
-        }
-        for property in &schema.properties {
-            let value = fields.get(&property.field).map_or("", String::as_str);
-            if !property.knows(value) {
-                let message = format!("{} {value:?} is not listed in the schema", property.field);
-                self.problem(ProblemKind::UnlistedValue, id, message);
             }
         }
         if broken { Err(BrokenLabel) } else { Ok(fields) }

@@ -13,12 +13,12 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::annotations::{ANNOTATIONS, Split, View, read_split};
+use super::annotations::{ANNOTATIONS, Split, View};
 use super::clip::{ClipError, ClipInfo};
 use super::error::DataError;
-use super::layout::{SplitDir, find_splits};
 use super::problem::{Level, Problem, ProblemKind};
 use super::sampling::WindowSpec;
+use super::source::DataSource;
 use crate::schema::Schema;
 pub use clips::{FormatCount, Repeats};
 pub use same::{Place, SameClip};
@@ -119,22 +119,18 @@ impl CheckReport {
     }
 }
 
-/// Checks all splits below `root`. `read` decodes a whole clip, given its path as annotated, and is
+/// Checks all splits of a data set. `read` decodes a whole clip, given its path as annotated, and is
 /// called from several threads; `progress` is called with the number of clips done and the total.
 ///
-/// # Errors
-/// [`DataError`] if there is no split at all. Everything else is in the report.
+/// Everything that is wrong is in the report.
 pub fn check_dataset(
-    root: &Path,
-    schema: &Schema,
+    source: &DataSource,
     window: &WindowSpec,
     read: impl Fn(&Path) -> Result<ClipInfo, ClipError> + Sync,
     progress: impl Fn(usize, usize) + Sync,
-) -> Result<CheckReport, DataError> {
-    let found = find_splits(root, schema)?;
-    let splits: Vec<_> = found.iter().map(|found| (found, read_split(found, schema))).collect();
-
-    let annotated = splits.iter().enumerate().flat_map(|(index, (_, split))| {
+) -> CheckReport {
+    let (schema, splits) = (source.schema(), source.own_splits());
+    let annotated = splits.iter().enumerate().flat_map(|(index, (_, _, split))| {
         split.as_ref().map_or_else(|_| Vec::new(), |split| jobs(index, split))
     });
     let jobs: Vec<Job> = annotated.collect();
@@ -151,20 +147,21 @@ pub fn check_dataset(
     // the order.
     let (outcomes, digests): (Vec<_>, Vec<_>) = jobs.par_iter().enumerate().map(outcome).unzip();
 
-    let names: Vec<&str> = found.iter().map(|split| split.name.as_str()).collect();
-    let same = same::find(&sources.groups(&digests), &jobs, &names, schema);
+    let names: Vec<String> = splits.iter().map(|(name, ..)| name.clone()).collect();
+    let shown: Vec<&str> = names.iter().map(String::as_str).collect();
+    let same = same::find(&sources.groups(&digests), &jobs, &shown, schema);
     let mut clips = jobs.into_iter().zip(outcomes).peekable();
     let mut reports: Vec<_> = splits
         .into_iter()
         .enumerate()
-        .map(|(index, (found, split))| {
+        .map(|(index, (name, place, split))| {
             let mut own = Vec::new();
             while let Some(clip) = clips.next_if(|(job, _)| job.split == index) {
                 own.push(clip);
             }
             match split {
                 Ok(split) => report(split, schema, window, &own),
-                Err(error) => unreadable(found, &error),
+                Err(error) => unreadable(name, place, &error),
             }
         })
         .collect();
@@ -172,20 +169,20 @@ pub fn check_dataset(
         reports[split].problems.push(problem);
     }
 
-    let missing = schema.splits.iter().filter(|s| found.iter().all(|f| f.name != s.name));
+    let missing = schema.splits.iter().filter(|split| !names.contains(&split.name));
     let count = |level| {
         let problems = reports.iter().flat_map(|r: &SplitReport| &r.problems);
         problems.filter(|problem| problem.level == level).count()
     };
-    Ok(CheckReport {
-        root: root.to_owned(),
+    CheckReport {
+        root: source.root().to_owned(),
         schema: schema.name.clone(),
         missing_splits: missing.map(|split| split.name.clone()).collect(),
         errors: count(Level::Error),
         warnings: count(Level::Warning),
         same_clips: same.clips,
         splits: reports,
-    })
+    }
 }
 
 /// One clip to read.
@@ -282,10 +279,10 @@ fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
 }
 
 /// A split whose annotations cannot be read at all.
-fn unreadable(found: &SplitDir, error: &DataError) -> SplitReport {
-    let file = found.dir.join(ANNOTATIONS).display().to_string();
+fn unreadable(name: String, place: PathBuf, error: &DataError) -> SplitReport {
+    let file = place.join(ANNOTATIONS).display().to_string();
     SplitReport {
         problems: vec![Problem::of_file(ProblemKind::Unreadable, file, error.to_string())],
-        ..SplitReport::new(found.name.clone(), found.dir.clone())
+        ..SplitReport::new(name, place)
     }
 }

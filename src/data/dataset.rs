@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use super::annotations::{self, Split};
+use super::annotations::Split;
 use super::cache::{FrameCache, Key};
 use super::clip::ClipError;
 use super::error::DataError;
 use super::problem::Level;
 use super::sampling::WindowSpec;
+use super::source::{DataSource, SourceSpec};
 use super::video;
 use crate::schema::Schema;
 
@@ -156,8 +157,8 @@ fn log_problems(annotations: &Split) {
 }
 
 impl Dataset {
-    /// Opens a split. `size` is `[H, W]` of the network's input; `max_views` limits the views per
-    /// action to the first ones.
+    /// Opens a split of the data set at `root`. `size` is `[H, W]` of the network's input; `max_views`
+    /// limits the views per action to the first ones.
     ///
     /// # Errors
     /// [`DatasetError::Annotations`], [`DatasetError::NoActions`].
@@ -169,7 +170,23 @@ impl Dataset {
         size: [usize; 2],
         max_views: Option<usize>,
     ) -> Result<Self, DatasetError> {
-        let annotations = annotations::load_split(root, split, schema)?;
+        let schema = Some(schema.clone());
+        let spec = SourceSpec { root: root.to_owned(), schema, ..SourceSpec::default() };
+        Self::of_source(&DataSource::open(&spec)?, split, window, size, max_views)
+    }
+
+    /// Opens a split of a data set; the rest as for [`Dataset::open`].
+    ///
+    /// # Errors
+    /// [`DatasetError::Annotations`], [`DatasetError::NoActions`].
+    pub fn of_source(
+        source: &DataSource,
+        split: &str,
+        window: WindowSpec,
+        size: [usize; 2],
+        max_views: Option<usize>,
+    ) -> Result<Self, DatasetError> {
+        let (schema, annotations) = (source.schema(), source.split(split)?);
         let samples: Vec<Sample> = annotations
             .actions
             .iter()
@@ -198,7 +215,7 @@ impl Dataset {
             return Err(DatasetError::NoActions { dir: annotations.dir, left_out });
         }
         Ok(Self {
-            split: split.to_owned(),
+            split: annotations.name.clone(),
             samples,
             annotations,
             window,
@@ -221,14 +238,7 @@ impl Dataset {
         Self {
             split: name.clone(),
             samples: actions.into_iter().map(sample).collect(),
-            annotations: Split {
-                name,
-                dir: PathBuf::new(),
-                labelled: false,
-                actions: Vec::new(),
-                left_out: Vec::new(),
-                problems: Vec::new(),
-            },
+            annotations: Split::new(&name, PathBuf::new(), false),
             window,
             size,
             cache: None,

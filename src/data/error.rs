@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::schema::SchemaError;
+
 /// Why a data set or a split cannot be read at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DataError {
@@ -38,6 +40,27 @@ pub enum DataError {
         /// The splits that exist.
         found: String,
     },
+    /// What is there makes no data set, or not the one that is asked for.
+    #[error("{}: {reason}", .path.display())]
+    Layout {
+        /// The data set's root, or the folder or file concerned.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// A line of a table or list.
+    #[error("{}, line {line}: {reason}", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The schema is refused.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// The annotation file cannot be read.
     #[error("{}: the annotations cannot be read: {reason}", .path.display())]
     Io {

@@ -1,7 +1,7 @@
 //! From a folder of annotated clips to batches of uint8 frames. Nothing here depends on tensors, so
 //! all of it is tested without a device.
 //!
-//! annotations → [`Dataset`] → [`loader`]: [`cache`], or sampling, decoding, resizing → [`Batch`].
+//! [`DataSource`] (annotations, folders, tables) → [`Dataset`] → [`loader`]: [`cache`], or sampling, decoding, resizing → [`Batch`].
 
 #[doc(hidden)]
 pub mod annotations;
@@ -25,6 +25,8 @@ pub mod problem;
 mod reading;
 pub mod sampler;
 pub mod sampling;
+pub mod source;
+mod split;
 #[doc(hidden)]
 pub mod video;
 
@@ -33,3 +35,4 @@ pub use error::DataError;
 pub use input::InputSpec;
 pub use plan::Plan;
 pub use polyview_cpu::resize;
+pub use source::DataSource;

@@ -1,17 +1,18 @@
 //! Natural order of file names: `action_2` before `action_10`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Sorts paths by their last component, numbers in it by value.
 pub(crate) fn natural_order(paths: &mut [PathBuf]) {
-    paths.sort_by_cached_key(|path| key(path));
+    paths.sort_by_cached_key(|path| {
+        natural_key(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+    });
 }
 
-/// Runs of text and numbers, a number by its length without leading zeros and then by its digits, so
+/// A name's position in natural order: runs of text and numbers, a number by its length without leading zeros and then by its digits, so
 /// that numbers of any length compare correctly.
-fn key(path: &Path) -> Vec<(String, usize, String)> {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let mut rest = name.as_str();
+pub(crate) fn natural_key(name: &str) -> Vec<(String, usize, String)> {
+    let mut rest = name;
     let mut key = Vec::new();
     while !rest.is_empty() {
         let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
@@ -23,12 +24,14 @@ fn key(path: &Path) -> Vec<(String, usize, String)> {
         rest = after;
     }
     // Names that differ only in leading zeros still need a fixed order.
-    key.push((name, 0, String::new()));
+    key.push((name.to_owned(), 0, String::new()));
     key
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Condition, Fields, SchemaError};
+use super::{Condition, Fields, SchemaError, SplitSpec};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -10,6 +10,8 @@ pub(super) struct SchemaFile {
     pub(super) name: String,
     pub(super) title: String,
     pub(super) ignored_fields: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) official: bool,
     #[serde(default)]
     pub(super) layout: LayoutFile,
     pub(super) split: Vec<SplitFile>,
@@ -90,6 +92,54 @@ pub(super) struct PropertyFile {
     pub(super) input: bool,
     #[serde(default)]
     pub(super) auxiliary: bool,
+}
+
+/// A schema with a task for each of these fields, whose values are the classes.
+pub(super) fn of_fields(
+    name: &str,
+    splits: &[SplitSpec],
+    tasks: Vec<(String, Vec<String>)>,
+) -> SchemaFile {
+    let split = splits.iter().map(|split| SplitFile {
+        name: split.name.clone(),
+        spellings: split.spellings.iter().filter(|s| **s != split.name).cloned().collect(),
+        labelled: Some(split.labelled),
+    });
+    let task = tasks.into_iter().map(|(field, classes)| TaskFile {
+        name: identifier(&field),
+        title: field.clone(),
+        imbalanced: false,
+        field: Some(field),
+        unknown: vec![String::new()],
+        class: classes
+            .into_iter()
+            .map(|name| ClassFile { name, matches: None, write: None })
+            .collect(),
+    });
+    let mut task: Vec<TaskFile> = task.collect();
+    // Class weights and the balanced sampler look at one task.
+    if let Some(first) = task.first_mut() {
+        first.imbalanced = true;
+    }
+    SchemaFile {
+        name: identifier(name),
+        title: name.to_owned(),
+        ignored_fields: None,
+        official: false,
+        layout: LayoutFile::default(),
+        split: split.collect(),
+        task,
+        leave_out: Vec::new(),
+        default: Vec::new(),
+        property: Vec::new(),
+    }
+}
+
+/// A name in lower case as files and parameters take it: letters, digits and underscores.
+fn identifier(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let name: String = name.trim().chars().map(plain).collect();
+    if name.is_empty() { "_".to_owned() } else { name }
 }
 
 /// Parses a schema file; `file` is its name for errors.

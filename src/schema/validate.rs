@@ -84,6 +84,7 @@ pub(super) fn resolve(raw: SchemaFile, file: &str) -> Result<Schema, SchemaError
         tasks,
         properties: Vec::new(),
         ignored_fields: raw.ignored_fields,
+        official: raw.official,
         leave_out,
         defaults,
     };

@@ -6,10 +6,9 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::{Row, Section, draw};
-use crate::data::DataError;
-use crate::data::annotations::{Action, Split, read_split};
+use crate::data::DataSource;
+use crate::data::annotations::{Action, Split};
 use crate::data::clip::{ClipError, ClipInfo};
-use crate::data::layout::find_splits;
 use crate::data::resize::Resizer;
 use crate::data::sampling::WindowSpec;
 use crate::data::video::visit_frames;
@@ -26,18 +25,12 @@ const BOX: [usize; 2] = [128, 96];
 /// Characters in a line of a caption.
 const CAPTION: usize = 34;
 
-/// Draws some usable actions of each split below `root`, a row per view. Splits whose annotations
+/// Draws some usable actions of each split of a data set, a row per view. Splits whose annotations
 /// cannot be read are left out, and unreadable views say why.
-///
-/// # Errors
-/// [`DataError`] if there is no split at all.
-pub(crate) fn data_set_sheet(
-    root: &Path,
-    schema: &Schema,
-    window: &WindowSpec,
-) -> Result<RgbImage, DataError> {
-    let found = find_splits(root, schema)?;
-    let splits: Vec<Split> = found.iter().filter_map(|s| read_split(s, schema).ok()).collect();
+pub(crate) fn data_set_sheet(source: &DataSource, window: &WindowSpec) -> RgbImage {
+    let (root, schema) = (source.root(), source.schema());
+    let splits = source.own_splits().into_iter().filter_map(|(_, _, split)| split.ok());
+    let splits: Vec<Split> = splits.collect();
     let drawn: Vec<(String, Vec<Row>)> =
         splits.iter().map(|split| rows(split, schema, window)).collect();
     let sections: Vec<Section<'_>> =
@@ -49,7 +42,7 @@ pub(crate) fn data_set_sheet(
         window.start_frame,
         window.end_frame
     );
-    Ok(draw(&title, &sections))
+    draw(&title, &sections)
 }
 
 /// One view to draw.

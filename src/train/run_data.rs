@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::data::cache::FrameCache;
 use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
-use crate::data::{Batch, Dataset, Plan};
+use crate::data::{Batch, DataSource, Dataset, Plan};
 use crate::schema::Schema;
 
 /// The training and validation data of a run.
@@ -28,11 +28,11 @@ pub(super) struct RunData<'a> {
 
 impl<'a> RunData<'a> {
     /// Reads the annotations of both splits; no clip is decoded yet.
-    pub(super) fn open(config: &'a Config, schema: &Schema) -> Result<Self, TrainError> {
+    pub(super) fn open(config: &'a Config, source: &DataSource) -> Result<Self, TrainError> {
+        let (clips, schema) = (&config.clips, source.schema());
         let open = |split: &str| {
-            let (root, clips) = (&config.data.dataset_root, &config.clips);
             let (window, size) = (clips.window(), clips.frame_size());
-            Dataset::open(root, split, schema, window, size, clips.max_views)
+            Dataset::of_source(source, split, window, size, clips.max_views)
         };
         let (train, valid) = (open("train")?, open("valid")?);
         let classes = |task: usize| (task, schema.tasks[task].classes.len());

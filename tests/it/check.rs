@@ -6,11 +6,10 @@ use polyview::data::clip::{ClipError, ClipInfo};
 use polyview::data::error::DataError;
 use polyview::data::problem::{Level, ProblemKind};
 use polyview::data::sampling::WindowSpec;
-use polyview::schema::Schema;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::common::data::{action, write_split};
+use crate::common::data::{action, source, write_split};
 
 const WINDOW: WindowSpec =
     WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };
@@ -33,7 +32,7 @@ fn fake(path: &Path) -> Result<ClipInfo, ClipError> {
 }
 
 fn check(root: &TempDir) -> Result<CheckReport, DataError> {
-    check_dataset(root.path(), &Schema::mvfoul().unwrap(), &WINDOW, fake, |_, _| {})
+    Ok(check_dataset(&source(root.path())?, &WINDOW, fake, |_, _| {}))
 }
 
 fn data_set(actions: serde_json::Value) -> TempDir {
@@ -51,8 +50,7 @@ fn a_sound_data_set_has_no_problems() {
     }));
     let seen = Mutex::new(Vec::new());
     let progress = |done, total| seen.lock().unwrap().push((done, total));
-    let schema = Schema::mvfoul().unwrap();
-    let report = check_dataset(root.path(), &schema, &WINDOW, fake, progress).unwrap();
+    let report = check_dataset(&source(root.path()).unwrap(), &WINDOW, fake, progress);
     assert!(!report.has_errors());
     assert_eq!((report.errors, report.warnings), (0, 0));
     assert_eq!(report.missing_splits, ["valid", "test", "challenge"]);
@@ -172,5 +170,5 @@ fn the_report_does_not_depend_on_the_threads() {
 #[test]
 fn a_folder_without_splits_is_an_error() {
     let root = tempfile::tempdir().unwrap();
-    assert!(matches!(check(&root), Err(DataError::NoSplits { .. })));
+    assert!(matches!(check(&root), Err(DataError::Layout { .. })));
 }

@@ -6,11 +6,10 @@ use polyview::data::check::{CheckReport, check_dataset};
 use polyview::data::clip::{ClipError, ClipInfo};
 use polyview::data::problem::{Level, Problem, ProblemKind};
 use polyview::data::sampling::WindowSpec;
-use polyview::schema::Schema;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::data::{action, write_split};
+use crate::common::data::{action, source, write_split};
 
 const WINDOW: WindowSpec =
     WindowSpec { start_frame: 0, end_frame: 15, target_fps: 25.0, frames_per_clip: 16 };
@@ -44,7 +43,7 @@ fn check(root: &TempDir) -> CheckReport {
 }
 
 fn check_with(root: &TempDir, window: &WindowSpec) -> CheckReport {
-    check_dataset(root.path(), &Schema::mvfoul().unwrap(), window, fake, |_, _| {}).unwrap()
+    check_dataset(&source(root.path()).unwrap(), window, fake, |_, _| {})
 }
 
 /// A split of actions with these clips, all with the same labels.

@@ -8,6 +8,7 @@ use polyview::checkpoint;
 use polyview::config::Config;
 use polyview::data::{Dataset, Sample};
 use polyview::evaluate::{PredictOptions, annotation_inputs, predict_dataset};
+use polyview::schema::Schema;
 use tempfile::TempDir;
 
 use crate::common::program::{polyview, text};
@@ -39,7 +40,7 @@ fn evaluation_uses_the_annotations_that_validation_uses() {
     let device = Device::flex();
     let path = config.run.save_dir.join(checkpoint::BEST);
     let (net, info) = checkpoint::load(&path, &device).unwrap();
-    let schema = config.load_schema().unwrap();
+    let schema = Schema::mvfoul().unwrap();
     let input = info.input.clone().unwrap();
     let valid =
         Dataset::open(&config.data.dataset_root, "valid", &schema, input.window, input.size, None);

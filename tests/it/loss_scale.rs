@@ -30,7 +30,7 @@ impl Set {
         let folder = TempDir::new().unwrap();
         small_set(folder.path());
         let config = Config::default();
-        let schema = config.load_schema().unwrap();
+        let schema = Schema::mvfoul().unwrap();
         let window = config.clips.window();
         let size = [16, 24];
         let train = Dataset::open(folder.path(), "train", &schema, window, size, None).unwrap();

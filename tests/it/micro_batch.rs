@@ -3,6 +3,7 @@
 use polyview::config::Config;
 use polyview::model::MemoryEstimate;
 use polyview::model::{BackboneKind, Init, StageSet};
+use polyview::schema::Schema;
 use tempfile::TempDir;
 
 use crate::common::adapter;
@@ -111,7 +112,7 @@ fn the_estimate_is_near_the_measured_memory() {
         assert!(run.steps(3));
         run.peak_memory()
     };
-    let schema = config.load_schema().unwrap();
+    let schema = Schema::mvfoul().unwrap();
     let network = config.model(&schema).init(1, &burn::tensor::Device::flex());
     for (options, checkpointing) in [("", false), ("--gradient-checkpointing", true)] {
         let needs =

@@ -6,6 +6,7 @@ use polyview::config::Config;
 use polyview::config::advice::{advice, data_wait_advice};
 use polyview::losses::{Targets, TaskLoss};
 use polyview::model::state_dict;
+use polyview::schema::Schema;
 use polyview::train::{self, Objective};
 use tempfile::TempDir;
 
@@ -107,7 +108,7 @@ fn annotate(
 fn annotation_inputs_reach_the_heads_and_no_label_does() {
     let folder = TempDir::new().unwrap();
     let config = with(&flat(&folder), "--annotation-inputs --epochs 1");
-    let schema = config.load_schema().unwrap();
+    let schema = Schema::mvfoul().unwrap();
     let model = config.model(&schema);
     let names: Vec<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
     assert_eq!(names.len(), 8);
@@ -136,7 +137,7 @@ fn the_objective_follows_the_options() {
     use burn::tensor::{Device, Tensor, TensorData};
     let folder = TempDir::new().unwrap();
     let config = with(&flat(&folder), "--label-smoothing 0.0");
-    let schema = config.load_schema().unwrap();
+    let schema = Schema::mvfoul().unwrap();
     let data = polyview::data::Dataset::open(
         &config.data.dataset_root,
         "train",

@@ -115,3 +115,8 @@ fn codec(path: &Path) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// Whether a file's name ends like that of an image that can be read.
+pub(crate) fn has_image_extension(path: &Path) -> bool {
+    codec(path).is_some()
+}

@@ -30,6 +30,7 @@ use super::resize::Resizer;
 use h264::Movie;
 
 pub(crate) use hidden::is_hidden;
+pub(crate) use images::has_image_extension;
 pub(crate) use resolve::has_clip_extension;
 pub use resolve::resolve_clip;
 

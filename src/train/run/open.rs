@@ -8,6 +8,8 @@ use crate::checkpoint::CheckpointInfo;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::conv::describe_units;
+use crate::data::DatasetError;
+use crate::data::source::Partition;
 use crate::half::describe;
 use crate::model::parameter_count;
 use crate::report::{Event, Observer};
@@ -37,16 +39,22 @@ impl<'a> Run<'a> {
         observer: &'a mut dyn Observer,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        let schema = config.load_schema()?;
-        config.validate_with(&schema)?;
         config.warnings().iter().for_each(|warning| log::warn!("{warning}"));
-        let mut data = RunData::open(config, &schema)?;
+        let source = config.open_data().map_err(DatasetError::from)?;
+        let schema = source.schema().clone();
+        config.validate_with(&schema)?;
+        source.notes().iter().for_each(|note| log::info!("{note}"));
+        let mut data = RunData::open(config, &source)?;
         if let Some(cluster) = cluster {
             compare_data(&data, cluster)?;
         }
         let model = config.model(&schema);
-        let info =
-            CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
+        let partition = Some(config.data.partition()).filter(|p| *p != Partition::default());
+        let info = CheckpointInfo {
+            input: Some(config.input()),
+            partition,
+            ..CheckpointInfo::new(&schema, model)
+        };
         let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
         let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
 
@@ -68,6 +76,7 @@ impl<'a> Run<'a> {
             log::info!("--sync-batch-norm changes nothing: the run has one lane");
         }
         start.net = start.net.with_half(half);
+        start.average = start.average.map(|average| average.with_half(half));
         checkpoints.best_score = start.best_score;
         let mut budget = MemoryBudget::new(config, &devices, lanes);
         if let Some(memory) = start.memory {
@@ -116,6 +125,7 @@ impl<'a> Run<'a> {
         }
         trainer.augmenter = Some(data.augmenter(&schema));
         trainer.seed = config.run.seed;
+        trainer.average = start.average;
         // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.
         trainer.loss_scale = trainer.loss_scale.map(|usual| start.loss_scale.unwrap_or(usual));
         let mut run = Self {

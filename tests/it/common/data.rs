@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use polyview::data::DataSource;
 use polyview::data::annotations::{Split, load_split};
 use polyview::data::error::DataError;
+use polyview::data::source::SourceSpec;
 use polyview::schema::{Fields, Labelled, Schema, UnknownValue};
 use polyview::synth::{self, SynthClass, SynthOptions, SynthTask};
 use serde_json::{Value, json};
@@ -66,6 +68,12 @@ pub fn write_split(root: &Path, folder: &str, text: &str) {
 /// Reads a split by the built-in schema.
 pub fn load(root: &TempDir, split: &str) -> Result<Split, DataError> {
     load_split(root.path(), split, &Schema::mvfoul().expect("the built-in schema is valid"))
+}
+
+/// The data set in a folder, with the built-in schema.
+pub fn source(root: &Path) -> Result<DataSource, DataError> {
+    let schema = Some(Schema::mvfoul().expect("the built-in schema is valid"));
+    DataSource::open(&SourceSpec { root: root.to_owned(), schema, ..SourceSpec::default() })
 }
 
 /// An action's annotation fields.

@@ -1,0 +1,56 @@
+//! `polyview init-schema`: the schema of a data set, as its labels show it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::source::SourceArgs;
+use super::{CommandResult, Failure, Terminal, print_text};
+use crate::atomic_file;
+
+/// What stands above a schema that is to be edited.
+const HEAD: &str = "\
+# The schema of a data set: which fields are tasks, and what their values mean. Written by
+# `polyview init-schema`; edit it, and give it with --schema FILE.
+#
+# A task's classes are in index order. `imbalanced = true` marks the task (one at most) that class weights and
+# class-balanced sampling look at. Values of `unknown` leave a class open: such an action counts for the
+# other tasks alone. Spellings of one class: `{ name = \"wave\", match = { Gesture = [\"wave\", \"Wave\"] } }`.
+# docs/data.md describes everything else that a schema can say.
+
+";
+
+/// Options as typed.
+#[derive(Debug, Args)]
+pub(super) struct InitSchemaArgs {
+    /// The data set: a folder of clips per class, a table or lists
+    #[arg(value_name = "DIR")]
+    dataset_root: PathBuf,
+    /// File to write [default: standard output]
+    #[arg(long, value_name = "FILE.toml")]
+    out: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl InitSchemaArgs {
+    pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
+        let dataset_root = self.dataset_root.clone();
+        let source = SourceArgs { dataset_root, schema: None, format: None }.open()?;
+        let text = format!("{HEAD}{}", source.schema().to_toml());
+        let Some(path) = &self.out else {
+            print_text(text.trim_end())?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let fail = |reason: String| Failure::usage(format!("--out {}: {reason}", path.display()));
+        if path.exists() && !self.overwrite {
+            return Err(fail("it exists: choose another file, or add --overwrite".to_owned()));
+        }
+        atomic_file::replace(path, text.as_bytes())
+            .map_err(|error| fail(format!("cannot be written: {error}")))?;
+        terminal.line(&format!("schema: {}", path.display()));
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,134 @@
+//! How a data set lists its actions, and recognising it.
+
+use std::path::{Path, PathBuf};
+
+use super::super::annotations::ANNOTATIONS;
+use super::super::error::DataError;
+use super::super::layout;
+use super::folders::{ClassFolders, subfolders};
+use super::table::TableFile;
+use crate::options::choices;
+use crate::schema::{Schema, SplitSpec};
+
+choices! {
+    /// How a data set lists its actions.
+    pub Format {
+        /// As SoccerNet does: a folder per split, with annotations.json.
+        SoccerNet = "soccernet",
+        /// A folder per class, within a folder per split or without.
+        Folders = "folders",
+        /// A table with a line per clip and a header (CSV, TSV).
+        Manifest = "manifest",
+        /// Lines of a path and a label, as Kinetics' lists are.
+        List = "list",
+    }
+}
+
+/// What is there.
+#[derive(Debug)]
+pub(super) enum Found {
+    SoccerNet,
+    Folders(Vec<ClassFolders>),
+    Manifests(Vec<TableFile>),
+    Lists(Vec<TableFile>),
+}
+
+impl Found {
+    pub(super) fn format(&self) -> Format {
+        match self {
+            Self::SoccerNet => Format::SoccerNet,
+            Self::Folders(_) => Format::Folders,
+            Self::Manifests(_) => Format::Manifest,
+            Self::Lists(_) => Format::List,
+        }
+    }
+}
+
+/// The splits of a data set without a schema, with the names that other programs give them.
+pub(super) fn usual_splits() -> Vec<SplitSpec> {
+    let split = |name: &str, spellings: &[&str]| SplitSpec {
+        name: name.to_owned(),
+        spellings: [name].iter().chain(spellings).map(|s| (*s).to_owned()).collect(),
+        labelled: true,
+    };
+    vec![
+        split("train", &["Train", "training"]),
+        split("valid", &["Valid", "val", "Val", "validation"]),
+        split("test", &["Test", "testing"]),
+    ]
+}
+
+/// Finds out how the data set at `root` lists its actions, or looks for `forced` alone.
+///
+/// # Errors
+/// [`DataError::NoRoot`], and [`DataError::Layout`] if it is none of what is known.
+pub(super) fn recognise(
+    root: &Path,
+    forced: Option<Format>,
+    schema: &Schema,
+    splits: &[SplitSpec],
+) -> Result<Found, DataError> {
+    if !root.is_dir() && !root.is_file() {
+        return Err(DataError::NoRoot { root: root.to_owned() });
+    }
+    let may_be = |format| forced.is_none_or(|forced| forced == format);
+    let is_soccernet = || {
+        let found = layout::find_splits(root, schema);
+        found.is_ok_and(|splits| splits.iter().any(|split| split.dir.join(ANNOTATIONS).is_file()))
+    };
+    if forced == Some(Format::SoccerNet) || (may_be(Format::SoccerNet) && is_soccernet()) {
+        return Ok(Found::SoccerNet);
+    }
+    if may_be(Format::Manifest) || may_be(Format::List) {
+        let (manifests, lists): (Vec<_>, Vec<_>) =
+            TableFile::find(root, splits)?.into_iter().partition(|file| file.has_header);
+        if !manifests.is_empty() && may_be(Format::Manifest) {
+            return Ok(Found::Manifests(manifests));
+        }
+        if !lists.is_empty() && may_be(Format::List) {
+            return Ok(Found::Lists(lists));
+        }
+    }
+    if may_be(Format::Folders) && root.is_dir() {
+        let found = class_folders(root, splits);
+        if !found.is_empty() {
+            return Ok(Found::Folders(found));
+        }
+    }
+    // A split's folder without annotations or clips is most likely SoccerNet's, not yet complete.
+    if forced.is_none() && layout::find_splits(root, schema).is_ok() {
+        return Ok(Found::SoccerNet);
+    }
+    let reason = match forced {
+        Some(Format::Folders) => "holds no folders of classes with clips in them",
+        Some(Format::Manifest) => {
+            "holds no table with a header that names a column `path` (manifest.csv, train.csv, …)"
+        }
+        Some(Format::List) => "holds no list of paths and labels (train.txt, val.txt, …)",
+        _ => {
+            "holds no data set: neither split folders with annotations.json, nor a folder of clips \
+             per class, nor a table (manifest.csv, or train.csv, …), nor lists (train.txt, val.txt)"
+        }
+    };
+    Err(DataError::Layout { path: root.to_owned(), reason: reason.to_owned() })
+}
+
+/// The folders whose subfolders are classes: those of splits, or the root.
+fn class_folders(root: &Path, splits: &[SplitSpec]) -> Vec<ClassFolders> {
+    let of_split = |split: &SplitSpec| {
+        let candidates = split.spellings.iter().map(|spelling| root.join(spelling));
+        let dir: PathBuf = candidates.into_iter().find(|dir| dir.is_dir())?;
+        Some(ClassFolders { split: Some(split.name.clone()), dir })
+    };
+    let found: Vec<ClassFolders> =
+        splits.iter().filter_map(of_split).filter(ClassFolders::has_clips).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    // Folders of splits that hold nothing are no classes.
+    let names = splits.iter().flat_map(|split| &split.spellings);
+    let is_split = |dir: &PathBuf| names.clone().any(|name| dir.ends_with(name));
+    let whole = ClassFolders { split: None, dir: root.to_owned() };
+    let has_classes = !subfolders(root).iter().any(is_split) && whole.has_clips();
+    if has_classes { vec![whole] } else { Vec::new() }
+}

@@ -1,0 +1,74 @@
+//! The schema of a data set that has none: which fields are tasks, and their classes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::super::error::DataError;
+use super::super::natural::natural_key;
+use super::format::usual_splits;
+use super::listed::Listed;
+use crate::schema::{Schema, SplitSpec};
+
+/// More values than these are no classes: names, times, remarks.
+const MOST_CLASSES: usize = 1000;
+
+/// A schema with a task for each field that looks like one, and a line about each of the others. Classes
+/// are in natural order. Fields that `are_classes` need not look like tasks.
+///
+/// # Errors
+/// No field has two values or more.
+pub(super) fn infer(
+    root: &Path,
+    fields: &[String],
+    are_classes: bool,
+    actions: &[Listed],
+) -> Result<(Schema, Vec<String>), DataError> {
+    let fail = |reason: String| DataError::Layout { path: root.to_owned(), reason };
+    let mut tasks = Vec::new();
+    let mut notes = Vec::new();
+    for field in fields {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for value in actions.iter().filter_map(|action| action.fields.get(field)) {
+            *counts.entry(value).or_insert(0) += 1;
+        }
+        let labelled: usize = counts.values().sum();
+        let mut classes: Vec<String> = counts.keys().map(|value| (*value).to_owned()).collect();
+        classes.sort_by_cached_key(|class| natural_key(class));
+        match classes.len() {
+            0 => notes.push(format!("{field:?} is no task: it is empty everywhere")),
+            1 => notes.push(format!("{field:?} is no task: it is {:?} everywhere", classes[0])),
+            // Values that hardly ever repeat.
+            n if !are_classes && (n > MOST_CLASSES || 3 * n > 2 * labelled.max(3)) => {
+                notes.push(format!("{field:?} is no task: {n} values for {labelled} actions"));
+            }
+            _ => tasks.push((field.clone(), classes)),
+        }
+    }
+    if tasks.is_empty() {
+        let reasons = notes.join("; ");
+        let reasons = if reasons.is_empty() { "there is none".to_owned() } else { reasons };
+        return Err(fail(format!(
+            "no field has classes to learn ({reasons}); give a schema with --schema"
+        )));
+    }
+    for (field, classes) in &tasks {
+        let names = classes.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if classes.len() > 8 { ", …" } else { "" };
+        notes.push(format!("task {field:?}: {} classes ({names}{more})", classes.len()));
+    }
+    let name = root.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let schema = Schema::of_fields(&name, &splits(actions), tasks, "the inferred schema")?;
+    Ok((schema, notes))
+}
+
+/// The usual splits. One that lists no labels can be predicted.
+fn splits(actions: &[Listed]) -> Vec<SplitSpec> {
+    let labelled = |split: &SplitSpec| {
+        let mut own = actions.iter().filter(|a| a.split.as_ref() == Some(&split.name)).peekable();
+        own.peek().is_none() || own.any(|action| !action.fields.is_empty())
+    };
+    usual_splits()
+        .into_iter()
+        .map(|split| SplitSpec { labelled: labelled(&split), ..split })
+        .collect()
+}

@@ -1,0 +1,103 @@
+//! Lists of a path and a label in each line, as Kinetics' and other data sets' are.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::super::error::DataError;
+use super::super::split::View;
+use super::super::video::resolve_clip;
+use super::folders::CLASS;
+use super::listed::Listed;
+use super::table::TableFile;
+use crate::schema::Fields;
+use crate::text;
+
+/// The actions of a list, in the order of its lines, each with one clip. Labels that are numbers get the
+/// names of a list of classes beside it, if there is one.
+///
+/// # Errors
+/// The line and what is wrong with it.
+pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataError> {
+    let names = class_names(&file.folder())?;
+    let mut base: Option<PathBuf> = None;
+    let mut seen = HashSet::new();
+    let mut actions = Vec::new();
+    let lines = (1..).zip(file.text.lines().map(str::trim));
+    for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
+        let split = text.rsplit_once(|c: char| c.is_whitespace() || c == ',' || c == ';');
+        let Some((path, label)) = split.map(|(path, label)| (path.trim_end(), label)) else {
+            return Err(file.error(line, format!("{text:?} has a path or a label, and needs both")));
+        };
+        let base = base.get_or_insert_with(|| base_of(file, path));
+        let path = frames_path(base, path).unwrap_or(path);
+        let class = match (&names, label.parse::<usize>()) {
+            (Some(names), Ok(index)) => names.get(index).cloned().ok_or_else(|| {
+                file.error(line, format!("the label is {index}, of {} classes", names.len()))
+            })?,
+            _ => label.to_owned(),
+        };
+        if !seen.insert(path.to_owned()) {
+            return Err(file.error(line, format!("{path} occurs twice")));
+        }
+        let id = PathBuf::from(path).with_extension("").to_string_lossy().into_owned();
+        actions.push(Listed {
+            split: file.split.clone(),
+            fields: Fields::from([(CLASS.to_owned(), class)]),
+            views: vec![View::of_path(root, &base.join(path))],
+            ..Listed::new(id)
+        });
+    }
+    if actions.is_empty() {
+        return Err(file.error(1, "there is no line with a path and a label"));
+    }
+    Ok(actions)
+}
+
+/// Where a list's paths begin: at the list, or in a folder beside it that is named after its split or
+/// after videos. The first path decides.
+fn base_of(file: &TableFile, first: &str) -> PathBuf {
+    let folder = file.folder();
+    let split = file.split.clone().unwrap_or_default();
+    // Lists call validation "val" more often than not.
+    let short = if split == "valid" { "val".to_owned() } else { split.clone() };
+    let candidates = [
+        String::new(),
+        split.clone(),
+        short.clone(),
+        "videos".to_owned(),
+        format!("videos_{split}"),
+        format!("videos_{short}"),
+    ];
+    let mut bases = candidates.iter().map(|name| folder.join(name));
+    let has = |base: &PathBuf| {
+        let path = frames_path(base, first).unwrap_or(first);
+        resolve_clip(&base.join(path)).is_ok()
+    };
+    bases.find(has).unwrap_or(folder)
+}
+
+/// The folder in `PATH FRAMES`, a list of folders of images with their number of frames.
+fn frames_path<'a>(base: &Path, path: &'a str) -> Option<&'a str> {
+    let (folder, frames) = path.rsplit_once(char::is_whitespace)?;
+    let is_count = frames.bytes().all(|byte| byte.is_ascii_digit());
+    (is_count && base.join(folder).is_dir()).then_some(folder)
+}
+
+/// The classes of `classes.txt` or `label_map*.txt` in a folder, one in each line.
+fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let is_map = |name: &str| {
+        name == "classes.txt" || (name.starts_with("label_map") && name.ends_with(".txt"))
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|entry| is_map(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    let Some(path) = paths.first() else { return Ok(None) };
+    let fail = |reason: String| DataError::Layout { path: path.clone(), reason };
+    let bytes = std::fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    let text = text::decode(&bytes).map_err(|error| fail(error.to_string()))?.text;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(Some(lines.map(str::to_owned).collect()))
+}

@@ -1,0 +1,177 @@
+//! The splits of a data set that has fewer than training needs.
+
+use std::collections::HashMap;
+
+use super::super::error::DataError;
+use super::super::split::{Action, Split};
+use super::partition::{Card, Fold, Partition, deal};
+use super::{DataSource, Format};
+
+const TRAIN: &str = "train";
+const VALID: &str = "valid";
+const TEST: &str = "test";
+
+/// Shares of the splits of a data set without any.
+const OF_ALL: [f64; 3] = [0.8, 0.1, 0.1];
+/// Shares of train and valid of a data set without a valid split.
+const OF_TRAIN: [f64; 2] = [0.85, 0.15];
+
+/// Which splits are made, and of what.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Made {
+    /// The splits whose actions are dealt; empty for the actions of no split.
+    pool: Vec<String>,
+    /// The share of each part, and the split that it belongs to.
+    parts: Vec<(f64, &'static str)>,
+    seed: u64,
+    fold: Option<Fold>,
+}
+
+impl Made {
+    /// What is to be made of a data set.
+    ///
+    /// # Errors
+    /// A partition that does not go with the splits that there are.
+    pub(super) fn plan(source: &DataSource, wanted: &Partition) -> Result<Self, DataError> {
+        let listed = source.listed_splits();
+        let has = |name: &str| listed.iter().any(|split| split == name);
+        let unsplit = source.format != Format::SoccerNet
+            && source.listed.iter().any(|action| action.split.is_none());
+        let refuse = |reason: String| Err(DataError::Layout { path: source.root.clone(), reason });
+        let shares = wanted.shares.as_ref().map(|shares| shares.0.clone());
+        if has(TRAIN) && has(VALID) && shares.is_some() {
+            let reason = "has the splits train and valid, so that --split has nothing to divide; \
+                          --fold makes others of them";
+            return refuse(reason.to_owned());
+        }
+        if has(TRAIN) && shares.as_ref().is_some_and(|shares| shares.len() > 2 && has(TEST)) {
+            return refuse("has a test split: give --split two shares, train and valid".to_owned());
+        }
+        let (pool, shares) = match (unsplit, has(TRAIN), has(VALID)) {
+            (true, ..) => (Vec::new(), shares.unwrap_or(OF_ALL.to_vec())),
+            (false, true, false) => (vec![TRAIN.to_owned()], shares.unwrap_or(OF_TRAIN.to_vec())),
+            (false, true, true) if wanted.fold.is_some() => {
+                (vec![TRAIN.to_owned(), VALID.to_owned()], vec![1.0, 0.0])
+            }
+            _ => return Ok(Self::default()),
+        };
+        let test = shares.get(2).copied().unwrap_or(0.0);
+        let mut parts = match wanted.fold {
+            None => vec![(shares[0], TRAIN), (shares[1], VALID)],
+            Some(fold) => (1..=fold.of)
+                .map(|number| {
+                    let name = if number == fold.number { VALID } else { TRAIN };
+                    ((1.0 - test) / fold.of as f64, name)
+                })
+                .collect(),
+        };
+        if test > 0.0 {
+            parts.push((test, TEST));
+        }
+        Ok(Self { pool, parts, seed: wanted.seed, fold: wanted.fold })
+    }
+
+    /// Names of the splits that are made.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = self.parts.iter().map(|(_, name)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// A split, if it is one of those that are made.
+    ///
+    /// # Errors
+    /// The actions cannot be read, or are too few.
+    pub(super) fn split(
+        &self,
+        source: &DataSource,
+        name: &str,
+    ) -> Result<Option<Split>, DataError> {
+        if !self.names().contains(&name) {
+            return Ok(None);
+        }
+        let mut all = self.pool(source)?;
+        let parts = self.deal(source, &all.actions);
+        let total = all.actions.len();
+        let mut parts = parts.into_iter();
+        all.actions.retain(|_| parts.next().is_some_and(|part| self.parts[part].1 == name));
+        if all.actions.is_empty() {
+            let reason = format!("usable actions are too few for a {name} split: {total}");
+            return Err(DataError::Layout { path: source.root.clone(), reason });
+        }
+        all.name = name.to_owned();
+        all.file = None;
+        // What is left out belongs to no part: it is told once.
+        if name != TRAIN {
+            all.left_out.clear();
+            all.problems.retain(|problem| {
+                let of = |action: &Action| problem.action.as_ref() == Some(&action.id);
+                all.actions.iter().any(of)
+            });
+        }
+        let how = match self.fold {
+            Some(fold) => format!("--fold {fold}"),
+            None => {
+                let shares: Vec<String> = self.parts.iter().map(|(s, _)| s.to_string()).collect();
+                format!("--split {}", shares.join(","))
+            }
+        };
+        let seed = self.seed;
+        log::info!(
+            "{name} split: {} of {total} actions, by {how} (--split-seed {seed})",
+            all.actions.len()
+        );
+        Ok(Some(all))
+    }
+
+    /// The actions that are dealt, as one split.
+    fn pool(&self, source: &DataSource) -> Result<Split, DataError> {
+        let Some((first, others)) = self.pool.split_first() else {
+            return Ok(source.collect(TRAIN, true, &|split| split.is_none()));
+        };
+        let mut all = source.read(first)?;
+        for name in others {
+            let mut other = source.read(name)?;
+            let dir = other.dir.clone();
+            // Both splits may number their actions from 0.
+            for action in &mut other.actions {
+                if all.actions.iter().any(|a| a.id == action.id) {
+                    action.id = format!("{name}/{}", action.id);
+                }
+                action.views.iter_mut().for_each(|view| view.path = dir.join(&view.path));
+            }
+            for entry in &mut other.left_out {
+                entry.views.iter_mut().for_each(|view| view.path = dir.join(&view.path));
+            }
+            all.actions.extend(other.actions);
+            all.left_out.extend(other.left_out);
+            all.problems.extend(other.problems);
+        }
+        Ok(all)
+    }
+
+    /// The part of each action.
+    fn deal(&self, source: &DataSource, actions: &[Action]) -> Vec<usize> {
+        let groups: HashMap<&str, &str> = source
+            .listed
+            .iter()
+            .filter_map(|listed| Some((listed.id.as_str(), listed.group.as_deref()?)))
+            .collect();
+        let tasks = &source.schema.tasks;
+        // Classes of all tasks, numbered through.
+        let first = |task: usize| tasks[..task].iter().map(|t| t.classes.len()).sum::<usize>();
+        let cards: Vec<Card<'_>> = actions
+            .iter()
+            .map(|action| {
+                let labels = action.labels.iter().flatten().enumerate();
+                let classes = labels.filter_map(|(task, label)| Some(first(task) + (*label)?));
+                let own = action.id.as_str();
+                let group = groups.get(own).copied().unwrap_or(own);
+                Card { group, classes: classes.collect() }
+            })
+            .collect();
+        let shares: Vec<f64> = self.parts.iter().map(|(share, _)| *share).collect();
+        deal(&cards, &shares, self.seed)
+    }
+}

@@ -1,0 +1,246 @@
+//! Making splits of actions that have none: shares, or folds for cross-validation. Each class is spread
+//! over the parts as the shares say, groups stay together, and a seed decides.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How splits are made.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Partition {
+    /// Shares of train, valid and perhaps test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
+    /// Decides who is in which.
+    pub seed: u64,
+    /// The fold that is held out for validation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<Fold>,
+}
+
+/// Shares of the splits train, valid and perhaps test, as `0.8,0.1,0.1`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shares(pub Vec<f64>);
+
+/// One of several folds, as `2/5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fold {
+    /// Its number, from 1.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl FromStr for Shares {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "must be the shares of train, valid and test, as 0.8,0.1,0.1".to_owned();
+        let shares: Vec<f64> = text
+            .split(',')
+            .map(|share| share.trim().parse().map_err(|_| wrong()))
+            .collect::<Result<_, _>>()?;
+        if !(2..=3).contains(&shares.len()) || shares.iter().any(|s| !s.is_finite() || *s < 0.0) {
+            return Err(wrong());
+        }
+        let sum: f64 = shares.iter().sum();
+        if (sum - 1.0).abs() > 1e-6 {
+            return Err(format!("its shares must add up to 1, and are {sum} together"));
+        }
+        if shares[..2].contains(&0.0) {
+            return Err("train and valid need a share above 0".to_owned());
+        }
+        Ok(Self(shares))
+    }
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shares: Vec<String> = self.0.iter().map(f64::to_string).collect();
+        f.write_str(&shares.join(","))
+    }
+}
+
+impl FromStr for Fold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text
+            .split_once('/')
+            .and_then(|(number, of)| Some((number.trim().parse().ok()?, of.trim().parse().ok()?)));
+        match numbers {
+            Some((number, of)) if (2..=100).contains(&of) && (1..=of).contains(&number) => {
+                Ok(Self { number, of })
+            }
+            _ => Err("must be the number of a fold and how many there are, as 2/5".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Fold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+/// Serde as text.
+macro_rules! as_text {
+    ($($name:ty),+) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+as_text!(Shares, Fold);
+
+/// An action to be dealt.
+#[derive(Debug, Clone)]
+pub(super) struct Card<'a> {
+    /// Actions of one group go to the same part.
+    pub group: &'a str,
+    /// Its classes in all tasks, numbered through.
+    pub classes: Vec<usize>,
+}
+
+/// Deals actions to parts: the part of each. Of each class, parts get their share as nearly as groups
+/// and other tasks allow, and a part takes no more than its share of all. Each share is above 0. (After
+/// Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data".)
+pub(super) fn deal(cards: &[Card<'_>], shares: &[f64], seed: u64) -> Vec<usize> {
+    let classes = cards.iter().flat_map(|card| &card.classes).map(|class| class + 1).max();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (index, card) in cards.iter().enumerate() {
+        let place = *places.entry(card.group).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[place].push(index);
+    }
+    groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut sizes = vec![0_usize; classes.unwrap_or(0)];
+    cards.iter().flat_map(|card| &card.classes).for_each(|&class| sizes[class] += 1);
+    // Large groups first, while there is room for them; then the rarest classes, which are the hardest to
+    // spread. The sort is stable: the seed decides among equals.
+    let rarest = |group: &Vec<usize>| {
+        group.iter().flat_map(|&index| &cards[index].classes).map(|&class| sizes[class]).min()
+    };
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.len()), rarest(group)));
+    let room: Vec<usize> =
+        shares.iter().map(|share| (share * cards.len() as f64 - 1e-9).ceil() as usize).collect();
+    let mut taken = vec![0_usize; shares.len()];
+    let mut of_class = vec![vec![0_usize; sizes.len()]; shares.len()];
+    let mut parts = vec![0; cards.len()];
+    for group in groups {
+        // How much of these classes the part still lacks, relative to its share.
+        let lack = |part: usize| -> f64 {
+            let of = |&class: &usize| {
+                1.0 - of_class[part][class] as f64 / (shares[part] * sizes[class] as f64)
+            };
+            group.iter().flat_map(|&index| &cards[index].classes).map(of).sum()
+        };
+        let behind = |part: usize| cards.len() as f64 - taken[part] as f64 / shares[part];
+        let fits = |part: &usize| taken[*part] + group.len() <= room[*part];
+        let mut open: Vec<usize> = (0..shares.len()).filter(fits).collect();
+        if open.is_empty() {
+            open.extend(0..shares.len());
+        }
+        let best = open
+            .into_iter()
+            .rev()
+            .max_by(|a, b| lack(*a).total_cmp(&lack(*b)).then(behind(*a).total_cmp(&behind(*b))));
+        let best = best.expect("there is a part");
+        for index in group {
+            parts[index] = best;
+            taken[best] += 1;
+            cards[index].classes.iter().for_each(|&class| of_class[best][class] += 1);
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cards(strata: &[usize], groups: &[String]) -> Vec<usize> {
+        let cards: Vec<Card<'_>> = strata
+            .iter()
+            .zip(groups)
+            .map(|(&class, group)| Card { group, classes: vec![class] })
+            .collect();
+        deal(&cards, &[0.8, 0.1, 0.1], 3)
+    }
+
+    fn names(count: usize, size: usize) -> Vec<String> {
+        (0..count).map(|index| (index / size).to_string()).collect()
+    }
+
+    #[test]
+    fn classes_are_spread_as_the_shares_say() {
+        let strata = [vec![0; 60], vec![1; 30], vec![2; 10]].concat();
+        let parts = cards(&strata, &names(100, 1));
+        for (class, size) in [(0, 60.0), (1, 30.0), (2, 10.0)] {
+            for (part, share) in [0.8, 0.1, 0.1].into_iter().enumerate() {
+                let both = |(s, p): (&usize, &usize)| *s == class && *p == part;
+                let count = strata.iter().zip(&parts).filter(|pair| both(*pair)).count();
+                let wanted: f64 = share * size;
+                assert!((count as f64 - wanted).abs() <= 1.0, "{class} {part}: {count}");
+            }
+        }
+        assert_eq!(parts, cards(&strata, &names(100, 1)));
+        let other = deal(
+            &strata.iter().map(|&n| Card { group: "a", classes: vec![n] }).collect::<Vec<_>>(),
+            &[0.5, 0.5],
+            1,
+        );
+        assert!(other.iter().all(|part| *part == other[0]), "one group is one part");
+    }
+
+    #[test]
+    fn many_rare_classes_do_not_empty_the_training_part() {
+        // Three actions of each class.
+        let strata: Vec<usize> = (0..300).map(|index| index % 100).collect();
+        let parts = cards(&strata, &names(300, 1));
+        let count = |part: usize| parts.iter().filter(|p| **p == part).count();
+        assert_eq!([count(0), count(1), count(2)], [240, 30, 30]);
+    }
+
+    #[test]
+    fn groups_stay_together_and_parts_near_their_shares() {
+        let strata: Vec<usize> = (0..120).map(|index| index / 4 % 3).collect();
+        let groups = names(120, 4);
+        let parts = cards(&strata, &groups);
+        for group in parts.chunks(4) {
+            assert!(group.iter().all(|part| *part == group[0]));
+        }
+        let count = |part: usize| parts.iter().filter(|p| **p == part).count();
+        assert_eq!([count(0), count(1), count(2)], [96, 12, 12]);
+    }
+
+    #[test]
+    fn what_is_typed_is_checked() {
+        let shares = |text: &str| text.parse::<Shares>();
+        assert_eq!(shares("0.7, 0.3").unwrap().to_string(), "0.7,0.3");
+        for bad in ["0.5", "0.5,0.6", "1,0", "a,b", "0.5,0.5,0,0", "-0.5,1.5", "", "nan,1"] {
+            assert!(shares(bad).is_err(), "{bad}");
+        }
+        assert_eq!("2/5".parse::<Fold>().unwrap(), Fold { number: 2, of: 5 });
+        for bad in ["0/5", "6/5", "1/1", "2", "2/5/6", "a/5", "1/101"] {
+            assert!(bad.parse::<Fold>().is_err(), "{bad}");
+        }
+    }
+}
