@@ -1,5 +1,5 @@
 //! What polyview computes on the CPU, over plain slices: convolution, batch norm, the optimizer's
-//! step, sums of gradients, the pixels of an augmentation, colours, resizing.
+//! step, sums of gradients, averages of weights, the pixels of an augmentation, colours, resizing.
 //!
 //! It is a crate of its own so that it is built at opt-level 3 in every profile
 //! (`[profile.dev.package]` in the workspace's `Cargo.toml`) and the rest stays fast to compile. It
@@ -7,6 +7,7 @@
 
 pub mod adam;
 pub mod augment;
+pub mod blend;
 pub mod colour;
 pub mod conv;
 pub mod norm;

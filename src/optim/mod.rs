@@ -1,6 +1,7 @@
-//! Steps of Adam or AdamW over parameters in one pass, and the norm of all gradients: WGSL
+//! Steps of Adam or AdamW over parameters in one pass, averages of parameters, and the norm of all gradients: WGSL
 //! compute shaders on wgpu, vector code on the CPU, Burn's operations elsewhere.
 
+mod average;
 mod norm;
 mod steps;
 pub(crate) mod wgsl;
@@ -8,6 +9,7 @@ pub(crate) mod wgsl;
 use burn::tensor::Tensor;
 use polyview_cpu::adam::Factors;
 
+pub use average::towards;
 pub use norm::l2_norm;
 pub use steps::{Steps, together};
 

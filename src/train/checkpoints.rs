@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::average::WeightAverage;
 use super::error::TrainError;
 use super::loss_scale::LossScale;
 use super::metrics::PassProgress;
@@ -17,6 +18,7 @@ use crate::report::EpochRecord;
 /// What a checkpoint holds: a run between two steps.
 pub(super) struct Snapshot<'a> {
     pub net: &'a MultiViewNet,
+    pub average: Option<&'a WeightAverage>,
     pub optimizer: &'a Optimizer,
     pub memory: MemoryState,
     pub loss_scale: Option<LossScale>,
@@ -167,13 +169,16 @@ impl<'a> CheckpointWriter<'a> {
         self.restore()?;
         let folder = &self.config.run.save_dir;
         // Reading weights back from the device is the expensive part: once for all files.
-        let (weights, checksum) = checkpoint::encode(folder, snapshot.net, &self.info)?;
+        let shown = snapshot.average.map_or(snapshot.net, WeightAverage::net);
+        let (weights, checksum) = checkpoint::encode(folder, shown, &self.info)?;
         let mut state = RunState::new(self.config, snapshot.history, snapshot.progress, checksum);
         state.best_score = self.best_score;
         state.memory = snapshot.memory;
         state.loss_scale = snapshot.loss_scale;
         state.lanes = snapshot.lanes;
-        let state = state.encode(folder, snapshot.optimizer)?;
+        state.average = snapshot.average.map(WeightAverage::updates);
+        let trained = snapshot.average.map(|_| (snapshot.net, &self.info.model));
+        let state = state.encode(folder, snapshot.optimizer, trained)?;
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         for path in &paths {
             save_pair(path, &weights, &state)?;

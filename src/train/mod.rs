@@ -4,6 +4,7 @@
 
 mod agreement;
 mod augmenter;
+mod average;
 mod checkpoints;
 mod compare;
 mod devices;
@@ -33,6 +34,7 @@ mod trainer;
 mod tune;
 
 pub use augmenter::Augmenter;
+pub use average::WeightAverage;
 pub use compare::{Comparison, compare_freezing};
 pub use early_stopping::EarlyStopping;
 pub use error::TrainError;

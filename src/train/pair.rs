@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 
 use super::optimizer::Moments;
-use super::state::RunState;
+use super::state::{RunState, Tensors};
 use crate::checkpoint::{
     self, CheckpointError, CheckpointInfo, patiently, rebuild, write_atomically,
 };
@@ -30,6 +30,8 @@ pub struct Saved {
     pub state: RunState,
     /// The optimizer's memory.
     pub moments: BTreeMap<String, Moments>,
+    /// The network that is trained, where `net` has the average of its weights.
+    pub trained: Option<MultiViewNet>,
 }
 
 fn state_of(weights: &Path) -> PathBuf {
@@ -60,11 +62,11 @@ pub(super) fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<()
 pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError> {
     let weights = path.with_extension("safetensors");
     let (info, tensors, checksum) = checkpoint::read(&weights)?;
-    let (state, moments) = match RunState::read(&state_of(&weights), device) {
-        Ok((state, moments)) if state.weights == checksum => (state, moments),
+    let (state, beside) = match RunState::read(&state_of(&weights), device) {
+        Ok((state, beside)) if state.weights == checksum => (state, beside),
         // Cut off between the two renames, or not a pair.
         other => match RunState::read(&next_of(&weights), device) {
-            Ok((state, moments)) if state.weights == checksum => (state, moments),
+            Ok((state, beside)) if state.weights == checksum => (state, beside),
             _ => {
                 let (state, _) = other?;
                 return Err(CheckpointError::Read {
@@ -79,7 +81,9 @@ pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError>
         },
     };
     let net = rebuild(&weights, &info, tensors, device)?;
-    Ok(Saved { net, info, state, moments })
+    let Tensors { moments, trained } = beside;
+    let trained = state.average.map(|_| rebuild(&state_of(&weights), &info, trained, device));
+    Ok(Saved { net, info, trained: trained.transpose()?, state, moments })
 }
 
 /// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints. What cannot be removed

@@ -333,6 +333,7 @@ fn snapshot<'a>(
     progress: Option<PassProgress>,
 ) -> Snapshot<'a> {
     let (net, optimizer, memory) = (trainer.net(), &trainer.optimizer, budget.state);
-    let (lanes, loss_scale) = (trainer.lanes(), trainer.loss_scale);
-    Snapshot { net, optimizer, memory, loss_scale, lanes, history, progress }
+    let (lanes, loss_scale, average) =
+        (trainer.lanes(), trainer.loss_scale, trainer.average.as_ref());
+    Snapshot { net, average, optimizer, memory, loss_scale, lanes, history, progress }
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
+use super::average::WeightAverage;
 use super::error::TrainError;
 use super::optimizer::{Optimizer, Rule};
-use super::start::Start;
+use super::start::{Start, networks};
 use super::state::RunState;
 use crate::checkpoint::{self, CheckpointInfo};
 use crate::cluster::Cluster;
@@ -26,14 +27,17 @@ pub(super) fn shared_start(
     let path = Path::new(NAME);
     if cluster.leads() {
         let start = start()?;
-        let (weights, checksum) = checkpoint::encode(path, &start.net, info)?;
+        let shown = start.average.as_ref().map_or(&start.net, WeightAverage::net);
+        let (weights, checksum) = checkpoint::encode(path, shown, info)?;
         let progress = start.progress.clone();
         let mut state = RunState::new(config, &start.history, progress, checksum);
         state.best_score = start.best_score;
         state.memory = start.memory.unwrap_or_default();
         state.loss_scale = start.loss_scale;
         state.lanes = start.lanes.unwrap_or(1);
-        let state = state.encode(path, &start.optimizer)?;
+        state.average = start.average.as_ref().map(WeightAverage::updates);
+        let trained = start.average.as_ref().map(|_| (&start.net, &info.model));
+        let state = state.encode(path, &start.optimizer, trained)?;
         cluster.all(&Some([start.lanes.is_some(), start.memory.is_some()]))?;
         cluster.from_lead(weights);
         cluster.from_lead(state);
@@ -44,11 +48,16 @@ pub(super) fn shared_start(
     let (weights, state) = (cluster.from_lead(Vec::new()), cluster.from_lead(Vec::new()));
     let (info, tensors, _) = checkpoint::decode(path, &weights)?;
     let net = checkpoint::rebuild(path, &info, tensors, device)?;
-    let (state, moments) = RunState::decode(path, &state, device)?;
+    let (state, beside) = RunState::decode(path, &state, device)?;
+    let trained = state.average.map(|updates| {
+        Ok::<_, TrainError>((checkpoint::rebuild(path, &info, beside.trained, device)?, updates))
+    });
+    let (net, average) = networks(config, &info.model, net, trained.transpose()?, device);
     let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
-    optimizer.moments = moments;
+    optimizer.moments = beside.moments;
     Ok(Start {
         net,
+        average,
         optimizer,
         history: state.history,
         progress: state.progress,

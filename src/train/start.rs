@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 
+use super::average::WeightAverage;
 use super::error::TrainError;
 use super::loss_scale::LossScale;
 use super::metrics::PassProgress;
@@ -18,6 +19,8 @@ use crate::report::EpochRecord;
 /// The state in which a run starts.
 pub(super) struct Start {
     pub net: MultiViewNet,
+    /// The average of its weights, if one is taken.
+    pub average: Option<WeightAverage>,
     pub optimizer: Optimizer,
     /// Finished epochs.
     pub history: Vec<EpochRecord>,
@@ -42,10 +45,14 @@ impl Start {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
-        if let Some(Saved { net, state, moments, .. }) = resumed(config, info, objective, device)? {
+        if let Some(saved) = resumed(config, info, objective, device)? {
+            let Saved { net, state, moments, trained, .. } = saved;
+            let trained = trained.zip(state.average);
+            let (net, average) = networks(config, &info.model, net, trained, device);
             optimizer.moments = moments;
             return Ok(Self {
                 net,
+                average,
                 optimizer,
                 history: state.history,
                 progress: state.progress,
@@ -68,8 +75,10 @@ impl Start {
             }
         }
         let history = Vec::new();
+        let (net, average) = networks(config, &info.model, net, None, device);
         Ok(Self {
             net,
+            average,
             optimizer,
             history,
             progress: None,
@@ -78,6 +87,27 @@ impl Start {
             lanes: None,
             best_score: None,
         })
+    }
+}
+
+/// The network to train and the average of its weights, from what a checkpoint has: where it was taken,
+/// `net` is the average after some updates, and `trained` the other one.
+pub(super) fn networks(
+    config: &Config,
+    model: &ModelConfig,
+    net: MultiViewNet,
+    trained: Option<(MultiViewNet, u64)>,
+    device: &Device,
+) -> (MultiViewNet, Option<WeightAverage>) {
+    let decay = config.optimizer.ema;
+    match trained {
+        Some((trained, updates)) => {
+            (trained, decay.map(|decay| WeightAverage::resume(decay, updates, net)))
+        }
+        None => {
+            let average = decay.map(|decay| WeightAverage::new(decay, &net, model, device));
+            (net, average)
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use super::optimizer::{Moments, Optimizer};
 use crate::checkpoint::container::{self, Content};
 use crate::checkpoint::{CheckpointError, FORMAT_VERSION};
 use crate::config::Config;
-use crate::model::state_dict::StateDict;
+use crate::model::state_dict::{StateDict, collect_net};
+use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
 
 /// The memory that a run plans with.
@@ -62,6 +63,10 @@ pub struct RunState {
     /// What the loss is multiplied by in half precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// Updates of the weights' average, which the weight file then has; the weights that are trained are
+    /// in this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<u64>,
     /// Updates per parameter path.
     pub updates: BTreeMap<String, u32>,
     /// The configuration.
@@ -88,13 +93,15 @@ impl RunState {
             memory: MemoryState::default(),
             lanes: 1,
             loss_scale: None,
+            average: None,
             updates: BTreeMap::new(),
             config: config.clone(),
             history: history.to_vec(),
         }
     }
 
-    /// The bytes of a state file; `path` is named in errors.
+    /// The bytes of a state file; `path` is named in errors. `trained` is the network that is trained,
+    /// where the weight file has the average of its weights.
     ///
     /// The text is TOML: its numbers come back bit for bit, NaN included, which JSON cannot
     /// promise.
@@ -102,6 +109,7 @@ impl RunState {
         mut self,
         path: &Path,
         optimizer: &Optimizer,
+        trained: Option<(&MultiViewNet, &ModelConfig)>,
     ) -> Result<Vec<u8>, CheckpointError> {
         let fail = |reason: String| CheckpointError::Write {
             path: path.to_owned(),
@@ -120,16 +128,18 @@ impl RunState {
                 add(SECOND, second)?;
             }
         }
+        if let Some((net, model)) = trained {
+            let weights = collect_net(net, model).map_err(|error| fail(error.to_string()))?;
+            tensors
+                .extend(weights.into_iter().map(|(name, data)| (format!("{TRAINED}{name}"), data)));
+        }
         let text = toml::to_string(&self).map_err(|error| fail(error.to_string()))?;
         Ok(container::encode(path, &text, &tensors)?.0)
     }
 
     /// Reads a state file; the optimizer's memory comes as tensors on `device`, without automatic
     /// differentiation.
-    pub fn read(
-        path: &Path,
-        device: &Device,
-    ) -> Result<(Self, BTreeMap<String, Moments>), CheckpointError> {
+    pub fn read(path: &Path, device: &Device) -> Result<(Self, Tensors), CheckpointError> {
         Self::of_content(path, container::read(path)?, device)
     }
 
@@ -138,7 +148,7 @@ impl RunState {
         path: &Path,
         bytes: &[u8],
         device: &Device,
-    ) -> Result<(Self, BTreeMap<String, Moments>), CheckpointError> {
+    ) -> Result<(Self, Tensors), CheckpointError> {
         Self::of_content(path, container::decode(path, bytes)?, device)
     }
 
@@ -146,7 +156,7 @@ impl RunState {
         path: &Path,
         content: Content,
         device: &Device,
-    ) -> Result<(Self, BTreeMap<String, Moments>), CheckpointError> {
+    ) -> Result<(Self, Tensors), CheckpointError> {
         let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
         let Content { text, mut tensors, .. } = content;
         let state: Self = toml::from_str(&text)
@@ -171,9 +181,27 @@ impl RunState {
             let second = take(name, SECOND);
             moments.insert(name.clone(), Moments { steps, first, second });
         }
-        Ok((state, moments))
+        let trained = tensors
+            .into_iter()
+            .filter_map(|(name, data)| Some((name.strip_prefix(TRAINED)?.to_owned(), data)));
+        let trained: StateDict = trained.collect();
+        if state.average.is_some() == trained.is_empty() {
+            return Err(refuse("it has no weights to go on with".to_owned()));
+        }
+        Ok((state, Tensors { moments, trained }))
     }
 }
 
+/// The tensors of a state file.
+#[derive(Debug)]
+pub struct Tensors {
+    /// The optimizer's memory.
+    pub moments: BTreeMap<String, Moments>,
+    /// The weights that are trained, where the weight file has their average; else empty.
+    pub trained: StateDict,
+}
+
+/// What names of weights that are trained begin with.
+const TRAINED: &str = "trained/";
 const FIRST: &str = "first";
 const SECOND: &str = "second";

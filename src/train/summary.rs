@@ -154,9 +154,10 @@ fn describe_training(c: &Config) -> String {
         0.0 => "gradients not clipped".to_owned(),
         norm => format!("gradient norm ≤ {norm}"),
     };
+    let average = c.optimizer.ema.map_or(String::new(), |d| format!(", average of weights {d}"));
     format!(
         "{epochs} ({patience}), {} actions per step, {rule} {rate}{warm_up}, weight decay {}, \
-         {clipping}, seed {}",
+         {clipping}{average}, seed {}",
         c.optimizer.batch_size, c.optimizer.weight_decay, c.run.seed
     )
 }

@@ -12,6 +12,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use super::augmenter::Augmenter;
+use super::average::WeightAverage;
 use super::error::TrainError;
 use super::lanes::{FirstClips, Lanes, training_clips};
 use super::loss_scale::LossScale;
@@ -44,6 +45,8 @@ pub struct Trainer<'a> {
     pub memory: StepMemory,
     /// What the loss is multiplied by, for a network in half precision.
     pub loss_scale: Option<LossScale>,
+    /// The average of the weights that is validated in their place.
+    pub average: Option<WeightAverage>,
     /// Seed of the dropout masks.
     pub seed: u64,
     /// Epochs begun, hence the number of the current one, from 1. The augmentation draws by it.
@@ -89,6 +92,7 @@ impl<'a> Trainer<'a> {
             objective: objective.into(),
             augmenter: None,
             memory: StepMemory::default(),
+            average: None,
             seed: 0,
             epoch: 0,
             steps: 0,
@@ -251,6 +255,9 @@ impl<'a> Trainer<'a> {
         if let Some(lanes) = &mut self.lanes {
             lanes.updated();
         }
+        if let (Some(average), Some(net)) = (&mut self.average, &self.net) {
+            average.update(net);
+        }
     }
 
     /// The end of a step with gradients of this norm, or of one that was left out.
@@ -278,8 +285,8 @@ impl<'a> Trainer<'a> {
         PassRecord { loss_scale, slowest, ..pass.metrics.record(&self.objective) }
     }
 
-    /// Validates the network on every batch of `loader`: no updates, dropout or augmentation, and
-    /// the running statistics of batch normalisation.
+    /// Validates the network, or the average of its weights, on every batch of `loader`: no updates, dropout
+    /// or augmentation, and the running statistics of batch normalisation.
     ///
     /// # Errors
     /// As [`Trainer::train_one_epoch`].
@@ -292,6 +299,27 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::train_one_epoch`], and those of `inspect`.
     pub fn validate_with(
+        &mut self,
+        loader: Loader,
+        inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
+    ) -> Result<PassRecord, TrainError> {
+        self.swap_average();
+        let record = self.validate_network(loader, inspect);
+        self.swap_average();
+        record
+    }
+
+    /// Exchanges the weights that are trained with their average, if there is one.
+    fn swap_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.swap(&mut self.net);
+            if let Some(lanes) = &mut self.lanes {
+                lanes.replaced();
+            }
+        }
+    }
+
+    fn validate_network(
         &mut self,
         mut loader: Loader,
         inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,

@@ -23,6 +23,11 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("dataset-root", "elsewhere", text("elsewhere")),
         ("schema", "mine.toml", text("mine.toml")),
+        ("format", "folders", text("folders")),
+        ("split", "0.7,0.3", text("0.7,0.3")),
+        ("split-seed", "3", Value::Integer(3)),
+        ("fold", "2/5", text("2/5")),
+        ("ema", "0.99", Value::Float(0.99)),
         ("epochs", "7", Value::Integer(7)),
         ("batch-size", "3", Value::Integer(3)),
         ("lr", "0.5", Value::Float(0.5)),

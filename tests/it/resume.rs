@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::Device;
 use polyview::checkpoint;
 use polyview::config::Config;
+use polyview::model::MultiViewNet;
+use polyview::model::state_dict::collect_net;
 use polyview::report::{EpochRecord, Event};
 use polyview::train::load_pair;
 use rand::{RngExt, SeedableRng};
@@ -102,6 +104,34 @@ fn a_resumed_run_equals_the_uninterrupted_run_in_micro_batches() {
         )
     };
     resumed_equals_uninterrupted("cpu", pieces, &[2, 5]);
+}
+
+#[test]
+fn averaged_weights_are_resumed_with_those_that_are_trained() {
+    let averaged =
+        |folder: &TempDir| with(&rich(folder), "--ema 0.9 --phase1-epochs 1 --phase2-epochs 1");
+    resumed_equals_uninterrupted("cpu", averaged, &[1, 5]);
+
+    let folder = TempDir::new().unwrap();
+    let config = averaged(&folder);
+    run(&config);
+    let saved = load_pair(&config.run.save_dir.join(checkpoint::LAST), &Device::flex()).unwrap();
+    let values = |net: &MultiViewNet| collect_net(net, &saved.info.model).unwrap();
+    let (average, trained) = (values(&saved.net), values(&saved.trained.unwrap()));
+    let differ = |name: &str| average[name] != trained[name];
+    assert!(
+        differ("heads.action_class.0.weight") && differ("backbone.layer4.0.conv1.1.running_mean")
+    );
+    // Frozen is frozen.
+    assert!(!differ("backbone.stem.0.weight") && !differ("backbone.stem.1.running_mean"));
+    // A run without it goes on with what was trained.
+    let plain = with(&config, "--no-test-run --resume auto --phase2-epochs 2");
+    let options = toml::to_string(&plain).unwrap().replace("ema = 0.9\n", "");
+    let plain: Config = toml::from_str(&options).unwrap();
+    assert_eq!(plain.optimizer.ema, None);
+    run(&plain);
+    let saved = load_pair(&config.run.save_dir.join(checkpoint::LAST), &Device::flex()).unwrap();
+    assert!(saved.trained.is_none() && saved.state.average.is_none());
 }
 
 #[test]
