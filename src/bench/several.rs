@@ -113,6 +113,7 @@ impl BenchConfig {
             frames: (0..=250).cycle().take(bytes).collect(),
             frames_from: 0,
             size: self.size,
+            mix: None,
             lanes: (0..lanes).map(|lane| lane * self.clips..(lane + 1) * self.clips).collect(),
         }
     }

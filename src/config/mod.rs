@@ -13,6 +13,7 @@ mod compute;
 pub(crate) mod data;
 mod freezing;
 mod loss;
+mod mixing;
 mod network;
 mod optimizer;
 mod rules;
@@ -44,6 +45,7 @@ pub use compute::ComputeConfig;
 pub use data::DataConfig;
 pub use freezing::{FreezingConfig, FreezingKind};
 pub use loss::{LossConfig, LossFunction};
+pub use mixing::MixingConfig;
 pub use network::NetworkConfig;
 pub use optimizer::{OptimizerConfig, OptimizerKind};
 pub(crate) use run::AUTO;
@@ -115,6 +117,10 @@ pub struct Config {
     #[command(flatten)]
     #[serde(flatten)]
     pub loss: LossConfig,
+    /// Mixup and cutmix.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub mixing: MixingConfig,
     /// Class weights and the class-balanced sampler.
     #[command(flatten)]
     #[serde(flatten)]

@@ -47,6 +47,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 fn window_and_weights(c: &Config) -> Result<(), ConfigError> {
+    if c.mixing.mixes() && c.optimizer.batch_size == 1 {
+        let option = if c.mixing.mixup.is_some() { "mixup" } else { "cutmix" };
+        let reason = "there is no other action to mix with: use a larger batch";
+        return Err(refuse(option, "with --batch-size 1", reason));
+    }
     if c.clips.end_frame < c.clips.start_frame {
         return Err(refuse("end-frame", c.clips.end_frame, "must not lie before --start-frame"));
     }

@@ -10,6 +10,7 @@ use super::annotations::Split;
 use super::cache::{FrameCache, Key};
 use super::clip::ClipError;
 use super::error::DataError;
+use super::mix::Mix;
 use super::problem::Level;
 use super::sampling::WindowSpec;
 use super::source::{DataSource, SourceSpec};
@@ -30,7 +31,7 @@ pub struct Sample {
 }
 
 /// B actions in memory: N clips of T frames, `[N, T, H, W, 3]` uint8, grouped by action.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The annotations' keys of the B actions.
     pub actions: Vec<String>,
@@ -49,6 +50,8 @@ pub struct Batch {
     pub frames_from: usize,
     /// `[T, H, W]`.
     pub size: [usize; 3],
+    /// How its actions are mixed for a training step, if they are.
+    pub mix: Option<Mix>,
     /// The consecutive actions of each lane (see [`Plan`](super::Plan)); all of them in one, usually.
     pub lanes: Vec<Range<usize>>,
 }

@@ -18,6 +18,7 @@ pub(crate) mod json;
 #[doc(hidden)]
 pub mod layout;
 pub mod loader;
+pub mod mix;
 pub(crate) mod natural;
 mod plan;
 #[doc(hidden)]

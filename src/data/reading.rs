@@ -190,6 +190,7 @@ impl Dataset {
             frames,
             frames_from: 0,
             size: [self.window.frames_per_clip, height, width],
+            mix: None,
             lanes: Vec::new(),
         }
     }

@@ -171,6 +171,7 @@ mod tests {
                 frames: Vec::new(),
                 frames_from: 0,
                 size: [1, 1, 1],
+                mix: None,
                 lanes: Vec::new(),
             };
             let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));

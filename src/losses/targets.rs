@@ -16,11 +16,16 @@ impl Targets {
     /// # Panics
     /// If an index is not below `classes`.
     pub fn new(labels: &[usize], classes: usize) -> Self {
-        let mut targets = Self { classes, shares: vec![0.0; labels.len() * classes] };
+        let mut targets = Self::none(labels.len(), classes);
         for (row, &label) in labels.iter().enumerate() {
             targets.add(row, label, 1.0);
         }
         targets
+    }
+
+    /// No share of any class for so many actions.
+    pub fn none(actions: usize, classes: usize) -> Self {
+        Self { classes, shares: vec![0.0; actions * classes] }
     }
 
     /// Adds to an action's share of a class.

@@ -152,8 +152,7 @@ impl PassMetrics {
         }
         for (head, known) in result.auxiliary.into_iter().enumerate() {
             if let Some(known) = known {
-                let targets = known.targets.into_iter().map(Some);
-                pass.auxiliary[head].add(known.logits, targets, losses.auxiliary[head])?;
+                pass.auxiliary[head].add(known.logits, known.labels, losses.auxiliary[head])?;
             }
         }
         pass.loss += losses.total * batch.actions.len() as f64;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::augment::rarity;
 use crate::config::{Config, LossFunction};
 use crate::data::balance::class_weights;
+use crate::data::mix::Mix;
 use crate::data::{Batch, Dataset};
 use crate::losses::{CrossEntropy, Focal, Targets, TaskLoss};
 use crate::model::Prediction;
@@ -122,11 +123,12 @@ impl Objective {
     /// The contribution of some of a batch's actions to its losses; the contributions of all parts
     /// add up to the batch's losses. `prediction` is for these actions alone.
     pub fn cost_of(&self, prediction: &Prediction, batch: &Batch, actions: Range<usize>) -> Cost {
+        let mix = batch.mix.as_ref();
         let tasks: Vec<Option<KnownTargets>> = self
             .tasks
             .iter()
             .zip(prediction.logits.iter().zip(&batch.labels))
-            .map(|(task, (logits, labels))| task.cost(logits, labels, actions.clone()))
+            .map(|(task, (logits, labels))| task.cost(logits, labels, mix, actions.clone()))
             .collect();
         let device = prediction.view_weights.device();
         let tasks: Vec<Tensor<1>> = tasks
@@ -145,7 +147,7 @@ impl Objective {
                 let values = &batch.properties[property];
                 // Index 0 means unknown.
                 let labels: Vec<_> = values.iter().map(|index| index.checked_sub(1)).collect();
-                head.cost(logits, &labels, actions.clone())
+                head.cost(logits, &labels, mix, actions.clone())
             })
             .collect();
         for (known, head) in auxiliary.iter().zip(&self.auxiliary) {
@@ -164,26 +166,56 @@ impl TaskObjective {
         &self,
         logits: &Tensor<2>,
         labels: &[Option<usize>],
+        mix: Option<&Mix>,
         actions: Range<usize>,
     ) -> Option<KnownTargets> {
-        let (rows, targets) = known(&labels[actions.clone()]);
+        let (rows, targets) = self.known(labels, mix, actions.clone());
         if rows.is_empty() {
             return None;
         }
-        let (_, all) = known(labels);
-        let divisor = |labels: &[usize]| self.loss.divisor(&Targets::new(labels, self.classes));
-        let share = divisor(&targets) / divisor(&all);
+        let (_, all) = self.known(labels, mix, 0..labels.len());
+        let share = self.loss.divisor(&targets) / self.loss.divisor(&all);
+        let own = rows.iter().map(|&row| labels[actions.start + row]).collect();
         let logits = if rows.len() == actions.len() {
             logits.clone()
         } else {
             let count = rows.len();
+            let row = |row| i32::try_from(row).expect("a batch has few actions");
+            let rows: Vec<i32> = rows.into_iter().map(row).collect();
             let index =
                 Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &logits.device());
             logits.clone().select(0, index)
         };
-        let loss = self.loss.loss(logits.clone(), &Targets::new(&targets, self.classes));
+        let loss = self.loss.loss(logits.clone(), &targets);
         let loss = if share == 1.0 { loss } else { loss.mul_scalar(share) };
-        Some(KnownTargets { loss, logits, targets })
+        Some(KnownTargets { loss, logits, labels: own })
+    }
+
+    /// Those of some actions, numbered among them, of which a class is known, and their targets. Of mixed
+    /// actions only one may be.
+    fn known(
+        &self,
+        labels: &[Option<usize>],
+        mix: Option<&Mix>,
+        actions: Range<usize>,
+    ) -> (Vec<usize>, Targets) {
+        let partner = |action: usize| mix.map_or(action, |mix| mix.partners[action]);
+        let share = mix.map_or(1.0, |mix| mix.share);
+        let known: Vec<usize> = actions
+            .clone()
+            .filter(|&action| labels[action].is_some() || labels[partner(action)].is_some())
+            .collect();
+        let mut targets = Targets::none(known.len(), self.classes);
+        for (row, &action) in known.iter().enumerate() {
+            // An action that is its own partner is not mixed.
+            let own = if partner(action) == action { 1.0 } else { share };
+            for (class, share) in [(labels[action], own), (labels[partner(action)], 1.0 - own)] {
+                if let Some(class) = class {
+                    targets.add(row, class, share);
+                }
+            }
+        }
+        (known.into_iter().map(|action| action - actions.start).collect(), targets)
     }
 }
 
@@ -270,8 +302,8 @@ pub struct KnownTargets {
     pub loss: Tensor<1>,
     /// Their logits.
     pub logits: Tensor<2>,
-    /// Their classes.
-    pub targets: Vec<usize>,
+    /// Their own classes; unknown where only the partner's is known.
+    pub labels: Vec<Option<usize>>,
 }
 
 /// A batch's losses and predictions, as metrics need them.
@@ -288,7 +320,7 @@ pub(super) struct BatchResult {
 #[derive(Debug)]
 pub(super) struct KnownLogits {
     pub logits: Tensor<2>,
-    pub targets: Vec<usize>,
+    pub labels: Vec<Option<usize>>,
 }
 
 impl BatchResult {
@@ -298,15 +330,10 @@ impl BatchResult {
         auxiliary: Vec<Option<KnownTargets>>,
     ) -> Self {
         let known =
-            |known: KnownTargets| KnownLogits { logits: known.logits, targets: known.targets };
+            |known: KnownTargets| KnownLogits { logits: known.logits, labels: known.labels };
         let auxiliary = auxiliary.into_iter().map(|head| head.map(known)).collect();
         Self { losses, logits, auxiliary }
     }
-}
-
-/// The rows whose label is known, and these labels.
-fn known(labels: &[Option<usize>]) -> (Vec<i32>, Vec<usize>) {
-    (0..).zip(labels).filter_map(|(row, label)| Some((row, (*label)?))).unzip()
 }
 
 /// The class weights of the imbalanced task; all 1 with the plain loss.

@@ -265,8 +265,8 @@ impl Queued {
 fn known(costs: &[Cost], head: usize) -> Option<KnownLogits> {
     let known = || costs.iter().filter_map(|cost| cost.auxiliary[head].as_ref());
     let logits: Vec<Tensor<2>> = known().map(|known| known.logits.clone()).collect();
-    let targets = known().flat_map(|known| known.targets.iter().copied()).collect();
-    (!logits.is_empty()).then(|| KnownLogits { logits: Tensor::cat(logits, 0), targets })
+    let labels = known().flat_map(|known| known.labels.iter().copied()).collect();
+    (!logits.is_empty()).then(|| KnownLogits { logits: Tensor::cat(logits, 0), labels })
 }
 
 #[cfg(test)]

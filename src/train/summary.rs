@@ -264,8 +264,9 @@ fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSumm
 }
 
 fn describe_augmentation(config: &Config) -> String {
+    let mixing = config.mixing.describe();
     if config.augment.augmentation_strength == Strength::None && !config.clips.multi_scale {
-        return "off".to_owned();
+        return mixing.unwrap_or_else(|| "off".to_owned());
     }
     let mut text = format!(
         "{}: jitter ±{}, frame dropout {}, crop from {}, colour ±{}, noise {}",
@@ -284,6 +285,9 @@ fn describe_augmentation(config: &Config) -> String {
         if on {
             text.push_str(part);
         }
+    }
+    if let Some(mixing) = mixing {
+        text.push_str(&format!(", {mixing}"));
     }
     text
 }

@@ -18,6 +18,7 @@ use super::lanes::{FirstClips, Lanes, training_clips};
 use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
+use super::mixing::Mixing;
 use super::objective::{BatchResult, Objective};
 use super::optimizer::{Optimizer, first_not_finite, global_norm};
 use super::run_schedule::Rates;
@@ -41,6 +42,8 @@ pub struct Trainer<'a> {
     pub objective: Arc<Objective>,
     /// How training clips are augmented; `None` leaves them as they are.
     pub augmenter: Option<Augmenter>,
+    /// How the actions of training batches are mixed; `None` leaves them apart.
+    pub mixing: Option<Mixing>,
     /// How much of a batch is in memory at once. Halved when the device runs out of memory.
     pub memory: StepMemory,
     /// What the loss is multiplied by, for a network in half precision.
@@ -91,6 +94,7 @@ impl<'a> Trainer<'a> {
             optimizer,
             objective: objective.into(),
             augmenter: None,
+            mixing: None,
             memory: StepMemory::default(),
             average: None,
             seed: 0,
@@ -381,7 +385,8 @@ impl<'a> Trainer<'a> {
         batch.map(|batch| self.upload(batch, self.steps)).transpose()
     }
 
-    fn upload(&self, batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
+    fn upload(&self, mut batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
+        batch.mix = self.mixing.as_ref().and_then(|mixing| mixing.draw(&batch, step));
         let mut own = self.lanes.as_ref().map_or(0..1, Lanes::own);
         let first = own.find_map(|lane| batch.lanes.get(lane).filter(|lane| !lane.is_empty()));
         let first = match first {

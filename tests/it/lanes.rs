@@ -64,7 +64,7 @@ fn devices_do_not_matter(device: &str, options: &str) {
 #[test]
 fn the_number_of_devices_changes_no_bit_on_the_cpu() {
     devices_do_not_matter("cpu", "");
-    devices_do_not_matter("cpu", "--sync-batch-norm --ema 0.9");
+    devices_do_not_matter("cpu", "--sync-batch-norm --ema 0.9 --mixup 0.4 --cutmix 1");
 }
 
 #[test]

@@ -258,6 +258,7 @@ fn clips_are_normalised_as_torchvision_has_it() {
                 frames: frames.clone(),
                 frames_from: 0,
                 size: [t, h, w],
+                mix: None,
                 lanes: Vec::new(),
             };
             let clips = polyview::model::plain_clips(&batch, &device).unwrap();

@@ -28,6 +28,8 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("split-seed", "3", Value::Integer(3)),
         ("fold", "2/5", text("2/5")),
         ("ema", "0.99", Value::Float(0.99)),
+        ("mixup", "0.4", Value::Float(0.4)),
+        ("cutmix", "0.5", Value::Float(0.5)),
         ("epochs", "7", Value::Integer(7)),
         ("batch-size", "3", Value::Integer(3)),
         ("lr", "0.5", Value::Float(0.5)),

@@ -107,9 +107,10 @@ fn a_resumed_run_equals_the_uninterrupted_run_in_micro_batches() {
 }
 
 #[test]
-fn averaged_weights_are_resumed_with_those_that_are_trained() {
-    let averaged =
-        |folder: &TempDir| with(&rich(folder), "--ema 0.9 --phase1-epochs 1 --phase2-epochs 1");
+fn averages_and_mixed_actions_are_resumed() {
+    let averaged = |folder: &TempDir| {
+        with(&rich(folder), "--ema 0.9 --mixup 0.4 --cutmix 1 --phase1-epochs 1 --phase2-epochs 1")
+    };
     resumed_equals_uninterrupted("cpu", averaged, &[1, 5]);
 
     let folder = TempDir::new().unwrap();

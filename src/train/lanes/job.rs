@@ -16,6 +16,7 @@ use crate::model::{DropoutMasks, MultiViewNet, plain_clips_of};
 use crate::train::augmenter::Augmenter;
 use crate::train::error::TrainError;
 use crate::train::memory::StepMemory;
+use crate::train::mixing::mixed;
 use crate::train::objective::Objective;
 use crate::train::step::{Gradients, Queued, Step, Together};
 
@@ -174,8 +175,11 @@ pub(in crate::train) fn training_clips(
     step: usize,
     device: &Device,
 ) -> Result<Tensor<5>, TrainError> {
-    Ok(match augmenter {
-        Some(augmenter) => augmenter.clips_of(batch, range, epoch, step, device)?,
-        None => plain_clips_of(batch, range, device)?,
-    })
+    let read = |range| {
+        Ok(match augmenter {
+            Some(augmenter) => augmenter.clips_of(batch, range, epoch, step, device)?,
+            None => plain_clips_of(batch, range, device)?,
+        })
+    };
+    mixed(batch, range.clone(), read(range)?, &read)
 }

@@ -17,7 +17,7 @@ pub(in crate::train) struct LaneResult {
     /// Per task, a row for each action.
     logits: Vec<Rows>,
     /// Per auxiliary head, those of the actions with a known value, and their classes.
-    auxiliary: Vec<Option<(Rows, Vec<usize>)>>,
+    auxiliary: Vec<Option<(Rows, Vec<Option<usize>>)>>,
     /// `[B, V]` of a prediction.
     view_weights: Rows,
     statistics: HostStatistics,
@@ -86,7 +86,7 @@ impl LaneResult {
     fn of_batch(result: BatchResult) -> Result<Self, TensorReadError> {
         let BatchResult { losses, logits, auxiliary } = result;
         let known = |head: Option<KnownLogits>| {
-            head.map(|known| Ok((Rows::read(known.logits)?, known.targets))).transpose()
+            head.map(|known| Ok((Rows::read(known.logits)?, known.labels))).transpose()
         };
         let auxiliary: Result<_, TensorReadError> = auxiliary.into_iter().map(known).collect();
         let logits: Result<_, TensorReadError> = logits.into_iter().map(Rows::read).collect();
@@ -129,9 +129,9 @@ fn batch_result(lanes: &mut [LaneResult], device: &Device) -> BatchResult {
         .map(|task| Rows::join(lanes.iter().filter_map(|lane| lane.logits.get(task)), device));
     let auxiliary = (0..most(&|lane| lane.auxiliary.len())).map(|head| {
         let known = || lanes.iter().filter_map(|lane| lane.auxiliary.get(head)?.as_ref());
-        let targets: Vec<usize> = known().flat_map(|(_, targets)| targets).copied().collect();
+        let labels: Vec<_> = known().flat_map(|(_, labels)| labels).copied().collect();
         let logits = || Rows::join(known().map(|(rows, _)| rows), device);
-        (!targets.is_empty()).then(|| KnownLogits { logits: logits(), targets })
+        (!labels.is_empty()).then(|| KnownLogits { logits: logits(), labels })
     });
     let (logits, auxiliary) = (logits.collect(), auxiliary.collect());
     BatchResult { losses, logits, auxiliary }

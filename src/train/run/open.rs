@@ -19,6 +19,7 @@ use crate::train::devices::Devices;
 use crate::train::error::TrainError;
 use crate::train::lanes::{self, Lanes};
 use crate::train::memory::{MemoryBudget, memory_needs};
+use crate::train::mixing::Mixing;
 use crate::train::objective::Objective;
 use crate::train::reporting::Reporter;
 use crate::train::run_data::RunData;
@@ -126,6 +127,8 @@ impl<'a> Run<'a> {
         trainer.augmenter = Some(data.augmenter(&schema));
         trainer.seed = config.run.seed;
         trainer.average = start.average;
+        let mixing = Mixing { config: config.mixing.clone(), seed: config.run.seed };
+        trainer.mixing = config.mixing.mixes().then_some(mixing);
         // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.
         trainer.loss_scale = trainer.loss_scale.map(|usual| start.loss_scale.unwrap_or(usual));
         let mut run = Self {

@@ -46,6 +46,7 @@ fn batch(schema: &Schema) -> Batch {
         frames: (0..bytes).map(|n| (n * n % 251 + n / 977 % 5) as u8).collect(),
         frames_from: 0,
         size: SIZE,
+        mix: None,
         lanes: vec![0..4],
     }
 }
