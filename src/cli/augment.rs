@@ -11,8 +11,8 @@ use super::{CommandResult, Failure, print_text};
 use crate::augment::{
     AugmentConfig, ClipRecord, Frames, Normalisation, augment, augment_on_host, plan_clip, rarity,
 };
-use crate::config::{ClipConfig, Typed, load_schema};
-use crate::data::{Batch, Dataset};
+use crate::config::{ClipConfig, Typed, WindowChoice, load_schema};
+use crate::data::{Batch, Dataset, Reading};
 use crate::device;
 use crate::options::between;
 use crate::sheet::{Row, contact_sheet, pictures};
@@ -54,6 +54,8 @@ pub(super) struct AugmentArgs {
     /// Schema of another data set (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
+    #[command(flatten)]
+    window: WindowChoice,
     /// Image file to write (PNG)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -68,10 +70,16 @@ impl AugmentArgs {
     pub(super) fn run(&self) -> CommandResult {
         let options = self.augmentation.clone().resolve().map_err(Failure::usage)?;
         let schema = load_schema(self.schema.as_deref()).map_err(Failure::usage)?;
-        let (size, clips) = ([self.img_height, self.img_width], ClipConfig::default());
-        let dataset =
-            Dataset::open(&self.dataset_root, &self.split, &schema, clips.window(), size, None)?;
-        let batch = self.read(&dataset)?;
+        let size = [self.img_height, self.img_width];
+        let clips = ClipConfig { window: self.window, ..ClipConfig::default() };
+        let window = clips.window(&schema).map_err(Failure::usage)?;
+        let dataset = Dataset::open(&self.dataset_root, &self.split, &schema, window, size, None)?;
+        let index = self.find(&dataset)?;
+        let read = |reading| {
+            let batch = dataset.read_one(index, self.view, &reading, &mut dataset.resizer());
+            batch.map_err(Failure::runtime)
+        };
+        let batch = read(Reading::MIDDLE)?;
         let task = schema.imbalanced_task().unwrap_or(0);
         let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
         let largest = counts.iter().copied().max().unwrap_or(0);
@@ -81,7 +89,7 @@ impl AugmentArgs {
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
-        let draw = |record: &ClipRecord| -> Result<Vec<RgbImage>, Failure> {
+        let draw = |batch: &Batch, record: &ClipRecord| -> Result<Vec<RgbImage>, Failure> {
             let records = std::slice::from_ref(record);
             let normalisation = Normalisation::default();
             let frames = Frames::U8(&batch.frames);
@@ -91,12 +99,14 @@ impl AugmentArgs {
                 .map_err(Failure::runtime)?;
             pictures(clips, &normalisation).map_err(Failure::runtime)
         };
-        let mut rows =
-            vec![row("original".to_owned(), &draw(&ClipRecord::identity(batch.size[0]))?)];
+        let original = draw(&batch, &ClipRecord::identity(batch.size[0]))?;
+        let mut rows = vec![row("original".to_owned(), &original)];
         let mut first = None;
         for seed in self.seed..self.seed.saturating_add(self.seeds) {
             let record = plan_clip(&options, seed, 1, &self.action, self.view, batch.size, rarity);
-            let frames = draw(&record)?;
+            // As the first epoch of a run with this seed does.
+            let other = window.window.varies().then(|| read(Reading::drawn(seed, 1)));
+            let frames = draw(other.transpose()?.as_ref().unwrap_or(&batch), &record)?;
             rows.push(row(format!("seed {seed}\n{}", record.describe()), &frames));
             first.get_or_insert(frames);
         }
@@ -120,8 +130,8 @@ impl AugmentArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Reads the one view that was asked for.
-    fn read(&self, dataset: &Dataset) -> Result<Batch, Failure> {
+    /// Index of the action whose view was asked for.
+    fn find(&self, dataset: &Dataset) -> Result<usize, Failure> {
         let position = dataset.samples.iter().position(|sample| sample.action == self.action);
         let index = position.ok_or_else(|| {
             let some: Vec<&str> =
@@ -142,7 +152,7 @@ impl AugmentArgs {
                 views.saturating_sub(1)
             )));
         }
-        dataset.read_one(index, self.view, &mut dataset.resizer()).map_err(Failure::runtime)
+        Ok(index)
     }
 }
 

@@ -95,11 +95,14 @@ impl TrainedArgs {
                 schema.name
             )));
         };
-        let input = info.input.clone().unwrap_or_else(|| {
-            let shown = checkpoint.display();
-            log::warn!("{shown}: does not say what its input is, using the defaults");
-            Config::default().input()
-        });
+        let input = match info.input.clone() {
+            Some(input) => input,
+            None => {
+                let shown = checkpoint.display();
+                log::warn!("{shown}: does not say what its input is, using the defaults");
+                Config::default().input(&schema)?
+            }
+        };
         let input = self.input.over(input)?;
         let size = [input.window.frames_per_clip, input.size[0], input.size[1]];
         let max_clips = clips_per_pass(&net, size, &compute.info).ok_or_else(|| {

@@ -19,6 +19,7 @@ pub(crate) mod json;
 pub mod layout;
 pub mod loader;
 pub(crate) mod natural;
+mod place;
 mod plan;
 #[doc(hidden)]
 pub mod problem;
@@ -27,9 +28,12 @@ pub mod sampler;
 pub mod sampling;
 #[doc(hidden)]
 pub mod video;
+mod window;
 
 pub use dataset::{Batch, Dataset, DatasetError, Sample};
 pub use error::DataError;
 pub use input::InputSpec;
+pub use place::{Place, Reading};
 pub use plan::Plan;
 pub use polyview_cpu::resize;
+pub use window::Window;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{Condition, Fields, SchemaError};
+use crate::data::Window;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -12,6 +13,8 @@ pub(super) struct SchemaFile {
     pub(super) ignored_fields: Option<Vec<String>>,
     #[serde(default)]
     pub(super) layout: LayoutFile,
+    #[serde(default)]
+    pub(super) clips: ClipsFile,
     pub(super) split: Vec<SplitFile>,
     pub(super) task: Vec<TaskFile>,
     #[serde(default)]
@@ -28,6 +31,12 @@ pub(super) struct LayoutFile {
     pub(super) folder: Option<String>,
     #[serde(default)]
     pub(super) url_prefixes: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClipsFile {
+    pub(super) window: Option<Window>,
 }
 
 #[derive(Deserialize)]

@@ -45,8 +45,9 @@ impl<'a> Run<'a> {
             compare_data(&data, cluster)?;
         }
         let model = config.model(&schema);
-        let info =
-            CheckpointInfo { input: Some(config.input()), ..CheckpointInfo::new(&schema, model) };
+        let input = config.input(&schema)?;
+        let window = input.window;
+        let info = CheckpointInfo { input: Some(input), ..CheckpointInfo::new(&schema, model) };
         let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
         let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
 
@@ -83,6 +84,7 @@ impl<'a> Run<'a> {
             config,
             &Opened {
                 schema: &schema,
+                window: &window,
                 model: &checkpoints.info.model,
                 devices: &devices.lines(),
                 lanes: devices.describe_lanes(lanes, sync_norm),
