@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::trained::{Trained, TrainedArgs};
+use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
 use crate::data::Dataset;
@@ -83,11 +83,13 @@ impl EvaluateArgs {
             dataset.views()
         ));
         let bar = terminal.counter("actions");
-        bar.set_length(dataset.samples.len() as u64);
+        bar.set_length((dataset.samples.len() * options.averaging.passes()) as u64);
         let mut progress = |actions, _| bar.set_position(actions as u64);
         let predicted = predict_dataset(&net, &dataset, &options, &compute.device, &mut progress);
         bar.finish_and_clear();
         let predicted = predicted?;
+        let (averaged, note) = averaged(&predicted);
+        note.iter().for_each(|note| terminal.line(note));
         let labels: Vec<Vec<usize>> = predicted
             .iter()
             .map(|action| (0..schema.tasks.len()).map(|task| action.predicted(task)).collect())
@@ -121,6 +123,7 @@ impl EvaluateArgs {
                 "split": dataset.split,
                 "device": compute.info,
                 "precision": precision,
+                "averaged": averaged,
                 "figures": metrics,
             });
             if let Some(official) = &official {

@@ -6,7 +6,7 @@ fn clip(frames: usize, fps: f64) -> ClipInfo {
 }
 
 fn window(start_frame: usize, end_frame: usize, target_fps: f64, n: usize) -> WindowSpec {
-    WindowSpec { start_frame, end_frame, target_fps, frames_per_clip: n }
+    WindowSpec::frames(start_frame, end_frame, target_fps, n)
 }
 
 #[test]
