@@ -115,8 +115,9 @@ impl WindowSpec {
     /// * **Center, dense**: positions `start + round(j * step)`. With s = n less the frames that they
     ///   span, at least 0, `start` is `round(s / 2)` in the middle, `round(k * s / (K - 1))` at place k
     ///   of K > 1, and `floor(u * (s + 1))` if drawn, with u uniform in [0, 1).
-    /// * **Segments**: frame `floor((j + u) * n / T)` with `u = (k + 1/2) / K` at place k of K, and
-    ///   with a u for each j if drawn.
+    /// * **Segments**: of the l frames from `floor(j * n / T)` up to where the next part begins, at least
+    ///   one, number `floor((k + 1/2) / K * l)` at place k of K, and `floor(u * l)` if drawn, with a u
+    ///   for each j.
     /// * **Whole**: frame `round(j * (n - 1) / (T - 1))`; a single frame is the middle one.
     ///
     /// Halves round up. A position past the clip's end becomes its last frame. A clip without
@@ -137,17 +138,19 @@ impl WindowSpec {
             Window::Center => self.consecutive(info, Place::MIDDLE, action),
             Window::Dense => self.consecutive(info, place, action),
             Window::Segments => {
-                let frame: Box<dyn FnMut(usize) -> usize> = match place {
+                let start = |j: usize| (j as u128 * frames as u128 / wanted as u128) as usize;
+                let length = |j| (start(j + 1) - start(j)).max(1);
+                let indices = match place {
                     Place::Even { index, of } => {
-                        Box::new(move |j| part_at(j, wanted, index, of, frames))
+                        let share = |j| (2 * index + 1) * length(j) / (2 * of);
+                        (0..wanted).map(|j| start(j) + share(j)).collect()
                     }
                     Place::Drawn { seed, epoch } => {
                         let mut draws = Draws::new(seed, epoch, action);
-                        let part = frames as f64 / wanted as f64;
-                        Box::new(move |j| (((j as f64 + draws.unit()) * part) as usize).min(last))
+                        (0..wanted).map(|j| start(j) + below(length(j), draws.unit())).collect()
                     }
                 };
-                WindowPick::new((0..wanted).map(frame).collect(), [0, last], frames)
+                WindowPick::new(indices, [0, last], frames)
             }
             Window::Whole => {
                 let indices = (0..wanted).map(|j| spaced(j, wanted, frames)).collect();
@@ -236,12 +239,6 @@ fn spaced(j: usize, wanted: usize, count: usize) -> usize {
     }
     let (j, gaps, last) = (j as u128, (wanted - 1) as u128, (count - 1) as u128);
     ((2 * j * last + gaps) / (2 * gaps)) as usize
-}
-
-/// The frame `(k + 1/2) / K` of the way through part `j` of `parts`, in integers; K is `of`.
-fn part_at(j: usize, parts: usize, k: usize, of: usize, frames: usize) -> usize {
-    let [j, parts, k, of, frames] = [j, parts, k, of, frames].map(|number| number as u128);
-    ((2 * (of * j + k) + 1) * frames / (2 * of * parts)) as usize
 }
 
 /// A number below `count`, of a uniform one in [0, 1).
