@@ -168,19 +168,11 @@ impl Shared {
         clips as u64 * self.dataset.clip_bytes() as u64
     }
 
-    fn read(
-        &self,
-        clip: ClipIndex,
-        resizer: &mut Resizer,
-        frames: &mut [u8],
-    ) -> Result<(), ClipError> {
-        self.dataset.read_clip(clip, &self.reading, resizer, frames)
-    }
-
     fn work(&self) {
         let mut resizer = self.dataset.resizer();
         while let Some(mut job) = self.take_job() {
-            let result = self.read(job.clip, &mut resizer, &mut job.frames);
+            let (clip, frames) = (job.clip, &mut job.frames);
+            let result = self.dataset.read_clip(clip, &self.reading, &mut resizer, frames);
             self.put_back(job, result);
         }
     }
@@ -373,7 +365,9 @@ impl Loader {
             state.taken += 1;
             let mut batch = Assembly::new(state.taken, &shared.dataset, lanes, None);
             for ((clip, frames), result) in batch.clips.iter_mut().zip(&mut batch.results) {
-                *result = Some(shared.read(*clip, &mut self.resizer, frames));
+                let (clip, reading) = (*clip, &shared.reading);
+                let read = shared.dataset.read_clip(clip, reading, &mut self.resizer, frames);
+                *result = Some(read);
             }
             return Some(batch.finish(&shared.dataset, lanes));
         }

@@ -194,14 +194,13 @@ fn segments_give_one_frame_each() {
                 let pick =
                     anywhere(Window::Segments, 15.0, wanted).pick(&clip(frames, 25.0), place, "7");
                 for (j, &frame) in pick.indices.iter().enumerate() {
-                    let ends = [j, j + 1].map(|j| (j * frames) as f64 / wanted as f64);
-                    let inside = ends[0].floor() as usize..=ends[1].ceil() as usize - 1;
+                    let [start, next] = [j, j + 1].map(|j| j * frames / wanted);
+                    let inside = start..next.max(start + 1);
                     assert!(inside.contains(&frame), "{frames}, {wanted}, {place:?}: {frame}");
                     if let Place::Even { index, of } = place {
-                        let share = (2 * index + 1) as f64 / (2 * of) as f64;
-                        // Far from whole numbers, or on them: sixteenths and sevenths.
-                        let exact = (j as f64 + share) * frames as f64 / wanted as f64;
-                        assert_eq!(frame, (exact + 1e-9).floor() as usize, "{exact}");
+                        // Never a whole number less than a rounding error.
+                        let share = (index as f64 + 0.5) / of as f64 + 1e-9;
+                        assert_eq!(frame, start + (share * inside.len() as f64) as usize);
                     }
                 }
             }
