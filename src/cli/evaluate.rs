@@ -24,8 +24,6 @@ use crate::half::Precision;
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
-    #[command(flatten)]
-    trained: TrainedArgs,
     /// Folder that contains mvfouls/{train,valid,…}, or the split folders themselves
     #[arg(long, value_name = "DIR", required_unless_present = "ground_truth")]
     dataset_root: Option<PathBuf>,
@@ -45,6 +43,9 @@ pub(super) struct EvaluateArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    // Last, for what comes after it would be under its headings.
+    #[command(flatten)]
+    trained: TrainedArgs,
 }
 
 impl EvaluateArgs {

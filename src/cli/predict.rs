@@ -23,14 +23,15 @@ pub(super) struct PredictArgs {
     /// The clips of one action, or a folder of clips, or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
-    #[command(flatten)]
-    trained: TrainedArgs,
     /// Most probable classes to print per task
     #[arg(long, value_name = "N", default_value_t = 2)]
     top: usize,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    // Last, for what comes after it would be under its headings.
+    #[command(flatten)]
+    trained: TrainedArgs,
 }
 
 impl PredictArgs {
