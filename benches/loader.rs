@@ -15,6 +15,7 @@ use polyview::config::ClipConfig;
 use polyview::data::Dataset;
 use polyview::data::cache::FrameCache;
 use polyview::data::loader::{Ahead, Loader};
+use polyview::schema::Schema;
 
 const ROUNDS: usize = 5;
 /// Passes over the clips in a timing, for what is fast.
@@ -93,7 +94,7 @@ fn main() {
     clips(Path::new(root), &mut found);
     let count = found.len();
     let temporary = tempfile::tempdir().unwrap();
-    let window = ClipConfig::default().window();
+    let window = ClipConfig::default().window(&Schema::mvfoul().unwrap()).unwrap();
     let open = || {
         let actions = found.iter().map(|path| (path.display().to_string(), vec![path.clone()]));
         Dataset::of_clips(actions.collect(), window, size)

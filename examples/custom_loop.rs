@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use polyview::checkpoint::{self, CheckpointInfo};
 use polyview::config::{Config, FreezingKind};
-use polyview::data::Dataset;
 use polyview::data::loader::{Loader, in_order, shuffled};
+use polyview::data::{Dataset, Plan, Reading, Window};
 use polyview::losses::Focal;
 use polyview::model::{BackboneKind, StageSet};
 use polyview::train::freezing::{EpochOutcome, strategy};
@@ -25,12 +25,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.network.backbone_name = BackboneKind::R3dTiny;
     config.freezing.freezing_strategy = FreezingKind::Adaptive;
     config.freezing.adaptive_patience = 1;
-    (config.clips.frames_per_clip, config.clips.start_frame) = (4, 0);
+    config.clips.frames_per_clip = 4;
+    config.clips.window = Window::Dense.into();
     config.data.dataset_root = root.into();
     let source = config.open_data()?;
     let schema = source.schema();
-    let open =
-        |split: &str| Dataset::of_source(&source, split, config.clips.window(), [32, 48], None);
+    let window = config.clips.window(schema)?;
+    let open = |split: &str| Dataset::of_source(&source, split, window, [32, 48], None);
     let (train, valid) = (Arc::new(open("train")?), Arc::new(open("valid")?));
 
     let device = polyview::device::open("auto")?.device;
@@ -46,7 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let trainable = freezing.trainable(&past);
         trainer.set_trainable(trainable);
         let order = shuffled(train.samples.len(), 4, config.run.seed, epoch);
-        let loader = Loader::new(Arc::clone(&train), order, 1);
+        // Another place of each clip in each epoch; validation reads the middle.
+        let plan = Plan::from(order).reading(Reading::drawn(config.run.seed, epoch + 1));
+        let loader = Loader::new(Arc::clone(&train), plan, 1);
         let record = trainer.train_one_epoch(loader, |_step| Rates::new(1e-3, 3e-4))?;
         let loader = Loader::new(Arc::clone(&valid), in_order(valid.samples.len(), 4), 1);
         let score = trainer.validate(loader)?.score();

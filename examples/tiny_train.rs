@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use polyview::augment::Strength;
 use polyview::cli::Terminal;
 use polyview::config::Config;
+use polyview::data::Window;
 use polyview::model::BackboneKind;
 use polyview::schema::Schema;
 use polyview::synth::{self, SynthOptions};
@@ -51,7 +52,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     config.data.num_workers = 1;
     config.clips.frames_per_clip = 8;
     config.clips.target_fps = 25.0;
-    (config.clips.start_frame, config.clips.end_frame) = (0, 15);
+    config.clips.window = Window::Frames { start: 0, end: 15 }.into();
     (config.clips.img_height, config.clips.img_width) = (32, 48);
     config.run.save_dir = folder.join("checkpoints");
     config.compute.device = std::env::args().nth(1).unwrap_or_else(|| "auto".to_owned());

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use crate::data::Window;
 use crate::text;
 
 /// An action's annotated fields with their values. A missing field counts as `""`.
@@ -45,6 +46,8 @@ pub struct Schema {
     pub folder: Option<String>,
     /// Prefixes to be removed from a clip's Url.
     pub url_prefixes: Vec<String>,
+    /// The window of its clips unless an option gives another; see [`Schema::usual_window`].
+    pub window: Option<Window>,
     /// The splits, in order.
     pub splits: Vec<SplitSpec>,
     /// The tasks, in order; at least one.
@@ -269,6 +272,12 @@ impl Schema {
             fields.extend(task.classes.get(label)?.write.clone());
         }
         Some(fields)
+    }
+
+    /// The window of its clips unless an option gives another. Where the schema does not say when the
+    /// event happens, it may be anywhere: training draws a place in each epoch, testing takes the middle.
+    pub fn usual_window(&self) -> Window {
+        self.window.unwrap_or(Window::Dense)
     }
 
     /// The split with that name, in any of its spellings.

@@ -12,8 +12,8 @@ use super::{CommandResult, Failure, print_text};
 use crate::augment::{
     AugmentConfig, ClipRecord, Frames, Normalisation, augment, augment_on_host, plan_clip, rarity,
 };
-use crate::config::{ClipConfig, Typed};
-use crate::data::{Batch, Dataset};
+use crate::config::{ClipConfig, Typed, WindowChoice};
+use crate::data::{Batch, Dataset, Reading};
 use crate::device;
 use crate::options::between;
 use crate::sheet::{Row, contact_sheet, pictures};
@@ -51,6 +51,8 @@ pub(super) struct AugmentArgs {
     /// Width of a frame, pixels
     #[arg(long, value_name = "PX", value_parser = between(16, 4096), default_value_t = 199)]
     img_width: usize,
+    #[command(flatten)]
+    window: WindowChoice,
     /// Image file to write (PNG)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -66,9 +68,16 @@ impl AugmentArgs {
         let options = self.augmentation.clone().resolve().map_err(Failure::usage)?;
         let source = self.source.open()?;
         let schema = source.schema();
-        let (size, clips) = ([self.img_height, self.img_width], ClipConfig::default());
-        let dataset = Dataset::of_source(&source, &self.split, clips.window(), size, None)?;
-        let batch = self.read(&dataset)?;
+        let size = [self.img_height, self.img_width];
+        let clips = ClipConfig { window: self.window, ..ClipConfig::default() };
+        let window = clips.window(schema).map_err(Failure::usage)?;
+        let dataset = Dataset::of_source(&source, &self.split, window, size, None)?;
+        let index = self.find(&dataset)?;
+        let read = |reading| {
+            let batch = dataset.read_one(index, self.view, &reading, &mut dataset.resizer());
+            batch.map_err(Failure::runtime)
+        };
+        let batch = read(Reading::MIDDLE)?;
         let task = schema.imbalanced_task().unwrap_or(0);
         let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
         let largest = counts.iter().copied().max().unwrap_or(0);
@@ -79,7 +88,7 @@ impl AugmentArgs {
         if let Some(note) = &compute.note {
             log::warn!("{note}");
         }
-        let draw = |record: &ClipRecord| -> Result<Vec<RgbImage>, Failure> {
+        let draw = |batch: &Batch, record: &ClipRecord| -> Result<Vec<RgbImage>, Failure> {
             let records = std::slice::from_ref(record);
             let normalisation = Normalisation::default();
             let frames = Frames::U8(&batch.frames);
@@ -89,12 +98,14 @@ impl AugmentArgs {
                 .map_err(Failure::runtime)?;
             pictures(clips, &normalisation).map_err(Failure::runtime)
         };
-        let mut rows =
-            vec![row("original".to_owned(), &draw(&ClipRecord::identity(batch.size[0]))?)];
+        let original = draw(&batch, &ClipRecord::identity(batch.size[0]))?;
+        let mut rows = vec![row("original".to_owned(), &original)];
         let mut first = None;
         for seed in self.seed..self.seed.saturating_add(self.seeds) {
             let record = plan_clip(&options, seed, 1, &self.action, self.view, batch.size, rarity);
-            let frames = draw(&record)?;
+            // As the first epoch of a run with this seed does.
+            let other = window.window.varies().then(|| read(Reading::drawn(seed, 1)));
+            let frames = draw(other.transpose()?.as_ref().unwrap_or(&batch), &record)?;
             rows.push(row(format!("seed {seed}\n{}", record.describe()), &frames));
             first.get_or_insert(frames);
         }
@@ -118,8 +129,8 @@ impl AugmentArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Reads the one view that was asked for.
-    fn read(&self, dataset: &Dataset) -> Result<Batch, Failure> {
+    /// Index of the action whose view was asked for.
+    fn find(&self, dataset: &Dataset) -> Result<usize, Failure> {
         let position = dataset.samples.iter().position(|sample| sample.action == self.action);
         let index = position.ok_or_else(|| {
             let some: Vec<&str> =
@@ -140,7 +151,7 @@ impl AugmentArgs {
                 views.saturating_sub(1)
             )));
         }
-        dataset.read_one(index, self.view, &mut dataset.resizer()).map_err(Failure::runtime)
+        Ok(index)
     }
 }
 

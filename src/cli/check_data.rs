@@ -10,9 +10,8 @@ use image::{ImageFormat, RgbImage};
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::atomic_file;
-use crate::config::{ClipConfig, MAX_FRAMES};
+use crate::config::{ClipConfig, MAX_FRAMES, WindowChoice};
 use crate::data::check::check_dataset;
-use crate::data::sampling::WindowSpec;
 use crate::data::video::verify_clip;
 use crate::options::{between, positive};
 use crate::sheet::data_set_sheet;
@@ -22,12 +21,8 @@ use crate::sheet::data_set_sheet;
 pub(super) struct CheckDataArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// First frame of the sampling window that clips must contain
-    #[arg(long, value_name = "N", default_value_t = ClipConfig::default().start_frame)]
-    start_frame: usize,
-    /// Last frame of the sampling window that clips must contain
-    #[arg(long, value_name = "N", default_value_t = ClipConfig::default().end_frame)]
-    end_frame: usize,
+    #[command(flatten)]
+    window: WindowChoice,
     /// Rate at which the window is sampled, frames per second
     #[arg(long, value_name = "FPS", value_parser = positive)]
     #[arg(default_value_t = ClipConfig::default().target_fps)]
@@ -46,25 +41,20 @@ pub(super) struct CheckDataArgs {
 
 impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        if self.end_frame < self.start_frame {
-            return Err(Failure::usage(format!(
-                "--end-frame {} is before --start-frame {}; the window must hold a frame",
-                self.end_frame, self.start_frame
-            )));
-        }
-        let window = WindowSpec {
-            start_frame: self.start_frame,
-            end_frame: self.end_frame,
+        let source = self.source.open()?;
+        let clips = ClipConfig {
+            window: self.window,
             target_fps: self.target_fps,
             frames_per_clip: self.frames_per_clip,
+            ..ClipConfig::default()
         };
+        let window = clips.window(source.schema()).map_err(Failure::usage)?;
         if let Some(path) = &self.sheet {
             // A check can take hours.
             writable(path).map_err(|reason| {
                 Failure::usage(format!("--sheet {}: {reason}", path.display()))
             })?;
         }
-        let source = self.source.open()?;
         let bar = terminal.counter("clips");
         let report = check_dataset(&source, &window, verify_clip, |done, of| {
             bar.set_length(of as u64);

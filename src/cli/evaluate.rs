@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::trained::{Trained, TrainedArgs};
+use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
 use crate::data::json::{Json, parse};
@@ -26,8 +26,6 @@ use crate::options::choice;
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
-    #[command(flatten)]
-    trained: TrainedArgs,
     /// The data set: mvfouls/{train,valid,…}, a folder of clips per class, a table or lists
     #[arg(long, value_name = "DIR", required_unless_present = "ground_truth")]
     dataset_root: Option<PathBuf>,
@@ -50,6 +48,9 @@ pub(super) struct EvaluateArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    // Last, for what comes after it would be under its headings.
+    #[command(flatten)]
+    trained: TrainedArgs,
 }
 
 impl EvaluateArgs {
@@ -95,11 +96,13 @@ impl EvaluateArgs {
             dataset.views()
         ));
         let bar = terminal.counter("actions");
-        bar.set_length(dataset.samples.len() as u64);
+        bar.set_length((dataset.samples.len() * options.averaging.passes()) as u64);
         let mut progress = |actions, _| bar.set_position(actions as u64);
         let predicted = predict_dataset(&net, &dataset, &options, &compute.device, &mut progress);
         bar.finish_and_clear();
         let predicted = predicted?;
+        let (averaged, note) = averaged(&predicted);
+        note.iter().for_each(|note| terminal.line(note));
         let labels: Vec<Vec<usize>> = predicted
             .iter()
             .map(|action| (0..schema.tasks.len()).map(|task| action.predicted(task)).collect())
@@ -131,6 +134,7 @@ impl EvaluateArgs {
                 "split": dataset.split,
                 "device": compute.info,
                 "precision": precision,
+                "averaged": averaged,
                 "figures": metrics,
             });
             if let Some(official) = &official {

@@ -5,9 +5,10 @@ use std::fmt::Display;
 use clap::Args;
 
 use super::Failure;
+use crate::config::WindowChoice;
 use crate::config::clips::{MAX_FRAMES, MAX_SIDE, MIN_SIDE};
-use crate::data::InputSpec;
-use crate::options::{self, OptionError};
+use crate::data::{InputSpec, Window};
+use crate::options;
 
 /// Options as typed; the checkpoint says the rest.
 #[derive(Debug, Args)]
@@ -19,12 +20,8 @@ pub(super) struct InputArgs {
     /// Rate at which the window is sampled, frames per second
     #[arg(long, value_name = "FPS", value_parser = options::positive)]
     target_fps: Option<f64>,
-    /// First frame of the window
-    #[arg(long, value_name = "N", value_parser = options::whole)]
-    start_frame: Option<usize>,
-    /// Last frame of the window, inclusive
-    #[arg(long, value_name = "N", value_parser = options::whole)]
-    end_frame: Option<usize>,
+    #[command(flatten)]
+    window: WindowChoice,
     /// Frame height in the network, pixels
     #[arg(long, value_name = "PX", value_parser = options::between(MIN_SIDE, MAX_SIDE))]
     img_height: Option<usize>,
@@ -42,8 +39,7 @@ impl InputArgs {
         let window = &mut input.window;
         replace("frames-per-clip", self.frames_per_clip, &mut window.frames_per_clip);
         replace("target-fps", self.target_fps, &mut window.target_fps);
-        replace("start-frame", self.start_frame, &mut window.start_frame);
-        replace("end-frame", self.end_frame, &mut window.end_frame);
+        self.replace_window(&mut window.window)?;
         replace("img-height", self.img_height, &mut input.size[0]);
         replace("img-width", self.img_width, &mut input.size[1]);
         if let Some(most) = self.max_views
@@ -55,12 +51,22 @@ impl InputArgs {
             }
             input.max_views = Some(most);
         }
-        let window = &input.window;
-        if window.end_frame < window.start_frame {
-            let reason = format!("must not lie before --start-frame {}", window.start_frame);
-            return Err(Failure::usage(OptionError::new("end-frame", window.end_frame, reason)));
-        }
         Ok(input)
+    }
+
+    fn replace_window(&self, window: &mut Window) -> Result<(), Failure> {
+        let typed = self.window.over(*window).map_err(Failure::usage)?;
+        match (*window, typed) {
+            (Window::Frames { mut start, mut end }, Window::Frames { start: first, end: last })
+                if self.window.window.is_none() =>
+            {
+                replace("start-frame", Some(first), &mut start);
+                replace("end-frame", Some(last), &mut end);
+            }
+            (mut trained, typed) => replace("window", Some(typed), &mut trained),
+        }
+        *window = typed;
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod advice;
 mod augment;
+mod averaging;
 mod bench;
 mod check_data;
 mod comparison;

@@ -1,5 +1,6 @@
 //! `polyview predict`: classifies an action from its clips.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::trained::TrainedArgs;
+use super::trained::{TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::data::Dataset;
 use crate::data::natural::natural_order;
@@ -22,14 +23,15 @@ pub(super) struct PredictArgs {
     /// The clips of one action, or a folder of clips, or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
-    #[command(flatten)]
-    trained: TrainedArgs,
     /// Most probable classes to print per task
     #[arg(long, value_name = "N", default_value_t = 2)]
     top: usize,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    // Last, for what comes after it would be under its headings.
+    #[command(flatten)]
+    trained: TrainedArgs,
 }
 
 impl PredictArgs {
@@ -54,7 +56,8 @@ impl PredictArgs {
             terminal.line(&format!("only the first {views} of each action (--max-views)"));
         }
         actions.iter_mut().for_each(|action| action.views.truncate(limit));
-        let clips = actions.iter().map(|action| (action.name.clone(), action.views.clone()));
+        let names = distinct_names(&actions);
+        let clips = names.iter().cloned().zip(actions.iter().map(|action| action.views.clone()));
         let input = &trained.input;
         let dataset = Dataset::of_clips(clips.collect(), input.window, input.size);
         let dataset = Arc::new(dataset.tolerating_unreadable());
@@ -64,11 +67,11 @@ impl PredictArgs {
         let mut progress = |_, done| clips = done;
         let predicted = predict_dataset(&trained.net, &dataset, options, device, &mut progress)?;
         let seconds = started.elapsed().as_secs_f64();
-        // In order, and without the actions of which nothing can be read. Names may be the same.
-        let mut predictions = predicted.iter();
-        let results = actions.iter().map(|action| {
-            let is_read = |path: &PathBuf| dataset.why_unreadable(path).is_none();
-            (action, action.views.iter().any(is_read).then(|| predictions.next()).flatten())
+        averaged(&predicted).1.iter().for_each(|note| terminal.line(note));
+        // In order, and without the actions of which nothing can be read.
+        let mut predictions = predicted.iter().peekable();
+        let results = actions.iter().zip(&names).map(|(action, name)| {
+            (action, predictions.next_if(|prediction| prediction.action == *name))
         });
         if self.json {
             let list = results.map(|(action, prediction)| {
@@ -134,7 +137,14 @@ impl PredictArgs {
             Some(json!({ "clip": path.to_string_lossy(), "reason": reason }))
         });
         let unreadable: Vec<Value> = unreadable.collect();
-        json!({ "action": action.name, "tasks": tasks, "views": views, "unreadable": unreadable })
+        let averaged = prediction.map_or(0, |prediction| prediction.averaged);
+        json!({
+            "action": action.name,
+            "tasks": tasks,
+            "views": views,
+            "averaged": averaged,
+            "unreadable": unreadable,
+        })
     }
 }
 
@@ -143,6 +153,19 @@ struct Action {
     name: String,
     /// Paths of its clips.
     views: Vec<PathBuf>,
+}
+
+/// The actions' names; those of folders that are not UTF-8 may be the same, and are told apart.
+fn distinct_names(actions: &[Action]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut name = |action: &Action| {
+        let mut name = action.name.clone();
+        while !seen.insert(name.clone()) {
+            name.push('\'');
+        }
+        name
+    };
+    actions.iter().map(&mut name).collect()
 }
 
 /// The actions that the arguments specify.

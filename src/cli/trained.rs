@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
+use super::averaging::AveragingArgs;
 use super::input::InputArgs;
 use crate::checkpoint::{self, CheckpointInfo};
 use crate::config::Config;
 use crate::config::data::usual_workers;
 use crate::data::InputSpec;
 use crate::device::{self, Compute, DeviceInfo};
-use crate::evaluate::{PredictOptions, annotation_inputs, clips_per_pass};
+use crate::evaluate::{ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass};
 use crate::half::{self, Precision};
 use crate::model::MultiViewNet;
 use crate::options::{at_least, between, choice};
@@ -42,6 +43,8 @@ pub(super) struct TrainedArgs {
     pub num_workers: usize,
     #[command(flatten)]
     pub input: InputArgs,
+    #[command(flatten)]
+    pub averaging: AveragingArgs,
 }
 
 /// A trained network on its device.
@@ -67,6 +70,13 @@ impl Trained {
             half::describe(self.net.backbone.is_half(), &self.compute.device)
         )
     }
+}
+
+/// A line about how many predictions were averaged for each action, if several were; the number itself
+/// for JSON. It may be smaller where something could not be read.
+pub(super) fn averaged(predictions: &[ActionPrediction]) -> (usize, Option<String>) {
+    let most = predictions.iter().map(|prediction| prediction.averaged).max().unwrap_or(0);
+    (most, (most > 1).then(|| format!("{most} predictions averaged for each action")))
 }
 
 impl TrainedArgs {
@@ -100,12 +110,16 @@ impl TrainedArgs {
                 schema.name
             )));
         };
-        let input = info.input.clone().unwrap_or_else(|| {
-            let shown = checkpoint.display();
-            log::warn!("{shown}: does not say what its input is, using the defaults");
-            Config::default().input()
-        });
+        let input = match info.input.clone() {
+            Some(input) => input,
+            None => {
+                let shown = checkpoint.display();
+                log::warn!("{shown}: does not say what its input is, using the defaults");
+                Config::default().input(&schema)?
+            }
+        };
         let input = self.input.over(input)?;
+        let averaging = self.averaging.averaging(input.window.window)?;
         let size = [input.window.frames_per_clip, input.size[0], input.size[1]];
         let max_clips = clips_per_pass(&net, size, &compute.info).ok_or_else(|| {
             let size = size.map(|side| side.to_string()).join("×");
@@ -114,7 +128,7 @@ impl TrainedArgs {
         })?;
         log::debug!("up to {max_clips} clips per forward pass");
         let (batch_size, workers) = (self.batch_size, self.num_workers);
-        let options = PredictOptions { batch_size, workers, max_clips, inputs };
+        let options = PredictOptions { batch_size, workers, max_clips, inputs, averaging };
         let checkpoint = checkpoint.to_owned();
         Ok(Trained { net, info, input, schema, compute, options, checkpoint })
     }

@@ -3,8 +3,10 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::window::WindowChoice;
 use crate::data::sampling::WindowSpec;
-use crate::options::{self, option_defaults};
+use crate::options::{self, OptionError, option_defaults};
+use crate::schema::Schema;
 
 /// Longest clip, and smallest and largest frame side: four halvings must leave a pixel, and beyond
 /// the upper bounds a number is a typing error.
@@ -24,14 +26,10 @@ pub struct ClipConfig {
     /// Rate at which the window is sampled, frames per second
     #[arg(long, value_name = "FPS", value_parser = options::positive, default_value = "15")]
     pub target_fps: f64,
-    /// First frame of the window
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = options::whole, default_value_t = 67)]
-    pub start_frame: usize,
-    /// Last frame of the window, inclusive
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = options::whole, default_value_t = 82)]
-    pub end_frame: usize,
+    /// Which part of a clip.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub window: WindowChoice,
     /// Frame height in the network, pixels
     #[arg(long, value_name = "PX")]
     #[arg(value_parser = options::between(MIN_SIDE, MAX_SIDE), default_value_t = 224)]
@@ -52,14 +50,14 @@ pub struct ClipConfig {
 option_defaults!(ClipConfig);
 
 impl ClipConfig {
-    /// Which frames of a clip are used.
-    pub fn window(&self) -> WindowSpec {
-        WindowSpec {
-            start_frame: self.start_frame,
-            end_frame: self.end_frame,
-            target_fps: self.target_fps,
-            frames_per_clip: self.frames_per_clip,
-        }
+    /// Which frames of a clip are used; `schema` says it where no option does.
+    ///
+    /// # Errors
+    /// As [`WindowChoice::over`].
+    pub fn window(&self, schema: &Schema) -> Result<WindowSpec, OptionError> {
+        let window = self.window.over(schema.usual_window())?;
+        let &Self { target_fps, frames_per_clip, .. } = self;
+        Ok(WindowSpec { window, target_fps, frames_per_clip })
     }
 
     /// `[H, W]` of a frame in the network.

@@ -21,6 +21,7 @@ mod run;
 mod schedule;
 mod shortcuts;
 mod source;
+mod window;
 
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,7 @@ pub(crate) use run::AUTO;
 pub use run::RunConfig;
 pub use schedule::{ScheduleConfig, SchedulerKind};
 pub use source::Typed;
+pub use window::WindowChoice;
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -230,13 +232,13 @@ impl Config {
         DataSource::open(&SourceSpec { root, format, schema, partition })
     }
 
-    /// How clips are brought to the network.
-    pub fn input(&self) -> InputSpec {
-        InputSpec {
-            window: self.clips.window(),
-            size: self.clips.frame_size(),
-            max_views: self.clips.max_views,
-        }
+    /// How clips are brought to the network; `schema` says what no option does.
+    ///
+    /// # Errors
+    /// As [`ClipConfig::window`].
+    pub fn input(&self, schema: &Schema) -> Result<InputSpec, ConfigError> {
+        let window = self.clips.window(schema)?;
+        Ok(InputSpec { window, size: self.clips.frame_size(), max_views: self.clips.max_views })
     }
 
     /// The network's shape.

@@ -52,9 +52,7 @@ fn window_and_weights(c: &Config) -> Result<(), ConfigError> {
         let reason = "there is no other action to mix with: use a larger batch";
         return Err(refuse(option, "with --batch-size 1", reason));
     }
-    if c.clips.end_frame < c.clips.start_frame {
-        return Err(refuse("end-frame", c.clips.end_frame, "must not lie before --start-frame"));
-    }
+    c.clips.window.check()?;
     let weights = &c.loss.main_task_weights;
     if !weights.is_empty() && weights.iter().all(|weight| *weight == 0.0) {
         return Err(refuse("main-task-weights", 0, "at least one must be above 0"));
@@ -153,6 +151,7 @@ pub(super) fn warnings(c: &Config) -> Vec<String> {
 
 /// The rules that need the schema.
 pub(super) fn check_schema(c: &Config, schema: &Schema) -> Result<(), ConfigError> {
+    c.clips.window(schema)?;
     let names: Vec<&str> = schema.tasks.iter().map(|task| task.name.as_str()).collect();
     let given = c.loss.main_task_weights.len();
     if given != 0 && given != names.len() {

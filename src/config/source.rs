@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::{ConfigError, shortcuts};
+use crate::data::Window;
 use crate::options::{self, Entry};
 
 /// The options of `T` as they were typed on a command line. What was not typed comes from a file
@@ -29,7 +30,7 @@ impl<T: Args> Typed<T> {
         // an explicit option overrides a shortcut.
         let typed = shortcuts::expand(self.entries)?;
         let mut entries = match file {
-            Some(path) => read::<T>(path)?,
+            Some(path) => give_way(read::<T>(path)?, &typed),
             None => Vec::new(),
         };
         entries.retain(|entry| typed.iter().all(|typed| typed.name != entry.name));
@@ -41,6 +42,28 @@ impl<T: Args> Typed<T> {
     pub(crate) fn resolve(self) -> Result<T, ConfigError> {
         self.over(None)
     }
+}
+
+/// A file's window without what another form of it on the command line replaces.
+fn give_way(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
+    const ENDS: [&str; 2] = ["start-frame", "end-frame"];
+    let is_typed = |name: &str| typed.iter().any(|entry| entry.name == name);
+    if is_typed("window") {
+        entries.retain(|entry| !ENDS.contains(&entry.name.as_str()));
+    } else if ENDS.into_iter().any(is_typed)
+        && let Some(at) = entries.iter().position(|entry| entry.name == "window")
+    {
+        let window = entries.remove(at);
+        // One end may be typed alone.
+        if let Ok(Window::Frames { start, end }) = window.values.concat().parse() {
+            for (name, frame) in ENDS.into_iter().zip([start, end]) {
+                entries.retain(|entry| entry.name != name);
+                let end = Entry::new(name, vec![frame.to_string()]);
+                entries.push(Entry { line: window.line, ..end });
+            }
+        }
+    }
+    entries
 }
 
 /// A file's entries, parsed once by themselves so that an error names file and line.

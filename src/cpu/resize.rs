@@ -28,6 +28,17 @@ pub enum ResizeError {
     Library(String),
 }
 
+/// Which part is kept of a frame that is longer than the target along one axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crop {
+    /// Its upper or left part.
+    Start,
+    /// Its middle.
+    Middle,
+    /// Its lower or right part.
+    End,
+}
+
 /// How a frame is scaled and cropped: scaled so that it covers the target, then cut in the centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cover {
@@ -56,6 +67,22 @@ impl Cover {
             left: (scaled_width - to_width) / 2,
         }
     }
+
+    /// Rows and columns that are cut off of a target of `to_height` × `to_width`.
+    pub fn surplus(&self, to_height: usize, to_width: usize) -> [usize; 2] {
+        [self.height - to_height, self.width - to_width]
+    }
+
+    /// The same with another part of the frame.
+    #[must_use]
+    pub fn keeping(self, crop: Crop, to_height: usize, to_width: usize) -> Self {
+        let [rows, columns] = self.surplus(to_height, to_width);
+        match crop {
+            Crop::Start => Self { top: 0, left: 0, ..self },
+            Crop::Middle => self,
+            Crop::End => Self { top: rows, left: columns, ..self },
+        }
+    }
 }
 
 /// Scales and crops frames to one target size. Keeps its buffers, so use one per thread.
@@ -64,6 +91,8 @@ impl Cover {
 /// torchvision's `resize` with `antialias=True`.
 #[derive(Debug)]
 pub struct Resizer {
+    /// The part of a longer frame that is kept; the middle at first.
+    pub crop: Crop,
     height: usize,
     width: usize,
     engine: fir::Resizer,
@@ -73,7 +102,7 @@ pub struct Resizer {
 impl Resizer {
     /// A resizer to `height` × `width` pixels.
     pub fn new(height: usize, width: usize) -> Self {
-        Self { height, width, engine: fir::Resizer::new(), scaled: Vec::new() }
+        Self { crop: Crop::Middle, height, width, engine: fir::Resizer::new(), scaled: Vec::new() }
     }
 
     /// Bytes of a resized frame.
@@ -110,6 +139,7 @@ impl Resizer {
             return Err(ResizeError::Size { width, height });
         }
         let cover = Cover::new(height, width, self.height, self.width);
+        let cover = cover.keeping(self.crop, self.height, self.width);
         self.scale(frame, height, width, cover)?;
         let rows = self.scaled.chunks_exact(cover.width * 3).skip(cover.top);
         for (row, out) in rows.zip(out.chunks_exact_mut(self.width * 3)) {

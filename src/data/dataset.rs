@@ -107,6 +107,7 @@ pub(super) struct Findings {
     pub reported_short: AtomicBool,
     pub reported_repeats: AtomicBool,
     pub reported_complaint: AtomicBool,
+    pub cropped: AtomicBool,
 }
 
 /// Why a split cannot be used.

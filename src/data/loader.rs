@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::clip::ClipError;
 use super::dataset::{Batch, Dataset, DatasetError};
+use super::place::Reading;
 use super::plan::Plan;
 use super::reading::ClipIndex;
 use super::resize::Resizer;
@@ -142,6 +143,7 @@ struct Shared {
     dataset: Arc<Dataset>,
     /// The lanes of each batch.
     plan: Vec<Vec<Vec<usize>>>,
+    reading: Reading,
     /// Batches of which nothing could be read are handed out: other processes may have read some of
     /// them.
     keeps_empty: bool,
@@ -169,7 +171,8 @@ impl Shared {
     fn work(&self) {
         let mut resizer = self.dataset.resizer();
         while let Some(mut job) = self.take_job() {
-            let result = self.dataset.read_clip(job.clip, &mut resizer, &mut job.frames);
+            let (clip, frames) = (job.clip, &mut job.frames);
+            let result = self.dataset.read_clip(clip, &self.reading, &mut resizer, frames);
             self.put_back(job, result);
         }
     }
@@ -281,7 +284,7 @@ impl Loader {
 
     /// [`Loader::new`] with other limits than the default ones.
     pub fn reading_ahead(dataset: Arc<Dataset>, plan: impl Into<Plan>, ahead: Ahead) -> Self {
-        let Plan { batches: plan, partial: keeps_empty } = plan.into();
+        let Plan { batches: plan, partial: keeps_empty, reading } = plan.into();
         let resizer = dataset.resizer();
         let state = State {
             next: 0,
@@ -296,7 +299,8 @@ impl Loader {
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let workers = if plan.is_empty() { 0 } else { ahead.workers };
-        let shared = Arc::new(Shared { dataset, plan, keeps_empty, ahead, state, changed });
+        let shared =
+            Arc::new(Shared { dataset, plan, reading, keeps_empty, ahead, state, changed });
         let mut threads = Vec::new();
         for number in 0..workers {
             let worker = Arc::clone(&shared);
@@ -361,7 +365,9 @@ impl Loader {
             state.taken += 1;
             let mut batch = Assembly::new(state.taken, &shared.dataset, lanes, None);
             for ((clip, frames), result) in batch.clips.iter_mut().zip(&mut batch.results) {
-                *result = Some(shared.dataset.read_clip(*clip, &mut self.resizer, frames));
+                let (clip, reading) = (*clip, &shared.reading);
+                let read = shared.dataset.read_clip(clip, reading, &mut self.resizer, frames);
+                *result = Some(read);
             }
             return Some(batch.finish(&shared.dataset, lanes));
         }

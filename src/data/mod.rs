@@ -20,6 +20,7 @@ pub mod layout;
 pub mod loader;
 pub mod mix;
 pub(crate) mod natural;
+mod place;
 mod plan;
 #[doc(hidden)]
 pub mod problem;
@@ -30,10 +31,13 @@ pub mod source;
 mod split;
 #[doc(hidden)]
 pub mod video;
+mod window;
 
 pub use dataset::{Batch, Dataset, DatasetError, Sample};
 pub use error::DataError;
 pub use input::InputSpec;
+pub use place::{Place, Reading};
 pub use plan::Plan;
 pub use polyview_cpu::resize;
 pub use source::DataSource;
+pub use window::Window;

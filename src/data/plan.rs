@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::place::Reading;
+
 /// The batches of a pass over a split, as indices into its actions. Each batch is cut into *lanes*:
 /// shares of its actions that are computed one by one, on whichever device, and whose results are
 /// combined in a fixed order. How many there are decides what comes out; where they are computed
@@ -12,13 +14,15 @@ pub struct Plan {
     pub(super) batches: Vec<Vec<Vec<usize>>>,
     /// Other processes read the other lanes.
     pub(super) partial: bool,
+    /// Where clips are read.
+    pub(super) reading: Reading,
 }
 
 impl From<Vec<Vec<usize>>> for Plan {
     /// Batches of one lane.
     fn from(batches: Vec<Vec<usize>>) -> Self {
         let batches = batches.into_iter().map(|actions| vec![actions]).collect();
-        Self { batches, partial: false }
+        Self { batches, partial: false, reading: Reading::MIDDLE }
     }
 }
 
@@ -34,7 +38,14 @@ impl Plan {
             return batches.into();
         }
         let cut = |actions: Vec<usize>| deal(&actions, lanes, &clips);
-        Self { batches: batches.into_iter().map(cut).collect(), partial: false }
+        let batches = batches.into_iter().map(cut).collect();
+        Self { batches, partial: false, reading: Reading::MIDDLE }
+    }
+
+    /// With its clips read elsewhere than in the middle.
+    #[must_use]
+    pub fn reading(self, reading: Reading) -> Self {
+        Self { reading, ..self }
     }
 
     /// The lanes that one of several processes reads.

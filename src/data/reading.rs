@@ -8,8 +8,11 @@ use std::sync::atomic::Ordering;
 use super::cache::Key;
 use super::clip::{ClipError, ClipInfo};
 use super::dataset::{Batch, Dataset, DatasetError};
-use super::resize::Resizer;
+use super::place::Reading;
+use super::resize::{Cover, Resizer};
+use super::sampling::WindowPick;
 use super::video;
+use super::window::Window;
 
 /// Identifies a clip of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +52,14 @@ impl Dataset {
     pub fn read_batch(
         &self,
         indices: &[usize],
+        reading: &Reading,
         resizer: &mut Resizer,
     ) -> Result<Option<Batch>, DatasetError> {
         let clips = self.clips(indices);
         let mut frames = vec![0; clips.len() * self.clip_bytes()];
         let slots = frames.chunks_exact_mut(self.clip_bytes());
-        let results =
-            clips.iter().zip(slots).map(|(clip, slot)| self.read_clip(*clip, resizer, slot));
-        let results = results.collect();
+        let read = |(clip, slot): (&ClipIndex, _)| self.read_clip(*clip, reading, resizer, slot);
+        let results = clips.iter().zip(slots).map(read).collect();
         let batch = self.assemble(&[indices.to_vec()], results, frames)?;
         Ok((!batch.actions.is_empty()).then_some(batch))
     }
@@ -69,10 +72,11 @@ impl Dataset {
         &self,
         index: usize,
         view: usize,
+        reading: &Reading,
         resizer: &mut Resizer,
     ) -> Result<Batch, ClipError> {
         let mut frames = vec![0; self.clip_bytes()];
-        self.read_clip(ClipIndex { sample: index, view }, resizer, &mut frames)?;
+        self.read_clip(ClipIndex { sample: index, view }, reading, resizer, &mut frames)?;
         let mut batch = self.empty_batch(frames);
         self.push(&mut batch, index, &[view]);
         batch.lanes.push(0..1);
@@ -83,27 +87,49 @@ impl Dataset {
     pub(super) fn read_clip(
         &self,
         clip: ClipIndex,
+        reading: &Reading,
         resizer: &mut Resizer,
         out: &mut [u8],
     ) -> Result<(), ClipError> {
-        let path = video::resolve_clip(&self.samples[clip.sample].views[clip.view])?;
+        let sample = &self.samples[clip.sample];
+        let path = video::resolve_clip(&sample.views[clip.view])?;
         let Some(cache) = &self.cache else {
-            return self.decode(&path, resizer, out);
+            return self.decode(&path, &sample.action, reading, resizer, out);
         };
         // Before decoding: frames of a file that changes meanwhile must not get the new key.
-        let key = Key::new(&path, &self.window, self.size);
+        let key = Key::reading(&path, &self.window, reading, self.size);
         if key.is_some_and(|key| cache.read(&key, out)) {
+            // Entries do not say whether they were cropped.
+            self.findings.cropped.store(true, Ordering::Relaxed);
             return Ok(());
         }
-        self.decode(&path, resizer, out)?;
+        self.decode(&path, &sample.action, reading, resizer, out)?;
         if let Some(key) = key {
             cache.write(&key, out);
         }
         Ok(())
     }
 
-    fn decode(&self, path: &Path, resizer: &mut Resizer, out: &mut [u8]) -> Result<(), ClipError> {
-        let info = video::read_resized(path, |info| self.pick(path, info), resizer, out)?;
+    fn decode(
+        &self,
+        path: &Path,
+        action: &str,
+        reading: &Reading,
+        resizer: &mut Resizer,
+        out: &mut [u8],
+    ) -> Result<(), ClipError> {
+        resizer.crop = reading.crop;
+        let select = |info: &ClipInfo| {
+            let pick = self.window.pick(info, reading.place, action);
+            self.report(path, info, &pick);
+            pick.indices
+        };
+        let info = video::read_resized(path, select, resizer, out)?;
+        let [height, width] = self.size;
+        let cover = Cover::new(info.height, info.width, height, width);
+        if cover.surplus(height, width) != [0, 0] {
+            self.findings.cropped.store(true, Ordering::Relaxed);
+        }
         if let Some(complaint) = &info.complaint {
             let first = !self.findings.reported_complaint.swap(true, Ordering::Relaxed);
             let level = if first { log::Level::Warn } else { log::Level::Debug };
@@ -209,16 +235,25 @@ impl Dataset {
         }
     }
 
-    fn pick(&self, path: &Path, info: &ClipInfo) -> Vec<usize> {
-        let pick = self.window.window_indices(info);
-        if pick.past_end && !self.findings.reported_short.swap(true, Ordering::Relaxed) {
-            log::info!(
-                "{}: some clips end before frame {}; their last frame is repeated",
-                self.title(),
-                self.window.end_frame
-            );
-        }
+    /// Whether some clip read so far was longer along one axis than the network's input. Otherwise all
+    /// crops are the same.
+    pub(crate) fn has_cropped(&self) -> bool {
+        self.findings.cropped.load(Ordering::Relaxed)
+    }
+
+    /// Reports once that clips are shorter than their window, and that frames repeat.
+    fn report(&self, path: &Path, info: &ClipInfo, pick: &WindowPick) {
+        let (title, [start, end]) = (self.title(), pick.window);
         if pick.past_end {
+            if !self.findings.reported_short.swap(true, Ordering::Relaxed) {
+                let what = match self.window.window {
+                    Window::Frames { .. } | Window::Seconds { .. } => {
+                        format!("end before frame {end}")
+                    }
+                    _ => format!("have fewer than the {} frames of the window", end - start + 1),
+                };
+                log::info!("{title}: some clips {what}; their last frame is repeated");
+            }
             log::debug!("{}: {} frames, the last one is repeated", path.display(), info.frames);
         }
         let wanted = self.window.frames_per_clip;
@@ -226,18 +261,22 @@ impl Dataset {
             && !pick.past_end
             && !self.findings.reported_repeats.swap(true, Ordering::Relaxed)
         {
-            log::info!(
-                "{}: the window from frame {} to {} has {} frames at {} fps, fewer than the \
-                 {wanted} per clip: some repeat (a target of {} fps would use every frame)",
-                self.title(),
-                self.window.start_frame,
-                self.window.end_frame,
-                pick.distinct,
-                self.window.target_fps,
-                info.fps
-            );
+            let (distinct, target, fps) = (pick.distinct, self.window.target_fps, info.fps);
+            if self.window.window.has_rate() {
+                log::info!(
+                    "{title}: the window from frame {start} to {end} has {distinct} frames at {target} \
+                     fps, fewer than the {wanted} per clip: some repeat (a target of {fps} fps would \
+                     use every frame)"
+                );
+            } else {
+                log::info!(
+                    "{title}: some clips have fewer than the {wanted} frames per clip, such as {} with \
+                     {}: some repeat",
+                    path.display(),
+                    info.frames
+                );
+            }
         }
-        pick.indices
     }
 
     /// Records an unreadable view; whether this is the first time.

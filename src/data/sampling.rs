@@ -3,18 +3,60 @@
 use serde::{Deserialize, Serialize};
 
 use super::clip::ClipInfo;
+use super::place::{Draws, Place};
+use super::window::Window;
 
 /// The window of a clip and the number of frames that are sampled from it.
+///
+/// Written as `start_frame` and `end_frame` where the window has frames as its ends, else as `window`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
 pub struct WindowSpec {
-    /// First frame of the window, in the clip's own frames, counted from 0.
-    pub start_frame: usize,
-    /// Last frame of the window, inclusive.
-    pub end_frame: usize,
-    /// Sampling rate, frames per second; the clip's own rate if that is lower.
+    /// Which stretch of the clip.
+    pub window: Window,
+    /// Sampling rate, frames per second; the clip's own rate if that is lower. Without effect in
+    /// [`Window::Segments`] and [`Window::Whole`].
     pub target_fps: f64,
     /// Number of frames per clip, T.
     pub frames_per_clip: usize,
+}
+
+/// A [`WindowSpec`] in files.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<Window>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_frame: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end_frame: Option<usize>,
+    target_fps: f64,
+    frames_per_clip: usize,
+}
+
+impl From<WindowSpec> for Stored {
+    fn from(spec: WindowSpec) -> Self {
+        let (window, start_frame, end_frame) = match spec.window {
+            Window::Frames { start, end } => (None, Some(start), Some(end)),
+            window => (Some(window), None, None),
+        };
+        let WindowSpec { target_fps, frames_per_clip, .. } = spec;
+        Self { window, start_frame, end_frame, target_fps, frames_per_clip }
+    }
+}
+
+impl TryFrom<Stored> for WindowSpec {
+    type Error = &'static str;
+
+    fn try_from(stored: Stored) -> Result<Self, Self::Error> {
+        let window = match (stored.window, stored.start_frame, stored.end_frame) {
+            (Some(window), None, None) => window,
+            (None, Some(start), Some(end)) => Window::Frames { start, end },
+            _ => return Err("a window has `start_frame` and `end_frame`, or `window`"),
+        };
+        let Stored { target_fps, frames_per_clip, .. } = stored;
+        Ok(Self { window, target_fps, frames_per_clip })
+    }
 }
 
 /// The sampled frames of one clip.
@@ -26,27 +68,32 @@ pub struct WindowPick {
     pub past_end: bool,
     /// Number of different frames among `indices`.
     pub distinct: usize,
+    /// First and last frame of the window, which may lie past the clip's end.
+    pub window: [usize; 2],
+}
+
+impl WindowPick {
+    fn new(indices: Vec<usize>, window: [usize; 2], frames: usize) -> Self {
+        let changes = indices.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        let distinct = if indices.is_empty() { 0 } else { changes + 1 };
+        Self { indices, past_end: window[1] >= frames, distinct, window }
+    }
 }
 
 impl WindowSpec {
-    /// Samples frames in two steps.
+    /// The window from frame `start` to `end`, inclusive.
+    pub const fn frames(start: usize, end: usize, target_fps: f64, frames_per_clip: usize) -> Self {
+        Self { window: Window::Frames { start, end }, target_fps, frames_per_clip }
+    }
+
+    /// Samples frames; in a window that may lie anywhere, those in the middle ([`WindowSpec::pick`]).
     ///
-    /// 1. The window is sampled at `target_fps`: positions `start + round(i * step)` up to the end
-    ///    frame, with `step = fps / target_fps` source frames, at least 1.
-    /// 2. `frames_per_clip` of these n positions are taken at even distances, first and last included:
-    ///    number `round(j * (n - 1) / (frames_per_clip - 1))` for j = 0, 1, …. If there are fewer
-    ///    positions than frames, some repeat. A single frame is the middle one.
-    ///
-    /// Halves round up. A position past the clip's end becomes its last frame. A clip without
-    /// frames gives no indices.
-    ///
-    /// With the defaults (frames 67 to 82 at 15 frames per second, 16 frames) a clip of 25 frames
-    /// per second has a step of 5/3 and 10 positions, which are spread over the 16 frames:
+    /// With frames 67 to 82 at 15 frames per second and 16 frames, a clip of 25 frames per second has
+    /// a step of 5/3 and 10 positions, which are spread over the 16 frames:
     ///
     /// ```
     /// use polyview::data::{clip::ClipInfo, sampling::WindowSpec};
-    /// let window =
-    ///     WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };
+    /// let window = WindowSpec::frames(67, 82, 15.0, 16);
     /// let info = ClipInfo { frames: 126, fps: 25.0, ..ClipInfo::default() };
     /// let pick = window.window_indices(&info);
     /// assert_eq!(
@@ -56,38 +103,118 @@ impl WindowSpec {
     /// assert_eq!((pick.distinct, pick.past_end), (10, false));
     /// ```
     pub fn window_indices(&self, info: &ClipInfo) -> WindowPick {
-        let Some(last) = info.frames.checked_sub(1) else {
-            return WindowPick { indices: Vec::new(), past_end: true, distinct: 0 };
-        };
-        let walk = self.walk(info.fps);
-        let past_end = walk.position(walk.count - 1) > last;
-        let indices: Vec<usize> = (0..self.frames_per_clip)
-            .map(|j| walk.position(spaced(j, self.frames_per_clip, walk.count)).min(last))
-            .collect();
-        let changes = indices.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        let distinct = if indices.is_empty() { 0 } else { changes + 1 };
-        WindowPick { indices, past_end, distinct }
+        self.pick(info, Place::MIDDLE, "")
     }
 
-    /// Step 1. A frame rate that is not a positive number counts as the target rate.
-    fn walk(&self, fps: f64) -> Walk {
+    /// Samples frames of a clip of `action`, n in all, with a step of `fps / target_fps` source frames,
+    /// at least 1.
+    ///
+    /// * **By its ends**: positions `start + round(i * step)` up to the end; of these m positions,
+    ///   number `round(j * (m - 1) / (T - 1))` for j = 0, 1, …, T - 1. If there are fewer positions
+    ///   than frames, some repeat. A single frame is the middle one. Times are rounded to frames.
+    /// * **Center, dense**: positions `start + round(j * step)`. With s = n less the frames that they
+    ///   span, at least 0, `start` is `round(s / 2)` in the middle, `round(k * s / (K - 1))` at place k
+    ///   of K > 1, and `floor(u * (s + 1))` if drawn, with u uniform in [0, 1).
+    /// * **Segments**: of the l frames from `floor(j * n / T)` up to where the next part begins, at least
+    ///   one, number `floor((k + 1/2) / K * l)` at place k of K, and `floor(u * l)` if drawn, with a u
+    ///   for each j.
+    /// * **Whole**: frame `round(j * (n - 1) / (T - 1))`; a single frame is the middle one.
+    ///
+    /// Halves round up. A position past the clip's end becomes its last frame. A clip without
+    /// frames gives no indices.
+    pub fn pick(&self, info: &ClipInfo, place: Place, action: &str) -> WindowPick {
+        let (frames, wanted) = (info.frames, self.frames_per_clip);
+        let Some(last) = frames.checked_sub(1) else {
+            let window = [0, 0];
+            return WindowPick { indices: Vec::new(), past_end: true, distinct: 0, window };
+        };
+        match self.window {
+            Window::Frames { start, end } => self.between(start, end, info),
+            Window::Seconds { start, end } => {
+                let fps = self.rate_of(info);
+                let frame = |seconds: f64| (seconds * fps + 0.5).floor() as usize;
+                self.between(frame(start), frame(end), info)
+            }
+            Window::Center => self.consecutive(info, Place::MIDDLE, action),
+            Window::Dense => self.consecutive(info, place, action),
+            Window::Segments => {
+                let start = |j: usize| (j as u128 * frames as u128 / wanted as u128) as usize;
+                let length = |j| (start(j + 1) - start(j)).max(1);
+                let indices = match place {
+                    Place::Even { index, of } => {
+                        let share = |j| (2 * index + 1) * length(j) / (2 * of);
+                        (0..wanted).map(|j| start(j) + share(j)).collect()
+                    }
+                    Place::Drawn { seed, epoch } => {
+                        let mut draws = Draws::new(seed, epoch, action);
+                        (0..wanted).map(|j| start(j) + below(length(j), draws.unit())).collect()
+                    }
+                };
+                WindowPick::new(indices, [0, last], frames)
+            }
+            Window::Whole => {
+                let indices = (0..wanted).map(|j| spaced(j, wanted, frames)).collect();
+                WindowPick::new(indices, [0, last], frames)
+            }
+        }
+    }
+
+    /// Consecutive frames at the target rate.
+    fn consecutive(&self, info: &ClipInfo, place: Place, action: &str) -> WindowPick {
+        let (frames, wanted) = (info.frames, self.frames_per_clip);
+        let mut walk = Walk { start: 0, step: self.step(info.fps), count: wanted };
+        let places = frames.saturating_sub(walk.last().saturating_add(1)) + 1;
+        walk.start = match place {
+            Place::Even { index, of } => spaced(index, of, places),
+            Place::Drawn { seed, epoch } => below(places, Draws::new(seed, epoch, action).unit()),
+        };
+        let indices = (0..wanted).map(|j| walk.position(j).min(frames - 1)).collect();
+        WindowPick::new(indices, [walk.start, walk.last()], frames)
+    }
+
+    /// A window by its ends.
+    fn between(&self, start: usize, end: usize, info: &ClipInfo) -> WindowPick {
+        let (walk, last) = (self.walk(start, end, info.fps), info.frames - 1);
+        let wanted = self.frames_per_clip;
+        let position = |j| walk.position(spaced(j, wanted, walk.count)).min(last);
+        let pick = WindowPick::new(
+            (0..wanted).map(position).collect(),
+            [start, end.max(start)],
+            info.frames,
+        );
+        // At some rates the walk ends before the window does.
+        WindowPick { past_end: walk.last() > last, ..pick }
+    }
+
+    /// The clip's frame rate, or the target rate if it is not a positive number.
+    fn rate_of(&self, info: &ClipInfo) -> f64 {
+        if info.fps.is_finite() && info.fps > 0.0 { info.fps } else { self.target_fps }
+    }
+
+    /// Source frames per sampled one. A frame rate that is not a positive number counts as the target
+    /// rate.
+    fn step(&self, fps: f64) -> f64 {
         let step = fps / self.target_fps;
-        let step = if step.is_finite() { step.max(1.0) } else { 1.0 };
-        let start = self.start_frame;
-        let length = self.end_frame.saturating_sub(start);
+        if step.is_finite() { step.max(1.0) } else { 1.0 }
+    }
+
+    /// The positions between two frames.
+    fn walk(&self, start: usize, end: usize, fps: f64) -> Walk {
+        let step = self.step(fps);
+        let length = end.saturating_sub(start);
         let mut walk = Walk { start, step, count: 1 };
         // Offsets round(i * step) <= length are those with i * step < length + 1/2; the division
         // can be off by one through rounding.
         let count = ((length as f64 + 0.5) / step).ceil() as usize;
         walk.count = count.max(1);
-        if walk.count > 1 && walk.position(walk.count - 1) - start > length {
+        if walk.count > 1 && walk.last() - start > length {
             walk.count -= 1;
         }
         walk
     }
 }
 
-/// Positions of a window at the target rate; `count` is at least 1.
+/// Positions of a window at the target rate.
 struct Walk {
     start: usize,
     step: f64,
@@ -98,14 +225,23 @@ impl Walk {
     fn position(&self, i: usize) -> usize {
         self.start.saturating_add((i as f64 * self.step + 0.5).floor() as usize)
     }
+
+    fn last(&self) -> usize {
+        self.position(self.count.saturating_sub(1))
+    }
 }
 
-/// Step 2: the `j`-th of `wanted` numbers spaced evenly over `0..count`, in integers so that halves
-/// round up on every machine.
+/// The `j`-th of `wanted` numbers spaced evenly over `0..count`, in integers so that halves round up
+/// on every machine.
 fn spaced(j: usize, wanted: usize, count: usize) -> usize {
     if wanted <= 1 {
         return count / 2;
     }
     let (j, gaps, last) = (j as u128, (wanted - 1) as u128, (count - 1) as u128);
     ((2 * j * last + gaps) / (2 * gaps)) as usize
+}
+
+/// A number below `count`, of a uniform one in [0, 1).
+fn below(count: usize, unit: f64) -> usize {
+    ((unit * count as f64) as usize).min(count - 1)
 }

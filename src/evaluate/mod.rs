@@ -1,5 +1,6 @@
 //! Evaluating a trained network: predictions, metrics of a split, SoccerNet's official evaluator.
 
+mod averaging;
 pub mod official;
 mod predict;
 mod predictions;
@@ -10,6 +11,7 @@ use burn::tensor::TensorReadError;
 use crate::augment::AugmentError;
 use crate::data::DatasetError;
 
+pub use averaging::Averaging;
 pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };

@@ -7,9 +7,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use super::EvaluateError;
+use super::averaging::Sums;
+use super::{Averaging, EvaluateError};
 use crate::data::loader::{Loader, in_order};
-use crate::data::{Batch, Dataset};
+use crate::data::resize::Crop;
+use crate::data::{Batch, Dataset, Plan};
 use crate::device::DeviceInfo;
 use crate::model::{
     MemoryEstimate, ModelConfig, MultiViewNet, Prediction, StageSet, parameter_count,
@@ -29,6 +31,8 @@ pub struct ActionPrediction {
     pub views: Vec<usize>,
     /// Weight of each of these views in the aggregation; their sum is 1.
     pub shares: Vec<f64>,
+    /// Number of predictions of which this is the mean.
+    pub averaged: usize,
 }
 
 impl ActionPrediction {
@@ -61,6 +65,8 @@ pub struct PredictOptions {
     /// The network's annotation inputs; see [`annotation_inputs`]. Without annotations their values
     /// are unknown.
     pub inputs: Vec<usize>,
+    /// What is averaged for each action.
+    pub averaging: Averaging,
 }
 
 /// The number of clips of `size` `[T, H, W]` whose forward pass fits into a device's free memory, at
@@ -84,7 +90,8 @@ pub fn annotation_inputs(model: &ModelConfig, schema: &Schema) -> Option<Vec<usi
 }
 
 /// Predicts every action of `dataset`. Actions without a readable view are left out. `progress` is
-/// called after each batch with the numbers of actions and clips done so far.
+/// called after each batch with the number of actions read so far, each once in every
+/// [pass](Averaging::passes), and the number of clips predicted.
 ///
 /// # Errors
 /// Data that cannot be read, a device that fails.
@@ -96,18 +103,34 @@ pub fn predict_dataset(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<ActionPrediction>, EvaluateError> {
     let net = net.valid();
-    let plan = in_order(dataset.samples.len(), options.batch_size);
-    let mut predictions = Vec::with_capacity(dataset.samples.len());
-    let mut clips = 0;
-    for batch in Loader::new(Arc::clone(dataset), plan, options.workers) {
-        let batch = batch?;
-        let annotated = annotated(&batch, &options.inputs);
-        let prediction = net.predict(&batch, &annotated, options.max_clips, device)?;
-        clips += batch.clips();
-        predictions.extend(read(batch, prediction)?);
-        progress(predictions.len(), clips);
+    let plan = Plan::from(in_order(dataset.samples.len(), options.batch_size));
+    let mut sums = Sums::new(dataset);
+    let (mut actions, mut clips) = (0, 0);
+    for reading in options.averaging.readings() {
+        if reading.crop != Crop::Middle && !dataset.has_cropped() {
+            log::info!("every clip has the proportions of the input: its three crops are the same");
+            break;
+        }
+        let mut next = 0;
+        let plan = plan.clone().reading(reading);
+        for batch in Loader::new(Arc::clone(dataset), plan, options.workers) {
+            let batch = batch?;
+            let annotated = annotated(&batch, &options.inputs);
+            let prediction = net.predict(&batch, &annotated, options.max_clips, device)?;
+            let first = next;
+            next = sums.add(first, read(&batch, prediction)?);
+            clips += batch.clips();
+            if options.averaging.flip {
+                let most = options.max_clips;
+                let prediction = net.predict_flipped(&batch, &annotated, most, device)?;
+                sums.add(first, read(&batch, prediction)?);
+                clips += batch.clips();
+            }
+            actions += batch.actions.len();
+            progress(actions, clips);
+        }
     }
-    Ok(predictions)
+    Ok(sums.means())
 }
 
 /// The value indices of the network's annotation inputs, `[input][action]`.
@@ -120,7 +143,7 @@ fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
 }
 
 /// Reads a batch's predictions back from the device.
-fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, EvaluateError> {
+fn read(batch: &Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, EvaluateError> {
     let rows = |values: Tensor<2>| -> Result<Vec<Vec<f64>>, EvaluateError> {
         let width = values.dims()[1];
         let values = values.try_into_vec_as::<f32>()?;
@@ -139,14 +162,15 @@ fn read(batch: Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, E
         }
     }
     let mut views = batch.views.iter().copied();
-    let actions = batch.actions.into_iter().zip(&batch.view_counts).enumerate();
+    let actions = batch.actions.iter().zip(&batch.view_counts).enumerate();
     Ok(actions
         .map(|(index, (action, &count))| ActionPrediction {
-            action,
+            action: action.clone(),
             labels: batch.labels.iter().map(|labels| labels[index]).collect(),
             probabilities: tasks.iter().map(|task| task[index].clone()).collect(),
             views: views.by_ref().take(count).collect(),
             shares: shares[index][..count].to_vec(),
+            averaged: 1,
         })
         .collect())
 }
@@ -175,7 +199,7 @@ mod tests {
                 lanes: Vec::new(),
             };
             let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));
-            read(batch, Prediction { logits, auxiliary: Vec::new(), view_weights })
+            read(&batch, Prediction { logits, auxiliary: Vec::new(), view_weights })
                 .map(|actions| actions.len())
         };
         assert_eq!(read(1.0, 1.0).unwrap(), 1);

@@ -48,7 +48,22 @@ impl MultiViewNet {
         self.predict_some(batch, 0..batch.actions.len(), annotated, max_clips, device)
     }
 
-    /// The same for some of its actions.
+    /// The same for clips that are flipped horizontally.
+    ///
+    /// # Errors
+    /// As [`MultiViewNet::predict`].
+    pub fn predict_flipped(
+        &self,
+        batch: &Batch,
+        annotated: &[Vec<usize>],
+        max_clips: usize,
+        device: &Device,
+    ) -> Result<Prediction, AugmentError> {
+        let clips = |range| Ok(plain_clips_of(batch, range, device)?.flip([4]));
+        self.predict_clips(batch, 0..batch.actions.len(), annotated, max_clips, clips)
+    }
+
+    /// [`MultiViewNet::predict`] for some of the batch's actions.
     pub(crate) fn predict_some(
         &self,
         batch: &Batch,
@@ -57,9 +72,21 @@ impl MultiViewNet {
         max_clips: usize,
         device: &Device,
     ) -> Result<Prediction, AugmentError> {
-        let features = |range| -> Result<Tensor<2>, AugmentError> {
-            Ok(self.backbone.forward(plain_clips_of(batch, range, device)?))
-        };
+        let clips = |range| plain_clips_of(batch, range, device);
+        self.predict_clips(batch, actions, annotated, max_clips, clips)
+    }
+
+    /// The same for what `clips` makes of a range of clips, `[N, 3, T, H, W]`.
+    fn predict_clips(
+        &self,
+        batch: &Batch,
+        actions: Range<usize>,
+        annotated: &[Vec<usize>],
+        max_clips: usize,
+        clips: impl Fn(Range<usize>) -> Result<Tensor<5>, AugmentError>,
+    ) -> Result<Prediction, AugmentError> {
+        let features =
+            |range| -> Result<Tensor<2>, AugmentError> { Ok(self.backbone.forward(clips(range)?)) };
         let chunks = even_chunks(&batch.clips_of(&actions), max_clips).into_iter();
         let features = Tensor::cat(chunks.map(features).collect::<Result<Vec<_>, _>>()?, 0);
         let views = ViewLayout::new(batch.view_counts[actions].to_vec());

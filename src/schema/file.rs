@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{Condition, Fields, SchemaError, SplitSpec};
+use crate::data::Window;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +15,8 @@ pub(super) struct SchemaFile {
     pub(super) official: bool,
     #[serde(default)]
     pub(super) layout: LayoutFile,
+    #[serde(default)]
+    pub(super) clips: ClipsFile,
     pub(super) split: Vec<SplitFile>,
     pub(super) task: Vec<TaskFile>,
     #[serde(default)]
@@ -30,6 +33,12 @@ pub(super) struct LayoutFile {
     pub(super) folder: Option<String>,
     #[serde(default)]
     pub(super) url_prefixes: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClipsFile {
+    pub(super) window: Option<Window>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +136,7 @@ pub(super) fn of_fields(
         ignored_fields: None,
         official: false,
         layout: LayoutFile::default(),
+        clips: ClipsFile::default(),
         split: split.collect(),
         task,
         leave_out: Vec::new(),

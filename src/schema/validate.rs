@@ -80,6 +80,7 @@ pub(super) fn resolve(raw: SchemaFile, file: &str) -> Result<Schema, SchemaError
         title: raw.title,
         folder: raw.layout.folder,
         url_prefixes: raw.layout.url_prefixes,
+        window: raw.clips.window,
         splits,
         tasks,
         properties: Vec::new(),

@@ -26,6 +26,10 @@ impl Schema {
             }
             let _ = writeln!(text, "url_prefixes = {}", list(&self.url_prefixes));
         }
+        if let Some(window) = self.window {
+            text.push_str("\n[clips]\n");
+            line(&mut text, "window", &window.to_string());
+        }
         for split in &self.splits {
             text.push_str("\n[[split]]\n");
             line(&mut text, "name", &split.name);

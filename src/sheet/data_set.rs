@@ -35,13 +35,7 @@ pub(crate) fn data_set_sheet(source: &DataSource, window: &WindowSpec) -> RgbIma
         splits.iter().map(|split| rows(split, schema, window)).collect();
     let sections: Vec<Section<'_>> =
         drawn.iter().map(|(heading, rows)| Section { heading: Some(heading), rows }).collect();
-    let title = format!(
-        "{} ({}): frames {} to {}",
-        root.display(),
-        schema.title,
-        window.start_frame,
-        window.end_frame
-    );
+    let title = format!("{} ({}): window {}", root.display(), schema.title, window.window);
     draw(&title, &sections)
 }
 

@@ -5,7 +5,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::error::TrainError;
-use crate::data::{Batch, Dataset};
+use crate::data::{Batch, Dataset, Reading};
 use crate::model::Prediction;
 use crate::report::html::Example;
 use crate::schema::Schema;
@@ -113,7 +113,8 @@ fn example(candidate: &Candidate, dataset: &Dataset) -> Option<Example> {
     let index = dataset.samples.iter().position(|s| s.action == candidate.action)?;
     let mut resizer = dataset.resizer();
     let views = dataset.samples[index].views.len();
-    let batch = (0..views).find_map(|view| dataset.read_one(index, view, &mut resizer).ok())?;
+    let mut read = |view| dataset.read_one(index, view, &Reading::MIDDLE, &mut resizer).ok();
+    let batch = (0..views).find_map(&mut read)?;
     let [t, h, w] = batch.size;
     let step = t.div_ceil(FRAMES).max(1);
     let frames = batch.frames.chunks(h * w * 3).step_by(step).filter_map(|frame| {

@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let first: Vec<usize> = (0..self.data.train.samples.len().min(2)).collect();
-        if let Some(batch) = self.data.train_batch(&first)? {
+        if let Some(batch) = self.data.train_batch(0, &first)? {
             self.reporter.augmented(augmenter, &batch, device);
         }
         Ok(())
@@ -271,7 +271,7 @@ impl<'a> Run<'a> {
         let Some(first) = batches.first() else {
             return Ok(None);
         };
-        let Some(batch) = self.data.train_batch(first)? else {
+        let Some(batch) = self.data.train_batch(epoch, first)? else {
             return Ok(None);
         };
         let (net, objective) = (self.trainer.net(), &self.trainer.objective);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::augmenter::{Augmenter, multi_scale_sizes};
 use super::error::TrainError;
 use crate::augment::rarity;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::data::cache::FrameCache;
 use crate::data::loader::{self, Loader};
 use crate::data::sampler::Sampler;
-use crate::data::{Batch, DataSource, Dataset, Plan};
+use crate::data::{Batch, DataSource, Dataset, Plan, Reading, Window};
 use crate::schema::Schema;
 
 /// The training and validation data of a run.
@@ -19,6 +19,7 @@ pub(super) struct RunData<'a> {
     pub train: Arc<Dataset>,
     pub valid: Arc<Dataset>,
     sampler: Sampler,
+    window: Window,
     pub cache: Option<Arc<FrameCache>>,
     /// Lanes of each batch.
     pub lanes: usize,
@@ -29,10 +30,11 @@ pub(super) struct RunData<'a> {
 impl<'a> RunData<'a> {
     /// Reads the annotations of both splits; no clip is decoded yet.
     pub(super) fn open(config: &'a Config, source: &DataSource) -> Result<Self, TrainError> {
-        let (clips, schema) = (&config.clips, source.schema());
+        let schema = source.schema();
+        let window = config.clips.window(schema).map_err(ConfigError::from)?;
         let open = |split: &str| {
-            let (window, size) = (clips.window(), clips.frame_size());
-            Dataset::of_source(source, split, window, size, clips.max_views)
+            let (size, views) = (config.clips.frame_size(), config.clips.max_views);
+            Dataset::of_source(source, split, window, size, views)
         };
         let (train, valid) = (open("train")?, open("valid")?);
         let classes = |task: usize| (task, schema.tasks[task].classes.len());
@@ -45,13 +47,15 @@ impl<'a> RunData<'a> {
             train: train.into(),
             valid: valid.into(),
             sampler,
+            window: window.window,
             cache: None,
             lanes: 1,
             own_lanes: 0..1,
         })
     }
 
-    /// Opens the frame cache. A run does without it where it cannot be used.
+    /// Opens the frame cache. A run does without it where it cannot be used. Training clips whose window
+    /// is drawn anew in each epoch are not kept: the same frames would hardly be asked for again.
     pub(super) fn open_cache(&mut self) {
         let Some(folder) = self.config.cache_folder() else {
             return;
@@ -59,7 +63,8 @@ impl<'a> RunData<'a> {
         match FrameCache::open(&folder, (self.config.data.cache_size * 1e9) as u64) {
             Ok(cache) => {
                 let cache = Arc::new(cache);
-                for split in [&mut self.train, &mut self.valid] {
+                let train = (!self.window.varies()).then_some(&mut self.train);
+                for split in train.into_iter().chain([&mut self.valid]) {
                     let split = Arc::get_mut(split).expect("no loader has been started yet");
                     split.use_cache(Arc::clone(&cache));
                 }
@@ -91,7 +96,7 @@ impl<'a> RunData<'a> {
 
     /// Loads the batches of an epoch, counted from 0, without the first `done`.
     pub(super) fn train_loader(&self, epoch: usize, done: usize) -> Loader {
-        self.load(&self.train, self.train_batches(epoch), done)
+        self.load(&self.train, self.train_batches(epoch), self.train_reading(epoch), done)
     }
 
     /// Loads the validation split.
@@ -99,20 +104,37 @@ impl<'a> RunData<'a> {
         let actions = self.valid.samples.len();
         let mut batches = loader::in_order(actions, self.config.optimizer.batch_size);
         batches.truncate(self.shortened(batches.len()));
-        self.load(&self.valid, batches, 0)
+        self.load(&self.valid, batches, Reading::MIDDLE, 0)
+    }
+
+    /// Where an epoch, counted from 0, reads training clips.
+    fn train_reading(&self, epoch: usize) -> Reading {
+        Reading::drawn(self.config.run.seed, epoch + 1)
     }
 
     /// Loads batches without the first `done`.
-    fn load(&self, split: &Arc<Dataset>, batches: Vec<Vec<usize>>, done: usize) -> Loader {
+    fn load(
+        &self,
+        split: &Arc<Dataset>,
+        batches: Vec<Vec<usize>>,
+        reading: Reading,
+        done: usize,
+    ) -> Loader {
         let clips = |action: usize| split.samples[action].views.len();
-        let plan = Plan::in_lanes(batches, self.lanes, clips).skip(done);
+        let plan = Plan::in_lanes(batches, self.lanes, clips).reading(reading).skip(done);
         let plan = plan.share(self.own_lanes.clone());
         Loader::reading_ahead(Arc::clone(split), plan, self.config.data.ahead())
     }
 
-    /// Reads some actions of the training split; `None` if none of them is readable.
-    pub(super) fn train_batch(&self, actions: &[usize]) -> Result<Option<Batch>, TrainError> {
-        Ok(self.train.read_batch(actions, &mut self.train.resizer())?)
+    /// Reads some actions of the training split as an epoch, counted from 0, does; `None` if none of
+    /// them is readable.
+    pub(super) fn train_batch(
+        &self,
+        epoch: usize,
+        actions: &[usize],
+    ) -> Result<Option<Batch>, TrainError> {
+        let reading = self.train_reading(epoch);
+        Ok(self.train.read_batch(actions, &reading, &mut self.train.resizer())?)
     }
 
     /// How training clips are augmented; rarity follows from the training split's class counts.

@@ -142,7 +142,13 @@ fn resumed(
         let reason = "it was written within an epoch, by a network with other heads";
         return Err(refuse(reason.to_owned()).into());
     }
-    let changes = config.changes_from(&saved.state.config);
+    let mut before = saved.state.config.clone();
+    let window = |info: &CheckpointInfo| info.input.as_ref().map(|input| input.window.window);
+    if window(&saved.info) == window(info) {
+        // The same one may be given in another way.
+        before.clips.window = config.clips.window;
+    }
+    let changes = config.changes_from(&before);
     if !changes.is_empty() {
         log::warn!("the resumed run differs from the checkpoint's: {}", changes.join(", "));
     }

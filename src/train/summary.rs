@@ -4,8 +4,9 @@ use super::objective::task_weights;
 use crate::augment::Strength;
 use crate::config::advice::advice;
 use crate::config::{Config, FreezingKind, LossFunction, OptimizerKind, WeightingStrategy};
-use crate::data::Dataset;
 use crate::data::balance::{Sampling, draws};
+use crate::data::sampling::WindowSpec;
+use crate::data::{Dataset, Window};
 use crate::model::ModelConfig;
 use crate::report::{BalanceSummary, RunSummary, SplitSummary};
 use crate::schema::Schema;
@@ -13,6 +14,7 @@ use crate::schema::Schema;
 /// The parts of a run that its description needs.
 pub(super) struct Opened<'a> {
     pub schema: &'a Schema,
+    pub window: &'a WindowSpec,
     pub model: &'a ModelConfig,
     /// A line for each device.
     pub devices: &'a [String],
@@ -46,16 +48,14 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         pair(
             "clip",
             format!(
-                "{} frames of {}×{} from frames {} to {} at {} fps",
+                "{} frames of {}×{} {}",
                 config.clips.frames_per_clip,
                 config.clips.img_height,
                 config.clips.img_width,
-                config.clips.start_frame,
-                config.clips.end_frame,
-                config.clips.target_fps
+                describe_window(opened.window)
             ),
         ),
-        pair("data", describe_data(config)),
+        pair("data", describe_data(config, opened.window.window)),
         pair("precision", describe_precision(opened)),
         pair("memory", opened.memory.clone()),
         pair("training", describe_training(config)),
@@ -102,7 +102,21 @@ fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn describe_data(c: &Config) -> String {
+fn describe_window(spec: &WindowSpec) -> String {
+    let at = format!("at {} fps", spec.target_fps);
+    match spec.window {
+        Window::Frames { start, end } => format!("from frames {start} to {end} {at}"),
+        Window::Seconds { start, end } => format!("from {start} s to {end} s {at}"),
+        Window::Center => format!("from the middle of the clip {at}"),
+        Window::Dense => format!("from anywhere in the clip {at}, for validation from its middle"),
+        Window::Segments => {
+            "of as many equal parts of the clip, for validation the middle of each".to_owned()
+        }
+        Window::Whole => "at even distances over the whole clip".to_owned(),
+    }
+}
+
+fn describe_data(c: &Config, window: Window) -> String {
     let ahead = match c.data.num_workers {
         0 => "decoded in the training thread".to_owned(),
         workers => {
@@ -111,16 +125,14 @@ fn describe_data(c: &Config) -> String {
             format!("{threads}, up to {batches} batches or {size} MB ahead")
         }
     };
-    match c.cache_folder() {
-        Some(folder) => {
-            format!(
-                "{ahead}; decoded frames cached in {}, up to {} GB",
-                folder.display(),
-                c.data.cache_size
-            )
-        }
-        None => format!("{ahead}; decoded frames not cached"),
-    }
+    let Some(folder) = c.cache_folder() else {
+        return format!("{ahead}; decoded frames not cached");
+    };
+    let what = if window.varies() { "frames for validation" } else { "frames" };
+    let (folder, size) = (folder.display(), c.data.cache_size);
+    let why =
+        if window.varies() { ", not those for training, which change each epoch" } else { "" };
+    format!("{ahead}; decoded {what} cached in {folder}, up to {size} GB{why}")
 }
 
 fn describe_training(c: &Config) -> String {

@@ -77,7 +77,8 @@ fn tasks_are_balanced_in_turn() {
     let schema = Schema::mvfoul().unwrap();
     let size = [16, 16];
     let root = &config.data.dataset_root;
-    let data = Dataset::open(root, "train", &schema, config.clips.window(), size, None).unwrap();
+    let window = config.clips.window(&schema).unwrap();
+    let data = Dataset::open(root, "train", &schema, window, size, None).unwrap();
     let sampler = |config: &Config| {
         let tasks: Vec<(usize, usize)> = config
             .balance

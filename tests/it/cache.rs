@@ -69,8 +69,8 @@ fn whatever_decides_the_bytes_is_in_the_key() {
 
     let mut seen = vec![
         first,
-        key(&clip, WindowSpec { start_frame: 66, ..WINDOW }, SIZE),
-        key(&clip, WindowSpec { end_frame: 83, ..WINDOW }, SIZE),
+        key(&clip, WindowSpec::frames(66, 82, 15.0, 2), SIZE),
+        key(&clip, WindowSpec::frames(67, 83, 15.0, 2), SIZE),
         key(&clip, WindowSpec { target_fps: 15.5, ..WINDOW }, SIZE),
         key(&clip, WindowSpec { frames_per_clip: 3, ..WINDOW }, SIZE),
         key(&clip, WINDOW, [6, 8]),

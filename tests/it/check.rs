@@ -11,8 +11,7 @@ use tempfile::TempDir;
 
 use crate::common::data::{action, source, write_split};
 
-const WINDOW: WindowSpec =
-    WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };
+const WINDOW: WindowSpec = WindowSpec::frames(67, 82, 15.0, 16);
 
 /// Invents a clip from its name, as `short_40`.
 fn fake(path: &Path) -> Result<ClipInfo, ClipError> {

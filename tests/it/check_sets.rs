@@ -11,8 +11,7 @@ use tempfile::TempDir;
 
 use crate::common::data::{action, source, write_split};
 
-const WINDOW: WindowSpec =
-    WindowSpec { start_frame: 0, end_frame: 15, target_fps: 25.0, frames_per_clip: 16 };
+const WINDOW: WindowSpec = WindowSpec::frames(0, 15, 25.0, 16);
 
 /// 100 frames of 64×48.
 fn plain() -> ClipInfo {
@@ -332,7 +331,7 @@ fn repeated_frames_are_counted_per_split() {
     assert!(text.contains(&format!("  valid: frames repeat in all clips: {advice}")), "{text}");
     assert_eq!(report.warnings, report.splits[0].clips["odd"]);
 
-    let report = check_with(&root, &WindowSpec { end_frame: 7, ..WINDOW });
+    let report = check_with(&root, &WindowSpec::frames(0, 7, 25.0, 16));
     assert_eq!(report.splits[0].repeats.as_ref().unwrap().target_fps, None);
     let text = report.render();
     assert!(text.contains("  train, valid: frames repeat in all clips"), "{text}");

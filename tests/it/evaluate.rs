@@ -6,7 +6,9 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use polyview::checkpoint;
 use polyview::data::Dataset;
-use polyview::evaluate::{ActionPrediction, PredictOptions, predict_dataset, split_metrics};
+use polyview::evaluate::{
+    ActionPrediction, Averaging, PredictOptions, predict_dataset, split_metrics,
+};
 use polyview::metrics::ConfusionMatrix;
 use polyview::schema::Schema;
 use rand::{RngExt, SeedableRng};
@@ -53,6 +55,7 @@ fn metrics_are_those_of_the_predicted_actions() {
                     probabilities,
                     views: vec![0],
                     shares: vec![1.0],
+                    averaged: 1,
                 }
             })
             .collect();
@@ -227,8 +230,9 @@ fn predictions_do_not_depend_on_batches_or_workers() {
     let data = Dataset::open(&root, "test", &schema, input.window, input.size, None).unwrap();
     let data = Arc::new(data);
     let ask = |batch_size, workers| {
+        let (inputs, averaging) = (Vec::new(), Averaging::NONE);
         let options =
-            PredictOptions { batch_size, workers, max_clips: usize::MAX, inputs: Vec::new() };
+            PredictOptions { batch_size, workers, max_clips: usize::MAX, inputs, averaging };
         predict_dataset(&net, &data, &options, &device, &mut |_, _| {}).unwrap()
     };
     let (alone, together) = (ask(1, 0), ask(5, 2));

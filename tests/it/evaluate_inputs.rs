@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use polyview::checkpoint;
 use polyview::config::Config;
 use polyview::data::{Dataset, Sample};
-use polyview::evaluate::{PredictOptions, annotation_inputs, predict_dataset};
+use polyview::evaluate::{Averaging, PredictOptions, annotation_inputs, predict_dataset};
 use polyview::schema::Schema;
 use tempfile::TempDir;
 
@@ -47,8 +47,8 @@ fn evaluation_uses_the_annotations_that_validation_uses() {
     let valid = Arc::new(valid.unwrap());
     let inputs = annotation_inputs(&info.model, &schema).unwrap();
     let losses = |data: &Arc<Dataset>, max_clips| -> Vec<f64> {
-        let options =
-            PredictOptions { batch_size: 4, workers: 0, max_clips, inputs: inputs.clone() };
+        let (inputs, averaging) = (inputs.clone(), Averaging::NONE);
+        let options = PredictOptions { batch_size: 4, workers: 0, max_clips, inputs, averaging };
         let predicted = predict_dataset(&net, data, &options, &device, &mut |_, _| {}).unwrap();
         assert_eq!(predicted.len(), valid.samples.len());
         let loss = |task: usize| {

@@ -12,8 +12,7 @@ use tempfile::TempDir;
 use crate::common::data::{clip, small_set};
 use crate::common::wait::until;
 
-const WINDOW: WindowSpec =
-    WindowSpec { start_frame: 2, end_frame: 9, target_fps: 25.0, frames_per_clip: 4 };
+const WINDOW: WindowSpec = WindowSpec::frames(2, 9, 25.0, 4);
 
 fn set() -> TempDir {
     let folder = tempfile::tempdir().unwrap();

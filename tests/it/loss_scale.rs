@@ -31,7 +31,7 @@ impl Set {
         small_set(folder.path());
         let config = Config::default();
         let schema = Schema::mvfoul().unwrap();
-        let window = config.clips.window();
+        let window = config.clips.window(&schema).unwrap();
         let size = [16, 24];
         let train = Dataset::open(folder.path(), "train", &schema, window, size, None).unwrap();
         let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);

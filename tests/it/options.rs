@@ -45,6 +45,7 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("backbone-name", "mc3_18", text("mc3_18")),
         ("frames-per-clip", "8", Value::Integer(8)),
         ("target-fps", "25", Value::Float(25.0)),
+        ("window", "dense", text("dense")),
         ("start-frame", "3", Value::Integer(3)),
         ("end-frame", "99", Value::Integer(99)),
         ("img-height", "112", Value::Integer(112)),

@@ -142,7 +142,7 @@ fn the_objective_follows_the_options() {
         &config.data.dataset_root,
         "train",
         &schema,
-        config.clips.window(),
+        config.clips.window(&schema).unwrap(),
         [16, 16],
         None,
     )

@@ -96,6 +96,19 @@ fn a_resumed_run_equals_the_uninterrupted_run_on_the_cpu() {
 }
 
 #[test]
+fn a_resumed_run_reads_the_windows_that_the_uninterrupted_run_draws() {
+    for window in ["dense", "segments"] {
+        let drawn = |folder: &TempDir| {
+            let run =
+                format!("--no-gradual-finetuning --epochs 2 --batch-size 5 --window {window}");
+            with(&small_config(folder), &run)
+        };
+        // Within the first epoch, and within the second one.
+        resumed_equals_uninterrupted("cpu", drawn, &[1, 4]);
+    }
+}
+
+#[test]
 fn a_resumed_run_equals_the_uninterrupted_run_in_micro_batches() {
     let pieces = |folder: &TempDir| {
         with(

@@ -25,7 +25,7 @@ fn encode(path: &Path, options: &str) -> bool {
 fn windows_are_exact(path: &Path, name: &str) {
     let whole = read_all(path).unwrap();
     let last = whole.count - 1;
-    let spec = WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 16 };
+    let spec = WindowSpec::frames(67, 82, 15.0, 16);
     let mut windows: Vec<Vec<usize>> = (0..=last).step_by(11).map(|t| vec![t]).collect();
     windows.extend([vec![last, 0], vec![37, 21, 21, 23], (30..46).collect()]);
     let mut usual = Vec::new();

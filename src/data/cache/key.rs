@@ -9,8 +9,11 @@ use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
+use super::super::place::{Place, Reading};
+use super::super::resize::Crop;
 use super::super::sampling::WindowSpec;
 use super::super::video::is_hidden;
+use super::super::window::Window;
 
 /// To be raised whenever the same file, window and size can give other bytes than before: a change of
 /// a decoder, of the colour conversion, of frame sampling or of resizing, in our own code or in a new
@@ -51,8 +54,8 @@ impl fmt::Debug for Id {
 
 /// The cache key of a clip's frames: a hash of everything that determines their bytes.
 ///
-/// That is the file's identity, the sampling window, the target rate, T, H, W, [`DECODE_VERSION`] and
-/// the version of the entries' format. The identity of a video is its canonical path, its length and
+/// That is the file's identity, the sampling window, where it is read, the target rate, T, H, W,
+/// [`DECODE_VERSION`] and the version of the entries' format. The identity of a video is its canonical path, its length and
 /// its modification time in nanoseconds; that of a folder of images is the folder's path and the name,
 /// length and time of every file in it that is not hidden.
 ///
@@ -65,12 +68,28 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of the file or folder at `clip` with frames of `size` `[H, W]`; `None` if the file
-    /// cannot be examined (the decoder will report why) or the size overflows.
+    /// The key of the file or folder at `clip`, read in the middle, with frames of `size` `[H, W]`;
+    /// `None` if the file cannot be examined (the decoder will report why) or the size overflows.
     ///
     /// To be created before decoding: if the clip changes meanwhile, the frames are stored under the
     /// key of the old file.
     pub fn new(clip: &Path, window: &WindowSpec, size: [usize; 2]) -> Option<Self> {
+        Self::reading(clip, window, &Reading::MIDDLE, size)
+    }
+
+    /// The same of a clip that is read elsewhere; `None` too if the window is drawn anew in each epoch,
+    /// for its frames would not be asked for again.
+    pub fn reading(
+        clip: &Path,
+        window: &WindowSpec,
+        reading: &Reading,
+        size: [usize; 2],
+    ) -> Option<Self> {
+        let place = match (window.window.varies(), reading.place) {
+            (true, Place::Drawn { .. }) => return None,
+            (true, Place::Even { index, of }) => [index, of],
+            (false, _) => [0, 1],
+        };
         let [height, width] = size;
         let bytes = [height, width, 3]
             .iter()
@@ -79,11 +98,21 @@ impl Key {
         hash.update(b"polyview frames");
         hash.update(FORMAT_VERSION.to_le_bytes());
         hash.update(DECODE_VERSION.to_le_bytes());
-        for number in [window.start_frame, window.end_frame, window.frames_per_clip, height, width]
-        {
+        let (start, end, name) = match window.window {
+            Window::Frames { start, end } => (start, end, None),
+            other => (usize::MAX, usize::MAX, Some(other.to_string())),
+        };
+        for number in [start, end, window.frames_per_clip, height, width] {
             hash.update((number as u64).to_le_bytes());
         }
         hash.update(window.target_fps.to_bits().to_le_bytes());
+        // Nothing more for the usual case, so that its entries stay valid.
+        if let Some(name) = name {
+            add_name(name.into(), &mut hash);
+        }
+        if (place, reading.crop) != ([0, 1], Crop::Middle) {
+            add_name(format!("{place:?} {:?}", reading.crop).into(), &mut hash);
+        }
         identify(clip, &mut hash).ok()?;
         let mut id = [0; 16];
         id.copy_from_slice(&hash.finalize()[..16]);

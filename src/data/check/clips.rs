@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::super::clip::ClipInfo;
 use super::super::problem::{Level, Problem, ProblemKind};
-use super::super::sampling::WindowSpec;
+use super::super::sampling::{WindowPick, WindowSpec};
 use super::{Clip, Job, SplitReport};
 
 /// The number of clips of one format.
@@ -49,7 +49,7 @@ pub struct Repeats {
     pub fewest: usize,
     /// Number of frames sampled from each clip.
     pub wanted: usize,
-    /// Number of frames in the window.
+    /// Number of frames in the window, the smallest over these clips.
     pub window: usize,
     /// A target rate at which no frame would repeat; `None` if the window itself is too small.
     pub target_fps: Option<f64>,
@@ -75,26 +75,32 @@ pub(super) fn check(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip
         if let Ok(info) = outcome {
             let pick = window.window_indices(info);
             if pick.distinct < window.frames_per_clip && !pick.past_end {
-                repeats.push((pick.distinct, info.fps));
+                repeats.push((pick.distinct, length(&pick), info.fps));
             }
         }
     }
     report.formats = formats(readable.iter().map(|(_, info)| *info));
-    report.repeats = repeats.iter().map(|(distinct, _)| *distinct).min().map(|fewest| {
-        let frames = window.end_frame.saturating_sub(window.start_frame).saturating_add(1);
-        let fastest = repeats.iter().map(|(_, fps)| *fps).fold(0.0, f64::max);
-        let target_fps = (frames >= window.frames_per_clip).then_some(fastest);
+    report.repeats = repeats.iter().map(|(distinct, ..)| *distinct).min().map(|fewest| {
+        let frames = repeats.iter().map(|(_, frames, _)| *frames).fold(usize::MAX, usize::min);
+        let fastest = repeats.iter().map(|(.., fps)| *fps).fold(0.0, f64::max);
+        let by_rate = window.window.has_rate() && frames >= window.frames_per_clip;
         Repeats {
             clips: repeats.len(),
             fewest,
             wanted: window.frames_per_clip,
             window: frames,
-            target_fps,
+            target_fps: by_rate.then_some(fastest),
         }
     });
     let used: Vec<_> = readable.into_iter().filter(|(job, _)| job.used).collect();
     lengths(report, &used);
     mixtures(report, &used);
+}
+
+/// Number of frames from the first to the last of a window.
+fn length(pick: &WindowPick) -> usize {
+    let [start, end] = pick.window;
+    end.saturating_sub(start).saturating_add(1)
 }
 
 /// Problems of a single clip.
@@ -127,11 +133,12 @@ fn one(
         let message = format!("some frames may be missing or broken: {complaint}");
         add(ProblemKind::ClipConcealed, message);
     }
-    if window.window_indices(info).past_end {
+    let pick = window.window_indices(info);
+    if pick.past_end {
         count("short");
-        let WindowSpec { start_frame, end_frame, .. } = window;
+        let [start, end] = pick.window;
         let message = format!(
-            "the window of frames {start_frame} to {end_frame} goes past its {} frames; the last one is \
+            "the window of frames {start} to {end} goes past its {} frames; the last one is \
              repeated",
             info.frames
         );

@@ -51,8 +51,10 @@ impl<'a> Run<'a> {
         }
         let model = config.model(&schema);
         let partition = Some(config.data.partition()).filter(|p| *p != Partition::default());
+        let input = config.input(&schema)?;
+        let window = input.window;
         let info = CheckpointInfo {
-            input: Some(config.input()),
+            input: Some(input),
             partition,
             ..CheckpointInfo::new(&schema, model)
         };
@@ -93,6 +95,7 @@ impl<'a> Run<'a> {
             config,
             &Opened {
                 schema: &schema,
+                window: &window,
                 model: &checkpoints.info.model,
                 devices: &devices.lines(),
                 lanes: devices.describe_lanes(lanes, sync_norm),

@@ -67,7 +67,8 @@ impl Case {
         config.loss.auxiliary_task_weight = 0.7;
         config.network.backbone_name = BackboneKind::R3dTiny;
         let folder = Vec::new();
-        let dataset = crate::data::Dataset::of_clips(folder, config.clips.window(), [20, 18]);
+        let window = config.clips.window(&schema).unwrap();
+        let dataset = crate::data::Dataset::of_clips(folder, window, [20, 18]);
         let objective = Objective::new(&config, &schema, &dataset)
             .with_loss(
                 0,
@@ -282,12 +283,7 @@ fn a_step_without_memory_is_repeated_in_halves() {
     };
     let schema = Schema::mvfoul().unwrap();
     crate::synth::write(&options, &crate::synth::tasks_of(&schema), |_, _| {}).unwrap();
-    let window = crate::data::sampling::WindowSpec {
-        start_frame: 0,
-        end_frame: 3,
-        target_fps: 25.0,
-        frames_per_clip: 2,
-    };
+    let window = crate::data::sampling::WindowSpec::frames(0, 3, 25.0, 2);
     let open = || {
         let root = folder.path();
         crate::data::Dataset::open(root, "train", &schema, window, [16, 16], None).unwrap()

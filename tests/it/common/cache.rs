@@ -11,8 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
-pub const WINDOW: WindowSpec =
-    WindowSpec { start_frame: 67, end_frame: 82, target_fps: 15.0, frames_per_clip: 2 };
+pub const WINDOW: WindowSpec = WindowSpec::frames(67, 82, 15.0, 2);
 pub const SIZE: [usize; 2] = [8, 6];
 pub const FRAMES: usize = 2 * 8 * 6 * 3;
 pub const HEADER: usize = 40;

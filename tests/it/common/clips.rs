@@ -127,3 +127,11 @@ pub fn synthetic_clip() -> PathBuf {
     });
     folder.path().join("set/mvfouls/train/action_0/clip_0.mp4")
 }
+
+/// A clip that is a folder of images, which is created.
+pub fn picture_clip(folder: &Path, pictures: impl IntoIterator<Item = image::RgbImage>) {
+    std::fs::create_dir_all(folder).expect("the folder is writable");
+    for (number, picture) in pictures.into_iter().enumerate() {
+        picture.save(folder.join(format!("{number}.png"))).expect("the folder is writable");
+    }
+}

@@ -1,0 +1,46 @@
+//! What `evaluate` and `predict` average over.
+
+use clap::Args;
+
+use super::Failure;
+use crate::data::Window;
+use crate::evaluate::Averaging;
+use crate::options::{OptionError, between};
+
+/// Options as typed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Average of several predictions for each action")]
+pub(super) struct AveragingArgs {
+    /// Windows, evenly spread over each clip; more than one with --window dense or segments
+    #[arg(long, value_name = "N", value_parser = between(1, 1000), default_value_t = 1)]
+    test_clips: usize,
+    /// 1: the middle of each frame; 3: its start and end too, where it is longer than the input
+    #[arg(long, value_name = "1|3", value_parser = crops, default_value_t = 1)]
+    test_crops: usize,
+    /// Each clip flipped horizontally too
+    #[arg(long)]
+    flip_test: bool,
+}
+
+fn crops(text: &str) -> Result<usize, &'static str> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("must be 1 or 3"),
+    }
+}
+
+impl AveragingArgs {
+    /// What they mean for clips that are sampled from this window.
+    pub(super) fn averaging(&self, window: Window) -> Result<Averaging, Failure> {
+        let clips = self.test_clips;
+        if clips > 1 && !window.varies() {
+            let reason = format!(
+                "the window {window} has one place in a clip: add --window dense or segments, which \
+                 are spread over all of it"
+            );
+            return Err(Failure::usage(OptionError::new("test-clips", clips, reason)));
+        }
+        Ok(Averaging { clips, three_crops: self.test_crops == 3, flip: self.flip_test })
+    }
+}
