@@ -7,6 +7,7 @@ mod augment_agree;
 mod augment_golden;
 mod augment_plan;
 mod augment_program;
+mod backbones;
 mod balance;
 mod bench;
 mod browser;
