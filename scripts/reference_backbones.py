@@ -18,6 +18,9 @@ from torch import nn
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
 
 CLASSES = 400
+# Mean and standard deviation of frames: torchvision's, and those of 3D-ResNets-PyTorch.
+TORCHVISION_KINETICS = [0.43216, 0.394666, 0.37645], [0.22803, 0.22145, 0.216989]
+KINETICS = [0.4345, 0.4051, 0.3775], [0.2768, 0.2713, 0.2737]
 
 
 def r2plus1d_34():
@@ -80,6 +83,10 @@ class Hara(nn.Module):
         self.fc = nn.Linear(inputs, CLASSES)
 
     def stem(self, x):
+        """Of clips that are normalised as polyview and torchvision have it."""
+        mean, std = (torch.tensor(v, dtype=x.dtype).reshape(3, 1, 1, 1) for v in TORCHVISION_KINETICS)
+        own_mean, own_std = (torch.tensor(v, dtype=x.dtype).reshape(3, 1, 1, 1) for v in KINETICS)
+        x = (x * std + mean - own_mean) / own_std
         return nn.functional.max_pool3d(self.bn1(self.conv1(x)).relu(), 3, 2, 1)
 
 
@@ -245,7 +252,8 @@ def reference(name):
     }
     return {
         "how": f"scripts/reference_backbones.py with PyTorch {torch.__version__.split('+')[0]} on the "
-        "CPU; fill, checksums and the meaning of fields as in backbone_r3d_18.json",
+        "CPU; fill, checksums and the meaning of fields as in backbone_r3d_18.json. Networks of Hara et al. "
+        "bring the clips from torchvision's normalisation to theirs first",
         "arch": name,
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "state_dict": [

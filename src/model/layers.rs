@@ -1,5 +1,5 @@
 //! The layers that the networks are made of, with PyTorch's definitions: convolution without bias,
-//! batch normalisation, embedding. Field names are torchvision's parameter names.
+//! batch normalisation, embedding. Field names are PyTorch's.
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Linear;
@@ -93,7 +93,7 @@ pub struct Conv3d {
 }
 
 impl Conv3d {
-    /// Kaiming-normal start over fan-out, as torchvision's video ResNets have it
+    /// Kaiming-normal start over fan-out, as PyTorch's video ResNets have it
     /// (He et al. 2015, eq. 15: std = √(2 / (C'·kT·kH·kW))).
     pub fn new(
         init: &mut Init,

@@ -8,6 +8,7 @@
 //! `nn.Sequential`, so the parts' numbers in the parameter names come out the same.
 
 mod blocks;
+mod clips;
 mod kind;
 mod pool;
 mod shapes;
@@ -208,7 +209,9 @@ impl<'a> Part<'a> {
 
     pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
         match self.kind {
-            PartKind::Stem { stem, half } => stem.forward(half::stored(x, half), statistics),
+            PartKind::Stem { stem, half } => {
+                stem.forward(half::stored(stem.normalised(x), half), statistics)
+            }
             PartKind::Block(block) => block.forward(x, statistics),
         }
     }

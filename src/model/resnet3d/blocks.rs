@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::nn::Relu;
 use burn::tensor::Tensor;
 
+use super::clips::as_hara;
 use super::kind::{BackboneKind, ConvKind, Family};
 use super::pool::max_pool;
 use crate::half;
@@ -119,6 +120,14 @@ impl Stem {
     /// Whether max pooling follows.
     pub(super) fn is_pooled(&self) -> bool {
         matches!(self, Self::Pooled(_))
+    }
+
+    /// The clips in the normalisation that the public weights were trained with.
+    pub(super) fn normalised(&self, clips: Tensor<5>) -> Tensor<5> {
+        match self {
+            Self::Plain(_) | Self::Factored(_) => clips,
+            Self::Pooled(_) => as_hara(clips),
+        }
     }
 
     pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
