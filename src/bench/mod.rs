@@ -12,7 +12,7 @@ use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
 use crate::kernels::PlanError;
-use crate::model::{Backbone, BackboneKind, Init, StageSet, parameter_count};
+use crate::model::{Backbone, BackboneKind, Init, PartShapes, StageSet, parameter_count};
 use crate::train::TrainError;
 use crate::tuning::{self, TuningPass};
 
@@ -94,6 +94,11 @@ impl BenchConfig {
     /// The network's convolutions in order, without running anything.
     fn planned_convolutions(&self) -> Result<Vec<ConvShape>, BenchError> {
         self.convolutions(&self.sketch())
+    }
+
+    /// The same by the network's parts.
+    fn planned_parts(&self) -> Result<Vec<PartShapes>, BenchError> {
+        self.sketch().convolutions_by_part(self.shape()).ok_or(BenchError::TooSmall(self.size))
     }
 
     /// The network on the CPU, for its sizes.

@@ -14,7 +14,7 @@ use super::{BenchConfig, BenchError, describe, distinct, gflop};
 use crate::conv::{ConvShape, slice_of_moments};
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, PlanError};
-use crate::model::BackboneKind;
+use crate::model::PartShapes;
 use crate::norm;
 
 /// What a card's maker says of it.
@@ -112,6 +112,8 @@ pub struct Roofline {
     pub normalisations: Vec<NormWork>,
     /// All of them, with the sums of the gradients of two branches.
     pub normalisation: Part,
+    /// Max pooling, where the network has it.
+    pub pooling: Part,
     /// AdamW: reads parameter, gradient and two moments, writes three of them.
     pub optimizer: Part,
     /// All of it.
@@ -171,13 +173,15 @@ impl LayerWork {
 impl BenchConfig {
     /// The bounds of a training step. Runs nothing.
     pub fn roofline(&self) -> Result<Roofline, BenchError> {
-        let shapes = self.planned_convolutions()?;
+        let parts = self.planned_parts()?;
         // The bytes are the same however a device's shaders see f16.
         let stored = if self.half { Storage::Packed } else { Storage::F32 };
-        let layers = norms(self.backbone, &shapes);
+        let layers = norms(&parts);
         let normalisations = norm_works(&layers, stored)?;
         let norm_mb: f64 = normalisations.iter().map(|work| work.mb).sum();
         let sums = Part::of_bytes(stored.bytes(sum_numbers(&layers)));
+        let pooling = Part::of_bytes(parts.iter().map(|part| pooling_bytes(part, self.half)).sum());
+        let shapes: Vec<ConvShape> = parts.into_iter().flat_map(|part| part.convolutions).collect();
         let parameters: usize = shapes.iter().map(parameters).sum();
         let layers: Vec<LayerWork> = distinct(shapes)
             .iter()
@@ -190,7 +194,7 @@ impl BenchConfig {
         let convolutions = Part::sum(&layers.iter().map(LayerWork::in_all).collect::<Vec<_>>());
         let normalisation = Part::sum([&Part::of_mb(norm_mb), &sums]);
         let optimizer = Part::of_bytes(4 * 7 * parameters);
-        let step = Part::sum([&convolutions, &normalisation, &optimizer]);
+        let step = Part::sum([&convolutions, &normalisation, &pooling, &optimizer]);
         let clips_per_s = step.ms.map(|ms| self.clips as f64 * 1e3 / ms);
         Ok(Roofline {
             cards: CARDS,
@@ -198,6 +202,7 @@ impl BenchConfig {
             convolutions,
             normalisations,
             normalisation,
+            pooling,
             optimizer,
             step,
             clips_per_s,
@@ -239,26 +244,23 @@ struct NormLayer {
 }
 
 /// The normalisations of the network, one behind each convolution.
-fn norms(kind: BackboneKind, shapes: &[ConvShape]) -> Vec<NormLayer> {
-    let factors = if kind == BackboneKind::R2plus1d18 { 2 } else { 1 };
-    let mut position = 0;
-    let layer = |(index, conv): (usize, &ConvShape)| {
-        let mut branches = 0;
-        let then = if index < factors {
-            Then::Relu
-        } else if conv.kernel == [1; 3] {
-            // The shortcut of a strided block; all other kernels have more than one tap.
-            Then::Nothing
-        } else {
-            position = position % (2 * factors) + 1;
-            if position == 1 {
-                branches = conv.input_len();
-            }
-            if position == 2 * factors { Then::ResidualRelu } else { Then::Relu }
-        };
-        NormLayer { then, conv: *conv, branches }
+fn norms(parts: &[PartShapes]) -> Vec<NormLayer> {
+    let layers = |part: &PartShapes| {
+        let (is_block, convolutions) = (part.stage > 0, part.convolutions.clone());
+        let units = convolutions.len() - usize::from(part.has_shortcut);
+        convolutions.into_iter().enumerate().map(move |(index, conv)| {
+            let then = if index >= units {
+                Then::Nothing
+            } else if is_block && index + 1 == units {
+                Then::ResidualRelu
+            } else {
+                Then::Relu
+            };
+            let branches = if is_block && index == 0 { conv.input_len() } else { 0 };
+            NormLayer { then, conv, branches }
+        })
     };
-    shapes.iter().enumerate().map(layer).collect()
+    parts.iter().flat_map(layers).collect()
 }
 
 /// What they move, by the plans for a device that binds whatever the kernels can address.
@@ -287,4 +289,13 @@ fn norm_works(layers: &[NormLayer], stored: Storage) -> Result<Vec<NormWork>, Pl
 /// Numbers that the sums of two branches' gradients read and write: three for each of their values.
 fn sum_numbers(layers: &[NormLayer]) -> usize {
     3 * layers.iter().map(|layer| layer.branches).sum::<usize>()
+}
+
+/// Bytes of a part's max pooling, forward and backward: two steps in f32, each of which writes and reads
+/// where its maxima were, between conversions if activations are in half precision.
+fn pooling_bytes(part: &PartShapes, half: bool) -> usize {
+    let Some(sizes) = part.pooling else { return 0 };
+    let [input, plane, time] = sizes.map(|size| size.iter().product::<usize>());
+    let steps = 4 * (2 * input + 6 * plane + 4 * time);
+    steps + if half { 2 * (4 + 2) * (input + time) } else { 0 }
 }

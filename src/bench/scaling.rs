@@ -38,7 +38,8 @@ const ROUNDS: f64 = 2.0;
 const GROUP_ROUNDS: f64 = 3.0;
 /// The groups in which gradients leave a device: the share of them, and of the step after which they are
 /// there. Parameters and multiply-adds of r3d_18's last, third, second and first stages, with a third of
-/// the step for the forward pass; r2plus1d_18's are within 0.02 of them.
+/// the step for the forward pass; r2plus1d_18's are within 0.02 of them. Networks of 34 and 50 layers have
+/// about 0.13 of their parameters in the third stage that these have in the last one.
 const GROUPS: [(f64, f64); 4] = [(0.751, 0.373), (0.188, 0.453), (0.047, 0.613), (0.014, 1.0)];
 /// Steps that are played.
 const STEPS: usize = 1000;

@@ -18,7 +18,8 @@ choices! {
     pub Layout {
         /// All weights, with polyview's names (`backbone.stem.0.weight`, `heads.<task>.0.weight`).
         Polyview = "polyview",
-        /// The backbone alone, with the names of torchvision.models.video (`stem.0.weight`).
+        /// The backbone alone, with the names of its public weights: torchvision.models.video's
+        /// (`stem.0.weight`), or 3D-ResNets-PyTorch's for r3d_34 and r3d_50 (`conv1.weight`).
         Torchvision = "torchvision",
     }
 }

@@ -99,13 +99,13 @@ pub(crate) fn rebuild(
     device: &Device,
 ) -> Result<MultiViewNet, CheckpointError> {
     refuse_not_finite(path, &tensors)?;
-    let is_backbone_alone = tensors.keys().any(|name| name.starts_with("stem."));
+    let is_backbone_alone = tensors.keys().any(|name| name.starts_with("layer1."));
     let mut net = info.model.init(0, device);
     let report = state_dict::load_net(&mut net, &info.model, tensors)
         .map_err(|source| CheckpointError::Unfit { path: path.to_owned(), source })?;
     if let Some(name) = report.missing.first().or(report.unexpected.first()) {
         let reason = if is_backbone_alone {
-            "it holds a backbone under torchvision's names, without heads".to_owned()
+            "it holds a backbone alone, without heads".to_owned()
         } else {
             format!("its tensors do not match its header: `{name}`")
         };

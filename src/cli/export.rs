@@ -18,7 +18,7 @@ pub(super) struct ExportArgs {
     /// File to write (safetensors)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Naming scheme: polyview (all weights) or torchvision (the backbone alone)
+    /// Naming scheme: polyview (all weights) or torchvision (the backbone alone, with its public names)
     #[arg(long = "for", value_name = "NAMES", default_value_t = Layout::Polyview)]
     layout: Layout,
     /// Store weights as f16; biases and the numbers of batch norm stay f32

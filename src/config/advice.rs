@@ -45,7 +45,7 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
     };
     let mut options = Vec::new();
     if c.network.pretrained.is_none() {
-        options.push("--pretrained FILE (torchvision's Kinetics-400 weights)");
+        options.push("--pretrained FILE (the backbone's public weights)");
     }
     if !c.freezing.gradual_finetuning {
         options.push("--gradual-finetuning");

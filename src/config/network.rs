@@ -25,7 +25,7 @@ pub struct NetworkConfig {
     #[arg(long, value_name = "P", value_parser = options::below_one)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout_rate: Option<f64>,
-    /// Weights to start from (.pth, .pt or .safetensors, with torchvision's names)
+    /// Weights to start from: the backbone's public ones or a checkpoint (.pth, .pt or .safetensors)
     #[arg(long, value_name = "FILE", value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,

@@ -1,5 +1,5 @@
 //! The layers that the networks are made of, with PyTorch's definitions: convolution without bias,
-//! batch normalisation, embedding. Field names are torchvision's parameter names.
+//! batch normalisation, embedding. Field names are PyTorch's.
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Linear;
@@ -93,7 +93,7 @@ pub struct Conv3d {
 }
 
 impl Conv3d {
-    /// Kaiming-normal start over fan-out, as torchvision's video ResNets have it
+    /// Kaiming-normal start over fan-out, as PyTorch's video ResNets have it
     /// (He et al. 2015, eq. 15: std = √(2 / (C'·kT·kH·kW))).
     pub fn new(
         init: &mut Init,
@@ -136,8 +136,8 @@ pub(super) struct Convolved {
     moments: Option<Moments>,
 }
 
-/// Batch normalisation over N, T, H, W of `[N, C, T, H, W]`, as PyTorch has it: eps 1e-5,
-/// momentum 0.1, biased variance for the normalisation, unbiased for the running statistics.
+/// Batch normalisation over N, T, H, W of `[N, C, T, H, W]`, as PyTorch has it: momentum 0.1, biased
+/// variance for the normalisation, unbiased for the running statistics.
 ///
 /// Burn's own keeps the biased variance in the running statistics, so a network trained there
 /// would evaluate differently in PyTorch.
@@ -154,19 +154,21 @@ pub struct BatchNorm3d {
     /// Off while the layer is frozen: it then normalises with its running statistics and leaves
     /// them alone.
     training: Param<Flag>,
+    /// ε, added to the variance.
+    epsilon: f64,
 }
 
-const BN_EPSILON: f64 = 1e-5;
-
 impl BatchNorm3d {
-    /// γ = 1, β = 0, running mean 0 and variance 1, over `channels` channels.
-    pub fn new(init: &mut Init, channels: usize) -> Self {
+    /// γ = 1, β = 0, running mean 0 and variance 1, over `channels` channels. PyTorch's `epsilon` is
+    /// 1e-5, unless a network has its own.
+    pub fn new(init: &mut Init, channels: usize, epsilon: f64) -> Self {
         Self {
             weight: Param::from_tensor(init.constant(channels, 1.0)),
             bias: Param::from_tensor(init.constant(channels, 0.0)),
             running_mean: RunningState::new(init.constant(channels, 0.0).detach()),
             running_var: RunningState::new(init.constant(channels, 1.0).detach()),
             training: Param::from_bool(true),
+            epsilon,
         }
     }
 
@@ -190,7 +192,7 @@ impl BatchNorm3d {
     ) -> Tensor<5> {
         let [n, _, t, h, w] = input.dims();
         let affine =
-            Affine { gamma: self.weight.val(), beta: self.bias.val(), epsilon: BN_EPSILON };
+            Affine { gamma: self.weight.val(), beta: self.bias.val(), epsilon: self.epsilon };
         let (mean, variance) = (&self.running_mean, &self.running_var);
         if !self.takes_statistics_of(&input) {
             let (mean, variance) = (mean.value_sync(), variance.value_sync());

@@ -25,8 +25,8 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// For training the stages `trainable` on clips of `size` = `[T, H, W]`; `None` where those are
     /// too small for the network. Assumes that the backward pass needs every convolution's output
-    /// and its normalisation's, besides five of the widest tensors in flight (measured on the CPU).
-    /// In half precision what is kept and in flight takes half.
+    /// and its normalisation's, what max pooling keeps, and five of the widest tensors in flight
+    /// (measured on the CPU). In half precision all but the pooling takes half.
     pub fn training(
         backbone: &Backbone,
         parameters: usize,
@@ -38,23 +38,25 @@ impl MemoryEstimate {
         let parts = backbone.convolutions_by_part([1, 3, t, h, w])?;
         let lowest = (0..).take(STAGES.len()).find(|&s| trainable.contains(s));
         let trained = |part: &&PartShapes| lowest.is_some_and(|lowest| part.stage >= lowest);
-        let outputs = |part: &PartShapes| -> usize {
-            part.convolutions.iter().map(|shape| shape.output_len()).sum()
+        let half = backbone.is_half();
+        let bytes = if half { F16 } else { F32 };
+        let within = |part: &PartShapes| -> u64 {
+            let outputs: usize = part.convolutions.iter().map(|shape| shape.output_len()).sum();
+            2 * outputs as u64 * bytes + kept_by_pooling(part, half)
         };
         let input = |part: &PartShapes| part.convolutions.first().map_or(0, |s| s.input_len());
-        let kept: usize = if checkpointing {
-            let largest = parts.iter().filter(trained).map(|part| 2 * outputs(part)).max();
-            parts.iter().filter(trained).map(input).sum::<usize>() + largest.unwrap_or(0)
+        let kept: u64 = if checkpointing {
+            let inputs = parts.iter().filter(trained).map(input).sum::<usize>() as u64;
+            inputs * bytes + parts.iter().filter(trained).map(within).max().unwrap_or(0)
         } else {
-            parts.iter().filter(trained).map(|part| 2 * outputs(part)).sum()
+            parts.iter().filter(trained).map(within).sum()
         };
         let clip = 3 * t * h * w;
         let all = parts.iter().flat_map(|part| &part.convolutions);
         let widest = all.map(|shape| shape.output_len()).max().unwrap_or(0).max(clip);
-        let bytes = if backbone.is_half() { F16 } else { F32 };
         Some(Self {
             fixed: parameters as u64 * PER_PARAMETER,
-            clip: (kept + 5 * widest) as u64 * bytes + clip as u64 * F32,
+            clip: kept + 5 * widest as u64 * bytes + clip as u64 * F32,
             widest: widest as u64 * F32,
         })
     }
@@ -68,4 +70,12 @@ impl MemoryEstimate {
         let by_binding = binding.map_or(u64::MAX, |most| most / self.widest.max(1));
         by_memory.min(by_binding)
     }
+}
+
+/// Bytes that max pooling keeps: inputs and results of its two steps in f32, but for the first input
+/// where that is stored so anyway, and where each maximum was as 32-bit numbers.
+fn kept_by_pooling(part: &PartShapes, half: bool) -> u64 {
+    let Some(sizes) = part.pooling else { return 0 };
+    let [input, plane, time] = sizes.map(|size| size.iter().product::<usize>() as u64);
+    F32 * (2 * (plane + time) + if half { input } else { 0 })
 }

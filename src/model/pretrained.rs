@@ -1,4 +1,4 @@
-//! Starting from weights that somebody else trained: torchvision's Kinetics files (.pth, .pt,
+//! Starting from weights that somebody else trained: public files (.pth, .pt,
 //! .safetensors), or polyview's own.
 
 use std::collections::BTreeMap;
@@ -150,8 +150,8 @@ fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
     values.into_iter().map(|(name, data)| (rename(name), data)).collect()
 }
 
-/// Loads weights from a file into the network. torchvision's names get their `backbone.` prefix,
-/// other trainers' heads ours; the 400-class `fc` and batch counters are dropped. The report lists
+/// Loads weights from a file into the network. Public names get their `backbone.` prefix, other
+/// trainers' heads ours; the classifier `fc` and batch counters are dropped. The report lists
 /// what the file lacked and what it held too much; heads missing from a file without any head are
 /// not worth a warning.
 pub fn load_pretrained(

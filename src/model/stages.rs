@@ -2,10 +2,12 @@
 
 use super::STAGES;
 
-/// The stage that a parameter of the network belongs to, by its path; `None` for heads and the
-/// like.
+/// The stage that a parameter of the network belongs to, by its path or its name in files; `None` for
+/// heads and the like.
 pub fn stage_of(path: &str) -> Option<usize> {
     let name = path.strip_prefix("backbone.")?.split('.').next()?;
+    // Files of Hara et al.'s networks have no name for the stem as a whole.
+    let name = if matches!(name, "conv1" | "bn1") { STAGES[0] } else { name };
     STAGES.iter().position(|stage| *stage == name)
 }
 

@@ -1,4 +1,4 @@
-//! A network's numbers by name, in PyTorch's layout and under torchvision's names: what weight
+//! A network's numbers by name, in PyTorch's layout and under the names of public weights: what weight
 //! files hold, and what tests compare.
 
 use burn::module::Module;
@@ -103,13 +103,19 @@ pub(crate) fn in_f32(values: StateDict) -> Result<StateDict, StateDictError> {
     values.into_iter().map(convert).collect()
 }
 
-/// The names of a whole network in files: the view pool's and the heads' inner paths are
+/// The names of a whole network in files: the inner paths of view pool, heads and some stems are
 /// shortened, and a head carries its task's name. Pairs of prefixes, inside and in files.
 struct Names(Vec<(String, String)>);
 
 impl Names {
     fn new(config: &ModelConfig) -> Self {
-        let mut pairs = vec![("view_pool.attention.".to_owned(), "attention.".to_owned())];
+        let renamed = [
+            ("view_pool.attention.", "attention."),
+            // Hara et al. have no name for the stem as a whole.
+            ("backbone.stem.conv1.", "backbone.conv1."),
+            ("backbone.stem.bn1.", "backbone.bn1."),
+        ];
+        let mut pairs = renamed.map(|(inside, file)| (inside.to_owned(), file.to_owned())).to_vec();
         let mut add = |list: &str, inner: &str, names: Vec<&String>| {
             for (index, name) in names.into_iter().enumerate() {
                 pairs.push((format!("{list}.{index}.{inner}"), format!("{list}.{name}.")));
@@ -144,7 +150,7 @@ pub(crate) fn first_not_finite(values: &StateDict) -> Option<&str> {
     values.iter().find(|(_, data)| !finite(data)).map(|(name, _)| name.as_str())
 }
 
-/// All numbers of a network: `backbone.…` as torchvision names them, `attention.…`, and
+/// All numbers of a network: `backbone.…` as its public weights are named, `attention.…`, and
 /// `heads.<task>.…`.
 pub fn collect_net(net: &MultiViewNet, config: &ModelConfig) -> Result<StateDict, StateDictError> {
     let names = Names::new(config);

@@ -27,7 +27,7 @@ pub struct Augmenter {
 
 /// Scales of multi-scale training.
 const SCALES: [f64; 3] = [1.0, 0.875, 0.75];
-/// Divisor of a multi-scale side: the product of the backbones' strides.
+/// Divisor of a multi-scale side: the product of the backbones' strides without max pooling.
 const SIDE_STEP: usize = 16;
 
 /// The three sizes of multi-scale training: 1, 7/8 and 3/4 of `[H, W]`, each side rounded down to

@@ -155,13 +155,16 @@ fn bench_peak_shader_computes_its_chains() {
     }
 }
 
+fn close(got: f64, want: f64) {
+    assert!((got / want - 1.0).abs() < 1e-9, "{got}, not {want}");
+}
+
 /// One layer and one network by hand.
 #[test]
 fn bench_roofline_matches_a_calculation_by_hand() {
     let config =
         BenchConfig { backbone: BackboneKind::R2plus1d18, clips: 8, size: [16, 112, 112], ..TINY };
     let roofline = config.roofline().unwrap();
-    let close = |got: f64, want: f64| assert!((got / want - 1.0).abs() < 1e-9, "{got}, not {want}");
     let layer = |shape: &str| roofline.layers.iter().find(|layer| layer.shape == shape).unwrap();
 
     let spatial = layer("8×64×16×56×56 → 144, 1×3×3");
@@ -210,6 +213,26 @@ fn bench_roofline_matches_a_calculation_by_hand() {
     close(roofline.normalisation.mb, norms + 12.0 * f64::from(inputs) / 1e6);
 }
 
+/// Blocks of three convolutions, the shortcut of a block without stride, and max pooling.
+#[test]
+fn bench_roofline_knows_bottlenecks_and_pooling() {
+    let config =
+        BenchConfig { backbone: BackboneKind::R3d50, clips: 8, size: [16, 112, 112], ..TINY };
+    let roofline = config.roofline().unwrap();
+    let counts = roofline.normalisations.iter().map(|work| (work.form, work.count));
+    let want = [("alone", 4), ("with ReLU", 1 + 2 * 16), ("with residual, ReLU", 16)];
+    assert_eq!(counts.collect::<Vec<_>>(), want);
+    close(roofline.optimizer.mb, 28.0 * 46_198_976.0 / 1e6);
+    // 16×56×56 to 16×28×28 to 8×28×28. Forward 1 + 2 numbers, then 1 + 2; backward as many.
+    let [input, plane, time] =
+        [16 * 56 * 56, 16 * 28 * 28, 8 * 28 * 28].map(|n| f64::from(8 * 64 * n));
+    let numbers = 2.0 * (input + 2.0 * plane) + 2.0 * (plane + 2.0 * time);
+    close(roofline.pooling.mb, 4.0 * numbers / 1e6);
+    // In half precision both ends are converted, forward and backward.
+    let half = BenchConfig { half: true, ..config }.roofline().unwrap().pooling.mb;
+    close(half, (4.0 * numbers + 2.0 * 6.0 * (input + time)) / 1e6);
+}
+
 /// Half precision halves what activations and their gradients take.
 #[test]
 fn bench_roofline_knows_half_precision() {
@@ -244,14 +267,18 @@ fn bench_roofline_needs_no_device() {
     assert!(bounds["step"]["ms"][0].as_f64().unwrap() > 0.0);
 }
 
-/// The multiply-adds that torchvision lists for the networks, per clip of 16×112².
+/// The multiply-adds that torchvision lists for its networks, per clip of 16×112²; PyTorch's count for
+/// the others.
 #[test]
-fn bench_counts_torchvisions_arithmetic() {
+fn bench_counts_pytorchs_arithmetic() {
     let device = Device::flex();
     for (kind, giga) in [
         (BackboneKind::R3d18, 40.697),
         (BackboneKind::Mc3_18, 43.343),
         (BackboneKind::R2plus1d18, 40.519),
+        (BackboneKind::R2plus1d34, 76.178),
+        (BackboneKind::R3d34, 12.696),
+        (BackboneKind::R3d50, 10.068),
     ] {
         let net = Backbone::new(&mut Init::new(1, &device), kind);
         let shapes = net.convolutions([1, 3, 16, 112, 112]).unwrap();

@@ -1,4 +1,4 @@
-//! The three backbones against torchvision's, in evaluation and in training mode.
+//! The backbones against PyTorch's, in evaluation and in training mode.
 
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::compare::{
     Worst, checksum_error, gradient_tolerance, max_diff, relative_distance,
 };
-use crate::common::network::{fill_backbone, filled, gradients, linear};
+use crate::common::network::{fill_backbone, filled, gradients, in_backbone, linear};
 use crate::common::reference::{count, counts, entries, field, floats, named, number, shape, text};
 use crate::common::tensors::{unit_tensor, values};
 use crate::common::{adapter, reference};
@@ -88,11 +88,14 @@ impl Case<'_> {
         }
         let features = backbone.forward(input);
         let logits = fc.forward(features.clone());
+        // Features of a deep network may be large; the reference says how exact f32 can be.
+        let room = |of: &str| 5.0 * number(expected, &format!("{of}_max_abs_diff_f32_f64")) + 7e-6;
         let error = max_diff(&values(features), &floats(field(expected, "features_f64")));
-        assert!(error < 1e-5, "{}: eval features off by {error:.2e}", self.name());
+        let most = room("features");
+        assert!(error < most, "{}: eval features off by {error:.2e}", self.name());
         worst.note("features (eval)", error);
         let error = max_diff(&first_logits(logits), &floats(field(expected, "logits16_f64")));
-        assert!(error < 1e-5, "{}: eval logits off by {error:.2e}", self.name());
+        assert!(error < room("logits"), "{}: eval logits off by {error:.2e}", self.name());
         worst.note("logits (eval)", error);
     }
 
@@ -128,7 +131,7 @@ impl Case<'_> {
             if name.starts_with("fc.") {
                 continue;
             }
-            let found = ours.iter().find(|(path, _)| path == name);
+            let found = ours.iter().find(|(path, _)| *path == in_backbone(name));
             let (_, grad) = found.unwrap_or_else(|| panic!("{}: no {name}", self.name()));
             let error = checksum_error(name, grad, record);
             let room = gradient_tolerance(field(tolerances, name));
@@ -139,7 +142,7 @@ impl Case<'_> {
 
         let state = state_dict::collect(&backbone).unwrap();
         for (name, record) in named(expected, "running_stats_f64") {
-            let values: Vec<f32> = state[name].clone().try_into_vec().unwrap();
+            let values: Vec<f32> = state[&in_backbone(name)].clone().try_into_vec().unwrap();
             let error = checksum_error(name, &values, record);
             assert!(error < 1e-3, "{} {name}: running statistics off by {error:.2e}", self.name());
             worst.note("running statistics (relative)", error);
@@ -233,6 +236,21 @@ fn golden_r2plus1d_18_on_cpu() {
 }
 
 #[test]
+fn golden_r2plus1d_34_on_cpu() {
+    check(BackboneKind::R2plus1d34, &Device::flex(), true, "cpu");
+}
+
+#[test]
+fn golden_r3d_34_on_cpu() {
+    check(BackboneKind::R3d34, &Device::flex(), true, "cpu");
+}
+
+#[test]
+fn golden_r3d_50_on_cpu() {
+    check(BackboneKind::R3d50, &Device::flex(), true, "cpu");
+}
+
+#[test]
 fn golden_mc3_18_on_wgpu() {
     let Some(device) = adapter::device() else { return };
     check(BackboneKind::Mc3_18, &device, false, "wgpu");
@@ -284,9 +302,9 @@ fn golden_r3d_18_in_half_precision_by_the_kernels_of_a_card() {
 }
 
 #[test]
-fn parameter_counts_are_torchvisions() {
+fn parameter_counts_are_pytorchs() {
     let device = Device::flex().autodiff();
-    for kind in [BackboneKind::R3d18, BackboneKind::Mc3_18, BackboneKind::R2plus1d18] {
+    for &kind in BackboneKind::ALL.iter().filter(|&&kind| kind != BackboneKind::R3dTiny) {
         let file = reference::load(&format!("backbone_{}.json", kind.name()));
         // The reference counts its classifier too.
         let expected = count(&file, "num_parameters") - Classifier::of(&file).parameters();

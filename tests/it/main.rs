@@ -8,6 +8,7 @@ mod augment_golden;
 mod augment_plan;
 mod augment_program;
 mod averaging;
+mod backbones;
 mod balance;
 mod bench;
 mod browser;

@@ -116,7 +116,7 @@ fn bad_options_are_refused_in_a_line_that_names_them() {
         (&["--batch-size", "0"], &["--batch-size 0"]),
         (&["--weight-decay", "-0.1"], &["--weight-decay"]),
         (&["--gradient-clip-norm", "inf"], &["--gradient-clip-norm"]),
-        (&["--backbone-name", "resnet3d_50"], &["resnet3d_50", "r2plus1d_18"]),
+        (&["--backbone-name", "resnet3d_50"], &["resnet3d_50", "r2plus1d_18", "r3d_50"]),
         (&["--backbone-name", "vit"], &["vit", "r3d_18, mc3_18"]),
         (&["--num-workers", "many"], &["many"]),
         (&["--no-such-option"], &["--no-such-option"]),

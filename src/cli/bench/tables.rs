@@ -178,13 +178,15 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
             c,
         ]);
     }
-    let parts: [(&str, &Part); 4] = [
+    let parts: [(&str, &Part); 5] = [
         ("all convolutions", &roofline.convolutions),
         ("batch norm, ReLU", &roofline.normalisation),
+        ("max pooling", &roofline.pooling),
         ("AdamW", &roofline.optimizer),
         ("step", step),
     ];
-    for (name, part) in parts {
+    // A network without pooling has nothing of it.
+    for (name, part) in parts.into_iter().filter(|(_, part)| part.mb > 0.0) {
         let [a, b, c] = part.ms.map(|ms| format!("{ms:.2}"));
         let gflop = if part.gflop > 0.0 { format!("{:.1}", part.gflop) } else { String::new() };
         let mb = format!("{:.0}", part.mb);

@@ -1,55 +1,8 @@
 //! The convolutions that clips of a given size meet on their way through a backbone.
 
-use super::{Backbone, BasicBlock, Part, PartKind, ResidualConv, Stem};
+use super::pool::pooled;
+use super::{Backbone, Part, PartKind, Unit};
 use crate::conv::ConvShape;
-use crate::model::Conv3d;
-
-/// Goes the way of the clips, sizes only.
-struct Walk {
-    at: [usize; 5],
-    found: Vec<ConvShape>,
-}
-
-impl Walk {
-    /// `None` where a convolution does not fit.
-    fn pass(&mut self, conv: &Conv3d) -> Option<()> {
-        let shape = conv.shape(self.at)?;
-        self.at = shape.y();
-        self.found.push(shape);
-        Some(())
-    }
-
-    fn stem(&mut self, stem: &Stem) -> Option<()> {
-        match stem {
-            Stem::Plain((conv, ..)) => self.pass(conv),
-            Stem::Factored((spatial, _, _, temporal, ..)) => {
-                self.pass(spatial)?;
-                self.pass(temporal)
-            }
-        }
-    }
-
-    fn residual(&mut self, conv: &ResidualConv) -> Option<()> {
-        match conv {
-            ResidualConv::Plain(conv) => self.pass(conv),
-            ResidualConv::Factored((spatial, _, _, temporal)) => {
-                self.pass(spatial)?;
-                self.pass(temporal)
-            }
-        }
-    }
-
-    fn block(&mut self, block: &BasicBlock) -> Option<()> {
-        let start = self.at;
-        self.residual(&block.conv1.0)?;
-        self.residual(&block.conv2.0)?;
-        if let Some((conv, _)) = &block.downsample {
-            self.at = start;
-            self.pass(conv)?;
-        }
-        Some(())
-    }
-}
 
 /// The convolutions of the stem or of a residual block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +11,42 @@ pub struct PartShapes {
     pub stage: usize,
     /// In order.
     pub convolutions: Vec<ConvShape>,
+    /// Whether the last one is in the shortcut, beside the others.
+    pub has_shortcut: bool,
+    /// Where max pooling follows: the sizes `[N, C, T, H, W]` before it, after its step over H and W, and
+    /// after that over T.
+    pub pooling: Option<[[usize; 5]; 3]>,
+}
+
+impl PartShapes {
+    /// `None` where a convolution does not fit.
+    fn of(part: &Part<'_>, input: [usize; 5]) -> Option<Self> {
+        let pass = |found: &mut Vec<ConvShape>, (conv, _): Unit<'_>, at| {
+            let shape = conv.shape(at)?;
+            found.push(shape);
+            Some(shape.y())
+        };
+        let (mut convolutions, mut at) = (Vec::new(), input);
+        for unit in part.units() {
+            at = pass(&mut convolutions, unit, at)?;
+        }
+        let shortcut = part.shortcut();
+        if let Some(unit) = shortcut {
+            pass(&mut convolutions, unit, input)?;
+        }
+        let is_pooled = matches!(part.kind, PartKind::Stem { stem, .. } if stem.is_pooled());
+        let pooling = is_pooled.then(|| {
+            let [plane, time] = pooled(at);
+            [at, plane, time]
+        });
+        Some(Self { stage: part.stage, convolutions, has_shortcut: shortcut.is_some(), pooling })
+    }
+
+    /// The size `[N, C, T, H, W]` of what comes out, the same with and without the shortcut.
+    fn output(&self) -> Option<[usize; 5]> {
+        let last = self.convolutions.last()?;
+        Some(self.pooling.map_or_else(|| last.y(), |[.., pooled]| pooled))
+    }
 }
 
 impl Backbone {
@@ -69,14 +58,11 @@ impl Backbone {
 
     /// The same, part by part: the stem, then each residual block.
     pub fn convolutions_by_part(&self, clips: [usize; 5]) -> Option<Vec<PartShapes>> {
-        let mut walk = Walk { at: clips, found: Vec::new() };
-        let part = |part: Part| {
-            match part.kind {
-                PartKind::Stem { stem, .. } => walk.stem(stem)?,
-                PartKind::Block(block) => walk.block(block)?,
-            }
-            let convolutions = std::mem::take(&mut walk.found);
-            Some(PartShapes { stage: part.stage, convolutions })
+        let mut at = clips;
+        let part = |part: Part<'_>| {
+            let shapes = PartShapes::of(&part, at)?;
+            at = shapes.output()?;
+            Some(shapes)
         };
         self.parts(0).into_iter().map(part).collect()
     }

@@ -53,11 +53,8 @@ impl<'a> Run<'a> {
         let partition = Some(config.data.partition()).filter(|p| *p != Partition::default());
         let input = config.input(&schema)?;
         let window = input.window;
-        let info = CheckpointInfo {
-            input: Some(input),
-            partition,
-            ..CheckpointInfo::new(&schema, model)
-        };
+        let info =
+            CheckpointInfo { input: Some(input), partition, ..CheckpointInfo::new(&schema, model) };
         let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
         let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
 

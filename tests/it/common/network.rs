@@ -36,6 +36,12 @@ pub fn filled(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
     }
 }
 
+/// The path in a backbone of what its public weights call `name`: some of them give the stem none.
+pub fn in_backbone(name: &str) -> String {
+    let of_stem = ["conv1.", "bn1."].iter().any(|start| name.starts_with(start));
+    if of_stem { format!("stem.{name}") } else { name.to_owned() }
+}
+
 /// Fills a backbone from a reference file's list [name, shape, kind]; all must load, none may be
 /// missing.
 pub fn fill_backbone<M: Module>(module: &mut M, names: &Value, prefix: &str) {
@@ -48,7 +54,7 @@ pub fn fill_backbone<M: Module>(module: &mut M, names: &Value, prefix: &str) {
         }
         let shape = counts(&entry[1]);
         let data = TensorData::new(filled(&format!("{prefix}{name}"), &shape, kind), shape);
-        values.insert(name.to_owned(), data);
+        values.insert(in_backbone(name), data);
     }
     let report = state_dict::load(module, values).expect("the shapes are the module's");
     assert!(report.missing.is_empty(), "missing: {:?}", report.missing);

@@ -1,0 +1,301 @@
+//! The stem and the residual blocks. Each is a chain of convolutions with their normalisations; field
+//! names and the places in tuples are those in the public weight files.
+
+use burn::module::Module;
+use burn::nn::Relu;
+use burn::tensor::Tensor;
+
+use super::clips::as_hara;
+use super::kind::{BackboneKind, ConvKind, Family};
+use super::pool::max_pool;
+use crate::half;
+use crate::model::layers::{BatchNorm3d, Conv3d, Init};
+use crate::model::statistics::BatchStatistics;
+use crate::norm::After;
+
+/// A convolution and the normalisation of its output.
+pub(super) type Unit<'a> = (&'a Conv3d, &'a BatchNorm3d);
+
+/// A convolution, its normalisation, and what comes `after`.
+fn run(
+    (conv, norm): Unit<'_>,
+    x: Tensor<5>,
+    after: After,
+    statistics: &mut BatchStatistics,
+) -> Tensor<5> {
+    norm.forward(conv.forward_to(norm, x), after, statistics)
+}
+
+/// Several in a row, a ReLU after each.
+fn run_all(units: &[Unit<'_>], x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
+    units.iter().fold(x, |x, &unit| run(unit, x, After::Relu, statistics))
+}
+
+/// Makes the layers of a kind of backbone.
+pub(super) struct Builder<'a> {
+    pub init: &'a mut Init,
+    pub kind: BackboneKind,
+}
+
+impl Builder<'_> {
+    fn norm(&mut self, channels: usize) -> BatchNorm3d {
+        BatchNorm3d::new(self.init, channels, self.kind.epsilon())
+    }
+
+    fn conv(
+        &mut self,
+        channels: [usize; 2],
+        kernel: [usize; 3],
+        stride: [usize; 3],
+        padding: [usize; 3],
+    ) -> Conv3d {
+        Conv3d::new(self.init, channels, kernel, stride, padding)
+    }
+
+    /// 3×3×3, padded.
+    fn full(&mut self, channels: [usize; 2], stride: usize) -> Conv3d {
+        self.conv(channels, [3; 3], [stride; 3], [1; 3])
+    }
+
+    /// 1×1×1.
+    fn pointwise(&mut self, channels: [usize; 2], stride: [usize; 3]) -> Conv3d {
+        self.conv(channels, [1; 3], stride, [0; 3])
+    }
+}
+
+/// The stem: `[N, 3, T, H, W]` → `[N, C, T, H/2, W/2]`, pooled `[N, C, T/2, H/4, W/4]`.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per network; a few hundred bytes of handles")]
+pub(super) enum Stem {
+    Plain((Conv3d, BatchNorm3d, Relu)),
+    Factored((Conv3d, BatchNorm3d, Relu, Conv3d, BatchNorm3d, Relu)),
+    Pooled(PooledStem),
+}
+
+/// Hara et al.'s, before max pooling.
+#[derive(Module, Debug)]
+pub(super) struct PooledStem {
+    conv1: Conv3d,
+    bn1: BatchNorm3d,
+}
+
+impl Stem {
+    pub(super) fn new(build: &mut Builder<'_>) -> Self {
+        let width = build.kind.widths()[0];
+        let (spatial, stride) = ([1, 7, 7], [1, 2, 2]);
+        if build.kind.family() == Family::Hara {
+            return Self::Pooled(PooledStem {
+                conv1: build.conv([3, width], [7; 3], stride, [3; 3]),
+                bn1: build.norm(width),
+            });
+        }
+        if build.kind.conv_kind(0) == ConvKind::Factored {
+            Self::Factored((
+                build.conv([3, 45], spatial, stride, [0, 3, 3]),
+                build.norm(45),
+                Relu::new(),
+                build.conv([45, width], [3, 1, 1], [1; 3], [1, 0, 0]),
+                build.norm(width),
+                Relu::new(),
+            ))
+        } else {
+            Self::Plain((
+                build.conv([3, width], [3, 7, 7], stride, [1, 3, 3]),
+                build.norm(width),
+                Relu::new(),
+            ))
+        }
+    }
+
+    pub(super) fn units(&self) -> Vec<Unit<'_>> {
+        match self {
+            Self::Plain((conv, norm, _)) => vec![(conv, norm)],
+            Self::Factored((spatial, norm1, _, temporal, norm2, _)) => {
+                vec![(spatial, norm1), (temporal, norm2)]
+            }
+            Self::Pooled(PooledStem { conv1, bn1 }) => vec![(conv1, bn1)],
+        }
+    }
+
+    /// Whether max pooling follows.
+    pub(super) fn is_pooled(&self) -> bool {
+        matches!(self, Self::Pooled(_))
+    }
+
+    /// The clips in the normalisation that the public weights were trained with.
+    pub(super) fn normalised(&self, clips: Tensor<5>) -> Tensor<5> {
+        match self {
+            Self::Plain(_) | Self::Factored(_) => clips,
+            Self::Pooled(_) => as_hara(clips),
+        }
+    }
+
+    pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
+        let x = run_all(&self.units(), x, statistics);
+        if self.is_pooled() { max_pool(x) } else { x }
+    }
+}
+
+/// A residual block: its units with a ReLU after each, but after the last one the (down-sampled) input
+/// is added first.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "16 per network; a few hundred bytes of handles")]
+pub(super) enum Block {
+    Torchvision(TorchvisionBlock),
+    Hara(HaraBlock),
+}
+
+impl Block {
+    pub(super) fn new(
+        build: &mut Builder<'_>,
+        stage: usize,
+        inputs: usize,
+        width: usize,
+        stride: usize,
+    ) -> Self {
+        match build.kind.family() {
+            Family::Torchvision => {
+                let kind = build.kind.conv_kind(stage);
+                Self::Torchvision(TorchvisionBlock::new(build, kind, [inputs, width], stride))
+            }
+            Family::Hara => Self::Hara(HaraBlock::new(build, inputs, width, stride)),
+        }
+    }
+
+    /// What the input passes through, but for the shortcut.
+    pub(super) fn units(&self) -> Vec<Unit<'_>> {
+        match self {
+            Self::Torchvision(TorchvisionBlock { conv1, conv2, .. }) => {
+                conv1.0.units(&conv1.1).into_iter().chain(conv2.0.units(&conv2.1)).collect()
+            }
+            Self::Hara(HaraBlock { conv1, bn1, conv2, bn2, conv3, bn3, .. }) => {
+                let third = conv3.as_ref().zip(bn3.as_ref());
+                [(conv1, bn1), (conv2, bn2)].into_iter().chain(third).collect()
+            }
+        }
+    }
+
+    /// What brings the input to the output's size, where they differ.
+    pub(super) fn shortcut(&self) -> Option<Unit<'_>> {
+        let (Self::Torchvision(TorchvisionBlock { downsample, .. })
+        | Self::Hara(HaraBlock { downsample, .. })) = self;
+        downsample.as_ref().map(|(conv, norm)| (conv, norm))
+    }
+
+    pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
+        let [x, shortcut] = half::fork(x);
+        let units = self.units();
+        let ((last, norm), before) = units.split_last().expect("a block has convolutions");
+        let x = last.forward_to(norm, run_all(before, x, statistics));
+        let shortcut = match self.shortcut() {
+            Some(unit) => run(unit, shortcut, After::Nothing, statistics),
+            None => shortcut,
+        };
+        norm.forward(x, After::AddRelu(shortcut), statistics)
+    }
+}
+
+/// conv, BN, ReLU, conv, BN.
+#[derive(Module, Debug)]
+pub(super) struct TorchvisionBlock {
+    conv1: (ResidualConv, BatchNorm3d),
+    conv2: (ResidualConv, BatchNorm3d),
+    downsample: Option<(Conv3d, BatchNorm3d)>,
+}
+
+impl TorchvisionBlock {
+    fn new(build: &mut Builder<'_>, kind: ConvKind, channels: [usize; 2], stride: usize) -> Self {
+        let [inputs, outputs] = channels;
+        let [mid1, mid2] = build.kind.factored_widths(inputs, outputs);
+        let downsample = (stride != 1 || inputs != outputs).then(|| {
+            let time = if kind == ConvKind::NoTemporal { 1 } else { stride };
+            (build.pointwise(channels, [time, stride, stride]), build.norm(outputs))
+        });
+        Self {
+            conv1: (ResidualConv::new(build, kind, channels, mid1, stride), build.norm(outputs)),
+            conv2: (
+                ResidualConv::new(build, kind, [outputs, outputs], mid2, 1),
+                build.norm(outputs),
+            ),
+            downsample,
+        }
+    }
+}
+
+/// One residual convolution in the stage's kind.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "32 per network; a few hundred bytes of handles")]
+enum ResidualConv {
+    Plain(Conv3d),
+    Factored((Conv3d, BatchNorm3d, Relu, Conv3d)),
+}
+
+impl ResidualConv {
+    /// `mid` is the width between the factored pair; other kinds ignore it.
+    fn new(
+        build: &mut Builder<'_>,
+        kind: ConvKind,
+        channels: [usize; 2],
+        mid: usize,
+        stride: usize,
+    ) -> Self {
+        let [inputs, outputs] = channels;
+        let spatial = ([1, 3, 3], [1, stride, stride], [0, 1, 1]);
+        match kind {
+            ConvKind::Full => Self::Plain(build.full(channels, stride)),
+            ConvKind::NoTemporal => {
+                Self::Plain(build.conv(channels, spatial.0, spatial.1, spatial.2))
+            }
+            ConvKind::Factored => Self::Factored((
+                build.conv([inputs, mid], spatial.0, spatial.1, spatial.2),
+                build.norm(mid),
+                Relu::new(),
+                build.conv([mid, outputs], [3, 1, 1], [stride, 1, 1], [1, 0, 0]),
+            )),
+        }
+    }
+
+    /// With the normalisation that follows.
+    fn units<'a>(&'a self, norm: &'a BatchNorm3d) -> Vec<Unit<'a>> {
+        match self {
+            Self::Plain(conv) => vec![(conv, norm)],
+            Self::Factored((spatial, between, _, temporal)) => {
+                vec![(spatial, between), (temporal, norm)]
+            }
+        }
+    }
+}
+
+/// 3×3×3 twice or, with `conv3` and `bn3`, 1×1×1, 3×3×3, 1×1×1, where the 3×3×3 has the stride.
+#[derive(Module, Debug)]
+pub(super) struct HaraBlock {
+    conv1: Conv3d,
+    bn1: BatchNorm3d,
+    conv2: Conv3d,
+    bn2: BatchNorm3d,
+    conv3: Option<Conv3d>,
+    bn3: Option<BatchNorm3d>,
+    downsample: Option<(Conv3d, BatchNorm3d)>,
+}
+
+impl HaraBlock {
+    fn new(build: &mut Builder<'_>, inputs: usize, width: usize, stride: usize) -> Self {
+        let bottleneck = build.kind.has_bottlenecks();
+        let outputs = build.kind.expansion() * width;
+        let (conv1, stride2) = if bottleneck {
+            (build.pointwise([inputs, width], [1; 3]), stride)
+        } else {
+            (build.full([inputs, width], stride), 1)
+        };
+        Self {
+            conv1,
+            bn1: build.norm(width),
+            conv2: build.full([width, width], stride2),
+            bn2: build.norm(width),
+            conv3: bottleneck.then(|| build.pointwise([width, outputs], [1; 3])),
+            bn3: bottleneck.then(|| build.norm(outputs)),
+            downsample: (stride != 1 || inputs != outputs)
+                .then(|| (build.pointwise([inputs, outputs], [stride; 3]), build.norm(outputs))),
+        }
+    }
+}
