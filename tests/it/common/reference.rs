@@ -5,13 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-/// One golden file, from the folder in `POLYVIEW_REFERENCE` or from `tests/reference`.
+/// One golden file, from the folder in `POLYVIEW_REFERENCE`, or from `tests/reference` if it is not there.
 pub fn load(name: &str) -> Value {
-    let dir = std::env::var_os("POLYVIEW_REFERENCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference"),
-        PathBuf::from,
-    );
-    let path = dir.join(name);
+    let given = std::env::var_os("POLYVIEW_REFERENCE").map(|dir| PathBuf::from(dir).join(name));
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name);
+    let path = given.filter(|path| path.exists()).unwrap_or(own);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
