@@ -15,7 +15,8 @@ use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 use crate::common::adapter;
-use crate::common::program::{Running, command, text};
+use crate::common::data::small_set;
+use crate::common::program::{Running, command, text, train};
 use crate::common::run::{run, saving_to, small_config, try_run, with, with_args, write_config};
 use crate::common::wait::until;
 
@@ -369,4 +370,21 @@ fn a_full_disk_ends_the_run_and_keeps_the_last_good_checkpoint() {
     let outcome = run(&longer);
     assert_eq!(outcome.history.len(), 4);
     assert_eq!(timeless(&outcome.history[..2]), timeless(&first.history));
+}
+
+#[test]
+fn a_resumed_run_does_not_mind_how_its_window_is_said() {
+    let folder = TempDir::new().unwrap();
+    let (data, save) = (folder.path().join("data"), folder.path().join("run"));
+    small_set(&data);
+    let run = |more: &[&str]| {
+        let output = train(&data, &save, &[&["--epochs=1"], more].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    run(&["--start-frame=2", "--end-frame=9"]);
+    let said = run(&["--resume=auto", "--window=2..9"]);
+    assert!(!said.contains("differs from the checkpoint's"), "{said}");
+    let said = run(&["--resume=auto", "--end-frame=8"]);
+    assert!(said.contains("end-frame was 9, is 8"), "{said}");
 }

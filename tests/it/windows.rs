@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::common::clips::picture_clip;
 use crate::common::data::small_set;
-use crate::common::program::{command, polyview, text, train};
+use crate::common::program::{command, polyview, text};
 
 fn config(args: &[&str]) -> Result<Config, String> {
     train_config(["--dataset-root", "data"].iter().chain(args))
@@ -390,21 +390,4 @@ fn check_data_and_augment_take_the_window() {
     assert_ne!(sheet("0..5", "1"), sheet("6..11", "1"));
     // Without augmentation, a seed decides the window and the caption alone.
     assert_ne!(sheet("segments", "1"), sheet("segments", "2"));
-}
-
-#[test]
-fn a_resumed_run_does_not_mind_how_its_window_is_said() {
-    let folder = TempDir::new().unwrap();
-    let (data, save) = (folder.path().join("data"), folder.path().join("run"));
-    small_set(&data);
-    let run = |more: &[&str]| {
-        let output = train(&data, &save, &[&["--epochs=1"], more].concat()).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stderr)
-    };
-    run(&["--start-frame=2", "--end-frame=9"]);
-    let said = run(&["--resume=auto", "--window=2..9"]);
-    assert!(!said.contains("differs from the checkpoint's"), "{said}");
-    let said = run(&["--resume=auto", "--end-frame=8"]);
-    assert!(said.contains("end-frame was 9, is 8"), "{said}");
 }
