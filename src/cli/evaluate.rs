@@ -18,7 +18,8 @@ use crate::data::source::{Format, SourceSpec};
 use crate::data::{DataSource, Dataset};
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
-    SplitMetrics, TaskMetrics, predict_dataset, split_metrics, write_predictions,
+    Interval, SplitMetrics, TaskIntervals, TaskMetrics, predict_dataset, predictions_csv,
+    split_metrics, write_predictions,
 };
 use crate::half::Precision;
 use crate::options::choice;
@@ -35,8 +36,8 @@ pub(super) struct EvaluateArgs {
     /// Split to evaluate
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
-    /// With a checkpoint: write the predictions here, in the format of SoccerNet's evaluator. With
-    /// --ground-truth: the predictions to evaluate
+    /// With a checkpoint: write the predictions here, as a table (.csv) or in the format of SoccerNet's
+    /// evaluator. With --ground-truth: the predictions to evaluate
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     /// Annotations to evaluate a prediction file against, without a network
@@ -111,8 +112,13 @@ impl EvaluateArgs {
         let predictions =
             write_predictions(&schema, &dataset.split, pairs).map_err(Failure::runtime)?;
         if let Some(path) = &self.predictions {
-            write_text(path, serde_json::to_string_pretty(&predictions))
-                .map_err(|error| output_failure("--predictions", &error))?;
+            let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+            let written = if is_table {
+                write_text(path, predictions_csv(&schema, &predicted))
+            } else {
+                write_text(path, serde_json::to_string_pretty(&predictions))
+            };
+            written.map_err(|error| output_failure("--predictions", &error))?;
             terminal.line(&format!("predictions: {}", path.display()));
         }
         if !dataset.annotations.labelled {
@@ -175,10 +181,19 @@ fn table(header: Vec<String>) -> Table {
 fn metrics_text(metrics: &SplitMetrics) -> String {
     let mut text = String::new();
     for task in &metrics.tasks {
+        let of =
+            |interval: fn(&TaskIntervals) -> Interval| range(task.intervals.as_ref().map(interval));
         let _ = writeln!(
             text,
-            "{}: accuracy {:.3}, balanced accuracy {:.3}, F1 weighted {:.3}, macro {:.3}",
-            task.task, task.accuracy, task.balanced_accuracy, task.f1_weighted, task.f1_macro
+            "{}: accuracy {:.3}{}, balanced accuracy {:.3}{}, F1 weighted {:.3}, macro {:.3}{}",
+            task.task,
+            task.accuracy,
+            of(|all| all.accuracy),
+            task.balanced_accuracy,
+            of(|all| all.balanced_accuracy),
+            task.f1_weighted,
+            task.f1_macro,
+            of(|all| all.f1_macro)
         );
         let _ = writeln!(text, "{}\n{}", classes(task), confusion(task));
         for mistake in &task.mistakes {
@@ -193,8 +208,17 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
         }
         text.push('\n');
     }
-    let _ = write!(text, "score {:.4} over {} actions", metrics.score, metrics.actions);
+    let interval = range(metrics.score_interval);
+    let _ = write!(text, "score {:.4}{interval} over {} actions", metrics.score, metrics.actions);
+    if !interval.is_empty() {
+        text.push_str("; in brackets 95 % confidence intervals");
+    }
     text
+}
+
+/// An interval in brackets.
+fn range(interval: Option<Interval>) -> String {
+    interval.map_or_else(String::new, |Interval { low, high }| format!(" ({low:.3} to {high:.3})"))
 }
 
 fn classes(task: &TaskMetrics) -> Table {

@@ -1,6 +1,7 @@
 //! Evaluating a trained network: predictions, metrics of a split, SoccerNet's official evaluator.
 
 mod averaging;
+mod bootstrap;
 pub mod official;
 mod predict;
 mod predictions;
@@ -12,10 +13,11 @@ use crate::augment::AugmentError;
 use crate::data::DatasetError;
 
 pub use averaging::Averaging;
+pub use bootstrap::{Interval, TaskIntervals};
 pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };
-pub use predictions::{WriteError, write_predictions};
+pub use predictions::{WriteError, predictions_csv, write_predictions};
 pub use split_metrics::{Mistake, SplitMetrics, TaskMetrics, split_metrics};
 
 /// Why a network could not be evaluated.

@@ -1,7 +1,8 @@
-//! Prediction files in the format of SoccerNet's evaluator and its evaluation server.
+//! Prediction files: in the format of SoccerNet's evaluator and its evaluation server, and as a table.
 
 use serde_json::{Map, Value};
 
+use super::ActionPrediction;
 use crate::schema::Schema;
 
 /// Predictions that cannot be written to a file.
@@ -21,6 +22,46 @@ pub enum WriteError {
         /// Key of the action.
         id: String,
     },
+    /// The table cannot be written, which should not happen.
+    #[error("the table of predictions cannot be written: {0}")]
+    Table(String),
+}
+
+/// Predictions as a table with a line per action. Columns: `action`; for each task its name with the
+/// predicted class, `NAME_label` with the annotated one (empty where unknown) and `NAME_confidence` with the
+/// probability of the predicted class; then `NAME=CLASS` with the probability of each class of each task.
+///
+/// # Errors
+/// [`WriteError::Table`].
+pub fn predictions_csv(
+    schema: &Schema,
+    predictions: &[ActionPrediction],
+) -> Result<String, WriteError> {
+    let failed = |error: csv::Error| WriteError::Table(error.to_string());
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let mut header = vec!["action".to_owned()];
+    for task in &schema.tasks {
+        let name = &task.name;
+        header.extend([name.clone(), format!("{name}_label"), format!("{name}_confidence")]);
+    }
+    for task in &schema.tasks {
+        header.extend(task.classes.iter().map(|class| format!("{}={}", task.name, class.name)));
+    }
+    table.write_record(&header).map_err(failed)?;
+    for prediction in predictions {
+        let mut row = vec![prediction.action.clone()];
+        for (index, task) in schema.tasks.iter().enumerate() {
+            let predicted = prediction.predicted(index);
+            let label = prediction.labels.get(index).copied().flatten();
+            row.push(task.classes[predicted].name.clone());
+            row.push(label.map_or_else(String::new, |label| task.classes[label].name.clone()));
+            row.push(prediction.probabilities[index][predicted].to_string());
+        }
+        row.extend(prediction.probabilities.iter().flatten().map(f64::to_string));
+        table.write_record(&row).map_err(failed)?;
+    }
+    let bytes = table.into_inner().map_err(|error| WriteError::Table(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| WriteError::Table(error.to_string()))
 }
 
 /// Predictions in the official format: `{"Set": split, "Actions": {id: {field: value}}}`, fields in

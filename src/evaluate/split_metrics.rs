@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ActionPrediction;
+use super::bootstrap::{Interval, Judged, TaskIntervals, intervals};
 use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
 use crate::schema::Schema;
 
@@ -16,6 +17,8 @@ pub struct SplitMetrics {
     /// Mean of the tasks' balanced accuracies, the score by which training selects the best epoch. Tasks
     /// without a known label do not count.
     pub score: f64,
+    /// Its 95 % confidence interval; `None` without labels.
+    pub score_interval: Option<Interval>,
 }
 
 /// A task's metrics.
@@ -31,6 +34,8 @@ pub struct TaskMetrics {
     pub f1_weighted: f64,
     /// Unweighted mean of the classes' F1.
     pub f1_macro: f64,
+    /// 95 % confidence intervals; `None` without labels.
+    pub intervals: Option<TaskIntervals>,
     /// Class names with their metrics.
     pub classes: Vec<(String, ClassMetrics)>,
     /// Rows: labels, columns: predictions.
@@ -62,11 +67,19 @@ pub fn split_metrics(
 ) -> Result<SplitMetrics, MetricsError> {
     let labelled: Vec<&ActionPrediction> =
         predictions.iter().filter(|action| action.labels.len() == schema.tasks.len()).collect();
+    let judge = |action: &&ActionPrediction| -> Judged {
+        let labels = action.labels.iter().enumerate();
+        labels.map(|(task, label)| Some(((*label)?, action.predicted(task)))).collect()
+    };
+    let judged: Vec<Judged> = labelled.iter().map(judge).collect();
+    let classes: Vec<usize> = schema.tasks.iter().map(|task| task.classes.len()).collect();
+    let (intervals, score_interval) = intervals(&judged, &classes)?;
     let tasks: Vec<TaskMetrics> = schema
         .tasks
         .iter()
+        .zip(intervals)
         .enumerate()
-        .map(|(index, task)| {
+        .map(|(index, (task, intervals))| {
             let mut matrix = ConfusionMatrix::new(task.classes.len());
             let mut mistakes = Vec::new();
             for action in &labelled {
@@ -89,6 +102,7 @@ pub fn split_metrics(
                 balanced_accuracy: matrix.balanced_accuracy(),
                 f1_weighted: matrix.f1_weighted(),
                 f1_macro: matrix.f1_macro(),
+                intervals,
                 classes: task.class_names().into_iter().zip(matrix.per_class()).collect(),
                 confusion: matrix.rows(),
                 mistakes,
@@ -97,5 +111,5 @@ pub fn split_metrics(
         .collect::<Result<_, MetricsError>>()?;
     let scores = tasks.iter().filter(|task| task.classes.iter().any(|(_, c)| c.support > 0));
     let score = mean(scores.map(|task| task.balanced_accuracy));
-    Ok(SplitMetrics { actions: labelled.len(), tasks, score })
+    Ok(SplitMetrics { actions: labelled.len(), tasks, score, score_interval })
 }
