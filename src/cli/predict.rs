@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::trained::{TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::data::Dataset;
-use crate::data::natural::natural_order;
+use crate::data::folder;
 use crate::data::video::{has_clip_extension, is_hidden, resolve_clip};
 use crate::evaluate::{ActionPrediction, predict_dataset};
 use crate::schema::Schema;
@@ -221,16 +221,8 @@ fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
     Ok(actions)
 }
 
-/// A folder's entries except for hidden ones, in natural order.
+/// A folder's entries.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let fail = |error| Failure::runtime(format!("{}: {error}", folder.display()));
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        if !is_hidden(&entry.file_name()) {
-            paths.push(entry.path());
-        }
-    }
-    natural_order(&mut paths);
-    Ok(paths)
+    folder::entries(folder).map_err(fail)
 }

@@ -13,6 +13,7 @@ pub mod clip;
 mod dataset;
 #[doc(hidden)]
 pub mod error;
+pub(crate) mod folder;
 mod input;
 pub(crate) mod json;
 #[doc(hidden)]

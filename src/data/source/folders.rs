@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
-use super::super::natural::natural_order;
+use super::super::folder;
 use super::super::split::View;
-use super::super::video::{has_clip_extension, has_image_extension, is_hidden};
+use super::super::video::{has_clip_extension, has_image_extension};
 use super::listed::Listed;
 use crate::schema::Fields;
 
@@ -66,21 +66,12 @@ pub(super) fn subfolders(dir: &Path) -> Vec<PathBuf> {
     entries.into_iter().filter(|path| path.is_dir()).collect()
 }
 
-/// What a folder holds in natural order, without hidden files.
+/// What a folder holds.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let unreadable = |error: std::io::Error| DataError::Layout {
+    folder::entries(dir).map_err(|error| DataError::Layout {
         path: dir.to_owned(),
         reason: format!("cannot be read: {error}"),
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        if !is_hidden(&entry.file_name()) {
-            paths.push(entry.path());
-        }
-    }
-    natural_order(&mut paths);
-    Ok(paths)
+    })
 }
 
 /// A clip, or a folder of clips.
