@@ -76,6 +76,10 @@ pub struct FreezingConfig {
     /// Divide the learning rate by 2.6 from each stage to the one below it
     #[arg(long)]
     pub discriminative_lr: bool,
+    /// Multiply the learning rate by this from each stage to the one below it
+    #[arg(long, value_name = "F", value_parser = options::inside_unit)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
 }
 
 option_defaults!(FreezingConfig);

@@ -117,6 +117,14 @@ fn balancing(c: &Config) -> Result<(), ConfigError> {
 }
 
 fn freezing(c: &Config) -> Result<(), ConfigError> {
+    if let Some(decay) = c.freezing.layer_decay
+        && (c.freezing.discriminative_lr || c.freezing.exponential_lr_decay)
+    {
+        let other =
+            if c.freezing.discriminative_lr { "discriminative-lr" } else { "exponential-lr-decay" };
+        let reason = format!("and --{other} both set the rates of deeper stages: leave one out");
+        return Err(refuse("layer-decay", decay, reason));
+    }
     if c.freezing.discriminative_lr && c.freezing.exponential_lr_decay {
         return Err(refuse(
             "discriminative-lr",

@@ -11,6 +11,8 @@ choices! {
     pub SchedulerKind {
         /// Half a cosine from the full rate to a hundredth of it.
         Cosine = "cosine",
+        /// The same, changed at every step.
+        CosineStep = "cosine_step",
         /// Up and down once within the run, changed at every step (Smith & Topin 2018).
         OneCycle = "onecycle",
         /// Multiplied by `gamma` after every `step-size` epochs.

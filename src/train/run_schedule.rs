@@ -62,7 +62,11 @@ impl Phase {
     pub fn at(&self, at: &Position) -> Rates {
         let share = warm_up(self.warmup_epochs, at);
         let waiting = self.warmup_epochs.min(self.epochs);
-        let after = Position { epoch: at.epoch.saturating_sub(waiting), ..*at };
+        let (epoch, step) = match at.epoch.checked_sub(waiting) {
+            Some(epoch) => (epoch, at.step),
+            None => (0, 0),
+        };
+        let after = Position { epoch, step, ..*at };
         let rates = self.rates.map(|rate| self.schedule.rate(rate, &after) * share);
         Rates { momentum: self.schedule.momentum(&after), ..rates }
     }
@@ -86,11 +90,11 @@ impl RunSchedule {
         let sum = |first: usize, epochs: usize| steps.iter().skip(first).take(epochs).sum();
         let warmup_epochs =
             if config.schedule.lr_warmup { config.schedule.warmup_epochs } else { 0 };
-        let decay = match (config.freezing.discriminative_lr, config.freezing.exponential_lr_decay)
-        {
+        let freezing = &config.freezing;
+        let decay = match (freezing.discriminative_lr, freezing.exponential_lr_decay) {
             (true, _) => DISCRIMINATIVE,
             (_, true) => EXPONENTIAL,
-            _ => 1.0,
+            _ => freezing.layer_decay.unwrap_or(1.0),
         };
         let rates = |heads: f64, backbone: f64| {
             let mut rate = backbone;

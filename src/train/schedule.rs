@@ -131,6 +131,11 @@ pub enum Schedule {
         /// Epochs of the phase.
         epochs: usize,
     },
+    /// The same, changed at every step.
+    CosineStep {
+        /// Epochs of the phase.
+        epochs: usize,
+    },
     /// See [`OneCycle`].
     OneCycle(OneCycle),
     /// See [`step`].
@@ -160,6 +165,7 @@ impl Schedule {
         let gamma = config.schedule.gamma;
         match config.schedule.scheduler {
             SchedulerKind::Cosine => Self::Cosine { epochs },
+            SchedulerKind::CosineStep => Self::CosineStep { epochs },
             SchedulerKind::OneCycle => Self::OneCycle(OneCycle { steps, rise: ONE_CYCLE_RISE }),
             SchedulerKind::Step => Self::Step { step_size: config.schedule.step_size, gamma },
             SchedulerKind::Exponential => Self::Exponential { gamma },
@@ -177,6 +183,10 @@ impl Schedule {
         match *self {
             Self::Constant => lr,
             Self::Cosine { epochs } => cosine(lr, lr * ETA_MIN_SHARE, epochs, at.epoch),
+            Self::CosineStep { epochs } => {
+                let done = at.epoch as f64 + at.step as f64 / at.steps.max(1) as f64;
+                anneal(lr, lr * ETA_MIN_SHARE, done / epochs.max(1) as f64)
+            }
             Self::OneCycle(cycle) => cycle.rate(lr, at.steps_before + at.step),
             Self::Step { step_size, gamma } => step(lr, step_size, gamma, at.epoch),
             Self::Exponential { gamma } => exponential(lr, gamma, at.epoch),

@@ -225,11 +225,16 @@ fn describe_freezing(c: &Config) -> String {
         other => other.to_string(),
     };
     let decay = if c.freezing.discriminative_lr {
-        ", each deeper stage at 1/2.6 of the rate"
+        ", each deeper stage at 1/2.6 of the rate".to_owned()
     } else if c.freezing.exponential_lr_decay {
-        ", each deeper stage at half the rate"
+        ", each deeper stage at half the rate".to_owned()
     } else {
-        ""
+        let decay = c.freezing.layer_decay.unwrap_or(1.0);
+        if decay == 1.0 {
+            String::new()
+        } else {
+            format!(", each deeper stage at {decay} of the rate")
+        }
     };
     if c.freezing.gradual_finetuning {
         format!(

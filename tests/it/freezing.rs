@@ -185,6 +185,7 @@ fn deeper_stages_get_lower_rates_on_request() {
     assert_eq!(rates(flat.clone()).stages, [0.8; 5]);
     let halved = rates(with(&flat, "--exponential-lr-decay"));
     assert_eq!((halved.heads, halved.stages), (0.8, [0.05, 0.1, 0.2, 0.4, 0.8]));
+    assert_eq!(rates(with(&flat, "--layer-decay 0.5")), halved);
     let shared = rates(with(&flat, "--discriminative-lr")).stages;
     for (deep, above) in shared.iter().zip(&shared[1..]) {
         assert!((above / deep - 2.6).abs() < 1e-9);

@@ -1,6 +1,6 @@
 //! Learning rate schedules against PyTorch's schedulers.
 
-use polyview::train::schedule::{self, OneCycle, Plateau};
+use polyview::train::schedule::{self, OneCycle, Plateau, Position, Schedule};
 use serde_json::Value;
 
 use crate::common::reference::{self, count, entries, field, floats, list, number, text};
@@ -60,6 +60,24 @@ fn plateau(case: &Value) -> bool {
     let bases = floats(field(case, "lr"));
     compare(case, "lrs_after", &bases, |t, lr| plateau.rate(lr, &scores[..=t]));
     true
+}
+
+#[test]
+fn golden_cosine_of_steps_is_the_cosine_over_all_steps() {
+    let file = reference::load("schedules.json");
+    let is_cosine = |case: &&Value| text(case, "kind") == "CosineAnnealingLR";
+    for case in entries(&file, "cases").iter().filter(is_cosine) {
+        let t_max = count(case, "T_max");
+        for epochs in (1..=t_max).filter(|epochs| t_max.is_multiple_of(*epochs)) {
+            let (steps, schedule) = (t_max / epochs, Schedule::CosineStep { epochs });
+            for t in 0..t_max {
+                let (epoch, step) = (t / steps, t % steps);
+                let at = Position { epoch, steps_before: 0, step, steps, scores: &[] };
+                let expected = schedule::cosine(0.5, 0.005, t_max, t);
+                assert!((schedule.rate(0.5, &at) - expected).abs() < 1e-12);
+            }
+        }
+    }
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("adaptive-min-improvement", "0.5", Value::Float(0.5)),
         ("exponential-lr-decay", "", Value::Boolean(true)),
         ("discriminative-lr", "", Value::Boolean(true)),
+        ("layer-decay", "0.7", Value::Float(0.7)),
         ("no-gradual-finetuning", "", Value::Boolean(false)),
         ("phase1-epochs", "6", Value::Integer(6)),
         ("phase2-epochs", "5", Value::Integer(5)),
@@ -236,6 +237,8 @@ fn invalid_options_are_refused_with_a_remedy() {
     for (args, words) in [
         (&["--freezing-strategy", "none"] as &[&str], &["--no-gradual-finetuning"] as &[&str]),
         (&["--discriminative-lr", "--exponential-lr-decay"], &["2.6", "leave one"]),
+        (&["--discriminative-lr", "--layer-decay", "0.5"], &["--layer-decay 0.5", "leave one"]),
+        (&["--mixup", "0.2", "--batch-size", "1"], &["--mixup", "--batch-size 1", "larger"]),
         (&["--lr-warmup", "--warmup-epochs", "8"], &["--warmup-epochs 8", "--phase1-epochs (8)"]),
         (
             &["--lr-warmup", "--no-gradual-finetuning", "--epochs", "5"],
@@ -306,7 +309,7 @@ fn invalid_options_are_refused_with_a_remedy() {
         (&["--main-task-weights", "1", "-1"], &["--main-task-weights -1"]),
         (&["--main-task-weights", "0", "0"], &["--main-task-weights", "above 0"]),
         (&["--optimizer", "lion"], &["lion", "adamw, adam, sgd"]),
-        (&["--scheduler", "linear"], &["linear", "cosine, onecycle, step, exponential"]),
+        (&["--scheduler", "linear"], &["linear", "cosine, cosine_step, onecycle, step"]),
         (&["--loss-function", "hinge"], &["hinge", "weighted, focal, adaptive_focal, plain"]),
         (&["--class-weighting-strategy", "x"], &["balanced_capped, none, sqrt, log"]),
         (&["--freezing-strategy", "x"], &["fixed, adaptive, progressive, gradient_guided, none"]),
