@@ -4,14 +4,22 @@ use super::balance::{Sampling, balanced, draws};
 use super::dataset::Dataset;
 use super::loader;
 
+/// A task whose classes are balanced.
+#[derive(Debug, Clone)]
+struct Balanced {
+    /// Number of classes.
+    classes: usize,
+    /// Every sample's class, where it is known.
+    labels: Vec<Option<usize>>,
+}
+
 /// Plans the epochs of a run. `(seed, epoch)` determines each plan, whatever ran before.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     /// How classes are balanced.
     pub sampling: Sampling,
-    /// Per balanced task: its number of classes and every sample's class, where known. One task is balanced per
-    /// epoch, in turn.
-    tasks: Vec<(usize, Vec<Option<usize>>)>,
+    /// The balanced tasks, one per epoch in turn.
+    tasks: Vec<Balanced>,
     samples: usize,
     batch_size: usize,
     seed: u64,
@@ -30,7 +38,10 @@ impl Sampler {
         let labels = |task: usize| dataset.samples.iter().map(|s| s.labels[task]).collect();
         Self {
             sampling: if tasks.is_empty() { Sampling::Plain } else { sampling },
-            tasks: tasks.iter().map(|&(task, classes)| (classes, labels(task))).collect(),
+            tasks: tasks
+                .iter()
+                .map(|&(task, classes)| Balanced { classes, labels: labels(task) })
+                .collect(),
             samples: dataset.samples.len(),
             batch_size: batch_size.max(1),
             seed,
@@ -38,7 +49,7 @@ impl Sampler {
     }
 
     /// The balanced task of an epoch, counted from 0, with the oversampling factor.
-    fn balance(&self, epoch: usize) -> Option<(&(usize, Vec<Option<usize>>), f64)> {
+    fn balance(&self, epoch: usize) -> Option<(&Balanced, f64)> {
         let factor = self.sampling.factor(epoch)?;
         let task = self.tasks.get(epoch % self.tasks.len().max(1))?;
         Some((task, factor))
@@ -48,7 +59,7 @@ impl Sampler {
     pub fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
         match self.balance(epoch) {
             None => loader::shuffled(self.samples, self.batch_size, self.seed, epoch),
-            Some(((classes, labels), factor)) => {
+            Some((Balanced { classes, labels }, factor)) => {
                 let order = balanced(labels, *classes, factor, self.seed, epoch);
                 order.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
             }
@@ -59,7 +70,7 @@ impl Sampler {
     pub fn batches(&self, epoch: usize) -> usize {
         let actions = match self.balance(epoch) {
             None => self.samples,
-            Some(((classes, labels), factor)) => {
+            Some((Balanced { classes, labels }, factor)) => {
                 let mut counts = vec![0; *classes];
                 labels.iter().flatten().for_each(|&label| counts[label] += 1);
                 let unknown = labels.iter().filter(|label| label.is_none()).count();

@@ -26,7 +26,7 @@ impl ClassFolders {
     pub(super) fn has_clips(&self) -> bool {
         subfolders(&self.dir)
             .iter()
-            .any(|class| entries(class).is_ok_and(|e| e.iter().any(is_action)))
+            .any(|class| entries(class).is_ok_and(|e| e.iter().any(|path| is_action(path))))
     }
 
     /// The actions, class by class in natural order. Their paths begin below `root`.
@@ -37,7 +37,8 @@ impl ClassFolders {
         let mut all = Vec::new();
         for class in subfolders(&self.dir) {
             let name = file_name(&class);
-            let actions: Vec<PathBuf> = entries(&class)?.into_iter().filter(is_action).collect();
+            let actions: Vec<PathBuf> =
+                entries(&class)?.into_iter().filter(|path| is_action(path)).collect();
             let mut stems: HashMap<String, usize> = HashMap::new();
             actions.iter().for_each(|path| *stems.entry(stem(path)).or_insert(0) += 1);
             for path in actions {
@@ -75,7 +76,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// A clip, or a folder of clips.
-fn is_action(path: &PathBuf) -> bool {
+fn is_action(path: &Path) -> bool {
     is_clip(path) || (path.is_dir() && entries(path).is_ok_and(|e| e.iter().any(|p| is_clip(p))))
 }
 
