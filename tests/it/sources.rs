@@ -140,7 +140,10 @@ fn tabs_and_semicolons_separate_as_well() {
 #[test]
 fn lists_have_names_or_numbers_with_a_list_of_classes() {
     let lists = [
-        ("kinetics400_train_list_videos.txt", "some/a b.mp4 1\n\n# a remark\nc.mp4 10\nd.mp4 2"),
+        (
+            "kinetics400_train_list_videos.txt",
+            "some/a b.mp4 1\n\n# a remark\nc.mp4 10\nd.mp4 2\ne.mp4 2",
+        ),
         ("kinetics400_val_list_videos.txt", "e.mp4 2\n"),
         ("videos_train/some/a b.mp4", ""),
     ];
@@ -149,7 +152,7 @@ fn lists_have_names_or_numbers_with_a_list_of_classes() {
     assert_eq!(source.format(), Format::List);
     assert_eq!(source.schema().tasks[0].class_names(), ["1", "2", "10"]);
     let train = source.split("train").unwrap();
-    assert_eq!(ids(&train), ["some/a b", "c", "d"]);
+    assert_eq!(ids(&train), ["some/a b", "c", "d", "e"]);
     let first = train.clip(&train.actions[0].views[0]);
     assert_eq!(first, root.path().join("videos_train/some/a b.mp4"));
     let names = (0..12).map(|n| format!("class {n}\n")).collect::<String>();
@@ -271,6 +274,10 @@ fn what_is_no_data_set_is_refused_in_one_line() {
             "no field has classes to learn (\"class\" is no task: it is \"x\" everywhere)",
         ),
         (clips(&["x/notes.txt"]), "holds no data set"),
+        (
+            clips(&["train/action_0/a.mp4", "train/action_1/a.mp4", "train/action_2/a.mp4"]),
+            "each of its classes has one action, \"action_0\" for one",
+        ),
         (table("action,class\n1,x\n"), "line 1: no column is called `path`"),
         (table("path,class,Path\na.mp4,x,b\n"), "line 1: the column \"path\" occurs twice"),
         (table("path,class\na.mp4,x\nb.mp4\n"), "line 3: has 1 cells, the header 2"),

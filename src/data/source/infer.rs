@@ -1,6 +1,6 @@
 //! The schema of a data set that has none: which fields are tasks, and their classes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::super::error::DataError;
@@ -34,6 +34,12 @@ pub(super) fn infer(
         let labelled: usize = counts.values().sum();
         let mut classes: Vec<String> = counts.keys().map(|value| (*value).to_owned()).collect();
         classes.sort_by_cached_key(|class| natural_key(class));
+        if are_classes && let Some(class) = of_one_action_each(field, actions) {
+            return Err(fail(format!(
+                "each of its classes has one action, {class:?} for one: are these folders or labels \
+                 really classes?"
+            )));
+        }
         match classes.len() {
             0 => notes.push(format!("{field:?} is no task: it is empty everywhere")),
             1 => notes.push(format!("{field:?} is no task: it is {:?} everywhere", classes[0])),
@@ -59,6 +65,20 @@ pub(super) fn infer(
     let name = root.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let schema = Schema::of_fields(&name, &splits(actions), tasks, "the inferred schema")?;
     Ok((schema, notes))
+}
+
+/// A class of the largest split, if each class has only one action there: SoccerNet's folders of actions look
+/// like that without their annotations.
+fn of_one_action_each<'a>(field: &str, actions: &'a [Listed]) -> Option<&'a str> {
+    let mut splits: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
+    for action in actions {
+        let class = action.fields.get(field)?;
+        splits.entry(action.split.as_deref()).or_default().push(class);
+    }
+    let largest = splits.into_values().max_by_key(Vec::len)?;
+    let classes: BTreeSet<&str> = largest.iter().copied().collect();
+    // Of two actions that may well be so.
+    (largest.len() > 2 && classes.len() == largest.len()).then(|| largest[0])
 }
 
 /// The usual splits. One that lists no labels can be predicted.
