@@ -26,6 +26,7 @@ pub use weights::{load, save};
 
 use crate::data::InputSpec;
 use crate::data::source::Partition;
+use crate::evaluate::Calibration;
 use crate::model::ModelConfig;
 use crate::model::state_dict::StateDictError;
 use crate::schema::{Schema, SchemaError};
@@ -131,6 +132,9 @@ pub struct CheckpointInfo {
     /// The input that the network was trained on; absent where unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputSpec>,
+    /// How its probabilities are calibrated, by the validation split; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Number of finished epochs.
     pub epoch: usize,
     /// Validation score of that epoch, if there was one.
@@ -165,6 +169,7 @@ impl CheckpointInfo {
             partition: None,
             model,
             input: None,
+            calibration: None,
             epoch: 0,
             score: None,
         }

@@ -18,7 +18,7 @@ use crate::data::source::{Format, SourceSpec};
 use crate::data::{DataSource, Dataset};
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
-    Interval, SplitMetrics, TaskIntervals, TaskMetrics, predict_dataset, predictions_csv,
+    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, predict_dataset, predictions_csv,
     split_metrics, write_predictions,
 };
 use crate::half::Precision;
@@ -125,7 +125,8 @@ impl EvaluateArgs {
             terminal.line("the split has no labels, so there are no metrics");
             return Ok(ExitCode::SUCCESS);
         }
-        let mut metrics = split_metrics(&schema, &predicted).map_err(Failure::runtime)?;
+        let mut metrics = split_metrics(&schema, &predicted, self.trained.min_confidence)
+            .map_err(Failure::runtime)?;
         for task in &mut metrics.tasks {
             task.mistakes.truncate(self.mistakes);
         }
@@ -195,6 +196,15 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
             task.f1_macro,
             of(|all| all.f1_macro)
         );
+        let _ = writeln!(text, "calibration error {:.3}", task.ece);
+        if let Some(Decided { share, accuracy, balanced_accuracy }) = task.decided {
+            let _ = writeln!(
+                text,
+                "decided: {:.0} % of the actions, accuracy {accuracy:.3}, balanced accuracy \
+                 {balanced_accuracy:.3}",
+                share * 100.0
+            );
+        }
         let _ = writeln!(text, "{}\n{}", classes(task), confusion(task));
         for mistake in &task.mistakes {
             let _ = writeln!(

@@ -99,14 +99,23 @@ impl PredictArgs {
             let classes = ranked.iter().take(self.top.max(1)).map(|(class, probability)| {
                 format!("{} {:.1} %", task.classes[*class].name, probability * 100.0)
             });
-            let classes: Vec<String> = classes.collect();
-            lines.push(format!("  {}: {}", task.title, classes.join(", ")));
+            let classes = classes.collect::<Vec<String>>().join(", ");
+            lines.push(match self.decides(prediction, index) {
+                true => format!("  {}: {classes}", task.title),
+                false => format!("  {}: undecided ({classes})", task.title),
+            });
         }
         for (view, share) in prediction.views.iter().zip(&prediction.shares) {
             let path = action.views[*view].display();
             lines.push(format!("  view {path}: {:.1} % of the decision", share * 100.0));
         }
         lines.join("\n")
+    }
+
+    /// Whether the network is sure enough of a task.
+    fn decides(&self, prediction: &ActionPrediction, task: usize) -> bool {
+        let least = self.trained.min_confidence.unwrap_or(0.0);
+        prediction.confidence(task) >= least
     }
 
     /// An action without a readable view has neither tasks nor views.
@@ -118,7 +127,7 @@ impl PredictArgs {
         dataset: &Dataset,
     ) -> Value {
         let mut tasks = serde_json::Map::new();
-        let mut views = Vec::new();
+        let (mut views, mut undecided) = (Vec::new(), Vec::new());
         if let Some(prediction) = prediction {
             for (index, task) in schema.tasks.iter().enumerate() {
                 let ranked = prediction.ranked(index);
@@ -126,6 +135,9 @@ impl PredictArgs {
                     json!({ "class": task.classes[*class].name, "confidence": probability })
                 });
                 tasks.insert(task.name.clone(), classes.collect());
+                if !self.decides(prediction, index) {
+                    undecided.push(task.name.clone());
+                }
             }
             for (view, share) in prediction.views.iter().zip(&prediction.shares) {
                 let clip = action.views[*view].to_string_lossy();
@@ -141,6 +153,7 @@ impl PredictArgs {
         json!({
             "action": action.name,
             "tasks": tasks,
+            "undecided": undecided,
             "views": views,
             "averaged": averaged,
             "unreadable": unreadable,

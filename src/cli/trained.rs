@@ -12,10 +12,12 @@ use crate::config::Config;
 use crate::config::data::usual_workers;
 use crate::data::InputSpec;
 use crate::device::{self, Compute, DeviceInfo};
-use crate::evaluate::{ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass};
+use crate::evaluate::{
+    ActionPrediction, Calibration, PredictOptions, annotation_inputs, clips_per_pass,
+};
 use crate::half::{self, Precision};
 use crate::model::MultiViewNet;
-use crate::options::{at_least, between, choice};
+use crate::options::{at_least, between, choice, unit};
 use crate::schema::Schema;
 
 /// Options as typed.
@@ -41,6 +43,12 @@ pub(super) struct TrainedArgs {
     #[arg(long, value_name = "N", value_parser = between(0, 256))]
     #[arg(default_value_t = usual_workers())]
     pub num_workers: usize,
+    /// Print probabilities as the network computes them, without the validation split's calibration
+    #[arg(long)]
+    pub uncalibrated: bool,
+    /// Leave a task undecided where the most probable class has a smaller probability
+    #[arg(long, value_name = "P", value_parser = unit)]
+    pub min_confidence: Option<f64>,
     #[command(flatten)]
     pub input: InputArgs,
     #[command(flatten)]
@@ -63,12 +71,23 @@ impl Trained {
     pub(super) fn describe(&self) -> String {
         let DeviceInfo { id, name, .. } = &self.compute.info;
         format!(
-            "{}: epoch {}, {} on {name} ({id}), {}",
+            "{}: epoch {}, {} on {name} ({id}), {}{}",
             self.checkpoint.display(),
             self.info.epoch,
             self.info.model.backbone,
-            half::describe(self.net.backbone.is_half(), &self.compute.device)
+            half::describe(self.net.backbone.is_half(), &self.compute.device),
+            self.calibration()
         )
+    }
+
+    /// By which temperatures probabilities are calibrated, if any differs from 1.
+    fn calibration(&self) -> String {
+        let temperatures = &self.options.temperatures;
+        if temperatures.iter().all(|temperature| *temperature == 1.0) {
+            return String::new();
+        }
+        let temperatures: Vec<String> = temperatures.iter().map(|t| format!("{t:.2}")).collect();
+        format!(", calibrated (temperature {})", temperatures.join(", "))
     }
 }
 
@@ -128,7 +147,10 @@ impl TrainedArgs {
         })?;
         log::debug!("up to {max_clips} clips per forward pass");
         let (batch_size, workers) = (self.batch_size, self.num_workers);
-        let options = PredictOptions { batch_size, workers, max_clips, inputs, averaging };
+        let calibration = info.calibration.as_ref().filter(|_| !self.uncalibrated);
+        let temperatures = calibration.map_or_else(Vec::new, Calibration::temperatures);
+        let options =
+            PredictOptions { batch_size, workers, max_clips, inputs, averaging, temperatures };
         let checkpoint = checkpoint.to_owned();
         Ok(Trained { net, info, input, schema, compute, options, checkpoint })
     }

@@ -2,6 +2,7 @@
 
 mod averaging;
 mod bootstrap;
+mod calibration;
 pub mod official;
 mod predict;
 mod predictions;
@@ -14,11 +15,12 @@ use crate::data::DatasetError;
 
 pub use averaging::Averaging;
 pub use bootstrap::{Interval, TaskIntervals};
+pub use calibration::{Calibration, Judged, TaskCalibration, expected_error};
 pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };
 pub use predictions::{WriteError, predictions_csv, write_predictions};
-pub use split_metrics::{Mistake, SplitMetrics, TaskMetrics, split_metrics};
+pub use split_metrics::{Decided, Mistake, SplitMetrics, TaskMetrics, split_metrics};
 
 /// Why a network could not be evaluated.
 #[derive(Debug, thiserror::Error)]

@@ -43,6 +43,11 @@ impl ActionPrediction {
         best.expect("a task has at least two classes")
     }
 
+    /// The probability of that class.
+    pub fn confidence(&self, task: usize) -> f64 {
+        self.probabilities[task][self.predicted(task)]
+    }
+
     /// A task's classes with their probabilities, the most probable first.
     pub fn ranked(&self, task: usize) -> Vec<(usize, f64)> {
         let mut ranked: Vec<(usize, f64)> =
@@ -53,7 +58,7 @@ impl ActionPrediction {
 }
 
 /// How a data set is passed through a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PredictOptions {
     /// Actions per batch.
     pub batch_size: usize,
@@ -67,6 +72,8 @@ pub struct PredictOptions {
     pub inputs: Vec<usize>,
     /// What is averaged for each action.
     pub averaging: Averaging,
+    /// What the logits of each task are divided by, see [`Calibration`](super::Calibration); empty for none.
+    pub temperatures: Vec<f64>,
 }
 
 /// The number of clips of `size` `[T, H, W]` whose forward pass fits into a device's free memory, at
@@ -118,12 +125,12 @@ pub fn predict_dataset(
             let annotated = annotated(&batch, &options.inputs);
             let prediction = net.predict(&batch, &annotated, options.max_clips, device)?;
             let first = next;
-            next = sums.add(first, read(&batch, prediction)?);
+            next = sums.add(first, read(&batch, prediction, &options.temperatures)?);
             clips += batch.clips();
             if options.averaging.flip {
                 let most = options.max_clips;
                 let prediction = net.predict_flipped(&batch, &annotated, most, device)?;
-                sums.add(first, read(&batch, prediction)?);
+                sums.add(first, read(&batch, prediction, &options.temperatures)?);
                 clips += batch.clips();
             }
             actions += batch.actions.len();
@@ -142,8 +149,12 @@ fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
     inputs.iter().map(values).collect()
 }
 
-/// Reads a batch's predictions back from the device.
-fn read(batch: &Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, EvaluateError> {
+/// Reads a batch's predictions back from the device, with logits divided by each task's temperature.
+fn read(
+    batch: &Batch,
+    prediction: Prediction,
+    temperatures: &[f64],
+) -> Result<Vec<ActionPrediction>, EvaluateError> {
     let rows = |values: Tensor<2>| -> Result<Vec<Vec<f64>>, EvaluateError> {
         let width = values.dims()[1];
         let values = values.try_into_vec_as::<f32>()?;
@@ -153,7 +164,11 @@ fn read(batch: &Batch, prediction: Prediction) -> Result<Vec<ActionPrediction>, 
     let tasks: Vec<Vec<Vec<f64>>> = prediction
         .logits
         .into_iter()
-        .map(|logits| rows(softmax(logits, 1)))
+        .enumerate()
+        .map(|(task, logits)| match temperatures.get(task) {
+            Some(&temperature) => rows(softmax(logits.div_scalar(temperature), 1)),
+            None => rows(softmax(logits, 1)),
+        })
         .collect::<Result<_, _>>()?;
     for (index, action) in batch.actions.iter().enumerate() {
         let mut scores = tasks.iter().flat_map(|task| &task[index]).chain(&shares[index]);
@@ -199,7 +214,7 @@ mod tests {
                 lanes: Vec::new(),
             };
             let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));
-            read(&batch, Prediction { logits, auxiliary: Vec::new(), view_weights })
+            read(&batch, Prediction { logits, auxiliary: Vec::new(), view_weights }, &[2.0])
                 .map(|actions| actions.len())
         };
         assert_eq!(read(1.0, 1.0).unwrap(), 1);

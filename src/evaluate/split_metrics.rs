@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::ActionPrediction;
 use super::bootstrap::{Interval, Judged, TaskIntervals, intervals};
+use super::calibration::expected_error;
 use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
 use crate::schema::Schema;
 
@@ -34,6 +35,11 @@ pub struct TaskMetrics {
     pub f1_weighted: f64,
     /// Unweighted mean of the classes' F1.
     pub f1_macro: f64,
+    /// Expected calibration error of the probabilities.
+    pub ece: f64,
+    /// Those of the actions that are decided, where a least confidence is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decided>,
     /// 95 % confidence intervals; `None` without labels.
     pub intervals: Option<TaskIntervals>,
     /// Class names with their metrics.
@@ -42,6 +48,17 @@ pub struct TaskMetrics {
     pub confusion: Vec<Vec<u64>>,
     /// Wrong predictions, the most confident first.
     pub mistakes: Vec<Mistake>,
+}
+
+/// Metrics of the predictions with at least some confidence.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Decided {
+    /// Their share of all.
+    pub share: f64,
+    /// Share of correct ones among them.
+    pub accuracy: f64,
+    /// Mean recall over the classes that occur among them.
+    pub balanced_accuracy: f64,
 }
 
 /// A wrong prediction.
@@ -57,13 +74,15 @@ pub struct Mistake {
     pub probability: f64,
 }
 
-/// The metrics of the labelled actions among `predictions`.
+/// The metrics of the labelled actions among `predictions`, and of those with at least `min_confidence` in a
+/// task's class.
 ///
 /// # Errors
 /// [`MetricsError`] if a label is outside the schema's classes.
 pub fn split_metrics(
     schema: &Schema,
     predictions: &[ActionPrediction],
+    min_confidence: Option<f64>,
 ) -> Result<SplitMetrics, MetricsError> {
     let labelled: Vec<&ActionPrediction> =
         predictions.iter().filter(|action| action.labels.len() == schema.tasks.len()).collect();
@@ -82,10 +101,17 @@ pub fn split_metrics(
         .map(|(index, (task, intervals))| {
             let mut matrix = ConfusionMatrix::new(task.classes.len());
             let mut mistakes = Vec::new();
+            let mut sure = Vec::new();
+            let mut decided = ConfusionMatrix::new(task.classes.len());
             for action in &labelled {
                 let Some(label) = action.labels[index] else { continue };
                 let predicted = action.predicted(index);
                 matrix.add(label, predicted)?;
+                let confidence = action.confidence(index);
+                sure.push((confidence, label == predicted));
+                if min_confidence.is_some_and(|least| confidence >= least) {
+                    decided.add(label, predicted)?;
+                }
                 if label != predicted {
                     mistakes.push(Mistake {
                         action: action.action.clone(),
@@ -102,6 +128,12 @@ pub fn split_metrics(
                 balanced_accuracy: matrix.balanced_accuracy(),
                 f1_weighted: matrix.f1_weighted(),
                 f1_macro: matrix.f1_macro(),
+                decided: min_confidence.map(|_| Decided {
+                    share: decided.total() as f64 / matrix.total().max(1) as f64,
+                    accuracy: decided.accuracy(),
+                    balanced_accuracy: decided.balanced_accuracy(),
+                }),
+                ece: expected_error(sure),
                 intervals,
                 classes: task.class_names().into_iter().zip(matrix.per_class()).collect(),
                 confusion: matrix.rows(),

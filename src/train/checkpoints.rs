@@ -127,6 +127,8 @@ impl<'a> CheckpointWriter<'a> {
 
     /// Writes the last checkpoint, within an epoch. Returns the weight files written.
     pub(super) fn save(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
+        // That of the last epoch's end is not that of these weights.
+        self.info.calibration = None;
         self.write(snapshot, &[checkpoint::LAST.to_owned()])
     }
 

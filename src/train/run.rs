@@ -17,6 +17,7 @@ use super::metrics::PassProgress;
 use super::reporting::Reporter;
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
+use super::scores::ScoreCollector;
 use super::stage_gradients::stage_gradients;
 use super::trainer::Trainer;
 use crate::cluster::Cluster;
@@ -143,11 +144,12 @@ impl<'a> Run<'a> {
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
             let plan = schedule.epoch(epoch, &past);
             let (train, progress) = self.train(epoch, &plan)?;
-            let mut examples = ExampleCollector::default();
+            let (mut examples, mut scores) =
+                (ExampleCollector::default(), ScoreCollector::default());
             let valid = if self.trainer.stopped() {
                 None
             } else {
-                Some(self.validate(epoch, &mut examples)?)
+                Some(self.validate(epoch, &mut examples, &mut scores)?)
             };
             let Some(valid) = valid.filter(|_| !self.trainer.stopped()) else {
                 // Saved before anyone is told: an observer may be what fails.
@@ -161,6 +163,7 @@ impl<'a> Run<'a> {
                 return Err(TrainError::ValidationNotFinite { value, epoch, half });
             }
             let record = self.record(epoch, &plan, train, valid)?;
+            self.checkpoints.info.calibration = Some(scores.calibration());
             self.finish_epoch(record, &examples)?;
         }
         Ok(RunStatus::Finished)
@@ -208,14 +211,17 @@ impl<'a> Run<'a> {
         &mut self,
         epoch: usize,
         examples: &mut ExampleCollector,
+        scores: &mut ScoreCollector,
     ) -> Result<PassRecord, TrainError> {
         let loader = self.data.valid_loader();
         self.announce(epoch, PassKind::Validate, loader.batches());
         let needs = memory_needs(self.config, self.trainer.net(), StageSet::NONE)?;
         self.trainer.memory = self.budget.step(&needs);
         let schema = &self.schema;
-        self.trainer
-            .validate_with(loader, &mut |batch, prediction| examples.add(schema, batch, prediction))
+        self.trainer.validate_with(loader, &mut |batch, prediction| {
+            scores.add(batch, prediction)?;
+            examples.add(schema, batch, prediction)
+        })
     }
 
     fn announce(&mut self, epoch: usize, phase: PassKind, batches: usize) {

@@ -68,7 +68,14 @@ fn predict(
     let spec = WindowSpec { window, target_fps: 25.0, frames_per_clip: 2 };
     let dataset = Arc::new(Dataset::of_clips(clips, spec, [16, 16]).tolerating_unreadable());
     let (workers, max_clips, inputs) = (0, usize::MAX, Vec::new());
-    let options = PredictOptions { batch_size, workers, max_clips, inputs, averaging };
+    let options = PredictOptions {
+        batch_size,
+        workers,
+        max_clips,
+        inputs,
+        averaging,
+        temperatures: Vec::new(),
+    };
     predict_dataset(net, &dataset, &options, &Device::flex(), &mut |_, _| {}).unwrap()
 }
 

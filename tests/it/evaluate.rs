@@ -59,7 +59,7 @@ fn metrics_are_those_of_the_predicted_actions() {
                 }
             })
             .collect();
-        let ours = split_metrics(&schema, &judged).unwrap();
+        let ours = split_metrics(&schema, &judged, None).unwrap();
         let labelled = &judged[..count.min(39)];
         assert_eq!(ours.actions, labelled.len());
         let mut balanced = 0.0;
@@ -231,8 +231,14 @@ fn predictions_do_not_depend_on_batches_or_workers() {
     let data = Arc::new(data);
     let ask = |batch_size, workers| {
         let (inputs, averaging) = (Vec::new(), Averaging::NONE);
-        let options =
-            PredictOptions { batch_size, workers, max_clips: usize::MAX, inputs, averaging };
+        let options = PredictOptions {
+            batch_size,
+            workers,
+            max_clips: usize::MAX,
+            inputs,
+            averaging,
+            temperatures: Vec::new(),
+        };
         predict_dataset(&net, &data, &options, &device, &mut |_, _| {}).unwrap()
     };
     let (alone, together) = (ask(1, 0), ask(5, 2));

@@ -48,7 +48,14 @@ fn evaluation_uses_the_annotations_that_validation_uses() {
     let inputs = annotation_inputs(&info.model, &schema).unwrap();
     let losses = |data: &Arc<Dataset>, max_clips| -> Vec<f64> {
         let (inputs, averaging) = (inputs.clone(), Averaging::NONE);
-        let options = PredictOptions { batch_size: 4, workers: 0, max_clips, inputs, averaging };
+        let options = PredictOptions {
+            batch_size: 4,
+            workers: 0,
+            max_clips,
+            inputs,
+            averaging,
+            temperatures: Vec::new(),
+        };
         let predicted = predict_dataset(&net, data, &options, &device, &mut |_, _| {}).unwrap();
         assert_eq!(predicted.len(), valid.samples.len());
         let loss = |task: usize| {
