@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::Calibration;
 use crate::metrics::{ConfusionMatrix, mean};
 use crate::model::STAGES;
 
@@ -150,6 +151,9 @@ pub struct EpochRecord {
     pub valid: PassRecord,
     /// Validation score.
     pub score: f64,
+    /// How the probabilities of its weights are calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Whether it is the best so far.
     pub best: bool,
 }

@@ -9,6 +9,7 @@ use super::charts::{ChartError, Drawing, HEIGHT, WIDTH};
 use super::curves::{Curves, best_epoch, curves};
 use super::matrices::{TaskTables, percent, tables};
 use super::{EpochRecord, RunSummary};
+use crate::evaluate::TaskCalibration;
 use crate::schema::{Schema, Task};
 
 /// The report cannot be rendered, which should not happen.
@@ -225,8 +226,17 @@ impl CurvesView {
 }
 
 fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
-    let pairs = schema.tasks.iter().zip(&record.valid.tasks);
-    pairs.filter_map(|(task, figures)| tables(&task.title, &task.class_names(), figures)).collect()
+    let calibration = |task: usize| record.calibration.as_ref()?.tasks.get(task);
+    let pairs = schema.tasks.iter().zip(&record.valid.tasks).enumerate();
+    let tables = pairs.filter_map(|(index, (task, figures))| {
+        let mut tables = tables(&task.title, &task.class_names(), figures)?;
+        if let Some(TaskCalibration { ece_before, ece_after, .. }) = calibration(index) {
+            let errors = format!("{}, calibrated {}", percent(*ece_before), percent(*ece_after));
+            tables.totals.push(("Calibration error", errors));
+        }
+        Some(tables)
+    });
+    tables.collect()
 }
 
 /// Title, balanced accuracy and accuracy of the auxiliary heads.

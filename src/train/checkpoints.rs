@@ -138,6 +138,7 @@ impl<'a> CheckpointWriter<'a> {
         let record = history.last().expect("an epoch is finished");
         self.info.epoch = record.epoch;
         self.info.score = Some(record.score);
+        self.info.calibration.clone_from(&record.calibration);
         let mut names = Vec::new();
         if record.best {
             names.push(checkpoint::BEST.to_owned());

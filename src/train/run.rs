@@ -23,6 +23,7 @@ use super::trainer::Trainer;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
+use crate::evaluate::Calibration;
 use crate::model::{STAGES, StageSet};
 use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
@@ -162,8 +163,8 @@ impl<'a> Run<'a> {
                 let half = self.trainer.loss_scale.is_some();
                 return Err(TrainError::ValidationNotFinite { value, epoch, half });
             }
-            let record = self.record(epoch, &plan, train, valid)?;
-            self.checkpoints.info.calibration = Some(scores.calibration());
+            let calibration = scores.calibration();
+            let record = self.record(epoch, &plan, [train, valid], calibration)?;
             self.finish_epoch(record, &examples)?;
         }
         Ok(RunStatus::Finished)
@@ -234,8 +235,8 @@ impl<'a> Run<'a> {
         &mut self,
         epoch: usize,
         plan: &EpochPlan,
-        train: PassRecord,
-        valid: PassRecord,
+        [train, valid]: [PassRecord; 2],
+        calibration: Calibration,
     ) -> Result<EpochRecord, TrainError> {
         let score = valid.score();
         let best = self.checkpoints.is_best(score);
@@ -257,6 +258,7 @@ impl<'a> Run<'a> {
             train,
             valid,
             score,
+            calibration: Some(calibration),
             best,
         })
     }

@@ -225,11 +225,15 @@ fn predictions_do_not_depend_on_batches_or_workers() {
     let (checkpoint, root) = trained(&folder);
     let device = Device::flex();
     let (net, info) = checkpoint::load(&checkpoint, &device).unwrap();
+    // Too few actions to calibrate by.
+    let calibration = info.calibration.unwrap();
+    let counts: Vec<usize> = calibration.tasks.iter().map(|task| task.actions).collect();
+    assert_eq!((calibration.temperatures(), counts), (vec![1.0; 2], vec![16; 2]));
     let input = info.input.unwrap();
     let schema = Schema::mvfoul().unwrap();
     let data = Dataset::open(&root, "test", &schema, input.window, input.size, None).unwrap();
     let data = Arc::new(data);
-    let ask = |batch_size, workers| {
+    let ask_at = |batch_size, workers, temperatures: &[f64]| {
         let (inputs, averaging) = (Vec::new(), Averaging::NONE);
         let options = PredictOptions {
             batch_size,
@@ -237,10 +241,11 @@ fn predictions_do_not_depend_on_batches_or_workers() {
             max_clips: usize::MAX,
             inputs,
             averaging,
-            temperatures: Vec::new(),
+            temperatures: temperatures.to_vec(),
         };
         predict_dataset(&net, &data, &options, &device, &mut |_, _| {}).unwrap()
     };
+    let ask = |batch_size, workers| ask_at(batch_size, workers, &[]);
     let (alone, together) = (ask(1, 0), ask(5, 2));
     assert_eq!(alone.len(), 16);
     for (a, b) in alone.iter().zip(&together) {
@@ -249,4 +254,35 @@ fn predictions_do_not_depend_on_batches_or_workers() {
             assert!((a - b).abs() < 1e-5);
         }
     }
+    // Divided logits have divided differences of log-probabilities; the other task is as it was.
+    for (plain, cooler) in together.iter().zip(ask_at(5, 2, &[4.0, 1.0])) {
+        let difference = |of: &[f64]| of[1].ln() - of[0].ln();
+        let [plain_one, cooler_one] =
+            [&plain.probabilities[0], &cooler.probabilities[0]].map(|all| difference(all));
+        assert!((plain_one - 4.0 * cooler_one).abs() < 1e-4);
+        assert_eq!(plain.probabilities[1], cooler.probabilities[1]);
+        assert_eq!(plain.predicted(0), cooler.predicted(0));
+    }
+}
+
+#[test]
+fn a_network_that_is_not_sure_leaves_tasks_undecided() {
+    let folder = TempDir::new().unwrap();
+    let (checkpoint, root) = trained(&folder);
+    let checkpoint = checkpoint.to_str().unwrap();
+    let clip = root.join("mvfouls/test/action_0/clip_0.mp4");
+    let ask = |least: &str| {
+        let args = ["predict", "--checkpoint", checkpoint, "--min-confidence", least];
+        let output = polyview(&[&args[..], &["--device", "cpu", clip.to_str().unwrap()]].concat());
+        text(&output.stdout)
+    };
+    assert_eq!(ask("1").matches("undecided (").count(), 2);
+    assert_eq!(ask("0").matches("undecided").count(), 0);
+    let args = ["evaluate", "--checkpoint", checkpoint, "--dataset-root", root.to_str().unwrap()];
+    let output =
+        polyview(&[&args[..], &["--device", "cpu", "--min-confidence", "0", "--json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let task = &report["figures"]["tasks"][0];
+    assert_eq!(task["decided"]["share"], 1.0);
+    assert_eq!(task["decided"]["accuracy"], task["accuracy"]);
 }

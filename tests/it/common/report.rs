@@ -1,6 +1,7 @@
 //! A made-up run for tests of reports.
 
 use indexmap::IndexMap;
+use polyview::evaluate::{Calibration, TaskCalibration};
 use polyview::metrics::ConfusionMatrix;
 use polyview::report::{
     BalanceSummary, EpochRecord, PassRecord, RunSummary, SplitSummary, TaskRecord,
@@ -40,10 +41,22 @@ pub fn history(epochs: usize) -> Vec<EpochRecord> {
                 train,
                 valid,
                 score,
+                calibration: Some(calibration(skill)),
                 best: is_best,
             }
         })
         .collect()
+}
+
+/// A network that grows too sure of itself.
+fn calibration(skill: f64) -> Calibration {
+    let task = TaskCalibration {
+        temperature: 1.0 + skill,
+        ece_before: 0.05 + 0.1 * skill,
+        ece_after: 0.02 + 0.02 * skill,
+        actions: 321,
+    };
+    Calibration { tasks: vec![task.clone(), task] }
 }
 
 fn pass(
