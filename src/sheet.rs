@@ -1,6 +1,7 @@
 //! Contact sheets: an image of rows of frames with captions.
 
 mod data_set;
+mod explanation;
 
 use burn::tensor::{Tensor, TensorReadError};
 use embedded_graphics::mono_font::MonoTextStyle;
@@ -13,6 +14,7 @@ use image::{Rgb, RgbImage};
 use crate::augment::Normalisation;
 use crate::canvas::Canvas;
 pub(crate) use data_set::data_set_sheet;
+pub(crate) use explanation::explained;
 
 /// A row of frames with a caption.
 #[derive(Debug, Clone)]

@@ -9,13 +9,15 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::trained::{TrainedArgs, averaged};
+use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::data::Dataset;
+use crate::checkpoint;
 use crate::data::folder;
 use crate::data::video::{has_clip_extension, is_hidden, resolve_clip};
-use crate::evaluate::{ActionPrediction, predict_dataset};
+use crate::data::{Dataset, Reading};
+use crate::evaluate::{ActionPrediction, predict_dataset, saliency};
 use crate::schema::Schema;
+use crate::sheet::{contact_sheet, explained};
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -23,6 +25,9 @@ pub(super) struct PredictArgs {
     /// The clips of one action, or a folder of clips, or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
+    /// Also draw which moments and places of each view speak for the predicted classes (PNG)
+    #[arg(long, value_name = "FILE.png")]
+    explain: Option<PathBuf>,
     /// Most probable classes to print per task
     #[arg(long, value_name = "N", default_value_t = 2)]
     top: usize,
@@ -40,6 +45,12 @@ impl PredictArgs {
         let Some(checkpoint) = &self.trained.checkpoint else {
             return Err(Failure::usage("--checkpoint is required: weights that `train` wrote"));
         };
+        if self.explain.is_some() && actions.len() > 1 {
+            return Err(Failure::usage(format!(
+                "--explain draws one action, and these are {}: name the clips of one",
+                actions.len()
+            )));
+        }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());
         if let [first, rest @ ..] = trained.info.model.inputs.as_slice() {
@@ -85,11 +96,56 @@ impl PredictArgs {
                 }
             }
         }
-        if predicted.is_empty() {
+        let Some(first) = predicted.first() else {
             return Err(Failure::runtime("none of the clips can be read"));
+        };
+        if let Some(path) = &self.explain {
+            self.draw(path, checkpoint, &trained, &dataset, first)?;
+            terminal.line(&format!("explanation: {}", path.display()));
         }
         terminal.line(&format!("{:.1} clips/s", clips as f64 / seconds.max(1e-9)));
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Draws what decided about the only action.
+    fn draw(
+        &self,
+        path: &Path,
+        checkpoint: &Path,
+        trained: &Trained,
+        dataset: &Dataset,
+        prediction: &ActionPrediction,
+    ) -> Result<(), Failure> {
+        let device = &trained.compute.device;
+        // The same network once more, with gradients.
+        let (net, _) = checkpoint::load(checkpoint, &device.clone().autodiff())?;
+        let net = net.with_half(trained.net.backbone.is_half());
+        let read = dataset.read_batch(&[0], &Reading::MIDDLE, &mut dataset.resizer());
+        let batch = read?.expect("it has been predicted");
+        let annotated = vec![vec![0]; trained.info.model.inputs.len()];
+        let mut rows = Vec::new();
+        for (index, task) in trained.schema.tasks.iter().enumerate() {
+            let class = prediction.predicted(index);
+            let all = saliency(&net, &batch, &annotated, [index, class], device)?;
+            for (clip, (saliency, view)) in all.iter().zip(&batch.views).enumerate() {
+                let file = dataset.samples[0].views[*view].file_name().unwrap_or_default();
+                let name = &task.classes[class].name;
+                let frame = (saliency.moment() * batch.size[0] as f64) as usize + 1;
+                let caption = format!(
+                    "{}: {name}\n{}\nmost at frame {frame} of {}",
+                    task.title,
+                    file.to_string_lossy(),
+                    batch.size[0]
+                );
+                rows.push(explained(&batch, clip, saliency, caption));
+            }
+        }
+        let title = format!("{}: what speaks for the predicted classes", prediction.action);
+        let sheet = contact_sheet(&title, &rows);
+        sheet.save(path).map_err(|error| {
+            let path = path.display();
+            Failure::runtime(format!("--explain {path}: cannot be written: {error}"))
+        })
     }
 
     fn text(&self, schema: &Schema, action: &Action, prediction: &ActionPrediction) -> String {

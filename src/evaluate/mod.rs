@@ -3,6 +3,7 @@
 mod averaging;
 mod bootstrap;
 mod calibration;
+mod explain;
 pub mod official;
 mod predict;
 mod predictions;
@@ -16,6 +17,7 @@ use crate::data::DatasetError;
 pub use averaging::Averaging;
 pub use bootstrap::{Interval, TaskIntervals};
 pub use calibration::{Calibration, Judged, TaskCalibration, expected_error};
+pub use explain::{Saliency, saliency};
 pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };
