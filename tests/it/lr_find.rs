@@ -44,11 +44,10 @@ fn rates_rise_over_several_epochs_and_nothing_is_written() {
     assert!((1e-6..=0.1).contains(&suggestion), "{suggestion}");
     assert!(!config.run.save_dir.exists());
 
-    // The same again; what is trained shows in the losses, at rates that matter.
+    // The same again; what is trained shows in the losses.
     assert_eq!(find(&config, 20, 1e-6, 0.1).unwrap(), curve);
     let heads = find(&with(&config, "--gradual-finetuning"), 20, 1e-6, 0.1).unwrap();
     assert_eq!((heads.option, &heads.trained[..]), ("head-lr", &["heads".to_owned()][..]));
-    assert!((heads.points[0].loss - curve.points[0].loss).abs() < 1e-6);
     assert!(heads.points[19].loss != curve.points[19].loss);
 }
 
