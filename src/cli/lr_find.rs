@@ -101,7 +101,7 @@ fn report(curve: &LrCurve, steps: usize) -> String {
     let done = curve.points.len();
     let end = match curve.end {
         LrEnd::Finished => format!("{done} steps"),
-        LrEnd::Diverged => format!("{done} of {steps} steps, after which the loss was too large"),
+        LrEnd::Diverged => format!("{done} of {steps} steps, then the loss had diverged"),
         LrEnd::Interrupted => format!("interrupted after {done} of {steps} steps"),
     };
     let mut lines = vec![table.to_string(), String::new(), end];
