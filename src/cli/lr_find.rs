@@ -13,7 +13,7 @@ use crate::config::{Config, Typed};
 use crate::options::{at_least, positive};
 use crate::report::Event;
 use crate::report::lr_chart::LrChart;
-use crate::train::{LrCurve, LrEnd, lr_find};
+use crate::train::{FEWEST_LR_STEPS, LrCurve, LrEnd, LrPoint, lr_find};
 
 /// Rows of the table, about.
 const ROWS: usize = 20;
@@ -22,7 +22,7 @@ const ROWS: usize = 20;
 #[derive(Debug, Args)]
 pub(super) struct LrFindArgs {
     /// Training steps at most
-    #[arg(long, value_name = "N", value_parser = at_least(10), default_value_t = 100)]
+    #[arg(long, value_name = "N", value_parser = at_least(FEWEST_LR_STEPS), default_value_t = 100)]
     steps: usize,
     /// Learning rate of the first step
     #[arg(long, value_name = "RATE", value_parser = positive, default_value = "1e-7")]
@@ -73,8 +73,7 @@ impl LrFindArgs {
 }
 
 fn chart(curve: &LrCurve) -> LrChart {
-    let column =
-        |value: fn(&crate::train::LrPoint) -> f64| curve.points.iter().map(value).collect();
+    let column = |value: fn(&LrPoint) -> f64| curve.points.iter().map(value).collect();
     LrChart {
         rates: column(|point| point.rate),
         losses: column(|point| point.loss),

@@ -16,9 +16,9 @@ const BETA: f64 = 0.98;
 /// The test ends when the smoothed loss is this many times its lowest value.
 const DIVERGED: f64 = 4.0;
 /// Fewest steps of a test.
-const FEWEST: usize = 10;
-/// The suggestion leaves out this share of the points at the beginning, where the smoothed loss is a mean
-/// of few batches.
+pub(crate) const FEWEST: usize = 20;
+/// The suggestion leaves out so many points at the beginning, where the smoothed loss is a mean of few
+/// batches.
 const BEGINNING: usize = 10;
 
 /// A training step of the test.
@@ -55,8 +55,8 @@ pub struct LrCurve {
     pub trained: Vec<String>,
     /// The option of `polyview train` that takes the rate, without dashes.
     pub option: &'static str,
-    /// The rate at which the smoothed loss falls steepest over the logarithm of the rate; `None` where
-    /// it falls nowhere.
+    /// The rate at which the smoothed loss falls steepest over the logarithm of the rate, the first 10 steps
+    /// left out; `None` where it falls nowhere.
     pub suggestion: Option<f64>,
     /// A tenth of the rate at which the smoothed loss is lowest.
     pub tenth_of_lowest: Option<f64>,
@@ -190,8 +190,7 @@ fn steepest(points: &[LrPoint]) -> Option<usize> {
         let [before, after] = [points[index - 1], points[index + 1]];
         (after.smoothed - before.smoothed) / (after.rate / before.rate).ln()
     };
-    let first = (points.len() / BEGINNING).max(1);
-    (first..points.len().saturating_sub(1))
+    (BEGINNING..points.len().saturating_sub(1))
         .map(|index| (index, slope(index)))
         .filter(|(_, slope)| *slope < 0.0)
         .min_by(|a, b| a.1.total_cmp(&b.1))
@@ -262,9 +261,11 @@ mod tests {
         let losses: Vec<f64> = (0..30).map(f64::from).collect();
         assert_eq!(steepest(&curve(&losses)), None);
         assert_eq!(lowest(&curve(&losses)), Some(0));
-        for few in 0..3 {
-            assert_eq!(steepest(&curve(&losses[..few])), None);
+        let falling: Vec<f64> = losses.iter().map(|loss| -loss).collect();
+        for few in 0..12 {
+            assert_eq!(steepest(&curve(&falling[..few])), None);
         }
+        assert_eq!(steepest(&curve(&falling[..12])), Some(10));
         assert_eq!(lowest(&[]), None);
     }
 }

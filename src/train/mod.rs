@@ -42,6 +42,7 @@ pub use early_stopping::EarlyStopping;
 pub use error::TrainError;
 pub use lanes::Lanes;
 pub use loss_scale::LossScale;
+pub(crate) use lr_find::FEWEST as FEWEST_LR_STEPS;
 pub use lr_find::{LrCurve, LrEnd, LrPoint, lr_find};
 pub use memory::StepMemory;
 pub use metrics::PassProgress;

@@ -77,7 +77,7 @@ fn a_range_that_makes_no_test_is_refused() {
     let folder = TempDir::new().unwrap();
     let config = small_config(&folder);
     for (steps, from, to, name) in
-        [(9, 1e-7, 1.0, "steps"), (10, 0.0, 1.0, "from"), (10, 0.1, 0.1, "to")]
+        [(19, 1e-7, 1.0, "steps"), (20, 0.0, 1.0, "from"), (20, 0.1, 0.1, "to")]
     {
         let error = find(&config, steps, from, to).unwrap_err().to_string();
         assert!(error.starts_with(&format!("--{name} ")), "{error}");
@@ -94,7 +94,7 @@ fn program_draws_the_curve_and_suggests_a_rate() {
         program.arg(&data).current_dir(folder.path()).args(
             "--backbone-name r3d_tiny --frames-per-clip 2 --start-frame 2 --end-frame 5 \
              --target-fps 25 --img-height 16 --img-width 16 --batch-size 4 --num-workers 0 \
-             --device cpu --simple-training --steps 12 --from 1e-5"
+             --device cpu --simple-training --steps 20 --from 1e-5"
                 .split_whitespace(),
         );
         program.args(more).output().unwrap()
@@ -113,7 +113,7 @@ fn program_draws_the_curve_and_suggests_a_rate() {
     let output = run(&["--json", "--out", "other.svg"]);
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let points = json["points"].as_array().unwrap();
-    assert_eq!((points.len(), &json["option"]), (12, &Value::from("lr")));
+    assert_eq!((points.len(), &json["option"]), (20, &Value::from("lr")));
     assert!(points.iter().all(|point| point["loss"].as_f64().unwrap() > 0.0));
     assert!(folder.path().join("other.svg").exists());
 
