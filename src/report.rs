@@ -8,6 +8,7 @@ pub mod csv;
 #[doc(hidden)]
 pub mod curves;
 pub mod html;
+pub mod lr_chart;
 mod matrices;
 #[doc(hidden)]
 pub mod matrix_picture;

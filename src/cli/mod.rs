@@ -13,6 +13,7 @@ mod evaluate;
 mod export;
 mod init_schema;
 mod input;
+mod lr_find;
 mod predict;
 mod shell;
 mod signals;
@@ -62,6 +63,8 @@ struct Cli {
 enum Command {
     /// Train a network, validate it each epoch, write checkpoints and history
     Train(Box<train::TrainArgs>),
+    /// Find a learning rate: train some steps while the rate rises, and watch the loss
+    LrFind(Box<lr_find::LrFindArgs>),
     /// Check every annotation and clip of a data set
     CheckData(check_data::CheckDataArgs),
     /// Write the schema of a data set as its labels show it, to be edited
@@ -103,7 +106,7 @@ impl Command {
 
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Training", &["train", "evaluate", "predict", "export"]),
+    ("Training", &["train", "lr-find", "evaluate", "predict", "export"]),
     ("Data", &["check-data", "init-schema", "augment", "synth"]),
     ("This machine", &["devices", "doctor", "bench"]),
     ("Shell", &["completions", "man", "help"]),
@@ -189,6 +192,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
              same files: only train divides its work among them; start this without mpirun"
         ))),
         Command::Train(args) => args.run(terminal),
+        Command::LrFind(args) => args.run(&terminal),
         Command::CheckData(args) => args.run(&terminal),
         Command::InitSchema(args) => args.run(&terminal),
         Command::Synth(args) => args.run(&terminal),

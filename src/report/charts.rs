@@ -25,7 +25,7 @@ pub const COLOURS: usize = 8;
 /// A chart cannot be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a chart cannot be drawn: {0}")]
-pub struct ChartError(String);
+pub struct ChartError(pub(super) String);
 
 /// Scale of the vertical axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +130,7 @@ const TEXT: RGBColor = placeholder(101);
 const BORDER: RGBColor = placeholder(102);
 
 /// Plotters draws 0.806 of this size, which is 24 units.
-const FONT: (&str, f64) = ("sans-serif", 29.8);
+pub(super) const FONT: (&str, f64) = ("sans-serif", 29.8);
 /// Height of a row of labels above the plot.
 const ROW: i32 = 34;
 /// Maximum number of rows of labels above the plot; a label that fits into none of them is omitted.

@@ -106,11 +106,14 @@ pub(super) struct PassMetrics {
     waited: Duration,
     /// Time of the exchange between devices, where there are several.
     pub exchanged: Option<Duration>,
+    /// Loss of the batch just added.
+    pub last_loss: Option<f64>,
 }
 
 impl PassMetrics {
     pub(super) fn new(pass: PassProgress) -> Self {
-        Self { pass, started: Instant::now(), waited: Duration::ZERO, exchanged: None }
+        let waited = Duration::ZERO;
+        Self { pass, started: Instant::now(), waited, exchanged: None, last_loss: None }
     }
 
     /// Batches done.
@@ -156,6 +159,7 @@ impl PassMetrics {
             }
         }
         pass.loss += losses.total * batch.actions.len() as f64;
+        self.last_loss = Some(losses.total);
         match gradient_norm {
             Some(norm) => pass.norm += norm,
             None => pass.left_out += 1,

@@ -1,5 +1,6 @@
 //! The whole job: open everything, train and validate epoch by epoch, keep the best weights.
 
+mod at_rates;
 mod open;
 
 use std::path::PathBuf;
@@ -97,7 +98,7 @@ pub fn run_across(
 }
 
 /// A run in progress.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     config: &'a Config,
     cluster: Option<Rc<Cluster>>,
     schema: Schema,

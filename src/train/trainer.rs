@@ -493,4 +493,9 @@ impl TrainPass {
     pub fn progress(&self) -> PassProgress {
         self.metrics.progress()
     }
+
+    /// Loss of the batch of the last step, before its update; `None` before the first one.
+    pub fn last_loss(&self) -> Option<f64> {
+        self.metrics.last_loss
+    }
 }

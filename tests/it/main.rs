@@ -41,6 +41,7 @@ mod layout;
 mod layouts;
 mod loading;
 mod loss_scale;
+mod lr_find;
 mod machine;
 mod matrix_units;
 mod metrics;

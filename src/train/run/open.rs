@@ -33,7 +33,7 @@ use crate::train::tune::tune;
 impl<'a> Run<'a> {
     /// Opens everything, cheap checks first: a mistake must show before anything is decoded or
     /// compiled.
-    pub(super) fn open(
+    pub(in crate::train) fn open(
         config: &'a Config,
         cluster: Option<&Rc<Cluster>>,
         stop: &'a AtomicBool,
