@@ -65,8 +65,26 @@ pub fn saliency(
     [task, class]: [usize; 2],
     device: &Device,
 ) -> Result<Vec<Saliency>, EvaluateError> {
-    let backbone = net.valid().backbone;
     let clips = plain_clips(batch, device)?;
+    let (contributions, size) = contributions(net, clips, batch, annotated, [task, class]);
+    let values = relu(contributions).try_into_vec_as::<f32>()?;
+    let most = values.iter().copied().fold(0.0, f32::max);
+    let scale = if most > 0.0 { 1.0 / most } else { 0.0 };
+    let of_clip =
+        |clip: &[f32]| Saliency { size, values: clip.iter().map(|value| value * scale).collect() };
+    Ok(values.chunks(size.iter().product()).map(of_clip).collect())
+}
+
+/// What each part of the last stage contributes to a logit, `[N, t·h·w]`, and `[t, h, w]`: its channels,
+/// each weighted by the mean gradient of the logit.
+fn contributions(
+    net: &MultiViewNet,
+    clips: Tensor<5>,
+    batch: &Batch,
+    annotated: &[Vec<usize>],
+    [task, class]: [usize; 2],
+) -> (Tensor<2>, [usize; 3]) {
+    let backbone = net.valid().backbone;
     let last = (0..STAGES.len()).fold(clips, |x, stage| backbone.forward_stage(stage, x));
     let last = half::to_float(last);
     let [n, features, t, h, w] = last.dims();
@@ -77,22 +95,56 @@ pub fn saliency(
     let logits = prediction.logits[task].clone();
     let grads = logits.slice([0..1, class..class + 1]).sum().backward();
     let gradient = tracked.grad(&grads).expect("the logit depends on the last stage");
-    // One weight per channel: its mean gradient.
-    let weights = gradient.reshape([n, features, t * h * w]).mean_dim(2);
-    let weighted: Tensor<3> = last.reshape([n, features, t * h * w]).mul(weights);
-    let values = relu(weighted.sum_dim(1)).try_into_vec_as::<f32>()?;
-    let most = values.iter().copied().fold(0.0, f32::max);
-    let scale = if most > 0.0 { 1.0 / most } else { 0.0 };
-    let of_clip = |clip: &[f32]| Saliency {
-        size: [t, h, w],
-        values: clip.iter().map(|value| value * scale).collect(),
-    };
-    Ok(values.chunks(t * h * w).map(of_clip).collect())
+    let weights: Tensor<3> = gradient.reshape([n, features, t * h * w]).mean_dim(2);
+    let weighted = last.reshape([n, features, t * h * w]).mul(weights);
+    (weighted.sum_dim(1).reshape([n, t * h * w]), [t, h, w])
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::model::{BackboneKind, ModelConfig};
+    use crate::schema::Schema;
+
+    #[test]
+    fn contributions_add_up_to_the_logits_slope() {
+        let schema = Schema::mvfoul().unwrap();
+        let (device, size) = (Device::flex(), [4, 32, 40]);
+        let net =
+            ModelConfig::new(BackboneKind::R3dTiny, &schema).init(3, &device.clone().autodiff());
+        let bytes = 2 * size.iter().product::<usize>() * 3;
+        let batch = Batch {
+            actions: vec!["0".to_owned()],
+            view_counts: vec![2],
+            views: vec![0, 1],
+            labels: Vec::new(),
+            properties: Vec::new(),
+            frames: (0..bytes).map(|n| (n * n % 251) as u8).collect(),
+            frames_from: 0,
+            size,
+            mix: None,
+            lanes: Vec::new(),
+        };
+        let plain = net.valid();
+        let features = plain.backbone.forward(plain_clips(&batch, &device).unwrap());
+        // Of features that grow by a small share all the last stage's values grow by that share.
+        let logit = |share: f64| {
+            let grown = features.clone().mul_scalar(1.0 + share);
+            let logits = plain.classify(grown, &ViewLayout::new(vec![2]), &[], None).logits;
+            f64::from(logits[1].clone().slice([0..1, 5..6]).into_scalar::<f32>())
+        };
+        let slope = (logit(1e-2) - logit(-1e-2)) / 2e-2;
+        let clips = plain_clips(&batch, &device).unwrap();
+        let (parts, [t, h, w]) = contributions(&net, clips, &batch, &[], [1, 5]);
+        assert_eq!(parts.dims(), [2, t * h * w]);
+        let sum = f64::from(parts.sum().into_scalar::<f32>());
+        assert!((sum - slope).abs() < 1e-2 * slope.abs().max(0.05), "{sum} {slope}");
+        let all = saliency(&net, &batch, &[], [1, 5], &device).unwrap();
+        assert_eq!(all.len(), 2);
+        let values = || all.iter().flat_map(|clip| &clip.values);
+        assert!(values().all(|value| (0.0..=1.0).contains(value)));
+    }
 
     #[test]
     fn values_lie_in_the_middle_of_their_parts() {

@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::program::{polyview, text};
+use crate::common::program::{last_error, polyview, text};
 use crate::common::run::{run, small_config, with};
 
 /// A trained checkpoint and its data set.
@@ -285,4 +285,26 @@ fn a_network_that_is_not_sure_leaves_tasks_undecided() {
     let task = &report["figures"]["tasks"][0];
     assert_eq!(task["decided"]["share"], 1.0);
     assert_eq!(task["decided"]["accuracy"], task["accuracy"]);
+}
+
+#[test]
+fn what_decided_is_drawn() {
+    let folder = TempDir::new().unwrap();
+    let (checkpoint, root) = trained(&folder);
+    let picture = folder.path().join("why.png");
+    let action = root.join("mvfouls/test/action_0");
+    let args =
+        ["predict", "--checkpoint", checkpoint.to_str().unwrap(), "--device", "cpu", "--explain"];
+    let explain = |clips: &Path| {
+        let more = [picture.to_str().unwrap(), clips.to_str().unwrap()];
+        polyview(&[&args[..], &more].concat())
+    };
+    let output = explain(&action);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let drawn = image::open(&picture).unwrap().to_rgb8();
+    // Two tasks, two views: rows of frames with captions.
+    assert!(drawn.width() > 200 && drawn.height() > 4 * 32, "{:?}", drawn.dimensions());
+    let output = explain(&root.join("mvfouls/test"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(last_error(&output).contains("--explain draws one action, and these are 16"));
 }
