@@ -9,8 +9,8 @@ use crate::evaluate::Saliency;
 
 /// Frames per row, evenly spread over the clip.
 const COLUMNS: usize = 8;
-/// Widest frame, pixels.
-const WIDTH: u32 = 200;
+/// Narrowest and widest frame, pixels.
+const WIDTHS: [u32; 2] = [120, 200];
 /// Opacity where the saliency is 1.
 const OPACITY: f32 = 0.7;
 
@@ -19,7 +19,7 @@ pub(crate) fn explained(batch: &Batch, clip: usize, saliency: &Saliency, caption
     let [length, height, width] = batch.size;
     let (w, h) = (width as u32, height as u32);
     let bytes = batch.frames_of(clip..clip + 1);
-    let shown = WIDTH.min(w);
+    let shown = w.clamp(WIDTHS[0], WIDTHS[1]);
     let size = [shown, (h * shown / w).max(1)];
     let count = COLUMNS.min(length);
     let frame = |column: usize| {

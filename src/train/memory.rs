@@ -1,5 +1,7 @@
 //! How much of a batch is in the device's memory at once.
 
+use burn::module::Module;
+
 use super::devices::Devices;
 use super::error::TrainError;
 use super::state::MemoryState;
@@ -184,6 +186,9 @@ pub(super) fn memory_needs(
 ) -> Result<MemoryEstimate, TrainError> {
     let (size, checkpointing) = (config.clips.size(), config.compute.gradient_checkpointing);
     let parameters = parameter_count(net);
-    MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
-        .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })
+    let needs = MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
+        .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })?;
+    // Their average is all weights once more, in f32.
+    let average = config.optimizer.ema.map_or(0, |_| 4 * net.num_params() as u64);
+    Ok(MemoryEstimate { fixed: needs.fixed + average, ..needs })
 }
