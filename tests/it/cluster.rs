@@ -134,7 +134,7 @@ impl Case {
 
 #[test]
 fn the_number_of_ranks_changes_no_bit() {
-    let case = Case::new("--lanes 4");
+    let case = Case::new("--lanes 4 --ema 0.9 --mixup 0.4");
     let alone = case.alone("");
     for launcher in launchers() {
         for count in [2, 4] {
@@ -188,7 +188,7 @@ fn a_clip_that_one_rank_cannot_read_is_left_out_by_all() {
 #[test]
 fn a_run_goes_on_with_another_number_of_ranks() {
     let Some(launcher) = launchers().pop() else { return };
-    let case = Case::new("--lanes 4 --phase1-epochs 2 --phase2-epochs 30");
+    let case = Case::new("--lanes 4 --ema 0.9 --phase1-epochs 2 --phase2-epochs 30");
     let alone = case.alone("");
     let config = case.saving_to("cut");
     let resumed = with(&config, "--resume auto --lanes auto");
