@@ -201,6 +201,15 @@ impl ConfusionMatrix {
     }
 }
 
+/// Index of the largest value, the first one on a tie.
+///
+/// # Panics
+/// Without values.
+pub(crate) fn largest(values: &[f64]) -> usize {
+    let best = (0..values.len()).rev().max_by(|a, b| values[*a].total_cmp(&values[*b]));
+    best.expect("a task has classes")
+}
+
 /// The mean; 0 without values.
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u64), |(sum, n), value| (sum + value, n + 1));

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::largest;
+
 /// Bins of the expected calibration error, as in Guo et al.
 const BINS: usize = 15;
 /// Of fewer actions nothing is concluded.
@@ -52,8 +54,8 @@ impl TaskCalibration {
         let error = |temperature: f64| {
             let sure = actions.iter().map(|(logits, label)| {
                 let probabilities = softmax(logits, temperature);
-                let (best, confidence) = largest(&probabilities);
-                (confidence, best == *label)
+                let best = largest(&probabilities);
+                (probabilities[best], best == *label)
             });
             expected_error(sure)
         };
@@ -92,12 +94,6 @@ fn softmax(logits: &[f64], temperature: f64) -> Vec<f64> {
     let raised: Vec<f64> = logits.iter().map(|z| ((z - most) / temperature).exp()).collect();
     let sum: f64 = raised.iter().sum();
     raised.into_iter().map(|value| value / sum).collect()
-}
-
-fn largest(values: &[f64]) -> (usize, f64) {
-    let best = (0..values.len()).rev().max_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let best = best.expect("a task has classes");
-    (best, values[best])
 }
 
 /// Expected calibration error of confidences and whether each was right: the mean distance between both in

@@ -13,6 +13,7 @@ use crate::data::loader::{Loader, in_order};
 use crate::data::resize::Crop;
 use crate::data::{Batch, Dataset, Plan};
 use crate::device::DeviceInfo;
+use crate::metrics::largest;
 use crate::model::{
     MemoryEstimate, ModelConfig, MultiViewNet, Prediction, StageSet, parameter_count,
 };
@@ -38,9 +39,7 @@ pub struct ActionPrediction {
 impl ActionPrediction {
     /// The most probable class of a task, the first one on a tie.
     pub fn predicted(&self, task: usize) -> usize {
-        let values = &self.probabilities[task];
-        let best = (0..values.len()).rev().max_by(|a, b| values[*a].total_cmp(&values[*b]));
-        best.expect("a task has at least two classes")
+        largest(&self.probabilities[task])
     }
 
     /// The probability of that class.

@@ -30,13 +30,12 @@ impl Mixing {
         // Streams that neither sampling nor frame sizes use.
         rng.set_stream((2 << 32) + step as u64);
         let first: bool = rng.random();
-        let alpha = match (self.config.mixup, self.config.cutmix) {
+        let (alpha, cuts) = match (self.config.mixup, self.config.cutmix) {
             (None, None) => return None,
             (Some(alpha), Some(_)) if first => (alpha, false),
             (_, Some(alpha)) => (alpha, true),
             (Some(alpha), None) => (alpha, false),
         };
-        let (alpha, cuts) = alpha;
         let beta = Beta::new(alpha, alpha).expect("the option is a number above 0");
         let share: f64 = beta.sample(&mut rng);
         let mut partners: Vec<usize> = (0..batch.actions.len()).collect();

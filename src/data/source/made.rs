@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::error::DataError;
 use super::super::split::{Action, Split};
-use super::partition::{Card, Fold, Partition, deal};
+use super::partition::{Fold, Item, Partition, deal};
 use super::{DataSource, Format};
 
 const TRAIN: &str = "train";
@@ -18,7 +18,7 @@ const OF_TRAIN: [f64; 2] = [0.85, 0.15];
 
 /// Which splits are made, and of what.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Made {
+pub(super) struct MadeSplits {
     /// The splits whose actions are dealt; empty for the actions of no split.
     pool: Vec<String>,
     /// The share of each part, and the split that it belongs to.
@@ -27,7 +27,7 @@ pub(super) struct Made {
     fold: Option<Fold>,
 }
 
-impl Made {
+impl MadeSplits {
     /// What is to be made of a data set.
     ///
     /// # Errors
@@ -161,17 +161,17 @@ impl Made {
         let tasks = &source.schema.tasks;
         // Classes of all tasks, numbered through.
         let first = |task: usize| tasks[..task].iter().map(|t| t.classes.len()).sum::<usize>();
-        let cards: Vec<Card<'_>> = actions
+        let items: Vec<Item<'_>> = actions
             .iter()
             .map(|action| {
                 let labels = action.labels.iter().flatten().enumerate();
                 let classes = labels.filter_map(|(task, label)| Some(first(task) + (*label)?));
                 let own = action.id.as_str();
                 let group = groups.get(own).copied().unwrap_or(own);
-                Card { group, classes: classes.collect() }
+                Item { group, classes: classes.collect() }
             })
             .collect();
         let shares: Vec<f64> = self.parts.iter().map(|(share, _)| *share).collect();
-        deal(&cards, &shares, self.seed)
+        deal(&items, &shares, self.seed)
     }
 }

@@ -23,7 +23,7 @@ use crate::schema::{Schema, SplitSpec};
 pub use format::Format;
 use format::{Found, recognise, usual_splits};
 use listed::Listed;
-use made::Made;
+use made::MadeSplits;
 pub use partition::{Fold, Partition, Shares};
 
 /// Where a data set is and what is known of it beforehand.
@@ -50,7 +50,7 @@ pub struct DataSource {
     schema: Schema,
     /// The actions, except for those of SoccerNet's layout, which are read split by split.
     listed: Vec<Listed>,
-    made: Made,
+    made: MadeSplits,
     notes: Vec<String>,
 }
 
@@ -86,10 +86,10 @@ impl DataSource {
             format,
             schema,
             listed,
-            made: Made::default(),
+            made: MadeSplits::default(),
             notes,
         };
-        source.made = Made::plan(&source, &spec.partition)?;
+        source.made = MadeSplits::plan(&source, &spec.partition)?;
         Ok(source)
     }
 

@@ -109,7 +109,7 @@ as_text!(Shares, Fold);
 
 /// An action to be dealt.
 #[derive(Debug, Clone)]
-pub(super) struct Card<'a> {
+pub(super) struct Item<'a> {
     /// Actions of one group go to the same part.
     pub group: &'a str,
     /// Its classes in all tasks, numbered through.
@@ -119,12 +119,12 @@ pub(super) struct Card<'a> {
 /// Deals actions to parts: the part of each. Of each class, parts get their share as nearly as groups
 /// and other tasks allow, and a part takes no more than its share of all. Each share is above 0. (After
 /// Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data".)
-pub(super) fn deal(cards: &[Card<'_>], shares: &[f64], seed: u64) -> Vec<usize> {
-    let classes = cards.iter().flat_map(|card| &card.classes).map(|class| class + 1).max();
+pub(super) fn deal(items: &[Item<'_>], shares: &[f64], seed: u64) -> Vec<usize> {
+    let classes = items.iter().flat_map(|item| &item.classes).map(|class| class + 1).max();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
-    for (index, card) in cards.iter().enumerate() {
-        let place = *places.entry(card.group).or_insert_with(|| {
+    for (index, item) in items.iter().enumerate() {
+        let place = *places.entry(item.group).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1
         });
@@ -132,27 +132,27 @@ pub(super) fn deal(cards: &[Card<'_>], shares: &[f64], seed: u64) -> Vec<usize> 
     }
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     let mut sizes = vec![0_usize; classes.unwrap_or(0)];
-    cards.iter().flat_map(|card| &card.classes).for_each(|&class| sizes[class] += 1);
+    items.iter().flat_map(|item| &item.classes).for_each(|&class| sizes[class] += 1);
     // Large groups first, while there is room for them; then the rarest classes, which are the hardest to
     // spread. The sort is stable: the seed decides among equals.
     let rarest = |group: &Vec<usize>| {
-        group.iter().flat_map(|&index| &cards[index].classes).map(|&class| sizes[class]).min()
+        group.iter().flat_map(|&index| &items[index].classes).map(|&class| sizes[class]).min()
     };
     groups.sort_by_key(|group| (std::cmp::Reverse(group.len()), rarest(group)));
     let room: Vec<usize> =
-        shares.iter().map(|share| (share * cards.len() as f64 - 1e-9).ceil() as usize).collect();
+        shares.iter().map(|share| (share * items.len() as f64 - 1e-9).ceil() as usize).collect();
     let mut taken = vec![0_usize; shares.len()];
     let mut of_class = vec![vec![0_usize; sizes.len()]; shares.len()];
-    let mut parts = vec![0; cards.len()];
+    let mut parts = vec![0; items.len()];
     for group in groups {
         // How much of these classes the part still lacks, relative to its share.
         let lack = |part: usize| -> f64 {
             let of = |&class: &usize| {
                 1.0 - of_class[part][class] as f64 / (shares[part] * sizes[class] as f64)
             };
-            group.iter().flat_map(|&index| &cards[index].classes).map(of).sum()
+            group.iter().flat_map(|&index| &items[index].classes).map(of).sum()
         };
-        let behind = |part: usize| cards.len() as f64 - taken[part] as f64 / shares[part];
+        let behind = |part: usize| items.len() as f64 - taken[part] as f64 / shares[part];
         let fits = |part: &usize| taken[*part] + group.len() <= room[*part];
         let mut open: Vec<usize> = (0..shares.len()).filter(fits).collect();
         if open.is_empty() {
@@ -166,7 +166,7 @@ pub(super) fn deal(cards: &[Card<'_>], shares: &[f64], seed: u64) -> Vec<usize> 
         for index in group {
             parts[index] = best;
             taken[best] += 1;
-            cards[index].classes.iter().for_each(|&class| of_class[best][class] += 1);
+            items[index].classes.iter().for_each(|&class| of_class[best][class] += 1);
         }
     }
     parts
@@ -176,13 +176,13 @@ pub(super) fn deal(cards: &[Card<'_>], shares: &[f64], seed: u64) -> Vec<usize> 
 mod tests {
     use super::*;
 
-    fn cards(strata: &[usize], groups: &[String]) -> Vec<usize> {
-        let cards: Vec<Card<'_>> = strata
+    fn items(strata: &[usize], groups: &[String]) -> Vec<usize> {
+        let items: Vec<Item<'_>> = strata
             .iter()
             .zip(groups)
-            .map(|(&class, group)| Card { group, classes: vec![class] })
+            .map(|(&class, group)| Item { group, classes: vec![class] })
             .collect();
-        deal(&cards, &[0.8, 0.1, 0.1], 3)
+        deal(&items, &[0.8, 0.1, 0.1], 3)
     }
 
     fn names(count: usize, size: usize) -> Vec<String> {
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn classes_are_spread_as_the_shares_say() {
         let strata = [vec![0; 60], vec![1; 30], vec![2; 10]].concat();
-        let parts = cards(&strata, &names(100, 1));
+        let parts = items(&strata, &names(100, 1));
         for (class, size) in [(0, 60.0), (1, 30.0), (2, 10.0)] {
             for (part, share) in [0.8, 0.1, 0.1].into_iter().enumerate() {
                 let both = |(s, p): (&usize, &usize)| *s == class && *p == part;
@@ -201,9 +201,9 @@ mod tests {
                 assert!((count as f64 - wanted).abs() <= 1.0, "{class} {part}: {count}");
             }
         }
-        assert_eq!(parts, cards(&strata, &names(100, 1)));
+        assert_eq!(parts, items(&strata, &names(100, 1)));
         let other = deal(
-            &strata.iter().map(|&n| Card { group: "a", classes: vec![n] }).collect::<Vec<_>>(),
+            &strata.iter().map(|&n| Item { group: "a", classes: vec![n] }).collect::<Vec<_>>(),
             &[0.5, 0.5],
             1,
         );
@@ -214,7 +214,7 @@ mod tests {
     fn many_rare_classes_do_not_empty_the_training_part() {
         // Three actions of each class.
         let strata: Vec<usize> = (0..300).map(|index| index % 100).collect();
-        let parts = cards(&strata, &names(300, 1));
+        let parts = items(&strata, &names(300, 1));
         let count = |part: usize| parts.iter().filter(|p| **p == part).count();
         assert_eq!([count(0), count(1), count(2)], [240, 30, 30]);
     }
@@ -223,7 +223,7 @@ mod tests {
     fn groups_stay_together_and_parts_near_their_shares() {
         let strata: Vec<usize> = (0..120).map(|index| index / 4 % 3).collect();
         let groups = names(120, 4);
-        let parts = cards(&strata, &groups);
+        let parts = items(&strata, &groups);
         for group in parts.chunks(4) {
             assert!(group.iter().all(|part| *part == group[0]));
         }
