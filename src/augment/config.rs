@@ -21,6 +21,9 @@ choices! {
     }
 }
 
+/// Stages of the augmentation that `rand-augment` chooses from.
+pub(super) const STAGES: usize = 11;
+
 impl Strength {
     /// g.
     pub fn level(self) -> f64 {
@@ -54,6 +57,10 @@ impl Strength {
 /// | Gaussian noise | 0.5 g | deviation in [0, `noise-strength`·g] |
 /// | mixing with the previous or the next frame | 0.2 g | share in [0.1, 0.1 + 0.2 g] |
 ///
+/// With `rand-augment` N a clip gets N of the stages other than the flip, all equally likely, as RandAugment
+/// (Cubuk et al. 2020) draws operations; the probabilities above do not count then, that of frame dropout
+/// aside, and the ranges stay.
+///
 /// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -63,6 +70,10 @@ pub struct AugmentConfig {
     #[arg(long, value_name = "LEVEL", value_parser = choice::<Strength>())]
     #[arg(default_value_t = Strength::Aggressive)]
     pub augmentation_strength: Strength,
+    /// Give each clip N of the stages, drawn at random, in place of each by its own probability
+    #[arg(long, value_name = "N", value_parser = options::between(1, STAGES))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rand_augment: Option<usize>,
     /// Largest shift in time, frames
     #[arg(long, value_name = "N", value_parser = options::between(0, 64), default_value_t = 3)]
     pub temporal_jitter_strength: usize,

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::config::AugmentConfig;
+use super::config::{AugmentConfig, STAGES};
 use super::{ClipRecord, Crop, Cutout, FrameRecord};
 use crate::keyed;
 
@@ -12,6 +12,8 @@ const MAX_PROBABILITY: f64 = 0.95;
 
 /// A view number for what all views of an action share.
 const ALL_VIEWS: u64 = u64::MAX;
+/// Added to a view's number for the choice of its stages.
+const CHOICE: u64 = 1 << 32;
 
 /// Random numbers of one (seed, epoch, action, view). Whole numbers and reals are made from
 /// uniform f64 by the formulas below, so that no library's sampling method is part of a plan.
@@ -39,6 +41,46 @@ impl Draw {
     /// A whole number below `count`; 0 when there is none.
     fn below(&mut self, count: usize) -> usize {
         ((self.unit() * count as f64) as usize).min(count.saturating_sub(1))
+    }
+}
+
+/// The stages that `rand-augment` chooses from; the flip, which an action's views share, is not one.
+#[derive(Clone, Copy)]
+enum Stage {
+    Shift,
+    Reversal,
+    Warp,
+    FrameDropout,
+    Crop,
+    Rotation,
+    Cutout,
+    Brightness,
+    Contrast,
+    Noise,
+    FrameMixing,
+}
+
+/// Which stages a clip gets: each by its own probability, or those that were chosen.
+struct Hits(Option<[bool; STAGES]>);
+
+impl Hits {
+    /// Chooses so many different stages, if a number is given.
+    fn draw(draw: &mut Draw, count: Option<usize>) -> Self {
+        Self(count.map(|count| {
+            let mut stages: [usize; STAGES] = std::array::from_fn(|stage| stage);
+            let mut chosen = [false; STAGES];
+            for place in 0..count.min(STAGES) {
+                stages.swap(place, place + draw.below(STAGES - place));
+                chosen[stages[place]] = true;
+            }
+            chosen
+        }))
+    }
+
+    fn hit(&self, stage: Stage, draw: &mut Draw, probability: f64) -> bool {
+        // Drawn in both cases: see `plan_clip`.
+        let by_chance = draw.chance(probability);
+        self.0.map_or(by_chance, |chosen| chosen[stage as usize])
     }
 }
 
@@ -72,32 +114,41 @@ pub fn plan_clip(
     }
     record.flip = Draw::new(seed, epoch, action, ALL_VIEWS).chance(0.5);
 
+    let hits =
+        Hits::draw(&mut Draw::new(seed, epoch, action, CHOICE + view as u64), config.rand_augment);
     let mut draw = Draw::new(seed, epoch, action, view as u64);
     record.noise_key = draw.0.random();
-    let time = TimeMap::draw(&mut draw, config.temporal_jitter_strength, level, t);
+    let time = TimeMap::draw(&mut draw, &hits, config.temporal_jitter_strength, level, t);
     for (frame, record) in record.frames.iter_mut().enumerate() {
         record.source = time.source(frame);
     }
-    record.crop = draw_crop(&mut draw, config.spatial_crop_strength, level, [h, w]);
-    let (rotates, degrees) = (draw.chance(0.5 * level), draw.range(-8.0 * level, 8.0 * level));
+    record.crop = draw_crop(&mut draw, &hits, config.spatial_crop_strength, level, [h, w]);
+    let rotates = hits.hit(Stage::Rotation, &mut draw, 0.5 * level);
+    let degrees = draw.range(-8.0 * level, 8.0 * level);
     if rotates {
         record.rotation = degrees as f32;
     }
-    record.cutout = draw_cutout(&mut draw, level);
+    record.cutout = draw_cutout(&mut draw, &hits, level);
     let colour = (config.color_aug_strength * level).min(0.9);
-    for factor in [&mut record.brightness, &mut record.contrast] {
-        let (hit, value) = (draw.chance(0.8 * level), draw.range(1.0 - colour, 1.0 + colour));
+    for (stage, factor) in
+        [(Stage::Brightness, &mut record.brightness), (Stage::Contrast, &mut record.contrast)]
+    {
+        let hit = hits.hit(stage, &mut draw, 0.8 * level);
+        let value = draw.range(1.0 - colour, 1.0 + colour);
         if hit {
             *factor = value as f32;
         }
     }
-    let (noisy, std) = (draw.chance(0.5 * level), draw.range(0.0, config.noise_strength * level));
+    let noisy = hits.hit(Stage::Noise, &mut draw, 0.5 * level);
+    let std = draw.range(0.0, config.noise_strength * level);
     if noisy {
         record.noise_std = std as f32;
     }
-    mix_frames(&mut draw, level, &mut record.frames);
+    mix_frames(&mut draw, &hits, level, &mut record.frames);
     // Last, since it takes as many numbers as there are frames.
-    drop_frames(&mut draw, config.dropout_prob * level, &mut record.frames);
+    let drops = hits.0.is_none_or(|chosen| chosen[Stage::FrameDropout as usize]);
+    let probability = if drops { config.dropout_prob * level } else { 0.0 };
+    drop_frames(&mut draw, probability, &mut record.frames);
     record
 }
 
@@ -110,12 +161,13 @@ struct TimeMap {
 }
 
 impl TimeMap {
-    fn draw(draw: &mut Draw, jitter: usize, level: f64, frames: usize) -> Self {
+    fn draw(draw: &mut Draw, hits: &Hits, jitter: usize, level: f64, frames: usize) -> Self {
         let most = (jitter as f64 * level).round() as usize;
-        let (shifted, steps) = (draw.chance(0.8 * level), draw.below(2 * most + 1));
-        let reverse = draw.chance(0.1 * level);
-        let (warped, speed) =
-            (draw.chance(0.3 * level), draw.range(1.0 - 0.25 * level, 1.0 + 0.25 * level));
+        let (shifted, steps) =
+            (hits.hit(Stage::Shift, draw, 0.8 * level), draw.below(2 * most + 1));
+        let reverse = hits.hit(Stage::Reversal, draw, 0.1 * level);
+        let warped = hits.hit(Stage::Warp, draw, 0.3 * level);
+        let speed = draw.range(1.0 - 0.25 * level, 1.0 + 0.25 * level);
         Self {
             frames,
             shift: if shifted { steps as f64 - most as f64 } else { 0.0 },
@@ -138,9 +190,15 @@ impl TimeMap {
 }
 
 /// A crop of the frame's own proportions.
-fn draw_crop(draw: &mut Draw, strength: f64, level: f64, [h, w]: [usize; 2]) -> Option<Crop> {
+fn draw_crop(
+    draw: &mut Draw,
+    hits: &Hits,
+    strength: f64,
+    level: f64,
+    [h, w]: [usize; 2],
+) -> Option<Crop> {
     let smallest = (1.0 - (1.0 - strength) * level).max(0.1);
-    let (hit, scale) = (draw.chance(0.8 * level), draw.range(smallest, 1.0));
+    let (hit, scale) = (hits.hit(Stage::Crop, draw, 0.8 * level), draw.range(smallest, 1.0));
     let (down, across) = (draw.unit(), draw.unit());
     let (height, width) = ((h as f64 * scale).max(1.0) as f32, (w as f64 * scale).max(1.0) as f32);
     // In f32, where the record lives: the room left is never overshot by rounding.
@@ -153,8 +211,8 @@ fn draw_crop(draw: &mut Draw, strength: f64, level: f64, [h, w]: [usize; 2]) -> 
     (hit && !whole).then_some(crop)
 }
 
-fn draw_cutout(draw: &mut Draw, level: f64) -> Option<Cutout> {
-    let hit = draw.chance(0.3 * level);
+fn draw_cutout(draw: &mut Draw, hits: &Hits, level: f64) -> Option<Cutout> {
+    let hit = hits.hit(Stage::Cutout, draw, 0.3 * level);
     let mut side = || draw.range(0.1, 0.1 + 0.2 * level);
     let (height, width) = (side(), side());
     let (top, left) = (draw.range(0.0, 1.0 - height), draw.range(0.0, 1.0 - width));
@@ -162,8 +220,9 @@ fn draw_cutout(draw: &mut Draw, level: f64) -> Option<Cutout> {
     hit.then_some(Cutout { top, left, height, width, fill: 0.5 })
 }
 
-fn mix_frames(draw: &mut Draw, level: f64, frames: &mut [FrameRecord]) {
-    let (hit, share) = (draw.chance(0.2 * level), draw.range(0.1, 0.1 + 0.2 * level));
+fn mix_frames(draw: &mut Draw, hits: &Hits, level: f64, frames: &mut [FrameRecord]) {
+    let hit = hits.hit(Stage::FrameMixing, draw, 0.2 * level);
+    let share = draw.range(0.1, 0.1 + 0.2 * level);
     let forward = draw.unit() < 0.5;
     if !hit {
         return;

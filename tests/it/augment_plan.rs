@@ -193,6 +193,51 @@ fn the_default_draws_what_the_table_says() {
 }
 
 #[test]
+fn rand_augment_gives_each_clip_so_many_stages() {
+    let size = [16, 100, 200];
+    let config = |count| AugmentConfig {
+        rand_augment: Some(count),
+        // Each frame that may be dropped is, but the one that is always kept.
+        dropout_prob: 1.0,
+        ..AugmentConfig::default()
+    };
+    let stages = |r: &ClipRecord| {
+        [
+            r.crop.is_some(),
+            r.rotation != 0.0,
+            r.cutout.is_some(),
+            r.brightness != 1.0,
+            r.contrast != 1.0,
+            r.noise_std != 0.0,
+            r.frames.iter().any(|f| f.mix != 0.0),
+            r.frames.iter().any(|f| f.dropped),
+            r.frames.iter().enumerate().any(|(t, f)| f.source != t),
+        ]
+    };
+    let clips = 3000;
+    for count in [1, 2, 5, 11] {
+        let mut of_each = [0; 9];
+        for epoch in 0..clips {
+            let record = plan(&config(count), epoch, 0, size);
+            let stages = stages(&record);
+            let hit = stages.iter().filter(|hit| **hit).count();
+            // Three stages move frames in time, and a shift or a warp may come to nothing.
+            assert!(hit <= count && hit + 3 >= count, "{hit} of {count}: {record:?}");
+            of_each.iter_mut().zip(stages).for_each(|(sum, hit)| *sum += usize::from(hit));
+        }
+        for (stage, hits) in of_each[..8].iter().enumerate() {
+            let (share, wanted) = (*hits as f64 / clips as f64, count as f64 / 11.0);
+            assert!((share - wanted).abs() < 0.03, "stage {stage}: {share} of {count}");
+        }
+    }
+    // The choice is the clip's, and leaves the values that are drawn as they are.
+    let (all, usual) = (plan(&config(11), 3, 1, size), plan(&AugmentConfig::default(), 3, 1, size));
+    assert!(all.noise_key == usual.noise_key && all.flip == usual.flip);
+    let of = |view| stages(&plan(&config(3), 0, view, size));
+    assert!((1..20).any(|view| of(view) != of(0)));
+}
+
+#[test]
 fn none_is_the_identity_and_rarity_makes_stronger() {
     let size = [8, 20, 30];
     for epoch in 0..50 {
