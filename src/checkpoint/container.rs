@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 
 use super::CheckpointError;
+use super::files::write_atomically;
 use crate::model::state_dict::{StateDict, in_f32};
 
 /// Key of a checkpoint's only metadata entry. There is one entry only, because a map has no order and
@@ -75,6 +76,15 @@ pub(super) fn serialize(
         })
         .collect::<Result<_, _>>()?;
     safetensors::serialize(views, Some(metadata)).map_err(fail)
+}
+
+/// Writes a safetensors file of tensors in f32 or f16.
+pub(crate) fn write_tensors(
+    path: &Path,
+    tensors: &StateDict,
+    metadata: HashMap<String, String>,
+) -> Result<(), CheckpointError> {
+    write_atomically(path, &serialize(path, tensors, metadata)?)
 }
 
 /// Verifies the checksum of a file if it is one of polyview's.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::atomic_file::patiently;
-pub(crate) use container::verify;
+pub(crate) use container::{verify, write_tensors};
 pub use export::{Layout, export};
 pub(crate) use files::{prepare_folder, remove_leftovers, write_atomically, write_text};
 pub use lock::FolderLock;

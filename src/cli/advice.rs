@@ -200,6 +200,7 @@ impl Advice for TrainError {
             Self::Data(error) => error.option(),
             Self::Checkpoint(error) => error.option(),
             Self::Pretrained(_) => Some("--pretrained"),
+            Self::RecordLanes { .. } => Some("--record"),
             _ => None,
         }
     }
@@ -234,6 +235,7 @@ impl Advice for TrainError {
             }
             Self::Cluster(error) => error.advice(),
             Self::Drift { .. } => Some("go on with --resume auto on machines of one kind".to_owned()),
+            Self::RecordLanes { .. } => Some("use --lanes 1".to_owned()),
             Self::FewLanes { .. } => {
                 Some("use --lanes auto, more --lanes or fewer devices".to_owned())
             }
@@ -255,6 +257,7 @@ impl Advice for TrainError {
             Self::Data(error) => error.status(),
             Self::Config(_)
             | Self::TooLarge { .. }
+            | Self::RecordLanes { .. }
             | Self::FewLanes { .. }
             | Self::FewActions { .. }
             | Self::Device(DeviceError::List { .. })

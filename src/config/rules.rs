@@ -28,6 +28,13 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let reason = "there is nothing to resume there: leave one of the two out";
         return Err(refuse("resume", format!("with {other}"), reason));
     }
+    if config.run.record.is_some() && (config.run.test_run || config.run.compare_freezing) {
+        let (other, reason) = match config.run.test_run {
+            true => ("--test-run", "it writes no files: leave one of the two out"),
+            false => ("--compare-freezing", "it is for one run: leave one of the two out"),
+        };
+        return Err(refuse("record", format!("with {other}"), reason));
+    }
     if config.compute.force_batch_size && config.compute.micro_batch != Auto::Auto {
         let reason = "one runs a batch whole, the other in pieces: leave one of the two out";
         return Err(refuse("force-batch-size", "with --micro-batch", reason));

@@ -42,6 +42,10 @@ pub struct RunConfig {
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::whole, default_value_t = 0)]
     pub keep: usize,
+    /// Write what each step works on to DIR, as safetensors: clips, labels, dropout, rates, losses
+    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE, value_parser = options::path())]
+    #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
     /// Run one epoch of a few batches and write no files
     #[arg(long)]
     pub test_run: bool,

@@ -253,6 +253,29 @@ impl MultiViewNet {
         Prediction { logits, auxiliary, view_weights }
     }
 
+    /// The factors by which dropout multiplies: those of the clips' `features` first, `[N, F]`, then those of
+    /// the hidden layer of each head, `[B, hidden]`, auxiliary heads last.
+    pub(crate) fn dropout_factors(
+        &self,
+        features: usize,
+        views: &ViewLayout,
+        masks: &DropoutMasks,
+    ) -> Vec<Tensor<2>> {
+        let device = Device::flex();
+        let ones = |rows, width| Tensor::ones([rows, width], &device);
+        let counts = views.counts();
+        let features = ones(views.clips(), features);
+        let factors = |ones, rate, layer: usize, rows: &[usize]| {
+            dropout(ones, rate, DropoutLayer(layer as u64), rows, Some(masks))
+        };
+        let mut all = vec![factors(features, self.dropout_feature, 0, counts)];
+        let rows = vec![1; counts.len()];
+        let hidden = || ones(rows.len(), HEAD_WIDTH);
+        let heads = 1..=self.heads.len() + self.auxiliary.len();
+        all.extend(heads.map(|layer| factors(hidden(), self.dropout_head, layer, &rows)));
+        all
+    }
+
     /// Freezes the backbone's stages that are not in `trainable`, and unfreezes the others.
     #[must_use]
     pub fn with_trainable(self, trainable: StageSet) -> Self {

@@ -47,6 +47,14 @@ pub enum TrainError {
         /// T×H×W.
         size: String,
     },
+    /// Steps in several lanes, which a record would not repeat.
+    #[error("{folder}: a run of {lanes} lanes is not recorded: batch norm differs between lanes")]
+    RecordLanes {
+        /// Folder of the record.
+        folder: String,
+        /// Lanes of each step.
+        lanes: usize,
+    },
     /// NaN or infinity in a training step, before it updated anything.
     #[error("{what} is {value} in epoch {epoch}, step {step} (actions {actions})")]
     NotFinite {

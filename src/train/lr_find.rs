@@ -143,6 +143,9 @@ fn alone(config: &Config, steps: usize) -> Config {
     if std::mem::take(&mut config.run.compare_freezing) {
         log::warn!("--compare-freezing has no effect here");
     }
+    if config.run.record.take().is_some() {
+        log::warn!("--record has no effect here");
+    }
     if config.run.test_run {
         log::warn!("--test-run has no effect here: --steps says how much is trained");
     }

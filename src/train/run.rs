@@ -15,6 +15,7 @@ use super::examples::ExampleCollector;
 use super::loss_scale::refuse_untrained;
 use super::memory::{MemoryBudget, memory_needs};
 use super::metrics::PassProgress;
+use super::recording::Recorder;
 use super::reporting::Reporter;
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
@@ -220,10 +221,17 @@ impl<'a> Run<'a> {
         let needs = memory_needs(self.config, self.trainer.net(), StageSet::NONE)?;
         self.trainer.memory = self.budget.step(&needs);
         let schema = &self.schema;
-        self.trainer.validate_with(loader, &mut |batch, prediction| {
+        let mut recorder = self.trainer.recorder.take();
+        let device = self.trainer.device().clone().without_autodiff();
+        let record = self.trainer.validate_with(loader, &mut |batch, prediction| {
+            if let Some(recorder) = &mut recorder {
+                recorder.validation(batch, &device)?;
+            }
             scores.add(batch, prediction)?;
             examples.add(schema, batch, prediction)
-        })
+        })?;
+        self.trainer.recorder = recorder.map(Recorder::validated);
+        Ok(record)
     }
 
     fn announce(&mut self, epoch: usize, phase: PassKind, batches: usize) {

@@ -21,6 +21,7 @@ use super::metrics::{PassMetrics, PassProgress};
 use super::mixing::Mixing;
 use super::objective::{BatchResult, Objective};
 use super::optimizer::{Optimizer, first_not_finite, global_norm};
+use super::recording::{RecordedStep, Recorder};
 use super::run_schedule::Rates;
 use super::step::{Attempt, Clips, Gradients, Step, first_pass};
 use crate::data::Batch;
@@ -50,6 +51,8 @@ pub struct Trainer<'a> {
     pub loss_scale: Option<LossScale>,
     /// The average of the weights that is validated in their place.
     pub average: Option<WeightAverage>,
+    /// Where steps are recorded, if they are.
+    pub recorder: Option<Recorder>,
     /// Seed of the dropout masks.
     pub seed: u64,
     /// Epochs begun, hence the number of the current one, from 1. The augmentation draws by it.
@@ -97,6 +100,7 @@ impl<'a> Trainer<'a> {
             mixing: None,
             memory: StepMemory::default(),
             average: None,
+            recorder: None,
             seed: 0,
             epoch: 0,
             steps: 0,
@@ -236,6 +240,7 @@ impl<'a> Trainer<'a> {
         }
         statistics.apply();
         let rates = rates(done);
+        self.record_step(&uploaded, &result, norm, &rates)?;
         self.update(grads, [norm, loss_scale], &rates);
         // Heads are in f32: a step of theirs says nothing of the scale.
         let trains_backbone = self.net().backbone.lowest_trainable().is_some();
@@ -249,6 +254,31 @@ impl<'a> Trainer<'a> {
             result.losses.total
         );
         self.finish_step(pass, uploaded.batch, result, Some(norm))
+    }
+
+    /// Records a step with gradients of this norm, before its update.
+    fn record_step(
+        &self,
+        uploaded: &Uploaded,
+        result: &BatchResult,
+        norm: f64,
+        rates: &Rates,
+    ) -> Result<(), TrainError> {
+        let Some(recorder) = &self.recorder else {
+            return Ok(());
+        };
+        let (batch, before): (&Batch, _) = (&uploaded.batch, uploaded.step);
+        recorder.step(&RecordedStep {
+            before,
+            epoch: self.epoch,
+            net: self.net(),
+            batch,
+            clips: self.clips(batch, 0..batch.clips(), before)?,
+            masks: &DropoutMasks::new(self.seed, before as u64, &batch.actions),
+            rates,
+            losses: &result.losses,
+            norm,
+        })
     }
 
     /// Updates the network by gradients of this norm, which have the factor of the loss.

@@ -56,6 +56,7 @@ mod overfit;
 mod predict;
 mod program;
 mod recipe;
+mod record;
 mod report_charts;
 mod report_files;
 mod report_html;

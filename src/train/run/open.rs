@@ -21,6 +21,7 @@ use crate::train::lanes::{self, Lanes};
 use crate::train::memory::{MemoryBudget, memory_needs};
 use crate::train::mixing::Mixing;
 use crate::train::objective::Objective;
+use crate::train::recording::Recorder;
 use crate::train::reporting::Reporter;
 use crate::train::run_data::RunData;
 use crate::train::run_schedule::RunSchedule;
@@ -87,6 +88,15 @@ impl<'a> Run<'a> {
         checkpoints.begin(&start.history, lanes)?;
         data.open_cache();
 
+        let record = config.run.record.as_ref().filter(|_| writes);
+        if let (Some(folder), 2..) = (record, lanes) {
+            return Err(TrainError::RecordLanes { folder: folder.display().to_string(), lanes });
+        }
+        let record = record.map(|folder| {
+            Recorder::begin(folder, &schema, &objective, &data.train, &start.net, &checkpoints.info)
+        });
+        let recorder = record.transpose()?;
+
         let clips = actions.div_ceil(lanes) * data.train.max_views();
         let summary = summary(
             config,
@@ -127,6 +137,7 @@ impl<'a> Run<'a> {
         trainer.augmenter = Some(data.augmenter(&schema));
         trainer.seed = config.run.seed;
         trainer.average = start.average;
+        trainer.recorder = recorder;
         let mixing = Mixing { config: config.mixing.clone(), seed: config.run.seed };
         trainer.mixing = config.mixing.mixes().then_some(mixing);
         // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.

@@ -1,0 +1,156 @@
+//! Writes what training steps work on and what comes of them, to be repeated in another framework.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor};
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+
+use super::error::TrainError;
+use super::objective::{Losses, Objective, TaskObjective};
+use super::run_schedule::Rates;
+use crate::checkpoint::{self, CheckpointError, CheckpointInfo, write_tensors};
+use crate::data::{Batch, Dataset};
+use crate::model::state_dict::StateDict;
+use crate::model::{DropoutMasks, MultiViewNet, STAGES, ViewLayout, plain_clips_of};
+use crate::schema::Schema;
+
+/// A folder with `initial.safetensors` (a weight file), `record.json` and a file for each step and each batch
+/// of the first validation pass. Such a file is safetensors: `clips`, the normalised clips
+/// `[N, 3, T, H, W]` as the backbone gets them, and of steps `dropout.0` `[N, F]` and `dropout.1`, …
+/// `[B, hidden]`, the factors of the dropout before view pooling and in each head; its metadata entry
+/// `record` is a JSON object with the actions, their views and labels, and of steps rates, losses and the
+/// gradient norm.
+#[derive(Debug)]
+pub struct Recorder {
+    folder: PathBuf,
+    schema: Schema,
+    /// Width of the backbone's feature.
+    features: usize,
+    /// Batches of the validation pass so far; `None` once it is over.
+    validated: Option<usize>,
+}
+
+/// A step before its update.
+pub(super) struct RecordedStep<'a> {
+    /// Steps of the run before it.
+    pub before: usize,
+    pub epoch: usize,
+    pub net: &'a MultiViewNet,
+    pub batch: &'a Batch,
+    pub clips: Tensor<5>,
+    pub masks: &'a DropoutMasks,
+    pub rates: &'a Rates,
+    pub losses: &'a Losses,
+    /// Of the gradients, before clipping.
+    pub norm: f64,
+}
+
+impl Recorder {
+    /// Begins a record in a folder without one.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, or that holds a record.
+    pub(super) fn begin(
+        folder: &Path,
+        schema: &Schema,
+        objective: &Objective,
+        train: &Dataset,
+        net: &MultiViewNet,
+        info: &CheckpointInfo,
+    ) -> Result<Self, TrainError> {
+        let initial = folder.join("initial.safetensors");
+        if initial.exists() {
+            let source = std::io::Error::other("it holds a record already; choose another folder");
+            return Err(CheckpointError::Write { path: folder.to_owned(), source }.into());
+        }
+        checkpoint::prepare_folder(folder)?;
+        let describe = |(index, task): (usize, &TaskObjective)| {
+            let counts = train.class_counts(index, task.classes);
+            json!({ "name": task.name, "weight": task.weight, "class_counts": counts })
+        };
+        let tasks: Vec<Value> = objective.tasks.iter().enumerate().map(describe).collect();
+        let about = json!({ "tasks": tasks, "imbalanced": schema.imbalanced_task() });
+        checkpoint::write_text(&folder.join("record.json"), serde_json::to_string_pretty(&about))?;
+        checkpoint::save(&initial, net, info)?;
+        let features = info.model.backbone.features();
+        let (folder, schema) = (folder.to_owned(), schema.clone());
+        Ok(Self { folder, schema, features, validated: Some(0) })
+    }
+
+    /// Writes a step.
+    pub(super) fn step(&self, step: &RecordedStep<'_>) -> Result<(), TrainError> {
+        let RecordedStep { batch, rates, losses, .. } = step;
+        let mut tensors = StateDict::new();
+        tensors.insert("clips".to_owned(), step.clips.clone().try_into_data()?);
+        let views = ViewLayout::new(batch.view_counts.clone());
+        let factors = step.net.dropout_factors(self.features, &views, step.masks);
+        for (layer, factors) in factors.into_iter().enumerate() {
+            tensors.insert(format!("dropout.{layer}"), factors.try_into_data()?);
+        }
+        let mut record = self.describe(batch);
+        let stages = STAGES.iter().zip(rates.stages).map(|(name, rate)| (*name, rate));
+        let by_name: IndexMap<&str, f64> = stages.chain([("heads", rates.heads)]).collect();
+        let entries = json!({
+            "epoch": step.epoch,
+            "trainable": step.net.backbone.trainable().names(),
+            "rates": by_name,
+            "momentum": rates.momentum,
+            "losses": losses,
+            "gradient_norm": step.norm,
+        });
+        if let Value::Object(entries) = entries {
+            record.extend(entries);
+        }
+        if let Some(mix) = &batch.mix {
+            let mix = json!({ "partners": mix.partners, "share": mix.share });
+            record.insert("mix".to_owned(), mix);
+        }
+        self.write(&format!("step-{:06}.safetensors", step.before + 1), &tensors, record)
+    }
+
+    /// Writes a batch of the validation pass, if it is the first one.
+    pub(super) fn validation(&mut self, batch: &Batch, device: &Device) -> Result<(), TrainError> {
+        let Some(before) = self.validated else {
+            return Ok(());
+        };
+        let clips = plain_clips_of(batch, 0..batch.clips(), device)?.try_into_data()?;
+        let tensors = StateDict::from([("clips".to_owned(), clips)]);
+        let name = format!("valid-{:04}.safetensors", before + 1);
+        self.write(&name, &tensors, self.describe(batch))?;
+        self.validated = Some(before + 1);
+        Ok(())
+    }
+
+    /// Ends the validation pass; later ones have the same clips.
+    pub(super) fn validated(self) -> Self {
+        Self { validated: None, ..self }
+    }
+
+    fn describe(&self, batch: &Batch) -> Map<String, Value> {
+        let named = |names: Vec<&String>, values: Vec<Value>| -> Value {
+            names.into_iter().cloned().zip(values).collect::<Map<_, _>>().into()
+        };
+        let tasks = self.schema.tasks.iter().map(|task| &task.name).collect();
+        let properties = self.schema.properties.iter().map(|property| &property.name).collect();
+        let labels = batch.labels.iter().map(|labels| json!(labels)).collect();
+        let values = batch.properties.iter().map(|values| json!(values)).collect();
+        Map::from_iter([
+            ("actions".to_owned(), json!(batch.actions)),
+            ("view_counts".to_owned(), json!(batch.view_counts)),
+            ("labels".to_owned(), named(tasks, labels)),
+            ("properties".to_owned(), named(properties, values)),
+        ])
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        tensors: &StateDict,
+        record: Map<String, Value>,
+    ) -> Result<(), TrainError> {
+        let metadata = HashMap::from([("record".to_owned(), Value::from(record).to_string())]);
+        Ok(write_tensors(&self.folder.join(name), tensors, metadata)?)
+    }
+}
