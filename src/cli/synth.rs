@@ -16,9 +16,12 @@ pub(super) struct SynthArgs {
     /// Folder to write to; must be empty or absent
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Actions in the training split; validation and test get a quarter each
+    /// Actions in the training split
     #[arg(long, value_name = "N", default_value_t = SynthOptions::default().actions)]
     actions: usize,
+    /// Actions in validation and in test [default: a quarter of the training split's]
+    #[arg(long, value_name = "N")]
+    held_out: Option<usize>,
     /// Views per action
     #[arg(long, value_name = "N", default_value_t = SynthOptions::default().views)]
     views: usize,
@@ -34,6 +37,9 @@ pub(super) struct SynthArgs {
     /// Height of a frame, pixels
     #[arg(long, value_name = "PX", default_value_t = SynthOptions::default().height)]
     height: usize,
+    /// Noise of each pixel, ± levels of 255
+    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().noise)]
+    noise: u8,
     /// Class ratio of the first task in the training split, e.g. 8 4 2 1 [default: balanced]
     #[arg(long, value_name = "N", num_args = 1..)]
     ratio: Vec<usize>,
@@ -48,11 +54,13 @@ impl SynthArgs {
         let options = SynthOptions {
             out: self.out,
             actions: self.actions,
+            held_out: self.held_out,
             views: self.views,
             seed: self.seed,
             frames: self.frames,
             width: self.width,
             height: self.height,
+            noise: self.noise,
             ratio: self.ratio,
         };
         let bar = terminal.counter("clips");

@@ -52,9 +52,11 @@ pub const FPS: u32 = 25;
 pub struct SynthOptions {
     /// Output folder; if it exists, it must be empty except for hidden files.
     pub out: PathBuf,
-    /// Number of training actions. Validation and test have a quarter of that each, and at least twice
-    /// the number of classes of the largest task.
+    /// Number of training actions.
     pub actions: usize,
+    /// Number of actions of validation and of test; without one a quarter of the training split's, and at
+    /// least twice the number of classes of the largest task.
+    pub held_out: Option<usize>,
     /// Clips per action, at least 1.
     pub views: usize,
     /// Random seed.
@@ -65,6 +67,9 @@ pub struct SynthOptions {
     pub width: usize,
     /// Height in pixels, even, at least 32.
     pub height: usize,
+    /// Noise of each value: uniform in ± so many levels of 255, at least 1. Much of it makes the set hard, and
+    /// its files large.
+    pub noise: u8,
     /// Ratio of the first task's classes in the training split, one number per class; empty: balanced.
     /// Validation and test are always balanced.
     pub ratio: Vec<usize>,
@@ -75,11 +80,13 @@ impl Default for SynthOptions {
         Self {
             out: PathBuf::from("synthetic"),
             actions: 64,
+            held_out: None,
             views: 2,
             seed: 1,
             frames: 100,
             width: 128,
             height: 96,
+            noise: 2,
             ratio: Vec::new(),
         }
     }
@@ -163,8 +170,8 @@ pub fn write(
 
     let counts: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
     let most = counts.iter().copied().max().expect("`check` refuses an empty list of tasks");
-    let sizes = [options.actions, (options.actions / 4).max(2 * most)];
-    let sizes = [sizes[0], sizes[1], sizes[1]];
+    let held_out = options.held_out.unwrap_or((options.actions / 4).max(2 * most));
+    let sizes = [options.actions, held_out, held_out];
     let total = sizes.iter().sum::<usize>() * options.views;
     let (done, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
 
@@ -216,9 +223,13 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     if options.ratio.contains(&0) || options.ratio.iter().any(|part| *part > 1 << 20) {
         return bad(format!("ratio: every number must be between 1 and {}", 1 << 20));
     }
-    for (name, value) in
-        [("actions", options.actions), ("views", options.views), ("frames", options.frames)]
-    {
+    for (name, value) in [
+        ("actions", options.actions),
+        ("held-out", options.held_out.unwrap_or(1)),
+        ("views", options.views),
+        ("frames", options.frames),
+        ("noise", options.noise.into()),
+    ] {
         if value == 0 || value > 1 << 20 {
             return bad(format!("{name} is {value}: give a number from 1 to {}", 1 << 20));
         }

@@ -55,6 +55,8 @@ pub(super) struct Scene {
     width: usize,
     height: usize,
     middle: f32,
+    /// Largest deviation of a value, in levels.
+    noise: f32,
     /// `[H, W, 3]`, before objects and noise.
     background: Vec<f32>,
     movers: Vec<Mover>,
@@ -101,7 +103,8 @@ impl Scene {
                 motion: Motion::Straight { length, speed },
             });
         }
-        Self { width, height, middle: middle as f32, background, movers }
+        let noise = f32::from(plan.options.noise);
+        Self { width, height, middle: middle as f32, noise, background, movers }
     }
 
     /// Renders frame `t` into `rgb`, `[H, W, 3]`.
@@ -126,7 +129,7 @@ impl Scene {
         }
         for (pixel, value) in rgb.iter_mut().zip(&canvas) {
             // Rounds, as `as` truncates.
-            *pixel = (value + rng.random_range(-2.0f32..2.0) + 0.5) as u8;
+            *pixel = (value + rng.random_range(-self.noise..self.noise) + 0.5) as u8;
         }
     }
 

@@ -37,7 +37,7 @@ fn same_seed_same_bytes_and_the_layout_holds() {
             frames: 4,
             width: 64,
             height: 48,
-            ratio: Vec::new(),
+            ..SynthOptions::default()
         };
         let calls = AtomicUsize::new(0);
         // A folder that macOS has opened still counts as empty.
@@ -89,6 +89,8 @@ fn invalid_options_are_refused_in_one_line() {
         SynthOptions { views: 0, ..good.clone() },
         SynthOptions { actions: 0, ..good.clone() },
         SynthOptions { frames: 0, ..good.clone() },
+        SynthOptions { held_out: Some(0), ..good.clone() },
+        SynthOptions { noise: 0, ..good.clone() },
         SynthOptions { ratio: vec![1, 2, 3], ..good.clone() },
         SynthOptions { ratio: vec![1, 0], ..good.clone() },
         SynthOptions { width: 33, ..good.clone() },
@@ -137,4 +139,33 @@ fn the_middle_disc_moves_according_to_its_class() {
         let off = (moved.0 - expected.0).hypot(moved.1 - expected.1);
         assert!(off < 2.0, "action {action}, class {class}: {moved:?}");
     }
+}
+
+#[test]
+fn noise_and_held_out_actions_are_as_many_as_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    // The mean deviation from the frame before, of which a texture that stands still has none.
+    let restless = |noise: u8| {
+        let out = folder.path().join(format!("noise {noise}"));
+        let options = SynthOptions {
+            out,
+            actions: 2,
+            held_out: Some(5),
+            views: 1,
+            frames: 3,
+            width: 64,
+            height: 48,
+            noise,
+            ..SynthOptions::default()
+        };
+        let summary = write(&options, &[task("a", 1)], |_, _| {}).unwrap();
+        let splits = [("train", 2), ("valid", 5), ("test", 5)];
+        assert_eq!(summary.splits, splits.map(|(name, actions)| (name.to_owned(), actions)));
+        let clip = summary.root.join("train/action_0/clip_0.mp4");
+        let (_, frames) = read_clip(&clip, |_| vec![0, 1]).unwrap();
+        let pairs = frames.frame(0).iter().zip(frames.frame(1));
+        pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / (64.0 * 48.0 * 3.0)
+    };
+    let (usual, noisy) = (restless(2), restless(60));
+    assert!(usual < 3.0 && noisy > 10.0, "{usual} {noisy}");
 }
