@@ -4,6 +4,7 @@ mod averaging;
 mod bootstrap;
 mod calibration;
 mod explain;
+mod logits;
 pub mod official;
 mod predict;
 mod predictions;
@@ -18,6 +19,7 @@ pub use averaging::Averaging;
 pub use bootstrap::{Interval, TaskIntervals};
 pub use calibration::{Calibration, Judged, TaskCalibration, expected_error};
 pub use explain::{Saliency, saliency};
+pub(crate) use logits::ActionLogits;
 pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };
