@@ -144,8 +144,7 @@ impl<'a> Run<'a> {
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
             let plan = schedule.epoch(epoch, &past);
             let (train, progress) = self.train(epoch, &plan)?;
-            let valid =
-                if self.trainer.stopped() { None } else { Some(self.validate(epoch)?) };
+            let valid = if self.trainer.stopped() { None } else { Some(self.validate(epoch)?) };
             let Some((valid, outputs)) = valid.filter(|_| !self.trainer.stopped()) else {
                 // Saved before anyone is told: an observer may be what fails.
                 self.save(Some(progress))?;
