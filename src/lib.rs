@@ -11,7 +11,7 @@
 //! * [`data`], [`schema`], [`augment`]: data sets, loader, augmentation.
 //! * [`model`], [`losses`], [`train::freezing`]: the network and what it is trained with.
 //! * [`train::Trainer`]: the training loop, for loops of your own.
-//! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out.
+//! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out; [`runs`]: of several runs.
 //! * [`device`]: choosing a device; [`tuning`] and [`mod@bench`]: its fastest kernels, timings.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
@@ -49,6 +49,7 @@ pub mod norm;
 pub mod optim;
 pub(crate) mod options;
 pub mod report;
+pub mod runs;
 pub mod schema;
 mod sheet;
 pub mod synth;

@@ -7,9 +7,10 @@ pub mod charts;
 pub mod csv;
 #[doc(hidden)]
 pub mod curves;
+pub(crate) mod figure;
 pub mod html;
 pub mod lr_chart;
-mod matrices;
+pub(crate) mod matrices;
 #[doc(hidden)]
 pub mod matrix_picture;
 #[doc(hidden)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{CONFIG, CheckpointError, HISTORY};
+use super::{CONFIG, CheckpointError, HISTORY, VALID_PREDICTIONS};
 use crate::atomic_file::{becomes, patiently, replace};
 
 /// Replaces a file atomically, so that a reader never sees a part of it.
@@ -51,7 +51,8 @@ fn is_of_a_run(name: &str) -> bool {
         let stem_fits = matches!(stem, "best" | "last") || stem.starts_with("epoch-");
         Some(stem_fits && matches!(ending, "safetensors" | "state" | "state.next"))
     };
-    [CONFIG, HISTORY, "metrics.csv", "report.html"].contains(&name) || is_checkpoint() == Some(true)
+    [CONFIG, HISTORY, VALID_PREDICTIONS, "metrics.csv", "report.html"].contains(&name)
+        || is_checkpoint() == Some(true)
 }
 
 /// Creates the folder if necessary and checks that it is writable, before hours of training depend on

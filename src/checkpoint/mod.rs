@@ -37,6 +37,8 @@ pub const BEST: &str = "best.safetensors";
 pub const LAST: &str = "last.safetensors";
 /// Metrics of every epoch.
 pub const HISTORY: &str = "history.json";
+/// Predictions of the best epoch for the validation split.
+pub const VALID_PREDICTIONS: &str = "valid_predictions.csv";
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
 

@@ -6,7 +6,8 @@ mod augment;
 mod averaging;
 mod bench;
 mod check_data;
-mod comparison;
+mod compare;
+mod compare_freezing;
 mod devices;
 mod doctor;
 mod evaluate;
@@ -75,6 +76,8 @@ enum Command {
     Augment(Box<augment::AugmentArgs>),
     /// Evaluate a checkpoint on a split, or any prediction file
     Evaluate(Box<evaluate::EvaluateArgs>),
+    /// Compare runs: results, options that differ, differences with their intervals
+    Compare(compare::CompareArgs),
     /// Classify one action from its clips
     Predict(Box<predict::PredictArgs>),
     /// Export a checkpoint's weights for other programs
@@ -106,7 +109,7 @@ impl Command {
 
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Training", &["train", "lr-find", "evaluate", "predict", "export"]),
+    ("Training", &["train", "lr-find", "evaluate", "compare", "predict", "export"]),
     ("Data", &["check-data", "init-schema", "augment", "synth"]),
     ("This machine", &["devices", "doctor", "bench"]),
     ("Shell", &["completions", "man", "help"]),
@@ -198,6 +201,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Synth(args) => args.run(&terminal),
         Command::Augment(args) => args.run(),
         Command::Evaluate(args) => args.run(&terminal),
+        Command::Compare(args) => args.run(&terminal),
         Command::Predict(args) => args.run(&terminal),
         Command::Export(args) => args.run(),
         Command::Bench(args) => args.run(&terminal),

@@ -111,7 +111,7 @@ impl TrainArgs {
         let interrupted = if config.run.compare_freezing {
             let comparison = train::compare_freezing(config, cluster, &stop, observer)?;
             if shows_bar {
-                super::print_text(&super::comparison::table(&comparison))?;
+                super::print_text(&super::compare_freezing::table(&comparison))?;
             }
             comparison.unfrozen.interrupted
         } else {

@@ -46,43 +46,84 @@ pub struct TaskIntervals {
     pub f1_macro: Interval,
 }
 
+/// A metric of some predictions less that of others for the same actions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Difference {
+    /// Over the actions as they are.
+    pub value: f64,
+    /// Its 95 % confidence interval, of the paired bootstrap.
+    pub interval: Interval,
+    /// Whether 0 is outside the interval.
+    pub excludes_zero: bool,
+}
+
+impl Difference {
+    fn new(value: f64, interval: Interval) -> Self {
+        // Two equal means may differ by rounding.
+        let excludes_zero = interval.low > 1e-9 || interval.high < -1e-9;
+        Self { value, interval, excludes_zero }
+    }
+}
+
+/// The differences of a task's metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TaskDifferences {
+    pub balanced_accuracy: Difference,
+    /// Per class; `None` for one without actions.
+    pub recalls: Vec<Option<Difference>>,
+}
+
 /// An action's label and predicted class in each task; `None` where the label is unknown.
-pub(super) type Judged = Vec<Option<(usize, usize)>>;
+pub(crate) type Answers = Vec<Option<(usize, usize)>>;
+
+/// The indices of as many actions, drawn with replacement, again and again.
+fn draws(actions: usize) -> impl Iterator<Item = Vec<usize>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let count = if actions == 0 { 0 } else { DRAWS };
+    (0..count).map(move |_| (0..actions).map(|_| rng.random_range(0..actions)).collect())
+}
+
+/// The confusion matrix of each task, given its number of classes.
+pub(crate) fn matrices<'a>(
+    actions: impl IntoIterator<Item = &'a Answers>,
+    classes: &[usize],
+) -> Result<Vec<ConfusionMatrix>, MetricsError> {
+    let mut matrices: Vec<ConfusionMatrix> =
+        classes.iter().map(|&classes| ConfusionMatrix::new(classes)).collect();
+    for action in actions {
+        for (matrix, pair) in matrices.iter_mut().zip(action) {
+            if let Some((label, predicted)) = *pair {
+                matrix.add(label, predicted)?;
+            }
+        }
+    }
+    Ok(matrices)
+}
+
+/// The mean balanced accuracy of the tasks that have labels; `None` if none has.
+fn score(matrices: &[ConfusionMatrix]) -> Option<f64> {
+    let labelled = || matrices.iter().filter(|matrix| matrix.total() > 0);
+    labelled().next()?;
+    Some(mean(labelled().map(ConfusionMatrix::balanced_accuracy)))
+}
 
 /// The intervals of each task's metrics, given its number of classes, and of the score: the mean of the
 /// balanced accuracies. `None` for a task without labels, and for the score where there is none at all.
-pub(super) fn intervals(
-    actions: &[Judged],
+pub(crate) fn intervals(
+    actions: &[Answers],
     classes: &[usize],
 ) -> Result<(Vec<Option<TaskIntervals>>, Option<Interval>), MetricsError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let mut values = vec![[const { Vec::new() }; 3]; classes.len()];
     let mut scores = Vec::new();
-    if actions.is_empty() {
-        return Ok((vec![None; classes.len()], None));
-    }
-    for _ in 0..DRAWS {
-        let mut matrices: Vec<ConfusionMatrix> =
-            classes.iter().map(|&classes| ConfusionMatrix::new(classes)).collect();
-        let mut counts = vec![0; classes.len()];
-        for _ in 0..actions.len() {
-            let action = &actions[rng.random_range(0..actions.len())];
-            for (task, pair) in action.iter().enumerate() {
-                if let Some((label, predicted)) = *pair {
-                    matrices[task].add(label, predicted)?;
-                    counts[task] += 1;
-                }
+    for draw in draws(actions.len()) {
+        let matrices = matrices(draw.into_iter().map(|action| &actions[action]), classes)?;
+        for (values, matrix) in values.iter_mut().zip(&matrices) {
+            if matrix.total() > 0 {
+                let metrics = [matrix.accuracy(), matrix.balanced_accuracy(), matrix.f1_macro()];
+                values.iter_mut().zip(metrics).for_each(|(all, value)| all.push(value));
             }
         }
-        let drawn: Vec<usize> = (0..classes.len()).filter(|task| counts[*task] > 0).collect();
-        for &task in &drawn {
-            let matrix = &matrices[task];
-            let metrics = [matrix.accuracy(), matrix.balanced_accuracy(), matrix.f1_macro()];
-            values[task].iter_mut().zip(metrics).for_each(|(all, value)| all.push(value));
-        }
-        if !drawn.is_empty() {
-            scores.push(mean(drawn.iter().map(|&task| matrices[task].balanced_accuracy())));
-        }
+        scores.extend(score(&matrices));
     }
     let task = |values: [Vec<f64>; 3]| {
         let [accuracy, balanced_accuracy, f1_macro] = values.map(Interval::of);
@@ -93,6 +134,53 @@ pub(super) fn intervals(
         })
     };
     Ok((values.into_iter().map(task).collect(), Interval::of(scores)))
+}
+
+/// How the metrics of one network's answers differ from those of another, `[one, other]`, for the same
+/// actions in the same order and with the same labels: one less other. The bootstrap is paired: each draw
+/// is of the actions, so that what makes one hard for both is not taken for a difference. `None` as in
+/// [`intervals`].
+pub(crate) fn differences(
+    answers: [&[Answers]; 2],
+    classes: &[usize],
+) -> Result<(Vec<Option<TaskDifferences>>, Option<Difference>), MetricsError> {
+    let mut balanced: Vec<Vec<f64>> = vec![Vec::new(); classes.len()];
+    let mut recalls: Vec<Vec<Vec<f64>>> =
+        classes.iter().map(|&classes| vec![Vec::new(); classes]).collect();
+    let mut scores = Vec::new();
+    for draw in draws(answers[0].len()) {
+        let of =
+            |answers: &[Answers]| matrices(draw.iter().map(|&action| &answers[action]), classes);
+        let [one, other] = [of(answers[0])?, of(answers[1])?];
+        scores.extend(score(&one).zip(score(&other)).map(|(one, other)| one - other));
+        for (task, (one, other)) in one.iter().zip(&other).enumerate() {
+            if one.total() > 0 {
+                balanced[task].push(one.balanced_accuracy() - other.balanced_accuracy());
+            }
+            let pairs = one.per_class().into_iter().zip(other.per_class());
+            for (values, (one, other)) in recalls[task].iter_mut().zip(pairs) {
+                if one.support > 0 {
+                    values.push(one.recall - other.recall);
+                }
+            }
+        }
+    }
+    let [one, other] = [matrices(answers[0], classes)?, matrices(answers[1], classes)?];
+    let tasks = balanced.into_iter().zip(recalls).zip(one.iter().zip(&other));
+    let tasks = tasks.map(|((balanced, recalls), (one, other))| {
+        let value = one.balanced_accuracy() - other.balanced_accuracy();
+        let pairs = one.per_class().into_iter().zip(other.per_class());
+        let recalls = recalls.into_iter().zip(pairs).map(|(values, (one, other))| {
+            Some(Difference::new(one.recall - other.recall, Interval::of(values)?))
+        });
+        Some(TaskDifferences {
+            balanced_accuracy: Difference::new(value, Interval::of(balanced)?),
+            recalls: recalls.collect(),
+        })
+    });
+    let tasks = tasks.collect();
+    let whole = score(&one).zip(score(&other)).zip(Interval::of(scores));
+    Ok((tasks, whole.map(|((one, other), interval)| Difference::new(one - other, interval))))
 }
 
 #[cfg(test)]
@@ -106,7 +194,7 @@ mod tests {
         let judged = |action: usize| {
             vec![Some((action % 2, if action < 160 { action % 2 } else { 1 - action % 2 })), None]
         };
-        let actions: Vec<Judged> = (0..200).map(judged).collect();
+        let actions: Vec<Answers> = (0..200).map(judged).collect();
         let (tasks, score) = intervals(&actions, &[2, 3]).unwrap();
         let Interval { low, high } = tasks[0].unwrap().accuracy;
         assert!((low - 0.7446).abs() < 0.015 && (high - 0.8554).abs() < 0.015, "{low} {high}");
@@ -114,6 +202,103 @@ mod tests {
         assert_eq!(score, Some(balanced), "the only task with labels");
         assert_eq!(tasks[1], None);
         assert_eq!(intervals(&[], &[2]).unwrap(), (vec![None], None));
+    }
+
+    /// Two networks on actions of one task with two classes, all of class 0: right with probabilities that
+    /// depend on each other.
+    fn pair(counts: [usize; 4]) -> [Vec<Answers>; 2] {
+        let kinds = [[0, 0], [0, 1], [1, 0], [1, 1]];
+        let each = |network: usize| {
+            let answers = kinds.iter().zip(counts);
+            answers
+                .flat_map(|(kind, count)| vec![vec![Some((0, kind[network]))]; count])
+                .collect::<Vec<Answers>>()
+        };
+        [each(0), each(1)]
+    }
+
+    #[test]
+    fn the_interval_of_a_paired_difference_is_that_of_its_closed_form() {
+        // 300 both right, 40 only one, 20 only the other, 40 none: the difference is (b − c)/n, and its
+        // variance that of a mean of −1, 0 and 1 (McNemar): (b + c − (b − c)²/n)/n².
+        let [one, other] = pair([300, 40, 20, 40]);
+        let (tasks, whole) = differences([&one, &other], &[2]).unwrap();
+        let task = tasks[0].clone().unwrap();
+        let Difference { value, interval, excludes_zero } = task.balanced_accuracy;
+        assert!((value - 0.05).abs() < 1e-12 && excludes_zero);
+        let half = 1.96 * (60.0_f64 - 400.0 / 400.0).sqrt() / 400.0;
+        assert!((interval.low - (0.05 - half)).abs() < 0.006, "{interval:?}");
+        assert!((interval.high - (0.05 + half)).abs() < 0.006, "{interval:?}");
+        assert_eq!(task.recalls, [Some(task.balanced_accuracy), None]);
+        assert_eq!(whole, Some(task.balanced_accuracy), "the only task");
+        // Draws of their own for each network would make it wider.
+        let width = |interval: Interval| interval.high - interval.low;
+        let alone = [&one, &other].map(|answers| {
+            let (tasks, _) = intervals(answers, &[2]).unwrap();
+            width(tasks[0].unwrap().balanced_accuracy)
+        });
+        assert!(alone[0].hypot(alone[1]) > 1.2 * width(interval));
+
+        let [one, other] = pair([300, 31, 29, 40]);
+        let (tasks, _) = differences([&one, &other], &[2]).unwrap();
+        assert!(!tasks[0].clone().unwrap().balanced_accuracy.excludes_zero);
+        let (tasks, whole) = differences([&one, &one], &[2]).unwrap();
+        let none = Difference::new(0.0, Interval { low: 0.0, high: 0.0 });
+        assert_eq!((tasks[0].clone().unwrap().balanced_accuracy, whole), (none, Some(none)));
+        assert_eq!(differences([&[], &[]], &[2, 3]).unwrap(), (vec![None, None], None));
+    }
+
+    #[test]
+    fn paired_differences_are_those_of_the_same_draws() {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let classes = [3, 4];
+        let mut answers = || -> [Answers; 2] {
+            let mut pair = [Vec::new(), Vec::new()];
+            for classes in classes {
+                let label = rng.random_bool(0.9).then(|| rng.random_range(0..classes));
+                for answers in &mut pair {
+                    answers.push(label.map(|label| (label, rng.random_range(0..classes))));
+                }
+            }
+            pair
+        };
+        let (one, other): (Vec<_>, Vec<_>) = (0..60).map(|_| answers()).map(<(_, _)>::from).unzip();
+        let (tasks, whole) = differences([&one, &other], &classes).unwrap();
+
+        // Directly, by recalls over lists.
+        let recall = |all: &[Answers], draw: &[usize], task: usize, class: usize| {
+            let pairs = draw.iter().filter_map(|&action| all[action][task]);
+            let right: Vec<bool> =
+                pairs.filter(|(label, _)| *label == class).map(|(_, p)| p == class).collect();
+            let count = right.iter().filter(|right| **right).count();
+            (!right.is_empty()).then(|| count as f64 / right.len() as f64)
+        };
+        let balanced = |all: &[Answers], draw: &[usize], task: usize| {
+            let recalls: Vec<f64> =
+                (0..classes[task]).filter_map(|class| recall(all, draw, task, class)).collect();
+            recalls.iter().sum::<f64>() / recalls.len() as f64
+        };
+        let drawn: Vec<Vec<usize>> = draws(60).collect();
+        let near = |found: Difference, values: Vec<f64>| {
+            let expected = Interval::of(values).unwrap();
+            let apart = (found.interval.low - expected.low).abs()
+                + (found.interval.high - expected.high).abs();
+            assert!(apart < 1e-12, "{found:?}, {expected:?}");
+        };
+        let values = |of: &dyn Fn(&[Answers], &[usize]) -> Option<f64>| -> Vec<f64> {
+            drawn.iter().filter_map(|draw| Some(of(&one, draw)? - of(&other, draw)?)).collect()
+        };
+        for (task, found) in tasks.into_iter().enumerate() {
+            let found = found.unwrap();
+            near(found.balanced_accuracy, values(&|all, draw| Some(balanced(all, draw, task))));
+            for (class, found) in found.recalls.into_iter().enumerate() {
+                near(found.unwrap(), values(&|all, draw| recall(all, draw, task, class)));
+            }
+        }
+        let score = |all: &[Answers], draw: &[usize]| {
+            Some((balanced(all, draw, 0) + balanced(all, draw, 1)) / 2.0)
+        };
+        near(whole.unwrap(), values(&score));
     }
 
     #[test]

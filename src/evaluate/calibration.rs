@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::logits::ActionLogits;
 use crate::metrics::largest;
 
 /// Bins of the expected calibration error, as in Guo et al.
@@ -40,6 +41,17 @@ impl Calibration {
     /// The calibration by the labelled actions of each task.
     pub fn fit(tasks: &[Vec<Judged>]) -> Self {
         Self { tasks: tasks.iter().map(|actions| TaskCalibration::fit(actions)).collect() }
+    }
+
+    /// The same from whole outputs.
+    pub(crate) fn of(outputs: &[ActionLogits]) -> Self {
+        let tasks = outputs.iter().map(|output| output.tasks.len()).max().unwrap_or(0);
+        let labelled = |task: usize| -> Vec<Judged> {
+            let label = |output: &ActionLogits| output.labels.get(task).copied().flatten();
+            let judged = |output: &ActionLogits| Some((output.tasks[task].clone(), label(output)?));
+            outputs.iter().filter_map(judged).collect()
+        };
+        Self::fit(&(0..tasks).map(labelled).collect::<Vec<_>>())
     }
 
     /// The temperature of each task.
@@ -89,7 +101,8 @@ fn temperature(actions: &[Judged]) -> f64 {
     2.0 / (low + high)
 }
 
-fn softmax(logits: &[f64], temperature: f64) -> Vec<f64> {
+/// The probabilities of logits that are divided by a temperature.
+pub(super) fn softmax(logits: &[f64], temperature: f64) -> Vec<f64> {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let raised: Vec<f64> = logits.iter().map(|z| ((z - most) / temperature).exp()).collect();
     let sum: f64 = raised.iter().sum();

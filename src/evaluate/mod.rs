@@ -4,8 +4,10 @@ mod averaging;
 mod bootstrap;
 mod calibration;
 mod explain;
+mod logits;
 pub mod official;
 mod predict;
+mod prediction_table;
 mod predictions;
 mod split_metrics;
 
@@ -15,12 +17,15 @@ use crate::augment::AugmentError;
 use crate::data::DatasetError;
 
 pub use averaging::Averaging;
-pub use bootstrap::{Interval, TaskIntervals};
+pub(crate) use bootstrap::{Answers, differences, intervals, matrices};
+pub use bootstrap::{Difference, Interval, TaskIntervals};
 pub use calibration::{Calibration, Judged, TaskCalibration, expected_error};
 pub use explain::{Saliency, saliency};
+pub(crate) use logits::ActionLogits;
 pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };
+pub use prediction_table::{PredictionTable, TableError};
 pub use predictions::{WriteError, predictions_csv, write_predictions};
 pub use split_metrics::{Decided, Mistake, SplitMetrics, TaskMetrics, split_metrics};
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use serde::Serialize;
 
 use super::averaging::Sums;
+use super::logits::ActionLogits;
 use super::{Averaging, EvaluateError};
 use crate::data::loader::{Loader, in_order};
 use crate::data::resize::Crop;
@@ -124,12 +124,12 @@ pub fn predict_dataset(
             let annotated = annotated(&batch, &options.inputs);
             let prediction = net.predict(&batch, &annotated, options.max_clips, device)?;
             let first = next;
-            next = sums.add(first, read(&batch, prediction, &options.temperatures)?);
+            next = sums.add(first, read(&batch, &prediction, &options.temperatures)?);
             clips += batch.clips();
             if options.averaging.flip {
                 let most = options.max_clips;
                 let prediction = net.predict_flipped(&batch, &annotated, most, device)?;
-                sums.add(first, read(&batch, prediction, &options.temperatures)?);
+                sums.add(first, read(&batch, &prediction, &options.temperatures)?);
                 clips += batch.clips();
             }
             actions += batch.actions.len();
@@ -151,47 +151,22 @@ fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
 /// Reads a batch's predictions back from the device, with logits divided by each task's temperature.
 fn read(
     batch: &Batch,
-    prediction: Prediction,
+    prediction: &Prediction,
     temperatures: &[f64],
 ) -> Result<Vec<ActionPrediction>, EvaluateError> {
-    let rows = |values: Tensor<2>| -> Result<Vec<Vec<f64>>, EvaluateError> {
-        let width = values.dims()[1];
-        let values = values.try_into_vec_as::<f32>()?;
-        Ok(values.chunks(width).map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect())
-    };
-    let shares = rows(prediction.view_weights)?;
-    let tasks: Vec<Vec<Vec<f64>>> = prediction
-        .logits
-        .into_iter()
-        .enumerate()
-        .map(|(task, logits)| match temperatures.get(task) {
-            Some(&temperature) => rows(softmax(logits.div_scalar(temperature), 1)),
-            None => rows(softmax(logits, 1)),
-        })
-        .collect::<Result<_, _>>()?;
-    for (index, action) in batch.actions.iter().enumerate() {
-        let mut scores = tasks.iter().flat_map(|task| &task[index]).chain(&shares[index]);
-        if !scores.all(|score| score.is_finite()) {
-            return Err(EvaluateError::NotFinite { action: action.clone() });
-        }
-    }
-    let mut views = batch.views.iter().copied();
-    let actions = batch.actions.iter().zip(&batch.view_counts).enumerate();
-    Ok(actions
-        .map(|(index, (action, &count))| ActionPrediction {
-            action: action.clone(),
-            labels: batch.labels.iter().map(|labels| labels[index]).collect(),
-            probabilities: tasks.iter().map(|task| task[index].clone()).collect(),
-            views: views.by_ref().take(count).collect(),
-            shares: shares[index][..count].to_vec(),
-            averaged: 1,
-        })
-        .collect())
+    let actions = ActionLogits::read(batch, prediction)?.into_iter();
+    let finite = actions.map(|logits| match logits.is_finite() {
+        true => Ok(logits.prediction(temperatures)),
+        false => Err(EvaluateError::NotFinite { action: logits.action }),
+    });
+    finite.collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use burn::tensor::Tensor;
+
     use super::*;
     use crate::model::BackboneKind;
 
@@ -213,8 +188,8 @@ mod tests {
                 lanes: Vec::new(),
             };
             let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));
-            read(&batch, Prediction { logits, auxiliary: Vec::new(), view_weights }, &[2.0])
-                .map(|actions| actions.len())
+            let prediction = Prediction { logits, auxiliary: Vec::new(), view_weights };
+            read(&batch, &prediction, &[2.0]).map(|actions| actions.len())
         };
         assert_eq!(read(1.0, 1.0).unwrap(), 1);
         for (logit, share) in [(f32::NAN, 1.0), (f32::INFINITY, 1.0), (0.0, f32::NAN)] {

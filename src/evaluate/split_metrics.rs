@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::ActionPrediction;
-use super::bootstrap::{Interval, Judged, TaskIntervals, intervals};
+use super::bootstrap::{Answers, Interval, TaskIntervals, intervals};
 use super::calibration::expected_error;
 use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
 use crate::schema::Schema;
@@ -86,11 +86,11 @@ pub fn split_metrics(
 ) -> Result<SplitMetrics, MetricsError> {
     let labelled: Vec<&ActionPrediction> =
         predictions.iter().filter(|action| action.labels.len() == schema.tasks.len()).collect();
-    let judge = |action: &&ActionPrediction| -> Judged {
+    let judge = |action: &&ActionPrediction| -> Answers {
         let labels = action.labels.iter().enumerate();
         labels.map(|(task, label)| Some(((*label)?, action.predicted(task)))).collect()
     };
-    let judged: Vec<Judged> = labelled.iter().map(judge).collect();
+    let judged: Vec<Answers> = labelled.iter().map(judge).collect();
     let classes: Vec<usize> = schema.tasks.iter().map(|task| task.classes.len()).collect();
     let (intervals, score_interval) = intervals(&judged, &classes)?;
     let tasks: Vec<TaskMetrics> = schema

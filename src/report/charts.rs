@@ -73,6 +73,8 @@ pub struct Line {
     pub colour: usize,
     /// One value per epoch, from the first. A value that is not finite is a gap in the line.
     pub values: Vec<f64>,
+    /// An epoch, counted from 1, whose value is marked with a dot.
+    pub dot: Option<usize>,
 }
 
 /// A vertical line before an epoch.
@@ -93,8 +95,6 @@ pub struct Chart {
     pub lines: Vec<Line>,
     /// Beginnings of phases and the like, in order.
     pub marks: Vec<Mark>,
-    /// An epoch, counted from 1, whose value on the last line is marked with a dot.
-    pub dot: Option<usize>,
 }
 
 /// A chart as the content of an `svg` element with the view box `0 0 WIDTH HEIGHT`.
@@ -291,8 +291,7 @@ impl Chart {
                 plot.draw_series(LineSeries::new(points, style)).map_err(|e| e.to_string())?;
             }
         }
-        let is_last = self.lines.last() == Some(line);
-        let marked = self.dot.filter(|_| is_last).and_then(|epoch| epoch.checked_sub(1));
+        let marked = line.dot.and_then(|epoch| epoch.checked_sub(1));
         match marked.and_then(|index| *points.get(index)?) {
             Some(point) => dot(plot, point, 9, colour),
             None => Ok(()),

@@ -65,6 +65,7 @@ fn both(history: &[EpochRecord], scale: Scale, value: impl Fn(&PassRecord) -> f6
         name: name.to_owned(),
         colour,
         values: history.iter().map(|record| value(pass(record))).collect(),
+        dot: None,
     };
     Chart {
         scale,
@@ -73,7 +74,6 @@ fn both(history: &[EpochRecord], scale: Scale, value: impl Fn(&PassRecord) -> f6
             line("validation", VALID, |record| &record.valid),
         ],
         marks: phase_marks(history),
-        dot: None,
     }
 }
 
@@ -86,24 +86,21 @@ fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves
             .iter()
             .map(|record| record.valid.tasks.get(index).map_or(f64::NAN, |t| t.balanced_accuracy))
             .collect(),
+        dot: None,
     };
     let mut lines: Vec<Line> = tasks.iter().enumerate().map(task).collect();
+    let best = best.and_then(|epoch| history.iter().position(|record| record.epoch == epoch));
     lines.push(Line {
         name: "score".to_owned(),
         colour: VALID,
         values: history.iter().map(|record| record.score).collect(),
+        dot: best.map(|index| index + 1),
     });
-    let best = best.and_then(|epoch| history.iter().position(|record| record.epoch == epoch));
     Curves {
         id: "score".to_owned(),
         title: "Validation score".to_owned(),
         note: "mean of the tasks; the dot is the best epoch".to_owned(),
-        chart: Chart {
-            scale: Scale::Percent,
-            lines,
-            marks: phase_marks(history),
-            dot: best.map(|index| index + 1),
-        },
+        chart: Chart { scale: Scale::Percent, lines, marks: phase_marks(history) },
     }
 }
 
@@ -133,6 +130,7 @@ fn rates(history: &[EpochRecord]) -> Curves {
         // The heads in the accent colour, then the colours not used for training and validation.
         colour: if index == 0 { VALID } else { 3 + (index - 1) % (COLOURS - 2) },
         values,
+        dot: None,
     };
     Curves {
         id: "rates".to_owned(),
@@ -142,7 +140,6 @@ fn rates(history: &[EpochRecord]) -> Curves {
             scale: Scale::Log,
             lines: lines.into_iter().enumerate().map(line).collect(),
             marks: all_marks(history),
-            dot: None,
         },
     }
 }
@@ -161,9 +158,9 @@ fn loss_scale(history: &[EpochRecord]) -> Option<Curves> {
                 name: "loss scale".to_owned(),
                 colour: TRAIN,
                 values: history.iter().map(|r| scale(r).unwrap_or(f64::NAN)).collect(),
+                dot: None,
             }],
             marks: phase_marks(history),
-            dot: None,
         },
     })
 }

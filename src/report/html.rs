@@ -5,8 +5,9 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::charts::{ChartError, Drawing, HEIGHT, WIDTH};
-use super::curves::{Curves, best_epoch, curves};
+use super::charts::ChartError;
+use super::curves::{best_epoch, curves};
+use super::figure::Figure;
 use super::matrices::{TaskTables, percent, tables};
 use super::{EpochRecord, RunSummary};
 use crate::evaluate::TaskCalibration;
@@ -88,7 +89,7 @@ pub struct ReportData<'a> {
 /// [`HtmlError`].
 pub fn render(data: &ReportData) -> Result<String, HtmlError> {
     let curves = curves(data.history, &data.schema.tasks);
-    let curves = curves.into_iter().map(CurvesView::new).collect::<Result<_, _>>()?;
+    let curves = curves.into_iter().map(Figure::new).collect::<Result<_, _>>()?;
     // If no epoch is the best (no score is a number), the last one is shown.
     let shown = best_epoch(data.history).or(data.history.last());
     let page = Page {
@@ -139,7 +140,7 @@ struct Page<'a> {
     epochs: usize,
     device: &'a str,
     facts: Vec<Fact>,
-    curves: Vec<CurvesView>,
+    curves: Vec<Figure>,
     shown: Option<(usize, &'static str)>,
     tasks: Vec<TaskTables>,
     auxiliary: Vec<(String, String, String)>,
@@ -201,27 +202,6 @@ fn duration(seconds: f64) -> String {
         (0, 0) => format!("{rest} s"),
         (0, _) => format!("{minutes} min {rest:02} s"),
         _ => format!("{hours} h {minutes:02} min"),
-    }
-}
-
-struct CurvesView {
-    id: String,
-    title: String,
-    note: String,
-    /// Colour and name of each line.
-    legend: Vec<(usize, String)>,
-    drawing: Option<Drawing>,
-}
-
-impl CurvesView {
-    const WIDTH: u32 = WIDTH;
-    const HEIGHT: u32 = HEIGHT;
-
-    fn new(curves: Curves) -> Result<Self, ChartError> {
-        let Curves { id, title, note, chart } = curves;
-        let drawing = chart.draw()?;
-        let legend = chart.lines.into_iter().map(|line| (line.colour, line.name)).collect();
-        Ok(Self { id, title, note, legend, drawing })
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) struct ClassRow {
 }
 
 /// Formats a share in per cent with one decimal; a dash if it is not finite.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1}", share * 100.0) } else { "–".to_owned() }
 }
 

@@ -12,8 +12,10 @@ use super::pair::{drop_older, save_pair};
 use super::state::{MemoryState, RunState};
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo, FolderLock};
 use crate::config::{AUTO, Auto, Config};
+use crate::evaluate::{ActionPrediction, predictions_csv};
 use crate::model::MultiViewNet;
 use crate::report::EpochRecord;
+use crate::schema::Schema;
 
 /// What a checkpoint holds: a run between two steps.
 pub(super) struct Snapshot<'a> {
@@ -132,8 +134,14 @@ impl<'a> CheckpointWriter<'a> {
         self.write(snapshot, &[checkpoint::LAST.to_owned()])
     }
 
-    /// Writes the checkpoints and the history of a finished epoch. Returns the weight files written.
-    pub(super) fn save_epoch(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
+    /// Writes the checkpoints and the history of a finished epoch, and its predictions for the validation
+    /// split if it is the best. Returns the weight files written.
+    pub(super) fn save_epoch(
+        &mut self,
+        snapshot: Snapshot,
+        schema: &Schema,
+        predictions: &[ActionPrediction],
+    ) -> Result<Vec<PathBuf>, TrainError> {
         let history = snapshot.history;
         let record = history.last().expect("an epoch is finished");
         self.info.epoch = record.epoch;
@@ -147,8 +155,13 @@ impl<'a> CheckpointWriter<'a> {
             names.push(format!("epoch-{:04}.safetensors", record.epoch));
         }
         // The last one last: a run that is killed before it repeats the epoch, and writes the others
-        // again with the same content.
+        // again with the same content. The same is true of the predictions.
         names.push(checkpoint::LAST.to_owned());
+        if record.best && self.writes {
+            self.restore()?;
+            let path = self.config.run.save_dir.join(checkpoint::VALID_PREDICTIONS);
+            checkpoint::write_text(&path, predictions_csv(schema, predictions))?;
+        }
         let written = self.write(snapshot, &names)?;
         if !self.writes {
             return Ok(written);

@@ -1,12 +1,10 @@
 //! Example predictions of a validation pass, for the report.
 
-use burn::tensor::activation::softmax;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use super::error::TrainError;
-use crate::data::{Batch, Dataset, Reading};
-use crate::model::Prediction;
+use crate::data::{Dataset, Reading};
+use crate::evaluate::ActionPrediction;
 use crate::report::html::Example;
 use crate::schema::Schema;
 
@@ -16,7 +14,7 @@ const EXAMPLES: usize = 3;
 const FRAMES: usize = 8;
 const JPEG_QUALITY: u8 = 80;
 
-/// The prediction for one action.
+/// What is shown of a prediction.
 #[derive(Debug, Clone)]
 struct Candidate {
     action: String,
@@ -27,85 +25,52 @@ struct Candidate {
     caption: String,
 }
 
-/// Collects the most confident correct and wrong predictions of a pass.
-#[derive(Debug, Default)]
-pub(super) struct ExampleCollector(Vec<Candidate>);
-
-impl ExampleCollector {
-    /// Adds a batch.
-    pub(super) fn add(
-        &mut self,
-        schema: &Schema,
-        batch: &Batch,
-        prediction: &Prediction,
-    ) -> Result<(), TrainError> {
-        let tasks: Vec<Vec<f32>> = prediction
-            .logits
-            .iter()
-            .map(|logits| softmax(logits.clone(), 1).try_into_vec_as::<f32>())
-            .collect::<Result<_, _>>()?;
-        for (index, action) in batch.actions.iter().enumerate() {
-            let mut correct = Vec::new();
-            let mut wrong: Vec<f64> = Vec::new();
-            let mut parts = Vec::new();
-            for (task, values) in schema.tasks.iter().zip(&tasks) {
-                let classes = task.classes.len();
-                let row = &values[index * classes..][..classes];
-                let best = (0..classes).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
-                let best = best.expect("a task has classes");
-                let label = batch.labels[parts.len()][index];
-                let probability = f64::from(row[best]);
-                let name = |class: usize| &task.classes[class].name;
-                let Some(label) = label else {
-                    parts.push(format!(
-                        "{}, which is unknown ({:.0} %)",
-                        name(best),
-                        probability * 100.0
-                    ));
-                    continue;
-                };
-                if best == label {
+impl Candidate {
+    fn new(schema: &Schema, prediction: &ActionPrediction) -> Self {
+        let mut correct = Vec::new();
+        let mut wrong: Vec<f64> = Vec::new();
+        let mut parts = Vec::new();
+        for (index, task) in schema.tasks.iter().enumerate() {
+            let (best, probability) = (prediction.predicted(index), prediction.confidence(index));
+            let name = |class: usize| &task.classes[class].name;
+            let percent = probability * 100.0;
+            parts.push(match prediction.labels[index] {
+                None => format!("{}, which is unknown ({percent:.0} %)", name(best)),
+                Some(label) if label == best => {
                     correct.push(probability);
-                    parts.push(format!("{} ({:.0} %)", name(best), probability * 100.0));
-                } else {
-                    wrong.push(probability);
-                    let (label, predicted) = (name(label), name(best));
-                    parts.push(format!(
-                        "{label}, predicted {predicted} ({:.0} %)",
-                        probability * 100.0
-                    ));
+                    format!("{} ({percent:.0} %)", name(best))
                 }
-            }
-            let confidence = if wrong.is_empty() {
-                correct.iter().sum::<f64>() / correct.len().max(1) as f64
-            } else {
-                wrong.iter().copied().fold(0.0, f64::max)
-            };
-            self.0.push(Candidate {
-                action: action.clone(),
-                correct: wrong.is_empty(),
-                confidence,
-                caption: format!("Action {action}: {}", parts.join("; ")),
+                Some(label) => {
+                    wrong.push(probability);
+                    format!("{}, predicted {} ({percent:.0} %)", name(label), name(best))
+                }
             });
         }
-        // Only the most confident are kept, so that a large split needs no memory.
-        self.0.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-        let mut counts = [0, 0];
-        self.0.retain(|candidate| {
-            let count = &mut counts[usize::from(candidate.correct)];
-            *count += 1;
-            *count <= EXAMPLES
-        });
-        Ok(())
+        let confidence = if wrong.is_empty() {
+            correct.iter().sum::<f64>() / correct.len().max(1) as f64
+        } else {
+            wrong.iter().copied().fold(0.0, f64::max)
+        };
+        let action = prediction.action.clone();
+        let caption = format!("Action {action}: {}", parts.join("; "));
+        Self { action, correct: wrong.is_empty(), confidence, caption }
     }
+}
 
-    /// The examples with frames of each action's first readable view: correct ones, wrong ones.
-    pub(super) fn examples(&self, dataset: &Dataset) -> [Vec<Example>; 2] {
-        [true, false].map(|correct| {
-            let chosen = self.0.iter().filter(|candidate| candidate.correct == correct);
-            chosen.filter_map(|candidate| example(candidate, dataset)).collect()
-        })
-    }
+/// The most confident correct predictions and the most confident wrong ones, with frames of each action's
+/// first readable view.
+pub(super) fn examples(
+    schema: &Schema,
+    predictions: &[ActionPrediction],
+    dataset: &Dataset,
+) -> [Vec<Example>; 2] {
+    let mut candidates: Vec<Candidate> =
+        predictions.iter().map(|prediction| Candidate::new(schema, prediction)).collect();
+    candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    [true, false].map(|correct| {
+        let chosen = candidates.iter().filter(|candidate| candidate.correct == correct);
+        chosen.take(EXAMPLES).filter_map(|candidate| example(candidate, dataset)).collect()
+    })
 }
 
 /// `None` where the clip can no longer be read: a missing picture does not stop the run.

@@ -27,7 +27,6 @@ mod run;
 mod run_data;
 mod run_schedule;
 pub mod schedule;
-mod scores;
 mod shared_start;
 mod stage_gradients;
 mod start;

@@ -5,11 +5,12 @@ use std::fmt::Display;
 use burn::tensor::Device;
 
 use super::augmenter::Augmenter;
-use super::examples::ExampleCollector;
+use super::examples::examples;
 use crate::augment::Normalisation;
 use crate::checkpoint::write_atomically;
 use crate::config::Config;
 use crate::data::{Batch, Dataset};
+use crate::evaluate::ActionPrediction;
 use crate::report::csv::metrics_csv;
 use crate::report::html::{Example, ReportData, RunStatus, render};
 use crate::report::tensorboard::{EventWriter, Summary, epoch_summary};
@@ -88,19 +89,19 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Writes everything after an epoch. `examples` are those of its validation; the report
-    /// shows the best epoch's.
+    /// Writes everything after an epoch, with the predictions of its validation; the report shows
+    /// examples of the best epoch's.
     pub(super) fn epoch(
         &mut self,
         history: &[EpochRecord],
-        examples: &ExampleCollector,
+        predictions: &[ActionPrediction],
         valid: &Dataset,
     ) {
         let Some(record) = history.last().filter(|_| self.writes) else {
             return;
         };
         if record.best {
-            [self.correct, self.wrong] = examples.examples(valid);
+            [self.correct, self.wrong] = examples(&self.schema, predictions, valid);
         }
         if let Some(events) = &mut self.events
             && let Some(summary) = logged(epoch_summary(record, &self.schema))

@@ -11,7 +11,6 @@ use super::agreement::common_config;
 use super::checkpoints::{CheckpointWriter, Snapshot};
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
-use super::examples::ExampleCollector;
 use super::loss_scale::refuse_untrained;
 use super::memory::{MemoryBudget, memory_needs};
 use super::metrics::PassProgress;
@@ -19,13 +18,12 @@ use super::recording::Recorder;
 use super::reporting::Reporter;
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
-use super::scores::ScoreCollector;
 use super::stage_gradients::stage_gradients;
 use super::trainer::Trainer;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
-use crate::evaluate::Calibration;
+use crate::evaluate::{ActionLogits, ActionPrediction, Calibration};
 use crate::model::{STAGES, StageSet};
 use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
@@ -147,14 +145,8 @@ impl<'a> Run<'a> {
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
             let plan = schedule.epoch(epoch, &past);
             let (train, progress) = self.train(epoch, &plan)?;
-            let (mut examples, mut scores) =
-                (ExampleCollector::default(), ScoreCollector::default());
-            let valid = if self.trainer.stopped() {
-                None
-            } else {
-                Some(self.validate(epoch, &mut examples, &mut scores)?)
-            };
-            let Some(valid) = valid.filter(|_| !self.trainer.stopped()) else {
+            let valid = if self.trainer.stopped() { None } else { Some(self.validate(epoch)?) };
+            let Some((valid, outputs)) = valid.filter(|_| !self.trainer.stopped()) else {
                 // Saved before anyone is told: an observer may be what fails.
                 self.save(Some(progress))?;
                 self.trainer.observe(&Event::Interrupted);
@@ -165,9 +157,12 @@ impl<'a> Run<'a> {
                 let half = self.trainer.loss_scale.is_some();
                 return Err(TrainError::ValidationNotFinite { value, epoch, half });
             }
-            let calibration = scores.calibration();
+            let calibration = Calibration::of(&outputs);
+            let temperatures = calibration.temperatures();
+            let predictions: Vec<ActionPrediction> =
+                outputs.into_iter().map(|output| output.prediction(&temperatures)).collect();
             let record = self.record(epoch, &plan, [train, valid], calibration)?;
-            self.finish_epoch(record, &examples)?;
+            self.finish_epoch(record, &predictions)?;
         }
         Ok(RunStatus::Finished)
     }
@@ -209,29 +204,24 @@ impl<'a> Run<'a> {
         Ok((self.trainer.record(&pass), progress))
     }
 
-    /// The validation pass of an epoch.
-    fn validate(
-        &mut self,
-        epoch: usize,
-        examples: &mut ExampleCollector,
-        scores: &mut ScoreCollector,
-    ) -> Result<PassRecord, TrainError> {
+    /// The validation pass of an epoch: its metrics, and the network's outputs in the order of the split.
+    fn validate(&mut self, epoch: usize) -> Result<(PassRecord, Vec<ActionLogits>), TrainError> {
         let loader = self.data.valid_loader();
         self.announce(epoch, PassKind::Validate, loader.batches());
         let needs = memory_needs(self.config, self.trainer.net(), StageSet::NONE)?;
         self.trainer.memory = self.budget.step(&needs);
-        let schema = &self.schema;
+        let mut outputs = Vec::new();
         let mut recorder = self.trainer.recorder.take();
         let device = self.trainer.device().clone().without_autodiff();
         let record = self.trainer.validate_with(loader, &mut |batch, prediction| {
             if let Some(recorder) = &mut recorder {
                 recorder.validation(batch, &device)?;
             }
-            scores.add(batch, prediction)?;
-            examples.add(schema, batch, prediction)
+            outputs.extend(ActionLogits::read(batch, prediction)?);
+            Ok(())
         })?;
         self.trainer.recorder = recorder.map(Recorder::validated);
-        Ok(record)
+        Ok((record, outputs))
     }
 
     fn announce(&mut self, epoch: usize, phase: PassKind, batches: usize) {
@@ -301,14 +291,14 @@ impl<'a> Run<'a> {
     fn finish_epoch(
         &mut self,
         record: EpochRecord,
-        examples: &ExampleCollector,
+        predictions: &[ActionPrediction],
     ) -> Result<(), TrainError> {
         self.advise_on_waiting(&record);
         self.history.push(record.clone());
         let snapshot = snapshot(&self.trainer, &self.budget, &self.history, None);
-        let saved = self.checkpoints.save_epoch(snapshot)?;
+        let saved = self.checkpoints.save_epoch(snapshot, &self.schema, predictions)?;
         self.report_saved(saved);
-        self.reporter.epoch(&self.history, examples, &self.data.valid);
+        self.reporter.epoch(&self.history, predictions, &self.data.valid);
         self.trainer.observe(&Event::Epoch(Box::new(record)));
         Ok(())
     }

@@ -8,11 +8,11 @@ use polyview::schema::Schema;
 use crate::common::report;
 
 fn line(colour: usize, values: &[f64]) -> Line {
-    Line { name: format!("line {colour}"), colour, values: values.to_vec() }
+    Line { name: format!("line {colour}"), colour, values: values.to_vec(), dot: None }
 }
 
 fn chart(scale: Scale, values: &[f64]) -> Chart {
-    Chart { scale, lines: vec![line(1, values)], marks: Vec::new(), dot: None }
+    Chart { scale, lines: vec![line(1, values)], marks: Vec::new() }
 }
 
 /// Corner points of each drawn line.

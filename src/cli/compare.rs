@@ -1,0 +1,235 @@
+//! `polyview compare`: runs side by side.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use super::advice::{Advice, output_failure};
+use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
+use crate::checkpoint::write_atomically;
+use crate::evaluate::{Difference, Interval};
+use crate::runs::{
+    ClassDifference, DifferingOption, Run, RunTable, RunsError, find, names, page, signed,
+};
+
+/// With more runs, recalls per class are a page of their own, which `--out` writes.
+const MOST_WITH_CLASSES: usize = 8;
+
+/// Options as typed.
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// Folders of runs, or of such folders; the first run is the reference
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// Page to write, with curves and everything else (HTML)
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl CompareArgs {
+    pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
+        let folders = find(&self.runs)?;
+        let read = |(name, folder): (&String, &PathBuf)| Run::read(name, folder);
+        let names = names(&folders);
+        let runs: Vec<Run> = names.iter().zip(&folders).map(read).collect::<Result<_, _>>()?;
+        let table = RunTable::new(&runs)?;
+        // The page comes last: a file that cannot be written costs no result.
+        if self.json {
+            print_json(&table)?;
+        } else {
+            print_text(&text(&table))?;
+        }
+        if let Some(out) = &self.out {
+            let page = page(&runs, &table).map_err(Failure::runtime)?;
+            write_atomically(out, page.as_bytes())
+                .map_err(|error| output_failure("--out", &error))?;
+            terminal.line(&format!("page: {}", out.display()));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Advice for RunsError {
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::NoRun { .. } => {
+                Some("give what was the --save-dir of `polyview train`".to_owned())
+            }
+            Self::TooFew { .. } => {
+                Some("give the folders of more runs, or a folder that holds them".to_owned())
+            }
+            Self::Damaged { .. } => {
+                Some("leave this run out, or repeat it with `polyview train`".to_owned())
+            }
+            Self::Read { .. } => None,
+        }
+    }
+
+    fn status(&self) -> u8 {
+        if matches!(self, Self::TooFew { .. }) { EXIT_USAGE } else { EXIT_FAILURE }
+    }
+}
+
+/// Everything, in tables that fit the terminal.
+fn text(table: &RunTable) -> String {
+    let tasks = table.tasks();
+    let mut parts = vec![results(table, &tasks).to_string()];
+    let has_intervals = table.runs.iter().any(|run| run.score_interval.is_some());
+    let below = if has_intervals { "; below it the 95 % interval" } else { "" };
+    parts.push(format!(
+        "validation split, best epoch; tasks by their balanced accuracy, the score is its mean{below}"
+    ));
+    if !table.notes.is_empty() {
+        parts.push(format!("\n{}", table.notes.join("\n")));
+    }
+    if !table.differences.is_empty() {
+        parts.push(format!("\ndifferences to {}", table.runs[0].name));
+        parts.push(differences(table, &tasks).to_string());
+        parts.push(
+            "* the 95 % interval excludes 0; intervals by a paired bootstrap over the actions that \
+             both predicted"
+                .to_owned(),
+        );
+        if table.runs.len() > MOST_WITH_CLASSES {
+            parts.push("recalls per class: with --out FILE or --json".to_owned());
+        } else {
+            for task in tasks {
+                parts.push(format!("\n{task}, recall per class"));
+                parts.push(classes(table, task).to_string());
+            }
+        }
+    }
+    if table.options.is_empty() {
+        parts.push("\nno option that changes the outcome differs".to_owned());
+    } else {
+        parts.push("\noptions that differ".to_owned());
+        parts.push(options(table).to_string());
+    }
+    parts.join("\n")
+}
+
+/// An empty table, with the alignment of each column to the right from one on.
+fn new_table(preset: &str, header: Vec<String>, right_from: usize) -> Table {
+    let mut table = Table::new();
+    table.load_preset(preset).set_content_arrangement(ContentArrangement::Dynamic);
+    let cells = header.into_iter().enumerate().map(|(column, text)| {
+        let right = column >= right_from;
+        Cell::new(text).set_alignment(if right {
+            CellAlignment::Right
+        } else {
+            CellAlignment::Left
+        })
+    });
+    table.set_header(cells.collect::<Vec<_>>());
+    for column in table.column_iter_mut().skip(right_from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
+
+/// A row per run.
+fn results(table: &RunTable, tasks: &[&str]) -> Table {
+    let header = ["run", "epochs", "best", "score"].into_iter().chain(tasks.iter().copied());
+    let header = header.chain(["loss"]).map(str::to_owned).collect();
+    let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
+    let below = |value: f64, interval: Option<Interval>| match interval {
+        Some(Interval { low, high }) => format!("{value:.3}\n{low:.3}–{high:.3}"),
+        None => format!("{value:.3}"),
+    };
+    for run in &table.runs {
+        let mut row = vec![run.name.clone(), run.epochs.to_string()];
+        row.push(run.best_epoch.map_or_else(dash, |epoch| epoch.to_string()));
+        row.push(run.score.map_or_else(dash, |score| below(score, run.score_interval)));
+        row.extend(tasks.iter().map(|task| {
+            let found = run.tasks.iter().find(|found| found.task == *task);
+            found.map_or_else(dash, |found| below(found.balanced_accuracy, found.interval))
+        }));
+        row.push(run.valid_loss.map_or_else(dash, |loss| format!("{loss:.3}")));
+        shown.add_row(row);
+    }
+    shown
+}
+
+/// A difference with its mark.
+fn marked(difference: &Difference) -> String {
+    let mark = if difference.excludes_zero { " *" } else { "" };
+    format!("{}{mark}", signed(difference.value, 3))
+}
+
+fn range(Interval { low, high }: Interval) -> String {
+    format!("{} to {}", signed(low, 3), signed(high, 3))
+}
+
+/// A row per run that is compared with the reference.
+fn differences(table: &RunTable, tasks: &[&str]) -> Table {
+    let header = ["run", "actions", "score"].into_iter().chain(tasks.iter().copied());
+    let header = header.map(str::to_owned).collect();
+    let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
+    let below = |found: &Difference| format!("{}\n{}", marked(found), range(found.interval));
+    for pair in &table.differences {
+        let mut row = vec![table.runs[pair.run].name.clone(), pair.actions.to_string()];
+        row.push(below(&pair.score));
+        row.extend(tasks.iter().map(|task| {
+            let found = pair.tasks.iter().find(|found| found.task == *task);
+            found.map_or_else(dash, |found| below(&found.balanced_accuracy))
+        }));
+        shown.add_row(row);
+    }
+    shown
+}
+
+/// A row per class of a task and run; of two runs, the names are in no row.
+fn classes(table: &RunTable, task: &str) -> Table {
+    let several = table.runs.len() > 2;
+    let run = several.then_some("run");
+    let numbers = ["actions", "reference", "run", "difference", "95 % interval"];
+    let header = ["class"].into_iter().chain(run).chain(numbers).map(str::to_owned).collect();
+    let mut shown = new_table(presets::NOTHING, header, if several { 2 } else { 1 });
+    for (class, rows) in table.classes(task) {
+        for (index, (run, found)) in rows.into_iter().enumerate() {
+            let ClassDifference { actions, difference, .. } = found;
+            let mut row = vec![if index == 0 { class.to_owned() } else { String::new() }];
+            row.extend(several.then(|| table.runs[run].name.clone()));
+            row.push(actions.to_string());
+            let shares = [found.reference, found.recall];
+            row.extend(shares.map(|share| share.map_or_else(dash, |share| format!("{share:.3}"))));
+            row.push(difference.as_ref().map_or_else(dash, marked));
+            row.push(difference.map_or_else(dash, |found| range(found.interval)));
+            shown.add_row(row);
+        }
+    }
+    shown
+}
+
+/// Options in rows and runs in columns, or the other way round where there are more runs.
+fn options(table: &RunTable) -> Table {
+    let value =
+        |option: &DifferingOption, run: usize| option.values[run].clone().unwrap_or_else(dash);
+    let runs = table.runs.iter().enumerate();
+    if table.options.len() >= table.runs.len() {
+        let header = ["option".to_owned()].into_iter().chain(runs.map(|(_, r)| r.name.clone()));
+        let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header.collect(), 1);
+        for option in &table.options {
+            let values = (0..table.runs.len()).map(|run| value(option, run));
+            shown.add_row([option.option.clone()].into_iter().chain(values));
+        }
+        return shown;
+    }
+    let names = table.options.iter().map(|option| option.option.clone());
+    let header = ["run".to_owned()].into_iter().chain(names).collect();
+    let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
+    for (index, run) in runs {
+        let values = table.options.iter().map(|option| value(option, index));
+        shown.add_row([run.name.clone()].into_iter().chain(values));
+    }
+    shown
+}

@@ -1,0 +1,75 @@
+//! The logits of a batch on the host, and the predictions that they are.
+
+use burn::tensor::{Tensor, TensorReadError};
+
+use super::ActionPrediction;
+use super::calibration::softmax;
+use crate::data::Batch;
+use crate::model::Prediction;
+
+/// A network's output for one action.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ActionLogits {
+    /// The annotation's key.
+    pub action: String,
+    /// Label per task, `None` where it is unknown; empty in a split without labels.
+    pub labels: Vec<Option<usize>>,
+    /// Logit of each class, per task.
+    pub tasks: Vec<Vec<f64>>,
+    /// Indices of the views that could be read, among the action's annotated views.
+    pub views: Vec<usize>,
+    /// Weight of each of these views in the aggregation.
+    pub shares: Vec<f64>,
+}
+
+impl ActionLogits {
+    /// Reads a batch's output back from the device, in the order of its actions.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub(crate) fn read(
+        batch: &Batch,
+        prediction: &Prediction,
+    ) -> Result<Vec<Self>, TensorReadError> {
+        let rows = |values: &Tensor<2>| -> Result<Vec<Vec<f64>>, TensorReadError> {
+            let width = values.dims()[1];
+            let values = values.clone().try_into_vec_as::<f32>()?;
+            let row = |row: &[f32]| row.iter().map(|value| f64::from(*value)).collect();
+            Ok(values.chunks(width).map(row).collect())
+        };
+        let shares = rows(&prediction.view_weights)?;
+        let tasks: Vec<Vec<Vec<f64>>> =
+            prediction.logits.iter().map(rows).collect::<Result<_, _>>()?;
+        let mut views = batch.views.iter().copied();
+        let actions = batch.actions.iter().zip(&batch.view_counts).enumerate();
+        Ok(actions
+            .map(|(index, (action, &count))| Self {
+                action: action.clone(),
+                labels: batch.labels.iter().map(|labels| labels[index]).collect(),
+                tasks: tasks.iter().map(|task| task[index].clone()).collect(),
+                views: views.by_ref().take(count).collect(),
+                shares: shares[index][..count].to_vec(),
+            })
+            .collect())
+    }
+
+    /// Whether all of it is.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.tasks.iter().flatten().chain(&self.shares).all(|value| value.is_finite())
+    }
+
+    /// The prediction, each task's logits divided by its temperature; without temperatures, by 1.
+    pub(crate) fn prediction(self, temperatures: &[f64]) -> ActionPrediction {
+        let tasks = self.tasks.iter().enumerate();
+        let probabilities = tasks
+            .map(|(task, logits)| softmax(logits, temperatures.get(task).copied().unwrap_or(1.0)));
+        ActionPrediction {
+            probabilities: probabilities.collect(),
+            action: self.action,
+            labels: self.labels,
+            views: self.views,
+            shares: self.shares,
+            averaged: 1,
+        }
+    }
+}

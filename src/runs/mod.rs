@@ -1,0 +1,53 @@
+//! Training runs read back from their folders and put side by side: what came of each, which options
+//! differ, and how sure their differences are.
+
+mod curves;
+mod find;
+mod options;
+mod page;
+mod paired;
+mod read;
+mod table;
+
+use std::path::PathBuf;
+
+pub use find::{find, names};
+pub use options::DifferingOption;
+pub use page::page;
+pub(crate) use page::signed;
+pub use paired::{ClassDifference, RunDifference, TaskDifference};
+pub use read::Run;
+pub use table::{RunSummary, RunTable, TaskSummary};
+
+/// Why runs cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum RunsError {
+    /// A folder that is no run, and holds none.
+    #[error("{}: is no folder of a run, and no folder in it is one", .path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is nothing to compare with.
+    #[error("a comparison needs two runs or more, and this is {found}")]
+    TooFew {
+        /// Number of runs.
+        found: usize,
+    },
+    /// A file or folder that cannot be read.
+    #[error("{}: cannot be read: {source}", .path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+    /// A run's file that cannot be understood.
+    #[error("{}: cannot be understood: {reason}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line where known.
+        reason: String,
+    },
+}

@@ -1,0 +1,50 @@
+//! Options in which runs differ.
+
+use serde::Serialize;
+use toml::Value;
+
+use super::Run;
+use crate::config::Config;
+use crate::options::{RESUME_MAY_CHANGE, member_of};
+
+/// Options that change no outcome of a run that is resumed, but say what the outcome is of.
+const SHOWN: [&str; 2] = ["dataset-root", "lanes"];
+
+/// An option that has not the same value in all runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DifferingOption {
+    /// Its name.
+    pub option: String,
+    /// Its value in each run; `None` where it is not set.
+    pub values: Vec<Option<String>>,
+}
+
+/// The options that differ, by name. Where files lie, devices and other options that do not change the
+/// outcome are left out.
+pub(super) fn differing(runs: &[Run]) -> Vec<DifferingOption> {
+    let left_out = member_of::<Config>(RESUME_MAY_CHANGE);
+    let mut names: Vec<&String> = runs.iter().flat_map(|run| run.options.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| SHOWN.contains(&name.as_str()) || !left_out.contains(name));
+    let values =
+        |name: &String| -> Vec<_> { runs.iter().map(|run| run.options.get(name)).collect() };
+    let differs = |name: &&String| values(name).windows(2).any(|pair| pair[0] != pair[1]);
+    names
+        .into_iter()
+        .filter(differs)
+        .map(|name| DifferingOption {
+            option: name.clone(),
+            values: values(name).into_iter().map(|value| value.map(text)).collect(),
+        })
+        .collect()
+}
+
+/// A value as it is typed.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}

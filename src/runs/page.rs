@@ -1,0 +1,174 @@
+//! The page of several runs: self-contained, without scripts, in the style of a run's report.
+
+use askama::Template;
+
+use super::curves::{colour, curves, drawn};
+use super::{ClassDifference, DifferingOption, Run, RunTable};
+use crate::evaluate::{Difference, Interval};
+use crate::report::figure::Figure;
+use crate::report::html::HtmlError;
+use crate::report::matrices::percent;
+
+/// Renders the page of runs and what was found of them.
+///
+/// # Errors
+/// [`HtmlError`].
+pub fn page(runs: &[Run], table: &RunTable) -> Result<String, HtmlError> {
+    let drawn = drawn(runs);
+    let tasks = table.tasks();
+    let key = |place: usize| Name { name: &runs[place].name, colour: colour(&drawn, place) };
+    let names: Vec<Name> = (0..runs.len()).map(key).collect();
+    let page = Page {
+        names: &names,
+        rows: names.iter().zip(&table.runs).map(|(name, run)| run_row(name, run, &tasks)).collect(),
+        curves: curves(runs, &drawn, &tasks)
+            .into_iter()
+            .map(Figure::new)
+            .collect::<Result<_, _>>()?,
+        drawn: drawn.len(),
+        differences: table
+            .differences
+            .iter()
+            .map(|found| DifferenceRow {
+                name: &names[found.run],
+                actions: found.actions,
+                cells: std::iter::once(Some(found.score))
+                    .chain(tasks.iter().map(|task| {
+                        let found = found.tasks.iter().find(|found| found.task == *task);
+                        found.map(|found| found.balanced_accuracy)
+                    }))
+                    .map(|difference| difference.map(Cell::of_difference))
+                    .collect(),
+            })
+            .collect(),
+        classes: tasks.iter().filter_map(|task| class_table(task, table, &names)).collect(),
+        by_option: table.options.len() >= runs.len(),
+        options: &table.options,
+        notes: &table.notes,
+        tasks,
+    };
+    Ok(page.render()?)
+}
+
+#[derive(Template)]
+#[template(path = "compare.html")]
+struct Page<'a> {
+    names: &'a [Name<'a>],
+    tasks: Vec<&'a str>,
+    rows: Vec<RunRow<'a>>,
+    curves: Vec<Figure>,
+    /// Number of runs in the curves.
+    drawn: usize,
+    differences: Vec<DifferenceRow<'a>>,
+    classes: Vec<ClassTable<'a>>,
+    /// Whether each option has a row, and not each run.
+    by_option: bool,
+    options: &'a [DifferingOption],
+    notes: &'a [String],
+}
+
+/// A run's name with the colour of its curves.
+struct Name<'a> {
+    name: &'a str,
+    colour: Option<usize>,
+}
+
+/// A number with the interval below it.
+struct Cell {
+    value: String,
+    interval: String,
+    /// Whether the interval excludes 0.
+    marked: bool,
+}
+
+impl Cell {
+    fn new(value: f64, interval: Option<Interval>) -> Self {
+        let range = |i: Interval| format!("{} to {}", percent(i.low), percent(i.high));
+        let interval = interval.map_or_else(String::new, range);
+        Self { value: percent(value), interval, marked: false }
+    }
+
+    /// In percentage points.
+    fn of_difference(difference: Difference) -> Self {
+        let Difference { value, interval: Interval { low, high }, excludes_zero } = difference;
+        let [low, high] = [low, high].map(|value| signed(value * 100.0, 1));
+        let (value, interval) = (signed(value * 100.0, 1), format!("{low} to {high}"));
+        Self { value, interval, marked: excludes_zero }
+    }
+}
+
+/// A number with its sign, 0 without one.
+pub(crate) fn signed(value: f64, decimals: usize) -> String {
+    let text = format!("{:.decimals$}", value.abs());
+    match text.bytes().any(|digit| matches!(digit, b'1'..=b'9')) {
+        true if value < 0.0 => format!("−{text}"),
+        true => format!("+{text}"),
+        false => text,
+    }
+}
+
+struct RunRow<'a> {
+    name: &'a Name<'a>,
+    epochs: usize,
+    best: String,
+    score: Option<Cell>,
+    /// Per task of all runs.
+    tasks: Vec<Option<Cell>>,
+    loss: String,
+}
+
+fn run_row<'a>(name: &'a Name<'a>, run: &super::RunSummary, tasks: &[&str]) -> RunRow<'a> {
+    let dash = || "–".to_owned();
+    let task = |name: &&str| {
+        let found = run.tasks.iter().find(|found| found.task == *name)?;
+        Some(Cell::new(found.balanced_accuracy, found.interval))
+    };
+    RunRow {
+        name,
+        epochs: run.epochs,
+        best: run.best_epoch.map_or_else(dash, |epoch| epoch.to_string()),
+        score: run.score.map(|score| Cell::new(score, run.score_interval)),
+        tasks: tasks.iter().map(task).collect(),
+        loss: run.valid_loss.map_or_else(dash, |loss| format!("{loss:.4}")),
+    }
+}
+
+struct DifferenceRow<'a> {
+    name: &'a Name<'a>,
+    actions: usize,
+    /// Of the score and of each task.
+    cells: Vec<Option<Cell>>,
+}
+
+/// Recalls of a task's classes, each class with a row per run.
+struct ClassTable<'a> {
+    task: &'a str,
+    groups: Vec<(&'a str, Vec<ClassRow<'a>>)>,
+}
+
+struct ClassRow<'a> {
+    name: &'a Name<'a>,
+    actions: u64,
+    /// Of the reference and of the run.
+    recalls: [String; 2],
+    difference: Option<Cell>,
+}
+
+fn class_table<'a>(
+    task: &'a str,
+    table: &'a RunTable,
+    names: &'a [Name<'a>],
+) -> Option<ClassTable<'a>> {
+    let groups = table.classes(task).into_iter().map(|(class, rows)| {
+        let row = |(run, found): (usize, &ClassDifference)| ClassRow {
+            name: &names[run],
+            actions: found.actions,
+            recalls: [found.reference, found.recall]
+                .map(|recall| recall.map_or_else(|| "–".to_owned(), percent)),
+            difference: found.difference.map(Cell::of_difference),
+        };
+        (class, rows.into_iter().map(row).collect())
+    });
+    let groups: Vec<_> = groups.collect();
+    (!groups.is_empty()).then_some(ClassTable { task, groups })
+}
