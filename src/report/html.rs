@@ -54,7 +54,16 @@ impl RunStatus {
 pub struct Example {
     /// The action, its label and the prediction.
     pub caption: String,
-    /// Frames of its clips in order, each a PNG, JPEG or GIF file.
+    /// Its pictures, one strip under the other.
+    pub strips: Vec<Strip>,
+}
+
+/// Frames side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Strip {
+    /// What they show; may be empty.
+    pub title: String,
+    /// In order, each a PNG, JPEG or GIF file.
     pub frames: Vec<Vec<u8>>,
 }
 
@@ -310,14 +319,23 @@ struct ExamplesView {
 
 struct ExampleView {
     caption: String,
+    strips: Vec<StripView>,
+}
+
+struct StripView {
+    title: String,
     /// `data:` URIs; `None` for an unknown image format.
     frames: Vec<Option<String>>,
 }
 
 impl ExampleView {
     fn new(example: &Example) -> Self {
-        let frames = example.frames.iter().map(|bytes| data_uri(bytes)).collect();
-        Self { caption: example.caption.clone(), frames }
+        let strip = |strip: &Strip| {
+            let frames = strip.frames.iter().map(|bytes| data_uri(bytes)).collect();
+            StripView { title: strip.title.clone(), frames }
+        };
+        let strips = example.strips.iter().map(strip).collect();
+        Self { caption: example.caption.clone(), strips }
     }
 }
 

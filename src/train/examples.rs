@@ -1,12 +1,13 @@
 //! Example predictions of a validation pass, for the report.
 
 use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, ImageEncoder};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use crate::data::{Dataset, Reading};
-use crate::evaluate::ActionPrediction;
-use crate::report::html::Example;
+use crate::data::{Batch, Dataset, Reading};
+use crate::evaluate::{ActionPrediction, Saliency};
+use crate::report::html::{Example, Strip};
 use crate::schema::Schema;
+use crate::sheet::explained as explained_row;
 
 /// Examples of each kind.
 const EXAMPLES: usize = 3;
@@ -22,6 +23,9 @@ struct Candidate {
     /// Mean probability of the predicted classes if all are correct, else the largest one of a wrong
     /// class.
     confidence: f64,
+    /// The task whose class is explained, with the class: the most confident wrong one, else the most
+    /// confident one.
+    explained: [usize; 2],
     caption: String,
 }
 
@@ -30,10 +34,15 @@ impl Candidate {
         let mut correct = Vec::new();
         let mut wrong: Vec<f64> = Vec::new();
         let mut parts = Vec::new();
+        let mut explained = ([0, prediction.predicted(0)], (false, 0.0));
         for (index, task) in schema.tasks.iter().enumerate() {
             let (best, probability) = (prediction.predicted(index), prediction.confidence(index));
             let name = |class: usize| &task.classes[class].name;
             let percent = probability * 100.0;
+            let is_wrong = prediction.labels[index].is_some_and(|label| label != best);
+            if (is_wrong, probability) > explained.1 {
+                explained = ([index, best], (is_wrong, probability));
+            }
             parts.push(match prediction.labels[index] {
                 None => format!("{}, which is unknown ({percent:.0} %)", name(best)),
                 Some(label) if label == best => {
@@ -53,41 +62,66 @@ impl Candidate {
         };
         let action = prediction.action.clone();
         let caption = format!("Action {action}: {}", parts.join("; "));
-        Self { action, correct: wrong.is_empty(), confidence, caption }
+        let (explained, correct) = (explained.0, wrong.is_empty());
+        Self { action, correct, confidence, explained, caption }
     }
 }
 
+/// What of each view of a batch of one action speaks for a class, given a task and the class; `None` where
+/// that is not known.
+pub(super) type Explain<'a> = dyn Fn(&Batch, [usize; 2]) -> Option<Vec<Saliency>> + 'a;
+
 /// The most confident correct predictions and the most confident wrong ones, with frames of each action's
-/// first readable view.
+/// first readable view, and with what decided in each of them.
 pub(super) fn examples(
     schema: &Schema,
     predictions: &[ActionPrediction],
     dataset: &Dataset,
+    explain: &Explain<'_>,
 ) -> [Vec<Example>; 2] {
     let mut candidates: Vec<Candidate> =
         predictions.iter().map(|prediction| Candidate::new(schema, prediction)).collect();
     candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
     [true, false].map(|correct| {
         let chosen = candidates.iter().filter(|candidate| candidate.correct == correct);
-        chosen.take(EXAMPLES).filter_map(|candidate| example(candidate, dataset)).collect()
+        let examples = chosen.take(EXAMPLES);
+        examples.filter_map(|candidate| example(candidate, schema, dataset, explain)).collect()
     })
 }
 
-/// `None` where the clip can no longer be read: a missing picture does not stop the run.
-fn example(candidate: &Candidate, dataset: &Dataset) -> Option<Example> {
+/// `None` where the clips can no longer be read: a missing picture does not stop the run.
+fn example(
+    candidate: &Candidate,
+    schema: &Schema,
+    dataset: &Dataset,
+    explain: &Explain<'_>,
+) -> Option<Example> {
     let index = dataset.samples.iter().position(|s| s.action == candidate.action)?;
-    let mut resizer = dataset.resizer();
-    let views = dataset.samples[index].views.len();
-    let mut read = |view| dataset.read_one(index, view, &Reading::MIDDLE, &mut resizer).ok();
-    let batch = (0..views).find_map(&mut read)?;
+    let read = dataset.read_batch(&[index], &Reading::MIDDLE, &mut dataset.resizer());
+    let batch = read.ok()??;
     let [t, h, w] = batch.size;
     let step = t.div_ceil(FRAMES).max(1);
-    let frames = batch.frames.chunks(h * w * 3).step_by(step).filter_map(|frame| {
-        let mut file = Vec::new();
-        let encoder = JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY);
-        let (w, h) = (u32::try_from(w).ok()?, u32::try_from(h).ok()?);
-        encoder.write_image(frame, w, h, ExtendedColorType::Rgb8).ok()?;
-        Some(file)
-    });
-    Some(Example { caption: candidate.caption.clone(), frames: frames.collect() })
+    let frames = batch.frames_of(0..1).chunks(h * w * 3).step_by(step);
+    let frames = frames.filter_map(|frame| jpeg(frame, [h, w])).collect();
+    let mut strips = vec![Strip { title: String::new(), frames }];
+    let [task, class] = candidate.explained;
+    let explained = explain(&batch, candidate.explained).unwrap_or_default();
+    for (clip, (saliency, view)) in explained.iter().zip(&batch.views).enumerate() {
+        let class = &schema.tasks[task].classes[class].name;
+        let title = format!("View {}: what speaks for {class}", view + 1);
+        let row = explained_row(&batch, clip, saliency, String::new());
+        let size = |frame: &RgbImage| [frame.height() as usize, frame.width() as usize];
+        let frames = row.frames.iter().filter_map(|frame| jpeg(frame, size(frame))).collect();
+        strips.push(Strip { title, frames });
+    }
+    Some(Example { caption: candidate.caption.clone(), strips })
+}
+
+/// A frame `[H, W, 3]` as a JPEG file.
+fn jpeg(frame: &[u8], [h, w]: [usize; 2]) -> Option<Vec<u8>> {
+    let mut file = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY);
+    let (w, h) = (u32::try_from(w).ok()?, u32::try_from(h).ok()?);
+    encoder.write_image(frame, w, h, ExtendedColorType::Rgb8).ok()?;
+    Some(file)
 }

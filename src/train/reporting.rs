@@ -5,7 +5,7 @@ use std::fmt::Display;
 use burn::tensor::Device;
 
 use super::augmenter::Augmenter;
-use super::examples::examples;
+use super::examples::{Explain, examples};
 use crate::augment::Normalisation;
 use crate::checkpoint::write_atomically;
 use crate::config::Config;
@@ -96,12 +96,13 @@ impl<'a> Reporter<'a> {
         history: &[EpochRecord],
         predictions: &[ActionPrediction],
         valid: &Dataset,
+        explain: &Explain<'_>,
     ) {
         let Some(record) = history.last().filter(|_| self.writes) else {
             return;
         };
         if record.best {
-            [self.correct, self.wrong] = examples(&self.schema, predictions, valid);
+            [self.correct, self.wrong] = examples(&self.schema, predictions, valid, explain);
         }
         if let Some(events) = &mut self.events
             && let Some(summary) = logged(epoch_summary(record, &self.schema))

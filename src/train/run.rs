@@ -23,6 +23,7 @@ use super::trainer::Trainer;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
+use crate::data::Batch;
 use crate::evaluate::{ActionLogits, ActionPrediction, Calibration};
 use crate::model::{STAGES, StageSet};
 use crate::report::html::RunStatus;
@@ -298,7 +299,14 @@ impl<'a> Run<'a> {
         let snapshot = snapshot(&self.trainer, &self.budget, &self.history, None);
         let saved = self.checkpoints.save_epoch(snapshot, &self.schema, predictions)?;
         self.report_saved(saved);
-        self.reporter.epoch(&self.history, predictions, &self.data.valid);
+        let explain = |batch: &Batch, class| {
+            let explained = self.trainer.explain(batch, class);
+            explained.unwrap_or_else(|error| {
+                log::warn!("the report is not complete: {error}");
+                None
+            })
+        };
+        self.reporter.epoch(&self.history, predictions, &self.data.valid, &explain);
         self.trainer.observe(&Event::Epoch(Box::new(record)));
         Ok(())
     }

@@ -27,6 +27,7 @@ use super::step::{Attempt, Clips, Gradients, Step, first_pass};
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
+use crate::evaluate::{EvaluateError, Saliency, saliency};
 use crate::model::{DropoutMasks, MultiViewNet, Prediction, StageSet};
 use crate::report::{Event, Observer, PassRecord};
 
@@ -405,6 +406,21 @@ impl<'a> Trainer<'a> {
         }
         inspect(batch, &prediction)?;
         Ok(Some(BatchResult::new(losses?, prediction.logits, cost.auxiliary)))
+    }
+
+    /// What of each clip of a batch of one action speaks for a class of a task, as the network that is
+    /// validated has it. `None` if the clips do not fit into one pass.
+    pub(super) fn explain(
+        &self,
+        batch: &Batch,
+        class: [usize; 2],
+    ) -> Result<Option<Vec<Saliency>>, EvaluateError> {
+        if batch.clips() > self.memory.micro_batch {
+            return Ok(None);
+        }
+        let net = self.average.as_ref().map_or(self.net(), WeightAverage::net);
+        let device = self.device.clone().without_autodiff();
+        saliency(net, batch, &self.objective.annotated(batch), class, &device).map(Some)
     }
 
     fn next_batch(&self, pass: &mut TrainPass) -> Result<Option<Uploaded>, TrainError> {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use polyview::report::charts::WIDTH;
 use polyview::report::curves::best_epoch;
-use polyview::report::html::{Example, ReportData, RunStatus, render};
+use polyview::report::html::{Example, ReportData, RunStatus, Strip, render};
 use polyview::report::{EpochRecord, RunSummary};
 use polyview::schema::Schema;
 
@@ -203,7 +203,8 @@ fn everything_is_escaped() {
     summary.settings = pairs.to_vec();
     summary.advice = vec![EVIL.to_owned()];
     summary.splits[0].split = EVIL.to_owned();
-    let examples = [Example { caption: EVIL.to_owned(), frames: vec![EVIL.into()] }];
+    let strip = Strip { title: EVIL.to_owned(), frames: vec![EVIL.into()] };
+    let examples = [Example { caption: EVIL.to_owned(), strips: vec![strip] }];
     let page = with(&history, |data| {
         *data = ReportData {
             title: EVIL,
@@ -226,7 +227,10 @@ fn images_are_embedded() {
     let jpeg = b"\xff\xd8\xff\xe0 rest".to_vec();
     let frames = vec![png, jpeg, b"GIF89a".to_vec(), b"BM".to_vec(), Vec::new()];
     let history = report::history(2);
-    let examples = [Example { caption: "Action 7".to_owned(), frames }];
+    let examples = [Example {
+        caption: "Action 7".to_owned(),
+        strips: vec![Strip { title: String::new(), frames }],
+    }];
     let page = with(&history, |data| data.worst = &examples);
     let strip = element(&page, r#"<figure class="strip""#, "figure");
     assert!(strip.contains(r#"<img src="data:image/png;base64,iVBORw0KGgogcmVzdA==""#), "{strip}");
