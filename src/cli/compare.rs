@@ -10,9 +10,7 @@ use super::advice::{Advice, output_failure};
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_atomically;
 use crate::evaluate::{Difference, Interval};
-use crate::runs::{
-    ClassDifference, DifferingOption, Run, RunTable, RunsError, find, names, page, signed,
-};
+use crate::runs::{DifferingOption, Run, RunTable, RunsError, find, names, page, signed};
 
 /// With more runs, recalls per class are a page of their own, which `--out` writes.
 const MOST_WITH_CLASSES: usize = 8;
@@ -80,9 +78,9 @@ fn text(table: &RunTable) -> String {
     let tasks = table.tasks();
     let mut parts = vec![results(table, &tasks).to_string()];
     let has_intervals = table.runs.iter().any(|run| run.score_interval.is_some());
-    let below = if has_intervals { "; below it the 95 % interval" } else { "" };
+    let below = if has_intervals { "\nbelow each the 95 % confidence interval" } else { "" };
     parts.push(format!(
-        "validation split, best epoch; tasks by their balanced accuracy, the score is its mean{below}"
+        "best epochs, validation split: score, each task's balanced accuracy{below}"
     ));
     if !table.notes.is_empty() {
         parts.push(format!("\n{}", table.notes.join("\n")));
@@ -91,8 +89,7 @@ fn text(table: &RunTable) -> String {
         parts.push(format!("\ndifferences to {}", table.runs[0].name));
         parts.push(differences(table, &tasks).to_string());
         parts.push(
-            "* the 95 % interval excludes 0; intervals by a paired bootstrap over the actions that \
-             both predicted"
+            "* the 95 % interval excludes 0 (paired bootstrap over the actions of both runs)"
                 .to_owned(),
         );
         if table.runs.len() > MOST_WITH_CLASSES {
@@ -136,10 +133,16 @@ fn dash() -> String {
     "–".to_owned()
 }
 
+/// A task's name as words, between which a narrow column breaks it.
+fn words(task: &str) -> String {
+    task.replace('_', " ")
+}
+
 /// A row per run.
 fn results(table: &RunTable, tasks: &[&str]) -> Table {
-    let header = ["run", "epochs", "best", "score"].into_iter().chain(tasks.iter().copied());
-    let header = header.chain(["loss"]).map(str::to_owned).collect();
+    let mut header = ["run", "epochs", "best", "score"].map(str::to_owned).to_vec();
+    header.extend(tasks.iter().map(|task| words(task)));
+    header.push("loss".to_owned());
     let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
     let below = |value: f64, interval: Option<Interval>| match interval {
         Some(Interval { low, high }) => format!("{value:.3}\n{low:.3}–{high:.3}"),
@@ -171,8 +174,8 @@ fn range(Interval { low, high }: Interval) -> String {
 
 /// A row per run that is compared with the reference.
 fn differences(table: &RunTable, tasks: &[&str]) -> Table {
-    let header = ["run", "actions", "score"].into_iter().chain(tasks.iter().copied());
-    let header = header.map(str::to_owned).collect();
+    let mut header = ["run", "actions", "score"].map(str::to_owned).to_vec();
+    header.extend(tasks.iter().map(|task| words(task)));
     let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
     let below = |found: &Difference| format!("{}\n{}", marked(found), range(found.interval));
     for pair in &table.differences {
@@ -187,24 +190,26 @@ fn differences(table: &RunTable, tasks: &[&str]) -> Table {
     shown
 }
 
-/// A row per class of a task and run; of two runs, the names are in no row.
+/// Recalls of a task's classes: of two runs in the class's row, of more in a row per run below it.
 fn classes(table: &RunTable, task: &str) -> Table {
+    let header = ["class", "actions", "reference", "run", "difference", "95 % interval"];
+    let mut shown = new_table(presets::NOTHING, header.map(str::to_owned).to_vec(), 1);
     let several = table.runs.len() > 2;
-    let run = several.then_some("run");
-    let numbers = ["actions", "reference", "run", "difference", "95 % interval"];
-    let header = ["class"].into_iter().chain(run).chain(numbers).map(str::to_owned).collect();
-    let mut shown = new_table(presets::NOTHING, header, if several { 2 } else { 1 });
     for (class, rows) in table.classes(task) {
-        for (index, (run, found)) in rows.into_iter().enumerate() {
-            let ClassDifference { actions, difference, .. } = found;
-            let mut row = vec![if index == 0 { class.to_owned() } else { String::new() }];
-            row.extend(several.then(|| table.runs[run].name.clone()));
-            row.push(actions.to_string());
-            let shares = [found.reference, found.recall];
-            row.extend(shares.map(|share| share.map_or_else(dash, |share| format!("{share:.3}"))));
-            row.push(difference.as_ref().map_or_else(dash, marked));
-            row.push(difference.map_or_else(dash, |found| range(found.interval)));
-            shown.add_row(row);
+        if several {
+            shown.add_row([class]);
+        }
+        for (run, found) in rows {
+            let share = |share: Option<f64>| share.map_or_else(dash, |share| format!("{share:.3}"));
+            let name = || format!("  {}", table.runs[run].name);
+            shown.add_row([
+                if several { name() } else { class.to_owned() },
+                found.actions.to_string(),
+                share(found.reference),
+                share(found.recall),
+                found.difference.as_ref().map_or_else(dash, marked),
+                found.difference.map_or_else(dash, |found| range(found.interval)),
+            ]);
         }
     }
     shown

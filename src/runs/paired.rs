@@ -81,7 +81,7 @@ pub(super) fn difference(
     }
     let (answers, relabelled) = common_answers(tables, &tasks);
     if relabelled > 0 {
-        notes.push(format!("{between} have different labels for {relabelled} actions, left out"));
+        notes.push(format!("{between} label {relabelled} actions differently, which are left out"));
     }
     let [ours, theirs] = tables.map(|table| table.actions.len());
     let actions = answers[0].len();

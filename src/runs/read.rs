@@ -72,8 +72,9 @@ fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
     let bytes = content(path)?.ok_or_else(absent)?;
     let text = str::from_utf8(&bytes).map_err(|error| damaged(path, error))?;
     let fail = |error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        damaged(path, format!("line {line}: {}", error.message()))
+        let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+        damaged(path, format!("{line}{}", error.message()))
     };
     let written: toml::Table = toml::from_str(text).map_err(fail)?;
     let config: Config = toml::from_str(text).map_err(fail)?;

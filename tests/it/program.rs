@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Output;
 
+use polyview::evaluate::PredictionTable;
+use polyview::metrics::ConfusionMatrix;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,6 +30,28 @@ fn history(save: &Path) -> Value {
     history
 }
 
+/// The predictions in the folder give the confusion matrices and the balanced accuracies that the history
+/// has for the best epoch.
+fn predictions_are_of_the_best_epoch(save: &Path, history: &Value) {
+    let best = history.as_array().unwrap().iter().rfind(|epoch| epoch["best"] == true).unwrap();
+    let table = PredictionTable::parse(&std::fs::read(save.join("valid_predictions.csv")).unwrap());
+    let table = table.unwrap();
+    let records = best["valid"]["tasks"].as_array().unwrap();
+    assert_eq!(records.len(), table.tasks.len());
+    for (task, record) in records.iter().enumerate() {
+        let (labels, predicted): (Vec<usize>, Vec<usize>) = table
+            .actions
+            .values()
+            .filter_map(|answers| Some((answers[task].0?, answers[task].1)))
+            .unzip();
+        let classes = table.tasks[task].1.len();
+        let matrix = ConfusionMatrix::from_pairs(classes, &labels, &predicted).unwrap();
+        assert_eq!(record["confusion"], serde_json::to_value(matrix.rows()).unwrap());
+        let balanced = record["balanced_accuracy"].as_f64().unwrap();
+        assert!((balanced - matrix.balanced_accuracy()).abs() < 1e-12);
+    }
+}
+
 #[test]
 fn a_run_writes_its_files_and_its_configuration_repeats_it() {
     let folder = TempDir::new().unwrap();
@@ -36,10 +60,13 @@ fn a_run_writes_its_files_and_its_configuration_repeats_it() {
     let output = train(&data, &save, &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "", "progress belongs on stderr");
-    for file in ["best.safetensors", "last.safetensors", "history.json", "config.toml"] {
+    let checkpoints = ["best.safetensors", "last.safetensors"];
+    for file in checkpoints.iter().chain(&["history.json", "config.toml", "valid_predictions.csv"])
+    {
         assert!(save.join(file).is_file(), "{file} is missing");
     }
     let first = history(&save);
+    predictions_are_of_the_best_epoch(&save, &first);
     assert_eq!(first.as_array().unwrap().len(), 2);
     let stderr = text(&output.stderr);
     for word in ["r3d_tiny", "12 actions, 24 views", "epoch 2/2", "best epoch"] {

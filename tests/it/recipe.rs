@@ -346,6 +346,22 @@ fn the_start_reports_configuration_balance_and_advice() {
     for word in ["with freezing", "without", "score", "clips/s", "action_class"] {
         assert!(table.contains(word), "{table}");
     }
+    // Both are runs, whose predictions can be compared.
+    let [frozen, unfrozen] = ["frozen", "unfrozen"].map(|name| save.join(name));
+    let runs = [&frozen, &unfrozen].map(|run| run.to_str().unwrap());
+    let output = polyview(&["compare", runs[0], runs[1], "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&found["runs"][0]["name"], &found["runs"][1]["name"]),
+        (&"frozen".into(), &"unfrozen".into())
+    );
+    assert_eq!(
+        (&found["differences"][0]["actions"], &found["notes"]),
+        (&3.into(), &serde_json::json!([]))
+    );
+    assert!(
+        found["options"].as_array().unwrap().iter().any(|o| o["option"] == "gradual-finetuning")
+    );
 }
 
 #[test]

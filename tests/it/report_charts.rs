@@ -140,7 +140,8 @@ fn curves_of_a_run() {
     assert_eq!(ids, [&["loss", "score"][..], &tasks, &["rates", "data-wait"]].concat());
     assert_eq!(all[0].chart.lines[1].values[4], history[4].valid.loss);
     assert_eq!(all[2].chart.lines[0].values[4], history[4].train.tasks[0].balanced_accuracy);
-    assert_eq!(all[1].chart.dot, best_epoch(&history).map(|record| record.epoch));
+    let dots: Vec<_> = all[1].chart.lines.iter().map(|line| line.dot).collect();
+    assert_eq!(dots, [None, None, best_epoch(&history).map(|record| record.epoch)]);
 
     let rates = &all[4].chart;
     let names: Vec<&str> = rates.lines.iter().map(|line| line.name.as_str()).collect();

@@ -43,6 +43,11 @@ fn timeless(history: &[EpochRecord]) -> Vec<EpochRecord> {
     history
 }
 
+/// The best epoch's predictions as they were written.
+fn predictions(config: &Config) -> String {
+    std::fs::read_to_string(config.run.save_dir.join(checkpoint::VALID_PREDICTIONS)).unwrap()
+}
+
 fn weights(config: &Config) -> Vec<u8> {
     std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
 }
@@ -87,6 +92,7 @@ fn resumed_equals_uninterrupted(
         let outcome = run(&cut);
         assert_eq!(timeless(&outcome.history), expected.0, "{device}, cut after {steps} steps");
         assert!(weights(&cut) == expected.1, "{device}, cut after {steps}: other weights");
+        assert_eq!(predictions(&cut), predictions(&whole), "{device}, cut after {steps} steps");
     }
 }
 
@@ -338,7 +344,7 @@ fn twenty_five_kills_change_nothing() {
     };
     assert_eq!(history(&killed), history(&uninterrupted));
     let kept = format!("epoch-{EPOCHS:04}.safetensors");
-    for name in ["last.safetensors", "best.safetensors", &kept] {
+    for name in ["last.safetensors", "best.safetensors", &kept, checkpoint::VALID_PREDICTIONS] {
         let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
         assert!(read(&killed) == read(&uninterrupted), "{name} differs");
     }

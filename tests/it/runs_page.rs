@@ -1,0 +1,144 @@
+//! What `polyview compare` shows: its tables, JSON and page.
+
+use std::path::{Path, PathBuf};
+
+use polyview::runs::{RunTable, page};
+use polyview::schema::Schema;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::page::sound;
+use crate::common::program::{polyview, text};
+use crate::common::runs::{predictions, read, write};
+
+/// Runs that are wrong about each n-th action, with names for folders.
+fn runs(root: &Path, rare: &[(&str, usize)]) -> Vec<PathBuf> {
+    let schema = Schema::mvfoul().unwrap();
+    let run = |(name, rare): &(&str, usize)| {
+        let epoch = |rare: usize| predictions(&schema, 80, |action, _| action % rare == 0);
+        let options = format!("--seed {rare} --lr 1e-{rare}");
+        write(&root.join(name), &options, &schema, &[epoch(1), epoch(*rare), epoch(1)]);
+        root.join(name)
+    };
+    rare.iter().map(run).collect()
+}
+
+fn rendered(folders: &[PathBuf]) -> String {
+    let runs = read(folders);
+    let page = page(&runs, &RunTable::new(&runs).unwrap()).unwrap();
+    sound(&page);
+    page
+}
+
+/// The part of a page between the first `from` and the next `to`.
+fn part<'a>(page: &'a str, from: &str, to: &str) -> &'a str {
+    let start = page.find(from).unwrap_or_else(|| panic!("no {from}"));
+    &page[start..start + page[start..].find(to).unwrap()]
+}
+
+#[test]
+fn the_page_has_tables_and_curves() {
+    let folder = TempDir::new().unwrap();
+    let name = if cfg!(windows) { "a & b" } else { "<b> & \"c\"" };
+    let page = rendered(&runs(folder.path(), &[("reference", 2), (name, 5), ("third", 2)]));
+    assert!(page.contains("<title>3 runs compared</title>"));
+    assert!(!page.contains(name), "a name is not escaped");
+    let escaped = name
+        .replace('&', "&#38;")
+        .replace('<', "&#60;")
+        .replace('>', "&#62;")
+        .replace('"', "&#34;");
+    let results = part(&page, "id=\"runs\"", "</table>");
+    assert_eq!(results.matches("<tr>").count(), 4);
+    for words in [escaped.as_str(), "reference", "<td>80.0<small>", "<td>50.0<small>"] {
+        assert!(results.contains(words), "{words} is not in {results}");
+    }
+    let tasks = ["task-offence_severity", "task-action_class"];
+    for id in ["score", "valid-loss", "train-loss"].iter().chain(&tasks) {
+        let figure = part(&page, &format!("<figure id=\"{id}\""), "</figure>");
+        for colour in [1, 3, 4] {
+            let line = format!("var(--c{colour})");
+            // In the legend, the line and its dot.
+            assert!(figure.matches(&line).count() >= 3, "{id}: colour {colour}");
+        }
+        assert_eq!(figure.matches("<polyline").count(), 3, "{id}");
+        assert_eq!(figure.matches("<circle").count(), 3, "{id}");
+        assert!(figure.contains(&escaped), "{id}");
+    }
+    let differences = part(&page, "id=\"differences\"", "</table>");
+    assert_eq!(differences.matches("<tr>").count(), 3);
+    assert!(differences.contains("+30.0<sup>*</sup>"), "{differences}");
+    // The third is as the reference.
+    assert!(differences.contains("<td>0.0<small>0.0 to 0.0</small></td>"), "{differences}");
+    assert!(page.contains("* The interval excludes 0."));
+    let classes = part(&page, "data-task=\"action_class\"", "</table>");
+    assert_eq!(classes.matches("<tbody>").count(), 8);
+    assert_eq!(classes.matches("<tr>").count(), 1 + 8 * 2);
+    let options = part(&page, "id=\"options\"", "</table>");
+    // Two options and three runs: a row per run.
+    assert!(options.contains("<th scope=\"col\">seed</th>"), "{options}");
+    assert!(options.contains("<td>5</td>") && options.contains("<td>0.00001</td>"), "{options}");
+}
+
+#[test]
+fn more_runs_than_colours() {
+    let folder = TempDir::new().unwrap();
+    // The reference is the worst; of the others the first two are.
+    let all: Vec<(String, usize)> = (0..10).map(|n| (format!("run-{n}"), n + 1)).collect();
+    let all: Vec<(&str, usize)> = all.iter().map(|(name, rare)| (name.as_str(), *rare)).collect();
+    let page = rendered(&runs(folder.path(), &all));
+    assert!(page.contains("Of 10 runs, 8 are drawn"));
+    let figure = part(&page, "<figure id=\"score\"", "</figure>");
+    assert_eq!(figure.matches("<polyline").count(), 8);
+    let legend = part(figure, "class=\"legend\"", "</ul>");
+    let drawn: Vec<bool> = all.iter().map(|(name, _)| legend.contains(name)).collect();
+    assert_eq!(drawn, [[true, false, false].as_slice(), &[true; 7]].concat());
+    let results = part(&page, "id=\"runs\"", "</table>");
+    assert_eq!(results.matches("class=\"key\"").count(), 8);
+    assert_eq!(results.matches("<tr>").count(), 11);
+}
+
+#[test]
+fn the_command_prints_tables_or_json_and_writes_the_page() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    runs(&root.join("sweep"), &[("one", 2), ("two", 5)]);
+    let sweep = root.join("sweep");
+    let page = root.join("page.html");
+    let [sweep, out] = [&sweep, &page].map(|path| path.to_str().unwrap());
+    let output = polyview(&["compare", sweep, "--out", out]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for words in [
+        "0.500\n",
+        "differences to one",
+        "+0.300 *",
+        "* the 95 % interval excludes 0",
+        "action_class, recall per class",
+        "Standing tackling",
+        "options that differ",
+    ] {
+        let words = words.trim();
+        assert!(printed.contains(words), "{words:?} is not in {printed}");
+    }
+    assert!(text(&output.stderr).contains("page.html"));
+    sound(&std::fs::read_to_string(&page).unwrap());
+
+    let output = polyview(&["compare", sweep, "--json"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["runs"][0]["name"], &json["runs"][1]["name"]),
+        (&"one".into(), &"two".into())
+    );
+    assert_eq!(
+        (&json["runs"][1]["epochs"], &json["runs"][1]["best_epoch"]),
+        (&3.into(), &2.into())
+    );
+    let pair = &json["differences"][0];
+    assert_eq!((&pair["run"], &pair["actions"]), (&1.into(), &80.into()));
+    assert!((pair["score"]["value"].as_f64().unwrap() - 0.3).abs() < 1e-9);
+    assert_eq!(pair["tasks"][1]["classes"].as_array().unwrap().len(), 8);
+    assert_eq!(pair["score"]["excludes_zero"], true);
+    assert_eq!(json["options"][1]["option"], "seed");
+    assert_eq!(json["options"][1]["values"][0], "2");
+}
