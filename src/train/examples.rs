@@ -108,7 +108,7 @@ fn example(
     let explained = explain(&batch, candidate.explained).unwrap_or_default();
     for (clip, (saliency, view)) in explained.iter().zip(&batch.views).enumerate() {
         let class = &schema.tasks[task].classes[class].name;
-        let title = format!("View {}: what speaks for {class}", view + 1);
+        let title = format!("View {}: warmer places speak more for {class}", view + 1);
         let row = explained_row(&batch, clip, saliency, String::new());
         let size = |frame: &RgbImage| [frame.height() as usize, frame.width() as usize];
         let frames = row.frames.iter().filter_map(|frame| jpeg(frame, size(frame))).collect();

@@ -371,7 +371,7 @@ fn progress_can_be_read_by_programs() {
     small_set(&data);
     let args = "--simple-training --epochs 2 --backbone-name r3d_tiny --frames-per-clip 2 \
                 --start-frame 2 --end-frame 5 --img-height 16 --img-width 16 --device cpu \
-                --progress json --log-level warn";
+                --ema 0.9 --progress json --log-level warn";
     let mut args: Vec<&str> = args.split_whitespace().collect();
     let save = folder.path().join("run");
     args.splice(0..0, ["train", "--dataset-root", data.to_str().unwrap()]);
@@ -389,6 +389,11 @@ fn progress_can_be_read_by_programs() {
     for file in ["report.html", "metrics.csv"] {
         assert!(save.join(file).is_file(), "{file} is missing");
     }
+    // Each view of an example has a strip of what decided.
+    let page = std::fs::read_to_string(save.join("report.html")).unwrap();
+    let (examples, strips) = ("<figure class=\"strip\">", "warmer places speak more for");
+    let counts = [examples, strips].map(|text| page.matches(text).count());
+    assert!(counts[0] >= 3 && counts[1] == 2 * counts[0], "{counts:?}");
     let events = std::fs::read_dir(save.join("tensorboard")).unwrap().count();
     assert_eq!(events, 1);
     let table = std::fs::read_to_string(save.join("metrics.csv")).unwrap();
