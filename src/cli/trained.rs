@@ -46,6 +46,9 @@ pub(super) struct TrainedArgs {
     /// Print probabilities as the network computes them, without the validation split's calibration
     #[arg(long)]
     pub uncalibrated: bool,
+    /// Predict by thresholds per class, fitted on the validation split for balanced accuracy
+    #[arg(long, conflicts_with = "uncalibrated")]
+    pub class_thresholds: bool,
     /// Leave a task undecided where the most probable class has a smaller probability
     #[arg(long, value_name = "P", value_parser = unit)]
     pub min_confidence: Option<f64>,
@@ -80,14 +83,18 @@ impl Trained {
         )
     }
 
-    /// By which temperatures probabilities are calibrated, if any differs from 1.
+    /// How probabilities are changed: by temperatures, if any differs from 1, and by thresholds.
     fn calibration(&self) -> String {
         let temperatures = &self.options.temperatures;
-        if temperatures.iter().all(|temperature| *temperature == 1.0) {
-            return String::new();
+        let mut text = String::new();
+        if temperatures.iter().any(|temperature| *temperature != 1.0) {
+            let texts: Vec<String> = temperatures.iter().map(|t| format!("{t:.2}")).collect();
+            text = format!(", calibrated (temperature {})", texts.join(", "));
         }
-        let temperatures: Vec<String> = temperatures.iter().map(|t| format!("{t:.2}")).collect();
-        format!(", calibrated (temperature {})", temperatures.join(", "))
+        if !self.options.thresholds.is_empty() {
+            text.push_str(", by class thresholds");
+        }
+        text
     }
 }
 
@@ -149,8 +156,25 @@ impl TrainedArgs {
         let (batch_size, workers) = (self.batch_size, self.num_workers);
         let calibration = info.calibration.as_ref().filter(|_| !self.uncalibrated);
         let temperatures = calibration.map_or_else(Vec::new, Calibration::temperatures);
-        let options =
-            PredictOptions { batch_size, workers, max_clips, inputs, averaging, temperatures };
+        let thresholds = match self.class_thresholds {
+            false => Vec::new(),
+            true => calibration.and_then(Calibration::thresholds).ok_or_else(|| {
+                let shown = checkpoint.display();
+                Failure::usage(format!(
+                    "--class-thresholds: {shown} has none, which takes 20 labelled actions of each task \
+                     in the validation split: leave it out"
+                ))
+            })?,
+        };
+        let options = PredictOptions {
+            batch_size,
+            workers,
+            max_clips,
+            inputs,
+            averaging,
+            temperatures,
+            thresholds,
+        };
         let checkpoint = checkpoint.to_owned();
         Ok(Trained { net, info, input, schema, compute, options, checkpoint })
     }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::logits::ActionLogits;
+use super::thresholds::Thresholds;
 use crate::metrics::largest;
 
 /// Bins of the expected calibration error, as in Guo et al.
@@ -35,6 +36,9 @@ pub struct TaskCalibration {
     pub ece_after: f64,
     /// Labelled actions of the validation split.
     pub actions: usize,
+    /// Thresholds for the calibrated probabilities; `None` of too few actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
 }
 
 impl Calibration {
@@ -52,6 +56,11 @@ impl Calibration {
             outputs.iter().filter_map(judged).collect()
         };
         Self::fit(&(0..tasks).map(labelled).collect::<Vec<_>>())
+    }
+
+    /// The thresholds of each task; `None` where one has none.
+    pub fn thresholds(&self) -> Option<Vec<Thresholds>> {
+        self.tasks.iter().map(|task| task.thresholds.clone()).collect()
     }
 
     /// The temperature of each task.
@@ -72,7 +81,11 @@ impl TaskCalibration {
             expected_error(sure)
         };
         let (ece_before, ece_after) = (error(1.0), error(temperature));
-        Self { temperature, ece_before, ece_after, actions: actions.len() }
+        let thresholds = (actions.len() >= FEWEST).then(|| {
+            let calibrated = actions.iter().map(|(z, label)| (softmax(z, temperature), *label));
+            Thresholds::fit(&calibrated.collect::<Vec<_>>())
+        });
+        Self { temperature, ece_before, ece_after, actions: actions.len(), thresholds }
     }
 }
 

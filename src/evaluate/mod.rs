@@ -10,6 +10,7 @@ mod predict;
 mod prediction_table;
 mod predictions;
 mod split_metrics;
+mod thresholds;
 
 use burn::tensor::TensorReadError;
 
@@ -28,6 +29,7 @@ pub use predict::{
 pub use prediction_table::{PredictionTable, TableError};
 pub use predictions::{WriteError, predictions_csv, write_predictions};
 pub use split_metrics::{Decided, Mistake, SplitMetrics, TaskMetrics, split_metrics};
+pub use thresholds::Thresholds;
 
 /// Why a network could not be evaluated.
 #[derive(Debug, thiserror::Error)]

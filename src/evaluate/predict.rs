@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::averaging::Sums;
 use super::logits::ActionLogits;
-use super::{Averaging, EvaluateError};
+use super::{Averaging, EvaluateError, Thresholds};
 use crate::data::loader::{Loader, in_order};
 use crate::data::resize::Crop;
 use crate::data::{Batch, Dataset, Plan};
@@ -73,6 +73,8 @@ pub struct PredictOptions {
     pub averaging: Averaging,
     /// What the logits of each task are divided by, see [`Calibration`](super::Calibration); empty for none.
     pub temperatures: Vec<f64>,
+    /// By which the probabilities of each task are divided, see [`Thresholds`]; empty for none.
+    pub thresholds: Vec<Thresholds>,
 }
 
 /// The number of clips of `size` `[T, H, W]` whose forward pass fits into a device's free memory, at
@@ -136,7 +138,12 @@ pub fn predict_dataset(
             progress(actions, clips);
         }
     }
-    Ok(sums.means())
+    let mut predictions = sums.means();
+    for prediction in &mut predictions {
+        let tasks = prediction.probabilities.iter_mut().zip(&options.thresholds);
+        tasks.for_each(|(probabilities, thresholds)| thresholds.apply(probabilities));
+    }
+    Ok(predictions)
 }
 
 /// The value indices of the network's annotation inputs, `[input][action]`.

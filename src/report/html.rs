@@ -10,7 +10,7 @@ use super::curves::{best_epoch, curves};
 use super::figure::Figure;
 use super::matrices::{TaskTables, percent, tables};
 use super::{EpochRecord, RunSummary};
-use crate::evaluate::TaskCalibration;
+use crate::evaluate::{TaskCalibration, Thresholds};
 use crate::schema::{Schema, Task};
 
 /// The report cannot be rendered, which should not happen.
@@ -222,6 +222,12 @@ fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
         if let Some(TaskCalibration { ece_before, ece_after, .. }) = calibration(index) {
             let errors = format!("{}, calibrated {}", percent(*ece_before), percent(*ece_after));
             tables.totals.push(("Calibration error", errors));
+        }
+        let thresholds = calibration(index).and_then(|task| task.thresholds.as_ref());
+        if let Some(Thresholds { before, after, .. }) = thresholds {
+            let gain =
+                format!("{} (cross-validated; {} without)", percent(*after), percent(*before));
+            tables.totals.push(("By class thresholds", gain));
         }
         Some(tables)
     });

@@ -75,6 +75,7 @@ fn predict(
         inputs,
         averaging,
         temperatures: Vec::new(),
+        thresholds: Vec::new(),
     };
     predict_dataset(net, &dataset, &options, &Device::flex(), &mut |_, _| {}).unwrap()
 }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use polyview::checkpoint;
 use polyview::data::Dataset;
 use polyview::evaluate::{
-    ActionPrediction, Averaging, PredictOptions, predict_dataset, split_metrics,
+    ActionPrediction, Averaging, PredictOptions, Thresholds, predict_dataset, split_metrics,
 };
 use polyview::metrics::ConfusionMatrix;
 use polyview::schema::Schema;
@@ -233,7 +233,7 @@ fn predictions_do_not_depend_on_batches_or_workers() {
     let schema = Schema::mvfoul().unwrap();
     let data = Dataset::open(&root, "test", &schema, input.window, input.size, None).unwrap();
     let data = Arc::new(data);
-    let ask_at = |batch_size, workers, temperatures: &[f64]| {
+    let ask_at = |batch_size, workers, temperatures: &[f64], thresholds: &[Thresholds]| {
         let (inputs, averaging) = (Vec::new(), Averaging::NONE);
         let options = PredictOptions {
             batch_size,
@@ -242,10 +242,11 @@ fn predictions_do_not_depend_on_batches_or_workers() {
             inputs,
             averaging,
             temperatures: temperatures.to_vec(),
+            thresholds: thresholds.to_vec(),
         };
         predict_dataset(&net, &data, &options, &device, &mut |_, _| {}).unwrap()
     };
-    let ask = |batch_size, workers| ask_at(batch_size, workers, &[]);
+    let ask = |batch_size, workers| ask_at(batch_size, workers, &[], &[]);
     let (alone, together) = (ask(1, 0), ask(5, 2));
     assert_eq!(alone.len(), 16);
     for (a, b) in alone.iter().zip(&together) {
@@ -255,7 +256,7 @@ fn predictions_do_not_depend_on_batches_or_workers() {
         }
     }
     // Divided logits have divided differences of log-probabilities; the other task is as it was.
-    for (plain, cooler) in together.iter().zip(ask_at(5, 2, &[4.0, 1.0])) {
+    for (plain, cooler) in together.iter().zip(ask_at(5, 2, &[4.0, 1.0], &[])) {
         let difference = |of: &[f64]| of[1].ln() - of[0].ln();
         let [plain_one, cooler_one] =
             [&plain.probabilities[0], &cooler.probabilities[0]].map(|all| difference(all));
@@ -263,6 +264,19 @@ fn predictions_do_not_depend_on_batches_or_workers() {
         assert_eq!(plain.probabilities[1], cooler.probabilities[1]);
         assert_eq!(plain.predicted(0), cooler.predicted(0));
     }
+    let threshold = Thresholds { classes: vec![1.0, 1.0, 1e-4, 1.0], before: 0.0, after: 0.0 };
+    for (plain, other) in together.iter().zip(ask_at(5, 2, &[], &[threshold])) {
+        assert_eq!(other.predicted(0), 2, "its threshold is tiny");
+        let odds = |of: &ActionPrediction| of.probabilities[0][2] / of.probabilities[0][1];
+        assert!((odds(&other) / odds(plain) / 1e4 - 1.0).abs() < 1e-6);
+        assert_eq!(plain.probabilities[1], other.probabilities[1]);
+    }
+    // Nor has it thresholds.
+    let args = ["evaluate", "--class-thresholds", "--checkpoint", checkpoint.to_str().unwrap()];
+    let output = polyview(&[&args[..], &["--dataset-root", root.to_str().unwrap()]].concat());
+    let message = last_error(&output);
+    assert!(message.contains("--class-thresholds") && message.contains("20 labelled"), "{message}");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

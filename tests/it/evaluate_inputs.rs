@@ -55,6 +55,7 @@ fn evaluation_uses_the_annotations_that_validation_uses() {
             inputs,
             averaging,
             temperatures: Vec::new(),
+            thresholds: Vec::new(),
         };
         let predicted = predict_dataset(&net, data, &options, &device, &mut |_, _| {}).unwrap();
         assert_eq!(predicted.len(), valid.samples.len());

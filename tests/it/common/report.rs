@@ -1,7 +1,7 @@
 //! A made-up run for tests of reports.
 
 use indexmap::IndexMap;
-use polyview::evaluate::{Calibration, TaskCalibration};
+use polyview::evaluate::{Calibration, TaskCalibration, Thresholds};
 use polyview::metrics::ConfusionMatrix;
 use polyview::report::{
     BalanceSummary, EpochRecord, PassRecord, RunSummary, SplitSummary, TaskRecord,
@@ -55,6 +55,11 @@ fn calibration(skill: f64) -> Calibration {
         ece_before: 0.05 + 0.1 * skill,
         ece_after: 0.02 + 0.02 * skill,
         actions: 321,
+        thresholds: Some(Thresholds {
+            classes: vec![1.0; 8],
+            before: 0.1 + 0.3 * skill,
+            after: 0.15 + 0.3 * skill,
+        }),
     };
     Calibration { tasks: vec![task.clone(), task] }
 }
