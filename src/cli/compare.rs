@@ -201,7 +201,8 @@ fn classes(table: &RunTable, task: &str) -> Table {
         }
         for (run, found) in rows {
             let share = |share: Option<f64>| share.map_or_else(dash, |share| format!("{share:.3}"));
-            let name = || format!("  {}", table.runs[run].name);
+            // Plain spaces are lost where a name is broken.
+            let name = || format!("\u{a0}\u{a0}{}", table.runs[run].name);
             shown.add_row([
                 if several { name() } else { class.to_owned() },
                 found.actions.to_string(),

@@ -94,7 +94,7 @@ fn more_runs_than_colours() {
     let drawn: Vec<bool> = all.iter().map(|(name, _)| legend.contains(name)).collect();
     assert_eq!(drawn, [[true, false, false].as_slice(), &[true; 7]].concat());
     let results = part(&page, "id=\"runs\"", "</table>");
-    assert_eq!(results.matches("class=\"key\"").count(), 8);
+    assert_eq!(results.matches("class=\"key\" style").count(), 8);
     assert_eq!(results.matches("<tr>").count(), 11);
 }
 
