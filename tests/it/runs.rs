@@ -172,7 +172,7 @@ fn options_that_change_the_outcome_are_listed() {
         options,
         [
             ("dataset-root", some(["data", "data", "other"])),
-            ("main-task-weights", some(["3.0 3.0", "3.0 3.0", "1.0 2.0"])),
+            ("main-task-weights", vec![None, None, Some("1.0 2.0")]),
             ("max-views", vec![None, Some("2"), None]),
             ("seed", some(["42", "7", "42"])),
         ]
