@@ -201,7 +201,8 @@ fn classes(table: &RunTable, task: &str) -> Table {
         }
         for (run, found) in rows {
             let share = |share: Option<f64>| share.map_or_else(dash, |share| format!("{share:.3}"));
-            let name = || format!("  {}", table.runs[run].name);
+            // Plain spaces are lost where a name is broken.
+            let name = || format!("\u{a0}\u{a0}{}", table.runs[run].name);
             shown.add_row([
                 if several { name() } else { class.to_owned() },
                 found.actions.to_string(),
@@ -219,22 +220,19 @@ fn classes(table: &RunTable, task: &str) -> Table {
 fn options(table: &RunTable) -> Table {
     let value =
         |option: &DifferingOption, run: usize| option.values[run].clone().unwrap_or_else(dash);
-    let runs = table.runs.iter().enumerate();
-    if table.options.len() >= table.runs.len() {
-        let header = ["option".to_owned()].into_iter().chain(runs.map(|(_, r)| r.name.clone()));
-        let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header.collect(), 1);
-        for option in &table.options {
-            let values = (0..table.runs.len()).map(|run| value(option, run));
-            shown.add_row([option.option.clone()].into_iter().chain(values));
-        }
-        return shown;
-    }
-    let names = table.options.iter().map(|option| option.option.clone());
-    let header = ["run".to_owned()].into_iter().chain(names).collect();
+    let runs: Vec<String> = table.runs.iter().map(|run| run.name.clone()).collect();
+    let names: Vec<String> = table.options.iter().map(|option| option.option.clone()).collect();
+    let by_option = names.len() >= runs.len();
+    let (title, rows, columns) =
+        if by_option { ("option", names, runs) } else { ("run", runs, names) };
+    let header = [title.to_owned()].into_iter().chain(columns.iter().cloned()).collect();
     let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
-    for (index, run) in runs {
-        let values = table.options.iter().map(|option| value(option, index));
-        shown.add_row([run.name.clone()].into_iter().chain(values));
+    for (row, name) in rows.into_iter().enumerate() {
+        let values = (0..columns.len()).map(|column| {
+            let (option, run) = if by_option { (row, column) } else { (column, row) };
+            value(&table.options[option], run)
+        });
+        shown.add_row([name].into_iter().chain(values));
     }
     shown
 }

@@ -285,7 +285,8 @@ mod tests {
                 + (found.interval.high - expected.high).abs();
             assert!(apart < 1e-12, "{found:?}, {expected:?}");
         };
-        let values = |of: &dyn Fn(&[Answers], &[usize]) -> Option<f64>| -> Vec<f64> {
+        type Metric<'a> = &'a dyn Fn(&[Answers], &[usize]) -> Option<f64>;
+        let values = |of: Metric| -> Vec<f64> {
             drawn.iter().filter_map(|draw| Some(of(&one, draw)? - of(&other, draw)?)).collect()
         };
         for (task, found) in tasks.into_iter().enumerate() {

@@ -15,7 +15,7 @@ const SHOWN: [&str; 2] = ["dataset-root", "lanes"];
 pub struct DifferingOption {
     /// Its name.
     pub option: String,
-    /// Its value in each run; `None` where it is not set.
+    /// Its value in each run; `None` where it has none.
     pub values: Vec<Option<String>>,
 }
 
@@ -35,7 +35,10 @@ pub(super) fn differing(runs: &[Run]) -> Vec<DifferingOption> {
         .filter(differs)
         .map(|name| DifferingOption {
             option: name.clone(),
-            values: values(name).into_iter().map(|value| value.map(text)).collect(),
+            values: values(name)
+                .into_iter()
+                .map(|value| value.map(text).filter(|text| !text.is_empty()))
+                .collect(),
         })
         .collect()
 }

@@ -90,8 +90,10 @@ fn finished(command: &mut Command) -> Output {
     output
 }
 
+/// The last checkpoint's weights, and the best one's predictions.
 fn weights(config: &Config) -> Vec<u8> {
-    std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
+    let read = |name: &str| std::fs::read(config.run.save_dir.join(name)).unwrap();
+    [read(checkpoint::LAST), read(checkpoint::VALID_PREDICTIONS)].concat()
 }
 
 /// Phases, auxiliary heads of which some lanes have no label, a last batch with fewer actions than

@@ -19,9 +19,10 @@ fn rich(folder: &TempDir) -> Config {
     with(&small_config(folder), options)
 }
 
-/// The last checkpoint's weights.
+/// The last checkpoint's weights, and the best one's predictions.
 fn weights(config: &Config) -> Vec<u8> {
-    std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
+    let read = |name: &str| std::fs::read(config.run.save_dir.join(name)).unwrap();
+    [read(checkpoint::LAST), read(checkpoint::VALID_PREDICTIONS)].concat()
 }
 
 struct Runs {

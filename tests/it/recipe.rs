@@ -357,7 +357,7 @@ fn the_start_reports_configuration_balance_and_advice() {
     );
     assert_eq!(
         (&found["differences"][0]["actions"], &found["notes"]),
-        (&3.into(), &serde_json::json!([]))
+        (&16.into(), &serde_json::json!([]))
     );
     assert!(
         found["options"].as_array().unwrap().iter().any(|o| o["option"] == "gradual-finetuning")
