@@ -12,6 +12,7 @@
 //! * [`model`], [`losses`], [`train::freezing`]: the network and what it is trained with.
 //! * [`train::Trainer`]: the training loop, for loops of your own.
 //! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out.
+//! * [`sweep`]: a set of runs with different options.
 //! * [`device`]: choosing a device; [`tuning`] and [`mod@bench`]: its fastest kernels, timings.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
@@ -51,6 +52,7 @@ pub(crate) mod options;
 pub mod report;
 pub mod schema;
 mod sheet;
+pub mod sweep;
 pub mod synth;
 mod text;
 mod timing;
