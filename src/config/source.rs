@@ -86,7 +86,8 @@ pub(crate) fn checked<T: Args>(entries: Vec<Entry>, table: &str) -> Result<Vec<E
         entries.iter().map(|entry| (entry.name.clone(), entry.line)).collect();
     let explain = |error: OptionError| {
         let line = lines.iter().find(|(name, _)| *name == error.option);
-        let line = line.and_then(|(_, line)| *line).map_or(String::new(), |n| format!("line {n}: "));
+        let line =
+            line.and_then(|(_, line)| *line).map_or(String::new(), |n| format!("line {n}: "));
         // Names in a file have no dashes.
         let text = error.to_string().replace("did you mean --", "did you mean ");
         format!("{line}{table}{}", text.trim_start_matches('-'))

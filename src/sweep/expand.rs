@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use indexmap::IndexMap;
+
 use super::draw::Random;
 use super::file::{MOST, SweepFile};
 use super::name::{plain, run_name};
@@ -47,10 +49,7 @@ impl Sweep {
             }
         }
         check_names(&runs).map_err(fail)?;
-        let random = file.random.iter().flat_map(|random| &random.options);
-        let names = file.grid.iter().map(|(name, _)| name);
-        let varied = names.chain(random.map(|(name, _)| name)).cloned().collect();
-        Ok(Self { out: out.to_owned(), varied, common: shown(&file.common), runs })
+        Ok(Self { out: out.to_owned(), common: shown(&file.common), runs })
     }
 }
 
@@ -71,7 +70,9 @@ fn grid(options: &[(String, Vec<Entry>)]) -> Option<Vec<Vec<Entry>>> {
         let count = combinations.len().checked_mul(values.len())?;
         let with = |combination: &Vec<Entry>| {
             let combination = combination.clone();
-            values.iter().map(move |value| [combination.as_slice(), &[value.clone()]].concat())
+            values
+                .iter()
+                .map(move |value| [combination.as_slice(), std::slice::from_ref(value)].concat())
         };
         (count <= MOST).then(|| combinations.iter().flat_map(with).collect())
     })
@@ -87,17 +88,18 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn run(self, path: &Path, out: &Path) -> Result<Run, SweepError> {
-        let values: Vec<String> = self.varied.iter().map(plain).collect();
-        let named: Vec<(&str, &str)> =
-            self.varied.iter().zip(&values).map(|(e, value)| (e.name.as_str(), value.as_str())).collect();
+        let options = shown(&self.varied);
         let variant = self.variant.map(|(name, _)| name.clone());
-        let name = run_name(variant.as_deref(), &named, self.seed);
+        let name = run_name(variant.as_deref(), &options, self.seed);
         let mut own = self.variant.map_or_else(Vec::new, |(_, entries)| entries.clone());
         own = source::put_over(own, self.varied);
         if let Some(seed) = self.seed {
             own = source::put_over(own, vec![Entry::new("seed", vec![seed.to_string()])]);
         }
-        let fail = |source| SweepError::Run { path: path.to_owned(), run: name.clone(), source };
+        let fail = |error: ConfigError| {
+            let (path, source) = (path.to_owned(), Box::new(error));
+            SweepError::Run { path, run: name.clone(), source }
+        };
         let entries = source::put_over(self.common.to_vec(), own.clone());
         let mut config: Config = options::parse(&entries).map_err(|error| fail(error.into()))?;
         let folder = out.join(&name);
@@ -106,12 +108,12 @@ impl Parts<'_> {
             // All runs read the same clips.
             config.data.cache = CacheChoice::Folder(out.join(FRAMES));
         }
-        config.validate().map_err(|error: ConfigError| fail(error))?;
-        Ok(Run { name, folder, variant, values, seed: self.seed, own: shown(&own), config })
+        config.validate().map_err(fail)?;
+        Ok(Run { name, folder, variant, options, seed: self.seed, own: shown(&own), config })
     }
 }
 
-fn shown(entries: &[Entry]) -> Vec<(String, String)> {
+fn shown(entries: &[Entry]) -> IndexMap<String, String> {
     entries.iter().map(|entry| (entry.name.clone(), plain(entry))).collect()
 }
 
@@ -121,10 +123,16 @@ fn check_names(runs: &[Run]) -> Result<(), String> {
     for run in runs {
         let small = run.name.to_ascii_lowercase();
         if [FRAMES, TABLE].contains(&small.as_str()) {
-            return Err(format!("run {}: the sweep's folder has something of that name: rename the variant", run.name));
+            return Err(format!(
+                "run {}: the sweep's folder has something of that name: rename the variant",
+                run.name
+            ));
         }
         if let Some(other) = seen.insert(small, &run.name) {
-            return Err(format!("runs {other} and {} would share a folder: rename one of them", run.name));
+            return Err(format!(
+                "runs {other} and {} would share a folder: rename one of them",
+                run.name
+            ));
         }
     }
     Ok(())

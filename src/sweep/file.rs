@@ -42,6 +42,8 @@ pub(super) struct SweepFile {
 
 type Key<'a> = Spanned<DeString<'a>>;
 type Value<'a> = Spanned<DeValue<'a>>;
+/// Options as they are written, each with its line.
+type Lines = Vec<(String, usize)>;
 
 impl SweepFile {
     /// Reads a file, and the configuration file that it names.
@@ -57,9 +59,10 @@ impl SweepFile {
                 inside(error.to_string().trim_start_matches("--config ").to_owned())
             })?;
             under.retain(|entry| !LEFT_OUT.contains(&entry.name.as_str()));
-            if let Some((name, why)) = OWN.iter().find(|(name, _)| {
-                under.iter().any(|entry| entry.name == *name && entry.is_true())
-            }) {
+            if let Some((name, why)) = OWN
+                .iter()
+                .find(|(name, _)| under.iter().any(|entry| entry.name == *name && entry.is_true()))
+            {
                 return Err(inside(format!("{}: {name}: {why}", config.display())));
             }
             file.common = source::put_over(under, file.common);
@@ -131,7 +134,8 @@ impl<'a> Reader<'a> {
         let DeValue::Array(items) = value.get_ref() else {
             return Err(wrong("must be a list of whole numbers"));
         };
-        let seeds: Option<Vec<u64>> = items.iter().map(|item| whole(item)?.try_into().ok()).collect();
+        let seeds: Option<Vec<u64>> =
+            items.iter().map(|item| whole(item)?.try_into().ok()).collect();
         let seeds = seeds.ok_or_else(|| wrong("must be a list of whole numbers of at least 0"))?;
         if seeds.is_empty() {
             return Err(wrong("must have a value"));
@@ -143,13 +147,8 @@ impl<'a> Reader<'a> {
         Ok(seeds)
     }
 
-    /// A table of options, and their names as they are written.
-    fn options(
-        &self,
-        key: &Key,
-        table: &str,
-        value: Value,
-    ) -> Result<(Vec<Entry>, Vec<(String, usize)>), String> {
+    /// A table of options, and how they are written.
+    fn options(&self, key: &Key, table: &str, value: Value) -> Result<(Vec<Entry>, Lines), String> {
         let parent = table.strip_suffix(key.get_ref().as_ref()).unwrap_or_default();
         let entries = from_table(self.table(key, value, parent)?, self.text)?;
         let prefix = format!("{table}.");
@@ -307,7 +306,8 @@ impl<'a> Reader<'a> {
     /// An option has one value in a run: no two of the tables may give it.
     fn refuse_shared(&self) -> Result<(), String> {
         for (at, (table, name, _)) in self.places.iter().enumerate() {
-            let shared = |(other, taken, _): &&(&str, String, usize)| taken == name && other != table;
+            let shared =
+                |(other, taken, _): &&(&str, String, usize)| taken == name && other != table;
             if let Some((other, _, line)) = self.places[at..].iter().find(shared) {
                 return Err(format!(
                     "line {line}: {name} is given in {other}, and in {table} too: leave one of the \

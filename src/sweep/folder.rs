@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::{Run, SweepError};
@@ -39,7 +40,7 @@ pub struct Best {
     /// Validation score.
     pub score: f64,
     /// Balanced accuracy by task.
-    pub tasks: Vec<(String, f64)>,
+    pub tasks: IndexMap<String, f64>,
 }
 
 /// What is known of a run.
@@ -107,8 +108,10 @@ pub(super) fn check(run: &Run) -> Result<Option<Config>, SweepError> {
         return Ok(None);
     }
     let refuse = |reason: String| SweepError::Folder { folder: run.folder.clone(), reason };
-    let unreadable = |reason: String| refuse(format!("it holds a run whose {CONFIG} cannot be read: {reason}"));
-    let text = fs::read_to_string(run.folder.join(CONFIG)).map_err(|e| unreadable(e.to_string()))?;
+    let unreadable =
+        |reason: String| refuse(format!("it holds a run whose {CONFIG} cannot be read: {reason}"));
+    let text =
+        fs::read_to_string(run.folder.join(CONFIG)).map_err(|e| unreadable(e.to_string()))?;
     let there: Config = toml::from_str(&text).map_err(|e| unreadable(e.message().to_owned()))?;
     let changes = run.config.changes_from(&there);
     if changes.is_empty() {

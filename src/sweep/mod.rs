@@ -16,6 +16,8 @@ mod schedule;
 
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
+
 use crate::checkpoint::CheckpointError;
 use crate::config::{Config, ConfigError};
 
@@ -47,7 +49,7 @@ pub enum SweepError {
         /// The run's name.
         run: String,
         /// The option and what is wrong.
-        source: ConfigError,
+        source: Box<ConfigError>,
     },
     /// A folder holds another run than the one that belongs there.
     #[error("{}: {reason}", .folder.display())]
@@ -71,12 +73,12 @@ pub struct Run {
     pub folder: PathBuf,
     /// Its set of options among `[variants]`.
     pub variant: Option<String>,
-    /// Its values of the options in `[grid]` and `[random]`, in the order of [`Sweep::varied`].
-    pub values: Vec<String>,
+    /// Its values of the options in `[grid]` and `[random]`, in the file's order.
+    pub options: IndexMap<String, String>,
     /// Its seed among `seeds`.
     pub seed: Option<u64>,
     /// The options that not all runs have, by name, as text.
-    pub own: Vec<(String, String)>,
+    pub own: IndexMap<String, String>,
     /// All its options.
     pub config: Config,
 }
@@ -86,11 +88,16 @@ pub struct Run {
 pub struct Sweep {
     /// The folder of their folders.
     pub out: PathBuf,
-    /// Names of the options in `[grid]` and `[random]`, in the file's order.
-    pub varied: Vec<String>,
     /// The options that all runs have in the file, by name, as text.
-    pub common: Vec<(String, String)>,
+    pub common: IndexMap<String, String>,
     /// The runs: variants in the file's order, then the grid's values, the last option's first, then
     /// random draws, then seeds.
     pub runs: Vec<Run>,
+}
+
+impl Sweep {
+    /// Names of the options in `[grid]` and `[random]`, in the file's order.
+    pub fn varied(&self) -> impl Iterator<Item = &String> {
+        self.runs.iter().take(1).flat_map(|run| run.options.keys())
+    }
 }

@@ -1,5 +1,6 @@
 //! Names of runs, which are those of their folders.
 
+use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use crate::options::Entry;
@@ -36,10 +37,10 @@ pub(super) fn number(value: f64) -> String {
 /// a file's name, of bounded length, and depends on nothing else. Options are sorted.
 pub(super) fn run_name(
     variant: Option<&str>,
-    options: &[(&str, &str)],
+    options: &IndexMap<String, String>,
     seed: Option<u64>,
 ) -> String {
-    let mut sorted = options.to_vec();
+    let mut sorted: Vec<(&String, &String)> = options.iter().collect();
     sorted.sort_unstable();
     let mut parts: Vec<String> = variant.map(str::to_owned).into_iter().collect();
     parts.extend(sorted.into_iter().map(|(name, value)| format!("{name}={value}")));
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     fn named(variant: &str) -> String {
-        run_name(Some(variant), &[], None)
+        run_name(Some(variant), &IndexMap::new(), None)
     }
 
     #[test]
@@ -95,14 +96,18 @@ mod tests {
     #[test]
     fn names_are_those_of_files() {
         let options = [("weight-decay", "1e-5"), ("head-lr", "0.001")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let name = run_name(Some("mixup"), &options, Some(3));
         assert_eq!(name, "mixup_head-lr=0.001_weight-decay=1e-5_seed=3");
-        assert_eq!(run_name(None, &[], None), "run");
+        assert_eq!(run_name(None, &IndexMap::new(), None), "run");
         for odd in ["..", "a/b", "a b", "-x", ".x", "x.", "größer", "a\\b", "C:", "~", ""] {
             let name = named(odd);
             let rest = name.split_once('~').map(|(_, hash)| hash.len());
             assert_eq!(rest, Some(DIGITS), "{odd}: {name}");
-            assert!(!name.starts_with(['.', '-']) && !name.contains(['/', '\\', ' ', ':']), "{name}");
+            assert!(
+                !name.starts_with(['.', '-']) && !name.contains(['/', '\\', ' ', ':']),
+                "{name}"
+            );
         }
         assert!(named("a/b") != named("a b"));
         let (long, other) = (named(&"x".repeat(500)), named(&"x".repeat(501)));

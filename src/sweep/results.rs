@@ -33,8 +33,8 @@ impl Estimate {
 pub struct Combination {
     /// Its set of options among `[variants]`.
     pub variant: Option<String>,
-    /// Its values of [`Sweep::varied`].
-    pub values: Vec<String>,
+    /// Its values of the options in `[grid]` and `[random]`.
+    pub options: IndexMap<String, String>,
     /// Number of its runs by how far they have come.
     pub runs: IndexMap<&'static str, usize>,
     /// Score of the best epoch, over its finished runs.
@@ -52,12 +52,13 @@ impl Combination {
 
 /// The combinations of a sweep, those with the highest mean score first, those without one last.
 pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
-    let mut groups: IndexMap<(&Option<String>, &[String]), Vec<&RunResult>> = IndexMap::new();
+    let mut groups: IndexMap<_, (&Run, Vec<&RunResult>)> = IndexMap::new();
     for (run, result) in sweep.runs.iter().zip(results) {
-        groups.entry((&run.variant, &run.values)).or_default().push(result);
+        let key = (&run.variant, run.options.as_slice());
+        groups.entry(key).or_insert_with(|| (run, Vec::new())).1.push(result);
     }
     let tasks = tasks(results);
-    let combination = |((variant, values), results): ((&Option<String>, &[String]), Vec<&RunResult>)| {
+    let combination = |(run, results): (&Run, Vec<&RunResult>)| {
         let mut runs = IndexMap::new();
         for result in &results {
             *runs.entry(result.status.name()).or_default() += 1;
@@ -66,18 +67,19 @@ pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
         let best: Vec<&Best> = finished.filter_map(|result| result.best.as_ref()).collect();
         let scores: Vec<f64> = best.iter().map(|best| best.score).collect();
         let estimate = |task: &str| {
-            let values: Vec<f64> = best.iter().filter_map(|best| accuracy(best, task)).collect();
+            let values: Vec<f64> =
+                best.iter().filter_map(|best| best.tasks.get(task).copied()).collect();
             (task.to_owned(), Estimate::of(&values))
         };
         Combination {
-            variant: variant.clone(),
-            values: values.to_vec(),
+            variant: run.variant.clone(),
+            options: run.options.clone(),
             runs,
             score: Estimate::of(&scores),
             tasks: tasks.iter().map(|task| estimate(task)).collect(),
         }
     };
-    let mut all: Vec<Combination> = groups.into_iter().map(combination).collect();
+    let mut all: Vec<Combination> = groups.into_values().map(combination).collect();
     let rank = |c: &Combination| c.score.map_or(f64::NEG_INFINITY, |score| score.mean);
     // Stable: the file's order on a tie.
     all.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
@@ -87,11 +89,7 @@ pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
 /// The tasks of all runs.
 fn tasks(results: &[RunResult]) -> IndexSet<&str> {
     let best = results.iter().filter_map(|result| result.best.as_ref());
-    best.flat_map(|best| &best.tasks).map(|(task, _)| task.as_str()).collect()
-}
-
-fn accuracy(best: &Best, task: &str) -> Option<f64> {
-    best.tasks.iter().find(|(name, _)| name == task).map(|(_, accuracy)| *accuracy)
+    best.flat_map(|best| best.tasks.keys()).map(String::as_str).collect()
 }
 
 /// The table of all runs. Columns: name, variant, the options of `[grid]` and `[random]`, seed, status,
@@ -110,9 +108,9 @@ pub fn results_csv(sweep: &Sweep, results: &[RunResult]) -> Result<String, Sweep
     let (variants, seeds) = (has(|run| run.variant.is_some()), has(|run| run.seed.is_some()));
     let mut header = vec!["name".to_owned()];
     header.extend(variants.then(|| "variant".to_owned()));
-    header.extend(sweep.varied.iter().cloned());
+    header.extend(sweep.varied().cloned());
     header.extend(seeds.then(|| "seed".to_owned()));
-    header.extend(["status", "epochs", "best_epoch", "score"].map(str::to_owned));
+    header.extend(["status", "epochs_done", "best_epoch", "score"].map(str::to_owned));
     header.extend(tasks.iter().map(|task| format!("balanced_accuracy/{task}")));
     header.push("seconds".to_owned());
 
@@ -123,14 +121,14 @@ pub fn results_csv(sweep: &Sweep, results: &[RunResult]) -> Result<String, Sweep
         let best = result.best.as_ref();
         let mut row = vec![run.name.clone()];
         row.extend(run.variant.clone());
-        row.extend(run.values.iter().cloned());
+        row.extend(run.options.values().cloned());
         row.extend(run.seed.map(|seed| seed.to_string()));
         row.extend([result.status.name().to_owned(), result.epochs.to_string()]);
         row.push(best.map_or_else(String::new, |best| best.epoch.to_string()));
         row.push(best.map_or_else(String::new, |best| best.score.to_string()));
         row.extend(tasks.iter().map(|task| {
-            let value = best.and_then(|best| accuracy(best, task));
-            value.map_or_else(String::new, |value| value.to_string())
+            let value = best.and_then(|best| best.tasks.get(*task));
+            value.map_or_else(String::new, f64::to_string)
         }));
         row.push(if result.epochs > 0 { format!("{:.1}", result.seconds) } else { String::new() });
         write(row)?;

@@ -217,8 +217,7 @@ impl Schedule<'_> {
         let (run, took) = (&self.sweep.runs[job.index], job.started.elapsed());
         let result = look(run);
         // One that was asked to end before it listened is killed by that.
-        let interrupted =
-            status.code() == Some(INTERRUPTED) || stopping && status.code().is_none();
+        let interrupted = status.code() == Some(INTERRUPTED) || stopping && status.code().is_none();
         if result.status != Status::Finished && !interrupted {
             return self.fail(job.index, job.reason(run, &status.to_string()), took);
         }
