@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indexmap::IndexMap;
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
@@ -60,15 +61,15 @@ impl SweepArgs {
         if self.json {
             print_json(&results_json(runs, &results, &combinations))?;
         } else {
-            print_text(&format!("\n{}\n{}", table(&combinations), summary(&sweep, &results)))?;
+            print_text(&format!("\n{}\n\n{}", table(&combinations), summary(&sweep, &results)))?;
         }
-        let failed = |result: &RunResult| {
-            matches!(result.status, Status::Failed | Status::Interrupted | Status::Waiting)
-        };
+        // Those that another process trains are its to answer for.
+        let open =
+            |result: &RunResult| !matches!(result.status, Status::Finished | Status::Running);
         Ok(if stop.load(Ordering::Relaxed) {
             terminal.line("interrupted; to continue: the same command");
             ExitCode::from(EXIT_INTERRUPTED)
-        } else if results.iter().any(failed) {
+        } else if results.iter().any(open) {
             ExitCode::from(EXIT_FAILURE)
         } else {
             ExitCode::SUCCESS
@@ -86,23 +87,22 @@ fn news(event: &SweepEvent, runs: &[Run]) -> String {
         SweepEvent::Started { index, resumes: false } => (*index, "started".to_owned()),
         SweepEvent::Started { index, resumes: true } => (*index, "goes on".to_owned()),
         SweepEvent::Elsewhere { index } => (*index, "another process trains it".to_owned()),
-        SweepEvent::Ended { index, result, took } => {
-            (*index, format!("{}, {}", outcome(result), HumanDuration(*took)))
-        }
+        SweepEvent::Ended { index, result, took } => (*index, outcome(result, *took)),
     };
     let (count, name) = (runs.len(), &runs[index].name);
     let width = count.to_string().len();
     format!("{:>width$} of {count}  {name}: {text}", index + 1)
 }
 
-fn outcome(result: &RunResult) -> String {
+fn outcome(result: &RunResult, took: Duration) -> String {
+    let took = HumanDuration(took);
     let best = result.best.as_ref();
     let score = best.map(|Best { epoch, score, .. }| format!("score {score:.3} in epoch {epoch}"));
     match (result.status, &result.reason, score) {
-        (Status::Finished, _, Some(score)) => score,
         (Status::Failed, Some(reason), _) => format!("failed: {reason}"),
-        (status, _, Some(score)) => format!("{status}, {score}"),
-        (status, _, None) => status.to_string(),
+        (Status::Finished, _, Some(score)) => format!("{score}, {took}"),
+        (status, _, Some(score)) => format!("{status}, {score}, {took}"),
+        (status, _, None) => format!("{status}, {took}"),
     }
 }
 
@@ -150,14 +150,13 @@ fn results_json(runs: &[Run], results: &[RunResult], combinations: &[Combination
 /// A row per combination, best first.
 fn table(combinations: &[Combination]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     let Some(first) = combinations.first() else {
         return table;
     };
     let mut header: Vec<String> = first.variant.iter().map(|_| "variant".to_owned()).collect();
     header.extend(first.options.keys().cloned());
-    let texts = header.len();
     header.push("score".to_owned());
     header.extend(first.tasks.keys().cloned());
     header.push("runs".to_owned());
@@ -168,12 +167,11 @@ fn table(combinations: &[Combination]) -> Table {
         row.push(estimate(combination.score));
         row.extend(combination.tasks.values().map(|task| estimate(*task)));
         row.push(runs(combination));
-        table.add_row(row.into_iter().map(Cell::new));
+        table.add_row(row);
     }
     for column in table.column_iter_mut().skip(usize::from(first.variant.is_some())) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let _ = texts;
     table
 }
 
@@ -201,12 +199,16 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
             parts.push(format!("{count} {status}"));
         }
     }
-    let path = sweep.out.join(TABLE);
+    let seeds = if sweep.runs.iter().any(|run| run.seed.is_some()) {
+        "; mean ±\nstandard error over the seeds of finished runs"
+    } else {
+        ""
+    };
     format!(
-        "each task's balanced accuracy in the epoch with the best score, mean ± standard error over \
-         seeds\n{}: {}; all in {}",
+        "score and each task's balanced accuracy in the epoch with the best score{seeds}\n\n{}: {}\n\
+         all of them: {}",
         counted(results.len(), "run"),
         parts.join(", "),
-        path.display()
+        sweep.out.join(TABLE).display()
     )
 }
