@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indexmap::IndexMap;
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
@@ -116,7 +116,7 @@ fn plan(sweep: &Sweep) -> String {
     let count = sweep.runs.len();
     let mut lines = vec![counted(count, "run")];
     if !sweep.common.is_empty() {
-        lines.push(format!("options of all: {}", list(&sweep.common)));
+        lines.push(format!("options of all, unless given below: {}", list(&sweep.common)));
     }
     let width = count.to_string().len();
     for (index, run) in sweep.runs.iter().enumerate() {
@@ -151,16 +151,21 @@ fn results_json(runs: &[Run], results: &[RunResult], combinations: &[Combination
 fn table(combinations: &[Combination]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
+    // Some terminals do not know their width and say 0.
+    if table.width().is_some_and(|width| width > 0) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     let Some(first) = combinations.first() else {
         return table;
     };
-    let mut header: Vec<String> = first.variant.iter().map(|_| "variant".to_owned()).collect();
-    header.extend(first.options.keys().cloned());
-    header.push("score".to_owned());
-    header.extend(first.tasks.keys().cloned());
-    header.push("runs".to_owned());
-    table.set_header(header);
+    let mut header: Vec<&str> = first.variant.iter().map(|_| "variant").collect();
+    header.extend(first.options.keys().map(String::as_str));
+    let estimates = header.len()..header.len() + 1 + first.tasks.len();
+    header.push("score");
+    header.extend(first.tasks.keys().map(String::as_str));
+    header.push("runs");
+    let header: Vec<String> = header.into_iter().map(in_parts).collect();
+    table.set_header(&header);
     for combination in combinations {
         let mut row: Vec<String> = combination.variant.iter().cloned().collect();
         row.extend(combination.options.values().cloned());
@@ -169,15 +174,34 @@ fn table(combinations: &[Combination]) -> Table {
         row.push(runs(combination));
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(usize::from(first.variant.is_some())) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if index > 0 || first.variant.is_none() {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        // On a narrow terminal the standard errors go to a line of their own; no word is broken.
+        column.set_constraint(if estimates.contains(&index) {
+            let widest = header[index].lines().map(|part| part.chars().count()).max();
+            let width = widest.unwrap_or_default().max(ERROR_WIDTH) + PADDING;
+            ColumnConstraint::LowerBoundary(Width::Fixed(u16::try_from(width).unwrap_or(u16::MAX)))
+        } else {
+            ColumnConstraint::ContentWidth
+        });
     }
     table
 }
 
+/// Width of a standard error, and of the space around a cell.
+const ERROR_WIDTH: usize = "± 0.000".len() - 1;
+const PADDING: usize = 2;
+
+/// A name on several lines, broken behind `-` and `_`.
+fn in_parts(name: &str) -> String {
+    name.split_inclusive(['-', '_']).collect::<Vec<_>>().join("\n")
+}
+
 fn estimate(estimate: Option<Estimate>) -> String {
     match estimate {
-        Some(Estimate { mean, error: Some(error), .. }) => format!("{mean:.3} ± {error:.3}"),
+        Some(Estimate { mean, error: Some(error), .. }) => format!("{mean:.3} ±\u{a0}{error:.3}"),
         Some(Estimate { mean, error: None, .. }) => format!("{mean:.3}"),
         None => "–".to_owned(),
     }

@@ -230,8 +230,8 @@ fn write_history(run: &Run, scores: &[f64]) {
     for (record, score) in records.iter_mut().zip(scores) {
         (record.score, record.best) = (*score, *score > best);
         best = best.max(*score);
-        record.valid.tasks[0].balanced_accuracy = score - 0.1;
-        record.valid.tasks[1].balanced_accuracy = score + 0.1;
+        record.valid.tasks[0].balanced_accuracy = score - 0.125;
+        record.valid.tasks[1].balanced_accuracy = score + 0.125;
         (record.train.seconds, record.valid.seconds) = (2.0, 0.5);
     }
     fs::create_dir_all(&run.folder).unwrap();
@@ -247,13 +247,13 @@ fn results_are_read_from_folders_and_seeds_are_merged() {
     fs::write(&path, text).unwrap();
     let sweep = Sweep::load(&path, &folder.path().join("out")).unwrap();
     let runs = &sweep.runs;
-    write_history(&runs[0], &[0.2, 0.4, 0.3]);
+    write_history(&runs[0], &[0.25, 0.5, 0.375]);
     // Stopped early.
-    write_history(&runs[1], &[0.6, 0.5, 0.5]);
-    write_history(&runs[2], &[0.7, 0.9, 0.8]);
+    write_history(&runs[1], &[0.75, 0.5, 0.5]);
+    write_history(&runs[2], &[0.5, 0.875, 0.75]);
     fs::write(runs[2].folder.join("error.txt"), "an earlier failure\n").unwrap();
-    write_history(&runs[3], &[0.9]);
-    write_history(&runs[4], &[0.3]);
+    write_history(&runs[3], &[0.875]);
+    write_history(&runs[4], &[0.25]);
     fs::write(runs[4].folder.join("error.txt"), "--lr 1: too much\n").unwrap();
     let results = sweep.results();
     let statuses: Vec<Status> = results.iter().map(|result| result.status).collect();
@@ -274,13 +274,13 @@ fn results_are_read_from_folders_and_seeds_are_merged() {
     assert_eq!(lrs, ["0.2", "0.1", "0.3"]);
     let [single, both, none] = &combinations[..] else { panic!("3 rates") };
     let score = both.score.unwrap();
-    assert!((score.mean - 0.5).abs() < 1e-12 && score.n == 2);
-    // s = 0.1 √2 of 0.4 and 0.6, over √2.
-    assert!((score.error.unwrap() - 0.1).abs() < 1e-12);
+    assert!((score.mean - 0.625).abs() < 1e-12 && score.n == 2);
+    // s = 0.125 √2 of 0.5 and 0.75, over √2.
+    assert!((score.error.unwrap() - 0.125).abs() < 1e-12);
     let task = both.tasks["action_class"].unwrap();
-    assert!((task.mean - 0.6).abs() < 1e-12);
+    assert!((task.mean - 0.75).abs() < 1e-12);
     let score = single.score.unwrap();
-    assert_eq!((score.mean, score.error, score.n), (0.9, None, 1));
+    assert_eq!((score.mean, score.error, score.n), (0.875, None, 1));
     assert_eq!((single.count(Status::Interrupted), none.count(Status::Failed)), (1, 1));
     assert_eq!((none.score, none.tasks["action_class"]), (None, None));
 
@@ -289,11 +289,11 @@ fn results_are_read_from_folders_and_seeds_are_merged() {
     let expected = [
         "name,lr,seed,status,epochs_done,best_epoch,score,balanced_accuracy/offence_severity,\
          balanced_accuracy/action_class,seconds",
-        "lr=0.1_seed=0,0.1,0,finished,3,2,0.4,0.30000000000000004,0.5,7.5",
-        "lr=0.1_seed=1,0.1,1,finished,3,1,0.6,0.5,0.7,7.5",
-        "lr=0.2_seed=0,0.2,0,finished,3,2,0.9,0.8,1,7.5",
-        "lr=0.2_seed=1,0.2,1,interrupted,1,1,0.9,0.8,1,2.5",
-        "lr=0.3_seed=0,0.3,0,failed,1,1,0.3,0.19999999999999998,0.4,2.5",
+        "lr=0.1_seed=0,0.1,0,finished,3,2,0.5,0.375,0.625,7.5",
+        "lr=0.1_seed=1,0.1,1,finished,3,1,0.75,0.625,0.875,7.5",
+        "lr=0.2_seed=0,0.2,0,finished,3,2,0.875,0.75,1,7.5",
+        "lr=0.2_seed=1,0.2,1,interrupted,1,1,0.875,0.75,1,2.5",
+        "lr=0.3_seed=0,0.3,0,failed,1,1,0.25,0.125,0.375,2.5",
         "lr=0.3_seed=1,0.3,1,waiting,0,,,,,",
     ];
     assert_eq!(rows, expected);

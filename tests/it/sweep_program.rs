@@ -89,7 +89,7 @@ fn a_failed_run_takes_no_other_along_and_is_tried_again() {
     );
     assert!(!news.contains("epoch 1/1"), "{news}");
     assert!(shown.contains("4 runs: 2 finished, 2 failed"), "{shown}");
-    assert!(shown.contains(" ± ") && shown.contains("0 of 2"), "{shown}");
+    assert!(shown.contains(" ±\u{a0}") && shown.contains("0 of 2"), "{shown}");
     let expected = [
         ("finished", "scratch_seed=0"),
         ("finished", "scratch_seed=1"),
