@@ -11,7 +11,8 @@
 //! * [`data`], [`schema`], [`augment`]: data sets, loader, augmentation.
 //! * [`model`], [`losses`], [`train::freezing`]: the network and what it is trained with.
 //! * [`train::Trainer`]: the training loop, for loops of your own.
-//! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out; [`runs`]: of several runs.
+//! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out.
+//! * [`sweep`]: a set of runs with different options; [`runs`]: several runs beside each other.
 //! * [`device`]: choosing a device; [`tuning`] and [`mod@bench`]: its fastest kernels, timings.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
@@ -52,6 +53,7 @@ pub mod report;
 pub mod runs;
 pub mod schema;
 mod sheet;
+pub mod sweep;
 pub mod synth;
 mod text;
 mod timing;

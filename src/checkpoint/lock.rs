@@ -10,6 +10,8 @@ use super::CheckpointError;
 
 /// Name of the lock file.
 const LOCK: &str = ".lock";
+/// Name of the lock file of a sweep, which holds it while one of its runs uses the folder.
+pub(super) const CLAIM: &str = ".sweep.lock";
 
 /// An exclusive lock on a folder, held until it is dropped. The operating system releases it when the
 /// process dies in any way, so there are no stale locks.
@@ -27,7 +29,22 @@ impl FolderLock {
     /// [`CheckpointError::InUse`] with the id of the process that holds it,
     /// [`CheckpointError::Write`].
     pub fn take(folder: &Path) -> Result<Self, CheckpointError> {
-        let path = folder.join(LOCK);
+        Self::take_file(folder, LOCK)
+    }
+
+    /// Claims the folder for a run that is yet to be started, and which then takes the lock.
+    ///
+    /// # Errors
+    /// As [`FolderLock::take`].
+    pub(crate) fn claim(folder: &Path) -> Result<Self, CheckpointError> {
+        let claim = Self::take_file(folder, CLAIM)?;
+        // A run that nobody has claimed, or that a killed sweep has left behind.
+        Self::take(folder)?;
+        Ok(claim)
+    }
+
+    fn take_file(folder: &Path, name: &str) -> Result<Self, CheckpointError> {
+        let path = folder.join(name);
         let fail = |source| CheckpointError::Write { path: path.clone(), source };
         let Some((mut file, locked)) = open(&path).map_err(fail)? else {
             // Only for the message: the owner may be unknown.

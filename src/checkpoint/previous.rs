@@ -5,13 +5,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::lock::CLAIM;
 use super::{BEST, CheckpointError, HISTORY, LAST};
 use crate::atomic_file::patiently;
 
 /// Name of a folder of earlier files, before its number.
 const PREVIOUS: &str = "previous-";
 /// What is shared between runs, or belongs to the one that is starting.
-const SHARED: [&str; 2] = ["frames", ".lock"];
+const SHARED: [&str; 3] = ["frames", ".lock", CLAIM];
 
 /// Whether a folder holds files of a run.
 pub(crate) fn holds_run(folder: &Path) -> bool {

@@ -10,6 +10,7 @@ use crate::config::ConfigError;
 use crate::data::{DataError, DatasetError};
 use crate::device::DeviceError;
 use crate::evaluate::EvaluateError;
+use crate::sweep::SweepError;
 use crate::train::TrainError;
 
 /// An error that reaches the user as one line: what, where, what to do.
@@ -263,6 +264,34 @@ impl Advice for TrainError {
             | Self::Device(DeviceError::List { .. })
             | Self::Checkpoint(CheckpointError::Occupied { .. }) => EXIT_USAGE,
             _ => EXIT_FAILURE,
+        }
+    }
+}
+
+impl Advice for SweepError {
+    fn option(&self) -> Option<&'static str> {
+        match self {
+            Self::Folder { .. } => Some("--out"),
+            Self::File { .. } | Self::Run { .. } | Self::Write(_) => None,
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Folder { .. } => Some(
+                "train into another --out, give the options another name as a variant, or remove \
+                 that folder"
+                    .to_owned(),
+            ),
+            Self::Write(_) => Some("choose another --out or make room on the disk".to_owned()),
+            Self::File { .. } | Self::Run { .. } => None,
+        }
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::Write(_) => EXIT_FAILURE,
+            Self::File { .. } | Self::Run { .. } | Self::Folder { .. } => EXIT_USAGE,
         }
     }
 }

@@ -19,6 +19,7 @@ mod predict;
 mod shell;
 mod signals;
 mod source;
+mod sweep;
 mod synth;
 mod terminal;
 mod train;
@@ -64,6 +65,8 @@ struct Cli {
 enum Command {
     /// Train a network, validate it each epoch, write checkpoints and history
     Train(Box<train::TrainArgs>),
+    /// Train a set of configurations, each in a folder of its own, and compare them
+    Sweep(sweep::SweepArgs),
     /// Find a learning rate: train some steps while the rate rises, and watch the loss
     LrFind(Box<lr_find::LrFindArgs>),
     /// Check every annotation and clip of a data set
@@ -109,7 +112,7 @@ impl Command {
 
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Training", &["train", "lr-find", "evaluate", "compare", "predict", "export"]),
+    ("Training", &["train", "sweep", "compare", "lr-find", "evaluate", "predict", "export"]),
     ("Data", &["check-data", "init-schema", "augment", "synth"]),
     ("This machine", &["devices", "doctor", "bench"]),
     ("Shell", &["completions", "man", "help"]),
@@ -195,6 +198,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
              same files: only train divides its work among them; start this without mpirun"
         ))),
         Command::Train(args) => args.run(terminal),
+        Command::Sweep(args) => args.run(&terminal),
         Command::LrFind(args) => args.run(&terminal),
         Command::CheckData(args) => args.run(&terminal),
         Command::InitSchema(args) => args.run(&terminal),

@@ -19,8 +19,8 @@ mod optimizer;
 mod rules;
 mod run;
 mod schedule;
-mod shortcuts;
-mod source;
+pub(crate) mod shortcuts;
+pub(crate) mod source;
 mod window;
 
 use std::path::{Path, PathBuf};

@@ -2,7 +2,6 @@
 
 use clap::{Arg, ArgAction};
 
-use super::ConfigError;
 use crate::options::{Entry, OptionError};
 
 /// An option that is rewritten to others.
@@ -122,6 +121,11 @@ const ALL: &[Shortcut] = &[
     },
 ];
 
+/// Whether an option stands for others.
+pub(crate) fn is_shortcut(name: &str) -> bool {
+    ALL.iter().any(|shortcut| shortcut.name == name)
+}
+
 /// clap's arguments of the shortcuts whose options are all among `names`.
 pub(super) fn arguments(names: &[String]) -> Vec<Arg> {
     let has = |option: &str| names.iter().any(|name| name == option);
@@ -152,9 +156,9 @@ pub(super) fn from_matches(matches: &clap::ArgMatches) -> Vec<Entry> {
 }
 
 /// Rewrites the shortcuts among one source's entries: a file's, or the command line's.
-pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, ConfigError> {
-    let is_shortcut = |entry: &Entry| ALL.iter().any(|shortcut| shortcut.name == entry.name);
-    let (given, mut entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_shortcut);
+pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, OptionError> {
+    let (given, mut entries): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| is_shortcut(&entry.name));
     let mut added: Vec<(&Shortcut, Entry)> = Vec::new();
     for shortcut in ALL {
         let used = |entry: &&Entry| entry.name == shortcut.name;
@@ -166,8 +170,7 @@ pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, ConfigError> {
                 shortcut.name,
                 used.values.join(" "),
                 "must be true or false",
-            )
-            .into());
+            ));
         }
         if let Some(warning) = shortcut.warning {
             log::warn!("{warning}");
@@ -177,7 +180,7 @@ pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, ConfigError> {
             let differs = |other: &Entry| other.name == option && !same(&other.values, value);
             let contradiction = |with: String| {
                 let reason = "the two contradict each other: leave one of them out";
-                ConfigError::from(OptionError::new(shortcut.name, format!("with --{with}"), reason))
+                OptionError::new(shortcut.name, format!("with --{with}"), reason)
             };
             if let Some(typed) = entries.iter().find(|other| other.name == option) {
                 if differs(typed) && shortcut.strict {

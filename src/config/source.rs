@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::{ConfigError, shortcuts};
 use crate::data::Window;
-use crate::options::{self, Entry};
+use crate::options::{self, Entry, OptionError};
 
 /// The options of `T` as they were typed on a command line. What was not typed comes from a file
 /// or the defaults.
@@ -29,19 +29,22 @@ impl<T: Args> Typed<T> {
         // Each source is expanded on its own: a shortcut on the command line overrides the file, and
         // an explicit option overrides a shortcut.
         let typed = shortcuts::expand(self.entries)?;
-        let mut entries = match file {
-            Some(path) => give_way(read::<T>(path)?, &typed),
-            None => Vec::new(),
-        };
-        entries.retain(|entry| typed.iter().all(|typed| typed.name != entry.name));
-        entries.extend(typed);
-        Ok(options::parse(&entries)?)
+        let file = file.map_or(Ok(Vec::new()), read::<T>)?;
+        Ok(options::parse(&put_over(file, typed))?)
     }
 
     /// `T` as typed.
     pub(crate) fn resolve(self) -> Result<T, ConfigError> {
         self.over(None)
     }
+}
+
+/// The entries of two sources, both expanded; those of `over` win.
+pub(crate) fn put_over(under: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+    let mut entries = give_way(under, &over);
+    entries.retain(|entry| over.iter().all(|other| other.name != entry.name));
+    entries.extend(over);
+    entries
 }
 
 /// A file's window without what another form of it on the command line replaces.
@@ -67,19 +70,30 @@ fn give_way(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
 }
 
 /// A file's entries, parsed once by themselves so that an error names file and line.
-fn read<T: Args>(path: &Path) -> Result<Vec<Entry>, ConfigError> {
+pub(crate) fn read<T: Args>(path: &Path) -> Result<Vec<Entry>, ConfigError> {
     let fail = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-    let entries = options::from_toml(&text).map_err(fail)?;
-    let entries = shortcuts::expand(entries).map_err(|error| fail(error.to_string()))?;
-    options::parse::<T>(&entries).map_err(|error| {
-        let line = entries.iter().find(|entry| entry.name == error.option);
+    checked::<T>(options::from_toml(&text).map_err(fail)?, "").map_err(fail)
+}
+
+/// A file's entries expanded, and parsed once by themselves. `table` is the part of the file that they
+/// stand in, as `base.`.
+///
+/// # Errors
+/// Line, option and reason.
+pub(crate) fn checked<T: Args>(entries: Vec<Entry>, table: &str) -> Result<Vec<Entry>, String> {
+    let lines: Vec<(String, Option<usize>)> =
+        entries.iter().map(|entry| (entry.name.clone(), entry.line)).collect();
+    let explain = |error: OptionError| {
+        let line = lines.iter().find(|(name, _)| *name == error.option);
         let line =
-            line.and_then(|entry| entry.line).map_or(String::new(), |n| format!("line {n}: "));
+            line.and_then(|(_, line)| *line).map_or(String::new(), |n| format!("line {n}: "));
         // Names in a file have no dashes.
         let text = error.to_string().replace("did you mean --", "did you mean ");
-        fail(format!("{line}{}", text.trim_start_matches('-')))
-    })?;
+        format!("{line}{table}{}", text.trim_start_matches('-'))
+    };
+    let entries = shortcuts::expand(entries).map_err(explain)?;
+    options::parse::<T>(&entries).map_err(explain)?;
     Ok(entries)
 }
 

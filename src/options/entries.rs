@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 use toml::{Spanned, Value};
 
 use super::OptionError;
@@ -94,33 +94,62 @@ pub(crate) fn from_matches(
 /// # Errors
 /// Line and reason.
 pub(crate) fn from_toml(text: &str) -> Result<Vec<Entry>, String> {
-    let line = |at: usize| text[..at].matches('\n').count() + 1;
+    from_table(parse_toml(text)?, text)
+}
+
+/// A TOML text as it is written.
+///
+/// # Errors
+/// Line and reason.
+pub(crate) fn parse_toml(text: &str) -> Result<DeTable<'_>, String> {
     let table = DeTable::parse(text).map_err(|error| {
-        let line =
-            error.span().map_or(String::new(), |span| format!("line {}: ", line(span.start)));
+        let line = error
+            .span()
+            .map_or(String::new(), |span| format!("line {}: ", line_of(text, span.start)));
         format!("{line}{}", one_line(error.message()))
     })?;
-    let mut entries = Vec::new();
-    for (name, value) in table.into_inner() {
-        let line = line(name.span().start);
-        let name = name.into_inner().replace('_', "-");
-        if name.is_empty() || name.starts_with('-') || name.contains(['=', ' ']) {
-            return Err(format!("line {line}: `{name}` is not the name of an option"));
-        }
-        let kind = match value.get_ref() {
-            DeValue::Boolean(_) => Kind::Switch,
-            DeValue::Array(_) => Kind::List,
-            _ => Kind::Text,
-        };
-        let values = match value.get_ref() {
-            DeValue::Array(items) => items.iter().map(scalar).collect(),
-            _ => scalar(&value).map(|value| vec![value]),
-        };
-        let values: Vec<String> =
-            values.ok_or_else(|| format!("line {line}: {name} takes a value or a list of them"))?;
-        entries.push(Entry { name, values, line: Some(line), kind });
+    Ok(table.into_inner())
+}
+
+/// The line of a byte of `text`, from 1.
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+/// The entries of a table of a TOML text.
+///
+/// # Errors
+/// Line and reason.
+pub(crate) fn from_table(table: DeTable, text: &str) -> Result<Vec<Entry>, String> {
+    table.iter().map(|(name, value)| from_value(name, value, text)).collect()
+}
+
+/// The entry that a key and a value of a TOML text make.
+///
+/// # Errors
+/// Line and reason.
+pub(crate) fn from_value(
+    name: &Spanned<DeString>,
+    value: &Spanned<DeValue>,
+    text: &str,
+) -> Result<Entry, String> {
+    let line = line_of(text, name.span().start);
+    let name = name.get_ref().replace('_', "-");
+    if name.is_empty() || name.starts_with('-') || name.contains(['=', ' ']) {
+        return Err(format!("line {line}: `{name}` is not the name of an option"));
     }
-    Ok(entries)
+    let kind = match value.get_ref() {
+        DeValue::Boolean(_) => Kind::Switch,
+        DeValue::Array(_) => Kind::List,
+        _ => Kind::Text,
+    };
+    let values = match value.get_ref() {
+        DeValue::Array(items) => items.iter().map(scalar).collect(),
+        _ => scalar(value).map(|value| vec![value]),
+    };
+    let values: Vec<String> =
+        values.ok_or_else(|| format!("line {line}: {name} takes a value or a list of them"))?;
+    Ok(Entry { name, values, line: Some(line), kind })
 }
 
 fn scalar(value: &Spanned<DeValue>) -> Option<String> {

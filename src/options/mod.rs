@@ -17,7 +17,9 @@ mod ranges;
 
 pub(crate) use choices::{Choice, choice, choices};
 use entries::from_serialized;
-pub(crate) use entries::{Entry, Kind, from_matches, from_toml};
+pub(crate) use entries::{
+    Entry, Kind, from_matches, from_table, from_toml, from_value, line_of, parse_toml,
+};
 pub(crate) use parse::{
     cli_arguments, default_of, long_names, member_of, option_error, parse, switch_names, validate,
 };

@@ -51,7 +51,7 @@ pub use mixing::Mixing;
 pub use objective::{Objective, TaskObjective};
 pub use optimizer::{Optimizer, Rule};
 pub use recording::Recorder;
-pub use run::{Outcome, run, run_across};
+pub use run::{Outcome, is_finished, run, run_across};
 pub use run_schedule::Rates;
 pub use trainer::{TrainPass, Trainer};
 

@@ -97,6 +97,15 @@ pub fn run_across(
     })
 }
 
+/// Whether a run with this configuration and history has nothing left to do: all its epochs are done, or
+/// early stopping has ended it.
+pub fn is_finished(config: &Config, history: &[EpochRecord]) -> bool {
+    let scores: Vec<f64> = history.iter().map(|record| record.score).collect();
+    let stopping = EarlyStopping { patience: config.patience() };
+    let over = history.len() >= config.total_epochs() || stopping.should_stop(&scores);
+    over && refuse_untrained(history).is_ok()
+}
+
 /// A run in progress.
 pub(super) struct Run<'a> {
     config: &'a Config,

@@ -73,6 +73,8 @@ mod schema_file;
 mod shaders;
 mod sources;
 mod step;
+mod sweep;
+mod sweep_program;
 mod synth;
 mod tune;
 mod video;

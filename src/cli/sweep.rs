@@ -1,0 +1,238 @@
+//! `polyview sweep`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::Args;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use indexmap::IndexMap;
+use indicatif::HumanDuration;
+use serde_json::{Value, json};
+
+use super::{
+    CommandResult, EXIT_FAILURE, EXIT_INTERRUPTED, Failure, Terminal, print_json, print_text,
+};
+use crate::options::at_least;
+use crate::sweep::{
+    Best, Combination, Estimate, Run, RunResult, Status, Sweep, SweepEvent, TABLE, combinations,
+};
+
+/// Options as typed.
+#[derive(Debug, Args)]
+pub(super) struct SweepArgs {
+    /// The sweep (TOML): options of all runs, variants, a grid, random draws, seeds
+    file: PathBuf,
+    /// Folder for the runs' folders and the table of results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Runs that are trained at once
+    #[arg(long, value_name = "N", value_parser = at_least(1), default_value_t = 1)]
+    jobs: usize,
+    /// Print the runs with their options, and train none
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl SweepArgs {
+    pub(super) fn run(self, terminal: &Terminal) -> CommandResult {
+        let sweep = Sweep::load(&self.file, &self.out)?;
+        if self.dry_run {
+            sweep.check()?;
+            if self.json {
+                print_json(&plan_json(&sweep))?;
+            } else {
+                print_text(&plan(&sweep))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let stop = super::signals::stop_flag();
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::runtime(format!("this program's file: {error}")))?;
+        let runs = &sweep.runs;
+        terminal.line(&format!("{} in {}", counted(runs.len(), "run"), self.out.display()));
+        let mut observer = |event: &SweepEvent| terminal.line(&news(event, runs));
+        let results = sweep.run(&program, self.jobs, &stop, &mut observer)?;
+        let combinations = combinations(&sweep, &results);
+        if self.json {
+            print_json(&results_json(runs, &results, &combinations))?;
+        } else {
+            print_text(&format!("\n{}\n\n{}", table(&combinations), summary(&sweep, &results)))?;
+        }
+        // Those that another process trains are its to answer for.
+        let open =
+            |result: &RunResult| !matches!(result.status, Status::Finished | Status::Running);
+        Ok(if stop.load(Ordering::Relaxed) {
+            terminal.line("interrupted; to continue: the same command");
+            ExitCode::from(EXIT_INTERRUPTED)
+        } else if results.iter().any(open) {
+            ExitCode::from(EXIT_FAILURE)
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What an event says about a run, with its place among all.
+fn news(event: &SweepEvent, runs: &[Run]) -> String {
+    let (index, text) = match event {
+        SweepEvent::Started { index, resumes: false } => (*index, "started".to_owned()),
+        SweepEvent::Started { index, resumes: true } => (*index, "goes on".to_owned()),
+        SweepEvent::Elsewhere { index } => (*index, "another process trains it".to_owned()),
+        SweepEvent::Ended { index, result, took } => (*index, outcome(result, *took)),
+    };
+    let (count, name) = (runs.len(), &runs[index].name);
+    let width = count.to_string().len();
+    format!("{:>width$} of {count}  {name}: {text}", index + 1)
+}
+
+fn outcome(result: &RunResult, took: Duration) -> String {
+    let took = HumanDuration(took);
+    let best = result.best.as_ref();
+    let score = best.map(|Best { epoch, score, .. }| format!("score {score:.3} in epoch {epoch}"));
+    match (result.status, &result.reason, score) {
+        (Status::Failed, Some(reason), _) => format!("failed: {reason}"),
+        (Status::Finished, _, Some(score)) => format!("{score}, {took}"),
+        (status, _, Some(score)) => format!("{status}, {score}, {took}"),
+        (status, _, None) => format!("{status}, {took}"),
+    }
+}
+
+/// The runs with their options.
+fn plan(sweep: &Sweep) -> String {
+    let list = |options: &IndexMap<String, String>| {
+        let pairs: Vec<String> =
+            options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        pairs.join(", ")
+    };
+    let count = sweep.runs.len();
+    let mut lines = vec![counted(count, "run")];
+    if !sweep.common.is_empty() {
+        lines.push(format!("options of all, unless given below: {}", list(&sweep.common)));
+    }
+    let width = count.to_string().len();
+    for (index, run) in sweep.runs.iter().enumerate() {
+        let (place, own) = (index + 1, list(&run.own));
+        let own = if own.is_empty() { "no other options" } else { &own };
+        lines.push(format!("{place:>width$} of {count}  {}: {own}", run.name));
+    }
+    lines.join("\n")
+}
+
+fn plan_json(sweep: &Sweep) -> Value {
+    let run = |run: &Run| json!({ "name": run.name, "options": run.own });
+    let runs: Vec<Value> = sweep.runs.iter().map(run).collect();
+    json!({ "common": sweep.common, "runs": runs })
+}
+
+fn results_json(runs: &[Run], results: &[RunResult], combinations: &[Combination]) -> Value {
+    let run = |(run, result): (&Run, &RunResult)| {
+        json!({
+            "name": run.name,
+            "variant": run.variant,
+            "options": run.options,
+            "seed": run.seed,
+            "result": result,
+        })
+    };
+    let runs: Vec<Value> = runs.iter().zip(results).map(run).collect();
+    json!({ "runs": runs, "combinations": combinations })
+}
+
+/// A row per combination, best first.
+fn table(combinations: &[Combination]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    // Some terminals do not know their width and say 0.
+    if table.width().is_some_and(|width| width > 0) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    let Some(first) = combinations.first() else {
+        return table;
+    };
+    let mut header: Vec<&str> = first.variant.iter().map(|_| "variant").collect();
+    header.extend(first.options.keys().map(String::as_str));
+    let estimates = header.len()..header.len() + 1 + first.tasks.len();
+    header.push("score");
+    header.extend(first.tasks.keys().map(String::as_str));
+    header.push("runs");
+    let header: Vec<String> = header.into_iter().map(in_parts).collect();
+    table.set_header(&header);
+    for combination in combinations {
+        let mut row: Vec<String> = combination.variant.iter().cloned().collect();
+        row.extend(combination.options.values().cloned());
+        row.push(estimate(combination.score));
+        row.extend(combination.tasks.values().map(|task| estimate(*task)));
+        row.push(runs(combination));
+        table.add_row(row);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if index > 0 || first.variant.is_none() {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        // On a narrow terminal the standard errors go to a line of their own; no word is broken.
+        column.set_constraint(if estimates.contains(&index) {
+            let widest = header[index].lines().map(|part| part.chars().count()).max();
+            let width = widest.unwrap_or_default().max(ERROR_WIDTH) + PADDING;
+            ColumnConstraint::LowerBoundary(Width::Fixed(u16::try_from(width).unwrap_or(u16::MAX)))
+        } else {
+            ColumnConstraint::ContentWidth
+        });
+    }
+    table
+}
+
+/// Width of a standard error, and of the space around a cell.
+const ERROR_WIDTH: usize = "± 0.000".len() - 1;
+const PADDING: usize = 2;
+
+/// A name on several lines, broken behind `-` and `_`.
+fn in_parts(name: &str) -> String {
+    name.split_inclusive(['-', '_']).collect::<Vec<_>>().join("\n")
+}
+
+fn estimate(estimate: Option<Estimate>) -> String {
+    match estimate {
+        Some(Estimate { mean, error: Some(error), .. }) => format!("{mean:.3} ±\u{a0}{error:.3}"),
+        Some(Estimate { mean, error: None, .. }) => format!("{mean:.3}"),
+        None => "–".to_owned(),
+    }
+}
+
+/// How many of a combination's runs are finished, and what has become of the others.
+fn runs(combination: &Combination) -> String {
+    let all: usize = combination.runs.values().sum();
+    let finished = combination.count(Status::Finished);
+    if finished == all { all.to_string() } else { format!("{finished} of {all}") }
+}
+
+/// What has become of all runs, and where the table of them is.
+fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
+    let mut parts = Vec::new();
+    for status in Status::ALL {
+        let count = results.iter().filter(|result| result.status == *status).count();
+        if count > 0 {
+            parts.push(format!("{count} {status}"));
+        }
+    }
+    let seeds = if sweep.runs.iter().any(|run| run.seed.is_some()) {
+        "; mean ±\nstandard error over the seeds of finished runs"
+    } else {
+        ""
+    };
+    format!(
+        "score and each task's balanced accuracy in the epoch with the best score{seeds}\n\n{}: {}\n\
+         all of them: {}",
+        counted(results.len(), "run"),
+        parts.join(", "),
+        sweep.out.join(TABLE).display()
+    )
+}

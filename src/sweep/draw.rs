@@ -1,0 +1,87 @@
+//! Combinations of options that are drawn.
+
+use std::collections::HashSet;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::name::{number, plain};
+use crate::keyed::{generator, number_of};
+use crate::options::Entry;
+
+/// What `[random]` asks for.
+#[derive(Debug)]
+pub(super) struct Random {
+    pub draws: usize,
+    pub seed: u64,
+    /// Options and what they are drawn from.
+    pub options: Vec<(String, Choices)>,
+}
+
+/// What an option's values are drawn from.
+#[derive(Debug)]
+pub(super) enum Choices {
+    /// One of these, all equally likely.
+    OneOf(Vec<Entry>),
+    /// A whole number, both ends included.
+    Whole { from: i64, to: i64, log: bool },
+    /// A number of four digits.
+    Real { from: f64, to: f64, log: bool },
+}
+
+impl Random {
+    /// The draws without those that repeat an earlier one. Each depends on the seed, its number and the
+    /// option alone: more draws or options leave the others as they are.
+    pub(super) fn all(&self) -> Vec<Vec<Entry>> {
+        let mut seen = HashSet::new();
+        let draws = (0..self.draws as u64).map(|draw| {
+            let options = self.options.iter().map(|(name, choices)| {
+                let mut rng = generator(self.seed, draw, number_of(name), 0);
+                choices.draw(name, &mut rng)
+            });
+            options.collect::<Vec<Entry>>()
+        });
+        let new = |draw: &Vec<Entry>| seen.insert(draw.iter().map(plain).collect::<Vec<_>>());
+        draws.filter(new).collect()
+    }
+}
+
+impl Choices {
+    /// Why nothing can be drawn from a range.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        let (ordered, positive, log) = match self {
+            Self::OneOf(_) => return None,
+            Self::Whole { from, to, log } => (from < to, *from > 0, *log),
+            Self::Real { from, to, log } => (from < to, *from > 0.0, *log),
+        };
+        match (ordered, log && !positive) {
+            (false, _) => Some("from must lie below to"),
+            (_, true) => Some("a logarithmic range must begin above 0"),
+            _ => None,
+        }
+    }
+
+    fn draw(&self, name: &str, rng: &mut ChaCha8Rng) -> Entry {
+        let text = match *self {
+            Self::OneOf(ref values) => return values[rng.random_range(0..values.len())].clone(),
+            Self::Whole { from, to, log: false } => rng.random_range(from..=to).to_string(),
+            Self::Whole { from, to, log: true } => {
+                // Each number has the part of the scale that is rounded to it.
+                let ends = [from as f64 - 0.5, to as f64 + 0.5].map(f64::ln);
+                let drawn = rng.random_range(ends[0]..ends[1]).exp().round() as i64;
+                drawn.clamp(from, to).to_string()
+            }
+            Self::Real { from, to, log } => {
+                let drawn = if log {
+                    rng.random_range(from.ln()..to.ln()).exp()
+                } else {
+                    from + (to - from) * rng.random::<f64>()
+                };
+                // Four digits, so that the folder's name is the value.
+                let short = format!("{drawn:.3e}").parse().unwrap_or(drawn);
+                number(short.clamp(from, to))
+            }
+        };
+        Entry::new(name, vec![text])
+    }
+}

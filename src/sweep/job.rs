@@ -1,0 +1,136 @@
+//! A run in a child process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use super::folder::{FAILURE, check};
+use super::{Run, SweepError};
+use crate::checkpoint::{self, CONFIG, CheckpointError, FolderLock};
+
+/// Name of the file with what a run prints.
+pub(super) const LOG: &str = "log.txt";
+/// Bytes at a log's end among which the error is looked for.
+const END: u64 = 1 << 16;
+/// What an error begins with in a log.
+const ERROR: &str = "error: ";
+
+/// Why a run was not started.
+pub(super) enum NotStarted {
+    /// Another process works on it.
+    InUse,
+    /// It cannot be.
+    Failed(String),
+}
+
+impl From<CheckpointError> for NotStarted {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::InUse { .. } => Self::InUse,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<SweepError> for NotStarted {
+    fn from(error: SweepError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Claims a run's folder, which is created.
+pub(super) fn claim(run: &Run) -> Result<FolderLock, NotStarted> {
+    let fail = |source| CheckpointError::Write { path: run.folder.clone(), source };
+    fs::create_dir_all(&run.folder).map_err(fail)?;
+    Ok(FolderLock::claim(&run.folder)?)
+}
+
+/// A started run.
+pub(super) struct Job {
+    /// Its place among the sweep's runs.
+    pub index: usize,
+    pub started: Instant,
+    child: Child,
+    /// Length of the log before.
+    log: u64,
+    told: bool,
+    _claim: FolderLock,
+}
+
+impl Job {
+    /// Starts or resumes a run with `program`, which is polyview.
+    pub(super) fn start(
+        run: &Run,
+        index: usize,
+        program: &Path,
+        claim: FolderLock,
+    ) -> Result<Self, NotStarted> {
+        check(run)?;
+        let config = run.folder.join(CONFIG);
+        checkpoint::write_text(&config, toml::to_string(&run.config))?;
+        let path = run.folder.join(LOG);
+        let fail = |source| CheckpointError::Write { path: path.clone(), source };
+        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
+        let length = log.metadata().map_err(fail)?.len();
+        let other = log.try_clone().map_err(fail)?;
+        let failure = run.folder.join(FAILURE);
+        match checkpoint::patiently(|| fs::remove_file(&failure)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(CheckpointError::Write { path: failure, source }.into());
+            }
+            _ => {}
+        }
+        let mut command = Command::new(program);
+        command.args(["train", "--config"]).arg(&config).args(["--resume", "auto"]);
+        command.stdin(Stdio::null()).stdout(log).stderr(other);
+        let child = command.spawn().map_err(|error| {
+            NotStarted::Failed(format!("{} cannot be started: {error}", program.display()))
+        })?;
+        Ok(Self { index, started: Instant::now(), child, log: length, told: false, _claim: claim })
+    }
+
+    /// How it ended; `None` while it goes on.
+    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Asks the run to end, once. A terminal's Ctrl-C has reached it already and would end it at once the
+    /// second time, so this is another signal. Windows has none; there a console's events reach all.
+    pub(super) fn stop(&mut self) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        #[cfg(unix)]
+        {
+            use sysinfo::{Pid, ProcessesToUpdate, Signal, System};
+            // A child that has not been waited for keeps its number.
+            let id = Pid::from_u32(self.child.id());
+            let mut system = System::new();
+            system.refresh_processes(ProcessesToUpdate::Some(&[id]), false);
+            let sent = system.process(id).and_then(|process| process.kill_with(Signal::Term));
+            if sent != Some(true) {
+                log::debug!("process {id} could not be asked to end");
+            }
+        }
+    }
+
+    /// Why it failed: the error that it printed, or how it ended.
+    pub(super) fn reason(&self, run: &Run, status: &str) -> String {
+        let printed = error_in(&run.folder.join(LOG), self.log).ok().flatten();
+        printed.unwrap_or_else(|| format!("its process ended ({status})"))
+    }
+}
+
+/// The last error in a log behind its first bytes.
+fn error_in(log: &Path, from: u64) -> io::Result<Option<String>> {
+    let mut file = File::open(log)?;
+    let from = from.max(file.metadata()?.len().saturating_sub(END));
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let error = text.lines().rev().find_map(|line| line.strip_prefix(ERROR));
+    Ok(error.map(str::to_owned))
+}

@@ -1,0 +1,103 @@
+//! A set of training runs: one file of options, one folder per run.
+//!
+//! [`Sweep::load`] expands the file to runs and checks the options of all of them; [`Sweep::run`] trains
+//! each in a child process, so that one that fails does not take the others along. What is known of a run
+//! is read from its folder alone: several processes may work on one sweep, and any of them may be started
+//! again.
+
+mod draw;
+mod expand;
+mod file;
+mod folder;
+mod job;
+mod name;
+mod results;
+mod schedule;
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use crate::checkpoint::CheckpointError;
+use crate::config::{Config, ConfigError};
+
+pub use folder::{Best, RunResult, Status};
+pub use results::{Combination, Estimate, combinations, results_csv};
+pub use schedule::SweepEvent;
+
+/// Name of the table of all runs.
+pub const TABLE: &str = "sweep.csv";
+/// Name of the frame cache that the runs share.
+pub(crate) const FRAMES: &str = "frames";
+
+/// Why a sweep cannot begin, or its table cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The file cannot be read or understood.
+    #[error("{}: {reason}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and what is wrong.
+        reason: String,
+    },
+    /// The options of a run make no sense together.
+    #[error("{}: run {run}: {source}", .path.display())]
+    Run {
+        /// The sweep's file.
+        path: PathBuf,
+        /// The run's name.
+        run: String,
+        /// The option and what is wrong.
+        source: Box<ConfigError>,
+    },
+    /// A folder holds another run than the one that belongs there.
+    #[error("{}: {reason}", .folder.display())]
+    Folder {
+        /// The run's folder.
+        folder: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+    /// A file of the sweep cannot be written.
+    #[error(transparent)]
+    Write(#[from] CheckpointError),
+}
+
+/// One run of a sweep.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What differs between it and others, as the name of its folder.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its set of options among `[variants]`.
+    pub variant: Option<String>,
+    /// Its values of the options in `[grid]` and `[random]`, in the file's order.
+    pub options: IndexMap<String, String>,
+    /// Its seed among `seeds`.
+    pub seed: Option<u64>,
+    /// The options that not all runs have, by name, as text.
+    pub own: IndexMap<String, String>,
+    /// All its options.
+    pub config: Config,
+}
+
+/// A set of runs.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The folder of their folders.
+    pub out: PathBuf,
+    /// The options that all runs have in the file, by name, as text.
+    pub common: IndexMap<String, String>,
+    /// The runs: variants in the file's order, then the grid's values, the last option's first, then
+    /// random draws, then seeds.
+    pub runs: Vec<Run>,
+}
+
+impl Sweep {
+    /// Names of the options in `[grid]` and `[random]`, in the file's order.
+    pub fn varied(&self) -> impl Iterator<Item = &String> {
+        self.runs.iter().take(1).flat_map(|run| run.options.keys())
+    }
+}

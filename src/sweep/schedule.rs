@@ -1,0 +1,260 @@
+//! Which run is trained when.
+
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::folder::{FAILURE, check, has_checkpoint, look};
+use super::job::{Job, NotStarted, claim};
+use super::results::results_csv;
+use super::{Run, RunResult, Status, Sweep, SweepError, TABLE};
+use crate::checkpoint::{CheckpointError, write_atomically};
+
+/// Time between two looks at the children.
+const EVERY: Duration = Duration::from_millis(50);
+/// Exit status of a run that was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// What happens in a sweep.
+#[derive(Debug)]
+pub enum SweepEvent<'a> {
+    /// A run is started or goes on.
+    Started {
+        /// Its place among the runs, from 0.
+        index: usize,
+        /// Whether it goes on from a checkpoint.
+        resumes: bool,
+    },
+    /// A run is left to another process that works on it.
+    Elsewhere {
+        /// Its place among the runs, from 0.
+        index: usize,
+    },
+    /// A run's process has ended, or could not be started.
+    Ended {
+        /// Its place among the runs, from 0.
+        index: usize,
+        /// What came of it.
+        result: &'a RunResult,
+        /// How long the process ran.
+        took: Duration,
+    },
+}
+
+impl Sweep {
+    /// What is known of each run, in order.
+    pub fn results(&self) -> Vec<RunResult> {
+        self.runs.iter().map(look).collect()
+    }
+
+    /// Refuses folders that hold runs with other options.
+    ///
+    /// # Errors
+    /// [`SweepError::Folder`].
+    pub fn check(&self) -> Result<(), SweepError> {
+        let mut moved = 0;
+        for run in &self.runs {
+            let there = check(run)?;
+            moved += usize::from(
+                there.is_some_and(|there| there.data.dataset_root != run.config.data.dataset_root),
+            );
+        }
+        if moved > 0 {
+            log::warn!("--dataset-root has changed since {moved} of the runs began");
+        }
+        Ok(())
+    }
+
+    /// Trains every run that is not finished, `jobs` at once, in child processes of `program`, which is
+    /// polyview. Runs that another process works on are left to it. Raising `stop` asks the children to
+    /// end and waits for them. The table in [`TABLE`] is written after each run. Returns what is known of
+    /// each run, in order.
+    ///
+    /// # Errors
+    /// A folder that holds another run, before any is started; a table that cannot be written, after all
+    /// have ended. A run that fails is no error.
+    pub fn run(
+        &self,
+        program: &Path,
+        jobs: usize,
+        stop: &AtomicBool,
+        observer: &mut dyn FnMut(&SweepEvent),
+    ) -> Result<Vec<RunResult>, SweepError> {
+        std::fs::create_dir_all(&self.out)
+            .map_err(|source| CheckpointError::Write { path: self.out.clone(), source })?;
+        self.check()?;
+        let count = self.runs.len();
+        let mut schedule = Schedule {
+            sweep: self,
+            program,
+            observer,
+            results: self.results(),
+            failures: self.runs.iter().map(failure_time).collect(),
+            settled: vec![false; count],
+            elsewhere: vec![false; count],
+            jobs: Vec::new(),
+        };
+        schedule.write_table()?;
+        // Only the end of a run makes room for another one.
+        let mut room = true;
+        loop {
+            let stopping = stop.load(Ordering::Relaxed);
+            if schedule.close_ended(stopping) {
+                room = true;
+                if let Err(error) = schedule.write_table() {
+                    log::warn!("{error}");
+                }
+            }
+            if stopping {
+                schedule.jobs.iter_mut().for_each(Job::stop);
+            } else if std::mem::take(&mut room) {
+                schedule.fill(jobs);
+            }
+            if schedule.jobs.is_empty() {
+                break;
+            }
+            std::thread::sleep(EVERY);
+        }
+        schedule.write_table()?;
+        Ok(schedule.results)
+    }
+}
+
+/// When a run failed, if it did.
+fn failure_time(run: &Run) -> Option<SystemTime> {
+    run.folder.join(FAILURE).metadata().and_then(|file| file.modified()).ok()
+}
+
+struct Schedule<'a> {
+    sweep: &'a Sweep,
+    program: &'a Path,
+    observer: &'a mut dyn FnMut(&SweepEvent),
+    results: Vec<RunResult>,
+    /// When runs had failed before this process began: those are tried again.
+    failures: Vec<Option<SystemTime>>,
+    /// Runs that this process has done with.
+    settled: Vec<bool>,
+    /// Runs that other processes work on, as of the last look.
+    elsewhere: Vec<bool>,
+    jobs: Vec<Job>,
+}
+
+impl Schedule<'_> {
+    /// Starts runs until so many are going on.
+    fn fill(&mut self, jobs: usize) {
+        for index in 0..self.sweep.runs.len() {
+            if self.jobs.len() >= jobs {
+                return;
+            }
+            let ours = self.jobs.iter().any(|job| job.index == index);
+            if ours || self.settled[index] || self.is_done(index) {
+                continue;
+            }
+            match self.start(index) {
+                Ok(job) => self.jobs.extend(job),
+                Err(NotStarted::InUse) => {
+                    if !std::mem::replace(&mut self.elsewhere[index], true) {
+                        (self.observer)(&SweepEvent::Elsewhere { index });
+                    }
+                }
+                Err(NotStarted::Failed(reason)) => self.fail(index, reason, Duration::ZERO),
+            }
+        }
+    }
+
+    /// Whether a run is finished, or has failed in another process since this one began.
+    fn is_done(&mut self, index: usize) -> bool {
+        let run = &self.sweep.runs[index];
+        let result = look(run);
+        let done = match result.status {
+            Status::Finished => true,
+            Status::Failed => failure_time(run) != self.failures[index],
+            _ => false,
+        };
+        if done {
+            (self.results[index], self.settled[index]) = (result, true);
+        }
+        done
+    }
+
+    /// Starts a run, unless another process has finished it just now.
+    fn start(&mut self, index: usize) -> Result<Option<Job>, NotStarted> {
+        let run = &self.sweep.runs[index];
+        let claim = claim(run)?;
+        self.elsewhere[index] = false;
+        if self.is_done(index) {
+            return Ok(None);
+        }
+        let resumes = has_checkpoint(run);
+        let job = Job::start(run, index, self.program, claim)?;
+        self.results[index].status = Status::Running;
+        (self.observer)(&SweepEvent::Started { index, resumes });
+        Ok(Some(job))
+    }
+
+    /// Takes note of the runs that have ended; whether any has.
+    fn close_ended(&mut self, stopping: bool) -> bool {
+        let (mut at, before) = (0, self.jobs.len());
+        while let Some(job) = self.jobs.get_mut(at) {
+            match job.ended() {
+                Ok(None) => at += 1,
+                Ok(Some(status)) => {
+                    let job = self.jobs.swap_remove(at);
+                    self.close(&job, status, stopping);
+                }
+                Err(error) => {
+                    let job = self.jobs.swap_remove(at);
+                    let reason = format!("its process is lost: {error}");
+                    self.fail(job.index, reason, job.started.elapsed());
+                }
+            }
+        }
+        self.jobs.len() < before
+    }
+
+    fn close(&mut self, job: &Job, status: ExitStatus, stopping: bool) {
+        let (run, took) = (&self.sweep.runs[job.index], job.started.elapsed());
+        let result = look(run);
+        // One that was asked to end before it listened is killed by that.
+        let interrupted = status.code() == Some(INTERRUPTED) || stopping && status.code().is_none();
+        if result.status != Status::Finished && !interrupted {
+            return self.fail(job.index, job.reason(run, &status.to_string()), took);
+        }
+        self.settle(job.index, result, took);
+    }
+
+    fn fail(&mut self, index: usize, reason: String, took: Duration) {
+        let run = &self.sweep.runs[index];
+        let file = run.folder.join(FAILURE);
+        if let Err(error) = write_atomically(&file, format!("{reason}\n").as_bytes()) {
+            log::warn!("{error}");
+        }
+        let result = RunResult { status: Status::Failed, reason: Some(reason), ..look(run) };
+        self.settle(index, result, took);
+    }
+
+    fn settle(&mut self, index: usize, result: RunResult, took: Duration) {
+        (self.observer)(&SweepEvent::Ended { index, result: &result, took });
+        (self.results[index], self.settled[index]) = (result, true);
+    }
+
+    /// Writes the table by what is known now, of other processes' runs too.
+    fn write_table(&mut self) -> Result<(), SweepError> {
+        for (index, run) in self.sweep.runs.iter().enumerate() {
+            if self.settled[index] || self.results[index].status == Status::Finished {
+                continue;
+            }
+            let ours = self.jobs.iter().any(|job| job.index == index);
+            let result = look(run);
+            let unfinished = matches!(result.status, Status::Waiting | Status::Interrupted);
+            self.results[index] = if unfinished && (ours || self.elsewhere[index]) {
+                RunResult { status: Status::Running, ..result }
+            } else {
+                result
+            };
+        }
+        let table = results_csv(self.sweep, &self.results)?;
+        Ok(write_atomically(&self.sweep.out.join(TABLE), table.as_bytes())?)
+    }
+}
