@@ -183,7 +183,7 @@ fn processes_share_the_runs() {
 fn an_interrupted_sweep_goes_on_to_the_same_weights() {
     use crate::common::wait::until;
 
-    const SWEEP: &str = "[base]\nepochs = 15\nearly-stopping-patience = 0\n[grid]\nseed = [5, 6]\n";
+    const SWEEP: &str = "[base]\nepochs = 10\nearly-stopping-patience = 0\n[grid]\nseed = [5, 6]\n";
     let place = Place::new(SWEEP);
     let last = |out: &str| place.path(out).join("seed=5").join(checkpoint::LAST);
     let mut command_line = place.command(&[]);
