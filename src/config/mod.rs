@@ -172,7 +172,8 @@ impl Config {
         self.check()
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// The part of [`Config::validate`] that is about several options together.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         rules::check(self)
     }
 

@@ -108,7 +108,7 @@ impl Parts<'_> {
             // All runs read the same clips.
             config.data.cache = CacheChoice::Folder(out.join(FRAMES));
         }
-        config.validate().map_err(fail)?;
+        config.check().map_err(fail)?;
         Ok(Run { name, folder, variant, options, seed: self.seed, own: shown(&own), config })
     }
 }

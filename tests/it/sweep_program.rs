@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use polyview::checkpoint::{self, FolderLock};
 use serde_json::Value;
@@ -124,6 +124,13 @@ fn a_failed_run_takes_no_other_along_and_is_tried_again() {
     assert!(output.status.success() && !news.contains("started"), "{news}");
     assert!(text(&output.stdout).contains("4 runs: 4 finished"));
 
+    // The same data elsewhere may be, and is said.
+    let base = fs::read_to_string(place.path("base.toml")).unwrap();
+    fs::write(place.path("base.toml"), base.replace("\"data\"", "\"./data\"")).unwrap();
+    let news = text(&place.run(&["--dry-run"]).stderr);
+    assert!(news.contains("--dataset-root has changed since 4 of the runs began"), "{news}");
+    fs::write(place.path("base.toml"), base).unwrap();
+
     // Other options in the same folder.
     place.write(&SWEEP.replace("epochs = 1", "epochs = 2\nlr = 0.5"));
     for more in [&[][..], &["--dry-run"]] {
@@ -147,7 +154,7 @@ fn processes_share_the_runs() {
     let lock = FolderLock::take(&held).unwrap();
     let start = || {
         let mut command = place.command(&[]);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     };
     let outputs = [start(), start()].map(|child| child.wait_with_output().unwrap());
@@ -176,10 +183,11 @@ fn processes_share_the_runs() {
 fn an_interrupted_sweep_goes_on_to_the_same_weights() {
     use crate::common::wait::until;
 
-    const SWEEP: &str = "[base]\nepochs = 15\nearly-stopping-patience = 0\n[grid]\nseed = [5, 6]\n";
+    const SWEEP: &str = "[base]\nepochs = 10\nearly-stopping-patience = 0\n[grid]\nseed = [5, 6]\n";
     let place = Place::new(SWEEP);
     let last = |out: &str| place.path(out).join("seed=5").join(checkpoint::LAST);
-    let mut child = place.command(&[]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut command_line = place.command(&[]);
+    let mut child = command_line.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the first epoch", || last("out").exists());
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
