@@ -72,8 +72,12 @@ impl SynthArgs {
         let summary = written.map_err(Failure::runtime)?;
         let splits: Vec<String> =
             summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
+        let schema_option = match &self.schema {
+            Some(path) => format!(" --schema {}", path.display()),
+            None => String::new(),
+        };
         print_text(&format!(
-            "{}: {} clips, {} ({} actions)\ntry: polyview train --dataset-root {} \
+            "{}: {} clips, {} ({} actions)\ntry: polyview train --dataset-root {}{schema_option} \
              --backbone-name r3d_tiny --img-height 48 --img-width 64 --disable-augmentation",
             summary.root.display(),
             summary.clips,
