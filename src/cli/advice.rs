@@ -201,7 +201,7 @@ impl Advice for TrainError {
             Self::Data(error) => error.option(),
             Self::Checkpoint(error) => error.option(),
             Self::Pretrained(_) => Some("--pretrained"),
-            Self::RecordLanes { .. } => Some("--record"),
+            Self::RecordLanes { .. } | Self::RecordOccupied { .. } => Some("--record"),
             _ => None,
         }
     }
@@ -237,6 +237,7 @@ impl Advice for TrainError {
             Self::Cluster(error) => error.advice(),
             Self::Drift { .. } => Some("go on with --resume auto on machines of one kind".to_owned()),
             Self::RecordLanes { .. } => Some("use --lanes 1".to_owned()),
+            Self::RecordOccupied { .. } => Some("choose another folder".to_owned()),
             Self::FewLanes { .. } => {
                 Some("use --lanes auto, more --lanes or fewer devices".to_owned())
             }
@@ -259,6 +260,7 @@ impl Advice for TrainError {
             Self::Config(_)
             | Self::TooLarge { .. }
             | Self::RecordLanes { .. }
+            | Self::RecordOccupied { .. }
             | Self::FewLanes { .. }
             | Self::FewActions { .. }
             | Self::Device(DeviceError::List { .. })

@@ -89,7 +89,7 @@ fn text(table: &RunTable) -> String {
         parts.push(format!("\ndifferences to {}", table.runs[0].name));
         parts.push(differences(table, &tasks).to_string());
         parts.push(
-            "* the 95 % interval excludes 0 (paired bootstrap over the actions of both runs)"
+            "* the 95 % interval excludes 0 (paired bootstrap over the actions of both runs, at least 5)"
                 .to_owned(),
         );
         if table.runs.len() > MOST_WITH_CLASSES {

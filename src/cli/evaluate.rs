@@ -198,12 +198,15 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
         );
         let _ = writeln!(text, "calibration error {:.3}", task.ece);
         if let Some(Decided { share, accuracy, balanced_accuracy }) = task.decided {
-            let _ = writeln!(
-                text,
-                "decided: {:.0} % of the actions, accuracy {accuracy:.3}, balanced accuracy \
-                 {balanced_accuracy:.3}",
-                share * 100.0
-            );
+            let _ = match share {
+                0.0 => writeln!(text, "decided: none of the actions"),
+                _ => writeln!(
+                    text,
+                    "decided: {:.0} % of the actions, accuracy {accuracy:.3}, balanced accuracy \
+                     {balanced_accuracy:.3}",
+                    share * 100.0
+                ),
+            };
         }
         let _ = writeln!(text, "{}\n{}", classes(task), confusion(task));
         for mistake in &task.mistakes {

@@ -51,6 +51,12 @@ impl PredictArgs {
                 actions.len()
             )));
         }
+        let is_png =
+            |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
+        if let Some(path) = self.explain.as_ref().filter(|path| !is_png(path)) {
+            let path = path.display();
+            return Err(Failure::usage(format!("--explain {path}: the name must end with .png")));
+        }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());
         if let [first, rest @ ..] = trained.info.model.inputs.as_slice() {

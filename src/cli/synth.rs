@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
-use crate::synth::{self, SynthOptions};
+use crate::synth::{self, SynthError, SynthOptions};
 use crate::units::ByteSize;
 
 /// Options as typed.
@@ -39,6 +39,7 @@ pub(super) struct SynthArgs {
     height: usize,
     /// Noise of each pixel, ± levels of 255
     #[arg(long, value_name = "N", default_value_t = SynthOptions::default().noise)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..))]
     noise: u8,
     /// Class ratio of the first task in the training split, e.g. 8 4 2 1 [default: balanced]
     #[arg(long, value_name = "N", num_args = 1..)]
@@ -69,7 +70,10 @@ impl SynthArgs {
             bar.set_position(done as u64);
         });
         bar.finish_and_clear();
-        let summary = written.map_err(Failure::runtime)?;
+        let summary = written.map_err(|error| match error {
+            SynthError::Options(_) => Failure::usage(error),
+            _ => Failure::runtime(error),
+        })?;
         let splits: Vec<String> =
             summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
         let schema_option = match &self.schema {

@@ -3,13 +3,14 @@
 
 use super::balance::ALTERNATE;
 use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
+use crate::augment::Strength;
 use crate::schema::Schema;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if config.data.dataset_root.as_os_str().is_empty() {
         return Err(ConfigError::Required {
             option: "dataset-root",
-            reason: "the folder that holds mvfouls/train and mvfouls/valid",
+            reason: "the folder of the data set",
         });
     }
     window_and_weights(config)?;
@@ -160,6 +161,9 @@ pub(super) fn warnings(c: &Config) -> Vec<String> {
             "--early-stopping-patience {patience} may end the run before phase 2 (after {} epochs)",
             c.freezing.phase1_epochs
         ));
+    }
+    if c.augment.rand_augment.is_some() && c.augment.augmentation_strength == Strength::None {
+        warnings.push("--rand-augment has no effect: augmentation is off".to_owned());
     }
     warnings
 }

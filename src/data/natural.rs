@@ -1,5 +1,6 @@
 //! Natural order of file names: `action_2` before `action_10`.
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 
 /// Sorts paths by their last component, numbers in it by value.
@@ -11,7 +12,7 @@ pub(crate) fn natural_order(paths: &mut [PathBuf]) {
 
 /// A name's position in natural order: runs of text and numbers, a number by its length without leading zeros and then by its digits, so
 /// that numbers of any length compare correctly.
-pub(crate) fn natural_key(name: &str) -> Vec<(String, usize, String)> {
+pub(crate) fn natural_key(name: &str) -> Vec<(String, usize, String, Reverse<usize>)> {
     let mut rest = name;
     let mut key = Vec::new();
     while !rest.is_empty() {
@@ -19,12 +20,12 @@ pub(crate) fn natural_key(name: &str) -> Vec<(String, usize, String)> {
         let (text, tail) = rest.split_at(digits);
         let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
         let (number, after) = tail.split_at(end);
-        let number = number.trim_start_matches('0');
-        key.push((text.to_string(), number.len(), number.to_string()));
+        let value = number.trim_start_matches('0');
+        // Of equal numbers the one with more zeros comes first: these may be decimals, as 0.001 and 0.01.
+        let zeros = Reverse(number.len() - value.len());
+        key.push((text.to_string(), value.len(), value.to_string(), zeros));
         rest = after;
     }
-    // Names that differ only in leading zeros still need a fixed order.
-    key.push((name.to_owned(), 0, String::new()));
     key
 }
 
@@ -36,10 +37,12 @@ mod tests {
 
     #[test]
     fn numbers_in_names_are_compared_by_value() {
-        let names = ["b", "a10", "a2", "a02", "clip_20.mp4", "clip_3.mp4", "a"];
+        let names =
+            ["b", "a10", "a2", "a02", "clip_20.mp4", "clip_3.mp4", "a", "r=0.01_2", "r=0.001_3"];
         let mut paths = names.map(|name| Path::new("folder_9").join(name)).to_vec();
         natural_order(&mut paths);
-        let sorted = ["a", "a02", "a2", "a10", "b", "clip_3.mp4", "clip_20.mp4"];
+        let sorted =
+            ["a", "a02", "a2", "a10", "b", "clip_3.mp4", "clip_20.mp4", "r=0.001_3", "r=0.01_2"];
         assert_eq!(paths, sorted.map(|name| Path::new("folder_9").join(name)));
     }
 }

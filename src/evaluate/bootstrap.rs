@@ -53,7 +53,7 @@ pub struct Difference {
     pub value: f64,
     /// Its 95 % confidence interval, of the paired bootstrap.
     pub interval: Interval,
-    /// Whether 0 is outside the interval.
+    /// Whether 0 is outside the interval (and, between runs, whether it is of enough actions).
     pub excludes_zero: bool,
 }
 

@@ -220,14 +220,13 @@ fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
     let tables = pairs.filter_map(|(index, (task, figures))| {
         let mut tables = tables(&task.title, &task.class_names(), figures)?;
         if let Some(TaskCalibration { ece_before, ece_after, .. }) = calibration(index) {
-            let errors = format!("{}, calibrated {}", percent(*ece_before), percent(*ece_after));
-            tables.totals.push(("Calibration error", errors));
+            tables.totals.push(("Calibration error", percent(*ece_before)));
+            tables.totals.push(("when calibrated", percent(*ece_after)));
         }
         let thresholds = calibration(index).and_then(|task| task.thresholds.as_ref());
-        if let Some(Thresholds { before, after, .. }) = thresholds {
-            let gain =
-                format!("{} (cross-validated; {} without)", percent(*after), percent(*before));
-            tables.totals.push(("By class thresholds", gain));
+        if let Some(Thresholds { after, .. }) = thresholds {
+            let name = "Balanced accuracy by class thresholds, cross-validated";
+            tables.totals.push((name, percent(*after)));
         }
         Some(tables)
     });

@@ -6,6 +6,9 @@ use super::Run;
 use crate::evaluate::{Answers, Difference, PredictionTable, differences, matrices};
 use crate::metrics::MetricsError;
 
+/// Of fewer actions no difference is called one.
+const FEWEST: u64 = 5;
+
 /// A run's metrics less those of the reference, over the actions that both predicted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunDifference {
@@ -92,6 +95,7 @@ pub(super) fn difference(
     let [before, after] = [matrices(&answers[0], &classes)?, matrices(&answers[1], &classes)?];
     let (found, score) = differences([&answers[1], &answers[0]], &classes)?;
     let Some(score) = score else { return Ok((None, notes)) };
+    let score = of_enough(score, actions as u64);
     let of_task = |(index, task): (usize, &Common)| {
         let found = found[index].as_ref()?;
         let pairs = before[index].per_class().into_iter().zip(after[index].per_class());
@@ -103,17 +107,23 @@ pub(super) fn difference(
                 actions: before.support,
                 reference: known.then_some(before.recall),
                 recall: known.then_some(after.recall),
-                difference: *difference,
+                difference: difference.map(|found| of_enough(found, before.support)),
             }
         });
         Some(TaskDifference {
             task: task.name.to_owned(),
-            balanced_accuracy: found.balanced_accuracy,
+            balanced_accuracy: of_enough(found.balanced_accuracy, actions as u64),
             classes: classes.collect(),
         })
     };
     let tasks = tasks.iter().enumerate().filter_map(of_task).collect();
     Ok((Some(RunDifference { run: place, actions, score, tasks }), notes))
+}
+
+/// The difference, which says nothing where it is of very few actions: drawn again they are always the same.
+fn of_enough(difference: Difference, actions: u64) -> Difference {
+    let excludes_zero = difference.excludes_zero && actions >= FEWEST;
+    Difference { excludes_zero, ..difference }
 }
 
 fn common_tasks<'a>(tables: [&'a PredictionTable; 2]) -> Vec<Common<'a>> {

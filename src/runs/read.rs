@@ -86,7 +86,18 @@ fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
 fn history(path: &Path) -> Result<Vec<EpochRecord>, RunsError> {
     // A run in its first epoch has none.
     let Some(bytes) = content(path)? else { return Ok(Vec::new()) };
-    serde_json::from_slice(&bytes).map_err(|error| damaged(path, error))
+    let history: Vec<EpochRecord> =
+        serde_json::from_slice(&bytes).map_err(|error| damaged(path, error))?;
+    let share = |value: &f64| (0.0..=1.0).contains(value);
+    for record in &history {
+        let tasks = record.train.tasks.iter().chain(&record.valid.tasks);
+        let mut shares = tasks.map(|task| task.balanced_accuracy).chain([record.score]);
+        if let Some(value) = shares.find(|value| value.is_finite() && !share(value)) {
+            let reason = format!("epoch {}: a score of {value:e} is not from 0 to 1", record.epoch);
+            return Err(damaged(path, reason));
+        }
+    }
+    Ok(history)
 }
 
 /// The predictions of the best epoch, or why there are none.

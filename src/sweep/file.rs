@@ -17,16 +17,17 @@ use crate::options::{Entry, from_table, from_value, line_of, parse_toml};
 pub(super) const MOST: usize = 10_000;
 
 /// Options that a sweep sets itself, or that do not go with one, and why.
-const OWN: [(&str, &str); 6] = [
+const OWN: [(&str, &str); 7] = [
     ("save-dir", "each run has a folder of its own below --out"),
     ("resume", "an interrupted run goes on by itself when the sweep is started again"),
     ("resume-best-acc", "an interrupted run goes on with the best score that it had"),
     ("overwrite", "a run goes on where it is; remove its folder to train it from the beginning"),
+    ("record", "all runs would write to one folder"),
     ("test-run", "it writes no files from which a score could be read"),
     ("compare-freezing", "it makes two runs of one: vary freezing-strategy instead"),
 ];
 /// Those among them that a configuration file may have, as each run writes it; they are left out.
-const LEFT_OUT: [&str; 4] = ["save-dir", "resume", "resume-best-acc", "overwrite"];
+const LEFT_OUT: [&str; 5] = ["save-dir", "resume", "resume-best-acc", "overwrite", "record"];
 
 /// A sweep as it is written, each value checked by itself. All entries are expanded.
 #[derive(Debug, Default)]

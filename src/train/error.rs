@@ -47,6 +47,12 @@ pub enum TrainError {
         /// T×H×W.
         size: String,
     },
+    /// A folder for a record that holds another one.
+    #[error("{folder}: it holds the record of another run")]
+    RecordOccupied {
+        /// Folder of the record.
+        folder: String,
+    },
     /// Steps in several lanes, which a record would not repeat.
     #[error("{folder}: a run of {lanes} lanes is not recorded: batch norm differs between lanes")]
     RecordLanes {

@@ -103,7 +103,8 @@ fn example(
     let step = t.div_ceil(FRAMES).max(1);
     let frames = batch.frames_of(0..1).chunks(h * w * 3).step_by(step);
     let frames = frames.filter_map(|frame| jpeg(frame, [h, w])).collect();
-    let mut strips = vec![Strip { title: String::new(), frames }];
+    let first = batch.views.first().map_or(0, |view| view + 1);
+    let mut strips = vec![Strip { title: format!("View {first}"), frames }];
     let [task, class] = candidate.explained;
     let explained = explain(&batch, candidate.explained).unwrap_or_default();
     for (clip, (saliency, view)) in explained.iter().zip(&batch.views).enumerate() {

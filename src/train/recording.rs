@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::error::TrainError;
 use super::objective::{Losses, Objective, TaskObjective};
 use super::run_schedule::Rates;
-use crate::checkpoint::{self, CheckpointError, CheckpointInfo, write_tensors};
+use crate::checkpoint::{self, CheckpointInfo, write_tensors};
 use crate::data::{Batch, Dataset};
 use crate::model::state_dict::StateDict;
 use crate::model::{DropoutMasks, MultiViewNet, STAGES, ViewLayout, plain_clips_of};
@@ -48,10 +48,10 @@ pub(super) struct RecordedStep<'a> {
 }
 
 impl Recorder {
-    /// Begins a record in a folder without one.
+    /// Begins a record in a folder without one, or goes on with that of a run that is resumed.
     ///
     /// # Errors
-    /// A folder that cannot be written, or that holds a record.
+    /// A folder that cannot be written, or that holds the record of another run.
     pub(super) fn begin(
         folder: &Path,
         schema: &Schema,
@@ -59,11 +59,11 @@ impl Recorder {
         train: &Dataset,
         net: &MultiViewNet,
         info: &CheckpointInfo,
+        resumed: bool,
     ) -> Result<Self, TrainError> {
         let initial = folder.join("initial.safetensors");
-        if initial.exists() {
-            let source = std::io::Error::other("it holds a record already; choose another folder");
-            return Err(CheckpointError::Write { path: folder.to_owned(), source }.into());
+        if initial.exists() && !resumed {
+            return Err(TrainError::RecordOccupied { folder: folder.display().to_string() });
         }
         checkpoint::prepare_folder(folder)?;
         let describe = |(index, task): (usize, &TaskObjective)| {
@@ -73,10 +73,14 @@ impl Recorder {
         let tasks: Vec<Value> = objective.tasks.iter().enumerate().map(describe).collect();
         let about = json!({ "tasks": tasks, "imbalanced": schema.imbalanced_task() });
         checkpoint::write_text(&folder.join("record.json"), serde_json::to_string_pretty(&about))?;
-        checkpoint::save(&initial, net, info)?;
+        // Those of a resumed run are from its beginning.
+        if !initial.exists() {
+            checkpoint::save(&initial, net, info)?;
+        }
         let features = info.model.backbone.features();
         let (folder, schema) = (folder.to_owned(), schema.clone());
-        Ok(Self { folder, schema, features, validated: Some(0) })
+        let validated = (!folder.join(valid_name(0)).exists()).then_some(0);
+        Ok(Self { folder, schema, features, validated })
     }
 
     /// Writes a step.
@@ -117,8 +121,7 @@ impl Recorder {
         };
         let clips = plain_clips_of(batch, 0..batch.clips(), device)?.try_into_data()?;
         let tensors = StateDict::from([("clips".to_owned(), clips)]);
-        let name = format!("valid-{:04}.safetensors", before + 1);
-        self.write(&name, &tensors, self.describe(batch))?;
+        self.write(&valid_name(before), &tensors, self.describe(batch))?;
         self.validated = Some(before + 1);
         Ok(())
     }
@@ -153,4 +156,9 @@ impl Recorder {
         let metadata = HashMap::from([("record".to_owned(), Value::from(record).to_string())]);
         Ok(write_tensors(&self.folder.join(name), tensors, metadata)?)
     }
+}
+
+/// Name of the file of a batch of the validation pass, counted from 0.
+fn valid_name(batch: usize) -> String {
+    format!("valid-{:04}.safetensors", batch + 1)
 }

@@ -294,6 +294,9 @@ fn describe_augmentation(config: &Config) -> String {
         config.augment.color_aug_strength,
         config.augment.noise_strength
     );
+    if let Some(count) = config.augment.rand_augment {
+        text.push_str(&format!(", {count} of the stages for each clip"));
+    }
     for (on, part) in [
         (config.augment.severity_aware_augmentation, ", stronger for rarer classes"),
         (config.clips.multi_scale, ", three sizes"),

@@ -127,8 +127,17 @@ fn a_record_is_not_written_over_and_needs_one_lane() {
     assert!(message.contains("--record") && message.contains("2 lanes"), "{message}");
     assert_eq!(lanes.status.code(), Some(2));
     assert!(train(&[]).status.success());
+    let before = fs::read_dir(steps).unwrap().count();
     let again = train(&["--overwrite"]);
     let message = last_error(&again);
-    assert!(message.contains("steps") && message.contains("holds a record already"), "{message}");
-    assert_eq!(again.status.code(), Some(1));
+    assert!(
+        message.contains("steps") && message.contains("holds the record of another run"),
+        "{message}"
+    );
+    assert_eq!(again.status.code(), Some(2));
+    // A run that goes on, goes on with its record.
+    let more = train(&["--resume", "auto", "--epochs", "2"]);
+    assert!(more.status.success(), "{}", last_error(&more));
+    let count = fs::read_dir(steps).unwrap().count();
+    assert!(count > before, "{count} files");
 }

@@ -92,8 +92,17 @@ impl<'a> Run<'a> {
         if let (Some(folder), 2..) = (record, lanes) {
             return Err(TrainError::RecordLanes { folder: folder.display().to_string(), lanes });
         }
+        let resumed = !start.history.is_empty() || start.progress.is_some();
         let record = record.map(|folder| {
-            Recorder::begin(folder, &schema, &objective, &data.train, &start.net, &checkpoints.info)
+            Recorder::begin(
+                folder,
+                &schema,
+                &objective,
+                &data.train,
+                &start.net,
+                &checkpoints.info,
+                resumed,
+            )
         });
         let recorder = record.transpose()?;
 
