@@ -16,6 +16,9 @@ use crate::model::state_dict::StateDict;
 use crate::model::{DropoutMasks, MultiViewNet, STAGES, ViewLayout, plain_clips_of};
 use crate::schema::Schema;
 
+/// The weights before the first step.
+const INITIAL: &str = "initial.safetensors";
+
 /// A folder with `initial.safetensors` (a weight file), `record.json` and a file for each step and each batch
 /// of the first validation pass. Such a file is safetensors: `clips`, the normalised clips
 /// `[N, 3, T, H, W]` as the backbone gets them, and of steps `dropout.0` `[N, F]` and `dropout.1`, …
@@ -48,6 +51,17 @@ pub(super) struct RecordedStep<'a> {
 }
 
 impl Recorder {
+    /// Refuses a folder that holds a record.
+    ///
+    /// # Errors
+    /// [`TrainError::RecordOccupied`].
+    pub(super) fn refuse_occupied(folder: &Path) -> Result<(), TrainError> {
+        match folder.join(INITIAL).exists() {
+            true => Err(TrainError::RecordOccupied { folder: folder.display().to_string() }),
+            false => Ok(()),
+        }
+    }
+
     /// Begins a record in a folder without one, or goes on with that of a run that is resumed.
     ///
     /// # Errors
@@ -61,9 +75,8 @@ impl Recorder {
         info: &CheckpointInfo,
         resumed: bool,
     ) -> Result<Self, TrainError> {
-        let initial = folder.join("initial.safetensors");
-        if initial.exists() && !resumed {
-            return Err(TrainError::RecordOccupied { folder: folder.display().to_string() });
+        if !resumed {
+            Self::refuse_occupied(folder)?;
         }
         checkpoint::prepare_folder(folder)?;
         let describe = |(index, task): (usize, &TaskObjective)| {
@@ -74,6 +87,7 @@ impl Recorder {
         let about = json!({ "tasks": tasks, "imbalanced": schema.imbalanced_task() });
         checkpoint::write_text(&folder.join("record.json"), serde_json::to_string_pretty(&about))?;
         // Those of a resumed run are from its beginning.
+        let initial = folder.join(INITIAL);
         if !initial.exists() {
             checkpoint::save(&initial, net, info)?;
         }

@@ -57,6 +57,10 @@ impl<'a> Run<'a> {
         let info =
             CheckpointInfo { input: Some(input), partition, ..CheckpointInfo::new(&schema, model) };
         let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
+        if let (Some(folder), None) = (&config.run.record, &config.run.resume) {
+            // Before an earlier run is moved aside.
+            Recorder::refuse_occupied(folder)?;
+        }
         let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
 
         let devices = Devices::open(config, cluster.map(Rc::as_ref))?;
@@ -85,9 +89,6 @@ impl<'a> Run<'a> {
         }
         let needs = memory_needs(config, &start.net, config.freezing.most_trainable())?;
         budget.check(&needs, config.clips.size())?;
-        checkpoints.begin(&start.history, lanes)?;
-        data.open_cache();
-
         let record = config.run.record.as_ref().filter(|_| writes);
         if let (Some(folder), 2..) = (record, lanes) {
             return Err(TrainError::RecordLanes { folder: folder.display().to_string(), lanes });
@@ -105,6 +106,8 @@ impl<'a> Run<'a> {
             )
         });
         let recorder = record.transpose()?;
+        checkpoints.begin(&start.history, lanes)?;
+        data.open_cache();
 
         let clips = actions.div_ceil(lanes) * data.train.max_views();
         let summary = summary(
