@@ -57,7 +57,7 @@ fn safe(text: &str) -> String {
     let name: String = text.chars().map(|c| if is_safe(c) { c } else { '-' }).collect();
     // Hidden, an option of a program, or cut off by Windows.
     let name = name.trim_start_matches(['.', '-']).trim_end_matches('.');
-    if name == text && name.len() <= LONGEST {
+    if !name.is_empty() && name == text && name.len() <= LONGEST {
         return name.to_owned();
     }
     let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
