@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::plan::STAGES;
 use crate::options::{self, OptionError, choice, choices, option_defaults};
 
 choices! {
@@ -20,9 +21,6 @@ choices! {
         Extreme = "extreme",
     }
 }
-
-/// Stages of the augmentation that `rand-augment` chooses from.
-pub(super) const STAGES: usize = 11;
 
 impl Strength {
     /// g.

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::config::{AugmentConfig, STAGES};
+use super::config::AugmentConfig;
 use super::{ClipRecord, Crop, Cutout, FrameRecord};
 use crate::keyed;
 
@@ -59,6 +59,9 @@ enum Stage {
     Noise,
     FrameMixing,
 }
+
+/// Number of these stages.
+pub(super) const STAGES: usize = Stage::FrameMixing as usize + 1;
 
 /// Which stages a clip gets: each by its own probability, or those that were chosen.
 struct Hits(Option<[bool; STAGES]>);

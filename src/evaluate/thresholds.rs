@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibration::Judged;
-use crate::metrics::{largest, mean};
+use crate::metrics::{ConfusionMatrix, largest};
 
 /// Parts of the split for the estimate of what the thresholds gain.
 const FOLDS: usize = 5;
@@ -35,13 +35,14 @@ impl Thresholds {
                 if index % FOLDS == fold { own.push(*action) } else { others.push(*action) }
             }
             let thresholds = thresholds(&others);
-            own.into_iter().map(move |action| (predicted(action, &thresholds), action.1))
+            own.into_iter().map(move |action| (action.1, predicted(action, &thresholds)))
         });
         Self {
             before: balanced_accuracy(
-                all.iter().map(|action| (predicted(action, &ones), action.1)),
+                count,
+                all.iter().map(|action| (action.1, predicted(action, &ones))),
             ),
-            after: balanced_accuracy(parts.flatten().collect::<Vec<_>>()),
+            after: balanced_accuracy(count, parts.flatten()),
             classes: thresholds(&all),
         }
     }
@@ -59,17 +60,13 @@ fn predicted((probabilities, _): &Judged, thresholds: &[f64]) -> usize {
     largest(&shares)
 }
 
-/// Mean recall over the classes that occur, of predicted classes and labels.
-fn balanced_accuracy(pairs: impl IntoIterator<Item = (usize, usize)>) -> f64 {
-    let mut recalls: Vec<[f64; 2]> = Vec::new();
-    for (predicted, label) in pairs {
-        if recalls.len() <= label {
-            recalls.resize(label + 1, [0.0; 2]);
-        }
-        recalls[label][0] += f64::from(u8::from(predicted == label));
-        recalls[label][1] += 1.0;
+/// Balanced accuracy of labels and predicted classes.
+fn balanced_accuracy(classes: usize, pairs: impl IntoIterator<Item = (usize, usize)>) -> f64 {
+    let mut matrix = ConfusionMatrix::new(classes);
+    for (label, predicted) in pairs {
+        matrix.add(label, predicted).expect("labels and predictions are classes of the task");
     }
-    mean(recalls.iter().filter(|[_, all]| *all > 0.0).map(|[right, all]| right / all))
+    matrix.balanced_accuracy()
 }
 
 /// The thresholds with the best balanced accuracy that changing one class at a time leads to; of equally
@@ -216,7 +213,8 @@ mod tests {
         let actions: Vec<Judged> = (0..60).map(|_| action()).collect();
         let found = Thresholds::fit(&actions);
         let fitted = balanced_accuracy(
-            actions.iter().map(|action| (predicted(action, &found.classes), action.1)),
+            2,
+            actions.iter().map(|action| (action.1, predicted(action, &found.classes))),
         );
         assert!(fitted > found.before && found.after < fitted - 0.02, "{found:?} {fitted}");
     }

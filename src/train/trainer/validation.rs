@@ -1,0 +1,122 @@
+//! Validation by a trainer.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+
+use super::{Trainer, largest_lane};
+use crate::data::Batch;
+use crate::data::loader::Loader;
+use crate::device::MemoryWatch;
+use crate::evaluate::{EvaluateError, Saliency, saliency};
+use crate::model::{MultiViewNet, Prediction};
+use crate::report::PassRecord;
+use crate::train::average::WeightAverage;
+use crate::train::error::TrainError;
+use crate::train::metrics::{PassMetrics, PassProgress};
+use crate::train::objective::BatchResult;
+
+impl Trainer<'_> {
+    /// Validates the network, or the average of its weights, on every batch of `loader`: no updates, dropout
+    /// or augmentation, and the running statistics of batch normalisation.
+    ///
+    /// # Errors
+    /// As [`Trainer::train_one_epoch`].
+    pub fn validate(&mut self, loader: Loader) -> Result<PassRecord, TrainError> {
+        self.validate_with(loader, &mut |_, _| Ok(()))
+    }
+
+    /// The same; `inspect` sees each batch with its prediction.
+    ///
+    /// # Errors
+    /// As [`Trainer::train_one_epoch`], and those of `inspect`.
+    pub fn validate_with(
+        &mut self,
+        loader: Loader,
+        inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
+    ) -> Result<PassRecord, TrainError> {
+        self.swap_average();
+        let record = self.validate_network(loader, inspect);
+        self.swap_average();
+        record
+    }
+
+    /// Exchanges the weights that are trained with their average, if there is one.
+    fn swap_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.swap(&mut self.net);
+            if let Some(lanes) = &mut self.lanes {
+                lanes.replaced();
+            }
+        }
+    }
+
+    fn validate_network(
+        &mut self,
+        mut loader: Loader,
+        inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
+    ) -> Result<PassRecord, TrainError> {
+        self.restart_clock();
+        self.agree()?;
+        let net = self.net().valid();
+        let mut watch = MemoryWatch::start(&self.device);
+        let mut metrics = PassMetrics::new(PassProgress::new(&self.objective));
+        while let Some(batch) = self.wait_for(&mut metrics, &mut loader)? {
+            let batch = Arc::new(batch);
+            let result = loop {
+                match self.evaluate(&net, &batch, &mut watch, inspect)? {
+                    Some(result) => break result,
+                    None => self.memory.shrink(largest_lane(&batch), &mut watch)?,
+                }
+            };
+            metrics.add(&batch, result, Some(0.0))?;
+            metrics.exchanged = self.exchanged();
+            if let Ok(batch) = Arc::try_unwrap(batch) {
+                loader.recycle(batch);
+            }
+            self.observe(&metrics.event());
+            if self.stopped() {
+                break;
+            }
+        }
+        Ok(metrics.record(&self.objective))
+    }
+
+    /// A batch's losses and logits; `None` if the device was out of memory.
+    fn evaluate(
+        &self,
+        net: &MultiViewNet,
+        batch: &Arc<Batch>,
+        watch: &mut MemoryWatch,
+        inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
+    ) -> Result<Option<BatchResult>, TrainError> {
+        let device = self.device.clone().without_autodiff();
+        if self.lanes.is_some() {
+            return self.evaluate_in_lanes(net, batch, watch, inspect);
+        }
+        let annotated = self.objective.annotated(batch);
+        let prediction = net.predict(batch, &annotated, self.memory.micro_batch, &device)?;
+        let cost = self.objective.cost(&prediction, batch);
+        let losses = cost.read();
+        if watch.out_of_memory() {
+            return Ok(None);
+        }
+        inspect(batch, &prediction)?;
+        Ok(Some(BatchResult::new(losses?, prediction.logits, cost.auxiliary)))
+    }
+
+    /// What of each clip of a batch of one action speaks for a class of a task, as the network that is
+    /// validated has it. `None` if the clips do not fit into one pass.
+    pub(in crate::train) fn explain(
+        &self,
+        batch: &Batch,
+        class: [usize; 2],
+    ) -> Result<Option<Vec<Saliency>>, EvaluateError> {
+        if batch.clips() > self.memory.micro_batch {
+            return Ok(None);
+        }
+        let net = self.average.as_ref().map_or(self.net(), WeightAverage::net);
+        let device = self.device.clone().without_autodiff();
+        saliency(net, batch, &self.objective.annotated(batch), class, &device).map(Some)
+    }
+}
