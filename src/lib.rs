@@ -60,3 +60,4 @@ mod timing;
 pub mod train;
 pub mod tuning;
 mod units;
+pub mod web;

@@ -9,7 +9,7 @@ use super::container::{CHECKSUM, KEY, checksum, serialize};
 use super::files::write_atomically;
 use super::weights::{read, rebuild};
 use super::{CheckpointError, CheckpointInfo};
-use crate::half::Precision;
+use crate::half::{Precision, beyond_range};
 use crate::model::state_dict::{StateDict, in_f32};
 use crate::options::choices;
 
@@ -92,9 +92,7 @@ fn in_half(path: &Path, tensors: StateDict) -> Result<StateDict, CheckpointError
             path: path.to_owned(),
             reason: format!("`{name}`: {error}"),
         })?;
-        // What is too large became infinite: exponent bits all set.
-        let bits = half.as_bytes().as_chunks::<2>().0;
-        if bits.iter().any(|&bits| u16::from_ne_bytes(bits) & 0x7c00 == 0x7c00) {
+        if beyond_range(half.as_bytes()) {
             return Err(CheckpointError::BeyondHalf { path: path.to_owned(), tensor: name });
         }
         Ok((name, half))

@@ -18,6 +18,13 @@ use crate::kernels::Implementation;
 use op::HalfOps;
 pub use precision::{Precision, describe};
 
+/// Whether some of these f16 are infinite or NaN, as values become that are beyond the range.
+pub(crate) fn beyond_range(bytes: &[u8]) -> bool {
+    // Exponent bits all set.
+    let bits = bytes.as_chunks::<2>().0.iter();
+    bits.map(|&bits| u16::from_ne_bytes(bits)).any(|bits| bits & 0x7c00 == 0x7c00)
+}
+
 /// Whether a tensor is in half precision.
 pub fn is_half<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F16

@@ -89,6 +89,15 @@ impl Shader for CastKernel {
     }
 }
 
+/// The conversion of so many values in f32 to how `half` says. Operands: 0 `x`; 1 `y`, written.
+pub(crate) fn to_half(
+    half: Storage,
+    values: usize,
+    limits: &DeviceLimits,
+) -> Result<CastPlan, PlanError> {
+    plan(CastKernel::ToHalf(half), values, limits)
+}
+
 /// The conversion or sum of so many values. Operands: 0 the tensor, for a sum 1 the other one; the
 /// last one is written.
 pub(super) fn plan(

@@ -8,6 +8,7 @@ use crate::conv::wgsl::ConvKernel;
 use crate::half::wgsl::CastKernel;
 use crate::norm::wgsl::NormKernel;
 use crate::optim::wgsl::OptimKernel;
+use crate::web::MaxPoolKernel;
 
 /// One variant of a shader as it reaches the driver, and what Rust assumes of it.
 pub struct ShaderText {
@@ -42,6 +43,7 @@ pub fn shader_texts() -> Vec<ShaderText> {
         .chain(of(CastKernel::variants()))
         .chain(of(NormKernel::variants()))
         .chain(of(OptimKernel::variants()))
+        .chain(of(MaxPoolKernel::variants()))
         .chain(of(vec![PeakKernel]))
         .collect()
 }

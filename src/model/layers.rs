@@ -172,13 +172,18 @@ impl BatchNorm3d {
         }
     }
 
+    /// ε, which is added to the variance.
+    pub(crate) fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
     /// Whether it normalises with the batch's own statistics.
     fn takes_statistics_of(&self, input: &Tensor<5>) -> bool {
         input.device().is_autodiff() && self.training.is_enabled()
     }
 
     /// The running mean and variance; the clones share the layer's state.
-    pub(super) fn running(&self) -> [RunningState<Tensor<1>>; 2] {
+    pub(crate) fn running(&self) -> [RunningState<Tensor<1>>; 2] {
         [self.running_mean.clone(), self.running_var.clone()]
     }
 

@@ -29,6 +29,7 @@ pub use memory::MemoryEstimate;
 pub(crate) use predict::even_chunks;
 pub use predict::{plain_clips, plain_clips_of};
 pub use resnet3d::{Backbone, BackboneKind, PartShapes, STAGES};
+pub(crate) use resnet3d::{Part, Unit};
 pub use stages::{StageSet, stage_of};
 pub use statistics::BatchStatistics;
 pub(crate) use statistics::HostStatistics;
@@ -158,6 +159,11 @@ impl Head {
                 init.linear(HEAD_WIDTH, classes),
             ),
         }
+    }
+
+    /// Its layers in order, a ReLU between them.
+    pub(crate) fn linears(&self) -> [&Linear; 2] {
+        [&self.layers.0, &self.layers.2]
     }
 
     fn forward(

@@ -24,7 +24,9 @@ use super::parameter_count;
 use super::stages::StageSet;
 use super::statistics::BatchStatistics;
 use crate::half;
-use blocks::{Block, Builder, Stem, Unit};
+pub(crate) use blocks::Unit;
+use blocks::{Block, Builder, Stem};
+use pool::pooled;
 
 /// A 3D ResNet without its classifier: clips `[N, 3, T, H, W]` → features `[N, F]`.
 #[derive(Module, Debug)]
@@ -40,6 +42,13 @@ pub struct Backbone {
 
 /// Names of the parts that freeze and unfreeze together, input side first.
 pub const STAGES: [&str; 5] = ["stem", "layer1", "layer2", "layer3", "layer4"];
+
+impl BackboneKind {
+    /// Mean and standard deviation of each colour that its clips are normalised by.
+    pub(crate) fn clip_statistics(self) -> [[f32; 3]; 2] {
+        clips::statistics(self)
+    }
+}
 
 impl Backbone {
     /// Builds the backbone with PyTorch's random start.
@@ -145,7 +154,7 @@ impl Backbone {
     }
 
     /// The parts of the stages from `stage` on, in order.
-    pub(super) fn parts(&self, stage: usize) -> Vec<Part<'_>> {
+    pub(crate) fn parts(&self, stage: usize) -> Vec<Part<'_>> {
         let stem = Part { stage: 0, kind: PartKind::Stem { stem: &self.stem, half: self.half } };
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         let blocks = (1..).zip(stages).flat_map(|(stage, blocks)| {
@@ -163,7 +172,7 @@ pub(super) fn average(x: Tensor<5>) -> Tensor<2> {
 
 /// The stem or a residual block: what the backbone is computed in when memory is short.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// Its stage in [`STAGES`].
     pub stage: usize,
     kind: PartKind<'a>,
@@ -189,18 +198,30 @@ impl<'a> Part<'a> {
     }
 
     /// Its convolutions with their normalisations, in order, but for the shortcut's.
-    fn units(&self) -> Vec<Unit<'a>> {
+    pub(crate) fn units(&self) -> Vec<Unit<'a>> {
         match self.kind {
             PartKind::Stem { stem, .. } => stem.units(),
             PartKind::Block(block) => block.units(),
         }
     }
 
-    fn shortcut(&self) -> Option<Unit<'a>> {
+    /// What brings a block's input to its output's size, where they differ.
+    pub(crate) fn shortcut(&self) -> Option<Unit<'a>> {
         match self.kind {
             PartKind::Stem { .. } => None,
             PartKind::Block(block) => block.shortcut(),
         }
+    }
+
+    /// Whether it is a residual block, to whose result its input is added.
+    pub(crate) fn is_block(&self) -> bool {
+        matches!(self.kind, PartKind::Block(_))
+    }
+
+    /// The size `[N, C, T, H, W]` after the max pooling that follows a size, where it does.
+    pub(crate) fn pooling(&self, size: [usize; 5]) -> Option<[usize; 5]> {
+        let is_pooled = matches!(self.kind, PartKind::Stem { stem, .. } if stem.is_pooled());
+        is_pooled.then(|| pooled(size)[1])
     }
 
     fn norms(&self) -> impl Iterator<Item = &'a BatchNorm3d> {

@@ -35,6 +35,10 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
+    pub(crate) fn new(epsilon: f64, residual: bool, relu: bool) -> Self {
+        Self { epsilon, residual, relu }
+    }
+
     /// Whether the residual's gradient differs from dy.
     fn masks_residual(&self) -> bool {
         self.residual && self.relu
@@ -71,7 +75,7 @@ impl After {
             Self::Relu => (false, true),
             Self::AddRelu(_) => (true, true),
         };
-        Spec { epsilon, residual, relu }
+        Spec::new(epsilon, residual, relu)
     }
 
     fn residual(self) -> Option<Tensor<5>> {

@@ -14,7 +14,7 @@ use crate::model::statistics::BatchStatistics;
 use crate::norm::After;
 
 /// A convolution and the normalisation of its output.
-pub(super) type Unit<'a> = (&'a Conv3d, &'a BatchNorm3d);
+pub(crate) type Unit<'a> = (&'a Conv3d, &'a BatchNorm3d);
 
 /// A convolution, its normalisation, and what comes `after`.
 fn run(

@@ -2,11 +2,20 @@
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::kind::{BackboneKind, Family};
 use crate::augment::{MEAN, STD};
 
 /// Mean and standard deviation of Kinetics that 3D-ResNets-PyTorch normalises with (its mean.py).
 const HARA_MEAN: [f32; 3] = [0.4345, 0.4051, 0.3775];
 const HARA_STD: [f32; 3] = [0.2768, 0.2713, 0.2737];
+
+/// Mean and standard deviation per channel of clips as a kind of backbone knows them.
+pub(super) fn statistics(kind: BackboneKind) -> [[f32; 3]; 2] {
+    match kind.family() {
+        Family::Torchvision => [MEAN, STD],
+        Family::Hara => [HARA_MEAN, HARA_STD],
+    }
+}
 
 /// Clips `[N, 3, T, H, W]` with polyview's normalisation, which is torchvision's, with Hara et al.'s
 /// instead. With the other one the frozen stages would see contrasts a quarter stronger than those that

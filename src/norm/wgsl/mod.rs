@@ -156,7 +156,7 @@ impl BatchNorm {
     }
 
     /// How the forward pass writes y: in half precision only by fours.
-    pub(super) fn y(&self) -> Storage {
+    pub(crate) fn y(&self) -> Storage {
         written(self.x, self.wide)
     }
 
@@ -241,7 +241,7 @@ impl BatchNorm {
 
     /// The same with given statistics. Operands: 0 `x`, 1 `γ`, 2 `β`; written: 3 `y`; 4 mean, 5
     /// variance; with a residual: 6 the residual.
-    pub(super) fn running(&self) -> NormPlan {
+    pub(crate) fn running(&self) -> NormPlan {
         let (statistics, values) = ([4, 5].map(Slot::Operand), self.channel_values());
         NormPlan::single(self.apply(true, statistics, 6, self.chunk_sizes(), values))
     }

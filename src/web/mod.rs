@@ -1,0 +1,254 @@
+//! A trained network as a page that runs it in a browser: the launches of training's own kernels,
+//! planned for WebGPU, with the weights and a player.
+
+mod backbone;
+mod max_pool;
+mod page;
+mod program;
+mod sharing;
+mod weights;
+
+use std::path::PathBuf;
+
+use burn::nn::Linear;
+use serde::Serialize;
+
+pub(crate) use max_pool::MaxPoolKernel;
+pub use page::Written;
+pub use program::{Buffer, Contents, Dispatch, Layer, Memory, Program};
+pub use weights::Span;
+
+use crate::checkpoint::CheckpointInfo;
+use crate::data::InputSpec;
+use crate::evaluate::Calibration;
+use crate::kernels::storage::Storage;
+use crate::kernels::{DeviceLimits, PlanError};
+use crate::model::MultiViewNet;
+use crate::schema::{Schema, Task};
+use weights::Weights;
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The network cannot compute clips of this size.
+    #[error("clips of {}×{}×{} frames, rows and columns: {source}", .size[0], .size[1], .size[2])]
+    Plan {
+        /// T, H, W.
+        size: [usize; 3],
+        /// Why not.
+        source: PlanError,
+    },
+    /// The weights cannot be read.
+    #[error("the weights cannot be read: {0}")]
+    Weights(String),
+    /// A value that f16 cannot hold.
+    #[error("the weights of {tensor} have values beyond the range of f16 (±65504)")]
+    BeyondHalf {
+        /// Where.
+        tensor: String,
+    },
+    /// The page cannot be rendered, which should not happen.
+    #[error("the page cannot be rendered: {0}")]
+    Template(#[from] askama::Error),
+    /// Its data cannot be written as JSON, which should not happen.
+    #[error("the page cannot be rendered: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A file or folder cannot be written.
+    #[error("{}: cannot be written: {source}", .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+}
+
+/// A network with everything that a page needs to run it. [`WebModel::write`] makes the page.
+#[derive(Debug)]
+pub struct WebModel {
+    about: About,
+    weights: Vec<u8>,
+}
+
+/// What the page knows besides the values of the weights.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct About {
+    polyview: &'static str,
+    /// The checkpoint's name.
+    name: String,
+    backbone: String,
+    epoch: usize,
+    tasks: Vec<AboutTask>,
+    input: AboutInput,
+    /// Whether weights are f16.
+    half: bool,
+    network: Network,
+    /// Ways to run the backbone; a page takes the first that its device can.
+    programs: Vec<Program>,
+    /// Clips of smaller frames, for which a device may have memory enough.
+    smaller: Vec<Smaller>,
+    /// Bytes of all weights.
+    bytes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct AboutTask {
+    name: String,
+    title: String,
+    classes: Vec<String>,
+    /// By which the logits are divided.
+    temperature: f64,
+}
+
+impl AboutTask {
+    fn new(task: &Task, temperature: f64) -> Self {
+        let classes = task.classes.iter().map(|class| class.name.clone()).collect();
+        Self { name: task.name.clone(), title: task.title.clone(), classes, temperature }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AboutInput {
+    /// T, H, W.
+    size: [usize; 3],
+    /// As `--window` takes it.
+    window: String,
+    target_fps: f64,
+    max_views: Option<usize>,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// What follows the backbone.
+#[derive(Debug, Serialize)]
+struct Network {
+    /// Attention's layers, a ReLU between them; without, views are averaged.
+    attention: Option<[AboutLinear; 2]>,
+    /// Row 0, "unknown", of the embedding of each annotated property.
+    unknown: Vec<Span>,
+    /// Layers of each task, a ReLU between them.
+    heads: Vec<[AboutLinear; 2]>,
+}
+
+/// y = x·W + b.
+#[derive(Debug, Serialize)]
+struct AboutLinear {
+    /// `[inputs, outputs]`.
+    weight: Span,
+    /// `[outputs]`.
+    bias: Option<Span>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl AboutLinear {
+    fn new(linear: &Linear, weights: &mut Weights) -> Result<Self, WebError> {
+        let [inputs, outputs] = linear.weight.val().dims();
+        let bias = linear.bias.as_ref().map(|bias| weights.push(bias.val())).transpose()?;
+        Ok(Self { weight: weights.push(linear.weight.val())?, bias, inputs, outputs })
+    }
+
+    fn pair([first, second]: [&Linear; 2], weights: &mut Weights) -> Result<[Self; 2], WebError> {
+        Ok([Self::new(first, weights)?, Self::new(second, weights)?])
+    }
+}
+
+/// A size of clips and what it takes.
+#[derive(Debug, Serialize)]
+struct Smaller {
+    /// T, H, W.
+    size: [usize; 3],
+    memory: Memory,
+}
+
+/// What a browser's device can do, but for the size of a buffer, of which the page asks for what it
+/// needs.
+const DEVICE: DeviceLimits =
+    DeviceLimits { max_binding_bytes: i32::MAX as usize, ..DeviceLimits::WEBGPU };
+/// The same of SwiftShader, the software device of Chromium, for which there are kernels of their own.
+const SOFTWARE: DeviceLimits =
+    DeviceLimits { software: true, subgroup: [4, 4], subgroup_operations: true, ..DEVICE };
+/// Shares of the frames' sides for which memory is stated too.
+const SMALLER: [f64; 3] = [0.75, 0.5, 0.35];
+
+impl WebModel {
+    /// A network for clips as `input` has them. With `half` the weights of convolutions are stored as
+    /// f16, and so are activations where a device has f16. `name` is the checkpoint's.
+    ///
+    /// # Errors
+    /// [`WebError`] but for [`WebError::Write`].
+    pub fn new(
+        net: &MultiViewNet,
+        info: &CheckpointInfo,
+        schema: &Schema,
+        input: &InputSpec,
+        half: bool,
+        name: &str,
+    ) -> Result<Self, WebError> {
+        let mut weights = Weights::default();
+        let spans = backbone::append(&net.backbone, &mut weights, half)?;
+        let attention = match &net.view_pool.attention {
+            Some((first, _, second)) => Some(AboutLinear::pair([first, second], &mut weights)?),
+            None => None,
+        };
+        let unknown = net.inputs.iter().map(|input| weights.push(input.weight.val().narrow(0, 0, 1)));
+        let unknown = unknown.collect::<Result<_, _>>()?;
+        let heads = net.heads.iter().map(|head| AboutLinear::pair(head.linears(), &mut weights));
+        let network = Network { attention, unknown, heads: heads.collect::<Result<_, _>>()? };
+
+        let size = [input.window.frames_per_clip, input.size[0], input.size[1]];
+        let program = |stored, limits, size| {
+            backbone::record(&net.backbone, &spans, size, stored, limits)
+                .map_err(|source| WebError::Plan { size, source })
+        };
+        let mut programs = vec![program(Storage::F32, SOFTWARE, size)?];
+        if half {
+            programs.push(program(Storage::F16, DEVICE, size)?);
+        }
+        programs.push(program(Storage::F32, DEVICE, size)?);
+        let smaller = SMALLER.iter().filter_map(|share| {
+            let side = |side: usize| ((side as f64 * share / 8.0) as usize).max(2) * 8;
+            let size = [size[0], side(size[1]), side(size[2])];
+            let memory = program(Storage::F32, DEVICE, size).ok()?.memory;
+            Some(Smaller { size, memory })
+        });
+        let smaller = smaller.collect();
+        let temperatures = info.calibration.as_ref().map_or_else(Vec::new, Calibration::temperatures);
+        let [mean, std] = info.model.backbone.clip_statistics();
+        let about = About {
+            polyview: env!("CARGO_PKG_VERSION"),
+            name: name.to_owned(),
+            backbone: info.model.backbone.to_string(),
+            epoch: info.epoch,
+            tasks: schema
+                .tasks
+                .iter()
+                .enumerate()
+                .map(|(at, task)| {
+                    AboutTask::new(task, temperatures.get(at).copied().unwrap_or(1.0))
+                })
+                .collect(),
+            input: AboutInput {
+                size,
+                window: input.window.window.to_string(),
+                target_fps: input.window.target_fps,
+                max_views: input.max_views,
+                mean,
+                std,
+            },
+            half,
+            network,
+            programs,
+            smaller,
+            bytes: weights.bytes.len(),
+        };
+        Ok(Self { about, weights: weights.bytes })
+    }
+
+    /// Ways to run the backbone, for different devices.
+    pub fn programs(&self) -> &[Program] {
+        &self.about.programs
+    }
+}

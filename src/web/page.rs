@@ -1,0 +1,83 @@
+//! The page as files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{About, WebError, WebModel};
+use crate::atomic_file;
+
+/// A page that would be larger becomes a folder: browsers and mail programs have trouble with such
+/// files.
+const LARGEST: usize = 100_000_000;
+/// Bytes of weights in one file of a folder; a multiple of 3, for base64.
+const PIECE: usize = 30_000_000;
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The page to open.
+    pub page: PathBuf,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Number of files: 1, or those of a folder.
+    pub files: usize,
+}
+
+#[derive(Template)]
+#[template(path = "model.html")]
+struct Page<'a> {
+    name: &'a str,
+    backbone: &'a str,
+    epoch: usize,
+    /// JSON in which no character can end an element.
+    about: &'a str,
+    /// The weights in base64, if they are in the page.
+    weights: Option<&'a str>,
+    /// Else the scripts that have them.
+    scripts: &'a [String],
+}
+
+impl WebModel {
+    /// Writes the page to `out`. Where it would be larger than 100 MB, a folder is written in its place,
+    /// named without the extension: `index.html` and scripts with the weights.
+    ///
+    /// # Errors
+    /// [`WebError`].
+    pub fn write(&self, out: &Path) -> Result<Written, WebError> {
+        let about = serde_json::to_string(&self.about)?.replace('<', "\\u003c");
+        let About { name, backbone, epoch, .. } = &self.about;
+        let page = |weights, scripts: &[String]| {
+            let page = Page { name, backbone, epoch: *epoch, about: &about, weights, scripts };
+            page.render().map_err(WebError::from)
+        };
+        if self.weights.len().div_ceil(3) * 4 + about.len() <= LARGEST {
+            let text = page(Some(&STANDARD.encode(&self.weights)), &[])?;
+            write(out, text.as_bytes())?;
+            return Ok(Written { page: out.to_owned(), bytes: text.len() as u64, files: 1 });
+        }
+        let folder = out.with_extension("");
+        fs::create_dir_all(&folder)
+            .map_err(|source| WebError::Write { path: folder.clone(), source })?;
+        let (mut bytes, mut scripts) = (0, Vec::new());
+        for (index, piece) in self.weights.chunks(PIECE).enumerate() {
+            let script = format!("weights-{}.js", index + 1);
+            let text = format!("(window.modelWeights ??= []).push(\"{}\");\n", STANDARD.encode(piece));
+            write(&folder.join(&script), text.as_bytes())?;
+            bytes += text.len() as u64;
+            scripts.push(script);
+        }
+        let text = page(None, &scripts)?;
+        let index = folder.join("index.html");
+        write(&index, text.as_bytes())?;
+        Ok(Written { page: index, bytes: bytes + text.len() as u64, files: scripts.len() + 1 })
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), WebError> {
+    atomic_file::replace(path, bytes)
+        .map_err(|source| WebError::Write { path: path.to_owned(), source })
+}

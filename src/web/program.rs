@@ -1,0 +1,286 @@
+//! A forward pass as a page executes it: buffers, shaders, launches. Nothing here talks to a GPU.
+
+use serde::Serialize;
+
+use super::sharing::{Lifetime, Sharing, least};
+use super::weights::Span;
+use crate::kernels::plan::{DeviceLimits, Plan, Shader, Slot};
+use crate::kernels::storage::Storage;
+use crate::kernels::web::{browser_text, uses_f16, uses_subgroups};
+
+/// A forward pass of one view. A page makes the buffers, runs `prepare` once, and for each view writes
+/// the clip into `input`, runs the layers in order and reads `output`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Program {
+    /// Features that a WebGPU device must have been requested with.
+    pub features: Vec<&'static str>,
+    /// The subgroups of the only devices that it is for, which run shaders on the CPU; `None`: any device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subgroup: Option<u32>,
+    /// Whether activations, `input` and `output` among them, are f16 and not f32.
+    pub half: bool,
+    /// WGSL with the entry point `main`; each once.
+    pub shaders: Vec<String>,
+    /// All buffers.
+    pub buffers: Vec<Buffer>,
+    /// Launches that depend on weights alone.
+    pub prepare: Vec<Dispatch>,
+    /// The forward pass, layer by layer.
+    pub layers: Vec<Layer>,
+    /// The buffer of the normalised clip, `[3, T, H, W]`.
+    pub input: usize,
+    /// The buffer of the last stage's output.
+    pub output: usize,
+    /// Its shape, `[F, T, H, W]`; the features are its means over T, H, W.
+    pub result: [usize; 4],
+    /// What it takes.
+    pub memory: Memory,
+}
+
+/// A buffer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Buffer {
+    /// Its size.
+    pub bytes: usize,
+    /// What it holds from the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
+    /// Whether only [`Program::prepare`] uses it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub temporary: bool,
+}
+
+/// What a buffer holds from the start.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Contents {
+    /// These 32-bit words.
+    Words(Vec<u32>),
+    /// These weights, in f32.
+    Weights(Span),
+}
+
+/// Launches that belong together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    /// `stem`, `layer1.0`, …
+    pub name: String,
+    /// In order.
+    pub launches: Vec<Dispatch>,
+}
+
+/// One dispatch: the buffers are bindings 0, 1, … of group 0, all of them read-write storage, and the
+/// parameters the last one, read-only storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dispatch {
+    /// Index in [`Program::shaders`].
+    pub shader: usize,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Indices in [`Program::buffers`].
+    pub buffers: Vec<usize>,
+    /// 32-bit words of the parameters.
+    pub params: Vec<u32>,
+}
+
+/// Bytes of GPU memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Weights and tables, which stay.
+    pub weights: usize,
+    /// Buffers of the activations.
+    pub activations: usize,
+    /// The most bytes of activations that are in use at once.
+    pub least: usize,
+    /// The largest buffer.
+    pub largest: usize,
+}
+
+/// A buffer while a program is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Id(usize);
+
+#[derive(Debug)]
+struct Recorded {
+    bytes: usize,
+    /// What it holds from the start, or that `prepare` writes it; `None`: an activation.
+    kept: Option<Kept>,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Given(Contents),
+    Prepared,
+}
+
+/// Records a program launch by launch.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    /// The devices that it is for.
+    pub limits: DeviceLimits,
+    /// How activations are stored.
+    pub stored: Storage,
+    shaders: Vec<String>,
+    buffers: Vec<Recorded>,
+    prepare: Vec<Dispatch>,
+    layers: Vec<Layer>,
+}
+
+impl Recorder {
+    pub(super) fn new(limits: DeviceLimits, stored: Storage) -> Self {
+        let (shaders, buffers) = (Vec::new(), Vec::new());
+        Self { limits, stored, shaders, buffers, prepare: Vec::new(), layers: Vec::new() }
+    }
+
+    /// What is recorded from now on belongs to the layer `name`.
+    pub(super) fn begin(&mut self, name: String) {
+        self.layers.push(Layer { name, launches: Vec::new() });
+    }
+
+    /// Activations of so many values.
+    pub(super) fn activations(&mut self, values: usize, stored: Storage) -> Id {
+        // Kernels may write whole fours of either type.
+        self.buffer(stored.bytes(values.next_multiple_of(4)), None)
+    }
+
+    /// A tensor of weights.
+    pub(super) fn weights(&mut self, span: Span) -> Id {
+        self.buffer(4 * span.count.next_multiple_of(4), Some(Kept::Given(Contents::Weights(span))))
+    }
+
+    fn buffer(&mut self, bytes: usize, kept: Option<Kept>) -> Id {
+        self.buffers.push(Recorded { bytes: bytes.max(16), kept });
+        Id(self.buffers.len() - 1)
+    }
+
+    /// Appends an operation on these operands. A launch that has no operand but weights prepares them:
+    /// it is the same for every clip.
+    pub(super) fn add<K: Shader>(&mut self, plan: &Plan<K>, operands: &[Id]) {
+        let scratch: Vec<Id> = plan.scratch.iter().map(|&bytes| self.buffer(bytes, None)).collect();
+        let table = |words: &Vec<u32>| {
+            let contents = Contents::Words(words.clone());
+            self.buffer(4 * words.len(), Some(Kept::Given(contents)))
+        };
+        let tables: Vec<Id> = plan.tables.iter().map(table).collect();
+        for launch in &plan.launches {
+            let source = launch.kernel.source();
+            let text = browser_text(&source).into_owned();
+            let known = self.shaders.iter().position(|known| *known == text);
+            let shader = known.unwrap_or_else(|| {
+                self.shaders.push(text);
+                self.shaders.len() - 1
+            });
+            let id = |slot: &Slot| match *slot {
+                Slot::Operand(n) => operands[n],
+                Slot::Scratch(n) => scratch[n],
+                Slot::Table(n) => tables[n],
+            };
+            let given = |slot: &Slot| {
+                matches!(slot, Slot::Operand(n) if self.buffers[operands[*n].0].kept.is_none())
+            };
+            let prepares = !launch.buffers.iter().any(given)
+                && launch.buffers.iter().any(|slot| matches!(slot, Slot::Operand(_)));
+            let dispatch = Dispatch {
+                shader,
+                groups: launch.groups,
+                buffers: launch.buffers.iter().map(|slot| id(slot).0).collect(),
+                params: launch.params.clone(),
+            };
+            if prepares {
+                for Id(written) in &scratch {
+                    if dispatch.buffers.contains(written) {
+                        self.buffers[*written].kept = Some(Kept::Prepared);
+                    }
+                }
+                self.prepare.push(dispatch);
+            } else {
+                let layer = self.layers.last_mut().expect("a layer has begun");
+                layer.launches.push(dispatch);
+            }
+        }
+    }
+
+    /// The program from the clip in `input` to `output` of the shape `result`.
+    pub(super) fn finish(self, [input, output]: [Id; 2], result: [usize; 4]) -> Program {
+        let Self { limits, stored, shaders, buffers: recorded, prepare, layers } = self;
+        let launches: Vec<&Dispatch> = layers.iter().flat_map(|layer| &layer.launches).collect();
+        let mut lifetimes = Vec::new();
+        // Where each recorded buffer is among the program's, kept ones first.
+        let mut place = vec![None; recorded.len()];
+        let mut buffers = Vec::new();
+        let mut activations = Vec::new();
+        for (id, Recorded { bytes, kept }) in recorded.iter().enumerate() {
+            let uses = |launch: &&Dispatch| launch.buffers.contains(&id);
+            let first = launches.iter().position(uses);
+            let last = launches.iter().rposition(uses);
+            match kept {
+                None => {
+                    let first = if id == input.0 { Some(0) } else { first };
+                    let last = if id == output.0 { Some(launches.len()) } else { last };
+                    if let (Some(first), Some(last)) = (first, last) {
+                        lifetimes.push(Lifetime { bytes: *bytes, first, last });
+                        activations.push(id);
+                    }
+                }
+                Some(kept) => {
+                    let prepared = prepare.iter().any(|launch| launch.buffers.contains(&id));
+                    if first.is_some() || prepared {
+                        let contents = match kept {
+                            Kept::Given(contents) => Some(contents.clone()),
+                            Kept::Prepared => None,
+                        };
+                        place[id] = Some(buffers.len());
+                        buffers.push(Buffer {
+                            bytes: *bytes,
+                            contents,
+                            temporary: first.is_none(),
+                        });
+                    }
+                }
+            }
+        }
+        let staying = buffers.iter().filter(|buffer| !buffer.temporary);
+        let weights = staying.map(|buffer| buffer.bytes).sum();
+        let sharing = Sharing::new(&lifetimes);
+        for (id, buffer) in activations.iter().zip(&sharing.buffer) {
+            place[*id] = Some(buffers.len() + buffer);
+        }
+        let pool = sharing.sizes.iter();
+        buffers.extend(pool.map(|&bytes| Buffer { bytes, contents: None, temporary: false }));
+        let memory = Memory {
+            weights,
+            activations: sharing.total(),
+            least: least(&lifetimes),
+            largest: buffers.iter().map(|buffer| buffer.bytes).max().unwrap_or(0),
+        };
+        let placed = |id: usize| place[id].expect("what a launch binds has a place");
+        let bound = |launch: Dispatch| {
+            let buffers = launch.buffers.iter().map(|&id| placed(id)).collect();
+            Dispatch { buffers, ..launch }
+        };
+        let features = [
+            ("shader-f16", uses_f16 as fn(&str) -> bool),
+            ("subgroups", uses_subgroups as fn(&str) -> bool),
+        ];
+        let used = features.into_iter().filter(|(_, uses)| shaders.iter().any(|text| uses(text)));
+        Program {
+            features: used.map(|(name, _)| name).collect(),
+            subgroup: limits.software.then_some(limits.subgroup[0]),
+            half: stored.is_half(),
+            input: placed(input.0),
+            output: placed(output.0),
+            prepare: prepare.into_iter().map(bound).collect(),
+            layers: layers
+                .into_iter()
+                .map(|layer| Layer {
+                    launches: layer.launches.into_iter().map(bound).collect(),
+                    ..layer
+                })
+                .collect(),
+            shaders,
+            buffers,
+            result,
+            memory,
+        }
+    }
+}

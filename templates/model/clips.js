@@ -1,0 +1,181 @@
+// Clips as the browser gives them: videos, and folders of images.
+
+// Weights of red and blue in luma, by the names that browsers give to matrices.
+const MATRICES = { bt709: [0.2126, 0.0722], 'bt2020-ncl': [0.2627, 0.0593] };
+const USUAL_MATRIX = [0.299, 0.114];
+
+// A product's upper half of 32 bits, as src/cpu/colour.rs has it.
+const high = (a, b) => (a * b) >> 16;
+
+// From planes of YUV 4:2:0 to RGB in the arithmetic of training (src/cpu/colour.rs), so that both see
+// the same bytes.
+function yuvToRgb({ y, u, v }, width, height, [kr, kb], full) {
+  const kg = 1 - kr - kb;
+  const short = (number) => Math.round(number / 8);
+  const chroma = (factor, sign = 1) => {
+    const stored = sign * Math.round(((factor * 255) / 224) * 65536);
+    return short(full ? Math.trunc((stored * 224 + 127) / 255) : stored);
+  };
+  const black = full ? 0 : 128;
+  const luma = short(full ? 65536 : Math.floor((255 * 65536) / 219));
+  const toRed = chroma(2 * (1 - kr));
+  const greenOfU = chroma((2 * kb * (1 - kb)) / kg, -1);
+  const greenOfV = chroma((2 * kr * (1 - kr)) / kg, -1);
+  const toBlue = chroma(2 * (1 - kb));
+  const rgb = new Uint8ClampedArray(width * height * 3);
+  for (let row = 0; row < height; row += 1) {
+    let at = row * width * 3;
+    for (let column = 0; column < width; column += 1) {
+      const place = (row >> 1) * u.stride + (column >> 1) * u.step;
+      const du = 8 * u.data[u.offset + place] - 1024;
+      const dv = 8 * v.data[v.offset + place] - 1024;
+      const light = high(8 * y.data[y.offset + row * y.stride + column] - black, luma);
+      rgb[at] = light + high(dv, toRed);
+      rgb[at + 1] = light + high(du, greenOfU) + high(dv, greenOfV);
+      rgb[at + 2] = light + high(du, toBlue);
+      at += 3;
+    }
+  }
+  return { data: rgb, height, width };
+}
+
+// The pixels of an image, video or canvas by drawing it.
+function drawn(source, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  context.drawImage(source, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  const rgb = new Uint8ClampedArray(width * height * 3);
+  for (let from = 0, to = 0; from < data.length; from += 4, to += 3) {
+    rgb[to] = data[from];
+    rgb[to + 1] = data[from + 1];
+    rgb[to + 2] = data[from + 2];
+  }
+  return { data: rgb, height, width };
+}
+
+// The frame that a video shows: as decoded, where the browser gives its planes and it is upright.
+async function currentFrame(video) {
+  const [width, height] = [video.videoWidth, video.videoHeight];
+  const frame = 'VideoFrame' in window ? new VideoFrame(video) : undefined;
+  try {
+    const { format, visibleRect, colorSpace } = frame ?? {};
+    const upright = visibleRect?.width === width && visibleRect?.height === height;
+    if (!upright || (format !== 'I420' && format !== 'NV12')) return drawn(video, width, height);
+    const data = new Uint8Array(frame.allocationSize());
+    const [y, second, third] = await frame.copyTo(data);
+    const plane = ({ offset, stride }, step = 1, plus = 0) => {
+      return { data, offset: offset + plus, stride, step };
+    };
+    const planes = format === 'I420'
+      ? { y: plane(y), u: plane(second), v: plane(third) }
+      : { y: plane(y), u: plane(second, 2), v: plane(second, 2, 1) };
+    const matrix = MATRICES[colorSpace.matrix] ?? USUAL_MATRIX;
+    return yuvToRgb(planes, width, height, matrix, colorSpace.fullRange === true);
+  } finally {
+    frame?.close();
+  }
+}
+
+const event = (target, name) => new Promise((resolve, reject) => {
+  target.addEventListener(name, resolve, { once: true });
+  target.addEventListener('error', reject, { once: true });
+});
+
+// A video file.
+class VideoClip {
+  static async open(file) {
+    const clip = new VideoClip();
+    clip.files = [file];
+    clip.name = file.name;
+    clip.address = URL.createObjectURL(file);
+    clip.video = document.createElement('video');
+    Object.assign(clip.video, { muted: true, preload: 'auto', playsInline: true });
+    try {
+      clip.video.src = clip.address;
+      await event(clip.video, 'loadeddata');
+      if (clip.video.videoWidth === 0) throw new Error('it has no pictures');
+      clip.info = await timeline(file, clip.video);
+    } catch (reason) {
+      clip.close();
+      const unplayable = clip.video.error || !(reason instanceof Error);
+      throw new Error(unplayable
+        ? 'this browser cannot decode it; convert it to mp4 (H.264), or use another browser'
+        : reason.message);
+    }
+    return clip;
+  }
+
+  // Calls `take(frame, position)` for each of these frames, in order.
+  async frames(indices, take) {
+    let last;
+    for (const [position, index] of indices.entries()) {
+      if (index !== last?.index) {
+        const { times } = this.info;
+        const arrived = event(this.video, 'seeked');
+        // Between two frames a rounded time could fall on either.
+        this.video.currentTime = (times[index] + times[index + 1]) / 2;
+        await arrived;
+        last = { index, frame: await currentFrame(this.video) };
+      }
+      take(last.frame, position);
+    }
+  }
+
+  close() {
+    this.video.removeAttribute('src');
+    this.video.load();
+    URL.revokeObjectURL(this.address);
+  }
+}
+
+// Images in the natural order of their names, at 25 frames per second as in training.
+class ImageClip {
+  static async open(name, files) {
+    const clip = new ImageClip();
+    const order = new Intl.Collator('en', { numeric: true });
+    clip.files = [...files].sort((a, b) => order.compare(a.name, b.name));
+    clip.name = name;
+    clip.info = { frames: files.length, fps: 25 };
+    return clip;
+  }
+
+  async frames(indices, take) {
+    let last;
+    for (const [position, index] of indices.entries()) {
+      if (index !== last?.index) {
+        const file = this.files[index];
+        const image = await createImageBitmap(file, { colorSpaceConversion: 'none' })
+          .catch(() => { throw new Error(`${file.name} is not an image that this browser reads`); });
+        last = { index, frame: drawn(image, image.width, image.height) };
+        image.close();
+      }
+      take(last.frame, position);
+    }
+  }
+
+  close() {}
+}
+
+// The frames of a clip at these indices, at the network's size: [T, H, W, 3] in bytes.
+async function read(clip, indices, [count, height, width]) {
+  const size = height * width * 3;
+  const bytes = new Uint8ClampedArray(count * size);
+  let last;
+  await clip.frames(indices, (frame, position) => {
+    if (frame !== last?.frame) last = { frame, data: covering(frame, height, width) };
+    bytes.set(last.data, position * size);
+  });
+  return bytes;
+}
+
+// [T, H, W, 3] in bytes as the network takes it: [3, T, H, W], normalised.
+function normalised(bytes, { size: [count, height, width], mean, std }) {
+  const plane = count * height * width;
+  const values = new Float32Array(3 * plane);
+  for (let channel = 0; channel < 3; channel += 1) {
+    const table = Float32Array.from({ length: 256 }, (_, v) => (v / 255 - mean[channel]) / std[channel]);
+    for (let i = 0; i < plane; i += 1) values[channel * plane + i] = table[bytes[3 * i + channel]];
+  }
+  return values;
+}

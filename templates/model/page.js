@@ -1,0 +1,346 @@
+// The page: clips in, frames shown, predictions out.
+
+const element = (id) => document.getElementById(id);
+const model = JSON.parse(element('about').textContent);
+const plural = (count, word) => `${count} ${word}${count === 1 ? '' : 's'}`;
+const percent = (share) => `${(share * 100).toFixed(1)} %`;
+
+// An element with attributes and children; text is never HTML.
+function make(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name in made && typeof value !== 'string') made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+// The bytes of base64 texts.
+function decoded(texts) {
+  const pieces = texts.map((text) => {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+    const pieceLength = 1 << 20;
+    const bytes = [];
+    for (let at = 0; at < text.length; at += pieceLength) {
+      bytes.push(Uint8Array.from(atob(text.slice(at, at + pieceLength)), (c) => c.charCodeAt(0)));
+    }
+    return bytes;
+  }).flat();
+  const all = new Uint8Array(model.bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    if (at + piece.length > all.length) throw new Problem('The weights of this page are damaged.');
+    all.set(piece, at);
+    at += piece.length;
+  }
+  if (at !== all.length) {
+    throw new Problem('The weights of this page are incomplete. If it is a folder, keep its files together.');
+  }
+  return all.buffer;
+}
+
+const views = [];
+let answer;
+let busy = false;
+let opening;
+
+function say(problem) {
+  const { hidden } = element('problem');
+  element('problem').hidden = !problem;
+  element('problem').textContent = problem ?? '';
+  if (problem && hidden) element('problem').scrollIntoView?.({ block: 'nearest' });
+}
+
+const words = (error) => (error instanceof Problem ? error.message
+  : `Something went wrong: ${error?.message ?? error}`);
+
+// The network with its weights on the device, opened when it is needed first.
+function network() {
+  opening ??= (async () => {
+    const texts = window.modelWeights ?? [element('weights').textContent.trim()];
+    const bytes = decoded(texts);
+    return { bytes, network: await Network.open(model, bytes) };
+  })();
+  opening.catch(() => { opening = undefined; });
+  return opening;
+}
+
+// Views beyond the most that the network takes are left out, as `predict` leaves them out.
+const taken = () => views.slice(0, model.input.maxViews ?? Infinity);
+
+function update() {
+  const most = model.input.maxViews;
+  const ready = taken().filter((view) => view.bytes);
+  element('run').disabled = busy || ready.length === 0 || ready.length < taken().length;
+  element('clips').hidden = views.length === 0;
+  const notes = [];
+  if (most && views.length > most) {
+    notes.push(`The network takes ${plural(most, 'view')}: only the first ${most === 1 ? 'clip is' : `${most} clips are`} used.`);
+  }
+  if (ready.length === 1 && most !== 1) {
+    notes.push('One view: add the other cameras of the same action for a more certain answer.');
+  }
+  element('note').textContent = notes.join(' ');
+}
+
+// Changed clips make an answer about others stale.
+function forget() {
+  answer = undefined;
+  element('answer').hidden = true;
+  update();
+}
+
+// The window's frames as a strip.
+function draw(view) {
+  const [count, height, width] = model.input.size;
+  const [tall, wide] = [72, Math.round((72 * width) / height)];
+  const scale = Math.min(window.devicePixelRatio || 1, 2);
+  const canvas = view.strip;
+  canvas.width = count * wide * scale;
+  canvas.height = tall * scale;
+  canvas.style.width = `${count * wide}px`;
+  const context = canvas.getContext('2d');
+  const frame = new OffscreenCanvas(width, height);
+  const pixels = new ImageData(width, height);
+  for (let t = 0; t < count; t += 1) {
+    const from = t * height * width * 3;
+    for (let i = 0; i < height * width; i += 1) {
+      pixels.data[4 * i] = view.bytes[from + 3 * i];
+      pixels.data[4 * i + 1] = view.bytes[from + 3 * i + 1];
+      pixels.data[4 * i + 2] = view.bytes[from + 3 * i + 2];
+      pixels.data[4 * i + 3] = 255;
+    }
+    frame.getContext('2d').putImageData(pixels, 0, 0);
+    context.drawImage(frame, t * wide * scale, 0, wide * scale, tall * scale);
+  }
+}
+
+// Reads the frames of a view at its moment.
+async function load(view) {
+  const { clip, shift } = view;
+  const { indices, first, last } = pick(model.input, clip.info, shift);
+  const { frames, fps } = clip.info;
+  const shown = (frame) => (frame / fps).toFixed(2);
+  const ends = first < 0 || last >= frames;
+  view.moment.textContent = `frames ${first} to ${last} of ${frames}, ${shown(first)} to ${shown(last)} s`
+    + (ends ? '; the clip does not reach so far, and its outermost frame is repeated' : '');
+  view.slider?.setAttribute('aria-valuetext', view.moment.textContent);
+  const bytes = await read(clip, indices, model.input.size);
+  // The slider may have moved on.
+  if (view.shift !== shift) return;
+  view.bytes = bytes;
+  draw(view);
+}
+
+// Reads again after a change, one reading at a time.
+function reload(view) {
+  view.loading = (view.loading ?? Promise.resolve()).then(() => load(view)).catch((error) => {
+    view.bytes = undefined;
+    view.moment.textContent = `${view.clip.name}: ${error.message ?? 'cannot be read'}`;
+  }).finally(forget);
+  return view.loading;
+}
+
+function show(clip) {
+  const view = { clip, shift: 0 };
+  const name = clip.name;
+  view.strip = make('canvas', { class: 'strip', role: 'img', 'aria-label': `Frames of ${name}` });
+  view.moment = make('p', { class: 'moment' });
+  const remove = make('button', { type: 'button', class: 'quiet', 'aria-label': `Remove ${name}` }, 'Remove');
+  remove.addEventListener('click', () => {
+    views.splice(views.indexOf(view), 1);
+    view.item.remove();
+    clip.close();
+    forget();
+    element('files').focus();
+  });
+  const head = make('div', { class: 'head' }, make('h3', {}, name), remove);
+  view.item = make('li', {}, head, make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Strip of ${name}` }, view.strip));
+  if (canMove(model.input)) {
+    const { first, last } = pick(model.input, clip.info);
+    const [min, max] = [Math.min(-first, 0), Math.max(clip.info.frames - 1 - last, 0)];
+    view.slider = make('input', { type: 'range', min: `${min}`, max: `${max}`, value: '0', step: '1', 'aria-label': `Moment of ${name}` });
+    view.slider.addEventListener('input', () => {
+      view.shift = view.slider.valueAsNumber;
+      view.bytes = undefined;
+      forget();
+      reload(view);
+    });
+    view.item.append(view.slider);
+  }
+  view.item.append(view.moment);
+  element('views').append(view.item);
+  views.push(view);
+  update();
+  return reload(view);
+}
+
+const isImage = (file) => /\.(jpe?g|png|bmp|webp)$/i.test(file.name);
+
+// Adds what was chosen or dropped: [name of the folder or '', file] pairs.
+async function add(chosen) {
+  say();
+  const visible = chosen.filter(([, file]) => !file.name.startsWith('.'));
+  const folders = new Map();
+  const failures = [];
+  const opened = [];
+  for (const [folder, file] of visible) {
+    if (isImage(file)) folders.set(folder, [...(folders.get(folder) ?? []), file]);
+    else opened.push([file.name, () => VideoClip.open(file)]);
+  }
+  for (const [folder, files] of folders) {
+    const name = folder || plural(files.length, 'image');
+    opened.push([name, () => ImageClip.open(name, files)]);
+  }
+  for (const [name, open] of opened) {
+    try {
+      await show(await open());
+    } catch (error) {
+      failures.push(`${name}: ${error.message}`);
+    }
+  }
+  if (failures.length > 0) say(`Left out: ${failures.join('; ')}.`);
+  if (visible.length === 0) say('There is neither a video nor an image among these files.');
+}
+
+// The files of what was dropped, those of folders with the folder's name.
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (entries.length === 0) return [...transfer.files].map((file) => ['', file]);
+  const found = [];
+  const walk = async (entry, folder) => {
+    if (entry.isFile) {
+      found.push([folder, await new Promise((done, fail) => entry.file(done, fail))]);
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+      if (some.length === 0) return;
+      for (const inner of some) await walk(inner, entry.name);
+    }
+  };
+  for (const entry of entries) await walk(entry, '');
+  return found;
+}
+
+function bar(name, share, best) {
+  const track = make('span', { class: 'track', 'aria-hidden': 'true' }, make('span', { style: `width:${share * 100}%` }));
+  return make('tr', best ? { class: 'best' } : {}, make('th', { scope: 'row' }, name), make('td', { class: 'bar' }, track), make('td', { class: 'number' }, percent(share)));
+}
+
+function table(title, rows) {
+  return make('table', { class: 'bars' }, make('caption', {}, title), make('tbody', {}, ...rows));
+}
+
+function present({ tasks, shares, used, seconds, gpu, device }) {
+  const clear = (id, ...children) => element(id).replaceChildren(...children);
+  clear('tasks', ...model.tasks.map(({ title, classes }, k) => {
+    const order = tasks[k].map((share, index) => [share, index]).sort((a, b) => b[0] - a[0]);
+    return table(title, order.map(([share, index], place) => bar(classes[index], share, place === 0)));
+  }));
+  clear('shares', table('What each view weighs', used.map((view, k) => bar(view.clip.name, shares[k], false))));
+  const per = gpu.every((time) => time !== undefined)
+    ? `; on the GPU ${gpu.map((time) => `${time.toFixed(2)} s`).join(', ')}` : '';
+  element('time').textContent = `${seconds.toFixed(1)} s for ${plural(used.length, 'view')} on ${device}${per}`;
+  element('answer').hidden = false;
+  const ranked = (k) => tasks[k].map((confidence, index) => ({ class: model.tasks[k].classes[index], confidence }))
+    .sort((a, b) => b.confidence - a.confidence);
+  answer = {
+    model: model.name,
+    tasks: Object.fromEntries(model.tasks.map(({ name }, k) => [name, ranked(k)])),
+    views: used.map((view, k) => ({ clip: view.clip.name, share: shares[k], shift: view.shift })),
+    seconds,
+  };
+  element('json').textContent = JSON.stringify(answer, null, 2);
+  element('answer').focus();
+}
+
+async function run() {
+  busy = true;
+  say();
+  forget();
+  const [status, progress] = [element('status'), element('progress')];
+  element('working').hidden = false;
+  progress.removeAttribute('value');
+  status.textContent = 'preparing the network';
+  try {
+    const started = performance.now();
+    const { bytes, network: opened } = await network();
+    element('loaded').textContent = `${opened.name}: ${Math.ceil(opened.allocated / MIB)} MiB of graphics memory in use`;
+    const used = taken();
+    const features = [];
+    const gpu = [];
+    for (const [k, view] of used.entries()) {
+      const clip = normalised(view.bytes, model.input);
+      const at = (layer, of) => {
+        progress.value = (k + layer / of) / used.length;
+        status.textContent = `view ${k + 1} of ${used.length}, layer ${layer} of ${of}`;
+      };
+      at(0, opened.layers.length);
+      const found = await opened.features(clip, at);
+      features.push(found.features);
+      gpu.push(found.seconds);
+    }
+    const values = ({ offset, count }) => new Float32Array(bytes, offset, count);
+    const found = classify(model, features, values);
+    if (![...found.tasks.flat(), ...found.shares].every(Number.isFinite)) {
+      throw new Problem('The scores are not finite: the graphics device has computed something wrong.');
+    }
+    const seconds = (performance.now() - started) / 1000;
+    present({ ...found, used, seconds, gpu, device: opened.name });
+  } catch (error) {
+    // A device that failed is opened anew next time.
+    opening = undefined;
+    say(words(error));
+  } finally {
+    busy = false;
+    element('working').hidden = true;
+    update();
+  }
+}
+
+function start() {
+  const withoutFolder = (files) => [...files].map((file) => ['', file]);
+  const fromFolder = (files) => [...files].map((file) => [file.webkitRelativePath.split('/').at(-2) ?? '', file]);
+  const chosen = (id, pairs) => element(id).addEventListener('change', ({ target }) => {
+    const files = pairs(target.files);
+    target.value = '';
+    if (files.length > 0) add(files);
+  });
+  chosen('files', withoutFolder);
+  chosen('folder', fromFolder);
+  element('run').addEventListener('click', run);
+  element('copy').addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(element('json').textContent);
+      element('copied').textContent = 'Copied.';
+    } catch {
+      element('details').open = true;
+      getSelection().selectAllChildren(element('json'));
+      element('copied').textContent = 'The browser does not allow it here: the text is selected below.';
+    }
+  });
+  const zone = element('drop');
+  addEventListener('dragover', (event) => {
+    event.preventDefault();
+    zone.classList.add('over');
+  });
+  addEventListener('dragleave', ({ relatedTarget }) => {
+    if (!relatedTarget) zone.classList.remove('over');
+  });
+  addEventListener('drop', async (event) => {
+    event.preventDefault();
+    zone.classList.remove('over');
+    try {
+      await add(await dropped(event.dataTransfer));
+    } catch (error) {
+      say(words(error));
+    }
+  });
+  if (!navigator.gpu) network().catch((error) => say(words(error)));
+  update();
+}
+
+start();

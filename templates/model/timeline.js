@@ -1,0 +1,144 @@
+// When the frames of a video are shown. A video element knows neither their number nor their times; an
+// mp4 file's index does, and elsewhere playing a moment of it tells the rate.
+
+// The boxes of an mp4 file in `view` between two offsets: [type, start of the content, end].
+function* boxes(view, from, to) {
+  for (let at = from; at + 8 <= to; ) {
+    let size = view.getUint32(at);
+    let head = 8;
+    if (size === 1 && at + 16 <= to) {
+      size = Number(view.getBigUint64(at + 8));
+      head = 16;
+    }
+    if (size === 0) size = to - at;
+    if (size < head || at + size > to) return;
+    const type = String.fromCharCode(...[4, 5, 6, 7].map((k) => view.getUint8(at + k)));
+    yield [type, at + head, at + size];
+    at += size;
+  }
+}
+
+// The content of the box at a path of types; undefined without it.
+function inside(view, range, ...path) {
+  let [from, to] = range;
+  for (const wanted of path) {
+    const found = [...boxes(view, from, to)].find(([type]) => type === wanted);
+    if (!found) return undefined;
+    [, from, to] = found;
+  }
+  return [from, to];
+}
+
+// The index (`moov`) of an mp4 file, wherever it lies, without reading the rest.
+async function index(file) {
+  for (let at = 0; at + 16 <= file.size; ) {
+    const head = new DataView(await file.slice(at, at + 16).arrayBuffer());
+    const [small, type] = [head.getUint32(0), head.getUint32(4)];
+    const size = small === 1 ? Number(head.getBigUint64(8)) : small || file.size - at;
+    if (size < 8) return undefined;
+    if (type === 0x6d6f6f76) {
+      return new DataView(await file.slice(at, at + size).arrayBuffer(), small === 1 ? 16 : 8);
+    }
+    at += size;
+  }
+  return undefined;
+}
+
+// The part of the track that is shown, in its ticks, as players understand an edit list: empty edits
+// before it delay it. Lists with more parts are rare, and are taken as the whole track.
+function shownPart(view, track, movieTicks, ticks) {
+  const list = inside(view, track, 'edts', 'elst');
+  if (!list) return [-Infinity, Infinity];
+  const [at] = list;
+  const long = view.getUint8(at) === 1;
+  const count = view.getUint32(at + 4);
+  const edits = Array.from({ length: count }, (_, k) => {
+    const entry = at + 8 + k * (long ? 20 : 12);
+    return long
+      ? { length: Number(view.getBigUint64(entry)), start: Number(view.getBigInt64(entry + 8)) }
+      : { length: view.getUint32(entry), start: view.getInt32(entry + 4) };
+  }).filter(({ start }) => start !== -1);
+  if (edits.length !== 1) return [-Infinity, Infinity];
+  const [{ length, start }] = edits;
+  if (length === 0) return [start, Infinity];
+  return [start, start + Math.round((length * ticks) / movieTicks)];
+}
+
+// The seconds at which each frame begins, from the first one on, and when the last one ends; undefined
+// for what is not an mp4 file with an index of its samples.
+async function indexedTimes(file) {
+  const view = await index(file);
+  if (!view) return undefined;
+  const movie = [0, view.byteLength];
+  const header = inside(view, movie, 'mvhd');
+  for (const [type, ...track] of boxes(view, ...movie)) {
+    const handler = type === 'trak' && inside(view, track, 'mdia', 'hdlr');
+    if (!handler || view.getUint32(handler[0] + 8) !== 0x76696465) continue; // vide
+    const [media] = inside(view, track, 'mdia', 'mdhd') ?? [];
+    const table = inside(view, track, 'mdia', 'minf', 'stbl');
+    const [lengths] = (table && inside(view, table, 'stts')) ?? [];
+    if (media === undefined || lengths === undefined || !header) return undefined;
+    const timescale = (at) => view.getUint32(at + (view.getUint8(at) === 1 ? 20 : 12));
+    const ticks = timescale(media);
+    const starts = [];
+    let decoded = 0;
+    for (let k = 0; k < view.getUint32(lengths + 4); k += 1) {
+      const entry = lengths + 8 + 8 * k;
+      for (let n = view.getUint32(entry); n > 0; n -= 1) {
+        starts.push(decoded);
+        decoded += view.getUint32(entry + 4);
+      }
+    }
+    const [offsets] = inside(view, table, 'ctts') ?? [];
+    if (offsets !== undefined) {
+      let sample = 0;
+      for (let k = 0; k < view.getUint32(offsets + 4); k += 1) {
+        const entry = offsets + 8 + 8 * k;
+        for (let n = view.getUint32(entry); n > 0 && sample < starts.length; n -= 1) {
+          starts[sample] += view.getInt32(entry + 4);
+          sample += 1;
+        }
+      }
+    }
+    const [from, to] = shownPart(view, track, timescale(header[0]), ticks);
+    const shown = starts.filter((start) => start >= from && start < to).sort((a, b) => a - b);
+    if (shown.length === 0) return undefined;
+    const usual = shown.length > 1 ? (shown.at(-1) - shown[0]) / (shown.length - 1) : decoded;
+    return [...shown, shown.at(-1) + usual].map((time) => (time - shown[0]) / ticks);
+  }
+  return undefined;
+}
+
+// The same by playing: the usual distance of frames as they are shown.
+async function playedTimes(video) {
+  if (!video.requestVideoFrameCallback) return undefined;
+  const times = [];
+  video.currentTime = 0;
+  const enough = new Promise((resolve) => {
+    const shown = (_, { mediaTime }) => {
+      times.push(mediaTime);
+      if (times.length > 24) resolve();
+      else video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
+    video.addEventListener('ended', resolve, { once: true });
+    setTimeout(resolve, 4000);
+  });
+  await video.play();
+  await enough;
+  video.pause();
+  const gaps = times.slice(1).map((time, k) => time - times[k]).filter((gap) => gap > 0);
+  if (gaps.length === 0) return undefined;
+  const gap = gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)];
+  const frames = Math.max(Math.round(video.duration / gap), 1);
+  return Array.from({ length: frames + 1 }, (_, k) => k * gap);
+}
+
+// { times, frames, fps } of a video.
+async function timeline(file, video) {
+  const times = (await indexedTimes(file)) ?? (await playedTimes(video));
+  if (!times) throw new Error('its frame rate cannot be told');
+  const frames = times.length - 1;
+  const fps = frames > 1 ? (frames - 1) / times[frames - 1] : 1 / times[1];
+  return { times, frames, fps: Number.isFinite(fps) && fps > 0 ? fps : 25 };
+}
