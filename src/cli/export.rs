@@ -114,9 +114,11 @@ impl ExportArgs {
 
     /// The checkpoint as the page names it: a run's folder says more than `best`.
     fn name(&self) -> String {
-        let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+        let text =
+            |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
         let file = text(self.checkpoint.file_stem()).unwrap_or_default();
-        let full = std::path::absolute(&self.checkpoint).unwrap_or_else(|_| self.checkpoint.clone());
+        let full =
+            std::path::absolute(&self.checkpoint).unwrap_or_else(|_| self.checkpoint.clone());
         match text(full.parent().and_then(|folder| folder.file_name())) {
             Some(folder) => format!("{folder}/{file}"),
             None => file,
@@ -148,8 +150,10 @@ fn mebibytes(bytes: usize) -> f64 {
 fn size(text: &str) -> Result<[usize; 3], String> {
     let wanted = "must be frames, rows and columns, e.g. 16,112,199";
     let numbers: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    let size: [usize; 3] =
-        numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| wanted.to_owned())?;
+    let size: [usize; 3] = numbers
+        .ok()
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| wanted.to_owned())?;
     let [frames, sides @ ..] = size;
     if !(1..=MAX_FRAMES).contains(&frames) {
         return Err(format!("must have 1 to {MAX_FRAMES} frames"));

@@ -74,7 +74,7 @@ pub(super) fn record(
         });
         number[stage] += 1;
         let units = part.units();
-                // Before the others: its result is smaller than what it reads, which can go earlier then.
+        // Before the others: its result is smaller than what it reads, which can go earlier then.
         let residual = match part.shortcut() {
             Some(unit) => {
                 let unit = (unit, spans[units.len()]);

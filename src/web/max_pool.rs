@@ -44,8 +44,7 @@ impl Shader for MaxPoolKernel {
             ("read", stored.read("x", "index")),
             ("write", stored.write("y", "at", "four")),
         ];
-        stored.directive().to_owned()
-            + &fill(include_str!("../../shaders/max_pool.wgsl"), &values)
+        stored.directive().to_owned() + &fill(include_str!("../../shaders/max_pool.wgsl"), &values)
     }
 
     fn workgroup_size(&self) -> u32 {

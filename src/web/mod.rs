@@ -193,7 +193,8 @@ impl WebModel {
             Some((first, _, second)) => Some(AboutLinear::pair([first, second], &mut weights)?),
             None => None,
         };
-        let unknown = net.inputs.iter().map(|input| weights.push(input.weight.val().narrow(0, 0, 1)));
+        let unknown =
+            net.inputs.iter().map(|input| weights.push(input.weight.val().narrow(0, 0, 1)));
         let unknown = unknown.collect::<Result<_, _>>()?;
         let heads = net.heads.iter().map(|head| AboutLinear::pair(head.linears(), &mut weights));
         let network = Network { attention, unknown, heads: heads.collect::<Result<_, _>>()? };
@@ -215,7 +216,8 @@ impl WebModel {
             Some(Smaller { size, memory })
         });
         let smaller = smaller.collect();
-        let temperatures = info.calibration.as_ref().map_or_else(Vec::new, Calibration::temperatures);
+        let temperatures =
+            info.calibration.as_ref().map_or_else(Vec::new, Calibration::temperatures);
         let [mean, std] = info.model.backbone.clip_statistics();
         let about = About {
             polyview: env!("CARGO_PKG_VERSION"),

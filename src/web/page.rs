@@ -65,7 +65,8 @@ impl WebModel {
         let (mut bytes, mut scripts) = (0, Vec::new());
         for (index, piece) in self.weights.chunks(PIECE).enumerate() {
             let script = format!("weights-{}.js", index + 1);
-            let text = format!("(window.modelWeights ??= []).push(\"{}\");\n", STANDARD.encode(piece));
+            let text =
+                format!("(window.modelWeights ??= []).push(\"{}\");\n", STANDARD.encode(piece));
             write(&folder.join(&script), text.as_bytes())?;
             bytes += text.len() as u64;
             scripts.push(script);

@@ -175,9 +175,7 @@ impl Recorder {
                 Slot::Scratch(n) => scratch[n],
                 Slot::Table(n) => tables[n],
             };
-            let given = |slot: &Slot| {
-                matches!(slot, Slot::Operand(n) if self.buffers[operands[*n].0].kept.is_none())
-            };
+            let given = |slot: &Slot| matches!(slot, Slot::Operand(n) if self.buffers[operands[*n].0].kept.is_none());
             let prepares = !launch.buffers.iter().any(given)
                 && launch.buffers.iter().any(|slot| matches!(slot, Slot::Operand(_)));
             let dispatch = Dispatch {

@@ -54,10 +54,23 @@ function drawn(source, width, height) {
   return { data: rgb, height, width };
 }
 
-// The frame that a video shows: as decoded, where the browser gives its planes and it is upright.
-async function currentFrame(video) {
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+// The frame that a video shows, of which the browser tells the time; undefined if it does not.
+const shownFrame = (video) => ('VideoFrame' in window ? new VideoFrame(video) : undefined);
+
+// The pixels of the frame that a video shows between two times in seconds: as decoded, where the browser
+// gives its planes and it is upright. A browser may report the end of a seek before it shows the frame.
+async function pixels(video, from, to) {
   const [width, height] = [video.videoWidth, video.videoHeight];
-  const frame = 'VideoFrame' in window ? new VideoFrame(video) : undefined;
+  let frame = shownFrame(video);
+  for (let tries = 0; frame && !(frame.timestamp >= from * 1e6 && frame.timestamp < to * 1e6); tries += 1) {
+    frame.close();
+    if (tries === 200) throw new Error('the browser does not show the frame that it was asked for');
+    await pause(10);
+    frame = shownFrame(video);
+  }
+  if (!frame) await pause(50);
   try {
     const { format, visibleRect, colorSpace } = frame ?? {};
     const upright = visibleRect?.width === width && visibleRect?.height === height;
@@ -95,6 +108,10 @@ class VideoClip {
       clip.video.src = clip.address;
       await event(clip.video, 'loadeddata');
       if (clip.video.videoWidth === 0) throw new Error('it has no pictures');
+      // The first frame need not be shown at 0.
+      const first = shownFrame(clip.video);
+      clip.origin = (first?.timestamp ?? 0) / 1e6;
+      first?.close();
       clip.info = await timeline(file, clip.video);
     } catch (reason) {
       clip.close();
@@ -106,17 +123,23 @@ class VideoClip {
     return clip;
   }
 
+  // Goes to a time.
+  async seek(seconds) {
+    const arrived = event(this.video, 'seeked');
+    this.video.currentTime = seconds;
+    await arrived;
+  }
+
   // Calls `take(frame, position)` for each of these frames, in order.
   async frames(indices, take) {
     let last;
     for (const [position, index] of indices.entries()) {
       if (index !== last?.index) {
-        const { times } = this.info;
-        const arrived = event(this.video, 'seeked');
+        const [from, to] = this.info.times.slice(index, index + 2).map((time) => this.origin + time);
         // Between two frames a rounded time could fall on either.
-        this.video.currentTime = (times[index] + times[index + 1]) / 2;
-        await arrived;
-        last = { index, frame: await currentFrame(this.video) };
+        await this.seek((from + to) / 2);
+        const half = (to - from) / 2;
+        last = { index, frame: await pixels(this.video, from - half, from + half) };
       }
       take(last.frame, position);
     }

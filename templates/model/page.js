@@ -227,7 +227,7 @@ async function dropped(transfer) {
 
 function bar(name, share, best) {
   const track = make('span', { class: 'track', 'aria-hidden': 'true' }, make('span', { style: `width:${share * 100}%` }));
-  return make('tr', best ? { class: 'best' } : {}, make('th', { scope: 'row' }, name), make('td', { class: 'bar' }, track), make('td', { class: 'number' }, percent(share)));
+  return make('tr', best ? { class: 'best' } : {}, make('th', { scope: 'row' }, name), make('td', { class: 'gauge' }, track), make('td', { class: 'number' }, percent(share)));
 }
 
 function table(title, rows) {

@@ -1,34 +1,57 @@
 // Frames to the network's size, as in training (src/cpu/resize.rs): scaled so that they cover it, then
 // cut in the centre. Bilinear; when shrinking, the kernel widens with the scale. Pixels are RGB, one
-// byte each.
+// byte each, rounded after each of the two passes, rows first.
 
-// For each output of an axis the first input and the weights of those from there on.
+// For each output of an axis the first input and the weights of those from there on, in fixed point with
+// the most bits that leave each in 16, as the library has them that resizes for training.
 function kernels(from, to) {
   const scale = from / to;
   const radius = Math.max(scale, 1);
-  return Array.from({ length: to }, (_, i) => {
+  const all = Array.from({ length: to }, (_, i) => {
     const center = (i + 0.5) * scale;
     const first = Math.max(Math.floor(center - radius), 0);
     const end = Math.min(Math.ceil(center + radius), from);
-    const weights = [];
-    let sum = 0;
-    for (let x = first; x < end; x += 1) {
-      const weight = Math.max(1 - Math.abs(x - center + 0.5) / radius, 0);
-      weights.push(weight);
-      sum += weight;
-    }
+    const weights = Array.from({ length: end - first }, (_, k) =>
+      Math.max(1 - Math.abs(first + k - (center - 0.5)) / radius, 0));
+    const sum = weights.reduce((a, b) => a + b, 0);
     return { first, weights: weights.map((weight) => weight / sum) };
   });
+  const most = Math.max(...all.flatMap(({ weights }) => weights));
+  let bits = 0;
+  while (bits < 21 && Math.round(most * 2 ** (bits + 1)) < 2 ** 15) bits += 1;
+  const fixed = ({ first, weights }) =>
+    ({ first, weights: weights.map((weight) => Math.round(weight * 2 ** bits)) });
+  return { bits, kernels: all.map(fixed) };
 }
 
-// Scales { data, height, width } along both axes, rounding after each.
-function scale({ data, height, width }, toHeight, toWidth) {
-  const wide = new Uint8ClampedArray(height * toWidth * 3);
-  const columns = kernels(width, toWidth);
+// The same frame with `to` rows.
+function withRows({ data, height, width }, to) {
+  if (height === to) return { data, height, width };
+  const { bits, kernels: rows } = kernels(height, to);
+  const line = width * 3;
+  const scaled = new Uint8ClampedArray(to * line);
+  const sums = new Int32Array(line);
+  rows.forEach(({ first, weights }, y) => {
+    sums.fill(1 << (bits - 1));
+    weights.forEach((weight, k) => {
+      const at = (first + k) * line;
+      for (let x = 0; x < line; x += 1) sums[x] += weight * data[at + x];
+    });
+    for (let x = 0; x < line; x += 1) scaled[y * line + x] = sums[x] >> bits;
+  });
+  return { data: scaled, height: to, width };
+}
+
+// The same frame with `to` columns.
+function withColumns({ data, height, width }, to) {
+  if (width === to) return { data, height, width };
+  const { bits, kernels: columns } = kernels(width, to);
+  const half = 1 << (bits - 1);
+  const scaled = new Uint8ClampedArray(height * to * 3);
   for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < toWidth; x += 1) {
+    for (let x = 0; x < to; x += 1) {
       const { first, weights } = columns[x];
-      let [r, g, b] = [0, 0, 0];
+      let [r, g, b] = [half, half, half];
       let at = (y * width + first) * 3;
       for (const weight of weights) {
         r += weight * data[at];
@@ -36,26 +59,13 @@ function scale({ data, height, width }, toHeight, toWidth) {
         b += weight * data[at + 2];
         at += 3;
       }
-      const to = (y * toWidth + x) * 3;
-      wide[to] = r;
-      wide[to + 1] = g;
-      wide[to + 2] = b;
+      const out = (y * to + x) * 3;
+      scaled[out] = r >> bits;
+      scaled[out + 1] = g >> bits;
+      scaled[out + 2] = b >> bits;
     }
   }
-  const scaled = new Uint8ClampedArray(toHeight * toWidth * 3);
-  const rows = kernels(height, toHeight);
-  const line = toWidth * 3;
-  const sums = new Float64Array(line);
-  for (let y = 0; y < toHeight; y += 1) {
-    const { first, weights } = rows[y];
-    sums.fill(0);
-    weights.forEach((weight, k) => {
-      const at = (first + k) * line;
-      for (let x = 0; x < line; x += 1) sums[x] += weight * wide[at + x];
-    });
-    for (let x = 0; x < line; x += 1) scaled[y * line + x] = sums[x];
-  }
-  return scaled;
+  return { data: scaled, height, width: to };
 }
 
 // The frame { data, height, width } as `height` × `width` pixels.
@@ -64,13 +74,13 @@ function covering(frame, height, width) {
   const k = Math.max(height / frame.height, width / frame.width);
   const [tall, wide] = [[frame.height, height], [frame.width, width]].map(([side, to]) =>
     Math.max(to, Math.floor(side * k + 0.5)));
-  const scaled = scale(frame, tall, wide);
+  const { data } = withColumns(withRows(frame, tall), wide);
   const top = Math.floor((tall - height) / 2);
   const left = Math.floor((wide - width) / 2);
   const cut = new Uint8ClampedArray(height * width * 3);
   for (let y = 0; y < height; y += 1) {
     const from = ((top + y) * wide + left) * 3;
-    cut.set(scaled.subarray(from, from + width * 3), y * width * 3);
+    cut.set(data.subarray(from, from + width * 3), y * width * 3);
   }
   return cut;
 }

@@ -87,4 +87,5 @@ mod video_hostile;
 mod video_images;
 mod video_matrix;
 mod video_window;
+mod web;
 mod windows;

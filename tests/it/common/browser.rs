@@ -1,10 +1,11 @@
 //! Chromium, which tests start without a window: for pages, and for scripts that use WebGPU.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,16 +65,26 @@ await fetch('/answer', { method: 'POST', body: JSON.stringify(answer) });
 /// What the script's `run(task)` returns in a page with WebGPU; `None` after reporting a skip. The
 /// page comes from a server of this function: WebGPU is for secure contexts, and 127.0.0.1 is one.
 pub fn run_script(script: &str, task: &impl Serialize) -> Option<Value> {
+    run_script_with(script, task, HashMap::new())
+}
+
+/// The same of a script that may fetch files from `/files/` by their names.
+pub fn run_script_with(
+    script: &str,
+    task: &impl Serialize,
+    files: HashMap<String, Vec<u8>>,
+) -> Option<Value> {
     let browser = browser()?;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
-    let (script, task) = (script.to_owned(), serde_json::to_string(task).unwrap());
+    let task = serde_json::to_string(task).unwrap();
+    let served = Arc::new(Served { script: script.to_owned(), task, files });
     let (answered, answer) = mpsc::channel();
     // Until the tests end: a browser that is gone asks for nothing.
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (script, task, answered) = (script.clone(), task.clone(), answered.clone());
-            thread::spawn(move || serve(stream.unwrap(), &script, &task, &answered));
+            let (served, answered) = (served.clone(), answered.clone());
+            thread::spawn(move || serve(stream.unwrap(), &served, &answered));
         }
     });
     let folder = tempfile::tempdir().unwrap();
@@ -118,8 +129,15 @@ impl Drop for Ended {
     }
 }
 
+/// What the server has besides the page.
+struct Served {
+    script: String,
+    task: String,
+    files: HashMap<String, Vec<u8>>,
+}
+
 /// Answers one request, the only one of its connection.
-fn serve(stream: TcpStream, script: &str, task: &str, answered: &mpsc::Sender<String>) {
+fn serve(stream: TcpStream, served: &Served, answered: &mpsc::Sender<String>) {
     let mut reader = BufReader::new(&stream);
     let mut lines = Vec::new();
     loop {
@@ -132,12 +150,14 @@ fn serve(stream: TcpStream, script: &str, task: &str, answered: &mpsc::Sender<St
         }
     }
     let path = lines[0].split(' ').nth(1).unwrap_or_default();
-    let (status, kind, body) = match path {
-        "/" => ("200 OK", "text/html", PAGE),
-        "/script.js" => ("200 OK", "text/javascript", script),
-        "/task.json" => ("200 OK", "application/json", task),
-        "/answer" => ("200 OK", "text/plain", ""),
-        _ => ("404 Not Found", "text/plain", ""),
+    let file = path.strip_prefix("/files/").and_then(|name| served.files.get(name));
+    let (status, kind, body): (_, _, &[u8]) = match (path, file) {
+        ("/", _) => ("200 OK", "text/html", PAGE.as_bytes()),
+        ("/script.js", _) => ("200 OK", "text/javascript", served.script.as_bytes()),
+        ("/task.json", _) => ("200 OK", "application/json", served.task.as_bytes()),
+        ("/answer", _) => ("200 OK", "text/plain", b""),
+        (_, Some(file)) => ("200 OK", "application/octet-stream", file),
+        _ => ("404 Not Found", "text/plain", b""),
     };
     if path == "/answer" {
         let length = lines.iter().find_map(|line| line.strip_prefix("content-length:"));
@@ -151,6 +171,5 @@ fn serve(stream: TcpStream, script: &str, task: &str, answered: &mpsc::Sender<St
         body.len()
     );
     // Likewise where the browser is gone.
-    let _ =
-        (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body.as_bytes()));
+    let _ = (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body));
 }

@@ -1,0 +1,346 @@
+//! The exported page in a real browser: its parts agree with their counterparts in Rust, and it
+//! predicts as `polyview predict` does.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use polyview::checkpoint;
+use polyview::data::clip::ClipInfo;
+use polyview::data::sampling::WindowSpec;
+use polyview::data::video::read_clip;
+use polyview::data::{InputSpec, Window};
+use polyview::evaluate::{Calibration, TaskCalibration};
+use polyview::model::{BackboneKind, ModelConfig};
+use polyview::schema::Schema;
+use polyview::web::WebModel;
+use polyview_cpu::colour::{Yuv420, YuvToRgb};
+use polyview_cpu::resize::Resizer;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::browser::{run_script, run_script_with};
+use crate::common::clips::{picture_clip, sample_folder, synthetic_clip};
+use crate::common::program::{command, text};
+use crate::common::run::{run, small_config, with};
+
+/// The page's functions, then what the test does with them.
+const PARTS: &str = concat!(
+    include_str!("../../templates/model/sampling.js"),
+    include_str!("../../templates/model/resize.js"),
+    include_str!("../../templates/model/timeline.js"),
+    include_str!("../../templates/model/clips.js"),
+    include_str!("web/parts.js"),
+);
+
+/// A number that depends on every byte and its place; the page computes the same.
+fn mixed(bytes: &[u8]) -> f64 {
+    bytes
+        .iter()
+        .zip((0..251).cycle())
+        .fold(0, |sum: u64, (byte, place)| (sum + u64::from(*byte) * place) % 1_000_000_000)
+        as f64
+}
+
+#[test]
+fn a_page_samples_resizes_and_converts_as_training_does() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let windows = ["67..82", "0..7", "2.5s..3.3s", "center", "dense", "segments", "whole"];
+    let infos = [(126, 25.0), (90, 29.97), (5, 25.0), (1, 12.0), (200, 60.0)];
+    let mut picks = Vec::new();
+    let mut picked = Vec::new();
+    for window in windows {
+        for (frames, fps) in infos {
+            for wanted in [1, 8, 16] {
+                let spec = WindowSpec {
+                    window: window.parse::<Window>().unwrap(),
+                    target_fps: 15.0,
+                    frames_per_clip: wanted,
+                };
+                let info = ClipInfo { frames, fps, ..ClipInfo::default() };
+                let input = json!({ "size": [wanted, 1, 1], "window": window, "targetFps": 15.0 });
+                picks.push(json!({ "input": input, "info": { "frames": frames, "fps": fps } }));
+                picked.push(spec.window_indices(&info).indices);
+            }
+        }
+    }
+    let mut files = HashMap::new();
+    let sizes =
+        [([96, 128], [36, 48]), ([37, 53], [64, 80]), ([64, 64], [64, 64]), ([50, 31], [17, 40])];
+    let mut resizes = Vec::new();
+    let mut resized = Vec::new();
+    for (number, (from, to)) in sizes.into_iter().enumerate() {
+        let frame: Vec<u8> = (0..from[0] * from[1] * 3).map(|_| rng.random()).collect();
+        let mut out = vec![0; to[0] * to[1] * 3];
+        Resizer::new(to[0], to[1]).frame(&frame, from[0], from[1], &mut out).unwrap();
+        resizes.push(json!({ "frame": format!("{number}"), "from": from, "to": to }));
+        files.insert(format!("{number}"), frame);
+        resized.push(out);
+    }
+    let (width, height) = (7, 5);
+    let mut planes = Vec::new();
+    let mut colours = Vec::new();
+    for (kr, kb) in [(0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)] {
+        for full in [false, true] {
+            let mut random = |count| (0..count).map(|_| rng.random()).collect::<Vec<u8>>();
+            let (y, u, v) = (random(width * height), random(12), random(12));
+            let mut rgb = vec![0; width * height * 3];
+            let frame = Yuv420 { y: &y, u: &u, v: &v, width, height };
+            YuvToRgb::new(kr, kb, full).convert(&frame, &mut rgb);
+            colours.push(rgb);
+            planes.push(json!({ "y": y, "u": u, "v": v, "width": width, "height": height,
+                "matrix": [kr, kb], "full": full }));
+        }
+    }
+    let mut clips = vec![synthetic_clip()];
+    if let Some(sample) = sample_folder() {
+        clips.push(sample.join("mvfouls/valid/action_3/clip_0.mp4"));
+    }
+    for (number, clip) in clips.iter().enumerate() {
+        files.insert(format!("{number}.mp4"), fs::read(clip).unwrap());
+    }
+    let names: Vec<String> = (0..clips.len()).map(|number| format!("{number}.mp4")).collect();
+    let task = json!({ "picks": picks, "resizes": resizes, "planes": planes, "clips": names });
+    let Some(answer) = run_script_with(PARTS, &task, files) else { return };
+
+    let found: Vec<Vec<usize>> = serde_json::from_value(answer["picks"].clone()).unwrap();
+    for ((found, expected), task) in found.iter().zip(&picked).zip(&picks) {
+        assert_eq!(found, expected, "{task}");
+    }
+    let found: Vec<Vec<u8>> = serde_json::from_value(answer["colours"].clone()).unwrap();
+    assert_eq!(found, colours);
+    let found: Vec<Vec<u8>> = serde_json::from_value(answer["resized"].clone()).unwrap();
+    for ((found, expected), (from, to)) in found.iter().zip(&resized).zip(sizes) {
+        assert_eq!(found, expected, "{from:?} to {to:?}");
+    }
+    for (clip, opened) in clips.iter().zip(answer["opened"].as_array().unwrap()) {
+        let (info, frames) =
+            read_clip(clip, |info| vec![0, info.frames / 2, info.frames - 1]).unwrap();
+        assert_eq!(opened["frames"], info.frames, "{}", clip.display());
+        assert!(
+            (opened["fps"].as_f64().unwrap() - info.fps).abs() < 1e-9,
+            "{opened}: {}",
+            info.fps
+        );
+        for (t, shown) in opened["middle"].as_array().unwrap().iter().enumerate() {
+            let expected = frames.frame(t);
+            assert_eq!([&shown["height"], &shown["width"]], [frames.height, frames.width]);
+            // As decoded, or drawn by the browser, whose colours are a little different.
+            let mean = expected.iter().map(|byte| f64::from(*byte)).sum::<f64>();
+            let mean = mean / expected.len() as f64;
+            assert!((shown["mean"].as_f64().unwrap() - mean).abs() < 2.0, "{shown}: {mean}");
+            println!("frame {t}: same bytes: {}", shown["sum"] == mixed(expected));
+        }
+    }
+}
+
+/// A trained network whose temperature makes small differences large, with its page and two clips.
+struct Fixture {
+    _folder: TempDir,
+    checkpoint: PathBuf,
+    page: String,
+    clips: PathBuf,
+}
+
+impl Fixture {
+    fn new(options: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
+        let config = with(&config, options);
+        run(&config);
+        let best = config.run.save_dir.join(checkpoint::BEST);
+        let (net, mut info) = checkpoint::load(&best, &burn::tensor::Device::flex()).unwrap();
+        let calibrated = |temperature| TaskCalibration {
+            temperature,
+            ece_before: 0.0,
+            ece_after: 0.0,
+            actions: 20,
+            thresholds: None,
+        };
+        info.calibration = Some(Calibration { tasks: [0.1, 0.2].map(calibrated).into() });
+        let checkpoint = folder.path().join("sharp.safetensors");
+        checkpoint::save(&checkpoint, &net, &info).unwrap();
+        let page = folder.path().join("model.html");
+        let output = command(&["export", "--for", "web", "--checkpoint"])
+            .arg(&checkpoint)
+            .arg("--out")
+            .arg(&page)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        println!("{}", text(&output.stdout));
+        let clips = config.data.dataset_root.join("mvfouls/test/action_0");
+        let page = fs::read_to_string(page).unwrap();
+        Self { _folder: folder, checkpoint, page, clips }
+    }
+
+    /// What `predict` says of clips.
+    fn predict(&self, clips: &[PathBuf]) -> Value {
+        let mut predict = command(&["predict", "--device", "cpu", "--json", "--top", "20"]);
+        let output =
+            predict.arg("--checkpoint").arg(&self.checkpoint).args(clips).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()[0].take()
+    }
+}
+
+/// Confidences by class, and shares by view.
+fn numbers(prediction: &Value) -> (HashMap<String, f64>, Vec<f64>) {
+    let mut confidences = HashMap::new();
+    for (task, classes) in prediction["tasks"].as_object().unwrap() {
+        for class in classes.as_array().unwrap() {
+            let name = format!("{task}: {}", class["class"].as_str().unwrap());
+            confidences.insert(name, class["confidence"].as_f64().unwrap());
+        }
+    }
+    let views = prediction["views"].as_array().unwrap().iter();
+    (confidences, views.map(|view| view["share"].as_f64().unwrap()).collect())
+}
+
+#[test]
+fn a_page_predicts_as_the_program_does() {
+    let fixture = Fixture::new("");
+    let folder = TempDir::new().unwrap();
+    let pictures = folder.path().join("pictures");
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    picture_clip(
+        &pictures,
+        (0..12).map(|_| {
+            let colour: [u8; 3] = rng.random();
+            RgbImage::from_fn(90, 70, |x, y| {
+                image::Rgb(colour.map(|value| value ^ ((x / 9 + y / 7) % 64) as u8))
+            })
+        }),
+    );
+    let mut files = HashMap::from([("model.html".to_owned(), fixture.page.clone().into_bytes())]);
+    let videos = [0, 1].map(|view| fixture.clips.join(format!("clip_{view}.mp4")));
+    for clip in &videos {
+        let name = clip.file_name().unwrap().to_str().unwrap().to_owned();
+        files.insert(name, fs::read(clip).unwrap());
+    }
+    let images: Vec<String> = (0..12).map(|number| format!("{number}.png")).collect();
+    for name in &images {
+        files.insert(name.clone(), fs::read(pictures.join(name)).unwrap());
+    }
+    files.insert("broken.mp4".to_owned(), b"no video".to_vec());
+    let task = json!({ "files": ["clip_0.mp4", "clip_1.mp4", "broken.mp4"], "images": [images] });
+    let Some(answer) = run_script_with(include_str!("web/page.js"), &task, files) else { return };
+    println!("{}", answer["shown"]);
+
+    let expected = fixture.predict(&[videos[0].clone(), videos[1].clone(), pictures]);
+    let (found, shares) = numbers(&answer["json"]);
+    let (wanted, wanted_shares) = numbers(&expected);
+    assert_eq!((found.len(), shares.len()), (wanted.len(), 3), "{answer}");
+    let off = wanted.iter().map(|(name, confidence)| (found[name] - confidence).abs());
+    let off = off.fold(0.0, f64::max);
+    let share_off = shares.iter().zip(&wanted_shares).map(|(a, b)| (a - b).abs());
+    let share_off = share_off.fold(0.0, f64::max);
+    println!("largest difference: {off:.1e} of confidences, {share_off:.1e} of shares; {wanted:?}");
+    assert!(off < 1e-3 && share_off < 1e-3, "{answer}\n{expected}");
+    assert_eq!(answer["seen"], json!([]));
+    assert_eq!(answer["asked"], json!([]));
+}
+
+#[test]
+fn a_page_takes_no_more_views_than_the_network() {
+    let fixture = Fixture::new("--max-views 1");
+    let videos = [1, 0].map(|view| fixture.clips.join(format!("clip_{view}.mp4")));
+    let mut files = HashMap::from([("model.html".to_owned(), fixture.page.clone().into_bytes())]);
+    files.insert("a.mp4".to_owned(), fs::read(&videos[0]).unwrap());
+    files.insert("b.mp4".to_owned(), fs::read(&videos[1]).unwrap());
+    files.insert("notes.txt".to_owned(), b"text".to_vec());
+    let task = json!({ "files": ["a.mp4", "b.mp4", "notes.txt"], "images": [] });
+    let Some(answer) = run_script_with(include_str!("web/page.js"), &task, files) else { return };
+    let (found, shares) = numbers(&answer["json"]);
+    let (wanted, _) = numbers(&fixture.predict(&videos));
+    assert_eq!(shares, [1.0]);
+    for (name, confidence) in &wanted {
+        assert!(
+            (found[name] - confidence).abs() < 1e-3,
+            "{name}: {} and {confidence}",
+            found[name]
+        );
+    }
+    assert_eq!(answer["seen"], json!([]));
+}
+
+/// A model of random weights, for clips of 8×48×64.
+fn model(kind: BackboneKind, half: bool) -> WebModel {
+    let schema = Schema::mvfoul().unwrap();
+    let config = ModelConfig::new(kind, &schema);
+    let net = config.init(1, &burn::tensor::Device::flex());
+    let info = checkpoint::CheckpointInfo::new(&schema, config);
+    let window = WindowSpec::frames(67, 82, 15.0, 8);
+    let input = InputSpec { window, size: [48, 64], max_views: None };
+    WebModel::new(&net, &info, &schema, &input, half, "random").unwrap()
+}
+
+#[test]
+fn every_shader_of_a_page_compiles_in_a_browser() {
+    let kinds = [BackboneKind::R3dTiny, BackboneKind::Mc3_18, BackboneKind::R3d50];
+    let models = kinds.map(|kind| model(kind, true));
+    let mut texts = HashMap::new();
+    for program in models.iter().flat_map(WebModel::programs) {
+        // A device without f16 takes the other programs.
+        if !program.features.contains(&"shader-f16") {
+            for shader in &program.shaders {
+                texts.insert(format!("{} {:p}", texts.len(), shader), shader.clone());
+            }
+        }
+        let memory = program.memory;
+        println!("{memory:?}");
+        assert!(memory.least <= memory.activations && memory.activations < 2 * memory.least);
+    }
+    let script = include_str!("shaders/compile.js");
+    let Some(answer) = run_script(script, &json!({ "texts": texts })) else { return };
+    assert_eq!(answer["refused"], json!({}), "of {} texts", texts.len());
+}
+
+#[test]
+fn a_large_page_becomes_a_folder() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("large.html");
+    let written = model(BackboneKind::R3d18, false).write(&out).unwrap();
+    assert_eq!(written.page, folder.path().join("large/index.html"));
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    let files: Vec<PathBuf> =
+        fs::read_dir(folder.path().join("large")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), written.files);
+    assert_eq!(files.iter().map(|file| size(file)).sum::<u64>(), written.bytes);
+    let page = fs::read_to_string(&written.page).unwrap();
+    for number in 1..written.files {
+        assert!(page.contains(&format!("<script src=\"weights-{number}.js\">")));
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn what_cannot_be_exported_is_refused_in_one_line() {
+    let fixture = Fixture::new("");
+    let refused = |args: &[&str]| {
+        let mut export = command(&["export", "--checkpoint"]);
+        let output = export.arg(&fixture.checkpoint).args(args).output().unwrap();
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("page.html");
+    let page = page.to_str().unwrap();
+    for (args, expected) in [
+        (vec!["--for", "web", "--out", "page.txt"], "the name must end with .html"),
+        (vec!["--out", "a.safetensors", "--size", "4,32,32"], "--size is for --for web"),
+        (vec!["--for", "web", "--out", page, "--size", "4,32"], "frames, rows and columns"),
+        (vec!["--for", "web", "--out", page, "--size", "4,8,32"], "16 to 4096"),
+        (vec!["--for", "web", "--out", page, "--size", "512,4096,4096"], "choose another --size"),
+        (vec!["--for", "web", "--out", "/none/page.html"], "cannot be written"),
+    ] {
+        let error = refused(&args);
+        assert!(
+            error.contains(expected) && error.trim_end().lines().count() <= 3,
+            "{args:?}: {error}"
+        );
+    }
+}
