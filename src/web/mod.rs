@@ -6,6 +6,8 @@ mod max_pool;
 mod page;
 mod program;
 mod sharing;
+#[doc(hidden)]
+pub mod testing;
 mod weights;
 
 use std::path::PathBuf;
@@ -121,6 +123,25 @@ struct AboutInput {
     std: [f32; 3],
 }
 
+impl AboutInput {
+    fn new(info: &CheckpointInfo, input: &InputSpec) -> Self {
+        let [mean, std] = info.model.backbone.clip_statistics();
+        Self {
+            size: clip_size(input),
+            window: input.window.window.to_string(),
+            target_fps: input.window.target_fps,
+            max_views: input.max_views,
+            mean,
+            std,
+        }
+    }
+}
+
+/// T, H, W.
+fn clip_size(input: &InputSpec) -> [usize; 3] {
+    [input.window.frames_per_clip, input.size[0], input.size[1]]
+}
+
 /// What follows the backbone.
 #[derive(Debug, Serialize)]
 struct Network {
@@ -153,6 +174,48 @@ impl AboutLinear {
     fn pair([first, second]: [&Linear; 2], weights: &mut Weights) -> Result<[Self; 2], WebError> {
         Ok([Self::new(first, weights)?, Self::new(second, weights)?])
     }
+}
+
+/// What the page of a server knows.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServedAbout<'a> {
+    /// True, by which the page tells.
+    server: bool,
+    name: &'a str,
+    backbone: String,
+    epoch: usize,
+    tasks: Vec<AboutTask>,
+    input: AboutInput,
+}
+
+/// The page of a server that answers `POST /api/predictions`, for a network of this checkpoint, `name`, and
+/// clips as `input` has them. What it shows of a clip is what the network would see in a plain window.
+///
+/// # Errors
+/// [`WebError::Template`], [`WebError::Json`].
+pub fn served_page(
+    info: &CheckpointInfo,
+    schema: &Schema,
+    input: &InputSpec,
+    name: &str,
+) -> Result<String, WebError> {
+    page::served(&ServedAbout {
+        server: true,
+        name,
+        backbone: info.model.backbone.to_string(),
+        epoch: info.epoch,
+        tasks: tasks(info, schema),
+        input: AboutInput::new(info, input),
+    })
+}
+
+fn tasks(info: &CheckpointInfo, schema: &Schema) -> Vec<AboutTask> {
+    let temperatures = info.calibration.as_ref().map_or_else(Vec::new, Calibration::temperatures);
+    let task = |(at, task): (usize, &Task)| {
+        AboutTask::new(task, temperatures.get(at).copied().unwrap_or(1.0))
+    };
+    schema.tasks.iter().enumerate().map(task).collect()
 }
 
 /// A size of clips and what it takes.
@@ -199,7 +262,7 @@ impl WebModel {
         let heads = net.heads.iter().map(|head| AboutLinear::pair(head.linears(), &mut weights));
         let network = Network { attention, unknown, heads: heads.collect::<Result<_, _>>()? };
 
-        let size = [input.window.frames_per_clip, input.size[0], input.size[1]];
+        let size = clip_size(input);
         let program = |stored, limits, size| {
             backbone::record(&net.backbone, &spans, size, stored, limits)
                 .map_err(|source| WebError::Plan { size, source })
@@ -216,30 +279,13 @@ impl WebModel {
             Some(Smaller { size, memory })
         });
         let smaller = smaller.collect();
-        let temperatures =
-            info.calibration.as_ref().map_or_else(Vec::new, Calibration::temperatures);
-        let [mean, std] = info.model.backbone.clip_statistics();
         let about = About {
             polyview: env!("CARGO_PKG_VERSION"),
             name: name.to_owned(),
             backbone: info.model.backbone.to_string(),
             epoch: info.epoch,
-            tasks: schema
-                .tasks
-                .iter()
-                .enumerate()
-                .map(|(at, task)| {
-                    AboutTask::new(task, temperatures.get(at).copied().unwrap_or(1.0))
-                })
-                .collect(),
-            input: AboutInput {
-                size,
-                window: input.window.window.to_string(),
-                target_fps: input.window.target_fps,
-                max_views: input.max_views,
-                mean,
-                std,
-            },
+            tasks: tasks(info, schema),
+            input: AboutInput::new(info, input),
             half,
             network,
             programs,

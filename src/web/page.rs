@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 
-use super::{About, WebError, WebModel};
+use super::{About, ServedAbout, WebError, WebModel};
 use crate::atomic_file;
 
 /// A page that would be larger becomes a folder: browsers and mail programs have trouble with such
@@ -33,6 +34,8 @@ struct Page<'a> {
     name: &'a str,
     backbone: &'a str,
     epoch: usize,
+    /// Whether the network runs on the server that the page comes from.
+    server: bool,
     /// JSON in which no character can end an element.
     about: &'a str,
     /// The weights in base64, if they are in the page.
@@ -48,10 +51,11 @@ impl WebModel {
     /// # Errors
     /// [`WebError`].
     pub fn write(&self, out: &Path) -> Result<Written, WebError> {
-        let about = serde_json::to_string(&self.about)?.replace('<', "\\u003c");
+        let about = inline_json(&self.about)?;
         let About { name, backbone, epoch, .. } = &self.about;
         let page = |weights, scripts: &[String]| {
-            let page = Page { name, backbone, epoch: *epoch, about: &about, weights, scripts };
+            let (epoch, about) = (*epoch, &about);
+            let page = Page { name, backbone, epoch, server: false, about, weights, scripts };
             page.render().map_err(WebError::from)
         };
         if self.weights.len().div_ceil(3) * 4 + about.len() <= LARGEST {
@@ -76,6 +80,27 @@ impl WebModel {
         write(&index, text.as_bytes())?;
         Ok(Written { page: index, bytes: bytes + text.len() as u64, files: scripts.len() + 1 })
     }
+}
+
+/// A page that asks the server that it comes from.
+pub(super) fn served(about: &ServedAbout<'_>) -> Result<String, WebError> {
+    let ServedAbout { name, backbone, epoch, .. } = about;
+    let json = inline_json(about)?;
+    let page = Page {
+        name,
+        backbone,
+        epoch: *epoch,
+        server: true,
+        about: &json,
+        weights: None,
+        scripts: &[],
+    };
+    Ok(page.render()?)
+}
+
+/// JSON in which no character can end an element.
+fn inline_json(value: &impl Serialize) -> Result<String, WebError> {
+    Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), WebError> {

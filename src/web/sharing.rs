@@ -24,12 +24,13 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// The largest tensors choose first, and take a buffer that none of their contemporaries has
+    /// The largest tensors choose first, of equal ones those that live longest, and take a buffer that none of their contemporaries has
     /// ("greedy by size for shared objects" of Pisarchyk and Lee 2020, "Efficient Memory Management for
     /// Deep Neural Net Inference").
     pub(super) fn new(tensors: &[Lifetime]) -> Self {
         let mut order: Vec<usize> = (0..tensors.len()).collect();
-        order.sort_by_key(|&tensor| std::cmp::Reverse(tensors[tensor].bytes));
+        let span = |tensor: &Lifetime| (tensor.bytes, tensor.last - tensor.first);
+        order.sort_by_key(|&tensor| std::cmp::Reverse(span(&tensors[tensor])));
         let mut users: Vec<Vec<usize>> = Vec::new();
         let mut buffer = vec![0; tensors.len()];
         for tensor in order {

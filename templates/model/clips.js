@@ -152,6 +152,16 @@ class VideoClip {
   }
 }
 
+// A file that this browser cannot show.
+class HiddenClip {
+  constructor(file) {
+    this.files = [file];
+    this.name = file.name;
+  }
+
+  close() {}
+}
+
 // Images in the natural order of their names, at 25 frames per second as in training.
 class ImageClip {
   static async open(name, files) {

@@ -41,7 +41,6 @@ function decoded(texts) {
 }
 
 const views = [];
-let answer;
 let busy = false;
 let opening;
 
@@ -71,7 +70,7 @@ const taken = () => views.slice(0, model.input.maxViews ?? Infinity);
 
 function update() {
   const most = model.input.maxViews;
-  const ready = taken().filter((view) => view.bytes);
+  const ready = taken().filter((view) => view.bytes || model.server);
   element('run').disabled = busy || ready.length === 0 || ready.length < taken().length;
   element('clips').hidden = views.length === 0;
   const notes = [];
@@ -86,7 +85,6 @@ function update() {
 
 // Changed clips make an answer about others stale.
 function forget() {
-  answer = undefined;
   element('answer').hidden = true;
   update();
 }
@@ -119,6 +117,10 @@ function draw(view) {
 // Reads the frames of a view at its moment.
 async function load(view) {
   const { clip, shift } = view;
+  if (!clip.info) {
+    view.moment.textContent = 'This browser cannot show it; the server may still read it.';
+    return;
+  }
   const { indices, first, last } = pick(model.input, clip.info, shift);
   const { frames, fps } = clip.info;
   const shown = (frame) => (frame / fps).toFixed(2);
@@ -157,7 +159,7 @@ function show(clip) {
   });
   const head = make('div', { class: 'head' }, make('h3', {}, name), remove);
   view.item = make('li', {}, head, make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Strip of ${name}` }, view.strip));
-  if (canMove(model.input)) {
+  if (canMove(model.input) && !model.server) {
     const { first, last } = pick(model.input, clip.info);
     const [min, max] = [Math.min(-first, 0), Math.max(clip.info.frames - 1 - last, 0)];
     view.slider = make('input', { type: 'range', min: `${min}`, max: `${max}`, value: '0', step: '1', 'aria-label': `Moment of ${name}` });
@@ -176,6 +178,12 @@ function show(clip) {
   return reload(view);
 }
 
+// A server may decode what this browser cannot.
+async function openVideo(file) {
+  if (!model.server) return VideoClip.open(file);
+  return VideoClip.open(file).catch(() => new HiddenClip(file));
+}
+
 const isImage = (file) => /\.(jpe?g|png|bmp|webp)$/i.test(file.name);
 
 // Adds what was chosen or dropped: [name of the folder or '', file] pairs.
@@ -187,7 +195,7 @@ async function add(chosen) {
   const opened = [];
   for (const [folder, file] of visible) {
     if (isImage(file)) folders.set(folder, [...(folders.get(folder) ?? []), file]);
-    else opened.push([file.name, () => VideoClip.open(file)]);
+    else opened.push([file.name, () => openVideo(file)]);
   }
   for (const [folder, files] of folders) {
     const name = folder || plural(files.length, 'image');
@@ -234,27 +242,51 @@ function table(title, rows) {
   return make('table', { class: 'bars' }, make('caption', {}, title), make('tbody', {}, ...rows));
 }
 
-function present({ tasks, shares, used, seconds, gpu, device }) {
+// Shows an answer as `polyview predict --json` has it, and a line about the time it took.
+function present(found, time) {
   const clear = (id, ...children) => element(id).replaceChildren(...children);
-  clear('tasks', ...model.tasks.map(({ title, classes }, k) => {
-    const order = tasks[k].map((share, index) => [share, index]).sort((a, b) => b[0] - a[0]);
-    return table(title, order.map(([share, index], place) => bar(classes[index], share, place === 0)));
-  }));
-  clear('shares', table('What each view weighs', used.map((view, k) => bar(view.clip.name, shares[k], false))));
+  clear('tasks', ...model.tasks.map(({ name, title }) =>
+    table(title, found.tasks[name].map(({ class: label, confidence }, place) => bar(label, confidence, place === 0)))));
+  clear('shares', table('What each view weighs', found.views.map(({ clip, share }) => bar(clip, share, false))));
+  element('time').textContent = time;
+  element('json').textContent = JSON.stringify(found, null, 2);
+  element('copied').textContent = '';
+  element('answer').hidden = false;
+  element('answer').focus();
+}
+
+// Runs the network on this device; `at(share, text)` shows how far it is.
+async function runHere(used, at) {
+  const started = performance.now();
+  const { bytes, network: opened } = await network();
+  element('loaded').textContent = `${opened.name}: ${Math.ceil(opened.allocated / MIB)} MiB of graphics memory in use`;
+  const features = [];
+  const gpu = [];
+  for (const [k, view] of used.entries()) {
+    const clip = normalised(view.bytes, model.input);
+    const layers = (layer, of) =>
+      at((k + layer / of) / used.length, `view ${k + 1} of ${used.length}, layer ${layer} of ${of}`);
+    layers(0, opened.layers.length);
+    const found = await opened.features(clip, layers);
+    features.push(found.features);
+    gpu.push(found.seconds);
+  }
+  const values = ({ offset, count }) => new Float32Array(bytes, offset, count);
+  const { tasks, shares } = classify(model, features, values);
+  if (![...tasks.flat(), ...shares].every(Number.isFinite)) {
+    throw new Problem('The scores are not finite: the graphics device has computed something wrong.');
+  }
+  const seconds = (performance.now() - started) / 1000;
+  const ranked = ({ classes }, k) => tasks[k].map((confidence, index) => ({ class: classes[index], confidence }))
+    .sort((a, b) => b.confidence - a.confidence);
   const per = gpu.every((time) => time !== undefined)
     ? `; on the GPU ${gpu.map((time) => `${time.toFixed(2)} s`).join(', ')}` : '';
-  element('time').textContent = `${seconds.toFixed(1)} s for ${plural(used.length, 'view')} on ${device}${per}`;
-  element('answer').hidden = false;
-  const ranked = (k) => tasks[k].map((confidence, index) => ({ class: model.tasks[k].classes[index], confidence }))
-    .sort((a, b) => b.confidence - a.confidence);
-  answer = {
+  present({
     model: model.name,
-    tasks: Object.fromEntries(model.tasks.map(({ name }, k) => [name, ranked(k)])),
+    tasks: Object.fromEntries(model.tasks.map((task, k) => [task.name, ranked(task, k)])),
     views: used.map((view, k) => ({ clip: view.clip.name, share: shares[k], shift: view.shift })),
     seconds,
-  };
-  element('json').textContent = JSON.stringify(answer, null, 2);
-  element('answer').focus();
+  }, `${seconds.toFixed(1)} s for ${plural(used.length, 'view')} on ${opened.name}${per}`);
 }
 
 async function run() {
@@ -263,33 +295,14 @@ async function run() {
   forget();
   const [status, progress] = [element('status'), element('progress')];
   element('working').hidden = false;
-  progress.removeAttribute('value');
-  status.textContent = 'preparing the network';
+  const at = (share, text) => {
+    if (share === undefined) progress.removeAttribute('value');
+    else progress.value = share;
+    status.textContent = text;
+  };
+  at(undefined, 'preparing');
   try {
-    const started = performance.now();
-    const { bytes, network: opened } = await network();
-    element('loaded').textContent = `${opened.name}: ${Math.ceil(opened.allocated / MIB)} MiB of graphics memory in use`;
-    const used = taken();
-    const features = [];
-    const gpu = [];
-    for (const [k, view] of used.entries()) {
-      const clip = normalised(view.bytes, model.input);
-      const at = (layer, of) => {
-        progress.value = (k + layer / of) / used.length;
-        status.textContent = `view ${k + 1} of ${used.length}, layer ${layer} of ${of}`;
-      };
-      at(0, opened.layers.length);
-      const found = await opened.features(clip, at);
-      features.push(found.features);
-      gpu.push(found.seconds);
-    }
-    const values = ({ offset, count }) => new Float32Array(bytes, offset, count);
-    const found = classify(model, features, values);
-    if (![...found.tasks.flat(), ...found.shares].every(Number.isFinite)) {
-      throw new Problem('The scores are not finite: the graphics device has computed something wrong.');
-    }
-    const seconds = (performance.now() - started) / 1000;
-    present({ ...found, used, seconds, gpu, device: opened.name });
+    await (model.server ? askServer : runHere)(taken(), at);
   } catch (error) {
     // A device that failed is opened anew next time.
     opening = undefined;
@@ -339,7 +352,7 @@ function start() {
       say(words(error));
     }
   });
-  if (!navigator.gpu) network().catch((error) => say(words(error)));
+  if (!model.server && !navigator.gpu) network().catch((error) => say(words(error)));
   update();
 }
 

@@ -300,6 +300,39 @@ fn every_shader_of_a_page_compiles_in_a_browser() {
 }
 
 #[test]
+fn max_pooling_takes_the_largest_of_each_window() {
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let sizes = [[1, 3, 4, 6, 8], [2, 2, 5, 7, 3], [1, 1, 1, 1, 1]];
+    let (mut cases, mut expected) = (Vec::new(), Vec::new());
+    for from @ [n, c, t, h, w] in sizes {
+        let to @ [_, _, to_t, to_h, to_w] = [n, c, t.div_ceil(2), h.div_ceil(2), w.div_ceil(2)];
+        let x: Vec<f32> = (0..from.iter().product()).map(|_| rng.random_range(-9.0..9.0)).collect();
+        let window = |place: usize, size: usize| (2 * place).max(1) - 1..(2 * place + 2).min(size);
+        let mut y = Vec::new();
+        for plane in x.chunks(t * h * w) {
+            for place in 0..to_t * to_h * to_w {
+                let (i, j, k) = (place / to_w / to_h, place / to_w % to_h, place % to_w);
+                let mut most = f32::MIN;
+                for at in window(i, t) {
+                    for row in window(j, h) {
+                        let line = (at * h + row) * w;
+                        most = window(k, w).fold(most, |most, at| most.max(plane[line + at]));
+                    }
+                }
+                y.push(most);
+            }
+        }
+        let plan = polyview::web::testing::max_pool_plan([from, to]).unwrap();
+        cases.push(json!({ "plan": plan, "operands": [x], "written": y.len() }));
+        expected.push(y);
+    }
+    let script = include_str!("shaders/plan.js");
+    let Some(answer) = run_script(script, &json!({ "cases": cases })) else { return };
+    let found: Vec<Vec<f32>> = serde_json::from_value(answer).unwrap();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn a_large_page_becomes_a_folder() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("large.html");
