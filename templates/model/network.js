@@ -47,8 +47,8 @@ function toHalves(values) {
 }
 
 class Network {
-  // Opens a device and prepares the network on it. `weights` are all weights as bytes.
-  static async open(model, weights) {
+  // The browser's graphics device, before it is opened.
+  static async adapter() {
     if (!navigator.gpu) {
       throw new Problem('This browser has no WebGPU. Chrome and Edge 113, Safari 26 and Firefox 141 '
         + '(on Windows) or later have it; on Linux, Chrome may need chrome://flags/#enable-unsafe-webgpu.');
@@ -58,6 +58,12 @@ class Network {
       throw new Problem('This browser has WebGPU but offers no graphics device. Is hardware acceleration '
         + 'switched on in its settings?');
     }
+    return adapter;
+  }
+
+  // Opens a device and prepares the network on it. `weights` are all weights as bytes.
+  static async open(model, weights) {
+    const adapter = await Network.adapter();
     const network = new Network();
     const { info, features, limits } = adapter;
     const about = [info.vendor, info.architecture, info.device, info.description].filter(Boolean);

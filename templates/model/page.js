@@ -180,6 +180,7 @@ function show(clip) {
 
 // A server may decode what this browser cannot.
 async function openVideo(file) {
+  if (file.type && !file.type.startsWith('video/')) throw new Error('it is neither a video nor an image');
   if (!model.server) return VideoClip.open(file);
   return VideoClip.open(file).catch(() => new HiddenClip(file));
 }
@@ -352,7 +353,7 @@ function start() {
       say(words(error));
     }
   });
-  if (!model.server && !navigator.gpu) network().catch((error) => say(words(error)));
+  if (!model.server) Network.adapter().catch((error) => say(words(error)));
   update();
 }
 
