@@ -132,6 +132,9 @@ impl ExportArgs {
             WebError::BeyondHalf { .. } => {
                 Failure::runtime(format!("{checkpoint}: {error}: export without --half"))
             }
+            WebError::Occupied { .. } => {
+                Failure::usage(format!("--out {error}: choose another name"))
+            }
             WebError::Write { .. } => Failure::runtime(format!(
                 "--out {error}; choose another file or make room on the disk"
             )),

@@ -55,6 +55,12 @@ pub enum WebError {
     /// Its data cannot be written as JSON, which should not happen.
     #[error("the page cannot be rendered: {0}")]
     Json(#[from] serde_json::Error),
+    /// The folder of the page has other files.
+    #[error("{}: the page is a folder, because of its size, and this one holds other files", .path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file or folder cannot be written.
     #[error("{}: cannot be written: {source}", .path.display())]
     Write {

@@ -64,11 +64,16 @@ impl WebModel {
             return Ok(Written { page: out.to_owned(), bytes: text.len() as u64, files: 1 });
         }
         let folder = out.with_extension("");
-        fs::create_dir_all(&folder)
-            .map_err(|source| WebError::Write { path: folder.clone(), source })?;
+        let fail = |source| WebError::Write { path: folder.clone(), source };
+        fs::create_dir_all(&folder).map_err(fail)?;
+        // An earlier page is replaced.
+        let is_empty = fs::read_dir(&folder).map_err(fail)?.next().is_none();
+        if !is_empty && !folder.join(script(0)).is_file() {
+            return Err(WebError::Occupied { path: folder });
+        }
         let (mut bytes, mut scripts) = (0, Vec::new());
         for (index, piece) in self.weights.chunks(PIECE).enumerate() {
-            let script = format!("weights-{}.js", index + 1);
+            let script = script(index);
             let text =
                 format!("(window.modelWeights ??= []).push(\"{}\");\n", STANDARD.encode(piece));
             write(&folder.join(&script), text.as_bytes())?;
@@ -78,8 +83,18 @@ impl WebModel {
         let text = page(None, &scripts)?;
         let index = folder.join("index.html");
         write(&index, text.as_bytes())?;
+        for rest in (scripts.len()..).map(|index| folder.join(script(index))) {
+            if fs::remove_file(rest).is_err() {
+                break;
+            }
+        }
         Ok(Written { page: index, bytes: bytes + text.len() as u64, files: scripts.len() + 1 })
     }
+}
+
+/// The name of a piece of the weights.
+fn script(index: usize) -> String {
+    format!("weights-{}.js", index + 1)
 }
 
 /// A page that asks the server that it comes from.

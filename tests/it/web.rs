@@ -302,7 +302,7 @@ fn every_shader_of_a_page_compiles_in_a_browser() {
 #[test]
 fn max_pooling_takes_the_largest_of_each_window() {
     let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let sizes = [[1, 3, 4, 6, 8], [2, 2, 5, 7, 3], [1, 1, 1, 1, 1]];
+    let sizes: [[usize; 5]; 3] = [[1, 3, 4, 6, 8], [2, 2, 5, 7, 3], [1, 1, 1, 1, 1]];
     let (mut cases, mut expected) = (Vec::new(), Vec::new());
     for from @ [n, c, t, h, w] in sizes {
         let to @ [_, _, to_t, to_h, to_w] = [n, c, t.div_ceil(2), h.div_ceil(2), w.div_ceil(2)];
@@ -336,7 +336,8 @@ fn max_pooling_takes_the_largest_of_each_window() {
 fn a_large_page_becomes_a_folder() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("large.html");
-    let written = model(BackboneKind::R3d18, false).write(&out).unwrap();
+    let large = model(BackboneKind::R3d18, false);
+    let written = large.write(&out).unwrap();
     assert_eq!(written.page, folder.path().join("large/index.html"));
     let size = |path: &Path| fs::metadata(path).unwrap().len();
     let files: Vec<PathBuf> =
@@ -348,6 +349,12 @@ fn a_large_page_becomes_a_folder() {
         assert!(page.contains(&format!("<script src=\"weights-{number}.js\">")));
     }
     assert!(!out.exists());
+    // Again, over itself, but not among other files.
+    assert_eq!(large.write(&out).unwrap(), written);
+    fs::create_dir(folder.path().join("run")).unwrap();
+    fs::write(folder.path().join("run/best.state"), b"x").unwrap();
+    let error = large.write(&folder.path().join("run.html")).unwrap_err().to_string();
+    assert!(error.contains("this one holds other files"), "{error}");
 }
 
 #[test]
