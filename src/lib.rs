@@ -12,6 +12,7 @@
 //! * [`model`], [`losses`], [`train::freezing`]: the network and what it is trained with.
 //! * [`train::Trainer`]: the training loop, for loops of your own.
 //! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out.
+//! * [`serve`]: a trained network behind HTTP.
 //! * [`sweep`]: a set of runs with different options; [`runs`]: several runs beside each other.
 //! * [`device`]: choosing a device; [`tuning`] and [`mod@bench`]: its fastest kernels, timings.
 //!
@@ -52,6 +53,7 @@ pub(crate) mod options;
 pub mod report;
 pub mod runs;
 pub mod schema;
+pub mod serve;
 mod sheet;
 pub mod sweep;
 pub mod synth;

@@ -10,6 +10,7 @@ use crate::config::ConfigError;
 use crate::data::{DataError, DatasetError};
 use crate::device::DeviceError;
 use crate::evaluate::EvaluateError;
+use crate::serve::ServeError;
 use crate::sweep::SweepError;
 use crate::train::TrainError;
 
@@ -190,6 +191,16 @@ impl Advice for EvaluateError {
                 Some("the weights have diverged: use an earlier checkpoint".to_owned())
             }
             Self::Input(_) | Self::Compute(_) => None,
+        }
+    }
+}
+
+impl Advice for ServeError {
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Listen { .. } => Some("choose another --port or --host".to_owned()),
+            Self::Start(_) => None,
+            Self::Model => Some("start it again; `polyview doctor` checks the device".to_owned()),
         }
     }
 }

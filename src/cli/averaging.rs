@@ -1,4 +1,4 @@
-//! What `evaluate` and `predict` average over.
+//! What `evaluate`, `predict` and `serve` average over.
 
 use clap::Args;
 

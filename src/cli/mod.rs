@@ -16,6 +16,7 @@ mod init_schema;
 mod input;
 mod lr_find;
 mod predict;
+mod serve;
 mod shell;
 mod signals;
 mod source;
@@ -83,6 +84,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Classify one action from its clips
     Predict(Box<predict::PredictArgs>),
+    /// Serve a trained network on this machine, as a page and an API that takes clips
+    Serve(Box<serve::ServeArgs>),
     /// Export a checkpoint's weights for other programs
     Export(export::ExportArgs),
     /// Time training steps, and each convolution in them
@@ -112,7 +115,10 @@ impl Command {
 
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Training", &["train", "sweep", "compare", "lr-find", "evaluate", "predict", "export"]),
+    (
+        "Training",
+        &["train", "sweep", "compare", "lr-find", "evaluate", "predict", "serve", "export"],
+    ),
     ("Data", &["check-data", "init-schema", "augment", "synth"]),
     ("This machine", &["devices", "doctor", "bench"]),
     ("Shell", &["completions", "man", "help"]),
@@ -207,6 +213,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Evaluate(args) => args.run(&terminal),
         Command::Compare(args) => args.run(&terminal),
         Command::Predict(args) => args.run(&terminal),
+        Command::Serve(args) => args.run(&terminal),
         Command::Export(args) => args.run(),
         Command::Bench(args) => args.run(&terminal),
         Command::Devices(args) => args.run(),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
@@ -15,7 +14,7 @@ use crate::checkpoint;
 use crate::data::folder;
 use crate::data::video::{has_clip_extension, is_hidden, resolve_clip};
 use crate::data::{Dataset, Reading};
-use crate::evaluate::{ActionPrediction, predict_dataset, saliency};
+use crate::evaluate::{ActionAnswer, ActionPrediction, AnswerOptions, predict_dataset, saliency};
 use crate::schema::Schema;
 use crate::sheet::{contact_sheet, explained};
 
@@ -59,14 +58,7 @@ impl PredictArgs {
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());
-        if let [first, rest @ ..] = trained.info.model.inputs.as_slice() {
-            let names = rest.iter().fold(first.name.clone(), |all, i| format!("{all}, {}", i.name));
-            log::warn!(
-                "{}: trained with annotated properties as inputs ({names}), which are unknown for \
-                 bare clips",
-                checkpoint.display()
-            );
-        }
+        trained.warn_of_inputs();
         let limit = trained.input.max_views.unwrap_or(usize::MAX);
         if actions.iter().any(|action| action.views.len() > limit) {
             let views = if limit == 1 { "view".to_owned() } else { format!("{limit} views") };
@@ -94,7 +86,7 @@ impl PredictArgs {
             let list = results.map(|(action, prediction)| {
                 self.json(&trained.schema, action, prediction, &dataset)
             });
-            print_json(&list.collect::<Vec<Value>>())?;
+            print_json(&list.collect::<Vec<ActionAnswer>>())?;
         } else {
             for (action, prediction) in results {
                 if let Some(prediction) = prediction {
@@ -162,7 +154,7 @@ impl PredictArgs {
                 format!("{} {:.1} %", task.classes[*class].name, probability * 100.0)
             });
             let classes = classes.collect::<Vec<String>>().join(", ");
-            lines.push(match self.decides(prediction, index) {
+            lines.push(match self.answer().decides(prediction, index) {
                 true => format!("  {}: {classes}", task.title),
                 false => format!("  {}: undecided ({classes})", task.title),
             });
@@ -174,10 +166,10 @@ impl PredictArgs {
         lines.join("\n")
     }
 
-    /// Whether the network is sure enough of a task.
-    fn decides(&self, prediction: &ActionPrediction, task: usize) -> bool {
-        let least = self.trained.min_confidence.unwrap_or(0.0);
-        prediction.confidence(task) >= least
+    /// What is said of a prediction.
+    fn answer(&self) -> AnswerOptions {
+        let min_confidence = self.trained.min_confidence;
+        AnswerOptions { top: Some(self.top.max(1)), min_confidence }
     }
 
     /// An action without a readable view has neither tasks nor views.
@@ -187,39 +179,16 @@ impl PredictArgs {
         action: &Action,
         prediction: Option<&ActionPrediction>,
         dataset: &Dataset,
-    ) -> Value {
-        let mut tasks = serde_json::Map::new();
-        let (mut views, mut undecided) = (Vec::new(), Vec::new());
-        if let Some(prediction) = prediction {
-            for (index, task) in schema.tasks.iter().enumerate() {
-                let ranked = prediction.ranked(index);
-                let classes = ranked.iter().take(self.top.max(1)).map(|(class, probability)| {
-                    json!({ "class": task.classes[*class].name, "confidence": probability })
-                });
-                tasks.insert(task.name.clone(), classes.collect());
-                if !self.decides(prediction, index) {
-                    undecided.push(task.name.clone());
-                }
-            }
-            for (view, share) in prediction.views.iter().zip(&prediction.shares) {
-                let clip = action.views[*view].to_string_lossy();
-                views.push(json!({ "clip": clip, "share": share }));
-            }
-        }
-        let unreadable = action.views.iter().filter_map(|path| {
-            let reason = dataset.why_unreadable(path)?.to_string();
-            Some(json!({ "clip": path.to_string_lossy(), "reason": reason }))
-        });
-        let unreadable: Vec<Value> = unreadable.collect();
-        let averaged = prediction.map_or(0, |prediction| prediction.averaged);
-        json!({
-            "action": action.name,
-            "tasks": tasks,
-            "undecided": undecided,
-            "views": views,
-            "averaged": averaged,
-            "unreadable": unreadable,
-        })
+    ) -> ActionAnswer {
+        let shown = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let clips: Vec<String> = action.views.iter().map(shown).collect();
+        let unreadable = action
+            .views
+            .iter()
+            .enumerate()
+            .filter_map(|(view, path)| Some((view, dataset.why_unreadable(path)?.to_string())));
+        let unreadable = unreadable.collect();
+        ActionAnswer::new(schema, &action.name, &clips, prediction, unreadable, &self.answer())
     }
 }
 

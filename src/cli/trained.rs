@@ -1,4 +1,4 @@
-//! What `evaluate` and `predict` share: options and loading of a trained network.
+//! What `evaluate`, `predict` and `serve` share: options and loading of a trained network.
 
 use std::path::{Path, PathBuf};
 
@@ -81,6 +81,18 @@ impl Trained {
             half::describe(self.net.backbone.is_half(), &self.compute.device),
             self.calibration()
         )
+    }
+
+    /// Bare clips have no annotations.
+    pub(super) fn warn_of_inputs(&self) {
+        if let [first, rest @ ..] = self.info.model.inputs.as_slice() {
+            let names = rest.iter().fold(first.name.clone(), |all, i| format!("{all}, {}", i.name));
+            log::warn!(
+                "{}: trained with annotated properties as inputs ({names}), which are unknown for \
+                 bare clips",
+                self.checkpoint.display()
+            );
+        }
     }
 
     /// How probabilities are changed: by temperatures, if any differs from 1, and by thresholds.

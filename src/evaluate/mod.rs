@@ -1,5 +1,6 @@
 //! Evaluating a trained network: predictions, metrics of a split, SoccerNet's official evaluator.
 
+mod answer;
 mod averaging;
 mod bootstrap;
 mod calibration;
@@ -17,6 +18,7 @@ use burn::tensor::TensorReadError;
 use crate::augment::AugmentError;
 use crate::data::DatasetError;
 
+pub use answer::{ActionAnswer, AnswerOptions, ClassAnswer, UnreadableView, ViewAnswer};
 pub use averaging::Averaging;
 pub(crate) use bootstrap::{Answers, differences, intervals, matrices};
 pub use bootstrap::{Difference, Interval, TaskIntervals};

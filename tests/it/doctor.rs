@@ -145,6 +145,7 @@ fn completions_and_manual_know_every_command() {
         "train",
         "evaluate",
         "predict",
+        "serve",
         "export",
         "check-data",
         "augment",

@@ -70,6 +70,8 @@ mod runs_page;
 mod sampling;
 mod schema;
 mod schema_file;
+mod serve;
+mod serve_program;
 mod shaders;
 mod sources;
 mod step;

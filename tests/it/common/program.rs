@@ -72,6 +72,17 @@ pub fn train(data: &Path, save: &Path, more: &[&str]) -> Command {
     command
 }
 
+/// The most memory that a process which has not been waited for has had resident so far, bytes.
+#[cfg(target_os = "linux")]
+pub fn peak_memory(child: &Child) -> u64 {
+    let path = format!("/proc/{}/status", child.id());
+    let status = std::fs::read_to_string(path).expect("the child has not been waited for");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    let kilobytes = kilobytes.expect("the child is still running").trim();
+    1024 * kilobytes.parse::<u64>().expect("VmHWM is a number")
+}
+
 /// A started `polyview train --progress json`, followed event by event; killed when dropped.
 pub struct Running {
     child: Child,
@@ -116,12 +127,7 @@ impl Running {
     /// The most memory that the process has had resident so far, bytes.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("the child has not been waited for");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
-        let kilobytes = kilobytes.expect("the child is still running").trim();
-        1024 * kilobytes.parse::<u64>().expect("VmHWM is a number")
+        peak_memory(&self.child)
     }
 
     /// The process.

@@ -1,0 +1,143 @@
+//! The trained network, and the thread in which it answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::ServeError;
+use super::queue::{Job, Queue};
+use crate::checkpoint::CheckpointInfo;
+use crate::data::{Dataset, InputSpec};
+use crate::device::Compute;
+use crate::evaluate::{
+    ActionAnswer, AnswerOptions, EvaluateError, PredictOptions, predict_dataset,
+};
+use crate::model::MultiViewNet;
+use crate::schema::Schema;
+
+/// A trained network on its device, with all that says how it predicts.
+#[derive(Debug)]
+pub struct Model {
+    /// What it is called, such as the checkpoint's file name; everyone who asks is told.
+    pub name: String,
+    /// The network, on the device of `compute`.
+    pub net: MultiViewNet,
+    /// What its checkpoint says.
+    pub info: CheckpointInfo,
+    /// Its tasks and classes.
+    pub schema: Schema,
+    /// Its input.
+    pub input: InputSpec,
+    /// How clips are passed through it.
+    pub options: PredictOptions,
+    /// A task is undecided where its most probable class has a smaller probability.
+    pub min_confidence: Option<f64>,
+    /// Its device.
+    pub compute: Compute,
+}
+
+/// The clips of one action, in a folder that is removed with them.
+#[derive(Debug)]
+pub(super) struct Clips {
+    pub folder: TempDir,
+    /// Their files, in `folder`.
+    pub paths: Vec<PathBuf>,
+    /// What the client calls them.
+    pub names: Vec<String>,
+}
+
+/// What a prediction took, and what came out.
+pub(super) type Predicted = Result<Answer, EvaluateError>;
+
+/// The answer to a client.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    #[serde(flatten)]
+    pub action: ActionAnswer,
+    /// Seconds of decoding and prediction.
+    seconds: f64,
+    /// Seconds in the queue.
+    waited: f64,
+}
+
+/// Requests for the model's thread.
+pub(super) type Requests = Queue<Clips, Predicted>;
+
+impl Model {
+    /// What a client may know of it. `clips` is the largest number of clips, `max_upload` their size in
+    /// bytes.
+    pub(super) fn about(&self, clips: usize, max_upload: u64) -> Value {
+        let tasks: Vec<Value> = self
+            .schema
+            .tasks
+            .iter()
+            .map(|task| {
+                json!({ "name": task.name, "title": task.title, "classes": task.class_names() })
+            })
+            .collect();
+        let window = &self.input.window;
+        json!({
+            "checkpoint": self.name,
+            "backbone": self.info.model.backbone.to_string(),
+            "epoch": self.info.epoch,
+            "device": self.compute.info.name,
+            "input": {
+                "frames": window.frames_per_clip,
+                "height": self.input.size[0],
+                "width": self.input.size[1],
+                "window": window.window.to_string(),
+                "max_views": clips,
+            },
+            "tasks": tasks,
+            "max_upload": max_upload,
+            "min_confidence": self.min_confidence,
+        })
+    }
+
+    /// Starts the thread that answers, until the queue is closed.
+    pub(super) fn start(self, queue: Arc<Requests>) -> Result<JoinHandle<()>, ServeError> {
+        let answer = move || {
+            while let Some(Job { request, since, reply, .. }) = queue.next() {
+                let answer = self.predict(&request, since.elapsed().as_secs_f64());
+                // The clips are gone before the client knows.
+                drop(request);
+                // It may not wait any more.
+                let _ = reply.send(answer);
+            }
+        };
+        thread::Builder::new().name("model".to_owned()).spawn(answer).map_err(ServeError::Start)
+    }
+
+    fn predict(&self, clips: &Clips, waited: f64) -> Predicted {
+        const ACTION: &str = "action";
+        let started = Instant::now();
+        let action = vec![(ACTION.to_owned(), clips.paths.clone())];
+        let dataset = Dataset::of_clips(action, self.input.window, self.input.size);
+        let dataset = Arc::new(dataset.tolerating_unreadable());
+        let device = &self.compute.device;
+        let predicted =
+            predict_dataset(&self.net, &dataset, &self.options, device, &mut |_, _| ())?;
+        let unreadable = clips.paths.iter().zip(&clips.names).enumerate();
+        let unreadable = unreadable.filter_map(|(view, (path, name))| {
+            let reason = dataset.why_unreadable(path)?.to_string();
+            // Clients know neither the files nor their folder.
+            let reason = reason.replace(&*path.to_string_lossy(), name);
+            Some((view, reason.replace(&*clips.folder.path().to_string_lossy(), "")))
+        });
+        let options = AnswerOptions { top: None, min_confidence: self.min_confidence };
+        let action = ActionAnswer::new(
+            &self.schema,
+            ACTION,
+            &clips.names,
+            predicted.first(),
+            unreadable.collect(),
+            &options,
+        );
+        Ok(Answer { action, seconds: started.elapsed().as_secs_f64(), waited })
+    }
+}

@@ -1,0 +1,153 @@
+//! `polyview serve` as a user runs it.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use polyview::checkpoint;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::common::http::{answer, form, get, post, send_form};
+use crate::common::program::{command, last_error, text};
+use crate::common::serve::{clips, network};
+
+/// The program, with a folder for what it stores.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    checkpoint: PathBuf,
+    folder: TempDir,
+}
+
+fn serve(checkpoint: &Path, temporary: &Path, more: &[&str]) -> Command {
+    let mut serve = command(&["serve", "--device", "cpu", "--checkpoint"]);
+    serve.arg(checkpoint).args(more).env("TMPDIR", temporary).stdout(Stdio::piped());
+    serve
+}
+
+impl Program {
+    fn start(more: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let checkpoint = folder.path().join("best.safetensors");
+        let (net, info) = network([2, 16, 16]);
+        checkpoint::save(&checkpoint, &net, &info).unwrap();
+        let temporary = folder.path().join("tmp");
+        fs::create_dir(&temporary).unwrap();
+        let more = [&["--port", "0"], more].concat();
+        let mut child = serve(&checkpoint, &temporary, &more).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("http://").and_then(|l| l.strip_suffix('/'));
+        let address = address.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
+        Self { child, address, checkpoint, folder }
+    }
+
+    /// What it has stored: the folder of the server, and what is in it.
+    fn stored(&self) -> (usize, usize) {
+        let inside: Vec<PathBuf> = fs::read_dir(self.folder.path().join("tmp"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        let uploads = inside.iter().map(|folder| fs::read_dir(folder).unwrap().count()).sum();
+        (inside.len(), uploads)
+    }
+
+    /// Asks it to end.
+    fn end(&mut self, signal: &str) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Both fail on a child that has already been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_prediction_is_that_of_predict() {
+    let mut program = Program::start(&["--min-confidence", "0.5"]);
+    let [first, second] = clips();
+    let names = ["clip_0.mp4", "broken.mp4", "clip_1.mp4"];
+    let contents: [&[u8]; 3] = [first, b"x", second];
+    let given: Vec<(&str, &[u8])> = names.into_iter().zip(contents).collect();
+    let answer = post(program.address, &given);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let mut served = answer.json();
+    for key in ["seconds", "waited"] {
+        let seconds = served.as_object_mut().unwrap().remove(key).unwrap();
+        assert!(seconds.as_f64().unwrap() >= 0.0);
+    }
+    for (name, content) in &given {
+        fs::write(program.folder.path().join(name), content).unwrap();
+    }
+    let mut predict = command(&["predict", "--json", "--device=cpu", "--min-confidence=0.5"]);
+    let predict = predict.args(["--top", "99"]).arg("--checkpoint").arg(&program.checkpoint);
+    let predicted = predict.args(names).current_dir(program.folder.path()).output().unwrap();
+    assert!(predicted.status.success(), "{}", text(&predicted.stderr));
+    let predicted: Value = serde_json::from_slice(&predicted.stdout).unwrap();
+    assert_eq!(json!([served]), predicted);
+    assert!(!served["undecided"].as_array().unwrap().is_empty());
+    let classes: usize =
+        served["tasks"].as_object().unwrap().values().map(|t| t.as_array().unwrap().len()).sum();
+    let about = get(program.address, "/api/model").json();
+    let tasks = about["tasks"].as_array().unwrap();
+    let listed: usize = tasks.iter().map(|task| task["classes"].as_array().unwrap().len()).sum();
+    assert_eq!(classes, listed);
+    assert_eq!((&about["checkpoint"], &about["epoch"]), (&"best.safetensors".into(), &3.into()));
+    assert_eq!(about["input"]["window"], "2..5");
+
+    // The port is taken.
+    let port = program.address.port().to_string();
+    let mut again = serve(&program.checkpoint, program.folder.path(), &["--port", &port]);
+    let again = again.output().unwrap();
+    assert_eq!(again.status.code(), Some(1));
+    let error = last_error(&again);
+    assert!(error.contains(&format!("127.0.0.1:{port}: ")) && error.contains("--port"), "{error}");
+
+    assert_eq!(program.stored(), (1, 0));
+    assert_eq!(program.end("INT"), Some(0));
+    assert_eq!(program.stored(), (0, 0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn forty_uploads_at_once_take_neither_memory_nor_disk() {
+    use crate::common::program::peak_memory;
+
+    let mut program = Program::start(&[]);
+    let [clip, _] = clips();
+    assert_eq!(post(program.address, &[("a.mp4", clip)]).status, 200);
+    let before = peak_memory(&program.child);
+    // With a box of the container that holds nothing.
+    let mut large = [clip, &(4_u32 << 20).to_be_bytes()[..], b"free"].concat();
+    large.resize(clip.len() + (4 << 20), 9);
+    let body = form(&[("clip", "a.mp4", clip), ("clip", "large.mp4", &large)]);
+    assert_eq!(
+        answer(send_form(program.address, &body)).unwrap().json()["views"][1]["clip"],
+        "large.mp4"
+    );
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let upload = || answer(send_form(program.address, &body)).map_or(0, |answer| answer.status);
+        let uploads: Vec<_> = (0..40).map(|_| scope.spawn(upload)).collect();
+        uploads.into_iter().map(|upload| upload.join().unwrap()).collect()
+    });
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&200), "{statuses:?}");
+    let more = peak_memory(&program.child) - before;
+    assert!(more < 64 << 20, "{more} bytes for 40 uploads");
+    assert_eq!(program.stored(), (1, 0));
+    // With an upload that does not end.
+    let unfinished = send_form(program.address, &body[..body.len() - 1]);
+    assert_eq!(program.end("TERM"), Some(0));
+    assert_eq!(program.stored(), (0, 0));
+    drop(unfinished);
+}
