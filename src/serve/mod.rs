@@ -10,7 +10,6 @@ mod answers;
 mod connections;
 mod guard;
 mod model;
-mod page;
 mod queue;
 mod routes;
 mod upload;
@@ -26,6 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use model::Model;
 
+use crate::web::served_page;
 use guard::Hosts;
 use queue::Queue;
 use routes::Shared;
@@ -136,7 +136,7 @@ impl Server {
         let folder = folder.map_err(ServeError::Start)?;
         let queue = Arc::new(Queue::new());
         let shared = Arc::new(Shared {
-            page: page::page(&model, &limits)
+            page: served_page(&model.info, &model.schema, &model.input, &model.name)
                 .map_err(io::Error::other)
                 .map_err(ServeError::Start)?,
             about: model.about(limits.clips, limits.max_upload),
