@@ -118,6 +118,7 @@ function draw(view) {
 async function load(view) {
   const { clip, shift } = view;
   if (!clip.info) {
+    view.strip.hidden = true;
     view.moment.textContent = 'This browser cannot show it; the server may still read it.';
     return;
   }
@@ -246,8 +247,9 @@ function table(title, rows) {
 // Shows an answer as `polyview predict --json` has it, and a line about the time it took.
 function present(found, time) {
   const clear = (id, ...children) => element(id).replaceChildren(...children);
-  clear('tasks', ...model.tasks.map(({ name, title }) =>
-    table(title, found.tasks[name].map(({ class: label, confidence }, place) => bar(label, confidence, place === 0)))));
+  const caption = ({ name, title }) => (found.undecided?.includes(name) ? `${title}: undecided` : title);
+  clear('tasks', ...model.tasks.map((task) =>
+    table(caption(task), found.tasks[task.name].map(({ class: label, confidence }, place) => bar(label, confidence, place === 0)))));
   clear('shares', table('What each view weighs', found.views.map(({ clip, share }) => bar(clip, share, false))));
   element('time').textContent = time;
   element('json').textContent = JSON.stringify(found, null, 2);
