@@ -1,5 +1,7 @@
 //! Which tensors lie in one buffer, one after the other.
 
+use std::cmp::Reverse;
+
 /// A tensor and the launches from the first to the last that uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lifetime {
@@ -24,16 +26,25 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// The largest tensors choose first, of equal ones those that live longest, and take a buffer that none of their contemporaries has
-    /// ("greedy by size for shared objects" of Pisarchyk and Lee 2020, "Efficient Memory Management for
-    /// Deep Neural Net Inference").
+    /// The largest tensors choose first ("greedy by size for shared objects" of Pisarchyk and Lee 2020,
+    /// "Efficient Memory Management for Deep Neural Net Inference"). Of equal ones, which a network has
+    /// many of, the first or those that live longest: whichever takes less.
     pub(super) fn new(tensors: &[Lifetime]) -> Self {
-        let mut order: Vec<usize> = (0..tensors.len()).collect();
-        let span = |tensor: &Lifetime| (tensor.bytes, tensor.last - tensor.first);
-        order.sort_by_key(|&tensor| std::cmp::Reverse(span(&tensors[tensor])));
+        let by_size = |of_equals: fn(&Lifetime) -> usize| {
+            let mut order: Vec<usize> = (0..tensors.len()).collect();
+            order.sort_by_key(|&at| Reverse((tensors[at].bytes, of_equals(&tensors[at]))));
+            Self::in_order(tensors, &order)
+        };
+        let (first, longest) = (by_size(|_| 0), by_size(|tensor| tensor.last - tensor.first));
+        if longest.total() < first.total() { longest } else { first }
+    }
+
+    /// Each tensor takes a buffer that none of its contemporaries has; none is larger than those before
+    /// it.
+    fn in_order(tensors: &[Lifetime], order: &[usize]) -> Self {
         let mut users: Vec<Vec<usize>> = Vec::new();
         let mut buffer = vec![0; tensors.len()];
-        for tensor in order {
+        for &tensor in order {
             let is_free = |users: &Vec<usize>| {
                 !users.iter().any(|&user| tensors[user].overlaps(&tensors[tensor]))
             };
