@@ -1,6 +1,7 @@
 //! A trained network as a page that runs it in a browser: the launches of training's own kernels,
 //! planned for WebGPU, with the weights and a player.
 
+mod about;
 mod backbone;
 mod max_pool;
 mod page;
@@ -12,9 +13,6 @@ mod weights;
 
 use std::path::PathBuf;
 
-use burn::nn::Linear;
-use serde::Serialize;
-
 pub(crate) use max_pool::MaxPoolKernel;
 pub use page::Written;
 pub use program::{Buffer, Contents, Dispatch, Layer, Memory, Program};
@@ -22,11 +20,11 @@ pub use weights::Span;
 
 use crate::checkpoint::CheckpointInfo;
 use crate::data::InputSpec;
-use crate::evaluate::Calibration;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, PlanError};
 use crate::model::MultiViewNet;
-use crate::schema::{Schema, Task};
+use crate::schema::Schema;
+use about::{About, AboutInput, AboutLinear, Network, ServedAbout, Smaller, clip_size, tasks};
 use weights::Weights;
 
 /// Why there is no page.
@@ -78,123 +76,6 @@ pub struct WebModel {
     weights: Vec<u8>,
 }
 
-/// What the page knows besides the values of the weights.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct About {
-    polyview: &'static str,
-    /// The checkpoint's name.
-    name: String,
-    backbone: String,
-    epoch: usize,
-    tasks: Vec<AboutTask>,
-    input: AboutInput,
-    /// Whether weights are f16.
-    half: bool,
-    network: Network,
-    /// Ways to run the backbone; a page takes the first that its device can.
-    programs: Vec<Program>,
-    /// Clips of smaller frames, for which a device may have memory enough.
-    smaller: Vec<Smaller>,
-    /// Bytes of all weights.
-    bytes: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct AboutTask {
-    name: String,
-    title: String,
-    classes: Vec<String>,
-    /// By which the logits are divided.
-    temperature: f64,
-}
-
-impl AboutTask {
-    fn new(task: &Task, temperature: f64) -> Self {
-        let classes = task.classes.iter().map(|class| class.name.clone()).collect();
-        Self { name: task.name.clone(), title: task.title.clone(), classes, temperature }
-    }
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AboutInput {
-    /// T, H, W.
-    size: [usize; 3],
-    /// As `--window` takes it.
-    window: String,
-    target_fps: f64,
-    max_views: Option<usize>,
-    mean: [f32; 3],
-    std: [f32; 3],
-}
-
-impl AboutInput {
-    fn new(info: &CheckpointInfo, input: &InputSpec) -> Self {
-        let [mean, std] = info.model.backbone.clip_statistics();
-        Self {
-            size: clip_size(input),
-            window: input.window.window.to_string(),
-            target_fps: input.window.target_fps,
-            max_views: input.max_views,
-            mean,
-            std,
-        }
-    }
-}
-
-/// T, H, W.
-fn clip_size(input: &InputSpec) -> [usize; 3] {
-    [input.window.frames_per_clip, input.size[0], input.size[1]]
-}
-
-/// What follows the backbone.
-#[derive(Debug, Serialize)]
-struct Network {
-    /// Attention's layers, a ReLU between them; without, views are averaged.
-    attention: Option<[AboutLinear; 2]>,
-    /// Row 0, "unknown", of the embedding of each annotated property.
-    unknown: Vec<Span>,
-    /// Layers of each task, a ReLU between them.
-    heads: Vec<[AboutLinear; 2]>,
-}
-
-/// y = x·W + b.
-#[derive(Debug, Serialize)]
-struct AboutLinear {
-    /// `[inputs, outputs]`.
-    weight: Span,
-    /// `[outputs]`.
-    bias: Option<Span>,
-    inputs: usize,
-    outputs: usize,
-}
-
-impl AboutLinear {
-    fn new(linear: &Linear, weights: &mut Weights) -> Result<Self, WebError> {
-        let [inputs, outputs] = linear.weight.val().dims();
-        let bias = linear.bias.as_ref().map(|bias| weights.push(bias.val())).transpose()?;
-        Ok(Self { weight: weights.push(linear.weight.val())?, bias, inputs, outputs })
-    }
-
-    fn pair([first, second]: [&Linear; 2], weights: &mut Weights) -> Result<[Self; 2], WebError> {
-        Ok([Self::new(first, weights)?, Self::new(second, weights)?])
-    }
-}
-
-/// What the page of a server knows.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ServedAbout<'a> {
-    /// True, by which the page tells.
-    server: bool,
-    name: &'a str,
-    backbone: String,
-    epoch: usize,
-    tasks: Vec<AboutTask>,
-    input: AboutInput,
-}
-
 /// The page of a server that answers `POST /api/predictions`, for a network of this checkpoint, `name`, and
 /// clips as `input` has them. What it shows of a clip is what the network would see in a plain window.
 ///
@@ -214,22 +95,6 @@ pub fn served_page(
         tasks: tasks(info, schema),
         input: AboutInput::new(info, input),
     })
-}
-
-fn tasks(info: &CheckpointInfo, schema: &Schema) -> Vec<AboutTask> {
-    let temperatures = info.calibration.as_ref().map_or_else(Vec::new, Calibration::temperatures);
-    let task = |(at, task): (usize, &Task)| {
-        AboutTask::new(task, temperatures.get(at).copied().unwrap_or(1.0))
-    };
-    schema.tasks.iter().enumerate().map(task).collect()
-}
-
-/// A size of clips and what it takes.
-#[derive(Debug, Serialize)]
-struct Smaller {
-    /// T, H, W.
-    size: [usize; 3],
-    memory: Memory,
 }
 
 /// What a browser's device can do, but for the size of a buffer, of which the page asks for what it

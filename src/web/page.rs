@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::{About, ServedAbout, WebError, WebModel};
+use super::about::{About, ServedAbout};
+use super::{WebError, WebModel};
 use crate::atomic_file;
 
 /// A page that would be larger becomes a folder: browsers and mail programs have trouble with such
