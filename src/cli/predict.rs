@@ -219,6 +219,12 @@ fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
     }
     match given {
         [folder] if folder.is_dir() => actions_in(folder),
+        // A folder of images is a clip.
+        folders if folders.iter().any(|path| path.is_dir() && actions_in(path).is_ok()) => {
+            Err(Failure::usage(
+                "several folders of clips: give one action's clips, or the folder that holds all actions",
+            ))
+        }
         clips => Ok(vec![Action { name: "action".to_owned(), views: without_hidden(clips)? }]),
     }
 }

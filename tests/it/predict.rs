@@ -78,6 +78,10 @@ fn a_bad_view_is_named_and_the_others_decide() {
         (count("views"), count("unreadable"), output[action]["tasks"].as_object().unwrap().len())
     };
     assert_eq!((counts(0), counts(1)), ((0, 2, 0), (1, 0, 2)));
+    let several = fixture.predict(&["--json"], &[&fixture.action, &all]);
+    let shown = text(&several.stderr);
+    assert_eq!(several.status.code(), Some(2), "{shown}");
+    assert!(shown.contains("several folders of clips"), "{shown}");
 
     // With nothing to predict from: a line for each clip, and a failure.
     let output = fixture.predict(&[], &[&bad]);
