@@ -12,7 +12,7 @@ use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint;
 use crate::data::folder;
-use crate::data::video::{has_clip_extension, is_hidden, resolve_clip};
+use crate::data::video::{has_clip_extension, has_image_extension, is_hidden, resolve_clip};
 use crate::data::{Dataset, Reading};
 use crate::evaluate::{ActionAnswer, ActionPrediction, AnswerOptions, predict_dataset, saliency};
 use crate::schema::Schema;
@@ -218,8 +218,8 @@ fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
         return Err(Failure::usage(format!("{}: there is no such clip", missing.display())));
     }
     match given {
-        [folder] if folder.is_dir() => actions_in(folder),
         // A folder of images is a clip.
+        [folder] if folder.is_dir() && !holds_images(folder) => actions_in(folder),
         folders if folders.iter().any(|path| path.is_dir() && actions_in(path).is_ok()) => {
             Err(Failure::usage(
                 "several folders of clips: give one action's clips, or the folder that holds all actions",
@@ -227,6 +227,13 @@ fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
         }
         clips => Ok(vec![Action { name: "action".to_owned(), views: without_hidden(clips)? }]),
     }
+}
+
+/// Whether a folder is a clip: of images alone.
+fn holds_images(folder: &Path) -> bool {
+    let inside = entries(folder).unwrap_or_default();
+    inside.iter().any(|path| has_image_extension(path))
+        && !inside.iter().any(|path| path.is_dir() || has_clip_extension(path))
 }
 
 /// A pattern such as `find` or `dotglob` gives also names what macOS left beside each clip.

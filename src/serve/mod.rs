@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use model::Model;
 
+use crate::data::InputSpec;
 use crate::web::served_page;
 use guard::Hosts;
 use queue::Queue;
@@ -130,13 +131,15 @@ impl Server {
     pub fn run(self, model: Model, stop: &AtomicBool) -> Result<(), ServeError> {
         let mut limits = self.limits;
         limits.clips = model.input.max_views.unwrap_or(limits.clips);
+        // The page leaves more out by itself.
+        let input = InputSpec { max_views: Some(limits.clips), ..model.input.clone() };
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServeError::Start)?;
         let folder = tempfile::Builder::new().prefix("polyview-serve-").tempdir();
         let folder = folder.map_err(ServeError::Start)?;
         let queue = Arc::new(Queue::new());
         let shared = Arc::new(Shared {
-            page: served_page(&model.info, &model.schema, &model.input, &model.name)
+            page: served_page(&model.info, &model.schema, &input, &model.name)
                 .map_err(io::Error::other)
                 .map_err(ServeError::Start)?,
             about: model.about(limits.clips, limits.max_upload),

@@ -56,38 +56,69 @@ function drawn(source, width, height) {
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-// The frame that a video shows, of which the browser tells the time; undefined if it does not.
-const shownFrame = (video) => ('VideoFrame' in window ? new VideoFrame(video) : undefined);
-
-// The pixels of the frame that a video shows between two times in seconds: as decoded, where the browser
-// gives its planes and it is upright. A browser may report the end of a seek before it shows the frame.
-async function pixels(video, from, to) {
-  const [width, height] = [video.videoWidth, video.videoHeight];
-  let frame = shownFrame(video);
-  for (let tries = 0; frame && !(frame.timestamp >= from * 1e6 && frame.timestamp < to * 1e6); tries += 1) {
-    frame.close();
-    if (tries === 200) throw new Error('the browser does not show the frame that it was asked for');
-    await pause(10);
-    frame = shownFrame(video);
-  }
-  if (!frame) await pause(50);
+// The frame that a video shows, with its time; null where it shows none yet, undefined where the browser
+// cannot tell.
+function shownFrame(video) {
+  if (!('VideoFrame' in window)) return undefined;
   try {
-    const { format, visibleRect, colorSpace } = frame ?? {};
-    const upright = visibleRect?.width === width && visibleRect?.height === height;
-    if (!upright || (format !== 'I420' && format !== 'NV12')) return drawn(video, width, height);
-    const data = new Uint8Array(frame.allocationSize());
-    const [y, second, third] = await frame.copyTo(data);
-    const plane = ({ offset, stride }, step = 1, plus = 0) => {
-      return { data, offset: offset + plus, stride, step };
-    };
-    const planes = format === 'I420'
-      ? { y: plane(y), u: plane(second), v: plane(third) }
-      : { y: plane(y), u: plane(second, 2), v: plane(second, 2, 1) };
-    const matrix = MATRICES[colorSpace.matrix] ?? USUAL_MATRIX;
-    return yuvToRgb(planes, width, height, matrix, colorSpace.fullRange === true);
-  } finally {
-    frame?.close();
+    return new VideoFrame(video);
+  } catch {
+    return null;
   }
+}
+
+// The frame that a video shows once its time in seconds is right; null if that never comes. A browser may
+// report the end of a seek before it shows the frame.
+async function frameWhen(video, isRight) {
+  for (let tries = 0; tries < 60; tries += 1) {
+    const frame = shownFrame(video);
+    if (frame === undefined) {
+      await pause(50);
+      return undefined;
+    }
+    if (frame && isRight(frame.timestamp / 1e6)) return frame;
+    frame?.close();
+    await pause(10);
+  }
+  return null;
+}
+
+// A picture turned clockwise by quarters.
+function turned({ data, height, width }, degrees) {
+  if (!degrees) return { data, height, width };
+  const sideways = degrees !== 180;
+  const [tall, wide] = sideways ? [width, height] : [height, width];
+  const result = new Uint8ClampedArray(data.length);
+  for (let y = 0; y < tall; y += 1) {
+    for (let x = 0; x < wide; x += 1) {
+      const [row, column] = degrees === 90 ? [height - 1 - x, y]
+        : degrees === 180 ? [height - 1 - y, width - 1 - x] : [x, width - 1 - y];
+      const [from, to] = [(row * width + column) * 3, (y * wide + x) * 3];
+      result[to] = data[from];
+      result[to + 1] = data[from + 1];
+      result[to + 2] = data[from + 2];
+    }
+  }
+  return { data: result, height: tall, width: wide };
+}
+
+// The pixels of a frame: as decoded, where the browser gives its planes and says how it is turned; else as
+// the browser draws the video. Pixels that are not square stay as they are.
+async function pixels(video, frame) {
+  const { format, visibleRect, colorSpace, rotation, flip } = frame ?? {};
+  const [width, height] = [video.videoWidth, video.videoHeight];
+  const plain = visibleRect?.width === width && visibleRect?.height === height;
+  const known = rotation === undefined ? plain : !flip;
+  if (!known || (format !== 'I420' && format !== 'NV12')) return drawn(video, width, height);
+  const data = new Uint8Array(frame.allocationSize());
+  const [y, second, third] = await frame.copyTo(data);
+  const plane = ({ offset, stride }, step = 1, plus = 0) => ({ data, offset: offset + plus, stride, step });
+  const planes = format === 'I420'
+    ? { y: plane(y), u: plane(second), v: plane(third) }
+    : { y: plane(y), u: plane(second, 2), v: plane(second, 2, 1) };
+  const matrix = MATRICES[colorSpace.matrix] ?? USUAL_MATRIX;
+  const size = [visibleRect.width, visibleRect.height];
+  return turned(yuvToRgb(planes, ...size, matrix, colorSpace.fullRange === true), rotation);
 }
 
 const event = (target, name) => new Promise((resolve, reject) => {
@@ -109,7 +140,7 @@ class VideoClip {
       await event(clip.video, 'loadeddata');
       if (clip.video.videoWidth === 0) throw new Error('it has no pictures');
       // The first frame need not be shown at 0.
-      const first = shownFrame(clip.video);
+      const first = await frameWhen(clip.video, () => true);
       clip.origin = (first?.timestamp ?? 0) / 1e6;
       first?.close();
       clip.info = await timeline(file, clip.video);
@@ -123,11 +154,26 @@ class VideoClip {
     return clip;
   }
 
-  // Goes to a time.
-  async seek(seconds) {
-    const arrived = event(this.video, 'seeked');
-    this.video.currentTime = seconds;
-    await arrived;
+  // The pixels of frame `index`.
+  async frame(index) {
+    const [from, to] = this.info.times.slice(index, index + 2).map((time) => this.origin + time);
+    const half = (to - from) / 2;
+    const isRight = (time) => time >= from - half && time < from + half;
+    // The first seek of a video may end too early.
+    for (let tries = 0; tries < 3; tries += 1) {
+      const arrived = event(this.video, 'seeked');
+      // Between two frames a rounded time could fall on either.
+      this.video.currentTime = from + half;
+      await Promise.race([arrived, pause(10000).then(() => { throw new Error('the browser stopped reading it'); })]);
+      const frame = await frameWhen(this.video, isRight);
+      if (frame === null) continue;
+      try {
+        return await pixels(this.video, frame);
+      } finally {
+        frame?.close();
+      }
+    }
+    throw new Error('the browser does not show the frame that it was asked for');
   }
 
   // Calls `take(frame, position)` for each of these frames, in order.
@@ -135,11 +181,7 @@ class VideoClip {
     let last;
     for (const [position, index] of indices.entries()) {
       if (index !== last?.index) {
-        const [from, to] = this.info.times.slice(index, index + 2).map((time) => this.origin + time);
-        // Between two frames a rounded time could fall on either.
-        await this.seek((from + to) / 2);
-        const half = (to - from) / 2;
-        last = { index, frame: await pixels(this.video, from - half, from + half) };
+        last = { index, frame: await this.frame(index) };
       }
       take(last.frame, position);
     }
@@ -162,12 +204,28 @@ class HiddenClip {
   close() {}
 }
 
+// Files in the natural order of their names, as `natural_key` in src/data/natural.rs has it: texts and
+// numbers in turns, and of equal numbers the one with more zeros first.
+function naturally(files) {
+  const key = (name) => [...name.matchAll(/([^0-9]*)([0-9]*)/g)].filter(([all]) => all).flatMap(([, text, number]) => {
+    const value = number.replace(/^0+/, '');
+    return [text, value.length, value, value.length - number.length];
+  });
+  const compared = (a, b) => {
+    for (let i = 0; i < Math.min(a.length, b.length); i += 1) {
+      if (a[i] !== b[i]) return a[i] < b[i] ? -1 : 1;
+    }
+    return a.length - b.length;
+  };
+  const keyed = files.map((file) => [key(file.name), file]);
+  return keyed.sort(([a], [b]) => compared(a, b)).map(([, file]) => file);
+}
+
 // Images in the natural order of their names, at 25 frames per second as in training.
 class ImageClip {
   static async open(name, files) {
     const clip = new ImageClip();
-    const order = new Intl.Collator('en', { numeric: true });
-    clip.files = [...files].sort((a, b) => order.compare(a.name, b.name));
+    clip.files = naturally([...files]);
     clip.name = name;
     clip.info = { frames: files.length, fps: 25 };
     return clip;

@@ -42,6 +42,9 @@ function decoded(texts) {
 
 const views = [];
 let busy = false;
+// Clips that are being opened, and how often they have changed.
+let adding = 0;
+let changes = 0;
 let opening;
 
 function say(problem) {
@@ -71,7 +74,7 @@ const taken = () => views.slice(0, model.input.maxViews ?? Infinity);
 function update() {
   const most = model.input.maxViews;
   const ready = taken().filter((view) => view.bytes || model.server);
-  element('run').disabled = busy || ready.length === 0 || ready.length < taken().length;
+  element('run').disabled = busy || adding > 0 || ready.length === 0 || ready.length < taken().length;
   element('clips').hidden = views.length === 0;
   const notes = [];
   if (most && views.length > most) {
@@ -85,6 +88,7 @@ function update() {
 
 // Changed clips make an answer about others stale.
 function forget() {
+  changes += 1;
   element('answer').hidden = true;
   update();
 }
@@ -114,12 +118,14 @@ function draw(view) {
   }
 }
 
+const HIDDEN = 'This browser cannot show it; the server may still read it.';
+
 // Reads the frames of a view at its moment.
 async function load(view) {
   const { clip, shift } = view;
   if (!clip.info) {
     view.strip.hidden = true;
-    view.moment.textContent = 'This browser cannot show it; the server may still read it.';
+    view.moment.textContent = HIDDEN;
     return;
   }
   const { indices, first, last } = pick(model.input, clip.info, shift);
@@ -140,7 +146,8 @@ async function load(view) {
 function reload(view) {
   view.loading = (view.loading ?? Promise.resolve()).then(() => load(view)).catch((error) => {
     view.bytes = undefined;
-    view.moment.textContent = `${view.clip.name}: ${error.message ?? 'cannot be read'}`;
+    view.moment.textContent = model.server ? HIDDEN : `${view.clip.name}: ${error.message ?? 'cannot be read'}`;
+    if (!model.server) say(view.moment.textContent);
   }).finally(forget);
   return view.loading;
 }
@@ -181,8 +188,10 @@ function show(clip) {
 
 // A server may decode what this browser cannot.
 async function openVideo(file) {
-  if (file.type && !file.type.startsWith('video/')) throw new Error('it is neither a video nor an image');
-  if (!model.server) return VideoClip.open(file);
+  if (!model.server) {
+    if (file.type.startsWith('text/')) throw new Error('it is neither a video nor an image');
+    return VideoClip.open(file);
+  }
   return VideoClip.open(file).catch(() => new HiddenClip(file));
 }
 
@@ -201,8 +210,12 @@ async function add(chosen) {
   }
   for (const [folder, files] of folders) {
     const name = folder || plural(files.length, 'image');
-    opened.push([name, () => ImageClip.open(name, files)]);
+    opened.push([name, async () => {
+      if (model.server) throw new Error('the server takes videos, not images');
+      return ImageClip.open(name, files);
+    }]);
   }
+  adding += 1;
   for (const [name, open] of opened) {
     try {
       await show(await open());
@@ -210,14 +223,16 @@ async function add(chosen) {
       failures.push(`${name}: ${error.message}`);
     }
   }
+  adding -= 1;
+  update();
   if (failures.length > 0) say(`Left out: ${failures.join('; ')}.`);
   if (visible.length === 0) say('There is neither a video nor an image among these files.');
 }
 
 // The files of what was dropped, those of folders with the folder's name.
 async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (entries.length === 0) return [...transfer.files].map((file) => ['', file]);
+  const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (entries.length === 0) return [...(transfer?.files ?? [])].map((file) => ['', file]);
   const found = [];
   const walk = async (entry, folder) => {
     if (entry.isFile) {
@@ -258,7 +273,7 @@ function present(found, time) {
   element('answer').focus();
 }
 
-// Runs the network on this device; `at(share, text)` shows how far it is.
+// Runs the network on this device; `at(share, text)` shows how far it is. Answers as `present` takes it.
 async function runHere(used, at) {
   const started = performance.now();
   const { bytes, network: opened } = await network();
@@ -284,12 +299,12 @@ async function runHere(used, at) {
     .sort((a, b) => b.confidence - a.confidence);
   const per = gpu.every((time) => time !== undefined)
     ? `; on the GPU ${gpu.map((time) => `${time.toFixed(2)} s`).join(', ')}` : '';
-  present({
+  return [{
     model: model.name,
     tasks: Object.fromEntries(model.tasks.map((task, k) => [task.name, ranked(task, k)])),
     views: used.map((view, k) => ({ clip: view.clip.name, share: shares[k], shift: view.shift })),
     seconds,
-  }, `${seconds.toFixed(1)} s for ${plural(used.length, 'view')} on ${opened.name}${per}`);
+  }, `${seconds.toFixed(1)} s for ${plural(used.length, 'view')} on ${opened.name}${per}`];
 }
 
 async function run() {
@@ -304,8 +319,12 @@ async function run() {
     status.textContent = text;
   };
   at(undefined, 'preparing');
+  const before = changes;
   try {
-    await (model.server ? askServer : runHere)(taken(), at);
+    const used = taken();
+    const [found, time] = await (model.server ? askServer : runHere)(used, at);
+    if (changes === before) present(found, time);
+    else say('The clips were changed while it ran: press Run again.');
   } catch (error) {
     // A device that failed is opened anew next time.
     opening = undefined;

@@ -1,4 +1,5 @@
-// Asks the server that the page came from (`polyview serve`), which runs the network.
+// Asks the server that the page came from (`polyview serve`), which runs the network. Answers as `present`
+// takes it.
 
 async function askServer(used, at) {
   const form = new FormData();
@@ -14,11 +15,11 @@ async function askServer(used, at) {
     const response = await fetch('/api/predictions', { method: 'POST', body: form })
       .catch(() => { throw new Problem('The server does not answer. Is it still running?'); });
     const found = await response.json();
-    if (!response.ok) throw new Problem(`The server says: ${found.error}.`);
-    const left = found.unreadable.map(({ clip, reason }) => `${clip}: ${reason}`);
-    if (left.length > 0) say(`Left out: ${left.join('; ')}.`);
+    const left = (found.unreadable ?? []).map(({ reason }) => reason).join('; ');
+    if (!response.ok) throw new Problem(`The server says: ${[found.error, left].filter(Boolean).join(': ')}.`);
+    if (left) say(`Left out: ${left}.`);
     const waited = found.waited > 0.1 ? `, after ${found.waited.toFixed(1)} s in the queue` : '';
-    present(found, `${found.seconds.toFixed(1)} s for ${plural(found.views.length, 'view')}${waited}`);
+    return [found, `${found.seconds.toFixed(1)} s for ${plural(found.views.length, 'view')}${waited}`];
   } finally {
     clearInterval(watch);
   }

@@ -1,6 +1,9 @@
 // When the frames of a video are shown. A video element knows neither their number nor their times; an
 // mp4 file's index does, and elsewhere playing a moment of it tells the rate.
 
+// More than a day at 10 frames a second: no such file is a clip.
+const MOST_FRAMES = 1e6;
+
 // The boxes of an mp4 file in `view` between two offsets: [type, start of the content, end].
 function* boxes(view, from, to) {
   for (let at = from; at + 8 <= to; ) {
@@ -85,6 +88,7 @@ async function indexedTimes(file) {
     for (let k = 0; k < view.getUint32(lengths + 4); k += 1) {
       const entry = lengths + 8 + 8 * k;
       for (let n = view.getUint32(entry); n > 0; n -= 1) {
+        if (starts.length > MOST_FRAMES) return undefined;
         starts.push(decoded);
         decoded += view.getUint32(entry + 4);
       }
@@ -136,7 +140,9 @@ async function playedTimes(video) {
 
 // { times, frames, fps } of a video.
 async function timeline(file, video) {
-  const times = (await indexedTimes(file)) ?? (await playedTimes(video));
+  // A damaged index points anywhere.
+  const indexed = await indexedTimes(file).catch(() => undefined);
+  const times = indexed ?? (await playedTimes(video));
   if (!times) throw new Error('its frame rate cannot be told');
   const frames = times.length - 1;
   const fps = frames > 1 ? (frames - 1) / times[frames - 1] : 1 / times[1];

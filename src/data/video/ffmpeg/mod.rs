@@ -240,6 +240,15 @@ fn rotation(
     Ok(if checksum(&turned) == checksum(frames) { 90 } else { 270 })
 }
 
+/// ffmpeg's names of the formats that it may read: files that hold their pictures themselves. A playlist
+/// (HLS, DASH, concat) or a session description names other files, whoever wrote it, or never ends.
+const CONTAINERS: &str = "3dostr,4xm,amv,apng,asf,asf_o,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,\
+    cavsvideo,cdxl,cine,dhav,dirac,dnxhd,dv,dxa,ea,film_cpk,flic,flv,frm,gdv,gif,gxf,h261,h263,h264,hevc,\
+    hnm,idcin,iff,ifv,ingenient,ipmovie,ivf,ivr,jv,kux,live_flv,lmlm4,lvf,lxf,m4v,matroska,mgsts,mjpeg,\
+    mjpeg_2000,mlv,mm,moflex,mov,mpeg,mpegts,mpegvideo,mpjpeg,msnwctcp,mtv,mv,mvi,mxf,nc,nsv,nut,nuv,obu,\
+    ogg,paf,pmp,psxstr,pva,r3d,rl2,rm,roq,rpl,smjpeg,smk,swf,thp,tmv,txd,ty,vc1,vc1test,vid,vividas,vivo,\
+    vmd,vvc,wc3movie,webm,webp_pipe,wsvqa,wtv,wv,xa,xmv,yop,yuv4mpegpipe";
+
 /// Runs ffmpeg with a listing as its output.
 fn list(path: &Path, input: &[&str], output: &[&str]) -> Result<(Listing, Ended), ClipError> {
     let mut run = start(path, input, output)?;
@@ -255,7 +264,8 @@ fn start(path: &Path, input: &[&str], output: &[&str]) -> Result<Run, ClipError>
     url.push(path);
     let mut command = command();
     // By default ffmpeg fails if most of a recording comes before its first key frame.
-    command.args(["-max_error_rate", "1"]).args(input).arg("-i").arg(url).args(output);
+    command.args(["-max_error_rate", "1"]).args(["-format_whitelist", CONTAINERS]);
+    command.args(input).arg("-i").arg(url).args(output);
     Run::start(&mut command).map_err(|error| cannot_start(path, &error))
 }
 
