@@ -173,7 +173,7 @@ class VideoClip {
         frame?.close();
       }
     }
-    throw new Error('the browser does not show the frame that it was asked for');
+    throw new Error('this browser cannot go to its frames; convert it to mp4 (H.264)');
   }
 
   // Calls `take(frame, position)` for each of these frames, in order.
