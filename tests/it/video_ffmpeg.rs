@@ -109,3 +109,28 @@ fn ffmpeg_finds_damage_and_missing_video() {
         assert_eq!(read_all(&path).unwrap_err().kind(), "no video", "{name}");
     }
 }
+
+#[test]
+fn a_playlist_is_no_clip() {
+    if !have_ffmpeg() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let video = folder.path().join("video.ts");
+    assert!(make(&video, &["-c:v", "mpeg2video"]));
+    assert!(read_all(&video).is_ok());
+    let hls = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1.2,\n";
+    // The second one would wait for more.
+    let lists = [
+        ("a.m3u8", format!("{hls}{}\n#EXT-X-ENDLIST\n", video.display())),
+        ("b.m3u8", format!("{hls}{}\n", video.display())),
+        ("c.mp4", format!("ffconcat version 1.0\nfile {}\n", video.display())),
+    ];
+    for (name, text) in lists {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let error = read_all(&path).unwrap_err();
+        assert_eq!(error.kind(), "damaged", "{name}: {error}");
+        assert!(error.to_string().contains("playlists"), "{name}: {error}");
+    }
+}

@@ -175,6 +175,10 @@ fn failure(path: &Path, ended: &Ended) -> ClipError {
     if let Err(error) = killed(path, ended) {
         return error;
     }
+    if ended.log.first().is_some_and(|said| said.contains("not on whitelist")) {
+        let reason = "it is no format of clips: playlists, for one, name other files";
+        return damaged(path, reason);
+    }
     let find = || {
         if let Err(error) = File::open(path) {
             return Err(unreadable(path, &error));
@@ -240,14 +244,18 @@ fn rotation(
     Ok(if checksum(&turned) == checksum(frames) { 90 } else { 270 })
 }
 
-/// ffmpeg's names of the formats that it may read: files that hold their pictures themselves. A playlist
-/// (HLS, DASH, concat) or a session description names other files, whoever wrote it, or never ends.
-const CONTAINERS: &str = "3dostr,4xm,amv,apng,asf,asf_o,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,\
-    cavsvideo,cdxl,cine,dhav,dirac,dnxhd,dv,dxa,ea,film_cpk,flic,flv,frm,gdv,gif,gxf,h261,h263,h264,hevc,\
-    hnm,idcin,iff,ifv,ingenient,ipmovie,ivf,ivr,jv,kux,live_flv,lmlm4,lvf,lxf,m4v,matroska,mgsts,mjpeg,\
-    mjpeg_2000,mlv,mm,moflex,mov,mpeg,mpegts,mpegvideo,mpjpeg,msnwctcp,mtv,mv,mvi,mxf,nc,nsv,nut,nuv,obu,\
-    ogg,paf,pmp,psxstr,pva,r3d,rl2,rm,roq,rpl,smjpeg,smk,swf,thp,tmv,txd,ty,vc1,vc1test,vid,vividas,vivo,\
-    vmd,vvc,wc3movie,webm,webp_pipe,wsvqa,wtv,wv,xa,xmv,yop,yuv4mpegpipe";
+/// ffmpeg's names of the formats that it may read: files that hold their pictures themselves, and what
+/// is often taken for one. A playlist (HLS, DASH, concat) or a session description names other files, whoever
+/// wrote it, or never ends. `data` is how [`failure`] opens any file.
+const CONTAINERS: &str = "\
+    3dostr,4xm,aac,ac3,aiff,amv,apng,asf,asf_o,ass,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,\
+    bmp_pipe,cavsvideo,cdxl,cine,data,dhav,dirac,dnxhd,dv,dxa,ea,film_cpk,flac,flic,flv,frm,gdv,\
+    gif,gxf,h261,h263,h264,hevc,hnm,idcin,iff,ifv,ingenient,ipmovie,ivf,ivr,jpeg_pipe,jv,kux,\
+    live_flv,lmlm4,lvf,lxf,m4v,matroska,mgsts,mjpeg,mjpeg_2000,mlv,mm,moflex,mov,mp3,mpeg,\
+    mpegts,mpegvideo,mpjpeg,msnwctcp,mtv,mv,mvi,mxf,nc,nsv,nut,nuv,obu,ogg,paf,pmp,png_pipe,\
+    psxstr,pva,r3d,rl2,rm,roq,rpl,smjpeg,smk,srt,swf,thp,tiff_pipe,tmv,txd,ty,vc1,vc1test,vid,\
+    vividas,vivo,vmd,vvc,wav,wc3movie,webm,webp_pipe,webvtt,wsvqa,wtv,wv,xa,xmv,yop,\
+    yuv4mpegpipe";
 
 /// Runs ffmpeg with a listing as its output.
 fn list(path: &Path, input: &[&str], output: &[&str]) -> Result<(Listing, Ended), ClipError> {
