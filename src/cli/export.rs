@@ -7,9 +7,9 @@ use burn::tensor::Device;
 use clap::Args;
 
 use super::advice::output_failure;
+use super::trained::trained_input;
 use super::{CommandResult, Failure, print_text};
 use crate::checkpoint::{self, Layout};
-use crate::config::Config;
 use crate::config::clips::{MAX_FRAMES, MAX_SIDE, MIN_SIDE};
 use crate::options::choices;
 use crate::web::{Memory, WebError, WebModel};
@@ -75,13 +75,7 @@ impl ExportArgs {
         }
         let (net, info) = checkpoint::load(&self.checkpoint, &Device::flex())?;
         let schema = info.load_schema(&self.checkpoint).map_err(Failure::runtime)?;
-        let mut input = match info.input.clone() {
-            Some(input) => input,
-            None => {
-                log::warn!("{shown}: does not say what its input is, using the defaults");
-                Config::default().input(&schema)?
-            }
-        };
+        let mut input = trained_input(&self.checkpoint, &info, &schema)?;
         if let Some([frames, height, width]) = self.size {
             input.window.frames_per_clip = frames;
             input.size = [height, width];

@@ -117,6 +117,20 @@ pub(super) fn averaged(predictions: &[ActionPrediction]) -> (usize, Option<Strin
     (most, (most > 1).then(|| format!("{most} predictions averaged for each action")))
 }
 
+/// What the network of a checkpoint was trained on; the defaults where that is unknown, with a warning.
+pub(super) fn trained_input(
+    checkpoint: &Path,
+    info: &CheckpointInfo,
+    schema: &Schema,
+) -> Result<InputSpec, Failure> {
+    if let Some(input) = info.input.clone() {
+        return Ok(input);
+    }
+    let shown = checkpoint.display();
+    log::warn!("{shown}: does not say what its input is, using the defaults");
+    Ok(Config::default().input(schema)?)
+}
+
 impl TrainedArgs {
     pub(super) fn open(&self, checkpoint: &Path) -> Result<Trained, Failure> {
         let given = self.schema.as_deref().map(Schema::load).transpose();
@@ -148,15 +162,7 @@ impl TrainedArgs {
                 schema.name
             )));
         };
-        let input = match info.input.clone() {
-            Some(input) => input,
-            None => {
-                let shown = checkpoint.display();
-                log::warn!("{shown}: does not say what its input is, using the defaults");
-                Config::default().input(&schema)?
-            }
-        };
-        let input = self.input.over(input)?;
+        let input = self.input.over(trained_input(checkpoint, &info, &schema)?)?;
         let averaging = self.averaging.averaging(input.window.window)?;
         let size = [input.window.frames_per_clip, input.size[0], input.size[1]];
         let max_clips = clips_per_pass(&net, size, &compute.info).ok_or_else(|| {

@@ -37,6 +37,15 @@ pub fn browser_text(source: &str) -> Cow<'_, str> {
     }
 }
 
+/// The index of a shader among those of a page, in the browser's words; each is there once.
+pub(crate) fn shader_index(shaders: &mut Vec<String>, source: &str) -> usize {
+    let text = browser_text(source);
+    shaders.iter().position(|known| *known == text).unwrap_or_else(|| {
+        shaders.push(text.into_owned());
+        shaders.len() - 1
+    })
+}
+
 /// A plan for a page to execute: buffers of the given sizes and contents, then the launches in order.
 #[derive(Debug, Clone, Serialize)]
 pub struct WebPlan {
@@ -67,19 +76,11 @@ pub struct WebLaunch {
 impl<K: Shader> From<&Plan<K>> for WebPlan {
     fn from(plan: &Plan<K>) -> Self {
         let mut shaders = Vec::new();
-        let launches = plan.launches.iter().map(|launch| {
-            let source = launch.kernel.source();
-            let text = browser_text(&source).into_owned();
-            let shader = shaders.iter().position(|known| *known == text).unwrap_or_else(|| {
-                shaders.push(text);
-                shaders.len() - 1
-            });
-            WebLaunch {
-                shader,
-                groups: launch.groups,
-                buffers: launch.buffers.clone(),
-                params: launch.params.clone(),
-            }
+        let launches = plan.launches.iter().map(|launch| WebLaunch {
+            shader: shader_index(&mut shaders, &launch.kernel.source()),
+            groups: launch.groups,
+            buffers: launch.buffers.clone(),
+            params: launch.params.clone(),
         });
         let launches = launches.collect();
         Self { shaders, scratch: plan.scratch.clone(), tables: plan.tables.clone(), launches }

@@ -218,10 +218,11 @@ impl<'a> Part<'a> {
         matches!(self.kind, PartKind::Block(_))
     }
 
-    /// The size `[N, C, T, H, W]` after the max pooling that follows a size, where it does.
-    pub(crate) fn pooling(&self, size: [usize; 5]) -> Option<[usize; 5]> {
+    /// Where max pooling follows: the sizes `[N, C, T, H, W]` after its step over H and W, and after that
+    /// over T.
+    pub(crate) fn pooling(&self, size: [usize; 5]) -> Option<[[usize; 5]; 2]> {
         let is_pooled = matches!(self.kind, PartKind::Stem { stem, .. } if stem.is_pooled());
-        is_pooled.then(|| pooled(size)[1])
+        is_pooled.then(|| pooled(size))
     }
 
     fn norms(&self) -> impl Iterator<Item = &'a BatchNorm3d> {

@@ -87,7 +87,7 @@ pub(super) fn record(
             let added = residual.filter(|_| index == last);
             (x, shape) = record_unit(&mut recorder, (unit, spans[index]), (x, shape), added, true)?;
         }
-        if let Some(pooled) = part.pooling(shape) {
+        if let Some([_, pooled]) = part.pooling(shape) {
             let y = recorder.activations(pooled.iter().product(), stored);
             let plan = max_pool::plan([shape, pooled], stored, &recorder.limits)?;
             recorder.add(&plan, &[x, y]);

@@ -6,7 +6,7 @@ use super::sharing::{Lifetime, Sharing, least};
 use super::weights::Span;
 use crate::kernels::plan::{DeviceLimits, Plan, Shader, Slot};
 use crate::kernels::storage::Storage;
-use crate::kernels::web::{browser_text, uses_f16, uses_subgroups};
+use crate::kernels::web::{shader_index, uses_f16, uses_subgroups};
 
 /// A forward pass of one view. A page makes the buffers, runs `prepare` once, and for each view writes
 /// the clip into `input`, runs the layers in order and reads `output`.
@@ -163,23 +163,19 @@ impl Recorder {
         };
         let tables: Vec<Id> = plan.tables.iter().map(table).collect();
         for launch in &plan.launches {
-            let source = launch.kernel.source();
-            let text = browser_text(&source).into_owned();
-            let known = self.shaders.iter().position(|known| *known == text);
-            let shader = known.unwrap_or_else(|| {
-                self.shaders.push(text);
-                self.shaders.len() - 1
-            });
             let id = |slot: &Slot| match *slot {
                 Slot::Operand(n) => operands[n],
                 Slot::Scratch(n) => scratch[n],
                 Slot::Table(n) => tables[n],
             };
-            let given = |slot: &Slot| matches!(slot, Slot::Operand(n) if self.buffers[operands[*n].0].kept.is_none());
-            let prepares = !launch.buffers.iter().any(given)
-                && launch.buffers.iter().any(|slot| matches!(slot, Slot::Operand(_)));
+            let operand = |slot: &Slot| match *slot {
+                Slot::Operand(n) => Some(&self.buffers[operands[n].0]),
+                Slot::Scratch(_) | Slot::Table(_) => None,
+            };
+            let mut given = launch.buffers.iter().filter_map(operand).peekable();
+            let prepares = given.peek().is_some() && given.all(|buffer| buffer.kept.is_some());
             let dispatch = Dispatch {
-                shader,
+                shader: shader_index(&mut self.shaders, &launch.kernel.source()),
                 groups: launch.groups,
                 buffers: launch.buffers.iter().map(|slot| id(slot).0).collect(),
                 params: launch.params.clone(),

@@ -124,14 +124,14 @@ class Network {
       throw tooLarge(model, `${Math.ceil(this.allocated / MIB)} MiB of graphics memory, which are not `
         + 'free', (memory) => needed(memory) < 0.6 * needed(program.memory));
     }
-    const table = model.half ? halves() : undefined;
+    this.table = model.half ? halves() : undefined;
     program.buffers.forEach(({ contents }, index) => {
       if (!contents) return;
       let values = contents.words && Uint32Array.from(contents.words);
       if (contents.weights) {
         const { offset, count, half } = contents.weights;
         values = half
-          ? widened(new Uint16Array(weights, offset, count), table)
+          ? widened(new Uint16Array(weights, offset, count), this.table)
           : new Float32Array(weights, offset, count);
       }
       device.queue.writeBuffer(this.buffers[index], 0, values);
@@ -206,7 +206,7 @@ class Network {
     const [channels, ...sizes] = program.result;
     const places = sizes.reduce((a, b) => a * b, 1);
     const values = program.half
-      ? widened(new Uint16Array(bytes, 0, channels * places), halves())
+      ? widened(new Uint16Array(bytes, 0, channels * places), this.table)
       : new Float32Array(bytes, 0, channels * places);
     const features = Array.from({ length: channels }, (_, channel) => {
       let sum = 0;

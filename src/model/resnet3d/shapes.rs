@@ -1,7 +1,6 @@
 //! The convolutions that clips of a given size meet on their way through a backbone.
 
-use super::pool::pooled;
-use super::{Backbone, Part, PartKind, Unit};
+use super::{Backbone, Part, Unit};
 use crate::conv::ConvShape;
 
 /// The convolutions of the stem or of a residual block.
@@ -34,11 +33,7 @@ impl PartShapes {
         if let Some(unit) = shortcut {
             pass(&mut convolutions, unit, input)?;
         }
-        let is_pooled = matches!(part.kind, PartKind::Stem { stem, .. } if stem.is_pooled());
-        let pooling = is_pooled.then(|| {
-            let [plane, time] = pooled(at);
-            [at, plane, time]
-        });
+        let pooling = part.pooling(at).map(|[plane, time]| [at, plane, time]);
         Some(Self { stage: part.stage, convolutions, has_shortcut: shortcut.is_some(), pooling })
     }
 
