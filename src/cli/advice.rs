@@ -2,6 +2,7 @@
 //! library's own messages say what is wrong and where; they do not know how the user asked for it.
 
 use std::error::Error;
+use std::io;
 
 use super::{EXIT_FAILURE, EXIT_USAGE, Failure};
 use crate::checkpoint::CheckpointError;
@@ -45,12 +46,23 @@ impl<E: Advice> From<E> for Failure {
     }
 }
 
+/// What helps where something could not be written: another place, and room where that is what lacks.
+pub(super) fn write_advice(place: &str, error: &io::Error) -> String {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            format!("choose another {place} or make room on the disk")
+        }
+        _ => format!("choose another {place}"),
+    }
+}
+
 /// A file named by `option` that could not be written.
 pub(super) fn output_failure(option: &str, error: &CheckpointError) -> Failure {
     match error {
-        CheckpointError::Write { .. } => Failure::runtime(format!(
-            "{option} {error}; choose another file or make room on the disk"
-        )),
+        CheckpointError::Write { source, .. } => {
+            Failure::runtime(format!("{option} {error}; {}", write_advice("file", source)))
+        }
         other => Failure::runtime(message(other)),
     }
 }
@@ -157,9 +169,7 @@ impl Advice for CheckpointError {
     /// Of a run's own folder; [`output_failure`] is for single files.
     fn advice(&self) -> Option<String> {
         match self {
-            Self::Write { .. } => {
-                Some("choose another --save-dir or make room on the disk".to_owned())
-            }
+            Self::Write { source, .. } => Some(write_advice("--save-dir", source)),
             Self::InUse { .. } => Some("wait for it, or choose another --save-dir".to_owned()),
             Self::Occupied { .. } => Some(
                 "continue it with --resume auto, move its files aside with --overwrite, or choose \
@@ -296,7 +306,10 @@ impl Advice for SweepError {
                  that folder"
                     .to_owned(),
             ),
-            Self::Write(_) => Some("choose another --out or make room on the disk".to_owned()),
+            Self::Write(CheckpointError::Write { source, .. }) => {
+                Some(write_advice("--out", source))
+            }
+            Self::Write(_) => Some("choose another --out".to_owned()),
             Self::File { .. } | Self::Run { .. } => None,
         }
     }
@@ -330,7 +343,7 @@ mod tests {
         let absent = DeviceError::Absent { name: "cuda:3".into(), reason: "1 found".into() };
         let full = || CheckpointError::Write {
             path: "run/best.safetensors".into(),
-            source: io::Error::other("no space"),
+            source: io::ErrorKind::StorageFull.into(),
         };
         let in_use = CheckpointError::InUse { path: "run".into(), owner: "process 7".into() };
         let resume = CheckpointError::Resume { path: "a".into(), reason: "its schema".into() };
@@ -349,7 +362,7 @@ mod tests {
             ),
             (
                 full().into(),
-                "run/best.safetensors: cannot be written: no space; choose another --save-dir or \
+                "run/best.safetensors: cannot be written: no storage space; choose another --save-dir or \
                  make room on the disk",
             ),
             (
@@ -370,5 +383,8 @@ mod tests {
         let failure = output_failure("--out", &full());
         assert!(failure.message.starts_with("--out run/best.safetensors: cannot be written"));
         assert!(!failure.message.contains("--save-dir"), "{}", failure.message);
+        // Room on the disk helps nobody who may not write there.
+        let denied = io::ErrorKind::PermissionDenied.into();
+        assert_eq!(write_advice("--out", &denied), "choose another --out");
     }
 }

@@ -10,7 +10,7 @@ use super::advice::{Advice, output_failure};
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_atomically;
 use crate::evaluate::{Difference, Interval};
-use crate::runs::{DifferingOption, Run, RunTable, RunsError, find, names, page, signed};
+use crate::runs::{DifferingOption, RunTable, RunsError, find, page, read_all, signed};
 
 /// With more runs, recalls per class are a page of their own, which `--out` writes.
 const MOST_WITH_CLASSES: usize = 8;
@@ -31,11 +31,9 @@ pub(super) struct CompareArgs {
 
 impl CompareArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        let folders = find(&self.runs)?;
-        let read = |(name, folder): (&String, &PathBuf)| Run::read(name, folder);
-        let names = names(&folders);
-        let runs: Vec<Run> = names.iter().zip(&folders).map(read).collect::<Result<_, _>>()?;
-        let table = RunTable::new(&runs)?;
+        let (runs, left_out) = read_all(&find(&self.runs)?)?;
+        let mut table = RunTable::new(&runs)?;
+        table.notes.extend(left_out.iter().map(|error| format!("left out: {error}")));
         // The page comes last: a file that cannot be written costs no result.
         if self.json {
             print_json(&table)?;

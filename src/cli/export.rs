@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use burn::tensor::Device;
 use clap::Args;
 
-use super::advice::output_failure;
+use super::advice::{output_failure, write_advice};
+use super::out_file::check_out_file;
 use super::trained::trained_input;
 use super::{CommandResult, Failure, print_text};
 use crate::checkpoint::{self, Layout};
@@ -68,11 +69,7 @@ impl ExportArgs {
     /// Writes a page.
     fn page(&self) -> CommandResult {
         let shown = self.checkpoint.display();
-        let is_page = self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("html"));
-        if !is_page {
-            let out = self.out.display();
-            return Err(Failure::usage(format!("--out {out}: the name must end with .html")));
-        }
+        check_out_file("--out", &self.out, "html")?;
         let (net, info) = checkpoint::load(&self.checkpoint, &Device::flex())?;
         let schema = info.load_schema(&self.checkpoint).map_err(Failure::runtime)?;
         let mut input = trained_input(&self.checkpoint, &info, &schema)?;
@@ -129,9 +126,9 @@ impl ExportArgs {
             WebError::Occupied { .. } => {
                 Failure::usage(format!("--out {error}: choose another name"))
             }
-            WebError::Write { .. } => Failure::runtime(format!(
-                "--out {error}; choose another file or make room on the disk"
-            )),
+            WebError::Write { source, .. } => {
+                Failure::runtime(format!("--out {error}; {}", write_advice("file", source)))
+            }
             WebError::Weights(_) | WebError::Template(_) | WebError::Json(_) => {
                 Failure::runtime(format!("{checkpoint}: {error}"))
             }

@@ -7,6 +7,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::advice::output_failure;
+use super::out_file::check_out_file;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_atomically;
 use crate::config::{Config, Typed};
@@ -31,7 +32,7 @@ pub(super) struct LrFindArgs {
     #[arg(long, value_name = "RATE", value_parser = positive, default_value = "1")]
     to: f64,
     /// Picture to write (SVG)
-    #[arg(long, value_name = "FILE", default_value = "lr-find.svg")]
+    #[arg(long, value_name = "FILE.svg", default_value = "lr-find.svg")]
     out: PathBuf,
     /// Print every step and the suggestion as JSON
     #[arg(long)]
@@ -46,6 +47,7 @@ pub(super) struct LrFindArgs {
 impl LrFindArgs {
     pub(super) fn run(self, terminal: &Terminal) -> CommandResult {
         let config = Config::resolve(self.config.as_deref(), self.options)?;
+        check_out_file("--out", &self.out, "svg")?;
         let stop = super::signals::stop_flag();
         let bar = terminal.counter("steps");
         let mut observer = |event: &Event| match event {

@@ -15,6 +15,7 @@ mod export;
 mod init_schema;
 mod input;
 mod lr_find;
+mod out_file;
 mod predict;
 mod serve;
 mod shell;

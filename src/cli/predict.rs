@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::out_file::{check_out_file, write_png};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint;
@@ -50,11 +51,8 @@ impl PredictArgs {
                 actions.len()
             )));
         }
-        let is_png =
-            |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
-        if let Some(path) = self.explain.as_ref().filter(|path| !is_png(path)) {
-            let path = path.display();
-            return Err(Failure::usage(format!("--explain {path}: the name must end with .png")));
+        if let Some(path) = &self.explain {
+            check_out_file("--explain", path, "png")?;
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());
@@ -139,11 +137,7 @@ impl PredictArgs {
             }
         }
         let title = format!("{}: what speaks for the predicted classes", prediction.action);
-        let sheet = contact_sheet(&title, &rows);
-        sheet.save(path).map_err(|error| {
-            let path = path.display();
-            Failure::runtime(format!("--explain {path}: cannot be written: {error}"))
-        })
+        write_png("--explain", path, &contact_sheet(&title, &rows))
     }
 
     fn text(&self, schema: &Schema, action: &Action, prediction: &ActionPrediction) -> String {

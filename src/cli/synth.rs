@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
-use crate::synth::{self, SynthError, SynthOptions};
+use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
 use crate::units::ByteSize;
 
 /// Options as typed.
@@ -63,6 +63,7 @@ impl SynthArgs {
             height: self.height,
             noise: self.noise,
             ratio: self.ratio,
+            layout: SynthLayout::of(&schema),
         };
         let bar = terminal.counter("clips");
         let written = synth::write(&options, &synth::tasks_of(&schema), |done, of| {

@@ -207,7 +207,9 @@ impl Terminal {
         self.end_pass();
         if self.interactive && !self.quiet {
             let bar = self.bars.add(ProgressBar::new(batches as u64));
-            bar.set_style(style("{prefix:>20} [{bar:30}] {pos}/{len}  {msg}  {eta} left"));
+            // A line that is too long for the terminal is drawn again below itself at each step.
+            let (_, columns) = console::Term::stderr().size();
+            bar.set_style(style(if columns < WIDE { PASS_NARROW } else { PASS }));
             bar.set_prefix(self.pass.clone());
             bar.enable_steady_tick(Duration::from_millis(200));
             self.bar = Some(bar);
@@ -357,6 +359,11 @@ fn rates(record: &EpochRecord) -> String {
         .collect();
     parts.join(", ")
 }
+
+/// A pass over a split: with a bar, and without where the terminal has fewer than [`WIDE`] columns.
+const PASS: &str = "{prefix:>20} [{bar:30}] {pos}/{len}  {msg}  {eta} left";
+const PASS_NARROW: &str = "{prefix} {pos}/{len}  {wide_msg}  {eta} left";
+const WIDE: u16 = 120;
 
 /// The style of a progress bar; `template` is a constant.
 fn style(template: &str) -> ProgressStyle {

@@ -11,7 +11,7 @@ use super::cache::{FrameCache, Key};
 use super::clip::ClipError;
 use super::error::DataError;
 use super::mix::Mix;
-use super::problem::Level;
+use super::problem::{Level, ProblemKind};
 use super::sampling::WindowSpec;
 use super::source::{DataSource, SourceSpec};
 use super::video;
@@ -157,6 +157,10 @@ fn log_problems(annotations: &Split) {
     let rest = errors.count().saturating_sub(MOST);
     if rest > 0 {
         log::warn!("{} split: {rest} more errors in the annotations", annotations.name);
+    }
+    let absent = annotations.problems.iter().filter(|p| p.kind == ProblemKind::AbsentClass);
+    for problem in absent {
+        log::warn!("{} split: {problem}", annotations.name);
     }
 }
 

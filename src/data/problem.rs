@@ -25,6 +25,8 @@ pub enum ProblemKind {
     Unreadable,
     /// A split without any action that can be used.
     NoUsableAction,
+    /// Classes of which a split that was made has no action.
+    AbsentClass,
     /// A field or an entry of the annotations has the wrong type.
     WrongType,
     /// A value that matches no class.
@@ -111,6 +113,7 @@ impl ProblemKind {
         match self {
             Self::Unreadable => "unreadable annotations",
             Self::NoUsableAction => "no usable action",
+            Self::AbsentClass => "class without an action",
             Self::WrongType => "wrong type",
             Self::UnknownValue => "unknown value",
             Self::DuplicateAction => "duplicate action",
@@ -151,6 +154,10 @@ impl ProblemKind {
             }
             Self::ClipInTwoSplits => Some(
                 "scores on clips that were trained on are too good; remove them from one split",
+            ),
+            Self::AbsentClass => Some(
+                "no score speaks of them; name the splits in the annotations, or validate each action \
+                 once with --fold",
             ),
             Self::ClipInTwoActions => Some("it counts twice; remove one of them"),
             Self::DuplicateField => Some("which one holds is not defined; remove one of them"),

@@ -2,9 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::RunsError;
+use super::{Run, RunsError};
 use crate::checkpoint::{CONFIG, HISTORY};
 use crate::data::folder::entries;
+
+/// The folder of a run that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// Whether it was itself given, not a folder around it.
+    pub named: bool,
+}
 
 /// Whether a folder is that of a run.
 fn is_run(folder: &Path) -> bool {
@@ -16,11 +25,12 @@ fn is_run(folder: &Path) -> bool {
 ///
 /// # Errors
 /// [`RunsError::NoRun`], [`RunsError::Read`], and [`RunsError::TooFew`] for fewer than two.
-pub fn find(folders: &[PathBuf]) -> Result<Vec<PathBuf>, RunsError> {
-    let mut found: Vec<PathBuf> = Vec::new();
+pub fn find(folders: &[PathBuf]) -> Result<Vec<RunFolder>, RunsError> {
+    let mut found: Vec<RunFolder> = Vec::new();
     for folder in folders {
         let fail = |source| RunsError::Read { path: folder.clone(), source };
-        let runs = if is_run(folder) {
+        let named = is_run(folder);
+        let runs = if named {
             vec![folder.clone()]
         } else {
             entries(folder).map_err(fail)?.into_iter().filter(|entry| is_run(entry)).collect()
@@ -29,9 +39,10 @@ pub fn find(folders: &[PathBuf]) -> Result<Vec<PathBuf>, RunsError> {
             return Err(RunsError::NoRun { path: folder.clone() });
         }
         for run in runs {
-            let whole = run.canonicalize().map_err(fail)?;
-            if !found.contains(&whole) {
-                found.push(whole);
+            let path = run.canonicalize().map_err(fail)?;
+            match found.iter_mut().find(|other| other.path == path) {
+                Some(other) => other.named |= named,
+                None => found.push(RunFolder { path, named }),
             }
         }
     }
@@ -39,6 +50,27 @@ pub fn find(folders: &[PathBuf]) -> Result<Vec<PathBuf>, RunsError> {
         return Err(RunsError::TooFew { found: found.len() });
     }
     Ok(found)
+}
+
+/// Reads runs. One that cannot be read and was found in a folder of runs is left out, as a sweep may hold
+/// one that was killed while it wrote; the second list says why.
+///
+/// # Errors
+/// [`RunsError::Read`] and [`RunsError::Damaged`] for a run that was named, or where fewer than two are left.
+pub fn read_all(folders: &[RunFolder]) -> Result<(Vec<Run>, Vec<RunsError>), RunsError> {
+    let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path.clone()).collect();
+    let (mut runs, mut left_out) = (Vec::new(), Vec::new());
+    for (folder, name) in folders.iter().zip(names(&paths)) {
+        match Run::read(&name, &folder.path) {
+            Ok(run) => runs.push(run),
+            Err(error) if folder.named => return Err(error),
+            Err(error) => left_out.push(error),
+        }
+    }
+    if runs.len() < 2 && !left_out.is_empty() {
+        return Err(left_out.swap_remove(0));
+    }
+    Ok((runs, left_out))
 }
 
 /// The shortest ending of each path that no other path has.

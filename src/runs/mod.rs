@@ -11,7 +11,7 @@ mod table;
 
 use std::path::PathBuf;
 
-pub use find::{find, names};
+pub use find::{RunFolder, find, names, read_all};
 pub use options::DifferingOption;
 pub use page::page;
 pub(crate) use page::signed;

@@ -1,8 +1,9 @@
 //! A synthetic data set in the layout of the real one, to try every part of the program on.
 //!
 //! [`write()`] creates `OUT/mvfouls/{train,valid,test}/annotations.json` and
-//! `action_<i>/clip_<k>.mp4`: real H.264 at 25 frames per second. The caller defines the tasks and the
-//! spelling of each class in the annotations. Every class of every task occurs about equally often,
+//! `action_<i>/clip_<k>.mp4`: real H.264 at 25 frames per second; another schema may have the splits in
+//! another folder ([`SynthLayout`]). The caller defines the tasks and the spelling of each class in the
+//! annotations. Every class of every task occurs about equally often,
 //! and the combinations are shuffled by the seed.
 //!
 //! What the classes look like (see [`SynthOptions`] for the sizes):
@@ -42,6 +43,7 @@ use serde_json::{Map, Value, json};
 
 use crate::atomic_file;
 use crate::data::video::is_hidden;
+use crate::schema::{Class, Schema, Task};
 use scene::ClipPlan;
 
 /// Frames per second of every synthetic clip.
@@ -73,6 +75,45 @@ pub struct SynthOptions {
     /// Ratio of the first task's classes in the training split, one number per class; empty: balanced.
     /// Validation and test are always balanced.
     pub ratio: Vec<usize>,
+    /// Where the splits are and how clips are named.
+    pub layout: SynthLayout,
+}
+
+/// Where the splits are and how the annotations name their clips; SoccerNet's by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SynthLayout {
+    /// The folder below the output folder that has the splits; empty for the output folder itself.
+    pub folder: String,
+    /// What each Url begins with, before the split; may be empty.
+    pub url_prefix: String,
+    /// The names of train, valid and test in a Url; `None` for a split that is not written.
+    pub splits: [Option<String>; 3],
+}
+
+impl Default for SynthLayout {
+    fn default() -> Self {
+        Self {
+            folder: "mvfouls".to_owned(),
+            url_prefix: "Dataset".to_owned(),
+            splits: ["Train", "Valid", "Test"].map(|name| Some(name.to_owned())),
+        }
+    }
+}
+
+impl SynthLayout {
+    /// The layout that data sets of this schema have, so that they are found by it.
+    pub fn of(schema: &Schema) -> Self {
+        let split = |name: &str| {
+            let spellings = &schema.split(name)?.spellings;
+            // The first is the folder's name; SoccerNet's Urls have the second.
+            spellings.get(1).or(spellings.first()).cloned()
+        };
+        Self {
+            folder: schema.folder.clone().unwrap_or_default(),
+            url_prefix: schema.url_prefixes.first().cloned().unwrap_or_default(),
+            splits: SPLITS.map(split),
+        }
+    }
 }
 
 impl Default for SynthOptions {
@@ -88,6 +129,7 @@ impl Default for SynthOptions {
             height: 96,
             noise: 2,
             ratio: Vec::new(),
+            layout: SynthLayout::default(),
         }
     }
 }
@@ -151,8 +193,8 @@ pub enum SynthError {
     },
 }
 
-/// The splits: name in `Set`, and in the clips' Url.
-const SPLITS: [(&str, &str); 3] = [("train", "Train"), ("valid", "Valid"), ("test", "Test")];
+/// The splits: their folders, and names in `Set`.
+const SPLITS: [&str; 3] = ["train", "valid", "test"];
 
 /// Writes the data set. `progress` is called from several threads with the number of clips done and
 /// the total.
@@ -165,18 +207,25 @@ pub fn write(
     progress: impl Fn(usize, usize) + Sync,
 ) -> Result<SynthSummary, SynthError> {
     check(options, tasks)?;
-    let root = options.out.join("mvfouls");
+    let layout = &options.layout;
+    let root = options.out.join(&layout.folder);
     prepare(&options.out)?;
 
     let counts: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
     let most = counts.iter().copied().max().expect("`check` refuses an empty list of tasks");
     let held_out = options.held_out.unwrap_or((options.actions / 4).max(2 * most));
     let sizes = [options.actions, held_out, held_out];
-    let total = sizes.iter().sum::<usize>() * options.views;
+    // A split's number decides its random streams, whichever others there are.
+    let written: Vec<(usize, &str, usize)> = (0..)
+        .zip(SPLITS.into_iter().zip(sizes).zip(&layout.splits))
+        .filter_map(|(index, ((_, size), url))| Some((index, url.as_deref()?, size)))
+        .collect();
+    let total = written.iter().map(|(.., size)| size).sum::<usize>() * options.views;
     let (done, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
 
     let mut splits = Vec::new();
-    for (index, ((name, url), size)) in SPLITS.into_iter().zip(sizes).enumerate() {
+    for (index, url, size) in written {
+        let name = SPLITS[index];
         let ratio: &[usize] = if index == 0 { &options.ratio } else { &[] };
         let dealt = deal::classes(&counts, ratio, size, options.seed, index as u64);
         let folder = root.join(name);
@@ -199,7 +248,9 @@ pub fn write(
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             Ok(())
         })?;
-        let annotations = annotations(name, url, tasks, &dealt, options.views);
+        let parts = [layout.url_prefix.as_str(), url].into_iter().filter(|part| !part.is_empty());
+        let url = parts.collect::<Vec<_>>().join("/");
+        let annotations = annotations(name, &url, tasks, &dealt, options.views);
         save(&folder.join("annotations.json"), &annotations)?;
         splits.push((name.to_string(), size));
     }
@@ -212,6 +263,9 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     let (width, height) = (options.width, options.height);
     if tasks.is_empty() {
         return bad("the schema has no task".into());
+    }
+    if options.layout.splits[0].is_none() {
+        return bad("the schema has no split train".into());
     }
     if let Some(task) = tasks.iter().find(|task| task.classes.is_empty()) {
         return bad(format!("the task {} has no classes", task.name));
@@ -259,7 +313,7 @@ fn stream(split: usize, action: usize, view: usize) -> u64 {
     (split as u64 + 1) << 48 | (action as u64) << 24 | view as u64
 }
 
-/// The annotation file of one split.
+/// The annotation file of one split; `url` is what the Url of each clip begins with.
 fn annotations(
     set: &str,
     url: &str,
@@ -278,7 +332,7 @@ fn annotations(
         let clips: Vec<Value> = (0..views)
             .map(|view| {
                 json!({
-                    "Url": format!("Dataset/{url}/action_{action}/clip_{view}"),
+                    "Url": format!("{url}/action_{action}/clip_{view}"),
                     "Camera type": format!("Synthetic view {view}"),
                     "Timestamp": 1000 * action,
                     "Replay speed": 1.0,
@@ -301,12 +355,12 @@ fn io(path: &Path, error: &std::io::Error) -> SynthError {
 }
 
 /// The tasks of a schema, each class with the fields that the schema writes.
-pub fn tasks_of(schema: &crate::schema::Schema) -> Vec<SynthTask> {
-    let class = |class: &crate::schema::Class| SynthClass {
+pub fn tasks_of(schema: &Schema) -> Vec<SynthTask> {
+    let class = |class: &Class| SynthClass {
         name: class.name.clone(),
         fields: class.write.iter().map(|(f, v)| (f.clone(), v.clone())).collect(),
     };
-    let task = |task: &crate::schema::Task| SynthTask {
+    let task = |task: &Task| SynthTask {
         name: task.name.clone(),
         classes: task.classes.iter().map(class).collect(),
     };

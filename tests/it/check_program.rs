@@ -126,7 +126,7 @@ fn the_sheet_is_drawn_and_bad_names_are_refused_before_the_check() {
     assert_eq!(left.len(), 2, "{left:?}");
 
     for (name, reason) in [
-        ("sheet.jpg", "ends with .png"),
+        ("sheet.jpg", "must end with .png"),
         ("none/sheet.png", "there is no folder"),
         ("folder.png", "is a folder"),
     ] {

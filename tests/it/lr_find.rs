@@ -117,6 +117,13 @@ fn program_draws_the_curve_and_suggests_a_rate() {
     assert!(points.iter().all(|point| point["loss"].as_f64().unwrap() > 0.0));
     assert!(folder.path().join("other.svg").exists());
 
+    // Before it trains.
+    for (out, reason) in [("x.png", "must end with .svg"), ("none/x.svg", "there is no folder")] {
+        let output = run(&["--out", out]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+        assert!(last_error(&output).contains(reason), "{}", last_error(&output));
+    }
+
     let output = run(&["--to", "1e-6"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(last_error(&output).starts_with("error: --to 0.000001: must be above --from"));

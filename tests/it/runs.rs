@@ -205,7 +205,8 @@ fn folders_stand_for_their_runs() {
     let paths =
         |names: &[&str]| -> Vec<PathBuf> { names.iter().map(|name| root.join(name)).collect() };
     for (given, expected, called) in cases {
-        let found = find(&paths(given)).unwrap();
+        let folders = find(&paths(given)).unwrap();
+        let found: Vec<PathBuf> = folders.into_iter().map(|folder| folder.path).collect();
         assert_eq!(found, paths(expected), "{given:?}");
         let called: Vec<PathBuf> = called.iter().map(PathBuf::from).collect();
         let names: Vec<PathBuf> = names(&found).into_iter().map(PathBuf::from).collect();

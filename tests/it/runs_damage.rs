@@ -78,6 +78,35 @@ fn damaged_files_are_named_in_one_line() {
 }
 
 #[test]
+fn a_damaged_run_in_a_folder_of_runs_is_left_out() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("sweep");
+    two_runs(&root);
+    let schema = Schema::mvfoul().unwrap();
+    let epoch = predictions(&schema, 40, |action, _| action % 5 == 0);
+    write(&root.join("three"), "", &schema, &[epoch]);
+    std::fs::write(root.join("one/history.json"), "[{").unwrap();
+    let (status, out, error) = compare(&root, &["."], &["--json"]);
+    assert_eq!((status, error.as_str()), (Some(0), ""));
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let names = found["runs"].as_array().unwrap().iter().map(|run| run["name"].clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["three", "two"]);
+    let notes = found["notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let note = notes[0].as_str().unwrap();
+    assert!(note.starts_with("left out: ") && note.contains("one/history.json"), "{note}");
+    assert!(compare(&root, &["."], &[]).1.contains("one/history.json: cannot be understood"));
+
+    // It was asked for, or there is nothing to compare without it.
+    let (status, out, error) = compare(&root, &[".", "one"], &[]);
+    assert_eq!((status, out.as_str(), error.lines().count()), (Some(1), "", 1), "{error}");
+    std::fs::remove_dir_all(root.join("three")).unwrap();
+    let (status, out, error) = compare(&root, &["."], &[]);
+    assert_eq!((status, out.as_str(), error.lines().count()), (Some(1), "", 1), "{error}");
+    assert!(error.contains("one/history.json: cannot be understood"), "{error}");
+}
+
+#[test]
 fn folders_that_are_no_runs_and_too_few_of_them_are_refused() {
     let folder = TempDir::new().unwrap();
     let root = folder.path();

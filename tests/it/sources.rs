@@ -239,6 +239,38 @@ fn a_split_is_taken_from_train_where_only_valid_is_lacking() {
 }
 
 #[test]
+fn classes_that_a_made_split_lacks_are_named() {
+    // Classes 0 and 1 have 20 actions each, the others one.
+    let class = |n: usize| if n < 40 { n % 2 } else { n };
+    let names: Vec<String> = (0..47).map(|n| format!("{}/{n}.mp4", class(n))).collect();
+    let root = clips(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let source = open(root.path()).unwrap();
+    let classes = source.schema().tasks[0].classes.len();
+    let mut absent = 0;
+    for name in source.splits() {
+        let split = source.split(&name).unwrap();
+        let missing = split.class_counts(0, classes).iter().filter(|count| **count == 0).count();
+        absent += missing;
+        let problems: Vec<String> = split.problems.iter().map(|p| p.to_string()).collect();
+        match missing {
+            0 => assert!(problems.is_empty(), "{problems:?}"),
+            _ => {
+                assert_eq!(problems.len(), 1, "{problems:?}");
+                let (text, named) = (&problems[0], missing.min(5));
+                assert_eq!(text.matches(" (1 in all)").count(), named, "{text}");
+                let rest = format!(" and {} more", missing - named);
+                assert_eq!(text.contains(&rest), missing > 5, "{text}");
+            }
+        }
+    }
+    // Each of the seven is in one split of three.
+    assert_eq!(absent, 14);
+    let balanced = pairs(80);
+    let source = open(balanced.path()).unwrap();
+    assert!(source.splits().iter().all(|name| source.split(name).unwrap().problems.is_empty()));
+}
+
+#[test]
 fn a_schema_decides_where_it_is_given() {
     let text = "name = \"g\"\ntitle = \"G\"\nsplit = [{ name = \"train\" }, { name = \"valid\" }]\n\
                 [[task]]\nname = \"gesture\"\ntitle = \"Gesture\"\nfield = \"Gesture\"\n\

@@ -5,8 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use polyview::data::DataSource;
+use polyview::data::source::SourceSpec;
 use polyview::data::video::{read_clip, verify_clip};
-use polyview::synth::{SynthError, SynthOptions, write};
+use polyview::schema::Schema;
+use polyview::synth::{SynthError, SynthLayout, SynthOptions, tasks_of, write};
 use serde_json::{Value, json};
 
 use crate::common::data::task;
@@ -168,4 +171,56 @@ fn noise_and_held_out_actions_are_as_many_as_asked_for() {
     };
     let (usual, noisy) = (restless(2), restless(60));
     assert!(usual < 3.0 && noisy > 10.0, "{usual} {noisy}");
+}
+
+#[test]
+fn clips_of_a_schema_are_where_it_expects_them() {
+    let schema = |more: &str| {
+        let text = format!(
+            "name = \"s\"\ntitle = \"S\"\n{more}\n[[task]]\nname = \"kind\"\ntitle = \"Kind\"\n\
+             field = \"Kind\"\nclass = [{{ name = \"a\" }}, {{ name = \"b\" }}]"
+        );
+        Schema::parse(&text, "s.toml").unwrap()
+    };
+    let plain = "split = [{ name = \"train\" }, { name = \"valid\" }, { name = \"test\" }]";
+    let other = "split = [{ name = \"validation\", spellings = [\"valid\"] }, { name = \"train\" }]\n\
+                 [layout]\nfolder = \"clips\"\nurl_prefixes = [\"Data\", \"Other\"]";
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text, splits) in [
+        ("plain", plain, vec!["train", "valid", "test"]),
+        ("other", other, vec!["train", "validation"]),
+    ] {
+        let schema = schema(text);
+        let options = SynthOptions {
+            out: folder.path().join(name),
+            actions: 4,
+            views: 1,
+            frames: 2,
+            width: 32,
+            height: 32,
+            layout: SynthLayout::of(&schema),
+            ..SynthOptions::default()
+        };
+        let summary = write(&options, &tasks_of(&schema), |_, _| {}).unwrap();
+        assert_eq!(summary.splits.len(), splits.len());
+        let spec =
+            SourceSpec { root: options.out.clone(), schema: Some(schema), ..SourceSpec::default() };
+        let source = DataSource::open(&spec).unwrap();
+        for split in splits {
+            let split = source.split(split).unwrap();
+            assert_eq!((split.actions.len(), &split.problems[..]), (4, &[][..]), "{name}");
+            for action in &split.actions {
+                assert!(split.clip(&action.views[0]).with_extension("mp4").is_file(), "{name}");
+            }
+        }
+    }
+    let without = schema("split = [{ name = \"other\" }]");
+    let options = SynthOptions {
+        out: folder.path().join("without"),
+        layout: SynthLayout::of(&without),
+        ..SynthOptions::default()
+    };
+    let error = write(&options, &tasks_of(&without), |_, _| {}).unwrap_err();
+    assert!(error.to_string().ends_with("the schema has no split train"), "{error}");
+    assert!(!options.out.exists());
 }

@@ -375,7 +375,7 @@ fn what_cannot_be_exported_is_refused_in_one_line() {
         (vec!["--for", "web", "--out", page, "--size", "4,32"], "frames, rows and columns"),
         (vec!["--for", "web", "--out", page, "--size", "4,8,32"], "16 to 4096"),
         (vec!["--for", "web", "--out", page, "--size", "512,4096,4096"], "choose another --size"),
-        (vec!["--for", "web", "--out", "/none/page.html"], "cannot be written"),
+        (vec!["--for", "web", "--out", "/none/page.html"], "there is no folder /none"),
     ] {
         let error = refused(&args);
         assert!(

@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 
 use super::super::error::DataError;
+use super::super::problem::{Problem, ProblemKind};
 use super::super::split::{Action, Split};
 use super::partition::{Fold, Item, Partition, deal};
 use super::{DataSource, Format};
+use crate::schema::Task;
+
+/// Absent classes that are named.
+const MOST_NAMED: usize = 5;
 
 const TRAIN: &str = "train";
 const VALID: &str = "valid";
@@ -94,6 +99,12 @@ impl MadeSplits {
         let mut all = self.pool(source)?;
         let parts = self.deal(source, &all.actions);
         let total = all.actions.len();
+        let tasks = &source.schema.tasks;
+        let counts = |split: &Split| -> Vec<Vec<usize>> {
+            let counts = |(task, of): (usize, &Task)| split.class_counts(task, of.classes.len());
+            tasks.iter().enumerate().map(counts).collect()
+        };
+        let before = counts(&all);
         let mut parts = parts.into_iter();
         all.actions.retain(|_| parts.next().is_some_and(|part| self.parts[part].1 == name));
         if all.actions.is_empty() {
@@ -109,6 +120,11 @@ impl MadeSplits {
                 let of = |action: &Action| problem.action.as_ref() == Some(&action.id);
                 all.actions.iter().any(of)
             });
+        }
+        for (task, (before, own)) in tasks.iter().zip(before.iter().zip(counts(&all))) {
+            let absent = absent(task, before, &own);
+            all.problems
+                .extend(absent.map(|text| Problem::of_split(ProblemKind::AbsentClass, text)));
         }
         let how = match self.fold {
             Some(fold) => format!("--fold {fold}"),
@@ -174,4 +190,19 @@ impl MadeSplits {
         let shares: Vec<f64> = self.parts.iter().map(|(share, _)| *share).collect();
         deal(&items, &shares, self.seed)
     }
+}
+
+/// The classes of a task that the data set has and a part of it has not, in words.
+fn absent(task: &Task, all: &[usize], part: &[usize]) -> Option<String> {
+    let counts = task.classes.iter().zip(all.iter().zip(part));
+    let absent: Vec<String> = counts
+        .filter(|(_, (all, part))| **all > 0 && **part == 0)
+        .map(|(class, (all, _))| format!("{} ({all} in all)", class.name))
+        .collect();
+    let named = absent.get(..MOST_NAMED).unwrap_or(&absent).join(", ");
+    let rest = match absent.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    (!absent.is_empty()).then(|| format!("{}: no action of {named}{rest}", task.title))
 }
