@@ -1,5 +1,7 @@
 //! Classification metrics over a whole split, with scikit-learn's definitions.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Counts that cannot be made or combined.
@@ -214,4 +216,34 @@ pub(crate) fn largest(values: &[f64]) -> usize {
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u64), |(sum, n), value| (sum + value, n + 1));
     if count == 0 { 0.0 } else { sum / count as f64 }
+}
+
+/// A mean over repetitions, such as runs with other seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// Its standard error s/√n, with the sample standard deviation s; `None` of a single value.
+    pub error: Option<f64>,
+    /// Number of values.
+    pub n: usize,
+}
+
+impl Estimate {
+    /// The mean of some values; `None` of none.
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len();
+        let mean = (n > 0).then(|| mean(values.iter().copied()))?;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let error = (n > 1).then(|| (squares / (n - 1) as f64 / n as f64).sqrt());
+        Some(Self { mean, error, n })
+    }
+}
+
+/// With three decimals; no line is broken between ± and the error.
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.mean)?;
+        self.error.map_or(Ok(()), |error| write!(f, " ±\u{a0}{error:.3}"))
+    }
 }

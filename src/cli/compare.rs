@@ -10,6 +10,7 @@ use super::advice::{Advice, output_failure};
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_atomically;
 use crate::evaluate::{Difference, Interval};
+use crate::metrics::Estimate;
 use crate::runs::{DifferingOption, RunTable, RunsError, find, page, read_all, signed};
 
 /// With more runs, recalls per class are a page of their own, which `--out` writes.
@@ -83,6 +84,14 @@ fn text(table: &RunTable) -> String {
     if !table.notes.is_empty() {
         parts.push(format!("\n{}", table.notes.join("\n")));
     }
+    if let Some(reference) = table.repeats.first() {
+        parts.push("\nover seeds and folds: runs whose other options are equal".to_owned());
+        parts.push(means(table, &tasks).to_string());
+        parts.push(format!(
+            "mean ± standard error; difference in score to {}, of runs with the same seed and fold",
+            reference.name
+        ));
+    }
     if !table.differences.is_empty() {
         parts.push(format!("\ndifferences to {}", table.runs[0].name));
         parts.push(differences(table, &tasks).to_string());
@@ -155,6 +164,26 @@ fn results(table: &RunTable, tasks: &[&str]) -> Table {
             found.map_or_else(dash, |found| below(found.balanced_accuracy, found.interval))
         }));
         row.push(run.valid_loss.map_or_else(dash, |loss| format!("{loss:.3}")));
+        shown.add_row(row);
+    }
+    shown
+}
+
+/// A row per set of runs that differ in seed and fold alone.
+fn means(table: &RunTable, tasks: &[&str]) -> Table {
+    let mut header = ["runs", "number", "score"].map(str::to_owned).to_vec();
+    header.extend(tasks.iter().map(|task| words(task)));
+    header.push("difference".to_owned());
+    let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
+    for found in &table.repeats {
+        let mut row = vec![found.name.clone(), found.runs.len().to_string()];
+        row.push(found.score.map_or_else(dash, |score| score.to_string()));
+        let of = |task: &&str| found.tasks.get(*task).map_or_else(dash, Estimate::to_string);
+        row.extend(tasks.iter().map(of));
+        row.push(found.difference.map_or_else(dash, |found| {
+            let error = found.error.map_or_else(String::new, |error| format!(" ±\u{a0}{error:.3}"));
+            format!("{}{error}", signed(found.mean, 3))
+        }));
         shown.add_row(row);
     }
     shown

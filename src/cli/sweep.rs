@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use super::{
     CommandResult, EXIT_FAILURE, EXIT_INTERRUPTED, Failure, Terminal, print_json, print_text,
 };
+use crate::metrics::Estimate;
 use crate::options::at_least;
 use crate::sweep::{
-    Best, Combination, Estimate, Run, RunResult, Status, Sweep, SweepEvent, TABLE, combinations,
+    Best, Combination, Run, RunResult, Status, Sweep, SweepEvent, TABLE, combinations,
 };
 
 /// Options as typed.
@@ -169,8 +170,11 @@ fn table(combinations: &[Combination]) -> Table {
     for combination in combinations {
         let mut row: Vec<String> = combination.variant.iter().cloned().collect();
         row.extend(combination.options.values().cloned());
-        row.push(estimate(combination.score));
-        row.extend(combination.tasks.values().map(|task| estimate(*task)));
+        let shown = |estimate: Option<Estimate>| {
+            estimate.map_or_else(|| "–".to_owned(), |estimate| estimate.to_string())
+        };
+        row.push(shown(combination.score));
+        row.extend(combination.tasks.values().map(|task| shown(*task)));
         row.push(runs(combination));
         table.add_row(row);
     }
@@ -197,14 +201,6 @@ const PADDING: usize = 2;
 /// A name on several lines, broken behind `-` and `_`.
 fn in_parts(name: &str) -> String {
     name.split_inclusive(['-', '_']).collect::<Vec<_>>().join("\n")
-}
-
-fn estimate(estimate: Option<Estimate>) -> String {
-    match estimate {
-        Some(Estimate { mean, error: Some(error), .. }) => format!("{mean:.3} ±\u{a0}{error:.3}"),
-        Some(Estimate { mean, error: None, .. }) => format!("{mean:.3}"),
-        None => "–".to_owned(),
-    }
 }
 
 /// How many of a combination's runs are finished, and what has become of the others.

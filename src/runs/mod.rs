@@ -7,6 +7,7 @@ mod options;
 mod page;
 mod paired;
 mod read;
+mod repeats;
 mod table;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use page::page;
 pub(crate) use page::signed;
 pub use paired::{ClassDifference, RunDifference, TaskDifference};
 pub use read::Run;
+pub use repeats::Repeats;
 pub use table::{RunSummary, RunTable, TaskSummary};
 
 /// Why runs cannot be compared.

@@ -3,8 +3,9 @@
 use askama::Template;
 
 use super::curves::{colour, curves, drawn};
-use super::{ClassDifference, DifferingOption, Run, RunTable};
+use super::{ClassDifference, DifferingOption, Repeats, Run, RunTable};
 use crate::evaluate::{Difference, Interval};
+use crate::metrics::Estimate;
 use crate::report::figure::Figure;
 use crate::report::html::HtmlError;
 use crate::report::matrices::percent;
@@ -41,6 +42,7 @@ pub fn page(runs: &[Run], table: &RunTable) -> Result<String, HtmlError> {
                     .collect(),
             })
             .collect(),
+        means: table.repeats.iter().map(|found| mean_row(found, &tasks)).collect(),
         classes: tasks.iter().filter_map(|task| class_table(task, table, &names)).collect(),
         by_option: table.options.len() >= runs.len(),
         options: &table.options,
@@ -59,6 +61,8 @@ struct Page<'a> {
     curves: Vec<Figure>,
     /// Number of runs in the curves.
     drawn: usize,
+    /// Means over seeds and folds.
+    means: Vec<MeanRow<'a>>,
     differences: Vec<DifferenceRow<'a>>,
     classes: Vec<ClassTable<'a>>,
     /// Whether each option has a row, and not each run.
@@ -86,6 +90,13 @@ impl Cell {
         let range = |i: Interval| format!("{} to {}", percent(i.low), percent(i.high));
         let interval = interval.map_or_else(String::new, range);
         Self { value: percent(value), interval, marked: false }
+    }
+
+    /// A mean in its form, with its standard error below it.
+    fn of_mean(estimate: &Estimate, form: impl Fn(f64) -> String) -> Self {
+        let error = |error: f64| format!("± {:.1}", error * 100.0);
+        let interval = estimate.error.map_or_else(String::new, error);
+        Self { value: form(estimate.mean), interval, marked: false }
     }
 
     /// In percentage points.
@@ -131,6 +142,22 @@ fn run_row<'a>(name: &'a Name<'a>, run: &super::RunSummary, tasks: &[&str]) -> R
         tasks: tasks.iter().map(task).collect(),
         loss: run.valid_loss.map_or_else(dash, |loss| format!("{loss:.4}")),
     }
+}
+
+struct MeanRow<'a> {
+    name: &'a str,
+    runs: usize,
+    /// Of the score and of each task, and the difference in score to the reference's.
+    cells: Vec<Option<Cell>>,
+}
+
+fn mean_row<'a>(found: &'a Repeats, tasks: &[&str]) -> MeanRow<'a> {
+    let task = |task: &&str| Some(Cell::of_mean(found.tasks.get(*task)?, percent));
+    let score = found.score.map(|score| Cell::of_mean(&score, percent));
+    let points = |value| signed(value * 100.0, 1);
+    let difference = found.difference.map(|difference| Cell::of_mean(&difference, points));
+    let cells = [score].into_iter().chain(tasks.iter().map(task)).chain([difference]).collect();
+    MeanRow { name: &found.name, runs: found.runs.len(), cells }
 }
 
 struct DifferenceRow<'a> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::options::{DifferingOption, differing};
 use super::paired::{ClassDifference, RunDifference, difference};
+use super::repeats::{Repeats, repeats};
 use super::{Run, RunsError};
 use crate::evaluate::{Interval, PredictionTable, intervals};
 use crate::metrics::MetricsError;
@@ -16,6 +17,8 @@ use crate::metrics::MetricsError;
 pub struct RunTable {
     /// What came of each run.
     pub runs: Vec<RunSummary>,
+    /// The runs by their options, with their means over seeds and folds; empty where none is repeated.
+    pub repeats: Vec<Repeats>,
     /// Options in which they differ.
     pub options: Vec<DifferingOption>,
     /// Differences to the reference, of the runs that can be compared with it.
@@ -85,8 +88,11 @@ impl RunTable {
                 reference.name
             )),
         }
-        let summaries = runs.iter().map(|run| RunSummary::new(run).expect(CLASSES)).collect();
-        Ok(Self { runs: summaries, options: differing(runs), differences: pairs, notes })
+        let summaries: Vec<RunSummary> =
+            runs.iter().map(|run| RunSummary::new(run).expect(CLASSES)).collect();
+        let options = differing(runs);
+        let repeats = repeats(&summaries, &options);
+        Ok(Self { runs: summaries, repeats, options, differences: pairs, notes })
     }
 
     /// The names of all tasks, in the order in which the runs have them.

@@ -22,7 +22,7 @@ use crate::checkpoint::CheckpointError;
 use crate::config::{Config, ConfigError};
 
 pub use folder::{Best, RunResult, Status};
-pub use results::{Combination, Estimate, combinations, results_csv};
+pub use results::{Combination, combinations, results_csv};
 pub use schedule::SweepEvent;
 
 /// Name of the table of all runs.

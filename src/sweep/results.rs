@@ -5,28 +5,7 @@ use serde::Serialize;
 
 use super::{Best, Run, RunResult, Status, Sweep, SweepError, TABLE};
 use crate::checkpoint::CheckpointError;
-use crate::metrics::mean;
-
-/// A mean over seeds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
-    /// The mean.
-    pub mean: f64,
-    /// Its standard error s/√n, with the sample standard deviation s; `None` of a single value.
-    pub error: Option<f64>,
-    /// Number of values.
-    pub n: usize,
-}
-
-impl Estimate {
-    fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len();
-        let mean = (n > 0).then(|| mean(values.iter().copied()))?;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let error = (n > 1).then(|| (squares / (n - 1) as f64 / n as f64).sqrt());
-        Some(Self { mean, error, n })
-    }
-}
+use crate::metrics::Estimate;
 
 /// The runs that differ in nothing but their seed.
 #[derive(Debug, Clone, PartialEq, Serialize)]

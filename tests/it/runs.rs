@@ -245,3 +245,47 @@ fn a_table_of_predictions_is_read_as_written() {
     }
     assert_eq!(table.actions.len(), 12);
 }
+
+#[test]
+fn runs_that_differ_in_seed_or_fold_are_merged() {
+    let schema = Schema::mvfoul().unwrap();
+    let folder = TempDir::new().unwrap();
+    // Wrong about each n-th action: scores 1/2, 3/4, 7/8.
+    let run = |name: &str, options: &str, rare: Option<usize>| {
+        let right = |rare: usize| predictions(&schema, 160, |action, _| action / 4 % rare == 0);
+        let epochs: Vec<_> = rare.into_iter().map(right).collect();
+        write(&folder.path().join(name), options, &schema, &epochs);
+        folder.path().join(name)
+    };
+    let table = |runs: &[PathBuf]| RunTable::new(&read(runs)).unwrap();
+    let plain =
+        [run("plain_seed=1", "--seed 1", Some(2)), run("plain_seed=2", "--seed 2", Some(4))];
+    let mixed = [
+        run("mixup_seed=2", "--seed 2 --mixup 0.2", Some(8)),
+        run("mixup_seed=3", "--seed 3 --mixup 0.2", Some(2)),
+    ];
+    let fold = run("plain_fold", "--fold 2/5 --seed 2", None);
+    let alone = run("alone", "--seed 1 --ema 0.9", Some(4));
+    let [first, second] = plain;
+    let [third, fourth] = mixed;
+    let found = table(&[first.clone(), third.clone(), alone.clone(), second, fourth, fold]);
+    let [plain, mixup, ema] = &found.repeats[..] else { panic!("{:?}", found.repeats) };
+    let names = [plain, mixup, ema].map(|found| (found.name.as_str(), found.runs.clone()));
+    assert_eq!(names, [("plain", vec![0, 3, 5]), ("mixup", vec![1, 4]), ("alone", vec![2])]);
+    // A run in its first epoch has no score. The standard error of 1/2 and 3/4 is 1/8.
+    let score = plain.score.unwrap();
+    assert!((score.mean - 0.625).abs() < 1e-12 && score.n == 2, "{score:?}");
+    assert!((score.error.unwrap() - 0.125).abs() < 1e-12, "{score:?}");
+    assert_eq!(plain.tasks["action_class"].n, 2);
+    assert_eq!(plain.difference, None);
+    // Of the seed that both have, and of a single pair there is no error.
+    let difference = mixup.difference.unwrap();
+    assert!((difference.mean - 0.125).abs() < 1e-12, "{difference:?}");
+    assert_eq!((difference.n, difference.error), (1, None));
+    assert_eq!((ema.score.unwrap().n, ema.difference.unwrap().n), (1, 1));
+
+    assert!(table(&[first.clone(), third, alone]).repeats.is_empty(), "none is repeated");
+    // Names that have nothing in common.
+    let other = run("other", "--seed 9", Some(2));
+    assert_eq!(table(&[first, other]).repeats[0].name, "plain_seed=1 and 1 more");
+}

@@ -42,6 +42,30 @@ fn lines(figure: &str) -> usize {
 }
 
 #[test]
+fn means_over_seeds_are_on_page_and_terminal() {
+    let folder = TempDir::new().unwrap();
+    let schema = Schema::mvfoul().unwrap();
+    let names = ["plain_seed=0", "plain_seed=1", "ema_seed=0", "ema_seed=1"];
+    for (place, name) in names.iter().enumerate() {
+        let epoch = predictions(&schema, 256, |action, _| action / 4 % (2 << place) == 0);
+        let average = if place > 1 { " --ema 0.9" } else { "" };
+        let options = format!("--seed {}{average}", place % 2);
+        write(&folder.path().join(name), &options, &schema, &[epoch]);
+    }
+    let paths: Vec<PathBuf> = names.iter().map(|name| folder.path().join(name)).collect();
+    let page = rendered(&paths);
+    let means = part(&page, "id=\"means\"", "</table>");
+    assert_eq!(means.matches("<tr>").count(), 3, "{means}");
+    for words in [">plain</th>", "62.5<small>± 12.5</small>", "+28.1<small>± 9.4</small>"] {
+        assert!(means.contains(words), "{words} is not in {means}");
+    }
+    assert!(!rendered(&paths[1..3]).contains("id=\"means\""));
+    let root = folder.path().to_str().unwrap();
+    let shown = text(&polyview(&["compare", root]).stdout);
+    assert!(shown.contains("0.625 ±\u{a0}0.125") && shown.contains("over seeds"), "{shown}");
+}
+
+#[test]
 fn the_page_has_tables_and_curves() {
     let folder = TempDir::new().unwrap();
     let name = if cfg!(windows) { "a & b" } else { "<b> & \"c\"" };

@@ -1,0 +1,105 @@
+//! Repeated runs: those that differ in nothing but their seed or their fold, with their means.
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use super::{DifferingOption, RunSummary};
+use crate::metrics::Estimate;
+
+/// The options in which repeated runs differ.
+const REPEATED: [&str; 2] = ["seed", "fold"];
+
+/// Runs with equal options but for [`REPEATED`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Repeats {
+    /// What the names of its runs have in common.
+    pub name: String,
+    /// The places of its runs among those that are compared.
+    pub runs: Vec<usize>,
+    /// The best epochs' score.
+    pub score: Option<Estimate>,
+    /// By task, the balanced accuracy in these epochs.
+    pub tasks: IndexMap<String, Estimate>,
+    /// The score less that of the reference's repetitions, of the pairs with the same seed and fold; `None`
+    /// for the reference itself, and without such pairs.
+    pub difference: Option<Estimate>,
+}
+
+/// The runs by their options, in their order, so that those of the reference (the first run) come first;
+/// nothing where no run is repeated.
+pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<Repeats> {
+    let (repeated, others): (Vec<_>, Vec<_>) =
+        options.iter().partition(|option| REPEATED.contains(&option.option.as_str()));
+    let values = |options: &[&DifferingOption], run: usize| -> Vec<Option<String>> {
+        options.iter().map(|option| option.values[run].clone()).collect()
+    };
+    let mut groups: IndexMap<_, Vec<usize>> = IndexMap::new();
+    for run in 0..runs.len() {
+        groups.entry(values(&others, run)).or_default().push(run);
+    }
+    let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    if groups.iter().all(|group| group.len() == 1) {
+        return Vec::new();
+    }
+    let names = names(runs, &groups);
+    let reference = &groups[0];
+    let group = |(place, (group, name)): (usize, (&Vec<usize>, String))| {
+        let score = |run: &usize| runs[*run].score;
+        let of = |task: &str| {
+            let tasks = group.iter().flat_map(|run| &runs[*run].tasks);
+            let found = tasks.filter(|found| found.task == task);
+            Estimate::of(&found.map(|found| found.balanced_accuracy).collect::<Vec<_>>())
+        };
+        let mut tasks = IndexMap::new();
+        for found in group.iter().flat_map(|run| &runs[*run].tasks) {
+            tasks.entry(found.task.clone()).or_insert_with_key(|task| of(task));
+        }
+        let pair = |run: &usize| {
+            let same = |other: &&usize| values(&repeated, **other) == values(&repeated, *run);
+            Some(score(run)? - score(reference.iter().find(same)?)?)
+        };
+        let pairs: Vec<f64> = group.iter().filter_map(pair).collect();
+        Repeats {
+            name,
+            runs: group.clone(),
+            score: Estimate::of(&group.iter().filter_map(score).collect::<Vec<_>>()),
+            tasks: tasks.into_iter().filter_map(|(task, found)| Some((task, found?))).collect(),
+            difference: if place == 0 { None } else { Estimate::of(&pairs) },
+        }
+    };
+    groups.iter().zip(names).enumerate().map(group).collect()
+}
+
+/// The beginning that the names in each group share, without what remains of `_seed=` or `-fold-`; the first
+/// name where that says too little.
+fn names(runs: &[RunSummary], groups: &[Vec<usize>]) -> Vec<String> {
+    let shared = |group: &Vec<usize>| {
+        let first = runs[group[0]].name.as_str();
+        let common = |name: &str| {
+            let same = first.chars().zip(name.chars()).take_while(|(a, b)| a == b);
+            same.map(|(a, _)| a.len_utf8()).sum::<usize>()
+        };
+        let length = group.iter().map(|run| common(&runs[*run].name)).min();
+        let mut name = &first[..length.unwrap_or_default()];
+        if group.len() > 1 {
+            let end = |c: char| !c.is_alphanumeric();
+            name = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(end);
+            for option in REPEATED {
+                name = name.strip_suffix(option).unwrap_or(name).trim_end_matches(end);
+            }
+        }
+        name
+    };
+    let all: Vec<&str> = groups.iter().map(shared).collect();
+    let is_clear =
+        |name: &str| !name.is_empty() && all.iter().filter(|other| **other == name).count() == 1;
+    groups
+        .iter()
+        .zip(&all)
+        .map(|(group, name)| match group.len() {
+            1 => runs[group[0]].name.clone(),
+            _ if is_clear(name) => (*name).to_owned(),
+            more => format!("{} and {} more", runs[group[0]].name, more - 1),
+        })
+        .collect()
+}
