@@ -123,7 +123,7 @@ impl Job {
     }
 }
 
-/// The last error in a log behind its first bytes.
+/// The last error in a log behind its first bytes; of one with a list, the first entry too.
 fn error_in(log: &Path, from: u64) -> io::Result<Option<String>> {
     let mut file = File::open(log)?;
     let from = from.max(file.metadata()?.len().saturating_sub(END));
@@ -131,6 +131,35 @@ fn error_in(log: &Path, from: u64) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let error = text.lines().rev().find_map(|line| line.strip_prefix(ERROR));
-    Ok(error.map(str::to_owned))
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(place) = lines.iter().rposition(|line| line.starts_with(ERROR)) else {
+        return Ok(None);
+    };
+    let error = &lines[place][ERROR.len()..];
+    let entry = lines.get(place + 1).filter(|line| error.ends_with(':') && line.starts_with(' '));
+    Ok(Some(match entry {
+        Some(entry) => format!("{error} {}", entry.trim()),
+        None => error.to_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_found_with_the_first_entry_of_its_list() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let log = folder.path().join("log.txt");
+        let found = |text: &str, from: u64| {
+            std::fs::write(&log, text).expect("the folder is writable");
+            error_in(&log, from).expect("the log is there")
+        };
+        assert_eq!(found("epoch 1\n", 0), None);
+        assert_eq!(found("error: a\nmore\nerror: b\n", 0).as_deref(), Some("b"));
+        assert_eq!(found("error: a\nmore\n", 9), None);
+        let list = found("error: two clips:\n  x.mp4: empty\n  y.mp4: empty\n", 0);
+        assert_eq!(list.as_deref(), Some("two clips: x.mp4: empty"));
+        assert_eq!(found("error: odd:\n", 0).as_deref(), Some("odd:"));
+    }
 }
