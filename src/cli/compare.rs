@@ -84,14 +84,6 @@ fn text(table: &RunTable) -> String {
     if !table.notes.is_empty() {
         parts.push(format!("\n{}", table.notes.join("\n")));
     }
-    if let Some(reference) = table.repeats.first() {
-        parts.push("\nover seeds and folds: runs whose other options are equal".to_owned());
-        parts.push(means(table, &tasks).to_string());
-        parts.push(format!(
-            "mean ± standard error; difference in score to {}, of runs with the same seed and fold",
-            reference.name
-        ));
-    }
     if !table.differences.is_empty() {
         parts.push(format!("\ndifferences to {}", table.runs[0].name));
         parts.push(differences(table, &tasks).to_string());
@@ -102,7 +94,7 @@ fn text(table: &RunTable) -> String {
         if table.runs.len() > MOST_WITH_CLASSES {
             parts.push("recalls per class: with --out FILE or --json".to_owned());
         } else {
-            for task in tasks {
+            for task in &tasks {
                 parts.push(format!("\n{task}, recall per class"));
                 parts.push(classes(table, task).to_string());
             }
@@ -113,6 +105,15 @@ fn text(table: &RunTable) -> String {
     } else {
         parts.push("\noptions that differ".to_owned());
         parts.push(options(table).to_string());
+    }
+    // Last, where it stays in sight: of many runs it is the answer.
+    if let Some(reference) = table.repeats.first() {
+        parts.push("\nover seeds and folds: runs whose other options are equal".to_owned());
+        parts.push(means(table, &tasks).to_string());
+        parts.push(format!(
+            "mean ± standard error; difference: in score to {}, of runs with the\nsame seed and fold",
+            reference.name
+        ));
     }
     parts.join("\n")
 }
@@ -171,7 +172,7 @@ fn results(table: &RunTable, tasks: &[&str]) -> Table {
 
 /// A row per set of runs that differ in seed and fold alone.
 fn means(table: &RunTable, tasks: &[&str]) -> Table {
-    let mut header = ["runs", "number", "score"].map(str::to_owned).to_vec();
+    let mut header = ["configuration", "runs", "score"].map(str::to_owned).to_vec();
     header.extend(tasks.iter().map(|task| words(task)));
     header.push("difference".to_owned());
     let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);

@@ -322,9 +322,9 @@ impl Terminal {
             let _ = writeln!(text, "advice: {advice}");
         }
         text.push_str(
-            "\neach epoch: training loss → validation loss; each task's balanced accuracy (and \
-             loss) in\nvalidation; their mean as score, * for the best so far; learning rate of \
-             each trained group",
+            "\neach epoch: training loss → validation loss; each task's balanced accuracy (and\nloss) \
+             in validation; their mean as score, * for the best so far; learning rate of\neach trained \
+             group",
         );
         self.line(&text);
     }

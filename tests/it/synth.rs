@@ -183,13 +183,12 @@ fn clips_of_a_schema_are_where_it_expects_them() {
         Schema::parse(&text, "s.toml").unwrap()
     };
     let plain = "split = [{ name = \"train\" }, { name = \"valid\" }, { name = \"test\" }]";
-    let other = "split = [{ name = \"validation\", spellings = [\"valid\"] }, { name = \"train\" }]\n\
+    let other = "split = [{ name = \"valid\", spellings = [\"val\"] }, { name = \"train\" }]\n\
                  [layout]\nfolder = \"clips\"\nurl_prefixes = [\"Data\", \"Other\"]";
     let folder = tempfile::tempdir().unwrap();
-    for (name, text, splits) in [
-        ("plain", plain, vec!["train", "valid", "test"]),
-        ("other", other, vec!["train", "validation"]),
-    ] {
+    for (name, text, splits) in
+        [("plain", plain, vec!["train", "valid", "test"]), ("other", other, vec!["train", "valid"])]
+    {
         let schema = schema(text);
         let options = SynthOptions {
             out: folder.path().join(name),
