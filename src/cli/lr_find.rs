@@ -112,10 +112,12 @@ fn report(curve: &LrCurve, steps: usize) -> String {
     }
     lines.push(match curve.suggestion {
         Some(rate) => {
-            format!("steepest fall of the loss, the suggestion: --{} {rate:.1e}", curve.option)
+            format!("clearest fall of the loss, the suggestion: --{} {rate:.1e}", curve.option)
         }
         None => {
-            "no suggestion: the loss falls nowhere; try more --steps or another range".to_owned()
+            "no suggestion: the loss falls nowhere clearly; try more --steps, a larger --batch-size or \
+             another range"
+                .to_owned()
         }
     });
     lines.join("\n")

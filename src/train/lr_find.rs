@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::error::TrainError;
 use super::run::Run;
 use crate::config::{Config, ConfigError, OptionError};
+use crate::metrics::mean;
 use crate::report::Observer;
 
 /// Weight of the past in the smoothed loss.
@@ -17,9 +18,14 @@ const BETA: f64 = 0.98;
 const DIVERGED: f64 = 4.0;
 /// Fewest steps of a test.
 pub(crate) const FEWEST: usize = 20;
-/// The suggestion leaves out so many points at the beginning, where the smoothed loss is a mean of few
-/// batches.
-const BEGINNING: usize = 10;
+/// Whether the loss falls at a rate is judged by the steps up to this many decades to each side of it,
+const DECADES: f64 = 1.0;
+/// at most this part of all steps,
+const PART: usize = 5;
+/// and at least so many.
+const FEWEST_BESIDE: usize = 3;
+/// A fall counts if its slope is below this many standard errors.
+const CLEAR: f64 = -3.0;
 
 /// A training step of the test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -55,8 +61,9 @@ pub struct LrCurve {
     pub trained: Vec<String>,
     /// The option of `polyview train` that takes the rate, without dashes.
     pub option: &'static str,
-    /// The rate at which the smoothed loss falls steepest over the logarithm of the rate, the first 10 steps
-    /// left out; `None` where it falls nowhere.
+    /// The rate around which the loss falls most clearly: where the slope of a line through the losses up
+    /// to a decade to each side, over the logarithm of the rate, is most standard errors below 0. `None`
+    /// where it is nowhere 3 of them.
     pub suggestion: Option<f64>,
     /// A tenth of the rate at which the smoothed loss is lowest.
     pub tenth_of_lowest: Option<f64>,
@@ -105,7 +112,7 @@ pub fn lr_find(
     }
     let lowest = lowest(&points);
     Ok(LrCurve {
-        suggestion: steepest(&points).map(|index| points[index].rate),
+        suggestion: clearest_fall(&points).map(|index| points[index].rate),
         tenth_of_lowest: lowest.map(|index| points[index].rate / 10.0),
         trained: std::iter::once("heads").chain(trainable.names()).map(str::to_owned).collect(),
         option: match (config.freezing.gradual_finetuning, phase) {
@@ -187,17 +194,29 @@ impl Smoothing {
     }
 }
 
-/// Where the smoothed loss falls steepest over the logarithm of the rate: central differences.
-fn steepest(points: &[LrPoint]) -> Option<usize> {
-    let slope = |index: usize| {
-        let [before, after] = [points[index - 1], points[index + 1]];
-        (after.smoothed - before.smoothed) / (after.rate / before.rate).ln()
-    };
-    (BEGINNING..points.len().saturating_sub(1))
-        .map(|index| (index, slope(index)))
-        .filter(|(_, slope)| *slope < 0.0)
+/// Where the loss falls most clearly. Single steps say little: in the noise of the batches the steepest
+/// fall is often the one back from a loss that was already too high. And the smoothed loss lags behind.
+fn clearest_fall(points: &[LrPoint]) -> Option<usize> {
+    let decades = (points.last()?.rate / points.first()?.rate).log10();
+    let beside = (DECADES * points.len() as f64 / decades).min((points.len() / PART) as f64);
+    let beside = (beside as usize).max(FEWEST_BESIDE);
+    (beside..)
+        .zip(points.windows(2 * beside + 1).map(slope_in_errors))
+        .filter(|(_, slope)| *slope <= CLEAR)
         .min_by(|a, b| a.1.total_cmp(&b.1))
         .map(|(index, _)| index)
+}
+
+/// The slope of a line through the losses over the logarithm of the rate, by least squares, in its standard
+/// errors (the t-value).
+fn slope_in_errors(points: &[LrPoint]) -> f64 {
+    let rates = || points.iter().map(|point| point.rate.log10());
+    let (x, y) = (mean(rates()), mean(points.iter().map(|point| point.loss)));
+    let pairs = || rates().map(|rate| rate - x).zip(points.iter().map(|point| point.loss - y));
+    let spread: f64 = pairs().map(|(x, _)| x * x).sum();
+    let slope = pairs().map(|(x, y)| x * y).sum::<f64>() / spread;
+    let rest: f64 = pairs().map(|(x, y)| (y - slope * x).powi(2)).sum();
+    slope / (rest / (points.len() - 2) as f64 / spread).sqrt()
 }
 
 /// Where the smoothed loss is lowest.
@@ -240,35 +259,39 @@ mod tests {
         assert!(smoothing.has_diverged(f64::NAN) && smoothing.has_diverged(f64::INFINITY));
     }
 
+    /// Whole numbers from -8 to 8 that look random.
+    fn noise(index: usize) -> f64 {
+        ((index * 7919 + 13) % 17) as f64 - 8.0
+    }
+
     #[test]
-    fn the_suggestion_is_where_a_logistic_fall_is_steepest() {
+    fn the_suggestion_is_within_the_fall_not_in_the_noise() {
         let fall = |index: usize| 2.0 - 1.0 / (1.0 + (-(index as f64 - 30.0) / 4.0).exp());
         let rise = |index: usize| (index as f64 - 45.0).max(0.0).powi(2) * 0.01;
-        let losses: Vec<f64> = (0..60).map(|index| fall(index) + rise(index)).collect();
-        let points = curve(&losses);
-        assert_eq!(steepest(&points), Some(30));
-        let lowest = lowest(&points).unwrap();
-        assert!((44..=48).contains(&lowest), "{lowest}");
-    }
-
-    #[test]
-    fn noise_at_the_beginning_is_no_suggestion() {
-        let mut losses: Vec<f64> = (0..40).map(|index| 2.0 - 0.01 * f64::from(index)).collect();
+        let mut losses: Vec<f64> =
+            (0..60).map(|index| fall(index) + rise(index) + 0.02 * noise(index)).collect();
+        // Steep falls of single steps: at the beginning, and where the rate is too high.
         losses[0] = 9.0;
-        losses[25] -= 0.02;
-        assert_eq!(steepest(&curve(&losses)), Some(24));
+        losses[50] = 7.0;
+        let points = curve(&losses);
+        let found = clearest_fall(&points).unwrap();
+        assert!((26..=34).contains(&found), "{found}");
+        let lowest = lowest(&points).unwrap();
+        assert!((38..=48).contains(&lowest), "{lowest}");
     }
 
     #[test]
-    fn a_loss_that_only_rises_has_no_suggestion() {
+    fn a_loss_that_does_not_clearly_fall_has_no_suggestion() {
+        let flat: Vec<f64> = (0..60).map(|index| 2.0 + 0.1 * noise(index)).collect();
+        assert_eq!(clearest_fall(&curve(&flat)), None);
         let losses: Vec<f64> = (0..30).map(f64::from).collect();
-        assert_eq!(steepest(&curve(&losses)), None);
+        assert_eq!(clearest_fall(&curve(&losses)), None);
         assert_eq!(lowest(&curve(&losses)), Some(0));
         let falling: Vec<f64> = losses.iter().map(|loss| -loss).collect();
-        for few in 0..12 {
-            assert_eq!(steepest(&curve(&falling[..few])), None);
+        for few in 0..7 {
+            assert_eq!(clearest_fall(&curve(&falling[..few])), None);
         }
-        assert_eq!(steepest(&curve(&falling[..12])), Some(10));
+        assert!(clearest_fall(&curve(&falling[..12])).is_some());
         assert_eq!(lowest(&[]), None);
     }
 }

@@ -40,8 +40,6 @@ fn rates_rise_over_several_epochs_and_nothing_is_written() {
         assert!((pair[1].rate / pair[0].rate / 1e5f64.powf(1.0 / 19.0) - 1.0).abs() < 1e-9);
     }
     assert!((curve.points[0].smoothed - curve.points[0].loss).abs() < 1e-12);
-    let suggestion = curve.suggestion.expect("the loss falls");
-    assert!((1e-6..=0.1).contains(&suggestion), "{suggestion}");
     assert!(!config.run.save_dir.exists());
 
     // The same again; what is trained shows in the losses.
@@ -49,6 +47,11 @@ fn rates_rise_over_several_epochs_and_nothing_is_written() {
     let heads = find(&with(&config, "--gradual-finetuning"), 20, 1e-6, 0.1).unwrap();
     assert_eq!((heads.option, &heads.trained[..]), ("head-lr", &["heads".to_owned()][..]));
     assert!(heads.points[19].loss != curve.points[19].loss);
+
+    // All actions in each batch: no noise but of the dropout.
+    let curve = find(&with(&config, "--batch-size 12"), 40, 1e-5, 0.1).unwrap();
+    let suggestion = curve.suggestion.expect("the loss falls clearly");
+    assert!((3e-4..=3e-2).contains(&suggestion), "{suggestion}");
 }
 
 #[test]
