@@ -7,6 +7,7 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::advice::{Advice, output_failure};
+use super::out_file::check_out_file;
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_atomically;
 use crate::evaluate::{Difference, Interval};
@@ -23,7 +24,7 @@ pub(super) struct CompareArgs {
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
     /// Page to write, with curves and everything else (HTML)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -32,6 +33,10 @@ pub(super) struct CompareArgs {
 
 impl CompareArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
+        if let Some(out) = &self.out {
+            // Before a slip writes a page over a run's file.
+            check_out_file("--out", out, "html")?;
+        }
         let (runs, left_out) = read_all(&find(&self.runs)?)?;
         let mut table = RunTable::new(&runs)?;
         table.notes.extend(left_out.iter().map(|error| format!("left out: {error}")));
@@ -111,7 +116,7 @@ fn text(table: &RunTable) -> String {
         parts.push("\nover seeds and folds: runs whose other options are equal".to_owned());
         parts.push(means(table, &tasks).to_string());
         parts.push(format!(
-            "mean ± standard error; difference: in score to {}, of runs with the\nsame seed and fold",
+            "mean ± standard error; difference: in score to {}, of pairs of\nruns with the same seed and fold",
             reference.name
         ));
     }
@@ -177,17 +182,21 @@ fn means(table: &RunTable, tasks: &[&str]) -> Table {
     header.push("difference".to_owned());
     let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
     for found in &table.repeats {
-        let mut row = vec![found.name.clone(), found.runs.len().to_string()];
+        let mut row = vec![found.name.clone(), found.counted()];
         row.push(found.score.map_or_else(dash, |score| score.to_string()));
         let of = |task: &&str| found.tasks.get(*task).map_or_else(dash, Estimate::to_string);
         row.extend(tasks.iter().map(of));
         row.push(found.difference.map_or_else(dash, |found| {
             let error = found.error.map_or_else(String::new, |error| format!(" ±\u{a0}{error:.3}"));
-            format!("{}{error}", signed(found.mean, 3))
+            format!("{}{error}\n{}", signed(found.mean, 3), pairs(found.n))
         }));
         shown.add_row(row);
     }
     shown
+}
+
+fn pairs(count: usize) -> String {
+    format!("{count} pair{}", if count == 1 { "" } else { "s" })
 }
 
 /// A difference with its mark.

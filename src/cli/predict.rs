@@ -39,6 +39,16 @@ pub(super) struct PredictArgs {
     trained: TrainedArgs,
 }
 
+/// Whether a file, which need not exist yet, is a clip or in a folder of images.
+fn is_within(file: &Path, clip: &Path) -> bool {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    match (folder, file.file_name(), clip.canonicalize()) {
+        (Ok(folder), Some(name), Ok(clip)) => folder.join(name).starts_with(clip),
+        _ => false,
+    }
+}
+
 impl PredictArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let mut actions = actions(&self.clips)?;
@@ -53,6 +63,12 @@ impl PredictArgs {
         }
         if let Some(path) = &self.explain {
             check_out_file("--explain", path, "png")?;
+            if actions.iter().flat_map(|action| &action.views).any(|view| is_within(path, view)) {
+                let path = path.display();
+                return Err(Failure::usage(format!(
+                    "--explain {path}: belongs to the clips; choose another file"
+                )));
+            }
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());

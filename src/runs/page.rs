@@ -146,7 +146,7 @@ fn run_row<'a>(name: &'a Name<'a>, run: &super::RunSummary, tasks: &[&str]) -> R
 
 struct MeanRow<'a> {
     name: &'a str,
-    runs: usize,
+    runs: String,
     /// Of the score and of each task, and the difference in score to the reference's.
     cells: Vec<Option<Cell>>,
 }
@@ -155,9 +155,14 @@ fn mean_row<'a>(found: &'a Repeats, tasks: &[&str]) -> MeanRow<'a> {
     let task = |task: &&str| Some(Cell::of_mean(found.tasks.get(*task)?, percent));
     let score = found.score.map(|score| Cell::of_mean(&score, percent));
     let points = |value| signed(value * 100.0, 1);
-    let difference = found.difference.map(|difference| Cell::of_mean(&difference, points));
+    let difference = found.difference.map(|difference| {
+        let mut cell = Cell::of_mean(&difference, points);
+        let comma = if cell.interval.is_empty() { "" } else { ", " };
+        cell.interval.push_str(&format!("{comma}n = {}", difference.n));
+        cell
+    });
     let cells = [score].into_iter().chain(tasks.iter().map(task)).chain([difference]).collect();
-    MeanRow { name: &found.name, runs: found.runs.len(), cells }
+    MeanRow { name: &found.name, runs: found.counted(), cells }
 }
 
 struct DifferenceRow<'a> {

@@ -25,6 +25,14 @@ pub struct Repeats {
     pub difference: Option<Estimate>,
 }
 
+impl Repeats {
+    /// How many of its runs the means are of, in words.
+    pub(crate) fn counted(&self) -> String {
+        let (all, scored) = (self.runs.len(), self.score.map_or(0, |score| score.n));
+        if scored == all { all.to_string() } else { format!("{scored} of {all}") }
+    }
+}
+
 /// The runs by their options, in their order, so that those of the reference (the first run) come first;
 /// nothing where no run is repeated.
 pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<Repeats> {

@@ -18,14 +18,14 @@ const BETA: f64 = 0.98;
 const DIVERGED: f64 = 4.0;
 /// Fewest steps of a test.
 pub(crate) const FEWEST: usize = 20;
-/// Whether the loss falls at a rate is judged by the steps up to this many decades to each side of it,
+/// Decades of rates on each side of a step whose losses decide whether the loss falls there.
 const DECADES: f64 = 1.0;
-/// at most this part of all steps,
+/// Each side has at most one in so many of all steps.
 const PART: usize = 5;
-/// and at least so many.
+/// Each side has at least so many steps.
 const FEWEST_BESIDE: usize = 3;
 /// A fall counts if its slope is below this many standard errors.
-const CLEAR: f64 = -3.0;
+const CLEAR: f64 = -4.0;
 
 /// A training step of the test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -63,9 +63,10 @@ pub struct LrCurve {
     pub option: &'static str,
     /// The rate around which the loss falls most clearly: where the slope of a line through the losses up
     /// to a decade to each side, over the logarithm of the rate, is most standard errors below 0. `None`
-    /// where it is nowhere 3 of them.
+    /// where it is nowhere 4 of them.
     pub suggestion: Option<f64>,
-    /// A tenth of the rate at which the smoothed loss is lowest.
+    /// A tenth of the rate at which the smoothed loss is lowest; `None` without a suggestion, as a loss that
+    /// does not fall is lowest by chance.
     pub tenth_of_lowest: Option<f64>,
 }
 
@@ -110,9 +111,10 @@ pub fn lr_find(
     if end == LrEnd::Finished && points.len() < steps && stop.load(Ordering::Relaxed) {
         end = LrEnd::Interrupted;
     }
-    let lowest = lowest(&points);
+    let suggestion = clearest_fall(&points);
+    let lowest = suggestion.and(lowest(&points));
     Ok(LrCurve {
-        suggestion: clearest_fall(&points).map(|index| points[index].rate),
+        suggestion: suggestion.map(|index| points[index].rate),
         tenth_of_lowest: lowest.map(|index| points[index].rate / 10.0),
         trained: std::iter::once("heads").chain(trainable.names()).map(str::to_owned).collect(),
         option: match (config.freezing.gradual_finetuning, phase) {

@@ -321,4 +321,9 @@ fn what_decided_is_drawn() {
     let output = explain(&root.join("mvfouls/test"));
     assert_eq!(output.status.code(), Some(2));
     assert!(last_error(&output).contains("--explain draws one action, and these are 16"));
+    // A clip is never drawn over.
+    let output = explain(&picture);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(last_error(&output).contains("belongs to the clips"), "{}", last_error(&output));
+    assert_eq!(image::open(&picture).unwrap().to_rgb8(), drawn);
 }

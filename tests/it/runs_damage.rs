@@ -123,11 +123,17 @@ fn folders_that_are_no_runs_and_too_few_of_them_are_refused() {
         assert_eq!((status, out.as_str(), error.lines().count()), (Some(expected), "", 1));
         assert!(error.contains(words), "{error}");
     }
-    // The results are printed before the page is written.
-    let page = root.join("none/deeper/page.html");
-    let (status, out, error) = compare(root, &["one", "two"], &["--out", page.to_str().unwrap()]);
-    assert_eq!((status, error.lines().count()), (Some(1), 1), "{error}");
-    assert!(error.contains("--out") && error.contains("page.html") && out.contains("seed"));
+    // Before anything is read; a page is not written over a run's file.
+    for (page, words) in [
+        ("none/deeper/page.html", "there is no folder"),
+        ("one/config.toml", "must end with .html"),
+    ] {
+        let page = root.join(page);
+        let out = ["--out", page.to_str().unwrap()];
+        let (status, out, error) = compare(root, &["one", "two"], &out);
+        assert_eq!((status, out.as_str(), error.lines().count()), (Some(2), "", 1), "{error}");
+        assert!(error.contains("--out") && error.contains(words), "{error}");
+    }
 }
 
 #[test]

@@ -56,7 +56,8 @@ fn means_over_seeds_are_on_page_and_terminal() {
     let page = rendered(&paths);
     let means = part(&page, "id=\"means\"", "</table>");
     assert_eq!(means.matches("<tr>").count(), 3, "{means}");
-    for words in [">plain</th>", "62.5<small>± 12.5</small>", "+28.1<small>± 9.4</small>"] {
+    for words in [">plain</th>", "62.5<small>± 12.5</small>", "+28.1<small>± 9.4, n = 2</small>"]
+    {
         assert!(means.contains(words), "{words} is not in {means}");
     }
     assert!(!rendered(&paths[1..3]).contains("id=\"means\""));

@@ -238,6 +238,61 @@ fn a_split_is_taken_from_train_where_only_valid_is_lacking() {
     assert_eq!(source.split("test").unwrap().actions.len(), 1);
 }
 
+/// The way to a folder from the current one.
+#[cfg(unix)]
+fn relative(path: &Path) -> std::path::PathBuf {
+    let up = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
+    let path = path.canonicalize().unwrap();
+    [up, path.strip_prefix("/").unwrap().to_owned()].iter().collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn folds_of_two_splits_find_the_clips_of_both() {
+    let clip = |split: &str, n: usize| format!("{split}/{}/{n}.mp4", n % 2);
+    let names: Vec<String> = (0..8).flat_map(|n| [clip("train", n), clip("valid", n)]).collect();
+    let classes = clips(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut table = "action,path,class,split\n".to_owned();
+    for n in 0..8 {
+        for split in ["train", "valid"] {
+            table += &format!("{split}/{n},{},{},{split}\n", clip(split, n), n % 2);
+        }
+    }
+    let manifest = clips(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    fs::write(manifest.path().join("manifest.csv"), table).unwrap();
+    for root in [&classes, &manifest] {
+        let (mut validated, mut seen) = (Vec::new(), 0);
+        for number in 1..=4 {
+            let fold = Some(format!("{number}/4").parse().unwrap());
+            let partition = Partition { fold, ..Partition::default() };
+            let source =
+                DataSource::open(&SourceSpec { partition, ..spec(&relative(root.path())) })
+                    .unwrap();
+            for name in ["train", "valid"] {
+                let split = source.split(name).unwrap();
+                for action in &split.actions {
+                    let clip = split.clip(&action.views[0]);
+                    assert!(clip.with_extension("mp4").is_file(), "{}", clip.display());
+                    // Not what another run of this set calls another action.
+                    let of = if clip.to_string_lossy().contains("/valid/") {
+                        "valid/"
+                    } else {
+                        "train/"
+                    };
+                    assert!(action.id.starts_with(of), "{} is in {of}", action.id);
+                    seen += 1;
+                }
+                if name == "valid" {
+                    validated.extend(ids(&split));
+                }
+            }
+        }
+        validated.sort_unstable();
+        validated.dedup();
+        assert_eq!((validated.len(), seen), (16, 4 * 16));
+    }
+}
+
 #[test]
 fn classes_that_a_made_split_lacks_are_named() {
     // Classes 0 and 1 have 20 actions each, the others one.
@@ -263,7 +318,7 @@ fn classes_that_a_made_split_lacks_are_named() {
             }
         }
     }
-    // Each of the seven is in one split of three.
+    // All seven are in training, and neither in validation nor in test.
     assert_eq!(absent, 14);
     let balanced = pairs(80);
     let source = open(balanced.path()).unwrap();

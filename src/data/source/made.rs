@@ -1,6 +1,6 @@
 //! The splits of a data set that has fewer than training needs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::error::DataError;
 use super::super::problem::{Problem, ProblemKind};
@@ -146,20 +146,34 @@ impl MadeSplits {
         let Some((first, others)) = self.pool.split_first() else {
             return Ok(source.collect(TRAIN, true, &|split| split.is_none()));
         };
-        let mut all = source.read(first)?;
+        let mut splits = vec![source.read(first)?];
         for name in others {
-            let mut other = source.read(name)?;
-            let dir = other.dir.clone();
-            // Both splits may number their actions from 0.
-            for action in &mut other.actions {
-                if all.actions.iter().any(|a| a.id == action.id) {
-                    action.id = format!("{name}/{}", action.id);
-                }
-                action.views.iter_mut().for_each(|view| view.path = dir.join(&view.path));
+            splits.push(source.read(name)?);
+        }
+        // Splits may each number their actions from 0: then none keeps its names, so that no other run
+        // of this data set calls another action the same.
+        let mut names = HashSet::new();
+        let mut ids = splits.iter().flat_map(|split| &split.actions).map(|action| &action.id);
+        let ambiguous = !ids.all(|id| names.insert(id.clone()));
+        for split in &mut splits {
+            // Absolute, as the paths of all others are joined to the first split's folder.
+            let dir = std::path::absolute(&split.dir).map_err(|error| DataError::Io {
+                path: split.dir.clone(),
+                reason: error.to_string(),
+            })?;
+            if ambiguous {
+                let ids = split.actions.iter_mut().map(|action| &mut action.id);
+                let ids = ids.chain(split.left_out.iter_mut().map(|entry| &mut entry.id));
+                let of_problems = split.problems.iter_mut().filter_map(|p| p.action.as_mut());
+                ids.chain(of_problems).for_each(|id| *id = pooled(&split.name, id));
             }
-            for entry in &mut other.left_out {
-                entry.views.iter_mut().for_each(|view| view.path = dir.join(&view.path));
-            }
+            let used = split.actions.iter_mut().flat_map(|action| &mut action.views);
+            let left_out = split.left_out.iter_mut().flat_map(|entry| &mut entry.views);
+            used.chain(left_out).for_each(|view| view.path = dir.join(&view.path));
+        }
+        let mut splits = splits.into_iter();
+        let mut all = splits.next().expect("the pool has a first split");
+        for other in splits {
             all.actions.extend(other.actions);
             all.left_out.extend(other.left_out);
             all.problems.extend(other.problems);
@@ -169,11 +183,12 @@ impl MadeSplits {
 
     /// The part of each action.
     fn deal(&self, source: &DataSource, actions: &[Action]) -> Vec<usize> {
-        let groups: HashMap<&str, &str> = source
-            .listed
-            .iter()
-            .filter_map(|listed| Some((listed.id.as_str(), listed.group.as_deref()?)))
-            .collect();
+        let mut groups: HashMap<String, &str> = HashMap::new();
+        for listed in &source.listed {
+            let Some(group) = listed.group.as_deref() else { continue };
+            groups.extend(listed.split.as_ref().map(|split| (pooled(split, &listed.id), group)));
+            groups.insert(listed.id.clone(), group);
+        }
         let tasks = &source.schema.tasks;
         // Classes of all tasks, numbered through.
         let first = |task: usize| tasks[..task].iter().map(|t| t.classes.len()).sum::<usize>();
@@ -190,6 +205,11 @@ impl MadeSplits {
         let shares: Vec<f64> = self.parts.iter().map(|(share, _)| *share).collect();
         deal(&items, &shares, self.seed)
     }
+}
+
+/// What an action is called where splits are pooled that call some of their actions the same.
+fn pooled(split: &str, id: &str) -> String {
+    format!("{split}/{id}")
 }
 
 /// The classes of a task that the data set has and a part of it has not, in words.

@@ -143,25 +143,38 @@ pub(super) fn deal(items: &[Item<'_>], shares: &[f64], seed: u64) -> Vec<usize> 
         shares.iter().map(|share| (share * items.len() as f64 - 1e-9).ceil() as usize).collect();
     let mut taken = vec![0_usize; shares.len()];
     let mut of_class = vec![vec![0_usize; sizes.len()]; shares.len()];
+    let (mut dealt, mut dealt_in_all) = (vec![0_usize; sizes.len()], 0);
     let mut parts = vec![0; items.len()];
     for group in groups {
-        // How much of these classes the part still lacks, relative to its share.
-        let lack = |part: usize| -> f64 {
-            let of = |&class: &usize| {
-                1.0 - of_class[part][class] as f64 / (shares[part] * sizes[class] as f64)
-            };
-            group.iter().flat_map(|&index| &items[index].classes).map(of).sum()
+        for &class in group.iter().flat_map(|&index| &items[index].classes) {
+            dealt[class] += 1;
+        }
+        dealt_in_all += group.len();
+        // How far the part is behind its share of each class of the group, and of all actions. A class
+        // with fewer actions than there are parts leaves some of them without; which ones follows from
+        // what the classes before it left over.
+        let behind = |part: usize| -> f64 {
+            let of =
+                |&class: &usize| shares[part] * dealt[class] as f64 - of_class[part][class] as f64;
+            let classes: f64 = group.iter().flat_map(|&index| &items[index].classes).map(of).sum();
+            let all = shares[part] * dealt_in_all as f64 - taken[part] as f64;
+            classes + group.len() as f64 * all
         };
-        let behind = |part: usize| items.len() as f64 - taken[part] as f64 / shares[part];
+        // The training part gets the first of each class: another one is no use without it.
+        let is_new = |part: usize| {
+            shares[part] > 0.5
+                && group.iter().flat_map(|&i| &items[i].classes).any(|&c| of_class[part][c] == 0)
+        };
         let fits = |part: &usize| taken[*part] + group.len() <= room[*part];
         let mut open: Vec<usize> = (0..shares.len()).filter(fits).collect();
         if open.is_empty() {
             open.extend(0..shares.len());
         }
-        let best = open
-            .into_iter()
-            .rev()
-            .max_by(|a, b| lack(*a).total_cmp(&lack(*b)).then(behind(*a).total_cmp(&behind(*b))));
+        let rank = |part: usize| (is_new(part), behind(part));
+        let best = open.into_iter().rev().max_by(|a, b| {
+            let (a, b) = (rank(*a), rank(*b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
         let best = best.expect("there is a part");
         for index in group {
             parts[index] = best;
@@ -208,6 +221,32 @@ mod tests {
             1,
         );
         assert!(other.iter().all(|part| *part == other[0]), "one group is one part");
+    }
+
+    #[test]
+    fn rare_classes_leave_the_others_their_places() {
+        // Two common classes, twelve of three actions, three of two, two of one.
+        let mut strata = [vec![0; 50], vec![1; 30]].concat();
+        for (class, size) in (2..).zip([vec![3; 12], vec![2; 3], vec![1; 2]].concat()) {
+            strata.extend(vec![class; size]);
+        }
+        let parts = items(&strata, &names(strata.len(), 1));
+        let count = |class: usize, part: usize| {
+            strata.iter().zip(&parts).filter(|pair| pair == &(&class, &part)).count()
+        };
+        for (class, size) in [(0, 50.0), (1, 30.0)] {
+            for (part, share) in [0.8, 0.1, 0.1].into_iter().enumerate() {
+                let found = count(class, part) as f64;
+                assert!((found - share * size).abs() <= 1.5, "{class} {part}: {found}");
+            }
+        }
+        let all = |part: usize| parts.iter().filter(|p| **p == part).count();
+        assert!(all(1).abs_diff(12) <= 1 && all(2).abs_diff(12) <= 1, "{} {}", all(1), all(2));
+        for class in 0..strata.iter().max().unwrap() + 1 {
+            assert!(count(class, 0) > 0, "class {class} is not in training");
+        }
+        let held_out = (2..14).filter(|class| count(*class, 0) < 3).count();
+        assert!((4..=10).contains(&held_out), "{held_out} of 12 classes of 3 are held out");
     }
 
     #[test]
