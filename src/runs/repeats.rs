@@ -9,7 +9,7 @@ use crate::metrics::Estimate;
 /// The options in which repeated runs differ.
 const REPEATED: [&str; 2] = ["seed", "fold"];
 
-/// Runs with equal options but for [`REPEATED`].
+/// Runs whose options are equal but for `seed` and `fold`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Repeats {
     /// What the names of its runs have in common.
