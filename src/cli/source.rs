@@ -27,13 +27,18 @@ pub(super) struct SourceArgs {
 impl SourceArgs {
     /// Opens the data set; what was inferred is logged.
     pub(super) fn open(&self) -> Result<DataSource, Failure> {
+        self.open_with(Partition::default())
+    }
+
+    /// Opens the data set with these splits in place of those that it lacks.
+    pub(super) fn open_with(&self, partition: Partition) -> Result<DataSource, Failure> {
         let schema =
             self.schema.as_deref().map(Schema::load).transpose().map_err(Failure::usage)?;
         let source = DataSource::open(&SourceSpec {
             root: self.dataset_root.clone(),
             format: self.format,
             schema,
-            partition: Partition::default(),
+            partition,
         })?;
         source.notes().iter().for_each(|note| log::info!("{note}"));
         Ok(source)

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::shell::typed;
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
 use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
@@ -78,7 +79,7 @@ impl SynthArgs {
         let splits: Vec<String> =
             summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
         let schema_option = match &self.schema {
-            Some(path) => format!(" --schema {}", path.display()),
+            Some(path) => format!(" --schema {}", typed(path)),
             None => String::new(),
         };
         print_text(&format!(
@@ -88,7 +89,7 @@ impl SynthArgs {
             summary.clips,
             ByteSize(summary.bytes),
             splits.join(", "),
-            options.out.display()
+            typed(&options.out)
         ))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
+use super::shell::typed;
 use crate::checkpoint;
 use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
 use crate::train::{Outcome, REPORT};
@@ -172,7 +173,7 @@ impl Terminal {
             let _ = write!(
                 text,
                 "\nnext: polyview evaluate --checkpoint {} --dataset-root DATA --split test",
-                best.display()
+                typed(&best)
             );
         }
         self.line(&text);

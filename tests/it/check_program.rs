@@ -171,3 +171,26 @@ fn names_that_are_not_unicode_are_reported() {
         assert!(text(&output.stdout).contains("d\u{fffd}"), "{}", text(&output.stdout));
     }
 }
+
+#[test]
+fn the_splits_that_training_would_make_are_checked() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    small_set(&data);
+    let checked = |more: &[&str]| {
+        let mut command = command(&["check-data", "--start-frame=2", "--end-frame=9", "--json"]);
+        let output = command.arg("--dataset-root").arg(&data).args(more).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let count = |split: &Value| {
+            (split["name"].as_str().unwrap().to_owned(), split["kept"].as_u64().unwrap())
+        };
+        json["splits"].as_array().unwrap().iter().map(count).collect::<Vec<_>>()
+    };
+    let own = checked(&[]);
+    let [train, valid, test] = &own[..] else { panic!("{own:?}") };
+    let fold = checked(&["--fold", "2/4"]);
+    let all = train.1 + valid.1;
+    let expected = [("train", all - all / 4), ("valid", all / 4), ("test", test.1)];
+    assert_eq!(fold, expected.map(|(name, count)| (name.to_owned(), count)));
+}

@@ -51,6 +51,8 @@ pub struct DataSource {
     /// The actions, except for those of SoccerNet's layout, which are read split by split.
     listed: Vec<Listed>,
     made: MadeSplits,
+    /// Whether these splits were asked for by shares or as a fold.
+    chosen: bool,
     notes: Vec<String>,
 }
 
@@ -87,6 +89,7 @@ impl DataSource {
             schema,
             listed,
             made: MadeSplits::default(),
+            chosen: spec.partition.shares.is_some() || spec.partition.fold.is_some(),
             notes,
         };
         source.made = MadeSplits::plan(&source, &spec.partition)?;
@@ -120,13 +123,14 @@ impl DataSource {
         self.schema.splits.iter().map(|split| &split.name).filter(exists).cloned().collect()
     }
 
-    /// The splits of the data set itself, each with its folder or file, or those made of a data set without
-    /// any.
+    /// The splits of the data set itself, each with its folder or file; those that are made where it has
+    /// none, or where they were asked for.
     pub(crate) fn own_splits(&self) -> Vec<(String, PathBuf, Result<Split, DataError>)> {
         let listed = self.listed_splits();
-        let names = if listed.is_empty() { self.splits() } else { listed.clone() };
+        let made = listed.is_empty() || self.chosen;
+        let names = if made { self.splits() } else { listed };
         let read = |name: String| {
-            let split = if listed.is_empty() { self.split(&name) } else { self.read(&name) };
+            let split = if made { self.split(&name) } else { self.read(&name) };
             (name.clone(), self.place(&name), split)
         };
         names.into_iter().map(read).collect()
