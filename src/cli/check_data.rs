@@ -8,11 +8,10 @@ use clap::Args;
 use super::out_file::{check_out_file, write_png};
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::config::{ClipConfig, MAX_FRAMES, WindowChoice};
+use crate::config::{ClipConfig, MAX_FRAMES, PartitionChoice, WindowChoice};
 use crate::data::check::check_dataset;
-use crate::data::source::{Fold, Partition, Shares};
 use crate::data::video::verify_clip;
-use crate::options::{between, positive, seed};
+use crate::options::{between, positive};
 use crate::sheet::data_set_sheet;
 
 /// Options as typed.
@@ -20,15 +19,8 @@ use crate::sheet::data_set_sheet;
 pub(super) struct CheckDataArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// Check the splits that `train` would make: shares of train, valid and test
-    #[arg(long, value_name = "SHARES")]
-    split: Option<Shares>,
-    /// Seed of the splits that are made
-    #[arg(long, value_name = "N", value_parser = seed, default_value_t = 0)]
-    split_seed: u64,
-    /// Check one of several folds of the training and validation splits, as 2/5
-    #[arg(long, value_name = "K/N")]
-    fold: Option<Fold>,
+    #[command(flatten)]
+    partition: PartitionChoice,
     #[command(flatten)]
     window: WindowChoice,
     /// Rate at which the window is sampled, frames per second
@@ -49,8 +41,7 @@ pub(super) struct CheckDataArgs {
 
 impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        let (shares, seed, fold) = (self.split.clone(), self.split_seed, self.fold);
-        let source = self.source.open_with(Partition { shares, seed, fold })?;
+        let source = self.source.open_with(self.partition.partition())?;
         let clips = ClipConfig {
             window: self.window,
             target_fps: self.target_fps,

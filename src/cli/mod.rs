@@ -17,6 +17,7 @@ mod input;
 mod lr_find;
 mod out_file;
 mod predict;
+mod quoted;
 mod serve;
 mod shell;
 mod signals;

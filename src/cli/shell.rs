@@ -1,7 +1,6 @@
-//! `polyview completions` and `polyview man`: what shells and `man` know of the command line. And how a
-//! path is typed there.
+//! `polyview completions` and `polyview man`: what shells and `man` know of the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueHint};
@@ -47,35 +46,5 @@ impl ManArgs {
                 Failure::runtime(format!("--out-dir {}: {error}", folder.display()))
             })?;
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// A path as it is typed in a command that is shown to be copied.
-pub(super) fn typed(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "_-./\\:=,+@%".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false if cfg!(windows) => format!("\"{text}\""),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_quoted_where_a_shell_needs_it() {
-        for (path, shown) in [
-            ("runs/lr=1e-3_seed=0", "runs/lr=1e-3_seed=0"),
-            ("données", "données"),
-            ("a b", "'a b'"),
-            ("$HOME", "'$HOME'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(typed(Path::new(path)), shown);
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::shell::typed;
+use super::quoted::quoted;
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
 use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
@@ -79,7 +79,7 @@ impl SynthArgs {
         let splits: Vec<String> =
             summary.splits.iter().map(|(name, actions)| format!("{name} {actions}")).collect();
         let schema_option = match &self.schema {
-            Some(path) => format!(" --schema {}", typed(path)),
+            Some(path) => format!(" --schema {}", quoted(path)),
             None => String::new(),
         };
         print_text(&format!(
@@ -89,7 +89,7 @@ impl SynthArgs {
             summary.clips,
             ByteSize(summary.bytes),
             splits.join(", "),
-            typed(&options.out)
+            quoted(&options.out)
         ))?;
         Ok(ExitCode::SUCCESS)
     }

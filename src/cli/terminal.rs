@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::shell::typed;
+use super::quoted::quoted;
 use crate::checkpoint;
 use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
 use crate::train::{Outcome, REPORT};
@@ -173,7 +173,7 @@ impl Terminal {
             let _ = write!(
                 text,
                 "\nnext: polyview evaluate --checkpoint {} --dataset-root DATA --split test",
-                typed(&best)
+                quoted(&best)
             );
         }
         self.line(&text);

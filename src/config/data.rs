@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::CacheChoice;
+use super::{CacheChoice, PartitionChoice};
 use crate::data::loader::Ahead;
-use crate::data::source::{Fold, Format, Partition, Shares};
+use crate::data::source::Format;
 use crate::device::main_memory;
 use crate::options::{self, RESUME_MAY_CHANGE, choice, option_defaults};
 
@@ -30,17 +30,10 @@ pub struct DataConfig {
     #[arg(long, value_name = "NAME", value_parser = choice::<Format>())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// Shares of the splits to be made: train, valid and test [default: 0.8,0.1,0.1 or 0.85,0.15]
-    #[arg(long, value_name = "SHARES")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub split: Option<Shares>,
-    /// Seed of the splits that are made
-    #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 0)]
-    pub split_seed: u64,
-    /// Validate on one of several folds of the training and validation splits, as 2/5
-    #[arg(long, value_name = "K/N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fold: Option<Fold>,
+    /// How splits that the data set lacks are made.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub partition: PartitionChoice,
     /// Decoding threads; 0 decodes in the training thread
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::between(0, 256), default_value_t = usual_workers())]
@@ -83,11 +76,6 @@ pub(crate) fn usual_workers() -> usize {
 }
 
 impl DataConfig {
-    /// How splits that the data set lacks are made.
-    pub fn partition(&self) -> Partition {
-        Partition { shares: self.split.clone(), seed: self.split_seed, fold: self.fold }
-    }
-
     /// How far the loader reads ahead.
     pub fn ahead(&self) -> Ahead {
         let (workers, batches) = (self.num_workers, self.prefetch);

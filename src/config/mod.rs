@@ -16,6 +16,7 @@ mod loss;
 mod mixing;
 mod network;
 mod optimizer;
+mod partition;
 mod rules;
 mod run;
 mod schedule;
@@ -49,6 +50,7 @@ pub use loss::{LossConfig, LossFunction};
 pub use mixing::MixingConfig;
 pub use network::NetworkConfig;
 pub use optimizer::{OptimizerConfig, OptimizerKind};
+pub use partition::PartitionChoice;
 pub(crate) use run::AUTO;
 pub use run::RunConfig;
 pub use schedule::{ScheduleConfig, SchedulerKind};
@@ -229,7 +231,7 @@ impl Config {
     pub fn open_data(&self) -> Result<DataSource, DataError> {
         let schema = self.data.schema.as_deref().map(Schema::load).transpose()?;
         let (root, format) = (self.data.dataset_root.clone(), self.data.format);
-        let partition = self.data.partition();
+        let partition = self.data.partition.partition();
         DataSource::open(&SourceSpec { root, format, schema, partition })
     }
 

@@ -146,41 +146,34 @@ pub(super) fn deal(items: &[Item<'_>], shares: &[f64], seed: u64) -> Vec<usize> 
     let (mut dealt, mut dealt_in_all) = (vec![0_usize; sizes.len()], 0);
     let mut parts = vec![0; items.len()];
     for group in groups {
-        for &class in group.iter().flat_map(|&index| &items[index].classes) {
-            dealt[class] += 1;
-        }
+        let classes: Vec<usize> =
+            group.iter().flat_map(|&index| &items[index].classes).copied().collect();
+        classes.iter().for_each(|&class| dealt[class] += 1);
         dealt_in_all += group.len();
         // How far the part is behind its share of each class of the group, and of all actions. A class
         // with fewer actions than there are parts leaves some of them without; which ones follows from
         // what the classes before it left over.
         let behind = |part: usize| -> f64 {
-            let of =
-                |&class: &usize| shares[part] * dealt[class] as f64 - of_class[part][class] as f64;
-            let classes: f64 = group.iter().flat_map(|&index| &items[index].classes).map(of).sum();
-            let all = shares[part] * dealt_in_all as f64 - taken[part] as f64;
-            classes + group.len() as f64 * all
+            let lacks = |dealt: usize, has: usize| shares[part] * dealt as f64 - has as f64;
+            let of = |&class: &usize| lacks(dealt[class], of_class[part][class]);
+            let all = lacks(dealt_in_all, taken[part]);
+            classes.iter().map(of).sum::<f64>() + group.len() as f64 * all
         };
         // The training part gets the first of each class: another one is no use without it.
-        let is_new = |part: usize| {
-            shares[part] > 0.5
-                && group.iter().flat_map(|&i| &items[i].classes).any(|&c| of_class[part][c] == 0)
+        let rank = |part: usize| {
+            let is_new = classes.iter().any(|&class| of_class[part][class] == 0);
+            if shares[part] > 0.5 && is_new { f64::INFINITY } else { behind(part) }
         };
         let fits = |part: &usize| taken[*part] + group.len() <= room[*part];
         let mut open: Vec<usize> = (0..shares.len()).filter(fits).collect();
         if open.is_empty() {
             open.extend(0..shares.len());
         }
-        let rank = |part: usize| (is_new(part), behind(part));
-        let best = open.into_iter().rev().max_by(|a, b| {
-            let (a, b) = (rank(*a), rank(*b));
-            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-        });
+        let best = open.into_iter().rev().max_by(|a, b| rank(*a).total_cmp(&rank(*b)));
         let best = best.expect("there is a part");
-        for index in group {
-            parts[index] = best;
-            taken[best] += 1;
-            items[index].classes.iter().for_each(|&class| of_class[best][class] += 1);
-        }
+        taken[best] += group.len();
+        classes.iter().for_each(|&class| of_class[best][class] += 1);
+        group.into_iter().for_each(|index| parts[index] = best);
     }
     parts
 }

@@ -51,7 +51,8 @@ impl<'a> Run<'a> {
             compare_data(&data, cluster)?;
         }
         let model = config.model(&schema);
-        let partition = Some(config.data.partition()).filter(|p| *p != Partition::default());
+        let partition =
+            Some(config.data.partition.partition()).filter(|p| *p != Partition::default());
         let input = config.input(&schema)?;
         let window = input.window;
         let info =
