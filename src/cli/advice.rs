@@ -141,7 +141,9 @@ impl Advice for DatasetError {
             Self::Annotations(error) => error.advice(),
             Self::NoActions { .. } => Some("`polyview check-data` lists the reasons".to_owned()),
             Self::Worker => Some("--num-workers 0 shows where".to_owned()),
-            Self::TooManyUnreadable { .. } => None,
+            Self::TooManyUnreadable { .. } => {
+                Some("`polyview check-data` lists all of them".to_owned())
+            }
         }
     }
 

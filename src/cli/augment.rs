@@ -1,12 +1,12 @@
 //! `polyview augment`: a contact sheet of what the augmentation does to a real action.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, Frame, RgbImage};
+use image::RgbImage;
 
+use super::out_file::{check_out_file, keep_clips, write_gif, write_png};
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
 use crate::augment::{
@@ -53,11 +53,11 @@ pub(super) struct AugmentArgs {
     img_width: usize,
     #[command(flatten)]
     window: WindowChoice,
-    /// Image file to write (PNG)
-    #[arg(long, value_name = "FILE")]
+    /// Picture to write (PNG)
+    #[arg(long, value_name = "FILE.png")]
     out: PathBuf,
     /// Also write the first draw as an animated GIF
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.gif")]
     gif: Option<PathBuf>,
     #[command(flatten)]
     augmentation: Typed<AugmentConfig>,
@@ -73,6 +73,15 @@ impl AugmentArgs {
         let window = clips.window(schema).map_err(Failure::usage)?;
         let dataset = Dataset::of_source(&source, &self.split, window, size, None)?;
         let index = self.find(&dataset)?;
+        let views = || dataset.samples[index].views.iter().map(PathBuf::as_path);
+        for (option, path, ending) in
+            [("--out", Some(&self.out), "png"), ("--gif", self.gif.as_ref(), "gif")]
+        {
+            if let Some(path) = path {
+                check_out_file(option, path, ending)?;
+                keep_clips(option, path, views())?;
+            }
+        }
         let read = |reading| {
             let batch = dataset.read_one(index, self.view, &reading, &mut dataset.resizer());
             batch.map_err(Failure::runtime)
@@ -114,7 +123,7 @@ impl AugmentArgs {
             self.split, self.action, self.view, options.augmentation_strength, compute.info.name
         );
         let sheet = contact_sheet(&title, &rows);
-        sheet.save(&self.out).map_err(|error| unwritable(&self.out, &error))?;
+        write_png("--out", &self.out, &sheet)?;
         print_text(&format!(
             "{}: {} rows, {}×{} pixels",
             self.out.display(),
@@ -123,7 +132,7 @@ impl AugmentArgs {
             sheet.height()
         ))?;
         if let (Some(path), Some(frames)) = (&self.gif, first) {
-            write_gif(path, frames, clips.target_fps)?;
+            write_gif("--gif", path, frames, clips.target_fps)?;
             print_text(&format!("{}: seed {}", path.display(), self.seed))?;
         }
         Ok(ExitCode::SUCCESS)
@@ -155,29 +164,9 @@ impl AugmentArgs {
     }
 }
 
-fn unwritable(path: &Path, error: &image::ImageError) -> Failure {
-    Failure::runtime(format!("{}: cannot be written: {error}", path.display()))
-}
-
 /// Evenly chosen frames of a clip, as a row.
 fn row(caption: String, frames: &[RgbImage]) -> Row {
     let columns = frames.len().min(COLUMNS);
     let pick = |column: usize| frames[column * frames.len() / columns.max(1)].clone();
     Row { caption, frames: (0..columns).map(pick).collect() }
-}
-
-/// Writes frames as an endless animation.
-fn write_gif(path: &Path, frames: Vec<RgbImage>, fps: f64) -> Result<(), Failure> {
-    let file = std::fs::File::create(path)
-        .map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))?;
-    let mut encoder = GifEncoder::new(std::io::BufWriter::new(file));
-    let delay = Delay::from_saturating_duration(std::time::Duration::from_secs_f64(1.0 / fps));
-    let frames = frames.into_iter().map(|frame| {
-        let rgba = image::DynamicImage::ImageRgb8(frame).to_rgba8();
-        Frame::from_parts(rgba, 0, 0, delay)
-    });
-    encoder
-        .set_repeat(Repeat::Infinite)
-        .and_then(|()| encoder.encode_frames(frames))
-        .map_err(|error| unwritable(path, &error))
 }

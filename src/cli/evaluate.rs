@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
+use super::out_file::check_writable;
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
@@ -77,6 +78,9 @@ impl EvaluateArgs {
     }
 
     fn evaluate_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
+        if let Some(path) = &self.predictions {
+            check_writable("--predictions", path)?;
+        }
         let trained = self.trained.open(checkpoint)?;
         let about = trained.describe();
         let Trained { net, info, input, schema, compute, options, .. } = trained;
@@ -102,6 +106,14 @@ impl EvaluateArgs {
         let predicted = predict_dataset(&net, &dataset, &options, &compute.device, &mut progress);
         bar.finish_and_clear();
         let predicted = predicted?;
+        let unreadable = dataset.unreadable().len();
+        if unreadable > 0 {
+            log::warn!(
+                "{unreadable} of the {} views of the {} split cannot be read; what follows is of the others",
+                dataset.views(),
+                dataset.split
+            );
+        }
         let (averaged, note) = averaged(&predicted);
         note.iter().for_each(|note| terminal.line(note));
         let labels: Vec<Vec<usize>> = predicted
@@ -142,6 +154,7 @@ impl EvaluateArgs {
                 "device": compute.info,
                 "precision": precision,
                 "averaged": averaged,
+                "unreadable_views": unreadable,
                 "figures": metrics,
             });
             if let Some(official) = &official {

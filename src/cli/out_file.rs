@@ -1,9 +1,11 @@
 //! Files that a command writes at its end; that they can be written is checked before its work begins.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::path::Path;
+use std::time::Duration;
 
-use image::{ImageFormat, RgbImage};
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, DynamicImage, Frame, ImageError, ImageFormat, RgbImage};
 
 use super::Failure;
 use super::advice::output_failure;
@@ -14,13 +16,28 @@ use crate::checkpoint::{CheckpointError, write_atomically};
 /// # Errors
 /// A usage failure that says what is wrong and what to do.
 pub(super) fn check_out_file(option: &str, path: &Path, ending: &str) -> Result<(), Failure> {
-    let refuse =
-        |reason: String| Err(Failure::usage(format!("{option} {}: {reason}", path.display())));
     if !path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending)) {
-        return refuse(format!("the name must end with .{ending}"));
+        return Err(refused(option, path, &format!("the name must end with .{ending}")));
     }
-    if path.is_dir() {
-        return refuse("is a folder; give the name of a file".to_owned());
+    check_writable(option, path)
+}
+
+/// Refuses what cannot become a file, under the name of its option.
+///
+/// # Errors
+/// A usage failure that says what is wrong and what to do.
+pub(super) fn check_writable(option: &str, path: &Path) -> Result<(), Failure> {
+    let refuse = |reason: String| Err(refused(option, path, &reason));
+    match path.metadata() {
+        Ok(found) if found.is_dir() => {
+            return refuse("is a folder; give the name of a file".to_owned());
+        }
+        // A pipe or a device is written to as it is.
+        Ok(found) if !found.is_file() => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // A name that is too long, for example.
+        Err(error) => return refuse(format!("cannot be written: {error}; choose another name")),
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -36,15 +53,68 @@ pub(super) fn check_out_file(option: &str, path: &Path, ending: &str) -> Result<
     }
 }
 
+fn refused(option: &str, path: &Path, reason: &str) -> Failure {
+    Failure::usage(format!("{option} {}: {reason}", path.display()))
+}
+
+/// Refuses a file that is one of these clips or lies in one that is a folder of images.
+pub(super) fn keep_clips<'a>(
+    option: &str,
+    path: &Path,
+    clips: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Failure> {
+    if clips.into_iter().any(|clip| is_within(path, clip)) {
+        return Err(refused(option, path, "belongs to the clips; choose another file"));
+    }
+    Ok(())
+}
+
+/// Whether a file, which need not exist yet, is a clip or in a folder of images.
+fn is_within(file: &Path, clip: &Path) -> bool {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    match (folder, file.file_name(), clip.canonicalize()) {
+        (Ok(folder), Some(name), Ok(clip)) => folder.join(name).starts_with(clip),
+        _ => false,
+    }
+}
+
 /// Writes a picture, whole or not at all.
 pub(super) fn write_png(option: &str, path: &Path, image: &RgbImage) -> Result<(), Failure> {
     let mut png = Cursor::new(Vec::new());
-    let encoded = image.write_to(&mut png, ImageFormat::Png);
+    let encoded = image.write_to(&mut png, ImageFormat::Png).map(|()| png.into_inner());
+    write_encoded(option, path, encoded)
+}
+
+/// Writes frames as an endless animation, whole or not at all.
+pub(super) fn write_gif(
+    option: &str,
+    path: &Path,
+    frames: Vec<RgbImage>,
+    fps: f64,
+) -> Result<(), Failure> {
+    let delay = Delay::from_saturating_duration(Duration::from_secs_f64(1.0 / fps));
+    let frames = frames.into_iter().map(|frame| {
+        let rgba = DynamicImage::ImageRgb8(frame).to_rgba8();
+        Frame::from_parts(rgba, 0, 0, delay)
+    });
+    let mut gif = Vec::new();
+    let mut encoder = GifEncoder::new(&mut gif);
+    let encoded = encoder.set_repeat(Repeat::Infinite).and_then(|()| encoder.encode_frames(frames));
+    drop(encoder);
+    write_encoded(option, path, encoded.map(|()| gif))
+}
+
+fn write_encoded(
+    option: &str,
+    path: &Path,
+    encoded: Result<Vec<u8>, ImageError>,
+) -> Result<(), Failure> {
     let encoded = encoded.map_err(|error| CheckpointError::Write {
         path: path.to_owned(),
         source: std::io::Error::other(error),
     });
     encoded
-        .and_then(|()| write_atomically(path, png.get_ref()))
+        .and_then(|bytes| write_atomically(path, &bytes))
         .map_err(|error| output_failure(option, &error))
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::out_file::{check_out_file, write_png};
+use super::out_file::{check_out_file, keep_clips, write_png};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint;
@@ -39,16 +39,6 @@ pub(super) struct PredictArgs {
     trained: TrainedArgs,
 }
 
-/// Whether a file, which need not exist yet, is a clip or in a folder of images.
-fn is_within(file: &Path, clip: &Path) -> bool {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
-    match (folder, file.file_name(), clip.canonicalize()) {
-        (Ok(folder), Some(name), Ok(clip)) => folder.join(name).starts_with(clip),
-        _ => false,
-    }
-}
-
 impl PredictArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let mut actions = actions(&self.clips)?;
@@ -63,12 +53,8 @@ impl PredictArgs {
         }
         if let Some(path) = &self.explain {
             check_out_file("--explain", path, "png")?;
-            if actions.iter().flat_map(|action| &action.views).any(|view| is_within(path, view)) {
-                let path = path.display();
-                return Err(Failure::usage(format!(
-                    "--explain {path}: belongs to the clips; choose another file"
-                )));
-            }
+            let views = actions.iter().flat_map(|action| &action.views);
+            keep_clips("--explain", path, views.map(PathBuf::as_path))?;
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());
@@ -258,26 +244,38 @@ fn without_hidden(clips: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(clips.into_iter().cloned().collect())
 }
 
-/// The clips of a folder as one action, or those of each folder in it.
+/// The clips of a folder as one action, or those of each folder in it; a folder of images is a clip.
 fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
-    let clips_of = |inside: &[PathBuf]| -> Vec<PathBuf> {
+    let files = |inside: &[PathBuf]| -> Vec<PathBuf> {
         inside.iter().filter(|path| has_clip_extension(path) && path.is_file()).cloned().collect()
+    };
+    // Frames that were taken out of a clip may lie beside it.
+    let folders = |inside: &[PathBuf]| -> Vec<PathBuf> {
+        inside.iter().filter(|path| path.is_dir() && holds_images(path)).cloned().collect()
     };
     let action = |folder: &Path, views| {
         let name = folder.file_name().unwrap_or(folder.as_os_str());
         Action { name: name.to_string_lossy().into_owned(), views }
     };
     let inside = entries(folder)?;
-    let clips = clips_of(&inside);
+    let clips = files(&inside);
     if !clips.is_empty() {
         return Ok(vec![action(folder, clips)]);
     }
     let mut actions = Vec::new();
-    for path in inside.into_iter().filter(|path| path.is_dir()) {
-        let clips = clips_of(&entries(&path)?);
-        if !clips.is_empty() {
-            actions.push(action(&path, clips));
+    for path in inside.iter().filter(|path| path.is_dir()) {
+        let within = entries(path)?;
+        let mut clips = files(&within);
+        if clips.is_empty() {
+            clips = folders(&within);
         }
+        if !clips.is_empty() {
+            actions.push(action(path, clips));
+        }
+    }
+    let clips = folders(&inside);
+    if actions.is_empty() && !clips.is_empty() {
+        actions.push(action(folder, clips));
     }
     if actions.is_empty() {
         let folder = folder.display();

@@ -66,6 +66,10 @@ impl SynthArgs {
             ratio: self.ratio,
             layout: SynthLayout::of(&schema),
         };
+        for split in schema.splits.iter().filter(|split| !synth::SPLITS.contains(&&*split.name)) {
+            let written = synth::SPLITS.join(", ");
+            log::warn!("the schema's split {} is not written; {written} are", split.name);
+        }
         let bar = terminal.counter("clips");
         let written = synth::write(&options, &synth::tasks_of(&schema), |done, of| {
             bar.set_length(of as u64);

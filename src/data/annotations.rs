@@ -18,9 +18,9 @@ use fields::FieldTally;
 pub const ANNOTATIONS: &str = "annotations.json";
 
 /// The field of an action that lists its clips.
-const CLIPS: &str = "Clips";
+pub(crate) const CLIPS: &str = "Clips";
 /// The field of a clip with its path.
-const URL: &str = "Url";
+pub(crate) const URL: &str = "Url";
 
 /// Finds and reads a split; `split` in any of its spellings. In a split that the schema marks as
 /// unlabelled every action with a clip is usable, without labels.

@@ -278,11 +278,15 @@ fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
     schema.tasks.iter().enumerate().map(counts).collect()
 }
 
-/// A split whose annotations cannot be read at all.
+/// A split that cannot be read at all.
 fn unreadable(name: String, place: PathBuf, error: &DataError) -> SplitReport {
-    let file = place.join(ANNOTATIONS).display().to_string();
-    SplitReport {
-        problems: vec![Problem::of_file(ProblemKind::Unreadable, file, error.to_string())],
-        ..SplitReport::new(name, place)
-    }
+    let (kind, message) = (ProblemKind::Unreadable, error.to_string());
+    let problem = match error {
+        DataError::Io { .. } | DataError::Json { .. } => {
+            Problem::of_file(kind, place.join(ANNOTATIONS).display().to_string(), message)
+        }
+        // The message names what it is about, such as a table or a split that cannot be made.
+        _ => Problem::of_split(kind, message),
+    };
+    SplitReport { problems: vec![problem], ..SplitReport::new(name, place) }
 }

@@ -126,8 +126,8 @@ pub enum DatasetError {
     },
     /// Too many unreadable views: the rest would be a different data set.
     #[error(
-        "{split} split: more than 20 % of its {views} views cannot be read:{}",
-        list(.errors)
+        "{split} split: more than 20 % of its {views} views cannot be read, among them {}",
+        some(.errors)
     )]
     TooManyUnreadable {
         /// The split.
@@ -142,9 +142,9 @@ pub enum DatasetError {
     Worker,
 }
 
-fn list(errors: &[ClipError]) -> String {
-    let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
-    lines.concat()
+/// The first of several errors; each has been logged.
+fn some(errors: &[ClipError]) -> String {
+    errors.first().map_or_else(String::new, ToString::to_string)
 }
 
 /// Logs the first few errors in the annotations, and the number of the others.

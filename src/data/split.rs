@@ -119,6 +119,13 @@ impl Split {
         self.dir.join(&view.path)
     }
 
+    /// The paths of all clips, those of actions that are left out included.
+    pub(crate) fn clips(&self) -> Vec<PathBuf> {
+        let used = self.actions.iter().flat_map(|action| &action.views);
+        let others = self.left_out.iter().flat_map(|action| &action.views);
+        used.chain(others).map(|view| self.clip(view)).collect()
+    }
+
     /// Number of usable actions per class of a task.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];

@@ -88,7 +88,12 @@ fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves
             .collect(),
         dot: None,
     };
-    let mut lines: Vec<Line> = tasks.iter().enumerate().map(task).collect();
+    // The score of one task is its own accuracy: the lines would cover each other.
+    let several = tasks.len() > 1;
+    let mut lines: Vec<Line> = match several {
+        true => tasks.iter().enumerate().map(task).collect(),
+        false => Vec::new(),
+    };
     let best = best.and_then(|epoch| history.iter().position(|record| record.epoch == epoch));
     lines.push(Line {
         name: "score".to_owned(),
@@ -99,7 +104,10 @@ fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves
     Curves {
         id: "score".to_owned(),
         title: "Validation score".to_owned(),
-        note: "mean of the tasks; the dot is the best epoch".to_owned(),
+        note: match several {
+            true => "mean of the tasks; the dot is the best epoch".to_owned(),
+            false => "balanced accuracy; the dot is the best epoch".to_owned(),
+        },
         chart: Chart { scale: Scale::Percent, lines, marks: phase_marks(history) },
     }
 }

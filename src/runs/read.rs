@@ -11,6 +11,9 @@ use crate::evaluate::{PredictionTable, matrices};
 use crate::report::EpochRecord;
 use crate::report::curves::best_epoch;
 
+/// The option that names the data set.
+const DATASET_ROOT: &str = "dataset-root";
+
 /// A run as its folder has it.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -80,7 +83,22 @@ fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
     let config: Config = toml::from_str(text).map_err(fail)?;
     let known = toml::Table::try_from(config).expect("a configuration is a table");
     // What this version does not know is an option too.
-    Ok(written.into_iter().chain(known).collect())
+    let mut options: BTreeMap<_, _> = written.into_iter().chain(known).collect();
+    if let Some(toml::Value::String(root)) = options.get_mut(DATASET_ROOT) {
+        *root = absolute(root);
+    }
+    Ok(options)
+}
+
+/// A path that exists, in the form that does not depend on where the program was started: of two runs on the
+/// same data one may have been given it as a relative path.
+fn absolute(path: &str) -> String {
+    match std::path::absolute(path) {
+        Ok(absolute) if absolute.exists() => {
+            absolute.components().collect::<PathBuf>().to_string_lossy().into_owned()
+        }
+        _ => path.to_owned(),
+    }
 }
 
 fn history(path: &Path) -> Result<Vec<EpochRecord>, RunsError> {

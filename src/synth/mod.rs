@@ -42,6 +42,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::atomic_file;
+use crate::data::annotations::{ANNOTATIONS, CLIPS, URL};
 use crate::data::video::is_hidden;
 use crate::schema::{Class, Schema, Task};
 use scene::ClipPlan;
@@ -193,8 +194,8 @@ pub enum SynthError {
     },
 }
 
-/// The splits: their folders, and names in `Set`.
-const SPLITS: [&str; 3] = ["train", "valid", "test"];
+/// The splits that can be written: their folders, and names in `Set`.
+pub const SPLITS: [&str; 3] = ["train", "valid", "test"];
 
 /// Writes the data set. `progress` is called from several threads with the number of clips done and
 /// the total.
@@ -251,7 +252,7 @@ pub fn write(
         let parts = [layout.url_prefix.as_str(), url].into_iter().filter(|part| !part.is_empty());
         let url = parts.collect::<Vec<_>>().join("/");
         let annotations = annotations(name, &url, tasks, &dealt, options.views);
-        save(&folder.join("annotations.json"), &annotations)?;
+        save(&folder.join(ANNOTATIONS), &annotations)?;
         splits.push((name.to_string(), size));
     }
     let bytes = bytes.into_inner() as u64;
@@ -269,6 +270,13 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     }
     if let Some(task) = tasks.iter().find(|task| task.classes.is_empty()) {
         return bad(format!("the task {} has no classes", task.name));
+    }
+    let writes_clips = |class: &SynthClass| class.fields.iter().any(|(field, _)| field == CLIPS);
+    if let Some(task) = tasks.iter().find(|task| task.classes.iter().any(writes_clips)) {
+        let name = &task.name;
+        return bad(format!(
+            "the task {name} has the field {CLIPS}, which lists an action's clips"
+        ));
     }
     let classes = tasks[0].classes.len();
     if !options.ratio.is_empty() && options.ratio.len() != classes {
@@ -332,14 +340,14 @@ fn annotations(
         let clips: Vec<Value> = (0..views)
             .map(|view| {
                 json!({
-                    "Url": format!("{url}/action_{action}/clip_{view}"),
+                    URL: format!("{url}/action_{action}/clip_{view}"),
                     "Camera type": format!("Synthetic view {view}"),
                     "Timestamp": 1000 * action,
                     "Replay speed": 1.0,
                 })
             })
             .collect();
-        entry.insert("Clips".into(), json!(clips));
+        entry.insert(CLIPS.into(), json!(clips));
         actions.insert(action.to_string(), Value::Object(entry));
     }
     json!({ "Set": set, "Number of actions": dealt.len(), "Actions": actions })

@@ -121,14 +121,15 @@ fn the_contact_sheet_has_a_row_per_seed() {
         (&["--action", "77"] as &[&str], "--action 77"),
         (&["--view", "9"], "--view 9"),
         (&["--dropout-prob", "2"], "--dropout-prob 2"),
+        (&["--gif", "clip.mp4"], "--gif clip.mp4: the name must end with .gif"),
     ] {
         let output = draw(more);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
     }
     let output = draw(&["--out", "/no/such/folder/sheet.png"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("sheet.png"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("sheet.png: there is no folder"), "{}", stderr(&output));
 }
 
 #[test]

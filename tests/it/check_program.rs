@@ -137,6 +137,24 @@ fn the_sheet_is_drawn_and_bad_names_are_refused_before_the_check() {
         let error = last_error(&output);
         assert!(error.contains("--sheet") && error.contains(reason), "{error}");
     }
+    let long = "a".repeat(300) + ".png";
+    let output = run(&folder.path().join(long));
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true));
+
+    // A picture of the data set is never drawn over.
+    let images = folder.path().join("images");
+    let frame = images.join("train/run/clip/0001.png");
+    for class in ["run", "fall"] {
+        let clip = images.join("train").join(class).join("clip");
+        std::fs::create_dir_all(&clip).unwrap();
+        image::RgbImage::new(32, 32).save(clip.join("0001.png")).unwrap();
+    }
+    let before = std::fs::read(&frame).unwrap();
+    let mut check = command(&["check-data", "--dataset-root"]);
+    let output = check.arg(&images).arg("--sheet").arg(&frame).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    assert!(last_error(&output).contains("belongs to the clips"), "{}", last_error(&output));
+    assert!(std::fs::read(&frame).unwrap() == before);
 }
 
 #[test]

@@ -129,6 +129,14 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let bare = polyview(&["evaluate", "--dataset-root", root.to_str().unwrap()]);
     assert_eq!(bare.status.code(), Some(2));
+
+    assert_eq!(figures["unreadable_views"], 0);
+    std::fs::write(root.join("mvfouls/test/action_0/clip_1.mp4"), b"").unwrap();
+    let output = evaluate(&checkpoint, &root, &["--json"]);
+    let said = "1 of the 32 views of the test split cannot be read";
+    assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(figures["unreadable_views"], 1);
 }
 
 #[test]

@@ -104,12 +104,16 @@ fn a_file_that_cannot_be_written_is_reported_with_its_option() {
     let file = folder.path().join("absent").join("file");
     let file = file.to_str().unwrap();
     let evaluate = ["evaluate", "--dataset-root", root, "--device", "cpu", "--predictions", file];
-    for (args, option) in [(&evaluate[..], "--predictions"), (&["export", "--out", file], "--out")]
-    {
+    let export = ["export", "--out", file];
+    for (args, status, option, reason) in [
+        // Before anything is predicted.
+        (&evaluate[..], 2, "--predictions", "there is no folder"),
+        (&export, 1, "--out", "cannot be written"),
+    ] {
         let output = polyview(&[args, &["--checkpoint", checkpoint]].concat());
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(status));
         let error = text(&output.stderr);
-        assert!(error.contains(&format!("{option} {file}: cannot be written")), "{error}");
-        assert!(!error.contains("--save-dir"), "{error}");
+        assert!(error.contains(&format!("{option} {file}: {reason}")), "{error}");
+        assert!(!error.contains("--save-dir") && !error.contains("actions"), "{error}");
     }
 }

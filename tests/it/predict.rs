@@ -99,6 +99,36 @@ fn a_bad_view_is_named_and_the_others_decide() {
 }
 
 #[test]
+fn folders_of_images_are_clips() {
+    let fixture = Fixture::new("");
+    let all = fixture.folder.path().join("all");
+    let mut clips = Vec::new();
+    for (action, views) in [("a", 2), ("b", 1)] {
+        for view in 0..views {
+            let clip = all.join(action).join(format!("clip_{view}"));
+            fs::create_dir_all(&clip).unwrap();
+            for frame in 0..3 {
+                let image = image::RgbImage::new(40, 32);
+                image.save(clip.join(format!("{frame}.png"))).unwrap();
+            }
+            clips.push(clip);
+        }
+    }
+    let views = |given: &[&Path]| -> Vec<Vec<PathBuf>> {
+        let output = json(&fixture.predict(&["--json"], given));
+        let clip = |view: &Value| PathBuf::from(view["clip"].as_str().unwrap());
+        let clips = |action: &Value| action["views"].as_array().unwrap().iter().map(clip).collect();
+        output.as_array().unwrap().iter().map(clips).collect()
+    };
+    assert_eq!(views(&[&all]), [&clips[..2], &clips[2..]]);
+    assert_eq!(views(&[&all.join("a")]), [&clips[..2]]);
+    assert_eq!(views(&[&clips[0], &clips[2]]), [[clips[0].clone(), clips[2].clone()]]);
+    // Images beside a clip are not another view.
+    fs::copy(fixture.action.join("clip_0.Mp4"), all.join("b/clip.mp4")).unwrap();
+    assert_eq!(views(&[&all])[1], [all.join("b/clip.mp4")]);
+}
+
+#[test]
 fn hidden_files_are_no_clips_even_where_they_are_named() {
     let fixture = Fixture::new("");
     let at = |name: &str| fixture.action.join(name);

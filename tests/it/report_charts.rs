@@ -142,6 +142,10 @@ fn curves_of_a_run() {
     assert_eq!(all[2].chart.lines[0].values[4], history[4].train.tasks[0].balanced_accuracy);
     let dots: Vec<_> = all[1].chart.lines.iter().map(|line| line.dot).collect();
     assert_eq!(dots, [None, None, best_epoch(&history).map(|record| record.epoch)]);
+    // The only task's accuracy is the score.
+    let one = curves(&history, &schema.tasks[..1]);
+    let names: Vec<&str> = one[1].chart.lines.iter().map(|line| line.name.as_str()).collect();
+    assert_eq!(names, ["score"]);
 
     let rates = &all[4].chart;
     let names: Vec<&str> = rates.lines.iter().map(|line| line.name.as_str()).collect();

@@ -180,6 +180,20 @@ fn options_that_change_the_outcome_are_listed() {
 }
 
 #[test]
+fn a_data_set_is_the_same_by_a_relative_and_an_absolute_path() {
+    let schema = Schema::mvfoul().unwrap();
+    let epochs = vec![predictions(&schema, 8, |_, _| false)];
+    // Tests run in the crate's folder.
+    let absolute = format!("--dataset-root {}/", env!("CARGO_MANIFEST_DIR"));
+    let table = table(&[
+        ("--dataset-root .", &schema, epochs.clone()),
+        (&absolute, &schema, epochs.clone()),
+        ("--dataset-root ./", &schema, epochs),
+    ]);
+    assert_eq!(table.options, []);
+}
+
+#[test]
 fn folders_stand_for_their_runs() {
     let folder = TempDir::new().unwrap();
     let root = folder.path().canonicalize().unwrap();

@@ -222,4 +222,11 @@ fn clips_of_a_schema_are_where_it_expects_them() {
     let error = write(&options, &tasks_of(&without), |_, _| {}).unwrap_err();
     assert!(error.to_string().ends_with("the schema has no split train"), "{error}");
     assert!(!options.out.exists());
+
+    let mut clips = task("views", 2);
+    clips.classes[1].fields = vec![("Clips".to_owned(), "b".to_owned())];
+    let options = SynthOptions { layout: SynthLayout::default(), ..options };
+    let error = write(&options, &[clips], |_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("the task views has the field Clips"), "{error}");
+    assert!(!options.out.exists());
 }
