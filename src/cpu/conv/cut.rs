@@ -12,8 +12,15 @@ use super::stage::Piece;
 /// Columns (in all times) that a group aims at.
 const COLUMNS: usize = 784;
 
-/// The same where taps look along time.
+/// The most where taps look along time.
 const COLUMNS_IN_TIME: usize = 3072;
+
+/// Positions of a small plane.
+const SMALL: usize = 256;
+
+/// Staged sources and sums that a group aims at where taps look along time: a mebibyte, so that a core's
+/// own cache holds them.
+const VALUES: usize = 1 << 18;
 
 /// How the outputs are cut.
 pub(super) struct Cut {
@@ -47,13 +54,21 @@ pub(super) struct Group {
 pub(super) type Rows<'a> = Vec<&'a mut [f32]>;
 
 impl Cut {
-    /// Chooses the cut for `clips` clips, with `taps` taps along the axis `t`.
-    pub(super) fn new([t, h, w]: &[Axis; 3], clips: usize, taps: usize) -> Self {
+    /// Chooses the cut for `clips` clips, with `taps` taps along the axis `t`. A column takes `values`
+    /// values, staged and summed.
+    pub(super) fn new([t, h, w]: &[Axis; 3], clips: usize, taps: usize, values: usize) -> Self {
         let in_time = taps > 1 || (0..t.output).any(|time| t.taps_of(time).len() != 1);
         let wide = w.positions();
         let phases = h.phases.len() * w.phases.len();
         let most = match in_time {
-            true => COLUMNS_IN_TIME / t.output.max(t.source) / phases,
+            true => {
+                // Several small planes share what reading the weights costs.
+                let columns = match h.positions() * wide <= SMALL {
+                    true => COLUMNS_IN_TIME,
+                    false => (VALUES / values).clamp(COLUMNS, COLUMNS_IN_TIME),
+                };
+                columns / t.output.max(t.source) / phases
+            }
             false => COLUMNS / phases,
         };
         let most = most.max(columns_at_once());

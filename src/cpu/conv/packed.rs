@@ -23,6 +23,10 @@ use super::stage::Source;
 /// are summed over them.
 const DEPTH: usize = 384;
 
+/// Values of packed sources that threads share at a time, so that they seldom wait for each other: a
+/// mebibyte, which a cache that they share holds beside the weights.
+const TOGETHER: usize = 1 << 18;
+
 /// Up to this many groups, the weights are reordered for each of them.
 const FEW_GROUPS: usize = 2;
 
@@ -78,7 +82,10 @@ impl<'a> Packed<'a> {
         let reached: Vec<_> = (0..t.output).flat_map(|time| t.taps_of(time)).collect();
         let taps: Vec<_> =
             (0..kt).filter(|tap| reached.iter().any(|(used, _)| used == tap)).collect();
-        let cut = Cut::new(axes, clips, kt);
+        let steps = kt * phases.iter().map(|phase| phase.views.len()).max().unwrap_or(1);
+        let most = (DEPTH / steps).max(1);
+        let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
+        let cut = Cut::new(axes, clips, kt, chunk + order.outputs);
         let (mut frames, mut times) = (vec![0], vec![vec![(0, 0)]]);
         if cut.is_in_time() {
             let used = |frame: &usize| reached.iter().any(|(_, source)| source == frame);
@@ -91,9 +98,6 @@ impl<'a> Packed<'a> {
             let all = |time| t.taps_of(time).into_iter().map(find).collect();
             times = (0..t.output).map(all).collect();
         }
-        let steps = kt * phases.iter().map(|phase| phase.views.len()).max().unwrap_or(1);
-        let most = (DEPTH / steps).max(1);
-        let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
         Self { axes, order, source, phases, taps, cut, chunk, frames, times }
     }
 
@@ -170,29 +174,42 @@ impl<'a> Packed<'a> {
     }
 
     /// The channels of a group in several tasks, `blocks` blocks each, for which the sources are
-    /// packed once.
+    /// packed once, several chunks at a time where they are small.
     fn together(&self, layout: &Layout, weights: &Weights, blocks: usize, mut tasks: Vec<Rows>) {
+        let chunks: Vec<Chunk> = self.chunks().collect();
+        let several = (TOGETHER / layout.chunk()).clamp(1, chunks.len());
         let (sums, staged) = (self.sums(layout, blocks), self.staged(layout));
-        with_scratch(sums * tasks.len() + staged + layout.chunk(), |room| {
+        with_scratch(sums * tasks.len() + several * (staged + layout.chunk()), |room| {
             let (all, room) = room.split_at_mut(sums * tasks.len());
-            let (staged, packed) = room.split_at_mut(staged);
-            for chunk in self.chunks() {
-                let planes = staged.par_chunks_exact_mut(layout.channel).enumerate();
-                planes.take(chunk.count * layout.frames).for_each(|(index, staged)| {
-                    self.stage(layout, &chunk, index, staged);
+            let (all_staged, all_packed) = room.split_at_mut(several * staged);
+            for chunks in chunks.chunks(several) {
+                let planes = all_staged.par_chunks_exact_mut(layout.channel).enumerate();
+                planes.for_each(|(index, plane)| {
+                    let in_chunk = self.chunk * layout.frames;
+                    let (chunk, index) = (chunks.get(index / in_chunk), index % in_chunk);
+                    if let Some(chunk) = chunk.filter(|chunk| index < chunk.count * layout.frames) {
+                        self.stage(layout, chunk, index, plane);
+                    }
                 });
-                let packs = packed.par_chunks_exact_mut(layout.block()).enumerate();
-                packs.for_each(|(block, packed)| {
-                    self.pack(layout, chunk.count, block, staged, packed);
+                let packs = all_packed.par_chunks_exact_mut(layout.block()).enumerate();
+                packs.for_each(|(index, packed)| {
+                    let in_chunk = layout.group.blocks.len();
+                    let (index, block) = (index / in_chunk, index % in_chunk);
+                    if let Some(chunk) = chunks.get(index) {
+                        let staged = &all_staged[index * staged..][..staged];
+                        self.pack(layout, chunk.count, block, staged, packed);
+                    }
                 });
-                let packed = &*packed;
+                let packed = || all_packed.chunks_exact(layout.chunk());
                 all.par_chunks_exact_mut(sums).enumerate().for_each(|(task, sums)| {
                     let first = task * blocks;
                     let blocks = first..(first + blocks).min(weights.panels.blocks());
-                    with_scratch(weights.own(blocks.len(), chunk.count), |own| {
-                        let weights = weights.of(&chunk, blocks, own);
-                        for (block, x) in packed.chunks_exact(layout.block()).enumerate() {
-                            self.multiply(layout, &chunk, block, x, &weights, sums);
+                    with_scratch(weights.own(blocks.len(), self.chunk), |own| {
+                        for (chunk, packed) in chunks.iter().zip(packed()) {
+                            let weights = weights.of(chunk, blocks.clone(), own);
+                            for (block, x) in packed.chunks_exact(layout.block()).enumerate() {
+                                self.multiply(layout, chunk, block, x, &weights, sums);
+                            }
                         }
                     });
                 });
@@ -246,11 +263,9 @@ impl<'a> Packed<'a> {
         for (phase, views) in layout.views.iter().enumerate() {
             for frame in 0..layout.frames {
                 let packed = &mut packed[layout.start(phase, frame)..][..layout.lengths[phase]];
-                for channel in 0..count {
-                    let source = &staged[(channel * layout.frames + frame) * layout.channel..];
-                    let packed = &mut packed[channel * views.len() * columns..];
-                    Pack { source, views, rows, packed, columns }.run();
-                }
+                let source = &staged[frame * layout.channel..];
+                let pitch = layout.frames * layout.channel;
+                Pack { source, channels: count, pitch, views, rows, packed, columns }.run();
             }
         }
     }

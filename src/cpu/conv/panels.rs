@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::axis::Phase;
 use super::kernel::rows_at_once;
+use super::transpose::Squares;
 use crate::simd::dispatch;
 
 /// The fewest adjacent weights that are worth taking as a run.
@@ -250,6 +251,7 @@ impl<'a> Panels<'a> {
                 blocks,
                 step,
                 panels,
+                squares: Squares::new(),
             };
             return match self.rows {
                 8 => job.run::<8>(),
@@ -300,6 +302,7 @@ struct Interleave<'a> {
     blocks: Range<usize>,
     step: usize,
     panels: &'a mut [f32],
+    squares: Squares,
 }
 
 impl Interleave<'_> {
@@ -321,14 +324,12 @@ impl Interleave<'_> {
         let panel = &mut self.panels[block * step + index * run * ROWS..][..run * ROWS];
         let (whole, rest) = panel.as_chunks_mut::<ROWS>().0.as_chunks_mut::<8>();
         for (index, lines) in whole.iter_mut().enumerate() {
-            let mut values = [[0.0; 8]; ROWS];
+            let mut values = [[0.0; 8]; 8];
             for j in 0..ROWS {
                 values[j].copy_from_slice(&rows[j][index * 8..][..8]);
             }
-            for (i, line) in lines.iter_mut().enumerate() {
-                for j in 0..ROWS {
-                    line[j] = values[j][i];
-                }
+            for (line, column) in lines.iter_mut().zip(self.squares.turn(values)) {
+                line.copy_from_slice(&column[..ROWS]);
             }
         }
         let first = whole.len() * 8;

@@ -101,11 +101,15 @@ pub(super) fn columns_at_once() -> usize {
     lanes * if registers >= 32 { 3 } else { 2 }
 }
 
-/// Copies what a block of columns needs of a channel to its steps, `[views, columns]`.
+/// Copies what a block of columns needs of some channels to its steps, `[channels, views, columns]`.
 pub(super) struct Pack<'a> {
-    /// Staged sources of the channel.
+    /// Staged sources.
     pub source: &'a [f32],
-    /// Where the source of each step starts.
+    /// Channels.
+    pub channels: usize,
+    /// From one channel of the source to the next.
+    pub pitch: usize,
+    /// Where the source of each step starts in a channel.
     pub views: &'a [usize],
     /// What to copy in each step, in rising order of columns.
     pub rows: &'a [PackedRow],
@@ -139,17 +143,39 @@ impl WithSimd for Pack<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let columns = self.columns;
-        for (step, &view) in self.views.iter().enumerate() {
-            let (source, target) = (&self.source[view..], &mut self.packed[step * columns..]);
-            for row in self.rows {
-                let whole = row.count.next_multiple_of(S::F32_LANES);
-                let (from, _) = S::as_simd_f32s(&source[row.from..][..whole]);
-                let (to, _) = S::as_mut_simd_f32s(&mut target[row.column..][..whole]);
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = *from;
+        let Self { columns, views, .. } = self;
+        for channel in 0..self.channels {
+            let source = &self.source[channel * self.pitch..];
+            let packed = &mut self.packed[channel * views.len() * columns..];
+            for (step, &view) in views.iter().enumerate() {
+                let (source, target) = (&source[view..], &mut packed[step * columns..]);
+                for row in self.rows {
+                    let (source, target) = (&source[row.from..], &mut target[row.column..]);
+                    // As many as a block has at most, with their number known.
+                    match row.count.div_ceil(S::F32_LANES) {
+                        1 => copy::<S, 1>(source, target),
+                        2 => copy::<S, 2>(source, target),
+                        3 => copy::<S, 3>(source, target),
+                        vectors => {
+                            for vector in 0..vectors {
+                                let start = vector * S::F32_LANES;
+                                copy::<S, 1>(&source[start..], &mut target[start..]);
+                            }
+                        }
+                    }
                 }
             }
         }
+    }
+}
+
+/// Copies so many vectors.
+#[inline(always)]
+fn copy<S: Simd, const VECTORS: usize>(source: &[f32], target: &mut [f32]) {
+    let length = VECTORS * S::F32_LANES;
+    let (from, _) = S::as_simd_f32s(&source[..length]);
+    let (to, _) = S::as_mut_simd_f32s(&mut target[..length]);
+    for v in 0..VECTORS {
+        to[v] = from[v];
     }
 }

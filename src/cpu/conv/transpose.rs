@@ -1,5 +1,81 @@
 //! Transposition between `[channels, positions]` and `[positions, channels]`.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m256;
+
+#[cfg(target_arch = "x86_64")]
+use pulp::{cast, x86::V3};
+
+/// Turns squares of eight by eight values, by shuffles where the machine has them: compilers read columns
+/// one value at a time, or gather them, at several times the cost.
+#[derive(Clone, Copy)]
+pub(super) struct Squares {
+    #[cfg(target_arch = "x86_64")]
+    simd: Option<V3>,
+}
+
+impl Squares {
+    /// What this machine has.
+    pub(super) fn new() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            simd: V3::try_new(),
+        }
+    }
+
+    /// Rows as columns. Meant for code that is compiled for the machine's vectors.
+    #[inline(always)]
+    pub(super) fn turn(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = self.simd {
+            return turn_by_shuffles(simd, rows);
+        }
+        std::array::from_fn(|column| rows.map(|row| row[column]))
+    }
+}
+
+/// Fours of each half, then halves.
+///
+/// Without closures, which would not be compiled for the vectors.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn turn_by_shuffles(simd: V3, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    const LOW: i32 = 0x20;
+    const HIGH: i32 = 0x31;
+    let avx = simd.avx;
+    let [a, b, c, d, e, f, g, h] = rows;
+    let [a, b, c, d] = fours(simd, [a, b, c, d]);
+    let [e, f, g, h] = fours(simd, [e, f, g, h]);
+    [
+        cast(avx._mm256_permute2f128_ps::<LOW>(a, e)),
+        cast(avx._mm256_permute2f128_ps::<LOW>(b, f)),
+        cast(avx._mm256_permute2f128_ps::<LOW>(c, g)),
+        cast(avx._mm256_permute2f128_ps::<LOW>(d, h)),
+        cast(avx._mm256_permute2f128_ps::<HIGH>(a, e)),
+        cast(avx._mm256_permute2f128_ps::<HIGH>(b, f)),
+        cast(avx._mm256_permute2f128_ps::<HIGH>(c, g)),
+        cast(avx._mm256_permute2f128_ps::<HIGH>(d, h)),
+    ]
+}
+
+/// In each half of four rows, rows as columns.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn fours(simd: V3, [a, b, c, d]: [[f32; 8]; 4]) -> [__m256; 4] {
+    const LOW: i32 = 0x44;
+    const HIGH: i32 = 0xee;
+    let avx = simd.avx;
+    let (a, b, c, d): (__m256, __m256, __m256, __m256) = (cast(a), cast(b), cast(c), cast(d));
+    let (low, high) = (avx._mm256_unpacklo_ps(a, b), avx._mm256_unpackhi_ps(a, b));
+    let (other_low, other_high) = (avx._mm256_unpacklo_ps(c, d), avx._mm256_unpackhi_ps(c, d));
+    [
+        avx._mm256_shuffle_ps::<LOW>(low, other_low),
+        avx._mm256_shuffle_ps::<HIGH>(low, other_low),
+        avx._mm256_shuffle_ps::<LOW>(high, other_high),
+        avx._mm256_shuffle_ps::<HIGH>(high, other_high),
+    ]
+}
+
 /// Some rows of `size` values, `pitch` apart, as a panel `[size, width]`, filled up with zeros where
 /// there are fewer rows.
 pub(super) fn transpose(
@@ -54,6 +130,35 @@ pub(super) fn scatter(
         for (tap, sums) in sums {
             for (line, &sum) in lines.iter_mut().zip(&sums[first..]) {
                 line[place + tap] = sum;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Simd, WithSimd};
+
+    use super::Squares;
+    use crate::simd::dispatch;
+
+    #[test]
+    fn squares_are_turned() {
+        struct Turn([[f32; 8]; 8]);
+        impl WithSimd for Turn {
+            type Output = [[f32; 8]; 8];
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+                Squares::new().turn(self.0)
+            }
+        }
+        let square =
+            std::array::from_fn(|row| std::array::from_fn(|column| (8 * row + column) as f32));
+        let turned = dispatch(Turn(square));
+        for row in 0..8 {
+            for column in 0..8 {
+                assert_eq!(turned[row][column], square[column][row]);
             }
         }
     }
