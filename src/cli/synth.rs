@@ -67,8 +67,8 @@ impl SynthArgs {
             layout: SynthLayout::of(&schema),
         };
         for split in schema.splits.iter().filter(|split| !synth::SPLITS.contains(&&*split.name)) {
-            let most = synth::SPLITS.join(", ");
-            log::warn!("the schema's split {} is not written, at most {most} are", split.name);
+            let written = synth::SPLITS.join(", ");
+            log::warn!("the schema's split {} is not written; synth knows {written}", split.name);
         }
         let bar = terminal.counter("clips");
         let written = synth::write(&options, &synth::tasks_of(&schema), |done, of| {
