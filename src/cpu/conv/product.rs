@@ -151,17 +151,11 @@ impl WithSimd for Pack<'_> {
                 let (source, target) = (&source[view..], &mut packed[step * columns..]);
                 for row in self.rows {
                     let (source, target) = (&source[row.from..], &mut target[row.column..]);
-                    // As many as a block has at most, with their number known.
+                    // With their number known; a block of columns has at most three.
                     match row.count.div_ceil(S::F32_LANES) {
                         1 => copy::<S, 1>(source, target),
                         2 => copy::<S, 2>(source, target),
-                        3 => copy::<S, 3>(source, target),
-                        vectors => {
-                            for vector in 0..vectors {
-                                let start = vector * S::F32_LANES;
-                                copy::<S, 1>(&source[start..], &mut target[start..]);
-                            }
-                        }
+                        _ => copy::<S, 3>(source, target),
                     }
                 }
             }
