@@ -11,7 +11,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::kernel::{Correlate, LANES, TAPS, taps_at_once};
-use super::scratch::with_scratch;
+use super::scratch::with_shared_scratch;
 use super::shape::ConvShape;
 
 /// Tasks wanted at least, so that many cores find work.
@@ -90,7 +90,7 @@ pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], d
     let batches = units.div_ceil(per_batch);
 
     let all: usize = shape.in_channels * way.sums() * columns * parts;
-    with_scratch(per_batch * room + all, |room_of_all| {
+    with_shared_scratch(per_batch * room + all, |room_of_all| {
         let (prepared, mut rest) = room_of_all.split_at_mut(per_batch * room);
         let mut tasks: Vec<Task> = (0..shape.in_channels)
             .step_by(block)

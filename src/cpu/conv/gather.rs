@@ -12,7 +12,7 @@ use super::kernel::{Accumulate, BLOCK, LANES};
 use super::packed::Packed;
 use super::panels::{Panels, WeightOrder};
 use super::recipe::Recipe;
-use super::scratch::with_scratch;
+use super::scratch::{with_scratch, with_shared_scratch};
 use super::share;
 use super::stage::{Piece, Source};
 use super::tiles::{Group, Rows, Run, Tiles};
@@ -118,7 +118,7 @@ impl Gather {
         if groups.len() <= FEW_GROUPS {
             return run(None, output);
         }
-        with_scratch(panels.all(), |made| {
+        with_shared_scratch(panels.all(), |made| {
             panels.fill_all(made);
             run(Some(made), output);
         });
@@ -167,7 +167,7 @@ impl Work<'_> {
         let inputs = gather.order.inputs;
         for (group, tasks) in groups.iter().zip(tasks) {
             let channel = self.source.planes() * group.area();
-            with_scratch(kt * inputs * channel + LANES, |staged| {
+            with_shared_scratch(kt * inputs * channel + LANES, |staged| {
                 let all = &mut staged[..kt * inputs * channel];
                 all.par_chunks_mut(channel).enumerate().for_each(|(index, staged)| {
                     group.stage(&self.source, index / inputs, index % inputs, staged);

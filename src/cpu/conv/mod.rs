@@ -43,7 +43,7 @@ pub use weight_gradient::weight_gradient;
 /// If a slice's length does not fit the shape.
 pub fn forward(shape: &ConvShape, x: &[f32], w: &[f32], y: &mut [f32]) {
     check(shape, x.len(), w.len(), y.len());
-    forward_gather(shape).run(x, w, y);
+    in_pool(|| forward_gather(shape).run(x, w, y));
 }
 
 fn forward_gather(shape: &ConvShape) -> Gather {
@@ -63,7 +63,7 @@ fn forward_gather(shape: &ConvShape) -> Gather {
 /// If a slice's length does not fit the shape.
 pub fn input_gradient(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     check(shape, dx.len(), w.len(), dy.len());
-    input_gradient_gather(shape).run(dy, w, dx);
+    in_pool(|| input_gradient_gather(shape).run(dy, w, dx));
 }
 
 fn input_gradient_gather(shape: &ConvShape) -> Gather {
@@ -110,6 +110,12 @@ fn flattened(shape: &ConvShape) -> ConvShape {
         }
     }
     shape
+}
+
+/// Runs `work` on one of the pool's threads. Each time that threads have to wait for each other, a thread
+/// outside the pool would have to be woken to hand out the next tasks.
+fn in_pool(work: impl FnOnce() + Send) {
+    rayon::scope(|_| work());
 }
 
 fn check(shape: &ConvShape, x: usize, w: usize, y: usize) {

@@ -15,7 +15,7 @@ use super::kernel::{LANES, rows_at_once};
 use super::layout::{Layout, View};
 use super::panels::{Panels, WeightOrder};
 use super::product::{Pack, Part, Product};
-use super::scratch::with_scratch;
+use super::scratch::{with_scratch, with_shared_scratch};
 use super::share;
 use super::stage::Source;
 
@@ -113,7 +113,7 @@ impl<'a> Packed<'a> {
         if groups.len() <= FEW_GROUPS {
             return self.run_groups(&groups, Weights { panels: &panels, made: None }, output);
         }
-        with_scratch(panels.all(), |made| {
+        with_shared_scratch(panels.all(), |made| {
             panels.fill_all(made);
             self.run_groups(&groups, Weights { panels: &panels, made: Some(made) }, output);
         });
@@ -179,7 +179,7 @@ impl<'a> Packed<'a> {
         let chunks: Vec<Chunk> = self.chunks().collect();
         let several = (TOGETHER / layout.chunk()).clamp(1, chunks.len());
         let (sums, staged) = (self.sums(layout, blocks), self.staged(layout));
-        with_scratch(sums * tasks.len() + several * (staged + layout.chunk()), |room| {
+        with_shared_scratch(sums * tasks.len() + several * (staged + layout.chunk()), |room| {
             let (all, room) = room.split_at_mut(sums * tasks.len());
             let (all_staged, all_packed) = room.split_at_mut(several * staged);
             for chunks in chunks.chunks(several) {

@@ -13,7 +13,7 @@ use super::scratch::with_scratch;
 use super::stage::{Piece, Source};
 use super::transpose::{scatter, transpose};
 use super::winograd::WeightWinograd;
-use super::{check, forward_axes};
+use super::{check, forward_axes, in_pool};
 use crate::conv::ConvShape;
 
 /// Rows (taps of some channels) of the gradient that a task aims at.
@@ -43,10 +43,10 @@ pub fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32])
     let panels = panels(shape.out_channels, &panel_widths(shape.out_channels));
     let winograd = WeightWinograd::new(shape, &axes, &panels, [x, dy]);
     if let Some(winograd) = winograd.filter(WeightWinograd::pays) {
-        return correlation::run(&winograd, shape, &panels, dw);
+        return in_pool(|| correlation::run(&winograd, shape, &panels, dw));
     }
     let job = Job::new(shape, &axes, &panels, [x, dy]);
-    correlation::run(&job, shape, &panels, dw);
+    in_pool(|| correlation::run(&job, shape, &panels, dw));
 }
 
 /// Output planes that are worked on together, in the order of times: up to `most` that are reached

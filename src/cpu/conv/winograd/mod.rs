@@ -20,7 +20,7 @@ use super::gather::Gather;
 use super::kernel::LANES;
 use super::panels::{Panels, WeightOrder};
 use super::product::{Part, Product};
-use super::scratch::with_scratch;
+use super::scratch::{with_scratch, with_shared_scratch};
 use super::share;
 use cut::{Group, Rows};
 use lines::Lines;
@@ -119,7 +119,7 @@ impl<'a> Winograd<'a> {
         let (rows, blocks) = (panels.rows(), panels.blocks());
         let groups = self.groups();
         let block = TILE * self.block(rows);
-        with_scratch(blocks * block, |windows| {
+        with_shared_scratch(blocks * block, |windows| {
             windows.par_chunks_mut(block.max(1)).enumerate().for_each(|(index, windows)| {
                 self.windows(&panels, index, windows);
             });
