@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::axis::Phase;
 use super::kernel::rows_at_once;
-use super::transpose::Squares;
+use super::transpose::Shuffles;
 use crate::simd::dispatch;
 
 /// The fewest adjacent weights that are worth taking as a run.
@@ -251,7 +251,7 @@ impl<'a> Panels<'a> {
                 blocks,
                 step,
                 panels,
-                squares: Squares::new(),
+                shuffles: Shuffles::new(),
             };
             return match self.rows {
                 8 => job.run::<8>(),
@@ -302,12 +302,34 @@ struct Interleave<'a> {
     blocks: Range<usize>,
     step: usize,
     panels: &'a mut [f32],
-    squares: Squares,
+    shuffles: Shuffles,
 }
 
 impl Interleave<'_> {
     fn run<const ROWS: usize>(self) {
         dispatch(InterleaveRows::<ROWS>(self));
+    }
+
+    /// A run of nine, where those of neighbouring outputs are `STEP` apart: with lengths that the compiler
+    /// knows, input gradients on planes of 7×7 take 0.9 of the time.
+    #[inline(always)]
+    fn window<const ROWS: usize, const STEP: usize>(&mut self, index: usize, block: usize) {
+        let start = self.places[index * 9] + (self.blocks.start + block) * ROWS * STEP;
+        let whole = (self.blocks.start + block + 1) * ROWS <= self.order.outputs;
+        let rows = self.weights[start..].as_chunks::<STEP>().0.first_chunk::<ROWS>();
+        // Without the last row of all weights, where less than a step follows its first.
+        let Some(rows) = rows.filter(|_| whole) else { return self.one::<ROWS>(index, block) };
+        let panel = &mut self.panels[block * self.step + index * 9 * ROWS..][..9 * ROWS];
+        let (lines, last) = panel.split_at_mut(8 * ROWS);
+        let mut values = [[0.0; 8]; 8];
+        for j in 0..ROWS {
+            values[j].copy_from_slice(&rows[j][..8]);
+            last[j] = rows[j][8];
+        }
+        let lines = lines.as_chunks_mut::<ROWS>().0;
+        for (line, column) in lines.iter_mut().zip(self.shuffles.turn(values)) {
+            line.copy_from_slice(&column[..ROWS]);
+        }
     }
 
     #[inline(always)]
@@ -328,7 +350,7 @@ impl Interleave<'_> {
             for j in 0..ROWS {
                 values[j].copy_from_slice(&rows[j][index * 8..][..8]);
             }
-            for (line, column) in lines.iter_mut().zip(self.squares.turn(values)) {
+            for (line, column) in lines.iter_mut().zip(self.shuffles.turn(values)) {
                 line.copy_from_slice(&column[..ROWS]);
             }
         }
@@ -354,7 +376,11 @@ impl<const ROWS: usize> WithSimd for InterleaveRows<'_, ROWS> {
         if job.order.output_step < job.order.input_step {
             for index in 0..runs {
                 for block in 0..blocks {
-                    job.one::<ROWS>(index, block);
+                    match (job.run, job.order.output_step) {
+                        (9, 9) => job.window::<ROWS, 9>(index, block),
+                        (9, 27) => job.window::<ROWS, 27>(index, block),
+                        _ => job.one::<ROWS>(index, block),
+                    }
                 }
             }
         } else {

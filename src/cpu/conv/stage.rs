@@ -1,9 +1,13 @@
 //! Staging: copying the sources of a few rows of outputs into planes (see [`super::axis`]), padding
 //! included, so that the inner loops only ever read consecutive values.
 
+use pulp::{Simd, WithSimd};
+
 use super::axis::{Axis, Tap};
 use super::kernel::{CopyRows, LANES};
 use super::scratch::with_scratch;
+use super::transpose::Shuffles;
+use crate::simd::dispatch;
 
 /// A band of outputs: positions `from..to` along the height of one plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,35 +266,80 @@ impl<'a> Source<'a> {
         start: usize,
         staged: &mut [f32],
     ) {
-        let (h, w) = (self.h, self.w);
-        let size = h.source * w.source;
+        let size = self.h.source * self.w.source;
         let plane = (piece.clip * self.channels + channel) * self.times + time;
         let plane = &self.data[plane * size..][..size];
+        dispatch(Shifted {
+            axes: [self.h, self.w],
+            piece,
+            plane,
+            area,
+            staged: &mut staged[start..],
+        });
+    }
+}
+
+/// Stages one plane of a piece, for each plane of the axes `area` values on.
+struct Shifted<'a> {
+    axes: [&'a Axis; 2],
+    piece: &'a Piece,
+    plane: &'a [f32],
+    area: usize,
+    staged: &'a mut [f32],
+}
+
+impl WithSimd for Shifted<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { axes: [h, w], piece, plane, area, staged } = self;
+        let shuffles = Shuffles::new();
         let rows = piece.to - piece.from + h.reach;
         let row = w.positions() + w.reach;
-        for (hp, &first) in h.planes.iter().enumerate() {
-            for line in 0..rows {
-                let source = first + ((piece.from + line) * h.source_step) as isize;
-                let source = usize::try_from(source).ok().filter(|&s| s < h.source);
-                for (wp, &from) in w.planes.iter().enumerate() {
-                    // The rest of the plane, too: what a copy writes too much, the next rows
-                    // overwrite.
-                    let start = start + (hp * w.planes.len() + wp) * area;
-                    let target = &mut staged[start + line * row..start + rows * row];
-                    match source {
-                        Some(s) => copy_row(
-                            &plane[s * w.source..],
-                            w.source,
-                            from,
-                            w.source_step,
-                            target,
-                            row,
-                        ),
-                        None => target[..row].fill(0.0),
+        for (wp, &from) in w.planes.iter().enumerate() {
+            let inside = Inside::new(w.source, from, w.source_step, row);
+            for (hp, &first) in h.planes.iter().enumerate() {
+                let staged = &mut staged[(hp * w.planes.len() + wp) * area..][..rows * row];
+                for line in 0..rows {
+                    let source = first + ((piece.from + line) * h.source_step) as isize;
+                    let source = usize::try_from(source).ok().filter(|&s| s < h.source);
+                    // The rest of the plane, too: what a copy writes too much, the next rows overwrite.
+                    let target = &mut staged[line * row..];
+                    let Some(source) = source.filter(|_| inside.count > 0) else {
+                        target[..row].fill(0.0);
+                        continue;
+                    };
+                    let source = &plane[source * w.source + inside.first..];
+                    let middle = &mut target[inside.before..];
+                    match w.source_step {
+                        1 => copy_over(source, middle, inside.count),
+                        2 => pick_evens(shuffles, source, middle, inside.count),
+                        step => {
+                            let source = source.iter().step_by(step);
+                            let middle = &mut middle[..inside.count];
+                            middle.iter_mut().zip(source).for_each(|(to, &value)| *to = value);
+                        }
                     }
+                    target[..inside.before].fill(0.0);
+                    target[inside.before + inside.count..row].fill(0.0);
                 }
             }
         }
+    }
+}
+
+/// Copies every second value, `count` in all, and some more where both sides have room for them.
+#[inline(always)]
+fn pick_evens(shuffles: Shuffles, source: &[f32], target: &mut [f32], count: usize) {
+    let pairs = source.as_chunks::<8>().0.as_chunks::<2>().0;
+    let eights = target.as_chunks_mut::<8>().0;
+    let whole = count.div_ceil(8).min(pairs.len()).min(eights.len());
+    for (to, &pair) in eights[..whole].iter_mut().zip(&pairs[..whole]) {
+        *to = shuffles.evens(pair);
+    }
+    for index in whole * 8..count {
+        target[index] = source[2 * index];
     }
 }
 
@@ -332,6 +381,7 @@ impl Inside {
 
 /// Copies `count` values, and some more where both sides have room for them: a few moves of fixed
 /// length where an exact copy is a call.
+#[inline(always)]
 fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
     let rounded = count.next_multiple_of(LANES);
     if count <= 4 * LANES && rounded <= source.len() && rounded <= target.len() {
@@ -341,42 +391,5 @@ fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
         }
     } else {
         target[..count].copy_from_slice(&source[..count]);
-    }
-}
-
-/// `target[q] = source[from + q·step]` for `row` values, and 0 outside the source's first `length`.
-/// May write more of `target` than `row`.
-fn copy_row(
-    source: &[f32],
-    length: usize,
-    from: isize,
-    step: usize,
-    target: &mut [f32],
-    row: usize,
-) {
-    let Inside { before, first, count: inside } = Inside::new(length, from, step, row);
-    if inside > 0 {
-        let middle = &mut target[before..];
-        let source = &source[first..];
-        match step {
-            1 => copy_over(source, middle, inside),
-            2 => pick(source, source.as_chunks::<2>().0, &mut middle[..inside]),
-            3 => pick(source, source.as_chunks::<3>().0, &mut middle[..inside]),
-            _ => {
-                let source = source.iter().step_by(step);
-                middle[..inside].iter_mut().zip(source).for_each(|(to, &value)| *to = value);
-            }
-        }
-    }
-    target[..before].fill(0.0);
-    target[before + inside..row].fill(0.0);
-}
-
-/// The first value of each chunk; the last may be alone, without a whole chunk.
-fn pick<const N: usize>(source: &[f32], chunks: &[[f32; N]], target: &mut [f32]) {
-    let last = target.len() - 1;
-    target[last] = source[last * N];
-    for (to, chunk) in target[..last].iter_mut().zip(chunks) {
-        *to = chunk[0];
     }
 }

@@ -6,15 +6,17 @@ use std::arch::x86_64::__m256;
 #[cfg(target_arch = "x86_64")]
 use pulp::{cast, x86::V3};
 
-/// Turns squares of eight by eight values, by shuffles where the machine has them: compilers read columns
-/// one value at a time, or gather them, at several times the cost.
+/// Values in another order, by shuffles where the machine has them: compilers read columns and every second
+/// value one at a time, or gather them, at several times the cost.
+///
+/// Meant for code that is compiled for the machine's vectors.
 #[derive(Clone, Copy)]
-pub(super) struct Squares {
+pub(super) struct Shuffles {
     #[cfg(target_arch = "x86_64")]
     simd: Option<V3>,
 }
 
-impl Squares {
+impl Shuffles {
     /// What this machine has.
     pub(super) fn new() -> Self {
         Self {
@@ -23,7 +25,7 @@ impl Squares {
         }
     }
 
-    /// Rows as columns. Meant for code that is compiled for the machine's vectors.
+    /// Rows as columns.
     #[inline(always)]
     pub(super) fn turn(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
         #[cfg(target_arch = "x86_64")]
@@ -32,6 +34,26 @@ impl Squares {
         }
         std::array::from_fn(|column| rows.map(|row| row[column]))
     }
+
+    /// Every second value of two rows, from the first on.
+    #[inline(always)]
+    pub(super) fn evens(self, rows: [[f32; 8]; 2]) -> [f32; 8] {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = self.simd {
+            return evens_by_shuffles(simd, rows);
+        }
+        std::array::from_fn(|index| rows[index / 4][index % 4 * 2])
+    }
+}
+
+/// The even values of each half, then halves.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn evens_by_shuffles(simd: V3, [low, high]: [[f32; 8]; 2]) -> [f32; 8] {
+    const EVEN: i32 = 0b10_00_10_00;
+    const HALVES: i32 = 0b11_01_10_00;
+    let evens = simd.avx._mm256_shuffle_ps::<EVEN>(cast(low), cast(high));
+    cast(simd.avx2._mm256_permute4x64_pd::<HALVES>(cast(evens)))
 }
 
 /// Fours of each half, then halves.
@@ -139,23 +161,25 @@ pub(super) fn scatter(
 mod tests {
     use pulp::{Simd, WithSimd};
 
-    use super::Squares;
+    use super::Shuffles;
     use crate::simd::dispatch;
 
     #[test]
-    fn squares_are_turned() {
-        struct Turn([[f32; 8]; 8]);
-        impl WithSimd for Turn {
-            type Output = [[f32; 8]; 8];
+    fn shuffles_put_values_in_their_places() {
+        struct Shuffle([[f32; 8]; 8]);
+        impl WithSimd for Shuffle {
+            type Output = ([[f32; 8]; 8], [f32; 8]);
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> Self::Output {
-                Squares::new().turn(self.0)
+                let shuffles = Shuffles::new();
+                (shuffles.turn(self.0), shuffles.evens([self.0[0], self.0[1]]))
             }
         }
         let square =
             std::array::from_fn(|row| std::array::from_fn(|column| (8 * row + column) as f32));
-        let turned = dispatch(Turn(square));
+        let (turned, evens) = dispatch(Shuffle(square));
+        assert_eq!(evens, [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0]);
         for row in 0..8 {
             for column in 0..8 {
                 assert_eq!(turned[row][column], square[column][row]);
