@@ -14,7 +14,7 @@ const REPEATED: [&str; 2] = ["seed", "fold"];
 pub struct Repeats {
     /// What the names of its runs have in common.
     pub name: String,
-    /// The places of its runs among those that are compared.
+    /// The places of its runs among those that are compared, one for each seed and fold.
     pub runs: Vec<usize>,
     /// The best epochs' score.
     pub score: Option<Estimate>,
@@ -43,7 +43,15 @@ pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<R
     };
     let mut groups: IndexMap<_, Vec<usize>> = IndexMap::new();
     for run in 0..runs.len() {
-        groups.entry(values(&others, run)).or_default().push(run);
+        let group = groups.entry(values(&others, run)).or_default();
+        // The same run again, or a copy of its folder, says nothing new: that would only make the mean look
+        // surer than it is.
+        let same = |other: &&mut usize| values(&repeated, **other) == values(&repeated, run);
+        match group.iter_mut().find(same) {
+            Some(first) if runs[*first].score.is_none() => *first = run,
+            Some(_) => {}
+            None => group.push(run),
+        }
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
     if groups.iter().all(|group| group.len() == 1) {

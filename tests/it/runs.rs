@@ -299,7 +299,13 @@ fn runs_that_differ_in_seed_or_fold_are_merged() {
     assert_eq!((ema.score.unwrap().n, ema.difference.unwrap().n), (1, 1));
 
     assert!(table(&[first.clone(), third, alone]).repeats.is_empty(), "none is repeated");
-    // Names that have nothing in common.
+    // The same run again says nothing new, unless the first has no score yet.
+    let copy = run("copy", "--seed 1", Some(2));
+    assert!(table(&[first.clone(), copy.clone()]).repeats.is_empty(), "a copy is no repetition");
+    let begun = run("begun", "--seed 1", None);
     let other = run("other", "--seed 9", Some(2));
+    let found = table(&[begun, copy, other.clone()]);
+    assert_eq!(found.repeats[0].runs, [1, 2]);
+    // Names that have nothing in common.
     assert_eq!(table(&[first, other]).repeats[0].name, "plain_seed=1 and 1 more");
 }
