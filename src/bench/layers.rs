@@ -53,6 +53,7 @@ impl BenchConfig {
         against_stock: bool,
         mut done: impl FnMut(usize),
     ) -> Result<Vec<LayerTimes>, BenchError> {
+        self.check_memory(device)?;
         let found = distinct(self.planned_convolutions()?);
         let all = found.len();
         let time = |layer: Counted| {

@@ -11,8 +11,11 @@ mod steps;
 use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
-use crate::kernels::PlanError;
-use crate::model::{Backbone, BackboneKind, Init, PartShapes, StageSet, parameter_count};
+use crate::device::main_memory;
+use crate::kernels::{PlanError, cube_device};
+use crate::model::{
+    Backbone, BackboneKind, Init, MemoryEstimate, PartShapes, StageSet, parameter_count,
+};
 use crate::train::TrainError;
 use crate::tuning::{self, TuningPass};
 
@@ -99,6 +102,22 @@ impl BenchConfig {
     /// The same by the network's parts.
     fn planned_parts(&self) -> Result<Vec<PartShapes>, BenchError> {
         self.sketch().convolutions_by_part(self.shape()).ok_or(BenchError::TooSmall(self.size))
+    }
+
+    /// Refuses clips that main memory cannot hold in a training step on `device`, if that is where it
+    /// computes: there an allocation that fails ends the program.
+    fn check_memory(&self, device: &Device) -> Result<(), BenchError> {
+        if cube_device(device).is_some() {
+            return Ok(());
+        }
+        let net = self.sketch();
+        let parameters = parameter_count(&net);
+        let needs = MemoryEstimate::training(&net, parameters, self.size, StageSet::ALL, false)
+            .ok_or(BenchError::TooSmall(self.size))?;
+        match needs.clips(Some(main_memory().total), None) < self.clips as u64 {
+            true => Err(BenchError::OutOfMemory),
+            false => Ok(()),
+        }
     }
 
     /// The network on the CPU, for its sizes.

@@ -47,6 +47,7 @@ impl BenchConfig {
         sync_norm: bool,
         mut done: impl FnMut(),
     ) -> Result<Vec<SeveralTimes>, BenchError> {
+        devices.iter().try_for_each(|device| self.check_memory(device))?;
         self.planned_convolutions()?;
         let mut all: Vec<SeveralTimes> = Vec::new();
         for count in device_counts(devices.len()) {

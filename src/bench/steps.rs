@@ -70,6 +70,7 @@ impl BenchConfig {
     /// Times training steps on `device`, whose automatic differentiation is off. `done` is called
     /// after each step, those of the warm-up included.
     pub fn steps(&self, device: &Device, done: impl FnMut()) -> Result<StepTimes, BenchError> {
+        self.check_memory(device)?;
         let time = || self.time(device, done);
         if self.stock { with_stock(time) } else { time() }
     }
