@@ -9,7 +9,7 @@ use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop};
 use crate::conv::{ConvShape, conv3d};
 use crate::half::stored;
 use crate::kernels::{limits, with_stock};
-use crate::model::with_gradient;
+use crate::model::{parameter_count, with_gradient};
 use crate::timing::{at_full_clock, median, milliseconds};
 
 /// One convolution of the network. Arrays are forward, input gradient, weight gradient.
@@ -53,8 +53,9 @@ impl BenchConfig {
         against_stock: bool,
         mut done: impl FnMut(usize),
     ) -> Result<Vec<LayerTimes>, BenchError> {
-        self.check_memory(device)?;
-        let found = distinct(self.planned_convolutions()?);
+        let net = self.sketch();
+        self.check_memory(&self.memory_needs(&net, parameter_count(&net))?, device)?;
+        let found = distinct(self.convolutions(&net)?);
         let all = found.len();
         let time = |layer: Counted| {
             let times = self.layer(layer, device, peak, against_stock)?;

@@ -94,29 +94,28 @@ impl BenchConfig {
         net.convolutions(self.shape()).ok_or(BenchError::TooSmall(self.size))
     }
 
-    /// The network's convolutions in order, without running anything.
-    fn planned_convolutions(&self) -> Result<Vec<ConvShape>, BenchError> {
-        self.convolutions(&self.sketch())
-    }
-
-    /// The same by the network's parts.
+    /// The network's convolutions by its parts, without running anything.
     fn planned_parts(&self) -> Result<Vec<PartShapes>, BenchError> {
         self.sketch().convolutions_by_part(self.shape()).ok_or(BenchError::TooSmall(self.size))
     }
 
-    /// Refuses clips that main memory cannot hold in a training step on `device`, if that is where it
-    /// computes: there an allocation that fails ends the program.
-    fn check_memory(&self, device: &Device) -> Result<(), BenchError> {
-        if cube_device(device).is_some() {
-            return Ok(());
-        }
-        let net = self.sketch();
-        let parameters = parameter_count(&net);
-        let needs = MemoryEstimate::training(&net, parameters, self.size, StageSet::ALL, false)
-            .ok_or(BenchError::TooSmall(self.size))?;
-        match needs.clips(Some(main_memory().total), None) < self.clips as u64 {
-            true => Err(BenchError::OutOfMemory),
-            false => Ok(()),
+    /// What training steps of a network with this backbone and so many parameters need.
+    fn memory_needs(
+        &self,
+        net: &Backbone,
+        parameters: usize,
+    ) -> Result<MemoryEstimate, BenchError> {
+        MemoryEstimate::training(net, parameters, self.size, StageSet::ALL, false)
+            .ok_or(BenchError::TooSmall(self.size))
+    }
+
+    /// Refuses clips that main memory cannot hold, if that is where `device` computes: there an allocation
+    /// that fails ends the program.
+    fn check_memory(&self, needs: &MemoryEstimate, device: &Device) -> Result<(), BenchError> {
+        let fits = || needs.clips(Some(main_memory().total), None) >= self.clips as u64;
+        match cube_device(device).is_some() || fits() {
+            true => Ok(()),
+            false => Err(BenchError::OutOfMemory),
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::steps::WARM_UP;
 use super::{BenchConfig, BenchError};
 use crate::data::Batch;
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, parameter_count};
 use crate::schema::Schema;
 use crate::timing::{median, milliseconds};
 use crate::train::{Lanes, Objective, Optimizer, Rates, Rule, Trainer};
@@ -47,8 +47,10 @@ impl BenchConfig {
         sync_norm: bool,
         mut done: impl FnMut(),
     ) -> Result<Vec<SeveralTimes>, BenchError> {
-        devices.iter().try_for_each(|device| self.check_memory(device))?;
-        self.planned_convolutions()?;
+        let net = self.sketch();
+        let needs = self.memory_needs(&net, parameter_count(&net))?;
+        devices.iter().try_for_each(|device| self.check_memory(&needs, device))?;
+        self.convolutions(&net)?;
         let mut all: Vec<SeveralTimes> = Vec::new();
         for count in device_counts(devices.len()) {
             let [steps_ms, exchanges] = self.on_first(&devices[..count], sync_norm, &mut done)?;

@@ -12,7 +12,7 @@ use super::{BenchConfig, BenchError};
 use crate::kernels::memory::{MemoryPeak, peak_of};
 use crate::kernels::with_stock;
 use crate::losses::{Targets, cross_entropy};
-use crate::model::{Backbone, BackboneKind, Init, MemoryEstimate, StageSet, parameter_count};
+use crate::model::{Backbone, BackboneKind, Init, parameter_count};
 use crate::timing::{median, milliseconds};
 use crate::train::{Optimizer, Rule};
 
@@ -70,7 +70,6 @@ impl BenchConfig {
     /// Times training steps on `device`, whose automatic differentiation is off. `done` is called
     /// after each step, those of the warm-up included.
     pub fn steps(&self, device: &Device, done: impl FnMut()) -> Result<StepTimes, BenchError> {
-        self.check_memory(device)?;
         let time = || self.time(device, done);
         if self.stock { with_stock(time) } else { time() }
     }
@@ -79,11 +78,9 @@ impl BenchConfig {
         let plain = device;
         let device = plain.clone().autodiff();
         let net = Network::new(self.backbone, self.half, &device);
+        let needs = self.memory_needs(&net.backbone, parameter_count(&net))?;
+        self.check_memory(&needs, plain)?;
         self.convolutions(&net.backbone)?;
-        let parameters = parameter_count(&net);
-        let needs =
-            MemoryEstimate::training(&net.backbone, parameters, self.size, StageSet::ALL, false);
-        let needs = needs.ok_or(BenchError::TooSmall(self.size))?;
         let clips = Tensor::<5>::random(self.shape(), Distribution::Normal(0.0, 1.0), &device);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };
         let mut optimizer = Optimizer::new(rule, 0.0);
