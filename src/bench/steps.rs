@@ -34,7 +34,7 @@ pub struct StepTimes {
 /// Device memory that a step takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StepMemory {
-    /// As [`MemoryEstimate`] has it for the network and its optimizer.
+    /// As [`MemoryEstimate`](crate::model::MemoryEstimate) has it for the network and its optimizer.
     pub estimated: u64,
     /// The most that was in use and that was held, where our kernels run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
