@@ -31,7 +31,7 @@ pub(super) struct EvaluateArgs {
     /// The data set: mvfouls/{train,valid,…}, a folder of clips per class, a table or lists
     #[arg(long, value_name = "DIR", required_unless_present = "ground_truth")]
     dataset_root: Option<PathBuf>,
-    /// How the data set lists its actions [default: recognised]
+    /// How the data set lists its actions [default: detected]
     #[arg(long, value_name = "NAME", value_parser = choice::<Format>())]
     format: Option<Format>,
     /// Split to evaluate

@@ -40,7 +40,7 @@ pub(super) struct ExportArgs {
     /// runs the model in a browser)
     #[arg(long = "for", value_name = "WHAT", default_value_t = Target::Polyview)]
     target: Target,
-    /// Store weights as f16; biases and the numbers of batch norm stay f32
+    /// Store weights as f16; biases and batch norm stay f32
     #[arg(long)]
     half: bool,
     /// Clips that the page runs on: frames, rows and columns, e.g. 16,112,199 [default: what the

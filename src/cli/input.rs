@@ -28,7 +28,7 @@ pub(super) struct InputArgs {
     /// Frame width in the network, pixels
     #[arg(long, value_name = "PX", value_parser = options::between(MIN_SIDE, MAX_SIDE))]
     img_width: Option<usize>,
-    /// Most views per action
+    /// Maximum views per action
     #[arg(long, value_name = "N", value_parser = options::at_least(1))]
     max_views: Option<usize>,
 }

@@ -19,6 +19,20 @@ use crate::train::{FEWEST_LR_STEPS, LrCurve, LrEnd, LrPoint, lr_find};
 /// Rows of the table, about.
 const ROWS: usize = 20;
 
+/// Options of a run that have no effect here: accepted, so that a run's configuration can be used, but not
+/// listed in the help.
+pub(super) const WITHOUT_EFFECT: [&str; 9] = [
+    "overwrite",
+    "resume",
+    "resume_best_acc",
+    "checkpoint_minutes",
+    "keep",
+    "record",
+    "test_run",
+    "test_batches",
+    "compare_freezing",
+];
+
 /// Options as typed, with those of `polyview train`.
 #[derive(Debug, Args)]
 pub(super) struct LrFindArgs {

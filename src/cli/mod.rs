@@ -85,8 +85,10 @@ enum Command {
     /// Compare runs: results, options that differ, differences with their intervals
     Compare(compare::CompareArgs),
     /// Classify one action from its clips
+    #[command(override_usage = "polyview predict --checkpoint <FILE> [OPTIONS] <CLIP>...")]
     Predict(Box<predict::PredictArgs>),
     /// Serve a trained network on this machine, as a page and an API that takes clips
+    #[command(override_usage = "polyview serve --checkpoint <FILE> [OPTIONS]")]
     Serve(Box<serve::ServeArgs>),
     /// Export a checkpoint's weights for other programs
     Export(export::ExportArgs),
@@ -128,8 +130,13 @@ const GROUPS: [(&str, &[&str]); 4] = [
 
 /// The command line. clap groups options, not commands, so the list of commands is made here.
 fn command() -> clap::Command {
-    let command =
-        Cli::command().mut_subcommands(|subcommand| subcommand.allow_negative_numbers(true));
+    let hidden = |command: clap::Command| {
+        let hide = |command: clap::Command, id| command.mut_arg(id, |option| option.hide(true));
+        lr_find::WITHOUT_EFFECT.into_iter().fold(command, hide)
+    };
+    let command = Cli::command()
+        .mut_subcommands(|subcommand| subcommand.allow_negative_numbers(true))
+        .mut_subcommand("lr-find", hidden);
     let style = command.get_styles().clone();
     let (header, literal) = (style.get_header(), style.get_literal());
     let mut list = String::new();

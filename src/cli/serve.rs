@@ -19,7 +19,7 @@ pub(super) struct ServeArgs {
     /// Name or address of this machine to listen on; anything but 127.0.0.1 lets others in
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     host: String,
-    /// Most MiB of one request's clips
+    /// Maximum size of one request's clips, MiB
     #[arg(long, value_name = "MIB", value_parser = between(1, 65_536), default_value_t = 256)]
     max_upload: usize,
     // Last, for what comes after it would be under its headings.

@@ -19,7 +19,7 @@ pub(super) struct SourceArgs {
     /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or what the labels show]
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
-    /// How the data set lists its actions [default: recognised]
+    /// How the data set lists its actions [default: detected]
     #[arg(long, value_name = "NAME", value_parser = choice::<Format>())]
     pub format: Option<Format>,
 }

@@ -7,6 +7,7 @@ use crate::config::{Config, FreezingKind, WeightingStrategy};
 pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> {
     let mut lines = without_effect(config);
     lines.extend(size(config, actions));
+    lines.extend(untrained(config));
     lines.extend(balance(config, counts));
     lines
 }
@@ -35,6 +36,15 @@ fn without_effect(c: &Config) -> Vec<String> {
     lines
 }
 
+/// A first phase on a backbone that knows nothing.
+fn untrained(c: &Config) -> Option<String> {
+    (c.freezing.gradual_finetuning && c.network.pretrained.is_none()).then(|| {
+        "the first phase trains the heads on a frozen backbone of random weights: give --pretrained FILE \
+         (its public weights) or --no-gradual-finetuning"
+            .to_owned()
+    })
+}
+
 fn size(c: &Config, actions: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (bound, wanted) = match actions {
@@ -44,10 +54,10 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
         _ => return lines,
     };
     let mut options = Vec::new();
-    if c.network.pretrained.is_none() {
-        options.push("--pretrained FILE (the backbone's public weights)");
-    }
     if !c.freezing.gradual_finetuning {
+        if c.network.pretrained.is_none() {
+            options.push("--pretrained FILE (the backbone's public weights)");
+        }
         options.push("--gradual-finetuning");
     }
     match actions {

@@ -38,7 +38,7 @@ pub struct ClipConfig {
     #[arg(long, value_name = "PX")]
     #[arg(value_parser = options::between(MIN_SIDE, MAX_SIDE), default_value_t = 398)]
     pub img_width: usize,
-    /// Most views per action [default: all]
+    /// Maximum views per action [default: all]
     #[arg(long, value_name = "N", value_parser = options::at_least(1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_views: Option<usize>,

@@ -26,7 +26,7 @@ pub struct DataConfig {
     #[arg(long, value_name = "FILE", value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
-    /// How the data set lists its actions [default: recognised]
+    /// How the data set lists its actions [default: detected]
     #[arg(long, value_name = "NAME", value_parser = choice::<Format>())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
@@ -42,7 +42,7 @@ pub struct DataConfig {
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::between(1, 1024), default_value_t = 4)]
     pub prefetch: usize,
-    /// Most main memory for frames read ahead, megabytes
+    /// Maximum main memory for frames read ahead, megabytes
     #[arg(long, value_name = "MB", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::size, default_value_t = usual_loader_memory())]
     pub loader_memory: u64,
@@ -50,7 +50,7 @@ pub struct DataConfig {
     #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = CacheChoice::parser(), default_value = "auto")]
     pub cache: CacheChoice,
-    /// Most disk space for decoded frames, gigabytes; the least recently used are evicted
+    /// Maximum disk space for decoded frames, gigabytes; the least recently used are evicted
     #[arg(long, value_name = "GB", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::positive, default_value = "64")]
     pub cache_size: f64,

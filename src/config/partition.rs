@@ -10,14 +10,14 @@ use crate::options;
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct PartitionChoice {
-    /// Shares of the splits to be made: train, valid and test [default: 0.8,0.1,0.1 or 0.85,0.15]
+    /// Fractions of the splits that are created: train, valid and test [default: 0.8,0.1,0.1 or 0.85,0.15]
     #[arg(long, value_name = "SHARES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Shares>,
     /// Seed of the splits that are made
     #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 0)]
     pub split_seed: u64,
-    /// Validate on one of several folds of the training and validation splits, as 2/5
+    /// Validate on one of several folds of the training and validation splits, e.g. 2/5
     #[arg(long, value_name = "K/N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<Fold>,

@@ -20,7 +20,7 @@ pub struct RunConfig {
     #[arg(value_parser = options::path(), default_value = "checkpoints")]
     #[serde(with = "options::path_text")]
     pub save_dir: PathBuf,
-    /// Seed of everything random
+    /// Random seed: initial weights, data order, windows, augmentation, dropout
     #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 42)]
     pub seed: u64,
     /// Move the files of an earlier run in SAVE_DIR aside, to a numbered folder there

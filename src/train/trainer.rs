@@ -1,20 +1,19 @@
 //! The training loop.
 
+mod gradients;
 mod in_lanes;
 mod validation;
 
-use std::cell::RefCell;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::augmenter::Augmenter;
 use super::average::WeightAverage;
 use super::error::TrainError;
-use super::lanes::{FirstClips, Lanes, training_clips};
+use super::lanes::Lanes;
 use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
@@ -23,12 +22,13 @@ use super::objective::{BatchResult, Objective};
 use super::optimizer::{Optimizer, first_not_finite, global_norm};
 use super::recording::{RecordedStep, Recorder};
 use super::run_schedule::Rates;
-use super::step::{Attempt, Clips, Gradients, Step, first_pass};
+use super::step::Gradients;
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
 use crate::model::{DropoutMasks, MultiViewNet, StageSet};
 use crate::report::{Event, Observer, PassRecord};
+use gradients::Uploaded;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -73,13 +73,6 @@ pub struct TrainPass {
     metrics: PassMetrics,
     next: Option<Uploaded>,
     watch: MemoryWatch,
-}
-
-/// A batch whose first clips are on their way to the device.
-struct Uploaded {
-    batch: Arc<Batch>,
-    step: usize,
-    first: FirstClips,
 }
 
 impl<'a> Trainer<'a> {
@@ -318,116 +311,6 @@ impl<'a> Trainer<'a> {
         let slowest = self.lanes.as_ref().and_then(Lanes::slowest);
         PassRecord { loss_scale, slowest, ..pass.metrics.record(&self.objective) }
     }
-
-    fn next_batch(&self, pass: &mut TrainPass) -> Result<Option<Uploaded>, TrainError> {
-        if let Some(uploaded) = pass.next.take() {
-            return Ok(Some(uploaded));
-        }
-        let batch = self.wait_for(&mut pass.metrics, &mut pass.loader)?;
-        batch.map(|batch| self.upload(batch, self.steps)).transpose()
-    }
-
-    fn upload(&self, mut batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
-        batch.mix = self.mixing.as_ref().and_then(|mixing| mixing.draw(&batch, step));
-        let mut own = self.lanes.as_ref().map_or(0..1, Lanes::own);
-        let first = own.find_map(|lane| batch.lanes.get(lane).filter(|lane| !lane.is_empty()));
-        let first = match first {
-            Some(actions) => {
-                let range = first_pass(&batch, actions, self.memory.micro_batch);
-                Some((range.clone(), self.clips(&batch, range, step)?))
-            }
-            None => None,
-        };
-        Ok(Uploaded { batch: batch.into(), step, first: RefCell::new(first) })
-    }
-
-    /// Some clips of a batch, ready for the network.
-    fn clips(
-        &self,
-        batch: &Batch,
-        range: Range<usize>,
-        step: usize,
-    ) -> Result<Tensor<5>, TrainError> {
-        training_clips(self.augmenter.as_ref(), batch, range, self.epoch, step, &self.device)
-    }
-
-    /// A batch's gradients. While the device computes them, the next batch is uploaded if it is
-    /// there. A batch that does not fit in memory is repeated with half the micro-batch.
-    fn gradients(
-        &mut self,
-        uploaded: &Uploaded,
-        pass: &mut TrainPass,
-    ) -> Result<Gradients, TrainError> {
-        self.agree()?;
-        loop {
-            let attempt = match self.lanes {
-                None => self.whole(uploaded, pass)?,
-                Some(_) => self.by_lanes(uploaded, pass)?,
-            };
-            match attempt {
-                Attempt::Done(gradients) => return Ok(gradients),
-                Attempt::OutOfMemory => {
-                    // The next batch is uploaded again, in the smaller micro-batch.
-                    if let Some(next) = &pass.next {
-                        next.first.take();
-                    }
-                    self.memory.shrink(largest_lane(&uploaded.batch), &mut pass.watch)?;
-                }
-            }
-        }
-    }
-
-    /// An attempt at them on this device, in one lane.
-    fn whole(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<Attempt, TrainError> {
-        let batch: &Batch = &uploaded.batch;
-        let masks = DropoutMasks::new(self.seed, uploaded.step as u64, &batch.actions);
-        let clips = |range| match uploaded.first.take() {
-            // Handed out once, so that they are not held longer than the step needs them.
-            Some((first, clips)) if first == range => Ok(clips),
-            _ => self.clips(batch, range, uploaded.step),
-        };
-        let queued = self.step(batch, &clips).queue(Some(&masks));
-        self.upload_next(uploaded, pass)?;
-        Attempt::finish(queued, &mut pass.watch)
-    }
-
-    /// All of a batch in one lane.
-    fn step<'b>(&'b self, batch: &'b Batch, clips: &'b Clips<'b>) -> Step<'b> {
-        Step {
-            net: self.net(),
-            objective: &self.objective,
-            batch,
-            actions: 0..batch.actions.len(),
-            clips,
-            memory: self.memory,
-            loss_scale: self.loss_factor(),
-            together: None,
-            gradients: None,
-        }
-    }
-
-    /// The factor of the loss.
-    fn loss_factor(&self) -> f64 {
-        self.loss_scale.map_or(1.0, |scale| scale.factor())
-    }
-
-    /// Uploads the batch after this one if it has been read.
-    fn upload_next(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<(), TrainError> {
-        // Other ranks may not have theirs yet.
-        let alone = !self.lanes.as_ref().is_some_and(Lanes::are_remote);
-        if alone
-            && pass.next.is_none()
-            && let Some(next) = pass.loader.ready()?
-        {
-            pass.next = Some(self.upload(next, uploaded.step + 1)?);
-        }
-        Ok(())
-    }
-}
-
-/// Clips of the lane that has most of them.
-fn largest_lane(batch: &Batch) -> usize {
-    batch.lanes.iter().map(|lane| batch.clips_of(lane).len()).max().unwrap_or(0)
 }
 
 impl TrainPass {

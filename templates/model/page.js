@@ -265,7 +265,7 @@ function present(found, time) {
   const caption = ({ name, title }) => (found.undecided?.includes(name) ? `${title}: undecided` : title);
   clear('tasks', ...model.tasks.map((task) =>
     table(caption(task), found.tasks[task.name].map(({ class: label, confidence }, place) => bar(label, confidence, place === 0)))));
-  clear('shares', table('What each view weighs', found.views.map(({ clip, share }) => bar(clip, share, false))));
+  clear('shares', table('Attention weight of each view', found.views.map(({ clip, share }) => bar(clip, share, false))));
   element('time').textContent = time;
   element('json').textContent = JSON.stringify(found, null, 2);
   element('copied').textContent = '';

@@ -235,7 +235,12 @@ fn advice_depends_on_the_data_set_and_the_options_in_use() {
     }
     assert!(advice(&config, 300, &[150, 150])[0].contains("--unfreeze-blocks 2"));
     assert!(advice(&config, 800, &[400, 400])[0].contains("--severity-aware-augmentation"));
-    assert_eq!(advice(&config, 3000, &[1500, 1500]), Vec::<String>::new());
+    let random = advice(&config, 3000, &[1500, 1500]);
+    assert!(random[0].contains("frozen backbone of random weights"), "{random:?}");
+    for option in ["--pretrained k400.pth", "--no-gradual-finetuning"] {
+        let lines = advice(&with(&config, option), 3000, &[1500, 1500]);
+        assert_eq!(lines, Vec::<String>::new());
+    }
     let done = with(
         &config,
         "--pretrained k400.pth --unfreeze-blocks 1 --batch-size 4 --dropout-rate 0.5",
@@ -249,7 +254,7 @@ fn advice_depends_on_the_data_set_and_the_options_in_use() {
 #[test]
 fn options_without_effect_in_two_phases_are_named() {
     let lines = |config: &Config| advice(config, 3000, &[1500, 1500]);
-    let given = defaults_with("--epochs 2 --lr 1e-3");
+    let given = defaults_with("--epochs 2 --lr 1e-3 --pretrained k400.pth");
     let [epochs, lr] = &lines(&given)[..] else { panic!("{:?}", lines(&given)) };
     assert!(
         epochs.starts_with("--epochs 2 has an effect only with --no-gradual-finetuning"),

@@ -31,7 +31,7 @@ pub use partition::{Fold, Partition, Shares};
 pub struct SourceSpec {
     /// Its folder, or a table.
     pub root: PathBuf,
-    /// How it lists its actions; recognised if absent.
+    /// How it lists its actions; detected if absent.
     pub format: Option<Format>,
     /// What its annotations mean. Without one SoccerNet's layout has the built-in schema, and that of
     /// another data set follows from its labels.

@@ -77,7 +77,7 @@ impl FromStr for Fold {
             Some((number, of)) if (2..=100).contains(&of) && (1..=of).contains(&number) => {
                 Ok(Self { number, of })
             }
-            _ => Err("must be the number of a fold and how many there are, as 2/5".to_owned()),
+            _ => Err("must be the number of a fold and how many there are, e.g. 2/5".to_owned()),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use burn::module::Module;
 
-use super::{Trainer, largest_lane};
+use super::Trainer;
+use super::gradients::largest_lane;
 use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
