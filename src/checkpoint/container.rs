@@ -16,6 +16,10 @@ use crate::model::state_dict::{StateDict, in_f32};
 /// Key of a checkpoint's only metadata entry. There is one entry only, because a map has no order and
 /// the same content must give the same bytes.
 pub(super) const KEY: &str = "polyview";
+/// Longest text in the metadata. safetensors' header ends at 100 MB, with every line break and quotation
+/// mark of the text escaped; the history of a run with a thousand classes is longer than that. A longer
+/// text is a tensor of bytes, under the same key.
+const MOST_IN_METADATA: usize = 32 << 20;
 /// Key of an export's checksum.
 pub(super) const CHECKSUM: &str = "checksum";
 
@@ -52,9 +56,19 @@ pub(crate) fn encode(
     text: &str,
     tensors: &StateDict,
 ) -> Result<(Vec<u8>, String), CheckpointError> {
+    encode_with(path, text, tensors, MOST_IN_METADATA)
+}
+
+fn encode_with(
+    path: &Path,
+    text: &str,
+    tensors: &StateDict,
+    most: usize,
+) -> Result<(Vec<u8>, String), CheckpointError> {
     let checksum = checksum(text, tensors);
-    let metadata = HashMap::from([(KEY.to_owned(), format!("{checksum}\n{text}"))]);
-    Ok((serialize(path, tensors, metadata)?, checksum))
+    let (within, apart) = if text.len() <= most { (text, None) } else { ("", Some(text)) };
+    let metadata = HashMap::from([(KEY.to_owned(), format!("{checksum}\n{within}"))]);
+    Ok((serialize_with(path, tensors, apart, metadata)?, checksum))
 }
 
 /// The bytes of a safetensors file of tensors in f32 or f16. `path` is for errors.
@@ -63,10 +77,24 @@ pub(super) fn serialize(
     tensors: &StateDict,
     metadata: HashMap<String, String>,
 ) -> Result<Vec<u8>, CheckpointError> {
+    serialize_with(path, tensors, None, metadata)
+}
+
+/// The same with a text as a tensor of bytes.
+fn serialize_with(
+    path: &Path,
+    tensors: &StateDict,
+    text: Option<&str>,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>, CheckpointError> {
     let fail = |error: SafeTensorError| CheckpointError::Write {
         path: path.to_owned(),
         source: std::io::Error::other(error.to_string()),
     };
+    let text = text.map(|text| {
+        let view = TensorView::new(Dtype::U8, vec![text.len()], text.as_bytes());
+        view.map(|view| (KEY, view)).map_err(fail)
+    });
     let views: Vec<(&str, TensorView<'_>)> = tensors
         .iter()
         .map(|(name, data)| {
@@ -74,6 +102,7 @@ pub(super) fn serialize(
             let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
             view.map(|view| (name.as_str(), view)).map_err(fail)
         })
+        .chain(text)
         .collect::<Result<_, _>>()?;
     safetensors::serialize(views, Some(metadata)).map_err(fail)
 }
@@ -122,8 +151,13 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointErr
         .or_else(|| Some((entry(CHECKSUM)?.as_str(), text.as_str())))
         .ok_or_else(|| refuse("its polyview header is truncated".to_owned()))?;
     let file = SafeTensors::deserialize(bytes).map_err(|error| refuse(error.to_string()))?;
+    let mut text = text;
     let mut tensors = StateDict::new();
     for (name, view) in file.iter() {
+        if name == KEY && view.dtype() == Dtype::U8 {
+            text = str::from_utf8(view.data()).map_err(|error| refuse(error.to_string()))?;
+            continue;
+        }
         let dtype = match view.dtype() {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
@@ -139,4 +173,32 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointErr
     }
     let tensors = in_f32(tensors).map_err(|error| refuse(error.to_string()))?;
     Ok(Content { text: text.to_owned(), tensors, checksum: sum.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_kept_beside_the_tensors() {
+        let path = Path::new("last.state");
+        let text = "confusion = [[1, 0],\n[0, 1]]\n".repeat(8);
+        let data = TensorData::from([1.0_f32, -0.0]);
+        let tensors = StateDict::from_iter([("bn.weight".to_owned(), data)]);
+        let long = encode_with(path, &text, &tensors, 100).unwrap();
+        let short = encode_with(path, &text, &tensors, 1000).unwrap();
+        assert_eq!(long.1, short.1);
+        let (_, header) = SafeTensors::read_metadata(&long.0).unwrap();
+        assert!(header.metadata().as_ref().unwrap()[KEY].len() < 100);
+        for (bytes, checksum) in [&long, &short] {
+            let content = decode(path, bytes).unwrap();
+            assert_eq!((&content.text, &content.checksum), (&text, checksum));
+            assert_eq!(content.tensors, tensors);
+        }
+        // Its bytes count in the checksum.
+        let mut damaged = long.0;
+        let last = damaged.iter().rposition(|&byte| byte == b'1').unwrap();
+        damaged[last] = b'7';
+        assert!(decode(path, &damaged).is_err_and(|error| error.to_string().contains("damaged")));
+    }
 }

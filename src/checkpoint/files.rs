@@ -45,7 +45,7 @@ pub(crate) fn remove_leftovers(folder: &Path) {
 }
 
 /// Whether a run writes a file of this name.
-fn is_of_a_run(name: &str) -> bool {
+pub(super) fn is_of_a_run(name: &str) -> bool {
     let is_checkpoint = || {
         let (stem, ending) = name.split_once('.')?;
         let stem_fits = matches!(stem, "best" | "last") || stem.starts_with("epoch-");

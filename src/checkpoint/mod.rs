@@ -19,7 +19,7 @@ pub(crate) use container::{verify, write_tensors};
 pub use export::{Layout, export};
 pub(crate) use files::{prepare_folder, remove_leftovers, write_atomically, write_text};
 pub use lock::FolderLock;
-pub(crate) use previous::{holds_run, move_aside};
+pub(crate) use previous::{holds_run, move_aside, would_move};
 pub(crate) use weights::rebuild;
 pub(crate) use weights::{decode, encode, read};
 pub use weights::{load, save};
@@ -92,6 +92,12 @@ pub enum CheckpointError {
     #[error("{}: it holds another run", .path.display())]
     Occupied {
         /// The folder.
+        path: PathBuf,
+    },
+    /// Pretrained weights among the files of an earlier run, which would be moved.
+    #[error("{}: it would be moved aside with the earlier run's files", .path.display())]
+    Moved {
+        /// The file.
         path: PathBuf,
     },
     /// A checkpoint that this run cannot resume from.

@@ -5,18 +5,29 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::lock::CLAIM;
+use super::files::is_of_a_run;
 use super::{BEST, CheckpointError, HISTORY, LAST};
 use crate::atomic_file::patiently;
 
 /// Name of a folder of earlier files, before its number.
 const PREVIOUS: &str = "previous-";
-/// What is shared between runs, or belongs to the one that is starting.
-const SHARED: [&str; 3] = ["frames", ".lock", CLAIM];
+/// What else a run or a sweep writes to its folder, but for the frame cache and locks.
+const OTHERS: [&str; 3] = ["tensorboard", "log.txt", "error.txt"];
 
 /// Whether a folder holds files of a run.
 pub(crate) fn holds_run(folder: &Path) -> bool {
     [LAST, BEST, HISTORY].iter().any(|name| folder.join(name).exists())
+}
+
+/// Whether a name in the folder of a run is the run's. Other files there are none of ours.
+fn is_moved(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| is_of_a_run(name) || OTHERS.contains(&name))
+}
+
+/// Whether [`move_aside`] would move this file.
+pub(crate) fn would_move(folder: &Path, file: &Path) -> bool {
+    let parent = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
+    parent() == Some(true) && file.file_name().is_some_and(|name| is_moved(&name.to_owned()))
 }
 
 /// Moves the files of the run in `folder` to a new folder in it, which is returned.
@@ -25,10 +36,6 @@ pub(crate) fn holds_run(folder: &Path) -> bool {
 /// [`CheckpointError::Write`].
 pub(crate) fn move_aside(folder: &Path) -> Result<PathBuf, CheckpointError> {
     let fail = |source| CheckpointError::Write { path: folder.to_owned(), source };
-    let is_kept = |name: &OsString| {
-        let name = name.to_string_lossy();
-        SHARED.contains(&name.as_ref()) || name.starts_with(PREVIOUS)
-    };
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let names: Vec<OsString> = entries.map_err(fail)?.iter().map(fs::DirEntry::file_name).collect();
     let target = (1_u32..)
@@ -36,7 +43,7 @@ pub(crate) fn move_aside(folder: &Path) -> Result<PathBuf, CheckpointError> {
         .find(|target| !target.exists())
         .expect("numbers do not run out");
     fs::create_dir(&target).map_err(fail)?;
-    for name in names.iter().filter(|name| !is_kept(name)) {
+    for name in names.iter().filter(|name| is_moved(name)) {
         patiently(|| fs::rename(folder.join(name), target.join(name))).map_err(fail)?;
     }
     Ok(target)

@@ -140,6 +140,11 @@ impl Advice for DatasetError {
         match self {
             Self::Annotations(error) => error.advice(),
             Self::NoActions { .. } => Some("`polyview check-data` lists the reasons".to_owned()),
+            Self::Unlabelled { .. } => Some(
+                "training and validation need labels: give the classes, or leave the split out, and a part \
+                 of the training split is held out"
+                    .to_owned(),
+            ),
             Self::Worker => Some("--num-workers 0 shows where".to_owned()),
             Self::TooManyUnreadable { .. } => {
                 Some("`polyview check-data` lists all of them".to_owned())
@@ -160,6 +165,7 @@ impl Advice for CheckpointError {
         match self {
             Self::InUse { .. } | Self::Occupied { .. } => Some("--save-dir"),
             Self::Resume { .. } => Some("--resume"),
+            Self::Moved { .. } => Some("--pretrained"),
             Self::Write { .. }
             | Self::Read { .. }
             | Self::NotFinite { .. }
@@ -183,6 +189,9 @@ impl Advice for CheckpointError {
                     .to_owned())
             }
             Self::BeyondHalf { .. } => Some("export without --half".to_owned()),
+            Self::Moved { .. } => {
+                Some("copy it to another folder, or choose another --save-dir".to_owned())
+            }
             Self::Read { .. } | Self::Resume { .. } | Self::Unfit { .. } => None,
         }
     }
@@ -287,7 +296,9 @@ impl Advice for TrainError {
             | Self::FewLanes { .. }
             | Self::FewActions { .. }
             | Self::Device(DeviceError::List { .. })
-            | Self::Checkpoint(CheckpointError::Occupied { .. }) => EXIT_USAGE,
+            | Self::Checkpoint(CheckpointError::Occupied { .. } | CheckpointError::Moved { .. }) => {
+                EXIT_USAGE
+            }
             _ => EXIT_FAILURE,
         }
     }

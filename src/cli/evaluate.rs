@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::out_file::check_writable;
+use super::out_file::{check_writable, keep_clips};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
@@ -94,6 +94,9 @@ impl EvaluateArgs {
         let (split, views) = (&self.split, input.max_views);
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
+        if let Some(path) = &self.predictions {
+            keep_clips("--predictions", path, source.files().iter().map(PathBuf::as_path))?;
+        }
         terminal.line(&format!(
             "{about}; {} split: {} actions, {} views",
             dataset.split,

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use clap::Args;
 
 use super::advice::{output_failure, write_advice};
-use super::out_file::check_out_file;
+use super::out_file::{check_out_file, check_writable, keep_checkpoint};
 use super::trained::trained_input;
 use super::{CommandResult, Failure, print_text};
 use crate::checkpoint::{self, Layout};
@@ -59,6 +59,8 @@ impl ExportArgs {
         if self.size.is_some() {
             return Err(Failure::usage("--size is for --for web: weights alone fit any size"));
         }
+        check_writable("--out", &self.out)?;
+        keep_checkpoint("--out", &self.out, &self.checkpoint)?;
         let tensors = checkpoint::export(&self.checkpoint, &self.out, layout, self.half)
             .map_err(|error| output_failure("--out", &error))?;
         let half = if self.half { ", weights in f16" } else { "" };

@@ -11,7 +11,7 @@ use super::out_file::check_out_file;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_atomically;
 use crate::config::{Config, Typed};
-use crate::options::{at_least, positive};
+use crate::options::{between, positive};
 use crate::report::Event;
 use crate::report::lr_chart::LrChart;
 use crate::train::{FEWEST_LR_STEPS, LrCurve, LrEnd, LrPoint, lr_find};
@@ -37,7 +37,7 @@ pub(super) const WITHOUT_EFFECT: [&str; 9] = [
 #[derive(Debug, Args)]
 pub(super) struct LrFindArgs {
     /// Training steps at most
-    #[arg(long, value_name = "N", value_parser = at_least(FEWEST_LR_STEPS), default_value_t = 100)]
+    #[arg(long, value_name = "N", value_parser = between(FEWEST_LR_STEPS, 1_000_000), default_value_t = 100)]
     steps: usize,
     /// Learning rate of the first step
     #[arg(long, value_name = "RATE", value_parser = positive, default_value = "1e-7")]

@@ -57,19 +57,29 @@ fn refused(option: &str, path: &Path, reason: &str) -> Failure {
     Failure::usage(format!("{option} {}: {reason}", path.display()))
 }
 
-/// Refuses a file that is one of these clips or lies in one that is a folder of images.
+/// Refuses a file that is one of these of a data set, or lies in a clip that is a folder of images.
 pub(super) fn keep_clips<'a>(
     option: &str,
     path: &Path,
     clips: impl IntoIterator<Item = &'a Path>,
 ) -> Result<(), Failure> {
     if clips.into_iter().any(|clip| is_within(path, clip)) {
-        return Err(refused(option, path, "belongs to the clips; choose another file"));
+        return Err(refused(option, path, "belongs to the data set; choose another file"));
     }
     Ok(())
 }
 
-/// Whether a file, which need not exist yet, is a clip or in a folder of images.
+/// Refuses a file that is the checkpoint which is read, or another one of a run, which has its state beside
+/// it.
+pub(super) fn keep_checkpoint(option: &str, path: &Path, read: &Path) -> Result<(), Failure> {
+    let is_of_a_run = path.exists() && path.with_extension("state").exists();
+    if is_of_a_run || is_within(path, read) {
+        return Err(refused(option, path, "is a checkpoint; choose another file"));
+    }
+    Ok(())
+}
+
+/// Whether a file, which need not exist yet, is another one or lies in it.
 fn is_within(file: &Path, clip: &Path) -> bool {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new(".")).canonicalize();

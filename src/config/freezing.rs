@@ -32,10 +32,10 @@ pub struct FreezingConfig {
     #[arg(help = "Train in one phase of --epochs epochs at --lr, instead of the heads first")]
     pub gradual_finetuning: bool,
     /// Epochs of the first phase
-    #[arg(long, value_name = "N", value_parser = options::at_least(1), default_value_t = 8)]
+    #[arg(long, value_name = "N", value_parser = options::epochs, default_value_t = 8)]
     pub phase1_epochs: usize,
     /// Epochs of the second phase
-    #[arg(long, value_name = "N", value_parser = options::at_least(1), default_value_t = 15)]
+    #[arg(long, value_name = "N", value_parser = options::epochs, default_value_t = 15)]
     pub phase2_epochs: usize,
     /// Learning rate of the heads in the first phase
     #[arg(long, value_name = "RATE", value_parser = options::positive, default_value = "1e-3")]

@@ -33,7 +33,7 @@ choices! {
 #[command(next_help_heading = "Schedule")]
 pub struct ScheduleConfig {
     /// Epochs, without gradual fine-tuning
-    #[arg(long, value_name = "N", value_parser = options::at_least(1), default_value_t = 50)]
+    #[arg(long, value_name = "N", value_parser = options::epochs, default_value_t = 50)]
     pub epochs: usize,
     /// Epochs without a better score after which training stops; 0: never
     #[arg(long, value_name = "N", default_value = "auto")]

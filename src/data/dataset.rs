@@ -124,6 +124,14 @@ pub enum DatasetError {
         /// Number of actions left out.
         left_out: usize,
     },
+    /// A split without labels where they are needed.
+    #[error("{}: the {split} split has no labels", .path.display())]
+    Unlabelled {
+        /// The split.
+        split: String,
+        /// Where its actions are listed.
+        path: PathBuf,
+    },
     /// Too many unreadable views: the rest would be a different data set.
     #[error(
         "{split} split: more than 20 % of its {views} views cannot be read, among them {}",
@@ -253,6 +261,18 @@ impl Dataset {
             findings: Findings::default(),
             max_unreadable: MAX_UNREADABLE,
         }
+    }
+
+    /// The same split, if its actions have labels, as training and validation need them.
+    ///
+    /// # Errors
+    /// [`DatasetError::Unlabelled`].
+    pub fn labelled(self) -> Result<Self, DatasetError> {
+        if self.annotations.labelled {
+            return Ok(self);
+        }
+        let Split { name: split, file, dir, .. } = self.annotations;
+        Err(DatasetError::Unlabelled { split, path: file.unwrap_or(dir) })
     }
 
     /// Leaves out unreadable views however many there are: for evaluation and prediction, where each

@@ -87,6 +87,11 @@ impl Loader {
         self.queue.batches()
     }
 
+    /// Number of batches handed out or skipped so far.
+    pub fn taken(&self) -> usize {
+        self.queue.taken()
+    }
+
     /// Peak size of the frames in memory, bytes. For tests.
     #[doc(hidden)]
     pub fn most_held(&self) -> u64 {

@@ -25,8 +25,8 @@ pub(crate) use parse::{
 };
 pub(crate) use paths::{optional_path_text, path, path_or_empty, path_text};
 pub(crate) use ranges::{
-    at_least, below_one, between, factor, inside_unit, not_negative, positive, scale, seed, size,
-    unit, whole,
+    at_least, below_one, between, epochs, factor, inside_unit, not_negative, positive, scale, seed,
+    size, unit, whole,
 };
 
 /// Group of the options that may differ between a run and its continuation without changing what

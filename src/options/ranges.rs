@@ -29,6 +29,11 @@ pub(crate) fn between(
     }
 }
 
+/// A number of epochs. What is done for each of them before the first begins must not take long.
+pub(crate) fn epochs(text: &str) -> Result<usize, String> {
+    between(1, 100_000)(text)
+}
+
 /// A number of bytes, of a unit that the option names; at least 1.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (1..1 << 40).contains(number));

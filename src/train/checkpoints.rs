@@ -112,13 +112,9 @@ impl<'a> CheckpointWriter<'a> {
         self.write_config()
     }
 
-    /// Whether this score is the best so far; it is remembered.
-    pub(super) fn is_best(&mut self, score: f64) -> bool {
-        let best = self.best_score.is_none_or(|best| score > best);
-        if best {
-            self.best_score = Some(score);
-        }
-        best
+    /// Whether this score is the best so far.
+    pub(super) fn is_best(&self, score: f64) -> bool {
+        self.best_score.is_none_or(|best| score > best)
     }
 
     /// Whether a checkpoint within the epoch is due.
@@ -135,8 +131,23 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     /// Writes the checkpoints and the history of a finished epoch, and its predictions for the validation
-    /// split if it is the best. Returns the weight files written.
+    /// split if it is the best. Returns the weight files written. After an error the epoch counts as
+    /// unfinished.
     pub(super) fn save_epoch(
+        &mut self,
+        snapshot: Snapshot,
+        schema: &Schema,
+        predictions: &[ActionPrediction],
+    ) -> Result<Vec<PathBuf>, TrainError> {
+        let before = (self.best_score, self.info.clone());
+        let saved = self.write_epoch(snapshot, schema, predictions);
+        if saved.is_err() {
+            (self.best_score, self.info) = before;
+        }
+        saved
+    }
+
+    fn write_epoch(
         &mut self,
         snapshot: Snapshot,
         schema: &Schema,
@@ -144,6 +155,9 @@ impl<'a> CheckpointWriter<'a> {
     ) -> Result<Vec<PathBuf>, TrainError> {
         let history = snapshot.history;
         let record = history.last().expect("an epoch is finished");
+        if record.best {
+            self.best_score = Some(record.score);
+        }
         self.info.epoch = record.epoch;
         self.info.score = Some(record.score);
         self.info.calibration.clone_from(&record.calibration);
@@ -167,7 +181,7 @@ impl<'a> CheckpointWriter<'a> {
             return Ok(written);
         }
         if self.config.run.keep > 0 {
-            drop_older(&self.config.run.save_dir, self.config.run.keep);
+            drop_older(&self.config.run.save_dir, record.epoch, self.config.run.keep);
         }
         self.write_history(history)?;
         Ok(written)
@@ -175,7 +189,7 @@ impl<'a> CheckpointWriter<'a> {
 
     fn write_history(&self, history: &[EpochRecord]) -> Result<(), TrainError> {
         let path = self.config.run.save_dir.join(checkpoint::HISTORY);
-        Ok(checkpoint::write_text(&path, serde_json::to_string_pretty(history))?)
+        Ok(checkpoint::write_text(&path, history_json(history))?)
     }
 
     fn write(&mut self, snapshot: Snapshot, names: &[String]) -> Result<Vec<PathBuf>, TrainError> {
@@ -207,6 +221,13 @@ impl<'a> CheckpointWriter<'a> {
     }
 }
 
+/// The history as JSON, a line for each epoch: of many classes, with a line for each number of their
+/// confusion matrices, it would take hundreds of megabytes.
+fn history_json(history: &[EpochRecord]) -> serde_json::Result<String> {
+    let lines: Vec<String> = history.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    Ok(format!("[\n{}\n]\n", lines.join(",\n")))
+}
+
 /// Refuses to replace the run that the save-dir holds, or moves its files aside.
 fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
     let folder = &config.run.save_dir;
@@ -220,6 +241,11 @@ fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
     }
     if !config.run.overwrite && !nothing_to_resume {
         return Err(CheckpointError::Occupied { path: folder.clone() }.into());
+    }
+    if let Some(path) = &config.network.pretrained
+        && checkpoint::would_move(folder, path)
+    {
+        return Err(CheckpointError::Moved { path: path.clone() }.into());
     }
     let aside = checkpoint::move_aside(folder)?;
     log::info!("the files of the earlier run are now in {}", aside.display());

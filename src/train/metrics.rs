@@ -57,6 +57,9 @@ impl HeadProgress {
 pub struct PassProgress {
     /// Batches done.
     pub steps: usize,
+    /// The same with those of which nothing could be read; 0 in checkpoints of before they were counted.
+    #[serde(default)]
+    batches: usize,
     loss: f64,
     /// Sum of the steps' gradient norms.
     norm: f64,
@@ -77,6 +80,7 @@ impl PassProgress {
     pub fn new(objective: &Objective) -> Self {
         Self {
             steps: 0,
+            batches: 0,
             loss: 0.0,
             norm: 0.0,
             left_out: 0,
@@ -87,6 +91,11 @@ impl PassProgress {
             tasks: objective.tasks.iter().map(HeadProgress::new).collect(),
             auxiliary: objective.auxiliary.iter().map(HeadProgress::new).collect(),
         }
+    }
+
+    /// Batches of the pass's plan that are done, with or without a step.
+    pub fn batches(&self) -> usize {
+        self.batches.max(self.steps)
     }
 
     /// Whether it is a pass over this objective's heads.
@@ -102,6 +111,8 @@ impl PassProgress {
 /// A pass with its clock running.
 pub(super) struct PassMetrics {
     pass: PassProgress,
+    /// Batches of the plan that were done when the clock was started.
+    before: usize,
     started: Instant,
     waited: Duration,
     /// Time of the exchange between devices, where there are several.
@@ -112,8 +123,8 @@ pub(super) struct PassMetrics {
 
 impl PassMetrics {
     pub(super) fn new(pass: PassProgress) -> Self {
-        let waited = Duration::ZERO;
-        Self { pass, started: Instant::now(), waited, exchanged: None, last_loss: None }
+        let (before, waited) = (pass.batches(), Duration::ZERO);
+        Self { pass, before, started: Instant::now(), waited, exchanged: None, last_loss: None }
     }
 
     /// Batches done.
@@ -140,6 +151,11 @@ impl PassMetrics {
         let batch = loader.next().transpose()?;
         self.waited += asked.elapsed();
         Ok(batch)
+    }
+
+    /// So many batches of the loader are done, with or without a step.
+    pub(super) fn done(&mut self, batches: usize) {
+        self.pass.batches = self.before + batches;
     }
 
     /// Adds a batch's result and the norm of its gradients; none where its step was left out.

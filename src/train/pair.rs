@@ -86,11 +86,12 @@ pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError>
     Ok(Saved { net, info, trained: trained.transpose()?, state, moments })
 }
 
-/// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints. What cannot be removed
+/// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints up to `epoch`, the last one
+/// written; those of later epochs are of a run that went on from an earlier one. What cannot be removed
 /// costs a warning: some room on the disk is not worth the run.
-pub(super) fn drop_older(folder: &Path, keep: usize) {
+pub(super) fn drop_older(folder: &Path, epoch: usize, keep: usize) {
     let mut kept = match numbered(folder) {
-        Ok(kept) => kept,
+        Ok(kept) => kept.into_iter().filter(|(number, _)| *number <= epoch).collect::<Vec<_>>(),
         Err(error) => {
             let folder = folder.display();
             log::warn!("{folder}: old checkpoints stay, for it cannot be listed: {error}");

@@ -19,7 +19,7 @@ use super::reporting::Reporter;
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
 use super::stage_gradients::stage_gradients;
-use super::trainer::Trainer;
+use super::trainer::{TrainPass, Trainer};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
@@ -154,14 +154,19 @@ impl<'a> Run<'a> {
             }
             let past: Vec<_> = self.history.iter().map(EpochRecord::outcome).collect();
             let plan = schedule.epoch(epoch, &past);
-            let (train, progress) = self.train(epoch, &plan)?;
-            let valid = if self.trainer.stopped() { None } else { Some(self.validate(epoch)?) };
-            let Some((valid, outputs)) = valid.filter(|_| !self.trainer.stopped()) else {
-                // Saved before anyone is told: an observer may be what fails.
-                self.save(Some(progress))?;
-                self.trainer.observe(&Event::Interrupted);
-                return Ok(RunStatus::Interrupted);
-            };
+            let (train, pass) = self.train(epoch, &plan)?;
+            let progress = pass.progress();
+            if self.trainer.stopped() {
+                let interrupted = self.interrupted(progress);
+                // Not before: its decoding threads are waited for.
+                drop(pass);
+                return interrupted;
+            }
+            drop(pass);
+            let (valid, outputs) = self.validate(epoch)?;
+            if self.trainer.stopped() {
+                return self.interrupted(progress);
+            }
             if !valid.loss.is_finite() {
                 let (value, epoch) = (valid.loss, epoch + 1);
                 let half = self.trainer.loss_scale.is_some();
@@ -172,22 +177,29 @@ impl<'a> Run<'a> {
             let predictions: Vec<ActionPrediction> =
                 outputs.into_iter().map(|output| output.prediction(&temperatures)).collect();
             let record = self.record(epoch, &plan, [train, valid], calibration)?;
-            self.finish_epoch(record, &predictions)?;
+            self.finish_epoch(record, &predictions, progress)?;
         }
         Ok(RunStatus::Finished)
     }
 
-    /// The training pass of an epoch, or the rest of one. Returns its metrics and what a checkpoint
-    /// keeps of it.
+    /// The end of a run that the user stops with this much of an epoch done.
+    fn interrupted(&mut self, progress: PassProgress) -> Result<RunStatus, TrainError> {
+        // Saved before anyone is told: an observer may be what fails.
+        self.save(Some(progress))?;
+        self.trainer.observe(&Event::Interrupted);
+        Ok(RunStatus::Interrupted)
+    }
+
+    /// The training pass of an epoch, or the rest of one. Returns its metrics too.
     fn train(
         &mut self,
         epoch: usize,
         plan: &EpochPlan,
-    ) -> Result<(PassRecord, PassProgress), TrainError> {
+    ) -> Result<(PassRecord, TrainPass), TrainError> {
         self.announce(epoch, PassKind::Train, self.data.steps(epoch));
         let progress = self.progress.take();
         let progress = progress.unwrap_or_else(|| PassProgress::new(&self.trainer.objective));
-        let loader = self.data.train_loader(epoch, progress.steps);
+        let loader = self.data.train_loader(epoch, progress.batches());
         self.trainer.set_trainable(plan.trainable);
         let needs = memory_needs(self.config, self.trainer.net(), plan.trainable)?;
         let planned = self.budget.step(&needs);
@@ -207,11 +219,10 @@ impl<'a> Run<'a> {
             let steps = self.trainer.steps - before;
             log::debug!("epoch {}: {}", epoch + 1, cluster.traffic().since(&traffic, steps));
         }
-        let progress = pass.progress();
         if let Some(scale) = &self.trainer.loss_scale {
-            scale.warn(epoch + 1, &progress);
+            scale.warn(epoch + 1, &pass.progress());
         }
-        Ok((self.trainer.record(&pass), progress))
+        Ok((self.trainer.record(&pass), pass))
     }
 
     /// The validation pass of an epoch: its metrics, and the network's outputs in the order of the split.
@@ -298,16 +309,28 @@ impl<'a> Run<'a> {
         stage_gradients(net, &batch, objective, memory, loss_scale, device).map(Some)
     }
 
+    /// Saves and reports an epoch whose training pass is `progress`.
     fn finish_epoch(
         &mut self,
         record: EpochRecord,
         predictions: &[ActionPrediction],
+        progress: PassProgress,
     ) -> Result<(), TrainError> {
         self.advise_on_waiting(&record);
         self.history.push(record.clone());
         let snapshot = snapshot(&self.trainer, &self.budget, &self.history, None);
-        let saved = self.checkpoints.save_epoch(snapshot, &self.schema, predictions)?;
-        self.report_saved(saved);
+        match self.checkpoints.save_epoch(snapshot, &self.schema, predictions) {
+            Ok(saved) => self.report_saved(saved),
+            Err(error) => {
+                // One of its files could not be written, and a run that is resumed writes it: it trains
+                // no step again, but validates again.
+                self.history.pop();
+                if let Err(also) = self.save(Some(progress)) {
+                    log::debug!("nor can the epoch's training pass be saved: {also}");
+                }
+                return Err(error);
+            }
+        }
         let explain = |batch: &Batch, class| {
             let explained = self.trainer.explain(batch, class);
             explained.unwrap_or_else(|error| {

@@ -34,7 +34,7 @@ impl<'a> RunData<'a> {
         let window = config.clips.window(schema).map_err(ConfigError::from)?;
         let open = |split: &str| {
             let (size, views) = (config.clips.frame_size(), config.clips.max_views);
-            Dataset::of_source(source, split, window, size, views)
+            Dataset::of_source(source, split, window, size, views)?.labelled()
         };
         let (train, valid) = (open("train")?, open("valid")?);
         let classes = |task: usize| (task, schema.tasks[task].classes.len());

@@ -11,7 +11,7 @@ use super::optimizer::{Optimizer, Rule};
 use super::pair::{Saved, load_pair};
 use super::state::MemoryState;
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
-use crate::config::{AUTO, Config};
+use crate::config::{AUTO, Config, OptimizerKind};
 use crate::model::pretrained::load_pretrained;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
@@ -49,7 +49,12 @@ impl Start {
             let Saved { net, state, moments, trained, .. } = saved;
             let trained = trained.zip(state.average);
             let (net, average) = networks(config, &info.model, net, trained, device);
-            optimizer.moments = moments;
+            let kind = |config: &Config| config.optimizer.optimizer == OptimizerKind::Sgd;
+            if kind(config) == kind(&state.config) {
+                optimizer.moments = moments;
+            } else {
+                log::warn!("the optimizer's moments are those of another rule, and start anew");
+            }
             return Ok(Self {
                 net,
                 average,

@@ -223,7 +223,7 @@ impl<'a> Trainer<'a> {
                 done + 1,
                 loss_scale / 2.0
             );
-            return self.finish_step(pass, uploaded.batch, result, None);
+            return self.finish_step(pass, uploaded, result, None);
         }
         if !norm.is_finite() {
             let parameter = first_not_finite(self.net(), &grads)?;
@@ -246,7 +246,7 @@ impl<'a> Trainer<'a> {
             done + 1,
             result.losses.total
         );
-        self.finish_step(pass, uploaded.batch, result, Some(norm))
+        self.finish_step(pass, uploaded, result, Some(norm))
     }
 
     /// Records a step with gradients of this norm, before its update.
@@ -291,12 +291,14 @@ impl<'a> Trainer<'a> {
     fn finish_step(
         &mut self,
         pass: &mut TrainPass,
-        batch: Arc<Batch>,
+        uploaded: Uploaded,
         result: BatchResult,
         norm: Option<f64>,
     ) -> Result<bool, TrainError> {
+        let Uploaded { batch, taken, .. } = uploaded;
         self.steps += 1;
         pass.metrics.add(&batch, result, norm)?;
+        pass.metrics.done(taken);
         pass.metrics.exchanged = self.exchanged();
         if let Ok(batch) = Arc::try_unwrap(batch) {
             pass.loader.recycle(batch);

@@ -153,7 +153,7 @@ fn the_sheet_is_drawn_and_bad_names_are_refused_before_the_check() {
     let mut check = command(&["check-data", "--dataset-root"]);
     let output = check.arg(&images).arg("--sheet").arg(&frame).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
-    assert!(last_error(&output).contains("belongs to the clips"), "{}", last_error(&output));
+    assert!(last_error(&output).contains("belongs to the data set"), "{}", last_error(&output));
     assert!(std::fs::read(&frame).unwrap() == before);
 }
 

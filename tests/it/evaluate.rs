@@ -104,6 +104,10 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     let args = ["evaluate", "--predictions", out, "--ground-truth", truth, "--json"];
     let official = polyview(&args);
     assert!(official.status.success(), "{}", text(&official.stderr));
+    // The annotations are never written over.
+    let refused = evaluate(&checkpoint, &root, &["--predictions", truth]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("belongs to the data set"), "{}", text(&refused.stderr));
     let official: Value = serde_json::from_slice(&official.stdout).unwrap();
     assert_eq!(official["official"], figures["official"]["official"]);
     let per_cent = official["official"]["balanced_accuracy_action"].as_f64().unwrap();
@@ -332,6 +336,6 @@ fn what_decided_is_drawn() {
     // A clip is never drawn over.
     let output = explain(&picture);
     assert_eq!(output.status.code(), Some(2));
-    assert!(last_error(&output).contains("belongs to the clips"), "{}", last_error(&output));
+    assert!(last_error(&output).contains("belongs to the data set"), "{}", last_error(&output));
     assert_eq!(image::open(&picture).unwrap().to_rgb8(), drawn);
 }

@@ -204,3 +204,28 @@ fn weights_beyond_the_range_of_f16_are_named_and_not_exported() {
     assert!(!out.exists());
     assert!(polyview(&export).status.success() && out.exists());
 }
+
+#[test]
+fn a_runs_checkpoints_are_not_exported_over() {
+    let folder = TempDir::new().unwrap();
+    let save = trained(&folder).run.save_dir;
+    let (best, last) = (save.join(checkpoint::BEST), save.join(checkpoint::LAST));
+    let apart = folder.path().join("apart.safetensors");
+    std::fs::copy(&best, &apart).unwrap();
+    let before = [&best, &last, &apart].map(|path| std::fs::read(path).unwrap());
+    let inner = folder.path().join("run/../apart.safetensors");
+    for (from, to) in [(&best, &best), (&best, &last), (&apart, &inner)] {
+        let output = polyview(&[
+            "export",
+            "--checkpoint",
+            from.to_str().unwrap(),
+            "--out",
+            to.to_str().unwrap(),
+            "--half",
+        ]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("is a checkpoint; choose another file"), "{error}");
+    }
+    assert!([&best, &last, &apart].map(|path| std::fs::read(path).unwrap()) == before);
+}

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use polyview::checkpoint;
 use polyview::data::source::{Format, SourceSpec};
@@ -13,7 +14,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::common::data::{task, write_split};
-use crate::common::run::{defaults_with, run, with_args};
+use crate::common::run::{defaults_with, run, try_run, with_args};
 
 /// Classes of the only task.
 const CLASSES: usize = 2;
@@ -158,5 +159,32 @@ fn four_layouts_of_the_same_clips_train_to_the_same_weights() {
             None => first = Some(weights),
             Some(first) => assert!(*first == weights, "{format}"),
         }
+    }
+}
+
+#[test]
+fn training_needs_labels_in_both_splits() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    let data = manifest(root, &folders(root));
+    let table = data.join("clips.csv");
+    let text = fs::read_to_string(&table).unwrap();
+    for split in ["valid", "train"] {
+        let unlabelled = text.lines().map(|line| {
+            let mut cells: Vec<&str> = line.split(';').collect();
+            if cells[2] == split {
+                cells[1] = "";
+            }
+            cells.join(";") + "\n"
+        });
+        fs::write(&table, unlabelled.collect::<String>()).unwrap();
+        let options = "--backbone-name r3d_tiny --device cpu --no-gradual-finetuning --epochs 1";
+        let save = root.join("run");
+        let places =
+            ["--dataset-root", data.to_str().unwrap(), "--save-dir", save.to_str().unwrap()];
+        let config = with_args(&defaults_with(options), &places);
+        let error = try_run(&config, &AtomicBool::new(false), |_| {}).unwrap_err().to_string();
+        assert!(error.contains(&format!("the {split} split has no labels")), "{error}");
+        assert!(!save.join("last.safetensors").exists());
     }
 }

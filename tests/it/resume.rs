@@ -1,14 +1,14 @@
 //! A run that was interrupted, killed or ran out of disk space resumes as if nothing had happened.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use polyview::checkpoint;
 use polyview::config::Config;
 use polyview::model::MultiViewNet;
 use polyview::model::state_dict::collect_net;
-use polyview::report::{EpochRecord, Event};
+use polyview::report::EpochRecord;
 use polyview::train::load_pair;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::common::adapter;
 use crate::common::data::small_set;
 use crate::common::program::{Running, command, text, train};
+use crate::common::resume::{resumed_equals_uninterrupted, run_some, timeless, weights};
 use crate::common::run::{run, saving_to, small_config, try_run, with, with_args, write_config};
 use crate::common::wait::until;
 
@@ -30,70 +31,6 @@ fn rich(folder: &TempDir) -> Config {
          --augmentation-strength aggressive --multi-scale --auxiliary-task-weight 0.5 \
          --early-stopping-patience 0 --batch-size 5",
     )
-}
-
-/// The history without wall times, which are never the same twice.
-fn timeless(history: &[EpochRecord]) -> Vec<EpochRecord> {
-    let mut history = history.to_vec();
-    for record in &mut history {
-        for pass in [&mut record.train, &mut record.valid] {
-            (pass.seconds, pass.data_wait) = (0.0, 0.0);
-        }
-    }
-    history
-}
-
-/// The best epoch's predictions as they were written.
-fn predictions(config: &Config) -> String {
-    std::fs::read_to_string(config.run.save_dir.join(checkpoint::VALID_PREDICTIONS)).unwrap()
-}
-
-fn weights(config: &Config) -> Vec<u8> {
-    std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
-}
-
-/// Runs until `steps` training steps are done, then requests a stop. Whether it was interrupted.
-fn run_some(config: &Config, steps: usize) -> bool {
-    let stop = AtomicBool::new(false);
-    let (mut done, mut training) = (0, true);
-    let outcome = try_run(config, &stop, |event| match event {
-        Event::PassStarted { phase, .. } => {
-            training = *phase == polyview::report::PassKind::Train;
-        }
-        Event::Step { .. } if training => {
-            done += 1;
-            if done == steps {
-                stop.store(true, Ordering::Relaxed);
-            }
-        }
-        _ => {}
-    });
-    outcome.unwrap().interrupted
-}
-
-fn resumed_equals_uninterrupted(
-    device: &str,
-    config: impl Fn(&TempDir) -> Config,
-    steps: &[usize],
-) {
-    let folder = TempDir::new().unwrap();
-    let whole = with(&config(&folder), &format!("--device {device}"));
-    let uninterrupted = run(&whole);
-    let expected = (timeless(&uninterrupted.history), weights(&whole));
-    assert_eq!(expected.0.len(), whole.total_epochs());
-    for (number, &steps) in steps.iter().enumerate() {
-        let cut = saving_to(&whole, &folder.path().join(format!("cut{steps}")));
-        // Another number of workers must not matter.
-        let cut = with(&cut, &format!("--resume auto --num-workers {}", number % 3));
-        // Interrupted twice: a resumed run can be resumed.
-        assert!(run_some(&cut, steps), "the run ended before step {steps}");
-        let again = with(&cut, "--num-workers 1");
-        run_some(&again, 2);
-        let outcome = run(&cut);
-        assert_eq!(timeless(&outcome.history), expected.0, "{device}, cut after {steps} steps");
-        assert!(weights(&cut) == expected.1, "{device}, cut after {steps}: other weights");
-        assert_eq!(predictions(&cut), predictions(&whole), "{device}, cut after {steps} steps");
-    }
 }
 
 #[test]

@@ -86,6 +86,16 @@ fn an_earlier_run_is_not_overwritten() {
     // A test run writes nothing, so it may.
     assert!(run(&["--test-run"]).status.success());
 
+    // What else lies there is none of the run's.
+    std::fs::create_dir(save.join("clips")).unwrap();
+    std::fs::write(save.join("notes.txt"), "mine").unwrap();
+    // Weights that would be moved cannot be read afterwards.
+    let best = save.join(checkpoint::BEST);
+    let moved = run(&["--overwrite", "--pretrained", best.to_str().unwrap()]);
+    assert_eq!(moved.status.code(), Some(2));
+    assert!(text(&moved.stderr).contains("copy it to another folder"), "{}", text(&moved.stderr));
+    assert!(std::fs::read(save.join(checkpoint::LAST)).unwrap() == first);
+
     let again = run(&["--seed", "7", "--overwrite"]);
     assert!(again.status.success() && text(&again.stderr).contains("previous-001"));
     let previous = save.join("previous-001");
@@ -93,6 +103,7 @@ fn an_earlier_run_is_not_overwritten() {
     assert!(std::fs::read(save.join(checkpoint::LAST)).unwrap() != first);
     let moved: Vec<_> = names.into_iter().filter(|n| n != "frames" && n != ".lock").collect();
     assert_eq!(files(&previous), moved);
+    assert!(save.join("clips").is_dir() && save.join("notes.txt").is_file());
     assert!(run(&["--overwrite"]).status.success() && save.join("previous-002").exists());
     assert!(run(&["--epochs", "3", "--resume", "auto"]).status.success());
 

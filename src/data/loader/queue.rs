@@ -138,6 +138,11 @@ impl Queue {
         self.plan.len()
     }
 
+    /// Number of batches handed out, those of which nothing could be read included.
+    pub(super) fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
     /// Peak size of the frames in memory, bytes.
     pub(super) fn most_held(&self) -> u64 {
         self.lock().most_held

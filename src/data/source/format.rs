@@ -42,6 +42,16 @@ impl Found {
             Self::Lists(_) => Format::List,
         }
     }
+
+    /// Its tables or lists.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::SoccerNet | Self::Folders(_) => Vec::new(),
+            Self::Manifests(files) | Self::Lists(files) => {
+                files.iter().map(|file| file.path.clone()).collect()
+            }
+        }
+    }
 }
 
 /// The splits of a data set without a schema, with the names that other programs give them.

@@ -7,7 +7,7 @@ use super::super::error::DataError;
 use super::super::split::View;
 use super::super::video::resolve_clip;
 use super::folders::CLASS;
-use super::listed::Listed;
+use super::listed::{Listed, ids};
 use super::table::TableFile;
 use crate::schema::Fields;
 use crate::text;
@@ -21,7 +21,7 @@ pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataErr
     let names = class_names(&file.folder())?;
     let mut base: Option<PathBuf> = None;
     let mut seen = HashSet::new();
-    let mut actions = Vec::new();
+    let (mut actions, mut paths) = (Vec::new(), Vec::new());
     let lines = (1..).zip(file.text.lines().map(str::trim));
     for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
         let split = text.rsplit_once(|c: char| c.is_whitespace() || c == ',' || c == ';');
@@ -39,13 +39,16 @@ pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataErr
         if !seen.insert(path.to_owned()) {
             return Err(file.error(line, format!("{path} occurs twice")));
         }
-        let id = PathBuf::from(path).with_extension("").to_string_lossy().into_owned();
+        paths.push(path.to_owned());
         actions.push(Listed {
             split: file.split.clone(),
             fields: Fields::from([(CLASS.to_owned(), class)]),
             views: vec![View::of_path(root, &base.join(path))],
-            ..Listed::new(id)
+            ..Listed::new(String::new())
         });
+    }
+    for (action, id) in actions.iter_mut().zip(ids(&paths)) {
+        action.id = id;
     }
     if actions.is_empty() {
         return Err(file.error(1, "there is no line with a path and a label"));

@@ -2,13 +2,13 @@
 //! column is a field of the action.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::error::DataError;
 use super::super::natural::natural_key;
 use super::super::problem::{Problem, ProblemKind};
 use super::super::split::View;
-use super::listed::Listed;
+use super::listed::{Listed, ids};
 use super::table::{PATH, TableFile};
 use crate::schema::SplitSpec;
 
@@ -65,11 +65,15 @@ pub(super) fn read(
     root: &Path,
     splits: &[SplitSpec],
 ) -> Result<Vec<Listed>, DataError> {
-    let mut reader = reader(file);
     let columns = Columns::of(file, &header(file)?)?;
+    let ids = match columns.action {
+        Some(_) => Vec::new(),
+        None => ids(&paths(file, &columns)?),
+    };
+    let mut reader = reader(file);
     let mut actions: Vec<Action> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
-    for record in reader.records() {
+    for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| broken(file, &error))?;
         let line = record.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(1));
         let cell = |column: Option<usize>| {
@@ -84,7 +88,7 @@ pub(super) fn read(
             "" if columns.action.is_some() => {
                 return Err(file.error(line, "the action is empty: give it a name or a number"));
             }
-            "" => without_extension(path),
+            "" => ids[index].clone(),
             id => id.to_owned(),
         };
         let known = actions.len();
@@ -198,8 +202,12 @@ fn split(
     }
 }
 
-fn without_extension(path: &str) -> String {
-    PathBuf::from(path).with_extension("").to_string_lossy().into_owned()
+/// The paths of all lines.
+fn paths(file: &TableFile, columns: &Columns) -> Result<Vec<String>, DataError> {
+    let mut reader = reader(file);
+    let path = |record: csv::StringRecord| record.get(columns.path).unwrap_or_default().to_owned();
+    let paths = reader.records().map(|record| record.map(path));
+    paths.collect::<Result<_, _>>().map_err(|error| broken(file, &error))
 }
 
 fn reader(file: &TableFile) -> csv::Reader<&[u8]> {

@@ -15,7 +15,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use super::annotations;
+use super::annotations::{self, ANNOTATIONS};
 use super::error::DataError;
 use super::layout;
 use super::split::Split;
@@ -48,6 +48,8 @@ pub struct DataSource {
     dir: PathBuf,
     format: Format,
     schema: Schema,
+    /// Its tables or lists.
+    files: Vec<PathBuf>,
     /// The actions, except for those of SoccerNet's layout, which are read split by split.
     listed: Vec<Listed>,
     made: MadeSplits,
@@ -72,7 +74,7 @@ impl DataSource {
         };
         let found = recognise(root, spec.format, &known, &splits)?;
         let dir = if root.is_file() { root.parent().unwrap_or(Path::new("")) } else { root };
-        let format = found.format();
+        let (format, files) = (found.format(), found.files());
         let (fields, listed) = read(found, dir, &splits)?;
         let (schema, notes) = match &spec.schema {
             _ if format == Format::SoccerNet => (known, Vec::new()),
@@ -87,6 +89,7 @@ impl DataSource {
             dir: dir.to_owned(),
             format,
             schema,
+            files,
             listed,
             made: MadeSplits::default(),
             chosen: spec.partition.shares.is_some() || spec.partition.fold.is_some(),
@@ -104,6 +107,15 @@ impl DataSource {
     /// How it lists its actions.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// The files that list its actions.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let splits = match self.format {
+            Format::SoccerNet => layout::find_splits(&self.root, &self.schema).unwrap_or_default(),
+            _ => return self.files.clone(),
+        };
+        splits.into_iter().map(|split| split.dir.join(ANNOTATIONS)).collect()
     }
 
     /// What its annotations mean.

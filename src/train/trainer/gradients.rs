@@ -17,6 +17,8 @@ use crate::train::step::{Attempt, Clips, Gradients, Step, first_pass};
 pub(super) struct Uploaded {
     pub batch: Arc<Batch>,
     pub step: usize,
+    /// Batches that the loader had handed out or skipped, this one included.
+    pub taken: usize,
     pub first: FirstClips,
 }
 
@@ -25,11 +27,17 @@ impl Trainer<'_> {
         if let Some(uploaded) = pass.next.take() {
             return Ok(Some(uploaded));
         }
-        let batch = self.wait_for(&mut pass.metrics, &mut pass.loader)?;
-        batch.map(|batch| self.upload(batch, self.steps)).transpose()
+        match self.wait_for(&mut pass.metrics, &mut pass.loader)? {
+            Some(batch) => self.upload(batch, self.steps, pass.loader.taken()).map(Some),
+            None => {
+                // Nothing could be read of the last ones.
+                pass.metrics.done(pass.loader.taken());
+                Ok(None)
+            }
+        }
     }
 
-    fn upload(&self, mut batch: Batch, step: usize) -> Result<Uploaded, TrainError> {
+    fn upload(&self, mut batch: Batch, step: usize, taken: usize) -> Result<Uploaded, TrainError> {
         batch.mix = self.mixing.as_ref().and_then(|mixing| mixing.draw(&batch, step));
         let mut own = self.lanes.as_ref().map_or(0..1, Lanes::own);
         let first = own.find_map(|lane| batch.lanes.get(lane).filter(|lane| !lane.is_empty()));
@@ -40,7 +48,7 @@ impl Trainer<'_> {
             }
             None => None,
         };
-        Ok(Uploaded { batch: batch.into(), step, first: RefCell::new(first) })
+        Ok(Uploaded { batch: batch.into(), step, taken, first: RefCell::new(first) })
     }
 
     /// Some clips of a batch, ready for the network.
@@ -125,7 +133,7 @@ impl Trainer<'_> {
             && pass.next.is_none()
             && let Some(next) = pass.loader.ready()?
         {
-            pass.next = Some(self.upload(next, uploaded.step + 1)?);
+            pass.next = Some(self.upload(next, uploaded.step + 1, pass.loader.taken())?);
         }
         Ok(())
     }

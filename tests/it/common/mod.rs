@@ -16,6 +16,7 @@ pub mod page;
 pub mod program;
 pub mod reference;
 pub mod report;
+pub mod resume;
 pub mod run;
 pub mod runs;
 pub mod serve;
