@@ -11,6 +11,30 @@ pub(crate) fn number_of(action: &str) -> u64 {
     })
 }
 
+/// A reading of an action in training: what is drawn for it depends on when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// How often the epoch has read the action before: a sampler that balances classes draws some several
+    /// times.
+    pub earlier: usize,
+}
+
+impl From<usize> for Turn {
+    /// The first in an epoch.
+    fn from(epoch: usize) -> Self {
+        Self { epoch, earlier: 0 }
+    }
+}
+
+impl Turn {
+    /// The time of [`generator`].
+    pub(crate) fn time(self) -> u64 {
+        self.epoch as u64 | (self.earlier as u64) << 32
+    }
+}
+
 /// The random numbers of one part of an action at one time (an epoch, a step). The four numbers side
 /// by side are the cipher's key, so nothing collides but action names.
 pub(crate) fn generator(seed: u64, time: u64, action: u64, part: u64) -> ChaCha8Rng {

@@ -72,6 +72,24 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+/// Classes of which a confusion matrix is shown as one; of more it is no picture but a wall of numbers.
+pub(crate) const MOST_IN_MATRIX: usize = 60;
+/// Confusions that are listed in its place.
+pub(crate) const MOST_CONFUSIONS: usize = 20;
+
+/// The most frequent confusions of a matrix, at most `most`: label and prediction with their count.
+pub(crate) fn confusions(rows: &[Vec<u64>], most: usize) -> Vec<([usize; 2], u64)> {
+    let cells = rows.iter().enumerate().flat_map(|(label, row)| {
+        row.iter().enumerate().map(move |(prediction, &count)| ([label, prediction], count))
+    });
+    let mut wrong: Vec<_> =
+        cells.filter(|([label, prediction], count)| label != prediction && *count > 0).collect();
+    // Those of one count stay in the order of the classes.
+    wrong.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    wrong.truncate(most);
+    wrong
+}
+
 impl ConfusionMatrix {
     /// An empty matrix.
     pub fn new(classes: usize) -> Self {

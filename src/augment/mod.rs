@@ -1,7 +1,7 @@
 //! The augmentation of clips, and the conversion of uint8 frames to the network's input.
 //!
 //! Two halves meet in one small value per clip, the [`ClipRecord`]. Planning ([`plan_clip`]) draws
-//! every random choice on the host from (seed, epoch, action, view); execution ([`augment`])
+//! every random choice on the host from (seed, turn, action, view); execution ([`augment`])
 //! only does what the record says, in one pass over the pixels: by compute shader on devices that
 //! take WGSL, by threads on the CPU otherwise. Both give the same pixels, noise included.
 //!
@@ -42,6 +42,7 @@ pub mod wgsl;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+pub use crate::keyed::Turn;
 pub use config::{AugmentConfig, Strength};
 pub use plan::{plan_clip, rarity};
 pub use polyview_cpu::augment::{

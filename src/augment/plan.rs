@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::AugmentConfig;
 use super::{ClipRecord, Crop, Cutout, FrameRecord};
-use crate::keyed;
+use crate::keyed::{self, Turn};
 
 /// Cap of all probabilities, so that even the strongest settings show the original now and then.
 const MAX_PROBABILITY: f64 = 0.95;
@@ -15,13 +15,13 @@ const ALL_VIEWS: u64 = u64::MAX;
 /// Added to a view's number for the choice of its stages.
 const CHOICE: u64 = 1 << 32;
 
-/// Random numbers of one (seed, epoch, action, view). Whole numbers and reals are made from
+/// Random numbers of one (seed, turn, action, view). Whole numbers and reals are made from
 /// uniform f64 by the formulas below, so that no library's sampling method is part of a plan.
 struct Draw(ChaCha8Rng);
 
 impl Draw {
-    fn new(seed: u64, epoch: usize, action: &str, view: u64) -> Self {
-        Self(keyed::generator(seed, epoch as u64, keyed::number_of(action), view))
+    fn new(seed: u64, turn: Turn, action: &str, view: u64) -> Self {
+        Self(keyed::generator(seed, turn.time(), keyed::number_of(action), view))
     }
 
     /// Uniform in [0, 1).
@@ -92,7 +92,8 @@ pub fn rarity(count: usize, largest: usize) -> f32 {
     1.0 - (count as f32 / largest.max(1) as f32).min(1.0)
 }
 
-/// Draws the record of one clip of `[T, H, W]` (source pixels); the table at [`AugmentConfig`] says
+/// Draws the record of one clip of `[T, H, W]` (source pixels) in an epoch, counted from 1, or one of several
+/// readings in it; the table at [`AugmentConfig`] says
 /// from what. The same arguments give the same record on every machine. `rarity` is that of the
 /// action's class, 0 to 1, and counts only with `severity_aware_augmentation`.
 ///
@@ -101,12 +102,13 @@ pub fn rarity(count: usize, largest: usize) -> f32 {
 pub fn plan_clip(
     config: &AugmentConfig,
     seed: u64,
-    epoch: usize,
+    turn: impl Into<Turn>,
     action: &str,
     view: usize,
     [t, h, w]: [usize; 3],
     rarity: f32,
 ) -> ClipRecord {
+    let turn = turn.into();
     let mut level = config.augmentation_strength.level();
     if config.severity_aware_augmentation && rarity > 0.0 {
         level *= 1.0 + 0.5 * f64::from(rarity.min(1.0));
@@ -115,11 +117,11 @@ pub fn plan_clip(
     if level == 0.0 || t == 0 {
         return record;
     }
-    record.flip = Draw::new(seed, epoch, action, ALL_VIEWS).chance(0.5);
+    record.flip = Draw::new(seed, turn, action, ALL_VIEWS).chance(0.5);
 
     let hits =
-        Hits::draw(&mut Draw::new(seed, epoch, action, CHOICE + view as u64), config.rand_augment);
-    let mut draw = Draw::new(seed, epoch, action, view as u64);
+        Hits::draw(&mut Draw::new(seed, turn, action, CHOICE + view as u64), config.rand_augment);
+    let mut draw = Draw::new(seed, turn, action, view as u64);
     record.noise_key = draw.0.random();
     let time = TimeMap::draw(&mut draw, &hits, config.temporal_jitter_strength, level, t);
     for (frame, record) in record.frames.iter_mut().enumerate() {

@@ -107,6 +107,7 @@ impl BenchConfig {
         let classes = schema.tasks.iter().map(|task| task.classes.len());
         Batch {
             actions: (0..actions).map(|action| action.to_string()).collect(),
+            earlier: vec![0; actions],
             view_counts: vec![1; actions],
             views: vec![0; actions],
             labels: classes

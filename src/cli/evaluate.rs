@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::out_file::{check_writable, keep_clips};
+use super::out_file::{check_writable, keep_checkpoint, keep_clips};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
@@ -23,7 +23,24 @@ use crate::evaluate::{
     split_metrics, write_predictions,
 };
 use crate::half::Precision;
+use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 use crate::options::choice;
+
+/// Options that mean nothing where a prediction file is evaluated.
+const OF_A_NETWORK: [&str; 12] = [
+    "checkpoint",
+    "dataset_root",
+    "format",
+    "split",
+    "mistakes",
+    "schema",
+    "uncalibrated",
+    "class_thresholds",
+    "min_confidence",
+    "test_clips",
+    "test_crops",
+    "flip_test",
+];
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -42,7 +59,7 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     /// Annotations to evaluate a prediction file against, without a network
-    #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with = "checkpoint")]
+    #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with_all = OF_A_NETWORK)]
     ground_truth: Option<PathBuf>,
     /// Wrong predictions to list per task
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -95,7 +112,9 @@ impl EvaluateArgs {
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
         if let Some(path) = &self.predictions {
-            keep_clips("--predictions", path, source.files().iter().map(PathBuf::as_path))?;
+            let (files, clips) = (source.files(), dataset.samples.iter().flat_map(|s| &s.views));
+            keep_clips("--predictions", path, files.iter().chain(clips).map(PathBuf::as_path))?;
+            keep_checkpoint("--predictions", path, checkpoint)?;
         }
         terminal.line(&format!(
             "{about}; {} split: {} actions, {} views",
@@ -263,7 +282,18 @@ fn classes(task: &TaskMetrics) -> Table {
     table
 }
 
+/// The confusion matrix or, of many classes, the most frequent confusions.
 fn confusion(task: &TaskMetrics) -> Table {
+    if task.classes.len() > MOST_IN_MATRIX {
+        let header = ["most frequent confusions: actual", "predicted", "actions"];
+        let mut table = table(header.map(str::to_owned).to_vec());
+        for ([label, prediction], count) in confusions(&task.confusion, MOST_CONFUSIONS) {
+            let [label, prediction] =
+                [label, prediction].map(|class| task.classes[class].0.clone());
+            table.add_row([label, prediction, count.to_string()]);
+        }
+        return table;
+    }
     let mut header = vec!["actual ↓, predicted →".to_owned()];
     header.extend((0..task.classes.len()).map(|class| class.to_string()));
     let mut table = table(header);

@@ -119,7 +119,13 @@ impl PredictArgs {
         let (net, _) = checkpoint::load(checkpoint, &device.clone().autodiff())?;
         let net = net.with_half(trained.net.backbone.is_half());
         let read = dataset.read_batch(&[0], &Reading::MIDDLE, &mut dataset.resizer());
-        let batch = read?.expect("it has been predicted");
+        // Other places of the clips may have been predicted.
+        let Some(batch) = read? else {
+            return Err(Failure::runtime(format!(
+                "--explain {}: no view can be read in its middle, which would be drawn",
+                path.display()
+            )));
+        };
         let annotated = vec![vec![0]; trained.info.model.inputs.len()];
         let mut rows = Vec::new();
         for (index, task) in trained.schema.tasks.iter().enumerate() {

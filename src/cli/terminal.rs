@@ -28,6 +28,8 @@ pub struct Terminal {
     last_line: Instant,
     started: Instant,
     epochs: usize,
+    /// Epochs that have ended since it was started.
+    ended: usize,
 }
 
 /// Writes text on stderr, above the progress bars. A terminal that is gone, a closed pipe or a full
@@ -106,6 +108,7 @@ impl Terminal {
             last_line: Instant::now(),
             started: Instant::now(),
             epochs: 0,
+            ended: 0,
         }
     }
 
@@ -131,14 +134,18 @@ impl Terminal {
     /// Prints the results of a training run and the paths of its files.
     pub fn finish(&self, outcome: &Outcome) {
         let mut text = String::new();
-        let seconds = self.started.elapsed().as_secs();
         let epochs = outcome.history.len();
+        let seconds = match self.ended < epochs {
+            // With those of before it was resumed.
+            true => outcome.history.iter().map(|e| e.train.seconds + e.valid.seconds).sum(),
+            false => self.started.elapsed().as_secs_f64(),
+        };
         let _ = write!(
             text,
             "\n{} after {epochs} epoch{}, {}",
             if outcome.interrupted { "stopped" } else { "done" },
             if epochs == 1 { "" } else { "s" },
-            HumanDuration(Duration::from_secs(seconds))
+            HumanDuration(Duration::from_secs_f64(seconds))
         );
         if let Some(best) = outcome.best() {
             let _ = write!(text, "\nbest epoch {}: score {:.3}", best.epoch, best.score);
@@ -279,7 +286,7 @@ impl Terminal {
         }
         let left = self.epochs.saturating_sub(record.epoch);
         if left > 0 {
-            let each = self.started.elapsed().as_secs_f64() / record.epoch.max(1) as f64;
+            let each = self.started.elapsed().as_secs_f64() / self.ended.max(1) as f64;
             let left = Duration::from_secs_f64(each * left as f64);
             let _ = write!(text, ", {} left", HumanDuration(left));
         }
@@ -388,6 +395,7 @@ impl Observer for Terminal {
             }
             Event::Epoch(record) => {
                 self.end_pass();
+                self.ended += 1;
                 self.epoch(record);
             }
             Event::StoppedEarly { epochs } => {

@@ -35,6 +35,8 @@ pub struct Sample {
 pub struct Batch {
     /// The annotations' keys of the B actions.
     pub actions: Vec<String>,
+    /// How often the pass has read each action before.
+    pub earlier: Vec<usize>,
     /// Number of readable views of each action; their sum is N.
     pub view_counts: Vec<usize>,
     /// Index of each of the N clips among its action's annotated views.

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::resize::Crop;
-use crate::keyed;
+use crate::keyed::{self, Turn};
 
 /// A number for the windows of an action, beside those of its views and of what they share in the
 /// augmentation, which draws from the same source.
@@ -20,13 +20,13 @@ pub enum Place {
         /// How many there are, at least 1.
         of: usize,
     },
-    /// Drawn anew in each epoch, from seed, epoch and the action's name alone. All views of an action
-    /// are read at the same relative place, for they show the same event.
+    /// Drawn anew each time that an action is read, from seed, turn and the action's name alone. All views
+    /// of an action are read at the same relative place, for they show the same event.
     Drawn {
         /// Seed of the run.
         seed: u64,
-        /// The epoch, from 1 as in the augmentation.
-        epoch: usize,
+        /// The epoch and how often it has read the action, as in the augmentation.
+        turn: Turn,
     },
 }
 
@@ -50,16 +50,28 @@ impl Reading {
 
     /// A training epoch, counted from 1.
     pub const fn drawn(seed: u64, epoch: usize) -> Self {
-        Self { place: Place::Drawn { seed, epoch }, crop: Crop::Middle }
+        let turn = Turn { epoch, earlier: 0 };
+        Self { place: Place::Drawn { seed, turn }, crop: Crop::Middle }
+    }
+
+    /// The same of an action that its epoch has read so often before.
+    pub(super) fn after(self, earlier: usize) -> Self {
+        match self.place {
+            Place::Drawn { seed, turn } => {
+                let turn = Turn { earlier, ..turn };
+                Self { place: Place::Drawn { seed, turn }, ..self }
+            }
+            Place::Even { .. } => self,
+        }
     }
 }
 
-/// Uniform numbers in [0, 1) for the windows of one action in one epoch.
+/// Uniform numbers in [0, 1) for the windows of one reading of an action.
 pub(super) struct Draws(ChaCha8Rng);
 
 impl Draws {
-    pub(super) fn new(seed: u64, epoch: usize, action: &str) -> Self {
-        Self(keyed::generator(seed, epoch as u64, keyed::number_of(action), WINDOW))
+    pub(super) fn new(seed: u64, turn: Turn, action: &str) -> Self {
+        Self(keyed::generator(seed, turn.time(), keyed::number_of(action), WINDOW))
     }
 
     pub(super) fn unit(&mut self) -> f64 {

@@ -1,8 +1,25 @@
 //! Which actions a pass reads, batch by batch, and how each batch is shared out.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::place::Reading;
+
+/// An action that a pass reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pick {
+    /// Index into the split's actions.
+    pub sample: usize,
+    /// How often the pass has read it before.
+    pub earlier: usize,
+}
+
+impl Pick {
+    /// The only reading of an action.
+    pub(super) fn once(sample: usize) -> Self {
+        Self { sample, earlier: 0 }
+    }
+}
 
 /// The batches of a pass over a split, as indices into its actions. Each batch is cut into *lanes*:
 /// shares of its actions that are computed one by one, on whichever device, and whose results are
@@ -11,7 +28,7 @@ use super::place::Reading;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The actions of each lane of each batch.
-    pub(super) batches: Vec<Vec<Vec<usize>>>,
+    pub(super) batches: Vec<Vec<Vec<Pick>>>,
     /// Other processes read the other lanes.
     pub(super) partial: bool,
     /// Where clips are read.
@@ -21,9 +38,20 @@ pub struct Plan {
 impl From<Vec<Vec<usize>>> for Plan {
     /// Batches of one lane.
     fn from(batches: Vec<Vec<usize>>) -> Self {
-        let batches = batches.into_iter().map(|actions| vec![actions]).collect();
+        let batches = picks(batches).into_iter().map(|actions| vec![actions]).collect();
         Self { batches, partial: false, reading: Reading::MIDDLE }
     }
+}
+
+/// The actions of batches, each with how often it comes before.
+fn picks(batches: Vec<Vec<usize>>) -> Vec<Vec<Pick>> {
+    let mut seen: HashMap<usize, usize> = HashMap::new();
+    let mut pick = |sample: usize| {
+        let times = seen.entry(sample).or_insert(0);
+        *times += 1;
+        Pick { sample, earlier: *times - 1 }
+    };
+    batches.into_iter().map(|batch| batch.into_iter().map(&mut pick).collect()).collect()
 }
 
 impl Plan {
@@ -37,8 +65,8 @@ impl Plan {
         if lanes <= 1 {
             return batches.into();
         }
-        let cut = |actions: Vec<usize>| deal(&actions, lanes, &clips);
-        let batches = batches.into_iter().map(cut).collect();
+        let cut = |actions: Vec<Pick>| deal(&actions, lanes, &|pick: Pick| clips(pick.sample));
+        let batches = picks(batches).into_iter().map(cut).collect();
         Self { batches, partial: false, reading: Reading::MIDDLE }
     }
 
@@ -68,7 +96,7 @@ impl Plan {
 
 /// Deals actions to lanes, the largest first, each to the lane with the fewest clips so far (Graham
 /// 1969, "Bounds on Multiprocessing Timing Anomalies"); a lane keeps the order of the batch.
-fn deal(actions: &[usize], lanes: usize, clips: &impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
+fn deal<T: Copy>(actions: &[T], lanes: usize, clips: &impl Fn(T) -> usize) -> Vec<Vec<T>> {
     let mut positions: Vec<usize> = (0..actions.len()).collect();
     positions.sort_by_key(|&position| std::cmp::Reverse(clips(actions[position])));
     let mut dealt = vec![(0, Vec::new()); lanes];
@@ -119,10 +147,29 @@ mod tests {
     #[test]
     fn a_share_is_part_of_each_batch() {
         let plan = Plan::in_lanes(vec![vec![0, 1, 2], vec![3]], 3, |_| 1).share(1..3);
-        assert_eq!(plan.batches, [[vec![1], vec![2]], [vec![], vec![]]]);
+        let once = |sample| vec![Pick::once(sample)];
+        assert_eq!(plan.batches, [[once(1), once(2)], [vec![], vec![]]]);
         assert!(plan.partial);
         let whole = Plan::in_lanes(vec![vec![0, 1]], 2, |_| 1).share(0..2);
         assert!(!whole.partial);
         assert_eq!(whole.skip(5).batches.len(), 0);
+    }
+
+    #[test]
+    fn an_action_is_read_anew_each_time() {
+        let batches = vec![vec![4, 4, 2], vec![2, 4]];
+        let earlier = |plan: Plan| -> Vec<Vec<(usize, usize)>> {
+            let of = |batch: Vec<Vec<Pick>>| {
+                batch.concat().into_iter().map(|pick| (pick.sample, pick.earlier)).collect()
+            };
+            plan.batches.into_iter().map(of).collect()
+        };
+        let expected = [vec![(4, 0), (4, 1), (2, 0)], vec![(2, 1), (4, 2)]];
+        assert_eq!(earlier(batches.clone().into()), expected);
+        // Of a part of the pass, too, and however it is shared out.
+        assert_eq!(earlier(Plan::from(batches.clone()).skip(1)), expected[1..]);
+        let mut shared = earlier(Plan::in_lanes(batches, 2, |_| 1));
+        shared.iter_mut().for_each(|batch| batch.sort_unstable());
+        assert_eq!(shared, [vec![(2, 0), (4, 0), (4, 1)], vec![(2, 1), (4, 2)]]);
     }
 }

@@ -9,6 +9,7 @@ use super::cache::Key;
 use super::clip::{ClipError, ClipInfo};
 use super::dataset::{Batch, Dataset, DatasetError};
 use super::place::Reading;
+use super::plan::Pick;
 use super::resize::{Cover, Resizer};
 use super::sampling::WindowPick;
 use super::video;
@@ -21,6 +22,8 @@ pub(super) struct ClipIndex {
     pub sample: usize,
     /// Index into [`Sample::views`](super::Sample::views).
     pub view: usize,
+    /// How often the pass has read its action before.
+    earlier: usize,
 }
 
 impl Dataset {
@@ -35,12 +38,13 @@ impl Dataset {
         self.window.frames_per_clip * self.size.iter().product::<usize>() * 3
     }
 
-    /// The clips of the actions at `indices`, in batch order.
-    pub(super) fn clips(&self, indices: &[usize]) -> Vec<ClipIndex> {
-        let of = |&sample: &usize| {
-            (0..self.samples[sample].views.len()).map(move |view| ClipIndex { sample, view })
+    /// The clips of actions, in batch order.
+    pub(super) fn clips(&self, picks: &[Pick]) -> Vec<ClipIndex> {
+        let of = |&Pick { sample, earlier }: &Pick| {
+            let views = 0..self.samples[sample].views.len();
+            views.map(move |view| ClipIndex { sample, view, earlier })
         };
-        indices.iter().flat_map(of).collect()
+        picks.iter().flat_map(of).collect()
     }
 
     /// Reads the actions at `indices` (into [`Dataset::samples`]). Unreadable views are left out and
@@ -55,12 +59,13 @@ impl Dataset {
         reading: &Reading,
         resizer: &mut Resizer,
     ) -> Result<Option<Batch>, DatasetError> {
-        let clips = self.clips(indices);
+        let picks: Vec<Pick> = indices.iter().copied().map(Pick::once).collect();
+        let clips = self.clips(&picks);
         let mut frames = vec![0; clips.len() * self.clip_bytes()];
         let slots = frames.chunks_exact_mut(self.clip_bytes());
         let read = |(clip, slot): (&ClipIndex, _)| self.read_clip(*clip, reading, resizer, slot);
         let results = clips.iter().zip(slots).map(read).collect();
-        let batch = self.assemble(&[indices.to_vec()], results, frames)?;
+        let batch = self.assemble(&[picks], results, frames)?;
         Ok((!batch.actions.is_empty()).then_some(batch))
     }
 
@@ -76,9 +81,10 @@ impl Dataset {
         resizer: &mut Resizer,
     ) -> Result<Batch, ClipError> {
         let mut frames = vec![0; self.clip_bytes()];
-        self.read_clip(ClipIndex { sample: index, view }, reading, resizer, &mut frames)?;
+        let clip = ClipIndex { sample: index, view, earlier: 0 };
+        self.read_clip(clip, reading, resizer, &mut frames)?;
         let mut batch = self.empty_batch(frames);
-        self.push(&mut batch, index, &[view]);
+        self.push(&mut batch, Pick::once(index), &[view]);
         batch.lanes.push(0..1);
         Ok(batch)
     }
@@ -92,6 +98,7 @@ impl Dataset {
         out: &mut [u8],
     ) -> Result<(), ClipError> {
         let sample = &self.samples[clip.sample];
+        let reading = &reading.after(clip.earlier);
         let path = video::resolve_clip(&sample.views[clip.view])?;
         let Some(cache) = &self.cache else {
             return self.decode(&path, &sample.action, reading, resizer, out);
@@ -148,7 +155,7 @@ impl Dataset {
     /// `results` tells which could be read. It may be empty.
     pub(super) fn assemble(
         &self,
-        lanes: &[Vec<usize>],
+        lanes: &[Vec<Pick>],
         results: Vec<Result<(), ClipError>>,
         mut frames: Vec<u8>,
     ) -> Result<Batch, DatasetError> {
@@ -165,24 +172,23 @@ impl Dataset {
         let mut results = results.into_iter();
         for lane in lanes {
             let first = batch.actions.len();
-            for &index in lane {
-                let results = results.by_ref().take(self.samples[index].views.len());
-                self.add_readable(&mut batch, index, results)?;
+            for &pick in lane {
+                let results = results.by_ref().take(self.samples[pick.sample].views.len());
+                self.add_readable(&mut batch, pick, results)?;
             }
             batch.lanes.push(first..batch.actions.len());
         }
         Ok(batch)
     }
 
-    /// Adds the action at `index` with the views that could be read; an action without one is left
-    /// out.
+    /// Adds an action with the views that could be read; an action without one is left out.
     fn add_readable(
         &self,
         batch: &mut Batch,
-        index: usize,
+        pick: Pick,
         results: impl Iterator<Item = Result<(), ClipError>>,
     ) -> Result<(), DatasetError> {
-        let sample = &self.samples[index];
+        let sample = &self.samples[pick.sample];
         let mut readable = Vec::new();
         let mut first_time = false;
         for (view, result) in results.enumerate() {
@@ -192,7 +198,7 @@ impl Dataset {
             }
         }
         if !readable.is_empty() {
-            self.push(batch, index, &readable);
+            self.push(batch, pick, &readable);
         } else if first_time {
             log::warn!(
                 "{}: action {} has no readable view and is left out",
@@ -209,6 +215,7 @@ impl Dataset {
             self.samples.first().map_or((0, 0), |s| (s.labels.len(), s.properties.len()));
         Batch {
             actions: Vec::new(),
+            earlier: Vec::new(),
             view_counts: Vec::new(),
             views: Vec::new(),
             labels: vec![Vec::new(); tasks],
@@ -222,9 +229,10 @@ impl Dataset {
     }
 
     /// Adds an action with the given views; the frames are in the batch already.
-    fn push(&self, batch: &mut Batch, index: usize, views: &[usize]) {
-        let sample = &self.samples[index];
+    fn push(&self, batch: &mut Batch, pick: Pick, views: &[usize]) {
+        let sample = &self.samples[pick.sample];
         batch.actions.push(sample.action.clone());
+        batch.earlier.push(pick.earlier);
         batch.view_counts.push(views.len());
         batch.views.extend(views);
         for (labels, &label) in batch.labels.iter_mut().zip(&sample.labels) {

@@ -145,8 +145,8 @@ impl WindowSpec {
                         let share = |j| (2 * index + 1) * length(j) / (2 * of);
                         (0..wanted).map(|j| start(j) + share(j)).collect()
                     }
-                    Place::Drawn { seed, epoch } => {
-                        let mut draws = Draws::new(seed, epoch, action);
+                    Place::Drawn { seed, turn } => {
+                        let mut draws = Draws::new(seed, turn, action);
                         (0..wanted).map(|j| start(j) + below(length(j), draws.unit())).collect()
                     }
                 };
@@ -166,7 +166,7 @@ impl WindowSpec {
         let places = frames.saturating_sub(walk.last().saturating_add(1)) + 1;
         walk.start = match place {
             Place::Even { index, of } => spaced(index, of, places),
-            Place::Drawn { seed, epoch } => below(places, Draws::new(seed, epoch, action).unit()),
+            Place::Drawn { seed, turn } => below(places, Draws::new(seed, turn, action).unit()),
         };
         let indices = (0..wanted).map(|j| walk.position(j).min(frames - 1)).collect();
         WindowPick::new(indices, [walk.start, walk.last()], frames)

@@ -27,7 +27,7 @@ fn faults(device: &Device) -> Option<Arc<Faults>> {
 /// Tells whether a device has been out of memory since the watch began. What it computed since then
 /// is worthless. Devices other than wgpu's report it when they are read from; see
 /// [`MemoryWatch::is_out_of_memory`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MemoryWatch {
     device: Device,
     faults: Option<Arc<Faults>>,

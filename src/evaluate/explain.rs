@@ -116,6 +116,7 @@ mod tests {
         let bytes = 2 * size.iter().product::<usize>() * 3;
         let batch = Batch {
             actions: vec!["0".to_owned()],
+            earlier: vec![0],
             view_counts: vec![2],
             views: vec![0, 1],
             labels: Vec::new(),

@@ -184,6 +184,7 @@ mod tests {
         let read = |logit: f32, share: f32| {
             let batch = Batch {
                 actions: vec!["7".to_owned()],
+                earlier: vec![0],
                 view_counts: vec![1],
                 views: vec![0],
                 labels: Vec::new(),

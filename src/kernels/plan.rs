@@ -217,10 +217,12 @@ fn bytes(words: usize) -> usize {
     words.max(4).saturating_mul(4)
 }
 
+/// Largest binding of a kernel: they count elements in i32, whatever the device could bind.
+pub(crate) const MOST_BYTES: usize = i32::MAX as usize;
+
 /// Whether one binding can span a buffer of 32-bit words.
 pub(crate) fn fits(words: usize, limits: &DeviceLimits) -> Result<(), PlanError> {
-    // Kernels count elements in i32, whatever the device could bind.
-    let limit = limits.max_binding_bytes.min(i32::MAX as usize);
+    let limit = limits.max_binding_bytes.min(MOST_BYTES);
     let need = bytes(words);
     if need > limit { Err(PlanError::TooLarge { need, limit }) } else { Ok(()) }
 }

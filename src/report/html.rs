@@ -90,6 +90,15 @@ pub struct ReportData<'a> {
     pub best: &'a [Example],
     /// The most confident wrong predictions.
     pub worst: &'a [Example],
+    /// The section of an earlier page that has these, in their place.
+    pub earlier_examples: Option<&'a str>,
+}
+
+/// The section of a page with its example predictions.
+pub(crate) fn examples_of(page: &str) -> Option<&str> {
+    const END: &str = "</section>";
+    let section = &page[page.find("<section id=\"examples\">")?..];
+    Some(&section[..section.find(END)? + END.len()])
 }
 
 /// Renders the page.
@@ -130,6 +139,7 @@ pub fn render(data: &ReportData) -> Result<String, HtmlError> {
             examples: examples.iter().map(ExampleView::new).collect(),
         })
         .collect(),
+        earlier_examples: data.earlier_examples,
         task_titles: data.schema.tasks.iter().map(|task| task.title.as_str()).collect(),
         epoch_rows: data.history.iter().map(|record| EpochRow::new(record, shown)).collect(),
         settings: &data.summary.settings,
@@ -157,6 +167,7 @@ struct Page<'a> {
     splits: Vec<&'a str>,
     advice: &'a [String],
     examples: Vec<ExamplesView>,
+    earlier_examples: Option<&'a str>,
     task_titles: Vec<&'a str>,
     epoch_rows: Vec<EpochRow>,
     settings: &'a [(String, String)],

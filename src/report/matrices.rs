@@ -1,7 +1,7 @@
 //! Confusion matrices and metrics per class, formatted for the report.
 
 use super::TaskRecord;
-use crate::metrics::ConfusionMatrix;
+use crate::metrics::{ConfusionMatrix, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 
 /// A task's validation metrics, formatted.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,8 +12,10 @@ pub(super) struct TaskTables {
     pub title: String,
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Rows of the confusion matrix: labels.
+    /// Rows of the confusion matrix: labels. Empty where there are too many classes for one.
     pub rows: Vec<MatrixRow>,
+    /// Label, prediction and number of actions of the most frequent confusions, in its place.
+    pub confusions: Vec<(String, String, u64)>,
     /// One row per class.
     pub per_class: Vec<ClassRow>,
     /// Names and values of the metrics over all classes.
@@ -89,6 +91,10 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
         let cells = counts.iter().enumerate().map(cell).collect();
         MatrixRow { class: classes[label].clone(), cells }
     };
+    let shown = size <= MOST_IN_MATRIX;
+    let named = |([label, prediction], count): ([usize; 2], u64)| {
+        (classes[label].clone(), classes[prediction].clone(), count)
+    };
     let class = |(name, figures): (&String, crate::metrics::ClassMetrics)| {
         // 0/0 is shown as undefined, although it counts as 0 in means.
         let defined = |value, of: u64| percent(if of == 0 { f64::NAN } else { value });
@@ -105,7 +111,16 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
         name: record.task.clone(),
         title: title.to_owned(),
         classes: classes.to_vec(),
-        rows: record.confusion.iter().enumerate().map(row).collect(),
+        rows: match shown {
+            true => record.confusion.iter().enumerate().map(row).collect(),
+            false => Vec::new(),
+        },
+        confusions: match shown {
+            true => Vec::new(),
+            false => {
+                confusions(&record.confusion, MOST_CONFUSIONS).into_iter().map(named).collect()
+            }
+        },
         per_class: classes.iter().zip(matrix.per_class()).map(class).collect(),
         totals: vec![
             ("Balanced accuracy", percent(record.balanced_accuracy)),
@@ -114,4 +129,29 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
             ("Weighted F1", percent(record.f1_weighted)),
         ],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_classes_are_shown_by_their_confusions() {
+        let record = |classes: usize| {
+            let mut confusion = vec![vec![0; classes]; classes];
+            (confusion[0][0], confusion[1][2], confusion[2][1], confusion[3][0]) = (9, 4, 7, 4);
+            let matrix = ConfusionMatrix::from_rows(&confusion).unwrap();
+            let names: Vec<String> = (0..classes).map(|class| format!("class {class}")).collect();
+            tables("Task", &names, &TaskRecord::new("task", 1.0, &matrix)).unwrap()
+        };
+        let few = record(MOST_IN_MATRIX);
+        assert_eq!((few.rows.len(), few.confusions.len()), (MOST_IN_MATRIX, 0));
+        let many = record(MOST_IN_MATRIX + 1);
+        let found: Vec<(&str, &str, u64)> =
+            many.confusions.iter().map(|(from, to, count)| (&**from, &**to, *count)).collect();
+        let expected =
+            [("class 2", "class 1", 7), ("class 1", "class 2", 4), ("class 3", "class 0", 4)];
+        assert_eq!((many.rows.len(), &found[..]), (0, &expected[..]));
+        assert_eq!(many.per_class.len(), MOST_IN_MATRIX + 1);
+    }
 }

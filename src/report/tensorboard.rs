@@ -13,6 +13,7 @@ use image::{ImageFormat, RgbImage};
 use super::EpochRecord;
 use super::matrix_picture::matrix_picture;
 use super::scalars::scalars;
+use crate::metrics::MOST_IN_MATRIX;
 use crate::schema::Schema;
 
 /// Events cannot be written.
@@ -81,7 +82,8 @@ impl Summary {
     }
 }
 
-/// All [`scalars`] of an epoch, and the validation's confusion matrices as images `confusion/<task>`.
+/// All [`scalars`] of an epoch, and the validation's confusion matrices as images `confusion/<task>`, unless
+/// there are too many classes for a picture.
 ///
 /// # Errors
 /// [`EventError::Picture`].
@@ -91,6 +93,9 @@ pub fn epoch_summary(record: &EpochRecord, schema: &Schema) -> Result<Summary, E
         summary.scalar(&tag, value);
     }
     for (task, figures) in schema.tasks.iter().zip(&record.valid.tasks) {
+        if task.classes.len() > MOST_IN_MATRIX {
+            continue;
+        }
         let picture = matrix_picture(&task.title, &task.class_names(), &figures.confusion);
         summary.picture(&format!("confusion/{}", task.name), &picture)?;
     }

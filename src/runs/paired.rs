@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Run;
 use crate::evaluate::{Answers, Difference, PredictionTable, differences, matrices};
-use crate::metrics::MetricsError;
+use crate::metrics::{ConfusionMatrix, MetricsError};
 
 /// Of fewer actions no difference is called one.
 const FEWEST: u64 = 5;
@@ -95,7 +95,8 @@ pub(super) fn difference(
     let [before, after] = [matrices(&answers[0], &classes)?, matrices(&answers[1], &classes)?];
     let (found, score) = differences([&answers[1], &answers[0]], &classes)?;
     let Some(score) = score else { return Ok((None, notes)) };
-    let score = of_enough(score, actions as u64);
+    let labelled = before.iter().map(ConfusionMatrix::total);
+    let score = of_enough(score, labelled.filter(|&actions| actions > 0).min().unwrap_or(0));
     let of_task = |(index, task): (usize, &Common)| {
         let found = found[index].as_ref()?;
         let pairs = before[index].per_class().into_iter().zip(after[index].per_class());
@@ -112,7 +113,7 @@ pub(super) fn difference(
         });
         Some(TaskDifference {
             task: task.name.to_owned(),
-            balanced_accuracy: of_enough(found.balanced_accuracy, actions as u64),
+            balanced_accuracy: of_enough(found.balanced_accuracy, before[index].total()),
             classes: classes.collect(),
         })
     };

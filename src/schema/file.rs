@@ -114,8 +114,9 @@ pub(super) fn of_fields(
         spellings: split.spellings.iter().filter(|s| **s != split.name).cloned().collect(),
         labelled: Some(split.labelled),
     });
+    let mut names: Vec<String> = Vec::new();
     let task = tasks.into_iter().map(|(field, classes)| TaskFile {
-        name: identifier(&field),
+        name: new_identifier(&field, &mut names),
         title: field.clone(),
         imbalanced: false,
         field: Some(field),
@@ -150,6 +151,16 @@ fn identifier(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     let name: String = name.trim().chars().map(plain).collect();
     if name.is_empty() { "_".to_owned() } else { name }
+}
+
+/// The same, with a number where it is one of `taken`, to which it is added.
+fn new_identifier(name: &str, taken: &mut Vec<String>) -> String {
+    let plain = identifier(name);
+    let numbered = (2_usize..).map(|number| format!("{plain}_{number}"));
+    let mut all = std::iter::once(plain.clone()).chain(numbered);
+    let name = all.find(|name| !taken.contains(name)).expect("numbers do not run out");
+    taken.push(name.clone());
+    name
 }
 
 /// Parses a schema file; `file` is its name for errors.

@@ -259,6 +259,11 @@ pub fn write(
     Ok(SynthSummary { root, splits, clips: total, bytes })
 }
 
+/// The most clips of a data set.
+const MOST_CLIPS: usize = 1 << 22;
+/// The most blocks of 16×16 pixels that a frame of H.264's level 5.1 has.
+const MOST_BLOCKS: usize = 36_864;
+
 fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> {
     let bad = |what: String| Err(SynthError::Options(what));
     let (width, height) = (options.width, options.height);
@@ -296,9 +301,21 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
             return bad(format!("{name} is {value}: give a number from 1 to {}", 1 << 20));
         }
     }
+    let held_out = options.held_out.unwrap_or(options.actions / 4);
+    let clips = (options.actions + 2 * held_out) * options.views;
+    if clips > MOST_CLIPS {
+        return bad(format!(
+            "{clips} clips: give fewer actions or views, at most {MOST_CLIPS} clips"
+        ));
+    }
     let fits = |size: usize| (32..=4096).contains(&size) && size.is_multiple_of(2);
     if !fits(width) || !fits(height) {
         return bad(format!("{width}x{height} pixels: both must be even and from 32 to 4096"));
+    }
+    if width.div_ceil(16) * height.div_ceil(16) > MOST_BLOCKS {
+        return bad(format!(
+            "{width}x{height} pixels: at most 4096x2304, as H.264's level 5.1 has it"
+        ));
     }
     Ok(())
 }

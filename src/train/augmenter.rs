@@ -6,10 +6,10 @@ use burn::tensor::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::augment::{self, AugmentConfig, AugmentError, Frames, Normalisation, plan_clip};
+use crate::augment::{self, AugmentConfig, AugmentError, Frames, Normalisation, Turn, plan_clip};
 use crate::data::Batch;
 
-/// Augments training clips. The random choices depend on seed, epoch, action and view alone, so
+/// Augments training clips. The random choices depend on seed, turn, action and view alone, so
 /// they are the same on every device and in a repeated run.
 #[derive(Debug, Clone)]
 pub struct Augmenter {
@@ -70,7 +70,8 @@ impl Augmenter {
             let rarity = class.and_then(|class| self.rarity.get(class)).copied().unwrap_or(0.0);
             let action = &batch.actions[owner];
             let (config, size) = (&self.config, batch.size);
-            records.push(plan_clip(config, self.seed, epoch, action, view, size, rarity));
+            let turn = Turn { epoch, earlier: batch.earlier[owner] };
+            records.push(plan_clip(config, self.seed, turn, action, view, size, rarity));
         }
         let size = self.size_of(step, batch);
         let frames = Frames::U8(batch.frames_of(range));

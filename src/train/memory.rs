@@ -7,6 +7,7 @@ use super::error::TrainError;
 use super::state::MemoryState;
 use crate::config::{Auto, Config};
 use crate::device::{DeviceInfo, MemoryWatch};
+use crate::kernels::plan::MOST_BYTES;
 use crate::model::{MemoryEstimate, MultiViewNet, StageSet, parameter_count};
 use crate::units::ByteSize;
 
@@ -90,7 +91,7 @@ impl MemoryBudget {
             given: config.compute.micro_batch,
             checkpointing: config.compute.gradient_checkpointing,
             force: config.compute.force_batch_size,
-            binding: least(&|device, _| device.max_binding_bytes),
+            binding: least(&|device, _| Some(device.max_binding_bytes?.min(MOST_BYTES as u64))),
             total: least(&|device, sharing| Some(device.memory_bytes? / sharing)),
             device: all.lines().join(", "),
             state: MemoryState {
@@ -185,10 +186,13 @@ pub(super) fn memory_needs(
     trainable: StageSet,
 ) -> Result<MemoryEstimate, TrainError> {
     let (size, checkpointing) = (config.clips.size(), config.compute.gradient_checkpointing);
-    let parameters = parameter_count(net);
+    let all = net.num_params();
+    // The gradients of all stages are asked for with frozen ones among them.
+    let parameters = if trainable == StageSet::ALL { all } else { parameter_count(net) };
     let needs = MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
         .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })?;
-    // Their average is all weights once more, in f32.
-    let average = config.optimizer.ema.map_or(0, |_| 4 * net.num_params() as u64);
-    Ok(MemoryEstimate { fixed: needs.fixed + average, ..needs })
+    // Frozen weights are there too; the average is all weights once more, in f32.
+    let frozen = 4 * all.saturating_sub(parameters) as u64;
+    let average = config.optimizer.ema.map_or(0, |_| 4 * all as u64);
+    Ok(MemoryEstimate { fixed: needs.fixed + frozen + average, ..needs })
 }

@@ -134,6 +134,7 @@ mod tests {
         let clip = |clip: u8| vec![clip * 20; 4 * 6 * 3];
         Batch {
             actions: (0..4).map(|action| action.to_string()).collect(),
+            earlier: vec![0; 4],
             view_counts: vec![2, 1, 3, 1],
             views: vec![0, 1, 0, 0, 1, 2, 0],
             labels: Vec::new(),

@@ -192,7 +192,7 @@ impl TaskObjective {
     }
 
     /// Those of some actions, numbered among them, of which a class is known, and their targets. Of mixed
-    /// actions only one may be.
+    /// actions only one may be, if it has a share: a sum of nothing has no mean.
     fn known(
         &self,
         labels: &[Option<usize>],
@@ -201,19 +201,18 @@ impl TaskObjective {
     ) -> (Vec<usize>, Targets) {
         let partner = |action: usize| mix.map_or(action, |mix| mix.partners[action]);
         let share = mix.map_or(1.0, |mix| mix.share);
-        let known: Vec<usize> = actions
-            .clone()
-            .filter(|&action| labels[action].is_some() || labels[partner(action)].is_some())
-            .collect();
-        let mut targets = Targets::none(known.len(), self.classes);
-        for (row, &action) in known.iter().enumerate() {
+        let shares = |action: usize| {
             // An action that is its own partner is not mixed.
             let own = if partner(action) == action { 1.0 } else { share };
-            for (class, share) in [(labels[action], own), (labels[partner(action)], 1.0 - own)] {
-                if let Some(class) = class {
-                    targets.add(row, class, share);
-                }
-            }
+            let both = [(labels[action], own), (labels[partner(action)], 1.0 - own)];
+            both.into_iter()
+                .filter_map(|(class, share)| Some((class?, share)).filter(|_| share > 0.0))
+        };
+        let known: Vec<usize> =
+            actions.clone().filter(|&action| shares(action).next().is_some()).collect();
+        let mut targets = Targets::none(known.len(), self.classes);
+        for (row, &action) in known.iter().enumerate() {
+            shares(action).for_each(|(class, share)| targets.add(row, class, share));
         }
         (known.into_iter().map(|action| action - actions.start).collect(), targets)
     }

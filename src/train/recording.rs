@@ -62,7 +62,8 @@ impl Recorder {
         }
     }
 
-    /// Begins a record in a folder without one, or goes on with that of a run that is resumed.
+    /// Begins a record in a folder without one, or goes on with that of a run that is resumed after so many
+    /// epochs.
     ///
     /// # Errors
     /// A folder that cannot be written, or that holds the record of another run.
@@ -74,6 +75,7 @@ impl Recorder {
         net: &MultiViewNet,
         info: &CheckpointInfo,
         resumed: bool,
+        epochs: usize,
     ) -> Result<Self, TrainError> {
         if !resumed {
             Self::refuse_occupied(folder)?;
@@ -93,7 +95,9 @@ impl Recorder {
         }
         let features = info.model.backbone.features();
         let (folder, schema) = (folder.to_owned(), schema.clone());
-        let validated = (!folder.join(valid_name(0)).exists()).then_some(0);
+        // The pass of the first epoch, which may have been interrupted.
+        let recorded = epochs > 0 && folder.join(valid_name(0)).exists();
+        let validated = (!recorded).then_some(0);
         Ok(Self { folder, schema, features, validated })
     }
 

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::data::{Batch, Dataset};
 use crate::evaluate::ActionPrediction;
 use crate::report::csv::metrics_csv;
-use crate::report::html::{Example, ReportData, RunStatus, render};
+use crate::report::html::{Example, ReportData, RunStatus, examples_of, render};
 use crate::report::tensorboard::{EventWriter, Summary, epoch_summary};
 use crate::report::{EpochRecord, RunSummary};
 use crate::schema::Schema;
@@ -37,6 +37,8 @@ pub(super) struct Reporter<'a> {
     events: Option<EventWriter>,
     correct: Vec<Example>,
     wrong: Vec<Example>,
+    /// Those of a resumed run's best epoch, from the page that it had, until there is a better one.
+    earlier: Option<String>,
 }
 
 impl<'a> Reporter<'a> {
@@ -58,7 +60,10 @@ impl<'a> Reporter<'a> {
             logged(EventWriter::create(&config.run.save_dir.join(TENSORBOARD), from))
         };
         let (correct, wrong) = (Vec::new(), Vec::new());
-        Self { config, writes, schema, summary, device, epochs, events, correct, wrong }
+        let page = config.run.save_dir.join(REPORT);
+        let page = (writes && done > 0).then(|| std::fs::read_to_string(page).ok()).flatten();
+        let earlier = page.as_deref().and_then(examples_of).map(str::to_owned);
+        Self { config, writes, schema, summary, device, epochs, events, correct, wrong, earlier }
     }
 
     /// Shows a few augmented clips in TensorBoard, drawn as the first epoch draws them.
@@ -103,6 +108,7 @@ impl<'a> Reporter<'a> {
         };
         if record.best {
             [self.correct, self.wrong] = examples(&self.schema, predictions, valid, explain);
+            self.earlier = None;
         }
         if let Some(events) = &mut self.events
             && let Some(summary) = logged(epoch_summary(record, &self.schema))
@@ -140,6 +146,7 @@ impl<'a> Reporter<'a> {
             configuration: &configuration,
             best: &self.correct,
             worst: &self.wrong,
+            earlier_examples: self.earlier.as_deref(),
         });
         if let Some(page) = logged(page) {
             logged(write_atomically(&self.config.run.save_dir.join(REPORT), page.as_bytes()));

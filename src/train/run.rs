@@ -306,7 +306,7 @@ impl<'a> Run<'a> {
         let memory = self.budget.step(&memory_needs(self.config, net, StageSet::ALL)?);
         let loss_scale = self.trainer.loss_scale;
         let device = self.trainer.device();
-        stage_gradients(net, &batch, objective, memory, loss_scale, device).map(Some)
+        stage_gradients(net, &batch, objective, memory, loss_scale, device)
     }
 
     /// Saves and reports an epoch whose training pass is `progress`.

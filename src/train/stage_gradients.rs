@@ -15,18 +15,19 @@ use crate::model::{MultiViewNet, STAGES, StageSet, plain_clips_of, stage_of};
 
 /// Root mean square of each stage's gradient on one batch, by which gradient-guided freezing
 /// decides. Nothing is updated, dropped or augmented. `device` must have automatic differentiation
-/// on.
+/// on. `None` if the device is out of memory with a single clip: all stages with their gradients may need
+/// more than what the run trains.
 ///
 /// # Errors
-/// A device that fails or is out of memory.
+/// A device that fails.
 pub(super) fn stage_gradients(
     net: &MultiViewNet,
     batch: &Batch,
     objective: &Objective,
-    memory: StepMemory,
+    mut memory: StepMemory,
     mut loss_scale: Option<LossScale>,
     device: &Device,
-) -> Result<[f64; STAGES.len()], TrainError> {
+) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
     // Frozen first, so that batch norm uses its running statistics; then only gradients are switched
     // on.
     let net = net.clone().with_trainable(StageSet::NONE).set_require_grad(true);
@@ -47,14 +48,22 @@ pub(super) fn stage_gradients(
         let mut watch = MemoryWatch::start(device);
         let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?
         else {
-            return Err(TrainError::OutOfMemory);
+            watch.recover();
+            if memory.halve(batch.clips()) {
+                continue;
+            }
+            log::warn!(
+                "the device is out of memory with the gradients of all stages, by which the freezing \
+                 strategy decides: no stage is unfrozen by them"
+            );
+            return Ok(None);
         };
         let scaled = root_mean_squares(&net, &grads)?;
         // Gradients of stages that have not been trained may need a smaller scale.
         if scaled.iter().all(|value| value.is_finite())
             || !loss_scale.as_mut().is_some_and(LossScale::overflowed)
         {
-            return Ok(scaled.map(|value| value / factor));
+            return Ok(Some(scaled.map(|value| value / factor)));
         }
     }
 }

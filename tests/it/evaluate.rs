@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::clips::picture_clip;
 use crate::common::program::{last_error, polyview, text};
 use crate::common::run::{run, small_config, with};
 
@@ -104,10 +105,21 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     let args = ["evaluate", "--predictions", out, "--ground-truth", truth, "--json"];
     let official = polyview(&args);
     assert!(official.status.success(), "{}", text(&official.stderr));
-    // The annotations are never written over.
-    let refused = evaluate(&checkpoint, &root, &["--predictions", truth]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused.stderr).contains("belongs to the data set"), "{}", text(&refused.stderr));
+    // The data set and the checkpoint are never written over.
+    let clip = root.join("mvfouls/test/action_0/clip_0.mp4");
+    for (path, why) in [
+        (truth, "belongs to the data set"),
+        (clip.to_str().unwrap(), "belongs to the data set"),
+        (checkpoint.to_str().unwrap(), "is a checkpoint"),
+    ] {
+        let refused = evaluate(&checkpoint, &root, &["--predictions", path]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
+    }
+    // What would be ignored is refused.
+    let ignored = polyview(&[&args[..], &["--split", "valid"]].concat());
+    assert_eq!(ignored.status.code(), Some(2));
+    assert!(text(&ignored.stderr).contains("--split"), "{}", text(&ignored.stderr));
     let official: Value = serde_json::from_slice(&official.stdout).unwrap();
     assert_eq!(official["official"], figures["official"]["official"]);
     let per_cent = official["official"]["balanced_accuracy_action"].as_f64().unwrap();
@@ -338,4 +350,17 @@ fn what_decided_is_drawn() {
     assert_eq!(output.status.code(), Some(2));
     assert!(last_error(&output).contains("belongs to the data set"), "{}", last_error(&output));
     assert_eq!(image::open(&picture).unwrap().to_rgb8(), drawn);
+    // Other places than the middle, which is drawn, may be read and predicted.
+    let frames = folder.path().join("frames");
+    picture_clip(&frames, vec![image::RgbImage::new(32, 32); 60]);
+    (20..40).for_each(|n| std::fs::write(frames.join(format!("{n}.png")), b"").unwrap());
+    let more = [picture.to_str().unwrap(), frames.to_str().unwrap()];
+    let several = ["--window", "dense", "--test-clips", "2"];
+    let output = polyview(&[&args[..], &more, &several].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(
+        last_error(&output).contains("no view can be read in its middle"),
+        "{}",
+        last_error(&output)
+    );
 }

@@ -251,6 +251,7 @@ fn clips_are_normalised_as_torchvision_has_it() {
             let frames: Vec<u8> = (0..n * t * h * w * 3).map(|_| rng.random()).collect();
             let batch = polyview::data::Batch {
                 actions: vec!["0".into()],
+                earlier: vec![0],
                 view_counts: vec![n],
                 views: (0..n).collect(),
                 labels: vec![],

@@ -31,6 +31,7 @@ fn with<'a>(history: &'a [EpochRecord], change: impl FnOnce(&mut ReportData<'a>)
         configuration: &[],
         best: &[],
         worst: &[],
+        earlier_examples: None,
     };
     change(&mut data);
     let page = render(&data).unwrap();
@@ -183,6 +184,7 @@ fn everything_is_escaped() {
             configuration: &pairs,
             best: &examples,
             worst: &examples,
+            earlier_examples: None,
             ..*data
         };
     });

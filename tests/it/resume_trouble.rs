@@ -102,3 +102,23 @@ fn moments_of_another_optimizer_are_not_taken_over() {
     assert_eq!(steps("--optimizer adam", "--optimizer adamw"), 2 * once);
     assert_eq!(steps("--optimizer sgd", "--lr 1e-3"), 2 * once);
 }
+
+#[test]
+fn a_finished_run_that_is_resumed_keeps_the_examples_of_its_report() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
+    run(&config);
+    let page = || std::fs::read_to_string(config.run.save_dir.join("report.html")).unwrap();
+    let section = |page: &str| {
+        let start = page.find("<section id=\"examples\">").expect("there are examples");
+        let end = start + page[start..].find("</section>").unwrap();
+        page[start..end].to_owned()
+    };
+    let before = section(&page());
+    let again = run(&with(&config, "--resume auto"));
+    assert!(again.was_finished);
+    assert_eq!(section(&page()), before);
+    // And again, from the page that was written meanwhile.
+    run(&with(&config, "--resume auto"));
+    assert_eq!(section(&page()), before);
+}

@@ -73,6 +73,29 @@ fn differences_are_over_the_actions_of_both() {
 }
 
 #[test]
+fn few_labelled_actions_mark_no_difference() {
+    let schema = Schema::mvfoul().unwrap();
+    // The second task is known of few actions, about which the second run is always wrong.
+    let of = |labelled: usize, wrong: bool| {
+        let mut all = predictions(&schema, 100, |_, task| task == 1 && wrong);
+        for prediction in all.iter_mut().skip(labelled) {
+            prediction.labels[1] = None;
+        }
+        all
+    };
+    for (labelled, marked) in [(3, false), (8, true)] {
+        let table = table(&[
+            ("", &schema, vec![of(labelled, false)]),
+            ("--seed 7", &schema, vec![of(labelled, true)]),
+        ]);
+        let [pair] = &table.differences[..] else { panic!("{:?}", table.differences) };
+        let [_, kind] = &pair.tasks[..] else { panic!("{pair:?}") };
+        let found = [kind.balanced_accuracy, pair.score].map(|difference| difference.excludes_zero);
+        assert_eq!((pair.actions, found), (100, [marked; 2]), "{labelled}");
+    }
+}
+
+#[test]
 fn what_two_runs_have_in_common_is_compared() {
     let schema = Schema::mvfoul().unwrap();
     let good = predictions(&schema, 40, |action, _| action % 3 == 0);

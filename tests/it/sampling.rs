@@ -113,7 +113,7 @@ fn half_up(value: f64) -> usize {
 /// The middle, every place of several, and some drawn ones.
 fn places() -> Vec<Place> {
     let even = [1, 2, 3, 7].into_iter().flat_map(|of| (0..of).map(move |index| (index, of)));
-    let drawn = (1..=5).map(|epoch| Place::Drawn { seed: 42, epoch });
+    let drawn = (1..=5).map(|epoch| Place::Drawn { seed: 42, turn: epoch.into() });
     even.map(|(index, of)| Place::Even { index, of }).chain(drawn).collect()
 }
 
@@ -173,7 +173,7 @@ fn consecutive_frames_lie_around_the_middle_or_evenly_spread() {
                 assert_eq!(at(Window::Dense, Place::Even { index, of }), expected);
             }
         }
-        let drawn = |epoch| at(Window::Dense, Place::Drawn { seed: 1, epoch });
+        let drawn = |epoch: usize| at(Window::Dense, Place::Drawn { seed: 1, turn: epoch.into() });
         let starts: std::collections::BTreeSet<usize> = (1..2000).map(drawn).collect();
         assert_eq!(starts, (0..=slack).collect(), "every place is drawn, both ends included");
     }
@@ -212,7 +212,7 @@ fn segments_give_one_frame_each() {
     let all = (0..3).map(|index| frames(Place::Even { index, of: 3 }));
     assert_eq!(all.collect::<Vec<_>>(), [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]);
     let drawn: std::collections::BTreeSet<_> =
-        (1..2000).map(|epoch| frames(Place::Drawn { seed: 5, epoch })).collect();
+        (1..2000).map(|epoch| frames(Place::Drawn { seed: 5, turn: epoch.into() })).collect();
     assert_eq!(drawn.len(), 81, "each of three frames in each of four parts");
 }
 
@@ -253,8 +253,9 @@ fn seconds_are_the_nearest_frames() {
 fn a_place_is_drawn_from_seed_epoch_and_action_alone() {
     for window in [Window::Dense, Window::Segments] {
         let spec = anywhere(window, 25.0, 4);
-        let drawn = |seed, epoch, action: &str, frames| {
-            spec.pick(&clip(frames, 25.0), Place::Drawn { seed, epoch }, action).indices
+        let drawn = |seed, epoch: usize, action: &str, frames| {
+            spec.pick(&clip(frames, 25.0), Place::Drawn { seed, turn: epoch.into() }, action)
+                .indices
         };
         let usual = drawn(42, 3, "17", 10_000);
         assert_eq!(drawn(42, 3, "17", 10_000), usual);

@@ -472,3 +472,20 @@ fn a_schema_is_written_as_it_is_read() {
     assert_eq!(schema.tasks[0].class_names(), ["x", "é \\ \"q\""]);
     assert_eq!(Schema::parse(&schema.to_toml(), "written").unwrap(), *schema);
 }
+
+#[test]
+fn a_header_without_a_column_of_paths_is_refused() {
+    let folder = folder(&[("train.csv", "filename,label\na.mp4,wave\nb.mp4,clap\n")]);
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("train.csv, line 1: its first line looks like a header"), "{error}");
+}
+
+#[test]
+fn tasks_get_names_of_their_own() {
+    let rows = ["a.mp4,甲,一,x,p", "b.mp4,甲,二,y,p", "c.mp4,乙,一,x,q", "d.mp4,乙,二,y,q"];
+    let table = format!("path,类别,结果,Foul type,foul_type\n{}\n", rows.join("\n"));
+    let folder = folder(&[("manifest.csv", &table)]);
+    let source = open(folder.path()).unwrap();
+    let names: Vec<&str> = source.schema().tasks.iter().map(|task| task.name.as_str()).collect();
+    assert_eq!(names, ["__", "___2", "foul_type", "foul_type_2"]);
+}

@@ -98,6 +98,9 @@ fn invalid_options_are_refused_in_one_line() {
         SynthOptions { ratio: vec![1, 0], ..good.clone() },
         SynthOptions { width: 33, ..good.clone() },
         SynthOptions { height: 8192, ..good.clone() },
+        // Beyond H.264's level 5.1, and any disk.
+        SynthOptions { width: 4096, height: 4096, ..good.clone() },
+        SynthOptions { actions: 1 << 20, views: 1 << 20, ..good.clone() },
     ];
     for options in bad {
         let error = write(&options, &[task("a", 2)], |_, _| {}).unwrap_err();

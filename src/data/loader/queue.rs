@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::clip::ClipError;
 use super::super::dataset::{Batch, Dataset, DatasetError};
 use super::super::place::Reading;
-use super::super::plan::Plan;
+use super::super::plan::{Pick, Plan};
 use super::super::reading::ClipIndex;
 use super::super::resize::Resizer;
 use super::Ahead;
@@ -52,7 +52,7 @@ impl Assembly {
 }
 
 /// The actions of each lane of a batch.
-type Lanes = [Vec<usize>];
+type Lanes = [Vec<Pick>];
 
 struct State {
     /// Next batch to begin.
@@ -105,7 +105,7 @@ struct Job {
 pub(super) struct Queue {
     dataset: Arc<Dataset>,
     /// The lanes of each batch.
-    plan: Vec<Vec<Vec<usize>>>,
+    plan: Vec<Vec<Vec<Pick>>>,
     reading: Reading,
     /// Batches of which nothing could be read are handed out: other processes may have read some of
     /// them.
@@ -158,7 +158,7 @@ impl Queue {
 
     /// Size of a batch's frames, bytes.
     fn bytes(&self, index: usize) -> u64 {
-        let views = |&sample: &usize| self.dataset.samples[sample].views.len();
+        let views = |pick: &Pick| self.dataset.samples[pick.sample].views.len();
         let clips: usize = self.plan[index].iter().flatten().map(views).sum();
         clips as u64 * self.dataset.clip_bytes() as u64
     }

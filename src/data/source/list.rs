@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
 use super::super::split::View;
-use super::super::video::resolve_clip;
+use super::super::video::{has_clip_extension, resolve_clip};
 use super::folders::CLASS;
 use super::listed::{Listed, ids};
 use super::table::TableFile;
@@ -24,10 +24,14 @@ pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataErr
     let (mut actions, mut paths) = (Vec::new(), Vec::new());
     let lines = (1..).zip(file.text.lines().map(str::trim));
     for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
-        let split = text.rsplit_once(|c: char| c.is_whitespace() || c == ',' || c == ';');
-        let Some((path, label)) = split.map(|(path, label)| (path.trim_end(), label)) else {
+        let Some((path, label)) = path_and_label(text, file.is_table()) else {
             return Err(file.error(line, format!("{text:?} has a path or a label, and needs both")));
         };
+        if actions.is_empty() && file.is_table() && is_title(label) {
+            let reason = "its first line looks like a header, and no column is called path, clip, video or \
+                          file: give the column with the paths one of these names";
+            return Err(file.error(line, reason));
+        }
         let base = base.get_or_insert_with(|| base_of(file, path));
         let path = frames_path(base, path).unwrap_or(path);
         let class = match (&names, label.parse::<usize>()) {
@@ -54,6 +58,31 @@ pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataErr
         return Err(file.error(1, "there is no line with a path and a label"));
     }
     Ok(actions)
+}
+
+/// The path and the label of a line. Both may have white space in them where a comma, a semicolon or a tab
+/// stands between, as in a table.
+fn path_and_label(text: &str, in_table: bool) -> Option<(&str, &str)> {
+    let by_mark = text.rsplit_once([',', ';', '\t']).map(trimmed);
+    let by_space = text.rsplit_once(char::is_whitespace).map(trimmed);
+    match (by_mark, by_space) {
+        (Some(mark), Some(space)) => {
+            let is_clip = |(path, _): (&str, &str)| has_clip_extension(Path::new(path));
+            let cut = space.0.ends_with([',', ';']) || (is_clip(mark) && !is_clip(space));
+            Some(if in_table || cut { mark } else { space })
+        }
+        (found, other) => found.or(other),
+    }
+}
+
+fn trimmed<'a>((path, label): (&'a str, &'a str)) -> (&'a str, &'a str) {
+    (path.trim_end(), label.trim_start())
+}
+
+/// Whether a label is what a column of labels is called.
+fn is_title(label: &str) -> bool {
+    const TITLES: [&str; 6] = ["label", "labels", "class", "category", "target", "action"];
+    TITLES.iter().any(|title| label.trim_matches('"').eq_ignore_ascii_case(title))
 }
 
 /// Where a list's paths begin: at the list, or in a folder beside it that is named after its split or
@@ -103,4 +132,27 @@ fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
     let text = text::decode(&bytes).map_err(|error| fail(error.to_string()))?.text;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     Ok(Some(lines.map(str::to_owned).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_and_label;
+
+    #[test]
+    fn a_line_is_a_path_and_a_label() {
+        for (text, in_table, path, label) in [
+            ("videos/some clip.mp4 17", false, "videos/some clip.mp4", "17"),
+            ("some/frames 120 17", false, "some/frames 120", "17"),
+            ("a, b.mp4 3", false, "a, b.mp4", "3"),
+            ("a.mp4, 3", false, "a.mp4", "3"),
+            ("a.mp4\t3", false, "a.mp4", "3"),
+            ("a.mp4,playing guitar", false, "a.mp4", "playing guitar"),
+            ("a b.mp4,playing guitar", true, "a b.mp4", "playing guitar"),
+            ("frames/a;playing guitar", true, "frames/a", "playing guitar"),
+            ("a.mp4 3", true, "a.mp4", "3"),
+        ] {
+            assert_eq!(path_and_label(text, in_table), Some((path, label)), "{text}");
+        }
+        assert_eq!(path_and_label("a.mp4", false), None);
+    }
 }

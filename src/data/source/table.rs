@@ -79,6 +79,11 @@ impl TableFile {
         self.path.parent().unwrap_or(Path::new("")).to_owned()
     }
 
+    /// Whether it has columns by its name.
+    pub(super) fn is_table(&self) -> bool {
+        is_table(&self.path)
+    }
+
     /// An error in one of its lines, counted from 1.
     pub(super) fn error(&self, line: usize, reason: impl Into<String>) -> DataError {
         DataError::Line { path: self.path.clone(), line, reason: reason.into() }

@@ -31,6 +31,7 @@ pub(super) struct Ranks {
 #[derive(Debug, Serialize, Deserialize)]
 struct Share {
     actions: Vec<String>,
+    earlier: Vec<usize>,
     view_counts: Vec<usize>,
     views: Vec<usize>,
     labels: Vec<Vec<Option<usize>>>,
@@ -77,6 +78,7 @@ impl Ranks {
     pub(super) fn complete(&self, mut batch: Batch) -> Result<Batch, TrainError> {
         let own = Share {
             actions: std::mem::take(&mut batch.actions),
+            earlier: std::mem::take(&mut batch.earlier),
             view_counts: std::mem::take(&mut batch.view_counts),
             views: std::mem::take(&mut batch.views),
             labels: batch.labels.iter_mut().map(std::mem::take).collect(),
@@ -90,6 +92,7 @@ impl Ranks {
             let first = batch.actions.len();
             batch.lanes.extend(share.lanes.iter().map(|l| first + l.start..first + l.end));
             batch.actions.extend(share.actions);
+            batch.earlier.extend(share.earlier);
             batch.view_counts.extend(share.view_counts);
             batch.views.extend(share.views);
             batch.labels.iter_mut().zip(share.labels).for_each(|(all, part)| all.extend(part));

@@ -104,6 +104,7 @@ impl<'a> Run<'a> {
                 &start.net,
                 &checkpoints.info,
                 resumed,
+                start.history.len(),
             )
         });
         let recorder = record.transpose()?;
@@ -130,7 +131,8 @@ impl<'a> Run<'a> {
         observer.observe(&Event::Started(summary.clone()));
         if config.compute.tune {
             let micro_batch = budget.step(&needs).micro_batch.min(clips);
-            for device in devices.distinct() {
+            // What is found for the first of a kind is read from the file for the others.
+            for device in &devices.own {
                 tune(config, device, &start.net, micro_batch, stop, observer)?;
             }
         }

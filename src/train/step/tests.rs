@@ -38,6 +38,7 @@ fn batch(schema: &Schema) -> Batch {
     let properties = schema.properties.iter().enumerate();
     Batch {
         actions: (0..4).map(|action| action.to_string()).collect(),
+        earlier: vec![0; 4],
         views: view_counts.iter().flat_map(|&count| 0..count).collect(),
         view_counts,
         labels: schema.tasks.iter().enumerate().map(labels).collect(),
@@ -321,4 +322,20 @@ fn a_step_without_memory_is_repeated_in_halves() {
     let (_, expected) = run_in(2, false, 1).unwrap();
     assert_eq!(clips, 1);
     assert!(state == expected, "the step that failed has left a trace");
+}
+
+#[test]
+fn a_part_whose_labels_have_no_share_has_no_loss() {
+    let mut case = Case::new(StageSet::ALL);
+    // In a part of its own the first action has its partner's label alone, of which it takes nothing.
+    case.batch.labels[0] = vec![None, Some(1), None, Some(2)];
+    for share in [1.0, 0.0, 0.5] {
+        let partners = vec![1, 0, 3, 2];
+        case.batch.mix = Some(crate::data::mix::Mix { partners, share, cut: None });
+        let memory = |micro_batch| StepMemory { micro_batch, gradient_checkpointing: false };
+        let losses = [memory(2), memory(100)].map(|memory| case.in_pieces(memory).1);
+        for losses in losses {
+            assert!(losses.total.is_finite() && losses.tasks[0] > 0.0, "{share}: {losses:?}");
+        }
+    }
 }

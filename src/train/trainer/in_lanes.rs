@@ -67,13 +67,11 @@ impl Trainer<'_> {
     ) -> Result<Attempt, TrainError> {
         let sync_norm = self.lanes.as_ref().and_then(|lanes| lanes.sync_norm(&uploaded.batch));
         let job = self.job(&uploaded.batch, self.training(uploaded.step), sync_norm);
+        let watch = pass.watch.clone();
         let mut queued = |trainer: &Self| trainer.upload_next(uploaded, pass);
-        let lanes = self.compute(&job, None, &uploaded.first, &mut queued);
+        let lanes = self.compute(&job, None, &uploaded.first, &watch, &mut queued);
         match lanes {
-            Ok(lanes) if !pass.watch.out_of_memory() => {
-                Ok(Attempt::Done(lanes::join(lanes, self.net(), &self.device)))
-            }
-            Ok(_) => Ok(Attempt::OutOfMemory),
+            Ok(lanes) => Ok(Attempt::Done(lanes::join(lanes, self.net(), &self.device))),
             Err(error) if error.is_out_of_memory() => Ok(Attempt::OutOfMemory),
             Err(error) => Err(error),
         }
@@ -101,7 +99,9 @@ impl Trainer<'_> {
             }
             Some(lanes) => {
                 let job = self.job(batch, self.training(step), lanes.sync_norm(batch));
-                let all = self.compute(&job, None, &FirstClips::default(), &mut |_| Ok(()))?;
+                let watch = MemoryWatch::start(&self.device);
+                let first = FirstClips::default();
+                let all = self.compute(&job, None, &first, &watch, &mut |_| Ok(()))?;
                 Attempt::Done(lanes::join(all, self.net(), &self.device))
             }
         };
@@ -124,12 +124,14 @@ impl Trainer<'_> {
     }
 
     /// The results of all lanes. This device computes its own with `net`, or with the network that is
-    /// trained; `queued` is called while it does.
+    /// trained; `queued` is called while it does. `watch` has seen the first clips' upload, too: whether this
+    /// device was out of memory is what all ranks have to know.
     fn compute(
         &self,
         job: &Arc<LaneJob>,
         net: Option<&MultiViewNet>,
         first: &FirstClips,
+        watch: &MemoryWatch,
         queued: &mut dyn FnMut(&Self) -> Result<(), TrainError>,
     ) -> Result<Joined, TrainError> {
         let lanes = self.lanes.as_ref().expect("only a trainer with lanes computes in lanes");
@@ -151,6 +153,10 @@ impl Trainer<'_> {
             sum = Some(gather()?);
             queued
         });
+        let own = match own {
+            Ok(_) if watch.out_of_memory() => Err(TrainError::OutOfMemory),
+            own => own,
+        };
         // Other ranks wait for this one's too if its first lanes have failed.
         let (sum, complete) = match (sum, &own) {
             (Some(sum), _) => sum,
@@ -188,13 +194,12 @@ impl Trainer<'_> {
         inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
     ) -> Result<Option<BatchResult>, TrainError> {
         let job = self.job(batch, Work::Validate, None);
-        match self.compute(&job, Some(net), &FirstClips::default(), &mut |_| Ok(())) {
-            Ok(lanes) if !watch.out_of_memory() => {
+        match self.compute(&job, Some(net), &FirstClips::default(), watch, &mut |_| Ok(())) {
+            Ok(lanes) => {
                 let (prediction, result) = lanes::prediction(lanes, &self.device);
                 inspect(batch, &prediction)?;
                 Ok(Some(result))
             }
-            Ok(_) => Ok(None),
             Err(error) if error.is_out_of_memory() => Ok(None),
             Err(error) => Err(error),
         }

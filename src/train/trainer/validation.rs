@@ -96,14 +96,21 @@ impl Trainer<'_> {
             return self.evaluate_in_lanes(net, batch, watch, inspect);
         }
         let annotated = self.objective.annotated(batch);
-        let prediction = net.predict(batch, &annotated, self.memory.micro_batch, &device)?;
-        let cost = self.objective.cost(&prediction, batch);
-        let losses = cost.read();
-        if watch.out_of_memory() {
-            return Ok(None);
+        let read = || -> Result<_, TrainError> {
+            let prediction = net.predict(batch, &annotated, self.memory.micro_batch, &device)?;
+            let cost = self.objective.cost(&prediction, batch);
+            let losses = cost.read()?;
+            Ok((prediction, losses, cost.auxiliary))
+        };
+        match read() {
+            _ if watch.out_of_memory() => Ok(None),
+            Ok((prediction, losses, auxiliary)) => {
+                inspect(batch, &prediction)?;
+                Ok(Some(BatchResult::new(losses, prediction.logits, auxiliary)))
+            }
+            Err(error) if error.is_out_of_memory() => Ok(None),
+            Err(error) => Err(error),
         }
-        inspect(batch, &prediction)?;
-        Ok(Some(BatchResult::new(losses?, prediction.logits, cost.auxiliary)))
     }
 
     /// What of each clip of a batch of one action speaks for a class of a task, as the network that is
