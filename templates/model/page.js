@@ -73,7 +73,7 @@ const taken = () => views.slice(0, model.input.maxViews ?? Infinity);
 
 function update() {
   const most = model.input.maxViews;
-  const ready = taken().filter((view) => view.bytes || model.server);
+  const ready = taken().filter((view) => (view.bytes && view.at === view.shift) || model.server);
   element('run').disabled = busy || adding > 0 || ready.length === 0 || ready.length < taken().length;
   element('clips').hidden = views.length === 0;
   const notes = [];
@@ -120,35 +120,51 @@ function draw(view) {
 
 const HIDDEN = 'This browser cannot show it; the server may still read it.';
 
+// Says which moment of its clip a view is.
+function describe({ clip, shift, moment, slider }) {
+  const { first, last } = pick(model.input, clip.info, shift);
+  const { frames, fps } = clip.info;
+  const shown = (frame) => (frame / fps).toFixed(2);
+  const ends = first < 0 || last >= frames;
+  moment.textContent = `frames ${first} to ${last} of ${frames}, ${shown(first)} to ${shown(last)} s`
+    + (ends ? '; the clip does not reach so far, and its outermost frame is repeated' : '');
+  slider?.setAttribute('aria-valuetext', moment.textContent);
+}
+
 // Reads the frames of a view at its moment.
 async function load(view) {
   const { clip, shift } = view;
+  view.at = shift;
+  view.bytes = undefined;
   if (!clip.info) {
     view.strip.hidden = true;
     view.moment.textContent = HIDDEN;
     return;
   }
-  const { indices, first, last } = pick(model.input, clip.info, shift);
-  const { frames, fps } = clip.info;
-  const shown = (frame) => (frame / fps).toFixed(2);
-  const ends = first < 0 || last >= frames;
-  view.moment.textContent = `frames ${first} to ${last} of ${frames}, ${shown(first)} to ${shown(last)} s`
-    + (ends ? '; the clip does not reach so far, and its outermost frame is repeated' : '');
-  view.slider?.setAttribute('aria-valuetext', view.moment.textContent);
-  const bytes = await read(clip, indices, model.input.size);
-  // The slider may have moved on.
-  if (view.shift !== shift) return;
-  view.bytes = bytes;
-  draw(view);
+  describe(view);
+  const { indices } = pick(model.input, clip.info, shift);
+  try {
+    const bytes = await read(clip, indices, model.input.size);
+    // The slider may have moved on.
+    if (view.shift !== shift) return;
+    view.bytes = bytes;
+    draw(view);
+  } catch (error) {
+    view.moment.textContent = model.server ? HIDDEN : `${clip.name}: ${error.message ?? 'cannot be read'}`;
+    if (!model.server) say(view.moment.textContent);
+  }
 }
 
-// Reads again after a change, one reading at a time.
+// Reads until the frames are those of the view's moment. A slider that is being dragged asks for many;
+// while one is read, only the last of the others counts.
 function reload(view) {
-  view.loading = (view.loading ?? Promise.resolve()).then(() => load(view)).catch((error) => {
-    view.bytes = undefined;
-    view.moment.textContent = model.server ? HIDDEN : `${view.clip.name}: ${error.message ?? 'cannot be read'}`;
-    if (!model.server) say(view.moment.textContent);
-  }).finally(forget);
+  const catchUp = async () => {
+    while (view.at !== view.shift) await load(view);
+  };
+  view.loading ??= catchUp().finally(() => {
+    view.loading = undefined;
+    update();
+  });
   return view.loading;
 }
 
@@ -172,8 +188,10 @@ function show(clip) {
     const [min, max] = [Math.min(-first, 0), Math.max(clip.info.frames - 1 - last, 0)];
     view.slider = make('input', { type: 'range', min: `${min}`, max: `${max}`, value: '0', step: '1', 'aria-label': `Moment of ${name}` });
     view.slider.addEventListener('input', () => {
-      view.shift = view.slider.valueAsNumber;
-      view.bytes = undefined;
+      const shift = view.slider.valueAsNumber;
+      if (shift === view.shift) return;
+      view.shift = shift;
+      describe(view);
       forget();
       reload(view);
     });
@@ -182,7 +200,7 @@ function show(clip) {
   view.item.append(view.moment);
   element('views').append(view.item);
   views.push(view);
-  update();
+  forget();
   return reload(view);
 }
 
@@ -321,7 +339,8 @@ async function run() {
   at(undefined, 'preparing');
   const before = changes;
   try {
-    const used = taken();
+    // As they are now: the slider gives a view other frames.
+    const used = taken().map((view) => ({ ...view }));
     const [found, time] = await (model.server ? askServer : runHere)(used, at);
     if (changes === before) present(found, time);
     else say('The clips were changed while it ran: press Run again.');

@@ -36,6 +36,16 @@ const PARTS: &str = concat!(
     include_str!("web/parts.js"),
 );
 
+/// A script that opens the whole page.
+macro_rules! opening {
+    ($script:literal) => {
+        concat!(include_str!("web/open.js"), include_str!($script))
+    };
+}
+
+/// Uses the page from its clips to its answer.
+const WHOLE: &str = opening!("web/page.js");
+
 /// A number that depends on every byte and its place; the page computes the same.
 fn mixed(bytes: &[u8]) -> f64 {
     bytes
@@ -227,7 +237,7 @@ fn a_page_predicts_as_the_program_does() {
     }
     files.insert("broken.mp4".to_owned(), b"no video".to_vec());
     let task = json!({ "files": ["clip_0.mp4", "clip_1.mp4", "broken.mp4"], "images": [images] });
-    let Some(answer) = run_script_with(include_str!("web/page.js"), &task, files) else { return };
+    let Some(answer) = run_script_with(WHOLE, &task, files) else { return };
     println!("{}", answer["shown"]);
 
     let expected = fixture.predict(&[videos[0].clone(), videos[1].clone(), pictures]);
@@ -253,7 +263,7 @@ fn a_page_takes_no_more_views_than_the_network() {
     files.insert("b.mp4".to_owned(), fs::read(&videos[1]).unwrap());
     files.insert("notes.txt".to_owned(), b"text".to_vec());
     let task = json!({ "files": ["a.mp4", "b.mp4", "notes.txt"], "images": [] });
-    let Some(answer) = run_script_with(include_str!("web/page.js"), &task, files) else { return };
+    let Some(answer) = run_script_with(WHOLE, &task, files) else { return };
     let (found, shares) = numbers(&answer["json"]);
     let (wanted, _) = numbers(&fixture.predict(&videos));
     assert_eq!(shares, [1.0]);
@@ -276,6 +286,30 @@ fn model(kind: BackboneKind, half: bool) -> WebModel {
     let window = WindowSpec::frames(67, 82, 15.0, 8);
     let input = InputSpec { window, size: [48, 64], max_views: None };
     WebModel::new(&net, &info, &schema, &input, half, "random").unwrap()
+}
+
+/// What a script does with the page of a model of random weights.
+fn used(script: &str, files: HashMap<String, Vec<u8>>) -> Option<Value> {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("model.html");
+    model(BackboneKind::R3dTiny, false).write(&page).unwrap();
+    let page = ("model.html".to_owned(), fs::read(&page).unwrap());
+    let answer = run_script_with(script, &json!({}), files.into_iter().chain([page]).collect())?;
+    println!("{answer}");
+    assert_eq!(answer["seen"], json!([]), "in the console");
+    Some(answer)
+}
+
+#[test]
+fn a_dragged_slider_reads_little_and_hides_no_later_answer() {
+    let Some(answer) = used(opening!("web/slider.js"), HashMap::new()) else { return };
+    // What was being read, and where the slider stopped; of 8 frames each.
+    for drag in ["far", "back"] {
+        let read = answer[drag].as_u64().unwrap();
+        assert!((1..=16).contains(&read), "{read} pictures were read: {drag}");
+    }
+    assert_eq!((&answer["still"], &answer["shift"]), (&json!(0), &json!(-40)));
+    assert_eq!(answer["hidden"], json!(false));
 }
 
 #[test]
