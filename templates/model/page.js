@@ -215,7 +215,17 @@ async function openVideo(file) {
 
 const isImage = (file) => /\.(jpe?g|png|bmp|webp)$/i.test(file.name);
 
-// Adds what was chosen or dropped: [name of the folder or '', file] pairs.
+// A name for each of these folders: as much of the end of its path as tells it from the others.
+function folderNames(paths) {
+  const ends = (path, end) => `/${path}`.endsWith(`/${end}`);
+  return paths.map((path) => {
+    const parts = path.split('/');
+    const names = parts.map((_, k) => parts.slice(parts.length - 1 - k).join('/'));
+    return names.find((name) => !paths.some((other) => other !== path && ends(other, name))) ?? path;
+  });
+}
+
+// Adds what was chosen or dropped: [path of the folder or '', file] pairs.
 async function add(chosen) {
   say();
   const visible = chosen.filter(([, file]) => !file.name.startsWith('.'));
@@ -226,8 +236,9 @@ async function add(chosen) {
     if (isImage(file)) folders.set(folder, [...(folders.get(folder) ?? []), file]);
     else opened.push([file.name, () => openVideo(file)]);
   }
-  for (const [folder, files] of folders) {
-    const name = folder || plural(files.length, 'image');
+  const names = folderNames([...folders.keys()]);
+  for (const [k, files] of [...folders.values()].entries()) {
+    const name = names[k] || plural(files.length, 'image');
     opened.push([name, async () => {
       if (model.server) throw new Error('the server takes videos, not images');
       return ImageClip.open(name, files);
@@ -247,7 +258,7 @@ async function add(chosen) {
   if (visible.length === 0) say('There is neither a video nor an image among these files.');
 }
 
-// The files of what was dropped, those of folders with the folder's name.
+// The files of what was dropped, those of folders with the folder's path.
 async function dropped(transfer) {
   const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (entries.length === 0) return [...(transfer?.files ?? [])].map((file) => ['', file]);
@@ -261,7 +272,7 @@ async function dropped(transfer) {
     for (;;) {
       const some = await new Promise((done, fail) => reader.readEntries(done, fail));
       if (some.length === 0) return;
-      for (const inner of some) await walk(inner, entry.name);
+      for (const inner of some) await walk(inner, entry.fullPath.replace(/^\//, ''));
     }
   };
   for (const entry of entries) await walk(entry, '');
@@ -357,7 +368,8 @@ async function run() {
 
 function start() {
   const withoutFolder = (files) => [...files].map((file) => ['', file]);
-  const fromFolder = (files) => [...files].map((file) => [file.webkitRelativePath.split('/').at(-2) ?? '', file]);
+  const folder = (path) => path.split('/').slice(0, -1).join('/');
+  const fromFolder = (files) => [...files].map((file) => [folder(file.webkitRelativePath), file]);
   const chosen = (id, pairs) => element(id).addEventListener('change', ({ target }) => {
     const files = pairs(target.files);
     target.value = '';

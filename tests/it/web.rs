@@ -313,6 +313,13 @@ fn a_dragged_slider_reads_little_and_hides_no_later_answer() {
 }
 
 #[test]
+fn folders_of_the_same_name_are_clips_of_their_own() {
+    let Some(answer) = used(opening!("web/folders.js"), HashMap::new()) else { return };
+    let views = json!({ "view_0/frames": "4", "view_1/frames": "3", "goal": "2" });
+    assert_eq!((&answer["chosen"], &answer["dropped"]), (&views, &views), "{}", answer["problem"]);
+}
+
+#[test]
 fn every_shader_of_a_page_compiles_in_a_browser() {
     let kinds = [BackboneKind::R3dTiny, BackboneKind::Mc3_18, BackboneKind::R3d50];
     let models = kinds.map(|kind| model(kind, true));
