@@ -32,9 +32,11 @@ function widened(bits, table) {
   return values;
 }
 
-// The bits of numbers in f16, rounded to the nearest, ties to even.
+// The bits of numbers in f16, rounded to the nearest, ties to even. After an odd number of them comes a
+// zero, for which buffers have room: WebGPU writes whole words of 32 bits.
 function toHalves(values) {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const bits = new Uint32Array(values.length + (values.length % 2));
+  bits.set(new Uint32Array(values.buffer, values.byteOffset, values.length));
   return Uint16Array.from(bits, (word) => {
     const sign = (word >>> 16) & 0x8000;
     const rest = word & 0x7fffffff;

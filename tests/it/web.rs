@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::f16;
 use image::RgbImage;
 use polyview::checkpoint;
 use polyview::data::clip::ClipInfo;
@@ -33,6 +34,7 @@ const PARTS: &str = concat!(
     include_str!("../../templates/model/resize.js"),
     include_str!("../../templates/model/timeline.js"),
     include_str!("../../templates/model/clips.js"),
+    include_str!("../../templates/model/network.js"),
     include_str!("web/parts.js"),
 );
 
@@ -113,13 +115,24 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
         files.insert(format!("{number}.mp4"), fs::read(clip).unwrap());
     }
     let names: Vec<String> = (0..clips.len()).map(|number| format!("{number}.mp4")).collect();
-    let task = json!({ "picks": picks, "resizes": resizes, "planes": planes, "clips": names });
+    // An even number, and an odd one, which becomes even.
+    let numbers: [Vec<f32>; 2] =
+        [16, 15].map(|count| (0..count).map(|_| rng.random_range(-3.0..3.0)).collect());
+    let halved = numbers.clone().map(|values| {
+        let mut bits: Vec<u16> = values.iter().map(|&v| f16::from_f32(v).to_bits()).collect();
+        bits.resize(16, 0);
+        bits
+    });
+    let task = json!({ "picks": picks, "resizes": resizes, "planes": planes, "clips": names,
+        "numbers": numbers });
     let Some(answer) = run_script_with(PARTS, &task, files) else { return };
 
     let found: Vec<Vec<usize>> = serde_json::from_value(answer["picks"].clone()).unwrap();
     for ((found, expected), task) in found.iter().zip(&picked).zip(&picks) {
         assert_eq!(found, expected, "{task}");
     }
+    let found: [Vec<u16>; 2] = serde_json::from_value(answer["halved"].clone()).unwrap();
+    assert_eq!(found, halved);
     let found: Vec<Vec<u8>> = serde_json::from_value(answer["colours"].clone()).unwrap();
     assert_eq!(found, colours);
     let found: Vec<Vec<u8>> = serde_json::from_value(answer["resized"].clone()).unwrap();
@@ -279,12 +292,16 @@ fn a_page_takes_no_more_views_than_the_network() {
 
 /// A model of random weights, for clips of 8×48×64.
 fn model(kind: BackboneKind, half: bool) -> WebModel {
+    model_for(kind, half, [8, 48, 64])
+}
+
+fn model_for(kind: BackboneKind, half: bool, [t, h, w]: [usize; 3]) -> WebModel {
     let schema = Schema::mvfoul().unwrap();
     let config = ModelConfig::new(kind, &schema);
     let net = config.init(1, &burn::tensor::Device::flex());
     let info = checkpoint::CheckpointInfo::new(&schema, config);
-    let window = WindowSpec::frames(67, 82, 15.0, 8);
-    let input = InputSpec { window, size: [48, 64], max_views: None };
+    let window = WindowSpec::frames(67, 82, 15.0, t);
+    let input = InputSpec { window, size: [h, w], max_views: None };
     WebModel::new(&net, &info, &schema, &input, half, "random").unwrap()
 }
 
@@ -338,6 +355,19 @@ fn every_shader_of_a_page_compiles_in_a_browser() {
     let script = include_str!("shaders/compile.js");
     let Some(answer) = run_script(script, &json!({ "texts": texts })) else { return };
     assert_eq!(answer["refused"], json!({}), "of {} texts", texts.len());
+}
+
+#[test]
+fn clips_of_an_odd_number_of_values_fit_their_buffer_in_whole_words() {
+    let size @ [t, h, w] = [15, 113, 113];
+    let model = model_for(BackboneKind::R3dTiny, true, size);
+    let mut halves = 0;
+    for program in model.programs() {
+        halves += usize::from(program.half);
+        let written = (3 * t * h * w * if program.half { 2 } else { 4 }).next_multiple_of(4);
+        assert!(written <= program.buffers[program.input].bytes, "{written}");
+    }
+    assert!(halves > 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 // Calls the page's own functions, which come before this text, on the test's data.
 const fetched = async (name) => new File([await (await fetch(`/files/${name}`)).blob()], name);
 
-export async function run({ picks, resizes, planes, clips }) {
+export async function run({ picks, resizes, planes, clips, numbers }) {
   const bytes = async (name) => new Uint8ClampedArray(await (await fetched(name)).arrayBuffer());
   const resized = [];
   for (const { frame, from, to } of resizes) {
@@ -25,5 +25,6 @@ export async function run({ picks, resizes, planes, clips }) {
     });
     opened.push({ frames, fps, middle });
   }
-  return { picks: picks.map(({ input, info }) => pick(input, info).indices), resized, colours, opened };
+  const halved = numbers.map((values) => [...toHalves(Float32Array.from(values))]);
+  return { halved, picks: picks.map(({ input, info }) => pick(input, info).indices), resized, colours, opened };
 }
