@@ -100,7 +100,10 @@ class Network {
       device.addEventListener('uncapturederror', ({ error }) => reject(error));
     });
     network.failed.catch(() => {});
-    await network.load(weights);
+    await network.load(weights).catch((error) => {
+      network.close();
+      throw error;
+    });
     if (timed) {
       network.queries = device.createQuerySet({ type: 'timestamp', count: 2 });
       const { QUERY_RESOLVE, COPY_SRC } = GPUBufferUsage;
@@ -161,6 +164,11 @@ class Network {
       this.allocated -= this.buffers[index].size;
     });
     await this.done();
+  }
+
+  // Gives the device's memory back.
+  close() {
+    this.device.destroy();
   }
 
   submit(launches, timestampWrites) {

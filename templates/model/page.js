@@ -46,6 +46,7 @@ let busy = false;
 let adding = 0;
 let changes = 0;
 let opening;
+let weights;
 
 function say(problem) {
   const { hidden } = element('problem');
@@ -60,12 +61,16 @@ const words = (error) => (error instanceof Problem ? error.message
 // The network with its weights on the device, opened when it is needed first.
 function network() {
   opening ??= (async () => {
-    const texts = window.modelWeights ?? [element('weights').textContent.trim()];
-    const bytes = decoded(texts);
-    return { bytes, network: await Network.open(model, bytes) };
+    weights ??= decoded(window.modelWeights ?? [element('weights').textContent.trim()]);
+    return { bytes: weights, network: await Network.open(model, weights) };
   })();
-  opening.catch(() => { opening = undefined; });
   return opening;
+}
+
+// After a failure: the device gives its memory back, and is opened anew when it is needed next.
+function closeNetwork() {
+  opening?.then((opened) => opened.network.close(), () => {});
+  opening = undefined;
 }
 
 // Views beyond the most that the network takes are left out, as `predict` leaves them out.
@@ -356,8 +361,7 @@ async function run() {
     if (changes === before) present(found, time);
     else say('The clips were changed while it ran: press Run again.');
   } catch (error) {
-    // A device that failed is opened anew next time.
-    opening = undefined;
+    closeNetwork();
     say(words(error));
   } finally {
     busy = false;

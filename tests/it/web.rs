@@ -337,6 +337,17 @@ fn folders_of_the_same_name_are_clips_of_their_own() {
 }
 
 #[test]
+fn a_device_that_fails_gives_its_memory_back() {
+    let Some(answer) = used(opening!("web/retry.js"), HashMap::new()) else { return };
+    let problem = "Something went wrong: as the test wants it";
+    assert_eq!(answer["problems"], json!([problem, problem, ""]));
+    assert_eq!((&answer["opened"], &answer["destroyed"]), (&json!(3), &json!(2)));
+    let decodings = answer["decodings"].as_array().unwrap();
+    assert!(decodings.iter().all(|count| *count == decodings[0]), "{decodings:?}");
+    assert!(answer["json"]["views"].is_array(), "{answer}");
+}
+
+#[test]
 fn every_shader_of_a_page_compiles_in_a_browser() {
     let kinds = [BackboneKind::R3dTiny, BackboneKind::Mc3_18, BackboneKind::R3d50];
     let models = kinds.map(|kind| model(kind, true));
