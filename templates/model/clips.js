@@ -132,6 +132,9 @@ class VideoClip {
     const clip = new VideoClip();
     clip.files = [file];
     clip.name = file.name;
+    // Rejected when the clip is closed: a browser ends no seek of a video that has lost its source.
+    clip.closed = new Promise((_, reject) => { clip.end = () => reject(new Error('it was closed')); });
+    clip.closed.catch(() => {});
     clip.address = URL.createObjectURL(file);
     clip.video = document.createElement('video');
     Object.assign(clip.video, { muted: true, preload: 'auto', playsInline: true });
@@ -164,7 +167,8 @@ class VideoClip {
       const arrived = event(this.video, 'seeked');
       // Between two frames a rounded time could fall on either.
       this.video.currentTime = from + half;
-      await Promise.race([arrived, pause(10000).then(() => { throw new Error('the browser stopped reading it'); })]);
+      const late = pause(10000).then(() => { throw new Error('the browser stopped reading it'); });
+      await Promise.race([this.closed, arrived, late]);
       const frame = await frameWhen(this.video, isRight);
       if (frame === null) continue;
       try {
@@ -188,6 +192,7 @@ class VideoClip {
   }
 
   close() {
+    this.end();
     this.video.removeAttribute('src');
     this.video.load();
     URL.revokeObjectURL(this.address);

@@ -150,11 +150,12 @@ async function load(view) {
   const { indices } = pick(model.input, clip.info, shift);
   try {
     const bytes = await read(clip, indices, model.input.size);
-    // The slider may have moved on.
-    if (view.shift !== shift) return;
+    // The slider may have moved on, or the view be gone.
+    if (view.shift !== shift || view.removed) return;
     view.bytes = bytes;
     draw(view);
   } catch (error) {
+    if (view.removed) return;
     view.moment.textContent = model.server ? HIDDEN : `${clip.name}: ${error.message ?? 'cannot be read'}`;
     if (!model.server) say(view.moment.textContent);
   }
@@ -164,7 +165,7 @@ async function load(view) {
 // while one is read, only the last of the others counts.
 function reload(view) {
   const catchUp = async () => {
-    while (view.at !== view.shift) await load(view);
+    while (view.at !== view.shift && !view.removed) await load(view);
   };
   view.loading ??= catchUp().finally(() => {
     view.loading = undefined;
@@ -180,6 +181,7 @@ function show(clip) {
   view.moment = make('p', { class: 'moment' });
   const remove = make('button', { type: 'button', class: 'quiet', 'aria-label': `Remove ${name}` }, 'Remove');
   remove.addEventListener('click', () => {
+    view.removed = true;
     views.splice(views.indexOf(view), 1);
     view.item.remove();
     clip.close();

@@ -306,12 +306,14 @@ fn model_for(kind: BackboneKind, half: bool, [t, h, w]: [usize; 3]) -> WebModel 
 }
 
 /// What a script does with the page of a model of random weights.
-fn used(script: &str, files: HashMap<String, Vec<u8>>) -> Option<Value> {
+fn used(script: &str, video: Option<&Path>) -> Option<Value> {
     let folder = TempDir::new().unwrap();
     let page = folder.path().join("model.html");
     model(BackboneKind::R3dTiny, false).write(&page).unwrap();
+    let video = video.map(|video| ("video.mp4".to_owned(), fs::read(video).unwrap()));
     let page = ("model.html".to_owned(), fs::read(&page).unwrap());
-    let answer = run_script_with(script, &json!({}), files.into_iter().chain([page]).collect())?;
+    let files = video.into_iter().chain([page]).collect();
+    let answer = run_script_with(script, &json!({}), files)?;
     println!("{answer}");
     assert_eq!(answer["seen"], json!([]), "in the console");
     Some(answer)
@@ -319,7 +321,7 @@ fn used(script: &str, files: HashMap<String, Vec<u8>>) -> Option<Value> {
 
 #[test]
 fn a_dragged_slider_reads_little_and_hides_no_later_answer() {
-    let Some(answer) = used(opening!("web/slider.js"), HashMap::new()) else { return };
+    let Some(answer) = used(opening!("web/slider.js"), None) else { return };
     // What was being read, and where the slider stopped; of 8 frames each.
     for drag in ["far", "back"] {
         let read = answer[drag].as_u64().unwrap();
@@ -331,20 +333,30 @@ fn a_dragged_slider_reads_little_and_hides_no_later_answer() {
 
 #[test]
 fn folders_of_the_same_name_are_clips_of_their_own() {
-    let Some(answer) = used(opening!("web/folders.js"), HashMap::new()) else { return };
+    let Some(answer) = used(opening!("web/folders.js"), None) else { return };
     let views = json!({ "view_0/frames": "4", "view_1/frames": "3", "goal": "2" });
     assert_eq!((&answer["chosen"], &answer["dropped"]), (&views, &views), "{}", answer["problem"]);
 }
 
 #[test]
 fn a_device_that_fails_gives_its_memory_back() {
-    let Some(answer) = used(opening!("web/retry.js"), HashMap::new()) else { return };
+    let Some(answer) = used(opening!("web/retry.js"), None) else { return };
     let problem = "Something went wrong: as the test wants it";
     assert_eq!(answer["problems"], json!([problem, problem, ""]));
     assert_eq!((&answer["opened"], &answer["destroyed"]), (&json!(3), &json!(2)));
     let decodings = answer["decodings"].as_array().unwrap();
     assert!(decodings.iter().all(|count| *count == decodings[0]), "{decodings:?}");
     assert!(answer["json"]["views"].is_array(), "{answer}");
+}
+
+#[test]
+fn a_video_that_is_removed_while_it_is_read_leaves_no_trace() {
+    let clip = synthetic_clip();
+    let Some(answer) = used(opening!("web/remove.js"), Some(&clip)) else { return };
+    assert_eq!((&answer["disabled"], &answer["waits"]), (&json!(true), &json!(1)));
+    // Not the 10 s after which a reading is given up.
+    assert!(answer["waited"].as_f64().unwrap() < 5000.0, "{answer}");
+    assert_eq!((&answer["views"], &answer["problem"]), (&json!(1), &json!("")));
 }
 
 #[test]
