@@ -146,7 +146,7 @@ class VideoClip {
       const first = await frameWhen(clip.video, () => true);
       clip.origin = (first?.timestamp ?? 0) / 1e6;
       first?.close();
-      clip.info = await timeline(file, clip.video);
+      clip.info = await timeline(file, clip.video, clip.origin);
     } catch (reason) {
       clip.close();
       const unplayable = clip.video.error || !(reason instanceof Error);

@@ -1,5 +1,5 @@
 // When the frames of a video are shown. A video element knows neither their number nor their times; an
-// mp4 file's index does, and elsewhere playing a moment of it tells the rate.
+// mp4 file's index does; elsewhere playing a moment of it tells the rate, and its end their number.
 
 // More than a day at 10 frames a second: no such file is a clip.
 const MOST_FRAMES = 1e6;
@@ -113,9 +113,27 @@ async function indexedTimes(file) {
   return undefined;
 }
 
-// The same by playing: the usual distance of frames as they are shown.
-async function playedTimes(video) {
+// When the last frame begins; undefined where it is not shown. A video's duration does not say it: the sound
+// may be longer, and recordings of a browser have none. The first frame begins at `origin`.
+async function lastTime(video, origin) {
+  const last = new Promise((resolve) => {
+    const shown = (_, { mediaTime }) => {
+      if (mediaTime > origin + 0.001) resolve(mediaTime);
+      else video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
+  });
+  const arrived = event(video, 'seeked');
+  // Beyond the end of any clip, which stands for its end.
+  video.currentTime = 1e9;
+  await Promise.race([arrived, pause(10000)]);
+  return Promise.race([last, pause(2000)]);
+}
+
+// The same by playing: the usual distance of frames as they are shown, up to the last one.
+async function playedTimes(video, origin) {
   if (!video.requestVideoFrameCallback) return undefined;
+  const last = await lastTime(video, origin);
   const times = [];
   video.currentTime = 0;
   const enough = new Promise((resolve) => {
@@ -125,7 +143,8 @@ async function playedTimes(video) {
       else video.requestVideoFrameCallback(shown);
     };
     video.requestVideoFrameCallback(shown);
-    video.addEventListener('ended', resolve, { once: true });
+    // It was at its end before.
+    video.addEventListener('ended', () => video.ended && resolve());
     setTimeout(resolve, 4000);
   });
   await video.play();
@@ -134,15 +153,16 @@ async function playedTimes(video) {
   const gaps = times.slice(1).map((time, k) => time - times[k]).filter((gap) => gap > 0);
   if (gaps.length === 0) return undefined;
   const gap = gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)];
-  const frames = Math.max(Math.round(video.duration / gap), 1);
+  const frames = Math.max(Math.round(last === undefined ? video.duration / gap : (last - origin) / gap + 1), 1);
+  if (frames > MOST_FRAMES) throw new Error('its length cannot be told; convert it to mp4 (H.264)');
   return Array.from({ length: frames + 1 }, (_, k) => k * gap);
 }
 
-// { times, frames, fps } of a video.
-async function timeline(file, video) {
+// { times, frames, fps } of a video whose first frame is shown at `origin`.
+async function timeline(file, video, origin) {
   // A damaged index points anywhere.
   const indexed = await indexedTimes(file).catch(() => undefined);
-  const times = indexed ?? (await playedTimes(video));
+  const times = indexed ?? (await playedTimes(video, origin));
   if (!times) throw new Error('its frame rate cannot be told');
   const frames = times.length - 1;
   const fps = frames > 1 ? (frames - 1) / times[frames - 1] : 1 / times[1];

@@ -24,7 +24,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common::browser::{run_script, run_script_with};
-use crate::common::clips::{picture_clip, sample_folder, synthetic_clip};
+use crate::common::clips::{
+    encoded, ffmpeg, have_ffmpeg, picture_clip, sample_folder, synthetic_clip,
+};
 use crate::common::program::{command, text};
 use crate::common::run::{run, small_config, with};
 
@@ -157,6 +159,51 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
             assert!((shown["mean"].as_f64().unwrap() - mean).abs() < 2.0, "{shown}: {mean}");
             println!("frame {t}: same bytes: {}", shown["sum"] == mixed(expected));
         }
+    }
+}
+
+#[test]
+fn a_page_counts_the_frames_of_videos_without_an_index() {
+    if !have_ffmpeg() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let picture = "-f lavfi -i testsrc2=s=96x64:r=25:d=2";
+    let sound = "-f lavfi -i sine=d=3.5";
+    // As long as they say; with longer sound; and from a pipe, as recordings are: of unknown length.
+    let mut files = HashMap::new();
+    for (name, inputs, out) in [
+        ("plain.webm", vec![picture], "file"),
+        ("sound.webm", vec![picture, sound], "file"),
+        ("piped.webm", vec![picture], "pipe"),
+        ("piped_sound.webm", vec![picture, sound], "pipe"),
+        ("sound.mkv", vec![picture, sound], "file"),
+    ] {
+        let path = folder.path().join(name);
+        let mut command = ffmpeg();
+        command.args(inputs.join(" ").split(' '));
+        command.args("-c:v libvpx -b:v 200k -c:a libopus".split(' '));
+        let made = match out {
+            "file" => encoded(command.arg(&path)),
+            _ => {
+                let output = command.args(["-f", "webm", "-"]).output().unwrap();
+                fs::write(&path, &output.stdout).unwrap();
+                output.status.success()
+            }
+        };
+        if !made {
+            return;
+        }
+        files.insert(name.to_owned(), fs::read(&path).unwrap());
+    }
+    let names: Vec<String> = files.keys().cloned().collect();
+    let task = json!({ "picks": [], "resizes": [], "planes": [], "clips": names, "numbers": [] });
+    let Some(answer) = run_script_with(PARTS, &task, files) else { return };
+    for (name, opened) in names.iter().zip(answer["opened"].as_array().unwrap()) {
+        assert_eq!(opened["frames"], 50, "{name}");
+        assert!((opened["fps"].as_f64().unwrap() - 25.0).abs() < 0.01, "{name}: {opened}");
+        // The first, the middle and the last one.
+        assert_eq!(opened["middle"].as_array().unwrap().len(), 3, "{name}");
     }
 }
 
