@@ -67,6 +67,14 @@ function shownPart(view, track, movieTicks, ticks) {
   return [start, start + Math.round((length * ticks) / movieTicks)];
 }
 
+// Filters the samples that hold a frame: one without bytes stands for a frame that was dropped.
+function holdsFrame(view, table) {
+  const [sizes] = inside(view, table, 'stsz') ?? [];
+  if (sizes === undefined || view.getUint32(sizes + 4) > 0) return () => true;
+  const count = view.getUint32(sizes + 8);
+  return (_, k) => k >= count || view.getUint32(sizes + 12 + 4 * k) > 0;
+}
+
 // The seconds at which each frame begins, from the first one on, and when the last one ends; undefined
 // for what is not an mp4 file with an index of its samples.
 async function indexedTimes(file) {
@@ -105,7 +113,8 @@ async function indexedTimes(file) {
       }
     }
     const [from, to] = shownPart(view, track, timescale(header[0]), ticks);
-    const shown = starts.filter((start) => start >= from && start < to).sort((a, b) => a - b);
+    const shown = starts.filter(holdsFrame(view, table))
+      .filter((start) => start >= from && start < to).sort((a, b) => a - b);
     if (shown.length === 0) return undefined;
     const usual = shown.length > 1 ? (shown.at(-1) - shown[0]) / (shown.length - 1) : decoded;
     return [...shown, shown.at(-1) + usual].map((time) => (time - shown[0]) / ticks);

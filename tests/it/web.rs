@@ -50,6 +50,11 @@ macro_rules! opening {
 /// Uses the page from its clips to its answer.
 const WHOLE: &str = opening!("web/page.js");
 
+/// One of the clips that video is tested with.
+fn small_clip(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips").join(name)
+}
+
 /// A number that depends on every byte and its place; the page computes the same.
 fn mixed(bytes: &[u8]) -> f64 {
     bytes
@@ -109,7 +114,8 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
                 "matrix": [kr, kb], "full": full }));
         }
     }
-    let mut clips = vec![synthetic_clip()];
+    let empty_samples = small_clip("empty_samples.m4v");
+    let mut clips = vec![synthetic_clip(), empty_samples];
     if let Some(sample) = sample_folder() {
         clips.push(sample.join("mvfouls/valid/action_3/clip_0.mp4"));
     }
