@@ -103,12 +103,12 @@ function turned({ data, height, width }, degrees) {
 }
 
 // The pixels of a frame: as decoded, where the browser gives its planes and says how it is turned; else as
-// the browser draws the video. Pixels that are not square stay as they are.
-async function pixels(video, frame) {
+// the browser draws the video. Pixels that are not square stay as they are. `isTurned`: by what the file says.
+async function pixels(video, frame, isTurned) {
   const { format, visibleRect, colorSpace, rotation, flip } = frame ?? {};
   const [width, height] = [video.videoWidth, video.videoHeight];
   const plain = visibleRect?.width === width && visibleRect?.height === height;
-  const known = rotation === undefined ? plain : !flip;
+  const known = rotation === undefined ? plain && !isTurned : !flip;
   if (!known || (format !== 'I420' && format !== 'NV12')) return drawn(video, width, height);
   const data = new Uint8Array(frame.allocationSize());
   const [y, second, third] = await frame.copyTo(data);
@@ -146,6 +146,8 @@ class VideoClip {
       const first = await frameWhen(clip.video, () => true);
       clip.origin = (first?.timestamp ?? 0) / 1e6;
       first?.close();
+      // A damaged index points anywhere.
+      clip.isTurned = await isTurned(file).catch(() => false);
       clip.info = await timeline(file, clip.video, clip.origin);
     } catch (reason) {
       clip.close();
@@ -172,7 +174,7 @@ class VideoClip {
       const frame = await frameWhen(this.video, isRight);
       if (frame === null) continue;
       try {
-        return await pixels(this.video, frame);
+        return await pixels(this.video, frame, this.isTurned);
       } finally {
         frame?.close();
       }

@@ -47,6 +47,26 @@ async function index(file) {
   return undefined;
 }
 
+// The first video track of an index; undefined without one.
+function videoTrack(view) {
+  for (const [type, ...track] of boxes(view, 0, view.byteLength)) {
+    const handler = type === 'trak' && inside(view, track, 'mdia', 'hdlr');
+    if (handler && view.getUint32(handler[0] + 8) === 0x76696465) return track; // vide
+  }
+  return undefined;
+}
+
+// Whether an mp4 file says that its frames are to be turned or mirrored.
+async function isTurned(file) {
+  const view = await index(file);
+  const track = view && videoTrack(view);
+  const [header] = (track && inside(view, track, 'tkhd')) ?? [];
+  if (header === undefined) return false;
+  const matrix = header + (view.getUint8(header) === 1 ? 52 : 40);
+  const [a, b, c, d] = [0, 4, 12, 16].map((at) => view.getInt32(matrix + at));
+  return a < 0 || b !== 0 || c !== 0 || d < 0;
+}
+
 // The part of the track that is shown, in its ticks, as players understand an edit list: empty edits
 // before it delay it. Lists with more parts are rare, and are taken as the whole track.
 function shownPart(view, track, movieTicks, ticks) {
@@ -80,46 +100,42 @@ function holdsFrame(view, table) {
 async function indexedTimes(file) {
   const view = await index(file);
   if (!view) return undefined;
-  const movie = [0, view.byteLength];
-  const header = inside(view, movie, 'mvhd');
-  for (const [type, ...track] of boxes(view, ...movie)) {
-    const handler = type === 'trak' && inside(view, track, 'mdia', 'hdlr');
-    if (!handler || view.getUint32(handler[0] + 8) !== 0x76696465) continue; // vide
-    const [media] = inside(view, track, 'mdia', 'mdhd') ?? [];
-    const table = inside(view, track, 'mdia', 'minf', 'stbl');
-    const [lengths] = (table && inside(view, table, 'stts')) ?? [];
-    if (media === undefined || lengths === undefined || !header) return undefined;
-    const timescale = (at) => view.getUint32(at + (view.getUint8(at) === 1 ? 20 : 12));
-    const ticks = timescale(media);
-    const starts = [];
-    let decoded = 0;
-    for (let k = 0; k < view.getUint32(lengths + 4); k += 1) {
-      const entry = lengths + 8 + 8 * k;
-      for (let n = view.getUint32(entry); n > 0; n -= 1) {
-        if (starts.length > MOST_FRAMES) return undefined;
-        starts.push(decoded);
-        decoded += view.getUint32(entry + 4);
-      }
+  const header = inside(view, [0, view.byteLength], 'mvhd');
+  const track = videoTrack(view);
+  if (!track) return undefined;
+  const [media] = inside(view, track, 'mdia', 'mdhd') ?? [];
+  const table = inside(view, track, 'mdia', 'minf', 'stbl');
+  const [lengths] = (table && inside(view, table, 'stts')) ?? [];
+  if (media === undefined || lengths === undefined || !header) return undefined;
+  const timescale = (at) => view.getUint32(at + (view.getUint8(at) === 1 ? 20 : 12));
+  const ticks = timescale(media);
+  const starts = [];
+  let decoded = 0;
+  for (let k = 0; k < view.getUint32(lengths + 4); k += 1) {
+    const entry = lengths + 8 + 8 * k;
+    for (let n = view.getUint32(entry); n > 0; n -= 1) {
+      if (starts.length > MOST_FRAMES) return undefined;
+      starts.push(decoded);
+      decoded += view.getUint32(entry + 4);
     }
-    const [offsets] = inside(view, table, 'ctts') ?? [];
-    if (offsets !== undefined) {
-      let sample = 0;
-      for (let k = 0; k < view.getUint32(offsets + 4); k += 1) {
-        const entry = offsets + 8 + 8 * k;
-        for (let n = view.getUint32(entry); n > 0 && sample < starts.length; n -= 1) {
-          starts[sample] += view.getInt32(entry + 4);
-          sample += 1;
-        }
-      }
-    }
-    const [from, to] = shownPart(view, track, timescale(header[0]), ticks);
-    const shown = starts.filter(holdsFrame(view, table))
-      .filter((start) => start >= from && start < to).sort((a, b) => a - b);
-    if (shown.length === 0) return undefined;
-    const usual = shown.length > 1 ? (shown.at(-1) - shown[0]) / (shown.length - 1) : decoded;
-    return [...shown, shown.at(-1) + usual].map((time) => (time - shown[0]) / ticks);
   }
-  return undefined;
+  const [offsets] = inside(view, table, 'ctts') ?? [];
+  if (offsets !== undefined) {
+    let sample = 0;
+    for (let k = 0; k < view.getUint32(offsets + 4); k += 1) {
+      const entry = offsets + 8 + 8 * k;
+      for (let n = view.getUint32(entry); n > 0 && sample < starts.length; n -= 1) {
+        starts[sample] += view.getInt32(entry + 4);
+        sample += 1;
+      }
+    }
+  }
+  const [from, to] = shownPart(view, track, timescale(header[0]), ticks);
+  const shown = starts.filter(holdsFrame(view, table))
+    .filter((start) => start >= from && start < to).sort((a, b) => a - b);
+  if (shown.length === 0) return undefined;
+  const usual = shown.length > 1 ? (shown.at(-1) - shown[0]) / (shown.length - 1) : decoded;
+  return [...shown, shown.at(-1) + usual].map((time) => (time - shown[0]) / ticks);
 }
 
 // When the last frame begins; undefined where it is not shown. A video's duration does not say it: the sound

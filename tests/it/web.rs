@@ -131,8 +131,10 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
         bits.resize(16, 0);
         bits
     });
+    let turned = small_clip("full_turned_180_no_times.mp4");
+    files.insert("turned_180.mp4".to_owned(), fs::read(&turned).unwrap());
     let task = json!({ "picks": picks, "resizes": resizes, "planes": planes, "clips": names,
-        "numbers": numbers });
+        "numbers": numbers, "turned": ["turned_180.mp4"] });
     let Some(answer) = run_script_with(PARTS, &task, files) else { return };
 
     let found: Vec<Vec<usize>> = serde_json::from_value(answer["picks"].clone()).unwrap();
@@ -146,6 +148,16 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
     let found: Vec<Vec<u8>> = serde_json::from_value(answer["resized"].clone()).unwrap();
     for ((found, expected), (from, to)) in found.iter().zip(&resized).zip(sizes) {
         assert_eq!(found, expected, "{from:?} to {to:?}");
+    }
+    // The first pixels, as the browser draws them.
+    let corner: Vec<f64> = serde_json::from_value(answer["corners"][0].clone()).unwrap();
+    let (_, frames) = read_clip(&turned, |_| vec![0]).unwrap();
+    for (found, expected) in corner.iter().zip(frames.frame(0)) {
+        assert!(
+            (found - f64::from(*expected)).abs() < 20.0,
+            "{corner:?}: {:?}",
+            &frames.frame(0)[..24]
+        );
     }
     for (clip, opened) in clips.iter().zip(answer["opened"].as_array().unwrap()) {
         let (info, frames) =
@@ -203,7 +215,8 @@ fn a_page_counts_the_frames_of_videos_without_an_index() {
         files.insert(name.to_owned(), fs::read(&path).unwrap());
     }
     let names: Vec<String> = files.keys().cloned().collect();
-    let task = json!({ "picks": [], "resizes": [], "planes": [], "clips": names, "numbers": [] });
+    let task = json!({ "picks": [], "resizes": [], "planes": [], "clips": names,
+        "numbers": [], "turned": [] });
     let Some(answer) = run_script_with(PARTS, &task, files) else { return };
     for (name, opened) in names.iter().zip(answer["opened"].as_array().unwrap()) {
         assert_eq!(opened["frames"], 50, "{name}");
