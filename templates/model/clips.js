@@ -103,12 +103,12 @@ function turned({ data, height, width }, degrees) {
 }
 
 // The pixels of a frame: as decoded, where the browser gives its planes and says how it is turned; else as
-// the browser draws the video. Pixels that are not square stay as they are.
-async function pixels(video, frame) {
+// the browser draws the video. Pixels that are not square stay as they are. `isTurned`: by what the file says.
+async function pixels(video, frame, isTurned) {
   const { format, visibleRect, colorSpace, rotation, flip } = frame ?? {};
   const [width, height] = [video.videoWidth, video.videoHeight];
   const plain = visibleRect?.width === width && visibleRect?.height === height;
-  const known = rotation === undefined ? plain : !flip;
+  const known = rotation === undefined ? plain && !isTurned : !flip;
   if (!known || (format !== 'I420' && format !== 'NV12')) return drawn(video, width, height);
   const data = new Uint8Array(frame.allocationSize());
   const [y, second, third] = await frame.copyTo(data);
@@ -132,6 +132,9 @@ class VideoClip {
     const clip = new VideoClip();
     clip.files = [file];
     clip.name = file.name;
+    // Rejected when the clip is closed: a browser ends no seek of a video that has lost its source.
+    clip.closed = new Promise((_, reject) => { clip.end = () => reject(new Error('it was closed')); });
+    clip.closed.catch(() => {});
     clip.address = URL.createObjectURL(file);
     clip.video = document.createElement('video');
     Object.assign(clip.video, { muted: true, preload: 'auto', playsInline: true });
@@ -143,7 +146,9 @@ class VideoClip {
       const first = await frameWhen(clip.video, () => true);
       clip.origin = (first?.timestamp ?? 0) / 1e6;
       first?.close();
-      clip.info = await timeline(file, clip.video);
+      // A damaged index points anywhere.
+      clip.isTurned = await isTurned(file).catch(() => false);
+      clip.info = await timeline(file, clip.video, clip.origin);
     } catch (reason) {
       clip.close();
       const unplayable = clip.video.error || !(reason instanceof Error);
@@ -164,11 +169,12 @@ class VideoClip {
       const arrived = event(this.video, 'seeked');
       // Between two frames a rounded time could fall on either.
       this.video.currentTime = from + half;
-      await Promise.race([arrived, pause(10000).then(() => { throw new Error('the browser stopped reading it'); })]);
+      const late = pause(10000).then(() => { throw new Error('the browser stopped reading it'); });
+      await Promise.race([this.closed, arrived, late]);
       const frame = await frameWhen(this.video, isRight);
       if (frame === null) continue;
       try {
-        return await pixels(this.video, frame);
+        return await pixels(this.video, frame, this.isTurned);
       } finally {
         frame?.close();
       }
@@ -188,6 +194,7 @@ class VideoClip {
   }
 
   close() {
+    this.end();
     this.video.removeAttribute('src');
     this.video.load();
     URL.revokeObjectURL(this.address);

@@ -32,9 +32,11 @@ function widened(bits, table) {
   return values;
 }
 
-// The bits of numbers in f16, rounded to the nearest, ties to even.
+// The bits of numbers in f16, rounded to the nearest, ties to even. After an odd number of them comes a
+// zero, for which buffers have room: WebGPU writes whole words of 32 bits.
 function toHalves(values) {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const bits = new Uint32Array(values.length + (values.length % 2));
+  bits.set(new Uint32Array(values.buffer, values.byteOffset, values.length));
   return Uint16Array.from(bits, (word) => {
     const sign = (word >>> 16) & 0x8000;
     const rest = word & 0x7fffffff;
@@ -98,7 +100,10 @@ class Network {
       device.addEventListener('uncapturederror', ({ error }) => reject(error));
     });
     network.failed.catch(() => {});
-    await network.load(weights);
+    await network.load(weights).catch((error) => {
+      network.close();
+      throw error;
+    });
     if (timed) {
       network.queries = device.createQuerySet({ type: 'timestamp', count: 2 });
       const { QUERY_RESOLVE, COPY_SRC } = GPUBufferUsage;
@@ -159,6 +164,11 @@ class Network {
       this.allocated -= this.buffers[index].size;
     });
     await this.done();
+  }
+
+  // Gives the device's memory back.
+  close() {
+    this.device.destroy();
   }
 
   submit(launches, timestampWrites) {

@@ -46,6 +46,7 @@ let busy = false;
 let adding = 0;
 let changes = 0;
 let opening;
+let weights;
 
 function say(problem) {
   const { hidden } = element('problem');
@@ -60,12 +61,16 @@ const words = (error) => (error instanceof Problem ? error.message
 // The network with its weights on the device, opened when it is needed first.
 function network() {
   opening ??= (async () => {
-    const texts = window.modelWeights ?? [element('weights').textContent.trim()];
-    const bytes = decoded(texts);
-    return { bytes, network: await Network.open(model, bytes) };
+    weights ??= decoded(window.modelWeights ?? [element('weights').textContent.trim()]);
+    return { bytes: weights, network: await Network.open(model, weights) };
   })();
-  opening.catch(() => { opening = undefined; });
   return opening;
+}
+
+// After a failure: the device gives its memory back, and is opened anew when it is needed next.
+function closeNetwork() {
+  opening?.then((opened) => opened.network.close(), () => {});
+  opening = undefined;
 }
 
 // Views beyond the most that the network takes are left out, as `predict` leaves them out.
@@ -73,7 +78,7 @@ const taken = () => views.slice(0, model.input.maxViews ?? Infinity);
 
 function update() {
   const most = model.input.maxViews;
-  const ready = taken().filter((view) => view.bytes || model.server);
+  const ready = taken().filter((view) => (view.bytes && view.at === view.shift) || model.server);
   element('run').disabled = busy || adding > 0 || ready.length === 0 || ready.length < taken().length;
   element('clips').hidden = views.length === 0;
   const notes = [];
@@ -120,35 +125,52 @@ function draw(view) {
 
 const HIDDEN = 'This browser cannot show it; the server may still read it.';
 
+// Says which moment of its clip a view is.
+function describe({ clip, shift, moment, slider }) {
+  const { first, last } = pick(model.input, clip.info, shift);
+  const { frames, fps } = clip.info;
+  const shown = (frame) => (frame / fps).toFixed(2);
+  const ends = first < 0 || last >= frames;
+  moment.textContent = `frames ${first} to ${last} of ${frames}, ${shown(first)} to ${shown(last)} s`
+    + (ends ? '; the clip does not reach so far, and its outermost frame is repeated' : '');
+  slider?.setAttribute('aria-valuetext', moment.textContent);
+}
+
 // Reads the frames of a view at its moment.
 async function load(view) {
   const { clip, shift } = view;
+  view.at = shift;
+  view.bytes = undefined;
   if (!clip.info) {
     view.strip.hidden = true;
     view.moment.textContent = HIDDEN;
     return;
   }
-  const { indices, first, last } = pick(model.input, clip.info, shift);
-  const { frames, fps } = clip.info;
-  const shown = (frame) => (frame / fps).toFixed(2);
-  const ends = first < 0 || last >= frames;
-  view.moment.textContent = `frames ${first} to ${last} of ${frames}, ${shown(first)} to ${shown(last)} s`
-    + (ends ? '; the clip does not reach so far, and its outermost frame is repeated' : '');
-  view.slider?.setAttribute('aria-valuetext', view.moment.textContent);
-  const bytes = await read(clip, indices, model.input.size);
-  // The slider may have moved on.
-  if (view.shift !== shift) return;
-  view.bytes = bytes;
-  draw(view);
+  describe(view);
+  const { indices } = pick(model.input, clip.info, shift);
+  try {
+    const bytes = await read(clip, indices, model.input.size);
+    // The slider may have moved on, or the view be gone.
+    if (view.shift !== shift || view.removed) return;
+    view.bytes = bytes;
+    draw(view);
+  } catch (error) {
+    if (view.removed) return;
+    view.moment.textContent = model.server ? HIDDEN : `${clip.name}: ${error.message ?? 'cannot be read'}`;
+    if (!model.server) say(view.moment.textContent);
+  }
 }
 
-// Reads again after a change, one reading at a time.
+// Reads until the frames are those of the view's moment. A slider that is being dragged asks for many;
+// while one is read, only the last of the others counts.
 function reload(view) {
-  view.loading = (view.loading ?? Promise.resolve()).then(() => load(view)).catch((error) => {
-    view.bytes = undefined;
-    view.moment.textContent = model.server ? HIDDEN : `${view.clip.name}: ${error.message ?? 'cannot be read'}`;
-    if (!model.server) say(view.moment.textContent);
-  }).finally(forget);
+  const catchUp = async () => {
+    while (view.at !== view.shift && !view.removed) await load(view);
+  };
+  view.loading ??= catchUp().finally(() => {
+    view.loading = undefined;
+    update();
+  });
   return view.loading;
 }
 
@@ -159,6 +181,7 @@ function show(clip) {
   view.moment = make('p', { class: 'moment' });
   const remove = make('button', { type: 'button', class: 'quiet', 'aria-label': `Remove ${name}` }, 'Remove');
   remove.addEventListener('click', () => {
+    view.removed = true;
     views.splice(views.indexOf(view), 1);
     view.item.remove();
     clip.close();
@@ -172,8 +195,10 @@ function show(clip) {
     const [min, max] = [Math.min(-first, 0), Math.max(clip.info.frames - 1 - last, 0)];
     view.slider = make('input', { type: 'range', min: `${min}`, max: `${max}`, value: '0', step: '1', 'aria-label': `Moment of ${name}` });
     view.slider.addEventListener('input', () => {
-      view.shift = view.slider.valueAsNumber;
-      view.bytes = undefined;
+      const shift = view.slider.valueAsNumber;
+      if (shift === view.shift) return;
+      view.shift = shift;
+      describe(view);
       forget();
       reload(view);
     });
@@ -182,7 +207,7 @@ function show(clip) {
   view.item.append(view.moment);
   element('views').append(view.item);
   views.push(view);
-  update();
+  forget();
   return reload(view);
 }
 
@@ -197,7 +222,17 @@ async function openVideo(file) {
 
 const isImage = (file) => /\.(jpe?g|png|bmp|webp)$/i.test(file.name);
 
-// Adds what was chosen or dropped: [name of the folder or '', file] pairs.
+// A name for each of these folders: as much of the end of its path as tells it from the others.
+function folderNames(paths) {
+  const ends = (path, end) => `/${path}`.endsWith(`/${end}`);
+  return paths.map((path) => {
+    const parts = path.split('/');
+    const names = parts.map((_, k) => parts.slice(parts.length - 1 - k).join('/'));
+    return names.find((name) => !paths.some((other) => other !== path && ends(other, name))) ?? path;
+  });
+}
+
+// Adds what was chosen or dropped: [path of the folder or '', file] pairs.
 async function add(chosen) {
   say();
   const visible = chosen.filter(([, file]) => !file.name.startsWith('.'));
@@ -208,8 +243,9 @@ async function add(chosen) {
     if (isImage(file)) folders.set(folder, [...(folders.get(folder) ?? []), file]);
     else opened.push([file.name, () => openVideo(file)]);
   }
-  for (const [folder, files] of folders) {
-    const name = folder || plural(files.length, 'image');
+  const names = folderNames([...folders.keys()]);
+  for (const [k, files] of [...folders.values()].entries()) {
+    const name = names[k] || plural(files.length, 'image');
     opened.push([name, async () => {
       if (model.server) throw new Error('the server takes videos, not images');
       return ImageClip.open(name, files);
@@ -229,7 +265,7 @@ async function add(chosen) {
   if (visible.length === 0) say('There is neither a video nor an image among these files.');
 }
 
-// The files of what was dropped, those of folders with the folder's name.
+// The files of what was dropped, those of folders with the folder's path.
 async function dropped(transfer) {
   const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (entries.length === 0) return [...(transfer?.files ?? [])].map((file) => ['', file]);
@@ -243,7 +279,7 @@ async function dropped(transfer) {
     for (;;) {
       const some = await new Promise((done, fail) => reader.readEntries(done, fail));
       if (some.length === 0) return;
-      for (const inner of some) await walk(inner, entry.name);
+      for (const inner of some) await walk(inner, entry.fullPath.replace(/^\//, ''));
     }
   };
   for (const entry of entries) await walk(entry, '');
@@ -321,13 +357,13 @@ async function run() {
   at(undefined, 'preparing');
   const before = changes;
   try {
-    const used = taken();
+    // As they are now: the slider gives a view other frames.
+    const used = taken().map((view) => ({ ...view }));
     const [found, time] = await (model.server ? askServer : runHere)(used, at);
     if (changes === before) present(found, time);
     else say('The clips were changed while it ran: press Run again.');
   } catch (error) {
-    // A device that failed is opened anew next time.
-    opening = undefined;
+    closeNetwork();
     say(words(error));
   } finally {
     busy = false;
@@ -338,7 +374,8 @@ async function run() {
 
 function start() {
   const withoutFolder = (files) => [...files].map((file) => ['', file]);
-  const fromFolder = (files) => [...files].map((file) => [file.webkitRelativePath.split('/').at(-2) ?? '', file]);
+  const folder = (path) => path.split('/').slice(0, -1).join('/');
+  const fromFolder = (files) => [...files].map((file) => [folder(file.webkitRelativePath), file]);
   const chosen = (id, pairs) => element(id).addEventListener('change', ({ target }) => {
     const files = pairs(target.files);
     target.value = '';

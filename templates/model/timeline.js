@@ -1,5 +1,5 @@
 // When the frames of a video are shown. A video element knows neither their number nor their times; an
-// mp4 file's index does, and elsewhere playing a moment of it tells the rate.
+// mp4 file's index does; elsewhere playing a moment of it tells the rate, and its end their number.
 
 // More than a day at 10 frames a second: no such file is a clip.
 const MOST_FRAMES = 1e6;
@@ -47,6 +47,26 @@ async function index(file) {
   return undefined;
 }
 
+// The first video track of an index; undefined without one.
+function videoTrack(view) {
+  for (const [type, ...track] of boxes(view, 0, view.byteLength)) {
+    const handler = type === 'trak' && inside(view, track, 'mdia', 'hdlr');
+    if (handler && view.getUint32(handler[0] + 8) === 0x76696465) return track; // vide
+  }
+  return undefined;
+}
+
+// Whether an mp4 file says that its frames are to be turned or mirrored.
+async function isTurned(file) {
+  const view = await index(file);
+  const track = view && videoTrack(view);
+  const [header] = (track && inside(view, track, 'tkhd')) ?? [];
+  if (header === undefined) return false;
+  const matrix = header + (view.getUint8(header) === 1 ? 52 : 40);
+  const [a, b, c, d] = [0, 4, 12, 16].map((at) => view.getInt32(matrix + at));
+  return a < 0 || b !== 0 || c !== 0 || d < 0;
+}
+
 // The part of the track that is shown, in its ticks, as players understand an edit list: empty edits
 // before it delay it. Lists with more parts are rare, and are taken as the whole track.
 function shownPart(view, track, movieTicks, ticks) {
@@ -67,55 +87,78 @@ function shownPart(view, track, movieTicks, ticks) {
   return [start, start + Math.round((length * ticks) / movieTicks)];
 }
 
+// Filters the samples that hold a frame: one without bytes stands for a frame that was dropped.
+function holdsFrame(view, table) {
+  const [sizes] = inside(view, table, 'stsz') ?? [];
+  if (sizes === undefined || view.getUint32(sizes + 4) > 0) return () => true;
+  const count = view.getUint32(sizes + 8);
+  return (_, k) => k >= count || view.getUint32(sizes + 12 + 4 * k) > 0;
+}
+
 // The seconds at which each frame begins, from the first one on, and when the last one ends; undefined
 // for what is not an mp4 file with an index of its samples.
 async function indexedTimes(file) {
   const view = await index(file);
   if (!view) return undefined;
-  const movie = [0, view.byteLength];
-  const header = inside(view, movie, 'mvhd');
-  for (const [type, ...track] of boxes(view, ...movie)) {
-    const handler = type === 'trak' && inside(view, track, 'mdia', 'hdlr');
-    if (!handler || view.getUint32(handler[0] + 8) !== 0x76696465) continue; // vide
-    const [media] = inside(view, track, 'mdia', 'mdhd') ?? [];
-    const table = inside(view, track, 'mdia', 'minf', 'stbl');
-    const [lengths] = (table && inside(view, table, 'stts')) ?? [];
-    if (media === undefined || lengths === undefined || !header) return undefined;
-    const timescale = (at) => view.getUint32(at + (view.getUint8(at) === 1 ? 20 : 12));
-    const ticks = timescale(media);
-    const starts = [];
-    let decoded = 0;
-    for (let k = 0; k < view.getUint32(lengths + 4); k += 1) {
-      const entry = lengths + 8 + 8 * k;
-      for (let n = view.getUint32(entry); n > 0; n -= 1) {
-        if (starts.length > MOST_FRAMES) return undefined;
-        starts.push(decoded);
-        decoded += view.getUint32(entry + 4);
-      }
+  const header = inside(view, [0, view.byteLength], 'mvhd');
+  const track = videoTrack(view);
+  if (!track) return undefined;
+  const [media] = inside(view, track, 'mdia', 'mdhd') ?? [];
+  const table = inside(view, track, 'mdia', 'minf', 'stbl');
+  const [lengths] = (table && inside(view, table, 'stts')) ?? [];
+  if (media === undefined || lengths === undefined || !header) return undefined;
+  const timescale = (at) => view.getUint32(at + (view.getUint8(at) === 1 ? 20 : 12));
+  const ticks = timescale(media);
+  const starts = [];
+  let decoded = 0;
+  for (let k = 0; k < view.getUint32(lengths + 4); k += 1) {
+    const entry = lengths + 8 + 8 * k;
+    for (let n = view.getUint32(entry); n > 0; n -= 1) {
+      if (starts.length > MOST_FRAMES) return undefined;
+      starts.push(decoded);
+      decoded += view.getUint32(entry + 4);
     }
-    const [offsets] = inside(view, table, 'ctts') ?? [];
-    if (offsets !== undefined) {
-      let sample = 0;
-      for (let k = 0; k < view.getUint32(offsets + 4); k += 1) {
-        const entry = offsets + 8 + 8 * k;
-        for (let n = view.getUint32(entry); n > 0 && sample < starts.length; n -= 1) {
-          starts[sample] += view.getInt32(entry + 4);
-          sample += 1;
-        }
-      }
-    }
-    const [from, to] = shownPart(view, track, timescale(header[0]), ticks);
-    const shown = starts.filter((start) => start >= from && start < to).sort((a, b) => a - b);
-    if (shown.length === 0) return undefined;
-    const usual = shown.length > 1 ? (shown.at(-1) - shown[0]) / (shown.length - 1) : decoded;
-    return [...shown, shown.at(-1) + usual].map((time) => (time - shown[0]) / ticks);
   }
-  return undefined;
+  const [offsets] = inside(view, table, 'ctts') ?? [];
+  if (offsets !== undefined) {
+    let sample = 0;
+    for (let k = 0; k < view.getUint32(offsets + 4); k += 1) {
+      const entry = offsets + 8 + 8 * k;
+      for (let n = view.getUint32(entry); n > 0 && sample < starts.length; n -= 1) {
+        starts[sample] += view.getInt32(entry + 4);
+        sample += 1;
+      }
+    }
+  }
+  const [from, to] = shownPart(view, track, timescale(header[0]), ticks);
+  const shown = starts.filter(holdsFrame(view, table))
+    .filter((start) => start >= from && start < to).sort((a, b) => a - b);
+  if (shown.length === 0) return undefined;
+  const usual = shown.length > 1 ? (shown.at(-1) - shown[0]) / (shown.length - 1) : decoded;
+  return [...shown, shown.at(-1) + usual].map((time) => (time - shown[0]) / ticks);
 }
 
-// The same by playing: the usual distance of frames as they are shown.
-async function playedTimes(video) {
+// When the last frame begins; undefined where it is not shown. A video's duration does not say it: the sound
+// may be longer, and recordings of a browser have none. The first frame begins at `origin`.
+async function lastTime(video, origin) {
+  const last = new Promise((resolve) => {
+    const shown = (_, { mediaTime }) => {
+      if (mediaTime > origin + 0.001) resolve(mediaTime);
+      else video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
+  });
+  const arrived = event(video, 'seeked');
+  // Beyond the end of any clip, which stands for its end.
+  video.currentTime = 1e9;
+  await Promise.race([arrived, pause(10000)]);
+  return Promise.race([last, pause(2000)]);
+}
+
+// The same by playing: the usual distance of frames as they are shown, up to the last one.
+async function playedTimes(video, origin) {
   if (!video.requestVideoFrameCallback) return undefined;
+  const last = await lastTime(video, origin);
   const times = [];
   video.currentTime = 0;
   const enough = new Promise((resolve) => {
@@ -125,7 +168,8 @@ async function playedTimes(video) {
       else video.requestVideoFrameCallback(shown);
     };
     video.requestVideoFrameCallback(shown);
-    video.addEventListener('ended', resolve, { once: true });
+    // It was at its end before.
+    video.addEventListener('ended', () => video.ended && resolve());
     setTimeout(resolve, 4000);
   });
   await video.play();
@@ -134,15 +178,16 @@ async function playedTimes(video) {
   const gaps = times.slice(1).map((time, k) => time - times[k]).filter((gap) => gap > 0);
   if (gaps.length === 0) return undefined;
   const gap = gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)];
-  const frames = Math.max(Math.round(video.duration / gap), 1);
+  const frames = Math.max(Math.round(last === undefined ? video.duration / gap : (last - origin) / gap + 1), 1);
+  if (frames > MOST_FRAMES) throw new Error('its length cannot be told; convert it to mp4 (H.264)');
   return Array.from({ length: frames + 1 }, (_, k) => k * gap);
 }
 
-// { times, frames, fps } of a video.
-async function timeline(file, video) {
+// { times, frames, fps } of a video whose first frame is shown at `origin`.
+async function timeline(file, video, origin) {
   // A damaged index points anywhere.
   const indexed = await indexedTimes(file).catch(() => undefined);
-  const times = indexed ?? (await playedTimes(video));
+  const times = indexed ?? (await playedTimes(video, origin));
   if (!times) throw new Error('its frame rate cannot be told');
   const frames = times.length - 1;
   const fps = frames > 1 ? (frames - 1) / times[frames - 1] : 1 / times[1];

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::f16;
 use image::RgbImage;
 use polyview::checkpoint;
 use polyview::data::clip::ClipInfo;
@@ -23,7 +24,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common::browser::{run_script, run_script_with};
-use crate::common::clips::{picture_clip, sample_folder, synthetic_clip};
+use crate::common::clips::{
+    encoded, ffmpeg, have_ffmpeg, picture_clip, sample_folder, synthetic_clip,
+};
 use crate::common::program::{command, text};
 use crate::common::run::{run, small_config, with};
 
@@ -33,8 +36,24 @@ const PARTS: &str = concat!(
     include_str!("../../templates/model/resize.js"),
     include_str!("../../templates/model/timeline.js"),
     include_str!("../../templates/model/clips.js"),
+    include_str!("../../templates/model/network.js"),
     include_str!("web/parts.js"),
 );
+
+/// A script that opens the whole page.
+macro_rules! opening {
+    ($script:literal) => {
+        concat!(include_str!("web/open.js"), include_str!($script))
+    };
+}
+
+/// Uses the page from its clips to its answer.
+const WHOLE: &str = opening!("web/page.js");
+
+/// One of the clips that video is tested with.
+fn small_clip(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips").join(name)
+}
 
 /// A number that depends on every byte and its place; the page computes the same.
 fn mixed(bytes: &[u8]) -> f64 {
@@ -95,7 +114,8 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
                 "matrix": [kr, kb], "full": full }));
         }
     }
-    let mut clips = vec![synthetic_clip()];
+    let empty_samples = small_clip("empty_samples.m4v");
+    let mut clips = vec![synthetic_clip(), empty_samples];
     if let Some(sample) = sample_folder() {
         clips.push(sample.join("mvfouls/valid/action_3/clip_0.mp4"));
     }
@@ -103,18 +123,41 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
         files.insert(format!("{number}.mp4"), fs::read(clip).unwrap());
     }
     let names: Vec<String> = (0..clips.len()).map(|number| format!("{number}.mp4")).collect();
-    let task = json!({ "picks": picks, "resizes": resizes, "planes": planes, "clips": names });
+    // An even number, and an odd one, which becomes even.
+    let numbers: [Vec<f32>; 2] =
+        [16, 15].map(|count| (0..count).map(|_| rng.random_range(-3.0..3.0)).collect());
+    let halved = numbers.clone().map(|values| {
+        let mut bits: Vec<u16> = values.iter().map(|&v| f16::from_f32(v).to_bits()).collect();
+        bits.resize(16, 0);
+        bits
+    });
+    let turned = small_clip("full_turned_180_no_times.mp4");
+    files.insert("turned_180.mp4".to_owned(), fs::read(&turned).unwrap());
+    let task = json!({ "picks": picks, "resizes": resizes, "planes": planes, "clips": names,
+        "numbers": numbers, "turned": ["turned_180.mp4"] });
     let Some(answer) = run_script_with(PARTS, &task, files) else { return };
 
     let found: Vec<Vec<usize>> = serde_json::from_value(answer["picks"].clone()).unwrap();
     for ((found, expected), task) in found.iter().zip(&picked).zip(&picks) {
         assert_eq!(found, expected, "{task}");
     }
+    let found: [Vec<u16>; 2] = serde_json::from_value(answer["halved"].clone()).unwrap();
+    assert_eq!(found, halved);
     let found: Vec<Vec<u8>> = serde_json::from_value(answer["colours"].clone()).unwrap();
     assert_eq!(found, colours);
     let found: Vec<Vec<u8>> = serde_json::from_value(answer["resized"].clone()).unwrap();
     for ((found, expected), (from, to)) in found.iter().zip(&resized).zip(sizes) {
         assert_eq!(found, expected, "{from:?} to {to:?}");
+    }
+    // The first pixels, as the browser draws them.
+    let corner: Vec<f64> = serde_json::from_value(answer["corners"][0].clone()).unwrap();
+    let (_, frames) = read_clip(&turned, |_| vec![0]).unwrap();
+    for (found, expected) in corner.iter().zip(frames.frame(0)) {
+        assert!(
+            (found - f64::from(*expected)).abs() < 20.0,
+            "{corner:?}: {:?}",
+            &frames.frame(0)[..24]
+        );
     }
     for (clip, opened) in clips.iter().zip(answer["opened"].as_array().unwrap()) {
         let (info, frames) =
@@ -134,6 +177,52 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
             assert!((shown["mean"].as_f64().unwrap() - mean).abs() < 2.0, "{shown}: {mean}");
             println!("frame {t}: same bytes: {}", shown["sum"] == mixed(expected));
         }
+    }
+}
+
+#[test]
+fn a_page_counts_the_frames_of_videos_without_an_index() {
+    if !have_ffmpeg() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let picture = "-f lavfi -i testsrc2=s=96x64:r=25:d=2";
+    let sound = "-f lavfi -i sine=d=3.5";
+    // As long as they say; with longer sound; and from a pipe, as recordings are: of unknown length.
+    let mut files = HashMap::new();
+    for (name, inputs, out) in [
+        ("plain.webm", vec![picture], "file"),
+        ("sound.webm", vec![picture, sound], "file"),
+        ("piped.webm", vec![picture], "pipe"),
+        ("piped_sound.webm", vec![picture, sound], "pipe"),
+        ("sound.mkv", vec![picture, sound], "file"),
+    ] {
+        let path = folder.path().join(name);
+        let mut command = ffmpeg();
+        command.args(inputs.join(" ").split(' '));
+        command.args("-c:v libvpx -b:v 200k -c:a libopus".split(' '));
+        let made = match out {
+            "file" => encoded(command.arg(&path)),
+            _ => {
+                let output = command.args(["-f", "webm", "-"]).output().unwrap();
+                fs::write(&path, &output.stdout).unwrap();
+                output.status.success()
+            }
+        };
+        if !made {
+            return;
+        }
+        files.insert(name.to_owned(), fs::read(&path).unwrap());
+    }
+    let names: Vec<String> = files.keys().cloned().collect();
+    let task = json!({ "picks": [], "resizes": [], "planes": [], "clips": names,
+        "numbers": [], "turned": [] });
+    let Some(answer) = run_script_with(PARTS, &task, files) else { return };
+    for (name, opened) in names.iter().zip(answer["opened"].as_array().unwrap()) {
+        assert_eq!(opened["frames"], 50, "{name}");
+        assert!((opened["fps"].as_f64().unwrap() - 25.0).abs() < 0.01, "{name}: {opened}");
+        // The first, the middle and the last one.
+        assert_eq!(opened["middle"].as_array().unwrap().len(), 3, "{name}");
     }
 }
 
@@ -227,7 +316,7 @@ fn a_page_predicts_as_the_program_does() {
     }
     files.insert("broken.mp4".to_owned(), b"no video".to_vec());
     let task = json!({ "files": ["clip_0.mp4", "clip_1.mp4", "broken.mp4"], "images": [images] });
-    let Some(answer) = run_script_with(include_str!("web/page.js"), &task, files) else { return };
+    let Some(answer) = run_script_with(WHOLE, &task, files) else { return };
     println!("{}", answer["shown"]);
 
     let expected = fixture.predict(&[videos[0].clone(), videos[1].clone(), pictures]);
@@ -253,7 +342,7 @@ fn a_page_takes_no_more_views_than_the_network() {
     files.insert("b.mp4".to_owned(), fs::read(&videos[1]).unwrap());
     files.insert("notes.txt".to_owned(), b"text".to_vec());
     let task = json!({ "files": ["a.mp4", "b.mp4", "notes.txt"], "images": [] });
-    let Some(answer) = run_script_with(include_str!("web/page.js"), &task, files) else { return };
+    let Some(answer) = run_script_with(WHOLE, &task, files) else { return };
     let (found, shares) = numbers(&answer["json"]);
     let (wanted, _) = numbers(&fixture.predict(&videos));
     assert_eq!(shares, [1.0]);
@@ -269,13 +358,71 @@ fn a_page_takes_no_more_views_than_the_network() {
 
 /// A model of random weights, for clips of 8×48×64.
 fn model(kind: BackboneKind, half: bool) -> WebModel {
+    model_for(kind, half, [8, 48, 64])
+}
+
+fn model_for(kind: BackboneKind, half: bool, [t, h, w]: [usize; 3]) -> WebModel {
     let schema = Schema::mvfoul().unwrap();
     let config = ModelConfig::new(kind, &schema);
     let net = config.init(1, &burn::tensor::Device::flex());
     let info = checkpoint::CheckpointInfo::new(&schema, config);
-    let window = WindowSpec::frames(67, 82, 15.0, 8);
-    let input = InputSpec { window, size: [48, 64], max_views: None };
+    let window = WindowSpec::frames(67, 82, 15.0, t);
+    let input = InputSpec { window, size: [h, w], max_views: None };
     WebModel::new(&net, &info, &schema, &input, half, "random").unwrap()
+}
+
+/// What a script does with the page of a model of random weights.
+fn used(script: &str, video: Option<&Path>) -> Option<Value> {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("model.html");
+    model(BackboneKind::R3dTiny, false).write(&page).unwrap();
+    let video = video.map(|video| ("video.mp4".to_owned(), fs::read(video).unwrap()));
+    let page = ("model.html".to_owned(), fs::read(&page).unwrap());
+    let files = video.into_iter().chain([page]).collect();
+    let answer = run_script_with(script, &json!({}), files)?;
+    println!("{answer}");
+    assert_eq!(answer["seen"], json!([]), "in the console");
+    Some(answer)
+}
+
+#[test]
+fn a_dragged_slider_reads_little_and_hides_no_later_answer() {
+    let Some(answer) = used(opening!("web/slider.js"), None) else { return };
+    // What was being read, and where the slider stopped; of 8 frames each.
+    for drag in ["far", "back"] {
+        let read = answer[drag].as_u64().unwrap();
+        assert!((1..=16).contains(&read), "{read} pictures were read: {drag}");
+    }
+    assert_eq!((&answer["still"], &answer["shift"]), (&json!(0), &json!(-40)));
+    assert_eq!(answer["hidden"], json!(false));
+}
+
+#[test]
+fn folders_of_the_same_name_are_clips_of_their_own() {
+    let Some(answer) = used(opening!("web/folders.js"), None) else { return };
+    let views = json!({ "view_0/frames": "4", "view_1/frames": "3", "goal": "2" });
+    assert_eq!((&answer["chosen"], &answer["dropped"]), (&views, &views), "{}", answer["problem"]);
+}
+
+#[test]
+fn a_device_that_fails_gives_its_memory_back() {
+    let Some(answer) = used(opening!("web/retry.js"), None) else { return };
+    let problem = "Something went wrong: as the test wants it";
+    assert_eq!(answer["problems"], json!([problem, problem, ""]));
+    assert_eq!((&answer["opened"], &answer["destroyed"]), (&json!(3), &json!(2)));
+    let decodings = answer["decodings"].as_array().unwrap();
+    assert!(decodings.iter().all(|count| *count == decodings[0]), "{decodings:?}");
+    assert!(answer["json"]["views"].is_array(), "{answer}");
+}
+
+#[test]
+fn a_video_that_is_removed_while_it_is_read_leaves_no_trace() {
+    let clip = synthetic_clip();
+    let Some(answer) = used(opening!("web/remove.js"), Some(&clip)) else { return };
+    assert_eq!((&answer["disabled"], &answer["waits"]), (&json!(true), &json!(1)));
+    // Not the 10 s after which a reading is given up.
+    assert!(answer["waited"].as_f64().unwrap() < 5000.0, "{answer}");
+    assert_eq!((&answer["views"], &answer["problem"]), (&json!(1), &json!("")));
 }
 
 #[test]
@@ -297,6 +444,19 @@ fn every_shader_of_a_page_compiles_in_a_browser() {
     let script = include_str!("shaders/compile.js");
     let Some(answer) = run_script(script, &json!({ "texts": texts })) else { return };
     assert_eq!(answer["refused"], json!({}), "of {} texts", texts.len());
+}
+
+#[test]
+fn clips_of_an_odd_number_of_values_fit_their_buffer_in_whole_words() {
+    let size @ [t, h, w] = [15, 113, 113];
+    let model = model_for(BackboneKind::R3dTiny, true, size);
+    let mut halves = 0;
+    for program in model.programs() {
+        halves += usize::from(program.half);
+        let written = (3 * t * h * w * if program.half { 2 } else { 4 }).next_multiple_of(4);
+        assert!(written <= program.buffers[program.input].bytes, "{written}");
+    }
+    assert!(halves > 0);
 }
 
 #[test]

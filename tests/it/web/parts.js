@@ -2,7 +2,7 @@
 // Calls the page's own functions, which come before this text, on the test's data.
 const fetched = async (name) => new File([await (await fetch(`/files/${name}`)).blob()], name);
 
-export async function run({ picks, resizes, planes, clips }) {
+export async function run({ picks, resizes, planes, clips, numbers, turned }) {
   const bytes = async (name) => new Uint8ClampedArray(await (await fetched(name)).arrayBuffer());
   const resized = [];
   for (const { frame, from, to } of resizes) {
@@ -25,5 +25,13 @@ export async function run({ picks, resizes, planes, clips }) {
     });
     opened.push({ frames, fps, middle });
   }
-  return { picks: picks.map(({ input, info }) => pick(input, info).indices), resized, colours, opened };
+  // In a browser that does not say how a frame is turned.
+  Object.defineProperty(VideoFrame.prototype, 'rotation', { value: undefined });
+  const corners = [];
+  for (const name of turned) {
+    const clip = await VideoClip.open(await fetched(name));
+    await clip.frames([0], ({ data }) => corners.push([...data.slice(0, 24)]));
+  }
+  const halved = numbers.map((values) => [...toHalves(Float32Array.from(values))]);
+  return { halved, corners, picks: picks.map(({ input, info }) => pick(input, info).indices), resized, colours, opened };
 }
