@@ -250,7 +250,11 @@ impl Dataset {
                     Window::Frames { .. } | Window::Seconds { .. } => {
                         format!("end before frame {end}")
                     }
-                    _ => format!("have fewer than the {} frames of the window", end - start + 1),
+                    _ => {
+                        // At a rate near 0 the window ends at the largest number there is.
+                        let length = end.saturating_sub(start).saturating_add(1);
+                        format!("have fewer than the {length} frames of the window")
+                    }
                 };
                 log::info!("{title}: some clips {what}; their last frame is repeated");
             }
