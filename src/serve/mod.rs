@@ -9,6 +9,7 @@
 mod answers;
 mod connections;
 mod guard;
+mod impatient;
 mod model;
 mod queue;
 mod routes;
@@ -47,7 +48,7 @@ pub struct Limits {
     pub connections: usize,
     /// Time for the head of a request, and between two requests of a connection.
     pub head: Duration,
-    /// Longest pause in a body.
+    /// Longest pause in a body, and in taking an answer.
     pub idle: Duration,
     /// Time for a body.
     pub body: Duration,
