@@ -124,7 +124,11 @@ impl Dataset {
             self.report(path, info, &pick);
             pick.indices
         };
-        let info = video::read_resized(path, select, resizer, out)?;
+        let mut read = || video::read_resized(path, select, resizer, out);
+        let info = match &self.cancel {
+            Some(cancel) => cancel.reading(path, read)?,
+            None => read()?,
+        };
         let [height, width] = self.size;
         let cover = Cover::new(info.height, info.width, height, width);
         if cover.surplus(height, width) != [0, 0] {

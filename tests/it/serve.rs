@@ -325,6 +325,22 @@ fn slow_clients_are_given_up() {
     assert_eq!(answer(send_form(address, &good)).unwrap().status, 200);
 }
 
+#[test]
+fn clips_that_take_too_long_are_not_read() {
+    let served = Served::start(TINY, Limits { reading: Duration::ZERO, ..limits() });
+    let [first, second] = clips();
+    let answer = post(served.address, &[("a.mp4", first), ("b.mp4", second)]);
+    assert_eq!(answer.status, 422, "{answer:?}");
+    let said = answer.json();
+    let clips = said["unreadable"].as_array().unwrap();
+    let reason = "given up: reading took longer than 0 seconds";
+    for (clip, name) in clips.iter().zip(["a.mp4", "b.mp4"]) {
+        assert_eq!(clip["clip"], name);
+        assert!(clip["reason"].as_str().unwrap().contains(reason), "{answer:?}");
+    }
+    assert_eq!(clips.len(), 2);
+}
+
 /// Requests for the page, more than the system's buffers hold answers to; the last one ends the connection.
 fn many_pages(address: SocketAddr) -> (TcpStream, usize) {
     const COUNT: usize = 600;

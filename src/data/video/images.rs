@@ -11,7 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageReader};
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::super::natural::natural_order;
 use super::requested::Requested;
-use super::{MAX_FRAMES, Sink, checked, damaged, is_hidden, unreadable};
+use super::{MAX_FRAMES, Sink, cancel, checked, damaged, is_hidden, unreadable};
 
 /// A folder has no frame rate; this is the one of (PAL) broadcast video.
 const FPS: f64 = 25.0;
@@ -27,6 +27,7 @@ pub(super) fn read(
     for (t, file) in files.iter().enumerate() {
         let positions = requested.positions(t);
         if !positions.is_empty() {
+            cancel::check(file)?;
             let data = &decode(file, &info)?;
             sink.take(Frame { data, height: info.height, width: info.width, positions })?;
         }

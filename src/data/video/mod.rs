@@ -11,6 +11,7 @@
 //! range that the stream or else its container states, as BT.601 with limited range where neither
 //! does; each pixel takes the nearest chroma sample.
 
+mod cancel;
 mod colour;
 mod ffmpeg;
 mod h264;
@@ -29,6 +30,7 @@ use super::clip::{ClipError, ClipInfo, Frame, Frames};
 use super::resize::Resizer;
 use h264::Movie;
 
+pub use cancel::Cancel;
 pub(crate) use hidden::is_hidden;
 pub(crate) use images::has_image_extension;
 pub(crate) use resolve::has_clip_extension;
