@@ -122,6 +122,14 @@ pub enum ClipError {
         /// What was found.
         reason: String,
     },
+    /// Whoever asked for it would not wait any longer.
+    #[error("{}: given up: {reason}", .path.display())]
+    GivenUp {
+        /// The clip.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl ClipError {
@@ -134,6 +142,7 @@ impl ClipError {
             Self::NoVideo(_) => "no video",
             Self::Unsupported { .. } | Self::Ffmpeg { .. } => "unsupported",
             Self::Damaged { .. } => "damaged",
+            Self::GivenUp { .. } => "given up",
         }
     }
 }

@@ -14,7 +14,7 @@ use super::mix::Mix;
 use super::problem::{Level, ProblemKind};
 use super::sampling::WindowSpec;
 use super::source::{DataSource, SourceSpec};
-use super::video;
+use super::video::{self, Cancel};
 use crate::schema::Schema;
 
 /// One action of a data set: its labels and the paths of its views.
@@ -100,6 +100,8 @@ pub struct Dataset {
     pub(super) findings: Findings,
     /// Largest share of unreadable views; more end the reading.
     pub(super) max_unreadable: f64,
+    /// What ends the reading before its time.
+    pub(super) cancel: Option<Cancel>,
 }
 
 /// Problems met while reading, so that each is reported once.
@@ -241,6 +243,7 @@ impl Dataset {
             cache: None,
             findings: Findings::default(),
             max_unreadable: MAX_UNREADABLE,
+            cancel: None,
         })
     }
 
@@ -262,6 +265,7 @@ impl Dataset {
             cache: None,
             findings: Findings::default(),
             max_unreadable: MAX_UNREADABLE,
+            cancel: None,
         }
     }
 
@@ -282,6 +286,12 @@ impl Dataset {
     #[must_use]
     pub fn tolerating_unreadable(self) -> Self {
         Self { max_unreadable: 1.0, ..self }
+    }
+
+    /// Clips that are not read when `cancel` ends are unreadable.
+    #[must_use]
+    pub fn cancelled_by(self, cancel: Cancel) -> Self {
+        Self { cancel: Some(cancel), ..self }
     }
 
     /// What messages call it.

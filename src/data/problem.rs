@@ -179,7 +179,7 @@ impl From<&ClipError> for ProblemKind {
         match error {
             ClipError::Missing(_) => Self::ClipMissing,
             ClipError::Empty(_) => Self::ClipEmpty,
-            ClipError::Io { .. } => Self::ClipUnreadable,
+            ClipError::Io { .. } | ClipError::GivenUp { .. } => Self::ClipUnreadable,
             ClipError::NoVideo(_) => Self::ClipNoVideo,
             ClipError::Unsupported { .. } | ClipError::Ffmpeg { .. } => Self::ClipUnsupported,
             ClipError::Damaged { .. } => Self::ClipDamaged,

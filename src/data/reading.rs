@@ -131,7 +131,11 @@ impl Dataset {
             self.report(path, info, &pick);
             pick.indices
         };
-        let info = video::read_resized(path, select, resizer, out)?;
+        let mut read = || video::read_resized(path, select, resizer, out);
+        let info = match &self.cancel {
+            Some(cancel) => cancel.reading(path, read)?,
+            None => read()?,
+        };
         let [height, width] = self.size;
         let cover = Cover::new(info.height, info.width, height, width);
         if cover.surplus(height, width) != [0, 0] {
@@ -258,7 +262,11 @@ impl Dataset {
                     Window::Frames { .. } | Window::Seconds { .. } => {
                         format!("end before frame {end}")
                     }
-                    _ => format!("have fewer than the {} frames of the window", end - start + 1),
+                    _ => {
+                        // At a rate near 0 the window ends at the largest number there is.
+                        let length = end.saturating_sub(start).saturating_add(1);
+                        format!("have fewer than the {length} frames of the window")
+                    }
                 };
                 log::info!("{title}: some clips {what}; their last frame is repeated");
             }

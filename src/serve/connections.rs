@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::impatient::Impatient;
 use super::{Limits, ServeError};
 
 /// How often it is checked whether the server is to end.
@@ -61,7 +62,8 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let connection = connection(stream, router.clone(), limits.head, ending.clone());
+        let times = [limits.head, limits.idle];
+        let connection = connection(stream, router.clone(), times, ending.clone());
         tokio::spawn(async move {
             connection.await;
             drop(place);
@@ -83,11 +85,12 @@ pub(super) async fn serve(
     served
 }
 
-/// Answers the requests of a connection, until it or the server ends.
+/// Answers the requests of a connection, until it or the server ends. The head of a request and pauses in
+/// taking an answer have these times.
 async fn connection(
     mut stream: TcpStream,
     router: Router,
-    head: Duration,
+    [head, idle]: [Duration; 2],
     mut ending: watch::Receiver<bool>,
 ) {
     // An answer is written at once.
@@ -96,7 +99,8 @@ async fn connection(
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(BUFFER);
         let service = TowerToHyperService::new(router);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(&mut stream), service));
+        let stream = TokioIo::new(Impatient::new(&mut stream, idle));
+        let mut connection = pin!(builder.serve_connection(stream, service));
         let mut end = pin!(ending.wait_for(|ending| *ending));
         let mut told = false;
         poll_fn(|cx| {

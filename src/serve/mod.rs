@@ -9,6 +9,7 @@
 mod answers;
 mod connections;
 mod guard;
+mod impatient;
 mod model;
 mod queue;
 mod routes;
@@ -47,10 +48,12 @@ pub struct Limits {
     pub connections: usize,
     /// Time for the head of a request, and between two requests of a connection.
     pub head: Duration,
-    /// Longest pause in a body.
+    /// Longest pause in a body, and in taking an answer.
     pub idle: Duration,
     /// Time for a body.
     pub body: Duration,
+    /// Time for reading the clips of a request, once it is its turn.
+    pub reading: Duration,
     /// Time that a request which is being answered has when the server ends.
     pub grace: Duration,
 }
@@ -65,6 +68,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(15),
             body: Duration::from_secs(300),
+            reading: Duration::from_secs(300),
             grace: Duration::from_secs(5),
         }
     }
@@ -149,7 +153,7 @@ impl Server {
             hosts: self.hosts,
             limits: limits.clone(),
         });
-        let model = model.start(Arc::clone(&queue))?;
+        let model = model.start(Arc::clone(&queue), limits.reading)?;
         let router = routes::router(shared);
         let served = runtime.block_on(connections::serve(
             self.listener,

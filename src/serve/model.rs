@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::ServeError;
 use super::queue::{Job, Queue};
 use crate::checkpoint::CheckpointInfo;
+use crate::data::video::Cancel;
 use crate::data::{Dataset, InputSpec};
 use crate::device::Compute;
 use crate::evaluate::{
@@ -49,6 +50,8 @@ pub(super) struct Clips {
     pub paths: Vec<PathBuf>,
     /// What the client calls them.
     pub names: Vec<String>,
+    /// Ends their reading.
+    pub cancel: Cancel,
 }
 
 /// What a prediction took, and what came out.
@@ -99,10 +102,16 @@ impl Model {
         })
     }
 
-    /// Starts the thread that answers, until the queue is closed.
-    pub(super) fn start(self, queue: Arc<Requests>) -> Result<JoinHandle<()>, ServeError> {
+    /// Starts the thread that answers, until the queue is closed. The clips of a request are read for so
+    /// long at most.
+    pub(super) fn start(
+        self,
+        queue: Arc<Requests>,
+        reading: Duration,
+    ) -> Result<JoinHandle<()>, ServeError> {
         let answer = move || {
             while let Some(Job { request, since, reply, .. }) = queue.next() {
+                request.cancel.after(reading);
                 let answer = self.predict(&request, since.elapsed().as_secs_f64());
                 // The clips are gone before the client knows.
                 drop(request);
@@ -118,7 +127,8 @@ impl Model {
         let started = Instant::now();
         let action = vec![(ACTION.to_owned(), clips.paths.clone())];
         let dataset = Dataset::of_clips(action, self.input.window, self.input.size);
-        let dataset = Arc::new(dataset.tolerating_unreadable());
+        let dataset = dataset.tolerating_unreadable().cancelled_by(clips.cancel.clone());
+        let dataset = Arc::new(dataset);
         let device = &self.compute.device;
         let predicted =
             predict_dataset(&self.net, &dataset, &self.options, device, &mut |_, _| ())?;

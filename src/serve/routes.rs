@@ -18,6 +18,7 @@ use super::guard::{Hosts, guard};
 use super::model::{Answer, Requests};
 use super::upload::{UploadError, receive};
 use super::{Limits, OPENAPI};
+use crate::data::video::Cancel;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ async fn predict(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
         return Err(UploadError::TooLarge(shared.limits.max_upload).into());
     }
     let clips = receive(body, boundary, &shared.folder, &shared.limits).await?;
+    let _waits = Waits(clips.cancel.clone());
     let ticket = shared.queue.join(clips);
     match ticket.answer().await {
         Some(Ok(answer)) if answer.action.views.is_empty() => {
@@ -87,6 +89,15 @@ async fn predict(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, failed))
         }
         None => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending")),
+    }
+}
+
+/// A client that waits for its prediction. When it goes away, nobody reads its clips any further.
+struct Waits(Cancel);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

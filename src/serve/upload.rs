@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Limits;
 use super::model::Clips;
-use crate::data::video::has_clip_extension;
+use crate::data::video::{Cancel, has_clip_extension};
 
 /// Most bytes of a part's head, and of whatever else is not a clip's content.
 const MAX_HEAD: u64 = 1 << 20;
@@ -82,7 +82,7 @@ pub(super) async fn receive(
     }
     match paths.is_empty() {
         true => Err(UploadError::Form("there is no part named clip".to_owned())),
-        false => Ok(Clips { folder, paths, names }),
+        false => Ok(Clips { folder, paths, names, cancel: Cancel::default() }),
     }
 }
 

@@ -68,12 +68,12 @@ impl Choices {
             Self::Whole { from, to, log: true } => {
                 // Each number has the part of the scale that is rounded to it.
                 let ends = [from as f64 - 0.5, to as f64 + 0.5].map(f64::ln);
-                let drawn = rng.random_range(ends[0]..ends[1]).exp().round() as i64;
+                let drawn = between(ends[0], ends[1], rng).exp().round() as i64;
                 drawn.clamp(from, to).to_string()
             }
             Self::Real { from, to, log } => {
                 let drawn = if log {
-                    rng.random_range(from.ln()..to.ln()).exp()
+                    between(from.ln(), to.ln(), rng).exp()
                 } else {
                     from + (to - from) * rng.random::<f64>()
                 };
@@ -83,5 +83,31 @@ impl Choices {
             }
         };
         Entry::new(name, vec![text])
+    }
+}
+
+/// A number from `from` up to `to`, which may be the same: neighbours have one logarithm.
+fn between(from: f64, to: f64, rng: &mut ChaCha8Rng) -> f64 {
+    if from < to { rng.random_range(from..to) } else { from }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_with_one_logarithm_can_be_drawn_from() {
+        let draw = |choices: Choices| {
+            assert_eq!(choices.fault(), None, "{choices:?}");
+            let options = vec![("lr".to_owned(), choices)];
+            let all = Random { draws: 20, seed: 3, options }.all();
+            all.into_iter().map(|mut draw| plain(&draw.remove(0))).collect::<Vec<_>>()
+        };
+        let real = draw(Choices::Real { from: 1e5, to: 1e5_f64.next_up(), log: true });
+        assert!(real.iter().all(|value| value.parse::<f64>().is_ok_and(|v| v == 1e5)), "{real:?}");
+        let from = 1 << 60;
+        let whole = draw(Choices::Whole { from, to: from + 1, log: true });
+        let inside = |value: &String| value.parse().is_ok_and(|v: i64| v == from || v == from + 1);
+        assert!(!whole.is_empty() && whole.iter().all(inside), "{whole:?}");
     }
 }

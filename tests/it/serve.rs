@@ -325,6 +325,53 @@ fn slow_clients_are_given_up() {
     assert_eq!(answer(send_form(address, &good)).unwrap().status, 200);
 }
 
+#[test]
+fn clips_that_take_too_long_are_not_read() {
+    let served = Served::start(TINY, Limits { reading: Duration::ZERO, ..limits() });
+    let [first, second] = clips();
+    let answer = post(served.address, &[("a.mp4", first), ("b.mp4", second)]);
+    assert_eq!(answer.status, 422, "{answer:?}");
+    let said = answer.json();
+    let clips = said["unreadable"].as_array().unwrap();
+    let reason = "given up: reading took longer than 0 seconds";
+    for (clip, name) in clips.iter().zip(["a.mp4", "b.mp4"]) {
+        assert_eq!(clip["clip"], name);
+        assert!(clip["reason"].as_str().unwrap().contains(reason), "{answer:?}");
+    }
+    assert_eq!(clips.len(), 2);
+}
+
+/// Requests for the page, more than the system's buffers hold answers to; the last one ends the connection.
+fn many_pages(address: SocketAddr) -> (TcpStream, usize) {
+    const COUNT: usize = 600;
+    let page = |more: &str| format!("GET / HTTP/1.1\r\nHost: {address}\r\n{more}\r\n");
+    let requests = page("").repeat(COUNT - 1) + &page("Connection: close\r\n");
+    (send(address, requests.as_bytes()), COUNT)
+}
+
+#[test]
+fn who_does_not_take_its_answer_is_cut_off() {
+    let head = Duration::from_secs(600);
+    let limits = Limits { head, idle: Duration::from_secs(1), connections: 1, ..limits() };
+    let served = Served::start(TINY, limits);
+    // It has the only connection.
+    let (greedy, _) = many_pages(served.address);
+    assert_eq!(get(served.address, "/api/queue").status, 200);
+    drop(greedy);
+    // Pauses are no fault.
+    let (mut slow, count) = many_pages(served.address);
+    let (mut text, mut part) = (Vec::new(), vec![0; 1 << 20]);
+    loop {
+        std::thread::sleep(Duration::from_millis(20));
+        match slow.read(&mut part).unwrap() {
+            0 => break,
+            read => text.extend_from_slice(&part[..read]),
+        }
+    }
+    let answers = String::from_utf8_lossy(&text).matches("HTTP/1.1 200").count();
+    assert_eq!(answers, count);
+}
+
 /// Whether the server has answered by now, and how.
 fn has_answer(stream: &mut TcpStream, status: &mut String) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();

@@ -1,6 +1,7 @@
 //! `polyview serve` as a user runs it.
 #![cfg(unix)]
 
+use std::env::{join_paths, split_paths};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use crate::common::http::{answer, form, get, post, send_form};
 use crate::common::program::{command, last_error, text};
 use crate::common::serve::{clips, network};
+use crate::common::wait;
 
 /// The program, with a folder for what it stores.
 struct Program {
@@ -31,14 +33,21 @@ fn serve(checkpoint: &Path, temporary: &Path, more: &[&str]) -> Command {
 
 impl Program {
     fn start(more: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), more)
+    }
+
+    /// One that stores in this folder and finds programs in its `bin`, if there is one, before others.
+    fn start_in(folder: TempDir, more: &[&str]) -> Self {
         let checkpoint = folder.path().join("best.safetensors");
         let (net, info) = network([2, 16, 16]);
         checkpoint::save(&checkpoint, &net, &info).unwrap();
         let temporary = folder.path().join("tmp");
         fs::create_dir(&temporary).unwrap();
         let more = [&["--port", "0"], more].concat();
-        let mut child = serve(&checkpoint, &temporary, &more).spawn().unwrap();
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let programs = [folder.path().join("bin")].into_iter().chain(split_paths(&others));
+        let mut serve = serve(&checkpoint, &temporary, &more);
+        let mut child = serve.env("PATH", join_paths(programs).unwrap()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("http://").and_then(|l| l.strip_suffix('/'));
@@ -116,6 +125,37 @@ fn a_prediction_is_that_of_predict() {
     assert_eq!(program.stored(), (1, 0));
     assert_eq!(program.end("INT"), Some(0));
     assert_eq!(program.stored(), (0, 0));
+}
+
+#[test]
+fn who_goes_away_ends_the_decoding_of_its_clips() {
+    // An ffmpeg that works, and never comes to an end with a clip.
+    let folder = TempDir::new().unwrap();
+    let (bin, started) = (folder.path().join("bin"), folder.path().join("started"));
+    fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\nfor word; do case \"$word\" in file:*) echo $$ > '{}'; exec sleep 600;; esac; done\n\
+         cat > /dev/null; echo '0, 0, 0, 1, 12, 0x0'\n",
+        started.display()
+    );
+    // By another process: see video_ffmpeg_program.rs.
+    let write = r#"printf '%s' "$1" > "$2"; chmod 755 "$2""#;
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", write, "sh", &script]).arg(bin.join("ffmpeg"));
+    assert!(shell.status().unwrap().success());
+    let mut program = Program::start_in(folder, &[]);
+    let waits = send_form(program.address, &form(&[("clip", "a.mkv", b"\x1A\x45\xDF\xA3")]));
+    let number = || fs::read_to_string(&started).unwrap_or_default();
+    wait::until("ffmpeg has a clip", || number().ends_with('\n'));
+    drop(waits);
+    // Whoever comes next does not wait for it.
+    let [clip, _] = clips();
+    assert_eq!(post(program.address, &[("a.mp4", clip)]).status, 200);
+    let mut there = Command::new("kill");
+    there.args(["-s", "0", number().trim()]).stderr(Stdio::null());
+    assert!(!there.status().unwrap().success(), "ffmpeg still runs");
+    assert_eq!(program.stored(), (1, 0));
+    assert_eq!(program.end("TERM"), Some(0));
 }
 
 #[cfg(target_os = "linux")]

@@ -1,9 +1,11 @@
 //! Clips that are folders of images: every format, whatever a file's extension says, upright.
 
 use std::fs;
+use std::path::Path;
 
-use image::{ImageFormat, Rgb, RgbImage};
-use polyview::data::video::{read_clip, verify_clip};
+use image::{ExtendedColorType, ImageFormat, Rgb, RgbImage};
+use polyview::data::clip::ClipError;
+use polyview::data::video::{read_clip, verify_clip, visit_frames};
 
 fn picture(shade: u8) -> RgbImage {
     RgbImage::from_fn(6, 4, |x, y| Rgb([shade, x as u8, y as u8]))
@@ -46,4 +48,63 @@ fn photographs_are_turned_upright() {
     assert_eq!((info.width, info.height), (16, 32));
     let at = |y: usize| frames.frame(0)[(y * 16 + 8) * 3];
     assert!(at(4) < 40 && at(28) > 200, "{} above {}", at(4), at(28));
+}
+
+/// Why a folder whose frame `t` is wanted is no clip.
+fn refusal(folder: &Path, t: usize) -> String {
+    let error = read_clip(folder, |_| vec![t]).unwrap_err();
+    assert_eq!(verify_clip(folder), Err(error.clone()));
+    let ClipError::Damaged { path, reason } = error else { panic!("{error}") };
+    assert_eq!(path, folder.join(format!("{}.png", t + 1)));
+    reason
+}
+
+/// A PNG that states this size, of which only the header is there.
+fn stated(path: &Path, width: u32, height: u32, color: ExtendedColorType) {
+    let kind = match color {
+        ExtendedColorType::L8 => [8, 0],
+        ExtendedColorType::Rgba16 => [16, 6],
+        _ => [8, 2],
+    };
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &kind, &[0; 3]].concat();
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    for (name, content) in [(b"IHDR", &header[..]), (b"IDAT", &[0x78, 0x9c])] {
+        let chunk = [&name[..], content].concat();
+        file.extend((content.len() as u32).to_be_bytes());
+        file.extend_from_slice(&chunk);
+        file.extend(crc32fast::hash(&chunk).to_be_bytes());
+    }
+    fs::write(path, file).unwrap();
+}
+
+#[test]
+fn images_that_state_more_than_memory_holds_are_not_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("1.png");
+    // Three bytes per pixel decide where fewer are stored, and those that are stored where they are more.
+    for (side, color) in [
+        (100_000, ExtendedColorType::Rgb8),
+        (15_000, ExtendedColorType::L8),
+        (9_000, ExtendedColorType::Rgba16),
+    ] {
+        stated(&first, side, side, color);
+        let reason = refusal(folder.path(), 0);
+        assert_eq!(reason, format!("an image of {side}x{side} does not fit in memory"));
+    }
+    picture(1).save(&first).unwrap();
+    let second = folder.path().join("2.png");
+    stated(&second, 100_000, 100_000, ExtendedColorType::Rgb8);
+    assert_eq!(refusal(folder.path(), 1), "an image of 100000x100000 does not fit in memory");
+    // The first image is what they are compared with, before they are decoded.
+    stated(&second, 5_000, 4_000, ExtendedColorType::Rgb8);
+    assert_eq!(refusal(folder.path(), 1), "5000x4000, but the clip's first is 6x4");
+}
+
+#[test]
+fn a_panic_while_images_are_read_costs_the_clip_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    picture(1).save(folder.path().join("1.png")).unwrap();
+    let error =
+        visit_frames(folder.path(), |_| vec![0], |_| panic!("as a decoder may")).unwrap_err();
+    assert_eq!(error.kind(), "damaged", "{error}");
 }

@@ -196,6 +196,19 @@ fn open(clips: &[(String, Vec<PathBuf>)], window: Window) -> Dataset {
     Dataset::of_clips(clips.to_vec(), spec, [8, 8])
 }
 
+/// A step between frames that no number holds: the window's length does not fit either.
+#[test]
+fn a_target_rate_near_nothing_repeats_the_last_frame() {
+    let folder = TempDir::new().unwrap();
+    let clips = shaded(folder.path());
+    for window in [Window::Dense, Window::Center] {
+        let spec = WindowSpec { window, target_fps: 1e-20, frames_per_clip: 4 };
+        let dataset = Dataset::of_clips(clips.clone(), spec, [8, 8]);
+        let read = dataset.read_batch(&[0], &Reading::MIDDLE, &mut dataset.resizer());
+        assert_eq!(frames(&read.unwrap().unwrap()), [[0, 39, 39, 39]; 2]);
+    }
+}
+
 /// The frames of each clip of a batch.
 fn frames(batch: &Batch) -> Vec<Vec<usize>> {
     let shades: Vec<usize> = batch.frames.chunks(8 * 8 * 3).map(|f| usize::from(f[0])).collect();

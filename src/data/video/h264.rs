@@ -11,7 +11,7 @@ use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::colour::Colour;
 use super::mp4::{self, Track};
 use super::requested::Requested;
-use super::{Sink, Stop, damaged, frame_buffer, unsupported};
+use super::{Sink, Stop, cancel, damaged, frame_buffer, unsupported};
 
 /// An H.264 clip in mp4 that is open for reading.
 pub(super) struct Movie {
@@ -119,6 +119,7 @@ impl Movie {
             if self.track.samples[sample].size == 0 {
                 continue;
             }
+            cancel::check(&self.path)?;
             let unit = self.track.read(sample)?;
             if unit.dispensable && !needed(sample) {
                 continue;

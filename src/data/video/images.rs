@@ -11,7 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageReader};
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::super::natural::natural_order;
 use super::requested::Requested;
-use super::{Sink, checked, damaged, is_hidden, unreadable};
+use super::{MAX_FRAMES, Sink, cancel, checked, damaged, is_hidden, unreadable};
 
 /// A folder has no frame rate; this is the one of (PAL) broadcast video.
 const FPS: f64 = 25.0;
@@ -27,6 +27,7 @@ pub(super) fn read(
     for (t, file) in files.iter().enumerate() {
         let positions = requested.positions(t);
         if !positions.is_empty() {
+            cancel::check(file)?;
             let data = &decode(file, &info)?;
             sink.take(Frame { data, height: info.height, width: info.width, positions })?;
         }
@@ -57,15 +58,11 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     let Some(first) = files.first() else {
         return Err(ClipError::Empty(folder.to_path_buf()));
     };
-    let (decoder, orientation) = decoder(first)?;
-    let (mut width, mut height) = decoder.dimensions();
-    if turns_sideways(orientation) {
-        (width, height) = (height, width);
-    }
+    let Image { size: [width, height], .. } = Image::open(first)?;
     let info = ClipInfo {
         frames: files.len(),
-        width: width as usize,
-        height: height as usize,
+        width,
+        height,
         fps: FPS,
         codec: codec(first).expect("only files with a codec are listed").to_string(),
         ..ClipInfo::default()
@@ -76,33 +73,53 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     Ok((files, info))
 }
 
-/// A decoder by the file's content, whatever its extension says, and how to turn the image upright.
-fn decoder(file: &Path) -> Result<(impl ImageDecoder + use<>, Orientation), ClipError> {
-    let open = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
-    let decoder = open.map_err(|e| unreadable(file, &e))?.into_decoder();
-    let mut decoder = decoder.map_err(|e| damaged(file, e.to_string()))?;
-    let orientation = decoder.orientation().map_err(|e| damaged(file, e.to_string()))?;
-    Ok((decoder, orientation))
+/// An image of which the header has been read.
+struct Image<D> {
+    decoder: D,
+    /// How to turn it upright.
+    orientation: Orientation,
+    /// Width and height of the upright image.
+    size: [usize; 2],
 }
 
-fn turns_sideways(orientation: Orientation) -> bool {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+impl Image<()> {
+    /// Reads the header, by the file's content, whatever its extension says. Some bytes can state more
+    /// pixels than any memory holds: such an image is refused here.
+    fn open(file: &Path) -> Result<Image<impl ImageDecoder + use<>>, ClipError> {
+        let open = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
+        let decoder = open.map_err(|e| unreadable(file, &e))?.into_decoder();
+        let mut decoder = decoder.map_err(|e| damaged(file, e.to_string()))?;
+        let orientation = decoder.orientation().map_err(|e| damaged(file, e.to_string()))?;
+        let (width, height) = decoder.dimensions();
+        let frame = (u64::from(width) * u64::from(height)).saturating_mul(3);
+        // As it is stored it may be larger, with an opacity or with 16 bits for each colour.
+        if decoder.total_bytes().max(frame) > MAX_FRAMES as u64 {
+            let reason = format!("an image of {width}x{height} does not fit in memory");
+            return Err(damaged(file, reason));
+        }
+        let (width, height) = (width as usize, height as usize);
+        let size = match orientation {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => [height, width],
+            _ => [width, height],
+        };
+        Ok(Image { decoder, orientation, size })
+    }
 }
 
 /// One image as `[H, W, 3]` bytes of the clip's size.
 fn decode(file: &Path, info: &ClipInfo) -> Result<Vec<u8>, ClipError> {
-    let (decoder, orientation) = decoder(file)?;
+    let Image { decoder, orientation, size: [width, height] } = Image::open(file)?;
+    let (w, h) = (info.width, info.height);
+    if (width, height) != (w, h) {
+        return Err(damaged(file, format!("{width}x{height}, but the clip's first is {w}x{h}")));
+    }
     let image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(file, e.to_string()))?;
     let mut image = DynamicImage::from(image.into_rgb8());
     image.apply_orientation(orientation);
-    let image = image.into_rgb8();
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    if (width, height) != (info.width, info.height) {
-        let (w, h) = (info.width, info.height);
-        return Err(damaged(file, format!("{width}x{height}, but the clip's first is {w}x{h}")));
-    }
-    Ok(image.into_raw())
+    Ok(image.into_rgb8().into_raw())
 }
 
 /// The codec by the file's extension, as ffmpeg spells it.

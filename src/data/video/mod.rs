@@ -11,6 +11,7 @@
 //! range that the stream or else its container states, as BT.601 with limited range where neither
 //! does; each pixel takes the nearest chroma sample.
 
+mod cancel;
 mod colour;
 mod ffmpeg;
 mod h264;
@@ -29,6 +30,7 @@ use super::clip::{ClipError, ClipInfo, Frame, Frames};
 use super::resize::Resizer;
 use h264::Movie;
 
+pub use cancel::Cancel;
 pub(crate) use hidden::is_hidden;
 pub(crate) use images::has_image_extension;
 pub(crate) use resolve::has_clip_extension;
@@ -62,6 +64,15 @@ enum Stop {
     Final(ClipError),
     /// The ffmpeg program may be able to read it; this is the error if there is none.
     Fallback(ClipError),
+}
+
+impl Stop {
+    /// The error where nothing else can read the clip.
+    fn into_error(self) -> ClipError {
+        match self {
+            Self::Final(error) | Self::Fallback(error) => error,
+        }
+    }
 }
 
 impl From<ClipError> for Stop {
@@ -188,7 +199,8 @@ fn decode(
 ) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
     if path.is_dir() {
-        return images::read(&path, select, sink);
+        let read = guarded(&path, || Ok(images::read(&path, select, sink)?));
+        return read.map_err(Stop::into_error);
     }
     let in_process = guarded(&path, || {
         let mut movie = Movie::open(&path)?;
@@ -215,7 +227,7 @@ fn decode(
 pub fn verify_clip(path: &Path) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
     if path.is_dir() {
-        return images::verify(&path);
+        return guarded(&path, || Ok(images::verify(&path)?)).map_err(Stop::into_error);
     }
     let in_process = guarded(&path, || {
         let mut movie = Movie::open(&path)?;
@@ -250,12 +262,10 @@ pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipIn
         movie.visit_luma(visit)?;
         Ok(movie.info().clone())
     });
-    result.map_err(|stop| match stop {
-        Stop::Final(error) | Stop::Fallback(error) => error,
-    })
+    result.map_err(Stop::into_error)
 }
 
-/// Runs a step of decoding in process. The parsers claim not to panic on malformed input, but they
+/// Runs a step of decoding in process, of videos and images. The parsers claim not to panic on malformed input, but they
 /// are young: one bad clip must not end a training run.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     catch_unwind(AssertUnwindSafe(step))

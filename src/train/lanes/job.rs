@@ -1,5 +1,6 @@
 //! What a device computes for some lanes of a batch.
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
@@ -70,10 +71,16 @@ impl LaneJob {
         first: &FirstClips,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<Vec<LaneResult>, TrainError> {
-        let mut guard = Unfinished(self.gathering.as_deref());
+        let unfinished = Unfinished::new(self);
         let results = self.run_lanes(on, lanes, first, queued)?;
-        guard.0 = None;
+        unfinished.finished();
         Ok(results)
+    }
+
+    /// Lets nobody wait for lanes that will not be computed.
+    fn fail(&self) {
+        self.gathering.iter().for_each(|gathering| gathering.fail());
+        self.sync_norm.iter().for_each(|all| all.break_off());
     }
 
     fn run_lanes(
@@ -155,13 +162,31 @@ impl LaneJob {
     }
 }
 
-/// Fails the gathering where a device's lanes do not all finish.
-struct Unfinished<'a>(Option<&'a Gathering>);
+/// A job of which some lanes are not finished. Where that is dropped, whatever the reason, nobody waits for
+/// them any more.
+#[derive(Debug)]
+pub(super) struct Unfinished<J: Borrow<LaneJob>>(Option<J>);
 
-impl Drop for Unfinished<'_> {
+impl<J: Borrow<LaneJob>> Unfinished<J> {
+    pub(super) fn new(job: J) -> Self {
+        Self(Some(job))
+    }
+
+    /// The job.
+    pub(super) fn job(&self) -> &LaneJob {
+        self.0.as_ref().expect("it is there until it has finished").borrow()
+    }
+
+    /// The lanes have been computed.
+    pub(super) fn finished(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<J: Borrow<LaneJob>> Drop for Unfinished<J> {
     fn drop(&mut self) {
-        if let Some(gathering) = self.0 {
-            gathering.fail();
+        if let Some(job) = &self.0 {
+            job.borrow().fail();
         }
     }
 }

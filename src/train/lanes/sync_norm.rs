@@ -98,10 +98,11 @@ impl SyncNorm {
         result
     }
 
-    /// Waits until no lane computes.
+    /// Waits until no lane computes, or one has failed: others may not even begin then.
     fn report(&self) -> Report {
         let mut state = self.lock();
-        while state.lanes.iter().any(|lane| matches!(lane, Lane::Computes | Lane::Answered(_))) {
+        let computes = |lane: &Lane| matches!(lane, Lane::Computes | Lane::Answered(_));
+        while !state.broken && state.lanes.iter().any(computes) {
             state = self.wait(state);
         }
         let waiting = || {

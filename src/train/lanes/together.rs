@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{StreamId, Tensor};
 
-use super::job::{FirstClips, LaneJob, Replica};
+use super::job::{FirstClips, LaneJob, Replica, Unfinished};
 use super::result::LaneResult;
 use super::sync_norm::{SyncLane, SyncNorm};
 use crate::device::MemoryWatch;
@@ -40,14 +40,15 @@ impl LaneJob {
                 let net = OwnGraph::of(on.net);
                 let lane = Arc::new(SyncLane::new(all, number));
                 let work = move || {
+                    let unfinished = Unfinished::new(self);
                     let replica = Replica { net: &net, ..on };
                     let together = Some(Together { lane: &lane, twice });
                     let (first, mut watch) = (RefCell::new(first), MemoryWatch::start(on.device));
                     let mut queued = || Ok(());
                     let result =
                         self.lane(replica, number, &first, together, &mut watch, &mut queued);
-                    if result.is_err() {
-                        lane.fail();
+                    if result.is_ok() {
+                        unfinished.finished();
                     }
                     match lane.take_error() {
                         Some(error) => Err(error.into()),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::job::{LaneJob, Replica, Work};
+use super::job::{LaneJob, Replica, Unfinished, Work};
 use super::result::LaneResult;
 use super::weights::Weights;
 use crate::device::MemoryWatch;
@@ -19,7 +19,8 @@ use crate::train::error::TrainError;
 /// What it is sent.
 enum Order {
     Take(Arc<Weights>),
-    Compute(Arc<LaneJob>, Range<usize>),
+    /// It may be lost with the thread.
+    Compute(Unfinished<Arc<LaneJob>>, Range<usize>),
 }
 
 /// The thread, as the trainer sees it. Dropping it ends the thread.
@@ -59,7 +60,7 @@ impl Worker {
 
     /// Starts a job; its [`Worker::result`] must be taken before the next one.
     pub(super) fn compute(&self, job: Arc<LaneJob>, lanes: Range<usize>) -> Result<(), TrainError> {
-        self.send(Order::Compute(job, lanes))
+        self.send(Order::Compute(Unfinished::new(job), lanes))
     }
 
     /// Waits for the job.
@@ -103,9 +104,10 @@ fn work(
         match order {
             Order::Take(weights) => net = weights.load(net),
             Order::Compute(job, lanes) => {
-                let result = compute(&net, &job, lanes, device);
-                // Before the answer: nobody may hold the batch when the trainer goes on.
-                drop(job);
+                let result = compute(&net, job.job(), lanes, device);
+                // Before the answer: nobody may hold the batch when the trainer goes on. Where the lanes
+                // have failed, that has been said.
+                job.finished();
                 if result.as_ref().is_err_and(TrainError::is_out_of_memory) {
                     watch.recover();
                 }
@@ -126,4 +128,65 @@ fn compute(
     let evaluated = matches!(job.work, Work::Validate).then(|| net.clone().valid());
     let net = evaluated.as_ref().unwrap_or(net);
     job.run(Replica { net, device }, lanes, &RefCell::new(None), &mut || Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::gathering::Gathering;
+    use super::super::groups::{Group, Layout};
+    use super::super::sync_norm::SyncNorm;
+    use super::*;
+    use crate::data::Batch;
+    use crate::model::BackboneKind;
+    use crate::schema::Schema;
+    use crate::train::memory::StepMemory;
+    use crate::train::objective::Objective;
+
+    /// A step of one lane, of which nothing is ever computed.
+    fn job(schema: &Schema) -> LaneJob {
+        let batch = Batch {
+            actions: Vec::new(),
+            view_counts: Vec::new(),
+            views: Vec::new(),
+            labels: Vec::new(),
+            properties: Vec::new(),
+            frames: Vec::new(),
+            frames_from: 0,
+            size: [1, 1, 1],
+            mix: None,
+            lanes: Vec::new(),
+        };
+        let layout = Layout { sizes: Vec::new(), groups: vec![Group::default()] };
+        LaneJob {
+            batch: Arc::new(batch),
+            objective: Arc::new(Objective::plain(schema)),
+            memory: StepMemory::default(),
+            work: Work::Train { augmenter: None, seed: 0, epoch: 0, step: 0, loss_scale: 1.0 },
+            gathering: Some(Arc::new(Gathering::new(layout, 0..1, |_| true))),
+            sync_norm: Some(Arc::new(SyncNorm::new(0, [true].into_iter()))),
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_an_order_that_is_lost_with_its_thread() {
+        let (schema, device) = (Schema::mvfoul().unwrap(), Device::flex());
+        let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
+        let weights = Weights::read(&model.init(0, &device), true).unwrap().incomplete();
+        let job = Arc::new(job(&schema));
+        let worker = Worker::start(&device, model, false).unwrap();
+        worker.take(Arc::new(weights)).unwrap();
+        // The thread has panicked already, or will before it comes to this.
+        let _ = worker.compute(Arc::clone(&job), 0..1);
+        let (done, ends) = channel();
+        let waits = Arc::clone(&job);
+        std::thread::spawn(move || {
+            let served = waits.sync_norm.as_ref().unwrap().serve(None);
+            let gathered = waits.gathering.as_ref().unwrap().take(0);
+            done.send((served.is_ok(), gathered.is_none())).unwrap();
+        });
+        assert_eq!(ends.recv_timeout(Duration::from_secs(120)), Ok((true, true)));
+        assert!(matches!(worker.result(), Err(TrainError::Worker { .. })));
+    }
 }

@@ -23,7 +23,7 @@ use std::path::Path;
 
 use super::super::clip::{ClipError, ClipInfo, Frame};
 use super::requested::Requested;
-use super::{Sink, damaged, frame_buffer, lowest_terms, unreadable};
+use super::{Sink, cancel, damaged, frame_buffer, lowest_terms, unreadable};
 use container::is_recording;
 use listing::Listing;
 use memory::Entry;
@@ -66,6 +66,8 @@ pub(super) fn probe(path: &Path, refused: ClipError, spliced: bool) -> Result<Cl
         (ClipError::Damaged { .. } | ClipError::NoVideo(_), ClipError::Damaged { .. }) => refused,
         _ => error,
     })?;
+    // What a run lists that was cut off may be taken for the whole.
+    cancel::check(path)?;
     if let Some(complaint) = &info.complaint {
         log::debug!("{}: {complaint}", path.display());
     }

@@ -2,7 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::super::cancel::{self, Cancel};
 
 /// Options of every run: the log holds errors only, each with its level in front, and none is
 /// summarised as "last message repeated".
@@ -16,6 +20,9 @@ const MAX_LINE: u64 = 4096;
 
 /// Characters of a message that are kept.
 const MAX_MESSAGE: usize = 200;
+
+/// How often it is looked whether a run is to end, where it may be.
+const TICK: Duration = Duration::from_millis(20);
 
 /// ffmpeg with the options of every run. By name, so that it is found on the PATH.
 pub(super) fn command() -> Command {
@@ -37,9 +44,12 @@ pub(super) fn command() -> Command {
     command
 }
 
-/// A running ffmpeg, killed when dropped, so that an error on our side leaves no process behind.
+/// A running ffmpeg, killed when dropped, so that an error on our side leaves no process behind, and
+/// where the reading of its clip is cancelled.
 pub(super) struct Run {
-    child: Child,
+    child: Arc<Mutex<Child>>,
+    /// Whether another thread may kill it.
+    cancellable: bool,
     log: Option<JoinHandle<Log>>,
 }
 
@@ -50,41 +60,88 @@ pub(super) struct Ended {
 }
 
 impl Run {
-    /// Starts it, and a thread that reads its log, or it would block on a full pipe.
+    /// Starts it, and a thread that reads its log, or it would block on a full pipe; another one where
+    /// the reading may be cancelled, which ends a read of the output, too.
     pub(super) fn start(command: &mut Command) -> io::Result<Self> {
-        let mut run = Self { child: command.spawn()?, log: None };
-        if let Some(stderr) = run.child.stderr.take() {
+        let cancel = cancel::current();
+        if cancel.as_ref().is_some_and(Cancel::has_ended) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let child = Arc::new(Mutex::new(command.spawn()?));
+        let mut run = Self { child, cancellable: cancel.is_some(), log: None };
+        let stderr = run.child().stderr.take();
+        if let Some(stderr) = stderr {
             let reader = thread::Builder::new().name("ffmpeg log".into());
             run.log = Some(reader.spawn(|| Log::read(stderr))?);
+        }
+        if let Some(cancel) = cancel {
+            let child = Arc::downgrade(&run.child);
+            let watcher = thread::Builder::new().name("ffmpeg end".into());
+            watcher.spawn(move || watch(&child, &cancel))?;
         }
         Ok(run)
     }
 
+    fn child(&self) -> MutexGuard<'_, Child> {
+        lock(&self.child)
+    }
+
     /// Its standard input, where it is piped.
     pub(super) fn input(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
+        self.child().stdin.take()
     }
 
     /// Its standard output.
     pub(super) fn output(&mut self) -> Option<ChildStdout> {
-        self.child.stdout.take()
+        self.child().stdout.take()
     }
 
     /// Waits for its end.
     pub(super) fn end(mut self) -> io::Result<Ended> {
         // What is left in the pipe would block it.
-        drop(self.child.stdout.take());
-        let status = self.child.wait()?;
+        drop(self.output());
+        let status = self.wait()?;
         let log = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
         Ok(Ended { status, log })
     }
+
+    fn wait(&self) -> io::Result<ExitStatus> {
+        if !self.cancellable {
+            return self.child().wait();
+        }
+        // Not with the lock held, which whoever is to kill it needs.
+        loop {
+            if let Some(status) = self.child().try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(TICK / 10);
+        }
+    }
+}
+
+/// Kills a run once the reading is cancelled, unless it ends before that.
+fn watch(child: &Weak<Mutex<Child>>, cancel: &Cancel) {
+    while let Some(child) = child.upgrade() {
+        if cancel.has_ended() {
+            // It fails for a process that has ended.
+            let _ = lock(&child).kill();
+            return;
+        }
+        drop(child);
+        thread::sleep(TICK);
+    }
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
         // Both fail for a process that has ended, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.child();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -184,6 +241,31 @@ mod tests {
         );
         assert_eq!(log.first(), Some("non-existing PPS 0 referenced"));
         assert_eq!(self::log("not found\n\n").first(), Some("not found"));
+    }
+
+    /// A read of its output blocks, and then so does waiting for its end.
+    #[cfg(unix)]
+    #[test]
+    fn a_run_ends_where_its_reading_is_cancelled() {
+        let sleep = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+        };
+        let path = std::path::Path::new("a.mkv");
+        for script in ["exec sleep 600", "exec sleep 600 >&- 2>&-"] {
+            let cancel = Cancel::default();
+            let ended = cancel.reading(path, || {
+                let mut run = Run::start(&mut sleep(script)).unwrap();
+                let mut output = run.output().unwrap();
+                cancel.after(Duration::from_millis(100));
+                assert_eq!(output.read(&mut [0]).unwrap(), 0);
+                assert!(!run.end().unwrap().status.success());
+                assert!(Run::start(&mut sleep("exit 0")).is_err());
+                Err::<(), _>(super::super::unusable(path, "killed"))
+            });
+            assert_eq!(ended.unwrap_err().kind(), "given up");
+        }
     }
 
     #[test]
