@@ -16,6 +16,7 @@ use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
 use crate::data::json::{Json, parse};
 use crate::data::source::{Format, SourceSpec};
+use crate::data::video::resolve_clip;
 use crate::data::{DataSource, Dataset};
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
@@ -112,8 +113,10 @@ impl EvaluateArgs {
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
         if let Some(path) = &self.predictions {
-            let (files, clips) = (source.files(), dataset.samples.iter().flat_map(|s| &s.views));
-            keep_clips("--predictions", path, files.iter().chain(clips).map(PathBuf::as_path))?;
+            let clips = dataset.samples.iter().flat_map(|sample| &sample.views);
+            let mut files = source.files();
+            files.extend(clips.filter_map(|clip| resolve_clip(clip).ok()));
+            keep_clips("--predictions", path, files.iter().map(PathBuf::as_path))?;
             keep_checkpoint("--predictions", path, checkpoint)?;
         }
         terminal.line(&format!(

@@ -74,10 +74,9 @@ impl Recorder {
         train: &Dataset,
         net: &MultiViewNet,
         info: &CheckpointInfo,
-        resumed: bool,
-        epochs: usize,
+        resumed_after: Option<usize>,
     ) -> Result<Self, TrainError> {
-        if !resumed {
+        if resumed_after.is_none() {
             Self::refuse_occupied(folder)?;
         }
         checkpoint::prepare_folder(folder)?;
@@ -96,7 +95,7 @@ impl Recorder {
         let features = info.model.backbone.features();
         let (folder, schema) = (folder.to_owned(), schema.clone());
         // The pass of the first epoch, which may have been interrupted.
-        let recorded = epochs > 0 && folder.join(valid_name(0)).exists();
+        let recorded = resumed_after > Some(0) && folder.join(valid_name(0)).exists();
         let validated = (!recorded).then_some(0);
         Ok(Self { folder, schema, features, validated })
     }

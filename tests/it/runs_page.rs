@@ -100,7 +100,7 @@ fn the_page_has_tables_and_curves() {
     assert!(differences.contains("+30.0<sup>*</sup>"), "{differences}");
     // The third is as the reference.
     assert!(differences.contains("<td>0.0<small>0.0 to 0.0</small></td>"), "{differences}");
-    assert!(page.contains("* The interval excludes 0, and is of at least 5 actions."));
+    assert!(page.contains("* The interval excludes 0 and rests on at least 5 actions."));
     let classes = part(&page, "data-task=\"action_class\"", "</table>");
     assert_eq!(classes.matches("<tbody>").count(), 8);
     assert_eq!(classes.matches("<tr>").count(), 1 + 8 * 2);

@@ -148,6 +148,7 @@ mod tests {
     fn job(schema: &Schema) -> LaneJob {
         let batch = Batch {
             actions: Vec::new(),
+            earlier: Vec::new(),
             view_counts: Vec::new(),
             views: Vec::new(),
             labels: Vec::new(),

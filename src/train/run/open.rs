@@ -103,8 +103,7 @@ impl<'a> Run<'a> {
                 &data.train,
                 &start.net,
                 &checkpoints.info,
-                resumed,
-                start.history.len(),
+                resumed.then_some(start.history.len()),
             )
         });
         let recorder = record.transpose()?;
