@@ -105,15 +105,12 @@ fn a_file_that_cannot_be_written_is_reported_with_its_option() {
     let file = file.to_str().unwrap();
     let evaluate = ["evaluate", "--dataset-root", root, "--device", "cpu", "--predictions", file];
     let export = ["export", "--out", file];
-    for (args, status, option, reason) in [
-        // Before anything is predicted.
-        (&evaluate[..], 2, "--predictions", "there is no folder"),
-        (&export, 1, "--out", "cannot be written"),
-    ] {
+    // Before anything is predicted or read.
+    for (args, option) in [(&evaluate[..], "--predictions"), (&export, "--out")] {
         let output = polyview(&[args, &["--checkpoint", checkpoint]].concat());
-        assert_eq!(output.status.code(), Some(status));
+        assert_eq!(output.status.code(), Some(2));
         let error = text(&output.stderr);
-        assert!(error.contains(&format!("{option} {file}: {reason}")), "{error}");
+        assert!(error.contains(&format!("{option} {file}: there is no folder")), "{error}");
         assert!(!error.contains("--save-dir") && !error.contains("actions"), "{error}");
     }
 }

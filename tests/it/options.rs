@@ -370,7 +370,10 @@ fn rules_that_need_the_schema() {
 #[test]
 fn a_bad_value_is_refused_in_one_line_with_its_option() {
     for (args, expected) in [
-        (&["--epochs", "-1"] as &[&str], "--epochs -1: must be a whole number of at least 1"),
+        (
+            &["--epochs", "-1"] as &[&str],
+            "--epochs -1: must be a whole number between 1 and 100000",
+        ),
         (&["--lr", "abc"], "--lr abc: must be a number above 0"),
         (&["--optimizer", "lion"], "--optimizer lion: must be one of adamw, adam, sgd"),
         (&["--batchsize", "2"], "--batchsize: there is no such option; did you mean --batch-size?"),
@@ -383,7 +386,7 @@ fn a_bad_value_is_refused_in_one_line_with_its_option() {
     let mut config = resolve(&[]).unwrap();
     config.schedule.epochs = 0;
     let error = config.validate().unwrap_err().to_string();
-    assert_eq!(error, "--epochs 0: must be a whole number of at least 1");
+    assert_eq!(error, "--epochs 0: must be a whole number between 1 and 100000");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn bad_options_are_refused_in_a_line_that_names_them() {
     let config = config.to_str().unwrap();
     // None of these reads any data: there are none.
     for (more, words) in [
-        (&["--epochs", "0"] as &[&str], &["--epochs 0", "at least 1"] as &[&str]),
+        (&["--epochs", "0"] as &[&str], &["--epochs 0", "between 1"] as &[&str]),
         (&["--img-height", "8"], &["--img-height 8", "16"]),
         (&["--img-width", "100000"], &["--img-width"]),
         (&["--frames-per-clip", "0"], &["--frames-per-clip 0"]),

@@ -246,7 +246,9 @@ fn advice_depends_on_the_data_set_and_the_options_in_use() {
         "--pretrained k400.pth --unfreeze-blocks 1 --batch-size 4 --dropout-rate 0.5",
     );
     assert_eq!(advice(&done, 60, &[30, 30]), Vec::<String>::new());
-    let off = with(&config, "--class-weighting-strategy none --no-use-class-balanced-sampler");
+    let off =
+        "--class-weighting-strategy none --no-use-class-balanced-sampler --pretrained k400.pth";
+    let off = with(&config, off);
     assert!(advice(&off, 3000, &[2700, 300])[0].contains("--use-class-balanced-sampler"));
     assert!(advice(&off, 3000, &[2995, 5]).iter().any(|line| line.contains("only 5")));
 }
