@@ -12,7 +12,7 @@ pub(crate) fn number_of(action: &str) -> u64 {
 }
 
 /// A reading of an action in training: what is drawn for it depends on when it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// The epoch, from 1.
     pub epoch: usize,

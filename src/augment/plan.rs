@@ -93,9 +93,9 @@ pub fn rarity(count: usize, largest: usize) -> f32 {
 }
 
 /// Draws the record of one clip of `[T, H, W]` (source pixels) in an epoch, counted from 1, or one of several
-/// readings in it; the table at [`AugmentConfig`] says
-/// from what. The same arguments give the same record on every machine. `rarity` is that of the
-/// action's class, 0 to 1, and counts only with `severity_aware_augmentation`.
+/// readings in it; the table at [`AugmentConfig`] says from what. The same arguments give the same record
+/// on every machine. `rarity` is that of the action's class, 0 to 1, and counts only with
+/// `severity_aware_augmentation`.
 ///
 /// Every number is drawn whether it is used or not, so that changing one option does not change
 /// the draws of the others.

@@ -30,8 +30,8 @@ const PROBE: [usize; 5] = [1, 3, 4, 32, 32];
 /// Writes a checkpoint's weights as a plain safetensors file; returns the number of tensors.
 ///
 /// With `half`, the weights of convolutions, linear layers and embeddings are stored as f16. What has
-/// one dimension stays f32: biases and batch norm's parameters and statistics, whose variances may be too small for
-/// f16, and which take hardly any room.
+/// one dimension stays f32: biases and batch norm's parameters and statistics, whose variances may be too
+/// small for f16, and which take hardly any room.
 ///
 /// Its metadata contain `polyview`, the checkpoint's header as JSON, `checksum` over that and the
 /// tensors, `precision` (`f32`, or `f16` with `half`), and `features`: the output of the backbone with

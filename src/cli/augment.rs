@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use image::RgbImage;
 
-use super::out_file::{check_out_file, keep_clips, write_gif, write_png};
+use super::out_file::{check_out_file, keep_data, write_gif, write_png};
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
 use crate::augment::{
@@ -79,7 +79,7 @@ impl AugmentArgs {
         {
             if let Some(path) = path {
                 check_out_file(option, path, ending)?;
-                keep_clips(option, path, views())?;
+                keep_data(option, path, views())?;
             }
         }
         let read = |reading| {

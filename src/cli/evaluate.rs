@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::out_file::{check_writable, keep_checkpoint, keep_clips};
+use super::out_file::{check_writable, keep_checkpoint, keep_data};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
@@ -116,7 +116,7 @@ impl EvaluateArgs {
             let clips = dataset.samples.iter().flat_map(|sample| &sample.views);
             let mut files = source.files();
             files.extend(clips.filter_map(|clip| resolve_clip(clip).ok()));
-            keep_clips("--predictions", path, files.iter().map(PathBuf::as_path))?;
+            keep_data("--predictions", path, files.iter().map(PathBuf::as_path))?;
             keep_checkpoint("--predictions", path, checkpoint)?;
         }
         terminal.line(&format!(

@@ -37,7 +37,8 @@ pub(super) const WITHOUT_EFFECT: [&str; 9] = [
 #[derive(Debug, Args)]
 pub(super) struct LrFindArgs {
     /// Training steps at most
-    #[arg(long, value_name = "N", value_parser = between(FEWEST_LR_STEPS, 1_000_000), default_value_t = 100)]
+    #[arg(long, value_name = "N", value_parser = between(FEWEST_LR_STEPS, 1_000_000))]
+    #[arg(default_value_t = 100)]
     steps: usize,
     /// Learning rate of the first step
     #[arg(long, value_name = "RATE", value_parser = positive, default_value = "1e-7")]

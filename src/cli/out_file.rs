@@ -58,7 +58,7 @@ fn refused(option: &str, path: &Path, reason: &str) -> Failure {
 }
 
 /// Refuses a file that is one of these of a data set, or lies in a clip that is a folder of images.
-pub(super) fn keep_clips<'a>(
+pub(super) fn keep_data<'a>(
     option: &str,
     path: &Path,
     clips: impl IntoIterator<Item = &'a Path>,

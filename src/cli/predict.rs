@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::out_file::{check_out_file, keep_clips, write_png};
+use super::out_file::{check_out_file, keep_data, write_png};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint;
@@ -54,7 +54,7 @@ impl PredictArgs {
         if let Some(path) = &self.explain {
             check_out_file("--explain", path, "png")?;
             let views = actions.iter().flat_map(|action| &action.views);
-            keep_clips("--explain", path, views.map(PathBuf::as_path))?;
+            keep_data("--explain", path, views.map(PathBuf::as_path))?;
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());

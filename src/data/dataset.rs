@@ -31,7 +31,7 @@ pub struct Sample {
 }
 
 /// B actions in memory: N clips of T frames, `[N, T, H, W, 3]` uint8, grouped by action.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// The annotations' keys of the B actions.
     pub actions: Vec<String>,

@@ -218,17 +218,11 @@ impl Dataset {
         let (tasks, properties) =
             self.samples.first().map_or((0, 0), |s| (s.labels.len(), s.properties.len()));
         Batch {
-            actions: Vec::new(),
-            earlier: Vec::new(),
-            view_counts: Vec::new(),
-            views: Vec::new(),
             labels: vec![Vec::new(); tasks],
             properties: vec![Vec::new(); properties],
             frames,
-            frames_from: 0,
             size: [self.window.frames_per_clip, height, width],
-            mix: None,
-            lanes: Vec::new(),
+            ..Batch::default()
         }
     }
 

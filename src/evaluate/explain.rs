@@ -119,13 +119,9 @@ mod tests {
             earlier: vec![0],
             view_counts: vec![2],
             views: vec![0, 1],
-            labels: Vec::new(),
-            properties: Vec::new(),
             frames: (0..bytes).map(|n| (n * n % 251) as u8).collect(),
-            frames_from: 0,
             size,
-            mix: None,
-            lanes: Vec::new(),
+            ..Batch::default()
         };
         let plain = net.valid();
         let features = plain.backbone.forward(plain_clips(&batch, &device).unwrap());

@@ -187,13 +187,8 @@ mod tests {
                 earlier: vec![0],
                 view_counts: vec![1],
                 views: vec![0],
-                labels: Vec::new(),
-                properties: Vec::new(),
-                frames: Vec::new(),
-                frames_from: 0,
                 size: [1, 1, 1],
-                mix: None,
-                lanes: Vec::new(),
+                ..Batch::default()
             };
             let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));
             let prediction = Prediction { logits, auxiliary: Vec::new(), view_weights };

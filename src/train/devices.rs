@@ -57,7 +57,7 @@ impl Devices {
         self.own[1..].iter().map(|own| own.device.clone()).collect()
     }
 
-    /// One of each name: what was found for it goes for the others.
+    /// One of each name: what holds for it holds for the others.
     pub(super) fn distinct(&self) -> impl Iterator<Item = &Compute> {
         let first = |index: usize, device: &Compute| {
             self.own[..index].iter().all(|other| other.info.name != device.info.name)

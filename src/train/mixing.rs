@@ -137,13 +137,10 @@ mod tests {
             earlier: vec![0; 4],
             view_counts: vec![2, 1, 3, 1],
             views: vec![0, 1, 0, 0, 1, 2, 0],
-            labels: Vec::new(),
-            properties: Vec::new(),
             frames: (0..7).flat_map(clip).collect(),
-            frames_from: 0,
             size,
             lanes: vec![0..2, 2..4],
-            mix: None,
+            ..Batch::default()
         }
     }
 

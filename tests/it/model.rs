@@ -254,13 +254,9 @@ fn clips_are_normalised_as_torchvision_has_it() {
                 earlier: vec![0],
                 view_counts: vec![n],
                 views: (0..n).collect(),
-                labels: vec![],
-                properties: vec![],
                 frames: frames.clone(),
-                frames_from: 0,
                 size: [t, h, w],
-                mix: None,
-                lanes: Vec::new(),
+                ..Default::default()
             };
             let clips = polyview::model::plain_clips(&batch, &device).unwrap();
             assert_eq!(clips.dims(), [n, 3, t, h, w]);

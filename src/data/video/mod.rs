@@ -265,8 +265,8 @@ pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipIn
     result.map_err(Stop::into_error)
 }
 
-/// Runs a step of decoding in process, of videos and images. The parsers claim not to panic on malformed input, but they
-/// are young: one bad clip must not end a training run.
+/// Runs a step of decoding in process, of videos and images. The parsers claim not to panic on malformed
+/// input, but they are young: one bad clip must not end a training run.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     catch_unwind(AssertUnwindSafe(step))
         .unwrap_or_else(|_| Err(Stop::Fallback(damaged(path, "the decoder gave up on it"))))

@@ -146,19 +146,7 @@ mod tests {
 
     /// A step of one lane, of which nothing is ever computed.
     fn job(schema: &Schema) -> LaneJob {
-        let batch = Batch {
-            actions: Vec::new(),
-            earlier: Vec::new(),
-            view_counts: Vec::new(),
-            views: Vec::new(),
-            labels: Vec::new(),
-            properties: Vec::new(),
-            frames: Vec::new(),
-            frames_from: 0,
-            size: [1, 1, 1],
-            mix: None,
-            lanes: Vec::new(),
-        };
+        let batch = Batch { size: [1, 1, 1], ..Batch::default() };
         let layout = Layout { sizes: Vec::new(), groups: vec![Group::default()] };
         LaneJob {
             batch: Arc::new(batch),
