@@ -17,8 +17,8 @@
 //
 // Template: `load` is the text that loads from the source; `element` and `result` are the elements of
 // source and destination, one value or four, and `storage` the functions that load and store them
-// where they are in half precision; `moments` is empty or writes the statistics of each row,
-// `moments_bindings` what it needs; `params` is the number of the last binding; `of_row` is the vec4 of a
+// where they are in half precision; `epilogue` is empty or gives something of each row for a
+// normalisation, `epilogue_declarations` what it needs; `params` is the number of the last binding; `of_row` is the vec4 of a
 // row in the packed weights, `free` what makes a buffer free; the others are sizes and the text of
 // unrolled loops.
 
@@ -71,7 +71,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> src: array<{{ element }}>;
 @group(0) @binding(1) var<storage, read_write> packed: array<{{ packed }}>;
 @group(0) @binding(2) var<storage, read_write> dst: array<{{ result }}>;
-{{ moments_bindings }}
+{{ epilogue_declarations }}
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 {{ tiles }}
@@ -165,5 +165,5 @@ fn main(
     {{ collect }}let dst_first = part * params.dst_len;
     let dst_plane = params.dst_plane;
     {{ write }}
-    {{ moments }}
+    {{ epilogue }}
 }

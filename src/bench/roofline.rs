@@ -11,7 +11,7 @@
 use serde::Serialize;
 
 use super::{BenchConfig, BenchError, describe, distinct, gflop};
-use crate::conv::{ConvShape, slice_of_moments};
+use crate::conv::{ConvPass, ConvShape, slice_of_parts};
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, PlanError};
 use crate::model::PartShapes;
@@ -235,11 +235,13 @@ impl Then {
     }
 }
 
-/// A normalisation: what follows it, the convolution before it, and the numbers of the sum of two
-/// branches' gradients where that starts a block, else 0.
+/// A normalisation: what follows it, the convolution before it, the one that alone reads its result,
+/// where there is one, and the numbers of the sum of two branches' gradients where that starts a block,
+/// else 0.
 struct NormLayer {
     then: Then,
     conv: ConvShape,
+    next: Option<ConvShape>,
     branches: usize,
 }
 
@@ -248,7 +250,7 @@ fn norms(parts: &[PartShapes]) -> Vec<NormLayer> {
     let layers = |part: &PartShapes| {
         let (is_block, convolutions) = (part.stage > 0, part.convolutions.clone());
         let units = convolutions.len() - usize::from(part.has_shortcut);
-        convolutions.into_iter().enumerate().map(move |(index, conv)| {
+        convolutions.clone().into_iter().enumerate().map(move |(index, conv)| {
             let then = if index >= units {
                 Then::Nothing
             } else if is_block && index + 1 == units {
@@ -257,7 +259,8 @@ fn norms(parts: &[PartShapes]) -> Vec<NormLayer> {
                 Then::Relu
             };
             let branches = if is_block && index == 0 { conv.input_len() } else { 0 };
-            NormLayer { then, conv, branches }
+            let next = (index + 1 < units).then(|| convolutions[index + 1]);
+            NormLayer { then, conv, next, branches }
         })
     };
     parts.iter().flat_map(layers).collect()
@@ -271,11 +274,16 @@ fn norm_works(layers: &[NormLayer], stored: Storage) -> Result<Vec<NormWork>, Pl
         let (mut count, mut values, mut bytes) = (0, 0, 0);
         for layer in layers.iter().filter(|layer| layer.then == then) {
             let (relu, residual) = (then != Then::Nothing, then == Then::ResidualRelu);
-            let (conv, slice) = (&layer.conv, slice_of_moments(&layer.conv, stored, &limits));
+            let slice = |pass, of: &ConvShape| slice_of_parts(pass, of, stored, &limits);
+            let conv = &layer.conv;
+            let slices = [
+                slice(ConvPass::Forward, conv),
+                layer.next.as_ref().and_then(|next| slice(ConvPass::InputGradient, next)),
+            ];
             let shape = [conv.batch, conv.out_channels, conv.output().iter().product()];
             count += 1;
             values += conv.output_len();
-            bytes += norm::training_bytes(shape, slice, [residual, relu], stored, &limits)?;
+            bytes += norm::training_bytes(shape, slices, [residual, relu], stored, &limits)?;
         }
         if count > 0 {
             let bytes_per_value = bytes as f64 / values as f64;

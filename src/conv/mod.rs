@@ -18,7 +18,7 @@ use burn::tensor::{DType, Device, Tensor, module, s};
 use crate::half;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, Implementation, cube_device};
-use crate::norm::Moments;
+use crate::norm::{Moments, Producer};
 use op::ConvOps;
 
 pub(crate) use matrix_units::{checked_limits, describe_units};
@@ -78,27 +78,30 @@ pub fn conv3d(
     stride: [usize; 3],
     padding: [usize; 3],
 ) -> Tensor<5> {
-    convolve(x, weight, stride, padding, false).0
+    convolve(x, weight, [stride, padding], None, false).0
 }
 
-/// [`conv3d`] with the statistics of its result, where the device's kernel gives them as well.
+/// [`conv3d`] between two normalisations: with the statistics of its result, where the device's kernel
+/// gives them as well, and with the `producer` of `x`, if that is a normalisation with ReLU, whose
+/// backward pass then needs less.
 ///
 /// # Panics
 /// If the sizes do not fit together.
-pub fn conv3d_with_moments(
+pub fn conv3d_between_norms(
     x: Tensor<5>,
     weight: Tensor<5>,
     stride: [usize; 3],
     padding: [usize; 3],
+    producer: Option<Producer>,
 ) -> (Tensor<5>, Option<Moments>) {
-    convolve(x, weight, stride, padding, true)
+    convolve(x, weight, [stride, padding], producer, true)
 }
 
 fn convolve(
     x: Tensor<5>,
     weight: Tensor<5>,
-    stride: [usize; 3],
-    padding: [usize; 3],
+    [stride, padding]: [[usize; 3]; 2],
+    producer: Option<Producer>,
     moments: bool,
 ) -> (Tensor<5>, Option<Moments>) {
     let device = x.device();
@@ -118,8 +121,16 @@ fn convolve(
                 Implementation::Wgsl(_) if moments => moments_on(&device, &shape, dtype),
                 _ => None,
             };
+            // Without a producer x and the weights are passed in its place and not read.
+            let (norm_x, kept, sums) = match producer {
+                Some(Producer { x, kept, sums }) => {
+                    (x.into_dispatch(), kept.into_dispatch(), Some(sums))
+                }
+                None => (x.clone().into_dispatch(), weight.clone().into_dispatch(), None),
+            };
             let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-            let (y, parts) = Dispatch::conv3d_forward(x, weight, shape, slice.is_some());
+            let (y, parts) =
+                Dispatch::conv3d_forward(x, weight, norm_x, kept, shape, slice.is_some(), sums);
             let moments = slice.map(|slice| Moments { parts: Tensor::from_dispatch(parts), slice });
             (half::stored(Tensor::from_dispatch(y), is_half), moments)
         }
@@ -133,17 +144,20 @@ fn convolve(
 /// Values of a part of the statistics that the forward pass gives on a device that takes WGSL; `None`
 /// where it does not.
 fn moments_on(device: &Device, shape: &ConvShape, dtype: DType) -> Option<usize> {
-    plans::with_moments(&cube_device(device)?, shape, dtype).map(|plan| plan.slice)
+    let device = cube_device(device)?;
+    plans::with_parts(&device, ConvPass::Forward, shape, dtype).map(|plan| plan.slice)
 }
 
-/// The same for a device with these limits and activations stored this way.
-pub(crate) fn slice_of_moments(
+/// Values of a part of what a pass gives a normalisation besides its result, on a device with these limits
+/// and activations stored this way; `None` where it gives nothing.
+pub(crate) fn slice_of_parts(
+    pass: ConvPass,
     shape: &ConvShape,
     stored: Storage,
     limits: &DeviceLimits,
 ) -> Option<usize> {
-    let plan = wgsl::plan(ConvPass::Forward, shape, stored, limits).ok()?;
-    wgsl::with_moments(&plan, shape, limits).map(|plan| plan.slice)
+    let plan = wgsl::plan(pass, shape, stored, limits).ok()?;
+    wgsl::with_parts(pass, &plan, shape, stored, limits).map(|plan| plan.slice)
 }
 
 /// A strided 1×1×1 kernel only reads every stride-th position, so those are picked first. It is the

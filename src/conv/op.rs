@@ -1,5 +1,7 @@
 //! The convolution as an operation of Burn's backends, with its gradients.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -13,31 +15,37 @@ use polyview_cpu::conv as cpu;
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::wgsl::{ConvPass, ConvPlan, MomentsPlan};
+use super::wgsl::{ConvPass, ConvPlan, PlanWithParts};
 use super::{ConvShape, plans};
 use crate::kernels::pool::Buffer;
 use crate::kernels::storage::Storage;
 use crate::kernels::{host, launch};
+use crate::norm::{GradientSums, SumsInParts};
 
 /// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait ConvOps: Backend {
     /// `y` from `x` and `w`, and with `moments` the statistics of `y`, which are not differentiable
-    /// ([`super::wgsl::MomentsPlan`]; else `w`).
+    /// ([`super::wgsl::PlanWithParts`]; else `w`). With `sums` a normalisation made `x`, and is left what
+    /// its backward pass needs of `dx`: `norm` is what it normalised, and what it kept.
     fn conv3d_forward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
+        norm_x: FloatTensor<Self>,
+        norm_kept: FloatTensor<Self>,
         shape: ConvShape,
         moments: bool,
+        sums: Option<Arc<GradientSums>>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// The three passes on plain tensors.
 trait ConvKernels: ConvOps {
-    /// `dx` from `dy` and `w`.
+    /// `dx` from `dy` and `w`; the `producer` of `x` is left what it needs of `dx`, where the pass gives it.
     fn input_gradient(
         dy: FloatTensor<Self>,
         w: FloatTensor<Self>,
+        producer: Option<Producer<Self>>,
         shape: &ConvShape,
     ) -> FloatTensor<Self>;
 
@@ -49,20 +57,31 @@ trait ConvKernels: ConvOps {
     ) -> FloatTensor<Self>;
 }
 
+/// The normalisation that made `x`.
+#[derive(Debug, Clone)]
+struct Producer<B: Backend> {
+    x: FloatTensor<B>,
+    kept: FloatTensor<B>,
+    sums: Arc<GradientSums>,
+}
+
 /// The differentiable operation over the passes.
 impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
     fn conv3d_forward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
+        norm_x: FloatTensor<Self>,
+        norm_kept: FloatTensor<Self>,
         shape: ConvShape,
         moments: bool,
+        sums: Option<Arc<GradientSums>>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         #[derive(Debug)]
         struct Conv;
 
         impl<B: ConvKernels> Backward<B, 2> for Conv {
-            /// `x` where `w` is tracked, `w` where `x` is.
-            type State = (Option<NodeId>, Option<NodeId>, ConvShape);
+            /// `x` where `w` is tracked, `w` where `x` is; what made `x`.
+            type State = (Option<NodeId>, Option<NodeId>, Option<Producer<B>>, ConvShape);
 
             fn backward(
                 self,
@@ -71,12 +90,13 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
                 checkpointer: &mut Checkpointer,
             ) {
                 let [to_x, to_w] = ops.parents;
-                let (x, w, shape) = ops.state;
+                let (x, w, producer, shape) = ops.state;
                 let dy = grads.consume::<B>(&ops.node);
                 let mut stored = |id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id);
                 let (x, w) = (x.map(&mut stored), w.map(&mut stored));
                 if let (Some(node), Some(w)) = (to_x, w) {
-                    grads.register::<B>(node.id, B::input_gradient(dy.clone(), w, &shape));
+                    let dx = B::input_gradient(dy.clone(), w, producer, &shape);
+                    grads.register::<B>(node.id, dx);
                 }
                 if let (Some(node), Some(x)) = (to_w, x) {
                     grads.register::<B>(node.id, B::weight_gradient(x, dy, &shape));
@@ -84,8 +104,12 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
             }
         }
 
+        let [norm_x, norm_kept] = [norm_x, norm_kept].map(FloatTensor::<Self>::into_primitive);
+        let producer =
+            sums.map(|sums| Producer { x: norm_x.clone(), kept: norm_kept.clone(), sums });
         let forward = |x: FloatTensor<Self>, w: FloatTensor<Self>| {
-            B::conv3d_forward(x.into_primitive(), w.into_primitive(), shape, moments)
+            let (x, w) = (x.into_primitive(), w.into_primitive());
+            B::conv3d_forward(x, w, norm_x, norm_kept, shape, moments, None)
         };
         let (y, moments) = match Conv.prepare::<C>([x.node(), w.node()]).compute_bound().stateful()
         {
@@ -93,7 +117,7 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
                 let stored_x = w.is_tracked().then(|| prep.checkpoint(&x));
                 let stored_w = x.is_tracked().then(|| prep.checkpoint(&w));
                 let (y, moments) = forward(x, w);
-                (prep.finish((stored_x, stored_w, shape), y), moments)
+                (prep.finish((stored_x, stored_w, producer, shape), y), moments)
             }
             OpsKind::UnTracked(prep) => {
                 let (y, moments) = forward(x, w);
@@ -105,7 +129,12 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
 }
 
 impl ConvKernels for Flex {
-    fn input_gradient(dy: FlexTensor, w: FlexTensor, shape: &ConvShape) -> FlexTensor {
+    fn input_gradient(
+        dy: FlexTensor,
+        w: FlexTensor,
+        _: Option<Producer<Self>>,
+        shape: &ConvShape,
+    ) -> FlexTensor {
         let mut dx = Buffer::new(shape.input_len());
         cpu::input_gradient(shape, &host::values(&dy), &host::values(&w), dx.values());
         dx.into_tensor(shape.x())
@@ -122,8 +151,11 @@ impl ConvOps for Flex {
     fn conv3d_forward(
         x: FlexTensor,
         w: FlexTensor,
+        _: FlexTensor,
+        _: FlexTensor,
         shape: ConvShape,
         _: bool,
+        _: Option<Arc<GradientSums>>,
     ) -> (FlexTensor, FlexTensor) {
         let mut y = Buffer::new(shape.output_len());
         cpu::forward(&shape, &host::values(&x), &host::values(&w), y.values());
@@ -154,7 +186,7 @@ pub(super) fn run(
 pub(super) fn run_with_moments(
     shape: &ConvShape,
     stored: Storage,
-    plan: &MomentsPlan,
+    plan: &PlanWithParts,
     [x, w]: [CubeTensor; 2],
 ) -> (CubeTensor, CubeTensor) {
     let (x, w) = (launch::stored(x), launch::contiguous(w));
@@ -163,6 +195,23 @@ pub(super) fn run_with_moments(
     let operands = [&x, &w, &y, &moments].map(|tensor| &tensor.handle);
     launch::run(&x.client, &plan.plan, &operands);
     (y, moments)
+}
+
+/// An input gradient that gives the sums its normalisation needs too.
+pub(super) fn run_with_gradient_sums(
+    shape: &ConvShape,
+    stored: Storage,
+    plan: &PlanWithParts,
+    operands: [CubeTensor; 2],
+    norm: [CubeTensor; 2],
+) -> (CubeTensor, SumsInParts) {
+    let [dy, w] = operands.map(launch::stored);
+    let [norm_x, kept] = norm.map(launch::stored);
+    let dx = launch::empty_stored(&dy, shape.x(), stored.gradient());
+    let parts = launch::empty(&dy, [2 * shape.in_channels * plan.parts]);
+    let operands = [&dy, &w, &dx, &parts, &norm_x, &kept].map(|tensor| &tensor.handle);
+    launch::run(&dy.client, &plan.plan, &operands);
+    (dx, SumsInParts { parts, slice: plan.slice })
 }
 
 /// A pass on a device for which [`super::has_kernels`] holds.
@@ -184,7 +233,21 @@ fn storage(of: &CubeTensor) -> Storage {
 }
 
 impl ConvKernels for CubeBackend {
-    fn input_gradient(dy: CubeTensor, w: CubeTensor, shape: &ConvShape) -> CubeTensor {
+    fn input_gradient(
+        dy: CubeTensor,
+        w: CubeTensor,
+        producer: Option<Producer<Self>>,
+        shape: &ConvShape,
+    ) -> CubeTensor {
+        if let Some(Producer { x, kept, sums }) = producer
+            && let Some(plan) =
+                plans::with_parts(&dy.device, ConvPass::InputGradient, shape, dy.dtype)
+        {
+            let (dx, found) =
+                run_with_gradient_sums(shape, storage(&dy), &plan, [dy, w], [x, kept]);
+            sums.deliver(&dx, found);
+            return dx;
+        }
         on_cube(ConvPass::InputGradient, shape, [dy, w])
     }
 
@@ -197,11 +260,14 @@ impl ConvOps for CubeBackend {
     fn conv3d_forward(
         x: CubeTensor,
         w: CubeTensor,
+        _: CubeTensor,
+        _: CubeTensor,
         shape: ConvShape,
         moments: bool,
+        _: Option<Arc<GradientSums>>,
     ) -> (CubeTensor, CubeTensor) {
         if moments {
-            let plan = plans::with_moments(&x.device, &shape, x.dtype);
+            let plan = plans::with_parts(&x.device, ConvPass::Forward, &shape, x.dtype);
             let plan = plan.expect("moments are asked for only where there is a plan with them");
             return run_with_moments(&shape, storage(&x), &plan, [x, w]);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use burn::backend::CubeDevice;
 use burn::tensor::{DType, Device};
 
-use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant, MomentsPlan};
+use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant, PlanWithParts};
 use super::{ConvShape, matrix_units};
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::registry::PerDevice;
@@ -22,8 +22,8 @@ type PlanKey = (ConvPass, ConvShape, Storage);
 struct DevicePlans {
     limits: DeviceLimits,
     plans: HashMap<PlanKey, Result<Arc<ConvPlan>, PlanError>>,
-    /// Forward passes that give the statistics of their outputs.
-    with_moments: HashMap<(ConvShape, Storage), Option<Arc<MomentsPlan>>>,
+    /// Forward passes and input gradients that give what a normalisation needs of their results too.
+    with_parts: HashMap<PlanKey, Option<Arc<PlanWithParts>>>,
     /// By the shape of one clip: a choice holds for any number of clips.
     chosen: HashMap<Key, ConvVariant>,
 }
@@ -38,7 +38,7 @@ fn one_clip(pass: ConvPass, shape: &ConvShape) -> Key {
 
 impl DevicePlans {
     fn new(limits: DeviceLimits) -> Self {
-        Self { limits, plans: HashMap::new(), with_moments: HashMap::new(), chosen: HashMap::new() }
+        Self { limits, plans: HashMap::new(), with_parts: HashMap::new(), chosen: HashMap::new() }
     }
 
     fn plan(
@@ -49,7 +49,7 @@ impl DevicePlans {
     ) -> Result<Arc<ConvPlan>, PlanError> {
         if self.plans.len() >= KEPT {
             self.plans.clear();
-            self.with_moments.clear();
+            self.with_parts.clear();
         }
         let Self { limits, plans, chosen, .. } = self;
         let make = || {
@@ -61,14 +61,20 @@ impl DevicePlans {
         plans.entry((pass, *shape, pass.storage(stored))).or_insert_with(make).clone()
     }
 
-    fn with_moments(&mut self, shape: &ConvShape, stored: Storage) -> Option<Arc<MomentsPlan>> {
-        if let Some(known) = self.with_moments.get(&(*shape, stored)) {
+    fn with_parts(
+        &mut self,
+        pass: ConvPass,
+        shape: &ConvShape,
+        stored: Storage,
+    ) -> Option<Arc<PlanWithParts>> {
+        let key = (pass, *shape, stored);
+        if let Some(known) = self.with_parts.get(&key) {
             return known.clone();
         }
-        let plan = self.plan(ConvPass::Forward, shape, stored).ok();
-        let plan = plan.and_then(|plan| wgsl::with_moments(&plan, shape, &self.limits));
+        let plan = self.plan(pass, shape, stored).ok();
+        let plan = plan.and_then(|plan| wgsl::with_parts(pass, &plan, shape, stored, &self.limits));
         let plan = plan.map(Arc::new);
-        self.with_moments.insert((*shape, stored), plan.clone());
+        self.with_parts.insert(key, plan.clone());
         plan
     }
 
@@ -78,7 +84,7 @@ impl DevicePlans {
         if offered {
             self.chosen.insert(one_clip(pass, shape), variant);
             self.plans.clear();
-            self.with_moments.clear();
+            self.with_parts.clear();
         }
         offered
     }
@@ -115,16 +121,17 @@ pub(super) fn plan(
     with_plans(device, dtype, plan).unwrap_or(Err(PlanError::Device))
 }
 
-/// The device's forward pass with the statistics of its output; `None` where its plan cannot give them
-/// ([`wgsl::with_moments`]).
-pub(super) fn with_moments(
+/// The device's pass with what a normalisation needs of its result; `None` where its plan cannot give that
+/// ([`wgsl::with_parts`]).
+pub(super) fn with_parts(
     device: &CubeDevice,
+    pass: ConvPass,
     shape: &ConvShape,
     dtype: DType,
-) -> Option<Arc<MomentsPlan>> {
+) -> Option<Arc<PlanWithParts>> {
     let plan = |plans: &mut DevicePlans| {
         let stored = Storage::of(dtype, &plans.limits);
-        plans.with_moments(shape, stored)
+        plans.with_parts(pass, shape, stored)
     };
     with_plans(device, dtype, plan).flatten()
 }

@@ -1,13 +1,14 @@
 //! Single passes in chosen variants, for tests of kernels that the device at hand would not choose.
 
 use burn::backend::wgpu::CubeBackend;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::wgsl::{self, ConvPass};
 use super::{ConvShape, matrix_units, op};
 use crate::kernels::storage::Storage;
 use crate::kernels::web::WebPlan;
 use crate::kernels::{DeviceLimits, MatrixUnits, PlanError, cube_device, launch};
+use crate::norm::wgsl::ROW;
 
 pub(crate) use super::wgsl::ConvVariant;
 
@@ -104,12 +105,48 @@ pub fn forward_with_moments_on(
     let limits = limits(launch::limits(&x.device)?);
     let stored = Storage::of(x.dtype, &limits);
     let plan = match wgsl::plan_as(ConvPass::Forward, shape, stored, &limits, variant) {
-        Ok(plan) => wgsl::with_moments(&plan, shape, &limits),
+        Ok(plan) => wgsl::with_parts(ConvPass::Forward, &plan, shape, stored, &limits),
         Err(error) => return Some(Err(error)),
     };
     Some(Ok(plan.map(|plan| {
         let (y, moments) = op::run_with_moments(shape, stored, &plan, [x, w]);
         let y = Tensor::from_primitive::<CubeBackend>(y);
         (y, Tensor::from_primitive::<CubeBackend>(moments), plan.slice)
+    })))
+}
+
+/// The input gradient of [`pass_as_on`] with what a normalisation with ReLU that made `x` needs of it:
+/// `dx`, Σ g and Σ g·(x' − mean) of each part of each channel `[C·parts·2]`, and values of a part. The
+/// operands are dy, w and the normalisation's x'; `layer` is mean, γ / √(var + ε) and β of its channels.
+/// `Some(Ok(None))` where the pass does not give the sums.
+#[allow(clippy::type_complexity, reason = "for tests")]
+pub fn input_gradient_with_sums_on(
+    limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
+    variant: Option<ConvVariant>,
+    shape: &ConvShape,
+    operands: [Tensor<5>; 3],
+    layer: [&[f32]; 3],
+) -> Option<Result<Option<(Tensor<5>, Tensor<1>, usize)>, PlanError>> {
+    let pass = ConvPass::InputGradient;
+    let row = shape.in_channels.next_multiple_of(ROW);
+    let mut kept = vec![0.0; 4 * row];
+    // The variance, in row 1, is not read.
+    for (values, at) in layer.into_iter().zip([0, 2, 3]) {
+        kept[at * row..][..values.len()].copy_from_slice(values);
+    }
+    let kept = Tensor::<1>::from_data(TensorData::from(&kept[..]), &operands[0].device());
+    let kept = kept.try_into_primitive::<CubeBackend>().ok()?;
+    let [dy, w, x] = operands.map(|tensor| tensor.try_into_primitive::<CubeBackend>().ok());
+    let (dy, w, x) = (dy?, w?, x?);
+    let limits = limits(launch::limits(&dy.device)?);
+    let stored = Storage::of(dy.dtype, &limits);
+    let plan = match wgsl::plan_as(pass, shape, stored, &limits, variant) {
+        Ok(plan) => wgsl::with_parts(pass, &plan, shape, stored, &limits),
+        Err(error) => return Some(Err(error)),
+    };
+    Some(Ok(plan.map(|plan| {
+        let (dx, sums) = op::run_with_gradient_sums(shape, stored, &plan, [dy, w], [x, kept]);
+        let dx = Tensor::from_primitive::<CubeBackend>(dx);
+        (dx, Tensor::from_primitive::<CubeBackend>(sums.parts), sums.slice)
     })))
 }

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::statistics::{BatchStatistics, LayerStatistics};
-use crate::conv::{ConvShape, conv3d, conv3d_with_moments};
-use crate::norm::{self, Affine, After, Moments};
+use crate::conv::{ConvShape, conv3d, conv3d_between_norms};
+use crate::norm::{self, Affine, After, Moments, Producer};
 
 /// Draws initial weights on the host, so that a seed gives the same network on every device.
 #[derive(Debug)]
@@ -118,14 +118,30 @@ impl Conv3d {
         conv3d(input, self.weight.val(), self.stride, self.padding)
     }
 
-    /// The same for a normalisation, which may take the statistics of the output with it.
-    pub(super) fn forward_to(&self, norm: &BatchNorm3d, input: Tensor<5>) -> Convolved {
+    /// The same for a normalisation, which may take the statistics of the output with it. `input` may be
+    /// another one's, which is then read by this convolution alone.
+    pub(super) fn forward_to(&self, norm: &BatchNorm3d, input: Normalised) -> Convolved {
+        let Normalised { output: input, producer } = input;
         if !norm.takes_statistics_of(&input) {
             return Convolved { output: self.forward(input), moments: None };
         }
-        let weight = self.weight.val();
-        let (output, moments) = conv3d_with_moments(input, weight, self.stride, self.padding);
+        let (weight, stride, padding) = (self.weight.val(), self.stride, self.padding);
+        let (output, moments) = conv3d_between_norms(input, weight, stride, padding, producer);
         Convolved { output, moments }
+    }
+}
+
+/// What a normalisation hands to the convolution that follows.
+pub(super) struct Normalised {
+    /// `[N, C, T, H, W]`.
+    pub output: Tensor<5>,
+    producer: Option<Producer>,
+}
+
+impl From<Tensor<5>> for Normalised {
+    /// What no normalisation made, or what others read too.
+    fn from(output: Tensor<5>) -> Self {
+        Self { output, producer: None }
     }
 }
 
@@ -194,14 +210,14 @@ impl BatchNorm3d {
         Convolved { output: input, moments }: Convolved,
         after: After,
         statistics: &mut BatchStatistics,
-    ) -> Tensor<5> {
+    ) -> Normalised {
         let [n, _, t, h, w] = input.dims();
         let affine =
             Affine { gamma: self.weight.val(), beta: self.bias.val(), epsilon: self.epsilon };
         let (mean, variance) = (&self.running_mean, &self.running_var);
         if !self.takes_statistics_of(&input) {
             let (mean, variance) = (mean.value_sync(), variance.value_sync());
-            return norm::by_running(input, affine, mean, variance, after);
+            return norm::by_running(input, affine, mean, variance, after).into();
         }
         let (result, count, leads) = match statistics.exchange() {
             None => (norm::by_batch(input, moments, affine, after), n * t * h * w, true),
@@ -223,6 +239,6 @@ impl BatchNorm3d {
                 unbiased,
             });
         }
-        result.output
+        Normalised { output: result.output, producer: result.producer }
     }
 }

@@ -8,7 +8,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Tensor, TensorData};
 
 use super::exchange::{Batch, Exchange, merged, on_host};
-use super::op::{NormOps, Source};
+use super::op::{ByBatch, NormOps, Source};
 use super::{Affine, After, Moments, Normalised, is_fused};
 use crate::half;
 
@@ -63,13 +63,14 @@ pub fn across_lanes(
         beta.into_dispatch(),
         residual.into_dispatch(),
         parts.into_dispatch(),
-        Source::Batch(Arc::new(batch)),
+        ByBatch { source: Source::Batch(Arc::new(batch)), sums: None },
         spec,
     );
     let normalised = Normalised {
         output: Tensor::from_dispatch(output),
         mean: Tensor::from_dispatch(mean),
         variance: Tensor::from_dispatch(variance),
+        producer: None,
     };
     Across { normalised, values, leads }
 }
@@ -99,6 +100,7 @@ fn by_burn(x: Tensor<5>, affine: Affine, after: After, exchange: &Arc<dyn Exchan
         output: half::stored(output, is_half),
         mean: mean.detach(),
         variance: variance.detach(),
+        producer: None,
     };
     Across { normalised, values: values as usize, leads: shares.own == 0 }
 }

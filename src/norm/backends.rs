@@ -10,7 +10,8 @@ use polyview_cpu::norm::{Gradients as Targets, Norm, NormShape, Normalised};
 
 use super::Spec;
 use super::exchange::{Exchange, sum};
-use super::op::{Gradients, NormKernels, NormOps, Source};
+use super::gradient_sums::GradientSums;
+use super::op::{ByBatch, Gradients, NormKernels, NormOps, Source};
 use super::wgsl::BatchNorm;
 use crate::half;
 use crate::kernels::pool::Buffer;
@@ -36,7 +37,7 @@ impl NormOps for Flex {
         beta: FlexTensor,
         residual: FlexTensor,
         moments: FlexTensor,
-        source: Source,
+        by: ByBatch,
         spec: Spec,
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         let size = sizes(&x);
@@ -45,7 +46,7 @@ impl NormOps for Flex {
         let residual = spec.residual.then(|| host::values(&residual));
         let mut y = Buffer::new(size.iter().product());
         let x = host::values(&x);
-        let [mean, variance] = if let Source::Batch(batch) = source {
+        let [mean, variance] = if let Source::Batch(batch) = by.source {
             let moments = host::values(&moments);
             let (of_channels, count) = (moments.as_chunks::<2>().0, batch.values as f64);
             let mean: Vec<f32> = of_channels.iter().map(|found| found[0]).collect();
@@ -154,6 +155,7 @@ impl NormKernels for Flex {
         gamma: FlexTensor,
         [mean, variance, y]: [FlexTensor; 3],
         dy: FlexTensor,
+        _: Option<&GradientSums>,
         spec: &Spec,
     ) -> Gradients<Flex> {
         let layer = [&gamma, &mean, &variance];
@@ -234,7 +236,7 @@ impl NormOps for CubeBackend {
         beta: CubeTensor,
         residual: CubeTensor,
         moments: CubeTensor,
-        source: Source,
+        by: ByBatch,
         spec: Spec,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         let [x, residual] = [x, residual].map(launch::stored);
@@ -244,7 +246,7 @@ impl NormOps for CubeBackend {
         let y = launch::empty_stored(&x, size, norm.y());
         let kept = launch::empty(&x, [norm.kept_words()]);
         let operands = [&x, &gamma, &beta, &y, &kept, &residual, &moments];
-        let plan = match source {
+        let plan = match by.source {
             Source::Input => norm.forward(None),
             Source::Parts(slice) => norm.forward(Some(slice)),
             Source::Batch(batch) => norm.forward_in(batch.values),
@@ -297,16 +299,20 @@ impl NormKernels for CubeBackend {
         _: CubeTensor,
         [_, _, kept]: [CubeTensor; 3],
         dy: CubeTensor,
+        sums: Option<&GradientSums>,
         spec: &Spec,
     ) -> Gradients<Self> {
+        let given = sums.and_then(|sums| sums.take(&dy));
         let [x, dy] = [x, dy].map(launch::stored);
         let norm = batch_norm(&x, *spec);
         let size = sizes(&x);
         let dx = launch::empty_stored(&x, size, norm.dx());
         let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
         let masked = masked(&norm, spec, &dy);
-        let operands = [&x, &dy, &kept, &dx, &d_gamma, &d_beta, &masked];
-        launch::run(&x.client, &norm.backward(), &operands.map(|tensor| &tensor.handle));
+        let parts = given.as_ref().map_or(&kept, |given| &given.parts);
+        let operands = [&x, &dy, &kept, &dx, &d_gamma, &d_beta, &masked, parts];
+        let plan = norm.backward(given.as_ref().map(|given| given.slice));
+        launch::run(&x.client, &plan, &operands.map(|tensor| &tensor.handle));
         let [x, residual] = [dx, masked].map(|gradient| half::gradient_as(gradient, &dy));
         Gradients { x, gamma: d_gamma, beta: d_beta, residual }
     }

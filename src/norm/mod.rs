@@ -6,8 +6,11 @@ mod across;
 mod backends;
 mod blend;
 mod exchange;
+mod gradient_sums;
 mod op;
 pub(crate) mod wgsl;
+
+use std::sync::Arc;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -20,7 +23,9 @@ use crate::kernels::{DeviceLimits, Implementation, PlanError};
 pub use across::{Across, across_lanes};
 pub use blend::{Running, blend};
 pub use exchange::{Exchange, Shares};
-use op::{NormOps, Source};
+pub use gradient_sums::Producer;
+pub(crate) use gradient_sums::{GradientSums, SumsInParts};
+use op::{ByBatch, NormOps, Source};
 use wgsl::{BatchNorm, Traffic};
 
 /// A fused normalisation without its tensors.
@@ -114,6 +119,8 @@ pub struct Normalised {
     pub mean: Tensor<1>,
     /// Its biased variance, likewise.
     pub variance: Tensor<1>,
+    /// For the convolution that reads the output, where that can compute a part of the backward pass.
+    pub producer: Option<Producer>,
 }
 
 /// Whether the fused operations run on `x [N, C, T, H, W]`; where not, Burn's own do. This is where
@@ -146,7 +153,8 @@ pub fn by_batch(
         let is_half = half::is_half(&x);
         let result = module::batch_norm_train(half::to_float(x), gamma, beta, epsilon);
         let output = half::stored(after.apply(result.output), is_half);
-        return Normalised { output, mean: result.mean, variance: result.variance };
+        let (mean, variance) = (result.mean, result.variance);
+        return Normalised { output, mean, variance, producer: None };
     }
     // Without a residual x is passed in its place and not read, without moments γ.
     let is_half = half::is_half(&x);
@@ -154,19 +162,24 @@ pub fn by_batch(
     let residual = residual.unwrap_or_else(|| x.clone());
     let source = moments.as_ref().map_or(Source::Input, |moments| Source::Parts(moments.slice));
     let moments = moments.map_or_else(|| gamma.clone(), |moments| moments.parts);
-    let (output, mean, variance, _) = Dispatch::norm_by_batch(
-        x.into_dispatch(),
+    // A mask of the ReLU that is kept is written with the residual's gradient.
+    let gives_sums = spec.relu && !spec.residual;
+    let gives_sums = gives_sums && matches!(Implementation::of_tensor(&x), Implementation::Wgsl(_));
+    let sums = gives_sums.then(Arc::default);
+    let (output, mean, variance, kept) = Dispatch::norm_by_batch(
+        x.clone().into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         residual.into_dispatch(),
         moments.into_dispatch(),
-        source,
+        ByBatch { source, sums: sums.clone() },
         spec,
     );
     Normalised {
         output: Tensor::from_dispatch(output),
         mean: Tensor::from_dispatch(mean),
         variance: Tensor::from_dispatch(variance),
+        producer: sums.map(|sums| Producer { x, kept: Tensor::from_dispatch(kept), sums }),
     }
 }
 
@@ -203,15 +216,15 @@ pub fn by_running(
 }
 
 /// Bytes that the launches for `[N, C, S]` read and write in training, forward and backward. With a
-/// `slice` the statistics come with a convolution, in parts of so many values; `x` is how
-/// activations are stored.
+/// `slice` the statistics come with a convolution, in parts of so many values, and with another one the
+/// sums of the gradient; `x` is how activations are stored.
 pub(crate) fn training_bytes(
     shape: [usize; 3],
-    slice: Option<usize>,
+    slices: [Option<usize>; 2],
     [residual, relu]: [bool; 2],
     x: Storage,
     limits: &DeviceLimits,
 ) -> Result<usize, PlanError> {
     let norm = BatchNorm::new(shape, Spec { epsilon: 0.0, residual, relu }, x, limits)?;
-    Ok(norm.traffic(slice).iter().map(Traffic::total).sum())
+    Ok(norm.traffic(slices).iter().map(Traffic::total).sum())
 }

@@ -13,6 +13,7 @@ use burn::tensor::TensorData;
 
 use super::Spec;
 use super::exchange::{Batch, Exchange, Sums};
+use super::gradient_sums::GradientSums;
 
 /// Where the statistics of a batch come from.
 #[derive(Debug, Clone)]
@@ -23,6 +24,14 @@ pub(crate) enum Source {
     Parts(usize),
     /// Of a batch that x is a share of: mean and sum of squared deviations of each channel.
     Batch(Arc<Batch>),
+}
+
+/// What a normalisation by the statistics of a batch is given besides tensors.
+#[derive(Debug, Clone)]
+pub(crate) struct ByBatch {
+    pub source: Source,
+    /// Where the convolution that reads y leaves the sums that the backward pass begins with.
+    pub sums: Option<Arc<GradientSums>>,
 }
 
 /// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
@@ -36,7 +45,7 @@ pub(crate) trait NormOps: Backend {
         beta: FloatTensor<Self>,
         residual: FloatTensor<Self>,
         moments: FloatTensor<Self>,
-        source: Source,
+        by: ByBatch,
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
@@ -76,12 +85,13 @@ pub(super) struct Gradients<B: Backend> {
 /// The backward passes on plain tensors.
 pub(super) trait NormKernels: NormOps {
     /// `kept` is what the forward pass gave: mean, variance, and the backend's own form of the
-    /// rest.
+    /// rest; `sums` is where a convolution may have left its own.
     fn by_batch_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         kept: [FloatTensor<Self>; 3],
         dy: FloatTensor<Self>,
+        sums: Option<&GradientSums>,
         spec: &Spec,
     ) -> Gradients<Self>;
 
@@ -115,11 +125,11 @@ pub(super) trait NormKernels: NormOps {
 }
 
 #[derive(Debug)]
-struct ByBatch;
+struct ByBatchBackward;
 
-impl<B: NormKernels> Backward<B, 4> for ByBatch {
+impl<B: NormKernels> Backward<B, 4> for ByBatchBackward {
     /// x, γ; what the forward pass kept.
-    type State = ([NodeId; 2], [FloatTensor<B>; 3], Source, Spec);
+    type State = ([NodeId; 2], [FloatTensor<B>; 3], ByBatch, Spec);
 
     fn backward(
         self,
@@ -127,12 +137,14 @@ impl<B: NormKernels> Backward<B, 4> for ByBatch {
         grads: &mut Registered,
         checkpointer: &mut Checkpointer,
     ) {
-        let (stored, kept, source, spec) = ops.state;
+        let (stored, kept, ByBatch { source, sums }, spec) = ops.state;
         let [x, gamma] = stored.map(|id| checkpointer.retrieve_node_output::<FloatTensor<B>>(id));
         let dy = grads.consume::<B>(&ops.node);
         let back = match source {
             Source::Batch(batch) => backward_in::<B>(&batch, x, gamma, kept, dy, &spec),
-            Source::Input | Source::Parts(_) => B::by_batch_backward(x, gamma, kept, dy, &spec),
+            Source::Input | Source::Parts(_) => {
+                B::by_batch_backward(x, gamma, kept, dy, sums.as_deref(), &spec)
+            }
         };
         let [to_x, to_gamma, to_beta, to_residual] = ops.parents;
         let to_residual = to_residual.filter(|_| spec.residual);
@@ -216,22 +228,22 @@ impl<B: NormKernels, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         residual: FloatTensor<Self>,
         moments: FloatTensor<Self>,
-        source: Source,
+        by: ByBatch,
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), gamma.node(), beta.node(), residual.node()];
         let forward = |x: FloatTensor<Self>, gamma: FloatTensor<Self>| {
             let [x, gamma, beta, residual, moments] =
                 [x, gamma, beta, residual, moments].map(FloatTensor::<Self>::into_primitive);
-            B::norm_by_batch(x, gamma, beta, residual, moments, source.clone(), spec)
+            B::norm_by_batch(x, gamma, beta, residual, moments, by.clone(), spec)
         };
-        let (y, mean, variance, rest) = match ByBatch.prepare::<C>(nodes).compute_bound().stateful()
-        {
+        let ways = ByBatchBackward.prepare::<C>(nodes).compute_bound();
+        let (y, mean, variance, rest) = match ways.stateful() {
             OpsKind::Tracked(mut prep) => {
                 let stored = [prep.checkpoint(&x), prep.checkpoint(&gamma)];
                 let (y, mean, variance, rest) = forward(x, gamma);
                 let kept = [&mean, &variance, &rest].map(Clone::clone);
-                (prep.finish((stored, kept, source, spec), y), mean, variance, rest)
+                (prep.finish((stored, kept, by, spec), y), mean, variance, rest)
             }
             OpsKind::UnTracked(prep) => {
                 let (y, mean, variance, rest) = forward(x, gamma);

@@ -35,6 +35,7 @@ mod golden_losses;
 mod golden_multiview;
 mod golden_optimisers;
 mod golden_schedules;
+mod gradient_sums;
 mod half;
 mod lanes;
 mod layout;

@@ -1,7 +1,7 @@
 //! Forward and input gradient: one kind of product, `shaders/conv_gather.wgsl`.
 
 use super::form::{Form, Load};
-use super::kernel::ConvKernel;
+use super::kernel::{ConvKernel, Epilogue};
 use super::pack::{loaded, pack};
 use super::params::{GatherParams, PhaseRecord, TableRow, u32s};
 use super::tile::{Tile, Tiles};
@@ -357,7 +357,7 @@ pub(super) fn plan(
     let groups = fold(tiles, parts * product.phases.len(), limits)?;
     // Matrix units take f16 as it is.
     let source = if units.is_some() { Storage::F16 } else { stored.as_source() };
-    let kernel = ConvKernel::Gather { tile, form, moments: false, source, result };
+    let kernel = ConvKernel::Gather { tile, form, epilogue: Epilogue::Nothing, source, result };
     let launch = Launch::new(kernel, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if !direct {

@@ -20,8 +20,8 @@ pub(crate) enum ConvKernel {
     Pack,
     /// The same in f16, for matrix units.
     PackUnits,
-    /// Forward and input gradient in tiles; with `moments` the statistics of each row of a tile too.
-    Gather { tile: Tile, form: Form, moments: bool, source: Storage, result: Storage },
+    /// Forward and input gradient in tiles.
+    Gather { tile: Tile, form: Form, epilogue: Epilogue, source: Storage, result: Storage },
     /// Weight gradient in tiles, with dy stored as the gradient of x is.
     Weight { tile: Tile, loads: WeightLoads, units: Option<MatrixUnits>, x: Storage },
     /// Second stage of a split reduction.
@@ -37,6 +37,29 @@ pub(crate) enum ConvKernel {
     SoftGather { tile: SoftTile, in_place: bool },
     /// Weight gradient in registers.
     SoftWeight { tile: SoftTile },
+}
+
+/// What a kernel gives of each row of a tile besides its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Epilogue {
+    /// Nothing.
+    Nothing,
+    /// Mean and sum of squared deviations, of a forward pass.
+    Moments,
+    /// Of an input gradient: the sums that the normalisation before needs of it, whose x is stored
+    /// this way.
+    GradientSums { x: Storage },
+}
+
+impl Epilogue {
+    /// How many buffers it binds.
+    pub(super) fn bindings(self) -> u32 {
+        match self {
+            Self::Nothing => 0,
+            Self::Moments => 1,
+            Self::GradientSums { .. } => 3,
+        }
+    }
 }
 
 impl Shader for ConvKernel {
@@ -61,8 +84,8 @@ impl Shader for ConvKernel {
             Self::PackUnits => pack_units(),
             Self::SumParts => include_str!("../../../shaders/conv_sum.wgsl").to_owned(),
             Self::SumHalf(half) => sum_half(half),
-            Self::Gather { tile, form, moments, source, result } => {
-                source::gather(tile, form, moments, [source, result])
+            Self::Gather { tile, form, epilogue, source, result } => {
+                source::gather(tile, form, epilogue, [source, result])
             }
             Self::Weight { tile, loads, units, x } => source::weight(tile, loads, units, x),
             Self::SoftPack { tensors, first } => source::soft_pack(tensors, first),

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::ConvShape;
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot};
 use crate::kernels::storage::Storage;
-use kernel::SMALL_GROUP;
+use kernel::{Epilogue, SMALL_GROUP};
 use params::{SumHalfParams, SumParams};
 
 /// Which of the three.
@@ -126,37 +126,50 @@ pub(crate) fn plan_as(
     }
 }
 
-/// A forward pass that gives the statistics of its output too.
+/// A pass that gives what a normalisation needs of its result too, in parts: [`with_parts`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MomentsPlan {
-    /// The launches; operand 3, written, has mean and sum of squared deviations of each part of
-    /// each channel: `[K, parts, 2]`.
+pub(crate) struct PlanWithParts {
+    /// The launches; operand 3, written, has two numbers for each part: `[channels, parts, 2]`.
     pub plan: ConvPlan,
-    /// Values of a part, counted over N, T', H', W'; the last one may have fewer.
+    /// Values of a part, counted over N and time and space; the last one may have fewer.
     pub slice: usize,
     /// Parts of a channel.
     pub parts: usize,
 }
 
-/// The forward pass `plan` with the statistics of its output, where its last launch makes whole
-/// sums in tiles: a split sum is complete only after the kernel that could give them.
-pub(crate) fn with_moments(
+/// The `plan` of a pass with what a normalisation needs of its result, where the last launch makes whole
+/// sums in tiles: a split sum is complete only after the kernel that could give it.
+///
+/// A forward pass gives mean and sum of squared deviations of y. An input gradient gives, for the
+/// normalisation with ReLU that made x, Σ g and Σ g·(x' − mean), where g is dx, and 0 where the ReLU was
+/// closed; operand 4 is that normalisation's x', 5 what its forward pass kept. Strided windows give
+/// nothing: their tiles are no neighbours in dx.
+pub(crate) fn with_parts(
+    pass: ConvPass,
     plan: &ConvPlan,
     shape: &ConvShape,
+    stored: Storage,
     limits: &DeviceLimits,
-) -> Option<MomentsPlan> {
+) -> Option<PlanWithParts> {
+    let (wanted, result) = match pass {
+        ConvPass::Forward => (Epilogue::Moments, shape.y()),
+        ConvPass::InputGradient if shape.stride == [1; 3] => {
+            (Epilogue::GradientSums { x: stored }, shape.x())
+        }
+        ConvPass::InputGradient | ConvPass::WeightGradient => return None,
+    };
     let mut plan = plan.clone();
     let last = plan.launches.last_mut()?;
-    let ConvKernel::Gather { tile, form, moments, .. } = &mut last.kernel else { return None };
+    let ConvKernel::Gather { tile, form, epilogue, .. } = &mut last.kernel else { return None };
     let memory = gather::memory(*tile, *form);
-    let more = source::moments_memory(*tile, *form)?;
+    let more = source::epilogue_memory(*tile, *form)?;
     let slice = tile.columns() as usize;
-    let values = shape.batch * shape.output().iter().product::<usize>();
-    let parts = values.div_ceil(slice);
-    plan::fits(2 * shape.out_channels * parts, limits).ok()?;
-    (memory + more <= limits.workgroup_memory).then(|| *moments = true)?;
-    last.buffers.push(Slot::Operand(3));
-    Some(MomentsPlan { plan, slice, parts })
+    let [batch, channels, t, h, w] = result;
+    let parts = (batch * t * h * w).div_ceil(slice);
+    plan::fits(2 * channels * parts, limits).ok()?;
+    (memory + more <= limits.workgroup_memory).then(|| *epilogue = wanted)?;
+    last.buffers.extend((0..wanted.bindings() as usize).map(|n| Slot::Operand(3 + n)));
+    Some(PlanWithParts { plan, slice, parts })
 }
 
 /// The variants whose plans differ, with these plans.

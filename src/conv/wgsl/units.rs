@@ -3,6 +3,7 @@
 
 use super::form::{Form, Load};
 use super::kernel::ConvKernel;
+use super::kernel::Epilogue::{GradientSums, Moments, Nothing};
 use super::tile::Tile;
 use super::{ConvPass, gather, weight};
 use crate::device::Vendor;
@@ -132,17 +133,19 @@ pub(super) fn kernels() -> Vec<ConvKernel> {
         for tile in all(units) {
             let [half, float] = [Storage::F16, Storage::F32];
             kernels.extend(weight::kernels_in(tile, Some(units), half));
-            let mut add = |form: Form, moments, result| {
-                kernels.push(ConvKernel::Gather { tile, form, moments, source: half, result });
+            let mut add = |form: Form, epilogue, result| {
+                kernels.push(ConvKernel::Gather { tile, form, epilogue, source: half, result });
             };
             for form in forms(units) {
-                add(form, false, float);
+                add(form, Nothing, float);
                 if form.is_forward() {
                     if form.load != Load::Table {
-                        add(form.written_wide(), false, Storage::Gradient);
+                        for epilogue in [Nothing, GradientSums { x: half }] {
+                            add(form.written_wide(), epilogue, Storage::Gradient);
+                        }
                     }
-                    for moments in [false, true] {
-                        add(form.written_wide(), moments, half);
+                    for epilogue in [Nothing, Moments] {
+                        add(form.written_wide(), epilogue, half);
                     }
                 }
             }

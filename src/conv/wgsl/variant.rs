@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::form::{Form, Load};
+use super::kernel::Epilogue::{self, Moments, Nothing};
 use super::tile::{SoftTile, Tile};
 use super::{ConvKernel, ConvPass, gather, soft, units, weight};
 use crate::device::Vendor;
@@ -136,29 +137,33 @@ impl ConvKernel {
         let tiles: BTreeSet<Tile> =
             Vendor::ALL.into_iter().flat_map(|vendor| gather::tiles(vendor).all()).collect();
         for tile in tiles {
-            let gather = |form, moments, source, result| Self::Gather {
+            let gather = |form, epilogue, source, result| Self::Gather {
                 tile,
                 form,
-                moments,
+                epilogue,
                 source,
                 result,
             };
             let float = Storage::F32;
-            variants.extend(Form::ALL.map(|form| gather(form, false, float, float)));
+            let sums = |x| Epilogue::GradientSums { x };
+            variants.extend(Form::ALL.map(|form| gather(form, Nothing, float, float)));
             for form in Form::ALL {
-                // Input gradients take no tables and give no statistics.
+                // Input gradients of strided windows give nothing else.
                 if !form.is_forward() {
-                    variants.push(gather(form, false, Storage::Packed, float));
+                    variants.push(gather(form, Nothing, Storage::Packed, float));
                     continue;
                 }
+                let wide = form.written_wide();
                 if form.load != Load::Table {
-                    variants.push(gather(form.written_wide(), false, Storage::Packed, gradient));
+                    variants.push(gather(form, sums(float), float, float));
+                    for epilogue in [Nothing].into_iter().chain(Storage::HALVES.map(sums)) {
+                        variants.push(gather(wide, epilogue, Storage::Packed, gradient));
+                    }
                 }
-                variants.push(gather(form, true, float, float));
+                variants.push(gather(form, Moments, float, float));
                 for half in Storage::HALVES {
-                    variants.push(gather(form, false, half, float));
-                    let wide = form.written_wide();
-                    variants.extend([false, true].map(|moments| gather(wide, moments, half, half)));
+                    variants.push(gather(form, Nothing, half, float));
+                    variants.extend([Nothing, Moments].map(|more| gather(wide, more, half, half)));
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::clips::as_hara;
 use super::kind::{BackboneKind, ConvKind, Family};
 use super::pool::max_pool;
 use crate::half;
-use crate::model::layers::{BatchNorm3d, Conv3d, Init};
+use crate::model::layers::{BatchNorm3d, Conv3d, Init, Normalised};
 use crate::model::statistics::BatchStatistics;
 use crate::norm::After;
 
@@ -19,16 +19,16 @@ pub(crate) type Unit<'a> = (&'a Conv3d, &'a BatchNorm3d);
 /// A convolution, its normalisation, and what comes `after`.
 fn run(
     (conv, norm): Unit<'_>,
-    x: Tensor<5>,
+    x: Normalised,
     after: After,
     statistics: &mut BatchStatistics,
-) -> Tensor<5> {
+) -> Normalised {
     norm.forward(conv.forward_to(norm, x), after, statistics)
 }
 
 /// Several in a row, a ReLU after each.
-fn run_all(units: &[Unit<'_>], x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
-    units.iter().fold(x, |x, &unit| run(unit, x, After::Relu, statistics))
+fn run_all(units: &[Unit<'_>], x: Tensor<5>, statistics: &mut BatchStatistics) -> Normalised {
+    units.iter().fold(x.into(), |x, &unit| run(unit, x, After::Relu, statistics))
 }
 
 /// Makes the layers of a kind of backbone.
@@ -131,7 +131,7 @@ impl Stem {
     }
 
     pub(super) fn forward(&self, x: Tensor<5>, statistics: &mut BatchStatistics) -> Tensor<5> {
-        let x = run_all(&self.units(), x, statistics);
+        let x = run_all(&self.units(), x, statistics).output;
         if self.is_pooled() { max_pool(x) } else { x }
     }
 }
@@ -188,10 +188,10 @@ impl Block {
         let ((last, norm), before) = units.split_last().expect("a block has convolutions");
         let x = last.forward_to(norm, run_all(before, x, statistics));
         let shortcut = match self.shortcut() {
-            Some(unit) => run(unit, shortcut, After::Nothing, statistics),
+            Some(unit) => run(unit, shortcut.into(), After::Nothing, statistics).output,
             None => shortcut,
         };
-        norm.forward(x, After::AddRelu(shortcut), statistics)
+        norm.forward(x, After::AddRelu(shortcut), statistics).output
     }
 }
 

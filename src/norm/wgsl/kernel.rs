@@ -1,6 +1,8 @@
 //! The shaders' variants and their source.
 
-use super::params::{BlendLayer, BlendParams, CollectParams, EachParams, ReduceParams};
+use super::params::{
+    BlendLayer, BlendParams, CollectParams, CollectSumsParams, EachParams, ReduceParams,
+};
 use crate::kernels::layout::{Layout, Record};
 use crate::kernels::plan::{Shader, element_values, fill};
 use crate::kernels::storage::Storage;
@@ -25,6 +27,8 @@ pub(crate) enum NormKernel {
     Stats { wide: bool, x: Storage },
     /// Parts that came with a convolution, merged to one for each channel.
     Collect,
+    /// Merges the sums of the gradient that came with a convolution.
+    CollectSums,
     /// The normalisation itself, by the batch's statistics or by given ones.
     Apply { wide: bool, residual: bool, relu: bool, given: bool, x: Storage },
     /// Parts of the gradient's sums.
@@ -44,7 +48,7 @@ impl NormKernel {
         const BOTH: [bool; 2] = [false, true];
         let mut variants: Vec<_> =
             [1, 2, super::blend::MOST_LAYERS].map(|layers| Self::Blend { layers }).into();
-        variants.push(Self::Collect);
+        variants.extend([Self::Collect, Self::CollectSums]);
         let storages = [Storage::F32].into_iter().chain(Storage::HALVES);
         for (x, wide) in storages.flat_map(|x| BOTH.map(|wide| (x, wide))) {
             variants.push(Self::Stats { wide, x });
@@ -107,6 +111,7 @@ impl Shader for NormKernel {
         match self {
             Self::Stats { .. } => "norm_stats.wgsl",
             Self::Collect => "norm_collect.wgsl",
+            Self::CollectSums => "norm_collect_sums.wgsl",
             Self::Apply { .. } => "norm_apply.wgsl",
             Self::Grads { .. } => "norm_grads.wgsl",
             Self::Input { .. } => "norm_input.wgsl",
@@ -133,6 +138,7 @@ impl Shader for NormKernel {
                 fill(include_str!("../../../shaders/norm_stats.wgsl"), &values)
             }
             Self::Collect => fill(include_str!("../../../shaders/norm_collect.wgsl"), &[pairs()]),
+            Self::CollectSums => include_str!("../../../shaders/norm_collect_sums.wgsl").to_owned(),
             Self::Apply { wide, residual, relu, given, x } => {
                 let masks = self.keeps_mask();
                 let (statistics, find) = match given {
@@ -297,6 +303,7 @@ impl Shader for NormKernel {
         match self {
             Self::Stats { .. } | Self::Grads { .. } => ReduceParams::LAYOUT,
             Self::Collect => CollectParams::LAYOUT,
+            Self::CollectSums => CollectSumsParams::LAYOUT,
             Self::Apply { .. } | Self::Input { .. } | Self::Frozen { .. } => EachParams::LAYOUT,
             Self::Blend { .. } => BlendParams::LAYOUT,
         }
@@ -319,7 +326,7 @@ impl NormKernel {
             | Self::Grads { x, .. }
             | Self::Input { x, .. } => x,
             Self::Frozen { y, .. } => y,
-            Self::Collect | Self::Blend { .. } => Storage::F32,
+            Self::Collect | Self::CollectSums | Self::Blend { .. } => Storage::F32,
         }
     }
 

@@ -14,7 +14,7 @@ use super::Spec;
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Slot, fits, fold};
 use crate::kernels::storage::Storage;
 use kernel::{Mask, THREADS, written};
-use params::{CollectParams, EachParams, ReduceParams};
+use params::{CollectParams, CollectSumsParams, EachParams, ReduceParams};
 pub(crate) use traffic::Traffic;
 
 /// A normalisation's launches.
@@ -22,7 +22,7 @@ pub(crate) type NormPlan = plan::Plan<NormKernel>;
 
 /// Words to which rows are padded, so that each can be bound by itself: WebGPU's largest alignment
 /// of a binding is 256 bytes.
-const ROW: usize = 64;
+pub(crate) const ROW: usize = 64;
 /// Rows of what the forward pass keeps: mean, biased variance, γ / √(var + ε), β.
 const ROWS: usize = 4;
 /// Elements that an invocation of the passes over all elements takes.
@@ -234,7 +234,7 @@ impl BatchNorm {
         [x, layer, layer, y, 4 * self.kept_words(), x, parts]
     }
 
-    /// Bytes of the statistics in parts of `slice` values.
+    /// Bytes of the statistics, or of the gradient's sums, in parts of `slice` values.
     fn parts_bytes(&self, slice: usize) -> usize {
         4 * PART * self.channels * self.channel_values().div_ceil(slice)
     }
@@ -248,15 +248,31 @@ impl BatchNorm {
 
     /// Operands: 0 `x`, 1 `dy`, 2 what the forward pass kept; written: 3 `dx`, 4 `dγ [C]`, 5
     /// `dβ [C]`; with a residual and a ReLU: 6 the residual's gradient, written. (Without a ReLU
-    /// the residual's gradient is `dy`.)
-    pub(super) fn backward(&self) -> NormPlan {
+    /// the residual's gradient is `dy`.) Where the sums came with `dy`, in parts of `slice` values of a
+    /// channel: 7 Σ g and Σ g·(x − mean) of each, `[C, parts, 2]`; there is no residual then.
+    pub(super) fn backward(&self, slice: Option<usize>) -> NormPlan {
         let mut plan = NormPlan::new();
-        let parts = self.parts(&mut plan);
         let [x, dy, kept, dx, d_gamma, d_beta, masked] = [0, 1, 2, 3, 4, 5, 6].map(Slot::Operand);
-        plan.launches.push(self.grads([x, dy, kept, parts, masked]));
+        let values = self.channel_values();
+        let (parts, sizes) = match slice.map(|slice| [values.div_ceil(slice), slice]) {
+            None => {
+                let parts = self.parts(&mut plan);
+                plan.launches.push(self.grads([x, dy, kept, parts, masked]));
+                (parts, self.chunk_sizes())
+            }
+            Some(sizes @ [parts, _]) if parts <= MOST_CHUNKS => (Slot::Operand(7), sizes),
+            Some([parts, _]) => {
+                let sums = plan.scratch_that_fits(PART * self.channels);
+                let params = CollectSumsParams { parts: parts as u32 };
+                let groups = [self.channels as u32, 1, 1];
+                let buffers = vec![Slot::Operand(7), sums];
+                plan.launches.push(Launch::new(NormKernel::CollectSums, groups, buffers, &params));
+                (sums, [1, values])
+            }
+        };
         let gradient = if self.mask() == Mask::Kept { masked } else { dy };
         let buffers = [x, gradient, kept, parts, dx, d_gamma, d_beta];
-        plan.launches.push(self.input(buffers, self.chunk_sizes(), self.channel_values()));
+        plan.launches.push(self.input(buffers, sizes, values));
         plan
     }
 
@@ -297,11 +313,12 @@ impl BatchNorm {
     }
 
     /// Bytes of each operand of [`Self::backward`].
-    fn backward_operands(&self) -> [usize; 7] {
+    fn backward_operands(&self, slice: Option<usize>) -> [usize; 8] {
         let layer = 4 * self.channels;
         let bytes = |storage: Storage| storage.bytes(self.values());
         let (x, dy, dx) = (bytes(self.x), bytes(self.x.gradient()), bytes(self.dx()));
-        [x, dy, 4 * self.kept_words(), dx, layer, layer, dx]
+        let parts = slice.map_or(0, |slice| self.parts_bytes(slice));
+        [x, dy, 4 * self.kept_words(), dx, layer, layer, dx, parts]
     }
 
     /// What is left of it where the statistics were given. Operands: 0 `dy`, 1 `γ`, 2 variance;

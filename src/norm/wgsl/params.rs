@@ -43,6 +43,12 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
+    pub(super) struct CollectSumsParams as "Params" {
+        parts: u32,
+    }
+}
+
+wgsl_struct! {
     /// One layer's running statistics.
     pub(super) struct BlendLayer as "Layer" {
         channels: u32,

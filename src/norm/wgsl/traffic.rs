@@ -10,7 +10,7 @@ impl NormKernel {
         use Access::{Read, Write};
         let optional = |present: bool, access: Access| present.then_some(access);
         match *self {
-            Self::Stats { .. } | Self::Collect => vec![Read, Write],
+            Self::Stats { .. } | Self::Collect | Self::CollectSums => vec![Read, Write],
             Self::Apply { residual, given, .. } => {
                 let statistics = if given { [Read, Read] } else { [Read, Write] };
                 let mut access = vec![Read, Read, Read, Write];
@@ -73,15 +73,20 @@ impl Traffic {
 }
 
 impl BatchNorm {
-    /// What the forward and the backward pass move in training; `slice` as [`Self::forward`] has
-    /// it, where the statistics that the convolution writes count as the normalisation's, and so do
-    /// the conversions of what could not be written in half precision.
-    pub(crate) fn traffic(&self, slice: Option<usize>) -> [Traffic; 2] {
-        let operands = self.forward_operands(slice);
-        let [.., moments] = operands;
-        let mut forward = Traffic::of(&self.forward(slice), &operands);
-        forward.written += moments;
-        let mut backward = Traffic::of(&self.backward(), &self.backward_operands());
+    /// What the forward and the backward pass move in training; slices as [`Self::forward`] and
+    /// [`Self::backward`] have them, where what convolutions write for the normalisation, and the x that
+    /// they read for it, count as the normalisation's, and so do the conversions of what could not be
+    /// written in half precision.
+    pub(crate) fn traffic(&self, [moments, sums]: [Option<usize>; 2]) -> [Traffic; 2] {
+        let operands = self.forward_operands(moments);
+        let [.., parts] = operands;
+        let mut forward = Traffic::of(&self.forward(moments), &operands);
+        forward.written += parts;
+        let operands = self.backward_operands(sums);
+        let [x, .., parts] = operands;
+        let mut backward = Traffic::of(&self.backward(sums), &operands);
+        backward.written += parts;
+        backward.read += if sums.is_some() { x } else { 0 };
         if self.y() != self.x {
             let (from, to) = (self.y().bytes(self.values()), self.x.bytes(self.values()));
             let gradients = 1 + usize::from(self.spec.masks_residual());
@@ -108,15 +113,16 @@ mod tests {
     #[test]
     fn words_are_counted() {
         let (channels, values) = (8, 8 * 2 * 1024);
-        let words = |slice: Option<usize>, residual: bool| {
+        let words = |slices: [Option<usize>; 2], residual: bool| {
             let spec = Spec { epsilon: 1e-5, residual, relu: true };
             let norm = |x| BatchNorm::new([2, 8, 1024], spec, x, &DeviceLimits::WEBGPU).unwrap();
             // Half precision saves half of x and y, of which the forward pass moves two besides the
             // statistics' pass and the residual, the backward pass five besides the residual's
-            // gradient.
+            // gradient, or four.
             let more = usize::from(residual);
-            let saved = [2 + usize::from(slice.is_none()) + more, 5 + more];
-            let bytes = |x| norm(x).traffic(slice).map(|traffic| traffic.total());
+            let [moments, sums] = slices.map(|slice| usize::from(slice.is_none()));
+            let saved = [2 + moments + more, 4 + sums + more];
+            let bytes = |x| norm(x).traffic(slices).map(|traffic| traffic.total());
             let (whole, half) = (bytes(Storage::F32), bytes(Storage::Packed));
             assert_eq!(half, [0, 1].map(|pass| whole[pass] - saved[pass] * values * 2));
             whole.map(|bytes| bytes / 4)
@@ -127,16 +133,21 @@ mod tests {
         let forward = 3 * values + layer + 2 * (2 * channels) + kept;
         // Sums: x, dy, parts, what is kept. Gradients: x, dy, parts, dx, what is kept.
         let backward = 5 * values + layer + 2 * (2 * channels) + 2 * kept;
-        assert_eq!(words(None, false), [forward, backward]);
+        assert_eq!(words([None; 2], false), [forward, backward]);
         // 16 parts of 128 values in the place of the pass over x, or 512 of 4 that are merged.
         let parts = 2 * channels * 16;
         let given = 2 * values + layer + 2 * parts + kept;
-        assert_eq!(words(Some(128), false), [given, backward]);
+        assert_eq!(words([Some(128), None], false), [given, backward]);
         let given = 2 * values + layer + 2 * (32 * parts) + 2 * (2 * channels) + kept;
-        assert_eq!(words(Some(4), false), [given, backward]);
+        assert_eq!(words([Some(4), None], false), [given, backward]);
+        // The same of the gradient's sums: x, dy, dx, the parts, what is kept, and x for the convolution.
+        let given = 4 * values + layer + 2 * parts + kept;
+        assert_eq!(words([None, Some(128)], false), [forward, given]);
+        let given = 4 * values + layer + 2 * (32 * parts) + 2 * (2 * channels) + kept;
+        assert_eq!(words([None, Some(4)], false), [forward, given]);
         // The residual, its gradient in the place of dy, and one bit a value.
         let (more, mask) = (values, values / 32);
-        assert_eq!(words(None, true), [forward + more + mask, backward + more + 2 * mask]);
+        assert_eq!(words([None; 2], true), [forward + more + mask, backward + more + 2 * mask]);
     }
 
     /// Kernels use their bindings as the count of bytes assumes.

@@ -1,8 +1,8 @@
 //! The tiles of forward and input gradient.
 
-use super::moments::{self, Sums};
-use super::{Lines, PARTS, index, line, mask, phase, tile_values, units};
+use super::{Lines, PARTS, epilogue, index, line, mask, phase, tile_values, units};
 use crate::conv::wgsl::form::{Form, Load};
+use crate::conv::wgsl::kernel::Epilogue;
 use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
 use crate::kernels::storage::Storage;
@@ -11,22 +11,12 @@ use crate::kernels::storage::Storage;
 pub(in crate::conv::wgsl) fn gather(
     tile: Tile,
     form: Form,
-    moments: bool,
+    epilogue: Epilogue,
     [source, result]: [Storage; 2],
 ) -> String {
     let Form { load, one_tap, wide_store, units, buffers } = form;
     let table = load == Load::Table;
-    let params = if table { 4 } else { 3 };
-    let [declared, moments_text] = match moments {
-        true => {
-            let scratch = if units.is_some() { "scratch" } else { "b_tile" };
-            [
-                moments::bindings(tile, form, params),
-                moments::moments(tile, &Sums { scratch, ..SUMS }),
-            ]
-        }
-        false => [const { String::new() }; 2],
-    };
+    let bindings = if table { 4 } else { 3 };
     // Matrix units take f16 as it is.
     let functions = match units {
         None => source.load("src", load.is_wide()),
@@ -34,8 +24,8 @@ pub(in crate::conv::wgsl) fn gather(
     };
     let mut values = tile_values(tile);
     values.extend([
-        ("moments_bindings", declared),
-        ("moments", moments_text),
+        ("epilogue_declarations", epilogue::declarations(tile, form, epilogue, bindings)),
+        ("epilogue", epilogue::text(tile, form, epilogue)),
         ("load_functions", load_functions(form, source)),
         ("storage", functions + &result.store(&["dst"])),
         phase(),
@@ -50,7 +40,7 @@ pub(in crate::conv::wgsl) fn gather(
         ("one_tap", one_tap.to_string()),
         ("element", source.element(load.is_wide()).to_owned()),
         ("result", result.element(wide_store).to_owned()),
-        ("params", (params + u32::from(moments)).to_string()),
+        ("params", (bindings + epilogue.bindings()).to_string()),
         ("write", write(tile, wide_store, result)),
     ]);
     values.extend(movement(tile, form));
@@ -58,23 +48,13 @@ pub(in crate::conv::wgsl) fn gather(
         None => invocations(tile, form),
         Some(units) => units::gather(tile, form, units),
     });
-    let directives = match units {
-        None => source.directive(),
-        Some(units) => units::directives(units),
+    let directives = match (units, epilogue) {
+        (Some(units), _) => units::directives(units),
+        (None, Epilogue::GradientSums { x }) => x.directive(),
+        (None, _) => source.directive(),
     };
     directives.to_owned() + &fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
 }
-
-/// How the products leave the sums.
-const SUMS: Sums = Sums {
-    value: |i, j| format!("c{i}_{}.{}", j / 4, PARTS[j as usize % 4]),
-    column: |j| format!("column0 + column_of(tx + {}u * TX, {}u)", j / 4, j % 4),
-    row: |i| format!("4u * (ty + {}u * TY) + {}u", i / 4, i % 4),
-    owner: "(local / 4u % TY)",
-    quad: "local / 4u / TY",
-    part: "local % 4u",
-    scratch: "b_tile",
-};
 
 /// Why, or from when on, a half may be stored to.
 fn free(buffers: u32) -> &'static str {

@@ -1,8 +1,8 @@
 //! The source of the products' shaders: templates filled with sizes and unrolled loops.
 
+mod epilogue;
 mod gather;
 mod matrices;
-mod moments;
 mod soft;
 mod units;
 mod weight;
@@ -12,8 +12,8 @@ use std::fmt::Write;
 
 use super::tile::Tile;
 
+pub(super) use epilogue::memory as epilogue_memory;
 pub(super) use gather::gather;
-pub(super) use moments::memory as moments_memory;
 pub(super) use soft::{soft_gather, soft_pack, soft_weight};
 pub(super) use weight::weight;
 
