@@ -150,11 +150,13 @@ fn gradient_sums(tile: Tile, form: Form, x: Storage, scratch: &str) -> String {
                 "let g{i}_{j} = select(vec4(0.0), select(vec4(0.0), c{i}_{j}, open{i}_{j}), here{j});"
             );
         }
+        // At once, so that few values are kept.
+        let all = |term: &dyn Fn(u32) -> String| quads().map(term).collect::<Vec<_>>().join(" + ");
+        line!(rows, "let straight{i} = dot({}, vec4(1.0));", all(&|j| format!("g{i}_{j}")));
+        line!(rows, "let along{i} = {};", all(&|j| format!("dot(g{i}_{j}, apart{i}_{j})")));
     }
-    let all = |term: &dyn Fn(u32) -> String| quads().map(term).collect::<Vec<_>>().join(" + ");
-    let straight =
-        hand_over(tile, scratch, |i| format!("dot({}, vec4(1.0))", all(&|j| format!("g{i}_{j}"))));
-    let along = hand_over(tile, scratch, |i| all(&|j| format!("dot(g{i}_{j}, apart{i}_{j})")));
+    let straight = hand_over(tile, scratch, |i| format!("straight{i}"));
+    let along = hand_over(tile, scratch, |i| format!("along{i}"));
     let values = [
         ("row", ROW.to_string()),
         ("places", places.0),
