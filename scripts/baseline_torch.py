@@ -87,6 +87,13 @@ def device_name(args):
     return f"CPU, {args.threads} threads" if args.device == "cpu" else args.device
 
 
+def wait_for(device):
+    """Until what was queued has been computed."""
+    kind = device.split(":")[0]
+    if kind != "cpu":
+        getattr(torch, kind).synchronize()
+
+
 # What autocast computes in, by precision.
 HALVES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -107,8 +114,7 @@ def step(args):
     targets = torch.arange(args.clips, device=args.device) % 8
 
     def finish():
-        if args.device.startswith("cuda"):
-            torch.cuda.synchronize()
+        wait_for(args.device)
 
     allow_tf32(args)
     kind, half = args.device.split(":")[0], HALVES.get(args.precision)
@@ -184,8 +190,7 @@ def layers(args):
         for run in range(args.steps + 1):
             start = time.perf_counter()
             work()
-            if args.device.startswith("cuda"):
-                torch.cuda.synchronize()
+            wait_for(args.device)
             times.append((time.perf_counter() - start) * 1e3)
         return statistics.median(times[1:])
 

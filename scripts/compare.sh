@@ -39,7 +39,7 @@ for round in $(seq "${ROUNDS:-2}"); do
     if [[ -n "${layers[0]-}" ]]; then torch layers > "$results/layers.$round"; fi
 done
 
-python3 - "$results" <<'END'
+"$python" - "$results" <<'END'
 import json, pathlib, statistics, sys
 
 def runs(name):

@@ -68,7 +68,7 @@ for round in $(seq "${ROUNDS:-2}"); do
     done
 done
 
-python3 - "$results" <<'END'
+"$python" - "$results" <<'END'
 import json, pathlib, statistics, sys
 
 results = pathlib.Path(sys.argv[1])

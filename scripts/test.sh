@@ -16,9 +16,9 @@ if [[ "$(uname -s)" == Linux ]]; then
     # Tests of several ranks.
     command -v mpirun >/dev/null || missing+=(openmpi-bin)
     if ((${#missing[@]} > 0)); then
-        if command -v apt-get >/dev/null; then
-            as_root=()
-            [[ "$(id -u)" == 0 ]] || as_root=(sudo)
+        as_root=()
+        [[ "$(id -u)" == 0 ]] || as_root=(sudo)
+        if command -v apt-get >/dev/null && command -v "${as_root[@]:-true}" >/dev/null; then
             "${as_root[@]}" apt-get update
             "${as_root[@]}" apt-get install -y --no-install-recommends "${missing[@]}"
         else

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device, ExecutionError};
 use serde::Serialize;
 
-use crate::conv::{ConvPass, ConvShape, choose, fastest};
+use crate::conv::{ConvPass, ConvShape, checked_limits, choose, fastest};
 use crate::device::Compute;
 use crate::kernels::Implementation;
 use crate::model::{Backbone, STAGES, StageSet};
-use remembered::{Entry, Remembered};
+use remembered::{Entry, Kind, Remembered};
 
 /// A pass of a convolution that training does.
 pub type TuningPass = (ConvPass, ConvShape);
@@ -107,14 +107,16 @@ pub fn tune(
 ) -> Result<Option<Tuned>, ExecutionError> {
     let device = &compute.device;
     let Implementation::Wgsl(_) = Implementation::of(device) else { return Ok(None) };
+    let units = checked_limits(device, dtype(half)).and_then(|limits| limits.matrix_units);
+    let kind = Kind { half, units: units.map(|units| units.size) };
     let mut known = Remembered::open(folder, &compute.info);
     let mut tuned = Tuned { tried: 0, remembered: 0, changed: 0, gain: 1.0, file: None };
     let (mut usual_ms, mut ms) = (0.0, 0.0);
     for &job in jobs {
-        let mut entry = take_known(device, &known, job, half);
+        let mut entry = take_known(device, &known, job, kind);
         if entry.is_some() {
             tuned.remembered += 1;
-        } else if let Some(found) = try_all(device, job, half)? {
+        } else if let Some(found) = try_all(device, job, kind)? {
             known.add(found);
             tuned.tried += 1;
             if tuned.tried.is_multiple_of(WRITTEN_EVERY) {
@@ -141,26 +143,18 @@ pub fn tune(
 }
 
 /// Takes what the file has for a job, if the device offers that variant.
-fn take_known(
-    device: &Device,
-    known: &Remembered,
-    (pass, shape): TuningPass,
-    half: bool,
-) -> Option<Entry> {
-    let entry = known.find(pass, &shape, half)?;
-    choose(device, pass, &shape, dtype(half), entry.choice).then_some(*entry)
+fn take_known(device: &Device, known: &Remembered, job: TuningPass, kind: Kind) -> Option<Entry> {
+    let (entry, (pass, shape)) = (known.find(&job, kind)?, job);
+    choose(device, pass, &shape, dtype(kind.half), entry.choice).then_some(*entry)
 }
 
 /// Times every variant of a job and takes the fastest; `None` where there is only one.
-fn try_all(
-    device: &Device,
-    (pass, shape): TuningPass,
-    half: bool,
-) -> Result<Option<Entry>, ExecutionError> {
-    let trial = fastest(device, pass, &shape, dtype(half))?;
+fn try_all(device: &Device, job: TuningPass, kind: Kind) -> Result<Option<Entry>, ExecutionError> {
+    let (pass, shape) = job;
+    let trial = fastest(device, pass, &shape, dtype(kind.half))?;
     Ok(trial.map(|trial| {
-        choose(device, pass, &shape, dtype(half), trial.choice);
-        Entry::new(pass, shape, half, trial)
+        choose(device, pass, &shape, dtype(kind.half), trial.choice);
+        Entry::new(job, kind, trial)
     }))
 }
 

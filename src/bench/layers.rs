@@ -54,7 +54,8 @@ impl BenchConfig {
         mut done: impl FnMut(usize),
     ) -> Result<Vec<LayerTimes>, BenchError> {
         let net = self.sketch();
-        self.check_memory(&self.memory_needs(&net, parameter_count(&net))?, device)?;
+        let needs = self.memory_needs(&net, parameter_count(&net))?;
+        self.check_memory(&needs, std::slice::from_ref(device))?;
         let found = distinct(self.convolutions(&net)?);
         let all = found.len();
         let time = |layer: Counted| {

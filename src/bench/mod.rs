@@ -109,11 +109,12 @@ impl BenchConfig {
             .ok_or(BenchError::TooSmall(self.size))
     }
 
-    /// Refuses clips that main memory cannot hold, if that is where `device` computes: there an allocation
-    /// that fails ends the program.
-    fn check_memory(&self, needs: &MemoryEstimate, device: &Device) -> Result<(), BenchError> {
-        let fits = || needs.clips(Some(main_memory().total), None) >= self.clips as u64;
-        match cube_device(device).is_some() || fits() {
+    /// Refuses clips that main memory cannot hold, as far as that is where these devices compute: there an
+    /// allocation that fails ends the program.
+    fn check_memory(&self, needs: &MemoryEstimate, devices: &[Device]) -> Result<(), BenchError> {
+        let sharing = devices.iter().filter(|device| cube_device(device).is_none()).count() as u64;
+        let share = main_memory().total.checked_div(sharing);
+        match share.is_none() || needs.clips(share, None) >= self.clips as u64 {
             true => Ok(()),
             false => Err(BenchError::OutOfMemory),
         }

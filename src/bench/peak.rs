@@ -2,8 +2,8 @@
 //!
 //! It is the f32 rate of chains of fused multiply-adds in registers, each of two operations, on all
 //! threads of the CPU's pool or on as many invocations as fill a GPU; the best of a few runs. A
-//! convolution's rate over it is the share of the machine that the kernel uses. Neither matrix
-//! units nor half precision are measured, because the kernels use neither.
+//! convolution's rate over it is the share of the machine that the kernel uses. Matrix units are not
+//! measured: in half precision, kernels that use them may be faster than this peak.
 
 use std::time::Instant;
 

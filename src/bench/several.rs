@@ -49,7 +49,7 @@ impl BenchConfig {
     ) -> Result<Vec<SeveralTimes>, BenchError> {
         let net = self.sketch();
         let needs = self.memory_needs(&net, parameter_count(&net))?;
-        devices.iter().try_for_each(|device| self.check_memory(&needs, device))?;
+        self.check_memory(&needs, devices)?;
         self.convolutions(&net)?;
         let mut all: Vec<SeveralTimes> = Vec::new();
         for count in device_counts(devices.len()) {

@@ -79,7 +79,7 @@ impl BenchConfig {
         let device = plain.clone().autodiff();
         let net = Network::new(self.backbone, self.half, &device);
         let needs = self.memory_needs(&net.backbone, parameter_count(&net))?;
-        self.check_memory(&needs, plain)?;
+        self.check_memory(&needs, std::slice::from_ref(plain))?;
         self.convolutions(&net.backbone)?;
         let clips = Tensor::<5>::random(self.shape(), Distribution::Normal(0.0, 1.0), &device);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };

@@ -4,6 +4,7 @@
 mod advice;
 mod augment;
 mod averaging;
+mod bars;
 mod bench;
 mod check_data;
 mod compare;

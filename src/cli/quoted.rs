@@ -5,7 +5,9 @@ use std::path::Path;
 /// A path as a shell takes it: in quotes where it needs them.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "_-./\\:=,+@%".contains(c);
+    // A backslash separates folders on Windows alone.
+    let plain =
+        |c: char| c.is_alphanumeric() || "_-./:=,+@%".contains(c) || (c == '\\' && cfg!(windows));
     match !text.is_empty() && text.chars().all(plain) {
         true => text,
         false if cfg!(windows) => format!("\"{text}\""),
@@ -26,6 +28,7 @@ mod tests {
             ("$HOME", "'$HOME'"),
             ("it's", r"'it'\''s'"),
             ("", "''"),
+            (r"x\y", r"'x\y'"),
         ] {
             assert_eq!(quoted(Path::new(path)), shown);
         }

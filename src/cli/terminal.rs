@@ -1,13 +1,13 @@
 //! Shows a run on stderr: progress bars on a terminal, plain lines otherwise.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
+use super::bars::Bars;
 use super::quoted::quoted;
 use crate::checkpoint;
 use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
@@ -18,7 +18,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(15);
 
 /// Progress, logs and results of a command.
 pub struct Terminal {
-    bars: MultiProgress,
+    bars: Bars,
     bar: Option<ProgressBar>,
     interactive: bool,
     quiet: bool,
@@ -30,28 +30,6 @@ pub struct Terminal {
     epochs: usize,
     /// Epochs that have ended since it was started.
     ended: usize,
-}
-
-/// Writes text on stderr, above the progress bars. A terminal that is gone, a closed pipe or a full
-/// disk does not end a run, so nothing fails here. (`MultiProgress::suspend` would panic.)
-struct Lines {
-    bars: MultiProgress,
-    interactive: bool,
-}
-
-impl std::io::Write for Lines {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        let _ = if self.interactive {
-            self.bars.println(String::from_utf8_lossy(text).trim_end_matches('\n'))
-        } else {
-            std::io::stderr().write_all(text)
-        };
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// This process among others, where it does not speak for all.
@@ -66,7 +44,7 @@ pub(super) fn warn_as(rank: String) {
 impl Terminal {
     /// Installs a logger at `level` whose lines do not interfere with progress bars.
     pub fn new(level: log::LevelFilter) -> Self {
-        let bars = MultiProgress::new();
+        let bars = Bars::new();
         let mut builder = env_logger::Builder::new();
         // Dependencies log errors only, and details with -vv.
         builder.filter_level(if level == log::LevelFilter::Trace {
@@ -90,18 +68,14 @@ impl Terminal {
                 }
             }
         });
-        // Bars are hidden on a terminal that cannot move its cursor (TERM=dumb), and lines printed
-        // above them with them.
-        let interactive = std::io::stderr().is_terminal() && !bars.is_hidden();
-        let lines = Lines { bars: bars.clone(), interactive };
-        builder.target(env_logger::Target::Pipe(Box::new(lines)));
+        builder.target(env_logger::Target::Pipe(Box::new(bars.clone())));
         // A logger that a library user has installed is kept.
         let _ = builder.try_init();
         log::set_max_level(level);
         Self {
+            interactive: bars.are_shown(),
             bars,
             bar: None,
-            interactive,
             quiet: level < log::LevelFilter::Info,
             pass: String::new(),
             batches: 0,
@@ -115,8 +89,7 @@ impl Terminal {
     /// Prints a line on stderr, above the progress bars.
     pub fn line(&self, text: &str) {
         if !self.quiet {
-            let mut lines = Lines { bars: self.bars.clone(), interactive: self.interactive };
-            let _ = lines.write_all(format!("{text}\n").as_bytes());
+            self.bars.print(&format!("{text}\n"));
         }
     }
 

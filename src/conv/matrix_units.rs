@@ -1,4 +1,4 @@
-//! Whether a device's matrix units compute what they should: a small product is tried before they are
+//! Whether a device's matrix units compute what they should: small products are tried before they are
 //! taken.
 
 use std::collections::HashMap;
@@ -9,22 +9,43 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Device, Shape, Tensor, f16};
 use polyview_cpu::conv as cpu;
 
-use super::wgsl::{self, ConvPass, ConvVariant};
+use super::wgsl::{self, ConvPass};
 use super::{ConvShape, op};
 use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits, cube_device, launch};
 
-/// Sizes that no matrix divides.
-const SHAPE: ConvShape = ConvShape {
-    batch: 2,
-    in_channels: 21,
-    out_channels: 70,
-    input: [2, 6, 10],
-    kernel: [1, 3, 3],
-    stride: [1; 3],
-    padding: [0, 1, 1],
-};
+/// Channels that no matrix divides, in windows and planes of every kind that is loaded in its own way: one by
+/// one, by fours of a row, by fours of a plane.
+const SHAPES: [ConvShape; 3] = [
+    ConvShape {
+        batch: 2,
+        in_channels: 21,
+        out_channels: 70,
+        input: [2, 6, 10],
+        kernel: [1, 3, 3],
+        stride: [1; 3],
+        padding: [0, 1, 1],
+    },
+    ConvShape {
+        batch: 2,
+        in_channels: 21,
+        out_channels: 70,
+        input: [2, 5, 16],
+        kernel: [1, 3, 3],
+        stride: [1; 3],
+        padding: [0, 1, 1],
+    },
+    ConvShape {
+        batch: 2,
+        in_channels: 21,
+        out_channels: 70,
+        input: [4, 2, 6],
+        kernel: [3, 1, 1],
+        stride: [1; 3],
+        padding: [1, 0, 0],
+    },
+];
 
 /// The matrix units of a device, or why it does without them.
 pub(super) type Outcome = Result<MatrixUnits, &'static str>;
@@ -91,16 +112,25 @@ fn working(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Ou
 
 /// Computes products of integers, which must be exact.
 fn is_right(device: &CubeDevice, limits: &DeviceLimits) -> Result<(), &'static str> {
-    // Sums stay far below 2048, up to which f16 has all integers.
+    SHAPES.iter().try_for_each(|shape| gives_exact_products(device, limits, shape))
+}
+
+fn gives_exact_products(
+    device: &CubeDevice,
+    limits: &DeviceLimits,
+    shape: &ConvShape,
+) -> Result<(), &'static str> {
+    // Sums stay below 2048, up to which f16 has all integers.
     let small = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|n| ((n * seed + n / 7) % 5) as f32 - 2.0).collect()
     };
-    let x = small(SHAPE.input_len(), 3);
-    let w = small(SHAPE.weight_len(), 11);
-    let dy = small(SHAPE.output_len(), 13);
-    let [mut y, mut dw] = [&dy, &w].map(|like| vec![0.0; like.len()]);
-    cpu::forward(&SHAPE, &x, &w, &mut y);
-    cpu::weight_gradient(&SHAPE, &x, &dy, &mut dw);
+    let x = small(shape.input_len(), 3);
+    let w = small(shape.weight_len(), 11);
+    let dy = small(shape.output_len(), 13);
+    let [mut y, mut dx, mut dw] = [&dy, &x, &w].map(|like| vec![0.0; like.len()]);
+    cpu::forward(shape, &x, &w, &mut y);
+    cpu::input_gradient(shape, &dy, &w, &mut dx);
+    cpu::weight_gradient(shape, &x, &dy, &mut dw);
 
     let tensor = |values: &[f32], shape: [usize; 5], dtype: DType| {
         let halves = || values.iter().map(|&value| f16::from_f32(value)).collect::<Vec<_>>();
@@ -111,18 +141,19 @@ fn is_right(device: &CubeDevice, limits: &DeviceLimits) -> Result<(), &'static s
         };
         CubeTensor::new_contiguous(client, device.clone(), Shape::from(shape), handle, dtype)
     };
-    let x = tensor(&x, SHAPE.x(), DType::F16);
-    let w = tensor(&w, SHAPE.w(), DType::F32);
-    let dy = tensor(&dy, SHAPE.y(), DType::F16);
-    let products =
-        [(ConvPass::Forward, [x.clone(), w], y), (ConvPass::WeightGradient, [x, dy], dw)];
+    let x = tensor(&x, shape.x(), DType::F16);
+    let w = tensor(&w, shape.w(), DType::F32);
+    let dy = tensor(&dy, shape.y(), DType::F16);
+    let products = [
+        (ConvPass::Forward, [x.clone(), w.clone()], y),
+        (ConvPass::InputGradient, [dy.clone(), w], dx),
+        (ConvPass::WeightGradient, [x, dy], dw),
+    ];
     for (pass, operands, want) in products {
-        let unfit = "no kernel for them fits the device";
-        let variants = wgsl::variants(pass, Storage::F16, limits);
-        let by_units = |variant: &ConvVariant| matches!(variant, ConvVariant::Units { .. });
-        let variant = variants.into_iter().find(by_units).ok_or(unfit)?;
-        let plan = wgsl::plan_as(pass, &SHAPE, Storage::F16, limits, Some(variant));
-        let got = op::run(pass, &SHAPE, Storage::F16, &plan.map_err(|_| unfit)?, operands);
+        let plan = wgsl::plan(pass, shape, Storage::F16, limits).ok();
+        let plan = plan.filter(|plan| plan.launches.iter().any(|launch| launch.kernel.has_units()));
+        let plan = plan.ok_or("no kernel for them fits the device")?;
+        let got = op::run(pass, shape, Storage::F16, &plan, operands);
         let got = Tensor::<5>::from_primitive::<CubeBackend>(got);
         let got = got.try_into_vec_as::<f32>().map_err(|error| {
             log::debug!("matrix units: {error}");

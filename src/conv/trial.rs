@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_trial_compares_matrix_units_with_other_kernels() {
-        let units = MatrixUnits { size: 16, lanes: 32, emulated: false };
+        let units = MatrixUnits { size: 16, lanes: 32, scalars: false, emulated: false };
         let limits = DeviceLimits {
             max_invocations: 1024,
             workgroup_memory: 48 << 10,

@@ -8,7 +8,7 @@ use crate::simd::dispatch;
 /// Values per task.
 const CHUNK: usize = 1 << 15;
 
-/// `old += share · (new − old)`; equal values stay the same bit for bit.
+/// `old += share · (new − old)`; finite values that are equal stay the same (−0 becomes 0).
 ///
 /// # Panics
 /// If the slices' lengths differ.

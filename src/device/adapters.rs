@@ -240,6 +240,8 @@ pub(crate) struct AdapterTraits {
     pub subgroups: bool,
     /// Shaders are compiled by FXC, Direct3D 12's old compiler.
     pub fxc: bool,
+    /// Shaders are compiled by Metal.
+    pub metal: bool,
     /// Who made it.
     pub vendor: Vendor,
     /// Rows, columns and terms of the largest products of f16 with sums in f32 that its matrix units
@@ -259,6 +261,7 @@ pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
             software: adapter.is_software(),
             subgroups,
             fxc,
+            metal: adapter.info.backend == wgpu::Backend::Metal,
             vendor: adapter.vendor(),
             matrix_size: adapter.matrix_size(),
         }
@@ -267,6 +270,7 @@ pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
         software: a.software && b.software,
         subgroups: a.subgroups && b.subgroups,
         fxc: a.fxc || b.fxc,
+        metal: a.metal || b.metal,
         vendor: if a.vendor == b.vendor { a.vendor } else { Vendor::Unknown },
         matrix_size: a.matrix_size.filter(|_| a.matrix_size == b.matrix_size),
     };

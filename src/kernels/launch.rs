@@ -17,7 +17,8 @@ use super::registry::PerDevice;
 use super::storage::Storage;
 use crate::device::{self, AdapterTraits};
 
-/// Storage buffers that the widest of our kernels binds.
+/// Storage buffers that a device must bind at once: as many as convolution and normalisation need.
+/// Kernels that bind more take as many as there are.
 const BINDINGS: u32 = 8;
 
 /// What the planners must know of a device; `None` where its kernels are not compiled as WGSL,
@@ -73,7 +74,7 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
 fn matrix_units(adapter: &AdapterTraits, lanes: u32) -> Option<MatrixUnits> {
     let wanted = std::env::var_os("POLYVIEW_WITHOUT_MATRIX_UNITS").is_none();
     let size = adapter.matrix_size.filter(|_| wanted && !adapter.software && lanes > 0)?;
-    Some(MatrixUnits { size, lanes, emulated: false })
+    Some(MatrixUnits { size, lanes, scalars: adapter.metal, emulated: false })
 }
 
 /// One variant of a shader, as Burn takes it.

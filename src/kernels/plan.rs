@@ -22,7 +22,7 @@ pub struct DeviceLimits {
     pub max_binding_bytes: usize,
     /// Buffers that one launch may bind, the parameters included.
     pub bindings: u32,
-    /// Smallest and largest subgroup of the device; `[0, 0]` if unknown.
+    /// Smallest and largest subgroup of the device; `[8, 128]` where Burn does not know them.
     pub subgroup: [u32; 2],
     /// Whether shaders may use subgroup operations.
     pub subgroup_operations: bool,
@@ -44,6 +44,9 @@ pub struct MatrixUnits {
     pub size: u32,
     /// Invocations of a subgroup.
     pub lanes: u32,
+    /// Whether they load matrices from arrays of single values, as Metal has it, or from arrays of four,
+    /// which are stored with fewer instructions.
+    pub scalars: bool,
     /// Whether each invocation multiplies and adds instead: for tests where there are no such units.
     pub emulated: bool,
 }

@@ -1,6 +1,7 @@
 //! An estimate of the device memory that a step needs.
 
 use super::{Backbone, PartShapes, STAGES, StageSet};
+use crate::kernels::plan::MOST_BYTES;
 
 /// Share of the free memory that a step may plan with. Allocators keep pages of odd sizes, and the
 /// estimate leaves small things out.
@@ -67,7 +68,8 @@ impl MemoryEstimate {
         let by_memory = free.map_or(u64::MAX, |free| {
             ((free as f64 * USABLE) as u64).saturating_sub(self.fixed) / self.clip.max(1)
         });
-        let by_binding = binding.map_or(u64::MAX, |most| most / self.widest.max(1));
+        let by_binding =
+            binding.map_or(u64::MAX, |most| most.min(MOST_BYTES as u64) / self.widest.max(1));
         by_memory.min(by_binding)
     }
 }

@@ -213,8 +213,7 @@ pub fn write(
     prepare(&options.out)?;
 
     let counts: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
-    let most = counts.iter().copied().max().expect("`check` refuses an empty list of tasks");
-    let held_out = options.held_out.unwrap_or((options.actions / 4).max(2 * most));
+    let held_out = held_out(options, tasks);
     let sizes = [options.actions, held_out, held_out];
     // A split's number decides its random streams, whichever others there are.
     let written: Vec<(usize, &str, usize)> = (0..)
@@ -301,7 +300,7 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
             return bad(format!("{name} is {value}: give a number from 1 to {}", 1 << 20));
         }
     }
-    let held_out = options.held_out.unwrap_or(options.actions / 4);
+    let held_out = held_out(options, tasks);
     let clips = (options.actions + 2 * held_out) * options.views;
     if clips > MOST_CLIPS {
         return bad(format!(
@@ -318,6 +317,12 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
         ));
     }
     Ok(())
+}
+
+/// Actions of each split but the first: enough that every class is there twice.
+fn held_out(options: &SynthOptions, tasks: &[SynthTask]) -> usize {
+    let most = tasks.iter().map(|task| task.classes.len()).max().unwrap_or(0);
+    options.held_out.unwrap_or((options.actions / 4).max(2 * most))
 }
 
 /// Creates the folder, which must be new or empty. Hidden files do not count: macOS writes `.DS_Store`

@@ -7,7 +7,6 @@ use super::error::TrainError;
 use super::state::MemoryState;
 use crate::config::{Auto, Config};
 use crate::device::{DeviceInfo, MemoryWatch};
-use crate::kernels::plan::MOST_BYTES;
 use crate::model::{MemoryEstimate, MultiViewNet, StageSet, parameter_count};
 use crate::units::ByteSize;
 
@@ -91,7 +90,7 @@ impl MemoryBudget {
             given: config.compute.micro_batch,
             checkpointing: config.compute.gradient_checkpointing,
             force: config.compute.force_batch_size,
-            binding: least(&|device, _| Some(device.max_binding_bytes?.min(MOST_BYTES as u64))),
+            binding: least(&|device, _| device.max_binding_bytes),
             total: least(&|device, sharing| Some(device.memory_bytes? / sharing)),
             device: all.lines().join(", "),
             state: MemoryState {

@@ -8,6 +8,7 @@ use atomic_write_file::AtomicWriteFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::TuningPass;
 use crate::conv::wgsl::{ConvVariant, shader_texts};
 use crate::conv::{ConvPass, ConvShape, Trial};
 use crate::device::DeviceInfo;
@@ -20,6 +21,8 @@ pub(super) struct Entry {
     pub shape: ConvShape,
     /// Whether activations were in half precision.
     pub half: bool,
+    /// The size of the matrix units that there were for them. The same device may do without.
+    pub units: Option<u32>,
     pub choice: ConvVariant,
     /// Milliseconds.
     pub ms: f64,
@@ -28,14 +31,22 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(pass: ConvPass, shape: ConvShape, half: bool, trial: Trial) -> Self {
-        let Trial { choice, ms, usual_ms } = trial;
-        Self { pass, shape, half, choice, ms, usual_ms }
+    pub(super) fn new((pass, shape): TuningPass, kind: Kind, trial: Trial) -> Self {
+        let (Kind { half, units }, Trial { choice, ms, usual_ms }) = (kind, trial);
+        Self { pass, shape, half, units, choice, ms, usual_ms }
     }
 
-    fn is_of(&self, pass: ConvPass, shape: &ConvShape, half: bool) -> bool {
-        self.pass == pass && self.shape == *shape && self.half == half
+    fn is_of(&self, (pass, shape): &TuningPass, kind: Kind) -> bool {
+        let same = Kind { half: self.half, units: self.units } == kind;
+        same && self.pass == *pass && self.shape == *shape
     }
+}
+
+/// What a choice depends on besides the pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Kind {
+    pub half: bool,
+    pub units: Option<u32>,
 }
 
 /// What the file holds.
@@ -68,19 +79,29 @@ impl Remembered {
         self.file.as_deref()
     }
 
-    pub(super) fn find(&self, pass: ConvPass, shape: &ConvShape, half: bool) -> Option<&Entry> {
-        self.contents.entries.iter().find(|entry| entry.is_of(pass, shape, half))
+    pub(super) fn find(&self, job: &TuningPass, kind: Kind) -> Option<&Entry> {
+        self.contents.entries.iter().find(|entry| entry.is_of(job, kind))
     }
 
     pub(super) fn add(&mut self, entry: Entry) {
-        self.contents.entries.retain(|old| !old.is_of(entry.pass, &entry.shape, entry.half));
+        let Entry { pass, shape, half, units, .. } = entry;
+        self.contents.entries.retain(|old| !old.is_of(&(pass, shape), Kind { half, units }));
         self.contents.entries.push(entry);
     }
 
-    /// Replaces the file; where that fails, warns and does not try again.
+    /// Replaces the file, but for what other processes have added to it; where that fails, warns and does
+    /// not try again.
     pub(super) fn write(&mut self) {
-        let Some(file) = &self.file else { return };
-        if let Err(error) = write(file, &self.contents) {
+        let Some(file) = self.file.clone() else { return };
+        let found = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let found = found.filter(|found: &Contents| found.device == self.contents.device);
+        for entry in found.into_iter().flat_map(|found| found.entries) {
+            let Entry { pass, shape, half, units, .. } = entry;
+            if self.find(&(pass, shape), Kind { half, units }).is_none() {
+                self.contents.entries.push(entry);
+            }
+        }
+        if let Err(error) = write(&file, &self.contents) {
             log::warn!("{}: what --tune found cannot be kept: {error}", file.display());
             self.file = None;
         }

@@ -20,7 +20,7 @@ const PACKED: ChangedLimits =
     |limits| DeviceLimits { software: false, shader_f16: false, ..limits };
 /// Invocations in the place of matrix units.
 const EMULATED: ChangedLimits = |limits| {
-    let units = MatrixUnits { size: 8, lanes: 32, emulated: true };
+    let units = MatrixUnits { size: 8, lanes: 32, scalars: false, emulated: true };
     DeviceLimits { software: false, matrix_units: Some(units), ..limits }
 };
 

@@ -13,7 +13,7 @@ use polyview::half::{to_float, to_half};
 use polyview::kernels::{ChangedLimits, DeviceLimits, MatrixUnits, limits, with_limits};
 use polyview::model::{Backbone, BackboneKind, Init};
 use polyview::tuning::tune;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,7 +37,8 @@ fn device() -> Option<Device> {
 /// The limits with the device's matrix units; polyview leaves those of a software rasteriser, which
 /// are 8×8, aside.
 const WITH_UNITS: ChangedLimits = |limits| {
-    let software = MatrixUnits { size: 8, lanes: limits.subgroup[0], emulated: false };
+    let lanes = limits.subgroup[0];
+    let software = MatrixUnits { size: 8, lanes, scalars: false, emulated: false };
     DeviceLimits { matrix_units: Some(limits.matrix_units.unwrap_or(software)), ..limits }
 };
 
@@ -47,6 +48,14 @@ const EMULATED: ChangedLimits = |limits| {
     let emulated = limits.matrix_units.map(|units| MatrixUnits { emulated: true, ..units });
     DeviceLimits { matrix_units: emulated, ..limits }
 };
+
+/// The limits with matrices that are loaded from arrays of single values, or of four.
+fn loaded_from(limits: DeviceLimits, scalars: bool) -> DeviceLimits {
+    let units = limits.matrix_units.map(|units| MatrixUnits { scalars, ..units });
+    DeviceLimits { matrix_units: units, ..limits }
+}
+
+const SCALARS: ChangedLimits = |limits| loaded_from(WITH_UNITS(limits), true);
 
 /// Whether the device has matrix units that kernels of ours could use.
 fn has_units(device: &Device) -> bool {
@@ -102,12 +111,15 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
         if !shape.is_sound() {
             continue;
         }
+        let scalars = rng.random();
+        let emulated = |limits| loaded_from(EMULATED(limits), scalars);
+        let real = real.map(|real| move |limits| loaded_from(real(limits), scalars));
         let case = Case::in_half(shape, &mut rng);
         let x = to_half(tensor(&case.x, shape.x(), &device));
         let w = tensor(&case.w, shape.w(), &device);
         let dy = to_half(tensor(&case.dy, shape.y(), &device));
         for (pass, operands) in ConvPass::ALL.into_iter().zip([[&x, &w], [&dy, &w], [&x, &dy]]) {
-            let known = EMULATED(limits(&device).unwrap());
+            let known = emulated(limits(&device).unwrap());
             let variants = variants_by_units(pass, &shape, &known);
             assert!(!variants.is_empty(), "{pass:?} of {shape:?}");
             let usual = kernels(pass, &shape, DType::F16, &known, None).unwrap();
@@ -116,7 +128,8 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
                 let names = kernels(pass, &shape, DType::F16, &known, Some(variant)).unwrap();
                 seen.extend(names.iter().filter_map(|name| {
                     let (_, loads) = name.split_once("load: ").or(name.split_once("loads: "))?;
-                    Some((pass == ConvPass::WeightGradient, loads.split_once(',')?.0.to_owned()))
+                    let loads = loads.split_once(',')?.0.to_owned();
+                    Some((pass == ConvPass::WeightGradient, loads, scalars))
                 }));
                 // Its operands are f16 as they are stored, so that nothing is rounded.
                 let check_weights = |got: &[f32]| {
@@ -126,7 +139,7 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
                 };
                 let by_invocations = {
                     let operands = operands.map(Tensor::clone);
-                    let got = pass_as_on(EMULATED, Some(variant), pass, &shape, operands);
+                    let got = pass_as_on(emulated, Some(variant), pass, &shape, operands);
                     values(to_float(got.unwrap().unwrap()))
                 };
                 let exact = case.exact[pass as usize].iter().copied();
@@ -150,8 +163,9 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
             }
         }
     }
-    // Four ways to load for a forward pass or an input gradient, four for a weight gradient.
-    assert_eq!(seen.len(), 8, "{seen:?}");
+    // Four ways to load for a forward pass or an input gradient, four for a weight gradient; from both
+    // kinds of arrays.
+    assert_eq!(seen.len(), 16, "{seen:?}");
     println!("invocations differ from f64 by {furthest:.1e}");
     println!("{compared} plans by matrix units differ from them by {apart:.1e}");
 }
@@ -220,7 +234,8 @@ fn matrix_units_serve_networks() {
         };
         let (want, want_grads) = run(false);
         let usual = run(true);
-        let ways: &[ChangedLimits] = if real { &[EMULATED, WITH_UNITS] } else { &[EMULATED] };
+        let ways: &[ChangedLimits] =
+            if real { &[EMULATED, WITH_UNITS, SCALARS] } else { &[EMULATED] };
         for &way in ways {
             let (got, got_grads) = with_limits(way, || run(true));
             assert_ne!(usual.0, got, "not by matrix units");
@@ -309,5 +324,7 @@ fn matrix_units_can_be_chosen_by_tuning() {
     fs::write(&file, contents.to_string()).unwrap();
     assert_eq!(run(EMULATED, true).remembered, jobs.len());
     assert_eq!(run(EMULATED, false).tried, jobs.len());
+    // What is found without matrix units does not replace what was found with them.
     assert_eq!(run(|limits| limits, true).tried, jobs.len());
+    assert_eq!(run(EMULATED, true).remembered, jobs.len());
 }

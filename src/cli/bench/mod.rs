@@ -14,7 +14,7 @@ use crate::bench::{
 use crate::device::{self, Compute, DeviceInfo};
 use crate::half::Precision;
 use crate::model::BackboneKind;
-use crate::options::{choice, positive};
+use crate::options::{between, choice, positive};
 use crate::tuning::{self, Tuned};
 
 /// Options as typed.
@@ -29,23 +29,23 @@ pub(super) struct BenchArgs {
     #[arg(default_value_t = BackboneKind::R2plus1d18)]
     backbone_name: BackboneKind,
     /// Clips in a step, on each device
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = between(1, 4096))]
     clips: usize,
     /// Frames of a clip
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = between(1, 1024))]
     frames_per_clip: usize,
     /// Height of a frame, pixels
-    #[arg(long, value_name = "PX", default_value_t = 112)]
+    #[arg(long, value_name = "PX", default_value_t = 112, value_parser = between(1, 4096))]
     img_height: usize,
     /// Width of a frame, pixels
-    #[arg(long, value_name = "PX", default_value_t = 112)]
+    #[arg(long, value_name = "PX", default_value_t = 112, value_parser = between(1, 4096))]
     img_width: usize,
     /// f32; f16: activations in half precision; auto: f16 on GPUs
     #[arg(long, value_name = "NAME", value_parser = choice::<Precision>())]
     #[arg(default_value_t = Precision::F32)]
     precision: Precision,
     /// Timed steps, after two for warm-up
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = between(1, 1_000_000))]
     steps: usize,
     /// Also time each convolution separately, and the device's f32 peak
     #[arg(long)]
@@ -62,7 +62,7 @@ pub(super) struct BenchArgs {
     /// With several devices: synchronise batch norm across them
     #[arg(long, conflicts_with_all = ["layers", "stock", "tune", "roofline", "scaling"])]
     sync_batch_norm: bool,
-    /// Run nothing: compute a lower bound on the step time of some cards
+    /// Run nothing: compute a lower bound on the step time of some cards, without matrix units
     #[arg(long, conflicts_with_all = ["layers", "stock", "tune"])]
     roofline: bool,
     /// Also simulate what several devices would gain, by a model of the exchange (docs/scaling.md)
@@ -127,9 +127,6 @@ struct Bounds {
 impl BenchArgs {
     pub(super) fn run(self, terminal: &Terminal) -> CommandResult {
         let size = [self.frames_per_clip, self.img_height, self.img_width];
-        if size.into_iter().chain([self.clips, self.steps]).any(|value| value == 0) {
-            return Err(Failure::usage("sizes, --clips and --steps must be at least 1"));
-        }
         if self.stock && self.precision == Precision::F16 {
             return Err(Failure::usage(
                 "--precision f16: --stock times Burn's own operations, which store activations in f32",

@@ -133,7 +133,7 @@ pub(super) fn scaling(scaled: &[Scaled], bytes: u64) -> String {
     }
     let size = ByteSize(bytes);
     format!(
-        "by a model, each device with a batch as above, {size} of gradients\n{}",
+        "by a model, each device with a batch of its own, {size} of gradients\n{}",
         right_aligned(table)
     )
 }
@@ -144,7 +144,7 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
     let step = &roofline.step;
     let mut text = format!(
         "{backbone}, {n} clips of {t}×{h}×{w}, {precision}, a step: {:.1} GFLOP, {:.2} GB at least\n\
-         each convolution's passes together; ms at best, * where memory bounds them",
+         each convolution's passes together; ms at best without matrix units, * where memory bounds them",
         step.gflop,
         step.mb / 1e3,
     );

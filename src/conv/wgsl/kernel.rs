@@ -136,6 +136,17 @@ impl Shader for ConvKernel {
     }
 }
 
+impl ConvKernel {
+    /// Whether matrix units multiply, or what stands for them.
+    pub(crate) fn has_units(self) -> bool {
+        match self {
+            Self::Gather { form, .. } => form.units.is_some(),
+            Self::Weight { units, .. } => units.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// What both texts that pack weights have in common.
 const PACK_PARAMS: &str = include_str!("../../../shaders/include/conv_pack_params.wgsl");
 

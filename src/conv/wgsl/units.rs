@@ -125,11 +125,13 @@ fn forms(units: MatrixUnits) -> Vec<Form> {
 /// The kernels of devices that are known: NVIDIA's, AMD's with either of their subgroups, Apple's; and
 /// without units.
 pub(super) fn kernels() -> Vec<ConvKernel> {
-    let real = [(16, 32), (16, 64), (8, 32)];
-    let units = real.map(|(size, lanes)| MatrixUnits { size, lanes, emulated: false });
-    let emulated = MatrixUnits { size: 8, lanes: 32, emulated: true };
+    let real = [(16, 32, false), (16, 64, false), (8, 32, true)];
+    let units =
+        real.map(|(size, lanes, scalars)| MatrixUnits { size, lanes, scalars, emulated: false });
+    let emulated =
+        [false, true].map(|scalars| MatrixUnits { size: 8, lanes: 32, scalars, emulated: true });
     let mut kernels = Vec::new();
-    for units in units.into_iter().chain([emulated]) {
+    for units in units.into_iter().chain(emulated) {
         for tile in all(units) {
             let [half, float] = [Storage::F16, Storage::F32];
             kernels.extend(weight::kernels_in(tile, Some(units), half));

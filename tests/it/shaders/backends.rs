@@ -8,7 +8,9 @@ use std::process::Command;
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::ModuleInfo;
-use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess};
+use naga::{
+    AddressSpace, Expression, Module, ResourceBinding, ShaderStage, StorageAccess, TypeInner,
+};
 use polyview::kernels::web::{uses_f16, uses_matrix_units, uses_subgroups};
 
 use super::{module, modules};
@@ -186,6 +188,17 @@ fn msl_of_every_text_is_written() {
     // Metal's matrices are 8×8.
     let is_for_metal = |source: &str| !source.contains("coop_mat16x16");
     for (text, module, info) in modules().filter(|(text, ..)| is_for_metal(&text.source)) {
+        // naga passes what they are loaded from to a function that takes single values.
+        for (function, entry) in module.entry_points.iter().map(|entry| &entry.function).zip(0..) {
+            for (_, expression) in function.expressions.iter() {
+                let Expression::CooperativeLoad { data, .. } = expression else { continue };
+                let pointer =
+                    info.get_entry_point(entry)[data.pointer].ty.inner_with(&module.types);
+                let base = pointer.pointer_base_type().unwrap();
+                let base = base.inner_with(&module.types);
+                assert!(matches!(base, TypeInner::Scalar(_)), "{}: {base:?}", text.name);
+            }
+        }
         let bound = bindings(module);
         let target = |(at, writable): (&ResourceBinding, &bool)| {
             let slot = Some(at.binding as u8);

@@ -1,65 +1,101 @@
 //! The products of a step, from tiles of f16 in workgroup memory: by matrix units, or by each invocation.
 
 use super::gather;
-use super::{Lines, line};
+use super::{Lines, PARTS, line};
 use crate::conv::wgsl::tile::Tile;
 use crate::conv::wgsl::units::Share;
 use crate::conv::wgsl::weight::WeightLoads;
 use crate::kernels::MatrixUnits;
 
-/// How the tiles lie.
+/// In which order the values of the tiles lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TileOrder {
-    /// For forward and input gradient: in the first tile a line is a row, four terms are a vec4; in the
-    /// second one a line is a term, four columns are a vec4.
+    /// For forward and input gradient: in the first tile a line is a row, and an invocation stores four
+    /// of its terms; in the second one a line is a term, and it stores four columns.
     Weights,
-    /// A line is a term, with its rows (columns) one by one.
+    /// A line is a term, and an invocation stores a row (column) of four of them.
     Ones,
-    /// A line is a term, four of its rows (columns) are a vec4.
+    /// A line is a term, and an invocation stores four of its rows (columns).
     Fours,
 }
 
-impl TileOrder {
-    /// Those of a weight gradient: in wide loads four values are of one row.
-    pub(super) fn of(loads: WeightLoads) -> Self {
-        if loads.is_wide() { Self::Ones } else { Self::Fours }
+/// How the tiles lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tiles {
+    pub order: TileOrder,
+    /// Whether their elements are single values; else four of a line.
+    scalars: bool,
+}
+
+impl Tiles {
+    /// Those of forward and input gradient.
+    pub(super) fn of_weights(units: MatrixUnits) -> Self {
+        Self { order: TileOrder::Weights, scalars: units.scalars }
     }
 
-    /// Rows (columns, or terms) of an element.
-    pub(super) fn together(self) -> u32 {
-        match self {
-            Self::Ones => 1,
-            Self::Weights | Self::Fours => 4,
+    /// Those of a weight gradient: in wide loads four values are of one row.
+    pub(super) fn of(loads: WeightLoads, units: MatrixUnits) -> Self {
+        match loads.is_wide() {
+            true => Self { order: TileOrder::Ones, scalars: true },
+            false => Self { order: TileOrder::Fours, scalars: units.scalars },
         }
+    }
+
+    /// Values of an element.
+    pub(super) fn together(self) -> u32 {
+        if self.scalars { 1 } else { 4 }
     }
 
     /// The type of an element.
     pub(super) fn element(self) -> &'static str {
-        match self {
-            Self::Ones => "f16",
-            Self::Weights | Self::Fours => "vec4<f16>",
+        if self.scalars { "f16" } else { "vec4<f16>" }
+    }
+
+    /// Stores the `quad`-th four values of a line.
+    pub(super) fn store_four(self, name: &str, line: &str, quad: &str) -> String {
+        let pitch = format!("{}_PITCH", name.to_uppercase());
+        if !self.scalars {
+            return format!("{name}_tile[{line} * {pitch} + {quad}] = value;");
         }
+        let mut lines = Lines::default();
+        line!(lines, "let at = {line} * {pitch} + 4u * {quad};");
+        for (n, part) in PARTS.iter().enumerate() {
+            line!(lines, "{name}_tile[at + {n}u] = value.{part};");
+        }
+        lines.0
     }
 
     /// Functions that load four rows or columns of a term.
     pub(super) fn load_fours(self) -> String {
         let four = |name: &str| {
             let pitch = format!("{}_PITCH", name.to_uppercase());
-            let body = match self {
-                Self::Weights if name == "a" => format!(
-                    "let at = (term / BK * BM + 4u * quad) * {pitch} + term % BK / 4u;\n    \
-                     let part = term % 4u;\n    \
-                     return vec4(f32(a_tile[at][part]), f32(a_tile[at + {pitch}][part]),\n        \
-                         f32(a_tile[at + 2u * {pitch}][part]), f32(a_tile[at + 3u * {pitch}][part]));"
-                ),
-                Self::Ones => format!(
-                    "let at = term * {pitch} + 4u * quad;\n    \
-                     return vec4(f32({name}_tile[at]), f32({name}_tile[at + 1u]),\n        \
-                         f32({name}_tile[at + 2u]), f32({name}_tile[at + 3u]));"
-                ),
-                _ => format!("return vec4<f32>({name}_tile[term * {pitch} + quad]);"),
+            let [at, values] = match (self.order, self.scalars) {
+                (TileOrder::Weights, scalars) if name == "a" => {
+                    let (within, part) = match scalars {
+                        true => ("term % BK", ""),
+                        false => ("term % BK / 4u", "[term % 4u]"),
+                    };
+                    let value = |n: u32| format!("f32(a_tile[at + {n}u * {pitch}]{part})");
+                    [
+                        format!("(term / BK * BM + 4u * quad) * {pitch} + {within}"),
+                        format!("vec4({})", [0, 1, 2, 3].map(value).join(", ")),
+                    ]
+                }
+                (_, true) => {
+                    let value = |n: u32| format!("f32({name}_tile[at + {n}u])");
+                    [
+                        format!("term * {pitch} + 4u * quad"),
+                        format!("vec4({})", [0, 1, 2, 3].map(value).join(", ")),
+                    ]
+                }
+                (_, false) => {
+                    [format!("term * {pitch} + quad"), format!("vec4<f32>({name}_tile[at])")]
+                }
             };
-            format!("fn load_{name}(term: u32, quad: u32) -> vec4<f32> {{\n    {body}\n}}\n")
+            format!(
+                "fn load_{name}(term: u32, quad: u32) -> vec4<f32> {{\n    \
+                     let at = {at};\n    return {values};\n}}\n"
+            )
         };
         four("a") + &four("b")
     }
@@ -117,7 +153,7 @@ impl Matrices {
 
     /// The products of a step of so many terms, which begin at `base`. For each sum, `factors` says how
     /// many terms before that its rows and columns are.
-    pub(super) fn multiply(&self, tiles: TileOrder, terms: u32, factors: &[(u32, u32)]) -> String {
+    pub(super) fn multiply(&self, tiles: Tiles, terms: u32, factors: &[(u32, u32)]) -> String {
         let Share { grid: [below, beside], matrices: [rows, columns], .. } = self.share;
         let (size, together) = (self.size, tiles.together());
         let [a, b] = ["A", "B"].map(|role| self.name("f16", role));
@@ -127,9 +163,9 @@ impl Matrices {
             line!(lines, "{{");
             for s in before.clone() {
                 let line = format!("(base + {k}u - {s}u)");
-                let a_row = match tiles {
+                let a_row = match tiles.order {
                     TileOrder::Weights => {
-                        format!("(base / BK * BM + below) * A_PITCH + {}u", k / 4)
+                        format!("(base / BK * BM + below) * A_PITCH + {}u", k / together)
                     }
                     _ => format!("{line} * A_PITCH + below / {together}u"),
                 };
@@ -145,7 +181,7 @@ impl Matrices {
                 for s in before.clone() {
                     let at = format!("a_at{i}_{s}");
                     let row = i * below * size;
-                    let (to_row, load) = match tiles {
+                    let (to_row, load) = match tiles.order {
                         TileOrder::Weights => (format!("{row}u * A_PITCH"), "coopLoadT"),
                         _ => (format!("{}u", row / together), "coopLoad"),
                     };

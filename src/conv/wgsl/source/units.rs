@@ -1,7 +1,7 @@
 //! Products by matrix units, and by each invocation of the same tiles.
 
 use super::gather::zeros;
-use super::matrices::{Matrices, TileOrder, multiply};
+use super::matrices::{Matrices, TileOrder, Tiles, multiply};
 use super::{Lines, line};
 use crate::conv::wgsl::form::Form;
 use crate::conv::wgsl::tile::Tile;
@@ -29,11 +29,11 @@ fn subgroup(units: MatrixUnits) -> &'static str {
 
 /// What differs in `conv_gather.wgsl` from products by each invocation in f32.
 pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static str, String); 6] {
-    let terms = form.terms();
+    let (terms, tiles) = (form.terms(), Tiles::of_weights(units));
     let base = "let base = (step - first) % BUFFERS * BK;\n";
     let [more, sums, products, collect] = match units.emulated {
         true => [
-            TileOrder::Weights.load_fours(),
+            tiles.load_fours(),
             zeros(tile, ""),
             multiply(tile, terms, &[(0, 0)], |_| String::new()),
             String::new(),
@@ -43,13 +43,20 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
             [
                 declare_sums(),
                 matrices.zeros(1),
-                matrices.multiply(TileOrder::Weights, terms, &[(0, 0)]),
+                matrices.multiply(tiles, terms, &[(0, 0)]),
                 collect(tile, &matrices),
             ]
         }
     };
     let [padding, _] = PADDING;
-    let values = [("padding", padding.to_string()), ("more", more)];
+    let values = [
+        ("padding", padding.to_string()),
+        ("together", tiles.together().to_string()),
+        ("element", tiles.element().to_owned()),
+        ("store_a", tiles.store_four("a", "row", "four")),
+        ("store_b", tiles.store_four("b", "term", "quad")),
+        ("more", more),
+    ];
     [
         ("packed", Storage::F16.element(true).to_owned()),
         ("tiles", fill(include_str!("../../../../shaders/include/conv_units.wgsl"), &values)),
@@ -75,7 +82,7 @@ impl Weight {
         // Tap 0 meets x one position before that of dy, tap 2 one after.
         let factors: &[(u32, u32)] =
             if loads.is_row() { &[(0, 1), (0, 0), (1, 0)] } else { &[(0, 0)] };
-        let tiles = TileOrder::of(loads);
+        let tiles = Tiles::of(loads, units);
         let [more, sums, products] = match units.emulated {
             true => {
                 let name = |sum: usize| format!("_{sum}");
@@ -88,9 +95,10 @@ impl Weight {
                 [String::new(), zeros, matrices.multiply(tiles, 16, factors)]
             }
         };
-        let [place, stores] = match tiles {
+        let [place, stores] = match tiles.order {
             TileOrder::Ones => {
-                let store = |name: &str, pitch: &str| {
+                let store = |name: &str| {
+                    let pitch = format!("{}_PITCH", name.to_uppercase());
                     let mut lines = Lines(format!("let at = line * {pitch} + item;\n"));
                     for (n, part) in super::PARTS.iter().enumerate() {
                         line!(lines, "{name}_tile[at + {n}u * {pitch}] = value.{part};");
@@ -99,12 +107,7 @@ impl Weight {
                 };
                 [TOGETHER.to_owned(), stores(store)]
             }
-            _ => {
-                let store = |name: &str, pitch: &str| {
-                    format!("{name}_tile[line * {pitch} + item] = value;\n")
-                };
-                [QUARTERS.to_owned(), stores(store)]
-            }
+            _ => [QUARTERS.to_owned(), stores(|name| tiles.store_four(name, "line", "item"))],
         };
         let values = [
             ("before", u32::from(loads.is_row()).to_string()),
@@ -133,13 +136,12 @@ const QUARTERS: &str = "vec2(n % count * 4u + n / count, n / count * quarter + f
 
 /// A line of a weight gradient's tiles has the rows (columns) of a position. With [`TileOrder::Fours`]
 /// an invocation has four rows of one position, with [`TileOrder::Ones`] four positions of one row.
-fn stores(of: impl Fn(&str, &str) -> String) -> String {
+fn stores(of: impl Fn(&str) -> String) -> String {
     let text = |(name, operand): (&str, &str)| {
-        let pitch = format!("{}_PITCH", name.to_uppercase());
         format!(
             "// Four values of {operand}.\n\
-             fn store_{name}(line: u32, item: u32, value: vec4<f16>) {{\n{}}}\n\n",
-            of(name, &pitch)
+             fn store_{name}(line: u32, item: u32, value: vec4<f16>) {{\n{}\n}}\n\n",
+            of(name).trim_end()
         )
     };
     [("a", "dy"), ("b", "x")].map(text).concat()

@@ -1,6 +1,6 @@
 //! The tiles of the weight gradient.
 
-use super::matrices::TileOrder;
+use super::matrices::Tiles;
 use super::units::{self, Weight};
 use super::weight_products::{TILES, multiply};
 use super::{Lines, PARTS, index, line, mask, tile_values};
@@ -49,7 +49,7 @@ pub(in crate::conv::wgsl) fn weight(
             let Weight { tiles, subgroup, sums, multiply, write } = Weight::of(tile, loads, units);
             text.declare.0 += &sums;
             (text.multiply, text.write) = (Lines(multiply), Lines(write));
-            let layout = TileOrder::of(loads);
+            let layout = Tiles::of(loads, units);
             let pitches = [tile.rows(), tile.columns()].map(|count| count + padding);
             let pitches = pitches.map(|pitch| pitch / layout.together());
             (layout.element(), pitches, tiles, subgroup)
