@@ -37,7 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = polyview::device::open("auto")?.device;
     let model = config.model(schema);
     let net = model.init(config.run.seed, &device.clone().autodiff());
-    let focal = Focal { gamma: vec![2.0; 4], class_weights: None, label_smoothing: 0.1 };
+    let gamma = vec![2.0; schema.tasks[0].classes.len()];
+    let focal = Focal { gamma, class_weights: None, label_smoothing: 0.1 };
     let objective = Objective::plain(schema).with_loss(0, focal);
     let optimizer = Optimizer::new(Rule::new(&config), 1.0);
     let mut trainer = Trainer::new(net, optimizer, objective, &device);

@@ -71,7 +71,7 @@ impl TaskLoss for CrossEntropy {
 /// Focal loss; see [`focal`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Focal {
-    /// Exponent γ per class.
+    /// Exponent γ per class of the task.
     pub gamma: Vec<f32>,
     /// One weight per class; all 1 if absent.
     pub class_weights: Option<Vec<f32>>,
@@ -93,6 +93,9 @@ impl TaskLoss for Focal {
 ///
 /// Where each action has one class it is torch.nn.functional.cross_entropy; where it has several,
 /// PyTorch divides by B, which is the same without weights. Returns a scalar as `[1]`.
+///
+/// # Panics
+/// If there is not one weight for each class.
 pub fn cross_entropy(
     logits: Tensor<2>,
     targets: &Targets,
@@ -118,6 +121,9 @@ fn weight_sum(targets: &Targets, class_weights: Option<&[f32]>) -> f32 {
 ///
 /// with q and ce_i of [`cross_entropy`] including weights and smoothing; exp(−ce) is a probability
 /// only without them. The mean is over B. Returns a scalar as `[1]`.
+///
+/// # Panics
+/// If there is not one weight and one γ for each class.
 pub fn focal(
     logits: Tensor<2>,
     targets: &Targets,
@@ -146,6 +152,10 @@ fn weighted_nll(
     divisor: f32,
 ) -> Tensor<2> {
     let [b, c] = logits.dims();
+    if let Some(weights) = class_weights {
+        let given = weights.len();
+        assert!(given == c, "a loss with weights for {given} classes, in a task of {c}");
+    }
     let weight = |class: usize| class_weights.map_or(1.0, |w| w[class]);
     // One constant matrix combines smoothing, weights and divisor, so the device multiplies once.
     let smooth = label_smoothing as f32;

@@ -33,7 +33,7 @@ use crate::model::STAGES;
 pub struct TaskRecord {
     /// The task's name.
     pub task: String,
-    /// Mean loss per action.
+    /// Mean loss over its actions; where classes have weights, weighted by them.
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,
@@ -81,7 +81,8 @@ pub struct SlowestRank {
 /// One pass over a split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassRecord {
-    /// Mean over actions of the weighted sum of all losses.
+    /// The weighted sum of the mean losses of tasks and auxiliary heads; none of them depends on the batch
+    /// size.
     pub loss: f64,
     /// Per task, in schema order. Losses are not multiplied by the tasks' weights.
     pub tasks: Vec<TaskRecord>,
@@ -252,7 +253,7 @@ pub enum Event {
     Step {
         /// Number of batches done in this pass.
         done: usize,
-        /// Mean loss per action so far in this pass.
+        /// Loss of the pass so far, as in [`PassRecord`].
         loss: f64,
         /// Clips per second so far in this pass.
         clips_per_second: f64,

@@ -85,7 +85,7 @@ impl Cover {
     }
 }
 
-/// Scales and crops frames to one target size. Keeps its buffers, so use one per thread.
+/// Scales and crops frames to one target size. Keeps a buffer, so use one per thread.
 ///
 /// Bilinear; when shrinking, the kernel widens with the scale (antialiasing), as in Pillow and in
 /// torchvision's `resize` with `antialias=True`.
@@ -96,13 +96,12 @@ pub struct Resizer {
     height: usize,
     width: usize,
     engine: fir::Resizer,
-    scaled: Vec<u8>,
 }
 
 impl Resizer {
     /// A resizer to `height` × `width` pixels.
     pub fn new(height: usize, width: usize) -> Self {
-        Self { crop: Crop::Middle, height, width, engine: fir::Resizer::new(), scaled: Vec::new() }
+        Self { crop: Crop::Middle, height, width, engine: fir::Resizer::new() }
     }
 
     /// Bytes of a resized frame.
@@ -139,35 +138,43 @@ impl Resizer {
             return Err(ResizeError::Size { width, height });
         }
         let cover = Cover::new(height, width, self.height, self.width);
-        let cover = cover.keeping(self.crop, self.height, self.width);
-        self.scale(frame, height, width, cover)?;
-        let rows = self.scaled.chunks_exact(cover.width * 3).skip(cover.top);
-        for (row, out) in rows.zip(out.chunks_exact_mut(self.width * 3)) {
-            out.copy_from_slice(&row[cover.left * 3..(cover.left + self.width) * 3]);
-        }
-        Ok(())
+        self.scale(frame, height, width, cover.keeping(self.crop, self.height, self.width), out)
     }
 
-    /// Scales the whole frame into `self.scaled`. The crop comes after it: a crop box given to the
-    /// scaler would also cut the kernel at its edges.
+    /// Scales the part of the frame that is kept. A frame of one row of pixels may be thousands of times
+    /// longer than the target: what would be cut off is not computed. The kernel goes beyond the part's
+    /// edges.
     fn scale(
         &mut self,
         frame: &[u8],
         height: usize,
         width: usize,
         cover: Cover,
+        out: &mut [u8],
     ) -> Result<(), ResizeError> {
         let side = |n: usize| u32::try_from(n).map_err(|_| ResizeError::Size { width, height });
         let library = |e: String| ResizeError::Library(e);
-        self.scaled.resize(cover.height * cover.width * 3, 0);
         // Typed, so that one pixel format is compiled instead of all.
         let from = TypedImageRef::<U8x3>::from_buffer(side(width)?, side(height)?, frame)
             .map_err(|e| library(e.to_string()))?;
-        let (to_width, to_height) = (side(cover.width)?, side(cover.height)?);
-        let mut to = TypedImage::<U8x3>::from_buffer(to_width, to_height, &mut self.scaled)
+        let mut to = TypedImage::<U8x3>::from_buffer(side(self.width)?, side(self.height)?, out)
             .map_err(|e| library(e.to_string()))?;
+        let (top, rows) = kept(height, cover.height, cover.top, self.height);
+        let (left, columns) = kept(width, cover.width, cover.left, self.width);
         let bilinear = fir::ResizeAlg::Convolution(fir::FilterType::Bilinear);
-        let options = fir::ResizeOptions::new().resize_alg(bilinear);
+        let options = fir::ResizeOptions::new().resize_alg(bilinear).crop(left, top, columns, rows);
         self.engine.resize_typed(&from, &mut to, &options).map_err(|e| library(e.to_string()))
     }
+}
+
+/// Where `to` pixels of an axis from `start` on, of `scaled` in all, lie among those of the source: the
+/// first's edge and their length.
+fn kept(source: usize, scaled: usize, start: usize, to: usize) -> (f64, f64) {
+    if to == scaled {
+        return (0.0, source as f64);
+    }
+    let step = source as f64 / scaled as f64;
+    let first = start as f64 * step;
+    // Rounding must not take it past the end.
+    (first, (to as f64 * step).min(source as f64 - first))
 }

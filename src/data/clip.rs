@@ -49,11 +49,15 @@ pub struct ClipInfo {
     pub height: usize,
     /// Frames per second, on average over the clip's time stamps.
     pub fps: f64,
+    /// How far the time of a frame is at most from where `fps` puts it, seconds; 0 where times do not tell.
+    pub drift: f64,
     /// Codec name as ffmpeg spells it ("h264", "hevc", "png", …).
     pub codec: String,
     /// Degrees clockwise by which the stored frames have been turned, as the container demands: 0,
     /// 90, 180 or 270.
     pub rotation: u32,
+    /// Whether they have been mirrored top to bottom before that.
+    pub mirrored: bool,
     /// Width and height of a pixel, in lowest terms; `[1, 1]` if square or not stated. Frames are
     /// not stretched by it.
     pub pixel_aspect: [u32; 2],
@@ -70,11 +74,36 @@ impl Default for ClipInfo {
             width: 0,
             height: 0,
             fps: 25.0,
+            drift: 0.0,
             codec: String::new(),
             rotation: 0,
+            mirrored: false,
             pixel_aspect: [1, 1],
             complaint: None,
         }
+    }
+}
+
+impl ClipInfo {
+    /// How far the times of frames, numbered from the first one on, are at most from where a rate puts
+    /// them.
+    pub(super) fn drift(fps: f64, times: impl IntoIterator<Item = (usize, f64)>) -> f64 {
+        let mut times = times.into_iter();
+        let Some((first, start)) = times.next() else { return 0.0 };
+        let away =
+            |(frame, time): (usize, f64)| ((time - start) - (frame - first) as f64 / fps).abs();
+        times.map(away).filter(|away| away.is_finite()).fold(0.0, f64::max)
+    }
+}
+
+/// How stored frames were made upright, in words; `None` where they are as they are stored.
+pub(crate) fn made_upright(rotation: u32, mirrored: bool) -> Option<String> {
+    match (rotation, mirrored) {
+        (0, false) => None,
+        (angle, false) => Some(format!("turned by {angle}° clockwise")),
+        (0, true) => Some("mirrored top to bottom".to_owned()),
+        (180, true) => Some("mirrored left to right".to_owned()),
+        (angle, true) => Some(format!("mirrored top to bottom and turned by {angle}° clockwise")),
     }
 }
 

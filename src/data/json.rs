@@ -192,6 +192,12 @@ mod tests {
             ("{\"actions\": {}}", (1, 15), "no \"Actions\"; did you mean that by \"actions\"?"),
             ("{\"0\": {}, \"1\": {}}", (1, 19), "no \"Actions\"; it has \"0\", \"1\""),
             ("[]", (1, 1), "an object with \"Actions\""),
+            (
+                "{\"Set\":\"train\",\"Actions\": NaN}",
+                (1, 27),
+                "invalid type: NaN, expected an object of actions by id",
+            ),
+            ("{\"Actions\": -Infinity, \"Set\": 1}", (1, 13), "invalid type: -Infinity, expected"),
             ("<html>", (1, 1), "HTML"),
             ("version https://git-lfs.github.com/spec/v1\n", (1, 1), "git lfs pull"),
             ("{\"Actions\": {\"0\": \"\\ud800\"}}", (1, 26), "half of a character"),

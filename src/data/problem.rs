@@ -71,6 +71,8 @@ pub enum ProblemKind {
     MixedPixelAspect,
     /// A clip that the decoder could read, with a complaint.
     ClipConcealed,
+    /// A clip whose frames are not evenly spaced in time, where the window is in seconds.
+    UnevenTimes,
     /// The window goes past the clip's end; the last frame is repeated.
     ClipShort,
     /// Size or frame rate differ from most clips of the split.
@@ -136,6 +138,7 @@ impl ProblemKind {
             Self::MixedOrientation => "mixed orientation",
             Self::MixedPixelAspect => "mixed pixel shapes",
             Self::ClipConcealed => "decoded in spite of errors",
+            Self::UnevenTimes => "frames at uneven times",
             Self::ClipShort => "short clip",
             Self::ClipOdd => "odd clip",
             Self::UnlistedValue => "unlisted value",
@@ -168,6 +171,10 @@ impl ProblemKind {
                 Some("check that all of them stand upright (--sheet shows them)")
             }
             Self::MixedOrientation => Some("of a tall clip only the middle is seen"),
+            Self::UnevenTimes => Some(
+                "a window in seconds goes by the mean rate: convert them to a constant one (ffmpeg -i IN \
+                 -r 25 OUT), or give the window in frames",
+            ),
             Self::MixedPixelAspect => Some("frames are not stretched, so their shapes differ"),
             _ => None,
         }

@@ -58,7 +58,15 @@ impl Targets {
     }
 
     /// Each action's sum of its shares, each multiplied by its class's factor.
+    ///
+    /// # Panics
+    /// If there is not one factor for each class: a loss was made for another number of classes.
     pub fn weighted(&self, factors: &[f32]) -> Vec<f32> {
+        let (given, classes) = (factors.len(), self.classes);
+        assert!(
+            given == classes,
+            "a loss with factors for {given} classes, in a task of {classes}"
+        );
         let sum = |row: &[f32]| row.iter().zip(factors).map(|(share, factor)| share * factor).sum();
         self.rows().map(sum).collect()
     }
@@ -72,5 +80,21 @@ impl Targets {
     pub fn tensor(&self, device: &Device) -> Tensor<2> {
         let shape = [self.len(), self.classes];
         Tensor::from_data(TensorData::new(self.shares.clone(), shape), device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Targets;
+
+    #[test]
+    fn there_is_a_factor_for_each_class() {
+        let targets = Targets::new(&[2, 0], 3);
+        assert_eq!(targets.weighted(&[0.5, 1.0, 4.0]), [4.0, 0.5]);
+        for wrong in [&[1.0; 2][..], &[1.0; 4]] {
+            let refused = std::panic::catch_unwind(|| targets.weighted(wrong)).unwrap_err();
+            let message = refused.downcast_ref::<String>().unwrap();
+            assert!(message.ends_with("classes, in a task of 3"), "{message}");
+        }
     }
 }

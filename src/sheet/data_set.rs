@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{Row, Section, draw};
 use crate::data::DataSource;
 use crate::data::annotations::{Action, Split};
-use crate::data::clip::{ClipError, ClipInfo};
+use crate::data::clip::{ClipError, ClipInfo, made_upright};
 use crate::data::resize::Resizer;
 use crate::data::sampling::WindowSpec;
 use crate::data::video::visit_frames;
@@ -76,9 +76,7 @@ fn row(view: &View<'_>, schema: &Schema, window: &WindowSpec) -> Row {
             let fps = (info.fps * 100.0).round() / 100.0;
             lines
                 .push(format!("{}×{}, {fps} fps, {} frames", info.width, info.height, info.frames));
-            if info.rotation != 0 {
-                lines.push(format!("turned by {}° clockwise", info.rotation));
-            }
+            lines.extend(made_upright(info.rotation, info.mirrored));
             if let [width, height] = info.pixel_aspect
                 && width != height
             {

@@ -18,36 +18,43 @@ use crate::report::{Event, PassRecord, TaskRecord};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct HeadProgress {
     matrix: ConfusionMatrix,
+    /// Sum of the batches' mean losses, each times its divisor: with class weights a batch of rare classes
+    /// counts for more, so that the mean does not depend on the batches.
     loss: f64,
-    actions: usize,
+    /// Sum of these divisors. Checkpoints of before they were counted have a number of actions.
+    #[serde(alias = "actions")]
+    divisor: f64,
 }
 
 impl HeadProgress {
     fn new(head: &TaskObjective) -> Self {
-        Self { matrix: ConfusionMatrix::new(head.classes), loss: 0.0, actions: 0 }
+        Self { matrix: ConfusionMatrix::new(head.classes), loss: 0.0, divisor: 0.0 }
     }
 
     fn add(
         &mut self,
         logits: Tensor<2>,
         labels: impl IntoIterator<Item = Option<usize>>,
-        loss: f64,
+        [loss, divisor]: [f64; 2],
     ) -> Result<(), TrainError> {
         let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
-        let mut known = 0;
         for (label, class) in labels.into_iter().zip(classes) {
             let Some(label) = label else { continue };
             // What is no index is refused by the matrix.
             self.matrix.add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
-            known += 1;
         }
-        self.loss += loss * known as f64;
-        self.actions += known;
+        self.loss += loss * divisor;
+        self.divisor += divisor;
         Ok(())
     }
 
+    /// The mean loss; `None` where no class was known.
+    fn mean(&self) -> Option<f64> {
+        (self.divisor > 0.0).then(|| self.loss / self.divisor)
+    }
+
     fn record(&self, head: &TaskObjective) -> TaskRecord {
-        TaskRecord::new(&head.name, self.loss / self.actions.max(1) as f64, &self.matrix)
+        TaskRecord::new(&head.name, self.mean().unwrap_or(0.0), &self.matrix)
     }
 }
 
@@ -60,7 +67,6 @@ pub struct PassProgress {
     /// The same with those of which nothing could be read; 0 in checkpoints of before they were counted.
     #[serde(default)]
     batches: usize,
-    loss: f64,
     /// Sum of the steps' gradient norms.
     norm: f64,
     /// Steps that were left out, and have none.
@@ -81,7 +87,6 @@ impl PassProgress {
         Self {
             steps: 0,
             batches: 0,
-            loss: 0.0,
             norm: 0.0,
             left_out: 0,
             actions: 0,
@@ -105,6 +110,13 @@ impl PassProgress {
                 && heads.iter().zip(of).all(|(h, of)| h.matrix.classes() == of.classes)
         };
         fit(&self.tasks, &objective.tasks) && fit(&self.auxiliary, &objective.auxiliary)
+    }
+
+    /// The loss over all actions so far, from those of its heads.
+    fn loss(&self, objective: &Objective) -> f64 {
+        let tasks: Vec<f64> = self.tasks.iter().map(|head| head.mean().unwrap_or(0.0)).collect();
+        let auxiliary: Vec<_> = self.auxiliary.iter().map(HeadProgress::mean).collect();
+        objective.total(&tasks, &auxiliary)
     }
 }
 
@@ -161,20 +173,23 @@ impl PassMetrics {
     /// Adds a batch's result and the norm of its gradients; none where its step was left out.
     pub(super) fn add(
         &mut self,
+        objective: &Objective,
         batch: &Batch,
         result: BatchResult,
         gradient_norm: Option<f64>,
     ) -> Result<(), TrainError> {
         let (pass, losses) = (&mut self.pass, &result.losses);
+        let [tasks, auxiliary] = objective.divisors(batch);
         for (task, logits) in result.logits.into_iter().enumerate() {
-            pass.tasks[task].add(logits, batch.labels[task].iter().copied(), losses.tasks[task])?;
+            let labels = batch.labels[task].iter().copied();
+            pass.tasks[task].add(logits, labels, [losses.tasks[task], tasks[task]])?;
         }
         for (head, known) in result.auxiliary.into_iter().enumerate() {
             if let Some(known) = known {
-                pass.auxiliary[head].add(known.logits, known.labels, losses.auxiliary[head])?;
+                let loss = [losses.auxiliary[head], auxiliary[head]];
+                pass.auxiliary[head].add(known.logits, known.labels, loss)?;
             }
         }
-        pass.loss += losses.total * batch.actions.len() as f64;
         self.last_loss = Some(losses.total);
         match gradient_norm {
             Some(norm) => pass.norm += norm,
@@ -186,19 +201,15 @@ impl PassMetrics {
         Ok(())
     }
 
-    fn mean_loss(&self) -> f64 {
-        self.pass.loss / self.pass.actions.max(1) as f64
-    }
-
     fn data_wait(&self) -> f64 {
         (self.pass.waited + self.waited.as_secs_f64()) / self.seconds().max(1e-9)
     }
 
     /// The event of the batch just added.
-    pub(super) fn event(&self) -> Event {
+    pub(super) fn event(&self, objective: &Objective) -> Event {
         Event::Step {
             done: self.pass.steps,
-            loss: self.mean_loss(),
+            loss: self.pass.loss(objective),
             clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),
             data_wait: self.data_wait(),
             exchange: self.exchange(),
@@ -218,7 +229,7 @@ impl PassMetrics {
             heads.iter().zip(of).map(|(head, of)| head.record(of)).collect()
         };
         PassRecord {
-            loss: self.mean_loss(),
+            loss: pass.loss(objective),
             tasks: records(&pass.tasks, &objective.tasks),
             auxiliary: records(&pass.auxiliary, &objective.auxiliary),
             gradient_norm: (updates > 0).then(|| pass.norm / updates as f64),
@@ -231,5 +242,117 @@ impl PassMetrics {
             exchange: self.exchange(),
             slowest: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::data::Dataset;
+    use crate::losses::CrossEntropy;
+    use crate::model::Prediction;
+    use crate::schema::Schema;
+
+    const ACTIONS: usize = 12;
+
+    /// Class weights in one task, none in the other, and auxiliary heads.
+    fn objective(schema: &Schema) -> Objective {
+        let mut config = Config::default();
+        config.loss.auxiliary_task_weight = 0.7;
+        let window = config.clips.window(schema).unwrap();
+        let train = Dataset::of_clips(Vec::new(), window, [20, 18]);
+        let class_weights = Some(vec![1.0, 8.0, 3.0, 0.5]);
+        Objective::new(&config, schema, &train)
+            .with_loss(0, CrossEntropy { class_weights, label_smoothing: 0.1 })
+            .with_loss(1, CrossEntropy::default())
+    }
+
+    /// What a pass over the same actions records, in batches of `size`.
+    fn pass(objective: &Objective, schema: &Schema, size: usize) -> PassRecord {
+        let device = Device::flex();
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut head = |classes: usize, known: usize| {
+            let logits: Vec<f32> =
+                (0..ACTIONS * classes).map(|_| rng.random_range(-2.0..2.0)).collect();
+            let label = |_| (rng.random_range(0..10) < known).then(|| rng.random_range(0..classes));
+            (logits, classes, (0..ACTIONS).map(label).collect::<Vec<Option<usize>>>())
+        };
+        let tasks: Vec<_> = objective.tasks.iter().map(|task| head(task.classes, 8)).collect();
+        // Of some properties only a few values are known, or none.
+        let values: Vec<_> =
+            schema.properties.iter().enumerate().map(|(n, p)| head(p.values.len(), n)).collect();
+        let mut metrics = PassMetrics::new(PassProgress::new(objective));
+        for first in (0..ACTIONS).step_by(size) {
+            let rows = first..ACTIONS.min(first + size);
+            let logits = |(logits, classes, _): &(Vec<f32>, usize, _)| {
+                let data = logits[rows.start * classes..rows.end * classes].to_vec();
+                Tensor::<2>::from_data(TensorData::new(data, [rows.len(), *classes]), &device)
+            };
+            let index = |value: &Option<usize>| value.map_or(0, |class| class + 1);
+            let batch = Batch {
+                actions: rows.clone().map(|action| action.to_string()).collect(),
+                view_counts: vec![1; rows.len()],
+                labels: tasks.iter().map(|(.., labels)| labels[rows.clone()].to_vec()).collect(),
+                properties: values
+                    .iter()
+                    .map(|(.., labels)| labels[rows.clone()].iter().map(index).collect())
+                    .collect(),
+                ..Batch::default()
+            };
+            let prediction = Prediction {
+                logits: tasks.iter().map(logits).collect(),
+                auxiliary: values.iter().map(logits).collect(),
+                view_weights: Tensor::zeros([rows.len(), 1], &device),
+            };
+            let cost = objective.cost(&prediction, &batch);
+            let losses = cost.read().unwrap();
+            let result = BatchResult::new(losses, prediction.logits, cost.auxiliary);
+            metrics.add(objective, &batch, result, None).unwrap();
+        }
+        let record = metrics.record(objective);
+        if size >= ACTIONS {
+            // That of one batch is what training minimises.
+            assert!((record.loss - metrics.last_loss.unwrap()).abs() < 1e-5, "{record:?}");
+        }
+        record
+    }
+
+    #[test]
+    fn the_loss_of_a_pass_does_not_depend_on_its_batches() {
+        let schema = Schema::mvfoul().unwrap();
+        let objective = objective(&schema);
+        assert_eq!(objective.auxiliary.len(), schema.properties.len());
+        let whole = pass(&objective, &schema, ACTIONS);
+        for size in [1, 2, 5] {
+            let batches = pass(&objective, &schema, size);
+            assert!((batches.loss - whole.loss).abs() < 1e-5, "{size}: {batches:?} {whole:?}");
+            let heads =
+                |record: &PassRecord| [record.tasks.clone(), record.auxiliary.clone()].concat();
+            for (ours, whole) in heads(&batches).iter().zip(heads(&whole)) {
+                assert!((ours.loss - whole.loss).abs() < 1e-5, "{size}: {ours:?} {whole:?}");
+                assert_eq!(ours.confusion, whole.confusion);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_from_before_divisors_were_counted_goes_on() {
+        let schema = Schema::mvfoul().unwrap();
+        let objective = objective(&schema);
+        let mut old = toml::Table::try_from(PassProgress::new(&objective)).unwrap();
+        old.insert("loss".to_owned(), 9.0.into());
+        let head = old["tasks"][0].as_table_mut().unwrap();
+        head.remove("divisor");
+        head.insert("actions".to_owned(), 4.into());
+        head.insert("loss".to_owned(), 6.0.into());
+        let old: PassProgress = old.try_into().unwrap();
+        assert!(old.fits(&objective));
+        assert_eq!(old.tasks[0].mean(), Some(1.5));
+        assert_eq!(old.loss(&objective), 1.5 * objective.tasks[0].weight);
     }
 }

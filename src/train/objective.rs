@@ -120,6 +120,29 @@ impl Objective {
         self.cost_of(prediction, batch, 0..batch.actions.len())
     }
 
+    /// The divisors of the batch's mean losses, of each task and each auxiliary head: with them the means of
+    /// several batches become that of all their actions. 0 where no class is known.
+    pub(super) fn divisors(&self, batch: &Batch) -> [Vec<f64>; 2] {
+        let mix = batch.mix.as_ref();
+        let tasks = self.tasks.iter().zip(&batch.labels);
+        let heads = self.auxiliary.iter().zip(&self.properties);
+        [
+            tasks.map(|(task, labels)| task.divisor(labels, mix)).collect(),
+            heads
+                .map(|(head, &property)| head.divisor(&known_values(batch, property), mix))
+                .collect(),
+        ]
+    }
+
+    /// The sum that is minimised, from the losses of tasks and auxiliary heads; `None` of a head without a
+    /// known value.
+    pub(super) fn total(&self, tasks: &[f64], auxiliary: &[Option<f64>]) -> f64 {
+        let sum: f64 = self.tasks.iter().zip(tasks).map(|(task, loss)| task.weight * loss).sum();
+        let known = auxiliary.iter().flatten().count().max(1) as f64;
+        let heads = self.auxiliary.iter().zip(auxiliary);
+        sum + heads.filter_map(|(head, loss)| Some(head.weight / known * (*loss)?)).sum::<f64>()
+    }
+
     /// The contribution of some of a batch's actions to its losses; the contributions of all parts
     /// add up to the batch's losses. `prediction` is for these actions alone.
     pub fn cost_of(&self, prediction: &Prediction, batch: &Batch, actions: Range<usize>) -> Cost {
@@ -144,10 +167,7 @@ impl Objective {
         let heads = self.auxiliary.iter().zip(&prediction.auxiliary).zip(&self.properties);
         let auxiliary: Vec<Option<KnownTargets>> = heads
             .map(|((head, logits), &property)| {
-                let values = &batch.properties[property];
-                // Index 0 means unknown.
-                let labels: Vec<_> = values.iter().map(|index| index.checked_sub(1)).collect();
-                head.cost(logits, &labels, mix, actions.clone())
+                head.cost(logits, &known_values(batch, property), mix, actions.clone())
             })
             .collect();
         for (known, head) in auxiliary.iter().zip(&self.auxiliary) {
@@ -159,7 +179,17 @@ impl Objective {
     }
 }
 
+/// The values of a property as classes; its index 0 means unknown.
+fn known_values(batch: &Batch, property: usize) -> Vec<Option<usize>> {
+    batch.properties[property].iter().map(|index| index.checked_sub(1)).collect()
+}
+
 impl TaskObjective {
+    /// The divisor of the mean loss over actions with these labels; 0 if none is known.
+    fn divisor(&self, labels: &[Option<usize>], mix: Option<&Mix>) -> f64 {
+        self.loss.divisor(&self.known(labels, mix, 0..labels.len()).1)
+    }
+
     /// The share of some of a batch's actions in the batch's loss, from their logits and the labels of
     /// all; `None` if no label of theirs is known.
     fn cost(
@@ -173,8 +203,7 @@ impl TaskObjective {
         if rows.is_empty() {
             return None;
         }
-        let (_, all) = self.known(labels, mix, 0..labels.len());
-        let share = self.loss.divisor(&targets) / self.loss.divisor(&all);
+        let share = self.loss.divisor(&targets) / self.divisor(labels, mix);
         let own = rows.iter().map(|&row| labels[actions.start + row]).collect();
         let logits = if rows.len() == actions.len() {
             logits.clone()

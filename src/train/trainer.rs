@@ -297,13 +297,13 @@ impl<'a> Trainer<'a> {
     ) -> Result<bool, TrainError> {
         let Uploaded { batch, taken, .. } = uploaded;
         self.steps += 1;
-        pass.metrics.add(&batch, result, norm)?;
+        pass.metrics.add(&self.objective, &batch, result, norm)?;
         pass.metrics.done(taken);
         pass.metrics.exchanged = self.exchanged();
         if let Ok(batch) = Arc::try_unwrap(batch) {
             pass.loader.recycle(batch);
         }
-        self.observe(&pass.metrics.event());
+        self.observe(&pass.metrics.event(&self.objective));
         Ok(!self.stopped())
     }
 

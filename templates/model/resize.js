@@ -2,13 +2,25 @@
 // cut in the centre. Bilinear; when shrinking, the kernel widens with the scale. Pixels are RGB, one
 // byte each, rounded after each of the two passes, rows first.
 
-// For each output of an axis the first input and the weights of those from there on, in fixed point with
-// the most bits that leave each in 16, as the library has them that resizes for training.
-function kernels(from, to) {
-  const scale = from / to;
+// The pixels that are kept of an axis scaled by `k` to at least `to`: how many it has then, which of them
+// is the first, and where those `to` begin and how long they are among the frame's own. Only they are
+// computed: a frame of one row may be thousands of times longer than the network's.
+function kept(from, k, to) {
+  const scaled = Math.max(to, Math.floor(from * k + 0.5));
+  const start = Math.floor((scaled - to) / 2);
+  if (scaled === to) return { scaled, start, to, first: 0, length: from };
+  const step = from / scaled;
+  const first = start * step;
+  return { scaled, start, to, first, length: Math.min(to * step, from - first) };
+}
+
+// For each kept pixel of an axis the first input and the weights of those from there on, in fixed point
+// with the most bits that leave each in 16, as the library has them that resizes for training.
+function kernels(from, { to, first: begin, length }) {
+  const scale = (begin + length - begin) / to;
   const radius = Math.max(scale, 1);
   const all = Array.from({ length: to }, (_, i) => {
-    const center = (i + 0.5) * scale;
+    const center = begin + (i + 0.5) * scale;
     const first = Math.max(Math.floor(center - radius), 0);
     const end = Math.min(Math.ceil(center + radius), from);
     const weights = Array.from({ length: end - first }, (_, k) =>
@@ -24,11 +36,14 @@ function kernels(from, to) {
   return { bits, kernels: all.map(fixed) };
 }
 
-// The same frame with `to` rows.
-function withRows({ data, height, width }, to) {
-  if (height === to) return { data, height, width };
-  const { bits, kernels: rows } = kernels(height, to);
+// The rows of a frame that are kept, scaled.
+function withRows({ data, height, width }, part) {
+  const { scaled: tall, start, to } = part;
   const line = width * 3;
+  if (height === tall) {
+    return { data: data.subarray(start * line, (start + to) * line), height: to, width };
+  }
+  const { bits, kernels: rows } = kernels(height, part);
   const scaled = new Uint8ClampedArray(to * line);
   const sums = new Int32Array(line);
   rows.forEach(({ first, weights }, y) => {
@@ -42,12 +57,19 @@ function withRows({ data, height, width }, to) {
   return { data: scaled, height: to, width };
 }
 
-// The same frame with `to` columns.
-function withColumns({ data, height, width }, to) {
-  if (width === to) return { data, height, width };
-  const { bits, kernels: columns } = kernels(width, to);
-  const half = 1 << (bits - 1);
+// The columns of a frame that are kept, scaled.
+function withColumns({ data, height, width }, part) {
+  const { scaled: wide, start, to } = part;
   const scaled = new Uint8ClampedArray(height * to * 3);
+  if (width === wide) {
+    for (let y = 0; y < height; y += 1) {
+      const from = (y * width + start) * 3;
+      scaled.set(data.subarray(from, from + to * 3), y * to * 3);
+    }
+    return scaled;
+  }
+  const { bits, kernels: columns } = kernels(width, part);
+  const half = 1 << (bits - 1);
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < to; x += 1) {
       const { first, weights } = columns[x];
@@ -65,22 +87,12 @@ function withColumns({ data, height, width }, to) {
       scaled[out + 2] = b >> bits;
     }
   }
-  return { data: scaled, height, width: to };
+  return scaled;
 }
 
 // The frame { data, height, width } as `height` × `width` pixels.
 function covering(frame, height, width) {
   if (frame.height === height && frame.width === width) return frame.data;
   const k = Math.max(height / frame.height, width / frame.width);
-  const [tall, wide] = [[frame.height, height], [frame.width, width]].map(([side, to]) =>
-    Math.max(to, Math.floor(side * k + 0.5)));
-  const { data } = withColumns(withRows(frame, tall), wide);
-  const top = Math.floor((tall - height) / 2);
-  const left = Math.floor((wide - width) / 2);
-  const cut = new Uint8ClampedArray(height * width * 3);
-  for (let y = 0; y < height; y += 1) {
-    const from = ((top + y) * wide + left) * 3;
-    cut.set(data.subarray(from, from + width * 3), y * width * 3);
-  }
-  return cut;
+  return withColumns(withRows(frame, kept(frame.height, k, height)), kept(frame.width, k, width));
 }

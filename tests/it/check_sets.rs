@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use polyview::data::Window;
 use polyview::data::check::{CheckReport, check_dataset};
 use polyview::data::clip::{ClipError, ClipInfo};
 use polyview::data::problem::{Level, Problem, ProblemKind};
@@ -25,6 +26,9 @@ fn fake(path: &Path) -> Result<ClipInfo, ClipError> {
         match word {
             "turned" => info = ClipInfo { rotation: 90, width: 48, height: 64, ..info },
             "flipped" => info.rotation = 180,
+            "mirrored" => (info.rotation, info.mirrored) = (180, true),
+            "even" => info.drift = 0.03,
+            "uneven" => info.drift = 0.41,
             "tall" => (info.width, info.height) = (48, 64),
             "anamorphic" => info.pixel_aspect = [16, 11],
             "half" => info.frames = 50,
@@ -247,7 +251,7 @@ fn mixtures_are_counted() {
         &[
             ("0", &["0/clip", "0/clip-1"]),
             ("1", &["1/turned", "1/clip"]),
-            ("2", &["2/flipped"]),
+            ("2", &["2/flipped", "2/mirrored"]),
             ("3", &["3/anamorphic", "3/repaired"]),
         ],
     );
@@ -256,18 +260,19 @@ fn mixtures_are_counted() {
     split(&root, "test", &[("0", &["tall"]), ("1", &["clip"])]);
     let report = check(&root);
     let rotation = "5 clips not turned, 1 clip turned by 90° clockwise, as the metadata says, 1 clip turned by 180° clockwise, as \
-                    the metadata says; in 1 action the views differ";
+                    the metadata says, 1 clip mirrored left to right, as the metadata says; in 2 actions the \
+                    views differ";
     assert_eq!(messages(&report, ProblemKind::MixedRotation), [("train", "", rotation)]);
     let expected = [
         (
             "train",
             "",
-            "1 clip taller than wide, 6 clips wider than tall; in 1 action the views differ",
+            "1 clip taller than wide, 7 clips wider than tall; in 1 action the views differ",
         ),
         ("test", "", "1 clip taller than wide, 1 clip wider than tall"),
     ];
     assert_eq!(messages(&report, ProblemKind::MixedOrientation), expected);
-    let aspect = "6 clips with square pixels, 1 clip with pixels of 16:11";
+    let aspect = "7 clips with square pixels, 1 clip with pixels of 16:11";
     assert_eq!(messages(&report, ProblemKind::MixedPixelAspect), [("train", "", aspect)]);
     let complaint = "some frames may be missing or broken: starts between key frames";
     assert_eq!(messages(&report, ProblemKind::ClipConcealed), [("train", "3", complaint)]);
@@ -280,12 +285,25 @@ fn mixtures_are_counted() {
         (format(""), 4),
         ("48×64 at 25 frames per second, turned by 90° clockwise".to_owned(), 1),
         (format(", turned by 180° clockwise"), 1),
+        (format(", mirrored left to right"), 1),
         (format(", pixels 16:11"), 1),
     ];
     assert_eq!(formats, expected);
     let text = report.render();
     let line = text.lines().find(|line| line.starts_with("48×64")).unwrap();
     assert!(line.split_whitespace().rev().take(3).eq(["0", "2", "1"]), "{text}");
+}
+
+#[test]
+fn uneven_times_matter_to_windows_in_seconds() {
+    let root = tempfile::tempdir().unwrap();
+    split(&root, "train", &[("0", &["0/clip", "0/even"]), ("1", &["1/uneven"])]);
+    let seconds = Window::Seconds { start: 0.5, end: 1.0 };
+    let report = check_with(&root, &WindowSpec { window: seconds, ..WINDOW });
+    let message = "frames are up to 0.41 s from where their mean rate puts them";
+    assert_eq!(messages(&report, ProblemKind::UnevenTimes), [("train", "1", message)]);
+    assert!(report.render().contains("give the window in frames"), "{}", report.render());
+    assert_eq!(messages(&check(&root), ProblemKind::UnevenTimes), []);
 }
 
 #[test]

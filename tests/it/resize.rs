@@ -1,5 +1,5 @@
 use polyview::data::clip::Frames;
-use polyview::data::resize::{Cover, ResizeError, Resizer};
+use polyview::data::resize::{Cover, Crop, ResizeError, Resizer};
 
 use crate::common::clips::resize_all;
 use crate::common::fill;
@@ -61,6 +61,49 @@ fn a_flat_frame_stays_flat_whatever_the_size() {
         let mut out = vec![0; 24 * 43 * 3];
         Resizer::new(24, 43).frame(&vec![77; h * w * 3], h, w, &mut out).unwrap();
         assert_eq!(out, vec![77; 24 * 43 * 3], "{h}×{w}");
+    }
+}
+
+#[test]
+fn what_is_kept_is_as_in_the_whole_frame_scaled() {
+    let to = [24, 43];
+    for (h, w) in
+        [(31, 200), (200, 31), (720, 1280), (5, 9), (7, 400), (300, 2), (24, 90), (90, 43)]
+    {
+        let frame = fill::bytes("part", h * w * 3);
+        let cover = Cover::new(h, w, to[0], to[1]);
+        // To this size nothing is cut off.
+        let mut whole = vec![0; cover.height * cover.width * 3];
+        Resizer::new(cover.height, cover.width).frame(&frame, h, w, &mut whole).unwrap();
+        for crop in [Crop::Start, Crop::Middle, Crop::End] {
+            let mut resizer = Resizer::new(to[0], to[1]);
+            resizer.crop = crop;
+            let mut ours = vec![0; resizer.bytes()];
+            resizer.frame(&frame, h, w, &mut ours).unwrap();
+            let cover = cover.keeping(crop, to[0], to[1]);
+            for (y, row) in ours.chunks(to[1] * 3).enumerate() {
+                let at = ((cover.top + y) * cover.width + cover.left) * 3;
+                for (x, (ours, whole)) in row.iter().zip(&whole[at..]).enumerate() {
+                    // Weights are rounded to fewer bits where the frame's edge has larger ones.
+                    assert!(ours.abs_diff(*whole) <= 1, "{h}×{w}, {crop:?}, row {y}, byte {x}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_frame_of_one_row_takes_no_memory_for_what_is_cut_off() {
+    // Scaled as a whole, the longest would have 34 GB.
+    for length in [12_000, 65_536, 20_000_000_usize] {
+        let mut frame = vec![10; length * 3];
+        // The middle is brighter, and wider than what is kept.
+        frame[(length / 2 - 4) * 3..(length / 2 + 4) * 3].fill(200);
+        for (h, w) in [(1, length), (length, 1)] {
+            let mut out = vec![0; 24 * 43 * 3];
+            Resizer::new(24, 43).frame(&frame, h, w, &mut out).unwrap();
+            assert_eq!(out, vec![200; 24 * 43 * 3], "{h}×{w}");
+        }
     }
 }
 

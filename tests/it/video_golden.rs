@@ -75,14 +75,15 @@ fn golden_clips_are_shown_as_pyav_shows_them() {
 #[test]
 fn turned_clips_say_so() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips");
-    for (name, rotation) in [
-        ("turned.mp4", 270),
-        ("bt709_turned_90_reversed.mp4", 90),
-        ("full_turned_180_no_times.mp4", 180),
-        ("two_parts.mp4", 0),
+    for (name, rotation, mirrored) in [
+        ("turned.mp4", 270, false),
+        ("bt709_turned_90_reversed.mp4", 90, false),
+        ("full_turned_180_no_times.mp4", 180, false),
+        ("mirrored.mov", 180, true),
+        ("two_parts.mp4", 0, false),
     ] {
         let info = verify_clip(&folder.join(name)).unwrap();
-        assert_eq!(info.rotation, rotation, "{name}");
+        assert_eq!((info.rotation, info.mirrored), (rotation, mirrored), "{name}");
         assert_eq!(info.pixel_aspect, [1, 1], "{name}");
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use image::{ExtendedColorType, ImageFormat, Rgb, RgbImage};
 use polyview::data::clip::ClipError;
-use polyview::data::video::{read_clip, verify_clip, visit_frames};
+use polyview::data::resize::Resizer;
+use polyview::data::video::{read_clip, read_resized, verify_clip, visit_frames};
 
 fn picture(shade: u8) -> RgbImage {
     RgbImage::from_fn(6, 4, |x, y| Rgb([shade, x as u8, y as u8]))
@@ -48,6 +49,18 @@ fn photographs_are_turned_upright() {
     assert_eq!((info.width, info.height), (16, 32));
     let at = |y: usize| frames.frame(0)[(y * 16 + 8) * 3];
     assert!(at(4) < 40 && at(28) > 200, "{} above {}", at(4), at(28));
+}
+
+#[test]
+fn an_image_of_one_row_is_read_at_the_size_of_the_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = RgbImage::from_pixel(65536, 1, Rgb([9, 80, 200]));
+    image.save(folder.path().join("1.png")).unwrap();
+    let mut resizer = Resizer::new(224, 398);
+    let mut out = vec![0; resizer.bytes()];
+    let info = read_resized(folder.path(), |_| vec![0], &mut resizer, &mut out).unwrap();
+    assert_eq!((info.width, info.height), (65536, 1));
+    assert_eq!(out, [9, 80, 200].repeat(224 * 398));
 }
 
 /// Why a folder whose frame `t` is wanted is no clip.

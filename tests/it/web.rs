@@ -87,8 +87,15 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
         }
     }
     let mut files = HashMap::new();
-    let sizes =
-        [([96, 128], [36, 48]), ([37, 53], [64, 80]), ([64, 64], [64, 64]), ([50, 31], [17, 40])];
+    let sizes = [
+        ([96, 128], [36, 48]),
+        ([37, 53], [64, 80]),
+        ([64, 64], [64, 64]),
+        ([50, 31], [17, 40]),
+        ([40, 90], [40, 48]),
+        ([90, 31], [17, 31]),
+        ([1, 5000], [32, 48]),
+    ];
     let mut resizes = Vec::new();
     let mut resized = Vec::new();
     for (number, (from, to)) in sizes.into_iter().enumerate() {

@@ -19,7 +19,7 @@ use super::super::window::Window;
 /// a decoder, of the colour conversion, of frame sampling or of resizing, in our own code or in a new
 /// version of a library. Entries of other versions are no longer found and are the first to be
 /// evicted.
-pub const DECODE_VERSION: u32 = 2;
+pub const DECODE_VERSION: u32 = 3;
 
 /// Version of the entries' file format; entries of another version are not opened.
 pub(super) const FORMAT_VERSION: u32 = 1;

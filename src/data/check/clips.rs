@@ -5,9 +5,10 @@ use std::fmt;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::super::clip::ClipInfo;
+use super::super::clip::{ClipInfo, made_upright};
 use super::super::problem::{Level, Problem, ProblemKind};
 use super::super::sampling::{WindowPick, WindowSpec};
+use super::super::window::Window;
 use super::{Clip, Job, SplitReport};
 
 /// The number of clips of one format.
@@ -21,6 +22,8 @@ pub struct FormatCount {
     pub fps: f64,
     /// Degrees clockwise by which frames are turned upright.
     pub rotation: u32,
+    /// Whether they are mirrored top to bottom before that.
+    pub mirrored: bool,
     /// Width and height of a pixel, in lowest terms.
     pub pixel_aspect: [u32; 2],
     /// Number of clips.
@@ -30,8 +33,8 @@ pub struct FormatCount {
 impl fmt::Display for FormatCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}×{} at {} frames per second", self.width, self.height, self.fps)?;
-        if self.rotation != 0 {
-            write!(f, ", turned by {}° clockwise", self.rotation)?;
+        if let Some(how) = made_upright(self.rotation, self.mirrored) {
+            write!(f, ", {how}")?;
         }
         if self.pixel_aspect != SQUARE {
             write!(f, ", pixels {}", ratio(self.pixel_aspect))?;
@@ -144,6 +147,11 @@ fn one(
         );
         add(ProblemKind::ClipShort, message);
     }
+    if matches!(window.window, Window::Seconds { .. }) && info.drift * info.fps > 1.0 {
+        let message =
+            format!("frames are up to {:.2} s from where their mean rate puts them", info.drift);
+        add(ProblemKind::UnevenTimes, message);
+    }
     if let Some(usual) = usual.filter(|usual| *usual != Format::of(info)) {
         count("odd");
         let message = format!("{}, most clips of the split: {usual}", Format::of(info));
@@ -182,16 +190,18 @@ fn seconds(info: &ClipInfo) -> f64 {
 /// Differences between the clips of a split that are counted rather than listed.
 fn mixtures(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
     let mut add = |kind, message| report.problems.push(Problem::of_split(kind, message));
-    let rotations = counts(clips.iter().map(|(_, info)| info.rotation));
+    let turn = |info: &ClipInfo| (info.rotation, info.mirrored);
+    let rotations = counts(clips.iter().map(|(_, info)| turn(info)));
     if rotations.len() > 1 {
-        let text = |(angle, count): &(u32, usize)| match angle {
-            0 => format!("{} not turned", clips_of(*count)),
-            angle => {
-                format!("{} turned by {angle}° clockwise, as the metadata says", clips_of(*count))
+        let text = |((angle, mirrored), count): &((u32, bool), usize)| {
+            let clips = clips_of(*count);
+            match made_upright(*angle, *mirrored) {
+                None => format!("{clips} not turned"),
+                Some(how) => format!("{clips} {how}, as the metadata says"),
             }
         };
         let message = rotations.iter().map(text).collect::<Vec<_>>().join(", ");
-        let mixed = mixed_actions(clips, |info| info.rotation);
+        let mixed = mixed_actions(clips, turn);
         add(ProblemKind::MixedRotation, message + &mixed);
     }
     let tall = |info: &ClipInfo| info.width.cmp(&info.height);
@@ -284,10 +294,11 @@ fn majority<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Option<Format> {
 }
 
 fn formats<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Vec<FormatCount> {
-    let keys = infos.map(|info| (Format::of(info), info.rotation, info.pixel_aspect));
-    let count = |((format, rotation, pixel_aspect), clips): ((Format, u32, [u32; 2]), usize)| {
+    let keys =
+        infos.map(|info| (Format::of(info), info.rotation, info.mirrored, info.pixel_aspect));
+    let count = |((format, rotation, mirrored, pixel_aspect), clips)| {
         let Format { width, height, .. } = format;
-        FormatCount { width, height, fps: format.fps(), rotation, pixel_aspect, clips }
+        FormatCount { width, height, fps: format.fps(), rotation, mirrored, pixel_aspect, clips }
     };
     counts(keys).into_iter().map(count).collect()
 }

@@ -3,6 +3,7 @@
 use serde_json::Error;
 use serde_json::error::Category;
 
+use super::not_finite;
 use super::value::Json;
 use crate::near::nearest;
 
@@ -13,7 +14,8 @@ pub(super) fn explain(text: &str, at: usize, error: &Error) -> String {
     }
     let message = error.to_string();
     // serde_json ends its messages with the position, which the caller knows.
-    let message = message.split(" at line ").next().unwrap_or(&message);
+    let message = not_finite::spelled(message.split(" at line ").next().unwrap_or(&message));
+    let message = message.as_str();
     match error.classify() {
         Category::Eof => format!(
             "the file ends early ({message}): it was not written or copied completely; copy it again"

@@ -18,10 +18,11 @@ pub(super) struct Replaced<'a> {
 }
 
 impl Replaced<'_> {
-    /// The original's offset of an offset in the new text.
+    /// The original's offset of an offset in the new text; within a stand-in, where its word begins.
     pub(super) fn original(&self, offset: usize) -> usize {
         let before = self.ends.partition_point(|(end, _)| *end <= offset);
-        offset - before.checked_sub(1).map_or(0, |k| self.ends[k].1)
+        let offset = offset - before.checked_sub(1).map_or(0, |k| self.ends[k].1);
+        self.places.get(before).map_or(offset, |(next, _)| offset.min(*next))
     }
 }
 
@@ -48,6 +49,13 @@ pub(super) fn replace(text: &str) -> Replaced<'_> {
 /// The spelling that a string stands for.
 pub(super) fn stands_for(text: &str) -> Option<&'static str> {
     STAND_INS.iter().position(|stand_in| *stand_in == text).map(|k| TOKENS[k])
+}
+
+/// A message of the parser with the spellings in place of what stands for them.
+pub(super) fn spelled(message: &str) -> String {
+    STAND_INS.iter().zip(TOKENS).fold(message.to_owned(), |message, (stand_in, token)| {
+        message.replace(&format!("string {stand_in:?}"), token)
+    })
 }
 
 fn tokens(text: &str) -> Vec<(usize, &'static str)> {
@@ -105,6 +113,12 @@ mod tests {
         }
         let (old, new) = (text.find("xNaN").unwrap(), expected.find("xNaN").unwrap());
         assert_eq!(replaced.original(new), old);
+        // Where the first stand-in is, and in it.
+        let first = expected.find("\"\\u0000NaN").unwrap();
+        for offset in first..first + 11 {
+            assert_eq!(replaced.original(offset), text.find("[NaN").unwrap() + 1, "{offset}");
+        }
+        assert_eq!(replaced.original(first + 11), text.find(",-").unwrap());
         let plain = "{\"a\": -1, \"b\": \"\\";
         assert!(matches!(replace(plain).text, Cow::Borrowed(_)));
         assert_eq!(stands_for("\0-Infinity"), Some("-Infinity"));

@@ -1,13 +1,12 @@
 //! A data set of a folder per class: `CLASS/clip.mp4`, or `CLASS/action/view.mp4` for several views.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
 use super::super::folder;
 use super::super::split::View;
 use super::super::video::{has_clip_extension, has_image_extension};
-use super::listed::Listed;
+use super::listed::{Listed, ids};
 use crate::schema::Fields;
 
 /// The field that has the class.
@@ -39,12 +38,9 @@ impl ClassFolders {
             let name = file_name(&class);
             let actions: Vec<PathBuf> =
                 entries(&class)?.into_iter().filter(|path| is_action(path)).collect();
-            let mut stems: HashMap<String, usize> = HashMap::new();
-            actions.iter().for_each(|path| *stems.entry(stem(path)).or_insert(0) += 1);
-            for path in actions {
-                // `a.mp4` and `a.avi` are two actions.
-                let unique = stems[&stem(&path)] == 1;
-                let action = if unique { stem(&path) } else { file_name(&path) };
+            // `a.mp4` and `a.avi` are two actions.
+            let names = ids(&actions.iter().map(|path| file_name(path)).collect::<Vec<_>>());
+            for (path, action) in actions.into_iter().zip(names) {
                 let views = match path.is_dir() && !is_clip(&path) {
                     true => entries(&path)?.into_iter().filter(|path| is_clip(path)).collect(),
                     false => vec![path],
@@ -88,14 +84,34 @@ fn is_clip(path: &Path) -> bool {
     entries(path).is_ok_and(|inside| inside.iter().any(|path| has_image_extension(path)))
 }
 
-/// The name of a clip or folder, without a clip's extension.
-fn stem(path: &Path) -> String {
-    match has_clip_extension(path) {
-        true => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        false => file_name(path),
-    }
-}
-
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clips_that_differ_in_their_extension_are_actions_of_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a/x.avi", "a/x.mp4", "a/x.mp4.avi", "b/x.mp4", "b/y.v2.mp4", "b/y.avi"] {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"clip").unwrap();
+        }
+        let folders = ClassFolders { split: None, dir: root.path().to_owned() };
+        let actions = folders.read(root.path()).unwrap();
+        let found: Vec<_> =
+            actions.iter().map(|a| (a.id.as_str(), a.views[0].url.as_str())).collect();
+        let expected = [
+            ("a/x.avi", "a/x.avi"),
+            ("a/x.mp4", "a/x.mp4"),
+            ("a/x.mp4.avi", "a/x.mp4.avi"),
+            ("b/x", "b/x.mp4"),
+            ("b/y", "b/y.avi"),
+            ("b/y.v2", "b/y.v2.mp4"),
+        ];
+        assert_eq!(found, expected);
+    }
 }

@@ -34,8 +34,10 @@ impl Movie {
             width,
             height,
             fps: track.fps,
+            drift: track.drift,
             codec: "h264".into(),
             rotation: track.orientation.degrees(),
+            mirrored: track.orientation.is_mirrored(),
             pixel_aspect: track.orientation.turned(track.pixel_aspect),
             ..ClipInfo::default()
         };

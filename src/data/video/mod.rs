@@ -248,7 +248,7 @@ fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
     let info = ffmpeg::probe(path, refused, stated.spliced)?;
     // ffmpeg turns frames, but does not say so.
     let rotation = if stated.rotation == 0 { info.rotation } else { stated.rotation };
-    Ok(ClipInfo { rotation, ..info })
+    Ok(ClipInfo { rotation, mirrored: stated.mirrored, ..info })
 }
 
 /// Passes the luma plane of every shown frame to `visit`, before any conversion: index in display

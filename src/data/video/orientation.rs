@@ -63,7 +63,8 @@ impl Orientation {
         self == Self::default()
     }
 
-    /// The turn in degrees clockwise, by where it takes the upper edge; frames may be mirrored, too.
+    /// The turn in degrees clockwise, by where the left edge goes; frames that are mirrored have been
+    /// mirrored top to bottom before it.
     pub(super) fn degrees(self) -> u32 {
         match (self.transposed, self.mirrored_x, self.mirrored_y) {
             (false, false, _) => 0,
@@ -71,6 +72,11 @@ impl Orientation {
             (false, true, _) => 180,
             (true, _, true) => 270,
         }
+    }
+
+    /// Whether frames are mirrored.
+    pub(super) fn is_mirrored(self) -> bool {
+        self.transposed ^ self.mirrored_x ^ self.mirrored_y
     }
 
     /// `[width, height]` (or any such pair) after turning.
@@ -99,7 +105,7 @@ mod tests {
     const ONE: i32 = 1 << 16;
 
     /// Turns the frame `1 2 3 / 4 5 6`.
-    fn turned(numbers: [i32; 4]) -> Option<(u32, Vec<u8>)> {
+    fn turned(numbers: [i32; 4]) -> Option<([u32; 2], Vec<u8>)> {
         let [a, b, c, d] = numbers;
         let identity = Matrix::new([ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30]);
         let matrix = Matrix::new([a, b, 0, c, d, 0, 0, 0, 1 << 30]).then(identity);
@@ -107,28 +113,32 @@ mod tests {
         let stored: Vec<u8> = (1..=6).flat_map(|n| [n; 3]).collect();
         let mut out = vec![0; stored.len()];
         orientation.apply(&stored, [3, 2], &mut out);
-        Some((orientation.degrees(), out.chunks(3).map(|pixel| pixel[0]).collect()))
+        let turn = [orientation.degrees(), u32::from(orientation.is_mirrored())];
+        Some((turn, out.chunks(3).map(|pixel| pixel[0]).collect()))
     }
 
     #[test]
     fn frames_are_turned_as_the_matrix_demands() {
         let (one, none) = (ONE, 0);
         let cases = [
-            ([one, none, none, one], 0, [1, 2, 3, 4, 5, 6]),
-            ([none; 4], 0, [1, 2, 3, 4, 5, 6]),
+            ([one, none, none, one], [0, 0], [1, 2, 3, 4, 5, 6]),
+            ([none; 4], [0, 0], [1, 2, 3, 4, 5, 6]),
             // 90° clockwise: rows of two.
-            ([none, one, -one, none], 90, [4, 1, 5, 2, 6, 3]),
-            ([-one, none, none, -one], 180, [6, 5, 4, 3, 2, 1]),
-            ([none, -one, one, none], 270, [3, 6, 2, 5, 1, 4]),
-            ([-one, none, none, one], 180, [3, 2, 1, 6, 5, 4]),
-            ([none, one, one, none], 90, [1, 4, 2, 5, 3, 6]),
+            ([none, one, -one, none], [90, 0], [4, 1, 5, 2, 6, 3]),
+            ([-one, none, none, -one], [180, 0], [6, 5, 4, 3, 2, 1]),
+            ([none, -one, one, none], [270, 0], [3, 6, 2, 5, 1, 4]),
+            // Mirrored left to right, and top to bottom.
+            ([-one, none, none, one], [180, 1], [3, 2, 1, 6, 5, 4]),
+            ([one, none, none, -one], [0, 1], [4, 5, 6, 1, 2, 3]),
+            ([none, one, one, none], [90, 1], [1, 4, 2, 5, 3, 6]),
+            ([none, -one, -one, none], [270, 1], [6, 3, 5, 2, 4, 1]),
         ];
-        for (numbers, degrees, expected) in cases {
-            assert_eq!(turned(numbers), Some((degrees, expected.to_vec())), "{numbers:?}");
+        for (numbers, turn, expected) in cases {
+            assert_eq!(turned(numbers), Some((turn, expected.to_vec())), "{numbers:?}");
         }
         // 30°.
         assert_eq!(turned([56756, 32768, -32768, 56756]), None);
         // Half a degree counts as none.
-        assert_eq!(turned([65534, 572, -572, 65534]), Some((0, vec![1, 2, 3, 4, 5, 6])));
+        assert_eq!(turned([65534, 572, -572, 65534]), Some(([0, 0], vec![1, 2, 3, 4, 5, 6])));
     }
 }

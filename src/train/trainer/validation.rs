@@ -70,12 +70,12 @@ impl Trainer<'_> {
                     None => self.memory.shrink(largest_lane(&batch), &mut watch)?,
                 }
             };
-            metrics.add(&batch, result, Some(0.0))?;
+            metrics.add(&self.objective, &batch, result, Some(0.0))?;
             metrics.exchanged = self.exchanged();
             if let Ok(batch) = Arc::try_unwrap(batch) {
                 loader.recycle(batch);
             }
-            self.observe(&metrics.event());
+            self.observe(&metrics.event(&self.objective));
             if self.stopped() {
                 break;
             }

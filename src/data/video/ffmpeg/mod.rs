@@ -141,12 +141,17 @@ fn examine(path: &Path, each_frame: &[&str], spliced: bool) -> Result<ClipInfo, 
     let length = stored.first.as_ref().map_or(0.0, |packet| packet.duration as f64 * stored.tick);
     let fps = rate::frame_rate(&frames.stamps, frames.tick, recording)
         .or_else(|| rate::usable(1.0 / length).filter(|_| frames.stamps.len() == 1));
+    // The times of a recording may begin again.
+    let times = frames.stamps.iter().enumerate().filter(|_| !recording);
+    let times = times.filter_map(|(frame, stamp)| Some((frame, (*stamp)? as f64 * frames.tick)));
     Ok(ClipInfo {
         frames: frames.stamps.len(),
         width,
         height,
         fps: fps.unwrap_or(ClipInfo::default().fps),
+        drift: fps.map_or(0.0, |fps| ClipInfo::drift(fps, times)),
         rotation: rotation(path, &frames, &stored, each_frame)?,
+        mirrored: false,
         pixel_aspect: lowest_terms(frames.pixel_aspect),
         codec: stored.codec,
         complaint,

@@ -68,6 +68,8 @@ pub(super) struct Track {
     pub height: usize,
     /// Frames per second, on average.
     pub fps: f64,
+    /// How far frames are from there at most, seconds.
+    pub drift: f64,
     /// How stored frames are turned to be upright.
     pub orientation: Orientation,
     /// Width and height of a stored pixel in lowest terms.
@@ -122,6 +124,7 @@ impl Track {
             width,
             height,
             fps: 25.0,
+            drift: 0.0,
             orientation,
             pixel_aspect: lowest_terms(
                 presentation.pixel_aspect.or(coded_aspect).unwrap_or([1, 1]),
@@ -137,7 +140,8 @@ impl Track {
             track.count_pictures(&mut times, &sets, reordered)?;
         }
         let timeline = Timeline::new(times, &presentation.edits, ticks as f64, MAX_SAMPLES);
-        Timeline { shown: track.shown, fps: track.fps } = timeline.map_err(broken)?;
+        Timeline { shown: track.shown, fps: track.fps, drift: track.drift } =
+            timeline.map_err(broken)?;
         track.starts_with_key_frame()?;
         Ok(track)
     }
@@ -266,6 +270,8 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
 pub(super) struct Statement {
     /// Degrees clockwise by which frames are turned.
     pub rotation: u32,
+    /// Whether they are mirrored top to bottom before that.
+    pub mirrored: bool,
     /// Whether samples are not decoded one after the other: several edits, or empty samples.
     pub spliced: bool,
 }
@@ -279,8 +285,10 @@ pub(super) fn statement(path: &Path) -> Statement {
         let index = index::read(path, &mut file, length)?;
         // Times do not matter here.
         let presentation = Presentation::read(&index, 1).map_err(|what| damaged(path, what))?;
+        let orientation = presentation.orientation.unwrap_or_default();
         Ok(Statement {
-            rotation: presentation.orientation.unwrap_or_default().degrees(),
+            rotation: orientation.degrees(),
+            mirrored: orientation.is_mirrored(),
             spliced: presentation.edits.len() > 1 || presentation.empty_samples,
         })
     };

@@ -1,5 +1,6 @@
 //! Which samples of a track are shown, in which order and at what rate.
 
+use super::super::super::clip::ClipInfo;
 use super::order::Position;
 use super::presentation::Edit;
 
@@ -25,6 +26,8 @@ pub(super) struct Timeline {
     pub shown: Vec<usize>,
     /// Frames per second between the first and the last frame; 25 without usable times.
     pub fps: f64,
+    /// How far frames are at most from where that rate puts them, seconds.
+    pub drift: f64,
 }
 
 impl Timeline {
@@ -41,6 +44,8 @@ impl Timeline {
         let mut shown = Vec::new();
         // Presentation times of the first frame's start and end, and of the last frame's start.
         let mut span: Option<(i128, i128, i128)> = None;
+        // When each frame begins.
+        let mut begins = Vec::new();
         let mut elapsed = 0i128;
         for edit in edits {
             let from = times.partition_point(|time| time.start < edit.start);
@@ -59,6 +64,7 @@ impl Timeline {
                 let at = |time: i64| elapsed + i128::from(time) - i128::from(leading.decoded);
                 let (start, end) = span.map_or((at(first.start), at(first.end)), |s| (s.0, s.1));
                 span = Some((start, end, at(last.start)));
+                begins.extend(part.iter().map(|time| at(time.start) as f64 / ticks));
             }
             elapsed += i128::from(edit.end) - i128::from(edit.start);
         }
@@ -68,7 +74,11 @@ impl Timeline {
             n => (n - 1, last - start),
         };
         let fps = frames as f64 * ticks / ticked as f64;
-        Ok(Self { shown, fps: if fps.is_finite() && fps > 0.0 { fps } else { 25.0 } })
+        if !(fps.is_finite() && fps > 0.0) {
+            return Ok(Self { shown, fps: 25.0, drift: 0.0 });
+        }
+        let drift = ClipInfo::drift(fps, begins.into_iter().enumerate());
+        Ok(Self { shown, fps, drift })
     }
 }
 
@@ -102,6 +112,25 @@ mod tests {
         assert_eq!(shown(&[(400, i64::MAX)]), Ok((vec![8, 9], 25.0)));
         let many = "its edit list repeats its frames too often";
         assert_eq!(shown(&[(80, 480), (80, 480), (80, 120)]), Err(many));
+    }
+
+    #[test]
+    fn frames_at_other_times_than_the_rate_says_drift() {
+        let drift = |starts: &[i64]| {
+            let times = starts.iter().zip(0..).map(|(&start, sample)| Time {
+                start,
+                end: start + 40,
+                decoded: start,
+                order: (0, start),
+                sample,
+            });
+            let whole = [Edit { start: i64::MIN, end: i64::MAX }];
+            Timeline::new(times.collect(), &whole, 1000.0, 20).unwrap().drift
+        };
+        assert_eq!(drift(&[80, 120, 160, 200]), 0.0);
+        // A mean of 100 ms: the second frame should begin at 100, the third at 200.
+        assert!((drift(&[0, 50, 100, 300]) - 0.1).abs() < 1e-9);
+        assert_eq!(drift(&[7, 7]), 0.0);
     }
 
     #[test]
