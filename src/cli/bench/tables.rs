@@ -144,7 +144,8 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
     let step = &roofline.step;
     let mut text = format!(
         "{backbone}, {n} clips of {t}×{h}×{w}, {precision}, a step: {:.1} GFLOP, {:.2} GB at least\n\
-         each convolution's passes together; ms at best without matrix units, * where memory bounds them",
+         each convolution's passes together, without matrix units; ms at best, * where\n\
+         memory bounds them",
         step.gflop,
         step.mb / 1e3,
     );
