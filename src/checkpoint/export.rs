@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use safetensors::SafeTensors;
 
 use super::container::{CHECKSUM, KEY, checksum, serialize};
 use super::files::write_atomically;
@@ -24,6 +25,8 @@ choices! {
     }
 }
 
+/// Key of the features, which no other file of polyview's has.
+const FEATURES: &str = "features";
 /// Shape of the clip whose features are stored with an export, `[N, C, T, H, W]`.
 const PROBE: [usize; 5] = [1, 3, 4, 32, 32];
 
@@ -76,10 +79,20 @@ pub fn export(
         (CHECKSUM.to_owned(), checksum(&about, &tensors)),
         (KEY.to_owned(), about),
         ("precision".to_owned(), Precision::of(half).to_string()),
-        ("features".to_owned(), text(serde_json::to_string(&features))?),
+        (FEATURES.to_owned(), text(serde_json::to_string(&features))?),
     ]);
     write_atomically(out, &serialize(out, &tensors, metadata)?)?;
     Ok(tensors.len())
+}
+
+/// Whether a file is one that [`export`] wrote.
+pub(crate) fn is_export(path: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(path) else { return false };
+    let header = SafeTensors::read_metadata(&bytes).ok();
+    header.is_some_and(|(_, header)| {
+        let metadata = header.metadata().as_ref();
+        metadata.is_some_and(|all| all.contains_key(KEY) && all.contains_key(FEATURES))
+    })
 }
 
 /// What has two dimensions or more as f16. `path` is for errors.

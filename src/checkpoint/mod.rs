@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::atomic_file::patiently;
 pub(crate) use container::{verify, write_tensors};
+pub(crate) use export::is_export;
 pub use export::{Layout, export};
 pub(crate) use files::{prepare_folder, remove_leftovers, write_atomically, write_text};
 pub use lock::FolderLock;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use image::RgbImage;
 
-use super::out_file::{check_out_file, keep_data, write_gif, write_png};
+use super::out_file::{check_out_file, keep_data_set, write_gif, write_png};
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
 use crate::augment::{
@@ -73,13 +73,12 @@ impl AugmentArgs {
         let window = clips.window(schema).map_err(Failure::usage)?;
         let dataset = Dataset::of_source(&source, &self.split, window, size, None)?;
         let index = self.find(&dataset)?;
-        let views = || dataset.samples[index].views.iter().map(PathBuf::as_path);
         for (option, path, ending) in
             [("--out", Some(&self.out), "png"), ("--gif", self.gif.as_ref(), "gif")]
         {
             if let Some(path) = path {
                 check_out_file(option, path, ending)?;
-                keep_data(option, path, views())?;
+                keep_data_set(option, path, &source)?;
             }
         }
         let read = |reading| {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::out_file::{check_out_file, keep_data, write_png};
+use super::out_file::{check_out_file, keep_data_set, write_png};
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::config::{ClipConfig, MAX_FRAMES, PartitionChoice, WindowChoice};
@@ -52,9 +52,7 @@ impl CheckDataArgs {
         if let Some(path) = &self.sheet {
             // A check can take hours.
             check_out_file("--sheet", path, "png")?;
-            let splits = source.own_splits().into_iter().filter_map(|(.., split)| split.ok());
-            let clips: Vec<PathBuf> = splits.flat_map(|split| split.clips()).collect();
-            keep_data("--sheet", path, clips.iter().map(PathBuf::as_path))?;
+            keep_data_set("--sheet", path, &source)?;
         }
         let bar = terminal.counter("clips");
         let report = check_dataset(&source, &window, verify_clip, |done, of| {

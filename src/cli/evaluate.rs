@@ -10,17 +10,16 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::out_file::{check_writable, keep_checkpoint, keep_data};
+use super::out_file::{check_writable, keep_checkpoint, keep_data_set, keep_others};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
 use crate::data::json::{Json, parse};
 use crate::data::source::{Format, SourceSpec};
-use crate::data::video::resolve_clip;
 use crate::data::{DataSource, Dataset};
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
-    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, predict_dataset, predictions_csv,
+    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions, predict_dataset, predictions_csv,
     split_metrics, write_predictions,
 };
 use crate::half::Precision;
@@ -98,6 +97,7 @@ impl EvaluateArgs {
     fn evaluate_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
         if let Some(path) = &self.predictions {
             check_writable("--predictions", path)?;
+            keep_checkpoint("--predictions", path, checkpoint)?;
         }
         let trained = self.trained.open(checkpoint)?;
         let about = trained.describe();
@@ -113,11 +113,8 @@ impl EvaluateArgs {
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
         if let Some(path) = &self.predictions {
-            let clips = dataset.samples.iter().flat_map(|sample| &sample.views);
-            let mut files = source.files();
-            files.extend(clips.filter_map(|clip| resolve_clip(clip).ok()));
-            keep_data("--predictions", path, files.iter().map(PathBuf::as_path))?;
-            keep_checkpoint("--predictions", path, checkpoint)?;
+            keep_data_set("--predictions", path, &source)?;
+            keep_others("--predictions", path, "a file of predictions", are_predictions)?;
         }
         terminal.line(&format!(
             "{about}; {} split: {} actions, {} views",

@@ -7,13 +7,13 @@ use burn::tensor::Device;
 use clap::Args;
 
 use super::advice::{output_failure, write_advice};
-use super::out_file::{check_out_file, check_writable, keep_checkpoint};
+use super::out_file::{check_out_file, keep_checkpoint, keep_others};
 use super::trained::trained_input;
 use super::{CommandResult, Failure, print_text};
 use crate::checkpoint::{self, Layout};
 use crate::config::clips::{MAX_FRAMES, MAX_SIDE, MIN_SIDE};
 use crate::options::choices;
-use crate::web::{Memory, WebError, WebModel};
+use crate::web::{Memory, WebError, WebModel, is_page};
 
 choices! {
     /// What exported weights are for.
@@ -59,8 +59,13 @@ impl ExportArgs {
         if self.size.is_some() {
             return Err(Failure::usage("--size is for --for web: weights alone fit any size"));
         }
-        check_writable("--out", &self.out)?;
+        if self.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("html")) {
+            let out = self.out.display();
+            return Err(Failure::usage(format!("--out {out}: a page is written with --for web")));
+        }
+        check_out_file("--out", &self.out, "safetensors")?;
         keep_checkpoint("--out", &self.out, &self.checkpoint)?;
+        keep_others("--out", &self.out, "an export", |_| checkpoint::is_export(&self.out))?;
         let tensors = checkpoint::export(&self.checkpoint, &self.out, layout, self.half)
             .map_err(|error| output_failure("--out", &error))?;
         let half = if self.half { ", weights in f16" } else { "" };
@@ -72,6 +77,7 @@ impl ExportArgs {
     fn page(&self) -> CommandResult {
         let shown = self.checkpoint.display();
         check_out_file("--out", &self.out, "html")?;
+        keep_others("--out", &self.out, "a page of a network", is_page)?;
         let (net, info) = checkpoint::load(&self.checkpoint, &Device::flex())?;
         let schema = info.load_schema(&self.checkpoint).map_err(Failure::runtime)?;
         let mut input = trained_input(&self.checkpoint, &info, &schema)?;

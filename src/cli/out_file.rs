@@ -1,7 +1,7 @@
 //! Files that a command writes at its end; that they can be written is checked before its work begins.
 
-use std::io::{Cursor, ErrorKind};
-use std::path::Path;
+use std::io::{Cursor, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use image::codecs::gif::{GifEncoder, Repeat};
@@ -9,7 +9,9 @@ use image::{Delay, DynamicImage, Frame, ImageError, ImageFormat, RgbImage};
 
 use super::Failure;
 use super::advice::output_failure;
-use crate::checkpoint::{CheckpointError, write_atomically};
+use crate::checkpoint::{CONFIG, CheckpointError, VALID_PREDICTIONS, write_atomically};
+use crate::data::DataSource;
+use crate::data::video::resolve_clip;
 
 /// Refuses what cannot become a file with this ending (`"png"`), under the name of its option.
 ///
@@ -69,12 +71,48 @@ pub(super) fn keep_data<'a>(
     Ok(())
 }
 
+/// The same of all files and clips of a data set, whichever split they are of.
+pub(super) fn keep_data_set(option: &str, path: &Path, source: &DataSource) -> Result<(), Failure> {
+    let mut files = source.files();
+    let splits = source.own_splits().into_iter().filter_map(|(.., split)| split.ok());
+    let clips = splits.flat_map(|split| split.clips());
+    // Annotations may name clips without their extension.
+    files.extend(clips.map(|clip| resolve_clip(&clip).unwrap_or(clip)));
+    keep_data(option, path, files.iter().map(PathBuf::as_path))
+}
+
+/// Bytes from which a file is recognised.
+const HEAD: u64 = 4096;
+
+/// Refuses to replace a file, unless it is empty or begins as one that the command writes, which is `what`.
+pub(super) fn keep_others(
+    option: &str,
+    path: &Path,
+    what: &str,
+    is_ours: impl Fn(&[u8]) -> bool,
+) -> Result<(), Failure> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    if read.is_ok() && (head.is_empty() || is_ours(&head)) {
+        return Ok(());
+    }
+    let reason = format!("is there already and is not {what}; choose another file");
+    Err(refused(option, path, &reason))
+}
+
 /// Refuses a file that is the checkpoint which is read, or another one of a run, which has its state beside
 /// it.
 pub(super) fn keep_checkpoint(option: &str, path: &Path, read: &Path) -> Result<(), Failure> {
     let is_of_a_run = path.exists() && path.with_extension("state").exists();
     if is_of_a_run || is_within(path, read) {
         return Err(refused(option, path, "is a checkpoint; choose another file"));
+    }
+    let is_table = path.file_name().is_some_and(|name| name == VALID_PREDICTIONS);
+    if is_table && path.exists() && path.with_file_name(CONFIG).exists() {
+        return Err(refused(option, path, "belongs to a run; choose another file"));
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ pub use predict::{
     ActionPrediction, PredictOptions, annotation_inputs, clips_per_pass, predict_dataset,
 };
 pub use prediction_table::{PredictionTable, TableError};
+pub(crate) use predictions::are_predictions;
 pub use predictions::{WriteError, predictions_csv, write_predictions};
 pub use split_metrics::{Decided, Mistake, SplitMetrics, TaskMetrics, split_metrics};
 pub use thresholds::Thresholds;

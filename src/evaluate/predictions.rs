@@ -90,3 +90,38 @@ pub fn write_predictions<'a>(
     file.insert("Actions".to_owned(), actions.into());
     Ok(file.into())
 }
+
+/// Whether a file that begins like this is one of predictions, in either format. Annotations, which have
+/// `Actions` too, are none.
+pub(crate) fn are_predictions(head: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(head);
+    if let Some(line) = head.lines().next().filter(|line| line.starts_with("action,")) {
+        return line.contains("_label,");
+    }
+    let plain: String = head.chars().filter(|c| !c.is_whitespace()).collect();
+    let begins = ["{\"Set\":\"", "{\"Actions\":{"].iter().any(|start| plain.starts_with(start));
+    let of_annotations = ["\"Clips\":", "\"Numberofactions\":"];
+    begins && plain.contains("\"Actions\":{") && !of_annotations.iter().any(|key| plain.contains(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predictions_are_told_from_other_files() {
+        for (head, expected) in [
+            ("{\n  \"Set\": \"test\",\n  \"Actions\": {\n    \"0\": {", true),
+            ("{\"Actions\": {\"0\": {\"Offence\": \"\"}}, \"Set\": \"test\"}", true),
+            ("action,action_class,action_class_label,action_class_confidence,", true),
+            ("{\"Set\": \"test\", \"Number of actions\": 2, \"Actions\": {", false),
+            ("{\"Set\": \"test\", \"Actions\": {\"0\": {\"Clips\": [", false),
+            ("[{\"epoch\": 1", false),
+            ("action,label\n", false),
+            ("batch-size = 8\n", false),
+            ("\0\0\0\x18ftypmp42", false),
+        ] {
+            assert_eq!(are_predictions(head.as_bytes()), expected, "{head}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 pub(crate) use max_pool::MaxPoolKernel;
 pub use page::Written;
+pub(crate) use page::is_page;
 pub use program::{Buffer, Contents, Dispatch, Layer, Memory, Program};
 pub use weights::Span;
 

@@ -93,6 +93,13 @@ impl WebModel {
     }
 }
 
+/// Whether a file that begins like this is a page of a network; a run's report is none.
+pub(crate) fn is_page(head: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(head);
+    // Of the pages, these alone play clips from memory.
+    head.starts_with("<!doctype html>") && head.contains("media-src blob:")
+}
+
 /// The name of a piece of the weights.
 fn script(index: usize) -> String {
     format!("weights-{}.js", index + 1)

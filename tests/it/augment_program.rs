@@ -6,7 +6,8 @@ use std::process::Output;
 use image::AnimationDecoder;
 use tempfile::TempDir;
 
-use crate::common::data::small_set;
+use crate::common::clips::picture_clip;
+use crate::common::data::{clip, small_set};
 use crate::common::program::{polyview, text};
 
 fn stderr(output: &Output) -> String {
@@ -127,6 +128,15 @@ fn the_contact_sheet_has_a_row_per_seed() {
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
     }
+    // A clip that is a folder of images would have one more, whichever split it is of.
+    let images = clip(&data, 0, 0).with_extension("");
+    std::fs::remove_file(clip(&data, 0, 0)).unwrap();
+    picture_clip(&images, vec![image::RgbImage::new(32, 32); 12]);
+    let inside = images.join("x.png");
+    let output = draw(&["--split", "valid", "--out", inside.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("belongs to the data set"), "{}", stderr(&output));
+    assert!(!inside.exists());
     let output = draw(&["--out", "/no/such/folder/sheet.png"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("sheet.png: there is no folder"), "{}", stderr(&output));

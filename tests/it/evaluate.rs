@@ -105,17 +105,33 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     let args = ["evaluate", "--predictions", out, "--ground-truth", truth, "--json"];
     let official = polyview(&args);
     assert!(official.status.success(), "{}", text(&official.stderr));
-    // The data set and the checkpoint are never written over.
-    let clip = root.join("mvfouls/test/action_0/clip_0.mp4");
+    // The data set, whichever split, and a run's files are never written over.
+    let clips = ["test", "train"].map(|split| {
+        root.join(format!("mvfouls/{split}/action_0/clip_0.mp4"))
+    });
+    let of_run = ["config.toml", "history.json", "valid_predictions.csv"]
+        .map(|name| checkpoint.with_file_name(name));
+    let before = of_run.each_ref().map(|path| std::fs::read(path).unwrap());
     for (path, why) in [
-        (truth, "belongs to the data set"),
-        (clip.to_str().unwrap(), "belongs to the data set"),
-        (checkpoint.to_str().unwrap(), "is a checkpoint"),
+        (Path::new(truth), "belongs to the data set"),
+        (&clips[0], "belongs to the data set"),
+        (&clips[1], "belongs to the data set"),
+        (&checkpoint, "is a checkpoint"),
+        (&of_run[0], "is there already and is not a file of predictions; choose another file"),
+        (&of_run[1], "is not a file of predictions"),
+        (&of_run[2], "belongs to a run; choose another file"),
     ] {
-        let refused = evaluate(&checkpoint, &root, &["--predictions", path]);
-        assert_eq!(refused.status.code(), Some(2));
+        let refused = evaluate(&checkpoint, &root, &["--predictions", path.to_str().unwrap()]);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
         assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
     }
+    assert!(of_run.map(|path| std::fs::read(path).unwrap()) == before);
+    // Earlier predictions are, and in another format too.
+    let again = evaluate(&checkpoint, &root, &["--predictions", out, "--split", "valid"]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert!(std::fs::read_to_string(out).unwrap().contains("\"Set\": \"valid\""));
+    let again = evaluate(&checkpoint, &root, &["--predictions", out]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
     // What would be ignored is refused.
     let ignored = polyview(&[&args[..], &["--split", "valid"]].concat());
     assert_eq!(ignored.status.code(), Some(2));

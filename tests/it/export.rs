@@ -193,7 +193,7 @@ fn exports_are_taken_where_checkpoints_and_pretrained_weights_are() {
 fn weights_beyond_the_range_of_f16_are_named_and_not_exported() {
     let folder = TempDir::new().unwrap();
     let config = trained(&folder);
-    let [source, out] = ["source", "out"].map(|name| folder.path().join(name));
+    let [source, out] = ["source", "out.safetensors"].map(|name| folder.path().join(name));
     changed(&config.run.save_dir.join(checkpoint::LAST), &source, &[(WEIGHT, -65520.0)]);
     let [from, to] = [&source, &out].map(|path| path.to_str().unwrap());
     let export = ["export", "--checkpoint", from, "--out", to];
@@ -228,4 +228,40 @@ fn a_runs_checkpoints_are_not_exported_over() {
         assert!(error.contains("is a checkpoint; choose another file"), "{error}");
     }
     assert!([&best, &last, &apart].map(|path| std::fs::read(path).unwrap()) == before);
+}
+
+#[test]
+fn only_an_export_is_exported_over() {
+    let folder = TempDir::new().unwrap();
+    let best = trained(&folder).run.save_dir.join(checkpoint::BEST);
+    let export = |to: &Path| {
+        let [from, to] = [&best, to].map(|path| path.to_str().unwrap());
+        polyview(&["export", "--checkpoint", from, "--out", to])
+    };
+    let [copy, other, out] = ["copy", "other", "out"]
+        .map(|name| folder.path().join(name).with_extension("safetensors"));
+    std::fs::copy(&best, &copy).unwrap();
+    std::fs::write(&other, b"something else").unwrap();
+    for path in [&copy, &other] {
+        let before = std::fs::read(path).unwrap();
+        let output = export(path);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        let reason = "is there already and is not an export; choose another file";
+        assert!(error.contains(reason), "{error}");
+        assert!(std::fs::read(path).unwrap() == before);
+    }
+    // A name that says another format would be read as that one.
+    let config = best.with_file_name(checkpoint::CONFIG);
+    let before = std::fs::read(&config).unwrap();
+    for path in [&config, &folder.path().join("weights.pth")] {
+        let output = export(path);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("the name must end with .safetensors"), "{error}");
+    }
+    assert!(std::fs::read(&config).unwrap() == before);
+    for _ in 0..2 {
+        assert!(export(&out).status.success());
+    }
 }
