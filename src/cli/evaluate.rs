@@ -19,8 +19,8 @@ use crate::data::source::{Format, SourceSpec};
 use crate::data::{DataSource, Dataset};
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
-    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions, predict_dataset, predictions_csv,
-    split_metrics, write_predictions,
+    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions, predict_dataset,
+    predictions_csv, split_metrics, write_predictions,
 };
 use crate::half::Precision;
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};

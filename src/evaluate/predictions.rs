@@ -101,7 +101,9 @@ pub(crate) fn are_predictions(head: &[u8]) -> bool {
     let plain: String = head.chars().filter(|c| !c.is_whitespace()).collect();
     let begins = ["{\"Set\":\"", "{\"Actions\":{"].iter().any(|start| plain.starts_with(start));
     let of_annotations = ["\"Clips\":", "\"Numberofactions\":"];
-    begins && plain.contains("\"Actions\":{") && !of_annotations.iter().any(|key| plain.contains(key))
+    begins
+        && plain.contains("\"Actions\":{")
+        && !of_annotations.iter().any(|key| plain.contains(key))
 }
 
 #[cfg(test)]

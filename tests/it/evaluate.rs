@@ -106,9 +106,8 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     let official = polyview(&args);
     assert!(official.status.success(), "{}", text(&official.stderr));
     // The data set, whichever split, and a run's files are never written over.
-    let clips = ["test", "train"].map(|split| {
-        root.join(format!("mvfouls/{split}/action_0/clip_0.mp4"))
-    });
+    let clips =
+        ["test", "train"].map(|split| root.join(format!("mvfouls/{split}/action_0/clip_0.mp4")));
     let of_run = ["config.toml", "history.json", "valid_predictions.csv"]
         .map(|name| checkpoint.with_file_name(name));
     let before = of_run.each_ref().map(|path| std::fs::read(path).unwrap());

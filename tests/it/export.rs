@@ -238,8 +238,8 @@ fn only_an_export_is_exported_over() {
         let [from, to] = [&best, to].map(|path| path.to_str().unwrap());
         polyview(&["export", "--checkpoint", from, "--out", to])
     };
-    let [copy, other, out] = ["copy", "other", "out"]
-        .map(|name| folder.path().join(name).with_extension("safetensors"));
+    let [copy, other, out] =
+        ["copy", "other", "out"].map(|name| folder.path().join(name).with_extension("safetensors"));
     std::fs::copy(&best, &copy).unwrap();
     std::fs::write(&other, b"something else").unwrap();
     for path in [&copy, &other] {
