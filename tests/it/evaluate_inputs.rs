@@ -101,7 +101,7 @@ fn a_file_that_cannot_be_written_is_reported_with_its_option() {
     let root = config.data.dataset_root.to_str().unwrap();
     let checkpoint = config.run.save_dir.join(checkpoint::BEST);
     let checkpoint = checkpoint.to_str().unwrap();
-    let file = folder.path().join("absent").join("file");
+    let file = folder.path().join("absent").join("file.safetensors");
     let file = file.to_str().unwrap();
     let evaluate = ["evaluate", "--dataset-root", root, "--device", "cpu", "--predictions", file];
     let export = ["export", "--out", file];
