@@ -15,36 +15,21 @@ use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits, cube_device, launch};
 
-/// Channels that no matrix divides, in windows and planes of every kind that is loaded in its own way: one by
-/// one, by fours of a row, by fours of a plane.
+/// Channels that no matrix divides, and values that are loaded one by one.
+const ONE_BY_ONE: ConvShape = ConvShape {
+    batch: 2,
+    in_channels: 21,
+    out_channels: 70,
+    input: [2, 6, 10],
+    kernel: [1, 3, 3],
+    stride: [1; 3],
+    padding: [0, 1, 1],
+};
+/// What is tried: values are also loaded by fours of a row, and by fours of a plane.
 const SHAPES: [ConvShape; 3] = [
-    ConvShape {
-        batch: 2,
-        in_channels: 21,
-        out_channels: 70,
-        input: [2, 6, 10],
-        kernel: [1, 3, 3],
-        stride: [1; 3],
-        padding: [0, 1, 1],
-    },
-    ConvShape {
-        batch: 2,
-        in_channels: 21,
-        out_channels: 70,
-        input: [2, 5, 16],
-        kernel: [1, 3, 3],
-        stride: [1; 3],
-        padding: [0, 1, 1],
-    },
-    ConvShape {
-        batch: 2,
-        in_channels: 21,
-        out_channels: 70,
-        input: [4, 2, 6],
-        kernel: [3, 1, 1],
-        stride: [1; 3],
-        padding: [1, 0, 0],
-    },
+    ONE_BY_ONE,
+    ConvShape { input: [2, 5, 16], ..ONE_BY_ONE },
+    ConvShape { input: [4, 2, 6], kernel: [3, 1, 1], padding: [1, 0, 0], ..ONE_BY_ONE },
 ];
 
 /// The matrix units of a device, or why it does without them.

@@ -36,9 +36,9 @@ impl Entry {
         Self { pass, shape, half, units, choice, ms, usual_ms }
     }
 
-    fn is_of(&self, (pass, shape): &TuningPass, kind: Kind) -> bool {
-        let same = Kind { half: self.half, units: self.units } == kind;
-        same && self.pass == *pass && self.shape == *shape
+    /// What it is the choice for.
+    fn key(&self) -> (TuningPass, Kind) {
+        ((self.pass, self.shape), Kind { half: self.half, units: self.units })
     }
 }
 
@@ -80,12 +80,11 @@ impl Remembered {
     }
 
     pub(super) fn find(&self, job: &TuningPass, kind: Kind) -> Option<&Entry> {
-        self.contents.entries.iter().find(|entry| entry.is_of(job, kind))
+        self.contents.entries.iter().find(|entry| entry.key() == (*job, kind))
     }
 
     pub(super) fn add(&mut self, entry: Entry) {
-        let Entry { pass, shape, half, units, .. } = entry;
-        self.contents.entries.retain(|old| !old.is_of(&(pass, shape), Kind { half, units }));
+        self.contents.entries.retain(|old| old.key() != entry.key());
         self.contents.entries.push(entry);
     }
 
@@ -96,8 +95,8 @@ impl Remembered {
         let found = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let found = found.filter(|found: &Contents| found.device == self.contents.device);
         for entry in found.into_iter().flat_map(|found| found.entries) {
-            let Entry { pass, shape, half, units, .. } = entry;
-            if self.find(&(pass, shape), Kind { half, units }).is_none() {
+            let (job, kind) = entry.key();
+            if self.find(&job, kind).is_none() {
                 self.contents.entries.push(entry);
             }
         }
