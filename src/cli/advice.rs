@@ -109,6 +109,11 @@ impl Advice for DataError {
     fn advice(&self) -> Option<String> {
         match self {
             Self::NoRoot { .. } => Some("give the data set's folder as --dataset-root".to_owned()),
+            Self::OneSplit { .. } => Some(
+                "give the folder above it as --dataset-root (--format folders takes its folders as \
+                 classes)"
+                    .to_owned(),
+            ),
             Self::NoSplits { .. }
             | Self::UnknownSplit { .. }
             | Self::NoSplit { .. }
@@ -143,6 +148,10 @@ impl Advice for DatasetError {
             Self::Unlabelled { .. } => Some(
                 "training and validation need labels: give the classes, or leave the split out, and a part \
                  of the training split is held out"
+                    .to_owned(),
+            ),
+            Self::BeyondClips { .. } => Some(
+                "give an earlier --start-frame and --end-frame, or --window center for any length"
                     .to_owned(),
             ),
             Self::Worker => Some("--num-workers 0 shows where".to_owned()),

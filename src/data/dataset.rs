@@ -110,6 +110,7 @@ pub(super) struct Findings {
     pub unreadable: Mutex<BTreeMap<PathBuf, ClipError>>,
     pub reported_short: AtomicBool,
     pub reported_repeats: AtomicBool,
+    pub reported_beyond: AtomicBool,
     pub reported_complaint: AtomicBool,
     pub cropped: AtomicBool,
 }
@@ -148,6 +149,22 @@ pub enum DatasetError {
         views: usize,
         /// The unreadable views so far.
         errors: Vec<ClipError>,
+    },
+    /// A window that no clip reaches, so that nothing but last frames would be seen.
+    #[error(
+        "{split} split: the window begins at frame {first}, and every clip ends before it, such as {} \
+         with {frames} frames",
+        .path.display()
+    )]
+    BeyondClips {
+        /// The split.
+        split: String,
+        /// First frame of the window, in that clip.
+        first: usize,
+        /// One of the clips.
+        path: PathBuf,
+        /// Its frames.
+        frames: usize,
     },
     /// A decoding thread panicked.
     #[error("a decoding thread panicked")]

@@ -22,6 +22,12 @@ pub enum DataError {
         /// The splits that the schema names.
         expected: String,
     },
+    /// The root is the folder of one split in SoccerNet's layout.
+    #[error("{}: is the folder of one split, for it has annotations.json", .root.display())]
+    OneSplit {
+        /// What was given as the data set's root.
+        root: PathBuf,
+    },
     /// The schema has no such split.
     #[error("there is no split {split:?}; the schema names: {known}")]
     UnknownSplit {

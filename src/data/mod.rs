@@ -25,6 +25,7 @@ mod place;
 mod plan;
 #[doc(hidden)]
 pub mod problem;
+mod reach;
 mod reading;
 pub mod sampler;
 pub mod sampling;

@@ -250,6 +250,14 @@ impl Dataset {
     /// Reports once that clips are shorter than their window, and that frames repeat.
     fn report(&self, path: &Path, info: &ClipInfo, pick: &WindowPick) {
         let (title, [start, end]) = (self.title(), pick.window);
+        if start >= info.frames && !self.findings.reported_beyond.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "{title}: some clips end before the window begins, such as {} with {} frames (the window \
+                 begins at frame {start}): nothing but their last frame is seen",
+                path.display(),
+                info.frames
+            );
+        }
         if pick.past_end {
             if !self.findings.reported_short.swap(true, Ordering::Relaxed) {
                 let what = match self.window.window {

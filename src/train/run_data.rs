@@ -37,6 +37,7 @@ impl<'a> RunData<'a> {
             Dataset::of_source(source, split, window, size, views)?.labelled()
         };
         let (train, valid) = (open("train")?, open("valid")?);
+        train.refuse_window_beyond()?;
         let classes = |task: usize| (task, schema.tasks[task].classes.len());
         let tasks: Vec<_> =
             config.balance.balanced_tasks(schema).into_iter().map(classes).collect();

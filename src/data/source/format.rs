@@ -71,7 +71,8 @@ pub(super) fn usual_splits() -> Vec<SplitSpec> {
 /// Finds out how the data set at `root` lists its actions, or looks for `forced` alone.
 ///
 /// # Errors
-/// [`DataError::NoRoot`], and [`DataError::Layout`] if it is none of what is known.
+/// [`DataError::NoRoot`], [`DataError::OneSplit`], and [`DataError::Layout`] if it is none of what is
+/// known.
 pub(super) fn recognise(
     root: &Path,
     forced: Option<Format>,
@@ -86,6 +87,12 @@ pub(super) fn recognise(
         let found = layout::find_splits(root, schema);
         found.is_ok_and(|splits| splits.iter().any(|split| split.dir.join(ANNOTATIONS).is_file()))
     };
+    if forced.is_none_or(|forced| forced == Format::SoccerNet)
+        && !is_soccernet()
+        && root.join(ANNOTATIONS).is_file()
+    {
+        return Err(DataError::OneSplit { root: root.to_owned() });
+    }
     if forced == Some(Format::SoccerNet) || (may_be(Format::SoccerNet) && is_soccernet()) {
         return Ok(Found::SoccerNet);
     }
