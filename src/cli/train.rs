@@ -1,15 +1,17 @@
 //! `polyview train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 
-use super::{CommandResult, EXIT_INTERRUPTED, Terminal};
+use super::quoted::quoted;
+use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
+use crate::checkpoint::LAST;
 use crate::cluster::Cluster;
-use crate::config::{Config, Typed};
+use crate::config::{AUTO, Config, Typed};
 use crate::options::{choice, choices, option_error};
 use crate::report::{Event, Observer};
 use crate::train::{self, TrainError};
@@ -64,9 +66,34 @@ pub fn train_config(
     Config::resolve(typed.config.as_deref(), typed.options).map_err(|error| error.to_string())
 }
 
+/// Refuses to begin from scratch where the configuration's own folder has the run that is to be resumed: it
+/// has another name since.
+fn refuse_moved(config: &Config, file: &Path) -> Result<(), Failure> {
+    let last = config.run.save_dir.join(LAST);
+    let resumes = config.run.resume.as_ref().is_some_and(|from| from.as_os_str() == AUTO);
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !resumes || last.exists() || !folder.join(LAST).is_file() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--resume auto: there is no checkpoint in {}, but one in {}, the folder of --config; continue it \
+         with --save-dir {}",
+        config.run.save_dir.display(),
+        folder.display(),
+        quoted(folder)
+    )))
+}
+
 impl TrainArgs {
     pub(super) fn run(self, mut terminal: Terminal) -> CommandResult {
+        let names_folder = self.options.has("save-dir");
         let config = Config::resolve(self.config.as_deref(), self.options)?;
+        if let Some(file) = self.config.as_deref().filter(|_| !names_folder) {
+            refuse_moved(&config, file)?;
+        }
         let timeout = Duration::from_secs(config.compute.rank_timeout as u64);
         let cluster = Cluster::join(timeout).map_err(TrainError::from)?.map(Rc::new);
         let Some(cluster) = &cluster else {

@@ -23,6 +23,13 @@ impl<T> Default for Typed<T> {
     }
 }
 
+impl<T> Typed<T> {
+    /// Whether this option was typed.
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == option)
+    }
+}
+
 impl<T: Args> Typed<T> {
     /// `T` with a file's options, and over them those typed.
     pub(super) fn over(self, file: Option<&Path>) -> Result<T, ConfigError> {
