@@ -29,6 +29,7 @@ mod terminal;
 mod train;
 mod trained;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
@@ -296,7 +297,25 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 
 /// Prints a result on stdout, and the end of its line.
 fn print_text(text: &str) -> Result<(), Failure> {
-    print_bytes(format!("{text}\n").as_bytes())
+    let lines: Vec<_> = text.split('\n').map(visible).collect();
+    print_bytes(format!("{}\n", lines.join("\n")).as_bytes())
+}
+
+/// A line whose control characters are escaped, but for tabs: names come from files, and must not control
+/// the terminal.
+fn visible(line: &str) -> Cow<'_, str> {
+    let controls = |c: char| c.is_control() && c != '\t';
+    if !line.contains(controls) {
+        return line.into();
+    }
+    let mut text = String::new();
+    for c in line.chars() {
+        match controls(c) {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text.into()
 }
 
 /// Prints a result on stdout as it is; a reader that left early is no failure.

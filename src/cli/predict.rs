@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::out_file::{check_out_file, keep_data, write_png};
 use super::trained::{Trained, TrainedArgs, averaged};
-use super::{CommandResult, Failure, Terminal, print_json, print_text};
+use super::{CommandResult, Failure, Terminal, print_json, print_text, visible};
 use crate::checkpoint;
 use crate::data::folder;
 use crate::data::video::{has_clip_extension, has_image_extension, is_hidden, resolve_clip};
@@ -165,7 +165,7 @@ impl PredictArgs {
             let path = action.views[*view].display();
             lines.push(format!("  view {path}: {:.1} % of the decision", share * 100.0));
         }
-        lines.join("\n")
+        lines.iter().map(|line| visible(line)).collect::<Vec<_>>().join("\n")
     }
 
     /// What is said of a prediction.
@@ -266,6 +266,21 @@ fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
     let inside = entries(folder)?;
     let clips = files(&inside);
     if !clips.is_empty() {
+        let has_clips = |path: &&PathBuf| {
+            path.is_dir() && entries(path).is_ok_and(|within| !files(&within).is_empty())
+        };
+        let others: Vec<&PathBuf> = inside.iter().filter(has_clips).collect();
+        if let [first, rest @ ..] = others.as_slice() {
+            let more = match rest.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            log::warn!(
+                "{}: its clips are one action, so the folders of clips in it are left out: {}{more}",
+                folder.display(),
+                first.display()
+            );
+        }
         return Ok(vec![action(folder, clips)]);
     }
     let mut actions = Vec::new();
