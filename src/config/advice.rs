@@ -1,48 +1,36 @@
 //! Suggestions for a data set, by its size and class balance, and by what a run turns out to wait for.
 
+use super::without_effect;
 use crate::config::{Config, FreezingKind, WeightingStrategy};
+use crate::model::BackboneKind;
 
 /// Suggestions for a training split of `actions` actions whose imbalanced task has these class
 /// counts. Only what the configuration does not do already.
 pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> {
-    let mut lines = without_effect(config);
+    let mut lines = without_effect::lines(config);
     lines.extend(size(config, actions));
     lines.extend(untrained(config));
     lines.extend(balance(config, counts));
     lines
 }
 
-/// Options that were given and have no effect in two phases.
-fn without_effect(c: &Config) -> Vec<String> {
-    let usual = Config::default();
-    if !c.freezing.gradual_finetuning {
-        return Vec::new();
-    }
-    let mut lines = Vec::new();
-    if c.schedule.epochs != usual.schedule.epochs {
-        lines.push(format!(
-            "--epochs {} has an effect only with --no-gradual-finetuning; this run has \
-             --phase1-epochs {} and --phase2-epochs {}",
-            c.schedule.epochs, c.freezing.phase1_epochs, c.freezing.phase2_epochs
-        ));
-    }
-    if c.schedule.lr != usual.schedule.lr {
-        lines.push(format!(
-            "--lr {:e} has an effect only with --no-gradual-finetuning; this run has --head-lr {:e} and \
-             --backbone-lr {:e}",
-            c.schedule.lr, c.freezing.head_lr, c.freezing.backbone_lr
-        ));
-    }
-    lines
-}
-
 /// A first phase on a backbone that knows nothing.
 fn untrained(c: &Config) -> Option<String> {
     (c.freezing.gradual_finetuning && c.network.pretrained.is_none()).then(|| {
-        "the first phase trains the heads on a frozen backbone of random weights: give --pretrained FILE \
-         (its public weights) or --no-gradual-finetuning"
-            .to_owned()
+        let weights = match has_public_weights(c) {
+            true => "--pretrained FILE (its public weights) or ",
+            false => "",
+        };
+        format!(
+            "the first phase trains the heads on a frozen backbone of random weights: give \
+             {weights}--no-gradual-finetuning"
+        )
     })
+}
+
+/// Whether weights of the backbone can be had elsewhere.
+fn has_public_weights(c: &Config) -> bool {
+    c.network.backbone_name != BackboneKind::R3dTiny
 }
 
 fn size(c: &Config, actions: usize) -> Vec<String> {
@@ -55,10 +43,12 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
     };
     let mut options = Vec::new();
     if !c.freezing.gradual_finetuning {
-        if c.network.pretrained.is_none() {
+        if c.network.pretrained.is_some() {
+            options.push("--gradual-finetuning");
+        } else if has_public_weights(c) {
             options.push("--pretrained FILE (the backbone's public weights)");
+            options.push("--gradual-finetuning");
         }
-        options.push("--gradual-finetuning");
     }
     match actions {
         0..100 => {

@@ -23,6 +23,7 @@ mod schedule;
 pub(crate) mod shortcuts;
 pub(crate) mod source;
 mod window;
+mod without_effect;
 
 use std::path::{Path, PathBuf};
 

@@ -3,7 +3,6 @@
 
 use super::balance::ALTERNATE;
 use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
-use crate::augment::Strength;
 use crate::schema::Schema;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -43,6 +42,17 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if config.run.resume_best_acc.is_some() && config.run.resume.is_none() {
         let reason = "it needs --resume";
         return Err(refuse("resume-best-acc", "without --resume", reason));
+    }
+    if config.run.compare_freezing
+        && !config.freezing.gradual_finetuning
+        && matches!(config.freezing.freezing_strategy, FreezingKind::Fixed | FreezingKind::None)
+    {
+        return Err(refuse(
+            "compare-freezing",
+            "with --no-gradual-finetuning",
+            "nothing is frozen then, so that both runs would be the same: leave one of the two out, or \
+             give --freezing-strategy adaptive, progressive or gradient_guided",
+        ));
     }
     if config.run.compare_freezing && config.run.test_run {
         return Err(refuse(
@@ -161,9 +171,6 @@ pub(super) fn warnings(c: &Config) -> Vec<String> {
             "--early-stopping-patience {patience} may end the run before phase 2 (after {} epochs)",
             c.freezing.phase1_epochs
         ));
-    }
-    if c.augment.rand_augment.is_some() && c.augment.augmentation_strength == Strength::None {
-        warnings.push("--rand-augment has no effect: augmentation is off".to_owned());
     }
     warnings
 }

@@ -38,6 +38,11 @@ pub fn compare_freezing(
     without.schedule.epochs = config.total_epochs();
     without.schedule.early_stopping_patience = Auto::Number(config.patience());
 
+    // Options that act in one run alone are not said to be without effect in the other.
+    let usual = Config::default();
+    (as_configured.schedule.lr, as_configured.schedule.epochs) =
+        (usual.schedule.lr, usual.schedule.epochs);
+
     as_configured.run.save_dir = config.run.save_dir.join("frozen");
     without.run.save_dir = config.run.save_dir.join("unfrozen");
     without.validate()?;

@@ -269,6 +269,47 @@ fn options_without_effect_in_two_phases_are_named() {
 }
 
 #[test]
+fn options_that_need_another_one_are_named_without_it() {
+    let lines = |config: &Config| advice(config, 3000, &[1500, 1500]).join("\n");
+    let two = "--pretrained k400.pth";
+    let one = "--pretrained k400.pth --no-gradual-finetuning";
+    for (base, options, with_them, needs) in [
+        (one, "--head-lr 5e-3 --backbone-lr 1e-4", two, "--gradual-finetuning"),
+        (one, "--phase1-epochs 3", two, "--gradual-finetuning"),
+        (one, "--unfreeze-blocks 2", two, "--freezing-strategy fixed"),
+        (one, "--min-lr 1e-5", two, "--scheduler reduce_on_plateau"),
+        (two, "--warmup-epochs 2", "--lr-warmup", "--lr-warmup"),
+        (two, "--momentum 0.5", "--optimizer sgd", "--optimizer sgd"),
+        (two, "--step-size 3 --gamma 0.3", "--scheduler step", "--scheduler step"),
+        (two, "--focal-gamma 3", "--loss-function focal", "--loss-function focal"),
+        (
+            &format!("{two} --no-use-class-balanced-sampler"),
+            "--oversample-factor 2",
+            "--use-class-balanced-sampler",
+            "--use-class-balanced-sampler",
+        ),
+        (
+            &format!("{two} --augmentation-strength none"),
+            "--noise-strength 0.1 --rand-augment 2",
+            "--augmentation-strength mild",
+            "an --augmentation-strength other than none",
+        ),
+    ] {
+        let without = defaults_with(&format!("{base} {options}"));
+        let said = lines(&without);
+        for word in options.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        assert!(said.contains("effect only with") && said.contains(needs), "{said}");
+        let there = match with_them {
+            base if base == two => defaults_with(&format!("{two} {options}")),
+            more => with(&without, more),
+        };
+        assert!(!lines(&there).contains("effect"), "{options}: {}", lines(&there));
+    }
+}
+
+#[test]
 fn command_lines_of_the_original_trainer_run() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");

@@ -1,0 +1,184 @@
+//! Options that were given and do nothing, because of another one.
+
+use super::{Config, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy};
+use crate::augment::Strength;
+
+/// Options that act on one condition.
+struct Row {
+    options: &'static [&'static str],
+    acts: fn(&Config) -> bool,
+    /// What they need, as an option.
+    needs: &'static str,
+    /// What the run has in their place, if anything.
+    instead: Option<fn(&Config) -> String>,
+}
+
+impl Row {
+    const fn new(
+        options: &'static [&'static str],
+        acts: fn(&Config) -> bool,
+        needs: &'static str,
+    ) -> Self {
+        Self { options, acts, needs, instead: None }
+    }
+
+    /// An option of a run in one phase, and what two phases have in its place.
+    const fn in_one_phase(
+        options: &'static [&'static str],
+        instead: fn(&Config) -> String,
+    ) -> Self {
+        let acts = |c: &Config| !c.freezing.gradual_finetuning;
+        Self { instead: Some(instead), ..Self::new(options, acts, "--no-gradual-finetuning") }
+    }
+}
+
+fn decays(c: &Config) -> bool {
+    use SchedulerKind::{Exponential, ReduceOnPlateau, Step};
+    matches!(c.schedule.scheduler, Step | Exponential | ReduceOnPlateau)
+}
+
+fn stalls(c: &Config) -> bool {
+    matches!(c.freezing.freezing_strategy, FreezingKind::Adaptive | FreezingKind::GradientGuided)
+}
+
+/// The options that do not always act.
+const ROWS: &[Row] = &[
+    Row::in_one_phase(&["epochs"], |c| {
+        let freezing = &c.freezing;
+        let [first, second] = [freezing.phase1_epochs, freezing.phase2_epochs];
+        format!("--phase1-epochs {first} and --phase2-epochs {second}")
+    }),
+    Row::in_one_phase(&["lr"], |c| {
+        let [heads, backbone] = [c.freezing.head_lr, c.freezing.backbone_lr];
+        format!("--head-lr {heads:e} and --backbone-lr {backbone:e}")
+    }),
+    Row {
+        instead: Some(|c| format!("--epochs {} and --lr {:e}", c.schedule.epochs, c.schedule.lr)),
+        ..Row::new(
+            &[
+                "phase1-epochs",
+                "head-lr",
+                "backbone-lr",
+                "phase2-backbone-lr-scale-factor",
+                "phase2-head-lr-ratio",
+                "phase1-plateau-patience",
+                "phase1-plateau-factor",
+            ],
+            |c| c.freezing.gradual_finetuning,
+            "--gradual-finetuning",
+        )
+    },
+    Row::new(
+        &["phase2-epochs"],
+        // The progressive strategy counts its intervals by them.
+        |c| {
+            c.freezing.gradual_finetuning
+                || c.freezing.freezing_strategy == FreezingKind::Progressive
+        },
+        "--gradual-finetuning",
+    ),
+    Row::new(
+        &["unfreeze-blocks"],
+        |c| c.freezing.gradual_finetuning && c.freezing.freezing_strategy == FreezingKind::Fixed,
+        "--gradual-finetuning and --freezing-strategy fixed",
+    ),
+    Row::new(
+        &["adaptive-patience", "adaptive-min-improvement"],
+        stalls,
+        "--freezing-strategy adaptive or gradient_guided",
+    ),
+    Row::new(&["warmup-epochs"], |c| c.schedule.lr_warmup, "--lr-warmup"),
+    Row::new(&["momentum"], |c| c.optimizer.optimizer == OptimizerKind::Sgd, "--optimizer sgd"),
+    Row::new(&["step-size"], |c| c.schedule.scheduler == SchedulerKind::Step, "--scheduler step"),
+    Row::new(&["gamma"], decays, "--scheduler step, exponential or reduce_on_plateau"),
+    Row::new(
+        &["plateau-patience"],
+        |c| c.schedule.scheduler == SchedulerKind::ReduceOnPlateau,
+        "--scheduler reduce_on_plateau",
+    ),
+    Row::new(
+        &["min-lr"],
+        // The first phase lowers its rate in the same way.
+        |c| c.freezing.gradual_finetuning || c.schedule.scheduler == SchedulerKind::ReduceOnPlateau,
+        "--scheduler reduce_on_plateau",
+    ),
+    Row::new(
+        &["focal-gamma"],
+        |c| matches!(c.loss.loss_function, LossFunction::Focal | LossFunction::AdaptiveFocal),
+        "--loss-function focal or adaptive_focal",
+    ),
+    Row::new(
+        &["max-weight-ratio"],
+        |c| c.balance.class_weighting_strategy == WeightingStrategy::BalancedCapped,
+        "--class-weighting-strategy balanced_capped",
+    ),
+    Row::new(
+        &["oversample-factor"],
+        |c| c.balance.use_class_balanced_sampler && !c.balance.progressive_class_balancing,
+        "--use-class-balanced-sampler and without --progressive-class-balancing",
+    ),
+    Row::new(
+        &["progressive-start-factor", "progressive-end-factor", "progressive-epochs"],
+        |c| c.balance.progressive_class_balancing,
+        "--progressive-class-balancing",
+    ),
+    Row::new(
+        &[
+            "rand-augment",
+            "temporal-jitter-strength",
+            "dropout-prob",
+            "spatial-crop-strength",
+            "color-aug-strength",
+            "noise-strength",
+            "severity-aware-augmentation",
+        ],
+        |c| c.augment.augmentation_strength != Strength::None,
+        "an --augmentation-strength other than none",
+    ),
+    Row::new(&["test-batches"], |c| c.run.test_run, "--test-run"),
+];
+
+/// A line for each rule that leaves options without effect whose values are not the usual ones.
+pub(super) fn lines(config: &Config) -> Vec<String> {
+    let [here, usual] = [config, &Config::default()].map(|config| {
+        toml::Table::try_from(config).expect("a configuration is a table of scalars and lists")
+    });
+    let given = |option: &str| {
+        let value = here.get(option).filter(|value| usual.get(option) != Some(*value))?;
+        Some(match value {
+            toml::Value::Boolean(_) => format!("--{option}"),
+            toml::Value::Float(number) if !(1e-2..1e4).contains(&number.abs()) => {
+                format!("--{option} {number:e}")
+            }
+            value => format!("--{option} {}", value.to_string().trim_matches('"')),
+        })
+    };
+    let line = |row: &Row| {
+        let options: Vec<String> = row.options.iter().filter_map(|option| given(option)).collect();
+        let effect = match options.as_slice() {
+            [] => return None,
+            [_] => "has an effect",
+            _ => "have an effect",
+        };
+        let instead = row
+            .instead
+            .map_or_else(String::new, |instead| format!("; this run has {}", instead(config)));
+        Some(format!("{} {effect} only with {}{instead}", options.join(", "), row.needs))
+    };
+    ROWS.iter().filter(|row| !(row.acts)(config)).filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options;
+
+    #[test]
+    fn rules_are_about_options_that_there_are() {
+        let names = options::long_names::<Config>();
+        for option in ROWS.iter().flat_map(|row| row.options) {
+            assert!(names.iter().any(|name| name == option), "{option}");
+        }
+        assert_eq!(lines(&Config::default()), Vec::<String>::new());
+    }
+}
