@@ -47,6 +47,7 @@ mod machine;
 mod matrix_units;
 mod metrics;
 mod micro_batch;
+mod mistakes;
 mod model;
 mod moments;
 mod norm;
