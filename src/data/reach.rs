@@ -6,7 +6,7 @@ use super::video;
 use super::window::Window;
 
 impl Dataset {
-    /// Refuses a window that begins behind the end of every clip that can be read. Clips are opened, not
+    /// Refuses a window that begins after the end of every clip that can be read. Clips are opened, not
     /// decoded, until one is long enough, which is usually the first.
     ///
     /// # Errors

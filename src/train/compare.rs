@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::error::TrainError;
 use super::run::{Outcome, run_across};
 use crate::cluster::Cluster;
-use crate::config::{Auto, CacheChoice, Config, FreezingKind};
+use crate::config::{Auto, CacheChoice, Config, FreezingConfig, FreezingKind};
 use crate::report::Observer;
 
 /// What came of both runs.
@@ -33,15 +33,22 @@ pub fn compare_freezing(
     as_configured.data.cache = config.cache_folder().map_or(CacheChoice::Off, CacheChoice::Folder);
 
     let mut without = as_configured.clone();
-    without.freezing.freezing_strategy = FreezingKind::None;
-    without.freezing.gradual_finetuning = false;
+    // What acts in one of the runs alone is not said to be without effect in the other.
+    let usual = Config::default();
+    without.freezing = FreezingConfig {
+        freezing_strategy: FreezingKind::None,
+        gradual_finetuning: false,
+        exponential_lr_decay: config.freezing.exponential_lr_decay,
+        discriminative_lr: config.freezing.discriminative_lr,
+        layer_decay: config.freezing.layer_decay,
+        ..usual.freezing
+    };
+    if config.freezing.gradual_finetuning {
+        as_configured.schedule.lr = usual.schedule.lr;
+        as_configured.schedule.epochs = usual.schedule.epochs;
+    }
     without.schedule.epochs = config.total_epochs();
     without.schedule.early_stopping_patience = Auto::Number(config.patience());
-
-    // Options that act in one run alone are not said to be without effect in the other.
-    let usual = Config::default();
-    (as_configured.schedule.lr, as_configured.schedule.epochs) =
-        (usual.schedule.lr, usual.schedule.epochs);
 
     as_configured.run.save_dir = config.run.save_dir.join("frozen");
     without.run.save_dir = config.run.save_dir.join("unfrozen");

@@ -1,6 +1,7 @@
 //! Integration tests of the public API, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
+mod advice;
 mod annotation_files;
 mod annotations;
 mod augment_agree;

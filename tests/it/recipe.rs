@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use polyview::config::Config;
-use polyview::config::advice::{advice, data_wait_advice};
 use polyview::losses::{Targets, TaskLoss};
 use polyview::model::state_dict;
 use polyview::schema::Schema;
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::common::data::small_set;
 use crate::common::program::{polyview, text};
-use crate::common::run::{defaults_with, run, small_config, with};
+use crate::common::run::{run, small_config, with};
 
 /// Three epochs of everything, no phases.
 fn flat(folder: &TempDir) -> Config {
@@ -211,102 +210,6 @@ fn comparing_freezing_trains_twice_from_the_same_start() {
     assert_eq!(unfrozen[0].trainable.len(), 5);
     assert!(config.run.save_dir.join("frozen/best.safetensors").exists());
     assert!(config.run.save_dir.join("unfrozen/best.safetensors").exists());
-}
-
-#[test]
-fn waiting_for_data_names_the_option_to_change() {
-    let config = defaults_with("--num-workers 2");
-    assert_eq!(data_wait_advice(&config, 0.1, 8), None);
-    let more = |config: &Config| data_wait_advice(config, 0.4, 8).unwrap();
-    assert!(more(&config).starts_with("40 % of the epoch"), "{}", more(&config));
-    assert!(more(&config).contains("--num-workers 8"));
-    let busy = with(&config, "--num-workers 8");
-    assert!(more(&busy).contains("--loader-memory"));
-    let uncached = with(&busy, "--cache off");
-    assert!(more(&uncached).contains("--cache DIR"));
-}
-
-#[test]
-fn advice_depends_on_the_data_set_and_the_options_in_use() {
-    let config = defaults_with("");
-    let few = advice(&config, 60, &[30, 30]).join("\n");
-    for word in ["60 actions", "--pretrained", "--unfreeze-blocks 1", "--batch-size 4"] {
-        assert!(few.contains(word), "{few}");
-    }
-    assert!(advice(&config, 300, &[150, 150])[0].contains("--unfreeze-blocks 2"));
-    assert!(advice(&config, 800, &[400, 400])[0].contains("--severity-aware-augmentation"));
-    let random = advice(&config, 3000, &[1500, 1500]);
-    assert!(random[0].contains("frozen backbone of random weights"), "{random:?}");
-    for option in ["--pretrained k400.pth", "--no-gradual-finetuning"] {
-        let lines = advice(&with(&config, option), 3000, &[1500, 1500]);
-        assert_eq!(lines, Vec::<String>::new());
-    }
-    let done = with(
-        &config,
-        "--pretrained k400.pth --unfreeze-blocks 1 --batch-size 4 --dropout-rate 0.5",
-    );
-    assert_eq!(advice(&done, 60, &[30, 30]), Vec::<String>::new());
-    let off =
-        "--class-weighting-strategy none --no-use-class-balanced-sampler --pretrained k400.pth";
-    let off = with(&config, off);
-    assert!(advice(&off, 3000, &[2700, 300])[0].contains("--use-class-balanced-sampler"));
-    assert!(advice(&off, 3000, &[2995, 5]).iter().any(|line| line.contains("only 5")));
-}
-
-#[test]
-fn options_without_effect_in_two_phases_are_named() {
-    let lines = |config: &Config| advice(config, 3000, &[1500, 1500]);
-    let given = defaults_with("--epochs 2 --lr 1e-3 --pretrained k400.pth");
-    let [epochs, lr] = &lines(&given)[..] else { panic!("{:?}", lines(&given)) };
-    assert!(
-        epochs.starts_with("--epochs 2 has an effect only with --no-gradual-finetuning"),
-        "{epochs}"
-    );
-    assert!(epochs.contains("--phase1-epochs 8 and --phase2-epochs 15"), "{epochs}");
-    assert!(lr.starts_with("--lr 1e-3") && lr.contains("--head-lr"), "{lr}");
-    let counts = with(&given, "--no-gradual-finetuning");
-    assert_eq!(lines(&counts), Vec::<String>::new());
-}
-
-#[test]
-fn options_that_need_another_one_are_named_without_it() {
-    let lines = |config: &Config| advice(config, 3000, &[1500, 1500]).join("\n");
-    let two = "--pretrained k400.pth";
-    let one = "--pretrained k400.pth --no-gradual-finetuning";
-    for (base, options, with_them, needs) in [
-        (one, "--head-lr 5e-3 --backbone-lr 1e-4", two, "--gradual-finetuning"),
-        (one, "--phase1-epochs 3", two, "--gradual-finetuning"),
-        (one, "--unfreeze-blocks 2", two, "--freezing-strategy fixed"),
-        (one, "--min-lr 1e-5", two, "--scheduler reduce_on_plateau"),
-        (two, "--warmup-epochs 2", "--lr-warmup", "--lr-warmup"),
-        (two, "--momentum 0.5", "--optimizer sgd", "--optimizer sgd"),
-        (two, "--step-size 3 --gamma 0.3", "--scheduler step", "--scheduler step"),
-        (two, "--focal-gamma 3", "--loss-function focal", "--loss-function focal"),
-        (
-            &format!("{two} --no-use-class-balanced-sampler"),
-            "--oversample-factor 2",
-            "--use-class-balanced-sampler",
-            "--use-class-balanced-sampler",
-        ),
-        (
-            &format!("{two} --augmentation-strength none"),
-            "--noise-strength 0.1 --rand-augment 2",
-            "--augmentation-strength mild",
-            "an --augmentation-strength other than none",
-        ),
-    ] {
-        let without = defaults_with(&format!("{base} {options}"));
-        let said = lines(&without);
-        for word in options.split(' ').filter(|word| word.starts_with("--")) {
-            assert!(said.contains(word), "{word}: {said}");
-        }
-        assert!(said.contains("effect only with") && said.contains(needs), "{said}");
-        let there = match with_them {
-            base if base == two => defaults_with(&format!("{two} {options}")),
-            more => with(&without, more),
-        };
-        assert!(!lines(&there).contains("effect"), "{options}: {}", lines(&there));
-    }
 }
 
 #[test]
