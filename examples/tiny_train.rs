@@ -68,7 +68,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     config.augment.augmentation_strength = Strength::None;
 
     let outcome = train::run(&config, &AtomicBool::new(false), &mut terminal)?;
-    terminal.finish(&outcome);
+    terminal.finish(&outcome, &config);
     let best = outcome.best().ok_or("no epoch was finished")?;
     let reached = best.valid.tasks.iter().all(|task| task.balanced_accuracy >= WANTED);
     for task in &best.valid.tasks {

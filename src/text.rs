@@ -70,6 +70,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Text<'_>, NotText> {
                  it again",
             ));
         }
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
+            return Err(NotText::whole("is a video, not a text"));
+        }
         [0xff, 0xfe, 0, 0, ..]
         | [0, 0, 0xfe, 0xff, ..]
         | [1..=255, 0, 0, 0, ..]

@@ -142,15 +142,18 @@ pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
 /// The content of a file's bytes, if their checksum is right. `path` is for errors.
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
-    let (_, header) =
-        SafeTensors::read_metadata(bytes).map_err(|error| refuse(error.to_string()))?;
+    // safetensors' own words are about its header, whatever the file is.
+    let no_such_file = |error| {
+        refuse(format!("it is no safetensors file, or only the beginning of one ({error})"))
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(no_such_file)?;
     let entry = |key: &str| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
     let text = entry(KEY).ok_or_else(|| refuse("it has no polyview header".to_owned()))?;
     let (sum, text) = text
         .split_once('\n')
         .or_else(|| Some((entry(CHECKSUM)?.as_str(), text.as_str())))
         .ok_or_else(|| refuse("its polyview header is truncated".to_owned()))?;
-    let file = SafeTensors::deserialize(bytes).map_err(|error| refuse(error.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(no_such_file)?;
     let mut text = text;
     let mut tensors = StateDict::new();
     for (name, view) in file.iter() {

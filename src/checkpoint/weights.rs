@@ -60,8 +60,15 @@ fn described(
 ) -> Result<(CheckpointInfo, StateDict, String), CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     let Content { text, tensors, checksum } = content;
-    let info: CheckpointInfo =
-        serde_json::from_str(&text).map_err(|error| refuse(format!("bad header: {error}")))?;
+    let info: CheckpointInfo = serde_json::from_str(&text).map_err(|error| {
+        refuse(match path.extension() {
+            Some(ending) if ending == "state" => {
+                "it is the state of a run, whose weights are in the .safetensors file beside it"
+                    .to_owned()
+            }
+            _ => format!("bad header: {error}"),
+        })
+    })?;
     if info.format_version > FORMAT_VERSION {
         return Err(refuse(format!(
             "it has format {}, polyview {} reads formats up to {FORMAT_VERSION}",

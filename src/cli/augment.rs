@@ -15,7 +15,7 @@ use crate::augment::{
 use crate::config::{ClipConfig, Typed, WindowChoice};
 use crate::data::{Batch, Dataset, Reading};
 use crate::device;
-use crate::options::between;
+use crate::options::{between, seed, whole, within};
 use crate::sheet::{Row, contact_sheet, pictures};
 
 /// Frames of a clip per row.
@@ -34,13 +34,13 @@ pub(super) struct AugmentArgs {
     #[arg(long, value_name = "ID")]
     action: String,
     /// View of the action, counted from 0
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = whole, default_value_t = 0)]
     view: usize,
     /// Number of draws, one per row
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", value_parser = within::<u64>(1, 1000), default_value_t = 8)]
     seeds: u64,
     /// First seed; each row takes the next
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", value_parser = seed, default_value_t = 42)]
     seed: u64,
     /// auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

@@ -29,36 +29,35 @@ impl DevicesArgs {
     }
 }
 
+/// A few lines for each device: in columns they would be wider than a terminal.
 fn table(devices: &[DeviceInfo]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header([
-        "--device",
-        "name",
-        "API",
-        "kind",
-        "driver",
-        "memory",
-        "largest buffer",
-        "workgroup",
-        "f16",
-        "matrix units",
-        "",
-    ]);
+    table.set_header(["--device", "device"]);
     for device in devices {
-        table.add_row([
-            device.id.clone(),
-            device.name.clone(),
-            device.api.clone(),
-            device.kind.clone(),
-            device.driver.clone(),
-            device.memory_bytes.map_or("?".to_owned(), |b| ByteSize(b).to_string()),
-            device.max_binding_bytes.map_or("memory".to_owned(), |b| format!("{} MiB", b >> 20)),
-            device.max_workgroup.map_or_else(String::new, |size| size.to_string()),
-            device.half_storage().to_owned(),
-            device.matrix_units().unwrap_or_else(|| "no".to_owned()),
-            if device.auto { "← auto" } else { "" }.to_owned(),
-        ]);
+        let id = if device.auto { format!("{}\n(auto)", device.id) } else { device.id.clone() };
+        table.add_row([id, description(device)]);
     }
     table.to_string()
+}
+
+fn description(device: &DeviceInfo) -> String {
+    let is_cpu = device.api == "cpu";
+    let kind = if is_cpu { String::new() } else { format!(" ({}, {})", device.api, device.kind) };
+    let memory = device.memory_bytes.map_or("unknown".to_owned(), |b| ByteSize(b).to_string());
+    let mut limits = vec![format!("memory {memory}")];
+    limits.extend(device.max_binding_bytes.map(|b| format!("buffers up to {} MiB", b >> 20)));
+    limits.extend(device.max_workgroup.map(|size| format!("{size} invocations a workgroup")));
+    let mut lines = vec![
+        format!("{}{kind}", device.name),
+        format!("driver {}", device.driver),
+        limits.join(", "),
+    ];
+    if !is_cpu {
+        let units = device.matrix_units();
+        let units =
+            units.map_or("no matrix units".to_owned(), |size| format!("matrix units {size}"));
+        lines.push(format!("f16 {}, {units}", device.half_storage()));
+    }
+    lines.join("\n")
 }

@@ -24,7 +24,7 @@ use crate::evaluate::{
 };
 use crate::half::Precision;
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
-use crate::options::choice;
+use crate::options::{choice, whole};
 
 /// Options that mean nothing where a prediction file is evaluated.
 const OF_A_NETWORK: [&str; 12] = [
@@ -62,7 +62,7 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with_all = OF_A_NETWORK)]
     ground_truth: Option<PathBuf>,
     /// Wrong predictions to list per task
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", value_parser = whole, default_value_t = 5)]
     mistakes: usize,
     /// Print JSON
     #[arg(long)]
@@ -75,7 +75,11 @@ pub(super) struct EvaluateArgs {
 impl EvaluateArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         if let (Some(truth), Some(predictions)) = (&self.ground_truth, &self.predictions) {
-            let evaluation = official::evaluate(&read(truth)?, &read(predictions)?);
+            let (truth, predictions) = (read(truth)?, read(predictions)?);
+            for oddity in official::oddities(&truth, &predictions) {
+                log::warn!("{oddity}");
+            }
+            let evaluation = official::evaluate(&truth, &predictions);
             if self.json {
                 print_json(&official_json(&evaluation))?;
             } else {

@@ -12,7 +12,7 @@ use super::trained::trained_input;
 use super::{CommandResult, Failure, print_text};
 use crate::checkpoint::{self, Layout};
 use crate::config::clips::{MAX_FRAMES, MAX_SIDE, MIN_SIDE};
-use crate::options::choices;
+use crate::options::{choices, file_or_folder};
 use crate::web::{Memory, WebError, WebModel, is_page};
 
 choices! {
@@ -30,8 +30,8 @@ choices! {
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// Checkpoint to read [e.g. SAVE_DIR/best.safetensors]
-    #[arg(long, value_name = "FILE")]
+    /// Checkpoint to read, or a run's folder for its best one
+    #[arg(long, value_name = "FILE", value_parser = file_or_folder(checkpoint::BEST, None))]
     checkpoint: PathBuf,
     /// File to write (safetensors; for web, HTML)
     #[arg(long, value_name = "FILE")]

@@ -59,11 +59,15 @@ struct Cli {
     #[arg(short, long, global = true, display_order = 1001, conflicts_with = "verbose")]
     quiet: bool,
     /// Log level: error, warn, info, debug or trace [default: info]
-    #[arg(long, global = true, display_order = 1002, value_name = "LEVEL")]
+    #[arg(long, global = true, display_order = 1002, value_name = "LEVEL", value_parser = log_level)]
     #[arg(conflicts_with_all = ["verbose", "quiet"])]
     log_level: Option<log::LevelFilter>,
     #[command(subcommand)]
     command: Command,
+}
+
+fn log_level(text: &str) -> Result<log::LevelFilter, String> {
+    text.parse().map_err(|_| "must be error, warn, info, debug or trace".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

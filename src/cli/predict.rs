@@ -16,6 +16,7 @@ use crate::data::folder;
 use crate::data::video::{has_clip_extension, has_image_extension, is_hidden, resolve_clip};
 use crate::data::{Dataset, Reading};
 use crate::evaluate::{ActionAnswer, ActionPrediction, AnswerOptions, predict_dataset, saliency};
+use crate::options::at_least;
 use crate::schema::Schema;
 use crate::sheet::{contact_sheet, explained};
 
@@ -29,7 +30,7 @@ pub(super) struct PredictArgs {
     #[arg(long, value_name = "FILE.png")]
     explain: Option<PathBuf>,
     /// Most probable classes to print per task
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", value_parser = at_least(1), default_value_t = 2)]
     top: usize,
     /// Print JSON
     #[arg(long)]

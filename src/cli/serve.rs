@@ -7,14 +7,14 @@ use clap::Args;
 use super::signals::stop_flag;
 use super::trained::TrainedArgs;
 use super::{CommandResult, Failure, Terminal, print_text};
-use crate::options::between;
+use crate::options::{between, within};
 use crate::serve::{Limits, Model, Server};
 
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Port to listen on; 0 for any free one
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    #[arg(long, value_name = "PORT", value_parser = within::<u16>(0, 65535), default_value_t = 8080)]
     port: u16,
     /// Name or address of this machine to listen on; anything but 127.0.0.1 lets others in
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]

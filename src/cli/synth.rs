@@ -8,8 +8,12 @@ use clap::Args;
 use super::quoted::quoted;
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
+use crate::options::{between, seed, within};
 use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
 use crate::units::ByteSize;
+
+/// Far more than anyone writes.
+const MOST: usize = 1 << 20;
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -18,32 +22,38 @@ pub(super) struct SynthArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Actions in the training split
-    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().actions)]
+    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(default_value_t = SynthOptions::default().actions)]
     actions: usize,
     /// Actions in validation and in test [default: a quarter of the training split's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
     held_out: Option<usize>,
     /// Views per action
-    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().views)]
+    #[arg(long, value_name = "N", value_parser = between(1, 64))]
+    #[arg(default_value_t = SynthOptions::default().views)]
     views: usize,
     /// Random seed; the same seed gives the same files
-    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().seed)]
+    #[arg(long, value_name = "N", value_parser = seed)]
+    #[arg(default_value_t = SynthOptions::default().seed)]
     seed: u64,
     /// Frames per clip, at 25 fps
-    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().frames)]
+    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(default_value_t = SynthOptions::default().frames)]
     frames: usize,
     /// Width of a frame, pixels
-    #[arg(long, value_name = "PX", default_value_t = SynthOptions::default().width)]
+    #[arg(long, value_name = "PX", value_parser = between(32, 4096))]
+    #[arg(default_value_t = SynthOptions::default().width)]
     width: usize,
     /// Height of a frame, pixels
-    #[arg(long, value_name = "PX", default_value_t = SynthOptions::default().height)]
+    #[arg(long, value_name = "PX", value_parser = between(32, 4096))]
+    #[arg(default_value_t = SynthOptions::default().height)]
     height: usize,
     /// Noise of each pixel, ± levels of 255
-    #[arg(long, value_name = "N", default_value_t = SynthOptions::default().noise)]
-    #[arg(value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_name = "N", value_parser = within::<u8>(1, 255))]
+    #[arg(default_value_t = SynthOptions::default().noise)]
     noise: u8,
     /// Class ratio of the first task in the training split, e.g. 8 4 2 1 [default: balanced]
-    #[arg(long, value_name = "N", num_args = 1..)]
+    #[arg(long, value_name = "N", num_args = 1.., value_parser = between(1, MOST))]
     ratio: Vec<usize>,
     /// Schema whose tasks the clips show (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]

@@ -10,6 +10,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use super::bars::Bars;
 use super::quoted::quoted;
 use crate::checkpoint;
+use crate::config::Config;
 use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
 use crate::train::{Outcome, REPORT};
 
@@ -105,7 +106,7 @@ impl Terminal {
     }
 
     /// Prints the results of a training run and the paths of its files.
-    pub fn finish(&self, outcome: &Outcome) {
+    pub fn finish(&self, outcome: &Outcome, config: &Config) {
         let mut text = String::new();
         let epochs = outcome.history.len();
         let seconds = match self.ended < epochs {
@@ -152,8 +153,14 @@ impl Terminal {
         if !outcome.interrupted && outcome.files.contains(&best) && best.exists() {
             let _ = write!(
                 text,
-                "\nnext: polyview evaluate --checkpoint {} --dataset-root DATA --split test",
-                quoted(&best)
+                "\nnext: polyview evaluate --checkpoint {} --dataset-root {} --split {}",
+                quoted(&best),
+                quoted(&config.data.dataset_root),
+                // Perhaps the data set is no longer where it was.
+                match config.open_data() {
+                    Ok(data) if data.splits().iter().all(|split| split != "test") => "valid",
+                    _ => "test",
+                }
             );
         }
         self.line(&text);

@@ -144,7 +144,7 @@ impl TrainArgs {
         } else {
             let outcome = train::run_across(config, cluster, &stop, observer)?;
             if shows_bar {
-                terminal.finish(&outcome);
+                terminal.finish(&outcome, config);
             }
             outcome.interrupted
         };

@@ -17,14 +17,14 @@ use crate::evaluate::{
 };
 use crate::half::{self, Precision};
 use crate::model::MultiViewNet;
-use crate::options::{at_least, between, choice, unit};
+use crate::options::{at_least, between, choice, file_or_folder, unit};
 use crate::schema::Schema;
 
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct TrainedArgs {
-    /// Weights that `train` wrote [e.g. SAVE_DIR/best.safetensors]
-    #[arg(long, value_name = "FILE")]
+    /// Weights that `train` wrote, or a run's folder for its best ones
+    #[arg(long, value_name = "FILE", value_parser = file_or_folder(checkpoint::BEST, None))]
     pub checkpoint: Option<PathBuf>,
     /// Schema of the data set (TOML) [default: the checkpoint's]
     #[arg(long, value_name = "FILE")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint;
 use crate::model::{BackboneKind, DROPOUT_FEATURE, DROPOUT_HEAD, ModelConfig};
 use crate::options::{self, choice, option_defaults};
 use crate::schema::Schema;
@@ -25,8 +26,9 @@ pub struct NetworkConfig {
     #[arg(long, value_name = "P", value_parser = options::below_one)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout_rate: Option<f64>,
-    /// Weights to start from: the backbone's public ones or a checkpoint (.pth, .pt or .safetensors)
-    #[arg(long, value_name = "FILE", value_parser = options::path())]
+    /// Weights to start from: the backbone's public ones or a checkpoint (.pth, .pt or .safetensors), or a
+    /// run's folder for its best ones
+    #[arg(long, value_name = "FILE", value_parser = options::file_or_folder(checkpoint::BEST, None))]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<PathBuf>,
     /// Feed other annotated properties (contact, body part, …) to the heads

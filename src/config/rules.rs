@@ -140,7 +140,8 @@ fn freezing(c: &Config) -> Result<(), ConfigError> {
     {
         let other =
             if c.freezing.discriminative_lr { "discriminative-lr" } else { "exponential-lr-decay" };
-        let reason = format!("and --{other} both set the rates of deeper stages: leave one out");
+        let reason =
+            format!("--{other} sets the rates of deeper stages as well: leave one of the two out");
         return Err(refuse("layer-decay", decay, reason));
     }
     if c.freezing.discriminative_lr && c.freezing.exponential_lr_decay {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint;
 use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 
 /// Value of `resume` for the save-dir's last checkpoint, if there is one.
@@ -26,8 +27,9 @@ pub struct RunConfig {
     /// Move the files of an earlier run in SAVE_DIR aside, to a numbered folder there
     #[arg(long, group = RESUME_MAY_CHANGE)]
     pub overwrite: bool,
-    /// Checkpoint to resume from; auto: SAVE_DIR's last one, if there is one
-    #[arg(long, value_name = "FILE", group = RESUME_MAY_CHANGE, value_parser = options::path())]
+    /// Checkpoint to resume from, or a run's folder for its last one; auto: SAVE_DIR's, if there is one
+    #[arg(long, value_name = "FILE", group = RESUME_MAY_CHANGE)]
+    #[arg(value_parser = options::file_or_folder(checkpoint::LAST, Some(AUTO)))]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub resume: Option<PathBuf>,
     /// Best score to beat after resuming, in place of the checkpoint's

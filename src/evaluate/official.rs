@@ -8,7 +8,11 @@
 //! annotated `Offence` is compared literally, so "No Offence" does not match "No offence", nor
 //! "Between" "Offence"; a Dive is correct only with severity "1.0", whatever is annotated.
 
+mod oddities;
+
 use serde_json::{Map, Value};
+
+pub use oddities::oddities;
 
 /// Classes of the action, in the evaluator's order.
 pub const ACTION_CLASSES: [&str; 8] = [

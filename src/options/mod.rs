@@ -23,10 +23,10 @@ pub(crate) use entries::{
 pub(crate) use parse::{
     cli_arguments, default_of, long_names, member_of, option_error, parse, switch_names, validate,
 };
-pub(crate) use paths::{optional_path_text, path, path_or_empty, path_text};
+pub(crate) use paths::{file_or_folder, optional_path_text, path, path_or_empty, path_text};
 pub(crate) use ranges::{
     at_least, below_one, between, epochs, factor, inside_unit, not_negative, positive, scale, seed,
-    size, unit, whole,
+    size, unit, whole, within,
 };
 
 /// Group of the options that may differ between a run and its continuation without changing what

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 
 use super::{Entry, Kind, OptionError, RESUME_MAY_CHANGE, from_serialized};
+use crate::near::nearest;
 
 /// The options of `T` as its derive declares them.
 fn command<T: Args>() -> Command {
@@ -166,12 +167,9 @@ pub(crate) fn option_error(error: &clap::Error) -> OptionError {
         }
         ErrorKind::TooManyValues => Some("a switch takes no value".to_owned()),
         ErrorKind::UnknownArgument => {
-            let known = text(ContextKind::SuggestedArg);
-            let known = known.trim_start_matches('-');
-            Some(if known.is_empty() {
-                "there is no such option".to_owned()
-            } else {
-                format!("there is no such option; did you mean --{known}?")
+            Some(match meant(option, text(ContextKind::SuggestedArg).trim_start_matches('-')) {
+                None => "there is no such option".to_owned(),
+                Some(meant) => format!("there is no such option; did you mean --{meant}?"),
             })
         }
         _ => None,
@@ -181,4 +179,16 @@ pub(crate) fn option_error(error: &clap::Error) -> OptionError {
         text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
     });
     OptionError::new(option, value, reason)
+}
+
+/// The option that an unknown one stands for: what other trainers call so, or clap's suggestion, which is
+/// often far away.
+fn meant<'a>(typed: &str, suggested: &'a str) -> Option<&'a str> {
+    match typed {
+        "amp" | "fp16" => Some("precision f16"),
+        "gpu" | "gpus" | "cuda" => Some("device"),
+        _ if suggested.is_empty() => None,
+        _ if suggested.contains(typed) || typed.contains(suggested) => Some(suggested),
+        _ => nearest(typed, [suggested]),
+    }
 }

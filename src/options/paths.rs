@@ -58,6 +58,21 @@ pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+/// The path of a file, or a folder that stands for its file of this name, as a run does for a checkpoint.
+/// `keyword` is no path.
+pub(crate) fn file_or_folder(
+    name: &'static str,
+    keyword: Option<&'static str>,
+) -> impl TypedValueParser<Value = PathBuf> {
+    path().try_map(move |path| {
+        if keyword.is_some_and(|keyword| path.as_os_str() == keyword) || !path.is_dir() {
+            return Ok(path);
+        }
+        let file = path.join(name);
+        if file.is_file() { Ok(file) } else { Err(format!("is a folder without {name}")) }
+    })
+}
+
 /// A path or nothing, which is then refused with more to say.
 pub(crate) fn path_or_empty() -> impl TypedValueParser<Value = PathBuf> {
     clap::builder::OsStringValueParser::new().try_map(|typed| match typed.to_str() {

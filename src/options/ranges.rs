@@ -1,5 +1,8 @@
 //! Value parsers: the range of an option, named at its field. Each error says what would be valid.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 /// Largest whole number: TOML's integers end there.
 const MOST: usize = i64::MAX as usize;
 
@@ -23,6 +26,17 @@ pub(crate) fn between(
     least: usize,
     most: usize,
 ) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
+    within::<usize>(least, most)
+}
+
+/// The same for another type, which must be named: clap does not check it against the field's before it runs.
+pub(crate) fn within<T>(
+    least: T,
+    most: T,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync
+where
+    T: FromStr + PartialOrd + Display + Copy + Send + Sync,
+{
     move |text| {
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
         number.ok_or_else(|| format!("must be a whole number between {least} and {most}"))

@@ -87,7 +87,7 @@ fn refusal(hosts: &Hosts, request: &Request) -> Option<Refusal> {
     if !named || !hosts.include(host) {
         return Some(Refusal::new(
             StatusCode::MISDIRECTED_REQUEST,
-            "this server is called by another name or address",
+            "the Host header names another server; start with --host and the name or address that is used",
         ));
     }
     if matches!(*request.method(), Method::GET | Method::HEAD) {

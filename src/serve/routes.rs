@@ -42,8 +42,14 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     let about = async |State(shared): Served| json(StatusCode::OK, &shared.about);
     let length = async |State(shared): Served| json(StatusCode::OK, &shared.queue.length());
     let api = async || ([(CONTENT_TYPE, "application/json")], OPENAPI);
-    let absent = async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing here");
-    let method = async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not by this method");
+    let absent =
+        async || Refusal::new(StatusCode::NOT_FOUND, "there is no such page; see /openapi.json");
+    let method = async || {
+        Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this address does not take that method; see /openapi.json",
+        )
+    };
     Router::new()
         .route("/", get(page))
         .route("/api/model", get(about))

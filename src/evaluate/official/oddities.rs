@@ -1,0 +1,98 @@
+//! What the official evaluator passes over in silence.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{ACTION_CLASS, ACTION_CLASSES, OFFENCE, SEVERITY};
+
+/// Whatever makes predictions wrong or leaves them out without a word: another split's files, actions that are
+/// not annotated, classes that there are not. A line for each, for both files as parsed from JSON.
+pub fn oddities(annotations: &Value, predictions: &Value) -> Vec<String> {
+    let actions = |file: &Value| file.get("Actions").and_then(Value::as_object).cloned();
+    let mut lines: Vec<String> = sets(annotations, predictions).into_iter().collect();
+    if let (Some(annotated), Some(predicted)) = (actions(annotations), actions(predictions)) {
+        lines.extend(unknown_actions(&annotated, &predicted));
+        lines.extend(unknown_classes(&predicted));
+    }
+    lines
+}
+
+fn sets(annotations: &Value, predictions: &Value) -> Option<String> {
+    let set = |file: &Value| file.get("Set").and_then(Value::as_str).map(str::to_owned);
+    let (annotated, predicted) = (set(annotations)?, set(predictions)?);
+    (!annotated.eq_ignore_ascii_case(&predicted)).then(|| {
+        format!("the annotations are of the set {annotated:?}, the predictions of {predicted:?}")
+    })
+}
+
+fn unknown_actions(
+    annotated: &Map<String, Value>,
+    predicted: &Map<String, Value>,
+) -> Option<String> {
+    let unknown: Vec<&String> =
+        predicted.keys().filter(|id| !annotated.contains_key(*id)).collect();
+    let first = unknown.first()?;
+    Some(match unknown.len() {
+        1 => format!("1 predicted action is not annotated and does not count: {first:?}"),
+        count => {
+            format!(
+                "{count} predicted actions are not annotated and do not count, such as {first:?}"
+            )
+        }
+    })
+}
+
+fn unknown_classes(predicted: &Map<String, Value>) -> Vec<String> {
+    let known: [(&str, &[&str]); 3] = [
+        (ACTION_CLASS, &ACTION_CLASSES),
+        (OFFENCE, &["Offence", "No offence", "No Offence", "Between", ""]),
+        (SEVERITY, &["1.0", "2.0", "3.0", "4.0", "5.0", ""]),
+    ];
+    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for entry in predicted.values() {
+        for (key, classes) in known {
+            // A missing one is an exception in the evaluator, which is reported.
+            let Some(value) = entry.get(key) else { continue };
+            if value.as_str().is_none_or(|class| !classes.contains(&class)) {
+                *counts.entry((key, value.to_string())).or_default() += 1;
+            }
+        }
+    }
+    let line = |((key, value), count): ((&str, String), usize)| {
+        let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        format!(
+            "{key} {value} is predicted {times}, which is none of the evaluator's classes: always wrong"
+        )
+    };
+    counts.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_never_counts_is_named() {
+        let entry = |class: &str, severity: Value| json!({"Action class": class, "Offence": "Offence", "Severity": severity});
+        let truth = json!({"Set": "test", "Actions": {"1": entry("Dive", json!("1.0"))}});
+        assert_eq!(oddities(&truth, &truth), Vec::<String>::new());
+        let predicted = json!({"Set": "valid", "Actions": {
+            "1": entry("Sliding", json!("1.0")),
+            "2": entry("Sliding", json!(1.0)),
+            "3": entry("Dive", json!("")),
+        }});
+        assert_eq!(
+            oddities(&truth, &predicted),
+            [
+                "the annotations are of the set \"test\", the predictions of \"valid\"",
+                "2 predicted actions are not annotated and do not count, such as \"2\"",
+                "Action class \"Sliding\" is predicted 2 times, which is none of the evaluator's classes: \
+                 always wrong",
+                "Severity 1.0 is predicted once, which is none of the evaluator's classes: always wrong",
+            ]
+        );
+    }
+}
