@@ -20,7 +20,7 @@ pub(crate) use export::is_export;
 pub use export::{Layout, export};
 pub(crate) use files::{prepare_folder, remove_leftovers, write_atomically, write_text};
 pub use lock::FolderLock;
-pub(crate) use previous::{holds_run, move_aside, would_move};
+pub(crate) use previous::{holds_run, move_aside, move_files_aside, would_move};
 pub(crate) use weights::rebuild;
 pub(crate) use weights::{decode, encode, read};
 pub use weights::{load, save};

@@ -38,12 +38,29 @@ pub(crate) fn move_aside(folder: &Path) -> Result<PathBuf, CheckpointError> {
     let fail = |source| CheckpointError::Write { path: folder.to_owned(), source };
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let names: Vec<OsString> = entries.map_err(fail)?.iter().map(fs::DirEntry::file_name).collect();
+    move_into_new(folder, names.iter().filter(|name| is_moved(name)))
+}
+
+/// Moves files of these names, as far as they are in `folder`, to a new folder in it, which is returned.
+///
+/// # Errors
+/// [`CheckpointError::Write`].
+pub(crate) fn move_files_aside(folder: &Path, names: &[&str]) -> Result<PathBuf, CheckpointError> {
+    let names: Vec<OsString> = names.iter().map(OsString::from).collect();
+    move_into_new(folder, names.iter().filter(|name| folder.join(name).exists()))
+}
+
+fn move_into_new<'a>(
+    folder: &Path,
+    names: impl Iterator<Item = &'a OsString>,
+) -> Result<PathBuf, CheckpointError> {
+    let fail = |source| CheckpointError::Write { path: folder.to_owned(), source };
     let target = (1_u32..)
         .map(|number| folder.join(format!("{PREVIOUS}{number:03}")))
         .find(|target| !target.exists())
         .expect("numbers do not run out");
     fs::create_dir(&target).map_err(fail)?;
-    for name in names.iter().filter(|name| is_moved(name)) {
+    for name in names {
         patiently(|| fs::rename(folder.join(name), target.join(name))).map_err(fail)?;
     }
     Ok(target)

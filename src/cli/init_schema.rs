@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::source::SourceArgs;
-use super::{CommandResult, Failure, Terminal, print_text};
+use super::{CommandResult, Failure, Terminal, print_bytes};
 use crate::atomic_file;
 
 /// What stands above a schema that is to be edited.
@@ -41,7 +41,8 @@ impl InitSchemaArgs {
         let source = SourceArgs { dataset_root, schema: None, format: None }.open()?;
         let text = format!("{HEAD}{}", source.schema().to_toml());
         let Some(path) = &self.out else {
-            print_text(text.trim_end())?;
+            // As a file has it: an escape for the terminal would be another name.
+            print_bytes(text.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         };
         let fail = |reason: String| Failure::usage(format!("--out {}: {reason}", path.display()));

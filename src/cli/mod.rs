@@ -28,8 +28,8 @@ mod synth;
 mod terminal;
 mod train;
 mod trained;
+mod visible;
 
-use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
@@ -259,7 +259,8 @@ fn one_line(error: &clap::Error) -> String {
 fn print_error(error: &dyn std::fmt::Display) {
     use std::io::Write;
     // In one piece: other processes may write there too.
-    let _ = std::io::stderr().write_all(format!("error: {error}\n").as_bytes());
+    let text = format!("error: {error}");
+    let _ = std::io::stderr().write_all(format!("{}\n", visible::visible(&text)).as_bytes());
 }
 
 /// `--dataset_root` is `--dataset-root`: option names may be typed with underscores, as the old
@@ -296,30 +297,12 @@ fn from(arg: &OsStr, start: usize) -> Option<&OsStr> {
 /// Prints a value for programs, on stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::runtime)?;
-    print_text(&text)
+    print_bytes(format!("{}\n", visible::in_json(&text)).as_bytes())
 }
 
 /// Prints a result on stdout, and the end of its line.
 fn print_text(text: &str) -> Result<(), Failure> {
-    let lines: Vec<_> = text.split('\n').map(visible).collect();
-    print_bytes(format!("{}\n", lines.join("\n")).as_bytes())
-}
-
-/// A line whose control characters are escaped, but for tabs: names come from files, and must not control
-/// the terminal.
-fn visible(line: &str) -> Cow<'_, str> {
-    let controls = |c: char| c.is_control() && c != '\t';
-    if !line.contains(controls) {
-        return line.into();
-    }
-    let mut text = String::new();
-    for c in line.chars() {
-        match controls(c) {
-            true => text.extend(c.escape_default()),
-            false => text.push(c),
-        }
-    }
-    text.into()
+    print_bytes(format!("{}\n", visible::visible(text)).as_bytes())
 }
 
 /// Prints a result on stdout as it is; a reader that left early is no failure.

@@ -10,8 +10,10 @@ use clap::Args;
 
 use super::out_file::{check_out_file, keep_data, write_png};
 use super::trained::{Trained, TrainedArgs, averaged};
-use super::{CommandResult, Failure, Terminal, print_json, print_text, visible};
+use super::visible::visible_line;
+use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint;
+use crate::data::clip::ClipError;
 use crate::data::folder;
 use crate::data::video::{has_clip_extension, has_image_extension, is_hidden, resolve_clip};
 use crate::data::{Dataset, Reading};
@@ -166,7 +168,7 @@ impl PredictArgs {
             let path = action.views[*view].display();
             lines.push(format!("  view {path}: {:.1} % of the decision", share * 100.0));
         }
-        lines.iter().map(|line| visible(line)).collect::<Vec<_>>().join("\n")
+        lines.iter().map(|line| visible_line(line)).collect::<Vec<_>>().join("\n")
     }
 
     /// What is said of a prediction.
@@ -217,8 +219,13 @@ fn distinct_names(actions: &[Action]) -> Vec<String> {
 
 /// The actions that the arguments specify.
 fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
-    if let Some(missing) = given.iter().find(|path| resolve_clip(path).is_err()) {
-        return Err(Failure::usage(format!("{}: there is no such clip", missing.display())));
+    for path in given {
+        resolve_clip(path).map_err(|error| match error {
+            ClipError::Missing(path) => {
+                Failure::usage(format!("{}: there is no such clip", path.display()))
+            }
+            other => Failure::runtime(other),
+        })?;
     }
     match given {
         // A folder of images is a clip.

@@ -9,6 +9,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::bars::Bars;
 use super::quoted::quoted;
+use super::visible::visible;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
@@ -90,7 +91,7 @@ impl Terminal {
     /// Prints a line on stderr, above the progress bars.
     pub fn line(&self, text: &str) {
         if !self.quiet {
-            self.bars.print(&format!("{text}\n"));
+            self.bars.print(&format!("{}\n", visible(text)));
         }
     }
 
@@ -144,18 +145,20 @@ impl Terminal {
             text.push_str("\nto continue: the same command with --resume auto");
         }
         for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
+            // Those of a resumed run may be older.
             let path = outcome.save_dir.join(file);
-            if outcome.files.contains(&path) && path.exists() {
+            if !outcome.files.is_empty() && path.exists() {
                 let _ = write!(text, "\n{name} weights: {}", path.display());
             }
         }
         let best = outcome.save_dir.join(checkpoint::BEST);
-        if !outcome.interrupted && outcome.files.contains(&best) && best.exists() {
+        if !outcome.interrupted && !outcome.files.is_empty() && best.exists() {
             let _ = write!(
                 text,
-                "\nnext: polyview evaluate --checkpoint {} --dataset-root {} --split {}",
+                "\nnext: polyview evaluate --checkpoint {} --dataset-root {}{} --split {}",
                 quoted(&best),
                 quoted(&config.data.dataset_root),
+                config.data.format.map_or_else(String::new, |format| format!(" --format {format}")),
                 // Perhaps the data set is no longer where it was.
                 match config.open_data() {
                     Ok(data) if data.splits().iter().all(|split| split != "test") => "valid",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Command, FromArgMatches};
 
 use super::quoted::quoted;
+use super::visible::in_json;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
 use crate::checkpoint::LAST;
 use crate::cluster::Cluster;
@@ -44,7 +45,7 @@ pub(super) struct TrainArgs {
 fn print_event(event: &Event) {
     match serde_json::to_string(event) {
         Ok(line) => {
-            let _ = super::print_text(&line);
+            let _ = super::print_bytes(format!("{}\n", in_json(&line)).as_bytes());
         }
         Err(error) => log::warn!("--progress json: {error}"),
     }

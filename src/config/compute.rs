@@ -39,7 +39,7 @@ pub struct ComputeConfig {
     #[arg(long, group = RESUME_MAY_CHANGE)]
     pub gradient_checkpointing: bool,
     /// Run a batch even if it is estimated not to fit in memory
-    #[arg(long, group = RESUME_MAY_CHANGE)]
+    #[arg(long)]
     pub force_batch_size: bool,
     /// Time the convolution kernels on this GPU before training and remember the fastest
     #[arg(long)]

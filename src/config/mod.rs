@@ -300,6 +300,6 @@ mod tests {
         resumed.schedule.lr = 1.0;
         let changes = resumed.changes_from(&config);
         assert_eq!(changes, ["lr was 0.0002, is 1.0", "max-views was unset, is 2"]);
-        assert_eq!(options::member_of::<Config>(RESUME_MAY_CHANGE).len(), 18);
+        assert_eq!(options::member_of::<Config>(RESUME_MAY_CHANGE).len(), 17);
     }
 }

@@ -108,9 +108,17 @@ const ROWS: &[Row] = &[
         "--loss-function focal or adaptive_focal",
     ),
     Row::new(
+        &["class-weighting-strategy"],
+        |c| c.loss.loss_function != LossFunction::Plain,
+        "a --loss-function other than plain",
+    ),
+    Row::new(
         &["max-weight-ratio"],
-        |c| c.balance.class_weighting_strategy == WeightingStrategy::BalancedCapped,
-        "--class-weighting-strategy balanced_capped",
+        |c| {
+            c.balance.class_weighting_strategy == WeightingStrategy::BalancedCapped
+                && c.loss.loss_function != LossFunction::Plain
+        },
+        "--class-weighting-strategy balanced_capped and a --loss-function other than plain",
     ),
     Row::new(
         &["oversample-factor"],

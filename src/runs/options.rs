@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::options::{RESUME_MAY_CHANGE, member_of};
 
 /// Options that change no outcome of a run that is resumed, but say what the outcome is of.
-const SHOWN: [&str; 2] = ["dataset-root", "lanes"];
+const SHOWN: [&str; 3] = ["dataset-root", "gradient-checkpointing", "lanes"];
 
 /// An option that has not the same value in all runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

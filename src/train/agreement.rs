@@ -37,8 +37,7 @@ pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config
 
 /// Refuses data that are not the same on all ranks: each would train on other actions than it says.
 pub(super) fn compare_data(data: &RunData, cluster: &Cluster) -> Result<(), TrainError> {
-    let digests = [&data.train, &data.valid].map(|split| digest(split));
-    let all = cluster.all(&digests)?;
+    let all = cluster.all(&digests(data))?;
     for (index, split) in [&data.train, &data.valid].into_iter().enumerate() {
         if let Some(rank) = all.iter().position(|digests| digests[index] != all[0][index]) {
             let (rank, split) = (cluster.name(rank), split.split.clone());
@@ -46,6 +45,11 @@ pub(super) fn compare_data(data: &RunData, cluster: &Cluster) -> Result<(), Trai
         }
     }
     Ok(())
+}
+
+/// Numbers for the training and the validation split.
+pub(super) fn digests(data: &RunData) -> [u32; 2] {
+    [&data.train, &data.valid].map(|split| digest(split))
 }
 
 /// A number that a split with other actions, labels, properties or views has with little probability.

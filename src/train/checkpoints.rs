@@ -42,6 +42,8 @@ pub(super) struct CheckpointWriter<'a> {
     pub files: Vec<PathBuf>,
     last: Instant,
     lanes: usize,
+    /// Digests of both splits.
+    pub data: [u32; 2],
     /// Keeps other runs out.
     lock: Option<FolderLock>,
 }
@@ -66,7 +68,8 @@ impl<'a> CheckpointWriter<'a> {
             Some(lock)
         };
         let (best_score, files) = (None, Vec::new());
-        Ok(Self { config, writes, info, best_score, files, last: Instant::now(), lanes: 1, lock })
+        let (last, data) = (Instant::now(), [0; 2]);
+        Ok(Self { config, writes, info, best_score, files, last, lanes: 1, data, lock })
     }
 
     /// Writes the configuration of a run with so many lanes, and the history of a resumed one.
@@ -77,6 +80,11 @@ impl<'a> CheckpointWriter<'a> {
     ) -> Result<(), TrainError> {
         self.last = Instant::now();
         self.lanes = lanes;
+        // As in a run that was never stopped.
+        if let Some(record) = history.last() {
+            self.info.epoch = record.epoch;
+            self.info.score = Some(record.score);
+        }
         if !self.writes {
             return Ok(());
         }
@@ -109,6 +117,8 @@ impl<'a> CheckpointWriter<'a> {
         log::warn!("{}: was removed during the run and is created again", folder.display());
         checkpoint::prepare_folder(folder)?;
         self.lock = Some(FolderLock::take(folder)?);
+        // Those that had it are gone.
+        self.best_score = None;
         self.write_config()
     }
 
@@ -206,6 +216,7 @@ impl<'a> CheckpointWriter<'a> {
         state.memory = snapshot.memory;
         state.loss_scale = snapshot.loss_scale;
         state.lanes = snapshot.lanes;
+        state.data = Some(self.data);
         state.average = snapshot.average.map(WeightAverage::updates);
         let trained = snapshot.average.map(|_| (snapshot.net, &self.info.model));
         let state = state.encode(folder, snapshot.optimizer, trained)?;
@@ -257,6 +268,11 @@ fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
     let Some(resume) = resume else {
         return false;
     };
-    let same = || Some(resume.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
-    resume.as_os_str() == AUTO || same().unwrap_or(false)
+    resume.as_os_str() == AUTO || is_within(resume, folder)
+}
+
+/// Whether a file is directly in a folder.
+pub(super) fn is_within(file: &Path, folder: &Path) -> bool {
+    let same = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
+    same().unwrap_or(false)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::error::TrainError;
 use super::run::{Outcome, run_across};
 use crate::cluster::Cluster;
-use crate::config::{Auto, CacheChoice, Config, FreezingConfig, FreezingKind};
+use crate::config::{Auto, CacheChoice, Config, FreezingConfig, FreezingKind, SchedulerKind};
 use crate::report::Observer;
 
 /// What came of both runs.
@@ -43,6 +43,8 @@ pub fn compare_freezing(
         layer_decay: config.freezing.layer_decay,
         ..usual.freezing
     };
+    // One cycle has a warm-up of its own, and one phase takes no other beside it.
+    without.schedule.lr_warmup &= config.schedule.scheduler != SchedulerKind::OneCycle;
     if config.freezing.gradual_finetuning {
         as_configured.schedule.lr = usual.schedule.lr;
         as_configured.schedule.epochs = usual.schedule.epochs;

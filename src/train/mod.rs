@@ -5,6 +5,7 @@
 mod agreement;
 mod augmenter;
 mod average;
+mod best;
 mod checkpoints;
 mod compare;
 mod devices;

@@ -34,7 +34,8 @@ pub struct Saved {
     pub trained: Option<MultiViewNet>,
 }
 
-fn state_of(weights: &Path) -> PathBuf {
+/// The state beside these weights.
+pub(super) fn state_of(weights: &Path) -> PathBuf {
     weights.with_extension("state")
 }
 
@@ -44,11 +45,16 @@ fn next_of(weights: &Path) -> PathBuf {
 
 /// Replaces the checkpoint with these weights and the state beside it.
 pub(super) fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), CheckpointError> {
-    let next = next_of(weights);
-    write_atomically(&next, state)?;
+    finish_last(weights)?;
+    write_atomically(&next_of(weights), state)?;
     write_atomically(weights, bytes)?;
+    rename_state(weights)
+}
+
+/// The second rename.
+fn rename_state(weights: &Path) -> Result<(), CheckpointError> {
     let rename = || -> io::Result<()> {
-        patiently(|| fs::rename(&next, state_of(weights)))?;
+        patiently(|| fs::rename(next_of(weights), state_of(weights)))?;
         // The rename itself must survive a power cut. Not every system lets a folder be synced.
         if let Some(folder) = weights.parent() {
             let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
@@ -56,6 +62,21 @@ pub(super) fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<()
         Ok(())
     };
     rename().map_err(|source| CheckpointError::Write { path: state_of(weights), source })
+}
+
+/// Finishes what a run was writing that died between the two renames: the state of these weights is the
+/// next one, which is about to be replaced.
+fn finish_last(weights: &Path) -> Result<(), CheckpointError> {
+    let next = next_of(weights);
+    if !next.exists() {
+        return Ok(());
+    }
+    // What cannot be read is of no use, and is replaced.
+    let named = RunState::weights_named_by(&next);
+    match checkpoint::read(weights) {
+        Ok((.., checksum)) if named.is_some_and(|named| named == checksum) => rename_state(weights),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a checkpoint by either of its files.
@@ -128,4 +149,48 @@ fn numbered(folder: &Path) -> io::Result<Vec<(usize, PathBuf)>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::model::{BackboneKind, ModelConfig};
+    use crate::schema::Schema;
+    use crate::train::optimizer::{Optimizer, Rule};
+
+    #[test]
+    fn a_state_that_waits_for_its_name_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let (device, config) = (Device::flex(), Config::default());
+        let schema = Schema::mvfoul().unwrap();
+        let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
+        let pair = |seed: u64| {
+            let info = CheckpointInfo::new(&schema, model.clone());
+            let (weights, sum) =
+                checkpoint::encode(&path, &model.init(seed, &device), &info).unwrap();
+            let optimizer = Optimizer::new(Rule::new(&config), 0.0);
+            let state = RunState::new(&config, &[], None, sum).encode(&path, &optimizer, None);
+            (weights, state.unwrap())
+        };
+        let [first, second, third] = [pair(1), pair(2), pair(3)];
+        save_pair(&path, &first.0, &first.1).unwrap();
+        // Killed between the two renames.
+        fs::write(next_of(&path), &second.1).unwrap();
+        fs::write(&path, &second.0).unwrap();
+        load_pair(&path, &device).unwrap();
+        // The next one is killed before it replaces the weights.
+        finish_last(&path).unwrap();
+        fs::write(next_of(&path), &third.1).unwrap();
+        load_pair(&path, &device).unwrap();
+        assert_eq!(fs::read(state_of(&path)).unwrap(), second.1);
+        // The state of weights that were never written does not become theirs.
+        finish_last(&path).unwrap();
+        assert_eq!(fs::read(state_of(&path)).unwrap(), second.1);
+        save_pair(&path, &third.0, &third.1).unwrap();
+        assert_eq!(fs::read(state_of(&path)).unwrap(), third.1);
+        assert!(!next_of(&path).exists());
+    }
 }

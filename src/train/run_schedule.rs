@@ -58,7 +58,8 @@ pub struct Phase {
 }
 
 impl Phase {
-    /// The rates at a position. During a warm-up the schedule waits at its start.
+    /// The rates at a position. During a warm-up the schedule waits at its start, and what the epochs of it
+    /// scored does not count.
     pub fn at(&self, at: &Position) -> Rates {
         let share = warm_up(self.warmup_epochs, at);
         let waiting = self.warmup_epochs.min(self.epochs);
@@ -66,7 +67,8 @@ impl Phase {
             Some(epoch) => (epoch, at.step),
             None => (0, 0),
         };
-        let after = Position { epoch, step, ..*at };
+        let scores = &at.scores[waiting.min(at.scores.len())..];
+        let after = Position { epoch, step, scores, ..*at };
         let rates = self.rates.map(|rate| self.schedule.rate(rate, &after) * share);
         Rates { momentum: self.schedule.momentum(&after), ..rates }
     }
@@ -212,5 +214,32 @@ impl EpochPlan<'_> {
             steps: self.steps,
             scores: &self.scores,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plateau_begins_after_the_warm_up() {
+        let mut config = Config::default();
+        (config.schedule.lr_warmup, config.schedule.warmup_epochs) = (true, 5);
+        (config.freezing.phase1_epochs, config.freezing.phase1_plateau_patience) = (8, 1);
+        let schedule = RunSchedule::new(&config, |_| 10);
+        let outcome = |score: f64| EpochOutcome { score, gradients: None };
+        // The first epoch happens to be the best: at a small rate, the next four say nothing.
+        let past: Vec<EpochOutcome> = [0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4, 0.4].map(outcome).into();
+        let rate = |epoch: usize| schedule.epoch(epoch, &past[..epoch]).at(9).heads;
+        let full = config.freezing.head_lr;
+        assert_eq!([5, 6, 7].map(rate), [full; 3]);
+        let ahead = schedule.phases[0].at(&Position {
+            epoch: 7,
+            steps_before: 70,
+            step: 0,
+            steps: 10,
+            scores: &past.iter().map(|outcome| outcome.score).collect::<Vec<_>>(),
+        });
+        assert!((ahead.heads - full * config.freezing.phase1_plateau_factor).abs() < 1e-12);
     }
 }

@@ -64,6 +64,8 @@ pub(super) fn shared_start(
         memory: has_memory.then_some(state.memory),
         loss_scale: state.loss_scale,
         lanes: has_lanes.then_some(state.lanes),
+        // The lead's to compare.
+        data: None,
         best_score: state.best_score,
     })
 }

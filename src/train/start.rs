@@ -11,7 +11,7 @@ use super::optimizer::{Optimizer, Rule};
 use super::pair::{Saved, load_pair};
 use super::state::MemoryState;
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
-use crate::config::{AUTO, Config, OptimizerKind};
+use crate::config::{AUTO, Auto, Config, OptimizerKind};
 use crate::model::pretrained::load_pretrained;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
@@ -32,6 +32,8 @@ pub(super) struct Start {
     pub loss_scale: Option<LossScale>,
     /// Lanes of a checkpointed run.
     pub lanes: Option<usize>,
+    /// Digests of a checkpointed run's splits.
+    pub data: Option<[u32; 2]>,
     pub best_score: Option<f64>,
 }
 
@@ -64,7 +66,12 @@ impl Start {
                 memory: Some(state.memory),
                 loss_scale: state.loss_scale,
                 lanes: Some(state.lanes),
-                best_score: config.run.resume_best_acc.or(state.best_score),
+                data: state.data,
+                best_score: match config.run.resume_best_acc {
+                    // A job that is started again and again gives it each time.
+                    given if given == state.config.run.resume_best_acc => state.best_score,
+                    given => given.or(state.best_score),
+                },
             });
         }
         let mut net = info.model.init(config.run.seed, device);
@@ -90,6 +97,7 @@ impl Start {
             memory: None,
             loss_scale: None,
             lanes: None,
+            data: None,
             best_score: None,
         })
     }
@@ -156,6 +164,14 @@ fn resumed(
     let changes = config.changes_from(&before);
     if !changes.is_empty() {
         log::warn!("the resumed run differs from the checkpoint's: {}", changes.join(", "));
+    }
+    if before.compute.gradient_checkpointing != config.compute.gradient_checkpointing
+        && config.compute.micro_batch == Auto::Auto
+    {
+        log::warn!(
+            "--gradient-checkpointing changes how many clips a pass has where a batch does not fit in \
+             memory, and with it batch norm"
+        );
     }
     let step = saved.state.progress.as_ref().map_or(0, |progress| progress.steps);
     log::info!("{}: resuming after epoch {}, step {step}", path.display(), saved.state.epoch);

@@ -67,6 +67,9 @@ pub struct RunState {
     /// in this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<u64>,
+    /// Digests of the training and the validation split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<[u32; 2]>,
     /// Updates per parameter path.
     pub updates: BTreeMap<String, u32>,
     /// The configuration.
@@ -94,6 +97,7 @@ impl RunState {
             lanes: 1,
             loss_scale: None,
             average: None,
+            data: None,
             updates: BTreeMap::new(),
             config: config.clone(),
             history: history.to_vec(),
@@ -135,6 +139,16 @@ impl RunState {
         }
         let text = toml::to_string(&self).map_err(|error| fail(error.to_string()))?;
         Ok(container::encode(path, &text, &tensors)?.0)
+    }
+
+    /// The checksum of the weights that a state file belongs to, if it can be read.
+    pub(super) fn weights_named_by(path: &Path) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Named {
+            weights: String,
+        }
+        let named: Named = toml::from_str(&container::read(path).ok()?.text).ok()?;
+        Some(named.weights)
     }
 
     /// Reads a state file; the optimizer's memory comes as tensors on `device`, without automatic

@@ -194,6 +194,8 @@ fn describe_loss(c: &Config) -> String {
 
 fn describe_balance(c: &Config, schema: &Schema) -> String {
     let weights = match (c.loss.loss_function, c.balance.class_weighting_strategy) {
+        // Weights are the imbalanced task's.
+        _ if schema.imbalanced_task().is_none() => "no class weights".to_owned(),
         (LossFunction::Plain, _) | (_, WeightingStrategy::None) => "no class weights".to_owned(),
         (_, WeightingStrategy::BalancedCapped) => {
             format!(

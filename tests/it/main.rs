@@ -65,6 +65,7 @@ mod report_files;
 mod report_html;
 mod resize;
 mod resume;
+mod resume_elsewhere;
 mod resume_trouble;
 mod run_end;
 mod run_end_signals;

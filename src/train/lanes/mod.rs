@@ -80,6 +80,8 @@ pub(super) fn count(
     actions: usize,
 ) -> Result<usize, TrainError> {
     let lanes = match (asked, saved) {
+        // A run's own configuration names its lanes: on more devices it goes on with more.
+        (Auto::Number(lanes), Some(saved)) if lanes == saved && saved < devices => devices,
         (Auto::Number(lanes), _) => lanes,
         (Auto::Auto, Some(saved)) if saved >= devices => saved,
         (Auto::Auto, _) => devices,
@@ -345,5 +347,23 @@ impl Lanes {
             }
             own
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_run_goes_on_with_more_devices() {
+        // As in the configuration that a run on two devices writes.
+        let resumed = |devices: usize| count(Auto::Number(2), devices, Some(2), 6);
+        assert!(matches!((resumed(1), resumed(2), resumed(4)), (Ok(2), Ok(2), Ok(4))));
+        // A number of one's own is not taken for it.
+        assert!(matches!(
+            count(Auto::Number(3), 4, Some(2), 6),
+            Err(TrainError::FewLanes { devices: 4, lanes: 3 })
+        ));
+        assert!(matches!(count(Auto::Number(2), 4, None, 6), Err(TrainError::FewLanes { .. })));
     }
 }

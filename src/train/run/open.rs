@@ -13,7 +13,8 @@ use crate::data::source::Partition;
 use crate::half::describe;
 use crate::model::parameter_count;
 use crate::report::{Event, Observer};
-use crate::train::agreement::compare_data;
+use crate::train::agreement::{compare_data, digests};
+use crate::train::best::keep_best;
 use crate::train::checkpoints::CheckpointWriter;
 use crate::train::devices::Devices;
 use crate::train::error::TrainError;
@@ -68,7 +69,20 @@ impl<'a> Run<'a> {
         let compute = &devices.own[0];
         let objective = Objective::new(config, &schema, &data.train);
         let autodiff = compute.device.clone().autodiff();
-        let open = || Start::open(config, &checkpoints.info, &objective, &autodiff);
+        checkpoints.data = digests(&data);
+        let open = || {
+            let mut start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
+            if writes {
+                start.best_score = keep_best(config, &start.history, start.best_score)?;
+            }
+            if start.data.is_some_and(|data| data != checkpoints.data) {
+                log::warn!(
+                    "the data set has other actions, labels or views than when the checkpoint was written: \
+                     the resumed run does not go on as it would have"
+                );
+            }
+            Ok(start)
+        };
         let mut start = match cluster {
             Some(cluster) => shared_start(cluster, config, &checkpoints.info, &autodiff, open)?,
             None => open()?,

@@ -1,0 +1,55 @@
+//! Control characters in what is printed: names come from files, and must not control the terminal.
+
+use std::borrow::Cow;
+
+/// Text for people, with control characters escaped but for tabs and the ends of lines.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| !matches!(c, '\n' | '\t'), |c| c.escape_default().to_string())
+}
+
+/// A single line or a name, in which the end of a line is none either.
+pub(super) fn visible_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c != '\t', |c| c.escape_default().to_string())
+}
+
+/// JSON, in which those beyond ASCII may stand for themselves within texts.
+pub(super) fn in_json(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c != '\n', |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+fn escaped(
+    text: &str,
+    which: impl Fn(char) -> bool,
+    escape: impl Fn(char) -> String,
+) -> Cow<'_, str> {
+    let controls = |c: char| c.is_control() && which(c);
+    if !text.contains(controls) {
+        return text.into();
+    }
+    let mut out = String::new();
+    for c in text.chars() {
+        if controls(c) { out.push_str(&escape(c)) } else { out.push(c) }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_stays_json() {
+        let text = serde_json::to_string_pretty(&["a\u{92}b", "c\u{7f}\t\n\u{1b}", "d"]).unwrap();
+        let shown = in_json(&text);
+        assert!(shown.contains("\"a\\u0092b\"") && shown.contains("c\\u007f\\t\\n"), "{shown}");
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'));
+        let read: Vec<String> = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, ["a\u{92}b", "c\u{7f}\t\n\u{1b}", "d"]);
+    }
+
+    #[test]
+    fn lines_are_kept_in_text_and_not_in_names() {
+        assert_eq!(visible("a\tb\nc\x1b[31m"), "a\tb\nc\\u{1b}[31m");
+        assert_eq!(visible_line("a\nb"), "a\\nb");
+    }
+}

@@ -1,0 +1,85 @@
+//! The best weights of a run that does not go on from its folder's last checkpoint: the score that the next
+//! epoch has to beat must be that of weights which the folder holds.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::checkpoints::is_within;
+use super::error::TrainError;
+use super::pair::state_of;
+use crate::atomic_file::patiently;
+use crate::checkpoint::{self, BEST, CheckpointError, LAST, VALID_PREDICTIONS};
+use crate::config::{AUTO, Config};
+use crate::report::EpochRecord;
+
+/// Brings the best weights of this history to the run's folder, or moves those of another one aside. Returns
+/// the score to beat: `score`, or none where there are no such weights.
+///
+/// # Errors
+/// Files that cannot be written.
+pub(super) fn keep_best(
+    config: &Config,
+    history: &[EpochRecord],
+    score: Option<f64>,
+) -> Result<Option<f64>, TrainError> {
+    let folder = &config.run.save_dir;
+    let from = match &config.run.resume {
+        Some(from) if from.as_os_str() != AUTO => from.with_extension("safetensors"),
+        _ => return Ok(score),
+    };
+    let same = is_within(&from, folder);
+    if same && from.file_name().is_some_and(|name| name == LAST) {
+        return Ok(score);
+    }
+    let best = history.iter().rfind(|record| record.best);
+    let there = from.parent().unwrap_or(Path::new("")).join(BEST);
+    if best.is_some_and(|best| is_of(&there, best)) {
+        if !same {
+            copy(&there, folder)?;
+        }
+        return Ok(score);
+    }
+    if same && there.exists() {
+        let names = [BEST, "best.state", VALID_PREDICTIONS];
+        let aside = checkpoint::move_files_aside(folder, &names)?;
+        log::warn!(
+            "{} goes on from an earlier epoch: the best weights, of a later one, are now in {}",
+            folder.display(),
+            aside.display()
+        );
+    }
+    if let Some(best) = best {
+        log::warn!(
+            "the weights of the best epoch so far ({}, score {:.3}) are not beside {}: the next epoch is \
+             taken for the best",
+            best.epoch,
+            best.score,
+            from.display()
+        );
+    }
+    Ok(config.run.resume_best_acc)
+}
+
+/// Whether these are the weights of the epoch.
+fn is_of(weights: &Path, epoch: &EpochRecord) -> bool {
+    checkpoint::read(weights)
+        .is_ok_and(|(info, ..)| (info.epoch, info.score) == (epoch.epoch, Some(epoch.score)))
+}
+
+/// Copies the best weights, the state beside them and the predictions to a run's folder.
+fn copy(weights: &Path, folder: &Path) -> Result<(), TrainError> {
+    let predictions = weights.with_file_name(VALID_PREDICTIONS);
+    for (path, needed) in [(state_of(weights), false), (predictions, false), (weights.into(), true)]
+    {
+        let name = path.file_name().expect("the name of a run's file");
+        let target = folder.join(name);
+        match patiently(|| fs::copy(&path, &target)) {
+            Err(error) if needed || error.kind() != io::ErrorKind::NotFound => {
+                return Err(CheckpointError::Write { path: target, source: error }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

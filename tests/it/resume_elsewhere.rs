@@ -1,0 +1,128 @@
+//! Runs that do not go on from their folder's last checkpoint: in another folder, from an earlier epoch, with
+//! other data.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use polyview::checkpoint::{self, CheckpointInfo};
+use polyview::config::Config;
+use polyview::train::Outcome;
+use tempfile::TempDir;
+
+use crate::common::program::{last_error, text, train};
+use crate::common::resume::{run_some, weights};
+use crate::common::run::{run, saving_to, small_config, with};
+
+fn info(weights: &Path) -> CheckpointInfo {
+    checkpoint::load(weights, &Device::flex()).unwrap().1
+}
+
+/// The best weights in a folder are those of the epoch that its history calls the best.
+fn best_is_there(config: &Config, outcome: &Outcome) {
+    let best = outcome.best().expect("an epoch is finished");
+    let there = info(&config.run.save_dir.join(checkpoint::BEST));
+    assert_eq!((there.epoch, there.score), (best.epoch, Some(best.score)));
+    assert!(config.run.save_dir.join(checkpoint::VALID_PREDICTIONS).exists());
+}
+
+/// A run of one phase, whose later epochs are no better: they change nothing.
+fn standing(folder: &TempDir) -> Config {
+    with(&small_config(folder), "--no-gradual-finetuning --epochs 1 --lr 1e-12 --keep 4")
+}
+
+#[test]
+fn best_weights_come_along_to_another_folder() {
+    let folder = TempDir::new().unwrap();
+    let old = standing(&folder);
+    let bar = with(&old, "--epochs 1");
+    run(&bar);
+    let from = old.run.save_dir.join(checkpoint::LAST);
+    let resume = format!("--epochs 2 --resume {}", from.display());
+    let new = saving_to(&with(&old, &resume), &folder.path().join("new"));
+    let outcome = run(&new);
+    assert_eq!(outcome.history.len(), 2);
+    assert!(!outcome.history[1].best, "the test needs an epoch that is not better");
+    best_is_there(&new, &outcome);
+    // And the run's folder stands for its last checkpoint.
+    let folder_of = old.run.save_dir.display();
+    let again = saving_to(
+        &with(&old, &format!("--epochs 2 --resume {folder_of}")),
+        &folder.path().join("again"),
+    );
+    best_is_there(&again, &run(&again));
+    assert!(weights(&again) == weights(&new));
+
+    // Without the old ones the next epoch is the best of those that there are.
+    fs::remove_file(old.run.save_dir.join(checkpoint::BEST)).unwrap();
+    let lost = saving_to(&with(&old, &resume), &folder.path().join("lost"));
+    let outcome = run(&lost);
+    assert!(outcome.history[1].best);
+    best_is_there(&lost, &outcome);
+}
+
+#[test]
+fn going_back_to_an_earlier_epoch_keeps_the_later_best_weights() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&standing(&folder), "--epochs 3 --lr 1e-2");
+    let outcome = run(&config);
+    // The last one is taken for the best, whatever it is.
+    let save = &config.run.save_dir;
+    let first = save.join("epoch-0001.safetensors");
+    let best = outcome.best().unwrap().epoch;
+    if best == 1 {
+        fs::copy(save.join(checkpoint::LAST), save.join(checkpoint::BEST)).unwrap();
+    }
+    let kept = fs::read(save.join(checkpoint::BEST)).unwrap();
+    let back = with(&config, &format!("--epochs 2 --resume {}", first.display()));
+    let outcome = run(&back);
+    best_is_there(&back, &outcome);
+    assert!(fs::read(save.join("previous-001/best.safetensors")).unwrap() == kept);
+    assert!(!save.join("previous-001/last.safetensors").exists());
+}
+
+#[test]
+fn a_given_best_score_counts_once() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&standing(&folder), "--epochs 1 --keep 0");
+    let score = run(&config).history[0].score;
+    // As a job does that is started again: with the same command.
+    let again = |epochs: usize| {
+        let options = format!("--epochs {epochs} --resume auto --resume-best-acc 0");
+        run(&with(&config, &options)).history
+    };
+    let second = again(2);
+    assert!(score > 0.0 && second[1].best);
+    assert!(!again(3)[2].best, "the second epoch's score is to be beaten");
+}
+
+#[test]
+fn what_is_written_within_an_epoch_names_the_last_finished_one() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&standing(&folder), "--epochs 2 --batch-size 5");
+    let whole = saving_to(&config, &folder.path().join("whole"));
+    assert!(run_some(&whole, 5));
+    run(&with(&config, "--epochs 1"));
+    assert!(run_some(&with(&config, "--resume auto"), 2));
+    let named = info(&config.run.save_dir.join(checkpoint::LAST));
+    assert_eq!(named.epoch, 1);
+    assert_eq!(named.score, info(&whole.run.save_dir.join(checkpoint::LAST)).score);
+}
+
+#[test]
+fn changed_data_are_noticed() {
+    let folder = TempDir::new().unwrap();
+    let config = standing(&folder);
+    run(&config);
+    let data = folder.path().join("data");
+    let resume = |more: &[&str]| {
+        let args = [&["--resume", "auto", "--no-gradual-finetuning"], more].concat();
+        train(&data, &config.run.save_dir, &args).output().unwrap()
+    };
+    let changed = "the data set has other actions, labels or views";
+    let output = resume(&["--epochs", "2"]);
+    assert!(output.status.success(), "{}", last_error(&output));
+    assert!(!text(&output.stderr).contains(changed), "{}", text(&output.stderr));
+    let output = resume(&["--epochs", "3", "--max-views", "1"]);
+    assert!(text(&output.stderr).contains(changed), "{}", text(&output.stderr));
+}
