@@ -1,8 +1,19 @@
-//! The table of `--compare-freezing`.
+//! What `--compare-freezing` found, as a table or an event.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
+use serde_json::{Value, json};
+
 use crate::train::{Comparison, Outcome};
+
+/// The best epochs of both runs, as an event among those of `--progress json`.
+pub(super) fn event(comparison: &Comparison) -> Value {
+    json!({
+        "event": "comparison",
+        "frozen": comparison.frozen.best(),
+        "unfrozen": comparison.unfrozen.best(),
+    })
+}
 
 /// Both runs side by side.
 pub(super) fn table(comparison: &Comparison) -> String {

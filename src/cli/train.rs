@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 
+use super::compare_freezing;
 use super::quoted::quoted;
 use super::visible::in_json;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
@@ -43,6 +44,10 @@ pub(super) struct TrainArgs {
 
 /// An event as a line of JSON on stdout. A reader that left is no reason to stop training.
 fn print_event(event: &Event) {
+    print_line(event);
+}
+
+fn print_line(event: &impl serde::Serialize) {
     match serde_json::to_string(event) {
         Ok(line) => {
             let _ = super::print_bytes(format!("{}\n", in_json(&line)).as_bytes());
@@ -135,16 +140,17 @@ impl TrainArgs {
             Progress::Bar => terminal,
             Progress::Json => &mut lines,
         };
-        let shows_bar = shows && progress == Progress::Bar;
         let interrupted = if config.run.compare_freezing {
             let comparison = train::compare_freezing(config, cluster, &stop, observer)?;
-            if shows_bar {
-                super::print_text(&super::compare_freezing::table(&comparison))?;
+            match progress {
+                _ if !shows => {}
+                Progress::Bar => super::print_text(&compare_freezing::table(&comparison))?,
+                Progress::Json => print_line(&compare_freezing::event(&comparison)),
             }
             comparison.unfrozen.interrupted
         } else {
             let outcome = train::run_across(config, cluster, &stop, observer)?;
-            if shows_bar {
+            if shows && progress == Progress::Bar {
                 terminal.finish(&outcome, config);
             }
             outcome.interrupted

@@ -10,7 +10,7 @@ use polyview::train::{self, Objective};
 use tempfile::TempDir;
 
 use crate::common::data::small_set;
-use crate::common::program::{polyview, text};
+use crate::common::program::{polyview, text, train as train_command};
 use crate::common::run::{run, small_config, with};
 
 /// Three epochs of everything, no phases.
@@ -313,6 +313,30 @@ fn the_start_reports_configuration_balance_and_advice() {
     assert!(
         found["options"].as_array().unwrap().iter().any(|o| o["option"] == "gradual-finetuning")
     );
+}
+
+#[test]
+fn a_comparison_can_be_read_by_programs() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    small_set(&data);
+    let args = [
+        "--compare-freezing",
+        "--phase1-epochs",
+        "1",
+        "--phase2-epochs",
+        "1",
+        "--progress",
+        "json",
+    ];
+    let output = train_command(&data, &folder.path().join("run"), &args).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    let last: serde_json::Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "comparison");
+    for run in ["frozen", "unfrozen"] {
+        assert!(last[run]["score"].is_number(), "{last}");
+    }
 }
 
 #[test]
