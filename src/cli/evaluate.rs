@@ -15,8 +15,8 @@ use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
 use crate::data::json::{Json, parse};
-use crate::data::source::{Format, SourceSpec};
-use crate::data::{DataSource, Dataset};
+use crate::data::Dataset;
+use crate::data::source::Format;
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
     Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions, predict_dataset,
@@ -25,6 +25,8 @@ use crate::evaluate::{
 use crate::half::Precision;
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 use crate::options::{choice, whole};
+
+mod divided;
 
 /// Options that mean nothing where a prediction file is evaluated.
 const OF_A_NETWORK: [&str; 12] = [
@@ -106,13 +108,7 @@ impl EvaluateArgs {
         let trained = self.trained.open(checkpoint)?;
         let about = trained.describe();
         let Trained { net, info, input, schema, compute, options, .. } = trained;
-        let source = DataSource::open(&SourceSpec {
-            root: root.to_owned(),
-            format: self.format,
-            schema: Some(schema.clone()),
-            // Splits are made as they were for training: its actions must not be among those tested.
-            partition: info.partition.unwrap_or_default(),
-        })?;
+        let source = divided::open(root, self.format, &schema, &info, &self.split)?;
         let (split, views) = (&self.split, input.max_views);
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());

@@ -84,6 +84,25 @@ impl MadeSplits {
         names
     }
 
+    /// Whether this split is made.
+    pub(super) fn makes(&self, name: &str) -> bool {
+        self.parts.iter().any(|(_, made)| *made == name)
+    }
+
+    /// The digest of the training split, if it is made.
+    ///
+    /// # Errors
+    /// The actions cannot be read.
+    pub(super) fn training_digest(&self, source: &DataSource) -> Result<Option<u32>, DataError> {
+        if !self.makes(TRAIN) {
+            return Ok(None);
+        }
+        let mut all = self.pool(source)?;
+        let mut parts = self.deal(source, &all.actions).into_iter();
+        all.actions.retain(|_| parts.next().is_some_and(|part| self.parts[part].1 == TRAIN));
+        Ok(Some(all.digest()))
+    }
+
     /// A split, if it is one of those that are made.
     ///
     /// # Errors
@@ -93,7 +112,7 @@ impl MadeSplits {
         source: &DataSource,
         name: &str,
     ) -> Result<Option<Split>, DataError> {
-        if !self.names().contains(&name) {
+        if !self.makes(name) {
             return Ok(None);
         }
         let mut all = self.pool(source)?;

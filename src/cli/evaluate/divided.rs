@@ -1,0 +1,45 @@
+//! The data set that is evaluated, with the splits that it lacks made as for the training: the actions that were
+//! trained on must not be among those tested.
+
+use std::path::Path;
+
+use super::Failure;
+use crate::checkpoint::CheckpointInfo;
+use crate::data::DataSource;
+use crate::data::source::{Format, SourceSpec};
+use crate::schema::Schema;
+
+/// Opens a data set to evaluate one of its splits.
+pub(super) fn open(
+    root: &Path,
+    format: Option<Format>,
+    schema: &Schema,
+    info: &CheckpointInfo,
+    split: &str,
+) -> Result<DataSource, Failure> {
+    let partition = info.partition.clone().unwrap_or_default();
+    let source = DataSource::open(&SourceSpec {
+        root: root.to_owned(),
+        format,
+        schema: Some(schema.clone()),
+        partition,
+    })?;
+    let made = schema.split(split).is_some_and(|spec| source.makes(&spec.name));
+    if made && !as_trained(&source, info)? {
+        log::warn!(
+            "{}: the splits that are made of it are not those of the training, so that actions of the {split} \
+             split may have been trained on; to test what was not, give the data set as it was then, or list the \
+             new actions as a split of their own",
+            root.display()
+        );
+    }
+    Ok(source)
+}
+
+/// Whether the training split that is made is the one of the training. Of older checkpoints it is not known.
+fn as_trained(source: &DataSource, info: &CheckpointInfo) -> Result<bool, Failure> {
+    match info.trained_digest {
+        Some(trained) => Ok(source.training_digest()? == Some(trained)),
+        None => Ok(true),
+    }
+}
