@@ -14,8 +14,8 @@ use super::out_file::{check_writable, keep_checkpoint, keep_data_set, keep_other
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
-use crate::data::json::{Json, parse};
 use crate::data::Dataset;
+use crate::data::json::{Json, parse};
 use crate::data::source::Format;
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{

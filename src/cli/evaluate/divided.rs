@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Failure;
 use crate::checkpoint::CheckpointInfo;
 use crate::data::DataSource;
-use crate::data::source::{Format, SourceSpec};
+use crate::data::source::{Format, Partition, SourceSpec};
 use crate::schema::Schema;
 
 /// Opens a data set to evaluate one of its splits.
@@ -17,15 +17,31 @@ pub(super) fn open(
     info: &CheckpointInfo,
     split: &str,
 ) -> Result<DataSource, Failure> {
-    let partition = info.partition.clone().unwrap_or_default();
-    let source = DataSource::open(&SourceSpec {
+    let stored = info.partition.clone().unwrap_or_default();
+    let plain = DataSource::open(&SourceSpec {
         root: root.to_owned(),
         format,
         schema: Some(schema.clone()),
-        partition,
+        partition: Partition { seed: stored.seed, ..Partition::default() },
     })?;
-    let made = schema.split(split).is_some_and(|spec| source.makes(&spec.name));
-    if made && !as_trained(&source, info)? {
+    let made =
+        |source: &DataSource| schema.split(split).is_some_and(|spec| source.makes(&spec.name));
+    // What the training made of its data set need not go with this one, which may have what is asked for.
+    let source = match plain.clone().divided(&stored) {
+        Ok(divided) if made(&plain) || !made(&divided) || as_trained(&divided, info)? => divided,
+        _ => {
+            if !made(&plain) {
+                log::warn!(
+                    "{}: its own {split} split is evaluated, and none by the {} of the training; if this is \
+                     the data set of the training, actions of that split may have been trained on",
+                    root.display(),
+                    options(&stored)
+                );
+            }
+            plain
+        }
+    };
+    if made(&source) && !as_trained(&source, info)? {
         log::warn!(
             "{}: the splits that are made of it are not those of the training, so that actions of the {split} \
              split may have been trained on; to test what was not, give the data set as it was then, or list the \
@@ -34,6 +50,13 @@ pub(super) fn open(
         );
     }
     Ok(source)
+}
+
+/// How splits were made, as options.
+fn options(partition: &Partition) -> String {
+    let shares = partition.shares.as_ref().map(|shares| format!("--split {shares}"));
+    let fold = partition.fold.map(|fold| format!("--fold {fold}"));
+    shares.into_iter().chain(fold).collect::<Vec<_>>().join(" and ")
 }
 
 /// Whether the training split that is made is the one of the training. Of older checkpoints it is not known.
