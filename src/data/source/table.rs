@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
-use super::super::natural::natural_order;
+use super::super::folder;
 use crate::schema::SplitSpec;
 use crate::text;
 
@@ -31,15 +31,12 @@ impl TableFile {
         if root.is_file() {
             return Ok(vec![Self::open(root.to_owned(), None)?]);
         }
-        let mut files: Vec<PathBuf> = match std::fs::read_dir(root) {
-            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-            Err(error) => {
-                let reason = format!("cannot be read: {error}");
-                return Err(DataError::Layout { path: root.to_owned(), reason });
-            }
-        };
+        // Hidden files are none: macOS leaves `._train.csv` on other systems' disks.
+        let mut files = folder::entries(root).map_err(|error| {
+            let reason = format!("cannot be read: {error}");
+            DataError::Layout { path: root.to_owned(), reason }
+        })?;
         files.retain(|path| is_table(path) || has_extension(path, "txt"));
-        natural_order(&mut files);
         let is_manifest = |path: &&PathBuf| {
             path.file_stem().is_some_and(|stem| stem.eq_ignore_ascii_case("manifest"))
         };
