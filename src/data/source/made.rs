@@ -203,7 +203,12 @@ impl MadeSplits {
     /// The part of each action.
     fn deal(&self, source: &DataSource, actions: &[Action]) -> Vec<usize> {
         let mut groups: HashMap<String, &str> = HashMap::new();
-        for listed in &source.listed {
+        let is_dealt = |split: &Option<String>| match split {
+            Some(split) => self.pool.contains(split),
+            None => self.pool.is_empty(),
+        };
+        // Another split may call an action the same, and have it in another group.
+        for listed in source.listed.iter().filter(|listed| is_dealt(&listed.split)) {
             let Some(group) = listed.group.as_deref() else { continue };
             groups.extend(listed.split.as_ref().map(|split| (pooled(split, &listed.id), group)));
             groups.insert(listed.id.clone(), group);
