@@ -112,7 +112,7 @@ impl Advice for DataError {
             Self::NoRoot { .. } => Some("give the data set's folder as --dataset-root".to_owned()),
             Self::OneSplit { .. } => Some(
                 "give the folder above it as --dataset-root (--format folders takes its folders as \
-                 classes)"
+                 classes, --format manifest or list what a table or a list in it names)"
                     .to_owned(),
             ),
             Self::NoSplits { .. }

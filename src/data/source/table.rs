@@ -66,9 +66,13 @@ impl TableFile {
             std::fs::read(&path).map_err(|error| fail(format!("cannot be read: {error}")))?;
         let text = text::decode(&bytes).map_err(|error| fail(error.to_string()))?;
         let text = text.text.into_owned();
-        let columns = header(&text);
-        let has_header = columns.iter().any(|column| PATH.contains(&column.as_str()));
-        Ok(Self { path, split, has_header, text })
+        let file = Self { path, split, has_header: false, text };
+        Ok(Self { has_header: file.has_paths(), ..file })
+    }
+
+    /// Whether its first line names a column of paths.
+    pub(super) fn has_paths(&self) -> bool {
+        header(&self.text).iter().any(|column| PATH.contains(&column.as_str()))
     }
 
     /// Its folder, where relative paths begin.
