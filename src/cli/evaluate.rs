@@ -155,8 +155,21 @@ impl EvaluateArgs {
             written.map_err(|error| output_failure("--predictions", &error))?;
             terminal.line(&format!("predictions: {}", path.display()));
         }
+        let report = |figures: Option<&SplitMetrics>| {
+            json!({
+                "split": dataset.split,
+                "device": compute.info,
+                "precision": Precision::of(net.backbone.is_half()),
+                "averaged": averaged,
+                "unreadable_views": unreadable,
+                "figures": figures,
+            })
+        };
         if !dataset.annotations.labelled {
             terminal.line("the split has no labels, so there are no metrics");
+            if self.json {
+                print_json(&report(None))?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let mut metrics = split_metrics(&schema, &predicted, self.trained.min_confidence)
@@ -170,15 +183,7 @@ impl EvaluateArgs {
             _ => None,
         };
         if self.json {
-            let precision = Precision::of(net.backbone.is_half());
-            let mut value = json!({
-                "split": dataset.split,
-                "device": compute.info,
-                "precision": precision,
-                "averaged": averaged,
-                "unreadable_views": unreadable,
-                "figures": metrics,
-            });
+            let mut value = report(Some(&metrics));
             if let Some(official) = &official {
                 value["official"] = official_json(official);
             }
