@@ -202,7 +202,15 @@ impl EvaluateArgs {
 fn read(path: &Path) -> Result<Value, Failure> {
     let fail = |error: String| Failure::runtime(format!("{}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let parsed = parse::<Json>(&bytes).map_err(|error| fail(error.to_string()))?;
+    let is_table = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    let parsed = parse::<Json>(&bytes).map_err(|error| match is_table {
+        true => fail(
+            "predictions and annotations of SoccerNet's evaluator are JSON, and this is a table; give a \
+             file that `evaluate --checkpoint FILE --predictions NAME.json` wrote"
+                .to_owned(),
+        ),
+        false => fail(error.to_string()),
+    })?;
     for oddity in parsed.oddities {
         log::warn!("{}: {oddity}", path.display());
     }
