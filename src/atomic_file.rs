@@ -3,7 +3,7 @@
 #[cfg(any(windows, test))]
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -34,8 +34,11 @@ fn retry<T>(
 }
 
 /// Replaces a file atomically: writes to a temporary name, syncs, then renames, so that a reader never
-/// sees a part of it. A device or a pipe is written to as it is.
+/// sees a part of it. A device or a pipe is written to as it is. A link stays, and the file that it names is
+/// replaced.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = target(path);
+    let path = target.as_deref().unwrap_or(path);
     if path.metadata().is_ok_and(|target| !target.is_file()) {
         return std::fs::write(path, bytes);
     }
@@ -43,6 +46,12 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     return replace_with_mode(path, bytes);
     #[cfg(windows)]
     return replace_patiently(path, bytes);
+}
+
+/// The file that a link names, which need not exist; `None` for what is no link.
+fn target(path: &Path) -> Option<PathBuf> {
+    let link = path.read_link().ok()?;
+    path.canonicalize().ok().or_else(|| Some(path.parent()?.join(link)))
 }
 
 /// Keeps the old file's mode and owner, and syncs the folder as well.
@@ -103,6 +112,30 @@ mod tests {
         for other in ["last.state", ".lock", ".gitignore", ".polyview-write-test", "a.b.123456"] {
             assert_eq!(becomes(other), None, "{other}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_its_file_is_replaced() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let (there, here) = (folder.path().join("there"), folder.path().join("here"));
+        fs::create_dir(&there).unwrap();
+        fs::create_dir(&here).unwrap();
+        let (file, link) = (there.join("table.csv"), here.join("table.csv"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("../there/table.csv", &link).unwrap();
+        replace(&link, b"new").unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        let absent = here.join("absent");
+        symlink("../there/other.csv", &absent).unwrap();
+        replace(&absent, b"first").unwrap();
+        assert!(absent.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(there.join("other.csv")).unwrap(), "first");
     }
 
     #[test]

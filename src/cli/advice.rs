@@ -112,7 +112,7 @@ impl Advice for DataError {
             Self::NoRoot { .. } => Some("give the data set's folder as --dataset-root".to_owned()),
             Self::OneSplit { .. } => Some(
                 "give the folder above it as --dataset-root (--format folders takes its folders as \
-                 classes)"
+                 classes, --format manifest or list what a table or a list in it names)"
                     .to_owned(),
             ),
             Self::NoSplits { .. }
@@ -239,7 +239,7 @@ impl Advice for ServeError {
 impl Advice for SweepError {
     fn option(&self) -> Option<&'static str> {
         match self {
-            Self::Folder { .. } => Some("--out"),
+            Self::Folder { .. } | Self::Others { .. } => Some("--out"),
             Self::File { .. } | Self::Run { .. } | Self::Write(_) => None,
         }
     }
@@ -249,6 +249,11 @@ impl Advice for SweepError {
             Self::Folder { .. } => Some(
                 "train into another --out, give the options another name as a variant, or remove \
                  that folder"
+                    .to_owned(),
+            ),
+            Self::Others { .. } => Some(
+                "choose another --out or, if they are no longer wanted, rename that table or remove their \
+                 folders"
                     .to_owned(),
             ),
             Self::Write(CheckpointError::Write { source, .. }) => {
@@ -262,7 +267,9 @@ impl Advice for SweepError {
     fn status(&self) -> u8 {
         match self {
             Self::Write(_) => EXIT_FAILURE,
-            Self::File { .. } | Self::Run { .. } | Self::Folder { .. } => EXIT_USAGE,
+            Self::File { .. } | Self::Run { .. } | Self::Folder { .. } | Self::Others { .. } => {
+                EXIT_USAGE
+            }
         }
     }
 }

@@ -7,12 +7,12 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::advice::{Advice, output_failure};
-use super::out_file::check_out_file;
+use super::out_file::{check_out_file, keep_others};
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_atomically;
 use crate::evaluate::{Difference, Interval};
 use crate::metrics::Estimate;
-use crate::runs::{DifferingOption, RunTable, RunsError, find, page, read_all, signed};
+use crate::runs::{DifferingOption, RunTable, RunsError, find, is_page, page, read_all, signed};
 
 /// With more runs, recalls per class are a page of their own, which `--out` writes.
 const MOST_WITH_CLASSES: usize = 8;
@@ -36,6 +36,7 @@ impl CompareArgs {
         if let Some(out) = &self.out {
             // Before a slip writes a page over a run's file.
             check_out_file("--out", out, "html")?;
+            keep_others("--out", out, "a page of compared runs", is_page)?;
         }
         let (runs, left_out) = read_all(&find(&self.runs)?)?;
         let mut table = RunTable::new(&runs)?;

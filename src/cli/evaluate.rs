@@ -14,9 +14,9 @@ use super::out_file::{check_writable, keep_checkpoint, keep_data_set, keep_other
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::checkpoint::write_text;
+use crate::data::Dataset;
 use crate::data::json::{Json, parse};
-use crate::data::source::{Format, SourceSpec};
-use crate::data::{DataSource, Dataset};
+use crate::data::source::Format;
 use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
     Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions, predict_dataset,
@@ -25,6 +25,8 @@ use crate::evaluate::{
 use crate::half::Precision;
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 use crate::options::{choice, whole};
+
+mod divided;
 
 /// Options that mean nothing where a prediction file is evaluated.
 const OF_A_NETWORK: [&str; 12] = [
@@ -106,13 +108,7 @@ impl EvaluateArgs {
         let trained = self.trained.open(checkpoint)?;
         let about = trained.describe();
         let Trained { net, info, input, schema, compute, options, .. } = trained;
-        let source = DataSource::open(&SourceSpec {
-            root: root.to_owned(),
-            format: self.format,
-            schema: Some(schema.clone()),
-            // Splits are made as they were for training: its actions must not be among those tested.
-            partition: info.partition.unwrap_or_default(),
-        })?;
+        let source = divided::open(root, self.format, &schema, &info, &self.split)?;
         let (split, views) = (&self.split, input.max_views);
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
@@ -159,8 +155,21 @@ impl EvaluateArgs {
             written.map_err(|error| output_failure("--predictions", &error))?;
             terminal.line(&format!("predictions: {}", path.display()));
         }
+        let report = |figures: Option<&SplitMetrics>| {
+            json!({
+                "split": dataset.split,
+                "device": compute.info,
+                "precision": Precision::of(net.backbone.is_half()),
+                "averaged": averaged,
+                "unreadable_views": unreadable,
+                "figures": figures,
+            })
+        };
         if !dataset.annotations.labelled {
             terminal.line("the split has no labels, so there are no metrics");
+            if self.json {
+                print_json(&report(None))?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let mut metrics = split_metrics(&schema, &predicted, self.trained.min_confidence)
@@ -174,15 +183,7 @@ impl EvaluateArgs {
             _ => None,
         };
         if self.json {
-            let precision = Precision::of(net.backbone.is_half());
-            let mut value = json!({
-                "split": dataset.split,
-                "device": compute.info,
-                "precision": precision,
-                "averaged": averaged,
-                "unreadable_views": unreadable,
-                "figures": metrics,
-            });
+            let mut value = report(Some(&metrics));
             if let Some(official) = &official {
                 value["official"] = official_json(official);
             }
@@ -201,7 +202,15 @@ impl EvaluateArgs {
 fn read(path: &Path) -> Result<Value, Failure> {
     let fail = |error: String| Failure::runtime(format!("{}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let parsed = parse::<Json>(&bytes).map_err(|error| fail(error.to_string()))?;
+    let is_table = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    let parsed = parse::<Json>(&bytes).map_err(|error| match is_table {
+        true => fail(
+            "predictions and annotations of SoccerNet's evaluator are JSON, and this is a table; give a \
+             file that `evaluate --checkpoint FILE --predictions NAME.json` wrote"
+                .to_owned(),
+        ),
+        false => fail(error.to_string()),
+    })?;
     for oddity in parsed.oddities {
         log::warn!("{}: {oddity}", path.display());
     }

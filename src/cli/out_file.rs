@@ -41,7 +41,9 @@ pub(super) fn check_writable(option: &str, path: &Path) -> Result<(), Failure> {
         // A name that is too long, for example.
         Err(error) => return refuse(format!("cannot be written: {error}; choose another name")),
     }
-    let folder = match path.parent() {
+    // A link stays, and the file that it names is written.
+    let target = path.canonicalize().ok().filter(|_| path.is_symlink());
+    let folder = match target.as_deref().unwrap_or(path).parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };

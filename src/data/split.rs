@@ -126,6 +126,19 @@ impl Split {
         used.chain(others).map(|view| self.clip(view)).collect()
     }
 
+    /// A number that other usable actions have with little probability, in whichever order.
+    pub(crate) fn digest(&self) -> u32 {
+        let mut ids: Vec<&str> = self.actions.iter().map(|action| action.id.as_str()).collect();
+        ids.sort_unstable();
+        let mut crc = crc32fast::Hasher::new();
+        for id in ids {
+            crc.update(id.as_bytes());
+            // Names without an end could be others put together.
+            crc.update(&[0]);
+        }
+        crc.finalize()
+    }
+
     /// Number of usable actions per class of a task.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub use find::{RunFolder, find, names, read_all};
 pub use options::DifferingOption;
 pub use page::page;
-pub(crate) use page::signed;
+pub(crate) use page::{is_page, signed};
 pub use paired::{ClassDifference, RunDifference, TaskDifference};
 pub use read::Run;
 pub use repeats::Repeats;

@@ -52,6 +52,12 @@ pub fn page(runs: &[Run], table: &RunTable) -> Result<String, HtmlError> {
     Ok(page.render()?)
 }
 
+/// Whether a file that begins like this is such a page; a run's report and an exported page are none.
+pub(crate) fn is_page(head: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(head);
+    head.starts_with("<!doctype html>") && head.contains(" runs compared</title>")
+}
+
 #[derive(Template)]
 #[template(path = "compare.html")]
 struct Page<'a> {

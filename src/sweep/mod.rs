@@ -59,6 +59,14 @@ pub enum SweepError {
         /// What differs.
         reason: String,
     },
+    /// The table lists runs of another sweep.
+    #[error("{}: lists runs that are none of this sweep: {runs}", .table.display())]
+    Others {
+        /// The table.
+        table: PathBuf,
+        /// The first of them, and how many more there are.
+        runs: String,
+    },
     /// A file of the sweep cannot be written.
     #[error(transparent)]
     Write(#[from] CheckpointError),

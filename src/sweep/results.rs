@@ -1,10 +1,12 @@
 //! What came of a sweep: a table of its runs, and one of combinations with their seeds merged.
 
+use std::collections::HashSet;
+
 use indexmap::{IndexMap, IndexSet};
 use serde::Serialize;
 
 use super::{Best, Run, RunResult, Status, Sweep, SweepError, TABLE};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, holds_run};
 use crate::metrics::Estimate;
 
 /// The runs that differ in nothing but their seed.
@@ -114,4 +116,27 @@ pub fn results_csv(sweep: &Sweep, results: &[RunResult]) -> Result<String, Sweep
     }
     let bytes = table.into_inner().map_err(|error| failed(error.to_string()))?;
     Ok(String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?)
+}
+
+/// Refuses to replace a table that lists runs of another sweep whose folders are there: what is known of
+/// them all would be in no table any more.
+///
+/// # Errors
+/// [`SweepError::Others`].
+pub(super) fn keep_others(sweep: &Sweep) -> Result<(), SweepError> {
+    let path = sweep.out.join(TABLE);
+    // A table that is damaged or none of a sweep says nothing of runs.
+    let Ok(mut table) = csv::Reader::from_path(&path) else { return Ok(()) };
+    let ours: HashSet<&str> = sweep.runs.iter().map(|run| run.name.as_str()).collect();
+    let names =
+        table.records().map_while(Result::ok).filter_map(|row| Some(row.get(0)?.to_owned()));
+    let others: Vec<String> = names
+        .filter(|name| !ours.contains(name.as_str()) && holds_run(&sweep.out.join(name)))
+        .collect();
+    let runs = match others.as_slice() {
+        [] => return Ok(()),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    };
+    Err(SweepError::Others { table: path, runs })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::folder::{FAILURE, check, has_checkpoint, look};
 use super::job::{Job, NotStarted, claim};
-use super::results::results_csv;
+use super::results::{keep_others, results_csv};
 use super::{Run, RunResult, Status, Sweep, SweepError, TABLE};
 use crate::checkpoint::{CheckpointError, write_atomically};
 
@@ -48,11 +48,12 @@ impl Sweep {
         self.runs.iter().map(look).collect()
     }
 
-    /// Refuses folders that hold runs with other options.
+    /// Refuses folders that hold runs with other options, and a table of another sweep.
     ///
     /// # Errors
-    /// [`SweepError::Folder`].
+    /// [`SweepError::Folder`], [`SweepError::Others`].
     pub fn check(&self) -> Result<(), SweepError> {
+        keep_others(self)?;
         let mut moved = 0;
         for run in &self.runs {
             let there = check(run)?;

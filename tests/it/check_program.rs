@@ -90,6 +90,12 @@ fn evaluate_reads_what_check_data_reads() {
     std::fs::write(&predictions, "{\"Actions\": {\"0\": None}}").unwrap();
     let error = last_error(&polyview(&evaluate));
     assert!(error.contains("line 1, column 19") && error.contains("`None` is Python"), "{error}");
+    // The table that `evaluate` writes as well is not what SoccerNet's evaluator reads.
+    let table = folder.path().join("predictions.csv");
+    std::fs::write(&table, "action,task\n0,1\n").unwrap();
+    let table = table.to_str().unwrap();
+    let error = last_error(&polyview(&[&evaluate[..4], &[table]].concat()));
+    assert!(error.contains("predictions.csv: ") && error.contains("evaluator are JSON"), "{error}");
 }
 
 #[test]

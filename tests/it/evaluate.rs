@@ -183,10 +183,12 @@ fn a_split_without_labels_is_predicted() {
     }
     std::fs::write(&path, file.to_string()).unwrap();
     let out = folder.path().join("challenge.json");
-    let more = ["--split", "challenge", "--predictions", out.to_str().unwrap()];
+    let more = ["--split", "challenge", "--json", "--predictions", out.to_str().unwrap()];
     let output = evaluate(&checkpoint, &root, &more);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("no labels"), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["split"], &report["figures"]), (&"challenge".into(), &Value::Null));
     let written: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     assert_eq!(written["Actions"].as_object().unwrap().len(), 16);
 }

@@ -152,7 +152,19 @@ fn the_command_prints_tables_or_json_and_writes_the_page() {
         assert!(printed.contains(words), "{words:?} is not in {printed}");
     }
     assert!(text(&output.stderr).contains("page.html"));
-    sound(&std::fs::read_to_string(&page).unwrap());
+    let written = std::fs::read_to_string(&page).unwrap();
+    sound(&written);
+    // It may be written again; other pages stay.
+    assert!(polyview(&["compare", sweep, "--out", out]).status.success());
+    for other in ["<html>mine", &written.replacen("2 runs compared", "run – finished, epoch 2", 1)]
+    {
+        std::fs::write(&page, other).unwrap();
+        let output = polyview(&["compare", sweep, "--out", out]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        let why = "is there already and is not a page of compared runs; choose another file";
+        assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
+        assert_eq!(std::fs::read_to_string(&page).unwrap(), other);
+    }
 
     let output = polyview(&["compare", sweep, "--json"]);
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();

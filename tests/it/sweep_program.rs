@@ -131,6 +131,19 @@ fn a_failed_run_takes_no_other_along_and_is_tried_again() {
     assert!(news.contains("--dataset-root has changed since 4 of the runs began"), "{news}");
     fs::write(place.path("base.toml"), base).unwrap();
 
+    // Another sweep in the same folder, which would replace the table of this one.
+    let table = read(&place.path("out/sweep.csv"));
+    place.write(&SWEEP.replace("[variants.scratch]", "[variants.other]"));
+    for more in [&[][..], &["--dry-run"]] {
+        let output = place.run(more);
+        assert_eq!(output.status.code(), Some(2));
+        let error = last_error(&output);
+        let why =
+            "lists runs that are none of this sweep: scratch_seed=0 and 1 more; choose another";
+        assert!(error.starts_with("error: --out ") && error.contains(why), "{error}");
+    }
+    assert!(read(&place.path("out/sweep.csv")) == table);
+
     // Other options in the same folder.
     place.write(&SWEEP.replace("epochs = 1", "epochs = 2\nlr = 0.5"));
     for more in [&[][..], &["--dry-run"]] {

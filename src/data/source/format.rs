@@ -87,24 +87,30 @@ pub(super) fn recognise(
         let found = layout::find_splits(root, schema);
         found.is_ok_and(|splits| splits.iter().any(|split| split.dir.join(ANNOTATIONS).is_file()))
     };
-    if forced.is_none_or(|forced| forced == Format::SoccerNet)
-        && !is_soccernet()
-        && root.join(ANNOTATIONS).is_file()
-    {
+    let is_one_split =
+        may_be(Format::SoccerNet) && !is_soccernet() && root.join(ANNOTATIONS).is_file();
+    if is_one_split && forced.is_some() {
         return Err(DataError::OneSplit { root: root.to_owned() });
     }
     if forced == Some(Format::SoccerNet) || (may_be(Format::SoccerNet) && is_soccernet()) {
         return Ok(Found::SoccerNet);
     }
     if may_be(Format::Manifest) || may_be(Format::List) {
-        let (manifests, lists): (Vec<_>, Vec<_>) =
-            TableFile::find(root, splits)?.into_iter().partition(|file| file.has_header);
+        let (manifests, lists): (Vec<_>, Vec<_>) = TableFile::find(root, splits)?
+            .into_iter()
+            // In the folder of a split a table may be anything, say one of predictions.
+            .filter(|file| !is_one_split || file.has_paths() || !file.has_header)
+            .partition(|file| file.has_header);
         if !manifests.is_empty() && may_be(Format::Manifest) {
             return Ok(Found::Manifests(manifests));
         }
         if !lists.is_empty() && may_be(Format::List) {
             return Ok(Found::Lists(lists));
         }
+    }
+    // Its folders of actions look like classes.
+    if is_one_split {
+        return Err(DataError::OneSplit { root: root.to_owned() });
     }
     if may_be(Format::Folders) && root.is_dir() {
         let found = class_folders(root, splits);

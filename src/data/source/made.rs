@@ -84,6 +84,25 @@ impl MadeSplits {
         names
     }
 
+    /// Whether this split is made.
+    pub(super) fn makes(&self, name: &str) -> bool {
+        self.parts.iter().any(|(_, made)| *made == name)
+    }
+
+    /// The digest of the training split, if it is made.
+    ///
+    /// # Errors
+    /// The actions cannot be read.
+    pub(super) fn training_digest(&self, source: &DataSource) -> Result<Option<u32>, DataError> {
+        if !self.makes(TRAIN) {
+            return Ok(None);
+        }
+        let mut all = self.pool(source)?;
+        let mut parts = self.deal(source, &all.actions).into_iter();
+        all.actions.retain(|_| parts.next().is_some_and(|part| self.parts[part].1 == TRAIN));
+        Ok(Some(all.digest()))
+    }
+
     /// A split, if it is one of those that are made.
     ///
     /// # Errors
@@ -93,7 +112,7 @@ impl MadeSplits {
         source: &DataSource,
         name: &str,
     ) -> Result<Option<Split>, DataError> {
-        if !self.names().contains(&name) {
+        if !self.makes(name) {
             return Ok(None);
         }
         let mut all = self.pool(source)?;
@@ -184,7 +203,12 @@ impl MadeSplits {
     /// The part of each action.
     fn deal(&self, source: &DataSource, actions: &[Action]) -> Vec<usize> {
         let mut groups: HashMap<String, &str> = HashMap::new();
-        for listed in &source.listed {
+        let is_dealt = |split: &Option<String>| match split {
+            Some(split) => self.pool.contains(split),
+            None => self.pool.is_empty(),
+        };
+        // Another split may call an action the same, and have it in another group.
+        for listed in source.listed.iter().filter(|listed| is_dealt(&listed.split)) {
             let Some(group) = listed.group.as_deref() else { continue };
             groups.extend(listed.split.as_ref().map(|split| (pooled(split, &listed.id), group)));
             groups.insert(listed.id.clone(), group);

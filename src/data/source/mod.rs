@@ -84,7 +84,7 @@ impl DataSource {
             }
             None => infer::infer(root, &fields, format != Format::Manifest, &listed)?,
         };
-        let mut source = Self {
+        let source = Self {
             root: root.clone(),
             dir: dir.to_owned(),
             format,
@@ -92,11 +92,34 @@ impl DataSource {
             files,
             listed,
             made: MadeSplits::default(),
-            chosen: spec.partition.shares.is_some() || spec.partition.fold.is_some(),
+            chosen: false,
             notes,
         };
-        source.made = MadeSplits::plan(&source, &spec.partition)?;
-        Ok(source)
+        source.divided(&spec.partition)
+    }
+
+    /// The same data set with its splits made in this way.
+    ///
+    /// # Errors
+    /// A partition that does not go with the splits that there are.
+    pub(crate) fn divided(mut self, partition: &Partition) -> Result<Self, DataError> {
+        self.made = MadeSplits::plan(&self, partition)?;
+        self.chosen = partition.shares.is_some() || partition.fold.is_some();
+        Ok(self)
+    }
+
+    /// Whether a split, by its name in the schema, is made of others or of actions without any.
+    pub(crate) fn makes(&self, split: &str) -> bool {
+        self.made.makes(split)
+    }
+
+    /// The [digest](Split::digest) of the training split, if it is made: data sets that differ in it have
+    /// other splits, although they are made in the same way.
+    ///
+    /// # Errors
+    /// The actions cannot be read.
+    pub(crate) fn training_digest(&self) -> Result<Option<u32>, DataError> {
+        self.made.training_digest(self)
     }
 
     /// Its folder, or its table.

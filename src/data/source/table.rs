@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
-use super::super::natural::natural_order;
+use super::super::folder;
 use crate::schema::SplitSpec;
 use crate::text;
 
@@ -31,15 +31,12 @@ impl TableFile {
         if root.is_file() {
             return Ok(vec![Self::open(root.to_owned(), None)?]);
         }
-        let mut files: Vec<PathBuf> = match std::fs::read_dir(root) {
-            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-            Err(error) => {
-                let reason = format!("cannot be read: {error}");
-                return Err(DataError::Layout { path: root.to_owned(), reason });
-            }
-        };
+        // Hidden files are none: macOS leaves `._train.csv` on other systems' disks.
+        let mut files = folder::entries(root).map_err(|error| {
+            let reason = format!("cannot be read: {error}");
+            DataError::Layout { path: root.to_owned(), reason }
+        })?;
         files.retain(|path| is_table(path) || has_extension(path, "txt"));
-        natural_order(&mut files);
         let is_manifest = |path: &&PathBuf| {
             path.file_stem().is_some_and(|stem| stem.eq_ignore_ascii_case("manifest"))
         };
@@ -69,9 +66,13 @@ impl TableFile {
             std::fs::read(&path).map_err(|error| fail(format!("cannot be read: {error}")))?;
         let text = text::decode(&bytes).map_err(|error| fail(error.to_string()))?;
         let text = text.text.into_owned();
-        let columns = header(&text);
-        let has_header = columns.iter().any(|column| PATH.contains(&column.as_str()));
-        Ok(Self { path, split, has_header, text })
+        let file = Self { path, split, has_header: false, text };
+        Ok(Self { has_header: file.has_paths(), ..file })
+    }
+
+    /// Whether its first line names a column of paths.
+    pub(super) fn has_paths(&self) -> bool {
+        header(&self.text).iter().any(|column| PATH.contains(&column.as_str()))
     }
 
     /// Its folder, where relative paths begin.

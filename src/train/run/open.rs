@@ -56,8 +56,12 @@ impl<'a> Run<'a> {
             Some(config.data.partition.partition()).filter(|p| *p != Partition::default());
         let input = config.input(&schema)?;
         let window = input.window;
-        let info =
-            CheckpointInfo { input: Some(input), partition, ..CheckpointInfo::new(&schema, model) };
+        let info = CheckpointInfo {
+            input: Some(input),
+            partition,
+            trained_digest: source.makes("train").then(|| data.train.annotations.digest()),
+            ..CheckpointInfo::new(&schema, model)
+        };
         let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
         if let (Some(folder), None) = (&config.run.record, &config.run.resume) {
             // Before an earlier run is moved aside.
