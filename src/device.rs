@@ -13,6 +13,7 @@ use adapters::{Adapter, adapters};
 
 pub(crate) use adapters::{AdapterTraits, adapter_traits};
 pub use faults::MemoryWatch;
+pub(crate) use faults::in_one_line;
 #[cfg(test)]
 pub(crate) use faults::simulate_out_of_memory;
 pub(crate) use memory::main_memory;

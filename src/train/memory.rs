@@ -42,6 +42,7 @@ impl StepMemory {
         watch: &mut MemoryWatch,
     ) -> Result<(), TrainError> {
         let before = self.micro_batch.min(clips);
+        watch.recover();
         if !self.halve(clips) {
             return Err(TrainError::OutOfMemory);
         }
@@ -50,7 +51,6 @@ impl StepMemory {
              it run with a micro-batch of {}",
             self.micro_batch
         );
-        watch.recover();
         Ok(())
     }
 }
