@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use adapters::{Adapter, adapters};
 
-pub(crate) use adapters::{AdapterTraits, adapter_traits};
+pub(crate) use adapters::{AdapterTraits, adapter_traits, api_of};
 pub use faults::MemoryWatch;
 pub(crate) use faults::in_one_line;
 #[cfg(test)]
