@@ -4,6 +4,8 @@ mod adapters;
 mod faults;
 mod memory;
 mod several;
+#[cfg(test)]
+mod testing;
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
@@ -11,12 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use adapters::{Adapter, adapters};
 
-pub(crate) use adapters::{AdapterTraits, adapter_traits};
+pub(crate) use adapters::{AdapterTraits, adapter_traits, api_of};
 pub use faults::MemoryWatch;
+pub(crate) use faults::in_one_line;
 #[cfg(test)]
 pub(crate) use faults::simulate_out_of_memory;
 pub(crate) use memory::main_memory;
 pub use several::{open_all, open_share};
+#[cfg(test)]
+pub(crate) use testing::unshared;
 
 /// Why a device could not be opened. The message begins with the name that was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,9 @@ use std::time::Instant;
 use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
-use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop};
+use super::{BenchConfig, BenchError, Counted, describe, distinct, gflop, wait};
 use crate::conv::{ConvShape, conv3d};
+use crate::device::MemoryWatch;
 use crate::half::stored;
 use crate::kernels::{limits, with_stock};
 use crate::model::{parameter_count, with_gradient};
@@ -131,11 +132,13 @@ struct TimedPass {
     w: Tensor<5>,
     /// Of the backward passes.
     dy: Option<Tensor<5>>,
+    watch: MemoryWatch,
 }
 
 impl TimedPass {
     /// `pass` is 0, 1, 2: forward, input gradient, weight gradient.
     fn new(pass: usize, shape: ConvShape, half: bool, device: &Device) -> Self {
+        let watch = MemoryWatch::start(device);
         let device = if pass == 0 { device.clone() } else { device.clone().autodiff() };
         let random =
             |size: [usize; 5]| Tensor::random(size, Distribution::Uniform(-1.0, 1.0), &device);
@@ -146,20 +149,20 @@ impl TimedPass {
             1 => (x.require_grad(), w),
             _ => (x, w.require_grad()),
         };
-        Self { shape, x, w, dy }
+        Self { shape, x, w, dy, watch }
     }
 
     /// Milliseconds of a launch, the mean of `launches`.
     fn milliseconds(&self, device: &Device, launches: usize) -> Result<f64, BenchError> {
         let (stride, padding) = (self.shape.stride, self.shape.padding);
         let forward = || conv3d(self.x.clone(), self.w.clone(), stride, padding);
-        device.sync()?;
+        wait(device, &self.watch)?;
         let mut start = Instant::now();
         if let Some(dy) = &self.dy {
             // The backward pass of such a graph computes this one gradient and nothing else.
             let values: Vec<_> =
                 (0..launches).map(|_| with_gradient(forward(), dy.clone())).collect();
-            device.sync()?;
+            wait(device, &self.watch)?;
             start = Instant::now();
             for value in values {
                 drop(value.backward());
@@ -169,7 +172,7 @@ impl TimedPass {
                 drop(forward());
             }
         }
-        device.sync()?;
+        wait(device, &self.watch)?;
         Ok(milliseconds(start) / launches as f64)
     }
 }

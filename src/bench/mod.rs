@@ -11,7 +11,7 @@ mod steps;
 use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
-use crate::device::main_memory;
+use crate::device::{MemoryWatch, in_one_line, main_memory};
 use crate::kernels::{PlanError, cube_device};
 use crate::model::{
     Backbone, BackboneKind, Init, MemoryEstimate, PartShapes, StageSet, parameter_count,
@@ -48,10 +48,10 @@ pub struct BenchConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// The device failed.
-    #[error("the device failed: {0}")]
+    #[error("the device failed: {}", in_one_line(.0))]
     Device(#[from] ExecutionError),
     /// The device failed when a result was read.
-    #[error("the device failed: {0}")]
+    #[error("the device failed: {}", in_one_line(.0))]
     Read(#[from] TensorReadError),
     /// The clips leave nothing for the last stage to convolve.
     #[error("clips of {0:?} are too small for the network")]
@@ -74,6 +74,17 @@ impl From<TrainError> for BenchError {
             error => Self::Train(error),
         }
     }
+}
+
+/// Waits for what is timed on a device. Work without memory ends early, and its time says nothing.
+fn wait(device: &Device, watch: &MemoryWatch) -> Result<(), BenchError> {
+    let waited = device.sync();
+    if watch.out_of_memory() {
+        watch.clone().recover();
+        return Err(BenchError::OutOfMemory);
+    }
+    waited?;
+    Ok(watch.intact()?)
 }
 
 /// Numbers of devices that are played.
@@ -170,4 +181,33 @@ fn describe(shape: &ConvShape) -> String {
 /// padding's zeros.
 fn gflop(shape: &ConvShape) -> f64 {
     2.0 * shape.useful_multiply_adds() as f64 / 1e9
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::device;
+
+    #[test]
+    fn work_without_memory_is_not_timed() {
+        let Some(device) = device::unshared() else { return };
+        let config = BenchConfig {
+            backbone: BackboneKind::R3dTiny,
+            clips: 1,
+            size: [2, 16, 16],
+            steps: 1,
+            stock: false,
+            half: false,
+        };
+        let out_of_memory = |result: Result<(), BenchError>| {
+            assert!(matches!(result, Err(BenchError::OutOfMemory)), "{result:?}");
+        };
+        device::simulate_out_of_memory(&device);
+        out_of_memory(config.steps(&device, || ()).map(|_| ()));
+        device::simulate_out_of_memory(&device);
+        out_of_memory(config.layers(&device, None, false, |_| ()).map(|_| ()));
+        // It has recovered.
+        config.steps(&device, || ()).unwrap();
+    }
 }

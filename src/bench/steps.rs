@@ -8,7 +8,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
-use super::{BenchConfig, BenchError};
+use super::{BenchConfig, BenchError, wait};
+use crate::device::MemoryWatch;
 use crate::kernels::memory::{MemoryPeak, peak_of};
 use crate::kernels::with_stock;
 use crate::losses::{Targets, cross_entropy};
@@ -77,6 +78,7 @@ impl BenchConfig {
     fn time(&self, device: &Device, mut done: impl FnMut()) -> Result<StepTimes, BenchError> {
         let plain = device;
         let device = plain.clone().autodiff();
+        let watch = MemoryWatch::start(plain);
         let net = Network::new(self.backbone, self.half, &device);
         let needs = self.memory_needs(&net.backbone, parameter_count(&net))?;
         self.check_memory(&needs, std::slice::from_ref(plain))?;
@@ -91,9 +93,9 @@ impl BenchConfig {
             let loss = net.loss(clips.clone());
             let grads = GradientsParams::from_grads(loss.backward(), &net);
             current = Some(optimizer.step(net, grads, &|_| 1e-4, None)?.0);
-            Ok(device.sync()?)
+            wait(&device, &watch)
         };
-        device.sync()?;
+        wait(&device, &watch)?;
         let mut steps = Vec::new();
         for _ in 0..self.steps + WARM_UP {
             let start = Instant::now();
@@ -109,11 +111,11 @@ impl BenchConfig {
         for _ in 0..self.steps {
             let start = Instant::now();
             let loss = net.loss(clips.clone());
-            device.sync()?;
+            wait(&device, &watch)?;
             forward.push(milliseconds(start));
             // Automatic differentiation keeps what a forward pass has recorded until a backward pass.
             drop(loss.backward());
-            device.sync()?;
+            wait(&device, &watch)?;
         }
         let steps_ms = steps.split_off(WARM_UP.min(steps.len()));
         let step_ms = median(steps_ms.clone());

@@ -211,7 +211,7 @@ impl Advice for EvaluateError {
     fn option(&self) -> Option<&'static str> {
         match self {
             Self::Data(error) => error.option(),
-            Self::Input(_) | Self::Compute(_) | Self::NotFinite { .. } => None,
+            _ => None,
         }
     }
 
@@ -221,7 +221,7 @@ impl Advice for EvaluateError {
             Self::NotFinite { .. } => {
                 Some("the weights have diverged: use an earlier checkpoint".to_owned())
             }
-            Self::Input(_) | Self::Compute(_) => None,
+            _ => None,
         }
     }
 }

@@ -11,13 +11,16 @@ pub mod testing;
 mod trial;
 pub(crate) mod wgsl;
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor, module, s};
 
 use crate::half;
 use crate::kernels::storage::Storage;
-use crate::kernels::{DeviceLimits, Implementation, cube_device};
+use crate::kernels::{DeviceLimits, Implementation, cube_device, launch};
 use crate::norm::{Moments, Producer};
 use op::ConvOps;
 
@@ -48,10 +51,19 @@ fn has_plans(shape: &ConvShape, device: &Device, dtype: DType) -> bool {
     let device = cube_device(device).expect("a device that takes WGSL is one of CubeCL's");
     let refused =
         ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape, dtype).err());
-    if let Some(reason) = refused {
-        log::debug!("{shape:?} takes Burn's convolution: {reason}");
+    let Some(reason) = refused else { return true };
+    // Asked at every pass, and said once. On a CPU the difference is small.
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let line = format!("{shape:?} takes Burn's convolution, which is slower: {reason}");
+    let software = launch::limits(&device).is_none_or(|limits| limits.software);
+    let mut told = TOLD.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if software || told.contains(&line) {
+        log::debug!("{line}");
+    } else {
+        log::warn!("{line}");
+        told.insert(line);
     }
-    refused.is_none()
+    false
 }
 
 /// Whether Burn's matrix-unit kernels serve this device.

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use burn::tensor::wgpu::{WgpuBackend, WgpuSetup, wgpu};
+use burn::backend::CubeDevice;
+use burn::tensor::wgpu::{WgpuBackend, WgpuOptions, WgpuSetup, wgpu};
 use burn::tensor::{Device, DeviceKind};
 
 use super::memory::{self, Memory};
 use super::{DeviceError, DeviceInfo, ShaderFeatures, Vendor, faults};
+use crate::kernels::cube_device;
 
 /// An adapter that wgpu found.
 pub(super) struct Adapter {
@@ -112,7 +114,7 @@ impl Adapter {
             wgpu::DeviceType::Cpu => DeviceKind::Cpu,
             wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
         };
-        open_once(kind, self.api(), copy)
+        open_once(kind, self.api(), tasks_max(&self.info), copy)
             .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
     }
 
@@ -126,6 +128,14 @@ impl Adapter {
             _ => WgpuBackend::Auto,
         }
     }
+}
+
+/// Launches of a submission at most where that is fewer than Burn's 32. Systems end work of a device that
+/// also draws the screen, or that takes seconds: Windows resets it after 2 s, and macOS breaks off a command
+/// buffer, which wgpu does not report. Slow devices reach that with 32 convolutions.
+fn tasks_max(info: &wgpu::AdapterInfo) -> Option<usize> {
+    let is_slow = info.device_type == wgpu::DeviceType::IntegratedGpu;
+    (is_slow || info.backend == wgpu::Backend::Metal).then_some(4)
 }
 
 /// Formats a matrix unit's shape and types.
@@ -147,16 +157,22 @@ fn ask_drivers_alone() -> MutexGuard<'static, ()> {
 }
 
 /// Burn registers a runtime per adapter once per process; opening it again must return the same one.
-fn open_once(kind: DeviceKind, api: WgpuBackend, copy: usize) -> Result<Device, String> {
+fn open_once(
+    kind: DeviceKind,
+    api: WgpuBackend,
+    tasks_max: Option<usize>,
+    copy: usize,
+) -> Result<Device, String> {
     static OPEN: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
     let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let _alone = ask_drivers_alone();
     let at = match open.iter().position(|opened| opened.kind == kind && opened.api == api) {
         Some(at) => at,
         None => {
-            let options = Device::wgpu_options().device_kind(kind.clone()).graphics_api(api);
+            let options = options(tasks_max).device_kind(kind.clone()).graphics_api(api);
             let (device, setup) = options.init_with_setup().map_err(|error| error.to_string())?;
             faults::watch(&device, &setup.device);
+            remember_api(&device, api);
             open.push(Opened { kind, api, setup, devices: vec![device] });
             open.len() - 1
         }
@@ -165,11 +181,20 @@ fn open_once(kind: DeviceKind, api: WgpuBackend, copy: usize) -> Result<Device, 
     while opened.devices.len() <= copy {
         let setup = again(&opened.setup)?;
         let wgpu = setup.device.clone();
-        let device = Device::wgpu_options().setup(setup).init().map_err(|e| e.to_string())?;
+        let device = options(tasks_max).setup(setup).init().map_err(|e| e.to_string())?;
         faults::watch(&device, &wgpu);
+        remember_api(&device, api);
         opened.devices.push(device);
     }
     Ok(opened.devices[copy].clone())
+}
+
+fn options(tasks_max: Option<usize>) -> WgpuOptions {
+    let options = Device::wgpu_options();
+    match tasks_max {
+        Some(most) => options.tasks_max(most),
+        None => options,
+    }
 }
 
 /// An adapter with the devices that were opened on it.
@@ -178,6 +203,21 @@ struct Opened {
     api: WgpuBackend,
     setup: WgpuSetup,
     devices: Vec<Device>,
+}
+
+/// The APIs of the devices that were opened. Burn does not keep that of a device that is another one on its
+/// adapter.
+static APIS: Mutex<Vec<(Device, WgpuBackend)>> = Mutex::new(Vec::new());
+
+fn remember_api(device: &Device, api: WgpuBackend) {
+    APIS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((device.clone(), api));
+}
+
+/// The API that a device was opened with; `None` for one that was not opened here.
+pub(crate) fn api_of(device: &CubeDevice) -> Option<WgpuBackend> {
+    let apis = APIS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let is_it = |known: &Device| cube_device(known).is_some_and(|known| known == *device);
+    apis.iter().find(|(known, _)| is_it(known)).map(|&(_, api)| api)
 }
 
 /// Another device on the same adapter, with the features and limits that Burn asks for.
@@ -279,4 +319,20 @@ pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
     };
     // An adapter that is no longer listed gets the conservative defaults.
     adapters().iter().filter(|a| matches(a)).map(traits).reduce(both).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::device;
+
+    #[test]
+    fn another_device_on_an_adapter_has_its_api() {
+        let Some(device) = device::unshared() else { return };
+        let of = |device: &Device| api_of(&cube_device(device).unwrap());
+        let first = device::open("wgpu:cpu").unwrap().device;
+        assert!(of(&device).is_some_and(|api| api != WgpuBackend::Auto));
+        assert_eq!(of(&device), of(&first));
+    }
 }

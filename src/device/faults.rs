@@ -1,18 +1,47 @@
-//! Out-of-memory errors that wgpu reports of a device.
+//! Errors that wgpu reports of a device outside of any call: out of memory, and whatever else fails.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, ExecutionError};
 
 /// The faults of one device.
 #[derive(Debug, Default)]
 struct Faults {
     /// How often it has been out of memory.
     out_of_memory: AtomicU64,
+    /// How often it had been when it last recovered.
+    recovered: AtomicU64,
     /// Whether errors are expected to follow from the last time.
     recovering: AtomicBool,
+    /// The first error of another kind. What the device computes from then on is worthless.
+    failure: OnceLock<String>,
+}
+
+impl Faults {
+    /// Takes an error that no call returned.
+    fn take(&self, error: &wgpu::Error) {
+        match error {
+            wgpu::Error::OutOfMemory { .. } => {
+                self.recovering.store(true, Ordering::Release);
+                self.out_of_memory.fetch_add(1, Ordering::AcqRel);
+                log::debug!("{error}");
+            }
+            // Follows from a buffer that could not be allocated.
+            _ if self.recovering.load(Ordering::Acquire) => log::debug!("{error}"),
+            // Those after the first one mostly follow from it.
+            _ => match self.failure.set(in_one_line(error)) {
+                Ok(()) => log::error!("the device failed: {}", in_one_line(error)),
+                Err(_) => log::debug!("{error}"),
+            },
+        }
+    }
+}
+
+/// An error's text without the line breaks that drivers and Burn write.
+pub(crate) fn in_one_line(error: &impl Display) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The devices that report their faults here.
@@ -24,8 +53,8 @@ fn faults(device: &Device) -> Option<Arc<Faults>> {
     watched.iter().find(|(known, _)| *known == device).map(|(_, faults)| Arc::clone(faults))
 }
 
-/// Tells whether a device has been out of memory since the watch began. What it computed since then
-/// is worthless. Devices other than wgpu's report it when they are read from; see
+/// Tells whether a device has been out of memory since it last recovered, or has failed. What it computed
+/// since then is worthless. Devices other than wgpu's report it when they are read from; see
 /// [`MemoryWatch::is_out_of_memory`].
 #[derive(Debug, Clone)]
 pub struct MemoryWatch {
@@ -35,18 +64,30 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Begins now.
+    /// Begins now. It sees what happened before it, too, unless another watch has recovered from that.
     pub fn start(device: &Device) -> Self {
         let faults = faults(device);
-        let seen = faults.as_ref().map_or(0, |faults| faults.out_of_memory.load(Ordering::Acquire));
+        let seen = faults.as_ref().map_or(0, |faults| faults.recovered.load(Ordering::Acquire));
         Self { device: device.clone(), faults, seen }
     }
 
-    /// Whether the device has been out of memory since the watch began or recovered.
+    /// Whether the device has been out of memory since it last recovered. Errors that come from elsewhere
+    /// than the watch's own work count: all of a device's work shares its memory.
     pub fn out_of_memory(&self) -> bool {
         self.faults
             .as_ref()
             .is_some_and(|faults| faults.out_of_memory.load(Ordering::Acquire) > self.seen)
+    }
+
+    /// Whether the device still computes, as far as it has said.
+    ///
+    /// # Errors
+    /// The first error that it reported of another kind than being out of memory.
+    pub fn intact(&self) -> Result<(), ExecutionError> {
+        match self.faults.as_ref().and_then(|faults| faults.failure.get()) {
+            Some(reason) => Err(ExecutionError::WithContext { reason: reason.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Frees what the device holds without use, waits for the errors that follow from the fault,
@@ -58,6 +99,8 @@ impl MemoryWatch {
         if let Some(faults) = &self.faults {
             faults.recovering.store(false, Ordering::Release);
             self.seen = faults.out_of_memory.load(Ordering::Acquire);
+            // Watches that have begun before have their own count: their work has failed all the same.
+            faults.recovered.fetch_max(self.seen, Ordering::AcqRel);
         }
     }
 
@@ -71,23 +114,14 @@ impl MemoryWatch {
     }
 }
 
-/// Counts it when `device` runs out of memory, where Burn's own handler would end the thread that
-/// serves the device, and with it the run.
+/// Keeps the errors of `device` for [`MemoryWatch`], where Burn's own handler would end the thread that
+/// serves the device, and with it the run. That a device is lost CubeCL reports where it is waited for,
+/// but calls that still use it fail as well, and those errors come here.
 pub(super) fn watch(device: &Device, wgpu: &wgpu::Device) {
     let faults = Arc::new(Faults::default());
     let watched = (device.clone(), Arc::clone(&faults));
     WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(watched);
-    wgpu.on_uncaptured_error(Arc::new(move |error| match error {
-        wgpu::Error::OutOfMemory { .. } => {
-            faults.recovering.store(true, Ordering::Release);
-            faults.out_of_memory.fetch_add(1, Ordering::AcqRel);
-            log::debug!("{error}");
-        }
-        // Follows from a buffer that could not be allocated.
-        _ if faults.recovering.load(Ordering::Acquire) => log::debug!("{error}"),
-        #[allow(clippy::panic, reason = "a fault of the program's, as Burn treats it")]
-        _ => panic!("wgpu error: {error}"),
-    }));
+    wgpu.on_uncaptured_error(Arc::new(move |error| faults.take(&error)));
 }
 
 /// Makes a watched device look as if it had been out of memory.
@@ -95,5 +129,54 @@ pub(super) fn watch(device: &Device, wgpu: &wgpu::Device) {
 pub(crate) fn simulate_out_of_memory(device: &Device) {
     if let Some(faults) = faults(device) {
         faults.out_of_memory.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn validation(description: &str) -> wgpu::Error {
+        wgpu::Error::Validation { source: "validation".into(), description: description.to_owned() }
+    }
+
+    fn out_of_memory() -> wgpu::Error {
+        wgpu::Error::OutOfMemory { source: "memory".into() }
+    }
+
+    fn watched(faults: &Arc<Faults>) -> MemoryWatch {
+        let seen = faults.recovered.load(Ordering::Acquire);
+        MemoryWatch { device: Device::flex(), faults: Some(Arc::clone(faults)), seen }
+    }
+
+    #[test]
+    fn a_watch_sees_what_nobody_has_recovered_from() {
+        let faults = Arc::new(Faults::default());
+        let mut early = watched(&faults);
+        assert!(!early.out_of_memory());
+        faults.take(&out_of_memory());
+        let late = watched(&faults);
+        assert!(early.out_of_memory() && late.out_of_memory());
+        // Errors that follow are no failure of the device.
+        faults.take(&validation("Buffer with '' label is invalid"));
+        early.recover();
+        assert!(!early.out_of_memory() && !watched(&faults).out_of_memory());
+        early.intact().unwrap();
+        // What another watch waits for has not been repeated.
+        assert!(late.out_of_memory());
+    }
+
+    #[test]
+    fn other_errors_fail_the_device_and_end_no_thread() {
+        let faults = Arc::new(Faults::default());
+        let watch = watched(&faults);
+        watch.intact().unwrap();
+        faults.take(&validation("In set_bind_group\n  BindGroup is invalid"));
+        faults.take(&validation("another one"));
+        let error = in_one_line(&watch.intact().unwrap_err());
+        assert!(error.contains("In set_bind_group BindGroup is invalid"), "{error}");
+        assert!(!watch.out_of_memory());
+        assert!(watched(&faults).intact().is_err());
     }
 }

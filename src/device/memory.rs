@@ -48,8 +48,10 @@ fn within(memory: Memory, group: CGroupLimits) -> Memory {
 /// `None` for a card whose memory is unknown.
 pub(super) fn of_adapter(adapter: &wgpu::Adapter) -> Option<Memory> {
     use wgpu::DeviceType::{Cpu, IntegratedGpu};
-    let own = vulkan_heap(adapter).map(|total| Memory { total, free: total });
-    if !matches!(adapter.get_info().device_type, Cpu | IntegratedGpu) {
+    let kind = adapter.get_info().device_type;
+    let total = vulkan_heaps(adapter).and_then(|heaps| usable(&heaps, kind == IntegratedGpu));
+    let own = total.map(|total| Memory { total, free: total });
+    if !matches!(kind, Cpu | IntegratedGpu) {
         return own;
     }
     let main = main_memory();
@@ -57,10 +59,25 @@ pub(super) fn of_adapter(adapter: &wgpu::Adapter) -> Option<Memory> {
     Some(Memory { total: own.total.min(main.total), free: own.free.min(main.free) })
 }
 
-/// Size of the largest device-local heap. wgpu does not expose it; Vulkan does.
+/// A part of the memory that a Vulkan adapter allocates from.
+#[derive(Debug, Clone, Copy)]
+struct Heap {
+    size: u64,
+    device_local: bool,
+}
+
+/// What an adapter can compute in: a card in the largest of its own heaps; an integrated GPU in all of them,
+/// since its own may be the little that the firmware sets aside (256 MB on some of AMD's) while it
+/// allocates from main memory as well.
+fn usable(heaps: &[Heap], integrated: bool) -> Option<u64> {
+    let sizes = heaps.iter().filter(|heap| integrated || heap.device_local).map(|heap| heap.size);
+    if integrated { sizes.reduce(u64::saturating_add) } else { sizes.max() }
+}
+
+/// The heaps of an adapter. wgpu does not expose them; Vulkan does.
 #[cfg(any(target_os = "linux", target_os = "android", windows))]
 #[allow(unsafe_code, reason = "this query has no safe form")]
-fn vulkan_heap(adapter: &wgpu::Adapter) -> Option<u64> {
+fn vulkan_heaps(adapter: &wgpu::Adapter) -> Option<Vec<Heap>> {
     /// VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
     const DEVICE_LOCAL: u32 = 1;
     // SAFETY: the handle is only asked for its properties, while the adapter is alive.
@@ -70,17 +87,30 @@ fn vulkan_heap(adapter: &wgpu::Adapter) -> Option<u64> {
         instance.get_physical_device_memory_properties(adapter.raw_physical_device())
     };
     let heaps = properties.memory_heaps.iter().take(properties.memory_heap_count as usize);
-    heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max()
+    let heaps = heaps.map(|heap| {
+        let device_local = heap.flags.as_raw() & DEVICE_LOCAL != 0;
+        Heap { size: heap.size, device_local }
+    });
+    Some(heaps.collect())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
-fn vulkan_heap(_: &wgpu::Adapter) -> Option<u64> {
+fn vulkan_heaps(_: &wgpu::Adapter) -> Option<Vec<Heap>> {
     None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_integrated_gpu_has_more_than_what_is_set_aside_for_it() {
+        let heap = |size: u64, device_local| Heap { size: size << 20, device_local };
+        let heaps = [heap(256, true), heap(7800, false), heap(256, true)];
+        assert_eq!(usable(&heaps, true), Some(8312 << 20));
+        assert_eq!(usable(&heaps, false), Some(256 << 20));
+        assert_eq!(usable(&[], true), None);
+    }
 
     #[test]
     fn cached_files_of_a_control_group_are_free() {

@@ -78,7 +78,7 @@ fn names(list: &str) -> Result<Vec<String>, DeviceError> {
 }
 
 /// The GPUs of this machine that are worth using together: those of the best kind, of one API, since
-/// another would list the same hardware again.
+/// another would list the same hardware again, as a second driver for the same API does.
 fn all() -> Result<Vec<String>, DeviceError> {
     let adapters = adapters();
     let best = adapters.first().filter(|best| best.rank().is_some());
@@ -89,8 +89,17 @@ fn all() -> Result<Vec<String>, DeviceError> {
     let alike = |adapter: &Adapter| {
         adapter.rank() == best.rank() && adapter.info.backend == best.info.backend
     };
-    let indices = (0..adapters.len()).filter(|&index| alike(&adapters[index]));
-    Ok(indices.map(|index| adapter_id(&adapters, index)).collect())
+    let indices: Vec<usize> = (0..adapters.len()).filter(|&i| alike(&adapters[i])).collect();
+    let places: Vec<&str> =
+        indices.iter().map(|&i| adapters[i].info.device_pci_bus_id.as_str()).collect();
+    let cards = indices.iter().enumerate().filter(|&(nth, _)| is_first(&places, nth));
+    Ok(cards.map(|(_, &index)| adapter_id(&adapters, index)).collect())
+}
+
+/// Whether an adapter is the first one of its card, by where on the PCI bus each of them is. Those of which
+/// that is unknown count as different cards.
+fn is_first(places: &[&str], nth: usize) -> bool {
+    places[nth].is_empty() || !places[..nth].contains(&places[nth])
 }
 
 #[cfg(test)]
@@ -105,6 +114,13 @@ mod tests {
         assert_eq!(dealt(&names, 1, 2, true), ["b"]);
         assert_eq!(dealt(&names, 0, 2, false), ["a"]);
         assert_eq!(dealt(&names, 4, 5, true), ["b"]);
+    }
+
+    #[test]
+    fn a_card_with_two_drivers_is_one() {
+        let places = ["0000:01:00.0", "0000:02:00.0", "0000:01:00.0", "", ""];
+        let first: Vec<bool> = (0..places.len()).map(|nth| is_first(&places, nth)).collect();
+        assert_eq!(first, [true, true, false, true, true]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::EvaluateError;
 use crate::data::Batch;
+use crate::device::MemoryWatch;
 use crate::half;
 use crate::model::{MultiViewNet, STAGES, ViewLayout, plain_clips};
 
@@ -65,9 +66,16 @@ pub fn saliency(
     [task, class]: [usize; 2],
     device: &Device,
 ) -> Result<Vec<Saliency>, EvaluateError> {
+    let mut watch = MemoryWatch::start(device);
     let clips = plain_clips(batch, device)?;
     let (contributions, size) = contributions(net, clips, batch, annotated, [task, class]);
-    let values = relu(contributions).try_into_vec_as::<f32>()?;
+    let values = relu(contributions).try_into_vec_as::<f32>();
+    if watch.out_of_memory() {
+        watch.recover();
+        return Err(EvaluateError::OutOfMemory);
+    }
+    let values = values?;
+    watch.intact()?;
     let most = values.iter().copied().fold(0.0, f32::max);
     let scale = if most > 0.0 { 1.0 / most } else { 0.0 };
     let of_clip =

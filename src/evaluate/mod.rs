@@ -7,16 +7,18 @@ mod calibration;
 mod explain;
 mod logits;
 pub mod official;
+mod passes;
 mod predict;
 mod prediction_table;
 mod predictions;
 mod split_metrics;
 mod thresholds;
 
-use burn::tensor::TensorReadError;
+use burn::tensor::{ExecutionError, TensorReadError};
 
 use crate::augment::AugmentError;
 use crate::data::DatasetError;
+use crate::device::{MemoryWatch, in_one_line};
 
 pub use answer::{ActionAnswer, AnswerOptions, ClassAnswer, UnreadableView, ViewAnswer};
 pub use averaging::Averaging;
@@ -44,12 +46,33 @@ pub enum EvaluateError {
     #[error(transparent)]
     Input(#[from] AugmentError),
     /// The device failed while computing.
-    #[error("the device failed: {0}")]
+    #[error("the device failed: {}", in_one_line(.0))]
     Compute(#[from] TensorReadError),
+    /// The same, as it says when it is waited for.
+    #[error("the device failed: {}", in_one_line(.0))]
+    Execution(#[from] ExecutionError),
+    /// Not even one clip fits into the device's memory.
+    #[error("the device is out of memory with a single clip")]
+    OutOfMemory,
+    /// The device was out of memory before the first clip.
+    #[error("the device is out of memory with the network alone")]
+    NetworkOutOfMemory,
     /// The weights are finite, but what they compute is not.
     #[error("action {action}: the network's scores are not finite")]
     NotFinite {
         /// The action.
         action: String,
     },
+}
+
+impl EvaluateError {
+    /// Whether it says that the device is out of memory.
+    fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::OutOfMemory => true,
+            Self::Compute(error) => MemoryWatch::is_out_of_memory(error),
+            Self::Execution(error) => MemoryWatch::is_out_of_memory(error),
+            _ => false,
+        }
+    }
 }

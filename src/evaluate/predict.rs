@@ -7,16 +7,14 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use super::averaging::Sums;
-use super::logits::ActionLogits;
+use super::passes::Passes;
 use super::{Averaging, EvaluateError, Thresholds};
 use crate::data::loader::{Loader, in_order};
 use crate::data::resize::Crop;
-use crate::data::{Batch, Dataset, Plan};
+use crate::data::{Dataset, Plan};
 use crate::device::DeviceInfo;
 use crate::metrics::largest;
-use crate::model::{
-    MemoryEstimate, ModelConfig, MultiViewNet, Prediction, StageSet, parameter_count,
-};
+use crate::model::{MemoryEstimate, ModelConfig, MultiViewNet, StageSet, parameter_count};
 use crate::schema::Schema;
 
 /// The prediction for one action.
@@ -64,7 +62,7 @@ pub struct PredictOptions {
     /// Decoding threads; 0 decodes in the calling thread.
     pub workers: usize,
     /// Maximum number of clips per forward pass of the backbone, at least 1; see
-    /// [`clips_per_pass`].
+    /// [`clips_per_pass`]. Fewer are taken where the device turns out not to hold as many.
     pub max_clips: usize,
     /// The network's annotation inputs; see [`annotation_inputs`]. Without annotations their values
     /// are unknown.
@@ -102,7 +100,7 @@ pub fn annotation_inputs(model: &ModelConfig, schema: &Schema) -> Option<Vec<usi
 /// [pass](Averaging::passes), and the number of clips predicted.
 ///
 /// # Errors
-/// Data that cannot be read, a device that fails.
+/// Data that cannot be read, a device that fails or cannot hold a single clip.
 pub fn predict_dataset(
     net: &MultiViewNet,
     dataset: &Arc<Dataset>,
@@ -111,6 +109,7 @@ pub fn predict_dataset(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<ActionPrediction>, EvaluateError> {
     let net = net.valid();
+    let mut passes = Passes::new(&net, options, device)?;
     let plan = Plan::from(in_order(dataset.samples.len(), options.batch_size));
     let mut sums = Sums::new(dataset);
     let (mut actions, mut clips) = (0, 0);
@@ -123,15 +122,11 @@ pub fn predict_dataset(
         let plan = plan.clone().reading(reading);
         for batch in Loader::new(Arc::clone(dataset), plan, options.workers) {
             let batch = batch?;
-            let annotated = annotated(&batch, &options.inputs);
-            let prediction = net.predict(&batch, &annotated, options.max_clips, device)?;
             let first = next;
-            next = sums.add(first, read(&batch, &prediction, &options.temperatures)?);
+            next = sums.add(first, passes.predict(&batch, false)?);
             clips += batch.clips();
             if options.averaging.flip {
-                let most = options.max_clips;
-                let prediction = net.predict_flipped(&batch, &annotated, most, device)?;
-                sums.add(first, read(&batch, &prediction, &options.temperatures)?);
+                sums.add(first, passes.predict(&batch, true)?);
                 clips += batch.clips();
             }
             actions += batch.actions.len();
@@ -146,60 +141,11 @@ pub fn predict_dataset(
     Ok(predictions)
 }
 
-/// The value indices of the network's annotation inputs, `[input][action]`.
-fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
-    let values = |&property: &usize| match batch.properties.as_slice() {
-        [] => vec![0; batch.actions.len()],
-        properties => properties[property].clone(),
-    };
-    inputs.iter().map(values).collect()
-}
-
-/// Reads a batch's predictions back from the device, with logits divided by each task's temperature.
-fn read(
-    batch: &Batch,
-    prediction: &Prediction,
-    temperatures: &[f64],
-) -> Result<Vec<ActionPrediction>, EvaluateError> {
-    let actions = ActionLogits::read(batch, prediction)?.into_iter();
-    let finite = actions.map(|logits| match logits.is_finite() {
-        true => Ok(logits.prediction(temperatures)),
-        false => Err(EvaluateError::NotFinite { action: logits.action }),
-    });
-    finite.collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use burn::tensor::Tensor;
-
     use super::*;
     use crate::model::BackboneKind;
-
-    #[test]
-    fn scores_that_are_not_finite_are_no_prediction() {
-        let device = Device::flex();
-        let tensor = |values: [[f32; 2]; 1]| Tensor::<2>::from_data(values, &device);
-        let read = |logit: f32, share: f32| {
-            let batch = Batch {
-                actions: vec!["7".to_owned()],
-                earlier: vec![0],
-                view_counts: vec![1],
-                views: vec![0],
-                size: [1, 1, 1],
-                ..Batch::default()
-            };
-            let (logits, view_weights) = (vec![tensor([[logit, 0.0]])], tensor([[share, 0.0]]));
-            let prediction = Prediction { logits, auxiliary: Vec::new(), view_weights };
-            read(&batch, &prediction, &[2.0]).map(|actions| actions.len())
-        };
-        assert_eq!(read(1.0, 1.0).unwrap(), 1);
-        for (logit, share) in [(f32::NAN, 1.0), (f32::INFINITY, 1.0), (0.0, f32::NAN)] {
-            let error = read(logit, share).unwrap_err().to_string();
-            assert_eq!(error, "action 7: the network's scores are not finite");
-        }
-    }
 
     #[test]
     fn the_clips_per_pass_follow_from_the_memory() {

@@ -29,7 +29,8 @@ pub(crate) fn limits(device: &CubeDevice) -> Option<DeviceLimits> {
     };
     // Querying the driver is slow, and a network asks for every layer.
     static LIMITS: PerDevice<Option<DeviceLimits>> = PerDevice::new();
-    let limits = *LIMITS.get_or_insert(device, || query(&device.client(), adapter.backend));
+    let api = || device::api_of(device).unwrap_or(adapter.backend);
+    let limits = *LIMITS.get_or_insert(device, || query(&device.client(), api()));
     limits.map(super::pretended)
 }
 

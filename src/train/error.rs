@@ -7,7 +7,7 @@ use crate::checkpoint::CheckpointError;
 use crate::cluster::ClusterError;
 use crate::config::ConfigError;
 use crate::data::DatasetError;
-use crate::device::{DeviceError, MemoryWatch};
+use crate::device::{DeviceError, MemoryWatch, in_one_line};
 use crate::metrics::MetricsError;
 use crate::model::pretrained::PretrainedError;
 
@@ -149,13 +149,13 @@ pub enum TrainError {
     #[error("the device is out of memory with a single clip")]
     OutOfMemory,
     /// The device failed while computing.
-    #[error("the device failed: {0}")]
+    #[error("the device failed: {}", in_one_line(.0))]
     Compute(#[from] TensorReadError),
     /// The same, as it says when several values are read at once.
-    #[error("the device failed: {0}")]
+    #[error("the device failed: {}", in_one_line(.0))]
     Execution(#[from] ExecutionError),
     /// The device failed while kernels were timed.
-    #[error("the device failed while kernels were timed: {0}")]
+    #[error("the device failed while kernels were timed: {}", in_one_line(.0))]
     Tune(ExecutionError),
 }
 

@@ -7,6 +7,7 @@ use super::error::TrainError;
 use super::state::MemoryState;
 use crate::config::{Auto, Config};
 use crate::device::{DeviceInfo, MemoryWatch};
+use crate::kernels::plan::MOST_BYTES;
 use crate::model::{MemoryEstimate, MultiViewNet, StageSet, parameter_count};
 use crate::units::ByteSize;
 
@@ -42,6 +43,7 @@ impl StepMemory {
         watch: &mut MemoryWatch,
     ) -> Result<(), TrainError> {
         let before = self.micro_batch.min(clips);
+        watch.recover();
         if !self.halve(clips) {
             return Err(TrainError::OutOfMemory);
         }
@@ -50,7 +52,6 @@ impl StepMemory {
              it run with a micro-batch of {}",
             self.micro_batch
         );
-        watch.recover();
         Ok(())
     }
 }
@@ -129,7 +130,7 @@ impl MemoryBudget {
 
     /// Refuses clips of `size` = `[T, H, W]` of which the device cannot hold a single one.
     pub(super) fn check(&self, needs: &MemoryEstimate, size: [usize; 3]) -> Result<(), TrainError> {
-        let most = self.binding.unwrap_or(u64::MAX);
+        let most = self.binding.map_or(u64::MAX, |most| most.min(MOST_BYTES as u64));
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
         if needs.widest > most && !self.force {
             return Err(TrainError::TooLarge {

@@ -250,6 +250,7 @@ impl Queued {
             return Err(TrainError::OutOfMemory);
         }
         let losses = losses?;
+        watch.intact()?;
         let tasks = self.logits.first().map_or(0, Vec::len);
         let logits = (0..tasks).map(|task| {
             Tensor::cat(self.logits.iter().map(|part| part[task].clone()).collect(), 0)

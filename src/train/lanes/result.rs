@@ -78,8 +78,10 @@ impl LaneResult {
         if watch.out_of_memory() {
             return Err(TrainError::OutOfMemory);
         }
+        let losses = losses?;
+        watch.intact()?;
         let Prediction { logits, view_weights, .. } = prediction;
-        let result = BatchResult::new(losses?, logits, cost.auxiliary);
+        let result = BatchResult::new(losses, logits, cost.auxiliary);
         Ok(Self { view_weights: Rows::read(view_weights)?, ..Self::of_batch(result)? })
     }
 

@@ -155,7 +155,8 @@ impl Trainer<'_> {
         });
         let own = match own {
             Ok(_) if watch.out_of_memory() => Err(TrainError::OutOfMemory),
-            own => own,
+            Ok(own) => watch.intact().map(|()| own).map_err(TrainError::Execution),
+            failed => failed,
         };
         // Other ranks wait for this one's too if its first lanes have failed.
         let (sum, complete) = match (sum, &own) {

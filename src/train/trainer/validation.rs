@@ -105,6 +105,7 @@ impl Trainer<'_> {
         match read() {
             _ if watch.out_of_memory() => Ok(None),
             Ok((prediction, losses, auxiliary)) => {
+                watch.intact()?;
                 inspect(batch, &prediction)?;
                 Ok(Some(BatchResult::new(losses, prediction.logits, auxiliary)))
             }

@@ -1,0 +1,25 @@
+//! Devices for tests.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::Device;
+
+// Every skip is reported in one way.
+#[path = "../../tests/it/common/skip.rs"]
+#[allow(unreachable_pub, reason = "public in the integration tests")]
+mod skip;
+
+/// A device on the software adapter that no other test has, so that none meets its faults. `None` where there
+/// is no such adapter.
+pub(crate) fn unshared() -> Option<Device> {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    match super::open_copy("wgpu:cpu", NEXT.fetch_add(1, Ordering::Relaxed)) {
+        Ok(compute) => Some(compute.device),
+        Err(error) => {
+            let required = skip::forbidden("POLYVIEW_REQUIRE_WGPU");
+            assert!(!required, "POLYVIEW_REQUIRE_WGPU=1, but there is no software adapter");
+            skip::skip(error);
+            None
+        }
+    }
+}

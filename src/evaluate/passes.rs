@@ -1,0 +1,110 @@
+//! Passes of batches through a network, on a device that may be short of memory.
+
+use burn::tensor::Device;
+
+use super::logits::ActionLogits;
+use super::{ActionPrediction, EvaluateError, PredictOptions};
+use crate::data::Batch;
+use crate::device::MemoryWatch;
+use crate::model::{MultiViewNet, Prediction};
+
+/// Passes of batches through a network.
+pub(super) struct Passes<'a> {
+    net: &'a MultiViewNet,
+    options: &'a PredictOptions,
+    device: &'a Device,
+    /// Clips per pass: fewer than the options have where the device did not hold as many.
+    most: usize,
+    watch: MemoryWatch,
+}
+
+impl<'a> Passes<'a> {
+    /// Of a network that is on the device.
+    ///
+    /// # Errors
+    /// A device that fails, or that was out of memory before, and may lack some of the network's weights.
+    pub(super) fn new(
+        net: &'a MultiViewNet,
+        options: &'a PredictOptions,
+        device: &'a Device,
+    ) -> Result<Self, EvaluateError> {
+        // The weights may still be on their way.
+        device.sync()?;
+        let watch = MemoryWatch::start(device);
+        if watch.out_of_memory() {
+            return Err(EvaluateError::NetworkOutOfMemory);
+        }
+        Ok(Self { net, options, device, most: options.max_clips, watch })
+    }
+
+    /// The predictions for a batch, of its clips as they are or flipped horizontally. Where the device is out
+    /// of memory, again with half as many clips per pass.
+    pub(super) fn predict(
+        &mut self,
+        batch: &Batch,
+        flipped: bool,
+    ) -> Result<Vec<ActionPrediction>, EvaluateError> {
+        loop {
+            match self.attempt(batch, flipped) {
+                // The scores may be finite all the same.
+                _ if self.watch.out_of_memory() => {}
+                Ok(predictions) => {
+                    self.watch.intact()?;
+                    return Ok(predictions);
+                }
+                Err(error) if error.is_out_of_memory() => {}
+                Err(error) => return Err(error),
+            }
+            self.watch.recover();
+            let clips = self.most.min(batch.clips());
+            if clips <= 1 {
+                return Err(EvaluateError::OutOfMemory);
+            }
+            self.most = clips / 2;
+            log::warn!(
+                "the device is out of memory with {clips} clips per pass: from here on {} at a time",
+                self.most
+            );
+        }
+    }
+
+    fn attempt(
+        &self,
+        batch: &Batch,
+        flipped: bool,
+    ) -> Result<Vec<ActionPrediction>, EvaluateError> {
+        let annotated = annotated(batch, &self.options.inputs);
+        let prediction = match flipped {
+            false => self.net.predict(batch, &annotated, self.most, self.device)?,
+            true => self.net.predict_flipped(batch, &annotated, self.most, self.device)?,
+        };
+        read(batch, &prediction, &self.options.temperatures)
+    }
+}
+
+/// The value indices of the network's annotation inputs, `[input][action]`.
+fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
+    let values = |&property: &usize| match batch.properties.as_slice() {
+        [] => vec![0; batch.actions.len()],
+        properties => properties[property].clone(),
+    };
+    inputs.iter().map(values).collect()
+}
+
+/// Reads a batch's predictions back from the device, with logits divided by each task's temperature.
+fn read(
+    batch: &Batch,
+    prediction: &Prediction,
+    temperatures: &[f64],
+) -> Result<Vec<ActionPrediction>, EvaluateError> {
+    let actions = ActionLogits::read(batch, prediction)?.into_iter();
+    let finite = actions.map(|logits| match logits.is_finite() {
+        true => Ok(logits.prediction(temperatures)),
+        false => Err(EvaluateError::NotFinite { action: logits.action }),
+    });
+    finite.collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
