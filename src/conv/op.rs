@@ -172,14 +172,25 @@ pub(super) fn run(
     [a, b]: [CubeTensor; 2],
 ) -> CubeTensor {
     let [a, b] = [a, b].map(launch::stored);
-    let (target, stored) = match pass {
-        ConvPass::Forward => (shape.y(), stored),
-        ConvPass::InputGradient => (shape.x(), stored.gradient()),
-        ConvPass::WeightGradient => (shape.w(), Storage::F32),
-    };
+    let (target, stored) = result(pass, shape, stored);
     let out = launch::empty_stored(&a, target, stored);
     launch::run(&a.client, plan, &[&a.handle, &b.handle, &out.handle]);
     out
+}
+
+/// The size of a pass's result and how it is stored.
+pub(super) fn result(pass: ConvPass, shape: &ConvShape, stored: Storage) -> ([usize; 5], Storage) {
+    match pass {
+        ConvPass::Forward => (shape.y(), stored),
+        ConvPass::InputGradient => (shape.x(), stored.gradient()),
+        ConvPass::WeightGradient => (shape.w(), Storage::F32),
+    }
+}
+
+/// Executes a pass's plan like [`run`] into a tensor, which must be contiguous.
+pub(super) fn run_into(plan: &ConvPlan, [a, b]: [CubeTensor; 2], out: &CubeTensor) {
+    let [a, b] = [a, b].map(launch::stored);
+    launch::run(&a.client, plan, &[&a.handle, &b.handle, &out.handle]);
 }
 
 /// A forward pass that gives the statistics of its output too.

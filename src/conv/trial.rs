@@ -4,15 +4,21 @@
 use std::time::Instant;
 
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::tensor::{DType, Device, Distribution, ExecutionError, Tensor};
+use burn::tensor::{DType, Device, Distribution, ExecutionError, Tensor, TensorReadError, s};
 
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant};
 use super::{ConvShape, checked_limits, op};
-use crate::device::MemoryWatch;
-use crate::half::to_half;
+use crate::device::{MemoryWatch, in_one_line};
+use crate::half::{to_float, to_half};
 use crate::kernels::DeviceLimits;
 use crate::kernels::storage::Storage;
 use crate::timing::{at_full_clock, median, milliseconds};
+
+/// Values that are compared, at both ends of a result.
+const SAMPLE: usize = 1 << 14;
+/// Difference of two variants' results over the largest value: in half precision operands are rounded to 11
+/// bits, on different ways.
+const TOLERANCE: f32 = 2e-2;
 
 /// The outcome of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +35,10 @@ pub(crate) struct Trial {
 const CANDIDATES: usize = 12;
 /// Time that the launches of a pass should take, those that compile aside, milliseconds.
 const BUDGET: f64 = 150.0;
+/// Clips of the very first launch.
+const FEW: usize = 2;
+/// No launch should be expected to last longer, milliseconds: systems reset a GPU that works for seconds.
+const SAFE: f64 = 250.0;
 /// A launch that takes longer than this is timed with fewer clips, milliseconds.
 const LONG: f64 = 8.0;
 /// Timed rounds, in each of which every variant has one turn; the median decides.
@@ -56,25 +66,30 @@ pub(crate) fn fastest(
     let device = device.clone().without_autodiff();
     let Some(limits) = checked_limits(&device, dtype) else { return Ok(None) };
     let stored = pass.storage(Storage::of(dtype, &limits));
-    let Some(candidates) = candidates(pass, shape, stored, &limits) else { return Ok(None) };
+    if candidates(pass, shape, stored, &limits).is_none() {
+        return Ok(None);
+    }
     let mut watch = MemoryWatch::start(&device);
-    let bench = Bench::new(&device, pass, shape, stored);
-    // The first launch compiles.
-    bench.time(&candidates[0].plan, 1)?;
-    let first = bench.time(&candidates[0].plan, 1)?;
-    let fewer = ConvShape { batch: fewer_clips(shape.batch, first), ..*shape };
-    let (bench, candidates) = match fewer.batch < shape.batch {
-        true => match self::candidates(pass, &fewer, stored, &limits) {
-            Some(candidates) => (Bench::new(&device, pass, &fewer, stored), candidates),
-            None => return Ok(None),
-        },
-        false => (bench, candidates),
+    let with = |batch: usize| ConvShape { batch, ..*shape };
+    let first = |shape: &ConvShape| -> Result<f64, ExecutionError> {
+        let Ok(plan) = wgsl::plan(pass, shape, stored, &limits) else { return Ok(f64::INFINITY) };
+        let bench = Bench::new(&device, pass, shape, stored);
+        // The first launch compiles.
+        bench.time(&plan, 1)?;
+        bench.time(&plan, 1)
     };
+    let few = shape.batch.min(FEW);
+    let safe = clips_within(SAFE, shape.batch, first(&with(few))? / few as f64).max(few);
+    let ms = first(&with(safe))?;
+    let fewer = with(clips_within(LONG, safe, ms / safe as f64));
+    let Some(candidates) = self::candidates(pass, &fewer, stored, &limits) else { return Ok(None) };
+    let bench = Bench::new(&device, pass, &fewer, stored);
     let timed = bench.compare(candidates, !limits.software)?;
     if watch.out_of_memory() {
         watch.recover();
         return Ok(None);
     }
+    watch.intact()?;
     Ok(decide(timed))
 }
 
@@ -96,9 +111,9 @@ fn candidates(
     (candidates.len() > 1).then_some(candidates)
 }
 
-/// As many clips as a launch of `LONG` computes, where one of `clips` takes this many milliseconds.
-fn fewer_clips(clips: usize, ms: f64) -> usize {
-    ((clips as f64 * LONG / ms) as usize).clamp(1, clips)
+/// As many of these clips as a launch of `most` milliseconds computes, where a clip takes `ms`.
+fn clips_within(most: f64, clips: usize, ms: f64) -> usize {
+    ((most / ms) as usize).clamp(1, clips)
 }
 
 /// Launches of one measurement, where a launch takes `ms` and `left` milliseconds remain for this many
@@ -147,20 +162,56 @@ impl Bench {
         Ok(milliseconds(start) / launches as f64)
     }
 
-    /// The candidates with their times, without those that the time did not suffice for and those that
-    /// were clearly slower. A GPU has lowered its clock while they were compiled.
+    /// Some values of a plan's result. A launch that failed is an error here and nowhere before: its error
+    /// belongs to the buffer that it did not write.
+    fn sample(&self, plan: &ConvPlan) -> Result<Vec<f32>, TensorReadError> {
+        // Memory is used again: what is not written would have the result of the variant before.
+        let (size, stored) = op::result(self.pass, &self.shape, self.stored);
+        let empty = Tensor::<5>::full(size, f32::NAN, &self.device);
+        let empty = if stored.is_half() { to_half(empty) } else { empty };
+        let result = empty.try_into_primitive::<CubeBackend>();
+        let result = result.expect("a device with limits is one of CubeCL's");
+        op::run_into(plan, self.operands.clone(), &result);
+        let values = size.iter().product::<usize>();
+        let result = to_float(Tensor::<5>::from_primitive::<CubeBackend>(result));
+        let result = result.reshape([values]);
+        // The end is where tiles reach beyond the result.
+        let part = values.min(SAMPLE);
+        let parts = [s![..part], s![values - part..]].map(|part| result.clone().slice(part));
+        Tensor::cat(parts.to_vec(), 0).try_into_vec_as::<f32>()
+    }
+
+    /// Whether a variant computes what the usual one does. Not all of those that are timed have been tried
+    /// before, and one that computes nothing would be the fastest.
+    fn is_right(&self, candidate: &Candidate, usual: &[f32]) -> bool {
+        let why = match self.sample(&candidate.plan) {
+            Ok(values) if agree(&values, usual) => return true,
+            Ok(_) => "its result differs from the usual variant's".to_owned(),
+            Err(error) => in_one_line(&error),
+        };
+        log::warn!("{:?} {:?} does without {:?}: {why}", self.pass, self.shape, candidate.variant);
+        false
+    }
+
+    /// The candidates, the usual one first, with their times, without those that the time did not suffice
+    /// for, those that were clearly slower and those that compute something else. A GPU has lowered its clock while they were compiled.
     fn compare(
         &self,
         mut candidates: Vec<Candidate>,
         gpu: bool,
     ) -> Result<Vec<Candidate>, ExecutionError> {
-        let (mut best, mut spent) = (f64::INFINITY, 0.0);
+        let (mut best, mut spent, mut usual) = (f64::INFINITY, 0.0, None);
         for candidate in &mut candidates {
             // Half of the time is for a first measurement of each.
             if spent > BUDGET / 2.0 {
                 break;
             }
-            self.time(&candidate.plan, 1)?;
+            // The first launch compiles.
+            match &usual {
+                None => usual = Some(self.sample(&candidate.plan).map_err(failed)?),
+                Some(usual) if !self.is_right(candidate, usual) => continue,
+                Some(_) => {}
+            }
             let ms = self.time(&candidate.plan, 1)?;
             candidate.ms.push(ms);
             best = best.min(ms);
@@ -194,6 +245,18 @@ impl Bench {
     }
 }
 
+/// The usual variant is what training takes in any case.
+fn failed(error: TensorReadError) -> ExecutionError {
+    ExecutionError::with_context(error.to_string())
+}
+
+/// Whether two variants' results are equal up to rounding, relative to the largest value.
+fn agree(values: &[f32], usual: &[f32]) -> bool {
+    let largest = usual.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * largest;
+    values.len() == usual.len() && values.iter().zip(usual).all(close)
+}
+
 /// A variant and its times.
 struct Candidate {
     variant: ConvVariant,
@@ -224,9 +287,10 @@ mod tests {
 
     #[test]
     fn a_trial_of_long_launches_takes_fewer_of_them_and_fewer_clips() {
-        assert_eq!(fewer_clips(24, 2.0), 24);
-        assert_eq!(fewer_clips(24, 2.0 * LONG), 12);
-        assert_eq!(fewer_clips(24, 1e4), 1);
+        assert_eq!(clips_within(LONG, 24, 0.1), 24);
+        assert_eq!(clips_within(LONG, 24, LONG / 12.0), 12);
+        assert_eq!(clips_within(LONG, 24, 1e4), 1);
+        assert_eq!(clips_within(SAFE, 24, f64::INFINITY), 1);
         // Short launches are repeated until a measurement is long enough, …
         assert_eq!(launches(1.0, 4, BUDGET), 3);
         assert_eq!(launches(1e-6, 4, BUDGET), MOST as usize);
@@ -290,5 +354,43 @@ mod tests {
         let close = vec![candidate(0, false, [1.18; 3]), candidate(1, true, [1.2; 3])];
         let trial = Trial { choice: variants[1], ms: 1.2, usual_ms: 1.2 };
         assert_eq!(decide(close), Some(trial));
+    }
+
+    #[test]
+    fn a_variant_that_computes_something_else_is_not_taken() {
+        let Some(device) = crate::device::unshared() else { return };
+        let limits = checked_limits(&device, DType::F32).unwrap();
+        let shape = ConvShape {
+            batch: 1,
+            in_channels: 4,
+            out_channels: 8,
+            input: [2, 6, 6],
+            kernel: [1, 3, 3],
+            stride: [1; 3],
+            padding: [0, 1, 1],
+        };
+        for pass in ConvPass::ALL {
+            let bench = Bench::new(&device, pass, &shape, Storage::F32);
+            let mut all = candidates(pass, &shape, Storage::F32, &limits).unwrap();
+            let (right, planted) = (all.len(), all[1].variant);
+            let timed =
+                bench.compare(candidates(pass, &shape, Storage::F32, &limits).unwrap(), false);
+            assert!(timed.unwrap().len() <= right);
+            let usual = bench.sample(&all[0].plan).unwrap();
+            assert!(all.iter().all(|candidate| bench.is_right(candidate, &usual)), "{pass:?}");
+            // One that writes nothing takes no time.
+            all[1].plan = ConvPlan::new();
+            let trial = decide(bench.compare(all, false).unwrap()).unwrap();
+            assert_ne!(trial.choice, planted, "{pass:?}");
+        }
+    }
+
+    #[test]
+    fn results_agree_up_to_rounding() {
+        assert!(agree(&[1.0, -0.01], &[1.001, 0.0]));
+        assert!(!agree(&[1.0, 0.1], &[1.0, 0.0]));
+        assert!(!agree(&[f32::NAN], &[1.0]));
+        assert!(!agree(&[0.0], &[1.0]));
+        assert!(!agree(&[1.0], &[1.0, 1.0]));
     }
 }

@@ -16,11 +16,6 @@ use crate::train::lanes::Lanes;
 use crate::train::objective::Losses;
 use crate::train::{Optimizer, Rates, Rule, Trainer};
 
-// Every skip is reported in one way.
-#[path = "../../../tests/it/common/skip.rs"]
-#[allow(unreachable_pub, reason = "public in the integration tests")]
-mod skip;
-
 const SIZE: [usize; 3] = [2, 20, 18];
 
 fn batch(schema: &Schema) -> Batch {
@@ -267,11 +262,7 @@ impl crate::losses::TaskLoss for Starved {
 
 #[test]
 fn a_step_without_memory_is_repeated_in_halves() {
-    let Ok(compute) = device::open("wgpu:cpu") else {
-        let required = skip::forbidden("POLYVIEW_REQUIRE_WGPU");
-        assert!(!required, "POLYVIEW_REQUIRE_WGPU=1, but there is no software adapter");
-        return skip::skip("no software adapter");
-    };
+    let Some(device) = device::unshared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let options = crate::synth::SynthOptions {
         out: folder.path().to_owned(),
@@ -289,7 +280,7 @@ fn a_step_without_memory_is_repeated_in_halves() {
         let root = folder.path();
         crate::data::Dataset::open(root, "train", &schema, window, [16, 16], None).unwrap()
     };
-    let device = compute.device.autodiff();
+    let device = device.autodiff();
     let run_in = |lanes: usize, starved: bool, micro_batch: usize| {
         let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
         let net = model.init(1, &device);
