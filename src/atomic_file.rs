@@ -34,11 +34,9 @@ fn retry<T>(
 }
 
 /// Replaces a file atomically: writes to a temporary name, syncs, then renames, so that a reader never
-/// sees a part of it. A device or a pipe is written to as it is. A link stays, and the file that it names is
-/// replaced.
+/// sees a part of it. A device or a pipe is written to as it is. A link to a file is replaced, not the file:
+/// a run with links to another one's files must not change that one. See [`linked`].
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target = target(path);
-    let path = target.as_deref().unwrap_or(path);
     if path.metadata().is_ok_and(|target| !target.is_file()) {
         return std::fs::write(path, bytes);
     }
@@ -48,10 +46,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     return replace_patiently(path, bytes);
 }
 
-/// The file that a link names, which need not exist; `None` for what is no link.
-fn target(path: &Path) -> Option<PathBuf> {
-    let link = path.read_link().ok()?;
-    path.canonicalize().ok().or_else(|| Some(path.parent()?.join(link)))
+/// Where to write what the user has named: the file that a link names, which need not exist, or the path
+/// itself.
+pub(crate) fn linked(path: &Path) -> PathBuf {
+    let target = || {
+        let link = path.read_link().ok()?;
+        path.canonicalize().ok().or_else(|| Some(path.parent()?.join(link)))
+    };
+    target().unwrap_or_else(|| path.to_owned())
 }
 
 /// Keeps the old file's mode and owner, and syncs the folder as well.
@@ -116,7 +118,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_stays_and_its_file_is_replaced() {
+    fn a_link_that_the_user_names_stays_and_its_file_is_replaced() {
         use std::os::unix::fs::{PermissionsExt, symlink};
 
         let folder = tempfile::tempdir().unwrap();
@@ -127,15 +129,20 @@ mod tests {
         fs::write(&file, "old").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("../there/table.csv", &link).unwrap();
-        replace(&link, b"new").unwrap();
+        replace(&linked(&link), b"new").unwrap();
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         let absent = here.join("absent");
         symlink("../there/other.csv", &absent).unwrap();
-        replace(&absent, b"first").unwrap();
+        replace(&linked(&absent), b"first").unwrap();
         assert!(absent.symlink_metadata().unwrap().is_symlink());
         assert_eq!(fs::read_to_string(there.join("other.csv")).unwrap(), "first");
+        // A run's own files are not written through links.
+        replace(&link, b"run").unwrap();
+        assert!(!link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(linked(&link), link);
     }
 
     #[test]

@@ -143,9 +143,8 @@ pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
     // safetensors' own words are about its header, whatever the file is.
-    let no_such_file = |error| {
-        refuse(format!("it is no safetensors file, or only the beginning of one ({error})"))
-    };
+    let no_such_file =
+        |error| refuse(format!("not a safetensors file, or a truncated one ({error})"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(no_such_file)?;
     let entry = |key: &str| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
     let text = entry(KEY).ok_or_else(|| refuse("it has no polyview header".to_owned()))?;

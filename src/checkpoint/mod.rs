@@ -136,9 +136,10 @@ pub struct CheckpointInfo {
     /// How the splits of the run were made; absent where they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// The digest of the training split's actions; absent where it was not made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trained_digest: Option<u32>,
+    /// Digests of the training split's actions, of each that the run had; none where the first one was not
+    /// made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trained_digests: Vec<u32>,
     /// The network's architecture.
     pub model: ModelConfig,
     /// The input that the network was trained on; absent where unknown.
@@ -179,7 +180,7 @@ impl CheckpointInfo {
                 .collect(),
             schema_file: (!built_in).then(|| schema.to_toml()),
             partition: None,
-            trained_digest: None,
+            trained_digests: Vec::new(),
             model,
             input: None,
             calibration: None,

@@ -9,6 +9,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use super::advice::{Advice, output_failure};
 use super::out_file::{check_out_file, keep_others};
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
+use crate::atomic_file::linked;
 use crate::checkpoint::write_atomically;
 use crate::evaluate::{Difference, Interval};
 use crate::metrics::Estimate;
@@ -49,7 +50,7 @@ impl CompareArgs {
         }
         if let Some(out) = &self.out {
             let page = page(&runs, &table).map_err(Failure::runtime)?;
-            write_atomically(out, page.as_bytes())
+            write_atomically(&linked(out), page.as_bytes())
                 .map_err(|error| output_failure("--out", &error))?;
             terminal.line(&format!("page: {}", out.display()));
         }

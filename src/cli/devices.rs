@@ -43,7 +43,7 @@ fn table(devices: &[DeviceInfo]) -> String {
 
 fn description(device: &DeviceInfo) -> String {
     let is_cpu = device.api == "cpu";
-    let kind = if is_cpu { String::new() } else { format!(" ({}, {})", device.api, device.kind) };
+    let kind = if is_cpu { String::new() } else { format!(", {}, {}", device.api, device.kind) };
     let memory = device.memory_bytes.map_or("unknown".to_owned(), |b| ByteSize(b).to_string());
     let mut limits = vec![format!("memory {memory}")];
     limits.extend(device.max_binding_bytes.map(|b| format!("buffers up to {} MiB", b >> 20)));

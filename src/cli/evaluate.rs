@@ -13,6 +13,7 @@ use super::advice::output_failure;
 use super::out_file::{check_writable, keep_checkpoint, keep_data_set, keep_others};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
+use crate::atomic_file::linked;
 use crate::checkpoint::write_text;
 use crate::data::Dataset;
 use crate::data::json::{Json, parse};
@@ -148,9 +149,9 @@ impl EvaluateArgs {
         if let Some(path) = &self.predictions {
             let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
             let written = if is_table {
-                write_text(path, predictions_csv(&schema, &predicted))
+                write_text(&linked(path), predictions_csv(&schema, &predicted))
             } else {
-                write_text(path, serde_json::to_string_pretty(&predictions))
+                write_text(&linked(path), serde_json::to_string_pretty(&predictions))
             };
             written.map_err(|error| output_failure("--predictions", &error))?;
             terminal.line(&format!("predictions: {}", path.display()));

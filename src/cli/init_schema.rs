@@ -49,7 +49,7 @@ impl InitSchemaArgs {
         if path.exists() && !self.overwrite {
             return Err(fail("it exists: choose another file, or add --overwrite".to_owned()));
         }
-        atomic_file::replace(path, text.as_bytes())
+        atomic_file::replace(&atomic_file::linked(path), text.as_bytes())
             .map_err(|error| fail(format!("cannot be written: {error}")))?;
         terminal.line(&format!("schema: {}", path.display()));
         Ok(ExitCode::SUCCESS)

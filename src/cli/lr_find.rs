@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::advice::output_failure;
 use super::out_file::check_out_file;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal, print_json, print_text};
+use crate::atomic_file::linked;
 use crate::checkpoint::write_atomically;
 use crate::config::{Config, Typed};
 use crate::options::{between, positive};
@@ -79,7 +80,7 @@ impl LrFindArgs {
             print_text(&report(&curve, self.steps))?;
         }
         let picture = chart(&curve).draw().map_err(Failure::runtime)?;
-        write_atomically(&self.out, picture.as_bytes())
+        write_atomically(&linked(&self.out), picture.as_bytes())
             .map_err(|error| output_failure("--out", &error))?;
         if !self.json {
             print_text(&format!("{}: the loss over the rate", self.out.display()))?;

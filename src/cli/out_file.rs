@@ -9,6 +9,7 @@ use image::{Delay, DynamicImage, Frame, ImageError, ImageFormat, RgbImage};
 
 use super::Failure;
 use super::advice::output_failure;
+use crate::atomic_file::linked;
 use crate::checkpoint::{CONFIG, CheckpointError, VALID_PREDICTIONS, write_atomically};
 use crate::data::DataSource;
 use crate::data::video::resolve_clip;
@@ -165,6 +166,6 @@ fn write_encoded(
         source: std::io::Error::other(error),
     });
     encoded
-        .and_then(|bytes| write_atomically(path, &bytes))
+        .and_then(|bytes| write_atomically(&linked(path), &bytes))
         .map_err(|error| output_failure(option, &error))
 }

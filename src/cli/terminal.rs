@@ -145,7 +145,7 @@ impl Terminal {
             text.push_str("\nto continue: the same command with --resume auto");
         }
         for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
-            // Those of a resumed run may be older.
+            // A resumed run may not have replaced its best weights.
             let path = outcome.save_dir.join(file);
             if !outcome.files.is_empty() && path.exists() {
                 let _ = write!(text, "\n{name} weights: {}", path.display());

@@ -3,6 +3,7 @@
 use super::without_effect;
 use crate::config::{Config, FreezingKind, WeightingStrategy};
 use crate::model::BackboneKind;
+use crate::schema::Schema;
 
 /// Suggestions for a training split of `actions` actions whose imbalanced task has these class
 /// counts. Only what the configuration does not do already.
@@ -12,6 +13,12 @@ pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> 
     lines.extend(untrained(config));
     lines.extend(balance(config, counts));
     lines
+}
+
+/// Options for imbalanced classes that were given and have no effect because no task of the schema is
+/// imbalanced.
+pub fn schema_advice(config: &Config, schema: &Schema) -> Vec<String> {
+    without_effect::lines_by_schema(config, schema)
 }
 
 /// A first phase on a backbone that knows nothing.

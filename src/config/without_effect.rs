@@ -2,6 +2,7 @@
 
 use super::{Config, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy};
 use crate::augment::Strength;
+use crate::schema::Schema;
 
 /// Options that act on one condition.
 struct Row {
@@ -148,6 +149,46 @@ const ROWS: &[Row] = &[
 
 /// A line for each rule that leaves options without effect whose values are not the usual ones.
 pub(super) fn lines(config: &Config) -> Vec<String> {
+    let line = |row: &Row| {
+        let line = without_effect(config, row.options, row.needs)?;
+        let instead = row.instead.map(|instead| format!("; this run has {}", instead(config)));
+        Some(line + &instead.unwrap_or_default())
+    };
+    ROWS.iter().filter(|row| !(row.acts)(config)).filter_map(line).collect()
+}
+
+/// The same of options for imbalanced classes, of which a schema may name none.
+pub(super) fn lines_by_schema(config: &Config, schema: &Schema) -> Vec<String> {
+    let mut lines = Vec::new();
+    // Those that another option makes useless already are named with that one.
+    let acts = |option: &&str| {
+        let rows = || ROWS.iter().filter(|row| row.options.contains(option));
+        rows().all(|row| (row.acts)(config))
+    };
+    let acting =
+        |options: &[&'static str]| -> Vec<&str> { options.iter().copied().filter(acts).collect() };
+    if schema.imbalanced_task().is_none() {
+        let weights = ["class-weighting-strategy", "max-weight-ratio"];
+        let needs = "a schema in which a task has `imbalanced = true`";
+        lines.extend(without_effect(config, &acting(&weights), needs));
+    }
+    if config.balance.use_class_balanced_sampler && config.balance.balanced_tasks(schema).is_empty()
+    {
+        let sampler = [
+            "oversample-factor",
+            "progressive-class-balancing",
+            "progressive-start-factor",
+            "progressive-end-factor",
+            "progressive-epochs",
+        ];
+        let needs = "--balance-task, or a schema in which a task has `imbalanced = true`";
+        lines.extend(without_effect(config, &acting(&sampler), needs));
+    }
+    lines
+}
+
+/// A line about those of the options whose values are not the usual ones, if there are any.
+fn without_effect(config: &Config, options: &[&str], needs: &str) -> Option<String> {
     let [here, usual] = [config, &Config::default()].map(|config| {
         toml::Table::try_from(config).expect("a configuration is a table of scalars and lists")
     });
@@ -161,19 +202,13 @@ pub(super) fn lines(config: &Config) -> Vec<String> {
             value => format!("--{option} {}", value.to_string().trim_matches('"')),
         })
     };
-    let line = |row: &Row| {
-        let options: Vec<String> = row.options.iter().filter_map(|option| given(option)).collect();
-        let effect = match options.as_slice() {
-            [] => return None,
-            [_] => "has an effect",
-            _ => "have an effect",
-        };
-        let instead = row
-            .instead
-            .map_or_else(String::new, |instead| format!("; this run has {}", instead(config)));
-        Some(format!("{} {effect} only with {}{instead}", options.join(", "), row.needs))
+    let options: Vec<String> = options.iter().filter_map(|option| given(option)).collect();
+    let effect = match options.as_slice() {
+        [] => return None,
+        [_] => "has an effect",
+        _ => "have an effect",
     };
-    ROWS.iter().filter(|row| !(row.acts)(config)).filter_map(line).collect()
+    Some(format!("{} {effect} only with {needs}", options.join(", ")))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub enum DataError {
         expected: String,
     },
     /// The root is the folder of one split in SoccerNet's layout.
-    #[error("{}: is the folder of one split, for it has annotations.json", .root.display())]
+    #[error("{}: is the folder of a single split (it has annotations.json)", .root.display())]
     OneSplit {
         /// What was given as the data set's root.
         root: PathBuf,

@@ -71,8 +71,8 @@ impl MemoryWatch {
         Self { device: device.clone(), faults, seen }
     }
 
-    /// Whether the device has been out of memory since it last recovered. Errors that come from elsewhere
-    /// than the watch's own work count: all of a device's work shares its memory.
+    /// Whether the device has been out of memory since this watch recovered or, if it never did, since the
+    /// device had last recovered when it began. Errors of other work count: all of it shares the memory.
     pub fn out_of_memory(&self) -> bool {
         self.faults
             .as_ref()

@@ -29,10 +29,14 @@ impl<'a> Passes<'a> {
         device: &'a Device,
     ) -> Result<Self, EvaluateError> {
         // The weights may still be on their way.
-        device.sync()?;
+        let waited = device.sync().map_err(EvaluateError::from);
         let watch = MemoryWatch::start(device);
-        if watch.out_of_memory() {
-            return Err(EvaluateError::NetworkOutOfMemory);
+        match waited {
+            _ if watch.out_of_memory() => return Err(EvaluateError::NetworkOutOfMemory),
+            Err(error) if error.is_out_of_memory() => {
+                return Err(EvaluateError::NetworkOutOfMemory);
+            }
+            waited => waited?,
         }
         Ok(Self { net, options, device, most: options.max_clips, watch })
     }

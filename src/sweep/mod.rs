@@ -60,7 +60,7 @@ pub enum SweepError {
         reason: String,
     },
     /// The table lists runs of another sweep.
-    #[error("{}: lists runs that are none of this sweep: {runs}", .table.display())]
+    #[error("{}: lists runs that are not part of this sweep: {runs}", .table.display())]
     Others {
         /// The table.
         table: PathBuf,

@@ -28,19 +28,19 @@ pub(super) fn keep_best(
         Some(from) if from.as_os_str() != AUTO => from.with_extension("safetensors"),
         _ => return Ok(score),
     };
-    let same = is_within(&from, folder);
-    if same && from.file_name().is_some_and(|name| name == LAST) {
+    let own = is_within(&from, folder);
+    if own && from.file_name().is_some_and(|name| name == LAST) {
         return Ok(score);
     }
     let best = history.iter().rfind(|record| record.best);
     let there = from.parent().unwrap_or(Path::new("")).join(BEST);
     if best.is_some_and(|best| is_of(&there, best)) {
-        if !same {
+        if !own {
             copy(&there, folder)?;
         }
         return Ok(score);
     }
-    if same && there.exists() {
+    if own && there.exists() {
         let names = [BEST, "best.state", VALID_PREDICTIONS];
         let aside = checkpoint::move_files_aside(folder, &names)?;
         log::warn!(
@@ -51,8 +51,8 @@ pub(super) fn keep_best(
     }
     if let Some(best) = best {
         log::warn!(
-            "the weights of the best epoch so far ({}, score {:.3}) are not beside {}: the next epoch is \
-             taken for the best",
+            "the weights of the best epoch so far ({}, score {:.3}) are not beside {}: the next epoch will \
+             count as the best",
             best.epoch,
             best.score,
             from.display()
@@ -64,7 +64,12 @@ pub(super) fn keep_best(
 /// Whether these are the weights of the epoch.
 fn is_of(weights: &Path, epoch: &EpochRecord) -> bool {
     checkpoint::read(weights)
-        .is_ok_and(|(info, ..)| (info.epoch, info.score) == (epoch.epoch, Some(epoch.score)))
+        .is_ok_and(|(info, ..)| info.epoch == epoch.epoch && same(info.score, epoch.score))
+}
+
+/// A weight file's score is read from JSON, whose last digit may be another one.
+fn same(read: Option<f64>, score: f64) -> bool {
+    read.is_some_and(|read| (read - score).abs() <= 1e-12)
 }
 
 /// Copies the best weights, the state beside them and the predictions to a run's folder.
@@ -82,4 +87,22 @@ fn copy(weights: &Path, folder: &Path) -> Result<(), TrainError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_is_the_same_after_it_was_written() {
+        // Of the means of two ratios some are read with another last digit.
+        let scores =
+            (1..60).flat_map(|n| (1..n).map(move |k| (k as f64 / n as f64 + 1.0 / 7.0) / 2.0));
+        for score in scores {
+            let text = serde_json::to_string(&score).expect("a finite number");
+            let read: f64 = serde_json::from_str(&text).expect("a number");
+            assert!(same(Some(read), score), "{score}");
+        }
+        assert!(!same(Some(0.5), 0.5 + 1e-6) && !same(None, 0.5));
+    }
 }

@@ -66,6 +66,7 @@ pub(super) fn shared_start(
         lanes: has_lanes.then_some(state.lanes),
         // The lead's to compare.
         data: None,
+        trained_digests: None,
         best_score: state.best_score,
     })
 }

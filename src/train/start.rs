@@ -34,6 +34,8 @@ pub(super) struct Start {
     pub lanes: Option<usize>,
     /// Digests of a checkpointed run's splits.
     pub data: Option<[u32; 2]>,
+    /// Those of a checkpointed run's weights.
+    pub trained_digests: Option<Vec<u32>>,
     pub best_score: Option<f64>,
 }
 
@@ -48,7 +50,7 @@ impl Start {
     ) -> Result<Self, TrainError> {
         let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
         if let Some(saved) = resumed(config, info, objective, device)? {
-            let Saved { net, state, moments, trained, .. } = saved;
+            let Saved { net, info: info_there, state, moments, trained } = saved;
             let trained = trained.zip(state.average);
             let (net, average) = networks(config, &info.model, net, trained, device);
             let kind = |config: &Config| config.optimizer.optimizer == OptimizerKind::Sgd;
@@ -67,6 +69,7 @@ impl Start {
                 loss_scale: state.loss_scale,
                 lanes: Some(state.lanes),
                 data: state.data,
+                trained_digests: Some(info_there.trained_digests),
                 best_score: match config.run.resume_best_acc {
                     // A job that is started again and again gives it each time.
                     given if given == state.config.run.resume_best_acc => state.best_score,
@@ -98,6 +101,7 @@ impl Start {
             loss_scale: None,
             lanes: None,
             data: None,
+            trained_digests: None,
             best_score: None,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::objective::task_weights;
 use crate::augment::Strength;
-use crate::config::advice::advice;
+use crate::config::advice::{advice, schema_advice};
 use crate::config::{Config, FreezingKind, LossFunction, OptimizerKind, WeightingStrategy};
 use crate::data::balance::{Sampling, draws};
 use crate::data::sampling::WindowSpec;
@@ -88,7 +88,8 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         settings,
         splits: vec![split(train), split(valid)],
         balance: balance(config, schema, train),
-        advice: advice(config, train.samples.len(), &counts),
+        advice: [schema_advice(config, schema), advice(config, train.samples.len(), &counts)]
+            .concat(),
     }
 }
 

@@ -127,6 +127,6 @@ fn inline_json(value: &impl Serialize) -> Result<String, WebError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), WebError> {
-    atomic_file::replace(path, bytes)
+    atomic_file::replace(&atomic_file::linked(path), bytes)
         .map_err(|source| WebError::Write { path: path.to_owned(), source })
 }

@@ -1,7 +1,8 @@
 //! Suggestions at the start of a run, and options that have no effect.
 
 use polyview::config::Config;
-use polyview::config::advice::{advice, data_wait_advice};
+use polyview::config::advice::{advice, data_wait_advice, schema_advice};
+use polyview::schema::Schema;
 
 use crate::common::run::{defaults_with, with};
 
@@ -99,4 +100,29 @@ fn options_that_need_another_one_are_named_without_it() {
         };
         assert!(!lines(&there).contains("effect"), "{options}: {}", lines(&there));
     }
+}
+
+#[test]
+fn options_for_imbalanced_classes_need_a_task_that_is_imbalanced() {
+    let known = Schema::mvfoul().unwrap();
+    let mut level = known.clone();
+    level.tasks.iter_mut().for_each(|task| task.imbalanced = false);
+    assert_eq!(level.imbalanced_task(), None);
+    let lines = |options: &str, schema: &Schema| schema_advice(&defaults_with(options), schema);
+    let options = "--max-weight-ratio 3 --oversample-factor 2";
+    assert_eq!(lines(options, &known), Vec::<String>::new());
+    let [weights, sampler] = &lines(options, &level)[..] else { panic!("two lines") };
+    assert!(
+        weights.starts_with("--max-weight-ratio 3 has an effect only with a schema"),
+        "{weights}"
+    );
+    assert!(
+        sampler.starts_with("--oversample-factor 2 has an effect only with --balance"),
+        "{sampler}"
+    );
+    let task = format!("{options} --balance-task {}", known.tasks[0].name);
+    assert_eq!(lines(&task, &level).len(), 1);
+    assert_eq!(lines("", &level), Vec::<String>::new());
+    // Named with that other option already.
+    assert_eq!(lines("--loss-function plain --max-weight-ratio 3", &level), Vec::<String>::new());
 }

@@ -79,11 +79,25 @@ fn splits_that_are_made_of_more_actions_are_not_those_of_the_training() {
     table(&folder, "set", 24, None);
     let (actions, said) = evaluate(&checkpoint, &root, "test");
     assert_eq!((actions, said.matches(OTHERS).count()), (6, 1), "{said}");
+    // Nor those of a run that goes on with them: it has trained on the others before.
+    let save = folder.path().join("on");
+    let (root_text, save_text) = (root.to_str().unwrap(), save.to_str().unwrap());
+    let options = ["--no-gradual-finetuning", "--epochs", "2", "--no-cache", "--dataset-root"];
+    let more = ["--split", "0.5,0.25,0.25", "--save-dir", save_text, "--resume"];
+    let last = checkpoint.with_file_name(checkpoint::LAST);
+    let all = [&options[..], &[root_text], &more, &[last.to_str().unwrap()]].concat();
+    run(&with_args(&small_config(&folder), &all));
+    let (actions, said) = evaluate(&save.join(checkpoint::LAST), &root, "test");
+    assert_eq!((actions, said.matches(OTHERS).count()), (6, 1), "{said}");
+    let before = table(&folder, "before", 20, None);
+    let (_, said) = evaluate(&save.join(checkpoint::LAST), &before, "test");
+    assert_eq!(said.matches(OTHERS).count(), 1, "{said}");
+    assert!(!evaluate(&checkpoint, &before, "test").1.contains(OTHERS));
     // A data set that has the split needs none that is made.
     let own = table(&folder, "own", 24, Some(thirds));
     let (actions, said) = evaluate(&checkpoint, &own, "test");
     assert_eq!((actions, said.matches(OWN).count()), (6, 1), "{said}");
-    assert!(said.contains("and none by the --split 0.5,0.25,0.25 of the training"), "{said}");
+    assert!(said.contains("not one made with the training's --split 0.5,0.25,0.25"), "{said}");
 }
 
 #[test]
@@ -101,7 +115,7 @@ fn a_fold_is_that_of_its_own_data_set() {
     let other = table(&folder, "other", 16, Some(thirds));
     let (actions, said) = evaluate(&checkpoint, &other, "valid");
     assert_eq!((actions, said.matches(OWN).count()), (4, 1), "{said}");
-    assert!(said.contains("and none by the --fold 1/3 of the training"), "{said}");
+    assert!(said.contains("not one made with the training's --fold 1/3"), "{said}");
     let (actions, said) = evaluate(&checkpoint, &other, "test");
     assert_eq!((actions, said.contains(OWN)), (4, false), "{said}");
 }

@@ -81,8 +81,8 @@ fn an_unusable_cache_is_reported_in_one_line() {
     fs::write(&file, "in the way").unwrap();
     let root = config.data.dataset_root.to_str().unwrap();
     let args = ["train", "--dataset-root", root, "--backbone-name", "r3d_tiny", "--test-run"];
-    let small = ["--img-height", "16", "--img-width", "16", "--device", "cpu", "--cache"];
-    let args = [&args[..], &small].concat();
+    let small = ["--img-height", "16", "--img-width", "16", "--device", "cpu"];
+    let args = [&args[..], &small, &["--window", "center", "--cache"]].concat();
     let out = polyview(&[&args[..], &[file.to_str().unwrap()]].concat());
     let said = text(&out.stderr);
     assert!(out.status.success(), "{said}");

@@ -20,7 +20,8 @@ fn the_folder_of_one_split_is_no_data_set() {
         let output = train(&split, &save, more).output().unwrap();
         let error = last_error(&output);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        let why = "is the folder of one split, for it has annotations.json; give the folder above";
+        let why =
+            "is the folder of a single split (it has annotations.json); give the folder above";
         assert!(error.contains(why), "{error}");
         assert!(!save.exists());
     }

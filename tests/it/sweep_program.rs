@@ -139,7 +139,7 @@ fn a_failed_run_takes_no_other_along_and_is_tried_again() {
         assert_eq!(output.status.code(), Some(2));
         let error = last_error(&output);
         let why =
-            "lists runs that are none of this sweep: scratch_seed=0 and 1 more; choose another";
+            "lists runs that are not part of this sweep: scratch_seed=0 and 1 more; choose another";
         assert!(error.starts_with("error: --out ") && error.contains(why), "{error}");
     }
     assert!(read(&place.path("out/sweep.csv")) == table);

@@ -28,11 +28,11 @@ pub(super) fn open(
         |source: &DataSource| schema.split(split).is_some_and(|spec| source.makes(&spec.name));
     // What the training made of its data set need not go with this one, which may have what is asked for.
     let source = match plain.clone().divided(&stored) {
-        Ok(divided) if made(&plain) || !made(&divided) || as_trained(&divided, info)? => divided,
+        Ok(divided) if made(&plain) || !made(&divided) || is_known(&divided, info)? => divided,
         _ => {
             if !made(&plain) {
                 log::warn!(
-                    "{}: its own {split} split is evaluated, and none by the {} of the training; if this is \
+                    "{}: evaluating its own {split} split, not one made with the training's {}; if this is \
                      the data set of the training, actions of that split may have been trained on",
                     root.display(),
                     options(&stored)
@@ -59,10 +59,15 @@ fn options(partition: &Partition) -> String {
     shares.into_iter().chain(fold).collect::<Vec<_>>().join(" and ")
 }
 
-/// Whether the training split that is made is the one of the training. Of older checkpoints it is not known.
+/// Whether the training split that is made is one that the network was trained on. Of older checkpoints it
+/// is not known.
+fn is_known(source: &DataSource, info: &CheckpointInfo) -> Result<bool, Failure> {
+    let digest = source.training_digest()?;
+    let known = &info.trained_digests;
+    Ok(known.is_empty() || digest.is_some_and(|digest| known.contains(&digest)))
+}
+
+/// Whether it is the only one.
 fn as_trained(source: &DataSource, info: &CheckpointInfo) -> Result<bool, Failure> {
-    match info.trained_digest {
-        Some(trained) => Ok(source.training_digest()? == Some(trained)),
-        None => Ok(true),
-    }
+    Ok(is_known(source, info)? && info.trained_digests.len() < 2)
 }

@@ -62,7 +62,8 @@ fn unknown_classes(predicted: &Map<String, Value>) -> Vec<String> {
     let line = |((key, value), count): ((&str, String), usize)| {
         let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
         format!(
-            "{key} {value} is predicted {times}, which is none of the evaluator's classes: always wrong"
+            "{key} {value} (predicted {times}) is not one of the evaluator's classes and always counts as \
+             wrong"
         )
     };
     counts.into_iter().map(line).collect()
@@ -89,9 +90,10 @@ mod tests {
             [
                 "the annotations are of the set \"test\", the predictions of \"valid\"",
                 "2 predicted actions are not annotated and do not count, such as \"2\"",
-                "Action class \"Sliding\" is predicted 2 times, which is none of the evaluator's classes: \
-                 always wrong",
-                "Severity 1.0 is predicted once, which is none of the evaluator's classes: always wrong",
+                "Action class \"Sliding\" (predicted 2 times) is not one of the evaluator's classes and always \
+                 counts as wrong",
+                "Severity 1.0 (predicted once) is not one of the evaluator's classes and always counts as \
+                 wrong",
             ]
         );
     }

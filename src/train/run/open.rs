@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::conv::describe_units;
 use crate::data::DatasetError;
 use crate::data::source::Partition;
+use crate::device::MemoryWatch;
 use crate::half::describe;
 use crate::model::parameter_count;
 use crate::report::{Event, Observer};
@@ -59,7 +60,11 @@ impl<'a> Run<'a> {
         let info = CheckpointInfo {
             input: Some(input),
             partition,
-            trained_digest: source.makes("train").then(|| data.train.annotations.digest()),
+            trained_digests: source
+                .makes("train")
+                .then(|| data.train.annotations.digest())
+                .into_iter()
+                .collect(),
             ..CheckpointInfo::new(&schema, model)
         };
         let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
@@ -75,14 +80,12 @@ impl<'a> Run<'a> {
         let autodiff = compute.device.clone().autodiff();
         checkpoints.data = digests(&data);
         let open = || {
-            let mut start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
-            if writes {
-                start.best_score = keep_best(config, &start.history, start.best_score)?;
-            }
+            let start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
             if start.data.is_some_and(|data| data != checkpoints.data) {
                 log::warn!(
-                    "the data set has other actions, labels or views than when the checkpoint was written: \
-                     the resumed run does not go on as it would have"
+                    "the training or validation split has other actions, labels or views than when the \
+                     checkpoint was written (changed data, --max-views, --split or --fold): the resumed run \
+                     does not go on as it would have"
                 );
             }
             Ok(start)
@@ -101,7 +104,21 @@ impl<'a> Run<'a> {
         }
         start.net = start.net.with_half(half);
         start.average = start.average.map(|average| average.with_half(half));
+        // Steps repeat what a device had no memory for, but not the loading of weights.
+        let waited = compute.device.sync();
+        if MemoryWatch::start(&compute.device).out_of_memory() {
+            return Err(TrainError::OutOfMemory);
+        }
+        waited?;
         checkpoints.best_score = start.best_score;
+        // Actions seen before the data set changed count as trained on. What a run began with may be unknown.
+        if let Some(mut before) = start.trained_digests {
+            let now = std::mem::take(&mut checkpoints.info.trained_digests);
+            if !before.is_empty() && now.iter().any(|digest| !before.contains(digest)) {
+                before.extend(now);
+            }
+            checkpoints.info.trained_digests = before;
+        }
         let mut budget = MemoryBudget::new(config, &devices, lanes);
         if let Some(memory) = start.memory {
             budget.resume(memory);
@@ -125,6 +142,10 @@ impl<'a> Run<'a> {
             )
         });
         let recorder = record.transpose()?;
+        // Now that nothing can be refused any more.
+        if writes {
+            checkpoints.best_score = keep_best(config, &start.history, checkpoints.best_score)?;
+        }
         checkpoints.begin(&start.history, lanes)?;
         data.open_cache();
 
