@@ -199,6 +199,7 @@ fn without_effect(config: &Config, options: &[&str], needs: &str) -> Option<Stri
             toml::Value::Float(number) if !(1e-2..1e4).contains(&number.abs()) => {
                 format!("--{option} {number:e}")
             }
+            toml::Value::Float(number) => format!("--{option} {number}"),
             value => format!("--{option} {}", value.to_string().trim_matches('"')),
         })
     };
