@@ -78,7 +78,7 @@ fn the_start_reports_what_a_step_needs() {
     let root = config.data.dataset_root.to_str().unwrap();
     let args = ["train", "--dataset-root", root, "--backbone-name", "r3d_tiny", "--test-run"];
     let more = ["--img-height", "32", "--img-width", "32", "--device", "cpu", "--micro-batch", "2"];
-    let out = polyview(&[&args[..], &more].concat());
+    let out = polyview(&[&args[..], &more, &["--window", "center"]].concat());
     let said = text(&out.stderr);
     assert!(out.status.success(), "{said}");
     assert!(said.contains("2 of up to"), "{said}");

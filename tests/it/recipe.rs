@@ -322,6 +322,7 @@ fn a_comparison_can_be_read_by_programs() {
     small_set(&data);
     let args = [
         "--compare-freezing",
+        "--gradual-finetuning",
         "--phase1-epochs",
         "1",
         "--phase2-epochs",

@@ -109,6 +109,8 @@ fn a_record_is_not_written_over_and_needs_one_lane() {
             "32",
             "--frames-per-clip",
             "4",
+            "--window",
+            "center",
             "--batch-size",
             "4",
             "--no-gradual-finetuning",
