@@ -77,8 +77,9 @@ fn the_start_reports_what_a_step_needs() {
     let config = small_config(&folder);
     let root = config.data.dataset_root.to_str().unwrap();
     let args = ["train", "--dataset-root", root, "--backbone-name", "r3d_tiny", "--test-run"];
+    let args = [&args[..], &["--window", "center"]].concat();
     let more = ["--img-height", "32", "--img-width", "32", "--device", "cpu", "--micro-batch", "2"];
-    let out = polyview(&[&args[..], &more, &["--window", "center"]].concat());
+    let out = polyview(&[&args[..], &more].concat());
     let said = text(&out.stderr);
     assert!(out.status.success(), "{said}");
     assert!(said.contains("2 of up to"), "{said}");
