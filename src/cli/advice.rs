@@ -211,7 +211,12 @@ impl Advice for EvaluateError {
     fn option(&self) -> Option<&'static str> {
         match self {
             Self::Data(error) => error.option(),
-            _ => None,
+            Self::Input(_)
+            | Self::Compute(_)
+            | Self::Execution(_)
+            | Self::OutOfMemory
+            | Self::NetworkOutOfMemory
+            | Self::NotFinite { .. } => None,
         }
     }
 
@@ -221,7 +226,9 @@ impl Advice for EvaluateError {
             Self::NotFinite { .. } => {
                 Some("the weights have diverged: use an earlier checkpoint".to_owned())
             }
-            _ => None,
+            Self::OutOfMemory => Some("try --precision f16 or --device cpu".to_owned()),
+            Self::NetworkOutOfMemory => Some("try --device cpu".to_owned()),
+            Self::Input(_) | Self::Compute(_) | Self::Execution(_) => None,
         }
     }
 }

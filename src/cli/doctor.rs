@@ -11,8 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::advice::message;
-use super::visible::in_json;
-use super::{CommandResult, Failure, Terminal, print_bytes, print_json, print_text};
+use super::{CommandResult, Terminal, print_json, print_json_line, print_text};
 use crate::device;
 use crate::doctor::{Folder, Report, SelfTest, process};
 use crate::tuning;
@@ -137,8 +136,7 @@ impl Tested {
 /// Does a part and prints its result, one line of JSON.
 fn answer(part: &str) -> CommandResult {
     fn line(outcome: &impl Serialize) -> CommandResult {
-        let text = serde_json::to_string(outcome).map_err(Failure::runtime)?;
-        print_bytes(format!("{}\n", in_json(&text)).as_bytes())?;
+        print_json_line(outcome)?;
         Ok(ExitCode::SUCCESS)
     }
     if part == DEVICES {

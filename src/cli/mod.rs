@@ -296,8 +296,16 @@ fn from(arg: &OsStr, start: usize) -> Option<&OsStr> {
 
 /// Prints a value for programs, on stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::runtime)?;
-    print_bytes(format!("{}\n", visible::in_json(&text)).as_bytes())
+    print_json_text(&serde_json::to_string_pretty(value).map_err(Failure::runtime)?)
+}
+
+/// The same on one line.
+fn print_json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print_json_text(&serde_json::to_string(value).map_err(Failure::runtime)?)
+}
+
+fn print_json_text(text: &str) -> Result<(), Failure> {
+    print_bytes(format!("{}\n", visible::in_json(text)).as_bytes())
 }
 
 /// Prints a result on stdout, and the end of its line.

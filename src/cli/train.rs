@@ -9,7 +9,6 @@ use clap::{Args, Command, FromArgMatches};
 
 use super::compare_freezing;
 use super::quoted::quoted;
-use super::visible::in_json;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
 use crate::checkpoint::LAST;
 use crate::cluster::Cluster;
@@ -43,14 +42,10 @@ pub(super) struct TrainArgs {
 }
 
 /// An event as a line of JSON on stdout. A reader that left is no reason to stop training.
-fn print_event(event: &Event) {
-    print_line(event);
-}
-
-fn print_line(event: &impl serde::Serialize) {
+fn print_event(event: &impl serde::Serialize) {
     match serde_json::to_string(event) {
         Ok(line) => {
-            let _ = super::print_bytes(format!("{}\n", in_json(&line)).as_bytes());
+            let _ = super::print_json_text(&line);
         }
         Err(error) => log::warn!("--progress json: {error}"),
     }
@@ -128,7 +123,7 @@ impl TrainArgs {
         terminal: &mut Terminal,
     ) -> CommandResult {
         let stop = super::signals::stop_flag();
-        let mut lines = print_event;
+        let mut lines = |event: &Event| print_event(event);
         let mut silence = |event: &Event| {
             if matches!(event, Event::Started(_)) {
                 log::set_max_level(log::LevelFilter::Warn);
@@ -145,7 +140,7 @@ impl TrainArgs {
             match progress {
                 _ if !shows => {}
                 Progress::Bar => super::print_text(&compare_freezing::table(&comparison))?,
-                Progress::Json => print_line(&compare_freezing::event(&comparison)),
+                Progress::Json => print_event(&compare_freezing::event(&comparison)),
             }
             comparison.unfrozen.interrupted
         } else {

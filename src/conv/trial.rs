@@ -299,6 +299,16 @@ mod tests {
     use super::*;
     use crate::kernels::MatrixUnits;
 
+    const WIDE: ConvShape = ConvShape {
+        batch: 1,
+        in_channels: 512,
+        out_channels: 512,
+        input: [2, 7, 7],
+        kernel: [3, 3, 3],
+        stride: [1; 3],
+        padding: [1; 3],
+    };
+
     #[test]
     fn a_trial_of_long_launches_takes_fewer_of_them_and_fewer_clips() {
         assert_eq!(clips_within(LONG, 24, 0.1), 24);
@@ -324,15 +334,7 @@ mod tests {
             matrix_units: Some(units),
             ..DeviceLimits::WEBGPU
         };
-        let shape = ConvShape {
-            batch: 1,
-            in_channels: 512,
-            out_channels: 512,
-            input: [2, 7, 7],
-            kernel: [3, 3, 3],
-            stride: [1; 3],
-            padding: [1; 3],
-        };
+        let shape = WIDE;
         for pass in ConvPass::ALL {
             let count = |stored| {
                 let timed = candidates(pass, &shape, stored, &limits).unwrap();
@@ -374,15 +376,8 @@ mod tests {
     fn a_variant_that_computes_something_else_is_not_taken() {
         let Some(device) = crate::device::unshared() else { return };
         let limits = checked_limits(&device, DType::F32).unwrap();
-        let shape = ConvShape {
-            batch: 1,
-            in_channels: 4,
-            out_channels: 8,
-            input: [2, 6, 6],
-            kernel: [1, 3, 3],
-            stride: [1; 3],
-            padding: [0, 1, 1],
-        };
+        let (input, kernel, padding) = ([2, 6, 6], [1, 3, 3], [0, 1, 1]);
+        let shape = ConvShape { in_channels: 4, out_channels: 8, input, kernel, padding, ..WIDE };
         for pass in ConvPass::ALL {
             let bench = Bench::new(&device, pass, &shape, Storage::F32);
             let mut all = candidates(pass, &shape, Storage::F32, &limits).unwrap();
