@@ -1,6 +1,7 @@
-//! `polyview predict`: classifies an action from its clips.
+//! `polyview predict`: classifies actions from their clips.
 
-use std::collections::HashSet;
+mod actions;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,16 +9,19 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::out_file::{check_out_file, keep_data, write_png};
+use self::actions::{Action, actions, distinct_names};
+use super::advice::output_failure;
+use super::out_file::{check_out_file, keep_checkpoint, keep_data, keep_others, write_png};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::checkpoint;
-use crate::data::clip::ClipError;
-use crate::data::folder;
-use crate::data::video::{has_clip_extension, has_image_extension, is_hidden, resolve_clip};
+use crate::atomic_file::linked;
+use crate::checkpoint::{self, write_text};
 use crate::data::{Dataset, Reading};
-use crate::evaluate::{ActionAnswer, ActionPrediction, AnswerOptions, predict_dataset, saliency};
+use crate::evaluate::{
+    ActionAnswer, ActionPrediction, AnswerOptions, are_predictions, predict_dataset,
+    predictions_csv, saliency,
+};
 use crate::options::at_least;
 use crate::schema::Schema;
 use crate::sheet::{contact_sheet, explained};
@@ -25,12 +29,15 @@ use crate::sheet::{contact_sheet, explained};
 /// Options as typed.
 #[derive(Debug, Args)]
 pub(super) struct PredictArgs {
-    /// The clips of one action, or a folder of clips, or a folder of such folders
+    /// The clips of one action; or folders of clips, each an action; or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
     /// Also draw which moments and places of each view speak for the predicted classes (PNG)
     #[arg(long, value_name = "FILE.png")]
     explain: Option<PathBuf>,
+    /// Also write a table with a line per action, as `evaluate` does
+    #[arg(long, value_name = "FILE.csv")]
+    predictions: Option<PathBuf>,
     /// Most probable classes to print per task
     #[arg(long, value_name = "N", value_parser = at_least(1), default_value_t = 2)]
     top: usize,
@@ -54,10 +61,17 @@ impl PredictArgs {
                 actions.len()
             )));
         }
-        if let Some(path) = &self.explain {
-            check_out_file("--explain", path, "png")?;
+        let files =
+            [("--explain", &self.explain, "png"), ("--predictions", &self.predictions, "csv")];
+        for (option, path, ending) in files {
+            let Some(path) = path else { continue };
+            check_out_file(option, path, ending)?;
             let views = actions.iter().flat_map(|action| &action.views);
-            keep_data("--explain", path, views.map(PathBuf::as_path))?;
+            keep_data(option, path, views.map(PathBuf::as_path))?;
+        }
+        if let Some(path) = &self.predictions {
+            keep_checkpoint("--predictions", path, checkpoint)?;
+            keep_others("--predictions", path, "a file of predictions", are_predictions)?;
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());
@@ -83,15 +97,16 @@ impl PredictArgs {
         // In order, and without the actions of which nothing can be read.
         let mut predictions = predicted.iter().peekable();
         let results = actions.iter().zip(&names).map(|(action, name)| {
-            (action, predictions.next_if(|prediction| prediction.action == *name))
+            let prediction = predictions.next_if(|prediction| prediction.action == *name);
+            ((action, name), prediction)
         });
         if self.json {
-            let list = results.map(|(action, prediction)| {
-                self.json(&trained.schema, action, prediction, &dataset)
+            let list = results.map(|((action, name), prediction)| {
+                self.json(&trained.schema, action, name, prediction, &dataset)
             });
             print_json(&list.collect::<Vec<ActionAnswer>>())?;
         } else {
-            for (action, prediction) in results {
+            for ((action, _), prediction) in results {
                 if let Some(prediction) = prediction {
                     print_text(&self.text(&trained.schema, action, prediction))?;
                 }
@@ -100,6 +115,11 @@ impl PredictArgs {
         let Some(first) = predicted.first() else {
             return Err(Failure::runtime("none of the clips can be read"));
         };
+        if let Some(path) = &self.predictions {
+            write_text(&linked(path), predictions_csv(&trained.schema, &predicted))
+                .map_err(|error| output_failure("--predictions", &error))?;
+            terminal.line(&format!("predictions: {}", path.display()));
+        }
         if let Some(path) = &self.explain {
             self.draw(path, checkpoint, &trained, &dataset, first)?;
             terminal.line(&format!("explanation: {}", path.display()));
@@ -152,7 +172,7 @@ impl PredictArgs {
     }
 
     fn text(&self, schema: &Schema, action: &Action, prediction: &ActionPrediction) -> String {
-        let mut lines = vec![action.name.clone()];
+        let mut lines = vec![prediction.action.clone()];
         for (index, task) in schema.tasks.iter().enumerate() {
             let ranked = prediction.ranked(index);
             let classes = ranked.iter().take(self.top.max(1)).map(|(class, probability)| {
@@ -182,6 +202,7 @@ impl PredictArgs {
         &self,
         schema: &Schema,
         action: &Action,
+        name: &str,
         prediction: Option<&ActionPrediction>,
         dataset: &Dataset,
     ) -> ActionAnswer {
@@ -193,130 +214,6 @@ impl PredictArgs {
             .enumerate()
             .filter_map(|(view, path)| Some((view, dataset.why_unreadable(path)?.to_string())));
         let unreadable = unreadable.collect();
-        ActionAnswer::new(schema, &action.name, &clips, prediction, unreadable, &self.answer())
+        ActionAnswer::new(schema, name, &clips, prediction, unreadable, &self.answer())
     }
-}
-
-/// An action to classify.
-struct Action {
-    name: String,
-    /// Paths of its clips.
-    views: Vec<PathBuf>,
-}
-
-/// The actions' names; those of folders that are not UTF-8 may be the same, and are told apart.
-fn distinct_names(actions: &[Action]) -> Vec<String> {
-    let mut seen = HashSet::new();
-    let mut name = |action: &Action| {
-        let mut name = action.name.clone();
-        while !seen.insert(name.clone()) {
-            name.push('\'');
-        }
-        name
-    };
-    actions.iter().map(&mut name).collect()
-}
-
-/// The actions that the arguments specify.
-fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
-    for path in given {
-        resolve_clip(path).map_err(|error| match error {
-            ClipError::Missing(path) => {
-                Failure::usage(format!("{}: there is no such clip", path.display()))
-            }
-            other => Failure::runtime(other),
-        })?;
-    }
-    match given {
-        // A folder of images is a clip.
-        [folder] if folder.is_dir() && !holds_images(folder) => actions_in(folder),
-        folders if folders.iter().any(|path| path.is_dir() && actions_in(path).is_ok()) => {
-            Err(Failure::usage(
-                "several folders of clips: give one action's clips, or the folder that holds all actions",
-            ))
-        }
-        clips => Ok(vec![Action { name: "action".to_owned(), views: without_hidden(clips)? }]),
-    }
-}
-
-/// Whether a folder is a clip: of images alone.
-fn holds_images(folder: &Path) -> bool {
-    let inside = entries(folder).unwrap_or_default();
-    inside.iter().any(|path| has_image_extension(path))
-        && !inside.iter().any(|path| path.is_dir() || has_clip_extension(path))
-}
-
-/// A pattern such as `find` or `dotglob` gives also names what macOS left beside each clip.
-fn without_hidden(clips: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let is_hidden = |path: &&PathBuf| path.file_name().is_some_and(is_hidden);
-    let (hidden, clips): (Vec<&PathBuf>, Vec<&PathBuf>) = clips.iter().partition(is_hidden);
-    let why = "its name begins with a dot, so it is not a clip";
-    if clips.is_empty() {
-        return Err(Failure::usage(format!("{}: {why}", hidden[0].display())));
-    }
-    hidden.iter().for_each(|path| log::warn!("{}: left out: {why}", path.display()));
-    Ok(clips.into_iter().cloned().collect())
-}
-
-/// The clips of a folder as one action, or those of each folder in it; a folder of images is a clip.
-fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
-    let files = |inside: &[PathBuf]| -> Vec<PathBuf> {
-        inside.iter().filter(|path| has_clip_extension(path) && path.is_file()).cloned().collect()
-    };
-    // Frames that were taken out of a clip may lie beside it.
-    let folders = |inside: &[PathBuf]| -> Vec<PathBuf> {
-        inside.iter().filter(|path| path.is_dir() && holds_images(path)).cloned().collect()
-    };
-    let action = |folder: &Path, views| {
-        let name = folder.file_name().unwrap_or(folder.as_os_str());
-        Action { name: name.to_string_lossy().into_owned(), views }
-    };
-    let inside = entries(folder)?;
-    let clips = files(&inside);
-    if !clips.is_empty() {
-        let has_clips = |path: &&PathBuf| {
-            path.is_dir() && entries(path).is_ok_and(|within| !files(&within).is_empty())
-        };
-        let others: Vec<&PathBuf> = inside.iter().filter(has_clips).collect();
-        if let [first, rest @ ..] = others.as_slice() {
-            let more = match rest.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            log::warn!(
-                "{}: its clips are one action, so the folders of clips in it are left out: {}{more}",
-                folder.display(),
-                first.display()
-            );
-        }
-        return Ok(vec![action(folder, clips)]);
-    }
-    let mut actions = Vec::new();
-    for path in inside.iter().filter(|path| path.is_dir()) {
-        let within = entries(path)?;
-        let mut clips = files(&within);
-        if clips.is_empty() {
-            clips = folders(&within);
-        }
-        if !clips.is_empty() {
-            actions.push(action(path, clips));
-        }
-    }
-    let clips = folders(&inside);
-    if actions.is_empty() && !clips.is_empty() {
-        actions.push(action(folder, clips));
-    }
-    if actions.is_empty() {
-        let folder = folder.display();
-        return Err(Failure::usage(format!(
-            "{folder}: contains neither clips nor folders of clips"
-        )));
-    }
-    Ok(actions)
-}
-
-/// A folder's entries.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let fail = |error| Failure::runtime(format!("{}: {error}", folder.display()));
-    folder::entries(folder).map_err(fail)
 }

@@ -78,11 +78,6 @@ fn a_bad_view_is_named_and_the_others_decide() {
         (count("views"), count("unreadable"), output[action]["tasks"].as_object().unwrap().len())
     };
     assert_eq!((counts(0), counts(1)), ((0, 2, 0), (1, 0, 2)));
-    let several = fixture.predict(&["--json"], &[&fixture.action, &all]);
-    let shown = text(&several.stderr);
-    assert_eq!(several.status.code(), Some(2), "{shown}");
-    assert!(shown.contains("several folders of clips"), "{shown}");
-
     // With nothing to predict from: a line for each clip, and a failure.
     let output = fixture.predict(&[], &[&bad]);
     assert_eq!(output.status.code(), Some(1));
@@ -96,6 +91,54 @@ fn a_bad_view_is_named_and_the_others_decide() {
     assert_eq!(output.status.code(), Some(1));
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(listed[0]["unreadable"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn several_folders_are_actions_and_a_table_has_a_line_of_each() {
+    let fixture = Fixture::new("");
+    let (at, all) =
+        (|name: &str| fixture.folder.path().join(name), fixture.folder.path().join("all"));
+    // Two folders of one name in different places, and a folder of folders.
+    let copies = [at("first/a"), at("second/a"), all.join("b"), all.join("c")];
+    for copy in &copies {
+        fs::create_dir_all(copy).unwrap();
+        fs::copy(fixture.action.join("clip_0.Mp4"), copy.join("clip_0.mp4")).unwrap();
+    }
+    let table = at("table.csv");
+    let args = ["--json", "--predictions", table.to_str().unwrap()];
+    let given: [&Path; 3] = [&copies[0], &copies[1], &all];
+    let predicted = json(&fixture.predict(&args, &given));
+    let path = |index: usize| copies[index].to_str().unwrap();
+    let names = [path(0), path(1), "b", "c"];
+    for (action, name) in predicted.as_array().unwrap().iter().zip(names) {
+        assert_eq!(action["action"], name);
+    }
+    assert_eq!(predicted.as_array().unwrap().len(), 4);
+    // The table has the same actions and classes, and no labels.
+    let mut rows = csv::Reader::from_path(&table).unwrap();
+    let header = rows.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|field| field == name).unwrap();
+    let task = predicted[0]["tasks"].as_object().unwrap().keys().next().unwrap().clone();
+    for (index, row) in rows.records().map(Result::unwrap).enumerate() {
+        assert_eq!(&row[column("action")], names[index]);
+        let class = &predicted[index]["tasks"][&task][0]["class"];
+        assert_eq!(class, &row[column(&task)]);
+        assert_eq!(&row[column(&format!("{task}_label"))], "");
+    }
+    // The next call replaces it, but nothing else that is there.
+    assert!(fixture.predict(&args[1..], &given).status.success());
+    fs::write(&table, "my notes").unwrap();
+    let output = fixture.predict(&args, &given);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("table.csv: is there already"), "{output:?}");
+
+    let mixed = fixture.predict(&[], &[&copies[0].join("clip_0.mp4"), &all]);
+    assert_eq!(mixed.status.code(), Some(2));
+    let shown = text(&mixed.stderr);
+    assert!(
+        shown.contains("clip_0.mp4 is a clip and") && shown.contains("all a folder"),
+        "{shown}"
+    );
 }
 
 #[test]
