@@ -12,6 +12,7 @@ mod guard;
 mod impatient;
 mod model;
 mod queue;
+mod requests_log;
 mod routes;
 mod upload;
 

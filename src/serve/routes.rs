@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::answers::{Refusal, json};
 use super::guard::{Hosts, guard};
 use super::model::{Answer, Requests};
+use super::requests_log::logged;
 use super::upload::{UploadError, receive};
 use super::{Limits, OPENAPI};
 use crate::data::video::Cancel;
@@ -59,6 +60,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .fallback(absent)
         .method_not_allowed_fallback(method)
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
+        // Around the guard, so that what it refuses has a line, too.
+        .layer(from_fn(logged))
         .with_state(shared)
 }
 

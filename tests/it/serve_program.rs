@@ -3,7 +3,7 @@
 
 use std::env::{join_paths, split_paths};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,7 +47,8 @@ impl Program {
         let others = std::env::var_os("PATH").unwrap_or_default();
         let programs = [folder.path().join("bin")].into_iter().chain(split_paths(&others));
         let mut serve = serve(&checkpoint, &temporary, &more);
-        let mut child = serve.env("PATH", join_paths(programs).unwrap()).spawn().unwrap();
+        serve.env("PATH", join_paths(programs).unwrap()).stderr(Stdio::piped());
+        let mut child = serve.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("http://").and_then(|l| l.strip_suffix('/'));
@@ -63,6 +64,13 @@ impl Program {
             .collect();
         let uploads = inside.iter().map(|folder| fs::read_dir(folder).unwrap().count()).sum();
         (inside.len(), uploads)
+    }
+
+    /// What it has written on stderr, until its end.
+    fn log(&mut self) -> String {
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
     }
 
     /// Asks it to end.
@@ -124,6 +132,9 @@ fn a_prediction_is_that_of_predict() {
 
     assert_eq!(program.stored(), (1, 0));
     assert_eq!(program.end("INT"), Some(0));
+    let log = program.log();
+    assert_eq!(log.matches("POST /api/predictions: 200 OK in ").count(), 1, "{log}");
+    assert!(!log.contains("/api/model"), "{log}");
     assert_eq!(program.stored(), (0, 0));
 }
 
@@ -156,6 +167,8 @@ fn who_goes_away_ends_the_decoding_of_its_clips() {
     assert!(!there.status().unwrap().success(), "ffmpeg still runs");
     assert_eq!(program.stored(), (1, 0));
     assert_eq!(program.end("TERM"), Some(0));
+    let log = program.log();
+    assert_eq!(log.matches("predictions: the client went away after").count(), 1, "{log}");
 }
 
 #[cfg(target_os = "linux")]

@@ -1,0 +1,41 @@
+//! A line of the log for each request, once it has its answer or its client has gone away.
+
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use log::Level;
+
+/// Logs what is passed on: what takes clips for everybody, the rest with `-v`, for the page asks for
+/// the queue's length each second.
+pub(super) async fn logged(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let level = if method == Method::POST { Level::Info } else { Level::Debug };
+    let path = request.uri().path().to_owned();
+    let mut line = Line { level, method, path, started: Instant::now(), status: None };
+    let response = next.run(request).await;
+    line.status = Some(response.status());
+    response
+}
+
+/// Written when it is dropped, as the answering of a request is when its client has gone away.
+struct Line {
+    level: Level,
+    method: Method,
+    path: String,
+    started: Instant,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Self { level, method, path, started, status } = self;
+        let seconds = started.elapsed().as_secs_f64();
+        match status {
+            Some(status) => log::log!(*level, "{method} {path}: {status} in {seconds:.2} s"),
+            None => log::log!(*level, "{method} {path}: the client went away after {seconds:.2} s"),
+        }
+    }
+}
