@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
 use serde::{Deserialize, Serialize};
 
+use crate::units::plural;
 use adapters::{Adapter, adapters};
 
 pub(crate) use adapters::{AdapterTraits, adapter_traits, api_of};
@@ -156,7 +157,7 @@ fn cpu_info(auto: bool) -> DeviceInfo {
     let memory = memory::main_memory();
     DeviceInfo {
         id: "cpu".to_owned(),
-        name: format!("CPU, {threads} thread{}", if threads == 1 { "" } else { "s" }),
+        name: format!("CPU, {}", plural(threads, "thread")),
         api: "cpu".to_owned(),
         kind: "cpu".to_owned(),
         driver: "Burn flex".to_owned(),

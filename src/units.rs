@@ -16,6 +16,18 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A number of things, of which one is a `noun`: `1 clip`, `2 clips`, `3 classes`.
+pub(crate) fn plural<N: fmt::Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    let ending = if number == N::from(1) {
+        ""
+    } else if noun.ends_with('s') {
+        "es"
+    } else {
+        "s"
+    };
+    format!("{number} {noun}{ending}")
+}
+
 /// Each of these, with how often it follows itself: `2 × name`.
 pub(crate) fn counted(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut found: Vec<(String, usize)> = Vec::new();
@@ -31,12 +43,19 @@ pub(crate) fn counted(names: impl IntoIterator<Item = String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ByteSize, counted};
+    use super::{ByteSize, counted, plural};
 
     #[test]
     fn what_follows_itself_is_counted() {
         let names = ["a", "a", "b", "a"].map(str::to_owned);
         assert_eq!(counted(names), ["2 × a", "b", "a"]);
+    }
+
+    #[test]
+    fn one_thing_is_not_several() {
+        let shown = [0_usize, 1, 2].map(|number| plural(number, "clip"));
+        assert_eq!(shown, ["0 clips", "1 clip", "2 clips"]);
+        assert_eq!([1_u64, 3].map(|number| plural(number, "class")), ["1 class", "3 classes"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::checkpoint::write_atomically;
 use crate::evaluate::{Difference, Interval};
 use crate::metrics::Estimate;
 use crate::runs::{DifferingOption, RunTable, RunsError, find, is_page, page, read_all, signed};
+use crate::units::plural;
 
 /// With more runs, recalls per class are a page of their own, which `--out` writes.
 const MOST_WITH_CLASSES: usize = 8;
@@ -190,15 +191,11 @@ fn means(table: &RunTable, tasks: &[&str]) -> Table {
         row.extend(tasks.iter().map(of));
         row.push(found.difference.map_or_else(dash, |found| {
             let error = found.error.map_or_else(String::new, |error| format!(" ±\u{a0}{error:.3}"));
-            format!("{}{error}\n{}", signed(found.mean, 3), pairs(found.n))
+            format!("{}{error}\n{}", signed(found.mean, 3), plural(found.n, "pair"))
         }));
         shown.add_row(row);
     }
     shown
-}
-
-fn pairs(count: usize) -> String {
-    format!("{count} pair{}", if count == 1 { "" } else { "s" })
 }
 
 /// A difference with its mark.

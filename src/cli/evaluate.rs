@@ -26,6 +26,7 @@ use crate::evaluate::{
 use crate::half::Precision;
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 use crate::options::{choice, whole};
+use crate::units::plural;
 
 mod divided;
 
@@ -118,10 +119,10 @@ impl EvaluateArgs {
             keep_others("--predictions", path, "a file of predictions", are_predictions)?;
         }
         terminal.line(&format!(
-            "{about}; {} split: {} actions, {} views",
+            "{about}; {} split: {}, {}",
             dataset.split,
-            dataset.samples.len(),
-            dataset.views()
+            plural(dataset.samples.len(), "action"),
+            plural(dataset.views(), "view")
         ));
         let bar = terminal.counter("actions");
         bar.set_length((dataset.samples.len() * options.averaging.passes()) as u64);
@@ -271,7 +272,8 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
         text.push('\n');
     }
     let interval = range(metrics.score_interval);
-    let _ = write!(text, "score {:.4}{interval} over {} actions", metrics.score, metrics.actions);
+    let actions = plural(metrics.actions, "action");
+    let _ = write!(text, "score {:.4}{interval} over {actions}", metrics.score);
     if !interval.is_empty() {
         text.push_str("; in brackets 95 % confidence intervals");
     }
@@ -341,8 +343,8 @@ fn official_text(evaluation: &Evaluation) -> String {
         let _ = write!(text, "\n{note}");
     }
     if !evaluation.not_predicted.is_empty() {
-        let count = evaluation.not_predicted.len();
-        let _ = write!(text, "\n{count} actions have no prediction and count as wrong");
+        let actions = plural(evaluation.not_predicted.len(), "action");
+        let _ = write!(text, "\n{actions} without a prediction, counted as wrong");
     }
     text
 }

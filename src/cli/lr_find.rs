@@ -16,6 +16,7 @@ use crate::options::{between, positive};
 use crate::report::Event;
 use crate::report::lr_chart::LrChart;
 use crate::train::{FEWEST_LR_STEPS, LrCurve, LrEnd, LrPoint, lr_find};
+use crate::units::plural;
 
 /// Rows of the table, about.
 const ROWS: usize = 20;
@@ -117,7 +118,7 @@ fn report(curve: &LrCurve, steps: usize) -> String {
     }
     let done = curve.points.len();
     let end = match curve.end {
-        LrEnd::Finished => format!("{done} steps"),
+        LrEnd::Finished => plural(done, "step"),
         LrEnd::Diverged => format!("{done} of {steps} steps, then the loss had diverged"),
         LrEnd::Interrupted => format!("interrupted after {done} of {steps} steps"),
     };

@@ -19,6 +19,7 @@ use crate::options::at_least;
 use crate::sweep::{
     Best, Combination, Run, RunResult, Status, Sweep, SweepEvent, TABLE, combinations,
 };
+use crate::units::plural;
 
 /// Options as typed.
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ impl SweepArgs {
         let program = std::env::current_exe()
             .map_err(|error| Failure::runtime(format!("this program's file: {error}")))?;
         let runs = &sweep.runs;
-        terminal.line(&format!("{} in {}", counted(runs.len(), "run"), self.out.display()));
+        terminal.line(&format!("{} in {}", plural(runs.len(), "run"), self.out.display()));
         let mut observer = |event: &SweepEvent| terminal.line(&news(event, runs));
         let results = sweep.run(&program, self.jobs, &stop, &mut observer)?;
         let combinations = combinations(&sweep, &results);
@@ -76,10 +77,6 @@ impl SweepArgs {
             ExitCode::SUCCESS
         })
     }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What an event says about a run, with its place among all.
@@ -115,7 +112,7 @@ fn plan(sweep: &Sweep) -> String {
         pairs.join(", ")
     };
     let count = sweep.runs.len();
-    let mut lines = vec![counted(count, "run")];
+    let mut lines = vec![plural(count, "run")];
     if !sweep.common.is_empty() {
         lines.push(format!("options of all, unless given below: {}", list(&sweep.common)));
     }
@@ -227,7 +224,7 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
     format!(
         "score and each task's balanced accuracy in the epoch with the best score{seeds}\n\n{}: {}\n\
          all of them: {}",
-        counted(results.len(), "run"),
+        plural(results.len(), "run"),
         parts.join(", "),
         sweep.out.join(TABLE).display()
     )

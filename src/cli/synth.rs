@@ -10,7 +10,7 @@ use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
 use crate::options::{between, seed, within};
 use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, plural};
 
 /// Far more than anyone writes.
 const MOST: usize = 1 << 20;
@@ -97,10 +97,10 @@ impl SynthArgs {
             None => String::new(),
         };
         print_text(&format!(
-            "{}: {} clips, {} ({} actions)\ntry: polyview train --dataset-root {}{schema_option} \
+            "{}: {}, {} ({} actions)\ntry: polyview train --dataset-root {}{schema_option} \
              --backbone-name r3d_tiny --img-height 48 --img-width 64 --disable-augmentation",
             summary.root.display(),
-            summary.clips,
+            plural(summary.clips, "clip"),
             ByteSize(summary.bytes),
             splits.join(", "),
             quoted(&options.out)

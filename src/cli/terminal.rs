@@ -14,6 +14,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
 use crate::train::{Outcome, REPORT};
+use crate::units::plural;
 
 /// Interval between lines within a pass if stderr is not a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
@@ -117,9 +118,9 @@ impl Terminal {
         };
         let _ = write!(
             text,
-            "\n{} after {epochs} epoch{}, {}",
+            "\n{} after {}, {}",
             if outcome.interrupted { "stopped" } else { "done" },
-            if epochs == 1 { "" } else { "s" },
+            plural(epochs, "epoch"),
             HumanDuration(Duration::from_secs_f64(seconds))
         );
         if let Some(best) = outcome.best() {
@@ -264,8 +265,7 @@ impl Terminal {
                 write!(text, ", rank {rank} ({host}) computes {more:.0} % longer than the mean");
         }
         if record.train.left_out > 0 {
-            let plural = if record.train.left_out == 1 { "" } else { "s" };
-            let _ = write!(text, ", {} step{plural} left out", record.train.left_out);
+            let _ = write!(text, ", {} left out", plural(record.train.left_out, "step"));
         }
         let left = self.epochs.saturating_sub(record.epoch);
         if left > 0 {
@@ -284,8 +284,11 @@ impl Terminal {
         for split in &summary.splits {
             let _ = writeln!(
                 text,
-                "{:>10}  {} actions, {} views, {} left out",
-                split.split, split.actions, split.views, split.left_out
+                "{:>10}  {}, {}, {} left out",
+                split.split,
+                plural(split.actions, "action"),
+                plural(split.views, "view"),
+                split.left_out
             );
             for (task, classes) in &split.classes {
                 let counts: Vec<String> =
@@ -382,7 +385,8 @@ impl Observer for Terminal {
                 self.epoch(record);
             }
             Event::StoppedEarly { epochs } => {
-                self.line(&format!("no better score for {epochs} epochs: stopping early"));
+                let epochs = plural(*epochs, "epoch");
+                self.line(&format!("no better score for {epochs}: stopping early"));
             }
             Event::Saved { path } => log::debug!("wrote {}", path.display()),
             Event::Interrupted => {

@@ -4,6 +4,7 @@ use super::without_effect;
 use crate::config::{Config, FreezingKind, WeightingStrategy};
 use crate::model::BackboneKind;
 use crate::schema::Schema;
+use crate::units::plural;
 
 /// Suggestions for a training split of `actions` actions whose imbalanced task has these class
 /// counts. Only what the configuration does not do already.
@@ -85,7 +86,9 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
     }
     if !options.is_empty() {
         lines.push(format!(
-            "{actions} actions are fewer than {bound}: {wanted}; try {}",
+            "{} {} fewer than {bound}: {wanted}; try {}",
+            plural(actions, "action"),
+            if actions == 1 { "is" } else { "are" },
             options.join(", ")
         ));
     }
@@ -125,11 +128,14 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
     }
     let absent = counts.iter().filter(|&&count| count == 0).count();
     if absent > 0 {
-        lines.push(format!("{absent} classes have no action at all and cannot be learned"));
+        let classes = plural(absent, "class");
+        let have = if absent == 1 { "has" } else { "have" };
+        lines.push(format!("{classes} {have} no action at all and cannot be learned"));
     }
     if smallest < FEW {
         lines.push(format!(
-            "the smallest class has only {smallest} actions: its recall will jump between epochs"
+            "the smallest class has only {}: its recall will jump between epochs",
+            plural(smallest, "action")
         ));
     }
     lines

@@ -4,6 +4,7 @@
 use super::balance::ALTERNATE;
 use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
 use crate::schema::Schema;
+use crate::units::plural;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if config.data.dataset_root.as_os_str().is_empty() {
@@ -169,8 +170,8 @@ pub(super) fn warnings(c: &Config) -> Vec<String> {
         && (1..=c.freezing.phase1_epochs).contains(&patience)
     {
         warnings.push(format!(
-            "--early-stopping-patience {patience} may end the run before phase 2 (after {} epochs)",
-            c.freezing.phase1_epochs
+            "--early-stopping-patience {patience} may end the run before phase 2 (after {})",
+            plural(c.freezing.phase1_epochs, "epoch")
         ));
     }
     warnings

@@ -12,6 +12,7 @@ use super::problem::{Level, Problem, ProblemKind};
 pub use super::split::{Action, LeftOut, Split, View};
 use crate::near::nearest;
 use crate::schema::{Fields, Schema};
+use crate::units::plural;
 use fields::FieldTally;
 
 /// Name of the annotation file in a split folder.
@@ -102,7 +103,7 @@ impl<'a> Reader<'a> {
         if let Some(stated) = raw.count.as_ref().and_then(|n| n.as_number()?.as_u64())
             && stated != found
         {
-            let message = format!("states {stated} actions and holds {found}");
+            let message = format!("states {} and holds {found}", plural(stated, "action"));
             warn(ProblemKind::CountMismatch, message);
         }
     }

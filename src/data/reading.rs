@@ -14,6 +14,7 @@ use super::resize::{Cover, Resizer};
 use super::sampling::WindowPick;
 use super::video;
 use super::window::Window;
+use crate::units::plural;
 
 /// Identifies a clip of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,10 +253,10 @@ impl Dataset {
         let (title, [start, end]) = (self.title(), pick.window);
         if start >= info.frames && !self.findings.reported_beyond.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "{title}: some clips end before the window begins, such as {} with {} frames (the window \
+                "{title}: some clips end before the window begins, such as {} with {} (the window \
                  begins at frame {start}): nothing but their last frame is seen",
                 path.display(),
-                info.frames
+                plural(info.frames, "frame")
             );
         }
         if pick.past_end {

@@ -10,6 +10,7 @@
 
 mod oddities;
 
+use crate::units::plural;
 use serde_json::{Map, Value};
 
 pub use oddities::oddities;
@@ -336,7 +337,7 @@ impl Walk {
                  its class: the evaluator compares the annotated offence literally and requires \
                  severity 1.0 of every Dive.",
                 self.out_of_reach,
-                actions(self.action.counted.iter().sum())
+                plural(self.action.counted.iter().sum::<u64>(), "action")
             ));
         }
         notes
@@ -350,10 +351,6 @@ fn listed(names: &[&str]) -> String {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         _ => quoted.concat(),
     }
-}
-
-fn actions(count: u64) -> String {
-    if count == 1 { "1 action".to_owned() } else { format!("{count} actions") }
 }
 
 fn read<'a>(

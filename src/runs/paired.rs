@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Run;
 use crate::evaluate::{Answers, Difference, PredictionTable, differences, matrices};
 use crate::metrics::{ConfusionMatrix, MetricsError};
+use crate::units::plural;
 
 /// Of fewer actions no difference is called one.
 const FEWEST: u64 = 5;
@@ -84,12 +85,16 @@ pub(super) fn difference(
     }
     let (answers, relabelled) = common_answers(tables, &tasks);
     if relabelled > 0 {
-        notes.push(format!("{between} label {relabelled} actions differently, which are left out"));
+        let actions = plural(relabelled, "action");
+        notes.push(format!("{between} differ in the labels of {actions}, left out here"));
     }
     let [ours, theirs] = tables.map(|table| table.actions.len());
     let actions = answers[0].len();
     if [ours, theirs] != [actions; 2] {
-        notes.push(format!("{between} have {actions} actions in common, of {ours} and {theirs}"));
+        notes.push(format!(
+            "{between} have {} in common, of {ours} and {theirs}",
+            plural(actions, "action")
+        ));
     }
     let classes: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
     let [before, after] = [matrices(&answers[0], &classes)?, matrices(&answers[1], &classes)?];

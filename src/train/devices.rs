@@ -7,7 +7,7 @@ use super::error::TrainError;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::device::{self, Compute, DeviceInfo};
-use crate::units::counted;
+use crate::units::{counted, plural};
 
 /// All devices that a run computes on.
 pub(super) struct Devices {
@@ -106,12 +106,9 @@ impl Devices {
         if lanes == 1 {
             return None;
         }
-        let count = |number: usize, what: &str| {
-            format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-        };
-        let mut text = format!("{lanes} of each batch, on {}", count(self.count(), "device"));
+        let mut text = format!("{lanes} of each batch, on {}", plural(self.count(), "device"));
         if self.ranks.len() > 1 {
-            text.push_str(&format!(" of {}", count(self.ranks.len(), "rank")));
+            text.push_str(&format!(" of {}", plural(self.ranks.len(), "rank")));
         }
         if sync_norm {
             text.push_str("; batch norm synchronised across them");

@@ -10,6 +10,7 @@ use crate::data::{Dataset, Window};
 use crate::model::ModelConfig;
 use crate::report::{BalanceSummary, RunSummary, SplitSummary};
 use crate::schema::Schema;
+use crate::units::plural;
 
 /// The parts of a run that its description needs.
 pub(super) struct Opened<'a> {
@@ -48,8 +49,8 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         pair(
             "clip",
             format!(
-                "{} frames of {}×{} {}",
-                config.clips.frames_per_clip,
+                "{} of {}×{} {}",
+                plural(config.clips.frames_per_clip, "frame"),
                 config.clips.img_height,
                 config.clips.img_width,
                 describe_window(opened.window)
@@ -98,11 +99,6 @@ fn describe_precision(opened: &Opened) -> String {
     units.as_ref().map_or_else(|| precision.clone(), |units| format!("{precision}; {units}"))
 }
 
-/// A number of things, of which one is `what`.
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
 fn describe_window(spec: &WindowSpec) -> String {
     let at = format!("at {} fps", spec.target_fps);
     match spec.window {
@@ -121,7 +117,7 @@ fn describe_data(c: &Config, window: Window) -> String {
     let ahead = match c.data.num_workers {
         0 => "decoded in the training thread".to_owned(),
         workers => {
-            let threads = counted(workers, "decoding thread");
+            let threads = plural(workers, "decoding thread");
             let (batches, size) = (c.data.prefetch, c.data.loader_memory);
             format!("{threads}, up to {batches} batches or {size} MB ahead")
         }
@@ -154,14 +150,14 @@ fn describe_training(c: &Config) -> String {
         format!("lr {} ({})", c.schedule.lr, c.schedule.scheduler)
     };
     let warm_up = if c.schedule.lr_warmup {
-        format!(", warm-up over {}", counted(c.schedule.warmup_epochs, "epoch"))
+        format!(", warm-up over {}", plural(c.schedule.warmup_epochs, "epoch"))
     } else {
         String::new()
     };
-    let epochs = counted(c.total_epochs(), "epoch");
+    let epochs = plural(c.total_epochs(), "epoch");
     let patience = match c.patience() {
         0 => "no early stopping".to_owned(),
-        epochs => format!("stops after {} without a better score", counted(epochs, "epoch")),
+        epochs => format!("stops after {} without a better score", plural(epochs, "epoch")),
     };
     let clipping = match c.optimizer.gradient_clip_norm {
         0.0 => "gradients not clipped".to_owned(),
@@ -169,9 +165,11 @@ fn describe_training(c: &Config) -> String {
     };
     let average = c.optimizer.ema.map_or(String::new(), |d| format!(", average of weights {d}"));
     format!(
-        "{epochs} ({patience}), {} actions per step, {rule} {rate}{warm_up}, weight decay {}, \
+        "{epochs} ({patience}), {} per step, {rule} {rate}{warm_up}, weight decay {}, \
          {clipping}{average}, seed {}",
-        c.optimizer.batch_size, c.optimizer.weight_decay, c.run.seed
+        plural(c.optimizer.batch_size, "action"),
+        c.optimizer.weight_decay,
+        c.run.seed
     )
 }
 
@@ -242,7 +240,7 @@ fn describe_freezing(c: &Config) -> String {
     if c.freezing.gradual_finetuning {
         format!(
             "{} heads only, then {} with {strategy}{decay}",
-            counted(c.freezing.phase1_epochs, "epoch"),
+            plural(c.freezing.phase1_epochs, "epoch"),
             c.freezing.phase2_epochs
         )
     } else if matches!(c.freezing.freezing_strategy, FreezingKind::Fixed | FreezingKind::None) {

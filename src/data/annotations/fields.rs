@@ -9,6 +9,7 @@ use super::super::problem::{Problem, ProblemKind};
 use super::CLIPS;
 use crate::near::nearest;
 use crate::schema::Schema;
+use crate::units::plural;
 
 /// Counts the fields of a split's actions.
 pub(super) struct FieldTally<'a> {
@@ -71,11 +72,14 @@ impl<'a> FieldTally<'a> {
             let near = near.filter(|_| instead > 0);
             let message = match near {
                 Some(near) => {
-                    let count = count(instead);
+                    let count = plural(instead, "action");
                     format!("{field:?} in {count}: no such field; did you mean {near:?}?")
                 }
                 None if closed => {
-                    format!("{field:?} in {}: the schema does not name it", count(actions))
+                    format!(
+                        "{field:?} in {}: the schema does not name it",
+                        plural(actions, "action")
+                    )
                 }
                 None => continue,
             };
@@ -100,8 +104,4 @@ impl<'a> FieldTally<'a> {
         };
         missing.into_iter().map(problem).collect()
     }
-}
-
-fn count(actions: usize) -> String {
-    format!("{actions} action{}", if actions == 1 { "" } else { "s" })
 }

@@ -10,6 +10,7 @@ use super::super::problem::{Level, Problem, ProblemKind};
 use super::super::sampling::{WindowPick, WindowSpec};
 use super::super::window::Window;
 use super::{Clip, Job, SplitReport};
+use crate::units::plural;
 
 /// The number of clips of one format.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -194,7 +195,7 @@ fn mixtures(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
     let rotations = counts(clips.iter().map(|(_, info)| turn(info)));
     if rotations.len() > 1 {
         let text = |((angle, mirrored), count): &((u32, bool), usize)| {
-            let clips = clips_of(*count);
+            let clips = plural(*count, "clip");
             match made_upright(*angle, *mirrored) {
                 None => format!("{clips} not turned"),
                 Some(how) => format!("{clips} {how}, as the metadata says"),
@@ -208,15 +209,18 @@ fn mixtures(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
     let shapes = counts(clips.iter().map(|(_, info)| tall(info)).filter(|shape| shape.is_ne()));
     if let [(shape, most), (_, fewer)] = shapes[..] {
         let (wide, high) = if shape.is_gt() { (most, fewer) } else { (fewer, most) };
-        let message =
-            format!("{} taller than wide, {} wider than tall", clips_of(high), clips_of(wide));
+        let message = format!(
+            "{} taller than wide, {} wider than tall",
+            plural(high, "clip"),
+            plural(wide, "clip")
+        );
         add(ProblemKind::MixedOrientation, message + &mixed_actions(clips, tall));
     }
     let aspects = counts(clips.iter().map(|(_, info)| info.pixel_aspect));
     if aspects.len() > 1 {
         let text = |(aspect, count): &([u32; 2], usize)| match *aspect {
-            SQUARE => format!("{} with square pixels", clips_of(*count)),
-            aspect => format!("{} with pixels of {}", clips_of(*count), ratio(aspect)),
+            SQUARE => format!("{} with square pixels", plural(*count, "clip")),
+            aspect => format!("{} with pixels of {}", plural(*count, "clip"), ratio(aspect)),
         };
         add(ProblemKind::MixedPixelAspect, aspects.iter().map(text).collect::<Vec<_>>().join(", "));
     }
@@ -237,13 +241,8 @@ fn mixed_actions<T: PartialEq>(
     }
     match actions.values().filter(|(_, mixed)| *mixed).count() {
         0 => String::new(),
-        1 => "; in 1 action the views differ".to_owned(),
-        mixed => format!("; in {mixed} actions the views differ"),
+        mixed => format!("; in {} the views differ", plural(mixed, "action")),
     }
-}
-
-fn clips_of(count: usize) -> String {
-    format!("{count} clip{}", if count == 1 { "" } else { "s" })
 }
 
 fn ratio([width, height]: [u32; 2]) -> String {

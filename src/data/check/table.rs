@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::{CheckReport, SplitReport};
 use crate::data::problem::{Level, Problem, ProblemKind};
+use crate::units::plural;
 
 /// Number of problems of one kind that are listed; the others are only counted.
 const SHOWN: usize = 20;
@@ -33,10 +34,6 @@ pub(super) fn render(report: &CheckReport) -> String {
         }
     });
     blocks.join("\n\n") + "\n"
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A table whose first column is text and whose other columns are numbers. Its width depends on

@@ -8,6 +8,7 @@ use super::super::natural::natural_key;
 use super::format::usual_splits;
 use super::listed::Listed;
 use crate::schema::{Schema, SplitSpec};
+use crate::units::plural;
 
 /// More values than these are no classes: names, times, remarks.
 const MOST_CLASSES: usize = 1000;
@@ -45,7 +46,10 @@ pub(super) fn infer(
             1 => notes.push(format!("{field:?} is no task: it is {:?} everywhere", classes[0])),
             // Values that hardly ever repeat.
             n if !are_classes && (n > MOST_CLASSES || 3 * n > 2 * labelled.max(3)) => {
-                notes.push(format!("{field:?} is no task: {n} values for {labelled} actions"));
+                notes.push(format!(
+                    "{field:?} is no task: {n} values for {}",
+                    plural(labelled, "action")
+                ));
             }
             _ => tasks.push((field.clone(), classes)),
         }
