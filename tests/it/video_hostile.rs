@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use polyview::data::clip::ClipError;
-use polyview::data::video::{read_clip, visit_luma};
+use polyview::data::video::{read_clip, verify_clip, visit_luma};
+
+use crate::common::clips::have_ffmpeg;
 
 /// The error of the in-process decoder; ffmpeg is not used.
 fn refusal(path: &Path) -> String {
@@ -118,6 +120,16 @@ fn more_reference_pictures_than_there_are() {
 fn frames_larger_than_any_level_allows() {
     let error = visit_luma(&hostile("large_picture.mp4"), |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("H.264 with unusual parameter sets"), "{error}");
+}
+
+/// Ten kilobytes that ask ffmpeg for a picture of 81 megapixels, and so for half a gigabyte.
+#[test]
+fn pictures_that_are_too_large_for_ffmpeg() {
+    if !have_ffmpeg() {
+        return;
+    }
+    let error = verify_clip(&hostile("many_pixels.mkv")).unwrap_err().to_string();
+    assert!(error.contains("9000x9000") && error.contains("max pixel count"), "{error}");
 }
 
 /// As many frames as memory does not hold, of a clip that is sound.

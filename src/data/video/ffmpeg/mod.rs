@@ -43,6 +43,9 @@ const BY_FIELD: [&str; 2] = ["-vf", "scale=interl=-1"];
 /// Maximum width and height of a frame.
 const MAX_SIDE: usize = 1 << 16;
 
+/// Maximum number of a frame's pixels, twice those of 8K: a small file could ask for gigabytes of memory.
+const MAX_PIXELS: &str = "67108864";
+
 /// Decodes the whole clip and returns its properties. `refused` is the error if there is no ffmpeg,
 /// and the better one if ffmpeg fails too at what our own reader found damaged.
 ///
@@ -280,7 +283,7 @@ fn start(path: &Path, input: &[&str], output: &[&str]) -> Result<Run, ClipError>
     let mut command = command();
     // By default ffmpeg fails if most of a recording comes before its first key frame.
     command.args(["-max_error_rate", "1"]).args(["-format_whitelist", CONTAINERS]);
-    command.args(input).arg("-i").arg(url).args(output);
+    command.args(["-max_pixels", MAX_PIXELS]).args(input).arg("-i").arg(url).args(output);
     Run::start(&mut command).map_err(|error| cannot_start(path, &error))
 }
 
