@@ -201,6 +201,15 @@ fn devices_are_listed_with_the_one_that_auto_selects() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_without_a_session_gets_no_errors_about_it() {
+    let mut devices = program::command(&["devices"]);
+    let output = devices.env_remove("XDG_RUNTIME_DIR").output().unwrap();
+    assert!(output.status.success() && text(&output.stdout).contains("cpu"), "{output:?}");
+    assert!(!text(&output.stderr).contains("XDG_RUNTIME_DIR"), "{output:?}");
+}
+
 #[test]
 fn check_data_accepts_synth_and_finds_damage() {
     let folder = TempDir::new().unwrap();
