@@ -1,6 +1,5 @@
 //! Dropout, with masks that depend on the action alone.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
@@ -21,21 +20,21 @@ pub struct DropoutMasks {
 #[derive(Debug, Clone, Copy)]
 struct Action {
     number: u64,
-    /// How often the action comes earlier in the batch: it is not to drop the same units twice.
+    /// How often the pass has read the action before: it is not to drop the same units twice.
     earlier: u64,
 }
 
 impl DropoutMasks {
-    /// For a whole batch, in its order; `seed` names the run, `step` the training step within it.
-    pub fn new(seed: u64, step: u64, actions: &[String]) -> Self {
-        let mut seen = HashMap::new();
-        let numbered = actions.iter().map(|name| {
-            let times = seen.entry(name).or_insert(0);
-            *times += 1;
-            Action { number: keyed::number_of(name), earlier: *times - 1 }
+    /// For a whole batch; `seed` names the run, `step` the training step within it, `earlier` how often the
+    /// pass has read each action before (see [`Batch`](crate::data::Batch), whose order lanes change).
+    pub fn new(seed: u64, step: u64, actions: &[String], earlier: &[usize]) -> Self {
+        assert_eq!(actions.len(), earlier.len(), "each action has been read so often before");
+        let actions = actions.iter().zip(earlier);
+        let actions = actions.map(|(name, &earlier)| Action {
+            number: keyed::number_of(name),
+            earlier: earlier as u64,
         });
-        let actions = numbered.collect();
-        Self { seed, step, actions }
+        Self { seed, step, actions: actions.collect() }
     }
 
     /// For some of the actions.

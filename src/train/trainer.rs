@@ -267,7 +267,7 @@ impl<'a> Trainer<'a> {
             net: self.net(),
             batch,
             clips: self.clips(batch, 0..batch.clips(), before)?,
-            masks: &DropoutMasks::new(self.seed, before as u64, &batch.actions),
+            masks: &DropoutMasks::new(self.seed, before as u64, &batch.actions, &batch.earlier),
             rates,
             losses: &result.losses,
             norm,

@@ -89,7 +89,7 @@ fn dropout_keeps_the_mean_and_repeats_with_its_step() {
     let device = Device::flex();
     let ones = || Tensor::<2>::ones([64, 256], &device);
     let names: Vec<String> = (0..64).map(|action| action.to_string()).collect();
-    let masks = |step, names: &[String]| DropoutMasks::new(9, step, names);
+    let masks = |step, names: &[String]| DropoutMasks::new(9, step, names, &[0; 64]);
     let run =
         |step| values(dropout(ones(), 0.4, DropoutLayer(0), &[1; 64], Some(&masks(step, &names))));
     let (a, b, c) = (run(1), run(1), run(2));
@@ -105,18 +105,21 @@ fn dropout_keeps_the_mean_and_repeats_with_its_step() {
 #[test]
 fn dropout_of_an_action_is_the_same_in_any_batch() {
     let device = Device::flex();
+    // A name with a mark is of an action that the pass has read before.
     let run = |names: &[&str], rows: &[usize], layer, of: Range<usize>| {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let masks = DropoutMasks::new(9, 3, &names).of(of.clone());
+        let earlier: Vec<usize> = names.iter().map(|name| name.matches('+').count()).collect();
+        let names: Vec<String> = names.iter().map(|name| name.replace('+', "")).collect();
+        let masks = DropoutMasks::new(9, 3, &names, &earlier).of(of.clone());
         let ones = Tensor::<2>::ones([rows.iter().sum(), 40], &device);
         values(dropout(ones, 0.5, DropoutLayer(layer), rows, Some(&masks)))
     };
-    let all = run(&["a", "b", "a", "c"], &[2, 1, 2, 3], 0, 0..4);
+    let all = run(&["a", "b", "a+", "c"], &[2, 1, 2, 3], 0, 0..4);
     // Alone, behind others, in part of a batch.
     assert_eq!(all[..80], run(&["a"], &[2], 0, 0..1));
     assert_eq!(all[80..120], run(&["c", "b"], &[3, 1], 0, 0..2)[120..]);
-    assert_eq!(all[120..], run(&["a", "b", "a", "c"], &[2, 3], 0, 2..4));
-    // Its views, the second time that a batch has it, and another layer have masks of their own.
+    assert_eq!(all[120..], run(&["a", "b", "a+", "c"], &[2, 3], 0, 2..4));
+    assert_eq!(all[120..200], run(&["a+", "a"], &[2, 2], 0, 0..2)[..80]);
+    // Its views, the second time that a pass reads it, and another layer have masks of their own.
     assert_ne!(all[..40], all[40..80]);
     assert_ne!(all[..80], all[120..200]);
     assert_ne!(all[..80], run(&["a"], &[2], 1, 0..1));

@@ -128,7 +128,7 @@ impl LaneJob {
             queued()?;
             return LaneResult::of_prediction(prediction, cost, watch);
         };
-        let masks = DropoutMasks::new(*seed, *step as u64, &batch.actions);
+        let masks = DropoutMasks::new(*seed, *step as u64, &batch.actions, &batch.earlier);
         let clips = |range: Range<usize>| match first.take() {
             Some((first, clips)) if first == range => Ok(clips),
             _ => training_clips(augmenter.as_ref(), batch, range, *epoch, *step, device),

@@ -96,7 +96,7 @@ impl Case {
     }
 
     fn masks(&self) -> DropoutMasks {
-        DropoutMasks::new(5, 7, &self.batch.actions)
+        DropoutMasks::new(5, 7, &self.batch.actions, &self.batch.earlier)
     }
 
     fn in_pieces(&self, memory: StepMemory) -> (StateDict, Losses, Vec<Tensor<2>>) {

@@ -90,7 +90,8 @@ impl Trainer<'_> {
     /// An attempt at them on this device, in one lane.
     fn whole(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<Attempt, TrainError> {
         let batch: &Batch = &uploaded.batch;
-        let masks = DropoutMasks::new(self.seed, uploaded.step as u64, &batch.actions);
+        let masks =
+            DropoutMasks::new(self.seed, uploaded.step as u64, &batch.actions, &batch.earlier);
         let clips = |range| match uploaded.first.take() {
             // Handed out once, so that they are not held longer than the step needs them.
             Some((first, clips)) if first == range => Ok(clips),

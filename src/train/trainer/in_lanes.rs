@@ -92,7 +92,8 @@ impl Trainer<'_> {
         let step = self.steps;
         let attempt = match &self.lanes {
             None => {
-                let masks = DropoutMasks::new(self.seed, step as u64, &batch.actions);
+                let masks =
+                    DropoutMasks::new(self.seed, step as u64, &batch.actions, &batch.earlier);
                 let clips = |range| self.clips(batch, range, step);
                 let mut watch = MemoryWatch::start(&self.device);
                 Attempt::finish(self.step(batch, &clips).queue(Some(&masks)), &mut watch)?
