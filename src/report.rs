@@ -120,6 +120,12 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+/// Whether a score is better than another one. Means of the same recalls in another order may differ in
+/// their last digits, and are as good.
+pub(crate) fn improves(score: f64, best: f64) -> bool {
+    score > best + 1e-9
+}
+
 impl PassRecord {
     /// Mean of the tasks' balanced accuracies, by which the best checkpoint is selected. Tasks without a
     /// known label do not count.

@@ -14,7 +14,7 @@ use crate::checkpoint::{self, CheckpointError, CheckpointInfo, FolderLock};
 use crate::config::{AUTO, Auto, Config};
 use crate::evaluate::{ActionPrediction, predictions_csv};
 use crate::model::MultiViewNet;
-use crate::report::EpochRecord;
+use crate::report::{EpochRecord, improves};
 use crate::schema::Schema;
 
 /// What a checkpoint holds: a run between two steps.
@@ -124,7 +124,7 @@ impl<'a> CheckpointWriter<'a> {
 
     /// Whether this score is the best so far.
     pub(super) fn is_best(&self, score: f64) -> bool {
-        self.best_score.is_none_or(|best| score > best)
+        self.best_score.is_none_or(|best| improves(score, best))
     }
 
     /// Whether a checkpoint within the epoch is due.

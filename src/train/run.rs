@@ -100,9 +100,8 @@ pub fn run_across(
 /// Whether a run with this configuration and history has nothing left to do: all its epochs are done, or
 /// early stopping has ended it.
 pub fn is_finished(config: &Config, history: &[EpochRecord]) -> bool {
-    let scores: Vec<f64> = history.iter().map(|record| record.score).collect();
     let stopping = EarlyStopping { patience: config.patience() };
-    let over = history.len() >= config.total_epochs() || stopping.should_stop(&scores);
+    let over = history.len() >= config.total_epochs() || stopping.has_ended(history);
     over && refuse_untrained(history).is_ok()
 }
 
@@ -147,8 +146,7 @@ impl<'a> Run<'a> {
         let schedule = Rc::clone(&self.schedule);
         let stopping = EarlyStopping { patience: self.config.patience() };
         for epoch in self.history.len()..schedule.epochs() {
-            let scores: Vec<f64> = self.history.iter().map(|record| record.score).collect();
-            if stopping.should_stop(&scores) {
+            if stopping.has_ended(&self.history) {
                 self.trainer.observe(&Event::StoppedEarly { epochs: stopping.patience });
                 return Ok(RunStatus::StoppedEarly);
             }

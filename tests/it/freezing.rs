@@ -170,6 +170,13 @@ fn strategies_depend_on_the_history_alone() {
     assert_eq!(adaptive(&[0.1; 40]), STAGES);
     let progressive = |epochs| ask(FreezingKind::Progressive, &vec![0.5; epochs]).len();
     assert_eq!([0, 1, 2, 3, 4, 7, 8, 30].map(progressive), [1, 1, 2, 2, 3, 4, 5, 5]);
+    // A fifth of 9 epochs is not a whole number of them.
+    let ninths = with(&config(FreezingKind::Progressive), "--phase2-epochs 9");
+    let stages = |epochs| {
+        let past = vec![epoch(0.5); epochs];
+        strategy(&ninths, StageSet::last(1)).trainable(&past).names().len()
+    };
+    assert_eq!([1, 2, 3, 4, 5, 6, 7, 8].map(stages), [1, 2, 2, 3, 3, 4, 4, 5]);
     let guided = |scores: &[f64]| ask(FreezingKind::GradientGuided, scores);
     assert_eq!(guided(&[0.4, 0.4, 0.4]), ["layer1", "layer4"]);
     assert_eq!(guided(&[0.4; 5]), ["layer1", "layer3", "layer4"]);

@@ -44,7 +44,6 @@ pub use gradient_guided::GradientGuided;
 pub use progressive::Progressive;
 
 use crate::config::{Config, FreezingKind};
-use crate::model::STAGES;
 
 /// Decides before each epoch which stages train in it.
 pub trait FreezingStrategy: Debug + Send {
@@ -80,8 +79,7 @@ pub fn strategy(config: &Config, start: StageSet) -> Box<dyn FreezingStrategy> {
         FreezingKind::None => Box::new(Fixed(StageSet::ALL)),
         FreezingKind::Adaptive => Box::new(Adaptive { start, stall }),
         FreezingKind::Progressive => {
-            let interval = (config.freezing.phase2_epochs / STAGES.len()).max(1);
-            Box::new(Progressive { start, interval })
+            Box::new(Progressive { start, epochs: config.freezing.phase2_epochs })
         }
         FreezingKind::GradientGuided => Box::new(GradientGuided { start, stall }),
     }

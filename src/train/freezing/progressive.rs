@@ -1,19 +1,20 @@
 //! One more stage at fixed intervals.
 
 use super::{EpochOutcome, FreezingStrategy, StageSet};
+use crate::model::STAGES;
 
-/// Unfreezes the next stage (layer4, 3, 2, 1, stem) after every `interval` epochs.
+/// Unfreezes the next stage (layer4, 3, 2, 1, stem) after every fifth of `epochs`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progressive {
     /// What trains from the start.
     pub start: StageSet,
-    /// Epochs between two stages.
-    pub interval: usize,
+    /// Epochs in which as many stages as the backbone has are unfrozen.
+    pub epochs: usize,
 }
 
 impl FreezingStrategy for Progressive {
     fn trainable(&self, past: &[EpochOutcome]) -> StageSet {
-        let due = past.len() / self.interval.max(1);
+        let due = (past.len() * STAGES.len() / self.epochs.max(1)).min(STAGES.len());
         (0..due).fold(self.start, |set, _| set.next_frozen().map_or(set, |stage| set.with(stage)))
     }
 }
