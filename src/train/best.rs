@@ -2,7 +2,6 @@
 //! epoch has to beat must be that of weights which the folder holds.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use super::checkpoints::is_within;
@@ -13,7 +12,11 @@ use crate::checkpoint::{self, BEST, CheckpointError, LAST, VALID_PREDICTIONS};
 use crate::config::{AUTO, Config};
 use crate::report::EpochRecord;
 
-/// Brings the best weights of this history to the run's folder, or moves those of another one aside. Returns
+/// The state beside [`BEST`].
+const BEST_STATE: &str = "best.state";
+
+/// Brings the best weights of this history to the run's folder, which may be those that it goes on from, or
+/// moves those of another epoch aside. Returns
 /// the score to beat: `score`, or none where there are no such weights.
 ///
 /// # Errors
@@ -41,13 +44,19 @@ pub(super) fn keep_best(
         return Ok(score);
     }
     if own && there.exists() {
-        let names = [BEST, "best.state", VALID_PREDICTIONS];
+        let names = [BEST, BEST_STATE, VALID_PREDICTIONS];
         let aside = checkpoint::move_files_aside(folder, &names)?;
         log::warn!(
             "{} goes on from an earlier epoch: the best weights, of a later one, are now in {}",
             folder.display(),
             aside.display()
         );
+    }
+    if best.is_some_and(|best| is_of(&from, best)) {
+        for (path, name) in [(state_of(&from), BEST_STATE), (from.clone(), BEST)] {
+            copy_file(&path, &folder.join(name))?;
+        }
+        return Ok(score);
     }
     if let Some(best) = best {
         log::warn!(
@@ -78,15 +87,16 @@ fn copy(weights: &Path, folder: &Path) -> Result<(), TrainError> {
     for (path, needed) in [(state_of(weights), false), (predictions, false), (weights.into(), true)]
     {
         let name = path.file_name().expect("the name of a run's file");
-        let target = folder.join(name);
-        match patiently(|| fs::copy(&path, &target)) {
-            Err(error) if needed || error.kind() != io::ErrorKind::NotFound => {
-                return Err(CheckpointError::Write { path: target, source: error }.into());
-            }
-            _ => {}
+        if needed || path.exists() {
+            copy_file(&path, &folder.join(name))?;
         }
     }
     Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), TrainError> {
+    let copied = patiently(|| fs::copy(from, to));
+    copied.map(|_| ()).map_err(|source| CheckpointError::Write { path: to.into(), source }.into())
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ fn best_is_there(config: &Config, outcome: &Outcome) {
     assert_eq!(there.epoch, best.epoch);
     // Read from JSON, its last digit may be another one.
     assert!((there.score.unwrap() - best.score).abs() < 1e-12);
-    assert!(config.run.save_dir.join(checkpoint::VALID_PREDICTIONS).exists());
 }
 
 /// A run of one phase, whose later epochs are no better: they change nothing.
@@ -46,6 +45,7 @@ fn best_weights_come_along_to_another_folder() {
     assert_eq!(outcome.history.len(), 2);
     assert!(!outcome.history[1].best, "the test needs an epoch that is not better");
     best_is_there(&new, &outcome);
+    assert!(new.run.save_dir.join(checkpoint::VALID_PREDICTIONS).exists());
     // And the run's folder stands for its last checkpoint.
     let folder_of = old.run.save_dir.display();
     let again = saving_to(
@@ -55,11 +55,21 @@ fn best_weights_come_along_to_another_folder() {
     best_is_there(&again, &run(&again));
     assert!(weights(&again) == weights(&new));
 
-    // Without the old ones the next epoch is the best of those that there are.
+    // The weights that it goes on from may be the best ones themselves.
     fs::remove_file(old.run.save_dir.join(checkpoint::BEST)).unwrap();
+    let itself = saving_to(&with(&old, &resume), &folder.path().join("itself"));
+    let outcome = run(&itself);
+    assert!(!outcome.history[1].best);
+    best_is_there(&itself, &outcome);
+    assert!(
+        fs::read(itself.run.save_dir.join(checkpoint::BEST)).unwrap() == fs::read(&from).unwrap()
+    );
+    // Without the old ones the next epoch is the best of those that there are.
+    run(&with(&old, "--epochs 2 --resume auto"));
+    let resume = format!("--epochs 3 --resume {}", from.display());
     let lost = saving_to(&with(&old, &resume), &folder.path().join("lost"));
     let outcome = run(&lost);
-    assert!(outcome.history[1].best);
+    assert!(outcome.history[2].best);
     best_is_there(&lost, &outcome);
 }
 
