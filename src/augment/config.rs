@@ -43,12 +43,12 @@ impl Strength {
 /// | stage | probability | range |
 /// |---|---|---|
 /// | shift in time, edge frames repeated | 0.8 g | ± round(`temporal-jitter-strength`·g) frames |
-/// | reversal | 0.1 g | |
+/// | reversal | `reversal-prob`·g | |
 /// | time warp about the clip's middle | 0.3 g | speed in 1 ± 0.25 g |
 /// | frame dropout (black) | `dropout-prob`·g for each frame | one frame is always kept |
 /// | crop, resized back | 0.8 g | scale of both sides in [1 − (1 − `spatial-crop-strength`)·g, 1], never under 0.1 or one pixel |
 /// | rotation | 0.5 g | ± 8 g degrees |
-/// | flip, shared by an action's views | 0.5 | (0 at strength none) |
+/// | flip, shared by an action's views | `flip-prob` | (0 at strength none) |
 /// | cutout, filled with 0.5 | 0.3 g | each side in [0.1, 0.1 + 0.2 g] of the frame's |
 /// | brightness | 0.8 g | factor in 1 ± `color-aug-strength`·g, at most ± 0.9 |
 /// | contrast about 0.5 | 0.8 g | likewise |
@@ -57,7 +57,7 @@ impl Strength {
 ///
 /// With `rand-augment` N a clip gets N of the stages other than the flip, all equally likely, as RandAugment
 /// (Cubuk et al. 2020) draws operations; the probabilities above do not count then, that of frame dropout
-/// aside, and the ranges stay.
+/// and a `reversal-prob` of 0 aside, and the ranges stay.
 ///
 /// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -78,6 +78,12 @@ pub struct AugmentConfig {
     /// Probability that a frame is blacked out
     #[arg(long, value_name = "P", value_parser = options::unit, default_value = "0.2")]
     pub dropout_prob: f64,
+    /// Probability of a horizontal flip; 0 where a label depends on left and right
+    #[arg(long, value_name = "P", value_parser = options::unit, default_value = "0.5")]
+    pub flip_prob: f64,
+    /// Probability that a clip runs backwards; 0 where a label depends on the order of events
+    #[arg(long, value_name = "P", value_parser = options::unit, default_value = "0.1")]
+    pub reversal_prob: f64,
     /// Smallest scale of a crop's sides; 1: no crop
     #[arg(long, value_name = "S", value_parser = options::scale, default_value = "0.7")]
     pub spatial_crop_strength: f64,

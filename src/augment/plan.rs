@@ -117,13 +117,13 @@ pub fn plan_clip(
     if level == 0.0 || t == 0 {
         return record;
     }
-    record.flip = Draw::new(seed, turn, action, ALL_VIEWS).chance(0.5);
+    record.flip = Draw::new(seed, turn, action, ALL_VIEWS).chance(config.flip_prob);
 
     let hits =
         Hits::draw(&mut Draw::new(seed, turn, action, CHOICE + view as u64), config.rand_augment);
     let mut draw = Draw::new(seed, turn, action, view as u64);
     record.noise_key = draw.0.random();
-    let time = TimeMap::draw(&mut draw, &hits, config.temporal_jitter_strength, level, t);
+    let time = TimeMap::draw(&mut draw, &hits, config, level, t);
     for (frame, record) in record.frames.iter_mut().enumerate() {
         record.source = time.source(frame);
     }
@@ -166,17 +166,24 @@ struct TimeMap {
 }
 
 impl TimeMap {
-    fn draw(draw: &mut Draw, hits: &Hits, jitter: usize, level: f64, frames: usize) -> Self {
-        let most = (jitter as f64 * level).round() as usize;
+    fn draw(
+        draw: &mut Draw,
+        hits: &Hits,
+        config: &AugmentConfig,
+        level: f64,
+        frames: usize,
+    ) -> Self {
+        let most = (config.temporal_jitter_strength as f64 * level).round() as usize;
         let (shifted, steps) =
             (hits.hit(Stage::Shift, draw, 0.8 * level), draw.below(2 * most + 1));
-        let reverse = hits.hit(Stage::Reversal, draw, 0.1 * level);
+        let reversed = hits.hit(Stage::Reversal, draw, config.reversal_prob * level);
         let warped = hits.hit(Stage::Warp, draw, 0.3 * level);
         let speed = draw.range(1.0 - 0.25 * level, 1.0 + 0.25 * level);
         Self {
             frames,
             shift: if shifted { steps as f64 - most as f64 } else { 0.0 },
-            reverse,
+            // Chosen as one of several stages, it has no probability.
+            reverse: reversed && config.reversal_prob > 0.0,
             speed: if warped { speed } else { 1.0 },
         }
     }

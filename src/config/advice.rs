@@ -1,6 +1,7 @@
 //! Suggestions for a data set, by its size and class balance, and by what a run turns out to wait for.
 
 use super::without_effect;
+use crate::augment::Strength;
 use crate::config::{Config, FreezingKind, WeightingStrategy};
 use crate::model::BackboneKind;
 use crate::schema::Schema;
@@ -16,10 +17,63 @@ pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> 
     lines
 }
 
-/// Options for imbalanced classes that were given and have no effect because no task of the schema is
-/// imbalanced.
+/// Suggestions by what the schema says: options that have no effect because no task of it is imbalanced,
+/// classes that the augmentation exchanges, tasks that are not trained.
 pub fn schema_advice(config: &Config, schema: &Schema) -> Vec<String> {
-    without_effect::lines_by_schema(config, schema)
+    let mut lines = without_effect::lines_by_schema(config, schema);
+    lines.extend(exchanged(config, schema));
+    lines.extend(without_weight(config, schema));
+    lines
+}
+
+/// Words that a horizontal flip exchanges.
+const SIDES: &[[&str; 2]] =
+    &[["left", "right"], ["clockwise", "counterclockwise"], ["clockwise", "anticlockwise"]];
+/// Words that a reversal in time exchanges.
+const WAYS: &[[&str; 2]] = &[["forward", "backward"], ["forwards", "backwards"]];
+
+/// Classes whose names say that one becomes the other in a mirror, or run backwards.
+fn exchanged(c: &Config, schema: &Schema) -> Vec<String> {
+    let has = |name: &str, word: &str| {
+        name.split(|c: char| !c.is_alphanumeric()).any(|part| part.eq_ignore_ascii_case(word))
+    };
+    // Of one task, and of different classes.
+    let classes = |words: &[&str; 2]| {
+        schema.tasks.iter().find_map(|task| {
+            let with = |word| task.classes.iter().position(|class| has(&class.name, word));
+            let (one, other) = (with(words[0])?, with(words[1])?);
+            (one != other).then(|| [one, other].map(|class| &task.classes[class].name))
+        })
+    };
+    let augments = c.augment.augmentation_strength != Strength::None;
+    let line = |(probability, what, option, pairs): (f64, &str, &str, &[[&str; 2]])| {
+        let acts = augments && probability > 0.0;
+        let [one, other] = pairs.iter().find_map(classes).filter(|_| acts)?;
+        Some(format!("if {what} makes {other:?} of {one:?}, give {option}"))
+    };
+    let changes = [
+        (c.augment.flip_prob, "a flip", "--flip-prob 0", SIDES),
+        (c.augment.reversal_prob, "a reversal", "--reversal-prob 0", WAYS),
+    ];
+    changes.into_iter().filter_map(line).collect()
+}
+
+/// Tasks of weight 0, which count in the score by which the best epoch is chosen.
+fn without_weight(c: &Config, schema: &Schema) -> Option<String> {
+    let (trained, idle): (Vec<_>, Vec<_>) =
+        (0..schema.tasks.len()).partition(|&task| c.loss.task_weight(task) > 0.0);
+    let names = |tasks: &[usize], between| {
+        let names: Vec<&str> = tasks.iter().map(|&task| &*schema.tasks[task].name).collect();
+        names.join(between)
+    };
+    (!idle.is_empty()).then(|| {
+        format!(
+            "by its weight of 0 {} is not trained, and yet it counts in the score that chooses the \
+             best epoch: leave it out with --tasks {}",
+            names(&idle, " and "),
+            names(&trained, " ")
+        )
+    })
 }
 
 /// A first phase on a backbone that knows nothing.

@@ -26,6 +26,9 @@ pub struct DataConfig {
     #[arg(long, value_name = "FILE", value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
+    /// Tasks to train, of those of the schema [default: all]
+    #[arg(long, value_name = "NAME", num_args = 1.., action = clap::ArgAction::Set)]
+    pub tasks: Vec<String>,
     /// How the data set lists its actions [default: detected]
     #[arg(long, value_name = "NAME", value_parser = choice::<Format>())]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -228,12 +228,14 @@ impl Config {
     /// Opens the data set.
     ///
     /// # Errors
-    /// A schema file that cannot be read or understood, and a data set that makes none.
+    /// A schema file that cannot be read or understood, a data set that makes none, and a task that the
+    /// schema does not have.
     pub fn open_data(&self) -> Result<DataSource, DataError> {
         let schema = self.data.schema.as_deref().map(Schema::load).transpose()?;
         let (root, format) = (self.data.dataset_root.clone(), self.data.format);
         let partition = self.data.partition.partition();
-        DataSource::open(&SourceSpec { root, format, schema, partition })
+        let source = DataSource::open(&SourceSpec { root, format, schema, partition })?;
+        if self.data.tasks.is_empty() { Ok(source) } else { source.with_tasks(&self.data.tasks) }
     }
 
     /// How clips are brought to the network; `schema` says what no option does.

@@ -90,6 +90,16 @@ const ROWS: &[Row] = &[
     ),
     Row::new(&["warmup-epochs"], |c| c.schedule.lr_warmup, "--lr-warmup"),
     Row::new(&["momentum"], |c| c.optimizer.optimizer == OptimizerKind::Sgd, "--optimizer sgd"),
+    Row::new(
+        &["momentum"],
+        // It has its own, but not in a first phase.
+        |c| {
+            c.optimizer.optimizer != OptimizerKind::Sgd
+                || c.freezing.gradual_finetuning
+                || c.schedule.scheduler != SchedulerKind::OneCycle
+        },
+        "a --scheduler other than onecycle",
+    ),
     Row::new(&["step-size"], |c| c.schedule.scheduler == SchedulerKind::Step, "--scheduler step"),
     Row::new(&["gamma"], decays, "--scheduler step, exponential or reduce_on_plateau"),
     Row::new(
@@ -136,6 +146,8 @@ const ROWS: &[Row] = &[
             "rand-augment",
             "temporal-jitter-strength",
             "dropout-prob",
+            "flip-prob",
+            "reversal-prob",
             "spatial-crop-strength",
             "color-aug-strength",
             "noise-strength",

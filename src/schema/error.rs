@@ -23,6 +23,16 @@ pub enum SchemaError {
         /// The parser's message.
         reason: String,
     },
+    /// A task that was asked for and is not there.
+    #[error("{name:?} is no task of the schema {schema}, which has {}", .tasks.join(", "))]
+    NoTask {
+        /// What was asked for.
+        name: String,
+        /// The schema's name.
+        schema: String,
+        /// Its tasks.
+        tasks: Vec<String>,
+    },
     /// An invalid entry.
     #[error("{file}, {entry}: {reason}")]
     Entry {

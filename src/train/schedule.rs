@@ -42,7 +42,7 @@ pub const DIV_FACTOR: f64 = 25.0;
 /// torch's final_div_factor: the end is the start over this.
 pub const FINAL_DIV_FACTOR: f64 = 1e4;
 /// Adam's β1 (or SGD's momentum) at both ends, and at the peak.
-const CYCLE_MOMENTUM: [f64; 2] = [0.95, 0.85];
+pub(super) const CYCLE_MOMENTUM: [f64; 2] = [0.95, 0.85];
 
 impl OneCycle {
     /// What goes from `start` to `peak` and on to `end`, at a step counted from 0.

@@ -1,9 +1,12 @@
 //! A description of a run, logged at its start.
 
 use super::objective::task_weights;
+use super::schedule::CYCLE_MOMENTUM;
 use crate::augment::Strength;
 use crate::config::advice::{advice, schema_advice};
-use crate::config::{Config, FreezingKind, LossFunction, OptimizerKind, WeightingStrategy};
+use crate::config::{
+    Config, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy,
+};
 use crate::data::balance::{Sampling, draws};
 use crate::data::sampling::WindowSpec;
 use crate::data::{Dataset, Window};
@@ -132,11 +135,21 @@ fn describe_data(c: &Config, window: Window) -> String {
     format!("{ahead}; decoded {what} cached in {folder}, up to {size} GB{why}")
 }
 
+fn describe_momentum(c: &Config) -> String {
+    let own = c.optimizer.momentum.to_string();
+    let [high, low] = CYCLE_MOMENTUM;
+    match (c.schedule.scheduler, c.freezing.gradual_finetuning) {
+        (SchedulerKind::OneCycle, true) => format!("{own}, then {low} to {high}"),
+        (SchedulerKind::OneCycle, false) => format!("{low} to {high}"),
+        _ => own,
+    }
+}
+
 fn describe_training(c: &Config) -> String {
     let rule = match c.optimizer.optimizer {
         OptimizerKind::AdamW => "AdamW".to_owned(),
         OptimizerKind::Adam => "Adam".to_owned(),
-        OptimizerKind::Sgd => format!("SGD, momentum {}", c.optimizer.momentum),
+        OptimizerKind::Sgd => format!("SGD, momentum {}", describe_momentum(c)),
     };
     let rate = if c.freezing.gradual_finetuning {
         let backbone = c.freezing.backbone_lr * c.freezing.phase2_backbone_lr_scale_factor;
@@ -287,10 +300,12 @@ fn describe_augmentation(config: &Config) -> String {
         return mixing.unwrap_or_else(|| "off".to_owned());
     }
     let mut text = format!(
-        "{}: jitter ±{}, frame dropout {}, crop from {}, colour ±{}, noise {}",
+        "{}: jitter ±{}, frame dropout {}, flip {}, reversal {}, crop from {}, colour ±{}, noise {}",
         config.augment.augmentation_strength,
         config.augment.temporal_jitter_strength,
         config.augment.dropout_prob,
+        config.augment.flip_prob,
+        config.augment.reversal_prob,
         config.augment.spatial_crop_strength,
         config.augment.color_aug_strength,
         config.augment.noise_strength

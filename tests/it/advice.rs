@@ -7,6 +7,39 @@ use polyview::schema::Schema;
 use crate::common::run::{defaults_with, with};
 
 #[test]
+fn classes_that_the_augmentation_exchanges_and_tasks_without_weight_are_named() {
+    let schema = |task: &str, one: &str, other: &str| {
+        let text = format!(
+            "name = 'x'\ntitle = 'X'\nsplit = [{{ name = 'train' }}]\n[[task]]\nname = '{task}'\n\
+             title = 'T'\nfield = 'F'\nclass = [{{ name = '{one}' }}, {{ name = '{other}' }}]\n"
+        );
+        Schema::parse(&text, "x.toml").unwrap()
+    };
+    let lines = |options: &str, one: &str, other: &str| {
+        schema_advice(&defaults_with(options), &schema("t", one, other))
+    };
+    assert_eq!(
+        lines("", "Left hand", "right_hand"),
+        ["if a flip makes \"right_hand\" of \"Left hand\", give --flip-prob 0"]
+    );
+    assert!(lines("", "backward", "Forward")[0].ends_with("give --reversal-prob 0"));
+    for (options, one, other) in [
+        ("--flip-prob 0", "left", "right"),
+        ("--disable-augmentation", "left", "right"),
+        ("", "left", "middle"),
+        ("", "left to right", "none"),
+        ("", "aright", "cleft"),
+    ] {
+        assert_eq!(lines(options, one, other), Vec::<String>::new(), "{options} {one}");
+    }
+    let mvfoul = Schema::mvfoul().unwrap();
+    let idle = schema_advice(&defaults_with("--main-task-weights 0 1"), &mvfoul);
+    let idle = idle.iter().find(|line| line.contains("weight of 0 offence_severity")).unwrap();
+    assert!(idle.ends_with("--tasks action_class"), "{idle}");
+    assert_eq!(schema_advice(&defaults_with(""), &mvfoul), Vec::<String>::new());
+}
+
+#[test]
 fn waiting_for_data_names_the_option_to_change() {
     let config = defaults_with("--num-workers 2");
     assert_eq!(data_wait_advice(&config, 0.1, 8), None);

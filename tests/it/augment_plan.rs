@@ -238,6 +238,32 @@ fn rand_augment_gives_each_clip_so_many_stages() {
 }
 
 #[test]
+fn flips_and_reversals_can_be_left_out() {
+    let size = [9, 40, 60];
+    let of = |flip_prob, reversal_prob, rand_augment| AugmentConfig {
+        flip_prob,
+        reversal_prob,
+        rand_augment,
+        ..of(Strength::Extreme)
+    };
+    let backwards = |record: &ClipRecord| record.frames[0].source > record.frames[8].source;
+    let counted = |config: &AugmentConfig| {
+        let records: Vec<ClipRecord> = (0..400).map(|epoch| plan(config, epoch, 0, size)).collect();
+        [records.iter().filter(|r| r.flip).count(), records.iter().filter(|r| backwards(r)).count()]
+    };
+    let [flips, reversals] = counted(&of(0.5, 0.1, None));
+    assert!((160..240).contains(&flips) && (30..90).contains(&reversals), "{flips} {reversals}");
+    assert_eq!(counted(&of(0.0, 0.0, None)), [0, 0]);
+    // Even where the stages are chosen, whatever their probabilities.
+    assert_eq!(counted(&of(0.0, 0.0, Some(11))), [0, 0]);
+    assert_eq!(counted(&of(0.5, 0.1, Some(11)))[1], 400);
+    // The other draws stay as they are.
+    let (with, without) =
+        (plan(&of(0.5, 0.1, None), 3, 1, size), plan(&of(0.0, 0.1, None), 3, 1, size));
+    assert_eq!(ClipRecord { flip: false, ..with }, without);
+}
+
+#[test]
 fn none_is_the_identity_and_rarity_makes_stronger() {
     let size = [8, 20, 30];
     for epoch in 0..50 {

@@ -107,6 +107,8 @@ fn options() -> Vec<(&'static str, &'static str, Value)> {
         ("no-gpu-augmentation", "", Value::Boolean(false)),
         ("temporal-jitter-strength", "1", Value::Integer(1)),
         ("dropout-prob", "0.5", Value::Float(0.5)),
+        ("flip-prob", "0.25", Value::Float(0.25)),
+        ("reversal-prob", "0", Value::Float(0.0)),
         ("spatial-crop-strength", "0.5", Value::Float(0.5)),
         ("color-aug-strength", "0.5", Value::Float(0.5)),
         ("noise-strength", "0.5", Value::Float(0.5)),
@@ -155,6 +157,9 @@ fn every_option_reaches_the_configuration_and_nothing_else_changes() {
     let weights = resolve(&["--main_task_weights", "2.0", "3.0", "--lr", "1"]).unwrap();
     assert_eq!(weights.loss.main_task_weights, [2.0, 3.0]);
     seen.push("main-task-weights".to_owned());
+    let tasks = resolve(&["--tasks", "action_class", "other", "--lr", "1"]).unwrap();
+    assert_eq!(tasks.data.tasks, ["action_class", "other"]);
+    seen.push("tasks".to_owned());
     let resumed = resolve(&["--resume", "auto", "--resume-best-acc", "0.5"]).unwrap();
     assert_eq!(resumed.run.resume_best_acc, Some(0.5));
     seen.push("resume-best-acc".to_owned());

@@ -1,17 +1,21 @@
 //! The recipe's options in a run: their effect on its history, its network and its files.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use burn::tensor::Device;
+use polyview::checkpoint;
 use polyview::config::Config;
 use polyview::losses::{Targets, TaskLoss};
 use polyview::model::state_dict;
 use polyview::schema::Schema;
 use polyview::train::{self, Objective};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::data::small_set;
 use crate::common::program::{polyview, text, train as train_command};
-use crate::common::run::{run, small_config, with};
+use crate::common::run::{run, small_config, try_run, with};
 
 /// Three epochs of everything, no phases.
 fn flat(folder: &TempDir) -> Config {
@@ -178,6 +182,31 @@ fn the_objective_follows_the_options() {
     let plain = with(&config, "--class-weighting-strategy none");
     let (a, b) = (objective(&plain), Objective::plain(&schema));
     assert_eq!(value(a.tasks[0].loss.as_ref()), value(b.tasks[0].loss.as_ref()));
+}
+
+#[test]
+fn some_of_the_tasks_can_be_trained() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&flat(&folder), "--epochs 1 --tasks action_class");
+    let outcome = run(&config);
+    let tasks = &outcome.history[0].valid.tasks;
+    assert_eq!(tasks.len(), 1);
+    assert_eq!(outcome.history[0].score, tasks[0].balanced_accuracy);
+    let best = config.run.save_dir.join(checkpoint::BEST);
+    let (_, info) = checkpoint::load(&best, &Device::flex()).unwrap();
+    let schema = info.load_schema(&best).unwrap();
+    assert_eq!((schema.tasks.len(), &*schema.tasks[0].name), (1, "action_class"));
+    // The program evaluates it by the schema that it was trained with.
+    let root = config.data.dataset_root.to_str().unwrap();
+    let best = best.to_str().unwrap();
+    let args =
+        ["evaluate", "--json", "--device", "cpu", "--checkpoint", best, "--dataset-root", root];
+    let output = polyview(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["figures"]["tasks"].as_array().unwrap().len(), 1);
+    let error = try_run(&with(&config, "--tasks foul"), &AtomicBool::new(false), |_| {});
+    assert!(error.unwrap_err().to_string().contains("\"foul\" is no task of the schema"));
 }
 
 #[test]

@@ -191,3 +191,32 @@ fn written_classes_are_read_back() {
     assert_eq!(schema.write(&[4, 0]), None);
     assert_eq!(schema.write(&[0]), None);
 }
+
+#[test]
+fn a_schema_of_some_of_its_tasks_ignores_the_fields_of_the_others() {
+    let whole = Schema::mvfoul().unwrap();
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let part = whole.clone().with_tasks(&names(&["action_class"])).unwrap();
+    assert_eq!(part.tasks, [whole.tasks[1].clone()]);
+    assert!(whole.official && !part.official);
+    let ignored = part.ignored_fields.clone().unwrap();
+    for field in whole.fields() {
+        let known = part.fields().contains(field) || ignored.iter().any(|name| name == field);
+        assert!(known, "{field} would be reported");
+    }
+    // A checkpoint keeps it as text.
+    assert_eq!(Schema::parse(&part.to_toml(), "part.toml").unwrap(), part);
+    // An action counts whose other label is not known.
+    assert_eq!(
+        part.label(&foul("Tackling", "Offence", "none of these")),
+        Labelled::Labels(vec![Some(0)])
+    );
+    // In the schema's order, whatever the other one; and all of them are the schema.
+    let all = names(&["action_class", "offence_severity"]);
+    assert_eq!(whole.clone().with_tasks(&all).unwrap(), whole);
+    let error = whole.with_tasks(&names(&["severity"])).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "\"severity\" is no task of the schema mvfoul, which has offence_severity, action_class"
+    );
+}

@@ -98,6 +98,15 @@ impl DataSource {
         source.divided(&spec.partition)
     }
 
+    /// The data set with these tasks alone.
+    ///
+    /// # Errors
+    /// One that the schema does not have.
+    pub fn with_tasks(mut self, names: &[String]) -> Result<Self, DataError> {
+        self.schema = self.schema.with_tasks(names)?;
+        Ok(self)
+    }
+
     /// The same data set with its splits made in this way.
     ///
     /// # Errors
