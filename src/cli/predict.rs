@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use self::actions::{Action, actions, distinct_names};
+use self::actions::{Action, actions, distinct_names, each_clip};
 use super::advice::output_failure;
 use super::out_file::{check_out_file, keep_checkpoint, keep_data, keep_others, write_png};
 use super::trained::{Trained, TrainedArgs, averaged};
@@ -32,6 +32,9 @@ pub(super) struct PredictArgs {
     /// The clips of one action; or folders of clips, each an action; or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
+    /// Each clip is an action of its own, wherever it lies
+    #[arg(long)]
+    each: bool,
     /// Also draw which moments and places of each view speak for the predicted classes (PNG)
     #[arg(long, value_name = "FILE.png")]
     explain: Option<PathBuf>,
@@ -52,6 +55,9 @@ pub(super) struct PredictArgs {
 impl PredictArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let mut actions = actions(&self.clips)?;
+        if self.each {
+            actions = each_clip(actions);
+        }
         let Some(checkpoint) = &self.trained.checkpoint else {
             return Err(Failure::usage("--checkpoint is required: weights that `train` wrote"));
         };

@@ -1,11 +1,13 @@
 //! Confidence intervals of metrics by the bootstrap (Efron 1979): the actions are drawn again with
-//! replacement, and the metrics' percentiles over many draws bound the interval.
+//! replacement, and the metrics' percentiles over many draws bound the interval. A draw may lack a rare class
+//! and says nothing about it then: it counts as in the split, or a mean over fewer classes would be another
+//! metric, and a class that is always wrong would raise the interval by being absent.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::metrics::{ConfusionMatrix, MetricsError, mean};
+use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
 
 /// Draws of as many actions as there are.
 const DRAWS: usize = 1000;
@@ -100,11 +102,22 @@ pub(crate) fn matrices<'a>(
     Ok(matrices)
 }
 
-/// The mean balanced accuracy of the tasks that have labels; `None` if none has.
-fn score(matrices: &[ConfusionMatrix]) -> Option<f64> {
-    let labelled = || matrices.iter().filter(|matrix| matrix.total() > 0);
+/// The metrics of each class in a draw, or in the `split` where the draw lacks it.
+fn drawn(matrix: &ConfusionMatrix, split: &ConfusionMatrix) -> Vec<ClassMetrics> {
+    let pairs = matrix.per_class().into_iter().zip(split.per_class());
+    pairs.map(|(draw, split)| if draw.support > 0 { draw } else { split }).collect()
+}
+
+/// The mean recall of the classes that occur.
+fn balanced_accuracy(classes: &[ClassMetrics]) -> f64 {
+    mean(classes.iter().filter(|class| class.support > 0).map(|class| class.recall))
+}
+
+/// The mean balanced accuracy of the tasks that have labels in the split; `None` if none has.
+fn score(matrices: &[ConfusionMatrix], split: &[ConfusionMatrix]) -> Option<f64> {
+    let labelled = || matrices.iter().zip(split).filter(|(_, split)| split.total() > 0);
     labelled().next()?;
-    Some(mean(labelled().map(ConfusionMatrix::balanced_accuracy)))
+    Some(mean(labelled().map(|(matrix, split)| balanced_accuracy(&drawn(matrix, split)))))
 }
 
 /// The intervals of each task's metrics, given its number of classes, and of the score: the mean of the
@@ -115,15 +128,20 @@ pub(crate) fn intervals(
 ) -> Result<(Vec<Option<TaskIntervals>>, Option<Interval>), MetricsError> {
     let mut values = vec![[const { Vec::new() }; 3]; classes.len()];
     let mut scores = Vec::new();
+    let split = matrices(actions, classes)?;
     for draw in draws(actions.len()) {
         let matrices = matrices(draw.into_iter().map(|action| &actions[action]), classes)?;
-        for (values, matrix) in values.iter_mut().zip(&matrices) {
+        for (values, (matrix, split)) in values.iter_mut().zip(matrices.iter().zip(&split)) {
             if matrix.total() > 0 {
-                let metrics = [matrix.accuracy(), matrix.balanced_accuracy(), matrix.f1_macro()];
+                let classes = drawn(matrix, split);
+                // Those that `ConfusionMatrix::f1_macro` averages over.
+                let occurring = classes.iter().filter(|class| class.support + class.predicted > 0);
+                let f1_macro = mean(occurring.map(|class| class.f1));
+                let metrics = [matrix.accuracy(), balanced_accuracy(&classes), f1_macro];
                 values.iter_mut().zip(metrics).for_each(|(all, value)| all.push(value));
             }
         }
-        scores.extend(score(&matrices));
+        scores.extend(score(&matrices, &split));
     }
     let task = |values: [Vec<f64>; 3]| {
         let [accuracy, balanced_accuracy, f1_macro] = values.map(Interval::of);
@@ -148,14 +166,18 @@ pub(crate) fn differences(
     let mut recalls: Vec<Vec<Vec<f64>>> =
         classes.iter().map(|&classes| vec![Vec::new(); classes]).collect();
     let mut scores = Vec::new();
+    let wholes = [matrices(answers[0], classes)?, matrices(answers[1], classes)?];
     for draw in draws(answers[0].len()) {
         let of =
             |answers: &[Answers]| matrices(draw.iter().map(|&action| &answers[action]), classes);
         let [one, other] = [of(answers[0])?, of(answers[1])?];
-        scores.extend(score(&one).zip(score(&other)).map(|(one, other)| one - other));
+        let both = score(&one, &wholes[0]).zip(score(&other, &wholes[1]));
+        scores.extend(both.map(|(one, other)| one - other));
         for (task, (one, other)) in one.iter().zip(&other).enumerate() {
             if one.total() > 0 {
-                balanced[task].push(one.balanced_accuracy() - other.balanced_accuracy());
+                let of =
+                    |matrix, which: usize| balanced_accuracy(&drawn(matrix, &wholes[which][task]));
+                balanced[task].push(of(one, 0) - of(other, 1));
             }
             let pairs = one.per_class().into_iter().zip(other.per_class());
             for (values, (one, other)) in recalls[task].iter_mut().zip(pairs) {
@@ -165,8 +187,8 @@ pub(crate) fn differences(
             }
         }
     }
-    let [one, other] = [matrices(answers[0], classes)?, matrices(answers[1], classes)?];
-    let tasks = balanced.into_iter().zip(recalls).zip(one.iter().zip(&other));
+    let [one, other] = &wholes;
+    let tasks = balanced.into_iter().zip(recalls).zip(one.iter().zip(other));
     let tasks = tasks.map(|((balanced, recalls), (one, other))| {
         let value = one.balanced_accuracy() - other.balanced_accuracy();
         let pairs = one.per_class().into_iter().zip(other.per_class());
@@ -179,7 +201,7 @@ pub(crate) fn differences(
         })
     });
     let tasks = tasks.collect();
-    let whole = score(&one).zip(score(&other)).zip(Interval::of(scores));
+    let whole = score(one, one).zip(score(other, other)).zip(Interval::of(scores));
     Ok((tasks, whole.map(|((one, other), interval)| Difference::new(one - other, interval))))
 }
 
@@ -202,6 +224,23 @@ mod tests {
         assert_eq!(score, Some(balanced), "the only task with labels");
         assert_eq!(tasks[1], None);
         assert_eq!(intervals(&[], &[2]).unwrap(), (vec![None], None));
+    }
+
+    #[test]
+    fn a_class_that_a_draw_lacks_does_not_raise_the_mean() {
+        // Class 0 is always predicted, and the others have an action each.
+        let labels = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3];
+        let constant: Vec<Answers> = labels.map(|label| vec![Some((label, 0))]).into();
+        let (tasks, score) = intervals(&constant, &[4]).unwrap();
+        let quarter = Some(Interval { low: 0.25, high: 0.25 });
+        assert_eq!((Some(tasks[0].unwrap().balanced_accuracy), score), (quarter, quarter));
+        let whole = matrices(&constant, &[4]).unwrap()[0].f1_macro();
+        let Interval { low, high } = tasks[0].unwrap().f1_macro;
+        assert!(low < whole && whole < high && high < 0.26, "{low} {high}");
+        // Of a network that is right in all, none is worse.
+        let right: Vec<Answers> = labels.map(|label| vec![Some((label, label))]).into();
+        let (_, whole) = differences([&constant, &right], &[4]).unwrap();
+        assert_eq!(whole.unwrap().interval, Interval { low: -0.75, high: -0.75 });
     }
 
     /// Two networks on actions of one task with two classes, all of class 0: right with probabilities that

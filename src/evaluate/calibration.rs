@@ -12,7 +12,8 @@ use crate::metrics::largest;
 const BINS: usize = 15;
 /// Of fewer actions nothing is concluded.
 const FEWEST: usize = 20;
-/// Temperatures outside these say that the network is right (or wrong) throughout, not how sure to be.
+/// Temperatures outside these say that the network is right (or wrong) throughout, not how sure to be: at the
+/// upper end it stays there, at the lower one nothing is concluded.
 const TEMPERATURES: [f64; 2] = [0.2, 20.0];
 
 /// An action's logits in a task, with its class.
@@ -104,8 +105,9 @@ fn temperature(actions: &[Judged]) -> f64 {
     if slope(low) >= 0.0 {
         return 1.0 / low;
     }
+    // Right throughout: that says nothing of how sure to be.
     if slope(high) <= 0.0 {
-        return 1.0 / high;
+        return 1.0;
     }
     for _ in 0..60 {
         let middle = (low + high) / 2.0;
@@ -183,7 +185,7 @@ mod tests {
         let right: Vec<Judged> = (0..50)
             .map(|n| (vec![f64::from(n % 2), f64::from(1 - n % 2)], usize::from(n % 2 == 0)))
             .collect();
-        assert!((TaskCalibration::fit(&right).temperature - TEMPERATURES[0]).abs() < 1e-9);
+        assert_eq!(TaskCalibration::fit(&right).temperature, 1.0);
         let wrong: Vec<Judged> = right.iter().map(|(z, y)| (z.clone(), 1 - y)).collect();
         assert!((TaskCalibration::fit(&wrong).temperature - TEMPERATURES[1]).abs() < 1e-9);
         assert_eq!(TaskCalibration::fit(&[]).ece_before, 0.0);

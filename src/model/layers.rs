@@ -27,12 +27,18 @@ impl Init {
 
     /// Normal values of the given standard deviation, as a parameter of the given shape.
     fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
-        let count = shape.iter().product();
+        Param::from_data(
+            TensorData::new(self.normals(shape.iter().product(), std), shape),
+            &self.device,
+        )
+    }
+
+    /// Normal values.
+    fn normals(&mut self, count: usize, std: f64) -> Vec<f32> {
         // A standard normal scaled afterwards cannot fail, whatever `std` is.
-        let values: Vec<f32> = Normal::<f64>::new(0.0, 1.0)
+        Normal::<f64>::new(0.0, 1.0)
             .map(|n| (0..count).map(|_| (n.sample(&mut self.rng) * std) as f32).collect())
-            .unwrap_or_else(|_| vec![0.0; count]);
-        Param::from_data(TensorData::new(values, shape), &self.device)
+            .unwrap_or_else(|_| vec![0.0; count])
     }
 
     /// Values uniform in ±`bound`.
@@ -47,9 +53,14 @@ impl Init {
         Tensor::from_data(TensorData::new(vec![value; len], [len]), &self.device)
     }
 
-    /// An embedding with PyTorch's default start: standard normal.
+    /// An embedding with PyTorch's default start, standard normal, but for the row of what is unknown: that is
+    /// 0, for where all actions of a training split are annotated, it stays as it is, and prediction reads it.
     pub fn embedding(&mut self, values: usize, width: usize) -> Embedding {
-        Embedding { weight: self.normal([values, width], 1.0) }
+        let mut table = self.normals(values * width, 1.0);
+        table[..width].fill(0.0);
+        Embedding {
+            weight: Param::from_data(TensorData::new(table, [values, width]), &self.device),
+        }
     }
 
     /// A fully connected layer with PyTorch's default start: both weight and bias uniform in

@@ -132,6 +132,14 @@ fn several_folders_are_actions_and_a_table_has_a_line_of_each() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("table.csv: is there already"), "{output:?}");
 
+    // Of two folders with a clip of one name each.
+    let each = json(&fixture.predict(&["--json", "--each"], &[&copies[0], &fixture.action]));
+    let names: Vec<&str> =
+        each.as_array().unwrap().iter().map(|action| action["action"].as_str().unwrap()).collect();
+    assert_eq!(names, ["clip_0.mp4", "clip_0.Mp4", "clip_1.mp4", "clip_2.m4v"]);
+    let each = json(&fixture.predict(&["--json", "--each"], &[&copies[0], &copies[1]]));
+    assert_eq!(each[1]["action"], copies[1].join("clip_0.mp4").to_str().unwrap());
+
     let mixed = fixture.predict(&[], &[&copies[0].join("clip_0.mp4"), &all]);
     assert_eq!(mixed.status.code(), Some(2));
     let shown = text(&mixed.stderr);

@@ -10,20 +10,21 @@ use crate::data::video::{has_clip_extension, has_image_extension, is_hidden, res
 
 /// An action to classify.
 pub(super) struct Action {
-    /// Where its clips were found, if they were not named one by one.
-    folder: Option<PathBuf>,
+    /// What it is called after: the folder where its clips were found, if they were not named one by one,
+    /// or its only clip.
+    path: Option<PathBuf>,
     /// Paths of its clips.
     pub(super) views: Vec<PathBuf>,
 }
 
 impl Action {
     fn name(&self) -> String {
-        let Some(folder) = &self.folder else { return "action".to_owned() };
-        folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
+        let Some(path) = &self.path else { return "action".to_owned() };
+        path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
     }
 }
 
-/// The actions' names, all different: of folders of one name, their paths; of what is not UTF-8 and still
+/// The actions' names, all different: of folders or clips of one name, their paths; of what is not UTF-8 and still
 /// the same, with a mark.
 pub(super) fn distinct_names(actions: &[Action]) -> Vec<String> {
     let mut count = HashMap::new();
@@ -32,7 +33,7 @@ pub(super) fn distinct_names(actions: &[Action]) -> Vec<String> {
     let mut name = |action: &Action| {
         let mut name = action.name();
         if count[&name] > 1 {
-            name = action.folder.as_ref().map_or(name, |path| path.to_string_lossy().into_owned());
+            name = action.path.as_ref().map_or(name, |path| path.to_string_lossy().into_owned());
         }
         while !seen.insert(name.clone()) {
             name.push('\'');
@@ -56,7 +57,7 @@ pub(super) fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
     let is_folder = |path: &&PathBuf| path.is_dir() && !holds_images(path);
     let (folders, clips): (Vec<&PathBuf>, Vec<&PathBuf>) = given.iter().partition(is_folder);
     match (folders.as_slice(), clips.as_slice()) {
-        ([], _) => Ok(vec![Action { folder: None, views: without_hidden(given)? }]),
+        ([], _) => Ok(vec![Action { path: None, views: without_hidden(given)? }]),
         (folders, []) => {
             let found: Result<Vec<Vec<Action>>, _> =
                 folders.iter().map(|path| actions_in(path)).collect();
@@ -68,6 +69,12 @@ pub(super) fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
             folder.display()
         ))),
     }
+}
+
+/// An action of each clip of these.
+pub(super) fn each_clip(actions: Vec<Action>) -> Vec<Action> {
+    let clips = actions.into_iter().flat_map(|action| action.views);
+    clips.map(|clip| Action { path: Some(clip.clone()), views: vec![clip] }).collect()
 }
 
 /// Whether a folder is a clip: of images alone.
@@ -98,7 +105,7 @@ fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
     let folders = |inside: &[PathBuf]| -> Vec<PathBuf> {
         inside.iter().filter(|path| path.is_dir() && holds_images(path)).cloned().collect()
     };
-    let action = |folder: &Path, views| Action { folder: Some(folder.to_owned()), views };
+    let action = |folder: &Path, views| Action { path: Some(folder.to_owned()), views };
     let inside = entries(folder)?;
     let clips = files(&inside);
     if !clips.is_empty() {
