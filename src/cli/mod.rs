@@ -23,6 +23,7 @@ mod serve;
 mod shell;
 mod signals;
 mod source;
+mod start_summary;
 mod sweep;
 mod synth;
 mod terminal;

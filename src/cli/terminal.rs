@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::bars::Bars;
 use super::quoted::quoted;
+use super::start_summary::start_summary;
 use super::visible::visible;
 use crate::checkpoint;
 use crate::config::Config;
-use crate::report::{EpochRecord, Event, Observer, PassKind, RunSummary, SlowestRank};
+use crate::report::{EpochRecord, Event, Observer, PassKind, SlowestRank};
 use crate::train::{Outcome, REPORT};
 use crate::units::plural;
 
@@ -42,6 +42,21 @@ static RANK: OnceLock<String> = OnceLock::new();
 pub(super) fn warn_as(rank: String) {
     // There is one job in a process.
     let _ = RANK.set(rank);
+}
+
+/// Why a resumed run has nothing left to do, and what would make it go on.
+fn finished_already(epochs: usize, config: &Config) -> String {
+    let total = config.total_epochs();
+    if epochs < total {
+        format!(
+            "\nearly stopping had ended it before, at epoch {epochs} of {total}: for more give a larger \
+             --early-stopping-patience, or 0"
+        )
+    } else {
+        let option =
+            if config.freezing.gradual_finetuning { "--phase2-epochs" } else { "--epochs" };
+        format!("\nall its epochs were finished before: for more give a larger {option}")
+    }
 }
 
 impl Terminal {
@@ -134,7 +149,7 @@ impl Terminal {
             }
         }
         if outcome.was_finished {
-            text.push_str("\nall epochs were finished already");
+            text.push_str(&finished_already(epochs, config));
         } else if outcome.files.is_empty() {
             text.push_str("\nno checkpoint was written");
         }
@@ -276,51 +291,10 @@ impl Terminal {
         self.line(&text);
     }
 
-    fn summary(&self, summary: &RunSummary) {
-        let mut text = String::new();
-        for (name, value) in &summary.settings {
-            let _ = writeln!(text, "{name:>10}  {value}");
-        }
-        for split in &summary.splits {
-            let _ = writeln!(
-                text,
-                "{:>10}  {}, {}, {} left out",
-                split.split,
-                plural(split.actions, "action"),
-                plural(split.views, "view"),
-                split.left_out
-            );
-            for (task, classes) in &split.classes {
-                let counts: Vec<String> =
-                    classes.iter().map(|(name, count)| format!("{name} {count}")).collect();
-                let _ = writeln!(text, "{:>10}  {task}: {}", "", counts.join(", "));
-            }
-        }
-        for balance in &summary.balance {
-            let mut table = Table::new();
-            table.load_preset(presets::NOTHING);
-            table.set_header([&balance.task, "actions", "weight", "draws per epoch"]);
-            for (class, count, weight, draws) in &balance.classes {
-                let weight = format!("{weight:.2}");
-                table.add_row([class, &count.to_string(), &weight, &draws.to_string()]);
-            }
-            for column in table.column_iter_mut().skip(1) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-            let _ = writeln!(text, "\n{table}");
-        }
-        if !summary.advice.is_empty() {
-            text.push('\n');
-        }
-        for advice in &summary.advice {
-            let _ = writeln!(text, "advice: {advice}");
-        }
-        text.push_str(
-            "\neach epoch: training loss → validation loss; each task's balanced accuracy (and\nloss) \
-             in validation; their mean as score, * for the best so far; learning rate of\neach trained \
-             group",
-        );
-        self.line(&text);
+    /// Columns of the terminal; `None` where there is none, or one too narrow for lines to be broken.
+    fn width(&self) -> Option<usize> {
+        let (_, columns) = console::Term::stderr().size_checked().filter(|_| self.interactive)?;
+        Some(usize::from(columns)).filter(|&columns| columns >= 40)
     }
 }
 
@@ -370,7 +344,7 @@ impl Observer for Terminal {
         match event {
             Event::Started(summary) => {
                 self.started = Instant::now();
-                self.summary(summary);
+                self.line(&start_summary(summary, self.width()));
             }
             Event::Tuned { done, of } => self.tuned(*done, *of),
             Event::PassStarted { epoch, epochs, phase, batches } => {
@@ -394,5 +368,18 @@ impl Observer for Terminal {
                 self.line("interrupted: the step is finished, the last checkpoint is written");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_with_nothing_left_says_what_goes_on() {
+        let config = Config::default();
+        let stopped = finished_already(5, &config);
+        assert!(stopped.contains("epoch 5 of 23") && stopped.contains("--early-stopping-patience"));
+        assert!(finished_already(23, &config).contains("--phase2-epochs"));
     }
 }

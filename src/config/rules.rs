@@ -8,10 +8,13 @@ use crate::units::plural;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if config.data.dataset_root.as_os_str().is_empty() {
-        return Err(ConfigError::Required {
-            option: "dataset-root",
-            reason: "the folder of the data set",
-        });
+        let reason = match config.run.resume {
+            Some(_) => {
+                "the folder of the data set; --config RUN/config.toml has it and a run's other options"
+            }
+            None => "the folder of the data set",
+        };
+        return Err(ConfigError::Required { option: "dataset-root", reason });
     }
     window_and_weights(config)?;
     schedules(config)?;
