@@ -2,6 +2,7 @@
 
 mod adapters;
 mod faults;
+mod limits;
 mod memory;
 mod several;
 #[cfg(test)]

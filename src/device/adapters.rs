@@ -7,6 +7,7 @@ use burn::backend::CubeDevice;
 use burn::tensor::wgpu::{WgpuBackend, WgpuOptions, WgpuSetup, wgpu};
 use burn::tensor::{Device, DeviceKind};
 
+use super::limits::tasks_max;
 use super::memory::{self, Memory};
 use super::{DeviceError, DeviceInfo, ShaderFeatures, Vendor, faults};
 use crate::kernels::cube_device;
@@ -66,20 +67,24 @@ impl Adapter {
         }
     }
 
-    /// Its public description.
-    pub(super) fn describe(&self, id: String, auto: bool) -> DeviceInfo {
-        let kind = match self.info.device_type {
+    /// What kind of device it is.
+    fn kind(&self) -> &'static str {
+        match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
             wgpu::DeviceType::VirtualGpu => "virtual",
             wgpu::DeviceType::Cpu => "software",
             wgpu::DeviceType::Other => "other",
-        };
+        }
+    }
+
+    /// Its public description.
+    pub(super) fn describe(&self, id: String, auto: bool) -> DeviceInfo {
         DeviceInfo {
             id,
             name: self.info.name.clone(),
             api: self.info.backend.to_string(),
-            kind: kind.to_owned(),
+            kind: self.kind().to_owned(),
             driver: format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned(),
             max_binding_bytes: Some(self.limits.max_storage_buffer_binding_size),
             max_workgroup: Some(self.limits.max_compute_invocations_per_workgroup),
@@ -114,7 +119,7 @@ impl Adapter {
             wgpu::DeviceType::Cpu => DeviceKind::Cpu,
             wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
         };
-        open_once(kind, self.api(), tasks_max(&self.info), copy)
+        open_once(kind, self.api(), tasks_max(self.kind(), self.info.backend.to_str()), copy)
             .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
     }
 
@@ -128,14 +133,6 @@ impl Adapter {
             _ => WgpuBackend::Auto,
         }
     }
-}
-
-/// Launches of a submission at most where that is fewer than Burn's 32. Systems end work of a device that
-/// also draws the screen, or that takes seconds: Windows resets it after 2 s, and macOS breaks off a command
-/// buffer, which wgpu does not report. Slow devices reach that with 32 convolutions.
-fn tasks_max(info: &wgpu::AdapterInfo) -> Option<usize> {
-    let is_slow = info.device_type == wgpu::DeviceType::IntegratedGpu;
-    (is_slow || info.backend == wgpu::Backend::Metal).then_some(4)
 }
 
 /// Formats a matrix unit's shape and types.
