@@ -19,7 +19,7 @@ pub(crate) use adapters::{AdapterTraits, adapter_traits, api_of};
 pub use faults::MemoryWatch;
 pub(crate) use faults::in_one_line;
 #[cfg(test)]
-pub(crate) use faults::simulate_out_of_memory;
+pub(crate) use faults::{simulate_failure, simulate_out_of_memory};
 pub(crate) use memory::main_memory;
 pub use several::{open_all, open_share};
 #[cfg(test)]
