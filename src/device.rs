@@ -4,6 +4,7 @@ mod adapters;
 mod faults;
 mod limits;
 mod memory;
+mod read_back;
 mod several;
 #[cfg(test)]
 mod testing;
@@ -21,6 +22,7 @@ pub(crate) use faults::in_one_line;
 #[cfg(test)]
 pub(crate) use faults::{simulate_failure, simulate_out_of_memory};
 pub(crate) use memory::main_memory;
+pub(crate) use read_back::read_back;
 pub use several::{open_all, open_share};
 #[cfg(test)]
 pub(crate) use testing::unshared;
