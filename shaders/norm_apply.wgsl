@@ -5,7 +5,8 @@
 // pass needs is kept: mean, variance, scale and β in a row each, and with a residual the mask of
 // the ReLU, one bit for each value.
 //
-// Template: `element` is f32 or vec4<f32>, `lanes` its width; `stored` and `result` are elements as x
+// Template: `element` is f32 or vec4<f32>, `lanes` its width, `bits` and `truth` its bits and what is
+// true of it; `stored` and `result` are elements as x
 // and y hold them, `x` and `write` read and write one, `functions` is what they call; `statistics` declares the bindings
 // of the parts and of what is kept, or of given statistics, `find` reads them and `keep` keeps
 // them; `residual` declares its binding and `add` adds its value; `relu` is whether a ReLU follows;
@@ -27,6 +28,11 @@ const THREADS: u32 = 256u;
 
 {{ functions }}
 {{ find }}
+// Whether it is -0 or less, told by its bits, whatever a compiler assumes of numbers: NaN is not, and
+// stays, so that a network that went wrong is noticed. The maximum of NaN and 0 may be 0.
+fn is_below(value: Element) -> {{ truth }} {
+    return bitcast<{{ bits }}>(value) - {{ bits }}(0x80000000u) <= {{ bits }}(0x7f800000u);
+}
 {{ open }}
 @compute @workgroup_size(THREADS)
 fn main(
@@ -54,7 +60,7 @@ fn main(
         let at = share.start + inner;
         var value = fma({{ x }} - mean, Element(scale), Element(shift)){{ add }};
         if (RELU) {
-            value = max(value, Element(0.0));
+            value = select(value, Element(0.0), is_below(value));
         }
         {{ write }}
         {{ collect }}

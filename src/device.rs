@@ -2,7 +2,9 @@
 
 mod adapters;
 mod faults;
+mod limits;
 mod memory;
+mod read_back;
 mod several;
 #[cfg(test)]
 mod testing;
@@ -18,8 +20,9 @@ pub(crate) use adapters::{AdapterTraits, adapter_traits, api_of};
 pub use faults::MemoryWatch;
 pub(crate) use faults::in_one_line;
 #[cfg(test)]
-pub(crate) use faults::simulate_out_of_memory;
+pub(crate) use faults::{simulate_failure, simulate_out_of_memory};
 pub(crate) use memory::main_memory;
+pub(crate) use read_back::read_back;
 pub use several::{open_all, open_share};
 #[cfg(test)]
 pub(crate) use testing::unshared;

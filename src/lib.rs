@@ -37,8 +37,8 @@ pub mod device;
 mod doctor;
 pub mod evaluate;
 pub mod half;
-pub mod kernels;
 #[doc(hidden)]
+pub mod kernels;
 mod keyed;
 pub mod losses;
 mod lossy;

@@ -59,7 +59,8 @@ impl Strength {
 /// (Cubuk et al. 2020) draws operations; the probabilities above do not count then, that of frame dropout
 /// and a `reversal-prob` of 0 aside, and the ranges stay.
 ///
-/// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class.
+/// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class in the
+/// imbalanced task, if the schema has one.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[command(next_help_heading = "Augmentation")]

@@ -238,7 +238,9 @@ impl Advice for ServeError {
         match self {
             Self::Listen { .. } => Some("choose another --port or --host".to_owned()),
             Self::Start(_) => None,
-            Self::Model => Some("start it again; `polyview doctor` checks the device".to_owned()),
+            Self::Model | Self::Device(_) => {
+                Some("start it again; `polyview doctor` checks the device".to_owned())
+            }
         }
     }
 }

@@ -10,13 +10,14 @@ use super::out_file::{check_out_file, keep_data_set, write_gif, write_png};
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
 use crate::augment::{
-    AugmentConfig, ClipRecord, Frames, Normalisation, augment, augment_on_host, plan_clip, rarity,
+    AugmentConfig, ClipRecord, Frames, Normalisation, augment, augment_on_host, plan_clip,
 };
 use crate::config::{ClipConfig, Typed, WindowChoice};
 use crate::data::{Batch, Dataset, Reading};
 use crate::device;
 use crate::options::{between, seed, whole, within};
 use crate::sheet::{Row, contact_sheet, pictures};
+use crate::train::Rarity;
 
 /// Frames of a clip per row.
 const COLUMNS: usize = 8;
@@ -86,11 +87,13 @@ impl AugmentArgs {
             batch.map_err(Failure::runtime)
         };
         let batch = read(Reading::MIDDLE)?;
-        let task = schema.imbalanced_task().unwrap_or(0);
-        let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
-        let largest = counts.iter().copied().max().unwrap_or(0);
-        let label = batch.labels.get(task).and_then(|labels| labels[0]);
-        let rarity = label.map_or(0.0, |label| rarity(counts[label], largest));
+        let rarity = Rarity::of(schema, &dataset).map_or(0.0, |rarity| rarity.of_action(&batch, 0));
+        if options.severity_aware_augmentation && schema.imbalanced_task().is_none() {
+            log::warn!(
+                "--severity-aware-augmentation has an effect only with a schema in which a task has \
+                 `imbalanced = true`"
+            );
+        }
 
         let compute = device::open(&self.device)?;
         if let Some(note) = &compute.note {

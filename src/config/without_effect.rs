@@ -180,9 +180,10 @@ pub(super) fn lines_by_schema(config: &Config, schema: &Schema) -> Vec<String> {
     let acting =
         |options: &[&'static str]| -> Vec<&str> { options.iter().copied().filter(acts).collect() };
     if schema.imbalanced_task().is_none() {
-        let weights = ["class-weighting-strategy", "max-weight-ratio"];
+        let by_class =
+            ["class-weighting-strategy", "max-weight-ratio", "severity-aware-augmentation"];
         let needs = "a schema in which a task has `imbalanced = true`";
-        lines.extend(without_effect(config, &acting(&weights), needs));
+        lines.extend(without_effect(config, &acting(&by_class), needs));
     }
     if config.balance.use_class_balanced_sampler && config.balance.balanced_tasks(schema).is_empty()
     {

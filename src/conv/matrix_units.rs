@@ -25,11 +25,23 @@ const ONE_BY_ONE: ConvShape = ConvShape {
     stride: [1; 3],
     padding: [0, 1, 1],
 };
-/// What is tried: values are also loaded by fours of a row, and by fours of a plane.
-const SHAPES: [ConvShape; 3] = [
+/// What is tried: values are also loaded by fours of a row, by fours of a plane, by a table of channels and
+/// taps, with steps between them, and, for the weights' gradient, in any mix of channels and taps.
+const SHAPES: [ConvShape; 6] = [
     ONE_BY_ONE,
     ConvShape { input: [2, 5, 16], ..ONE_BY_ONE },
     ConvShape { input: [4, 2, 6], kernel: [3, 1, 1], padding: [1, 0, 0], ..ONE_BY_ONE },
+    // A stem, and the shortcut of a block that halves its input.
+    ConvShape {
+        in_channels: 3,
+        input: [2, 9, 12],
+        kernel: [1, 7, 7],
+        stride: [1, 2, 2],
+        padding: [0, 3, 3],
+        ..ONE_BY_ONE
+    },
+    ConvShape { input: [3, 6, 10], kernel: [1; 3], stride: [2; 3], padding: [0; 3], ..ONE_BY_ONE },
+    ConvShape { in_channels: 13, input: [3, 4, 6], kernel: [3; 3], padding: [1; 3], ..ONE_BY_ONE },
 ];
 
 /// The matrix units of a device, or why it does without them.

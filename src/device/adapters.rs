@@ -7,6 +7,7 @@ use burn::backend::CubeDevice;
 use burn::tensor::wgpu::{WgpuBackend, WgpuOptions, WgpuSetup, wgpu};
 use burn::tensor::{Device, DeviceKind};
 
+use super::limits::tasks_max;
 use super::memory::{self, Memory};
 use super::{DeviceError, DeviceInfo, ShaderFeatures, Vendor, faults};
 use crate::kernels::cube_device;
@@ -20,6 +21,8 @@ pub(super) struct Adapter {
     memory: Option<Memory>,
     /// Index among the adapters of the same kind and API, which is how Burn counts them.
     index: usize,
+    instance: wgpu::Instance,
+    handle: wgpu::Adapter,
 }
 
 impl Adapter {
@@ -66,20 +69,24 @@ impl Adapter {
         }
     }
 
-    /// Its public description.
-    pub(super) fn describe(&self, id: String, auto: bool) -> DeviceInfo {
-        let kind = match self.info.device_type {
+    /// What kind of device it is.
+    fn kind(&self) -> &'static str {
+        match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
             wgpu::DeviceType::VirtualGpu => "virtual",
             wgpu::DeviceType::Cpu => "software",
             wgpu::DeviceType::Other => "other",
-        };
+        }
+    }
+
+    /// Its public description.
+    pub(super) fn describe(&self, id: String, auto: bool) -> DeviceInfo {
         DeviceInfo {
             id,
             name: self.info.name.clone(),
             api: self.info.backend.to_string(),
-            kind: kind.to_owned(),
+            kind: self.kind().to_owned(),
             driver: format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned(),
             max_binding_bytes: Some(self.limits.max_storage_buffer_binding_size),
             max_workgroup: Some(self.limits.max_compute_invocations_per_workgroup),
@@ -107,15 +114,19 @@ impl Adapter {
     /// Burn's handle; `name` is what the user asked for, for errors. Each `copy` from 1 is another device
     /// on the same adapter.
     pub(super) fn open(&self, name: &str, copy: usize) -> Result<Device, DeviceError> {
-        let kind = match self.info.device_type {
-            wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(self.index),
-            wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(self.index),
-            wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(self.index),
-            wgpu::DeviceType::Cpu => DeviceKind::Cpu,
-            wgpu::DeviceType::Other => DeviceKind::DefaultDevice,
-        };
-        open_once(kind, self.api(), tasks_max(&self.info), copy)
+        open_once(self, copy)
             .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
+    }
+
+    /// What Burn calls it; `None` where Burn would take another adapter for it.
+    fn burn_kind(&self) -> Option<DeviceKind> {
+        match (self.info.device_type, self.index) {
+            (wgpu::DeviceType::DiscreteGpu, index) => Some(DeviceKind::DiscreteGpu(index)),
+            (wgpu::DeviceType::IntegratedGpu, index) => Some(DeviceKind::IntegratedGpu(index)),
+            (wgpu::DeviceType::VirtualGpu, index) => Some(DeviceKind::VirtualGpu(index)),
+            (wgpu::DeviceType::Cpu, 0) => Some(DeviceKind::Cpu),
+            (wgpu::DeviceType::Cpu | wgpu::DeviceType::Other, _) => None,
+        }
     }
 
     /// Its API in Burn's terms.
@@ -128,14 +139,6 @@ impl Adapter {
             _ => WgpuBackend::Auto,
         }
     }
-}
-
-/// Launches of a submission at most where that is fewer than Burn's 32. Systems end work of a device that
-/// also draws the screen, or that takes seconds: Windows resets it after 2 s, and macOS breaks off a command
-/// buffer, which wgpu does not report. Slow devices reach that with 32 convolutions.
-fn tasks_max(info: &wgpu::AdapterInfo) -> Option<usize> {
-    let is_slow = info.device_type == wgpu::DeviceType::IntegratedGpu;
-    (is_slow || info.backend == wgpu::Backend::Metal).then_some(4)
 }
 
 /// Formats a matrix unit's shape and types.
@@ -157,34 +160,40 @@ fn ask_drivers_alone() -> MutexGuard<'static, ()> {
 }
 
 /// Burn registers a runtime per adapter once per process; opening it again must return the same one.
-fn open_once(
-    kind: DeviceKind,
-    api: WgpuBackend,
-    tasks_max: Option<usize>,
-    copy: usize,
-) -> Result<Device, String> {
+fn open_once(adapter: &Adapter, copy: usize) -> Result<Device, String> {
     static OPEN: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
     let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let _alone = ask_drivers_alone();
-    let at = match open.iter().position(|opened| opened.kind == kind && opened.api == api) {
+    let (place, api) = ((adapter.info.device_type, adapter.index), adapter.api());
+    let tasks_max = tasks_max(adapter.kind(), adapter.info.backend.to_str());
+    let with_setup = |setup: WgpuSetup| {
+        let device = options(tasks_max).setup(setup.clone()).init().map_err(|e| e.to_string())?;
+        Ok::<_, String>((device, setup))
+    };
+    let watched = |(device, setup): (Device, WgpuSetup)| {
+        faults::watch(&device, &setup.device);
+        remember_api(&device, api);
+        (device, setup)
+    };
+    let at = match open.iter().position(|opened| opened.place == place && opened.api == api) {
         Some(at) => at,
         None => {
-            let options = options(tasks_max).device_kind(kind.clone()).graphics_api(api);
-            let (device, setup) = options.init_with_setup().map_err(|error| error.to_string())?;
-            faults::watch(&device, &setup.device);
-            remember_api(&device, api);
-            open.push(Opened { kind, api, setup, devices: vec![device] });
+            let first = match adapter.burn_kind() {
+                Some(kind) => {
+                    let options = options(tasks_max).device_kind(kind).graphics_api(api);
+                    options.init_with_setup().map_err(|error| error.to_string())?
+                }
+                None => with_setup(setup(&adapter.instance, &adapter.handle)?)?,
+            };
+            let (device, setup) = watched(first);
+            open.push(Opened { place, api, setup, devices: vec![device] });
             open.len() - 1
         }
     };
     let opened = &mut open[at];
     while opened.devices.len() <= copy {
-        let setup = again(&opened.setup)?;
-        let wgpu = setup.device.clone();
-        let device = options(tasks_max).setup(setup).init().map_err(|e| e.to_string())?;
-        faults::watch(&device, &wgpu);
-        remember_api(&device, api);
-        opened.devices.push(device);
+        let setup = setup(&opened.setup.instance, &opened.setup.adapter)?;
+        opened.devices.push(watched(with_setup(setup)?).0);
     }
     Ok(opened.devices[copy].clone())
 }
@@ -199,7 +208,8 @@ fn options(tasks_max: Option<usize>) -> WgpuOptions {
 
 /// An adapter with the devices that were opened on it.
 struct Opened {
-    kind: DeviceKind,
+    /// Its kind, and its index among those.
+    place: (wgpu::DeviceType, usize),
     api: WgpuBackend,
     setup: WgpuSetup,
     devices: Vec<Device>,
@@ -220,22 +230,23 @@ pub(crate) fn api_of(device: &CubeDevice) -> Option<WgpuBackend> {
     apis.iter().find(|(known, _)| is_it(known)).map(|&(_, api)| api)
 }
 
-/// Another device on the same adapter, with the features and limits that Burn asks for.
+/// A device on an adapter, with the features and limits that Burn asks for.
 #[allow(unsafe_code, reason = "experimental features have no safe form")]
-fn again(setup: &WgpuSetup) -> Result<WgpuSetup, String> {
+fn setup(instance: &wgpu::Instance, adapter: &wgpu::Adapter) -> Result<WgpuSetup, String> {
     let unwanted = wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
-    let request = setup.adapter.request_device(&wgpu::DeviceDescriptor {
+    let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: None,
-        required_features: setup.adapter.features().difference(unwanted),
-        required_limits: setup.adapter.limits(),
+        required_features: adapter.features().difference(unwanted),
+        required_limits: adapter.limits(),
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         trace: wgpu::Trace::Off,
-        // SAFETY: as for the adapter's first device; the one such feature in use, matrix units, is
+        // SAFETY: as for the devices that Burn opens; the one such feature in use, matrix units, is
         // tried before it is relied on.
         experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
     });
     let (device, queue) = pollster::block_on(request).map_err(|error| error.to_string())?;
-    Ok(WgpuSetup { device, queue, ..setup.clone() })
+    let (instance, adapter) = (instance.clone(), adapter.clone());
+    Ok(WgpuSetup { backend: adapter.get_info().backend, instance, adapter, device, queue })
 }
 
 /// All wgpu adapters, in the order in which `wgpu:N` counts them. Metal comes before Vulkan, which on
@@ -263,7 +274,16 @@ pub(super) fn adapters() -> Vec<Adapter> {
             let (limits, features) = (adapter.limits(), adapter.features());
             let matrix_units = adapter.cooperative_matrix_properties();
             let memory = memory::of_adapter(&adapter);
-            found.push(Adapter { info, limits, features, matrix_units, memory, index });
+            found.push(Adapter {
+                info,
+                limits,
+                features,
+                matrix_units,
+                memory,
+                index,
+                instance: instance.clone(),
+                handle: adapter,
+            });
         }
     }
     // A stable sort: hardware GPUs first, software rasterisers last.
@@ -334,5 +354,19 @@ mod tests {
         let first = device::open("wgpu:cpu").unwrap().device;
         assert!(of(&device).is_some_and(|api| api != WgpuBackend::Auto));
         assert_eq!(of(&device), of(&first));
+    }
+
+    #[test]
+    fn an_adapter_that_burn_cannot_name_is_opened_by_itself() {
+        let Some(software) = adapters().into_iter().find(Adapter::is_software) else { return };
+        assert_eq!(software.burn_kind(), (software.index == 0).then_some(DeviceKind::Cpu));
+        // Another software adapter, as far as Burn knows.
+        let second = Adapter { index: software.index + 100, ..software };
+        assert_eq!(second.burn_kind(), None);
+        let opened = second.open("wgpu:7", 0).unwrap();
+        assert_eq!(second.open("wgpu:7", 0).unwrap(), opened);
+        assert_ne!(second.open("wgpu:7", 1).unwrap(), opened);
+        assert_eq!(opened.identity().unwrap().name, second.info.name);
+        opened.sync().unwrap();
     }
 }

@@ -104,6 +104,16 @@ impl MemoryWatch {
         }
     }
 
+    /// Why the device will not compute any more, for good; `None` if it may, as after work that failed
+    /// by itself. Waits for the device.
+    pub fn lasting_failure(&self) -> Option<ExecutionError> {
+        // What failed work left behind is told once, the loss of the device each time.
+        let _ = self.device.sync();
+        let waited = self.device.sync().err();
+        let waited = waited.filter(|error| !Self::is_out_of_memory(error));
+        self.intact().err().or(waited)
+    }
+
     /// Whether a backend's error says that the device is out of memory. The backends have no common
     /// type for it, but common phrases.
     pub fn is_out_of_memory(error: &impl Display) -> bool {
@@ -129,6 +139,14 @@ pub(super) fn watch(device: &Device, wgpu: &wgpu::Device) {
 pub(crate) fn simulate_out_of_memory(device: &Device) {
     if let Some(faults) = faults(device) {
         faults.out_of_memory.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Makes a watched device fail for good.
+#[cfg(test)]
+pub(crate) fn simulate_failure(device: &Device) {
+    if let Some(faults) = faults(device) {
+        let _ = faults.failure.set("simulated".to_owned());
     }
 }
 

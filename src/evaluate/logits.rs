@@ -1,10 +1,11 @@
 //! The logits of a batch on the host, and the predictions that they are.
 
-use burn::tensor::{Tensor, TensorReadError};
+use burn::tensor::TensorReadError;
 
 use super::ActionPrediction;
 use super::calibration::softmax;
 use crate::data::Batch;
+use crate::device::read_back;
 use crate::model::Prediction;
 
 /// A network's output for one action.
@@ -31,15 +32,16 @@ impl ActionLogits {
         batch: &Batch,
         prediction: &Prediction,
     ) -> Result<Vec<Self>, TensorReadError> {
-        let rows = |values: &Tensor<2>| -> Result<Vec<Vec<f64>>, TensorReadError> {
-            let width = values.dims()[1];
-            let values = values.clone().try_into_vec_as::<f32>()?;
-            let row = |row: &[f32]| row.iter().map(|value| f64::from(*value)).collect();
-            Ok(values.chunks(width).map(row).collect())
-        };
-        let shares = rows(&prediction.view_weights)?;
-        let tasks: Vec<Vec<Vec<f64>>> =
-            prediction.logits.iter().map(rows).collect::<Result<_, _>>()?;
+        let shares = std::slice::from_ref(&prediction.view_weights);
+        let all = || shares.iter().chain(&prediction.logits);
+        let values = read_back(all().map(|values| values.clone().flatten(0, 1)).collect())?;
+        let mut values = values.into_iter().map(f64::from);
+        let mut rows = all().map(|of| -> Vec<Vec<f64>> {
+            let [rows, width] = of.dims();
+            (0..rows).map(|_| values.by_ref().take(width).collect()).collect()
+        });
+        let shares = rows.next().expect("the weights of the views come first");
+        let tasks: Vec<Vec<Vec<f64>>> = rows.collect();
         let mut views = batch.views.iter().copied();
         let actions = batch.actions.iter().zip(&batch.view_counts).enumerate();
         Ok(actions

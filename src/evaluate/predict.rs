@@ -75,13 +75,15 @@ pub struct PredictOptions {
     pub thresholds: Vec<Thresholds>,
 }
 
-/// The number of clips of `size` `[T, H, W]` whose forward pass fits into a device's free memory, at
-/// least 1, by the same estimate as for validation during training. `None` if clips of this size are
+/// The number of clips of `size` `[T, H, W]` whose forward pass fits into a device's free memory and
+/// keeps its launches short, at least 1, by the same estimate as for validation during training. `None` if clips of this size are
 /// too small for the network.
 pub fn clips_per_pass(net: &MultiViewNet, size: [usize; 3], device: &DeviceInfo) -> Option<usize> {
     let parameters = parameter_count(net);
     let needs = MemoryEstimate::training(&net.backbone, parameters, size, StageSet::NONE, false)?;
-    let clips = needs.clips(device.free_bytes, device.max_binding_bytes);
+    let clips = needs
+        .clips(device.planned_bytes(), device.max_binding_bytes)
+        .min(needs.clips_per_launch(device.launch_operations()));
     Some(usize::try_from(clips).unwrap_or(usize::MAX).max(1))
 }
 
@@ -151,7 +153,9 @@ mod tests {
     fn the_clips_per_pass_follow_from_the_memory() {
         let schema = Schema::mvfoul().unwrap();
         let net = ModelConfig::new(BackboneKind::R3dTiny, &schema).init(1, &Device::flex());
-        let info = crate::device::open("cpu").unwrap().info;
+        // A device without a limit of its own.
+        let mut info = crate::device::open("cpu").unwrap().info;
+        info.api = "cuda".to_owned();
         let clips = |free_bytes, max_binding_bytes| {
             let info = DeviceInfo { free_bytes, max_binding_bytes, ..info.clone() };
             clips_per_pass(&net, [4, 32, 32], &info)
@@ -162,5 +166,17 @@ mod tests {
         let [some, more] = [50_000_000, 100_000_000].map(|free| clips(Some(free), None).unwrap());
         assert!(1 < some && some < more && more < 100_000, "{some}, {more}");
         assert!(clips(Some(100_000_000), Some(1 << 20)).unwrap() < more);
+        // A GPU that may be slow computes fewer at once, one whose memory is unknown fewer as well.
+        let of = |kind: &str, api: &str, size| {
+            let (kind, api) = (kind.to_owned(), api.to_owned());
+            let info = DeviceInfo { kind, api, free_bytes: None, ..info.clone() };
+            clips_per_pass(&net, size, &info).unwrap()
+        };
+        let unlimited = of("discrete", "cuda", [4, 32, 32]);
+        let [small, large] =
+            [[16, 224, 224], [64, 896, 896]].map(|size| of("integrated", "cuda", size));
+        assert!(large < small && small < unlimited, "{large}, {small}");
+        assert_eq!(of("integrated", "cuda", [512, 2048, 2048]), 1);
+        assert!(of("discrete", "dx12", [4, 32, 32]) < unlimited);
     }
 }

@@ -12,7 +12,7 @@ const F16: u64 = 2;
 /// A parameter, its gradient and two moments of Adam.
 const PER_PARAMETER: u64 = 4 * F32;
 
-/// Estimate of the device memory, in bytes, that a training or inference step needs.
+/// Estimate of what a training or inference step needs: device memory, in bytes, and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// Independent of the micro-batch: parameters, their gradients, the optimizer's moments.
@@ -21,6 +21,8 @@ pub struct MemoryEstimate {
     pub clip: u64,
     /// The largest single tensor of one clip.
     pub widest: u64,
+    /// Floating-point operations of a pass of the largest convolution of one clip.
+    pub operations: u64,
 }
 
 impl MemoryEstimate {
@@ -53,12 +55,14 @@ impl MemoryEstimate {
             parts.iter().filter(trained).map(within).sum()
         };
         let clip = 3 * t * h * w;
-        let all = parts.iter().flat_map(|part| &part.convolutions);
-        let widest = all.map(|shape| shape.output_len()).max().unwrap_or(0).max(clip);
+        let all = || parts.iter().flat_map(|part| &part.convolutions);
+        let widest = all().map(|shape| shape.output_len()).max().unwrap_or(0).max(clip);
+        let operations = all().map(|shape| 2 * shape.useful_multiply_adds()).max().unwrap_or(0);
         Some(Self {
             fixed: parameters as u64 * PER_PARAMETER,
             clip: kept + 5 * widest as u64 * bytes + clip as u64 * F32,
             widest: widest as u64 * F32,
+            operations: operations as u64,
         })
     }
 
@@ -71,6 +75,12 @@ impl MemoryEstimate {
         let by_binding =
             binding.map_or(u64::MAX, |most| most.min(MOST_BYTES as u64) / self.widest.max(1));
         by_memory.min(by_binding)
+    }
+
+    /// The clips per pass of which no convolution takes more than `most` operations, at least one;
+    /// without bound where that is not limited.
+    pub fn clips_per_launch(&self, most: Option<u64>) -> u64 {
+        most.map_or(u64::MAX, |most| (most / self.operations.max(1)).max(1))
     }
 }
 

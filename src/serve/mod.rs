@@ -94,6 +94,9 @@ pub enum ServeError {
     /// The thread that predicts has panicked.
     #[error("the thread that predicts has ended")]
     Model,
+    /// The device of the model answers nothing any more.
+    #[error("the server ends: {0}")]
+    Device(String),
 }
 
 /// A server that has its address, and will answer once it runs.
@@ -132,7 +135,7 @@ impl Server {
     /// Answers until `stop` is raised. Then a request that is being answered has a moment to end.
     ///
     /// # Errors
-    /// [`ServeError::Start`], [`ServeError::Model`].
+    /// [`ServeError::Start`], [`ServeError::Model`], [`ServeError::Device`].
     pub fn run(self, model: Model, stop: &AtomicBool) -> Result<(), ServeError> {
         let mut limits = self.limits;
         limits.clips = model.input.max_views.unwrap_or(limits.clips);
@@ -171,6 +174,14 @@ impl Server {
         if let Err(error) = folder.close() {
             log::warn!("{}: cannot be removed: {error}", path.display());
         }
-        served
+        match served {
+            // It says itself why, unless it has panicked.
+            Err(ServeError::Model) => model.join().unwrap_or(Err(ServeError::Model)),
+            served => served,
+        }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -14,7 +14,7 @@ use super::queue::{Job, Queue};
 use crate::checkpoint::CheckpointInfo;
 use crate::data::video::Cancel;
 use crate::data::{Dataset, InputSpec};
-use crate::device::Compute;
+use crate::device::{Compute, MemoryWatch, in_one_line};
 use crate::evaluate::{
     ActionAnswer, AnswerOptions, EvaluateError, PredictOptions, predict_dataset,
 };
@@ -102,24 +102,40 @@ impl Model {
         })
     }
 
-    /// Starts the thread that answers, until the queue is closed. The clips of a request are read for so
-    /// long at most.
+    /// Starts the thread that answers, until the queue is closed or its device has failed for good. The clips
+    /// of a request are read for so long at most.
     pub(super) fn start(
         self,
         queue: Arc<Requests>,
         reading: Duration,
-    ) -> Result<JoinHandle<()>, ServeError> {
+    ) -> Result<JoinHandle<Result<(), ServeError>>, ServeError> {
         let answer = move || {
             while let Some(Job { request, since, reply, .. }) = queue.next() {
                 request.cancel.after(reading);
                 let answer = self.predict(&request, since.elapsed().as_secs_f64());
                 // The clips are gone before the client knows.
                 drop(request);
+                let next = answer.as_ref().map_or_else(|error| self.goes_on(error), |_| Ok(()));
                 // It may not wait any more.
                 let _ = reply.send(answer);
+                next?;
             }
+            Ok(())
         };
         thread::Builder::new().name("model".to_owned()).spawn(answer).map_err(ServeError::Start)
+    }
+
+    /// Whether another request may be answered after this error.
+    fn goes_on(&self, error: &EvaluateError) -> Result<(), ServeError> {
+        if matches!(error, EvaluateError::NetworkOutOfMemory) {
+            return Err(ServeError::Device(error.to_string()));
+        }
+        match MemoryWatch::start(&self.compute.device).lasting_failure() {
+            Some(error) => {
+                Err(ServeError::Device(format!("the device is lost: {}", in_one_line(&error))))
+            }
+            None => Ok(()),
+        }
     }
 
     fn predict(&self, clips: &Clips, waited: f64) -> Predicted {

@@ -64,7 +64,11 @@ pub(super) struct MemoryBudget {
     force: bool,
     /// Largest buffer binding, bytes.
     binding: Option<u64>,
+    /// Most floating-point operations of a launch.
+    launch: Option<u64>,
     total: Option<u64>,
+    /// Whether what is free is a guess.
+    assumed: bool,
     device: String,
     /// What is saved with a checkpoint.
     pub state: MemoryState,
@@ -87,26 +91,28 @@ impl MemoryBudget {
         let least = |of: &dyn Fn(&DeviceInfo, u64) -> Option<u64>| {
             devices.iter().filter_map(|(at, device)| of(device, sharing(at, device))).min()
         };
+        let free_bytes = least(&|device, sharing| Some(device.planned_bytes()? / sharing));
         Self {
             given: config.compute.micro_batch,
             checkpointing: config.compute.gradient_checkpointing,
             force: config.compute.force_batch_size,
             binding: least(&|device, _| device.max_binding_bytes),
+            launch: least(&|device, _| device.launch_operations()),
+            assumed: free_bytes != least(&|device, sharing| Some(device.free_bytes? / sharing)),
             total: least(&|device, sharing| Some(device.memory_bytes? / sharing)),
             device: all.lines().join(", "),
-            state: MemoryState {
-                free_bytes: least(&|device, sharing| Some(device.free_bytes? / sharing)),
-                most_clips: None,
-            },
+            state: MemoryState { free_bytes, most_clips: None },
         }
     }
 
-    /// Plans with what the checkpointed run knew, so that the micro-batches are the same; unless
-    /// this is a smaller device.
+    /// Plans with what the checkpointed run knew, so that the micro-batches are the same. What was free
+    /// says nothing where it was unknown, or where this is a smaller device.
     pub(super) fn resume(&mut self, saved: MemoryState) {
-        if saved.free_bytes <= self.total {
-            self.state = saved;
+        let known = saved.free_bytes.zip(self.total);
+        if known.is_some_and(|(free, total)| free <= total) {
+            self.state.free_bytes = saved.free_bytes;
         }
+        self.state.most_clips = saved.most_clips;
     }
 
     /// Remembers it if the device turned out to hold fewer clips than `planned`.
@@ -121,11 +127,16 @@ impl MemoryBudget {
         let fits = match self.given {
             _ if self.force => u64::MAX,
             Auto::Number(clips) => needs.clips(None, self.binding).min(clips as u64),
-            Auto::Auto => needs.clips(self.state.free_bytes, self.binding),
+            Auto::Auto => self.by_memory(needs).min(needs.clips_per_launch(self.launch)),
         };
         let fits = usize::try_from(fits).unwrap_or(usize::MAX);
         let fits = fits.min(self.state.most_clips.unwrap_or(usize::MAX));
         StepMemory { micro_batch: fits.max(1), gradient_checkpointing: self.checkpointing }
+    }
+
+    /// The clips that fit into the memory.
+    fn by_memory(&self, needs: &MemoryEstimate) -> u64 {
+        needs.clips(self.state.free_bytes, self.binding)
     }
 
     /// Refuses clips of `size` = `[T, H, W]` of which the device cannot hold a single one.
@@ -142,6 +153,7 @@ impl MemoryBudget {
         }
         if let Some(free) = self.state.free_bytes
             && self.given == Auto::Auto
+            && !self.assumed
             && needs.clips(Some(free), None) == 0
         {
             log::warn!(
@@ -159,13 +171,19 @@ impl MemoryBudget {
     pub(super) fn describe(&self, needs: &MemoryEstimate, clips: usize, what: &str) -> String {
         let step = self.step(needs);
         let micro_batch = step.micro_batch.min(clips);
-        let free = self
-            .state
-            .free_bytes
-            .map_or("memory unknown".to_owned(), |free| format!("{} free", ByteSize(free)));
+        let free = match self.state.free_bytes {
+            None => "memory unknown".to_owned(),
+            Some(free) if self.assumed => format!("memory unknown, {} assumed", ByteSize(free)),
+            Some(free) => format!("{} free", ByteSize(free)),
+        };
+        let short = self.given == Auto::Auto
+            && !self.force
+            && needs.clips_per_launch(self.launch) == micro_batch as u64
+            && self.by_memory(needs) > micro_batch as u64;
         let passes = if micro_batch < clips {
             format!(
-                "{micro_batch} of up to {clips} clips per pass (batch norm over each micro-batch)"
+                "{micro_batch} of up to {clips} clips per pass{} (batch norm over each micro-batch)",
+                if short { ", which keeps launches short" } else { "" }
             )
         } else {
             format!("all {clips} clips of {what} in one pass")
@@ -195,4 +213,79 @@ pub(super) fn memory_needs(
     let frozen = 4 * all.saturating_sub(parameters) as u64;
     let average = config.optimizer.ema.map_or(0, |_| 4 * all as u64);
     Ok(MemoryEstimate { fixed: needs.fixed + frozen + average, ..needs })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const NEEDS: MemoryEstimate =
+        MemoryEstimate { fixed: 0, clip: 100 << 20, widest: 1 << 20, operations: 20_000_000_000 };
+
+    fn budget(free_bytes: Option<u64>, total: Option<u64>) -> MemoryBudget {
+        MemoryBudget {
+            given: Auto::Auto,
+            checkpointing: false,
+            force: false,
+            binding: Some(1 << 30),
+            launch: None,
+            total,
+            assumed: false,
+            device: "a device".to_owned(),
+            state: MemoryState { free_bytes, most_clips: None },
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_plans_with_what_both_devices_have() {
+        let resumed = |free_bytes, most_clips| {
+            let mut budget = budget(Some(6 << 30), Some(8 << 30));
+            budget.resume(MemoryState { free_bytes, most_clips });
+            budget.state
+        };
+        let state = |free_bytes, most_clips| MemoryState { free_bytes, most_clips };
+        assert_eq!(resumed(Some(7 << 30), None), state(Some(7 << 30), None));
+        // A larger device's memory is not this one's, and an unknown one is no licence.
+        assert_eq!(resumed(Some(9 << 30), None), state(Some(6 << 30), None));
+        assert_eq!(resumed(None, None), state(Some(6 << 30), None));
+        // What did not fit there is not tried here.
+        assert_eq!(resumed(None, Some(3)), state(Some(6 << 30), Some(3)));
+        let mut here = budget(None, None);
+        here.resume(state(Some(1 << 30), Some(3)));
+        assert_eq!(here.state, state(None, Some(3)));
+    }
+
+    #[test]
+    fn a_device_of_unknown_speed_takes_fewer_clips_per_pass() {
+        let mut budget = budget(Some(8 << 30), Some(8 << 30));
+        assert!(budget.step(&NEEDS).micro_batch > 60);
+        budget.launch = Some(200_000_000_000);
+        assert_eq!(budget.step(&NEEDS).micro_batch, 10);
+        let line = budget.describe(&NEEDS, 16, "a step");
+        assert!(
+            line.contains(" 10 of up to 16 clips per pass, which keeps launches short"),
+            "{line}"
+        );
+        // Memory is what limits, a step is small, or the user decides.
+        budget.state.free_bytes = Some(800 << 20);
+        let line = budget.describe(&NEEDS, 16, "a step");
+        assert!(line.contains(" 6 of up to 16 clips per pass (batch"), "{line}");
+        let line = budget.describe(&NEEDS, 4, "a step");
+        assert!(line.contains(" all 4 clips of a step in one pass"), "{line}");
+        budget.given = Auto::Number(12);
+        assert_eq!(budget.step(&NEEDS).micro_batch, 12);
+        // A clip that takes longer has to be tried.
+        let long = MemoryEstimate { operations: u64::MAX, ..NEEDS };
+        budget.given = Auto::Auto;
+        assert_eq!(budget.step(&long).micro_batch, 1);
+    }
+
+    #[test]
+    fn an_assumed_memory_is_named_as_such() {
+        let mut budget = budget(Some(4_000_000_000), None);
+        budget.assumed = true;
+        let line = budget.describe(&NEEDS, 4, "a step");
+        assert!(line.contains("memory unknown, 4.0 GB assumed: all 4 clips"), "{line}");
+    }
 }

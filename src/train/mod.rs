@@ -37,7 +37,7 @@ mod summary;
 mod trainer;
 mod tune;
 
-pub use augmenter::Augmenter;
+pub use augmenter::{Augmenter, Rarity};
 pub use average::WeightAverage;
 pub use compare::{Comparison, compare_freezing};
 pub use early_stopping::EarlyStopping;

@@ -10,6 +10,7 @@ use crate::config::{Config, LossFunction};
 use crate::data::balance::class_weights;
 use crate::data::mix::Mix;
 use crate::data::{Batch, Dataset};
+use crate::device::read_back;
 use crate::losses::{CrossEntropy, Focal, Targets, TaskLoss};
 use crate::model::Prediction;
 use crate::schema::Schema;
@@ -303,8 +304,7 @@ impl Cost {
             all.extend(cost.tasks.iter().cloned());
             all.extend(cost.auxiliary.iter().flatten().map(|known| known.loss.clone()));
         }
-        let values = Tensor::cat(all, 0).try_into_vec_as::<f32>()?;
-        let mut values = values.into_iter().map(f64::from);
+        let mut values = read_back(all)?.into_iter().map(f64::from);
         let mut sum = Losses::default();
         for cost in parts {
             sum.total += values.next().expect("each cost has a total");

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::augmenter::{Augmenter, multi_scale_sizes};
+use super::augmenter::{Augmenter, Rarity, multi_scale_sizes};
 use super::error::TrainError;
-use crate::augment::rarity;
 use crate::config::{Config, ConfigError};
 use crate::data::cache::FrameCache;
 use crate::data::loader::{self, Loader};
@@ -140,14 +139,10 @@ impl<'a> RunData<'a> {
 
     /// How training clips are augmented; rarity follows from the training split's class counts.
     pub(super) fn augmenter(&self, schema: &Schema) -> Augmenter {
-        let task = schema.imbalanced_task().unwrap_or(0);
-        let counts = self.train.class_counts(task, schema.tasks[task].classes.len());
-        let largest = counts.iter().copied().max().expect("a task has classes");
         Augmenter {
             config: self.config.augment.clone(),
             seed: self.config.run.seed,
-            task,
-            rarity: counts.iter().map(|&count| rarity(count, largest)).collect(),
+            rarity: Rarity::of(schema, &self.train),
             sizes: frame_sizes(self.config),
         }
     }

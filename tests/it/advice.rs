@@ -156,6 +156,8 @@ fn options_for_imbalanced_classes_need_a_task_that_is_imbalanced() {
     let task = format!("{options} --balance-task {}", known.tasks[0].name);
     assert_eq!(lines(&task, &level).len(), 1);
     assert_eq!(lines("", &level), Vec::<String>::new());
+    let [rarer] = &lines("--severity-aware-augmentation", &level)[..] else { panic!("a line") };
+    assert!(rarer.starts_with("--severity-aware-augmentation has an effect only with"), "{rarer}");
     // Named with that other option already.
     assert_eq!(lines("--loss-function plain --max-weight-ratio 3", &level), Vec::<String>::new());
 }

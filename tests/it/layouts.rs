@@ -188,3 +188,18 @@ fn training_needs_labels_in_both_splits() {
         assert!(!save.join("last.safetensors").exists());
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_split_that_cannot_be_read_is_not_made_of_another() {
+    let folder = TempDir::new().unwrap();
+    folders(folder.path());
+    let root = folder.path().join("folders");
+    assert_eq!(open(&root).unwrap().splits(), ["train", "valid", "test"]);
+    let valid = root.join("valid");
+    fs::remove_dir_all(&valid).unwrap();
+    // Whoever asks, a link to itself leads to an error and not to nothing.
+    std::os::unix::fs::symlink(&valid, &valid).unwrap();
+    let error = open(&root).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: cannot be read: ", valid.display())), "{error}");
+}

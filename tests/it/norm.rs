@@ -1,6 +1,7 @@
 //! The fused normalisation on every device against plain f64, and frozen in a network.
 
 mod across;
+mod relu;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};

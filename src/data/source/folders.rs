@@ -1,6 +1,7 @@
 //! A data set of a folder per class: `CLASS/clip.mp4`, or `CLASS/action/view.mp4` for several views.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::super::error::DataError;
 use super::super::folder;
@@ -22,10 +23,16 @@ pub(super) struct ClassFolders {
 
 impl ClassFolders {
     /// Whether any class has a clip, so that it is a data set at all.
-    pub(super) fn has_clips(&self) -> bool {
-        subfolders(&self.dir)
-            .iter()
-            .any(|class| entries(class).is_ok_and(|e| e.iter().any(|path| is_action(path))))
+    ///
+    /// # Errors
+    /// A folder that cannot be read: without its clips this would be another data set.
+    pub(super) fn has_clips(&self) -> Result<bool, DataError> {
+        for class in subfolders(&self.dir)? {
+            if any(&class, is_action)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The actions, class by class in natural order. Their paths begin below `root`.
@@ -34,15 +41,14 @@ impl ClassFolders {
     /// A folder that cannot be read.
     pub(super) fn read(&self, root: &Path) -> Result<Vec<Listed>, DataError> {
         let mut all = Vec::new();
-        for class in subfolders(&self.dir) {
+        for class in subfolders(&self.dir)? {
             let name = file_name(&class);
-            let actions: Vec<PathBuf> =
-                entries(&class)?.into_iter().filter(|path| is_action(path)).collect();
+            let actions = filtered(entries(&class)?, is_action)?;
             // `a.mp4` and `a.avi` are two actions.
             let names = ids(&actions.iter().map(|path| file_name(path)).collect::<Vec<_>>());
             for (path, action) in actions.into_iter().zip(names) {
-                let views = match path.is_dir() && !is_clip(&path) {
-                    true => entries(&path)?.into_iter().filter(|path| is_clip(path)).collect(),
+                let views = match is_folder(&path)? && !is_clip(&path)? {
+                    true => filtered(entries(&path)?, is_clip)?,
                     false => vec![path],
                 };
                 all.push(Listed {
@@ -57,31 +63,70 @@ impl ClassFolders {
     }
 }
 
-/// A folder's subfolders in natural order, without hidden ones; none if it cannot be read.
-pub(super) fn subfolders(dir: &Path) -> Vec<PathBuf> {
-    let entries = entries(dir).unwrap_or_default();
-    entries.into_iter().filter(|path| path.is_dir()).collect()
+/// A folder's subfolders in natural order, without hidden ones; none of what is no folder.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub(super) fn subfolders(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if is_folder(dir)? { filtered(entries(dir)?, is_folder) } else { Ok(Vec::new()) }
+}
+
+/// Whether there is a folder; a link that leads nowhere is none.
+///
+/// # Errors
+/// Nobody can tell, as behind a folder that may not be searched.
+pub(super) fn is_folder(path: &Path) -> Result<bool, DataError> {
+    match fs::metadata(path) {
+        Ok(about) => Ok(about.is_dir()),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+/// Whether an error says that there is no such file or folder.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// What a folder holds.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    folder::entries(dir).map_err(|error| DataError::Layout {
-        path: dir.to_owned(),
-        reason: format!("cannot be read: {error}"),
-    })
+    folder::entries(dir).map_err(|error| unreadable(dir, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> DataError {
+    DataError::Layout { path: path.to_owned(), reason: format!("cannot be read: {error}") }
+}
+
+/// A question about a path that the file system may not answer.
+type Test = fn(&Path) -> Result<bool, DataError>;
+
+/// Those of the paths of which it is true.
+fn filtered(paths: Vec<PathBuf>, test: Test) -> Result<Vec<PathBuf>, DataError> {
+    let tested = |path: PathBuf| Ok(test(&path)?.then_some(path));
+    paths.into_iter().filter_map(|path| tested(path).transpose()).collect()
+}
+
+/// Whether it is true of anything in a folder.
+fn any(dir: &Path, test: Test) -> Result<bool, DataError> {
+    for path in entries(dir)? {
+        if test(&path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A clip, or a folder of clips.
-fn is_action(path: &Path) -> bool {
-    is_clip(path) || (path.is_dir() && entries(path).is_ok_and(|e| e.iter().any(|p| is_clip(p))))
+fn is_action(path: &Path) -> Result<bool, DataError> {
+    Ok(is_clip(path)? || (is_folder(path)? && any(path, is_clip)?))
 }
 
 /// A video file, or a folder of images.
-fn is_clip(path: &Path) -> bool {
-    if !path.is_dir() {
-        return has_clip_extension(path) && path.is_file();
+fn is_clip(path: &Path) -> Result<bool, DataError> {
+    if !is_folder(path)? {
+        return Ok(has_clip_extension(path) && path.is_file());
     }
-    entries(path).is_ok_and(|inside| inside.iter().any(|path| has_image_extension(path)))
+    any(path, |path| Ok(has_image_extension(path)))
 }
 
 fn file_name(path: &Path) -> String {
@@ -89,8 +134,35 @@ fn file_name(path: &Path) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_read_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let class = root.path().join("a");
+        fs::create_dir_all(class.join("1")).unwrap();
+        fs::write(class.join("1/x.mp4"), b"clip").unwrap();
+        let folders = ClassFolders { split: None, dir: root.path().to_owned() };
+        assert!(folders.has_clips().unwrap());
+        // What leads nowhere is nothing, and files are no folders.
+        std::os::unix::fs::symlink(root.path().join("gone"), class.join("0")).unwrap();
+        fs::write(root.path().join("notes.txt"), b"").unwrap();
+        assert_eq!(folders.read(root.path()).unwrap().len(), 1);
+        assert_eq!(subfolders(&root.path().join("notes.txt")).unwrap(), Vec::<PathBuf>::new());
+        // A link to itself cannot be followed, whoever asks.
+        let circle = root.path().join("b");
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        for error in [folders.has_clips().map(|_| ()), folders.read(root.path()).map(|_| ())] {
+            let error = error.unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{}: cannot be read: ", circle.display())),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn clips_that_differ_in_their_extension_are_actions_of_their_own() {

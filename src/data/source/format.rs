@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::super::annotations::ANNOTATIONS;
 use super::super::error::DataError;
 use super::super::layout;
-use super::folders::{ClassFolders, subfolders};
+use super::folders::{ClassFolders, is_folder, subfolders};
 use super::table::TableFile;
 use crate::options::choices;
 use crate::schema::{Schema, SplitSpec};
@@ -113,7 +113,7 @@ pub(super) fn recognise(
         return Err(DataError::OneSplit { root: root.to_owned() });
     }
     if may_be(Format::Folders) && root.is_dir() {
-        let found = class_folders(root, splits);
+        let found = class_folders(root, splits)?;
         if !found.is_empty() {
             return Ok(Found::Folders(found));
         }
@@ -137,21 +137,29 @@ pub(super) fn recognise(
 }
 
 /// The folders whose subfolders are classes: those of splits, or the root.
-fn class_folders(root: &Path, splits: &[SplitSpec]) -> Vec<ClassFolders> {
-    let of_split = |split: &SplitSpec| {
-        let candidates = split.spellings.iter().map(|spelling| root.join(spelling));
-        let dir: PathBuf = candidates.into_iter().find(|dir| dir.is_dir())?;
-        Some(ClassFolders { split: Some(split.name.clone()), dir })
-    };
-    let found: Vec<ClassFolders> =
-        splits.iter().filter_map(of_split).filter(ClassFolders::has_clips).collect();
+///
+/// # Errors
+/// A folder that cannot be read. If a split were left out for it, another one would be made in its place.
+fn class_folders(root: &Path, splits: &[SplitSpec]) -> Result<Vec<ClassFolders>, DataError> {
+    let mut found = Vec::new();
+    for split in splits {
+        for dir in split.spellings.iter().map(|spelling| root.join(spelling)) {
+            if is_folder(&dir)? {
+                let folders = ClassFolders { split: Some(split.name.clone()), dir };
+                if folders.has_clips()? {
+                    found.push(folders);
+                }
+                break;
+            }
+        }
+    }
     if !found.is_empty() {
-        return found;
+        return Ok(found);
     }
     // Folders of splits that hold nothing are no classes.
     let names = splits.iter().flat_map(|split| &split.spellings);
     let is_split = |dir: &PathBuf| names.clone().any(|name| dir.ends_with(name));
     let whole = ClassFolders { split: None, dir: root.to_owned() };
-    let has_classes = !subfolders(root).iter().any(is_split) && whole.has_clips();
-    if has_classes { vec![whole] } else { Vec::new() }
+    let has_classes = !subfolders(root)?.iter().any(is_split) && whole.has_clips()?;
+    Ok(if has_classes { vec![whole] } else { Vec::new() })
 }

@@ -157,9 +157,15 @@ impl Shader for NormKernel {
                 if residual {
                     functions += &x.load("residual", wide);
                 }
+                let [bits, truth] = match wide {
+                    true => ["vec4<u32>", "vec4<bool>"],
+                    false => ["u32", "bool"],
+                };
                 let mut values = element_values(wide);
                 values.extend([
                     each(),
+                    ("bits", bits.to_owned()),
+                    ("truth", truth.to_owned()),
                     ("stored", stored(x, wide).to_owned()),
                     ("result", stored(y, wide).to_owned()),
                     ("functions", functions),
