@@ -60,6 +60,7 @@ impl Terminal {
         builder.filter_module("polyview", level).format_timestamp(None).format_target(false);
         builder.format(|out, record| {
             use std::io::Write;
+            let text = visible(&record.args().to_string()).into_owned();
             match record.level() {
                 log::Level::Info => writeln!(out, "{}", record.args()),
                 level => {

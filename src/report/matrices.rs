@@ -96,13 +96,13 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
         (classes[label].clone(), classes[prediction].clone(), count)
     };
     let class = |(name, figures): (&String, crate::metrics::ClassMetrics)| {
-        // 0/0 is shown as undefined, although it counts as 0 in means.
-        let defined = |value, of: u64| percent(if of == 0 { f64::NAN } else { value });
+        let shown = |share: Option<f64>| percent(share.unwrap_or(f64::NAN));
+        let [precision, recall, f1] = figures.defined().map(shown);
         ClassRow {
             class: name.clone(),
-            precision: defined(figures.precision, figures.predicted),
-            recall: defined(figures.recall, figures.support),
-            f1: defined(figures.f1, figures.support + figures.predicted),
+            precision,
+            recall,
+            f1,
             support: figures.support,
             predicted: figures.predicted,
         }

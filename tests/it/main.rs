@@ -52,6 +52,7 @@ mod micro_batch;
 mod mistakes;
 mod model;
 mod moments;
+mod names;
 mod norm;
 mod odd_names;
 mod official;
