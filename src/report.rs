@@ -2,6 +2,7 @@
 //! epoch records for `history.json`, and the HTML report, CSV table and TensorBoard events made of
 //! them.
 
+pub mod caption;
 #[doc(hidden)]
 pub mod charts;
 pub mod csv;

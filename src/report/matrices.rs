@@ -1,6 +1,7 @@
 //! Confusion matrices and metrics per class, formatted for the report.
 
 use super::TaskRecord;
+use super::caption::isolated;
 use crate::metrics::{ConfusionMatrix, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 
 /// A task's validation metrics, formatted.
@@ -84,7 +85,8 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
                 correct: label == prediction,
                 tooltip: format!(
                     "actual {}, predicted {}: {count} of {total}",
-                    classes[label], classes[prediction]
+                    isolated(&classes[label]),
+                    isolated(&classes[prediction])
                 ),
             }
         };
