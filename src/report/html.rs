@@ -13,6 +13,7 @@ use super::matrices::{TaskTables, percent, tables};
 use super::{EpochRecord, RunSummary};
 use crate::evaluate::{TaskCalibration, Thresholds};
 use crate::schema::{Schema, Task};
+use crate::units::plural;
 
 /// The report cannot be rendered, which should not happen.
 #[derive(Debug, thiserror::Error)]
@@ -201,8 +202,15 @@ fn facts(data: &ReportData, shown: Option<&EpochRecord>) -> Vec<Fact> {
         }
     }
     if let Some(last) = data.history.last() {
-        let each = seconds / data.history.len() as f64;
-        fact("Time", duration(seconds), "", format!("{} per epoch", duration(each)));
+        let seconds: f64 = data.history.iter().map(EpochRecord::seconds).sum();
+        let each = duration(seconds / data.history.len() as f64);
+        let old = data.history.iter().filter(|record| record.wall_seconds.is_none()).count();
+        // Older versions did not record what lies between the passes.
+        let passes = match old {
+            0 => String::new(),
+            old => format!("; of {} the passes only", plural(old, "epoch")),
+        };
+        fact("Time", duration(seconds), "", format!("{each} per epoch{passes}"));
         let clips = last.train.clips_per_second();
         fact("Training", format!("{clips:.1}"), "clips/s", "last epoch".to_owned());
     }

@@ -99,3 +99,4 @@ mod video_matrix;
 mod video_window;
 mod web;
 mod windows;
+mod wall_time;
