@@ -80,6 +80,7 @@ mod schema_file;
 mod serve;
 mod serve_program;
 mod shaders;
+mod served_page;
 mod source_files;
 mod sources;
 mod step;
