@@ -68,6 +68,18 @@ pub struct ClassMetrics {
     pub predicted: u64,
 }
 
+impl ClassMetrics {
+    /// Precision, recall and F1 as they are shown: `None` where one is 0/0, although it counts as 0 in means.
+    pub fn defined(&self) -> [Option<f64>; 3] {
+        let defined = |share: f64, of: u64| (of > 0).then_some(share);
+        [
+            defined(self.precision, self.predicted),
+            defined(self.recall, self.support),
+            defined(self.f1, self.support + self.predicted),
+        ]
+    }
+}
+
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

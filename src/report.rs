@@ -2,6 +2,7 @@
 //! epoch records for `history.json`, and the HTML report, CSV table and TensorBoard events made of
 //! them.
 
+pub mod caption;
 #[doc(hidden)]
 pub mod charts;
 pub mod csv;
@@ -165,9 +166,18 @@ pub struct EpochRecord {
     pub calibration: Option<Calibration>,
     /// Whether it is the best so far.
     pub best: bool,
+    /// Wall time from the end of the epoch before it, or from the run's start, seconds: with what lies
+    /// between the passes, such as writing checkpoints. Older versions did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_seconds: Option<f64>,
 }
 
 impl EpochRecord {
+    /// Its wall time; where that was not recorded, the time of its passes.
+    pub fn seconds(&self) -> f64 {
+        self.wall_seconds.unwrap_or(self.train.seconds + self.valid.seconds)
+    }
+
     /// What freezing strategies and schedules depend on.
     pub fn outcome(&self) -> EpochOutcome {
         EpochOutcome { score: self.score, gradients: self.gradients }

@@ -2,6 +2,14 @@
 
 use std::borrow::Cow;
 
+/// Whether a character sets the direction of the text around it: U+202E makes what follows a name run backwards.
+pub(crate) fn turns(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
 /// A file's text and how it was stored.
 #[derive(Debug)]
 pub(crate) struct Text<'a> {

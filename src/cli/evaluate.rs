@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::advice::output_failure;
 use super::out_file::{check_writable, keep_checkpoint, keep_data_set, keep_others};
 use super::trained::{Trained, TrainedArgs, averaged};
+use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::atomic_file::linked;
 use crate::checkpoint::write_text;
@@ -237,7 +238,7 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
         let _ = writeln!(
             text,
             "{}: accuracy {:.3}{}, balanced accuracy {:.3}{}, F1 weighted {:.3}, macro {:.3}{}",
-            task.task,
+            visible_line(&task.task),
             task.accuracy,
             of(|all| all.accuracy),
             task.balanced_accuracy,
@@ -263,9 +264,9 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
             let _ = writeln!(
                 text,
                 "  action {}: {} predicted as {} ({:.0} %)",
-                mistake.action,
-                mistake.label,
-                mistake.predicted,
+                visible_line(&mistake.action),
+                visible_line(&mistake.label),
+                visible_line(&mistake.predicted),
                 mistake.probability * 100.0
             );
         }
@@ -289,8 +290,9 @@ fn classes(task: &TaskMetrics) -> Table {
     let header = ["class", "precision", "recall", "F1", "actions"];
     let mut table = table(header.map(str::to_owned).to_vec());
     for (name, class) in &task.classes {
-        let shares = [class.precision, class.recall, class.f1].map(|share| format!("{share:.3}"));
-        let mut row = vec![name.clone()];
+        let shown = |share: f64| format!("{share:.3}");
+        let shares = class.defined().map(|share| share.map_or_else(|| "–".to_owned(), shown));
+        let mut row = vec![visible_line(name).into_owned()];
         row.extend(shares);
         row.push(class.support.to_string());
         table.add_row(row);
@@ -305,7 +307,7 @@ fn confusion(task: &TaskMetrics) -> Table {
         let mut table = table(header.map(str::to_owned).to_vec());
         for ([label, prediction], count) in confusions(&task.confusion, MOST_CONFUSIONS) {
             let [label, prediction] =
-                [label, prediction].map(|class| task.classes[class].0.clone());
+                [label, prediction].map(|class| visible_line(&task.classes[class].0).into_owned());
             table.add_row([label, prediction, count.to_string()]);
         }
         return table;
@@ -314,7 +316,7 @@ fn confusion(task: &TaskMetrics) -> Table {
     header.extend((0..task.classes.len()).map(|class| class.to_string()));
     let mut table = table(header);
     for (class, ((name, _), row)) in task.classes.iter().zip(&task.confusion).enumerate() {
-        let mut cells = vec![format!("{class} {name}")];
+        let mut cells = vec![format!("{class} {}", visible_line(name))];
         cells.extend(row.iter().map(u64::to_string));
         table.add_row(cells);
     }

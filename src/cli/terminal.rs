@@ -75,13 +75,14 @@ impl Terminal {
         builder.filter_module("polyview", level).format_timestamp(None).format_target(false);
         builder.format(|out, record| {
             use std::io::Write;
+            let text = visible(&record.args().to_string()).into_owned();
             match record.level() {
-                log::Level::Info => writeln!(out, "{}", record.args()),
+                log::Level::Info => writeln!(out, "{text}"),
                 level => {
                     let level = level.as_str().to_lowercase();
                     match RANK.get().filter(|_| record.level() == log::Level::Warn) {
-                        Some(rank) => writeln!(out, "{level}: {rank}: {}", record.args()),
-                        None => writeln!(out, "{level}: {}", record.args()),
+                        Some(rank) => writeln!(out, "{level}: {rank}: {text}"),
+                        None => writeln!(out, "{level}: {text}"),
                     }
                 }
             }
@@ -128,7 +129,7 @@ impl Terminal {
         let epochs = outcome.history.len();
         let seconds = match self.ended < epochs {
             // With those of before it was resumed.
-            true => outcome.history.iter().map(|e| e.train.seconds + e.valid.seconds).sum(),
+            true => outcome.history.iter().map(EpochRecord::seconds).sum(),
             false => self.started.elapsed().as_secs_f64(),
         };
         let _ = write!(

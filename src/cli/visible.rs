@@ -1,6 +1,9 @@
-//! Control characters in what is printed: names come from files, and must not control the terminal.
+//! Control characters in what is printed: names come from files, and must neither control the terminal nor
+//! turn round what follows them.
 
 use std::borrow::Cow;
+
+use crate::text::turns;
 
 /// Text for people, with control characters escaped but for tabs and the ends of lines.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
@@ -22,7 +25,7 @@ fn escaped(
     which: impl Fn(char) -> bool,
     escape: impl Fn(char) -> String,
 ) -> Cow<'_, str> {
-    let controls = |c: char| c.is_control() && which(c);
+    let controls = |c: char| (c.is_control() || turns(c)) && which(c);
     if !text.contains(controls) {
         return text.into();
     }
@@ -51,5 +54,17 @@ mod tests {
     fn lines_are_kept_in_text_and_not_in_names() {
         assert_eq!(visible("a\tb\nc\x1b[31m"), "a\tb\nc\\u{1b}[31m");
         assert_eq!(visible_line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn nothing_turns_a_line_round() {
+        for c in "\u{202a}\u{202e}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}".chars() {
+            assert_eq!(visible(&format!("a{c}b")), format!("a\\u{{{:x}}}b", u32::from(c)));
+            let shown = in_json(&format!("\"{c}\"")).into_owned();
+            assert!(shown.is_ascii(), "{shown}");
+            assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), c.to_string());
+        }
+        // Letters that are read from the right, and what joins those of a word.
+        assert_eq!(visible("\u{5d0}\u{200d}"), "\u{5d0}\u{200d}");
     }
 }

@@ -44,6 +44,8 @@ pub struct ViewAnswer {
 /// A view that could not be read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnreadableView {
+    /// Its place among the clips that were given, from 0.
+    pub view: usize,
     /// What the clip is called.
     pub clip: String,
     /// Why not.
@@ -82,7 +84,7 @@ impl ActionAnswer {
     ) -> Self {
         let unreadable = unreadable.into_iter();
         let unreadable = unreadable
-            .map(|(view, reason)| UnreadableView { clip: clips[view].clone(), reason })
+            .map(|(view, reason)| UnreadableView { view, clip: clips[view].clone(), reason })
             .collect();
         let mut answer = Self {
             action: action.to_owned(),

@@ -37,6 +37,11 @@ impl Averaging {
         crops.iter().flat_map(places).collect()
     }
 
+    /// Number of predictions of which one is the mean; fewer where the crops of all clips are the same.
+    pub fn most(&self) -> usize {
+        self.passes() * if self.flip { 2 } else { 1 }
+    }
+
     /// Number of passes over the data.
     pub fn passes(&self) -> usize {
         self.readings().len()

@@ -12,6 +12,7 @@ use plotters::series::LineSeries;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoTextStyle, RGBColor, TextStyle};
 
+use super::caption::isolated;
 use super::ticks::{Axis, Ticks, epoch_ticks, linear_ticks, log_ticks, percent_ticks};
 
 /// Width of a drawing in its own units. Coordinates are integers, so a unit is about half a pixel on
@@ -311,7 +312,7 @@ impl Chart {
                 let index = (first + last - 1) / 2;
                 let value = |line: &Line| {
                     let value = line.values.get(index).copied().unwrap_or(f64::NAN);
-                    format!("{}: {}", line.name, self.scale.show(value))
+                    format!("{}: {}", isolated(&line.name), self.scale.show(value))
                 };
                 let values: Vec<String> = self.lines.iter().map(value).collect();
                 Stripe {

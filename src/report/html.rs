@@ -5,6 +5,7 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::caption::Caption;
 use super::charts::ChartError;
 use super::curves::{best_epoch, curves};
 use super::figure::Figure;
@@ -12,6 +13,7 @@ use super::matrices::{TaskTables, percent, tables};
 use super::{EpochRecord, RunSummary};
 use crate::evaluate::{TaskCalibration, Thresholds};
 use crate::schema::{Schema, Task};
+use crate::units::plural;
 
 /// The report cannot be rendered, which should not happen.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +55,7 @@ impl RunStatus {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     /// The action, its label and the prediction.
-    pub caption: String,
+    pub caption: Caption,
     /// Its pictures, one strip under the other.
     pub strips: Vec<Strip>,
 }
@@ -62,7 +64,7 @@ pub struct Example {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strip {
     /// What they show; may be empty.
-    pub title: String,
+    pub title: Caption,
     /// In order, each a PNG, JPEG or GIF file.
     pub frames: Vec<Vec<u8>>,
 }
@@ -166,7 +168,7 @@ struct Page<'a> {
     classes: Vec<ClassTable>,
     splits: Vec<&'a str>,
     advice: &'a [String],
-    examples: Vec<ExamplesView>,
+    examples: Vec<ExamplesView<'a>>,
     earlier_examples: Option<&'a str>,
     task_titles: Vec<&'a str>,
     epoch_rows: Vec<EpochRow>,
@@ -199,11 +201,16 @@ fn facts(data: &ReportData, shown: Option<&EpochRecord>) -> Vec<Fact> {
             fact(&task.title, percent(figures.balanced_accuracy), "%", accuracy);
         }
     }
-    let passes = || data.history.iter().flat_map(|record| [&record.train, &record.valid]);
-    let seconds: f64 = passes().map(|pass| pass.seconds).sum();
     if let Some(last) = data.history.last() {
-        let each = seconds / data.history.len() as f64;
-        fact("Time", duration(seconds), "", format!("{} per epoch", duration(each)));
+        let seconds: f64 = data.history.iter().map(EpochRecord::seconds).sum();
+        let each = duration(seconds / data.history.len() as f64);
+        let old = data.history.iter().filter(|record| record.wall_seconds.is_none()).count();
+        // Older versions did not record what lies between the passes.
+        let passes = match old {
+            0 => String::new(),
+            old => format!("; of {} the passes only", plural(old, "epoch")),
+        };
+        fact("Time", duration(seconds), "", format!("{each} per epoch{passes}"));
         let clips = last.train.clips_per_second();
         fact("Training", format!("{clips:.1}"), "clips/s", "last epoch".to_owned());
     }
@@ -321,37 +328,36 @@ impl EpochRow {
             losses: [loss(record.train.loss), loss(record.valid.loss)],
             balanced: tasks.map(|task| percent(task.balanced_accuracy)).collect(),
             score: percent(record.score),
-            time: duration(record.train.seconds + record.valid.seconds),
+            time: duration(record.seconds()),
             wait: percent(record.train.data_wait),
         }
     }
 }
 
-struct ExamplesView {
+struct ExamplesView<'a> {
     id: &'static str,
     title: &'static str,
-    examples: Vec<ExampleView>,
+    examples: Vec<ExampleView<'a>>,
 }
 
-struct ExampleView {
-    caption: String,
-    strips: Vec<StripView>,
+struct ExampleView<'a> {
+    caption: &'a Caption,
+    strips: Vec<StripView<'a>>,
 }
 
-struct StripView {
-    title: String,
+struct StripView<'a> {
+    title: &'a Caption,
     /// `data:` URIs; `None` for an unknown image format.
     frames: Vec<Option<String>>,
 }
 
-impl ExampleView {
-    fn new(example: &Example) -> Self {
-        let strip = |strip: &Strip| {
+impl<'a> ExampleView<'a> {
+    fn new(example: &'a Example) -> Self {
+        let strip = |strip: &'a Strip| {
             let frames = strip.frames.iter().map(|bytes| data_uri(bytes)).collect();
-            StripView { title: strip.title.clone(), frames }
+            StripView { title: &strip.title, frames }
         };
-        let strips = example.strips.iter().map(strip).collect();
-        Self { caption: example.caption.clone(), strips }
+        Self { caption: &example.caption, strips: example.strips.iter().map(strip).collect() }
     }
 }
 

@@ -1,7 +1,12 @@
 //! Confusion matrices and metrics per class, formatted for the report.
 
 use super::TaskRecord;
+use super::caption::isolated;
 use crate::metrics::{ConfusionMatrix, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
+
+/// Shares of a row, per cent, from which the shades of `templates/report.css` ask for white figures.
+const DARK_RIGHT: u32 = 85;
+const DARK_WRONG: u32 = 99;
 
 /// A task's validation metrics, formatted.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,12 +19,19 @@ pub(super) struct TaskTables {
     pub classes: Vec<String>,
     /// Rows of the confusion matrix: labels. Empty where there are too many classes for one.
     pub rows: Vec<MatrixRow>,
+    /// Digits of the matrix's largest number.
+    pub digits: usize,
     /// Label, prediction and number of actions of the most frequent confusions, in its place.
     pub confusions: Vec<(String, String, u64)>,
     /// One row per class.
     pub per_class: Vec<ClassRow>,
     /// Names and values of the metrics over all classes.
     pub totals: Vec<(&'static str, String)>,
+}
+
+impl TaskTables {
+    /// Classes up to which a matrix has room beside another table.
+    pub(super) const MOST_BESIDE: usize = 10;
 }
 
 /// The predictions for the actions of one class.
@@ -40,6 +52,8 @@ pub(super) struct Cell {
     pub percent: u32,
     /// Whether label and prediction agree.
     pub correct: bool,
+    /// Whether its shade is so dark on a light page that black cannot be read on it.
+    pub dark: bool,
     /// Description of the cell.
     pub tooltip: String,
 }
@@ -78,13 +92,17 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
         let total: u64 = counts.iter().sum();
         let cell = |(prediction, count): (usize, &u64)| {
             let share = if total == 0 { 0.0 } else { *count as f64 / total as f64 };
+            let percent = (share * 100.0).round() as u32;
+            let correct = label == prediction;
             Cell {
                 count: *count,
-                percent: (share * 100.0).round() as u32,
-                correct: label == prediction,
+                percent,
+                correct,
+                dark: percent >= if correct { DARK_RIGHT } else { DARK_WRONG },
                 tooltip: format!(
                     "actual {}, predicted {}: {count} of {total}",
-                    classes[label], classes[prediction]
+                    isolated(&classes[label]),
+                    isolated(&classes[prediction])
                 ),
             }
         };
@@ -96,13 +114,13 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
         (classes[label].clone(), classes[prediction].clone(), count)
     };
     let class = |(name, figures): (&String, crate::metrics::ClassMetrics)| {
-        // 0/0 is shown as undefined, although it counts as 0 in means.
-        let defined = |value, of: u64| percent(if of == 0 { f64::NAN } else { value });
+        let shown = |share: Option<f64>| percent(share.unwrap_or(f64::NAN));
+        let [precision, recall, f1] = figures.defined().map(shown);
         ClassRow {
             class: name.clone(),
-            precision: defined(figures.precision, figures.predicted),
-            recall: defined(figures.recall, figures.support),
-            f1: defined(figures.f1, figures.support + figures.predicted),
+            precision,
+            recall,
+            f1,
             support: figures.support,
             predicted: figures.predicted,
         }
@@ -115,6 +133,7 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
             true => record.confusion.iter().enumerate().map(row).collect(),
             false => Vec::new(),
         },
+        digits: record.confusion.iter().flatten().max().map_or(1, |most| most.to_string().len()),
         confusions: match shown {
             true => Vec::new(),
             false => {

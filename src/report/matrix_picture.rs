@@ -51,8 +51,9 @@ pub fn matrix_picture(title: &str, classes: &[String], rows: &[Vec<u64>]) -> Rgb
         for (column, count) in counts.iter().enumerate() {
             let share = if total == 0 { 0.0 } else { *count as f64 / total as f64 };
             let x = left + column as u32 * CELL;
-            fill_cell(&mut canvas, [x, y], if row == column { CORRECT } else { WRONG }, share);
-            let ink = if share >= 0.75 { Rgb888::WHITE } else { INK };
+            let shade = shade(if row == column { CORRECT } else { WRONG }, share);
+            fill_cell(&mut canvas, [x, y], shade);
+            let ink = if shade_is_dark(shade) { Rgb888::WHITE } else { Rgb888::BLACK };
             let middle = [x + CELL / 2, y + CELL / 2];
             write(&mut canvas, &count.to_string(), middle, centred, ink);
         }
@@ -73,15 +74,35 @@ fn write(canvas: &mut Canvas, text: &str, [x, y]: [u32; 2], alignment: Alignment
     let Ok(_) = text.draw(canvas);
 }
 
-/// Fills a cell, except for a thin border.
-fn fill_cell(canvas: &mut Canvas, [x, y]: [u32; 2], tone: [u8; 3], share: f64) {
+/// The colour of a cell with this share of its row.
+fn shade(tone: [u8; 3], share: f64) -> [u8; 3] {
     // A faint shade distinguishes an empty cell from the background.
     let share = 0.04 + 0.96 * share;
-    let mix = |k: usize| {
+    [0, 1, 2].map(|k| {
         let (paper, tone) = (f64::from(PAPER[k]), f64::from(tone[k]));
         (paper + (tone - paper) * share).round() as u8
+    })
+}
+
+/// Whether white has the higher contrast with it. The better one of white and black always has the 4.5 that
+/// WCAG asks for.
+fn shade_is_dark(shade: [u8; 3]) -> bool {
+    1.05 / (luminance(shade) + 0.05) > (luminance(shade) + 0.05) / 0.05
+}
+
+/// Relative luminance as WCAG defines it.
+fn luminance(colour: [u8; 3]) -> f64 {
+    let linear = |part: u8| {
+        let part = f64::from(part) / 255.0;
+        if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
     };
-    let style = PrimitiveStyle::with_fill(Rgb888::new(mix(0), mix(1), mix(2)));
+    let [red, green, blue] = colour.map(linear);
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+/// Fills a cell, except for a thin border.
+fn fill_cell(canvas: &mut Canvas, [x, y]: [u32; 2], [red, green, blue]: [u8; 3]) {
+    let style = PrimitiveStyle::with_fill(Rgb888::new(red, green, blue));
     let corner = Point::new(x as i32 + 1, y as i32 + 1);
     let Ok(()) = Rectangle::new(corner, Size::new_equal(CELL - 2)).into_styled(style).draw(canvas);
 }

@@ -6,6 +6,7 @@ use super::curves::{colour, curves, drawn};
 use super::{ClassDifference, DifferingOption, Repeats, Run, RunTable};
 use crate::evaluate::{Difference, Interval};
 use crate::metrics::Estimate;
+use crate::report::caption::unturned;
 use crate::report::figure::Figure;
 use crate::report::html::HtmlError;
 use crate::report::matrices::percent;
@@ -46,7 +47,7 @@ pub fn page(runs: &[Run], table: &RunTable) -> Result<String, HtmlError> {
         classes: tasks.iter().filter_map(|task| class_table(task, table, &names)).collect(),
         by_option: table.options.len() >= runs.len(),
         options: &table.options,
-        notes: &table.notes,
+        notes: table.notes.iter().map(|note| unturned(note)).collect(),
         tasks,
     };
     Ok(page.render()?)
@@ -74,7 +75,7 @@ struct Page<'a> {
     /// Whether each option has a row, and not each run.
     by_option: bool,
     options: &'a [DifferingOption],
-    notes: &'a [String],
+    notes: Vec<String>,
 }
 
 /// A run's name with the colour of its curves.

@@ -77,6 +77,7 @@ pub(super) fn difference(
         return Ok((None, vec![note]));
     }
     let mut notes = Vec::new();
+    notes.extend(one_sided(&between, [reference.0, run.0], tables, &tasks));
     for task in &tasks {
         let [ours, theirs] = [0, 1].map(|which| &tables[which].tasks[task.places[which]].1);
         if ours.iter().any(|class| !theirs.contains(class)) || ours.len() != theirs.len() {
@@ -124,6 +125,27 @@ pub(super) fn difference(
     };
     let tasks = tasks.iter().enumerate().filter_map(of_task).collect();
     Ok((Some(RunDifference { run: place, actions, score, tasks }), notes))
+}
+
+/// That the score's difference leaves tasks out which one of the runs has alone, where there are such.
+fn one_sided(
+    between: &str,
+    runs: [&Run; 2],
+    tables: [&PredictionTable; 2],
+    common: &[Common],
+) -> Option<String> {
+    let more = [0, 1].map(|which| {
+        let names = tables[which].tasks.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| common.iter().all(|task| task.name != *name)).collect::<Vec<_>>()
+    });
+    let has = runs.iter().zip(&more).filter(|(_, names)| !names.is_empty());
+    let has = has.map(|(run, names)| format!("{} also has {}", run.name, names.join(", ")));
+    let has: Vec<String> = has.collect();
+    let common: Vec<&str> = common.iter().map(|task| task.name).collect();
+    let over = common.join(", ");
+    (!has.is_empty()).then(|| {
+        format!("{between}: the difference in score is over {over} only; {}", has.join(", and "))
+    })
 }
 
 /// The difference, which says nothing where it is of very few actions: drawn again they are always the same.

@@ -147,9 +147,15 @@ impl Server {
         let folder = folder.map_err(ServeError::Start)?;
         let queue = Arc::new(Queue::new());
         let shared = Arc::new(Shared {
-            page: served_page(&model.info, &model.schema, &input, &model.name)
-                .map_err(io::Error::other)
-                .map_err(ServeError::Start)?,
+            page: served_page(
+                &model.info,
+                &model.schema,
+                &input,
+                &model.name,
+                &model.options.averaging,
+            )
+            .map_err(io::Error::other)
+            .map_err(ServeError::Start)?,
             about: model.about(limits.clips, limits.max_upload),
             places: Arc::new(Semaphore::new(limits.waiting + 1)),
             queue: Arc::clone(&queue),

@@ -84,6 +84,7 @@ impl Model {
             })
             .collect();
         let window = &self.input.window;
+        let averaging = &self.options.averaging;
         json!({
             "checkpoint": self.name,
             "backbone": self.info.model.backbone.to_string(),
@@ -95,6 +96,12 @@ impl Model {
                 "width": self.input.size[1],
                 "window": window.window.to_string(),
                 "max_views": clips,
+            },
+            "averaging": {
+                "clips": averaging.clips,
+                "crops": if averaging.three_crops { 3 } else { 1 },
+                "flip": averaging.flip,
+                "most": averaging.most(),
             },
             "tasks": tasks,
             "max_upload": max_upload,

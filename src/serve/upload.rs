@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::Limits;
 use super::model::Clips;
 use crate::data::video::{Cancel, has_clip_extension};
+use crate::text::turns;
 
 /// Most bytes of a part's head, and of whatever else is not a clip's content.
 const MAX_HEAD: u64 = 1 << 20;
@@ -93,7 +94,8 @@ fn clip_name(part: &Field<'_>) -> Result<String, UploadError> {
     }
     let given = part.file_name().unwrap_or_default();
     let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
-    let name: String = last.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+    let name: String =
+        last.chars().filter(|&c| !c.is_control() && !turns(c)).take(MAX_NAME).collect();
     match name.is_empty() {
         true => Err(UploadError::Form("there is a clip without a file name".to_owned())),
         false => Ok(name),

@@ -5,6 +5,7 @@ use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use crate::data::{Batch, Dataset, Reading};
 use crate::evaluate::{ActionPrediction, Saliency};
+use crate::report::caption::Caption;
 use crate::report::html::{Example, Strip};
 use crate::schema::Schema;
 use crate::sheet::explained as explained_row;
@@ -26,14 +27,15 @@ struct Candidate {
     /// The task whose class is explained, with the class: the most confident wrong one, else the most
     /// confident one.
     explained: [usize; 2],
-    caption: String,
+    caption: Caption,
 }
 
 impl Candidate {
     fn new(schema: &Schema, prediction: &ActionPrediction) -> Self {
         let mut correct = Vec::new();
         let mut wrong: Vec<f64> = Vec::new();
-        let mut parts = Vec::new();
+        let action = prediction.action.clone();
+        let mut caption = Caption::default().words("Action ").name(&action);
         let mut explained = ([0, prediction.predicted(0)], (false, 0.0));
         for (index, task) in schema.tasks.iter().enumerate() {
             let (best, probability) = (prediction.predicted(index), prediction.confidence(index));
@@ -43,25 +45,25 @@ impl Candidate {
             if (is_wrong, probability) > explained.1 {
                 explained = ([index, best], (is_wrong, probability));
             }
-            parts.push(match prediction.labels[index] {
-                None => format!("{}, which is unknown ({percent:.0} %)", name(best)),
+            caption = caption.words(if index == 0 { ": " } else { "; " });
+            caption = match prediction.labels[index] {
+                None => caption.name(name(best)).words(", which is unknown"),
                 Some(label) if label == best => {
                     correct.push(probability);
-                    format!("{} ({percent:.0} %)", name(best))
+                    caption.name(name(best))
                 }
                 Some(label) => {
                     wrong.push(probability);
-                    format!("{}, predicted {} ({percent:.0} %)", name(label), name(best))
+                    caption.name(name(label)).words(", predicted ").name(name(best))
                 }
-            });
+            };
+            caption = caption.words(format!(" ({percent:.0} %)"));
         }
         let confidence = if wrong.is_empty() {
             correct.iter().sum::<f64>() / correct.len().max(1) as f64
         } else {
             wrong.iter().copied().fold(0.0, f64::max)
         };
-        let action = prediction.action.clone();
-        let caption = format!("Action {action}: {}", parts.join("; "));
         let (explained, correct) = (explained.0, wrong.is_empty());
         Self { action, correct, confidence, explained, caption }
     }
@@ -104,12 +106,14 @@ fn example(
     let frames = batch.frames_of(0..1).chunks(h * w * 3).step_by(step);
     let frames = frames.filter_map(|frame| jpeg(frame, [h, w])).collect();
     let first = batch.views.first().map_or(0, |view| view + 1);
-    let mut strips = vec![Strip { title: format!("View {first}"), frames }];
+    let title = Caption::default().words(format!("View {first}"));
+    let mut strips = vec![Strip { title, frames }];
     let [task, class] = candidate.explained;
     let explained = explain(&batch, candidate.explained).unwrap_or_default();
     for (clip, (saliency, view)) in explained.iter().zip(&batch.views).enumerate() {
         let class = &schema.tasks[task].classes[class].name;
-        let title = format!("View {}: warmer places speak more for {class}", view + 1);
+        let words = format!("View {}: warmer places speak more for ", view + 1);
+        let title = Caption::default().words(words).name(class);
         let row = explained_row(&batch, clip, saliency, String::new());
         let size = |frame: &RgbImage| [frame.height() as usize, frame.width() as usize];
         let frames = row.frames.iter().filter_map(|frame| jpeg(frame, size(frame))).collect();

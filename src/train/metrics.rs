@@ -103,6 +103,11 @@ impl PassProgress {
         self.batches.max(self.steps)
     }
 
+    /// Its wall time so far, seconds.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
     /// Whether it is a pass over this objective's heads.
     pub fn fits(&self, objective: &Objective) -> bool {
         let fit = |heads: &[HeadProgress], of: &[TaskObjective]| {

@@ -6,6 +6,7 @@ mod open;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use super::agreement::common_config;
 use super::checkpoints::{CheckpointWriter, Snapshot};
@@ -119,6 +120,10 @@ pub(super) struct Run<'a> {
     history: Vec<EpochRecord>,
     /// The finished part of the next epoch, of a resumed run.
     progress: Option<PassProgress>,
+    /// The end of the last epoch, or the run's start.
+    since: Instant,
+    /// Seconds that the finished part of the next epoch took.
+    before: f64,
     /// Clips in the frame cache at the end of the last epoch.
     cached: u64,
     advised: bool,
@@ -267,6 +272,8 @@ impl<'a> Run<'a> {
         }
         let gradients =
             if plan.phase.freezing.wants_gradients() { self.stage_gradients(epoch)? } else { None };
+        let wall_seconds = self.since.elapsed().as_secs_f64() + std::mem::take(&mut self.before);
+        self.since = Instant::now();
         Ok(EpochRecord {
             epoch: epoch + 1,
             phase: plan.phase.number,
@@ -278,6 +285,7 @@ impl<'a> Run<'a> {
             score,
             calibration: Some(calibration),
             best,
+            wall_seconds: Some(wall_seconds),
         })
     }
 

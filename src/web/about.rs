@@ -129,6 +129,10 @@ pub(super) struct ServedAbout<'a> {
     pub epoch: usize,
     pub tasks: Vec<AboutTask>,
     pub input: AboutInput,
+    /// Number of predictions of which the answer is the mean.
+    pub averaged: usize,
+    /// Whether they are fewer where the crops of all clips are the same.
+    pub same_crops_count_once: bool,
 }
 
 /// A size of clips and what it takes.

@@ -21,6 +21,7 @@ pub use weights::Span;
 
 use crate::checkpoint::CheckpointInfo;
 use crate::data::InputSpec;
+use crate::evaluate::Averaging;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, PlanError};
 use crate::model::MultiViewNet;
@@ -87,6 +88,7 @@ pub fn served_page(
     schema: &Schema,
     input: &InputSpec,
     name: &str,
+    averaging: &Averaging,
 ) -> Result<String, WebError> {
     page::served(&ServedAbout {
         server: true,
@@ -95,6 +97,8 @@ pub fn served_page(
         epoch: info.epoch,
         tasks: tasks(info, schema),
         input: AboutInput::new(info, input),
+        averaged: averaging.most(),
+        same_crops_count_once: averaging.three_crops,
     })
 }
 

@@ -18,6 +18,9 @@ const LARGEST: usize = 100_000_000;
 /// Bytes of weights in one file of a folder; a multiple of 3, for base64.
 const PIECE: usize = 30_000_000;
 
+/// What is said of the frames that are shown, where the network sees no others.
+const SEEN: &str = "what the network sees of each";
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -37,6 +40,8 @@ struct Page<'a> {
     epoch: usize,
     /// Whether the network runs on the server that the page comes from.
     server: bool,
+    /// What is said of the frames that are shown.
+    seen: &'a str,
     /// JSON in which no character can end an element.
     about: &'a str,
     /// The weights in base64, if they are in the page.
@@ -56,7 +61,8 @@ impl WebModel {
         let About { name, backbone, epoch, .. } = &self.about;
         let page = |weights, scripts: &[String]| {
             let (epoch, about) = (*epoch, &about);
-            let page = Page { name, backbone, epoch, server: false, about, weights, scripts };
+            let (server, seen) = (false, SEEN);
+            let page = Page { name, backbone, epoch, server, seen, about, weights, scripts };
             page.render().map_err(WebError::from)
         };
         if self.weights.len().div_ceil(3) * 4 + about.len() <= LARGEST {
@@ -109,11 +115,19 @@ fn script(index: usize) -> String {
 pub(super) fn served(about: &ServedAbout<'_>) -> Result<String, WebError> {
     let ServedAbout { name, backbone, epoch, .. } = about;
     let json = inline_json(about)?;
+    let seen = match about {
+        ServedAbout { averaged: 1, .. } => SEEN.to_owned(),
+        ServedAbout { averaged, same_crops_count_once, .. } => {
+            let upto = if *same_crops_count_once { "up to " } else { "" };
+            format!("the middle of each; the network sees {upto}{averaged} inputs per view")
+        }
+    };
     let page = Page {
         name,
         backbone,
         epoch: *epoch,
         server: true,
+        seen: &seen,
         about: &json,
         weights: None,
         scripts: &[],

@@ -95,6 +95,7 @@ function update() {
 function forget() {
   changes += 1;
   element('answer').hidden = true;
+  for (const view of views) mark(view);
   update();
 }
 
@@ -156,7 +157,7 @@ async function load(view) {
     draw(view);
   } catch (error) {
     if (view.removed) return;
-    view.moment.textContent = model.server ? HIDDEN : `${clip.name}: ${error.message ?? 'cannot be read'}`;
+    view.moment.textContent = model.server ? HIDDEN : `${isolated(clip.name)}: ${error.message ?? 'cannot be read'}`;
     if (!model.server) say(view.moment.textContent);
   }
 }
@@ -256,7 +257,7 @@ async function add(chosen) {
     try {
       await show(await open());
     } catch (error) {
-      failures.push(`${name}: ${error.message}`);
+      failures.push(`${isolated(name)}: ${error.message}`);
     }
   }
   adding -= 1;
@@ -284,29 +285,6 @@ async function dropped(transfer) {
   };
   for (const entry of entries) await walk(entry, '');
   return found;
-}
-
-function bar(name, share, best) {
-  const track = make('span', { class: 'track', 'aria-hidden': 'true' }, make('span', { style: `width:${share * 100}%` }));
-  return make('tr', best ? { class: 'best' } : {}, make('th', { scope: 'row' }, name), make('td', { class: 'gauge' }, track), make('td', { class: 'number' }, percent(share)));
-}
-
-function table(title, rows) {
-  return make('table', { class: 'bars' }, make('caption', {}, title), make('tbody', {}, ...rows));
-}
-
-// Shows an answer as `polyview predict --json` has it, and a line about the time it took.
-function present(found, time) {
-  const clear = (id, ...children) => element(id).replaceChildren(...children);
-  const caption = ({ name, title }) => (found.undecided?.includes(name) ? `${title}: undecided` : title);
-  clear('tasks', ...model.tasks.map((task) =>
-    table(caption(task), found.tasks[task.name].map(({ class: label, confidence }, place) => bar(label, confidence, place === 0)))));
-  clear('shares', table('Attention weight of each view', found.views.map(({ clip, share }) => bar(clip, share, false))));
-  element('time').textContent = time;
-  element('json').textContent = JSON.stringify(found, null, 2);
-  element('copied').textContent = '';
-  element('answer').hidden = false;
-  element('answer').focus();
 }
 
 // Runs the network on this device; `at(share, text)` shows how far it is. Answers as `present` takes it.
@@ -358,7 +336,7 @@ async function run() {
   const before = changes;
   try {
     // As they are now: the slider gives a view other frames.
-    const used = taken().map((view) => ({ ...view }));
+    const used = taken().map((view) => ({ ...view, shown: view }));
     const [found, time] = await (model.server ? askServer : runHere)(used, at);
     if (changes === before) present(found, time);
     else say('The clips were changed while it ran: press Run again.');

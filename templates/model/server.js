@@ -15,9 +15,9 @@ async function askServer(used, at) {
     const response = await fetch('/api/predictions', { method: 'POST', body: form })
       .catch(() => { throw new Problem('The server does not answer. Is it still running?'); });
     const found = await response.json();
+    markLeft(used, found.unreadable ?? []);
     const left = (found.unreadable ?? []).map(({ reason }) => reason).join('; ');
     if (!response.ok) throw new Problem(`The server says: ${[found.error, left].filter(Boolean).join(': ')}.`);
-    if (left) say(`Left out: ${left}.`);
     const waited = found.waited > 0.1 ? `, after ${found.waited.toFixed(1)} s in the queue` : '';
     return [found, `${found.seconds.toFixed(1)} s for ${plural(found.views.length, 'view')}${waited}`];
   } finally {

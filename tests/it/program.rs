@@ -19,6 +19,7 @@ fn history(save: &Path) -> Value {
     let text = std::fs::read_to_string(save.join("history.json")).unwrap();
     let mut history: Value = serde_json::from_str(&text).unwrap();
     for epoch in history.as_array_mut().unwrap() {
+        epoch.as_object_mut().unwrap().remove("wall_seconds").unwrap();
         for pass in ["train", "valid"] {
             let pass = epoch[pass].as_object_mut().unwrap();
             assert!(pass["loss"].as_f64().unwrap().is_finite());

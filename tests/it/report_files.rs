@@ -204,6 +204,13 @@ fn a_matrix_as_a_picture() {
     // One cell is nearly all blue, its neighbour has a tenth of orange.
     let blue = picture.pixels().filter(|p| p.0[2] > 180 && p.0[0] < 80).count();
     assert!(blue > 1000, "{blue}");
+    // Counts are white where that stands out, as on full blue, and black on orange.
+    let white = |rows: &[Vec<u64>]| {
+        let picture = matrix_picture("Action", &names, rows);
+        picture.pixels().filter(|pixel| pixel.0 == [255; 3]).count()
+    };
+    assert!(white(&[vec![10, 0], vec![0, 10]]) > 10);
+    assert_eq!(white(&[vec![1, 9], vec![9, 1]]), 0);
     // No class at all is a picture of its title.
     assert!(matrix_picture("Nothing", &[], &[]).width() > 100);
 }

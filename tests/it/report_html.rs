@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use polyview::report::caption::Caption;
 use polyview::report::charts::WIDTH;
 use polyview::report::curves::best_epoch;
 use polyview::report::html::{Example, ReportData, RunStatus, Strip, render};
@@ -173,8 +174,9 @@ fn everything_is_escaped() {
     summary.settings = pairs.to_vec();
     summary.advice = vec![EVIL.to_owned()];
     summary.splits[0].split = EVIL.to_owned();
-    let strip = Strip { title: EVIL.to_owned(), frames: vec![EVIL.into()] };
-    let examples = [Example { caption: EVIL.to_owned(), strips: vec![strip] }];
+    let caption = || Caption::default().words(EVIL).name(EVIL);
+    let strip = Strip { title: caption(), frames: vec![EVIL.into()] };
+    let examples = [Example { caption: caption(), strips: vec![strip] }];
     let page = with(&history, |data| {
         *data = ReportData {
             title: EVIL,
@@ -199,8 +201,8 @@ fn images_are_embedded() {
     let frames = vec![png, jpeg, b"GIF89a".to_vec(), b"BM".to_vec(), Vec::new()];
     let history = report::history(2);
     let examples = [Example {
-        caption: "Action 7".to_owned(),
-        strips: vec![Strip { title: String::new(), frames }],
+        caption: Caption::default().words("Action ").name("7"),
+        strips: vec![Strip { title: Caption::default(), frames }],
     }];
     let page = with(&history, |data| data.worst = &examples);
     let strip = element(&page, r#"<figure class="strip""#, "figure");
@@ -209,6 +211,19 @@ fn images_are_embedded() {
     assert!(strip.contains("data:image/gif;base64,R0lGODlh"));
     assert_eq!(count(strip, "no image"), 2);
     assert!(page.contains(r#"<article id="worst">"#) && !page.contains(r#"<article id="best">"#));
+}
+
+#[test]
+fn the_time_is_the_run_s_where_it_is_known() {
+    let mut history = report::history(3);
+    let time = |page: &str| element(page, "<dt>Time</dt>", "div").to_owned();
+    let passes: f64 = history.iter().map(EpochRecord::seconds).sum();
+    assert!(300.0 < passes && passes < 400.0, "{passes}");
+    let old = time(&page(&history));
+    assert!(old.contains("<b>5 min ") && old.contains("; of 3 epochs the passes only<"), "{old}");
+    history.iter_mut().for_each(|record| record.wall_seconds = Some(200.0));
+    let known = "<dt>Time</dt><dd><b>10 min 00 s</b><small>3 min 20 s per epoch</small></dd>";
+    assert_eq!(time(&page(&history)), known);
 }
 
 #[test]

@@ -165,6 +165,9 @@ fn what_two_runs_have_in_common_is_compared() {
     let some = against(&one, good.iter().map(severity).collect());
     assert_eq!(some.tasks(), ["offence_severity", "action_class"]);
     assert_eq!(some.differences[0].tasks[..], whole.differences[0].tasks[..1]);
+    let note = "run-0 and run-1: the difference in score is over offence_severity only; run-0 also has \
+                action_class";
+    assert_eq!(some.notes, [note]);
     let mut named = schema.clone();
     named.tasks.iter_mut().for_each(|task| task.name.push('2'));
     let none = against(&named, good.clone());

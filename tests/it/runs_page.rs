@@ -129,6 +129,24 @@ fn more_runs_than_colours() {
 }
 
 #[test]
+fn a_task_that_one_run_has_alone_is_named_and_has_no_table() {
+    let folder = TempDir::new().unwrap();
+    let both = Schema::mvfoul().unwrap();
+    let mut one = both.clone();
+    one.tasks.truncate(1);
+    for (name, schema) in [("one", &one), ("two", &both)] {
+        let epoch = predictions(schema, 40, |action, _| action % 3 == 0);
+        write(&folder.path().join(name), "", schema, &[epoch]);
+    }
+    let shown = text(&polyview(&["compare", folder.path().to_str().unwrap()]).stdout);
+    let note = "one and two: the difference in score is over offence_severity only; two also has \
+                action_class\n";
+    assert!(shown.contains(note), "{shown}");
+    assert!(shown.contains("offence_severity, recall per class"), "{shown}");
+    assert!(!shown.contains("action_class, recall per class"), "{shown}");
+}
+
+#[test]
 fn the_command_prints_tables_or_json_and_writes_the_page() {
     let folder = TempDir::new().unwrap();
     let root = folder.path();

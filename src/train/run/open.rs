@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use super::Run;
 use crate::checkpoint::CheckpointInfo;
@@ -21,6 +22,7 @@ use crate::train::devices::Devices;
 use crate::train::error::TrainError;
 use crate::train::lanes::{self, Lanes};
 use crate::train::memory::{MemoryBudget, memory_needs};
+use crate::train::metrics::PassProgress;
 use crate::train::mixing::Mixing;
 use crate::train::objective::Objective;
 use crate::train::recording::Recorder;
@@ -166,6 +168,7 @@ impl<'a> Run<'a> {
                 valid: &data.valid,
             },
         );
+        let since = Instant::now();
         observer.observe(&Event::Started(summary.clone()));
         if config.compute.tune {
             let micro_batch = budget.step(&needs).micro_batch.min(clips);
@@ -206,6 +209,8 @@ impl<'a> Run<'a> {
             checkpoints,
             reporter,
             history: start.history,
+            since,
+            before: start.progress.as_ref().map_or(0.0, PassProgress::seconds),
             progress: start.progress,
             cached: 0,
             advised: false,

@@ -43,6 +43,7 @@ pub fn history(epochs: usize) -> Vec<EpochRecord> {
                 score,
                 calibration: Some(calibration(skill)),
                 best: is_best,
+                wall_seconds: None,
             }
         })
         .collect()

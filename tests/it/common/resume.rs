@@ -13,6 +13,7 @@ use super::run::{run, saving_to, try_run, with};
 pub fn timeless(history: &[EpochRecord]) -> Vec<EpochRecord> {
     let mut history = history.to_vec();
     for record in &mut history {
+        record.wall_seconds = None;
         for pass in [&mut record.train, &mut record.valid] {
             (pass.seconds, pass.data_wait) = (0.0, 0.0);
         }

@@ -81,6 +81,7 @@ fn history(schema: &Schema, epochs: &[Vec<ActionPrediction>]) -> Vec<EpochRecord
             score,
             calibration: None,
             best,
+            wall_seconds: None,
         }
     };
     (1..).zip(epochs).map(epoch).collect()

@@ -1,0 +1,56 @@
+//! The time that a run took, as its history and its page have it.
+
+use std::time::Instant;
+
+use polyview::report::{EpochRecord, Event};
+use polyview::train::REPORT;
+use tempfile::TempDir;
+
+use crate::common::resume::run_some;
+use crate::common::run::{run, run_observed, small_config, with};
+
+fn sum(history: &[EpochRecord]) -> f64 {
+    history.iter().map(EpochRecord::seconds).sum()
+}
+
+#[test]
+fn it_is_all_of_the_time_also_of_a_resumed_run() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 3");
+    let (mut from, mut to) = (Instant::now(), 0.0);
+    let outcome = run_observed(&config, |event| match event {
+        Event::Started(_) => from = Instant::now(),
+        Event::Epoch(_) => to = from.elapsed().as_secs_f64(),
+        _ => {}
+    });
+    let passes = |record: &EpochRecord| record.train.seconds + record.valid.seconds;
+    for record in &outcome.history {
+        assert!(record.wall_seconds.unwrap() >= passes(record), "{record:?}");
+    }
+    // But for what follows the last record: its checkpoint and the page.
+    let (all, last) = (sum(&outcome.history), outcome.history.last().unwrap());
+    assert!(all <= to && all > to - 2.0 * last.wall_seconds.unwrap() - 0.5, "{all} of {to}");
+    let page = std::fs::read_to_string(config.run.save_dir.join(REPORT)).unwrap();
+    assert!(page.contains("<dt>Time</dt>") && !page.contains("the passes only"), "{page:.2000}");
+
+    // The part before an interruption counts, too.
+    let other = folder.path().join("other");
+    let other = with(&config, &format!("--resume auto --save-dir {}", other.display()));
+    assert!(run_some(&other, 1));
+    let resumed = run(&other);
+    let first = &resumed.history[0];
+    assert!(first.wall_seconds.unwrap() >= passes(first), "{first:?}");
+}
+
+#[test]
+fn histories_of_before_it_was_recorded_are_read() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
+    let mut old = run(&config).history;
+    let mut json = serde_json::to_value(&old).unwrap();
+    assert!(json[0].as_object_mut().unwrap().remove("wall_seconds").is_some());
+    let read: Vec<EpochRecord> = serde_json::from_value(json).unwrap();
+    old[0].wall_seconds = None;
+    assert_eq!(read, old);
+    assert_eq!(sum(&read), old[0].train.seconds + old[0].valid.seconds);
+}
