@@ -74,10 +74,10 @@ impl LoadReport {
 
 /// The tasks whose heads these tensors are; `None` if one of them is something else.
 fn heads_of(names: &[String]) -> Option<Vec<&str>> {
-    fn task(name: &String) -> Option<&str> {
+    fn task(name: &str) -> Option<&str> {
         name.strip_prefix("heads.")?.split('.').next()
     }
-    let mut tasks = names.iter().map(task).collect::<Option<Vec<&str>>>()?;
+    let mut tasks = names.iter().map(|name| task(name)).collect::<Option<Vec<&str>>>()?;
     let mut seen = std::collections::HashSet::new();
     tasks.retain(|task| seen.insert(*task));
     Some(tasks)

@@ -135,7 +135,10 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
         ("epochs = 5", "line 1: epochs: there is no such key; known are config, seeds, base"),
         ("config = 3", "line 1: config: must be the path"),
         ("config = \"absent.toml\"", "line 1: config: "),
-        ("config = \"sweep.toml\"\n[base]\nlr = 1", "sweep.toml: line 2: [base]: options stand at the top level"),
+        (
+            "config = \"sweep.toml\"\n[base]\nlr = 1",
+            "sweep.toml: line 2: [base]: options stand at the top level",
+        ),
         ("seeds = 3", "line 1: seeds: must be a list of whole numbers"),
         ("seeds = [0.5]", "line 1: seeds: must be a list of whole numbers"),
         ("seeds = [-1]", "line 1: seeds: must be a list of whole numbers of at least 0"),
