@@ -351,7 +351,10 @@ def main():
     options = parser.parse_args()
     config = tomllib.loads((options.run / "config.toml").read_text())
     steps = sorted(options.steps.glob("step-*.safetensors"))
-    kinds = [(f"PyTorch, {threads} threads", threads, torch.float32) for threads in options.threads]
+    kinds = [
+        (f"PyTorch, {threads} thread{'s' if threads > 1 else ''}", threads, torch.float32)
+        for threads in options.threads
+    ]
     if options.double:
         kinds.insert(0, ("PyTorch in f64", options.threads[0], torch.float64))
     base, *others = [

@@ -23,6 +23,7 @@ pub(crate) use faults::in_one_line;
 pub(crate) use faults::{simulate_failure, simulate_out_of_memory};
 pub(crate) use memory::main_memory;
 pub(crate) use read_back::read_back;
+pub(crate) use several::unknown_name;
 pub use several::{open_all, open_share};
 #[cfg(test)]
 pub(crate) use testing::unshared;
@@ -31,9 +32,7 @@ pub(crate) use testing::unshared;
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The name is none of the known forms.
-    #[error(
-        "{0}: unknown device; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]"
-    )]
+    #[error("{0}: {why}", why = why_unknown(.0))]
     Unknown(String),
     /// A list of devices that cannot be read.
     #[error("{list}: {reason}")]
@@ -151,6 +150,28 @@ pub struct Compute {
     pub info: DeviceInfo,
     /// One line for the user where the choice needs an explanation.
     pub note: Option<String>,
+}
+
+/// What to say of a name that is not known, and what to use in its place.
+fn why_unknown(name: &str) -> &'static str {
+    match name {
+        "mps" => "unknown device; what PyTorch calls mps is metal here",
+        _ => "unknown device; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]",
+    }
+}
+
+/// Whether a name has one of the known forms, which says nothing of what this machine has.
+fn is_known(name: &str) -> bool {
+    let is_number = |text: &str| text.parse::<usize>().is_ok();
+    match name.split_once(':') {
+        None => {
+            let names = ["auto", "gpu", "cpu", "wgpu", "vulkan", "metal", "dx12", "cuda"];
+            names.contains(&name)
+        }
+        Some(("wgpu", index)) => index == "cpu" || is_number(index),
+        Some(("cuda", index)) => is_number(index),
+        Some(_) => false,
+    }
 }
 
 fn cpu_info(auto: bool) -> DeviceInfo {

@@ -267,6 +267,10 @@ pub enum Event {
     },
     /// A batch is done.
     Step {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Training or validation.
+        phase: PassKind,
         /// Number of batches done in this pass.
         done: usize,
         /// Loss of the pass so far, as in [`PassRecord`].
@@ -294,6 +298,37 @@ pub enum Event {
     },
     /// The user interrupts the run.
     Interrupted,
+    /// The run is over; the last event of one that does not fail.
+    Finished {
+        /// Why.
+        reason: EndReason,
+        /// Number of epochs that are done.
+        epochs: usize,
+        /// The one with the highest score; `None` where none is done.
+        best_epoch: Option<usize>,
+        /// Its score.
+        score: Option<f64>,
+        /// The weight files that it wrote.
+        #[serde(serialize_with = "crate::lossy::paths")]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Why a run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum EndReason {
+    /// All epochs are done.
+    #[serde(rename = "all epochs")]
+    AllEpochs,
+    /// The score has stopped rising.
+    #[serde(rename = "early stopping")]
+    EarlyStopping,
+    /// The user stopped it.
+    #[serde(rename = "interrupted")]
+    Interrupted,
+    /// It was resumed, and all had been done before.
+    #[serde(rename = "was finished")]
+    WasFinished,
 }
 
 /// Receives events; closures implement it.

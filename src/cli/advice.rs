@@ -86,7 +86,7 @@ impl Advice for DeviceError {
 
     fn status(&self) -> u8 {
         match self {
-            Self::List { .. } => EXIT_USAGE,
+            Self::List { .. } | Self::Unknown(_) => EXIT_USAGE,
             _ => EXIT_FAILURE,
         }
     }
@@ -115,6 +115,10 @@ impl Advice for DataError {
                  classes, --format manifest or list what a table or a list in it names)"
                     .to_owned(),
             ),
+            // A run takes these two, whatever its --split says.
+            Self::NoSplit { split, .. } if split != "train" && split != "valid" => {
+                Some("give one of them with --split".to_owned())
+            }
             Self::NoSplits { .. }
             | Self::UnknownSplit { .. }
             | Self::NoSplit { .. }

@@ -100,13 +100,13 @@ impl ExportArgs {
         let Memory { weights, activations, largest, .. } =
             programs.last().expect("a model has programs").memory;
         print_text(&format!(
-            "{}: {:.1} MB{files}\nclips of {t}×{h}×{w}: {:.0} MiB of GPU memory for weights, {:.0} MiB for \
-             activations, in buffers of at most {:.0} MiB",
+            "{}: {:.1} MB{files}\nclips of {t}×{h}×{w}: {} of GPU memory for weights, {} for activations, in \
+             buffers of at most {}",
             written.page.display(),
             written.bytes as f64 / 1e6,
             mebibytes(weights),
             mebibytes(activations),
-            mebibytes(largest)
+            format_args!("{} MiB", largest.div_ceil(1 << 20))
         ))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -144,8 +144,12 @@ impl ExportArgs {
     }
 }
 
-fn mebibytes(bytes: usize) -> f64 {
-    bytes as f64 / (1 << 20) as f64
+/// In whole MiB.
+fn mebibytes(bytes: usize) -> String {
+    match bytes as f64 / (1 << 20) as f64 {
+        size if size < 1.0 => "less than 1 MiB".to_owned(),
+        size => format!("{size:.0} MiB"),
+    }
 }
 
 /// `16,112,199`.

@@ -25,8 +25,12 @@ const HEAD: &str = "\
 #[derive(Debug, Args)]
 pub(super) struct InitSchemaArgs {
     /// The data set: a folder of clips per class, a table or lists
-    #[arg(value_name = "DIR")]
-    dataset_root: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "named_root")]
+    dataset_root: Option<PathBuf>,
+    /// The same, as other commands take it
+    #[arg(id = "named_root", long = "dataset-root", value_name = "DIR")]
+    #[arg(conflicts_with = "dataset_root")]
+    named_root: Option<PathBuf>,
     /// File to write [default: standard output]
     #[arg(long, value_name = "FILE.toml")]
     out: Option<PathBuf>,
@@ -37,7 +41,8 @@ pub(super) struct InitSchemaArgs {
 
 impl InitSchemaArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
-        let dataset_root = self.dataset_root.clone();
+        let given = self.dataset_root.as_ref().or(self.named_root.as_ref());
+        let dataset_root = given.cloned().unwrap_or_default();
         let source = SourceArgs { dataset_root, schema: None, format: None }.open()?;
         let text = format!("{HEAD}{}", source.schema().to_toml());
         let Some(path) = &self.out else {

@@ -29,16 +29,16 @@ mod synth;
 mod terminal;
 mod train;
 mod trained;
+mod usage;
 mod visible;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cluster::processes_launched;
-use crate::options::option_error;
 pub use terminal::Terminal;
 pub use train::train_config;
 
@@ -135,6 +135,9 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Shell", &["completions", "man", "help"]),
 ];
 
+/// The commands whose clips are read as a checkpoint says, unless options say otherwise.
+const OF_A_CHECKPOINT: [&str; 3] = ["evaluate", "predict", "serve"];
+
 /// The command line. clap groups options, not commands, so the list of commands is made here.
 fn command() -> clap::Command {
     let hidden = |command: clap::Command| {
@@ -144,6 +147,14 @@ fn command() -> clap::Command {
     let command = Cli::command()
         .mut_subcommands(|subcommand| subcommand.allow_negative_numbers(true))
         .mut_subcommand("lr-find", hidden);
+    let command = OF_A_CHECKPOINT.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |subcommand| {
+            subcommand.mut_arg("window", |option| {
+                let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+                option.help(help.replace("the schema's, else dense", "the checkpoint's"))
+            })
+        })
+    });
     let style = command.get_styles().clone();
     let (header, literal) = (style.get_header(), style.get_literal());
     let mut list = String::new();
@@ -183,9 +194,9 @@ type CommandResult = Result<ExitCode, Failure>;
 
 /// Runs the program on its arguments (the first is its name); prints errors itself.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = command()
-        .try_get_matches_from(dashes(args))
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let args: Vec<OsString> = dashes(args).collect();
+    let parsed =
+        command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
@@ -198,7 +209,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | ErrorKind::InvalidUtf8
                 | ErrorKind::ArgumentConflict
                 | ErrorKind::UnknownArgument => {
-                    print_error(&one_line(&error));
+                    print_error(&usage::one_line(&error, &args, &command()));
                 }
                 // A closed pipe is no reason to complain.
                 _ => drop(error.print()),
@@ -241,19 +252,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         print_error(&failure.message);
         ExitCode::from(failure.status)
     })
-}
-
-/// clap's error as one line: about an option, as everywhere; about anything else, its first line.
-fn one_line(error: &clap::Error) -> String {
-    let argument = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(argument)) => argument.as_str(),
-        _ => "",
-    };
-    if argument.starts_with("--") && argument.len() > 2 {
-        return option_error(error).to_string();
-    }
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 /// Prints an error on stderr. Nobody may be reading there, which changes nothing.
@@ -340,5 +338,15 @@ mod tests {
         grouped.sort_unstable();
         assert_eq!(there, grouped);
         command.debug_assert();
+    }
+
+    #[test]
+    fn an_option_that_may_be_suggested_is_one() {
+        let command = command();
+        let known: Vec<String> =
+            command.get_subcommands().flat_map(crate::options::long_names_of).collect();
+        for option in crate::options::suggested() {
+            assert!(known.iter().any(|name| name == option), "{option}");
+        }
     }
 }

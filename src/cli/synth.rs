@@ -8,6 +8,7 @@ use clap::Args;
 use super::quoted::quoted;
 use super::{CommandResult, Failure, Terminal, print_text};
 use crate::config::load_schema;
+use crate::data::Window;
 use crate::options::{between, seed, within};
 use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
 use crate::units::{ByteSize, plural};
@@ -76,7 +77,9 @@ impl SynthArgs {
             ratio: self.ratio,
             layout: SynthLayout::of(&schema),
         };
-        for split in schema.splits.iter().filter(|split| !synth::SPLITS.contains(&&*split.name)) {
+        // Nobody asked for the splits of the built-in one.
+        let own = schema.splits.iter().filter(|_| self.schema.is_some());
+        for split in own.filter(|split| !synth::SPLITS.contains(&&*split.name)) {
             let written = synth::SPLITS.join(", ");
             log::warn!("the schema's split {} is not written; synth knows {written}", split.name);
         }
@@ -96,15 +99,30 @@ impl SynthArgs {
             Some(path) => format!(" --schema {}", quoted(path)),
             None => String::new(),
         };
+        let window = match reaches(schema.usual_window(), options.frames) {
+            true => "",
+            false => " --window center",
+        };
         print_text(&format!(
             "{}: {}, {} ({} actions)\ntry: polyview train --dataset-root {}{schema_option} \
-             --backbone-name r3d_tiny --img-height 48 --img-width 64 --disable-augmentation",
+             --backbone-name r3d_tiny --img-height 48 --img-width 64 --target-fps {}{window} \
+             --no-gradual-finetuning --disable-augmentation",
             summary.root.display(),
             plural(summary.clips, "clip"),
             ByteSize(summary.bytes),
             splits.join(", "),
-            quoted(&options.out)
+            quoted(&options.out),
+            synth::FPS
         ))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whether clips of so many frames reach to the end of a window.
+fn reaches(window: Window, frames: usize) -> bool {
+    match window {
+        Window::Frames { end, .. } => end < frames,
+        Window::Seconds { end, .. } => end * f64::from(synth::FPS) < frames as f64,
+        Window::Center | Window::Dense | Window::Segments | Window::Whole => true,
     }
 }

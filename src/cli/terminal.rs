@@ -351,7 +351,7 @@ impl Observer for Terminal {
             Event::PassStarted { epoch, epochs, phase, batches } => {
                 self.begin_pass(*epoch, *epochs, *phase, *batches);
             }
-            Event::Step { done, loss, clips_per_second, data_wait, exchange } => {
+            Event::Step { done, loss, clips_per_second, data_wait, exchange, .. } => {
                 self.step(*done, *loss, *clips_per_second, [Some(*data_wait), *exchange]);
             }
             Event::Epoch(record) => {
@@ -368,6 +368,7 @@ impl Observer for Terminal {
                 self.end_pass();
                 self.line("interrupted: the step is finished, the last checkpoint is written");
             }
+            Event::Finished { .. } => {}
         }
     }
 }

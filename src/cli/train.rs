@@ -1,11 +1,13 @@
 //! `polyview train`.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
+use serde_json::json;
 
 use super::compare_freezing;
 use super::quoted::quoted;
@@ -13,7 +15,7 @@ use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
 use crate::checkpoint::LAST;
 use crate::cluster::Cluster;
 use crate::config::{AUTO, Config, Typed};
-use crate::options::{choice, choices, option_error};
+use crate::options::{choice, choices, long_names_of, option_error};
 use crate::report::{Event, Observer};
 use crate::train::{self, TrainError};
 
@@ -61,9 +63,10 @@ pub fn train_config(
 ) -> Result<Config, String> {
     let command = TrainArgs::augment_args(Command::new("train").no_binary_name(true));
     let args = super::dashes(args.into_iter().map(Into::into));
+    let known = long_names_of(&command);
     let matches = command.try_get_matches_from(args);
     let typed = matches.and_then(|matches| TrainArgs::from_arg_matches(&matches));
-    let typed = typed.map_err(|error| option_error(&error).to_string())?;
+    let typed = typed.map_err(|error| option_error(&error, &known).to_string())?;
     Config::resolve(typed.config.as_deref(), typed.options).map_err(|error| error.to_string())
 }
 
@@ -123,7 +126,11 @@ impl TrainArgs {
         terminal: &mut Terminal,
     ) -> CommandResult {
         let stop = super::signals::stop_flag();
-        let mut lines = |event: &Event| print_event(event);
+        let started = Cell::new(false);
+        let mut lines = |event: &Event| {
+            started.set(true);
+            print_event(event);
+        };
         let mut silence = |event: &Event| {
             if matches!(event, Event::Started(_)) {
                 log::set_max_level(log::LevelFilter::Warn);
@@ -135,8 +142,16 @@ impl TrainArgs {
             Progress::Bar => terminal,
             Progress::Json => &mut lines,
         };
+        let failed = |error: TrainError| -> Failure {
+            let failure = Failure::from(error);
+            if started.get() {
+                print_event(&json!({ "event": "failed", "message": failure.message }));
+            }
+            failure
+        };
         let interrupted = if config.run.compare_freezing {
-            let comparison = train::compare_freezing(config, cluster, &stop, observer)?;
+            let comparison = train::compare_freezing(config, cluster, &stop, observer);
+            let comparison = comparison.map_err(failed)?;
             match progress {
                 _ if !shows => {}
                 Progress::Bar => super::print_text(&compare_freezing::table(&comparison))?,
@@ -144,7 +159,7 @@ impl TrainArgs {
             }
             comparison.unfrozen.interrupted
         } else {
-            let outcome = train::run_across(config, cluster, &stop, observer)?;
+            let outcome = train::run_across(config, cluster, &stop, observer).map_err(failed)?;
             if shows && progress == Progress::Bar {
                 terminal.finish(&outcome, config);
             }

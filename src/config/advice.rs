@@ -120,9 +120,6 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
             if c.optimizer.batch_size > 4 {
                 options.push("--batch-size 4");
             }
-            if c.network.dropout_rate.is_none() {
-                options.push("--dropout-rate 0.6");
-            }
         }
         100..500 => {
             if unfreezes(c, 2) {

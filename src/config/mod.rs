@@ -161,6 +161,12 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn resolve(file: Option<&Path>, typed: Typed<Self>) -> Result<Self, ConfigError> {
+        // A run's own file may have one of the two.
+        if typed.gives("resume", AUTO) && typed.gives("overwrite", "true") {
+            let reason = "one goes on with the run in SAVE_DIR, the other moves it aside: leave one of the \
+                          two out";
+            return Err(OptionError::new("resume", "auto with --overwrite", reason).into());
+        }
         let config: Self = typed.over(file)?;
         config.check()?;
         Ok(config)

@@ -3,6 +3,7 @@
 
 use super::balance::ALTERNATE;
 use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
+use crate::device;
 use crate::schema::Schema;
 use crate::units::plural;
 
@@ -15,6 +16,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             None => "the folder of the data set",
         };
         return Err(ConfigError::Required { option: "dataset-root", reason });
+    }
+    // A run would read its data before it opens the device.
+    if let Some((name, reason)) = device::unknown_name(&config.compute.device) {
+        return Err(refuse("device", name, reason));
     }
     window_and_weights(config)?;
     schedules(config)?;

@@ -30,6 +30,13 @@ impl<T> Typed<T> {
     }
 }
 
+impl<T> Typed<T> {
+    /// Whether this option was typed with this value.
+    pub(super) fn gives(&self, option: &str, value: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == option && entry.values == [value])
+    }
+}
+
 impl<T: Args> Typed<T> {
     /// `T` with a file's options, and over them those typed.
     pub(super) fn over(self, file: Option<&Path>) -> Result<T, ConfigError> {
@@ -96,12 +103,33 @@ pub(crate) fn checked<T: Args>(entries: Vec<Entry>, table: &str) -> Result<Vec<E
         let line =
             line.and_then(|(_, line)| *line).map_or(String::new(), |n| format!("line {n}: "));
         // Names in a file have no dashes.
-        let text = error.to_string().replace("did you mean --", "did you mean ");
+        let text = error.to_string();
+        let text = match text.split_once("there is no such option") {
+            Some((name, meant)) => {
+                format!("{name}there is no such option{}", meant.replace("--", ""))
+            }
+            None => text,
+        };
         format!("{line}{table}{}", text.trim_start_matches('-'))
     };
+    if let Some(error) = entries.iter().find_map(negated::<T>) {
+        return Err(explain(error));
+    }
     let entries = shortcuts::expand(entries).map_err(explain)?;
     options::parse::<T>(&entries).map_err(explain)?;
     Ok(entries)
+}
+
+/// The command line's form of a switch, which a file writes as `switch = false`.
+fn negated<T: Args>(entry: &Entry) -> Option<OptionError> {
+    let switch = entry.name.strip_prefix("no-")?;
+    if shortcuts::is_shortcut(&entry.name)
+        || !options::switch_names::<T>().iter().any(|s| s == switch)
+    {
+        return None;
+    }
+    let value = entry.values == ["false"];
+    Some(OptionError::new(&entry.name, "", format!("write {switch} = {value}")))
 }
 
 impl<T: Args> Args for Typed<T> {

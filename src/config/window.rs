@@ -11,7 +11,7 @@ use crate::options::{self, OptionError};
 #[serde(rename_all = "kebab-case", default)]
 pub struct WindowChoice {
     /// Part of a clip: START..END in frames (67..82) or seconds (2.5s..3.3s), center, dense, segments
-    /// or whole [default: the checkpoint's, else the schema's, else dense]
+    /// or whole [default: the schema's, else dense]
     #[arg(long, value_name = "W")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,

@@ -37,7 +37,7 @@ pub enum DataError {
         known: String,
     },
     /// This split does not exist below the root.
-    #[error("{}: contains no folder for the split {split:?}; found: {found}", .root.display())]
+    #[error("{}: has no split {split:?}; it has {found}", .root.display())]
     NoSplit {
         /// The data set's root.
         root: PathBuf,

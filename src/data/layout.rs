@@ -45,8 +45,17 @@ pub fn find_split(root: &Path, split: &str, schema: &Schema) -> Result<SplitDir,
     found.into_iter().find(|found| found.name == spec.name).ok_or_else(|| DataError::NoSplit {
         root: root.to_owned(),
         split: spec.name.clone(),
-        found: if names.is_empty() { "no split".to_owned() } else { names.join(", ") },
+        found: listed(&names),
     })
+}
+
+/// Names as a sentence lists them: `train, valid and test`.
+pub(super) fn listed(names: &[String]) -> String {
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => "no split".to_owned(),
+    }
 }
 
 fn existing(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {

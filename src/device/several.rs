@@ -1,7 +1,7 @@
 //! Lists of devices.
 
 use super::adapters::{Adapter, adapters};
-use super::{Compute, DeviceError, adapter_id, open_copy};
+use super::{Compute, DeviceError, adapter_id, is_known, open_copy, why_unknown};
 
 /// Opens the devices of a list: names that [`open`](super::open) takes, separated by commas; `all` for
 /// the GPUs of this machine; `NAME*N` for N devices on the same hardware, which is for tests.
@@ -50,8 +50,26 @@ fn dealt(names: &[String], index: usize, count: usize, every: bool) -> Vec<Strin
 /// More devices than a machine has.
 const MOST: usize = 64;
 
+/// The first name in a list that is none of the known forms, and what to say of it. A list that cannot be
+/// read has none: opening it says why.
+pub(crate) fn unknown_name(list: &str) -> Option<(String, &'static str)> {
+    // What there is does not matter here.
+    let names = names_with(list, || Ok(vec!["gpu".to_owned()])).ok()?;
+    let name = names.into_iter().find(|name| !is_known(name))?;
+    let reason = why_unknown(&name);
+    Some((name, reason))
+}
+
 /// The names in a list, one for each device.
 fn names(list: &str) -> Result<Vec<String>, DeviceError> {
+    names_with(list, all)
+}
+
+/// The same, where `all` are the devices of that name.
+fn names_with(
+    list: &str,
+    all: impl Fn() -> Result<Vec<String>, DeviceError>,
+) -> Result<Vec<String>, DeviceError> {
     let wrong =
         |reason: &str| DeviceError::List { list: list.to_owned(), reason: reason.to_owned() };
     let mut names = Vec::new();

@@ -8,6 +8,7 @@ use burn_store::{ModuleStore, PytorchStore, SafetensorsStore, bridge};
 
 use super::state_dict::{self, LoadReport, StateDict, StateDictError};
 use super::{ModelConfig, MultiViewNet};
+use crate::units::plural;
 
 /// Why a weight file was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +41,14 @@ pub enum PretrainedError {
         tensor: String,
     },
     /// No name in common with the network.
-    #[error("{}: none of its {found} tensors belongs to {backbone}", .path.display())]
+    #[error("{}: none of its {} belongs to {backbone}{names}", .path.display(), plural(*.found, "tensor"))]
     Foreign {
         /// The file.
         path: PathBuf,
         /// Tensors in the file.
         found: usize,
+        /// The first of them, after a colon; empty where there are none.
+        names: String,
         /// The backbone asked for.
         backbone: &'static str,
     },
@@ -70,7 +73,9 @@ pub fn read_weights(path: &Path) -> Result<StateDict, PretrainedError> {
 }
 
 /// Where trainers keep the weights within a checkpoint.
-const INNER: [&str; 2] = ["model_state_dict", "state_dict"];
+const INNER: [&str; 5] = ["model_state_dict", "state_dict", "model", "net", "weights"];
+/// Names of a file's tensors that an error quotes.
+const QUOTED: usize = 3;
 
 fn pickled(path: &Path) -> Result<StateDict, String> {
     // Index gaps as in `stem.0, stem.1, stem.3` are names here, not something to close up.
@@ -161,6 +166,7 @@ pub fn load_pretrained(
 ) -> Result<LoadReport, PretrainedError> {
     let raw = read_weights(path)?;
     let found = raw.len();
+    let first: Vec<String> = raw.keys().take(QUOTED).cloned().collect();
     let own_names = raw.keys().any(|name| name.starts_with("backbone."));
     let values: StateDict = raw
         .into_iter()
@@ -182,7 +188,12 @@ pub fn load_pretrained(
     let mut report = state_dict::load_net(net, config, values).map_err(unfit)?;
     if report.loaded == 0 {
         let backbone = config.backbone.name();
-        return Err(PretrainedError::Foreign { path: path.to_owned(), found, backbone });
+        let more = if found > first.len() { ", …" } else { "" };
+        let names = match first.is_empty() {
+            true => String::new(),
+            false => format!(": they are called {}{more}", first.join(", ")),
+        };
+        return Err(PretrainedError::Foreign { path: path.to_owned(), found, names, backbone });
     }
     if !own_names {
         report.missing.retain(|name| name.starts_with("backbone."));

@@ -45,6 +45,44 @@ pub struct LoadReport {
     pub unexpected: Vec<String>,
 }
 
+/// Names of tensors that a line lists at most.
+const LISTED: usize = 8;
+
+impl LoadReport {
+    /// What did not fit together, in a line: heads by their tasks where all of it is heads, as it is with
+    /// weights of another data set. `None` if everything did.
+    pub fn differences(&self) -> Option<String> {
+        let found = [
+            ("missing", "new heads", &self.missing),
+            ("unexpected", "heads left out", &self.unexpected),
+        ];
+        let parts: Vec<String> = found
+            .into_iter()
+            .filter(|(.., names)| !names.is_empty())
+            .map(|(tensors, heads, names)| match heads_of(names) {
+                Some(tasks) => format!("{heads}: {}", tasks.join(", ")),
+                None => {
+                    let rest = names.len().saturating_sub(LISTED);
+                    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+                    format!("{tensors}: {}{more}", names[..names.len() - rest].join(", "))
+                }
+            })
+            .collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+/// The tasks whose heads these tensors are; `None` if one of them is something else.
+fn heads_of(names: &[String]) -> Option<Vec<&str>> {
+    fn task(name: &str) -> Option<&str> {
+        name.strip_prefix("heads.")?.split('.').next()
+    }
+    let mut tasks = names.iter().map(|name| task(name)).collect::<Option<Vec<&str>>>()?;
+    let mut seen = std::collections::HashSet::new();
+    tasks.retain(|task| seen.insert(*task));
+    Some(tasks)
+}
+
 /// Reads all parameters and running statistics of any module, under its own paths.
 pub fn collect<M: Module>(module: &M) -> Result<StateDict, StateDictError> {
     module

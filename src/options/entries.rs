@@ -103,12 +103,28 @@ pub(crate) fn from_toml(text: &str) -> Result<Vec<Entry>, String> {
 /// Line and reason.
 pub(crate) fn parse_toml(text: &str) -> Result<DeTable<'_>, String> {
     let table = DeTable::parse(text).map_err(|error| {
-        let line = error
-            .span()
-            .map_or(String::new(), |span| format!("line {}: ", line_of(text, span.start)));
-        format!("{line}{}", one_line(error.message()))
+        let Some(span) = error.span() else { return one_line(error.message()) };
+        let line = line_of(text, span.start);
+        let wrong = text.lines().nth(line - 1).and_then(bare_word);
+        format!("line {line}: {}", wrong.unwrap_or_else(|| one_line(error.message())))
     })?;
     Ok(table.into_inner())
+}
+
+/// What is wrong with a line whose value is text without quotes.
+fn bare_word(line: &str) -> Option<String> {
+    let (name, value) = line.split_once('=')?;
+    let (name, value) = (name.trim(), value.split('#').next()?.trim());
+    let known = matches!(value, "true" | "false" | "inf" | "nan");
+    let word = value.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '~' | '.'))
+        || value.contains("..");
+    (word && !known && !value.contains(['"', '\''])).then(|| {
+        let shown = value.escape_debug();
+        format!(
+            "{name} = {shown}: text needs quotes ({name} = \"{shown}\"); numbers, true and false stand \
+             without them"
+        )
+    })
 }
 
 /// The line of a byte of `text`, from 1.
@@ -134,7 +150,14 @@ pub(crate) fn from_value(
     text: &str,
 ) -> Result<Entry, String> {
     let line = line_of(text, name.span().start);
+    // The header of a table, which may have blanks before the name.
+    let header = text[..name.span().start].trim_end_matches([' ', '\t', '"']).ends_with('[');
     let name = name.get_ref().replace('_', "-");
+    if header && matches!(value.get_ref(), DeValue::Table(_)) {
+        return Err(format!(
+            "line {line}: [{name}]: options stand at the top level, without [{name}]"
+        ));
+    }
     if name.is_empty() || name.starts_with('-') || name.contains(['=', ' ']) {
         return Err(format!("line {line}: `{name}` is not the name of an option"));
     }

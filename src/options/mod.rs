@@ -14,6 +14,7 @@ mod entries;
 mod parse;
 mod paths;
 mod ranges;
+mod synonyms;
 
 pub(crate) use choices::{Choice, choice, choices};
 use entries::from_serialized;
@@ -21,13 +22,16 @@ pub(crate) use entries::{
     Entry, Kind, from_matches, from_table, from_toml, from_value, line_of, parse_toml,
 };
 pub(crate) use parse::{
-    cli_arguments, default_of, long_names, member_of, option_error, parse, switch_names, validate,
+    cli_arguments, default_of, long_names, long_names_of, member_of, option_error, parse,
+    switch_names, validate,
 };
 pub(crate) use paths::{file_or_folder, optional_path_text, path, path_or_empty, path_text};
 pub(crate) use ranges::{
     at_least, below_one, between, epochs, factor, inside_unit, not_negative, positive, scale, seed,
     size, unit, whole, within,
 };
+#[cfg(test)]
+pub(crate) use synonyms::suggested;
 
 /// Group of the options that may differ between a run and its continuation without changing what
 /// comes out; marked at the field with `group = RESUME_MAY_CHANGE`.

@@ -6,8 +6,7 @@ use clap::builder::{BoolValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 
-use super::{Entry, Kind, OptionError, RESUME_MAY_CHANGE, from_serialized};
-use crate::near::nearest;
+use super::{Entry, Kind, OptionError, RESUME_MAY_CHANGE, from_serialized, synonyms};
 
 /// The options of `T` as its derive declares them.
 fn command<T: Args>() -> Command {
@@ -43,7 +42,9 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
     let given = entries.iter().filter(|entry| !entry.values.is_empty());
     let arguments = given.flat_map(Entry::arguments);
     let parsed = command.try_get_matches_from(arguments);
-    parsed.and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| option_error(&error))
+    parsed
+        .and_then(|matches| T::from_arg_matches(&matches))
+        .map_err(|error| option_error(&error, &long_names::<T>()))
 }
 
 /// Refuses a list where one value belongs, and `true` or `false` for anything but a switch.
@@ -78,7 +79,12 @@ pub(crate) fn default_of<T: Args>() -> T {
 
 /// The names of `T`'s options, without dashes before them.
 pub(crate) fn long_names<T: Args>() -> Vec<String> {
-    command::<T>().get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect()
+    long_names_of(&command::<T>())
+}
+
+/// The names of a command's options.
+pub(crate) fn long_names_of(command: &Command) -> Vec<String> {
+    command.get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect()
 }
 
 /// The names of `T`'s switches.
@@ -142,8 +148,9 @@ fn is_on(switch: &Arg) -> bool {
     switch.get_default_values().first().is_some_and(|value| value == "true")
 }
 
-/// clap's error about an option as one line: the option, its value, the reason.
-pub(crate) fn option_error(error: &clap::Error) -> OptionError {
+/// clap's error about an option as one line: the option, its value, the reason. `known` are the options that
+/// there are.
+pub(crate) fn option_error(error: &clap::Error, known: &[String]) -> OptionError {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(", "),
@@ -167,10 +174,8 @@ pub(crate) fn option_error(error: &clap::Error) -> OptionError {
         }
         ErrorKind::TooManyValues => Some("a switch takes no value".to_owned()),
         ErrorKind::UnknownArgument => {
-            Some(match meant(option, text(ContextKind::SuggestedArg).trim_start_matches('-')) {
-                None => "there is no such option".to_owned(),
-                Some(meant) => format!("there is no such option; did you mean --{meant}?"),
-            })
+            let suggested = text(ContextKind::SuggestedArg);
+            Some(synonyms::unknown(option, suggested.trim_start_matches('-'), known))
         }
         _ => None,
     };
@@ -179,16 +184,4 @@ pub(crate) fn option_error(error: &clap::Error) -> OptionError {
         text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
     });
     OptionError::new(option, value, reason)
-}
-
-/// The option that an unknown one stands for: what other trainers call so, or clap's suggestion, which is
-/// often far away.
-fn meant<'a>(typed: &str, suggested: &'a str) -> Option<&'a str> {
-    match typed {
-        "amp" | "fp16" => Some("precision f16"),
-        "gpu" | "gpus" | "cuda" => Some("device"),
-        _ if suggested.is_empty() => None,
-        _ if suggested.contains(typed) || typed.contains(suggested) => Some(suggested),
-        _ => nearest(typed, [suggested]),
-    }
 }

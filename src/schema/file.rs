@@ -1,6 +1,10 @@
 //! The TOML form of a schema.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::{Condition, Fields, SchemaError, SplitSpec};
 use crate::data::Window;
@@ -63,13 +67,45 @@ pub(super) struct TaskFile {
     pub(super) class: Vec<ClassFile>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A class, or its name alone.
 pub(super) struct ClassFile {
     pub(super) name: String,
-    #[serde(rename = "match")]
     pub(super) matches: Option<Condition>,
     pub(super) write: Option<Fields>,
+}
+
+impl<'de> Deserialize<'de> for ClassFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As it says what is wrong within the table, which an untagged enum does not.
+        deserializer.deserialize_any(ClassVisitor)
+    }
+}
+
+struct ClassVisitor;
+
+impl<'de> Visitor<'de> for ClassVisitor {
+    type Value = ClassFile;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a class: its name, or { name = …, match = … }")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<ClassFile, E> {
+        Ok(ClassFile { name: name.to_owned(), matches: None, write: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ClassFile, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            name: String,
+            #[serde(rename = "match")]
+            matches: Option<Condition>,
+            write: Option<Fields>,
+        }
+        let Table { name, matches, write } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(ClassFile { name, matches, write })
+    }
 }
 
 #[derive(Deserialize)]

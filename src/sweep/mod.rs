@@ -42,7 +42,7 @@ pub enum SweepError {
         reason: String,
     },
     /// The options of a run make no sense together.
-    #[error("{}: run {run}: {source}", .path.display())]
+    #[error("{}: {}: {source}", .path.display(), of_run(.run))]
     Run {
         /// The sweep's file.
         path: PathBuf,
@@ -70,6 +70,11 @@ pub enum SweepError {
     /// A file of the sweep cannot be written.
     #[error(transparent)]
     Write(#[from] CheckpointError),
+}
+
+/// A run in a message; the only one of a sweep has no name of its own.
+fn of_run(name: &str) -> String {
+    if name == "run" { name.to_owned() } else { format!("run {name}") }
 }
 
 /// One run of a sweep.

@@ -9,7 +9,7 @@ use crate::config::{Auto, Config};
 use crate::device::{DeviceInfo, MemoryWatch};
 use crate::kernels::plan::MOST_BYTES;
 use crate::model::{MemoryEstimate, MultiViewNet, StageSet, parameter_count};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, plural};
 
 /// How much of a batch is in memory at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +186,8 @@ impl MemoryBudget {
                 if short { ", which keeps launches short" } else { "" }
             )
         } else {
-            format!("all {clips} clips of {what} in one pass")
+            let all = if clips == 1 { "the" } else { "all" };
+            format!("{all} {} of {what} in one pass", plural(clips, "clip"))
         };
         let recomputed = if self.checkpointing { ", activations recomputed" } else { "" };
         format!(

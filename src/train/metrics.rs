@@ -12,7 +12,7 @@ use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::losses;
 use crate::metrics::ConfusionMatrix;
-use crate::report::{Event, PassRecord, TaskRecord};
+use crate::report::{Event, PassKind, PassRecord, TaskRecord};
 
 /// Loss and confusion of one head over a pass so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -211,8 +211,10 @@ impl PassMetrics {
     }
 
     /// The event of the batch just added.
-    pub(super) fn event(&self, objective: &Objective) -> Event {
+    pub(super) fn event(&self, objective: &Objective, epoch: usize, phase: PassKind) -> Event {
         Event::Step {
+            epoch,
+            phase,
             done: self.pass.steps,
             loss: self.pass.loss(objective),
             clips_per_second: self.pass.clips as f64 / self.seconds().max(1e-9),

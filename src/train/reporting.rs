@@ -6,6 +6,7 @@ use burn::tensor::Device;
 
 use super::augmenter::Augmenter;
 use super::examples::{Explain, examples};
+use super::run::Outcome;
 use crate::augment::Normalisation;
 use crate::checkpoint::write_atomically;
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::evaluate::ActionPrediction;
 use crate::report::csv::metrics_csv;
 use crate::report::html::{Example, ReportData, RunStatus, examples_of, render};
 use crate::report::tensorboard::{EventWriter, Summary, epoch_summary};
-use crate::report::{EpochRecord, RunSummary};
+use crate::report::{EndReason, EpochRecord, Event, RunSummary};
 use crate::schema::Schema;
 use crate::sheet::{Row, contact_sheet, pictures};
 
@@ -151,6 +152,23 @@ impl<'a> Reporter<'a> {
         if let Some(page) = logged(page) {
             logged(write_atomically(&self.config.run.save_dir.join(REPORT), page.as_bytes()));
         }
+    }
+}
+
+/// The last event of a run that ended with this status.
+pub(super) fn finished(outcome: &Outcome, status: RunStatus) -> Event {
+    let best = outcome.best();
+    Event::Finished {
+        reason: match status {
+            _ if outcome.was_finished => EndReason::WasFinished,
+            RunStatus::Interrupted => EndReason::Interrupted,
+            RunStatus::StoppedEarly => EndReason::EarlyStopping,
+            RunStatus::Finished | RunStatus::Running => EndReason::AllEpochs,
+        },
+        epochs: outcome.history.len(),
+        best_epoch: best.map(|record| record.epoch),
+        score: best.map(|record| record.score),
+        files: outcome.files.clone(),
     }
 }
 

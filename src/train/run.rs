@@ -16,7 +16,7 @@ use super::loss_scale::refuse_untrained;
 use super::memory::{MemoryBudget, memory_needs};
 use super::metrics::PassProgress;
 use super::recording::Recorder;
-use super::reporting::Reporter;
+use super::reporting::{Reporter, finished};
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
 use super::stage_gradients::stage_gradients;
@@ -89,13 +89,15 @@ pub fn run_across(
     if status != RunStatus::Interrupted && !config.run.test_run {
         refuse_untrained(&run.history)?;
     }
-    Ok(Outcome {
+    let outcome = Outcome {
         interrupted: status == RunStatus::Interrupted,
         save_dir: config.run.save_dir.clone(),
         files: run.checkpoints.files,
         was_finished: run.history.len() == resumed_epochs && status != RunStatus::Interrupted,
         history: run.history,
-    })
+    };
+    run.trainer.observe(&finished(&outcome, status));
+    Ok(outcome)
 }
 
 /// Whether a run with this configuration and history has nothing left to do: all its epochs are done, or

@@ -82,11 +82,8 @@ impl Start {
             checkpoint::verify(path)?;
             let report = load_pretrained(&mut net, &info.model, path)?;
             log::info!("{}: {} tensors loaded", path.display(), report.loaded);
-            for (what, names) in [("missing", &report.missing), ("unexpected", &report.unexpected)]
-            {
-                if !names.is_empty() {
-                    log::warn!("{}: {what}: {}", path.display(), names.join(", "));
-                }
+            if let Some(differences) = report.differences() {
+                log::warn!("{}: {differences}", path.display());
             }
         }
         let history = Vec::new();

@@ -27,7 +27,7 @@ use crate::data::Batch;
 use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
 use crate::model::{DropoutMasks, MultiViewNet, StageSet};
-use crate::report::{Event, Observer, PassRecord};
+use crate::report::{Event, Observer, PassKind, PassRecord};
 use gradients::Uploaded;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -303,7 +303,7 @@ impl<'a> Trainer<'a> {
         if let Ok(batch) = Arc::try_unwrap(batch) {
             pass.loader.recycle(batch);
         }
-        self.observe(&pass.metrics.event(&self.objective));
+        self.observe(&pass.metrics.event(&self.objective, self.epoch, PassKind::Train));
         Ok(!self.stopped())
     }
 

@@ -1,10 +1,12 @@
-"""Writes stem.pth: one tensor in the zip format of torch.save, without needing torch.
+"""Writes stem.pth: one tensor in the zip format of torch.save, without needing torch. model.pth has the same
+within a checkpoint as torchvision's reference scripts write it.
 
     python3 tests/data/make_pth.py
 
 stem.0.weight [8, 3, 3, 7, 7], element i is i / 1024.
 """
 
+import argparse
 import io
 import pathlib
 import pickle
@@ -51,14 +53,24 @@ class Pickler(pickle.Pickler):
         return None
 
 
-buffer = io.BytesIO()
-Pickler(buffer, protocol=2).dump(OrderedDict([("stem.0.weight", Tensor())]))
-out = pathlib.Path(__file__).with_name("stem.pth")
-with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-    def put(name, data):
-        archive.writestr(zipfile.ZipInfo(f"stem/{name}", (1980, 1, 1, 0, 0, 0)), data)
+def write(name, content):
+    buffer = io.BytesIO()
+    Pickler(buffer, protocol=2).dump(content)
+    out = pathlib.Path(__file__).with_name(f"{name}.pth")
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        def put(file, data):
+            archive.writestr(zipfile.ZipInfo(f"{name}/{file}", (1980, 1, 1, 0, 0, 0)), data)
 
-    put("data.pkl", buffer.getvalue())
-    put("byteorder", b"little")
-    put("data/0", struct.pack(f"<{COUNT}f", *[i / 1024 for i in range(COUNT)]))
-    put("version", b"3\n")
+        put("data.pkl", buffer.getvalue())
+        put("byteorder", b"little")
+        put("data/0", struct.pack(f"<{COUNT}f", *[i / 1024 for i in range(COUNT)]))
+        put("version", b"3\n")
+
+
+def weights():
+    return OrderedDict([("stem.0.weight", Tensor())])
+
+
+write("stem", weights())
+checkpoint = {"model": weights(), "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}}
+write("model", {**checkpoint, "epoch": 3, "args": argparse.Namespace(lr=0.1, device="cuda")})

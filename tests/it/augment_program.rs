@@ -112,6 +112,12 @@ fn the_contact_sheet_has_a_row_per_seed() {
     let frames = image::codecs::gif::GifDecoder::new(file).unwrap().into_frames();
     assert_eq!(frames.collect_frames().unwrap().len(), 16);
 
+    let few = draw(&["--gif", gif.to_str().unwrap(), "--frames-per-clip=3", "--target-fps=5"]);
+    assert!(few.status.success(), "{}", stderr(&few));
+    let file = std::io::BufReader::new(std::fs::File::open(&gif).unwrap());
+    let frames = image::codecs::gif::GifDecoder::new(file).unwrap().into_frames();
+    assert_eq!(frames.collect_frames().unwrap().len(), 3);
+    assert!(draw(&["--seeds", "3"]).status.success());
     let bytes = std::fs::read(&sheet).unwrap();
     assert!(draw(&["--seeds", "3"]).status.success());
     assert!(std::fs::read(&sheet).unwrap() == bytes, "the same seeds are the same sheet");

@@ -218,3 +218,13 @@ fn the_splits_that_training_would_make_are_checked() {
     let expected = [("train", all - all / 4), ("valid", all / 4), ("test", test.1)];
     assert_eq!(fold, expected.map(|(name, count)| (name.to_owned(), count)));
 }
+
+#[test]
+fn a_table_in_the_current_folder_keeps_its_paths() {
+    let folder = TempDir::new().unwrap();
+    let lines: String = (0..20).map(|n| format!("foldcla/b{n}.mp4,{}\n", n % 2)).collect();
+    std::fs::write(folder.path().join("bad.csv"), format!("path,class\n{lines}")).unwrap();
+    let mut command = command(&["check-data", "--dataset-root", "bad.csv"]);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    assert!(text(&output.stdout).contains("foldcla/b0.mp4"), "{}", text(&output.stdout));
+}

@@ -343,16 +343,17 @@ fn repeated_frames_are_counted_per_split() {
     let repeats = report.splits[0].repeats.as_ref().unwrap();
     assert_eq!((repeats.clips, repeats.fewest, repeats.target_fps), (1, 10, Some(25.0)));
     let text = report.render();
-    let advice =
-        "of the 16 sampled from each, 10 differ; at a target of 25 frames per second none would";
-    assert!(text.contains(&format!("  train: frames repeat in 1 clip: {advice}")), "{text}");
-    assert!(text.contains(&format!("  valid: frames repeat in all clips: {advice}")), "{text}");
+    let rest = "10 of 16 sampled frames are distinct; use --target-fps 25\n";
+    assert!(text.contains(&format!("  train: in 1 clip only {rest}")), "{text}");
+    assert!(text.contains(&format!("  valid: in all clips only {rest}")), "{text}");
     assert_eq!(report.warnings, report.splits[0].clips["odd"]);
+    let text = check_with(&root, &WindowSpec { target_fps: 5.0, ..WINDOW }).render();
+    assert!(text.contains("  train: in all clips only 4 to "), "{text}");
 
     let report = check_with(&root, &WindowSpec::frames(0, 7, 25.0, 16));
     assert_eq!(report.splits[0].repeats.as_ref().unwrap().target_fps, None);
     let text = report.render();
-    assert!(text.contains("  train, valid: frames repeat in all clips"), "{text}");
+    assert!(text.contains("  train, valid: in all clips only 8 of 16 sampled frames"), "{text}");
     assert!(text.contains("the window has only 8 frames"), "{text}");
 }
 

@@ -29,6 +29,7 @@ mod doctor;
 mod evaluate;
 mod evaluate_inputs;
 mod export;
+mod first_steps;
 mod frame_cache;
 mod freezing;
 mod golden_backbone;

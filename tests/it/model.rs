@@ -216,8 +216,37 @@ fn pretrained_weights_load_by_torchvisions_names() {
     write_weights(&path, &[("something.else".into(), vec![1], vec![0.0])]);
     let error = load_pretrained(&mut net, &config, &path).unwrap_err();
     assert!(matches!(error, PretrainedError::Foreign { .. }), "{error}");
+    let expected = "none of its 1 tensor belongs to r3d_tiny: they are called something.else";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    let many: Vec<_> = (0..4).map(|n| (format!("some.{n}"), vec![1], vec![0.0])).collect();
+    write_weights(&path, &many);
+    let error = load_pretrained(&mut net, &config, &path).unwrap_err();
+    assert!(error.to_string().ends_with("called some.0, some.1, some.2, …"), "{error}");
     let error = load_pretrained(&mut net, &config, Path::new("weights.onnx")).unwrap_err();
     assert!(error.to_string().contains("weights.onnx"), "{error}");
+}
+
+#[test]
+fn heads_of_other_tasks_are_named_by_their_tasks() {
+    let report = |missing: &[&str], unexpected: &[&str]| {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let (missing, unexpected) = (names(missing), names(unexpected));
+        state_dict::LoadReport { loaded: 1, missing, unexpected }.differences()
+    };
+    let new = ["heads.hand.0.weight", "heads.hand.0.bias", "heads.wave.0.weight"];
+    assert_eq!(report(&[], &[]), None);
+    assert_eq!(
+        report(&new, &["heads.foul.2.bias"]).unwrap(),
+        "new heads: hand, wave; heads left out: foul"
+    );
+    assert_eq!(
+        report(&["attention.0.bias", "heads.hand.0.bias"], &[]).unwrap(),
+        "missing: attention.0.bias, heads.hand.0.bias"
+    );
+    let many: Vec<String> = (0..20).map(|n| format!("layer.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let said = report(&[], &many).unwrap();
+    assert!(said.ends_with("layer.7 and 12 more"), "{said}");
 }
 
 #[test]
@@ -235,6 +264,11 @@ fn pth_files_are_read_without_python() {
     let report = load_pretrained(&mut net, &config, &path).unwrap();
     assert_eq!(report.loaded, 1);
     assert!(report.missing.iter().any(|name| name == "backbone.stem.1.weight"), "{report:?}");
+
+    // Within a checkpoint, as torchvision's reference scripts write it.
+    let within = read_weights(&path.with_file_name("model.pth")).unwrap();
+    assert_eq!(within.keys().collect::<Vec<_>>(), ["stem.0.weight"]);
+    assert_eq!(within["stem.0.weight"].clone(), weights["stem.0.weight"]);
 
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.pth");

@@ -165,7 +165,10 @@ fn bad_data_and_devices_are_refused_in_a_line_that_names_them() {
     let data = folder.path().join("data");
     refused(&folder, &[], &["data", "--dataset-root"], 1);
     small_set(&data);
-    refused(&folder, &["--device", "tpu"], &["--device tpu", "auto, gpu, cpu"], 1);
+    // Before the data are read, which takes long.
+    for (device, meant) in [("tpu", "auto, gpu, cpu"), ("mps", "is metal here")] {
+        refused(&folder, &["--device", device], &[&format!("--device {device}"), meant], 2);
+    }
     refused(&folder, &["--device", "wgpu:99"], &["wgpu:99", "polyview devices"], 1);
     refused(&folder, &["--pretrained", "absent.pth"], &["--pretrained absent.pth"], 1);
     let blocked = folder.path().join("file");

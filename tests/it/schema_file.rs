@@ -103,8 +103,18 @@ fn a_schema_may_list_the_fields_that_it_ignores() {
 }
 
 #[test]
+fn a_class_may_be_its_name_alone() {
+    let names = BIRDS.replace("[{ name = \"Tit\" }, { name = \"Robin\" }]", "[\"Tit\", \"Robin\"]");
+    assert_ne!(names, BIRDS);
+    let [short, long] = [names.as_str(), BIRDS].map(|text| Schema::parse(text, "b.toml").unwrap());
+    assert_eq!(short.to_toml(), long.to_toml());
+}
+
+#[test]
 fn broken_schemas_name_the_location() {
     let cases = [
+        ("{ name = \"Robin\" }", "{ nam = \"Robin\" }", "line 10: unknown field `nam`"),
+        ("{ name = \"Robin\" }", "3", "expected a class: its name, or { name = …, match = … }"),
         ("title = \"Birds\"", "titel = \"Birds\"", "birds.toml, line 3: unknown field `titel`"),
         (
             "class = [{ name = \"Tit\" }, { name = \"Robin\" }]",

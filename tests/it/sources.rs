@@ -338,7 +338,7 @@ fn a_schema_decides_where_it_is_given() {
     assert_eq!(source.schema().tasks[0].class_names(), ["wave", "point"]);
     assert_eq!(actions(&source.split("train").unwrap()), [("a", vec![Some(0)])]);
     let error = source.split("valid").unwrap_err().to_string();
-    assert!(error.ends_with("usable actions are too few for a valid split: 1"), "{error}");
+    assert!(error.ends_with("1 usable action is too few to hold out a valid split"), "{error}");
     let root = folder(&[("manifest.csv", "path,gesture,split\na.mp4,Wave,train\n")]);
     let error = DataSource::open(&SourceSpec { schema, ..spec(root.path()) }).unwrap_err();
     assert!(error.to_string().ends_with(

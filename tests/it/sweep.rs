@@ -135,7 +135,10 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
         ("epochs = 5", "line 1: epochs: there is no such key; known are config, seeds, base"),
         ("config = 3", "line 1: config: must be the path"),
         ("config = \"absent.toml\"", "line 1: config: "),
-        ("config = \"sweep.toml\"\n[base]\nlr = 1", "sweep.toml: line 2: base takes a value"),
+        (
+            "config = \"sweep.toml\"\n[base]\nlr = 1",
+            "sweep.toml: line 2: [base]: options stand at the top level",
+        ),
         ("seeds = 3", "line 1: seeds: must be a list of whole numbers"),
         ("seeds = [0.5]", "line 1: seeds: must be a list of whole numbers"),
         ("seeds = [-1]", "line 1: seeds: must be a list of whole numbers of at least 0"),
@@ -213,6 +216,10 @@ fn rules_between_options_name_the_run() {
     let expected =
         "sweep.toml: run short_warmup-epochs=2: --warmup-epochs 2: must be below --epochs (2)";
     assert!(error.contains(expected), "{error}");
+    let error =
+        load(&folder, "[base]\nlr-warmup = true\ndataset-root = \"data\"\nwarmup-epochs = 99\n");
+    let error = error.unwrap_err();
+    assert!(error.contains("sweep.toml: run: --warmup-epochs 99: must be below"), "{error}");
     let many =
         format!("config = \"base.toml\"\nseeds = {:?}\n[grid]\n", (0..200).collect::<Vec<_>>());
     let values = (1..100).collect::<Vec<_>>();

@@ -373,7 +373,7 @@ fn check_data_and_augment_take_the_window() {
     let (status, said, _) = check(&["--window", "whole"]);
     assert!(status == Some(0) && !said.contains("goes past"), "{said}");
     assert!(
-        said.contains("of the 16 sampled from each, 12 differ; the window has only 12"),
+        said.contains("12 of 16 sampled frames are distinct; the window has only 12"),
         "{said}"
     );
     let (status, _, error) = check(&["--window", "3..9", "--end-frame", "8"]);

@@ -4,13 +4,14 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::{Bounds, Report, SeveralReport};
 use crate::bench::{Bound, LayerTimes, NormWork, Part, Scaled};
-use crate::units::{ByteSize, counted};
+use crate::units::{ByteSize, counted, plural};
 
 /// What was measured.
 pub(super) fn times(report: &Report) -> String {
     let Report { times, shape: [n, _, t, h, w], .. } = report;
+    let clips = plural(*n, "clip");
     let mut text = format!(
-        "{} on {} ({}), {n} clips of {t}×{h}×{w}, {}{}:\n{:.1} ms a step, forward {:.1} ms, {:.2} clips/s",
+        "{} on {} ({}), {clips} of {t}×{h}×{w}, {}{}:\n{:.1} ms a step, forward {:.1} ms, {:.2} clips/s",
         report.backbone,
         report.device.name,
         report.device.api,
@@ -87,6 +88,7 @@ fn layers(layers: &[LayerTimes]) -> Table {
 /// What several devices did.
 pub(super) fn several(report: &SeveralReport, bytes: u64) -> String {
     let SeveralReport { shape: [n, _, t, h, w], .. } = report;
+    let clips = plural(*n, "clip");
     let mut table = table(["devices", "step", "exchange", "clips/s", "efficiency"]);
     for row in &report.times {
         table.add_row([
@@ -106,7 +108,7 @@ pub(super) fn several(report: &SeveralReport, bytes: u64) -> String {
         false => "",
     };
     format!(
-        "{} on {}, {n} clips of {t}×{h}×{w} each, {}{}, {} of gradients{shared}\n{}",
+        "{} on {}, {clips} of {t}×{h}×{w} each, {}{}, {} of gradients{shared}\n{}",
         report.backbone,
         names.join(", "),
         report.precision,
@@ -141,9 +143,10 @@ pub(super) fn scaling(scaled: &[Scaled], bytes: u64) -> String {
 /// What was computed.
 pub(super) fn bounds(bounds: &Bounds) -> String {
     let Bounds { backbone, shape: [n, _, t, h, w], precision, roofline } = bounds;
+    let clips = plural(*n, "clip");
     let step = &roofline.step;
     let mut text = format!(
-        "{backbone}, {n} clips of {t}×{h}×{w}, {precision}, a step: {:.1} GFLOP, {:.2} GB at least\n\
+        "{backbone}, {clips} of {t}×{h}×{w}, {precision}, a step: {:.1} GFLOP, {:.2} GB at least\n\
          each convolution's passes together, without matrix units; ms at best, * where\n\
          memory bounds them",
         step.gflop,

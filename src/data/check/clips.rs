@@ -51,6 +51,8 @@ pub struct Repeats {
     pub clips: usize,
     /// The smallest number of different frames in one of them.
     pub fewest: usize,
+    /// The largest.
+    pub most: usize,
     /// Number of frames sampled from each clip.
     pub wanted: usize,
     /// Number of frames in the window, the smallest over these clips.
@@ -91,6 +93,7 @@ pub(super) fn check(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip
         Repeats {
             clips: repeats.len(),
             fewest,
+            most: repeats.iter().map(|(distinct, ..)| *distinct).max().unwrap_or(fewest),
             wanted: window.frames_per_clip,
             window: frames,
             target_fps: by_rate.then_some(fastest),

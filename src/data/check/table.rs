@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
 use indexmap::IndexMap;
@@ -98,8 +99,26 @@ fn problems(report: &CheckReport, level: Level, title: &str) -> Option<String> {
 /// A problem as one line that begins with its split, whose folder is left out of paths.
 fn line(split: &SplitReport, problem: &Problem) -> String {
     let separator = if problem.action.is_some() { "," } else { ":" };
-    let folder = format!("{}{}", split.dir.display(), std::path::MAIN_SEPARATOR);
-    format!("{}{separator} {}", split.name, problem.to_string().replace(&folder, ""))
+    format!("{}{separator} {}", split.name, without_folder(&problem.to_string(), &split.dir))
+}
+
+/// `text` with the paths in `folder` from there on.
+fn without_folder(text: &str, folder: &Path) -> String {
+    // Of a table in the current folder.
+    if folder.as_os_str().is_empty() {
+        return text.to_owned();
+    }
+    let folder = format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR);
+    let begins = |at: usize| {
+        let before = text[..at].chars().next_back();
+        before.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '('))
+    };
+    let (mut rest, mut shown) = (0, String::new());
+    for (at, _) in text.match_indices(&folder).filter(|(at, _)| begins(*at)) {
+        shown.push_str(&text[rest..at]);
+        rest = at + folder.len();
+    }
+    shown + &text[rest..]
 }
 
 /// What is good to know about the splits, alike ones together.
@@ -112,13 +131,16 @@ fn notes(report: &CheckReport) -> Option<String> {
             _ => plural(repeats.clips, "clip"),
         };
         let advice = match repeats.target_fps {
-            Some(fps) => format!("at a target of {} frames per second none would", rounded(fps)),
-            None => format!("the window has only {} frames", repeats.window),
+            Some(fps) => format!("use --target-fps {}", rounded(fps)),
+            None => format!("the window has only {}", plural(repeats.window, "frame")),
         };
-        let (fewest, wanted) = (repeats.fewest, repeats.wanted);
-        let note = format!(
-            "frames repeat in {clips}: of the {wanted} sampled from each, {fewest} differ; {advice}"
-        );
+        let wanted = plural(repeats.wanted, "sampled frame");
+        let distinct = match (repeats.fewest, repeats.most) {
+            (1, 1) => format!("1 of {wanted} is"),
+            (fewest, most) if fewest == most => format!("{most} of {wanted} are"),
+            (fewest, most) => format!("{fewest} to {most} of {wanted} are"),
+        };
+        let note = format!("in {clips} only {distinct} distinct; {advice}");
         notes.entry(note).or_default().push(&split.name);
     }
     let line = |(note, splits): (String, Vec<&str>)| format!("  {}: {note}", splits.join(", "));
@@ -194,4 +216,23 @@ fn by_split(
         .into_iter()
         .map(|(name, counts)| std::iter::once(name.to_owned()).chain(counts).collect::<Vec<_>>());
     Some(table(&header, rows.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_s_folder_is_left_out_at_the_start_of_paths_alone() {
+        for (text, folder, shown) in [
+            ("action 1: data/a/b.mp4: empty", "data", "action 1: a/b.mp4: empty"),
+            ("\"data/a\" and (data/b)", "data", "\"a\" and (b)"),
+            ("mydata/a: x/data/b", "data", "mydata/a: x/data/b"),
+            ("a/b.mp4: empty", "", "a/b.mp4: empty"),
+        ] {
+            let text = text.replace('/', std::path::MAIN_SEPARATOR_STR);
+            let shown = shown.replace('/', std::path::MAIN_SEPARATOR_STR);
+            assert_eq!(without_folder(&text, Path::new(folder)), shown);
+        }
+    }
 }

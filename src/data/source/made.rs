@@ -8,6 +8,7 @@ use super::super::split::{Action, Split};
 use super::partition::{Fold, Item, Partition, deal};
 use super::{DataSource, Format};
 use crate::schema::Task;
+use crate::units::plural;
 
 /// Absent classes that are named.
 const MOST_NAMED: usize = 5;
@@ -127,7 +128,9 @@ impl MadeSplits {
         let mut parts = parts.into_iter();
         all.actions.retain(|_| parts.next().is_some_and(|part| self.parts[part].1 == name));
         if all.actions.is_empty() {
-            let reason = format!("usable actions are too few for a {name} split: {total}");
+            let are = if total == 1 { "is" } else { "are" };
+            let actions = plural(total, "usable action");
+            let reason = format!("{actions} {are} too few to hold out a {name} split");
             return Err(DataError::Layout { path: source.root.clone(), reason });
         }
         all.name = name.to_owned();

@@ -230,7 +230,7 @@ impl DataSource {
             return Err(DataError::NoSplit {
                 root: self.root.clone(),
                 split: name.to_owned(),
-                found: self.splits().join(", "),
+                found: layout::listed(&self.splits()),
             });
         }
         Ok(self.collect(name, self.spec(name)?.labelled, &|split| split == Some(name)))

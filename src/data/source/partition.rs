@@ -50,7 +50,7 @@ impl FromStr for Shares {
         }
         let sum: f64 = shares.iter().sum();
         if (sum - 1.0).abs() > 1e-6 {
-            return Err(format!("its shares must add up to 1, and are {sum} together"));
+            return Err(format!("its shares add up to {}, not 1", (sum * 1e6).round() / 1e6));
         }
         if shares[..2].contains(&0.0) {
             return Err("train and valid need a share above 0".to_owned());

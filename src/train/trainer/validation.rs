@@ -11,7 +11,7 @@ use crate::data::loader::Loader;
 use crate::device::MemoryWatch;
 use crate::evaluate::{EvaluateError, Saliency, saliency};
 use crate::model::{MultiViewNet, Prediction};
-use crate::report::PassRecord;
+use crate::report::{PassKind, PassRecord};
 use crate::train::average::WeightAverage;
 use crate::train::error::TrainError;
 use crate::train::metrics::{PassMetrics, PassProgress};
@@ -75,7 +75,7 @@ impl Trainer<'_> {
             if let Ok(batch) = Arc::try_unwrap(batch) {
                 loader.recycle(batch);
             }
-            self.observe(&metrics.event(&self.objective));
+            self.observe(&metrics.event(&self.objective, self.epoch, PassKind::Validate));
             if self.stopped() {
                 break;
             }
