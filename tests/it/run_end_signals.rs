@@ -58,10 +58,10 @@ fn signals_end_a_run_with_a_checkpoint() {
         assert!(run.steps(2));
         send(signals, &run);
         let events: Vec<_> = std::iter::from_fn(|| run.event()).collect();
-        let [.., saved, interrupted] = &events[..] else { panic!("{signals:?}: {events:?}") };
+        let [.., saved, interrupted, last] = &events[..] else { panic!("{signals:?}: {events:?}") };
         assert_eq!(
-            (&saved["event"], &interrupted["event"]),
-            (&"saved".into(), &"interrupted".into())
+            [&saved["event"], &interrupted["event"], &last["event"], &last["reason"]],
+            ["saved", "interrupted", "finished", "interrupted"]
         );
         assert_eq!(run.exit_code(), Some(130), "{signals:?}");
         assert!(save.join(checkpoint::LAST).exists(), "{signals:?}");
