@@ -20,6 +20,11 @@ fn restart_without_noise() {
         return;
     }
     let (Ok(program), mut args) = (std::env::current_exe(), std::env::args_os()) else { return };
+    // Under `ld-linux.so PROGRAM` it is the loader, which would take the first argument for the program.
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with("ld-") || name.starts_with("ld.so") {
+        return;
+    }
     let mut again = std::process::Command::new(program);
     if let Some(name) = args.next() {
         again.arg0(name);

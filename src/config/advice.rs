@@ -68,9 +68,10 @@ fn without_weight(c: &Config, schema: &Schema) -> Option<String> {
     };
     (!idle.is_empty()).then(|| {
         format!(
-            "by its weight of 0 {} is not trained, and yet it counts in the score that chooses the \
-             best epoch: leave it out with --tasks {}",
+            "with a weight of 0 {} {} not trained, but counts in the score that chooses the best epoch: \
+             give --tasks {} in place of --main-task-weights",
             names(&idle, " and "),
+            if idle.len() == 1 { "is" } else { "are" },
             names(&trained, " ")
         )
     })

@@ -1,6 +1,6 @@
 //! Calibration of probabilities: one temperature per task that logits are divided by, fitted on the
-//! validation split (Guo et al. 2017, "On Calibration of Modern Neural Networks"). It changes no
-//! predicted class, only how sure the network says it is.
+//! validation split (Guo et al. 2017, "On Calibration of Modern Neural Networks"). It changes how sure the
+//! network says it is, and a predicted class only where several readings are averaged.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,8 @@ use crate::metrics::largest;
 const BINS: usize = 15;
 /// Of fewer actions nothing is concluded.
 const FEWEST: usize = 20;
-/// Temperatures outside these say that the network is right (or wrong) throughout, not how sure to be: at the
-/// upper end it stays there, at the lower one nothing is concluded.
+/// Temperatures outside these say more of the logits' size than of how sure to be. Of a network that is right
+/// throughout nothing is concluded: the surer, the better.
 const TEMPERATURES: [f64; 2] = [0.2, 20.0];
 
 /// An action's logits in a task, with its class.
@@ -105,9 +105,11 @@ fn temperature(actions: &[Judged]) -> f64 {
     if slope(low) >= 0.0 {
         return 1.0 / low;
     }
-    // Right throughout: that says nothing of how sure to be.
-    if slope(high) <= 0.0 {
+    if actions.iter().all(|(logits, label)| largest(logits) == *label) {
         return 1.0;
+    }
+    if slope(high) <= 0.0 {
+        return 1.0 / high;
     }
     for _ in 0..60 {
         let middle = (low + high) / 2.0;
@@ -186,6 +188,10 @@ mod tests {
             .map(|n| (vec![f64::from(n % 2), f64::from(1 - n % 2)], usize::from(n % 2 == 0)))
             .collect();
         assert_eq!(TaskCalibration::fit(&right).temperature, 1.0);
+        // Right in four of five, and hardly sure.
+        let shy: Vec<Judged> =
+            (0..50).map(|n| (vec![0.1, -0.1], usize::from(n % 5 == 0))).collect();
+        assert!((TaskCalibration::fit(&shy).temperature - TEMPERATURES[0]).abs() < 1e-9);
         let wrong: Vec<Judged> = right.iter().map(|(z, y)| (z.clone(), 1 - y)).collect();
         assert!((TaskCalibration::fit(&wrong).temperature - TEMPERATURES[1]).abs() < 1e-9);
         assert_eq!(TaskCalibration::fit(&[]).ece_before, 0.0);

@@ -118,6 +118,13 @@ fn bare_word(line: &str) -> Option<String> {
     let known = matches!(value, "true" | "false" | "inf" | "nan");
     let word = value.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '~' | '.'))
         || value.contains("..");
+    let plain = value.to_ascii_lowercase();
+    if !known && matches!(&*plain, "true" | "false") {
+        return Some(format!("{name} = {value}: write {name} = {plain}"));
+    }
+    if value.starts_with('.') && value.parse::<f64>().is_ok() {
+        return Some(format!("{name} = {value}: write {name} = 0{value}"));
+    }
     (word && !known && !value.contains(['"', '\''])).then(|| {
         let shown = value.escape_debug();
         format!(

@@ -1,4 +1,4 @@
-//! A line of the log for each request, once it has its answer or its client has gone away.
+//! A line of the log for each request, once it has its answer or will have none.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub(super) async fn logged(request: Request, next: Next) -> Response {
     response
 }
 
-/// Written when it is dropped, as the answering of a request is when its client has gone away.
+/// Written when it is dropped, as the answering of a request is when its client goes away or the server ends.
 struct Line {
     level: Level,
     method: Method,
@@ -35,7 +35,7 @@ impl Drop for Line {
         let seconds = started.elapsed().as_secs_f64();
         match status {
             Some(status) => log::log!(*level, "{method} {path}: {status} in {seconds:.2} s"),
-            None => log::log!(*level, "{method} {path}: the client went away after {seconds:.2} s"),
+            None => log::log!(*level, "{method} {path}: given up after {seconds:.2} s"),
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::report::EpochRecord;
 /// The state beside [`BEST`].
 const BEST_STATE: &str = "best.state";
 
-/// Brings the best weights of this history to the run's folder, which may be those that it goes on from, or
-/// moves those of another epoch aside. Returns
+/// Brings the best weights of this history to the run's folder, or moves those of another epoch aside. They
+/// may be those that it goes on from, unless these were written `within_epoch`. Returns
 /// the score to beat: `score`, or none where there are no such weights.
 ///
 /// # Errors
@@ -25,6 +25,7 @@ pub(super) fn keep_best(
     config: &Config,
     history: &[EpochRecord],
     score: Option<f64>,
+    within_epoch: bool,
 ) -> Result<Option<f64>, TrainError> {
     let folder = &config.run.save_dir;
     let from = match &config.run.resume {
@@ -52,7 +53,8 @@ pub(super) fn keep_best(
             aside.display()
         );
     }
-    if best.is_some_and(|best| is_of(&from, best)) {
+    // Within an epoch weights are named after the one before.
+    if !within_epoch && best.is_some_and(|best| is_of(&from, best)) {
         for (path, name) in [(state_of(&from), BEST_STATE), (from.clone(), BEST)] {
             copy_file(&path, &folder.join(name))?;
         }

@@ -93,6 +93,8 @@ fn a_configuration_file_is_told_how_to_write_it() {
             "line 2: epochs = three: text needs quotes (epochs = \"three\")",
         ),
         ("device = cuda:0 # fast", "line 1: device = cuda:0: text needs quotes"),
+        ("tune = True", "line 1: tune = True: write tune = true"),
+        ("lr = .001", "line 1: lr = .001: write lr = 0.001"),
         ("window = 67..82", "line 1: window = 67..82: text needs quotes"),
         ("save-dir = /x/y", "line 1: save-dir = /x/y: text needs quotes"),
     ] {

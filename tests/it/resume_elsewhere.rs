@@ -64,6 +64,13 @@ fn best_weights_come_along_to_another_folder() {
     assert!(
         fs::read(itself.run.save_dir.join(checkpoint::BEST)).unwrap() == fs::read(&from).unwrap()
     );
+    // Not those of the next epoch's middle, which are named after it.
+    assert!(run_some(&with(&old, "--epochs 2 --resume auto"), 1));
+    let middle = format!("--epochs 2 --resume {}", from.display());
+    let middle = saving_to(&with(&old, &middle), &folder.path().join("middle"));
+    let outcome = run(&middle);
+    assert!(outcome.history[1].best);
+    best_is_there(&middle, &outcome);
     // Without the old ones the next epoch is the best of those that there are.
     run(&with(&old, "--epochs 2 --resume auto"));
     let resume = format!("--epochs 3 --resume {}", from.display());

@@ -168,7 +168,7 @@ fn who_goes_away_ends_the_decoding_of_its_clips() {
     assert_eq!(program.stored(), (1, 0));
     assert_eq!(program.end("TERM"), Some(0));
     let log = program.log();
-    assert_eq!(log.matches("predictions: the client went away after").count(), 1, "{log}");
+    assert_eq!(log.matches("predictions: given up after").count(), 1, "{log}");
 }
 
 #[cfg(target_os = "linux")]

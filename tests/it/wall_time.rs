@@ -1,13 +1,13 @@
 //! The time that a run took, as its history and its page have it.
 
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use polyview::report::{EpochRecord, Event};
 use polyview::train::REPORT;
 use tempfile::TempDir;
 
-use crate::common::resume::run_some;
-use crate::common::run::{run, run_observed, small_config, with};
+use crate::common::run::{run, run_observed, small_config, try_run, with};
 
 fn sum(history: &[EpochRecord]) -> f64 {
     history.iter().map(EpochRecord::seconds).sum()
@@ -36,10 +36,20 @@ fn it_is_all_of_the_time_also_of_a_resumed_run() {
     // The part before an interruption counts, too.
     let other = folder.path().join("other");
     let other = with(&config, &format!("--resume auto --save-dir {}", other.display()));
-    assert!(run_some(&other, 1));
+    let stop = AtomicBool::new(false);
+    let stopped = try_run(&other, &stop, |event| {
+        if matches!(event, Event::Step { .. }) {
+            std::thread::sleep(Duration::from_secs(2));
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    assert!(stopped.unwrap().interrupted);
+    let from = Instant::now();
     let resumed = run(&other);
+    let rest = from.elapsed().as_secs_f64();
     let first = &resumed.history[0];
-    assert!(first.wall_seconds.unwrap() >= passes(first), "{first:?}");
+    assert!(first.wall_seconds.unwrap() >= 2.0, "{first:?}");
+    assert!(sum(&resumed.history) <= rest + 4.0, "{rest} s, {first:?}");
 }
 
 #[test]

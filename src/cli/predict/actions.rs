@@ -24,8 +24,8 @@ impl Action {
     }
 }
 
-/// The actions' names, all different: of folders or clips of one name, their paths; of what is not UTF-8 and still
-/// the same, with a mark.
+/// The actions' names, all different: of folders or clips of one name, their paths; of what is not UTF-8 and
+/// still the same, with a mark.
 pub(super) fn distinct_names(actions: &[Action]) -> Vec<String> {
     let mut count = HashMap::new();
     actions.iter().for_each(|action| *count.entry(action.name()).or_insert(0) += 1);
@@ -119,7 +119,7 @@ fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
                 more => format!(" and {more} more"),
             };
             log::warn!(
-                "{}: its clips are one action, so the folders of clips in it are left out: {}{more}",
+                "{}: it has clips of its own, so the folders of clips in it are left out: {}{more}",
                 folder.display(),
                 first.display()
             );

@@ -63,12 +63,20 @@ impl ClassFolders {
     }
 }
 
-/// A folder's subfolders in natural order, without hidden ones; none of what is no folder.
+/// Folders that systems put at the top of a disk, and keep to themselves.
+const OF_THE_SYSTEM: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
+
+/// A folder's subfolders in natural order, without hidden ones and the system's; none of what is no folder.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub(super) fn subfolders(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if is_folder(dir)? { filtered(entries(dir)?, is_folder) } else { Ok(Vec::new()) }
+    if !is_folder(dir)? {
+        return Ok(Vec::new());
+    }
+    let mut inside = entries(dir)?;
+    inside.retain(|path| OF_THE_SYSTEM.iter().all(|name| !path.ends_with(name)));
+    filtered(inside, is_folder)
 }
 
 /// Whether there is a folder; a link that leads nowhere is none.
@@ -152,7 +160,10 @@ mod tests {
         fs::write(root.path().join("notes.txt"), b"").unwrap();
         assert_eq!(folders.read(root.path()).unwrap().len(), 1);
         assert_eq!(subfolders(&root.path().join("notes.txt")).unwrap(), Vec::<PathBuf>::new());
-        // A link to itself cannot be followed, whoever asks.
+        // A link to itself cannot be followed, whoever asks. The system's folders are not asked for.
+        let lost = root.path().join("lost+found");
+        std::os::unix::fs::symlink(&lost, &lost).unwrap();
+        assert_eq!(folders.read(root.path()).unwrap().len(), 1);
         let circle = root.path().join("b");
         std::os::unix::fs::symlink(&circle, &circle).unwrap();
         for error in [folders.has_clips().map(|_| ()), folders.read(root.path()).map(|_| ())] {

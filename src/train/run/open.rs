@@ -146,7 +146,8 @@ impl<'a> Run<'a> {
         let recorder = record.transpose()?;
         // Now that nothing can be refused any more.
         if writes {
-            checkpoints.best_score = keep_best(config, &start.history, checkpoints.best_score)?;
+            let (score, within_epoch) = (checkpoints.best_score, start.progress.is_some());
+            checkpoints.best_score = keep_best(config, &start.history, score, within_epoch)?;
         }
         checkpoints.begin(&start.history, lanes)?;
         data.open_cache();
