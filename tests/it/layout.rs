@@ -56,12 +56,12 @@ fn missing_folders_are_reported_with_what_is_there() {
     let message = find_splits(root.path(), &schema).unwrap_err().to_string();
     assert!(message.contains("expected one of: train, valid, test, challenge"), "{message}");
     let message = load(&root, "test").unwrap_err().to_string();
-    assert!(message.contains("found: no split"), "{message}");
+    assert!(message.contains("it has no split"), "{message}");
 
     write_split(root.path(), "mvfouls/Train", "{\"Actions\": {}}");
     write_split(root.path(), "valid", "{\"Actions\": {}}");
     let message = load(&root, "test").unwrap_err().to_string();
-    assert!(message.contains("\"test\"; found: train, valid"), "{message}");
+    assert!(message.contains("\"test\"; it has train and valid"), "{message}");
     let message = load(&root, "dev").unwrap_err().to_string();
     assert!(message.contains("the schema names: train, valid, test, challenge"), "{message}");
     let nowhere = root.path().join("nowhere");
