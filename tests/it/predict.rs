@@ -203,11 +203,14 @@ fn two_dashes_end_the_options() {
     predict.args(["--", "-odd.mp4", "--odd_name.mp4"]);
     let output = json(&predict.output().unwrap());
     assert_eq!(output[0]["views"][1]["clip"], "--odd_name.mp4");
-    for args in [&["train", "--", "data"][..], &["train", "--dataset-root", "d", "--", "e"]] {
+    for (args, words) in [
+        (&["train", "--", "data"][..], "data: give the data set as --dataset-root data"),
+        (&["train", "--dataset-root", "d", "--", "e"], "unexpected argument"),
+    ] {
         let output = command(args).output().unwrap();
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains("unexpected argument") && error.lines().count() == 1, "{error}");
+        assert!(error.contains(words) && error.lines().count() == 1, "{error}");
     }
 }
 
