@@ -7,15 +7,16 @@ use clap::Args;
 use image::RgbImage;
 
 use super::out_file::{check_out_file, keep_data_set, write_gif, write_png};
+use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
 use crate::augment::{
     AugmentConfig, ClipRecord, Frames, Normalisation, augment, augment_on_host, plan_clip,
 };
-use crate::config::{ClipConfig, MAX_FRAMES, Typed, WindowChoice};
+use crate::config::Typed;
 use crate::data::{Batch, Dataset, Reading};
 use crate::device;
-use crate::options::{between, positive, seed, whole, within};
+use crate::options::{between, seed, whole, within};
 use crate::sheet::{Row, contact_sheet, pictures};
 use crate::train::Rarity;
 
@@ -53,15 +54,7 @@ pub(super) struct AugmentArgs {
     #[arg(long, value_name = "PX", value_parser = between(16, 4096), default_value_t = 199)]
     img_width: usize,
     #[command(flatten)]
-    window: WindowChoice,
-    /// Rate at which the window is sampled, frames per second
-    #[arg(long, value_name = "FPS", value_parser = positive)]
-    #[arg(default_value_t = ClipConfig::default().target_fps)]
-    target_fps: f64,
-    /// Frames sampled from the clip
-    #[arg(long, value_name = "N", value_parser = between(1, MAX_FRAMES))]
-    #[arg(default_value_t = ClipConfig::default().frames_per_clip)]
-    frames_per_clip: usize,
+    window: SampledWindow,
     /// Picture to write (PNG)
     #[arg(long, value_name = "FILE.png")]
     out: PathBuf,
@@ -78,12 +71,7 @@ impl AugmentArgs {
         let source = self.source.open()?;
         let schema = source.schema();
         let size = [self.img_height, self.img_width];
-        let clips = ClipConfig {
-            window: self.window,
-            target_fps: self.target_fps,
-            frames_per_clip: self.frames_per_clip,
-            ..ClipConfig::default()
-        };
+        let clips = self.window.clips();
         let window = clips.window(schema).map_err(Failure::usage)?;
         let dataset = Dataset::of_source(&source, &self.split, window, size, None)?;
         let index = self.find(&dataset)?;

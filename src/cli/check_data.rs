@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::out_file::{check_out_file, keep_data_set, write_png};
+use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::config::{ClipConfig, MAX_FRAMES, PartitionChoice, WindowChoice};
+use crate::config::PartitionChoice;
 use crate::data::check::check_dataset;
 use crate::data::video::verify_clip;
-use crate::options::{between, positive};
 use crate::sheet::data_set_sheet;
 
 /// Options as typed.
@@ -22,15 +22,7 @@ pub(super) struct CheckDataArgs {
     #[command(flatten)]
     partition: PartitionChoice,
     #[command(flatten)]
-    window: WindowChoice,
-    /// Rate at which the window is sampled, frames per second
-    #[arg(long, value_name = "FPS", value_parser = positive)]
-    #[arg(default_value_t = ClipConfig::default().target_fps)]
-    target_fps: f64,
-    /// Frames sampled from each clip
-    #[arg(long, value_name = "N", value_parser = between(1, MAX_FRAMES))]
-    #[arg(default_value_t = ClipConfig::default().frames_per_clip)]
-    frames_per_clip: usize,
+    window: SampledWindow,
     /// Also draw the window of some actions of each split (PNG)
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
@@ -42,12 +34,7 @@ pub(super) struct CheckDataArgs {
 impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let source = self.source.open_with(self.partition.partition())?;
-        let clips = ClipConfig {
-            window: self.window,
-            target_fps: self.target_fps,
-            frames_per_clip: self.frames_per_clip,
-            ..ClipConfig::default()
-        };
+        let clips = self.window.clips();
         let window = clips.window(source.schema()).map_err(Failure::usage)?;
         if let Some(path) = &self.sheet {
             // A check can take hours.

@@ -19,6 +19,7 @@ mod lr_find;
 mod out_file;
 mod predict;
 mod quoted;
+mod sampled_window;
 mod serve;
 mod shell;
 mod signals;
