@@ -42,7 +42,7 @@ pub(super) struct InitSchemaArgs {
 impl InitSchemaArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let given = self.dataset_root.as_ref().or(self.named_root.as_ref());
-        let dataset_root = given.cloned().unwrap_or_default();
+        let dataset_root = given.cloned().expect("clap asks for the one or the other");
         let source = SourceArgs { dataset_root, schema: None, format: None }.open()?;
         let text = format!("{HEAD}{}", source.schema().to_toml());
         let Some(path) = &self.out else {

@@ -6,8 +6,9 @@ use burn::tensor::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::augment::{self, AugmentConfig, AugmentError, Frames, Normalisation};
-use crate::augment::{Turn, plan_clip, rarity};
+use crate::augment::{
+    self, AugmentConfig, AugmentError, Frames, Normalisation, Turn, plan_clip, rarity,
+};
 use crate::data::{Batch, Dataset};
 use crate::schema::Schema;
 
