@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::adapter;
-use crate::common::conv::{Case, UNSERVED, each, random_shape};
+use crate::common::conv::{Case, UNSERVED, assert_unserved, each, random_shape};
 use crate::common::skip::skip;
 use crate::common::tensors::{tensor, uniform, values};
 
@@ -141,6 +141,7 @@ fn conv_counts_the_multiply_adds_that_meet_the_input() {
 #[test]
 fn conv_falls_back_on_stock() {
     let Some(device) = adapter::device() else { return };
+    assert_unserved(&device);
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let case = Case::new(UNSERVED, &mut rng);
     for (pass, got) in case.ours(&device.autodiff()).iter().enumerate() {

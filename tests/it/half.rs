@@ -14,7 +14,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::common::adapter;
 use crate::common::compare::relative_distance;
-use crate::common::conv::{Case, UNSERVED, check_statistics, random_shape, wide_shape};
+use crate::common::conv::{
+    Case, UNSERVED, assert_unserved, check_statistics, random_shape, wide_shape,
+};
 use crate::common::network::gradients;
 use crate::common::tensors::{tensor, uniform, values};
 
@@ -230,6 +232,7 @@ fn half_convolutions_give_statistics() {
 #[test]
 fn half_falls_back_on_f32() {
     let Some(device) = adapter::device() else { return };
+    assert_unserved(&device);
     let mut rng = ChaCha8Rng::seed_from_u64(45);
     let case = Case::in_half(UNSERVED, &mut rng);
     let got = with_limits(PACKED, || case.ours_stored(&device.autodiff(), true));

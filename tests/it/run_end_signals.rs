@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::common::data::small_set;
 use crate::common::program::{Running, text, train};
-use crate::common::skip::skip;
+use crate::common::skip::skip_unless_required;
 
 /// Options of a run that does not end by itself.
 const FOREVER: [&str; 6] =
@@ -141,7 +141,8 @@ fn on_terminal(run: &Command, close: &Path, kind: &str) -> Option<(String, Strin
             Some((split.0.to_owned(), split.1.to_owned()))
         }
         Err(error) => {
-            skip(format_args!("no python3 to open a terminal: {error}"));
+            let why = format_args!("no python3 to open a terminal: {error}");
+            skip_unless_required("POLYVIEW_REQUIRE_PYTHON", why);
             None
         }
     }

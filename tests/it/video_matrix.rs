@@ -8,7 +8,7 @@ use polyview::data::video::visit_frames;
 use serde_json::Value;
 
 use crate::common::clips::{ffmpeg, have_ffmpeg, mean_difference};
-use crate::common::skip::skip;
+use crate::common::skip::{skip, skip_unless_required};
 
 /// Difference of a frame's mean in any channel, grey levels.
 const MEAN: f64 = 2.0;
@@ -38,7 +38,7 @@ fn make(folder: &Path) -> Option<Vec<Value>> {
         Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
     });
     let Some(python) = python else {
-        skip("no Python 3");
+        skip_unless_required("POLYVIEW_REQUIRE_PYTHON", "no Python 3");
         return None;
     };
     let mut command = Command::new(python);

@@ -1,8 +1,10 @@
 //! Convolutions with their results in f64.
 
 use burn::tensor::{Device, f16};
-use polyview::conv::{ConvShape, conv3d};
+use polyview::conv::testing::web_plan;
+use polyview::conv::{ConvPass, ConvShape, conv3d};
 use polyview::half::{to_float, to_half};
+use polyview::kernels::limits;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -18,6 +20,13 @@ pub const UNSERVED: ConvShape = ConvShape {
     stride: [1; 3],
     padding: [0; 3],
 };
+
+/// Asserts that the shaders lack a pass of [`UNSERVED`] on this device, so that Burn computes all of them.
+pub fn assert_unserved(device: &Device) {
+    let limits = limits(device).expect("an adapter has limits");
+    let is_served = |pass| web_plan(&limits, pass, &UNSERVED).is_ok();
+    assert!(!ConvPass::ALL.into_iter().all(is_served), "the shaders serve it");
+}
 
 /// x, w and dy.
 fn operands(shape: &ConvShape, rng: &mut ChaCha8Rng) -> [Vec<f32>; 3] {

@@ -23,6 +23,12 @@ pub fn skip(why: impl Display) {
     written.expect("the file named by POLYVIEW_SKIPS can be written");
 }
 
+/// Reports a skip, or fails where the environment variable `required` is 1.
+pub fn skip_unless_required(required: &str, why: impl Display) {
+    assert!(!forbidden(required), "{required}=1, but {why}");
+    skip(why);
+}
+
 /// Whether the environment forbids skipping: `POLYVIEW_REQUIRE_…=1`.
 pub fn forbidden(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value == "1")
