@@ -264,8 +264,8 @@ fn matrix_units_that_fail_are_left_aside() {
     let why = with_limits(SMALL_SUBGROUPS, || tried_units(&device)).unwrap().unwrap_err();
     println!("left aside: {why}");
     match has_units(&device) {
-        true => assert_eq!(why, "they give wrong products"),
-        false => assert_eq!(why, "a kernel for them failed"),
+        true => assert_eq!(why, "they compute wrong products"),
+        false => assert_eq!(why, "a matrix-unit kernel failed"),
     }
     let mut rng = ChaCha8Rng::seed_from_u64(64);
     let case = Case::in_half(wide_shape(&mut rng), &mut rng);

@@ -1,4 +1,4 @@
-//! The parameters of the convolution's kernels, as their shaders declare them.
+//! The parameters of the convolution kernels, as their shaders declare them.
 
 use crate::kernels::layout::{Element, wgsl_struct};
 
@@ -175,7 +175,7 @@ wgsl_struct! {
     }
 }
 
-/// Sizes as a kernel takes them.
+/// Converts sizes to the type that kernels use.
 pub(super) fn u32s<const N: usize>(sizes: [usize; N]) -> [u32; N] {
     sizes.map(|size| size as u32)
 }
