@@ -235,7 +235,8 @@ fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> Cube
     }
     let [first, _] = &operands;
     let plan = plans::plan(&first.device, pass, shape, first.dtype);
-    let (plan, stored) = (plan.expect("conv3d only dispatches shapes that have plans"), storage(first));
+    let (plan, stored) =
+        (plan.expect("conv3d only dispatches shapes that have plans"), storage(first));
     run(pass, shape, stored, &plan, operands)
 }
 

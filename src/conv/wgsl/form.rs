@@ -117,7 +117,7 @@ impl Form {
         let [_, height, width] = product.source;
         let strides = product.stride;
         // Phases without taps load nothing.
-        let seen = || product.phases.iter().filter(|phase| phase.tap_count() > 0);
+        let with_taps = || product.phases.iter().filter(|phase| phase.tap_count() > 0);
         let in_planes = |phase: &Phase| {
             phase.taps[1..] == [1; 2]
                 && phase.origin[1..] == [0; 2]
@@ -133,8 +133,9 @@ impl Form {
                     .is_ok_and(|origin| origin + last < product.source[axis])
             })
         };
-        let planes = strides[1..] == [1; 2] && height * width % 4 == 0 && seen().all(in_planes);
-        let rows = strides[2] == 1 && width % 4 == 0 && seen().all(in_rows);
+        let planes =
+            strides[1..] == [1; 2] && height * width % 4 == 0 && with_taps().all(in_planes);
+        let rows = strides[2] == 1 && width % 4 == 0 && with_taps().all(in_rows);
         let load = match (planes, rows) {
             (true, _) => Load::Planes,
             (_, true) => Load::Rows,
@@ -144,7 +145,7 @@ impl Form {
         let whole = |phase: &Phase| phase.lattice[1..] == product.target[1..];
         let wide_store =
             load.is_wide() && to_height * to_width % 4 == 0 && product.phases.iter().all(whole);
-        let one_tap = seen().all(|phase| phase.tap_count() == 1 && all_inside(phase));
+        let one_tap = with_taps().all(|phase| phase.tap_count() == 1 && all_inside(phase));
         Self { load, one_tap, wide_store, units: None, buffers: 2 }
     }
 }

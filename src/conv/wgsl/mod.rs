@@ -230,7 +230,11 @@ fn sum_parts(
 ) -> Result<Launch<ConvKernel>, PlanError> {
     let buffers = vec![from, Slot::Operand(2)];
     if stored.is_half() {
-        debug_assert_eq!([order.channels, order.taps], [1; 2], "partial sums of activations are in the order of the result");
+        debug_assert_eq!(
+            [order.channels, order.taps],
+            [1; 2],
+            "partial sums of activations are in the order of the result"
+        );
         let groups = plan::fold(total.div_ceil(4 * SMALL_GROUP as usize), 1, limits)?;
         let params = SumHalfParams { total: total as u32, parts: parts as u32 };
         return Ok(Launch::new(ConvKernel::SumHalf(stored), groups, buffers, &params));

@@ -3,8 +3,8 @@
 //! products between two barriers, so a training step takes about a third of the time that it takes
 //! with tiles in workgroup memory.
 //!
-//! Tiles are chosen by fixed rules. A load costs about as much as eighty multiply-adds of the same
-//! width, whatever it loads, so tiles are as large as registers allow.
+//! Tiles are chosen by fixed rules. A load costs about as much as eighty multiply-add
+//! instructions, whatever it loads, so tiles are as large as registers allow.
 
 use super::gather::Product;
 use super::kernel::{ConvKernel, SMALL_GROUP};

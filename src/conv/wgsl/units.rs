@@ -21,7 +21,7 @@ const USUAL: [Tile; 4] = [
 /// An additional tile for `--tune`. On an H200, 4 × 4 matrices per subgroup are no faster, because they
 /// take more registers.
 const MORE: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
-/// Cost of loading an element, relative to the products of an element of the result.
+/// Cost of loading an element, relative to one multiply-add.
 const LOAD: f64 = 64.0;
 /// Number of workgroups below which long sums are split.
 pub(super) const WORKGROUPS: usize = 512;
@@ -104,11 +104,11 @@ pub(super) fn running(
 
 /// Returns the bytes of workgroup memory for tiles of `halves` f16 in total and for a part of the sums.
 pub(super) fn memory(tile: Tile, halves: u32) -> usize {
-    let [_, of_row] = PADDING;
-    (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + of_row)) as usize
+    let [_, row_padding] = PADDING;
+    (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + row_padding)) as usize
 }
 
-/// Returns the forms with these units: on NVIDIA with two buffers, on others with one if tiles are large.
+/// Returns the forms with these units. NVIDIA GPUs always use two buffers, others only for small tiles.
 fn forms(units: MatrixUnits) -> Vec<Form> {
     let nvidia = units.size == 16 && units.lanes == 32;
     let of = |vendor| DeviceLimits { vendor, ..DeviceLimits::WEBGPU };
