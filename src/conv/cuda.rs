@@ -45,7 +45,7 @@ fn by_gemm(
     out.inspect_err(|error| log::debug!("{pass:?} of {shape:?}: no implicit GEMM: {error:?}")).ok()
 }
 
-/// Runs Burn's direct convolution. Of the tensor whose gradient it computes it only reads the sizes.
+/// Runs Burn's direct convolution. Of the tensor whose gradient it computes, it reads only the sizes.
 fn direct(
     pass: ConvPass,
     shape: &ConvShape,

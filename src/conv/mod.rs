@@ -1,5 +1,5 @@
-//! 3D convolution: own WGSL compute shaders on wgpu, own SIMD code on the CPU, matrix units through
-//! Burn on CUDA, and Burn's own operation elsewhere.
+//! 3D convolution: custom WGSL compute shaders on wgpu, custom SIMD code on the CPU, matrix units
+//! through Burn on CUDA, and Burn's default operation elsewhere.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -95,8 +95,8 @@ pub fn conv3d(
 
 /// Like [`conv3d`], for a convolution between two normalisations. Also returns the statistics of its
 /// result if the device's kernel can compute them. If a normalisation with ReLU made `x`, `producer`
-/// lets the backward pass also compute the gradient sums for it, which makes its own backward pass
-/// cheaper.
+/// lets the backward pass also compute the gradient sums for that normalisation, which makes its
+/// backward pass cheaper.
 ///
 /// # Panics
 /// If the sizes do not fit together.

@@ -123,8 +123,8 @@ fn forms(units: MatrixUnits) -> Vec<Form> {
     forms
 }
 
-/// Returns the kernels for the matrix units of known devices, which are NVIDIA, AMD with either subgroup
-/// size, and Apple, and for emulated units.
+/// Returns the kernels for the matrix units of known devices (NVIDIA, AMD with either subgroup size,
+/// Apple) and for emulated units.
 pub(super) fn kernels() -> Vec<ConvKernel> {
     let real = [(16, 32, false), (16, 64, false), (8, 32, true)];
     let units =

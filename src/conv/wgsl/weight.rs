@@ -65,7 +65,7 @@ const TILES: [Tile; 4] = [
     Tile { tm: 8, tn: 4, tx: 8, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 8 },
 ];
-/// 48 sums per invocation. Half of the networks' channels are multiples of 48 and not of 64.
+/// 48 sums per invocation. Half of the networks' channel counts are multiples of 48 but not of 64.
 const ROW_TILES: [Tile; 2] =
     [Tile { tm: 4, tn: 4, tx: 8, ty: 16 }, Tile { tm: 4, tn: 4, tx: 8, ty: 12 }];
 /// Additional tiles for `--tune`.

@@ -49,7 +49,7 @@ pub(super) fn declarations(tile: Tile, form: Form, epilogue: Epilogue, first: u3
 /// tile does not support epilogues.
 pub(in crate::conv::wgsl) fn memory(tile: Tile, form: Form) -> Option<usize> {
     let scratch = (tile.tm.div_ceil(4) * tile.threads()) as usize * 16;
-    // Both halves of the tile of columns, except for matrix units.
+    // Without matrix units, both buffers of the tile of columns are reused.
     let columns = 8 * (form.terms() * tile.columns()) as usize;
     let more = if form.units.is_some() { scratch } else { 0 };
     (scratch <= columns.max(more) && tile.rows() <= tile.threads())

@@ -204,10 +204,10 @@ impl Matrices {
         lines.0
     }
 
-    /// Returns the text that defines `missing`: NaN if no subgroup computes some of the sums, else 0.
+    /// Returns the text that defines `missing`: NaN if some sums are not computed, else 0.
     pub(super) fn missing(&self) -> String {
         format!(
-            "// With larger subgroups than planned, no subgroup computes some of the sums: NaN.\n\
+            "// If subgroups are larger than planned, some sums are not computed: all become NaN.\n\
              let complete = subgroups >= {}u;\n\
              let missing = bitcast<f32>(select(0x7fc00000u, 0u, complete));\n",
             self.subgroups
