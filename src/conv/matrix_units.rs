@@ -49,7 +49,8 @@ const SHAPES: [ConvShape; 6] = [
 pub(super) type Outcome = Result<MatrixUnits, &'static str>;
 
 /// Returns the limits for convolutions with activations of type `dtype`: with matrix units for f16 if
-/// they passed the test, which runs once per device, and without them for other types.
+/// they passed the test, which runs once per device, and without them for other types. Emulated units
+/// are not tested.
 pub(super) fn checked(device: &CubeDevice, limits: DeviceLimits, dtype: DType) -> DeviceLimits {
     let matrix_units = match limits.matrix_units {
         Some(units) if dtype == DType::F16 && units.emulated => Some(units),

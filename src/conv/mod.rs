@@ -52,7 +52,7 @@ fn has_plans(shape: &ConvShape, device: &Device, dtype: DType) -> bool {
     let refused =
         ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape, dtype).err());
     let Some(reason) = refused else { return true };
-    // This runs at every pass, but warns only once per shape. On a CPU the difference is small.
+    // This runs for every convolution but warns only once per shape. On a CPU the difference is small.
     static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let line = format!("{shape:?} falls back to Burn's slower convolution: {reason}");
     let software = launch::limits(&device).is_none_or(|limits| limits.software);
