@@ -1,26 +1,26 @@
 // Forward convolution and input gradient as one implicit matrix product
 //     dst[m, column] = Σ over taps and channels of packed[tap, channel, m] · src[channel, position]
 // where a column is one position of the destination's lattice in one image and `position` is where
-// the tap falls in the source for that column. With a stride, the input gradient splits into phases,
-// which are lattices of positions that use the same taps; each phase is a separate product. The taps
-// of a phase are numbered so that they ascend in the source.
+// the tap falls in the source for that column. With a stride, the input gradient splits into
+// phases, which are lattices of positions that use the same taps; each phase is a separate product.
+// The taps of a phase are numbered so that they ascend in the source.
 //
-// A workgroup computes BM rows × BN columns, an invocation {{ tm }} × {{ tn }} of them; a step is BK
-// terms of the sums. In workgroup memory a vec4 holds four rows, or four columns, of one term: a term
-// takes {{ tm }} + {{ tn }} registers in addition to the sums. The invocations are arranged in blocks
-// 8 wide, so that a subgroup covers a compact part of the tile and its reads are few and free of bank
-// conflicts. The values of a step are loaded into registers while the previous step is multiplied.
-// With two buffers of the tiles, a step needs one barrier; with one, which takes less memory, two.
-// Whatever depends on the column is computed once, and whatever depends on the tap when the tap
-// changes, which leaves one addition per load. Values outside the source become 0 when they are
-// stored, so that nothing waits for a load before the products.
+// A workgroup computes BM rows × BN columns, an invocation {{ tm }} × {{ tn }} of them; a step is
+// BK terms of the sums. In workgroup memory a vec4 holds four rows, or four columns, of one term: a
+// term takes {{ tm }} + {{ tn }} registers in addition to the sums. The invocations are arranged in
+// blocks 8 wide, so that a subgroup covers a compact part of the tile and its reads are few and
+// free of bank conflicts. The values of a step are loaded into registers while the previous step is
+// multiplied. With two buffers of the tiles, a step needs one barrier; with one, which takes less
+// memory, two. Whatever depends on the column is computed once, and whatever depends on the tap
+// when the tap changes, which leaves one addition per load. Values outside the source become 0 when
+// they are stored, so that nothing waits for a load before the products.
 //
-// Template: `load` is the text that loads from the source; `element` and `result` are the elements of
-// source and destination, one value or four, and `storage` the functions that load and store them
-// in half precision; `epilogue` is empty or computes sums of each row for a normalisation,
+// Template: `load` is the text that loads from the source; `element` and `result` are the elements
+// of source and destination, one value or four, and `storage` the functions that load and store
+// them in half precision; `epilogue` is empty or computes sums of each row for a normalisation,
 // `epilogue_declarations` declares what it uses; `params` is the number of the last binding;
-// `row_divisor` turns a row into its vec4 in the packed weights, `free` makes sure that a buffer may
-// be overwritten; the others are sizes and the text of unrolled loops.
+// `row_divisor` turns a row into its vec4 in the packed weights, `free` makes sure that a buffer
+// may be overwritten; the others are sizes and the text of unrolled loops.
 
 const BM: u32 = {{ bm }}u;
 const BN: u32 = {{ bn }}u;
@@ -151,8 +151,8 @@ fn main(
     let tx = local % 8u + local / (8u * TY) * 8u;
     let ty = local / 8u % TY;
     for (var step = first; step < end; step++) {
-        // The next step's values. After the last step, these are arbitrary values that are not used: a
-        // condition here would make the compiler wait for the loads at its end.
+        // The next step's values. After the last step, these are arbitrary values that are not
+        // used: a condition here would make the compiler wait for the loads at its end.
         {{ load }}
         {{ multiply }}
         {{ free }}

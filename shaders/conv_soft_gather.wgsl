@@ -1,10 +1,11 @@
-// The product of conv_gather.wgsl for software rasterisers: an invocation keeps {{ tm }} rows ×
-// {{ tn }} columns in registers, and there are no barriers. There a load costs over a hundred cycles,
-// however wide it is and whether or not neighbours read the same values. So the source is packed as
-// vec4 of four channels, with margins that make bounds checks unnecessary (conv_soft_pack.wgsl).
+// The product of conv_gather.wgsl for software rasterisers: an invocation keeps {{ tm }}
+// rows × {{ tn }} columns in registers, and there are no barriers. There a load costs over a
+// hundred cycles, however wide it is and whether or not neighbours read the same values. So the
+// source is packed as vec4 of four channels, with margins that make bounds checks unnecessary
+// (conv_soft_pack.wgsl).
 //
-// A workgroup is one subgroup, whose invocations compute the same rows: each loads some of the weights
-// and broadcasts them.
+// A workgroup is one subgroup, whose invocations compute the same rows: each loads some of the
+// weights and broadcasts them.
 //
 // Template: sizes and the text of unrolled loops. `packed` is the type of the weights: vec4<f32>
 // if they are packed, f32 if they are read in place because nearly every one is used only once.

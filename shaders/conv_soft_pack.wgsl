@@ -1,8 +1,8 @@
-// Packs one or two tensors for the products in registers. The workgroups of the second tensor follow
-// those of the first.
+// Packs one or two tensors for the products in registers. The workgroups of the second tensor
+// follow those of the first.
 //
-// Template: `tensors` has the function and the bindings of each tensor, `cases` their calls; `params`
-// is the number of the last binding.
+// Template: `tensors` has the function and the bindings of each tensor, `cases` their calls;
+// `params` is the number of the last binding.
 
 {{ conv_tensor.wgsl }}
 struct Params {

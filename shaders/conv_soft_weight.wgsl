@@ -1,9 +1,9 @@
 // The weight gradient of conv_weight.wgsl for software rasterisers: an invocation keeps {{ tm }}
-// rows of dw × {{ tn }} channels of one tap in registers and loops over all positions. Both operands
-// are packed as vec4 of four channels, with margins (conv_soft_pack.wgsl).
+// rows of dw × {{ tn }} channels of one tap in registers and loops over all positions. Both
+// operands are packed as vec4 of four channels, with margins (conv_soft_pack.wgsl).
 //
-// A workgroup is one subgroup, whose invocations compute the same rows: each loads some values of dy
-// and broadcasts them.
+// A workgroup is one subgroup, whose invocations compute the same rows: each loads some values of
+// dy and broadcasts them.
 //
 // Template: sizes and the text of unrolled loops.
 

@@ -1,11 +1,13 @@
-// dst[i] = Σ parts[part, i], in the order of the parts: the second stage of a split reduction, which
-// gives the same bits in every run. A part may have its channels after its taps; dst has them before.
+// dst[i] = Σ parts[part, i], in the order of the parts: the second stage of a split reduction,
+// which gives the same bits in every run. A part may have its channels after its taps; dst has them
+// before.
 
 struct Params {
     // Elements of the result.
     total: u32,
     parts: u32,
-    // Channels and taps per row of the result; 1 and 1 if the parts have the same order as the result.
+    // Channels and taps per row of the result; 1 and 1 if the parts have the same order as the
+    // result.
     channels: u32,
     taps: u32,
 }

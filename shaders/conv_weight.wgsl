@@ -2,12 +2,12 @@
 //     dw[k, c, tap] = Σ_p dy[k, p] · x[c, p·stride − padding + tap],
 // split over p into parts; each part writes its own matrix, and conv_sum.wgsl adds them up.
 //
-// A workgroup computes BM rows × BN columns, an invocation {{ tm }} × {{ tn }} of them. The tiles are
-// double-buffered: the values of a step are loaded into registers while the previous step is
-// multiplied, and a step needs one barrier. Loads and products are in one block without branches, so
-// that no compiler waits for the loads before the products; values outside x become 0 when they are
-// stored. An invocation loads the same rows and columns in every step, so their offsets are computed
-// once.
+// A workgroup computes BM rows × BN columns, an invocation {{ tm }} × {{ tn }} of them. The tiles
+// are double-buffered: the values of a step are loaded into registers while the previous step is
+// multiplied, and a step needs one barrier. Loads and products are in one block without branches,
+// so that no compiler waits for the loads before the products; values outside x become 0 when they
+// are stored. An invocation loads the same rows and columns in every step, so their offsets are
+// computed once.
 //
 // What the columns are, and how they are loaded (here: {{ loads }}):
 //   Tap      Channels at one tap, which is the same for the whole workgroup, so that a position is
@@ -20,9 +20,10 @@
 //            values before it count as 0. For matrix units, four positions separate rows.
 //   Mixed    (channel, tap) in the order of the weights, for few channels: each column has its own
 //            offset and tap bits.
-// In the tiles of wide loads a vec4 holds four positions of one row (column), otherwise one position
-// of four rows (columns) that are a quarter of the tile apart. So neighbouring invocations load
-// neighbouring positions and write neighbouring columns, and tiles are stored as they are loaded.
+// In the tiles of wide loads a vec4 holds four positions of one row (column), otherwise one
+// position of four rows (columns) that are a quarter of the tile apart. So neighbouring invocations
+// load neighbouring positions and write neighbouring columns, and tiles are stored as they are
+// loaded.
 //
 // Template: `x_element` and `dy_element` are the elements of x and dy, `loads_from` the functions that
 // load from them in half precision; the others are sizes and the text of unrolled loops.
@@ -108,8 +109,8 @@ fn main(
     let count = select(0u, share, column0 < columns);
     let steps = (count + STEP - 1u) / STEP;
 
-    // The next position that this invocation loads: its position in x, and its elements in row 0 of dy
-    // and in channel 0 of x.
+    // The next position that this invocation loads: its position in x, and its elements in row 0 of
+    // dy and in channel 0 of x.
     let lane = local % STEP;
     let shift = vec3<i32>(decompose(tap, params.window).yzw) - params.padding;
     let start = decompose(first + lane, out_size);

@@ -1,7 +1,7 @@
-// Sums for the backward pass of the normalisation with ReLU whose result the convolution reads: Σ g and
-// Σ g·(x − mean) for each row of the tile, where g is the gradient of that result, or 0 where the ReLU
-// was inactive. Whether it was is recomputed from x as in norm_apply.wgsl. The tiles in workgroup memory
-// can be reused, since the last step ended with a barrier.
+// Sums for the backward pass of the normalisation with ReLU whose result the convolution reads: Σ g
+// and Σ g·(x − mean) for each row of the tile, where g is the gradient of that result, or 0 where
+// the ReLU was inactive. Whether it was is recomputed from x as in norm_apply.wgsl. The tiles in
+// workgroup memory can be reused, since the last step ended with a barrier.
 let kept_row = (rows + {{ row }}u - 1u) / {{ row }}u * {{ row }}u;
 {{ positions }}
 {{ rows }}

@@ -1,5 +1,5 @@
-// Loads of four values, for windows along t only: columns that are neighbours in a plane are neighbours
-// for every tap. The columns of a vec4 are consecutive, and in one plane.
+// Loads of four values, for windows along t only: columns that are neighbours in a plane are
+// neighbours for every tap. The columns of a vec4 are consecutive, and in one plane.
 struct Source {
     // The vec4 of tap (0, 0, 0) in channel 0, which may lie outside, and the taps along t that fall
     // into the source, one bit for each.

@@ -1,6 +1,6 @@
-// Loads for windows of three taps along w, centred on the column: four values and their neighbours to
-// the left and right give the values of all three taps. The columns of a vec4 are consecutive, and in
-// one row.
+// Loads for windows of three taps along w, centred on the column: four values and their neighbours
+// to the left and right give the values of all three taps. The columns of a vec4 are consecutive,
+// and in one row.
 struct Source {
     // The vec4 of tap (0, 0, 1) in channel 0, which may lie outside in t and h, and the taps that fall
     // into the source, one bit for each t and h.

@@ -1,11 +1,11 @@
 // Loads of one value at a time, for any window and stride. {{ columns }}
 struct Source {
-    // For each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the taps
-    // that fall into the source, one bit for each t, h and w.
+    // For each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the
+    // taps that fall into the source, one bit for each t, h and w.
     base: vec4<u32>,
     mask: vec4<u32>,
-    // For each column and the selected tap: its element (0 where it falls outside), and whether it falls
-    // into the source.
+    // For each column and the selected tap: its element (0 where it falls outside), and whether it
+    // falls into the source.
     at: vec4<u32>,
     ok: vec4<bool>,
 }

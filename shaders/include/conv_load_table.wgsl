@@ -11,8 +11,8 @@ struct TableRow {
 @group(0) @binding(3) var<storage, read_write> table: array<TableRow>;
 
 struct Source {
-    // For each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the taps
-    // that fall into the source, one bit for each t, h and w.
+    // For each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the
+    // taps that fall into the source, one bit for each t, h and w.
     base: vec4<u32>,
     mask: vec4<u32>,
 }

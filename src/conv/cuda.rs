@@ -1,6 +1,7 @@
 //! Convolution on CUDA: Burn's implicit GEMM on matrix units where it can run, and Burn's direct
-//! convolution elsewhere. In f32 the implicit GEMM rounds operands to TF32, as PyTorch's convolutions
-//! do. By default Burn would always use the direct convolution, because autotuning is not built in.
+//! convolution elsewhere. In f32 the implicit GEMM rounds operands to TF32, as PyTorch's
+//! convolutions do. By default Burn would always use the direct convolution, because autotuning is
+//! not built in.
 
 use burn::backend::CubeDevice;
 use burn::backend::ops::ModuleOps;
@@ -45,7 +46,8 @@ fn by_gemm(
     out.inspect_err(|error| log::debug!("{pass:?} of {shape:?}: no implicit GEMM: {error:?}")).ok()
 }
 
-/// Runs Burn's direct convolution. Of the tensor whose gradient it computes, it reads only the sizes.
+/// Runs Burn's direct convolution. Of the tensor whose gradient it computes, it reads only the
+/// sizes.
 fn direct(
     pass: ConvPass,
     shape: &ConvShape,

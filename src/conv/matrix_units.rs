@@ -1,5 +1,5 @@
-//! Checks that a device's matrix units compute correct results: small products are tested before the
-//! units are used.
+//! Checks that a device's matrix units compute correct results: small products are tested before
+//! the units are used.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,7 +15,8 @@ use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits, cube_device, launch};
 
-/// Channel counts that are not multiples of the matrix size, and values that are loaded one at a time.
+/// Channel counts that are not multiples of the matrix size, and values that are loaded one at a
+/// time.
 const ONE_BY_ONE: ConvShape = ConvShape {
     batch: 2,
     in_channels: 21,
@@ -25,9 +26,9 @@ const ONE_BY_ONE: ConvShape = ConvShape {
     stride: [1; 3],
     padding: [0, 1, 1],
 };
-/// The tested shapes. They also cover values loaded four at a time from a row, four at a time from a
-/// plane, through a table of channels and taps, with strides, and, for the weight gradient, in any mix
-/// of channels and taps.
+/// The tested shapes. They also cover values loaded four at a time from a row, four at a time from
+/// a plane, through a table of channels and taps, with strides, and, for the weight gradient, in
+/// any mix of channels and taps.
 const SHAPES: [ConvShape; 6] = [
     ONE_BY_ONE,
     ConvShape { input: [2, 5, 16], ..ONE_BY_ONE },
@@ -48,9 +49,9 @@ const SHAPES: [ConvShape; 6] = [
 /// The matrix units of a device, or why they are not used.
 pub(super) type Outcome = Result<MatrixUnits, &'static str>;
 
-/// Returns the limits for convolutions with activations of type `dtype`: with matrix units for f16 if
-/// they passed the test, which runs once per device, and without them for other types. Emulated units
-/// are not tested.
+/// Returns the limits for convolutions with activations of type `dtype`: with matrix units for f16
+/// if they passed the test, which runs once per device, and without them for other types. Emulated
+/// units are not tested.
 pub(super) fn checked(device: &CubeDevice, limits: DeviceLimits, dtype: DType) -> DeviceLimits {
     let matrix_units = match limits.matrix_units {
         Some(units) if dtype == DType::F16 && units.emulated => Some(units),
@@ -60,8 +61,8 @@ pub(super) fn checked(device: &CubeDevice, limits: DeviceLimits, dtype: DType) -
     DeviceLimits { matrix_units, ..limits }
 }
 
-/// Returns the matrix units with the subgroup size that the device actually uses. The first call tests
-/// them and logs a warning if they fail.
+/// Returns the matrix units with the subgroup size that the device actually uses. The first call
+/// tests them and logs a warning if they fail.
 pub(super) fn tested(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Outcome {
     // A device has one set of limits, unless tests change them.
     static TESTED: PerDevice<Mutex<HashMap<DeviceLimits, Outcome>>> = PerDevice::new();

@@ -30,9 +30,9 @@ pub use polyview_cpu::conv::ConvShape;
 pub(crate) use trial::{Trial, fastest};
 pub use wgsl::ConvPass;
 
-/// Checks whether our kernels (on CUDA: the Burn kernels that we select) compute a convolution; if not,
-/// Burn's default operation does. This is where the implementation is chosen, for the forward and both
-/// backward passes, with activations of type `dtype`.
+/// Checks whether our kernels (on CUDA: the Burn kernels that we select) compute a convolution; if
+/// not, Burn's default operation does. This is where the implementation is chosen, for the forward
+/// and both backward passes, with activations of type `dtype`.
 fn has_kernels(
     implementation: Implementation,
     device: &Device,
@@ -52,7 +52,8 @@ fn has_plans(shape: &ConvShape, device: &Device, dtype: DType) -> bool {
     let refused =
         ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape, dtype).err());
     let Some(reason) = refused else { return true };
-    // This runs for every convolution but warns only once per shape. On a CPU the difference is small.
+    // This runs for every convolution but warns only once per shape. On a CPU the difference is
+    // small.
     static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let line = format!("{shape:?} falls back to Burn's slower convolution: {reason}");
     let software = launch::limits(&device).is_none_or(|limits| limits.software);
@@ -79,8 +80,8 @@ fn uses_matrix_units(device: &Device) -> bool {
 }
 
 /// Convolves `x [N, C, T, H, W]` with `weight [K, C, kt, kh, kw]`, without bias, to
-/// `[N, K, T', H', W']` with the dtype of `x`. Differentiable; gradients that are not needed are not
-/// computed.
+/// `[N, K, T', H', W']` with the dtype of `x`. Differentiable; gradients that are not needed are
+/// not computed.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -93,10 +94,10 @@ pub fn conv3d(
     convolve(x, weight, [stride, padding], None, false).0
 }
 
-/// Like [`conv3d`], for a convolution between two normalisations. Also returns the statistics of its
-/// result if the device's kernel can compute them. If a normalisation with ReLU made `x`, `producer`
-/// lets the backward pass also compute the gradient sums for that normalisation, which makes its
-/// backward pass cheaper.
+/// Like [`conv3d`], for a convolution between two normalisations. Also returns the statistics of
+/// its result if the device's kernel can compute them. If a normalisation with ReLU made `x`,
+/// `producer` lets the backward pass also compute the gradient sums for that normalisation, which
+/// makes its backward pass cheaper.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -162,8 +163,8 @@ fn moments_on(device: &Device, shape: &ConvShape, dtype: DType) -> Option<usize>
 }
 
 /// Returns how many values each part of a pass's additional output for a normalisation covers, on a
-/// device with these limits and with activations stored as `stored`, or `None` if the pass has no such
-/// output.
+/// device with these limits and with activations stored as `stored`, or `None` if the pass has no
+/// such output.
 pub(crate) fn slice_of_parts(
     pass: ConvPass,
     shape: &ConvShape,
@@ -174,9 +175,9 @@ pub(crate) fn slice_of_parts(
     wgsl::with_parts(pass, &plan, shape, stored, limits).map(|plan| plan.slice)
 }
 
-/// Rewrites a strided 1×1×1 convolution as one with stride 1 on a subsampled input. The kernel reads
-/// only every stride-th position, so the arithmetic is the same, while Burn 0.22.1 on wgpu computes a
-/// wrong input gradient for the direct form (relative error 1).
+/// Rewrites a strided 1×1×1 convolution as one with stride 1 on a subsampled input. The kernel
+/// reads only every stride-th position, so the arithmetic is the same, while Burn 0.22.1 on wgpu
+/// computes a wrong input gradient for the direct form (relative error 1).
 fn subsampled(
     x: Tensor<5>,
     [_, _, kt, kh, kw]: [usize; 5],

@@ -26,9 +26,10 @@ use crate::norm::{GradientSums, SumsInParts};
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait ConvOps: Backend {
     /// Computes `y` from `x` and `w`. The second result is the statistics of `y` with `moments`
-    /// ([`super::wgsl::PlanWithParts`]; not differentiable), else a placeholder (`w`). With `sums`, a
-    /// normalisation made `x`, and the backward pass stores the gradient sums of `dx` for it: `norm_x`
-    /// is the input of that normalisation, `norm_kept` the state that its forward pass saved.
+    /// ([`super::wgsl::PlanWithParts`]; not differentiable), else a placeholder (`w`). With `sums`,
+    /// a normalisation made `x`, and the backward pass stores the gradient sums of `dx` for it:
+    /// `norm_x` is the input of that normalisation, `norm_kept` the state that its forward pass
+    /// saved.
     fn conv3d_forward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
@@ -42,8 +43,8 @@ pub(crate) trait ConvOps: Backend {
 
 /// The three passes on plain tensors.
 trait ConvKernels: ConvOps {
-    /// Computes `dx` from `dy` and `w`, and the gradient sums for the `producer` of `x` if the device's
-    /// pass supports that.
+    /// Computes `dx` from `dy` and `w`, and the gradient sums for the `producer` of `x` if the
+    /// device's pass supports that.
     fn input_gradient(
         dy: FloatTensor<Self>,
         w: FloatTensor<Self>,

@@ -1,5 +1,5 @@
-//! The plans of each device: every pass of every shape is planned once, in the variant that `--tune`
-//! chose for it or otherwise in the default variant for the device's limits.
+//! The plans of each device: every pass of every shape is planned once, in the variant that
+//! `--tune` chose for it or otherwise in the default variant for the device's limits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -96,7 +96,8 @@ fn with_plans<R>(
     dtype: DType,
     work: impl FnOnce(&mut DevicePlans) -> R,
 ) -> Option<R> {
-    // A device has one set of limits, two if it has matrix units for f16, and more if tests change them.
+    // A device has one set of limits, two if it has matrix units for f16, and more if tests change
+    // them.
     static DEVICES: PerDevice<Mutex<HashMap<DeviceLimits, DevicePlans>>> = PerDevice::new();
     let limits = matrix_units::checked(device, launch::limits(device)?, dtype);
     let plans = DEVICES.get_or_insert(device, Mutex::default);
@@ -121,8 +122,8 @@ pub(super) fn plan(
     with_plans(device, dtype, plan).unwrap_or(Err(PlanError::Device))
 }
 
-/// Returns the device's plan for a pass with additional output for a normalisation, or `None` if its
-/// plan does not support that ([`wgsl::with_parts`]).
+/// Returns the device's plan for a pass with additional output for a normalisation, or `None` if
+/// its plan does not support that ([`wgsl::with_parts`]).
 pub(super) fn with_parts(
     device: &CubeDevice,
     pass: ConvPass,

@@ -12,8 +12,8 @@ use crate::norm::wgsl::ROW;
 
 pub(crate) use super::wgsl::ConvVariant;
 
-/// Returns the plan of one pass for a web page, in the default variant for these limits. The operands
-/// are listed at [`ConvPass`].
+/// Returns the plan of one pass for a web page, in the default variant for these limits. The
+/// operands are listed at [`ConvPass`].
 ///
 /// # Errors
 /// If a device with these limits cannot compute the pass.
@@ -35,8 +35,8 @@ pub fn distinct_variants(
     plans.map(|(variant, _)| variant).collect()
 }
 
-/// Returns the matrix-unit variants, for activations in half precision, whose plans differ on a device
-/// with these limits.
+/// Returns the matrix-unit variants, for activations in half precision, whose plans differ on a
+/// device with these limits.
 pub fn variants_by_units(
     pass: ConvPass,
     shape: &ConvShape,
@@ -47,8 +47,8 @@ pub fn variants_by_units(
     variants.filter(|variant| matches!(variant, ConvVariant::Units { .. })).collect()
 }
 
-/// Returns the matrix units of a device as its convolutions use them, or why they do not; `None` if the
-/// device does not run WGSL.
+/// Returns the matrix units of a device as its convolutions use them, or why they do not; `None` if
+/// the device does not run WGSL.
 pub fn tried_units(device: &Device) -> Option<Result<MatrixUnits, &'static str>> {
     let device = cube_device(device)?;
     let limits = launch::limits(&device)?;
@@ -56,8 +56,8 @@ pub fn tried_units(device: &Device) -> Option<Result<MatrixUnits, &'static str>>
     Some(matrix_units::tested(&device, &limits, units))
 }
 
-/// Returns the `Debug` text of each kernel of a pass on a device with these limits, with activations of
-/// type `dtype`.
+/// Returns the `Debug` text of each kernel of a pass on a device with these limits, with
+/// activations of type `dtype`.
 pub fn kernels(
     pass: ConvPass,
     shape: &ConvShape,
@@ -69,8 +69,8 @@ pub fn kernels(
     Ok(plan.launches.iter().map(|launch| format!("{:?}", launch.kernel)).collect())
 }
 
-/// Runs a single pass, planned for modified limits of the tensors' device. The operands are listed at
-/// [`ConvPass`]. `None` if the device does not run WGSL.
+/// Runs a single pass, planned for modified limits of the tensors' device. The operands are listed
+/// at [`ConvPass`]. `None` if the device does not run WGSL.
 pub fn pass_as_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
     variant: Option<ConvVariant>,
@@ -90,9 +90,9 @@ pub fn pass_as_on(
     Some(Ok(Tensor::from_primitive::<CubeBackend>(out)))
 }
 
-/// Like [`pass_as_on`], for a forward pass with the statistics of its output. Returns `y`, the mean and
-/// the sum of squared deviations of each part of each channel `[K·parts·2]`, and the number of values
-/// per part; `Some(Ok(None))` if the pass does not compute statistics.
+/// Like [`pass_as_on`], for a forward pass with the statistics of its output. Returns `y`, the mean
+/// and the sum of squared deviations of each part of each channel `[K·parts·2]`, and the number of
+/// values per part; `Some(Ok(None))` if the pass does not compute statistics.
 #[allow(clippy::type_complexity, reason = "for tests")]
 pub fn forward_with_moments_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
@@ -115,10 +115,11 @@ pub fn forward_with_moments_on(
     })))
 }
 
-/// Like [`pass_as_on`], for an input gradient with the sums for a normalisation with ReLU that made `x`.
-/// Returns `dx`, Σ g and Σ g·(x' − mean) of each part of each channel `[C·parts·2]`, and the number of
-/// values per part; `Some(Ok(None))` if the pass does not compute the sums. The operands are dy, w and
-/// the normalisation's input x'; `layer` holds mean, γ / √(var + ε) and β of its channels.
+/// Like [`pass_as_on`], for an input gradient with the sums for a normalisation with ReLU that made
+/// `x`. Returns `dx`, Σ g and Σ g·(x' − mean) of each part of each channel `[C·parts·2]`, and the
+/// number of values per part; `Some(Ok(None))` if the pass does not compute the sums. The operands
+/// are dy, w and the normalisation's input x'; `layer` holds mean, γ / √(var + ε) and β of its
+/// channels.
 #[allow(clippy::type_complexity, reason = "for tests")]
 pub fn input_gradient_with_sums_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,

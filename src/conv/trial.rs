@@ -1,6 +1,6 @@
-//! Finds the fastest variant of a pass on a device by timing the candidates. Each pass has a fixed time
-//! budget, so that all passes of a network take about twenty seconds on a GPU, apart from compiling the
-//! kernels once.
+//! Finds the fastest variant of a pass on a device by timing the candidates. Each pass has a fixed
+//! time budget, so that all passes of a network take about twenty seconds on a GPU, apart from
+//! compiling the kernels once.
 
 use std::time::Instant;
 
@@ -17,8 +17,8 @@ use crate::timing::{at_full_clock, median, milliseconds};
 
 /// Number of values compared at each end of a result.
 const SAMPLE: usize = 1 << 14;
-/// Tolerated difference between two variants' results, relative to the largest value: in half precision,
-/// operands are rounded to 11 bits at different points.
+/// Tolerated difference between two variants' results, relative to the largest value: in half
+/// precision, operands are rounded to 11 bits at different points.
 const TOLERANCE: f32 = 2e-2;
 
 /// The outcome of a trial.
@@ -38,7 +38,8 @@ const MAX_CANDIDATES: usize = 12;
 const BUDGET_MS: f64 = 150.0;
 /// Clips in the very first launch.
 const FIRST_CLIPS: usize = 2;
-/// Longest expected duration of a launch in milliseconds: systems reset a GPU that is busy for seconds.
+/// Longest expected duration of a launch in milliseconds: systems reset a GPU that is busy for
+/// seconds.
 const SAFE_MS: f64 = 250.0;
 /// A launch that takes longer than this many milliseconds is timed with fewer clips.
 const LONG_MS: f64 = 8.0;
@@ -53,8 +54,8 @@ const MIN_MEASUREMENT_MS: f64 = 3.0;
 /// Maximum number of launches per measurement.
 const MAX_LAUNCHES: f64 = 64.0;
 
-/// Times the variants in which `device` can compute a pass, with activations of type `dtype`. Returns
-/// `None` if there is nothing to choose from, or not enough memory for the trial.
+/// Times the variants in which `device` can compute a pass, with activations of type `dtype`.
+/// Returns `None` if there is nothing to choose from, or not enough memory for the trial.
 ///
 /// # Errors
 /// If the device fails.
@@ -125,7 +126,8 @@ fn candidates(
     (candidates.len() > 1).then_some(candidates)
 }
 
-/// Returns how many of `clips` a launch of at most `max_ms` computes, at `ms` milliseconds per clip.
+/// Returns how many of `clips` a launch of at most `max_ms` computes, at `ms` milliseconds per
+/// clip.
 fn clips_within(max_ms: f64, clips: usize, ms: f64) -> usize {
     ((max_ms / ms) as usize).clamp(1, clips)
 }
@@ -176,8 +178,8 @@ impl Bench {
         Ok(milliseconds(start) / launches as f64)
     }
 
-    /// Reads back some values of a plan's result. A failed launch only surfaces as an error here, because
-    /// the error is attached to the buffer that the launch did not write.
+    /// Reads back some values of a plan's result. A failed launch only surfaces as an error here,
+    /// because the error is attached to the buffer that the launch did not write.
     fn sample(&self, plan: &ConvPlan) -> Result<Vec<f32>, TensorReadError> {
         // Buffers are reused: unwritten values would still hold the previous variant's result.
         let (size, stored) = op::result(self.pass, &self.shape, self.stored);
@@ -195,8 +197,8 @@ impl Bench {
         Tensor::cat(parts.to_vec(), 0).try_into_vec_as::<f32>()
     }
 
-    /// Checks whether a variant computes the same result as the default one. Not all candidates have been
-    /// tested on this device before, and one that computes nothing would be the fastest.
+    /// Checks whether a variant computes the same result as the default one. Not all candidates
+    /// have been tested on this device before, and one that computes nothing would be the fastest.
     fn is_right(&self, candidate: &Candidate, usual: &[f32]) -> bool {
         let why = match self.sample(&candidate.plan) {
             Ok(values) if agree(&values, usual) => return true,
@@ -207,9 +209,9 @@ impl Bench {
         false
     }
 
-    /// Times the candidates, the default one first. Drops those that the time budget did not cover, that
-    /// were clearly slower, or whose result differs. A `gpu` is first brought back to its full clock
-    /// rate, which it lowered while the kernels compiled.
+    /// Times the candidates, the default one first. Drops those that the time budget did not cover,
+    /// that were clearly slower, or whose result differs. A `gpu` is first brought back to its full
+    /// clock rate, which it lowered while the kernels compiled.
     fn compare(
         &self,
         mut candidates: Vec<Candidate>,

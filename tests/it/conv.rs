@@ -1,5 +1,5 @@
-//! The convolution's three passes on every device against plain f64, and the gradients from automatic
-//! differentiation.
+//! The convolution's three passes on every device against plain f64, and the gradients from
+//! automatic differentiation.
 
 use std::process::Command;
 

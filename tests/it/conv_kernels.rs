@@ -1,5 +1,5 @@
-//! The convolution's shaders against plain f64, in the variants that devices other than the current one
-//! would use and in those of `--tune`.
+//! The convolution's shaders against plain f64, in the variants that devices other than the current
+//! one would use and in those of `--tune`.
 
 use std::collections::BTreeSet;
 
@@ -82,8 +82,8 @@ fn conv_with_wide_loads_agrees_with_f64() {
             seen.extend(kernels.iter().filter_map(form));
         }
     }
-    // Loads through a table, one at a time, four from a plane, four from a row; one tap and several;
-    // stores four at a time and one at a time.
+    // Loads through a table, one at a time, four from a plane, four from a row; one tap and
+    // several; stores four at a time and one at a time.
     assert_eq!(seen.len(), 9, "{seen:#?}");
 }
 
@@ -129,9 +129,9 @@ fn conv_in_every_variant_agrees_with_f64() {
     println!("{agreed} plans agree");
 }
 
-/// Every way to load the operands of the weight gradient, in every tile: planes that are multiples of
-/// four and planes that are not, partially filled tiles, strides, taps that no position meets, sums in
-/// one part and in several.
+/// Every way to load the operands of the weight gradient, in every tile: planes that are multiples
+/// of four and planes that are not, partially filled tiles, strides, taps that no position meets,
+/// sums in one part and in several.
 #[test]
 fn conv_weight_gradient_agrees_with_f64_however_it_is_loaded() {
     let Some(device) = adapter::device() else { return };

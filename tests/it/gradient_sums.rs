@@ -69,8 +69,8 @@ impl Before {
     }
 }
 
-/// Every tile, in f32: windows of one tap and of many, planes that are written four values at a time and
-/// others.
+/// Every tile, in f32: windows of one tap and of many, planes that are written four values at a
+/// time and others.
 #[test]
 fn gradient_sums_of_a_convolution_agree_with_f64() {
     let Some(device) = adapter::device() else { return };
@@ -201,8 +201,8 @@ impl Chain {
         Self { shape, x, w, layer, dy }
     }
 
-    /// Returns the gradients of x, γ, β and w. With `known`, the convolution knows the producer of its
-    /// input; with `branches`, something else reads that input too.
+    /// Returns the gradients of x, γ, β and w. With `known`, the convolution knows the producer of
+    /// its input; with `branches`, something else reads that input too.
     fn gradients(&self, device: &Device, half: bool, known: bool, branches: bool) -> [Vec<f32>; 4] {
         let Self { shape, .. } = self;
         let x = tensor(&self.x, shape.x(), device).require_grad();
@@ -230,8 +230,8 @@ impl Chain {
     }
 }
 
-/// The gradients are the same whether the convolution or the normalisation computes the sums, even if the
-/// convolution has only a part of the gradient.
+/// The gradients are the same whether the convolution or the normalisation computes the sums, even
+/// if the convolution has only a part of the gradient.
 #[test]
 fn norm_uses_gradient_sums() {
     let Some(device) = adapter::device() else { return };

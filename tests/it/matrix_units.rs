@@ -49,7 +49,8 @@ const EMULATED: ChangedLimits = |limits| {
     DeviceLimits { matrix_units: emulated, ..limits }
 };
 
-/// Returns the limits with matrices that are loaded from arrays of single values, or of vectors of four.
+/// Returns the limits with matrices that are loaded from arrays of single values, or of vectors of
+/// four.
 fn loaded_from(limits: DeviceLimits, scalars: bool) -> DeviceLimits {
     let units = limits.matrix_units.map(|units| MatrixUnits { scalars, ..units });
     DeviceLimits { matrix_units: units, ..limits }
@@ -163,8 +164,8 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
             }
         }
     }
-    // Four ways to load for a forward pass or an input gradient, four for a weight gradient, each with
-    // both kinds of arrays.
+    // Four ways to load for a forward pass or an input gradient, four for a weight gradient, each
+    // with both kinds of arrays.
     assert_eq!(seen.len(), 16, "{seen:?}");
     println!("emulated matrix units differ from f64 by {from_exact:.1e}");
     println!("{compared} plans on matrix units differ from these by {from_emulated:.1e}");
@@ -249,8 +250,8 @@ fn matrix_units_work_in_networks() {
     }
 }
 
-/// The limits with subgroups of half the device's smallest size. If there are matrix units, a kernel for
-/// such subgroups would omit half of the product.
+/// The limits with subgroups of half the device's smallest size. If there are matrix units, a
+/// kernel for such subgroups would omit half of the product.
 const SMALL_SUBGROUPS: ChangedLimits = |limits| {
     let limits = WITH_UNITS(limits);
     let lanes = limits.subgroup[0] / 2;

@@ -15,8 +15,8 @@ pub(crate) struct Form {
     pub wide_store: bool,
     /// Matrix units that multiply; `None` if each invocation multiplies in f32.
     pub units: Option<MatrixUnits>,
-    /// Number of steps whose values the tiles hold: two, or one, which halves the workgroup memory but
-    /// needs a second barrier per step.
+    /// Number of steps whose values the tiles hold: two, or one, which halves the workgroup memory
+    /// but needs a second barrier per step.
     pub buffers: u32,
 }
 
@@ -54,7 +54,8 @@ impl Form {
         self.channels() * self.load.taps()
     }
 
-    /// Returns the number of channels per step. With matrix units, the terms of a step are whole matrices.
+    /// Returns the number of channels per step. With matrix units, the terms of a step are whole
+    /// matrices.
     pub(crate) fn channels(self) -> u32 {
         match (self.load, self.units) {
             (Load::Rows, None) => 4,
@@ -78,7 +79,8 @@ impl Form {
         Self { wide_store: false, ..Self::plain(Load::Rows) },
     ];
 
-    /// Checks whether forward passes, and input gradients of windows without strides, may use the form.
+    /// Checks whether forward passes, and input gradients of windows without strides, may use the
+    /// form.
     pub(super) fn is_forward(self) -> bool {
         self.wide_store == self.load.is_wide()
     }
@@ -93,9 +95,9 @@ impl Form {
         Self { units, ..self }
     }
 
-    /// Returns the form with the number of buffers that suits the device. With three taps per step, two
-    /// buffers take 40 KB of f16, of which four fit into a multiprocessor of an NVIDIA GPU but only one
-    /// on other GPUs; with a single buffer, AMD's compiler estimates half the time.
+    /// Returns the form with the number of buffers that suits the device. With three taps per step,
+    /// two buffers take 40 KB of f16, of which four fit into a multiprocessor of an NVIDIA GPU but
+    /// only one on other GPUs; with a single buffer, AMD's compiler estimates half the time.
     pub(super) fn buffered_for(self, limits: &DeviceLimits) -> Self {
         let much = self.units.is_some() && self.load == Load::Rows;
         let buffers = if much && limits.vendor != Vendor::Nvidia { 1 } else { 2 };
@@ -108,8 +110,8 @@ impl Form {
         Self { load, one_tap: false, wide_store, units: None, buffers: 2 }
     }
 
-    /// Returns the form with the widest loads and stores that the product's planes allow. The taps of
-    /// the product must ascend in the source; `table` is for few channels.
+    /// Returns the form with the widest loads and stores that the product's planes allow. The taps
+    /// of the product must ascend in the source; `table` is for few channels.
     pub(super) fn of(product: &Product, table: bool) -> Self {
         if table {
             return Self::plain(Load::Table);

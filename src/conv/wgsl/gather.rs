@@ -13,9 +13,9 @@ use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
-/// 64 sums per invocation, or 48 where rows would be padding, so that the values read from workgroup
-/// memory are each used in several products. 128 invocations, so that several workgroups share a
-/// compute unit and one computes while another waits at a barrier.
+/// 64 sums per invocation, or 48 where rows would be padding, so that the values read from
+/// workgroup memory are each used in several products. 128 invocations, so that several workgroups
+/// share a compute unit and one computes while another waits at a barrier.
 const MANY_REGISTERS: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 12, tn: 4, tx: 32, ty: 4 },
@@ -34,9 +34,9 @@ const MORE_LARGE: [Tile; 2] =
 const MORE_SMALL: [Tile; 2] =
     [Tile { tm: 8, tn: 4, tx: 16, ty: 8 }, Tile { tm: 8, tn: 8, tx: 8, ty: 8 }];
 
-/// Returns the tiles for a vendor's devices. NVIDIA, AMD and Apple GPUs still have several subgroups in
-/// flight if an invocation takes 128 registers; Apple GPUs have fewer cores to fill. Intel GPUs have
-/// 128 registers of 32 bytes for a whole subgroup, and phone GPUs have no more.
+/// Returns the tiles for a vendor's devices. NVIDIA, AMD and Apple GPUs still have several
+/// subgroups in flight if an invocation takes 128 registers; Apple GPUs have fewer cores to fill.
+/// Intel GPUs have 128 registers of 32 bytes for a whole subgroup, and phone GPUs have no more.
 pub(super) fn tiles(vendor: Vendor) -> Tiles {
     match vendor {
         Vendor::Nvidia | Vendor::Amd => {
@@ -51,13 +51,13 @@ pub(super) fn tiles(vendor: Vendor) -> Tiles {
 
 /// Minimum number of terms per part of a split sum.
 const MIN_PART_TERMS: usize = 128;
-/// Below this many channels, the source is read through a table, with any mix of channels and taps in a
-/// step.
+/// Below this many channels, the source is read through a table, with any mix of channels and taps
+/// in a step.
 const FEW_CHANNELS: usize = 5;
 
-/// Positions of the destination that use the same taps: position = `Product::step`·q + `start` for q in
-/// `lattice`. Tap j of `taps` falls on `origin` + `Product::stride`·q + `Product::direction`·j in
-/// the source, and is tap `window_first` + `window_step`·j of the window.
+/// Positions of the destination that use the same taps: position = `Product::step`·q + `start` for
+/// q in `lattice`. Tap j of `taps` falls on `origin` + `Product::stride`·q + `Product::direction`·j
+/// in the source, and is tap `window_first` + `window_step`·j of the window.
 pub(super) struct Phase {
     pub(super) lattice: [usize; 3],
     pub(super) taps: [usize; 3],
@@ -98,7 +98,8 @@ impl Phase {
     }
 }
 
-/// A product dst[m, position] = Σ w[m, channel, tap] · src[channel, position + tap], for each image.
+/// A product dst[m, position] = Σ w[m, channel, tap] · src[channel, position + tap], for each
+/// image.
 pub(super) struct Product {
     pub(super) images: usize,
     pub(super) rows: usize,
@@ -217,8 +218,8 @@ impl Product {
         self.step == [1; 3]
     }
 
-    /// Returns the phases as the shaders read them, for a source that starts at `low` and weights that
-    /// are packed or read `in_place`.
+    /// Returns the phases as the shaders read them, for a source that starts at `low` and weights
+    /// that are packed or read `in_place`.
     pub(super) fn phase_records(&self, low: [i32; 3], in_place: bool) -> Vec<u32> {
         let mut packed = 0;
         let plane = row_major(self.target);
@@ -249,8 +250,8 @@ fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
     [h * w, w, 1]
 }
 
-/// Returns the bytes of workgroup memory for the buffers of the tiles and, with matrix units, for their
-/// sums.
+/// Returns the bytes of workgroup memory for the buffers of the tiles and, with matrix units, for
+/// their sums.
 pub(super) fn memory(tile: Tile, form: Form) -> usize {
     match form.units {
         Some(_) => {
@@ -262,11 +263,11 @@ pub(super) fn memory(tile: Tile, form: Form) -> usize {
     }
 }
 
-/// Plans the two or three launches of a product: pack the weights, multiply, and add up the parts if the
-/// sums are split. `variant` is the tile and the wanted number of workgroups, `units` the matrix units
-/// to use, if any; source and result are stored as `stored`. Results in half precision are written four
-/// values at a time; if planes are not a multiple of four values or columns are not adjacent, the third
-/// launch converts the result.
+/// Plans the two or three launches of a product: pack the weights, multiply, and add up the parts
+/// if the sums are split. `variant` is the tile and the wanted number of workgroups, `units` the
+/// matrix units to use, if any; source and result are stored as `stored`. Results in half precision
+/// are written four values at a time; if planes are not a multiple of four values or columns are
+/// not adjacent, the third launch converts the result.
 pub(super) fn plan(
     product: Product,
     limits: &DeviceLimits,

@@ -28,8 +28,8 @@ pub(crate) enum ConvKernel {
     SumParts,
     /// Like [`Self::SumParts`], but writes half precision; a single part is just converted.
     SumHalf(Storage),
-    /// Packs one or two tensors with four channels per vec4, for the register kernels; a second tensor
-    /// is stored like the gradient of the first one.
+    /// Packs one or two tensors with four channels per vec4, for the register kernels; a second
+    /// tensor is stored like the gradient of the first one.
     SoftPack { tensors: u32, first: Storage },
     /// Packs the weights in the same way.
     SoftPackWeights,

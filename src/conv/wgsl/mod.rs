@@ -2,8 +2,8 @@
 //!
 //! All three are implicit matrix products whose operands are gathered while they are loaded. No
 //! unrolled copy is made in memory; only the weights are packed, in the order in which the product
-//! reads them. There are two families of kernels: `gather` and `weight` use tiles in workgroup memory,
-//! for GPUs; `soft` only uses registers, for software rasterisers.
+//! reads them. There are two families of kernels: `gather` and `weight` use tiles in workgroup
+//! memory, for GPUs; `soft` only uses registers, for software rasterisers.
 //!
 //! Results are bitwise reproducible on a device: nothing uses atomics.
 
@@ -39,7 +39,8 @@ use params::{SumHalfParams, SumParams};
 /// | `InputGradient` | `dy` | `w` | `dx` |
 /// | `WeightGradient` | `x` | `dy` | `dw` |
 ///
-/// `x` and `y` may be stored in half precision, in which case `dx` and `dy` are too; weights are f32.
+/// `x` and `y` may be stored in half precision, in which case `dx` and `dy` are too; weights are
+/// f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConvPass {
@@ -67,8 +68,8 @@ impl ConvPass {
 /// The launches of a convolution.
 pub(crate) type ConvPlan = plan::Plan<ConvKernel>;
 
-/// Plans `pass` on a device, with activations stored as `stored`, in the default variant for its limits.
-/// Every element of the last operand is written.
+/// Plans `pass` on a device, with activations stored as `stored`, in the default variant for its
+/// limits. Every element of the last operand is written.
 pub(crate) fn plan(
     pass: ConvPass,
     shape: &ConvShape,
@@ -138,15 +139,15 @@ pub(crate) struct PlanWithParts {
     pub parts: usize,
 }
 
-/// Extends the `plan` of a pass by an epilogue that computes sums of its result for a normalisation.
-/// Returns `None` unless the last launch computes complete sums in tiles: a split sum is only complete
-/// after the launch that could compute the epilogue.
+/// Extends the `plan` of a pass by an epilogue that computes sums of its result for a
+/// normalisation. Returns `None` unless the last launch computes complete sums in tiles: a split
+/// sum is only complete after the launch that could compute the epilogue.
 ///
-/// A forward pass computes the mean and the sum of squared deviations of y. An input gradient computes
-/// Σ g and Σ g·(x' − mean) for the normalisation with ReLU that made x, where g is dx, or 0 where the
-/// ReLU was inactive; operand 4 is that normalisation's input x', operand 5 the state that its forward
-/// pass saved. Input gradients of strided windows are not supported: the columns of their tiles are not
-/// adjacent in dx.
+/// A forward pass computes the mean and the sum of squared deviations of y. An input gradient
+/// computes Σ g and Σ g·(x' − mean) for the normalisation with ReLU that made x, where g is dx, or
+/// 0 where the ReLU was inactive; operand 4 is that normalisation's input x', operand 5 the state
+/// that its forward pass saved. Input gradients of strided windows are not supported: the columns
+/// of their tiles are not adjacent in dx.
 pub(crate) fn with_parts(
     pass: ConvPass,
     plan: &ConvPlan,
@@ -207,7 +208,8 @@ fn check(shape: &ConvShape) -> Result<(), PlanError> {
 /// The element order of a partial sum.
 #[derive(Clone, Copy)]
 struct PartOrder {
-    /// Channels per tap. Partial sums are ordered by row, tap, channel; the result by row, channel, tap.
+    /// Channels per tap. Partial sums are ordered by row, tap, channel; the result by row, channel,
+    /// tap.
     channels: usize,
     /// Taps per row.
     taps: usize,
@@ -218,8 +220,8 @@ impl PartOrder {
     const UNCHANGED: Self = Self { channels: 1, taps: 1 };
 }
 
-/// Makes the launch that adds up `parts` consecutive arrays of `total` elements each into operand 2,
-/// which is stored as `stored`. In half precision only [`PartOrder::UNCHANGED`] is supported.
+/// Makes the launch that adds up `parts` consecutive arrays of `total` elements each into operand
+/// 2, which is stored as `stored`. In half precision only [`PartOrder::UNCHANGED`] is supported.
 fn sum_parts(
     from: Slot,
     total: usize,
@@ -249,9 +251,9 @@ fn sum_parts(
     Ok(Launch::new(ConvKernel::SumParts, groups, buffers, &params))
 }
 
-/// Returns the number of parts that the sums of `phases` × `tiles` workgroups are split into, so that
-/// there are about `wanted` workgroups, each with at least `min_steps` of the `steps`. The parts, of
-/// `bytes` each, must fit into a scratch buffer.
+/// Returns the number of parts that the sums of `phases` × `tiles` workgroups are split into, so
+/// that there are about `wanted` workgroups, each with at least `min_steps` of the `steps`. The
+/// parts, of `bytes` each, must fit into a scratch buffer.
 fn splits(
     [tiles, phases]: [usize; 2],
     wanted: usize,

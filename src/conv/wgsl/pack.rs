@@ -1,4 +1,5 @@
-//! Packs the weights in the order in which the products in tiles read them: `shaders/conv_pack.wgsl`.
+//! Packs the weights in the order in which the products in tiles read them:
+//! `shaders/conv_pack.wgsl`.
 
 use super::ConvPlan;
 use super::form::{Form, Load};
@@ -9,9 +10,9 @@ use super::tile::Tile;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
-/// Adds the launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap, and
-/// returns the packed buffer. The terms of a step are ordered by tap for matrix units, else by channel.
-/// With a table, all taps of all channels count as the channels of one tap.
+/// Adds the launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap,
+/// and returns the packed buffer. The terms of a step are ordered by tap for matrix units, else by
+/// channel. With a table, all taps of all channels count as the channels of one tap.
 pub(super) fn pack(
     plan: &mut ConvPlan,
     product: &Product,
@@ -62,8 +63,8 @@ pub(super) fn pack(
     Ok(packed)
 }
 
-/// Returns how many terms a workgroup reads if it loads `count` values in whole rounds, where a term has
-/// `extent` rows or columns.
+/// Returns how many terms a workgroup reads if it loads `count` values in whole rounds, where a
+/// term has `extent` rows or columns.
 pub(super) fn loaded(count: u32, extent: u32, tile: Tile) -> usize {
     let quads = (count / 4).next_multiple_of(tile.threads());
     quads.div_ceil(extent / 4) as usize

@@ -1,5 +1,5 @@
-//! All three passes in registers only, for software rasterisers (Mesa's lavapipe, on which tests and
-//! continuous integration run): `shaders/conv_soft_*.wgsl`. There a barrier costs more than the
+//! All three passes in registers only, for software rasterisers (Mesa's lavapipe, on which tests
+//! and continuous integration run): `shaders/conv_soft_*.wgsl`. There a barrier costs more than the
 //! products between two barriers, so a training step takes about a third of the time that it takes
 //! with tiles in workgroup memory.
 //!
@@ -20,16 +20,16 @@ use crate::kernels::storage::Storage;
 /// Subgroup sizes that there are shaders for.
 pub(super) const LANES: [u32; 3] = [4, 8, 16];
 
-/// Rows × columns per invocation in the forward pass and the input gradient: for few columns, for few
-/// rows, and for everything else.
+/// Rows × columns per invocation in the forward pass and the input gradient: for few columns, for
+/// few rows, and for everything else.
 const FEW_COLUMNS: [u32; 2] = [32, 1];
 const FEW_ROWS: [u32; 2] = [32, 4];
 const LARGE: [u32; 2] = [64, 4];
 /// Rows × channels per invocation in the weight gradient, for few and for more of each.
 const WEIGHT: [[u32; 2]; 4] = [[32, 4], [32, 8], [64, 4], [64, 8]];
 
-/// Returns the subgroup size if these kernels support the device: a software rasteriser whose subgroups
-/// have one known size and can broadcast values.
+/// Returns the subgroup size if these kernels support the device: a software rasteriser whose
+/// subgroups have one known size and can broadcast values.
 pub(super) fn lanes(limits: &DeviceLimits) -> Option<u32> {
     let [low, high] = limits.subgroup;
     let serves = limits.software
@@ -78,8 +78,8 @@ impl Window {
     }
 }
 
-/// Returns how an operand `[images, channels, size]` is packed with `depth` vec4 of channels, and its
-/// scratch buffer.
+/// Returns how an operand `[images, channels, size]` is packed with `depth` vec4 of channels, and
+/// its scratch buffer.
 fn packed(
     plan: &mut ConvPlan,
     [images, channels, depth]: [usize; 3],
@@ -164,8 +164,8 @@ fn pack_weights(
     Ok(packed)
 }
 
-/// Returns the variants of the forward pass and the input gradient: a tile, and whether the weights are
-/// read in place.
+/// Returns the variants of the forward pass and the input gradient: a tile, and whether the weights
+/// are read in place.
 pub(super) fn gather_variants(lanes: u32) -> impl Iterator<Item = (SoftTile, bool)> {
     let variants =
         [(FEW_COLUMNS, true), (FEW_ROWS, true), (FEW_ROWS, false), (LARGE, true), (LARGE, false)];
@@ -184,8 +184,8 @@ fn default_weight_tile(rows: usize, channels: usize, lanes: u32) -> SoftTile {
     tile([tm, tn], lanes)
 }
 
-/// Returns the default variant of the forward pass and the input gradient. Packing the weights costs
-/// about as much as using them for 33 columns.
+/// Returns the default variant of the forward pass and the input gradient. Packing the weights
+/// costs about as much as using them for 33 columns.
 fn default_gather_variant(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
     let size = match (rows, columns) {
         (_, columns) if columns <= lanes as usize => FEW_COLUMNS,
@@ -195,8 +195,9 @@ fn default_gather_variant(rows: usize, columns: usize, lanes: u32) -> (SoftTile,
     (tile(size, lanes), columns <= 32)
 }
 
-/// Plans the forward pass or the input gradient: pack the source, pack the weights unless they are used
-/// for few columns only, multiply, and convert the result if activations are in half precision.
+/// Plans the forward pass or the input gradient: pack the source, pack the weights unless they are
+/// used for few columns only, multiply, and convert the result if activations are in half
+/// precision.
 pub(super) fn gather(
     product: &Product,
     limits: &DeviceLimits,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::device::Vendor;
 use crate::kernels::DeviceLimits;
 
-/// The tile of a workgroup: `tx`·`ty` invocations compute `tm`·`tn` elements of a matrix product each.
+/// The tile of a workgroup: `tx`·`ty` invocations compute `tm`·`tn` elements of a matrix product
+/// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tile {
     /// Rows per invocation.
@@ -34,9 +35,9 @@ impl Tile {
         self.tx * self.ty
     }
 
-    /// Returns the cheapest tile for a matrix of `rows` × `columns`, padding included, among those that
-    /// the device can run. `memory` gives the bytes of workgroup memory that a tile needs, `cost` the
-    /// relative cost per element.
+    /// Returns the cheapest tile for a matrix of `rows` × `columns`, padding included, among those
+    /// that the device can run. `memory` gives the bytes of workgroup memory that a tile needs,
+    /// `cost` the relative cost per element.
     pub(crate) fn choose(
         tiles: &[Self],
         rows: usize,
@@ -68,7 +69,8 @@ impl Tile {
         (1.0 + reads) * spill
     }
 
-    /// Checks whether a device supports the invocations and the bytes of workgroup memory of the tile.
+    /// Checks whether a device supports the invocations and the bytes of workgroup memory of the
+    /// tile.
     pub(super) fn runs_on(self, limits: &DeviceLimits, memory: usize) -> bool {
         self.threads() <= limits.max_invocations && memory <= limits.workgroup_memory
     }

@@ -1,5 +1,5 @@
-//! Products in tiles on matrix units: the operands of a step are in workgroup memory as f16, and each
-//! subgroup multiplies the matrices of its share of the tile and accumulates in f32.
+//! Products in tiles on matrix units: the operands of a step are in workgroup memory as f16, and
+//! each subgroup multiplies the matrices of its share of the tile and accumulates in f32.
 
 use super::form::{Form, Load};
 use super::kernel::ConvKernel;
@@ -10,23 +10,23 @@ use crate::device::Vendor;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits};
 
-/// Every loaded matrix is used in several products: a subgroup of 32 invocations has 2 × 4 matrices of
-/// sums. Of tiles with equal cost the first is chosen; on an H200 it is the faster one.
+/// Every loaded matrix is used in several products: a subgroup of 32 invocations has 2 × 4 matrices
+/// of sums. Of tiles with equal cost the first is chosen; on an H200 it is the faster one.
 const USUAL: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
 ];
-/// An additional tile for `--tune`. On an H200, 4 × 4 matrices per subgroup are no faster, because they
-/// take more registers.
+/// An additional tile for `--tune`. On an H200, 4 × 4 matrices per subgroup are no faster, because
+/// they take more registers.
 const MORE: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
 /// Cost of loading an element, relative to one multiply-add.
 const LOAD: f64 = 64.0;
 /// Number of workgroups below which long sums are split.
 pub(super) const WORKGROUPS: usize = 512;
-/// Padding after each line of a tile, in f16, and after each row of sums, in f32, so that the lines of a
-/// matrix are in different banks.
+/// Padding after each line of a tile, in f16, and after each row of sums, in f32, so that the lines
+/// of a matrix are in different banks.
 pub(super) const PADDING: [u32; 2] = [8, 4];
 
 /// Returns the device's matrix units if passes with operand 0 stored as `stored` can use them.
@@ -35,15 +35,16 @@ pub(super) fn serving(stored: Storage, limits: &DeviceLimits) -> Option<MatrixUn
 }
 
 /// How the matrices of a tile are divided among the subgroups of a workgroup: a subgroup has every
-/// `grid`-th matrix along both axes, so that each part of the tile contains matrices of every subgroup.
+/// `grid`-th matrix along both axes, so that each part of the tile contains matrices of every
+/// subgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
     /// Rows and columns of the grid of subgroups.
     pub grid: [u32; 2],
     /// Rows and columns of matrices per subgroup.
     pub matrices: [u32; 2],
-    /// Rows and columns of matrices per subgroup in a part of the tile. The sums are written part by
-    /// part: a part has four rows and four columns per invocation.
+    /// Rows and columns of matrices per subgroup in a part of the tile. The sums are written part
+    /// by part: a part has four rows and four columns per invocation.
     pub in_part: [u32; 2],
 }
 
@@ -102,13 +103,15 @@ pub(super) fn running(
     all(units).filter(move |&tile| tile.runs_on(limits, memory(tile)))
 }
 
-/// Returns the bytes of workgroup memory for tiles of `halves` f16 in total and for a part of the sums.
+/// Returns the bytes of workgroup memory for tiles of `halves` f16 in total and for a part of the
+/// sums.
 pub(super) fn memory(tile: Tile, halves: u32) -> usize {
     let [_, row_padding] = PADDING;
     (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + row_padding)) as usize
 }
 
-/// Returns the forms with these units. NVIDIA GPUs always use two buffers, others only for small tiles.
+/// Returns the forms with these units. NVIDIA GPUs always use two buffers, others only for small
+/// tiles.
 fn forms(units: MatrixUnits) -> Vec<Form> {
     let nvidia = units.size == 16 && units.lanes == 32;
     let of = |vendor| DeviceLimits { vendor, ..DeviceLimits::WEBGPU };
@@ -123,8 +126,8 @@ fn forms(units: MatrixUnits) -> Vec<Form> {
     forms
 }
 
-/// Returns the kernels for the matrix units of known devices (NVIDIA, AMD with either subgroup size,
-/// Apple) and for emulated units.
+/// Returns the kernels for the matrix units of known devices (NVIDIA, AMD with either subgroup
+/// size, Apple) and for emulated units.
 pub(super) fn kernels() -> Vec<ConvKernel> {
     let real = [(16, 32, false), (16, 64, false), (8, 32, true)];
     let units =

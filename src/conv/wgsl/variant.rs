@@ -1,5 +1,5 @@
-//! The free choices in a plan: every variant computes the same product, at a speed that depends on the
-//! device.
+//! The free choices in a plan: every variant computes the same product, at a speed that depends on
+//! the device.
 
 use std::collections::BTreeSet;
 
@@ -66,8 +66,8 @@ impl ConvVariant {
 /// Multiples (numerator, denominator) of the default number of workgroups.
 const SPLITS: [(usize, usize); 3] = [(1, 1), (1, 4), (2, 1)];
 
-/// Returns all variants that a device with these limits can run for a pass, with activations stored as
-/// `stored`.
+/// Returns all variants that a device with these limits can run for a pass, with activations stored
+/// as `stored`.
 pub(crate) fn variants(pass: ConvPass, stored: Storage, limits: &DeviceLimits) -> Vec<ConvVariant> {
     let mut variants = variants_without_units(pass, limits);
     if let Some(units) = units::serving(pass.storage(stored), limits) {
@@ -113,7 +113,8 @@ fn variants_without_units(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVari
     }
 }
 
-/// Returns each tile with the default splitting, then with long sums split into fewer and more parts.
+/// Returns each tile with the default splitting, then with long sums split into fewer and more
+/// parts.
 fn split(
     tiles: impl Iterator<Item = Tile>,
     default: usize,

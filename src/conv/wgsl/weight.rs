@@ -12,7 +12,8 @@ use crate::kernels::storage::Storage;
 pub(crate) enum WeightLoads {
     /// Channels at one tap.
     Tap,
-    /// Like [`Self::Tap`], four positions per load: needs rows of a multiple of four and no taps along w.
+    /// Like [`Self::Tap`], four positions per load: needs rows of a multiple of four and no taps
+    /// along w.
     WideTap,
     /// Channels with three taps along w.
     Row,
@@ -43,11 +44,12 @@ impl WeightLoads {
         matches!(self, Self::Row | Self::WideRow)
     }
 
-    /// Checks whether there is a kernel with these loads for this tile. Three taps along w take 48 sums
-    /// with 4×4 elements, and up to 96 in matrix registers.
+    /// Checks whether there is a kernel with these loads for this tile. Three taps along w take 48
+    /// sums with 4×4 elements, and up to 96 in matrix registers.
     fn takes(self, tile: Tile, units: Option<MatrixUnits>) -> bool {
         if units.is_some() {
-            // In every round, all invocations store, and together fill whole rows or columns of the tiles.
+            // In every round, all invocations store, and together fill whole rows or columns of the
+            // tiles.
             let loaded = if self.is_wide() { 1 } else { 4 };
             let together = tile.threads() / step(self, units) * loaded;
             let whole = [tile.rows(), tile.columns()].iter().all(|n| n.is_multiple_of(together));
@@ -57,8 +59,8 @@ impl WeightLoads {
     }
 }
 
-/// 32 to 64 sums per invocation. With AMD's compiler none of these tiles needs more than 128 registers;
-/// 64 sums in a workgroup of 64 would.
+/// 32 to 64 sums per invocation. With AMD's compiler none of these tiles needs more than 128
+/// registers; 64 sums in a workgroup of 64 would.
 const TILES: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
@@ -75,7 +77,8 @@ const MORE_ROW_TILES: [Tile; 2] =
 /// Number of workgroups below which the positions are split.
 pub(super) const WORKGROUPS: usize = 768;
 /// Minimum number of positions per part. Writing and rereading a partial sum takes a GPU as long as
-/// about 200 multiply-adds (8 bytes at 25 multiply-adds per byte), so fewer positions would not pay off.
+/// about 200 multiply-adds (8 bytes at 25 multiply-adds per byte), so fewer positions would not pay
+/// off.
 const MIN_PART_POSITIONS: usize = 256;
 /// Up to this many channels, the columns of a tile are any mix of channels and taps.
 const FEW_CHANNELS: usize = 16;
@@ -100,9 +103,9 @@ pub(super) fn kernels_in(
     loads.map(move |loads| ConvKernel::Weight { tile, loads, units, x })
 }
 
-/// Returns the number of positions per step, as the kernel counts them: eight, or sixteen for the 48
-/// sums with three taps along w, to have fewer barriers, and for matrix units, which take sixteen at
-/// once.
+/// Returns the number of positions per step, as the kernel counts them: eight, or sixteen for the
+/// 48 sums with three taps along w, to have fewer barriers, and for matrix units, which take
+/// sixteen at once.
 pub(super) fn step(loads: WeightLoads, units: Option<MatrixUnits>) -> u32 {
     match loads {
         _ if units.is_some() => 16 / loads.group() as u32,
@@ -113,11 +116,11 @@ pub(super) fn step(loads: WeightLoads, units: Option<MatrixUnits>) -> u32 {
     }
 }
 
-/// Returns the pitch of one position in the tiles of both operands, in vec4. It is rounded up so that
-/// all invocations store in every round: if a store were conditional, compilers would move its load
-/// into the condition, after the product. The pitch also avoids bank conflicts when storing: eight
-/// neighbouring invocations store eight positions or, with wide loads, two or four rows of four or two
-/// groups.
+/// Returns the pitch of one position in the tiles of both operands, in vec4. It is rounded up so
+/// that all invocations store in every round: if a store were conditional, compilers would move its
+/// load into the condition, after the product. The pitch also avoids bank conflicts when storing:
+/// eight neighbouring invocations store eight positions or, with wide loads, two or four rows of
+/// four or two groups.
 pub(super) fn pitches(tile: Tile, loads: WeightLoads) -> [u32; 2] {
     let step = step(loads, None);
     let together = tile.threads() / step;
@@ -127,8 +130,8 @@ pub(super) fn pitches(tile: Tile, loads: WeightLoads) -> [u32; 2] {
     })
 }
 
-/// Returns the most bytes of workgroup memory that a kernel with this tile needs: for both buffers of
-/// the tiles and, with matrix units, for their sums; `usize::MAX` if no kernel has this tile.
+/// Returns the most bytes of workgroup memory that a kernel with this tile needs: for both buffers
+/// of the tiles and, with matrix units, for their sums; `usize::MAX` if no kernel has this tile.
 pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
     let loads = WeightLoads::ALL.into_iter().filter(|loads| loads.takes(tile, units));
     let bytes = loads.map(|loads| {
@@ -168,7 +171,8 @@ impl Sizes {
         sizes
     }
 
-    /// Checks whether every output position along an axis only meets the same position of the input.
+    /// Checks whether every output position along an axis only meets the same position of the
+    /// input.
     fn is_plain(&self, axis: usize) -> bool {
         (self.window[axis], self.stride[axis], self.padding[axis]) == (1, 1, 0)
     }
@@ -226,8 +230,8 @@ fn choose(
     (loads.is_row() && large).then_some((tile, WeightLoads::Tap))
 }
 
-/// Plans one launch, or two if the positions are split. `variant` is the tile and the wanted number of
-/// workgroups, `units` the matrix units to use, if any; x is stored as `x`.
+/// Plans one launch, or two if the positions are split. `variant` is the tile and the wanted number
+/// of workgroups, `units` the matrix units to use, if any; x is stored as `x`.
 pub(super) fn plan(
     shape: &ConvShape,
     limits: &DeviceLimits,
@@ -280,8 +284,8 @@ pub(super) fn plan(
         1 => Slot::Operand(2),
         _ => plan.scratch(parts * total, limits)?,
     };
-    // Neighbouring invocations write neighbouring columns: parts have the channels last, and the launch
-    // that adds them up restores the order.
+    // Neighbouring invocations write neighbouring columns: parts have the channels last, and the
+    // launch that adds them up restores the order.
     let (order, [column_step, tap_step]) = match (parts, loads) {
         (_, WeightLoads::Mixed) => (PartOrder::UNCHANGED, [1, 0]),
         (1, _) => (PartOrder::UNCHANGED, [all_taps, 1]),

@@ -74,7 +74,8 @@ impl Case {
         [y.inner(), x.grad(&grads).unwrap(), w.grad(&grads).unwrap()].map(values)
     }
 
-    /// Returns the largest error relative to the pass's largest value, divided by the bound 1e-5·√K.
+    /// Returns the largest error relative to the pass's largest value, divided by the bound
+    /// 1e-5·√K.
     pub fn worst(&self, pass: usize, got: &[f32]) -> f64 {
         let taps = self.shape.taps();
         let terms = [

@@ -1,5 +1,5 @@
-//! The epilogues of `conv_gather.wgsl`: additional output for each row of a tile, computed from the sums
-//! in registers, for the adjacent normalisation.
+//! The epilogues of `conv_gather.wgsl`: additional output for each row of a tile, computed from the
+//! sums in registers, for the adjacent normalisation.
 
 use super::{Lines, PARTS, line};
 use crate::conv::wgsl::form::Form;
@@ -45,8 +45,8 @@ pub(super) fn declarations(tile: Tile, form: Form, epilogue: Epilogue, first: u3
     declared + own + &row_sum
 }
 
-/// Returns the bytes of workgroup memory that an epilogue needs in addition to the tiles; `None` if the
-/// tile does not support epilogues.
+/// Returns the bytes of workgroup memory that an epilogue needs in addition to the tiles; `None` if
+/// the tile does not support epilogues.
 pub(in crate::conv::wgsl) fn memory(tile: Tile, form: Form) -> Option<usize> {
     let scratch = (tile.tm.div_ceil(4) * tile.threads()) as usize * 16;
     // Without matrix units, both buffers of the tile of columns are reused.
@@ -66,7 +66,8 @@ fn row(i: u32) -> String {
     format!("4u * (ty + {}u * TY) + {}u", i / 4, i % 4)
 }
 
-/// Returns the statements that write a term of each of an invocation's rows to `scratch`, four per vec4.
+/// Returns the statements that write a term of each of an invocation's rows to `scratch`, four per
+/// vec4.
 fn write_scratch(tile: Tile, scratch: &str, term: impl Fn(u32) -> String) -> String {
     let mut lines = Lines::default();
     for quad in 0..tile.tm.div_ceil(4) {

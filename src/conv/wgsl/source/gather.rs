@@ -56,8 +56,8 @@ pub(in crate::conv::wgsl) fn gather(
     directives.to_owned() + &fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
 }
 
-/// Returns the text before a half of the tiles is overwritten: a comment that says why it may be, or a
-/// barrier after which it may be.
+/// Returns the text before a half of the tiles is overwritten: a comment that says why it may be,
+/// or a barrier after which it may be.
 fn free(buffers: u32) -> &'static str {
     match buffers {
         1 => {
@@ -75,8 +75,8 @@ fn steps(load: Load) -> String {
     }
 }
 
-/// The columns of a vec4 if its values are loaded and written one at a time: the index of a column, and
-/// a comment.
+/// The columns of a vec4 if its values are loaded and written one at a time: the index of a column,
+/// and a comment.
 const COLUMNS_QUARTERS: [&str; 2] = [
     "quad + part * NQ",
     "The columns of a vec4 are a quarter of\n// the tile apart, so that neighbouring invocations load \
@@ -124,8 +124,9 @@ fn load_functions(Form { load, wide_store, units, .. }: Form, source: Storage) -
     fill(text, &values)
 }
 
-/// Returns the `if` before a store in this round, if the round has fewer than one of the `count` items
-/// per invocation. Loads need no condition: surplus invocations load values that are not used.
+/// Returns the `if` before a store in this round, if the round has fewer than one of the `count`
+/// items per invocation. Loads need no condition: surplus invocations load values that are not
+/// used.
 fn guard(tile: Tile, round: u32, count: u32) -> String {
     let at = round * tile.threads();
     match at + tile.threads() > count {
@@ -236,8 +237,8 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
     ]
 }
 
-/// After the last step of a tap, moves on to the next tap. The last tap is followed by the first one,
-/// which is loaded once more but not used.
+/// After the last step of a tap, moves on to the next tap. The last tap is followed by the first
+/// one, which is loaded once more but not used.
 const NEXT_TAP: &str = "block++;
 if (block == params.tap_steps) {
     block = 0u;
@@ -266,10 +267,10 @@ pub(super) fn zeros(tile: Tile, suffix: &str) -> String {
     lines.0
 }
 
-/// Returns the template values for products by each invocation in f32. `packed` is the element of the
-/// weights, `tiles` declares the tiles and the functions that store to them, `subgroup` is the arguments
-/// that only matrix units need, `sums` declares the sums, and `collect` distributes the sums of subgroups
-/// to their invocations.
+/// Returns the template values for products by each invocation in f32. `packed` is the element of
+/// the weights, `tiles` declares the tiles and the functions that store to them, `subgroup` is the
+/// arguments that only matrix units need, `sums` declares the sums, and `collect` distributes the
+/// sums of subgroups to their invocations.
 fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
     let base = "let a = (step - first) % BUFFERS * BK * MQ + ty;\n        \
                 let b = (step - first) % BUFFERS * BK * NQ + tx;\n        ";
@@ -287,8 +288,8 @@ fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
     ]
 }
 
-/// Returns the products of a step of `terms` terms. The names of the sums end in `suffix`; `x` returns
-/// four rows of a term, `y` four columns.
+/// Returns the products of a step of `terms` terms. The names of the sums end in `suffix`; `x`
+/// returns four rows of a term, `y` four columns.
 pub(super) fn multiply(
     tile: Tile,
     terms: u32,

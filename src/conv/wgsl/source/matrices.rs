@@ -1,4 +1,5 @@
-//! The products of a step from tiles of f16 in workgroup memory, by matrix units or by each invocation.
+//! The products of a step from tiles of f16 in workgroup memory, by matrix units or by each
+//! invocation.
 
 use super::gather;
 use super::{Lines, PARTS, line};
@@ -11,7 +12,8 @@ use crate::kernels::MatrixUnits;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TileOrder {
     /// For the forward pass and the input gradient. In the first tile, a line is a row, of which an
-    /// invocation stores four terms; in the second tile, a line is a term, of which it stores four columns.
+    /// invocation stores four terms; in the second tile, a line is a term, of which it stores four
+    /// columns.
     Weights,
     /// A line is a term, and an invocation stores one row (column) of four lines.
     Ones,
@@ -33,7 +35,8 @@ impl Tiles {
         Self { order: TileOrder::Weights, scalars: units.scalars }
     }
 
-    /// Returns the layout for a weight gradient: with wide loads, the four values belong to one row.
+    /// Returns the layout for a weight gradient: with wide loads, the four values belong to one
+    /// row.
     pub(super) fn of(loads: WeightLoads, units: MatrixUnits) -> Self {
         match loads.is_wide() {
             true => Self { order: TileOrder::Ones, scalars: true },
@@ -101,8 +104,9 @@ impl Tiles {
     }
 }
 
-/// Returns the products of a step of `terms` terms, multiplied by each invocation. For each sum, whose
-/// name ends in `suffix`, `factors` says how many terms earlier its rows and its columns are taken.
+/// Returns the products of a step of `terms` terms, multiplied by each invocation. For each sum,
+/// whose name ends in `suffix`, `factors` says how many terms earlier its rows and its columns are
+/// taken.
 pub(super) fn multiply(
     tile: Tile,
     terms: u32,
@@ -154,8 +158,8 @@ impl Matrices {
         lines.0
     }
 
-    /// Returns the products of a step of `terms` terms, which start at `base`. For each sum, `factors`
-    /// says how many terms earlier its rows and its columns are taken.
+    /// Returns the products of a step of `terms` terms, which start at `base`. For each sum,
+    /// `factors` says how many terms earlier its rows and its columns are taken.
     pub(super) fn multiply(&self, tiles: Tiles, terms: u32, factors: &[(u32, u32)]) -> String {
         let Share { grid: [grid_rows, grid_columns], matrices: [rows, columns], .. } = self.share;
         let (size, together) = (self.size, tiles.together());

@@ -27,8 +27,8 @@ fn pack_tensor(n: u32, stored: Storage) -> String {
     fill(include_str!("../../../../shaders/include/conv_soft_tensor.wgsl"), &values)
 }
 
-/// Returns the source of `conv_soft_pack.wgsl`; the first tensor is stored as `first`, a second one like
-/// its gradient.
+/// Returns the source of `conv_soft_pack.wgsl`; the first tensor is stored as `first`, a second one
+/// like its gradient.
 pub(in crate::conv::wgsl) fn soft_pack(tensors: u32, first: Storage) -> String {
     let mut cases = Lines::default();
     for n in (0..tensors).rev() {

@@ -27,7 +27,8 @@ fn subgroup(units: MatrixUnits) -> &'static str {
     }
 }
 
-/// Returns the template values of `conv_gather.wgsl` that differ from products by invocations in f32.
+/// Returns the template values of `conv_gather.wgsl` that differ from products by invocations in
+/// f32.
 pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static str, String); 6] {
     let (terms, tiles) = (form.terms(), Tiles::of_weights(units));
     let base = "let base = (step - first) % BUFFERS * BK;\n";
@@ -67,8 +68,8 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
     ]
 }
 
-/// The template values of `conv_weight.wgsl` that differ: the texts that declare the tiles, declare the
-/// sums, multiply and write, and the additional arguments.
+/// The template values of `conv_weight.wgsl` that differ: the texts that declare the tiles, declare
+/// the sums, multiply and write, and the additional arguments.
 pub(super) struct Weight {
     pub tiles: String,
     pub subgroup: &'static str,
@@ -135,9 +136,9 @@ const PLACE_CONSECUTIVE: &str = "vec2(n, 4u * first + n)";
 const PLACE_QUARTERS: &str =
     "vec2(n % count * 4u + n / count, n / count * quarter + first + n % count)";
 
-/// Returns the functions that store to a weight gradient's tiles, of which a line has the rows (columns)
-/// of one position. An invocation stores four rows of one position with [`TileOrder::Fours`], four
-/// positions of one row with [`TileOrder::Ones`].
+/// Returns the functions that store to a weight gradient's tiles, of which a line has the rows
+/// (columns) of one position. An invocation stores four rows of one position with
+/// [`TileOrder::Fours`], four positions of one row with [`TileOrder::Ones`].
 fn stores(of: impl Fn(&str) -> String) -> String {
     let text = |(name, operand): (&str, &str)| {
         format!(

@@ -27,8 +27,8 @@ pub(super) struct Text {
 }
 
 /// Returns the source of `conv_weight.wgsl`, with x stored as `x` and dy like its gradient. Of its
-/// template values, `pitch_unit` is the element of the tiles, `tiles` declares both tiles, and `subgroup`
-/// is the arguments that only matrix units need.
+/// template values, `pitch_unit` is the element of the tiles, `tiles` declares both tiles, and
+/// `subgroup` is the arguments that only matrix units need.
 pub(in crate::conv::wgsl) fn weight(
     tile: Tile,
     loads: WeightLoads,
@@ -102,8 +102,8 @@ impl Text {
         Self { x, dy, by_units, declare, load, store, multiply, write }
     }
 
-    /// Returns the expression for one or four values of an operand at `index`: f32, or f16 for matrix
-    /// units.
+    /// Returns the expression for one or four values of an operand at `index`: f32, or f16 for
+    /// matrix units.
     fn read(&self, operand: &str, index: &str) -> String {
         match (self.by_units, operand) {
             (true, _) => format!("{operand}[{index}]"),
@@ -185,9 +185,9 @@ fn load_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     });
 }
 
-/// Adds the stores of the vec4 of an operand that an invocation loads: `value` returns each of them, given
-/// the number of the vec4 and its distance from the first one. Past the last row (column), the values of
-/// the last one are repeated.
+/// Adds the stores of the vec4 of an operand that an invocation loads: `value` returns each of
+/// them, given the number of the vec4 and its distance from the first one. Past the last row
+/// (column), the values of the last one are repeated.
 fn each_quarter(
     text: &mut Text,
     name: &str,
@@ -288,8 +288,8 @@ fn load_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     }
 }
 
-/// Adds the store of the position before a step, for taps along w: it is the last position of the previous
-/// step, or 0 at the start of a part. `text` returns the store to the given line.
+/// Adds the store of the position before a step, for taps along w: it is the last position of the
+/// previous step, or 0 at the start of a part. `text` returns the store to the given line.
 fn store_before(store: &mut Lines, text: impl Fn(&str) -> String) {
     line!(store, "if (lane == STEP - 1u) {{");
     line!(store, "{}", text("half * HALF"));

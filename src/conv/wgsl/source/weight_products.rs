@@ -90,8 +90,8 @@ fn write_narrow(text: &mut Text, tile: Tile, loads: WeightLoads) {
     }
 }
 
-/// Adds the products for wide loads. The values of an invocation's columns stay in registers; those of
-/// its rows are loaded one at a time.
+/// Adds the products for wide loads. The values of an invocation's columns stay in registers; those
+/// of its rows are loaded one at a time.
 fn multiply_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     let Text { declare, multiply, .. } = text;
     let Tile { tm, tn, .. } = tile;
