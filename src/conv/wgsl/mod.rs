@@ -139,7 +139,7 @@ pub(crate) struct PlanWithParts {
     pub parts: usize,
 }
 
-/// Extends the `plan` of a pass by an epilogue that computes sums of its result for a
+/// Extends the `plan` of a pass with an epilogue that computes sums of its result for a
 /// normalisation. Returns `None` unless the last launch computes complete sums in tiles: a split
 /// sum is only complete after the launch that could compute the epilogue.
 ///
