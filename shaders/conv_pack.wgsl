@@ -1,5 +1,5 @@
-// The weights as the products in tiles read them: packed[term, row / 4] with four rows to a vec4,
-// rows and channels padded with zeros. The terms are in the order in which the product takes them.
+// Packs the weights for the products in tiles: packed[term, row / 4] with four rows per vec4, rows
+// and channels padded with zeros. The terms are in the order in which the product reads them.
 // Neighbouring invocations write neighbouring rows; each reads all taps of its channel, which are
 // contiguous.
 

@@ -1,6 +1,7 @@
-// The weights as matrix units read them: packed[term / 4, row] with four terms to a vec4, which are channels
-// of one tap; rows and channels padded with zeros. The terms are in the order in which the product takes
-// them. Neighbouring invocations write neighbouring rows; each reads all taps of four channels.
+// Packs the weights for matrix units: packed[term / 4, row] with four terms per vec4, which are
+// channels of one tap; rows and channels are padded with zeros. The terms are in the order in which
+// the product reads them. Neighbouring invocations write neighbouring rows; each reads all taps of
+// four channels.
 
 {{ conv_pack_params.wgsl }}
 @group(0) @binding(1) var<storage, read_write> packed: array<vec4<f16>>;

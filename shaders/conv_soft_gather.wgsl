@@ -1,14 +1,14 @@
-// The product of conv_gather.wgsl for software rasterisers: an invocation keeps {{ tm }} rows ×
-// {{ tn }} columns in registers and there are no barriers. A load costs over a hundred cycles
-// there, however wide it is and whether or not neighbours read the same, so the source comes as
-// vec4 of four channels, with margins that make bounds checks unnecessary (conv_soft_pack.wgsl).
+// The product of conv_gather.wgsl for software rasterisers: an invocation keeps {{ tm }}
+// rows × {{ tn }} columns in registers, and there are no barriers. There a load costs over a
+// hundred cycles, however wide it is and whether or not neighbours read the same values. So the
+// source is packed as vec4 of four channels, with margins that make bounds checks unnecessary
+// (conv_soft_pack.wgsl).
 //
-// A workgroup is one subgroup, whose invocations have the same rows: each loads some of the weights
-// and broadcasts them.
+// A workgroup is one subgroup, whose invocations compute the same rows: each loads some of the
+// weights and broadcasts them.
 //
 // Template: sizes and the text of unrolled loops. `packed` is the type of the weights: vec4<f32>
-// when they were packed, f32 when they are read in place because nearly every one is
-// used only once.
+// if they are packed, f32 if they are read in place because nearly every one is used only once.
 
 const TM: u32 = {{ tm }}u;
 const TN: u32 = {{ tn }}u;
@@ -18,16 +18,16 @@ const LANES: u32 = {{ lanes }}u;
 struct Params {
     // t, h, w of the padded source.
     src_extent: vec3<u32>,
-    // vec4 of channels per tap.
+    // Number of vec4 of channels per tap.
     depth: u32,
     dst_size: vec3<u32>,
     channels: u32,
-    // Step of the columns in the source, and 1 or −1: the direction of the taps.
+    // Distance in the source between neighbouring columns, and the direction of the taps: 1 or −1.
     stride: vec3<u32>,
     direction: i32,
     dst_step: vec3<u32>,
     row_tiles: u32,
-    // Elements of the weights between rows, channels (or vec4 of them) and taps.
+    // Strides of the weights for rows, channels (or vec4 of channels) and taps.
     weight_step: vec3<u32>,
     rows: u32,
     phases: array<Phase>,
@@ -39,7 +39,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> params: Params;
 
 {{ conv_index.wgsl }}
-// Element of the source that tap (0, 0, 0) meets in a column, channel 0.
+// Returns the element of the source that tap (0, 0, 0) meets for a column, in channel 0.
 fn src_of(column: u32, phase: Phase) -> u32 {
     let extent = params.src_extent;
     let at = decompose(column, phase.lattice);
@@ -48,7 +48,7 @@ fn src_of(column: u32, phase: Phase) -> u32 {
         + position.y * extent.z + position.z;
 }
 
-// The element of the destination for a column, in row 0.
+// Returns the element of the destination for a column, in row 0.
 fn dst_of(column: u32, phase: Phase) -> u32 {
     let size = params.dst_size;
     let at = decompose(column, phase.lattice);
@@ -75,7 +75,7 @@ fn main(
         return;
     }
     let column0 = first_column + lane * TN;
-    // Columns past the last repeat it and are not written.
+    // Columns past the last repeat the last column and are not written.
     let last = columns - 1u;
     let pitch = extent.x * extent.y * extent.z;
     let row_step = params.weight_step.x;

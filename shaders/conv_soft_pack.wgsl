@@ -1,12 +1,12 @@
-// One or two tensors packed for the products in registers, the second one in the workgroups after
-// the first one's.
+// Packs one or two tensors for the products in registers. The workgroups of the second tensor
+// follow those of the first.
 //
-// Template: `tensors` are the functions and buffers of each, `cases` their calls; `params` is the
-// number of the last binding.
+// Template: `tensors` has the function and the bindings of each tensor, `cases` their calls;
+// `params` is the number of the last binding.
 
 {{ conv_tensor.wgsl }}
 struct Params {
-    // Of each tensor.
+    // First workgroup of each tensor.
     first_group: vec4<u32>,
     tensors: array<Tensor>,
 }

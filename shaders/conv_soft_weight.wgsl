@@ -1,9 +1,9 @@
 // The weight gradient of conv_weight.wgsl for software rasterisers: an invocation keeps {{ tm }}
-// rows of dw × {{ tn }} channels of one tap in registers and goes over all positions. Both operands
-// come as vec4 of four channels, with margins (conv_soft_pack.wgsl).
+// rows of dw × {{ tn }} channels of one tap in registers and loops over all positions. Both
+// operands are packed as vec4 of four channels, with margins (conv_soft_pack.wgsl).
 //
-// A workgroup is one subgroup, whose invocations have the same rows: each loads some values of dy
-// and broadcasts them.
+// A workgroup is one subgroup, whose invocations compute the same rows: each loads some values of
+// dy and broadcasts them.
 //
 // Template: sizes and the text of unrolled loops.
 
@@ -18,13 +18,13 @@ struct Params {
     x_extent: vec3<u32>,
     row_tiles: u32,
     stride: vec3<u32>,
-    // Tiles of channels, for each tap.
+    // Number of (channel tile, tap) pairs.
     columns: u32,
     window: vec3<u32>,
     taps: u32,
     rows: u32,
     channels: u32,
-    // vec4 of channels of x and of dy.
+    // Number of vec4 of channels of x and of dy.
     x_depth: u32,
     dy_depth: u32,
 }
@@ -52,7 +52,7 @@ fn main(
     if (first_column >= params.columns) {
         return;
     }
-    let here = first_column + lane < params.columns;
+    let valid = first_column + lane < params.columns;
     let column = min(first_column + lane, params.columns - 1u);
     let channel0 = (column / taps) * TN;
     let tap = column % taps;
@@ -77,7 +77,7 @@ fn main(
             }
         }
     }
-    if (!here) {
+    if (!valid) {
         return;
     }
     {{ write }}

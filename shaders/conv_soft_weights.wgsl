@@ -1,15 +1,15 @@
-// The weights as the products in registers read them: packed[tap, channel / 4, row] with four
-// channels to a vec4, rows and channels padded with zeros to whole tiles. Taps are in the order in
-// which the product takes them. Neighbouring invocations write neighbouring rows; each reads all
+// Packs the weights for the products in registers: packed[tap, channel / 4, row] with four channels
+// per vec4, rows and channels padded with zeros to whole tiles. Taps are in the order in which the
+// product reads them. Neighbouring invocations write neighbouring rows; each reads all
 // taps of its channels, which are contiguous.
 
 struct Params {
     rows: u32,
     padded_rows: u32,
     channels: u32,
-    // vec4 of channels per tap.
+    // Number of vec4 of channels per tap.
     depth: u32,
-    // Elements of the weights between rows and between channels.
+    // Strides of the weights for rows and channels.
     row_stride: u32,
     channel_stride: u32,
     tap_count: u32,

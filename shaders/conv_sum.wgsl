@@ -1,11 +1,13 @@
 // dst[i] = Σ parts[part, i], in the order of the parts: the second stage of a split reduction,
-// the same bits in every run. A part may have its channels behind its taps; dst has them before.
+// which gives the same bits in every run. A part may have its channels after its taps; dst has them
+// before.
 
 struct Params {
     // Elements of the result.
     total: u32,
     parts: u32,
-    // Of a row of the result; 1 and 1 where both have the same order.
+    // Channels and taps per row of the result; 1 and 1 if the parts have the same order as the
+    // result.
     channels: u32,
     taps: u32,
 }
@@ -27,7 +29,7 @@ fn main(
     }
     var sum = 0.0;
     var next = at;
-    // Four loads at a time: they need not wait for each other.
+    // Four independent loads at a time.
     for (var part = 3u; part < params.parts; part += 4u) {
         let a = parts[next];
         let b = parts[next + total];

@@ -1,7 +1,7 @@
-// The sums of conv_sum.wgsl, of parts in the order of the result, written in half precision: an
-// invocation makes four values, which follow each other. One part alone is converted.
+// The sums of conv_sum.wgsl for parts in the order of the result, written in half precision: an
+// invocation computes four consecutive values. A single part is just converted.
 //
-// Template: `stored` is the element of the f16, `store` the function that writes it, `write` its call.
+// Template: `stored` is the element of dst, `store` the function that writes it, `write` its call.
 
 struct Params {
     // Elements of the result.
@@ -25,7 +25,7 @@ fn main(
     if (4u * at >= total) {
         return;
     }
-    // Past the last element it is taken again, for values that nothing reads.
+    // Past the last element, it is read again; these values are not used.
     var next = min(vec4(4u * at) + vec4(0u, 1u, 2u, 3u), vec4(total - 1u));
     var sum = vec4(0.0);
     for (var part = 0u; part < params.parts; part++) {

@@ -1,72 +1,74 @@
 // Weight gradient as an implicit matrix product over all positions p of the output,
 //     dw[k, c, tap] = Σ_p dy[k, p] · x[c, p·stride − padding + tap],
-// split over p into parts; each writes a matrix of its own, and conv_sum.wgsl adds them up.
+// split over p into parts; each part writes its own matrix, and conv_sum.wgsl adds them up.
 //
-// A workgroup makes BM rows × BN columns, an invocation {{ tm }} × {{ tn }} of them. The tiles are
-// double-buffered: a step's values are loaded into registers while the previous step is multiplied,
-// and a step needs one barrier. Loads and product are in one block without branches, so that no
-// compiler waits for the loads before the product; what is outside of x becomes 0 when it is stored.
-// An invocation loads the same rows and columns in every step, so their offsets are computed once.
+// A workgroup computes BM rows × BN columns, an invocation {{ tm }} × {{ tn }} of them. The tiles
+// are double-buffered: the values of a step are loaded into registers while the previous step is
+// multiplied, and a step needs one barrier. Loads and products are in one block without branches,
+// so that no compiler waits for the loads before the products; values outside x become 0 when they
+// are stored. An invocation loads the same rows and columns in every step, so their offsets are
+// computed once.
 //
-// What the columns are, and how they are loaded ({{ loads }} here):
-//   Tap      channels at one tap, the same for the whole workgroup, so that a position is inside or
-//            outside of x for all of them.
-//   WideTap  the same where no tap lies along w: four positions are one load.
-//   Row      channels, and for each of them three taps along w: the values of two neighbouring
-//            positions of both operands give the sums of all three. A row is followed by one position
-//            at which both are 0, so that no tap reaches into another row.
-//   WideRow  the same with four positions to a load and none between rows: at the start of a row the
-//            values before it are taken as 0. For matrix units four positions lie between rows.
-//   Mixed    (channel, tap) in the order of the weights, for few channels: each column has an offset
-//            and tap bits of its own.
-// In the tiles of wide loads a vec4 holds four positions of one row (column), else one position of
-// four rows (columns) that are a quarter of the tile apart. So neighbouring invocations load
-// neighbouring positions and write neighbouring columns, and tiles are stored as they are loaded.
+// What the columns are, and how they are loaded (here: {{ loads }}):
+//   Tap      Channels at one tap, which is the same for the whole workgroup, so that a position is
+//            inside or outside x for all of them.
+//   WideTap  Like Tap with four positions per load, if there are no taps along w.
+//   Row      Channels with three taps along w each: the values of two neighbouring positions of both
+//            operands give the sums of all three. A row is followed by one position at which both
+//            operands are 0, so that no tap reaches into another row.
+//   WideRow  Like Row with four positions per load and none between rows: at the start of a row, the
+//            values before it count as 0. For matrix units, four positions separate rows.
+//   Mixed    (channel, tap) in the order of the weights, for few channels: each column has its own
+//            offset and tap bits.
+// In the tiles of wide loads a vec4 holds four positions of one row (column), otherwise one
+// position of four rows (columns) that are a quarter of the tile apart. So neighbouring invocations
+// load neighbouring positions and write neighbouring columns, and tiles are stored as they are
+// loaded.
 //
 // Template: `x_element` and `dy_element` are the elements of x and dy, `loads_from` the functions that
-// load from them where they are in half precision; the others are sizes and the text of unrolled loops.
+// load from them in half precision; the others are sizes and the text of unrolled loops.
 
 const BM: u32 = {{ bm }}u;
 const BN: u32 = {{ bn }}u;
 const TX: u32 = {{ tx }}u;
 const TY: u32 = {{ ty }}u;
 const THREADS: u32 = {{ threads }}u;
-// Positions of a step; wide loads count groups of four.
+// Positions per step; wide loads count groups of four.
 const STEP: u32 = {{ step }}u;
-// Sums of one row and column: taps along w.
+// Sums per row and column: the taps along w.
 const SUMS: u32 = {{ sums }}u;
-// Quarters of the tile.
+// Rows and columns in a quarter of the tile.
 const MQ: u32 = BM / 4u;
 const NQ: u32 = BN / 4u;
-// {{ pitched }} between positions, chosen so that storing has no bank conflicts.
+// Distance between positions in {{ pitch_unit }}, chosen so that stores have no bank conflicts.
 const A_PITCH: u32 = {{ a_pitch }}u;
 const B_PITCH: u32 = {{ b_pitch }}u;
 
-// For wide loads everything along w, planes and images are groups of four elements.
+// With wide loads, sizes along w, of planes and of images count groups of four elements.
 struct Params {
     in_size: vec3<u32>,
-    // Elements of one channel of x.
+    // Elements per channel of x.
     in_plane: u32,
-    // Positions as they are counted: `Row` adds one to each row.
+    // Positions as they are numbered: `Row` adds one to each row.
     out_size: vec3<u32>,
-    // Elements of one row (channel) of dy.
+    // Elements per row (channel) of dy.
     out_plane: u32,
     stride: vec3<u32>,
-    // Elements of one image of x.
+    // Elements per image of x.
     in_image: u32,
     padding: vec3<i32>,
     positions: u32,
     window: vec3<u32>,
-    // Taps that are divided among the workgroups.
+    // Number of taps that are divided among the workgroups.
     taps: u32,
     // Elements of dy along w.
     out_row: u32,
-    // Positions of one part.
+    // Positions per part.
     part_positions: u32,
     rows: u32,
     columns: u32,
     row_tiles: u32,
-    // Distances of rows, columns and taps in the result.
+    // Strides of rows, columns and taps in the result.
     row_step: u32,
     column_step: u32,
     tap_step: u32,
@@ -94,7 +96,7 @@ fn main(
     let out_size = params.out_size;
     let stride = params.stride;
 
-    // Row tiles follow each other, then taps: they find the same values in the cache.
+    // Row tiles vary fastest, then taps, so that they find the same values in the cache.
     let tile = group.x + group.y * groups.x;
     let row0 = (tile % params.row_tiles) * BM;
     let rest = tile / params.row_tiles;
@@ -107,20 +109,20 @@ fn main(
     let count = select(0u, share, column0 < columns);
     let steps = (count + STEP - 1u) / STEP;
 
-    // The next position that this invocation loads: where it falls in x, and its elements in row 0 of
+    // The next position that this invocation loads: its position in x, and its elements in row 0 of
     // dy and in channel 0 of x.
     let lane = local % STEP;
     let shift = vec3<i32>(decompose(tap, params.window).yzw) - params.padding;
     let start = decompose(first + lane, out_size);
-    var seen = vec3<i32>(start.yzw * stride) + shift;
+    var x_position = vec3<i32>(start.yzw * stride) + shift;
     var a_at = start.x * rows * params.out_plane
         + (start.y * out_size.y + start.z) * params.out_row + start.w;
     var b_at = start.x * params.in_image
-        + bitcast<u32>((seen.x * i32(size.y) + seen.y) * i32(size.z) + seen.z);
-    // Positions that are left from lane 0 on.
-    var left = i32(count);
-    // Past the end of a row, a plane, an image: how far back the position goes, and how far the
-    // elements move on.
+        + bitcast<u32>((x_position.x * i32(size.y) + x_position.y) * i32(size.z) + x_position.z);
+    // Number of remaining positions, counted from lane 0.
+    var remaining = i32(count);
+    // At the end of a row, a plane or an image: how far the position moves back, and how far the
+    // elements move forward.
     let span = vec3<i32>(out_size * stride);
     let limit = span + shift;
     let a_row = params.out_row - out_size.z;
@@ -129,7 +131,7 @@ fn main(
     let b_plane = (stride.x * size.y - out_size.y * stride.y) * size.z;
     let b_image = params.in_image - out_size.x * stride.x * size.y * size.z;
 
-    // 8 × 4 invocations of a subgroup read the least from the tiles.
+    // A subgroup of 8 × 4 invocations reads the least from the tiles.
     let block = local / 32u;
     let tx = local % 8u + block / (TY / 4u) * 8u;
     let ty = local / 8u % 4u + block % (TY / 4u) * 4u;
@@ -142,7 +144,7 @@ fn main(
     }
     workgroupBarrier();
     for (var step = 0u; step < steps; step++) {
-        // After the last step this loads elements of position 0, which nothing reads.
+        // After the last step, this loads elements of position 0, which are not used.
         {{ load }}
         {
             {{ multiply }}

@@ -2,7 +2,7 @@ fn column_of(quad: u32, part: u32) -> u32 {
     return {{ column }};
 }
 
-// Base and mask of a column.
+// Returns the base and the mask of a column.
 fn locate_one(column: u32, phase: Phase) -> vec2<u32> {
     let position = decompose(min(column, phase.columns - 1u), phase.lattice);
     let origin = vec3<i32>(position.yzw * params.stride) + phase.origin;

@@ -3,7 +3,7 @@ fn column_of(quad: u32, part: u32) -> u32 {
     return 4u * quad + part;
 }
 
-// The first column of a vec4, or of the last one that exists.
+// Returns the first column of a vec4, or of the last vec4 that exists.
 fn first_column(column0: u32, quad: u32, phase: Phase) -> u32 {
     return min(column0 + column_of(quad, 0u), phase.columns - 4u);
 }

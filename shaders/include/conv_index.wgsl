@@ -1,4 +1,4 @@
-// (rest, t, h, w) of a number counted over `size`, w fastest.
+// Splits a number into (rest, t, h, w) by `size`, w fastest.
 fn decompose(number: u32, size: vec3<u32>) -> vec4<u32> {
     let row = number / size.z;
     let plane = row / size.y;

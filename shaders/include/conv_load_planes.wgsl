@@ -1,5 +1,5 @@
-// Loads of four values, for windows along t alone: columns that are neighbours in a plane stay
-// neighbours in every tap. The columns of a vec4 are consecutive, and in one plane.
+// Loads of four values, for windows along t only: columns that are neighbours in a plane are
+// neighbours for every tap. The columns of a vec4 are consecutive, and in one plane.
 struct Source {
     // The vec4 of tap (0, 0, 0) in channel 0, which may lie outside, and the taps along t that fall
     // into the source, one bit for each.
@@ -32,7 +32,7 @@ fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
     (*source).at = select(0u, at, (*source).ok);
 }
 
-// The values of a channel whose first vec4 is `channel`.
+// Returns the values of a channel whose first vec4 is `channel`.
 fn fetch(source: Source, channel: u32) -> {{ four }} {
     return {{ values }};
 }

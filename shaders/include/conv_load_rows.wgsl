@@ -1,6 +1,6 @@
-// Loads for windows of three taps along w, around the column itself: four values and their
-// neighbours to the left and right serve all three. The columns of a vec4 are consecutive, and in
-// one row.
+// Loads for windows of three taps along w, centred on the column: four values and their neighbours
+// to the left and right give the values of all three taps. The columns of a vec4 are consecutive,
+// and in one row.
 struct Source {
     // The vec4 of tap (0, 0, 1) in channel 0, which may lie outside in t and h, and the taps that fall
     // into the source, one bit for each t and h.
@@ -8,7 +8,7 @@ struct Source {
     mask: u32,
     // The vec4 in the first row of the image.
     first: u32,
-    // Distance of the neighbours, 0 beyond the ends of the row.
+    // Distance to the neighbours, 0 at the ends of the row.
     left: u32,
     right: u32,
     // The vec4 of the selected taps (of the first row where they fall outside), and whether they fall
@@ -17,7 +17,7 @@ struct Source {
     ok: bool,
 }
 
-// What serves three taps.
+// The values for three taps.
 struct Row {
     values: {{ four }},
     left: {{ one }},
@@ -46,13 +46,13 @@ fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
     (*source).at = select((*source).first, at, (*source).ok);
 }
 
-// The values of a channel whose first vec4 is `channel`.
+// Returns the values of a channel whose first vec4 is `channel`.
 fn fetch(source: Source, channel: u32) -> Row {
     let at = source.at + channel;
     return Row({{ values }}, {{ left }}.w, {{ right }}.x);
 }
 
-// The values in the tap on the left, in the middle and on the right.
+// Return the values for the left, the middle and the right tap.
 fn masked_left(source: Source, row: Row) -> {{ four }} {
     let left = select({{ one }}(), row.left, source.left != 0u);
     return select({{ four }}(), vec4(left, row.values.xyz), source.ok);

@@ -1,11 +1,11 @@
 // Loads of one value at a time, for any window and stride. {{ columns }}
 struct Source {
-    // Of each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the taps
-    // that fall into the source, one bit for each t, h and w.
+    // For each column: the element of tap (0, 0, 0) in channel 0, which may lie outside, and the
+    // taps that fall into the source, one bit for each t, h and w.
     base: vec4<u32>,
     mask: vec4<u32>,
-    // The same of the selected tap: its element (0 where it falls outside), and whether it falls into
-    // the source.
+    // For each column and the selected tap: its element (0 where it falls outside), and whether it
+    // falls into the source.
     at: vec4<u32>,
     ok: vec4<bool>,
 }
@@ -23,7 +23,7 @@ fn select_tap(source: ptr<function, Source>, tap: vec3<u32>, taps: vec3<u32>) {
     (*source).at = select(vec4(0u), at, (*source).ok);
 }
 
-// The values of a channel whose first element is `channel`.
+// Returns the values of a channel whose first element is `channel`.
 fn fetch(source: Source, channel: u32) -> {{ four }} {
     return {{ four }}(
         {{ x }},

@@ -1,6 +1,6 @@
-// Statistics of the tile's rows for batch normalisation: of each its mean, then its sum of squared
-// deviations from it. The tiles in workgroup memory are free, since the last step ended with a
-// barrier.
+// Statistics of the tile's rows for batch normalisation: the mean of each row, then the sum of
+// squared deviations from it. The tiles in workgroup memory can be reused, since the last step
+// ended with a barrier.
 let tile_columns = f32(min(BN, columns - column0));
 {{ sums }}
 workgroupBarrier();

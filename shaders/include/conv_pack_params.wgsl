@@ -1,19 +1,19 @@
 struct Params {
     rows: u32,
-    // Rows with padding, and vec4 of them.
+    // Rows including padding, and vec4 of rows.
     padded_rows: u32,
     quads: u32,
     channels: u32,
-    // Channels with padding.
+    // Channels including padding.
     depth: u32,
-    // Elements of the weights between rows and between channels.
+    // Strides of the weights for rows and channels.
     row_stride: u32,
     channel_stride: u32,
-    // Channels whose terms follow each other, and terms between those of two blocks of them.
+    // Channels per block of consecutive terms, and the distance between such blocks in terms.
     block: u32,
     block_step: u32,
     tap_count: u32,
-    // Of each packed tap: its index in the window, and the term of its first channel.
+    // For each packed tap: its index in the window, and the term of its first channel.
     taps: array<vec2<u32>>,
 }
 
@@ -26,7 +26,7 @@ fn value(row: u32, channel: u32, tap: u32) -> f32 {
     return select(0.0, weight[select(0u, at, ok)], ok);
 }
 
-// The term of a channel of the tap whose first one is `first`.
+// Returns the term of a channel of the tap whose first term is `first`.
 fn term_of(channel: u32, first: u32) -> u32 {
     return first + channel / params.block * params.block_step + channel % params.block;
 }

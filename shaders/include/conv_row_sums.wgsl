@@ -1,5 +1,5 @@
-// The sum of what the invocations have written to `{{ scratch }}` for a row of the tile: each has four
-// of its rows in a vec4, and TX of them have a share of a row.
+// Adds up what the invocations have written to `{{ scratch }}` for a row of the tile: each
+// invocation writes four of its rows per vec4, and TX invocations share a row.
 const ROW_QUADS: u32 = {{ row_quads }}u;
 fn row_sum(row: u32) -> f32 {
     var sum = 0.0;

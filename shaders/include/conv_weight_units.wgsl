@@ -1,21 +1,21 @@
-// Matrix units multiply tiles of f16, which have the rows (columns) of a position beside each other and
-// then some that are not used. With taps along w, the position before a step's comes first.
+// Matrix units multiply tiles of f16, in which the rows (columns) of a position are consecutive,
+// followed by padding. With taps along w, the position before the step comes first.
 //
-// Template: `element` is one row or four, `stores` the functions that store four values.
+// Template: `element` is one row (column) or four, `stores` the functions that store four values.
 const BEFORE: u32 = {{ before }}u;
 const HALF: u32 = BEFORE + 16u;
 var<workgroup> a_tile: array<{{ element }}, 2u * HALF * A_PITCH>;
 var<workgroup> b_tile: array<{{ element }}, 2u * HALF * B_PITCH>;
 
 {{ stores }}{{ more }}
-// Where the n-th row (column) of a part of the tile lies in the part, and which of the tile's it is. A part
-// has those of `count` vec4, and `first` comes before them.
+// Returns where the n-th row (column) of a part of the tile is in the part, and in the tile. A part
+// has the rows (columns) of `count` vec4, and `first` vec4 come before it.
 fn place(n: u32, count: u32, first: u32, quarter: u32) -> vec2<u32> {
     return {{ place }};
 }
 
-// Writes a part of the sums, as many as four rows and four columns of every invocation, of one tap. Some
-// are `missing`, which is NaN then and 0 else.
+// Writes a part of the sums of one tap: four rows and four columns per invocation. `missing` is NaN
+// if some sums were not computed, else 0.
 fn write_part(tile: vec2<u32>, part: vec2<u32>, to: u32, local: u32, missing: f32) {
     for (var i = local; i < 16u * THREADS; i += THREADS) {
         let row = place(i / (4u * TX), TY, part.x * TY, MQ);

@@ -1,6 +1,7 @@
-//! Convolution on CUDA: Burn's implicit GEMM on matrix units where it can run, which in f32 rounds
-//! operands to TF32 as PyTorch's convolutions do, and Burn's direct convolution elsewhere. Burn
-//! itself would always take the direct one, for autotuning is not built in.
+//! Convolution on CUDA: Burn's implicit GEMM on matrix units where it can run, and Burn's direct
+//! convolution elsewhere. In f32 the implicit GEMM rounds operands to TF32, as PyTorch's
+//! convolutions do. By default Burn would always use the direct convolution, because autotuning is
+//! not built in.
 
 use burn::backend::CubeDevice;
 use burn::backend::ops::ModuleOps;
@@ -15,19 +16,19 @@ use super::ConvShape;
 use super::wgsl::ConvPass;
 use crate::kernels::launch;
 
-/// Whether [`run`] is for this device.
+/// Checks whether [`run`] supports this device.
 pub(super) fn serves(device: &CubeDevice) -> bool {
     matches!(device, CubeDevice::Cuda(_))
 }
 
-/// A pass of operands as [`ConvPass`] has them.
+/// Runs a pass on the operands listed at [`ConvPass`].
 pub(super) fn run(pass: ConvPass, shape: &ConvShape, [a, b]: [CubeTensor; 2]) -> CubeTensor {
     let options = ConvOptions::new(shape.stride, shape.padding, [1, 1, 1], 1);
     by_gemm(pass, shape, [a.clone(), b.clone()], options.clone())
         .unwrap_or_else(|| direct(pass, shape, [a, b], options))
 }
 
-/// On matrix units; `None` where they cannot do it.
+/// Runs a pass on matrix units; `None` if they cannot run it.
 fn by_gemm(
     pass: ConvPass,
     shape: &ConvShape,
@@ -45,7 +46,8 @@ fn by_gemm(
     out.inspect_err(|error| log::debug!("{pass:?} of {shape:?}: no implicit GEMM: {error:?}")).ok()
 }
 
-/// Burn's direct convolution, which reads only the sizes of the tensor whose gradient it computes.
+/// Runs Burn's direct convolution. Of the tensor whose gradient it computes, it reads only the
+/// sizes.
 fn direct(
     pass: ConvPass,
     shape: &ConvShape,

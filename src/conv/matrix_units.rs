@@ -1,5 +1,5 @@
-//! Whether a device's matrix units compute what they should: small products are tried before they are
-//! taken.
+//! Checks that a device's matrix units compute correct results: small products are tested before
+//! the units are used.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,7 +15,8 @@ use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits, cube_device, launch};
 
-/// Channels that no matrix divides, and values that are loaded one by one.
+/// Channel counts that are not multiples of the matrix size, and values that are loaded one at a
+/// time.
 const ONE_BY_ONE: ConvShape = ConvShape {
     batch: 2,
     in_channels: 21,
@@ -25,13 +26,14 @@ const ONE_BY_ONE: ConvShape = ConvShape {
     stride: [1; 3],
     padding: [0, 1, 1],
 };
-/// What is tried: values are also loaded by fours of a row, by fours of a plane, by a table of channels and
-/// taps, with steps between them, and, for the weights' gradient, in any mix of channels and taps.
+/// The tested shapes. They also cover values loaded four at a time from a row, four at a time from
+/// a plane, through a table of channels and taps, with strides, and, for the weight gradient, in
+/// any mix of channels and taps.
 const SHAPES: [ConvShape; 6] = [
     ONE_BY_ONE,
     ConvShape { input: [2, 5, 16], ..ONE_BY_ONE },
     ConvShape { input: [4, 2, 6], kernel: [3, 1, 1], padding: [1, 0, 0], ..ONE_BY_ONE },
-    // A stem, and the shortcut of a block that halves its input.
+    // A stem, and the shortcut of a block that halves the resolution.
     ConvShape {
         in_channels: 3,
         input: [2, 9, 12],
@@ -44,45 +46,46 @@ const SHAPES: [ConvShape; 6] = [
     ConvShape { in_channels: 13, input: [3, 4, 6], kernel: [3; 3], padding: [1; 3], ..ONE_BY_ONE },
 ];
 
-/// The matrix units of a device, or why it does without them.
+/// The matrix units of a device, or why they are not used.
 pub(super) type Outcome = Result<MatrixUnits, &'static str>;
 
-/// The limits for convolutions of activations of this type: of the matrix units those that gave the
-/// right product, and none for f32, which does not use them. Tried once per device.
+/// Returns the limits for convolutions with activations of type `dtype`: with matrix units for f16
+/// if they passed the test, which runs once per device, and without them for other types. Emulated
+/// units are not tested.
 pub(super) fn checked(device: &CubeDevice, limits: DeviceLimits, dtype: DType) -> DeviceLimits {
-    let found = match limits.matrix_units {
+    let matrix_units = match limits.matrix_units {
         Some(units) if dtype == DType::F16 && units.emulated => Some(units),
-        Some(units) if dtype == DType::F16 => tried(device, &limits, units).ok(),
+        Some(units) if dtype == DType::F16 => tested(device, &limits, units).ok(),
         _ => None,
     };
-    DeviceLimits { matrix_units: found, ..limits }
+    DeviceLimits { matrix_units, ..limits }
 }
 
-/// The units for subgroups of the size that the device runs. The first call tries them, and says so
-/// where they fail.
-pub(super) fn tried(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Outcome {
-    // A device has one set of limits, except where tests change them.
-    static TRIED: PerDevice<Mutex<HashMap<DeviceLimits, Outcome>>> = PerDevice::new();
-    let known = TRIED.get_or_insert(device, Mutex::default);
+/// Returns the matrix units with the subgroup size that the device actually uses. The first call
+/// tests them and logs a warning if they fail.
+pub(super) fn tested(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Outcome {
+    // A device has one set of limits, unless tests change them.
+    static TESTED: PerDevice<Mutex<HashMap<DeviceLimits, Outcome>>> = PerDevice::new();
+    let known = TESTED.get_or_insert(device, Mutex::default);
     let mut known = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     *known.entry(*limits).or_insert_with(|| {
-        let found = working(device, limits, units);
-        if let Err(why) = found {
+        let outcome = test(device, limits, units);
+        if let Err(why) = outcome {
             let client = device.client();
             let name = &client.properties().identity.name;
-            log::warn!("{name}: convolutions do without its matrix units: {why}");
+            log::warn!("{name}: convolutions do not use its matrix units: {why}");
         }
-        found
+        outcome
     })
 }
 
-/// The limits of a device for convolutions of activations of this type.
+/// Returns the limits of a device for convolutions with activations of type `dtype`.
 pub(crate) fn checked_limits(device: &Device, dtype: DType) -> Option<DeviceLimits> {
     let device = cube_device(device)?;
     Some(checked(&device, launch::limits(&device)?, dtype))
 }
 
-/// What multiplies activations in half precision, as text.
+/// Describes the matrix units that convolutions in half precision use.
 pub(crate) fn describe_units(device: &Device) -> String {
     match checked_limits(device, DType::F16).and_then(|limits| limits.matrix_units) {
         Some(MatrixUnits { size, .. }) => format!("{size}×{size} matrix units"),
@@ -90,12 +93,12 @@ pub(crate) fn describe_units(device: &Device) -> String {
     }
 }
 
-/// The units for subgroups of the smallest size that gives the right product: a kernel whose subgroups
-/// are larger than planned for leaves NaN.
-fn working(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Outcome {
+/// Returns the units with the smallest subgroup size that gives the right products: a kernel whose
+/// actual subgroups are larger than planned writes NaN.
+fn test(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Outcome {
     let sizes = std::iter::successors(Some(units.lanes), |lanes| Some(lanes * 2));
     let sizes = sizes.take_while(|&lanes| lanes <= limits.subgroup[1].max(units.lanes));
-    let mut outcome = Err("there are none");
+    let mut outcome = Err("the device has none");
     for lanes in sizes {
         let units = MatrixUnits { lanes, ..units };
         let limits = DeviceLimits { matrix_units: Some(units), ..*limits };
@@ -107,7 +110,7 @@ fn working(device: &CubeDevice, limits: &DeviceLimits, units: MatrixUnits) -> Ou
     outcome
 }
 
-/// Computes products of integers, which must be exact.
+/// Checks products of integers, which must be exact.
 fn is_right(device: &CubeDevice, limits: &DeviceLimits) -> Result<(), &'static str> {
     SHAPES.iter().try_for_each(|shape| gives_exact_products(device, limits, shape))
 }
@@ -117,7 +120,7 @@ fn gives_exact_products(
     limits: &DeviceLimits,
     shape: &ConvShape,
 ) -> Result<(), &'static str> {
-    // Sums stay below 2048, up to which f16 has all integers.
+    // Sums stay below 2048, up to which f16 represents every integer.
     let small = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|n| ((n * seed + n / 7) % 5) as f32 - 2.0).collect()
     };
@@ -149,15 +152,15 @@ fn gives_exact_products(
     for (pass, operands, want) in products {
         let plan = wgsl::plan(pass, shape, Storage::F16, limits).ok();
         let plan = plan.filter(|plan| plan.launches.iter().any(|launch| launch.kernel.has_units()));
-        let plan = plan.ok_or("no kernel for them fits the device")?;
+        let plan = plan.ok_or("no matrix-unit kernel fits the device")?;
         let got = op::run(pass, shape, Storage::F16, &plan, operands);
         let got = Tensor::<5>::from_primitive::<CubeBackend>(got);
         let got = got.try_into_vec_as::<f32>().map_err(|error| {
             log::debug!("matrix units: {error}");
-            "a kernel for them failed"
+            "a matrix-unit kernel failed"
         })?;
         if got != want {
-            return Err("they give wrong products");
+            return Err("they compute wrong products");
         }
     }
     Ok(())

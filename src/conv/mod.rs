@@ -1,5 +1,5 @@
-//! 3D convolution with kernels of its own: WGSL compute shaders on wgpu, vector code on the CPU,
-//! matrix units through Burn on CUDA, Burn's operation elsewhere.
+//! 3D convolution: custom WGSL compute shaders on wgpu, custom SIMD code on the CPU, matrix units
+//! through Burn on CUDA, and Burn's default operation elsewhere.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -30,9 +30,9 @@ pub use polyview_cpu::conv::ConvShape;
 pub(crate) use trial::{Trial, fastest};
 pub use wgsl::ConvPass;
 
-/// Whether kernels of ours (on CUDA: of our choice) compute a convolution, else Burn's own operation
-/// does. This is where the implementation is chosen, for the forward and both backward passes of
-/// activations of type `dtype`.
+/// Checks whether our kernels (on CUDA: the Burn kernels that we select) compute a convolution; if
+/// not, Burn's default operation does. This is where the implementation is chosen, for the forward
+/// and both backward passes, with activations of type `dtype`.
 fn has_kernels(
     implementation: Implementation,
     device: &Device,
@@ -42,32 +42,33 @@ fn has_kernels(
     match implementation {
         Implementation::Cpu => true,
         Implementation::Wgsl(_) => has_plans(shape, device, dtype),
-        Implementation::Burn => takes_matrix_units(device),
+        Implementation::Burn => uses_matrix_units(device),
     }
 }
 
-/// Whether the device has a plan for all three passes.
+/// Checks whether the device has a plan for all three passes.
 fn has_plans(shape: &ConvShape, device: &Device, dtype: DType) -> bool {
-    let device = cube_device(device).expect("a device that takes WGSL is one of CubeCL's");
+    let device = cube_device(device).expect("a device that runs WGSL is a CubeCL device");
     let refused =
         ConvPass::ALL.into_iter().find_map(|pass| plans::plan(&device, pass, shape, dtype).err());
     let Some(reason) = refused else { return true };
-    // Asked at every pass, and said once. On a CPU the difference is small.
-    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let line = format!("{shape:?} takes Burn's convolution, which is slower: {reason}");
+    // This runs for every convolution but warns only once per shape. On a CPU the difference is
+    // small.
+    static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let line = format!("{shape:?} falls back to Burn's slower convolution: {reason}");
     let software = launch::limits(&device).is_none_or(|limits| limits.software);
-    let mut told = TOLD.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if software || told.contains(&line) {
+    let mut warned = WARNED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if software || warned.contains(&line) {
         log::debug!("{line}");
     } else {
         log::warn!("{line}");
-        told.insert(line);
+        warned.insert(line);
     }
     false
 }
 
-/// Whether Burn's matrix-unit kernels serve this device.
-fn takes_matrix_units(device: &Device) -> bool {
+/// Checks whether Burn's matrix-unit kernels are used on this device.
+fn uses_matrix_units(device: &Device) -> bool {
     #[cfg(feature = "cuda")]
     return !crate::kernels::stock_wanted()
         && cube_device(device).is_some_and(|device| cuda::serves(&device));
@@ -79,8 +80,8 @@ fn takes_matrix_units(device: &Device) -> bool {
 }
 
 /// Convolves `x [N, C, T, H, W]` with `weight [K, C, kt, kh, kw]`, without bias, to
-/// `[N, K, T', H', W']`, stored as x is. Differentiable; a gradient that nothing asks for is not
-/// computed.
+/// `[N, K, T', H', W']` with the dtype of `x`. Differentiable; gradients that are not needed are
+/// not computed.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -93,9 +94,10 @@ pub fn conv3d(
     convolve(x, weight, [stride, padding], None, false).0
 }
 
-/// [`conv3d`] between two normalisations: with the statistics of its result, where the device's kernel
-/// gives them as well, and with the `producer` of `x`, if that is a normalisation with ReLU, whose
-/// backward pass then needs less.
+/// Like [`conv3d`], for a convolution between two normalisations. Also returns the statistics of
+/// its result if the device's kernel can compute them. If a normalisation with ReLU made `x`,
+/// `producer` lets the backward pass also compute the gradient sums for that normalisation, which
+/// makes its backward pass cheaper.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -119,9 +121,9 @@ fn convolve(
     let device = x.device();
     let implementation = Implementation::of_tensor(&x);
     let is_half = half::is_half(&x);
-    // Burn's kernels, the matrix units' included, need the strided 1×1×1 form rewritten.
+    // Burn's kernels, including those for matrix units, need strided 1×1×1 convolutions rewritten.
     let (x, stride) = match implementation {
-        Implementation::Burn => thinned(half::to_float(x), weight.dims(), stride, padding),
+        Implementation::Burn => subsampled(half::to_float(x), weight.dims(), stride, padding),
         _ => (x, stride),
     };
     let dtype = x.dtype();
@@ -133,7 +135,7 @@ fn convolve(
                 Implementation::Wgsl(_) if moments => moments_on(&device, &shape, dtype),
                 _ => None,
             };
-            // Without a producer x and the weights are passed in its place and not read.
+            // Without a producer, x and the weights serve as placeholders that are not read.
             let (norm_x, kept, sums) = match producer {
                 Some(Producer { x, kept, sums }) => {
                     (x.into_dispatch(), kept.into_dispatch(), Some(sums))
@@ -153,15 +155,16 @@ fn convolve(
     }
 }
 
-/// Values of a part of the statistics that the forward pass gives on a device that takes WGSL; `None`
-/// where it does not.
+/// Returns how many values each part of the forward pass's statistics covers on a device that runs
+/// WGSL, or `None` if the pass does not compute statistics.
 fn moments_on(device: &Device, shape: &ConvShape, dtype: DType) -> Option<usize> {
     let device = cube_device(device)?;
     plans::with_parts(&device, ConvPass::Forward, shape, dtype).map(|plan| plan.slice)
 }
 
-/// Values of a part of what a pass gives a normalisation besides its result, on a device with these limits
-/// and activations stored this way; `None` where it gives nothing.
+/// Returns how many values each part of a pass's additional output for a normalisation covers, on a
+/// device with these limits and with activations stored as `stored`, or `None` if the pass has no
+/// such output.
 pub(crate) fn slice_of_parts(
     pass: ConvPass,
     shape: &ConvShape,
@@ -172,10 +175,10 @@ pub(crate) fn slice_of_parts(
     wgsl::with_parts(pass, &plan, shape, stored, limits).map(|plan| plan.slice)
 }
 
-/// A strided 1×1×1 kernel only reads every stride-th position, so those are picked first. It is the
-/// same arithmetic, and Burn 0.22.1 on wgpu gives a wrong input gradient for the direct form
-/// (relative error 1).
-fn thinned(
+/// Rewrites a strided 1×1×1 convolution as one with stride 1 on a subsampled input. The kernel
+/// reads only every stride-th position, so the arithmetic is the same, while Burn 0.22.1 on wgpu
+/// computes a wrong input gradient for the direct form (relative error 1).
+fn subsampled(
     x: Tensor<5>,
     [_, _, kt, kh, kw]: [usize; 5],
     stride: [usize; 3],
@@ -189,8 +192,8 @@ fn thinned(
     }
 }
 
-/// Burn's own convolution.
+/// Computes the convolution with Burn's default operation.
 fn by_burn(x: Tensor<5>, weight: Tensor<5>, stride: [usize; 3], padding: [usize; 3]) -> Tensor<5> {
-    let (x, stride) = thinned(x, weight.dims(), stride, padding);
+    let (x, stride) = subsampled(x, weight.dims(), stride, padding);
     module::conv3d(x, weight, None, ConvOptions::new(stride, padding, [1, 1, 1], 1))
 }

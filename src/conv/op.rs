@@ -1,4 +1,4 @@
-//! The convolution as an operation of Burn's backends, with its gradients.
+//! The convolution as an operation of Burn's backends, including its gradients.
 
 use std::sync::Arc;
 
@@ -22,12 +22,14 @@ use crate::kernels::storage::Storage;
 use crate::kernels::{host, launch};
 use crate::norm::{GradientSums, SumsInParts};
 
-/// The forward pass as Burn dispatches it; gradients come with `Autodiff`'s implementation.
+/// The forward pass as Burn dispatches it; the implementation for `Autodiff` adds the gradients.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait ConvOps: Backend {
-    /// `y` from `x` and `w`, and with `moments` the statistics of `y`, which are not differentiable
-    /// ([`super::wgsl::PlanWithParts`]; else `w`). With `sums` a normalisation made `x`, and is left what
-    /// its backward pass needs of `dx`: `norm` is what it normalised, and what it kept.
+    /// Computes `y` from `x` and `w`. The second result is the statistics of `y` with `moments`
+    /// ([`super::wgsl::PlanWithParts`]; not differentiable), else a placeholder (`w`). With `sums`,
+    /// a normalisation made `x`, and the backward pass stores the gradient sums of `dx` for it:
+    /// `norm_x` is the input of that normalisation, `norm_kept` the state that its forward pass
+    /// saved.
     fn conv3d_forward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
@@ -41,7 +43,8 @@ pub(crate) trait ConvOps: Backend {
 
 /// The three passes on plain tensors.
 trait ConvKernels: ConvOps {
-    /// `dx` from `dy` and `w`; the `producer` of `x` is left what it needs of `dx`, where the pass gives it.
+    /// Computes `dx` from `dy` and `w`, and the gradient sums for the `producer` of `x` if the
+    /// device's pass supports that.
     fn input_gradient(
         dy: FloatTensor<Self>,
         w: FloatTensor<Self>,
@@ -49,7 +52,7 @@ trait ConvKernels: ConvOps {
         shape: &ConvShape,
     ) -> FloatTensor<Self>;
 
-    /// `dw` from `x` and `dy`.
+    /// Computes `dw` from `x` and `dy`.
     fn weight_gradient(
         x: FloatTensor<Self>,
         dy: FloatTensor<Self>,
@@ -57,7 +60,7 @@ trait ConvKernels: ConvOps {
     ) -> FloatTensor<Self>;
 }
 
-/// The normalisation that made `x`.
+/// The normalisation that made `x`: its input, its saved state, and where to store the sums for it.
 #[derive(Debug, Clone)]
 struct Producer<B: Backend> {
     x: FloatTensor<B>,
@@ -80,7 +83,7 @@ impl<B: ConvKernels, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
         struct Conv;
 
         impl<B: ConvKernels> Backward<B, 2> for Conv {
-            /// `x` where `w` is tracked, `w` where `x` is; what made `x`.
+            /// `x` if `w` is tracked, `w` if `x` is tracked, the producer of `x`, and the shape.
             type State = (Option<NodeId>, Option<NodeId>, Option<Producer<B>>, ConvShape);
 
             fn backward(
@@ -163,7 +166,7 @@ impl ConvOps for Flex {
     }
 }
 
-/// Executes a pass's plan, with activations stored this way, on operands as [`ConvPass`] has them.
+/// Runs a pass's plan on the operands listed at [`ConvPass`], with activations stored as `stored`.
 pub(super) fn run(
     pass: ConvPass,
     shape: &ConvShape,
@@ -178,7 +181,7 @@ pub(super) fn run(
     out
 }
 
-/// The size of a pass's result and how it is stored.
+/// Returns the size of a pass's result and how it is stored.
 pub(super) fn result(pass: ConvPass, shape: &ConvShape, stored: Storage) -> ([usize; 5], Storage) {
     match pass {
         ConvPass::Forward => (shape.y(), stored),
@@ -187,13 +190,13 @@ pub(super) fn result(pass: ConvPass, shape: &ConvShape, stored: Storage) -> ([us
     }
 }
 
-/// Executes a pass's plan like [`run`] into a tensor, which must be contiguous.
+/// Like [`run`], but writes into an existing tensor, which must be contiguous.
 pub(super) fn run_into(plan: &ConvPlan, [a, b]: [CubeTensor; 2], out: &CubeTensor) {
     let [a, b] = [a, b].map(launch::stored);
     launch::run(&a.client, plan, &[&a.handle, &b.handle, &out.handle]);
 }
 
-/// A forward pass that gives the statistics of its output too.
+/// Runs a forward pass that also computes the statistics of its output.
 pub(super) fn run_with_moments(
     shape: &ConvShape,
     stored: Storage,
@@ -208,7 +211,7 @@ pub(super) fn run_with_moments(
     (y, moments)
 }
 
-/// An input gradient that gives the sums its normalisation needs too.
+/// Runs an input-gradient pass that also computes the sums for the normalisation that made `x`.
 pub(super) fn run_with_gradient_sums(
     shape: &ConvShape,
     stored: Storage,
@@ -225,7 +228,7 @@ pub(super) fn run_with_gradient_sums(
     (dx, SumsInParts { parts, slice: plan.slice })
 }
 
-/// A pass on a device for which [`super::has_kernels`] holds.
+/// Runs a pass on a device for which [`super::has_kernels`] holds.
 fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> CubeTensor {
     #[cfg(feature = "cuda")]
     if cuda::serves(&operands[0].device) {
@@ -233,11 +236,12 @@ fn on_cube(pass: ConvPass, shape: &ConvShape, operands: [CubeTensor; 2]) -> Cube
     }
     let [first, _] = &operands;
     let plan = plans::plan(&first.device, pass, shape, first.dtype);
-    let (plan, stored) = (plan.expect("conv3d dispatches only what has plans"), storage(first));
+    let (plan, stored) =
+        (plan.expect("conv3d only dispatches shapes that have plans"), storage(first));
     run(pass, shape, stored, &plan, operands)
 }
 
-/// How the kernels of its device see a tensor.
+/// Returns how the kernels of a tensor's device access it.
 fn storage(of: &CubeTensor) -> Storage {
     let limits = launch::limits(&of.device).expect("a device with plans has limits");
     Storage::of(of.dtype, &limits)
@@ -254,9 +258,9 @@ impl ConvKernels for CubeBackend {
             && let Some(plan) =
                 plans::with_parts(&dy.device, ConvPass::InputGradient, shape, dy.dtype)
         {
-            let (dx, found) =
+            let (dx, computed) =
                 run_with_gradient_sums(shape, storage(&dy), &plan, [dy, w], [x, kept]);
-            sums.deliver(&dx, found);
+            sums.deliver(&dx, computed);
             return dx;
         }
         on_cube(ConvPass::InputGradient, shape, [dy, w])
@@ -279,7 +283,7 @@ impl ConvOps for CubeBackend {
     ) -> (CubeTensor, CubeTensor) {
         if moments {
             let plan = plans::with_parts(&x.device, ConvPass::Forward, &shape, x.dtype);
-            let plan = plan.expect("moments are asked for only where there is a plan with them");
+            let plan = plan.expect("moments are only requested if there is a plan with them");
             return run_with_moments(&shape, storage(&x), &plan, [x, w]);
         }
         (on_cube(ConvPass::Forward, &shape, [x, w.clone()]), w)

@@ -1,5 +1,5 @@
-//! The plans of a device: each pass of each shape is planned once, in the variant that `--tune`
-//! chose for it or else in the one that the device's limits suggest.
+//! The plans of each device: every pass of every shape is planned once, in the variant that
+//! `--tune` chose for it or otherwise in the default variant for the device's limits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,23 +15,23 @@ use crate::kernels::storage::Storage;
 use crate::kernels::{cube_device, launch};
 
 type Key = (ConvPass, ConvShape);
-/// A plan is for activations as they are stored.
+/// Plans also depend on how activations are stored.
 type PlanKey = (ConvPass, ConvShape, Storage);
 
-/// What one device has planned and what was chosen for it.
+/// The plans made for one device and the variants chosen for it.
 struct DevicePlans {
     limits: DeviceLimits,
     plans: HashMap<PlanKey, Result<Arc<ConvPlan>, PlanError>>,
-    /// Forward passes and input gradients that give what a normalisation needs of their results too.
+    /// Plans of forward and input-gradient passes with additional output for a normalisation.
     with_parts: HashMap<PlanKey, Option<Arc<PlanWithParts>>>,
-    /// By the shape of one clip: a choice holds for any number of clips.
+    /// Keyed by the shape with a batch of one: a choice applies to any number of clips.
     chosen: HashMap<Key, ConvVariant>,
 }
 
-/// Plans that a device keeps; a network has some forty of each batch size.
-const KEPT: usize = 4096;
+/// Maximum number of plans kept per device; a network has about forty per batch size.
+const MAX_PLANS: usize = 4096;
 
-/// The key of a choice.
+/// Returns the key of a choice.
 fn one_clip(pass: ConvPass, shape: &ConvShape) -> Key {
     (pass, ConvShape { batch: 1, ..*shape })
 }
@@ -47,7 +47,7 @@ impl DevicePlans {
         shape: &ConvShape,
         stored: Storage,
     ) -> Result<Arc<ConvPlan>, PlanError> {
-        if self.plans.len() >= KEPT {
+        if self.plans.len() >= MAX_PLANS {
             self.plans.clear();
             self.with_parts.clear();
         }
@@ -55,7 +55,7 @@ impl DevicePlans {
         let make = || {
             let variant = chosen.get(&one_clip(pass, shape)).copied();
             let plan = wgsl::plan_as(pass, shape, stored, limits, variant);
-            // A variant chosen for some clips may need too much scratch memory for more of them.
+            // A variant chosen for a small batch may need too much scratch memory for a larger one.
             plan.or_else(|_| wgsl::plan(pass, shape, stored, limits)).map(Arc::new)
         };
         plans.entry((pass, *shape, pass.storage(stored))).or_insert_with(make).clone()
@@ -79,7 +79,7 @@ impl DevicePlans {
     }
 
     fn choose(&mut self, pass: ConvPass, shape: &ConvShape, variant: ConvVariant) -> bool {
-        // Half precision has all the variants that f32 has.
+        // Half precision has every variant that f32 has.
         let offered = wgsl::variants(pass, Storage::F16, &self.limits).contains(&variant);
         if offered {
             self.chosen.insert(one_clip(pass, shape), variant);
@@ -90,13 +90,14 @@ impl DevicePlans {
     }
 }
 
-/// Lends a device's plans; `None` where it takes no WGSL.
+/// Calls `work` with the plans of a device; `None` if the device does not run WGSL.
 fn with_plans<R>(
     device: &CubeDevice,
     dtype: DType,
     work: impl FnOnce(&mut DevicePlans) -> R,
 ) -> Option<R> {
-    // A device has one set of limits, two where f16 has matrix units, and more where tests change them.
+    // A device has one set of limits, two if it has matrix units for f16, and more if tests change
+    // them.
     static DEVICES: PerDevice<Mutex<HashMap<DeviceLimits, DevicePlans>>> = PerDevice::new();
     let limits = matrix_units::checked(device, launch::limits(device)?, dtype);
     let plans = DEVICES.get_or_insert(device, Mutex::default);
@@ -104,10 +105,10 @@ fn with_plans<R>(
     Some(work(plans.entry(limits).or_insert_with(|| DevicePlans::new(limits))))
 }
 
-/// The device's plan for a pass with activations of type `dtype`.
+/// Returns the device's plan for a pass with activations of type `dtype`.
 ///
 /// # Errors
-/// [`PlanError::Device`] where it takes no WGSL.
+/// [`PlanError::Device`] if the device does not run WGSL.
 pub(super) fn plan(
     device: &CubeDevice,
     pass: ConvPass,
@@ -121,8 +122,8 @@ pub(super) fn plan(
     with_plans(device, dtype, plan).unwrap_or(Err(PlanError::Device))
 }
 
-/// The device's pass with what a normalisation needs of its result; `None` where its plan cannot give that
-/// ([`wgsl::with_parts`]).
+/// Returns the device's plan for a pass with additional output for a normalisation, or `None` if
+/// its plan does not support that ([`wgsl::with_parts`]).
 pub(super) fn with_parts(
     device: &CubeDevice,
     pass: ConvPass,
@@ -136,9 +137,9 @@ pub(super) fn with_parts(
     with_plans(device, dtype, plan).flatten()
 }
 
-/// From now on this device computes `pass` of convolutions like `shape`, of any number of clips, in
-/// this variant, if activations are of type `dtype`; on devices whose matrix units are not used,
-/// whatever their type. `false` where the device does not have it.
+/// Makes this device compute `pass` of convolutions like `shape`, with any number of clips, in this
+/// variant from now on. The choice applies to activations of type `dtype`, or of any type if the
+/// device's matrix units are not used. Returns `false` if the device does not have the variant.
 pub(crate) fn choose(
     device: &Device,
     pass: ConvPass,
@@ -166,7 +167,7 @@ mod tests {
     };
 
     #[test]
-    fn choices_belong_to_one_device_and_hold_for_any_number_of_clips() {
+    fn choices_belong_to_one_device_and_apply_to_any_number_of_clips() {
         let pass = ConvPass::Forward;
         let [mut tuned, mut other] = [(); 2].map(|()| DevicePlans::new(DeviceLimits::WEBGPU));
         let usual = tuned.plan(pass, &SHAPE, Storage::F32).unwrap();

@@ -1,4 +1,4 @@
-//! Single passes in chosen variants, for tests of kernels that the device at hand would not choose.
+//! Runs single passes in given variants, to test kernels that the current device would not use.
 
 use burn::backend::wgpu::CubeBackend;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -12,11 +12,11 @@ use crate::norm::wgsl::ROW;
 
 pub(crate) use super::wgsl::ConvVariant;
 
-/// One pass as a page executes it: in the variant that these limits suggest, on the operands of
-/// [`ConvPass`].
+/// Returns the plan of one pass for a web page, in the default variant for these limits. The
+/// operands are listed at [`ConvPass`].
 ///
 /// # Errors
-/// Where a device with these limits cannot compute it.
+/// If a device with these limits cannot compute the pass.
 pub fn web_plan(
     limits: &DeviceLimits,
     pass: ConvPass,
@@ -25,7 +25,7 @@ pub fn web_plan(
     wgsl::plan(pass, shape, Storage::F32, limits).map(|plan| WebPlan::from(&plan))
 }
 
-/// The variants whose plans differ on a device with these limits.
+/// Returns the variants whose plans differ on a device with these limits.
 pub fn distinct_variants(
     pass: ConvPass,
     shape: &ConvShape,
@@ -35,8 +35,8 @@ pub fn distinct_variants(
     plans.map(|(variant, _)| variant).collect()
 }
 
-/// The variants by matrix units, with activations in half precision, whose plans differ on a device
-/// with these limits.
+/// Returns the matrix-unit variants, for activations in half precision, whose plans differ on a
+/// device with these limits.
 pub fn variants_by_units(
     pass: ConvPass,
     shape: &ConvShape,
@@ -47,17 +47,17 @@ pub fn variants_by_units(
     variants.filter(|variant| matches!(variant, ConvVariant::Units { .. })).collect()
 }
 
-/// The matrix units of a device as its convolutions use them, or why they do without them; `None` where
-/// the device takes no WGSL.
+/// Returns the matrix units of a device as its convolutions use them, or why they do not; `None` if
+/// the device does not run WGSL.
 pub fn tried_units(device: &Device) -> Option<Result<MatrixUnits, &'static str>> {
     let device = cube_device(device)?;
     let limits = launch::limits(&device)?;
-    let Some(units) = limits.matrix_units else { return Some(Err("there are none")) };
-    Some(matrix_units::tried(&device, &limits, units))
+    let Some(units) = limits.matrix_units else { return Some(Err("the device has none")) };
+    Some(matrix_units::tested(&device, &limits, units))
 }
 
-/// The kernels of a pass on a device with these limits, as Rust's `Debug` writes them; activations are
-/// of type `dtype`.
+/// Returns the `Debug` text of each kernel of a pass on a device with these limits, with
+/// activations of type `dtype`.
 pub fn kernels(
     pass: ConvPass,
     shape: &ConvShape,
@@ -69,8 +69,8 @@ pub fn kernels(
     Ok(plan.launches.iter().map(|launch| format!("{:?}", launch.kernel)).collect())
 }
 
-/// One pass by itself, planned as for a device with other limits than the tensors' own. The
-/// operands are those of [`ConvPass`]. `None` where the device takes no WGSL.
+/// Runs a single pass, planned for modified limits of the tensors' device. The operands are listed
+/// at [`ConvPass`]. `None` if the device does not run WGSL.
 pub fn pass_as_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
     variant: Option<ConvVariant>,
@@ -90,9 +90,9 @@ pub fn pass_as_on(
     Some(Ok(Tensor::from_primitive::<CubeBackend>(out)))
 }
 
-/// The forward pass of [`pass_as_on`] with the statistics of its output: `y`, mean and sum of squared
-/// deviations of each part of each channel `[K·parts·2]`, and values of a part. `Some(Ok(None))`
-/// where the pass does not give them.
+/// Like [`pass_as_on`], for a forward pass with the statistics of its output. Returns `y`, the mean
+/// and the sum of squared deviations of each part of each channel `[K·parts·2]`, and the number of
+/// values per part; `Some(Ok(None))` if the pass does not compute statistics.
 #[allow(clippy::type_complexity, reason = "for tests")]
 pub fn forward_with_moments_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,
@@ -115,10 +115,11 @@ pub fn forward_with_moments_on(
     })))
 }
 
-/// The input gradient of [`pass_as_on`] with what a normalisation with ReLU that made `x` needs of it:
-/// `dx`, Σ g and Σ g·(x' − mean) of each part of each channel `[C·parts·2]`, and values of a part. The
-/// operands are dy, w and the normalisation's x'; `layer` is mean, γ / √(var + ε) and β of its channels.
-/// `Some(Ok(None))` where the pass does not give the sums.
+/// Like [`pass_as_on`], for an input gradient with the sums for a normalisation with ReLU that made
+/// `x`. Returns `dx`, Σ g and Σ g·(x' − mean) of each part of each channel `[C·parts·2]`, and the
+/// number of values per part; `Some(Ok(None))` if the pass does not compute the sums. The operands
+/// are dy, w and the normalisation's input x'; `layer` holds mean, γ / √(var + ε) and β of its
+/// channels.
 #[allow(clippy::type_complexity, reason = "for tests")]
 pub fn input_gradient_with_sums_on(
     limits: impl FnOnce(DeviceLimits) -> DeviceLimits,

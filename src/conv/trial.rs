@@ -1,5 +1,6 @@
-//! Which variant of a pass is the fastest on a device, by timing them. A pass may take a fixed time, so
-//! that all of a network take some twenty seconds on a card, besides compiling the kernels once.
+//! Finds the fastest variant of a pass on a device by timing the candidates. Each pass has a fixed
+//! time budget, so that all passes of a network take about twenty seconds on a GPU, apart from
+//! compiling the kernels once.
 
 use std::time::Instant;
 
@@ -14,10 +15,10 @@ use crate::kernels::DeviceLimits;
 use crate::kernels::storage::Storage;
 use crate::timing::{at_full_clock, median, milliseconds};
 
-/// Values that are compared, at both ends of a result.
+/// Number of values compared at each end of a result.
 const SAMPLE: usize = 1 << 14;
-/// Difference of two variants' results over the largest value: in half precision operands are rounded to 11
-/// bits, on different ways.
+/// Tolerated difference between two variants' results, relative to the largest value: in half
+/// precision, operands are rounded to 11 bits at different points.
 const TOLERANCE: f32 = 2e-2;
 
 /// The outcome of a trial.
@@ -25,35 +26,36 @@ const TOLERANCE: f32 = 2e-2;
 pub(crate) struct Trial {
     /// The fastest variant.
     pub choice: ConvVariant,
-    /// Its time, milliseconds.
+    /// Its time in milliseconds.
     pub ms: f64,
-    /// The time of the variant that the device's limits suggest.
+    /// Time of the default variant for the device's limits, in milliseconds.
     pub usual_ms: f64,
 }
 
-/// Variants timed at most.
-const CANDIDATES: usize = 12;
-/// Time that the launches of a pass should take, those that compile aside, milliseconds.
-const BUDGET: f64 = 150.0;
-/// Clips of the very first launch.
-const FEW: usize = 2;
-/// No launch should be expected to last longer, milliseconds: systems reset a GPU that works for seconds.
-const SAFE: f64 = 250.0;
-/// A launch that takes longer than this is timed with fewer clips, milliseconds.
-const LONG: f64 = 8.0;
-/// Timed rounds, in each of which every variant has one turn; the median decides.
+/// Maximum number of variants to time.
+const MAX_CANDIDATES: usize = 12;
+/// Time budget for the launches of a pass in milliseconds, not counting compilation.
+const BUDGET_MS: f64 = 150.0;
+/// Clips in the very first launch.
+const FIRST_CLIPS: usize = 2;
+/// Longest expected duration of a launch in milliseconds: systems reset a GPU that is busy for
+/// seconds.
+const SAFE_MS: f64 = 250.0;
+/// A launch that takes longer than this many milliseconds is timed with fewer clips.
+const LONG_MS: f64 = 8.0;
+/// Number of timed rounds. Every variant is measured once per round; the median decides.
 const ROUNDS: usize = 3;
-/// A variant that at first takes this many times as long as the fastest is not timed again.
-const HOPELESS: f64 = 1.5;
-/// Share of the default variant's time that another one must stay below to replace it.
-const WORTH: f64 = 0.97;
-/// A measurement lasts at least this long, milliseconds, to amortise launching and waiting.
-const LONG_ENOUGH: f64 = 3.0;
-/// Launches of a measurement at most.
-const MOST: f64 = 64.0;
+/// A variant whose first measurement takes more than this many times the fastest one is dropped.
+const MAX_SLOWDOWN: f64 = 1.5;
+/// Share of the default variant's time that another variant must not exceed to replace it.
+const REPLACE_SHARE: f64 = 0.97;
+/// Minimum duration of a measurement in milliseconds, to amortise launching and waiting.
+const MIN_MEASUREMENT_MS: f64 = 3.0;
+/// Maximum number of launches per measurement.
+const MAX_LAUNCHES: f64 = 64.0;
 
-/// Times the variants in which `device` can compute a pass, with activations of type `dtype`; `None`
-/// where there is no choice.
+/// Times the variants in which `device` can compute a pass, with activations of type `dtype`.
+/// Returns `None` if there is nothing to choose from, or not enough memory for the trial.
 ///
 /// # Errors
 /// If the device fails.
@@ -71,7 +73,7 @@ pub(crate) fn fastest(
     }
     let mut watch = MemoryWatch::start(&device);
     let timed = time_all(&device, pass, shape, stored, &limits);
-    // Before its error: work without memory fails in more than one way.
+    // Check this before the error: out-of-memory shows up as various errors.
     if watch.out_of_memory() {
         watch.recover();
         return Ok(None);
@@ -81,7 +83,7 @@ pub(crate) fn fastest(
     Ok(timed.and_then(decide))
 }
 
-/// The candidates with their times, with as many clips as keep launches short; `None` without a choice.
+/// Times the candidates with as many clips as keep launches short; `None` if there is no choice.
 fn time_all(
     device: &Device,
     pass: ConvPass,
@@ -97,16 +99,16 @@ fn time_all(
         bench.time(&plan, 1)?;
         bench.time(&plan, 1)
     };
-    let few = shape.batch.min(FEW);
-    let safe = clips_within(SAFE, shape.batch, first(&with(few))? / few as f64).max(few);
+    let few = shape.batch.min(FIRST_CLIPS);
+    let safe = clips_within(SAFE_MS, shape.batch, first(&with(few))? / few as f64).max(few);
     let ms = first(&with(safe))?;
-    let fewer = with(clips_within(LONG, safe, ms / safe as f64));
+    let fewer = with(clips_within(LONG_MS, safe, ms / safe as f64));
     let Some(candidates) = candidates(pass, &fewer, stored, limits) else { return Ok(None) };
     let bench = Bench::new(device, pass, &fewer, stored);
     bench.compare(candidates, !limits.software).map(Some)
 }
 
-/// The variants to time, the usual one first; `None` where there is no choice.
+/// Returns the variants to time, the default one first; `None` if there is no choice.
 fn candidates(
     pass: ConvPass,
     shape: &ConvShape,
@@ -118,25 +120,26 @@ fn candidates(
     let candidate =
         |(variant, plan)| Candidate { variant, is_usual: plan == usual, plan, ms: Vec::new() };
     let mut candidates: Vec<Candidate> = plans.into_iter().map(candidate).collect();
-    // A stable sort: the others stay in the order of the variants, the promising ones first.
+    // The sort is stable: the others keep the order of the variants, most promising first.
     candidates.sort_by_key(|candidate| !candidate.is_usual);
-    candidates.truncate(CANDIDATES);
+    candidates.truncate(MAX_CANDIDATES);
     (candidates.len() > 1).then_some(candidates)
 }
 
-/// As many of these clips as a launch of `most` milliseconds computes, where a clip takes `ms`.
-fn clips_within(most: f64, clips: usize, ms: f64) -> usize {
-    ((most / ms) as usize).clamp(1, clips)
+/// Returns how many of `clips` a launch of at most `max_ms` computes, at `ms` milliseconds per
+/// clip.
+fn clips_within(max_ms: f64, clips: usize, ms: f64) -> usize {
+    ((max_ms / ms) as usize).clamp(1, clips)
 }
 
-/// Launches of one measurement, where a launch takes `ms` and `left` milliseconds remain for this many
-/// candidates.
-fn launches(ms: f64, candidates: usize, left: f64) -> usize {
-    let affordable = left / (ROUNDS * candidates) as f64 / ms;
-    (LONG_ENOUGH / ms).ceil().min(affordable).clamp(1.0, MOST) as usize
+/// Returns the number of launches per measurement, where a launch takes `ms` milliseconds and
+/// `remaining` milliseconds are left for this many candidates.
+fn launches(ms: f64, candidates: usize, remaining: f64) -> usize {
+    let affordable = remaining / (ROUNDS * candidates) as f64 / ms;
+    (MIN_MEASUREMENT_MS / ms).ceil().min(affordable).clamp(1.0, MAX_LAUNCHES) as usize
 }
 
-/// A pass with operands.
+/// A pass with random operands.
 struct Bench {
     device: Device,
     pass: ConvPass,
@@ -152,7 +155,7 @@ impl Bench {
             let tensor = Tensor::<5>::random(size, Distribution::Uniform(-1.0, 1.0), device);
             let tensor = if half { to_half(tensor) } else { tensor };
             let tensor = tensor.try_into_primitive::<CubeBackend>();
-            tensor.expect("a device with limits is one of CubeCL's")
+            tensor.expect("a device with limits is a CubeCL device")
         };
         let [a, b] = match pass {
             ConvPass::Forward => [shape.x(), shape.w()],
@@ -164,7 +167,7 @@ impl Bench {
         Self { device: device.clone(), pass, shape: *shape, stored, operands }
     }
 
-    /// Milliseconds of a launch, the mean of `launches`.
+    /// Measures the mean time of `launches` launches, in milliseconds per launch.
     fn time(&self, plan: &ConvPlan, launches: usize) -> Result<f64, ExecutionError> {
         self.device.sync()?;
         let start = Instant::now();
@@ -175,40 +178,40 @@ impl Bench {
         Ok(milliseconds(start) / launches as f64)
     }
 
-    /// Some values of a plan's result. A launch that failed is an error here and nowhere before: its error
-    /// belongs to the buffer that it did not write.
+    /// Reads back some values of a plan's result. A failed launch only surfaces as an error here,
+    /// because the error is attached to the buffer that the launch did not write.
     fn sample(&self, plan: &ConvPlan) -> Result<Vec<f32>, TensorReadError> {
-        // Memory is used again: what is not written would have the result of the variant before.
+        // Buffers are reused: unwritten values would still hold the previous variant's result.
         let (size, stored) = op::result(self.pass, &self.shape, self.stored);
-        let empty = Tensor::<5>::full(size, f32::NAN, &self.device);
-        let empty = if stored.is_half() { to_half(empty) } else { empty };
-        let result = empty.try_into_primitive::<CubeBackend>();
-        let result = result.expect("a device with limits is one of CubeCL's");
+        let unwritten = Tensor::<5>::full(size, f32::NAN, &self.device);
+        let unwritten = if stored.is_half() { to_half(unwritten) } else { unwritten };
+        let result = unwritten.try_into_primitive::<CubeBackend>();
+        let result = result.expect("a device with limits is a CubeCL device");
         op::run_into(plan, self.operands.clone(), &result);
         let values = size.iter().product::<usize>();
         let result = to_float(Tensor::<5>::from_primitive::<CubeBackend>(result));
         let result = result.reshape([values]);
-        // The end is where tiles reach beyond the result.
+        // At the end, tiles reach beyond the result.
         let part = values.min(SAMPLE);
         let parts = [s![..part], s![values - part..]].map(|part| result.clone().slice(part));
         Tensor::cat(parts.to_vec(), 0).try_into_vec_as::<f32>()
     }
 
-    /// Whether a variant computes what the usual one does. Not all of those that are timed have been tried
-    /// before, and one that computes nothing would be the fastest.
+    /// Checks whether a variant computes the same result as the default one. Not all candidates
+    /// have been tested on this device before, and one that computes nothing would be the fastest.
     fn is_right(&self, candidate: &Candidate, usual: &[f32]) -> bool {
         let why = match self.sample(&candidate.plan) {
             Ok(values) if agree(&values, usual) => return true,
-            Ok(_) => "its result differs from the usual variant's".to_owned(),
+            Ok(_) => "its result differs from that of the default variant".to_owned(),
             Err(error) => in_one_line(&error),
         };
-        log::warn!("{:?} {:?} does without {:?}: {why}", self.pass, self.shape, candidate.variant);
+        log::warn!("{:?} {:?} does not use {:?}: {why}", self.pass, self.shape, candidate.variant);
         false
     }
 
-    /// The candidates, the usual one first, with their times, without those that the time did not suffice
-    /// for, those that were clearly slower and those that compute something else. A GPU has lowered its
-    /// clock while they were compiled.
+    /// Times the candidates, the default one first. Drops those that the time budget did not cover,
+    /// that were clearly slower, or whose result differs. A `gpu` is first brought back to its full
+    /// clock rate, which it lowered while the kernels compiled.
     fn compare(
         &self,
         mut candidates: Vec<Candidate>,
@@ -216,8 +219,8 @@ impl Bench {
     ) -> Result<Vec<Candidate>, ExecutionError> {
         let (mut best, mut spent, mut usual) = (f64::INFINITY, 0.0, None);
         for candidate in &mut candidates {
-            // Half of the time is for a first measurement of each.
-            if spent > BUDGET / 2.0 {
+            // Half of the budget is for a first measurement of each candidate.
+            if spent > BUDGET_MS / 2.0 {
                 break;
             }
             // The first launch compiles.
@@ -229,14 +232,14 @@ impl Bench {
             let ms = self.time(&candidate.plan, 1)?;
             candidate.ms.push(ms);
             best = best.min(ms);
-            // The launch that compiles computes as well.
+            // The launch that compiled the kernel also ran it.
             spent += 2.0 * ms;
         }
         candidates.retain(|candidate| {
-            let hopeful = candidate.ms.first().is_some_and(|&ms| ms <= best * HOPELESS);
-            candidate.is_usual || hopeful
+            let promising = candidate.ms.first().is_some_and(|&ms| ms <= best * MAX_SLOWDOWN);
+            candidate.is_usual || promising
         });
-        let launches = launches(best, candidates.len(), BUDGET - spent);
+        let launches = launches(best, candidates.len(), BUDGET_MS - spent);
         candidates.iter_mut().for_each(|candidate| candidate.ms.clear());
         if gpu {
             at_full_clock(|| self.time(&candidates[0].plan, launches))?;
@@ -252,21 +255,21 @@ impl Bench {
                 "{:?} {:?} {variant:?}{}: {ms:.3} ms",
                 self.pass,
                 self.shape,
-                if *is_usual { ", usual" } else { "" }
+                if *is_usual { ", default" } else { "" }
             );
         }
         Ok(candidates)
     }
 }
 
-/// The usual variant is what training takes in any case.
+/// Converts the error of a failed launch of the default variant, which training would use anyway.
 fn failed(error: TensorReadError) -> ExecutionError {
     ExecutionError::with_context(error.to_string())
 }
 
-/// Whether two variants' results are equal up to rounding, relative to the largest value.
+/// Checks whether two variants' results are equal up to rounding, relative to the largest value.
 fn agree(values: &[f32], usual: &[f32]) -> bool {
-    let largest = usual.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    let largest = usual.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
     let close = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * largest;
     values.len() == usual.len() && values.iter().zip(usual).all(close)
 }
@@ -274,21 +277,21 @@ fn agree(values: &[f32], usual: &[f32]) -> bool {
 /// A variant and its times.
 struct Candidate {
     variant: ConvVariant,
-    /// Whether it is what the device's limits suggest.
+    /// Whether it is the default for the device's limits.
     is_usual: bool,
     plan: ConvPlan,
     ms: Vec<f64>,
 }
 
-/// The fastest variant if it is clearly faster than the usual one, else that. `None` where the
-/// usual one is not among them.
+/// Picks the fastest variant if it is clearly faster than the default one, else the default one.
+/// `None` if the default one is not among the candidates.
 fn decide(candidates: Vec<Candidate>) -> Option<Trial> {
     let timed =
         |candidate: Candidate| (candidate.is_usual, candidate.variant, median(candidate.ms));
     let timed: Vec<_> = candidates.into_iter().map(timed).collect();
     let &(_, usual, usual_ms) = timed.iter().find(|(is_usual, ..)| *is_usual)?;
     let &(_, choice, ms) = timed.iter().min_by(|a, b| a.2.total_cmp(&b.2))?;
-    Some(match ms <= usual_ms * WORTH {
+    Some(match ms <= usual_ms * REPLACE_SHARE {
         true => Trial { choice, ms, usual_ms },
         false => Trial { choice: usual, ms: usual_ms, usual_ms },
     })
@@ -311,16 +314,16 @@ mod tests {
 
     #[test]
     fn a_trial_of_long_launches_takes_fewer_of_them_and_fewer_clips() {
-        assert_eq!(clips_within(LONG, 24, 0.1), 24);
-        assert_eq!(clips_within(LONG, 24, LONG / 12.0), 12);
-        assert_eq!(clips_within(LONG, 24, 1e4), 1);
-        assert_eq!(clips_within(SAFE, 24, f64::INFINITY), 1);
-        // Short launches are repeated until a measurement is long enough, …
-        assert_eq!(launches(1.0, 4, BUDGET), 3);
-        assert_eq!(launches(1e-6, 4, BUDGET), MOST as usize);
-        // … if the time suffices.
-        assert_eq!(launches(1.0, 12, BUDGET / 2.0), 2);
-        assert_eq!(launches(LONG, 12, -1.0), 1);
+        assert_eq!(clips_within(LONG_MS, 24, 0.1), 24);
+        assert_eq!(clips_within(LONG_MS, 24, LONG_MS / 12.0), 12);
+        assert_eq!(clips_within(LONG_MS, 24, 1e4), 1);
+        assert_eq!(clips_within(SAFE_MS, 24, f64::INFINITY), 1);
+        // Short launches are repeated until a measurement is long enough …
+        assert_eq!(launches(1.0, 4, BUDGET_MS), 3);
+        assert_eq!(launches(1e-6, 4, BUDGET_MS), MAX_LAUNCHES as usize);
+        // … as far as the budget allows.
+        assert_eq!(launches(1.0, 12, BUDGET_MS / 2.0), 2);
+        assert_eq!(launches(LONG_MS, 12, -1.0), 1);
     }
 
     #[test]
@@ -345,13 +348,13 @@ mod tests {
                 [count, timed.len() - count]
             };
             let [by_units, others] = count(Storage::F16);
-            assert!(by_units >= 3 && others >= 3, "{by_units} by units, {others} others");
+            assert!(by_units >= 3 && others >= 3, "{by_units} with matrix units, {others} others");
             assert_eq!(count(Storage::F32)[0], 0);
         }
     }
 
     #[test]
-    fn a_variant_must_be_clearly_faster_than_the_usual_one() {
+    fn a_variant_must_be_clearly_faster_than_the_default_one() {
         let variants = wgsl::variants(ConvPass::Forward, Storage::F32, &DeviceLimits::WEBGPU);
         let candidate = |index: usize, is_usual, ms: [f64; 3]| Candidate {
             variant: variants[index],
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_that_computes_something_else_is_not_taken() {
+    fn a_variant_with_a_different_result_is_not_chosen() {
         let Some(device) = crate::device::unshared() else { return };
         let limits = checked_limits(&device, DType::F32).unwrap();
         let (input, kernel, padding) = ([2, 6, 6], [1, 3, 3], [0, 1, 1]);
@@ -384,7 +387,7 @@ mod tests {
             let planted = all[1].variant;
             let usual = bench.sample(&all[0].plan).unwrap();
             assert!(all.iter().all(|candidate| bench.is_right(candidate, &usual)), "{pass:?}");
-            // One that writes nothing takes no time.
+            // A plan that writes nothing takes no time.
             all[1].plan = ConvPlan::new();
             let trial = decide(bench.compare(all, false).unwrap()).unwrap();
             assert_ne!(trial.choice, planted, "{pass:?}");

@@ -1,4 +1,4 @@
-//! The convolution's three passes on every device against plain f64, and their gradients in
+//! The convolution's three passes on every device against plain f64, and the gradients from
 //! automatic differentiation.
 
 use std::process::Command;
@@ -46,7 +46,7 @@ fn conv_agrees_with_f64_on_cpu() {
     random_shapes_agree(&Device::flex(), 600_000);
 }
 
-/// Sixteen planes reached by the same time taps: the CPU kernels lay them out side by side.
+/// Sixteen planes with the same taps along t: the CPU kernels lay them out side by side.
 #[test]
 fn conv_agrees_with_f64_on_cpu_with_planes_side_by_side() {
     let device = Device::flex().autodiff();
@@ -69,7 +69,7 @@ fn conv_agrees_with_f64_on_cpu_with_planes_side_by_side() {
     }
 }
 
-/// Bands of 24 and 23 rows of 14, which round up to the same number of columns.
+/// Bands of 24 and 23 rows of width 14, which round up to the same number of columns.
 #[test]
 fn conv_agrees_with_f64_on_cpu_in_uneven_bands() {
     let device = Device::flex().autodiff();
@@ -87,13 +87,13 @@ fn conv_agrees_with_f64_on_cpu_in_uneven_bands() {
     }
 }
 
-/// The kernels for 16 registers of 8 lanes, which a machine with AVX-512 does not take by itself.
+/// The kernels for 16 registers of 8 lanes, which a machine with AVX-512 does not use by default.
 #[test]
 fn conv_agrees_with_f64_on_cpu_without_avx512() {
     if polyview_cpu::vectors() != "AVX-512" {
-        return skip("this machine has no AVX-512 to do without");
+        return skip("this machine has no AVX-512 to disable");
     }
-    // What the vectors are is settled once in a process.
+    // The vector width is chosen once per process, hence the child process.
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "conv::conv_agrees_with_f64_on_cpu"]);
     child.arg("conv::conv_agrees_with_f64_on_cpu_with_planes_side_by_side");
@@ -137,7 +137,7 @@ fn conv_counts_the_multiply_adds_that_meet_the_input() {
     }
 }
 
-/// What the shaders do not serve goes to Burn's convolution.
+/// Shapes that the shaders do not support fall back to Burn's convolution.
 #[test]
 fn conv_falls_back_on_stock() {
     let Some(device) = adapter::device() else { return };
@@ -151,7 +151,7 @@ fn conv_falls_back_on_stock() {
     assert_eq!(Implementation::of(&Device::flex()), Implementation::Cpu);
 }
 
-/// relu(conv(relu(conv(x)))) summed with weights: a function of its first convolution's weights.
+/// The sum of conv(softplus(conv(x))), weighted by `coefficients`.
 fn network(x: &Tensor<5>, weights: [&Tensor<5>; 2], coefficients: &Tensor<5>) -> Tensor<1> {
     use burn::tensor::activation::softplus;
     let hidden = softplus(conv3d(x.clone(), weights[0].clone(), [1, 2, 2], [1, 1, 1]), 1.0);
@@ -186,7 +186,7 @@ fn conv_gradients_agree_with_finite_differences() {
             };
             let measured = (at(1.0) - at(-1.0)) / (2.0 * step);
             let error = (slope - measured).abs() / measured.abs().max(1.0);
-            assert!(error < 2e-3, "layer {which}: {slope}, by differences {measured}");
+            assert!(error < 2e-3, "layer {which}: {slope}, by finite differences {measured}");
         }
     };
     run(&Device::flex());

@@ -1,5 +1,5 @@
-//! The convolution's shaders in the variants that other devices than the one at hand would take, and
-//! in those of `--tune`, against plain f64.
+//! The convolution's shaders against plain f64, in the variants that devices other than the current
+//! one would use and in those of `--tune`.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::common::adapter;
 use crate::common::conv::{Case, random_shape, wide_shape};
 use crate::common::tensors::{tensor, values};
 
-/// The kernels that a device with these limits would take, all of them carried out.
+/// Checks the kernels that a device with these limits would use.
 fn kernels_agree(seed: u64, count: usize, limits: impl Fn(DeviceLimits) -> DeviceLimits) {
     let Some(device) = adapter::device() else { return };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -51,13 +51,13 @@ fn conv_tiles_agree_with_f64() {
     for (seed, vendor) in (1..).zip([Vendor::Nvidia, Vendor::Apple, Vendor::Intel]) {
         kernels_agree(seed, 50, gpu(vendor));
     }
-    // Few workgroups per dimension make plans fold dimensions, and refuse some shapes.
+    // With few workgroups per dimension, plans fold dimensions and refuse some shapes.
     let few = |limits| DeviceLimits { max_workgroups_per_dim: 24, ..limits };
     kernels_agree(4, 40, |limits| few(gpu(Vendor::Amd)(limits)));
     kernels_agree(5, 40, |limits| few(DeviceLimits { software: true, ..limits }));
 }
 
-/// Every way in which the tiles read their source and write their result.
+/// Every form of reading the source and writing the result in tiles.
 #[test]
 fn conv_with_wide_loads_agrees_with_f64() {
     let Some(device) = adapter::device() else { return };
@@ -82,16 +82,17 @@ fn conv_with_wide_loads_agrees_with_f64() {
             seen.extend(kernels.iter().filter_map(form));
         }
     }
-    // By table, one by one, four of a plane, four of a row; with one tap and more; written four at a
-    // time and one by one.
+    // Loads through a table, one at a time, four from a plane, four from a row; one tap and
+    // several; stores four at a time and one at a time.
     assert_eq!(seen.len(), 9, "{seen:#?}");
 }
 
-/// Without subgroup operations a software rasteriser takes the tiles of a GPU.
+/// Without subgroup operations, a software rasteriser uses the tiles of a GPU.
 #[test]
 fn conv_agrees_with_f64_on_software_without_subgroups() {
-    let alone = |limits| DeviceLimits { software: true, subgroup_operations: false, ..limits };
-    kernels_agree(5, 40, alone);
+    let no_subgroups =
+        |limits| DeviceLimits { software: true, subgroup_operations: false, ..limits };
+    kernels_agree(5, 40, no_subgroups);
 }
 
 /// Every variant that `--tune` may choose, on shapes that fill no tile evenly.
@@ -128,9 +129,9 @@ fn conv_in_every_variant_agrees_with_f64() {
     println!("{agreed} plans agree");
 }
 
-/// Every way to load the operands of the weight gradient, in every tile: planes that are multiples of
-/// four and planes that are not, tiles that are not filled, strides, taps that no position meets, sums
-/// in one part and in several.
+/// Every way to load the operands of the weight gradient, in every tile: planes that are multiples
+/// of four and planes that are not, partially filled tiles, strides, taps that no position meets,
+/// sums in one part and in several.
 #[test]
 fn conv_weight_gradient_agrees_with_f64_however_it_is_loaded() {
     let Some(device) = adapter::device() else { return };
@@ -145,11 +146,11 @@ fn conv_weight_gradient_agrees_with_f64_however_it_is_loaded() {
         ([2, 17, 5], [[2, 3, 1], [1, 1, 3], [1, 1, 1], [0, 0, 1]]),
         ([2, 18, 9], [[5, 6, 5], [3, 3, 3], [2, 2, 1], [3, 2, 1]]),
         ([3, 34, 66], [[2, 9, 17], [1, 1, 3], [1, 1, 1], [0, 0, 1]]),
-        // The same in rows of multiples of four.
+        // Three taps along w, rows of multiples of four.
         ([2, 33, 50], [[2, 5, 16], [1, 3, 3], [1, 1, 1], [0, 1, 1]]),
         ([1, 18, 70], [[5, 4, 20], [3, 3, 3], [2, 1, 1], [1, 3, 1]]),
         ([3, 35, 19], [[2, 5, 28], [1, 1, 3], [1, 2, 1], [0, 0, 1]]),
-        // Taps of their own.
+        // Taps along w that are computed separately.
         ([2, 18, 40], [[2, 7, 6], [1, 3, 3], [1, 1, 1], [0, 1, 2]]),
         ([2, 18, 40], [[2, 6, 9], [1, 3, 3], [1, 2, 2], [0, 1, 1]]),
         ([1, 70, 18], [[4, 5, 6], [2, 3, 3], [1, 1, 1], [0, 0, 0]]),
@@ -159,7 +160,7 @@ fn conv_weight_gradient_agrees_with_f64_however_it_is_loaded() {
         ([2, 40, 66], [[5, 5, 7], [3, 1, 1], [1, 1, 1], [1, 0, 0]]),
         // Taps along h, rows of multiples of four.
         ([2, 21, 35], [[3, 7, 8], [1, 3, 1], [1, 2, 1], [0, 1, 0]]),
-        // No taps: clips of a multiple of four, others, strides, padding.
+        // A single tap: clips of a multiple of four values, others, strides, padding.
         ([3, 35, 37], [[3, 10, 12], [1, 1, 1], [1, 1, 1], [0, 0, 0]]),
         ([3, 35, 37], [[3, 5, 7], [1, 1, 1], [1, 1, 1], [0, 0, 0]]),
         ([2, 70, 20], [[3, 8, 12], [1, 1, 1], [2, 2, 2], [0, 0, 0]]),

@@ -1,5 +1,5 @@
-//! The sums that a convolution's input gradient gives the normalisation before it, and the backward pass
-//! that takes them.
+//! The sums that a convolution's input gradient computes for the preceding normalisation, and the
+//! backward pass that uses them.
 
 use burn::tensor::{Device, Tensor};
 use polyview::conv::testing::{distinct_variants, input_gradient_with_sums_on, variants_by_units};
@@ -14,17 +14,18 @@ use crate::common::adapter;
 use crate::common::conv::{Case, random_shape, rounded, wide_shape};
 use crate::common::tensors::{tensor, uniform, values};
 
-/// Kernels as GPUs have them, whatever the device.
+/// The limits with the kernels of GPUs, whatever the device.
 const TILES: ChangedLimits = |limits| DeviceLimits { software: false, ..limits };
+/// The same without f16 in shaders.
 const PACKED: ChangedLimits =
     |limits| DeviceLimits { software: false, shader_f16: false, ..limits };
-/// Invocations in the place of matrix units.
+/// The limits with emulated matrix units.
 const EMULATED: ChangedLimits = |limits| {
     let units = MatrixUnits { size: 8, lanes: 32, scalars: false, emulated: true };
     DeviceLimits { software: false, matrix_units: Some(units), ..limits }
 };
 
-/// What was normalised before the convolution, and mean, scale and shift of its channels.
+/// Input of the normalisation before the convolution, and mean, scale and shift of its channels.
 struct Before {
     x: Vec<f32>,
     layer: [Vec<f32>; 3],
@@ -38,7 +39,7 @@ impl Before {
         Self { x, layer: layer.map(|(spread, at)| uniform(rng, shape.in_channels, spread, at)) }
     }
 
-    /// Checks the sums in parts of `slice` values against those of this gradient.
+    /// Checks the sums, in parts of `slice` values, against those of the gradient `dx`.
     #[track_caller]
     fn check(&self, shape: &ConvShape, dx: &[f64], sums: &[f32], slice: usize, tolerance: f64) {
         let plane = shape.input.iter().product::<usize>();
@@ -48,15 +49,15 @@ impl Before {
             let [mean, scale, shift] = self.layer.each_ref().map(|of| f64::from(of[channel]));
             let images =
                 (0..shape.batch).map(|image| (image * shape.in_channels + channel) * plane);
-            let places: Vec<usize> = images.flat_map(|start| start..start + plane).collect();
-            for (part, found) in places.chunks(slice).zip(found.chunks(2)) {
+            let positions: Vec<usize> = images.flat_map(|start| start..start + plane).collect();
+            for (part, found) in positions.chunks(slice).zip(found.chunks(2)) {
                 let [mut want, mut size] = [[0.0; 2], [1e-6; 2]];
                 for &at in part {
-                    let apart = f64::from(self.x[at]) - mean;
-                    let g = if apart * scale + shift > 0.0 { dx[at] } else { 0.0 };
-                    for (n, term) in [g, g * apart].into_iter().enumerate() {
+                    let deviation = f64::from(self.x[at]) - mean;
+                    let g = if deviation * scale + shift > 0.0 { dx[at] } else { 0.0 };
+                    for (n, term) in [g, g * deviation].into_iter().enumerate() {
                         want[n] += term;
-                        size[n] += dx[at].abs() * [1.0, apart.abs()][n];
+                        size[n] += dx[at].abs() * [1.0, deviation.abs()][n];
                     }
                 }
                 for n in 0..2 {
@@ -68,7 +69,8 @@ impl Before {
     }
 }
 
-/// Every tile, in f32: windows of one tap and of many, planes that are written by fours and others.
+/// Every tile, in f32: windows of one tap and of many, planes that are written four values at a
+/// time and others.
 #[test]
 fn gradient_sums_of_a_convolution_agree_with_f64() {
     let Some(device) = adapter::device() else { return };
@@ -97,23 +99,25 @@ fn gradient_sums_of_a_convolution_agree_with_f64() {
                 let layer = before.layer.each_ref().map(|of| &of[..]);
                 input_gradient_with_sums_on(TILES, variant, &shape, operands, layer)
             };
-            // Sums that are split give none.
+            // Split sums have no epilogue.
             let Some((dx, sums, slice)) = run().unwrap().unwrap() else { continue };
             assert!(case.worst(1, &values(dx)) < 1.0, "{shape:?}, {variant:?}");
             let sums = values(sums);
             before.check(&shape, &case.exact[1], &sums, slice, 1e-4);
             let (_, again, _) = run().unwrap().unwrap().unwrap();
-            assert_eq!(values(again), sums, "{shape:?}, {variant:?}: other bits");
+            assert_eq!(values(again), sums, "{shape:?}, {variant:?}: different bits");
             let plane: usize = shape.input.iter().product();
             *if plane.is_multiple_of(4) { &mut by_fours } else { &mut one_by_one } += 1;
             in_parts += usize::from(shape.batch * plane > slice);
         }
     }
-    println!("{by_fours} with planes of fours, {one_by_one} with others, {in_parts} in parts");
+    println!(
+        "{by_fours} with planes of multiples of four, {one_by_one} with others, {in_parts} in parts"
+    );
     assert!(by_fours >= 10 && one_by_one >= 5 && in_parts >= 10);
 }
 
-/// Strided windows leave the sums to the normalisation.
+/// With strided windows, the normalisation computes the sums itself.
 #[test]
 fn strided_windows_give_no_gradient_sums() {
     let Some(device) = adapter::device() else { return };
@@ -139,7 +143,7 @@ fn strided_windows_give_no_gradient_sums() {
     assert!(found.unwrap().unwrap().is_none());
 }
 
-/// In half precision: by the device's f16 and by packed words, and by what stands for matrix units.
+/// In half precision: with the device's f16, with packed words, and with emulated matrix units.
 #[test]
 fn half_convolutions_give_gradient_sums() {
     let Some(device) = adapter::device() else { return };
@@ -167,7 +171,7 @@ fn half_convolutions_give_gradient_sums() {
                 ];
                 let layer = before.layer.each_ref().map(|of| &of[..]);
                 let found = input_gradient_with_sums_on(way, variant, &shape, operands, layer);
-                // Planes that are not written by fours give none.
+                // Planes that are not written four values at a time give no sums.
                 let Some((_, sums, slice)) = found.unwrap().unwrap() else { continue };
                 before.check(&shape, &case.exact[1], &values(sums), slice, 2e-3);
                 *given += 1;
@@ -197,8 +201,8 @@ impl Chain {
         Self { shape, x, w, layer, dy }
     }
 
-    /// Gradients of x, γ, β and w. Where it is `known` the convolution knows what made its input;
-    /// `branches` is whether something else reads that too.
+    /// Returns the gradients of x, γ, β and w. With `known`, the convolution knows the producer of
+    /// its input; with `branches`, something else reads that input too.
     fn gradients(&self, device: &Device, half: bool, known: bool, branches: bool) -> [Vec<f32>; 4] {
         let Self { shape, .. } = self;
         let x = tensor(&self.x, shape.x(), device).require_grad();
@@ -226,14 +230,14 @@ impl Chain {
     }
 }
 
-/// The gradients are the same, whoever adds up, and where the convolution does not have all of the
-/// gradient.
+/// The gradients are the same whether the convolution or the normalisation computes the sums, even
+/// if the convolution has only a part of the gradient.
 #[test]
-fn norm_takes_gradient_sums() {
+fn norm_uses_gradient_sums() {
     let Some(device) = adapter::device() else { return };
     let device = device.autodiff();
     let mut rng = ChaCha8Rng::seed_from_u64(74);
-    // Of few parts, and of more than the next kernel adds up by itself.
+    // Few parts, and more than the next kernel adds up directly.
     for (batch, input) in [(2, [2, 6, 8]), (1, [2, 5, 7]), (4, [8, 12, 24])] {
         let shape = ConvShape {
             batch,
@@ -260,9 +264,9 @@ fn norm_takes_gradient_sums() {
     }
 }
 
-/// The convolution leaves the sums with its gradient; they are taken with that, and with no other.
+/// The convolution stores the sums with its gradient; they are used with that gradient only.
 #[test]
-fn gradient_sums_are_left_and_taken() {
+fn gradient_sums_are_stored_and_used() {
     let Some(device) = adapter::device() else { return };
     let device = device.autodiff();
     let mut rng = ChaCha8Rng::seed_from_u64(75);
@@ -283,7 +287,7 @@ fn gradient_sums_are_left_and_taken() {
         let affine = Affine { gamma, beta, epsilon: 1e-5 };
         let normalised = by_batch(x.clone(), None, affine, After::Relu);
         let producer = normalised.producer.expect("a normalisation with ReLU has one");
-        // As if it stood in a graph of its own, so that only the convolution goes back.
+        // Detached, so that the first backward pass only covers the convolution.
         let y = normalised.output.clone().detach().require_grad();
         let (out, _) =
             conv3d_between_norms(y.clone(), w, shape.stride, shape.padding, Some(producer.clone()));
@@ -292,6 +296,6 @@ fn gradient_sums_are_left_and_taken() {
         assert!(producer.has_sums());
         let dy = Tensor::from_inner(y.grad(&grads).unwrap());
         normalised.output.mul(dy).sum().backward();
-        assert!(!producer.has_sums(), "the next backward pass takes them or leaves them");
+        assert!(!producer.has_sums(), "the backward pass of the normalisation removes the sums");
     });
 }

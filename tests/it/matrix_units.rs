@@ -1,4 +1,4 @@
-//! Convolutions by matrix units, and by invocations that multiply in their place, against f64.
+//! Convolutions on matrix units, real and emulated by invocations, against f64.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,22 +34,23 @@ fn device() -> Option<Device> {
     None
 }
 
-/// The limits with the device's matrix units; polyview leaves those of a software rasteriser, which
-/// are 8×8, aside.
+/// The limits with the device's matrix units. By default, polyview does not use those of a software
+/// rasteriser, which are 8×8.
 const WITH_UNITS: ChangedLimits = |limits| {
     let lanes = limits.subgroup[0];
     let software = MatrixUnits { size: 8, lanes, scalars: false, emulated: false };
     DeviceLimits { matrix_units: Some(limits.matrix_units.unwrap_or(software)), ..limits }
 };
 
-/// The limits with invocations in place of matrix units of the same size.
+/// The limits with emulated matrix units of the same size.
 const EMULATED: ChangedLimits = |limits| {
     let limits = WITH_UNITS(limits);
     let emulated = limits.matrix_units.map(|units| MatrixUnits { emulated: true, ..units });
     DeviceLimits { matrix_units: emulated, ..limits }
 };
 
-/// The limits with matrices that are loaded from arrays of single values, or of four.
+/// Returns the limits with matrices that are loaded from arrays of single values, or of vectors of
+/// four.
 fn loaded_from(limits: DeviceLimits, scalars: bool) -> DeviceLimits {
     let units = limits.matrix_units.map(|units| MatrixUnits { scalars, ..units });
     DeviceLimits { matrix_units: units, ..limits }
@@ -57,7 +58,7 @@ fn loaded_from(limits: DeviceLimits, scalars: bool) -> DeviceLimits {
 
 const SCALARS: ChangedLimits = |limits| loaded_from(WITH_UNITS(limits), true);
 
-/// Whether the device has matrix units that kernels of ours could use.
+/// Checks whether the device has matrix units that our kernels could use.
 fn has_units(device: &Device) -> bool {
     let limits = limits(device).unwrap();
     let listed = polyview::device::list();
@@ -66,7 +67,7 @@ fn has_units(device: &Device) -> bool {
     limits.matrix_units.is_some() || on_software
 }
 
-/// The limits with matrix units as this device runs them; `None` after reporting a skip.
+/// Returns limits with the matrix units as this device runs them; `None` after reporting a skip.
 fn with_real(device: &Device) -> Option<impl Fn(DeviceLimits) -> DeviceLimits + Copy + use<>> {
     if !has_units(device) {
         skip::skip("no matrix units");
@@ -79,13 +80,13 @@ fn with_real(device: &Device) -> Option<impl Fn(DeviceLimits) -> DeviceLimits + 
 fn shape(rng: &mut ChaCha8Rng, round: usize) -> ConvShape {
     match round % 3 {
         0 => random_shape(rng, 1_000_000),
-        // Planes of multiples of four, which the result is written to by fours.
+        // Planes of multiples of four, so that results are written four values at a time.
         1 => ConvShape { input: [4, 3, 8], ..wide_shape(rng) },
         _ => wide_shape(rng),
     }
 }
 
-/// Largest difference, relative to the largest value.
+/// Returns the largest difference, relative to the largest value.
 fn worst(got: &[f32], want: impl Iterator<Item = f64> + Clone) -> f64 {
     let largest = want.clone().fold(1e-30f64, |most, value| most.max(value.abs()));
     let error = |(&got, want): (&f32, f64)| {
@@ -104,7 +105,7 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
     let Some(device) = device() else { return };
     let real = with_real(&device);
     let mut rng = ChaCha8Rng::seed_from_u64(61);
-    let (mut furthest, mut apart, mut compared) = (0.0f64, 0.0f64, 0);
+    let (mut from_exact, mut from_emulated, mut compared) = (0.0f64, 0.0f64, 0);
     let mut seen = BTreeSet::new();
     for round in 0..36 {
         let shape = shape(&mut rng, round);
@@ -131,7 +132,7 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
                     let loads = loads.split_once(',')?.0.to_owned();
                     Some((pass == ConvPass::WeightGradient, loads, scalars))
                 }));
-                // Its operands are f16 as they are stored, so that nothing is rounded.
+                // The weight gradient's operands are stored as f16, so that nothing is rounded.
                 let check_weights = |got: &[f32]| {
                     let error =
                         if pass == ConvPass::WeightGradient { case.worst(2, got) } else { 0.0 };
@@ -145,7 +146,7 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
                 let exact = case.exact[pass as usize].iter().copied();
                 let error = worst(&by_invocations, exact);
                 assert!(error <= 2e-3, "{pass:?} of {shape:?}, {variant:?}: {error}");
-                furthest = furthest.max(error);
+                from_exact = from_exact.max(error);
                 check_weights(&by_invocations);
                 let Some(real) = real else { continue };
                 let run = || {
@@ -157,20 +158,20 @@ fn matrix_units_agree_with_f64_and_with_invocations() {
                 assert_eq!(bits(&by_units), bits(&run()), "{pass:?} of {shape:?}");
                 let error = worst(&by_units, by_invocations.iter().map(|&v| f64::from(v)));
                 assert!(error <= 1e-3, "{pass:?} of {shape:?}, {variant:?}: {error}");
-                apart = apart.max(error);
+                from_emulated = from_emulated.max(error);
                 check_weights(&by_units);
                 compared += 1;
             }
         }
     }
-    // Four ways to load for a forward pass or an input gradient, four for a weight gradient; from both
-    // kinds of arrays.
+    // Four ways to load for a forward pass or an input gradient, four for a weight gradient, each
+    // with both kinds of arrays.
     assert_eq!(seen.len(), 16, "{seen:?}");
-    println!("invocations differ from f64 by {furthest:.1e}");
-    println!("{compared} plans by matrix units differ from them by {apart:.1e}");
+    println!("emulated matrix units differ from f64 by {from_exact:.1e}");
+    println!("{compared} plans on matrix units differ from these by {from_emulated:.1e}");
 }
 
-/// The statistics that come with a convolution are those of what it stores.
+/// The statistics that a convolution computes are those of the values that it stores.
 #[test]
 fn matrix_units_give_statistics() {
     let Some(device) = device() else { return };
@@ -192,7 +193,7 @@ fn matrix_units_give_statistics() {
                     let operands = [x.clone(), w.clone()];
                     forward_with_moments_on(on, Some(variant), &shape, operands).unwrap().unwrap()
                 };
-                // Sums that are split give none, nor do results that are converted.
+                // Split sums and converted results have no statistics.
                 let Some((y, moments, slice)) = run() else { return };
                 let (y, moments) = (values(to_float(y)), values(moments));
                 let error = worst(&y, case.exact[0].iter().copied());
@@ -208,14 +209,14 @@ fn matrix_units_give_statistics() {
             }
         }
     }
-    println!("{given:?} convolutions by invocations and by matrix units gave statistics");
+    println!("{given:?} convolutions on emulated and on real matrix units gave statistics");
     assert!(given[0] >= 10 && (real.is_none() || given[1] >= 10), "{given:?}");
 }
 
-/// Gradients and features of a network are close to those in f32, with the statistics that its
-/// normalisation takes from the convolutions.
+/// Gradients and features of a network are close to those in f32 when its normalisations use the
+/// statistics from the convolutions.
 #[test]
-fn matrix_units_serve_networks() {
+fn matrix_units_work_in_networks() {
     let Some(device) = device() else { return };
     let real = with_real(&device).is_some();
     let device = device.autodiff();
@@ -227,7 +228,7 @@ fn matrix_units_serve_networks() {
             let net = Backbone::new(&mut Init::new(5, &device), BackboneKind::R3dTiny);
             let net = net.with_half(half);
             let features = net.forward(tensor(&clips, shape, &device));
-            // A factor that f16 needs, which changes nothing else.
+            // A loss scale for the range of f16.
             let grads = features.clone().square().sum().mul_scalar(256.0).backward();
             let grads = gradients(&net, &GradientsParams::from_grads(grads, &net));
             (values(features.inner()), grads)
@@ -238,7 +239,7 @@ fn matrix_units_serve_networks() {
             if real { &[EMULATED, WITH_UNITS, SCALARS] } else { &[EMULATED] };
         for &way in ways {
             let (got, got_grads) = with_limits(way, || run(true));
-            assert_ne!(usual.0, got, "not by matrix units");
+            assert_ne!(usual.0, got, "did not use matrix units");
             let error = worst(&got, want.iter().map(|&v| f64::from(v)));
             println!("{shape:?}: features off by {error:.1e}");
             assert!(error <= 5e-3, "{shape:?}: features off by {error}");
@@ -249,8 +250,8 @@ fn matrix_units_serve_networks() {
     }
 }
 
-/// Subgroups of half the size of the device's smallest. Where there are matrix units, a kernel for
-/// those would leave half of the product out.
+/// The limits with subgroups of half the device's smallest size. If there are matrix units, a
+/// kernel for such subgroups would omit half of the product.
 const SMALL_SUBGROUPS: ChangedLimits = |limits| {
     let limits = WITH_UNITS(limits);
     let lanes = limits.subgroup[0] / 2;
@@ -259,13 +260,13 @@ const SMALL_SUBGROUPS: ChangedLimits = |limits| {
 };
 
 #[test]
-fn matrix_units_that_fail_are_left_aside() {
+fn matrix_units_that_fail_are_not_used() {
     let Some(device) = device() else { return };
     let why = with_limits(SMALL_SUBGROUPS, || tried_units(&device)).unwrap().unwrap_err();
-    println!("left aside: {why}");
+    println!("not used: {why}");
     match has_units(&device) {
-        true => assert_eq!(why, "they give wrong products"),
-        false => assert_eq!(why, "a kernel for them failed"),
+        true => assert_eq!(why, "they compute wrong products"),
+        false => assert_eq!(why, "a matrix-unit kernel failed"),
     }
     let mut rng = ChaCha8Rng::seed_from_u64(64);
     let case = Case::in_half(wide_shape(&mut rng), &mut rng);
@@ -292,7 +293,7 @@ fn matrix_units_are_found_for_larger_subgroups() {
     assert_eq!(found, Some(Ok(units)));
 }
 
-/// `--tune` may choose them, for activations in half precision and for a device that has them.
+/// `--tune` may choose matrix units, for activations in half precision on a device that has them.
 #[test]
 fn matrix_units_can_be_chosen_by_tuning() {
     let Some(compute) = adapter::own_device() else { return };
@@ -324,7 +325,7 @@ fn matrix_units_can_be_chosen_by_tuning() {
     fs::write(&file, contents.to_string()).unwrap();
     assert_eq!(run(EMULATED, true).remembered, jobs.len());
     assert_eq!(run(EMULATED, false).tried, jobs.len());
-    // What is found without matrix units does not replace what was found with them.
+    // Results found without matrix units do not replace those found with them.
     assert_eq!(run(|limits| limits, true).tried, jobs.len());
     assert_eq!(run(EMULATED, true).remembered, jobs.len());
 }

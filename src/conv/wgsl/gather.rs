@@ -1,4 +1,5 @@
-//! Forward and input gradient: one kind of product, `shaders/conv_gather.wgsl`.
+//! The forward pass and the input gradient, which are the same kind of product:
+//! `shaders/conv_gather.wgsl`.
 
 use super::form::{Form, Load};
 use super::kernel::{ConvKernel, Epilogue};
@@ -12,30 +13,30 @@ use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
-/// 64 sums an invocation, or 48 where rows would be padding: every pair of values read from workgroup
-/// memory serves several products. 128 invocations, so that several workgroups share a compute unit
-/// and one computes while another waits at a barrier.
+/// 64 sums per invocation, or 48 where rows would be padding, so that the values read from
+/// workgroup memory are each used in several products. 128 invocations, so that several workgroups
+/// share a compute unit and one computes while another waits at a barrier.
 const MANY_REGISTERS: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 12, tn: 4, tx: 32, ty: 4 },
     Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
 ];
-/// 32 sums at most, for devices on which 64 would spill.
+/// At most 32 sums per invocation, for devices on which 64 would spill.
 const FEW_REGISTERS: [Tile; 3] = [
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 4, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
 ];
-/// More for `--tune`: larger and smaller workgroups of the same invocations.
+/// Additional tiles for `--tune`: larger and smaller workgroups with similar tiles per invocation.
 const MORE_LARGE: [Tile; 2] =
     [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }, Tile { tm: 8, tn: 8, tx: 8, ty: 8 }];
 const MORE_SMALL: [Tile; 2] =
     [Tile { tm: 8, tn: 4, tx: 16, ty: 8 }, Tile { tm: 8, tn: 8, tx: 8, ty: 8 }];
 
-/// The tiles of a maker's devices. NVIDIA's, AMD's and Apple's still have several subgroups in flight
-/// where an invocation takes 128 registers; Apple's have fewer units to fill. Intel's have 128
-/// registers of 32 bytes for a whole subgroup, and phones' GPUs have no more.
+/// Returns the tiles for a vendor's devices. NVIDIA, AMD and Apple GPUs still have several
+/// subgroups in flight if an invocation takes 128 registers; Apple GPUs have fewer cores to fill.
+/// Intel GPUs have 128 registers of 32 bytes for a whole subgroup, and phone GPUs have no more.
 pub(super) fn tiles(vendor: Vendor) -> Tiles {
     match vendor {
         Vendor::Nvidia | Vendor::Amd => {
@@ -48,14 +49,15 @@ pub(super) fn tiles(vendor: Vendor) -> Tiles {
     }
 }
 
-/// Terms that a part of a split sum has at least.
-const LEAST: usize = 128;
-/// Below this many channels the source is read by a table, each step any mix of channels and taps.
+/// Minimum number of terms per part of a split sum.
+const MIN_PART_TERMS: usize = 128;
+/// Below this many channels, the source is read through a table, with any mix of channels and taps
+/// in a step.
 const FEW_CHANNELS: usize = 5;
 
-/// Positions of the destination that see the same taps: position = `step`·q + `start` for q in
-/// `lattice`. Tap j of `taps` falls on `origin` + `Product::stride`·q + `Product::direction`·j in
-/// the source, and is tap `window_first` + `window_step`·j of the window.
+/// Positions of the destination that use the same taps: position = `Product::step`·q + `start` for
+/// q in `lattice`. Tap j of `taps` falls on `origin` + `Product::stride`·q + `Product::direction`·j
+/// in the source, and is tap `window_first` + `window_step`·j of the window.
 pub(super) struct Phase {
     pub(super) lattice: [usize; 3],
     pub(super) taps: [usize; 3],
@@ -70,7 +72,7 @@ impl Phase {
         self.taps.iter().product()
     }
 
-    /// The window's index of each tap, last axis fastest.
+    /// Returns the index of each tap in the window, last axis fastest.
     fn window(&self) -> impl Iterator<Item = usize> {
         let [t, h, w] = self.taps;
         let taps =
@@ -82,7 +84,7 @@ impl Phase {
         })
     }
 
-    /// The same with its taps counted from the other end.
+    /// Returns the phase with its taps counted from the other end.
     fn reversed(self) -> Self {
         let last = |axis: usize| self.taps[axis].saturating_sub(1);
         let to_last = (0..3).map(|axis| last(axis) as isize * self.window_step[axis]).sum();
@@ -96,7 +98,8 @@ impl Phase {
     }
 }
 
-/// dst[m, position] = Σ w[m, channel, tap] · src[channel, position + tap], for each image.
+/// A product dst[m, position] = Σ w[m, channel, tap] · src[channel, position + tap], for each
+/// image.
 pub(super) struct Product {
     pub(super) images: usize,
     pub(super) rows: usize,
@@ -105,7 +108,7 @@ pub(super) struct Product {
     pub(super) target: [usize; 3],
     pub(super) stride: [usize; 3],
     pub(super) direction: i32,
-    /// Step of the lattices in the destination.
+    /// Distance between neighbouring lattice positions in the destination.
     pub(super) step: [usize; 3],
     pub(super) phases: Vec<Phase>,
     /// Elements of `w` between rows and between channels.
@@ -136,8 +139,8 @@ impl Product {
         }
     }
 
-    /// Position v of `x` meets tap k of the window in output position (v + p − k) / s, where that
-    /// divides. All v with the same remainder r = (v + p) mod s meet the taps r, r + s, …
+    /// Position v of `x` meets tap k of the window at output position (v + p − k) / s, if s divides
+    /// v + p − k. All v with the same remainder r = (v + p) mod s meet the taps r, r + s, …
     pub(super) fn input_gradient(shape: &ConvShape) -> Self {
         let taps = shape.taps();
         let [st, sh, sw] = shape.stride;
@@ -181,7 +184,7 @@ impl Product {
         }
     }
 
-    /// The same product with taps that ascend in the source.
+    /// Returns the same product with taps that ascend in the source.
     fn ascending(mut self) -> Self {
         if self.direction < 0 {
             self.direction = 1;
@@ -190,33 +193,33 @@ impl Product {
         self
     }
 
-    /// Elements of the destination.
+    /// Returns the number of elements of the destination.
     pub(super) fn target_len(&self) -> usize {
         self.images * self.rows * self.target.iter().product::<usize>()
     }
 
-    /// The window's index of each tap of all phases.
+    /// Returns the index in the window of each tap of all phases.
     pub(super) fn window(&self) -> impl Iterator<Item = usize> {
         self.phases.iter().flat_map(Phase::window)
     }
 
-    /// Columns of each phase.
+    /// Returns the number of columns of each phase.
     fn columns(&self) -> impl Iterator<Item = usize> {
         self.phases.iter().map(|phase| self.images * phase.lattice.iter().product::<usize>())
     }
 
-    /// Columns of the largest phase.
-    pub(super) fn most_columns(&self) -> usize {
-        self.columns().max().expect("every position of a sound shape is in some phase")
+    /// Returns the number of columns of the largest phase.
+    pub(super) fn max_columns(&self) -> usize {
+        self.columns().max().expect("a valid shape has at least one phase")
     }
 
-    /// Whether one phase covers the whole destination.
+    /// Checks whether one phase covers the whole destination.
     fn is_one_phase(&self) -> bool {
         self.step == [1; 3]
     }
 
-    /// The phases as the shaders read them. The source starts at `low`, and the weights are packed
-    /// or `in_place`.
+    /// Returns the phases as the shaders read them, for a source that starts at `low` and weights
+    /// that are packed or read `in_place`.
     pub(super) fn phase_records(&self, low: [i32; 3], in_place: bool) -> Vec<u32> {
         let mut packed = 0;
         let plane = row_major(self.target);
@@ -242,12 +245,13 @@ impl Product {
     }
 }
 
-/// Distances of neighbours along each axis of an array of this size.
+/// Returns the row-major strides of an array of this size.
 fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
     [h * w, w, 1]
 }
 
-/// Bytes of workgroup memory: the buffers of the tiles, and what matrix units write their sums to.
+/// Returns the bytes of workgroup memory for the buffers of the tiles and, with matrix units, for
+/// their sums.
 pub(super) fn memory(tile: Tile, form: Form) -> usize {
     match form.units {
         Some(_) => {
@@ -259,10 +263,11 @@ pub(super) fn memory(tile: Tile, form: Form) -> usize {
     }
 }
 
-/// The two or three launches of a product: pack, multiply, and add up where it was split. `variant`
-/// is the tile, and the workgroups wanted, `units` what multiplies; source and result are stored as
-/// `stored` says. A result in half precision is written four values at a time; where planes are no
-/// multiple of that, or columns are not neighbours, it is converted by the third launch.
+/// Plans the two or three launches of a product: pack the weights, multiply, and add up the parts
+/// if the sums are split. `variant` is the tile and the wanted number of workgroups, `units` the
+/// matrix units to use, if any; source and result are stored as `stored`. Results in half precision
+/// are written four values at a time; if planes are not a multiple of four values or columns are
+/// not adjacent, the third launch converts the result.
 pub(super) fn plan(
     product: Product,
     limits: &DeviceLimits,
@@ -272,21 +277,21 @@ pub(super) fn plan(
 ) -> Result<ConvPlan, PlanError> {
     let table = product.channels < FEW_CHANNELS && product.direction > 0;
     let product = product.ascending();
-    let most = product.most_columns();
+    let max_columns = product.max_columns();
     let (tile, workgroups) = match variant {
         Some(variant) => variant,
         None => {
             let memory = |tile| memory(tile, Form::plain(Load::Single).multiplied_by(units));
             let (tile, workgroups) = match units {
                 Some(units) => {
-                    let size = [product.rows, most];
+                    let size = [product.rows, max_columns];
                     let tile = units::choose(units, size, limits, memory, |_| true);
                     (tile, units::WORKGROUPS)
                 }
                 None => {
                     let Tiles { usual, workgroups, .. } = tiles(limits.vendor);
-                    let cost = |tile: Tile| tile.by_invocations(limits.vendor);
-                    let tile = Tile::choose(usual, product.rows, most, limits, memory, cost);
+                    let cost = |tile: Tile| tile.invocation_cost(limits.vendor);
+                    let tile = Tile::choose(usual, product.rows, max_columns, limits, memory, cost);
                     (tile, workgroups)
                 }
             };
@@ -300,21 +305,21 @@ pub(super) fn plan(
     };
     let load = form.load;
     let taps = product.phases.iter().map(Phase::tap_count).max();
-    let taps = taps.expect("every position of a sound shape is in some phase");
+    let taps = taps.expect("a valid shape has at least one phase");
     let channels = if table { product.channels * taps } else { product.channels };
     let depth = channels.next_multiple_of(form.channels() as usize);
     let tap_steps = depth / form.channels() as usize;
     let quads = product.rows.next_multiple_of(tile.rows() as usize) / 4;
     let row_tiles = 4 * quads / tile.rows() as usize;
-    let tiles = row_tiles * most.div_ceil(tile.columns() as usize);
+    let tiles = row_tiles * max_columns.div_ceil(tile.columns() as usize);
 
     let mut plan = ConvPlan::new();
     let packed = pack(&mut plan, &product, (tile, form), [quads, depth], limits)?;
     let steps = if table { tap_steps } else { taps / load.taps() as usize * tap_steps };
     let total = product.target_len();
-    let least = (LEAST / form.terms() as usize).max(1);
+    let min_steps = (MIN_PART_TERMS / form.terms() as usize).max(1);
     let parts =
-        splits([tiles, product.phases.len()], workgroups, [steps, least], total * 4, limits);
+        splits([tiles, product.phases.len()], workgroups, [steps, min_steps], total * 4, limits);
     let part_steps = steps.div_ceil(parts).max(1);
     let parts = steps.div_ceil(part_steps).max(1);
     let dst_plane = product.target.iter().product::<usize>();
@@ -330,7 +335,7 @@ pub(super) fn plan(
     };
     let mut buffers = vec![Slot::Operand(0), packed, target];
     if table {
-        // Two more steps are loaded, which nothing takes.
+        // Two more steps are loaded but not used.
         let terms = depth
             + form.terms() as usize
             + loaded(form.channels() * tile.columns(), tile.columns(), tile);
@@ -355,19 +360,19 @@ pub(super) fn plan(
         tap_steps: tap_steps as u32,
     };
     let groups = fold(tiles, parts * product.phases.len(), limits)?;
-    // Matrix units take f16 as it is.
+    // Matrix units take f16 without conversion.
     let source = if units.is_some() { Storage::F16 } else { stored.as_source() };
     let kernel = ConvKernel::Gather { tile, form, epilogue: Epilogue::Nothing, source, result };
     let launch = Launch::new(kernel, groups, buffers, &params);
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if !direct {
-        let order = PartOrder::AS_IT_IS;
+        let order = PartOrder::UNCHANGED;
         plan.launches.push(sum_parts(target, total, parts, order, stored, limits)?);
     }
     Ok(plan)
 }
 
-/// The table of a product of few channels, which has one phase, for this many terms.
+/// Returns the table of a product with few channels, which has one phase, for this many terms.
 fn table_rows(product: &Product, terms: usize) -> impl Iterator<Item = TableRow> {
     let [plane_step, row_step, _] = row_major(product.source);
     let plane = product.source.iter().product::<usize>();
@@ -379,7 +384,7 @@ fn table_rows(product: &Product, terms: usize) -> impl Iterator<Item = TableRow>
         let bits = (1 << t) | (1 << (jt + y)) | (1 << (jt + jh + x));
         TableRow {
             offset: (channel * plane + t * plane_step + y * row_step + x) as u32,
-            // Rows of padding have a bit that no position has.
+            // Padding rows have a bit that no position's mask has.
             tap_bits: if channel < channels { bits } else { 1 << 31 },
         }
     })

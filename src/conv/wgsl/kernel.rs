@@ -1,4 +1,4 @@
-//! The shaders' variants and their source.
+//! The variants of the shaders and their source.
 
 use super::form::{Form, Load};
 use super::params::{
@@ -13,25 +13,25 @@ use crate::kernels::layout::{Layout, Record};
 use crate::kernels::plan::{Shader, fill};
 use crate::kernels::storage::Storage;
 
-/// Which shader, in which variant.
+/// A shader in one of its variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ConvKernel {
-    /// Weights into the order of the product in tiles.
+    /// Packs the weights for the products in tiles.
     Pack,
-    /// The same in f16, for matrix units.
+    /// Packs the weights in f16, for matrix units.
     PackUnits,
     /// Forward and input gradient in tiles.
     Gather { tile: Tile, form: Form, epilogue: Epilogue, source: Storage, result: Storage },
-    /// Weight gradient in tiles, with dy stored as the gradient of x is.
+    /// Weight gradient in tiles; dy is stored like the gradient of x.
     Weight { tile: Tile, loads: WeightLoads, units: Option<MatrixUnits>, x: Storage },
     /// Second stage of a split reduction.
     SumParts,
-    /// The same, or one part alone, to half precision.
+    /// Like [`Self::SumParts`], but writes half precision; a single part is just converted.
     SumHalf(Storage),
-    /// One or two tensors with four channels to a vec4, for the kernels in registers; a second one is
-    /// stored as the gradient of the first one is.
+    /// Packs one or two tensors with four channels per vec4, for the register kernels; a second
+    /// tensor is stored like the gradient of the first one.
     SoftPack { tensors: u32, first: Storage },
-    /// The weights, likewise.
+    /// Packs the weights in the same way.
     SoftPackWeights,
     /// Forward and input gradient in registers; with `in_place` the weights are read unpacked.
     SoftGather { tile: SoftTile, in_place: bool },
@@ -39,20 +39,20 @@ pub(crate) enum ConvKernel {
     SoftWeight { tile: SoftTile },
 }
 
-/// What a kernel gives of each row of a tile besides its values.
+/// Additional output of a kernel for each row of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Epilogue {
-    /// Nothing.
+    /// No additional output.
     Nothing,
-    /// Mean and sum of squared deviations, of a forward pass.
+    /// Mean and sum of squared deviations, for a forward pass.
     Moments,
-    /// Of an input gradient: the sums that the normalisation before needs of it, whose x is stored
-    /// this way.
+    /// The sums that the preceding normalisation, whose input is stored as `x`, needs of an input
+    /// gradient.
     GradientSums { x: Storage },
 }
 
 impl Epilogue {
-    /// How many buffers it binds.
+    /// Returns the number of buffers that the epilogue binds.
     pub(super) fn bindings(self) -> u32 {
         match self {
             Self::Nothing => 0,
@@ -137,7 +137,7 @@ impl Shader for ConvKernel {
 }
 
 impl ConvKernel {
-    /// Whether matrix units multiply, or what stands for them.
+    /// Checks whether the kernel uses matrix units, real or emulated.
     pub(crate) fn has_units(self) -> bool {
         match self {
             Self::Gather { form, .. } => form.units.is_some(),
@@ -147,16 +147,16 @@ impl ConvKernel {
     }
 }
 
-/// What both texts that pack weights have in common.
+/// The common text of both shaders that pack weights.
 const PACK_PARAMS: &str = include_str!("../../../shaders/include/conv_pack_params.wgsl");
 
-/// `conv_pack.wgsl`.
+/// Returns the source of `conv_pack.wgsl`.
 fn pack() -> String {
     let values = [("conv_pack_params.wgsl", PACK_PARAMS.to_owned())];
     fill(include_str!("../../../shaders/conv_pack.wgsl"), &values)
 }
 
-/// `conv_pack_units.wgsl`: `store` is the function that stores f16.
+/// Returns the source of `conv_pack_units.wgsl`; `store` is the function that stores f16.
 fn pack_units() -> String {
     let values = [
         ("conv_pack_params.wgsl", PACK_PARAMS.to_owned()),
@@ -166,7 +166,7 @@ fn pack_units() -> String {
     Storage::F16.directive().to_owned() + &fill(text, &values)
 }
 
-/// `conv_sum_half.wgsl`.
+/// Returns the source of `conv_sum_half.wgsl`.
 fn sum_half(half: Storage) -> String {
     let values = [
         ("stored", half.element(true).to_owned()),
@@ -177,5 +177,5 @@ fn sum_half(half: Storage) -> String {
         + &fill(include_str!("../../../shaders/conv_sum_half.wgsl"), &values)
 }
 
-/// Invocations of a workgroup of the kernels that only move or add up values.
+/// Workgroup size of the kernels that only move or add up values.
 pub(super) const SMALL_GROUP: u32 = 64;

@@ -1,11 +1,11 @@
 //! 3D convolution on a device that runs WGSL: forward, input gradient, weight gradient.
 //!
-//! All three are matrix products whose operands are gathered while they are loaded; nothing is
-//! unrolled in memory but the weights, which are packed into the order of the product. There are
-//! two families of kernels: `gather` and `weight` work in tiles in workgroup memory, as GPUs need
-//! it; `soft` works in registers alone, for software rasterisers.
+//! All three are implicit matrix products whose operands are gathered while they are loaded. No
+//! unrolled copy is made in memory; only the weights are packed, in the order in which the product
+//! reads them. There are two families of kernels: `gather` and `weight` use tiles in workgroup
+//! memory, for GPUs; `soft` only uses registers, for software rasterisers.
 //!
-//! The same operands give the same bits in every run on a device; nothing is atomic.
+//! Results are bitwise reproducible on a device: nothing uses atomics.
 
 mod form;
 mod gather;
@@ -31,7 +31,7 @@ use crate::kernels::storage::Storage;
 use kernel::{Epilogue, SMALL_GROUP};
 use params::{SumHalfParams, SumParams};
 
-/// Which of the three.
+/// One of the three passes.
 ///
 /// | pass | operand 0 | operand 1 | operand 2, written |
 /// |---|---|---|---|
@@ -39,23 +39,24 @@ use params::{SumHalfParams, SumParams};
 /// | `InputGradient` | `dy` | `w` | `dx` |
 /// | `WeightGradient` | `x` | `dy` | `dw` |
 ///
-/// `x` and `y` may be stored in half precision, `dx` and `dy` then are too; weights are in f32.
+/// `x` and `y` may be stored in half precision, in which case `dx` and `dy` are too; weights are
+/// f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConvPass {
-    /// `y` from `x` and `w`.
+    /// Computes `y` from `x` and `w`.
     Forward,
-    /// `dx` from `dy` and `w`.
+    /// Computes `dx` from `dy` and `w`.
     InputGradient,
-    /// `dw` from `x` and `dy`.
+    /// Computes `dw` from `x` and `dy`.
     WeightGradient,
 }
 
 impl ConvPass {
-    /// All of them.
+    /// All passes.
     pub const ALL: [Self; 3] = [Self::Forward, Self::InputGradient, Self::WeightGradient];
 
-    /// How operand 0 is stored where activations are stored as `activations` says.
+    /// Returns how operand 0 is stored if activations are stored as `activations`.
     pub(crate) fn storage(self, activations: Storage) -> Storage {
         match self {
             Self::Forward | Self::WeightGradient => activations,
@@ -64,11 +65,11 @@ impl ConvPass {
     }
 }
 
-/// A convolution's launches.
+/// The launches of a convolution.
 pub(crate) type ConvPlan = plan::Plan<ConvKernel>;
 
-/// How to compute `pass` on a device, with activations stored this way, in the variant that its limits
-/// suggest. Every element of the last operand is written.
+/// Plans `pass` on a device, with activations stored as `stored`, in the default variant for its
+/// limits. Every element of the last operand is written.
 pub(crate) fn plan(
     pass: ConvPass,
     shape: &ConvShape,
@@ -78,7 +79,7 @@ pub(crate) fn plan(
     plan_as(pass, shape, stored, limits, None)
 }
 
-/// The same in one of the [`variants`].
+/// Like [`plan`], but in the given one of the [`variants`], if any.
 pub(crate) fn plan_as(
     pass: ConvPass,
     shape: &ConvShape,
@@ -95,7 +96,7 @@ pub(crate) fn plan_as(
         ConvPass::InputGradient => gather::Product::input_gradient(shape),
         _ => gather::Product::forward(shape),
     };
-    // A variant by another name does without them.
+    // An explicit variant of another kind does not use matrix units.
     let by_units = variant.map_or(Some(None), |variant| variant.units().map(Some));
     if let (Some(units), Some(tiles)) = (units::serving(stored, limits), by_units) {
         let plan = match pass {
@@ -114,7 +115,7 @@ pub(crate) fn plan_as(
             }
             _ => soft::gather(&product(), limits, lanes, registers, stored),
         };
-        // Those kernels copy their operands, with margins; the ones below do not.
+        // These kernels copy their operands, with margins; the tiled kernels below do not.
         if !matches!(plan, Err(PlanError::TooLarge { .. })) {
             return plan;
         }
@@ -126,24 +127,27 @@ pub(crate) fn plan_as(
     }
 }
 
-/// A pass that gives what a normalisation needs of its result too, in parts: [`with_parts`].
+/// The plan of a pass that also computes sums of its result, in parts, for a normalisation: see
+/// [`with_parts`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlanWithParts {
-    /// The launches; operand 3, written, has two numbers for each part: `[channels, parts, 2]`.
+    /// The launches; operand 3 is written with two numbers per part: `[channels, parts, 2]`.
     pub plan: ConvPlan,
-    /// Values of a part, counted over N and time and space; the last one may have fewer.
+    /// Number of values per part, counted over N, time and space; the last part may have fewer.
     pub slice: usize,
-    /// Parts of a channel.
+    /// Number of parts per channel.
     pub parts: usize,
 }
 
-/// The `plan` of a pass with what a normalisation needs of its result, where the last launch makes whole
-/// sums in tiles: a split sum is complete only after the kernel that could give it.
+/// Extends the `plan` of a pass with an epilogue that computes sums of its result for a
+/// normalisation. Returns `None` unless the last launch computes complete sums in tiles: a split
+/// sum is only complete after the launch that could compute the epilogue.
 ///
-/// A forward pass gives mean and sum of squared deviations of y. An input gradient gives, for the
-/// normalisation with ReLU that made x, Σ g and Σ g·(x' − mean), where g is dx, and 0 where the ReLU was
-/// closed; operand 4 is that normalisation's x', 5 what its forward pass kept. Strided windows give
-/// nothing: their tiles are no neighbours in dx.
+/// A forward pass computes the mean and the sum of squared deviations of y. An input gradient
+/// computes Σ g and Σ g·(x' − mean) for the normalisation with ReLU that made x, where g is dx, or
+/// 0 where the ReLU was inactive; operand 4 is that normalisation's input x', operand 5 the state
+/// that its forward pass saved. Input gradients of strided windows are not supported: the columns
+/// of their tiles are not adjacent in dx.
 pub(crate) fn with_parts(
     pass: ConvPass,
     plan: &ConvPlan,
@@ -172,7 +176,7 @@ pub(crate) fn with_parts(
     Some(PlanWithParts { plan, slice, parts })
 }
 
-/// The variants whose plans differ, with these plans.
+/// Returns the variants whose plans differ, with their plans.
 pub(crate) fn distinct_plans(
     pass: ConvPass,
     shape: &ConvShape,
@@ -189,33 +193,35 @@ pub(crate) fn distinct_plans(
     plans
 }
 
-/// Whether the kernels can serve these sizes.
+/// Checks whether the kernels support these sizes.
 fn check(shape: &ConvShape) -> Result<(), PlanError> {
     if !shape.is_sound() {
         return Err(PlanError::Shape);
     }
-    // Which taps hit the input is kept as one bit per tap and axis.
+    // A mask with one bit per tap and axis says which taps fall into the input.
     if shape.kernel.iter().sum::<usize>() > 31 {
         return Err(PlanError::Kernel(shape.kernel));
     }
     Ok(())
 }
 
-/// The order of a partial sum's elements.
+/// The element order of a partial sum.
 #[derive(Clone, Copy)]
 struct PartOrder {
-    /// For each row all taps, and for each of them this many channels; in the result taps come last.
+    /// Channels per tap. Partial sums are ordered by row, tap, channel; the result by row, channel,
+    /// tap.
     channels: usize,
+    /// Taps per row.
     taps: usize,
 }
 
 impl PartOrder {
-    /// The order of the result.
-    const AS_IT_IS: Self = Self { channels: 1, taps: 1 };
+    /// The same order as the result.
+    const UNCHANGED: Self = Self { channels: 1, taps: 1 };
 }
 
-/// A launch that adds up `parts` arrays of `total` elements each, lying one after the other, to
-/// operand 2 as it is stored; half precision leaves the order as it is.
+/// Makes the launch that adds up `parts` consecutive arrays of `total` elements each into operand
+/// 2, which is stored as `stored`. In half precision only [`PartOrder::UNCHANGED`] is supported.
 fn sum_parts(
     from: Slot,
     total: usize,
@@ -226,7 +232,11 @@ fn sum_parts(
 ) -> Result<Launch<ConvKernel>, PlanError> {
     let buffers = vec![from, Slot::Operand(2)];
     if stored.is_half() {
-        debug_assert_eq!([order.channels, order.taps], [1; 2], "activations have one order");
+        debug_assert_eq!(
+            [order.channels, order.taps],
+            [1; 2],
+            "partial sums of activations are in the order of the result"
+        );
         let groups = plan::fold(total.div_ceil(4 * SMALL_GROUP as usize), 1, limits)?;
         let params = SumHalfParams { total: total as u32, parts: parts as u32 };
         return Ok(Launch::new(ConvKernel::SumHalf(stored), groups, buffers, &params));
@@ -241,23 +251,23 @@ fn sum_parts(
     Ok(Launch::new(ConvKernel::SumParts, groups, buffers, &params))
 }
 
-/// Into how many parts a long sum of `phases` times `tiles` workgroups is split. A device should
-/// have `wanted` workgroups, each with at least `least` of the `steps`; the parts of `bytes` each
-/// must fit into a scratch buffer.
+/// Returns the number of parts that the sums of `phases` × `tiles` workgroups are split into, so
+/// that there are about `wanted` workgroups, each with at least `min_steps` of the `steps`. The
+/// parts, of `bytes` each, must fit into a scratch buffer.
 fn splits(
     [tiles, phases]: [usize; 2],
     wanted: usize,
-    [steps, least]: [usize; 2],
+    [steps, min_steps]: [usize; 2],
     bytes: usize,
     limits: &DeviceLimits,
 ) -> usize {
     let scratch = limits.max_binding_bytes.min(64 << 20);
     let most = limits.max_workgroups_per_dim as usize / phases.max(1);
     let useful = wanted.div_ceil((tiles * phases).max(1));
-    useful.min(steps / least).min(scratch / bytes.max(1)).min(most).max(1)
+    useful.min(steps / min_steps).min(scratch / bytes.max(1)).min(most).max(1)
 }
 
-/// Name and source of every variant of every shader.
+/// Returns the name and the source of every variant of every shader.
 pub(crate) fn shader_texts() -> Vec<(String, String)> {
     let text = |kernel: ConvKernel| (format!("{}, {kernel:?}", kernel.file()), kernel.source());
     ConvKernel::variants().into_iter().map(text).collect()
@@ -269,7 +279,7 @@ mod tests {
     use crate::device::Vendor;
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn sizes_that_do_not_fit_are_refused() {
         let shape = ConvShape {
             batch: 1,
             in_channels: 4,
@@ -289,7 +299,7 @@ mod tests {
             );
             assert!(plan(pass, &shape, Storage::F32, &DeviceLimits::WEBGPU).is_ok());
         }
-        // Too small for the margins that the kernels in registers need: tiles serve.
+        // Too small for the margins that the register kernels need, so that tiles are used.
         let software = DeviceLimits {
             software: true,
             subgroup: [8, 8],

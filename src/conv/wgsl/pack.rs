@@ -1,4 +1,5 @@
-//! The weights in the order in which the products in tiles read them, `shaders/conv_pack.wgsl`.
+//! Packs the weights in the order in which the products in tiles read them:
+//! `shaders/conv_pack.wgsl`.
 
 use super::ConvPlan;
 use super::form::{Form, Load};
@@ -9,9 +10,9 @@ use super::tile::Tile;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
-/// The launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap, and the
-/// packed buffer. Matrix units take a step tap by tap, others channel by channel. A table takes all taps
-/// of all channels as the channels of one tap.
+/// Adds the launch that packs the weights, for `quads` vec4 of rows and `depth` channels per tap,
+/// and returns the packed buffer. The terms of a step are ordered by tap for matrix units, else by
+/// channel. With a table, all taps of all channels count as the channels of one tap.
 pub(super) fn pack(
     plan: &mut ConvPlan,
     product: &Product,
@@ -29,12 +30,12 @@ pub(super) fn pack(
         Load::Table => (row_stride, 1),
         _ => (product.channels, channel_stride),
     };
-    // After the last step one more is loaded, which nothing reads.
+    // After the last step, one more step is loaded but not used.
     let terms = window.len() * depth + loaded(form.terms() * tile.rows(), tile.rows(), tile);
     let by_units = form.units.is_some();
     let stored = if by_units { Storage::F16 } else { Storage::F32 };
     let packed = plan.scratch(stored.bytes(terms * quads * 4) / 4, limits)?;
-    // Taps that no position of the destination meets are in no phase, and are not packed.
+    // Taps that no position of the destination uses are in no phase and are not packed.
     if window.is_empty() {
         return Ok(packed);
     }
@@ -62,8 +63,8 @@ pub(super) fn pack(
     Ok(packed)
 }
 
-/// How many terms a workgroup spans that loads `count` values in whole rounds, where a term has
-/// `extent` rows or columns.
+/// Returns how many terms a workgroup reads if it loads `count` values in whole rounds, where a
+/// term has `extent` rows or columns.
 pub(super) fn loaded(count: u32, extent: u32, tile: Tile) -> usize {
     let quads = (count / 4).next_multiple_of(tile.threads());
     quads.div_ceil(extent / 4) as usize

@@ -1,9 +1,9 @@
-//! The parameters of the convolution's kernels, as their shaders declare them.
+//! The parameters of the convolution kernels, as their shaders declare them.
 
 use crate::kernels::layout::{Element, wgsl_struct};
 
 wgsl_struct! {
-    /// `include/conv_pack_params.wgsl`.
+    /// `Params` of `include/conv_pack_params.wgsl`.
     pub(super) struct PackParams as "Params" {
         rows: u32,
         padded_rows: u32,
@@ -20,7 +20,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `include/conv_phase.wgsl`.
+    /// `Phase` of `include/conv_phase.wgsl`.
     pub(super) struct PhaseRecord as "Phase" {
         lattice: [u32; 3],
         columns: u32,
@@ -34,7 +34,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_gather.wgsl`.
+    /// `Params` of `conv_gather.wgsl`.
     pub(super) struct GatherParams as "Params" {
         rows: u32,
         quads: u32,
@@ -57,7 +57,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `include/conv_load_table.wgsl`.
+    /// `TableRow` of `include/conv_load_table.wgsl`.
     pub(super) struct TableRow as "TableRow" {
         offset: u32,
         tap_bits: u32,
@@ -65,7 +65,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_weight.wgsl`.
+    /// `Params` of `conv_weight.wgsl`.
     pub(super) struct WeightParams as "Params" {
         in_size: [u32; 3],
         in_plane: u32,
@@ -89,7 +89,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_sum.wgsl`.
+    /// `Params` of `conv_sum.wgsl`.
     pub(super) struct SumParams as "Params" {
         total: u32,
         parts: u32,
@@ -99,7 +99,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_sum_half.wgsl`.
+    /// `Params` of `conv_sum_half.wgsl`.
     pub(super) struct SumHalfParams as "Params" {
         total: u32,
         parts: u32,
@@ -107,7 +107,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `include/conv_tensor.wgsl`.
+    /// `Tensor` of `include/conv_tensor.wgsl`.
     pub(super) struct TensorRecord as "Tensor" {
         size: [u32; 3],
         channels: u32,
@@ -119,7 +119,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_soft_pack.wgsl`.
+    /// `Params` of `conv_soft_pack.wgsl`.
     pub(super) struct SoftPackParams as "Params" {
         first_group: [u32; 4],
     }
@@ -127,7 +127,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_soft_weights.wgsl`.
+    /// `Params` of `conv_soft_weights.wgsl`.
     pub(super) struct SoftPackWeightsParams as "Params" {
         rows: u32,
         padded_rows: u32,
@@ -141,7 +141,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_soft_gather.wgsl`.
+    /// `Params` of `conv_soft_gather.wgsl`.
     pub(super) struct SoftGatherParams as "Params" {
         src_extent: [u32; 3],
         depth: u32,
@@ -158,7 +158,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// `conv_soft_weight.wgsl`.
+    /// `Params` of `conv_soft_weight.wgsl`.
     pub(super) struct SoftWeightParams as "Params" {
         out_size: [u32; 3],
         images: u32,
@@ -175,7 +175,7 @@ wgsl_struct! {
     }
 }
 
-/// Sizes as a kernel takes them.
+/// Converts sizes to the type that kernels use.
 pub(super) fn u32s<const N: usize>(sizes: [usize; N]) -> [u32; N] {
     sizes.map(|size| size as u32)
 }

@@ -1,10 +1,10 @@
-//! All three passes in registers alone, for software rasterisers (Mesa's lavapipe, on which tests
+//! All three passes in registers only, for software rasterisers (Mesa's lavapipe, on which tests
 //! and continuous integration run): `shaders/conv_soft_*.wgsl`. There a barrier costs more than the
-//! products between two of them, so that a training step takes about a third of the time that it
-//! takes with tiles in workgroup memory.
+//! products between two barriers, so a training step takes about a third of the time that it takes
+//! with tiles in workgroup memory.
 //!
-//! Tiles are chosen by fixed rules. A load costs about as much as eighty multiply-adds of the same
-//! instruction, whatever it loads, so tiles are as large as registers allow.
+//! Tiles are chosen by fixed rules. A load costs about as much as eighty multiply-add
+//! instructions, whatever it loads, so tiles are as large as registers allow.
 
 use super::gather::Product;
 use super::kernel::{ConvKernel, SMALL_GROUP};
@@ -20,15 +20,16 @@ use crate::kernels::storage::Storage;
 /// Subgroup sizes that there are shaders for.
 pub(super) const LANES: [u32; 3] = [4, 8, 16];
 
-/// Rows × columns of an invocation in forward and input gradient: few columns, few rows, all else.
+/// Rows × columns per invocation in the forward pass and the input gradient: for few columns, for
+/// few rows, and for everything else.
 const FEW_COLUMNS: [u32; 2] = [32, 1];
 const FEW_ROWS: [u32; 2] = [32, 4];
 const LARGE: [u32; 2] = [64, 4];
-/// Rows × channels of an invocation in the weight gradient: few or more of each.
+/// Rows × channels per invocation in the weight gradient, for few and for more of each.
 const WEIGHT: [[u32; 2]; 4] = [[32, 4], [32, 8], [64, 4], [64, 8]];
 
-/// The subgroup size, where these kernels serve a device: a software rasteriser whose subgroups are
-/// of one known size and can broadcast values.
+/// Returns the subgroup size if these kernels support the device: a software rasteriser whose
+/// subgroups have one known size and can broadcast values.
 pub(super) fn lanes(limits: &DeviceLimits) -> Option<u32> {
     let [low, high] = limits.subgroup;
     let serves = limits.software
@@ -44,20 +45,20 @@ fn tile([tm, tn]: [u32; 2], lanes: u32) -> SoftTile {
 }
 
 impl SoftTile {
-    /// Workgroups for `row_tiles` × `columns` invocations.
+    /// Returns the number of workgroups for `row_tiles` × `columns` invocations.
     fn groups(self, row_tiles: usize, columns: usize) -> usize {
         row_tiles * columns.div_ceil(self.lanes as usize)
     }
 }
 
-/// Positions `low` … `low + extent` of each axis.
+/// The positions `low` .. `low + extent` along each axis.
 struct Window {
     low: [i32; 3],
     extent: [usize; 3],
 }
 
 impl Window {
-    /// What the product's taps reach.
+    /// Returns the positions that the product's taps reach.
     fn of(product: &Product) -> Self {
         let axes = [0, 1, 2].map(|axis| {
             let reach = product.phases.iter().filter(|phase| phase.tap_count() > 0);
@@ -67,7 +68,7 @@ impl Window {
                 let tap = product.direction * (phase.taps[axis] as i32 - 1);
                 (first + tap.min(0), last + tap.max(0))
             });
-            // Without any tap nothing is read, but a buffer must not be empty.
+            // Without taps nothing is read, but a buffer must not be empty.
             reach.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((0, 0))
         });
         Self {
@@ -77,8 +78,8 @@ impl Window {
     }
 }
 
-/// How an operand `[images, channels, size]` is packed with `depth` vec4 of channels, and the buffer
-/// for it.
+/// Returns how an operand `[images, channels, size]` is packed with `depth` vec4 of channels, and
+/// its scratch buffer.
 fn packed(
     plan: &mut ConvPlan,
     [images, channels, depth]: [usize; 3],
@@ -99,13 +100,13 @@ fn packed(
 }
 
 impl TensorRecord {
-    /// Workgroups that pack it.
+    /// Returns the number of workgroups that pack the tensor.
     fn groups(&self) -> usize {
         (self.total as usize).div_ceil(SMALL_GROUP as usize)
     }
 }
 
-/// The launch that packs these operands, one or two; the first one is stored as `first` says.
+/// Adds the launch that packs one or two operands; the first one is stored as `first`.
 fn pack_tensors(
     plan: &mut ConvPlan,
     operands: &[(usize, (TensorRecord, Slot))],
@@ -130,7 +131,7 @@ fn pack_tensors(
     Ok(())
 }
 
-/// The launch that packs a product's weights, and the packed weights.
+/// Adds the launch that packs a product's weights, and returns the buffer of packed weights.
 fn pack_weights(
     plan: &mut ConvPlan,
     product: &Product,
@@ -140,7 +141,7 @@ fn pack_weights(
 ) -> Result<Slot, PlanError> {
     let mut window: Vec<u32> = product.window().map(|tap| tap as u32).collect();
     let tap_count = window.len();
-    // Without any tap nothing is packed, but an array must not be empty.
+    // Without taps nothing is packed, but an array must not be empty.
     window.resize(tap_count.max(1), 0);
     let packed = plan.scratch(window.len() * depth * padded * 4, limits)?;
     let groups = [padded.div_ceil(SMALL_GROUP as usize), depth, 1];
@@ -163,28 +164,29 @@ fn pack_weights(
     Ok(packed)
 }
 
-/// The variants of forward and input gradient: a tile, and whether the weights are read in place.
-pub(super) fn gather_ways(lanes: u32) -> impl Iterator<Item = (SoftTile, bool)> {
-    let ways =
+/// Returns the variants of the forward pass and the input gradient: a tile, and whether the weights
+/// are read in place.
+pub(super) fn gather_variants(lanes: u32) -> impl Iterator<Item = (SoftTile, bool)> {
+    let variants =
         [(FEW_COLUMNS, true), (FEW_ROWS, true), (FEW_ROWS, false), (LARGE, true), (LARGE, false)];
-    ways.into_iter().map(move |(size, in_place)| (tile(size, lanes), in_place))
+    variants.into_iter().map(move |(size, in_place)| (tile(size, lanes), in_place))
 }
 
-/// The variants of the weight gradient.
+/// Returns the tiles of the weight gradient.
 pub(super) fn weight_tiles(lanes: u32) -> impl Iterator<Item = SoftTile> {
     WEIGHT.into_iter().map(move |size| tile(size, lanes))
 }
 
-/// The default tile of the weight gradient.
-fn weight_tile(rows: usize, channels: usize, lanes: u32) -> SoftTile {
+/// Returns the default tile of the weight gradient.
+fn default_weight_tile(rows: usize, channels: usize, lanes: u32) -> SoftTile {
     let tm = if rows <= 32 { 32 } else { 64 };
     let tn = if channels <= 4 { 4 } else { 8 };
     tile([tm, tn], lanes)
 }
 
-/// The default variant of forward and input gradient. Packing the weights costs about as much as
-/// using them for 33 columns.
-fn gather_way(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
+/// Returns the default variant of the forward pass and the input gradient. Packing the weights
+/// costs about as much as using them for 33 columns.
+fn default_gather_variant(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
     let size = match (rows, columns) {
         (_, columns) if columns <= lanes as usize => FEW_COLUMNS,
         (rows, _) if rows <= FEW_ROWS[0] as usize => FEW_ROWS,
@@ -193,8 +195,9 @@ fn gather_way(rows: usize, columns: usize, lanes: u32) -> (SoftTile, bool) {
     (tile(size, lanes), columns <= 32)
 }
 
-/// Forward and input gradient: pack the source, pack the weights unless each is used for few
-/// columns only, multiply; where the source is in half precision, convert the result to it.
+/// Plans the forward pass or the input gradient: pack the source, pack the weights unless they are
+/// used for few columns only, multiply, and convert the result if activations are in half
+/// precision.
 pub(super) fn gather(
     product: &Product,
     limits: &DeviceLimits,
@@ -203,8 +206,8 @@ pub(super) fn gather(
     stored: Storage,
 ) -> Result<ConvPlan, PlanError> {
     let depth = product.channels.div_ceil(4);
-    let columns = product.most_columns();
-    let by_size = || gather_way(product.rows, columns, lanes);
+    let columns = product.max_columns();
+    let by_size = || default_gather_variant(product.rows, columns, lanes);
     let (tile, in_place) = variant.unwrap_or_else(by_size);
     let window = Window::of(product);
     let mut plan = ConvPlan::new();
@@ -249,13 +252,13 @@ pub(super) fn gather(
     );
     plan.launches.push(launch.with_tail(product.phase_records(window.low, in_place)));
     if stored.is_half() {
-        let order = PartOrder::AS_IT_IS;
+        let order = PartOrder::UNCHANGED;
         plan.launches.push(sum_parts(target, total, 1, order, stored, limits)?);
     }
     Ok(plan)
 }
 
-/// Weight gradient, with x as it is stored.
+/// Plans the weight gradient, with x stored as `stored`.
 pub(super) fn weight(
     shape: &ConvShape,
     limits: &DeviceLimits,
@@ -263,7 +266,7 @@ pub(super) fn weight(
     variant: Option<SoftTile>,
     stored: Storage,
 ) -> Result<ConvPlan, PlanError> {
-    let by_size = || weight_tile(shape.out_channels, shape.in_channels, lanes);
+    let by_size = || default_weight_tile(shape.out_channels, shape.in_channels, lanes);
     let tile = variant.unwrap_or_else(by_size);
     let (tm, tn) = (tile.tm as usize, tile.tn as usize);
     let window = Window::of(&Product::forward(shape));

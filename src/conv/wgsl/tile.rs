@@ -5,37 +5,39 @@ use serde::{Deserialize, Serialize};
 use crate::device::Vendor;
 use crate::kernels::DeviceLimits;
 
-/// How a matrix product is divided: `tx`·`ty` invocations compute `tm`·`tn` elements each.
+/// The tile of a workgroup: `tx`·`ty` invocations compute `tm`·`tn` elements of a matrix product
+/// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tile {
-    /// Rows of an invocation.
+    /// Rows per invocation.
     pub tm: u32,
-    /// Columns of an invocation.
+    /// Columns per invocation.
     pub tn: u32,
-    /// Invocations side by side.
+    /// Number of invocations that divide the columns.
     pub tx: u32,
-    /// Invocations below each other.
+    /// Number of invocations that divide the rows.
     pub ty: u32,
 }
 
 impl Tile {
-    /// Rows of a workgroup.
+    /// Returns the number of rows per workgroup.
     pub fn rows(self) -> u32 {
         self.tm * self.ty
     }
 
-    /// Columns of a workgroup.
+    /// Returns the number of columns per workgroup.
     pub fn columns(self) -> u32 {
         self.tn * self.tx
     }
 
-    /// Invocations of a workgroup.
+    /// Returns the number of invocations per workgroup.
     pub fn threads(self) -> u32 {
         self.tx * self.ty
     }
 
-    /// The tile that wastes least on a matrix of `rows` × `columns`, of those that the device can
-    /// run given the bytes of workgroup memory that each needs; `cost` is that of an element.
+    /// Returns the cheapest tile for a matrix of `rows` × `columns`, padding included, among those
+    /// that the device can run. `memory` gives the bytes of workgroup memory that a tile needs,
+    /// `cost` the relative cost per element.
     pub(crate) fn choose(
         tiles: &[Self],
         rows: usize,
@@ -56,48 +58,49 @@ impl Tile {
             .copied()
     }
 
-    /// The cost of an element where invocations multiply.
-    pub(super) fn by_invocations(self, vendor: Vendor) -> f64 {
-        // Reads of workgroup memory per multiply-add; a read costs as much as one.
+    /// Returns the relative cost per element if invocations multiply.
+    pub(super) fn invocation_cost(self, vendor: Vendor) -> f64 {
+        // Reads of workgroup memory per multiply-add; a read costs as much as a multiply-add.
         let (tm, tn) = (self.tm as f64, self.tn as f64);
         let reads = (tm + tn) / (tm * tn);
-        // 64 sums spill where an invocation has few registers.
+        // 64 sums spill on devices with few registers per invocation.
         let few = matches!(vendor, Vendor::Intel | Vendor::Unknown);
         let spill = if few && self.tm * self.tn > 32 { 2.0 } else { 1.0 };
         (1.0 + reads) * spill
     }
 
-    /// Whether a device has the invocations and the bytes of workgroup memory that it needs.
+    /// Checks whether a device supports the invocations and the bytes of workgroup memory of the
+    /// tile.
     pub(super) fn runs_on(self, limits: &DeviceLimits, memory: usize) -> bool {
         self.threads() <= limits.max_invocations && memory <= limits.workgroup_memory
     }
 }
 
-/// The tiles of a product for one maker's devices.
+/// The tiles of a product for one vendor's devices.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tiles {
-    /// What a plan chooses from.
+    /// Tiles that a plan chooses from.
     pub usual: &'static [Tile],
-    /// More for `--tune`.
+    /// Additional tiles for `--tune`.
     pub more: &'static [Tile],
-    /// Workgroups below which a long sum is split.
+    /// Number of workgroups below which long sums are split.
     pub workgroups: usize,
 }
 
 impl Tiles {
-    /// All of them.
+    /// Returns all tiles.
     pub(super) fn all(self) -> impl Iterator<Item = Tile> {
         self.usual.iter().chain(self.more).copied()
     }
 }
 
-/// How a product in registers is divided.
+/// The tile of a product in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SoftTile {
-    /// Rows of an invocation.
+    /// Rows per invocation.
     pub tm: u32,
-    /// Columns of an invocation.
+    /// Columns per invocation.
     pub tn: u32,
-    /// Invocations of a subgroup, which is the workgroup and shares its rows.
+    /// Invocations per workgroup, which is one subgroup; they all compute the same rows.
     pub lanes: u32,
 }

@@ -1,5 +1,5 @@
-//! Products in tiles by matrix units: the operands of a step lie in workgroup memory as f16, and each
-//! subgroup multiplies and adds the matrices of its share of the tile in f32.
+//! Products in tiles on matrix units: the operands of a step are in workgroup memory as f16, and
+//! each subgroup multiplies the matrices of its share of the tile and accumulates in f32.
 
 use super::form::{Form, Load};
 use super::kernel::ConvKernel;
@@ -10,44 +10,46 @@ use crate::device::Vendor;
 use crate::kernels::storage::Storage;
 use crate::kernels::{DeviceLimits, MatrixUnits};
 
-/// A matrix that is loaded serves several products: 2 × 4 of them are a subgroup's, where it has 32
-/// invocations. Of equal ones the first is taken; on an H200 it is the faster one.
+/// Every loaded matrix is used in several products: a subgroup of 32 invocations has 2 × 4 matrices
+/// of sums. Of tiles with equal cost the first is chosen; on an H200 it is the faster one.
 const USUAL: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 4, tn: 4, tx: 16, ty: 8 },
 ];
-/// More for `--tune`. On an H200 4 × 4 matrices of a subgroup are no faster: they take more registers.
+/// An additional tile for `--tune`. On an H200, 4 × 4 matrices per subgroup are no faster, because
+/// they take more registers.
 const MORE: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
-/// Elements that are multiplied in the time in which one is loaded.
+/// Cost of loading an element, relative to one multiply-add.
 const LOAD: f64 = 64.0;
-/// Workgroups below which a long sum is split.
+/// Number of workgroups below which long sums are split.
 pub(super) const WORKGROUPS: usize = 512;
-/// f16 between the end of a line of a tile and the next one, and f32 between rows of sums, so that the
-/// lines of a matrix lie in different banks.
+/// Padding after each line of a tile, in f16, and after each row of sums, in f32, so that the lines
+/// of a matrix are in different banks.
 pub(super) const PADDING: [u32; 2] = [8, 4];
 
-/// The units of a device that serve passes with operand 0 stored this way.
+/// Returns the device's matrix units if passes with operand 0 stored as `stored` can use them.
 pub(super) fn serving(stored: Storage, limits: &DeviceLimits) -> Option<MatrixUnits> {
     limits.matrix_units.filter(|_| stored.is_half() && limits.shader_f16)
 }
 
-/// How the matrices of a tile are divided among its subgroups: one has every `grid`-th of them, so that
-/// each part of the tile has some of every subgroup.
+/// How the matrices of a tile are divided among the subgroups of a workgroup: a subgroup has every
+/// `grid`-th matrix along both axes, so that each part of the tile contains matrices of every
+/// subgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
-    /// Subgroups below each other and side by side.
+    /// Rows and columns of the grid of subgroups.
     pub grid: [u32; 2],
-    /// Rows and columns of matrices of one subgroup.
+    /// Rows and columns of matrices per subgroup.
     pub matrices: [u32; 2],
-    /// Those of the parts of a tile in which its sums are written: as many rows and columns as
-    /// four of each invocation's.
+    /// Rows and columns of matrices per subgroup in a part of the tile. The sums are written part
+    /// by part: a part has four rows and four columns per invocation.
     pub in_part: [u32; 2],
 }
 
 impl Share {
-    /// With the fewest loads for each product; `None` where this tile cannot be divided.
+    /// Returns the share with the fewest loads per product; `None` if the tile cannot be divided.
     pub(super) fn of(tile: Tile, units: MatrixUnits) -> Option<Self> {
         let MatrixUnits { size, lanes, .. } = units;
         let part = [4 * tile.ty, 4 * tile.tx];
@@ -69,7 +71,7 @@ impl Share {
     }
 }
 
-/// The tile of a plan, of those that `takes` allows.
+/// Chooses the default tile among those that `takes` accepts.
 pub(super) fn choose(
     units: MatrixUnits,
     [rows, columns]: [usize; 2],
@@ -79,7 +81,7 @@ pub(super) fn choose(
 ) -> Option<Tile> {
     let can = |tile: &Tile| Share::of(*tile, units).is_some() && takes(*tile);
     let tiles: Vec<Tile> = USUAL.into_iter().filter(can).collect();
-    // What a tile loads grows with its edges.
+    // The number of loads grows with the edges of a tile.
     let cost = |tile: Tile| 1.0 + LOAD / f64::from(tile.rows()) + LOAD / f64::from(tile.columns());
     Tile::choose(&tiles, rows, columns, limits, memory, cost)
 }
@@ -88,7 +90,7 @@ fn all(units: MatrixUnits) -> impl Iterator<Item = Tile> {
     USUAL.into_iter().chain(MORE).filter(move |&tile| Share::of(tile, units).is_some())
 }
 
-/// The tiles that a device can run for a pass.
+/// Returns the tiles that a device can run for a pass.
 pub(super) fn running(
     pass: ConvPass,
     units: MatrixUnits,
@@ -101,13 +103,15 @@ pub(super) fn running(
     all(units).filter(move |&tile| tile.runs_on(limits, memory(tile)))
 }
 
-/// Bytes of workgroup memory: tiles of so many f16 in all, and a part of the sums.
+/// Returns the bytes of workgroup memory for tiles of `halves` f16 in total and for a part of the
+/// sums.
 pub(super) fn memory(tile: Tile, halves: u32) -> usize {
-    let [_, of_row] = PADDING;
-    (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + of_row)) as usize
+    let [_, row_padding] = PADDING;
+    (2 * halves + 4 * 4 * tile.ty * (4 * tile.tx + row_padding)) as usize
 }
 
-/// The forms of these units: NVIDIA's take two buffers always, others' only where they are small.
+/// Returns the forms with these units. NVIDIA GPUs always use two buffers, others only for small
+/// tiles.
 fn forms(units: MatrixUnits) -> Vec<Form> {
     let nvidia = units.size == 16 && units.lanes == 32;
     let of = |vendor| DeviceLimits { vendor, ..DeviceLimits::WEBGPU };
@@ -122,8 +126,8 @@ fn forms(units: MatrixUnits) -> Vec<Form> {
     forms
 }
 
-/// The kernels of devices that are known: NVIDIA's, AMD's with either of their subgroups, Apple's; and
-/// without units.
+/// Returns the kernels for the matrix units of known devices (NVIDIA, AMD with either subgroup
+/// size, Apple) and for emulated units.
 pub(super) fn kernels() -> Vec<ConvKernel> {
     let real = [(16, 32, false), (16, 64, false), (8, 32, true)];
     let units =

@@ -1,5 +1,5 @@
-//! What may be chosen freely in a plan: every variant computes the same product, at a speed that
-//! depends on the device.
+//! The free choices in a plan: every variant computes the same product, at a speed that depends on
+//! the device.
 
 use std::collections::BTreeSet;
 
@@ -17,25 +17,25 @@ use crate::kernels::storage::Storage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConvVariant {
-    /// In tiles in workgroup memory.
+    /// Tiles in workgroup memory.
     Tiles {
-        /// Their sizes.
+        /// Tile size.
         tile: Tile,
-        /// Workgroups below which a long sum is split into parts.
+        /// Number of workgroups below which long sums are split into parts.
         workgroups: usize,
     },
-    /// In tiles whose products are computed by matrix units, in half precision.
+    /// Tiles whose products matrix units compute, in half precision.
     Units {
-        /// Their sizes.
+        /// Tile size.
         tile: Tile,
-        /// Workgroups below which a long sum is split into parts.
+        /// Number of workgroups below which long sums are split into parts.
         workgroups: usize,
     },
-    /// In registers, on software rasterisers.
+    /// Registers only, on software rasterisers.
     Registers {
-        /// What an invocation computes.
+        /// Tile size.
         tile: SoftTile,
-        /// Whether the weights are read unpacked; the weight gradient reads none.
+        /// Whether the weights are read unpacked. The weight gradient reads no weights.
         in_place: bool,
     },
 }
@@ -66,13 +66,14 @@ impl ConvVariant {
 /// Multiples (numerator, denominator) of the default number of workgroups.
 const SPLITS: [(usize, usize); 3] = [(1, 1), (1, 4), (2, 1)];
 
-/// All variants that a device with these limits can run for a pass, with activations stored this way.
+/// Returns all variants that a device with these limits can run for a pass, with activations stored
+/// as `stored`.
 pub(crate) fn variants(pass: ConvPass, stored: Storage, limits: &DeviceLimits) -> Vec<ConvVariant> {
     let mut variants = variants_without_units(pass, limits);
     if let Some(units) = units::serving(pass.storage(stored), limits) {
         let tiles: Vec<Tile> = units::running(pass, units, limits).collect();
         let mut first = split(tiles.iter().copied(), units::WORKGROUPS, by_units);
-        // A trial takes the first ones, and is to compare both kinds.
+        // A trial only takes the first variants, and these should include both kinds.
         let more = first.split_off(tiles.len());
         variants = [first, variants, more].concat();
     }
@@ -94,7 +95,7 @@ fn variants_without_units(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVari
             ConvPass::WeightGradient => {
                 soft::weight_tiles(lanes).map(|tile| registers((tile, true))).collect()
             }
-            _ => soft::gather_ways(lanes).map(registers).collect(),
+            _ => soft::gather_variants(lanes).map(registers).collect(),
         };
     }
     match pass {
@@ -112,7 +113,8 @@ fn variants_without_units(pass: ConvPass, limits: &DeviceLimits) -> Vec<ConvVari
     }
 }
 
-/// Each tile as by default, then with long sums split into fewer and into more parts.
+/// Returns each tile with the default splitting, then with long sums split into fewer and more
+/// parts.
 fn split(
     tiles: impl Iterator<Item = Tile>,
     default: usize,
@@ -125,7 +127,7 @@ fn split(
 }
 
 impl ConvKernel {
-    /// Every variant that a plan may ask for.
+    /// Returns every variant that a plan may use.
     pub(crate) fn variants() -> Vec<Self> {
         let mut variants = vec![Self::Pack, Self::PackUnits, Self::SumParts, Self::SoftPackWeights];
         let storages = || [Storage::F32].into_iter().chain(Storage::HALVES);
@@ -148,7 +150,7 @@ impl ConvKernel {
             let sums = |x| Epilogue::GradientSums { x };
             variants.extend(Form::ALL.map(|form| gather(form, Nothing, float, float)));
             for form in Form::ALL {
-                // Input gradients of strided windows give nothing else.
+                // Input gradients of strided windows have no other variants.
                 if !form.is_forward() {
                     variants.push(gather(form, Nothing, Storage::Packed, float));
                     continue;
@@ -170,7 +172,7 @@ impl ConvKernel {
         variants.extend(units::kernels());
         variants.extend(storages().flat_map(weight::kernels));
         for lanes in soft::LANES {
-            let ways = soft::gather_ways(lanes);
+            let ways = soft::gather_variants(lanes);
             variants.extend(ways.map(|(tile, in_place)| Self::SoftGather { tile, in_place }));
             variants.extend(soft::weight_tiles(lanes).map(|tile| Self::SoftWeight { tile }));
         }

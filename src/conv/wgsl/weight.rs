@@ -1,4 +1,4 @@
-//! Weight gradient: a product over all output positions, `shaders/conv_weight.wgsl`.
+//! The weight gradient, a product over all output positions: `shaders/conv_weight.wgsl`.
 
 use super::kernel::ConvKernel;
 use super::params::{WeightParams, u32s};
@@ -7,16 +7,17 @@ use crate::kernels::MatrixUnits;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
-/// What the columns of the product are and how its operands are loaded; the shader says more.
+/// What the columns of the product are and how its operands are loaded; the shader has the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum WeightLoads {
     /// Channels at one tap.
     Tap,
-    /// The same in loads of four positions: no taps along w, and rows of a multiple of four.
+    /// Like [`Self::Tap`], four positions per load: needs rows of a multiple of four and no taps
+    /// along w.
     WideTap,
     /// Channels with three taps along w.
     Row,
-    /// The same in loads of four positions: rows of a multiple of four.
+    /// Like [`Self::Row`], four positions per load: needs rows of a multiple of four.
     WideRow,
     /// Any mix of channels and taps, for few channels.
     Mixed,
@@ -25,12 +26,12 @@ pub(crate) enum WeightLoads {
 impl WeightLoads {
     const ALL: [Self; 5] = [Self::Tap, Self::WideTap, Self::Row, Self::WideRow, Self::Mixed];
 
-    /// Sums of one row and column of the tile.
+    /// Returns the number of sums per row and column of the tile.
     pub(super) fn sums(self) -> u32 {
         if self.is_row() { 3 } else { 1 }
     }
 
-    /// Positions that are counted and loaded as one.
+    /// Returns the number of positions that are counted and loaded as one.
     fn group(self) -> usize {
         if self.is_wide() { 4 } else { 1 }
     }
@@ -43,11 +44,12 @@ impl WeightLoads {
         matches!(self, Self::Row | Self::WideRow)
     }
 
-    /// Whether there is a kernel that loads this way in this tile; three taps along w have 48 sums in
-    /// 4×4, and up to 96 in the registers of matrices.
+    /// Checks whether there is a kernel with these loads for this tile. Three taps along w take 48
+    /// sums with 4×4 elements, and up to 96 in matrix registers.
     fn takes(self, tile: Tile, units: Option<MatrixUnits>) -> bool {
         if units.is_some() {
-            // Invocations store whole rows and columns of the tiles, all of them each time.
+            // In every round, all invocations store, and together fill whole rows or columns of the
+            // tiles.
             let loaded = if self.is_wide() { 1 } else { 4 };
             let together = tile.threads() / step(self, units) * loaded;
             let whole = [tile.rows(), tile.columns()].iter().all(|n| n.is_multiple_of(together));
@@ -57,40 +59,41 @@ impl WeightLoads {
     }
 }
 
-/// 32 to 64 sums per invocation. In AMD's compiler none of them needs more than 128 registers, which
-/// 64 sums in a workgroup of 64 would.
+/// 32 to 64 sums per invocation. With AMD's compiler none of these tiles needs more than 128
+/// registers; 64 sums in a workgroup of 64 would.
 const TILES: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 8, tn: 4, tx: 8, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 8 },
 ];
-/// 48 sums per invocation. Half of the networks' channels are multiples of 48 and not of 64.
+/// 48 sums per invocation. Half of the networks' channel counts are multiples of 48 but not of 64.
 const ROW_TILES: [Tile; 2] =
     [Tile { tm: 4, tn: 4, tx: 8, ty: 16 }, Tile { tm: 4, tn: 4, tx: 8, ty: 12 }];
-/// More for `--tune`.
+/// Additional tiles for `--tune`.
 const MORE_TILES: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
 const MORE_ROW_TILES: [Tile; 2] =
     [Tile { tm: 4, tn: 4, tx: 16, ty: 16 }, Tile { tm: 4, tn: 4, tx: 8, ty: 8 }];
-/// Workgroups below which the positions are split.
+/// Number of workgroups below which the positions are split.
 pub(super) const WORKGROUPS: usize = 768;
-/// Positions of a part at least. Writing and reading back a partial sum takes a card as long as some
-/// 200 multiply-adds (8 bytes at 25 multiply-adds a byte), so fewer positions would not be worth it.
-const LEAST: usize = 256;
-/// Up to this many channels a tile takes any mix of channels and taps.
+/// Minimum number of positions per part. Writing and rereading a partial sum takes a GPU as long as
+/// about 200 multiply-adds (8 bytes at 25 multiply-adds per byte), so fewer positions would not pay
+/// off.
+const MIN_PART_POSITIONS: usize = 256;
+/// Up to this many channels, the columns of a tile are any mix of channels and taps.
 const FEW_CHANNELS: usize = 16;
 
-/// All tiles of all kernels.
+/// Returns all tiles of all kernels.
 pub(super) fn tiles() -> impl Iterator<Item = Tile> {
     TILES.into_iter().chain(MORE_TILES).chain(ROW_TILES).chain(MORE_ROW_TILES)
 }
 
-/// All kernels without matrix units for x as it is stored.
+/// Returns all kernels without matrix units, with x stored as `x`.
 pub(super) fn kernels(x: Storage) -> impl Iterator<Item = ConvKernel> {
     tiles().flat_map(move |tile| kernels_in(tile, None, x))
 }
 
-/// Those in one tile.
+/// Returns all kernels with this tile.
 pub(super) fn kernels_in(
     tile: Tile,
     units: Option<MatrixUnits>,
@@ -100,8 +103,9 @@ pub(super) fn kernels_in(
     loads.map(move |loads| ConvKernel::Weight { tile, loads, units, x })
 }
 
-/// Positions of a step, as the kernel counts them: eight, or sixteen for the 48 sums with three taps
-/// along w, where a barrier would come too often, and for matrix units, which take as many at once.
+/// Returns the number of positions per step, as the kernel counts them: eight, or sixteen for the
+/// 48 sums with three taps along w, to have fewer barriers, and for matrix units, which take
+/// sixteen at once.
 pub(super) fn step(loads: WeightLoads, units: Option<MatrixUnits>) -> u32 {
     match loads {
         _ if units.is_some() => 16 / loads.group() as u32,
@@ -112,10 +116,11 @@ pub(super) fn step(loads: WeightLoads, units: Option<MatrixUnits>) -> u32 {
     }
 }
 
-/// vec4 of one position in the tiles of both operands: as many as the invocations store together,
-/// all of them each time. A store under a condition would make compilers move its load there, behind
-/// the product. Storing has no bank conflicts: eight neighbouring invocations store eight positions
-/// or, in wide loads, two or four rows of four or two groups.
+/// Returns the pitch of one position in the tiles of both operands, in vec4. It is rounded up so
+/// that all invocations store in every round: if a store were conditional, compilers would move its
+/// load into the condition, after the product. The pitch also avoids bank conflicts when storing:
+/// eight neighbouring invocations store eight positions or, with wide loads, two or four rows of
+/// four or two groups.
 pub(super) fn pitches(tile: Tile, loads: WeightLoads) -> [u32; 2] {
     let step = step(loads, None);
     let together = tile.threads() / step;
@@ -125,8 +130,8 @@ pub(super) fn pitches(tile: Tile, loads: WeightLoads) -> [u32; 2] {
     })
 }
 
-/// Bytes of workgroup memory that any kernel with this tile needs: both buffers of the tiles, and what
-/// matrix units write their sums to; more than any device has where no kernel takes the tile.
+/// Returns the most bytes of workgroup memory that a kernel with this tile needs: for both buffers
+/// of the tiles and, with matrix units, for their sums; `usize::MAX` if no kernel has this tile.
 pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
     let loads = WeightLoads::ALL.into_iter().filter(|loads| loads.takes(tile, units));
     let bytes = loads.map(|loads| {
@@ -144,7 +149,7 @@ pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
     bytes.max().unwrap_or(usize::MAX)
 }
 
-/// A convolution as the kernels see it: planes without windows count as rows.
+/// A convolution as the kernels see it: axes without windows are merged into rows.
 struct Sizes {
     input: [usize; 3],
     output: [usize; 3],
@@ -166,7 +171,8 @@ impl Sizes {
         sizes
     }
 
-    /// Whether every position of an axis meets its own.
+    /// Checks whether every output position along an axis only meets the same position of the
+    /// input.
     fn is_plain(&self, axis: usize) -> bool {
         (self.window[axis], self.stride[axis], self.padding[axis]) == (1, 1, 0)
     }
@@ -177,7 +183,7 @@ impl Sizes {
         }
     }
 
-    /// How to load, in tiles that suit most shapes.
+    /// Chooses how to load.
     fn loads(&self, channels: usize) -> WeightLoads {
         let taps: usize = self.window.iter().product();
         let [_, _, w] = self.input;
@@ -192,7 +198,8 @@ impl Sizes {
     }
 }
 
-/// The tile and how to load for it; `None` where this tile is not for this shape.
+/// Chooses the tile, unless one is given, and how to load for it; `None` if the given tile does not
+/// support this shape.
 fn choose(
     loads: WeightLoads,
     rows: usize,
@@ -203,7 +210,7 @@ fn choose(
 ) -> Option<(Tile, WeightLoads)> {
     let Some(tile) = tile else {
         let memory = |tile| memory(tile, units);
-        let cost = |tile: Tile| tile.by_invocations(limits.vendor);
+        let cost = |tile: Tile| tile.invocation_cost(limits.vendor);
         let choose = |tiles: &[Tile]| Tile::choose(tiles, rows, columns, limits, memory, cost);
         let tile = match units {
             Some(of) => {
@@ -218,13 +225,13 @@ fn choose(
     if loads.takes(tile, units) {
         return Some((tile, loads));
     }
-    // The largest of the other tiles is worth a try.
+    // The largest tile without taps along w is also worth trying.
     let large = tile == TILES[0] || units.is_some();
     (loads.is_row() && large).then_some((tile, WeightLoads::Tap))
 }
 
-/// One launch, or two where the positions are split. `variant` is the tile, and the workgroups
-/// wanted, `units` what multiplies; `x` is how that is stored.
+/// Plans one launch, or two if the positions are split. `variant` is the tile and the wanted number
+/// of workgroups, `units` the matrix units to use, if any; x is stored as `x`.
 pub(super) fn plan(
     shape: &ConvShape,
     limits: &DeviceLimits,
@@ -245,7 +252,7 @@ pub(super) fn plan(
     let usual = if units.is_some() { units::WORKGROUPS } else { WORKGROUPS };
     let workgroups = variant.map_or(usual, |(_, workgroups)| workgroups);
 
-    // The window stays as it is in `Mixed`, whose columns have all taps.
+    // With `Mixed` the window is unchanged, because the columns cover all taps.
     let mut taps = if loads == WeightLoads::Mixed { 1 } else { all_taps };
     let out_row = sizes.output[2];
     if loads.is_row() {
@@ -256,19 +263,19 @@ pub(super) fn plan(
     sizes.input[2] /= group;
     sizes.output[2] /= group;
     if loads == WeightLoads::Row || loads.is_row() && units.is_some() {
-        // One position between rows, or one group of them.
+        // One position, or one group of positions, separates rows.
         sizes.output[2] += 1;
     }
     let [t, h, w] = sizes.output;
     let positions = shape.batch * t * h * w;
-    // With taps along w a part is whole rows.
+    // With taps along w, a part consists of whole rows.
     let unit = if loads.is_row() { w } else { step(loads, units) as usize };
     let all = positions.div_ceil(unit);
-    let least = (LEAST / group).div_ceil(unit);
+    let min_units = (MIN_PART_POSITIONS / group).div_ceil(unit);
     let row_tiles = rows.div_ceil(tile.rows() as usize);
     let tiles = row_tiles * columns.div_ceil(tile.columns() as usize) * taps;
     let total = shape.weight_len();
-    let parts = splits([tiles, 1], workgroups, [all, least], total * 4, limits);
+    let parts = splits([tiles, 1], workgroups, [all, min_units], total * 4, limits);
     let part_units = all.div_ceil(parts).max(1);
     let parts = all.div_ceil(part_units).max(1);
 
@@ -277,11 +284,11 @@ pub(super) fn plan(
         1 => Slot::Operand(2),
         _ => plan.scratch(parts * total, limits)?,
     };
-    // Neighbouring invocations write neighbouring columns: parts have the channels last, and the sum
-    // puts them into their order.
+    // Neighbouring invocations write neighbouring columns: parts have the channels last, and the
+    // launch that adds them up restores the order.
     let (order, [column_step, tap_step]) = match (parts, loads) {
-        (_, WeightLoads::Mixed) => (PartOrder::AS_IT_IS, [1, 0]),
-        (1, _) => (PartOrder::AS_IT_IS, [all_taps, 1]),
+        (_, WeightLoads::Mixed) => (PartOrder::UNCHANGED, [1, 0]),
+        (1, _) => (PartOrder::UNCHANGED, [all_taps, 1]),
         _ => (PartOrder { channels, taps: all_taps }, [1, channels]),
     };
     let in_plane = sizes.input.iter().product::<usize>();
@@ -360,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_fits_into_the_memory_that_is_counted() {
+    fn every_kernel_fits_into_the_computed_memory() {
         for kernel in kernels(Storage::F32).chain(units::kernels()) {
             let ConvKernel::Weight { tile, loads, units, .. } = kernel else { continue };
             let module = naga::front::wgsl::parse_str(&kernel.source()).unwrap();
@@ -374,7 +381,7 @@ mod tests {
             let step = step(loads, units);
             assert!(tile.threads().is_multiple_of(step), "{kernel:?}");
             if units.is_some() {
-                // What the invocations store together is whole rows and columns of the tiles.
+                // In every round, all invocations together fill whole rows or columns of the tiles.
                 let together = tile.threads() / step * if loads.is_wide() { 1 } else { 4 };
                 assert!(tile.rows().is_multiple_of(together), "{kernel:?}");
                 assert!(tile.columns().is_multiple_of(together), "{kernel:?}");

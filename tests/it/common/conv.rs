@@ -1,4 +1,4 @@
-//! Convolutions with their results in f64.
+//! Convolutions with reference results in f64.
 
 use burn::tensor::{Device, f16};
 use polyview::conv::testing::web_plan;
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::tensors::{tensor, uniform, values};
 
-/// One that no shader serves.
+/// A convolution that no shader supports.
 pub const UNSERVED: ConvShape = ConvShape {
     batch: 1,
     in_channels: 1,
@@ -28,7 +28,7 @@ pub fn assert_unserved(device: &Device) {
     assert!(!ConvPass::ALL.into_iter().all(is_served), "the shaders serve it");
 }
 
-/// x, w and dy.
+/// Draws x, w and dy.
 fn operands(shape: &ConvShape, rng: &mut ChaCha8Rng) -> [Vec<f32>; 3] {
     [shape.input_len(), shape.weight_len(), shape.output_len()]
         .map(|length| uniform(rng, length, 1.0, 0.0))
@@ -48,7 +48,7 @@ impl Case {
         Self::of(shape, operands(&shape, rng))
     }
 
-    /// With values of x and dy that f16 has.
+    /// Creates a case whose x and dy are representable in f16.
     pub fn in_half(shape: ConvShape, rng: &mut ChaCha8Rng) -> Self {
         let [x, w, dy] = operands(&shape, rng);
         Self::of(shape, [rounded(&x), w, rounded(&dy)])
@@ -64,12 +64,12 @@ impl Case {
         Self { shape, x, w, dy, exact }
     }
 
-    /// y, dx, dw through the public operation.
+    /// Computes y, dx and dw through the public operation.
     pub fn ours(&self, device: &Device) -> [Vec<f32>; 3] {
         self.ours_stored(device, false)
     }
 
-    /// The same with activations in half precision or in f32.
+    /// Like [`Self::ours`], with activations in half precision or in f32.
     pub fn ours_stored(&self, device: &Device, half: bool) -> [Vec<f32>; 3] {
         let ConvShape { stride, padding, .. } = self.shape;
         let x = tensor(&self.x, self.shape.x(), device).require_grad();
@@ -83,7 +83,8 @@ impl Case {
         [y.inner(), x.grad(&grads).unwrap(), w.grad(&grads).unwrap()].map(values)
     }
 
-    /// Largest error relative to the pass's largest value, over the bound 1e-5·√K.
+    /// Returns the largest error relative to the pass's largest value, divided by the bound
+    /// 1e-5·√K.
     pub fn worst(&self, pass: usize, got: &[f32]) -> f64 {
         let taps = self.shape.taps();
         let terms = [
@@ -124,12 +125,12 @@ pub fn check_statistics(shape: &ConvShape, y: &[f32], moments: &[f32], slice: us
     }
 }
 
-/// The values as f16 has them.
+/// Rounds the values to f16.
 pub fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|&value| f16::from_f32(value).to_f32()).collect()
 }
 
-/// x, y, w indices that one multiply-add of the convolution connects.
+/// Calls `visit` with the x, y and w indices of every multiply-add of the convolution.
 pub fn each(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let [t, h, w] = shape.input;
     let [ot, oh, ow] = shape.output();
@@ -162,8 +163,8 @@ fn pairs(a: usize, b: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..a).flat_map(move |a| (0..b).map(move |b| (a, b)))
 }
 
-/// A convolution of random sizes, of at most so many multiply-adds.
-pub fn random_shape(rng: &mut ChaCha8Rng, most: usize) -> ConvShape {
+/// Draws a convolution of random sizes with at most `limit` multiply-adds.
+pub fn random_shape(rng: &mut ChaCha8Rng, limit: usize) -> ConvShape {
     const KERNELS: [[usize; 3]; 8] =
         [[1, 1, 1], [1, 3, 3], [3, 1, 1], [3, 3, 3], [1, 7, 7], [3, 7, 7], [2, 3, 1], [1, 2, 5]];
     loop {
@@ -183,13 +184,13 @@ pub fn random_shape(rng: &mut ChaCha8Rng, most: usize) -> ConvShape {
             stride: std::array::from_fn(|_| rng.random_range(1..3)),
             padding: std::array::from_fn(|_| rng.random_range(0..4)),
         };
-        if shape.is_sound() && shape.multiply_adds() <= most {
+        if shape.is_sound() && shape.multiply_adds() <= limit {
             return shape;
         }
     }
 }
 
-/// Shapes whose planes and rows allow loads of four values in some pass, and shapes that just do not.
+/// Draws shapes whose planes and rows allow loads of four values in some pass, or only just do not.
 pub fn wide_shape(rng: &mut ChaCha8Rng) -> ConvShape {
     const KERNELS: [[usize; 3]; 5] = [[1, 1, 1], [3, 1, 1], [2, 1, 1], [1, 3, 3], [3, 3, 3]];
     loop {

@@ -1,5 +1,5 @@
-//! What `conv_gather.wgsl` makes of the rows of its tiles besides writing them, from the sums in
-//! registers, for the normalisation that comes next.
+//! The epilogues of `conv_gather.wgsl`: additional output for each row of a tile, computed from the
+//! sums in registers, for the adjacent normalisation.
 
 use super::{Lines, PARTS, line};
 use crate::conv::wgsl::form::Form;
@@ -9,7 +9,7 @@ use crate::kernels::plan::fill;
 use crate::kernels::storage::Storage;
 use crate::norm::wgsl::ROW;
 
-/// The text after the sums have been written.
+/// Returns the text that follows after the sums have been written.
 pub(super) fn text(tile: Tile, form: Form, epilogue: Epilogue) -> String {
     let scratch = scratch(form);
     match epilogue {
@@ -19,7 +19,7 @@ pub(super) fn text(tile: Tile, form: Form, epilogue: Epilogue) -> String {
     }
 }
 
-/// What it declares, its bindings from `first` on.
+/// Returns the declarations of an epilogue; its bindings start at `first`.
 pub(super) fn declarations(tile: Tile, form: Form, epilogue: Epilogue, first: u32) -> String {
     let bound = |n: u32, name: &str, ty: &str| {
         let binding = first + n;
@@ -45,28 +45,30 @@ pub(super) fn declarations(tile: Tile, form: Form, epilogue: Epilogue, first: u3
     declared + own + &row_sum
 }
 
-/// Bytes of workgroup memory that it needs besides the tiles; `None` where it cannot use them.
+/// Returns the bytes of workgroup memory that an epilogue needs in addition to the tiles; `None` if
+/// the tile does not support epilogues.
 pub(in crate::conv::wgsl) fn memory(tile: Tile, form: Form) -> Option<usize> {
     let scratch = (tile.tm.div_ceil(4) * tile.threads()) as usize * 16;
-    // Both halves of the tile of columns, except for matrix units.
+    // Without matrix units, both buffers of the tile of columns are reused.
     let columns = 8 * (form.terms() * tile.columns()) as usize;
     let more = if form.units.is_some() { scratch } else { 0 };
     (scratch <= columns.max(more) && tile.rows() <= tile.threads())
         .then(|| more + 4 * tile.rows() as usize)
 }
 
-/// Workgroup memory that is free: vec4, `ROW_QUADS` for each invocation.
+/// Returns the name of the workgroup memory for intermediate sums: `ROW_QUADS` vec4 per invocation.
 fn scratch(form: Form) -> &'static str {
     if form.units.is_some() { "scratch" } else { "b_tile" }
 }
 
-/// Row i of an invocation, within the tile.
+/// Returns the row within the tile of an invocation's row i.
 fn row(i: u32) -> String {
     format!("4u * (ty + {}u * TY) + {}u", i / 4, i % 4)
 }
 
-/// The statement that hands a term of each of an invocation's rows over, four to a vec4.
-fn hand_over(tile: Tile, scratch: &str, term: impl Fn(u32) -> String) -> String {
+/// Returns the statements that write a term of each of an invocation's rows to `scratch`, four per
+/// vec4.
+fn write_scratch(tile: Tile, scratch: &str, term: impl Fn(u32) -> String) -> String {
     let mut lines = Lines::default();
     for quad in 0..tile.tm.div_ceil(4) {
         let of = |i: u32| if i < tile.tm { term(i) } else { "0.0".to_owned() };
@@ -77,9 +79,9 @@ fn hand_over(tile: Tile, scratch: &str, term: impl Fn(u32) -> String) -> String 
 }
 
 const MOMENTS: &str = "var<workgroup> row_means: array<f32, BM>;
-fn square(value: f32, mean: f32, here: bool) -> f32 {
-    let apart = select(0.0, value - mean, here);
-    return apart * apart;
+fn square(value: f32, mean: f32, valid: bool) -> f32 {
+    let deviation = select(0.0, value - mean, valid);
+    return deviation * deviation;
 }
 ";
 
@@ -88,41 +90,42 @@ fn moments(tile: Tile, scratch: &str) -> String {
     for j in 0..tile.tn {
         line!(
             sums,
-            "let here{j} = column0 + column_of(tx + {}u * TX, {}u) < columns;",
+            "let valid{j} = column0 + column_of(tx + {}u * TX, {}u) < columns;",
             j / 4,
             j % 4
         );
     }
-    // All columns of a row. One that is not there repeats another.
+    // All columns of a row. Columns past the last hold repeated values.
     let all = |term: &dyn Fn(u32) -> String| (0..tile.tn).map(term).collect::<Vec<_>>().join(" + ");
     let value = |i: u32, j: u32| format!("c{i}_{}.{}", j / 4, PARTS[j as usize % 4]);
-    sums.0 +=
-        &hand_over(tile, scratch, |i| all(&|j| format!("select(0.0, {}, here{j})", value(i, j))));
+    sums.0 += &write_scratch(tile, scratch, |i| {
+        all(&|j| format!("select(0.0, {}, valid{j})", value(i, j)))
+    });
     for i in 0..tile.tm {
         line!(squares, "let mean{i} = row_means[{}];", row(i));
     }
-    squares.0 += &hand_over(tile, scratch, |i| {
-        all(&|j| format!("square({}, mean{i}, here{j})", value(i, j)))
+    squares.0 += &write_scratch(tile, scratch, |i| {
+        all(&|j| format!("square({}, mean{i}, valid{j})", value(i, j)))
     });
     let values = [("sums", sums.0), ("squares", squares.0)];
     fill(include_str!("../../../../shaders/include/conv_moments.wgsl"), &values)
 }
 
-/// For a normalisation whose x is stored this way.
+/// Returns the epilogue for a normalisation whose input is stored as `x`.
 fn gradient_sums(tile: Tile, form: Form, x: Storage, scratch: &str) -> String {
-    let [mut places, mut rows] = [Lines::default(), Lines::default()];
+    let [mut positions, mut rows] = [Lines::default(), Lines::default()];
     let quads = || 0..tile.tn / 4;
-    // Columns that are not there take the place of the last ones that are.
+    // Columns past the last read the positions of the last ones instead.
     for j in quads() {
         let column = |part: u32| format!("column0 + column_of(tx + {j}u * TX, {part}u)");
         if form.wide_store {
-            line!(places, "let here{j} = vec4({} < columns);", column(0));
-            line!(places, "let at{j} = dst_of(min({}, columns - 4u), phase) / 4u;", column(0));
+            line!(positions, "let valid{j} = vec4({} < columns);", column(0));
+            line!(positions, "let at{j} = dst_of(min({}, columns - 4u), phase) / 4u;", column(0));
         } else {
             let of = |text: &dyn Fn(u32) -> String| [0, 1, 2, 3].map(text).join(", ");
-            line!(places, "let here{j} = vec4({}) < vec4(columns);", of(&column));
+            line!(positions, "let valid{j} = vec4({}) < vec4(columns);", of(&column));
             let at = |part: u32| format!("dst_of(min({}, columns - 1u), phase)", column(part));
-            line!(places, "let at{j} = vec4({});", of(&at));
+            line!(positions, "let at{j} = vec4({});", of(&at));
         }
     }
     let plane = if form.wide_store { "dst_plane / 4u" } else { "dst_plane" };
@@ -140,29 +143,31 @@ fn gradient_sums(tile: Tile, form: Form, x: Storage, scratch: &str) -> String {
                     format!("vec4({})", PARTS.map(one).join(", "))
                 }
             };
-            line!(rows, "let apart{i}_{j} = {value} - vec4(mean{i});");
+            line!(rows, "let deviation{i}_{j} = {value} - vec4(mean{i});");
             line!(
                 rows,
-                "let open{i}_{j} = fma(apart{i}_{j}, vec4(scale{i}), vec4(shift{i})) > vec4(0.0);"
+                "let positive{i}_{j} = \
+                 fma(deviation{i}_{j}, vec4(scale{i}), vec4(shift{i})) > vec4(0.0);"
             );
             line!(
                 rows,
-                "let g{i}_{j} = select(vec4(0.0), select(vec4(0.0), c{i}_{j}, open{i}_{j}), here{j});"
+                "let g{i}_{j} = \
+                 select(vec4(0.0), select(vec4(0.0), c{i}_{j}, positive{i}_{j}), valid{j});"
             );
         }
-        // At once, so that few values are kept.
+        // Add up right away, so that few values stay live.
         let all = |term: &dyn Fn(u32) -> String| quads().map(term).collect::<Vec<_>>().join(" + ");
-        line!(rows, "let straight{i} = dot({}, vec4(1.0));", all(&|j| format!("g{i}_{j}")));
-        line!(rows, "let along{i} = {};", all(&|j| format!("dot(g{i}_{j}, apart{i}_{j})")));
+        line!(rows, "let sum_g{i} = dot({}, vec4(1.0));", all(&|j| format!("g{i}_{j}")));
+        line!(rows, "let sum_gd{i} = {};", all(&|j| format!("dot(g{i}_{j}, deviation{i}_{j})")));
     }
-    let straight = hand_over(tile, scratch, |i| format!("straight{i}"));
-    let along = hand_over(tile, scratch, |i| format!("along{i}"));
+    let write_g = write_scratch(tile, scratch, |i| format!("sum_g{i}"));
+    let write_gd = write_scratch(tile, scratch, |i| format!("sum_gd{i}"));
     let values = [
         ("row", ROW.to_string()),
-        ("places", places.0),
+        ("positions", positions.0),
         ("rows", rows.0),
-        ("straight", straight),
-        ("along", along),
+        ("write_g", write_g),
+        ("write_gd", write_gd),
     ];
     fill(include_str!("../../../../shaders/include/conv_gradient_sums.wgsl"), &values)
 }

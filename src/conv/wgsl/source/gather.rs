@@ -1,4 +1,4 @@
-//! The tiles of forward and input gradient.
+//! The tiled kernels of the forward pass and the input gradient.
 
 use super::{Lines, PARTS, epilogue, index, line, mask, phase, tile_values, units};
 use crate::conv::wgsl::form::{Form, Load};
@@ -7,7 +7,7 @@ use crate::conv::wgsl::tile::Tile;
 use crate::kernels::plan::fill;
 use crate::kernels::storage::Storage;
 
-/// `conv_gather.wgsl`, with source and result as they are stored.
+/// Returns the source of `conv_gather.wgsl`; `source` and `result` say how these are stored.
 pub(in crate::conv::wgsl) fn gather(
     tile: Tile,
     form: Form,
@@ -17,7 +17,7 @@ pub(in crate::conv::wgsl) fn gather(
     let Form { load, one_tap, wide_store, units, buffers } = form;
     let table = load == Load::Table;
     let bindings = if table { 4 } else { 3 };
-    // Matrix units take f16 as it is.
+    // Matrix units take f16 without conversion.
     let functions = match units {
         None => source.load("src", load.is_wide()),
         Some(_) => String::new(),
@@ -32,7 +32,7 @@ pub(in crate::conv::wgsl) fn gather(
         index(),
         mask(),
         ("bk", form.terms().to_string()),
-        ("of_row", if units.is_some() { "" } else { " / 4u" }.to_owned()),
+        ("row_divisor", if units.is_some() { "" } else { " / 4u" }.to_owned()),
         ("buffers", buffers.to_string()),
         ("free", free(buffers).to_owned()),
         ("step_channels", form.channels().to_string()),
@@ -56,15 +56,18 @@ pub(in crate::conv::wgsl) fn gather(
     directives.to_owned() + &fill(include_str!("../../../../shaders/conv_gather.wgsl"), &values)
 }
 
-/// Why, or from when on, a half may be stored to.
+/// Returns the text before a half of the tiles is overwritten: a comment that says why it may be,
+/// or a barrier after which it may be.
 fn free(buffers: u32) -> &'static str {
     match buffers {
-        1 => "// There is one half, which these products have read.\n        workgroupBarrier();",
+        1 => {
+            "// There is only one half, which the products have read.\n        workgroupBarrier();"
+        }
         _ => "// This half was last read in the previous iteration, before its barrier.",
     }
 }
 
-/// Steps of a phase.
+/// Returns the number of steps of a phase.
 fn steps(load: Load) -> String {
     match load {
         Load::Table => "params.tap_steps".to_owned(),
@@ -72,19 +75,20 @@ fn steps(load: Load) -> String {
     }
 }
 
-/// The columns of a vec4 where its values are loaded one by one and written one by one.
-const COLUMNS_APART: [&str; 2] = [
+/// The columns of a vec4 if its values are loaded and written one at a time: the index of a column,
+/// and a comment.
+const COLUMNS_QUARTERS: [&str; 2] = [
     "quad + part * NQ",
     "The columns of a vec4 are a quarter of\n// the tile apart, so that neighbouring invocations load \
      neighbouring columns.",
 ];
-/// The same where they are written together.
-const COLUMNS_TOGETHER: [&str; 2] = [
+/// The columns of a vec4 if its values are written together.
+const COLUMNS_CONSECUTIVE: [&str; 2] = [
     "4u * quad + part",
     "The columns of a vec4 are consecutive,\n// since they are written together.",
 ];
 
-/// The functions that load from the source, which is stored this way.
+/// Returns the functions that load from the source, which is stored as `source`.
 fn load_functions(Form { load, wide_store, units, .. }: Form, source: Storage) -> String {
     let text = match load {
         Load::Table => include_str!("../../../../shaders/include/conv_load_table.wgsl"),
@@ -94,7 +98,7 @@ fn load_functions(Form { load, wide_store, units, .. }: Form, source: Storage) -
     };
     let columns = include_str!("../../../../shaders/include/conv_columns.wgsl");
     let wide = include_str!("../../../../shaders/include/conv_columns_wide.wgsl");
-    let [column, order] = if wide_store { COLUMNS_TOGETHER } else { COLUMNS_APART };
+    let [column, order] = if wide_store { COLUMNS_CONSECUTIVE } else { COLUMNS_QUARTERS };
     let read = |index: &str| match units {
         None => source.read("src", index),
         Some(_) => format!("src[{index}]"),
@@ -120,8 +124,9 @@ fn load_functions(Form { load, wide_store, units, .. }: Form, source: Storage) -
     fill(text, &values)
 }
 
-/// `if` around a store of the first `count` of the invocations' items, where the n-th round does not
-/// have one for each. Loads have no condition: the others load something that nothing reads.
+/// Returns the `if` before a store in this round, if the round has fewer than one of the `count`
+/// items per invocation. Loads need no condition: surplus invocations load values that are not
+/// used.
 fn guard(tile: Tile, round: u32, count: u32) -> String {
     let at = round * tile.threads();
     match at + tile.threads() > count {
@@ -130,7 +135,7 @@ fn guard(tile: Tile, round: u32, count: u32) -> String {
     }
 }
 
-/// From memory through registers into the tiles.
+/// Returns the texts that move values from memory through registers into the tiles.
 fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
     let Form { load, one_tap, units, .. } = form;
     let threads = tile.threads();
@@ -141,7 +146,7 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
     let count = form.terms() * tile.rows() / 4;
     for i in 0..count.div_ceil(threads) {
         let (at, guard) = (i * threads, guard(tile, i, count));
-        // A vec4 is four rows of a term, for matrix units four terms of a row.
+        // A vec4 is four rows of a term or, for matrix units, four terms of a row.
         match units {
             None => {
                 line!(declare, "let w{i} = (local + {at}u) / MQ * quads + (local + {at}u) % MQ;");
@@ -160,10 +165,10 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
 
     let count = form.channels() * tile.columns() / 4;
     let rounds = count.div_ceil(threads);
-    let apart = threads / (tile.columns() / 4);
-    let [mut turn, mut wrap] = [Lines::default(), Lines::default()];
+    let row_step = threads / (tile.columns() / 4);
+    let [mut next_channels, mut wrap] = [Lines::default(), Lines::default()];
     for i in 0..rounds {
-        let (row, guard) = (format!("(share + {}u)", i * apart), guard(tile, i, count));
+        let (row, guard) = (format!("(share + {}u)", i * row_step), guard(tile, i, count));
         let to = |tap: u32, value: &str| match units {
             None => {
                 let at = format!("(half * BK + {row} * {}u) * NQ + quad", load.taps());
@@ -185,7 +190,7 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
         line!(declare, "let s{i} = min({row}, last) * plane;");
         line!(declare, "var p{i} = min(block * CHANNELS + {row}, last) * plane;");
         line!(loads, "let b{i} = fetch(source, p{i});");
-        line!(turn, "p{i} = min(p{i} + CHANNELS * plane, last * plane);");
+        line!(next_channels, "p{i} = min(p{i} + CHANNELS * plane, last * plane);");
         line!(wrap, "p{i} = s{i};");
         match load {
             Load::Rows => {
@@ -199,7 +204,7 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
     if load == Load::Table {
         line!(
             position,
-            "// The next step's rows of the table; it ends with rows that nothing takes."
+            "// The next step's rows of the table, which ends with rows that are not used."
         );
         line!(position, "var table_at = (first + 1u) * BK;");
         line!(advance, "table_at += BK;");
@@ -207,9 +212,9 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
         let width = if load.is_wide() { "params.src_plane / 4u" } else { "params.src_plane" };
         line!(
             position,
-            "// Past the last channel the weights are 0 and the values those of the last,"
+            "// Past the last channel the weights are 0 and its values are loaded again,"
         );
-        line!(position, "// which the column sees anyway.");
+        line!(position, "// which the column uses anyway.");
         line!(position, "let last = params.channels - 1u;");
         line!(position, "let plane = {width};");
         line!(position, "var block = first % params.tap_steps;");
@@ -218,7 +223,7 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
         line!(position, "let taps = {taps};");
         line!(position, "var tap = decompose(first / params.tap_steps, max(taps, vec3(1u))).yzw;");
         line!(position, "select_tap(&source, tap, taps);");
-        line!(advance, "{}", turn.0);
+        line!(advance, "{}", next_channels.0);
         if !one_tap {
             line!(advance, "{}", fill(NEXT_TAP, &[("wrap", wrap.0)]));
         }
@@ -232,8 +237,8 @@ fn movement(tile: Tile, form: Form) -> [(&'static str, String); 5] {
     ]
 }
 
-/// After a step: to the next tap, where this was the last of one; from the last one to the first,
-/// which is loaded once more but not taken.
+/// After the last step of a tap, moves on to the next tap. The last tap is followed by the first
+/// one, which is loaded once more but not used.
 const NEXT_TAP: &str = "block++;
 if (block == params.tap_steps) {
     block = 0u;
@@ -253,18 +258,19 @@ if (block == params.tap_steps) {
     select_tap(&source, tap, taps);
 }";
 
-/// The sums of each invocation, from 0; `sum` ends their names.
-pub(super) fn zeros(tile: Tile, sum: &str) -> String {
+/// Declares the sums of each invocation, starting at 0; their names end in `suffix`.
+pub(super) fn zeros(tile: Tile, suffix: &str) -> String {
     let mut lines = Lines::default();
     for (c, j) in (0..tile.tm).flat_map(|c| (0..tile.tn / 4).map(move |j| (c, j))) {
-        line!(lines, "var c{c}_{j}{sum} = vec4(0.0);");
+        line!(lines, "var c{c}_{j}{suffix} = vec4(0.0);");
     }
     lines.0
 }
 
-/// What differs where each invocation multiplies by itself, in f32: `packed` is the element of the
-/// weights, `tiles` declares the tiles and how they are stored to, `subgroup` arguments that only matrix
-/// units need, `sums` declares the sums, `collect` hands those of subgroups over to the invocations.
+/// Returns the template values for products by each invocation in f32. `packed` is the element of
+/// the weights, `tiles` declares the tiles and the functions that store to them, `subgroup` is the
+/// arguments that only matrix units need, `sums` declares the sums, and `collect` distributes the
+/// sums of subgroups to their invocations.
 fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
     let base = "let a = (step - first) % BUFFERS * BK * MQ + ty;\n        \
                 let b = (step - first) % BUFFERS * BK * NQ + tx;\n        ";
@@ -282,12 +288,12 @@ fn invocations(tile: Tile, form: Form) -> [(&'static str, String); 6] {
     ]
 }
 
-/// The products of a step of so many terms; `sum` ends the names of the sums, `x` gives four rows of a
-/// term, `y` four columns.
+/// Returns the products of a step of `terms` terms. The names of the sums end in `suffix`; `x`
+/// returns four rows of a term, `y` four columns.
 pub(super) fn multiply(
     tile: Tile,
     terms: u32,
-    sum: &str,
+    suffix: &str,
     x: impl Fn(u32, u32) -> String,
     y: impl Fn(u32, u32) -> String,
 ) -> String {
@@ -301,7 +307,7 @@ pub(super) fn multiply(
             line!(lines, "let x{i} = {};", x(k, i));
             for (part, e) in PARTS.into_iter().zip(0..) {
                 for j in 0..tile.tn / 4 {
-                    let c = format!("c{}_{j}{sum}", 4 * i + e);
+                    let c = format!("c{}_{j}{suffix}", 4 * i + e);
                     line!(lines, "{c} = fma(vec4(x{i}.{part}), y{j}, {c});");
                 }
             }
@@ -311,7 +317,7 @@ pub(super) fn multiply(
     lines.0
 }
 
-/// From the sums to the destination.
+/// Returns the text that writes the sums to the destination.
 fn write(tile: Tile, wide: bool, result: Storage) -> String {
     let mut lines = Lines::default();
     let rows = || (0..tile.tm / 4).flat_map(|i| (0..4).map(move |e| (4 * i + e, i, e)));

@@ -1,4 +1,4 @@
-//! The source of the products' shaders: templates filled with sizes and unrolled loops.
+//! The source of the product shaders: templates filled with sizes and unrolled loops.
 
 mod epilogue;
 mod gather;
@@ -20,7 +20,7 @@ pub(super) use weight::weight;
 const PARTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// Lines of an unrolled loop. Not every shader compiler unrolls every loop over an array of
-/// registers; where one does not, the array ends up in memory.
+/// registers; if it does not, the array ends up in memory.
 #[derive(Default)]
 struct Lines(String);
 
@@ -60,7 +60,7 @@ fn tile_values(tile: Tile) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Element (i, j) of a product over four channels.
+/// Returns the statement that accumulates element (i, j) of a product over four channels.
 fn four(i: u32, j: u32) -> String {
     let sum = PARTS
         .iter()

@@ -1,4 +1,4 @@
-//! The products in registers.
+//! The kernels in registers.
 
 use super::{Lines, PARTS, four, index, line, phase};
 use crate::conv::wgsl::tile::SoftTile;
@@ -9,7 +9,7 @@ fn tensor() -> (&'static str, String) {
     ("conv_tensor.wgsl", include_str!("../../../../shaders/include/conv_tensor.wgsl").to_owned())
 }
 
-/// Buffers and function of the n-th tensor to be packed, which is stored this way.
+/// Returns the bindings and the function that pack the n-th tensor, which is stored as `stored`.
 fn pack_tensor(n: u32, stored: Storage) -> String {
     let source = format!("src{n}");
     let read = |at: &str| stored.read(&source, at);
@@ -27,7 +27,8 @@ fn pack_tensor(n: u32, stored: Storage) -> String {
     fill(include_str!("../../../../shaders/include/conv_soft_tensor.wgsl"), &values)
 }
 
-/// `conv_soft_pack.wgsl`; the first tensor is stored as `first` says, a second one as its gradient.
+/// Returns the source of `conv_soft_pack.wgsl`; the first tensor is stored as `first`, a second one
+/// like its gradient.
 pub(in crate::conv::wgsl) fn soft_pack(tensors: u32, first: Storage) -> String {
     let mut cases = Lines::default();
     for n in (0..tensors).rev() {
@@ -48,7 +49,7 @@ pub(in crate::conv::wgsl) fn soft_pack(tensors: u32, first: Storage) -> String {
         + &fill(include_str!("../../../../shaders/conv_soft_pack.wgsl"), &values)
 }
 
-/// `conv_soft_gather.wgsl`.
+/// Returns the source of `conv_soft_gather.wgsl`.
 pub(in crate::conv::wgsl) fn soft_gather(tile: SoftTile, in_place: bool) -> String {
     let SoftTile { tm, tn, lanes } = tile;
     let mut declare = Lines::default();
@@ -64,7 +65,7 @@ pub(in crate::conv::wgsl) fn soft_gather(tile: SoftTile, in_place: bool) -> Stri
         }
         line!(write, "}}");
     }
-    // Rows past the last repeat it. Each invocation loads every `lanes`-th row.
+    // Rows past the last repeat the last row. Each invocation loads every `lanes`-th row.
     for i in 0..tm.div_ceil(lanes) {
         let row = format!("row0 + lane + {}u", i * lanes);
         match in_place {
@@ -90,7 +91,10 @@ pub(in crate::conv::wgsl) fn soft_gather(tile: SoftTile, in_place: bool) -> Stri
         }
     }
     if in_place {
-        line!(declare, "// Past the last channel the source is 0; any weight that exists will do.");
+        line!(
+            declare,
+            "// Past the last channel the source is 0, so that any existing weight will do."
+        );
         line!(declare, "let top = params.channels - 1u;");
     }
     for i in 0..tm {
@@ -112,7 +116,7 @@ pub(in crate::conv::wgsl) fn soft_gather(tile: SoftTile, in_place: bool) -> Stri
     fill(include_str!("../../../../shaders/conv_soft_gather.wgsl"), &values)
 }
 
-/// `conv_soft_weight.wgsl`.
+/// Returns the source of `conv_soft_weight.wgsl`.
 pub(in crate::conv::wgsl) fn soft_weight(tile: SoftTile) -> String {
     let SoftTile { tm, tn, lanes } = tile;
     let mut declare = Lines::default();
@@ -123,7 +127,7 @@ pub(in crate::conv::wgsl) fn soft_weight(tile: SoftTile) -> String {
     }
     let quarter = tm / 4;
     for i in 0..quarter.div_ceil(lanes) {
-        // The last load may be for fewer than all lanes.
+        // The last load may not need all lanes.
         line!(declare, "let r{i} = min(lane + {}u, {}u) * dy_pitch;", i * lanes, quarter - 1);
         line!(multiply, "let z{i} = dy[a_at + r{i}];");
     }

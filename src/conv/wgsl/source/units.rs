@@ -1,4 +1,4 @@
-//! Products by matrix units, and by each invocation of the same tiles.
+//! Products on matrix units, and the emulation by invocations from the same tiles.
 
 use super::gather::zeros;
 use super::matrices::{Matrices, TileOrder, Tiles, multiply};
@@ -11,7 +11,7 @@ use crate::kernels::MatrixUnits;
 use crate::kernels::plan::fill;
 use crate::kernels::storage::Storage;
 
-/// What a text begins with.
+/// Returns the directives at the start of a shader.
 pub(super) fn directives(units: MatrixUnits) -> &'static str {
     match units.emulated {
         true => "enable f16;\n",
@@ -19,7 +19,7 @@ pub(super) fn directives(units: MatrixUnits) -> &'static str {
     }
 }
 
-/// The arguments that a kernel needs besides those of all kernels.
+/// Returns the arguments of the entry point that only matrix units need.
 fn subgroup(units: MatrixUnits) -> &'static str {
     match units.emulated {
         true => "",
@@ -27,7 +27,8 @@ fn subgroup(units: MatrixUnits) -> &'static str {
     }
 }
 
-/// What differs in `conv_gather.wgsl` from products by each invocation in f32.
+/// Returns the template values of `conv_gather.wgsl` that differ from products by invocations in
+/// f32.
 pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static str, String); 6] {
     let (terms, tiles) = (form.terms(), Tiles::of_weights(units));
     let base = "let base = (step - first) % BUFFERS * BK;\n";
@@ -67,8 +68,8 @@ pub(super) fn gather(tile: Tile, form: Form, units: MatrixUnits) -> [(&'static s
     ]
 }
 
-/// What differs in `conv_weight.wgsl`: the declaration of the tiles, and what declares the sums,
-/// multiplies and writes.
+/// The template values of `conv_weight.wgsl` that differ: the texts that declare the tiles, declare
+/// the sums, multiply and write, and the additional arguments.
 pub(super) struct Weight {
     pub tiles: String,
     pub subgroup: &'static str,
@@ -79,7 +80,7 @@ pub(super) struct Weight {
 
 impl Weight {
     pub(super) fn of(tile: Tile, loads: WeightLoads, units: MatrixUnits) -> Self {
-        // Tap 0 meets x one position before that of dy, tap 2 one after.
+        // Tap 0 pairs dy with x one position earlier, tap 2 with x one position later.
         let factors: &[(u32, u32)] =
             if loads.is_row() { &[(0, 1), (0, 0), (1, 0)] } else { &[(0, 0)] };
         let tiles = Tiles::of(loads, units);
@@ -105,9 +106,9 @@ impl Weight {
                     }
                     lines.0
                 };
-                [TOGETHER.to_owned(), stores(store)]
+                [PLACE_CONSECUTIVE.to_owned(), stores(store)]
             }
-            _ => [QUARTERS.to_owned(), stores(|name| tiles.store_four(name, "line", "item"))],
+            _ => [PLACE_QUARTERS.to_owned(), stores(|name| tiles.store_four(name, "line", "item"))],
         };
         let values = [
             ("before", u32::from(loads.is_row()).to_string()),
@@ -129,13 +130,15 @@ impl Weight {
     }
 }
 
-/// The place of a row (column) where those of a vec4 lie beside each other in the tile, and where they are
-/// a quarter of it apart.
-const TOGETHER: &str = "vec2(n, 4u * first + n)";
-const QUARTERS: &str = "vec2(n % count * 4u + n / count, n / count * quarter + first + n % count)";
+/// The result of `place` if the rows (columns) of a vec4 are consecutive in the tile.
+const PLACE_CONSECUTIVE: &str = "vec2(n, 4u * first + n)";
+/// The result of `place` if the rows (columns) of a vec4 are a quarter of the tile apart.
+const PLACE_QUARTERS: &str =
+    "vec2(n % count * 4u + n / count, n / count * quarter + first + n % count)";
 
-/// A line of a weight gradient's tiles has the rows (columns) of a position. With [`TileOrder::Fours`]
-/// an invocation has four rows of one position, with [`TileOrder::Ones`] four positions of one row.
+/// Returns the functions that store to a weight gradient's tiles, of which a line has the rows
+/// (columns) of one position. An invocation stores four rows of one position with
+/// [`TileOrder::Fours`], four positions of one row with [`TileOrder::Ones`].
 fn stores(of: impl Fn(&str) -> String) -> String {
     let text = |(name, operand): (&str, &str)| {
         format!(
@@ -147,7 +150,7 @@ fn stores(of: impl Fn(&str) -> String) -> String {
     [("a", "dy"), ("b", "x")].map(text).concat()
 }
 
-/// Workgroup memory for the sums of a part of the tile.
+/// Declares the workgroup memory for the sums of a part of the tile.
 fn declare_sums() -> String {
     let [_, padding] = PADDING;
     format!(
@@ -157,12 +160,12 @@ fn declare_sums() -> String {
     )
 }
 
-/// The parts of a tile, by their place from the top and from the left.
+/// Iterates over the parts of a tile, by their row and column.
 fn parts(tile: Tile) -> impl Iterator<Item = [u32; 2]> {
     (0..tile.tm / 4).flat_map(move |q| (0..tile.tn / 4).map(move |j| [q, j]))
 }
 
-/// From the sums of subgroups to those of invocations.
+/// Returns the text that distributes the sums of subgroups to their invocations.
 fn collect(tile: Tile, matrices: &Matrices) -> String {
     let mut lines = Lines(matrices.missing());
     for [q, j] in parts(tile) {
@@ -179,7 +182,7 @@ fn collect(tile: Tile, matrices: &Matrices) -> String {
     lines.0
 }
 
-/// From the sums, so many of each row and column, to the weights' gradient.
+/// Returns the text that writes the sums, `sums` per row and column, to the weight gradient.
 fn write(tile: Tile, units: MatrixUnits, sums: u32) -> String {
     let matrices = (!units.emulated).then(|| Matrices::of(tile, units));
     let missing = matrices.as_ref().map(Matrices::missing);

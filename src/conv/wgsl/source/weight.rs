@@ -1,4 +1,4 @@
-//! The tiles of the weight gradient.
+//! The tiled kernels of the weight gradient.
 
 use super::matrices::Tiles;
 use super::units::{self, Weight};
@@ -11,12 +11,13 @@ use crate::kernels::MatrixUnits;
 use crate::kernels::plan::fill;
 use crate::kernels::storage::Storage;
 
-/// What the template is filled with.
+/// The texts that the template is filled with.
 pub(super) struct Text {
-    /// How x and dy are stored.
+    /// How x is stored.
     pub x: Storage,
+    /// How dy is stored.
     pub dy: Storage,
-    /// Whether matrix units multiply, or invocations in their place.
+    /// Whether matrix units multiply, real or emulated.
     pub by_units: bool,
     pub declare: Lines,
     pub load: Lines,
@@ -25,8 +26,9 @@ pub(super) struct Text {
     pub write: Lines,
 }
 
-/// `conv_weight.wgsl`, with x as it is stored and dy as its gradient. `pitched` says what a tile is made
-/// of, `tiles` declares both, `subgroup` are arguments that only matrix units need.
+/// Returns the source of `conv_weight.wgsl`, with x stored as `x` and dy like its gradient. Of its
+/// template values, `pitch_unit` is the element of the tiles, `tiles` declares both tiles, and
+/// `subgroup` is the arguments that only matrix units need.
 pub(in crate::conv::wgsl) fn weight(
     tile: Tile,
     loads: WeightLoads,
@@ -43,7 +45,7 @@ pub(in crate::conv::wgsl) fn weight(
         Some(units) => units::directives(units),
         None => x.directive(),
     };
-    let (pitched, pitches, tiles, subgroup) = match units {
+    let (pitch_unit, pitches, tiles, subgroup) = match units {
         Some(units) => {
             let [padding, _] = PADDING;
             let Weight { tiles, subgroup, sums, multiply, write } = Weight::of(tile, loads, units);
@@ -77,7 +79,7 @@ pub(in crate::conv::wgsl) fn weight(
         ("loads", format!("{loads:?}")),
         ("x_element", x.element(loads.is_wide()).to_owned()),
         ("loads_from", text.load_functions(loads)),
-        ("pitched", pitched.to_owned()),
+        ("pitch_unit", pitch_unit.to_owned()),
         ("dy_element", text.dy.element(loads.is_wide()).to_owned()),
         ("a_pitch", a_pitch.to_string()),
         ("b_pitch", b_pitch.to_string()),
@@ -95,12 +97,13 @@ pub(in crate::conv::wgsl) fn weight(
 impl Text {
     fn new(x: Storage, by_units: bool) -> Self {
         let [declare, load, store, multiply, write] = [(); 5].map(|()| Lines::default());
-        // Matrix units take f16 as it is.
+        // Matrix units take f16 without conversion.
         let dy = if by_units { x } else { x.gradient() };
         Self { x, dy, by_units, declare, load, store, multiply, write }
     }
 
-    /// The value (or four) of an operand at `index`: f32, or f16 for matrix units.
+    /// Returns the expression for one or four values of an operand at `index`: f32, or f16 for
+    /// matrix units.
     fn read(&self, operand: &str, index: &str) -> String {
         match (self.by_units, operand) {
             (true, _) => format!("{operand}[{index}]"),
@@ -109,7 +112,7 @@ impl Text {
         }
     }
 
-    /// Functions that [`Self::read`] calls.
+    /// Returns the functions that [`Self::read`] calls.
     fn load_functions(&self, loads: WeightLoads) -> String {
         match self.by_units {
             true => String::new(),
@@ -117,30 +120,33 @@ impl Text {
         }
     }
 
-    /// Four values of 0.
+    /// Returns the expression for four zeros.
     fn zero(&self) -> &'static str {
         if self.by_units { "vec4<f16>()" } else { "vec4(0.0)" }
     }
 }
 
-/// A vec4 in the tiles is one position of four rows (columns).
+/// Fills the texts for narrow loads: a vec4 in the tiles is one position of four rows (columns).
 fn load_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     let Text { declare, load, .. } = text;
     line!(declare, "let quarter = local / STEP;");
-    // Where one factor is made 0, the other may be any element of its operand.
+    // If one factor is set to 0, the other may be any element of its operand.
     match loads {
         WeightLoads::Row => {
-            line!(load, "let row_ok = i32(lane) < left && u32(seen.z) < size.z;");
-            line!(load, "let ok = row_ok && all(vec2<u32>(seen.xy) < size.xy);");
+            line!(load, "let row_ok = i32(lane) < remaining && u32(x_position.z) < size.z;");
+            line!(load, "let ok = row_ok && all(vec2<u32>(x_position.xy) < size.xy);");
             line!(load, "let a = select(0u, a_at, row_ok);");
         }
         WeightLoads::Mixed => {
-            line!(load, "let here = i32(lane) < left;");
-            line!(load, "let taps = select(0u, inside_mask(seen, params.window, size), here);");
-            line!(load, "let a = select(0u, a_at, here);");
+            line!(load, "let valid = i32(lane) < remaining;");
+            line!(
+                load,
+                "let taps = select(0u, inside_mask(x_position, params.window, size), valid);"
+            );
+            line!(load, "let a = select(0u, a_at, valid);");
         }
         _ => {
-            line!(load, "let ok = i32(lane) < left && all(vec3<u32>(seen) < size);");
+            line!(load, "let ok = i32(lane) < remaining && all(vec3<u32>(x_position) < size);");
             line!(load, "let a = select(0u, a_at, ok);");
         }
     }
@@ -179,8 +185,9 @@ fn load_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     });
 }
 
-/// The vec4 of an operand that an invocation stores: `value` says what, given the number of the vec4
-/// and its distance from the first one. Past the last row (column) they are those of the last one.
+/// Adds the stores of the vec4 of an operand that an invocation loads: `value` returns each of
+/// them, given the number of the vec4 and its distance from the first one. Past the last row
+/// (column), the values of the last one are repeated.
 fn each_quarter(
     text: &mut Text,
     name: &str,
@@ -210,7 +217,7 @@ fn each_quarter(
     }
 }
 
-/// Four columns of any channels and taps, which have offsets and tap bits of their own.
+/// Adds the load of four columns with any channels and taps; each has its own offset and tap bits.
 fn mixed_columns(text: &mut Text, i: u32, at: u32) {
     line!(text.declare, "var b_offset{i}: vec4<u32>;");
     line!(text.declare, "var b_bits{i}: vec4<u32>;");
@@ -219,7 +226,7 @@ fn mixed_columns(text: &mut Text, i: u32, at: u32) {
         line!(text.declare, "let {column} = column0 + quarter + {at}u + {f}u * NQ;");
         line!(text.declare, "let {tap} = decompose({column}, params.window);");
         line!(text.declare, "b_offset{i}.{part} = tap_offset({tap});");
-        // Bit 31 is in no mask: columns past the last are 0.
+        // Bit 31 is in no mask, so that columns past the last become 0.
         let bits = format!("select(1u << 31u, tap_bits({tap}), {column} < columns)");
         line!(text.declare, "b_bits{i}.{part} = {bits};");
     }
@@ -229,19 +236,19 @@ fn mixed_columns(text: &mut Text, i: u32, at: u32) {
     line!(text.load, "let b{i} = vec4({values});");
 }
 
-/// A vec4 in the tiles is four positions of one row (column).
+/// Fills the texts for wide loads: a vec4 in the tiles is four positions of one row (column).
 fn load_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     let by_units = text.by_units;
     let Text { declare, load, .. } = &mut *text;
-    // Matrices need both factors between rows as 0.
+    // Matrix products need both factors to be 0 between rows.
     let between = by_units && loads.is_row();
     line!(declare, "let item = local / STEP;");
     let a_ok = if between { "row_ok" } else { "ok" };
     if between {
-        line!(load, "let row_ok = i32(lane) < left && u32(seen.z) < size.z;");
-        line!(load, "let ok = row_ok && all(vec2<u32>(seen.xy) < size.xy);");
+        line!(load, "let row_ok = i32(lane) < remaining && u32(x_position.z) < size.z;");
+        line!(load, "let ok = row_ok && all(vec2<u32>(x_position.xy) < size.xy);");
     } else {
-        line!(load, "let ok = i32(lane) < left && all(vec3<u32>(seen) < size);");
+        line!(load, "let ok = i32(lane) < remaining && all(vec3<u32>(x_position) < size);");
     }
     line!(load, "let a = select(0u, a_at, {a_ok});");
     line!(load, "let b = select(0u, b_at, ok);");
@@ -260,7 +267,7 @@ fn load_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
             };
             let loaded = text.read(operand, &format!("{name} + {name}_offset{i}"));
             let Text { declare, load, store, .. } = &mut *text;
-            // Past the last one the last one is loaded again.
+            // Past the last row (column), the last one is loaded again.
             line!(declare, "let {name}_offset{i} = min({first} + {item}, {all} - 1u) * {plane};");
             line!(load, "let {name}{i} = {loaded};");
             if !by_units {
@@ -281,8 +288,8 @@ fn load_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     }
 }
 
-/// Where taps lie along w, the last position of a step is the one before the next step's; none before a
-/// part. `text` stores it at this line.
+/// Adds the store of the position before a step, for taps along w: it is the last position of the
+/// previous step, or 0 at the start of a part. `text` returns the store to the given line.
 fn store_before(store: &mut Lines, text: impl Fn(&str) -> String) {
     line!(store, "if (lane == STEP - 1u) {{");
     line!(store, "{}", text("half * HALF"));

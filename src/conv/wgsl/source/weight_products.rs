@@ -1,4 +1,4 @@
-//! The weight gradient's products where each invocation multiplies by itself, in f32.
+//! The weight gradient's products if each invocation multiplies in f32.
 
 use super::weight::Text;
 use super::{PARTS, line};
@@ -12,7 +12,7 @@ const BASES: &str = "let a_base = (step & 1u) * STEP * A_PITCH + ty;
             let b_base = (step & 1u) * STEP * B_PITCH + tx;
             ";
 
-/// The products of a step, and what is written.
+/// Adds the products of a step, and the text that writes the sums.
 pub(super) fn multiply(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     text.multiply.0 += BASES;
     match loads.is_wide() {
@@ -43,7 +43,7 @@ fn multiply_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
         for i in 0..tile.tm / 4 {
             line!(multiply, "let x{i}_{now} = a_tile[a_base + {k}u * A_PITCH + {i}u * TY];");
         }
-        // Tap 0 meets x one position before that of dy, tap 2 one after.
+        // Tap 0 pairs dy with x one position earlier, tap 2 with x one position later.
         let factors = match loads {
             WeightLoads::Row => vec![(&now, &before), (&now, &now), (&before, &now)],
             _ => vec![(&now, &now)],
@@ -61,7 +61,7 @@ fn multiply_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     if loads == WeightLoads::Row {
         for (name, vectors) in [("x", tile.tm / 4), ("y", tile.tn / 4)] {
             for i in 0..vectors {
-                // A part starts with a row.
+                // A part starts at the start of a row.
                 line!(declare, "var {name}{i}_before = vec4(0.0);");
                 line!(multiply, "{name}{i}_before = {name}{i}_{};", step - 1);
             }
@@ -71,9 +71,9 @@ fn multiply_narrow(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
 
 fn write_narrow(text: &mut Text, tile: Tile, loads: WeightLoads) {
     for row in 0..tile.tm {
-        let place = format!("row0 + ty + {}u * TY + {}u * MQ", row / 4, row % 4);
-        line!(text.write, "if ({place} < rows) {{");
-        line!(text.write, "let to = dst_first + ({place}) * params.row_step;");
+        let row_index = format!("row0 + ty + {}u * TY + {}u * MQ", row / 4, row % 4);
+        line!(text.write, "if ({row_index} < rows) {{");
+        line!(text.write, "let to = dst_first + ({row_index}) * params.row_step;");
         for j in 0..tile.tn / 4 {
             for (part, f) in PARTS.into_iter().zip(0..) {
                 let column = format!("column0 + tx + {j}u * TX + {f}u * NQ");
@@ -90,7 +90,8 @@ fn write_narrow(text: &mut Text, tile: Tile, loads: WeightLoads) {
     }
 }
 
-/// The values of a few columns stay in registers, those of the rows come one by one.
+/// Adds the products for wide loads. The values of an invocation's columns stay in registers; those
+/// of its rows are loaded one at a time.
 fn multiply_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
     let Text { declare, multiply, .. } = text;
     let Tile { tm, tn, .. } = tile;
@@ -100,7 +101,7 @@ fn multiply_wide(text: &mut Text, tile: Tile, loads: WeightLoads, step: u32) {
         }
     }
     let is_row = loads.is_row();
-    // The values of the position before: none at the start of a row.
+    // The value of the previous position, or 0 at the start of a row.
     let before = |name: &str, i: u32, k: u32| match k {
         0 => format!("select({name}{i}_before, 0.0, starts{k})"),
         _ => format!("select({name}{i}_{}.w, 0.0, starts{k})", k - 1),
