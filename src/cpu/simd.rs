@@ -19,7 +19,8 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     if let (Arch::V4(_), true, Some(simd)) = (&arch, *WITHOUT_AVX512, pulp::x86::V3::try_new()) {
         return pulp::Simd::vectorize(simd, op);
     }
-    // Burn builds pulp without runtime selection of AVX2, but the AVX2 code itself is compiled in.
+    // With the features that Burn enables, pulp's `Arch` never selects AVX2, although its AVX2 code is
+    // compiled in.
     #[cfg(target_arch = "x86_64")]
     if let (Arch::Scalar, Some(simd)) = (&arch, pulp::x86::V3::try_new()) {
         return pulp::Simd::vectorize(simd, op);

@@ -35,10 +35,10 @@ impl Target<'_, '_> {
             if self.position_stride > 1 {
                 let sums = sums[..count * LANES].chunks(LANES);
                 if w.output_step == 1 {
-                    line.iter_mut().zip(sums).for_each(|(place, sums)| *place = sums[0]);
+                    line.iter_mut().zip(sums).for_each(|(target, sums)| *target = sums[0]);
                 } else {
-                    let places = line.iter_mut().skip(w_phase.first).step_by(w.output_step);
-                    places.zip(sums).for_each(|(place, sums)| *place = sums[0]);
+                    let targets = line.iter_mut().skip(w_phase.first).step_by(w.output_step);
+                    targets.zip(sums).for_each(|(target, sums)| *target = sums[0]);
                 }
                 continue;
             }
@@ -47,14 +47,14 @@ impl Target<'_, '_> {
                 (1, _) => line.copy_from_slice(sums),
                 (2, Some((last, sums))) => {
                     let line = &mut line[w_phase.first..];
-                    for (places, &sum) in line.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
-                        places[0] = sum;
+                    for (targets, &sum) in line.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
+                        targets[0] = sum;
                     }
                     line[2 * sums.len()] = *last;
                 }
                 (step, _) => {
-                    let places = line.iter_mut().skip(w_phase.first).step_by(step);
-                    places.zip(sums).for_each(|(place, &sum)| *place = sum);
+                    let targets = line.iter_mut().skip(w_phase.first).step_by(step);
+                    targets.zip(sums).for_each(|(target, &sum)| *target = sum);
                 }
             }
         }

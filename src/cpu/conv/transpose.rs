@@ -133,26 +133,26 @@ pub(super) fn transpose(
 }
 
 /// Writes the sums `[taps, width]`, starting at column `first`, to the lines: each line gets the taps
-/// of one column, starting at index `place`.
+/// of one column, starting at index `start`.
 pub(super) fn scatter(
     sums: &[f32],
     width: usize,
     first: usize,
     lines: &mut [&mut [f32]],
-    place: usize,
+    start: usize,
 ) {
     let sums = sums.chunks_exact(width).enumerate();
     if let [a, b, c, d, e, f, g, h] = lines {
         // Eight at a time, so that a line of sums is read in longer contiguous pieces.
         for (tap, sums) in sums {
-            let (p, s) = (place + tap, &sums[first..first + 8]);
+            let (p, s) = (start + tap, &sums[first..first + 8]);
             (a[p], b[p], c[p], d[p]) = (s[0], s[1], s[2], s[3]);
             (e[p], f[p], g[p], h[p]) = (s[4], s[5], s[6], s[7]);
         }
     } else {
         for (tap, sums) in sums {
             for (line, &sum) in lines.iter_mut().zip(&sums[first..]) {
-                line[place + tap] = sum;
+                line[start + tap] = sum;
             }
         }
     }
