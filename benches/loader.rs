@@ -21,8 +21,8 @@ use polyview::schema::Schema;
 const ROUNDS: usize = 5;
 /// Passes over the clips per measurement of a fast reader.
 const MANY: usize = 20;
-/// Passes over the clips per measurement of a slow reader, more than one because only the first batches
-/// allocate memory, and later ones reuse it, as in training.
+/// Passes over the clips per measurement of a slow reader, more than one because only the first
+/// batches allocate memory, and later ones reuse it, as in training.
 const SOME: usize = 4;
 /// Clips per batch.
 const BATCH: usize = 4;
@@ -59,8 +59,8 @@ fn load(dataset: &Arc<Dataset>, workers: usize, passes: usize) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Returns the seconds that `workers` threads take to read files of a clip's size from the page cache, in
-/// the loader's batches.
+/// Returns the seconds that `workers` threads take to read files of a clip's size from the page
+/// cache, in the loader's batches.
 fn plain_read(files: &[PathBuf], clip: usize, workers: usize, passes: usize) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {

@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let trainable = freezing.trainable(&past);
         trainer.set_trainable(trainable);
         let order = shuffled(train.samples.len(), 4, config.run.seed, epoch);
-        // Training reads a different window of each clip in each epoch; validation reads the middle.
+        // Training reads a different window of each clip in each epoch; validation reads the
+        // middle.
         let plan = Plan::from(order).reading(Reading::drawn(config.run.seed, epoch + 1));
         let loader = Loader::new(Arc::clone(&train), plan, 1);
         let record = trainer.train_one_epoch(loader, |_step| Rates::new(1e-3, 3e-4))?;

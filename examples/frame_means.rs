@@ -1,7 +1,7 @@
-//! Summary of decoded clips: one line with a JSON object per clip, with its properties and, for each
-//! frame in display order, the means of R, G and B (0 to 255) over the whole frame and over its four
-//! quadrants, which show whether a frame is rotated. For a clip that cannot be read, the object has
-//! `error` instead.
+//! Summary of decoded clips: one line with a JSON object per clip, with its properties and, for
+//! each frame in display order, the means of R, G and B (0 to 255) over the whole frame and over
+//! its four quadrants, which show whether a frame is rotated. For a clip that cannot be read, the
+//! object has `error` instead.
 //!
 //!     cargo run --example frame_means -- CLIP...
 
@@ -61,8 +61,8 @@ type Summary = ([f64; 3], [[f64; 3]; 4]);
 
 fn summary(frame: &Frame<'_>) -> Summary {
     let half = [frame.height / 2, frame.width / 2];
-    // Sums over a grid of three by three. A middle row or column belongs to no quadrant, so that rotating
-    // a frame permutes the quadrants exactly.
+    // Sums over a grid of three by three. A middle row or column belongs to no quadrant, so that
+    // rotating a frame permutes the quadrants exactly.
     let part = |at, half, size| usize::from(at >= half) + usize::from(at >= size - half);
     let mut sums = [[0u64; 3]; 9];
     for (y, row) in frame.data.chunks_exact(frame.width * 3).enumerate() {

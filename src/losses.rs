@@ -25,8 +25,8 @@
 //! assert!((loss - 0.5).abs() < 1e-6);
 //! ```
 //!
-//! To make it available as an option, add a name to [`crate::config::LossFunction`] and an arm to `loss`
-//! in `src/train/objective.rs`.
+//! To make it available as an option, add a name to [`crate::config::LossFunction`] and an arm to
+//! `loss` in `src/train/objective.rs`.
 
 mod targets;
 
@@ -42,8 +42,8 @@ pub trait TaskLoss: Debug + Send + Sync {
     /// Computes the mean loss over a batch of logits `[B, C]` and their targets, as `[1]`.
     fn loss(&self, logits: Tensor<2>, targets: &Targets) -> Tensor<1>;
 
-    /// Returns the divisor of that mean: the weight of these targets when the mean of a batch is computed
-    /// from the means of its parts.
+    /// Returns the divisor of that mean: the weight of these targets when the mean of a batch is
+    /// computed from the means of its parts.
     fn divisor(&self, targets: &Targets) -> f64 {
         targets.total()
     }
@@ -114,8 +114,8 @@ fn weight_sum(targets: &Targets, class_weights: Option<&[f32]>) -> f32 {
     }
 }
 
-/// Computes the mean focal loss (Lin et al. 2017, eq. 4, in the form that most PyTorch trainers use)
-/// of logits `[B, C]`, with γ per class:
+/// Computes the mean focal loss (Lin et al. 2017, eq. 4, in the form that most PyTorch trainers
+/// use) of logits `[B, C]`, with γ per class:
 ///
 /// loss = mean((1 − exp(−ce_i))^γ_i·ce_i), γ_i = Σ_c q_ic·γ_c
 ///
@@ -157,7 +157,8 @@ fn weighted_nll(
         assert!(given == c, "the loss has weights for {given} classes, but the task has {c}");
     }
     let weight = |class: usize| class_weights.map_or(1.0, |w| w[class]);
-    // A constant matrix combines smoothing, weights and divisor, so the device only multiplies once.
+    // A constant matrix combines smoothing, weights and divisor, so the device only multiplies
+    // once.
     let smooth = label_smoothing as f32;
     let mut factors = vec![0.0_f32; b * c];
     for (row, shares) in factors.chunks_mut(c).zip(targets.rows()) {

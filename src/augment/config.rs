@@ -37,8 +37,8 @@ impl Strength {
 
 /// The augmentation's options; the field names are the option names.
 ///
-/// Their effect on a clip, with the level g of [`Strength`]: probabilities are capped at 0.95, "± a" means
-/// uniform in [−a, a], and "in [a, b]" uniform in [a, b].
+/// Their effect on a clip, with the level g of [`Strength`]: probabilities are capped at 0.95, "±
+/// a" means uniform in [−a, a], and "in [a, b]" uniform in [a, b].
 ///
 /// | stage | probability | range |
 /// |---|---|---|
@@ -55,9 +55,9 @@ impl Strength {
 /// | Gaussian noise | 0.5 g | deviation in [0, `noise-strength`·g] |
 /// | mixing with the previous or the next frame | 0.2 g | share in [0.1, 0.1 + 0.2 g] |
 ///
-/// With `rand-augment` N, a clip gets N of the stages other than the flip, all equally likely, as RandAugment
-/// (Cubuk et al. 2020) draws operations. The ranges stay the same, but the probabilities above do not apply,
-/// except that of frame dropout and a `reversal-prob` of 0.
+/// With `rand-augment` N, a clip gets N of the stages other than the flip, all equally likely, as
+/// RandAugment (Cubuk et al. 2020) draws operations. The ranges stay the same, but the
+/// probabilities above do not apply, except that of frame dropout and a `reversal-prob` of 0.
 ///
 /// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class in the
 /// imbalanced task, if the schema has one.

@@ -2,9 +2,9 @@
 //!
 //! Planning and execution are separated by one small value per clip, the [`ClipRecord`]. Planning
 //! ([`plan_clip`]) draws every random choice on the host from (seed, turn, action, view), where a
-//! [`Turn`] is one reading of an action in training. Execution ([`augment`]) applies the record in one
-//! pass over the pixels: in a compute shader on devices that run WGSL, otherwise in threads on the
-//! CPU. Both give the same pixels, noise included.
+//! [`Turn`] is one reading of an action in training. Execution ([`augment`]) applies the record in
+//! one pass over the pixels: in a compute shader on devices that run WGSL, otherwise in threads on
+//! the CPU. Both give the same pixels, noise included.
 //!
 //! The stages, in this order, on values in [0, 1]:
 //!
@@ -16,8 +16,8 @@
 //! 6. *normalisation*: (x − mean)/std.
 //!
 //! Clamping is always to [0, 1]; from step 4 on, no value can leave this range. Shrinking frames is
-//! not antialiased here: frames that are to shrink by more than a factor of about 2 should be resized
-//! when they are loaded ([`crate::data::resize`]), which is antialiased.
+//! not antialiased here: frames that are to shrink by more than a factor of about 2 should be
+//! resized when they are loaded ([`crate::data::resize`]), which is antialiased.
 //!
 //! `ADDING.md` in this folder explains how to add a stage.
 //!
@@ -52,11 +52,11 @@ pub use polyview_cpu::augment::{
 };
 
 /// Augments a batch and returns it on the device. The input is `frames` `[N, T, H, W, 3]` with
-/// `size` = `[T, H, W]` and one record per clip; the result is `[N, 3, T', H', W']` with `out_size` =
-/// `[H', W']` and T' the number of frames of the records.
+/// `size` = `[T, H, W]` and one record per clip; the result is `[N, 3, T', H', W']` with `out_size`
+/// = `[H', W']` and T' the number of frames of the records.
 ///
-/// On a device with automatic differentiation, the result is an autodiff tensor that does not require
-/// a gradient.
+/// On a device with automatic differentiation, the result is an autodiff tensor that does not
+/// require a gradient.
 pub fn augment(
     frames: Frames,
     size: [usize; 3],
@@ -86,8 +86,8 @@ fn on_host(job: &AugmentJob, device: &Device) -> Tensor<5> {
     Tensor::from_data(TensorData::new(host::execute(job), job.out_shape()), device)
 }
 
-/// Prepares `clips` clips without augmentation, for validation: they are only normalised (and resized
-/// if `out_size` differs).
+/// Prepares `clips` clips without augmentation, for validation: they are only normalised (and
+/// resized if `out_size` differs).
 pub fn plain(
     frames: Frames,
     clips: usize,

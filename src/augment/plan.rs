@@ -15,8 +15,8 @@ const ALL_VIEWS: u64 = u64::MAX;
 /// Offset added to a view's number for the stream that chooses its stages.
 const CHOICE: u64 = 1 << 32;
 
-/// Random numbers for one (seed, turn, action, view). Integers and reals are derived from uniform f64
-/// by the formulas below, so that plans do not depend on any library's sampling method.
+/// Random numbers for one (seed, turn, action, view). Integers and reals are derived from uniform
+/// f64 by the formulas below, so that plans do not depend on any library's sampling method.
 struct Draw(ChaCha8Rng);
 
 impl Draw {
@@ -44,7 +44,8 @@ impl Draw {
     }
 }
 
-/// The stages that `rand-augment` chooses from. The flip is excluded, since an action's views share it.
+/// The stages that `rand-augment` chooses from. The flip is excluded, since an action's views share
+/// it.
 #[derive(Clone, Copy)]
 enum Stage {
     Shift,
@@ -92,13 +93,13 @@ pub fn rarity(count: usize, largest: usize) -> f32 {
     1.0 - (count as f32 / largest.max(1) as f32).min(1.0)
 }
 
-/// Draws the record of one clip of `[T, H, W]` (source pixels) from the distributions in the table of
-/// [`AugmentConfig`]. `turn` is an epoch, counted from 1, or one of several readings of the action in an
-/// epoch. The same arguments give the same record on every machine. `rarity` is that of the action's class,
-/// 0 to 1, and is only used with `severity_aware_augmentation`.
+/// Draws the record of one clip of `[T, H, W]` (source pixels) from the distributions in the table
+/// of [`AugmentConfig`]. `turn` is an epoch, counted from 1, or one of several readings of the
+/// action in an epoch. The same arguments give the same record on every machine. `rarity` is that
+/// of the action's class, 0 to 1, and is only used with `severity_aware_augmentation`.
 ///
-/// Every number is drawn whether or not it is used, so that changing one option does not change the draws
-/// of the others.
+/// Every number is drawn whether or not it is used, so that changing one option does not change the
+/// draws of the others.
 pub fn plan_clip(
     config: &AugmentConfig,
     seed: u64,
@@ -188,9 +189,9 @@ impl TimeMap {
         }
     }
 
-    /// Returns the source of output frame `t`. As this is an inverse map, the stages apply in reverse
-    /// order: the warp reads a frame of the reversed clip, which reads one of the shifted clip. Halves
-    /// round up, and the end frames repeat.
+    /// Returns the source of output frame `t`. As this is an inverse map, the stages apply in
+    /// reverse order: the warp reads a frame of the reversed clip, which reads one of the shifted
+    /// clip. Halves round up, and the end frames repeat.
     fn source(&self, t: usize) -> usize {
         let last = (self.frames - 1) as f64;
         let middle = last / 2.0;

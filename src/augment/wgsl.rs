@@ -132,8 +132,8 @@ impl AugmentKernel {
     }
 }
 
-/// Executes a job on the device and returns `[N, 3, T', H', W']`, or `None` if the device does not run
-/// WGSL or the source does not fit into one of its buffers.
+/// Executes a job on the device and returns `[N, 3, T', H', W']`, or `None` if the device does not
+/// run WGSL or the source does not fit into one of its buffers.
 ///
 /// # Errors
 /// [`AugmentError::TooLarge`] if the result does not fit into one of the device's buffers.
@@ -161,7 +161,8 @@ pub fn execute(job: &AugmentJob, device: &Device) -> Option<Result<Tensor<5>, Au
     Some(Ok(with_autodiff_of(device, Tensor::from_primitive::<CubeBackend>(clips))))
 }
 
-/// Enables automatic differentiation on the tensor if the device has it, as for tensors created there.
+/// Enables automatic differentiation on the tensor if the device has it, as for tensors created
+/// there.
 fn with_autodiff_of(device: &Device, tensor: Tensor<5>) -> Tensor<5> {
     match device.gradient_checkpointing_strategy() {
         None => tensor,

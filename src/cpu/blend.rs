@@ -8,8 +8,8 @@ use crate::simd::dispatch;
 /// Values per task.
 const CHUNK: usize = 1 << 15;
 
-/// Computes `old += share · (new − old)`; a finite value that already equals the new one does not change
-/// (−0 becomes 0).
+/// Computes `old += share · (new − old)`; a finite value that already equals the new one does not
+/// change (−0 becomes 0).
 ///
 /// # Panics
 /// If the slices' lengths differ.

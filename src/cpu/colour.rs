@@ -1,12 +1,12 @@
-//! Conversion from YUV 4:2:0 to RGB with the arithmetic of ffmpeg's scaler (libswscale on x86), so that a
-//! frame has the same bytes whether polyview or ffmpeg decodes it.
+//! Conversion from YUV 4:2:0 to RGB with the arithmetic of ffmpeg's scaler (libswscale on x86), so
+//! that a frame has the same bytes whether polyview or ffmpeg decodes it.
 //!
-//! With V' = 8·V − 1024 and so on, R = Y·a + V'·b, and likewise for G and B, where each product is reduced
-//! to 16 bits and rounded down. That makes frames about one level darker than exact arithmetic does. Each
-//! pixel takes the nearest chroma sample.
+//! With V' = 8·V − 1024 and so on, R = Y·a + V'·b, and likewise for G and B, where each product is
+//! reduced to 16 bits and rounded down. That makes frames about one level darker than exact
+//! arithmetic does. Each pixel takes the nearest chroma sample.
 
-/// One frame in YUV 4:2:0: `height` rows of `width` luma samples, and half as many chroma samples in each
-/// direction, rounded up.
+/// One frame in YUV 4:2:0: `height` rows of `width` luma samples, and half as many chroma samples
+/// in each direction, rounded up.
 #[derive(Debug, Clone, Copy)]
 pub struct Yuv420<'a> {
     /// Luma plane.
@@ -34,8 +34,9 @@ pub struct YuvToRgb {
 }
 
 impl YuvToRgb {
-    /// Computes the factors for a matrix whose luma weights are `kr` for red and `kb` for blue (ITU-T H.273,
-    /// 8.3). Full-range samples go from 0 to 255; otherwise luma goes from 16 to 235 and chroma to 240.
+    /// Computes the factors for a matrix whose luma weights are `kr` for red and `kb` for blue
+    /// (ITU-T H.273, 8.3). Full-range samples go from 0 to 255; otherwise luma goes from 16 to 235
+    /// and chroma to 240.
     pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
         let kg = 1.0 - kr - kb;
         // ffmpeg stores the factors with 16 fractional bits, for chroma of limited range.

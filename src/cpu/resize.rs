@@ -53,9 +53,9 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// Computes the geometry for a frame of `height` × `width` and a target of `to_height` × `to_width`:
-    /// k = max(to_height / height, to_width / width), each side scaled by k and rounded (halves
-    /// up), half of the surplus (integer division) cut off above and on the left.
+    /// Computes the geometry for a frame of `height` × `width` and a target of `to_height` ×
+    /// `to_width`: k = max(to_height / height, to_width / width), each side scaled by k and rounded
+    /// (halves up), half of the surplus (integer division) cut off above and on the left.
     pub fn new(height: usize, width: usize, to_height: usize, to_width: usize) -> Self {
         let k = (to_height as f64 / height as f64).max(to_width as f64 / width as f64);
         let scale = |side: usize, to: usize| to.max((side as f64 * k + 0.5).floor() as usize);
@@ -87,8 +87,8 @@ impl Cover {
 
 /// Scales and crops frames to one target size. It reuses an internal buffer, so use one per thread.
 ///
-/// The filter is bilinear; when shrinking, the kernel widens with the scale (antialiasing), as in Pillow
-/// and in torchvision's `resize` with `antialias=True`.
+/// The filter is bilinear; when shrinking, the kernel widens with the scale (antialiasing), as in
+/// Pillow and in torchvision's `resize` with `antialias=True`.
 #[derive(Debug)]
 pub struct Resizer {
     /// The part to keep of a longer frame; [`Crop::Middle`] by default.
@@ -117,7 +117,8 @@ impl Resizer {
     /// Resizes one RGB frame `[h, w, 3]` into `out`, `[height, width, 3]`.
     ///
     /// # Errors
-    /// [`ResizeError`] if a side is 0 or a slice's length does not match its size; `out` is then unchanged.
+    /// [`ResizeError`] if a side is 0 or a slice's length does not match its size; `out` is then
+    /// unchanged.
     pub fn frame(
         &mut self,
         frame: &[u8],
@@ -141,8 +142,9 @@ impl Resizer {
         self.scale(frame, height, width, cover.keeping(self.crop, self.height, self.width), out)
     }
 
-    /// Scales only the part of the frame that is kept, because a frame of a single row of pixels may be
-    /// thousands of times longer than the target. The filter kernel still reads beyond that part's edges.
+    /// Scales only the part of the frame that is kept, because a frame of a single row of pixels
+    /// may be thousands of times longer than the target. The filter kernel still reads beyond that
+    /// part's edges.
     fn scale(
         &mut self,
         frame: &[u8],
@@ -166,8 +168,8 @@ impl Resizer {
     }
 }
 
-/// Maps `to` of the `scaled` pixels of an axis, starting at `start`, back to the source: returns the first
-/// pixel's edge and the total length in source pixels.
+/// Maps `to` of the `scaled` pixels of an axis, starting at `start`, back to the source: returns
+/// the first pixel's edge and the total length in source pixels.
 fn kept(source: usize, scaled: usize, start: usize, to: usize) -> (f64, f64) {
     if to == scaled {
         return (0.0, source as f64);

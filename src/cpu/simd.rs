@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use pulp::{Arch, WithSimd};
 
-/// Whether AVX-512 is disabled by the environment, so that tests and benchmarks can exercise the kernels
-/// of a machine without it.
+/// Whether AVX-512 is disabled by the environment, so that tests and benchmarks can exercise the
+/// kernels of a machine without it.
 #[cfg(target_arch = "x86_64")]
 static WITHOUT_AVX512: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("POLYVIEW_WITHOUT_AVX512").is_some());
@@ -19,8 +19,8 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     if let (Arch::V4(_), true, Some(simd)) = (&arch, *WITHOUT_AVX512, pulp::x86::V3::try_new()) {
         return pulp::Simd::vectorize(simd, op);
     }
-    // With the features that Burn enables, pulp's `Arch` never selects AVX2, although its AVX2 code is
-    // compiled in.
+    // With the features that Burn enables, pulp's `Arch` never selects AVX2, although its AVX2 code
+    // is compiled in.
     #[cfg(target_arch = "x86_64")]
     if let (Arch::Scalar, Some(simd)) = (&arch, pulp::x86::V3::try_new()) {
         return pulp::Simd::vectorize(simd, op);

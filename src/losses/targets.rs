@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The targets of B actions in one task: for each action a share of every class, `[B, C]`. Usually an
-/// action has a share of 1 of its class; mixed actions have shares of the classes of both.
+/// The targets of B actions in one task: for each action a share of every class, `[B, C]`. Usually
+/// an action has a share of 1 of its class; mixed actions have shares of the classes of both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
     classes: usize,
@@ -60,8 +60,8 @@ impl Targets {
     /// Returns for each action the sum of its shares, each multiplied by the factor of its class.
     ///
     /// # Panics
-    /// If the number of factors differs from the number of classes, because a loss was made for another
-    /// number of classes.
+    /// If the number of factors differs from the number of classes, because a loss was made for
+    /// another number of classes.
     pub fn weighted(&self, factors: &[f32]) -> Vec<f32> {
         let (given, classes) = (factors.len(), self.classes);
         assert!(

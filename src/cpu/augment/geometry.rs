@@ -22,8 +22,8 @@ pub(super) const MAX_SIDE: usize = 8192;
 /// ```
 ///
 /// This is PyTorch's `align_corners=False`, with pixel centres at halves. The whole map is affine,
-/// hence the sum of a part that depends on x and one that depends on y. Both are computed in f64 and
-/// tabulated in fixed point with [`BITS`] fractional bits: a position then costs one integer
+/// hence the sum of a part that depends on x and one that depends on y. Both are computed in f64
+/// and tabulated in fixed point with [`BITS`] fractional bits: a position then costs one integer
 /// addition, is accurate to 2⁻¹⁶ pixels at every size and is the same on every device, whether or
 /// not it fuses multiply-adds.
 ///
@@ -112,8 +112,8 @@ impl Geometry {
         [cx + rx, cy + ry]
     }
 
-    /// Returns the two neighbours of a position along one axis (0 = x, 1 = y) of a frame with `side`
-    /// pixels, and the weight of the second.
+    /// Returns the two neighbours of a position along one axis (0 = x, 1 = y) of a frame with
+    /// `side` pixels, and the weight of the second.
     #[inline]
     pub fn neighbours(&self, axis: usize, position: i32, side: usize) -> (usize, usize, f32) {
         // The record was checked, so the crop lies in the frame; rounding must not leave it either.
@@ -123,9 +123,9 @@ impl Geometry {
         (first, (first + 1).min(side - 1), weight)
     }
 
-    /// Returns the share of the bilinear weights at a position that lies inside the frame, along one
-    /// axis. It is computed from integer distances to the edges, which are small, hence exact, where
-    /// the share is neither 0 nor 1.
+    /// Returns the share of the bilinear weights at a position that lies inside the frame, along
+    /// one axis. It is computed from integer distances to the edges, which are small, hence exact,
+    /// where the share is neither 0 nor 1.
     #[inline]
     pub fn coverage(&self, axis: usize, position: i32) -> f32 {
         let from_start = position.wrapping_sub(self.start[axis]) as f32 * self.inverse[axis] + 1.0;

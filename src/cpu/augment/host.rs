@@ -12,7 +12,8 @@ trait Value: Copy + Sync + 'static {
     /// Factor that maps stored values to [0, 1].
     const UNIT: f32;
     fn raw(self) -> f32;
-    /// Returns the values as indices into a table of all possible values, if the type has few enough.
+    /// Returns the values as indices into a table of all possible values, if the type has few
+    /// enough.
     fn levels(values: &[Self]) -> Option<&[u8]>;
 }
 
@@ -41,8 +42,8 @@ impl Value for f32 {
 /// One row of an output frame in each of the three channels.
 type Rows<'a> = [&'a mut [f32]; 3];
 
-/// Output of each of the 256 source values per channel, for pixels that are neither interpolated nor
-/// noisy nor mixed.
+/// Output of each of the 256 source values per channel, for pixels that are neither interpolated
+/// nor noisy nor mixed.
 type Table = [[f32; 256]; 3];
 
 /// Look-up table of a clip, and the source that it is applied to.

@@ -119,8 +119,8 @@ pub struct Clip {
     pub brightness: f32,
     /// Factor that the distance from 0.5 is multiplied by.
     pub contrast: f32,
-    /// 0.5 − 0.5·contrast: x·contrast + `contrast_shift` equals (x − 0.5)·contrast + 0.5 and is exact
-    /// at contrast 1.
+    /// 0.5 − 0.5·contrast: x·contrast + `contrast_shift` equals (x − 0.5)·contrast + 0.5 and is
+    /// exact at contrast 1.
     pub contrast_shift: f32,
     /// Noise that is added to each value.
     pub noise: Option<Noise>,
@@ -139,8 +139,8 @@ pub struct AugmentJob<'a> {
 }
 
 impl<'a> AugmentJob<'a> {
-    /// Checks and prepares the augmentation of clips of `[T, H, W]` = `size`, one record per clip, to
-    /// frames of `[H', W']` = `out_size`.
+    /// Checks and prepares the augmentation of clips of `[T, H, W]` = `size`, one record per clip,
+    /// to frames of `[H', W']` = `out_size`.
     pub fn new(
         frames: Frames<'a>,
         size: [usize; 3],

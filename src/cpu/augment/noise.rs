@@ -29,9 +29,9 @@ impl Noise {
         Self { key: [key as u32, (key >> 32) as u32], scale: std / BYTE_SUM_STD }
     }
 
-    /// Returns the noise of element `index` of the output clip `[3, T, H', W']`:
-    /// (b₀ + b₁ + b₂ + b₃ − 510)·scale, where b₀ to b₃ are the bytes of the hash of index and key. The
-    /// sum of four uniform numbers (Irwin–Hall, n = 4) approximates a Gaussian: mean 0, the requested
+    /// Returns the noise of element `index` of the output clip `[3, T, H', W']`: (b₀ + b₁ + b₂ + b₃
+    /// − 510)·scale, where b₀ to b₃ are the bytes of the hash of index and key. The sum of four
+    /// uniform numbers (Irwin–Hall, n = 4) approximates a Gaussian: mean 0, the requested
     /// deviation, tails that end at 3.45 σ, excess kurtosis −0.3. Its resolution is 1/148 of σ, far
     /// below a grey level.
     #[inline]

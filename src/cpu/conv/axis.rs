@@ -1,9 +1,10 @@
 //! One axis of a convolution, described from the side that is written.
 //!
-//! The forward pass and the input gradient are the same computation: every output gathers the sources
-//! under its taps. In the forward pass, output o reads source o·s − p + a under tap a. In the input
-//! gradient, `x[i]` gathers `dy[(i + p − a) / s]` over the taps for which the division is exact, so
-//! the outputs fall into s phases with different taps, and within a phase the step is 1 again.
+//! The forward pass and the input gradient are the same computation: every output gathers the
+//! sources under its taps. In the forward pass, output o reads source o·s − p + a under tap a. In
+//! the input gradient, `x[i]` gathers `dy[(i + p − a) / s]` over the taps for which the division is
+//! exact, so the outputs fall into s phases with different taps, and within a phase the step is 1
+//! again.
 //!
 //! The sources are staged in planes, so that every tap of a phase reads one plane at one shift:
 //! output i of a phase reads position i + shift of the tap's plane, and position q of a plane is
@@ -82,8 +83,8 @@ impl Axis {
         }
     }
 
-    /// Plans the direction of the input gradient: the source is dy of length `source`, the output is
-    /// dx of length `output`.
+    /// Plans the direction of the input gradient: the source is dy of length `source`, the output
+    /// is dx of length `output`.
     pub(super) fn transposed(
         source: usize,
         output: usize,
@@ -129,8 +130,8 @@ impl Axis {
         to.min(all).saturating_sub(from)
     }
 
-    /// Returns the taps that reach a given output, each with the source index that it reads, without
-    /// taps that fall into the padding.
+    /// Returns the taps that reach a given output, each with the source index that it reads,
+    /// without taps that fall into the padding.
     pub(super) fn taps_of(&self, output: usize) -> Vec<(usize, usize)> {
         let position = output / self.output_step;
         let inside = |tap: &Tap| {

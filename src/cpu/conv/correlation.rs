@@ -1,10 +1,10 @@
-//! The common part of the weight-gradient algorithms: a sum over positions for every pair of an input
-//! and an output channel.
+//! The common part of the weight-gradient algorithms: a sum over positions for every pair of an
+//! input and an output channel.
 //!
 //! dy is prepared in panels of output channels, for a batch of units of positions at a time; then
 //! tasks, one per block of input channels, add up those units. If there are too few blocks for the
-//! cores, the positions are split as well, into parts that are added up in order afterwards. The split
-//! depends on sizes alone, so the result is bitwise independent of the number of threads.
+//! cores, the positions are split as well, into parts that are added up in order afterwards. The
+//! split depends on sizes alone, so the result is bitwise independent of the number of threads.
 
 use std::ops::Range;
 

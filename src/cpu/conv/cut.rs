@@ -18,8 +18,8 @@ const COLUMNS_IN_TIME: usize = 3072;
 /// Largest number of positions of a plane that counts as small.
 const SMALL: usize = 256;
 
-/// Target number of staged sources and sums of a group where the kernel extends along time: a mebibyte,
-/// so that they fit in a core's private cache.
+/// Target number of staged sources and sums of a group where the kernel extends along time: a
+/// mebibyte, so that they fit in a core's private cache.
 const VALUES: usize = 1 << 18;
 
 /// The partition of the outputs into groups.
@@ -53,8 +53,8 @@ pub(super) struct Group {
 pub(super) type Rows<'a> = Vec<&'a mut [f32]>;
 
 impl Cut {
-    /// Chooses the cut for `clips` clips, with `taps` taps along the axis `t`. Each column takes `values`
-    /// values of memory, staged sources and sums together.
+    /// Chooses the cut for `clips` clips, with `taps` taps along the axis `t`. Each column takes
+    /// `values` values of memory, staged sources and sums together.
     pub(super) fn new([t, h, w]: &[Axis; 3], clips: usize, taps: usize, values: usize) -> Self {
         let in_time = taps > 1 || (0..t.output).any(|time| t.taps_of(time).len() != 1);
         let wide = w.positions();
@@ -170,9 +170,9 @@ impl Cut {
     }
 }
 
-/// Divides `columns` columns into blocks (first column, number of columns) and returns these with the
-/// total number of columns, rounded up to whole vectors. The blocks are as even as possible, since narrow
-/// ones leave registers unused.
+/// Divides `columns` columns into blocks (first column, number of columns) and returns these with
+/// the total number of columns, rounded up to whole vectors. The blocks are as even as possible,
+/// since narrow ones leave registers unused.
 pub(super) fn blocks_of(columns: usize) -> (Vec<(usize, usize)>, usize) {
     let (lanes, _) = registers();
     let (vectors, count) = (columns.div_ceil(lanes), columns.div_ceil(columns_at_once()));

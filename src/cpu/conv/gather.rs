@@ -21,8 +21,8 @@ use super::winograd::Winograd;
 /// Up to this many groups, the weights are reordered separately for each group.
 const FEW_GROUPS: usize = 2;
 
-/// Planes up to this size may lie side by side: with 7×7, a fifth of the products would be with the padding.
-/// With 14×14 it is a tenth, which costs less than reading sixteen planes at a time.
+/// Planes up to this size may lie side by side: with 7×7, a fifth of the products would be with the
+/// padding. With 14×14 it is a tenth, which costs less than reading sixteen planes at a time.
 const SIDE_BY_SIDE: usize = 128;
 
 /// The forward pass or the input gradient of one convolution.
@@ -144,7 +144,8 @@ impl Work<'_> {
         let [kt, ..] = gather.order.kernel;
         let channels = gather.order.outputs;
         let height = self.panels.rows();
-        // With few groups, their channels are split into tasks, whose common sources are staged first.
+        // With few groups, their channels are split into tasks, whose common sources are staged
+        // first.
         let threads = rayon::current_num_threads();
         let cut = groups.len() < share::wanted(threads);
         let block = match cut {

@@ -21,8 +21,8 @@ pub(super) const LANES: usize = 16;
 /// Number of columns per call of [`Accumulate`] that fills the registers on every machine.
 pub(super) const BLOCK: usize = 3 * LANES;
 
-/// Computes `sums[row][column] += Σ_d weights[d.weight][row] · x[d.x + column]`, for as many rows as
-/// [`rows_at_once`] returns.
+/// Computes `sums[row][column] += Σ_d weights[d.weight][row] · x[d.x + column]`, for as many rows
+/// as [`rows_at_once`] returns.
 pub(super) struct Accumulate<'a> {
     /// Sources.
     pub x: &'a [f32],
@@ -123,8 +123,8 @@ pub(super) fn rows_at_once() -> usize {
     if registers >= 32 { 8 } else { 6 }
 }
 
-/// Computes `sums[tap][k] += Σ_p x[starts[tap] + p] · dy[p][k]` over positions p, for as many taps as
-/// [`taps_at_once`] returns and the `width` channels of one panel of dy.
+/// Computes `sums[tap][k] += Σ_p x[starts[tap] + p] · dy[p][k]` over positions p, for as many taps
+/// as [`taps_at_once`] returns and the `width` channels of one panel of dy.
 pub(super) struct Correlate<'a> {
     /// Sources.
     pub x: &'a [f32],
@@ -244,8 +244,8 @@ impl WithSimd for CopyRows<'_> {
     }
 }
 
-/// Returns the widths of the panels that `channels` channels are split into for [`Correlate`]: whole
-/// vectors, as even as possible, and as few panels as the registers allow.
+/// Returns the widths of the panels that `channels` channels are split into for [`Correlate`]:
+/// whole vectors, as even as possible, and as few panels as the registers allow.
 pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
     let (lanes, registers) = registers();
     let vectors = channels.div_ceil(lanes);
@@ -253,9 +253,9 @@ pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
     (0..panels).map(|p| ((p + 1) * vectors / panels - p * vectors / panels) * lanes).collect()
 }
 
-/// Returns how many taps [`Correlate`] computes at once for a panel of this width when `left` taps are
-/// left: as many as the registers hold, and for the last taps the smallest number that covers them. At
-/// most [`TAPS`].
+/// Returns how many taps [`Correlate`] computes at once for a panel of this width when `left` taps
+/// are left: as many as the registers hold, and for the last taps the smallest number that covers
+/// them. At most [`TAPS`].
 pub(super) fn taps_at_once(width: usize, left: usize) -> usize {
     let (lanes, registers) = registers();
     let choices: &[usize] = match (width / lanes, registers >= 32) {

@@ -103,8 +103,8 @@ fn whole_rows(group: &Group) -> Vec<Vec<PackedRow>> {
     group.blocks.iter().map(row).collect()
 }
 
-/// Returns the rows of a group's sites, split at the blocks of columns. Rows have `positions` values
-/// and a distance of `pitch`; sites have a distance of `site_len`.
+/// Returns the rows of a group's sites, split at the blocks of columns. Rows have `positions`
+/// values and a distance of `pitch`; sites have a distance of `site_len`.
 fn rows(group: &Group, positions: usize, pitch: usize, site_len: usize) -> Vec<Vec<PackedRow>> {
     let mut rows = vec![Vec::new(); group.blocks.len()];
     let (mut block, mut column) = (0, 0);

@@ -5,9 +5,9 @@
 //! the kernel extends along time only, the views are packed for a plain matrix product (`packed`).
 //! 3×3 windows with stride 1 use Winograd's algorithm, which takes fewer products, where that is
 //! faster (`winograd`). Weight gradients are sums over positions (`correlation`), computed directly
-//! over all taps or by Winograd's algorithm. There is no im2col buffer in memory. Taps that only see
-//! padding in time are skipped, which for the short clips at the end of a 3D ResNet saves up to two
-//! thirds of the work.
+//! over all taps or by Winograd's algorithm. There is no im2col buffer in memory. Taps that only
+//! see padding in time are skipped, which for the short clips at the end of a 3D ResNet saves up to
+//! two thirds of the work.
 
 mod axis;
 mod chunk;

@@ -1,6 +1,6 @@
-//! Forward pass and input gradient as a product of packed operands: every value of the source is copied
-//! once for each tap (of height and width) that reads it, in the order in which the inner loop reads
-//! it, a few input channels at a time.
+//! Forward pass and input gradient as a product of packed operands: every value of the source is
+//! copied once for each tap (of height and width) that reads it, in the order in which the inner
+//! loop reads it, a few input channels at a time.
 //!
 //! No two tasks write the same value, none depends on another's result, and every output is summed
 //! in a fixed order, so the result is bitwise independent of the number of threads.
@@ -19,8 +19,8 @@ use super::scratch::{with_scratch, with_shared_scratch};
 use super::share;
 use super::stage::Source;
 
-/// Steps of the sum per chunk: few enough for their sources to stay in the first-level cache while the
-/// sums of all output channels are computed.
+/// Steps of the sum per chunk: few enough for their sources to stay in the first-level cache while
+/// the sums of all output channels are computed.
 const DEPTH: usize = 384;
 
 /// Number of packed source values that threads share between two synchronisations. More values mean
@@ -44,8 +44,8 @@ pub(super) struct Packed<'a> {
     chunk: usize,
     /// Source times that some output reads; a single placeholder where a site has only one time.
     frames: Vec<usize>,
-    /// For each time of a site, its time taps (as indices into `taps`) and the frames (as indices into
-    /// `frames`) that they read.
+    /// For each time of a site, its time taps (as indices into `taps`) and the frames (as indices
+    /// into `frames`) that they read.
     times: Vec<Vec<(usize, usize)>>,
 }
 
@@ -123,7 +123,8 @@ impl<'a> Packed<'a> {
     fn run_groups(&self, groups: &[Group], weights: Weights, output: &mut [f32]) {
         let channels = self.order.outputs;
         let height = rows_at_once();
-        // With few groups, their channels are split into tasks, whose common sources are packed first.
+        // With few groups, their channels are split into tasks, whose common sources are packed
+        // first.
         let threads = rayon::current_num_threads();
         let shared = groups.len() < share::wanted(threads);
         let block = match shared {
@@ -174,8 +175,8 @@ impl<'a> Packed<'a> {
         });
     }
 
-    /// Computes the channels of a group in several tasks of `blocks` blocks each. The sources are packed
-    /// once for all tasks, several chunks at a time if these are small.
+    /// Computes the channels of a group in several tasks of `blocks` blocks each. The sources are
+    /// packed once for all tasks, several chunks at a time if these are small.
     fn run_in_tasks(
         &self,
         layout: &Layout,
@@ -256,7 +257,8 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Packs a block of columns of a staged chunk into `[phases, frames, channels, views, columns]`.
+    /// Packs a block of columns of a staged chunk into `[phases, frames, channels, views,
+    /// columns]`.
     fn pack(
         &self,
         layout: &Layout,

@@ -156,8 +156,8 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// Returns the panel of a phase and block among panels of a subset of `blocks` blocks and `inputs`
-    /// inputs; `block` counts from the first of the subset.
+    /// Returns the panel of a phase and block among panels of a subset of `blocks` blocks and
+    /// `inputs` inputs; `block` counts from the first of the subset.
     pub(super) fn find_in_subset<'p>(
         &self,
         panels: &'p [f32],
@@ -197,8 +197,8 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// Returns the offset, among all panels, of the weights of a phase and block for the first time tap
-    /// in use, starting at an input.
+    /// Returns the offset, among all panels, of the weights of a phase and block for the first time
+    /// tap in use, starting at an input.
     pub(super) fn offset(&self, phase: usize, block: usize, input: usize) -> usize {
         self.subset_offset(phase, self.blocks(), self.order.inputs)
             + block * self.block_stride(phase, self.order.inputs)
@@ -296,8 +296,9 @@ impl<'a> Panels<'a> {
     }
 }
 
-/// Computes `panels[block · step + i · ROWS + row] = weights[offsets[i]]`, with the offsets relative to
-/// the weights of each row's output, for offsets that form contiguous runs of length `run`.
+/// Computes `panels[block · step + i · ROWS + row] = weights[offsets[i]]`, with the offsets
+/// relative to the weights of each row's output, for offsets that form contiguous runs of length
+/// `run`.
 struct Interleave<'a> {
     weights: &'a [f32],
     order: &'a WeightOrder,
@@ -314,8 +315,8 @@ impl Interleave<'_> {
         dispatch(InterleaveRows::<ROWS>(self));
     }
 
-    /// Fills the panel of a run of nine weights, where the distance between outputs is `STEP`. With lengths
-    /// known at compile time, input gradients on planes of 7×7 take 0.9 of the time.
+    /// Fills the panel of a run of nine weights, where the distance between outputs is `STEP`. With
+    /// lengths known at compile time, input gradients on planes of 7×7 take 0.9 of the time.
     #[inline(always)]
     fn window<const ROWS: usize, const STEP: usize>(&mut self, index: usize, block: usize) {
         let start = self.offsets[index * 9] + (self.blocks.start + block) * ROWS * STEP;

@@ -12,8 +12,8 @@ use pulp::{Simd, WithSimd};
 use super::kernel::registers;
 use crate::simd::dispatch;
 
-/// Computes `sums[row][column] += Σ_part Σ_step weights[part][step][row] · x[part][step][column]`, for
-/// as many rows as [`super::kernel::rows_at_once`] returns.
+/// Computes `sums[row][column] += Σ_part Σ_step weights[part][step][row] · x[part][step][column]`,
+/// for as many rows as [`super::kernel::rows_at_once`] returns.
 pub(super) struct Product<'a> {
     /// Sources; the `columns` values of a step are contiguous.
     pub x: &'a [f32],
@@ -114,8 +114,8 @@ pub(super) struct Pack<'a> {
     pub views: &'a [usize],
     /// Rows to copy in each step, in ascending order of columns.
     pub rows: &'a [PackedRow],
-    /// Packed sources. Whole vectors are written; values written past the end of a row are overwritten
-    /// by a later row or step, or never read.
+    /// Packed sources. Whole vectors are written; values written past the end of a row are
+    /// overwritten by a later row or step, or never read.
     pub packed: &'a mut [f32],
     /// Number of columns of the block.
     pub columns: usize,

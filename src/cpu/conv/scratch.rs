@@ -12,8 +12,8 @@ static SHARED: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 /// Values in a cache line.
 const LINE: usize = 16;
 
-/// Calls `work` with a buffer of this length that is aligned to a cache line and belongs to the current
-/// thread. Its contents are unspecified. Calls may be nested; each gets a separate buffer.
+/// Calls `work` with a buffer of this length that is aligned to a cache line and belongs to the
+/// current thread. Its contents are unspecified. Calls may be nested; each gets a separate buffer.
 pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = work(aligned(&mut buffer, length));
@@ -21,8 +21,8 @@ pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R)
     result
 }
 
-/// Like [`with_scratch`], for a large buffer that several threads work on. The process keeps it for the
-/// next caller on any thread.
+/// Like [`with_scratch`], for a large buffer that several threads work on. The process keeps it for
+/// the next caller on any thread.
 pub(super) fn with_shared_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let kept = || SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut buffer = kept().pop().unwrap_or_default();

@@ -99,8 +99,8 @@ impl ConvShape {
         self.y().iter().product()
     }
 
-    /// Number of multiply-adds of each of the three passes, including those with the padding's zeros,
-    /// as PyTorch's profilers count them.
+    /// Number of multiply-adds of each of the three passes, including those with the padding's
+    /// zeros, as PyTorch's profilers count them.
     pub fn multiply_adds(&self) -> usize {
         self.output_len() * self.in_channels * self.taps()
     }

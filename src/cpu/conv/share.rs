@@ -11,8 +11,8 @@ pub(super) fn wanted(threads: usize) -> usize {
     TASKS * threads
 }
 
-/// Returns the number of output channels per task, a multiple of `height`. It gives about [`wanted`]
-/// tasks and minimises the work of the thread that has the most.
+/// Returns the number of output channels per task, a multiple of `height`. It gives about
+/// [`wanted`] tasks and minimises the work of the thread that has the most.
 pub(super) fn channels_of_a_task(channels: usize, height: usize, threads: usize) -> usize {
     let blocks = channels.div_ceil(height);
     let most = blocks.div_ceil(wanted(threads)).max(MIN_BLOCKS);

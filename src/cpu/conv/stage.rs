@@ -22,8 +22,8 @@ pub(super) struct Piece {
     pub to: usize,
 }
 
-/// Rows shorter than this get one staged plane per tap along the width, because the copies cost less
-/// than computing the unused columns between rows.
+/// Rows shorter than this get one staged plane per tap along the width, because the copies cost
+/// less than computing the unused columns between rows.
 const SHORT_ROW: usize = 40;
 
 /// Planes smaller than this also get one staged plane per tap along the height.
@@ -96,9 +96,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Returns whether a product of packed sources is faster than shifted views. Where rows are short,
-    /// views are not aligned to cache lines, and where the kernel extends along time only, each step
-    /// reads from a different page. In longer rows the copies cost more than they save.
+    /// Returns whether a product of packed sources is faster than shifted views. Where rows are
+    /// short, views are not aligned to cache lines, and where the kernel extends along time only,
+    /// each step reads from a different page. In longer rows the copies cost more than they save.
     pub(super) fn is_best_packed(&self) -> bool {
         self.is_seamless() || self.w.positions() < SHORT_ROW
     }
@@ -118,7 +118,8 @@ impl<'a> Source<'a> {
         self.h.is_plain() && self.w.is_plain()
     }
 
-    /// Returns whether the staged planes of consecutive pieces form one run of columns without gaps.
+    /// Returns whether the staged planes of consecutive pieces form one run of columns without
+    /// gaps.
     pub(super) fn is_seamless(&self) -> bool {
         (self.spread[0] || self.h.reach == 0) && (self.spread[1] || self.w.reach == 0)
     }
@@ -160,7 +161,8 @@ impl<'a> Source<'a> {
         self.data
     }
 
-    /// Returns the offset of a tap's first position in a staged channel with planes of `area` values.
+    /// Returns the offset of a tap's first position in a staged channel with planes of `area`
+    /// values.
     pub(super) fn offset(&self, h: &Tap, w: &Tap, area: usize) -> usize {
         let find = |views: &[(usize, usize)], tap: &Tap, spread: bool| {
             let view = (tap.plane, if spread { tap.shift } else { 0 });
@@ -175,8 +177,8 @@ impl<'a> Source<'a> {
             + right * self.interleaved
     }
 
-    /// Stages one channel of a piece at source time `time`: writes its planes to `staged[start..]`, at
-    /// a distance of `area`.
+    /// Stages one channel of a piece at source time `time`: writes its planes to `staged[start..]`,
+    /// at a distance of `area`.
     pub(super) fn stage(
         &self,
         piece: &Piece,
@@ -215,8 +217,8 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// Stages one channel of pieces that lie side by side, each at its own source time. Positions in
-    /// the padding are not written, since nothing reads them.
+    /// Stages one channel of pieces that lie side by side, each at its own source time. Positions
+    /// in the padding are not written, since nothing reads them.
     pub(super) fn stage_side_by_side(
         &self,
         pieces: &[Piece],
@@ -261,8 +263,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Stages a piece as planes of whole rows, including the reach, one for each pair of planes of the
-    /// axes.
+    /// Stages a piece as planes of whole rows, including the reach, one for each pair of planes of
+    /// the axes.
     pub(super) fn stage_shifted(
         &self,
         piece: &Piece,
@@ -311,7 +313,8 @@ impl WithSimd for Shifted<'_> {
                 for line in 0..rows {
                     let source = first + ((piece.from + line) * h.source_step) as isize;
                     let source = usize::try_from(source).ok().filter(|&s| s < h.source);
-                    // Extends beyond the row: surplus values of a copy are overwritten by the next rows.
+                    // Extends beyond the row: surplus values of a copy are overwritten by the next
+                    // rows.
                     let target = &mut staged[line * row..];
                     let Some(source) = source.filter(|_| inside.count > 0) else {
                         target[..row].fill(0.0);
@@ -377,8 +380,8 @@ struct Inside {
 }
 
 impl Inside {
-    /// Computes this for `row` positions that read the indices `from`, `from + step`, … of a source of
-    /// length `length`.
+    /// Computes this for `row` positions that read the indices `from`, `from + step`, … of a source
+    /// of length `length`.
     fn new(length: usize, from: isize, step: usize, row: usize) -> Self {
         let before = from.min(0).unsigned_abs().div_ceil(step).min(row);
         let first = (from + (before * step) as isize).max(0) as usize;
@@ -387,8 +390,8 @@ impl Inside {
     }
 }
 
-/// Copies `count` values, and a few more where both slices are long enough: this takes a few moves of
-/// fixed length instead of the function call of an exact copy.
+/// Copies `count` values, and a few more where both slices are long enough: this takes a few moves
+/// of fixed length instead of the function call of an exact copy.
 #[inline(always)]
 fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
     let rounded = count.next_multiple_of(LANES);

@@ -79,8 +79,8 @@ impl Tiles {
         }
     }
 
-    /// Returns the index of a piece in the order of pieces. Pieces are ordered by time, so that those
-    /// that a time tap does not reach are at the ends.
+    /// Returns the index of a piece in the order of pieces. Pieces are ordered by time, so that
+    /// those that a time tap does not reach are at the ends.
     fn index(&self, time: usize, clip: usize, band: usize) -> usize {
         let plane = time * self.clips + clip;
         let lanes = if self.side_by_side { LANES } else { 1 };

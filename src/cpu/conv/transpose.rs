@@ -1,4 +1,5 @@
-//! Transposition between `[channels, positions]` and `[positions, channels]`, and other reorderings.
+//! Transposition between `[channels, positions]` and `[positions, channels]`, and other
+//! reorderings.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::__m256;
@@ -6,8 +7,8 @@ use std::arch::x86_64::__m256;
 #[cfg(target_arch = "x86_64")]
 use pulp::{cast, x86::V3};
 
-/// Reordering of values by shuffle instructions where the machine has them. Compilers read columns and
-/// every second value one by one, or gather them, at several times the cost.
+/// Reordering of values by shuffle instructions where the machine has them. Compilers read columns
+/// and every second value one by one, or gather them, at several times the cost.
 ///
 /// Meant for use inside code that is compiled for the machine's vectors.
 #[derive(Clone, Copy)]
@@ -98,8 +99,8 @@ fn transpose_halves(simd: V3, [a, b, c, d]: [[f32; 8]; 4]) -> [__m256; 4] {
     ]
 }
 
-/// Transposes `count` rows of `size` values, at a distance of `pitch`, into a panel `[size, width]`,
-/// padded with zeros where `count` is less than `width`.
+/// Transposes `count` rows of `size` values, at a distance of `pitch`, into a panel `[size,
+/// width]`, padded with zeros where `count` is less than `width`.
 pub(super) fn transpose(
     rows: &[f32],
     pitch: usize,
@@ -132,8 +133,8 @@ pub(super) fn transpose(
     }
 }
 
-/// Writes the sums `[taps, width]`, starting at column `first`, to the lines: each line gets the taps
-/// of one column, starting at index `start`.
+/// Writes the sums `[taps, width]`, starting at column `first`, to the lines: each line gets the
+/// taps of one column, starting at index `start`.
 pub(super) fn scatter(
     sums: &[f32],
     width: usize,

@@ -1,8 +1,8 @@
 //! The gradient of the weights.
 //!
 //! Every weight's gradient is a correlation of a shifted source plane with a plane of dy over all
-//! positions. With dy transposed to `[positions, channels]`, the sums of several taps times a panel of
-//! channels are kept in registers.
+//! positions. With dy transposed to `[positions, channels]`, the sums of several taps times a panel
+//! of channels are kept in registers.
 
 use std::ops::Range;
 
@@ -19,8 +19,8 @@ use crate::conv::ConvShape;
 /// Target number of rows (taps of some channels) of the gradient per task.
 const LINES: usize = 144;
 
-/// Number of positions processed at a time: few enough for their panel of dy to stay in the second-level
-/// cache while all taps are computed.
+/// Number of positions processed at a time: few enough for their panel of dy to stay in the
+/// second-level cache while all taps are computed.
 const STAGED: usize = 512;
 
 /// Planes smaller than this are concatenated.
@@ -97,8 +97,8 @@ impl<'a> Direct<'a> {
         Source::new(self.x, self.shape.in_channels, t.source, [h, w])
     }
 
-    /// Returns how many planes make up a long enough row of positions, if planes are small and can be
-    /// concatenated, else 1.
+    /// Returns how many planes make up a long enough row of positions, if planes are small and can
+    /// be concatenated, else 1.
     fn planes_at_once(&self) -> usize {
         let size = self.size();
         let small = self.source().is_seamless() && size < SMALL_PLANE;

@@ -68,7 +68,8 @@ impl WithSimd for Centred<'_> {
     }
 }
 
-/// Computes y = max(0, (x − mean)·scale + shift + residual), with the maximum only if `relu` is set.
+/// Computes y = max(0, (x − mean)·scale + shift + residual), with the maximum only if `relu` is
+/// set.
 pub(super) struct Apply<'a> {
     pub x: &'a [f32],
     pub residual: Option<&'a [f32]>,

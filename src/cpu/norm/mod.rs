@@ -143,10 +143,10 @@ impl Norm<'_> {
         });
     }
 
-    /// Computes all gradients from dy. With g = dy where y > 0 (without ReLU, g = dy), x̂ = (x − mean)·rstd
-    /// and M = N·S: dβ = Σ g, dγ = Σ g·x̂, and dx = γ·rstd·(g − dβ/M − x̂·dγ/M), without the last
-    /// two terms if the statistics were constants. `y` is the forward pass's output, which is only
-    /// read with ReLU.
+    /// Computes all gradients from dy. With g = dy where y > 0 (without ReLU, g = dy), x̂ = (x −
+    /// mean)·rstd and M = N·S: dβ = Σ g, dγ = Σ g·x̂, and dx = γ·rstd·(g − dβ/M − x̂·dγ/M), without
+    /// the last two terms if the statistics were constants. `y` is the forward pass's output, which
+    /// is only read with ReLU.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -178,7 +178,8 @@ impl Norm<'_> {
             .zip(gamma.par_iter_mut().zip(beta))
             .enumerate()
             .for_each(|(c, ((mut dx, mut residual), (gamma, beta)))| {
-                // The residual's gradient, or dx, holds the masked gradient until the sums are known.
+                // The residual's gradient, or dx, holds the masked gradient until the sums are
+                // known.
                 let targets = if residual.is_empty() { &mut dx } else { &mut residual };
                 let [sum, product] = self.channel_sums(c, mean[c], [x, y, dy], targets);
                 let rstd = rstd[c] as f64;
@@ -203,8 +204,8 @@ impl Norm<'_> {
             });
     }
 
-    /// First half of [`Norm::backward`] where x is only a part of the batch: writes g and returns Σ g
-    /// and Σ g·(x − mean) of each channel.
+    /// First half of [`Norm::backward`] where x is only a part of the batch: writes g and returns Σ
+    /// g and Σ g·(x − mean) of each channel.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -222,8 +223,8 @@ impl Norm<'_> {
         rows.map(|(c, mut g)| self.channel_sums(c, mean[c], [x, y, dy], &mut g)).collect()
     }
 
-    /// Second half of [`Norm::backward`] where x is only a part of the batch: computes dx from g and the
-    /// sums over the whole batch, which has `count` values per channel.
+    /// Second half of [`Norm::backward`] where x is only a part of the batch: computes dx from g
+    /// and the sums over the whole batch, which has `count` values per channel.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -291,14 +292,15 @@ impl Norm<'_> {
     }
 
     /// Returns the mean and the biased variance of one channel, computed exactly for each block and
-    /// then combined (Chan, Golub and LeVeque 1979, eq. 2.1), which stays accurate where the mean is
-    /// large.
+    /// then combined (Chan, Golub and LeVeque 1979, eq. 2.1), which stays accurate where the mean
+    /// is large.
     fn moments(&self, c: usize, x: &[f32]) -> (f64, f64) {
         let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
         for n in 0..self.shape.batch {
             for block in x[self.row(n, c)].chunks(BLOCK) {
                 let size = block.len() as f64;
-                // Sums again around the approximate mean, so that a large mean does not cost precision.
+                // Sums again around the approximate mean, so that a large mean does not cost
+                // precision.
                 let centre = (dispatch(Sum { x: block }) as f64 / size) as f32;
                 let (sum, square) = dispatch(Centred { x: block, centre });
                 let rest = sum as f64 / size;
@@ -343,7 +345,10 @@ impl Norm<'_> {
             [channels; 2],
             "there must be one value per channel"
         );
-        assert!(lengths.iter().all(|&length| length == self.shape.len()), "values in a tensor");
+        assert!(
+            lengths.iter().all(|&length| length == self.shape.len()),
+            "the length of every tensor must fit the shape"
+        );
     }
 }
 

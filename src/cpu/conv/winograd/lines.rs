@@ -6,9 +6,9 @@ use super::transforms::{Deinterleave, HorizontalTransform, VerticalTransform};
 use crate::conv::axis::Axis;
 use crate::conv::kernel::LANES;
 
-/// The lines of a plane under some rows of tiles, transformed horizontally. Every line is transformed
-/// once for both rows of tiles that read it. Each step runs over all lines before the next step, since
-/// reading values right after writing them stalls.
+/// The lines of a plane under some rows of tiles, transformed horizontally. Every line is
+/// transformed once for both rows of tiles that read it. Each step runs over all lines before the
+/// next step, since reading values right after writing them stalls.
 pub(super) struct Lines<'a> {
     axes: [&'a Axis; 2],
     /// Number of tiles per row.
@@ -24,7 +24,8 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Returns the length of the buffer that [`Self::new`] needs for up to `rows` rows of `tiles` tiles.
+    /// Returns the length of the buffer that [`Self::new`] needs for up to `rows` rows of `tiles`
+    /// tiles.
     pub(super) fn room(rows: usize, tiles: usize) -> usize {
         6 * lines(rows) * pitch(tiles)
     }
@@ -49,8 +50,9 @@ impl<'a> Lines<'a> {
         HorizontalTransform { halves, pitch, count: tiles, target }.run();
     }
 
-    /// Transforms some tiles of a row. The 16 values of the first tile are written to the start of `target`
-    /// at a distance of `value_stride`, those of the other tiles after them. Whole vectors are written.
+    /// Transforms some tiles of a row. The 16 values of the first tile are written to the start of
+    /// `target` at a distance of `value_stride`, those of the other tiles after them. Whole vectors
+    /// are written.
     pub(super) fn tiles(
         &self,
         row: usize,
@@ -70,8 +72,8 @@ fn lines(rows: usize) -> usize {
     2 * rows + 2
 }
 
-/// Returns the distance between two lines of `tiles + 1` values that allows reading and writing whole
-/// vectors starting at any of them.
+/// Returns the distance between two lines of `tiles + 1` values that allows reading and writing
+/// whole vectors starting at any of them.
 fn pitch(tiles: usize) -> usize {
     (tiles + 1).next_multiple_of(LANES) + LANES
 }

@@ -4,8 +4,8 @@
 //! Tiles of the source and the windows are transformed (`transforms`), each of the 16 values of a
 //! transformed tile goes through a matrix product over channels and time taps, and the sums are
 //! transformed back. A task computes some channels of some rows of tiles at all times; it keeps the
-//! transformed frames that its time taps still need. The partition into tasks affects no sum, so the
-//! result is bitwise independent of the number of threads.
+//! transformed frames that its time taps still need. The partition into tasks affects no sum, so
+//! the result is bitwise independent of the number of threads.
 
 mod cut;
 mod gradient_transforms;
@@ -36,8 +36,9 @@ const WINDOW: usize = 80;
 /// Cost of transforming tiles and sums, in channels of the products.
 const CHANNELS: usize = 16;
 
-/// Minimum number of outputs per channel for this algorithm. Its rounding errors are two to three times
-/// those of the direct sum over all taps, which batch norm over few values would amplify in the gradients.
+/// Minimum number of outputs per channel for this algorithm. Its rounding errors are two to three
+/// times those of the direct sum over all taps, which batch norm over few values would amplify in
+/// the gradients.
 const MIN_OUTPUTS: usize = 3000;
 
 /// Returns whether an axis has three taps and stride 1.
@@ -74,7 +75,8 @@ pub(super) struct Winograd<'a> {
 }
 
 impl<'a> Winograd<'a> {
-    /// Plans the computation; `None` unless the convolution has 3×3 taps and stride 1 within the plane.
+    /// Plans the computation; `None` unless the convolution has 3×3 taps and stride 1 within the
+    /// plane.
     pub(super) fn new(gather: &'a Gather) -> Option<Self> {
         let [t, h, w] = &gather.axes;
         if !has_window(h) || !has_window(w) {
@@ -128,7 +130,8 @@ impl<'a> Winograd<'a> {
             });
             let windows = &*windows;
             let threads = rayon::current_num_threads();
-            // With few groups, each is split into several tasks, all of which transform the sources.
+            // With few groups, each is split into several tasks, all of which transform the
+            // sources.
             let tasks = share::wanted(threads).div_ceil(groups.len());
             let own =
                 if groups.len() < share::wanted(threads) { blocks.div_ceil(tasks) } else { blocks };
@@ -147,9 +150,9 @@ impl<'a> Winograd<'a> {
         });
     }
 
-    /// Distance between the sixteen values of the transformed windows of a block of `rows` outputs. Like
-    /// all such distances here, it has an extra cache line, since sixteen addresses whose distance is a
-    /// power of two would map to the same cache set.
+    /// Distance between the sixteen values of the transformed windows of a block of `rows` outputs.
+    /// Like all such distances here, it has an extra cache line, since sixteen addresses whose
+    /// distance is a power of two would map to the same cache set.
     fn block(&self, rows: usize) -> usize {
         self.times.len() * self.order.inputs * rows + LANES
     }

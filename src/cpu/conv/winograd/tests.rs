@@ -78,8 +78,8 @@ fn pairs(first: usize, second: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..first).flat_map(move |a| (0..second).map(move |b| (a, b)))
 }
 
-/// Returns the largest error relative to the largest `Σ |w·x|` of any output. Values of a tile share
-/// their rounding errors, so an output with few products has those of its neighbours.
+/// Returns the largest error relative to the largest `Σ |w·x|` of any output. Values of a tile
+/// share their rounding errors, so an output with few products has those of its neighbours.
 fn error(sums: &[(f64, f64)], values: &[f32]) -> f64 {
     assert_eq!(sums.len(), values.len());
     let largest = sums.iter().fold(0.0, |largest: f64, (_, size)| largest.max(*size));

@@ -281,7 +281,8 @@ impl WithSimd for Deinterleave<'_> {
             for at in (0..pairs).step_by(PAIRS) {
                 let source = line[start + 2 * at..].as_chunks::<2>().0;
                 let (even, odd) = (&mut even[from + at..], &mut odd[from + at..]);
-                // Moves whole vectors where enough values follow, even if they belong to later lines.
+                // Moves whole vectors where enough values follow, even if they belong to later
+                // lines.
                 if let (Some(source), Some(even), Some(odd)) =
                     (source.first_chunk(), even.first_chunk_mut(), odd.first_chunk_mut())
                 {
@@ -323,8 +324,8 @@ pub(super) struct Interleave<'a> {
     pub pitch: usize,
     /// Number of tiles per row.
     pub tiles: usize,
-    /// Number of values of a line. The last row of tiles may lack its second line, and the last tile
-    /// of each row its second column.
+    /// Number of values of a line. The last row of tiles may lack its second line, and the last
+    /// tile of each row its second column.
     pub width: usize,
     pub lines: &'a mut [f32],
 }

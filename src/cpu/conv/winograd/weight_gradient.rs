@@ -1,4 +1,5 @@
-//! The weight gradient of 3×3 windows by F(3×3, 2×2): 16 products per tile of four outputs instead of
+//! The weight gradient of 3×3 windows by F(3×3, 2×2): 16 products per tile of four outputs instead
+//! of
 //! 36. Tiles of the source and of dy are transformed, each of the 16 values goes through a matrix
 //! product over all tiles, and the sums are transformed to the taps of the window.
 
@@ -60,7 +61,8 @@ pub(in crate::conv) struct WeightWinograd<'a> {
 }
 
 impl<'a> WeightWinograd<'a> {
-    /// Plans the computation; `None` unless the convolution has 3×3 taps and stride 1 within the plane.
+    /// Plans the computation; `None` unless the convolution has 3×3 taps and stride 1 within the
+    /// plane.
     pub(in crate::conv) fn new(
         shape: &'a ConvShape,
         axes: &'a [Axis; 3],
@@ -167,7 +169,7 @@ impl<'a> WeightWinograd<'a> {
     ) {
         let value_stride = inputs * tiles + LANES;
         for value in 0..TILE {
-            let start = |input| value * value_stride + input * tiles;
+            let start = |input: usize| value * value_stride + input * tiles;
             let starts: Vec<_> = (0..inputs).map(start).collect();
             for &Panel { first, width, .. } in self.panels {
                 let dy = &dy[first * self.depth() + value * (tiles + 1) * width..];
@@ -191,8 +193,8 @@ impl Correlation for WeightWinograd<'_> {
         self.units.len()
     }
 
-    /// Includes one extra tile, since sixteen addresses whose distance is a power of two would map to
-    /// the same cache set.
+    /// Includes one extra tile, since sixteen addresses whose distance is a power of two would map
+    /// to the same cache set.
     fn depth(&self) -> usize {
         TILE * (self.most + 1)
     }
