@@ -1,8 +1,9 @@
-//! Loading throughput of clips that are decoded, decoded and added to the cache, or read from the cache,
-//! and of a plain read of the same number of bytes, with 1 and 2 workers, as interleaved medians:
-//! `cargo bench --profile dev --bench loader -- ROOT [HEIGHT WIDTH]`, for every clip below ROOT, by default
-//! 224 398. With `--json`, it prints one line per reader, as `scripts/baseline_loader.py` does for other
-//! readers.
+//! Loading throughput of clips that are decoded, decoded and added to the cache, or read from the
+//! cache, and of a plain read of the same number of bytes, with 1 and 2 workers. Measurements are
+//! interleaved, and medians are compared:
+//! `cargo bench --profile dev --bench loader -- ROOT [HEIGHT WIDTH]`, for every clip below ROOT, by
+//! default 224 398. With `--json`, it prints one line per reader, as `scripts/baseline_loader.py` does
+//! for other readers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;

@@ -37,8 +37,8 @@ impl Strength {
 
 /// The augmentation's options; the field names are the option names.
 ///
-/// Their effect on a clip, with the level g of [`Strength`]: probabilities are capped at 0.95, "±
-/// a" means uniform in [−a, a], and "in [a, b]" uniform in [a, b].
+/// Their effect on a clip, with the level g of [`Strength`]: probabilities are capped at 0.95,
+/// "± a" means uniform in [−a, a], and "in [a, b]" uniform in [a, b].
 ///
 /// | stage | probability | range |
 /// |---|---|---|

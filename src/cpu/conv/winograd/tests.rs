@@ -161,7 +161,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
-fn other_windows_and_strides_have_no_such_plan() {
+fn other_windows_and_strides_have_no_winograd_plan() {
     let shape = |kernel, stride, padding| ConvShape {
         batch: 1,
         in_channels: 2,
