@@ -257,8 +257,8 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Packs a block of columns of a staged chunk into `[phases, frames, channels, views,
-    /// columns]`.
+    /// Packs a block of columns of a staged chunk, into
+    /// `[phases, frames, channels, views, columns]`.
     fn pack(
         &self,
         layout: &Layout,

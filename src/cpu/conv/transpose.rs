@@ -99,8 +99,8 @@ fn transpose_halves(simd: V3, [a, b, c, d]: [[f32; 8]; 4]) -> [__m256; 4] {
     ]
 }
 
-/// Transposes `count` rows of `size` values, at a distance of `pitch`, into a panel `[size,
-/// width]`, padded with zeros where `count` is less than `width`.
+/// Transposes `count` rows of `size` values, at a distance of `pitch`, into a panel
+/// `[size, width]`, padded with zeros where `count` is less than `width`.
 pub(super) fn transpose(
     rows: &[f32],
     pitch: usize,
