@@ -147,7 +147,7 @@ impl Work<'_> {
         // With few groups, their channels are split into tasks, whose common sources are staged
         // first.
         let threads = rayon::current_num_threads();
-        let cut = groups.len() < share::wanted(threads);
+        let cut = groups.len() < share::min_tasks(threads);
         let block = match cut {
             true => share::channels_of_a_task(channels, height, threads),
             false => channels,

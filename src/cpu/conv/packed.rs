@@ -126,7 +126,7 @@ impl<'a> Packed<'a> {
         // With few groups, their channels are split into tasks, whose common sources are packed
         // first.
         let threads = rayon::current_num_threads();
-        let shared = groups.len() < share::wanted(threads);
+        let shared = groups.len() < share::min_tasks(threads);
         let block = match shared {
             true => share::channels_of_a_task(channels, height, threads),
             false => channels,

@@ -7,16 +7,16 @@ const TASKS: usize = 3;
 const MIN_BLOCKS: usize = 2;
 
 /// Returns the minimum number of tasks to aim for.
-pub(super) fn wanted(threads: usize) -> usize {
+pub(super) fn min_tasks(threads: usize) -> usize {
     TASKS * threads
 }
 
 /// Returns the number of output channels per task, a multiple of `height`. It gives about
-/// [`wanted`] tasks and minimises the work of the thread that has the most.
+/// [`min_tasks`] tasks and minimises the work of the thread that has the most.
 pub(super) fn channels_of_a_task(channels: usize, height: usize, threads: usize) -> usize {
     let blocks = channels.div_ceil(height);
-    let most = blocks.div_ceil(wanted(threads)).max(MIN_BLOCKS);
-    let least = blocks.div_ceil(2 * wanted(threads)).max(MIN_BLOCKS);
+    let most = blocks.div_ceil(min_tasks(threads)).max(MIN_BLOCKS);
+    let least = blocks.div_ceil(2 * min_tasks(threads)).max(MIN_BLOCKS);
     let longest = |&size: &usize| blocks.div_ceil(size).div_ceil(threads) * size;
     let size = (least..=most).rev().min_by_key(longest);
     size.expect("at least one size is tried") * height
@@ -38,12 +38,12 @@ mod tests {
     }
 
     #[test]
-    fn tasks_have_whole_blocks_and_their_number_is_close_to_the_wanted_one() {
+    fn tasks_have_whole_blocks_and_their_number_is_close_to_the_target() {
         for channels in 1..700 {
             for threads in [1, 2, 3, 8, 12] {
                 let size = channels_of_a_task(channels, 6, threads);
                 assert!(size > 0 && size.is_multiple_of(6));
-                assert!(channels.div_ceil(size) <= 2 * wanted(threads));
+                assert!(channels.div_ceil(size) <= 2 * min_tasks(threads));
             }
         }
     }

@@ -132,9 +132,12 @@ impl<'a> Winograd<'a> {
             let threads = rayon::current_num_threads();
             // With few groups, each is split into several tasks, all of which transform the
             // sources.
-            let tasks = share::wanted(threads).div_ceil(groups.len());
-            let own =
-                if groups.len() < share::wanted(threads) { blocks.div_ceil(tasks) } else { blocks };
+            let tasks = share::min_tasks(threads).div_ceil(groups.len());
+            let own = if groups.len() < share::min_tasks(threads) {
+                blocks.div_ceil(tasks)
+            } else {
+                blocks
+            };
             let shares = self.split(&groups, own * rows, output);
             let tasks: Vec<_> = shares
                 .into_iter()
