@@ -1,4 +1,4 @@
-//! Augmentation throughput in GB of output written per second, host and shader beside each other:
+//! Augmentation throughput in GB of output written per second, on the host and in the shader:
 //! `cargo bench --bench augment [-- CLIPS FRAMES HEIGHT WIDTH]`, by default 8 16 112 112.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -9,7 +9,7 @@ use polyview::augment::{
 };
 use polyview::device;
 
-/// Median seconds of a run, the first two (compilation, page faults) left out.
+/// Returns the median seconds of a run, without the first two (compilation, page faults).
 fn median(mut run: impl FnMut()) -> f64 {
     let mut seconds: Vec<f64> = (0..13)
         .map(|_| {
@@ -38,7 +38,7 @@ fn main() {
             Some(&compute.device)
         }
         Err(error) => {
-            println!("no shader figures: {error}");
+            println!("shader not measured: {error}");
             None
         }
     };
@@ -49,7 +49,7 @@ fn main() {
         let config = AugmentConfig { augmentation_strength, ..AugmentConfig::default() };
         (0..clips).map(|view| plan_clip(&config, 42, 1, "bench", view, size, 0.0)).collect()
     };
-    // Everything at once in every clip: the dearest record there is.
+    // Every stage in every clip: the most expensive records.
     let mut all = planned(Strength::Aggressive);
     for record in &mut all {
         (record.rotation, record.noise_std) = (5.0, 0.05);
@@ -69,7 +69,7 @@ fn main() {
         let seconds = median(|| drop(std::hint::black_box(host::execute(&job))));
         print!("{name}: host {:.2} GB/s ({:.1} ms)", gigabytes / seconds, seconds * 1e3);
         if let Some(device) = shader {
-            // The upload of the frames is part of it, as it is in training.
+            // Includes the upload of the frames, as in training.
             let seconds = median(|| {
                 let clips = wgsl::execute(&job, device).unwrap().unwrap();
                 device.sync().unwrap();

@@ -1,7 +1,7 @@
-//! What freezing saves: seconds of a training step and the process's peak memory, with all stages
-//! trained, the last one, and none (heads only). Steps are interleaved, medians compared:
+//! Savings by freezing: time of a training step and peak memory of the process when training all
+//! stages, only the last one, or none (heads only). Steps are interleaved, and medians are compared:
 //! `cargo bench --profile dev --bench frozen_step [-- BACKBONE CLIPS FRAMES SIDE]`, by default r3d_tiny 4 8 64.
-//! Memory is measured in a process per case, where the system tells it (Linux).
+//! Memory is measured in a separate process per case, where the system reports it (Linux).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Instant;
@@ -57,7 +57,7 @@ impl Case {
     }
 }
 
-/// Peak resident memory of this process, MB.
+/// Returns the peak resident memory of this process in MB.
 fn peak() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -67,7 +67,7 @@ fn peak() -> Option<f64> {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let kind = args.first().map_or(BackboneKind::R3dTiny, |name| name.parse().unwrap());
-    let number = |place: usize, default| args.get(place).map_or(default, |n| n.parse().unwrap());
+    let number = |index: usize, default| args.get(index).map_or(default, |n| n.parse().unwrap());
     let (clips, frames, side) = (number(1, 4), number(2, 8), number(3, 64));
     let device = Device::flex().autodiff();
     let shape = [clips, 3, frames, side, side];
@@ -96,7 +96,7 @@ fn main() {
         let memory = String::from_utf8_lossy(&child.stdout).trim().parse().unwrap_or(f64::NAN);
         let seconds = case.median();
         println!(
-            "{name:>12}: {:8.1} ms a step, {:.2}× as fast as all; peak memory {memory:.0} MB",
+            "{name:>12}: {:8.1} ms per step, {:.2}× as fast as all; peak memory {memory:.0} MB",
             seconds * 1e3,
             whole / seconds
         );

@@ -1,7 +1,9 @@
-//! How fast clips come: decoded, decoded and kept, from the cache, and as a plain read of the same
-//! bytes; at 1 and 2 workers, by turns, medians:
-//! `cargo bench --profile dev --bench loader -- ROOT [HEIGHT WIDTH]`, every clip below ROOT, by default 224 398.
-//! With `--json`, a line for each way (`scripts/baseline_loader.py` prints the like of other readers).
+//! Loading throughput of clips that are decoded, decoded and added to the cache, or read from the
+//! cache, and of a plain read of the same number of bytes, with 1 and 2 workers. Measurements are
+//! interleaved, and medians are compared:
+//! `cargo bench --profile dev --bench loader -- ROOT [HEIGHT WIDTH]`, for every clip below ROOT, by
+//! default 224 398. With `--json`, it prints one line per reader, as `scripts/baseline_loader.py` does
+//! for other readers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -18,30 +20,30 @@ use polyview::data::loader::{Ahead, Loader};
 use polyview::schema::Schema;
 
 const ROUNDS: usize = 5;
-/// Passes over the clips in a timing, for what is fast.
+/// Passes over the clips per measurement of a fast reader.
 const MANY: usize = 20;
-/// The same for what is slow: the first batches take their memory from the system, the later ones
-/// use it again, as in training.
+/// Passes over the clips per measurement of a slow reader, more than one because only the first
+/// batches allocate memory, and later ones reuse it, as in training.
 const SOME: usize = 4;
-/// Clips of a batch.
+/// Clips per batch.
 const BATCH: usize = 4;
 
 fn clips(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-    // Names with a dot in front are what macOS leaves beside clips.
+    // macOS leaves files whose names start with a dot next to clips.
     let hidden = |path: &PathBuf| path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
     entries.retain(|path| !hidden(path));
     entries.sort();
     for path in entries {
         if path.is_dir() {
             clips(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "mp4") {
+        } else if path.extension().is_some_and(|extension| extension == "mp4") {
             found.push(path);
         }
     }
 }
 
-/// Seconds that a loader takes for `passes` over the data set.
+/// Returns the seconds that a loader takes for `passes` passes over the data set.
 fn load(dataset: &Arc<Dataset>, workers: usize, passes: usize) -> f64 {
     let count = dataset.samples.len();
     let order: Vec<usize> = (0..passes).flat_map(|_| 0..count).collect();
@@ -58,8 +60,8 @@ fn load(dataset: &Arc<Dataset>, workers: usize, passes: usize) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Seconds of reading files of a clip's size from the page cache, in batches as the loader makes
-/// them, by `workers` threads.
+/// Returns the seconds that `workers` threads take to read files of a clip's size from the page
+/// cache, in the loader's batches.
 fn plain_read(files: &[PathBuf], clip: usize, workers: usize, passes: usize) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -89,7 +91,10 @@ fn main() {
     let json = args.iter().any(|arg| arg == "--json");
     let sizes: Vec<usize> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     let size = sizes.try_into().unwrap_or([224, 398]);
-    let root = args.iter().find(|arg| Path::new(arg).is_dir()).expect("give a folder of clips");
+    let root = args
+        .iter()
+        .find(|arg| Path::new(arg).is_dir())
+        .expect("an argument must be a folder of clips");
     let mut found = Vec::new();
     clips(Path::new(root), &mut found);
     let count = found.len();

@@ -1,5 +1,5 @@
 //! A custom training loop built from polyview's parts: data, model, freezing, optimizer, loss,
-//! and a checkpoint that `polyview` reads.
+//! and a checkpoint that `polyview` can read.
 //!
 //!     cargo run --example custom_loop -- DATASET_ROOT OUT.safetensors
 
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let usage = "usage: custom_loop DATASET_ROOT OUT.safetensors";
     let (root, out) = (args.next().ok_or(usage)?, args.next().ok_or(usage)?);
-    // A configuration holds the options that the parts share; `Config::load` reads a file.
+    // The parts take their options from a configuration; `Config::load` reads one from a file.
     let mut config = Config::default();
     config.network.backbone_name = BackboneKind::R3dTiny;
     config.freezing.freezing_strategy = FreezingKind::Adaptive;
@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let trainable = freezing.trainable(&past);
         trainer.set_trainable(trainable);
         let order = shuffled(train.samples.len(), 4, config.run.seed, epoch);
-        // Another place of each clip in each epoch; validation reads the middle.
+        // Training reads a different window of each clip in each epoch; validation reads the
+        // middle.
         let plan = Plan::from(order).reading(Reading::drawn(config.run.seed, epoch + 1));
         let loader = Loader::new(Arc::clone(&train), plan, 1);
         let record = trainer.train_one_epoch(loader, |_step| Rates::new(1e-3, 3e-4))?;

@@ -1,7 +1,7 @@
-//! What polyview decodes of clips: one JSON object per clip and line, with its properties and, for
-//! each frame in display order, the means of R, G and B (0 to 255) over the whole frame and over its
-//! four quadrants, by which a turned frame is told from an upright one. A clip that cannot be read
-//! gets `error` instead.
+//! Summary of decoded clips: one line with a JSON object per clip, with its properties and, for
+//! each frame in display order, the means of R, G and B (0 to 255) over the whole frame and over
+//! its four quadrants, which show whether a frame is rotated. For a clip that cannot be read, the
+//! object has `error` instead.
 //!
 //!     cargo run --example frame_means -- CLIP...
 
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The clip's properties and its frames' means. One frame is in memory at a time.
+/// Returns the clip's properties and its frames' means. Only one frame is in memory at a time.
 fn describe(path: &Path) -> Result<Value, ClipError> {
     let mut frames: Vec<Option<Summary>> = Vec::new();
     let info = visit_frames(
@@ -61,14 +61,14 @@ type Summary = ([f64; 3], [[f64; 3]; 4]);
 
 fn summary(frame: &Frame<'_>) -> Summary {
     let half = [frame.height / 2, frame.width / 2];
-    // Sums of a grid of three by three. A middle row or column belongs to no quadrant, so that turning
-    // a frame permutes them exactly.
-    let place = |at, half, size| usize::from(at >= half) + usize::from(at >= size - half);
+    // Sums over a grid of three by three. A middle row or column belongs to no quadrant, so that
+    // rotating a frame permutes the quadrants exactly.
+    let part = |at, half, size| usize::from(at >= half) + usize::from(at >= size - half);
     let mut sums = [[0u64; 3]; 9];
     for (y, row) in frame.data.chunks_exact(frame.width * 3).enumerate() {
-        let band = 3 * place(y, half[0], frame.height);
+        let band = 3 * part(y, half[0], frame.height);
         for (x, pixel) in row.chunks_exact(3).enumerate() {
-            let sum = &mut sums[band + place(x, half[1], frame.width)];
+            let sum = &mut sums[band + part(x, half[1], frame.width)];
             (0..3).for_each(|channel| sum[channel] += u64::from(pixel[channel]));
         }
     }

@@ -1,10 +1,9 @@
-//! Makes a small synthetic data set, trains a tiny network on it through the same code as the
-//! program, and checks what it learned. Takes under a minute on two cores after the build.
+//! Generates a small synthetic data set, trains a tiny network on it with the same code as
+//! `polyview train`, and checks its accuracy. Takes under a minute on two cores after the build.
 //!
 //!     cargo run --example tiny_train
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -17,7 +16,7 @@ use polyview::schema::Schema;
 use polyview::synth::{self, SynthOptions};
 use polyview::train;
 
-/// What a task must reach; chance is 0.25 and 0.125.
+/// Balanced accuracy that each task must reach; chance is 0.25 and 0.125.
 const WANTED: f64 = 0.90;
 
 fn main() -> ExitCode {
@@ -61,10 +60,10 @@ fn run() -> Result<bool, Box<dyn Error>> {
     config.optimizer.batch_size = 4;
     config.schedule.epochs = 10;
     config.schedule.lr = 3e-3;
-    // From random weights everything has to be learned, so nothing is frozen.
+    // The weights start random, so no stage is frozen.
     config.freezing.gradual_finetuning = false;
     config.balance.use_class_balanced_sampler = false;
-    // Directions are classes here: a flip would change the label.
+    // The classes here are directions, so a flip would change the label.
     config.augment.augmentation_strength = Strength::None;
 
     let outcome = train::run(&config, &AtomicBool::new(false), &mut terminal)?;
@@ -74,8 +73,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     for task in &best.valid.tasks {
         println!("{}: balanced accuracy {:.3}", task.task, task.balanced_accuracy);
     }
-    println!("{}", if reached { "learned" } else { "NOT learned: the wanted value is 0.90" });
-    let keep: PathBuf = folder;
-    println!("files: {}", keep.display());
+    println!("{}", if reached { "learned" } else { "NOT learned: the required value is 0.90" });
+    println!("files: {}", folder.display());
     Ok(reached)
 }

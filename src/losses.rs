@@ -1,8 +1,8 @@
-//! Losses over the logits of one task, with PyTorch's definitions.
+//! Losses over the logits of one task, defined as in PyTorch.
 //!
 //! # Adding a loss
 //!
-//! A loss is a type that implements [`TaskLoss`], to be passed to
+//! A loss is a type that implements [`TaskLoss`] and is passed to
 //! [`crate::train::Objective::with_loss`]:
 //!
 //! ```
@@ -15,8 +15,8 @@
 //!
 //! impl TaskLoss for Brier {
 //!     fn loss(&self, logits: Tensor<2>, targets: &Targets) -> Tensor<1> {
-//!         let wanted = targets.tensor(&logits.device());
-//!         softmax(logits, 1).sub(wanted).square().sum_dim(1).mean()
+//!         let expected = targets.tensor(&logits.device());
+//!         softmax(logits, 1).sub(expected).square().sum_dim(1).mean()
 //!     }
 //! }
 //!
@@ -25,8 +25,8 @@
 //! assert!((loss - 0.5).abs() < 1e-6);
 //! ```
 //!
-//! To make it an option, give it a name in [`crate::config::LossFunction`] and an arm in `loss` of
-//! `src/train/objective.rs`.
+//! To make it available as an option, add a name to [`crate::config::LossFunction`] and an arm to
+//! `loss` in `src/train/objective.rs`.
 
 mod targets;
 
@@ -39,11 +39,11 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 /// A task's loss.
 pub trait TaskLoss: Debug + Send + Sync {
-    /// Mean loss over a batch of logits `[B, C]` and their targets, as `[1]`.
+    /// Computes the mean loss over a batch of logits `[B, C]` and their targets, as `[1]`.
     fn loss(&self, logits: Tensor<2>, targets: &Targets) -> Tensor<1>;
 
-    /// The divisor of that mean: the weight of these targets when a batch's mean is computed from the
-    /// means of its parts.
+    /// Returns the divisor of that mean: the weight of these targets when the mean of a batch is
+    /// computed from the means of its parts.
     fn divisor(&self, targets: &Targets) -> f64 {
         targets.total()
     }
@@ -86,16 +86,16 @@ impl TaskLoss for Focal {
     }
 }
 
-/// Mean cross-entropy of logits `[B, C]` against targets with shares q, with label smoothing s in
-/// [0, 1] and optional class weights w:
+/// Computes the mean cross-entropy of logits `[B, C]` against targets with shares q, with label
+/// smoothing s in [0, 1] and optional class weights w:
 ///
 /// ce_i = Σ_c ((1 − s)·q_ic + s/C·Σ_k q_ik)·w_c·(−log p_ic), loss = Σ_i ce_i / Σ_i Σ_c q_ic·w_c
 ///
-/// Where each action has one class it is torch.nn.functional.cross_entropy; where it has several,
-/// PyTorch divides by B, which is the same without weights. Returns a scalar as `[1]`.
+/// If each action has one class, this equals torch.nn.functional.cross_entropy. If actions have
+/// several, PyTorch divides by B, which is the same without weights. Returns a scalar as `[1]`.
 ///
 /// # Panics
-/// If there is not one weight for each class.
+/// If the number of weights differs from the number of classes.
 pub fn cross_entropy(
     logits: Tensor<2>,
     targets: &Targets,
@@ -106,7 +106,7 @@ pub fn cross_entropy(
     weighted_nll(logits, targets, class_weights, label_smoothing, divisor).sum()
 }
 
-/// Σ_i Σ_c q_ic·w_c
+/// Returns Σ_i Σ_c q_ic·w_c.
 fn weight_sum(targets: &Targets, class_weights: Option<&[f32]>) -> f32 {
     match class_weights {
         Some(weights) => targets.weighted(weights).into_iter().sum(),
@@ -114,16 +114,16 @@ fn weight_sum(targets: &Targets, class_weights: Option<&[f32]>) -> f32 {
     }
 }
 
-/// Mean focal loss (Lin et al. 2017, eq. 4, in the form of most PyTorch trainers) of logits
-/// `[B, C]`, with γ per class:
+/// Computes the mean focal loss (Lin et al. 2017, eq. 4, in the form that most PyTorch trainers
+/// use) of logits `[B, C]`, with γ per class:
 ///
 /// loss = mean((1 − exp(−ce_i))^γ_i·ce_i), γ_i = Σ_c q_ic·γ_c
 ///
-/// with q and ce_i of [`cross_entropy`] including weights and smoothing; exp(−ce) is a probability
-/// only without them. The mean is over B. Returns a scalar as `[1]`.
+/// with q and ce_i as in [`cross_entropy`], including weights and smoothing; exp(−ce_i) is a
+/// probability only without them. The mean is over B. Returns a scalar as `[1]`.
 ///
 /// # Panics
-/// If there is not one weight and one γ for each class.
+/// If the number of weights or of γ values differs from the number of classes.
 pub fn focal(
     logits: Tensor<2>,
     targets: &Targets,
@@ -135,15 +135,15 @@ pub fn focal(
     let ce = weighted_nll(logits, targets, class_weights, label_smoothing, 1.0).sum_dim(1);
     let gammas = TensorData::new(targets.weighted(gamma), [targets.len(), 1]);
     let gammas = Tensor::<2>::from_data(gammas, &device);
-    // Clamped to keep the logarithm finite if a sample's loss is 0 in f32.
+    // The clamp keeps the logarithm finite if a sample's loss is 0 in f32.
     let missing = ce.clone().neg().exp().neg().add_scalar(1.0).clamp_min(1e-9);
     let mean = missing.log().mul(gammas).exp().mul(ce).mean();
-    // Parts of actions without a known class do not count.
+    // Shares of actions without a known class are excluded from the mean.
     let (counted, actions) = (targets.total(), targets.len() as f64);
     if counted == actions { mean } else { mean.mul_scalar(actions / counted) }
 }
 
-/// The terms of cross-entropy `[B, C]`, divided by `divisor`.
+/// Returns the terms of cross-entropy `[B, C]`, divided by `divisor`.
 fn weighted_nll(
     logits: Tensor<2>,
     targets: &Targets,
@@ -154,10 +154,11 @@ fn weighted_nll(
     let [b, c] = logits.dims();
     if let Some(weights) = class_weights {
         let given = weights.len();
-        assert!(given == c, "a loss with weights for {given} classes, in a task of {c}");
+        assert!(given == c, "the loss has weights for {given} classes, but the task has {c}");
     }
     let weight = |class: usize| class_weights.map_or(1.0, |w| w[class]);
-    // One constant matrix combines smoothing, weights and divisor, so the device multiplies once.
+    // A constant matrix combines smoothing, weights and divisor, so the device only multiplies
+    // once.
     let smooth = label_smoothing as f32;
     let mut factors = vec![0.0_f32; b * c];
     for (row, shares) in factors.chunks_mut(c).zip(targets.rows()) {
@@ -171,7 +172,7 @@ fn weighted_nll(
     log_softmax(logits, 1).mul(factors)
 }
 
-/// Index of the largest logit of each row of `[B, C]`, as `[B]`.
+/// Returns the index of the largest logit in each row of `[B, C]`, as `[B]`.
 pub fn argmax(logits: Tensor<2>) -> Tensor<1, Int> {
     let [b, _] = logits.dims();
     logits.argmax(1).reshape([b])

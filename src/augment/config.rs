@@ -1,4 +1,4 @@
-//! The options of the augmentation.
+//! Options of the augmentation.
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -7,15 +7,15 @@ use super::plan::STAGES;
 use crate::options::{self, OptionError, choice, choices, option_defaults};
 
 choices! {
-    /// How strong the augmentation is: a level g that scales probabilities and ranges alike.
+    /// Strength of the augmentation: a level g that scales both probabilities and ranges.
     pub Strength {
-        /// g = 0: nothing happens.
+        /// g = 0: no augmentation.
         None = "none",
         /// g = 0.4.
         Mild = "mild",
         /// g = 0.7.
         Moderate = "moderate",
-        /// g = 1: the other options' values as they are.
+        /// g = 1: the other options' values apply unscaled.
         Aggressive = "aggressive",
         /// g = 1.4.
         Extreme = "extreme",
@@ -23,7 +23,7 @@ choices! {
 }
 
 impl Strength {
-    /// g.
+    /// Returns the level g.
     pub fn level(self) -> f64 {
         match self {
             Self::None => 0.0,
@@ -35,29 +35,29 @@ impl Strength {
     }
 }
 
-/// The augmentation's options; field names are the options' names.
+/// The augmentation's options; the field names are the option names.
 ///
-/// What they mean for a clip, with the level g of [`Strength`]. Probabilities are capped at 0.95, "±a"
-/// is uniform in [−a, a], "s in [a, b]" likewise.
+/// Their effect on a clip, with the level g of [`Strength`]: probabilities are capped at 0.95,
+/// "± a" means uniform in [−a, a], and "in [a, b]" uniform in [a, b].
 ///
 /// | stage | probability | range |
 /// |---|---|---|
-/// | shift in time, edge frames repeated | 0.8 g | ± round(`temporal-jitter-strength`·g) frames |
+/// | temporal shift, edge frames repeated | 0.8 g | ± round(`temporal-jitter-strength`·g) frames |
 /// | reversal | `reversal-prob`·g | |
 /// | time warp about the clip's middle | 0.3 g | speed in 1 ± 0.25 g |
 /// | frame dropout (black) | `dropout-prob`·g for each frame | one frame is always kept |
 /// | crop, resized back | 0.8 g | scale of both sides in [1 − (1 − `spatial-crop-strength`)·g, 1], never under 0.1 or one pixel |
 /// | rotation | 0.5 g | ± 8 g degrees |
 /// | flip, shared by an action's views | `flip-prob` | (0 at strength none) |
-/// | cutout, filled with 0.5 | 0.3 g | each side in [0.1, 0.1 + 0.2 g] of the frame's |
+/// | cutout, filled with 0.5 | 0.3 g | each side in [0.1, 0.1 + 0.2 g] of the frame's side |
 /// | brightness | 0.8 g | factor in 1 ± `color-aug-strength`·g, at most ± 0.9 |
-/// | contrast about 0.5 | 0.8 g | likewise |
+/// | contrast about 0.5 | 0.8 g | as for brightness |
 /// | Gaussian noise | 0.5 g | deviation in [0, `noise-strength`·g] |
 /// | mixing with the previous or the next frame | 0.2 g | share in [0.1, 0.1 + 0.2 g] |
 ///
-/// With `rand-augment` N a clip gets N of the stages other than the flip, all equally likely, as RandAugment
-/// (Cubuk et al. 2020) draws operations; the probabilities above do not count then, that of frame dropout
-/// and a `reversal-prob` of 0 aside, and the ranges stay.
+/// With `rand-augment` N, a clip gets N of the stages other than the flip, all equally likely, as
+/// RandAugment (Cubuk et al. 2020) draws operations. The ranges stay the same, but the
+/// probabilities above do not apply, except that of frame dropout and a `reversal-prob` of 0.
 ///
 /// With `severity-aware-augmentation` g is multiplied by 1 + 0.5·rarity of the action's class in the
 /// imbalanced task, if the schema has one.
@@ -69,11 +69,11 @@ pub struct AugmentConfig {
     #[arg(long, value_name = "LEVEL", value_parser = choice::<Strength>())]
     #[arg(default_value_t = Strength::Aggressive)]
     pub augmentation_strength: Strength,
-    /// Give each clip N of the stages, drawn at random, in place of each by its own probability
+    /// Apply N randomly drawn stages to each clip instead of each stage with its own probability
     #[arg(long, value_name = "N", value_parser = options::between(1, STAGES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rand_augment: Option<usize>,
-    /// Largest shift in time, frames
+    /// Largest temporal shift in frames
     #[arg(long, value_name = "N", value_parser = options::between(0, 64), default_value_t = 3)]
     pub temporal_jitter_strength: usize,
     /// Probability that a frame is blacked out
@@ -82,22 +82,22 @@ pub struct AugmentConfig {
     /// Probability of a horizontal flip; 0 where a label depends on left and right
     #[arg(long, value_name = "P", value_parser = options::unit, default_value = "0.5")]
     pub flip_prob: f64,
-    /// Probability that a clip runs backwards; 0 where a label depends on the order of events
+    /// Probability that a clip is reversed in time; 0 where a label depends on the order of events
     #[arg(long, value_name = "P", value_parser = options::unit, default_value = "0.1")]
     pub reversal_prob: f64,
-    /// Smallest scale of a crop's sides; 1: no crop
+    /// Smallest side length of a crop, relative to the frame; 1 disables cropping
     #[arg(long, value_name = "S", value_parser = options::scale, default_value = "0.7")]
     pub spatial_crop_strength: f64,
     /// Largest deviation of the brightness and contrast factors from 1
     #[arg(long, value_name = "S", value_parser = options::unit, default_value = "0.3")]
     pub color_aug_strength: f64,
-    /// Largest standard deviation of the noise, where 1 is the range from black to white
+    /// Largest standard deviation of the noise, in units of the range from black to white
     #[arg(long, value_name = "S", value_parser = options::unit, default_value = "0.06")]
     pub noise_strength: f64,
     /// Stronger augmentation for rare classes
     #[arg(long)]
     pub severity_aware_augmentation: bool,
-    /// Augment on the device, where it runs WGSL.
+    /// Whether to augment on the device, if it runs WGSL.
     #[arg(
         long,
         default_value_t = true,
@@ -109,10 +109,10 @@ pub struct AugmentConfig {
 option_defaults!(AugmentConfig);
 
 impl AugmentConfig {
-    /// Refuses values outside their ranges.
+    /// Checks that all values are within their ranges.
     ///
     /// # Errors
-    /// The option, its value and what it takes.
+    /// The option, its value and the allowed values.
     pub fn validate(&self) -> Result<(), OptionError> {
         options::validate(self)
     }

@@ -1,24 +1,25 @@
-//! The augmentation of clips, and the conversion of uint8 frames to the network's input.
+//! Augmentation of clips, and conversion of uint8 frames to the network's input.
 //!
-//! Two halves meet in one small value per clip, the [`ClipRecord`]. Planning ([`plan_clip`]) draws
-//! every random choice on the host from (seed, turn, action, view); execution ([`augment`])
-//! only does what the record says, in one pass over the pixels: by compute shader on devices that
-//! take WGSL, by threads on the CPU otherwise. Both give the same pixels, noise included.
+//! Planning and execution are separated by one small value per clip, the [`ClipRecord`]. Planning
+//! ([`plan_clip`]) draws every random choice on the host from (seed, turn, action, view), where a
+//! [`Turn`] is one reading of an action in training. Execution ([`augment`]) applies the record in
+//! one pass over the pixels: in a compute shader on devices that run WGSL, otherwise in threads on
+//! the CPU. Both give the same pixels, noise included.
 //!
-//! What happens to a clip, in this order, on values in [0, 1]:
+//! The stages, in this order, on values in [0, 1]:
 //!
-//! 1. *temporal*: output frame t is source frame `frames[t].source`, or black where dropped;
+//! 1. *temporal*: output frame t is source frame `frames[t].source`, or black if dropped;
 //! 2. *space*: crop, resized to the output; rotation; flip; cutout (one bilinear look-up for all);
 //! 3. *colour*: clamp(x·brightness), clamp((x − 0.5)·contrast + 0.5);
 //! 4. *noise*: clamp(x + noise);
 //! 5. *mixing*: x + (partner − x)·mix, the partner being an output frame after step 4;
 //! 6. *normalisation*: (x − mean)/std.
 //!
-//! Clamping is always to [0, 1]; from step 4 on nothing can leave it. Making frames smaller does
-//! not smooth them first: a resize by more than about 2 belongs into loading
-//! ([`crate::data::resize`]), where it is antialiased.
+//! Clamping is always to [0, 1]; from step 4 on, no value can leave this range. Shrinking frames is
+//! not antialiased here: frames that are to shrink by more than a factor of about 2 should be
+//! resized when they are loaded ([`crate::data::resize`]), which is antialiased.
 //!
-//! `ADDING.md` in this folder explains how to add another stage.
+//! `ADDING.md` in this folder explains how to add a stage.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -50,12 +51,12 @@ pub use polyview_cpu::augment::{
     RecordError, STD, host,
 };
 
-/// Augments a batch and sends it to the device: `frames` `[N, T, H, W, 3]` with `size` =
-/// `[T, H, W]` and one record per clip, to `[N, 3, T', H', W']` with `out_size` = `[H', W']` and T'
-/// the records' number of frames.
+/// Augments a batch and returns it on the device. The input is `frames` `[N, T, H, W, 3]` with
+/// `size` = `[T, H, W]` and one record per clip; the result is `[N, 3, T', H', W']` with `out_size`
+/// = `[H', W']` and T' the number of frames of the records.
 ///
-/// On a device with automatic differentiation the result is associated with it but wants no
-/// gradient.
+/// On a device with automatic differentiation, the result is an autodiff tensor that does not
+/// require a gradient.
 pub fn augment(
     frames: Frames,
     size: [usize; 3],
@@ -65,11 +66,11 @@ pub fn augment(
     device: &Device,
 ) -> Result<Tensor<5>, AugmentError> {
     let job = AugmentJob::new(frames, size, records, out_size, normalisation)?;
-    // The one place that chooses: the shader where it can run, else the CPU.
+    // Uses the shader where it can run, else the CPU.
     wgsl::execute(&job, device).unwrap_or_else(|| Ok(on_host(&job, device)))
 }
 
-/// The same result, computed on the host for any device.
+/// Like [`augment`], but always computes on the host.
 pub fn augment_on_host(
     frames: Frames,
     size: [usize; 3],
@@ -85,8 +86,8 @@ fn on_host(job: &AugmentJob, device: &Device) -> Tensor<5> {
     Tensor::from_data(TensorData::new(host::execute(job), job.out_shape()), device)
 }
 
-/// N clips without augmentation, for validation: only normalised (and resized where `out_size`
-/// differs).
+/// Prepares `clips` clips without augmentation, for validation: they are only normalised (and
+/// resized if `out_size` differs).
 pub fn plain(
     frames: Frames,
     clips: usize,

@@ -1,4 +1,4 @@
-//! Drawing a clip's record: the only place where the augmentation is random.
+//! Drawing of a clip's record, the only random part of the augmentation.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,16 +7,16 @@ use super::config::AugmentConfig;
 use super::{ClipRecord, Crop, Cutout, FrameRecord};
 use crate::keyed::{self, Turn};
 
-/// Cap of all probabilities, so that even the strongest settings show the original now and then.
+/// Cap on all probabilities, so that even the strongest settings occasionally leave a stage out.
 const MAX_PROBABILITY: f64 = 0.95;
 
-/// A view number for what all views of an action share.
+/// View number for draws that all views of an action share.
 const ALL_VIEWS: u64 = u64::MAX;
-/// Added to a view's number for the choice of its stages.
+/// Offset added to a view's number for the stream that chooses its stages.
 const CHOICE: u64 = 1 << 32;
 
-/// Random numbers of one (seed, turn, action, view). Whole numbers and reals are made from
-/// uniform f64 by the formulas below, so that no library's sampling method is part of a plan.
+/// Random numbers for one (seed, turn, action, view). Integers and reals are derived from uniform
+/// f64 by the formulas below, so that plans do not depend on any library's sampling method.
 struct Draw(ChaCha8Rng);
 
 impl Draw {
@@ -24,12 +24,12 @@ impl Draw {
         Self(keyed::generator(seed, turn.time(), keyed::number_of(action), view))
     }
 
-    /// Uniform in [0, 1).
+    /// Draws uniformly from [0, 1).
     fn unit(&mut self) -> f64 {
         self.0.random()
     }
 
-    /// Uniform in [low, high).
+    /// Draws uniformly from [low, high).
     fn range(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
     }
@@ -38,13 +38,14 @@ impl Draw {
         self.unit() < probability.min(MAX_PROBABILITY)
     }
 
-    /// A whole number below `count`; 0 when there is none.
+    /// Draws an integer below `count`, or 0 if `count` is 0.
     fn below(&mut self, count: usize) -> usize {
         ((self.unit() * count as f64) as usize).min(count.saturating_sub(1))
     }
 }
 
-/// The stages that `rand-augment` chooses from; the flip, which an action's views share, is not one.
+/// The stages that `rand-augment` chooses from. The flip is excluded, since an action's views share
+/// it.
 #[derive(Clone, Copy)]
 enum Stage {
     Shift,
@@ -60,21 +61,21 @@ enum Stage {
     FrameMixing,
 }
 
-/// Number of these stages.
+/// Number of stages that `rand-augment` chooses from.
 pub(super) const STAGES: usize = Stage::FrameMixing as usize + 1;
 
-/// Which stages a clip gets: each by its own probability, or those that were chosen.
+/// The stages that a clip gets: the chosen ones, or if `None`, each with its own probability.
 struct Hits(Option<[bool; STAGES]>);
 
 impl Hits {
-    /// Chooses so many different stages, if a number is given.
+    /// Chooses `count` different stages, if a count is given.
     fn draw(draw: &mut Draw, count: Option<usize>) -> Self {
         Self(count.map(|count| {
             let mut stages: [usize; STAGES] = std::array::from_fn(|stage| stage);
             let mut chosen = [false; STAGES];
-            for place in 0..count.min(STAGES) {
-                stages.swap(place, place + draw.below(STAGES - place));
-                chosen[stages[place]] = true;
+            for index in 0..count.min(STAGES) {
+                stages.swap(index, index + draw.below(STAGES - index));
+                chosen[stages[index]] = true;
             }
             chosen
         }))
@@ -87,18 +88,18 @@ impl Hits {
     }
 }
 
-/// How rare a class is, 0 (as many samples as the largest) to 1 (none).
+/// Returns how rare a class is, from 0 (as many samples as the largest class) to 1 (no samples).
 pub fn rarity(count: usize, largest: usize) -> f32 {
     1.0 - (count as f32 / largest.max(1) as f32).min(1.0)
 }
 
-/// Draws the record of one clip of `[T, H, W]` (source pixels) in an epoch, counted from 1, or one of several
-/// readings in it; the table at [`AugmentConfig`] says from what. The same arguments give the same record
-/// on every machine. `rarity` is that of the action's class, 0 to 1, and counts only with
-/// `severity_aware_augmentation`.
+/// Draws the record of one clip of `[T, H, W]` (source pixels) from the distributions in the table
+/// of [`AugmentConfig`]. `turn` is an epoch, counted from 1, or one of several readings of the
+/// action in an epoch. The same arguments give the same record on every machine. `rarity` is that
+/// of the action's class, 0 to 1, and is only used with `severity_aware_augmentation`.
 ///
-/// Every number is drawn whether it is used or not, so that changing one option does not change
-/// the draws of the others.
+/// Every number is drawn whether or not it is used, so that changing one option does not change the
+/// draws of the others.
 pub fn plan_clip(
     config: &AugmentConfig,
     seed: u64,
@@ -150,14 +151,14 @@ pub fn plan_clip(
         record.noise_std = std as f32;
     }
     mix_frames(&mut draw, &hits, level, &mut record.frames);
-    // Last, since it takes as many numbers as there are frames.
+    // Frame dropout comes last, since it draws one number per frame.
     let drops = hits.0.is_none_or(|chosen| chosen[Stage::FrameDropout as usize]);
     let probability = if drops { config.dropout_prob * level } else { 0.0 };
     drop_frames(&mut draw, probability, &mut record.frames);
     record
 }
 
-/// Jitter, reversal and warp as one map.
+/// Temporal shift, reversal and warp as one map.
 struct TimeMap {
     frames: usize,
     shift: f64,
@@ -182,26 +183,27 @@ impl TimeMap {
         Self {
             frames,
             shift: if shifted { steps as f64 - most as f64 } else { 0.0 },
-            // Chosen as one of several stages, it has no probability.
+            // With `rand-augment`, the stage ignores its probability, but 0 must still disable it.
             reverse: reversed && config.reversal_prob > 0.0,
             speed: if warped { speed } else { 1.0 },
         }
     }
 
-    /// Source of output frame `t`. Read backwards, as inverse maps are: the warp asks for a frame
-    /// of the reversed clip, that for one of the shifted clip. Halves round up, the ends repeat.
+    /// Returns the source of output frame `t`. As this is an inverse map, the stages apply in
+    /// reverse order: the warp reads a frame of the reversed clip, which reads one of the shifted
+    /// clip. Halves round up, and the end frames repeat.
     fn source(&self, t: usize) -> usize {
         let last = (self.frames - 1) as f64;
         let middle = last / 2.0;
-        let mut place = (middle + (t as f64 - middle) * self.speed + 0.5).floor().clamp(0.0, last);
+        let mut source = (middle + (t as f64 - middle) * self.speed + 0.5).floor().clamp(0.0, last);
         if self.reverse {
-            place = last - place;
+            source = last - source;
         }
-        (place + self.shift).clamp(0.0, last) as usize
+        (source + self.shift).clamp(0.0, last) as usize
     }
 }
 
-/// A crop of the frame's own proportions.
+/// Draws a crop with the frame's aspect ratio.
 fn draw_crop(
     draw: &mut Draw,
     hits: &Hits,
@@ -213,12 +215,12 @@ fn draw_crop(
     let (hit, scale) = (hits.hit(Stage::Crop, draw, 0.8 * level), draw.range(smallest, 1.0));
     let (down, across) = (draw.unit(), draw.unit());
     let (height, width) = ((h as f64 * scale).max(1.0) as f32, (w as f64 * scale).max(1.0) as f32);
-    // In f32, where the record lives: the room left is never overshot by rounding.
-    let place = |share: f64, side: usize, length: f32| {
+    // Computed in f32, the record's type, so that rounding cannot move the crop beyond the frame.
+    let start = |share: f64, side: usize, length: f32| {
         let room = (side as f32 - length).max(0.0);
         (share as f32 * room).min(room)
     };
-    let crop = Crop { top: place(down, h, height), left: place(across, w, width), height, width };
+    let crop = Crop { top: start(down, h, height), left: start(across, w, width), height, width };
     let whole = height >= h as f32 && width >= w as f32;
     (hit && !whole).then_some(crop)
 }

@@ -1,4 +1,4 @@
-//! The records executed by a compute shader, `shaders/augment.wgsl`.
+//! Execution of the records by a compute shader, `shaders/augment.wgsl`.
 
 use burn::backend::DispatchAutodiffContext;
 use burn::backend::wgpu::CubeBackend;
@@ -9,23 +9,24 @@ use crate::kernels::layout::{Layout, Record, array_words, wgsl_struct};
 use crate::kernels::plan::{self, DeviceLimits, Launch, Shader, Slot, fill};
 use crate::kernels::{Implementation, cube_device, launch};
 
-/// Invocations of a workgroup, on every device: a whole number of all known subgroup sizes.
+/// Invocations per workgroup on every device, a multiple of all known subgroup sizes.
 const GROUP: u32 = 64;
-/// Pixels that one invocation writes, to amortise the loads of the clip's record.
+/// Pixels written per invocation, to amortise loading the clip's record.
 const PIXELS: u32 = 8;
-/// Marks a dropped frame, and bits of a clip's flags, as in the shader.
+/// Source index that marks a dropped frame, as in the shader.
 const DROPPED: u32 = u32::MAX;
+/// Bits of a clip's flags, as in the shader.
 const ROTATED: u32 = 1;
 const ON_GRID: u32 = 2;
 const NOISY: u32 = 4;
 
-/// The shader in one of its variants.
+/// One variant of the shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct AugmentKernel {
     source_f32: bool,
 }
 
-/// An augmentation's launch.
+/// Plan of an augmentation's launch.
 pub(crate) type AugmentPlan = plan::Plan<AugmentKernel>;
 
 wgsl_struct! {
@@ -42,7 +43,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// [`Clip`] as the shader reads it.
+    /// [`Clip`] in the shader's layout.
     struct GpuClip as "ClipRecord" {
         low: [i32; 2],
         high: [i32; 2],
@@ -62,7 +63,7 @@ wgsl_struct! {
 }
 
 wgsl_struct! {
-    /// [`polyview_cpu::augment::FrameRecord`] as the shader reads it.
+    /// [`polyview_cpu::augment::FrameRecord`] in the shader's layout.
     struct GpuFrame as "FrameRecord" {
         from_frame: u32,
         partner: u32,
@@ -125,22 +126,22 @@ impl Shader for AugmentKernel {
 }
 
 impl AugmentKernel {
-    /// Every variant.
+    /// Returns all variants.
     pub(crate) fn variants() -> Vec<Self> {
         [false, true].map(|source_f32| Self { source_f32 }).to_vec()
     }
 }
 
-/// Executes a job on the device: `[N, 3, T', H', W']`. `None` where the device takes no WGSL or the
-/// source does not fit into one of its buffers.
+/// Executes a job on the device and returns `[N, 3, T', H', W']`, or `None` if the device does not
+/// run WGSL or the source does not fit into one of its buffers.
 ///
 /// # Errors
-/// [`AugmentError::TooLarge`] where no buffer of the device holds the result.
+/// [`AugmentError::TooLarge`] if the result does not fit into one of the device's buffers.
 pub fn execute(job: &AugmentJob, device: &Device) -> Option<Result<Tensor<5>, AugmentError>> {
     let Implementation::Wgsl(limits) = Implementation::of(device) else { return None };
     let cube = cube_device(device)?;
     let client = cube.client();
-    // The shader counts elements in u32.
+    // The shader indexes elements with u32.
     let limit = (limits.max_binding_bytes as u64).min(4 * u64::from(u32::MAX));
     let need = job.out_shape().iter().product::<usize>() as u64 * 4;
     if need > limit {
@@ -160,7 +161,8 @@ pub fn execute(job: &AugmentJob, device: &Device) -> Option<Result<Tensor<5>, Au
     Some(Ok(with_autodiff_of(device, Tensor::from_primitive::<CubeBackend>(clips))))
 }
 
-/// The tensor with the device's automatic differentiation, as one created there has it.
+/// Enables automatic differentiation on the tensor if the device has it, as for tensors created
+/// there.
 fn with_autodiff_of(device: &Device, tensor: Tensor<5>) -> Tensor<5> {
     match device.gradient_checkpointing_strategy() {
         None => tensor,
@@ -172,7 +174,7 @@ fn with_autodiff_of(device: &Device, tensor: Tensor<5>) -> Tensor<5> {
     }
 }
 
-/// One launch. Operands: 0 the source frames; written: 1 the clips.
+/// Plans the launch, which reads operand 0, the source frames, and writes operand 1, the clips.
 fn plan(job: &AugmentJob, limits: &DeviceLimits) -> AugmentPlan {
     let [_, out_h, out_w] = job.out();
     let [clips, _, out_t, ..] = job.out_shape();

@@ -9,22 +9,22 @@ use crate::simd::dispatch;
 /// Values per task. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;
 
-/// Values that are summed in f32 before they go into an f64 sum.
+/// Values that are summed in f32 before being added to an f64 sum.
 const BLOCK: usize = 512;
 
-/// The step over parameter, gradient, m and v.
+/// Updates the parameters `p` and the moments `m` and `v` from the gradient `g`.
 ///
 /// # Panics
 /// If the slices' lengths differ.
 pub fn update(step: Factors, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-    assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "values per parameter");
+    assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "all slices must have the same length");
     p.par_chunks_mut(CHUNK)
         .zip(g.par_chunks(CHUNK))
         .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
         .for_each(|((p, g), (m, v))| dispatch(Update { step, p, g, m, v }));
 }
 
-/// Σ x² in f64, with the same bits whatever the number of threads.
+/// Returns Σ x² in f64; the result is bitwise independent of the number of threads.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
     let chunks: Vec<f64> = x
         .par_chunks(CHUNK)
@@ -33,13 +33,13 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
     chunks.iter().sum()
 }
 
-/// A step's settings as the loop needs them. With g the gradient times `scale`, plus `l2`·p:
+/// Constants of one step, precomputed for the loop. With g the gradient times `scale`, plus `l2`·p:
 /// m' = β₁·m + (1 − β₁)·g, v' = β₂·v + (1 − β₂)·g², p' = `keep`·p − `size`·m' / (√v'/`root` + ε).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Factors {
-    /// 1 − rate·decay.
+    /// 1 − learning rate·weight decay.
     pub keep: f32,
-    /// Decay that is added to the gradient.
+    /// L2 penalty: weight decay that is added to the gradient.
     pub l2: f32,
     /// β₁.
     pub beta1: f32,
@@ -49,15 +49,15 @@ pub struct Factors {
     pub beta2: f32,
     /// 1 − β₂.
     pub gain2: f32,
-    /// rate/(1 − β₁ᵗ).
+    /// Step size, learning rate/(1 − β₁ᵗ).
     pub size: f32,
     /// √(1 − β₂ᵗ).
     pub root: f32,
-    /// 1/`root`, rounded by itself: what the shader multiplies by.
+    /// 1/`root`, rounded separately; the shader multiplies by it instead of dividing.
     pub inverse_root: f32,
     /// ε.
     pub epsilon: f32,
-    /// What the gradient is multiplied by first.
+    /// Factor that the gradient is multiplied by first.
     pub scale: f32,
 }
 
@@ -97,7 +97,7 @@ impl WithSimd for Update<'_> {
     }
 }
 
-/// [`Factors`], each in all lanes of a vector.
+/// [`Factors`], each broadcast to all lanes of a vector; `size` is negated.
 struct Vectors<S: Simd> {
     keep: S::f32s,
     l2: S::f32s,
@@ -128,7 +128,7 @@ impl<S: Simd> Vectors<S> {
         }
     }
 
-    /// New p, m and v.
+    /// Returns the new p, m and v.
     #[inline(always)]
     fn update(
         &self,
@@ -142,9 +142,9 @@ impl<S: Simd> Vectors<S> {
         let m = simd.mul_add_e_f32s(m, self.beta1, simd.mul_f32s(self.gain1, g));
         let square = simd.mul_f32s(g, g);
         let v = simd.mul_add_e_f32s(v, self.beta2, simd.mul_f32s(self.gain2, square));
-        let below = simd.add_f32s(simd.div_f32s(simd.sqrt_f32s(v), self.root), self.epsilon);
+        let denominator = simd.add_f32s(simd.div_f32s(simd.sqrt_f32s(v), self.root), self.epsilon);
         let p = simd.mul_f32s(p, self.keep);
-        (simd.mul_add_e_f32s(self.size, simd.div_f32s(m, below), p), m, v)
+        (simd.mul_add_e_f32s(self.size, simd.div_f32s(m, denominator), p), m, v)
     }
 }
 
@@ -158,7 +158,7 @@ impl WithSimd for Squares<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let (whole, rest) = S::as_simd_f32s(self.x);
-        // Alternating between two sums, so that an addition need not wait for the one before.
+        // Alternates between two sums, so that an addition need not wait for the previous one.
         let mut sums = [simd.splat_f32s(0.0); 2];
         for &x in whole {
             sums = [sums[1], simd.mul_add_e_f32s(x, x, sums[0])];

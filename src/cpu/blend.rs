@@ -1,4 +1,4 @@
-//! A running average moves towards new values.
+//! Update of a running average towards new values.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -8,12 +8,13 @@ use crate::simd::dispatch;
 /// Values per task.
 const CHUNK: usize = 1 << 15;
 
-/// `old += share · (new − old)`; finite values that are equal stay the same (−0 becomes 0).
+/// Computes `old += share · (new − old)`; a finite value that already equals the new one does not
+/// change (−0 becomes 0).
 ///
 /// # Panics
 /// If the slices' lengths differ.
 pub fn blend(old: &mut [f32], new: &[f32], share: f32) {
-    assert_eq!(old.len(), new.len(), "values of both");
+    assert_eq!(old.len(), new.len(), "both slices must have the same length");
     old.par_chunks_mut(CHUNK)
         .zip(new.par_chunks(CHUNK))
         .for_each(|(old, new)| dispatch(Blend { old, new, share }));
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_moves_once() {
+    fn every_value_is_blended_once() {
         for length in [0, 1, 31, CHUNK + 17] {
             let mut old: Vec<f32> = (0..length).map(|index| index as f32).collect();
             let new: Vec<f32> = (0..length).map(|index| index as f32 + 4.0).collect();

@@ -1,19 +1,19 @@
-//! From YUV 4:2:0 to RGB, in the arithmetic of ffmpeg's scaler (libswscale on x86), so that a frame has
-//! the same bytes whether polyview or ffmpeg decodes it.
+//! Conversion from YUV 4:2:0 to RGB with the arithmetic of ffmpeg's scaler (libswscale on x86), so
+//! that a frame has the same bytes whether polyview or ffmpeg decodes it.
 //!
-//! With V' = 8·V − 1024 and so on, each product is taken to 16 bits and rounded down: R = Y·a + V'·b and
-//! likewise for G and B. That makes frames about one level darker than exact arithmetic does. Each
-//! pixel takes the nearest chroma sample.
+//! With V' = 8·V − 1024 and so on, R = Y·a + V'·b, and likewise for G and B, where each product is
+//! reduced to 16 bits and rounded down. That makes frames about one level darker than exact
+//! arithmetic does. Each pixel takes the nearest chroma sample.
 
-/// One frame in YUV 4:2:0: `height` rows of `width` luma samples, and half as many of chroma in each
-/// direction, rounded up.
+/// One frame in YUV 4:2:0: `height` rows of `width` luma samples, and half as many chroma samples
+/// in each direction, rounded up.
 #[derive(Debug, Clone, Copy)]
 pub struct Yuv420<'a> {
-    /// Luma.
+    /// Luma plane.
     pub y: &'a [u8],
-    /// Blue chroma.
+    /// Blue-difference chroma plane.
     pub u: &'a [u8],
-    /// Red chroma.
+    /// Red-difference chroma plane.
     pub v: &'a [u8],
     /// Width in pixels.
     pub width: usize,
@@ -24,7 +24,7 @@ pub struct Yuv420<'a> {
 /// The factors of a conversion, with 13 fractional bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct YuvToRgb {
-    /// Eight times the luma value that is black.
+    /// Eight times the luma value of black.
     black: i16,
     luma: i16,
     v_to_red: i16,
@@ -34,11 +34,12 @@ pub struct YuvToRgb {
 }
 
 impl YuvToRgb {
-    /// For a matrix whose luma weighs red with `kr` and blue with `kb` (ITU-T H.273, 8.3); in full
-    /// range samples go from 0 to 255, else from 16 to 235 and 240.
+    /// Computes the factors for a matrix whose luma weights are `kr` for red and `kb` for blue
+    /// (ITU-T H.273, 8.3). Full-range samples go from 0 to 255; otherwise luma goes from 16 to 235
+    /// and chroma to 240.
     pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
         let kg = 1.0 - kr - kb;
-        // As ffmpeg keeps them: 16 fractional bits, for chroma of limited range.
+        // ffmpeg stores the factors with 16 fractional bits, for chroma of limited range.
         let stored = |factor: f64| (factor * 255.0 / 224.0 * 65536.0).round() as i64;
         let scaled = |factor: i64| if full_range { (factor * 224 + 127) / 255 } else { factor };
         let chroma = |factor: f64, sign: i64| short(scaled(sign * stored(factor)) << 13);
@@ -56,7 +57,7 @@ impl YuvToRgb {
     /// Converts a frame to `rgb`, `[H, W, 3]`.
     ///
     /// # Panics
-    /// If a plane or `rgb` has another size than the frame says.
+    /// If the length of a plane or of `rgb` does not match the frame's size.
     pub fn convert(&self, frame: &Yuv420<'_>, rgb: &mut [u8]) {
         let Yuv420 { y, u, v, width, height } = *frame;
         let half = width.div_ceil(2);
@@ -70,7 +71,7 @@ impl YuvToRgb {
         if y.is_empty() {
             return;
         }
-        // What chroma adds to red, green and blue of a row's pixels.
+        // Contribution of chroma to red, green and blue of a row's pixels.
         let mut added = vec![[0i16; 3]; half];
         for (row, (y, rgb)) in
             y.chunks_exact(width).zip(rgb.chunks_exact_mut(3 * width)).enumerate()
@@ -100,12 +101,12 @@ impl YuvToRgb {
     }
 }
 
-/// The upper half of a product.
+/// Returns the upper 16 bits of a product.
 fn high(a: i16, b: i16) -> i16 {
     ((i32::from(a) * i32::from(b)) >> 16) as i16
 }
 
-/// The integer part of a number with 16 fractional bits, rounded.
+/// Rounds a number with 16 fractional bits to an integer.
 fn short(number: i64) -> i16 {
     ((number + (1 << 15)) >> 16) as i16
 }
@@ -115,9 +116,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn factors_are_those_of_the_standards() {
+    fn factors_match_the_standards() {
         let bt601 = YuvToRgb::new(0.299, 0.114, false);
-        // 1.164, 1.596, 0.392, 0.813 and 2.017 in 13 bits.
+        // 1.164, 1.596, 0.392, 0.813 and 2.017 with 13 fractional bits.
         let expected = YuvToRgb {
             black: 128,
             luma: 9539,
@@ -136,7 +137,7 @@ mod tests {
         for (kr, kb) in [(0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593), (0.212, 0.087)] {
             for full in [false, true] {
                 let conversion = YuvToRgb::new(kr, kb, full);
-                // An odd size: the last chroma sample serves one pixel.
+                // The size is odd, so the last chroma sample covers only one pixel.
                 let (width, height) = (5, 3);
                 for seed in 0..2000usize {
                     let value = |i: usize| ((seed * 7919 + i * 104_729) % 256) as u8;
@@ -157,7 +158,7 @@ mod tests {
         }
     }
 
-    /// ITU-T H.273, 8.3, cut to what a byte holds.
+    /// Reference conversion by ITU-T H.273, 8.3, clamped to the range of a byte.
     fn exact([y, u, v]: [u8; 3], kr: f64, kb: f64, full: bool) -> [f64; 3] {
         let [y, u, v] = [y, u, v].map(f64::from);
         let (y, [u, v]) = if full {

@@ -1,9 +1,9 @@
-//! What polyview computes on the CPU, over plain slices: convolution, batch norm, the optimizer's
-//! step, sums of gradients, averages of weights, the pixels of an augmentation, colours, resizing.
+//! polyview's CPU kernels over plain slices: convolution, batch norm, the optimizer step, gradient
+//! sums, weight averaging, augmentation, colour conversion and resizing.
 //!
-//! It is a crate of its own so that it is built at opt-level 3 in every profile
-//! (`[profile.dev.package]` in the workspace's `Cargo.toml`) and the rest stays fast to compile. It
-//! knows neither Burn nor a GPU; `polyview` wraps it for both.
+//! It is a separate crate so that it is built at opt-level 3 in every profile
+//! (`[profile.dev.package]` in the workspace's `Cargo.toml`) while the rest stays fast to compile.
+//! It depends neither on Burn nor on a GPU; `polyview` wraps it for both.
 
 pub mod adam;
 pub mod augment;

@@ -1,4 +1,4 @@
-//! Chains of multiply-adds in registers, with nothing in their way: what the processor can do.
+//! Chains of multiply-adds that stay in registers, to measure the processor's peak throughput.
 
 use std::hint::black_box;
 
@@ -6,8 +6,8 @@ use pulp::{Simd, WithSimd};
 
 use crate::simd::dispatch;
 
-/// `rounds` rounds of c ← c·factor + term on all threads of the current pool; the
-/// operations done, two for each.
+/// Runs `rounds` rounds of c ← c·factor + term on all threads of the current pool and returns the
+/// number of operations, two per multiply-add.
 pub fn on_all_threads(rounds: usize, factor_and_term: [f32; 2]) -> f64 {
     let done = rayon::broadcast(|_| {
         let (sum, operations) = dispatch(Chains { rounds, factor_and_term });
@@ -17,23 +17,23 @@ pub fn on_all_threads(rounds: usize, factor_and_term: [f32; 2]) -> f64 {
     done.into_iter().sum()
 }
 
-/// Turns of a round on the CPU: enough that the loop around them costs nothing.
-const TURNS: usize = 1 << 12;
+/// Iterations per round, enough to make the overhead around the loop negligible.
+const ITERATIONS: usize = 1 << 12;
 
-/// Chains in the registers of one thread.
+/// Independent chains in the registers of one thread.
 struct Chains {
     rounds: usize,
     factor_and_term: [f32; 2],
 }
 
 impl WithSimd for Chains {
-    /// The sums added up; operations done.
+    /// The sum over all chains, and the number of operations.
     type Output = (f32, f64);
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> (f32, f64) {
-        // Results come four or five turns late from two to four units; two registers hold
-        // factor and term.
+        // Two to four units with a latency of four or five cycles have to be kept busy; two
+        // registers hold factor and term.
         if S::REGISTER_COUNT >= 32 { self.run::<S, 24>(simd) } else { self.run::<S, 12>(simd) }
     }
 }
@@ -46,8 +46,8 @@ impl Chains {
         for (chain, sum) in sums.iter_mut().enumerate() {
             *sum = simd.splat_f32s(black_box(chain as f32));
         }
-        let turns = self.rounds * TURNS;
-        for _ in 0..turns {
+        let iterations = self.rounds * ITERATIONS;
+        for _ in 0..iterations {
             for sum in &mut sums {
                 *sum = simd.mul_add_e_f32s(*sum, factor, term);
             }
@@ -56,6 +56,6 @@ impl Chains {
         for sum in sums {
             all = simd.add_f32s(all, sum);
         }
-        (simd.reduce_sum_f32s(all), (2 * turns * CHAINS * S::F32_LANES) as f64)
+        (simd.reduce_sum_f32s(all), (2 * iterations * CHAINS * S::F32_LANES) as f64)
     }
 }

@@ -1,4 +1,4 @@
-//! Brings frames to the size of the model's input.
+//! Resizing of frames to the model's input size.
 
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
@@ -16,19 +16,19 @@ pub enum ResizeError {
         height: usize,
     },
     /// The bytes do not fit the stated size.
-    #[error("{found} bytes do not make {expected} bytes of frames")]
+    #[error("expected {expected} bytes of frame data, got {found}")]
     Bytes {
         /// Bytes expected from count and size.
         expected: usize,
         /// Bytes given.
         found: usize,
     },
-    /// The resize library refused.
+    /// The resize library returned an error.
     #[error("resizing failed: {0}")]
     Library(String),
 }
 
-/// Which part is kept of a frame that is longer than the target along one axis.
+/// The part to keep of a frame that is longer than the target along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crop {
     /// Its upper or left part.
@@ -39,7 +39,7 @@ pub enum Crop {
     End,
 }
 
-/// How a frame is scaled and cropped: scaled so that it covers the target, then cut in the centre.
+/// How a frame is scaled and cropped: scaled to cover the target, then cropped at the centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cover {
     /// Height after scaling, at least the target's.
@@ -53,9 +53,9 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// The geometry for a frame of `height` × `width` and a target of `to_height` × `to_width`:
-    /// k = max(to_height / height, to_width / width), each side scaled by k and rounded (halves
-    /// up), the surplus halved (integer division) and cut off.
+    /// Computes the geometry for a frame of `height` × `width` and a target of `to_height` ×
+    /// `to_width`: k = max(to_height / height, to_width / width), each side scaled by k and rounded
+    /// (halves up), half of the surplus (integer division) cut off above and on the left.
     pub fn new(height: usize, width: usize, to_height: usize, to_width: usize) -> Self {
         let k = (to_height as f64 / height as f64).max(to_width as f64 / width as f64);
         let scale = |side: usize, to: usize| to.max((side as f64 * k + 0.5).floor() as usize);
@@ -68,12 +68,12 @@ impl Cover {
         }
     }
 
-    /// Rows and columns that are cut off of a target of `to_height` × `to_width`.
+    /// Returns how many rows and columns are cut off for a target of `to_height` × `to_width`.
     pub fn surplus(&self, to_height: usize, to_width: usize) -> [usize; 2] {
         [self.height - to_height, self.width - to_width]
     }
 
-    /// The same with another part of the frame.
+    /// Returns the same geometry, keeping the given part of the frame.
     #[must_use]
     pub fn keeping(self, crop: Crop, to_height: usize, to_width: usize) -> Self {
         let [rows, columns] = self.surplus(to_height, to_width);
@@ -85,13 +85,13 @@ impl Cover {
     }
 }
 
-/// Scales and crops frames to one target size. Keeps a buffer, so use one per thread.
+/// Scales and crops frames to one target size. It reuses an internal buffer, so use one per thread.
 ///
-/// Bilinear; when shrinking, the kernel widens with the scale (antialiasing), as in Pillow and in
-/// torchvision's `resize` with `antialias=True`.
+/// The filter is bilinear; when shrinking, the kernel widens with the scale (antialiasing), as in
+/// Pillow and in torchvision's `resize` with `antialias=True`.
 #[derive(Debug)]
 pub struct Resizer {
-    /// The part of a longer frame that is kept; the middle at first.
+    /// The part to keep of a longer frame; [`Crop::Middle`] by default.
     pub crop: Crop,
     height: usize,
     width: usize,
@@ -99,17 +99,17 @@ pub struct Resizer {
 }
 
 impl Resizer {
-    /// A resizer to `height` × `width` pixels.
+    /// Creates a resizer to `height` × `width` pixels.
     pub fn new(height: usize, width: usize) -> Self {
         Self { crop: Crop::Middle, height, width, engine: fir::Resizer::new() }
     }
 
-    /// Bytes of a resized frame.
+    /// Returns the size of a resized frame in bytes.
     pub fn bytes(&self) -> usize {
         self.height * self.width * 3
     }
 
-    /// Whether frames of this size stay as they are.
+    /// Returns whether frames of this size already have the target size and are only copied.
     pub fn keeps(&self, height: usize, width: usize) -> bool {
         (height, width) == (self.height, self.width)
     }
@@ -117,7 +117,8 @@ impl Resizer {
     /// Resizes one RGB frame `[h, w, 3]` into `out`, `[height, width, 3]`.
     ///
     /// # Errors
-    /// [`ResizeError`] for sizes of 0 and bytes that do not fit a size; `out` is unchanged then.
+    /// [`ResizeError`] if a side is 0 or a slice's length does not match its size; `out` is then
+    /// unchanged.
     pub fn frame(
         &mut self,
         frame: &[u8],
@@ -141,9 +142,9 @@ impl Resizer {
         self.scale(frame, height, width, cover.keeping(self.crop, self.height, self.width), out)
     }
 
-    /// Scales the part of the frame that is kept. A frame of one row of pixels may be thousands of times
-    /// longer than the target: what would be cut off is not computed. The kernel goes beyond the part's
-    /// edges.
+    /// Scales only the part of the frame that is kept, because a frame of a single row of pixels
+    /// may be thousands of times longer than the target. The filter kernel still reads beyond that
+    /// part's edges.
     fn scale(
         &mut self,
         frame: &[u8],
@@ -154,7 +155,7 @@ impl Resizer {
     ) -> Result<(), ResizeError> {
         let side = |n: usize| u32::try_from(n).map_err(|_| ResizeError::Size { width, height });
         let library = |e: String| ResizeError::Library(e);
-        // Typed, so that one pixel format is compiled instead of all.
+        // The typed API compiles the code for one pixel format instead of for all of them.
         let from = TypedImageRef::<U8x3>::from_buffer(side(width)?, side(height)?, frame)
             .map_err(|e| library(e.to_string()))?;
         let mut to = TypedImage::<U8x3>::from_buffer(side(self.width)?, side(self.height)?, out)
@@ -167,14 +168,14 @@ impl Resizer {
     }
 }
 
-/// Where `to` pixels of an axis from `start` on, of `scaled` in all, lie among those of the source: the
-/// first's edge and their length.
+/// Maps `to` of the `scaled` pixels of an axis, starting at `start`, back to the source: returns
+/// the first pixel's edge and the total length in source pixels.
 fn kept(source: usize, scaled: usize, start: usize, to: usize) -> (f64, f64) {
     if to == scaled {
         return (0.0, source as f64);
     }
     let step = source as f64 / scaled as f64;
     let first = start as f64 * step;
-    // Rounding must not take it past the end.
+    // Rounding must not move the end past the source's edge.
     (first, (to as f64 * step).min(source as f64 - first))
 }

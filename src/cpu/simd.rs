@@ -1,17 +1,17 @@
-//! Running a kernel on the best vectors that the machine has.
+//! Runtime dispatch of kernels to the widest vector instructions of the machine.
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::LazyLock;
 
 use pulp::{Arch, WithSimd};
 
-/// Whether not to use AVX-512, so that tests and measurements can take the kernels of a machine without
-/// it.
+/// Whether AVX-512 is disabled by the environment, so that tests and benchmarks can exercise the
+/// kernels of a machine without it.
 #[cfg(target_arch = "x86_64")]
 static WITHOUT_AVX512: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("POLYVIEW_WITHOUT_AVX512").is_some());
 
-/// Runs `op` with AVX-512, AVX2, NEON or whatever there is.
+/// Runs `op` with the best instruction set available: AVX-512, AVX2, NEON or scalar code.
 #[inline(always)]
 pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     let arch = Arch::new();
@@ -19,7 +19,8 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     if let (Arch::V4(_), true, Some(simd)) = (&arch, *WITHOUT_AVX512, pulp::x86::V3::try_new()) {
         return pulp::Simd::vectorize(simd, op);
     }
-    // Burn's build leaves pulp's choice of AVX2 out; its code is there all the same.
+    // With the features that Burn enables, pulp's `Arch` never selects AVX2, although its AVX2 code
+    // is compiled in.
     #[cfg(target_arch = "x86_64")]
     if let (Arch::Scalar, Some(simd)) = (&arch, pulp::x86::V3::try_new()) {
         return pulp::Simd::vectorize(simd, op);
@@ -27,7 +28,7 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     arch.dispatch(op)
 }
 
-/// The widest vectors of this machine that the kernels take.
+/// Returns the name of the widest vector instruction set that the kernels use on this machine.
 pub fn vectors() -> &'static str {
     struct Lanes;
     impl WithSimd for Lanes {

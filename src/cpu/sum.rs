@@ -1,4 +1,4 @@
-//! Sums of two tensors.
+//! Addition of two tensors.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -8,12 +8,12 @@ use crate::simd::dispatch;
 /// Values per task.
 const CHUNK: usize = 1 << 15;
 
-/// `sum += other`.
+/// Computes `sum += other`.
 ///
 /// # Panics
 /// If the slices' lengths differ.
 pub fn add(sum: &mut [f32], other: &[f32]) {
-    assert_eq!(sum.len(), other.len(), "values of both");
+    assert_eq!(sum.len(), other.len(), "both slices must have the same length");
     sum.par_chunks_mut(CHUNK)
         .zip(other.par_chunks(CHUNK))
         .for_each(|(sum, other)| dispatch(Add { sum, other }));

@@ -1,9 +1,9 @@
-//! What a network is to predict.
+//! Targets of the network's predictions.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The targets of B actions in one task: for each action a share of every class, `[B, C]`. The shares of
-/// an action are usually 1 for its class; those of mixed actions are spread over the classes of both.
+/// The targets of B actions in one task: for each action a share of every class, `[B, C]`. Usually
+/// an action has a share of 1 of its class; mixed actions have shares of the classes of both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
     classes: usize,
@@ -11,10 +11,10 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// One class for each action.
+    /// Creates targets with one class per action.
     ///
     /// # Panics
-    /// If an index is not below `classes`.
+    /// If a label is not below `classes`.
     pub fn new(labels: &[usize], classes: usize) -> Self {
         let mut targets = Self::none(labels.len(), classes);
         for (row, &label) in labels.iter().enumerate() {
@@ -23,7 +23,7 @@ impl Targets {
         targets
     }
 
-    /// No share of any class for so many actions.
+    /// Creates targets of `actions` actions in which all shares are 0.
     pub fn none(actions: usize, classes: usize) -> Self {
         Self { classes, shares: vec![0.0; actions * classes] }
     }
@@ -47,36 +47,37 @@ impl Targets {
         self.shares.len() / self.classes.max(1)
     }
 
-    /// Whether there is no action.
+    /// Whether there are no actions.
     pub fn is_empty(&self) -> bool {
         self.shares.is_empty()
     }
 
-    /// The shares of each action's classes.
+    /// Returns each action's shares of all classes.
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.shares.chunks(self.classes.max(1))
     }
 
-    /// Each action's sum of its shares, each multiplied by its class's factor.
+    /// Returns for each action the sum of its shares, each multiplied by the factor of its class.
     ///
     /// # Panics
-    /// If there is not one factor for each class: a loss was made for another number of classes.
+    /// If the number of factors differs from the number of classes, because a loss was made for
+    /// another number of classes.
     pub fn weighted(&self, factors: &[f32]) -> Vec<f32> {
         let (given, classes) = (factors.len(), self.classes);
         assert!(
             given == classes,
-            "a loss with factors for {given} classes, in a task of {classes}"
+            "the loss has factors for {given} classes, but the task has {classes}"
         );
         let sum = |row: &[f32]| row.iter().zip(factors).map(|(share, factor)| share * factor).sum();
         self.rows().map(sum).collect()
     }
 
-    /// The sum of all shares: B unless the class of a part of an action is unknown.
+    /// Returns the sum of all shares: B unless the class of a part of an action is unknown.
     pub fn total(&self) -> f64 {
         self.shares.iter().map(|share| f64::from(*share)).sum()
     }
 
-    /// As a tensor `[B, C]`.
+    /// Returns the shares as a tensor `[B, C]`.
     pub fn tensor(&self, device: &Device) -> Tensor<2> {
         let shape = [self.len(), self.classes];
         Tensor::from_data(TensorData::new(self.shares.clone(), shape), device)
@@ -88,13 +89,13 @@ mod tests {
     use super::Targets;
 
     #[test]
-    fn there_is_a_factor_for_each_class() {
+    fn weighted_requires_one_factor_per_class() {
         let targets = Targets::new(&[2, 0], 3);
         assert_eq!(targets.weighted(&[0.5, 1.0, 4.0]), [4.0, 0.5]);
         for wrong in [&[1.0; 2][..], &[1.0; 4]] {
-            let refused = std::panic::catch_unwind(|| targets.weighted(wrong)).unwrap_err();
-            let message = refused.downcast_ref::<String>().unwrap();
-            assert!(message.ends_with("classes, in a task of 3"), "{message}");
+            let panic = std::panic::catch_unwind(|| targets.weighted(wrong)).unwrap_err();
+            let message = panic.downcast_ref::<String>().unwrap();
+            assert!(message.ends_with("classes, but the task has 3"), "{message}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The records executed on the CPU, one pass from source rows to output rows, frames in parallel.
-//! For Burn's CPU backend and for devices that take no WGSL.
+//! Execution of the records on the CPU, in one pass from source rows to output rows, with frames in
+//! parallel. Used for Burn's CPU backend and for devices that do not run WGSL.
 
 use std::ops::Range;
 
@@ -7,12 +7,13 @@ use rayon::prelude::*;
 
 use super::job::{AugmentJob, Clip, Frames};
 
-/// A type of source value: one channel of one pixel.
+/// Type of a source value: one channel of one pixel.
 trait Value: Copy + Sync + 'static {
-    /// What the stored value 1 means in [0, 1].
+    /// Factor that maps stored values to [0, 1].
     const UNIT: f32;
     fn raw(self) -> f32;
-    /// The values as indices into a table over all of them, for the type that has few enough.
+    /// Returns the values as indices into a table of all possible values, if the type has few
+    /// enough.
     fn levels(values: &[Self]) -> Option<&[u8]>;
 }
 
@@ -38,29 +39,29 @@ impl Value for f32 {
     }
 }
 
-/// Three rows of one output frame, channel by channel.
+/// One row of an output frame in each of the three channels.
 type Rows<'a> = [&'a mut [f32]; 3];
 
-/// The finished output of all 256 source values per channel, for pixels that are neither
-/// interpolated nor noisy nor mixed.
+/// Output of each of the 256 source values per channel, for pixels that are neither interpolated
+/// nor noisy nor mixed.
 type Table = [[f32; 256]; 3];
 
-/// A clip that is written by table.
+/// Look-up table of a clip, and the source that it is applied to.
 struct LookUp<'a> {
     /// `[T, H, W, 3]`.
     source: &'a [u8],
     table: Box<Table>,
 }
 
-/// Row-sized memory of one task, so that rows allocate nothing.
+/// Row-sized buffers of one task, so that no memory is allocated per row.
 struct Scratch {
-    /// A source row between two others, interleaved.
+    /// A source row interpolated between two others, channels interleaved.
     between: Vec<f32>,
     /// The mixing partner's row.
     partner: [Vec<f32>; 3],
 }
 
-/// Executes a job: `[N, 3, T', H', W']`, row-major.
+/// Executes a job and returns `[N, 3, T', H', W']`, row-major.
 pub fn execute(job: &AugmentJob) -> Vec<f32> {
     match job.frames {
         Frames::U8(source) => run(job, source),
@@ -73,8 +74,8 @@ fn run<V: Value>(job: &AugmentJob, source: &[V]) -> Vec<f32> {
     let mut out = vec![0.0_f32; job.out_shape().iter().product()];
     let clips: Vec<ClipRun<V>> =
         (0..job.clips.len()).map(|n| ClipRun::new(job, source, n)).collect();
-    // The three channel planes of a frame lie T' planes apart; one task writes all three, so that
-    // an interleaved source pixel is read once.
+    // The three channel planes of a frame are T' planes apart; one task writes all three, so that
+    // an interleaved source pixel is read only once.
     let mut tasks = Vec::with_capacity(clips.len() * t);
     for (clip, values) in clips.iter().zip(out.chunks_mut(3 * t * h * w)) {
         let (red, rest) = values.split_at_mut(t * h * w);
@@ -86,15 +87,15 @@ fn run<V: Value>(job: &AugmentJob, source: &[V]) -> Vec<f32> {
     out
 }
 
-/// One clip, ready to have its frames written.
+/// One clip of a job, prepared for writing its frames.
 struct ClipRun<'a, V> {
     job: &'a AugmentJob<'a>,
     clip: &'a Clip,
     index: usize,
     /// `[T, H, W, 3]`.
     source: &'a [V],
-    /// Per output column: offsets of the two neighbours in a row, weight of the second. Only
-    /// without rotation, where a column is the same in every row.
+    /// Per output column, the offsets of the two neighbours in a source row and the weight of the
+    /// second. Empty with rotation, where a column's source differs from row to row.
     columns: Vec<(usize, usize, f32)>,
     look_up: Option<LookUp<'a>>,
 }
@@ -107,8 +108,8 @@ impl<'a, V: Value> ClipRun<'a, V> {
         let length = t * h * w * 3;
         let columns = (0..if geometry.rotated { 0 } else { job.out[2] })
             .map(|x| {
-                let place = geometry.columns[x][0];
-                let (first, second, weight) = geometry.neighbours(0, place, w);
+                let position = geometry.columns[x][0];
+                let (first, second, weight) = geometry.neighbours(0, position, w);
                 (3 * first, 3 * second, weight)
             })
             .collect();
@@ -127,7 +128,7 @@ impl<'a, V: Value> ClipRun<'a, V> {
         Self { job, clip, index, source, columns, look_up }
     }
 
-    /// One output frame, all rows.
+    /// Writes all rows of one output frame.
     fn write_frame(&self, frame: usize, planes: [&mut [f32]; 3]) {
         let [_, _, w] = self.job.out;
         let record = &self.job.records[self.index].frames[frame];
@@ -164,19 +165,19 @@ impl<'a, V: Value> ClipRun<'a, V> {
         }
     }
 
-    /// Where a source row lies.
+    /// Returns the range of a row in the source.
     fn row_range(&self, frame: usize, y: usize) -> Range<usize> {
         let [_, h, w] = self.job.size;
         let first = (frame * h + y) * w * 3;
         first..first + w * 3
     }
 
-    /// A source row.
+    /// Returns a source row.
     fn row(&self, frame: usize, y: usize) -> &[V] {
         &self.source[self.row_range(frame, y)]
     }
 
-    /// A finished row by table.
+    /// Writes an output row with the look-up table.
     fn look_up_row(&self, look_up: &LookUp, frame: usize, y: usize, rows: &mut Rows) {
         let geometry = &self.clip.geometry;
         let (line, ..) = geometry.neighbours(1, geometry.rows[y][1], self.job.size[1]);
@@ -214,14 +215,14 @@ impl<'a, V: Value> ClipRun<'a, V> {
         }
     }
 
-    /// An output row after space, colour and noise, in [0, 1].
+    /// Writes an output row after the spatial, colour and noise stages, in [0, 1].
     fn stage_row(&self, frame: usize, y: usize, rows: &mut Rows, between: &mut Vec<f32>) {
         let record = &self.job.records[self.index].frames[frame];
         let geometry = &self.clip.geometry;
         if record.dropped {
             rows.iter_mut().for_each(|row| row.fill(0.0));
         } else if geometry.rotated {
-            self.turned_row(record.source, y, rows);
+            self.rotated_row(record.source, y, rows);
         } else if geometry.on_grid {
             let (line, ..) = geometry.neighbours(1, geometry.rows[y][1], self.job.size[1]);
             let source = self.row(record.source, line);
@@ -231,7 +232,7 @@ impl<'a, V: Value> ClipRun<'a, V> {
                 }
             }
         } else {
-            self.upright_row(record.source, y, rows, between);
+            self.unrotated_row(record.source, y, rows, between);
         }
         self.cut_out(y, rows, |_| self.clip.fill);
         for row in rows.iter_mut() {
@@ -240,7 +241,7 @@ impl<'a, V: Value> ClipRun<'a, V> {
         if let Some(noise) = self.clip.noise {
             let [t, h, w] = self.job.out;
             for (c, row) in rows.iter_mut().enumerate() {
-                // Checked to fit 32 bits when the job was made.
+                // `AugmentJob::new` checked that this fits in 32 bits.
                 let first = (((c * t + frame) * h + y) * w) as u32;
                 for (x, value) in row.iter_mut().enumerate() {
                     *value = (*value + noise.at(first + x as u32)).clamp(0.0, 1.0);
@@ -249,13 +250,13 @@ impl<'a, V: Value> ClipRun<'a, V> {
         }
     }
 
-    /// Resampling without rotation: the vertical step on a whole source row at once, then the
-    /// horizontal one.
-    fn upright_row(&self, frame: usize, y: usize, rows: &mut Rows, between: &mut Vec<f32>) {
+    /// Resamples a row without rotation: first vertically, over the whole source row at once, then
+    /// horizontally.
+    fn unrotated_row(&self, frame: usize, y: usize, rows: &mut Rows, between: &mut Vec<f32>) {
         let geometry = &self.clip.geometry;
-        let place = geometry.rows[y][1];
-        let (upper, lower, weight) = geometry.neighbours(1, place, self.job.size[1]);
-        // The columns run one way, so the outermost two bound what is read of the row.
+        let position = geometry.rows[y][1];
+        let (upper, lower, weight) = geometry.neighbours(1, position, self.job.size[1]);
+        // The columns are monotonic, so the outermost two bound the part of the row that is read.
         let bounds = [self.columns.first(), self.columns.last()].map(|c| c.copied());
         let [Some(a), Some(b)] = bounds else { return };
         let (from, to) = (a.0.min(b.0), a.1.max(b.1) + 3);
@@ -274,8 +275,8 @@ impl<'a, V: Value> ClipRun<'a, V> {
         }
     }
 
-    /// Resampling with rotation, pixel by pixel.
-    fn turned_row(&self, frame: usize, y: usize, rows: &mut Rows) {
+    /// Resamples a row with rotation, pixel by pixel.
+    fn rotated_row(&self, frame: usize, y: usize, rows: &mut Rows) {
         let geometry = &self.clip.geometry;
         let [_, h, w] = self.job.size;
         let source = &self.source[frame * h * w * 3..][..h * w * 3];
@@ -308,7 +309,7 @@ impl<'a, V: Value> ClipRun<'a, V> {
 }
 
 impl Clip {
-    /// Brightness, then contrast, each clamped.
+    /// Applies brightness, then contrast, each clamped.
     #[inline]
     fn colour(&self, value: f32) -> f32 {
         let bright = (value * self.brightness).clamp(0.0, 1.0);

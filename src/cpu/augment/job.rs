@@ -1,4 +1,4 @@
-//! A batch with its records, checked once for both executions.
+//! A batch with its records, checked once for execution on the host or on a device.
 
 use super::geometry::{Geometry, MAX_SIDE};
 use super::noise::Noise;
@@ -6,15 +6,15 @@ use super::record::{ClipRecord, RecordError};
 
 /// Per-channel mean of RGB in [0, 1]: torchvision's statistics for its video models (Kinetics-400).
 pub const MEAN: [f32; 3] = [0.43216, 0.394666, 0.37645];
-/// Per-channel standard deviation, likewise.
+/// Per-channel standard deviation of RGB in [0, 1], from the same source as [`MEAN`].
 pub const STD: [f32; 3] = [0.22803, 0.22145, 0.216989];
 
-/// The last step, (x − mean)/std per channel. The default is [`MEAN`] and [`STD`].
+/// The last stage, (x − mean)/std per channel. The default is [`MEAN`] and [`STD`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalisation {
-    /// Of RGB in [0, 1].
+    /// Mean of RGB in [0, 1].
     pub mean: [f32; 3],
-    /// Of RGB in [0, 1]; above 0.
+    /// Standard deviation of RGB in [0, 1]; above 0.
     pub std: [f32; 3],
 }
 
@@ -27,9 +27,9 @@ impl Default for Normalisation {
 /// Source frames `[N, T, H, W, 3]`.
 #[derive(Debug, Clone, Copy)]
 pub enum Frames<'a> {
-    /// 0 to 255, as decoded.
+    /// Values from 0 to 255, as decoded.
     U8(&'a [u8]),
-    /// 0 to 1.
+    /// Values from 0 to 1.
     F32(&'a [f32]),
 }
 
@@ -45,87 +45,88 @@ impl Frames<'_> {
 /// Why a batch could not be augmented.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AugmentError {
-    /// A batch of nothing, or a frame without pixels.
+    /// The batch has no clips, or a frame has no pixels.
     #[error("nothing to augment: {clips} clips of {from:?} to frames of {to:?}")]
     Empty {
-        /// N.
+        /// N, the number of clips.
         clips: usize,
-        /// `[T, H, W]`.
+        /// `[T, H, W]` of the source.
         from: [usize; 3],
-        /// `[H', W']`.
+        /// `[H', W']` of the output.
         to: [usize; 2],
     },
-    /// The number of frames does not fit the size.
+    /// The number of values does not match the size.
     #[error("{clips} clips of {size:?} have {expected} values, not {found}")]
     Length {
         /// N, the number of records.
         clips: usize,
-        /// `[T, H, W]`.
+        /// `[T, H, W]` of the source.
         size: [usize; 3],
-        /// N·T·H·W·3.
+        /// Expected number of values, N·T·H·W·3.
         expected: usize,
-        /// What there is.
+        /// Number of values given.
         found: usize,
     },
-    /// A record that does not fit.
+    /// A record is invalid for its clip.
     #[error("clip {clip}: {reason}")]
     Record {
-        /// Which of the batch.
+        /// Index of the clip in the batch.
         clip: usize,
         /// What is wrong with it.
         reason: RecordError,
     },
-    /// Records of one batch with different numbers of output frames.
+    /// The records of the batch have different numbers of output frames.
     #[error("clip {clip} has {found} output frames, clip 0 has {expected}")]
     Frames {
-        /// Which of the batch.
+        /// Index of the clip in the batch.
         clip: usize,
-        /// Frames of clip 0.
+        /// Number of output frames of clip 0.
         expected: usize,
-        /// Frames of this clip.
+        /// Number of output frames of this clip.
         found: usize,
     },
-    /// A normalisation that divides by 0 or has no finite result.
-    #[error("mean {:?} and std {:?} are no normalisation", .0.mean, .0.std)]
+    /// The normalisation divides by 0 or has no finite result.
+    #[error("mean {:?} and std {:?} are not a valid normalisation", .0.mean, .0.std)]
     Normalisation(Normalisation),
-    /// A frame too high or too wide.
+    /// A frame is too high or too wide.
     #[error("a frame has a side of {side} pixels, the limit is {limit}")]
     Side {
-        /// Pixels.
+        /// Length of the side in pixels.
         side: usize,
-        /// Pixels.
+        /// Largest length in pixels.
         limit: usize,
     },
-    /// More than 32-bit indices or the device's buffers can hold.
+    /// The result exceeds 32-bit indices or the device's largest buffer.
     #[error("the augmented clips need {need} bytes in one buffer, the limit is {limit}")]
     TooLarge {
-        /// Bytes.
+        /// Required bytes.
         need: u64,
-        /// Bytes.
+        /// Available bytes.
         limit: u64,
     },
 }
 
-/// What an execution needs to know of a clip beside its frame table.
+/// Precomputed values of one clip that the execution needs besides its frame records.
 #[derive(Debug, Clone)]
 pub struct Clip {
-    /// Where each output pixel comes from.
+    /// Map from output pixels to source positions.
     pub geometry: Geometry,
-    /// `[x0, y0, x1, y1]`, ends excluded; empty = none.
+    /// Cutout rectangle `[x0, y0, x1, y1]`, ends excluded; empty if there is none.
     pub cutout: [usize; 4],
-    /// Value of the cutout, before colour.
+    /// Value of the cutout, before the colour stage.
     pub fill: f32,
-    /// Factor of every value.
+    /// Factor that every value is multiplied by.
     pub brightness: f32,
-    /// Factor of the distance from 0.5.
+    /// Factor that the distance from 0.5 is multiplied by.
     pub contrast: f32,
-    /// 0.5 − 0.5·contrast: x·contrast + this is (x − 0.5)·contrast + 0.5, and exact at contrast 1.
+    /// 0.5 − 0.5·contrast: x·contrast + `contrast_shift` equals (x − 0.5)·contrast + 0.5 and is
+    /// exact at contrast 1.
     pub contrast_shift: f32,
-    /// What is added to each value.
+    /// Noise that is added to each value.
     pub noise: Option<Noise>,
 }
 
-/// A batch that passed all checks: what it holds can be executed without reading outside it.
+/// A batch that passed all checks: it can be executed without reading outside its buffers.
 #[derive(Debug)]
 pub struct AugmentJob<'a> {
     pub(super) frames: Frames<'a>,
@@ -138,8 +139,8 @@ pub struct AugmentJob<'a> {
 }
 
 impl<'a> AugmentJob<'a> {
-    /// `frames` of `[T, H, W]` = `size` per clip, one record per clip, to frames of
-    /// `[H', W']` = `out_size`.
+    /// Checks and prepares the augmentation of clips of `[T, H, W]` = `size`, one record per clip,
+    /// to frames of `[H', W']` = `out_size`.
     pub fn new(
         frames: Frames<'a>,
         size: [usize; 3],
@@ -157,7 +158,7 @@ impl<'a> AugmentJob<'a> {
             return Err(AugmentError::Empty { clips: n, from: size, to: out_size });
         }
         let out_t = first.frames.len();
-        // A clip's elements are counted in 32 bits by the noise, and f32 has 4 bytes.
+        // The noise indexes a clip's elements with 32 bits, and an f32 has 4 bytes.
         let bytes = [n, 3, out_t, out_h, out_w, 4].map(|v| v as u64);
         let need = bytes.into_iter().fold(1, u64::saturating_mul);
         let clip = need / (n as u64 * 4);
@@ -199,7 +200,7 @@ impl<'a> AugmentJob<'a> {
         Ok(Self { frames, size, records, clips, out, mean, scale })
     }
 
-    /// The source, `[N, T, H, W, 3]`.
+    /// Source frames, `[N, T, H, W, 3]`.
     pub fn frames(&self) -> Frames<'a> {
         self.frames
     }
@@ -209,12 +210,12 @@ impl<'a> AugmentJob<'a> {
         self.size
     }
 
-    /// One record per clip.
+    /// Records, one per clip.
     pub fn records(&self) -> &'a [ClipRecord] {
         self.records
     }
 
-    /// What the records come to at these sizes, one entry per clip.
+    /// Values precomputed from the records for these sizes, one entry per clip.
     pub fn clips(&self) -> &[Clip] {
         &self.clips
     }
@@ -224,13 +225,12 @@ impl<'a> AugmentJob<'a> {
         self.out
     }
 
-    /// Per channel what is subtracted from a value, and by what the difference is multiplied:
-    /// mean and 1/std.
+    /// Mean and 1/std per channel: a value minus the mean is multiplied by 1/std.
     pub fn normalisation(&self) -> [[f32; 3]; 2] {
         [self.mean, self.scale]
     }
 
-    /// `[N, 3, T', H', W']`.
+    /// Shape of the output, `[N, 3, T', H', W']`.
     pub fn out_shape(&self) -> [usize; 5] {
         let [t, h, w] = self.out;
         [self.clips.len(), 3, t, h, w]

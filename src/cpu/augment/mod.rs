@@ -1,5 +1,5 @@
-//! The augmentation of a batch: what is to happen to each clip (a [`ClipRecord`] per clip, checked
-//! and prepared as a [`AugmentJob`]), and the pixels of it on the CPU ([`host`]).
+//! The augmentation of a batch: one [`ClipRecord`] per clip describes what happens to it, an
+//! [`AugmentJob`] checks and prepares the records, and [`host`] executes the job on the CPU.
 
 mod geometry;
 pub mod host;

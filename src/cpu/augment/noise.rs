@@ -1,4 +1,4 @@
-//! Noise from a counter: integer arithmetic decides every bit, so that all devices agree.
+//! Counter-based noise: integer arithmetic determines every bit, so that all devices agree.
 
 /// Standard deviation of the sum of four independent bytes, √(4·(256² − 1)/12) = √21845.
 const BYTE_SUM_STD: f32 = 147.800_54;
@@ -17,22 +17,23 @@ fn mix(mut h: u32) -> u32 {
 /// The noise of one clip.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Noise {
-    /// Low and high half of the clip's key.
+    /// Low and high halves of the clip's key.
     pub key: [u32; 2],
     /// Noise per unit of the byte sum.
     pub scale: f32,
 }
 
 impl Noise {
-    /// The noise that `key` names, of this standard deviation.
+    /// Creates the noise for `key` with this standard deviation.
     pub fn new(key: u64, std: f32) -> Self {
         Self { key: [key as u32, (key >> 32) as u32], scale: std / BYTE_SUM_STD }
     }
 
-    /// Noise of element `index` of the output clip `[3, T, H', W']`: with h the hash of index and
-    /// key, (b₀ + b₁ + b₂ + b₃ − 510)·scale over the four bytes of h. The sum of four uniform
-    /// numbers (Irwin–Hall, n = 4) approximates a Gaussian: mean 0, the wanted deviation, tails
-    /// that end at 3.45 σ, excess kurtosis −0.3. Its steps are 1/148 of σ, far below a grey level.
+    /// Returns the noise of element `index` of the output clip `[3, T, H', W']`: (b₀ + b₁ + b₂ + b₃
+    /// − 510)·scale, where b₀ to b₃ are the bytes of the hash of index and key. The sum of four
+    /// uniform numbers (Irwin–Hall, n = 4) approximates a Gaussian: mean 0, the requested
+    /// deviation, tails that end at 3.45 σ, excess kurtosis −0.3. Its resolution is 1/148 of σ, far
+    /// below a grey level.
     #[inline]
     pub fn at(&self, index: u32) -> f32 {
         let hash = mix(mix(index ^ self.key[0]).wrapping_add(self.key[1]));

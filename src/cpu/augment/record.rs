@@ -1,54 +1,54 @@
-//! What happens to one clip, every random choice already made: the border between planning and
-//! execution.
+//! The augmentation of one clip with every random choice already made: the interface between
+//! planning and execution.
 
 use std::fmt::Write as _;
 
-/// One output frame: where it comes from, and what is mixed into it.
+/// Source of one output frame, and the frame that is mixed into it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameRecord {
-    /// Source frame, counted from 0. Shift, reversal, warp and the repetition of edge frames are
-    /// all in this one number.
+    /// Index of the source frame, from 0. It combines shift, reversal, warp and the repetition of
+    /// edge frames.
     pub source: usize,
-    /// Whether the frame is black instead. It is blacked out before the spatial and colour
-    /// stages, like all temporal changes: a lower contrast makes it grey, noise is added to it.
+    /// Whether the frame is black instead. Like all temporal changes, this happens before the
+    /// spatial and colour stages: a lower contrast makes the frame grey, and noise is added to it.
     pub dropped: bool,
-    /// Output frame (not source frame) that is mixed in.
+    /// Index of the output frame (not source frame) that is mixed in.
     pub partner: usize,
     /// Share of the partner, 0 to 1; 0 = not mixed.
     pub mix: f32,
 }
 
-/// A rectangle of the source frame, in pixels; `top` 0 and `left` 0 is the frame's corner.
+/// A rectangle of the source frame, in pixels from the frame's upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crop {
     /// Upper edge.
     pub top: f32,
     /// Left edge.
     pub left: f32,
-    /// At least 1.
+    /// Height, at least 1.
     pub height: f32,
-    /// At least 1.
+    /// Width, at least 1.
     pub width: f32,
 }
 
-/// A rectangle of the *output* frame that is filled with one value. In shares of the frame's
-/// sides, so that a record fits every output size; edges are rounded to whole pixels.
+/// A rectangle of the *output* frame that is filled with one value. It is given as fractions of the
+/// frame's sides, so that a record fits every output size; edges are rounded to whole pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cutout {
     /// Upper edge, 0 to 1.
     pub top: f32,
     /// Left edge, 0 to 1.
     pub left: f32,
-    /// `top + height` is at most 1.
+    /// Height; `top + height` is at most 1.
     pub height: f32,
-    /// `left + width` is at most 1.
+    /// Width; `left + width` is at most 1.
     pub width: f32,
-    /// Value of all channels, 0 to 1, before colour.
+    /// Value of all channels, 0 to 1, before the colour stage.
     pub fill: f32,
 }
 
 impl Cutout {
-    /// `[x0, y0, x1, y1]` in pixels of an output of `[h, w]`, ends excluded.
+    /// Returns `[x0, y0, x1, y1]` in pixels of an output of `[h, w]`, ends excluded.
     pub(super) fn pixels(&self, [h, w]: [usize; 2]) -> [usize; 4] {
         let edge = |share: f32, side: usize| {
             ((f64::from(share) * side as f64 + 0.5).floor() as usize).min(side)
@@ -62,7 +62,7 @@ impl Cutout {
     }
 }
 
-/// One clip's augmentation as plain numbers. [`ClipRecord::identity`] changes nothing.
+/// One clip's augmentation as plain numbers. [`ClipRecord::identity`] leaves the clip unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipRecord {
     /// One entry per output frame.
@@ -71,48 +71,50 @@ pub struct ClipRecord {
     pub crop: Option<Crop>,
     /// Rigid rotation about the frame's centre, degrees, counter-clockwise on screen.
     pub rotation: f32,
-    /// Left and right exchanged.
+    /// Whether left and right are exchanged.
     pub flip: bool,
     /// Rectangle that is filled.
     pub cutout: Option<Cutout>,
-    /// Factor of every value; the result is clamped to [0, 1].
+    /// Factor that every value is multiplied by; the result is clamped to [0, 1].
     pub brightness: f32,
-    /// Factor of the distance from 0.5; the result is clamped to [0, 1].
+    /// Factor that the distance from 0.5 is multiplied by; the result is clamped to [0, 1].
     pub contrast: f32,
     /// Standard deviation of the noise, in [0, 1] units; the result is clamped to [0, 1].
     pub noise_std: f32,
-    /// Names the noise: the same key gives the same noise.
+    /// Key of the noise generator: the same key gives the same noise.
     pub noise_key: u64,
 }
 
-/// Why a record was refused.
+/// Why a record is invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RecordError {
-    /// A record without frames.
+    /// The record has no frames.
     #[error("the record has no frames")]
     NoFrames,
-    /// A source frame that the clip lacks.
-    #[error("output frame {frame} comes from frame {source_frame} of a clip of {frames}")]
+    /// A source frame is outside the clip.
+    #[error("output frame {frame} reads source frame {source_frame} of a clip of {frames} frames")]
     Source {
-        /// Output frame.
+        /// Index of the output frame.
         frame: usize,
-        /// Its source.
+        /// Index of its source frame.
         source_frame: usize,
-        /// Frames of the clip.
+        /// Number of frames in the clip.
         frames: usize,
     },
-    /// A mixing partner that the output lacks.
-    #[error("output frame {frame} is mixed with output frame {partner} of {frames}")]
+    /// A mixing partner is outside the output.
+    #[error(
+        "output frame {frame} is mixed with output frame {partner}, but there are only {frames}"
+    )]
     Partner {
-        /// Output frame.
+        /// Index of the output frame.
         frame: usize,
-        /// Its partner.
+        /// Index of its partner.
         partner: usize,
-        /// Output frames.
+        /// Number of output frames.
         frames: usize,
     },
-    /// A crop that is empty or reaches over the frame.
-    #[error("crop {crop:?} does not lie in a frame of {height}x{width}, or is under one pixel")]
+    /// A crop is smaller than one pixel or extends beyond the frame.
+    #[error("{crop:?} is smaller than one pixel or extends beyond a frame of {height}x{width}")]
     Crop {
         /// The crop.
         crop: Crop,
@@ -121,20 +123,20 @@ pub enum RecordError {
         /// Width of the frame.
         width: usize,
     },
-    /// A number outside its range, or no number.
+    /// A number is outside its range or NaN.
     #[error("{name} is {value}, which is not {range}")]
     Value {
-        /// Which number.
+        /// Name of the field.
         name: &'static str,
         /// Its value.
         value: f32,
-        /// What it must be.
+        /// The allowed range, in words.
         range: &'static str,
     },
 }
 
 impl ClipRecord {
-    /// The record that only normalises, for clips of `frames` frames.
+    /// Returns the record that only normalises, for clips of `frames` frames.
     pub fn identity(frames: usize) -> Self {
         Self {
             frames: (0..frames)
@@ -151,8 +153,8 @@ impl ClipRecord {
         }
     }
 
-    /// Whether the record can be executed on a clip of `[T, H, W]`: after `Ok` neither execution
-    /// reads outside the clip, and the output is finite.
+    /// Checks whether the record can be executed on a clip of `[T, H, W]`. After `Ok`, neither
+    /// execution reads outside the clip, and the output is finite.
     pub fn check(&self, [t, h, w]: [usize; 3]) -> Result<(), RecordError> {
         if self.frames.is_empty() {
             return Err(RecordError::NoFrames);
@@ -193,7 +195,7 @@ impl ClipRecord {
         within("noise_std", self.noise_std, 0.0, 10.0, "from 0 to 10")
     }
 
-    /// The record as text for a contact sheet: one line per stage that does something.
+    /// Describes the record for a contact sheet: one line per stage that changes the clip.
     pub fn describe(&self) -> String {
         let mut lines: Vec<String> = Vec::new();
         let sources: Vec<usize> = self.frames.iter().map(|f| f.source).collect();
@@ -250,7 +252,8 @@ fn share(name: &'static str, value: f32) -> Result<(), RecordError> {
     }
 }
 
-/// `3-7 7 7` for 3 4 5 6 7 7 7: runs that count up or down by one are drawn together.
+/// Formats frame numbers with runs that count up or down by one abbreviated: `3-7 7 7` for
+/// 3 4 5 6 7 7 7.
 fn runs(frames: &[usize]) -> String {
     let mut text = String::new();
     let mut first = 0;

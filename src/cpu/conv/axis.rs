@@ -1,42 +1,43 @@
-//! One axis of a convolution, seen from the side that is written.
+//! One axis of a convolution, described from the side that is written.
 //!
-//! Forward and input gradient are the same computation: every output gathers the sources under its
-//! taps. Forward, output o under tap a reads source o·s − p + a. In the input gradient, `x[i]`
-//! gathers `dy[(i + p − a) / s]` over the taps that divide evenly, so the outputs fall into s
-//! phases with taps of their own, and within a phase the step is 1 again.
+//! The forward pass and the input gradient are the same computation: every output gathers the
+//! sources under its taps. In the forward pass, output o reads source o·s − p + a under tap a. In
+//! the input gradient, `x[i]` gathers `dy[(i + p − a) / s]` over the taps for which the division is
+//! exact, so the outputs fall into s phases with different taps, and within a phase the step is 1
+//! again.
 //!
-//! The sources are staged in planes, so that every tap of a phase is one plane at one shift:
+//! The sources are staged in planes, so that every tap of a phase reads one plane at one shift:
 //! output i of a phase reads position i + shift of the tap's plane, and position q of a plane is
-//! source start + q·step. With that, a stride costs nothing in the inner loops.
+//! source start + q·step. As a result, a stride costs nothing in the inner loops.
 
 use std::ops::Range;
 
 /// A tap within a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tap {
-    /// Position in the kernel.
+    /// Index of the tap in the kernel.
     pub index: usize,
-    /// Which of [`Axis::planes`] it reads.
+    /// Index of the plane that it reads, in [`Axis::planes`].
     pub plane: usize,
-    /// Where in the plane output 0 reads.
+    /// Position in the plane that output 0 reads.
     pub shift: usize,
 }
 
-/// The outputs `first`, `first + step`, … that have the same taps.
+/// The outputs `first`, `first + output_step`, …, which have the same taps.
 #[derive(Debug, Clone)]
 pub(super) struct Phase {
     /// First output of the phase.
     pub first: usize,
-    /// Taps that reach it, in rising order of kernel index.
+    /// Taps that reach its outputs, in ascending order of kernel index.
     pub taps: Vec<Tap>,
 }
 
-/// Positions that the padding takes the same taps from.
+/// Classes of positions for which the same taps fall into the padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Classes {
     /// The class of each position.
     pub of: Vec<usize>,
-    /// Per class and phase, which of the phase's taps fall into the source.
+    /// Per class and phase, the range of the phase's taps that fall inside the source.
     pub taps: Vec<Vec<Range<usize>>>,
 }
 
@@ -47,21 +48,21 @@ pub(super) struct Axis {
     pub source: usize,
     /// Length of the output.
     pub output: usize,
-    /// Step between the outputs of one phase, which is the number of phases.
+    /// Step between the outputs of one phase, which equals the number of phases.
     pub output_step: usize,
     /// Step between neighbouring positions of a plane in the source.
     pub source_step: usize,
     /// Source index of each plane's position 0; may lie outside the source.
     pub planes: Vec<isize>,
-    /// By how much a plane is longer than the outputs it serves: the largest shift.
+    /// Number of positions by which a plane is longer than a phase: the largest shift.
     pub reach: usize,
-    /// One per residue of the output index modulo `output_step`.
+    /// Phases, one per residue of the output index modulo `output_step`.
     pub phases: Vec<Phase>,
 }
 
 impl Axis {
-    /// The forward direction: `output` positions, each reading `kernel` taps of a source of length
-    /// `source`.
+    /// Plans the forward direction: `output` positions, each reading `kernel` taps of a source of
+    /// length `source`.
     pub(super) fn forward(
         source: usize,
         output: usize,
@@ -82,8 +83,8 @@ impl Axis {
         }
     }
 
-    /// The input gradient's direction: the source is dy of length `source`, the output is dx of
-    /// length `output`.
+    /// Plans the direction of the input gradient: the source is dy of length `source`, the output
+    /// is dx of length `output`.
     pub(super) fn transposed(
         source: usize,
         output: usize,
@@ -118,19 +119,19 @@ impl Axis {
         }
     }
 
-    /// Number of positions within a phase, those of the longest phase.
+    /// Returns the number of positions of the longest phase.
     pub(super) fn positions(&self) -> usize {
         self.output.div_ceil(self.output_step)
     }
 
-    /// Outputs of phase `phase` among positions `from..to`.
+    /// Returns the number of outputs of phase `phase` among positions `from..to`.
     pub(super) fn count(&self, phase: usize, from: usize, to: usize) -> usize {
         let all = self.output.saturating_sub(phase).div_ceil(self.output_step);
         to.min(all).saturating_sub(from)
     }
 
-    /// The taps that reach a given output, each with the source index it reads; taps that fall into
-    /// the padding are left out.
+    /// Returns the taps that reach a given output, each with the source index that it reads,
+    /// without taps that fall into the padding.
     pub(super) fn taps_of(&self, output: usize) -> Vec<(usize, usize)> {
         let position = output / self.output_step;
         let inside = |tap: &Tap| {
@@ -141,17 +142,17 @@ impl Axis {
         self.phases[output % self.output_step].taps.iter().filter_map(inside).collect()
     }
 
-    /// Whether a tap falls into the source at a position.
+    /// Returns whether a tap falls inside the source at a position.
     fn is_inside(&self, position: usize, tap: &Tap) -> bool {
         let source = self.planes[tap.plane] + ((position + tap.shift) * self.source_step) as isize;
         usize::try_from(source).is_ok_and(|source| source < self.source)
     }
 
-    /// The classes of all positions.
+    /// Returns the classes of all positions.
     pub(super) fn classes(&self) -> Classes {
         let mut classes = Classes { of: Vec::new(), taps: Vec::new() };
         for position in 0..self.positions() {
-            // Those inside are neighbours, for taps are in order.
+            // Taps are ordered, so those inside the source are contiguous.
             let inside = |phase: &Phase| {
                 let inside = |tap: &Tap| self.is_inside(position, tap);
                 let first = phase.taps.iter().position(inside);
@@ -168,13 +169,13 @@ impl Axis {
         classes
     }
 
-    /// One class with all taps.
+    /// Returns a single class for all positions, with all taps.
     pub(super) fn one_class(&self) -> Classes {
         let taps = self.phases.iter().map(|phase| 0..phase.taps.len()).collect();
         Classes { of: vec![0; self.positions()], taps: vec![taps] }
     }
 
-    /// The distinct (plane, shift) that taps read, in rising order.
+    /// Returns the distinct pairs (plane, shift) that taps read, in ascending order.
     pub(super) fn views(&self) -> Vec<(usize, usize)> {
         let taps = self.phases.iter().flat_map(|phase| &phase.taps);
         let mut views: Vec<_> = taps.map(|tap| (tap.plane, tap.shift)).collect();
@@ -183,7 +184,7 @@ impl Axis {
         views
     }
 
-    /// Whether the source can be read as it is: output i reads source i and nothing else.
+    /// Returns whether the source can be read unstaged, because output i reads source i only.
     pub(super) fn is_plain(&self) -> bool {
         self.planes == [0] && self.source_step * self.output_step == 1 && self.reach == 0
     }

@@ -1,71 +1,73 @@
-//! The input channels that are summed in one go, and their weights.
+//! A chunk of input channels that is summed at once, and its weights.
 
 use std::ops::Range;
 
 use super::panels::Panels;
 
-/// Some input channels.
+/// A range of input channels.
 pub(super) struct Chunk {
-    /// First of them.
+    /// First channel.
     pub first: usize,
-    /// How many.
+    /// Number of channels.
     pub count: usize,
 }
 
-/// The weights in order: all of them made up front, or each task makes its own.
+/// The weights reordered into panels, either all up front or by each task as needed.
 pub(super) struct Weights<'a> {
-    /// Their order.
+    /// Order of the weights.
     pub panels: &'a Panels<'a>,
-    /// All panels, if they are made up front.
-    pub made: Option<&'a [f32]>,
+    /// All panels, if they were filled up front.
+    pub prepared: Option<&'a [f32]>,
 }
 
-/// The weights of a chunk and some blocks.
+/// The weights of a chunk for a range of blocks.
 pub(super) struct ChunkWeights<'a> {
-    /// The panels.
+    /// Buffer that holds the panels.
     pub values: &'a [f32],
-    /// How many blocks.
+    /// Number of blocks.
     pub blocks: usize,
-    /// Per phase, where those of the first block start.
-    pub places: Vec<usize>,
-    /// Per phase, from one block to the next.
-    pub steps: Vec<usize>,
-    /// Per phase, from one time tap to the next.
-    pub taps: Vec<usize>,
+    /// Offset of the first block, per phase.
+    pub offsets: Vec<usize>,
+    /// Distance between blocks, per phase.
+    pub block_strides: Vec<usize>,
+    /// Distance between time taps, per phase.
+    pub tap_strides: Vec<usize>,
 }
 
 impl Weights<'_> {
-    /// Values that [`Weights::of`] needs room for.
-    pub(super) fn own(&self, blocks: usize, inputs: usize) -> usize {
-        if self.made.is_some() { 0 } else { self.panels.some(blocks, inputs) }
+    /// Returns the length of the buffer that [`Weights::of`] needs.
+    pub(super) fn own_len(&self, blocks: usize, inputs: usize) -> usize {
+        if self.prepared.is_some() { 0 } else { self.panels.subset_len(blocks, inputs) }
     }
 
-    /// The weights of a chunk and some blocks, made in `own` if they are not made yet.
+    /// Returns the weights of a chunk for a range of blocks, filling them into `own` unless they
+    /// were prepared up front.
     pub(super) fn of<'w>(
         &'w self,
         chunk: &Chunk,
         blocks: Range<usize>,
         own: &'w mut [f32],
     ) -> ChunkWeights<'w> {
-        let &Self { panels, made } = self;
+        let &Self { panels, prepared } = self;
         let all = panels.order().inputs;
-        let inputs = if made.is_some() { all } else { chunk.count };
+        let inputs = if prepared.is_some() { all } else { chunk.count };
         let phases = 0..panels.phases();
-        let place = |phase| match made {
-            Some(_) => panels.place(phase, blocks.start, chunk.first),
-            None => panels.place_some(phase, blocks.len(), inputs),
+        let offset = |phase| match prepared {
+            Some(_) => panels.offset(phase, blocks.start, chunk.first),
+            None => panels.subset_offset(phase, blocks.len(), inputs),
         };
-        let places = phases.clone().map(place).collect();
-        let steps = phases.clone().map(|phase| panels.step(phase, inputs)).collect();
-        let taps = phases.map(|phase| panels.len(phase, inputs)).collect();
+        let offsets = phases.clone().map(offset).collect();
+        let block_stride = |phase| panels.block_stride(phase, inputs);
+        let block_strides = phases.clone().map(block_stride).collect();
+        let tap_strides = phases.map(|phase| panels.len(phase, inputs)).collect();
         let count = blocks.len();
-        let values = match made {
-            Some(made) => made,
+        let values = match prepared {
+            Some(prepared) => prepared,
             None => {
                 panels.fill_blocks(blocks, chunk.first..chunk.first + chunk.count, own);
                 &*own
             }
         };
-        ChunkWeights { values, blocks: count, places, steps, taps }
+        ChunkWeights { values, blocks: count, offsets, block_strides, tap_strides }
     }
 }

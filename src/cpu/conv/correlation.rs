@@ -1,10 +1,10 @@
-//! What the ways to a weight gradient share: a sum over positions for every pair of an input and an
-//! output channel.
+//! The common part of the weight-gradient algorithms: a sum over positions for every pair of an
+//! input and an output channel.
 //!
-//! dy is prepared in panels of output channels for some units of positions at a time; then tasks, each
-//! for a block of input channels, add those units up. Where blocks are too few for many cores, the
-//! positions are cut as well, into parts that are added in order afterwards. The cut depends on
-//! sizes alone, so the result has the same bits whatever the number of threads.
+//! dy is prepared in panels of output channels, for a batch of units of positions at a time; then
+//! tasks, one per block of input channels, add up those units. If there are too few blocks for the
+//! cores, the positions are split as well, into parts that are added up in order afterwards. The
+//! split depends on sizes alone, so the result is bitwise independent of the number of threads.
 
 use std::ops::Range;
 
@@ -14,10 +14,10 @@ use super::kernel::{Correlate, LANES, TAPS, taps_at_once};
 use super::scratch::with_shared_scratch;
 use super::shape::ConvShape;
 
-/// Tasks wanted at least, so that many cores find work.
+/// Minimum number of tasks to aim for, so that many cores have work.
 const TASKS: usize = 16;
 
-/// Values of dy that are prepared before tasks use them: few enough for the last-level cache.
+/// Values of dy per batch: few enough for the last-level cache.
 const BATCH: usize = 1 << 20;
 
 /// One panel of dy's channels.
@@ -25,48 +25,48 @@ const BATCH: usize = 1 << 20;
 pub(super) struct Panel {
     /// First channel, which is also the first column of the sums.
     pub first: usize,
-    /// How many channels are not padding.
+    /// Number of channels without padding.
     pub channels: usize,
-    /// Whole vectors, one of [`super::kernel::panel_widths`].
+    /// Width in whole vectors, one of [`super::kernel::panel_widths`].
     pub width: usize,
 }
 
-/// A way to compute a weight gradient.
+/// An algorithm for the weight gradient.
 pub(super) trait Correlation: Sync {
-    /// How many units the positions are cut into.
+    /// Number of units that the positions are split into.
     fn units(&self) -> usize;
 
-    /// Values of a unit of dy for each output channel.
+    /// Number of values of a unit of dy per output channel.
     fn depth(&self) -> usize;
 
-    /// Sums for each pair of channels.
+    /// Number of sums per pair of channels.
     fn sums(&self) -> usize;
 
-    /// Input channels that a task aims at.
+    /// Target number of input channels per task.
     fn block(&self) -> usize;
 
-    /// Makes a panel `[depth, width]` of a unit of dy.
+    /// Writes a panel `[depth, width]` of a unit of dy.
     fn prepare(&self, unit: usize, panel: Panel, target: &mut [f32]);
 
-    /// Adds neighbouring units to the sums of some input channels, panel after panel. What was
-    /// prepared of the units lies one after another in `dy`.
+    /// Adds consecutive units to the sums of some input channels, panel by panel. `dy` holds the
+    /// prepared panels of these units in order.
     fn sum(&self, inputs: Range<usize>, units: Range<usize>, dy: &[f32], sums: &mut [f32]);
 
-    /// Writes a panel of the sums of `inputs` channels to the gradient's lines `[inputs, kt, kh,
-    /// kw]`, one per output channel.
+    /// Writes a panel of the sums of `inputs` channels to the lines `[inputs, kt, kh, kw]` of the
+    /// gradient, one per output channel.
     fn put(&self, inputs: usize, panel: Panel, sums: &[f32], lines: &mut [&mut [f32]]);
 }
 
 /// A block of input channels.
 struct Task<'a> {
     inputs: Range<usize>,
-    /// Their part of dw, per output channel.
+    /// Lines of dw of these channels, one per output channel.
     lines: Vec<&'a mut [f32]>,
-    /// Their sums over each part of the positions.
+    /// Sums of these channels over each part of the positions.
     parts: Vec<&'a mut [f32]>,
 }
 
-/// Cuts output channels into panels.
+/// Splits output channels into panels.
 pub(super) fn panels(channels: usize, widths: &[usize]) -> Vec<Panel> {
     let mut first = 0;
     let panel = |&width: &usize| {
@@ -77,21 +77,26 @@ pub(super) fn panels(channels: usize, widths: &[usize]) -> Vec<Panel> {
     widths.iter().map(panel).collect()
 }
 
-/// Computes `dw` `[K, C, kt, kh, kw]` from sums for the channels of these panels.
-pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], dw: &mut [f32]) {
+/// Computes `dw` `[K, C, kt, kh, kw]` with `algorithm`, for the output channels in `panels`.
+pub(super) fn run(
+    algorithm: &impl Correlation,
+    shape: &ConvShape,
+    panels: &[Panel],
+    dw: &mut [f32],
+) {
     let columns: usize = panels.iter().map(|panel| panel.width).sum();
-    let room = way.depth() * columns;
-    let units = way.units();
+    let room = algorithm.depth() * columns;
+    let units = algorithm.units();
     let per_batch = (BATCH / room).clamp(1, units);
-    let block = way.block().min(shape.in_channels);
+    let block = algorithm.block().min(shape.in_channels);
     let block = shape.in_channels.div_ceil(shape.in_channels.div_ceil(block));
     let blocks = shape.in_channels.div_ceil(block);
     let parts = TASKS.div_ceil(blocks).min(per_batch);
     let batches = units.div_ceil(per_batch);
 
-    let all: usize = shape.in_channels * way.sums() * columns * parts;
-    with_shared_scratch(per_batch * room + all, |room_of_all| {
-        let (prepared, mut rest) = room_of_all.split_at_mut(per_batch * room);
+    let all: usize = shape.in_channels * algorithm.sums() * columns * parts;
+    with_shared_scratch(per_batch * room + all, |scratch| {
+        let (prepared, mut rest) = scratch.split_at_mut(per_batch * room);
         let mut tasks: Vec<Task> = (0..shape.in_channels)
             .step_by(block)
             .map(|start| Task {
@@ -108,7 +113,8 @@ pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], d
         }
         for task in &mut tasks {
             for _ in 0..parts {
-                let (sums, others) = rest.split_at_mut(task.inputs.len() * way.sums() * columns);
+                let (sums, others) =
+                    rest.split_at_mut(task.inputs.len() * algorithm.sums() * columns);
                 rest = others;
                 task.parts.push(sums);
             }
@@ -119,14 +125,14 @@ pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], d
             let mut targets = Vec::with_capacity(now * panels.len());
             for (unit, mut rest) in (first..first + now).zip(prepared.chunks_exact_mut(room)) {
                 for &panel in panels {
-                    let (target, others) = rest.split_at_mut(way.depth() * panel.width);
+                    let (target, others) = rest.split_at_mut(algorithm.depth() * panel.width);
                     rest = others;
                     targets.push((unit, panel, target));
                 }
             }
             targets
                 .into_par_iter()
-                .for_each(|(unit, panel, target)| way.prepare(unit, panel, target));
+                .for_each(|(unit, panel, target)| algorithm.prepare(unit, panel, target));
             let prepared = &*prepared;
             tasks.par_iter_mut().for_each(|Task { inputs, lines, parts: sums }| {
                 sums.par_iter_mut().enumerate().for_each(|(part, sums)| {
@@ -135,18 +141,19 @@ pub(super) fn run(way: &impl Correlation, shape: &ConvShape, panels: &[Panel], d
                     }
                     let (from, to) = (part * now / parts, (part + 1) * now / parts);
                     let dy = &prepared[from * room..to * room];
-                    way.sum(inputs.clone(), first + from..first + to, dy, sums);
+                    algorithm.sum(inputs.clone(), first + from..first + to, dy, sums);
                 });
                 if batch + 1 == batches {
-                    let (total, others) = sums.split_first_mut().expect("a task has a part");
+                    let (total, others) =
+                        sums.split_first_mut().expect("a task has at least one part");
                     for other in others {
                         total.iter_mut().zip(&**other).for_each(|(total, sum)| *total += *sum);
                     }
-                    let each = inputs.len() * way.sums();
+                    let each = inputs.len() * algorithm.sums();
                     for &panel in panels {
                         let sums = &total[panel.first * each..][..panel.width * each];
                         let lines = &mut lines[panel.first..][..panel.channels];
-                        way.put(inputs.len(), panel, sums, lines);
+                        algorithm.put(inputs.len(), panel, sums, lines);
                     }
                 }
             });
@@ -166,7 +173,7 @@ pub(super) fn correlate(work: Correlate) {
         if count == taps {
             Correlate { x, starts: group, pitch, row, dy, width, sums: now }.run();
         } else {
-            // The last ones may be too few; surplus sums are dropped.
+            // The last group may have too few taps; surplus sums are discarded.
             let mut starts = [group[0]; TAPS];
             starts[..count].copy_from_slice(group);
             let starts = &starts[..taps];

@@ -1,68 +1,67 @@
 //! Cutting the outputs of a [`super::packed::Packed`] product into tasks.
 //!
-//! A site is a band of rows of one plane, or, where taps look along time, of the planes of all
-//! times. A group is some sites whose columns are computed together. The cut depends on sizes
-//! alone.
+//! A site is a band of rows of one plane, or, where the kernel extends along time, of the planes of
+//! all times. A group is a set of sites whose columns are computed together. The cut depends on
+//! sizes alone.
 
 use super::axis::Axis;
 use super::kernel::{LANES, registers};
 use super::product::columns_at_once;
 use super::stage::Piece;
 
-/// Columns (in all times) that a group aims at.
+/// Target number of columns (over all times) of a group.
 const COLUMNS: usize = 784;
 
-/// The most where taps look along time.
+/// Upper limit where the kernel extends along time.
 const COLUMNS_IN_TIME: usize = 3072;
 
-/// Positions of a small plane.
+/// Largest number of positions of a plane that counts as small.
 const SMALL: usize = 256;
 
-/// Staged sources and sums that a group aims at where taps look along time: a mebibyte, so that a core's
-/// own cache holds them.
+/// Target number of staged sources and sums of a group where the kernel extends along time: a
+/// mebibyte, so that they fit in a core's private cache.
 const VALUES: usize = 1 << 18;
 
-/// How the outputs are cut.
+/// The partition of the outputs into groups.
 pub(super) struct Cut {
-    /// Rows of a site.
+    /// Rows per site.
     rows: usize,
-    /// Sites of a plane.
+    /// Sites per plane.
     bands: usize,
-    /// Sites of a group.
+    /// Sites per group.
     per_group: usize,
-    /// Whether a site has all times.
+    /// Whether a site covers all times.
     in_time: bool,
     clips: usize,
     times: usize,
     height: usize,
-    /// Positions in a row.
+    /// Positions per row.
     wide: usize,
 }
 
 /// Sites that are computed together.
 pub(super) struct Group {
-    /// Its sites; the time of those that have all times does not count.
+    /// Sites of the group; where sites cover all times, their `time` has no meaning.
     pub sites: Vec<Piece>,
-    /// Blocks of columns: first column, and how many.
+    /// Blocks of columns as (first column, number of columns).
     pub blocks: Vec<(usize, usize)>,
-    /// Columns of one time, whole vectors.
+    /// Number of columns at one time, rounded up to whole vectors.
     pub width: usize,
 }
 
-/// The rows of the output that a task writes, channel after channel, in each time after time, in
-/// each site after site.
+/// The rows of the output that a task writes, in the order `[channels, times, sites]`.
 pub(super) type Rows<'a> = Vec<&'a mut [f32]>;
 
 impl Cut {
-    /// Chooses the cut for `clips` clips, with `taps` taps along the axis `t`. A column takes `values`
-    /// values, staged and summed.
+    /// Chooses the cut for `clips` clips, with `taps` taps along the axis `t`. Each column takes
+    /// `values` values of memory, staged sources and sums together.
     pub(super) fn new([t, h, w]: &[Axis; 3], clips: usize, taps: usize, values: usize) -> Self {
         let in_time = taps > 1 || (0..t.output).any(|time| t.taps_of(time).len() != 1);
         let wide = w.positions();
         let phases = h.phases.len() * w.phases.len();
         let most = match in_time {
             true => {
-                // Several small planes share what reading the weights costs.
+                // Several small planes share the cost of reading the weights.
                 let columns = match h.positions() * wide <= SMALL {
                     true => COLUMNS_IN_TIME,
                     false => (VALUES / values).clamp(COLUMNS, COLUMNS_IN_TIME),
@@ -88,8 +87,8 @@ impl Cut {
         }
     }
 
-    /// How many of `height` rows of length `wide` make a site of up to `most` columns: as many as
-    /// leave the fewest vectors partly empty.
+    /// Returns how many of `height` rows of length `wide` make up a site of at most `most` columns,
+    /// such that the fewest vectors are needed.
     fn rows(height: usize, wide: usize, most: usize) -> usize {
         let most = (most / wide).clamp(1, height);
         if most == height {
@@ -100,18 +99,18 @@ impl Cut {
         (most.div_ceil(2)..=most).rev().min_by_key(|&rows| all(rows)).unwrap_or(most)
     }
 
-    /// Whether a group's sites have all times.
+    /// Returns whether a site covers all times.
     pub(super) fn is_in_time(&self) -> bool {
         self.in_time
     }
 
-    /// The group of a site.
+    /// Returns the index of a site's group.
     fn group(&self, time: usize, clip: usize, band: usize) -> usize {
         let plane = if self.in_time { clip } else { time * self.clips + clip };
         (plane * self.bands + band) / self.per_group
     }
 
-    /// All groups; all but the last have one size.
+    /// Returns all groups; all but the last have the same number of sites.
     pub(super) fn groups(&self) -> Vec<Group> {
         let times = if self.in_time { 1 } else { self.times };
         let mut groups: Vec<Vec<Piece>> = Vec::new();
@@ -137,8 +136,8 @@ impl Cut {
         Group { blocks, width: columns.next_multiple_of(LANES), sites }
     }
 
-    /// Hands every row of the output `[clips, channels, T, H, W]` to its task: per group, per block
-    /// of `block` channels.
+    /// Splits the output `[clips, channels, T, H, W]` into the rows of each task: per group, per
+    /// block of `block` channels.
     pub(super) fn split<'a>(
         &self,
         [_, h, w]: &[Axis; 3],
@@ -171,8 +170,9 @@ impl Cut {
     }
 }
 
-/// The blocks in which `columns` columns are computed, first column and how many, and how many all are
-/// in whole vectors. They are as even as possible, since narrow ones leave registers empty.
+/// Divides `columns` columns into blocks (first column, number of columns) and returns these with
+/// the total number of columns, rounded up to whole vectors. The blocks are as even as possible,
+/// since narrow ones leave registers unused.
 pub(super) fn blocks_of(columns: usize) -> (Vec<(usize, usize)>, usize) {
     let (lanes, _) = registers();
     let (vectors, count) = (columns.div_ceil(lanes), columns.div_ceil(columns_at_once()));

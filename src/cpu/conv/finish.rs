@@ -1,19 +1,19 @@
-//! Writing sums to their places in the output.
+//! Writing of sums to their positions in the output.
 
 use super::axis::{Axis, Phase};
 use super::kernel::LANES;
 use super::stage::Piece;
 
-/// The rows of one piece and channel.
+/// The output rows of one piece and channel.
 pub(super) struct Target<'a, 'v> {
-    /// Height and width.
+    /// Axes of height and width.
     pub axes: [&'a Axis; 2],
-    /// Which rows.
+    /// The piece that the rows belong to.
     pub piece: &'a Piece,
-    /// Sums from one row to the next.
+    /// Distance between the sums of two rows.
     pub row: usize,
-    /// Sums from one position to the next: 1, or [`LANES`].
-    pub apart: usize,
+    /// Distance between the sums of two positions: 1, or [`LANES`].
+    pub position_stride: usize,
     /// The rows in the output.
     pub values: &'v mut [f32],
 }
@@ -25,20 +25,20 @@ impl Target<'_, '_> {
         let count = w.count(w_phase.first, 0, w.positions());
         let rows = h.count(h_phase.first, self.piece.from, self.piece.to);
         let steps = h.output_step * w.output_step;
-        if steps * self.apart == 1 && row == w.output {
+        if steps * self.position_stride == 1 && row == w.output {
             return self.values.copy_from_slice(&sums[..self.values.len()]);
         }
         for i in 0..rows {
             let line = (i * h.output_step + h_phase.first) * w.output;
             let line = &mut self.values[line..][..w.output];
             let sums = &sums[i * row..];
-            if self.apart > 1 {
+            if self.position_stride > 1 {
                 let sums = sums[..count * LANES].chunks(LANES);
                 if w.output_step == 1 {
-                    line.iter_mut().zip(sums).for_each(|(place, sums)| *place = sums[0]);
+                    line.iter_mut().zip(sums).for_each(|(target, sums)| *target = sums[0]);
                 } else {
-                    let places = line.iter_mut().skip(w_phase.first).step_by(w.output_step);
-                    places.zip(sums).for_each(|(place, sums)| *place = sums[0]);
+                    let targets = line.iter_mut().skip(w_phase.first).step_by(w.output_step);
+                    targets.zip(sums).for_each(|(target, sums)| *target = sums[0]);
                 }
                 continue;
             }
@@ -47,14 +47,14 @@ impl Target<'_, '_> {
                 (1, _) => line.copy_from_slice(sums),
                 (2, Some((last, sums))) => {
                     let line = &mut line[w_phase.first..];
-                    for (places, &sum) in line.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
-                        places[0] = sum;
+                    for (targets, &sum) in line.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
+                        targets[0] = sum;
                     }
                     line[2 * sums.len()] = *last;
                 }
                 (step, _) => {
-                    let places = line.iter_mut().skip(w_phase.first).step_by(step);
-                    places.zip(sums).for_each(|(place, &sum)| *place = sum);
+                    let targets = line.iter_mut().skip(w_phase.first).step_by(step);
+                    targets.zip(sums).for_each(|(target, &sum)| *target = sum);
                 }
             }
         }

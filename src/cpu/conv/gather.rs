@@ -1,8 +1,8 @@
-//! The computation that forward and input gradient share: every output gathers the sources under
-//! its taps, which are shifted views of one staged plane.
+//! The computation that the forward pass and the input gradient share: every output gathers the
+//! sources under its taps, which are shifted views of one staged plane.
 //!
-//! No two tasks write the same number and none needs another's result, and every output is summed
-//! in one fixed order, so the result has the same bits whatever the number of threads.
+//! No two tasks write the same value, none depends on another's result, and every output is summed
+//! in a fixed order, so the result is bitwise independent of the number of threads.
 
 use rayon::prelude::*;
 
@@ -18,60 +18,61 @@ use super::stage::{Piece, Source};
 use super::tiles::{Group, Rows, Run, Tiles};
 use super::winograd::Winograd;
 
-/// Up to this many groups, the weights are reordered for each of them.
+/// Up to this many groups, the weights are reordered separately for each group.
 const FEW_GROUPS: usize = 2;
 
-/// Planes up to this size may lie side by side: of 7×7, a fifth of the products is with the padding. Of 14×14 it
-/// is a tenth, which costs less than reading sixteen planes at a time.
+/// Planes up to this size may lie side by side: with 7×7, a fifth of the products would be with the
+/// padding. With 14×14 it is a tenth, which costs less than reading sixteen planes at a time.
 const SIDE_BY_SIDE: usize = 128;
 
-/// One direction of one convolution.
+/// The forward pass or the input gradient of one convolution.
 pub(super) struct Gather {
     /// Axes, time first.
     pub axes: [Axis; 3],
-    /// Clips.
+    /// Number of clips.
     pub clips: usize,
-    /// Where the weights are.
+    /// Position of the weights in memory.
     pub order: WeightOrder,
 }
 
-/// Where a task's sources are.
+/// Location of a task's sources.
 #[derive(Clone, Copy)]
 enum Input<'a> {
-    /// Staged before, `[kt, inputs, planes]`.
+    /// Already staged, `[kt, inputs, planes]`.
     Staged(&'a [f32]),
-    /// The task stages them.
+    /// To be staged by the task.
     Own,
 }
 
 /// Sources of a chunk of input channels.
 struct Sources<'a> {
     runs: &'a [Run],
-    /// Where the runs start.
+    /// Staged values that the starts of the runs index.
     x: &'a [f32],
-    /// First channel, and how many.
+    /// First channel.
     first: usize,
+    /// Number of channels.
     count: usize,
     /// Time tap.
     tap: usize,
 }
 
-/// Sums of a task: per phase and row a line.
+/// Sums of a task: one line per phase and row.
 struct Sums<'a> {
     data: &'a mut [f32],
     pitch: usize,
     rows: usize,
-    /// Whether what `data` holds does not count.
+    /// Whether the current contents of `data` are to be overwritten.
     fresh: bool,
 }
 
-/// What is computed, and from what.
+/// A [`Gather`] with its operands.
 struct Work<'a> {
     gather: &'a Gather,
     source: Source<'a>,
     panels: &'a Panels<'a>,
-    /// All panels, if they are made before.
-    made: Option<&'a [f32]>,
+    /// All panels, if they were filled up front.
+    prepared: Option<&'a [f32]>,
     /// Pairs of phases of height and width.
     phases: Vec<[&'a Phase; 2]>,
     /// Classes of height and width.
@@ -87,7 +88,7 @@ impl Gather {
         if output.is_empty() {
             return;
         }
-        if let Some(winograd) = Winograd::new(self).filter(Winograd::pays) {
+        if let Some(winograd) = Winograd::new(self).filter(Winograd::is_worthwhile) {
             return winograd.run(source, weights, output);
         }
         let [t, h, w] = &self.axes;
@@ -108,25 +109,25 @@ impl Gather {
         let reached = |&tap: &usize| groups.iter().any(|group| group.is_reached(tap));
         let times = (0..kt).filter(reached).collect();
         let panels = Panels::new(weights, &self.order, &phases, times);
-        let run = |made: Option<&[f32]>, output: &mut [f32]| {
+        let run = |prepared: Option<&[f32]>, output: &mut [f32]| {
             let phases = phases.clone();
             let source = source.clone();
             let classes = &classes;
-            Work { gather: self, source, panels: &panels, made, phases, classes }
+            Work { gather: self, source, panels: &panels, prepared, phases, classes }
                 .run(&tiles, &groups, output);
         };
-        // Tasks make what few groups need in cache, where it costs less than in memory.
+        // For few groups, tasks reorder the weights in cache, which is cheaper than in memory.
         if groups.len() <= FEW_GROUPS {
             return run(None, output);
         }
-        with_shared_scratch(panels.all(), |made| {
-            panels.fill_all(made);
-            run(Some(made), output);
+        with_shared_scratch(panels.total_len(), |prepared| {
+            panels.fill_all(prepared);
+            run(Some(prepared), output);
         });
     }
 
-    /// Whether planes are small, so that much of them borders on the padding, and enough of them
-    /// are reached by the same time taps.
+    /// Returns whether planes are so small that a large part of each borders on the padding, and
+    /// enough of them are reached by the same time taps.
     fn is_best_side_by_side(&self) -> bool {
         let [t, h, w] = &self.axes;
         let taps = |time| -> Vec<_> { t.taps_of(time).into_iter().map(|(tap, _)| tap).collect() };
@@ -143,15 +144,16 @@ impl Work<'_> {
         let [kt, ..] = gather.order.kernel;
         let channels = gather.order.outputs;
         let height = self.panels.rows();
-        // Few groups: their channels are cut into tasks, and what these share is staged before.
+        // With few groups, their channels are split into tasks, whose common sources are staged
+        // first.
         let threads = rayon::current_num_threads();
-        let cut = groups.len() < share::wanted(threads);
+        let cut = groups.len() < share::min_tasks(threads);
         let block = match cut {
             true => share::channels_of_a_task(channels, height, threads),
             false => channels,
         };
         let tasks = tiles.split(&gather.axes, channels, block, output);
-        // All groups but the last have one size.
+        // All groups but the last have the same size.
         let common = self.recipe(&groups[0]);
         let each = |group: &Group, input: Input, tasks: Vec<Rows>| {
             let size = |group: &Group| (group.width(), group.area());
@@ -183,7 +185,7 @@ impl Work<'_> {
         Recipe::new(&self.source, order, &self.phases, self.classes, group)
     }
 
-    /// One block of output channels, `first` and following, of one group.
+    /// Computes one block of output channels of a group, starting at `first`.
     fn block(&self, group: &Group, recipe: &Recipe, input: Input, first: usize, mut rows: Rows) {
         let order = &self.gather.order;
         let [kt, ..] = order.kernel;
@@ -195,12 +197,12 @@ impl Work<'_> {
         let runs: Vec<_> = (0..kt).map(|tap| group.runs(&self.source, self.classes, tap)).collect();
         let own = if matches!(input, Input::Own) { chunk * channel + LANES } else { 0 };
         let lengths = (0..self.phases.len()).map(|phase| self.panels.len(phase, chunk));
-        let panels = if self.made.is_some() { 0 } else { lengths.sum::<usize>() * blocks };
+        let panels = if self.prepared.is_some() { 0 } else { lengths.sum::<usize>() * blocks };
         let sums = self.phases.len() * blocks * height * pitch;
         with_scratch(sums + own + panels, |room| {
             let (sums, room) = room.split_at_mut(sums);
             let (own, panels) = room.split_at_mut(own);
-            // If the first tap reaches every piece, filling with zeros is needless.
+            // If the first tap reaches every piece, the sums need not be cleared.
             let first_tap = (0..kt).find(|&tap| !runs[tap].is_empty());
             let mut fresh =
                 first_tap.is_some_and(|tap| group.times[tap].iter().all(Option::is_some));
@@ -220,8 +222,8 @@ impl Work<'_> {
                             &*own
                         }
                     };
-                    if self.made.is_none() {
-                        self.panels.fill_some(
+                    if self.prepared.is_none() {
+                        self.panels.fill_subset(
                             first / height,
                             blocks,
                             tap,
@@ -246,24 +248,24 @@ impl Work<'_> {
         });
     }
 
-    /// Adds a chunk of input channels under one time tap to the block `first` of outputs and the
-    /// following.
+    /// Adds a chunk of input channels under one time tap to the sums of the blocks of outputs from
+    /// block `first` on.
     fn sum(&self, recipe: &Recipe, sources: &Sources, first: usize, panels: &[f32], sums: Sums) {
         let Sums { data, pitch, rows, fresh } = sums;
         let Sources { tap, first: input, count, .. } = *sources;
         let height = self.panels.rows();
         let blocks = rows.div_ceil(height);
         for run in sources.runs {
-            // The sources of a block of columns stay in the first-level cache while all channels
-            // are summed over them.
+            // The sources of a block of columns stay in the first-level cache while the sums of all
+            // output channels are computed.
             for from in (0..run.count).step_by(BLOCK) {
                 for phase in 0..self.phases.len() {
                     let steps = recipe.steps(run.class, phase, count);
                     for b in 0..blocks {
                         let line = (phase * blocks + b) * height * pitch;
-                        let weights = match self.made {
-                            Some(made) => self.panels.find(made, phase, first + b, tap, input),
-                            None => self.panels.find_some(panels, phase, b, blocks, count),
+                        let weights = match self.prepared {
+                            Some(all) => self.panels.find(all, phase, first + b, tap, input),
+                            None => self.panels.find_in_subset(panels, phase, b, blocks, count),
                         };
                         Accumulate {
                             x: &sources.x[run.start + from..],
@@ -281,7 +283,7 @@ impl Work<'_> {
         }
     }
 
-    /// Puts the sums of one piece and channel, one line per phase, to their positions in the
+    /// Writes the sums of one piece and channel, one line per phase, to their positions in the
     /// output.
     fn finish<'s>(&self, piece: &Piece, line: impl Fn(usize) -> &'s [f32], target: &mut [f32]) {
         let idle = |phase: &[&Phase; 2]| phase.iter().any(|axis| axis.taps.is_empty());
@@ -289,8 +291,8 @@ impl Work<'_> {
             target.fill(0.0);
         }
         let [_, h, w] = &self.gather.axes;
-        let (row, apart) = (self.source.row(), self.source.apart());
-        let mut target = Target { axes: [h, w], piece, row, apart, values: target };
+        let (row, position_stride) = (self.source.row(), self.source.position_stride());
+        let mut target = Target { axes: [h, w], piece, row, position_stride, values: target };
         for (index, phase) in self.phases.iter().enumerate().filter(|(_, phase)| !idle(phase)) {
             target.put(*phase, line(index));
         }

@@ -1,5 +1,5 @@
-//! The inner loops: two register-blocked outer-product kernels, written once over whatever vectors
-//! the machine has (AVX-512, AVX2, NEON, or single values).
+//! The inner loops: two register-blocked outer-product kernels, generic over the machine's vectors
+//! (AVX-512, AVX2, NEON, or scalars).
 
 #![allow(
     clippy::needless_range_loop,
@@ -11,51 +11,51 @@ use pulp::{Simd, WithSimd};
 
 use crate::simd::dispatch;
 
-/// The most rows of the weight gradient that [`Correlate`] works on at a time.
+/// Largest number of taps that [`Correlate`] computes at a time.
 pub(super) const TAPS: usize = 12;
 
-/// The most values in a vector on any machine. Columns may be read and written up to the next
-/// multiple of it.
+/// Largest number of values in a vector on any machine. Columns may be read and written up to the
+/// next multiple of it.
 pub(super) const LANES: usize = 16;
 
-/// Columns of a call of [`Accumulate`] that keep its registers full on every machine.
+/// Number of columns per call of [`Accumulate`] that fills the registers on every machine.
 pub(super) const BLOCK: usize = 3 * LANES;
 
-/// `sums[row][column] += Σ_d weights[d.weight][row] · x[d.x + column]`, for as many rows as
-/// [`rows_at_once`] returns.
+/// Computes `sums[row][column] += Σ_d weights[d.weight][row] · x[d.x + column]`, for as many rows
+/// as [`rows_at_once`] returns.
 pub(super) struct Accumulate<'a> {
     /// Sources.
     pub x: &'a [f32],
-    /// Where each step of the sum finds its source and its weights.
+    /// Steps of the sum.
     pub steps: &'a [Step],
-    /// Weights of all rows after those of another step.
+    /// Weights; those of the rows of a step are contiguous.
     pub weights: &'a [f32],
-    /// Rows of columns, `pitch` apart.
+    /// Rows of sums, at a distance of `pitch`.
     pub sums: &'a mut [f32],
     /// Distance between rows of `sums`.
     pub pitch: usize,
-    /// Columns to work on.
+    /// Number of columns to compute.
     pub columns: usize,
-    /// Start from zero instead of from what `sums` holds.
+    /// Whether to overwrite `sums` instead of adding to them.
     pub fresh: bool,
 }
 
 /// One step of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
-    /// Where in x column 0 is.
+    /// Offset of column 0 in x.
     pub x: u32,
-    /// Which of the weights.
+    /// Index of the step's weights, counted in groups of one weight per row.
     pub weight: u32,
 }
 
 impl Accumulate<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the kernel with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
 
-    /// `VECTORS` vectors from `column` on times `ROWS` rows.
+    /// Computes `VECTORS` vectors of columns, starting at `column`, for `ROWS` rows.
     #[inline(always)]
     fn block<S: Simd, const VECTORS: usize, const ROWS: usize>(&mut self, simd: S, column: usize) {
         let width = VECTORS * S::F32_LANES;
@@ -86,7 +86,7 @@ impl Accumulate<'_> {
         }
     }
 
-    /// `ROWS` rows, `WIDE` vectors at a time.
+    /// Computes all columns for `ROWS` rows, `WIDE` vectors at a time.
     #[inline(always)]
     fn rows<S: Simd, const WIDE: usize, const ROWS: usize>(&mut self, simd: S) {
         let lanes = S::F32_LANES;
@@ -108,7 +108,7 @@ impl WithSimd for Accumulate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        // 24 sums of 32 registers, or 12 of 16: the rest hold a line of x and a weight.
+        // 24 of 32 registers, or 12 of 16, hold sums; the rest hold a line of x and a weight.
         if S::REGISTER_COUNT >= 32 {
             self.rows::<S, 3, 8>(simd);
         } else {
@@ -117,34 +117,33 @@ impl WithSimd for Accumulate<'_> {
     }
 }
 
-/// Rows of the output (channels) that [`Accumulate`] works on at a time.
+/// Returns the number of output rows (channels) that [`Accumulate`] computes at a time.
 pub(super) fn rows_at_once() -> usize {
     let (_, registers) = registers();
     if registers >= 32 { 8 } else { 6 }
 }
 
-/// `sums[tap][k] += Σ_places x[starts[tap] + place] · dy[place][k]`, for as many taps as
-/// [`taps_at_once`] returns and the `width` channels of one panel of dy.
+/// Computes `sums[tap][k] += Σ_p x[starts[tap] + p] · dy[p][k]` over positions p, for as many taps
+/// as [`taps_at_once`] returns and the `width` channels of one panel of dy.
 pub(super) struct Correlate<'a> {
     /// Sources.
     pub x: &'a [f32],
-    /// Where in x each tap's first position is.
+    /// Offset of each tap's first position in x.
     pub starts: &'a [usize],
     /// Distance between rows of positions in x.
     pub pitch: usize,
-    /// Positions in a row.
+    /// Number of positions in a row.
     pub row: usize,
-    /// One panel of the output's gradient, `[positions, width]`, rows of positions one after
-    /// another.
+    /// One panel of the output's gradient, `[positions, width]`, without gaps between rows.
     pub dy: &'a [f32],
-    /// Channels in the panel, one of [`panel_widths`].
+    /// Number of channels in the panel, one of [`panel_widths`].
     pub width: usize,
-    /// `[taps, width]`.
+    /// Sums `[taps, width]`.
     pub sums: &'a mut [f32],
 }
 
 impl Correlate<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the kernel with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
@@ -155,18 +154,18 @@ impl Correlate<'_> {
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; NT];
         let mut x = [self.x; NT];
         for (index, dy) in self.dy.chunks_exact(self.row * width).enumerate() {
-            // Rows of one length, so that a position costs one bounds check for all of them.
+            // Rows of equal length, so that one bounds check per position covers all of them.
             for j in 0..NT {
                 x[j] = &self.x[self.starts[j] + index * self.pitch..][..self.row];
             }
-            for (place, dy) in dy.chunks_exact(width).enumerate() {
+            for (position, dy) in dy.chunks_exact(width).enumerate() {
                 let (values, _) = S::as_simd_f32s(dy);
                 let mut gradient = [simd.splat_f32s(0.0); VECTORS];
                 for v in 0..VECTORS {
                     gradient[v] = values[v];
                 }
                 for j in 0..NT {
-                    let source = simd.splat_f32s(x[j][place]);
+                    let source = simd.splat_f32s(x[j][position]);
                     for v in 0..VECTORS {
                         sums[j][v] = simd.mul_add_e_f32s(source, gradient[v], sums[j][v]);
                     }
@@ -203,20 +202,20 @@ impl WithSimd for Correlate<'_> {
     }
 }
 
-/// Copies rows of `row` values, `pitch` apart in the source, to one after another.
+/// Copies rows of `row` values, at a distance of `pitch` in the source, to a contiguous target.
 pub(super) struct CopyRows<'a> {
-    /// Starts with the first row.
+    /// Source values, from the first row on.
     pub source: &'a [f32],
     /// Distance between rows of the source.
     pub pitch: usize,
-    /// Room for whole rows.
+    /// Target; its length is a multiple of `row`.
     pub target: &'a mut [f32],
-    /// Values in a row.
+    /// Number of values in a row.
     pub row: usize,
 }
 
 impl CopyRows<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the kernel with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
@@ -228,7 +227,7 @@ impl WithSimd for CopyRows<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { source, pitch, target, row } = self;
-        // Whole vectors; what they write too much, the next rows overwrite.
+        // Copies whole vectors; the next rows overwrite the surplus values.
         let whole = row.next_multiple_of(S::F32_LANES);
         for line in 0..target.len() / row {
             let (source, target) = (&source[line * pitch..], &mut target[line * row..]);
@@ -245,8 +244,8 @@ impl WithSimd for CopyRows<'_> {
     }
 }
 
-/// Widths of the panels into which [`Correlate`] wants `channels` channels split: whole vectors, as
-/// even as they go, as many at once as registers allow.
+/// Returns the widths of the panels that `channels` channels are split into for [`Correlate`]:
+/// whole vectors, as even as possible, and as few panels as the registers allow.
 pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
     let (lanes, registers) = registers();
     let vectors = channels.div_ceil(lanes);
@@ -254,8 +253,9 @@ pub(super) fn panel_widths(channels: usize) -> Vec<usize> {
     (0..panels).map(|p| ((p + 1) * vectors / panels - p * vectors / panels) * lanes).collect()
 }
 
-/// How many taps [`Correlate`] takes at once for a panel of this width when so many are `left`: as
-/// many as registers hold, in the end those that leave the fewest unused. At most [`TAPS`].
+/// Returns how many taps [`Correlate`] computes at once for a panel of this width when `left` taps
+/// are left: as many as the registers hold, and for the last taps the smallest number that covers
+/// them. At most [`TAPS`].
 pub(super) fn taps_at_once(width: usize, left: usize) -> usize {
     let (lanes, registers) = registers();
     let choices: &[usize] = match (width / lanes, registers >= 32) {
@@ -269,7 +269,7 @@ pub(super) fn taps_at_once(width: usize, left: usize) -> usize {
     *enough.unwrap_or(&choices[choices.len() - 1])
 }
 
-/// Values in a vector, and how many vectors the machine holds.
+/// Returns the number of values in a vector and the number of vector registers.
 pub(super) fn registers() -> (usize, usize) {
     dispatch(Registers)
 }

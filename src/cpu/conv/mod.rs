@@ -1,12 +1,13 @@
-//! 3D convolution on the CPU: forward, and the gradients of input and weights.
+//! 3D convolution on the CPU: the forward pass, and the gradients of input and weights.
 //!
 //! A tile of columns of the input is staged in cache (padding and strides resolved). Where rows are
-//! long, register-blocked kernels run over shifted views of it (`gather`); where they are short,
-//! or taps only look along time, the views are packed for a plain product (`packed`). Windows of
-//! 3×3 that move by one take fewer products where that pays (`winograd`). Gradients of weights are
-//! sums over positions (`correlation`), over all taps or by Winograd. Nothing is unrolled into
-//! memory. Taps that only see padding in time are left out, which for the short clips at the end of
-//! a 3D ResNet is up to two thirds of the work.
+//! long, register-blocked kernels run over shifted views of it (`gather`); where rows are short, or
+//! the kernel extends along time only, the views are packed for a plain matrix product (`packed`).
+//! 3×3 windows with stride 1 use Winograd's algorithm, which takes fewer products, where that is
+//! faster (`winograd`). Weight gradients are sums over positions (`correlation`), computed directly
+//! over all taps or by Winograd's algorithm. There is no im2col buffer in memory. Taps that only
+//! see padding in time are skipped, which for the short clips at the end of a 3D ResNet saves up to
+//! two thirds of the work.
 
 mod axis;
 mod chunk;
@@ -37,6 +38,7 @@ use panels::WeightOrder;
 pub use shape::ConvShape;
 pub use weight_gradient::weight_gradient;
 
+/// Computes the output
 /// `y[n,k,t,h,w] = Σ_{c,i,j,l} w[k,c,i,j,l] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l]`.
 ///
 /// # Panics
@@ -57,7 +59,8 @@ fn forward_gather(shape: &ConvShape) -> Gather {
     Gather { axes: forward_axes(shape), clips: shape.batch, order }
 }
 
-/// `dx[n,c,…]` = Σ of `w[k,c,tap] · dy[n,k,…]` over the outputs y and taps that read `x[n,c,…]`.
+/// Computes the input gradient: `dx[n,c,…]` = Σ of `w[k,c,tap] · dy[n,k,…]` over the outputs y and
+/// taps that read `x[n,c,…]`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
@@ -92,17 +95,17 @@ fn forward_axes(shape: &ConvShape) -> [Axis; 3] {
     })
 }
 
-/// Planes up to this size may become one long row.
+/// Planes up to this size may be treated as one long row.
 const LONG_ROW: usize = 512;
 
-/// The same convolution on planes of another form, where a kernel has no extent along the plane:
-/// rows of whole vectors if the plane has that many positions, else one row if that is not too
-/// long.
+/// Returns the same convolution with each plane reshaped, if the kernel has no extent within the
+/// plane: to rows of [`LANES`] positions if the plane's size is a multiple of that, else to one row
+/// if that is not too long.
 fn flattened(shape: &ConvShape) -> ConvShape {
     let [_, h, w] = shape.input;
-    let along = |d| shape.kernel[d] == 1 && shape.stride[d] == 1 && shape.padding[d] == 0;
+    let pointwise = |d| shape.kernel[d] == 1 && shape.stride[d] == 1 && shape.padding[d] == 0;
     let mut shape = *shape;
-    if along(1) && along(2) {
+    if pointwise(1) && pointwise(2) {
         if (h * w).is_multiple_of(LANES) {
             (shape.input[1], shape.input[2]) = (h * w / LANES, LANES);
         } else if h * w <= LONG_ROW {
@@ -112,14 +115,14 @@ fn flattened(shape: &ConvShape) -> ConvShape {
     shape
 }
 
-/// Runs `work` on one of the pool's threads. Each time that threads have to wait for each other, a thread
-/// outside the pool would have to be woken to hand out the next tasks.
+/// Runs `work` on one of the pool's threads. A thread outside the pool would have to be woken to
+/// distribute the next tasks each time the threads synchronise.
 fn in_pool(work: impl FnOnce() + Send) {
     rayon::scope(|_| work());
 }
 
 fn check(shape: &ConvShape, x: usize, w: usize, y: usize) {
-    assert_eq!(x, shape.input_len(), "values in the input");
-    assert_eq!(w, shape.weight_len(), "values in the weights");
-    assert_eq!(y, shape.output_len(), "values in the output");
+    assert_eq!(x, shape.input_len(), "the length of the input must fit the shape");
+    assert_eq!(w, shape.weight_len(), "the length of the weights must fit the shape");
+    assert_eq!(y, shape.output_len(), "the length of the output must fit the shape");
 }

@@ -1,9 +1,9 @@
-//! Forward and input gradient as a product of packed operands: every value of the source is copied
-//! once for each tap (of height and width) that reads it, in the order in which the inner loop
-//! reads it, a few input channels at a time.
+//! Forward pass and input gradient as a product of packed operands: every value of the source is
+//! copied once for each tap (of height and width) that reads it, in the order in which the inner
+//! loop reads it, a few input channels at a time.
 //!
-//! No two tasks write the same number and none needs another's result, and every output is summed
-//! in one fixed order, so the result has the same bits whatever the number of threads.
+//! No two tasks write the same value, none depends on another's result, and every output is summed
+//! in a fixed order, so the result is bitwise independent of the number of threads.
 
 use rayon::prelude::*;
 
@@ -19,18 +19,18 @@ use super::scratch::{with_scratch, with_shared_scratch};
 use super::share;
 use super::stage::Source;
 
-/// Steps of the sum done in one go: their sources stay in the first-level cache while all channels
-/// are summed over them.
+/// Steps of the sum per chunk: few enough for their sources to stay in the first-level cache while
+/// the sums of all output channels are computed.
 const DEPTH: usize = 384;
 
-/// Values of packed sources that threads share at a time, so that they seldom wait for each other: a
-/// mebibyte, which a cache that they share holds beside the weights.
-const TOGETHER: usize = 1 << 18;
+/// Number of packed source values that threads share between two synchronisations. More values mean
+/// fewer waits; a mebibyte fits in a shared cache together with the weights.
+const SHARED_VALUES: usize = 1 << 18;
 
-/// Up to this many groups, the weights are reordered for each of them.
+/// Up to this many groups, the weights are reordered separately for each group.
 const FEW_GROUPS: usize = 2;
 
-/// One direction of one convolution.
+/// The forward pass or the input gradient of one convolution.
 pub(super) struct Packed<'a> {
     axes: &'a [Axis; 3],
     order: &'a WeightOrder,
@@ -40,24 +40,24 @@ pub(super) struct Packed<'a> {
     /// Time taps in use.
     taps: Vec<usize>,
     cut: Cut,
-    /// Input channels summed in one go.
+    /// Number of input channels per chunk.
     chunk: usize,
-    /// Source times that some output reads; one for all where sites have one time.
+    /// Source times that some output reads; a single placeholder where a site has only one time.
     frames: Vec<usize>,
-    /// For each time of a site, the time taps (as numbers of those in use) and the frames they
-    /// read.
+    /// For each time of a site, its time taps (as indices into `taps`) and the frames (as indices
+    /// into `frames`) that they read.
     times: Vec<Vec<(usize, usize)>>,
 }
 
 /// A pair of phases of height and width.
 struct PhaseViews<'a> {
     phase: [&'a Phase; 2],
-    /// What its taps read.
+    /// Views that its taps read.
     views: Vec<View>,
 }
 
 impl<'a> Packed<'a> {
-    /// The direction with these axes, weights and source.
+    /// Plans the computation for these axes, weights and source.
     pub(super) fn new(
         axes: &'a [Axis; 3],
         clips: usize,
@@ -93,7 +93,7 @@ impl<'a> Packed<'a> {
             let find = |(tap, source): (usize, usize)| {
                 let tap = taps.iter().position(|&used| used == tap);
                 let frame = frames.iter().position(|&frame| frame == source);
-                tap.zip(frame).expect("taps and frames are those that some output reads")
+                tap.zip(frame).expect("`taps` and `frames` hold everything that some output reads")
             };
             let all = |time| t.taps_of(time).into_iter().map(find).collect();
             times = (0..t.output).map(all).collect();
@@ -104,27 +104,29 @@ impl<'a> Packed<'a> {
     /// Computes all outputs `[clips, outputs, T, H, W]`.
     pub(super) fn run(&self, weights: &[f32], output: &mut [f32]) {
         if self.taps.is_empty() {
-            return output.fill(0.0); // All of it is padding.
+            return output.fill(0.0); // All taps fall into the padding.
         }
         let groups = self.cut.groups();
         let phases: Vec<_> = self.phases.iter().map(|phase| phase.phase).collect();
         let panels = Panels::new(weights, self.order, &phases, self.taps.clone());
-        // Tasks make what few groups need in cache, where it costs less than in memory.
+        // For few groups, tasks reorder the weights in cache, which is cheaper than in memory.
         if groups.len() <= FEW_GROUPS {
-            return self.run_groups(&groups, Weights { panels: &panels, made: None }, output);
+            return self.run_groups(&groups, Weights { panels: &panels, prepared: None }, output);
         }
-        with_shared_scratch(panels.all(), |made| {
-            panels.fill_all(made);
-            self.run_groups(&groups, Weights { panels: &panels, made: Some(made) }, output);
+        with_shared_scratch(panels.total_len(), |prepared| {
+            panels.fill_all(prepared);
+            let weights = Weights { panels: &panels, prepared: Some(prepared) };
+            self.run_groups(&groups, weights, output);
         });
     }
 
     fn run_groups(&self, groups: &[Group], weights: Weights, output: &mut [f32]) {
         let channels = self.order.outputs;
         let height = rows_at_once();
-        // Few groups: their channels are cut into tasks, and what these share is packed before.
+        // With few groups, their channels are split into tasks, whose common sources are packed
+        // first.
         let threads = rayon::current_num_threads();
-        let shared = groups.len() < share::wanted(threads);
+        let shared = groups.len() < share::min_tasks(threads);
         let block = match shared {
             true => share::channels_of_a_task(channels, height, threads),
             false => channels,
@@ -134,13 +136,13 @@ impl<'a> Packed<'a> {
             groups.par_iter().zip(tasks).for_each(|(group, tasks)| {
                 let layout = self.layout(group);
                 for rows in tasks {
-                    self.alone(&layout, &weights, rows);
+                    self.run_in_one_task(&layout, &weights, rows);
                 }
             });
             return;
         }
         for (group, tasks) in groups.iter().zip(tasks) {
-            self.together(&self.layout(group), &weights, block / height, tasks);
+            self.run_in_tasks(&self.layout(group), &weights, block / height, tasks);
         }
     }
 
@@ -150,14 +152,14 @@ impl<'a> Packed<'a> {
         (0..inputs).step_by(self.chunk).map(chunk)
     }
 
-    /// All channels of a group in one task.
-    fn alone(&self, layout: &Layout, weights: &Weights, rows: Rows) {
+    /// Computes all channels of a group in one task.
+    fn run_in_one_task(&self, layout: &Layout, weights: &Weights, rows: Rows) {
         let blocks = weights.panels.blocks();
         let (sums, staged) = (self.sums(layout, blocks), self.staged(layout));
         with_scratch(sums + staged + layout.block(), |room| {
             let (sums, room) = room.split_at_mut(sums);
             let (staged, packed) = room.split_at_mut(staged);
-            let mut own = vec![0.0; weights.own(blocks, self.chunk)];
+            let mut own = vec![0.0; weights.own_len(blocks, self.chunk)];
             for chunk in self.chunks() {
                 let planes = staged.chunks_exact_mut(layout.channel).enumerate();
                 for (index, staged) in planes.take(chunk.count * layout.frames) {
@@ -173,11 +175,17 @@ impl<'a> Packed<'a> {
         });
     }
 
-    /// The channels of a group in several tasks, `blocks` blocks each, for which the sources are
-    /// packed once, several chunks at a time where they are small.
-    fn together(&self, layout: &Layout, weights: &Weights, blocks: usize, mut tasks: Vec<Rows>) {
+    /// Computes the channels of a group in several tasks of `blocks` blocks each. The sources are
+    /// packed once for all tasks, several chunks at a time if these are small.
+    fn run_in_tasks(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        blocks: usize,
+        mut tasks: Vec<Rows>,
+    ) {
         let chunks: Vec<Chunk> = self.chunks().collect();
-        let several = (TOGETHER / layout.chunk()).clamp(1, chunks.len());
+        let several = (SHARED_VALUES / layout.chunk()).clamp(1, chunks.len());
         let (sums, staged) = (self.sums(layout, blocks), self.staged(layout));
         with_shared_scratch(sums * tasks.len() + several * (staged + layout.chunk()), |room| {
             let (all, room) = room.split_at_mut(sums * tasks.len());
@@ -204,7 +212,7 @@ impl<'a> Packed<'a> {
                 all.par_chunks_exact_mut(sums).enumerate().for_each(|(task, sums)| {
                     let first = task * blocks;
                     let blocks = first..(first + blocks).min(weights.panels.blocks());
-                    with_scratch(weights.own(blocks.len(), self.chunk), |own| {
+                    with_scratch(weights.own_len(blocks.len(), self.chunk), |own| {
                         for (chunk, packed) in chunks.iter().zip(packed()) {
                             let weights = weights.of(chunk, blocks.clone(), own);
                             for (block, x) in packed.chunks_exact(layout.block()).enumerate() {
@@ -225,12 +233,12 @@ impl<'a> Packed<'a> {
         Layout::new(self.axes, &self.source, &views, in_time, self.chunk, group)
     }
 
-    /// Room for a staged chunk.
+    /// Number of values of a staged chunk.
     fn staged(&self, layout: &Layout) -> usize {
         self.chunk * layout.frames * layout.channel
     }
 
-    /// Stages a channel of a chunk at one time, number `index` in `[channels, frames]`.
+    /// Stages one channel of a chunk at one time; `index` is its index in `[channels, frames]`.
     fn stage(&self, layout: &Layout, chunk: &Chunk, index: usize, staged: &mut [f32]) {
         let row = self.axes[2].positions();
         let (channel, frame) = (chunk.first + index / layout.frames, index % layout.frames);
@@ -249,7 +257,8 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Packs a block of columns of a staged chunk, `[phases, frames, channels, views, columns]`.
+    /// Packs a block of columns of a staged chunk, into
+    /// `[phases, frames, channels, views, columns]`.
     fn pack(
         &self,
         layout: &Layout,
@@ -270,12 +279,12 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Distance between rows of sums, `[times, width]`.
+    /// Distance between the rows of sums, each `[times, width]`.
     fn pitch(&self, layout: &Layout) -> usize {
         self.times.len() * layout.group.width + LANES
     }
 
-    /// Values of the sums of some blocks of output channels, `[phases, channels, …]`.
+    /// Number of values in the sums `[phases, channels, …]` of `blocks` blocks of output channels.
     fn sums(&self, layout: &Layout, blocks: usize) -> usize {
         self.phases.len() * blocks * rows_at_once() * self.pitch(layout)
     }
@@ -299,16 +308,16 @@ impl<'a> Packed<'a> {
                 parts.clear();
                 parts.extend(taps.iter().map(|&(tap, frame)| Part {
                     x: layout.start(phase, frame),
-                    weight: weights.places[phase] + tap * weights.taps[phase],
+                    weight: weights.offsets[phase] + tap * weights.tap_strides[phase],
                 }));
-                let place = phase * lines + time * layout.group.width + column;
+                let offset = phase * lines + time * layout.group.width + column;
                 for b in 0..weights.blocks {
                     Product {
                         x,
-                        weights: &weights.values[b * weights.steps[phase]..],
+                        weights: &weights.values[b * weights.block_strides[phase]..],
                         parts: &parts,
                         steps: chunk.count * views.len(),
-                        sums: &mut sums[place + b * rows_at_once() * pitch..],
+                        sums: &mut sums[offset + b * rows_at_once() * pitch..],
                         pitch,
                         columns,
                         fresh: chunk.first == 0,
@@ -319,7 +328,7 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Writes the sums of some channels to their places.
+    /// Writes the sums of some channels to the output.
     fn finish(&self, layout: &Layout, sums: &[f32], mut rows: Rows) {
         let [_, h, w] = self.axes;
         let (row, sites) = (w.positions(), &layout.group.sites);
@@ -334,10 +343,11 @@ impl<'a> Packed<'a> {
         }
         let idle = self.phases.len() < h.phases.len() * w.phases.len();
         for (index, target) in rows.iter_mut().enumerate() {
-            let (channel, place) = (index / per_channel, index % per_channel);
-            let (time, site) = (place / sites.len(), place % sites.len());
+            let (channel, rest) = (index / per_channel, index % per_channel);
+            let (time, site) = (rest / sites.len(), rest % sites.len());
+            let piece = &sites[site];
             let target =
-                &mut Target { axes: [h, w], piece: &sites[site], row, apart: 1, values: target };
+                &mut Target { axes: [h, w], piece, row, position_stride: 1, values: target };
             if idle {
                 target.values.fill(0.0);
             }

@@ -1,9 +1,8 @@
-//! The weights in the order in which the inner loops read them.
+//! Reordering of the weights into the order in which the inner loops read them.
 //!
-//! In `[K, C, kt, kh, kw]` the outputs that are computed together are far apart, and
-//! in the input gradient the inputs are as well: every step of a sum would read as many cache lines
-//! and pages as there are outputs. Put in order before, all weights of a step lie next to each
-//! other, and steps follow one another.
+//! In `[K, C, kt, kh, kw]` the outputs that are computed together are far apart, and in the input
+//! gradient the inputs are as well: every step of a sum would read as many cache lines and pages as
+//! there are outputs. After reordering, all weights of a step are contiguous, and so are the steps.
 
 #![allow(
     clippy::needless_range_loop,
@@ -20,44 +19,45 @@ use super::kernel::rows_at_once;
 use super::transpose::Shuffles;
 use crate::simd::dispatch;
 
-/// The fewest adjacent weights that are worth taking as a run.
+/// Minimum number of adjacent weights that are transposed as a run.
 const LONG_RUN: usize = 4;
 
-/// Blocks that are made together, since the weights of an input may lie next to each other.
-const TOGETHER: usize = 8;
+/// Number of blocks that are filled together, since weights of one input may be adjacent across
+/// blocks.
+const BLOCKS_AT_ONCE: usize = 8;
 
-/// Where a weight is in `[K, C, kt, kh, kw]`, named from the side that is written: forward the
-/// outputs are K, in the input gradient they are C.
+/// Position of the weights in `[K, C, kt, kh, kw]`, with names from the side that is written: the
+/// outputs are K in the forward pass and C in the input gradient.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WeightOrder {
-    /// Channels written.
+    /// Number of channels written.
     pub outputs: usize,
-    /// Channels read.
+    /// Number of channels read.
     pub inputs: usize,
     /// Distance between weights of neighbouring outputs.
     pub output_step: usize,
     /// Distance between weights of neighbouring inputs.
     pub input_step: usize,
-    /// Taps of the kernel.
+    /// Kernel size kt, kh, kw.
     pub kernel: [usize; 3],
 }
 
-/// The order of weights: panels of a block of outputs, in each input after input, tap after tap of
-/// a phase, and in each of these the outputs of the block.
+/// The reordered weights: one panel `[inputs, taps of the phase, outputs of the block]` for each
+/// phase, block of outputs and time tap.
 pub(super) struct Panels<'a> {
     weights: &'a [f32],
     order: &'a WeightOrder,
-    /// Outputs of a block.
+    /// Number of outputs per block.
     rows: usize,
-    /// Per phase, how many taps it has, and where the weights of all inputs and taps are from an
-    /// output's first one on.
+    /// Per phase, its number of taps, and the offsets of the weights of all inputs and taps from an
+    /// output's first weight.
     phases: Vec<(usize, Vec<usize>)>,
     /// Time taps in use.
     times: Vec<usize>,
 }
 
 impl<'a> Panels<'a> {
-    /// The order for pairs of phases of height and width and the time taps in use.
+    /// Computes the order for pairs of phases of height and width and the time taps in use.
     pub(super) fn new(
         weights: &'a [f32],
         order: &'a WeightOrder,
@@ -65,41 +65,41 @@ impl<'a> Panels<'a> {
         times: Vec<usize>,
     ) -> Self {
         let [_, _, kw] = order.kernel;
-        let places = |[h, w]: &[&Phase; 2]| {
+        let offsets = |[h, w]: &[&Phase; 2]| {
             let taps = h.taps.iter().flat_map(|h| w.taps.iter().map(move |w| (h, w)));
             let taps: Vec<_> = taps.map(|(h, w)| h.index * kw + w.index).collect();
-            let mut places = Vec::with_capacity(order.inputs * taps.len());
+            let mut offsets = Vec::with_capacity(order.inputs * taps.len());
             for input in 0..order.inputs {
-                places.extend(taps.iter().map(|tap| input * order.input_step + tap));
+                offsets.extend(taps.iter().map(|tap| input * order.input_step + tap));
             }
-            (taps.len(), places)
+            (taps.len(), offsets)
         };
-        let phases = phases.iter().map(places).collect();
+        let phases = phases.iter().map(offsets).collect();
         Self { weights, order, rows: rows_at_once(), phases, times }
     }
 
-    /// Outputs of a block.
+    /// Number of outputs per block.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Values of a panel of `inputs` inputs.
+    /// Number of values in a panel of `inputs` inputs.
     pub(super) fn len(&self, phase: usize, inputs: usize) -> usize {
         inputs * self.phases[phase].0 * self.rows
     }
 
-    /// Blocks of outputs.
+    /// Number of blocks of outputs.
     pub(super) fn blocks(&self) -> usize {
         self.order.outputs.div_ceil(self.rows)
     }
 
-    /// Values of all panels.
-    pub(super) fn all(&self) -> usize {
+    /// Number of values in all panels.
+    pub(super) fn total_len(&self) -> usize {
         let phases = (0..self.phases.len()).map(|phase| self.len(phase, self.order.inputs));
         phases.sum::<usize>() * self.times.len() * self.blocks()
     }
 
-    /// Makes all panels.
+    /// Fills all panels.
     pub(super) fn fill_all(&self, panels: &mut [f32]) {
         let mut rest = panels;
         for phase in 0..self.phases.len() {
@@ -107,9 +107,9 @@ impl<'a> Panels<'a> {
             let (panels, others) = rest.split_at_mut(length * self.times.len() * self.blocks());
             rest = others;
             let step = length * self.times.len();
-            let part = panels.par_chunks_mut((TOGETHER * step).max(1)).enumerate();
+            let part = panels.par_chunks_mut((BLOCKS_AT_ONCE * step).max(1)).enumerate();
             part.for_each(|(part, panels)| {
-                let first = part * TOGETHER;
+                let first = part * BLOCKS_AT_ONCE;
                 let blocks = first..first + panels.len() / step.max(1);
                 for (index, &time) in self.times.iter().enumerate() {
                     let panels = &mut panels[index * length..];
@@ -119,7 +119,8 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// Among all panels, that of a phase's block of outputs under a time tap, from an input on.
+    /// Returns the panel of a phase, block of outputs and time tap among all panels, starting at an
+    /// input.
     pub(super) fn find<'p>(
         &self,
         panels: &'p [f32],
@@ -137,8 +138,8 @@ impl<'a> Panels<'a> {
         &panels[index..][self.len(phase, input)..self.len(phase, inputs)]
     }
 
-    /// Makes the panels of some blocks and inputs under a time tap.
-    pub(super) fn fill_some(
+    /// Fills the panels of a subset of blocks and inputs for one time tap.
+    pub(super) fn fill_subset(
         &self,
         first: usize,
         blocks: usize,
@@ -155,9 +156,9 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// Among panels of `blocks` blocks and `inputs` inputs, that of a phase's block, counted from
-    /// the first.
-    pub(super) fn find_some<'p>(
+    /// Returns the panel of a phase and block among panels of a subset of `blocks` blocks and
+    /// `inputs` inputs; `block` counts from the first of the subset.
+    pub(super) fn find_in_subset<'p>(
         &self,
         panels: &'p [f32],
         phase: usize,
@@ -170,13 +171,13 @@ impl<'a> Panels<'a> {
         &panels[before * blocks + block * length..][..length]
     }
 
-    /// Values of the panels of some blocks and inputs under every time tap in use.
-    pub(super) fn some(&self, blocks: usize, inputs: usize) -> usize {
+    /// Number of values in the panels of a subset of blocks and inputs for all time taps in use.
+    pub(super) fn subset_len(&self, blocks: usize, inputs: usize) -> usize {
         let phases = (0..self.phases.len()).map(|phase| self.len(phase, inputs));
         phases.sum::<usize>() * self.times.len() * blocks
     }
 
-    /// Makes the panels of some blocks and inputs under every time tap in use.
+    /// Fills the panels of a subset of blocks and inputs for all time taps in use.
     pub(super) fn fill_blocks(
         &self,
         blocks: Range<usize>,
@@ -185,7 +186,8 @@ impl<'a> Panels<'a> {
     ) {
         let mut rest = panels;
         for phase in 0..self.phases.len() {
-            let (length, step) = (self.len(phase, inputs.len()), self.step(phase, inputs.len()));
+            let (length, step) =
+                (self.len(phase, inputs.len()), self.block_stride(phase, inputs.len()));
             let (panels, others) = rest.split_at_mut(step * blocks.len());
             rest = others;
             for (index, &time) in self.times.iter().enumerate() {
@@ -195,36 +197,38 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// Where the weights of a phase's block under the first time tap in use start, from an input
-    /// on, among all panels.
-    pub(super) fn place(&self, phase: usize, block: usize, input: usize) -> usize {
-        self.place_some(phase, self.blocks(), self.order.inputs)
-            + block * self.step(phase, self.order.inputs)
+    /// Returns the offset, among all panels, of the weights of a phase and block for the first time
+    /// tap in use, starting at an input.
+    pub(super) fn offset(&self, phase: usize, block: usize, input: usize) -> usize {
+        self.subset_offset(phase, self.blocks(), self.order.inputs)
+            + block * self.block_stride(phase, self.order.inputs)
             + self.len(phase, input)
     }
 
-    /// The same for the first block of panels of `blocks` blocks and `inputs` inputs.
-    pub(super) fn place_some(&self, phase: usize, blocks: usize, inputs: usize) -> usize {
+    /// Returns the offset of a phase's first block among panels of a subset of `blocks` blocks and
+    /// `inputs` inputs.
+    pub(super) fn subset_offset(&self, phase: usize, blocks: usize, inputs: usize) -> usize {
         let before: usize = (0..phase).map(|phase| self.len(phase, inputs)).sum();
         before * blocks * self.times.len()
     }
 
-    /// From one block to the next, in panels of `inputs` inputs.
-    pub(super) fn step(&self, phase: usize, inputs: usize) -> usize {
+    /// Distance between blocks in panels of `inputs` inputs for all time taps in use.
+    pub(super) fn block_stride(&self, phase: usize, inputs: usize) -> usize {
         self.times.len() * self.len(phase, inputs)
     }
 
-    /// Where the weights are.
+    /// Position of the weights in `[K, C, kt, kh, kw]`.
     pub(super) fn order(&self) -> &WeightOrder {
         self.order
     }
 
-    /// How many phases.
+    /// Number of phases.
     pub(super) fn phases(&self) -> usize {
         self.phases.len()
     }
 
-    /// Makes the panels of some inputs for `blocks` blocks from `first` on, `step` values apart.
+    /// Fills the panels of one phase and time tap for a range of blocks and inputs; the distance
+    /// between blocks is `step`.
     #[allow(clippy::too_many_arguments)]
     fn fill(
         &self,
@@ -235,18 +239,18 @@ impl<'a> Panels<'a> {
         inputs: Range<usize>,
         panels: &mut [f32],
     ) {
-        let (taps, places) = &self.phases[phase];
-        let places = &places[inputs.start * taps..inputs.end * taps];
-        // Weights that lie next to each other are transposed together.
-        let next = places.iter().zip(&places[places.len().min(1)..]);
+        let (taps, offsets) = &self.phases[phase];
+        let offsets = &offsets[inputs.start * taps..inputs.end * taps];
+        // Contiguous weights are transposed together.
+        let next = offsets.iter().zip(&offsets[offsets.len().min(1)..]);
         let run = next.take_while(|(a, b)| *a + 1 == **b).count() + 1;
-        let run = run.min(places.len());
-        if run >= LONG_RUN && places.len().is_multiple_of(run) {
+        let run = run.min(offsets.len());
+        if run >= LONG_RUN && offsets.len().is_multiple_of(run) {
             let [_, kh, kw] = self.order.kernel;
             let job = Interleave {
                 weights: &self.weights[time * kh * kw..],
                 order: self.order,
-                places,
+                offsets,
                 run,
                 blocks,
                 step,
@@ -259,10 +263,10 @@ impl<'a> Panels<'a> {
             };
         }
         for (index, block) in blocks.enumerate() {
-            let panel = &mut panels[index * step..][..places.len() * self.rows];
+            let panel = &mut panels[index * step..][..offsets.len() * self.rows];
             match self.rows {
-                8 => self.fill_rows::<8>(block * 8, time, places, panel),
-                _ => self.fill_rows::<6>(block * 6, time, places, panel),
+                8 => self.fill_rows::<8>(block * 8, time, offsets, panel),
+                _ => self.fill_rows::<6>(block * 6, time, offsets, panel),
             }
         }
     }
@@ -271,33 +275,34 @@ impl<'a> Panels<'a> {
         &self,
         first: usize,
         time: usize,
-        places: &[usize],
+        offsets: &[usize],
         panel: &mut [f32],
     ) {
-        let Some(end) = places.iter().max().map(|place| place + 1) else { return };
+        let Some(end) = offsets.iter().max().map(|offset| offset + 1) else { return };
         let order = self.order;
         let [_, kh, kw] = order.kernel;
-        // Rows of one length, so that a position costs one bounds check for all of them.
+        // Rows of equal length, so that one bounds check per position covers all of them.
         let mut rows = [self.weights; ROWS];
         for j in 0..ROWS {
-            // Surplus rows of the last block repeat its last one.
+            // Surplus rows of the last block repeat the last output.
             let start = (first + j).min(order.outputs - 1) * order.output_step;
             rows[j] = &self.weights[start + time * kh * kw..][..end];
         }
-        for (line, &place) in panel.as_chunks_mut::<ROWS>().0.iter_mut().zip(places) {
+        for (line, &offset) in panel.as_chunks_mut::<ROWS>().0.iter_mut().zip(offsets) {
             for j in 0..ROWS {
-                line[j] = rows[j][place];
+                line[j] = rows[j][offset];
             }
         }
     }
 }
 
-/// `panels[block · step + place · ROWS + row] = weights[place]` of each output's weights, for places
-/// that come in runs of `run`.
+/// Computes `panels[block · step + i · ROWS + row] = weights[offsets[i]]`, with the offsets
+/// relative to the weights of each row's output, for offsets that form contiguous runs of length
+/// `run`.
 struct Interleave<'a> {
     weights: &'a [f32],
     order: &'a WeightOrder,
-    places: &'a [usize],
+    offsets: &'a [usize],
     run: usize,
     blocks: Range<usize>,
     step: usize,
@@ -310,15 +315,16 @@ impl Interleave<'_> {
         dispatch(InterleaveRows::<ROWS>(self));
     }
 
-    /// A run of nine, where those of neighbouring outputs are `STEP` apart: with lengths that the compiler
-    /// knows, input gradients on planes of 7×7 take 0.9 of the time.
+    /// Fills the panel of a run of nine weights, where the distance between outputs is `STEP`. With
+    /// lengths known at compile time, input gradients on planes of 7×7 take 0.9 of the time.
     #[inline(always)]
     fn window<const ROWS: usize, const STEP: usize>(&mut self, index: usize, block: usize) {
-        let start = self.places[index * 9] + (self.blocks.start + block) * ROWS * STEP;
+        let start = self.offsets[index * 9] + (self.blocks.start + block) * ROWS * STEP;
         let whole = (self.blocks.start + block + 1) * ROWS <= self.order.outputs;
         let rows = self.weights[start..].as_chunks::<STEP>().0.first_chunk::<ROWS>();
-        // Without the last row of all weights, where less than a step follows its first.
-        let Some(rows) = rows.filter(|_| whole) else { return self.one::<ROWS>(index, block) };
+        // The very last row of the weights is handled separately, as less than a step of values
+        // follows its start.
+        let Some(rows) = rows.filter(|_| whole) else { return self.fill_run::<ROWS>(index, block) };
         let panel = &mut self.panels[block * self.step + index * 9 * ROWS..][..9 * ROWS];
         let (lines, last) = panel.split_at_mut(8 * ROWS);
         let mut values = [[0.0; 8]; 8];
@@ -327,21 +333,22 @@ impl Interleave<'_> {
             last[j] = rows[j][8];
         }
         let lines = lines.as_chunks_mut::<ROWS>().0;
-        for (line, column) in lines.iter_mut().zip(self.shuffles.turn(values)) {
+        for (line, column) in lines.iter_mut().zip(self.shuffles.transpose(values)) {
             line.copy_from_slice(&column[..ROWS]);
         }
     }
 
+    /// Fills the panel of one run of weights.
     #[inline(always)]
-    fn one<const ROWS: usize>(&mut self, index: usize, block: usize) {
-        let &mut Self { weights, order, places, run, step, .. } = self;
+    fn fill_run<const ROWS: usize>(&mut self, index: usize, block: usize) {
+        let &mut Self { weights, order, offsets, run, step, .. } = self;
         let first = (self.blocks.start + block) * ROWS;
-        let place = places[index * run];
+        let offset = offsets[index * run];
         let mut rows = [weights; ROWS];
         for j in 0..ROWS {
-            // Surplus rows of the last block repeat its last one.
+            // Surplus rows of the last block repeat the last output.
             let start = (first + j).min(order.outputs - 1) * order.output_step;
-            rows[j] = &weights[start + place..][..run];
+            rows[j] = &weights[start + offset..][..run];
         }
         let panel = &mut self.panels[block * step + index * run * ROWS..][..run * ROWS];
         let (whole, rest) = panel.as_chunks_mut::<ROWS>().0.as_chunks_mut::<8>();
@@ -350,7 +357,7 @@ impl Interleave<'_> {
             for j in 0..ROWS {
                 values[j].copy_from_slice(&rows[j][index * 8..][..8]);
             }
-            for (line, column) in lines.iter_mut().zip(self.shuffles.turn(values)) {
+            for (line, column) in lines.iter_mut().zip(self.shuffles.transpose(values)) {
                 line.copy_from_slice(&column[..ROWS]);
             }
         }
@@ -371,22 +378,22 @@ impl<const ROWS: usize> WithSimd for InterleaveRows<'_, ROWS> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, _: S) {
         let job = &mut self.0;
-        let (runs, blocks) = (job.places.len() / job.run, job.blocks.len());
-        // Weights are read in the order in which they lie in memory.
+        let (runs, blocks) = (job.offsets.len() / job.run, job.blocks.len());
+        // Weights are read in memory order.
         if job.order.output_step < job.order.input_step {
             for index in 0..runs {
                 for block in 0..blocks {
                     match (job.run, job.order.output_step) {
                         (9, 9) => job.window::<ROWS, 9>(index, block),
                         (9, 27) => job.window::<ROWS, 27>(index, block),
-                        _ => job.one::<ROWS>(index, block),
+                        _ => job.fill_run::<ROWS>(index, block),
                     }
                 }
             }
         } else {
             for block in 0..blocks {
                 for index in 0..runs {
-                    job.one::<ROWS>(index, block);
+                    job.fill_run::<ROWS>(index, block);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! The inner loop over packed sources: a register-blocked product whose operands are both read one
-//! value after another.
+//! The inner loop over packed sources: a register-blocked matrix product that reads both operands
+//! sequentially.
 
 #![allow(
     clippy::needless_range_loop,
@@ -12,38 +12,38 @@ use pulp::{Simd, WithSimd};
 use super::kernel::registers;
 use crate::simd::dispatch;
 
-/// `sums[row][column] += Σ_part Σ_step weights[part][step][row] · x[part][step][column]`, for as
-/// many rows as [`super::kernel::rows_at_once`] returns.
+/// Computes `sums[row][column] += Σ_part Σ_step weights[part][step][row] · x[part][step][column]`,
+/// for as many rows as [`super::kernel::rows_at_once`] returns.
 pub(super) struct Product<'a> {
-    /// Sources; a step's `columns` values lie next to each other.
+    /// Sources; the `columns` values of a step are contiguous.
     pub x: &'a [f32],
-    /// Weights; those of a step's rows lie next to each other.
+    /// Weights; those of the rows of a step are contiguous.
     pub weights: &'a [f32],
-    /// Where the parts of the sum start.
+    /// Starts of the parts of the sum.
     pub parts: &'a [Part],
-    /// Steps of each part.
+    /// Number of steps of each part.
     pub steps: usize,
-    /// Rows of columns, `pitch` apart.
+    /// Rows of sums, at a distance of `pitch`.
     pub sums: &'a mut [f32],
     /// Distance between rows of `sums`.
     pub pitch: usize,
-    /// Columns to work on: whole vectors, at most [`columns_at_once`].
+    /// Number of columns to compute: whole vectors, at most [`columns_at_once`].
     pub columns: usize,
-    /// Write the sums instead of adding them to what `sums` holds.
+    /// Whether to overwrite `sums` instead of adding to them.
     pub fresh: bool,
 }
 
 /// A part of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Its first source.
+    /// Offset of its first source.
     pub x: usize,
-    /// Its first weight.
+    /// Offset of its first weight.
     pub weight: usize,
 }
 
 impl Product<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the kernel with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
@@ -84,7 +84,7 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // 24 sums of 32 registers, or 12 of 16: the rest hold a line of x and a weight.
+        // 24 of 32 registers, or 12 of 16, hold sums; the rest hold a line of x and a weight.
         match (S::REGISTER_COUNT >= 32, self.columns / S::F32_LANES) {
             (true, 3) => self.block::<S, 3, 8>(simd),
             (true, 2) => self.block::<S, 2, 8>(simd),
@@ -95,44 +95,45 @@ impl WithSimd for Product<'_> {
     }
 }
 
-/// The most columns that [`Product`] works on at a time.
+/// Returns the largest number of columns that [`Product`] computes at a time.
 pub(super) fn columns_at_once() -> usize {
     let (lanes, registers) = registers();
     lanes * if registers >= 32 { 3 } else { 2 }
 }
 
-/// Copies what a block of columns needs of some channels to its steps, `[channels, views, columns]`.
+/// Packs the source values that a block of columns needs from some channels into
+/// `[channels, views, columns]`, in the order of the steps.
 pub(super) struct Pack<'a> {
     /// Staged sources.
     pub source: &'a [f32],
-    /// Channels.
+    /// Number of channels.
     pub channels: usize,
-    /// From one channel of the source to the next.
+    /// Distance between channels of the source.
     pub pitch: usize,
-    /// Where the source of each step starts in a channel.
+    /// Offset in a channel of the source of each step.
     pub views: &'a [usize],
-    /// What to copy in each step, in rising order of columns.
+    /// Rows to copy in each step, in ascending order of columns.
     pub rows: &'a [PackedRow],
-    /// Packed sources. Whole vectors are written; what they write past the end of a row is overwritten
-    /// by a later row or step, or never read.
+    /// Packed sources. Whole vectors are written; values written past the end of a row are
+    /// overwritten by a later row or step, or never read.
     pub packed: &'a mut [f32],
-    /// Columns of the block.
+    /// Number of columns of the block.
     pub columns: usize,
 }
 
-/// Values that lie next to each other in the source and in the packed sources.
+/// A run of values that are contiguous both in the source and in the packed sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackedRow {
-    /// First value, from a view's start on.
+    /// Offset of the first value from a view's start.
     pub from: usize,
     /// First column in the block.
     pub column: usize,
-    /// How many.
+    /// Number of values.
     pub count: usize,
 }
 
 impl Pack<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the kernel with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
@@ -151,7 +152,7 @@ impl WithSimd for Pack<'_> {
                 let (source, target) = (&source[view..], &mut packed[step * columns..]);
                 for row in self.rows {
                     let (source, target) = (&source[row.from..], &mut target[row.column..]);
-                    // With their number known; a block of columns has at most three.
+                    // The number of vectors, at most three, is known at compile time in each arm.
                     match row.count.div_ceil(S::F32_LANES) {
                         1 => copy::<S, 1>(source, target),
                         2 => copy::<S, 2>(source, target),
@@ -163,7 +164,7 @@ impl WithSimd for Pack<'_> {
     }
 }
 
-/// Copies so many vectors.
+/// Copies `VECTORS` vectors.
 #[inline(always)]
 fn copy<S: Simd, const VECTORS: usize>(source: &[f32], target: &mut [f32]) {
     let length = VECTORS * S::F32_LANES;

@@ -1,4 +1,4 @@
-//! The order of summing.
+//! The order of summation over input channels and taps.
 
 use super::axis::{Classes, Phase};
 use super::kernel::Step;
@@ -6,35 +6,35 @@ use super::panels::WeightOrder;
 use super::stage::Source;
 use super::tiles::Group;
 
-/// Steps of the sum done in one go: the sources of a block of columns then stay in the first-level
-/// cache, where steps read shifted views of the same values.
+/// Steps of the sum per chunk: few enough for the sources of a block of columns to stay in the
+/// first-level cache, since steps read shifted views of the same values.
 const DEPTH: usize = 384;
 
-/// The same where pieces lie side by side.
+/// Like [`DEPTH`], where pieces lie side by side.
 const DEPTH_SIDE_BY_SIDE: usize = 256;
 
-/// Values of sources in one go: half of a second-level cache.
+/// Source values per chunk: half of a second-level cache.
 const SOURCES: usize = 1 << 16;
 
-/// The same where pieces lie side by side: a block of columns is read from beyond that cache once,
-/// for all channels.
+/// Like [`SOURCES`], where pieces lie side by side: more than the second-level cache holds, because
+/// a block of columns is read only once for all channels.
 const SOURCES_SIDE_BY_SIDE: usize = 1 << 18;
 
-/// The order of summing that groups of one size share.
+/// The order of summation that groups of one size share.
 pub(super) struct Recipe {
-    /// Input channels summed in one go.
+    /// Number of input channels per chunk.
     pub chunk: usize,
     /// Distance between channels of the source.
     pub channel: usize,
-    /// Per class of height, class of width, and phase, the steps of a chunk.
+    /// Steps of a chunk, per class of height, class of width, and phase.
     steps: Vec<Vec<Step>>,
-    /// Classes of width.
+    /// Number of classes of width.
     across: usize,
     phases: usize,
 }
 
 impl Recipe {
-    /// The order for groups like `group`.
+    /// Computes the order for groups of the size of `group`.
     pub(super) fn new(
         source: &Source,
         order: &WeightOrder,
@@ -51,7 +51,7 @@ impl Recipe {
             false => (DEPTH, SOURCES),
         };
         let most = depth.div_ceil(taps.max(1)).min(sources.div_ceil(channel));
-        // Steps count positions in 32 bits.
+        // Steps store positions in 32 bits.
         let most = most.min(u32::MAX as usize / channel).max(1);
         let chunk = order.inputs.div_ceil(order.inputs.div_ceil(most));
         let [down, across] = classes;
@@ -63,12 +63,12 @@ impl Recipe {
                     let w_taps = w_class[index % w_class.len()].clone();
                     let width = w.taps.len();
                     let taps = h_taps.flat_map(|i| w_taps.clone().map(move |j| (i, j)));
-                    let place =
-                        |(i, j)| (source.place(&h.taps[i], &w.taps[j], area), i * width + j);
-                    let taps: Vec<(usize, usize)> = taps.map(place).collect();
+                    let offset =
+                        |(i, j)| (source.offset(&h.taps[i], &w.taps[j], area), i * width + j);
+                    let taps: Vec<(usize, usize)> = taps.map(offset).collect();
                     let all = h.taps.len() * width;
-                    let step = |input: usize, &(place, tap): &(usize, usize)| Step {
-                        x: (input * channel + place) as u32,
+                    let step = |input: usize, &(offset, tap): &(usize, usize)| Step {
+                        x: (input * channel + offset) as u32,
                         weight: (input * all + tap) as u32,
                     };
                     let inputs = 0..chunk;
@@ -80,7 +80,7 @@ impl Recipe {
         Self { chunk, channel, steps, across: across.taps.len(), phases: phases.len() }
     }
 
-    /// The steps of `count` inputs for a phase of positions of these classes.
+    /// Returns the steps of `count` inputs for one phase of the positions of these classes.
     pub(super) fn steps(&self, class: [usize; 2], phase: usize, count: usize) -> &[Step] {
         let steps = &self.steps[(class[0] * self.across + class[1]) * self.phases + phase];
         &steps[..steps.len() / self.chunk * count]

@@ -1,4 +1,4 @@
-//! Working memory that is kept, so that no call pays for fresh pages.
+//! Scratch memory that is kept between calls, so that no call has to fault in fresh pages.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -12,9 +12,8 @@ static SHARED: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 /// Values in a cache line.
 const LINE: usize = 16;
 
-/// Hands a buffer of this length, at the start of a cache line, to `work`, which is all that uses it; what
-/// it holds is left over from earlier use by this thread. Calls may be nested, each gets a buffer of its
-/// own.
+/// Calls `work` with a buffer of this length that is aligned to a cache line and belongs to the
+/// current thread. Its contents are unspecified. Calls may be nested; each gets a separate buffer.
 pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = work(aligned(&mut buffer, length));
@@ -22,8 +21,8 @@ pub(super) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R)
     result
 }
 
-/// The same for a large buffer on which several threads work. The process keeps it, for whichever thread is
-/// the next to need one.
+/// Like [`with_scratch`], for a large buffer that several threads work on. The process keeps it for
+/// the next caller on any thread.
 pub(super) fn with_shared_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let kept = || SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut buffer = kept().pop().unwrap_or_default();
@@ -36,7 +35,7 @@ fn aligned(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length + LINE {
         buffer.resize(length + LINE, 0.0);
     }
-    // Where an alignment cannot be had (in an interpreter), any start will do.
+    // Where the alignment cannot be computed (in an interpreter such as Miri), any start will do.
     let start = buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
     &mut buffer[start..][..length]
 }

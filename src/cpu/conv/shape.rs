@@ -2,30 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A 3D convolution without bias, one group, no dilation: `x [N, C, T, H, W]`,
-/// `w [K, C, kt, kh, kw]`, `y [N, K, T', H', W']`, all contiguous f32, as PyTorch has them.
+/// A 3D convolution without bias, groups or dilation: `x [N, C, T, H, W]`, `w [K, C, kt, kh, kw]`,
+/// `y [N, K, T', H', W']`, all contiguous f32 in PyTorch's layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ConvShape {
-    /// N, the clips.
+    /// N, the number of clips.
     pub batch: usize,
-    /// C, the channels of `x`.
+    /// C, the number of channels of `x`.
     pub in_channels: usize,
-    /// K, the channels of `y`.
+    /// K, the number of channels of `y`.
     pub out_channels: usize,
     /// T, H, W of `x`.
     pub input: [usize; 3],
-    /// kt, kh, kw: taps of the window.
+    /// Kernel size kt, kh, kw.
     pub kernel: [usize; 3],
-    /// Steps of the window.
+    /// Stride along T, H, W.
     pub stride: [usize; 3],
-    /// Zeros before and after each extent.
+    /// Number of zeros before and after x along T, H, W.
     pub padding: [usize; 3],
 }
 
 impl ConvShape {
-    /// The convolution of `x [N, C, T, H, W]` with `w [K, C, kt, kh, kw]`; `None` if a size is
-    /// zero, the channels differ, or the window does not fit into the padded input.
+    /// Returns the convolution of `x [N, C, T, H, W]` with `w [K, C, kt, kh, kw]`; `None` if a size
+    /// is zero, the channels differ, or the kernel does not fit into the padded input.
     pub fn new(
         x: [usize; 5],
         w: [usize; 5],
@@ -46,14 +46,14 @@ impl ConvShape {
         (channels == in_channels && shape.is_sound()).then_some(shape)
     }
 
-    /// Whether no size is zero and the window fits into the padded input.
+    /// Returns whether no size is zero and the kernel fits into the padded input.
     pub fn is_sound(&self) -> bool {
         let sizes = [self.batch, self.in_channels, self.out_channels];
         let mut all = sizes.iter().chain(&self.input).chain(&self.kernel).chain(&self.stride);
         all.all(|&size| size > 0) && self.output().iter().all(|&size| size > 0)
     }
 
-    /// T', H', W' with ⌊(T + 2p − k) / s⌋ + 1 each; 0 where the window does not fit.
+    /// Output size T', H', W', each ⌊(T + 2p − k) / s⌋ + 1; 0 where the kernel does not fit.
     pub fn output(&self) -> [usize; 3] {
         std::array::from_fn(|axis| {
             let room = self.input[axis] + 2 * self.padding[axis] + 1;
@@ -61,58 +61,58 @@ impl ConvShape {
         })
     }
 
-    /// Taps of the window, kt·kh·kw.
+    /// Number of taps of the kernel, kt·kh·kw.
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()
     }
 
-    /// Sizes of `x`.
+    /// Shape of `x`.
     pub fn x(&self) -> [usize; 5] {
         let [t, h, w] = self.input;
         [self.batch, self.in_channels, t, h, w]
     }
 
-    /// Sizes of `w`.
+    /// Shape of `w`.
     pub fn w(&self) -> [usize; 5] {
         let [t, h, w] = self.kernel;
         [self.out_channels, self.in_channels, t, h, w]
     }
 
-    /// Sizes of `y`.
+    /// Shape of `y`.
     pub fn y(&self) -> [usize; 5] {
         let [t, h, w] = self.output();
         [self.batch, self.out_channels, t, h, w]
     }
 
-    /// Elements of `x`.
+    /// Number of elements of `x`.
     pub fn input_len(&self) -> usize {
         self.x().iter().product()
     }
 
-    /// Elements of `w`.
+    /// Number of elements of `w`.
     pub fn weight_len(&self) -> usize {
         self.w().iter().product()
     }
 
-    /// Elements of `y`.
+    /// Number of elements of `y`.
     pub fn output_len(&self) -> usize {
         self.y().iter().product()
     }
 
-    /// Multiply-adds of each of the three passes, those with the padding's zeros included, as
-    /// PyTorch's profilers count.
+    /// Number of multiply-adds of each of the three passes, including those with the padding's
+    /// zeros, as PyTorch's profilers count them.
     pub fn multiply_adds(&self) -> usize {
         self.output_len() * self.in_channels * self.taps()
     }
 
-    /// The multiply-adds among them whose tap falls into the input: what has to be done.
+    /// Number of those multiply-adds whose tap falls inside the input, that is, the necessary ones.
     pub fn useful_multiply_adds(&self) -> usize {
         let output = self.output();
         let pairs = |axis: usize| -> usize {
-            let inside = |place: usize| {
-                let taps = (0..self.kernel[axis]).map(|tap| place * self.stride[axis] + tap);
-                let seen = self.padding[axis]..self.padding[axis] + self.input[axis];
-                taps.filter(|at| seen.contains(at)).count()
+            let inside = |position: usize| {
+                let taps = (0..self.kernel[axis]).map(|tap| position * self.stride[axis] + tap);
+                let input = self.padding[axis]..self.padding[axis] + self.input[axis];
+                taps.filter(|at| input.contains(at)).count()
             };
             (0..output[axis]).map(inside).sum()
         };

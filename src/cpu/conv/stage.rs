@@ -1,5 +1,5 @@
-//! Staging: copying the sources of a few rows of outputs into planes (see [`super::axis`]), padding
-//! included, so that the inner loops only ever read consecutive values.
+//! Staging: copying the sources of a few rows of outputs, padding included, into planes (see
+//! [`super::axis`]), so that the inner loops only read contiguous values.
 
 use pulp::{Simd, WithSimd};
 
@@ -12,7 +12,7 @@ use crate::simd::dispatch;
 /// A band of outputs: positions `from..to` along the height of one plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Clip.
+    /// Index of the clip.
     pub clip: usize,
     /// Output time.
     pub time: usize,
@@ -22,11 +22,11 @@ pub(super) struct Piece {
     pub to: usize,
 }
 
-/// Rows shorter than this get a staged plane per tap of the width: the copies cost less than
-/// computing the columns between rows.
+/// Rows shorter than this get one staged plane per tap along the width, because the copies cost
+/// less than computing the unused columns between rows.
 const SHORT_ROW: usize = 40;
 
-/// Planes smaller than this get one per tap of the height as well.
+/// Planes smaller than this also get one staged plane per tap along the height.
 const SMALL_PLANE: usize = 256;
 
 /// A source `[clips, channels, T, H, W]` and how it is staged.
@@ -37,17 +37,19 @@ pub(super) struct Source<'a> {
     times: usize,
     h: &'a Axis,
     w: &'a Axis,
-    /// Planes that are staged, as (plane, shift) of the axis; without spreading shift is 0.
+    /// Staged planes along the height, as (plane, shift) of the axis; the shift is 0 unless spread.
     h_views: Vec<(usize, usize)>,
+    /// Staged planes along the width, likewise.
     w_views: Vec<(usize, usize)>,
-    /// Staged planes hold only what one tap reads.
+    /// Whether, along height and width, there is one staged plane per tap, which holds only the
+    /// values that this tap reads.
     spread: [bool; 2],
-    /// Pieces whose values lie side by side, position after position.
-    together: usize,
+    /// Number of pieces that are interleaved position by position: 1, or [`LANES`].
+    interleaved: usize,
 }
 
 impl<'a> Source<'a> {
-    /// Chooses how to stage.
+    /// Chooses how to stage a source.
     pub(super) fn new(
         data: &'a [f32],
         channels: usize,
@@ -80,74 +82,75 @@ impl<'a> Source<'a> {
             h_views: views(h, spread[0]),
             w_views: views(w, spread[1]),
             spread,
-            together: 1,
+            interleaved: 1,
         }
     }
 
-    /// The same source, staged so that [`LANES`] pieces lie side by side: a vector holds the same
-    /// position of all of them, so that taps in the padding can be left out at each position, and
-    /// no view of a plane is needed but the plane itself.
+    /// Returns the same source, staged with [`LANES`] pieces side by side: a vector holds the same
+    /// position of all of them, so that taps in the padding can be skipped at each position, and
+    /// no shifted copies of a plane are needed.
     pub(super) fn side_by_side(self) -> Self {
         Self {
-            together: LANES,
+            interleaved: LANES,
             ..Self::with_spread(self.data, self.channels, self.times, [self.h, self.w], [false; 2])
         }
     }
 
-    /// Whether a product of packed sources is faster than shifted views: where rows are short,
-    /// views start anywhere between cache lines, and where taps look along time alone, each step
-    /// reads from a page of its own. In longer rows the copies cost more than that.
+    /// Returns whether a product of packed sources is faster than shifted views. Where rows are
+    /// short, views are not aligned to cache lines, and where the kernel extends along time only,
+    /// each step reads from a different page. In longer rows the copies cost more than they save.
     pub(super) fn is_best_packed(&self) -> bool {
         self.is_seamless() || self.w.positions() < SHORT_ROW
     }
 
-    /// Values from one position of a piece to the next.
-    pub(super) fn apart(&self) -> usize {
-        self.together
+    /// Distance between two positions of a piece.
+    pub(super) fn position_stride(&self) -> usize {
+        self.interleaved
     }
 
-    /// Whether pieces lie side by side.
+    /// Returns whether pieces lie side by side.
     pub(super) fn is_side_by_side(&self) -> bool {
-        self.together > 1
+        self.interleaved > 1
     }
 
-    /// Whether the inner loops can read the source itself.
+    /// Returns whether the inner loops can read the source itself.
     pub(super) fn is_plain(&self) -> bool {
         self.h.is_plain() && self.w.is_plain()
     }
 
-    /// Whether staged planes of consecutive pieces are one run of columns without gaps.
+    /// Returns whether the staged planes of consecutive pieces form one run of columns without
+    /// gaps.
     pub(super) fn is_seamless(&self) -> bool {
         (self.spread[0] || self.h.reach == 0) && (self.spread[1] || self.w.reach == 0)
     }
 
-    /// Values from one row of outputs to the next, staged or plain.
+    /// Distance between two rows of outputs, staged or plain.
     pub(super) fn row(&self) -> usize {
-        self.w.positions() * self.together + self.gap()
+        self.w.positions() * self.interleaved + self.gap()
     }
 
-    /// Columns between rows that belong to no output.
+    /// Number of columns between two rows that belong to no output.
     pub(super) fn gap(&self) -> usize {
-        if self.spread[1] { 0 } else { self.w.reach * self.together }
+        if self.spread[1] { 0 } else { self.w.reach * self.interleaved }
     }
 
-    /// Values that a piece takes in one plane.
+    /// Number of values that a piece takes in one staged plane.
     pub(super) fn area(&self, piece: &Piece) -> usize {
         let reach = if self.spread[0] { 0 } else { self.h.reach };
         (piece.to - piece.from + reach) * self.row()
     }
 
-    /// Staged planes per channel.
+    /// Number of staged planes per channel.
     pub(super) fn planes(&self) -> usize {
         self.h_views.len() * self.w_views.len()
     }
 
-    /// Values in a channel of the source itself.
+    /// Number of values in a channel of the source itself.
     pub(super) fn plain_channel(&self) -> usize {
         self.times * self.h.source * self.w.source
     }
 
-    /// The source itself from a piece's first position on, at source time `time`.
+    /// Returns the offset in the source itself of a piece's first position at source time `time`.
     pub(super) fn plain(&self, piece: &Piece, time: usize) -> usize {
         let plane = self.h.source * self.w.source;
         (piece.clip * self.channels * self.times + time) * plane + piece.from * self.w.source
@@ -158,8 +161,9 @@ impl<'a> Source<'a> {
         self.data
     }
 
-    /// Where a tap's first position is from the start of a staged channel with planes of `area`.
-    pub(super) fn place(&self, h: &Tap, w: &Tap, area: usize) -> usize {
+    /// Returns the offset of a tap's first position in a staged channel with planes of `area`
+    /// values.
+    pub(super) fn offset(&self, h: &Tap, w: &Tap, area: usize) -> usize {
         let find = |views: &[(usize, usize)], tap: &Tap, spread: bool| {
             let view = (tap.plane, if spread { tap.shift } else { 0 });
             let plane = views.iter().position(|&v| v == view);
@@ -168,11 +172,13 @@ impl<'a> Source<'a> {
         };
         let (h_plane, down) = find(&self.h_views, h, self.spread[0]);
         let (w_plane, right) = find(&self.w_views, w, self.spread[1]);
-        (h_plane * self.w_views.len() + w_plane) * area + down * self.row() + right * self.together
+        (h_plane * self.w_views.len() + w_plane) * area
+            + down * self.row()
+            + right * self.interleaved
     }
 
-    /// Writes one channel of a piece at source time `time` to `staged[start..]` and, for the
-    /// further planes, `area` values on.
+    /// Stages one channel of a piece at source time `time`: writes its planes to `staged[start..]`,
+    /// at a distance of `area`.
     pub(super) fn stage(
         &self,
         piece: &Piece,
@@ -185,7 +191,7 @@ impl<'a> Source<'a> {
         if self.spread == [false; 2] {
             return self.stage_shifted(piece, channel, time, area, start, staged);
         }
-        // The shifted planes first, then every tap's view of them.
+        // First stages the planes of the axes, then copies every tap's view of them.
         let (h, w) = (self.h, self.w);
         let rows = piece.to - piece.from;
         let wide = w.positions() + w.reach;
@@ -211,9 +217,9 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// Writes one channel of pieces that lie side by side, each with its source time. Positions in
-    /// the padding are not written, for nothing reads them.
-    pub(super) fn stage_together(
+    /// Stages one channel of pieces that lie side by side, each at its own source time. Positions
+    /// in the padding are not written, since nothing reads them.
+    pub(super) fn stage_side_by_side(
         &self,
         pieces: &[Piece],
         channel: usize,
@@ -228,7 +234,7 @@ impl<'a> Source<'a> {
             Some(&self.data[plane * size..][..size])
         };
         let planes: Vec<_> = pieces.iter().zip(times).map(plane).collect();
-        let places = staged.as_chunks_mut::<LANES>().0;
+        let positions = staged.as_chunks_mut::<LANES>().0;
         let row = w.positions() + w.reach;
         let Piece { from, to, .. } = pieces[0];
         for (hp, &first) in h.planes.iter().enumerate() {
@@ -244,19 +250,21 @@ impl<'a> Source<'a> {
                         continue;
                     }
                     let start = (hp * w.planes.len() + wp) * area / LANES + line * row + before;
-                    let places = &mut places[start..][..count];
-                    // All lanes of a row in turn, so that their positions stay in cache.
+                    let positions = &mut positions[start..][..count];
+                    // Writes all lanes of a row before the next row, so that its positions stay in
+                    // cache.
                     for (lane, plane) in planes.iter().enumerate() {
                         let Some(plane) = plane else { continue };
                         let source = &plane[source * w.source..][first..w.source];
-                        put_lane(source, w.source_step, lane % LANES, places);
+                        put_lane(source, w.source_step, lane % LANES, positions);
                     }
                 }
             }
         }
     }
 
-    /// Stages a piece as planes of whole rows, the reach included, one for each plane of the axes.
+    /// Stages a piece as planes of whole rows, including the reach, one for each pair of planes of
+    /// the axes.
     pub(super) fn stage_shifted(
         &self,
         piece: &Piece,
@@ -279,7 +287,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Stages one plane of a piece, for each plane of the axes `area` values on.
+/// Stages one source plane of a piece: one staged plane for each pair of planes of the axes, at a
+/// distance of `area`.
 struct Shifted<'a> {
     axes: [&'a Axis; 2],
     piece: &'a Piece,
@@ -304,7 +313,8 @@ impl WithSimd for Shifted<'_> {
                 for line in 0..rows {
                     let source = first + ((piece.from + line) * h.source_step) as isize;
                     let source = usize::try_from(source).ok().filter(|&s| s < h.source);
-                    // The rest of the plane, too: what a copy writes too much, the next rows overwrite.
+                    // Extends beyond the row: surplus values of a copy are overwritten by the next
+                    // rows.
                     let target = &mut staged[line * row..];
                     let Some(source) = source.filter(|_| inside.count > 0) else {
                         target[..row].fill(0.0);
@@ -329,7 +339,7 @@ impl WithSimd for Shifted<'_> {
     }
 }
 
-/// Copies every second value, `count` in all, and some more where both sides have room for them.
+/// Copies every second value, `count` in total, and a few more where both slices are long enough.
 #[inline(always)]
 fn pick_evens(shuffles: Shuffles, source: &[f32], target: &mut [f32], count: usize) {
     let pairs = source.as_chunks::<8>().0.as_chunks::<2>().0;
@@ -344,25 +354,25 @@ fn pick_evens(shuffles: Shuffles, source: &[f32], target: &mut [f32], count: usi
 }
 
 /// Writes every `step`-th value of a row to one lane of the positions.
-fn put_lane(source: &[f32], step: usize, lane: usize, places: &mut [[f32; LANES]]) {
+fn put_lane(source: &[f32], step: usize, lane: usize, positions: &mut [[f32; LANES]]) {
     match step {
-        1 => places.iter_mut().zip(source).for_each(|(place, &value)| place[lane] = value),
+        1 => positions.iter_mut().zip(source).for_each(|(to, &value)| to[lane] = value),
         2 => {
-            let last = places.len() - 1;
-            // The last may be alone, without a whole chunk.
-            places[last][lane] = source[2 * last];
+            let last = positions.len() - 1;
+            // The last value may not be part of a whole pair.
+            positions[last][lane] = source[2 * last];
             let pairs = source.as_chunks::<2>().0;
-            places[..last].iter_mut().zip(pairs).for_each(|(place, pair)| place[lane] = pair[0]);
+            positions[..last].iter_mut().zip(pairs).for_each(|(to, pair)| to[lane] = pair[0]);
         }
         _ => {
             let source = source.iter().step_by(step);
-            places.iter_mut().zip(source).for_each(|(place, &value)| place[lane] = value);
+            positions.iter_mut().zip(source).for_each(|(to, &value)| to[lane] = value);
         }
     }
 }
 
-/// Which positions of a staged row lie in the source: after `before` others `count` positions, from
-/// number `first` of the source on.
+/// The positions of a staged row that lie inside the source: after `before` positions of padding,
+/// `count` positions, the first of which reads index `first` of the source.
 struct Inside {
     before: usize,
     first: usize,
@@ -370,7 +380,8 @@ struct Inside {
 }
 
 impl Inside {
-    /// For `row` positions that read `from`, `from + step`, … of a source of length `length`.
+    /// Computes this for `row` positions that read the indices `from`, `from + step`, … of a source
+    /// of length `length`.
     fn new(length: usize, from: isize, step: usize, row: usize) -> Self {
         let before = from.min(0).unsigned_abs().div_ceil(step).min(row);
         let first = (from + (before * step) as isize).max(0) as usize;
@@ -379,8 +390,8 @@ impl Inside {
     }
 }
 
-/// Copies `count` values, and some more where both sides have room for them: a few moves of fixed
-/// length where an exact copy is a call.
+/// Copies `count` values, and a few more where both slices are long enough: this takes a few moves
+/// of fixed length instead of the function call of an exact copy.
 #[inline(always)]
 fn copy_over(source: &[f32], target: &mut [f32], count: usize) {
     let rounded = count.next_multiple_of(LANES);

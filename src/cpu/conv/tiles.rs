@@ -1,27 +1,27 @@
 //! Cutting the outputs of a [`super::gather::Gather`] into tasks.
 //!
-//! A piece is a band of rows of one plane, a group is some pieces whose columns are computed side
-//! by side, and a task makes some channels of one group. The cut depends on sizes alone.
+//! A piece is a band of rows of one plane, a group is a set of pieces whose columns are computed
+//! together, and a task computes some channels of one group. The cut depends on sizes alone.
 
 use super::axis::{Axis, Classes};
 use super::kernel::LANES;
 use super::stage::{Piece, Source};
 
-/// Columns of outputs (over all phases) that a group aims at.
+/// Target number of output columns (over all phases) of a group.
 const COLUMNS: usize = 512;
 
-/// Columns where pieces lie side by side.
+/// Like [`COLUMNS`], where pieces lie side by side.
 const COLUMNS_SIDE_BY_SIDE: usize = 2048;
 
-/// How the outputs are cut.
+/// The partition of the outputs into groups.
 pub(super) struct Tiles {
-    /// Rows of a piece.
+    /// Rows per piece.
     rows: usize,
-    /// Pieces of a plane.
+    /// Pieces per plane.
     bands: usize,
-    /// Pieces of a group.
+    /// Pieces per group.
     per_group: usize,
-    /// Whether [`LANES`] planes follow each other in each band.
+    /// Whether the pieces of [`LANES`] planes in the same band are consecutive.
     side_by_side: bool,
     clips: usize,
     times: usize,
@@ -30,29 +30,29 @@ pub(super) struct Tiles {
 
 /// Pieces that are computed together, column after column.
 pub(super) struct Group {
-    /// Its pieces.
+    /// Pieces of the group.
     pub pieces: Vec<Piece>,
-    /// First column of each piece, and one past the last.
+    /// First column of each piece, followed by the end of the last piece.
     pub columns: Vec<usize>,
-    /// Where each piece starts in a staged plane, and where the last one ends.
+    /// Start of each piece in a staged plane, followed by the end of the last piece.
     pub areas: Vec<usize>,
-    /// For each time tap, each piece's source time; none in the padding.
+    /// Source time per time tap and piece; `None` in the padding.
     pub times: Vec<Vec<Option<usize>>>,
 }
 
-/// Columns that are computed in one go: `count` from `column` on, with the source at `start`.
+/// Consecutive columns that are computed together.
 pub(super) struct Run {
     /// First column of the sums.
     pub column: usize,
-    /// First number of the source, for a tap without offset.
+    /// Offset of the first source value, for a tap without offset.
     pub start: usize,
-    /// How many.
+    /// Number of columns.
     pub count: usize,
     /// Classes of height and width of its positions.
     pub class: [usize; 2],
 }
 
-/// The rows of the output that a task writes, channel after channel, in each piece after piece.
+/// The rows of the output that a task writes, in the order `[channels, pieces]`.
 pub(super) type Rows<'a> = Vec<&'a mut [f32]>;
 
 impl Tiles {
@@ -79,15 +79,15 @@ impl Tiles {
         }
     }
 
-    /// Position of a piece in the order of pieces. In the order of times, those that a time tap
-    /// leaves out are at the ends.
+    /// Returns the index of a piece in the order of pieces. Pieces are ordered by time, so that
+    /// those that a time tap does not reach are at the ends.
     fn index(&self, time: usize, clip: usize, band: usize) -> usize {
         let plane = time * self.clips + clip;
-        let together = if self.side_by_side { LANES } else { 1 };
-        (plane / together * self.bands + band) * together + plane % together
+        let lanes = if self.side_by_side { LANES } else { 1 };
+        (plane / lanes * self.bands + band) * lanes + plane % lanes
     }
 
-    /// The groups, with `taps` taps along the axis `t`.
+    /// Returns the groups, with `taps` taps along the axis `t`.
     pub(super) fn groups(&self, source: &Source, t: &Axis, taps: usize) -> Vec<Group> {
         let none = Piece { clip: 0, time: 0, from: 0, to: 0 };
         let mut pieces = vec![none; self.times * self.clips * self.bands];
@@ -103,8 +103,8 @@ impl Tiles {
         pieces.chunks(self.per_group).map(|pieces| Group::new(source, t, taps, pieces)).collect()
     }
 
-    /// Hands every row of the output `[clips, channels, T, H, W]` to its task: per group, per block
-    /// of `block` channels.
+    /// Splits the output `[clips, channels, T, H, W]` into the rows of each task: per group, per
+    /// block of `block` channels.
     pub(super) fn split<'a>(
         &self,
         [_, h, w]: &[Axis; 3],
@@ -140,7 +140,7 @@ impl Group {
         if source.is_side_by_side() {
             return Self::side_by_side(source, t, taps, pieces);
         }
-        // Each piece starts at the start of a cache line.
+        // Each piece starts at a cache line.
         let (mut columns, mut areas) = (vec![0], vec![0]);
         let (mut column, mut area) = (0, 0);
         for piece in pieces {
@@ -160,7 +160,7 @@ impl Group {
         Self { pieces: pieces.to_vec(), columns, areas, times: Self::times(t, taps, pieces) }
     }
 
-    /// For each of the time taps, each piece's source time.
+    /// Returns the source time per time tap and piece.
     fn times(t: &Axis, taps: usize, pieces: &[Piece]) -> Vec<Vec<Option<usize>>> {
         let reached: Vec<_> = pieces.iter().map(|piece| t.taps_of(piece.time)).collect();
         let at = |tap| {
@@ -172,17 +172,17 @@ impl Group {
         (0..taps).map(at).collect()
     }
 
-    /// Columns of all pieces.
+    /// Number of columns of all pieces.
     pub(super) fn width(&self) -> usize {
         self.columns[self.pieces.len()]
     }
 
-    /// Values of a staged plane, whole cache lines.
+    /// Number of values of a staged plane, rounded up to whole cache lines.
     pub(super) fn area(&self) -> usize {
         self.areas[self.pieces.len()].next_multiple_of(LANES)
     }
 
-    /// Whether a time tap reaches any piece.
+    /// Returns whether a time tap reaches any piece.
     pub(super) fn is_reached(&self, tap: usize) -> bool {
         self.times[tap].iter().any(Option::is_some)
     }
@@ -191,10 +191,10 @@ impl Group {
     pub(super) fn stage(&self, source: &Source, tap: usize, input: usize, staged: &mut [f32]) {
         let area = self.area();
         if !self.is_reached(tap) {
-            return; // Nobody reads it.
+            return; // Nothing reads it.
         }
         if source.is_side_by_side() {
-            return source.stage_together(&self.pieces, input, &self.times[tap], area, staged);
+            return source.stage_side_by_side(&self.pieces, input, &self.times[tap], area, staged);
         }
         for (p, piece) in self.pieces.iter().enumerate() {
             if let Some(time) = self.times[tap][p] {
@@ -203,7 +203,7 @@ impl Group {
         }
     }
 
-    /// The runs of columns that a time tap reaches.
+    /// Returns the runs of columns that a time tap reaches.
     pub(super) fn runs(&self, source: &Source, classes: &[Classes; 2], tap: usize) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         if source.is_side_by_side() {
@@ -211,11 +211,11 @@ impl Group {
             let rows =
                 if self.is_reached(tap) { self.pieces[0].from..self.pieces[0].to } else { 0..0 };
             for (line, row) in rows.enumerate() {
-                for (place, &across) in classes[1].of.iter().enumerate() {
+                for (position, &across) in classes[1].of.iter().enumerate() {
                     let class = [classes[0].of[row], across];
-                    let start = line * source.row() + place * LANES;
+                    let start = line * source.row() + position * LANES;
                     match runs.last_mut() {
-                        Some(run) if place > 0 && run.class == class => run.count += LANES,
+                        Some(run) if position > 0 && run.class == class => run.count += LANES,
                         _ => runs.push(Run { column: start, start, count: LANES, class }),
                     }
                 }

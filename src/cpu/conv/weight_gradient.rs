@@ -1,8 +1,8 @@
 //! The gradient of the weights.
 //!
-//! Every weight gradient is a correlation of one shifted source plane with one plane of dy, over
-//! all positions. With dy transposed to `[positions, channels]`, several taps times a panel of
-//! channels are summed in registers.
+//! Every weight's gradient is a correlation of a shifted source plane with a plane of dy over all
+//! positions. With dy transposed to `[positions, channels]`, the sums of several taps times a panel
+//! of channels are kept in registers.
 
 use std::ops::Range;
 
@@ -16,16 +16,17 @@ use super::winograd::WeightWinograd;
 use super::{check, forward_axes, in_pool};
 use crate::conv::ConvShape;
 
-/// Rows (taps of some channels) of the gradient that a task aims at.
+/// Target number of rows (taps of some channels) of the gradient per task.
 const LINES: usize = 144;
 
-/// Positions worked on at a time: the second-level cache keeps their panel of dy while all taps run
-/// over them.
+/// Number of positions processed at a time: few enough for their panel of dy to stay in the
+/// second-level cache while all taps are computed.
 const STAGED: usize = 512;
 
-/// Planes smaller than this are put next to each other.
+/// Planes smaller than this are concatenated.
 const SMALL_PLANE: usize = 128;
 
+/// Computes the weight gradient
 /// `dw[k,c,i,j,l] = Σ_{n,t,h,w} dy[n,k,t,h,w] · x[n,c,t·st−pt+i, h·sh−ph+j, w·sw−pw+l]`.
 ///
 /// # Panics
@@ -42,15 +43,15 @@ pub fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32])
     let axes = forward_axes(shape);
     let panels = panels(shape.out_channels, &panel_widths(shape.out_channels));
     let winograd = WeightWinograd::new(shape, &axes, &panels, [x, dy]);
-    if let Some(winograd) = winograd.filter(WeightWinograd::pays) {
+    if let Some(winograd) = winograd.filter(WeightWinograd::is_worthwhile) {
         return in_pool(|| correlation::run(&winograd, shape, &panels, dw));
     }
-    let job = Job::new(shape, &axes, &panels, [x, dy]);
-    in_pool(|| correlation::run(&job, shape, &panels, dw));
+    let direct = Direct::new(shape, &axes, &panels, [x, dy]);
+    in_pool(|| correlation::run(&direct, shape, &panels, dw));
 }
 
-/// Output planes that are worked on together, in the order of times: up to `most` that are reached
-/// by the same time taps.
+/// Returns the ranges of output planes, ordered by time, that are processed together: up to `most`
+/// planes that are reached by the same time taps.
 pub(super) fn units(axes: &[Axis; 3], clips: usize, most: usize) -> Vec<Range<usize>> {
     let [t, ..] = axes;
     let taps = |plane: usize| -> Vec<usize> {
@@ -66,29 +67,29 @@ pub(super) fn units(axes: &[Axis; 3], clips: usize, most: usize) -> Vec<Range<us
     units
 }
 
-/// All taps, one after another.
-struct Job<'a> {
+/// The direct sum over all taps.
+struct Direct<'a> {
     shape: &'a ConvShape,
     axes: &'a [Axis; 3],
     panels: &'a [Panel],
     x: &'a [f32],
     dy: &'a [f32],
     units: Vec<Range<usize>>,
-    /// Positions of the largest of them.
+    /// Number of positions of the largest unit.
     depth: usize,
 }
 
-impl<'a> Job<'a> {
+impl<'a> Direct<'a> {
     fn new(
         shape: &'a ConvShape,
         axes: &'a [Axis; 3],
         panels: &'a [Panel],
         [x, dy]: [&'a [f32]; 2],
     ) -> Self {
-        let mut job = Self { shape, axes, panels, x, dy, units: Vec::new(), depth: 0 };
-        job.units = units(axes, shape.batch, job.planes_at_once());
-        job.depth = job.size() * job.units.iter().map(Range::len).max().unwrap_or(0);
-        job
+        let mut direct = Self { shape, axes, panels, x, dy, units: Vec::new(), depth: 0 };
+        direct.units = units(axes, shape.batch, direct.planes_at_once());
+        direct.depth = direct.size() * direct.units.iter().map(Range::len).max().unwrap_or(0);
+        direct
     }
 
     fn source(&self) -> Source<'_> {
@@ -96,20 +97,20 @@ impl<'a> Job<'a> {
         Source::new(self.x, self.shape.in_channels, t.source, [h, w])
     }
 
-    /// How many planes make a long enough row of positions, where planes can be put next to each
-    /// other.
+    /// Returns how many planes make up a long enough row of positions, if planes are small and can
+    /// be concatenated, else 1.
     fn planes_at_once(&self) -> usize {
         let size = self.size();
         let small = self.source().is_seamless() && size < SMALL_PLANE;
         if small { (STAGED / size).max(1) } else { 1 }
     }
 
-    /// Positions of an output plane.
+    /// Number of positions of an output plane.
     fn size(&self) -> usize {
         self.axes[1].output * self.axes[2].output
     }
 
-    /// Adds a unit to sums `[kt, channels, kh, kw, width]`, panel after panel.
+    /// Adds a unit to the sums `[kt, channels, kh, kw, width]`, panel by panel.
     fn add(&self, inputs: Range<usize>, unit: usize, dy: &[f32], sums: &mut [f32]) {
         let [t, h, w] = self.axes;
         let clips = self.shape.batch;
@@ -126,12 +127,12 @@ impl<'a> Job<'a> {
         let [kt, kh, kw] = self.shape.kernel;
         let lines = channels * kh * kw;
         let size = planes.len() * self.size();
-        // Taps of a channel, in the order of the kernel.
-        let places: Vec<usize> = h.phases[0]
+        // Offsets of a channel's taps, in the order of the kernel.
+        let offsets: Vec<usize> = h.phases[0]
             .taps
             .iter()
             .flat_map(|th| w.phases[0].taps.iter().map(move |tw| (th, tw)))
-            .map(|(th, tw)| source.place(th, tw, area))
+            .map(|(th, tw)| source.offset(th, tw, area))
             .collect();
         let length = if plain { 0 } else { kt * channels * channel + LANES };
         with_scratch(length, |staged| {
@@ -164,12 +165,12 @@ impl<'a> Job<'a> {
                             }
                             start
                         };
-                        starts.extend(places.iter().map(|place| start + place));
+                        starts.extend(offsets.iter().map(|offset| start + offset));
                     }
                 }
                 let x = if plain { self.x } else { &*staged };
                 let band = if many { 0..planes.len() * rows } else { from..to };
-                // Without gaps between the rows of x, all positions are one long row.
+                // Without gaps between the rows of x, all positions form one long row.
                 let row = if pitch == w.output { band.len() * w.output } else { w.output };
                 for &Panel { first: column, width, .. } in self.panels {
                     let positions = band.start * w.output..band.end * w.output;
@@ -184,7 +185,7 @@ impl<'a> Job<'a> {
     }
 }
 
-impl Correlation for Job<'_> {
+impl Correlation for Direct<'_> {
     fn units(&self) -> usize {
         self.units.len()
     }

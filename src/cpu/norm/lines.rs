@@ -1,12 +1,12 @@
-//! The loops over a line of values that batch normalisation is made of, for whatever vectors the
-//! machine has.
+//! The loops over a line of values that batch normalisation consists of, generic over the machine's
+//! vectors.
 
 use pulp::{Simd, WithSimd, as_arrays};
 
-/// Vectors that are summed side by side, so that additions need not wait for each other.
+/// Number of independent vector sums, so that additions need not wait for each other.
 const SUMS: usize = 4;
 
-/// Σ x.
+/// Computes Σ x.
 pub(super) struct Sum<'a> {
     pub x: &'a [f32],
 }
@@ -31,7 +31,7 @@ impl WithSimd for Sum<'_> {
     }
 }
 
-/// Σ (x − centre) and Σ (x − centre)².
+/// Computes Σ (x − centre) and Σ (x − centre)².
 pub(super) struct Centred<'a> {
     pub x: &'a [f32],
     pub centre: f32,
@@ -68,7 +68,8 @@ impl WithSimd for Centred<'_> {
     }
 }
 
-/// y = max(0, (x − mean)·scale + shift + residual), the maximum only with `relu`.
+/// Computes y = max(0, (x − mean)·scale + shift + residual), with the maximum only if `relu` is
+/// set.
 pub(super) struct Apply<'a> {
     pub x: &'a [f32],
     pub residual: Option<&'a [f32]>,
@@ -115,7 +116,8 @@ impl WithSimd for Apply<'_> {
     }
 }
 
-/// g = dy where y > 0 (everywhere without y); gives Σ g and Σ g·(x − mean).
+/// Writes g = dy where y > 0, else 0 (without y, g = dy everywhere), and returns Σ g and
+/// Σ g·(x − mean).
 pub(super) struct Masked<'a> {
     pub dy: &'a [f32],
     pub y: Option<&'a [f32]>,
@@ -160,8 +162,8 @@ impl WithSimd for Masked<'_> {
     }
 }
 
-/// Adds g and x·g, alternating between two sums each, so that an addition need not wait for the one
-/// before.
+/// Adds g and x·g, alternating between two sums each, so that an addition need not wait for the
+/// previous one.
 #[inline(always)]
 fn add<S: Simd>(
     simd: S,
@@ -174,10 +176,11 @@ fn add<S: Simd>(
     *products = [products[1], simd.mul_add_e_f32s(x, g, products[0])];
 }
 
-/// `value` unless y ≤ 0, which NaN is not.
+/// Returns 0 where y ≤ 0, else `value`; NaN in y also gives `value`.
 #[inline(always)]
 fn positive<S: Simd>(simd: S, y: S::f32s, value: S::f32s, zero: S::f32s) -> S::f32s {
-    // Over u32: `select_f32s` is not always inlined, and a call would cost more than all the rest.
+    // Selects as u32, since `select_f32s` is not always inlined and a call would cost more than the
+    // rest of the loop.
     simd.transmute_f32s_u32s(simd.select_u32s(
         simd.less_than_or_equal_f32s(y, zero),
         simd.transmute_u32s_f32s(zero),
@@ -185,7 +188,7 @@ fn positive<S: Simd>(simd: S, y: S::f32s, value: S::f32s, zero: S::f32s) -> S::f
     ))
 }
 
-/// dx = scale·(g − shift − (x − mean)·slope); without g, dx holds it.
+/// Computes dx = scale·(g − shift − (x − mean)·slope); if `g` is absent, `dx` holds it on entry.
 pub(super) struct Reduce<'a> {
     pub x: &'a [f32],
     pub g: Option<&'a [f32]>,
@@ -236,8 +239,8 @@ fn total<S: Simd>(simd: S, sums: [S::f32s; SUMS]) -> f32 {
     simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)))
 }
 
-/// out = f(lines, out), vector after vector, the last one filled up with zeros. The lines are as
-/// long as `out`.
+/// Computes out = f(lines, out) vector by vector, with the last vector padded with zeros. The lines
+/// are at least as long as `out`.
 #[inline(always)]
 fn map<S: Simd, const N: usize>(
     simd: S,

@@ -1,8 +1,8 @@
 //! Batch normalisation on the CPU over `[N, C, S]` (S = T·H·W), fused with the ReLU and the
-//! residual sum that follow it in a residual network. A channel is a task: its values are read once
-//! from memory for the statistics and then again from cache.
+//! residual sum that follow it in a residual network. Each channel is one task: its values are read
+//! once from memory for the statistics and then again from cache.
 //!
-//! Every sum runs in one fixed order, so the results have the same bits whatever the number of
+//! Every sum is computed in a fixed order, so the results are bitwise independent of the number of
 //! threads.
 
 mod lines;
@@ -12,34 +12,34 @@ use rayon::prelude::*;
 
 use lines::{Apply, Centred, Masked, Reduce, Sum};
 
-/// Values that are summed in f32 before they go into an f64 sum, and that the first-level cache
-/// keeps between two passes.
+/// Values that are summed in f32 before being added to an f64 sum; few enough to stay in the
+/// first-level cache between two passes.
 const BLOCK: usize = 2048;
 
 /// Sizes of a tensor `[N, C, S]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NormShape {
-    /// N.
+    /// N, the number of clips.
     pub batch: usize,
-    /// C.
+    /// C, the number of channels.
     pub channels: usize,
-    /// S = T·H·W.
+    /// S = T·H·W, the number of positions.
     pub space: usize,
 }
 
 impl NormShape {
-    /// Values in the tensor.
+    /// Number of values in the tensor.
     pub fn len(&self) -> usize {
         self.batch * self.channels * self.space
     }
 
-    /// Whether there are none.
+    /// Whether the tensor has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The parameters of a layer, and what comes right after it.
+/// A batch-norm layer with its parameters, and whether a ReLU follows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm<'a> {
     /// Sizes of x, y and residual.
@@ -48,13 +48,13 @@ pub struct Norm<'a> {
     pub gamma: &'a [f32],
     /// Shift β, `[C]`.
     pub beta: &'a [f32],
-    /// Added to the variance.
+    /// ε, added to the variance.
     pub epsilon: f64,
-    /// Whether y = max(0, …).
+    /// Whether a ReLU is applied to the result.
     pub relu: bool,
 }
 
-/// What one batch's channels look like.
+/// Statistics of one batch per channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchStatistics {
     /// Mean over N and S, `[C]`.
@@ -65,16 +65,17 @@ pub struct BatchStatistics {
     pub rstd: Vec<f32>,
 }
 
-/// Which statistics normalised the forward pass; the batch's depend on x themselves.
+/// Which statistics normalised the forward pass. The batch's own depend on x, which adds terms to
+/// its gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Normalised {
-    /// By the batch's own statistics.
+    /// Normalised by the batch's own statistics.
     ByBatch,
-    /// By running statistics, which are constants.
+    /// Normalised by running statistics, which are constants.
     ByRunning,
 }
 
-/// What the backward pass writes.
+/// Outputs of the backward pass.
 #[derive(Debug)]
 pub struct Gradients<'a> {
     /// Gradient of x, `[N, C, S]`.
@@ -83,12 +84,13 @@ pub struct Gradients<'a> {
     pub gamma: &'a mut [f32],
     /// Gradient of β, `[C]`.
     pub beta: &'a mut [f32],
-    /// Gradient of the residual, `[N, C, S]`: dy, and 0 where the ReLU was 0.
+    /// Gradient of the residual, `[N, C, S]`: dy, but 0 where the ReLU's output was 0.
     pub residual: Option<&'a mut [f32]>,
 }
 
 impl Norm<'_> {
-    /// y = γ·(x − mean)/√(variance + ε) + β (+ residual) (then ReLU), with the batch's statistics.
+    /// Computes y = γ·(x − mean)/√(variance + ε) + β (+ residual) (then ReLU) with the batch's own
+    /// statistics, and returns these.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -111,7 +113,7 @@ impl Norm<'_> {
         }
     }
 
-    /// Mean and biased variance of each channel of x.
+    /// Returns the mean and the biased variance of each channel of x.
     ///
     /// # Panics
     /// If x does not fit the shape.
@@ -121,7 +123,7 @@ impl Norm<'_> {
         (0..self.shape.channels).into_par_iter().map(of_channel).collect()
     }
 
-    /// The same with given statistics, `[C]` each.
+    /// Like [`Norm::forward`], but with given statistics, `[C]` each.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -141,10 +143,10 @@ impl Norm<'_> {
         });
     }
 
-    /// All gradients from dy. With g = dy where y > 0 (without ReLU g = dy), x̂ = (x − mean)·rstd
-    /// and M = N·S: dβ = Σ g, dγ = Σ g·x̂, and dx = γ·rstd·(g − dβ/M − x̂·dγ/M), without the last
-    /// two terms if the statistics were constants. `y` is the forward pass's output, which only a
-    /// layer with ReLU reads.
+    /// Computes all gradients from dy. With g = dy where y > 0 (without ReLU, g = dy), x̂ = (x −
+    /// mean)·rstd and M = N·S: dβ = Σ g, dγ = Σ g·x̂, and dx = γ·rstd·(g − dβ/M − x̂·dγ/M), without
+    /// the last two terms if the statistics were constants. `y` is the forward pass's output, which
+    /// is only read with ReLU.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -162,10 +164,10 @@ impl Norm<'_> {
         let Gradients { dx, gamma, beta, residual } = gradients;
         let masked = residual.as_ref().map_or(x.len(), |g| g.len());
         self.check(&[x.len(), dy.len(), dx.len(), masked]);
-        assert!(!self.relu || y.len() == x.len(), "values in y");
+        assert!(!self.relu || y.len() == x.len(), "the length of y must fit the shape");
         let channels = self.shape.channels;
         let lengths = [mean.len(), rstd.len(), gamma.len(), beta.len()];
-        assert_eq!(lengths, [channels; 4], "values per channel");
+        assert_eq!(lengths, [channels; 4], "there must be one value per channel");
         let residual_rows = match residual {
             Some(residual) => rows_by_channel(&self.shape, residual),
             None => (0..channels).map(|_| Vec::new()).collect(),
@@ -176,8 +178,8 @@ impl Norm<'_> {
             .zip(gamma.par_iter_mut().zip(beta))
             .enumerate()
             .for_each(|(c, ((mut dx, mut residual), (gamma, beta)))| {
-                // The masked gradient is kept in the residual's gradient, or in dx, until the sums
-                // are known.
+                // The residual's gradient, or dx, holds the masked gradient until the sums are
+                // known.
                 let targets = if residual.is_empty() { &mut dx } else { &mut residual };
                 let [sum, product] = self.channel_sums(c, mean[c], [x, y, dy], targets);
                 let rstd = rstd[c] as f64;
@@ -202,8 +204,8 @@ impl Norm<'_> {
             });
     }
 
-    /// The first half of [`Norm::backward`], for a batch of which x is a part: Σ g and Σ g·(x − mean)
-    /// of each channel. Writes g.
+    /// First half of [`Norm::backward`] where x is only a part of the batch: writes g and returns Σ
+    /// g and Σ g·(x − mean) of each channel.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -216,13 +218,13 @@ impl Norm<'_> {
         g: &mut [f32],
     ) -> Vec<[f64; 2]> {
         self.check(&[x.len(), dy.len(), g.len()]);
-        assert!(!self.relu || y.len() == x.len(), "values in y");
+        assert!(!self.relu || y.len() == x.len(), "the length of y must fit the shape");
         let rows = rows_by_channel(&self.shape, g).into_par_iter().enumerate();
         rows.map(|(c, mut g)| self.channel_sums(c, mean[c], [x, y, dy], &mut g)).collect()
     }
 
-    /// The second half: dx from g and the sums over the whole batch, which has `count` values of a
-    /// channel.
+    /// Second half of [`Norm::backward`] where x is only a part of the batch: computes dx from g
+    /// and the sums over the whole batch, which has `count` values per channel.
     ///
     /// # Panics
     /// If a slice's length does not fit the shape.
@@ -256,7 +258,7 @@ impl Norm<'_> {
         });
     }
 
-    /// Σ g and Σ g·(x − mean) of one channel; its rows of g are written to `targets`.
+    /// Writes one channel's rows of g to `targets` and returns their Σ g and Σ g·(x − mean).
     fn channel_sums(
         &self,
         c: usize,
@@ -269,11 +271,11 @@ impl Norm<'_> {
             let row = self.row(n, c);
             let y = self.relu.then(|| &y[row.clone()]);
             for (block, g) in target.chunks_mut(BLOCK).enumerate() {
-                let place = block * BLOCK..block * BLOCK + g.len();
+                let range = block * BLOCK..block * BLOCK + g.len();
                 let (sum, product) = dispatch(Masked {
-                    dy: &dy[row.clone()][place.clone()],
-                    y: y.map(|y| &y[place.clone()]),
-                    x: &x[row.clone()][place],
+                    dy: &dy[row.clone()][range.clone()],
+                    y: y.map(|y| &y[range.clone()]),
+                    x: &x[row.clone()][range],
                     mean,
                     g,
                 });
@@ -289,14 +291,16 @@ impl Norm<'_> {
         start..start + self.shape.space
     }
 
-    /// Mean and biased variance of one channel: exact for each block, then combined (Chan, Golub
-    /// and LeVeque 1979, eq. 2.1), which stays accurate where the mean is large.
+    /// Returns the mean and the biased variance of one channel, computed exactly for each block and
+    /// then combined (Chan, Golub and LeVeque 1979, eq. 2.1), which stays accurate where the mean
+    /// is large.
     fn moments(&self, c: usize, x: &[f32]) -> (f64, f64) {
         let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
         for n in 0..self.shape.batch {
             for block in x[self.row(n, c)].chunks(BLOCK) {
                 let size = block.len() as f64;
-                // Summed again around the rough mean, so that a large mean does not cost digits.
+                // Sums again around the approximate mean, so that a large mean does not cost
+                // precision.
                 let centre = (dispatch(Sum { x: block }) as f64 / size) as f32;
                 let (sum, square) = dispatch(Centred { x: block, centre });
                 let rest = sum as f64 / size;
@@ -336,12 +340,19 @@ impl Norm<'_> {
 
     fn check(&self, lengths: &[usize]) {
         let channels = self.shape.channels;
-        assert_eq!([self.gamma.len(), self.beta.len()], [channels; 2], "values per channel");
-        assert!(lengths.iter().all(|&length| length == self.shape.len()), "values in a tensor");
+        assert_eq!(
+            [self.gamma.len(), self.beta.len()],
+            [channels; 2],
+            "there must be one value per channel"
+        );
+        assert!(
+            lengths.iter().all(|&length| length == self.shape.len()),
+            "the length of every tensor must fit the shape"
+        );
     }
 }
 
-/// Splits `[N, C, S]` into its rows, per channel one per clip.
+/// Splits `[N, C, S]` into rows of S values: per channel, one row per clip.
 fn rows_by_channel<'a>(shape: &NormShape, data: &'a mut [f32]) -> Vec<Vec<&'a mut [f32]>> {
     let mut rows: Vec<Vec<&mut [f32]>> =
         (0..shape.channels).map(|_| Vec::with_capacity(shape.batch)).collect();

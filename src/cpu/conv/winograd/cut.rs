@@ -6,13 +6,13 @@ use crate::conv::cut::blocks_of;
 use crate::conv::kernel::LANES;
 use crate::conv::product::columns_at_once;
 
-/// Values of transformed sources that a task aims at: half of a second-level cache.
+/// Target number of transformed source values per task: half of a second-level cache.
 const SOURCES: usize = 1 << 18;
 
-/// The most columns (tiles) of a task.
+/// Largest number of columns (tiles) per task.
 const COLUMNS: usize = 192;
 
-/// Neighbouring rows of tiles of one plane.
+/// Consecutive rows of tiles of one plane.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub plane: usize,
@@ -20,26 +20,26 @@ pub(super) struct Run {
     pub to: usize,
 }
 
-/// Rows of tiles that are computed together, and the blocks of columns in which they are: first
-/// column, and how many.
+/// Rows of tiles that are computed together.
 pub(super) struct Group {
     pub runs: Vec<Run>,
+    /// Blocks of columns as (first column, number of columns).
     pub blocks: Vec<(usize, usize)>,
-    /// All columns, whole vectors.
+    /// Number of columns, rounded up to whole vectors.
     pub width: usize,
 }
 
-/// The rows of the output that a task writes: per channel, time and run.
+/// The rows of the output that a task writes, in the order `[channels, times, runs]`.
 pub(super) type Rows<'o> = Vec<&'o mut [f32]>;
 
 impl Winograd<'_> {
-    /// The cut into groups.
+    /// Divides the rows of tiles into groups.
     pub(super) fn groups(&self) -> Vec<Group> {
         let [height, wide] = self.tiles;
         let all = self.planes() * height;
         let most = SOURCES / (TILE * self.order.inputs * self.frames());
         let most = (most.clamp(columns_at_once(), COLUMNS) / wide).clamp(1, all);
-        // As many rows as leave the fewest vectors partly empty.
+        // Chooses the number of rows that needs the fewest vectors.
         let vectors = |rows: usize| (rows * wide).div_ceil(LANES);
         let cost = |rows: usize| all / rows * vectors(rows) + vectors(all % rows);
         let rows = (most.div_ceil(2)..=most).rev().min_by_key(|&rows| cost(rows));
@@ -60,7 +60,7 @@ impl Winograd<'_> {
         (0..all).step_by(rows).map(group).collect()
     }
 
-    /// Hands every row of the output to its task: per group, per `block` channels.
+    /// Splits the output into the rows of each task: per group, per block of `block` channels.
     pub(super) fn split<'o>(
         &self,
         groups: &[Group],
@@ -77,7 +77,7 @@ impl Winograd<'_> {
             for time in 0..if self.flat { 1 } else { t.output } {
                 for (group, task) in groups.iter().zip(&mut tasks) {
                     for run in &group.runs {
-                        let (clip, time) = self.place(run.plane, time);
+                        let (clip, time) = self.clip_and_time(run.plane, time);
                         let plane = &mut planes[(clip * channels + channel) * t.output + time];
                         let rows = (2 * run.to).min(h.output) - 2 * run.from;
                         let rest = std::mem::take(plane);

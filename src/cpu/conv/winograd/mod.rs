@@ -1,11 +1,11 @@
-//! Convolutions whose window has 3×3 taps along the plane and moves by one, by Winograd's
-//! F(2×2, 3×3): 16 products for a tile of four outputs in place of 36.
+//! Convolutions with 3×3 taps within the plane and stride 1, by Winograd's F(2×2, 3×3): 16 products
+//! per tile of four outputs instead of 36.
 //!
 //! Tiles of the source and the windows are transformed (`transforms`), each of the 16 values of a
-//! transformed tile is a matrix product over channels and time taps, and the sums are transformed
-//! back. A task makes some channels of some rows of tiles at all times; it keeps the transformed
-//! frames that its time taps still need. How the work is cut changes no sum, so the result has the
-//! same bits whatever the number of threads.
+//! transformed tile goes through a matrix product over channels and time taps, and the sums are
+//! transformed back. A task computes some channels of some rows of tiles at all times; it keeps the
+//! transformed frames that its time taps still need. The partition into tasks affects no sum, so
+//! the result is bitwise independent of the number of threads.
 
 mod cut;
 mod gradient_transforms;
@@ -27,26 +27,27 @@ use lines::Lines;
 use transforms::{Interleave, Outputs, TILE, Windows};
 pub(super) use weight_gradient::WeightWinograd;
 
-/// Values of sums that a task aims at.
+/// Target number of sums that are transformed back together.
 const SUMS: usize = 1 << 16;
 
-/// What transforming a window costs, in columns of the products.
+/// Cost of transforming a window, in columns of the products.
 const WINDOW: usize = 80;
 
-/// What transforming tiles and sums costs, in channels of the products.
+/// Cost of transforming tiles and sums, in channels of the products.
 const CHANNELS: usize = 16;
 
-/// The fewest outputs of a channel for which this is taken. It rounds two to three times as much as
-/// summing over all taps, which batch norm over few values would amplify in the gradients.
-const FEWEST: usize = 3000;
+/// Minimum number of outputs per channel for this algorithm. Its rounding errors are two to three
+/// times those of the direct sum over all taps, which batch norm over few values would amplify in
+/// the gradients.
+const MIN_OUTPUTS: usize = 3000;
 
-/// Whether an axis has three taps and moves by one.
+/// Returns whether an axis has three taps and stride 1.
 fn has_window(axis: &Axis) -> bool {
     let shifts = |phase: &Phase| phase.taps.len() == 3 && axis.planes.len() == 1;
     axis.output_step * axis.source_step == 1 && axis.reach == 2 && shifts(&axis.phases[0])
 }
 
-/// Which tap of the window, in the order of the kernel, is at each place of it.
+/// Returns the index of the tap, in the order of the kernel, at each position of the window.
 fn window([h, w]: [&Axis; 2]) -> [[usize; 3]; 3] {
     let mut taps = [[0; 3]; 3];
     for (i, down) in h.phases[0].taps.iter().enumerate() {
@@ -57,23 +58,25 @@ fn window([h, w]: [&Axis; 2]) -> [[usize; 3]; 3] {
     taps
 }
 
-/// One direction of one convolution.
+/// The forward pass or the input gradient of one convolution.
 pub(super) struct Winograd<'a> {
     axes: &'a [Axis; 3],
     order: &'a WeightOrder,
     clips: usize,
-    /// Whether the frames of all times are computed side by side, as no tap looks along time.
+    /// Whether the kernel does not extend along time, so that the frames of all times are computed
+    /// side by side.
     flat: bool,
-    /// Rows of tiles, and tiles of a row.
+    /// Number of rows of tiles, and of tiles per row.
     tiles: [usize; 2],
-    /// Time taps of each output time, with the source time each reads.
+    /// Time taps of each output time, with the source time that each reads.
     taps: Vec<Vec<(usize, usize)>>,
     /// Time taps that reach any output.
     times: Vec<usize>,
 }
 
 impl<'a> Winograd<'a> {
-    /// The plan for a convolution that has such a window; else none.
+    /// Plans the computation; `None` unless the convolution has 3×3 taps and stride 1 within the
+    /// plane.
     pub(super) fn new(gather: &'a Gather) -> Option<Self> {
         let [t, h, w] = &gather.axes;
         if !has_window(h) || !has_window(w) {
@@ -94,8 +97,9 @@ impl<'a> Winograd<'a> {
         })
     }
 
-    /// Whether this takes less time than summing over all taps, as measured, and is exact enough.
-    pub(super) fn pays(&self) -> bool {
+    /// Returns whether this is faster than the direct sum over all taps, by a cost model fitted to
+    /// measurements, and accurate enough.
+    pub(super) fn is_worthwhile(&self) -> bool {
         let [_, h, w] = self.axes;
         let pairs: usize = self.taps.iter().map(Vec::len).sum();
         let [rows, wide] = self.tiles;
@@ -103,10 +107,11 @@ impl<'a> Winograd<'a> {
         let (inputs, outputs) = (self.order.inputs, self.order.outputs);
         let direct = self.clips * pairs * h.output * w.output * 9;
         let products = TILE * (columns + self.times.len() * WINDOW);
-        if self.clips * self.axes[0].output * h.output * w.output < FEWEST {
+        if self.clips * self.axes[0].output * h.output * w.output < MIN_OUTPUTS {
             return false;
         }
-        // 1 + c/inputs + c/outputs times the products.
+        // The transforms increase the cost of the products by a factor of
+        // 1 + CHANNELS/inputs + CHANNELS/outputs.
         let share = inputs * outputs;
         products * (share + CHANNELS * (inputs + outputs)) < direct * share / 10 * 9
     }
@@ -125,10 +130,14 @@ impl<'a> Winograd<'a> {
             });
             let windows = &*windows;
             let threads = rayon::current_num_threads();
-            // Few groups: each has several tasks, and each task transforms the sources.
-            let tasks = share::wanted(threads).div_ceil(groups.len());
-            let own =
-                if groups.len() < share::wanted(threads) { blocks.div_ceil(tasks) } else { blocks };
+            // With few groups, each is split into several tasks, all of which transform the
+            // sources.
+            let tasks = share::min_tasks(threads).div_ceil(groups.len());
+            let own = if groups.len() < share::min_tasks(threads) {
+                blocks.div_ceil(tasks)
+            } else {
+                blocks
+            };
             let shares = self.split(&groups, own * rows, output);
             let tasks: Vec<_> = shares
                 .into_iter()
@@ -144,9 +153,9 @@ impl<'a> Winograd<'a> {
         });
     }
 
-    /// From one of the sixteen parts of the windows of a block of `rows` outputs to the next. Like
-    /// all such distances here it is a cache line more than it need be: sixteen places a power of
-    /// two apart would share one set of a cache.
+    /// Distance between the sixteen values of the transformed windows of a block of `rows` outputs.
+    /// Like all such distances here, it has an extra cache line, since sixteen addresses whose
+    /// distance is a power of two would map to the same cache set.
     fn block(&self, rows: usize) -> usize {
         self.times.len() * self.order.inputs * rows + LANES
     }
@@ -156,48 +165,49 @@ impl<'a> Winograd<'a> {
         let [_, h, w] = self.axes;
         let taps = window([h, w]);
         let (inputs, rows) = (self.order.inputs, panels.rows());
-        let apart = self.block(rows);
+        let value_stride = self.block(rows);
         with_scratch(inputs * 9 * rows, |panel| {
             for (index, &time) in self.times.iter().enumerate() {
-                panels.fill_some(block, 1, time, 0..inputs, panel);
+                panels.fill_subset(block, 1, time, 0..inputs, panel);
                 let target = &mut windows[index * inputs * rows..];
-                Windows { weights: panel, taps, rows, target, apart }.run();
+                Windows { weights: panel, taps, rows, target, value_stride }.run();
             }
         });
     }
 
-    /// Planes that are computed side by side at one time.
+    /// Number of planes that are computed side by side in one time step.
     fn planes(&self) -> usize {
         self.clips * if self.flat { self.axes[0].output } else { 1 }
     }
 
-    /// Frames that a task keeps.
+    /// Number of transformed frames that a task keeps.
     fn frames(&self) -> usize {
         if self.flat { 1 } else { self.taps.iter().map(Vec::len).max().unwrap_or(1).max(1) }
     }
 
-    /// Clip and time of a plane that is computed with those of a time.
-    fn place(&self, plane: usize, time: usize) -> (usize, usize) {
+    /// Returns the clip and the time of a plane in a time step.
+    fn clip_and_time(&self, plane: usize, time: usize) -> (usize, usize) {
         let times = self.axes[0].output;
         if self.flat { (plane / times, plane % times) } else { (plane, time) }
     }
 
-    /// Makes the channels whose windows come first, in one group.
+    /// Computes the channels of one task in one group; `windows` starts with the first channel's.
     fn task(&self, group: &Group, source: &[f32], windows: &[f32], rows: usize, mut lines: Rows) {
         let steps = if self.flat { 1 } else { self.axes[0].output };
         let channels = lines.len() / (steps * group.runs.len());
         let blocks = channels.div_ceil(rows);
         let inputs = self.order.inputs;
         let part = self.block(rows);
-        // Blocks of outputs whose sums are transformed back together.
+        // Number of blocks of outputs whose sums are transformed back together.
         let together = (SUMS / (TILE * rows * group.width)).clamp(1, blocks);
-        let (apart, sums_apart) = (self.apart(group), together * rows * group.width + LANES);
-        let frame = TILE * apart;
-        let sizes = [self.frames() * frame, TILE * sums_apart, rows * 4 * group.width];
+        let value_stride = self.value_stride(group);
+        let sums_stride = together * rows * group.width + LANES;
+        let frame = TILE * value_stride;
+        let sizes = [self.frames() * frame, TILE * sums_stride, rows * 4 * group.width];
         with_scratch(sizes.iter().sum(), |room| {
             let (frames, room) = room.split_at_mut(sizes[0]);
             let (sums, outputs) = room.split_at_mut(sizes[1]);
-            // Source time that each frame holds.
+            // Source time whose frame each slot holds.
             let mut held = vec![None; self.frames()];
             for time in 0..steps {
                 let flat = [(0, 0)];
@@ -214,13 +224,13 @@ impl<'a> Winograd<'a> {
                     held[slot] = Some(from);
                     self.transform(group, source, from, &mut frames[slot * frame..][..frame]);
                 }
-                // Where the frame of each tap is, and its windows.
+                // Offsets of the frame and of the windows of each tap.
                 let part_of = |&(tap, from): &(usize, usize)| {
                     let slot = held.iter().position(|held| *held == Some(from));
                     let time = self.times.iter().position(|&time| time == tap);
                     Part {
-                        x: slot.expect("a needed frame is held") * frame,
-                        weight: time.expect("every tap's windows are made") * inputs * rows,
+                        x: slot.expect("every needed frame is held") * frame,
+                        weight: time.expect("every tap has transformed windows") * inputs * rows,
                     }
                 };
                 let starts: Vec<Part> = taps.iter().map(part_of).collect();
@@ -229,7 +239,7 @@ impl<'a> Winograd<'a> {
                     let now = first..(first + together).min(blocks);
                     for value in 0..TILE {
                         for &(column, columns) in &group.blocks {
-                            let x = value * apart + self.panel(group, column);
+                            let x = value * value_stride + self.panel(group, column);
                             for block in now.clone() {
                                 let weight = (block * TILE + value) * part;
                                 for (part, start) in parts.iter_mut().zip(&starts) {
@@ -237,7 +247,7 @@ impl<'a> Winograd<'a> {
                                     part.weight = start.weight + weight;
                                 }
                                 let line =
-                                    value * sums_apart + (block - first) * rows * group.width;
+                                    value * sums_stride + (block - first) * rows * group.width;
                                 Product {
                                     x: frames,
                                     weights: windows,
@@ -255,12 +265,13 @@ impl<'a> Winograd<'a> {
                     let columns = group.width;
                     for block in now {
                         let channels = block * rows..((block + 1) * rows).min(channels);
-                        // All at first: what is read at once after it was written costs a wait.
+                        // Transforms all channels before writing any of them, since reading values
+                        // right after writing them stalls.
                         for (channel, outputs) in
                             channels.clone().zip(outputs.chunks_exact_mut(4 * columns))
                         {
                             let sums = &sums[(channel - first * rows) * columns..];
-                            Outputs { sums, apart: sums_apart, outputs, columns }.run();
+                            Outputs { sums, value_stride: sums_stride, outputs, columns }.run();
                         }
                         for (channel, outputs) in channels.zip(outputs.chunks_exact(4 * columns)) {
                             let line = (channel * steps + time) * group.runs.len();
@@ -272,13 +283,13 @@ impl<'a> Winograd<'a> {
         });
     }
 
-    /// From one value of the transformed tiles to the next: blocks of columns, in each the inputs.
-    /// A block has a vector to spare, since whole ones are written.
-    fn apart(&self, group: &Group) -> usize {
+    /// Distance between the 16 values of the transformed tiles. For each value there are blocks of
+    /// columns with all inputs each; a block has a spare vector, since whole vectors are written.
+    fn value_stride(&self, group: &Group) -> usize {
         self.order.inputs * group.width + group.blocks.len() * LANES
     }
 
-    /// Where a block of columns starts within them.
+    /// Returns the offset of the block of columns that starts at `column`, within one value.
     fn panel(&self, group: &Group, column: usize) -> usize {
         let before = group.blocks.iter().take_while(|block| block.0 < column).count();
         self.order.inputs * column + before * LANES
@@ -288,7 +299,7 @@ impl<'a> Winograd<'a> {
     fn transform(&self, group: &Group, source: &[f32], time: usize, frame: &mut [f32]) {
         let [t, h, w] = self.axes;
         let [_, wide] = self.tiles;
-        let apart = self.apart(group);
+        let value_stride = self.value_stride(group);
         let most = group.runs.iter().map(|run| run.to - run.from).max().unwrap_or(0);
         with_scratch(Lines::room(most, wide), |room| {
             let mut lines = Lines::new([h, w], wide, room);
@@ -297,18 +308,18 @@ impl<'a> Winograd<'a> {
                 let mut blocks = group.blocks.iter();
                 let mut block = blocks.next();
                 for run in &group.runs {
-                    let (clip, time) = self.place(run.plane, time);
+                    let (clip, time) = self.clip_and_time(run.plane, time);
                     let plane = (clip * self.order.inputs + input) * t.source + time;
                     lines.read(&source[plane * h.source * w.source..], run.from..run.to);
                     for row in run.from..run.to {
-                        // A row of tiles may go on in the next block.
+                        // A row of tiles may continue in the next block.
                         let mut first = 0;
                         while first < wide {
                             let &(from, width) = block.expect("blocks hold all columns");
                             let count = (wide - first).min(from + width - column);
                             let target = self.panel(group, from) + input * width + column - from;
                             let target = &mut frame[target..];
-                            lines.tiles(row, first..first + count, target, apart);
+                            lines.tiles(row, first..first + count, target, value_stride);
                             first += count;
                             column += count;
                             if column == from + width {

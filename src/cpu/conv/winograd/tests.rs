@@ -1,4 +1,4 @@
-//! Against sums over all taps in f64.
+//! Comparison with direct sums over all taps in f64.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -7,27 +7,27 @@ use crate::conv::correlation::{self, panels};
 use crate::conv::kernel::panel_widths;
 use crate::conv::{ConvShape, forward_axes, forward_gather, input_gradient_gather};
 
-/// Values in −1..1, others in each run.
+/// Returns values in −1..1 that differ from run to run.
 fn random(length: usize) -> Vec<f32> {
     let state = RandomState::new();
     (0..length).map(|index| (state.hash_one(index) >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
-/// `Σ w·x` of every output, and `Σ |w·x|`, by the definition of [`crate::conv::forward`].
+/// Returns `Σ w·x` and `Σ |w·x|` of every output, by the definition of [`crate::conv::forward`].
 fn sums(shape: &ConvShape, x: &[f32], w: &[f32]) -> Vec<(f64, f64)> {
     let mut sums = vec![(0.0, 0.0); shape.output_len()];
     each(shape, |y, xi, wi| add(&mut sums[y], x[xi], w[wi]));
     sums
 }
 
-/// The same for the gradient of every input.
+/// Like [`sums`], for the gradient of every input.
 fn gradients(shape: &ConvShape, dy: &[f32], w: &[f32]) -> Vec<(f64, f64)> {
     let mut sums = vec![(0.0, 0.0); shape.input_len()];
     each(shape, |y, xi, wi| add(&mut sums[xi], dy[y], w[wi]));
     sums
 }
 
-/// The same for the gradient of every weight.
+/// Like [`sums`], for the gradient of every weight.
 fn weight_sums(shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<(f64, f64)> {
     let mut sums = vec![(0.0, 0.0); shape.weight_len()];
     each(shape, |y, xi, wi| add(&mut sums[wi], x[xi], dy[y]));
@@ -37,9 +37,9 @@ fn weight_sums(shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<(f64, f64)> {
 fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let axes = forward_axes(shape);
     let panels = panels(shape.out_channels, &panel_widths(shape.out_channels));
-    let way = WeightWinograd::new(shape, &axes, &panels, [x, dy]);
+    let plan = WeightWinograd::new(shape, &axes, &panels, [x, dy]);
     let mut dw = vec![f32::NAN; shape.weight_len()];
-    correlation::run(&way.expect("the window has 3×3 taps"), shape, &panels, &mut dw);
+    correlation::run(&plan.expect("the window has 3×3 taps"), shape, &panels, &mut dw);
     dw
 }
 
@@ -49,7 +49,7 @@ fn add((sum, size): &mut (f64, f64), a: f32, b: f32) {
     *size += product.abs();
 }
 
-/// Calls `visit` with the places in y, x and w of every product.
+/// Calls `visit` with the indices in y, x and w of every product.
 fn each(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let ([t, h, w], [ot, oh, ow]) = (shape.input, shape.output());
     let [kt, kh, kw] = shape.kernel;
@@ -78,8 +78,8 @@ fn pairs(first: usize, second: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..first).flat_map(move |a| (0..second).map(move |b| (a, b)))
 }
 
-/// The largest error as a share of the largest sum of the products' sizes: values of a tile share
-/// their rounding, so an output with few products has that of its neighbours.
+/// Returns the largest error relative to the largest `Σ |w·x|` of any output. Values of a tile
+/// share their rounding errors, so an output with few products has those of its neighbours.
 fn error(sums: &[(f64, f64)], values: &[f32]) -> f64 {
     assert_eq!(sums.len(), values.len());
     let largest = sums.iter().fold(0.0, |largest: f64, (_, size)| largest.max(*size));
@@ -127,7 +127,7 @@ fn all_passes_agree_with_f64_on_odd_shapes() {
         let worst = error(&sums(&shape, &x, &w), &y);
         assert!(worst < 1e-6, "forward {shape:?}: {worst:e}");
 
-        // A strided time has several phases, which read the same planes.
+        // With a stride along time there are several phases, which read the same planes.
         let gather = input_gradient_gather(&shape);
         let plan = Winograd::new(&gather).expect("the window has 3×3 taps");
         let mut dx = vec![f32::NAN; shape.input_len()];
@@ -161,7 +161,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
-fn other_windows_and_strides_have_no_such_plan() {
+fn other_windows_and_strides_have_no_winograd_plan() {
     let shape = |kernel, stride, padding| ConvShape {
         batch: 1,
         in_channels: 2,

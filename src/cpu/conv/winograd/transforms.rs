@@ -14,29 +14,29 @@ use pulp::{Simd, WithSimd};
 
 use crate::simd::dispatch;
 
-/// Values of a tile.
+/// Number of values of a tile.
 pub(super) const TILE: usize = 16;
 
-/// `d B` of neighbouring tiles of some lines of the source.
-pub(super) struct Along<'a> {
-    /// Each line as [`Halve`] writes it.
+/// Computes `d B` of consecutive tiles for some lines of the source.
+pub(super) struct HorizontalTransform<'a> {
+    /// Lines as [`Deinterleave`] writes them.
     pub halves: &'a [f32],
-    /// As in [`Halve`].
+    /// Distance between even and odd columns, and between the values of the result.
     pub pitch: usize,
-    /// Tiles.
+    /// Number of tiles.
     pub count: usize,
-    /// The four values of each line, `pitch` apart. Whole vectors are written.
+    /// The four values of each line, at a distance of `pitch`. Whole vectors are written.
     pub target: &'a mut [f32],
 }
 
-impl Along<'_> {
-    /// Does the work with the machine's best vectors.
+impl HorizontalTransform<'_> {
+    /// Runs the transform with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
 }
 
-impl WithSimd for Along<'_> {
+impl WithSimd for HorizontalTransform<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -51,8 +51,8 @@ impl WithSimd for Along<'_> {
             for at in 0..width / S::F32_LANES {
                 let values = tile(simd, [d[0][at], d[1][at], d[2][at], d[3][at]]);
                 for (j, value) in values.into_iter().enumerate() {
-                    let place = j * pitch + at * S::F32_LANES;
-                    let (to, _) = S::as_mut_simd_f32s(&mut target[place..][..S::F32_LANES]);
+                    let start = j * pitch + at * S::F32_LANES;
+                    let (to, _) = S::as_mut_simd_f32s(&mut target[start..][..S::F32_LANES]);
                     to[0] = value;
                 }
             }
@@ -60,33 +60,33 @@ impl WithSimd for Along<'_> {
     }
 }
 
-/// `Bᵀ (d B)` of neighbouring tiles in a row of tiles.
-pub(super) struct Down<'a> {
-    /// Four lines as [`Along`] writes them, from the first tile on.
+/// Computes `Bᵀ (d B)` of consecutive tiles in a row of tiles.
+pub(super) struct VerticalTransform<'a> {
+    /// Four lines as [`HorizontalTransform`] writes them, from the first tile on.
     pub lines: &'a [f32],
-    /// As there.
+    /// Distance between the values of a line.
     pub pitch: usize,
-    /// Tiles.
+    /// Number of tiles.
     pub count: usize,
-    /// Place of the first tile's first value. Whole vectors are written.
+    /// Target, starting with the first tile's first value. Whole vectors are written.
     pub target: &'a mut [f32],
-    /// From one value of a tile to the next.
-    pub apart: usize,
+    /// Distance between the 16 values of a tile.
+    pub value_stride: usize,
 }
 
-impl Down<'_> {
-    /// Does the work with the machine's best vectors.
+impl VerticalTransform<'_> {
+    /// Runs the transform with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
 }
 
-impl WithSimd for Down<'_> {
+impl WithSimd for VerticalTransform<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { lines, pitch, count, target, apart } = self;
+        let Self { lines, pitch, count, target, value_stride } = self;
         let width = count.next_multiple_of(S::F32_LANES);
         for j in 0..4 {
             let line = |i: usize| S::as_simd_f32s(&lines[(i * 4 + j) * pitch..][..width]).0;
@@ -94,8 +94,8 @@ impl WithSimd for Down<'_> {
             for at in 0..width / S::F32_LANES {
                 let values = tile(simd, [d[0][at], d[1][at], d[2][at], d[3][at]]);
                 for (i, value) in values.into_iter().enumerate() {
-                    let place = (i * 4 + j) * apart + at * S::F32_LANES;
-                    let (to, _) = S::as_mut_simd_f32s(&mut target[place..][..S::F32_LANES]);
+                    let start = (i * 4 + j) * value_stride + at * S::F32_LANES;
+                    let (to, _) = S::as_mut_simd_f32s(&mut target[start..][..S::F32_LANES]);
                     to[0] = value;
                 }
             }
@@ -103,7 +103,7 @@ impl WithSimd for Down<'_> {
     }
 }
 
-/// `Bᵀ d`.
+/// Returns `Bᵀ d`.
 #[inline(always)]
 fn tile<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 4] {
     [
@@ -114,20 +114,20 @@ fn tile<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 4] {
     ]
 }
 
-/// `Aᵀ m A` of many tiles.
+/// Computes `Aᵀ m A` of many tiles.
 pub(super) struct Outputs<'a> {
-    /// Sums, value after value of a tile.
+    /// Sums `[16, columns]`, where the first dimension has the stride `value_stride`.
     pub sums: &'a [f32],
-    /// From one value of a tile to the next.
-    pub apart: usize,
-    /// The four outputs of a tile, each a line of `columns`.
+    /// Distance between the 16 values of a tile.
+    pub value_stride: usize,
+    /// Outputs `[4, columns]`: the four outputs of each tile.
     pub outputs: &'a mut [f32],
-    /// Tiles, whole vectors.
+    /// Number of tiles, whole vectors.
     pub columns: usize,
 }
 
 impl Outputs<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the transform with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
@@ -138,22 +138,22 @@ impl WithSimd for Outputs<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sums, apart, outputs, columns } = self;
+        let Self { sums, value_stride, outputs, columns } = self;
         let lanes = S::F32_LANES;
         for at in (0..columns).step_by(lanes) {
             let mut rows = [[simd.splat_f32s(0.0); 2]; 4];
             for i in 0..4 {
                 let sum = |j: usize| {
-                    let (sum, _) = S::as_simd_f32s(&sums[(i * 4 + j) * apart + at..][..lanes]);
-                    sum[0]
+                    let start = (i * 4 + j) * value_stride + at;
+                    S::as_simd_f32s(&sums[start..][..lanes]).0[0]
                 };
                 rows[i] = output(simd, [sum(0), sum(1), sum(2), sum(3)]);
             }
             for j in 0..2 {
                 let m = [rows[0][j], rows[1][j], rows[2][j], rows[3][j]];
                 for (i, value) in output(simd, m).into_iter().enumerate() {
-                    let place = (i * 2 + j) * columns + at;
-                    let (to, _) = S::as_mut_simd_f32s(&mut outputs[place..][..lanes]);
+                    let start = (i * 2 + j) * columns + at;
+                    let (to, _) = S::as_mut_simd_f32s(&mut outputs[start..][..lanes]);
                     to[0] = value;
                 }
             }
@@ -161,35 +161,35 @@ impl WithSimd for Outputs<'_> {
     }
 }
 
-/// `Aᵀ m`.
+/// Returns `Aᵀ m`.
 #[inline(always)]
 fn output<S: Simd>(simd: S, m: [S::f32s; 4]) -> [S::f32s; 2] {
     [simd.add_f32s(simd.add_f32s(m[0], m[1]), m[2]), simd.sub_f32s(simd.sub_f32s(m[1], m[2]), m[3])]
 }
 
-/// `G g Gᵀ` of windows whose taps each hold the weights of some rows.
+/// Computes `G g Gᵀ` of windows whose taps each hold the weights of some rows.
 pub(super) struct Windows<'a> {
-    /// `[windows, 9, rows]`.
+    /// Weights `[windows, 9, rows]`.
     pub weights: &'a [f32],
-    /// Which of the nine is at each place of the window.
+    /// Index of the tap at each position of the window.
     pub taps: [[usize; 3]; 3],
-    /// Rows, as [`crate::conv::kernel::rows_at_once`] says.
+    /// Number of rows, as returned by [`crate::conv::kernel::rows_at_once`].
     pub rows: usize,
-    /// `[16, windows, rows]`, the first `apart` apart.
+    /// Result `[16, windows, rows]`, where the first dimension has the stride `value_stride`.
     pub target: &'a mut [f32],
-    /// From one value of a transformed window to the next.
-    pub apart: usize,
+    /// Distance between the 16 values of a transformed window.
+    pub value_stride: usize,
 }
 
 impl Windows<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the transform with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
 
     #[inline(always)]
     fn rows<const ROWS: usize>(self) {
-        let Self { weights, taps, target, apart, .. } = self;
+        let Self { weights, taps, target, value_stride, .. } = self;
         let windows = weights.as_chunks::<ROWS>().0.as_chunks::<9>().0;
         for (index, window) in windows.iter().enumerate() {
             let mut down = [[[0.0; ROWS]; 3]; 4];
@@ -202,8 +202,8 @@ impl Windows<'_> {
             }
             for i in 0..4 {
                 for (j, values) in window_line(down[i]).into_iter().enumerate() {
-                    let place = (i * 4 + j) * apart + index * ROWS;
-                    target[place..][..ROWS].copy_from_slice(&values);
+                    let start = (i * 4 + j) * value_stride + index * ROWS;
+                    target[start..][..ROWS].copy_from_slice(&values);
                 }
             }
         }
@@ -222,7 +222,7 @@ impl WithSimd for Windows<'_> {
     }
 }
 
-/// `G g`.
+/// Returns `G g`.
 #[inline(always)]
 fn window_line<const ROWS: usize>(g: [[f32; ROWS]; 3]) -> [[f32; ROWS]; 4] {
     let mut line = [g[0], [0.0; ROWS], [0.0; ROWS], g[2]];
@@ -234,39 +234,39 @@ fn window_line<const ROWS: usize>(g: [[f32; ROWS]; 3]) -> [[f32; ROWS]; 4] {
     line
 }
 
-/// Writes the values in even and those in odd columns of some lines of a plane to two lines of
-/// `tiles + 1` values each; outside of the plane there are zeros.
-pub(super) struct Halve<'a> {
-    /// The plane, and whatever follows it.
+/// Splits each of some lines of a plane into its even and its odd columns, `tiles + 1` values each;
+/// values outside the plane are zero.
+pub(super) struct Deinterleave<'a> {
+    /// The plane; the slice may extend beyond its end.
     pub plane: &'a [f32],
-    /// Its height and width.
+    /// Height and width of the plane.
     pub size: [usize; 2],
     /// Row and column of the plane where the first line starts.
     pub first: [isize; 2],
     pub tiles: usize,
-    /// `[lines, 2, pitch]`.
+    /// Even and odd columns, `[lines, 2, pitch]`.
     pub halves: &'a mut [f32],
-    /// A vector more than a line needs.
+    /// Distance between even and odd columns, a vector more than `tiles + 1` values need.
     pub pitch: usize,
 }
 
-impl Halve<'_> {
-    /// Does the work with the machine's best vectors.
+impl Deinterleave<'_> {
+    /// Runs the kernel with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }
 }
 
-/// Pairs of columns that are moved at once.
+/// Number of pairs of columns that are moved at once.
 const PAIRS: usize = 16;
 
-impl WithSimd for Halve<'_> {
+impl WithSimd for Deinterleave<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { plane, size: [height, width], first: [row, first], tiles, halves, pitch } = self;
-        // Pairs that lie in the source as a whole.
+        // Pairs that lie entirely inside the source.
         let from = first.min(0).unsigned_abs().div_ceil(2).min(tiles + 1);
         let start = (first + 2 * from as isize) as usize;
         let pairs = (width.saturating_sub(start) / 2).min(tiles + 1 - from);
@@ -281,11 +281,12 @@ impl WithSimd for Halve<'_> {
             for at in (0..pairs).step_by(PAIRS) {
                 let source = line[start + 2 * at..].as_chunks::<2>().0;
                 let (even, odd) = (&mut even[from + at..], &mut odd[from + at..]);
-                // Whole vectors where there are so many values, even of the lines that follow.
+                // Moves whole vectors where enough values follow, even if they belong to later
+                // lines.
                 if let (Some(source), Some(even), Some(odd)) =
                     (source.first_chunk(), even.first_chunk_mut(), odd.first_chunk_mut())
                 {
-                    halve::<PAIRS>(source, even, odd);
+                    split_pairs::<PAIRS>(source, even, odd);
                 } else {
                     let whole = source.iter().take(pairs - at);
                     for ((pair, even), odd) in whole.zip(even).zip(odd) {
@@ -310,7 +311,7 @@ impl WithSimd for Halve<'_> {
 }
 
 #[inline(always)]
-fn halve<const N: usize>(source: &[[f32; 2]; N], even: &mut [f32; N], odd: &mut [f32; N]) {
+fn split_pairs<const N: usize>(source: &[[f32; 2]; N], even: &mut [f32; N], odd: &mut [f32; N]) {
     for i in 0..N {
         (even[i], odd[i]) = (source[i][0], source[i][1]);
     }
@@ -318,18 +319,19 @@ fn halve<const N: usize>(source: &[[f32; 2]; N], even: &mut [f32; N], odd: &mut 
 
 /// Writes the outputs of some rows of tiles to the lines of the plane.
 pub(super) struct Interleave<'a> {
-    /// The four outputs of each tile, `pitch` apart: row after row of tiles.
+    /// The four outputs of the tiles, row by row, at a distance of `pitch`.
     pub outputs: &'a [f32],
     pub pitch: usize,
-    /// Tiles of a row.
+    /// Number of tiles per row.
     pub tiles: usize,
-    /// Values of a line. The last line may be missing, and so may the last value of each.
+    /// Number of values of a line. The last row of tiles may lack its second line, and the last
+    /// tile of each row its second column.
     pub width: usize,
     pub lines: &'a mut [f32],
 }
 
 impl Interleave<'_> {
-    /// Does the work with the machine's best vectors.
+    /// Runs the kernel with the machine's best vectors.
     pub(super) fn run(self) {
         dispatch(self);
     }

@@ -1,11 +1,12 @@
-//! The weight gradient of 3×3 windows by F(3×3, 2×2): 16 products for a tile of four outputs in place
-//! of 36. Tiles of the source and of dy are transformed, each of the 16 values is a matrix product
-//! over all tiles, and the sums are transformed to the taps of the window.
+//! The weight gradient of 3×3 windows by F(3×3, 2×2): 16 products per tile of four outputs instead
+//! of
+//! 36. Tiles of the source and of dy are transformed, each of the 16 values goes through a matrix
+//! product over all tiles, and the sums are transformed to the taps of the window.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::gradient_transforms::{Collect, Spread};
+use super::gradient_transforms::{GradientTransform, WindowGradient};
 use super::lines::Lines;
 use super::transforms::TILE;
 use super::{CHANNELS, has_window, window};
@@ -17,22 +18,22 @@ use crate::conv::shape::ConvShape;
 use crate::conv::transpose::{scatter, transpose};
 use crate::conv::weight_gradient::units;
 
-/// Tiles that are worked on together.
+/// Number of tiles that are processed together.
 const TILES: usize = 256;
 
-/// Input channels of a task.
+/// Number of input channels per task.
 const INPUTS: usize = 32;
 
-/// What clearing, adding up and transforming the sums of a pair of channels costs, in tiles.
+/// Cost of clearing, adding up and transforming the sums of a pair of channels, in tiles.
 const SUMS: usize = 128;
 
-/// Tiles of some planes: rows of one, or all of several.
+/// Tiles of some planes: some rows of one plane, or all rows of several.
 struct Unit {
     planes: Range<usize>,
     rows: Range<usize>,
 }
 
-/// What a time tap of a unit reads: clips and times, and rows of tiles.
+/// The sources that a time tap of a unit reads: planes as (clip, time), and rows of tiles.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Sources {
     planes: Vec<(usize, usize)>,
@@ -53,14 +54,15 @@ pub(in crate::conv) struct WeightWinograd<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     units: Vec<Unit>,
-    /// Tiles of a row.
+    /// Number of tiles per row.
     wide: usize,
-    /// Tiles of the largest unit.
+    /// Number of tiles of the largest unit.
     most: usize,
 }
 
 impl<'a> WeightWinograd<'a> {
-    /// The plan for a convolution that has such a window; else none.
+    /// Plans the computation; `None` unless the convolution has 3×3 taps and stride 1 within the
+    /// plane.
     pub(in crate::conv) fn new(
         shape: &'a ConvShape,
         axes: &'a [Axis; 3],
@@ -73,7 +75,7 @@ impl<'a> WeightWinograd<'a> {
         }
         let [height, wide] = [h, w].map(|axis| axis.output.div_ceil(2));
         let rows = (TILES / wide).clamp(1, height);
-        // As even as they go.
+        // Evens out the number of rows per unit.
         let rows = height.div_ceil(height.div_ceil(rows));
         let planes = (TILES / (height * wide)).max(1);
         let bands = |planes: Range<usize>| {
@@ -85,7 +87,7 @@ impl<'a> WeightWinograd<'a> {
         let mut units: Vec<_> =
             units(axes, shape.batch, planes).into_iter().flat_map(bands).collect();
         if planes == 1 {
-            // Units that read the same sources at different taps follow each other.
+            // Makes units that read the same sources at different taps adjacent.
             units.sort_by_key(|unit| (unit.planes.start % shape.batch, unit.rows.start));
         }
         let tiles = |unit: &Unit| unit.planes.len() * unit.rows.len() * wide;
@@ -93,8 +95,9 @@ impl<'a> WeightWinograd<'a> {
         Some(Self { shape, axes, panels, x, dy, units, wide, most })
     }
 
-    /// Whether this takes less time than summing over all taps, as measured.
-    pub(in crate::conv) fn pays(&self) -> bool {
+    /// Returns whether this is faster than the direct sum over all taps, by a cost model fitted to
+    /// measurements.
+    pub(in crate::conv) fn is_worthwhile(&self) -> bool {
         let ConvShape { in_channels, out_channels, kernel, .. } = *self.shape;
         let [t, h, w] = self.axes;
         let taps = |unit: &Unit| t.taps_of(unit.planes.start / self.shape.batch).len();
@@ -110,7 +113,7 @@ impl<'a> WeightWinograd<'a> {
         unit.planes.len() * unit.rows.len() * self.wide
     }
 
-    /// What some units read of the source, and where each is used: unit and time tap.
+    /// Returns the sources that some units read, each with its uses as (unit, time tap).
     fn uses(&self, units: Range<usize>) -> BTreeMap<Sources, Vec<(usize, usize)>> {
         let clips = self.shape.batch;
         let mut uses: BTreeMap<Sources, Vec<_>> = BTreeMap::new();
@@ -119,8 +122,8 @@ impl<'a> WeightWinograd<'a> {
             let times = |plane: usize| self.axes[0].taps_of(plane / clips);
             // All planes of a unit are reached by the same time taps.
             for (number, (tap, _)) in times(unit.planes.start).into_iter().enumerate() {
-                let place = |plane: usize| (plane % clips, times(plane)[number].1);
-                let planes = unit.planes.clone().map(place).collect();
+                let source = |plane: usize| (plane % clips, times(plane)[number].1);
+                let planes = unit.planes.clone().map(source).collect();
                 let sources = Sources { planes, rows: (unit.rows.start, unit.rows.end) };
                 uses.entry(sources).or_default().push((index, tap));
             }
@@ -128,8 +131,15 @@ impl<'a> WeightWinograd<'a> {
         uses
     }
 
-    /// Transforms sources to `[16, inputs, tiles]`, the first `apart` apart.
-    fn transform(&self, inputs: Range<usize>, sources: &Sources, x: &mut [f32], apart: usize) {
+    /// Transforms sources to `[16, inputs, tiles]`, where the first dimension has the stride
+    /// `value_stride`.
+    fn transform(
+        &self,
+        inputs: Range<usize>,
+        sources: &Sources,
+        x: &mut [f32],
+        value_stride: usize,
+    ) {
         let [t, h, w] = self.axes;
         with_scratch(Lines::room(sources.rows().len(), self.wide), |room| {
             let mut lines = Lines::new([h, w], self.wide, room);
@@ -140,7 +150,7 @@ impl<'a> WeightWinograd<'a> {
                     let source = &self.x[source * h.source * w.source..];
                     lines.read(source, sources.rows());
                     for row in sources.rows() {
-                        lines.tiles(row, 0..self.wide, &mut x[target..], apart);
+                        lines.tiles(row, 0..self.wide, &mut x[target..], value_stride);
                         target += self.wide;
                     }
                 }
@@ -157,9 +167,10 @@ impl<'a> WeightWinograd<'a> {
         [x, dy]: [&[f32]; 2],
         sums: &mut [f32],
     ) {
-        let apart = inputs * tiles + LANES;
+        let value_stride = inputs * tiles + LANES;
         for value in 0..TILE {
-            let starts: Vec<_> = (0..inputs).map(|input| value * apart + input * tiles).collect();
+            let start = |input: usize| value * value_stride + input * tiles;
+            let starts: Vec<_> = (0..inputs).map(start).collect();
             for &Panel { first, width, .. } in self.panels {
                 let dy = &dy[first * self.depth() + value * (tiles + 1) * width..];
                 let base = first * self.sums() * inputs + (tap * TILE + value) * inputs * width;
@@ -182,8 +193,8 @@ impl Correlation for WeightWinograd<'_> {
         self.units.len()
     }
 
-    /// One tile more than there are: sixteen places a power of two apart would share one set of a
-    /// cache.
+    /// Includes one extra tile, since sixteen addresses whose distance is a power of two would map
+    /// to the same cache set.
     fn depth(&self) -> usize {
         TILE * (self.most + 1)
     }
@@ -203,7 +214,7 @@ impl Correlation for WeightWinograd<'_> {
         let plane = h.output * w.output;
         let (from, to) = (2 * unit.rows.start, (2 * unit.rows.end).min(h.output));
         let size = (to - from) * w.output;
-        let apart = (self.tiles(unit) + 1) * width;
+        let value_stride = (self.tiles(unit) + 1) * width;
         with_scratch(size * width, |room| {
             let mut tile = 0;
             for index in unit.planes.clone() {
@@ -213,24 +224,24 @@ impl Correlation for WeightWinograd<'_> {
                 transpose(dy, t.output * plane, panel.channels, size, width, room);
                 for pair in room.chunks(2 * w.output * width) {
                     let (first, second) = pair.split_at(w.output * width);
-                    let lines = [first, second];
+                    let (lines, tiles) = ([first, second], self.wide);
                     let target = &mut target[tile * width..];
-                    Spread { lines, width, tiles: self.wide, target, apart }.run();
+                    GradientTransform { lines, width, tiles, target, value_stride }.run();
                     tile += self.wide;
                 }
             }
         });
     }
 
-    /// The sums are `[kt, 16, inputs, width]`, panel after panel.
+    /// The sums are `[kt, 16, inputs, width]` for each panel.
     fn sum(&self, inputs: Range<usize>, units: Range<usize>, dy: &[f32], sums: &mut [f32]) {
         let columns: usize = self.panels.iter().map(|panel| panel.width).sum();
         let room = self.depth() * columns;
         for (sources, uses) in self.uses(units.clone()) {
             let tiles = sources.planes.len() * sources.rows().len() * self.wide;
-            let apart = inputs.len() * tiles + LANES;
-            with_scratch(TILE * apart, |x| {
-                self.transform(inputs.clone(), &sources, x, apart);
+            let value_stride = inputs.len() * tiles + LANES;
+            with_scratch(TILE * value_stride, |x| {
+                self.transform(inputs.clone(), &sources, x, value_stride);
                 for (unit, tap) in uses {
                     let dy = &dy[(unit - units.start) * room..][..room];
                     self.multiply(inputs.len(), tap, tiles, [x, dy], sums);
@@ -246,7 +257,8 @@ impl Correlation for WeightWinograd<'_> {
             for time in 0..kt {
                 for c in 0..inputs {
                     let sums = &sums[(time * TILE * inputs + c) * width..];
-                    Collect { sums, apart: inputs * width, width, taps, window }.run();
+                    let value_stride = inputs * width;
+                    WindowGradient { sums, value_stride, width, taps, window }.run();
                     for (group, lines) in lines.chunks_mut(8).enumerate() {
                         scatter(window, width, group * 8, lines, (c * kt + time) * 9);
                     }
