@@ -17,7 +17,7 @@ use crate::model::{DropoutMasks, MultiViewNet, plain_clips_of};
 use crate::train::augmenter::Augmenter;
 use crate::train::error::TrainError;
 use crate::train::memory::StepMemory;
-use crate::train::mixing::mixed;
+use crate::train::mixing::mix_clips;
 use crate::train::objective::Objective;
 use crate::train::step::{Gradients, Queued, Step, Together};
 
@@ -206,5 +206,5 @@ pub(in crate::train) fn training_clips(
             None => plain_clips_of(batch, range, device)?,
         })
     };
-    mixed(batch, range.clone(), read(range)?, &read)
+    mix_clips(batch, range.clone(), read(range)?, &read)
 }
