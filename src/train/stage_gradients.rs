@@ -42,8 +42,8 @@ pub(super) fn stage_gradients(
             clips: &clips,
             memory,
             loss_scale: factor,
-            together: None,
-            gradients: None,
+            lane_sync: None,
+            gradient_sink: None,
         };
         let mut watch = MemoryWatch::start(device);
         let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?

@@ -3,7 +3,7 @@
 use super::{EpochOutcome, FreezingStrategy, StageSet, Stall};
 use crate::model::STAGES;
 
-/// When the score stalls, unfreezes the frozen stage with the largest gradient norm per parameter.
+/// When the score stalls, unfreezes the frozen stage with the largest root-mean-square gradient.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GradientGuided {
     /// Stages that train from the first epoch of the phase on.

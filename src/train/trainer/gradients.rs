@@ -117,7 +117,7 @@ impl Trainer<'_> {
             memory: self.memory,
             loss_scale: self.loss_factor(),
             lane_sync: None,
-            gradients: None,
+            gradient_sink: None,
         }
     }
 
