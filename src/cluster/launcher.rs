@@ -9,7 +9,7 @@ const RANKS: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MPI_
 /// Variable with the path of the MPI library to open.
 pub(super) const LIBRARY: &str = "POLYVIEW_MPI";
 
-/// What is known about the launcher.
+/// The launcher of this process, as far as its environment variables tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Launcher {
     /// Largest number of processes in any of the variables, and the name of that variable.

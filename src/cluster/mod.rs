@@ -58,7 +58,7 @@ pub enum ClusterError {
     },
 }
 
-/// The communication of one rank with the other ranks of its job. Dropping it finalizes MPI.
+/// The communication of one rank with the other ranks of its job. Dropping it finalises MPI.
 pub struct Cluster {
     mpi: Mpi,
     rank: usize,

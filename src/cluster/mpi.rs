@@ -301,7 +301,7 @@ impl Mpi {
         std::process::exit(status.into())
     }
 
-    /// Finalizes MPI, which waits for all processes.
+    /// Finalises MPI; a collective call.
     pub(super) fn finalize(&self) {
         // SAFETY: MPI is initialised, and nothing is called after this.
         call!(self, functions => unsafe { (functions.finalize)() });

@@ -16,7 +16,7 @@ use crate::model::state_dict::{StateDict, collect_net};
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
 
-/// What a run plans its micro-batches with.
+/// Facts about the device's memory from which a run plans its micro-batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MemoryState {
     /// Free device memory at the start of the run, bytes, if known.

@@ -32,7 +32,7 @@ pub(super) struct Part {
 }
 
 /// Cuts some actions of a batch into parts of whole actions with at most `most` clips; an action with more
-/// clips becomes a part of its own.
+/// clips becomes a separate part.
 pub(super) fn parts(batch: &Batch, actions: &Range<usize>, most: usize) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut clip = batch.clips_of(actions).start;

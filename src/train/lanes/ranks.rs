@@ -28,7 +28,7 @@ pub(super) struct Ranks {
     stopped: Cell<bool>,
 }
 
-/// What a rank sends about its share of a batch.
+/// Metadata of a rank's share of a batch.
 #[derive(Debug, Serialize, Deserialize)]
 struct Share {
     actions: Vec<String>,
@@ -40,7 +40,7 @@ struct Share {
     lanes: Vec<Range<usize>>,
 }
 
-/// What a rank sends about the results of its lanes.
+/// A rank's report on the results of its lanes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
     /// Whether one of the rank's devices was out of memory.
@@ -51,7 +51,7 @@ struct Report {
     lanes: Vec<LaneResult>,
 }
 
-/// What a rank sends about a group of gradients before the values.
+/// A rank's report on its gradients of a group, which is exchanged before the values.
 #[derive(Debug, Serialize, Deserialize)]
 struct Present {
     /// Whether a lane of the rank has failed.

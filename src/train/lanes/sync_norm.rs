@@ -43,7 +43,7 @@ enum Lane {
     Finished,
 }
 
-/// What a process sends about its lanes once none of them is computing.
+/// A process's report on its lanes, which is sent once none of them is computing.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Report {
     aborted: bool,
