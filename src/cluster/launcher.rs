@@ -56,8 +56,8 @@ fn abi_of(path: &str) -> Abi {
     }
 }
 
-/// Returns the known libraries: those of Open MPI 4 and 5, of MPICH, and with the standard ABI. `hydra` is
-/// whether the launcher is MPICH's.
+/// Returns the known libraries: those of Open MPI 4 and 5, of MPICH, and with the standard ABI.
+/// `hydra` is whether the launcher is MPICH's.
 fn known(hydra: bool) -> Vec<(String, Abi)> {
     let names: &[(&str, Abi)] = if cfg!(target_os = "macos") {
         &[("libmpi.40.dylib", Abi::OpenMpi), ("libmpi.12.dylib", Abi::Mpich)]

@@ -1,6 +1,6 @@
-//! Several processes, on one or more machines, that train one network together through MPI. Each process is
-//! a *rank*. Ranks send messages directly to each other and never wait forever: if a rank stays silent for
-//! too long, the job is aborted with an error message that names the rank.
+//! Several processes, on one or more machines, that train one network together through MPI. Each
+//! process is a *rank*. Ranks send messages directly to each other and never wait forever: if a
+//! rank stays silent for too long, the job is aborted with an error message that names the rank.
 
 mod launcher;
 mod mpi;
@@ -67,7 +67,8 @@ pub struct Cluster {
     traffic: Cell<Traffic>,
 }
 
-/// Returns the number of processes that an MPI launcher started, including this one; 1 without a launcher.
+/// Returns the number of processes that an MPI launcher started, including this one; 1 without a
+/// launcher.
 pub(crate) fn processes_launched() -> usize {
     let launcher = Launcher::detect();
     launcher.size.filter(|_| launcher.mpi).map_or(1, |(size, _)| size)
@@ -200,9 +201,9 @@ impl Cluster {
         messages.into_iter().enumerate().map(read).collect()
     }
 
-    /// Gathers the bytes of all ranks on every rank, in the order of the ranks. The lengths are not known in
-    /// advance: a first message of fixed size has the length and the first bytes, a second one any
-    /// remaining bytes.
+    /// Gathers the bytes of all ranks on every rank, in the order of the ranks. The lengths are not
+    /// known in advance: a first message of fixed size has the length and the first bytes, a second
+    /// one any remaining bytes.
     fn all_bytes(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
         let split = |length: usize| length.min(SHORT - HEAD);
         let mut first = (own.len() as u64).to_le_bytes().to_vec();
@@ -259,9 +260,9 @@ impl Cluster {
         bytes
     }
 
-    /// Performs all of these sends and receives, each to or from a rank. A message must be as long as the
-    /// buffer on the receiving side, or may be shorter if that is a single piece. Aborts the job if a rank
-    /// stays silent.
+    /// Performs all of these sends and receives, each to or from a rank. A message must be as long
+    /// as the buffer on the receiving side, or may be shorter if that is a single piece. Aborts the
+    /// job if a rank stays silent.
     pub fn transfer(&self, sends: &[(usize, &[u8])], receives: Vec<(usize, &mut [u8])>) {
         let began = Instant::now();
         let mut traffic = self.traffic.get();
@@ -312,8 +313,8 @@ impl Cluster {
     }
 }
 
-/// Size of the first message in bytes, including the length field. The batch statistics of the widest layers
-/// fit.
+/// Size of the first message in bytes, including the length field. The batch statistics of the
+/// widest layers fit.
 const SHORT: usize = 16 << 10;
 /// Size of the length field in bytes.
 const HEAD: usize = 8;
@@ -325,8 +326,8 @@ const NOTICE: Duration = Duration::from_secs(5);
 /// Minimum timeout for all ranks to start.
 const SHORTEST_START: Duration = Duration::from_secs(15);
 
-/// Starts MPI, which waits for all ranks. Ends the process if that takes longer than a rank may be silent:
-/// some launchers do not notice a rank that ended before it joined.
+/// Starts MPI, which waits for all ranks. Ends the process if that takes longer than a rank may be
+/// silent: some launchers do not notice a rank that ended before it joined.
 fn started_within<T>(timeout: Duration, start: impl FnOnce() -> T) -> T {
     let timeout = timeout.max(SHORTEST_START);
     let (started, waits) = std::sync::mpsc::channel::<()>();

@@ -1,5 +1,5 @@
-//! The few MPI functions that polyview calls, from a library that is opened at run time, so that one binary
-//! works with every MPI. All `unsafe` code of the cluster is here.
+//! The few MPI functions that polyview calls, from a library that is opened at run time, so that
+//! one binary works with every MPI. All `unsafe` code of the cluster is here.
 //!
 //! Three ABIs are supported: Open MPI's, MPICH's (also used by Intel and Cray), and the standard ABI of
 //! MPI 5. As far as used here, they only differ in the types of handles and the values of constants.
@@ -99,8 +99,8 @@ unsafe fn function<F: Copy>(library: &'static Library, name: &CStr) -> Result<F,
 
 impl<H: Handle> Functions<H> {
     /// # Safety
-    /// `H` must be the type of the library's handles, and `world` and `byte` its values of MPI_COMM_WORLD
-    /// and MPI_BYTE.
+    /// `H` must be the type of the library's handles, and `world` and `byte` its values of
+    /// MPI_COMM_WORLD and MPI_BYTE.
     unsafe fn open(library: &'static Library, world: H, byte: H) -> Result<Self, ClusterError> {
         // SAFETY: these are the functions' types in the MPI standard, with the caller's handles.
         unsafe {
@@ -237,9 +237,9 @@ impl Mpi {
         call!(self, functions => functions.number("MPI_Comm_size", functions.size))
     }
 
-    /// Performs all of these sends and receives, each to or from a rank. Until all are done, `wait` is called
-    /// repeatedly with the ranks that are still waited for and whether an operation has completed since the
-    /// last call. It must not unwind. After an error the process must end.
+    /// Performs all of these sends and receives, each to or from a rank. Until all are done, `wait`
+    /// is called repeatedly with the ranks that are still waited for and whether an operation has
+    /// completed since the last call. It must not unwind. After an error the process must end.
     pub(super) fn transfer(
         &self,
         sends: &[(usize, &[u8])],
@@ -258,8 +258,8 @@ impl Mpi {
         let _pending = Pending;
         let mut open: Vec<(usize, Request)> = Vec::new();
         let mut start = |rank: usize, bytes: Bytes| {
-            // SAFETY: the slices are borrowed until this function returns, which is when all requests are
-            // done, or after an error, when the process ends soon.
+            // SAFETY: the slices are borrowed until this function returns, which is when all
+            // requests are done, or after an error, when the process ends soon.
             let request = call!(self, functions => unsafe { functions.start(bytes, rank, TAG) })?;
             open.push((rank, request));
             Ok(())

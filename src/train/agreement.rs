@@ -6,8 +6,8 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::data::Dataset;
 
-/// Returns the lead's configuration, in which each rank keeps its own device, locations of data, cache and
-/// save-dir, and loader settings. The lead warns about other options that differ.
+/// Returns the lead's configuration, in which each rank keeps its own device, locations of data,
+/// cache and save-dir, and loader settings. The lead warns about other options that differ.
 pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config, TrainError> {
     let text = toml::to_string(config).expect("a configuration can be serialised");
     let texts = cluster.all(&text)?;
@@ -35,8 +35,8 @@ pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config
     Ok(common)
 }
 
-/// Returns an error unless the data are the same on all ranks: otherwise a rank would train on other actions
-/// than the run's plan says.
+/// Returns an error unless the data are the same on all ranks: otherwise a rank would train on
+/// other actions than the run's plan says.
 pub(super) fn compare_data(data: &RunData, cluster: &Cluster) -> Result<(), TrainError> {
     let all = cluster.all(&digests(data))?;
     for (index, split) in [&data.train, &data.valid].into_iter().enumerate() {
@@ -53,8 +53,8 @@ pub(super) fn digests(data: &RunData) -> [u32; 2] {
     [&data.train, &data.valid].map(|split| digest(split))
 }
 
-/// Computes a digest that very likely differs between splits with different actions, labels, properties or
-/// numbers of views.
+/// Computes a digest that very likely differs between splits with different actions, labels,
+/// properties or numbers of views.
 fn digest(split: &Dataset) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     for sample in &split.samples {

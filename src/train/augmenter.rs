@@ -30,7 +30,8 @@ impl Rarity {
         Some(Self { task, classes: counts.iter().map(|&count| rarity(count, largest)).collect() })
     }
 
-    /// Returns the rarity of an action's class, given the action's index in the batch; 0 without a label.
+    /// Returns the rarity of an action's class, given the action's index in the batch; 0 without a
+    /// label.
     pub fn of_action(&self, batch: &Batch, action: usize) -> f32 {
         let class = batch.labels.get(self.task).and_then(|labels| labels[action]);
         class.and_then(|class| self.classes.get(class)).copied().unwrap_or(0.0)

@@ -1,5 +1,5 @@
-//! The best weights of a run that is not resumed from its folder's last checkpoint: the score to beat must
-//! belong to weights that are in the folder.
+//! The best weights of a run that is not resumed from its folder's last checkpoint: the score to
+//! beat must belong to weights that are in the folder.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::report::EpochRecord;
 /// Name of the state file that belongs to [`BEST`].
 const BEST_STATE: &str = "best.state";
 
-/// Copies the best weights of this history to the run's folder, and moves those of any other epoch aside.
-/// The weights that the run resumes from may be the best ones, unless they were written `within_epoch`.
-/// Returns the score to beat: `score`, or the configured `resume_best_acc` if the best weights were not
-/// found.
+/// Copies the best weights of this history to the run's folder, and moves those of any other epoch
+/// aside. The weights that the run resumes from may be the best ones, unless they were written
+/// `within_epoch`. Returns the score to beat: `score`, or the configured `resume_best_acc` if the
+/// best weights were not found.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -79,8 +79,8 @@ fn is_of(weights: &Path, epoch: &EpochRecord) -> bool {
         .is_ok_and(|(info, ..)| info.epoch == epoch.epoch && same(info.score, epoch.score))
 }
 
-/// Compares scores with a tolerance: a weight file stores its score as JSON, which may change the last digit
-/// when read back.
+/// Compares scores with a tolerance: a weight file stores its score as JSON, which may change the
+/// last digit when read back.
 fn same(read: Option<f64>, score: f64) -> bool {
     read.is_some_and(|read| (read - score).abs() <= 1e-12)
 }

@@ -140,9 +140,9 @@ impl<'a> CheckpointWriter<'a> {
         self.write(snapshot, &[checkpoint::LAST.to_owned()])
     }
 
-    /// Writes the checkpoints and the history of a finished epoch, and its predictions for the validation
-    /// split if it is the best. Returns the weight files written. After an error the epoch counts as
-    /// unfinished.
+    /// Writes the checkpoints and the history of a finished epoch, and its predictions for the
+    /// validation split if it is the best. Returns the weight files written. After an error the
+    /// epoch counts as unfinished.
     pub(super) fn save_epoch(
         &mut self,
         snapshot: Snapshot,
@@ -178,8 +178,9 @@ impl<'a> CheckpointWriter<'a> {
         if self.config.run.keep > 0 {
             names.push(format!("epoch-{:04}.safetensors", record.epoch));
         }
-        // The last checkpoint must be written last: a run killed before that repeats the epoch when it is
-        // resumed and rewrites the other files with the same content. So it does the predictions.
+        // The last checkpoint must be written last: a run killed before that repeats the epoch when
+        // it is resumed and rewrites the other files with the same content. So it does the
+        // predictions.
         names.push(checkpoint::LAST.to_owned());
         if record.best && self.writes {
             self.restore()?;

@@ -29,8 +29,8 @@ pub(super) struct RankDevices {
 }
 
 impl Devices {
-    /// Opens the configured devices. If several ranks share a machine, `auto`, `gpu` and `all` divide its
-    /// GPUs among them.
+    /// Opens the configured devices. If several ranks share a machine, `auto`, `gpu` and `all`
+    /// divide its GPUs among them.
     pub(super) fn open(config: &Config, cluster: Option<&Cluster>) -> Result<Self, TrainError> {
         let own = match cluster.map(Cluster::place) {
             Some((index, count)) if count > 1 => {

@@ -10,9 +10,10 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    /// Returns the number of epochs since the best score (the earliest on a tie) or, if later, since more
-    /// stages of the backbone were unfrozen: newly unfrozen stages get the full patience. `epochs` has
-    /// the score of each epoch and the number of stages unfrozen in its phase so far.
+    /// Returns the number of epochs since the best score (the earliest on a tie) or, if later,
+    /// since more stages of the backbone were unfrozen: newly unfrozen stages get the full
+    /// patience. `epochs` has the score of each epoch and the number of stages unfrozen in its
+    /// phase so far.
     pub fn stale(epochs: &[(f64, usize)]) -> usize {
         let mut best = f64::NEG_INFINITY;
         let mut unfrozen = usize::MAX;

@@ -21,8 +21,8 @@ const JPEG_QUALITY: u8 = 80;
 struct Candidate {
     action: String,
     correct: bool,
-    /// Mean probability of the predicted classes if all are correct, otherwise the largest probability of
-    /// a wrong class.
+    /// Mean probability of the predicted classes if all are correct, otherwise the largest
+    /// probability of a wrong class.
     confidence: f64,
     /// Task and class to explain: the most confident wrong class, otherwise the most confident class.
     explained: [usize; 2],
@@ -68,8 +68,8 @@ impl Candidate {
     }
 }
 
-/// Returns a saliency map of each view in a batch of one action for a class, given `[task, class]`; `None`
-/// if there is none.
+/// Returns a saliency map of each view in a batch of one action for a class, given `[task, class]`;
+/// `None` if there is none.
 pub(super) type Explain<'a> = dyn Fn(&Batch, [usize; 2]) -> Option<Vec<Saliency>> + 'a;
 
 /// Returns the most confident correct predictions and the most confident wrong ones, with frames of each
@@ -90,7 +90,8 @@ pub(super) fn examples(
     })
 }
 
-/// Builds an example; `None` if the clips can no longer be read, as a missing picture must not end the run.
+/// Builds an example; `None` if the clips can no longer be read, as a missing picture must not end
+/// the run.
 fn example(
     candidate: &Candidate,
     schema: &Schema,

@@ -60,8 +60,8 @@ impl LossScale {
         true
     }
 
-    /// Logs a warning if most steps of an epoch (counted from 1) were skipped. `self` is the scale at the
-    /// end of the epoch.
+    /// Logs a warning if most steps of an epoch (counted from 1) were skipped. `self` is the scale
+    /// at the end of the epoch.
     pub(super) fn warn(&self, epoch: usize, pass: &PassProgress) {
         if let Some(advice) = left_out_advice(pass.left_out, pass.steps, self.scale) {
             log::warn!("epoch {epoch}: {advice}");

@@ -66,16 +66,16 @@ pub struct LrCurve {
     /// either side, over the logarithm of the rate; this is where its slope is the most standard errors
     /// below 0. `None` if it is nowhere at least 4 standard errors below 0.
     pub suggestion: Option<f64>,
-    /// A tenth of the rate at which the smoothed loss is lowest. `None` without a suggestion: if the loss
-    /// does not fall, the position of its minimum is down to chance.
+    /// A tenth of the rate at which the smoothed loss is lowest. `None` without a suggestion: if
+    /// the loss does not fall, the position of its minimum is down to chance.
     pub tenth_of_lowest: Option<f64>,
 }
 
-/// Trains a fresh network for `steps` steps while the rate rises exponentially through `range`. The same
-/// rate applies to everything that the run's first epoch would train: only the heads in a run of two
-/// phases, otherwise what the freezing strategy starts with. Mixing, augmentation and loss are the run's;
-/// after the data of one epoch the test continues with those of the next. Nothing is written. Setting
-/// `stop` ends the test after the step in progress and returns the steps so far.
+/// Trains a fresh network for `steps` steps while the rate rises exponentially through `range`. The
+/// same rate applies to everything that the run's first epoch would train: only the heads in a run
+/// of two phases, otherwise what the freezing strategy starts with. Mixing, augmentation and loss
+/// are the run's; after the data of one epoch the test continues with those of the next. Nothing is
+/// written. Setting `stop` ends the test after the step in progress and returns the steps so far.
 ///
 /// # Errors
 /// An invalid range or number of steps, and those of [`super::run()`]. A loss that is not finite is an
@@ -197,9 +197,9 @@ impl Smoothing {
     }
 }
 
-/// Returns the index at which the loss falls most clearly. Differences between single steps are dominated
-/// by batch noise: the steepest one is often just the recovery from an outlier. The smoothed loss is no
-/// alternative, as it lags behind.
+/// Returns the index at which the loss falls most clearly. Differences between single steps are
+/// dominated by batch noise: the steepest one is often just the recovery from an outlier. The
+/// smoothed loss is no alternative, as it lags behind.
 fn clearest_fall(points: &[LrPoint]) -> Option<usize> {
     let decades = (points.last()?.rate / points.first()?.rate).log10();
     let side =

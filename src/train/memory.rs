@@ -140,8 +140,8 @@ impl MemoryBudget {
         needs.clips(self.state.free_bytes, self.binding)
     }
 
-    /// Returns an error if the device's buffers cannot hold a single clip of `size` = `[T, H, W]`. Warns if
-    /// one is not expected to fit into the free memory.
+    /// Returns an error if the device's buffers cannot hold a single clip of `size` = `[T, H, W]`.
+    /// Warns if one is not expected to fit into the free memory.
     pub(super) fn check(&self, needs: &MemoryEstimate, size: [usize; 3]) -> Result<(), TrainError> {
         let most = self.binding.map_or(u64::MAX, |most| most.min(MOST_BYTES as u64));
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);

@@ -58,8 +58,8 @@ impl HeadProgress {
     }
 }
 
-/// Progress of a pass. Stored in a checkpoint within an epoch, so that the metrics of a resumed pass cover
-/// the whole pass.
+/// Progress of a pass. Stored in a checkpoint within an epoch, so that the metrics of a resumed
+/// pass cover the whole pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassProgress {
     /// Number of steps done.

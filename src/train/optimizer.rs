@@ -112,8 +112,8 @@ impl Optimizer {
         Ok((self.update(module, grads, [norm, 1.0], rate, momentum), norm))
     }
 
-    /// Like [`Optimizer::step`], for gradients that are multiplied by `loss_scale`. `norm` is the norm of
-    /// the unscaled gradients.
+    /// Like [`Optimizer::step`], for gradients that are multiplied by `loss_scale`. `norm` is the
+    /// norm of the unscaled gradients.
     pub(super) fn update<M: Module>(
         &mut self,
         module: M,

@@ -20,12 +20,13 @@ use crate::schema::Schema;
 /// Name of the file with the weights before the first step.
 const INITIAL: &str = "initial.safetensors";
 
-/// Writes a record: a folder with `initial.safetensors` (a weight file), `record.json`, and one safetensors
-/// file for each step and for each batch of the first validation pass. Such a file contains `clips`, the
-/// normalised clips `[N, 3, T, H, W]` as fed to the backbone. For a step it also contains `dropout.0`
-/// `[N, F]` and `dropout.1`, … `[B, hidden]`, the factors of the dropout before view pooling and in each
-/// head. The metadata entry `record` is a JSON object with the actions, their views and labels, and for a
-/// step with learning rates, losses and the gradient norm.
+/// Writes a record: a folder with `initial.safetensors` (a weight file), `record.json`, and one
+/// safetensors file for each step and for each batch of the first validation pass. Such a file
+/// contains `clips`, the normalised clips `[N, 3, T, H, W]` as fed to the backbone. For a step it
+/// also contains `dropout.0` `[N, F]` and `dropout.1`, … `[B, hidden]`, the factors of the dropout
+/// before view pooling and in each head. The metadata entry `record` is a JSON object with the
+/// actions, their views and labels, and for a step with learning rates, losses and the gradient
+/// norm.
 #[derive(Debug)]
 pub struct Recorder {
     folder: PathBuf,

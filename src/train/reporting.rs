@@ -43,7 +43,8 @@ pub(super) struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    /// Creates a reporter of a run with `done` finished epochs. Nothing is written unless `writes` is set.
+    /// Creates a reporter of a run with `done` finished epochs. Nothing is written unless `writes`
+    /// is set.
     pub(super) fn open(
         config: &'a Config,
         schema: Schema,

@@ -334,8 +334,8 @@ impl<'a> Run<'a> {
         match self.checkpoints.save_epoch(snapshot, &self.schema, predictions) {
             Ok(saved) => self.report_saved(saved),
             Err(error) => {
-                // One of the epoch's files could not be written. Save the finished training pass, so that
-                // a resumed run repeats only the validation and then writes the files.
+                // One of the epoch's files could not be written. Save the finished training pass,
+                // so that a resumed run repeats only the validation and then writes the files.
                 self.history.pop();
                 if let Err(also) = self.save(Some(progress)) {
                     log::debug!("the epoch's training pass could not be saved either: {also}");

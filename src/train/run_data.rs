@@ -1,4 +1,5 @@
-//! A run's data: the splits with their frame cache, the order of the training split and its augmentation.
+//! A run's data: the splits with their frame cache, the order of the training split and its
+//! augmentation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -137,7 +138,8 @@ impl<'a> RunData<'a> {
         Ok(self.train.read_batch(actions, &reading, &mut self.train.resizer())?)
     }
 
-    /// Returns the augmenter of training clips; rarity is derived from the training split's class counts.
+    /// Returns the augmenter of training clips; rarity is derived from the training split's class
+    /// counts.
     pub(super) fn augmenter(&self, schema: &Schema) -> Augmenter {
         Augmenter {
             config: self.config.augment.clone(),

@@ -6,8 +6,8 @@ use super::schedule::{Plateau, Position, Schedule, warm_up};
 use crate::config::{Config, FreezingKind};
 use crate::model::{STAGES, StageSet, stage_of};
 
-/// Factor from a stage's rate to that of the stage below it with `discriminative-lr`: Howard & Ruder 2018,
-/// section 3.2.
+/// Factor from a stage's rate to that of the stage below it with `discriminative-lr`: Howard &
+/// Ruder 2018, section 3.2.
 const DISCRIMINATIVE: f64 = 1.0 / 2.6;
 /// Factor from a stage's rate to that of the stage below it with `exponential-lr-decay`.
 const EXPONENTIAL: f64 = 0.5;
@@ -229,7 +229,8 @@ mod tests {
         (config.freezing.phase1_epochs, config.freezing.phase1_plateau_patience) = (8, 1);
         let schedule = RunSchedule::new(&config, |_| 10);
         let outcome = |score: f64| EpochOutcome { score, gradients: None };
-        // The scores of the five warm-up epochs, the first of which happens to be the best, do not count.
+        // The scores of the five warm-up epochs, the first of which happens to be the best, do not
+        // count.
         let past: Vec<EpochOutcome> = [0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4, 0.4].map(outcome).into();
         let rate = |epoch: usize| schedule.epoch(epoch, &past[..epoch]).at(9).heads;
         let full = config.freezing.head_lr;

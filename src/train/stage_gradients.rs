@@ -13,10 +13,11 @@ use crate::data::Batch;
 use crate::device::MemoryWatch;
 use crate::model::{MultiViewNet, STAGES, StageSet, plain_clips_of, stage_of};
 
-/// Computes the root mean square of each stage's gradient on one batch, which gradient-guided freezing
-/// uses to decide. There are no updates, dropout or augmentation. `device` must have automatic
-/// differentiation enabled. Returns `None` if the device is out of memory with a single clip: the gradients
-/// of all stages may need more memory than those of the stages that the run trains.
+/// Computes the root mean square of each stage's gradient on one batch, which gradient-guided
+/// freezing uses to decide. There are no updates, dropout or augmentation. `device` must have
+/// automatic differentiation enabled. Returns `None` if the device is out of memory with a single
+/// clip: the gradients of all stages may need more memory than those of the stages that the run
+/// trains.
 ///
 /// # Errors
 /// A device that fails.

@@ -107,8 +107,8 @@ impl Start {
 }
 
 /// Returns the network to train and the average of its weights from those of a checkpoint. If the
-/// checkpointed run kept an average, `net` has the averaged weights and `trained` is the network that was
-/// trained, with the number of updates of the average.
+/// checkpointed run kept an average, `net` has the averaged weights and `trained` is the network
+/// that was trained, with the number of updates of the average.
 pub(super) fn networks(
     config: &Config,
     model: &ModelConfig,

@@ -1,11 +1,12 @@
-//! The gradients of one training step, with the batch cut into as many parts as its memory plan requires.
+//! The gradients of one training step, with the batch cut into as many parts as its memory plan
+//! requires.
 //!
-//! Parts consist of whole actions, and their gradients are accumulated. An action with more clips than fit
-//! into one pass needs two forward passes: the first computes the features of its clips, chunk by chunk
-//! and without a graph; the gradient of the loss with respect to the features is then propagated back
-//! through the clips, which are run again. Either way the loss is exactly that of the whole batch. The
-//! only difference from a step in one pass is that batch norm sees just the clips of one pass, as always
-//! with gradient accumulation.
+//! Parts consist of whole actions, and their gradients are accumulated. An action with more clips
+//! than fit into one pass needs two forward passes: the first computes the features of its clips,
+//! chunk by chunk and without a graph; the gradient of the loss with respect to the features is
+//! then propagated back through the clips, which are run again. Either way the loss is exactly that
+//! of the whole batch. The only difference from a step in one pass is that batch norm sees just the
+//! clips of one pass, as always with gradient accumulation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub(super) struct Part {
     pub clips: Range<usize>,
 }
 
-/// Cuts some actions of a batch into parts of whole actions with at most `most` clips; an action with more
-/// clips becomes a separate part.
+/// Cuts some actions of a batch into parts of whole actions with at most `most` clips; an action
+/// with more clips becomes a separate part.
 pub(super) fn parts(batch: &Batch, actions: &Range<usize>, most: usize) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut clip = batch.clips_of(actions).start;
@@ -145,8 +146,8 @@ impl Step<'_> {
         Ok(Queued { grads: sum.grads(), statistics, costs, logits })
     }
 
-    /// Queues the passes of one part. Adds its gradients to `sum`, or passes them to `sink` if possible, and
-    /// adds its batch statistics to `statistics`.
+    /// Queues the passes of one part. Adds its gradients to `sum`, or passes them to `sink` if
+    /// possible, and adds its batch statistics to `statistics`.
     fn part(
         &self,
         part: Part,

@@ -264,7 +264,8 @@ fn describe_freezing(c: &Config) -> String {
     }
 }
 
-/// Returns the class counts, class weights and draws of the tasks whose classes are weighted or resampled.
+/// Returns the class counts, class weights and draws of the tasks whose classes are weighted or
+/// resampled.
 fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSummary> {
     let drawn = config.balance.balanced_tasks(schema);
     let weighted = schema.imbalanced_task();

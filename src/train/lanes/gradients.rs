@@ -12,9 +12,9 @@ use super::tree;
 use crate::kernels::host::floats;
 use crate::model::MultiViewNet;
 
-/// The gradients of the trainable parameters, or of a group of them, in the order of the network; `None` for
-/// a parameter that the lane's loss does not depend on. That is not the same as zeros: a parameter without
-/// a gradient in any lane is not updated at all.
+/// The gradients of the trainable parameters, or of a group of them, in the order of the network;
+/// `None` for a parameter that the lane's loss does not depend on. That is not the same as zeros: a
+/// parameter without a gradient in any lane is not updated at all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::train) struct HostGradients(pub Vec<Option<Vec<f32>>>);
 

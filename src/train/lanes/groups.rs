@@ -8,8 +8,8 @@ use crate::model::{MultiViewNet, stage_of};
 /// Candidates for the lowest stage of a group. The heads belong to the first group; stages 1 and 0 share
 /// one, as they have few parameters.
 const LOWEST: [usize; 4] = [4, 3, 2, 0];
-/// Minimum number of values in a group, except for the last: fewer are not worth separate messages. Half a
-/// megabyte takes as long over 25 GbE as the latency of such messages.
+/// Minimum number of values in a group, except for the last: fewer are not worth separate messages.
+/// Half a megabyte takes as long over 25 GbE as the latency of such messages.
 const ENOUGH: usize = 1 << 17;
 
 /// The trainable parameters and their groups.

@@ -34,8 +34,8 @@ pub(in crate::train) struct LaneJob {
     pub sync_norm: Option<Arc<SyncNorm>>,
 }
 
-/// A copy of the network and its device. The device has automatic differentiation enabled; the copy has it
-/// disabled for validation.
+/// A copy of the network and its device. The device has automatic differentiation enabled; the copy
+/// has it disabled for validation.
 #[derive(Clone, Copy)]
 pub(in crate::train) struct Replica<'a> {
     pub net: &'a MultiViewNet,
@@ -162,8 +162,8 @@ impl LaneJob {
     }
 }
 
-/// A job with some unfinished lanes. Dropping it without [`Unfinished::finished`], for whatever reason, fails
-/// the job, so that nothing waits for these lanes any longer.
+/// A job with some unfinished lanes. Dropping it without [`Unfinished::finished`], for whatever
+/// reason, fails the job, so that nothing waits for these lanes any longer.
 #[derive(Debug)]
 pub(super) struct Unfinished<J: Borrow<LaneJob>>(Option<J>);
 

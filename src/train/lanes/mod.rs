@@ -1,8 +1,8 @@
 //! Steps on several devices. A batch is cut into *lanes* ([`Plan`](crate::data::Plan)): each is a
-//! separate forward and backward pass with its own batch statistics, on one of the devices. The lanes'
-//! gradients are added on the host in a fixed order ([`tree`]), their statistics are applied in the order
-//! of the lanes, and the trainer's device performs the update and distributes the weights. The result
-//! depends only on the number of lanes, not on the number of devices.
+//! separate forward and backward pass with its own batch statistics, on one of the devices. The
+//! lanes' gradients are added on the host in a fixed order ([`tree`]), their statistics are applied
+//! in the order of the lanes, and the trainer's device performs the update and distributes the
+//! weights. The result depends only on the number of lanes, not on the number of devices.
 //!
 //! A step with one lane does none of this.
 
@@ -68,8 +68,8 @@ enum Changed {
     Everything,
 }
 
-/// Returns the number of lanes of a run on `devices` devices: as requested; otherwise as in the checkpointed
-/// run, so that it continues bit for bit; otherwise one per device.
+/// Returns the number of lanes of a run on `devices` devices: as requested; otherwise as in the
+/// checkpointed run, so that it continues bit for bit; otherwise one per device.
 ///
 /// # Errors
 /// More lanes than a batch has actions, more devices than lanes.
@@ -80,8 +80,8 @@ pub(super) fn count(
     actions: usize,
 ) -> Result<usize, TrainError> {
     let lanes = match (requested, saved) {
-        // The configuration that a run writes fixes its number of lanes; resumed with it on more devices,
-        // the run uses more lanes.
+        // The configuration that a run writes fixes its number of lanes; resumed with it on more
+        // devices, the run uses more lanes.
         (Auto::Number(lanes), Some(saved)) if lanes == saved && saved < devices => devices,
         (Auto::Number(lanes), _) => lanes,
         (Auto::Auto, Some(saved)) if saved >= devices => saved,
@@ -221,8 +221,8 @@ impl Lanes {
         self.changed = Changed::Everything;
     }
 
-    /// Synchronises the weights before a job. Returns the network with the weights that all ranks use: its
-    /// own, or the lead's if ranks do not compute alike. Workers receive them too.
+    /// Synchronises the weights before a job. Returns the network with the weights that all ranks
+    /// use: its own, or the lead's if ranks do not compute alike. Workers receive them too.
     pub(super) fn sync_weights(&mut self, net: MultiViewNet) -> Result<MultiViewNet, TrainError> {
         let changed = std::mem::replace(&mut self.changed, Changed::Nothing);
         let everything = changed == Changed::Everything;
@@ -282,8 +282,9 @@ impl Lanes {
         Gathering::new(Layout::of(net), self.local(), computes).into()
     }
 
-    /// Sums the gradients of all lanes, group by group as they arrive. Returns `None`, on all ranks, if a
-    /// lane has failed. Also returns the time at which the gradients of this process were complete.
+    /// Sums the gradients of all lanes, group by group as they arrive. Returns `None`, on all
+    /// ranks, if a lane has failed. Also returns the time at which the gradients of this process
+    /// were complete.
     pub(super) fn gather(
         &self,
         gathering: &Gathering,
@@ -321,8 +322,8 @@ impl Lanes {
     /// rank's compute time; `stop` asks all ranks to stop.
     ///
     /// # Errors
-    /// The error of the first device that failed; [`TrainError::OutOfMemory`] only if no device failed for
-    /// another reason, and then on all ranks.
+    /// The error of the first device that failed; [`TrainError::OutOfMemory`] only if no device
+    /// failed for another reason, and then on all ranks.
     pub(super) fn collect(
         &self,
         own: Result<Vec<LaneResult>, TrainError>,

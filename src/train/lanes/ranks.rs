@@ -172,8 +172,8 @@ impl Ranks {
         tree::nodes(&self.own(), &self.all_lanes()).into_iter().map(&mut sum).collect()
     }
 
-    /// Adds the partial sums of all ranks (an all-reduce): each rank adds one slice of the values and sends
-    /// it to the others.
+    /// Adds the partial sums of all ranks (an all-reduce): each rank adds one slice of the values
+    /// and sends it to the others.
     fn sum(
         &self,
         own: &[HostGradients],

@@ -96,7 +96,8 @@ impl LaneResult {
     }
 }
 
-/// Joins the results of a step's lanes, in their order. `net` is the network that their networks are copies of.
+/// Joins the results of a step's lanes, in their order. `net` is the network that their networks
+/// are copies of.
 pub(in crate::train) fn join(
     Joined { mut lanes, gradients }: Joined,
     net: &MultiViewNet,
@@ -110,7 +111,8 @@ pub(in crate::train) fn join(
     Gradients { grads: gradients.upload(net), statistics, result }
 }
 
-/// Joins the predictions of a batch's lanes. The logits of auxiliary heads are only in the [`BatchResult`].
+/// Joins the predictions of a batch's lanes. The logits of auxiliary heads are only in the
+/// [`BatchResult`].
 pub(in crate::train) fn prediction(
     Joined { mut lanes, .. }: Joined,
     device: &Device,

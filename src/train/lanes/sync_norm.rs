@@ -1,6 +1,7 @@
-//! Synchronised batch norm over all lanes of a step. Each lane computes in its own thread; at every layer it
-//! waits until the lanes have exchanged their statistics. Lanes may have different numbers of passes, and a
-//! lane without actions has none: which lanes take part in an exchange follows from the position of each.
+//! Synchronised batch norm over all lanes of a step. Each lane computes in its own thread; at every
+//! layer it waits until the lanes have exchanged their statistics. Lanes may have different numbers
+//! of passes, and a lane without actions has none: which lanes take part in an exchange follows
+//! from the position of each.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,8 +13,8 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::norm::{Exchange, Shares};
 use crate::train::step::ExchangesStatistics;
 
-/// A pass over a chunk of a lane's clips: whether it is the first (0) or second (1) over the chunk, and the
-/// number of the chunk. All lanes run their passes in this order.
+/// A pass over a chunk of a lane's clips: whether it is the first (0) or second (1) over the chunk,
+/// and the number of the chunk. All lanes run their passes in this order.
 type Pass = (u32, u32);
 
 /// Position of a lane: its pass, and the number of the exchange within it.
@@ -139,7 +140,8 @@ impl SyncNorm {
         self.changed.notify_all();
     }
 
-    /// Aborts the exchange, so that no lane waits any longer. The lanes' results are invalid from then on.
+    /// Aborts the exchange, so that no lane waits any longer. The lanes' results are invalid from
+    /// then on.
     pub(in crate::train) fn abort(&self) {
         self.lock().aborted = true;
         self.changed.notify_all();

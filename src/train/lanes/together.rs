@@ -1,4 +1,5 @@
-//! Lanes that exchange statistics at every layer, which must all run at the same time, even on one device.
+//! Lanes that exchange statistics at every layer, which must all run at the same time, even on one
+//! device.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -82,8 +83,8 @@ impl Drop for AbortOnPanic<'_> {
     }
 }
 
-/// Copies a network so that the copy has a separate autodiff graph. Burn merges graphs that share a parameter,
-/// and only one thread at a time can traverse a graph.
+/// Copies a network so that the copy has a separate autodiff graph. Burn merges graphs that share a
+/// parameter, and only one thread at a time can traverse a graph.
 struct OwnGraph;
 
 impl OwnGraph {

@@ -1,11 +1,11 @@
-//! The order in which the values of lanes are added: a binary tree over the lanes' numbers. Floating-point
-//! sums depend on the order, so it must depend only on the number of lanes.
+//! The order in which the values of lanes are added: a binary tree over the lanes' numbers.
+//! Floating-point sums depend on the order, so it must depend only on the number of lanes.
 
 use std::ops::Range;
 
-/// Returns the two children of the node of these lanes, of which there are at least two. The number of lanes
-/// of the left child is the largest power of two below `lanes.len()`, so that a device's share of the lanes
-/// consists of few nodes.
+/// Returns the two children of the node of these lanes, of which there are at least two. The number
+/// of lanes of the left child is the largest power of two below `lanes.len()`, so that a device's
+/// share of the lanes consists of few nodes.
 fn halves(lanes: &Range<usize>) -> [Range<usize>; 2] {
     let left = lanes.len().div_ceil(2).next_power_of_two();
     let middle = lanes.start + left;
@@ -23,8 +23,9 @@ pub(super) fn nodes(share: &Range<usize>, lanes: &Range<usize>) -> Vec<Range<usi
     halves(lanes).iter().flat_map(|half| nodes(share, half)).collect()
 }
 
-/// Computes the value of the node of these lanes. `known` returns the value of a node if it has it; it is called
-/// for a node before its children, and must have the value of every single lane that it is called for.
+/// Computes the value of the node of these lanes. `known` returns the value of a node if it has it;
+/// it is called for a node before its children, and must have the value of every single lane that
+/// it is called for.
 pub(super) fn total<T>(
     lanes: &Range<usize>,
     known: &mut impl FnMut(&Range<usize>) -> Option<T>,

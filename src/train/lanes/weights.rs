@@ -16,8 +16,8 @@ pub(super) struct Weights {
     values: Vec<TensorData>,
 }
 
-/// Returns whether a parameter is included: with `all` every one, otherwise those that an update changes.
-/// Running statistics are always included, also those of frozen layers, as they are small.
+/// Returns whether a parameter is included: with `all` every one, otherwise those that an update
+/// changes. Running statistics are always included, also those of frozen layers, as they are small.
 fn included<const D: usize>(all: bool, param: &Param<Tensor<D>>, path: &[String]) -> bool {
     let last = path.last().map(String::as_str);
     let statistics = matches!(last, Some("running_mean" | "running_var"));

@@ -105,8 +105,8 @@ fn work(
             Order::Load(weights) => net = weights.load(net),
             Order::Compute(job, lanes) => {
                 let result = compute(&net, job.job(), lanes, device);
-                // Drop the job before sending the result: the trainer takes back the batch, so no reference
-                // to it may remain. If the lanes failed, the job has already been failed.
+                // Drop the job before sending the result: the trainer takes back the batch, so no
+                // reference to it may remain. If the lanes failed, the job has already been failed.
                 job.finished();
                 if result.as_ref().is_err_and(TrainError::is_out_of_memory) {
                     watch.recover();

@@ -106,7 +106,8 @@ impl<'a> Run<'a> {
         }
         start.net = start.net.with_half(half);
         start.average = start.average.map(|average| average.with_half(half));
-        // A step is repeated if the device runs out of memory; loading the weights is not, so check here.
+        // A step is repeated if the device runs out of memory; loading the weights is not, so check
+        // here.
         let synced = compute.device.sync();
         if MemoryWatch::start(&compute.device).out_of_memory() {
             return Err(TrainError::OutOfMemory);
