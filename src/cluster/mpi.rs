@@ -91,7 +91,7 @@ impl Handle for c_int {
 /// # Safety
 /// `F` must be the type of the function.
 unsafe fn function<F: Copy>(library: &'static Library, name: &CStr) -> Result<F, ClusterError> {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let symbol = unsafe { library.get::<F>(name.to_bytes_with_nul()) };
     let symbol = symbol.map_err(|error| ClusterError::Library { reason: error.to_string() })?;
     Ok(*symbol)
@@ -148,7 +148,7 @@ impl<H: Handle> Functions<H> {
             Bytes::In(at, length) => ("MPI_Irecv", self.receive, at, length),
         };
         let (length, peer) = (length as c_int, peer as c_int);
-        // SAFETY: the caller's promise; the length fits, as pieces are at most `PIECE` long.
+        // SAFETY: guaranteed by the caller; the length fits, as pieces are at most `PIECE` long.
         let status =
             unsafe { call(at.cast(), length, self.byte, peer, tag, self.world, &mut request) };
         checked(name, status)?;

@@ -14,7 +14,7 @@ use crate::model::pretrained::PretrainedError;
 /// Error that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// An invalid configuration.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The device could not be opened.
@@ -23,7 +23,7 @@ pub enum TrainError {
     /// The data could not be read.
     #[error(transparent)]
     Data(#[from] DatasetError),
-    /// The pretrained weights were refused.
+    /// The pretrained weights cannot be used.
     #[error(transparent)]
     Pretrained(#[from] PretrainedError),
     /// A checkpoint or one of the run's files could not be read or written.

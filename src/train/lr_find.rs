@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigError, OptionError};
 use crate::metrics::mean;
 use crate::report::Observer;
 
-/// Weight of the past in the smoothed loss.
+/// Decay of the exponential moving average of the loss.
 const BETA: f64 = 0.98;
 /// The test ends when the smoothed loss exceeds its lowest value by this factor.
 const DIVERGED: f64 = 4.0;

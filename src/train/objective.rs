@@ -251,7 +251,7 @@ impl TaskObjective {
     }
 }
 
-/// A batch's losses, or a part's share in them, on the device.
+/// A batch's losses, or a part's contribution to them, on the device.
 #[derive(Debug)]
 pub struct Cost {
     /// Weighted total, `[1]`.

@@ -41,7 +41,7 @@ pub struct OneCycle {
 pub const DIV_FACTOR: f64 = 25.0;
 /// torch's final_div_factor: the final rate is the initial rate divided by this.
 pub const FINAL_DIV_FACTOR: f64 = 1e4;
-/// Adam's β1 (or SGD's momentum) at both ends, and at the peak.
+/// Adam's β1 (or SGD's momentum) at both ends of a cycle, and at its peak.
 pub(super) const CYCLE_MOMENTUM: [f64; 2] = [0.95, 0.85];
 
 impl OneCycle {

@@ -262,7 +262,7 @@ impl crate::losses::TaskLoss for Starved {
 }
 
 #[test]
-fn a_step_without_memory_is_repeated_in_halves() {
+fn a_step_that_runs_out_of_memory_is_repeated_in_halves() {
     let Some(device) = device::unshared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let options = crate::synth::SynthOptions {
@@ -317,7 +317,7 @@ fn a_step_without_memory_is_repeated_in_halves() {
 }
 
 #[test]
-fn a_part_whose_labels_have_no_share_has_no_loss() {
+fn a_part_whose_labels_have_no_weight_has_no_loss() {
     let mut case = Case::new(StageSet::ALL);
     // The only known label of the first action, which can be a part of its own, is its partner's. At a
     // share of 1 that label has no weight.
