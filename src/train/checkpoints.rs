@@ -179,8 +179,8 @@ impl<'a> CheckpointWriter<'a> {
             names.push(format!("epoch-{:04}.safetensors", record.epoch));
         }
         // The last checkpoint must be written last: a run killed before that repeats the epoch when
-        // it is resumed and rewrites the other files with the same content. So it does the
-        // predictions.
+        // it is resumed and rewrites the other files, including the predictions, with the same
+        // content.
         names.push(checkpoint::LAST.to_owned());
         if record.best && self.writes {
             self.restore()?;

@@ -17,7 +17,7 @@ pub(super) struct Weights {
 }
 
 /// Returns whether a parameter is included: with `all` every one, otherwise those that an update
-/// changes. Running statistics are always included, also those of frozen layers, as they are small.
+/// changes. Running statistics are always included, even those of frozen layers, as they are small.
 fn included<const D: usize>(all: bool, param: &Param<Tensor<D>>, path: &[String]) -> bool {
     let last = path.last().map(String::as_str);
     let statistics = matches!(last, Some("running_mean" | "running_var"));
