@@ -25,8 +25,7 @@ const INITIAL: &str = "initial.safetensors";
 /// contains `clips`, the normalised clips `[N, 3, T, H, W]` as fed to the backbone. For a step it
 /// also contains `dropout.0` `[N, F]` and `dropout.1`, … `[B, hidden]`, the factors of the dropout
 /// before view pooling and in each head. The metadata entry `record` is a JSON object with the
-/// actions, their views and labels, and for a step with learning rates, losses and the gradient
-/// norm.
+/// actions, their views and labels, and, for a step, its learning rates, losses and gradient norm.
 #[derive(Debug)]
 pub struct Recorder {
     folder: PathBuf,
@@ -96,7 +95,8 @@ impl Recorder {
         }
         let features = info.model.backbone.features();
         let (folder, schema) = (folder.to_owned(), schema.clone());
-        // The first epoch's validation pass may have been interrupted before anything was recorded.
+        // The first epoch's validation pass may have been interrupted: it only counts as recorded once
+        // that epoch is finished.
         let recorded = resumed_after > Some(0) && folder.join(valid_name(0)).exists();
         let validated = (!recorded).then_some(0);
         Ok(Self { folder, schema, features, validated })
