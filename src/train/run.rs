@@ -134,7 +134,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Adds examples of augmented clips, from the first two actions, to the report.
+    /// Writes augmented clips of the first two actions to TensorBoard.
     fn show_augmentation(&mut self, device: &burn::tensor::Device) -> Result<(), TrainError> {
         let Some(augmenter) = &self.trainer.augmenter else {
             return Ok(());
