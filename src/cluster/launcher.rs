@@ -1,32 +1,32 @@
-//! What the environment says of the launcher that started this process.
+//! Detects the launcher that started this process from environment variables.
 
 use super::mpi::Abi;
 
-/// Where launchers write how many processes there are.
+/// Variables in which launchers store the number of processes.
 const SIZES: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS", "WORLD_SIZE"];
-/// Where those that start MPI programs write a process's number.
+/// Variables in which launchers of MPI programs store the rank of a process.
 const RANKS: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MPI_LOCALRANKID"];
-/// Names the library to open.
+/// Variable with the path of the MPI library to open.
 pub(super) const LIBRARY: &str = "POLYVIEW_MPI";
 
-/// A launcher's traces.
+/// The launcher of this process, as far as its environment variables tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Launcher {
-    /// The most processes that a variable speaks of, with the variable.
+    /// Largest number of processes in any of the variables, and the name of that variable.
     pub size: Option<(usize, &'static str)>,
-    /// Whether it starts programs for MPI.
+    /// Whether the launcher starts MPI programs.
     pub mpi: bool,
-    /// Libraries that fit it, the likeliest first.
+    /// MPI libraries that match the launcher, the likeliest first.
     pub libraries: Vec<(String, Abi)>,
 }
 
 impl Launcher {
-    /// This process's.
-    pub(super) fn here() -> Self {
+    /// Detects the launcher of this process.
+    pub(super) fn detect() -> Self {
         Self::of(|name| std::env::var(name).ok())
     }
 
-    /// Reads the environment through `var`.
+    /// Detects the launcher from the environment variables that `var` reads.
     fn of(var: impl Fn(&str) -> Option<String>) -> Self {
         let size = |name: &&'static str| Some((var(name)?.parse().ok()?, *name));
         let size = SIZES.iter().filter_map(size).max_by_key(|(size, _)| *size);
@@ -38,13 +38,13 @@ impl Launcher {
         Self { size, mpi: RANKS.iter().any(|name| var(name).is_some()), libraries }
     }
 
-    /// Whether there seem to be several processes.
-    pub(super) fn is_several(&self) -> bool {
+    /// Returns whether several processes seem to have been started.
+    pub(super) fn is_multi_process(&self) -> bool {
         self.size.is_some_and(|(size, _)| size > 1)
     }
 }
 
-/// The interface of a library that the user names.
+/// Guesses the ABI of a user-supplied library from its name.
 fn abi_of(path: &str) -> Abi {
     let name = path.rsplit('/').next().unwrap_or(path);
     if name.contains("mpi_abi") {
@@ -56,14 +56,15 @@ fn abi_of(path: &str) -> Abi {
     }
 }
 
-/// The libraries of Open MPI 4 and 5 and of MPICH; `hydra` is MPICH's launcher.
+/// Returns the known libraries: those of Open MPI 4 and 5, of MPICH, and with the standard ABI.
+/// `hydra` is whether the launcher is MPICH's.
 fn known(hydra: bool) -> Vec<(String, Abi)> {
     let names: &[(&str, Abi)] = if cfg!(target_os = "macos") {
         &[("libmpi.40.dylib", Abi::OpenMpi), ("libmpi.12.dylib", Abi::Mpich)]
     } else {
         &[
             ("libmpi.so.40", Abi::OpenMpi),
-            // Debian's name, then MPICH's own.
+            // Debian's name of MPICH's library, then MPICH's own.
             ("libmpich.so.12", Abi::Mpich),
             ("libmpi.so.12", Abi::Mpich),
             ("libmpi_abi.so.1", Abi::Standard),
@@ -81,28 +82,28 @@ mod tests {
 
     fn of(variables: &[(&str, &str)]) -> Launcher {
         Launcher::of(|name| {
-            let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
+            let variable = variables.iter().find(|(known, _)| *known == name);
+            variable.map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[test]
-    fn a_launcher_is_known_by_its_variables() {
+    fn a_launcher_is_detected_by_its_variables() {
         let alone = of(&[]);
-        assert!(!alone.mpi && !alone.is_several());
+        assert!(!alone.mpi && !alone.is_multi_process());
         let open = of(&[("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_RANK", "2")]);
-        assert!(open.mpi && open.is_several());
+        assert!(open.mpi && open.is_multi_process());
         assert_eq!(open.size, Some((4, "OMPI_COMM_WORLD_SIZE")));
         assert_eq!(open.libraries[0].1, Abi::OpenMpi);
         let hydra = of(&[("PMI_SIZE", "2"), ("PMI_RANK", "0")]);
         assert_eq!(hydra.libraries[0].1, Abi::Mpich);
         let slurm = of(&[("SLURM_NTASKS", "8")]);
-        assert!(!slurm.mpi && slurm.is_several());
-        assert!(!of(&[("WORLD_SIZE", "1"), ("PMI_SIZE", "x")]).is_several());
+        assert!(!slurm.mpi && slurm.is_multi_process());
+        assert!(!of(&[("WORLD_SIZE", "1"), ("PMI_SIZE", "x")]).is_multi_process());
     }
 
     #[test]
-    fn a_named_library_has_the_interface_of_its_name() {
+    fn the_abi_of_a_library_follows_from_its_name() {
         for (path, abi) in [
             ("/opt/x/libmpi.so.40", Abi::OpenMpi),
             ("/opt/mpich/lib/libmpi.so", Abi::OpenMpi),

@@ -1,6 +1,6 @@
-//! Several processes, on one machine or many, that train one network together, through MPI. Each is a
-//! *rank*. Messages go from rank to rank; nothing waits for ever: a rank that stays silent for too long
-//! ends the job with a line that names it.
+//! Several processes, on one or more machines, that train one network together through MPI. Each
+//! process is a *rank*. Ranks send messages directly to each other and never wait forever: if a
+//! rank stays silent for too long, the job is aborted with an error message that names the rank.
 
 mod launcher;
 mod mpi;
@@ -18,47 +18,47 @@ use mpi::Mpi;
 
 use crate::units::ByteSize;
 
-/// Why ranks cannot work together.
+/// Error of the communication between ranks.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// A library that could not be opened, or is no MPI.
+    /// A library could not be opened, or is not an MPI library.
     #[error("{reason}")]
     Library {
-        /// What the system says.
+        /// Error message of the system.
         reason: String,
     },
-    /// MPI refused a call.
+    /// An MPI call failed.
     #[error("{call} failed with status {status}")]
     Call {
-        /// MPI's function.
+        /// Name of the MPI function.
         call: &'static str,
-        /// Its result.
+        /// Status that it returned.
         status: i32,
     },
-    /// Started several times by something that MPI knows nothing of: each would train alone, and all
-    /// would write to one folder.
+    /// Several processes were started that are not connected by MPI: each would train alone, and all of
+    /// them would write to the same folder.
     #[error("{variable} says that there are {size} processes, but {found}")]
     Alone {
-        /// The environment variable.
+        /// Name of the environment variable.
         variable: &'static str,
-        /// Its value.
+        /// Value of the variable.
         size: usize,
-        /// What MPI says.
+        /// What was found instead.
         found: String,
     },
-    /// A message that this version does not understand.
-    #[error("rank {rank} ({host}) sent what cannot be understood: {reason}")]
+    /// A message could not be decoded.
+    #[error("rank {rank} ({host}) sent a message that cannot be decoded: {reason}")]
     Message {
-        /// The sender.
+        /// Rank of the sender.
         rank: usize,
-        /// Its machine.
+        /// Host name of the sender.
         host: String,
-        /// The decoder's words.
+        /// Error message of the decoder.
         reason: String,
     },
 }
 
-/// The ranks of this job, as one of them sees it. Dropping it ends MPI.
+/// The communication of one rank with the other ranks of its job. Dropping it finalises MPI.
 pub struct Cluster {
     mpi: Mpi,
     rank: usize,
@@ -67,32 +67,33 @@ pub struct Cluster {
     traffic: Cell<Traffic>,
 }
 
-/// How many processes a launcher of MPI started, of which this is one; 1 without one.
+/// Returns the number of processes that an MPI launcher started, including this one; 1 without a
+/// launcher.
 pub(crate) fn processes_launched() -> usize {
-    let launcher = Launcher::here();
+    let launcher = Launcher::detect();
     launcher.size.filter(|_| launcher.mpi).map_or(1, |(size, _)| size)
 }
 
-/// What a rank has sent and received.
+/// Amount of data that a rank has sent and received.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Traffic {
     /// Bytes sent.
     pub sent: u64,
     /// Bytes received.
     pub received: u64,
-    /// Time of it, waiting for slower ranks included.
+    /// Time spent on it, including waiting for slower ranks.
     pub time: Duration,
 }
 
 impl Traffic {
-    /// What came after `before`, in so many steps, as a line.
+    /// Describes the traffic per step since `before`, which was `steps` steps ago.
     pub(crate) fn since(&self, before: &Self, steps: usize) -> String {
         let each = 1.0 / steps.max(1) as f64;
         let bytes = |now: u64, before: u64| ByteSize(((now - before) as f64 * each) as u64);
         let time = (self.time - before.time).as_secs_f64() * 1e3 * each;
         let (sent, received) =
             (bytes(self.sent, before.sent), bytes(self.received, before.received));
-        format!("{sent} sent, {received} received, {time:.1} ms of exchange in a step")
+        format!("{sent} sent, {received} received, {time:.1} ms of exchange per step")
     }
 }
 
@@ -103,14 +104,14 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Joins the job that `mpirun`, `srun` or the like started this process for; `None` for a process
-    /// that was started alone. No rank may be silent for longer than `timeout`.
+    /// Joins the job for which `mpirun`, `srun` or a similar launcher started this process; `None` for a
+    /// process that was started on its own. No rank may be silent for longer than `timeout`.
     ///
     /// # Errors
-    /// Several processes that are not one job of MPI.
+    /// Several processes that do not form one MPI job.
     pub fn join(timeout: Duration) -> Result<Option<Self>, ClusterError> {
-        let launcher = Launcher::here();
-        if !launcher.mpi && !launcher.is_several() {
+        let launcher = Launcher::detect();
+        if !launcher.mpi && !launcher.is_multi_process() {
             return Ok(None);
         }
         let alone = |found: String| match launcher.size.filter(|(size, _)| *size > 1) {
@@ -118,7 +119,7 @@ impl Cluster {
             None => Ok(None),
         };
         if !launcher.mpi {
-            return alone("none of them was started for MPI".to_owned());
+            return alone("they were not started by an MPI launcher".to_owned());
         }
         let mut reasons = Vec::new();
         for (name, abi) in &launcher.libraries {
@@ -126,13 +127,13 @@ impl Cluster {
                 Ok(mpi) if mpi.size()? > 1 => return Self::new(mpi, timeout).map(Some),
                 Ok(mpi) => {
                     mpi.finalize();
-                    return alone(format!("{name} says 1: it is not the MPI of the launcher"));
+                    return alone(format!("{name} says 1: it is not the launcher's MPI"));
                 }
                 Err(ClusterError::Library { reason }) => reasons.push(reason),
                 Err(error) => return Err(error),
             }
         }
-        alone(format!("no MPI could be opened ({})", reasons.join("; ")))
+        alone(format!("no MPI library could be opened ({})", reasons.join("; ")))
     }
 
     fn new(mpi: Mpi, timeout: Duration) -> Result<Self, ClusterError> {
@@ -145,50 +146,50 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The number of this rank.
+    /// Returns the number of this rank.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
-    /// Whether this rank writes the run's files and shows its progress.
+    /// Returns whether this rank is the lead, which writes the run's files and shows its progress.
     pub fn leads(&self) -> bool {
         self.rank == 0
     }
 
-    /// Number of ranks.
+    /// Returns the number of ranks.
     pub fn size(&self) -> usize {
         self.hosts.len()
     }
 
-    /// The machine of each rank.
+    /// Returns the host name of each rank.
     pub fn hosts(&self) -> &[String] {
         &self.hosts
     }
 
-    /// Number of this rank among those of its machine, and how many they are.
+    /// Returns the number of this rank among those of its host, and the number of ranks on that host.
     pub fn place(&self) -> (usize, usize) {
         let here =
             |ranks: &[String]| ranks.iter().filter(|host| **host == self.hosts[self.rank]).count();
         (here(&self.hosts[..self.rank]), here(&self.hosts))
     }
 
-    /// A rank with its machine, as messages name it.
+    /// Returns the name of a rank for messages, which includes its host.
     pub fn name(&self, rank: usize) -> String {
         format!("rank {rank} ({})", self.hosts[rank])
     }
 
-    /// What has been sent and received so far.
+    /// Returns the traffic so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic.get()
     }
 
-    /// Every rank's value, in their order.
+    /// Gathers the values of all ranks on every rank, in the order of the ranks.
     ///
     /// # Errors
-    /// A message that cannot be understood.
+    /// A message that cannot be decoded.
     pub fn all<T: Serialize + DeserializeOwned>(&self, own: &T) -> Result<Vec<T>, ClusterError> {
         let mut message = Vec::new();
-        ciborium::into_writer(own, &mut message).expect("memory can be written to");
+        ciborium::into_writer(own, &mut message).expect("writing to memory does not fail");
         let messages = self.all_bytes(message);
         let read = |(rank, message): (usize, Vec<u8>)| {
             ciborium::from_reader(&message[..]).map_err(|error| ClusterError::Message {
@@ -200,8 +201,9 @@ impl Cluster {
         messages.into_iter().enumerate().map(read).collect()
     }
 
-    /// Every rank's bytes, in their order. Nobody knows how many the others send: short ones come with
-    /// their number at once, long ones in a second message.
+    /// Gathers the bytes of all ranks on every rank, in the order of the ranks. The lengths are not
+    /// known in advance: a first message of fixed size has the length and the first bytes, a second
+    /// one any remaining bytes.
     fn all_bytes(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
         let split = |length: usize| length.min(SHORT - HEAD);
         let mut first = (own.len() as u64).to_le_bytes().to_vec();
@@ -215,7 +217,8 @@ impl Cluster {
         let mut messages: Vec<Vec<u8>> = heads
             .iter()
             .map(|head| {
-                let (length, body) = head.split_first_chunk().expect("longer than its number");
+                let (length, body) =
+                    head.split_first_chunk().expect("longer than the length field");
                 let length = u64::from_le_bytes(*length) as usize;
                 let mut message = body[..split(length)].to_vec();
                 message.resize(length, 0);
@@ -242,11 +245,11 @@ impl Cluster {
         messages
     }
 
-    /// Sends the lead's bytes to all; others give none. Returns them.
+    /// Sends the lead's bytes to all ranks and returns them; `own` is ignored on other ranks.
     pub fn from_lead(&self, own: Vec<u8>) -> Vec<u8> {
         let mut length = (own.len() as u64).to_le_bytes();
         if self.leads() {
-            // They arrive in this order.
+            // The messages arrive in this order.
             let to = |rank: usize| [(rank, &length[..]), (rank, &own[..])];
             self.transfer(&(1..self.size()).flat_map(to).collect::<Vec<_>>(), Vec::new());
             return own;
@@ -257,25 +260,25 @@ impl Cluster {
         bytes
     }
 
-    /// Sends and receives all of these, each with a rank; what is sent must be as long as what the other
-    /// side receives, or shorter if that is a single piece.
-    /// Ends the job if a rank stays silent.
+    /// Performs all of these sends and receives, each to or from a rank. A message must be as long
+    /// as the buffer on the receiving side, or may be shorter if that is a single piece. Aborts the
+    /// job if a rank stays silent.
     pub fn transfer(&self, sends: &[(usize, &[u8])], receives: Vec<(usize, &mut [u8])>) {
         let began = Instant::now();
         let mut traffic = self.traffic.get();
         traffic.sent += sends.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
         traffic.received += receives.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
         let (mut heard, mut rounds) = (began, 0_u32);
-        // The first rank that can speaks for all.
+        // Higher ranks wait a little longer, so that normally only the lowest one reports the silence.
         let patience = self.timeout + Duration::from_secs(2) * self.rank.min(2) as u32;
-        let mut wait = |ranks: &[usize], heard_of_one: bool| {
-            if heard_of_one {
+        let mut wait = |ranks: &[usize], progress: bool| {
+            if progress {
                 (heard, rounds) = (Instant::now(), 0);
             } else if heard.elapsed() > patience {
                 self.end_silent(ranks);
             }
             rounds = rounds.saturating_add(1);
-            // MPI moves bytes only while it is called; the cores are for those who compute.
+            // MPI only transfers bytes while it is being called, but the cores are needed for computing.
             match rounds {
                 0..100 => std::thread::yield_now(),
                 100..2000 => std::thread::sleep(Duration::from_micros(100)),
@@ -289,7 +292,7 @@ impl Cluster {
         self.traffic.set(traffic);
     }
 
-    /// Ends the job for want of an answer from these ranks.
+    /// Aborts the job because these ranks have not answered.
     fn end_silent(&self, ranks: &[usize]) -> ! {
         let mut silent = ranks.to_vec();
         silent.sort_unstable();
@@ -302,27 +305,29 @@ impl Cluster {
         self.abort(&message, FAILED)
     }
 
-    /// Ends all ranks, with a line that names this one.
+    /// Aborts all ranks after logging an error message that names this one.
     pub fn abort(&self, message: &str, status: u8) -> ! {
         log::error!("{}: {message}", self.name(self.rank));
-        std::thread::sleep(PASSED_ON);
+        std::thread::sleep(FORWARDING);
         self.mpi.abort(status)
     }
 }
 
-/// Bytes of a message that is sent with its length: what batch norm says of the widest layers fits.
+/// Size of the first message in bytes, including the length field. The batch statistics of the
+/// widest layers fit.
 const SHORT: usize = 16 << 10;
-/// Bytes of that length.
+/// Size of the length field in bytes.
 const HEAD: usize = 8;
 
-/// A launcher may end before it has passed on what a rank wrote this long before.
-const PASSED_ON: Duration = Duration::from_millis(500);
-/// How long ranks wait for each other at the start before they say so, and at least.
+/// Time that launchers get to forward a rank's last output before they end.
+const FORWARDING: Duration = Duration::from_millis(500);
+/// How long a rank waits for the others at the start before it logs so.
 const NOTICE: Duration = Duration::from_secs(5);
+/// Minimum timeout for all ranks to start.
 const SHORTEST_START: Duration = Duration::from_secs(15);
 
-/// Starts MPI, which waits for all ranks. Ends the process where that takes longer than a rank may be
-/// silent: some launchers do not notice that a rank ended before.
+/// Starts MPI, which waits for all ranks. Ends the process if that takes longer than a rank may be
+/// silent: some launchers do not notice a rank that ended before it joined.
 fn started_within<T>(timeout: Duration, start: impl FnOnce() -> T) -> T {
     let timeout = timeout.max(SHORTEST_START);
     let (started, waits) = std::sync::mpsc::channel::<()>();
@@ -335,7 +340,7 @@ fn started_within<T>(timeout: Duration, start: impl FnOnce() -> T) -> T {
         if over(timeout - NOTICE) {
             let seconds = timeout.as_secs();
             log::error!("not all ranks have started within {seconds} s");
-            std::thread::sleep(PASSED_ON);
+            std::thread::sleep(FORWARDING);
             std::process::exit(FAILED.into());
         }
     });
@@ -344,7 +349,7 @@ fn started_within<T>(timeout: Duration, start: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Exit status of a job that cannot go on.
+/// Exit status of a job that cannot continue.
 const FAILED: u8 = 1;
 
 impl Drop for Cluster {

@@ -1,9 +1,8 @@
-//! The few functions of MPI that polyview calls, from a library that is opened at run time, so that one
-//! binary serves every MPI. All `unsafe` of the cluster is here.
+//! The few MPI functions that polyview calls, from a library that is opened at run time, so that
+//! one binary works with every MPI. All `unsafe` code of the cluster is here.
 //!
-//! Three binary interfaces are known: Open MPI's, MPICH's (also Intel's and Cray's), and the standard one
-//! of MPI 5. They differ in the types of handles and in the values of constants, and nothing else that
-//! is used here.
+//! Three ABIs are supported: Open MPI's, MPICH's (also used by Intel and Cray), and the standard ABI of
+//! MPI 5. As far as used here, they only differ in the types of handles and the values of constants.
 
 #![allow(unsafe_code, reason = "calls of a C library")]
 
@@ -13,12 +12,12 @@ use libloading::Library;
 
 use super::ClusterError;
 
-/// MPI_THREAD_FUNNELED: only the thread that began calls MPI. The same value in all interfaces.
+/// MPI_THREAD_FUNNELED: only the thread that initialised MPI calls it. Same value in all ABIs.
 const FUNNELED: c_int = 1;
-/// Larger than any MPI_Status.
+/// Buffer that is larger than any ABI's MPI_Status.
 type Status = [u64; 16];
 
-/// The binary interfaces.
+/// ABI of an MPI library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Abi {
     OpenMpi,
@@ -26,25 +25,25 @@ pub(super) enum Abi {
     Standard,
 }
 
-/// An operation that has been started: the library's handle.
+/// Handle of an operation that has been started.
 #[derive(Debug)]
 struct Request(usize);
 
-/// An initialised MPI. Not [`Send`]: MPI is called by the thread that began.
+/// An initialised MPI. Not [`Send`]: MPI must be called by the thread that initialised it.
 pub(super) struct Mpi {
     calls: Calls,
-    /// Keeps the library open. It is never closed: MPI's threads may outlive its end.
+    /// Keeps the library open. It is never closed, as MPI's threads may outlive MPI_Finalize.
     _library: &'static Library,
     _here: std::marker::PhantomData<*const ()>,
 }
 
-/// The functions, by the type of handles.
+/// The functions, for each type of handles.
 enum Calls {
     Pointers(Functions<usize>),
     Numbers(Functions<c_int>),
 }
 
-/// Of MPI_Isend and MPI_Irecv.
+/// Type of MPI_Isend and MPI_Irecv.
 type Transfer<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, c_int, H, *mut H) -> c_int;
 
 struct Functions<H> {
@@ -53,7 +52,7 @@ struct Functions<H> {
     init: unsafe extern "C" fn(*mut c_int, *mut *mut *mut c_char, c_int, *mut c_int) -> c_int,
     rank: unsafe extern "C" fn(H, *mut c_int) -> c_int,
     size: unsafe extern "C" fn(H, *mut c_int) -> c_int,
-    /// Its first argument is a pointer to const in C, where that makes no difference to a call.
+    /// In C its first argument is a pointer to const, which makes no difference to the call.
     send: Transfer<H>,
     receive: Transfer<H>,
     test: unsafe extern "C" fn(*mut H, *mut c_int, *mut Status) -> c_int,
@@ -61,38 +60,38 @@ struct Functions<H> {
     finalize: unsafe extern "C" fn() -> c_int,
 }
 
-/// What both kinds of handles are kept as.
+/// A type of handles, which can be stored as `usize`.
 trait Handle: Copy {
-    fn keep(self) -> usize;
-    fn back(kept: usize) -> Self;
+    fn to_usize(self) -> usize;
+    fn from_usize(stored: usize) -> Self;
 }
 
 impl Handle for usize {
-    fn keep(self) -> usize {
+    fn to_usize(self) -> usize {
         self
     }
 
-    fn back(kept: usize) -> Self {
-        kept
+    fn from_usize(stored: usize) -> Self {
+        stored
     }
 }
 
 impl Handle for c_int {
-    fn keep(self) -> usize {
+    fn to_usize(self) -> usize {
         self as u32 as usize
     }
 
-    fn back(kept: usize) -> Self {
-        kept as u32 as Self
+    fn from_usize(stored: usize) -> Self {
+        stored as u32 as Self
     }
 }
 
-/// Opens a function of `library`.
+/// Loads a function from `library`.
 ///
 /// # Safety
-/// `F` must be its type.
+/// `F` must be the type of the function.
 unsafe fn function<F: Copy>(library: &'static Library, name: &CStr) -> Result<F, ClusterError> {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let symbol = unsafe { library.get::<F>(name.to_bytes_with_nul()) };
     let symbol = symbol.map_err(|error| ClusterError::Library { reason: error.to_string() })?;
     Ok(*symbol)
@@ -100,8 +99,8 @@ unsafe fn function<F: Copy>(library: &'static Library, name: &CStr) -> Result<F,
 
 impl<H: Handle> Functions<H> {
     /// # Safety
-    /// `H` must be the type of the library's handles, and the values those of MPI_COMM_WORLD and
-    /// MPI_BYTE.
+    /// `H` must be the type of the library's handles, and `world` and `byte` its values of
+    /// MPI_COMM_WORLD and MPI_BYTE.
     unsafe fn open(library: &'static Library, world: H, byte: H) -> Result<Self, ClusterError> {
         // SAFETY: these are the functions' types in the MPI standard, with the caller's handles.
         unsafe {
@@ -132,36 +131,36 @@ impl<H: Handle> Functions<H> {
     fn number(
         &self,
         name: &'static str,
-        ask: unsafe extern "C" fn(H, *mut c_int) -> c_int,
+        call: unsafe extern "C" fn(H, *mut c_int) -> c_int,
     ) -> Result<usize, ClusterError> {
         let mut number = 0;
-        // SAFETY: MPI is initialised, the place to write to is valid.
-        checked(name, unsafe { ask(self.world, &mut number) })?;
+        // SAFETY: MPI is initialised, and the pointer to write to is valid.
+        checked(name, unsafe { call(self.world, &mut number) })?;
         Ok(number as usize)
     }
 
     /// # Safety
     /// `bytes` must stay valid and untouched until the request is done.
     unsafe fn start(&self, bytes: Bytes, peer: usize, tag: c_int) -> Result<Request, ClusterError> {
-        let mut request = H::back(0);
+        let mut request = H::from_usize(0);
         let (name, call, at, length) = match bytes {
             Bytes::Out(at, length) => ("MPI_Isend", self.send, at.cast_mut(), length),
             Bytes::In(at, length) => ("MPI_Irecv", self.receive, at, length),
         };
         let (length, peer) = (length as c_int, peer as c_int);
-        // SAFETY: the caller's promise; the length fits, as pieces are at most `PIECE` long.
+        // SAFETY: guaranteed by the caller; the length fits, as pieces are at most `PIECE` long.
         let status =
             unsafe { call(at.cast(), length, self.byte, peer, tag, self.world, &mut request) };
         checked(name, status)?;
-        Ok(Request(request.keep()))
+        Ok(Request(request.to_usize()))
     }
 
     fn test(&self, request: &mut Request) -> Result<bool, ClusterError> {
-        let mut handle = H::back(request.0);
+        let mut handle = H::from_usize(request.0);
         let (mut done, mut status): (c_int, Status) = (0, [0; 16]);
-        // SAFETY: the request is one of MPI's, the places to write to are valid and large enough.
+        // SAFETY: the request comes from MPI, and the pointers to write to are valid and large enough.
         checked("MPI_Test", unsafe { (self.test)(&mut handle, &mut done, &mut status) })?;
-        request.0 = handle.keep();
+        request.0 = handle.to_usize();
         Ok(done != 0)
     }
 }
@@ -170,16 +169,16 @@ fn checked(call: &'static str, status: c_int) -> Result<(), ClusterError> {
     if status == 0 { Ok(()) } else { Err(ClusterError::Call { call, status }) }
 }
 
-/// Bytes that are sent or received.
+/// Bytes to be sent or buffer to receive into.
 #[derive(Debug, Clone, Copy)]
 enum Bytes {
     Out(*const u8, usize),
     In(*mut u8, usize),
 }
 
-/// Bytes in one message.
+/// Largest number of bytes in one MPI message.
 const PIECE: usize = 16 << 20;
-/// Of all messages: they arrive in the order in which they were sent.
+/// Tag of all messages, which arrive in the order in which they were sent.
 const TAG: c_int = 7;
 
 macro_rules! call {
@@ -192,10 +191,10 @@ macro_rules! call {
 }
 
 impl Mpi {
-    /// Opens a library of this interface and initialises MPI.
+    /// Opens a library with this ABI and initialises MPI.
     pub(super) fn open(name: &str, abi: Abi) -> Result<Self, ClusterError> {
         let fail = |error: libloading::Error| ClusterError::Library { reason: error.to_string() };
-        // Open MPI's parts look for symbols of the library among the global ones.
+        // Open MPI's components look up the library's symbols in the global namespace.
         #[cfg(unix)]
         // SAFETY: loading a library runs its initialisers, which are MPI's.
         let library: Library = unsafe {
@@ -206,8 +205,8 @@ impl Mpi {
         // SAFETY: as above.
         let library = unsafe { Library::new(name).map_err(fail)? };
         let library: &'static Library = Box::leak(Box::new(library));
-        // SAFETY: the addresses of two objects are taken. The constants are those of MPICH's mpi.h and
-        // of the MPI 5.0 standard, chapter 20; the handles' types belong to each.
+        // SAFETY: for Open MPI only the addresses of two objects are taken. The constants are those of
+        // MPICH's mpi.h and of the MPI 5.0 standard, chapter 20; the handle types match each ABI.
         let calls = unsafe {
             match abi {
                 Abi::OpenMpi => {
@@ -228,26 +227,26 @@ impl Mpi {
         Ok(mpi)
     }
 
-    /// The number of this process.
+    /// Returns the rank of this process.
     pub(super) fn rank(&self) -> Result<usize, ClusterError> {
         call!(self, functions => functions.number("MPI_Comm_rank", functions.rank))
     }
 
-    /// The number of processes.
+    /// Returns the number of processes.
     pub(super) fn size(&self) -> Result<usize, ClusterError> {
         call!(self, functions => functions.number("MPI_Comm_size", functions.size))
     }
 
-    /// Sends and receives all of these bytes, each to or from a rank. Until all is done, `wait` is called
-    /// again and again with the ranks that are waited for, and whether one was done since the last
-    /// time. It must not unwind. After an error the process must end.
+    /// Performs all of these sends and receives, each to or from a rank. Until all are done, `wait`
+    /// is called repeatedly with the ranks that are still waited for and whether an operation has
+    /// completed since the last call. It must not unwind. After an error the process must end.
     pub(super) fn transfer(
         &self,
         sends: &[(usize, &[u8])],
         receives: Vec<(usize, &mut [u8])>,
         wait: &mut dyn FnMut(&[usize], bool),
     ) -> Result<(), ClusterError> {
-        /// MPI may still use the bytes.
+        /// Aborts the process on a panic, as MPI may still use the bytes.
         struct Pending;
         impl Drop for Pending {
             fn drop(&mut self) {
@@ -259,8 +258,8 @@ impl Mpi {
         let _pending = Pending;
         let mut open: Vec<(usize, Request)> = Vec::new();
         let mut start = |rank: usize, bytes: Bytes| {
-            // SAFETY: the slices are borrowed until this function ends, which is when all requests are
-            // done, or soon before the process ends.
+            // SAFETY: the slices are borrowed until this function returns, which is when all
+            // requests are done, or after an error, when the process ends soon.
             let request = call!(self, functions => unsafe { functions.start(bytes, rank, TAG) })?;
             open.push((rank, request));
             Ok(())
@@ -295,14 +294,14 @@ impl Mpi {
         Ok(())
     }
 
-    /// Ends all processes.
+    /// Aborts all processes.
     pub(super) fn abort(&self, status: u8) -> ! {
         // SAFETY: MPI is initialised.
         call!(self, functions => unsafe { (functions.abort)(functions.world, status.into()) });
         std::process::exit(status.into())
     }
 
-    /// Ends MPI, in all processes.
+    /// Finalises MPI; a collective call.
     pub(super) fn finalize(&self) {
         // SAFETY: MPI is initialised, and nothing is called after this.
         call!(self, functions => unsafe { (functions.finalize)() });

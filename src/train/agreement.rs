@@ -1,4 +1,4 @@
-//! What all ranks of a cluster must have in common: the configuration and the data.
+//! Makes sure that all ranks of a cluster have the same configuration and data.
 
 use super::error::TrainError;
 use super::run_data::RunData;
@@ -6,10 +6,10 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::data::Dataset;
 
-/// The lead's configuration, with what is each rank's own: its device, where its data and cache are, how
-/// they are read. The lead warns of other options that differ.
+/// Returns the lead's configuration, in which each rank keeps its own device, locations of data,
+/// cache and save-dir, and loader settings. The lead warns about other options that differ.
 pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config, TrainError> {
-    let text = toml::to_string(config).expect("a configuration is a table");
+    let text = toml::to_string(config).expect("a configuration can be serialised");
     let texts = cluster.all(&text)?;
     let parse = |text: &String| -> Config {
         toml::from_str(text).expect("ranks of one version have the same options")
@@ -28,14 +28,15 @@ pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config
             let changes = config.changes_from(&parse(text));
             if !changes.is_empty() {
                 let (name, changes) = (cluster.name(rank), changes.join(", "));
-                log::warn!("{name} was started with other options and takes rank 0's: {changes}");
+                log::warn!("{name} was started with other options and uses rank 0's: {changes}");
             }
         }
     }
     Ok(common)
 }
 
-/// Refuses data that are not the same on all ranks: each would train on other actions than it says.
+/// Returns an error unless the data are the same on all ranks: otherwise a rank would train on
+/// other actions than the run's plan says.
 pub(super) fn compare_data(data: &RunData, cluster: &Cluster) -> Result<(), TrainError> {
     let all = cluster.all(&digests(data))?;
     for (index, split) in [&data.train, &data.valid].into_iter().enumerate() {
@@ -47,12 +48,13 @@ pub(super) fn compare_data(data: &RunData, cluster: &Cluster) -> Result<(), Trai
     Ok(())
 }
 
-/// Numbers for the training and the validation split.
+/// Returns digests of the training and the validation split.
 pub(super) fn digests(data: &RunData) -> [u32; 2] {
     [&data.train, &data.valid].map(|split| digest(split))
 }
 
-/// A number that a split with other actions, labels, properties or views has with little probability.
+/// Computes a digest that very likely differs between splits with different actions, labels,
+/// properties or numbers of views.
 fn digest(split: &Dataset) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     for sample in &split.samples {

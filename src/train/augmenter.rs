@@ -1,4 +1,4 @@
-//! Batches of frames to the network's augmented input.
+//! Turns batches of frames into the network's augmented input.
 
 use std::ops::Range;
 
@@ -12,16 +12,17 @@ use crate::augment::{
 use crate::data::{Batch, Dataset};
 use crate::schema::Schema;
 
-/// How rare the classes of the imbalanced task are: what augmentation that knows of it goes by.
+/// How rare the classes of the imbalanced task are, for severity-aware augmentation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rarity {
     task: usize,
-    /// Of each class, 0 to 1.
+    /// Rarity of each class, 0 to 1.
     classes: Vec<f32>,
 }
 
 impl Rarity {
-    /// By the class counts of a data set's split; `None` if the schema calls no task imbalanced.
+    /// Computes the rarity of classes from their counts in a split; `None` if the schema marks no task
+    /// as imbalanced.
     pub fn of(schema: &Schema, dataset: &Dataset) -> Option<Self> {
         let task = schema.imbalanced_task()?;
         let counts = dataset.class_counts(task, schema.tasks[task].classes.len());
@@ -29,34 +30,36 @@ impl Rarity {
         Some(Self { task, classes: counts.iter().map(|&count| rarity(count, largest)).collect() })
     }
 
-    /// That of a batch's action, by its number there; 0 without a label.
+    /// Returns the rarity of an action's class, given the action's index in the batch; 0 without a
+    /// label.
     pub fn of_action(&self, batch: &Batch, action: usize) -> f32 {
         let class = batch.labels.get(self.task).and_then(|labels| labels[action]);
         class.and_then(|class| self.classes.get(class)).copied().unwrap_or(0.0)
     }
 }
 
-/// Augments training clips. The random choices depend on seed, turn, action and view alone, so
-/// they are the same on every device and in a repeated run.
+/// Augments training clips. The random choices depend only on seed, turn, action and view, so they
+/// are the same on every device and in a repeated run.
 #[derive(Debug, Clone)]
 pub struct Augmenter {
-    /// The options.
+    /// Augmentation options.
     pub config: AugmentConfig,
     /// Seed of the run.
     pub seed: u64,
-    /// How rare classes are, where the schema says of which task.
+    /// Rarity of classes, if the schema marks a task as imbalanced.
     pub rarity: Option<Rarity>,
-    /// Frame sizes `[H, W]` of which each batch takes one.
+    /// Frame sizes `[H, W]`, one of which is drawn for each batch.
     pub sizes: Vec<[usize; 2]>,
 }
 
 /// Scales of multi-scale training.
 const SCALES: [f64; 3] = [1.0, 0.875, 0.75];
-/// Divisor of a multi-scale side: the product of the backbones' strides without max pooling.
+/// Multiple to which multi-scale sides are rounded: the product of the backbones' strides without max
+/// pooling.
 const SIDE_STEP: usize = 16;
 
-/// The three sizes of multi-scale training: 1, 7/8 and 3/4 of `[H, W]`, each side rounded down to
-/// a multiple of 16 (at least 16).
+/// Returns the three sizes of multi-scale training: 1, 7/8 and 3/4 of `[H, W]`, each side rounded down
+/// to a multiple of 16 (at least 16).
 pub fn multi_scale_sizes(size: [usize; 2]) -> Vec<[usize; 2]> {
     let side = |side: usize, scale: f64| {
         ((side as f64 * scale) as usize / SIDE_STEP * SIDE_STEP).max(SIDE_STEP)
@@ -65,8 +68,8 @@ pub fn multi_scale_sizes(size: [usize; 2]) -> Vec<[usize; 2]> {
 }
 
 impl Augmenter {
-    /// Augments a training batch: `[N, 3, T, H, W]`. `step` is the batch's number in the run; it
-    /// decides the batch's size.
+    /// Augments a training batch and returns its clips `[N, 3, T, H, W]`. `step` is the batch's number
+    /// in the run, which determines its frame size.
     pub fn clips(
         &self,
         batch: &Batch,
@@ -77,7 +80,7 @@ impl Augmenter {
         self.clips_of(batch, 0..batch.clips(), epoch, step, device)
     }
 
-    /// The same for some clips of a batch, numbered in the batch's order.
+    /// Like [`Augmenter::clips`], for a range of the batch's clips.
     pub fn clips_of(
         &self,
         batch: &Batch,
@@ -122,7 +125,7 @@ mod tests {
     use crate::config::ClipConfig;
 
     #[test]
-    fn rarity_is_that_of_the_imbalanced_task_or_of_none() {
+    fn rarity_is_only_defined_for_an_imbalanced_task() {
         let mut schema = Schema::mvfoul().unwrap();
         let window = ClipConfig::default().window(&schema).unwrap();
         let actions = ["a", "b", "c"].map(|action| (action.to_owned(), vec!["clip.mp4".into()]));

@@ -1,5 +1,5 @@
-//! An exponential moving average of a network's weights, which is validated and saved in place of the
-//! weights that are trained.
+//! An exponential moving average of a network's weights, which is validated and saved instead of the
+//! weights being trained.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
@@ -7,18 +7,19 @@ use burn::tensor::{Device, Tensor};
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::optim;
 
-/// After each update, average ← d·average + (1 − d)·weights with d = min(decay, (1 + t)/(10 + t)) for
-/// update t: early weights are soon forgotten. Running statistics of batch norm are averaged too.
+/// Exponential moving average of a network's weights. After each update, average ← d·average +
+/// (1 − d)·weights with d = min(decay, (1 + t)/(10 + t)) for update t, so that early weights are soon
+/// forgotten. The running statistics of batch norm are averaged too.
 #[derive(Debug)]
 pub struct WeightAverage {
     decay: f64,
     updates: u64,
-    /// Absent only during an update.
+    /// Network with the averaged weights; `None` only during an update.
     net: Option<MultiViewNet>,
 }
 
 impl WeightAverage {
-    /// The average of a network that `model` describes, before its first update: its weights.
+    /// Starts an average from the weights of `net`, whose architecture is `model`.
     pub fn new(decay: f64, net: &MultiViewNet, model: &ModelConfig, device: &Device) -> Self {
         // Running statistics are shared between clones, so the average needs a network of its own.
         let own = model.init(0, device).with_half(net.backbone.is_half());
@@ -27,28 +28,28 @@ impl WeightAverage {
         average
     }
 
-    /// An average after so many updates.
+    /// Resumes an average after `updates` updates.
     pub fn resume(decay: f64, updates: u64, net: MultiViewNet) -> Self {
         Self { decay, updates, net: Some(net) }
     }
 
-    /// Stores activations in half precision or in f32.
+    /// Sets whether activations are stored in half precision or in f32.
     #[must_use]
     pub fn with_half(self, half: bool) -> Self {
         Self { net: self.net.map(|net| net.with_half(half)), ..self }
     }
 
-    /// Number of updates.
+    /// Returns the number of updates so far.
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
-    /// The network with the averaged weights.
+    /// Returns the network with the averaged weights.
     pub fn net(&self) -> &MultiViewNet {
-        self.net.as_ref().expect("it is absent only during an update")
+        self.net.as_ref().expect("the network is only absent during an update")
     }
 
-    /// Takes in the weights of the network after an update.
+    /// Updates the average with the network's weights after a training step.
     pub fn update(&mut self, net: &MultiViewNet) {
         self.updates += 1;
         let t = self.updates as f64;
@@ -56,7 +57,7 @@ impl WeightAverage {
         self.blend(net, (1.0 - decay) as f32);
     }
 
-    /// Exchanges the averaged weights with a network's.
+    /// Swaps the averaged network with another one.
     pub(super) fn swap(&mut self, net: &mut Option<MultiViewNet>) {
         std::mem::swap(&mut self.net, net);
     }
@@ -69,7 +70,7 @@ impl WeightAverage {
     }
 }
 
-/// All parameters and running statistics, flat.
+/// Collects all parameters and running statistics, flattened.
 struct Collect(Vec<Tensor<1>>);
 
 impl ModuleVisitor for Collect {
@@ -78,7 +79,7 @@ impl ModuleVisitor for Collect {
     }
 }
 
-/// Moves each value towards the next new one.
+/// Moves each value towards the corresponding new value.
 struct Blend {
     share: f32,
     new: std::vec::IntoIter<Tensor<1>>,
@@ -89,7 +90,7 @@ impl ModuleMapper for Blend {
         let (id, old, mapper) = param.consume();
         let new = self.new.next().expect("both networks have the same parameters");
         let (shape, tracked, wants) = (old.dims(), old.is_autodiff(), old.is_require_grad());
-        // A share of 1 copies, which the sum would do only up to rounding.
+        // A share of 1 is an exact copy; the weighted sum would round.
         let next = match self.share {
             1.0 => new,
             share => optim::towards(flat(old.inner()), new, share),

@@ -1,5 +1,5 @@
-//! The best weights of a run that does not go on from its folder's last checkpoint: the score that the next
-//! epoch has to beat must be that of weights which the folder holds.
+//! The best weights of a run that is not resumed from its folder's last checkpoint: the score to
+//! beat must belong to weights that are in the folder.
 
 use std::fs;
 use std::path::Path;
@@ -12,12 +12,13 @@ use crate::checkpoint::{self, BEST, CheckpointError, LAST, VALID_PREDICTIONS};
 use crate::config::{AUTO, Config};
 use crate::report::EpochRecord;
 
-/// The state beside [`BEST`].
+/// Name of the state file that belongs to [`BEST`].
 const BEST_STATE: &str = "best.state";
 
-/// Brings the best weights of this history to the run's folder, or moves those of another epoch aside. They
-/// may be those that it goes on from, unless these were written `within_epoch`. Returns
-/// the score to beat: `score`, or none where there are no such weights.
+/// Copies the best weights of this history to the run's folder, and moves those of any other epoch
+/// aside. The weights that the run resumes from may be the best ones, unless they were written
+/// `within_epoch`. Returns the score to beat: `score`, or the configured `resume_best_acc` if the
+/// best weights were not found.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -48,12 +49,12 @@ pub(super) fn keep_best(
         let names = [BEST, BEST_STATE, VALID_PREDICTIONS];
         let aside = checkpoint::move_files_aside(folder, &names)?;
         log::warn!(
-            "{} goes on from an earlier epoch: the best weights, of a later one, are now in {}",
+            "{} is resumed from an earlier epoch: the best weights, of a later one, are now in {}",
             folder.display(),
             aside.display()
         );
     }
-    // Within an epoch weights are named after the one before.
+    // Weights written within an epoch carry the number of the epoch before.
     if !within_epoch && best.is_some_and(|best| is_of(&from, best)) {
         for (path, name) in [(state_of(&from), BEST_STATE), (from.clone(), BEST)] {
             copy_file(&path, &folder.join(name))?;
@@ -62,8 +63,8 @@ pub(super) fn keep_best(
     }
     if let Some(best) = best {
         log::warn!(
-            "the weights of the best epoch so far ({}, score {:.3}) are not beside {}: the next epoch will \
-             count as the best",
+            "the weights of the best epoch so far ({}, score {:.3}) are not in the folder of {}: the next \
+             epoch will count as the best",
             best.epoch,
             best.score,
             from.display()
@@ -72,23 +73,24 @@ pub(super) fn keep_best(
     Ok(config.run.resume_best_acc)
 }
 
-/// Whether these are the weights of the epoch.
+/// Returns whether a file has the weights of this epoch.
 fn is_of(weights: &Path, epoch: &EpochRecord) -> bool {
     checkpoint::read(weights)
         .is_ok_and(|(info, ..)| info.epoch == epoch.epoch && same(info.score, epoch.score))
 }
 
-/// A weight file's score is read from JSON, whose last digit may be another one.
+/// Compares scores with a tolerance: a weight file stores its score as JSON, which may change the
+/// last digit when read back.
 fn same(read: Option<f64>, score: f64) -> bool {
     read.is_some_and(|read| (read - score).abs() <= 1e-12)
 }
 
-/// Copies the best weights, the state beside them and the predictions to a run's folder.
+/// Copies the best weights, their state file and the predictions to a run's folder.
 fn copy(weights: &Path, folder: &Path) -> Result<(), TrainError> {
     let predictions = weights.with_file_name(VALID_PREDICTIONS);
     for (path, needed) in [(state_of(weights), false), (predictions, false), (weights.into(), true)]
     {
-        let name = path.file_name().expect("the name of a run's file");
+        let name = path.file_name().expect("a run's file has a name");
         if needed || path.exists() {
             copy_file(&path, &folder.join(name))?;
         }
@@ -106,8 +108,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_score_is_the_same_after_it_was_written() {
-        // Of the means of two ratios some are read with another last digit.
+    fn a_score_read_back_counts_as_the_same() {
+        // Some means of two ratios are read back with a different last digit.
         let scores =
             (1..60).flat_map(|n| (1..n).map(move |k| (k as f64 / n as f64 + 1.0 / 7.0) / 2.0));
         for score in scores {

@@ -17,7 +17,7 @@ use crate::model::MultiViewNet;
 use crate::report::{EpochRecord, improves};
 use crate::schema::Schema;
 
-/// What a checkpoint holds: a run between two steps.
+/// Contents of a checkpoint: the state of a run between two steps.
 pub(super) struct Snapshot<'a> {
     pub net: &'a MultiViewNet,
     pub average: Option<&'a WeightAverage>,
@@ -26,31 +26,31 @@ pub(super) struct Snapshot<'a> {
     pub loss_scale: Option<LossScale>,
     pub lanes: usize,
     pub history: &'a [EpochRecord],
-    /// The training pass so far; `None` between two epochs.
+    /// Progress of the training pass; `None` between two epochs.
     pub progress: Option<PassProgress>,
 }
 
-/// Writes a run's files; nothing in a test run, nor where another process does.
+/// Writes a run's files. Writes nothing in a test run, or if another rank does.
 pub(super) struct CheckpointWriter<'a> {
     config: &'a Config,
     writes: bool,
-    /// Description that the next checkpoint holds.
+    /// Description stored in the next checkpoint.
     pub info: CheckpointInfo,
     /// Highest score so far.
     pub best_score: Option<f64>,
-    /// The weight files written.
+    /// Weight files written so far.
     pub files: Vec<PathBuf>,
     last: Instant,
     lanes: usize,
-    /// Digests of both splits.
+    /// Digests of the training and the validation split.
     pub data: [u32; 2],
-    /// Keeps other runs out.
+    /// Lock that keeps other runs out of the folder.
     lock: Option<FolderLock>,
 }
 
 impl<'a> CheckpointWriter<'a> {
-    /// Creates the folder, checks that it is writable, and keeps other runs out of it; does nothing
-    /// unless it `writes`.
+    /// Creates the run's folder, checks that it is writable and locks it against other runs; leaves the
+    /// file system alone unless `writes` is set.
     pub(super) fn open(
         config: &'a Config,
         info: CheckpointInfo,
@@ -72,7 +72,7 @@ impl<'a> CheckpointWriter<'a> {
         Ok(Self { config, writes, info, best_score, files, last, lanes: 1, data, lock })
     }
 
-    /// Writes the configuration of a run with so many lanes, and the history of a resumed one.
+    /// Writes the configuration of a run with `lanes` lanes, and the history of a resumed run.
     pub(super) fn begin(
         &mut self,
         history: &[EpochRecord],
@@ -80,7 +80,7 @@ impl<'a> CheckpointWriter<'a> {
     ) -> Result<(), TrainError> {
         self.last = Instant::now();
         self.lanes = lanes;
-        // As in a run that was never stopped.
+        // Same values as in a run that was never stopped.
         if let Some(record) = history.last() {
             self.info.epoch = record.epoch;
             self.info.score = Some(record.score);
@@ -96,53 +96,53 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     fn write_config(&self) -> Result<(), TrainError> {
-        // The file must repeat the run from its beginning, so it says nothing about resuming.
+        // The file must reproduce the run from its beginning, so it must not mention resuming.
         let mut whole = self.config.clone();
         (whole.run.resume, whole.run.resume_best_acc) = (None, None);
         whole.run.overwrite = false;
         if self.lanes > 1 {
-            // On however many devices it is repeated.
+            // Fixed, so that the run can be reproduced on any number of devices.
             whole.compute.lanes = Auto::Number(self.lanes);
         }
         let path = self.config.run.save_dir.join(checkpoint::CONFIG);
         Ok(checkpoint::write_text(&path, toml::to_string(&whole))?)
     }
 
-    /// Creates the folder again if somebody has removed it: the run is worth more than its files.
+    /// Recreates the folder if it has been removed: losing the earlier files should not end the run.
     fn restore(&mut self) -> Result<(), TrainError> {
         if self.lock.as_ref().is_none_or(|lock| !lock.is_gone()) {
             return Ok(());
         }
         let folder = &self.config.run.save_dir;
-        log::warn!("{}: was removed during the run and is created again", folder.display());
+        log::warn!("{}: was removed during the run and has been recreated", folder.display());
         checkpoint::prepare_folder(folder)?;
         self.lock = Some(FolderLock::take(folder)?);
-        // Those that had it are gone.
+        // The weights with the best score are gone.
         self.best_score = None;
         self.write_config()
     }
 
-    /// Whether this score is the best so far.
+    /// Returns whether this score is the best so far.
     pub(super) fn is_best(&self, score: f64) -> bool {
         self.best_score.is_none_or(|best| improves(score, best))
     }
 
-    /// Whether a checkpoint within the epoch is due.
+    /// Returns whether a checkpoint within the epoch is due.
     pub(super) fn is_due(&self) -> bool {
         let minutes = self.config.run.checkpoint_minutes;
         minutes > 0.0 && self.last.elapsed().as_secs_f64() >= minutes * 60.0
     }
 
-    /// Writes the last checkpoint, within an epoch. Returns the weight files written.
+    /// Writes the last checkpoint within an epoch. Returns the weight files written.
     pub(super) fn save(&mut self, snapshot: Snapshot) -> Result<Vec<PathBuf>, TrainError> {
-        // That of the last epoch's end is not that of these weights.
+        // The calibration was computed for the weights at the end of the last epoch, not for these.
         self.info.calibration = None;
         self.write(snapshot, &[checkpoint::LAST.to_owned()])
     }
 
-    /// Writes the checkpoints and the history of a finished epoch, and its predictions for the validation
-    /// split if it is the best. Returns the weight files written. After an error the epoch counts as
-    /// unfinished.
+    /// Writes the checkpoints and the history of a finished epoch, and its predictions for the
+    /// validation split if it is the best. Returns the weight files written. After an error the
+    /// epoch counts as unfinished.
     pub(super) fn save_epoch(
         &mut self,
         snapshot: Snapshot,
@@ -178,8 +178,9 @@ impl<'a> CheckpointWriter<'a> {
         if self.config.run.keep > 0 {
             names.push(format!("epoch-{:04}.safetensors", record.epoch));
         }
-        // The last one last: a run that is killed before it repeats the epoch, and writes the others
-        // again with the same content. The same is true of the predictions.
+        // The last checkpoint must be written last: a run killed before that repeats the epoch when
+        // it is resumed and rewrites the other files, including the predictions, with the same
+        // content.
         names.push(checkpoint::LAST.to_owned());
         if record.best && self.writes {
             self.restore()?;
@@ -208,7 +209,7 @@ impl<'a> CheckpointWriter<'a> {
         }
         self.restore()?;
         let folder = &self.config.run.save_dir;
-        // Reading weights back from the device is the expensive part: once for all files.
+        // Reading weights back from the device is expensive, so do it once for all files.
         let shown = snapshot.average.map_or(snapshot.net, WeightAverage::net);
         let (weights, checksum) = checkpoint::encode(folder, shown, &self.info)?;
         let mut state = RunState::new(self.config, snapshot.history, snapshot.progress, checksum);
@@ -232,18 +233,19 @@ impl<'a> CheckpointWriter<'a> {
     }
 }
 
-/// The history as JSON, a line for each epoch: of many classes, with a line for each number of their
-/// confusion matrices, it would take hundreds of megabytes.
+/// Returns the history as JSON with one line per epoch. Pretty-printed, with a line for each number of
+/// the confusion matrices, it would take hundreds of megabytes with many classes.
 fn history_json(history: &[EpochRecord]) -> serde_json::Result<String> {
     let lines: Vec<String> = history.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
     Ok(format!("[\n{}\n]\n", lines.join(",\n")))
 }
 
-/// Refuses to replace the run that the save-dir holds, or moves its files aside.
+/// Returns an error if the save-dir holds an earlier run that must not be replaced, or moves the earlier
+/// run's files aside.
 fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
     let folder = &config.run.save_dir;
     let resume = config.run.resume.as_deref();
-    // A run of which only the best weights are left cannot be resumed, but must not be lost either.
+    // A run with only its best weights left cannot be resumed, but must not be lost either.
     let nothing_to_resume = resume.is_some_and(|resume| resume.as_os_str() == AUTO)
         && !folder.join(checkpoint::LAST).exists();
     let resumes = resumes_in(folder, resume) && !nothing_to_resume;
@@ -263,7 +265,7 @@ fn keep_earlier_run(config: &Config) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Whether the checkpoint to resume from is the folder's own.
+/// Returns whether the checkpoint to resume from is in the folder itself.
 fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
     let Some(resume) = resume else {
         return false;
@@ -271,7 +273,7 @@ fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
     resume.as_os_str() == AUTO || is_within(resume, folder)
 }
 
-/// Whether a file is directly in a folder.
+/// Returns whether a file is directly in a folder.
 pub(super) fn is_within(file: &Path, folder: &Path) -> bool {
     let same = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
     same().unwrap_or(false)

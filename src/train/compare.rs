@@ -1,4 +1,4 @@
-//! The same run with and without freezing.
+//! Compares a run with and without freezing.
 
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -9,18 +9,18 @@ use crate::cluster::Cluster;
 use crate::config::{Auto, CacheChoice, Config, FreezingConfig, FreezingKind, SchedulerKind};
 use crate::report::Observer;
 
-/// What came of both runs.
+/// Outcomes of both runs.
 #[derive(Debug)]
 pub struct Comparison {
-    /// The run as configured.
+    /// Outcome of the run as configured.
     pub frozen: Outcome,
-    /// The same with every stage trained from the first epoch on.
+    /// Outcome of the run with all stages trained from the first epoch on.
     pub unfrozen: Outcome,
 }
 
 /// Trains twice from the same seed, for the same number of epochs: as configured (in
-/// `SAVE_DIR/frozen`), then without freezing (in `SAVE_DIR/unfrozen`). A raised `stop` ends the
-/// run in progress; the second does not begin then, and its outcome is empty.
+/// `SAVE_DIR/frozen`), then without freezing (in `SAVE_DIR/unfrozen`). Setting `stop` ends the run in
+/// progress; if that is the first, the second is not started and its outcome is empty.
 pub fn compare_freezing(
     config: &Config,
     cluster: Option<&Rc<Cluster>>,
@@ -33,7 +33,8 @@ pub fn compare_freezing(
     as_configured.data.cache = config.cache_folder().map_or(CacheChoice::Off, CacheChoice::Folder);
 
     let mut without = as_configured.clone();
-    // What acts in one of the runs alone is not said to be without effect in the other.
+    // Reset options that only affect the other run, so that there is no warning about their having no
+    // effect in this one.
     let usual = Config::default();
     without.freezing = FreezingConfig {
         freezing_strategy: FreezingKind::None,
@@ -43,7 +44,7 @@ pub fn compare_freezing(
         layer_decay: config.freezing.layer_decay,
         ..usual.freezing
     };
-    // One cycle has a warm-up of its own, and one phase takes no other beside it.
+    // The one-cycle schedule has its own warm-up and, in a single phase, does not allow another one.
     without.schedule.lr_warmup &= config.schedule.scheduler != SchedulerKind::OneCycle;
     if config.freezing.gradual_finetuning {
         as_configured.schedule.lr = usual.schedule.lr;

@@ -1,4 +1,4 @@
-//! The devices of a run: those of this process, and what is known of the other ranks'.
+//! The devices of a run: those of this process, and descriptions of the other ranks' devices.
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -11,26 +11,26 @@ use crate::units::{counted, plural};
 
 /// All devices that a run computes on.
 pub(super) struct Devices {
-    /// Those of this process; the trainer's first.
+    /// Devices of this process, the trainer's first.
     pub own: Vec<Compute>,
-    /// Those of each rank.
+    /// Devices of each rank.
     pub ranks: Vec<RankDevices>,
 }
 
 /// The devices of a rank.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RankDevices {
-    /// Its machine; empty in a run of one process.
+    /// Host name of the rank; empty in a run of one process.
     pub host: String,
     pub devices: Vec<DeviceInfo>,
-    /// The vector instructions of the CPU kernels.
+    /// Vector instructions that the CPU kernels use.
     vectors: String,
     version: String,
 }
 
 impl Devices {
-    /// Opens those that the configuration names. Where several ranks share a machine, `auto`, `gpu` and
-    /// `all` deal its GPUs among them.
+    /// Opens the configured devices. If several ranks share a machine, `auto`, `gpu` and `all`
+    /// divide its GPUs among them.
     pub(super) fn open(config: &Config, cluster: Option<&Cluster>) -> Result<Self, TrainError> {
         let own = match cluster.map(Cluster::place) {
             Some((index, count)) if count > 1 => {
@@ -52,12 +52,12 @@ impl Devices {
         Ok(Self { own, ranks })
     }
 
-    /// Those of this process besides the trainer's.
+    /// Returns the devices of this process other than the trainer's.
     pub(super) fn others(&self) -> Vec<Device> {
         self.own[1..].iter().map(|own| own.device.clone()).collect()
     }
 
-    /// One of each name: what holds for it holds for the others.
+    /// Returns one device of this process per name; devices of the same name are assumed to be alike.
     pub(super) fn distinct(&self) -> impl Iterator<Item = &Compute> {
         let first = |index: usize, device: &Compute| {
             self.own[..index].iter().all(|other| other.info.name != device.info.name)
@@ -65,35 +65,36 @@ impl Devices {
         self.own.iter().enumerate().filter(move |(i, own)| first(*i, own)).map(|(_, own)| own)
     }
 
-    /// How many there are.
+    /// Returns the number of devices of all ranks.
     pub(super) fn count(&self) -> usize {
         self.counts().iter().sum()
     }
 
-    /// How many each rank has.
+    /// Returns the number of devices of each rank.
     pub(super) fn counts(&self) -> Vec<usize> {
         self.ranks.iter().map(|rank| rank.devices.len()).collect()
     }
 
-    /// Each with its machine.
+    /// Returns the devices of all ranks, each with its host name.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &DeviceInfo)> {
         self.ranks
             .iter()
             .flat_map(|rank| rank.devices.iter().map(|device| (rank.host.as_str(), device)))
     }
 
-    /// Whether the ranks' first devices, which make the updates, compute with the same hardware.
+    /// Returns whether the first devices of all ranks, which perform the updates, have the same hardware
+    /// and software.
     pub(super) fn alike(&self) -> bool {
         let kind = |rank: &RankDevices| {
             let first = &rank.devices[0];
-            // A CPU's name has its number of threads, which changes no bit.
+            // A CPU's name includes its number of threads, which does not affect the results.
             let name = if first.api == "cpu" { rank.vectors.clone() } else { first.name.clone() };
             (name, first.api.clone(), first.driver.clone(), rank.version.clone())
         };
         self.ranks.iter().all(|rank| kind(rank) == kind(&self.ranks[0]))
     }
 
-    /// A line for each device, or for several alike of one machine.
+    /// Returns one line for each device, identical devices of a machine being merged.
     pub(super) fn lines(&self) -> Vec<String> {
         counted(self.all().map(|(host, info)| {
             let place = if host.is_empty() { String::new() } else { format!(" on {host}") };
@@ -101,12 +102,12 @@ impl Devices {
         }))
     }
 
-    /// How these devices share a run's lanes; `None` if there is one.
+    /// Describes how the devices share a run's lanes; `None` if there is only one lane.
     pub(super) fn describe_lanes(&self, lanes: usize, sync_norm: bool) -> Option<String> {
         if lanes == 1 {
             return None;
         }
-        let mut text = format!("{lanes} of each batch, on {}", plural(self.count(), "device"));
+        let mut text = format!("{lanes} per batch, on {}", plural(self.count(), "device"));
         if self.ranks.len() > 1 {
             text.push_str(&format!(" of {}", plural(self.ranks.len(), "rank")));
         }

@@ -2,7 +2,7 @@
 
 use crate::report::{EpochRecord, improves};
 
-/// Stops when the score has not risen for `patience` epochs. Its state is the history itself.
+/// Stops a run when the score has not improved for `patience` epochs. The only state is the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EarlyStopping {
     /// Epochs without a new best score before stopping; 0 never stops.
@@ -10,9 +10,10 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    /// Epochs since the best score, the earliest one on a tie, or since more stages of the backbone train,
-    /// which then have their time, too. Of each epoch its score and how many stages its phase has unfrozen
-    /// so far.
+    /// Returns the number of epochs since the best score (the earliest on a tie) or, if later,
+    /// since more stages of the backbone were unfrozen: newly unfrozen stages get the full
+    /// patience. `epochs` has the score of each epoch and the number of stages unfrozen in its
+    /// phase so far.
     pub fn stale(epochs: &[(f64, usize)]) -> usize {
         let mut best = f64::NEG_INFINITY;
         let mut unfrozen = usize::MAX;
@@ -30,41 +31,42 @@ impl EarlyStopping {
         stale
     }
 
-    /// Whether a run with these epochs, each a score and a number of unfrozen stages, is over.
+    /// Returns whether a run with these epochs, each a score and a number of unfrozen stages, should
+    /// stop.
     ///
     /// ```
     /// use polyview::train::EarlyStopping;
     /// let stopping = EarlyStopping { patience: 2 };
     /// assert!(!stopping.should_stop(&[(0.3, 0), (0.5, 0), (0.4, 0)]));
     /// assert!(stopping.should_stop(&[(0.3, 0), (0.5, 0), (0.4, 0), (0.5, 0)]));
-    /// // A stage more is trained in the last epoch.
+    /// // The last epoch trains one more stage.
     /// assert!(!stopping.should_stop(&[(0.3, 0), (0.5, 0), (0.4, 0), (0.5, 1)]));
     /// ```
     pub fn should_stop(&self, epochs: &[(f64, usize)]) -> bool {
         self.patience > 0 && Self::stale(epochs) >= self.patience
     }
 
-    /// Whether a run with this history is over.
+    /// Returns whether early stopping has ended a run with this history.
     pub(super) fn has_ended(&self, history: &[EpochRecord]) -> bool {
         let epochs =
             history.iter().map(|record| (record.score, record.phase, record.trainable.len()));
-        self.should_stop(&watched(epochs))
+        self.should_stop(&with_unfrozen(epochs))
     }
 }
 
-/// The score of each epoch and how many stages its phase has unfrozen so far, of scores, phases and stages
-/// that were trained. The second phase of gradual fine-tuning unfreezes nothing by itself: the patience
-/// counts on it.
-fn watched(epochs: impl Iterator<Item = (f64, usize, usize)>) -> Vec<(f64, usize)> {
-    let mut begun = None;
+/// Turns `(score, phase, trained stages)` of each epoch into its score and the number of stages unfrozen
+/// in its phase so far. Stages that train from a phase's first epoch do not count as unfrozen, so
+/// starting the second phase of gradual fine-tuning does not reset the patience.
+fn with_unfrozen(epochs: impl Iterator<Item = (f64, usize, usize)>) -> Vec<(f64, usize)> {
+    let mut current = None;
     let mut first = 0;
-    let watched = epochs.map(|(score, phase, stages)| {
-        if begun.replace(phase) != Some(phase) {
+    let unfrozen = epochs.map(|(score, phase, stages)| {
+        if current.replace(phase) != Some(phase) {
             first = stages;
         }
         (score, stages.saturating_sub(first))
     });
-    watched.collect()
+    unfrozen.collect()
 }
 
 #[cfg(test)]
@@ -72,10 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_that_a_strategy_unfreezes_have_their_time_and_those_of_a_phase_do_not() {
+    fn unfreezing_a_stage_resets_the_patience_but_starting_a_phase_does_not() {
         let over = |epochs: &[(usize, usize)]| {
             let scores = epochs.iter().map(|&(phase, stages)| (0.5, phase, stages));
-            EarlyStopping { patience: 3 }.should_stop(&watched(scores))
+            EarlyStopping { patience: 3 }.should_stop(&with_unfrozen(scores))
         };
         assert!(over(&[(1, 0), (1, 0), (2, 3), (2, 3)]));
         assert!(!over(&[(1, 0), (1, 0), (2, 1), (2, 2)]));

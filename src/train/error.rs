@@ -1,4 +1,4 @@
-//! Why training fails.
+//! Errors of training.
 
 use burn::tensor::{ExecutionError, TensorReadError};
 
@@ -11,10 +11,10 @@ use crate::device::{DeviceError, MemoryWatch, in_one_line};
 use crate::metrics::MetricsError;
 use crate::model::pretrained::PretrainedError;
 
-/// Why a run ended early.
+/// Error that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// An invalid configuration.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The device could not be opened.
@@ -23,126 +23,128 @@ pub enum TrainError {
     /// The data could not be read.
     #[error(transparent)]
     Data(#[from] DatasetError),
-    /// The pretrained weights were refused.
+    /// The pretrained weights cannot be used.
     #[error(transparent)]
     Pretrained(#[from] PretrainedError),
     /// A checkpoint or one of the run's files could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A clip that the device's buffers cannot hold.
+    /// A clip does not fit into the device's buffers.
     #[error("a clip of {size} needs a buffer of {need} MB, {device} allows {limit} MB")]
     TooLarge {
-        /// T×H×W.
+        /// Size of the clip, T×H×W.
         size: String,
-        /// Megabytes needed.
+        /// Buffer size needed, MB.
         need: u64,
-        /// Megabytes allowed.
+        /// Largest buffer size allowed, MB.
         limit: u64,
-        /// The device's name.
+        /// Name of the device.
         device: String,
     },
-    /// Clips of which nothing is left before the network's end.
+    /// Clips are so small that the network's strides leave nothing of them.
     #[error("clips of {size} are too small for the network")]
     TooSmall {
-        /// T×H×W.
+        /// Size of the clips, T×H×W.
         size: String,
     },
-    /// A folder for a record that holds another one.
-    #[error("{folder}: it holds the record of another run")]
+    /// The folder for a record already holds that of another run.
+    #[error("{folder}: it already holds the record of another run")]
     RecordOccupied {
         /// Folder of the record.
         folder: String,
     },
-    /// Steps in several lanes, which a record would not repeat.
-    #[error("{folder}: a run of {lanes} lanes is not recorded: batch norm differs between lanes")]
+    /// Steps in several lanes cannot be reproduced from a record.
+    #[error(
+        "{folder}: a run with {lanes} lanes cannot be recorded: each lane has its own batch statistics"
+    )]
     RecordLanes {
         /// Folder of the record.
         folder: String,
-        /// Lanes of each step.
+        /// Number of lanes of each step.
         lanes: usize,
     },
-    /// NaN or infinity in a training step, before it updated anything.
+    /// The loss or gradient of a training step is NaN or infinite. The step has updated nothing.
     #[error("{what} is {value} in epoch {epoch}, step {step} (actions {actions})")]
     NotFinite {
-        /// "the loss", or the gradient of the first parameter concerned.
+        /// Name of the value: the loss, or the gradient norm with the first parameter affected.
         what: String,
         /// The value.
         value: f64,
-        /// Epoch, from 1.
+        /// Epoch, counted from 1.
         epoch: usize,
-        /// Step within it, from 1.
+        /// Step within the epoch, counted from 1.
         step: usize,
-        /// The batch's actions.
+        /// Actions of the batch.
         actions: String,
         /// Whether activations and their gradients were in half precision.
         half: bool,
     },
-    /// NaN or infinity where a validation loss should be.
+    /// The validation loss is NaN or infinite.
     #[error("the validation loss is {value} after epoch {epoch}; its weights were not saved")]
     ValidationNotFinite {
         /// The value.
         value: f64,
-        /// Epoch, from 1.
+        /// Epoch, counted from 1.
         epoch: usize,
         /// Whether activations were in half precision.
         half: bool,
     },
-    /// A run that ended without a single update: its loss scale was too large for each of its steps.
+    /// The run ended without a single update: gradients overflowed in every step.
     #[error(
-        "nothing was trained: gradients were beyond the range of f16 in each of the {steps} steps, \
+        "nothing was trained: gradients were beyond the range of f16 in all {steps} steps, \
              which were left out"
     )]
     AllLeftOut {
-        /// Steps of the run.
+        /// Number of steps of the run.
         steps: usize,
     },
-    /// A batch that could not be augmented.
+    /// A batch could not be augmented.
     #[error(transparent)]
     Augment(#[from] AugmentError),
-    /// A label or a prediction outside the task's classes.
+    /// A label or prediction is outside the task's classes.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     /// The ranks of a cluster cannot work together.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A rank reads other data than the lead.
-    #[error("the {split} split of {rank} is not that of rank 0: other actions, labels or views")]
+    /// The data of a rank differ from the lead's.
+    #[error("the {split} split of {rank} differs from rank 0's in actions, labels or views")]
     OtherData {
-        /// The rank and its machine.
+        /// Rank and its host.
         rank: String,
-        /// The split.
+        /// Name of the split.
         split: String,
     },
-    /// The ranks of a cluster do not have the same weights any more.
-    #[error("the weights of {rank} are not those of rank 0: its machine computes differently")]
+    /// The weights of the ranks have drifted apart.
+    #[error("the weights of {rank} differ from rank 0's: its machine computes differently")]
     Drift {
-        /// The rank and its machine.
+        /// Rank and its host.
         rank: String,
     },
-    /// A batch cannot be cut into so many lanes.
+    /// A batch has fewer actions than lanes.
     #[error(
         "{lanes} lanes need a batch of at least {lanes} actions, but --batch-size is {actions}"
     )]
     FewActions {
-        /// Lanes.
+        /// Number of lanes.
         lanes: usize,
-        /// Actions of a batch.
+        /// Number of actions of a batch.
         actions: usize,
     },
-    /// A device would have nothing to compute.
+    /// There are fewer lanes than devices, so some devices would have nothing to compute.
     #[error("{devices} devices need at least {devices} lanes, but the run has {lanes}")]
     FewLanes {
-        /// Devices.
+        /// Number of devices.
         devices: usize,
-        /// Lanes.
+        /// Number of lanes.
         lanes: usize,
     },
     /// One of several devices can no longer be used.
     #[error("{device}: {reason}")]
     Worker {
-        /// The device.
+        /// Name of the device.
         device: String,
-        /// What happened.
+        /// Reason why it cannot be used.
         reason: String,
     },
     /// Not even one clip fits into the device's memory.
@@ -151,16 +153,16 @@ pub enum TrainError {
     /// The device failed while computing.
     #[error("the device failed: {}", in_one_line(.0))]
     Compute(#[from] TensorReadError),
-    /// The same, as it says when several values are read at once.
+    /// Like [`TrainError::Compute`], for several values read back in one transaction.
     #[error("the device failed: {}", in_one_line(.0))]
     Execution(#[from] ExecutionError),
-    /// The device failed while kernels were timed.
+    /// The device failed during the timing of kernels.
     #[error("the device failed while kernels were timed: {}", in_one_line(.0))]
     Tune(ExecutionError),
 }
 
 impl TrainError {
-    /// Whether it says that a device is out of memory.
+    /// Returns whether the error means that a device is out of memory.
     pub(super) fn is_out_of_memory(&self) -> bool {
         match self {
             Self::OutOfMemory => true,

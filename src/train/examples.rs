@@ -10,22 +10,21 @@ use crate::report::html::{Example, Strip};
 use crate::schema::Schema;
 use crate::sheet::explained as explained_row;
 
-/// Examples of each kind.
+/// Number of examples of each kind.
 const EXAMPLES: usize = 3;
-/// Most frames of a clip that are shown.
+/// Largest number of frames shown of a clip.
 const FRAMES: usize = 8;
 const JPEG_QUALITY: u8 = 80;
 
-/// What is shown of a prediction.
+/// A prediction that may be shown as an example.
 #[derive(Debug, Clone)]
 struct Candidate {
     action: String,
     correct: bool,
-    /// Mean probability of the predicted classes if all are correct, else the largest one of a wrong
-    /// class.
+    /// Mean probability of the predicted classes if all are correct, otherwise the largest
+    /// probability of a wrong class.
     confidence: f64,
-    /// The task whose class is explained, with the class: the most confident wrong one, else the most
-    /// confident one.
+    /// Task and class to explain: the most confident wrong class, otherwise the most confident class.
     explained: [usize; 2],
     caption: Caption,
 }
@@ -47,7 +46,7 @@ impl Candidate {
             }
             caption = caption.words(if index == 0 { ": " } else { "; " });
             caption = match prediction.labels[index] {
-                None => caption.name(name(best)).words(", which is unknown"),
+                None => caption.name(name(best)).words(", true class unknown"),
                 Some(label) if label == best => {
                     correct.push(probability);
                     caption.name(name(best))
@@ -69,12 +68,12 @@ impl Candidate {
     }
 }
 
-/// What of each view of a batch of one action speaks for a class, given a task and the class; `None` where
-/// that is not known.
+/// Returns a saliency map of each view in a batch of one action for a class, given `[task, class]`;
+/// `None` if there is none.
 pub(super) type Explain<'a> = dyn Fn(&Batch, [usize; 2]) -> Option<Vec<Saliency>> + 'a;
 
-/// The most confident correct predictions and the most confident wrong ones, with frames of each action's
-/// first readable view, and with what decided in each of them.
+/// Returns the most confident correct predictions and the most confident wrong ones, with frames of each
+/// action's first readable view and the saliency maps of all its views.
 pub(super) fn examples(
     schema: &Schema,
     predictions: &[ActionPrediction],
@@ -91,7 +90,8 @@ pub(super) fn examples(
     })
 }
 
-/// `None` where the clips can no longer be read: a missing picture does not stop the run.
+/// Builds an example; `None` if the clips can no longer be read, as a missing picture must not end
+/// the run.
 fn example(
     candidate: &Candidate,
     schema: &Schema,
@@ -112,7 +112,7 @@ fn example(
     let explained = explain(&batch, candidate.explained).unwrap_or_default();
     for (clip, (saliency, view)) in explained.iter().zip(&batch.views).enumerate() {
         let class = &schema.tasks[task].classes[class].name;
-        let words = format!("View {}: warmer places speak more for ", view + 1);
+        let words = format!("View {}: warmer regions count more towards ", view + 1);
         let title = Caption::default().words(words).name(class);
         let row = explained_row(&batch, clip, saliency, String::new());
         let size = |frame: &RgbImage| [frame.height() as usize, frame.width() as usize];
@@ -122,7 +122,7 @@ fn example(
     Some(Example { caption: candidate.caption.clone(), strips })
 }
 
-/// A frame `[H, W, 3]` as a JPEG file.
+/// Encodes a frame `[H, W, 3]` as a JPEG file.
 fn jpeg(frame: &[u8], [h, w]: [usize; 2]) -> Option<Vec<u8>> {
     let mut file = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY);

@@ -8,13 +8,13 @@ use super::metrics::PassProgress;
 use crate::config::advice::left_out_advice;
 use crate::report::EpochRecord;
 
-/// What the loss is multiplied by, so that small gradients are not lost in f16. Halved when a
-/// gradient is beyond f16's range, doubled after many steps without one. A power of two, by which
-/// numbers in f32 are multiplied and divided without rounding.
+/// Factor of the loss that keeps small gradients from underflowing in f16. Halved when a gradient
+/// overflows f16, doubled after many steps without overflow. A power of two, so that multiplying and
+/// dividing f32 values by it does not round.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     scale: f64,
-    /// Steps since it was changed.
+    /// Number of steps since the scale last changed.
     good_steps: usize,
 }
 
@@ -24,25 +24,25 @@ impl Default for LossScale {
     }
 }
 
-/// Large, since one that is too large shows in the first steps.
+/// Initial scale. Large, as a scale that is too large is noticed in the first steps.
 const FIRST: f64 = 65536.0;
-/// Beyond this the gradients of weights, which are f32, could be too large themselves.
+/// Largest scale. Beyond it even the gradients of weights, which are f32, could overflow.
 const LARGEST: f64 = (1u64 << 32) as f64;
-/// Steps after which a larger one is tried.
+/// Number of steps without overflow after which the scale is doubled.
 const GROWS_AFTER: usize = 2000;
 
 impl LossScale {
-    /// A scale of another size.
+    /// Creates a loss scale with the given factor.
     pub fn new(scale: f64) -> Self {
         Self { scale, ..Self::default() }
     }
 
-    /// The factor.
+    /// Returns the factor.
     pub fn factor(&self) -> f64 {
         self.scale
     }
 
-    /// After a step of the backbone with gradients in range.
+    /// Counts a step that trained the backbone without overflow.
     pub(super) fn good(&mut self) {
         self.good_steps += 1;
         if self.good_steps >= GROWS_AFTER && self.scale < LARGEST {
@@ -50,7 +50,8 @@ impl LossScale {
         }
     }
 
-    /// After a step with gradients out of range; `false` if no scale is to blame for them.
+    /// Halves the scale after a step whose gradients overflowed. Returns `false` if the scale is already
+    /// 1, i.e. not the cause.
     pub(super) fn overflowed(&mut self) -> bool {
         if self.scale <= 1.0 {
             return false;
@@ -59,7 +60,8 @@ impl LossScale {
         true
     }
 
-    /// Warns where most steps of an epoch (from 1) were left out; this is the scale at its end.
+    /// Logs a warning if most steps of an epoch (counted from 1) were skipped. `self` is the scale
+    /// at the end of the epoch.
     pub(super) fn warn(&self, epoch: usize, pass: &PassProgress) {
         if let Some(advice) = left_out_advice(pass.left_out, pass.steps, self.scale) {
             log::warn!("epoch {epoch}: {advice}");
@@ -67,7 +69,7 @@ impl LossScale {
     }
 }
 
-/// A run all of whose steps were left out must not end as if it had trained.
+/// Returns an error if all steps of a run were skipped: it must not end as if it had trained.
 pub(super) fn refuse_untrained(history: &[EpochRecord]) -> Result<(), TrainError> {
     let steps = history.iter().map(|epoch| epoch.train.left_out).sum();
     let untrained = history.iter().all(|epoch| epoch.train.gradient_norm.is_none());
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_halved_on_overflow_and_doubled_after_many_good_steps() {
+    fn the_scale_is_halved_on_overflow_and_doubled_after_many_good_steps() {
         let mut scale = LossScale::default();
         for _ in 0..GROWS_AFTER - 1 {
             scale.good();
@@ -89,7 +91,7 @@ mod tests {
         assert_eq!(scale, LossScale::new(2.0 * FIRST));
         scale.good();
         assert!(scale.overflowed());
-        // The steps before do not count.
+        // An overflow resets the count of good steps.
         assert_eq!(scale, LossScale::new(FIRST));
         assert!((0..16).all(|_| scale.overflowed()));
         assert_eq!(scale.factor(), 1.0);

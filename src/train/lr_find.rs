@@ -1,5 +1,5 @@
 //! The learning rate range test: Smith 2017, "Cyclical Learning Rates for Training Neural Networks",
-//! section 3.3, with the rate rising exponentially and the smoothed loss of fastai's and Lightning's.
+//! section 3.3, with an exponentially rising rate and a smoothed loss as in fastai and Lightning.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,29 +12,30 @@ use crate::config::{Config, ConfigError, OptionError};
 use crate::metrics::mean;
 use crate::report::Observer;
 
-/// Weight of the past in the smoothed loss.
+/// Decay of the exponential moving average of the loss.
 const BETA: f64 = 0.98;
-/// The test ends when the smoothed loss is this many times its lowest value.
+/// The test ends when the smoothed loss exceeds its lowest value by this factor.
 const DIVERGED: f64 = 4.0;
-/// Fewest steps of a test.
+/// Minimum number of steps of a test.
 pub(crate) const FEWEST: usize = 20;
-/// Decades of rates on each side of a step whose losses decide whether the loss falls there.
-const DECADES: f64 = 1.0;
-/// Each side has at most one in so many of all steps.
-const PART: usize = 5;
-/// Each side has at least so many steps.
-const FEWEST_BESIDE: usize = 3;
-/// A fall counts if its slope is below this many standard errors.
+/// Width of the window on each side of a step over which the slope of the loss is fitted, decades of the
+/// rate.
+const SIDE_DECADES: f64 = 1.0;
+/// The window on each side has at most 1/`SIDE_DIVISOR` of all steps.
+const SIDE_DIVISOR: usize = 5;
+/// The window on each side has at least this many steps.
+const MIN_SIDE_STEPS: usize = 3;
+/// A slope counts as a clear fall if it is at most this many standard errors.
 const CLEAR: f64 = -4.0;
 
 /// A training step of the test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LrPoint {
-    /// Learning rate of its update.
+    /// Learning rate of the step's update.
     pub rate: f64,
-    /// Loss of its batch, before the update.
+    /// Loss of the step's batch, before the update.
     pub loss: f64,
-    /// Exponential average of the losses up to here, corrected for its start at 0.
+    /// Exponential moving average of the losses up to this step, with bias correction.
     pub smoothed: f64,
 }
 
@@ -44,40 +45,40 @@ pub struct LrPoint {
 pub enum LrEnd {
     /// All steps are done.
     Finished,
-    /// The smoothed loss was above 4 times its lowest value, or a loss or gradient was not finite.
+    /// The smoothed loss exceeded 4 times its lowest value, or a loss or gradient was not finite.
     Diverged,
-    /// The user stopped it.
+    /// The user stopped the test.
     Interrupted,
 }
 
-/// The loss as the rate rises.
+/// Result of a test: the loss over the rising rate, and suggested rates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LrCurve {
-    /// The steps, in order.
+    /// The steps in order.
     pub points: Vec<LrPoint>,
-    /// Why there are no more.
+    /// Why the test ended.
     pub end: LrEnd,
-    /// What was trained: the heads, and stages of the backbone.
+    /// What was trained: the heads, and any stages of the backbone.
     pub trained: Vec<String>,
-    /// The option of `polyview train` that takes the rate, without dashes.
+    /// Option of `polyview train` that sets the rate, without dashes.
     pub option: &'static str,
-    /// The rate around which the loss falls most clearly: where the slope of a line through the losses up
-    /// to a decade to each side, over the logarithm of the rate, is most standard errors below 0. `None`
-    /// where it is nowhere 4 of them.
+    /// Rate around which the loss falls most clearly. A line is fitted to the losses up to a decade on
+    /// either side, over the logarithm of the rate; this is where its slope is the most standard errors
+    /// below 0. `None` if it is nowhere at least 4 standard errors below 0.
     pub suggestion: Option<f64>,
-    /// A tenth of the rate at which the smoothed loss is lowest; `None` without a suggestion, as a loss that
-    /// does not fall is lowest by chance.
+    /// A tenth of the rate at which the smoothed loss is lowest. `None` without a suggestion: if
+    /// the loss does not fall, the position of its minimum is down to chance.
     pub tenth_of_lowest: Option<f64>,
 }
 
-/// Trains a fresh network for `steps` steps while the rate rises exponentially through `range`. One rate
-/// serves all that the run's first epoch would train: in a run of two phases the heads alone, else
-/// what the freezing strategy begins with. Mixing, augmentation and loss are the run's; after an epoch's
-/// data come the next one's. Nothing is written. Raising `stop` ends the test after the step in
-/// progress, with what it has.
+/// Trains a fresh network for `steps` steps while the rate rises exponentially through `range`. The
+/// same rate applies to everything that the run's first epoch would train: only the heads in a run
+/// of two phases, otherwise what the freezing strategy starts with. Mixing, augmentation and loss
+/// are the run's; after the data of one epoch the test continues with those of the next. Nothing is
+/// written. Setting `stop` ends the test after the step in progress and returns the steps so far.
 ///
 /// # Errors
-/// A range or a number of steps that makes no test, and as [`super::run()`]. A loss that is not finite is an
+/// An invalid range or number of steps, and those of [`super::run()`]. A loss that is not finite is an
 /// error in the first step only.
 pub fn lr_find(
     config: &Config,
@@ -88,7 +89,7 @@ pub fn lr_find(
 ) -> Result<LrCurve, TrainError> {
     let (from, to) = (*range.start(), *range.end());
     check(steps, from, to)?;
-    let config = alone(config, steps);
+    let config = standalone(config, steps);
     let mut run = Run::open(&config, None, stop, observer)?;
     let (phase, trainable) = run.first_phase();
     let rate = |step| rate(from, to, step, steps);
@@ -104,7 +105,7 @@ pub fn lr_find(
         end != LrEnd::Diverged && points.len() < steps
     });
     match result {
-        // What a rate that is too high leads to.
+        // The expected outcome of a rate that is too high.
         Err(TrainError::NotFinite { .. }) if !points.is_empty() => end = LrEnd::Diverged,
         other => other?,
     }
@@ -143,8 +144,8 @@ fn check(steps: usize, from: f64, to: f64) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The configuration of a run that begins anew and writes nothing.
-fn alone(config: &Config, steps: usize) -> Config {
+/// Returns the configuration of a fresh run that writes nothing.
+fn standalone(config: &Config, steps: usize) -> Config {
     let mut config = config.clone();
     if config.run.resume.take().is_some() {
         log::warn!("--resume has no effect here: the test trains a fresh network");
@@ -156,33 +157,33 @@ fn alone(config: &Config, steps: usize) -> Config {
         log::warn!("--record has no effect here");
     }
     if config.run.test_run {
-        log::warn!("--test-run has no effect here: --steps says how much is trained");
+        log::warn!("--test-run has no effect here: --steps sets the number of steps");
     }
     config.run.resume_best_acc = None;
     config.run.test_run = true;
     config.run.test_batches = steps;
-    // For validation, of which there is none.
+    // The average is only used for validation, and there is none.
     config.optimizer.ema = None;
     config
 }
 
-/// The rate of a step of so many, counted from 0.
+/// Returns the rate of a step, counted from 0, of `steps` steps.
 fn rate(from: f64, to: f64, step: usize, steps: usize) -> f64 {
     let share = step as f64 / (steps - 1) as f64;
     from * (to / from).powf(share)
 }
 
-/// An exponential average, corrected for its start at 0 (as Adam's moments are).
+/// An exponential moving average with bias correction, like Adam's moments.
 #[derive(Debug, Default)]
 struct Smoothing {
     average: f64,
-    /// [`BETA`] to the power of the number of values, subtracted from 1.
+    /// 1 − [`BETA`]ⁿ after n values.
     weight: f64,
     lowest: Option<f64>,
 }
 
 impl Smoothing {
-    /// The average with one more value.
+    /// Adds a value and returns the corrected average.
     fn push(&mut self, value: f64) -> f64 {
         self.average = BETA * self.average + (1.0 - BETA) * value;
         self.weight = BETA * self.weight + (1.0 - BETA);
@@ -196,21 +197,23 @@ impl Smoothing {
     }
 }
 
-/// Where the loss falls most clearly. Single steps say little: in the noise of the batches the steepest
-/// fall is often the one back from a loss that was already too high. And the smoothed loss lags behind.
+/// Returns the index at which the loss falls most clearly. Differences between single steps are
+/// dominated by batch noise: the steepest one is often just the recovery from an outlier. The
+/// smoothed loss is no alternative, as it lags behind.
 fn clearest_fall(points: &[LrPoint]) -> Option<usize> {
     let decades = (points.last()?.rate / points.first()?.rate).log10();
-    let beside = (DECADES * points.len() as f64 / decades).min((points.len() / PART) as f64);
-    let beside = (beside as usize).max(FEWEST_BESIDE);
-    (beside..)
-        .zip(points.windows(2 * beside + 1).map(slope_in_errors))
+    let side =
+        (SIDE_DECADES * points.len() as f64 / decades).min((points.len() / SIDE_DIVISOR) as f64);
+    let side = (side as usize).max(MIN_SIDE_STEPS);
+    (side..)
+        .zip(points.windows(2 * side + 1).map(slope_in_errors))
         .filter(|(_, slope)| *slope <= CLEAR)
         .min_by(|a, b| a.1.total_cmp(&b.1))
         .map(|(index, _)| index)
 }
 
-/// The slope of a line through the losses over the logarithm of the rate, by least squares, in its standard
-/// errors (the t-value).
+/// Fits a line to the losses over the logarithm of the rate by least squares and returns its slope in
+/// standard errors (the t-value).
 fn slope_in_errors(points: &[LrPoint]) -> f64 {
     let rates = || points.iter().map(|point| point.rate.log10());
     let (x, y) = (mean(rates()), mean(points.iter().map(|point| point.loss)));
@@ -221,7 +224,7 @@ fn slope_in_errors(points: &[LrPoint]) -> f64 {
     slope / (rest / (points.len() - 2) as f64 / spread).sqrt()
 }
 
-/// Where the smoothed loss is lowest.
+/// Returns the index at which the smoothed loss is lowest.
 fn lowest(points: &[LrPoint]) -> Option<usize> {
     (0..points.len()).min_by(|a, b| points[*a].smoothed.total_cmp(&points[*b].smoothed))
 }
@@ -230,7 +233,7 @@ fn lowest(points: &[LrPoint]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Points of these smoothed losses, a decade of rates per ten of them from 1e-6.
+    /// Points with these smoothed losses, and rates from 1e-6 at ten points per decade.
     fn curve(smoothed: &[f64]) -> Vec<LrPoint> {
         let point = |(index, &smoothed): (usize, &f64)| LrPoint {
             rate: 1e-6 * 10f64.powf(index as f64 / 10.0),
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_begins_at_the_first_loss_and_forgets() {
+    fn smoothing_starts_at_the_first_loss_and_forgets_it() {
         let mut smoothing = Smoothing::default();
         assert!((smoothing.push(3.0) - 3.0).abs() < 1e-12);
         // (0.98·0.02·3 + 0.02·1) / (1 − 0.98²)
@@ -261,13 +264,13 @@ mod tests {
         assert!(smoothing.has_diverged(f64::NAN) && smoothing.has_diverged(f64::INFINITY));
     }
 
-    /// Whole numbers from -8 to 8 that look random.
+    /// Pseudo-random integers from -8 to 8.
     fn noise(index: usize) -> f64 {
         ((index * 7919 + 13) % 17) as f64 - 8.0
     }
 
     #[test]
-    fn the_suggestion_is_within_the_fall_not_in_the_noise() {
+    fn the_suggestion_is_within_the_fall_despite_noise() {
         let fall = |index: usize| 2.0 - 1.0 / (1.0 + (-(index as f64 - 30.0) / 4.0).exp());
         let rise = |index: usize| (index as f64 - 45.0).max(0.0).powi(2) * 0.01;
         let mut losses: Vec<f64> =

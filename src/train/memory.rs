@@ -1,4 +1,4 @@
-//! How much of a batch is in the device's memory at once.
+//! Decides how much of a batch is in the device's memory at once.
 
 use burn::module::Module;
 
@@ -11,12 +11,12 @@ use crate::kernels::plan::MOST_BYTES;
 use crate::model::{MemoryEstimate, MultiViewNet, StageSet, parameter_count};
 use crate::units::{ByteSize, plural};
 
-/// How much of a batch is in memory at once.
+/// Memory plan of a step: how much of a batch is in memory at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepMemory {
-    /// Clips per forward pass of the backbone.
+    /// Largest number of clips per forward pass of the backbone.
     pub micro_batch: usize,
-    /// Recompute the backbone's activations in the backward pass instead of keeping them.
+    /// Whether the backward pass recomputes the backbone's activations instead of storing them.
     pub gradient_checkpointing: bool,
 }
 
@@ -28,15 +28,15 @@ impl Default for StepMemory {
 }
 
 impl StepMemory {
-    /// Makes the micro-batch half of what a batch of `clips` needed; `false` where it was one clip
-    /// already.
+    /// Halves the number of clips per pass of a batch of `clips` clips that did not fit. Returns `false`
+    /// if it was already a single clip.
     pub(super) fn halve(&mut self, clips: usize) -> bool {
         let now = self.micro_batch.min(clips);
         self.micro_batch = (now / 2).max(1);
         now > 1
     }
 
-    /// Makes a batch of `clips` fit that did not.
+    /// Shrinks the micro-batch after a batch of `clips` clips did not fit.
     pub(super) fn shrink(
         &mut self,
         clips: usize,
@@ -48,15 +48,15 @@ impl StepMemory {
             return Err(TrainError::OutOfMemory);
         }
         log::warn!(
-            "the device is out of memory with {before} clips per pass: this step and those after \
-             it run with a micro-batch of {}",
+            "the device is out of memory with {before} clips per pass: this and later steps use a \
+             micro-batch of {}",
             self.micro_batch
         );
         Ok(())
     }
 }
 
-/// Plans the micro-batches of a run.
+/// The memory of a run's devices, from which micro-batches are planned.
 #[derive(Debug, Clone)]
 pub(super) struct MemoryBudget {
     given: Auto,
@@ -64,26 +64,27 @@ pub(super) struct MemoryBudget {
     force: bool,
     /// Largest buffer binding, bytes.
     binding: Option<u64>,
-    /// Most floating-point operations of a launch.
+    /// Largest number of floating-point operations of a launch.
     launch: Option<u64>,
     total: Option<u64>,
-    /// Whether what is free is a guess.
+    /// Whether the free memory is only assumed.
     assumed: bool,
     device: String,
-    /// What is saved with a checkpoint.
+    /// The part that is saved with a checkpoint.
     pub state: MemoryState,
 }
 
 impl MemoryBudget {
-    /// For steps in so many lanes on all of these devices: what each of them can hold.
+    /// Creates the budget for steps in `lanes` lanes on all of these devices: the least that any of them
+    /// can hold.
     pub(super) fn new(config: &Config, all: &Devices, lanes: usize) -> Self {
         let devices: Vec<(&str, &DeviceInfo)> = all.all().collect();
-        // A device's lanes take their turns, unless they exchange statistics.
+        // The lanes of a device run one after another, unless they exchange statistics.
         let at_once = match config.compute.sync_batch_norm {
             true => lanes.div_ceil(all.count()) as u64,
             false => 1,
         };
-        // Devices that are one piece of hardware share its memory.
+        // Devices that are the same hardware share its memory.
         let sharing = |at: &str, device: &DeviceInfo| {
             let same = |(host, other): &&(&str, &DeviceInfo)| *host == at && other.id == device.id;
             devices.iter().filter(same).count() as u64 * at_once
@@ -105,8 +106,8 @@ impl MemoryBudget {
         }
     }
 
-    /// Plans with what the checkpointed run knew, so that the micro-batches are the same. What was free
-    /// says nothing where it was unknown, or where this is a smaller device.
+    /// Takes over the memory state of the checkpointed run, so that the micro-batches are the same. Its
+    /// free memory is ignored if it was unknown or exceeds this device's total memory.
     pub(super) fn resume(&mut self, saved: MemoryState) {
         let known = saved.free_bytes.zip(self.total);
         if known.is_some_and(|(free, total)| free <= total) {
@@ -115,14 +116,14 @@ impl MemoryBudget {
         self.state.most_clips = saved.most_clips;
     }
 
-    /// Remembers it if the device turned out to hold fewer clips than `planned`.
+    /// Remembers the smaller micro-batch if the device turned out to hold fewer clips than `planned`.
     pub(super) fn learn(&mut self, planned: &StepMemory, now: &StepMemory) {
         if now.micro_batch < planned.micro_batch {
             self.state.most_clips = Some(now.micro_batch);
         }
     }
 
-    /// The micro-batch of a step with these needs.
+    /// Plans a step with these needs.
     pub(super) fn step(&self, needs: &MemoryEstimate) -> StepMemory {
         let fits = match self.given {
             _ if self.force => u64::MAX,
@@ -134,12 +135,13 @@ impl MemoryBudget {
         StepMemory { micro_batch: fits.max(1), gradient_checkpointing: self.checkpointing }
     }
 
-    /// The clips that fit into the memory.
+    /// Returns the number of clips that fit into memory.
     fn by_memory(&self, needs: &MemoryEstimate) -> u64 {
         needs.clips(self.state.free_bytes, self.binding)
     }
 
-    /// Refuses clips of `size` = `[T, H, W]` of which the device cannot hold a single one.
+    /// Returns an error if the device's buffers cannot hold a single clip of `size` = `[T, H, W]`.
+    /// Warns if one is not expected to fit into the free memory.
     pub(super) fn check(&self, needs: &MemoryEstimate, size: [usize; 3]) -> Result<(), TrainError> {
         let most = self.binding.map_or(u64::MAX, |most| most.min(MOST_BYTES as u64));
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -157,8 +159,8 @@ impl MemoryBudget {
             && needs.clips(Some(free), None) == 0
         {
             log::warn!(
-                "a step is estimated to need {} MB for a single clip, {} MB are free on {}: trying \
-                 it anyway",
+                "a step is estimated to need {} MB for a single clip, but {} MB are free on {}: trying \
+                 anyway",
                 megabytes(needs.fixed + needs.clip),
                 free >> 20,
                 self.device
@@ -167,7 +169,7 @@ impl MemoryBudget {
         Ok(())
     }
 
-    /// A line about the plan, for a run in which the largest `what` has `clips` clips.
+    /// Describes the plan, for a run in which the largest `what` has `clips` clips.
     pub(super) fn describe(&self, needs: &MemoryEstimate, clips: usize, what: &str) -> String {
         let step = self.step(needs);
         let micro_batch = step.micro_batch.min(clips);
@@ -198,7 +200,7 @@ impl MemoryBudget {
     }
 }
 
-/// The device memory that a step needs that trains these stages.
+/// Estimates the device memory needed by a step that trains these stages.
 pub(super) fn memory_needs(
     config: &Config,
     net: &MultiViewNet,
@@ -206,11 +208,11 @@ pub(super) fn memory_needs(
 ) -> Result<MemoryEstimate, TrainError> {
     let (size, checkpointing) = (config.clips.size(), config.compute.gradient_checkpointing);
     let all = net.num_params();
-    // The gradients of all stages are asked for with frozen ones among them.
+    // With all stages the network may still have frozen ones, whose gradients are measured too.
     let parameters = if trainable == StageSet::ALL { all } else { parameter_count(net) };
     let needs = MemoryEstimate::training(&net.backbone, parameters, size, trainable, checkpointing)
         .ok_or(TrainError::TooSmall { size: size.map(|side| side.to_string()).join("×") })?;
-    // Frozen weights are there too; the average is all weights once more, in f32.
+    // Frozen weights also take memory; the average is another copy of all weights, in f32.
     let frozen = 4 * all.saturating_sub(parameters) as u64;
     let average = config.optimizer.ema.map_or(0, |_| 4 * all as u64);
     Ok(MemoryEstimate { fixed: needs.fixed + frozen + average, ..needs })
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_run_plans_with_what_both_devices_have() {
+    fn a_resumed_run_keeps_the_saved_memory_if_the_device_has_it() {
         let resumed = |free_bytes, most_clips| {
             let mut budget = budget(Some(6 << 30), Some(8 << 30));
             budget.resume(MemoryState { free_bytes, most_clips });
@@ -247,10 +249,10 @@ mod tests {
         };
         let state = |free_bytes, most_clips| MemoryState { free_bytes, most_clips };
         assert_eq!(resumed(Some(7 << 30), None), state(Some(7 << 30), None));
-        // A larger device's memory is not this one's, and an unknown one is no licence.
+        // The memory of a larger device does not carry over, nor does an unknown one.
         assert_eq!(resumed(Some(9 << 30), None), state(Some(6 << 30), None));
         assert_eq!(resumed(None, None), state(Some(6 << 30), None));
-        // What did not fit there is not tried here.
+        // Micro-batches that did not fit on the other device are not tried on this one.
         assert_eq!(resumed(None, Some(3)), state(Some(6 << 30), Some(3)));
         let mut here = budget(None, None);
         here.resume(state(Some(1 << 30), Some(3)));
@@ -268,7 +270,7 @@ mod tests {
             line.contains(" 10 of up to 16 clips per pass, which keeps launches short"),
             "{line}"
         );
-        // Memory is what limits, a step is small, or the user decides.
+        // Memory is the limit, a step is small, or the user sets the micro-batch.
         budget.state.free_bytes = Some(800 << 20);
         let line = budget.describe(&NEEDS, 16, "a step");
         assert!(line.contains(" 6 of up to 16 clips per pass (batch"), "{line}");
@@ -276,14 +278,14 @@ mod tests {
         assert!(line.contains(" all 4 clips of a step in one pass"), "{line}");
         budget.given = Auto::Number(12);
         assert_eq!(budget.step(&NEEDS).micro_batch, 12);
-        // A clip that takes longer has to be tried.
+        // A single clip is tried even if it takes longer than a launch should.
         let long = MemoryEstimate { operations: u64::MAX, ..NEEDS };
         budget.given = Auto::Auto;
         assert_eq!(budget.step(&long).micro_batch, 1);
     }
 
     #[test]
-    fn an_assumed_memory_is_named_as_such() {
+    fn an_assumed_amount_of_memory_is_described_as_such() {
         let mut budget = budget(Some(4_000_000_000), None);
         budget.assumed = true;
         let line = budget.describe(&NEEDS, 4, "a step");

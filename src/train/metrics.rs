@@ -1,5 +1,5 @@
-//! The metrics of a pass over a split: losses, confusion matrices, its time, and how much of that
-//! was spent waiting for data.
+//! The metrics of a pass over a split: losses, confusion matrices, wall time, and the share of it spent
+//! waiting for data.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use crate::losses;
 use crate::metrics::ConfusionMatrix;
 use crate::report::{Event, PassKind, PassRecord, TaskRecord};
 
-/// Loss and confusion of one head over a pass so far.
+/// Loss and confusion matrix of one head over a pass so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct HeadProgress {
     matrix: ConfusionMatrix,
-    /// Sum of the batches' mean losses, each times its divisor: with class weights a batch of rare classes
-    /// counts for more, so that the mean does not depend on the batches.
+    /// Sum of the batches' mean losses, each multiplied by its divisor. With class weights a batch with
+    /// rarer classes thus counts for more, and the mean does not depend on how actions are batched.
     loss: f64,
-    /// Sum of these divisors. Checkpoints of before they were counted have a number of actions.
+    /// Sum of the divisors. Older checkpoints have the number of actions instead.
     #[serde(alias = "actions")]
     divisor: f64,
 }
@@ -40,7 +40,7 @@ impl HeadProgress {
         let classes = losses::argmax(logits).try_into_vec_as::<i32>()?;
         for (label, class) in labels.into_iter().zip(classes) {
             let Some(label) = label else { continue };
-            // What is no index is refused by the matrix.
+            // The matrix rejects anything that is not a valid index.
             self.matrix.add(label, usize::try_from(class).unwrap_or(usize::MAX))?;
         }
         self.loss += loss * divisor;
@@ -48,7 +48,7 @@ impl HeadProgress {
         Ok(())
     }
 
-    /// The mean loss; `None` where no class was known.
+    /// Returns the mean loss; `None` if no class was known.
     fn mean(&self) -> Option<f64> {
         (self.divisor > 0.0).then(|| self.loss / self.divisor)
     }
@@ -58,31 +58,33 @@ impl HeadProgress {
     }
 }
 
-/// A pass so far: what a checkpoint within an epoch keeps, so that the metrics of a resumed pass are
-/// those of the whole pass.
+/// Progress of a pass. Stored in a checkpoint within an epoch, so that the metrics of a resumed
+/// pass cover the whole pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassProgress {
-    /// Batches done.
+    /// Number of steps done.
     pub steps: usize,
-    /// The same with those of which nothing could be read; 0 in checkpoints of before they were counted.
+    /// Number of batches done, including entirely unreadable ones, which have no step; 0 in older
+    /// checkpoints.
     #[serde(default)]
     batches: usize,
     /// Sum of the steps' gradient norms.
     norm: f64,
-    /// Steps that were left out, and have none.
+    /// Number of steps that were skipped, which have no gradient norm.
     #[serde(default)]
     pub left_out: usize,
     actions: usize,
     clips: usize,
-    /// Wall time, and time spent waiting for data, before the pass was resumed, seconds.
+    /// Wall time of the pass before it was resumed, seconds.
     seconds: f64,
+    /// Part of it spent waiting for data, seconds.
     waited: f64,
     tasks: Vec<HeadProgress>,
     auxiliary: Vec<HeadProgress>,
 }
 
 impl PassProgress {
-    /// A pass at its beginning.
+    /// Creates the progress of a pass at its beginning.
     pub fn new(objective: &Objective) -> Self {
         Self {
             steps: 0,
@@ -98,17 +100,17 @@ impl PassProgress {
         }
     }
 
-    /// Batches of the pass's plan that are done, with or without a step.
+    /// Returns the number of batches of the pass that are done, with or without a step.
     pub fn batches(&self) -> usize {
         self.batches.max(self.steps)
     }
 
-    /// Its wall time so far, seconds.
+    /// Returns the wall time of the pass so far, seconds.
     pub fn seconds(&self) -> f64 {
         self.seconds
     }
 
-    /// Whether it is a pass over this objective's heads.
+    /// Returns whether the progress has the same heads as an objective.
     pub fn fits(&self, objective: &Objective) -> bool {
         let fit = |heads: &[HeadProgress], of: &[TaskObjective]| {
             heads.len() == of.len()
@@ -117,7 +119,7 @@ impl PassProgress {
         fit(&self.tasks, &objective.tasks) && fit(&self.auxiliary, &objective.auxiliary)
     }
 
-    /// The loss over all actions so far, from those of its heads.
+    /// Returns the total loss over all actions so far.
     fn loss(&self, objective: &Objective) -> f64 {
         let tasks: Vec<f64> = self.tasks.iter().map(|head| head.mean().unwrap_or(0.0)).collect();
         let auxiliary: Vec<_> = self.auxiliary.iter().map(HeadProgress::mean).collect();
@@ -125,16 +127,16 @@ impl PassProgress {
     }
 }
 
-/// A pass with its clock running.
+/// Metrics of a pass in progress, with its clock running.
 pub(super) struct PassMetrics {
     pass: PassProgress,
-    /// Batches of the plan that were done when the clock was started.
+    /// Number of batches that were done when the clock was started.
     before: usize,
     started: Instant,
     waited: Duration,
-    /// Time of the exchange between devices, where there are several.
+    /// Time spent on exchange between devices, if the pass is computed in lanes.
     pub exchanged: Option<Duration>,
-    /// Loss of the batch just added.
+    /// Loss of the batch added last.
     pub last_loss: Option<f64>,
 }
 
@@ -144,7 +146,7 @@ impl PassMetrics {
         Self { pass, before, started: Instant::now(), waited, exchanged: None, last_loss: None }
     }
 
-    /// Batches done.
+    /// Returns the number of steps done.
     pub(super) fn steps(&self) -> usize {
         self.pass.steps
     }
@@ -153,7 +155,7 @@ impl PassMetrics {
         self.pass.seconds + self.started.elapsed().as_secs_f64()
     }
 
-    /// The pass so far, with its times up to now.
+    /// Returns the progress of the pass, with its times up to now.
     pub(super) fn progress(&self) -> PassProgress {
         PassProgress {
             seconds: self.seconds(),
@@ -162,20 +164,20 @@ impl PassMetrics {
         }
     }
 
-    /// The next batch; the time it takes to arrive counts as waiting.
+    /// Returns the next batch and counts the time until it arrives as waiting.
     pub(super) fn wait_for(&mut self, loader: &mut Loader) -> Result<Option<Batch>, TrainError> {
-        let asked = Instant::now();
+        let began = Instant::now();
         let batch = loader.next().transpose()?;
-        self.waited += asked.elapsed();
+        self.waited += began.elapsed();
         Ok(batch)
     }
 
-    /// So many batches of the loader are done, with or without a step.
+    /// Records that `batches` batches of the loader are done, with or without a step.
     pub(super) fn done(&mut self, batches: usize) {
         self.pass.batches = self.before + batches;
     }
 
-    /// Adds a batch's result and the norm of its gradients; none where its step was left out.
+    /// Adds a batch's result and gradient norm; the norm is `None` if the step was skipped.
     pub(super) fn add(
         &mut self,
         objective: &Objective,
@@ -210,7 +212,7 @@ impl PassMetrics {
         (self.pass.waited + self.waited.as_secs_f64()) / self.seconds().max(1e-9)
     }
 
-    /// The event of the batch just added.
+    /// Returns the event for the batch added last.
     pub(super) fn event(&self, objective: &Objective, epoch: usize, phase: PassKind) -> Event {
         Event::Step {
             epoch,
@@ -223,12 +225,12 @@ impl PassMetrics {
         }
     }
 
-    /// Share of the time since the pass was begun or resumed.
+    /// Returns the share of time spent on exchange since the pass was started or resumed.
     fn exchange(&self) -> Option<f64> {
         Some(self.exchanged?.as_secs_f64() / self.started.elapsed().as_secs_f64().max(1e-9))
     }
 
-    /// The metrics of the pass, whose heads are those of `objective`.
+    /// Returns the metrics of the pass, which must have the heads of `objective`.
     pub(super) fn record(&self, objective: &Objective) -> PassRecord {
         let (pass, seconds) = (&self.pass, self.seconds());
         let updates = pass.steps - pass.left_out;
@@ -267,7 +269,7 @@ mod tests {
 
     const ACTIONS: usize = 12;
 
-    /// Class weights in one task, none in the other, and auxiliary heads.
+    /// An objective with class weights in one task, none in the other, and auxiliary heads.
     fn objective(schema: &Schema) -> Objective {
         let mut config = Config::default();
         config.loss.auxiliary_task_weight = 0.7;
@@ -279,7 +281,7 @@ mod tests {
             .with_loss(1, CrossEntropy::default())
     }
 
-    /// What a pass over the same actions records, in batches of `size`.
+    /// Returns the record of a pass over the same actions, in batches of `size`.
     fn pass(objective: &Objective, schema: &Schema, size: usize) -> PassRecord {
         let device = Device::flex();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -290,7 +292,7 @@ mod tests {
             (logits, classes, (0..ACTIONS).map(label).collect::<Vec<Option<usize>>>())
         };
         let tasks: Vec<_> = objective.tasks.iter().map(|task| head(task.classes, 8)).collect();
-        // Of some properties only a few values are known, or none.
+        // Some properties have only a few known values, or none.
         let values: Vec<_> =
             schema.properties.iter().enumerate().map(|(n, p)| head(p.values.len(), n)).collect();
         let mut metrics = PassMetrics::new(PassProgress::new(objective));
@@ -323,7 +325,7 @@ mod tests {
         }
         let record = metrics.record(objective);
         if size >= ACTIONS {
-            // That of one batch is what training minimises.
+            // With a single batch it is exactly the loss that training minimises.
             assert!((record.loss - metrics.last_loss.unwrap()).abs() < 1e-5, "{record:?}");
         }
         record
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_from_before_divisors_were_counted_goes_on() {
+    fn progress_from_before_divisors_were_counted_can_be_resumed() {
         let schema = Schema::mvfoul().unwrap();
         let objective = objective(&schema);
         let mut old = toml::Table::try_from(PassProgress::new(&objective)).unwrap();

@@ -12,22 +12,22 @@ use crate::config::MixingConfig;
 use crate::data::Batch;
 use crate::data::mix::{Cut, Mix};
 
-/// Draws how batches are mixed: by seed and step alone, so that it is the same on every device and in a
-/// repeated run.
+/// Draws how batches are mixed. The draw depends only on seed and step, so it is the same on every
+/// device and in a repeated run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixing {
-    /// The options.
+    /// Options of mixup and cutmix.
     pub config: MixingConfig,
     /// Seed of the run.
     pub seed: u64,
 }
 
 impl Mixing {
-    /// How a batch is mixed in a step of the run: each action with the one before it in its lane, the first
-    /// one with the last; batches are shuffled already.
+    /// Draws how a batch is mixed in a step of the run. Each action is paired with the one before it in
+    /// its lane, the first one with the last; batches are already shuffled.
     pub fn draw(&self, batch: &Batch, step: usize) -> Option<Mix> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        // Streams that neither sampling nor frame sizes use.
+        // Use streams that neither sampling nor frame sizes use.
         rng.set_stream((2 << 32) + step as u64);
         let first: bool = rng.random();
         let (alpha, cuts) = match (self.config.mixup, self.config.cutmix) {
@@ -45,7 +45,7 @@ impl Mixing {
         let [_, height, width] = batch.size;
         let cut = cuts.then(|| cut(&mut rng, share, [height, width]));
         let share = match &cut {
-            // What is left of it: rectangles end at the frame's border.
+            // The actual share: the rectangle is clipped at the frame's border.
             Some(cut) => {
                 1.0 - (cut.rows.len() * cut.columns.len()) as f64 / (height * width) as f64
             }
@@ -55,7 +55,8 @@ impl Mixing {
     }
 }
 
-/// A rectangle whose sides are √(1 − λ) of the frame's, around any pixel, without what lies outside.
+/// Draws a rectangle with sides √(1 − λ) times the frame's, centred at a random pixel and clipped to the
+/// frame.
 fn cut(rng: &mut ChaCha8Rng, share: f64, size: [usize; 2]) -> Cut {
     let sides = size.map(|side| (side as f64 * (1.0 - share).sqrt()) as usize);
     let mut range = |side: usize, cut: usize| {
@@ -66,9 +67,9 @@ fn cut(rng: &mut ChaCha8Rng, share: f64, size: [usize; 2]) -> Cut {
     Cut { rows, columns: range(size[1], sides[1]) }
 }
 
-/// Mixes augmented clips `[n, 3, T, H, W]`, those of a range of the batch, as the batch says. `read` gives
-/// other clips of it, augmented too.
-pub(super) fn mixed(
+/// Mixes augmented clips `[n, 3, T, H, W]`, which are a range of the batch's, as drawn for the batch.
+/// `read` returns other clips of the batch, also augmented.
+pub(super) fn mix_clips(
     batch: &Batch,
     range: Range<usize>,
     clips: Tensor<5>,
@@ -77,12 +78,12 @@ pub(super) fn mixed(
     let Some(mix) = &batch.mix else {
         return Ok(clips);
     };
-    let wanted = mix.partner_clips(batch, range.clone());
-    let others = if wanted.iter().all(|clip| range.contains(clip)) {
-        let rows = wanted.iter().map(|clip| clip - range.start);
-        clips.clone().select(0, rows_of(rows, &clips.device()))
+    let partners = mix.partner_clips(batch, range.clone());
+    let others = if partners.iter().all(|clip| range.contains(clip)) {
+        let rows = partners.iter().map(|clip| clip - range.start);
+        clips.clone().select(0, index_tensor(rows, &clips.device()))
     } else {
-        Tensor::cat(runs(&wanted).into_iter().map(read).collect::<Result<_, _>>()?, 0)
+        Tensor::cat(runs(&partners).into_iter().map(read).collect::<Result<_, _>>()?, 0)
     };
     let [.., height, width] = clips.dims();
     Ok(match &mix.cut {
@@ -103,14 +104,14 @@ pub(super) fn mixed(
     })
 }
 
-fn rows_of(rows: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+fn index_tensor(rows: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
     let rows: Vec<i32> =
         rows.map(|row| i32::try_from(row).expect("a batch has few clips")).collect();
     let count = rows.len();
     Tensor::from_data(TensorData::new(rows, [count]), device)
 }
 
-/// Consecutive clips together.
+/// Groups consecutive clips into ranges.
 fn runs(clips: &[usize]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for &clip in clips {
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
     use crate::model::plain_clips_of;
 
-    /// Actions of 2, 1, 3 and 1 views in two lanes; each pixel is its clip's number.
+    /// A batch of actions with 2, 1, 3 and 1 views in two lanes; all pixels of a clip have one value.
     fn batch() -> Batch {
         let size = [1, 4, 6];
         let clip = |clip: u8| vec![clip * 20; 4 * 6 * 3];
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn partners_are_of_the_same_lane_and_views_go_round() {
+    fn partners_are_in_the_same_lane_and_views_wrap_around() {
         let config = MixingConfig { mixup: Some(0.4), cutmix: Some(1.0) };
         let mixing = Mixing { config, seed: 5 };
         let mix = mixing.draw(&batch(), 3).unwrap();
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn clips_are_mixed_alike_in_one_pass_and_in_pieces() {
+    fn mixing_in_pieces_gives_the_same_clips_as_in_one_pass() {
         let device = Device::flex();
         let values = |clips: Tensor<5>| clips.try_into_vec_as::<f32>().unwrap();
         for cut in [None, Some(Cut { rows: 1..3, columns: 2..6 })] {
@@ -176,7 +177,7 @@ mod tests {
             let batch = Batch { mix: Some(mix.clone()), ..batch() };
             let read = |range| Ok(plain_clips_of(&batch, range, &device)?);
             let of = |range: Range<usize>| {
-                mixed(&batch, range.clone(), read(range).unwrap(), &read).unwrap()
+                mix_clips(&batch, range.clone(), read(range).unwrap(), &read).unwrap()
             };
             let whole = values(of(0..7));
             let pieces: Vec<f32> =

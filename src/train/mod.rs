@@ -1,6 +1,6 @@
-//! Training. [`run`] is the whole job as `polyview train` does it: data, device, network, epochs,
-//! checkpoints, report. [`Trainer`] is the loop inside it, for programs that bring their own data
-//! order, loss or freezing; read it first.
+//! Training. [`run`] is the whole job behind `polyview train`: data, device, network, epochs,
+//! checkpoints and report. [`Trainer`] is the training loop inside it, for programs that bring their
+//! own data order, loss or freezing; read it first.
 
 mod agreement;
 mod augmenter;
@@ -56,7 +56,7 @@ pub use run::{Outcome, is_finished, run, run_across};
 pub use run_schedule::Rates;
 pub use trainer::{TrainPass, Trainer};
 
-/// Files of a run besides checkpoints and history.
+/// Names of a run's files other than checkpoints and history.
 pub use reporting::{METRICS, REPORT, TENSORBOARD};
 
 // For the integration tests.

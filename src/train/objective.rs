@@ -1,4 +1,4 @@
-//! The loss: every task's with its weight, and the auxiliary heads'.
+//! The training loss: the weighted losses of all tasks and auxiliary heads.
 
 use std::ops::Range;
 
@@ -15,16 +15,16 @@ use crate::losses::{CrossEntropy, Focal, Targets, TaskLoss};
 use crate::model::Prediction;
 use crate::schema::Schema;
 
-/// A task as the objective sees it.
+/// The loss of a task or an auxiliary head.
 #[derive(Debug)]
 pub struct TaskObjective {
-    /// The task's (or property's) name.
+    /// Name of the task or property.
     pub name: String,
     /// Number of classes.
     pub classes: usize,
-    /// Its loss.
+    /// Loss function.
     pub loss: Box<dyn TaskLoss>,
-    /// Weight of that loss in the sum.
+    /// Weight of the loss in the total.
     pub weight: f64,
 }
 
@@ -35,16 +35,17 @@ pub struct TaskObjective {
 pub struct Objective {
     /// The tasks, in the schema's order.
     pub tasks: Vec<TaskObjective>,
-    /// One per auxiliary head. `classes` leaves out "unknown".
+    /// The auxiliary heads. Their `classes` do not include "unknown".
     pub auxiliary: Vec<TaskObjective>,
-    /// Per auxiliary head: the property's index in [`Batch::properties`].
+    /// Index in [`Batch::properties`] of each auxiliary head's property.
     properties: Vec<usize>,
-    /// Per annotation input of the network: the property's index in [`Batch::properties`].
+    /// Index in [`Batch::properties`] of the property behind each annotation input of the network.
     inputs: Vec<usize>,
 }
 
 impl Objective {
-    /// Cross-entropy with weight 1 on each of the schema's tasks, nothing else.
+    /// Creates an objective with cross-entropy of weight 1 for each of the schema's tasks, and nothing
+    /// else.
     pub fn plain(schema: &Schema) -> Self {
         let task = |task: &crate::schema::Task| TaskObjective {
             name: task.name.clone(),
@@ -60,10 +61,10 @@ impl Objective {
         }
     }
 
-    /// The objective of a configuration, with class counts from the training split.
+    /// Creates the objective of a configuration, with class counts from the training split.
     ///
-    /// The imbalanced task has `loss-function`; the others have cross-entropy. Where the schema
-    /// calls no task imbalanced, all have it, without class weights.
+    /// The imbalanced task uses `loss-function`; the others use cross-entropy. If the schema marks no
+    /// task as imbalanced, all tasks use `loss-function`, without class weights.
     pub fn new(config: &Config, schema: &Schema, train: &Dataset) -> Self {
         let mut objective = Self::plain(schema);
         let imbalanced = schema.imbalanced_task();
@@ -76,7 +77,7 @@ impl Objective {
             task.loss = if chosen {
                 loss(config, &counts, weights)
             } else {
-                Box::new(smooth(config, None))
+                Box::new(cross_entropy(config, None))
             };
         }
         for (index, property) in schema.properties.iter().enumerate() {
@@ -96,7 +97,7 @@ impl Objective {
         objective
     }
 
-    /// With another loss for one task.
+    /// Replaces the loss of one task.
     #[must_use]
     pub fn with_loss(mut self, task: usize, loss: impl TaskLoss + 'static) -> Self {
         if let Some(task) = self.tasks.get_mut(task) {
@@ -105,24 +106,25 @@ impl Objective {
         self
     }
 
-    /// The values of the network's annotation inputs for a batch, `[input][action]`.
+    /// Returns the values of the network's annotation inputs for a batch, `[input][action]`.
     pub fn annotated(&self, batch: &Batch) -> Vec<Vec<usize>> {
         self.annotated_of(batch, 0..batch.actions.len())
     }
 
-    /// The same for some of its actions.
+    /// Like [`Objective::annotated`], for some actions of the batch.
     pub fn annotated_of(&self, batch: &Batch, actions: Range<usize>) -> Vec<Vec<usize>> {
         let of = |&property: &usize| batch.properties[property][actions.clone()].to_vec();
         self.inputs.iter().map(of).collect()
     }
 
-    /// The losses of a prediction.
+    /// Computes the losses of a prediction.
     pub fn cost(&self, prediction: &Prediction, batch: &Batch) -> Cost {
         self.cost_of(prediction, batch, 0..batch.actions.len())
     }
 
-    /// The divisors of the batch's mean losses, of each task and each auxiliary head: with them the means of
-    /// several batches become that of all their actions. 0 where no class is known.
+    /// Returns the divisors of the batch's mean losses, for tasks and for auxiliary heads: weighted by
+    /// them, the means of several batches combine to the mean over all their actions. A divisor is 0 if
+    /// no class is known.
     pub(super) fn divisors(&self, batch: &Batch) -> [Vec<f64>; 2] {
         let mix = batch.mix.as_ref();
         let tasks = self.tasks.iter().zip(&batch.labels);
@@ -135,8 +137,8 @@ impl Objective {
         ]
     }
 
-    /// The sum that is minimised, from the losses of tasks and auxiliary heads; `None` of a head without a
-    /// known value.
+    /// Returns the total that is minimised, given the losses of tasks and auxiliary heads; `None` for a
+    /// head without a known value.
     pub(super) fn total(&self, tasks: &[f64], auxiliary: &[Option<f64>]) -> f64 {
         let sum: f64 = self.tasks.iter().zip(tasks).map(|(task, loss)| task.weight * loss).sum();
         let known = auxiliary.iter().flatten().count().max(1) as f64;
@@ -144,8 +146,8 @@ impl Objective {
         sum + heads.filter_map(|(head, loss)| Some(head.weight / known * (*loss)?)).sum::<f64>()
     }
 
-    /// The contribution of some of a batch's actions to its losses; the contributions of all parts
-    /// add up to the batch's losses. `prediction` is for these actions alone.
+    /// Computes the contribution of some of a batch's actions to its losses; the contributions of all
+    /// parts add up to the batch's losses. `prediction` covers only these actions.
     pub fn cost_of(&self, prediction: &Prediction, batch: &Batch, actions: Range<usize>) -> Cost {
         let mix = batch.mix.as_ref();
         let tasks: Vec<Option<KnownTargets>> = self
@@ -161,7 +163,7 @@ impl Objective {
             .collect();
         let mut parts: Vec<Tensor<1>> =
             tasks.iter().zip(&self.tasks).map(|(l, t)| l.clone().mul_scalar(t.weight)).collect();
-        // Counted over the whole batch: the heads that have a known value.
+        // The number of heads with a known value is counted over the whole batch.
         let has_known =
             |property: &&usize| batch.properties[**property].iter().any(|&index| index > 0);
         let heads_with_known = self.properties.iter().filter(has_known).count().max(1) as f64;
@@ -180,19 +182,19 @@ impl Objective {
     }
 }
 
-/// The values of a property as classes; its index 0 means unknown.
+/// Returns the values of a property as classes; index 0 in the batch means unknown.
 fn known_values(batch: &Batch, property: usize) -> Vec<Option<usize>> {
     batch.properties[property].iter().map(|index| index.checked_sub(1)).collect()
 }
 
 impl TaskObjective {
-    /// The divisor of the mean loss over actions with these labels; 0 if none is known.
+    /// Returns the divisor of the mean loss over actions with these labels; 0 if none is known.
     fn divisor(&self, labels: &[Option<usize>], mix: Option<&Mix>) -> f64 {
         self.loss.divisor(&self.known(labels, mix, 0..labels.len()).1)
     }
 
-    /// The share of some of a batch's actions in the batch's loss, from their logits and the labels of
-    /// all; `None` if no label of theirs is known.
+    /// Computes the contribution of some of a batch's actions to the batch's loss, from their logits and
+    /// the labels of the whole batch; `None` if none of their labels is known.
     fn cost(
         &self,
         logits: &Tensor<2>,
@@ -221,8 +223,9 @@ impl TaskObjective {
         Some(KnownTargets { loss, logits, labels: own })
     }
 
-    /// Those of some actions, numbered among them, of which a class is known, and their targets. Of mixed
-    /// actions only one may be, if it has a share: a sum of nothing has no mean.
+    /// Returns the actions in a range that have a known class, numbered within the range, and their
+    /// targets. For a mixed pair one known class is enough, provided that its share is above 0: the mean
+    /// over zero weight is undefined.
     fn known(
         &self,
         labels: &[Option<usize>],
@@ -248,31 +251,30 @@ impl TaskObjective {
     }
 }
 
-/// A batch's losses, or a part's share in them, on the device.
+/// A batch's losses, or a part's contribution to them, on the device.
 #[derive(Debug)]
 pub struct Cost {
-    /// The weighted sum, `[1]`.
+    /// Weighted total, `[1]`.
     pub total: Tensor<1>,
-    /// Each task's mean loss `[1]` over the actions whose label is known, without its weight; 0 where
-    /// none is.
+    /// Unweighted mean loss `[1]` of each task over the actions whose label is known; 0 if none is.
     pub tasks: Vec<Tensor<1>>,
-    /// Per auxiliary head; `None` where no action has a known value.
+    /// Loss and logits of each auxiliary head; `None` if no action has a known value.
     pub auxiliary: Vec<Option<KnownTargets>>,
 }
 
-/// A batch's losses as numbers.
+/// A batch's losses as numbers on the host.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Losses {
-    /// The weighted sum.
+    /// Weighted total.
     pub total: f64,
-    /// Each task's.
+    /// Loss of each task.
     pub tasks: Vec<f64>,
-    /// Each auxiliary head's; 0 where no action has a known value.
+    /// Loss of each auxiliary head; 0 if no action has a known value.
     pub auxiliary: Vec<f64>,
 }
 
 impl Losses {
-    /// Adds those of another part of the batch.
+    /// Adds the losses of another part of the batch.
     pub(super) fn add(&mut self, part: &Self) {
         self.total += part.total;
         for (sums, parts) in
@@ -285,7 +287,7 @@ impl Losses {
 }
 
 impl Cost {
-    /// All losses as numbers, with one read-back.
+    /// Reads all losses in one read-back.
     ///
     /// # Errors
     /// A device that fails.
@@ -293,7 +295,7 @@ impl Cost {
         Self::read_sum(std::slice::from_ref(self))
     }
 
-    /// The losses of a batch from those of its parts, with one read-back.
+    /// Reads the losses of all parts of a batch in one read-back and adds them up.
     ///
     /// # Errors
     /// A device that fails.
@@ -323,28 +325,28 @@ impl Cost {
     }
 }
 
-/// The actions of a batch whose label or property is known.
+/// Loss and logits of the actions of a batch whose label or property is known.
 #[derive(Debug)]
 pub struct KnownTargets {
-    /// Mean loss over them, `[1]`.
+    /// Contribution of these actions to the batch's mean loss, `[1]`.
     pub loss: Tensor<1>,
-    /// Their logits.
+    /// Logits of these actions.
     pub logits: Tensor<2>,
-    /// Their own classes; unknown where only the partner's is known.
+    /// Classes of these actions; `None` if only the class of the mixing partner is known.
     pub labels: Vec<Option<usize>>,
 }
 
-/// A batch's losses and predictions, as metrics need them.
+/// A batch's losses and predictions, as needed for metrics.
 #[derive(Debug)]
 pub(super) struct BatchResult {
     pub losses: Losses,
-    /// `[B, classes]` per task.
+    /// Logits `[B, classes]` of each task.
     pub logits: Vec<Tensor<2>>,
-    /// Per auxiliary head: the actions whose value is known.
+    /// Logits of each auxiliary head for the actions whose value is known.
     pub auxiliary: Vec<Option<KnownLogits>>,
 }
 
-/// Logits of some actions, with their classes.
+/// Logits of some actions, and their classes.
 #[derive(Debug)]
 pub(super) struct KnownLogits {
     pub logits: Tensor<2>,
@@ -364,7 +366,7 @@ impl BatchResult {
     }
 }
 
-/// The class weights of the imbalanced task; all 1 with the plain loss.
+/// Returns the class weights of the imbalanced task; all 1 with the plain loss.
 pub(super) fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
     if config.loss.loss_function == LossFunction::Plain {
         return vec![1.0; counts.len()];
@@ -372,7 +374,7 @@ pub(super) fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
     class_weights(config.balance.class_weighting_strategy, counts, config.balance.max_weight_ratio)
 }
 
-fn smooth(config: &Config, class_weights: Option<Vec<f32>>) -> CrossEntropy {
+fn cross_entropy(config: &Config, class_weights: Option<Vec<f32>>) -> CrossEntropy {
     CrossEntropy { class_weights, label_smoothing: config.loss.label_smoothing }
 }
 
@@ -386,11 +388,11 @@ fn loss(config: &Config, counts: &[usize], weights: Option<Vec<f32>>) -> Box<dyn
         })
     };
     match config.loss.loss_function {
-        LossFunction::Plain => Box::new(smooth(config, None)),
-        LossFunction::Weighted => Box::new(smooth(config, weights)),
+        LossFunction::Plain => Box::new(cross_entropy(config, None)),
+        LossFunction::Weighted => Box::new(cross_entropy(config, weights)),
         LossFunction::Focal => focal(vec![gamma as f32; counts.len()]),
         LossFunction::AdaptiveFocal => {
-            // From γ for the largest class to 2γ for the rarest ones.
+            // γ for the largest class, up to 2γ for the rarest.
             let largest = counts.iter().copied().max().unwrap_or(0);
             let adapt = |&count: &usize| (gamma * (1.0 + f64::from(rarity(count, largest)))) as f32;
             focal(counts.iter().map(adapt).collect())

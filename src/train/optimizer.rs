@@ -1,6 +1,5 @@
-//! Gradients to updates: AdamW, Adam and SGD by PyTorch's definitions, after clipping by the global
-//! gradient norm. The state is held by parameter path, so that it can be saved and read back on
-//! any device.
+//! Optimizers: AdamW, Adam and SGD as defined by PyTorch, after clipping by the global gradient norm.
+//! The state is keyed by parameter path, so that it can be saved and loaded on any device.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use burn::tensor::{Tensor, TensorReadError};
 use crate::config::{Config, OptimizerKind};
 use crate::optim::{self, Steps};
 
-/// An update rule with its constants.
+/// An update rule with its hyperparameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
     /// Loshchilov & Hutter 2019, algorithm 2; β2 0.999, ε 1e-8.
@@ -28,9 +27,9 @@ pub enum Rule {
         /// Weight decay, added to the gradient.
         weight_decay: f64,
     },
-    /// torch.optim.SGD, without Nesterov's form.
+    /// torch.optim.SGD, without Nesterov momentum.
     Sgd {
-        /// Share of the last update's direction that is kept.
+        /// Momentum.
         momentum: f64,
         /// Weight decay, added to the gradient.
         weight_decay: f64,
@@ -42,7 +41,7 @@ const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 impl Rule {
-    /// The rule of a configuration.
+    /// Returns the rule of a configuration.
     pub fn new(config: &Config) -> Self {
         let weight_decay = config.optimizer.weight_decay;
         match config.optimizer.optimizer {
@@ -52,7 +51,7 @@ impl Rule {
         }
     }
 
-    /// With another β1 or momentum, as a one-cycle schedule asks for.
+    /// Replaces β1 or the momentum, as a one-cycle schedule requires.
     fn with_momentum(self, momentum: Option<f64>) -> Self {
         match (self, momentum) {
             (rule, None) => rule,
@@ -65,39 +64,40 @@ impl Rule {
     }
 }
 
-/// The optimizer's state of one parameter, flattened.
+/// Optimizer state of one parameter, flattened.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    /// Updates so far.
+    /// Number of updates so far.
     pub steps: u32,
-    /// Running mean of the gradients (Adam) or of the directions (SGD).
+    /// Running mean of the gradients (Adam) or momentum buffer (SGD).
     pub first: Tensor<1>,
-    /// Running mean of their squares (Adam).
+    /// Running mean of the squared gradients (Adam).
     pub second: Option<Tensor<1>>,
 }
 
 /// Updates a network's parameters from gradients.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
-    /// The rule.
+    /// Update rule.
     pub rule: Rule,
     /// β2 of Adam and AdamW.
     pub beta2: f64,
-    /// Bound on the global gradient norm; 0 is off.
+    /// Bound on the global gradient norm; 0 disables clipping.
     pub clip_norm: f64,
-    /// By parameter path. A parameter without gradient (frozen) is neither here nor updated.
+    /// State of each parameter, by path. Parameters that have never had a gradient have none.
     pub moments: BTreeMap<String, Moments>,
 }
 
 impl Optimizer {
-    /// An optimizer before its first step.
+    /// Creates an optimizer before its first step.
     pub fn new(rule: Rule, clip_norm: f64) -> Self {
         Self { rule, beta2: BETA2, clip_norm, moments: BTreeMap::new() }
     }
 
-    /// One update. `rate` gives the learning rate of a parameter by its path in the module
-    /// (`backbone.layer4.0.conv1.0.weight`); `momentum` replaces the rule's β1 or momentum.
-    /// Returns the module and the gradients' norm before clipping.
+    /// Performs one update. `rate` returns the learning rate of a parameter, given its path in the
+    /// module (`backbone.layer4.0.conv1.0.weight`); `momentum` replaces the rule's β1 or momentum.
+    /// Parameters without a gradient (frozen) are not updated. Returns the module and the gradient norm
+    /// before clipping.
     ///
     /// # Errors
     /// A device that fails.
@@ -112,8 +112,8 @@ impl Optimizer {
         Ok((self.update(module, grads, [norm, 1.0], rate, momentum), norm))
     }
 
-    /// The same for gradients whose norm is known, and which have the factor `loss_scale`, their norm
-    /// aside.
+    /// Like [`Optimizer::step`], for gradients that are multiplied by `loss_scale`. `norm` is the
+    /// norm of the unscaled gradients.
     pub(super) fn update<M: Module>(
         &mut self,
         module: M,
@@ -122,8 +122,8 @@ impl Optimizer {
         rate: &dyn Fn(&str) -> f64,
         momentum: Option<f64>,
     ) -> M {
-        // torch.nn.utils.clip_grad_norm_: one factor for all gradients. Burn's own clipping bounds
-        // each parameter on its own instead.
+        // As torch.nn.utils.clip_grad_norm_: one factor for all gradients. Burn's own clipping bounds
+        // each parameter's gradient separately.
         let clips = self.clip_norm > 0.0 && norm > self.clip_norm;
         let clipped = if clips { self.clip_norm / (norm + 1e-6) } else { 1.0 };
         let scale = Some(clipped / loss_scale).filter(|scale| *scale != 1.0);
@@ -143,7 +143,7 @@ impl Optimizer {
     }
 }
 
-/// L2 norm of all gradients of a module together.
+/// Returns the L2 norm over all gradients of a module.
 pub(super) fn global_norm<M: Module>(
     module: &M,
     grads: &GradientsParams,
@@ -164,8 +164,8 @@ pub(super) fn global_norm<M: Module>(
     optim::l2_norm(collect.found)
 }
 
-/// The path of the first parameter, in the order of the forward pass, whose gradient has a value that
-/// is NaN or infinite.
+/// Returns the path of the first parameter, in the order of the forward pass, whose gradient contains
+/// NaN or infinity.
 pub(super) fn first_not_finite<M: Module>(
     module: &M,
     grads: &GradientsParams,
@@ -206,11 +206,11 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.reshape([count])
 }
 
-/// Walks through a module and updates what has a gradient.
+/// Walks through a module and updates the parameters that have a gradient.
 struct Update<'a> {
     rule: Rule,
     beta2: f64,
-    /// Factor of all gradients, where they are clipped or scaled.
+    /// Factor applied to all gradients, if they are clipped or scaled.
     scale: Option<f64>,
     rate: &'a dyn Fn(&str) -> f64,
     grads: &'a mut GradientsParams,
@@ -248,7 +248,7 @@ impl ModuleMapper for Update<'_> {
 }
 
 impl Update<'_> {
-    /// One update of one parameter, all tensors flat.
+    /// Returns a parameter's new value and optimizer state; all tensors are flat.
     fn updated(
         &mut self,
         rate: f64,
@@ -268,7 +268,7 @@ impl Update<'_> {
                 if weight_decay != 0.0 {
                     grad = grad.add(value.clone().mul_scalar(weight_decay));
                 }
-                // torch's form: the first direction is the gradient itself, undamped.
+                // As in torch: the momentum buffer starts as the first gradient itself.
                 let direction = match first {
                     Some(old) => old.mul_scalar(momentum).add(grad),
                     None => grad,
@@ -278,7 +278,7 @@ impl Update<'_> {
             }
         };
         let old = [first, second].map(|moment| moment.unwrap_or_else(|| value.zeros_like()));
-        // Bias corrections as PyTorch has them; with a cycling β1 they use the current one, too.
+        // Bias corrections as in PyTorch: with a cycling β1 they also use its current value.
         let step = optim::Step {
             rate,
             decay,

@@ -1,9 +1,9 @@
 //! The two files of a checkpoint, replaced together.
 //!
-//! Two renames are not one, so a run may die between them. The order of writing makes every moment
-//! recoverable: the new state goes to `NAME.state.next`, then the weights replace the old ones,
-//! then the state is renamed. A state names the checksum of its weights; a reader that finds new
-//! weights beside an old state takes `NAME.state.next`, which must be whole by then.
+//! Two renames are not atomic, so a run may die between them. The order of writing makes every point
+//! recoverable: the new state is written to `NAME.state.next`, then the new weights replace the old
+//! ones, then the state is renamed. A state holds the checksum of its weights; a reader that finds new
+//! weights with an old state reads `NAME.state.next`, which is complete by then.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,22 +19,22 @@ use crate::checkpoint::{
 };
 use crate::model::MultiViewNet;
 
-/// A checkpoint as read.
+/// A checkpoint that has been loaded.
 #[derive(Debug)]
 pub struct Saved {
-    /// The network, on the device asked for.
+    /// Network of the weight file, on the requested device.
     pub net: MultiViewNet,
-    /// What the weights say of themselves.
+    /// Description stored in the weight file.
     pub info: CheckpointInfo,
-    /// The run.
+    /// State of the run.
     pub state: RunState,
-    /// The optimizer's memory.
+    /// Optimizer state of each parameter, by path.
     pub moments: BTreeMap<String, Moments>,
-    /// The network that is trained, where `net` has the average of its weights.
+    /// Network being trained, if `net` has the average of its weights.
     pub trained: Option<MultiViewNet>,
 }
 
-/// The state beside these weights.
+/// Returns the path of the state file that belongs to these weights.
 pub(super) fn state_of(weights: &Path) -> PathBuf {
     weights.with_extension("state")
 }
@@ -43,7 +43,7 @@ fn next_of(weights: &Path) -> PathBuf {
     weights.with_extension("state.next")
 }
 
-/// Replaces the checkpoint with these weights and the state beside it.
+/// Replaces the checkpoint at the path `weights`: the weight file by `bytes`, its state file by `state`.
 pub(super) fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<(), CheckpointError> {
     finish_last(weights)?;
     write_atomically(&next_of(weights), state)?;
@@ -51,11 +51,11 @@ pub(super) fn save_pair(weights: &Path, bytes: &[u8], state: &[u8]) -> Result<()
     rename_state(weights)
 }
 
-/// The second rename.
+/// Performs the second rename: moves the new state to its final name.
 fn rename_state(weights: &Path) -> Result<(), CheckpointError> {
     let rename = || -> io::Result<()> {
         patiently(|| fs::rename(next_of(weights), state_of(weights)))?;
-        // The rename itself must survive a power cut. Not every system lets a folder be synced.
+        // The rename itself must survive a power cut. Not every system can sync a folder.
         if let Some(folder) = weights.parent() {
             let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
         }
@@ -64,36 +64,38 @@ fn rename_state(weights: &Path) -> Result<(), CheckpointError> {
     rename().map_err(|source| CheckpointError::Write { path: state_of(weights), source })
 }
 
-/// Finishes what a run was writing that died between the two renames: the state of these weights is the
-/// next one, which is about to be replaced.
+/// Completes a checkpoint whose run died between the two renames: its state is still in
+/// `NAME.state.next`, which is about to be overwritten.
 fn finish_last(weights: &Path) -> Result<(), CheckpointError> {
     let next = next_of(weights);
     if !next.exists() {
         return Ok(());
     }
-    // What cannot be read is of no use, and is replaced.
-    let named = RunState::weights_named_by(&next);
+    // An unreadable file is of no use and may be overwritten.
+    let expected = RunState::weights_checksum(&next);
     match checkpoint::read(weights) {
-        Ok((.., checksum)) if named.is_some_and(|named| named == checksum) => rename_state(weights),
+        Ok((.., checksum)) if expected.is_some_and(|expected| expected == checksum) => {
+            rename_state(weights)
+        }
         _ => Ok(()),
     }
 }
 
-/// Reads a checkpoint by either of its files.
+/// Loads a checkpoint, given the path of either of its files.
 pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError> {
     let weights = path.with_extension("safetensors");
     let (info, tensors, checksum) = checkpoint::read(&weights)?;
-    let (state, beside) = match RunState::read(&state_of(&weights), device) {
-        Ok((state, beside)) if state.weights == checksum => (state, beside),
-        // Cut off between the two renames, or not a pair.
+    let (state, state_tensors) = match RunState::read(&state_of(&weights), device) {
+        Ok((state, tensors)) if state.weights == checksum => (state, tensors),
+        // Either the run died between the two renames, or the files do not belong together.
         other => match RunState::read(&next_of(&weights), device) {
-            Ok((state, beside)) if state.weights == checksum => (state, beside),
+            Ok((state, tensors)) if state.weights == checksum => (state, tensors),
             _ => {
                 let (state, _) = other?;
                 return Err(CheckpointError::Read {
                     path: state_of(&weights),
                     reason: format!(
-                        "it belongs to other weights (of epoch {}) than {}",
+                        "it belongs to other weights (of epoch {}) than those in {}",
                         state.epoch,
                         weights.display()
                     ),
@@ -102,33 +104,34 @@ pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError>
         },
     };
     let net = rebuild(&weights, &info, tensors, device)?;
-    let Tensors { moments, trained } = beside;
+    let Tensors { moments, trained } = state_tensors;
     let trained = state.average.map(|_| rebuild(&state_of(&weights), &info, trained, device));
     Ok(Saved { net, info, trained: trained.transpose()?, state, moments })
 }
 
 /// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints up to `epoch`, the last one
-/// written; those of later epochs are of a run that went on from an earlier one. What cannot be removed
-/// costs a warning: some room on the disk is not worth the run.
+/// written. Checkpoints of later epochs were left by a run from before this one resumed at an earlier
+/// epoch; they are kept. A failure to remove a file is only a warning: saving disk space is not worth
+/// ending the run.
 pub(super) fn drop_older(folder: &Path, epoch: usize, keep: usize) {
     let mut kept = match numbered(folder) {
         Ok(kept) => kept.into_iter().filter(|(number, _)| *number <= epoch).collect::<Vec<_>>(),
         Err(error) => {
             let folder = folder.display();
-            log::warn!("{folder}: old checkpoints stay, for it cannot be listed: {error}");
+            log::warn!("{folder}: cannot be listed, so old checkpoints are kept: {error}");
             return;
         }
     };
     kept.sort_unstable();
     let excess = kept.len().saturating_sub(keep);
     for (_, weights) in kept.into_iter().take(excess) {
-        // The state first: weights without one are still good for evaluation.
+        // The state first: weights without a state can still be evaluated.
         for path in [state_of(&weights), weights] {
             match patiently(|| fs::remove_file(&path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     let path = path.display();
-                    log::warn!("{path}: this old file stays, for it cannot be removed: {error}");
-                    // The weights stay with their state: by them the next epoch finds both.
+                    log::warn!("{path}: cannot remove this old file: {error}");
+                    // Keep the weights if their state is kept: the next epoch finds both by the weights.
                     break;
                 }
                 _ => {}
@@ -137,7 +140,7 @@ pub(super) fn drop_older(folder: &Path, epoch: usize, keep: usize) {
     }
 }
 
-/// The `epoch-NNNN` weights of a folder with their numbers.
+/// Returns the `epoch-NNNN` weight files of a folder with their epoch numbers.
 fn numbered(folder: &Path) -> io::Result<Vec<(usize, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -161,7 +164,7 @@ mod tests {
     use crate::train::optimizer::{Optimizer, Rule};
 
     #[test]
-    fn a_state_that_waits_for_its_name_is_not_replaced() {
+    fn a_state_that_was_not_renamed_yet_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
         let (device, config) = (Device::flex(), Config::default());
@@ -181,12 +184,12 @@ mod tests {
         fs::write(next_of(&path), &second.1).unwrap();
         fs::write(&path, &second.0).unwrap();
         load_pair(&path, &device).unwrap();
-        // The next one is killed before it replaces the weights.
+        // The next save is killed before it replaces the weights.
         finish_last(&path).unwrap();
         fs::write(next_of(&path), &third.1).unwrap();
         load_pair(&path, &device).unwrap();
         assert_eq!(fs::read(state_of(&path)).unwrap(), second.1);
-        // The state of weights that were never written does not become theirs.
+        // The state of weights that were never written is not renamed.
         finish_last(&path).unwrap();
         assert_eq!(fs::read(state_of(&path)).unwrap(), second.1);
         save_pair(&path, &third.0, &third.1).unwrap();

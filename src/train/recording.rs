@@ -1,4 +1,5 @@
-//! Writes what training steps work on and what comes of them, to be repeated in another framework.
+//! Records the inputs and outcomes of training steps, so that they can be reproduced in another
+//! framework.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,28 +17,28 @@ use crate::model::state_dict::StateDict;
 use crate::model::{DropoutMasks, MultiViewNet, STAGES, ViewLayout, plain_clips_of};
 use crate::schema::Schema;
 
-/// The weights before the first step.
+/// Name of the file with the weights before the first step.
 const INITIAL: &str = "initial.safetensors";
 
-/// A folder with `initial.safetensors` (a weight file), `record.json` and a file for each step and each batch
-/// of the first validation pass. Such a file is safetensors: `clips`, the normalised clips
-/// `[N, 3, T, H, W]` as the backbone gets them, and of steps `dropout.0` `[N, F]` and `dropout.1`, …
-/// `[B, hidden]`, the factors of the dropout before view pooling and in each head; its metadata entry
-/// `record` is a JSON object with the actions, their views and labels, and of steps rates, losses and the
-/// gradient norm.
+/// Writes a record: a folder with `initial.safetensors` (a weight file), `record.json`, and one
+/// safetensors file for each step and for each batch of the first validation pass. Such a file
+/// contains `clips`, the normalised clips `[N, 3, T, H, W]` as fed to the backbone. For a step it
+/// also contains `dropout.0` `[N, F]` and `dropout.1`, … `[B, hidden]`, the factors of the dropout
+/// before view pooling and in each head. The metadata entry `record` is a JSON object with the
+/// actions, their views and labels, and, for a step, its learning rates, losses and gradient norm.
 #[derive(Debug)]
 pub struct Recorder {
     folder: PathBuf,
     schema: Schema,
-    /// Width of the backbone's feature.
+    /// Width of the backbone's features.
     features: usize,
-    /// Batches of the validation pass so far; `None` once it is over.
+    /// Number of validation batches recorded so far; `None` once the pass is over.
     validated: Option<usize>,
 }
 
 /// A step before its update.
 pub(super) struct RecordedStep<'a> {
-    /// Steps of the run before it.
+    /// Number of steps of the run before this one.
     pub before: usize,
     pub epoch: usize,
     pub net: &'a MultiViewNet,
@@ -46,12 +47,12 @@ pub(super) struct RecordedStep<'a> {
     pub masks: &'a DropoutMasks,
     pub rates: &'a Rates,
     pub losses: &'a Losses,
-    /// Of the gradients, before clipping.
+    /// Gradient norm before clipping.
     pub norm: f64,
 }
 
 impl Recorder {
-    /// Refuses a folder that holds a record.
+    /// Returns an error if a folder already holds a record.
     ///
     /// # Errors
     /// [`TrainError::RecordOccupied`].
@@ -62,8 +63,8 @@ impl Recorder {
         }
     }
 
-    /// Begins a record in a folder without one, or goes on with that of a run that is resumed after so many
-    /// epochs.
+    /// Begins a record in a folder that holds none, or continues that of a run that is resumed after
+    /// `resumed_after` epochs.
     ///
     /// # Errors
     /// A folder that cannot be written, or that holds the record of another run.
@@ -87,14 +88,15 @@ impl Recorder {
         let tasks: Vec<Value> = objective.tasks.iter().enumerate().map(describe).collect();
         let about = json!({ "tasks": tasks, "imbalanced": schema.imbalanced_task() });
         checkpoint::write_text(&folder.join("record.json"), serde_json::to_string_pretty(&about))?;
-        // Those of a resumed run are from its beginning.
+        // A resumed run keeps the weights from its beginning.
         let initial = folder.join(INITIAL);
         if !initial.exists() {
             checkpoint::save(&initial, net, info)?;
         }
         let features = info.model.backbone.features();
         let (folder, schema) = (folder.to_owned(), schema.clone());
-        // The pass of the first epoch, which may have been interrupted.
+        // The first epoch's validation pass may have been interrupted: it only counts as recorded once
+        // that epoch is finished.
         let recorded = resumed_after > Some(0) && folder.join(valid_name(0)).exists();
         let validated = (!recorded).then_some(0);
         Ok(Self { folder, schema, features, validated })
@@ -131,7 +133,7 @@ impl Recorder {
         self.write(&format!("step-{:06}.safetensors", step.before + 1), &tensors, record)
     }
 
-    /// Writes a batch of the validation pass, if it is the first one.
+    /// Writes a validation batch, if this is the first validation pass.
     pub(super) fn validation(&mut self, batch: &Batch, device: &Device) -> Result<(), TrainError> {
         let Some(before) = self.validated else {
             return Ok(());
@@ -143,7 +145,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Ends the validation pass; later ones have the same clips.
+    /// Ends the validation pass; later passes are not recorded, as they have the same clips.
     pub(super) fn validated(self) -> Self {
         Self { validated: None, ..self }
     }
@@ -175,7 +177,7 @@ impl Recorder {
     }
 }
 
-/// Name of the file of a batch of the validation pass, counted from 0.
+/// Returns the file name of a validation batch, counted from 0.
 fn valid_name(batch: usize) -> String {
     format!("valid-{:04}.safetensors", batch + 1)
 }

@@ -1,4 +1,4 @@
-//! A run's reports on disk: `report.html`, `metrics.csv`, TensorBoard's events.
+//! A run's reports on disk: `report.html`, `metrics.csv` and TensorBoard event files.
 
 use std::fmt::Display;
 
@@ -19,15 +19,14 @@ use crate::report::{EndReason, EpochRecord, Event, RunSummary};
 use crate::schema::Schema;
 use crate::sheet::{Row, contact_sheet, pictures};
 
-/// The page.
+/// File name of the HTML report.
 pub const REPORT: &str = "report.html";
-/// The table.
+/// File name of the table of metrics.
 pub const METRICS: &str = "metrics.csv";
-/// Folder of TensorBoard's event files.
+/// Folder of the TensorBoard event files.
 pub const TENSORBOARD: &str = "tensorboard";
 
-/// Writes the report of a run. A report that cannot be written is logged and does not end the
-/// training.
+/// Writes the reports of a run. A failure to write one is logged and does not end the training.
 pub(super) struct Reporter<'a> {
     config: &'a Config,
     writes: bool,
@@ -38,13 +37,14 @@ pub(super) struct Reporter<'a> {
     events: Option<EventWriter>,
     correct: Vec<Example>,
     wrong: Vec<Example>,
-    /// Those of a resumed run's best epoch, from the page that it had, until there is a better one.
+    /// Examples of the best epoch before the run was resumed, taken from its HTML report; dropped at the
+    /// next best epoch.
     earlier: Option<String>,
 }
 
 impl<'a> Reporter<'a> {
-    /// A reporter of a run of which `done` epochs are finished. Nothing is written unless it
-    /// `writes`.
+    /// Creates a reporter of a run with `done` finished epochs. Nothing is written unless `writes`
+    /// is set.
     pub(super) fn open(
         config: &'a Config,
         schema: Schema,
@@ -67,7 +67,7 @@ impl<'a> Reporter<'a> {
         Self { config, writes, schema, summary, device, epochs, events, correct, wrong, earlier }
     }
 
-    /// Shows a few augmented clips in TensorBoard, drawn as the first epoch draws them.
+    /// Writes the augmented clips of a batch to TensorBoard, augmented as in the first epoch.
     pub(super) fn augmented(&mut self, augmenter: &Augmenter, batch: &Batch, device: &Device) {
         let Some(events) = &mut self.events else {
             return;
@@ -95,8 +95,8 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Writes everything after an epoch, with the predictions of its validation; the report shows
-    /// examples of the best epoch's.
+    /// Writes all reports after an epoch. `predictions` are those of its validation; the HTML report
+    /// shows examples from the best epoch.
     pub(super) fn epoch(
         &mut self,
         history: &[EpochRecord],
@@ -122,7 +122,7 @@ impl<'a> Reporter<'a> {
         self.page(history, RunStatus::Running);
     }
 
-    /// Writes the page with the state of the run.
+    /// Writes the HTML report with the given status of the run.
     pub(super) fn page(&self, history: &[EpochRecord], state: RunStatus) {
         if !self.writes {
             return;
@@ -155,7 +155,7 @@ impl<'a> Reporter<'a> {
     }
 }
 
-/// The last event of a run that ended with this status.
+/// Returns the last event of a run that ended with this status.
 pub(super) fn finished(outcome: &Outcome, status: RunStatus) -> Event {
     let best = outcome.best();
     Event::Finished {
@@ -173,5 +173,5 @@ pub(super) fn finished(outcome: &Outcome, status: RunStatus) -> Event {
 }
 
 fn logged<T, E: Display>(result: Result<T, E>) -> Option<T> {
-    result.map_err(|error| log::warn!("the report is not complete: {error}")).ok()
+    result.map_err(|error| log::warn!("the report is incomplete: {error}")).ok()
 }

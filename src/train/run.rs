@@ -1,4 +1,4 @@
-//! The whole job: open everything, train and validate epoch by epoch, keep the best weights.
+//! The whole job: opens everything, trains and validates epoch by epoch, keeps the best weights.
 
 mod at_rates;
 mod open;
@@ -31,30 +31,30 @@ use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
 use crate::schema::Schema;
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Every finished epoch.
+    /// Records of all finished epochs.
     pub history: Vec<EpochRecord>,
-    /// Whether the user stopped it.
+    /// Whether the user stopped the run.
     pub interrupted: bool,
-    /// Folder of its files.
+    /// Folder of the run's files.
     pub save_dir: PathBuf,
-    /// The weight files that it wrote.
+    /// Weight files that the run wrote.
     pub files: Vec<PathBuf>,
-    /// Whether all epochs had been finished before a resumed run began.
+    /// Whether a resumed run had no epochs left to train.
     pub was_finished: bool,
 }
 
 impl Outcome {
-    /// The epoch with the highest validation score; the earliest on a tie.
+    /// Returns the epoch with the highest validation score; the earliest on a tie.
     pub fn best(&self) -> Option<&EpochRecord> {
         self.history.iter().rfind(|record| record.best)
     }
 }
 
-/// Trains as `config` says and writes checkpoints, history and report to its save-dir. Raising
-/// `stop` ends the run after the step in progress, with the last checkpoint written.
+/// Trains as configured by `config` and writes checkpoints, history and report to its save-dir.
+/// Setting `stop` ends the run after the step in progress; the last checkpoint is then written.
 ///
 /// # Errors
 /// An invalid configuration, unreadable data, files that cannot be written, a device that fails.
@@ -66,11 +66,12 @@ pub fn run(
     run_across(config, None, stop, observer)
 }
 
-/// The same with the other ranks of a cluster, which run it with the same configuration. The lead alone
-/// writes files, and reports what concerns all.
+/// Like [`run`], together with the other ranks of a cluster, which call it with the same configuration.
+/// Only the lead writes files and reports what concerns all ranks.
 ///
 /// # Errors
-/// As [`run`]; the other ranks know nothing of it, and wait until they are told.
+/// Those of [`run`]. An error is not passed on to the other ranks, which keep waiting for this one until
+/// the caller ends the job.
 pub fn run_across(
     config: &Config,
     cluster: Option<&Rc<Cluster>>,
@@ -100,8 +101,8 @@ pub fn run_across(
     Ok(outcome)
 }
 
-/// Whether a run with this configuration and history has nothing left to do: all its epochs are done, or
-/// early stopping has ended it.
+/// Returns whether a run with this configuration and history has nothing left to do: all its epochs
+/// are done, or early stopping has ended it.
 pub fn is_finished(config: &Config, history: &[EpochRecord]) -> bool {
     let stopping = EarlyStopping { patience: config.patience() };
     let over = history.len() >= config.total_epochs() || stopping.has_ended(history);
@@ -120,19 +121,20 @@ pub(super) struct Run<'a> {
     checkpoints: CheckpointWriter<'a>,
     reporter: Reporter<'a>,
     history: Vec<EpochRecord>,
-    /// The finished part of the next epoch, of a resumed run.
+    /// Progress within the next epoch, in a run that was resumed within an epoch.
     progress: Option<PassProgress>,
-    /// The end of the last epoch, or the run's start.
-    since: Instant,
-    /// Seconds that the finished part of the next epoch took.
-    before: f64,
-    /// Clips in the frame cache at the end of the last epoch.
+    /// Time when the current epoch started.
+    epoch_started: Instant,
+    /// Seconds spent on the current epoch before the run was resumed.
+    seconds_before: f64,
+    /// Number of clips written to the frame cache up to the end of the last epoch.
     cached: u64,
+    /// Whether advice on waiting for data has been logged.
     advised: bool,
 }
 
 impl<'a> Run<'a> {
-    /// Shows in the report what the augmentation does to the first two actions.
+    /// Writes augmented clips of the first two actions to TensorBoard.
     fn show_augmentation(&mut self, device: &burn::tensor::Device) -> Result<(), TrainError> {
         let Some(augmenter) = &self.trainer.augmenter else {
             return Ok(());
@@ -148,7 +150,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Runs the epochs that are left.
+    /// Runs the remaining epochs.
     fn epochs(&mut self) -> Result<RunStatus, TrainError> {
         let schedule = Rc::clone(&self.schedule);
         let stopping = EarlyStopping { patience: self.config.patience() };
@@ -163,7 +165,7 @@ impl<'a> Run<'a> {
             let progress = pass.progress();
             if self.trainer.stopped() {
                 let interrupted = self.interrupted(progress);
-                // Not before: its decoding threads are waited for.
+                // Not before saving: dropping the pass waits for its decoding threads.
                 drop(pass);
                 return interrupted;
             }
@@ -187,15 +189,15 @@ impl<'a> Run<'a> {
         Ok(RunStatus::Finished)
     }
 
-    /// The end of a run that the user stops with this much of an epoch done.
+    /// Ends a run that the user stops within an epoch that has got as far as `progress`.
     fn interrupted(&mut self, progress: PassProgress) -> Result<RunStatus, TrainError> {
-        // Saved before anyone is told: an observer may be what fails.
+        // Save before notifying the observer, which may itself fail.
         self.save(Some(progress))?;
         self.trainer.observe(&Event::Interrupted);
         Ok(RunStatus::Interrupted)
     }
 
-    /// The training pass of an epoch, or the rest of one. Returns its metrics too.
+    /// Runs the training pass of an epoch, or the rest of it. Returns its metrics and the pass.
     fn train(
         &mut self,
         epoch: usize,
@@ -230,7 +232,8 @@ impl<'a> Run<'a> {
         Ok((self.trainer.record(&pass), pass))
     }
 
-    /// The validation pass of an epoch: its metrics, and the network's outputs in the order of the split.
+    /// Runs the validation pass of an epoch. Returns its metrics and the network's outputs in the order
+    /// of the split.
     fn validate(&mut self, epoch: usize) -> Result<(PassRecord, Vec<ActionLogits>), TrainError> {
         let loader = self.data.valid_loader();
         self.announce(epoch, PassKind::Validate, loader.batches());
@@ -255,7 +258,7 @@ impl<'a> Run<'a> {
         self.trainer.observe(&Event::PassStarted { epoch: epoch + 1, epochs, phase, batches });
     }
 
-    /// The record of a finished epoch.
+    /// Builds the record of a finished epoch.
     fn record(
         &mut self,
         epoch: usize,
@@ -274,8 +277,9 @@ impl<'a> Run<'a> {
         }
         let gradients =
             if plan.phase.freezing.wants_gradients() { self.stage_gradients(epoch)? } else { None };
-        let wall_seconds = self.since.elapsed().as_secs_f64() + std::mem::take(&mut self.before);
-        self.since = Instant::now();
+        let wall_seconds =
+            self.epoch_started.elapsed().as_secs_f64() + std::mem::take(&mut self.seconds_before);
+        self.epoch_started = Instant::now();
         Ok(EpochRecord {
             epoch: epoch + 1,
             phase: plan.phase.number,
@@ -291,7 +295,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The gradients of all stages on the epoch's first batch, as the lead has them.
+    /// Returns the gradients of all stages on the epoch's first batch, as computed by the lead.
     fn stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
         match &self.cluster {
             None => self.own_stage_gradients(epoch),
@@ -317,7 +321,7 @@ impl<'a> Run<'a> {
         stage_gradients(net, &batch, objective, memory, loss_scale, device)
     }
 
-    /// Saves and reports an epoch whose training pass is `progress`.
+    /// Saves and reports a finished epoch. `progress` is that of its training pass.
     fn finish_epoch(
         &mut self,
         record: EpochRecord,
@@ -330,11 +334,11 @@ impl<'a> Run<'a> {
         match self.checkpoints.save_epoch(snapshot, &self.schema, predictions) {
             Ok(saved) => self.report_saved(saved),
             Err(error) => {
-                // One of its files could not be written, and a run that is resumed writes it: it trains
-                // no step again, but validates again.
+                // One of the epoch's files could not be written. Save the finished training pass,
+                // so that a resumed run repeats only the validation and then writes the files.
                 self.history.pop();
                 if let Err(also) = self.save(Some(progress)) {
-                    log::debug!("nor can the epoch's training pass be saved: {also}");
+                    log::debug!("the epoch's training pass could not be saved either: {also}");
                 }
                 return Err(error);
             }
@@ -342,7 +346,7 @@ impl<'a> Run<'a> {
         let explain = |batch: &Batch, class| {
             let explained = self.trainer.explain(batch, class);
             explained.unwrap_or_else(|error| {
-                log::warn!("the report is not complete: {error}");
+                log::warn!("the report is incomplete: {error}");
                 None
             })
         };
@@ -351,7 +355,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes the last checkpoint, within an epoch.
+    /// Writes the last checkpoint within an epoch.
     fn save(&mut self, progress: Option<PassProgress>) -> Result<(), TrainError> {
         let snapshot = snapshot(&self.trainer, &self.budget, &self.history, progress);
         let saved = self.checkpoints.save(snapshot)?;
@@ -365,8 +369,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Suggests once which option to change when training waits for data. An epoch that filled the
-    /// cache does not predict the next one.
+    /// Suggests, once per run, which option to change if training waits for data. Epochs that filled
+    /// the frame cache are ignored, as they do not predict the next one.
     fn advise_on_waiting(&mut self, record: &EpochRecord) {
         let written = self.data.cache.as_ref().map_or(0, |cache| cache.stats().written);
         let filled = std::mem::replace(&mut self.cached, written) < written;

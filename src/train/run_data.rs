@@ -1,4 +1,5 @@
-//! A run's data: the splits with their cache, the order of the training split, its augmentation.
+//! A run's data: the splits with their frame cache, the order of the training split and its
+//! augmentation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,14 +21,14 @@ pub(super) struct RunData<'a> {
     sampler: Sampler,
     window: Window,
     pub cache: Option<Arc<FrameCache>>,
-    /// Lanes of each batch.
+    /// Number of lanes of each batch.
     pub lanes: usize,
-    /// Those of this process.
+    /// Lanes of each batch that this process reads.
     pub own_lanes: Range<usize>,
 }
 
 impl<'a> RunData<'a> {
-    /// Reads the annotations of both splits; no clip is decoded yet.
+    /// Reads the annotations of both splits; decodes no clips.
     pub(super) fn open(config: &'a Config, source: &DataSource) -> Result<Self, TrainError> {
         let schema = source.schema();
         let window = config.clips.window(schema).map_err(ConfigError::from)?;
@@ -54,8 +55,8 @@ impl<'a> RunData<'a> {
         })
     }
 
-    /// Opens the frame cache. A run does without it where it cannot be used. Training clips whose window
-    /// is drawn anew in each epoch are not kept: the same frames would hardly be asked for again.
+    /// Opens the frame cache. If that fails, the run continues without it. Training clips whose window
+    /// is redrawn in each epoch are not cached, as the same frames would rarely be needed again.
     pub(super) fn open_cache(&mut self) {
         let Some(folder) = self.config.cache_folder() else {
             return;
@@ -71,35 +72,35 @@ impl<'a> RunData<'a> {
                 self.cache = Some(cache);
             }
             Err(error) => {
-                log::warn!("{error}: continuing without, every epoch decodes every clip");
+                log::warn!("{error}: continuing without a cache, every epoch decodes every clip");
             }
         }
     }
 
-    /// Number of training steps of an epoch, counted from 0.
+    /// Returns the number of training steps of an epoch, counted from 0.
     pub(super) fn steps(&self, epoch: usize) -> usize {
         self.shortened(self.sampler.batches(epoch))
     }
 
-    /// The training batches of an epoch, counted from 0.
+    /// Returns the training batches of an epoch, counted from 0, as indices of actions.
     pub(super) fn train_batches(&self, epoch: usize) -> Vec<Vec<usize>> {
         let mut batches = self.sampler.plan(epoch);
         batches.truncate(self.shortened(batches.len()));
         batches
     }
 
-    /// The number of batches that are used, fewer in a test run.
+    /// Limits a number of batches in a test run.
     fn shortened(&self, batches: usize) -> usize {
         let run = &self.config.run;
         if run.test_run { batches.min(run.test_batches) } else { batches }
     }
 
-    /// Loads the batches of an epoch, counted from 0, without the first `done`.
+    /// Creates a loader of the training batches of an epoch, counted from 0, skipping the first `done`.
     pub(super) fn train_loader(&self, epoch: usize, done: usize) -> Loader {
         self.load(&self.train, self.train_batches(epoch), self.train_reading(epoch), done)
     }
 
-    /// Loads the validation split.
+    /// Creates a loader of the validation split.
     pub(super) fn valid_loader(&self) -> Loader {
         let actions = self.valid.samples.len();
         let mut batches = loader::in_order(actions, self.config.optimizer.batch_size);
@@ -107,12 +108,12 @@ impl<'a> RunData<'a> {
         self.load(&self.valid, batches, Reading::MIDDLE, 0)
     }
 
-    /// Where an epoch, counted from 0, reads training clips.
+    /// Returns how an epoch, counted from 0, reads training clips: its windows and crops.
     fn train_reading(&self, epoch: usize) -> Reading {
         Reading::drawn(self.config.run.seed, epoch + 1)
     }
 
-    /// Loads batches without the first `done`.
+    /// Creates a loader of `batches`, skipping the first `done`.
     fn load(
         &self,
         split: &Arc<Dataset>,
@@ -126,8 +127,8 @@ impl<'a> RunData<'a> {
         Loader::reading_ahead(Arc::clone(split), plan, self.config.data.ahead())
     }
 
-    /// Reads some actions of the training split as an epoch, counted from 0, does; `None` if none of
-    /// them is readable.
+    /// Reads some actions of the training split as they are read in an epoch, counted from 0; `None` if
+    /// none of them is readable.
     pub(super) fn train_batch(
         &self,
         epoch: usize,
@@ -137,7 +138,8 @@ impl<'a> RunData<'a> {
         Ok(self.train.read_batch(actions, &reading, &mut self.train.resizer())?)
     }
 
-    /// How training clips are augmented; rarity follows from the training split's class counts.
+    /// Returns the augmenter of training clips; rarity is derived from the training split's class
+    /// counts.
     pub(super) fn augmenter(&self, schema: &Schema) -> Augmenter {
         Augmenter {
             config: self.config.augment.clone(),
@@ -148,7 +150,7 @@ impl<'a> RunData<'a> {
     }
 }
 
-/// Frame sizes `[H, W]` that batches may have.
+/// Returns the frame sizes `[H, W]` that batches may have.
 pub(super) fn frame_sizes(config: &Config) -> Vec<[usize; 2]> {
     let size = config.clips.frame_size();
     if config.clips.multi_scale { multi_scale_sizes(size) } else { vec![size] }

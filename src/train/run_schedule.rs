@@ -1,34 +1,35 @@
-//! The schedule of a run: its phases, and for each training step what trains at which rate. Pure:
-//! the same configuration and history give the same answers, in a resumed run too.
+//! The schedule of a run: its phases, and which parameters train at which rate in each step. It is a
+//! pure function of configuration and history, so a resumed run gets the same schedule.
 
 use super::freezing::{EpochOutcome, Fixed, FreezingStrategy, strategy};
 use super::schedule::{Plateau, Position, Schedule, warm_up};
 use crate::config::{Config, FreezingKind};
 use crate::model::{STAGES, StageSet, stage_of};
 
-/// Factor between a stage's rate and the one below it: Howard & Ruder 2018, section 3.2.
+/// Factor from a stage's rate to that of the stage below it with `discriminative-lr`: Howard &
+/// Ruder 2018, section 3.2.
 const DISCRIMINATIVE: f64 = 1.0 / 2.6;
-/// The same for `exponential-lr-decay`.
+/// Factor from a stage's rate to that of the stage below it with `exponential-lr-decay`.
 const EXPONENTIAL: f64 = 0.5;
 
 /// Learning rates of the parameter groups at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
-    /// Heads, view attention and embeddings.
+    /// Rate of the heads, view attention and embeddings.
     pub heads: f64,
-    /// Each stage of the backbone, numbered as in [`STAGES`].
+    /// Rate of each stage of the backbone, numbered as in [`STAGES`].
     pub stages: [f64; STAGES.len()],
-    /// Momentum (Adam's β1) that the schedule asks for; `None` leaves the optimizer's own.
+    /// Momentum (Adam's β1) set by the schedule; `None` keeps the optimizer's own.
     pub momentum: Option<f64>,
 }
 
 impl Rates {
-    /// One rate for the heads and one for all stages of the backbone.
+    /// Creates rates with one value for the heads and one for all stages of the backbone.
     pub fn new(heads: f64, backbone: f64) -> Self {
         Self { heads, stages: [backbone; STAGES.len()], momentum: None }
     }
 
-    /// The rate of a parameter by its path in [`crate::model::MultiViewNet`].
+    /// Returns the rate of a parameter, given its path in [`crate::model::MultiViewNet`].
     pub fn of(&self, path: &str) -> f64 {
         stage_of(path).map_or(self.heads, |stage| self.stages[stage])
     }
@@ -41,25 +42,25 @@ impl Rates {
 /// Consecutive epochs with one freezing strategy and one schedule.
 #[derive(Debug)]
 pub struct Phase {
-    /// 1 or 2; a run without gradual fine-tuning has phase 1 only.
+    /// Number of the phase, 1 or 2; a run without gradual fine-tuning has only phase 1.
     pub number: usize,
     /// First epoch, counted from 0.
     pub first_epoch: usize,
     /// Number of epochs.
     pub epochs: usize,
-    /// Full rates; the schedule lowers them.
+    /// Full learning rates, which warm-up and schedule scale down.
     pub rates: Rates,
-    /// Which stages train.
+    /// Strategy that decides which stages train.
     pub freezing: Box<dyn FreezingStrategy>,
-    /// How the rates change.
+    /// Learning-rate schedule.
     pub schedule: Schedule,
-    /// Epochs of linear warm-up at its beginning.
+    /// Number of epochs of linear warm-up at the beginning of the phase.
     pub warmup_epochs: usize,
 }
 
 impl Phase {
-    /// The rates at a position. During a warm-up the schedule waits at its start, and what the epochs of it
-    /// scored does not count.
+    /// Returns the rates at a position. The schedule starts after the warm-up, whose epochs' scores it
+    /// does not see.
     pub fn at(&self, at: &Position) -> Rates {
         let share = warm_up(self.warmup_epochs, at);
         let waiting = self.warmup_epochs.min(self.epochs);
@@ -77,14 +78,14 @@ impl Phase {
 /// The phases of a run.
 #[derive(Debug)]
 pub struct RunSchedule {
-    /// In order.
+    /// The phases in order.
     pub phases: Vec<Phase>,
-    /// Steps of each epoch.
+    /// Number of steps of each epoch.
     steps: Vec<usize>,
 }
 
 impl RunSchedule {
-    /// The schedule of a configuration. `steps(epoch)` is the number of training steps of an
+    /// Creates the schedule of a configuration. `steps(epoch)` is the number of training steps of an
     /// epoch, counted from 0.
     pub fn new(config: &Config, steps: impl Fn(usize) -> usize) -> Self {
         let total = config.total_epochs();
@@ -107,7 +108,7 @@ impl RunSchedule {
             }
             Rates { heads, stages, momentum: None }
         };
-        // The schedule's own epochs: those after the warm-up.
+        // The schedule covers only the epochs after the warm-up.
         let scheduled = |epochs: usize| epochs.saturating_sub(warmup_epochs).max(1);
         let phases = if config.freezing.gradual_finetuning {
             let first = config.freezing.phase1_epochs.min(total);
@@ -144,7 +145,7 @@ impl RunSchedule {
             ]
         } else {
             let start = match config.freezing.freezing_strategy {
-                // Without phases `fixed` freezes nothing.
+                // Without gradual fine-tuning `fixed` freezes nothing.
                 FreezingKind::Fixed => StageSet::ALL,
                 _ => StageSet::NONE,
             };
@@ -161,17 +162,17 @@ impl RunSchedule {
         Self { phases, steps }
     }
 
-    /// Number of epochs.
+    /// Returns the number of epochs.
     pub fn epochs(&self) -> usize {
         self.steps.len()
     }
 
-    /// Training steps before an epoch.
+    /// Returns the number of training steps before an epoch.
     pub fn steps_before(&self, epoch: usize) -> usize {
         self.steps.iter().take(epoch).sum()
     }
 
-    /// The plan of an epoch, given the outcomes of all epochs before it.
+    /// Returns the plan of an epoch, given the outcomes of all epochs before it.
     pub fn epoch<'a>(&'a self, epoch: usize, past: &[EpochOutcome]) -> EpochPlan<'a> {
         let mut phase = &self.phases[0];
         for later in &self.phases {
@@ -185,18 +186,18 @@ impl RunSchedule {
             trainable: phase.freezing.trainable(past),
             epoch: epoch - phase.first_epoch,
             steps_before: self.steps_before(epoch) - self.steps_before(phase.first_epoch),
-            steps: *self.steps.get(epoch).expect("the epoch is one of the run's"),
+            steps: *self.steps.get(epoch).expect("the epoch is within the run"),
             scores: past.iter().map(|outcome| outcome.score).collect(),
         }
     }
 }
 
-/// What trains in an epoch, and at which rates.
+/// The plan of an epoch: which stages train, and at which rates.
 #[derive(Debug)]
 pub struct EpochPlan<'a> {
-    /// The phase it belongs to.
+    /// Phase that the epoch belongs to.
     pub phase: &'a Phase,
-    /// The stages that train.
+    /// Stages that train.
     pub trainable: StageSet,
     epoch: usize,
     steps_before: usize,
@@ -205,7 +206,7 @@ pub struct EpochPlan<'a> {
 }
 
 impl EpochPlan<'_> {
-    /// The rates of a step of the epoch, counted from 0.
+    /// Returns the rates of a step of the epoch, counted from 0.
     pub fn at(&self, step: usize) -> Rates {
         self.phase.at(&Position {
             epoch: self.epoch,
@@ -222,13 +223,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plateau_begins_after_the_warm_up() {
+    fn a_plateau_schedule_starts_after_the_warm_up() {
         let mut config = Config::default();
         (config.schedule.lr_warmup, config.schedule.warmup_epochs) = (true, 5);
         (config.freezing.phase1_epochs, config.freezing.phase1_plateau_patience) = (8, 1);
         let schedule = RunSchedule::new(&config, |_| 10);
         let outcome = |score: f64| EpochOutcome { score, gradients: None };
-        // The first epoch happens to be the best: at a small rate, the next four say nothing.
+        // The scores of the five warm-up epochs, the first of which happens to be the best, do not
+        // count.
         let past: Vec<EpochOutcome> = [0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4, 0.4].map(outcome).into();
         let rate = |epoch: usize| schedule.epoch(epoch, &past[..epoch]).at(9).heads;
         let full = config.freezing.head_lr;

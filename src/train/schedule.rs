@@ -1,55 +1,55 @@
-//! Learning rates as pure functions of the position in the run; PyTorch's schedulers in closed
-//! form. A schedule has no state: a resumed run asks the same questions and gets the same rates.
+//! Learning-rate schedules as pure functions of the position in the run: PyTorch's schedulers in
+//! closed form. A schedule has no state, so a resumed run gets the same rates.
 
 use std::f64::consts::PI;
 
 use crate::config::SchedulerKind;
 
 /// Cosine annealing (Loshchilov & Hutter 2017, eq. 5, without restarts; torch's
-/// CosineAnnealingLR): the rate in force during `epoch`, counted from 0, falls from `lr` to
-/// `eta_min` over `t_max` epochs.
+/// CosineAnnealingLR): returns the rate of `epoch`, counted from 0, which falls from `lr` to `eta_min`
+/// over `t_max` epochs.
 pub fn cosine(lr: f64, eta_min: f64, t_max: usize, epoch: usize) -> f64 {
     anneal(lr, eta_min, epoch as f64 / t_max.max(1) as f64)
 }
 
-/// torch's StepLR: multiplied by `gamma` after every `step_size` epochs.
+/// torch's StepLR: the rate is multiplied by `gamma` after every `step_size` epochs.
 pub fn step(lr: f64, step_size: usize, gamma: f64, epoch: usize) -> f64 {
     lr * gamma.powf((epoch / step_size.max(1)) as f64)
 }
 
-/// torch's ExponentialLR: multiplied by `gamma` after every epoch.
+/// torch's ExponentialLR: the rate is multiplied by `gamma` after every epoch.
 pub fn exponential(lr: f64, gamma: f64, epoch: usize) -> f64 {
     lr * gamma.powf(epoch as f64)
 }
 
-/// From `from` to `to` along half a cosine, at `progress` in [0, 1].
+/// Interpolates between `from` and `to` along half a cosine, at `progress` in [0, 1].
 fn anneal(from: f64, to: f64, progress: f64) -> f64 {
     to + (from - to) * (1.0 + (PI * progress).cos()) / 2.0
 }
 
-/// torch's OneCycleLR with cosine annealing in two phases (Smith & Topin 2018): up during
-/// the first `rise` of the steps, down to almost nothing after it, momentum the other way.
+/// torch's OneCycleLR with cosine annealing in two phases (Smith & Topin 2018): the rate rises during
+/// the first `rise` of the steps, then falls to almost 0; momentum goes the other way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OneCycle {
-    /// Steps of the whole cycle.
+    /// Number of steps of the whole cycle.
     pub steps: usize,
-    /// Share of the steps that rise, torch's pct_start.
+    /// Share of the steps in which the rate rises, torch's pct_start.
     pub rise: f64,
 }
 
-/// torch's div_factor: the start is the highest rate over this.
+/// torch's div_factor: the initial rate is the highest rate divided by this.
 pub const DIV_FACTOR: f64 = 25.0;
-/// torch's final_div_factor: the end is the start over this.
+/// torch's final_div_factor: the final rate is the initial rate divided by this.
 pub const FINAL_DIV_FACTOR: f64 = 1e4;
-/// Adam's β1 (or SGD's momentum) at both ends, and at the peak.
+/// Adam's β1 (or SGD's momentum) at both ends of a cycle, and at its peak.
 pub(super) const CYCLE_MOMENTUM: [f64; 2] = [0.95, 0.85];
 
 impl OneCycle {
-    /// What goes from `start` to `peak` and on to `end`, at a step counted from 0.
+    /// Returns the value, at a step counted from 0, that goes from `start` to `peak` and then to `end`.
     pub fn between(&self, step: usize, start: f64, peak: f64, end: f64) -> f64 {
         let total = self.steps as f64;
         let (step, top) = (step as f64, self.rise * total - 1.0);
-        // A run of very few steps has no room for a rise.
+        // A cycle of very few steps has no room for a rise.
         if step <= top && top > 0.0 {
             anneal(start, peak, step / top)
         } else {
@@ -58,36 +58,36 @@ impl OneCycle {
         }
     }
 
-    /// Rate at a step, counted from 0, where `lr` is the highest.
+    /// Returns the rate at a step, counted from 0, with `lr` as the highest rate.
     pub fn rate(&self, lr: f64, step: usize) -> f64 {
         let start = lr / DIV_FACTOR;
         self.between(step, start, lr, start / FINAL_DIV_FACTOR)
     }
 
-    /// Adam's β1 (or SGD's momentum) at a step.
+    /// Returns Adam's β1 (or SGD's momentum) at a step, counted from 0.
     pub fn momentum(&self, step: usize) -> f64 {
         let [ends, peak] = CYCLE_MOMENTUM;
         self.between(step, ends, peak, ends)
     }
 }
 
-/// torch's ReduceLROnPlateau for a score that should rise, with its relative threshold of 1e-4.
+/// torch's ReduceLROnPlateau in `max` mode, with the default relative threshold of 1e-4.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plateau {
-    /// The rate is multiplied by this.
+    /// Factor by which the rate is multiplied.
     pub factor: f64,
-    /// Epochs without improvement before the rate is lowered by the next one.
+    /// Number of epochs without improvement that are tolerated; the next one lowers the rate.
     pub patience: usize,
     /// Lowest rate.
     pub min_lr: f64,
 }
 
 impl Plateau {
-    /// The rate in force after epochs with these scores. NaN is no improvement.
+    /// Returns the rate after epochs with these scores. NaN does not count as improvement.
     pub fn rate(&self, lr: f64, scores: &[f64]) -> f64 {
         let (mut rate, mut best, mut bad) = (lr, f64::NEG_INFINITY, 0);
         for &score in scores {
-            // `best` of minus infinity times 1.0001 stays minus infinity.
+            // Minus infinity times 1.0001 stays minus infinity, so the first score is an improvement.
             if score > best * (1.0 + 1e-4) {
                 (best, bad) = (score, 0);
             } else {
@@ -96,7 +96,7 @@ impl Plateau {
             if bad > self.patience {
                 bad = 0;
                 let cut = (rate * self.factor).max(self.min_lr);
-                // torch's eps: a change that small is not made.
+                // torch's eps: smaller changes are ignored.
                 if rate - cut > 1e-8 {
                     rate = cut;
                 }
@@ -109,13 +109,13 @@ impl Plateau {
 /// Position of a training step in its phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Position<'a> {
-    /// Epoch of the phase, counted from 0.
+    /// Epoch within the phase, counted from 0.
     pub epoch: usize,
-    /// Steps of the phase done before this epoch.
+    /// Number of steps of the phase before this epoch.
     pub steps_before: usize,
-    /// Step of the epoch, counted from 0.
+    /// Step within the epoch, counted from 0.
     pub step: usize,
-    /// Steps that this epoch has.
+    /// Number of steps of this epoch.
     pub steps: usize,
     /// Scores of the phase's finished epochs.
     pub scores: &'a [f64],
@@ -124,25 +124,25 @@ pub struct Position<'a> {
 /// The schedule of one phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Schedule {
-    /// The full rate all the time.
+    /// The full rate throughout.
     Constant,
-    /// Half a cosine down to a hundredth.
+    /// Half a cosine down to a hundredth of the full rate, changed at every epoch.
     Cosine {
-        /// Epochs of the phase.
+        /// Number of epochs of the phase.
         epochs: usize,
     },
-    /// The same, changed at every step.
+    /// Like [`Schedule::Cosine`], but changed at every step.
     CosineStep {
-        /// Epochs of the phase.
+        /// Number of epochs of the phase.
         epochs: usize,
     },
     /// See [`OneCycle`].
     OneCycle(OneCycle),
     /// See [`step`].
     Step {
-        /// Epochs between two cuts.
+        /// Number of epochs between two reductions.
         step_size: usize,
-        /// Factor of a cut.
+        /// Factor of each reduction.
         gamma: f64,
     },
     /// See [`exponential`].
@@ -154,13 +154,13 @@ pub enum Schedule {
     Plateau(Plateau),
 }
 
-/// The cosine ends at this share of its start.
+/// Final rate of the cosine schedules, as a share of the full rate.
 const ETA_MIN_SHARE: f64 = 0.01;
 /// torch's pct_start.
 const ONE_CYCLE_RISE: f64 = 0.3;
 
 impl Schedule {
-    /// The schedule of a configuration, over a phase of `epochs` epochs and `steps` steps.
+    /// Returns the schedule of a configuration for a phase of `epochs` epochs and `steps` steps.
     pub fn new(config: &crate::config::Config, epochs: usize, steps: usize) -> Self {
         let gamma = config.schedule.gamma;
         match config.schedule.scheduler {
@@ -178,7 +178,7 @@ impl Schedule {
         }
     }
 
-    /// The rate at a position of a parameter group whose full rate is `lr`.
+    /// Returns the rate, at a position, of a parameter group whose full rate is `lr`.
     pub fn rate(&self, lr: f64, at: &Position) -> f64 {
         match *self {
             Self::Constant => lr,
@@ -194,7 +194,7 @@ impl Schedule {
         }
     }
 
-    /// The momentum (Adam's β1) that the schedule asks for; `None` leaves the optimizer's own.
+    /// Returns the momentum (Adam's β1) set by the schedule; `None` keeps the optimizer's own.
     pub fn momentum(&self, at: &Position) -> Option<f64> {
         match self {
             Self::OneCycle(cycle) => Some(cycle.momentum(at.steps_before + at.step)),
@@ -203,8 +203,8 @@ impl Schedule {
     }
 }
 
-/// Share of the full rate during a linear warm-up over `epochs` epochs, changed at every step; 1
-/// after it, and without one.
+/// Returns the share of the full rate during a linear warm-up over `epochs` epochs, changed at every
+/// step; 1 after the warm-up, or without one.
 pub fn warm_up(epochs: usize, at: &Position) -> f64 {
     let done = at.epoch as f64 + (at.step + 1) as f64 / at.steps.max(1) as f64;
     if epochs == 0 { 1.0 } else { (done / epochs as f64).min(1.0) }

@@ -1,4 +1,4 @@
-//! The lead's start, sent to the other ranks: they need not see its files.
+//! Sends the lead's start state to the other ranks, which need no access to its files.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::checkpoint::{self, CheckpointInfo};
 use crate::cluster::Cluster;
 use crate::config::Config;
 
-/// What messages about the bytes call them.
-const NAME: &str = "the start that rank 0 has sent";
+/// Stands in for a path in error messages about the received bytes.
+const NAME: &str = "the start state sent by rank 0";
 
-/// The lead's start on all ranks. `start` is called on the lead alone.
+/// Returns the lead's start state on all ranks. `start` is called on the lead only.
 pub(super) fn shared_start(
     cluster: &Cluster,
     config: &Config,
@@ -44,17 +44,18 @@ pub(super) fn shared_start(
         return Ok(start);
     }
     let resumed = cluster.all(&None::<[bool; 2]>)?.into_iter().flatten().next();
-    let [has_lanes, has_memory] = resumed.expect("the lead has said it");
+    let [has_lanes, has_memory] = resumed.expect("the lead has sent these flags");
     let (weights, state) = (cluster.from_lead(Vec::new()), cluster.from_lead(Vec::new()));
     let (info, tensors, _) = checkpoint::decode(path, &weights)?;
     let net = checkpoint::rebuild(path, &info, tensors, device)?;
-    let (state, beside) = RunState::decode(path, &state, device)?;
+    let (state, state_tensors) = RunState::decode(path, &state, device)?;
     let trained = state.average.map(|updates| {
-        Ok::<_, TrainError>((checkpoint::rebuild(path, &info, beside.trained, device)?, updates))
+        let net = checkpoint::rebuild(path, &info, state_tensors.trained, device)?;
+        Ok::<_, TrainError>((net, updates))
     });
     let (net, average) = networks(config, &info.model, net, trained.transpose()?, device);
     let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
-    optimizer.moments = beside.moments;
+    optimizer.moments = state_tensors.moments;
     Ok(Start {
         net,
         average,
@@ -64,7 +65,7 @@ pub(super) fn shared_start(
         memory: has_memory.then_some(state.memory),
         loss_scale: state.loss_scale,
         lanes: has_lanes.then_some(state.lanes),
-        // The lead's to compare.
+        // Only the lead compares the data.
         data: None,
         trained_digests: None,
         best_score: state.best_score,

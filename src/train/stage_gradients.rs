@@ -1,4 +1,4 @@
-//! The gradients of the backbone's stages, frozen ones included.
+//! Measures the gradients of the backbone's stages, including frozen ones.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -13,10 +13,11 @@ use crate::data::Batch;
 use crate::device::MemoryWatch;
 use crate::model::{MultiViewNet, STAGES, StageSet, plain_clips_of, stage_of};
 
-/// Root mean square of each stage's gradient on one batch, by which gradient-guided freezing
-/// decides. Nothing is updated, dropped or augmented. `device` must have automatic differentiation
-/// on. `None` if the device is out of memory with a single clip: all stages with their gradients may need
-/// more than what the run trains.
+/// Computes the root mean square of each stage's gradient on one batch, which gradient-guided
+/// freezing uses to decide. There are no updates, dropout or augmentation. `device` must have
+/// automatic differentiation enabled. Returns `None` if the device is out of memory with a single
+/// clip: the gradients of all stages may need more memory than those of the stages that the run
+/// trains.
 ///
 /// # Errors
 /// A device that fails.
@@ -28,8 +29,8 @@ pub(super) fn stage_gradients(
     mut loss_scale: Option<LossScale>,
     device: &Device,
 ) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
-    // Frozen first, so that batch norm uses its running statistics; then only gradients are switched
-    // on.
+    // Freeze everything first, so that batch norm uses its running statistics; then enable gradients
+    // only.
     let net = net.clone().with_trainable(StageSet::NONE).set_require_grad(true);
     let clips = |range| Ok(plain_clips_of(batch, range, device)?);
     loop {
@@ -42,8 +43,8 @@ pub(super) fn stage_gradients(
             clips: &clips,
             memory,
             loss_scale: factor,
-            together: None,
-            gradients: None,
+            lane_sync: None,
+            gradient_sink: None,
         };
         let mut watch = MemoryWatch::start(device);
         let Attempt::Done(Gradients { grads, .. }) = Attempt::finish(step.queue(None), &mut watch)?
@@ -53,13 +54,13 @@ pub(super) fn stage_gradients(
                 continue;
             }
             log::warn!(
-                "the device is out of memory with the gradients of all stages, by which the freezing \
-                 strategy decides: no stage is unfrozen by them"
+                "the device is out of memory with the gradients of all stages, which the freezing \
+                 strategy needs: a stage due after this epoch is unfrozen without them"
             );
             return Ok(None);
         };
         let scaled = root_mean_squares(&net, &grads)?;
-        // Gradients of stages that have not been trained may need a smaller scale.
+        // The gradients of stages that the run does not train may need a smaller loss scale.
         if scaled.iter().all(|value| value.is_finite())
             || !loss_scale.as_mut().is_some_and(LossScale::overflowed)
         {
@@ -68,7 +69,7 @@ pub(super) fn stage_gradients(
     }
 }
 
-/// Root mean square of each stage's gradient.
+/// Returns the root mean square of each stage's gradient.
 fn root_mean_squares(
     net: &MultiViewNet,
     grads: &GradientsParams,
@@ -85,7 +86,7 @@ fn root_mean_squares(
     Ok(result)
 }
 
-/// Sums of squares with the number of values, by stage.
+/// Collects the sums of squares and the number of values of each stage's gradients.
 struct Squares<'a> {
     grads: &'a GradientsParams,
     path: Vec<String>,

@@ -1,4 +1,4 @@
-//! Where a run starts: at a new network, at pretrained weights, or at a checkpoint.
+//! The state in which a run starts: a new network, pretrained weights or a checkpoint.
 
 use burn::tensor::Device;
 
@@ -19,29 +19,29 @@ use crate::report::EpochRecord;
 /// The state in which a run starts.
 pub(super) struct Start {
     pub net: MultiViewNet,
-    /// The average of its weights, if one is taken.
+    /// Moving average of the weights, if one is kept.
     pub average: Option<WeightAverage>,
     pub optimizer: Optimizer,
-    /// Finished epochs.
+    /// Records of the finished epochs.
     pub history: Vec<EpochRecord>,
-    /// The part of the next epoch that is done.
+    /// Progress within the next epoch.
     pub progress: Option<PassProgress>,
-    /// What the checkpointed run knew of its device's memory.
+    /// Memory plan of the checkpointed run.
     pub memory: Option<MemoryState>,
-    /// The loss scale of a checkpointed run in half precision.
+    /// Loss scale of a checkpointed run in half precision.
     pub loss_scale: Option<LossScale>,
-    /// Lanes of a checkpointed run.
+    /// Number of lanes of the checkpointed run.
     pub lanes: Option<usize>,
-    /// Digests of a checkpointed run's splits.
+    /// Digests of the checkpointed run's training and validation splits.
     pub data: Option<[u32; 2]>,
-    /// Those of a checkpointed run's weights.
+    /// Digests of the training splits that the checkpointed weights were trained on.
     pub trained_digests: Option<Vec<u32>>,
     pub best_score: Option<f64>,
 }
 
 impl Start {
     /// Resumes if the configuration says so, otherwise builds a new network. `info` describes this
-    /// run's checkpoints; `device` has automatic differentiation.
+    /// run's checkpoints; `device` has automatic differentiation enabled.
     pub(super) fn open(
         config: &Config,
         info: &CheckpointInfo,
@@ -50,14 +50,16 @@ impl Start {
     ) -> Result<Self, TrainError> {
         let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
         if let Some(saved) = resumed(config, info, objective, device)? {
-            let Saved { net, info: info_there, state, moments, trained } = saved;
+            let Saved { net, info: saved_info, state, moments, trained } = saved;
             let trained = trained.zip(state.average);
             let (net, average) = networks(config, &info.model, net, trained, device);
             let kind = |config: &Config| config.optimizer.optimizer == OptimizerKind::Sgd;
             if kind(config) == kind(&state.config) {
                 optimizer.moments = moments;
             } else {
-                log::warn!("the optimizer's moments are those of another rule, and start anew");
+                log::warn!(
+                    "the checkpoint's optimizer moments are for another kind of optimizer and are discarded"
+                );
             }
             return Ok(Self {
                 net,
@@ -69,9 +71,9 @@ impl Start {
                 loss_scale: state.loss_scale,
                 lanes: Some(state.lanes),
                 data: state.data,
-                trained_digests: Some(info_there.trained_digests),
+                trained_digests: Some(saved_info.trained_digests),
                 best_score: match config.run.resume_best_acc {
-                    // A job that is started again and again gives it each time.
+                    // A job that is restarted repeatedly passes the same value each time.
                     given if given == state.config.run.resume_best_acc => state.best_score,
                     given => given.or(state.best_score),
                 },
@@ -104,8 +106,9 @@ impl Start {
     }
 }
 
-/// The network to train and the average of its weights, from what a checkpoint has: where it was taken,
-/// `net` is the average after some updates, and `trained` the other one.
+/// Returns the network to train and the average of its weights from those of a checkpoint. If the
+/// checkpointed run kept an average, `net` has the averaged weights and `trained` is the network
+/// that was trained, with the number of updates of the average.
 pub(super) fn networks(
     config: &Config,
     model: &ModelConfig,
@@ -125,7 +128,7 @@ pub(super) fn networks(
     }
 }
 
-/// The checkpoint to resume from; `None` if there is none.
+/// Loads the checkpoint to resume from; `None` if there is none.
 fn resumed(
     config: &Config,
     info: &CheckpointInfo,
@@ -159,7 +162,7 @@ fn resumed(
     let mut before = saved.state.config.clone();
     let window = |info: &CheckpointInfo| info.input.as_ref().map(|input| input.window.window);
     if window(&saved.info) == window(info) {
-        // The same one may be given in another way.
+        // The same window can be specified in different ways.
         before.clips.window = config.clips.window;
     }
     let changes = config.changes_from(&before);
@@ -179,7 +182,7 @@ fn resumed(
     Ok(Some(saved))
 }
 
-/// Why a checkpoint cannot be resumed by this run.
+/// Returns the reason why this run cannot resume from a checkpoint, if there is one.
 fn difference(there: &CheckpointInfo, here: &CheckpointInfo) -> Option<String> {
     let differs = |what: &str, there: String, here: String| {
         (there != here).then(|| {

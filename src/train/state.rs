@@ -1,4 +1,4 @@
-//! Everything except the weights that a run needs to resume exactly.
+//! Everything except the weights that is needed to resume a run exactly.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,13 +16,13 @@ use crate::model::state_dict::{StateDict, collect_net};
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
 
-/// The memory that a run plans with.
+/// Facts about the device's memory from which a run plans its micro-batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MemoryState {
-    /// Bytes free on the device when the run began, where known.
+    /// Free device memory at the start of the run, bytes, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
-    /// Clips that it held after it had been out of memory with more.
+    /// Number of clips that fitted after the device had run out of memory with more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_clips: Option<usize>,
 }
@@ -35,51 +35,51 @@ fn is_one(lanes: &usize) -> bool {
     *lanes == 1
 }
 
-/// A run between two steps. Rates, freezing, early stopping, the order of the data, augmentation
-/// and dropout all follow from the configuration, the history and the position, so nothing of
-/// them is stored.
+/// The state of a run between two steps. Learning rates, freezing, early stopping, data order,
+/// augmentation and dropout all follow from the configuration, the history and the position in the run,
+/// so they are not stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    /// Layout version.
+    /// Version of the file layout.
     pub format_version: u32,
-    /// polyview's version.
+    /// Version of polyview that wrote the state.
     pub polyview_version: String,
-    /// Checksum of the weights that belong to this state.
+    /// Checksum of the weight file that belongs to this state.
     pub weights: String,
-    /// Finished epochs.
+    /// Number of finished epochs.
     pub epoch: usize,
-    /// The training pass of the next epoch so far; absent between two epochs.
+    /// Progress of the next epoch's training pass; absent between two epochs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<PassProgress>,
     /// Highest score so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_score: Option<f64>,
-    /// What the run has learned of its device's memory: the micro-batch follows from it.
+    /// What the run knows about its device's memory, which determines the micro-batch.
     #[serde(default)]
     pub memory: MemoryState,
-    /// Shares of a batch that are computed separately.
+    /// Number of lanes of each step.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub lanes: usize,
-    /// What the loss is multiplied by in half precision.
+    /// Loss scale in half precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
-    /// Updates of the weights' average, which the weight file then has; the weights that are trained are
-    /// in this one.
+    /// Number of updates of the weights' moving average, if one is kept. The weight file then holds the
+    /// average, and the state file holds the weights being trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<u64>,
     /// Digests of the training and the validation split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<[u32; 2]>,
-    /// Updates per parameter path.
+    /// Number of optimizer updates of each parameter, by path.
     pub updates: BTreeMap<String, u32>,
-    /// The configuration.
+    /// Configuration of the run.
     pub config: Config,
-    /// The finished epochs' records.
+    /// Records of the finished epochs.
     pub history: Vec<EpochRecord>,
 }
 
 impl RunState {
-    /// A state of this version's layout; `weights` is the weight file's checksum.
+    /// Creates a state in the current layout; `weights` is the checksum of the weight file.
     pub fn new(
         config: &Config,
         history: &[EpochRecord],
@@ -104,11 +104,11 @@ impl RunState {
         }
     }
 
-    /// The bytes of a state file; `path` is named in errors. `trained` is the network that is trained,
-    /// where the weight file has the average of its weights.
+    /// Returns the bytes of a state file; `path` is only used in errors. `trained` is the network being
+    /// trained, if the weight file holds the average of its weights.
     ///
-    /// The text is TOML: its numbers come back bit for bit, NaN included, which JSON cannot
-    /// promise.
+    /// The header is TOML: its numbers are read back bit for bit, NaN included, which JSON does not
+    /// guarantee.
     pub fn encode(
         mut self,
         path: &Path,
@@ -141,23 +141,23 @@ impl RunState {
         Ok(container::encode(path, &text, &tensors)?.0)
     }
 
-    /// The checksum of the weights that a state file belongs to, if it can be read.
-    pub(super) fn weights_named_by(path: &Path) -> Option<String> {
+    /// Returns the checksum of the weights that a state file belongs to, if the file can be read.
+    pub(super) fn weights_checksum(path: &Path) -> Option<String> {
         #[derive(Deserialize)]
-        struct Named {
+        struct Header {
             weights: String,
         }
-        let named: Named = toml::from_str(&container::read(path).ok()?.text).ok()?;
-        Some(named.weights)
+        let header: Header = toml::from_str(&container::read(path).ok()?.text).ok()?;
+        Some(header.weights)
     }
 
-    /// Reads a state file; the optimizer's memory comes as tensors on `device`, without automatic
+    /// Reads a state file; the optimizer's moments are tensors on `device`, without automatic
     /// differentiation.
     pub fn read(path: &Path, device: &Device) -> Result<(Self, Tensors), CheckpointError> {
         Self::of_content(path, container::read(path)?, device)
     }
 
-    /// The same of a file's bytes; `path` is for errors.
+    /// Like [`RunState::read`], from the bytes of a file; `path` is only used in errors.
     pub(super) fn decode(
         path: &Path,
         bytes: &[u8],
@@ -177,7 +177,7 @@ impl RunState {
             .map_err(|error| refuse(format!("bad header: {}", error.message())))?;
         if state.format_version > FORMAT_VERSION {
             return Err(refuse(format!(
-                "it has format {}, this polyview {} reads up to {FORMAT_VERSION}",
+                "it has format {}, but polyview {} reads formats up to {FORMAT_VERSION}",
                 state.format_version,
                 env!("CARGO_PKG_VERSION")
             )));
@@ -200,7 +200,7 @@ impl RunState {
             .filter_map(|(name, data)| Some((name.strip_prefix(TRAINED)?.to_owned(), data)));
         let trained: StateDict = trained.collect();
         if state.average.is_some() == trained.is_empty() {
-            return Err(refuse("it has no weights to go on with".to_owned()));
+            return Err(refuse("it has no weights to resume training from".to_owned()));
         }
         Ok((state, Tensors { moments, trained }))
     }
@@ -209,13 +209,13 @@ impl RunState {
 /// The tensors of a state file.
 #[derive(Debug)]
 pub struct Tensors {
-    /// The optimizer's memory.
+    /// Optimizer state of each parameter, by path.
     pub moments: BTreeMap<String, Moments>,
-    /// The weights that are trained, where the weight file has their average; else empty.
+    /// Weights being trained, if the weight file holds their average; otherwise empty.
     pub trained: StateDict,
 }
 
-/// What names of weights that are trained begin with.
+/// Name prefix of the weights being trained.
 const TRAINED: &str = "trained/";
 const FIRST: &str = "first";
 const SECOND: &str = "second";

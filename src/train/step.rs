@@ -1,11 +1,12 @@
-//! The gradients of one training step, with the batch cut into as many parts as memory asks for.
+//! The gradients of one training step, with the batch cut into as many parts as its memory plan
+//! requires.
 //!
-//! A part holds whole actions where possible, and its gradients are added to those of the parts
-//! before it. An action with more clips than fit into one pass needs two forward passes: the first
-//! computes its clips' features, chunk by chunk and without a graph; the loss's gradient with
-//! respect to the features is then propagated back through the clips, which are run again. Either
-//! way the loss is exactly that of the whole batch. What differs from a step in one pass: batch
-//! normalisation sees the clips of one pass, as wherever gradients are accumulated.
+//! Parts consist of whole actions, and their gradients are accumulated. An action with more clips
+//! than fit into one pass needs two forward passes: the first computes the features of its clips,
+//! chunk by chunk and without a graph; the gradient of the loss with respect to the features is
+//! then propagated back through the clips, which are run again. Either way the loss is exactly that
+//! of the whole batch. The only difference from a step in one pass is that batch norm sees just the
+//! clips of one pass, as always with gradient accumulation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub(super) struct Part {
     pub clips: Range<usize>,
 }
 
-/// Cuts some actions of a batch into parts of whole actions of at most `most` clips; an action of more
-/// clips is a separate part.
+/// Cuts some actions of a batch into parts of whole actions with at most `most` clips; an action
+/// with more clips becomes a separate part.
 pub(super) fn parts(batch: &Batch, actions: &Range<usize>, most: usize) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut clip = batch.clips_of(actions).start;
@@ -50,16 +51,16 @@ pub(super) fn parts(batch: &Batch, actions: &Range<usize>, most: usize) -> Vec<P
     parts
 }
 
-/// The clips of the first forward pass over these actions.
+/// Returns the clips of the first forward pass over these actions.
 pub(super) fn first_pass(batch: &Batch, actions: &Range<usize>, most: usize) -> Range<usize> {
     let first = parts(batch, actions, most).into_iter().next();
     first.and_then(|part| even_chunks(&part.clips, most).into_iter().next()).unwrap_or(0..0)
 }
 
-/// Source of a step's clips: some of the batch's, ready for the network.
+/// Returns a range of the batch's clips, ready for the network.
 pub(super) type Clips<'a> = dyn Fn(Range<usize>) -> Result<Tensor<5>, TrainError> + 'a;
 
-/// A step whose work is queued on the device: nothing of it has been waited for.
+/// A step whose work has been queued on the device but not waited for.
 pub(super) struct Queued {
     grads: GradientsParams,
     statistics: BatchStatistics,
@@ -67,14 +68,15 @@ pub(super) struct Queued {
     logits: Vec<Vec<Tensor<2>>>,
 }
 
-/// A step's gradients, batch statistics (not yet applied), losses and predictions.
+/// A step's gradients, batch statistics (not yet applied to the running statistics), losses and
+/// predictions.
 pub(super) struct Gradients {
     pub grads: GradientsParams,
     pub statistics: BatchStatistics,
     pub result: BatchResult,
 }
 
-/// The outcome of a step on a device that may be short of memory.
+/// Outcome of a step on a device that may run out of memory.
 pub(super) enum Attempt {
     Done(Gradients),
     OutOfMemory,
@@ -85,43 +87,43 @@ pub(super) struct Step<'a> {
     pub net: &'a MultiViewNet,
     pub objective: &'a Objective,
     pub batch: &'a Batch,
-    /// Those of the batch that are computed, at least one.
+    /// Actions of the batch that the step computes, at least one.
     pub actions: Range<usize>,
     pub clips: &'a Clips<'a>,
     pub memory: StepMemory,
-    /// What the loss is multiplied by for the gradients, which have this factor.
+    /// Factor of the loss in the backward pass, by which the gradients are multiplied.
     pub loss_scale: f64,
-    /// For batch norm over all lanes.
-    pub together: Option<Together<'a>>,
-    /// Takes gradients as soon as they are queued, where the whole step is one pass: [`Queued`] has the
-    /// others.
-    pub gradients: Option<&'a dyn TakesGradients>,
+    /// Synchronisation of batch norm with other lanes.
+    pub lane_sync: Option<LaneSync<'a>>,
+    /// Receives gradients as soon as they are queued, if the whole step is one part in one pass;
+    /// otherwise they are in [`Queued`].
+    pub gradient_sink: Option<&'a dyn GradientSink>,
 }
 
-/// Takes gradients as they are queued.
-pub(super) trait TakesGradients {
-    /// With these, all of the stages from `stage` on have been queued; those of the heads come before any
-    /// stage's.
+/// Receives gradients as they are queued.
+pub(super) trait GradientSink {
+    /// Adds gradients, with which those of all stages from `stage` on are complete. The heads' gradients
+    /// come before those of any stage.
     fn add(&self, stage: usize, gradients: GradientsParams);
 }
 
-/// A lane whose batch norm exchanges statistics with other lanes'.
+/// A lane whose batch norm exchanges statistics with other lanes.
 pub(super) trait ExchangesStatistics {
-    /// Begins a pass, the first or the `second` over some clips, whose number is `index`.
+    /// Begins the first pass, or the `second` one, over chunk `index` of the lane's clips.
     fn begin(&self, second: bool, index: usize) -> Arc<dyn Exchange>;
 }
 
-/// How a lane's passes go together with those of others.
-pub(super) struct Together<'a> {
+/// How a lane's passes are synchronised with those of other lanes.
+pub(super) struct LaneSync<'a> {
     pub lane: &'a dyn ExchangesStatistics,
-    /// Whether each pass is run twice, because the clips of some lane do not fit into one: what is
-    /// normalised together must be on the way at the same time.
-    pub twice: bool,
+    /// Whether all lanes run each forward pass twice, because the clips of some lane do not fit into one
+    /// pass. Passes that share batch statistics must run at the same time in all lanes.
+    pub two_passes: bool,
 }
 
 impl Step<'_> {
-    /// Queues forward and backward passes. `masks` are those of dropout for the whole batch; without
-    /// them nothing is dropped.
+    /// Queues forward and backward passes. `masks` are the dropout masks of the whole batch; `None`
+    /// disables dropout.
     pub(super) fn queue(&self, masks: Option<&DropoutMasks>) -> Result<Queued, TrainError> {
         let mut sum = GradientsAccumulator::new();
         let mut statistics = BatchStatistics::default();
@@ -130,27 +132,27 @@ impl Step<'_> {
             let clips = self.batch.clips_of(&self.actions);
             vec![Part { actions: self.actions.clone(), clips }]
         };
-        let parts = match &self.together {
+        let parts = match &self.lane_sync {
             Some(_) => whole(),
             None => parts(self.batch, &self.actions, self.memory.micro_batch),
         };
-        // Gradients that are to be added to are not complete.
-        let early = self.gradients.filter(|_| parts.len() == 1);
+        // With several parts the gradients are only complete after the last one.
+        let sink = self.gradient_sink.filter(|_| parts.len() == 1);
         for part in parts {
-            let (cost, prediction) = self.part(part, masks, early, &mut sum, &mut statistics)?;
+            let (cost, prediction) = self.part(part, masks, sink, &mut sum, &mut statistics)?;
             costs.push(cost);
             logits.push(prediction.logits);
         }
         Ok(Queued { grads: sum.grads(), statistics, costs, logits })
     }
 
-    /// Queues those of one part; adds its gradients to `sum` and its batch statistics to
-    /// `statistics`.
+    /// Queues the passes of one part. Adds its gradients to `sum`, or passes them to `sink` if
+    /// possible, and adds its batch statistics to `statistics`.
     fn part(
         &self,
         part: Part,
         masks: Option<&DropoutMasks>,
-        early: Option<&dyn TakesGradients>,
+        sink: Option<&dyn GradientSink>,
         sum: &mut GradientsAccumulator<MultiViewNet>,
         statistics: &mut BatchStatistics,
     ) -> Result<(Cost, Prediction), TrainError> {
@@ -161,13 +163,15 @@ impl Step<'_> {
         let trains = backbone.lowest_trainable().is_some();
         let mut whole = None;
         let mut features = Vec::new();
-        let begin = |second, index| self.together.as_ref().map(|all| all.lane.begin(second, index));
-        let keep = match (gradient_checkpointing, early) {
+        let begin =
+            |second, index| self.lane_sync.as_ref().map(|sync| sync.lane.begin(second, index));
+        let keep = match (gradient_checkpointing, sink) {
             (true, _) => Keep::Inputs,
             (false, Some(_)) => Keep::Stages,
             (false, None) => Keep::All,
         };
-        let once = passes.len() == 1 && !self.together.as_ref().is_some_and(|all| all.twice);
+        let once =
+            passes.len() == 1 && !self.lane_sync.as_ref().is_some_and(|sync| sync.two_passes);
         for (index, clips) in passes.iter().enumerate() {
             let clips = (self.clips)(clips.clone())?;
             let exchange = begin(false, index);
@@ -200,10 +204,10 @@ impl Step<'_> {
             return Ok((cost, prediction));
         };
         if let Some(pass) = whole {
-            if let Some(early) = early {
+            if let Some(sink) = sink {
                 let heads = std::mem::replace(sum, GradientsAccumulator::new()).grads();
-                early.add(STAGES.len(), heads);
-                pass.backward(backbone, grad_features, |stage, grads| early.add(stage, grads));
+                sink.add(STAGES.len(), heads);
+                pass.backward(backbone, grad_features, |stage, grads| sink.add(stage, grads));
             } else {
                 pass.backward(backbone, grad_features, |_, grads| sum.accumulate(net, grads));
             }
@@ -211,7 +215,7 @@ impl Step<'_> {
         }
         for (index, clips) in passes.into_iter().enumerate() {
             let rows = clips.start - part.clips.start..clips.end - part.clips.start;
-            // The statistics of these clips have been counted in the first pass.
+            // The batch statistics of these clips were collected in the first pass.
             let clips = (self.clips)(clips)?;
             let exchange = begin(true, index);
             let keep = if gradient_checkpointing { Keep::Inputs } else { Keep::All };
@@ -224,7 +228,7 @@ impl Step<'_> {
 }
 
 impl Attempt {
-    /// Waits for a step.
+    /// Waits for a queued step.
     pub(super) fn finish(
         queued: Result<Queued, TrainError>,
         watch: &mut MemoryWatch,
@@ -238,7 +242,7 @@ impl Attempt {
 }
 
 impl Queued {
-    /// Its gradients, which it no longer has then.
+    /// Takes the gradients out of the step.
     pub(super) fn take_gradients(&mut self) -> GradientsParams {
         std::mem::take(&mut self.grads)
     }
@@ -262,7 +266,7 @@ impl Queued {
     }
 }
 
-/// The known values of an auxiliary head in all parts.
+/// Joins the logits and known labels of an auxiliary head from all parts.
 fn known(costs: &[Cost], head: usize) -> Option<KnownLogits> {
     let known = || costs.iter().filter_map(|cost| cost.auxiliary[head].as_ref());
     let logits: Vec<Tensor<2>> = known().map(|known| known.logits.clone()).collect();

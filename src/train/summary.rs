@@ -1,4 +1,4 @@
-//! A description of a run, logged at its start.
+//! The description of a run that is reported at its start.
 
 use super::objective::task_weights;
 use super::schedule::CYCLE_MOMENTUM;
@@ -15,27 +15,27 @@ use crate::report::{BalanceSummary, RunSummary, SplitSummary};
 use crate::schema::Schema;
 use crate::units::plural;
 
-/// The parts of a run that its description needs.
+/// The parts of an opened run that its description is built from.
 pub(super) struct Opened<'a> {
     pub schema: &'a Schema,
     pub window: &'a WindowSpec,
     pub model: &'a ModelConfig,
-    /// A line for each device.
+    /// Description of each device.
     pub devices: &'a [String],
-    /// How they share a batch.
+    /// Description of the lanes, if there are several.
     pub lanes: Option<String>,
     pub parameters: usize,
-    /// How activations are stored.
+    /// Description of how activations are stored.
     pub precision: String,
-    /// What multiplies them, in half precision.
+    /// Description of the matrix units used in half precision.
     pub units: Option<String>,
-    /// What a step needs.
+    /// Description of a step's memory plan.
     pub memory: String,
     pub train: &'a Dataset,
     pub valid: &'a Dataset,
 }
 
-/// The settings and data of a run.
+/// Describes the settings and data of a run.
 pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
     let &Opened { schema, model, parameters, train, valid, .. } = opened;
     let pair = |name: &str, value: String| (name.to_owned(), value);
@@ -110,7 +110,8 @@ fn describe_window(spec: &WindowSpec) -> String {
         Window::Center => format!("from the middle of the clip {at}"),
         Window::Dense => format!("from anywhere in the clip {at}, for validation from its middle"),
         Window::Segments => {
-            "of as many equal parts of the clip, for validation the middle of each".to_owned()
+            "from as many equal parts of the clip, for validation from the middle of each"
+                .to_owned()
         }
         Window::Whole => "at even distances over the whole clip".to_owned(),
     }
@@ -176,7 +177,7 @@ fn describe_training(c: &Config) -> String {
         0.0 => "gradients not clipped".to_owned(),
         norm => format!("gradient norm ≤ {norm}"),
     };
-    let average = c.optimizer.ema.map_or(String::new(), |d| format!(", average of weights {d}"));
+    let average = c.optimizer.ema.map_or(String::new(), |d| format!(", weight average {d}"));
     format!(
         "{epochs} ({patience}), {} per step, {rule} {rate}{warm_up}, weight decay {}, \
          {clipping}{average}, seed {}",
@@ -206,7 +207,7 @@ fn describe_loss(c: &Config) -> String {
 
 fn describe_balance(c: &Config, schema: &Schema) -> String {
     let weights = match (c.loss.loss_function, c.balance.class_weighting_strategy) {
-        // Weights are the imbalanced task's.
+        // Only the imbalanced task has class weights.
         _ if schema.imbalanced_task().is_none() => "no class weights".to_owned(),
         (LossFunction::Plain, _) | (_, WeightingStrategy::None) => "no class weights".to_owned(),
         (_, WeightingStrategy::BalancedCapped) => {
@@ -263,7 +264,8 @@ fn describe_freezing(c: &Config) -> String {
     }
 }
 
-/// Class counts, weights and draws of the tasks whose classes are weighted or resampled.
+/// Returns the class counts, class weights and draws of the tasks whose classes are weighted or
+/// resampled.
 fn balance(config: &Config, schema: &Schema, train: &Dataset) -> Vec<BalanceSummary> {
     let drawn = config.balance.balanced_tasks(schema);
     let weighted = schema.imbalanced_task();

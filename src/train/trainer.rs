@@ -32,36 +32,37 @@ use gradients::Uploaded;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// Trains and validates a network. Owns everything that a step changes; what a run adds (the order
-/// of the data, schedules, checkpoints) stays with the caller.
+/// Trains and validates a network. Owns everything that a training step changes; everything else that
+/// a run needs (data order, schedules, checkpoints) stays with the caller.
 pub struct Trainer<'a> {
-    /// Absent only while the optimizer updates it.
+    /// The network; `None` only during an optimizer update.
     net: Option<MultiViewNet>,
     /// Turns gradients into updates.
     pub optimizer: Optimizer,
     /// The loss that is minimised.
     pub objective: Arc<Objective>,
-    /// How training clips are augmented; `None` leaves them as they are.
+    /// Augmentation of training clips; `None` disables it.
     pub augmenter: Option<Augmenter>,
-    /// How the actions of training batches are mixed; `None` leaves them apart.
+    /// Mixup or cutmix between the actions of a training batch; `None` disables it.
     pub mixing: Option<Mixing>,
-    /// How much of a batch is in memory at once. Halved when the device runs out of memory.
+    /// Memory plan of a step. Its micro-batch is halved when the device runs out of memory.
     pub memory: StepMemory,
-    /// What the loss is multiplied by, for a network in half precision.
+    /// Loss scale of a network in half precision.
     pub loss_scale: Option<LossScale>,
-    /// The average of the weights that is validated in their place.
+    /// Moving average of the weights, which is validated instead of the weights themselves.
     pub average: Option<WeightAverage>,
-    /// Where steps are recorded, if they are.
+    /// Recorder of the training steps, if they are recorded.
     pub recorder: Option<Recorder>,
     /// Seed of the dropout masks.
     pub seed: u64,
-    /// Epochs begun, hence the number of the current one, from 1. The augmentation draws by it.
+    /// Number of epochs started, i.e. the current epoch, counted from 1. Seeds the augmentation.
     pub epoch: usize,
-    /// Training steps done in all epochs. Names the dropout masks and the frame size of each batch.
+    /// Number of training steps done over all epochs. Determines the dropout masks and the frame size
+    /// of each batch.
     pub steps: usize,
-    /// With automatic differentiation.
+    /// Device with automatic differentiation enabled.
     device: Device,
-    /// Several, and the devices that compute them.
+    /// Lanes of each step and the devices that compute them; `None` computes a step as one lane.
     lanes: Option<Lanes>,
     stop: &'a AtomicBool,
     observer: Box<dyn FnMut(&Event) + 'a>,
@@ -76,8 +77,8 @@ pub struct TrainPass {
 }
 
 impl<'a> Trainer<'a> {
-    /// A trainer of `net` on `device`; whether that has automatic differentiation on does not
-    /// matter.
+    /// Creates a trainer of `net` on `device`, which may have automatic differentiation enabled or
+    /// not.
     pub fn new(
         net: MultiViewNet,
         optimizer: Optimizer,
@@ -104,7 +105,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Ends every pass after the step in progress once `stop` is raised.
+    /// Makes every pass end after the step in progress once `stop` is set.
     #[must_use]
     pub fn stopped_by(self, stop: &'a AtomicBool) -> Self {
         Self { stop, ..self }
@@ -116,23 +117,23 @@ impl<'a> Trainer<'a> {
         Self { observer: Box::new(|event| observer.observe(event)), ..self }
     }
 
-    /// Computes steps in lanes. The loaders of its passes must have plans with as many.
+    /// Computes steps in lanes. The loaders' plans must have the same number of lanes.
     #[must_use]
     pub fn in_lanes(self, lanes: Lanes) -> Self {
         Self { lanes: Some(lanes), ..self }
     }
 
-    /// Lanes of each step.
+    /// Returns the number of lanes in each step.
     pub fn lanes(&self) -> usize {
         self.lanes.as_ref().map_or(1, Lanes::count)
     }
 
-    /// The network as it is now.
+    /// Returns the network with its current weights.
     pub fn net(&self) -> &MultiViewNet {
         self.net.as_ref().expect("the network is only absent during an update")
     }
 
-    /// The network as it is now, and an end of the training.
+    /// Consumes the trainer and returns the network with its current weights.
     pub fn into_net(self) -> MultiViewNet {
         self.net.expect("the network is only absent during an update")
     }
@@ -141,28 +142,28 @@ impl<'a> Trainer<'a> {
     pub fn set_trainable(&mut self, trainable: StageSet) {
         self.net = self.net.take().map(|net| net.with_trainable(trainable));
         if let Some(lanes) = &mut self.lanes {
-            lanes.replaced();
+            lanes.mark_replaced();
         }
     }
 
-    /// The device, with automatic differentiation.
+    /// Returns the device, with automatic differentiation enabled.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Whether the user stops the run.
+    /// Returns whether the user has asked the run to stop.
     pub fn stopped(&self) -> bool {
         let agreed = self.lanes.as_ref().and_then(Lanes::stopped);
         agreed.unwrap_or_else(|| self.stop.load(Ordering::Relaxed))
     }
 
-    /// Reports an event.
+    /// Passes an event to the observer.
     pub fn observe(&mut self, event: &Event) {
         (self.observer)(event);
     }
 
-    /// Trains on every batch of `loader` and returns the pass's metrics. `rates` are the learning
-    /// rates of a step of the epoch, counted from 0.
+    /// Trains on every batch of `loader` and returns the metrics of the pass. `rates` maps a step of
+    /// the epoch, counted from 0, to its learning rates.
     ///
     /// # Errors
     /// Unreadable data, a loss that is not finite, a device that fails.
@@ -182,7 +183,7 @@ impl<'a> Trainer<'a> {
         self.resume_epoch(loader, progress)
     }
 
-    /// Begins the rest of a pass of which `progress` is done; `loader` has the batches that remain.
+    /// Resumes a pass that has got as far as `progress`; `loader` has the remaining batches.
     pub fn resume_epoch(&mut self, loader: Loader, progress: PassProgress) -> TrainPass {
         self.epoch += 1;
         let watch = MemoryWatch::start(&self.device);
@@ -190,11 +191,11 @@ impl<'a> Trainer<'a> {
         TrainPass { loader, metrics: PassMetrics::new(progress), next: None, watch }
     }
 
-    /// One training step: the next batch, its gradients, the update. `false` if there was no batch
-    /// left, or if the user stops the run.
+    /// Performs one training step: loads the next batch, computes its gradients and updates the
+    /// network. Returns `false` if no batch was left or the user has asked the run to stop.
     ///
     /// # Errors
-    /// As [`Trainer::train_one_epoch`].
+    /// Those of [`Trainer::train_one_epoch`].
     pub fn train_step(
         &mut self,
         pass: &mut TrainPass,
@@ -217,8 +218,8 @@ impl<'a> Trainer<'a> {
         let norm = global_norm(self.net(), &grads)? / loss_scale;
         if !norm.is_finite() && self.loss_scale.as_mut().is_some_and(LossScale::overflowed) {
             log::info!(
-                "epoch {} step {}: gradients beyond the range of f16: the step is left out, the loss \
-                 scale halved to {}",
+                "epoch {} step {}: gradients beyond the range of f16: step left out, loss scale halved \
+                 to {}",
                 self.epoch,
                 done + 1,
                 loss_scale / 2.0
@@ -235,7 +236,7 @@ impl<'a> Trainer<'a> {
         let rates = rates(done);
         self.record_step(&uploaded, &result, norm, &rates)?;
         self.update(grads, [norm, loss_scale], &rates);
-        // Heads are in f32: a step of theirs says nothing of the scale.
+        // The heads are in f32: a step that trains only them says nothing about the loss scale.
         let trains_backbone = self.net().backbone.lowest_trainable().is_some();
         if let Some(loss_scale) = self.loss_scale.as_mut().filter(|_| trains_backbone) {
             loss_scale.good();
@@ -249,7 +250,7 @@ impl<'a> Trainer<'a> {
         self.finish_step(pass, uploaded, result, Some(norm))
     }
 
-    /// Records a step with gradients of this norm, before its update.
+    /// Records a step before its update, if steps are recorded. `norm` is its gradient norm.
     fn record_step(
         &self,
         uploaded: &Uploaded,
@@ -274,20 +275,28 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Updates the network by gradients of this norm, which have the factor of the loss.
-    fn update(&mut self, grads: GradientsParams, norm: [f64; 2], rates: &Rates) {
+    /// Updates the network from `grads`, which are multiplied by the loss scale. `norm_and_scale` are
+    /// the norm of the unscaled gradients and the loss scale.
+    fn update(&mut self, grads: GradientsParams, norm_and_scale: [f64; 2], rates: &Rates) {
         self.net = self.net.take().map(|net| {
-            self.optimizer.update(net, grads, norm, &|path| rates.of(path), rates.momentum)
+            self.optimizer.update(
+                net,
+                grads,
+                norm_and_scale,
+                &|path| rates.of(path),
+                rates.momentum,
+            )
         });
         if let Some(lanes) = &mut self.lanes {
-            lanes.updated();
+            lanes.mark_updated();
         }
         if let (Some(average), Some(net)) = (&mut self.average, &self.net) {
             average.update(net);
         }
     }
 
-    /// The end of a step with gradients of this norm, or of one that was left out.
+    /// Finishes a step: adds it to the metrics and reports it. `norm` is the gradient norm; `None` if
+    /// the step was skipped.
     fn finish_step(
         &mut self,
         pass: &mut TrainPass,
@@ -307,7 +316,7 @@ impl<'a> Trainer<'a> {
         Ok(!self.stopped())
     }
 
-    /// The metrics of a pass so far.
+    /// Returns the metrics of a pass so far.
     pub fn record(&self, pass: &TrainPass) -> PassRecord {
         let loss_scale = self.loss_scale.map(|scale| scale.factor());
         let slowest = self.lanes.as_ref().and_then(Lanes::slowest);
@@ -316,12 +325,12 @@ impl<'a> Trainer<'a> {
 }
 
 impl TrainPass {
-    /// What a checkpoint keeps of the pass.
+    /// Returns the part of the pass's state that a checkpoint stores.
     pub fn progress(&self) -> PassProgress {
         self.metrics.progress()
     }
 
-    /// Loss of the batch of the last step, before its update; `None` before the first one.
+    /// Returns the loss of the last step's batch, before its update; `None` before the first step.
     pub fn last_loss(&self) -> Option<f64> {
         self.metrics.last_loss
     }

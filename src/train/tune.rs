@@ -1,4 +1,4 @@
-//! Chooses the fastest convolution kernels before the first step.
+//! Selects the fastest convolution kernels before the first step.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use crate::model::MultiViewNet;
 use crate::report::{Event, Observer};
 use crate::tuning;
 
-/// Times the kernels for steps of up to `clips` clips and takes the fastest.
+/// Times the kernels for steps of up to `clips` clips and selects the fastest.
 pub(super) fn tune(
     config: &Config,
     compute: &Compute,
@@ -23,13 +23,15 @@ pub(super) fn tune(
     let mut jobs = Vec::new();
     for [height, width] in frame_sizes(config) {
         let clips = [clips, 3, config.clips.frames_per_clip, height, width];
-        // Sizes too small for the network have been refused.
+        // Sizes too small for the network have already been rejected.
         jobs.extend(tuning::jobs(&net.backbone, clips, trainable).into_iter().flatten());
     }
     let (mut done, of) = (0, jobs.len());
     let folder = tuning::folder();
     if folder.is_none() {
-        log::warn!("there is no home folder (HOME is not set): what --tune finds is not kept");
+        log::warn!(
+            "there is no home folder (HOME is not set): the results of --tune are not saved"
+        );
     }
     let tuned = tuning::tune(compute, &jobs, net.backbone.is_half(), folder.as_deref(), || {
         done += 1;

@@ -396,7 +396,7 @@ fn progress_can_be_read_by_programs() {
     }
     // Each view of an example has a strip of what decided.
     let page = std::fs::read_to_string(save.join("report.html")).unwrap();
-    let (examples, strips) = ("<figure class=\"strip\">", "warmer places speak more for");
+    let (examples, strips) = ("<figure class=\"strip\">", "warmer regions count more towards");
     let counts = [examples, strips].map(|text| page.matches(text).count());
     assert!(counts[0] >= 3 && counts[1] == 2 * counts[0], "{counts:?}");
     let events = std::fs::read_dir(save.join("tensorboard")).unwrap().count();

@@ -320,7 +320,7 @@ fn every_window_trains_and_the_start_says_which_one() {
         ("0.1s..0.4s", "from 0.1 s to 0.4 s at 25 fps", kept),
         ("center", "from the middle of the clip at 25 fps", kept),
         ("dense", "from anywhere in the clip at 25 fps, for validation from its middle", changing),
-        ("segments", "of as many equal parts of the clip", changing),
+        ("segments", "from as many equal parts of the clip", changing),
         ("whole", "at even distances over the whole clip", kept),
     ] {
         let save = folder.path().join(window.replace('.', "_"));

@@ -1,13 +1,13 @@
-//! One more stage whenever the score stalls.
+//! Unfreezes one more stage whenever the score stalls.
 
 use super::{EpochOutcome, FreezingStrategy, StageSet, Stall};
 
 /// Unfreezes the next stage (layer4, 3, 2, 1, stem) when the score has not improved for a while.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adaptive {
-    /// What trains from the start.
+    /// Stages that train from the first epoch of the phase on.
     pub start: StageSet,
-    /// When the next stage is due.
+    /// Condition for unfreezing the next stage.
     pub stall: Stall,
 }
 

@@ -1,14 +1,14 @@
-//! Unfreezes the stage with the largest gradient.
+//! Unfreezes the stage with the largest gradient whenever the score stalls.
 
 use super::{EpochOutcome, FreezingStrategy, StageSet, Stall};
 use crate::model::STAGES;
 
-/// When the score stalls, unfreezes the frozen stage with the largest gradient norm per parameter.
+/// When the score stalls, unfreezes the frozen stage with the largest root-mean-square gradient.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GradientGuided {
-    /// What trains from the start.
+    /// Stages that train from the first epoch of the phase on.
     pub start: StageSet,
-    /// When the next stage is due.
+    /// Condition for unfreezing the next stage.
     pub stall: Stall,
 }
 
@@ -23,7 +23,7 @@ impl FreezingStrategy for GradientGuided {
                 Some(gradients) => (0..STAGES.len())
                     .filter(|stage| !set.contains(*stage))
                     .max_by(|a, b| gradients[*a].total_cmp(&gradients[*b])),
-                // An epoch without measurement, as from another strategy's history.
+                // The epoch has no measured gradients, e.g. because another strategy was used then.
                 None => set.next_frozen(),
             };
             set = largest.map_or(set, |stage| set.with(stage));

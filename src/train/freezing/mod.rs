@@ -1,18 +1,19 @@
 //! Which stages of the backbone train in which epoch.
 //!
-//! Frozen means frozen: no gradient is computed below the lowest trainable stage, weights stay bit
-//! for bit, batch norm keeps its statistics and normalises with them. The heads always train.
+//! Frozen stages do not change at all: no gradient is computed below the lowest trainable stage, weights
+//! stay the same bit for bit, and batch norm keeps its running statistics and normalises with them. The
+//! heads always train.
 //!
 //! # Adding a strategy
 //!
-//! A strategy is a type that implements [`FreezingStrategy`], in its own file. It is asked
-//! before each epoch and answers from the outcomes of the epochs before, so it has no state to
-//! save and a resumed run gets the same answers:
+//! A strategy is a type that implements [`FreezingStrategy`], in its own file. It is called before each
+//! epoch and decides from the outcomes of the epochs before, so it has no state to save and a resumed
+//! run gets the same decisions:
 //!
 //! ```
 //! use polyview::train::freezing::{EpochOutcome, FreezingStrategy, StageSet};
 //!
-//! /// Trains the last stage as soon as the heads are worth something.
+//! /// Trains the last stage as soon as a score has been reached.
 //! #[derive(Debug)]
 //! struct Threshold(f64);
 //!
@@ -28,8 +29,7 @@
 //! assert_eq!(Threshold(0.4).trainable(&[epoch(0.3), epoch(0.45)]).names(), ["layer4"]);
 //! ```
 //!
-//! To make it an option, give it a name in [`crate::config::FreezingKind`] and an arm in
-//! [`strategy`].
+//! To make it available as an option, add it to [`crate::config::FreezingKind`] and to [`strategy`].
 
 mod adaptive;
 mod gradient_guided;
@@ -47,17 +47,17 @@ use crate::config::{Config, FreezingKind};
 
 /// Decides before each epoch which stages train in it.
 pub trait FreezingStrategy: Debug + Send {
-    /// The stages that train in the epoch that follows `past`: the phase's finished epochs.
+    /// Returns the stages that train in the epoch after `past`, the finished epochs of the phase.
     fn trainable(&self, past: &[EpochOutcome]) -> StageSet;
 
-    /// Whether [`EpochOutcome::gradients`] must be measured after each epoch, which costs one
+    /// Returns whether [`EpochOutcome::gradients`] must be measured after each epoch, which costs one
     /// training step with all stages.
     fn wants_gradients(&self) -> bool {
         false
     }
 }
 
-/// The same stages all the time: a phase of gradual fine-tuning, or no freezing.
+/// Trains the same stages in every epoch: a phase of gradual fine-tuning, or no freezing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fixed(pub StageSet);
 
@@ -67,8 +67,8 @@ impl FreezingStrategy for Fixed {
     }
 }
 
-/// The strategy of a configuration. `start` trains from the first epoch on (the others ask for
-/// more as they go); for `fixed` it is all that ever trains.
+/// Returns the strategy of a configuration. The stages in `start` train from the first epoch on; `fixed`
+/// never trains any others.
 pub fn strategy(config: &Config, start: StageSet) -> Box<dyn FreezingStrategy> {
     let stall = Stall {
         patience: config.freezing.adaptive_patience,
@@ -85,17 +85,17 @@ pub fn strategy(config: &Config, start: StageSet) -> Box<dyn FreezingStrategy> {
     }
 }
 
-/// When a score counts as stalled.
+/// Condition under which the score counts as stalled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stall {
-    /// Epochs without improvement.
+    /// Number of epochs without improvement after which the score counts as stalled.
     pub patience: usize,
-    /// What counts as improvement.
+    /// Increase of the best score that must be exceeded to count as improvement.
     pub min_improvement: f64,
 }
 
 impl Stall {
-    /// For each epoch, whether the score has stalled there; the count restarts after a stall.
+    /// Returns for each epoch whether the score has stalled there; the count restarts after a stall.
     fn stalls(&self, past: &[EpochOutcome]) -> Vec<bool> {
         let mut best = f64::NEG_INFINITY;
         let mut stale = 0;

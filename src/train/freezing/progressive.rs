@@ -1,4 +1,4 @@
-//! One more stage at fixed intervals.
+//! Unfreezes one more stage at fixed intervals.
 
 use super::{EpochOutcome, FreezingStrategy, StageSet};
 use crate::model::STAGES;
@@ -6,9 +6,9 @@ use crate::model::STAGES;
 /// Unfreezes the next stage (layer4, 3, 2, 1, stem) after every fifth of `epochs`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progressive {
-    /// What trains from the start.
+    /// Stages that train from the first epoch of the phase on.
     pub start: StageSet,
-    /// Epochs in which as many stages as the backbone has are unfrozen.
+    /// Number of epochs over which all stages of the backbone are unfrozen.
     pub epochs: usize,
 }
 

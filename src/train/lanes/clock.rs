@@ -1,18 +1,18 @@
-//! Where the time of steps on several devices goes.
+//! Measures where the time of steps on several devices goes.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-/// The times of a pass so far.
+/// Times of a pass so far.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     exchange: Cell<Duration>,
-    /// Seconds that each rank computed.
+    /// Compute time of each rank, seconds.
     busy: RefCell<Vec<f64>>,
 }
 
 impl Clock {
-    /// Does some of the exchange.
+    /// Runs `work` and counts its time as exchange.
     pub(super) fn exchange<T>(&self, work: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let result = work();
@@ -20,30 +20,31 @@ impl Clock {
         result
     }
 
-    /// Adds time that was spent on it.
+    /// Adds time spent on exchange.
     pub(super) fn add_exchange(&self, time: Duration) {
         self.exchange.set(self.exchange.get() + time);
     }
 
-    /// Adds what each rank computed in a step, seconds.
+    /// Adds the compute time of each rank in a step, seconds.
     pub(super) fn add_busy(&self, seconds: &[f64]) {
         let mut busy = self.busy.borrow_mut();
         busy.resize(seconds.len(), 0.0);
         busy.iter_mut().zip(seconds).for_each(|(sum, seconds)| *sum += seconds);
     }
 
-    /// Begins anew.
+    /// Resets all times.
     pub(super) fn restart(&self) {
         self.exchange.set(Duration::ZERO);
         self.busy.borrow_mut().clear();
     }
 
-    /// Time of the exchange, waiting for slower devices included.
+    /// Returns the time spent on exchange, including waiting for slower devices.
     pub(super) fn exchanged(&self) -> Duration {
         self.exchange.get()
     }
 
-    /// The rank that computed longest, and by how much more than all do in the mean, as a share.
+    /// Returns the rank with the longest compute time and by how much it exceeds the mean, as a share of
+    /// the mean.
     pub(super) fn slowest(&self) -> Option<(usize, f64)> {
         let busy = self.busy.borrow();
         let mean = busy.iter().sum::<f64>() / busy.len().max(1) as f64;

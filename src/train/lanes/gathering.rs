@@ -1,4 +1,4 @@
-//! The gradients of all lanes on their way to one sum, group by group: those of the last stage while
+//! Collects the gradients of all lanes, group by group, to be summed: those of the last stages while the
 //! devices still compute those of the first.
 
 use std::ops::Range;
@@ -8,11 +8,11 @@ use std::time::Instant;
 use super::gradients::HostGradients;
 use super::groups::Layout;
 
-/// What the lanes of this process have delivered in a step.
+/// The gradients that the lanes of this process have delivered in a step.
 #[derive(Debug)]
 pub(in crate::train) struct Gathering {
     pub(super) layout: Layout,
-    /// The first lane of this process.
+    /// Number of the first lane of this process.
     first: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -20,15 +20,16 @@ pub(in crate::train) struct Gathering {
 
 #[derive(Debug)]
 struct State {
+    /// Gradients of each lane and group that have been delivered and not yet taken.
     lanes: Vec<Vec<Option<HostGradients>>>,
-    /// A lane has failed: some of this will never come.
+    /// Whether a lane has failed, so that some gradients will never be delivered.
     failed: bool,
-    /// When the last of it came.
+    /// Time of the last delivery.
     complete: Instant,
 }
 
 impl Gathering {
-    /// Of these lanes; whether each has any actions.
+    /// Creates a gathering for these lanes. `computes` returns whether a lane has any actions.
     pub(super) fn new(
         layout: Layout,
         lanes: Range<usize>,
@@ -45,11 +46,11 @@ impl Gathering {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A lane that panicked has failed; there is nothing else to protect.
+        // A lane that panicked is marked as failed; the state is valid otherwise.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a group of a lane's gradients.
+    /// Delivers a group of a lane's gradients.
     pub(super) fn deliver(&self, lane: usize, group: usize, gradients: HostGradients) {
         let mut state = self.lock();
         state.lanes[lane - self.first][group] = Some(gradients);
@@ -57,13 +58,14 @@ impl Gathering {
         self.changed.notify_all();
     }
 
-    /// Lets nobody wait for a lane that has failed.
+    /// Marks the gathering as failed and wakes all waiting threads.
     pub(super) fn fail(&self) {
         self.lock().failed = true;
         self.changed.notify_all();
     }
 
-    /// Waits for a group of all lanes of this process; `None` if one has failed.
+    /// Waits for a group of gradients from all lanes of this process and takes it; `None` if a lane has
+    /// failed.
     pub(super) fn take(&self, group: usize) -> Option<Vec<HostGradients>> {
         let mut state = self.lock();
         while !state.failed && state.lanes.iter().any(|lane| lane[group].is_none()) {
@@ -75,7 +77,7 @@ impl Gathering {
         state.lanes.iter_mut().map(|lane| lane[group].take()).collect()
     }
 
-    /// When the last of it came.
+    /// Returns the time of the last delivery.
     pub(super) fn complete(&self) -> Instant {
         self.lock().complete
     }
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_lane_is_not_waited_for() {
+    fn a_failed_lane_ends_the_wait() {
         let layout = Layout { sizes: Vec::new(), groups: vec![Group::default(), Group::default()] };
         let gathering = Gathering::new(layout, 2..5, |lane| lane != 3);
         let values = |value: f32| HostGradients(vec![Some(vec![value])]);

@@ -1,4 +1,4 @@
-//! Gradients on the host.
+//! Gradients on the host: read-back, sums and upload.
 
 use std::ops::Range;
 
@@ -12,27 +12,28 @@ use super::tree;
 use crate::kernels::host::floats;
 use crate::model::MultiViewNet;
 
-/// The gradients of the parameters that are trained, or of a group of them, in the order of the network;
-/// `None` for a parameter that the lane's loss does not depend on. It is not the same as zeros: a parameter without
-/// a gradient in any lane is not updated at all.
+/// The gradients of the trainable parameters, or of a group of them, in the order of the network;
+/// `None` for a parameter that the lane's loss does not depend on. That is not the same as zeros: a
+/// parameter without a gradient in any lane is not updated at all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::train) struct HostGradients(pub Vec<Option<Vec<f32>>>);
 
-/// Some of a lane's gradients, on their way from its device.
-pub(super) struct Reading {
+/// A pending read-back of some of a lane's gradients from its device.
+pub(super) struct PendingRead {
     transaction: Transaction,
     present: Vec<bool>,
 }
 
-impl Reading {
-    /// Takes those of a group out of `grads`.
+impl PendingRead {
+    /// Takes the gradients of a group out of `grads` and registers them for read-back.
     pub(super) fn start(grads: &mut [GradientsParams], net: &MultiViewNet, group: &Group) -> Self {
         struct Take<'a> {
             grads: &'a mut [GradientsParams],
-            /// Those of the group that are to come, and the number of the next one that is trained.
+            /// Remaining parameters of the group.
             group: std::iter::Peekable<std::slice::Iter<'a, usize>>,
+            /// Number of the next trainable parameter.
             next: usize,
-            taken: Reading,
+            taken: PendingRead,
         }
         impl ModuleVisitor for Take<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -58,7 +59,7 @@ impl Reading {
         take.taken
     }
 
-    /// Waits for them.
+    /// Waits for the read-back.
     pub(super) fn finish(self) -> Result<HostGradients, ExecutionError> {
         let Self { transaction, present } = self;
         if !present.contains(&true) {
@@ -71,9 +72,9 @@ impl Reading {
 }
 
 impl HostGradients {
-    /// The gradients of these lanes together, which are `node` of the tree over all.
+    /// Adds up the gradients of `lanes`, which form the node `node` of the tree over all lanes.
     pub(super) fn sum(mut lanes: Vec<Self>, node: Range<usize>) -> Self {
-        // A lane without actions has no list.
+        // A lane without actions has an empty list.
         let count = lanes.iter().map(|lane| lane.0.len()).max().unwrap_or(0);
         lanes.iter_mut().for_each(|lane| lane.0.resize(count, None));
         let mut columns: Vec<Vec<Option<Vec<f32>>>> = (0..count).map(|_| Vec::new()).collect();
@@ -91,8 +92,8 @@ impl HostGradients {
         Self(columns.into_par_iter().map(total).collect())
     }
 
-    /// Sends them to the device of `net`.
-    pub(super) fn send(self, net: &MultiViewNet) -> GradientsParams {
+    /// Uploads the gradients to the device of `net`.
+    pub(super) fn upload(self, net: &MultiViewNet) -> GradientsParams {
         struct Put(std::vec::IntoIter<Option<Vec<f32>>>, GradientsParams);
         impl ModuleVisitor for Put {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -113,7 +114,7 @@ impl HostGradients {
     }
 }
 
-/// Adds the gradients of one parameter.
+/// Adds two gradients of one parameter.
 pub(super) fn add(left: Option<Vec<f32>>, right: Option<Vec<f32>>) -> Option<Vec<f32>> {
     match (left, right) {
         (Some(mut left), Some(right)) => {
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_without_gradient_in_some_lanes_has_that_of_the_others() {
+    fn lanes_without_a_gradient_of_a_parameter_are_left_out_of_its_sum() {
         let lane = |a: Option<f32>, b: Option<f32>| {
             HostGradients([a, b].map(|value| value.map(|value| vec![value, 2.0 * value])).to_vec())
         };
@@ -139,7 +140,7 @@ mod tests {
             lane(Some(1.0), Some(-0.0)),
             lane(Some(-1e8), None),
         ];
-        // ((1e8 + nothing) + (1 − 1e8)) in f32.
+        // ((1e8 + none) + (1 − 1e8)) in f32.
         let sum = HostGradients::sum(lanes, 4..8);
         assert_eq!(sum.0[0], Some(vec![1e8 + (1.0 - 1e8), 2e8 + (2.0 - 2e8)]));
         assert!(sum.0[1].as_ref().is_some_and(|values| values[0].is_sign_negative()));

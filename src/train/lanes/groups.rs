@@ -1,31 +1,32 @@
-//! Groups of parameters whose gradients a backward pass completes together.
+//! Groups of parameters whose gradients are complete at the same point of a backward pass.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use crate::model::{MultiViewNet, stage_of};
 
-/// The stages down to which a group may go, with the heads in the first. The stages below hold little.
+/// Candidates for the lowest stage of a group. The heads belong to the first group; stages 1 and 0 share
+/// one, as they have few parameters.
 const LOWEST: [usize; 4] = [4, 3, 2, 0];
-/// Values that a group has at least, but for the last: fewer are not worth messages of their own. Half a
-/// megabyte takes as long over 25 GbE as the latency of those.
+/// Minimum number of values in a group, except for the last: fewer are not worth separate messages.
+/// Half a megabyte takes as long over 25 GbE as the latency of such messages.
 const ENOUGH: usize = 1 << 17;
 
-/// The parameters that are trained, in the order of the network.
+/// The trainable parameters and their groups.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// The number of values of each.
+    /// Number of values of each trainable parameter, in the order of the network.
     pub sizes: Vec<usize>,
-    /// In the order in which they are complete.
+    /// Groups, in the order in which the backward pass completes them.
     pub groups: Vec<Group>,
 }
 
-/// Some of them.
+/// A group of trainable parameters.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Group {
-    /// The lowest of their stages.
+    /// Lowest stage of the group.
     lowest: usize,
-    /// Which ones, in order.
+    /// Numbers of the group's parameters in [`Layout::sizes`], in order.
     pub parameters: Vec<usize>,
 }
 
@@ -34,7 +35,7 @@ impl Layout {
         #[derive(Default)]
         struct Visitor {
             path: Vec<String>,
-            found: Vec<(Option<usize>, usize)>,
+            parameters: Vec<(Option<usize>, usize)>,
         }
         impl ModuleVisitor for Visitor {
             fn enter_module(&mut self, name: &str, _: &str) {
@@ -48,16 +49,16 @@ impl Layout {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 if param.val().is_require_grad() {
                     let stage = stage_of(&self.path.join("."));
-                    self.found.push((stage, param.lazy_shape().num_elements()));
+                    self.parameters.push((stage, param.lazy_shape().num_elements()));
                 }
             }
         }
         let mut visitor = Visitor::default();
         net.visit(&mut visitor);
-        Self::new(&visitor.found)
+        Self::new(&visitor.parameters)
     }
 
-    /// Of parameters of these stages (none for heads) and sizes.
+    /// Creates the layout of parameters with these stages (`None` for heads) and sizes.
     fn new(parameters: &[(Option<usize>, usize)]) -> Self {
         let (mut groups, mut left) = (Vec::new(), 0..LOWEST[0] + 1);
         for lowest in LOWEST {
@@ -74,12 +75,12 @@ impl Layout {
         Self { sizes: parameters.iter().map(|(_, size)| *size).collect(), groups }
     }
 
-    /// How many groups are complete when all stages from this one on are.
+    /// Returns the number of groups that are complete once all stages from `stage` on are.
     pub(super) fn complete_from(&self, stage: usize) -> usize {
         self.groups.iter().take_while(|group| group.lowest >= stage).count()
     }
 
-    /// The sizes of a group's parameters.
+    /// Returns the sizes of a group's parameters.
     pub(super) fn sizes_of(&self, group: &Group) -> Vec<usize> {
         group.parameters.iter().map(|&parameter| self.sizes[parameter]).collect()
     }
@@ -100,7 +101,7 @@ mod tests {
         let large = large.map(|stage| (stage, ENOUGH));
         let all = [(4, vec![5, 6]), (3, vec![3, 4]), (2, vec![2]), (0, vec![0, 1])];
         assert_eq!(groups(&large), all);
-        // A small stage waits for the next.
+        // A small stage is joined with the next.
         let mut small = large;
         small[5].1 = 1;
         small[6].1 = 1;

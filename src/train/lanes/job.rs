@@ -1,4 +1,4 @@
-//! What a device computes for some lanes of a batch.
+//! The computation of some lanes of a batch on a device.
 
 use std::borrow::Borrow;
 use std::cell::RefCell;
@@ -17,32 +17,32 @@ use crate::model::{DropoutMasks, MultiViewNet, plain_clips_of};
 use crate::train::augmenter::Augmenter;
 use crate::train::error::TrainError;
 use crate::train::memory::StepMemory;
-use crate::train::mixing::mixed;
+use crate::train::mixing::mix_clips;
 use crate::train::objective::Objective;
-use crate::train::step::{Gradients, Queued, Step, Together};
+use crate::train::step::{Gradients, LaneSync, Queued, Step};
 
-/// A batch that is computed on several devices.
+/// A batch to compute in lanes, and what to do with it.
 #[derive(Debug)]
 pub(in crate::train) struct LaneJob {
     pub batch: Arc<Batch>,
     pub objective: Arc<Objective>,
     pub memory: StepMemory,
     pub work: Work,
-    /// Where a training step's gradients go.
+    /// Collects the gradients of a training step.
     pub gathering: Option<Arc<Gathering>>,
-    /// For a training step with batch norm over all lanes.
+    /// Exchange of batch statistics in a training step with synchronised batch norm.
     pub sync_norm: Option<Arc<SyncNorm>>,
 }
 
-/// A copy of the network and its device, which has automatic differentiation. For validation the copy has
-/// none.
+/// A copy of the network and its device. The device has automatic differentiation enabled; the copy
+/// has it disabled for validation.
 #[derive(Clone, Copy)]
 pub(in crate::train) struct Replica<'a> {
     pub net: &'a MultiViewNet,
     pub device: &'a Device,
 }
 
-/// What is done with it.
+/// The work to do on a batch.
 #[derive(Debug)]
 pub(in crate::train) enum Work {
     /// A training step.
@@ -50,7 +50,7 @@ pub(in crate::train) enum Work {
         augmenter: Option<Augmenter>,
         seed: u64,
         epoch: usize,
-        /// The step's number in the run.
+        /// Number of the step in the run.
         step: usize,
         loss_scale: f64,
     },
@@ -58,12 +58,12 @@ pub(in crate::train) enum Work {
     Validate,
 }
 
-/// Clips of a batch that are on a device already; handed out once.
+/// Clips of a batch that are already on the trainer's device; taken by the first pass that needs them.
 pub(in crate::train) type FirstClips = RefCell<Option<(Range<usize>, Tensor<5>)>>;
 
 impl LaneJob {
-    /// Computes these lanes. `queued` is called once, while the device computes; lanes that exchange
-    /// statistics wait for each other until it has had them served.
+    /// Computes these lanes. `queued` is called once, while the device is busy. Lanes that exchange
+    /// statistics depend on it: it must serve the exchange.
     pub(in crate::train) fn run(
         &self,
         on: Replica,
@@ -77,10 +77,10 @@ impl LaneJob {
         Ok(results)
     }
 
-    /// Lets nobody wait for lanes that will not be computed.
+    /// Wakes everything that waits for lanes that will not be computed.
     fn fail(&self) {
         self.gathering.iter().for_each(|gathering| gathering.fail());
-        self.sync_norm.iter().for_each(|all| all.break_off());
+        self.sync_norm.iter().for_each(|all| all.abort());
     }
 
     fn run_lanes(
@@ -91,7 +91,7 @@ impl LaneJob {
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<Vec<LaneResult>, TrainError> {
         if let Some(all) = &self.sync_norm {
-            return self.run_together(on, lanes, first, all, queued);
+            return self.run_synchronised(on, lanes, first, all, queued);
         }
         let mut watch = MemoryWatch::start(on.device);
         let last = lanes.end;
@@ -108,13 +108,13 @@ impl LaneJob {
         Ok(results)
     }
 
-    /// Computes one that has actions.
+    /// Computes a lane, which must have actions.
     pub(super) fn lane(
         &self,
         Replica { net, device }: Replica,
         lane: usize,
         first: &FirstClips,
-        together: Option<Together>,
+        lane_sync: Option<LaneSync>,
         watch: &mut MemoryWatch,
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<LaneResult, TrainError> {
@@ -144,12 +144,12 @@ impl LaneJob {
             clips: &clips,
             memory,
             loss_scale,
-            together,
-            gradients: Some(&reader),
+            lane_sync,
+            gradient_sink: Some(&reader),
         };
         let mut work = step.queue(Some(&masks));
         if work.is_err() {
-            // Whoever waits for its gradients waits in vain.
+            // The lane's gradients will never be delivered.
             gathering.fail();
         }
         let rest = work.as_mut().map(Queued::take_gradients).unwrap_or_default();
@@ -162,8 +162,8 @@ impl LaneJob {
     }
 }
 
-/// A job of which some lanes are not finished. Where that is dropped, whatever the reason, nobody waits for
-/// them any more.
+/// A job with some unfinished lanes. Dropping it without [`Unfinished::finished`], for whatever
+/// reason, fails the job, so that nothing waits for these lanes any longer.
 #[derive(Debug)]
 pub(super) struct Unfinished<J: Borrow<LaneJob>>(Option<J>);
 
@@ -172,12 +172,12 @@ impl<J: Borrow<LaneJob>> Unfinished<J> {
         Self(Some(job))
     }
 
-    /// The job.
+    /// Returns the job.
     pub(super) fn job(&self) -> &LaneJob {
-        self.0.as_ref().expect("it is there until it has finished").borrow()
+        self.0.as_ref().expect("the job is only taken when it is finished").borrow()
     }
 
-    /// The lanes have been computed.
+    /// Marks the lanes as computed.
     pub(super) fn finished(mut self) {
         self.0 = None;
     }
@@ -191,7 +191,7 @@ impl<J: Borrow<LaneJob>> Drop for Unfinished<J> {
     }
 }
 
-/// Some clips of a batch, ready for a training step.
+/// Returns some clips of a batch, augmented and mixed for a training step.
 pub(in crate::train) fn training_clips(
     augmenter: Option<&Augmenter>,
     batch: &Batch,
@@ -206,5 +206,5 @@ pub(in crate::train) fn training_clips(
             None => plain_clips_of(batch, range, device)?,
         })
     };
-    mixed(batch, range.clone(), read(range)?, &read)
+    mix_clips(batch, range.clone(), read(range)?, &read)
 }

@@ -1,8 +1,8 @@
 //! Steps on several devices. A batch is cut into *lanes* ([`Plan`](crate::data::Plan)): each is a
-//! forward and a backward pass of its own, with its own batch statistics, on some device. Their
-//! gradients are added on the host in a fixed order ([`tree`]), the statistics are applied in the
-//! order of the lanes, and the trainer's device makes the update and hands the weights out. What
-//! comes out depends on the number of lanes and on nothing else: not on how many devices there are.
+//! separate forward and backward pass with its own batch statistics, on one of the devices. The
+//! lanes' gradients are added on the host in a fixed order ([`tree`]), their statistics are applied
+//! in the order of the lanes, and the trainer's device performs the update and distributes the
+//! weights. The result depends only on the number of lanes, not on the number of devices.
 //!
 //! A step with one lane does none of this.
 
@@ -49,38 +49,39 @@ pub(super) use sync_norm::SyncNorm;
 #[derive(Debug)]
 pub struct Lanes {
     count: usize,
-    /// The lanes of each device of this process: the trainer's, then the workers'.
+    /// Lanes of each device of this process: the trainer's, then the workers'.
     shares: Vec<Range<usize>>,
     workers: Vec<Worker>,
     ranks: Option<Ranks>,
-    /// Whether batch norm takes the statistics of all lanes.
+    /// Whether batch norm uses the statistics of all lanes.
     sync_norm: bool,
     changed: Changed,
     clock: Clock,
 }
 
-/// What the workers do not know of the trainer's network.
+/// Which weights of the trainer's network have changed since its copies were last synchronised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Changed {
     Nothing,
-    /// The last update of what is trained.
+    /// Only the trainable parameters and the running statistics.
     Trained,
     Everything,
 }
 
-/// The number of lanes of a run on so many devices: what was asked for; else what the checkpointed run
-/// had, so that it goes on bit for bit; else one for each device.
+/// Returns the number of lanes of a run on `devices` devices: as requested; otherwise as in the
+/// checkpointed run, so that it continues bit for bit; otherwise one per device.
 ///
 /// # Errors
 /// More lanes than a batch has actions, more devices than lanes.
 pub(super) fn count(
-    asked: Auto,
+    requested: Auto,
     devices: usize,
     saved: Option<usize>,
     actions: usize,
 ) -> Result<usize, TrainError> {
-    let lanes = match (asked, saved) {
-        // A run's own configuration names its lanes: on more devices it goes on with more.
+    let lanes = match (requested, saved) {
+        // The configuration that a run writes fixes its number of lanes; resumed with it on more
+        // devices, the run uses more lanes.
         (Auto::Number(lanes), Some(saved)) if lanes == saved && saved < devices => devices,
         (Auto::Number(lanes), _) => lanes,
         (Auto::Auto, Some(saved)) if saved >= devices => saved,
@@ -88,8 +89,8 @@ pub(super) fn count(
     };
     if let Some(saved) = saved.filter(|saved| *saved != lanes) {
         log::warn!(
-            "the resumed run has {lanes} lanes, the checkpoint's had {saved}: batch norm sees other \
-             shares of a batch, so it does not go on as the checkpoint's would have"
+            "the resumed run has {lanes} lanes, the checkpoint's had {saved}: batch norm sees different \
+             shares of a batch, so the results will not match an uninterrupted run"
         );
     }
     if lanes < devices {
@@ -101,16 +102,16 @@ pub(super) fn count(
     Ok(lanes)
 }
 
-/// The lanes of each of so many devices: consecutive ones, as evenly as they can be.
+/// Divides the lanes among `devices` devices as evenly as possible; each gets consecutive lanes.
 fn shares(lanes: usize, devices: usize) -> Vec<Range<usize>> {
     let cut = |device: usize| lanes * device / devices;
     (0..devices).map(|device| cut(device)..cut(device + 1)).collect()
 }
 
 impl Lanes {
-    /// `count` lanes on a trainer's own device and on others, with copies of the network that
-    /// `model` describes; `half` stores activations in half precision. Consecutive lanes share a
-    /// device.
+    /// Creates `count` lanes on the trainer's own device and on `others`, each of which gets a copy of
+    /// the network that `model` describes; `half` stores activations in half precision. Consecutive
+    /// lanes share a device.
     ///
     /// # Errors
     /// A thread that cannot be started.
@@ -134,8 +135,8 @@ impl Lanes {
         })
     }
 
-    /// Shares them with the ranks of a cluster, of which each has so many devices. `alike` is whether
-    /// all of them compute with the same hardware and kernels.
+    /// Shares the lanes with the ranks of a cluster; `devices` is the number of devices of each rank.
+    /// `alike` is whether all ranks compute with the same hardware and kernels.
     #[must_use]
     pub fn across(self, cluster: Rc<Cluster>, devices: &[usize], alike: bool) -> Self {
         let mut all = shares(self.count, devices.iter().sum()).into_iter();
@@ -152,38 +153,38 @@ impl Lanes {
         Self { shares: own, ranks: Some(Ranks::new(cluster, ranks, alike)), ..self }
     }
 
-    /// With `sync` batch norm takes the statistics of all lanes; without, each lane's are its own.
+    /// Sets whether batch norm uses the statistics of all lanes (`sync`) or of each lane separately.
     #[must_use]
     pub fn with_sync_batch_norm(self, sync: bool) -> Self {
         Self { sync_norm: sync, ..self }
     }
 
-    /// Number of lanes.
+    /// Returns the number of lanes.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The lanes of the trainer's own device.
+    /// Returns the lanes of the trainer's own device.
     pub(super) fn own(&self) -> Range<usize> {
         self.shares[0].clone()
     }
 
-    /// The lanes of this process.
-    pub(super) fn here(&self) -> Range<usize> {
+    /// Returns the lanes of this process.
+    pub(super) fn local(&self) -> Range<usize> {
         self.shares[0].start..self.shares.last().map_or(0, |share| share.end)
     }
 
-    /// Whether other processes compute some of them.
-    pub(super) fn are_remote(&self) -> bool {
+    /// Returns whether other processes compute some of the lanes.
+    pub(super) fn has_remote(&self) -> bool {
         self.ranks.is_some()
     }
 
-    /// Whether the run is to stop, as all ranks have agreed; `None` without ranks.
+    /// Returns whether the ranks have agreed to stop the run; `None` without other ranks.
     pub(super) fn stopped(&self) -> Option<bool> {
         self.ranks.as_ref().map(Ranks::stopped)
     }
 
-    /// A whole batch of which this process has read its share.
+    /// Completes a batch of which this process has read its share.
     pub(super) fn complete(&self, batch: Batch) -> Result<Batch, TrainError> {
         match &self.ranks {
             Some(ranks) => self.clock.exchange(|| ranks.complete(batch)),
@@ -191,38 +192,38 @@ impl Lanes {
         }
     }
 
-    /// At the beginning of a pass.
+    /// Resets the clock at the beginning of a pass.
     pub(super) fn restart_clock(&self) {
         self.clock.restart();
     }
 
-    /// Time of the exchange in this pass, waiting for slower devices included.
+    /// Returns the time spent on exchange in this pass, including waiting for slower devices.
     pub(super) fn exchanged(&self) -> Duration {
         self.clock.exchanged()
     }
 
-    /// The rank of this pass that computed longest, and how much longer than all in the mean.
+    /// Returns the rank with the longest compute time in this pass, and by how much it exceeds the mean.
     pub(super) fn slowest(&self) -> Option<SlowestRank> {
         let (rank, longer) = self.clock.slowest()?;
         let host = self.ranks.as_ref()?.cluster.hosts()[rank].clone();
         Some(SlowestRank { rank, host, longer })
     }
 
-    /// After an update.
-    pub(super) fn updated(&mut self) {
+    /// Records that an update has changed the trained weights.
+    pub(super) fn mark_updated(&mut self) {
         if self.changed == Changed::Nothing {
             self.changed = Changed::Trained;
         }
     }
 
-    /// After a change of what is trained.
-    pub(super) fn replaced(&mut self) {
+    /// Records that the network was replaced or that other stages are trainable now.
+    pub(super) fn mark_replaced(&mut self) {
         self.changed = Changed::Everything;
     }
 
-    /// The network with the weights that all ranks use, before a job: its own, or the lead's where ranks
-    /// do not compute alike. Workers take them too.
-    pub(super) fn agree(&mut self, net: MultiViewNet) -> Result<MultiViewNet, TrainError> {
+    /// Synchronises the weights before a job. Returns the network with the weights that all ranks
+    /// use: its own, or the lead's if ranks do not compute alike. Workers receive them too.
+    pub(super) fn sync_weights(&mut self, net: MultiViewNet) -> Result<MultiViewNet, TrainError> {
         let changed = std::mem::replace(&mut self.changed, Changed::Nothing);
         let everything = changed == Changed::Everything;
         let sends = self.ranks.as_ref().is_some_and(|ranks| !ranks.alike);
@@ -230,10 +231,10 @@ impl Lanes {
         if changed == Changed::Nothing || (self.workers.is_empty() && !sends && !compares) {
             return Ok(net);
         }
-        self.clock.exchange(|| self.hand_out(net, everything))
+        self.clock.exchange(|| self.distribute(net, everything))
     }
 
-    fn hand_out(
+    fn distribute(
         &self,
         mut net: MultiViewNet,
         everything: bool,
@@ -241,7 +242,7 @@ impl Lanes {
         let mut weights = Weights::read(&net, everything)?;
         if let Some(ranks) = &self.ranks {
             if !ranks.alike {
-                weights = weights.received(&ranks.cluster);
+                weights = weights.broadcast(&ranks.cluster);
                 if !ranks.cluster.leads() {
                     net = weights.load(net);
                 }
@@ -251,19 +252,21 @@ impl Lanes {
         }
         let weights = Arc::new(weights);
         for worker in &self.workers {
-            worker.take(Arc::clone(&weights))?;
+            worker.load(Arc::clone(&weights))?;
         }
         Ok(net)
     }
 
-    /// The exchange of batch norm's statistics in a training step on this batch.
+    /// Returns the exchange of batch statistics for a training step on this batch; `None` without
+    /// synchronised batch norm.
     pub(super) fn sync_norm(&self, batch: &Batch) -> Option<Arc<SyncNorm>> {
-        let here = self.here();
-        let computes = here.clone().map(|lane| !batch.lanes[lane].is_empty());
-        self.sync_norm.then(|| Arc::new(SyncNorm::new(here.start, computes)))
+        let local = self.local();
+        let computes = local.clone().map(|lane| !batch.lanes[lane].is_empty());
+        self.sync_norm.then(|| Arc::new(SyncNorm::new(local.start, computes)))
     }
 
-    /// Serves that exchange, until all lanes have finished. Returns the time that other ranks took.
+    /// Serves the exchange of batch statistics until all lanes have finished. Returns the time spent
+    /// waiting for other ranks.
     pub(super) fn serve(&self, job: &LaneJob) -> Result<Duration, TrainError> {
         let Some(all) = &job.sync_norm else {
             return Ok(Duration::ZERO);
@@ -273,14 +276,15 @@ impl Lanes {
         Ok(waited)
     }
 
-    /// Where the gradients of a training step on this batch go.
+    /// Returns the gathering of gradients for a training step on this batch.
     pub(super) fn gathering(&self, batch: &Batch, net: &MultiViewNet) -> Arc<Gathering> {
         let computes = |lane: usize| !batch.lanes[lane].is_empty();
-        Gathering::new(Layout::of(net), self.here(), computes).into()
+        Gathering::new(Layout::of(net), self.local(), computes).into()
     }
 
-    /// The sum of all lanes' gradients, group by group as they come; `None`, on all ranks, if a lane has
-    /// failed. Also returns when those of this process were complete.
+    /// Sums the gradients of all lanes, group by group as they arrive. Returns `None`, on all
+    /// ranks, if a lane has failed. Also returns the time at which the gradients of this process
+    /// were complete.
     pub(super) fn gather(
         &self,
         gathering: &Gathering,
@@ -301,7 +305,7 @@ impl Lanes {
             }
         }
         let complete = gathering.complete();
-        // What went on before was done while a device computed.
+        // Earlier exchange overlapped with computation.
         self.clock.add_exchange(complete.elapsed());
         Ok((Some(all), complete))
     }
@@ -314,12 +318,12 @@ impl Lanes {
         Ok(())
     }
 
-    /// The results of all lanes after the trainer's `own`, which took so long; `stop` asks all ranks to
-    /// stop.
+    /// Collects the results of all lanes. `own` are those of the trainer's device and `busy` is this
+    /// rank's compute time; `stop` asks all ranks to stop.
     ///
     /// # Errors
-    /// Of the devices that failed, the first one's; [`TrainError::OutOfMemory`] only if none failed
-    /// otherwise, and then on all ranks.
+    /// The error of the first device that failed; [`TrainError::OutOfMemory`] only if no device
+    /// failed for another reason, and then on all ranks.
     pub(super) fn collect(
         &self,
         own: Result<Vec<LaneResult>, TrainError>,
@@ -327,8 +331,8 @@ impl Lanes {
         busy: Duration,
     ) -> Result<Vec<LaneResult>, TrainError> {
         self.clock.exchange(|| {
-            // All are waited for, whatever happened to the first: none may still work on this job when
-            // the next begins.
+            // Wait for all workers, even after an error: none may still be working on this job when the
+            // next one begins.
             let others = self.workers.iter().map(Worker::result);
             let all: Vec<_> = std::iter::once(own).chain(others).collect();
             let (mut lanes, mut starved) = (Vec::new(), false);
@@ -355,11 +359,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resumed_run_goes_on_with_more_devices() {
-        // As in the configuration that a run on two devices writes.
+    fn a_resumed_run_can_use_more_devices() {
+        // The number of lanes is the one that a run on two devices writes to its configuration.
         let resumed = |devices: usize| count(Auto::Number(2), devices, Some(2), 6);
         assert!(matches!((resumed(1), resumed(2), resumed(4)), (Ok(2), Ok(2), Ok(4))));
-        // A number of one's own is not taken for it.
+        // A number chosen by the user is not replaced.
         assert!(matches!(
             count(Auto::Number(3), 4, Some(2), 6),
             Err(TrainError::FewLanes { devices: 4, lanes: 3 })

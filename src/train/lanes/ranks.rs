@@ -1,4 +1,4 @@
-//! Lanes that other processes compute.
+//! Exchange with the other processes that compute lanes.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,15 +19,16 @@ use crate::train::error::TrainError;
 #[derive(Debug)]
 pub(super) struct Ranks {
     pub cluster: Rc<Cluster>,
+    /// Lanes of each rank.
     shares: Vec<Range<usize>>,
-    /// Whether all compute alike. If they do not, the lead's weights are sent to all after each update,
-    /// or they would drift apart bit by bit.
+    /// Whether all ranks compute alike. If not, the lead's weights are sent to all after each update, as
+    /// the ranks' weights would otherwise drift apart.
     pub alike: bool,
-    /// Whether a rank was asked to stop before the last exchange.
+    /// Whether any rank had been asked to stop at the last exchange.
     stopped: Cell<bool>,
 }
 
-/// What a rank has read of a batch.
+/// Metadata of a rank's share of a batch.
 #[derive(Debug, Serialize, Deserialize)]
 struct Share {
     actions: Vec<String>,
@@ -39,22 +40,23 @@ struct Share {
     lanes: Vec<Range<usize>>,
 }
 
-/// What a rank says of its lanes of a batch.
+/// A rank's report on the results of its lanes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
+    /// Whether one of the rank's devices was out of memory.
     starved: bool,
     stop: bool,
-    /// Seconds that it computed.
+    /// Compute time, seconds.
     busy: f64,
     lanes: Vec<LaneResult>,
 }
 
-/// What a rank says of a group of its lanes' gradients.
+/// A rank's report on its gradients of a group, which is exchanged before the values.
 #[derive(Debug, Serialize, Deserialize)]
 struct Present {
-    /// A lane has failed.
+    /// Whether a lane of the rank has failed.
     failed: bool,
-    /// For each of its sums, which parameters have one.
+    /// Which parameters have a gradient, for each of the rank's partial sums.
     sums: Vec<Vec<bool>>,
 }
 
@@ -63,18 +65,18 @@ impl Ranks {
         Self { cluster, shares, alike, stopped: Cell::new(false) }
     }
 
-    /// The lanes of this rank.
+    /// Returns the lanes of this rank.
     pub(super) fn own(&self) -> Range<usize> {
         self.shares[self.cluster.rank()].clone()
     }
 
-    /// Whether the run is to stop, as all ranks have agreed.
+    /// Returns whether the ranks have agreed to stop the run.
     pub(super) fn stopped(&self) -> bool {
         self.stopped.get()
     }
 
-    /// The whole batch from this rank's part: what is known of all actions, with the frames of this
-    /// rank's.
+    /// Completes a batch from this rank's share: the result has the labels, views and other metadata of
+    /// all actions, but only the frames of this rank's.
     pub(super) fn complete(&self, mut batch: Batch) -> Result<Batch, TrainError> {
         let own = Share {
             actions: std::mem::take(&mut batch.actions),
@@ -102,11 +104,11 @@ impl Ranks {
         Ok(batch)
     }
 
-    /// The results of all lanes and the seconds that each rank computed, from this rank's. `stop` asks all
-    /// to stop.
+    /// Exchanges results with the other ranks. Returns the results of all lanes and the compute time of
+    /// each rank in seconds. `own` and `busy` are this rank's; `stop` asks all ranks to stop.
     ///
     /// # Errors
-    /// [`TrainError::OutOfMemory`] on all ranks if it is so on one.
+    /// [`TrainError::OutOfMemory`] on all ranks if any rank is out of memory.
     pub(super) fn join(
         &self,
         own: Result<Vec<LaneResult>, TrainError>,
@@ -127,8 +129,8 @@ impl Ranks {
         Ok((reports.into_iter().flat_map(|report| report.lanes).collect(), busy))
     }
 
-    /// The sum of all lanes' gradients of a group, whose parameters have these sizes, from those of this
-    /// rank's lanes; `None`, on all ranks, if a lane has failed.
+    /// Returns the sum of all lanes' gradients of a group whose parameters have these `sizes`; `own` are
+    /// those of this rank's lanes. `None`, on all ranks, if a lane has failed.
     pub(super) fn total(
         &self,
         own: Option<Vec<HostGradients>>,
@@ -145,7 +147,7 @@ impl Ranks {
         Ok(Some(self.sum(&own, &present, sizes)))
     }
 
-    /// Refuses to go on where a rank has other weights than the lead.
+    /// Returns an error if the weights of any rank differ from the lead's.
     pub(super) fn compare(&self, weights: &Weights) -> Result<(), TrainError> {
         let digests = self.cluster.all(&weights.digest())?;
         match digests.iter().position(|digest| *digest != digests[0]) {
@@ -158,7 +160,7 @@ impl Ranks {
         0..self.shares.last().map_or(0, |share| share.end)
     }
 
-    /// The sums of the nodes of the tree that are this rank's alone.
+    /// Returns the sums of the tree nodes whose lanes all belong to this rank.
     fn own_sums(&self, lanes: Vec<HostGradients>) -> Vec<HostGradients> {
         if lanes.is_empty() {
             return Vec::new();
@@ -170,7 +172,8 @@ impl Ranks {
         tree::nodes(&self.own(), &self.all_lanes()).into_iter().map(&mut sum).collect()
     }
 
-    /// Adds the sums of all ranks: each rank adds a slice of all values and sends it to the others.
+    /// Adds the partial sums of all ranks (an all-reduce): each rank adds one slice of the values
+    /// and sends it to the others.
     fn sum(
         &self,
         own: &[HostGradients],
@@ -178,19 +181,18 @@ impl Ranks {
         sizes: &[usize],
     ) -> HostGradients {
         let (rank, size) = (self.cluster.rank(), self.cluster.size());
-        // Only parameters with a gradient somewhere travel.
-        let somewhere: Vec<bool> = (0..sizes.len())
+        // Only parameters with a gradient in some lane are sent.
+        let sent: Vec<bool> = (0..sizes.len())
             .map(|p| present.iter().flatten().any(|node| node.get(p) == Some(&true)))
             .collect();
         let mut ends = Vec::new();
         let mut total = 0;
-        for (size, present) in sizes.iter().zip(&somewhere) {
-            total += if *present { *size } else { 0 };
+        for (size, sent) in sizes.iter().zip(&sent) {
+            total += if *sent { *size } else { 0 };
             ends.push(total);
         }
         let slice = |rank: usize| total * rank / size..total * (rank + 1) / size;
-        let flat: Vec<Vec<f32>> =
-            own.iter().map(|sum| flatten(sum, sizes, &somewhere, total)).collect();
+        let flat: Vec<Vec<f32>> = own.iter().map(|sum| flatten(sum, sizes, &sent, total)).collect();
         let nodes: Vec<Vec<Range<usize>>> =
             self.shares.iter().map(|share| tree::nodes(share, &self.all_lanes())).collect();
         let mine = slice(rank);
@@ -212,15 +214,15 @@ impl Ranks {
         self.cluster.transfer(&sends, receives.collect());
         drop(flat);
 
-        // Whose sum a node of the tree is, and which of that rank's.
-        let places: HashMap<&Range<usize>, [usize; 2]> = nodes
+        // The rank that has the sum of a tree node, and the index among that rank's sums.
+        let holders: HashMap<&Range<usize>, [usize; 2]> = nodes
             .iter()
             .enumerate()
             .flat_map(|(from, nodes)| {
                 nodes.iter().enumerate().map(move |(index, node)| (node, [from, index]))
             })
             .collect();
-        // Each parameter's values within the slice, by the tree over those that have them.
+        // Add each parameter's values within the slice, over the tree nodes that have its gradient.
         let mut result = vec![0.0; total];
         let mut start = 0;
         for (parameter, end) in ends.iter().copied().enumerate() {
@@ -231,12 +233,12 @@ impl Ranks {
             }
             let within = part.start - mine.start..part.end - mine.start;
             let mut given = |node: &Range<usize>| {
-                let &[from, index] = places.get(node)?;
+                let &[from, index] = holders.get(node)?;
                 let has = present[from][index].get(parameter) == Some(&true);
                 Some(has.then(|| pieces[from][index][within.clone()].to_vec()))
             };
             let sum = tree::total(&self.all_lanes(), &mut given, &mut gradients::add);
-            result[part].copy_from_slice(&sum.expect("it is present somewhere"));
+            result[part].copy_from_slice(&sum.expect("some lane has a gradient"));
         }
         let own_slice = result[mine.clone()].to_vec();
         let sends: Vec<(usize, &[u8])> =
@@ -252,17 +254,18 @@ impl Ranks {
         }
         self.cluster.transfer(&sends, receives);
         let starts = std::iter::once(0).chain(ends.iter().copied());
-        let take = |((start, end), present): ((usize, &usize), &bool)| {
-            present.then(|| result[start..*end].to_vec())
+        let take = |((start, end), sent): ((usize, &usize), &bool)| {
+            sent.then(|| result[start..*end].to_vec())
         };
-        HostGradients(starts.zip(&ends).zip(&somewhere).map(take).collect())
+        HostGradients(starts.zip(&ends).zip(&sent).map(take).collect())
     }
 }
 
-/// The values of the parameters that travel, with zeros for those that are absent here.
-fn flatten(sum: &HostGradients, sizes: &[usize], travels: &[bool], total: usize) -> Vec<f32> {
+/// Concatenates the values of the parameters that are sent, with zeros for those without a gradient in
+/// `sum`.
+fn flatten(sum: &HostGradients, sizes: &[usize], sent: &[bool], total: usize) -> Vec<f32> {
     let mut flat = Vec::with_capacity(total);
-    for (parameter, size) in sizes.iter().enumerate().filter(|(p, _)| travels[*p]) {
+    for (parameter, size) in sizes.iter().enumerate().filter(|(p, _)| sent[*p]) {
         match sum.0.get(parameter) {
             Some(Some(values)) => flat.extend_from_slice(values),
             _ => flat.extend_from_slice(&vec![0.0; *size]),

@@ -1,4 +1,4 @@
-//! Reads a lane's gradients in a thread beside the one that queues its backward pass.
+//! Reads back a lane's gradients in a separate thread while its backward pass is being queued.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -9,43 +9,43 @@ use burn::optim::GradientsParams;
 use burn::tensor::{ExecutionError, StreamId};
 
 use super::gathering::Gathering;
-use super::gradients::Reading;
+use super::gradients::PendingRead;
 use crate::model::MultiViewNet;
-use crate::train::step::TakesGradients;
+use crate::train::step::GradientSink;
 
-/// The reader of a lane in a step.
+/// Reads back the gradients of a lane in a step.
 pub(super) struct GradientReader<'a> {
     net: &'a MultiViewNet,
-    to: Arc<Gathering>,
-    /// Queued, not yet being read.
+    gathering: Arc<Gathering>,
+    /// Gradients that have been queued, but whose read-back has not been started.
     queued: RefCell<Vec<GradientsParams>>,
-    /// Groups that are being read.
-    done: Cell<usize>,
-    readings: Sender<(usize, Reading)>,
+    /// Number of groups whose read-back has been started.
+    started: Cell<usize>,
+    pending: Sender<(usize, PendingRead)>,
     thread: JoinHandle<Result<(), ExecutionError>>,
 }
 
 impl<'a> GradientReader<'a> {
-    /// For a lane with this copy of the network.
+    /// Starts the reader of a lane that computes with `net`; it delivers to `to`.
     pub(super) fn start(net: &'a MultiViewNet, lane: usize, to: &Arc<Gathering>) -> Self {
-        let (readings, inbox) = channel::<(usize, Reading)>();
+        let (pending, inbox) = channel::<(usize, PendingRead)>();
         let gathering = Arc::clone(to);
-        // For the device both are one thread: what is read is what has been queued.
+        // Both threads use the same device stream, so that reads come after what has been queued.
         let stream = StreamId::current();
         let work = move || {
             let guard = FailUnlessDone(&gathering, Cell::new(false));
-            for (group, reading) in inbox {
-                gathering.deliver(lane, group, reading.finish()?);
+            for (group, read) in inbox {
+                gathering.deliver(lane, group, read.finish()?);
             }
             guard.1.set(true);
             Ok(())
         };
         let thread = std::thread::spawn(move || stream.executes(work));
-        let (queued, done) = (RefCell::default(), Cell::new(0));
-        Self { net, to: Arc::clone(to), queued, done, readings, thread }
+        let (queued, started) = (RefCell::default(), Cell::new(0));
+        Self { net, gathering: Arc::clone(to), queued, started, pending, thread }
     }
 
-    /// Reads what is left, while the caller goes on. Its end is waited for by what is returned.
+    /// Starts reading the remaining gradients and returns a function that waits for all of them.
     pub(super) fn finish(
         self,
         rest: GradientsParams,
@@ -56,21 +56,21 @@ impl<'a> GradientReader<'a> {
     }
 }
 
-impl TakesGradients for GradientReader<'_> {
+impl GradientSink for GradientReader<'_> {
     fn add(&self, stage: usize, gradients: GradientsParams) {
         let mut queued = self.queued.borrow_mut();
         queued.push(gradients);
-        let layout = &self.to.layout;
+        let layout = &self.gathering.layout;
         let complete = layout.complete_from(stage);
-        for group in self.done.replace(complete)..complete {
-            let reading = Reading::start(&mut queued, self.net, &layout.groups[group]);
-            // If the thread has ended, it says why.
-            let _ = self.readings.send((group, reading));
+        for group in self.started.replace(complete)..complete {
+            let read = PendingRead::start(&mut queued, self.net, &layout.groups[group]);
+            // If the thread has ended, joining it returns the error.
+            let _ = self.pending.send((group, read));
         }
     }
 }
 
-/// Fails the gathering where the reader ends early.
+/// Fails the gathering if the reader ends early.
 struct FailUnlessDone<'a>(&'a Gathering, Cell<bool>);
 
 impl Drop for FailUnlessDone<'_> {

@@ -1,4 +1,4 @@
-//! What comes out of a lane, on the host, and the outcome of a step from that of its lanes.
+//! Results of lanes on the host, and how they are joined to the outcome of a step.
 
 use burn::tensor::{Device, Tensor, TensorData, TensorReadError};
 use serde::{Deserialize, Serialize};
@@ -10,15 +10,15 @@ use crate::train::error::TrainError;
 use crate::train::objective::{BatchResult, Cost, KnownLogits, Losses};
 use crate::train::step::Gradients;
 
-/// The outcome of a lane's forward and backward pass, or of its forward pass alone.
+/// Result of a lane's forward and backward pass, or of its forward pass alone.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in crate::train) struct LaneResult {
     losses: Losses,
-    /// Per task, a row for each action.
+    /// Logits of each task, a row for each action.
     logits: Vec<Rows>,
-    /// Per auxiliary head, those of the actions with a known value, and their classes.
+    /// Logits and classes of each auxiliary head, for the actions with a known value.
     auxiliary: Vec<Option<(Rows, Vec<Option<usize>>)>>,
-    /// `[B, V]` of a prediction.
+    /// View weights `[B, V]`, of a prediction only.
     view_weights: Rows,
     statistics: HostStatistics,
 }
@@ -43,7 +43,7 @@ impl Rows {
         Ok(Self { width, values: tensor.try_into_vec_as::<f32>()? })
     }
 
-    /// All rows in order, on `device`; narrow ones end with zeros.
+    /// Concatenates all rows on `device`; narrower rows are padded with zeros.
     fn join<'a>(all: impl Iterator<Item = &'a Self> + Clone, device: &Device) -> Tensor<2> {
         let width = all.clone().map(|rows| rows.width).max().unwrap_or(0);
         let mut values = Vec::new();
@@ -59,7 +59,7 @@ impl Rows {
 }
 
 impl LaneResult {
-    /// Reads what a step on a copy of `net` gives besides its gradients.
+    /// Reads back the results of a step on a copy of `net`, except its gradients.
     pub(super) fn of_step(
         statistics: BatchStatistics,
         result: BatchResult,
@@ -68,7 +68,7 @@ impl LaneResult {
         Ok(Self { statistics: statistics.read(&net.backbone)?, ..Self::of_batch(result)? })
     }
 
-    /// Reads a prediction.
+    /// Reads back a prediction and its losses.
     pub(super) fn of_prediction(
         prediction: Prediction,
         cost: Cost,
@@ -96,7 +96,8 @@ impl LaneResult {
     }
 }
 
-/// A step's outcome from that of its lanes, in their order, for the network that they are copies of.
+/// Joins the results of a step's lanes, in their order. `net` is the network that their networks
+/// are copies of.
 pub(in crate::train) fn join(
     Joined { mut lanes, gradients }: Joined,
     net: &MultiViewNet,
@@ -107,11 +108,11 @@ pub(in crate::train) fn join(
     for lane in &mut lanes {
         statistics.add_host(std::mem::take(&mut lane.statistics), &net.backbone);
     }
-    Gradients { grads: gradients.send(net), statistics, result }
+    Gradients { grads: gradients.upload(net), statistics, result }
 }
 
-/// The prediction for a batch from those of its lanes. Auxiliary heads' logits are part of the result
-/// alone.
+/// Joins the predictions of a batch's lanes. The logits of auxiliary heads are only in the
+/// [`BatchResult`].
 pub(in crate::train) fn prediction(
     Joined { mut lanes, .. }: Joined,
     device: &Device,

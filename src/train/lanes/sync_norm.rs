@@ -1,6 +1,7 @@
-//! Batch norm over all lanes of a step. Each lane computes in a thread of its own; at every layer it waits
-//! until the lanes have told each other what they found. Lanes may differ in the number of their passes,
-//! and one without actions has none: who takes part in an exchange follows from where each lane is.
+//! Synchronised batch norm over all lanes of a step. Each lane computes in its own thread; at every
+//! layer it waits until the lanes have exchanged their statistics. Lanes may have different numbers
+//! of passes, and a lane without actions has none: which lanes take part in an exchange follows
+//! from the position of each.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,17 +13,17 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::norm::{Exchange, Shares};
 use crate::train::step::ExchangesStatistics;
 
-/// A pass over some clips of a lane: which of the two over them, and its number. All lanes go through
-/// theirs in this order.
+/// A pass over a chunk of a lane's clips: whether it is the first (0) or second (1) over the chunk,
+/// and the number of the chunk. All lanes run their passes in this order.
 type Pass = (u32, u32);
 
-/// Where a lane is: its pass, and the exchange in it.
-type Place = (Pass, u32);
+/// Position of a lane: its pass, and the number of the exchange within it.
+type Position = (Pass, u32);
 
-/// The exchanges of a step, as the lanes of one process see them.
+/// The exchanges of statistics in a step, for the lanes of one process.
 #[derive(Debug)]
 pub(in crate::train) struct SyncNorm {
-    /// The first lane of this process.
+    /// Number of the first lane of this process.
     first: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -31,48 +32,49 @@ pub(in crate::train) struct SyncNorm {
 #[derive(Debug)]
 struct State {
     lanes: Vec<Lane>,
-    /// Whether a lane has failed: what the others compute does not matter any more.
-    broken: bool,
+    /// Whether a lane has failed, so that the results of the others no longer matter.
+    aborted: bool,
 }
 
 #[derive(Debug)]
 enum Lane {
     Computes,
-    Waits(Place, Vec<f64>),
+    Waits(Position, Vec<f64>),
     Answered(Shares),
     Finished,
 }
 
-/// What one process says of its lanes when none of them computes.
+/// A process's report on its lanes, which is sent once none of them is computing.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Report {
-    broken: bool,
-    /// The first place at which one of them waits; `None` if all have finished.
-    place: Option<Place>,
-    /// The numbers of those at this place, and what they have found.
+    aborted: bool,
+    /// First position at which one of the lanes waits; `None` if all have finished.
+    position: Option<Position>,
+    /// Numbers of the lanes at this position, and their statistics.
     shares: Vec<(usize, Vec<f64>)>,
 }
 
 impl SyncNorm {
-    /// For the lanes of this process, from number `first` on; whether each has any actions.
+    /// Creates the exchange for the lanes of this process, whose numbers start at `first`; `lanes` tells
+    /// whether each has any actions.
     pub(in crate::train) fn new(first: usize, lanes: impl Iterator<Item = bool>) -> Self {
         let lane = |computes| if computes { Lane::Computes } else { Lane::Finished };
-        let state = State { lanes: lanes.map(lane).collect(), broken: false };
+        let state = State { lanes: lanes.map(lane).collect(), aborted: false };
         Self { first, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A lane that panicked broke off the exchange; there is nothing else to protect.
+        // A lane that panicked has aborted the exchange; the state is valid otherwise.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a change.
+    /// Waits for a change of the state.
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers the lanes of this process, and with them those of other ranks, until all have finished or
-    /// one has failed. Returns the time that other ranks took.
+    /// Serves the lanes of this process, together with the other ranks, until all lanes have finished or
+    /// one has failed. Returns the time spent waiting for other ranks.
     pub(in crate::train) fn serve(
         &self,
         ranks: Option<&Cluster>,
@@ -87,40 +89,41 @@ impl SyncNorm {
                 Some(Err(error)) => break Err(error),
             };
             waited += began.elapsed();
-            let place = all.iter().filter_map(|report| report.place).min();
-            let Some(place) = place.filter(|_| all.iter().all(|report| !report.broken)) else {
+            let position = all.iter().filter_map(|report| report.position).min();
+            let Some(position) = position.filter(|_| all.iter().all(|report| !report.aborted))
+            else {
                 break Ok(waited);
             };
-            self.answer(place, all);
+            self.answer(position, all);
         };
-        // Whoever still waits would wait for ever.
-        self.break_off();
+        // Any lane still waiting would wait forever.
+        self.abort();
         result
     }
 
-    /// Waits until no lane computes, or one has failed: others may not even begin then.
+    /// Waits until no lane is computing or one has failed; after a failure other lanes may never start.
     fn report(&self) -> Report {
         let mut state = self.lock();
         let computes = |lane: &Lane| matches!(lane, Lane::Computes | Lane::Answered(_));
-        while !state.broken && state.lanes.iter().any(computes) {
+        while !state.aborted && state.lanes.iter().any(computes) {
             state = self.wait(state);
         }
         let waiting = || {
             (self.first..).zip(&state.lanes).filter_map(|(number, lane)| match lane {
-                Lane::Waits(place, values) => Some((*place, (number, values))),
+                Lane::Waits(position, values) => Some((*position, (number, values))),
                 _ => None,
             })
         };
-        let place = waiting().map(|(place, _)| place).min();
-        let shares = waiting().filter(|(at, _)| Some(*at) == place);
+        let position = waiting().map(|(position, _)| position).min();
+        let shares = waiting().filter(|(at, _)| Some(*at) == position);
         let shares = shares.map(|(_, (number, values))| (number, values.clone())).collect();
-        Report { broken: state.broken, place, shares }
+        Report { aborted: state.aborted, position, shares }
     }
 
-    /// Hands what all lanes at a place have found to those of this process.
-    fn answer(&self, place: Place, all: Vec<Report>) {
-        let there = all.into_iter().filter(|report| report.place == Some(place));
-        // Ranks have consecutive lanes.
+    /// Passes the statistics of all lanes at a position to those of them that belong to this process.
+    fn answer(&self, position: Position, all: Vec<Report>) {
+        let there = all.into_iter().filter(|report| report.position == Some(position));
+        // Ranks have consecutive lanes, so these are in the order of the lanes.
         let (numbers, values): (Vec<usize>, Vec<Vec<f64>>) =
             there.flat_map(|report| report.shares).unzip();
         let same = values.windows(2).all(|pair| pair[0].len() == pair[1].len());
@@ -128,7 +131,7 @@ impl SyncNorm {
         let values = Arc::new(values);
         let mut state = self.lock();
         for (own, number) in numbers.into_iter().enumerate() {
-            // Others are of other ranks.
+            // The other lanes belong to other ranks.
             let lane = number.checked_sub(self.first).and_then(|at| state.lanes.get_mut(at));
             if let Some(lane) = lane {
                 *lane = Lane::Answered(Shares { values: Arc::clone(&values), own });
@@ -137,9 +140,10 @@ impl SyncNorm {
         self.changed.notify_all();
     }
 
-    /// Lets no lane wait any more. What they compute from then on is worthless.
-    pub(in crate::train) fn break_off(&self) {
-        self.lock().broken = true;
+    /// Aborts the exchange, so that no lane waits any longer. The lanes' results are invalid from
+    /// then on.
+    pub(in crate::train) fn abort(&self) {
+        self.lock().aborted = true;
         self.changed.notify_all();
     }
 
@@ -149,56 +153,56 @@ impl SyncNorm {
     }
 }
 
-/// What a lane exchanges through. When it is dropped, the lane has finished.
+/// A lane's end of the exchange. Dropping it marks the lane as finished.
 #[derive(Debug)]
 pub(super) struct SyncLane {
     all: Arc<SyncNorm>,
     number: usize,
-    place: Mutex<Place>,
+    position: Mutex<Position>,
     error: Mutex<Option<ExecutionError>>,
 }
 
 impl SyncLane {
     pub(in crate::train) fn new(all: &Arc<SyncNorm>, number: usize) -> Self {
         let all = Arc::clone(all);
-        Self { all, number, place: Mutex::default(), error: Mutex::default() }
+        Self { all, number, position: Mutex::default(), error: Mutex::default() }
     }
 
-    /// Why the lane's device failed, if it did.
+    /// Returns the error of the lane's device, if it failed.
     pub(in crate::train) fn take_error(&self) -> Option<ExecutionError> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The lane has failed: nobody need wait for it.
+    /// Marks the lane as failed, so that nothing waits for it.
     pub(in crate::train) fn fail(&self) {
-        self.all.break_off();
+        self.all.abort();
     }
 }
 
 impl ExchangesStatistics for Arc<SyncLane> {
     fn begin(&self, second: bool, index: usize) -> Arc<dyn Exchange> {
         let pass = (u32::from(second), index as u32);
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = (pass, 0);
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = (pass, 0);
         Arc::<SyncLane>::clone(self)
     }
 }
 
 impl Exchange for SyncLane {
     fn all(&self, own: Vec<f64>) -> Shares {
-        let place = {
-            let mut next = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-            let place = *next;
+        let position = {
+            let mut next = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+            let position = *next;
             next.1 += 1;
-            place
+            position
         };
-        self.all.set(self.number, Lane::Waits(place, own));
+        self.all.set(self.number, Lane::Waits(position, own));
         let mut state = self.all.lock();
         loop {
-            let broken = state.broken;
+            let aborted = state.aborted;
             let lane = &mut state.lanes[self.number - self.all.first];
             match std::mem::replace(lane, Lane::Computes) {
                 Lane::Answered(shares) => return shares,
-                Lane::Waits(_, own) if broken => {
+                Lane::Waits(_, own) if aborted => {
                     return Shares { values: Arc::new(vec![own]), own: 0 };
                 }
                 waits => *lane = waits,
@@ -226,13 +230,13 @@ impl Drop for SyncLane {
 mod tests {
     use super::*;
 
-    /// Lanes 3 to 5 of a process, of which the last has no actions.
+    /// Creates the exchange of a process with lanes 3 to 5, the last of which has no actions.
     fn three() -> Arc<SyncNorm> {
         Arc::new(SyncNorm::new(3, [true, true, false].into_iter()))
     }
 
     #[test]
-    fn lanes_with_fewer_passes_do_not_take_part_in_the_others_last_ones() {
+    fn lanes_with_fewer_passes_do_not_take_part_in_later_exchanges() {
         let all = three();
         let lane = |number: usize, passes: usize| {
             let all = Arc::clone(&all);
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_lane_that_failed() {
+    fn a_lane_that_failed_is_not_waited_for() {
         let all = three();
         let lane = |number: usize, fails: bool| {
             let all = Arc::clone(&all);

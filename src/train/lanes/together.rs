@@ -1,4 +1,5 @@
-//! Lanes that exchange statistics at every layer: all at the same time, on one device too.
+//! Lanes that exchange statistics at every layer, which must all run at the same time, even on one
+//! device.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,11 +14,11 @@ use super::sync_norm::{SyncLane, SyncNorm};
 use crate::device::MemoryWatch;
 use crate::model::MultiViewNet;
 use crate::train::error::TrainError;
-use crate::train::step::Together;
+use crate::train::step::LaneSync;
 
 impl LaneJob {
-    /// Computes these lanes, each in a thread of its own. For the device all are one thread.
-    pub(super) fn run_together(
+    /// Computes these lanes, each in its own thread. All threads use the same device stream.
+    pub(super) fn run_synchronised(
         &self,
         on: Replica,
         lanes: Range<usize>,
@@ -26,11 +27,11 @@ impl LaneJob {
         queued: &mut dyn FnMut() -> Result<(), TrainError>,
     ) -> Result<Vec<LaneResult>, TrainError> {
         let most = self.memory.micro_batch;
-        let twice = self.batch.lanes.iter().any(|lane| self.batch.clips_of(lane).len() > most);
+        let two_passes = self.batch.lanes.iter().any(|lane| self.batch.clips_of(lane).len() > most);
         let stream = StreamId::current();
         std::thread::scope(|scope| {
-            // Its end would wait for lanes that nobody serves.
-            let _unserved = BreakOff(all);
+            // If serving panics, the end of the scope would wait for lanes that are no longer served.
+            let _guard = AbortOnPanic(all);
             let start = |number: usize| {
                 let clips = self.batch.clips_of(&self.batch.lanes[number]);
                 if clips.is_empty() {
@@ -42,11 +43,11 @@ impl LaneJob {
                 let work = move || {
                     let unfinished = Unfinished::new(self);
                     let replica = Replica { net: &net, ..on };
-                    let together = Some(Together { lane: &lane, twice });
+                    let lane_sync = Some(LaneSync { lane: &lane, two_passes });
                     let (first, mut watch) = (RefCell::new(first), MemoryWatch::start(on.device));
                     let mut queued = || Ok(());
                     let result =
-                        self.lane(replica, number, &first, together, &mut watch, &mut queued);
+                        self.lane(replica, number, &first, lane_sync, &mut watch, &mut queued);
                     if result.is_ok() {
                         unfinished.finished();
                     }
@@ -71,19 +72,19 @@ impl LaneJob {
     }
 }
 
-/// Ends the exchange where the thread that serves it panics.
-struct BreakOff<'a>(&'a SyncNorm);
+/// Aborts the exchange if the thread that serves it panics.
+struct AbortOnPanic<'a>(&'a SyncNorm);
 
-impl Drop for BreakOff<'_> {
+impl Drop for AbortOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.break_off();
+            self.0.abort();
         }
     }
 }
 
-/// Makes copies of a network whose graphs are their own. Burn keeps graphs that share a parameter as one,
-/// and lets one thread at a time go through it.
+/// Copies a network so that the copy has a separate autodiff graph. Burn merges graphs that share a
+/// parameter, and only one thread at a time can traverse a graph.
 struct OwnGraph;
 
 impl OwnGraph {

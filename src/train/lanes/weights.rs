@@ -1,4 +1,4 @@
-//! A network's weights on the host, on their way to its copies.
+//! A network's weights on the host, for distribution to its copies.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
@@ -6,18 +6,18 @@ use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use crate::cluster::Cluster;
 use crate::model::{MultiViewNet, StageSet};
 
-/// What a copy of a network takes over.
+/// The weights that a copy of a network takes over.
 #[derive(Debug, Clone)]
 pub(super) struct Weights {
     trainable: StageSet,
-    /// Frozen parameters too.
+    /// Whether frozen parameters are included.
     all: bool,
-    /// In the order of the network, f32.
+    /// Values of the included parameters in the order of the network, f32.
     values: Vec<TensorData>,
 }
 
-/// Whether a parameter is among them: what an update changes, or all. The running statistics of
-/// frozen layers are few and always are.
+/// Returns whether a parameter is included: with `all` every one, otherwise those that an update
+/// changes. Running statistics are always included, even those of frozen layers, as they are small.
 fn included<const D: usize>(all: bool, param: &Param<Tensor<D>>, path: &[String]) -> bool {
     let last = path.last().map(String::as_str);
     let statistics = matches!(last, Some("running_mean" | "running_var"));
@@ -25,7 +25,7 @@ fn included<const D: usize>(all: bool, param: &Param<Tensor<D>>, path: &[String]
 }
 
 impl Weights {
-    /// Those of `net`; with `all`, frozen ones too.
+    /// Reads back the weights of `net`; with `all` including the frozen ones.
     pub(super) fn read(net: &MultiViewNet, all: bool) -> Result<Self, ExecutionError> {
         struct Read {
             all: bool,
@@ -54,22 +54,22 @@ impl Weights {
         Ok(Self { trainable: net.backbone.trainable(), all, values })
     }
 
-    /// All but the last tensor.
+    /// Drops the last tensor.
     #[cfg(test)]
     pub(super) fn incomplete(mut self) -> Self {
         self.values.pop();
         self
     }
 
-    /// A number that other weights have with little probability: CRC-32 of their bytes.
+    /// Returns a digest that very likely differs for different weights: the CRC-32 of their bytes.
     pub(super) fn digest(&self) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         self.values.iter().for_each(|values| crc.update(values.as_bytes()));
         crc.finalize()
     }
 
-    /// Those of the lead; only the lead's are looked at.
-    pub(super) fn received(mut self, cluster: &Cluster) -> Self {
+    /// Sends the lead's weights to all ranks and returns them; the values of other ranks are ignored.
+    pub(super) fn broadcast(mut self, cluster: &Cluster) -> Self {
         let mut own: Vec<u8> = Vec::new();
         if cluster.leads() {
             self.values.iter().for_each(|values| own.extend_from_slice(values.as_bytes()));
@@ -85,7 +85,7 @@ impl Weights {
         self
     }
 
-    /// The copy with these weights, on its own device.
+    /// Loads the weights into a copy of the network, on the copy's device.
     pub(super) fn load(&self, net: MultiViewNet) -> MultiViewNet {
         struct Load<'a> {
             all: bool,

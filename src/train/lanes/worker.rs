@@ -1,4 +1,4 @@
-//! A thread that computes lanes on a device of its own, with a copy of the network.
+//! Threads that each compute lanes on their own device, with a copy of the network.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -16,14 +16,14 @@ use crate::device::MemoryWatch;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::train::error::TrainError;
 
-/// What it is sent.
+/// A message to a worker.
 enum Order {
-    Take(Arc<Weights>),
-    /// It may be lost with the thread.
+    Load(Arc<Weights>),
+    /// Wrapped in [`Unfinished`], as the order may be lost if the thread ends.
     Compute(Unfinished<Arc<LaneJob>>, Range<usize>),
 }
 
-/// The thread, as the trainer sees it. Dropping it ends the thread.
+/// Handle of a worker thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Worker {
     device: String,
@@ -33,7 +33,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts one on `device`.
+    /// Starts a worker on `device`.
     pub(super) fn start(
         device: &Device,
         model: ModelConfig,
@@ -53,23 +53,23 @@ impl Worker {
         Ok(Self { device: name, orders: Some(orders), results, thread: Some(thread) })
     }
 
-    /// Makes its network a copy of the one with these weights.
-    pub(super) fn take(&self, weights: Arc<Weights>) -> Result<(), TrainError> {
-        self.send(Order::Take(weights))
+    /// Loads these weights into the worker's network.
+    pub(super) fn load(&self, weights: Arc<Weights>) -> Result<(), TrainError> {
+        self.send(Order::Load(weights))
     }
 
-    /// Starts a job; its [`Worker::result`] must be taken before the next one.
+    /// Starts a job; its [`Worker::result`] must be received before the next one is started.
     pub(super) fn compute(&self, job: Arc<LaneJob>, lanes: Range<usize>) -> Result<(), TrainError> {
         self.send(Order::Compute(Unfinished::new(job), lanes))
     }
 
-    /// Waits for the job.
+    /// Waits for the job and returns its results.
     pub(super) fn result(&self) -> Result<Vec<LaneResult>, TrainError> {
         self.results.recv().map_err(|_| self.died())?
     }
 
     fn send(&self, order: Order) -> Result<(), TrainError> {
-        let orders = self.orders.as_ref().expect("it is only absent while it is dropped");
+        let orders = self.orders.as_ref().expect("the sender is only absent during drop");
         orders.send(order).map_err(|_| self.died())
     }
 
@@ -83,13 +83,13 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
-            // A panic has been reported where its result was missed.
+            // A panic has already been reported as a missing result.
             let _ = thread.join();
         }
     }
 }
 
-/// Follows orders until there is nobody to give them.
+/// Processes orders until the sender is dropped.
 fn work(
     device: &Device,
     model: &ModelConfig,
@@ -97,16 +97,16 @@ fn work(
     inbox: &Receiver<Order>,
     outbox: &Sender<Result<Vec<LaneResult>, TrainError>>,
 ) {
-    // Any seed: the trainer's weights replace all of its values.
+    // Any seed will do: the trainer's weights replace all values.
     let mut net = model.init(0, device).with_half(half);
     let mut watch = MemoryWatch::start(device);
     for order in inbox {
         match order {
-            Order::Take(weights) => net = weights.load(net),
+            Order::Load(weights) => net = weights.load(net),
             Order::Compute(job, lanes) => {
                 let result = compute(&net, job.job(), lanes, device);
-                // Before the answer: nobody may hold the batch when the trainer goes on. Where the lanes
-                // have failed, that has been said.
+                // Drop the job before sending the result: the trainer takes back the batch, so no
+                // reference to it may remain. If the lanes failed, the job has already been failed.
                 job.finished();
                 if result.as_ref().is_err_and(TrainError::is_out_of_memory) {
                     watch.recover();
@@ -144,7 +144,7 @@ mod tests {
     use crate::train::memory::StepMemory;
     use crate::train::objective::Objective;
 
-    /// A step of one lane, of which nothing is ever computed.
+    /// Creates a step with one lane that is never computed.
     fn job(schema: &Schema) -> LaneJob {
         let batch = Batch { size: [1, 1, 1], ..Batch::default() };
         let layout = Layout { sizes: Vec::new(), groups: vec![Group::default()] };
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_an_order_that_is_lost_with_its_thread() {
+    fn an_order_lost_with_its_thread_is_not_waited_for() {
         let (schema, device) = (Schema::mvfoul().unwrap(), Device::flex());
         let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
         let weights = Weights::read(&model.init(0, &device), true).unwrap().incomplete();
         let job = Arc::new(job(&schema));
         let worker = Worker::start(&device, model, false).unwrap();
-        worker.take(Arc::new(weights)).unwrap();
-        // The thread has panicked already, or will before it comes to this.
+        worker.load(Arc::new(weights)).unwrap();
+        // The thread has already panicked, or will before it gets to this order.
         let _ = worker.compute(Arc::clone(&job), 0..1);
         let (done, ends) = channel();
         let waits = Arc::clone(&job);

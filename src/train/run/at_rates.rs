@@ -1,4 +1,4 @@
-//! A number of training steps at given rates, apart from the run's schedule.
+//! Training steps at given learning rates, independent of the run's schedule.
 
 use super::Run;
 use crate::model::StageSet;
@@ -9,20 +9,20 @@ use crate::train::metrics::PassProgress;
 use crate::train::run_schedule::Rates;
 
 impl Run<'_> {
-    /// The phase of the first epoch, and the stages that train in it.
+    /// Returns the phase of the first epoch and the stages that train in it.
     pub(in crate::train) fn first_phase(&self) -> (usize, StageSet) {
         let plan = self.schedule.epoch(0, &[]);
         (plan.phase.number, plan.trainable)
     }
 
-    /// Trains what the first epoch trains, at `rate(step)` for all of it, over as many epochs of data as it
-    /// takes: until `goes_on` refuses the loss of a step (before its update), or the user stops the run.
-    /// `steps` is how many it will be at most.
+    /// Trains the stages of the first epoch, all at `rate(step)`, over as many epochs of data as needed:
+    /// until `keep_going` returns `false` for the loss of a step (taken before its update) or the user
+    /// stops the run. `steps` is the largest possible number of steps.
     pub(in crate::train) fn at_rates(
         &mut self,
         steps: usize,
         rate: &dyn Fn(usize) -> f64,
-        goes_on: &mut dyn FnMut(f64) -> bool,
+        keep_going: &mut dyn FnMut(f64) -> bool,
     ) -> Result<(), TrainError> {
         let (_, trainable) = self.first_phase();
         self.trainer.set_trainable(trainable);
@@ -40,7 +40,7 @@ impl Run<'_> {
                 let rates = |step| Rates::new(rate(step), rate(step));
                 let more = self.trainer.train_step(&mut pass, &rates)?;
                 let loss = pass.last_loss().filter(|_| self.trainer.steps > done);
-                if loss.is_some_and(|loss| !goes_on(loss)) || self.trainer.stopped() {
+                if loss.is_some_and(|loss| !keep_going(loss)) || self.trainer.stopped() {
                     return Ok(());
                 }
                 if !more {
@@ -48,7 +48,7 @@ impl Run<'_> {
                 }
             }
             if self.trainer.steps == before {
-                // An epoch without a readable batch: the next one would be no different.
+                // No batch of this epoch was readable; the next epoch would not be different.
                 return Ok(());
             }
             progress = pass.progress();

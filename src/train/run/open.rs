@@ -1,4 +1,4 @@
-//! Everything that a run needs.
+//! Opens everything that a run needs.
 
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -36,7 +36,7 @@ use crate::train::trainer::Trainer;
 use crate::train::tune::tune;
 
 impl<'a> Run<'a> {
-    /// Opens everything, cheap checks first: a mistake must show before anything is decoded or
+    /// Opens everything, cheap checks first: mistakes must be reported before anything is decoded or
     /// compiled.
     pub(in crate::train) fn open(
         config: &'a Config,
@@ -71,7 +71,7 @@ impl<'a> Run<'a> {
         };
         let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
         if let (Some(folder), None) = (&config.run.record, &config.run.resume) {
-            // Before an earlier run is moved aside.
+            // Must come before an earlier run is moved aside.
             Recorder::refuse_occupied(folder)?;
         }
         let mut checkpoints = CheckpointWriter::open(config, info, writes)?;
@@ -85,9 +85,9 @@ impl<'a> Run<'a> {
             let start = Start::open(config, &checkpoints.info, &objective, &autodiff)?;
             if start.data.is_some_and(|data| data != checkpoints.data) {
                 log::warn!(
-                    "the training or validation split has other actions, labels or views than when the \
+                    "the training or validation split has different actions, labels or views than when the \
                      checkpoint was written (changed data, --max-views, --split or --fold): the resumed run \
-                     does not go on as it would have"
+                     will not match an uninterrupted one"
                 );
             }
             Ok(start)
@@ -97,8 +97,8 @@ impl<'a> Run<'a> {
             None => open()?,
         };
         let half = half_precision(config, &devices, cluster)?;
-        let (asked, actions) = (config.compute.lanes, config.optimizer.batch_size);
-        let lanes = lanes::count(asked, devices.count(), start.lanes, actions)?;
+        let (requested, actions) = (config.compute.lanes, config.optimizer.batch_size);
+        let lanes = lanes::count(requested, devices.count(), start.lanes, actions)?;
         data.lanes = lanes;
         let sync_norm = config.compute.sync_batch_norm;
         if sync_norm && lanes == 1 {
@@ -106,14 +106,16 @@ impl<'a> Run<'a> {
         }
         start.net = start.net.with_half(half);
         start.average = start.average.map(|average| average.with_half(half));
-        // Steps repeat what a device had no memory for, but not the loading of weights.
-        let waited = compute.device.sync();
+        // A step is repeated if the device runs out of memory; loading the weights is not, so check
+        // here.
+        let synced = compute.device.sync();
         if MemoryWatch::start(&compute.device).out_of_memory() {
             return Err(TrainError::OutOfMemory);
         }
-        waited?;
+        synced?;
         checkpoints.best_score = start.best_score;
-        // Actions seen before the data set changed count as trained on. What a run began with may be unknown.
+        // Actions seen before the data set changed still count as trained on. An empty list means that
+        // the earlier data are unknown.
         if let Some(mut before) = start.trained_digests {
             let now = std::mem::take(&mut checkpoints.info.trained_digests);
             if !before.is_empty() && now.iter().any(|digest| !before.contains(digest)) {
@@ -144,7 +146,7 @@ impl<'a> Run<'a> {
             )
         });
         let recorder = record.transpose()?;
-        // Now that nothing can be refused any more.
+        // All checks have passed; only now may files in the folder be changed.
         if writes {
             let (score, within_epoch) = (checkpoints.best_score, start.progress.is_some());
             checkpoints.best_score = keep_best(config, &start.history, score, within_epoch)?;
@@ -169,11 +171,11 @@ impl<'a> Run<'a> {
                 valid: &data.valid,
             },
         );
-        let since = Instant::now();
+        let epoch_started = Instant::now();
         observer.observe(&Event::Started(summary.clone()));
         if config.compute.tune {
             let micro_batch = budget.step(&needs).micro_batch.min(clips);
-            // What is found for the first of a kind is read from the file for the others.
+            // Identical devices reuse the first one's results, which are read from its file.
             for device in &devices.own {
                 tune(config, device, &start.net, micro_batch, stop, observer)?;
             }
@@ -188,7 +190,7 @@ impl<'a> Run<'a> {
             let all =
                 on_devices(Lanes::new(lanes, model, half, &devices.others())?, &devices, cluster)
                     .with_sync_batch_norm(sync_norm);
-            data.own_lanes = all.here();
+            data.own_lanes = all.local();
             trainer = trainer.in_lanes(all);
         }
         trainer.augmenter = Some(data.augmenter(&schema));
@@ -197,8 +199,8 @@ impl<'a> Run<'a> {
         trainer.recorder = recorder;
         let mixing = Mixing { config: config.mixing.clone(), seed: config.run.seed };
         trainer.mixing = config.mixing.mixes().then_some(mixing);
-        // A run that goes on in f32 needs none, one that goes on in f16 begins with the usual one.
-        trainer.loss_scale = trainer.loss_scale.map(|usual| start.loss_scale.unwrap_or(usual));
+        // A run resumed in f32 needs no loss scale; one newly in f16 starts from the default.
+        trainer.loss_scale = trainer.loss_scale.map(|default| start.loss_scale.unwrap_or(default));
         let mut run = Self {
             config,
             cluster: cluster.cloned(),
@@ -210,8 +212,8 @@ impl<'a> Run<'a> {
             checkpoints,
             reporter,
             history: start.history,
-            since,
-            before: start.progress.as_ref().map_or(0.0, PassProgress::seconds),
+            epoch_started,
+            seconds_before: start.progress.as_ref().map_or(0.0, PassProgress::seconds),
             progress: start.progress,
             cached: 0,
             advised: false,
@@ -221,7 +223,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whether activations are stored in half precision: on all devices or on none.
+/// Returns whether activations are stored in half precision, which applies to all devices or none.
 fn half_precision(
     config: &Config,
     devices: &Devices,
@@ -241,7 +243,7 @@ fn half_precision(
     }
 }
 
-/// Lanes shared with the ranks of a cluster, if there is one.
+/// Shares the lanes with the ranks of a cluster, if there is one.
 fn on_devices(lanes: Lanes, devices: &Devices, cluster: Option<&Rc<Cluster>>) -> Lanes {
     match cluster {
         Some(cluster) => lanes.across(Rc::clone(cluster), &devices.counts(), devices.alike()),

@@ -1,4 +1,4 @@
-//! Gradients of a batch in pieces against those of one graph over the same pieces.
+//! Compares the gradients of a batch computed in parts with those of one graph over the same parts.
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -37,7 +37,7 @@ fn batch(schema: &Schema) -> Batch {
         views: view_counts.iter().flat_map(|&count| 0..count).collect(),
         view_counts,
         labels: schema.tasks.iter().enumerate().map(labels).collect(),
-        // Some are unknown, in some properties all of them.
+        // Some values are unknown; in some properties all of them are.
         properties: properties.map(|(n, p)| of_class(p.values.len() + 1, n % 3)).collect(),
         frames: (0..bytes).map(|n| (n * n % 251 + n / 977 % 5) as u8).collect(),
         frames_from: 0,
@@ -79,7 +79,7 @@ impl Case {
         Self { net, model, objective, batch: batch(&schema), device }
     }
 
-    /// A network of its own: running statistics are shared between clones.
+    /// Returns a separate copy of the network; clones would share running statistics.
     fn fresh(&self) -> MultiViewNet {
         let mut net = self.model.init(3, &self.device);
         let state = state_dict::collect(&self.net).unwrap();
@@ -88,7 +88,7 @@ impl Case {
         net.with_trainable(lowest.map_or(StageSet::NONE, |stage| StageSet::last(5 - stage)))
     }
 
-    /// What a step of size 1 makes of the network, and the loss.
+    /// Returns the state of the network after an SGD step with a learning rate of 1.
     fn stepped(&self, net: MultiViewNet, grads: GradientsParams) -> StateDict {
         let rule = Rule::Sgd { momentum: 0.0, weight_decay: 0.0 };
         let (net, _) = Optimizer::new(rule, 0.0).step(net, grads, &|_| 1.0, None).unwrap();
@@ -113,8 +113,8 @@ impl Case {
             clips,
             memory,
             loss_scale: 1.0,
-            together: None,
-            gradients: None,
+            lane_sync: None,
+            gradient_sink: None,
         };
         let mut watch = MemoryWatch::start(&self.device);
         let done = step.queue(Some(&self.masks())).unwrap().finish(&mut watch).unwrap();
@@ -122,7 +122,8 @@ impl Case {
         (self.stepped(net, done.grads), done.result.losses, done.result.logits)
     }
 
-    /// One graph over everything; `pieces` of clips are normalised by themselves.
+    /// Computes everything in one graph, in which batch norm is applied to each piece of a part
+    /// separately.
     fn in_one_graph(&self, parts: &[(Range<usize>, &[Range<usize>])]) -> (StateDict, Losses) {
         let net = self.fresh();
         let masks = self.masks();
@@ -147,7 +148,7 @@ impl Case {
     }
 }
 
-/// Largest difference of a tensor over its largest number, over all tensors.
+/// Returns the largest difference relative to a tensor's largest value, over all tensors.
 fn worst(ours: &StateDict, theirs: &StateDict) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     let of = |name: &String| {
@@ -162,7 +163,7 @@ fn worst(ours: &StateDict, theirs: &StateDict) -> f64 {
 
 #[test]
 fn a_batch_in_pieces_has_the_gradients_of_the_whole() {
-    // Clips of the actions: 0 1 | 2 | 3 4 5 | 6.
+    // The actions have the clips 0 1 | 2 | 3 4 5 | 6.
     type Pieces<'a> = Vec<(Range<usize>, &'a [Range<usize>])>;
     let cases: [(usize, Pieces); 4] = [
         (usize::MAX, vec![(0..4, &[0..7])]),
@@ -195,7 +196,7 @@ fn a_batch_in_pieces_has_the_gradients_of_the_whole() {
                 assert_eq!(logits[1].dims(), [4, 8]);
             }
         }
-        // The parts' costs add up to the batch's, weights and unknown properties included.
+        // The costs of the parts add up to the batch's, including weights and unknown properties.
         let net = case.fresh().valid();
         let plain = case.device.clone().without_autodiff();
         let clips = plain_clips_of(&case.batch, 0..7, &plain).unwrap();
@@ -261,7 +262,7 @@ impl crate::losses::TaskLoss for Starved {
 }
 
 #[test]
-fn a_step_without_memory_is_repeated_in_halves() {
+fn a_step_that_runs_out_of_memory_is_repeated_in_halves() {
     let Some(device) = device::unshared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let options = crate::synth::SynthOptions {
@@ -301,24 +302,25 @@ fn a_step_without_memory_is_repeated_in_halves() {
         Ok::<_, TrainError>((trainer.memory.micro_batch, state))
     };
     let run = |starved: bool, micro_batch: usize| run_in(1, starved, micro_batch);
-    // Weights and running statistics are those of a run that had planned so from the start.
+    // Weights and running statistics equal those of a run that used this micro-batch from the start.
     let (clips, state) = run(true, usize::MAX).unwrap();
     let (planned, expected) = run(false, 2).unwrap();
     assert_eq!((clips, planned), (2, 2));
-    assert!(state == expected, "the step that failed has left a trace");
-    // Of a single clip there is no half.
+    assert!(state == expected, "the failed step left a trace");
+    // A single clip cannot be halved.
     assert!(matches!(run(true, 1), Err(TrainError::OutOfMemory)));
-    // Lanes that exchange statistics all repeat it.
+    // All lanes that exchange statistics repeat the step.
     let (clips, state) = run_in(2, true, usize::MAX).unwrap();
     let (_, expected) = run_in(2, false, 1).unwrap();
     assert_eq!(clips, 1);
-    assert!(state == expected, "the step that failed has left a trace");
+    assert!(state == expected, "the failed step left a trace");
 }
 
 #[test]
-fn a_part_whose_labels_have_no_share_has_no_loss() {
+fn a_part_whose_labels_have_no_weight_has_no_loss() {
     let mut case = Case::new(StageSet::ALL);
-    // In a part of its own the first action has its partner's label alone, of which it takes nothing.
+    // The only known label of the first action, which can be a part of its own, is its partner's. At a
+    // share of 1 that label has no weight.
     case.batch.labels[0] = vec![None, Some(1), None, Some(2)];
     for share in [1.0, 0.0, 0.5] {
         let partners = vec![1, 0, 3, 2];

@@ -1,4 +1,4 @@
-//! A batch's gradients, and its clips on their way to the device.
+//! Computes the gradients of a batch and uploads its clips.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,11 +13,11 @@ use crate::train::error::TrainError;
 use crate::train::lanes::{FirstClips, Lanes, training_clips};
 use crate::train::step::{Attempt, Clips, Gradients, Step, first_pass};
 
-/// A batch whose first clips are on their way to the device.
+/// A batch whose first clips are being uploaded to the device.
 pub(super) struct Uploaded {
     pub batch: Arc<Batch>,
     pub step: usize,
-    /// Batches that the loader had handed out or skipped, this one included.
+    /// Number of batches that the loader has handed out or skipped, including this one.
     pub taken: usize,
     pub first: FirstClips,
 }
@@ -30,7 +30,7 @@ impl Trainer<'_> {
         match self.wait_for(&mut pass.metrics, &mut pass.loader)? {
             Some(batch) => self.upload(batch, self.steps, pass.loader.taken()).map(Some),
             None => {
-                // Nothing could be read of the last ones.
+                // The remaining batches were unreadable; they count as done.
                 pass.metrics.done(pass.loader.taken());
                 Ok(None)
             }
@@ -51,7 +51,7 @@ impl Trainer<'_> {
         Ok(Uploaded { batch: batch.into(), step, taken, first: RefCell::new(first) })
     }
 
-    /// Some clips of a batch, ready for the network.
+    /// Returns some clips of a batch, augmented and normalised for the network.
     pub(super) fn clips(
         &self,
         batch: &Batch,
@@ -61,18 +61,18 @@ impl Trainer<'_> {
         training_clips(self.augmenter.as_ref(), batch, range, self.epoch, step, &self.device)
     }
 
-    /// A batch's gradients. While the device computes them, the next batch is uploaded if it is
-    /// there. A batch that does not fit in memory is repeated with half the micro-batch.
+    /// Computes the gradients of a batch. Meanwhile uploads the next batch if it has been read
+    /// already. Repeats a batch that does not fit in memory with half the micro-batch.
     pub(super) fn gradients(
         &mut self,
         uploaded: &Uploaded,
         pass: &mut TrainPass,
     ) -> Result<Gradients, TrainError> {
-        self.agree()?;
+        self.sync_weights()?;
         loop {
             let attempt = match self.lanes {
-                None => self.whole(uploaded, pass)?,
-                Some(_) => self.by_lanes(uploaded, pass)?,
+                None => self.attempt_in_one_lane(uploaded, pass)?,
+                Some(_) => self.attempt_in_lanes(uploaded, pass)?,
             };
             match attempt {
                 Attempt::Done(gradients) => return Ok(gradients),
@@ -87,13 +87,17 @@ impl Trainer<'_> {
         }
     }
 
-    /// An attempt at them on this device, in one lane.
-    fn whole(&self, uploaded: &Uploaded, pass: &mut TrainPass) -> Result<Attempt, TrainError> {
+    /// Attempts to compute the gradients on this device, as one lane.
+    fn attempt_in_one_lane(
+        &self,
+        uploaded: &Uploaded,
+        pass: &mut TrainPass,
+    ) -> Result<Attempt, TrainError> {
         let batch: &Batch = &uploaded.batch;
         let masks =
             DropoutMasks::new(self.seed, uploaded.step as u64, &batch.actions, &batch.earlier);
         let clips = |range| match uploaded.first.take() {
-            // Handed out once, so that they are not held longer than the step needs them.
+            // Taken, not cloned, so that they are freed as soon as the step no longer needs them.
             Some((first, clips)) if first == range => Ok(clips),
             _ => self.clips(batch, range, uploaded.step),
         };
@@ -102,7 +106,7 @@ impl Trainer<'_> {
         Attempt::finish(queued, &mut pass.watch)
     }
 
-    /// All of a batch in one lane.
+    /// Returns the step that computes a whole batch as one lane.
     pub(super) fn step<'b>(&'b self, batch: &'b Batch, clips: &'b Clips<'b>) -> Step<'b> {
         Step {
             net: self.net(),
@@ -112,24 +116,24 @@ impl Trainer<'_> {
             clips,
             memory: self.memory,
             loss_scale: self.loss_factor(),
-            together: None,
-            gradients: None,
+            lane_sync: None,
+            gradient_sink: None,
         }
     }
 
-    /// The factor of the loss.
+    /// Returns the loss scale; 1 in f32.
     pub(super) fn loss_factor(&self) -> f64 {
         self.loss_scale.map_or(1.0, |scale| scale.factor())
     }
 
-    /// Uploads the batch after this one if it has been read.
+    /// Uploads the batch after this one if it has already been read.
     pub(super) fn upload_next(
         &self,
         uploaded: &Uploaded,
         pass: &mut TrainPass,
     ) -> Result<(), TrainError> {
-        // Other ranks may not have theirs yet.
-        let alone = !self.lanes.as_ref().is_some_and(Lanes::are_remote);
+        // Completing a batch is collective: other ranks may not have read their share yet.
+        let alone = !self.lanes.as_ref().is_some_and(Lanes::has_remote);
         if alone
             && pass.next.is_none()
             && let Some(next) = pass.loader.ready()?
@@ -140,7 +144,7 @@ impl Trainer<'_> {
     }
 }
 
-/// Clips of the lane that has most of them.
+/// Returns the number of clips in the largest lane.
 pub(super) fn largest_lane(batch: &Batch) -> usize {
     batch.lanes.iter().map(|lane| batch.clips_of(lane).len()).max().unwrap_or(0)
 }

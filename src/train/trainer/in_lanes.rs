@@ -1,4 +1,4 @@
-//! Steps of a trainer with several lanes.
+//! Training and validation steps that are computed in several lanes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,8 @@ use crate::train::run_schedule::Rates;
 use crate::train::step::{Attempt, Gradients};
 
 impl Trainer<'_> {
-    /// The next batch, whole, of which something could be read.
+    /// Waits for the next batch with at least one readable action, and completes it with the shares of
+    /// the other ranks.
     pub(super) fn wait_for(
         &self,
         metrics: &mut PassMetrics,
@@ -45,22 +46,22 @@ impl Trainer<'_> {
         }
     }
 
-    /// Time that this pass has spent on exchange; `None` in one lane.
+    /// Returns the time that this pass has spent on exchange; `None` without lanes.
     pub(super) fn exchanged(&self) -> Option<Duration> {
         self.lanes.as_ref().map(Lanes::exchanged)
     }
 
-    /// Makes all copies of the network equal.
-    pub(super) fn agree(&mut self) -> Result<(), TrainError> {
+    /// Synchronises the weights of all copies of the network.
+    pub(super) fn sync_weights(&mut self) -> Result<(), TrainError> {
         if let Some(lanes) = &mut self.lanes {
             let net = self.net.take().expect("the network is only absent during an update");
-            self.net = Some(lanes.agree(net)?);
+            self.net = Some(lanes.sync_weights(net)?);
         }
         Ok(())
     }
 
-    /// An attempt at them on all devices.
-    pub(super) fn by_lanes(
+    /// Attempts to compute a batch's gradients on all devices.
+    pub(super) fn attempt_in_lanes(
         &self,
         uploaded: &Uploaded,
         pass: &mut TrainPass,
@@ -77,8 +78,8 @@ impl Trainer<'_> {
         }
     }
 
-    /// A step on a batch in memory, neither augmented nor counted in any metrics. Returns the time of the
-    /// exchange.
+    /// Performs a training step on a batch in memory without adding it to any metrics. Returns the time
+    /// spent on exchange.
     ///
     /// # Errors
     /// A device that fails or is out of memory.
@@ -88,7 +89,7 @@ impl Trainer<'_> {
         rates: Rates,
     ) -> Result<Duration, TrainError> {
         self.restart_clock();
-        self.agree()?;
+        self.sync_weights()?;
         let step = self.steps;
         let attempt = match &self.lanes {
             None => {
@@ -118,15 +119,16 @@ impl Trainer<'_> {
         Ok(self.exchanged().unwrap_or_default())
     }
 
-    /// What the lanes of a training step do.
+    /// Returns the work that the lanes of a training step perform.
     fn training(&self, step: usize) -> Work {
         let (augmenter, loss_scale) = (self.augmenter.clone(), self.loss_factor());
         Work::Train { augmenter, seed: self.seed, epoch: self.epoch, step, loss_scale }
     }
 
-    /// The results of all lanes. This device computes its own with `net`, or with the network that is
-    /// trained; `queued` is called while it does. `watch` has seen the first clips' upload, too: whether this
-    /// device was out of memory is what all ranks have to know.
+    /// Computes all lanes and returns their results. This device computes its lanes with `net`, by
+    /// default the network being trained, and calls `queued` while the device is busy. `watch` must also
+    /// have covered the upload of the first clips: if this device ran out of memory, all ranks have to
+    /// know.
     fn compute(
         &self,
         job: &Arc<LaneJob>,
@@ -137,8 +139,8 @@ impl Trainer<'_> {
     ) -> Result<Joined, TrainError> {
         let lanes = self.lanes.as_ref().expect("only a trainer with lanes computes in lanes");
         if let Err(error) = lanes.start(job) {
-            // Those that have begun must not wait for the others.
-            job.sync_norm.iter().for_each(|all| all.break_off());
+            // Lanes that have already started must not wait for the others.
+            job.sync_norm.iter().for_each(|all| all.abort());
             return Err(error);
         }
         let replica = Replica { net: net.unwrap_or(self.net()), device: &self.device };
@@ -149,7 +151,7 @@ impl Trainer<'_> {
         };
         let own = job.run(replica, lanes.own(), first, &mut || {
             let queued = queued(self);
-            // Whatever became of that: lanes wait for this, on other devices too.
+            // Serve even after an error: lanes wait for it, on other devices too.
             waited = lanes.serve(job)?;
             sum = Some(gather()?);
             queued
@@ -159,7 +161,7 @@ impl Trainer<'_> {
             Ok(own) => watch.intact().map(|()| own).map_err(TrainError::Execution),
             failed => failed,
         };
-        // Other ranks wait for this one's too if its first lanes have failed.
+        // If this rank's first lanes failed before the gathering, other ranks still wait for it.
         let (sum, complete) = match (sum, &own) {
             (Some(sum), _) => sum,
             (None, Err(TrainError::Cluster(_))) => (None, Instant::now()),
@@ -171,7 +173,7 @@ impl Trainer<'_> {
         };
         let stop = self.stop.load(Ordering::Relaxed);
         let lanes = lanes.collect(own, stop, busy.saturating_sub(waited))?;
-        let gradients = sum.expect("it is absent where a lane has failed");
+        let gradients = sum.expect("the sum is only missing if a lane has failed");
         Ok(Joined { lanes, gradients })
     }
 
@@ -187,7 +189,8 @@ impl Trainer<'_> {
         Arc::new(LaneJob { batch, objective, memory: self.memory, work, gathering, sync_norm })
     }
 
-    /// A batch's losses and logits by all devices; `None` if one was out of memory.
+    /// Evaluates a batch on all devices and returns its losses and logits; `None` if one of them was
+    /// out of memory.
     pub(super) fn evaluate_in_lanes(
         &self,
         net: &MultiViewNet,

@@ -1,4 +1,4 @@
-//! Validation by a trainer.
+//! The validation pass of a trainer.
 
 use std::sync::Arc;
 
@@ -18,19 +18,19 @@ use crate::train::metrics::{PassMetrics, PassProgress};
 use crate::train::objective::BatchResult;
 
 impl Trainer<'_> {
-    /// Validates the network, or the average of its weights, on every batch of `loader`: no updates, dropout
-    /// or augmentation, and the running statistics of batch normalisation.
+    /// Validates the network, or the average of its weights if there is one, on every batch of `loader`:
+    /// without updates, dropout or augmentation, and with the running statistics of batch norm.
     ///
     /// # Errors
-    /// As [`Trainer::train_one_epoch`].
+    /// Those of [`Trainer::train_one_epoch`].
     pub fn validate(&mut self, loader: Loader) -> Result<PassRecord, TrainError> {
         self.validate_with(loader, &mut |_, _| Ok(()))
     }
 
-    /// The same; `inspect` sees each batch with its prediction.
+    /// Like [`Trainer::validate`], and calls `inspect` with each batch and its prediction.
     ///
     /// # Errors
-    /// As [`Trainer::train_one_epoch`], and those of `inspect`.
+    /// Those of [`Trainer::train_one_epoch`] and of `inspect`.
     pub fn validate_with(
         &mut self,
         loader: Loader,
@@ -42,12 +42,12 @@ impl Trainer<'_> {
         record
     }
 
-    /// Exchanges the weights that are trained with their average, if there is one.
+    /// Swaps the weights being trained with their average, if there is one.
     fn swap_average(&mut self) {
         if let Some(average) = &mut self.average {
             average.swap(&mut self.net);
             if let Some(lanes) = &mut self.lanes {
-                lanes.replaced();
+                lanes.mark_replaced();
             }
         }
     }
@@ -58,7 +58,7 @@ impl Trainer<'_> {
         inspect: &mut dyn FnMut(&Batch, &Prediction) -> Result<(), TrainError>,
     ) -> Result<PassRecord, TrainError> {
         self.restart_clock();
-        self.agree()?;
+        self.sync_weights()?;
         let net = self.net().valid();
         let mut watch = MemoryWatch::start(&self.device);
         let mut metrics = PassMetrics::new(PassProgress::new(&self.objective));
@@ -83,7 +83,7 @@ impl Trainer<'_> {
         Ok(metrics.record(&self.objective))
     }
 
-    /// A batch's losses and logits; `None` if the device was out of memory.
+    /// Evaluates a batch and returns its losses and logits; `None` if the device was out of memory.
     fn evaluate(
         &self,
         net: &MultiViewNet,
@@ -114,8 +114,8 @@ impl Trainer<'_> {
         }
     }
 
-    /// What of each clip of a batch of one action speaks for a class of a task, as the network that is
-    /// validated has it. `None` if the clips do not fit into one pass.
+    /// Computes a saliency map of each clip in a batch of one action for `class` = `[task, class]`, with
+    /// the network that is validated. `None` if the clips do not fit into one pass.
     pub(in crate::train) fn explain(
         &self,
         batch: &Batch,
