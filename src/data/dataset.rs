@@ -142,7 +142,7 @@ pub enum DatasetError {
     },
     /// Too many views are unreadable: the rest would be a different data set.
     #[error(
-        "{split} split: more than 20 % of its {views} views cannot be read, among them {}",
+        "{split} split: more than 20 % of its {views} views cannot be read, for example {}",
         some(.errors)
     )]
     TooManyUnreadable {
