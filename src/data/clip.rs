@@ -39,7 +39,7 @@ pub struct Frame<'a> {
     pub positions: &'a [usize],
 }
 
-/// Properties of a clip; all but `complaint` are known before its frames are decoded.
+/// Properties of a clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipInfo {
     /// Number of frames that are presented (after applying the container's edit list).
