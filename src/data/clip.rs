@@ -51,7 +51,7 @@ pub struct ClipInfo {
     /// Frames per second, on average over the clip's time stamps.
     pub fps: f64,
     /// Largest deviation of a frame's time stamp from its time at a constant `fps`, seconds; 0 if
-    /// the time stamps are unknown.
+    /// the time stamps cannot be used.
     pub drift: f64,
     /// Codec name as ffmpeg spells it ("h264", "hevc", "png", …).
     pub codec: String,
