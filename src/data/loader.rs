@@ -105,7 +105,7 @@ impl Loader {
     /// [`DatasetError`], as for [`Iterator::next`].
     pub fn ready(&mut self) -> Result<Option<Batch>, DatasetError> {
         while let Some(loaded) = self.queue.ready() {
-            if let Some(batch) = self.queue.wanted(loaded).transpose()? {
+            if let Some(batch) = self.queue.unless_empty(loaded).transpose()? {
                 return Ok(Some(batch));
             }
         }
@@ -132,7 +132,7 @@ impl Iterator for Loader {
                 true => self.queue.read_next(&mut self.resizer)?,
                 false => self.queue.wait_for_next()?,
             };
-            if let Some(batch) = self.queue.wanted(loaded) {
+            if let Some(batch) = self.queue.unless_empty(loaded) {
                 return Some(batch);
             }
         }

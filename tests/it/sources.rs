@@ -363,7 +363,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
         (clips(&["x/notes.txt"]), "contains no data set"),
         (
             clips(&["train/action_0/a.mp4", "train/action_1/a.mp4", "train/action_2/a.mp4"]),
-            "each of its classes has one action, \"action_0\" for one",
+            "each class has only one action, for example \"action_0\"",
         ),
         (table("action,class\n1,x\n"), "line 1: no column is called `path`"),
         (table("path,class,Path\na.mp4,x,b\n"), "line 1: the column \"path\" occurs twice"),

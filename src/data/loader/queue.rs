@@ -239,7 +239,7 @@ impl Queue {
     }
 
     /// Filters out an empty batch, unless empty batches are handed out as well.
-    pub(super) fn wanted(&self, loaded: Loaded) -> Option<Loaded> {
+    pub(super) fn unless_empty(&self, loaded: Loaded) -> Option<Loaded> {
         let empty = loaded.as_ref().is_ok_and(|batch| batch.actions.is_empty());
         (self.keeps_empty || !empty).then_some(loaded)
     }

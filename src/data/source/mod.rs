@@ -1,7 +1,7 @@
 //! A data set on disk: how it lists its actions, its schema and its splits.
 //!
-//! SoccerNet's layout, class folders, tables and lists are all converted to [`Split`]s; code
-//! outside this module does not depend on the format. Splits that a data set lacks are made.
+//! SoccerNet's layout, class folders, tables and lists are all converted to [`Split`]s;
+//! later stages do not depend on the format. Splits that a data set lacks are made.
 
 mod folders;
 mod format;

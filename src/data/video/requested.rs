@@ -9,7 +9,7 @@ pub(super) struct Requested {
 }
 
 impl Requested {
-    /// Creates a request of frame `frames[i]` at each position `i`.
+    /// Creates the requests: frame `frames[i]` is requested at position `i`.
     pub(super) fn new(frames: &[usize]) -> Self {
         let mut positions: Vec<usize> = (0..frames.len()).collect();
         positions.sort_by_key(|&position| frames[position]);
