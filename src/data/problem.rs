@@ -170,8 +170,8 @@ impl ProblemKind {
             Self::MixedRotation => Some("check that all of them are upright (--sheet shows them)"),
             Self::MixedOrientation => Some("only the middle of a tall clip is used"),
             Self::UnevenTimes => Some(
-                "a window in seconds assumes the mean rate: convert them to a constant rate (ffmpeg -i \
-                 IN -r 25 OUT), or give the window in frames",
+                "a window in seconds assumes the mean rate: convert the clips to a constant rate (ffmpeg \
+                 -i IN -r 25 OUT), or give the window in frames",
             ),
             Self::MixedPixelAspect => Some("frames are not stretched, so their shapes differ"),
             _ => None,

@@ -90,8 +90,8 @@ impl WindowSpec {
     /// Samples frames; a window without a fixed position lies in the middle of the clip
     /// ([`WindowSpec::pick`]).
     ///
-    /// With frames 67 to 82 at 15 frames per second and 16 frames, a clip of 25 frames per second has
-    /// a step of 5/3 and 10 positions, which are spread over the 16 frames:
+    /// With a window from frame 67 to 82, 15 frames per second and 16 frames per clip, a clip at 25
+    /// frames per second has a step of 5/3 and 10 positions, which are spread over the 16 frames:
     ///
     /// ```
     /// use polyview::data::{clip::ClipInfo, sampling::WindowSpec};

@@ -13,7 +13,7 @@ use crate::schema::{Schema, SplitSpec};
 choices! {
     /// How a data set lists its actions.
     pub Format {
-        /// As SoccerNet does: a folder per split, with annotations.json.
+        /// SoccerNet's layout: a folder per split, with annotations.json.
         SoccerNet = "soccernet",
         /// A folder per class, optionally within a folder per split.
         Folders = "folders",
