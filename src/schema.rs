@@ -19,18 +19,18 @@ use indexmap::IndexMap;
 use crate::data::Window;
 use crate::text;
 
-/// An action's annotated fields with their values. A missing field counts as `""`.
+/// The values of an action's annotated fields, by field name. A missing field counts as `""`.
 pub type Fields = IndexMap<String, String>;
 
-/// Conditions on fields: each field with the matching values.
+/// A condition on fields: the matching values of each field.
 pub(crate) type Condition = IndexMap<String, Vec<String>>;
 
-/// The value of a field, `""` if it is missing.
+/// Returns the value of a field, `""` if it is missing.
 fn value<'a>(fields: &'a Fields, field: &str) -> &'a str {
     fields.get(field).map_or("", String::as_str)
 }
 
-/// Whether the field's value is among the listed ones.
+/// Returns whether the field's value is among the listed ones.
 fn is_one_of(fields: &Fields, field: &str, values: &[String]) -> bool {
     let found = value(fields, field);
     values.iter().any(|known| known == found)
@@ -39,15 +39,15 @@ fn is_one_of(fields: &Fields, field: &str, values: &[String]) -> bool {
 /// The description of a data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schema {
-    /// Short name, as in file names.
+    /// Short name, for file names.
     pub name: String,
     /// Name for tables and reports.
     pub title: String,
     /// Folder below the root that may contain the split folders.
     pub folder: Option<String>,
-    /// Prefixes to be removed from a clip's Url.
+    /// Prefixes that are removed from a clip's Url.
     pub url_prefixes: Vec<String>,
-    /// The window of its clips unless an option gives another; see [`Schema::usual_window`].
+    /// Default window of the clips; see [`Schema::usual_window`].
     pub window: Option<Window>,
     /// The splits, in order.
     pub splits: Vec<SplitSpec>,
@@ -55,10 +55,10 @@ pub struct Schema {
     pub tasks: Vec<Task>,
     /// Annotated properties other than the tasks.
     pub properties: Vec<Property>,
-    /// Fields of an action that the data set has and the schema does not read. `None` if they are not
-    /// listed: then any field is in order.
+    /// Fields of an action that exist in the data set but are not read by the schema. `None` if
+    /// they are not listed: then any field is accepted.
     pub ignored_fields: Option<Vec<String>>,
-    /// Whether SoccerNet's official evaluator knows this data set.
+    /// Whether SoccerNet's official evaluator supports this data set.
     pub official: bool,
     leave_out: Vec<LeaveOut>,
     defaults: Vec<DefaultRule>,
@@ -71,7 +71,7 @@ pub struct SplitSpec {
     pub name: String,
     /// Folder names in the order in which they are tried, beginning with the name itself.
     pub spellings: Vec<String>,
-    /// Whether its actions carry labels.
+    /// Whether the split's actions have labels.
     pub labelled: bool,
 }
 
@@ -86,7 +86,7 @@ pub struct Task {
     pub imbalanced: bool,
     /// The classes, in index order; at least two.
     pub classes: Vec<Class>,
-    /// The field and its values that leave the class open.
+    /// A field and those of its values for which the class is unknown.
     unknown: Option<(String, Vec<String>)>,
 }
 
@@ -95,7 +95,7 @@ pub struct Task {
 pub struct Class {
     /// The class's name.
     pub name: String,
-    /// Field values of this class in prediction files and synthetic data.
+    /// Field values that are written for this class in prediction files and synthetic data.
     pub write: Fields,
     matches: Condition,
 }
@@ -107,15 +107,15 @@ pub struct Property {
     pub name: String,
     /// Name in tables.
     pub title: String,
-    /// The annotation field.
+    /// The annotation field that contains the property.
     pub field: String,
     /// Known values with their spellings; value `k` has index `k + 1`.
     pub values: Vec<Vec<String>>,
-    /// Width of its embedding as an input of the model.
+    /// Width of the property's embedding as an input of the model.
     pub embedding: usize,
-    /// Whether it may be an input of the model.
+    /// Whether the property may be an input of the model.
     pub input: bool,
-    /// Whether it may be an auxiliary head.
+    /// Whether the property may be predicted by an auxiliary head.
     pub auxiliary: bool,
 }
 
@@ -138,15 +138,15 @@ struct DefaultRule {
 /// The result of applying the label rules to an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Labelled {
-    /// One class index per task, in task order; `None` where the annotation leaves it open, but not in
-    /// all tasks.
+    /// One class index per task, in task order; `None` where the class is unknown, but not for all
+    /// tasks.
     Labels(Vec<Option<usize>>),
     /// A rule excludes the action.
     LeftOut {
-        /// The rule's reason.
+        /// The reason that the rule gives.
         reason: String,
     },
-    /// No rule excludes it, but some task has no class for it. At least one entry.
+    /// No rule excludes the action, but its values match no class of some task. At least one entry.
     Unknown(Vec<UnknownValue>),
 }
 
@@ -155,14 +155,14 @@ pub enum Labelled {
 pub struct UnknownValue {
     /// Name of the task.
     pub task: String,
-    /// The field.
+    /// Name of the field.
     pub field: String,
-    /// Its value as annotated.
+    /// Value of the field, as annotated.
     pub value: String,
 }
 
 impl Schema {
-    /// The built-in schema, `schemas/mvfoul.toml`.
+    /// Returns the built-in schema, `schemas/mvfoul.toml`.
     ///
     /// # Errors
     /// None as long as the built-in file is valid, which a test asserts.
@@ -189,9 +189,9 @@ impl Schema {
         validate::resolve(file::parse(text, file)?, file)
     }
 
-    /// The schema of a data set with these splits, each with its spellings, and a task for each of these
-    /// fields, whose values are the classes; an empty value leaves the class open. `file` is the name
-    /// used in errors.
+    /// Creates the schema of a data set with the given splits and a task for each of the given
+    /// fields, whose values are the classes; an empty value means that the class is unknown. `file`
+    /// is the name used in errors.
     ///
     /// # Errors
     /// [`SchemaError`] if a field has fewer than two classes.
@@ -232,13 +232,13 @@ impl Schema {
         if let Some(rule) = self.leave_out.iter().find(|rule| rule.applies(fields)) {
             return Labelled::LeftOut { reason: rule.reason.clone() };
         }
-        let settled = self.settle(fields);
+        let resolved = self.apply_defaults(fields);
         let mut labels = Vec::with_capacity(self.tasks.len());
         let mut unknown = Vec::new();
         for task in &self.tasks {
-            let class = task.classify(&settled);
-            if class.is_none() && !task.is_open(&settled) {
-                unknown.extend(task.unknown(&settled, fields));
+            let class = task.classify(&resolved);
+            if class.is_none() && !task.is_unlabelled(&resolved) {
+                unknown.extend(task.unknown(&resolved, fields));
             }
             labels.push(class);
         }
@@ -251,19 +251,19 @@ impl Schema {
         }
     }
 
-    /// The fields with the default rules applied; each rule is applied to the annotated value.
-    fn settle(&self, fields: &Fields) -> Fields {
-        let mut settled = fields.clone();
+    /// Applies the default rules to the fields; each rule is applied to the annotated value.
+    fn apply_defaults(&self, fields: &Fields) -> Fields {
+        let mut resolved = fields.clone();
         for rule in &self.defaults {
             if is_one_of(fields, &rule.field, &rule.from) {
-                settled.insert(rule.field.clone(), rule.to.clone());
+                resolved.insert(rule.field.clone(), rule.to.clone());
             }
         }
-        settled
+        resolved
     }
 
-    /// The fields of one class per task, for prediction files and synthetic data. `None` if the number
-    /// of labels is wrong or a label is out of range.
+    /// Returns the fields that represent one class per task, for prediction files and synthetic
+    /// data. `None` if the number of labels is wrong or a label is out of range.
     pub fn write(&self, labels: &[usize]) -> Option<Fields> {
         if labels.len() != self.tasks.len() {
             return None;
@@ -275,23 +275,24 @@ impl Schema {
         Some(fields)
     }
 
-    /// The window of its clips unless an option gives another. Where the schema does not say when the
-    /// event happens, it may be anywhere: training draws a place in each epoch, testing takes the middle.
+    /// Returns the default window of the clips. If the schema does not say when the event happens,
+    /// it may be anywhere: training then draws a position in each epoch, and testing uses the
+    /// middle.
     pub fn usual_window(&self) -> Window {
         self.window.unwrap_or(Window::Dense)
     }
 
-    /// The split with that name, in any of its spellings.
+    /// Returns the split with that name, in any of its spellings.
     pub fn split(&self, spelling: &str) -> Option<&SplitSpec> {
         self.splits.iter().find(|split| split.spellings.iter().any(|s| s == spelling))
     }
 
-    /// Index of the task to which class weights and class-balanced sampling apply.
+    /// Returns the index of the task to which class weights and class-balanced sampling apply.
     pub fn imbalanced_task(&self) -> Option<usize> {
         self.tasks.iter().position(|task| task.imbalanced)
     }
 
-    /// The fields that determine labels: those of tasks, exclusion rules and default rules.
+    /// Returns the fields that determine labels: those of tasks, exclusion rules and default rules.
     pub fn label_fields(&self) -> BTreeSet<&str> {
         let in_tasks = self.tasks.iter().flat_map(Task::fields);
         let in_rules = self.leave_out.iter().flat_map(|r| r.when.keys().chain(r.unless.keys()));
@@ -299,7 +300,7 @@ impl Schema {
         in_tasks.chain(in_rules.chain(in_defaults).map(String::as_str)).collect()
     }
 
-    /// Every field that the schema reads.
+    /// Returns every field that the schema reads.
     pub fn fields(&self) -> BTreeSet<&str> {
         let properties = self.properties.iter().map(|p| p.field.as_str());
         self.label_fields().into_iter().chain(properties).collect()
@@ -320,33 +321,33 @@ impl Class {
 }
 
 impl Task {
-    /// Names of the classes, in index order.
+    /// Returns the names of the classes, in index order.
     pub fn class_names(&self) -> Vec<String> {
         self.classes.iter().map(|class| class.name.clone()).collect()
     }
 
-    /// Index of the first class that matches the fields (with defaults applied).
-    fn classify(&self, settled: &Fields) -> Option<usize> {
-        self.classes.iter().position(|class| class.fits(settled))
+    /// Returns the index of the first class that matches the fields (with defaults applied).
+    fn classify(&self, resolved: &Fields) -> Option<usize> {
+        self.classes.iter().position(|class| class.fits(resolved))
     }
 
-    /// Whether the fields leave its class open.
-    fn is_open(&self, settled: &Fields) -> bool {
-        let open = |(field, values): &(String, Vec<String>)| is_one_of(settled, field, values);
-        self.unknown.as_ref().is_some_and(open)
+    /// Returns whether a field has one of the values that mark the class as unknown.
+    fn is_unlabelled(&self, resolved: &Fields) -> bool {
+        let marked = |(field, values): &(String, Vec<String>)| is_one_of(resolved, field, values);
+        self.unknown.as_ref().is_some_and(marked)
     }
 
-    /// The fields that its classes read.
+    /// Returns the fields that determine the class.
     pub fn fields(&self) -> BTreeSet<&str> {
         self.classes.iter().flat_map(|c| c.matches.keys()).map(String::as_str).collect()
     }
 
-    /// For an action without a class: the values unknown to all classes or, if each value is known by
-    /// itself, all of them.
-    fn unknown(&self, settled: &Fields, annotated: &Fields) -> Vec<UnknownValue> {
+    /// Returns, for an action without a class, the values that no class knows or, if every value is
+    /// known on its own, all of them.
+    fn unknown(&self, resolved: &Fields, annotated: &Fields) -> Vec<UnknownValue> {
         let known = |field: &str| {
             let mut lists = self.classes.iter().filter_map(|class| class.matches.get(field));
-            lists.any(|values| is_one_of(settled, field, values))
+            lists.any(|values| is_one_of(resolved, field, values))
         };
         let entry = |field: &str| UnknownValue {
             task: self.name.clone(),
@@ -360,22 +361,23 @@ impl Task {
 }
 
 impl Property {
-    /// Index of a value: 0 for `""` and values that are not listed, `k + 1` for value `k`.
+    /// Returns the index of a value: 0 for `""` and values that are not listed, `k + 1` for value
+    /// `k`.
     pub fn index_of(&self, value: &str) -> usize {
         self.position(value).map_or(0, |k| k + 1)
     }
 
-    /// Index of an action's value.
+    /// Returns the index of an action's value.
     pub fn read(&self, fields: &Fields) -> usize {
         self.index_of(value(fields, &self.field))
     }
 
-    /// Whether the value is `""` or listed.
+    /// Returns whether the value is `""` or listed.
     pub fn knows(&self, value: &str) -> bool {
         value.is_empty() || self.position(value).is_some()
     }
 
-    /// Number of indices, the unknown one included.
+    /// Returns the number of indices, including the one for unknown.
     pub fn size(&self) -> usize {
         self.values.len() + 1
     }

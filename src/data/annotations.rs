@@ -1,4 +1,4 @@
-//! Reads `annotations.json` of a split and applies the schema's label rules.
+//! Reads a split's `annotations.json` and applies the schema's label rules.
 
 mod fields;
 
@@ -20,14 +20,14 @@ pub const ANNOTATIONS: &str = "annotations.json";
 
 /// The field of an action that lists its clips.
 pub(crate) const CLIPS: &str = "Clips";
-/// The field of a clip with its path.
+/// The field of a clip that contains its path.
 pub(crate) const URL: &str = "Url";
 
-/// Finds and reads a split; `split` in any of its spellings. In a split that the schema marks as
-/// unlabelled every action with a clip is usable, without labels.
+/// Finds and reads a split; `split` may be any of its spellings. In a split that the schema marks
+/// as unlabelled, every action with a clip is usable and has no labels.
 ///
 /// # Errors
-/// [`DataError`] if the split or its annotation file is missing or unreadable. Errors in single
+/// [`DataError`] if the split or its annotation file is missing or unreadable. Errors in individual
 /// actions are in [`Split::problems`].
 pub fn load_split(root: &Path, split: &str, schema: &Schema) -> Result<Split, DataError> {
     read_split(&find_split(root, split, schema)?, schema)
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         if let Some(stated) = raw.count.as_ref().and_then(|n| n.as_number()?.as_u64())
             && stated != found
         {
-            let message = format!("states {} and holds {found}", plural(stated, "action"));
+            let message = format!("states {} but contains {found}", plural(stated, "action"));
             warn(ProblemKind::CountMismatch, message);
         }
     }
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
 
     fn action(&mut self, id: &str, entry: &Json) {
         if !self.ids.insert(id.to_owned()) {
-            let message = "the id occurs before; the first entry is used".to_owned();
+            let message = "the id occurs more than once; the first entry is used".to_owned();
             self.problem(ProblemKind::DuplicateAction, id, message);
             return self.split.leave_out(id, "duplicate id", Vec::new());
         }
@@ -131,8 +131,8 @@ impl<'a> Reader<'a> {
         self.split.add(self.schema, id, fields, views);
     }
 
-    /// The values of the fields that the schema reads. `Err` if one that determines labels is broken; a
-    /// broken property counts as unknown.
+    /// Returns the values of the fields that the schema reads. `Err` if a field that determines
+    /// labels is broken; a broken property counts as unknown.
     fn fields(&mut self, id: &str, entry: &Object) -> Result<Fields, BrokenLabel> {
         let schema = self.schema;
         let label_fields = schema.label_fields();
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
                 Some(Json::String(text)) => {
                     fields.insert(field.to_owned(), text.clone());
                 }
-                // In a split without labels they are not used.
+                // Such fields are not used in a split without labels.
                 Some(_) if decides && !self.split.labelled => {}
                 Some(other) => {
                     let found = describe(other);
@@ -163,8 +163,8 @@ impl<'a> Reader<'a> {
         if broken { Err(BrokenLabel) } else { Ok(fields) }
     }
 
-    /// The value of a field, which may be repeated with the same value. `Err` if it has several: JSON
-    /// readers differ in which one they take.
+    /// Returns the value of a field, which may be repeated with the same value. `Err` if the values
+    /// differ: JSON readers disagree on which one they use.
     fn only<'j>(
         &mut self,
         id: &str,
@@ -235,7 +235,7 @@ impl<'a> Reader<'a> {
                 if other.is_none()
                     && let Some(near) = nearest(URL, clip.keys())
                 {
-                    found += &format!("; did you mean that by {near:?}?");
+                    found += &format!("; is {near:?} a misspelling?");
                 }
                 let message = format!("Clips, entry {k}: expected a string Url, found {found}");
                 self.problem(ProblemKind::WrongType, id, message);
@@ -267,7 +267,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An optional property of a clip. A wrong type is only a warning: the clip can be used.
+    /// Returns an optional property of a clip. A wrong type is only a warning: the clip can be
+    /// used.
     fn detail<T>(
         &mut self,
         id: &str,

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::options::choices;
 
 choices! {
-    /// How class weights come from class counts.
+    /// How class weights are computed from class counts.
     pub WeightingStrategy {
         /// Inverse frequency, at most `max-weight-ratio` times the smallest.
         BalancedCapped = "balanced_capped",
@@ -25,8 +25,8 @@ choices! {
 /// β of the effective number of samples.
 pub const BETA: f64 = 0.999;
 
-/// One weight per class from the class counts; the smallest is 1. With n classes and
-/// w_c = total / (n·count_c), each strategy divides its values by their minimum:
+/// Returns one weight per class, computed from the class counts; the smallest is 1. With n classes
+/// and w_c = total / (n·count_c), each strategy divides its values by their minimum:
 ///
 /// | strategy | value |
 /// |---|---|
@@ -47,7 +47,7 @@ pub fn class_weights(strategy: WeightingStrategy, counts: &[usize], max_ratio: f
     class_weights_with(strategy, counts, max_ratio, BETA)
 }
 
-/// [`class_weights`] with another β of the effective number of samples.
+/// Like [`class_weights`], with the given β for the effective number of samples.
 pub fn class_weights_with(
     strategy: WeightingStrategy,
     counts: &[usize],
@@ -72,7 +72,7 @@ pub fn class_weights_with(
     raw.into_iter().map(|value| value / least).collect()
 }
 
-/// Number of samples of each class in an epoch: all of the largest class, and
+/// Returns the number of samples of each class in an epoch: all of the largest class, and
 /// ⌊count_c · min(`factor`, largest / count_c)⌋ of every other class c.
 pub fn draws(counts: &[usize], factor: f64) -> Vec<usize> {
     let largest = counts.iter().copied().max().unwrap_or(0);
@@ -89,10 +89,10 @@ pub fn draws(counts: &[usize], factor: f64) -> Vec<usize> {
         .collect()
 }
 
-/// The samples of one epoch with balanced classes, as indices into `labels`, shuffled. Classes as
-/// large as the largest are taken as they are, the others are drawn with replacement, [`draws`] times;
-/// samples of unknown class are taken once.
-/// `(seed, epoch)` determines the result.
+/// Returns the samples of one epoch with balanced classes, as shuffled indices into `labels`. Each
+/// sample of the largest classes is used once; samples of the other classes are drawn with
+/// replacement, [`draws`] times; samples of unknown class are used once. `(seed, epoch)` determines
+/// the result.
 pub fn balanced(
     labels: &[Option<usize>],
     classes: usize,
@@ -111,7 +111,7 @@ pub fn balanced(
     let counts: Vec<usize> = members.iter().map(Vec::len).collect();
     let largest = counts.iter().copied().max().unwrap_or(0);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // Streams that the plain shuffle does not use.
+    // These streams are not used by the plain shuffle.
     rng.set_stream((1 << 32) + epoch as u64);
     for (members, draws) in members.iter().zip(draws(&counts, factor)) {
         if members.len() == largest {
@@ -140,13 +140,13 @@ pub enum Sampling {
         start: f64,
         /// Factor from epoch `epochs` on.
         end: f64,
-        /// Number of epochs over which it rises.
+        /// Number of epochs over which the factor rises.
         epochs: usize,
     },
 }
 
 impl Sampling {
-    /// The oversampling factor of an epoch, counted from 0; `None` for [`Sampling::Plain`].
+    /// Returns the oversampling factor of an epoch, counted from 0; `None` for [`Sampling::Plain`].
     pub fn factor(&self, epoch: usize) -> Option<f64> {
         match *self {
             Self::Plain => None,

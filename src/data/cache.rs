@@ -59,10 +59,11 @@ pub struct FrameCache {
     folder: Folder,
     limits: Limits,
     budget: Mutex<SizeBudget>,
-    /// This run's clips. Never locked while waiting for `budget`, so reads do not wait for a scan.
+    /// This run's clips. Never locked while waiting for `budget`, so that reads do not wait for a
+    /// scan.
     ours: Mutex<HashMap<Id, Use>>,
     warnings: Warnings,
-    /// Nothing more is written: the disk is full.
+    /// Whether nothing more is written because the disk is full.
     read_only: AtomicBool,
     counts: Counts,
 }
@@ -76,7 +77,7 @@ impl FrameCache {
         Self::open_within(dir, Limits::new(max_bytes))
     }
 
-    /// [`FrameCache::open`] with other limits than the default ones.
+    /// Like [`FrameCache::open`], but with the given limits.
     ///
     /// # Errors
     /// [`CacheError`] if the folder is not writable.
@@ -96,8 +97,8 @@ impl FrameCache {
         })
     }
 
-    /// Announces clips that this run will read, so that entries of theirs from earlier runs are not
-    /// evicted for the first clips of this run.
+    /// Announces clips that this run will read, so that their entries from earlier runs are not
+    /// evicted in favour of the first clips of this run.
     pub fn expect(&self, keys: impl IntoIterator<Item = Key>) {
         let mut ours = lock(&self.ours);
         for key in keys {
@@ -105,9 +106,9 @@ impl FrameCache {
         }
     }
 
-    /// Fills `out`, of T·H·W·3 bytes. False if the clip is not cached or `out` has another length;
-    /// the content of `out` is undefined then. A damaged entry is removed, so that the clip can be
-    /// cached again.
+    /// Fills `out`, of T·H·W·3 bytes. Returns false if the clip is not cached or `out` has another
+    /// length; the content of `out` is undefined then. A damaged entry is removed, so that the clip
+    /// can be cached again.
     pub fn read(&self, key: &Key, out: &mut [u8]) -> bool {
         let path = self.folder.entry(&key.id);
         let error = if out.len() == key.bytes {
@@ -134,8 +135,8 @@ impl FrameCache {
         false
     }
 
-    /// Caches a clip's frames, T·H·W·3 bytes. An error is only a warning, once for each kind of
-    /// error.
+    /// Caches a clip's frames, T·H·W·3 bytes. An error is only logged as a warning, once per kind
+    /// of error.
     pub fn write(&self, key: &Key, frames: &[u8]) {
         if frames.len() != key.bytes {
             log::debug!("{key}: {} bytes of frames, not {}", frames.len(), key.bytes);
@@ -148,12 +149,12 @@ impl FrameCache {
         }
     }
 
-    /// Hits, misses and sizes so far.
+    /// Returns the hits, misses and sizes so far.
     pub fn stats(&self) -> Stats {
         self.counts.stats(lock(&self.budget).bytes())
     }
 
-    /// The warnings so far, at most one of each kind.
+    /// Returns the warnings so far, at most one of each kind.
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.all()
     }
@@ -180,7 +181,7 @@ impl FrameCache {
             return Ok(());
         }
         let written = entry::write(&self.folder, key, frames);
-        // Before it is counted, so that no other thread evicts it.
+        // The entry is held before it is counted, so that no other thread evicts it.
         if written.is_ok() {
             lock(&self.ours).insert(key.id, Use::Held);
             count(&self.counts.written);
@@ -189,8 +190,8 @@ impl FrameCache {
         written
     }
 
-    /// Marks an entry as held by this run. The first time, its file's modification time is updated
-    /// to tell other runs.
+    /// Marks an entry as held by this run. The first time, its file's modification time is updated,
+    /// which other runs see.
     fn hold(&self, key: &Key, path: &Path) {
         match lock(&self.ours).entry(key.id) {
             Entry::Occupied(entry) if *entry.get() == Use::Held => return,
@@ -264,7 +265,7 @@ impl FrameCache {
                 self.read_only.store(true, Ordering::Relaxed);
                 self.warnings.warn_once(Kind::NoSpace, || {
                     format!(
-                        "cannot write to {dir}: {error}; going on without writing (free some \
+                        "cannot write to {dir}: {error}; continuing without writing (free some \
                          space, limit the cache's size, or move it to another disk)"
                     )
                 });

@@ -1,4 +1,4 @@
-//! Checks a data set by reading every annotation and decoding every clip.
+//! Checks a data set by reading all annotations and decoding all clips.
 
 mod clips;
 mod same;
@@ -34,13 +34,13 @@ pub struct CheckReport {
     pub schema: String,
     /// The splits that exist, in the schema's order.
     pub splits: Vec<SplitReport>,
-    /// The splits of the schema that do not exist here.
+    /// Names of the schema's splits that the data set lacks.
     pub missing_splits: Vec<String>,
     /// Number of problems that are errors.
     pub errors: usize,
     /// Number of problems that are warnings.
     pub warnings: usize,
-    /// Clips that several kept actions, or one action several times, have byte for byte.
+    /// Clips with identical bytes that occur in several kept actions, or several times in one.
     pub same_clips: Vec<SameClip>,
 }
 
@@ -49,31 +49,32 @@ pub struct CheckReport {
 pub struct SplitReport {
     /// The split's name in the schema.
     pub name: String,
-    /// Its folder.
+    /// The split's folder.
     #[serde(serialize_with = "crate::lossy::path")]
     pub dir: PathBuf,
-    /// Actions in the annotation file.
+    /// Number of actions in the annotations.
     pub actions: usize,
-    /// Usable actions.
+    /// Number of usable actions.
     pub kept: usize,
-    /// Actions that are left out, by reason.
+    /// Number of actions that are left out, by reason.
     pub left_out: IndexMap<String, usize>,
     /// Class counts per task over the kept actions; empty in a split without labels.
     pub tasks: Vec<TaskCounts>,
-    /// Kept actions by number of clips, fewest first.
+    /// Pairs of a number of clips and the number of kept actions that have it, ascending.
     pub views: Vec<(usize, usize)>,
     /// Number of clips by result: all, ok, short, odd, then the kinds of failures that occur. Short and
-    /// odd clips are among the ok ones. Clips of actions that are left out are checked as well.
+    /// odd clips also count as ok. Clips of actions that are left out are checked as well.
     pub clips: IndexMap<String, usize>,
-    /// Values that match no class or are not listed in the schema, with the number of actions.
+    /// Number of actions per value that matches no class or is not listed in the schema.
     pub values: IndexMap<String, usize>,
-    /// Sizes, frame rates, rotations and pixel shapes of the readable clips, the most frequent first.
+    /// Sizes, frame rates, rotations and pixel aspect ratios of the readable clips, the most
+    /// frequent first.
     pub formats: Vec<FormatCount>,
     /// The clips that have fewer frames in the window than are sampled from it; `None` if there are
-    /// none.
+    /// no such clips.
     pub repeats: Option<Repeats>,
-    /// Every problem: of annotations, of clips of kept actions, of other clips, each in file order; then
-    /// those of several clips.
+    /// All problems: those of the annotations, of the clips of kept actions and of other clips,
+    /// each in file order; then those that concern several clips.
     pub problems: Vec<Problem>,
 }
 
@@ -99,21 +100,21 @@ impl SplitReport {
 /// Class counts of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TaskCounts {
-    /// The task's name.
+    /// Name of the task.
     pub task: String,
-    /// Its name for tables.
+    /// Name of the task for tables.
     pub title: String,
-    /// Actions per class, in index order.
+    /// Number of actions per class, in index order.
     pub classes: IndexMap<String, usize>,
 }
 
 impl CheckReport {
-    /// Whether anything annotated cannot be used.
+    /// Returns whether anything annotated cannot be used.
     pub fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    /// The report as text tables, for people. [`serde::Serialize`] gives the form for programs.
+    /// Formats the report as text tables for people; programs use [`serde::Serialize`].
     pub fn render(&self) -> String {
         table::render(self)
     }
@@ -122,7 +123,7 @@ impl CheckReport {
 /// Checks all splits of a data set. `read` decodes a whole clip, given its path as annotated, and is
 /// called from several threads; `progress` is called with the number of clips done and the total.
 ///
-/// Everything that is wrong is in the report.
+/// All problems are in the report.
 pub fn check_dataset(
     source: &DataSource,
     window: &WindowSpec,
@@ -138,13 +139,13 @@ pub fn check_dataset(
     let done = AtomicUsize::new(0);
     let outcome = |(index, job): (usize, &Job)| {
         let outcome = read(&job.path);
-        // Right after decoding, while the system still has the file in memory.
+        // Computed right after decoding, while the file is still in the page cache.
         let digest = sources.digest(index);
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, jobs.len());
         (outcome, digest)
     };
-    // Flat over all splits, so that a small split does not leave threads idle; collecting preserves
-    // the order.
+    // The clips of all splits are processed together, so that a small split does not leave threads
+    // idle; collecting preserves the order.
     let (outcomes, digests): (Vec<_>, Vec<_>) = jobs.par_iter().enumerate().map(outcome).unzip();
 
     let names: Vec<String> = splits.iter().map(|(name, ..)| name.clone()).collect();
@@ -187,17 +188,17 @@ pub fn check_dataset(
 
 /// One clip to read.
 struct Job {
-    /// Index of its split among those found.
+    /// Index of the clip's split among the existing splits.
     split: usize,
     action: String,
     path: PathBuf,
-    /// Whether its action is kept.
+    /// Whether the clip's action is kept.
     used: bool,
-    /// The action's labels; empty without.
+    /// The action's labels; empty if it has none.
     labels: Vec<Option<usize>>,
 }
 
-/// Every clip of a split, those of left-out actions after the others.
+/// Returns all clips of a split; those of left-out actions come last.
 fn jobs(index: usize, split: &Split) -> Vec<Job> {
     let job = |action: &str, view: &View, labels: Option<&Vec<Option<usize>>>, used: bool| Job {
         split: index,
@@ -254,18 +255,18 @@ fn report(split: Split, schema: &Schema, window: &WindowSpec, clips: &[Clip]) ->
     report
 }
 
-/// The problem of a split without any action that can be used.
+/// Describes the problem of a split without any usable action.
 fn no_usable_action(report: &SplitReport, labelled: bool) -> Problem {
     let message = if report.actions == 0 {
-        "the annotations hold no action; annotate some, or remove the split's folder".to_owned()
+        "the annotations contain no action; annotate some, or remove the split's folder".to_owned()
     } else {
         let reasons = report.left_out.iter().map(|(reason, n)| format!("{reason} ({n})"));
         let reasons = reasons.collect::<Vec<_>>().join(", ");
-        let advice = if labelled { "; mend that, or remove the split's folder" } else { "" };
+        let advice = if labelled { "; fix this, or remove the split's folder" } else { "" };
         format!("none of its {} actions can be used: {reasons}{advice}", report.actions)
     };
     let problem = Problem::of_split(ProblemKind::NoUsableAction, message);
-    // Without labels nothing is trained on or evaluated.
+    // A split without labels is used neither for training nor for evaluation.
     Problem { level: if labelled { problem.level } else { Level::Warning }, ..problem }
 }
 
@@ -278,14 +279,14 @@ fn class_counts(split: &Split, schema: &Schema) -> Vec<TaskCounts> {
     schema.tasks.iter().enumerate().map(counts).collect()
 }
 
-/// A split that cannot be read at all.
+/// Returns the report of a split that cannot be read at all.
 fn unreadable(name: String, place: PathBuf, error: &DataError) -> SplitReport {
     let (kind, message) = (ProblemKind::Unreadable, error.to_string());
     let problem = match error {
         DataError::Io { .. } | DataError::Json { .. } => {
             Problem::of_file(kind, place.join(ANNOTATIONS).display().to_string(), message)
         }
-        // The message names what it is about, such as a table or a split that cannot be made.
+        // The message names the subject, such as a table or a split that cannot be made.
         _ => Problem::of_split(kind, message),
     };
     SplitReport { problems: vec![problem], ..SplitReport::new(name, place) }

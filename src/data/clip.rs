@@ -1,8 +1,9 @@
-//! Decoded frames, properties of clips, and errors of reading them. Bytes only, no tensors.
+//! Decoded frames, properties of clips, and the errors that can occur when clips are read. Frames
+//! are plain bytes, not tensors.
 
 use std::path::PathBuf;
 
-/// Frames of one clip as 8-bit RGB, `[T, H, W, 3]` row-major. For tests.
+/// Frames of one clip as 8-bit RGB, `[T, H, W, 3]` row-major. Used in tests.
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frames {
@@ -17,7 +18,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Bytes of frame `t`, `[H, W, 3]`.
+    /// Returns the bytes of frame `t`, `[H, W, 3]`.
     pub fn frame(&self, t: usize) -> &[u8] {
         let size = self.height * self.width * 3;
         &self.data[t * size..(t + 1) * size]
@@ -34,14 +35,14 @@ pub struct Frame<'a> {
     pub height: usize,
     /// Width in pixels, W.
     pub width: usize,
-    /// Its positions among the requested frames, ascending; more than one where it repeats.
+    /// Positions of the frame among the requested frames, ascending; several if it is repeated.
     pub positions: &'a [usize],
 }
 
-/// Properties of a clip that are known before its frames are decoded.
+/// Properties of a clip.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipInfo {
-    /// Number of frames to be shown (after applying the container's edit list).
+    /// Number of frames that are presented (after applying the container's edit list).
     pub frames: usize,
     /// Width of the upright frames in pixels.
     pub width: usize,
@@ -49,20 +50,21 @@ pub struct ClipInfo {
     pub height: usize,
     /// Frames per second, on average over the clip's time stamps.
     pub fps: f64,
-    /// How far the time of a frame is at most from where `fps` puts it, seconds; 0 where times do not tell.
+    /// Largest deviation of a frame's time stamp from its time at a constant `fps`, seconds; 0 if
+    /// the time stamps cannot be used.
     pub drift: f64,
     /// Codec name as ffmpeg spells it ("h264", "hevc", "png", …).
     pub codec: String,
-    /// Degrees clockwise by which the stored frames have been turned, as the container demands: 0,
+    /// Degrees clockwise by which the stored frames have been rotated, as the container demands: 0,
     /// 90, 180 or 270.
     pub rotation: u32,
-    /// Whether they have been mirrored top to bottom before that.
+    /// Whether the stored frames have been mirrored top to bottom before the rotation.
     pub mirrored: bool,
-    /// Width and height of a pixel, in lowest terms; `[1, 1]` if square or not stated. Frames are
-    /// not stretched by it.
+    /// Width and height of a pixel, in lowest terms; `[1, 1]` if pixels are square or the shape is
+    /// not stated. Frames are not stretched accordingly.
     pub pixel_aspect: [u32; 2],
-    /// What the decoder reported about a stream that it decoded nevertheless, such as a recording that
-    /// starts between key frames.
+    /// Error that the decoder reported about a stream that it decoded nevertheless, such as a
+    /// recording that starts between key frames.
     pub complaint: Option<String>,
 }
 
@@ -85,18 +87,18 @@ impl Default for ClipInfo {
 }
 
 impl ClipInfo {
-    /// How far the times of frames, numbered from the first one on, are at most from where a rate puts
-    /// them.
+    /// Returns the largest deviation of frames' `(number, time)` pairs from a constant rate that
+    /// starts at the first of them.
     pub(super) fn drift(fps: f64, times: impl IntoIterator<Item = (usize, f64)>) -> f64 {
         let mut times = times.into_iter();
         let Some((first, start)) = times.next() else { return 0.0 };
-        let away =
+        let deviation =
             |(frame, time): (usize, f64)| ((time - start) - (frame - first) as f64 / fps).abs();
-        times.map(away).filter(|away| away.is_finite()).fold(0.0, f64::max)
+        times.map(deviation).filter(|seconds| seconds.is_finite()).fold(0.0, f64::max)
     }
 }
 
-/// How stored frames were made upright, in words; `None` where they are as they are stored.
+/// Describes how stored frames were made upright; `None` if they are used as stored.
 pub(crate) fn made_upright(rotation: u32, mirrored: bool) -> Option<String> {
     match (rotation, mirrored) {
         (0, false) => None,
@@ -127,23 +129,23 @@ pub enum ClipError {
     /// A container without a video track.
     #[error("{}: contains no video track", .0.display())]
     NoVideo(PathBuf),
-    /// A codec or container that is not decoded in process, and there is no ffmpeg program.
+    /// The codec or container is not decoded in process, and there is no ffmpeg program.
     #[error("{}: {what} is not decoded in process: install ffmpeg, or convert the clip to H.264 in mp4", .path.display())]
     Unsupported {
         /// The clip.
         path: PathBuf,
-        /// The codec or container, as far as it is known.
+        /// The codec or container, as far as known.
         what: String,
     },
-    /// Only ffmpeg decodes it, and the ffmpeg program on the PATH does not work.
+    /// Only ffmpeg can decode the clip, and the ffmpeg program on the PATH does not work.
     #[error("{}: needs ffmpeg, and the ffmpeg on the PATH cannot be used: {reason}", .path.display())]
     Ffmpeg {
         /// The clip.
         path: PathBuf,
-        /// Why not.
+        /// Why the program cannot be used.
         reason: String,
     },
-    /// A truncated or corrupt file.
+    /// The file is truncated or corrupt.
     #[error("{}: damaged clip: {reason}", .path.display())]
     Damaged {
         /// The clip.
@@ -151,18 +153,18 @@ pub enum ClipError {
         /// What was found.
         reason: String,
     },
-    /// Whoever asked for it would not wait any longer.
+    /// The caller did not want to wait any longer.
     #[error("{}: given up: {reason}", .path.display())]
     GivenUp {
         /// The clip.
         path: PathBuf,
-        /// Why.
+        /// Why reading was given up.
         reason: String,
     },
 }
 
 impl ClipError {
-    /// A short name for counts and tables.
+    /// Returns a short name for counts and tables.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Missing(_) => "missing",

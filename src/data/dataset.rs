@@ -1,4 +1,4 @@
-//! The labelled actions of a split, and reading them as batches of uint8 frames.
+//! A split's labelled actions, which are read as batches of uint8 frames.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,9 +33,9 @@ pub struct Sample {
 /// B actions in memory: N clips of T frames, `[N, T, H, W, 3]` uint8, grouped by action.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
-    /// The annotations' keys of the B actions.
+    /// Annotation keys of the B actions.
     pub actions: Vec<String>,
-    /// How often the pass has read each action before.
+    /// Number of times that the pass has already read each action.
     pub earlier: Vec<usize>,
     /// Number of readable views of each action; their sum is N.
     pub view_counts: Vec<usize>,
@@ -46,15 +46,17 @@ pub struct Batch {
     /// Value index `properties[property][action]` of the schema's properties, 0 for unknown; empty
     /// without annotations.
     pub properties: Vec<Vec<usize>>,
-    /// `N·T·H·W·3` bytes; those of consecutive clips alone where other processes have read the rest.
+    /// The frames, `N·T·H·W·3` bytes. Where other processes have read part of the batch, only the
+    /// frames of this process's consecutive clips.
     pub frames: Vec<u8>,
-    /// The clip whose frames come first.
+    /// Index of the clip with which `frames` starts.
     pub frames_from: usize,
-    /// `[T, H, W]`.
+    /// Size of a clip, `[T, H, W]`.
     pub size: [usize; 3],
-    /// How its actions are mixed for a training step, if they are.
+    /// How the actions are mixed for a training step; `None` if they are not.
     pub mix: Option<Mix>,
-    /// The consecutive actions of each lane (see [`Plan`](super::Plan)); all of them in one, usually.
+    /// The consecutive actions of each lane (see [`Plan`](super::Plan)); usually one lane with all
+    /// of them.
     pub lanes: Vec<Range<usize>>,
 }
 
@@ -64,24 +66,25 @@ impl Batch {
         self.view_counts.iter().sum()
     }
 
-    /// The frames of a range of clips, `[clips, T, H, W, 3]`.
+    /// Returns the frames of a range of clips, `[clips, T, H, W, 3]`.
     ///
     /// # Panics
-    /// Where another process has read them.
+    /// If another process has read these clips.
     pub fn frames_of(&self, clips: Range<usize>) -> &[u8] {
         let clip = self.size.iter().product::<usize>() * 3;
-        let start = clips.start.checked_sub(self.frames_from).expect("a process asks for its own");
+        let start =
+            clips.start.checked_sub(self.frames_from).expect("a process only uses its own clips");
         &self.frames[start * clip..(start + clips.len()) * clip]
     }
 
-    /// The clips of consecutive actions.
+    /// Returns the range of clips that belong to a range of actions.
     pub fn clips_of(&self, actions: &Range<usize>) -> Range<usize> {
         let start = self.view_counts[..actions.start].iter().sum();
         start..start + self.view_counts[actions.clone()].iter().sum::<usize>()
     }
 }
 
-/// A larger share of unreadable views is an error: the rest would be a different data set.
+/// Largest tolerated share of unreadable views: beyond it, the rest would be a different data set.
 const MAX_UNREADABLE: f64 = 0.2;
 
 /// A split whose clips can be read.
@@ -91,20 +94,20 @@ pub struct Dataset {
     pub split: String,
     /// The usable actions, in annotation order.
     pub samples: Vec<Sample>,
-    /// The annotations, with the actions left out and the reasons.
+    /// The annotations, including the actions that were left out and why.
     pub annotations: Split,
     pub(super) window: WindowSpec,
     /// `[H, W]` of the network's input.
     pub(super) size: [usize; 2],
     pub(super) cache: Option<Arc<FrameCache>>,
     pub(super) findings: Findings,
-    /// Largest share of unreadable views; more end the reading.
+    /// Largest tolerated share of unreadable views; beyond it, reading fails.
     pub(super) max_unreadable: f64,
-    /// What ends the reading before its time.
+    /// Aborts reading when it is triggered.
     pub(super) cancel: Option<Cancel>,
 }
 
-/// Problems met while reading, so that each is reported once.
+/// Problems encountered while reading, recorded so that each is reported only once.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub unreadable: Mutex<BTreeMap<PathBuf, ClipError>>,
@@ -129,28 +132,28 @@ pub enum DatasetError {
         /// Number of actions left out.
         left_out: usize,
     },
-    /// A split without labels where they are needed.
+    /// A split has no labels although they are needed.
     #[error("{}: the {split} split has no labels", .path.display())]
     Unlabelled {
         /// The split.
         split: String,
-        /// Where its actions are listed.
+        /// The file or folder that lists its actions.
         path: PathBuf,
     },
-    /// Too many unreadable views: the rest would be a different data set.
+    /// Too many views are unreadable: the rest would be a different data set.
     #[error(
-        "{split} split: more than 20 % of its {views} views cannot be read, among them {}",
+        "{split} split: more than 20 % of its {views} views cannot be read, for example {}",
         some(.errors)
     )]
     TooManyUnreadable {
         /// The split.
         split: String,
-        /// Number of its views.
+        /// Number of views in the split.
         views: usize,
-        /// The unreadable views so far.
+        /// Errors of the unreadable views so far.
         errors: Vec<ClipError>,
     },
-    /// A window that no clip reaches, so that nothing but last frames would be seen.
+    /// The window begins after the end of every clip, so that only last frames would be sampled.
     #[error(
         "{split} split: the window begins at frame {first}, and every clip ends before it, such as {} \
          with {frames} frames",
@@ -163,7 +166,7 @@ pub enum DatasetError {
         first: usize,
         /// One of the clips.
         path: PathBuf,
-        /// Its frames.
+        /// Number of frames of that clip.
         frames: usize,
     },
     /// A decoding thread panicked.
@@ -171,12 +174,12 @@ pub enum DatasetError {
     Worker,
 }
 
-/// The first of several errors; each has been logged.
+/// Formats the first of several errors; all of them have been logged.
 fn some(errors: &[ClipError]) -> String {
     errors.first().map_or_else(String::new, ToString::to_string)
 }
 
-/// Logs the first few errors in the annotations, and the number of the others.
+/// Logs the first few errors in the annotations and the number of remaining ones.
 fn log_problems(annotations: &Split) {
     const MOST: usize = 10;
     let errors = annotations.problems.iter().filter(|problem| problem.level == Level::Error);
@@ -194,8 +197,8 @@ fn log_problems(annotations: &Split) {
 }
 
 impl Dataset {
-    /// Opens a split of the data set at `root`. `size` is `[H, W]` of the network's input; `max_views`
-    /// limits the views per action to the first ones.
+    /// Opens a split of the data set at `root`. `size` is `[H, W]` of the network's input; only the
+    /// first `max_views` views of each action are used.
     ///
     /// # Errors
     /// [`DatasetError::Annotations`], [`DatasetError::NoActions`].
@@ -212,7 +215,7 @@ impl Dataset {
         Self::of_source(&DataSource::open(&spec)?, split, window, size, max_views)
     }
 
-    /// Opens a split of a data set; the rest as for [`Dataset::open`].
+    /// Opens a split of `source`; the other arguments are as for [`Dataset::open`].
     ///
     /// # Errors
     /// [`DatasetError::Annotations`], [`DatasetError::NoActions`].
@@ -230,7 +233,7 @@ impl Dataset {
             .filter_map(|action| {
                 Some(Sample {
                     action: action.id.clone(),
-                    // A split without labels can still be predicted.
+                    // A split without labels can still be used for prediction.
                     labels: match &action.labels {
                         Some(labels) => labels.clone(),
                         None if !annotations.labelled => Vec::new(),
@@ -264,7 +267,8 @@ impl Dataset {
         })
     }
 
-    /// A data set of clips without annotations: names of actions with the paths of their clips.
+    /// Creates a data set of clips without annotations from action names and the paths of their
+    /// clips.
     pub fn of_clips(
         actions: Vec<(String, Vec<PathBuf>)>,
         window: WindowSpec,
@@ -286,7 +290,7 @@ impl Dataset {
         }
     }
 
-    /// The same split, if its actions have labels, as training and validation need them.
+    /// Returns the split unchanged if its actions have labels, which training and validation need.
     ///
     /// # Errors
     /// [`DatasetError::Unlabelled`].
@@ -298,20 +302,21 @@ impl Dataset {
         Err(DatasetError::Unlabelled { split, path: file.unwrap_or(dir) })
     }
 
-    /// Leaves out unreadable views however many there are: for evaluation and prediction, where each
-    /// costs itself only. Training on the rest of a broken data set would waste days.
+    /// Leaves out unreadable views no matter how many there are. This is for evaluation and
+    /// prediction, where an unreadable view only affects its own action; training on the rest of a
+    /// broken data set would waste days.
     #[must_use]
     pub fn tolerating_unreadable(self) -> Self {
         Self { max_unreadable: 1.0, ..self }
     }
 
-    /// Clips that are not read when `cancel` ends are unreadable.
+    /// Treats clips that have not been read when `cancel` triggers as unreadable.
     #[must_use]
     pub fn cancelled_by(self, cancel: Cancel) -> Self {
         Self { cancel: Some(cancel), ..self }
     }
 
-    /// What messages call it.
+    /// Returns the name of the split in messages.
     pub(super) fn title(&self) -> String {
         match self.annotations.dir.as_os_str().is_empty() {
             true => "given clips".to_owned(),
@@ -319,17 +324,17 @@ impl Dataset {
         }
     }
 
-    /// Number of views over all actions.
+    /// Returns the number of views of all actions together.
     pub fn views(&self) -> usize {
         self.samples.iter().map(|s| s.views.len()).sum()
     }
 
-    /// Largest number of views of an action.
+    /// Returns the largest number of views of any action.
     pub fn max_views(&self) -> usize {
         self.samples.iter().map(|s| s.views.len()).max().unwrap_or(0)
     }
 
-    /// Number of actions per class of a task.
+    /// Returns the number of actions per class of a task.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
         for sample in &self.samples {
@@ -340,14 +345,15 @@ impl Dataset {
         counts
     }
 
-    /// With a frame cache: clips that an earlier epoch or another run has decoded are read from it.
+    /// Adds a frame cache, from which clips are read that an earlier epoch or another run has
+    /// decoded.
     #[must_use]
     pub fn with_cache(mut self, cache: Arc<FrameCache>) -> Self {
         self.use_cache(cache);
         self
     }
 
-    /// The same in place.
+    /// Like [`Dataset::with_cache`], but in place.
     pub(crate) fn use_cache(&mut self, cache: Arc<FrameCache>) {
         let paths = self.samples.iter().flat_map(|sample| &sample.views);
         let resolved = paths.filter_map(|path| video::resolve_clip(path).ok());

@@ -1,4 +1,4 @@
-//! Errors that make a data set or a split unreadable as a whole. Errors in single entries are
+//! Errors that make a whole data set or split unreadable. Errors in individual entries are
 //! [`Problem`](super::problem::Problem)s instead.
 
 use std::path::PathBuf;
@@ -19,21 +19,21 @@ pub enum DataError {
     NoSplits {
         /// The data set's root.
         root: PathBuf,
-        /// The splits that the schema names.
+        /// Names of the splits in the schema.
         expected: String,
     },
     /// The root is the folder of one split in SoccerNet's layout.
     #[error("{}: is the folder of a single split (it has annotations.json)", .root.display())]
     OneSplit {
-        /// What was given as the data set's root.
+        /// The path that was given as the data set's root.
         root: PathBuf,
     },
     /// The schema has no such split.
     #[error("there is no split {split:?}; the schema names: {known}")]
     UnknownSplit {
-        /// What was asked for.
+        /// The requested split.
         split: String,
-        /// The splits that the schema names.
+        /// Names of the splits in the schema.
         known: String,
     },
     /// This split does not exist below the root.
@@ -46,15 +46,15 @@ pub enum DataError {
         /// The splits that exist.
         found: String,
     },
-    /// What is there makes no data set, or not the one that is asked for.
+    /// The files are not a data set, or not the requested kind of data set.
     #[error("{}: {reason}", .path.display())]
     Layout {
         /// The data set's root, or the folder or file concerned.
         path: PathBuf,
-        /// What is wrong, and what would be right.
+        /// What is wrong and what is expected.
         reason: String,
     },
-    /// A line of a table or list.
+    /// A line of a table or list is invalid.
     #[error("{}, line {line}: {reason}", .path.display())]
     Line {
         /// The file.
@@ -64,7 +64,7 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
-    /// The schema is refused.
+    /// The schema is invalid.
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// The annotation file cannot be read.

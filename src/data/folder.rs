@@ -1,4 +1,4 @@
-//! What a folder holds.
+//! Lists the contents of folders.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::natural::natural_order;
 use super::video::is_hidden;
 
-/// A folder's entries in natural order, without hidden ones.
+/// Returns a folder's entries in natural order, without hidden ones.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// The folder cannot be read.
 pub(crate) fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {

@@ -1,15 +1,15 @@
-//! What of a clip is fed to the network.
+//! The input of the network.
 
 use serde::{Deserialize, Serialize};
 
 use super::sampling::WindowSpec;
 
-/// The network's input: which frames of a clip, at which size, of how many views.
+/// The network's input: the sampled frames of a clip, their size, and the number of views.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputSpec {
-    /// Which frames of a clip are sampled.
+    /// The window from which frames are sampled.
     pub window: WindowSpec,
-    /// `[H, W]` of a frame, pixels.
+    /// Frame size `[H, W]`, pixels.
     pub size: [usize; 2],
     /// Maximum number of views per action.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
-//! Reading JSON as people's programs write it: tolerant of what can be read without a guess (UTF-16,
-//! NaN as Python writes it), with errors that say what to do.
+//! Reads JSON as it is written in practice: tolerates deviations that can be read without guessing
+//! (UTF-16, NaN as written by Python), and explains errors and how to fix them.
 
 mod explain;
 mod not_finite;
@@ -14,29 +14,29 @@ use crate::text::{Encoding, decode, position};
 pub(crate) use value::Json;
 pub(super) use value::{Object, describe};
 
-/// What a file contains, and in which ways it is not plain JSON.
+/// The content of a file, and in which ways it deviates from plain JSON.
 #[derive(Debug)]
 pub(crate) struct Parsed<T> {
     pub value: T,
     pub oddities: Vec<Oddity>,
 }
 
-/// What other programs may refuse in a file that was read all the same.
+/// A deviation that other programs may refuse, in a file that was read nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Oddity {
-    /// It begins with a byte-order mark.
+    /// The file begins with a byte-order mark.
     Marked,
-    /// It is saved as UTF-16.
+    /// The file is saved as UTF-16.
     Utf16,
     /// NaN or infinity occur as values.
     NotFinite {
-        /// How often.
+        /// Number of occurrences.
         count: usize,
-        /// Spelling of the first.
+        /// Spelling of the first one.
         first: &'static str,
-        /// Its line, counted from 1.
+        /// Line of the first one, counted from 1.
         line: usize,
-        /// Its column, counted from 1.
+        /// Column of the first one, counted from 1.
         column: usize,
     },
 }
@@ -55,17 +55,17 @@ impl fmt::Display for Oddity {
             Self::NotFinite { count, first, line, column } => {
                 write!(f, "line {line}, column {column}: {first} is not JSON")?;
                 if *count > 1 {
-                    write!(f, " (nor in {} more places)", count - 1)?;
+                    write!(f, " (also in {} more places)", count - 1)?;
                 }
                 f.write_str(
-                    "; it was read as Python's json reads it: write null, or \"\" where a text belongs",
+                    "; it was read as Python's json reads it: write null, or \"\" where a string belongs",
                 )
             }
         }
     }
 }
 
-/// Why a file is not JSON, and where.
+/// Describes why a file is not JSON, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {reason}")]
 pub(crate) struct JsonError {
@@ -73,12 +73,12 @@ pub(crate) struct JsonError {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// What was found, and what to do.
+    /// What was found and what to do.
     pub reason: String,
 }
 
-/// Parses a JSON file, stored as UTF-8 (with or without a byte-order mark) or UTF-16. NaN and infinity
-/// are values, as for Python's json module.
+/// Parses a JSON file that is stored as UTF-8 (with or without a byte-order mark) or UTF-16. NaN
+/// and infinity are accepted as values, as by Python's json module.
 ///
 /// # Errors
 /// [`JsonError`].
@@ -93,7 +93,7 @@ pub(crate) fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Parsed
     let value = serde_json::from_str(&replaced.text).map_err(|error| {
         let mut at = replaced.original(offset(&replaced.text, &error));
         if error.to_string().starts_with("expected ident") {
-            // The parser took the word's first letters for those of true, false or null.
+            // The parser mistook the word's first letters for the start of true, false or null.
             let before = text.as_bytes()[..at].iter();
             at -= before.rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         }
@@ -113,8 +113,8 @@ pub(crate) fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Parsed
     Ok(Parsed { value, oddities })
 }
 
-/// The offset of the character that an error is about. serde_json counts lines from 1 and, in a line,
-/// bytes from 1.
+/// Returns the offset of the character to which an error refers. serde_json counts lines, and bytes
+/// within a line, from 1.
 fn offset(text: &str, error: &serde_json::Error) -> usize {
     let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
     let start = match error.line().checked_sub(2) {
@@ -189,7 +189,7 @@ mod tests {
             ("{\"Actions\": {}}\n{\"Actions\": {}}", (2, 1), "after the end"),
             ("{\"Actions\": {\"0\": 1e999}}", (1, 24), "number out of range"),
             ("{\"Actions\": {}, \"Actions\": {}}", (1, 25), "\"Actions\" occurs twice"),
-            ("{\"actions\": {}}", (1, 15), "no \"Actions\"; did you mean that by \"actions\"?"),
+            ("{\"actions\": {}}", (1, 15), "no \"Actions\"; is \"actions\" a misspelling?"),
             ("{\"0\": {}, \"1\": {}}", (1, 19), "no \"Actions\"; it has \"0\", \"1\""),
             ("[]", (1, 1), "an object with \"Actions\""),
             (
@@ -208,13 +208,13 @@ mod tests {
             assert_eq!(error.line, place.0, "{text:?}: {error}");
             assert!(error.column.abs_diff(place.1) <= 1, "{text:?}: {error}");
         }
-        // A stand-in does not shift what follows.
+        // A placeholder does not shift the position of what follows.
         let error = parse::<Json>(b"[NaN, -Infinity, x]").unwrap_err();
         assert_eq!((error.line, error.column), (1, 18));
     }
 
     #[test]
-    fn what_python_writes_is_read_with_a_remark() {
+    fn json_written_by_python_is_read_with_a_remark() {
         let parsed = parse::<Json>(b"\xef\xbb\xbf{\n\"a\": [NaN, -Infinity]}").unwrap();
         let not_finite = Oddity::NotFinite { count: 2, first: "NaN", line: 2, column: 7 };
         assert_eq!(parsed.oddities, [Oddity::Marked, not_finite]);

@@ -1,4 +1,4 @@
-//! The folders of a data set's splits and the paths of its clips.
+//! Finds the folders of a data set's splits and parses the paths of its clips.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use crate::schema::{Schema, SplitSpec};
 pub struct SplitDir {
     /// The split's name in the schema.
     pub name: String,
-    /// Its folder.
+    /// The split's folder.
     pub dir: PathBuf,
-    /// Whether its actions carry labels.
+    /// Whether the split's actions have labels.
     pub labelled: bool,
 }
 
-/// The splits that exist below `root`, in the schema's order.
+/// Returns the splits that exist below `root`, in the schema's order.
 ///
 /// # Errors
 /// [`DataError::NoRoot`] if `root` is not a folder, [`DataError::NoSplits`] if it contains no split.
@@ -30,7 +30,7 @@ pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataEr
     Ok(found)
 }
 
-/// The folder of one split; `split` in any of its spellings.
+/// Returns the folder of a split; `split` may be any of its spellings.
 ///
 /// # Errors
 /// [`DataError::NoRoot`], [`DataError::UnknownSplit`] for a name that the schema lacks, and
@@ -49,7 +49,7 @@ pub fn find_split(root: &Path, split: &str, schema: &Schema) -> Result<SplitDir,
     })
 }
 
-/// Names as a sentence lists them: `train, valid and test`.
+/// Joins names for a sentence: `train, valid and test`.
 pub(super) fn listed(names: &[String]) -> String {
     match names.split_last() {
         Some((last, [])) => last.clone(),
@@ -75,12 +75,12 @@ fn existing(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
     Ok(schema.splits.iter().filter_map(split_dir).collect())
 }
 
-/// A clip's Url, resolved.
+/// A resolved clip Url.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClipPath {
     /// The path inside the split folder, as annotated: usually without an extension.
     pub path: PathBuf,
-    /// Name of the split in the Url, if there is one.
+    /// Name of the split in the Url, if present.
     pub split: Option<String>,
 }
 
@@ -88,8 +88,8 @@ pub struct ClipPath {
 /// folder.
 ///
 /// # Errors
-/// Why the Url is refused: it is empty, absolute, leaves the folder, or means different things on
-/// different systems (backslashes, drive letters).
+/// The reason why the Url is refused: it is empty, absolute, leaves the folder, or is interpreted
+/// differently on different systems (backslashes, drive letters).
 pub fn clip_path(url: &str, schema: &Schema) -> Result<ClipPath, &'static str> {
     if url.contains(['\\', '\0']) {
         return Err("backslashes and zero bytes are not allowed in a clip's path");

@@ -1,5 +1,5 @@
 //! Prefetches batches for the training loop in several threads, which share the work clip by clip.
-//! Order and content depend on the plan alone, never on the number of threads.
+//! The order and content of batches depend on the plan only, never on the number of threads.
 
 mod queue;
 
@@ -15,8 +15,8 @@ use super::plan::Plan;
 use super::resize::Resizer;
 use queue::Queue;
 
-/// The batches of a training epoch: indices in an order determined by `(seed, epoch)`, in batches of
-/// `batch_size`. The last batch may be smaller.
+/// Returns the batches of a training epoch: indices in an order determined by `(seed, epoch)`, in
+/// batches of `batch_size`. The last batch may be smaller.
 pub fn shuffled(count: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..count).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -25,7 +25,7 @@ pub fn shuffled(count: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// The batches of a validation pass: indices in annotation order.
+/// Returns the batches of a validation pass: indices in annotation order.
 pub fn in_order(count: usize, batch_size: usize) -> Vec<Vec<usize>> {
     let order: Vec<usize> = (0..count).collect();
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
@@ -34,16 +34,16 @@ pub fn in_order(count: usize, batch_size: usize) -> Vec<Vec<usize>> {
 /// How far a loader reads ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ahead {
-    /// Number of decoding threads; with 0, each batch is read when it is asked for.
+    /// Number of decoding threads; with 0, each batch is read when it is requested.
     pub workers: usize,
-    /// Maximum number of batches that are read or being read.
+    /// Maximum number of batches that are ready or being read.
     pub batches: usize,
-    /// Maximum size of their frames, bytes; a single batch may be larger.
+    /// Maximum total size of these batches' frames, bytes; a single batch may be larger.
     pub bytes: u64,
 }
 
 impl Ahead {
-    /// `workers` threads, with the default limits.
+    /// Returns the default limits with `workers` threads.
     pub fn with_workers(workers: usize) -> Self {
         Self { workers, batches: 4, bytes: 2 << 30 }
     }
@@ -57,13 +57,13 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts `workers` threads (0: each batch is read when it is asked for) on `plan`, a list of
+    /// Starts `workers` threads (0: each batch is read when it is requested) on `plan`, a list of
     /// batches of indices into the data set's samples.
     pub fn new(dataset: Arc<Dataset>, plan: impl Into<Plan>, workers: usize) -> Self {
         Self::reading_ahead(dataset, plan, Ahead::with_workers(workers))
     }
 
-    /// [`Loader::new`] with other limits than the default ones.
+    /// Like [`Loader::new`], but with the given limits.
     pub fn reading_ahead(dataset: Arc<Dataset>, plan: impl Into<Plan>, ahead: Ahead) -> Self {
         let resizer = dataset.resizer();
         let queue = Arc::new(Queue::new(dataset, plan.into(), ahead));
@@ -75,44 +75,45 @@ impl Loader {
             let thread = std::thread::Builder::new().name(name).spawn(move || worker.work());
             match thread {
                 Ok(thread) => threads.push(thread),
-                // Fewer threads are only slower.
+                // With fewer threads, loading is only slower.
                 Err(error) => log::warn!("decoding thread {number} could not start: {error}"),
             }
         }
         Self { queue, workers: threads, resizer }
     }
 
-    /// Number of batches in the plan.
+    /// Returns the number of batches in the plan.
     pub fn batches(&self) -> usize {
         self.queue.batches()
     }
 
-    /// Number of batches handed out or skipped so far.
+    /// Returns the number of batches handed out or skipped so far.
     pub fn taken(&self) -> usize {
         self.queue.taken()
     }
 
-    /// Peak size of the frames in memory, bytes. For tests.
+    /// Returns the peak size of the frames in memory, bytes. Used in tests.
     #[doc(hidden)]
     pub fn most_held(&self) -> u64 {
         self.queue.most_held()
     }
 
-    /// The next batch if it has been read already; does not wait. `None` does not mean the end of
-    /// the plan.
+    /// Returns the next batch if it has been read already; does not wait. `None` does not mean the
+    /// end of the plan.
     ///
     /// # Errors
-    /// [`DatasetError`], as [`Iterator::next`].
+    /// [`DatasetError`], as for [`Iterator::next`].
     pub fn ready(&mut self) -> Result<Option<Batch>, DatasetError> {
         while let Some(loaded) = self.queue.ready() {
-            if let Some(batch) = self.queue.wanted(loaded).transpose()? {
+            if let Some(batch) = self.queue.unless_empty(loaded).transpose()? {
                 return Ok(Some(batch));
             }
         }
         Ok(None)
     }
 
-    /// Takes back a batch that is no longer needed: a later one is read into its memory.
+    /// Takes back a batch that is no longer needed, so that a later one can be read into its
+    /// memory.
     pub fn recycle(&self, batch: Batch) {
         if !self.workers.is_empty() {
             self.queue.recycle(batch.frames);
@@ -123,15 +124,15 @@ impl Loader {
 impl Iterator for Loader {
     type Item = Result<Batch, DatasetError>;
 
-    /// The next batch in plan order. Batches of which nothing could be read are skipped, unless other
-    /// processes read parts of them.
+    /// Returns the next batch in plan order. Batches without any readable clip are skipped, unless
+    /// other processes read parts of them.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let loaded = match self.workers.is_empty() {
                 true => self.queue.read_next(&mut self.resizer)?,
                 false => self.queue.wait_for_next()?,
             };
-            if let Some(batch) = self.queue.wanted(loaded) {
+            if let Some(batch) = self.queue.unless_empty(loaded) {
                 return Some(batch);
             }
         }
@@ -142,7 +143,7 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.queue.stop();
         for worker in self.workers.drain(..) {
-            // A panic in a worker was reported as `DatasetError::Worker`.
+            // A panic in a worker has been reported as `DatasetError::Worker`.
             let _ = worker.join();
         }
     }

@@ -1,36 +1,38 @@
-//! Which actions of a batch are mixed, and how.
+//! Mixing of the actions of a batch (mixup, CutMix).
 
 use std::ops::Range;
 
 use super::Batch;
 
-/// The actions of a batch, each mixed with another one of its lane: of pixels and labels `share` are its
-/// own, the rest the partner's. All views of an action are mixed alike.
+/// How the actions of a batch are mixed, each with a partner from its lane: a `share` of the pixels
+/// and labels comes from the action itself, the rest from the partner. All views of an action are
+/// mixed in the same way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mix {
-    /// For each action its partner; itself where it is alone in its lane.
+    /// Partner of each action; the action itself if it is alone in its lane.
     pub partners: Vec<usize>,
-    /// λ: what each action keeps.
+    /// λ, the share that each action keeps.
     pub share: f32,
-    /// The partner's rectangle, in the batch's frame size; without one all pixels are blended.
+    /// Rectangle that comes from the partner, in the batch's frame size; if `None`, all pixels are
+    /// blended.
     pub cut: Option<Cut>,
 }
 
-/// A rectangle of rows and columns, pixels.
+/// A rectangle of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// Its rows.
+    /// Rows of the rectangle, pixels.
     pub rows: Range<usize>,
-    /// Its columns.
+    /// Columns of the rectangle, pixels.
     pub columns: Range<usize>,
 }
 
 impl Cut {
-    /// The same part of frames of another size, `[H, W]` each.
+    /// Scales the rectangle to frames of another size; both sizes are `[H, W]`.
     pub fn scaled(&self, from: [usize; 2], to: [usize; 2]) -> Self {
         let scale = |range: &Range<usize>, from: usize, to: usize| {
-            let side = |at: usize| (at * to + from / 2) / from.max(1);
-            side(range.start)..side(range.end)
+            let edge = |at: usize| (at * to + from / 2) / from.max(1);
+            edge(range.start)..edge(range.end)
         };
         Self {
             rows: scale(&self.rows, from[0], to[0]),
@@ -40,8 +42,8 @@ impl Cut {
 }
 
 impl Mix {
-    /// The clip that a clip of the batch is mixed with: the partner's view of the same number, counted
-    /// round where it has fewer.
+    /// Returns the clips with which the given clips of the batch are mixed: the partner's view with
+    /// the same index, modulo the partner's number of views.
     pub fn partner_clips(&self, batch: &Batch, clips: Range<usize>) -> Vec<usize> {
         let mut firsts = Vec::with_capacity(batch.view_counts.len());
         let mut total = 0;

@@ -1,7 +1,8 @@
-//! From a folder of annotated clips to batches of uint8 frames. Nothing here depends on tensors, so
-//! all of it is tested without a device.
+//! The data pipeline, from a folder of annotated clips to batches of uint8 frames. Nothing here
+//! depends on tensors, so all of it is tested without a device.
 //!
-//! [`DataSource`] (annotations, folders, tables) → [`Dataset`] → [`loader`]: [`cache`], or sampling, decoding, resizing → [`Batch`].
+//! [`DataSource`] (annotations, folders, tables) → [`Dataset`] → [`loader`]: [`cache`], or
+//! sampling, decoding and resizing → [`Batch`].
 
 #[doc(hidden)]
 pub mod annotations;

@@ -3,15 +3,16 @@
 use std::cmp::Reverse;
 use std::path::PathBuf;
 
-/// Sorts paths by their last component, numbers in it by value.
+/// Sorts paths by their last component; numbers in it are compared by value.
 pub(crate) fn natural_order(paths: &mut [PathBuf]) {
     paths.sort_by_cached_key(|path| {
         natural_key(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
     });
 }
 
-/// A name's position in natural order: runs of text and numbers, a number by its length without leading zeros and then by its digits, so
-/// that numbers of any length compare correctly.
+/// Returns a name's sort key in natural order: alternating text and numbers. A number is compared
+/// by its length without leading zeros and then by its digits, so that numbers of any length
+/// compare correctly.
 pub(crate) fn natural_key(name: &str) -> Vec<(String, usize, String, Reverse<usize>)> {
     let mut rest = name;
     let mut key = Vec::new();
@@ -21,7 +22,8 @@ pub(crate) fn natural_key(name: &str) -> Vec<(String, usize, String, Reverse<usi
         let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
         let (number, after) = tail.split_at(end);
         let value = number.trim_start_matches('0');
-        // Of equal numbers the one with more zeros comes first: these may be decimals, as 0.001 and 0.01.
+        // Among equal numbers, the one with more leading zeros comes first: these may be decimals,
+        // such as 0.001 and 0.01.
         let zeros = Reverse(number.len() - value.len());
         key.push((text.to_string(), value.len(), value.to_string(), zeros));
         rest = after;

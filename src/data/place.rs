@@ -1,4 +1,5 @@
-//! Where a clip is read, in time and in the frame, where window and frame size leave a choice.
+//! Where a clip is read in time and within the frame, as far as the window and the frame size leave
+//! a choice.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -6,26 +7,28 @@ use rand_chacha::ChaCha8Rng;
 use super::resize::Crop;
 use crate::keyed::{self, Turn};
 
-/// A number for the windows of an action, beside those of its views and of what they share in the
-/// augmentation, which draws from the same source.
+/// Identifies the random stream of an action's window. The augmentation uses the same generator,
+/// with other numbers for the views and for what the views share.
 const WINDOW: u64 = u64::MAX - 1;
 
-/// Where a window that may lie anywhere in a clip is placed. Others ignore it.
+/// Position of a window that can lie anywhere in a clip. Windows with a fixed position ignore it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The place `index` of `of` evenly spread ones; the middle if there is one.
+    /// One of several evenly spaced positions; the middle if there is only one.
     Even {
-        /// Which of them, from 0.
+        /// Index of the position, counted from 0.
         index: usize,
-        /// How many there are, at least 1.
+        /// Number of positions, at least 1.
         of: usize,
     },
-    /// Drawn anew each time that an action is read, from seed, turn and the action's name alone. All views
-    /// of an action are read at the same relative place, for they show the same event.
+    /// Drawn anew each time that an action is read. The position depends on the seed, the turn and
+    /// the action's name only. All views of an action are read at the same relative position,
+    /// because they show the same event.
     Drawn {
         /// Seed of the run.
         seed: u64,
-        /// The epoch and how often it has read the action, as in the augmentation.
+        /// The epoch and the number of times that it has already read the action, as for the
+        /// augmentation.
         turn: Turn,
     },
 }
@@ -35,26 +38,27 @@ impl Place {
     pub const MIDDLE: Self = Self::Even { index: 0, of: 1 };
 }
 
-/// Where the clips of a pass are read.
+/// Where the clips of a pass are read in time and within the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Where the window lies.
+    /// Position of the window in the clip.
     pub place: Place,
-    /// Which part of a frame is kept that is longer than the network's input.
+    /// The part that is kept of a frame that is longer than the network's input along one axis.
     pub crop: Crop,
 }
 
 impl Reading {
-    /// The middle of the clip and of the frame: validation, and testing with one clip.
+    /// The middle of the clip and of the frame, for validation and for testing with a single
+    /// window.
     pub const MIDDLE: Self = Self { place: Place::MIDDLE, crop: Crop::Middle };
 
-    /// A training epoch, counted from 1.
+    /// Returns drawn positions for a training epoch, counted from 1.
     pub const fn drawn(seed: u64, epoch: usize) -> Self {
         let turn = Turn { epoch, earlier: 0 };
         Self { place: Place::Drawn { seed, turn }, crop: Crop::Middle }
     }
 
-    /// The same of an action that its epoch has read so often before.
+    /// Returns where to read an action that the epoch has already read `earlier` times.
     pub(super) fn after(self, earlier: usize) -> Self {
         match self.place {
             Place::Drawn { seed, turn } => {

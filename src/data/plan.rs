@@ -1,4 +1,4 @@
-//! Which actions a pass reads, batch by batch, and how each batch is shared out.
+//! The plan of a pass: which actions each batch reads, and how a batch is divided into lanes.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,40 +10,40 @@ use super::place::Reading;
 pub(super) struct Pick {
     /// Index into the split's actions.
     pub sample: usize,
-    /// How often the pass has read it before.
+    /// Number of times that the pass has already read this action.
     pub earlier: usize,
 }
 
 impl Pick {
-    /// The only reading of an action.
+    /// Returns a pick of an action that is read only once.
     pub(super) fn once(sample: usize) -> Self {
         Self { sample, earlier: 0 }
     }
 }
 
-/// The batches of a pass over a split, as indices into its actions. Each batch is cut into *lanes*:
-/// shares of its actions that are computed one by one, on whichever device, and whose results are
-/// combined in a fixed order. How many there are decides what comes out; where they are computed
-/// does not.
+/// The batches of a pass over a split, as indices into its actions. Each batch is divided into
+/// *lanes*: shares of its actions that are computed separately, on any device, and whose results
+/// are combined in a fixed order. The result depends on the number of lanes, but not on where they
+/// are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The actions of each lane of each batch.
     pub(super) batches: Vec<Vec<Vec<Pick>>>,
-    /// Other processes read the other lanes.
+    /// Whether other processes read the other lanes of a batch.
     pub(super) partial: bool,
-    /// Where clips are read.
+    /// Where in time and in the frame clips are read.
     pub(super) reading: Reading,
 }
 
 impl From<Vec<Vec<usize>>> for Plan {
-    /// Batches of one lane.
+    /// Makes a plan whose batches have one lane each.
     fn from(batches: Vec<Vec<usize>>) -> Self {
         let batches = picks(batches).into_iter().map(|actions| vec![actions]).collect();
         Self { batches, partial: false, reading: Reading::MIDDLE }
     }
 }
 
-/// The actions of batches, each with how often it comes before.
+/// Adds to each action of the batches the number of its earlier occurrences.
 fn picks(batches: Vec<Vec<usize>>) -> Vec<Vec<Pick>> {
     let mut seen: HashMap<usize, usize> = HashMap::new();
     let mut pick = |sample: usize| {
@@ -55,8 +55,9 @@ fn picks(batches: Vec<Vec<usize>>) -> Vec<Vec<Pick>> {
 }
 
 impl Plan {
-    /// Cuts batches into `lanes` with about the same number of clips; `clips` tells how many an
-    /// action has. A batch of fewer actions leaves lanes empty.
+    /// Divides batches into `lanes` lanes with about the same number of clips; `clips` returns the
+    /// number of clips of an action. In a batch with fewer actions than lanes, some lanes are
+    /// empty.
     pub fn in_lanes(
         batches: Vec<Vec<usize>>,
         lanes: usize,
@@ -70,13 +71,13 @@ impl Plan {
         Self { batches, partial: false, reading: Reading::MIDDLE }
     }
 
-    /// With its clips read elsewhere than in the middle.
+    /// Sets where clips are read; the default is the middle.
     #[must_use]
     pub fn reading(self, reading: Reading) -> Self {
         Self { reading, ..self }
     }
 
-    /// The lanes that one of several processes reads.
+    /// Keeps only the given lanes, which one of several processes reads.
     #[must_use]
     pub fn share(mut self, lanes: Range<usize>) -> Self {
         for batch in &mut self.batches {
@@ -86,7 +87,7 @@ impl Plan {
         self
     }
 
-    /// Without its first `count` batches.
+    /// Removes the first `count` batches.
     #[must_use]
     pub fn skip(mut self, count: usize) -> Self {
         self.batches.drain(..count.min(self.batches.len()));
@@ -101,7 +102,7 @@ fn deal<T: Copy>(actions: &[T], lanes: usize, clips: &impl Fn(T) -> usize) -> Ve
     positions.sort_by_key(|&position| std::cmp::Reverse(clips(actions[position])));
     let mut dealt = vec![(0, Vec::new()); lanes];
     for position in positions {
-        // Of two lanes with as many clips the one with fewer actions, so that none stays empty.
+        // Ties go to the lane with fewer actions, so that none stays empty.
         let lane = dealt.iter_mut().min_by_key(|(clips, positions)| (*clips, positions.len()));
         let (held, positions) = lane.expect("there is a lane");
         *held += clips(actions[position]);
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_have_about_as_many_clips() {
+    fn lanes_have_about_the_same_number_of_clips() {
         let clips = [2, 2, 4, 2, 3, 2, 2, 2];
         let lanes = deal(&[0, 1, 2, 3, 4, 5, 6, 7], 4, &|action| clips[action]);
         assert_eq!(lanes, [[2, 7], [4, 6], [0, 3], [1, 5]]);
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn every_action_has_one_lane_however_few_there_are() {
+    fn every_action_is_in_exactly_one_lane() {
         for count in 0..9 {
             let actions: Vec<usize> = (0..count).map(|n| n * 3 % 7 + 10).collect();
             for lanes in 1..6 {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_read_anew_each_time() {
+    fn repeated_actions_are_numbered() {
         let batches = vec![vec![4, 4, 2], vec![2, 4]];
         let earlier = |plan: Plan| -> Vec<Vec<(usize, usize)>> {
             let of = |batch: Vec<Vec<Pick>>| {
@@ -166,7 +167,7 @@ mod tests {
         };
         let expected = [vec![(4, 0), (4, 1), (2, 0)], vec![(2, 1), (4, 2)]];
         assert_eq!(earlier(batches.clone().into()), expected);
-        // Of a part of the pass, too, and however it is shared out.
+        // The numbers are the same when batches are skipped or divided into lanes.
         assert_eq!(earlier(Plan::from(batches.clone()).skip(1)), expected[1..]);
         let mut shared = earlier(Plan::in_lanes(batches, 2, |_| 1));
         shared.iter_mut().for_each(|batch| batch.sort_unstable());

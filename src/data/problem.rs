@@ -1,4 +1,4 @@
-//! Errors and warnings about single entries and clips of a data set.
+//! Errors and warnings about individual entries and clips of a data set.
 
 use std::fmt::{self, Write as _};
 
@@ -12,20 +12,20 @@ use super::clip::ClipError;
 pub enum Level {
     /// Something annotated cannot be used.
     Error,
-    /// Usable, but worth a look.
+    /// The data can be used, but should be checked.
     Warning,
 }
 
-/// The kinds of problems, in the order in which a report lists them: what hurts most comes first. Their
-/// serialised names are those of the JSON report.
+/// The kinds of problems, in the order in which a report lists them: the most severe ones come
+/// first. The JSON report uses their serialised names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
     /// `annotations.json` as a whole cannot be read.
     Unreadable,
-    /// A split without any action that can be used.
+    /// A split without any usable action.
     NoUsableAction,
-    /// Classes of which a split that was made has no action.
+    /// Classes without an action in a split that was made.
     AbsentClass,
     /// A field or an entry of the annotations has the wrong type.
     WrongType,
@@ -35,7 +35,7 @@ pub enum ProblemKind {
     DuplicateAction,
     /// A field that occurs twice in one entry.
     DuplicateField,
-    /// A Url that leads out of the split folder or is not a path.
+    /// A Url that points outside the split folder or is not a path.
     RefusedPath,
     /// No file or folder for a clip.
     ClipMissing,
@@ -49,7 +49,7 @@ pub enum ProblemKind {
     ClipUnsupported,
     /// A truncated or corrupt clip.
     ClipDamaged,
-    /// Two actions with the same clip and other labels.
+    /// Two actions with the same clip but different labels.
     ContradictingLabels,
     /// Two splits with the same clip.
     ClipInTwoSplits,
@@ -59,23 +59,23 @@ pub enum ProblemKind {
     DuplicateClip,
     /// A field of actions that the schema does not name.
     UnknownField,
-    /// A field that decides labels and that no action of the split has.
+    /// A field that determines labels but that no action of the split has.
     MissingField,
     /// An action whose views differ in length.
     ViewLengths,
-    /// Clips of one split are turned upright by different angles.
+    /// Clips of one split that are rotated by different angles to be upright.
     MixedRotation,
-    /// Clips of one split are partly taller than wide, partly wider than tall.
+    /// Some clips of a split are taller than wide, others wider than tall.
     MixedOrientation,
     /// Clips of one split differ in the shape of their pixels.
     MixedPixelAspect,
-    /// A clip that the decoder could read, with a complaint.
+    /// A clip that was decoded although the decoder reported errors.
     ClipConcealed,
-    /// A clip whose frames are not evenly spaced in time, where the window is in seconds.
+    /// A clip whose frames are not evenly spaced in time although the window is in seconds.
     UnevenTimes,
-    /// The window goes past the clip's end; the last frame is repeated.
+    /// The window extends past the clip's end; the last frame is repeated.
     ClipShort,
-    /// Size or frame rate differ from most clips of the split.
+    /// The clip's size or frame rate differs from most clips of the split.
     ClipOdd,
     /// A property's value that the schema does not list; it counts as unknown.
     UnlistedValue,
@@ -90,7 +90,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    /// The default level of problems of this kind.
+    /// Returns the default level of problems of this kind.
     pub fn level(self) -> Level {
         match self {
             Self::Unreadable
@@ -110,7 +110,7 @@ impl ProblemKind {
         }
     }
 
-    /// A short description for tables.
+    /// Returns a short description for tables.
     pub fn title(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable annotations",
@@ -137,7 +137,7 @@ impl ProblemKind {
             Self::MixedRotation => "mixed rotation",
             Self::MixedOrientation => "mixed orientation",
             Self::MixedPixelAspect => "mixed pixel shapes",
-            Self::ClipConcealed => "decoded in spite of errors",
+            Self::ClipConcealed => "decoded despite errors",
             Self::UnevenTimes => "frames at uneven times",
             Self::ClipShort => "short clip",
             Self::ClipOdd => "odd clip",
@@ -149,31 +149,29 @@ impl ProblemKind {
         }
     }
 
-    /// Why it matters and what to do, where the messages do not say so.
+    /// Returns why the problem matters and what to do about it, if the messages do not say so.
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::ContradictingLabels => {
-                Some("training on both teaches nothing; correct one of them")
+                Some("a network cannot learn from both; correct one of them")
             }
-            Self::ClipInTwoSplits => Some(
-                "scores on clips that were trained on are too good; remove them from one split",
-            ),
+            Self::ClipInTwoSplits => {
+                Some("scores on training clips are too optimistic; remove the clips from one split")
+            }
             Self::AbsentClass => Some(
-                "no score speaks of them; name the splits in the annotations, or validate each action \
+                "no score covers them; name the splits in the annotations, or validate each action \
                  once with --fold",
             ),
             Self::ClipInTwoActions => Some("it counts twice; remove one of them"),
-            Self::DuplicateField => Some("which one holds is not defined; remove one of them"),
+            Self::DuplicateField => Some("which one applies is undefined; remove one of them"),
             Self::ViewLengths => Some(
-                "the window is counted from each clip's start; check that it shows the same moment",
+                "the window is counted from each clip's start; check that all show the same moment",
             ),
-            Self::MixedRotation => {
-                Some("check that all of them stand upright (--sheet shows them)")
-            }
-            Self::MixedOrientation => Some("of a tall clip only the middle is seen"),
+            Self::MixedRotation => Some("check that all of them are upright (--sheet shows them)"),
+            Self::MixedOrientation => Some("only the middle of a tall clip is used"),
             Self::UnevenTimes => Some(
-                "a window in seconds goes by the mean rate: convert them to a constant one (ffmpeg -i IN \
-                 -r 25 OUT), or give the window in frames",
+                "a window in seconds assumes the mean rate: convert the clips to a constant rate (ffmpeg \
+                 -i IN -r 25 OUT), or give the window in frames",
             ),
             Self::MixedPixelAspect => Some("frames are not stretched, so their shapes differ"),
             _ => None,
@@ -194,29 +192,29 @@ impl From<&ClipError> for ProblemKind {
     }
 }
 
-/// A problem: what it is and where.
+/// A problem and its location.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The kind.
+    /// Kind of the problem.
     pub kind: ProblemKind,
-    /// Its severity.
+    /// Severity of the problem.
     pub level: Level,
-    /// Id of the action that it concerns, if any.
+    /// Id of the affected action, if any.
     pub action: Option<String>,
-    /// The Url as annotated or the file that it concerns, if any.
+    /// The affected Url, as annotated, or file, if any.
     pub file: Option<String>,
-    /// What was found.
+    /// Description of what was found.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem of an action.
+    /// Creates a problem of an action.
     pub(crate) fn of_action(kind: ProblemKind, action: &str, message: impl Into<String>) -> Self {
         let action = Some(action.to_owned());
         Self { kind, level: kind.level(), action, file: None, message: message.into() }
     }
 
-    /// A problem of one clip of an action.
+    /// Creates a problem of one clip of an action.
     pub(crate) fn of_clip(
         kind: ProblemKind,
         action: &str,
@@ -226,12 +224,12 @@ impl Problem {
         Self { file: Some(file.into()), ..Self::of_action(kind, action, message) }
     }
 
-    /// A problem of a whole split.
+    /// Creates a problem of a whole split.
     pub(crate) fn of_split(kind: ProblemKind, message: impl Into<String>) -> Self {
         Self { kind, level: kind.level(), action: None, file: None, message: message.into() }
     }
 
-    /// A problem of a whole file.
+    /// Creates a problem of a whole file.
     pub(crate) fn of_file(
         kind: ProblemKind,
         file: impl Into<String>,
@@ -247,7 +245,7 @@ impl fmt::Display for Problem {
         if let Some(action) = &self.action {
             write!(f, "action {action}: ")?;
         }
-        // Errors of clips already name their file.
+        // Clip errors already name their file.
         match &self.file {
             Some(file) if !self.message.contains(file.as_str()) => {
                 escaped(f, file)?;
@@ -259,7 +257,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Names come from files: they must not control the terminal.
+/// Writes text with escaped control characters: names come from files and must not control the
+/// terminal.
 fn escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     text.chars().try_for_each(|c| match c.is_control() {
         true => write!(f, "{}", c.escape_default()),

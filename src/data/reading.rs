@@ -1,4 +1,5 @@
-//! Reading a data set's clips, from its cache or by decoding and resizing, and assembling batches.
+//! Reads a data set's clips, from its cache or by decoding and resizing them, and assembles
+//! batches.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,23 +24,23 @@ pub(super) struct ClipIndex {
     pub sample: usize,
     /// Index into [`Sample::views`](super::Sample::views).
     pub view: usize,
-    /// How often the pass has read its action before.
+    /// Number of times that the pass has already read the clip's action.
     earlier: usize,
 }
 
 impl Dataset {
-    /// A resizer to the network's input size; each thread that reads clips needs its own.
+    /// Creates a resizer to the network's input size; each thread that reads clips needs its own.
     pub fn resizer(&self) -> Resizer {
         let [height, width] = self.size;
         Resizer::new(height, width)
     }
 
-    /// Size of a clip's frames in bytes, T·H·W·3.
+    /// Returns the size of a clip's frames in bytes, T·H·W·3.
     pub fn clip_bytes(&self) -> usize {
         self.window.frames_per_clip * self.size.iter().product::<usize>() * 3
     }
 
-    /// The clips of actions, in batch order.
+    /// Returns the clips of actions, in batch order.
     pub(super) fn clips(&self, picks: &[Pick]) -> Vec<ClipIndex> {
         let of = |&Pick { sample, earlier }: &Pick| {
             let views = 0..self.samples[sample].views.len();
@@ -48,9 +49,9 @@ impl Dataset {
         picks.iter().flat_map(of).collect()
     }
 
-    /// Reads the actions at `indices` (into [`Dataset::samples`]). Unreadable views are left out and
-    /// recorded; an action without a readable view is left out of the batch. `None` if nothing of
-    /// the batch could be read.
+    /// Reads the actions at `indices` (into [`Dataset::samples`]). Unreadable views are left out
+    /// and recorded; an action without a readable view is left out of the batch. Returns `None` if
+    /// no clip of the batch could be read.
     ///
     /// # Errors
     /// [`DatasetError::TooManyUnreadable`].
@@ -104,10 +105,11 @@ impl Dataset {
         let Some(cache) = &self.cache else {
             return self.decode(&path, &sample.action, reading, resizer, out);
         };
-        // Before decoding: frames of a file that changes meanwhile must not get the new key.
+        // Created before decoding: the frames of a file that changes meanwhile must not get the new
+        // key.
         let key = Key::reading(&path, &self.window, reading, self.size);
         if key.is_some_and(|key| cache.read(&key, out)) {
-            // Entries do not say whether they were cropped.
+            // Entries do not record whether they were cropped.
             self.findings.cropped.store(true, Ordering::Relaxed);
             return Ok(());
         }
@@ -147,8 +149,8 @@ impl Dataset {
             let level = if first { log::Level::Warn } else { log::Level::Debug };
             log::log!(
                 level,
-                "{} split: {} was decoded in spite of errors ({complaint}); `check-data` lists all \
-                 such clips",
+                "{} split: {} was decoded despite errors ({complaint}); `check-data` lists all such \
+                 clips",
                 self.split,
                 path.display()
             );
@@ -156,8 +158,8 @@ impl Dataset {
         Ok(())
     }
 
-    /// Makes a batch of the clips of the actions of these lanes: `frames` contains all of them,
-    /// `results` tells which could be read. It may be empty.
+    /// Assembles a batch from the clips of the lanes' actions. `frames` contains all clips,
+    /// including unreadable ones; `results` says which could be read. The batch may be empty.
     pub(super) fn assemble(
         &self,
         lanes: &[Vec<Pick>],
@@ -186,7 +188,7 @@ impl Dataset {
         Ok(batch)
     }
 
-    /// Adds an action with the views that could be read; an action without one is left out.
+    /// Adds an action with its readable views; an action without readable views is left out.
     fn add_readable(
         &self,
         batch: &mut Batch,
@@ -227,7 +229,7 @@ impl Dataset {
         }
     }
 
-    /// Adds an action with the given views; the frames are in the batch already.
+    /// Adds an action with the given views, whose frames are already in the batch.
     fn push(&self, batch: &mut Batch, pick: Pick, views: &[usize]) {
         let sample = &self.samples[pick.sample];
         batch.actions.push(sample.action.clone());
@@ -242,19 +244,19 @@ impl Dataset {
         }
     }
 
-    /// Whether some clip read so far was longer along one axis than the network's input. Otherwise all
-    /// crops are the same.
+    /// Returns whether any clip read so far was cropped, i.e. had another aspect ratio than the
+    /// network's input. Otherwise all crops are identical. Clips from the cache count as cropped.
     pub(crate) fn has_cropped(&self) -> bool {
         self.findings.cropped.load(Ordering::Relaxed)
     }
 
-    /// Reports once that clips are shorter than their window, and that frames repeat.
+    /// Reports clips that are shorter than the window and repeated frames, each only once.
     fn report(&self, path: &Path, info: &ClipInfo, pick: &WindowPick) {
         let (title, [start, end]) = (self.title(), pick.window);
         if start >= info.frames && !self.findings.reported_beyond.swap(true, Ordering::Relaxed) {
             log::warn!(
                 "{title}: some clips end before the window begins, such as {} with {} (the window \
-                 begins at frame {start}): nothing but their last frame is seen",
+                 begins at frame {start}): only their last frame is used",
                 path.display(),
                 plural(info.frames, "frame")
             );
@@ -266,7 +268,7 @@ impl Dataset {
                         format!("end before frame {end}")
                     }
                     _ => {
-                        // At a rate near 0 the window ends at the largest number there is.
+                        // At a target rate near 0 the end of the window saturates.
                         let length = end.saturating_sub(start).saturating_add(1);
                         format!("have fewer than the {length} frames of the window")
                     }
@@ -298,7 +300,7 @@ impl Dataset {
         }
     }
 
-    /// Records an unreadable view; whether this is the first time.
+    /// Records an unreadable view. Returns whether this is the first time.
     fn add_unreadable(&self, path: &Path, error: ClipError) -> Result<bool, DatasetError> {
         let mut unreadable = self.lock_unreadable();
         let first_time = !unreadable.contains_key(path);
@@ -316,12 +318,12 @@ impl Dataset {
         Ok(first_time)
     }
 
-    /// Why a view could not be read, if it could not.
+    /// Returns the error of an unreadable view; `None` for other views.
     pub fn why_unreadable(&self, path: &Path) -> Option<ClipError> {
         self.lock_unreadable().get(path).cloned()
     }
 
-    /// The errors of the clips that could not be read so far.
+    /// Returns the errors of the clips that could not be read so far.
     pub fn unreadable(&self) -> Vec<ClipError> {
         self.lock_unreadable().values().cloned().collect()
     }

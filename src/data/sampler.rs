@@ -1,4 +1,4 @@
-//! The order and the batches in which an epoch visits the actions.
+//! Plans the order and the batches in which an epoch visits the actions.
 
 use super::balance::{Sampling, balanced, draws};
 use super::dataset::Dataset;
@@ -9,16 +9,16 @@ use super::loader;
 struct Balanced {
     /// Number of classes.
     classes: usize,
-    /// Every sample's class, where it is known.
+    /// Class of each sample; `None` where it is unknown.
     labels: Vec<Option<usize>>,
 }
 
-/// Plans the epochs of a run. `(seed, epoch)` determines each plan, whatever ran before.
+/// Plans the epochs of a run. Each plan depends on `(seed, epoch)` only, not on earlier epochs.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     /// How classes are balanced.
     pub sampling: Sampling,
-    /// The balanced tasks, one per epoch in turn.
+    /// The balanced tasks; the epochs cycle through them.
     tasks: Vec<Balanced>,
     samples: usize,
     batch_size: usize,
@@ -26,8 +26,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler over a data set's actions, `batch_size` at a time, that balances the classes of
-    /// the given tasks (index and class count), one task per epoch in turn.
+    /// Creates a sampler of batches of `batch_size` actions that balances the classes of the given
+    /// tasks (index and class count), one task per epoch in turn.
     pub fn new(
         dataset: &Dataset,
         sampling: Sampling,
@@ -48,14 +48,14 @@ impl Sampler {
         }
     }
 
-    /// The balanced task of an epoch, counted from 0, with the oversampling factor.
+    /// Returns the balanced task of an epoch, counted from 0, and the oversampling factor.
     fn balance(&self, epoch: usize) -> Option<(&Balanced, f64)> {
         let factor = self.sampling.factor(epoch)?;
         let task = self.tasks.get(epoch % self.tasks.len().max(1))?;
         Some((task, factor))
     }
 
-    /// The batches of an epoch, counted from 0, as indices into [`Dataset::samples`].
+    /// Returns the batches of an epoch, counted from 0, as indices into [`Dataset::samples`].
     pub fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
         match self.balance(epoch) {
             None => loader::shuffled(self.samples, self.batch_size, self.seed, epoch),
@@ -66,7 +66,7 @@ impl Sampler {
         }
     }
 
-    /// Number of batches of an epoch, without planning it.
+    /// Returns the number of batches of an epoch without planning it.
     pub fn batches(&self, epoch: usize) -> usize {
         let actions = match self.balance(epoch) {
             None => self.samples,

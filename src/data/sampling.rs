@@ -1,4 +1,4 @@
-//! Sampling frames from a window of a clip.
+//! Samples frames from a window of a clip.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,20 +8,21 @@ use super::window::Window;
 
 /// The window of a clip and the number of frames that are sampled from it.
 ///
-/// Written as `start_frame` and `end_frame` where the window has frames as its ends, else as `window`.
+/// Serialised as `start_frame` and `end_frame` if the window is given in frames, otherwise as
+/// `window`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct WindowSpec {
-    /// Which stretch of the clip.
+    /// The stretch of the clip from which frames are sampled.
     pub window: Window,
-    /// Sampling rate, frames per second; the clip's own rate if that is lower. Without effect in
+    /// Sampling rate, frames per second; the clip's own rate if that is lower. It has no effect on
     /// [`Window::Segments`] and [`Window::Whole`].
     pub target_fps: f64,
     /// Number of frames per clip, T.
     pub frames_per_clip: usize,
 }
 
-/// A [`WindowSpec`] in files.
+/// The serialised form of a [`WindowSpec`].
 #[derive(Serialize, Deserialize)]
 struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,9 +65,9 @@ impl TryFrom<Stored> for WindowSpec {
 pub struct WindowPick {
     /// Frame indices in ascending order, `frames_per_clip` of them; frames may repeat.
     pub indices: Vec<usize>,
-    /// Whether the window goes past the clip's end, so that the last frame is repeated.
+    /// Whether the window extends past the clip's end, so that the last frame is repeated.
     pub past_end: bool,
-    /// Number of different frames among `indices`.
+    /// Number of distinct frames among `indices`.
     pub distinct: usize,
     /// First and last frame of the window, which may lie past the clip's end.
     pub window: [usize; 2],
@@ -81,15 +82,16 @@ impl WindowPick {
 }
 
 impl WindowSpec {
-    /// The window from frame `start` to `end`, inclusive.
+    /// Returns the window from frame `start` to `end`, inclusive.
     pub const fn frames(start: usize, end: usize, target_fps: f64, frames_per_clip: usize) -> Self {
         Self { window: Window::Frames { start, end }, target_fps, frames_per_clip }
     }
 
-    /// Samples frames; in a window that may lie anywhere, those in the middle ([`WindowSpec::pick`]).
+    /// Samples frames; a window without a fixed position lies in the middle of the clip
+    /// ([`WindowSpec::pick`]).
     ///
-    /// With frames 67 to 82 at 15 frames per second and 16 frames, a clip of 25 frames per second has
-    /// a step of 5/3 and 10 positions, which are spread over the 16 frames:
+    /// With a window from frame 67 to 82, 15 frames per second and 16 frames per clip, a clip at 25
+    /// frames per second has a step of 5/3 and 10 positions, which are spread over the 16 frames:
     ///
     /// ```
     /// use polyview::data::{clip::ClipInfo, sampling::WindowSpec};
@@ -106,22 +108,25 @@ impl WindowSpec {
         self.pick(info, Place::MIDDLE, "")
     }
 
-    /// Samples frames of a clip of `action`, n in all, with a step of `fps / target_fps` source frames,
-    /// at least 1.
+    /// Samples frames of a clip of `action`. The clip has n frames; the step is `fps / target_fps`
+    /// source frames, at least 1.
     ///
-    /// * **By its ends**: positions `start + round(i * step)` up to the end; of these m positions,
-    ///   number `round(j * (m - 1) / (T - 1))` for j = 0, 1, …, T - 1. If there are fewer positions
-    ///   than frames, some repeat. A single frame is the middle one. Times are rounded to frames.
-    /// * **Center, dense**: positions `start + round(j * step)`. With s = n less the frames that they
-    ///   span, at least 0, `start` is `round(s / 2)` in the middle, `round(k * s / (K - 1))` at place k
-    ///   of K > 1, and `floor(u * (s + 1))` if drawn, with u uniform in [0, 1).
-    /// * **Segments**: of the l frames from `floor(j * n / T)` up to where the next part begins, at least
-    ///   one, number `floor((k + 1/2) / K * l)` at place k of K, and `floor(u * l)` if drawn, with a u
-    ///   for each j.
-    /// * **Whole**: frame `round(j * (n - 1) / (T - 1))`; a single frame is the middle one.
+    /// * **Given by its ends**: the positions are `start + round(i * step)` up to the end; of these
+    ///   m positions, number `round(j * (m - 1) / (T - 1))` is taken for j = 0, 1, …, T - 1. If
+    ///   there are fewer positions than T, some repeat. If T = 1, the middle one is taken. Times
+    ///   are rounded to frames.
+    /// * **Center, dense**: the positions are `start + round(j * step)`. With s = n minus the
+    ///   number of frames that they span, at least 0, `start` is `round(s / 2)` in the middle,
+    ///   `round(k * s / (K - 1))` at place k of K > 1, and `floor(u * (s + 1))` if drawn, with u
+    ///   uniform in [0, 1).
+    /// * **Segments**: part j has l frames, from `floor(j * n / T)` up to the start of the next
+    ///   part, and at least one. Of these, number `floor((k + 1/2) / K * l)` is taken at place k of
+    ///   K, and `floor(u * l)` if drawn, with a separate u for each j.
+    /// * **Whole**: frame `round(j * (n - 1) / (T - 1))` is taken for each j; if T = 1, the middle
+    ///   one.
     ///
-    /// Halves round up. A position past the clip's end becomes its last frame. A clip without
-    /// frames gives no indices.
+    /// Halves round up. A position past the clip's end is replaced by its last frame. A clip
+    /// without frames yields no indices.
     pub fn pick(&self, info: &ClipInfo, place: Place, action: &str) -> WindowPick {
         let (frames, wanted) = (info.frames, self.frames_per_clip);
         let Some(last) = frames.checked_sub(1) else {
@@ -159,7 +164,7 @@ impl WindowSpec {
         }
     }
 
-    /// Consecutive frames at the target rate.
+    /// Samples consecutive frames at the target rate.
     fn consecutive(&self, info: &ClipInfo, place: Place, action: &str) -> WindowPick {
         let (frames, wanted) = (info.frames, self.frames_per_clip);
         let mut walk = Walk { start: 0, step: self.step(info.fps), count: wanted };
@@ -172,7 +177,7 @@ impl WindowSpec {
         WindowPick::new(indices, [walk.start, walk.last()], frames)
     }
 
-    /// A window by its ends.
+    /// Samples from a window that is given by its ends.
     fn between(&self, start: usize, end: usize, info: &ClipInfo) -> WindowPick {
         let (walk, last) = (self.walk(start, end, info.fps), info.frames - 1);
         let wanted = self.frames_per_clip;
@@ -182,23 +187,23 @@ impl WindowSpec {
             [start, end.max(start)],
             info.frames,
         );
-        // At some rates the walk ends before the window does.
+        // At some rates the last position comes before the end of the window.
         WindowPick { past_end: walk.last() > last, ..pick }
     }
 
-    /// The clip's frame rate, or the target rate if it is not a positive number.
+    /// Returns the clip's frame rate, or the target rate if the former is not a positive number.
     fn rate_of(&self, info: &ClipInfo) -> f64 {
         if info.fps.is_finite() && info.fps > 0.0 { info.fps } else { self.target_fps }
     }
 
-    /// Source frames per sampled one. A frame rate that is not a positive number counts as the target
-    /// rate.
+    /// Returns the number of source frames per sampled frame. A frame rate that is not a positive
+    /// number counts as the target rate.
     fn step(&self, fps: f64) -> f64 {
         let step = fps / self.target_fps;
         if step.is_finite() { step.max(1.0) } else { 1.0 }
     }
 
-    /// The positions between two frames.
+    /// Returns the positions from frame `start` to `end`.
     fn walk(&self, start: usize, end: usize, fps: f64) -> Walk {
         let step = self.step(fps);
         let length = end.saturating_sub(start);
@@ -214,7 +219,7 @@ impl WindowSpec {
     }
 }
 
-/// Positions of a window at the target rate.
+/// Positions in a window at the target rate.
 struct Walk {
     start: usize,
     step: f64,
@@ -231,8 +236,8 @@ impl Walk {
     }
 }
 
-/// The `j`-th of `wanted` numbers spaced evenly over `0..count`, in integers so that halves round up
-/// on every machine.
+/// Returns the `j`-th of `wanted` numbers spaced evenly over `0..count`, in integer arithmetic so
+/// that halves round up on every machine.
 fn spaced(j: usize, wanted: usize, count: usize) -> usize {
     if wanted <= 1 {
         return count / 2;
@@ -241,7 +246,7 @@ fn spaced(j: usize, wanted: usize, count: usize) -> usize {
     ((2 * j * last + gaps) / (2 * gaps)) as usize
 }
 
-/// A number below `count`, of a uniform one in [0, 1).
+/// Maps a uniform number in [0, 1) to an integer below `count`.
 fn below(count: usize, unit: f64) -> usize {
     ((unit * count as f64) as usize).min(count - 1)
 }

@@ -1,4 +1,4 @@
-//! A split's actions, sorted by the schema's label rules into usable ones and others.
+//! A split's actions, divided by the schema's label rules into usable ones and others.
 
 use std::path::PathBuf;
 
@@ -10,26 +10,26 @@ use crate::schema::{Fields, Labelled, Schema};
 pub struct Split {
     /// The split's name in the schema.
     pub name: String,
-    /// Its folder.
+    /// The split's folder.
     pub dir: PathBuf,
-    /// Whether its actions carry labels.
+    /// Whether the split's actions have labels.
     pub labelled: bool,
     /// The usable actions, in file order.
     pub actions: Vec<Action>,
-    /// The others, in file order.
+    /// The actions that cannot be used, in file order.
     pub left_out: Vec<LeftOut>,
     /// Errors and warnings, in file order.
     pub problems: Vec<Problem>,
-    /// The annotation file whose actions these are, where it has no others.
+    /// The annotation file, if it lists the actions of this split only.
     pub file: Option<PathBuf>,
 }
 
 /// One event with its clips.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
-    /// Its key in the annotation file.
+    /// Key of the action in the annotation file.
     pub id: String,
-    /// One class index per task, or `None` where it is unknown; no list in a split without labels.
+    /// One class index per task, `None` where it is unknown; no list in a split without labels.
     pub labels: Option<Vec<Option<usize>>>,
     /// The annotated values of the fields that the schema reads.
     pub fields: Fields,
@@ -40,11 +40,11 @@ pub struct Action {
 /// An action that is not used, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeftOut {
-    /// Its key in the annotation file.
+    /// Key of the action in the annotation file.
     pub id: String,
-    /// The rule's reason, or what is wrong with the entry.
+    /// The reason given by the label rule, or what is wrong with the entry.
     pub reason: String,
-    /// The clips it lists.
+    /// The clips of the action.
     pub views: Vec<View>,
 }
 
@@ -55,16 +55,16 @@ pub struct View {
     pub url: String,
     /// Path inside the split's folder, usually without an extension; it may be absolute in a table.
     pub path: PathBuf,
-    /// The camera, where it is annotated.
+    /// The camera, if annotated.
     pub camera: Option<String>,
-    /// Playback speed of the replay, where it is annotated; 1 is real time.
+    /// Playback speed of the replay, if annotated; 1 is real time.
     pub replay_speed: Option<f64>,
-    /// Milliseconds into the match recording, where it is annotated.
+    /// Milliseconds since the start of the match recording, if annotated.
     pub timestamp: Option<i64>,
 }
 
 impl Split {
-    /// A split without actions.
+    /// Creates a split without actions.
     pub(super) fn new(name: &str, dir: PathBuf, labelled: bool) -> Self {
         Self {
             name: name.to_owned(),
@@ -82,7 +82,8 @@ impl Split {
         self.left_out.push(LeftOut { id: id.to_owned(), reason: reason.into(), views });
     }
 
-    /// Adds an action with these annotated fields: as usable, or left out by the label rules.
+    /// Adds an action with the given annotated fields, either as usable or as left out by the label
+    /// rules.
     pub(super) fn add(&mut self, schema: &Schema, id: &str, fields: Fields, views: Vec<View>) {
         for property in &schema.properties {
             let value = fields.get(&property.field).map_or("", String::as_str);
@@ -100,7 +101,7 @@ impl Split {
                 Labelled::Unknown(values) => {
                     for unknown in values {
                         let (task, field, value) = (unknown.task, unknown.field, unknown.value);
-                        let message = format!("{field} {value:?} fits no class of {task}");
+                        let message = format!("{field} {value:?} matches no class of {task}");
                         let problem = Problem::of_action(ProblemKind::UnknownValue, id, message);
                         self.problems.push(problem);
                     }
@@ -114,32 +115,32 @@ impl Split {
         self.actions.push(Action { id: id.to_owned(), labels, fields, views });
     }
 
-    /// The path of a clip.
+    /// Returns the path of a clip.
     pub fn clip(&self, view: &View) -> PathBuf {
         self.dir.join(&view.path)
     }
 
-    /// The paths of all clips, those of actions that are left out included.
+    /// Returns the paths of all clips, including those of actions that are left out.
     pub(crate) fn clips(&self) -> Vec<PathBuf> {
         let used = self.actions.iter().flat_map(|action| &action.views);
         let others = self.left_out.iter().flat_map(|action| &action.views);
         used.chain(others).map(|view| self.clip(view)).collect()
     }
 
-    /// A number that other usable actions have with little probability, in whichever order.
+    /// Returns a checksum of the ids of the usable actions, independent of their order.
     pub(crate) fn digest(&self) -> u32 {
         let mut ids: Vec<&str> = self.actions.iter().map(|action| action.id.as_str()).collect();
         ids.sort_unstable();
         let mut crc = crc32fast::Hasher::new();
         for id in ids {
             crc.update(id.as_bytes());
-            // Names without an end could be others put together.
+            // Without a terminator, different ids could concatenate to the same bytes.
             crc.update(&[0]);
         }
         crc.finalize()
     }
 
-    /// Number of usable actions per class of a task.
+    /// Returns the number of usable actions per class of a task.
     pub fn class_counts(&self, task: usize, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
         for label in self.actions.iter().filter_map(|a| *a.labels.as_ref()?.get(task)?) {

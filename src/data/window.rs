@@ -1,18 +1,18 @@
-//! Which stretch of a clip is sampled.
+//! The window: the stretch of a clip from which frames are sampled.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A stretch of a clip, by its ends or by a rule. `T` stands for the frames per clip, `fps` for the
-/// target rate.
+/// A stretch of a clip, given by its ends or by a rule. `T` stands for the frames per clip, `fps`
+/// for the target rate.
 ///
-/// Where it may lie anywhere ([`Window::varies`]), training draws a place in each epoch and testing
-/// takes the middle, or several places evenly spread ([`Place`](super::Place)).
+/// If its position is not fixed ([`Window::varies`]), training draws a position in each epoch, and
+/// testing uses the middle or several evenly spaced positions ([`Place`](super::Place)).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Window {
-    /// `67..82`: from one frame of the clip to another, both included, counted from 0.
+    /// `67..82`: from one frame of the clip to another, both inclusive, counted from 0.
     Frames {
         /// First frame.
         start: usize,
@@ -34,20 +34,20 @@ pub enum Window {
     /// `segments`: one frame of each of T equal parts of the clip (Wang et al. 2016, "Temporal Segment
     /// Networks"). MMAction2's `UniformSample`.
     Segments,
-    /// `whole`: T frames at even distances, the clip's first and last among them.
+    /// `whole`: T evenly spaced frames, including the clip's first and last one.
     Whole,
 }
 
-/// What an option takes.
+/// Describes the accepted values in error messages.
 const KNOWN: &str = "must be START..END in frames (67..82) or seconds (2.5s..3.3s), center, dense, segments or whole";
 
 impl Window {
-    /// Whether it may lie at different places of a clip.
+    /// Returns whether the window can lie at different positions in a clip.
     pub fn varies(self) -> bool {
         matches!(self, Self::Dense | Self::Segments)
     }
 
-    /// Whether the target rate decides which frames are sampled.
+    /// Returns whether the target rate affects which frames are sampled.
     pub(super) fn has_rate(self) -> bool {
         !matches!(self, Self::Segments | Self::Whole)
     }
@@ -101,7 +101,7 @@ impl FromStr for Window {
 }
 
 fn frame(text: &str) -> Result<usize, String> {
-    // TOML's integers end there, and a sign is not part of a frame's number.
+    // TOML's integers are limited to i64, and a frame number has no sign.
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse::<i64>().ok().filter(|_| digits);
     number.and_then(|number| usize::try_from(number).ok()).ok_or_else(|| KNOWN.to_owned())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Why a schema file is refused.
+/// The reason why a schema is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
     /// The file cannot be read.
@@ -23,14 +23,14 @@ pub enum SchemaError {
         /// The parser's message.
         reason: String,
     },
-    /// A task that was asked for and is not there.
-    #[error("{name:?} is no task of the schema {schema}, which has {}", .tasks.join(", "))]
+    /// A requested task does not exist.
+    #[error("{name:?} is not a task of the schema {schema}, which has {}", .tasks.join(", "))]
     NoTask {
-        /// What was asked for.
+        /// Name of the requested task.
         name: String,
-        /// The schema's name.
+        /// Name of the schema.
         schema: String,
-        /// Its tasks.
+        /// Names of the schema's tasks.
         tasks: Vec<String>,
     },
     /// An invalid entry.
@@ -38,9 +38,9 @@ pub enum SchemaError {
     Entry {
         /// The schema file.
         file: String,
-        /// The entry, as `task "x", class "y"`.
+        /// The entry, for example `task "x", class "y"`.
         entry: String,
-        /// What is wrong, and what would be right.
+        /// What is wrong and what is expected.
         reason: String,
     },
 }

@@ -67,7 +67,7 @@ pub(super) struct TaskFile {
     pub(super) class: Vec<ClassFile>,
 }
 
-/// A class, or its name alone.
+/// A class, which can also be written as just its name.
 pub(super) struct ClassFile {
     pub(super) name: String,
     pub(super) matches: Option<Condition>,
@@ -76,7 +76,7 @@ pub(super) struct ClassFile {
 
 impl<'de> Deserialize<'de> for ClassFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As it says what is wrong within the table, which an untagged enum does not.
+        // A visitor reports what is wrong within the table, unlike an untagged enum.
         deserializer.deserialize_any(ClassVisitor)
     }
 }
@@ -139,7 +139,7 @@ pub(super) struct PropertyFile {
     pub(super) auxiliary: bool,
 }
 
-/// A schema with a task for each of these fields, whose values are the classes.
+/// Creates a schema with a task for each of the given fields, whose values are the classes.
 pub(super) fn of_fields(
     name: &str,
     splits: &[SplitSpec],
@@ -163,7 +163,7 @@ pub(super) fn of_fields(
             .collect(),
     });
     let mut task: Vec<TaskFile> = task.collect();
-    // Class weights and the balanced sampler look at one task.
+    // Class weights and the balanced sampler apply to one task only.
     if let Some(first) = task.first_mut() {
         first.imbalanced = true;
     }
@@ -182,14 +182,16 @@ pub(super) fn of_fields(
     }
 }
 
-/// A name in lower case as files and parameters take it: letters, digits and underscores.
+/// Converts a name to an identifier for files and parameters: lower-case letters, digits and
+/// underscores.
 fn identifier(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     let name: String = name.trim().chars().map(plain).collect();
     if name.is_empty() { "_".to_owned() } else { name }
 }
 
-/// The same, with a number where it is one of `taken`, to which it is added.
+/// Like [`identifier`], but appends a number if the result is in `taken`; adds the result to
+/// `taken`.
 fn new_identifier(name: &str, taken: &mut Vec<String>) -> String {
     let plain = identifier(name);
     let numbered = (2_usize..).map(|number| format!("{plain}_{number}"));
@@ -199,7 +201,7 @@ fn new_identifier(name: &str, taken: &mut Vec<String>) -> String {
     name
 }
 
-/// Parses a schema file; `file` is its name for errors.
+/// Parses a schema file; `file` is its name in errors.
 pub(super) fn parse(text: &str, file: &str) -> Result<SchemaFile, SchemaError> {
     toml::from_str(text).map_err(|e| {
         let at = e.span().map_or(0, |span| span.start);

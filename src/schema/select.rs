@@ -1,10 +1,11 @@
-//! A schema of some of the tasks.
+//! Restricts a schema to some of its tasks.
 
 use super::{Schema, SchemaError, Task};
 
 impl Schema {
-    /// The schema with these of its tasks alone, in its own order. The fields of the others are none that
-    /// it does not know, and the official evaluator, which wants all tasks, has nothing to say of it.
+    /// Returns the schema with only the named tasks, in its own order. The fields of the other
+    /// tasks become ignored ones, and the official evaluator, which needs all tasks, is no longer
+    /// supported.
     ///
     /// # Errors
     /// [`SchemaError::NoTask`].

@@ -46,14 +46,14 @@ impl Validator<'_> {
         self.demand(holds, entry, "the name must consist of letters, digits and underscores")
     }
 
-    /// Refuses anything but a single path component, so that no schema leads out of the data set's
-    /// folder.
+    /// Refuses anything but a single path component, so that a schema cannot point outside the data
+    /// set's folder.
     fn folder(&self, entry: &str, name: &str) -> Result<(), SchemaError> {
         let holds = !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ':']);
         self.demand(holds, entry, &format!("{name:?} must be the name of one folder"))
     }
 
-    /// Refuses conditions with an empty list of values, which could never hold.
+    /// Refuses conditions with an empty list of values, which could never be met.
     fn condition(&self, entry: &str, key: &str, given: &Condition) -> Result<(), SchemaError> {
         for (field, values) in given {
             let reason = format!("`{key}` lists no value for {field:?}");
@@ -63,7 +63,7 @@ impl Validator<'_> {
     }
 }
 
-/// Converts a parsed file into a schema; the error is about the first invalid entry.
+/// Converts a parsed file into a schema; an error describes the first invalid entry.
 pub(super) fn resolve(raw: SchemaFile, file: &str) -> Result<Schema, SchemaError> {
     let check = &Validator { file };
     check.identifier("schema", &raw.name)?;
@@ -95,7 +95,7 @@ pub(super) fn resolve(raw: SchemaFile, file: &str) -> Result<Schema, SchemaError
     Ok(schema)
 }
 
-/// Refuses ignored fields that are listed twice or are read after all.
+/// Refuses ignored fields that are listed twice or are actually read.
 fn ignored_fields(schema: &Schema, check: &Validator<'_>) -> Result<(), SchemaError> {
     let ignored = || schema.ignored_fields.iter().flatten().map(String::as_str);
     check.unique("ignored_fields", "the field", ignored())?;
@@ -169,7 +169,7 @@ fn resolve_task(raw: TaskFile, check: &Validator<'_>) -> Result<Task, SchemaErro
         _ if raw.unknown.is_empty() => None,
         Some(field) => Some((field.clone(), raw.unknown)),
         None => {
-            return check.refuse(&entry, "`unknown` lists values of `field`: give that as well");
+            return check.refuse(&entry, "`unknown` lists values of `field`, which is missing");
         }
     };
     let mut classes = Vec::with_capacity(raw.class.len());
@@ -199,8 +199,8 @@ fn resolve_task(raw: TaskFile, check: &Validator<'_>) -> Result<Task, SchemaErro
     Ok(task)
 }
 
-/// Refuses a class whose written fields are not read back as that class, and a field that two tasks
-/// write.
+/// Refuses a class whose written fields are not read back as that class, and a field that is
+/// written by two tasks.
 fn written_values(schema: &Schema, check: &Validator<'_>) -> Result<(), SchemaError> {
     let mut owners = std::collections::BTreeMap::new();
     for (t, task) in schema.tasks.iter().enumerate() {
@@ -208,12 +208,12 @@ fn written_values(schema: &Schema, check: &Validator<'_>) -> Result<(), SchemaEr
             let entry = format!("task {:?}, class {:?}", task.name, class.name);
             for field in class.write.keys() {
                 let owner = *owners.entry(field.as_str()).or_insert(t);
-                let reason = format!("the field {field:?} is written by another task too");
+                let reason = format!("the field {field:?} is also written by another task");
                 check.demand(owner == t, &entry, &reason)?;
             }
-            let read = task.classify(&schema.settle(&class.write));
+            let read = task.classify(&schema.apply_defaults(&class.write));
             let name = read.and_then(|k| task.classes.get(k)).map_or("no class", |k| &k.name);
-            let reason = format!("what it writes is read back as {name:?}");
+            let reason = format!("the fields that it writes are read back as {name:?}");
             check.demand(read == Some(c), &entry, &reason)?;
         }
     }
@@ -240,7 +240,7 @@ fn properties(
         let reason = "\"\" always counts as unknown and cannot be a value";
         check.demand(spellings.clone().all(|s| !s.is_empty()), &entry, reason)?;
         let leaks = property.input && label_fields.contains(property.field.as_str());
-        let reason = "a field that decides labels cannot be an input: it gives the answer away";
+        let reason = "a field that determines labels cannot be an input: it contains the answer";
         check.demand(!leaks, &entry, reason)?;
     }
     let property = |p: PropertyFile| Property {

@@ -1,4 +1,4 @@
-//! A schema as the text of a schema file.
+//! Writes a schema as the text of a schema file.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use toml::Value;
 use super::{Class, Condition, Fields, Schema, Task};
 
 impl Schema {
-    /// The text of a schema file that gives this schema.
+    /// Returns the text of a schema file that describes this schema.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         line(&mut text, "name", &self.name);
@@ -84,7 +84,7 @@ fn write_task(text: &mut String, task: &Task) {
     text.push_str("class = [\n");
     for class in &task.classes {
         let _ = write!(text, "    {{ name = {}", quoted(&class.name));
-        // What follows from the task's field is left out.
+        // Anything that follows from the task's field is omitted.
         if field.is_none_or(|field| !is_plain(class, field)) {
             let _ = write!(text, ", match = {}", condition(&class.matches));
             let _ = write!(text, ", write = {}", fields(&class.write));
@@ -94,7 +94,7 @@ fn write_task(text: &mut String, task: &Task) {
     text.push_str("]\n");
 }
 
-/// The field that the task reads, where it is one.
+/// Returns the field that the task reads, if it is a single one.
 fn common_field(task: &Task) -> Option<&str> {
     match (&task.unknown, task.fields().into_iter().collect::<Vec<_>>().as_slice()) {
         (Some((field, _)), _) => Some(field),
@@ -103,7 +103,7 @@ fn common_field(task: &Task) -> Option<&str> {
     }
 }
 
-/// Whether a class is what its name and the task's field say.
+/// Returns whether a class is fully described by its name and the task's field.
 fn is_plain(class: &Class, field: &str) -> bool {
     let matches = Condition::from([(field.to_owned(), vec![class.name.clone()])]);
     let write = Fields::from([(field.to_owned(), class.name.clone())]);

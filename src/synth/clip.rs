@@ -1,4 +1,4 @@
-//! Rendering and encoding one clip.
+//! Renders and encodes one clip.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -11,7 +11,7 @@ use super::SynthOptions;
 use super::encode::Mp4Encoder;
 use super::scene::{ClipPlan, Scene};
 
-/// The bytes of a clip's mp4 file.
+/// Returns the bytes of a clip's mp4 file.
 pub(super) fn encode(plan: &ClipPlan) -> Result<Vec<u8>, String> {
     let SynthOptions { width, height, frames, seed, .. } = *plan.options;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

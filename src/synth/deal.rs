@@ -4,9 +4,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// One class per task for each of `actions` actions. The counts of a task's classes differ by at most
-/// one (those of the first task are in proportion to `ratio`, unless that is empty); the tasks are
-/// shuffled independently.
+/// Returns one class per task for each of `actions` actions. The counts of a task's classes differ
+/// by at most one (those of the first task are in proportion to `ratio`, unless that is empty); the
+/// tasks are shuffled independently.
 pub(super) fn classes(
     counts: &[usize],
     ratio: &[usize],
@@ -18,7 +18,7 @@ pub(super) fn classes(
     rng.set_stream(split);
     let mut dealt = vec![Vec::with_capacity(counts.len()); actions];
     for (task, &count) in counts.iter().enumerate() {
-        // Which classes occur once more than others is random too.
+        // Which classes occur one more time than others is also random.
         let mut order: Vec<usize> = match ratio {
             [_, ..] if task == 0 => spread(ratio),
             _ => (0..count).collect(),
@@ -33,7 +33,7 @@ pub(super) fn classes(
     dealt
 }
 
-/// Each class repeated by its part of the ratio, in lowest terms.
+/// Repeats each class by its part of the ratio in lowest terms.
 fn spread(ratio: &[usize]) -> Vec<usize> {
     fn divisor(a: usize, b: usize) -> usize {
         if b == 0 { a } else { divisor(b, a % b) }
@@ -43,12 +43,12 @@ fn spread(ratio: &[usize]) -> Vec<usize> {
     parts.flat_map(|(class, part)| std::iter::repeat_n(class, part / common)).collect()
 }
 
-/// Number of binary digits of `count` classes.
+/// Returns the number of binary digits of the indices of `count` classes.
 pub(super) fn digits(count: usize) -> usize {
     count.saturating_sub(1).checked_ilog2().map_or(0, |top| top as usize + 1)
 }
 
-/// The digits, out of `digits`, that a view shows.
+/// Returns which of the `digits` digits a view shows.
 pub(super) fn shown(digits: usize, view: usize, views: usize) -> Vec<usize> {
     // With fewer views than digits, each view takes every `views`-th digit.
     let groups = digits.min(views).max(1);

@@ -14,9 +14,9 @@ use shiguredo_mp4::mux::{Mp4FileMuxer, Sample};
 
 use super::FPS;
 
-/// Frames between keyframes: one second.
+/// Number of frames between key frames: one second.
 const KEY_EVERY: u32 = FPS;
-/// Quantiser: colours change by a few 8-bit levels only.
+/// Quantisation parameter at which colours change by only a few 8-bit levels.
 const QP: u8 = 20;
 /// Ticks per second of the track.
 const TIMESCALE: NonZeroU32 = NonZeroU32::MIN.saturating_add(12_800 - 1);
@@ -34,16 +34,17 @@ pub(super) struct Mp4Encoder {
 }
 
 impl Mp4Encoder {
-    /// Starts a file of `width` by `height` pixels, both even.
+    /// Starts a file with frames of `width` by `height` pixels, both even.
     pub(super) fn new(width: usize, height: usize) -> Result<Self, String> {
-        // The baseline profile emits one access unit per frame; no setting comes from the environment.
+        // The baseline profile emits one access unit per frame and reads no setting from the
+        // environment.
         let mut config = EncoderConfig::baseline(width, height);
         config.preset = Preset::Balanced;
         config.framerate = FPS as f32;
         config.gop_size = KEY_EVERY;
         config.min_keyint = KEY_EVERY;
         config.qp = QP;
-        // The default level ends at 1620 macroblocks; 5.1 covers all allowed sizes.
+        // The default level is limited to 1620 macroblocks; level 5.1 covers all allowed sizes.
         if width.div_ceil(16) * height.div_ceil(16) > 1620 {
             config.level_idc = 51;
         }
@@ -56,7 +57,7 @@ impl Mp4Encoder {
     /// Adds a frame: luma `[H, W]` and the two chroma planes `[H/2, W/2]`.
     pub(super) fn push(&mut self, [y, u, v]: [&[u8]; 3]) -> Result<(), String> {
         let planes = YuvPlanes::tight(self.width, self.height, y, u, v);
-        let planes = planes.ok_or("planes of a wrong size")?;
+        let planes = planes.ok_or("planes of the wrong size")?;
         let unit = self.encoder.encode_planes(&planes).map_err(|e| e.to_string())?;
         if self.samples == 0 {
             let config = H264SampleEntryConfig { length_size: LengthSize::FourBytes };
@@ -67,7 +68,7 @@ impl Mp4Encoder {
         let mut keyframe = false;
         for nal in parse_annexb_nal_units(&unit).map_err(|e| e.to_string())? {
             keyframe |= nal.nal_unit_type == H264NalUnitType::IdrSlice;
-            // Parameter sets are in the sample entry already.
+            // Parameter sets are already in the sample entry.
             if !matches!(nal.nal_unit_type, H264NalUnitType::Sps | H264NalUnitType::Pps) {
                 let length = u32::try_from(nal.data.len()).map_err(|e| e.to_string())?;
                 self.bytes.extend_from_slice(&length.to_be_bytes());
@@ -88,7 +89,7 @@ impl Mp4Encoder {
         self.muxer.append_sample(&sample).map_err(|e| e.to_string())
     }
 
-    /// The bytes of the whole file.
+    /// Finishes the file and returns its bytes.
     pub(super) fn finish(mut self) -> Result<Vec<u8>, String> {
         if !self.encoder.flush().is_empty() {
             return Err("the encoder delayed frames".into());

@@ -1,33 +1,34 @@
-//! A synthetic data set in the layout of the real one, to try every part of the program on.
+//! Writes a synthetic data set in the layout of the real one, on which every part of the program
+//! can be tried.
 //!
 //! [`write()`] creates `OUT/mvfouls/{train,valid,test}/annotations.json` and
-//! `action_<i>/clip_<k>.mp4`: real H.264 at 25 frames per second; another schema may have the splits in
-//! another folder ([`SynthLayout`]). The caller defines the tasks and the spelling of each class in the
-//! annotations. Every class of every task occurs about equally often,
-//! and the combinations are shuffled by the seed.
+//! `action_<i>/clip_<k>.mp4`: real H.264 at 25 frames per second; a different schema may place the
+//! splits in a different folder ([`SynthLayout`]). The caller defines the tasks and the spelling of
+//! each class in the annotations. Every class of every task occurs about equally often, and the
+//! combinations are shuffled by the seed.
 //!
-//! What the classes look like (see [`SynthOptions`] for the sizes):
+//! Appearance of the classes (see [`SynthOptions`] for the sizes):
 //!
 //! * **Every task but the first is visible in every view.** A bright disc moves in the direction
 //!   2π·class/K (K classes; 0 is to the right, then clockwise on the screen), a quarter of the
-//!   frame's width in 16 frames, and is at its centre position at the middle of the window: frame 75,
-//!   or half the clip if it has 75 frames or fewer. It fades out at the end of its path and in again
-//!   at the beginning, so that there is motion throughout. The second task's disc is centred in the
-//!   frame; those of further tasks are smaller, slower, of other colours, and centred along the upper
-//!   edge.
+//!   frame's width in 16 frames, and is at its centre position at the middle of the window: frame
+//!   75, or half the clip if it has 75 frames or fewer. It fades out at the end of its path and in
+//!   again at the beginning, so that there is motion throughout. The second task's disc is centred
+//!   in the frame; the discs of further tasks are smaller, slower, of other colours, and centred
+//!   along the upper edge.
 //! * **The first task is split over the views**, so that only all views together determine it. Its
 //!   class index is written in binary, and the digits are distributed among the views: view v shows
-//!   digit d if `v % n == d`, n being the number of digits. With fewer views than digits a view shows
-//!   several, and a single view shows all. A digit is a square in the lower half whose colour
+//!   digit d if `v % n == d`, where n is the number of digits. With fewer views than digits, a view
+//!   shows several, and a single view shows all. A digit is a square in the lower half whose colour
 //!   identifies it; it oscillates with a period of 12 frames, horizontally for 0, vertically for 1.
 //!
 //! Nothing else depends on a class: each action and view has its own dim texture, some noise, and a
-//! random offset of a few pixels. A small 3D network learns it at 32 to 48 pixels and 8 frames out of
-//! the 16 around the middle. Directions are classes: flipping or rotating a clip changes its class, so
-//! train without such augmentation.
+//! random offset of a few pixels. A small 3D network learns the tasks at 32 to 48 pixels and 8 of
+//! the 16 frames around the middle. Directions are classes: flipping or rotating a clip changes its
+//! class, so train without such augmentation.
 //!
-//! The same options and tasks give the same bytes of every file. Clips are written first and a
-//! split's annotations last, so that an incomplete split is not mistaken for a complete one.
+//! The same options and tasks yield byte-identical files. Clips are written first and a split's
+//! annotations last, so that an incomplete split is not mistaken for a complete one.
 
 mod clip;
 mod deal;
@@ -57,8 +58,8 @@ pub struct SynthOptions {
     pub out: PathBuf,
     /// Number of training actions.
     pub actions: usize,
-    /// Number of actions of validation and of test; without one a quarter of the training split's, and at
-    /// least twice the number of classes of the largest task.
+    /// Number of actions in each of the validation and test splits. If `None`, a quarter of the
+    /// training split's, and at least twice the number of classes of the largest task.
     pub held_out: Option<usize>,
     /// Clips per action, at least 1.
     pub views: usize,
@@ -70,24 +71,25 @@ pub struct SynthOptions {
     pub width: usize,
     /// Height in pixels, even, at least 32.
     pub height: usize,
-    /// Noise of each value: uniform in ± so many levels of 255, at least 1. Much of it makes the set hard, and
-    /// its files large.
+    /// Amplitude of the noise: each value is changed by a uniform number within ± this many levels
+    /// of 255, at least 1. Strong noise makes the data set hard to learn and its files large.
     pub noise: u8,
-    /// Ratio of the first task's classes in the training split, one number per class; empty: balanced.
-    /// Validation and test are always balanced.
+    /// Ratio of the first task's classes in the training split, one number per class; balanced if
+    /// empty. Validation and test are always balanced.
     pub ratio: Vec<usize>,
-    /// Where the splits are and how clips are named.
+    /// Location of the splits and naming of the clips.
     pub layout: SynthLayout,
 }
 
-/// Where the splits are and how the annotations name their clips; SoccerNet's by default.
+/// Location of the splits and naming of the clips in the annotations; SoccerNet's layout by
+/// default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthLayout {
-    /// The folder below the output folder that has the splits; empty for the output folder itself.
+    /// Folder below the output folder that contains the splits; empty for the output folder itself.
     pub folder: String,
-    /// What each Url begins with, before the split; may be empty.
+    /// Prefix of each Url, before the split; may be empty.
     pub url_prefix: String,
-    /// The names of train, valid and test in a Url; `None` for a split that is not written.
+    /// Names of train, valid and test in a Url; `None` for a split that is not written.
     pub splits: [Option<String>; 3],
 }
 
@@ -102,11 +104,11 @@ impl Default for SynthLayout {
 }
 
 impl SynthLayout {
-    /// The layout that data sets of this schema have, so that they are found by it.
+    /// Returns the layout in which the schema expects its data sets.
     pub fn of(schema: &Schema) -> Self {
         let split = |name: &str| {
             let spellings = &schema.split(name)?.spellings;
-            // The first is the folder's name; SoccerNet's Urls have the second.
+            // The first spelling is the folder's name; SoccerNet's Urls use the second one.
             spellings.get(1).or(spellings.first()).cloned()
         };
         Self {
@@ -135,26 +137,26 @@ impl Default for SynthOptions {
     }
 }
 
-/// A task.
+/// A task of a synthetic data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthTask {
-    /// Its name, for messages.
+    /// Name of the task, for messages.
     pub name: String,
-    /// Its classes in index order.
+    /// Classes in index order.
     pub classes: Vec<SynthClass>,
 }
 
 /// A class of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthClass {
-    /// Its name, for messages.
+    /// Name of the class, for messages.
     pub name: String,
     /// The annotation fields of this class and their values. If two tasks use the same field, the
-    /// later task's value is written.
+    /// value of the later task is written.
     pub fields: Vec<(String, String)>,
 }
 
-/// What was written.
+/// Summary of a written data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthSummary {
     /// The folder that contains the splits.
@@ -167,13 +169,13 @@ pub struct SynthSummary {
     pub bytes: u64,
 }
 
-/// Why no data set was written.
+/// The reason why no data set was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SynthError {
     /// The output folder is not empty.
     #[error("{}: is not empty; choose a new or an empty folder", .0.display())]
     NotEmpty(PathBuf),
-    /// An invalid option.
+    /// An option is invalid.
     #[error("synthetic data: {0}")]
     Options(String),
     /// A file or folder cannot be written.
@@ -194,7 +196,7 @@ pub enum SynthError {
     },
 }
 
-/// The splits that can be written: their folders, and names in `Set`.
+/// The splits that can be written. Their names are used for the folders and in `Set`.
 pub const SPLITS: [&str; 3] = ["train", "valid", "test"];
 
 /// Writes the data set. `progress` is called from several threads with the number of clips done and
@@ -215,7 +217,7 @@ pub fn write(
     let counts: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
     let held_out = held_out(options, tasks);
     let sizes = [options.actions, held_out, held_out];
-    // A split's number decides its random streams, whichever others there are.
+    // A split's index determines its random streams, regardless of which other splits are written.
     let written: Vec<(usize, &str, usize)> = (0..)
         .zip(SPLITS.into_iter().zip(sizes).zip(&layout.splits))
         .filter_map(|(index, ((_, size), url))| Some((index, url.as_deref()?, size)))
@@ -258,9 +260,9 @@ pub fn write(
     Ok(SynthSummary { root, splits, clips: total, bytes })
 }
 
-/// The most clips of a data set.
+/// Maximum number of clips of a data set.
 const MOST_CLIPS: usize = 1 << 22;
-/// The most blocks of 16×16 pixels that a frame of H.264's level 5.1 has.
+/// Maximum number of 16×16 blocks in a frame at H.264 level 5.1.
 const MOST_BLOCKS: usize = 36_864;
 
 fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> {
@@ -313,20 +315,21 @@ fn check(options: &SynthOptions, tasks: &[SynthTask]) -> Result<(), SynthError> 
     }
     if width.div_ceil(16) * height.div_ceil(16) > MOST_BLOCKS {
         return bad(format!(
-            "{width}x{height} pixels: at most 4096x2304, as H.264's level 5.1 has it"
+            "{width}x{height} pixels: at most 4096x2304, the limit of H.264 level 5.1"
         ));
     }
     Ok(())
 }
 
-/// Actions of each split but the first: enough that every class is there twice.
+/// Returns the number of actions of each split but the first; by default enough for every class to
+/// occur twice.
 fn held_out(options: &SynthOptions, tasks: &[SynthTask]) -> usize {
     let most = tasks.iter().map(|task| task.classes.len()).max().unwrap_or(0);
     options.held_out.unwrap_or((options.actions / 4).max(2 * most))
 }
 
-/// Creates the folder, which must be new or empty. Hidden files do not count: macOS writes `.DS_Store`
-/// to every folder that is viewed.
+/// Creates the folder, which must be new or empty. Hidden files are ignored: macOS writes
+/// `.DS_Store` to every folder that is viewed.
 fn prepare(out: &Path) -> Result<(), SynthError> {
     fs::create_dir_all(out).map_err(|e| io(out, &e))?;
     for entry in fs::read_dir(out).map_err(|e| io(out, &e))? {
@@ -338,12 +341,13 @@ fn prepare(out: &Path) -> Result<(), SynthError> {
     Ok(())
 }
 
-/// A random stream per clip, so that the result does not depend on threads.
+/// Returns the random stream of a clip. Each clip has its own, so that the result does not depend
+/// on threads.
 fn stream(split: usize, action: usize, view: usize) -> u64 {
     (split as u64 + 1) << 48 | (action as u64) << 24 | view as u64
 }
 
-/// The annotation file of one split; `url` is what the Url of each clip begins with.
+/// Returns the annotation file of one split; `url` is the prefix of each clip's Url.
 fn annotations(
     set: &str,
     url: &str,
@@ -384,7 +388,7 @@ fn io(path: &Path, error: &std::io::Error) -> SynthError {
     SynthError::Io { path: path.to_path_buf(), reason: error.to_string() }
 }
 
-/// The tasks of a schema, each class with the fields that the schema writes.
+/// Returns the tasks of a schema; each class has the fields that the schema writes for it.
 pub fn tasks_of(schema: &Schema) -> Vec<SynthTask> {
     let class = |class: &Class| SynthClass {
         name: class.name.clone(),

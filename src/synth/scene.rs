@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 
 use super::{SynthOptions, deal};
 
-/// A quarter of the width in 16 frames.
+/// Speed of the central disc: a quarter of the width in 16 frames.
 const SPEED: f32 = 0.25 / 16.0;
 /// Period of a digit's oscillation, frames.
 const PERIOD: f32 = 12.0;
@@ -21,23 +21,23 @@ const DIGITS: [[f32; 3]; 4] =
 /// A moving disc or square.
 struct Mover {
     colour: [f32; 3],
-    /// Position at the middle of the window (a disc), or on average (a square).
+    /// Position at the middle of the window (disc) or on average (square).
     centre: [f32; 2],
-    /// Half of its size.
+    /// Radius of a disc, half the side of a square.
     radius: f32,
-    /// Direction, of length 1.
-    along: [f32; 2],
+    /// Direction of motion, a unit vector.
+    direction: [f32; 2],
     motion: Motion,
 }
 
 enum Motion {
-    /// Of a disc: on a straight path of this length, at this speed per frame.
+    /// A disc's motion on a straight path of this length, at this speed per frame.
     Straight { length: f32, speed: f32 },
-    /// Of a square: an oscillation with this amplitude, shifted by this share of a period.
+    /// A square's oscillation with this amplitude, shifted by this share of a period.
     Swing { reach: f32, phase: f32 },
 }
 
-/// What a clip shows.
+/// The content of a clip.
 pub(super) struct ClipPlan<'a> {
     pub options: &'a SynthOptions,
     /// Number of classes of each task.
@@ -55,9 +55,9 @@ pub(super) struct Scene {
     width: usize,
     height: usize,
     middle: f32,
-    /// Largest deviation of a value, in levels.
+    /// Maximum amplitude of the noise, in levels.
     noise: f32,
-    /// `[H, W, 3]`, before objects and noise.
+    /// Background `[H, W, 3]` without objects and noise.
     background: Vec<f32>,
     movers: Vec<Mover>,
 }
@@ -79,9 +79,9 @@ impl Scene {
             let upright = plan.classes[0] >> digit & 1 == 1;
             movers.push(Mover {
                 colour: DIGITS[digit % DIGITS.len()],
-                centre: jittered(along_edge(slot, shown.len()), 0.68),
+                centre: jittered(edge_position(slot, shown.len()), 0.68),
                 radius: 0.11,
-                along: if upright { [0.0, 1.0] } else { [1.0, 0.0] },
+                direction: if upright { [0.0, 1.0] } else { [1.0, 0.0] },
                 motion: Motion::Swing { reach: 0.19, phase: rng.random_range(0.0..1.0) },
             });
         }
@@ -91,7 +91,7 @@ impl Scene {
             let (centre, radius, length, speed) = match index {
                 0 => (jittered(0.5, 0.5), 0.085, 0.75, SPEED),
                 _ => {
-                    let x = along_edge(index - 1, plan.counts.len() - 2);
+                    let x = edge_position(index - 1, plan.counts.len() - 2);
                     (jittered(x, 0.2), 0.055, 0.375, SPEED / 2.0)
                 }
             };
@@ -99,7 +99,7 @@ impl Scene {
                 colour: DISCS[index % DISCS.len()],
                 centre,
                 radius,
-                along: [angle.cos(), angle.sin()],
+                direction: [angle.cos(), angle.sin()],
                 motion: Motion::Straight { length, speed },
             });
         }
@@ -128,7 +128,7 @@ impl Scene {
             }
         }
         for (pixel, value) in rgb.iter_mut().zip(&canvas) {
-            // Rounds, as `as` truncates.
+            // Adding 0.5 rounds, because `as` truncates.
             *pixel = (value + rng.random_range(-self.noise..self.noise) + 0.5) as u8;
         }
     }
@@ -143,7 +143,7 @@ impl Scene {
         distance: fn(f32, f32) -> f32,
     ) {
         let scale = self.width as f32;
-        let centre = [0, 1].map(|i| (mover.centre[i] + shift * mover.along[i]) * scale);
+        let centre = [0, 1].map(|i| (mover.centre[i] + shift * mover.direction[i]) * scale);
         let radius = mover.radius * scale;
         let range = |at: f32, end: usize| {
             let from = (at - radius - 1.0).clamp(0.0, end as f32) as usize;
@@ -151,11 +151,11 @@ impl Scene {
         };
         for y in range(centre[1], self.height) {
             for x in range(centre[0], self.width) {
-                let away = distance(x as f32 + 0.5 - centre[0], y as f32 + 0.5 - centre[1]);
-                let cover = (radius - away + 0.5).clamp(0.0, 1.0) * alpha;
+                let from_centre = distance(x as f32 + 0.5 - centre[0], y as f32 + 0.5 - centre[1]);
+                let coverage = (radius - from_centre + 0.5).clamp(0.0, 1.0) * alpha;
                 let pixel = &mut canvas[(y * self.width + x) * 3..][..3];
                 for (value, colour) in pixel.iter_mut().zip(mover.colour) {
-                    *value += (colour - *value) * cover;
+                    *value += (colour - *value) * coverage;
                 }
             }
         }
@@ -170,19 +170,19 @@ fn square(x: f32, y: f32) -> f32 {
     x.abs().max(y.abs())
 }
 
-/// The position of one out of `count` objects side by side.
-fn along_edge(index: usize, count: usize) -> f32 {
+/// Returns the horizontal position of one of `count` objects that are placed side by side.
+fn edge_position(index: usize, count: usize) -> f32 {
     0.3 + 0.4 * index as f32 / count.saturating_sub(1).max(1) as f32
 }
 
-/// Dim waves of random direction and length over a dim random colour, `[H, W, 3]`.
+/// Returns dim waves of random direction and length over a dim random colour, `[H, W, 3]`.
 fn background(width: usize, height: usize, rng: &mut impl Rng) -> Vec<f32> {
     let base: [f32; 3] = std::array::from_fn(|_| rng.random_range(45.0..75.0));
     let waves: [[f32; 4]; 5] = std::array::from_fn(|_| {
         let (angle, per_width) = (rng.random_range(0.0..TAU), rng.random_range(2.0..7.0));
-        let turns: f32 = TAU * per_width / width as f32;
+        let frequency: f32 = TAU * per_width / width as f32;
         let strength = rng.random_range(1.5..4.0);
-        [angle.cos() * turns, angle.sin() * turns, rng.random_range(0.0..TAU), strength]
+        [angle.cos() * frequency, angle.sin() * frequency, rng.random_range(0.0..TAU), strength]
     });
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {

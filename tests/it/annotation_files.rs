@@ -85,8 +85,8 @@ fn nan_does_harm_only_where_it_is_used() {
     let column = text.find("NaN").unwrap() + 1;
     let expected = [
         format!(
-            "{path}: line 1, column {column}: NaN is not JSON (nor in 5 more places); it was read as \
-             Python's json reads it: write null, or \"\" where a text belongs"
+            "{path}: line 1, column {column}: NaN is not JSON (also in 5 more places); it was read as \
+             Python's json reads it: write null, or \"\" where a string belongs"
         ),
         "action 1: Severity: expected a string, found NaN; write \"\" if it is unknown".to_owned(),
         "action 2: expected an object, found NaN".to_owned(),
@@ -160,14 +160,14 @@ fn misspelled_fields_are_named_once_with_what_was_meant() {
     let root =
         data_set(json!({"0": {"Offence": "Offence", "Action class": "Dive", "Clips": clips}}));
     let split = load(&root, "train").unwrap();
-    let missing = "no action has the field \"Severity\", which decides Offence and severity";
+    let missing = "no action has the field \"Severity\", which determines Offence and severity";
     assert_eq!(field_problems(&split), [missing]);
 
     // Keys of a clip.
     let clips = json!([{"url": "a/b"}]);
     let root = data_set(json!({"0": {"Offence": "Offence", "Severity": "", "Action class": "Dive",
                                      "Clips": clips}}));
-    let expected = "action 0: Clips, entry 0: expected a string Url, found none; did you mean that by \
-                    \"url\"?";
+    let expected = "action 0: Clips, entry 0: expected a string Url, found none; is \
+                    \"url\" a misspelling?";
     assert_eq!(messages(&load(&root, "train").unwrap()), [expected]);
 }

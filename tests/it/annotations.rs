@@ -151,8 +151,8 @@ fn unknown_values_are_left_out_and_listed() {
     let reasons: Vec<_> = split.left_out.iter().map(|l| l.reason.as_str()).collect();
     assert_eq!(reasons, ["unknown value", "no usable clip", "no usable clip"]);
     let expected = [
-        "action 0: Offence \"Offense\" fits no class of offence_severity",
-        "action 0: Action class \"Kicking\" fits no class of action_class",
+        "action 0: Offence \"Offense\" matches no class of offence_severity",
+        "action 0: Action class \"Kicking\" matches no class of action_class",
     ];
     assert_eq!(messages(&split), expected);
     assert!(split.problems.iter().all(|p| p.kind == ProblemKind::UnknownValue));

@@ -76,7 +76,7 @@ fn continues_without_writing(cache: &FrameCache, folder: &Path, keys: &[Key]) {
     let warnings = cache.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("cannot write to"), "{warnings:?}");
-    assert!(warnings[0].contains("going on without writing"), "{warnings:?}");
+    assert!(warnings[0].contains("continuing without writing"), "{warnings:?}");
 }
 
 #[cfg(target_os = "linux")]

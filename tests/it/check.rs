@@ -116,7 +116,7 @@ fn every_kind_of_problem_is_found_with_its_location() {
         ("unsupported", 1),
     ];
     assert_eq!(counts, expected);
-    assert_eq!(train.values["Severity \"6.0\" fits no class of offence_severity"], 1);
+    assert_eq!(train.values["Severity \"6.0\" matches no class of offence_severity"], 1);
     assert_eq!(report.splits[1].problems[0].kind, ProblemKind::Unreadable);
     assert_eq!((report.errors, report.warnings), (7, 5));
 

@@ -206,7 +206,7 @@ fn some_of_the_tasks_can_be_trained() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["figures"]["tasks"].as_array().unwrap().len(), 1);
     let error = try_run(&with(&config, "--tasks foul"), &AtomicBool::new(false), |_| {});
-    assert!(error.unwrap_err().to_string().contains("\"foul\" is no task of the schema"));
+    assert!(error.unwrap_err().to_string().contains("\"foul\" is not a task of the schema"));
 }
 
 #[test]

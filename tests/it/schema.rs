@@ -217,6 +217,6 @@ fn a_schema_of_some_of_its_tasks_ignores_the_fields_of_the_others() {
     let error = whole.with_tasks(&names(&["severity"])).unwrap_err().to_string();
     assert_eq!(
         error,
-        "\"severity\" is no task of the schema mvfoul, which has offence_severity, action_class"
+        "\"severity\" is not a task of the schema mvfoul, which has offence_severity, action_class"
     );
 }

@@ -139,7 +139,11 @@ fn broken_schemas_name_the_location() {
         ),
         ("name = \"species\"", "name = \"the species\"", "letters, digits and underscores"),
         ("name = \"sex\"", "name = \"species\"", "properties: the name \"species\" occurs twice"),
-        ("field = \"Sex\"", "field = \"Species\"", "property \"sex\": a field that decides labels"),
+        (
+            "field = \"Sex\"",
+            "field = \"Species\"",
+            "property \"sex\": a field that determines labels",
+        ),
         ("\"m\"", "\"f\"", "property \"sex\": the spelling \"f\" occurs twice"),
         ("\"m\"", "\"\"", "always counts as unknown"),
         ("embedding = 4", "embedding = 0", "`embedding` must be at least 1"),

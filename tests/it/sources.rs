@@ -102,7 +102,7 @@ fn a_table_has_any_number_of_views_and_tasks() {
         tasks,
         [("gesture", class_names(["point", "wave"])), ("hand", class_names(["left", "right"]))]
     );
-    assert_eq!(source.notes()[0], "\"remark\" is no task: 6 values for 6 actions");
+    assert_eq!(source.notes()[0], "\"remark\" is not a task: 6 values for 6 actions");
     let train = source.split("train").unwrap();
     assert_eq!(
         actions(&train),
@@ -342,7 +342,7 @@ fn a_schema_decides_where_it_is_given() {
     let root = folder(&[("manifest.csv", "path,gesture,split\na.mp4,Wave,train\n")]);
     let error = DataSource::open(&SourceSpec { schema, ..spec(root.path()) }).unwrap_err();
     assert!(error.to_string().ends_with(
-        "has no field \"Gesture\", which decides Gesture in the schema; it has gesture"
+        "has no field \"Gesture\", which determines Gesture in the schema; it has gesture"
     ));
 }
 
@@ -354,34 +354,34 @@ fn what_is_no_data_set_is_refused_in_one_line() {
     let cases: Vec<(TempDir, SourceSpec, &str)> = [
         (
             clips(&["a.mp4", "readme.md"]),
-            "holds no data set: neither split folders with annotations.json",
+            "contains no data set: neither split folders with annotations.json",
         ),
         (
             clips(&["x/a.mp4", "x/b.mp4"]),
-            "no field has classes to learn (\"class\" is no task: it is \"x\" everywhere)",
+            "no field has classes to learn (\"class\" is not a task: it is \"x\" everywhere)",
         ),
-        (clips(&["x/notes.txt"]), "holds no data set"),
+        (clips(&["x/notes.txt"]), "contains no data set"),
         (
             clips(&["train/action_0/a.mp4", "train/action_1/a.mp4", "train/action_2/a.mp4"]),
-            "each of its classes has one action, \"action_0\" for one",
+            "each class has only one action, for example \"action_0\"",
         ),
         (table("action,class\n1,x\n"), "line 1: no column is called `path`"),
         (table("path,class,Path\na.mp4,x,b\n"), "line 1: the column \"path\" occurs twice"),
-        (table("path,class\na.mp4,x\nb.mp4\n"), "line 3: has 1 cells, the header 2"),
+        (table("path,class\na.mp4,x\nb.mp4\n"), "line 3: has 1 cells, but the header has 2"),
         (table("path,class\na.mp4,x\n,y\n"), "line 3: the clip's path is empty"),
         (
             table("path,class,split\na.mp4,x,trian\n"),
-            "line 2: the split is \"trian\", and must be one of train, valid, test",
+            "line 2: the split is \"trian\", but must be one of train, valid, test",
         ),
         (
             table("path,class,split\na.mp4,x,\n"),
-            "line 2: the split is \"\", and must be one of train, valid, test",
+            "line 2: the split is \"\", but must be one of train, valid, test",
         ),
         (
             table("action,path,split\n1,a.mp4,train\n1,b.mp4,valid\n"),
             "line 3: action 1 is in valid here and in train in line 2",
         ),
-        (table("path,class\na.mp4,x\na.mp4,y\n"), "line 3: the path occurs in line 2 before"),
+        (table("path,class\na.mp4,x\na.mp4,y\n"), "line 3: the path already occurs in line 2"),
         (
             table("action,path,class\n,a.mp4,x\n"),
             "line 2: the action is empty: give it a name or a number",
@@ -391,12 +391,12 @@ fn what_is_no_data_set_is_refused_in_one_line() {
             table("path\na.mp4\n"),
             "no field has classes to learn (there is none); give a schema with --schema",
         ),
-        (list("a.mp4\n"), "line 1: \"a.mp4\" has a path or a label, and needs both"),
+        (list("a.mp4\n"), "line 1: \"a.mp4\" has only a path or a label, but needs both"),
         (list("a.mp4 1\nb.mp4 0\na.mp4 1\n"), "line 3: a.mp4 occurs twice"),
         (list("# nothing\n\n"), "there is no line with a path and a label"),
         (
             folder(&[("train.txt", "a.mp4 3\n"), ("classes.txt", "x\ny\n")]),
-            "line 1: the label is 3, of 2 classes",
+            "line 1: the label is 3, but there are only 2 classes",
         ),
         (
             folder(&[("train.txt", "a.mp4 x"), ("my_train.csv", "a.mp4 x")]),
@@ -415,17 +415,17 @@ fn what_is_no_data_set_is_refused_in_one_line() {
             let shares = Some("0.5,0.5".parse().unwrap());
             let partition = Partition { shares, ..Partition::default() };
             let spec = SourceSpec { partition, ..spec(root.path()) };
-            (root, spec, "--split has nothing to divide; --fold makes others of them")
+            (root, spec, "--split has nothing to divide; --fold makes new ones from them")
         },
         {
             let root = table(two);
             let spec = SourceSpec { format: Some(Format::Folders), ..spec(root.path()) };
-            (root, spec, "holds no folders of classes with clips in them")
+            (root, spec, "contains no class folders with clips")
         },
         {
             let root = clips(&["x/a.mp4", "y/b.mp4"]);
             let spec = SourceSpec { format: Some(Format::List), ..spec(root.path()) };
-            (root, spec, "holds no list of paths and labels (train.txt, val.txt, …)")
+            (root, spec, "contains no list of paths and labels (train.txt, val.txt, …)")
         },
         {
             let root = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! Which fields a split's actions have: misspelled ones, and ones that are missing everywhere.
+//! Finds misspelled fields of a split's actions, and fields that are missing everywhere.
 
 use std::collections::HashSet;
 
@@ -24,9 +24,9 @@ pub(super) struct FieldTally<'a> {
 /// A field that the schema does not name.
 struct Unknown<'a> {
     actions: usize,
-    /// The known field that it is close to.
+    /// The known field with a similar name.
     near: Option<&'a str>,
-    /// Number of actions that lack that field.
+    /// Number of actions that have this field but lack the known one.
     instead: usize,
 }
 
@@ -46,7 +46,7 @@ impl<'a> FieldTally<'a> {
                 self.present.insert(field);
             }
         }
-        // In file order, each once.
+        // In file order, each field once.
         let mut left = keys.clone();
         for key in entry.keys().filter(|key| left.remove(key)) {
             if self.known.contains(&key) {
@@ -62,11 +62,11 @@ impl<'a> FieldTally<'a> {
         }
     }
 
-    /// What is wrong with the fields of the whole split, one problem per field.
+    /// Returns the problems with the fields of the whole split, one per field.
     pub(super) fn problems(self, labelled: bool) -> Vec<Problem> {
         let mut problems = self.missing(labelled);
-        // Without a list of the fields that it ignores, a schema leaves other fields to the data set:
-        // then only a field that stands in place of a known one is suspicious.
+        // A schema without a list of ignored fields accepts any other field: then only a field that
+        // appears instead of a known one is suspicious.
         let closed = self.schema.ignored_fields.is_some();
         for (field, Unknown { actions, near, instead }) in self.unknown {
             let near = near.filter(|_| instead > 0);
@@ -99,7 +99,7 @@ impl<'a> FieldTally<'a> {
         }
         let problem = |(field, titles): (&str, Vec<&str>)| {
             let titles = titles.join(" and ");
-            let message = format!("no action has the field {field:?}, which decides {titles}");
+            let message = format!("no action has the field {field:?}, which determines {titles}");
             Problem::of_split(ProblemKind::MissingField, message)
         };
         missing.into_iter().map(problem).collect()

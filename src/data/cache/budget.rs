@@ -1,5 +1,5 @@
-//! The limit on the size of all entries, eviction when it is reached, and the space to be left free
-//! on the disk.
+//! The limit on the size of all entries, eviction when it is reached, and the reserve of free disk
+//! space.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::folder::{Folder, Found};
 use super::key::Id;
 
-/// On a slow disk scans may take 1/50 of the time.
+/// Scans may take at most 1/50 of the time; on a slow disk they are made less often.
 const SCAN_SHARE: u32 = 50;
 /// The interval between scans is stretched to at most 20 times the configured one.
 const MAX_STRETCH: u32 = 20;
@@ -20,15 +20,16 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Minimum free space on the disk, bytes: checkpoints may be written to the same disk.
     pub min_free: u64,
-    /// Minimum free share of the disk, 0 to 1; the larger of the two applies.
+    /// Minimum free share of the disk, 0 to 1; the larger of the two minima applies.
     pub min_free_share: f64,
-    /// Time between scans for other runs' entries; 0 scans on every write. On a disk where scans are
-    /// slow it is longer.
+    /// Time between scans for other runs' entries; with 0, every write scans. It is extended on
+    /// disks where scans are slow.
     pub rescan: Duration,
 }
 
 impl Limits {
-    /// At most `max_bytes` in all; at least 2 GB and 5 % of the disk stay free; a scan every 30 s.
+    /// Returns limits of `max_bytes` in total, at least 2 GB and 5 % of the disk free, and a scan
+    /// every 30 s.
     pub fn new(max_bytes: u64) -> Self {
         Self {
             max_bytes,
@@ -39,7 +40,7 @@ impl Limits {
     }
 }
 
-/// Why a clip is not cached.
+/// The reason why a clip is not cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The limit is reached, and nothing may be evicted.
@@ -58,20 +59,21 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) struct SizeBudget {
     limits: Limits,
-    /// Size of the finished entries, bytes.
+    /// Size of the complete entries, bytes.
     bytes: u64,
     /// Size of the entries that this run is writing, bytes.
     in_flight: u64,
     /// The entries that the last scan found, oldest first, without those evicted since.
     oldest: VecDeque<Found>,
-    /// When the next scan is due.
+    /// Time when the next scan is due.
     due: Instant,
-    /// The last scan found nothing to evict, so there is no further one before it is due.
+    /// Whether the last scan found nothing to evict, so that no further scan is made before it is
+    /// due.
     exhausted: bool,
 }
 
 impl SizeBudget {
-    /// Scans the folder.
+    /// Creates a budget and scans the folder.
     pub(super) fn new(folder: &Folder, limits: Limits) -> Self {
         let mut budget = Self {
             limits,
@@ -85,7 +87,7 @@ impl SizeBudget {
         budget
     }
 
-    /// Size of the entries as far as this run knows, bytes.
+    /// Returns the size of the entries as far as this run knows, bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -103,8 +105,9 @@ impl SizeBudget {
         self.exhausted = false;
     }
 
-    /// Reserves `bytes` for a file to be written, to be followed by [`SizeBudget::settle`]. With
-    /// `evict`, entries that are not `pinned` are evicted for it, the least recently used first.
+    /// Reserves `bytes` for a file to be written; must be followed by [`SizeBudget::settle`]. With
+    /// `evict`, entries that are not `pinned` are evicted to make room, the least recently used
+    /// first.
     pub(super) fn admit(
         &mut self,
         folder: &Folder,
@@ -132,7 +135,7 @@ impl SizeBudget {
         Ok(())
     }
 
-    /// Ends the reservation of an admitted file, which was `written` or not.
+    /// Ends the reservation of an admitted file; `written` says whether writing succeeded.
     pub(super) fn settle(&mut self, bytes: u64, written: bool) {
         self.in_flight =
             self.in_flight.checked_sub(bytes).expect("only admitted files are settled, once each");
@@ -141,7 +144,7 @@ impl SizeBudget {
         }
     }
 
-    /// Subtracts an entry of `bytes` that was removed.
+    /// Subtracts the size of an entry that was removed.
     pub(super) fn forget(&mut self, bytes: u64) {
         // Saturating: another run's entry may not have been counted yet.
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -151,7 +154,7 @@ impl SizeBudget {
         self.bytes.saturating_add(self.in_flight).saturating_add(bytes) <= self.limits.max_bytes
     }
 
-    /// Evicts until `bytes` fit; whether they do.
+    /// Evicts entries until `bytes` fit. Returns whether they fit.
     fn free(
         &mut self,
         folder: &Folder,

@@ -1,11 +1,11 @@
-//! The file of one clip's frames: a header, then their bytes.
+//! The file with one clip's frames: a header, then the bytes of the frames.
 //!
 //! | offset | bytes | content, numbers little-endian |
 //! |-------:|------:|--------------------------------|
 //! | 0      | 8     | `PVFRAMES`                     |
 //! | 8      | 4     | version of this format         |
 //! | 12     | 16    | the key                        |
-//! | 28     | 8     | bytes of the frames            |
+//! | 28     | 8     | size of the frames in bytes    |
 //! | 36     | 4     | CRC-32C of the frames          |
 //! | 40     |       | the frames, `[T, H, W, 3]`     |
 //!
@@ -22,9 +22,9 @@ use super::key::{FORMAT_VERSION, Key};
 
 const MAGIC: [u8; 8] = *b"PVFRAMES";
 const HEADER: usize = 40;
-/// Offset of the checksum in the header; what precedes it follows from the key.
+/// Offset of the checksum in the header; everything before it follows from the key.
 const CRC: usize = 36;
-/// Bytes read at a time before they are checksummed: they should still be in the core's cache then.
+/// Number of bytes read before they are checksummed: small enough to stay in the core's cache.
 const PIECE: usize = 256 << 10;
 
 /// Why an entry could not be read. The content of the buffer is undefined then.
@@ -48,12 +48,12 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Size of a key's file, bytes.
+/// Returns the size of the file for a key, bytes.
 pub(super) fn file_bytes(key: &Key) -> u64 {
     HEADER as u64 + key.bytes as u64
 }
 
-/// The header's bytes before the checksum.
+/// Returns the header's bytes before the checksum.
 fn header(key: &Key) -> [u8; CRC] {
     let mut header = [0; CRC];
     header[..8].copy_from_slice(&MAGIC);
@@ -63,7 +63,7 @@ fn header(key: &Key) -> [u8; CRC] {
     header
 }
 
-/// Fills `out`, which has the key's number of bytes.
+/// Fills `out`, whose length is the size in the key, from an entry.
 pub(super) fn read(path: &Path, key: &Key, out: &mut [u8]) -> Result<(), ReadError> {
     let mut file = File::open(path)?;
     if file.metadata()?.len() != file_bytes(key) {
@@ -86,8 +86,9 @@ pub(super) fn read(path: &Path, key: &Key, out: &mut [u8]) -> Result<(), ReadErr
     Ok(())
 }
 
-/// Writes an entry atomically: to a temporary name, then renamed. It is not synced: the checksum
-/// detects what a power failure leaves half-written, and a sync per clip would slow the first epoch.
+/// Writes an entry atomically: to a temporary file, which is then renamed. The file is not synced:
+/// the checksum detects a file half-written due to a power failure, and a sync per clip would slow
+/// down the first epoch.
 pub(super) fn write(folder: &Folder, key: &Key, frames: &[u8]) -> io::Result<()> {
     let (temporary, mut file) = folder.temporary(&key.id)?;
     file.write_all(&header(key))?;

@@ -1,7 +1,7 @@
 //! The cache's folder: paths of entries, scanning, and removing stale temporary files.
 //!
-//! An entry is `ab/abcd….frames`: two digits of its key, then all 32. Files with other names are not
-//! the cache's; they are neither counted nor touched.
+//! An entry's path is `ab/abcd….frames`: the first two digits of its key, then all 32. Files with
+//! other names do not belong to the cache; they are neither counted nor touched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -32,7 +32,7 @@ pub(super) struct Found {
     pub id: Id,
     /// Size of the file, bytes.
     pub bytes: u64,
-    /// When it was written, or first used by the latest run.
+    /// Time when the entry was written or first used by the latest run.
     pub used: SystemTime,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Found {
 pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Moves the file, which must be closed, to `path`, replacing what is there.
+    /// Moves the file, which must be closed, to `path`, replacing any existing file.
     pub(super) fn rename(self, path: &Path) -> io::Result<()> {
         fs::rename(&self.0, path)
     }
@@ -49,7 +49,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After renaming there is nothing to remove. If removing fails, a later run cleans up.
+        // After a rename, there is nothing to remove. If removing fails, a later run cleans up.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -69,17 +69,17 @@ impl Folder {
         &self.root
     }
 
-    /// Path of an entry.
+    /// Returns the path of an entry.
     pub(super) fn entry(&self, id: &Id) -> PathBuf {
         let name = id.to_string();
         self.root.join(&name[..2]).join(name + ENTRY)
     }
 
-    /// A new empty file next to the entry.
+    /// Creates a new empty file next to the entry.
     pub(super) fn temporary(&self, id: &Id) -> io::Result<(Temporary, File)> {
         let name = id.to_string();
         let parent = self.root.join(&name[..2]);
-        // Random, as process ids are not unique among machines that share the folder.
+        // Random, because process ids are not unique among machines that share the folder.
         let path = parent.join(format!("{name}.{:016x}{TEMPORARY}", rand::random::<u64>()));
         let create = || OpenOptions::new().write(true).create_new(true).open(&path);
         let file = match create() {
@@ -92,7 +92,7 @@ impl Folder {
         file.map(|file| (Temporary(path), file))
     }
 
-    /// Creates the folder again if it was removed; whether it was.
+    /// Creates the folder again if it was removed. Returns whether it was.
     pub(super) fn restore(&self) -> io::Result<bool> {
         if self.root.is_dir() {
             return Ok(false);
@@ -101,7 +101,7 @@ impl Folder {
         Ok(true)
     }
 
-    /// The entries, except for those that cannot be examined.
+    /// Returns the entries, except for those whose metadata cannot be read.
     pub(super) fn scan(&self) -> Vec<Found> {
         let mut found = Vec::new();
         self.visit(|name, entry| {
@@ -115,7 +115,7 @@ impl Folder {
         found
     }
 
-    /// Removes the temporary files of at least this age, left by writers that died.
+    /// Removes temporary files of at least this age, which were left behind by processes that died.
     pub(super) fn remove_stale(&self, age: Duration) {
         self.visit(|name, entry| {
             if !is_temporary(name) {
@@ -131,7 +131,8 @@ impl Folder {
         });
     }
 
-    /// Calls `look` for each file of a two-digit subfolder whose name begins with the same digits.
+    /// Calls `look` for each file in the two-digit subfolders whose name begins with the same
+    /// digits.
     fn visit(&self, mut look: impl FnMut(&str, &fs::DirEntry)) {
         let Ok(subfolders) = fs::read_dir(&self.root) else { return };
         for subfolder in subfolders.flatten() {
@@ -149,7 +150,8 @@ impl Folder {
     }
 }
 
-/// Creates the folder, with a cache tag unless it contains other files: backups would skip them.
+/// Creates the folder, with a cache tag unless it contains other files, which backups would then
+/// skip.
 fn create(root: &Path) -> io::Result<()> {
     fs::create_dir_all(root)?;
     for entry in fs::read_dir(root)? {
@@ -173,7 +175,7 @@ fn is_digits(text: &str, count: usize) -> bool {
     text.len() == count && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether this is a name that [`Folder::temporary`] creates.
+/// Checks whether `name` is one that [`Folder::temporary`] creates.
 fn is_temporary(name: &str) -> bool {
     let parts = name.strip_suffix(TEMPORARY).and_then(|rest| rest.split_once('.'));
     parts.is_some_and(|(id, random)| Id::parse(id).is_some() && is_digits(random, 16))

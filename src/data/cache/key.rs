@@ -15,21 +15,22 @@ use super::super::sampling::WindowSpec;
 use super::super::video::is_hidden;
 use super::super::window::Window;
 
-/// To be raised whenever the same file, window and size can give other bytes than before: a change of
-/// a decoder, of the colour conversion, of frame sampling or of resizing, in our own code or in a new
-/// version of a library. Entries of other versions are no longer found and are the first to be
-/// evicted.
+/// Version of the decoded frames. It must be incremented whenever the same file, window and size
+/// can yield different bytes than before: after a change of a decoder, of the colour conversion, of
+/// frame sampling or of resizing, in our own code or in a new version of a library. Entries of
+/// other versions are no longer found and are the first to be evicted.
 pub const DECODE_VERSION: u32 = 3;
 
 /// Version of the entries' file format; entries of another version are not opened.
 pub(super) const FORMAT_VERSION: u32 = 1;
 
-/// Names a clip's frames: 16 bytes of a SHA-256, so that two clips never share one by chance.
+/// Identifies a clip's frames: 16 bytes of a SHA-256, so that two clips never share an id by
+/// chance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Id(pub [u8; 16]);
 
 impl Id {
-    /// Parses what [`fmt::Display`] writes.
+    /// Parses the format that [`fmt::Display`] writes.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Lower case only: on some file systems capitals would name the same file.
         let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -54,13 +55,15 @@ impl fmt::Debug for Id {
 
 /// The cache key of a clip's frames: a hash of everything that determines their bytes.
 ///
-/// That is the file's identity, the sampling window, where it is read, the target rate, T, H, W,
-/// [`DECODE_VERSION`] and the version of the entries' format. The identity of a video is its canonical path, its length and
-/// its modification time in nanoseconds; that of a folder of images is the folder's path and the name,
-/// length and time of every file in it that is not hidden.
+/// These are the file's identity, the sampling window, its position and the crop, the target rate,
+/// T, H, W, [`DECODE_VERSION`] and the version of the entries' format. The identity of a video is
+/// its canonical path, its length and its modification time in nanoseconds; that of a folder of
+/// images is the folder's path and the name, length and modification time of every file in it that
+/// is not hidden.
 ///
-/// The content is not hashed: that would read every file in every epoch, which the cache is to save.
-/// So a file rewritten with the same length and with its modification time restored is not noticed.
+/// The content is not hashed: that would read every file in every epoch, which the cache is meant
+/// to avoid. Thus, a file that is rewritten with the same length and a restored modification time
+/// is not noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     pub(super) id: Id,
@@ -68,17 +71,18 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of the file or folder at `clip`, read in the middle, with frames of `size` `[H, W]`;
-    /// `None` if the file cannot be examined (the decoder will report why) or the size overflows.
+    /// Returns the key of the file or folder at `clip`, read in the middle, with frames of `size`
+    /// `[H, W]`; `None` if the file's metadata cannot be read (the decoder will report why) or the
+    /// size overflows.
     ///
-    /// To be created before decoding: if the clip changes meanwhile, the frames are stored under the
-    /// key of the old file.
+    /// The key must be created before decoding: if the clip changes meanwhile, the frames are
+    /// stored under the key of the old file.
     pub fn new(clip: &Path, window: &WindowSpec, size: [usize; 2]) -> Option<Self> {
         Self::reading(clip, window, &Reading::MIDDLE, size)
     }
 
-    /// The same of a clip that is read elsewhere; `None` too if the window is drawn anew in each epoch,
-    /// for its frames would not be asked for again.
+    /// Like [`Key::new`], for a clip that is read as `reading` says. Also returns `None` if the
+    /// window is drawn anew in each epoch, because its frames would not be requested again.
     pub fn reading(
         clip: &Path,
         window: &WindowSpec,
@@ -106,7 +110,7 @@ impl Key {
             hash.update((number as u64).to_le_bytes());
         }
         hash.update(window.target_fps.to_bits().to_le_bytes());
-        // Nothing more for the usual case, so that its entries stay valid.
+        // Nothing is added in the usual case, so that existing entries stay valid.
         if let Some(name) = name {
             add_name(name.into(), &mut hash);
         }
@@ -119,7 +123,7 @@ impl Key {
         Some(Self { id: Id(id), bytes })
     }
 
-    /// Size of the frames in bytes, T·H·W·3.
+    /// Returns the size of the frames in bytes, T·H·W·3.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -131,7 +135,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// Hashes what distinguishes this file or folder from others and from its own earlier states.
+/// Hashes everything that distinguishes a file or folder from others and from its own earlier
+/// states.
 fn identify(clip: &Path, hash: &mut Sha256) -> io::Result<()> {
     // Some Windows drives (network, RAM) cannot resolve links.
     let path = fs::canonicalize(clip).or_else(|_| std::path::absolute(clip))?;
@@ -167,7 +172,7 @@ fn identify(clip: &Path, hash: &mut Sha256) -> io::Result<()> {
     Ok(())
 }
 
-/// Prefixed with the length, so that two names cannot be confused with one.
+/// Hashes a name, prefixed with its length so that two names cannot be confused with one.
 fn add_name(name: OsString, hash: &mut Sha256) {
     let bytes = name.as_encoded_bytes();
     hash.update((bytes.len() as u64).to_le_bytes());

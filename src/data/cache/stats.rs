@@ -21,7 +21,7 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Counts {
-    /// A snapshot, with the size of all entries.
+    /// Returns a snapshot together with the size of all entries.
     pub(super) fn stats(&self, bytes: u64) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -46,9 +46,9 @@ pub struct Stats {
     pub written: u64,
     /// Clips not added for lack of space.
     pub refused: u64,
-    /// Damaged entries found; each is a miss too.
+    /// Damaged entries found; each also counts as a miss.
     pub damaged: u64,
-    /// Size of all entries in bytes, of other runs' as of the last scan.
+    /// Size of all entries in bytes; other runs' entries are counted as of the last scan.
     pub bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The cache's error, and its warnings, each kind of which is logged once.
+//! The cache's error type and its warnings, each kind of which is logged once.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
-/// Why a cache cannot be opened. Training continues without one.
+/// The reason why a cache cannot be opened. Training continues without one.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The folder cannot be created or is not writable.
@@ -25,7 +25,7 @@ pub enum CacheError {
 /// Kinds of warnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// An entry is not as it was written.
+    /// An entry differs from what was written.
     Damaged,
     /// An entry could not be read.
     Unreadable,
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     NoSpace,
     /// The disk is nearly full.
     LowDisk,
-    /// The limit is reached with this run's own clips.
+    /// The limit is reached by this run's own clips.
     Full,
     /// The folder was removed during the run.
     Removed,
@@ -46,7 +46,7 @@ pub(super) enum Kind {
 pub(super) struct Warnings(Mutex<BTreeMap<Kind, String>>);
 
 impl Warnings {
-    /// Logs a warning, unless there was one of this kind before.
+    /// Logs a warning unless one of this kind has been logged before.
     pub(super) fn warn_once(&self, kind: Kind, text: impl FnOnce() -> String) {
         let mut warnings = lock(&self.0);
         if let Entry::Vacant(entry) = warnings.entry(kind) {
@@ -55,7 +55,7 @@ impl Warnings {
         }
     }
 
-    /// The texts.
+    /// Returns the texts of all warnings.
     pub(super) fn all(&self) -> Vec<String> {
         lock(&self.0).values().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! What is wrong with the clips of a split, one by one and beside each other.
+//! Checks the clips of a split, individually and in comparison with each other.
 
 use std::fmt;
 
@@ -21,9 +21,9 @@ pub struct FormatCount {
     pub height: usize,
     /// Frames per second, in steps of 0.001.
     pub fps: f64,
-    /// Degrees clockwise by which frames are turned upright.
+    /// Degrees clockwise by which frames are rotated to be upright.
     pub rotation: u32,
-    /// Whether they are mirrored top to bottom before that.
+    /// Whether frames are mirrored top to bottom before the rotation.
     pub mirrored: bool,
     /// Width and height of a pixel, in lowest terms.
     pub pixel_aspect: [u32; 2],
@@ -49,13 +49,13 @@ impl fmt::Display for FormatCount {
 pub struct Repeats {
     /// Number of such clips.
     pub clips: usize,
-    /// The smallest number of different frames in one of them.
+    /// Smallest number of distinct frames that are sampled from one of these clips.
     pub fewest: usize,
-    /// The largest.
+    /// Largest number of distinct frames that are sampled from one of these clips.
     pub most: usize,
     /// Number of frames sampled from each clip.
     pub wanted: usize,
-    /// Number of frames in the window, the smallest over these clips.
+    /// Smallest number of frames in the window over these clips.
     pub window: usize,
     /// A target rate at which no frame would repeat; `None` if the window itself is too small.
     pub target_fps: Option<f64>,
@@ -63,13 +63,13 @@ pub struct Repeats {
 
 const SQUARE: [u32; 2] = [1, 1];
 
-/// Lengths of the views of one action, the shortest divided by the longest, that are reported. Clips that
-/// are cut by hand differ by a few frames.
+/// Views of one action are reported if the length of the shortest divided by that of the longest is
+/// below this. Clips that are cut by hand differ by a few frames.
 const SIMILAR: f64 = 0.8;
-/// Number of lengths that a message names.
+/// Maximum number of lengths that a message names.
 const LENGTHS: usize = 6;
 
-/// Adds what concerns clips to a report.
+/// Adds everything that concerns clips to a report.
 pub(super) fn check(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip]) {
     report.clips = ["all", "ok", "short", "odd"].map(|key| (key.to_owned(), 0)).into();
     let readable: Vec<(&Job, &ClipInfo)> =
@@ -104,13 +104,13 @@ pub(super) fn check(report: &mut SplitReport, window: &WindowSpec, clips: &[Clip
     mixtures(report, &used);
 }
 
-/// Number of frames from the first to the last of a window.
+/// Returns the number of frames from the first to the last one of a window.
 fn length(pick: &WindowPick) -> usize {
     let [start, end] = pick.window;
     end.saturating_sub(start).saturating_add(1)
 }
 
-/// Problems of a single clip.
+/// Counts a single clip and adds its problems.
 fn one(
     report: &mut SplitReport,
     window: &WindowSpec,
@@ -122,7 +122,7 @@ fn one(
     let mut add = |kind, message: String| {
         let file = job.path.display().to_string();
         let problem = Problem::of_clip(kind, &job.action, file, message);
-        // A clip of an action that is not used is not needed.
+        // The clip of an action that is left out is not needed.
         let level = if job.used { problem.level } else { Level::Warning };
         problems.push(Problem { level, ..problem });
     };
@@ -153,7 +153,7 @@ fn one(
     }
     if matches!(window.window, Window::Seconds { .. }) && info.drift * info.fps > 1.0 {
         let message =
-            format!("frames are up to {:.2} s from where their mean rate puts them", info.drift);
+            format!("frames are up to {:.2} s away from their times at the mean rate", info.drift);
         add(ProblemKind::UnevenTimes, message);
     }
     if let Some(usual) = usual.filter(|usual| *usual != Format::of(info)) {
@@ -163,7 +163,7 @@ fn one(
     }
 }
 
-/// Actions whose views differ in length.
+/// Reports actions whose views differ in length.
 fn lengths(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
     let mut actions: IndexMap<&str, Vec<&ClipInfo>> = IndexMap::new();
     for (job, info) in clips {
@@ -191,7 +191,7 @@ fn seconds(info: &ClipInfo) -> f64 {
     info.frames as f64 / info.fps
 }
 
-/// Differences between the clips of a split that are counted rather than listed.
+/// Reports differences between the clips of a split that are counted rather than listed.
 fn mixtures(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
     let mut add = |kind, message| report.problems.push(Problem::of_split(kind, message));
     let turn = |info: &ClipInfo| (info.rotation, info.mirrored);
@@ -229,7 +229,7 @@ fn mixtures(report: &mut SplitReport, clips: &[(&Job, &ClipInfo)]) {
     }
 }
 
-/// "; in 2 actions the views differ", or nothing.
+/// Returns "; in 2 actions the views differ", or an empty string.
 fn mixed_actions<T: PartialEq>(
     clips: &[(&Job, &ClipInfo)],
     value: impl Fn(&ClipInfo) -> T,
@@ -252,7 +252,7 @@ fn ratio([width, height]: [u32; 2]) -> String {
     format!("{width}:{height}")
 }
 
-/// Values with their counts, the most frequent first, then by first occurrence.
+/// Counts values, sorted by descending count and then by first occurrence.
 fn counts<T: std::hash::Hash + Eq>(values: impl Iterator<Item = T>) -> Vec<(T, usize)> {
     let mut counts: IndexMap<T, usize> = IndexMap::new();
     for value in values {
@@ -267,7 +267,7 @@ fn counts<T: std::hash::Hash + Eq>(values: impl Iterator<Item = T>) -> Vec<(T, u
 struct Format {
     width: usize,
     height: usize,
-    /// Frames per 1000 seconds, so that it can be compared and counted.
+    /// Frames per 1000 seconds, an integer so that formats can be compared and counted.
     milli_fps: u64,
 }
 
@@ -288,7 +288,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// The format of more than half of the clips.
+/// Returns the format of more than half of the clips, if there is one.
 fn majority<'a>(infos: impl Iterator<Item = &'a ClipInfo>) -> Option<Format> {
     let counts = counts(infos.map(Format::of));
     let all: usize = counts.iter().map(|(_, count)| count).sum();

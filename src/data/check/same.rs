@@ -1,4 +1,4 @@
-//! Clips that occur several times in a data set.
+//! Finds clips that occur several times in a data set.
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -10,35 +10,35 @@ use crate::schema::Schema;
 /// A clip that occurs several times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SameClip {
-    /// Where, in the order of the report; at least two.
+    /// Occurrences of the clip, in the order of the report; at least two.
     pub places: Vec<Place>,
 }
 
-/// A place of a clip in a data set.
+/// An occurrence of a clip in a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
-    /// The split.
+    /// Name of the split.
     pub split: String,
-    /// The action's id.
+    /// Id of the action.
     pub action: String,
-    /// The clip's path, without its extension if the annotation has none.
+    /// Path of the clip, without its extension if the annotation has none.
     pub file: String,
 }
 
-/// What was found.
+/// The result of the search.
 pub(super) struct Same {
     pub clips: Vec<SameClip>,
-    /// Problems, with the index of the split that they belong to.
+    /// Problems, each with the index of its split.
     pub problems: Vec<(usize, Problem)>,
 }
 
-/// Number of other actions that a message names; the rest is only counted.
+/// Maximum number of other actions that a message names; the rest are only counted.
 const NAMED: usize = 3;
 
-/// Looks at groups of clips with the same content. Clips of actions that are not kept do no harm.
+/// Examines groups of clips with the same content. Clips of actions that are not kept are ignored.
 pub(super) fn find(groups: &[Vec<usize>], jobs: &[Job], splits: &[&str], schema: &Schema) -> Same {
     let mut same = Same { clips: Vec::new(), problems: Vec::new() };
-    // Actions usually share all of their clips: one line per action says so.
+    // Actions usually share all of their clips; this is reported in one line per action.
     let mut shared: IndexMap<Vec<(usize, &str)>, Vec<Vec<&Job>>> = IndexMap::new();
     for group in groups {
         let places: Vec<&Job> = group.iter().map(|k| &jobs[*k]).filter(|job| job.used).collect();
@@ -61,14 +61,14 @@ pub(super) fn find(groups: &[Vec<usize>], jobs: &[Job], splits: &[&str], schema:
     for clips in shared.into_values() {
         let Some((actions, others)) = clips.split_first() else { continue };
         for (k, job) in actions.iter().enumerate().skip(1) {
-            about(&mut same, job, &actions[..k], others.len(), splits, schema);
+            report_shared(&mut same, job, &actions[..k], others.len(), splits, schema);
         }
     }
     same
 }
 
-/// Problems of an action that shares a clip, and `more` others, with earlier actions.
-fn about(
+/// Adds the problems of an action that shares a clip, and `more` others, with earlier actions.
+fn report_shared(
     same: &mut Same,
     job: &Job,
     earlier: &[&Job],
@@ -94,7 +94,7 @@ fn about(
         let message = format!("{clips} in {}", named(&there, splits));
         add(ProblemKind::ClipInTwoSplits, message);
     }
-    // A contradiction within the split has been named.
+    // A contradiction within the split has already been reported.
     if !here.is_empty() && !here.iter().any(|other| contradicts(&other)) {
         add(ProblemKind::ClipInTwoActions, format!("{clips} in {}", named(&here, splits)));
     }
@@ -112,12 +112,12 @@ fn place(job: &Job, splits: &[&str]) -> Place {
     }
 }
 
-/// Whether two labels of one clip differ. An unknown one says nothing.
+/// Returns whether two labels of a clip contradict each other; an unknown label never does.
 fn contradict(here: Option<usize>, there: Option<usize>) -> bool {
     here.zip(there).is_some_and(|(here, there)| here != there)
 }
 
-/// "Action class: Holding here, Tackling in action 0 of train".
+/// Returns, for example, "Action class: Holding here, Tackling in action 0 of train".
 fn differences(job: &Job, other: &Job, splits: &[&str], schema: &Schema) -> String {
     let labels = job.labels.iter().zip(&other.labels);
     let tasks = schema.tasks.iter().zip(labels);
@@ -130,7 +130,7 @@ fn differences(job: &Job, other: &Job, splits: &[&str], schema: &Schema) -> Stri
     texts.collect::<Vec<_>>().join("; ")
 }
 
-/// "actions 3, 4 of train and action 7 of valid".
+/// Returns, for example, "actions 3, 4 of train and action 7 of valid".
 fn named(others: &[&Job], splits: &[&str]) -> String {
     let mut groups: IndexMap<usize, Vec<&str>> = IndexMap::new();
     for job in others.iter().take(NAMED) {

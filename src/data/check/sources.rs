@@ -1,4 +1,4 @@
-//! The files behind the clips of a data set, and which of them have the same content.
+//! Finds the files behind the clips of a data set, and which of them have the same content.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,21 +18,21 @@ pub(super) type Digest = [u8; 32];
 
 /// The distinct files of a data set's clips.
 pub(super) struct Sources {
-    /// Index into `list` of each clip; `None` for one that does not exist or is empty.
+    /// Index into `list` for each clip; `None` if the clip does not exist or is empty.
     of: Vec<Option<usize>>,
     list: Vec<Source>,
 }
 
 struct Source {
     files: Vec<PathBuf>,
-    /// The first clip that it is the source of.
+    /// Index of the first clip that uses this source.
     first: usize,
-    /// Whether another source has the same size, so that their contents may be equal.
+    /// Whether another source has the same size, so that the contents may be equal.
     shares_size: bool,
 }
 
 impl Sources {
-    /// Finds the files of all clips. Links to one file are one source.
+    /// Finds the files of all clips. Links to the same file are one source.
     pub(super) fn find(jobs: &[Job]) -> Self {
         let found: Vec<_> = jobs.par_iter().map(|job| located(&job.path)).collect();
         let mut indices = HashMap::new();
@@ -58,14 +58,15 @@ impl Sources {
         Self { of, list }
     }
 
-    /// The content of a clip, where it is needed: for the first clip of each source that has the size
-    /// of another one. `None` if it cannot be read, too; the decoder says why.
+    /// Returns the digest of a clip's content if it is needed, i.e. for the first clip of each
+    /// source that has the same size as another one. Also returns `None` if the clip cannot be
+    /// read; the decoder reports why.
     pub(super) fn digest(&self, clip: usize) -> Option<Digest> {
         let source = &self.list[self.of[clip]?];
         (source.shares_size && source.first == clip).then(|| digest(&source.files).ok()).flatten()
     }
 
-    /// Groups of two or more clips with the same content, each in ascending order.
+    /// Returns the groups of two or more clips with the same content, each in ascending order.
     pub(super) fn groups(&self, digests: &[Option<Digest>]) -> Vec<Vec<usize>> {
         #[derive(PartialEq, Eq, Hash)]
         enum Content {
@@ -87,7 +88,7 @@ impl Sources {
 struct Located {
     path: PathBuf,
     files: Vec<PathBuf>,
-    /// Their sizes, bytes.
+    /// Sizes of the files, bytes.
     sizes: Vec<u64>,
 }
 
@@ -108,7 +109,7 @@ fn located(clip: &Path) -> Option<Located> {
     };
     let sizes = files.iter().map(|file| Some(fs::metadata(file).ok()?.len()));
     let sizes = sizes.collect::<Option<Vec<u64>>>()?;
-    // Empty files are alike, and reported as empty.
+    // Empty files are all equal and are reported as empty instead.
     (sizes.iter().sum::<u64>() > 0).then_some(Located { path, files, sizes })
 }
 

@@ -1,4 +1,5 @@
-//! A check's report as text: an overview, then what is wrong, what hurts most first, then what there is.
+//! Formats a check's report as text: an overview, then the problems, the most severe first, then
+//! counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -11,9 +12,9 @@ use super::{CheckReport, SplitReport};
 use crate::data::problem::{Level, Problem, ProblemKind};
 use crate::units::plural;
 
-/// Number of problems of one kind that are listed; the others are only counted.
+/// Maximum number of problems of one kind that are listed; the others are only counted.
 const SHOWN: usize = 20;
-/// Number of formats that are listed. Clips with a variable frame rate have one each.
+/// Maximum number of formats that are listed. Clips with a variable frame rate each have their own.
 const FORMATS: usize = 12;
 
 pub(super) fn render(report: &CheckReport) -> String {
@@ -37,8 +38,8 @@ pub(super) fn render(report: &CheckReport) -> String {
     blocks.join("\n\n") + "\n"
 }
 
-/// A table whose first column is text and whose other columns are numbers. Its width depends on
-/// its content alone, not on the terminal.
+/// Formats a table whose first column is text and whose other columns are numbers. Its width
+/// depends on its content only, not on the terminal.
 fn table<H: Display, R: Display>(header: &[H], rows: Vec<Vec<R>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -72,7 +73,7 @@ fn summary(report: &CheckReport) -> String {
     table(&header, report.splits.iter().map(row).collect())
 }
 
-/// The problems of one level, by kind.
+/// Lists the problems of one level, by kind.
 fn problems(report: &CheckReport, level: Level, title: &str) -> Option<String> {
     let mut kinds: BTreeMap<ProblemKind, Vec<(&SplitReport, &Problem)>> = BTreeMap::new();
     for split in &report.splits {
@@ -96,15 +97,15 @@ fn problems(report: &CheckReport, level: Level, title: &str) -> Option<String> {
     Some(lines.join("\n"))
 }
 
-/// A problem as one line that begins with its split, whose folder is left out of paths.
+/// Formats a problem as one line that begins with its split, whose folder is removed from paths.
 fn line(split: &SplitReport, problem: &Problem) -> String {
     let separator = if problem.action.is_some() { "," } else { ":" };
     format!("{}{separator} {}", split.name, without_folder(&problem.to_string(), &split.dir))
 }
 
-/// `text` with the paths in `folder` from there on.
+/// Makes paths within `folder` in a text relative to it.
 fn without_folder(text: &str, folder: &Path) -> String {
-    // Of a table in the current folder.
+    // The folder of a table in the current folder is empty.
     if folder.as_os_str().is_empty() {
         return text.to_owned();
     }
@@ -121,7 +122,7 @@ fn without_folder(text: &str, folder: &Path) -> String {
     shown + &text[rest..]
 }
 
-/// What is good to know about the splits, alike ones together.
+/// Lists notes about the splits; splits with the same note are grouped.
 fn notes(report: &CheckReport) -> Option<String> {
     let mut notes: IndexMap<String, Vec<&str>> = IndexMap::new();
     for split in &report.splits {
@@ -148,12 +149,12 @@ fn notes(report: &CheckReport) -> Option<String> {
     (!lines.is_empty()).then(|| format!("Notes\n{}", lines.join("\n")))
 }
 
-/// To three decimal places, without trailing zeros.
+/// Rounds to three decimal places.
 fn rounded(fps: f64) -> f64 {
     (fps * 1000.0).round() / 1000.0
 }
 
-/// Tables of counts, with a column per split.
+/// Returns tables of counts with a column per split.
 fn counts(report: &CheckReport) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut push = |title: &str, of: &dyn Fn(&SplitReport) -> IndexMap<String, usize>| {
@@ -190,7 +191,7 @@ fn counts(report: &CheckReport) -> Vec<String> {
     blocks
 }
 
-/// Counts as a table with a row for each name that occurs in a split.
+/// Formats counts as a table with a row for each name that occurs in a split.
 fn by_split(
     report: &CheckReport,
     title: &str,
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_split_s_folder_is_left_out_at_the_start_of_paths_alone() {
+    fn the_split_folder_is_only_removed_at_the_start_of_paths() {
         for (text, folder, shown) in [
             ("action 1: data/a/b.mp4: empty", "data", "action 1: a/b.mp4: empty"),
             ("\"data/a\" and (data/b)", "data", "\"a\" and (b)"),

@@ -1,4 +1,4 @@
-//! What is wrong with a text that is not JSON, and what to do about it.
+//! Explains why a text is not JSON and what to do about it.
 
 use serde_json::Error;
 use serde_json::error::Category;
@@ -7,14 +7,14 @@ use super::not_finite;
 use super::value::Json;
 use crate::near::nearest;
 
-/// The message for an error at byte `at` of a text; one line.
+/// Returns the message for an error at byte `at` of a text; one line.
 pub(super) fn explain(text: &str, at: usize, error: &Error) -> String {
     if let Some(what) = other_file(text) {
         return what.to_owned();
     }
     let message = error.to_string();
-    // serde_json ends its messages with the position, which the caller knows.
-    let message = not_finite::spelled(message.split(" at line ").next().unwrap_or(&message));
+    // serde_json appends the position to its messages, which the caller already knows.
+    let message = not_finite::restored(message.split(" at line ").next().unwrap_or(&message));
     let message = message.as_str();
     match error.classify() {
         Category::Eof => format!(
@@ -25,7 +25,7 @@ pub(super) fn explain(text: &str, at: usize, error: &Error) -> String {
     }
 }
 
-/// Files that are no annotations at all.
+/// Recognises files that are not annotations at all.
 fn other_file(text: &str) -> Option<&'static str> {
     let start = text.trim_start();
     if start.is_empty() {
@@ -39,7 +39,7 @@ fn other_file(text: &str) -> Option<&'static str> {
     }
 }
 
-/// The text is JSON, but not what was expected.
+/// Explains an error in a text that is JSON, but not the expected data.
 fn data(text: &str, message: &str) -> String {
     if message.starts_with("duplicate field `Actions`") {
         return "\"Actions\" occurs twice; merge the two".to_owned();
@@ -52,7 +52,7 @@ fn data(text: &str, message: &str) -> String {
         return missing.to_owned();
     };
     if let Some(near) = nearest("Actions", object.keys()) {
-        return format!("{missing}; did you mean that by {near:?}?");
+        return format!("{missing}; is {near:?} a misspelling?");
     }
     let keys: Vec<String> = object.keys().take(3).map(|key| format!("{key:?}")).collect();
     match object.keys().count() {
@@ -88,7 +88,7 @@ fn syntax(text: &str, at: usize, message: &str) -> String {
     format!("{message}: {advice}")
 }
 
-/// About a token that JSON does not have.
+/// Explains a token that does not exist in JSON.
 fn token(rest: &str) -> Option<String> {
     let word: String =
         rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').take(20).collect();
@@ -103,7 +103,7 @@ fn token(rest: &str) -> Option<String> {
             '“' | '”' | '„' | '‘' | '’' => "typographic quotes; JSON needs \"".to_owned(),
             '/' | '#' => "JSON has no comments".to_owned(),
             '\u{feff}' => "a byte-order mark within the text; remove it".to_owned(),
-            '\u{a0}' => "a no-break space; write a plain one".to_owned(),
+            '\u{a0}' => "a no-break space; use a plain space".to_owned(),
             _ => return None,
         },
         _ => return None,

@@ -1,24 +1,27 @@
-//! NaN and infinity in JSON, which Python's json module writes and reads although JSON has neither.
+//! NaN and infinity in JSON, which Python's json module writes and reads although they are not
+//! JSON.
 
 use std::borrow::Cow;
 
-/// The spellings, as Python writes them.
+/// The tokens as Python writes them.
 const TOKENS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
-/// What stands for them in [`Replaced::text`]: strings that no annotation contains.
-const STAND_INS: [&str; 3] = ["\0NaN", "\0Infinity", "\0-Infinity"];
+/// Placeholders for the tokens in [`Replaced::text`]: strings that no annotation contains.
+const PLACEHOLDERS: [&str; 3] = ["\0NaN", "\0Infinity", "\0-Infinity"];
 
-/// A text in which NaN and infinity have become strings.
+/// A text in which NaN and infinity are replaced by strings.
 pub(super) struct Replaced<'a> {
     pub text: Cow<'a, str>,
-    /// Offset of each of them in the original, and its spelling.
+    /// Offset of each token in the original text, and its spelling.
     pub places: Vec<(usize, &'static str)>,
-    /// Where each stand-in ends in the new text, and by how many bytes the text has grown until there.
+    /// Offset of each placeholder's end in the new text, and the number of bytes by which the text
+    /// has grown up to there.
     ends: Vec<(usize, usize)>,
 }
 
 impl Replaced<'_> {
-    /// The original's offset of an offset in the new text; within a stand-in, where its word begins.
+    /// Maps an offset in the new text to the original one; within a placeholder, to the start of
+    /// its token.
     pub(super) fn original(&self, offset: usize) -> usize {
         let before = self.ends.partition_point(|(end, _)| *end <= offset);
         let offset = offset - before.checked_sub(1).map_or(0, |k| self.ends[k].1);
@@ -26,7 +29,7 @@ impl Replaced<'_> {
     }
 }
 
-/// Replaces NaN and infinity wherever a value may stand.
+/// Replaces NaN and infinity wherever a value is allowed.
 pub(super) fn replace(text: &str) -> Replaced<'_> {
     let mut replaced = Replaced { text: text.into(), places: Vec::new(), ends: Vec::new() };
     let mut out = String::new();
@@ -34,7 +37,7 @@ pub(super) fn replace(text: &str) -> Replaced<'_> {
     for (at, token) in tokens(text) {
         out.push_str(&text[copied..at]);
         copied = at + token.len();
-        // A zero byte needs an escape in JSON.
+        // A zero byte must be escaped in JSON.
         out.push_str(&format!("\"\\u0000{token}\""));
         replaced.places.push((at, token));
         replaced.ends.push((out.len(), out.len() - copied));
@@ -46,15 +49,15 @@ pub(super) fn replace(text: &str) -> Replaced<'_> {
     replaced
 }
 
-/// The spelling that a string stands for.
-pub(super) fn stands_for(text: &str) -> Option<&'static str> {
-    STAND_INS.iter().position(|stand_in| *stand_in == text).map(|k| TOKENS[k])
+/// Returns the token that a placeholder stands for; `None` for any other string.
+pub(super) fn token_of(text: &str) -> Option<&'static str> {
+    PLACEHOLDERS.iter().position(|placeholder| *placeholder == text).map(|k| TOKENS[k])
 }
 
-/// A message of the parser with the spellings in place of what stands for them.
-pub(super) fn spelled(message: &str) -> String {
-    STAND_INS.iter().zip(TOKENS).fold(message.to_owned(), |message, (stand_in, token)| {
-        message.replace(&format!("string {stand_in:?}"), token)
+/// Replaces the placeholders in a parser's message by the original tokens.
+pub(super) fn restored(message: &str) -> String {
+    PLACEHOLDERS.iter().zip(TOKENS).fold(message.to_owned(), |message, (placeholder, token)| {
+        message.replace(&format!("string {placeholder:?}"), token)
     })
 }
 
@@ -85,7 +88,7 @@ fn tokens(text: &str) -> Vec<(usize, &'static str)> {
     found
 }
 
-/// Whether a token is a whole word, and not a key.
+/// Checks whether a token is a whole word and not a key.
 fn stands_alone(bytes: &[u8], at: usize, length: usize) -> bool {
     let part =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'.');
@@ -113,7 +116,7 @@ mod tests {
         }
         let (old, new) = (text.find("xNaN").unwrap(), expected.find("xNaN").unwrap());
         assert_eq!(replaced.original(new), old);
-        // Where the first stand-in is, and in it.
+        // At and within the first placeholder.
         let first = expected.find("\"\\u0000NaN").unwrap();
         for offset in first..first + 11 {
             assert_eq!(replaced.original(offset), text.find("[NaN").unwrap() + 1, "{offset}");
@@ -121,7 +124,7 @@ mod tests {
         assert_eq!(replaced.original(first + 11), text.find(",-").unwrap());
         let plain = "{\"a\": -1, \"b\": \"\\";
         assert!(matches!(replace(plain).text, Cow::Borrowed(_)));
-        assert_eq!(stands_for("\0-Infinity"), Some("-Infinity"));
-        assert_eq!(stands_for("NaN"), None);
+        assert_eq!(token_of("\0-Infinity"), Some("-Infinity"));
+        assert_eq!(token_of("NaN"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! JSON values that keep what serde_json's drop.
+//! JSON values that keep what serde_json's values lose: repeated keys, NaN and infinity.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::Number;
 
 use super::not_finite;
 
-/// A JSON value, NaN and infinity included.
+/// A JSON value, including NaN and infinity.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json {
     Null,
@@ -21,22 +21,22 @@ pub(crate) enum Json {
     Object(Object),
 }
 
-/// Key-value pairs in file order, including those of repeated keys (a map would drop the first).
+/// Key-value pairs in file order, including repeated keys (a map would drop the earlier ones).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Object(pub(in crate::data) Vec<(String, Json)>);
 
 impl Object {
-    /// The value of a key, the last one if it is repeated.
+    /// Returns the value of a key, the last one if the key is repeated.
     pub(crate) fn get(&self, key: &str) -> Option<&Json> {
         self.all(key).last()
     }
 
-    /// Every value of a key.
+    /// Iterates over all values of a key.
     pub(crate) fn all<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Json> {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, value)| value)
     }
 
-    /// The keys in file order.
+    /// Iterates over the keys in file order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(key, _)| key.as_str())
     }
@@ -51,18 +51,17 @@ impl Json {
         if let Self::String(text) = self { Some(text) } else { None }
     }
 
-    /// The number, if it is one.
     pub(crate) fn as_number(&self) -> Option<&Number> {
         if let Self::Number(number) = self { Some(number) } else { None }
     }
 
-    /// Whether it stands for "no value": null, and NaN as Python's data frames have it.
+    /// Returns whether this means "no value": null, or NaN, which pandas uses for missing values.
     pub(crate) fn is_none(&self) -> bool {
         matches!(self, Self::Null | Self::NotFinite(_))
     }
 }
 
-/// The last of repeated keys wins; NaN and infinity become null.
+/// Keeps the last of repeated keys; NaN and infinity become null.
 impl From<Json> for serde_json::Value {
     fn from(json: Json) -> Self {
         match json {
@@ -109,7 +108,7 @@ impl<'de> Deserialize<'de> for Json {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-                Ok(match not_finite::stands_for(text) {
+                Ok(match not_finite::token_of(text) {
                     Some(spelling) => Json::NotFinite(spelling),
                     None => Json::String(text.to_owned()),
                 })
@@ -157,7 +156,7 @@ fn pairs<'de, A: MapAccess<'de>>(mut map: A) -> Result<Object, A::Error> {
     Ok(Object(pairs))
 }
 
-/// Describes a value in messages.
+/// Describes a value for messages.
 pub(in super::super) fn describe(value: &Json) -> String {
     match value {
         Json::Null => "null".to_owned(),

@@ -1,4 +1,5 @@
-//! What a loader's threads share: the batches being read, clip by clip, and those that wait for their turn.
+//! The state that a loader's threads share: the batches being read, clip by clip, and the finished
+//! ones that have not been handed out yet.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -18,7 +19,7 @@ pub(super) type Loaded = Result<Batch, DatasetError>;
 /// A batch whose clips are being read.
 struct Assembly {
     index: usize,
-    /// Its clips, each with the memory for its frames: pieces of one allocation.
+    /// The clips, each with the memory for its frames: slices of one allocation.
     clips: Vec<(ClipIndex, BytesMut)>,
     results: Vec<Option<Result<(), ClipError>>>,
     /// First clip that no thread has started on.
@@ -28,7 +29,7 @@ struct Assembly {
 }
 
 impl Assembly {
-    /// `spare` is memory of the right size to be reused.
+    /// Allocates memory for the frames, or reuses `spare`, which must have the right size.
     fn new(index: usize, dataset: &Dataset, lanes: &Lanes, spare: Option<Vec<u8>>) -> Self {
         let indices = dataset.clips(&lanes.concat());
         let bytes = dataset.clip_bytes();
@@ -40,13 +41,14 @@ impl Assembly {
         Self { index, results: vec![None; count], clips, next: 0, missing: count }
     }
 
-    /// The batch, once every clip is read. Joining adjacent pieces does not copy.
+    /// Returns the batch after every clip has been read. Joining adjacent slices does not copy.
     fn finish(self, dataset: &Dataset, lanes: &Lanes) -> Loaded {
         let mut frames = BytesMut::new();
         for (_, piece) in self.clips {
             frames.unsplit(piece);
         }
-        let result = |result: Option<_>| result.expect("`missing` counts the clips without one");
+        let result =
+            |result: Option<_>| result.expect("`missing` counts the clips without a result");
         dataset.assemble(lanes, self.results.into_iter().map(result).collect(), frames.into())
     }
 }
@@ -55,28 +57,28 @@ impl Assembly {
 type Lanes = [Vec<Pick>];
 
 struct State {
-    /// Next batch to begin.
+    /// Next batch to start reading.
     next: usize,
     /// Number of batches handed out so far.
     taken: usize,
     /// Batches being read, in order.
     open: VecDeque<Assembly>,
-    /// Batches that are read and wait for their turn.
+    /// Batches that have been read but not handed out.
     ready: BTreeMap<usize, Loaded>,
-    /// Frames of a recycled batch. New memory would have to be zeroed first.
+    /// Memory of a recycled batch. New memory would have to be zeroed first.
     spare: Option<Vec<u8>>,
-    /// Bytes of frames in all three.
+    /// Total size of the frames in `open`, `ready` and `spare`, bytes.
     held: u64,
     /// Peak of `held`.
     most_held: u64,
-    /// A thread has panicked: its clip will never arrive.
+    /// Whether a thread has panicked: its clip will never arrive.
     died: bool,
     stop: bool,
 }
 
 impl State {
-    /// Bytes that a batch of `bytes` adds to `held`: none if it fits the spare memory exactly.
-    /// Otherwise spare memory is freed where the limit of `most` requires it.
+    /// Returns the bytes that a batch of `bytes` adds to `held`: none if it fits the spare memory
+    /// exactly. Otherwise, frees the spare memory if the limit of `most` bytes requires it.
     fn need(&mut self, bytes: u64, most: u64) -> u64 {
         let spare = self.spare.as_ref().map_or(0, |spare| spare.len() as u64);
         if spare == bytes {
@@ -97,7 +99,7 @@ struct Job {
     /// Position of the clip in the batch.
     position: usize,
     clip: ClipIndex,
-    /// Where its frames go.
+    /// Memory for the frames of the clip.
     frames: BytesMut,
 }
 
@@ -107,8 +109,8 @@ pub(super) struct Queue {
     /// The lanes of each batch.
     plan: Vec<Vec<Vec<Pick>>>,
     reading: Reading,
-    /// Batches of which nothing could be read are handed out: other processes may have read some of
-    /// them.
+    /// Whether batches without any readable clip are handed out: other processes may have read
+    /// parts of them.
     keeps_empty: bool,
     ahead: Ahead,
     state: Mutex<State>,
@@ -133,17 +135,17 @@ impl Queue {
         Self { dataset, plan, reading, keeps_empty, ahead, state, changed }
     }
 
-    /// Number of batches in the plan.
+    /// Returns the number of batches in the plan.
     pub(super) fn batches(&self) -> usize {
         self.plan.len()
     }
 
-    /// Number of batches handed out, those of which nothing could be read included.
+    /// Returns the number of batches handed out, including those without any readable clip.
     pub(super) fn taken(&self) -> usize {
         self.lock().taken
     }
 
-    /// Peak size of the frames in memory, bytes.
+    /// Returns the peak size of the frames in memory, bytes.
     pub(super) fn most_held(&self) -> u64 {
         self.lock().most_held
     }
@@ -156,14 +158,14 @@ impl Queue {
         self.changed.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Size of a batch's frames, bytes.
+    /// Returns the size of a batch's frames, bytes.
     fn bytes(&self, index: usize) -> u64 {
         let views = |pick: &Pick| self.dataset.samples[pick.sample].views.len();
         let clips: usize = self.plan[index].iter().flatten().map(views).sum();
         clips as u64 * self.dataset.clip_bytes() as u64
     }
 
-    /// Reads clips until there are none left: what a decoding thread does.
+    /// Reads clips until none are left; the body of a decoding thread.
     pub(super) fn work(&self) {
         let _guard = PanicGuard(self);
         let mut resizer = self.dataset.resizer();
@@ -174,8 +176,8 @@ impl Queue {
         }
     }
 
-    /// The next clip to read, in plan order; waits while the loader is far enough ahead. `None` when
-    /// there is nothing left to read.
+    /// Returns the next clip to read, in plan order; waits while the loader is far enough ahead.
+    /// `None` if nothing is left to read.
     fn take_job(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -197,7 +199,7 @@ impl Queue {
             let count = state.next - state.taken;
             let need = state.need(bytes, self.ahead.bytes);
             let fits = count < self.ahead.batches && state.held + need <= self.ahead.bytes;
-            // One batch is always read, however large, or the consumer would wait for ever.
+            // One batch is always read, no matter how large, or the consumer would wait forever.
             if count == 0 || fits {
                 let index = state.next;
                 state.next += 1;
@@ -236,13 +238,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// What is handed out of it.
-    pub(super) fn wanted(&self, loaded: Loaded) -> Option<Loaded> {
+    /// Filters out an empty batch, unless empty batches are handed out as well.
+    pub(super) fn unless_empty(&self, loaded: Loaded) -> Option<Loaded> {
         let empty = loaded.as_ref().is_ok_and(|batch| batch.actions.is_empty());
         (self.keeps_empty || !empty).then_some(loaded)
     }
 
-    /// The next batch if it has been read; does not wait.
+    /// Returns the next batch if it has been read; does not wait.
     pub(super) fn ready(&self) -> Option<Loaded> {
         self.take_ready(&mut self.lock())
     }
@@ -256,7 +258,7 @@ impl Queue {
         Some(loaded)
     }
 
-    /// The next batch in plan order, when it has been read; `None` at the end of the plan.
+    /// Waits for the next batch in plan order; `None` at the end of the plan.
     pub(super) fn wait_for_next(&self) -> Option<Loaded> {
         let mut state = self.lock();
         loop {
@@ -273,7 +275,8 @@ impl Queue {
         }
     }
 
-    /// The same without threads that read: the batch is read here.
+    /// Like [`Queue::wait_for_next`] without decoding threads: reads the batch in the calling
+    /// thread.
     pub(super) fn read_next(&self, resizer: &mut Resizer) -> Option<Loaded> {
         let mut state = self.lock();
         let lanes = self.plan.get(state.taken)?;
@@ -285,7 +288,7 @@ impl Queue {
         Some(batch.finish(&self.dataset, lanes))
     }
 
-    /// Takes memory for a later batch, where there is one.
+    /// Keeps a batch's memory for a later batch, if there is one.
     pub(super) fn recycle(&self, frames: Vec<u8>) {
         let bytes = frames.len() as u64;
         let mut state = self.lock();
@@ -297,14 +300,14 @@ impl Queue {
         }
     }
 
-    /// Ends the threads that read.
+    /// Makes the decoding threads stop.
     pub(super) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
     }
 }
 
-/// Reports a panic of a worker, so that the consumer does not wait for it for ever.
+/// Reports a panic of a worker, so that the consumer does not wait for it forever.
 struct PanicGuard<'a>(&'a Queue);
 
 impl Drop for PanicGuard<'_> {

@@ -1,4 +1,5 @@
-//! A data set of a folder per class: `CLASS/clip.mp4`, or `CLASS/action/view.mp4` for several views.
+//! A data set with a folder per class: `CLASS/clip.mp4`, or `CLASS/action/view.mp4` for several
+//! views.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -10,22 +11,22 @@ use super::super::video::{has_clip_extension, has_image_extension};
 use super::listed::{Listed, ids};
 use crate::schema::Fields;
 
-/// The field that has the class.
+/// The field that contains the class.
 pub(super) const CLASS: &str = "class";
 
 /// A folder whose subfolders are classes.
 #[derive(Debug)]
 pub(super) struct ClassFolders {
-    /// The split that its actions belong to, if they are split.
+    /// The split to which the actions belong, if any.
     pub split: Option<String>,
     pub dir: PathBuf,
 }
 
 impl ClassFolders {
-    /// Whether any class has a clip, so that it is a data set at all.
+    /// Returns whether any class has a clip; otherwise this is not a data set.
     ///
     /// # Errors
-    /// A folder that cannot be read: without its clips this would be another data set.
+    /// A folder cannot be read: without its clips, this would be a different data set.
     pub(super) fn has_clips(&self) -> Result<bool, DataError> {
         for class in subfolders(&self.dir)? {
             if any(&class, is_action)? {
@@ -35,16 +36,16 @@ impl ClassFolders {
         Ok(false)
     }
 
-    /// The actions, class by class in natural order. Their paths begin below `root`.
+    /// Returns the actions, class by class in natural order. Their paths are relative to `root`.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// A folder cannot be read.
     pub(super) fn read(&self, root: &Path) -> Result<Vec<Listed>, DataError> {
         let mut all = Vec::new();
         for class in subfolders(&self.dir)? {
             let name = file_name(&class);
             let actions = filtered(entries(&class)?, is_action)?;
-            // `a.mp4` and `a.avi` are two actions.
+            // `a.mp4` and `a.avi` are two different actions.
             let names = ids(&actions.iter().map(|path| file_name(path)).collect::<Vec<_>>());
             for (path, action) in actions.into_iter().zip(names) {
                 let views = match is_folder(&path)? && !is_clip(&path)? {
@@ -63,26 +64,27 @@ impl ClassFolders {
     }
 }
 
-/// Folders that systems put at the top of a disk, and keep to themselves.
-const OF_THE_SYSTEM: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
+/// Folders that operating systems create at the root of a disk and that users may not read.
+const SYSTEM_FOLDERS: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
 
-/// A folder's subfolders in natural order, without hidden ones and the system's; none of what is no folder.
+/// Returns a folder's subfolders in natural order, without hidden ones and [`SYSTEM_FOLDERS`]; none
+/// if `dir` is not a folder.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// The folder cannot be read.
 pub(super) fn subfolders(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     if !is_folder(dir)? {
         return Ok(Vec::new());
     }
     let mut inside = entries(dir)?;
-    inside.retain(|path| OF_THE_SYSTEM.iter().all(|name| !path.ends_with(name)));
+    inside.retain(|path| SYSTEM_FOLDERS.iter().all(|name| !path.ends_with(name)));
     filtered(inside, is_folder)
 }
 
-/// Whether there is a folder; a link that leads nowhere is none.
+/// Returns whether `path` is a folder; a dangling link is not one.
 ///
 /// # Errors
-/// Nobody can tell, as behind a folder that may not be searched.
+/// The path cannot be examined, for example if it is below a folder without search permission.
 pub(super) fn is_folder(path: &Path) -> Result<bool, DataError> {
     match fs::metadata(path) {
         Ok(about) => Ok(about.is_dir()),
@@ -91,12 +93,12 @@ pub(super) fn is_folder(path: &Path) -> Result<bool, DataError> {
     }
 }
 
-/// Whether an error says that there is no such file or folder.
+/// Checks whether an error means that there is no such file or folder.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// What a folder holds.
+/// Lists a folder.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     folder::entries(dir).map_err(|error| unreadable(dir, &error))
 }
@@ -105,16 +107,16 @@ fn unreadable(path: &Path, error: &io::Error) -> DataError {
     DataError::Layout { path: path.to_owned(), reason: format!("cannot be read: {error}") }
 }
 
-/// A question about a path that the file system may not answer.
+/// A check of a path that can fail.
 type Test = fn(&Path) -> Result<bool, DataError>;
 
-/// Those of the paths of which it is true.
+/// Returns the paths that pass the test.
 fn filtered(paths: Vec<PathBuf>, test: Test) -> Result<Vec<PathBuf>, DataError> {
     let tested = |path: PathBuf| Ok(test(&path)?.then_some(path));
     paths.into_iter().filter_map(|path| tested(path).transpose()).collect()
 }
 
-/// Whether it is true of anything in a folder.
+/// Returns whether any entry of a folder passes the test.
 fn any(dir: &Path, test: Test) -> Result<bool, DataError> {
     for path in entries(dir)? {
         if test(&path)? {
@@ -124,12 +126,12 @@ fn any(dir: &Path, test: Test) -> Result<bool, DataError> {
     Ok(false)
 }
 
-/// A clip, or a folder of clips.
+/// Checks whether a path is a clip or a folder of clips.
 fn is_action(path: &Path) -> Result<bool, DataError> {
     Ok(is_clip(path)? || (is_folder(path)? && any(path, is_clip)?))
 }
 
-/// A video file, or a folder of images.
+/// Checks whether a path is a video file or a folder of images.
 fn is_clip(path: &Path) -> Result<bool, DataError> {
     if !is_folder(path)? {
         return Ok(has_clip_extension(path) && path.is_file());
@@ -155,12 +157,12 @@ mod tests {
         fs::write(class.join("1/x.mp4"), b"clip").unwrap();
         let folders = ClassFolders { split: None, dir: root.path().to_owned() };
         assert!(folders.has_clips().unwrap());
-        // What leads nowhere is nothing, and files are no folders.
+        // Dangling links are ignored, and files are not folders.
         std::os::unix::fs::symlink(root.path().join("gone"), class.join("0")).unwrap();
         fs::write(root.path().join("notes.txt"), b"").unwrap();
         assert_eq!(folders.read(root.path()).unwrap().len(), 1);
         assert_eq!(subfolders(&root.path().join("notes.txt")).unwrap(), Vec::<PathBuf>::new());
-        // A link to itself cannot be followed, whoever asks. The system's folders are not asked for.
+        // A link to itself cannot be followed, even by root. System folders are not examined.
         let lost = root.path().join("lost+found");
         std::os::unix::fs::symlink(&lost, &lost).unwrap();
         assert_eq!(folders.read(root.path()).unwrap().len(), 1);
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn clips_that_differ_in_their_extension_are_actions_of_their_own() {
+    fn clips_that_differ_only_in_their_extension_are_different_actions() {
         let root = tempfile::tempdir().unwrap();
         for name in ["a/x.avi", "a/x.mp4", "a/x.mp4.avi", "b/x.mp4", "b/y.v2.mp4", "b/y.avi"] {
             let path = root.path().join(name);

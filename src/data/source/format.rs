@@ -1,4 +1,4 @@
-//! How a data set lists its actions, and recognising it.
+//! The formats in which a data set lists its actions, and their detection.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ use crate::schema::{Schema, SplitSpec};
 choices! {
     /// How a data set lists its actions.
     pub Format {
-        /// As SoccerNet does: a folder per split, with annotations.json.
+        /// SoccerNet's layout: a folder per split, with annotations.json.
         SoccerNet = "soccernet",
-        /// A folder per class, within a folder per split or without.
+        /// A folder per class, optionally within a folder per split.
         Folders = "folders",
-        /// A table with a line per clip and a header (CSV, TSV).
+        /// A table with a header and a line per clip (CSV, TSV).
         Manifest = "manifest",
-        /// Lines of a path and a label, as Kinetics' lists are.
+        /// Lines with a path and a label, like Kinetics' lists.
         List = "list",
     }
 }
 
-/// What is there.
+/// A recognised data set.
 #[derive(Debug)]
 pub(super) enum Found {
     SoccerNet,
@@ -43,7 +43,7 @@ impl Found {
         }
     }
 
-    /// Its tables or lists.
+    /// Returns the tables or lists of the data set.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         match self {
             Self::SoccerNet | Self::Folders(_) => Vec::new(),
@@ -54,7 +54,7 @@ impl Found {
     }
 }
 
-/// The splits of a data set without a schema, with the names that other programs give them.
+/// Returns the splits of a data set without a schema, with their common spellings.
 pub(super) fn usual_splits() -> Vec<SplitSpec> {
     let split = |name: &str, spellings: &[&str]| SplitSpec {
         name: name.to_owned(),
@@ -68,11 +68,10 @@ pub(super) fn usual_splits() -> Vec<SplitSpec> {
     ]
 }
 
-/// Finds out how the data set at `root` lists its actions, or looks for `forced` alone.
+/// Detects how the data set at `root` lists its actions; considers only `forced` if it is given.
 ///
 /// # Errors
-/// [`DataError::NoRoot`], [`DataError::OneSplit`], and [`DataError::Layout`] if it is none of what is
-/// known.
+/// [`DataError::NoRoot`], [`DataError::OneSplit`], and [`DataError::Layout`] if no format matches.
 pub(super) fn recognise(
     root: &Path,
     forced: Option<Format>,
@@ -98,7 +97,7 @@ pub(super) fn recognise(
     if may_be(Format::Manifest) || may_be(Format::List) {
         let (manifests, lists): (Vec<_>, Vec<_>) = TableFile::find(root, splits)?
             .into_iter()
-            // In the folder of a split a table may be anything, say one of predictions.
+            // In a split's folder, a table may be anything, for example predictions.
             .filter(|file| !is_one_split || file.has_paths() || !file.has_header)
             .partition(|file| file.has_header);
         if !manifests.is_empty() && may_be(Format::Manifest) {
@@ -108,7 +107,7 @@ pub(super) fn recognise(
             return Ok(Found::Lists(lists));
         }
     }
-    // Its folders of actions look like classes.
+    // Otherwise, the folders of its actions would be mistaken for classes.
     if is_one_split {
         return Err(DataError::OneSplit { root: root.to_owned() });
     }
@@ -118,28 +117,28 @@ pub(super) fn recognise(
             return Ok(Found::Folders(found));
         }
     }
-    // A split's folder without annotations or clips is most likely SoccerNet's, not yet complete.
+    // A split folder without annotations or clips is most likely an incomplete SoccerNet data set.
     if forced.is_none() && layout::find_splits(root, schema).is_ok() {
         return Ok(Found::SoccerNet);
     }
     let reason = match forced {
-        Some(Format::Folders) => "holds no folders of classes with clips in them",
+        Some(Format::Folders) => "contains no class folders with clips",
         Some(Format::Manifest) => {
-            "holds no table with a header that names a column `path` (manifest.csv, train.csv, …)"
+            "contains no table with a header that names a column `path` (manifest.csv, train.csv, …)"
         }
-        Some(Format::List) => "holds no list of paths and labels (train.txt, val.txt, …)",
+        Some(Format::List) => "contains no list of paths and labels (train.txt, val.txt, …)",
         _ => {
-            "holds no data set: neither split folders with annotations.json, nor a folder of clips \
-             per class, nor a table (manifest.csv, or train.csv, …), nor lists (train.txt, val.txt)"
+            "contains no data set: neither split folders with annotations.json, nor a folder of \
+             clips per class, nor a table (manifest.csv, or train.csv, …), nor lists (train.txt, val.txt)"
         }
     };
     Err(DataError::Layout { path: root.to_owned(), reason: reason.to_owned() })
 }
 
-/// The folders whose subfolders are classes: those of splits, or the root.
+/// Returns the folders whose subfolders are classes: the split folders, or the root.
 ///
 /// # Errors
-/// A folder that cannot be read. If a split were left out for it, another one would be made in its place.
+/// A folder cannot be read. If its split were skipped, another one would be made in its place.
 fn class_folders(root: &Path, splits: &[SplitSpec]) -> Result<Vec<ClassFolders>, DataError> {
     let mut found = Vec::new();
     for split in splits {
@@ -156,7 +155,7 @@ fn class_folders(root: &Path, splits: &[SplitSpec]) -> Result<Vec<ClassFolders>,
     if !found.is_empty() {
         return Ok(found);
     }
-    // Folders of splits that hold nothing are no classes.
+    // Empty split folders are not classes.
     let names = splits.iter().flat_map(|split| &split.spellings);
     let is_split = |dir: &PathBuf| names.clone().any(|name| dir.ends_with(name));
     let whole = ClassFolders { split: None, dir: root.to_owned() };

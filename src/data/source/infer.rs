@@ -1,4 +1,4 @@
-//! The schema of a data set that has none: which fields are tasks, and their classes.
+//! Infers the schema of a data set that has none: which fields are tasks, and their classes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,14 +10,15 @@ use super::listed::Listed;
 use crate::schema::{Schema, SplitSpec};
 use crate::units::plural;
 
-/// More values than these are no classes: names, times, remarks.
+/// Maximum number of classes of a task; a field with more values contains names, times or remarks.
 const MOST_CLASSES: usize = 1000;
 
-/// A schema with a task for each field that looks like one, and a line about each of the others. Classes
-/// are in natural order. Fields that `are_classes` need not look like tasks.
+/// Returns a schema with a task for each field that looks like one, and a note about every field.
+/// Classes are in natural order. With `are_classes`, the fields are known to be classes and need
+/// not look like tasks.
 ///
 /// # Errors
-/// No field has two values or more.
+/// No field is a task with at least two classes, or each class has only one action.
 pub(super) fn infer(
     root: &Path,
     fields: &[String],
@@ -37,17 +38,17 @@ pub(super) fn infer(
         classes.sort_by_cached_key(|class| natural_key(class));
         if are_classes && let Some(class) = of_one_action_each(field, actions) {
             return Err(fail(format!(
-                "each of its classes has one action, {class:?} for one: are these folders or labels \
+                "each class has only one action, for example {class:?}: are these folders or labels \
                  really classes?"
             )));
         }
         match classes.len() {
-            0 => notes.push(format!("{field:?} is no task: it is empty everywhere")),
-            1 => notes.push(format!("{field:?} is no task: it is {:?} everywhere", classes[0])),
-            // Values that hardly ever repeat.
+            0 => notes.push(format!("{field:?} is not a task: it is empty everywhere")),
+            1 => notes.push(format!("{field:?} is not a task: it is {:?} everywhere", classes[0])),
+            // The values hardly ever repeat.
             n if !are_classes && (n > MOST_CLASSES || 3 * n > 2 * labelled.max(3)) => {
                 notes.push(format!(
-                    "{field:?} is no task: {n} values for {}",
+                    "{field:?} is not a task: {n} values for {}",
                     plural(labelled, "action")
                 ));
             }
@@ -71,8 +72,8 @@ pub(super) fn infer(
     Ok((schema, notes))
 }
 
-/// A class of the largest split, if each class has only one action there: SoccerNet's folders of actions look
-/// like that without their annotations.
+/// Returns a class of the largest split if each class has only one action there: SoccerNet's action
+/// folders look like that without their annotations.
 fn of_one_action_each<'a>(field: &str, actions: &'a [Listed]) -> Option<&'a str> {
     let mut splits: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
     for action in actions {
@@ -81,11 +82,11 @@ fn of_one_action_each<'a>(field: &str, actions: &'a [Listed]) -> Option<&'a str>
     }
     let largest = splits.into_values().max_by_key(Vec::len)?;
     let classes: BTreeSet<&str> = largest.iter().copied().collect();
-    // Of two actions that may well be so.
+    // With only two actions, this can be correct.
     (largest.len() > 2 && classes.len() == largest.len()).then(|| largest[0])
 }
 
-/// The usual splits. One that lists no labels can be predicted.
+/// Returns the usual splits. A split that lists no labels is marked as unlabelled, for prediction.
 fn splits(actions: &[Listed]) -> Vec<SplitSpec> {
     let labelled = |split: &SplitSpec| {
         let mut own = actions.iter().filter(|a| a.split.as_ref() == Some(&split.name)).peekable();

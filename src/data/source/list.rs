@@ -1,4 +1,4 @@
-//! Lists of a path and a label in each line, as Kinetics' and other data sets' are.
+//! Lists with a path and a label per line, like those of Kinetics and other data sets.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use super::table::TableFile;
 use crate::schema::Fields;
 use crate::text;
 
-/// The actions of a list, in the order of its lines, each with one clip. Labels that are numbers get the
-/// names of a list of classes beside it, if there is one.
+/// Returns the actions of a list, in the order of its lines, each with one clip. Numeric labels are
+/// replaced by names from a class list in the same folder, if there is one.
 ///
 /// # Errors
-/// The line and what is wrong with it.
+/// A line is invalid; the error says which one and why.
 pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataError> {
     let names = class_names(&file.folder())?;
     let mut base: Option<PathBuf> = None;
@@ -25,18 +25,23 @@ pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataErr
     let lines = (1..).zip(file.text.lines().map(str::trim));
     for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
         let Some((path, label)) = path_and_label(text, file.is_table()) else {
-            return Err(file.error(line, format!("{text:?} has a path or a label, and needs both")));
+            return Err(
+                file.error(line, format!("{text:?} has only a path or a label, but needs both"))
+            );
         };
         if actions.is_empty() && file.is_table() && is_title(label) {
-            let reason = "its first line looks like a header, and no column is called path, clip, video or \
-                          file: give the column with the paths one of these names";
+            let reason = "its first line looks like a header, but no column is called path, clip, video or \
+                          file: rename the column with the paths to one of these";
             return Err(file.error(line, reason));
         }
         let base = base.get_or_insert_with(|| base_of(file, path));
         let path = frames_path(base, path).unwrap_or(path);
         let class = match (&names, label.parse::<usize>()) {
             (Some(names), Ok(index)) => names.get(index).cloned().ok_or_else(|| {
-                file.error(line, format!("the label is {index}, of {} classes", names.len()))
+                file.error(
+                    line,
+                    format!("the label is {index}, but there are only {} classes", names.len()),
+                )
             })?,
             _ => label.to_owned(),
         };
@@ -60,8 +65,8 @@ pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataErr
     Ok(actions)
 }
 
-/// The path and the label of a line. Both may have white space in them where a comma, a semicolon or a tab
-/// stands between, as in a table.
+/// Splits a line into path and label. Both may contain white space if they are separated by a
+/// comma, a semicolon or a tab, as in a table.
 fn path_and_label(text: &str, in_table: bool) -> Option<(&str, &str)> {
     let by_mark = text.rsplit_once([',', ';', '\t']).map(trimmed);
     let by_space = text.rsplit_once(char::is_whitespace).map(trimmed);
@@ -79,18 +84,18 @@ fn trimmed<'a>((path, label): (&'a str, &'a str)) -> (&'a str, &'a str) {
     (path.trim_end(), label.trim_start())
 }
 
-/// Whether a label is what a column of labels is called.
+/// Checks whether a label is a typical column title.
 fn is_title(label: &str) -> bool {
     const TITLES: [&str; 6] = ["label", "labels", "class", "category", "target", "action"];
     TITLES.iter().any(|title| label.trim_matches('"').eq_ignore_ascii_case(title))
 }
 
-/// Where a list's paths begin: at the list, or in a folder beside it that is named after its split or
-/// after videos. The first path decides.
+/// Returns the folder to which a list's paths are relative: the list's folder, or one in it that is
+/// named after the split or "videos". The first path decides.
 fn base_of(file: &TableFile, first: &str) -> PathBuf {
     let folder = file.folder();
     let split = file.split.clone().unwrap_or_default();
-    // Lists call validation "val" more often than not.
+    // Lists usually call validation "val".
     let short = if split == "valid" { "val".to_owned() } else { split.clone() };
     let candidates = [
         String::new(),
@@ -108,14 +113,14 @@ fn base_of(file: &TableFile, first: &str) -> PathBuf {
     bases.find(has).unwrap_or(folder)
 }
 
-/// The folder in `PATH FRAMES`, a list of folders of images with their number of frames.
+/// Returns the folder in `PATH FRAMES`, as in lists of image folders with their number of frames.
 fn frames_path<'a>(base: &Path, path: &'a str) -> Option<&'a str> {
     let (folder, frames) = path.rsplit_once(char::is_whitespace)?;
     let is_count = frames.bytes().all(|byte| byte.is_ascii_digit());
     (is_count && base.join(folder).is_dir()).then_some(folder)
 }
 
-/// The classes of `classes.txt` or `label_map*.txt` in a folder, one in each line.
+/// Returns the classes in `classes.txt` or `label_map*.txt` of a folder, one per line.
 fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
     let is_map = |name: &str| {
         name == "classes.txt" || (name.starts_with("label_map") && name.ends_with(".txt"))

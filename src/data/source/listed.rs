@@ -1,4 +1,4 @@
-//! An action as folders and tables list it, before the schema's label rules.
+//! An action as listed in folders and tables, before the schema's label rules are applied.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -8,18 +8,18 @@ use super::super::split::{Split, View};
 use super::super::video::has_clip_extension;
 use crate::schema::{Fields, Schema};
 
-/// An action as a data set lists it.
+/// An action as listed in a data set.
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
     pub id: String,
-    /// Name of its split, if the data set has splits.
+    /// Name of the action's split, if the data set has splits.
     pub split: Option<String>,
-    /// What it must not be separated from when splits are made.
+    /// Group of actions that stay in the same split when splits are made.
     pub group: Option<String>,
     pub fields: Fields,
     pub views: Vec<View>,
     pub problems: Vec<Problem>,
-    /// Fields that have two values; the action cannot be used.
+    /// Whether a field has two different values, so that the action cannot be used.
     pub contradicting: bool,
 }
 
@@ -36,7 +36,7 @@ impl Listed {
         }
     }
 
-    /// Adds a clip, which must be a new one.
+    /// Adds a clip, or reports it as a duplicate if it is already listed.
     pub(super) fn add_view(&mut self, view: View) {
         if self.views.iter().any(|other| other.path == view.path) {
             let message = "the clip is listed twice in this action";
@@ -47,7 +47,7 @@ impl Listed {
         }
     }
 
-    /// Adds it to a split by the schema's rules.
+    /// Adds the action to a split according to the schema's rules.
     pub(super) fn add_to(self, split: &mut Split, schema: &Schema) {
         split.problems.extend(self.problems);
         if self.contradicting {
@@ -58,8 +58,8 @@ impl Listed {
     }
 }
 
-/// Names of actions by their clips' paths: without the extension of a video, unless several would have one
-/// name then. A folder's name keeps what follows a dot.
+/// Returns ids of actions from their clips' paths: without the video's extension, unless this would
+/// give several actions the same id. A folder's name keeps everything after a dot.
 pub(super) fn ids(paths: &[String]) -> Vec<String> {
     let short = |path: &String| match has_clip_extension(Path::new(path)) {
         true => Path::new(path).with_extension("").to_string_lossy().into_owned(),
@@ -69,13 +69,14 @@ pub(super) fn ids(paths: &[String]) -> Vec<String> {
     paths.iter().for_each(|path| *counts.entry(short(path)).or_insert(0) += 1);
     let id = |path: &String| if counts[&short(path)] == 1 { short(path) } else { path.clone() };
     let ids: Vec<String> = paths.iter().map(id).collect();
-    let different = ids.iter().collect::<HashSet<_>>().len();
-    // A name in full may be that of another without its extension.
-    if different == paths.iter().collect::<HashSet<_>>().len() { ids } else { paths.to_vec() }
+    let distinct = ids.iter().collect::<HashSet<_>>().len();
+    // A full name can equal another one without its extension.
+    if distinct == paths.iter().collect::<HashSet<_>>().len() { ids } else { paths.to_vec() }
 }
 
 impl View {
-    /// A clip of which only the path is known; it is kept relative to `root` where it is below it.
+    /// Creates a view of which only the path is known; the path is made relative to `root` if it is
+    /// below it.
     pub(super) fn of_path(root: &Path, path: &Path) -> Self {
         let path = path.strip_prefix(root).unwrap_or(path);
         Self {
@@ -93,11 +94,11 @@ mod tests {
     use super::ids;
 
     #[test]
-    fn actions_are_named_by_paths_without_a_videos_extension() {
+    fn action_ids_are_paths_without_the_video_extension() {
         let of =
             |paths: &[&str]| ids(&paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>());
         assert_eq!(of(&["a/b.mp4", "a/c.MOV", "d"]), ["a/b", "a/c", "d"]);
-        // Folders of images, two codecs, and a path that is listed twice.
+        // Folders of images, two containers, and a path that is listed twice.
         assert_eq!(of(&["clip.1", "clip.2"]), ["clip.1", "clip.2"]);
         assert_eq!(of(&["a.mp4", "a.avi", "b.avi"]), ["a.mp4", "a.avi", "b"]);
         assert_eq!(of(&["a.mp4", "a.mp4"]), ["a.mp4", "a.mp4"]);

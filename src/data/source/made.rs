@@ -1,4 +1,4 @@
-//! The splits of a data set that has fewer than training needs.
+//! Makes the splits that a data set lacks but training needs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,34 +10,34 @@ use super::{DataSource, Format};
 use crate::schema::Task;
 use crate::units::plural;
 
-/// Absent classes that are named.
+/// Maximum number of absent classes that a message names.
 const MOST_NAMED: usize = 5;
 
 const TRAIN: &str = "train";
 const VALID: &str = "valid";
 const TEST: &str = "test";
 
-/// Shares of the splits of a data set without any.
+/// Default shares of train, valid and test in a data set without splits.
 const OF_ALL: [f64; 3] = [0.8, 0.1, 0.1];
-/// Shares of train and valid of a data set without a valid split.
+/// Default shares of train and valid in a data set without a valid split.
 const OF_TRAIN: [f64; 2] = [0.85, 0.15];
 
-/// Which splits are made, and of what.
+/// The splits that are made, and the actions from which they are made.
 #[derive(Debug, Clone, Default)]
 pub(super) struct MadeSplits {
-    /// The splits whose actions are dealt; empty for the actions of no split.
+    /// The splits whose actions are redistributed; empty if these are the actions without a split.
     pool: Vec<String>,
-    /// The share of each part, and the split that it belongs to.
+    /// The share of each part, and the split to which it belongs.
     parts: Vec<(f64, &'static str)>,
     seed: u64,
     fold: Option<Fold>,
 }
 
 impl MadeSplits {
-    /// What is to be made of a data set.
+    /// Plans which splits of a data set are made.
     ///
     /// # Errors
-    /// A partition that does not go with the splits that there are.
+    /// The partition does not match the existing splits.
     pub(super) fn plan(source: &DataSource, wanted: &Partition) -> Result<Self, DataError> {
         let listed = source.listed_splits();
         let has = |name: &str| listed.iter().any(|split| split == name);
@@ -47,7 +47,7 @@ impl MadeSplits {
         let shares = wanted.shares.as_ref().map(|shares| shares.0.clone());
         if has(TRAIN) && has(VALID) && shares.is_some() {
             let reason = "has the splits train and valid, so that --split has nothing to divide; \
-                          --fold makes others of them";
+                          --fold makes new ones from them";
             return refuse(reason.to_owned());
         }
         if has(TRAIN) && shares.as_ref().is_some_and(|shares| shares.len() > 2 && has(TEST)) {
@@ -77,7 +77,7 @@ impl MadeSplits {
         Ok(Self { pool, parts, seed: wanted.seed, fold: wanted.fold })
     }
 
-    /// Names of the splits that are made.
+    /// Returns the names of the splits that are made.
     pub(super) fn names(&self) -> Vec<&'static str> {
         let mut names: Vec<&'static str> = self.parts.iter().map(|(_, name)| *name).collect();
         names.sort_unstable();
@@ -85,12 +85,12 @@ impl MadeSplits {
         names
     }
 
-    /// Whether this split is made.
+    /// Returns whether the given split is made.
     pub(super) fn makes(&self, name: &str) -> bool {
         self.parts.iter().any(|(_, made)| *made == name)
     }
 
-    /// The digest of the training split, if it is made.
+    /// Returns the digest of the training split, if that split is made.
     ///
     /// # Errors
     /// The actions cannot be read.
@@ -104,10 +104,10 @@ impl MadeSplits {
         Ok(Some(all.digest()))
     }
 
-    /// A split, if it is one of those that are made.
+    /// Returns a split if it is one of the made ones.
     ///
     /// # Errors
-    /// The actions cannot be read, or are too few.
+    /// The actions cannot be read or are too few.
     pub(super) fn split(
         &self,
         source: &DataSource,
@@ -135,7 +135,8 @@ impl MadeSplits {
         }
         all.name = name.to_owned();
         all.file = None;
-        // What is left out belongs to no part: it is told once.
+        // Actions that are left out belong to no part: they are only reported with the training
+        // split.
         if name != TRAIN {
             all.left_out.clear();
             all.problems.retain(|problem| {
@@ -163,7 +164,7 @@ impl MadeSplits {
         Ok(Some(all))
     }
 
-    /// The actions that are dealt, as one split.
+    /// Returns the actions to be distributed, as one split.
     fn pool(&self, source: &DataSource) -> Result<Split, DataError> {
         let Some((first, others)) = self.pool.split_first() else {
             return Ok(source.collect(TRAIN, true, &|split| split.is_none()));
@@ -172,13 +173,13 @@ impl MadeSplits {
         for name in others {
             splits.push(source.read(name)?);
         }
-        // Splits may each number their actions from 0: then none keeps its names, so that no other run
-        // of this data set calls another action the same.
+        // Splits may each number their actions from 0. Then no action keeps its id, so that an id
+        // means the same action in every run on this data set.
         let mut names = HashSet::new();
         let mut ids = splits.iter().flat_map(|split| &split.actions).map(|action| &action.id);
         let ambiguous = !ids.all(|id| names.insert(id.clone()));
         for split in &mut splits {
-            // Absolute, as the paths of all others are joined to the first split's folder.
+            // Absolute, because the paths of all splits are joined to the first split's folder.
             let dir = std::path::absolute(&split.dir).map_err(|error| DataError::Io {
                 path: split.dir.clone(),
                 reason: error.to_string(),
@@ -203,21 +204,21 @@ impl MadeSplits {
         Ok(all)
     }
 
-    /// The part of each action.
+    /// Returns the part of each action.
     fn deal(&self, source: &DataSource, actions: &[Action]) -> Vec<usize> {
         let mut groups: HashMap<String, &str> = HashMap::new();
         let is_dealt = |split: &Option<String>| match split {
             Some(split) => self.pool.contains(split),
             None => self.pool.is_empty(),
         };
-        // Another split may call an action the same, and have it in another group.
+        // Another split may use the same id for an action of another group.
         for listed in source.listed.iter().filter(|listed| is_dealt(&listed.split)) {
             let Some(group) = listed.group.as_deref() else { continue };
             groups.extend(listed.split.as_ref().map(|split| (pooled(split, &listed.id), group)));
             groups.insert(listed.id.clone(), group);
         }
         let tasks = &source.schema.tasks;
-        // Classes of all tasks, numbered through.
+        // The classes of all tasks are numbered consecutively.
         let first = |task: usize| tasks[..task].iter().map(|t| t.classes.len()).sum::<usize>();
         let items: Vec<Item<'_>> = actions
             .iter()
@@ -234,12 +235,13 @@ impl MadeSplits {
     }
 }
 
-/// What an action is called where splits are pooled that call some of their actions the same.
+/// Returns the id of an action from pooled splits whose own ids are not unique.
 fn pooled(split: &str, id: &str) -> String {
     format!("{split}/{id}")
 }
 
-/// The classes of a task that the data set has and a part of it has not, in words.
+/// Describes the classes of a task that occur in the data set but not in a part of it, if there are
+/// any.
 fn absent(task: &Task, all: &[usize], part: &[usize]) -> Option<String> {
     let counts = task.classes.iter().zip(all.iter().zip(part));
     let absent: Vec<String> = counts
@@ -251,5 +253,5 @@ fn absent(task: &Task, all: &[usize], part: &[usize]) -> Option<String> {
         0 => String::new(),
         rest => format!(" and {rest} more"),
     };
-    (!absent.is_empty()).then(|| format!("{}: no action of {named}{rest}", task.title))
+    (!absent.is_empty()).then(|| format!("{}: no actions of {named}{rest}", task.title))
 }

@@ -1,5 +1,5 @@
-//! A table with a line per clip: `path`, and optionally `action`, `view`, `split` and `group`. Every other
-//! column is a field of the action.
+//! Reads a table with a line per clip: `path`, and optionally `action`, `view`, `split` and
+//! `group`. Every other column is a field of the action.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,14 +12,14 @@ use super::listed::{Listed, ids};
 use super::table::{PATH, TableFile};
 use crate::schema::SplitSpec;
 
-/// Which column is what.
+/// Indices of the columns of a table.
 struct Columns {
     path: usize,
     action: Option<usize>,
     view: Option<usize>,
     split: Option<usize>,
     group: Option<usize>,
-    /// Those of fields, with their names.
+    /// Columns of fields, with their names.
     fields: Vec<(usize, String)>,
 }
 
@@ -42,7 +42,7 @@ impl Columns {
     }
 }
 
-/// The fields that the tables have, in their order.
+/// Returns the fields of all tables, in order of their first occurrence.
 pub(super) fn fields(files: &[TableFile]) -> Result<Vec<String>, DataError> {
     let mut all: Vec<String> = Vec::new();
     for file in files {
@@ -56,10 +56,11 @@ pub(super) fn fields(files: &[TableFile]) -> Result<Vec<String>, DataError> {
     Ok(all)
 }
 
-/// The actions of a table, in the order of their first lines. Relative paths begin at the table.
+/// Returns the actions of a table, in the order of their first lines. Relative paths are relative
+/// to the table's folder.
 ///
 /// # Errors
-/// The line and what is wrong with it.
+/// A line is invalid; the error says which one and why.
 pub(super) fn read(
     file: &TableFile,
     root: &Path,
@@ -72,7 +73,7 @@ pub(super) fn read(
     };
     let mut reader = reader(file);
     let mut actions: Vec<Action> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut positions: HashMap<String, usize> = HashMap::new();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| broken(file, &error))?;
         let line = record.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(1));
@@ -92,12 +93,12 @@ pub(super) fn read(
             id => id.to_owned(),
         };
         let known = actions.len();
-        let place = *places.entry(id.clone()).or_insert_with(|| {
+        let position = *positions.entry(id.clone()).or_insert_with(|| {
             actions.push(Action::new(id.clone(), split.clone(), line));
             actions.len() - 1
         });
         let is_new = actions.len() > known;
-        let action = &mut actions[place];
+        let action = &mut actions[position];
         if action.listed.split != split {
             let names = [&action.listed.split, &split].map(|s| s.clone().unwrap_or_default());
             let [before, here] = names;
@@ -107,7 +108,7 @@ pub(super) fn read(
             ));
         }
         if columns.action.is_none() && !is_new {
-            let message = format!("the path occurs in line {} before", action.line);
+            let message = format!("the path already occurs in line {}", action.line);
             return Err(file.error(line, message));
         }
         let group = cell(columns.group);
@@ -128,9 +129,9 @@ pub(super) fn read(
 /// An action whose lines are being read.
 struct Action {
     listed: Listed,
-    /// Its first line.
+    /// First line of the action.
     line: usize,
-    /// The line that each field's value is from.
+    /// Line from which each field's value was read.
     lines: HashMap<String, usize>,
     views: Vec<(String, View)>,
 }
@@ -141,7 +142,7 @@ impl Action {
         Self { listed, line, lines: HashMap::new(), views: Vec::new() }
     }
 
-    /// Takes a field's value; an empty one says nothing.
+    /// Sets a field's value; an empty one is ignored.
     fn set(&mut self, field: &str, value: &str, line: usize) {
         let listed = &mut self.listed;
         if value.is_empty() {
@@ -166,12 +167,13 @@ impl Action {
 
     fn add_view(&mut self, name: &str, path: &Path, root: &Path) {
         let mut view = View::of_path(root, path);
-        // A number only orders the views.
+        // A number only determines the order of the views.
         view.camera = (!name.is_empty() && name.parse::<f64>().is_err()).then(|| name.to_owned());
         self.views.push((name.to_owned(), view));
     }
 
-    /// With its views in the natural order of their names, those without in the order of the lines.
+    /// Returns the action with its views in natural order of their names; views without a name stay
+    /// in the order of the lines.
     fn finish(mut self) -> Listed {
         self.views.sort_by_cached_key(|(name, _)| natural_key(name));
         for (_, view) in self.views {
@@ -181,7 +183,7 @@ impl Action {
     }
 }
 
-/// The split of a line: its cell's, or the file's.
+/// Returns the split of a line, from its cell or from the file's name.
 fn split(
     file: &TableFile,
     line: usize,
@@ -196,13 +198,13 @@ fn split(
         Some(split) => Ok(Some(split.name.clone())),
         None => {
             let names: Vec<&str> = splits.iter().map(|split| split.name.as_str()).collect();
-            let reason = format!("the split is {cell:?}, and must be one of {}", names.join(", "));
+            let reason = format!("the split is {cell:?}, but must be one of {}", names.join(", "));
             Err(file.error(line, reason))
         }
     }
 }
 
-/// The paths of all lines.
+/// Returns the paths of all lines.
 fn paths(file: &TableFile, columns: &Columns) -> Result<Vec<String>, DataError> {
     let mut reader = reader(file);
     let path = |record: csv::StringRecord| record.get(columns.path).unwrap_or_default().to_owned();
@@ -225,7 +227,7 @@ fn broken(file: &TableFile, error: &csv::Error) -> DataError {
     let line = error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(1));
     let reason = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("has {len} cells, the header {expected_len}")
+            format!("has {len} cells, but the header has {expected_len}")
         }
         _ => error.to_string(),
     };

@@ -1,7 +1,7 @@
 //! A data set on disk: how it lists its actions, its schema and its splits.
 //!
-//! SoccerNet's layout, a folder per class, tables and lists all become [`Split`]s; nothing after this
-//! module asks which one it was. Splits that a data set lacks are made.
+//! SoccerNet's layout, class folders, tables and lists are all converted to [`Split`]s;
+//! later stages do not depend on the format. Splits that a data set lacks are made.
 
 mod folders;
 mod format;
@@ -26,17 +26,17 @@ use listed::Listed;
 use made::MadeSplits;
 pub use partition::{Fold, Partition, Shares};
 
-/// Where a data set is and what is known of it beforehand.
+/// The location of a data set and what is known about it in advance.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SourceSpec {
-    /// Its folder, or a table.
+    /// Folder of the data set, or a table.
     pub root: PathBuf,
-    /// How it lists its actions; detected if absent.
+    /// How the data set lists its actions; detected if `None`.
     pub format: Option<Format>,
-    /// What its annotations mean. Without one SoccerNet's layout has the built-in schema, and that of
-    /// another data set follows from its labels.
+    /// Meaning of the annotations. If `None`, SoccerNet's layout uses the built-in schema, and the
+    /// schema of any other data set is inferred from its labels.
     pub schema: Option<Schema>,
-    /// How splits that it lacks are made.
+    /// How missing splits are made.
     pub partition: Partition,
 }
 
@@ -44,26 +44,26 @@ pub struct SourceSpec {
 #[derive(Debug, Clone)]
 pub struct DataSource {
     root: PathBuf,
-    /// Where the paths of its clips begin.
+    /// The folder to which the paths of clips are relative.
     dir: PathBuf,
     format: Format,
     schema: Schema,
-    /// Its tables or lists.
+    /// The tables or lists of the data set.
     files: Vec<PathBuf>,
-    /// The actions, except for those of SoccerNet's layout, which are read split by split.
+    /// The actions; empty in SoccerNet's layout, whose actions are read split by split.
     listed: Vec<Listed>,
     made: MadeSplits,
-    /// Whether these splits were asked for by shares or as a fold.
-    chosen: bool,
+    /// Whether the user requested the splits, as shares or as a fold.
+    requested: bool,
     notes: Vec<String>,
 }
 
 impl DataSource {
-    /// Opens a data set: reads its folders or tables, but no clip.
+    /// Opens a data set: reads its folders or tables, but no clips.
     ///
     /// # Errors
-    /// What it lists cannot be read, makes no data set, or does not go with the schema or the splits
-    /// that are to be made.
+    /// The folders or tables cannot be read, are not a data set, or do not match the schema or the
+    /// splits that are to be made.
     pub fn open(spec: &SourceSpec) -> Result<Self, DataError> {
         let root = &spec.root;
         let mvfoul = || Schema::mvfoul().map_err(DataError::from);
@@ -92,38 +92,40 @@ impl DataSource {
             files,
             listed,
             made: MadeSplits::default(),
-            chosen: false,
+            requested: false,
             notes,
         };
         source.divided(&spec.partition)
     }
 
-    /// The data set with these tasks alone.
+    /// Restricts the data set to the given tasks.
     ///
     /// # Errors
-    /// One that the schema does not have.
+    /// The schema lacks one of the tasks.
     pub fn with_tasks(mut self, names: &[String]) -> Result<Self, DataError> {
         self.schema = self.schema.with_tasks(names)?;
         Ok(self)
     }
 
-    /// The same data set with its splits made in this way.
+    /// Returns the data set with its splits made as `partition` says.
     ///
     /// # Errors
-    /// A partition that does not go with the splits that there are.
+    /// The partition does not match the existing splits.
     pub(crate) fn divided(mut self, partition: &Partition) -> Result<Self, DataError> {
         self.made = MadeSplits::plan(&self, partition)?;
-        self.chosen = partition.shares.is_some() || partition.fold.is_some();
+        self.requested = partition.shares.is_some() || partition.fold.is_some();
         Ok(self)
     }
 
-    /// Whether a split, by its name in the schema, is made of others or of actions without any.
+    /// Returns whether a split, given by its name in the schema, is made from other splits or from
+    /// actions without a split.
     pub(crate) fn makes(&self, split: &str) -> bool {
         self.made.makes(split)
     }
 
-    /// The [digest](Split::digest) of the training split, if it is made: data sets that differ in it have
-    /// other splits, although they are made in the same way.
+    /// Returns the [digest](Split::digest) of the training split, if that split is made. If the
+    /// digests of two data sets differ, their splits differ too, even if they are made in the same
+    /// way.
     ///
     /// # Errors
     /// The actions cannot be read.
@@ -131,17 +133,17 @@ impl DataSource {
         self.made.training_digest(self)
     }
 
-    /// Its folder, or its table.
+    /// Returns the folder or table of the data set.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// How it lists its actions.
+    /// Returns how the data set lists its actions.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// The files that list its actions.
+    /// Returns the files that list the actions.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let splits = match self.format {
             Format::SoccerNet => layout::find_splits(&self.root, &self.schema).unwrap_or_default(),
@@ -150,28 +152,28 @@ impl DataSource {
         splits.into_iter().map(|split| split.dir.join(ANNOTATIONS)).collect()
     }
 
-    /// What its annotations mean.
+    /// Returns the schema, which defines the meaning of the annotations.
     pub fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// What was inferred, a line for each task and for each field that is none.
+    /// Returns notes about the inferred schema, one line per task and per field that is not a task.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Names of the splits that it has, those that are made included, in the schema's order.
+    /// Returns the names of the existing splits, including made ones, in the schema's order.
     pub fn splits(&self) -> Vec<String> {
         let (listed, made) = (self.listed_splits(), self.made.names());
         let exists = |name: &&String| listed.contains(name) || made.contains(&name.as_str());
         self.schema.splits.iter().map(|split| &split.name).filter(exists).cloned().collect()
     }
 
-    /// The splits of the data set itself, each with its folder or file; those that are made where it has
-    /// none, or where they were asked for.
+    /// Returns the data set's own splits, each with its folder or file; the made splits instead if
+    /// it has none or if the user requested them.
     pub(crate) fn own_splits(&self) -> Vec<(String, PathBuf, Result<Split, DataError>)> {
         let listed = self.listed_splits();
-        let made = listed.is_empty() || self.chosen;
+        let made = listed.is_empty() || self.requested;
         let names = if made { self.splits() } else { listed };
         let read = |name: String| {
             let split = if made { self.split(&name) } else { self.read(&name) };
@@ -180,10 +182,10 @@ impl DataSource {
         names.into_iter().map(read).collect()
     }
 
-    /// Reads a split by the schema's rules; `name` in any of its spellings.
+    /// Reads a split according to the schema's rules; `name` may be any of its spellings.
     ///
     /// # Errors
-    /// There is no such split, or it cannot be read.
+    /// The split does not exist or cannot be read.
     pub fn split(&self, name: &str) -> Result<Split, DataError> {
         let spec = self.spec(name)?;
         match self.made.split(self, &spec.name)? {
@@ -192,7 +194,7 @@ impl DataSource {
         }
     }
 
-    /// The folder or file that a split is in, for messages.
+    /// Returns the folder or file of a split, for messages.
     fn place(&self, name: &str) -> PathBuf {
         let found = layout::find_split(&self.root, name, &self.schema);
         match (self.format, found) {
@@ -208,7 +210,7 @@ impl DataSource {
         })
     }
 
-    /// Names of the splits that the data set itself has.
+    /// Returns the names of the data set's own splits.
     fn listed_splits(&self) -> Vec<String> {
         if self.format == Format::SoccerNet {
             let found = layout::find_splits(&self.root, &self.schema).unwrap_or_default();
@@ -220,7 +222,7 @@ impl DataSource {
         self.schema.splits.iter().filter(has).map(|split| split.name.clone()).collect()
     }
 
-    /// Reads a split that the data set itself has.
+    /// Reads one of the data set's own splits.
     fn read(&self, name: &str) -> Result<Split, DataError> {
         if self.format == Format::SoccerNet {
             return annotations::load_split(&self.root, name, &self.schema);
@@ -236,7 +238,7 @@ impl DataSource {
         Ok(self.collect(name, self.spec(name)?.labelled, &|split| split == Some(name)))
     }
 
-    /// A split of the listed actions whose own split is as `wanted`.
+    /// Collects the listed actions whose own split satisfies `wanted` into a split.
     fn collect(&self, name: &str, labelled: bool, wanted: &dyn Fn(Option<&str>) -> bool) -> Split {
         let mut split = Split::new(name, self.dir.clone(), labelled);
         for action in self.listed.iter().filter(|action| wanted(action.split.as_deref())) {
@@ -246,7 +248,7 @@ impl DataSource {
     }
 }
 
-/// The fields and the actions of what was found; none of SoccerNet's layout.
+/// Reads the fields and actions of a recognised data set; both are empty for SoccerNet's layout.
 fn read(
     found: Found,
     dir: &Path,
@@ -278,12 +280,12 @@ fn read(
     Ok((fields, all))
 }
 
-/// Refuses a data set without a field that decides a task.
+/// Checks that the data set has every field that determines a task.
 fn check_fields(root: &Path, schema: &Schema, fields: &[String]) -> Result<(), DataError> {
     for task in &schema.tasks {
         if let Some(field) = task.fields().into_iter().find(|f| !fields.iter().any(|g| g == f)) {
             let reason = format!(
-                "has no field {field:?}, which decides {} in the schema; it has {}",
+                "has no field {field:?}, which determines {} in the schema; it has {}",
                 task.title,
                 fields.join(", ")
             );

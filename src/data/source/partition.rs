@@ -1,5 +1,6 @@
-//! Making splits of actions that have none: shares, or folds for cross-validation. Each class is spread
-//! over the parts as the shares say, groups stay together, and a seed decides.
+//! Makes splits for actions that have none, by shares or as folds for cross-validation. Each class
+//! is distributed over the parts in proportion to the shares, groups stay together, and a seed
+//! determines the result.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,26 +14,26 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// How splits are made.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Partition {
-    /// Shares of train, valid and perhaps test.
+    /// Shares of train, valid and optionally test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
-    /// Decides who is in which.
+    /// Seed that determines which action is in which split.
     pub seed: u64,
     /// The fold that is held out for validation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<Fold>,
 }
 
-/// Shares of the splits train, valid and perhaps test, as `0.8,0.1,0.1`.
+/// Shares of the splits train, valid and optionally test, written as `0.8,0.1,0.1`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shares(pub Vec<f64>);
 
-/// One of several folds, as `2/5`.
+/// One of several folds, written as `2/5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fold {
-    /// Its number, from 1.
+    /// Number of the fold, counted from 1.
     pub number: usize,
-    /// How many there are.
+    /// Number of folds.
     pub of: usize,
 }
 
@@ -40,7 +41,7 @@ impl FromStr for Shares {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "must be the shares of train, valid and test, as 0.8,0.1,0.1".to_owned();
+        let wrong = || "must be the shares of train, valid and test, e.g. 0.8,0.1,0.1".to_owned();
         let shares: Vec<f64> = text
             .split(',')
             .map(|share| share.trim().parse().map_err(|_| wrong()))
@@ -77,7 +78,7 @@ impl FromStr for Fold {
             Some((number, of)) if (2..=100).contains(&of) && (1..=of).contains(&number) => {
                 Ok(Self { number, of })
             }
-            _ => Err("must be the number of a fold and how many there are, e.g. 2/5".to_owned()),
+            _ => Err("must be the number of a fold and the number of folds, e.g. 2/5".to_owned()),
         }
     }
 }
@@ -88,7 +89,7 @@ impl fmt::Display for Fold {
     }
 }
 
-/// Serde as text.
+/// Implements serde's traits by way of the text form.
 macro_rules! as_text {
     ($($name:ty),+) => {$(
         impl Serialize for $name {
@@ -107,34 +108,35 @@ macro_rules! as_text {
 }
 as_text!(Shares, Fold);
 
-/// An action to be dealt.
+/// An action to be assigned to a part.
 #[derive(Debug, Clone)]
 pub(super) struct Item<'a> {
-    /// Actions of one group go to the same part.
+    /// Group of the action; actions of the same group are assigned to the same part.
     pub group: &'a str,
-    /// Its classes in all tasks, numbered through.
+    /// Classes of the action in all tasks, numbered consecutively over the tasks.
     pub classes: Vec<usize>,
 }
 
-/// Deals actions to parts: the part of each. Of each class, parts get their share as nearly as groups
-/// and other tasks allow, and a part takes no more than its share of all. Each share is above 0. (After
-/// Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label data".)
+/// Assigns actions to parts and returns the part of each action. Each part gets its share of each
+/// class as closely as groups and other tasks allow, and not more than its share of all actions.
+/// All shares must be above 0. (After Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification
+/// of multi-label data".)
 pub(super) fn deal(items: &[Item<'_>], shares: &[f64], seed: u64) -> Vec<usize> {
     let classes = items.iter().flat_map(|item| &item.classes).map(|class| class + 1).max();
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut positions: HashMap<&str, usize> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
-        let place = *places.entry(item.group).or_insert_with(|| {
+        let position = *positions.entry(item.group).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1
         });
-        groups[place].push(index);
+        groups[position].push(index);
     }
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     let mut sizes = vec![0_usize; classes.unwrap_or(0)];
     items.iter().flat_map(|item| &item.classes).for_each(|&class| sizes[class] += 1);
-    // Large groups first, while there is room for them; then the rarest classes, which are the hardest to
-    // spread. The sort is stable: the seed decides among equals.
+    // Large groups come first, while there is room for them; then the rarest classes, which are the
+    // hardest to distribute. The sort is stable, so the seed determines the order among equals.
     let rarest = |group: &Vec<usize>| {
         group.iter().flat_map(|&index| &items[index].classes).map(|&class| sizes[class]).min()
     };
@@ -143,23 +145,24 @@ pub(super) fn deal(items: &[Item<'_>], shares: &[f64], seed: u64) -> Vec<usize> 
         shares.iter().map(|share| (share * items.len() as f64 - 1e-9).ceil() as usize).collect();
     let mut taken = vec![0_usize; shares.len()];
     let mut of_class = vec![vec![0_usize; sizes.len()]; shares.len()];
-    let (mut dealt, mut dealt_in_all) = (vec![0_usize; sizes.len()], 0);
+    let (mut dealt, mut dealt_total) = (vec![0_usize; sizes.len()], 0);
     let mut parts = vec![0; items.len()];
     for group in groups {
         let classes: Vec<usize> =
             group.iter().flat_map(|&index| &items[index].classes).copied().collect();
         classes.iter().for_each(|&class| dealt[class] += 1);
-        dealt_in_all += group.len();
-        // How far the part is behind its share of each class of the group, and of all actions. A class
-        // with fewer actions than there are parts leaves some of them without; which ones follows from
-        // what the classes before it left over.
+        dealt_total += group.len();
+        // Deficit of a part relative to its share of each class of the group and of all actions. If
+        // a class has fewer actions than there are parts, some parts get none of it; which ones
+        // depends on the room left by the previous classes.
         let behind = |part: usize| -> f64 {
-            let lacks = |dealt: usize, has: usize| shares[part] * dealt as f64 - has as f64;
-            let of = |&class: &usize| lacks(dealt[class], of_class[part][class]);
-            let all = lacks(dealt_in_all, taken[part]);
+            let deficit = |dealt: usize, has: usize| shares[part] * dealt as f64 - has as f64;
+            let of = |&class: &usize| deficit(dealt[class], of_class[part][class]);
+            let all = deficit(dealt_total, taken[part]);
             classes.iter().map(of).sum::<f64>() + group.len() as f64 * all
         };
-        // The training part gets the first of each class: another one is no use without it.
+        // The training part gets the first action of each class: a class that is only in other
+        // parts would be useless.
         let rank = |part: usize| {
             let is_new = classes.iter().any(|&class| of_class[part][class] == 0);
             if shares[part] > 0.5 && is_new { f64::INFINITY } else { behind(part) }
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_spread_as_the_shares_say() {
+    fn classes_are_distributed_by_the_shares() {
         let strata = [vec![0; 60], vec![1; 30], vec![2; 10]].concat();
         let parts = items(&strata, &names(100, 1));
         for (class, size) in [(0, 60.0), (1, 30.0), (2, 10.0)] {
@@ -213,12 +216,12 @@ mod tests {
             &[0.5, 0.5],
             1,
         );
-        assert!(other.iter().all(|part| *part == other[0]), "one group is one part");
+        assert!(other.iter().all(|part| *part == other[0]), "a group is in one part");
     }
 
     #[test]
-    fn rare_classes_leave_the_others_their_places() {
-        // Two common classes, twelve of three actions, three of two, two of one.
+    fn rare_classes_do_not_distort_the_shares_of_the_others() {
+        // Two common classes, twelve classes with three actions, three with two, and two with one.
         let mut strata = [vec![0; 50], vec![1; 30]].concat();
         for (class, size) in (2..).zip([vec![3; 12], vec![2; 3], vec![1; 2]].concat()) {
             strata.extend(vec![class; size]);
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_stay_together_and_parts_near_their_shares() {
+    fn groups_stay_together_and_parts_have_their_shares() {
         let strata: Vec<usize> = (0..120).map(|index| index / 4 % 3).collect();
         let groups = names(120, 4);
         let parts = items(&strata, &groups);
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_is_checked() {
+    fn shares_and_folds_are_validated() {
         let shares = |text: &str| text.parse::<Shares>();
         assert_eq!(shares("0.7, 0.3").unwrap().to_string(), "0.7,0.3");
         for bad in ["0.5", "0.5,0.6", "1,0", "a,b", "0.5,0.5,0,0", "-0.5,1.5", "", "nan,1"] {

@@ -1,4 +1,4 @@
-//! Tables and lists of clips: finding them, and reading their lines.
+//! Finds and opens tables and lists of clips.
 
 use std::path::{Path, PathBuf};
 
@@ -7,31 +7,32 @@ use super::super::folder;
 use crate::schema::SplitSpec;
 use crate::text;
 
-/// Names of the column with a clip's path, in lower case.
+/// Accepted names of the column with a clip's path, in lower case.
 pub(super) const PATH: [&str; 4] = ["path", "clip", "video", "file"];
 
 /// A table or a list.
 #[derive(Debug)]
 pub(super) struct TableFile {
     pub path: PathBuf,
-    /// The split whose clips it lists, where its name says so.
+    /// The split whose clips the file lists, if its name says so.
     pub split: Option<String>,
-    /// Whether it begins with names of columns, as a table of clips does; one of them must be a path's.
+    /// Whether the first line contains column names, including one for paths.
     pub has_header: bool,
     pub text: String,
 }
 
 impl TableFile {
-    /// The tables and lists of a data set: `root` itself if it is a file; else manifest.csv or
-    /// manifest.tsv; else the files whose names say which split they list; else the only table.
+    /// Finds the tables and lists of a data set: `root` itself if it is a file; otherwise
+    /// manifest.csv or manifest.tsv; otherwise the files whose names say which split they list;
+    /// otherwise the only table.
     ///
     /// # Errors
-    /// A file that is no text, and several for one split.
+    /// A file is not text, or there are several files for one split.
     pub(super) fn find(root: &Path, splits: &[SplitSpec]) -> Result<Vec<Self>, DataError> {
         if root.is_file() {
             return Ok(vec![Self::open(root.to_owned(), None)?]);
         }
-        // Hidden files are none: macOS leaves `._train.csv` on other systems' disks.
+        // Hidden files are ignored: macOS leaves `._train.csv` on other systems' disks.
         let mut files = folder::entries(root).map_err(|error| {
             let reason = format!("cannot be read: {error}");
             DataError::Layout { path: root.to_owned(), reason }
@@ -70,27 +71,27 @@ impl TableFile {
         Ok(Self { has_header: file.has_paths(), ..file })
     }
 
-    /// Whether its first line names a column of paths.
+    /// Returns whether the first line names a column of paths.
     pub(super) fn has_paths(&self) -> bool {
         header(&self.text).iter().any(|column| PATH.contains(&column.as_str()))
     }
 
-    /// Its folder, where relative paths begin.
+    /// Returns the file's folder, to which paths in the file are relative.
     pub(super) fn folder(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).to_owned()
     }
 
-    /// Whether it has columns by its name.
+    /// Returns whether the file is a table, according to its extension.
     pub(super) fn is_table(&self) -> bool {
         is_table(&self.path)
     }
 
-    /// An error in one of its lines, counted from 1.
+    /// Creates an error in a line of the file, counted from 1.
     pub(super) fn error(&self, line: usize, reason: impl Into<String>) -> DataError {
         DataError::Line { path: self.path.clone(), line, reason: reason.into() }
     }
 
-    /// What separates its columns: what its first line has most of.
+    /// Returns the column separator: the candidate that occurs most often in the first line.
     pub(super) fn delimiter(&self) -> u8 {
         delimiter(self.text.lines().next().unwrap_or_default())
     }
@@ -98,12 +99,12 @@ impl TableFile {
 
 fn delimiter(line: &str) -> u8 {
     let count = |mark: u8| line.bytes().filter(|byte| *byte == mark).count();
-    // Spreadsheets in many countries write semicolons.
+    // In many countries, spreadsheets write semicolons.
     let marks = [b',', b'\t', b';'];
     marks.into_iter().rev().max_by_key(|mark| count(*mark)).unwrap_or(b',')
 }
 
-/// The names in the first line, in lower case.
+/// Returns the column names in the first line, in lower case.
 fn header(text: &str) -> Vec<String> {
     let first = text.lines().next().unwrap_or_default();
     let cells = first.split(char::from(delimiter(first)));
@@ -118,7 +119,7 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
-/// The split in a file's name: `train.csv`, `kinetics400_val_list_videos.txt`.
+/// Returns the split that a file name contains: `train.csv`, `kinetics400_val_list_videos.txt`.
 fn split_of(path: &Path, splits: &[SplitSpec]) -> Option<String> {
     let stem = path.file_stem()?.to_string_lossy().into_owned();
     let mut words = stem.split(|c: char| !c.is_alphanumeric());

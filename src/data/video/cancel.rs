@@ -1,5 +1,4 @@
-//! Reading that is given up before its end, because nobody waits for it any more or because it takes too
-//! long.
+//! Cancels the reading of clips when nobody is waiting for them any more or when it takes too long.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -9,47 +8,49 @@ use std::time::{Duration, Instant};
 
 use super::super::clip::ClipError;
 
-/// Ends the reading of clips from another thread, or after a time. Its clones are one.
+/// Cancels the reading of clips, from another thread or after a timeout. Clones share the same
+/// state.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     cancelled: AtomicBool,
-    /// When it ends by itself, and after which time that is.
+    /// Deadline, and the timeout from which it was computed.
     end: OnceLock<(Instant, Duration)>,
 }
 
 thread_local! {
-    /// What the decoders in this thread ask. It is no parameter of theirs: a dozen functions would hand
-    /// it on to where a frame is decoded or ffmpeg is started, for the one caller that cancels.
+    /// The handle that the decoders in this thread check. It is not a parameter: a dozen functions
+    /// would have to pass it on to where a frame is decoded or ffmpeg is started, for the only
+    /// caller that cancels.
     static CURRENT: RefCell<Option<Cancel>> = const { RefCell::new(None) };
 }
 
 impl Cancel {
-    /// Ends the reading now.
+    /// Cancels the reading immediately.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the reading after this time, from now on. Only the first call counts.
+    /// Cancels the reading after this time has passed from now. Only the first call has an effect.
     pub fn after(&self, time: Duration) {
-        // A time that no clock reaches is none.
+        // A time that the clock cannot represent means no timeout.
         if let Some(end) = Instant::now().checked_add(time) {
             self.0.end.get_or_init(|| (end, time));
         }
     }
 
-    /// Why the reading has ended, if it has.
+    /// Returns why the reading was cancelled, if it was.
     fn reason(&self) -> Option<String> {
         if self.0.cancelled.load(Ordering::Relaxed) {
-            return Some("nobody waits for it any more".to_owned());
+            return Some("nobody is waiting for it any more".to_owned());
         }
         let (_, time) = self.0.end.get().filter(|(end, _)| Instant::now() >= *end)?;
         Some(format!("reading took longer than {} seconds", time.as_secs_f64()))
     }
 
-    /// Whether the reading has ended.
+    /// Returns whether the reading was cancelled.
     pub(super) fn has_ended(&self) -> bool {
         self.reason().is_some()
     }
@@ -61,10 +62,10 @@ impl Cancel {
         }
     }
 
-    /// Reads a clip in this thread, which ends where this does.
+    /// Reads a clip in this thread with this handle, so that cancelling it ends the reading.
     ///
     /// # Errors
-    /// [`ClipError::GivenUp`] where it has; those of `read`.
+    /// [`ClipError::GivenUp`] if the reading was cancelled; otherwise the errors of `read`.
     pub(in crate::data) fn reading<T>(
         &self,
         path: &Path,
@@ -73,12 +74,12 @@ impl Cancel {
         self.check(path)?;
         let before = CURRENT.replace(Some(self.clone()));
         let _restored = Restore(before);
-        // Whatever a decoder says that was interrupted, this is why.
+        // Cancellation is the actual cause of any error of an interrupted decoder.
         read().or_else(|error| self.check(path).and(Err(error)))
     }
 }
 
-/// Puts back what a thread's decoders asked before.
+/// Restores the thread's previous handle when dropped.
 struct Restore(Option<Cancel>);
 
 impl Drop for Restore {
@@ -87,12 +88,12 @@ impl Drop for Restore {
     }
 }
 
-/// What ends the reading in this thread, if anything may.
+/// Returns the handle that can cancel the reading in this thread, if there is one.
 pub(super) fn current() -> Option<Cancel> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Whether the reading in this thread may go on.
+/// Checks whether the reading in this thread may continue.
 ///
 /// # Errors
 /// [`ClipError::GivenUp`].
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interrupted_error_is_that_of_the_interruption() {
+    fn cancellation_replaces_the_error_of_the_interrupted_decoder() {
         let path = Path::new("a.mkv");
         let cancel = Cancel::default();
         let interrupted = || {
@@ -115,8 +116,8 @@ mod tests {
             Err::<(), _>(ClipError::Empty(path.to_path_buf()))
         };
         let error = cancel.reading(path, interrupted).unwrap_err();
-        assert_eq!(error.to_string(), "a.mkv: given up: nobody waits for it any more");
-        // In this thread alone, and not for what it reads next.
+        assert_eq!(error.to_string(), "a.mkv: given up: nobody is waiting for it any more");
+        // The handle no longer applies to what this thread reads next.
         assert_eq!(check(path), Ok(()));
         assert!(current().is_none());
         let late = Cancel::default();

@@ -1,25 +1,25 @@
-//! From YUV to RGB, with the matrix and the range that a stream states.
+//! Conversion from YUV to RGB with the matrix and range that a stream states.
 
 use h264_reader::nal::sps::SeqParameterSet;
 use polyview_cpu::colour::{Yuv420, YuvToRgb};
 use rusty_h264_common::YuvFrame;
 
-/// How samples become colours.
+/// The conversion of a stream's samples to RGB.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Colour(YuvToRgb);
 
-/// What a container says about a track's colours.
+/// A container's statements about a track's colours.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ColourTags {
     /// `matrix_coefficients` of ITU-T H.273, table 4.
     pub matrix: Option<u16>,
-    /// Whether samples use all values from 0 to 255.
+    /// Whether samples use the full range from 0 to 255.
     pub full_range: Option<bool>,
 }
 
 impl Colour {
-    /// The colours of a stream. Its own tags win over the container's; without any, BT.601 with limited
-    /// range, as ffmpeg takes it.
+    /// Creates the conversion for a stream. The stream's own tags take precedence over the
+    /// container's; without any tags, BT.601 with limited range is assumed, as by ffmpeg.
     pub(super) fn new(sps: &SeqParameterSet, container: ColourTags) -> Self {
         let signal = sps.vui_parameters.as_ref().and_then(|vui| vui.video_signal_type.as_ref());
         let stated = signal.and_then(|signal| signal.colour_description.as_ref());
@@ -37,7 +37,8 @@ impl Colour {
         Self(YuvToRgb::new(kr, kb, full_range))
     }
 
-    /// Converts a picture to `[H, W, 3]` RGB, as ffmpeg does. The picture's planes have its size.
+    /// Converts a picture to `[H, W, 3]` RGB, like ffmpeg. The picture's planes must match its
+    /// size.
     pub(super) fn to_rgb(self, picture: &YuvFrame, rgb: &mut [u8]) {
         let YuvFrame { width, height, y, u, v } = picture;
         self.0.convert(&Yuv420 { y, u, v, width: *width, height: *height }, rgb);

@@ -1,4 +1,4 @@
-//! Decoding H.264 to frames in display order.
+//! Decodes H.264 to frames in display order.
 
 use std::path::{Path, PathBuf};
 
@@ -21,10 +21,10 @@ pub(super) struct Movie {
 }
 
 impl Movie {
-    /// Reads the index; decodes nothing.
+    /// Reads the index without decoding any frame.
     pub(super) fn open(path: &Path) -> Result<Self, Stop> {
         let track = Track::open(path)?;
-        // Before any frame: the decoder refuses unsupported streams here.
+        // The decoder refuses unsupported streams here, before any frame is decoded.
         let mut decoder = Decoder::new();
         sequences(path, &track.header)?;
         decoder.decode(&track.header).map_err(|error| stop(path, "parameter sets", error))?;
@@ -44,7 +44,7 @@ impl Movie {
         Ok(Self { path: path.to_path_buf(), track, info })
     }
 
-    /// The clip's properties.
+    /// Returns the clip's properties.
     pub(super) fn info(&self) -> &ClipInfo {
         &self.info
     }
@@ -59,8 +59,8 @@ impl Movie {
         let (width, height) = (self.info.width, self.info.height);
         let (stored, orientation) = ([self.track.width, self.track.height], self.track.orientation);
         let mut rgb = frame_buffer(&self.path, 1, width * height * 3)?;
-        let turned = if orientation.is_upright() { 0 } else { 1 };
-        let mut lying = frame_buffer(&self.path, turned, width * height * 3)?;
+        let rotated = if orientation.is_upright() { 0 } else { 1 };
+        let mut stored_rgb = frame_buffer(&self.path, rotated, width * height * 3)?;
         let needed = |sample| !requested.positions(sample).is_empty();
         self.decode(first, last, needed, |sample, picture, colour| {
             let positions = requested.positions(sample);
@@ -71,8 +71,8 @@ impl Movie {
                 if orientation.is_upright() {
                     colour.to_rgb(picture, frame);
                 } else {
-                    colour.to_rgb(picture, &mut lying);
-                    orientation.apply(&lying, stored, frame);
+                    colour.to_rgb(picture, &mut stored_rgb);
+                    orientation.apply(&stored_rgb, stored, frame);
                 }
             };
             if let Some(slot) = sink.slot(height, width, positions) {
@@ -103,9 +103,10 @@ impl Movie {
         )
     }
 
-    /// Decodes from a random access point at or before sample `first` up to sample `last`, and passes
-    /// each picture with its sample and its colours to `sink`. Pictures that are not `needed` are
-    /// skipped unless others refer to them, in many clips every second one.
+    /// Decodes from a random access point at or before sample `first` up to sample `last`, and
+    /// passes each picture with its sample index and colour conversion to `sink`. Pictures that are
+    /// not `needed` are skipped unless others refer to them; in many clips, every second one can be
+    /// skipped.
     fn decode(
         &mut self,
         first: usize,
@@ -142,8 +143,8 @@ impl Movie {
         Ok(())
     }
 
-    /// The sample at or before `sample` from which decoding can start. Some writers mark pictures as
-    /// sync samples that are none (open groups of pictures), so the bitstream decides.
+    /// Returns the last sample at or before `sample` from which decoding can start. Some writers
+    /// wrongly mark pictures as sync samples (open groups of pictures), so the bitstream decides.
     fn start(&mut self, sample: usize) -> Result<usize, Stop> {
         for start in (1..=sample).rev() {
             if self.track.samples[start].sync && self.track.read(start)?.start {
@@ -168,9 +169,9 @@ impl Movie {
     }
 }
 
-/// Checks the sequence parameter sets of a unit; they may occur in any sample. Returns the last one.
-/// They are looked for by start codes, as the decoder does, not among the container's units: a unit may
-/// hide one.
+/// Checks the sequence parameter sets in an access unit and returns the last one; they may occur in
+/// any sample. They are found by start codes, like in the decoder, and not among the container's
+/// units, because such a unit may hide one.
 fn sequences(path: &Path, unit: &[u8]) -> Result<Option<SeqParameterSet>, Stop> {
     let mut last = None;
     for nal in split_annex_b(unit) {
@@ -182,14 +183,14 @@ fn sequences(path: &Path, unit: &[u8]) -> Result<Option<SeqParameterSet>, Stop> 
     Ok(last)
 }
 
-/// What a decoder's error means for the clip. The decoder also reports many forms of corruption as
-/// "unsupported"; these are the features that a valid stream may use.
+/// Interprets a decoder's error. The decoder also reports many forms of corruption as
+/// "unsupported"; only the features listed here can occur in a valid stream.
 fn stop(path: &Path, what: &str, error: DecodeError) -> Stop {
     let feature = match error {
         DecodeError::Unsupported(feature) => match feature {
             _ if feature.starts_with("interlace") => Some("interlaced H.264"),
             "non-4:2:0 chroma" => Some("H.264 that is not 4:2:0"),
-            "bit depth > 8" => Some("H.264 of more than 8 bits"),
+            "bit depth > 8" => Some("H.264 with more than 8 bits"),
             "frame too large" => Some("H.264 of this size"),
             "SP/SI slices" | "slice groups (FMO)" | "explicit B weighted prediction" => {
                 Some("H.264 with rare features")

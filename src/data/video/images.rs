@@ -1,6 +1,6 @@
-//! A clip as a folder of images: jpg, jpeg, png, bmp or webp, one frame each, in natural order of their
-//! names (`2.png` before `10.png`), all of one size, at 25 frames per second, upright as their
-//! EXIF orientation says. Hidden files are skipped.
+//! Reads clips that are folders of images: jpg, jpeg, png, bmp or webp, one frame each, in natural
+//! order of their names (`2.png` before `10.png`), all of the same size, at 25 frames per second,
+//! made upright according to their EXIF orientation. Hidden files are skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::super::natural::natural_order;
 use super::requested::Requested;
 use super::{MAX_FRAMES, Sink, cancel, checked, damaged, is_hidden, unreadable};
 
-/// A folder has no frame rate; this is the one of (PAL) broadcast video.
+/// Frame rate of a folder of images, which has none of its own: that of (PAL) broadcast video.
 const FPS: f64 = 25.0;
 
 /// Passes the requested images to `sink`.
@@ -35,7 +35,7 @@ pub(super) fn read(
     Ok(info)
 }
 
-/// Decodes every image, and keeps none of them.
+/// Decodes every image without keeping any.
 pub(super) fn verify(folder: &Path) -> Result<ClipInfo, ClipError> {
     let (files, info) = open(folder)?;
     for file in &files {
@@ -44,7 +44,7 @@ pub(super) fn verify(folder: &Path) -> Result<ClipInfo, ClipError> {
     Ok(info)
 }
 
-/// Lists the images; the header of the first one gives the size.
+/// Lists the images; the size is taken from the header of the first one.
 fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
@@ -73,18 +73,19 @@ fn open(folder: &Path) -> Result<(Vec<PathBuf>, ClipInfo), ClipError> {
     Ok((files, info))
 }
 
-/// An image of which the header has been read.
+/// An image whose header has been read.
 struct Image<D> {
     decoder: D,
-    /// How to turn it upright.
+    /// The transformation that makes the image upright.
     orientation: Orientation,
     /// Width and height of the upright image.
     size: [usize; 2],
 }
 
 impl Image<()> {
-    /// Reads the header, by the file's content, whatever its extension says. Some bytes can state more
-    /// pixels than any memory holds: such an image is refused here.
+    /// Reads the header. The format is detected from the file's content, regardless of its
+    /// extension. A small file can claim more pixels than fit in memory: such an image is refused
+    /// here.
     fn open(file: &Path) -> Result<Image<impl ImageDecoder + use<>>, ClipError> {
         let open = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
         let decoder = open.map_err(|e| unreadable(file, &e))?.into_decoder();
@@ -92,7 +93,7 @@ impl Image<()> {
         let orientation = decoder.orientation().map_err(|e| damaged(file, e.to_string()))?;
         let (width, height) = decoder.dimensions();
         let frame = (u64::from(width) * u64::from(height)).saturating_mul(3);
-        // As it is stored it may be larger, with an opacity or with 16 bits for each colour.
+        // The stored image may be larger, with an alpha channel or 16 bits per colour.
         if decoder.total_bytes().max(frame) > MAX_FRAMES as u64 {
             let reason = format!("an image of {width}x{height} does not fit in memory");
             return Err(damaged(file, reason));
@@ -109,7 +110,7 @@ impl Image<()> {
     }
 }
 
-/// One image as `[H, W, 3]` bytes of the clip's size.
+/// Decodes an image to `[H, W, 3]` bytes; it must have the clip's size.
 fn decode(file: &Path, info: &ClipInfo) -> Result<Vec<u8>, ClipError> {
     let Image { decoder, orientation, size: [width, height] } = Image::open(file)?;
     let (w, h) = (info.width, info.height);
@@ -122,7 +123,7 @@ fn decode(file: &Path, info: &ClipInfo) -> Result<Vec<u8>, ClipError> {
     Ok(image.into_rgb8().into_raw())
 }
 
-/// The codec by the file's extension, as ffmpeg spells it.
+/// Returns the codec according to the file's extension, as ffmpeg spells it.
 fn codec(path: &Path) -> Option<&'static str> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "jpg" | "jpeg" => Some("mjpeg"),
@@ -133,7 +134,7 @@ fn codec(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether a file's name ends like that of an image that can be read.
+/// Returns whether a file has the extension of a supported image format.
 pub(crate) fn has_image_extension(path: &Path) -> bool {
     codec(path).is_some()
 }

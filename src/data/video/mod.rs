@@ -1,4 +1,4 @@
-//! Reading clips from disk.
+//! Reads clips from disk.
 //!
 //! [`read_resized`] reads the requested frames of a clip as 8-bit RGB `[T, H, W, 3]` and resizes them
 //! to the model's input size as they are decoded; [`verify_clip`] decodes a whole clip. H.264 in mp4
@@ -7,9 +7,9 @@
 //! never a panic.
 //!
 //! Frames are upright: a rotation that the container demands is applied. They are not stretched:
-//! [`ClipInfo::pixel_aspect`] states the shape of their pixels. Colours are converted by the matrix and
-//! range that the stream or else its container states, as BT.601 with limited range where neither
-//! does; each pixel takes the nearest chroma sample.
+//! [`ClipInfo::pixel_aspect`] states the shape of their pixels. Colours are converted with the
+//! matrix and range that the stream, or else its container, states, and as BT.601 with limited
+//! range if neither does; each pixel takes the nearest chroma sample.
 
 mod cancel;
 mod colour;
@@ -38,17 +38,17 @@ pub use resolve::resolve_clip;
 
 /// Receives decoded frames.
 trait Sink {
-    /// Takes a frame.
+    /// Receives a frame.
     fn take(&mut self, frame: Frame<'_>) -> Result<(), ClipError>;
 
-    /// Memory for a frame of this size that is requested at `positions`, if the sink needs it
-    /// unchanged: it is then decoded into that memory, which saves a copy, followed by
-    /// [`Sink::filled`].
+    /// Returns memory for a frame of this size that is requested at `positions`, if the sink needs
+    /// the frame unchanged: it is then decoded directly into that memory, which saves a copy, and
+    /// [`Sink::filled`] is called.
     fn slot(&mut self, _height: usize, _width: usize, _positions: &[usize]) -> Option<&mut [u8]> {
         None
     }
 
-    /// The frame has been decoded into [`Sink::slot`].
+    /// Called after the frame has been decoded into [`Sink::slot`].
     fn filled(&mut self, _positions: &[usize]) {}
 }
 
@@ -58,16 +58,16 @@ impl<F: FnMut(Frame<'_>) -> Result<(), ClipError>> Sink for F {
     }
 }
 
-/// Why decoding in process stops.
+/// The reason why decoding in process stops.
 enum Stop {
     /// The clip cannot be read.
     Final(ClipError),
-    /// The ffmpeg program may be able to read it; this is the error if there is none.
+    /// The ffmpeg program may be able to read the clip; the error applies if there is none.
     Fallback(ClipError),
 }
 
 impl Stop {
-    /// The error where nothing else can read the clip.
+    /// Returns the error if nothing else can read the clip.
     fn into_error(self) -> ClipError {
         match self {
             Self::Final(error) | Self::Fallback(error) => error,
@@ -82,7 +82,7 @@ impl From<ClipError> for Stop {
 }
 
 /// Reads the requested frames of a clip at full size, `[T, H, W, 3]` in the order that `select`
-/// returned; see [`visit_frames`]. For tests.
+/// returned; see [`visit_frames`]. Used in tests.
 #[doc(hidden)]
 pub fn read_clip(
     path: &Path,
@@ -120,11 +120,11 @@ pub fn read_clip(
 
 /// Reads the requested frames of a clip at the size of `resizer` into `out`, `[T, H, W, 3]`.
 ///
-/// `path` is resolved by [`resolve_clip`]. `select` gets the clip's properties and returns T indices
-/// in display order, below `info.frames`, in any order and possibly repeated. It is called again if
-/// ffmpeg has to take over, which may find other frames. Each frame is decoded
-/// and resized once, so that a clip of large frames takes the memory of one. After an error the
-/// content of `out` is undefined.
+/// `path` is resolved by [`resolve_clip`]. `select` gets the clip's properties and returns T
+/// indices in display order, below `info.frames`, in any order and possibly repeated. It is called
+/// again if ffmpeg has to take over, which may find other frames. Each frame is decoded and resized
+/// once, so that only one frame of full size is in memory at a time. After an error, the content of
+/// `out` is undefined.
 ///
 /// # Errors
 /// [`ClipError`].
@@ -137,7 +137,7 @@ pub fn read_resized(
     decode(path, select, &mut ResizingSink { path, resizer, out })
 }
 
-/// Writes frames at the resizer's size, one after the other.
+/// Writes frames at the resizer's size into a buffer.
 struct ResizingSink<'a> {
     path: &'a Path,
     resizer: &'a mut Resizer,
@@ -179,10 +179,10 @@ impl Sink for ResizingSink<'_> {
 /// Decodes the requested frames of a clip and passes each of them to `visit` once, in no particular
 /// order, as soon as it is decoded, so that only one frame of full size is in memory.
 ///
-/// `select` is as for [`read_resized`]; if it returns nothing, nothing is decoded. Decoding starts at
-/// the sync sample before the first requested frame, ends with the last one, and skips frames that
-/// are neither requested nor referenced. If ffmpeg takes over half way, `visit` gets the frames a
-/// second time. An error that `visit` returns ends the reading. For tests.
+/// `select` is as for [`read_resized`]; if it returns nothing, nothing is decoded. Decoding starts
+/// at the sync sample before the first requested frame, ends with the last one, and skips frames
+/// that are neither requested nor referenced. If ffmpeg takes over halfway, `visit` gets the frames
+/// a second time. An error from `visit` ends the reading. Used in tests.
 #[doc(hidden)]
 pub fn visit_frames(
     path: &Path,
@@ -241,19 +241,19 @@ pub fn verify_clip(path: &Path) -> Result<ClipInfo, ClipError> {
     }
 }
 
-/// The properties of a clip that is not decoded in process; `refused` is the reason.
+/// Returns the properties of a clip that is not decoded in process; `refused` is the reason.
 fn probe(path: &Path, refused: ClipError) -> Result<ClipInfo, ClipError> {
-    log::debug!("{refused}: asking ffmpeg");
+    log::debug!("{refused}: trying ffmpeg");
     let stated = mp4::statement(path);
     let info = ffmpeg::probe(path, refused, stated.spliced)?;
-    // ffmpeg turns frames, but does not say so.
+    // ffmpeg rotates frames, but does not report it.
     let rotation = if stated.rotation == 0 { info.rotation } else { stated.rotation };
     Ok(ClipInfo { rotation, mirrored: stated.mirrored, ..info })
 }
 
-/// Passes the luma plane of every shown frame to `visit`, before any conversion: index in display
-/// order and `[H, W]` bytes (16 to 235), in decoding order. Only for clips that are decoded in
-/// process. For tests.
+/// Passes the luma plane of every shown frame to `visit`, before any conversion: its index in
+/// display order and its `[H, W]` bytes (16 to 235), in decoding order. Works only for clips that
+/// are decoded in process. Used in tests.
 #[doc(hidden)]
 pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipInfo, ClipError> {
     let path = resolve_clip(path)?;
@@ -265,11 +265,11 @@ pub fn visit_luma(path: &Path, visit: impl FnMut(usize, &[u8])) -> Result<ClipIn
     result.map_err(Stop::into_error)
 }
 
-/// Runs a step of decoding in process, of videos and images. The parsers claim not to panic on malformed
-/// input, but they are young: one bad clip must not end a training run.
+/// Runs a step of in-process decoding and turns panics into errors. The parsers claim not to panic
+/// on malformed input, but they are young, and one bad clip must not end a training run.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     catch_unwind(AssertUnwindSafe(step))
-        .unwrap_or_else(|_| Err(Stop::Fallback(damaged(path, "the decoder gave up on it"))))
+        .unwrap_or_else(|_| Err(Stop::Fallback(damaged(path, "the decoder failed"))))
 }
 
 /// Refuses indices beyond the clip's end.
@@ -277,12 +277,13 @@ fn checked(path: &Path, info: &ClipInfo, frames: Vec<usize>) -> Result<Vec<usize
     match frames.iter().find(|&&index| index >= info.frames) {
         None => Ok(frames),
         Some(index) => {
-            Err(damaged(path, format!("frame {index} was requested of {}", info.frames)))
+            let reason = format!("frame {index} was requested, but it only has {}", info.frames);
+            Err(damaged(path, reason))
         }
     }
 }
 
-/// A ratio in lowest terms, 1:1 where it is not known.
+/// Reduces a ratio to lowest terms; 1:1 if it is unknown.
 fn lowest_terms([width, height]: [u32; 2]) -> [u32; 2] {
     let (mut divisor, mut rest) = (width, height);
     while rest != 0 {
@@ -304,11 +305,11 @@ fn unsupported(path: &Path, what: impl Into<String>) -> ClipError {
 }
 
 /// Maximum size of the frames that one call returns, bytes: twenty frames of 4K, eighty of full HD.
-/// Sizes come from files, and a system that overcommits memory would kill the program only when the
-/// memory is written to.
+/// Sizes come from files, and a system that overcommits memory would not refuse the allocation, but
+/// kill the program when the memory is written to.
 const MAX_FRAMES: usize = 512 << 20;
 
-/// Memory for `count` frames of `size` bytes, zeroed.
+/// Allocates zeroed memory for `count` frames of `size` bytes.
 #[allow(clippy::slow_vector_initialization)] // `vec![0; n]` would abort if memory is short.
 fn frame_buffer(path: &Path, count: usize, size: usize) -> Result<Vec<u8>, ClipError> {
     let bytes = count.checked_mul(size).filter(|&bytes| bytes <= MAX_FRAMES);

@@ -1,5 +1,5 @@
-//! How stored frames are turned to be upright: ISO/IEC 14496-12, transformation matrices of the movie
-//! and track headers.
+//! How stored frames are rotated and mirrored to be upright, according to the transformation
+//! matrices of the movie and track headers (ISO/IEC 14496-12).
 
 /// The upper left 2×2 part of a transformation matrix: (x, y) becomes (a·x + c·y, b·x + d·y), with y
 /// pointing down.
@@ -12,13 +12,13 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    /// From the nine numbers of a header, 16.16 fixed point.
+    /// Creates a matrix from the nine numbers of a header, in 16.16 fixed point.
     pub(super) fn new(numbers: [i32; 9]) -> Self {
         let [a, b, _, c, d, ..] = numbers.map(i64::from);
         Self { a, b, c, d }
     }
 
-    /// This transformation followed by `next`.
+    /// Returns this transformation followed by `next`.
     pub(super) fn then(self, next: Self) -> Self {
         let dot = |x: i64, y: i64, p: i64, q: i64| ((x * p) >> 16) + ((y * q) >> 16);
         Self {
@@ -30,8 +30,8 @@ impl Matrix {
     }
 }
 
-/// One of the eight ways to turn and mirror a frame: columns become rows, then rows and columns are
-/// reversed.
+/// One of the eight ways to rotate and mirror a frame: rows and columns are swapped if
+/// `transposed`, and then reversed if mirrored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Orientation {
     transposed: bool,
@@ -40,31 +40,31 @@ pub(super) struct Orientation {
 }
 
 impl Orientation {
-    /// The orientation that a matrix demands; `None` if its angle is not a multiple of 90° (within
-    /// one degree).
+    /// Returns the orientation that a matrix demands; `None` if its angle is not a multiple of 90°
+    /// (within one degree).
     pub(super) fn new(matrix: Matrix) -> Option<Self> {
         /// 1 / tan(1°).
         const COTANGENT: i64 = 57;
         let Matrix { a, b, c, d } = matrix;
-        let (straight, turned) = (a.abs().min(d.abs()), b.abs().min(c.abs()));
-        let (slant, lean) = (b.abs().max(c.abs()), a.abs().max(d.abs()));
-        if slant * COTANGENT <= straight {
-            // All zero, too: some writers leave the matrix out that way.
+        let (min_diagonal, min_off_diagonal) = (a.abs().min(d.abs()), b.abs().min(c.abs()));
+        let (max_diagonal, max_off_diagonal) = (a.abs().max(d.abs()), b.abs().max(c.abs()));
+        if max_off_diagonal * COTANGENT <= min_diagonal {
+            // This includes the zero matrix, which some writers use for an unset one.
             Some(Self { transposed: false, mirrored_x: a < 0, mirrored_y: d < 0 })
-        } else if lean * COTANGENT <= turned {
+        } else if max_diagonal * COTANGENT <= min_off_diagonal {
             Some(Self { transposed: true, mirrored_x: c < 0, mirrored_y: b < 0 })
         } else {
             None
         }
     }
 
-    /// Whether frames stay as they are stored.
+    /// Returns whether frames are used as stored.
     pub(super) fn is_upright(self) -> bool {
         self == Self::default()
     }
 
-    /// The turn in degrees clockwise, by where the left edge goes; frames that are mirrored have been
-    /// mirrored top to bottom before it.
+    /// Returns the rotation in degrees clockwise, determined by where the left edge goes; mirrored
+    /// frames are mirrored top to bottom before the rotation.
     pub(super) fn degrees(self) -> u32 {
         match (self.transposed, self.mirrored_x, self.mirrored_y) {
             (false, false, _) => 0,
@@ -74,17 +74,18 @@ impl Orientation {
         }
     }
 
-    /// Whether frames are mirrored.
+    /// Returns whether frames are mirrored.
     pub(super) fn is_mirrored(self) -> bool {
         self.transposed ^ self.mirrored_x ^ self.mirrored_y
     }
 
-    /// `[width, height]` (or any such pair) after turning.
+    /// Returns `[width, height]` (or any such pair) after the rotation.
     pub(super) fn turned<T>(self, [x, y]: [T; 2]) -> [T; 2] {
         if self.transposed { [y, x] } else { [x, y] }
     }
 
-    /// Turns a stored frame of `width` × `height` pixels, `[H, W, 3]`, into `out`.
+    /// Writes a stored frame of `width` × `height` pixels, `[H, W, 3]`, to `out` in upright
+    /// orientation.
     pub(super) fn apply(self, stored: &[u8], [width, height]: [usize; 2], out: &mut [u8]) {
         let [across, down] = self.turned([width, height]);
         for (y, row) in out.chunks_exact_mut(3 * across).enumerate() {
@@ -104,7 +105,7 @@ mod tests {
 
     const ONE: i32 = 1 << 16;
 
-    /// Turns the frame `1 2 3 / 4 5 6`.
+    /// Applies a matrix to the frame `1 2 3 / 4 5 6`.
     fn turned(numbers: [i32; 4]) -> Option<([u32; 2], Vec<u8>)> {
         let [a, b, c, d] = numbers;
         let identity = Matrix::new([ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30]);
@@ -138,7 +139,7 @@ mod tests {
         }
         // 30°.
         assert_eq!(turned([56756, 32768, -32768, 56756]), None);
-        // Half a degree counts as none.
+        // Half a degree is ignored.
         assert_eq!(turned([65534, 572, -572, 65534]), Some(([0, 0], vec![1, 2, 3, 4, 5, 6])));
     }
 }

@@ -1,4 +1,4 @@
-//! Finding a clip on disk by its name in an annotation.
+//! Finds a clip on disk by its name in an annotation.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,33 +8,34 @@ use std::path::{Path, PathBuf};
 use super::super::clip::ClipError;
 use super::{is_hidden, unreadable};
 
-/// Extensions of clips, in lower case: the earlier one is taken where a clip has several files.
+/// Extensions of clips, in lower case. If a clip has several files, the one whose extension comes
+/// first is used.
 pub(crate) const CLIP_EXTENSIONS: [&str; 16] = [
     "mp4", "m4v", "mov", "mkv", "avi", "webm", "mpg", "mpeg", "ts", "mts", "m2ts", "wmv", "flv",
     "3gp", "ogv", "asf",
 ];
 
-/// Whether a file's name ends like a clip's, in any case.
+/// Returns whether a file has the extension of a clip, in upper or lower case.
 pub(crate) fn has_clip_extension(path: &Path) -> bool {
     path.extension().and_then(rank).is_some()
 }
 
-/// Position of an extension in the list.
+/// Returns the position of an extension in [`CLIP_EXTENSIONS`].
 fn rank(extension: &OsStr) -> Option<usize> {
     CLIP_EXTENSIONS.iter().position(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// Finds the file or folder that `path` means: the file itself; else the name with a clip's extension
-/// appended (`.mp4`, `.m4v`, `.mov`, `.mkv` and so on), or with its own one, in upper or lower case or
-/// a mix; else a folder of that name, which contains images.
+/// Finds the file or folder that `path` refers to: the file itself; otherwise the name with a
+/// clip's extension appended (`.mp4`, `.m4v`, `.mov`, `.mkv` and so on), or with its own one, in
+/// upper, lower or mixed case; otherwise a folder of that name, which contains images.
 ///
 /// # Errors
-/// [`ClipError::Missing`], [`ClipError::Io`] if the folder may not be entered.
+/// [`ClipError::Missing`], [`ClipError::Io`] if there is no permission to enter the folder.
 pub fn resolve_clip(path: &Path) -> Result<PathBuf, ClipError> {
     if path.is_file() {
         return Ok(path.to_path_buf());
     }
-    // The usual name is tried first: a folder may be large, and far away.
+    // The usual name is tried first: a folder may be large, and on a network drive.
     let usual = appended(path, CLIP_EXTENSIONS[0]);
     if usual.is_file() {
         return Ok(usual);
@@ -44,13 +45,13 @@ pub fn resolve_clip(path: &Path) -> Result<PathBuf, ClipError> {
     }
     match fs::metadata(path) {
         Ok(about) if about.is_dir() => Ok(path.to_path_buf()),
-        // A folder that may not be entered hides what it holds.
+        // Without permission to enter the folder, it is unknown whether the clip exists.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(unreadable(path, &error)),
         _ => Err(ClipError::Missing(path.to_path_buf())),
     }
 }
 
-/// Appended, not replaced: a clip's name may contain a dot.
+/// Appends an extension instead of replacing one: a clip's name may contain a dot.
 fn appended(path: &Path, extension: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".");
@@ -58,8 +59,8 @@ fn appended(path: &Path, extension: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The first of the files in the folder that the name may mean: by the order of the extensions, lower
-/// case before others.
+/// Returns the first of the files in the folder to which the name may refer, in the order of the
+/// extensions, lower case before other spellings.
 fn listed(path: &Path) -> Option<PathBuf> {
     let name = path.file_name().filter(|name| !is_hidden(name))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(found("clip_0"), None);
         fs::create_dir(at("clip_0")).unwrap();
         assert_eq!(found("clip_0").as_deref(), Some("clip_0"));
-        // Each one beats those before it.
+        // Each file takes precedence over the previous ones.
         for name in ["clip_0.M2ts", "clip_0.WMV", "clip_0.mov", "clip_0.M4V", "clip_0.Mp4"] {
             fs::write(at(name), b"").unwrap();
             if name != "clip_0.WMV" {
@@ -107,7 +108,7 @@ mod tests {
         }
         // The annotation's own extension may be in another case, but is not replaced.
         if at("CLIP_0.MP4").exists() {
-            // A file system that does not tell cases apart answers by itself.
+            // The file system is case-insensitive and finds the file itself.
             return;
         }
         assert_eq!(found("clip_0.mp4").as_deref(), Some("clip_0.Mp4"));

@@ -1,23 +1,24 @@
-//! Recordings of broadcasts, by their first bytes.
+//! Detects recordings of broadcasts by their first bytes.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Bytes that are looked at.
+/// Number of bytes that are examined.
 const HEAD: u64 = 64 << 10;
 
 /// Packet sizes of MPEG transport streams: plain, with a time code (m2ts), with parity.
 const PACKETS: [usize; 3] = [188, 192, 204];
 
-/// Packets that must begin as transport packets do.
+/// Number of consecutive packets that must begin like transport packets.
 const IN_A_ROW: usize = 5;
 
-/// Whether it is an MPEG transport, program or elementary stream. Those have no index and are made to
-/// be tuned in to, cut and joined anywhere; what cannot be decoded at the seams is no damage.
+/// Returns whether a file is an MPEG transport, program or elementary stream. These have no index
+/// and are designed to be tuned in to, cut and joined anywhere; undecodable frames at such
+/// positions are not damage.
 pub(super) fn is_recording(path: &Path) -> bool {
     let mut head = Vec::new();
-    // An error is one of the file, which ffmpeg reports.
+    // Errors are ignored here: ffmpeg reports them.
     let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     read.is_ok() && recording(&head)
 }
@@ -30,7 +31,7 @@ fn recording(head: &[u8]) -> bool {
     if PACKETS.iter().any(|&size| (0..size).any(|start| packets(size, start))) {
         return true;
     }
-    // Start codes of packs and of elementary streams; a stream cut anywhere has a pack soon.
+    // Start codes of packs and of elementary streams; after a cut, a stream soon has another pack.
     let indexed = head.starts_with(&[0x1A, 0x45, 0xDF, 0xA3])
         || head.starts_with(b"RIFF")
         || head.get(4..8).is_some_and(|name| name.iter().all(u8::is_ascii_lowercase));
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_without_an_index_are_recognised_wherever_they_were_cut() {
+    fn streams_without_an_index_are_recognised_after_any_cut() {
         for size in PACKETS {
             let stream: Vec<u8> = (0..size * 8).map(|i| [0x47, 9][(i % size).min(1)]).collect();
             assert!(recording(&stream) && recording(&stream[size - 5..]));

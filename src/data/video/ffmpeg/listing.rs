@@ -1,5 +1,5 @@
-//! What ffmpeg's `framecrc` format says of a stream: a header, and a line for each packet. It is made
-//! for programs, and has been the same since version 4.0.
+//! Parses ffmpeg's `framecrc` format: a header, and a line for each packet of a stream. The format
+//! is made for programs and has not changed since version 4.0.
 //!
 //! ```text
 //! #tb 0: 1/25
@@ -8,14 +8,15 @@
 //! #sar 0: 1/1
 //! 0,         -2,          0,        1,     2124, 0x2dd5af14, F=0x0
 //! ```
-//! stream, decoding and display time, duration, bytes, checksum, flags unless it is a key frame.
+//! The fields are stream, decoding and display time, duration, bytes, checksum, and flags unless
+//! the packet is a key frame.
 
 use std::io::{BufRead, BufReader, Read};
 
 /// Maximum number of packets: two days of video.
 const MAX_PACKETS: usize = 1 << 22;
 
-/// Maximum length of a line, bytes; typical ones have sixty.
+/// Maximum length of a line, bytes; typical lines have sixty.
 const MAX_LINE: u64 = 4096;
 
 /// The listing of one stream.
@@ -27,20 +28,20 @@ pub(super) struct Listing {
     pub codec: String,
     /// Width and height in pixels.
     pub size: (usize, usize),
-    /// Width and height of a pixel; zero if not known.
+    /// Width and height of a pixel; zero if unknown.
     pub pixel_aspect: [u32; 2],
     /// The first packet.
     pub first: Option<Packet>,
     /// Display time of each packet in ticks, in the order of the stream.
     pub stamps: Vec<Option<i64>>,
-    /// Whether it was given up because it does not end.
+    /// Whether reading was aborted because the listing does not end.
     pub endless: bool,
 }
 
-/// A packet; after decoding, a frame.
+/// A packet, or a frame in the listing of a decoded stream.
 #[derive(Debug, PartialEq)]
 pub(super) struct Packet {
-    /// Duration in ticks, 0 if not known.
+    /// Duration in ticks; 0 if unknown.
     pub duration: i64,
     /// The checksum as printed.
     pub checksum: String,
@@ -49,7 +50,7 @@ pub(super) struct Packet {
 }
 
 impl Listing {
-    /// Reads it to its end. Lines that are not understood are ignored.
+    /// Reads a listing to its end. Unknown lines are ignored.
     pub(super) fn read(output: impl Read) -> Self {
         let mut listing = Self::default();
         let mut output = BufReader::new(output);
@@ -99,7 +100,7 @@ impl Listing {
         if fields.next()? != "0" {
             return None;
         }
-        // "NOPTS" where there is no time stamp.
+        // "NOPTS" means that there is no time stamp.
         let stamp = fields.nth(1)?.parse().ok();
         let duration = fields.next()?.parse().unwrap_or(0);
         let checksum = fields.nth(1)?;
@@ -116,9 +117,9 @@ impl Listing {
     }
 }
 
-/// Two numbers.
-fn pair(text: &str, between: char) -> Option<[u32; 2]> {
-    let (first, second) = text.split_once(between)?;
+/// Parses two numbers with a separator between them.
+fn pair(text: &str, separator: char) -> Option<[u32; 2]> {
+    let (first, second) = text.split_once(separator)?;
     Some([first.parse().ok()?, second.parse().ok()?])
 }
 

@@ -1,4 +1,5 @@
-//! Properties of clips that this process has decoded once, so that it need not do so again.
+//! Remembers the properties of clips that this process has already decoded, so that they need not
+//! be decoded again.
 
 use std::collections::HashMap;
 use std::fs::{canonicalize, metadata};
@@ -8,10 +9,10 @@ use std::time::SystemTime;
 
 use super::super::super::clip::ClipInfo;
 
-/// Clips that are remembered, some megabytes.
+/// Maximum number of remembered clips, which take a few megabytes.
 const MAX_CLIPS: usize = 16384;
 
-/// A file as it was.
+/// The state of a file, to detect changes.
 #[derive(PartialEq, Clone)]
 struct Version {
     length: u64,
@@ -21,14 +22,15 @@ struct Version {
 static CLIPS: LazyLock<Mutex<HashMap<PathBuf, (Version, ClipInfo)>>> =
     LazyLock::new(Mutex::default);
 
-/// A clip's entry.
+/// The key of a clip's entry.
 pub(super) struct Entry {
     path: PathBuf,
     version: Version,
 }
 
 impl Entry {
-    /// The entry of the file as it is now; `None` where the system does not tell.
+    /// Returns the entry for the current state of the file; `None` if the state cannot be
+    /// determined.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let path = canonicalize(path).ok()?;
         let metadata = metadata(&path).ok()?;
@@ -36,14 +38,14 @@ impl Entry {
         Some(Self { path, version })
     }
 
-    /// What is known of it.
+    /// Returns the remembered properties, if the file has not changed.
     pub(super) fn recall(&self) -> Option<ClipInfo> {
         let clips = clips();
         let (version, info) = clips.get(&self.path)?;
         (*version == self.version).then(|| info.clone())
     }
 
-    /// Stores what was found.
+    /// Remembers the properties of the clip.
     pub(super) fn store(self, info: ClipInfo) {
         let mut clips = clips();
         if clips.len() >= MAX_CLIPS {
@@ -53,7 +55,7 @@ impl Entry {
     }
 }
 
-/// Forgets a clip that was not as remembered.
+/// Forgets a clip whose content did not match its remembered properties.
 pub(super) fn forget(path: &Path) {
     if let Ok(path) = canonicalize(path) {
         clips().remove(&path);
@@ -61,6 +63,6 @@ pub(super) fn forget(path: &Path) {
 }
 
 fn clips() -> MutexGuard<'static, HashMap<PathBuf, (Version, ClipInfo)>> {
-    // Each change is a single one, so that a panic elsewhere leaves nothing half done.
+    // Each change is a single operation, so a panic cannot leave the map inconsistent.
     CLIPS.lock().unwrap_or_else(PoisonError::into_inner)
 }

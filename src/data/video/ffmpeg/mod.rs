@@ -1,13 +1,13 @@
-//! Decoding with an `ffmpeg` program from the PATH, for what is not decoded in process.
+//! Decodes clips that are not decoded in process, with an `ffmpeg` program from the PATH.
 //!
-//! It runs three times per clip: once to decode and list every frame, which is the only way to find
-//! their number, times and whether they are intact; once to list the first packet as stored; and once
-//! to deliver raw RGB up to the last requested frame. What the first two find is remembered. Facts
-//! are taken from formats made for programs, never from the wording of the log. Nothing is ever
-//! downloaded, and `ffprobe` is not needed.
+//! The program runs three times per clip: once to decode and list every frame, which is the only
+//! way to find their number and times and whether they are intact; once to list the first packet as
+//! stored; and once to deliver raw RGB up to the last requested frame. The results of the first two
+//! runs are remembered. Facts are taken from machine-readable formats, never from the wording of
+//! the log. Nothing is ever downloaded, and `ffprobe` is not needed.
 //!
-//! Frames are upright, of the first frame's size where the size changes, and converted to RGB by the
-//! matrix and range that the stream states.
+//! Frames are upright, have the first frame's size if the size changes, and are converted to RGB
+//! with the matrix and range that the stream states.
 
 mod container;
 mod listing;
@@ -30,29 +30,31 @@ use memory::Entry;
 use program::{Unusable, each_frame};
 use run::{Ended, Run, command};
 
-/// Lists packets on standard output.
+/// Options that list packets on standard output.
 const LIST: [&str; 3] = ["-f", "framecrc", "-"];
 
-/// The first packet as it is stored, even if decoding cannot start there.
+/// Options for the first packet as stored, even if decoding cannot start there.
 const FIRST_STORED: [&str; 7] = ["-map", "0:V:0", "-c", "copy", "-copyinkf", "-frames:v", "1"];
 
-/// Colours of interlaced frames belong to lines of one field. By default they are taken as if the
-/// frame had been recorded at once.
+/// Options that convert the chroma of interlaced frames per field. By default, frames are converted
+/// as if they were progressive.
 const BY_FIELD: [&str; 2] = ["-vf", "scale=interl=-1"];
 
 /// Maximum width and height of a frame.
 const MAX_SIDE: usize = 1 << 16;
 
-/// Maximum number of a frame's pixels, twice those of 8K: a small file could ask for gigabytes of memory.
+/// Maximum number of pixels of a frame, twice that of 8K: a small file could require gigabytes of
+/// memory.
 const MAX_PIXELS: &str = "67108864";
 
-/// Decodes the whole clip and returns its properties. `refused` is the error if there is no ffmpeg,
-/// and the better one if ffmpeg fails too at what our own reader found damaged.
+/// Decodes the whole clip and returns its properties. `refused` is returned as the error if there
+/// is no ffmpeg, and also if both our own reader and ffmpeg find the clip damaged.
 ///
 /// # Errors
-/// [`ClipError::Damaged`] where ffmpeg fails or reports an error. In a recording without an index, in
-/// a `spliced` track and in a stream that begins between key frames, errors are to be expected: then
-/// the first becomes the clip's complaint. [`ClipError::Ffmpeg`] where the program does not work or cannot open the file.
+/// [`ClipError::Damaged`] if ffmpeg fails or reports an error. In a recording without an index, in
+/// a `spliced` track and in a stream that begins between key frames, errors are to be expected:
+/// then the first one becomes the clip's complaint. [`ClipError::Ffmpeg`] if the program does not
+/// work or cannot open the file.
 pub(super) fn probe(path: &Path, refused: ClipError, spliced: bool) -> Result<ClipInfo, ClipError> {
     let entry = Entry::of(path);
     if let Some(info) = entry.as_ref().and_then(Entry::recall) {
@@ -65,11 +67,12 @@ pub(super) fn probe(path: &Path, refused: ClipError, spliced: bool) -> Result<Cl
     };
     log::debug!("{}: decoded by ffmpeg", path.display());
     let info = examine(path, &each_frame, spliced).map_err(|error| match (&error, &refused) {
-        // A broken index hides tracks and more: the reader that looked at it knows better.
+        // A broken index hides tracks, among other things: the error of the reader that parsed it
+        // is more precise.
         (ClipError::Damaged { .. } | ClipError::NoVideo(_), ClipError::Damaged { .. }) => refused,
         _ => error,
     })?;
-    // What a run lists that was cut off may be taken for the whole.
+    // The listing of a cancelled run could be mistaken for a complete one.
     cancel::check(path)?;
     if let Some(complaint) = &info.complaint {
         log::debug!("{}: {complaint}", path.display());
@@ -80,7 +83,7 @@ pub(super) fn probe(path: &Path, refused: ClipError, spliced: bool) -> Result<Cl
     Ok(info)
 }
 
-/// Passes the requested frames of a clip that was probed to `sink`.
+/// Passes the requested frames of a probed clip to `sink`.
 pub(super) fn read(
     path: &Path,
     info: &ClipInfo,
@@ -111,7 +114,7 @@ pub(super) fn read(
         }
         delivered += 1;
     }
-    // More data than requested would mean frames of another size.
+    // More data than requested would mean that frames have another size.
     let ended_there = pixels.is_some_and(|mut p| matches!(p.read(&mut [0]), Ok(0)));
     let ended = run.end().map_err(|error| unreadable(path, &error))?;
     if delivered > last && ended_there && ended.status.success() {
@@ -124,7 +127,7 @@ pub(super) fn read(
     Err(damaged(path, says(path, reason)))
 }
 
-/// Properties of a clip that ffmpeg decodes.
+/// Returns the properties of a clip that ffmpeg decodes.
 fn examine(path: &Path, each_frame: &[&str], spliced: bool) -> Result<ClipInfo, ClipError> {
     let options = [each_frame, &["-map", "0:V:0"], &LIST].concat();
     let (frames, ended) = list(path, &[], &options)?;
@@ -144,7 +147,7 @@ fn examine(path: &Path, each_frame: &[&str], spliced: bool) -> Result<ClipInfo, 
     let length = stored.first.as_ref().map_or(0.0, |packet| packet.duration as f64 * stored.tick);
     let fps = rate::frame_rate(&frames.stamps, frames.tick, recording)
         .or_else(|| rate::usable(1.0 / length).filter(|_| frames.stamps.len() == 1));
-    // The times of a recording may begin again.
+    // The time stamps of a recording may restart.
     let times = frames.stamps.iter().enumerate().filter(|_| !recording);
     let times = times.filter_map(|(frame, stamp)| Some((frame, (*stamp)? as f64 * frames.tick)));
     Ok(ClipInfo {
@@ -161,7 +164,8 @@ fn examine(path: &Path, each_frame: &[&str], spliced: bool) -> Result<ClipInfo, 
     })
 }
 
-/// Judges the errors in the log of decoding: expected where `tolerated`, else damage.
+/// Evaluates the errors in the decoding log: if `tolerated`, the first one is returned, otherwise
+/// the clip is damaged.
 fn complaint(path: &Path, ended: &Ended, tolerated: bool) -> Result<Option<String>, ClipError> {
     let log = &ended.log;
     let Some(first) = log.first().filter(|_| log.count > 0) else {
@@ -171,8 +175,8 @@ fn complaint(path: &Path, ended: &Ended, tolerated: bool) -> Result<Option<Strin
         let rest = if log.count > 1 { format!(" ({} errors)", log.count) } else { String::new() };
         return Ok(Some(says(path, first) + &rest));
     }
-    // Opening alone, without any output, is refused in the end; what it reports until then may
-    // concern tracks that are not used.
+    // Without any output, ffmpeg opens the file and then refuses to run; errors that it reports
+    // until then may concern tracks that are not used.
     let opening = start(path, &[], &[])?.end().map_err(|error| unreadable(path, &error))?;
     match log.first_beyond(&opening.log) {
         Some(fault) => Err(damaged(path, says(path, fault))),
@@ -180,27 +184,27 @@ fn complaint(path: &Path, ended: &Ended, tolerated: bool) -> Result<Option<Strin
     }
 }
 
-/// Why no frame was decoded, or ffmpeg gave up.
+/// Determines why no frame was decoded or ffmpeg failed.
 fn failure(path: &Path, ended: &Ended) -> ClipError {
     if let Err(error) = killed(path, ended) {
         return error;
     }
     if ended.log.first().is_some_and(|said| said.contains("not on whitelist")) {
-        let reason = "it is no format of clips: playlists, for one, name other files";
+        let reason = "not a supported format: playlists, for example, refer to other files";
         return damaged(path, reason);
     }
     let find = || {
         if let Err(error) = File::open(path) {
             return Err(unreadable(path, &error));
         }
-        // As bytes without meaning, every file can be listed that can be opened.
+        // As raw data, every file that can be opened can be listed.
         let bytes = ["-map", "0", "-c", "copy", "-frames:d", "1"];
         let (content, opened) = list(path, &["-f", "data"], &[&bytes[..], &LIST].concat())?;
         if content.stamps.is_empty() {
             let said = opened.log.first().unwrap_or("no reason given");
             let reason = format!(
-                "it cannot open the file, which other programs can ({}); a snap or flatpak sees \
-                 some folders only",
+                "it cannot open the file, although other programs can ({}); a snap or flatpak can \
+                 only access some folders",
                 without_path(path, said)
             );
             return Err(unusable(path, reason));
@@ -218,13 +222,13 @@ fn failure(path: &Path, ended: &Ended) -> ClipError {
     }
 }
 
-/// Whether the file can be opened and has no video.
+/// Returns whether the file can be opened but has no video.
 fn no_video(path: &Path) -> Result<bool, ClipError> {
     let (stored, _) = list(path, &[], &[&FIRST_STORED[..], &LIST].concat())?;
     if !stored.codec.is_empty() {
         return Ok(false);
     }
-    // Tags of a file can be written without any stream, but not with video of unknown size.
+    // A file's tags can be written without any stream, but not with video of unknown size.
     let tags = ["-map", "0:V:0?", "-c", "copy", "-f", "ffmetadata", "-"];
     let mut run = start(path, &[], &tags)?;
     let mut head = [0; 11];
@@ -235,8 +239,8 @@ fn no_video(path: &Path) -> Result<bool, ClipError> {
     Ok(written && head == *b";FFMETADATA" && ended.status.success())
 }
 
-/// By how many degrees clockwise frames were turned. Half a turn does not change their size and goes
-/// unnoticed.
+/// Returns by how many degrees clockwise ffmpeg rotated the frames. A rotation by 180° does not
+/// change their size and is not detected.
 fn rotation(
     path: &Path,
     frames: &Listing,
@@ -254,9 +258,10 @@ fn rotation(
     Ok(if checksum(&turned) == checksum(frames) { 90 } else { 270 })
 }
 
-/// ffmpeg's names of the formats that it may read: files that hold their pictures themselves, and what
-/// is often taken for one. A playlist (HLS, DASH, concat) or a session description names other files, whoever
-/// wrote it, or never ends. `data` is how [`failure`] opens any file.
+/// ffmpeg's names of the formats that it may read: files that contain their own pictures, and
+/// formats often mistaken for such files. A playlist (HLS, DASH, concat) or a session description
+/// refers to other files, whoever wrote it, or never ends. `data` is used by [`failure`] to open
+/// any file.
 const CONTAINERS: &str = "\
     3dostr,4xm,aac,ac3,aiff,amv,apng,asf,asf_o,ass,av1,avi,avs,avs2,avs3,bethsoftvid,bfi,bink,\
     bmp_pipe,cavsvideo,cdxl,cine,data,dhav,dirac,dnxhd,dv,dxa,ea,film_cpk,flac,flic,flv,frm,gdv,\
@@ -281,7 +286,7 @@ fn start(path: &Path, input: &[&str], output: &[&str]) -> Result<Run, ClipError>
     let mut url = OsString::from("file:");
     url.push(path);
     let mut command = command();
-    // By default ffmpeg fails if most of a recording comes before its first key frame.
+    // By default, ffmpeg fails if most of a recording precedes its first key frame.
     command.args(["-max_error_rate", "1"]).args(["-format_whitelist", CONTAINERS]);
     command.args(["-max_pixels", MAX_PIXELS]).args(input).arg("-i").arg(url).args(output);
     Run::start(&mut command).map_err(|error| cannot_start(path, &error))
@@ -291,7 +296,7 @@ fn cannot_start(path: &Path, error: &io::Error) -> ClipError {
     unusable(path, format!("it cannot be started ({error})"))
 }
 
-/// An ffmpeg that crashed or was killed says nothing about the clip.
+/// Returns an error if ffmpeg crashed or was killed, which says nothing about the clip.
 fn killed(path: &Path, ended: &Ended) -> Result<(), ClipError> {
     match ended.status.code() {
         Some(_) => Ok(()),
@@ -307,7 +312,7 @@ fn says(path: &Path, message: &str) -> String {
     format!("ffmpeg: {}", without_path(path, message))
 }
 
-/// A message without the file's name in front, which our errors have already.
+/// Removes the file's name from the start of a message, because our errors already contain it.
 fn without_path<'a>(path: &Path, message: &'a str) -> &'a str {
     message.strip_prefix(&format!("file:{}: ", path.display())).unwrap_or(message)
 }

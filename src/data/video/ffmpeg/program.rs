@@ -1,4 +1,4 @@
-//! The ffmpeg program on the PATH: whether it works, and how it spells its options.
+//! Checks whether the ffmpeg program on the PATH works, and which spelling of options it accepts.
 
 use std::io::{self, Write};
 use std::process::Stdio;
@@ -7,27 +7,28 @@ use std::sync::OnceLock;
 use super::listing::Listing;
 use super::run::{Run, command};
 
-/// Options for each frame exactly once, with the file's own time stamps: since 6.1, since 5.1, since
-/// 4.0. The newest versions no longer know the older spellings.
+/// Options that output each frame exactly once, with the file's own time stamps: since versions
+/// 6.1, 5.1 and 4.0. The newest versions no longer accept the older spellings.
 const SPELLINGS: [[&str; 4]; 3] = [
     ["-fps_mode", "passthrough", "-enc_time_base", "demux"],
     ["-fps_mode", "passthrough", "-enc_time_base", "-1"],
     ["-vsync", "passthrough", "-enc_time_base", "-1"],
 ];
 
-/// The spelling of the program on the PATH.
+/// The spelling that the program on the PATH accepts.
 static SPELLING: OnceLock<[&str; 4]> = OnceLock::new();
 
-/// Why there is no usable program.
+/// The reason why there is no usable program.
 pub(super) enum Unusable {
-    /// There is none on the PATH.
+    /// There is no program on the PATH.
     Missing,
-    /// It does not work; what it says.
+    /// The program does not work, for this reason.
     Broken(String),
 }
 
-/// The options for each frame exactly once with its time stamp. Found once per process, by decoding
-/// a picture: a version number says little, as builds from a repository have none.
+/// Returns the options that output each frame exactly once with its time stamp. They are determined
+/// once per process by decoding a picture: the version number is not reliable, because builds from
+/// a repository have none.
 pub(super) fn each_frame() -> Result<[&'static str; 4], Unusable> {
     if let Some(&spelling) = SPELLING.get() {
         return Ok(spelling);
@@ -45,14 +46,14 @@ pub(super) fn each_frame() -> Result<[&'static str; 4], Unusable> {
     Err(Unusable::Broken(format!("it is older than 4.0, or incomplete ({reason})")))
 }
 
-/// Decodes a raw picture of 2x2 pixels with these options; the inner error is what ffmpeg says.
+/// Decodes a raw picture of 2x2 pixels with these options; the inner error is ffmpeg's message.
 fn accepts(spelling: &[&str]) -> io::Result<Result<(), Option<String>>> {
     let mut command = command();
     command.args(["-max_error_rate", "1", "-f", "rawvideo", "-pix_fmt", "rgb24"]);
     command.args(["-video_size", "2x2", "-i", "pipe:0", "-map", "0:V:0"]).args(spelling);
     let mut run = Run::start(command.args(["-f", "framecrc", "-"]).stdin(Stdio::piped()))?;
     if let Some(mut input) = run.input() {
-        // It fails where ffmpeg has ended already, which its status tells better.
+        // Writing fails if ffmpeg has already ended; its exit status is checked below.
         let _ = input.write_all(&[128; 12]);
     }
     let listing = run.output().map(Listing::read).unwrap_or_default();

@@ -1,18 +1,21 @@
-//! Frames per second from time stamps.
+//! Computes the frame rate from time stamps.
 
-/// Frames with one time stamp, from which on it is not jitter: ffmpeg holds the stamp where those of
-/// the file start again.
+/// Minimum number of repetitions of a time stamp that do not count as jitter: ffmpeg repeats the
+/// last time stamp where those of the file restart.
 const HELD: usize = 8;
 
-/// Frames per second on average over the clip: frames between the first and the last, by the time
-/// between them, as for clips decoded in process. `None` if the stamps, in ticks, do not tell.
+/// Returns the average number of frames per second: the number of frames from the first to the
+/// last, divided by the time between them, as for clips decoded in process. `None` if the rate
+/// cannot be determined from the time stamps, which are in ticks.
 ///
-/// In a `recording`, which may have been cut and joined or may have lost frames, only steps count
-/// that are not far from the median; those of film shown at 30 frames per second alternate by 3 to 2.
+/// In a `recording`, which may have been cut and joined or may have lost frames, only steps close
+/// to the median count; the steps of film shown at 30 frames per second alternate in the ratio 3 to
+/// 2.
 pub(super) fn frame_rate(stamps: &[Option<i64>], tick: f64, recording: bool) -> Option<f64> {
     let known: Vec<(usize, i64)> =
         stamps.iter().enumerate().filter_map(|(frame, stamp)| Some((frame, (*stamp)?))).collect();
-    // Frames and ticks from one stamp to the next; as floats, because their difference may not fit.
+    // Frames and ticks from one time stamp to the next, as floats because the difference may
+    // overflow.
     let steps = known.windows(2).map(|pair| {
         let [(from, start), (to, end)] = [pair[0], pair[1]];
         ((to - from) as f64, end as f64 - start as f64)
@@ -33,7 +36,7 @@ pub(super) fn frame_rate(stamps: &[Option<i64>], tick: f64, recording: bool) -> 
     usable(frames / (ticks * tick))
 }
 
-/// A rate that can be used.
+/// Returns the rate if it is usable, i.e. finite and positive.
 pub(super) fn usable(rate: f64) -> Option<f64> {
     (rate.is_finite() && rate > 0.0).then_some(rate)
 }
@@ -55,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_that_are_not_in_order_are_used_as_far_as_they_go() {
+    fn time_stamps_out_of_order_are_used_as_far_as_possible() {
         assert_eq!(rate(&[0, 40, 40, 120], false), Some(25.0));
         assert_eq!(rate(&[0, 40, 38, 120], false), Some(25.0));
         let held: Vec<i64> = (0..20).map(|t| t * 40).chain([760; 20]).collect();
@@ -67,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_of_a_recording_are_no_frames() {
+    fn gaps_in_a_recording_do_not_affect_the_rate() {
         assert_eq!(rate(&[0, 40, 80, 400, 440, 480], true), Some(25.0));
         assert_eq!(rate(&[0, 40, 80, 0, 40, 80, 80, 120], true), Some(25.0));
         let film = [0, 33, 83, 116, 166, 199, 249, 283];

@@ -1,4 +1,4 @@
-//! One run of the ffmpeg program.
+//! Runs the ffmpeg program.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -8,60 +8,61 @@ use std::time::Duration;
 
 use super::super::cancel::{self, Cancel};
 
-/// Options of every run: the log holds errors only, each with its level in front, and none is
+/// Options of every run: the log contains only errors, each preceded by its level, and none is
 /// summarised as "last message repeated".
 const QUIET: [&str; 5] = ["-hide_banner", "-nostdin", "-nostats", "-v", "repeat+level+error"];
 
-/// Messages of the log that are kept.
+/// Maximum number of log messages that are kept.
 const MAX_MESSAGES: usize = 256;
 
-/// Bytes of a line that are read at once.
+/// Maximum number of bytes of a line that are read at once.
 const MAX_LINE: u64 = 4096;
 
-/// Characters of a message that are kept.
+/// Maximum number of characters of a message that are kept.
 const MAX_MESSAGE: usize = 200;
 
-/// How often it is looked whether a run is to end, where it may be.
+/// Interval at which a cancellable run is checked for cancellation.
 const TICK: Duration = Duration::from_millis(20);
 
-/// ffmpeg with the options of every run. By name, so that it is found on the PATH.
+/// Returns a command for ffmpeg, which is found on the PATH, with the options of every run.
 pub(super) fn command() -> Command {
     let mut command = Command::new("ffmpeg");
     command.args(QUIET).env("AV_LOG_FORCE_NOCOLOR", "1").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     {
-        // In a process group of its own: Ctrl-C is sent to the terminal's whole group, and the
+        // ffmpeg gets its own process group: Ctrl-C is sent to the terminal's whole group, and the
         // current clip would fail.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         // Statically linked programs crash in the C library's character conversion, which opens
         // modules of another version. ffmpeg uses it for the names of TV services, not for pictures.
         command.env("GCONV_PATH", "/nonexistent");
     }
-    // Without a console, which could receive Ctrl-C and would flash up.
+    // Without a console window, which could receive Ctrl-C and would flash up.
     #[cfg(windows)]
     std::os::windows::process::CommandExt::creation_flags(&mut command, 0x0800_0000);
     command
 }
 
-/// A running ffmpeg, killed when dropped, so that an error on our side leaves no process behind, and
-/// where the reading of its clip is cancelled.
+/// A running ffmpeg. It is killed when dropped, so that an error on our side leaves no process
+/// behind, and when the reading of its clip is cancelled.
 pub(super) struct Run {
     child: Arc<Mutex<Child>>,
-    /// Whether another thread may kill it.
+    /// Whether another thread may kill the process.
     cancellable: bool,
     log: Option<JoinHandle<Log>>,
 }
 
-/// How a run ended.
+/// The result of a run.
 pub(super) struct Ended {
     pub status: ExitStatus,
     pub log: Log,
 }
 
 impl Run {
-    /// Starts it, and a thread that reads its log, or it would block on a full pipe; another one where
-    /// the reading may be cancelled, which ends a read of the output, too.
+    /// Starts the process and a thread that reads its log; without it, ffmpeg would block on a full
+    /// pipe. If the reading can be cancelled, another thread kills the process on cancellation,
+    /// which also ends a blocking read of its output.
     pub(super) fn start(command: &mut Command) -> io::Result<Self> {
         let cancel = cancel::current();
         if cancel.as_ref().is_some_and(Cancel::has_ended) {
@@ -86,19 +87,19 @@ impl Run {
         lock(&self.child)
     }
 
-    /// Its standard input, where it is piped.
+    /// Returns the standard input, if it is piped.
     pub(super) fn input(&mut self) -> Option<ChildStdin> {
         self.child().stdin.take()
     }
 
-    /// Its standard output.
+    /// Returns the standard output.
     pub(super) fn output(&mut self) -> Option<ChildStdout> {
         self.child().stdout.take()
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub(super) fn end(mut self) -> io::Result<Ended> {
-        // What is left in the pipe would block it.
+        // The process would block on unread output in the pipe.
         drop(self.output());
         let status = self.wait()?;
         let log = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
@@ -109,7 +110,7 @@ impl Run {
         if !self.cancellable {
             return self.child().wait();
         }
-        // Not with the lock held, which whoever is to kill it needs.
+        // The lock must not be held while waiting: the thread that kills the process needs it.
         loop {
             if let Some(status) = self.child().try_wait()? {
                 return Ok(status);
@@ -119,11 +120,11 @@ impl Run {
     }
 }
 
-/// Kills a run once the reading is cancelled, unless it ends before that.
+/// Kills the process when the reading is cancelled, unless it ends before.
 fn watch(child: &Weak<Mutex<Child>>, cancel: &Cancel) {
     while let Some(child) = child.upgrade() {
         if cancel.has_ended() {
-            // It fails for a process that has ended.
+            // This fails if the process has already ended.
             let _ = lock(&child).kill();
             return;
         }
@@ -138,7 +139,7 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Both fail for a process that has ended, which is what is wanted.
+        // Both fail if the process has already ended, which is fine.
         let mut child = self.child();
         let _ = child.kill();
         let _ = child.wait();
@@ -148,12 +149,11 @@ impl Drop for Run {
 /// The errors that a run reported.
 #[derive(Default)]
 pub(super) struct Log {
-    /// The first messages, without the component that reports them, whose address differs from run
-    /// to run.
+    /// The first messages, without the reporting component, whose address differs between runs.
     pub messages: Vec<String>,
     /// Number of messages.
     pub count: usize,
-    /// The last line that is not of ffmpeg's log, such as one of the dynamic linker.
+    /// The last line that is not from ffmpeg's log, such as a message of the dynamic linker.
     other: Option<String>,
 }
 
@@ -187,12 +187,12 @@ impl Log {
         }
     }
 
-    /// The first error, which is the cause; the rest are its consequences.
+    /// Returns the first error, which is the cause; the others are its consequences.
     pub(super) fn first(&self) -> Option<&str> {
         self.messages.first().or(self.other.as_ref()).map(String::as_str)
     }
 
-    /// The first message that `opening` does not have as often.
+    /// Returns the first message that occurs more often than in `opening`.
     pub(super) fn first_beyond(&self, opening: &Self) -> Option<&str> {
         let mut known: Vec<&String> = opening.messages.iter().collect();
         let mut all = self.messages.iter();
@@ -207,7 +207,7 @@ impl Log {
     }
 }
 
-/// A message as part of a line.
+/// Makes a message fit into a line: without control characters and shortened.
 fn tidy(message: &str) -> String {
     let message = message.trim().trim_end_matches('.');
     let plain = message.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_known_by_their_level() {
+    fn errors_are_recognised_by_their_level() {
         let log = log("ffmpeg: libx.so.9: version not found\n\
              [h264 @ 0x5581] [error] non-existing PPS 0 referenced\n\
              [in#0 @ 0x1] [dec:h264 @ 0x2] [error] Error submitting packet\n\
@@ -243,10 +243,10 @@ mod tests {
         assert_eq!(self::log("not found\n\n").first(), Some("not found"));
     }
 
-    /// A read of its output blocks, and then so does waiting for its end.
+    /// The first script blocks a read of its output, the second one the wait for its end.
     #[cfg(unix)]
     #[test]
-    fn a_run_ends_where_its_reading_is_cancelled() {
+    fn a_run_ends_when_its_reading_is_cancelled() {
         let sleep = |script: &str| {
             let mut command = Command::new("/bin/sh");
             command.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opening_a_file_reports_is_not_counted_again() {
+    fn messages_from_opening_a_file_are_not_counted_again() {
         let opening = log("[mp3 @ 0x1] [error] Header missing\n[fatal] no output file");
         let same = log("[mp3 @ 0x2] [error] Header missing");
         assert_eq!(same.first_beyond(&opening), None);

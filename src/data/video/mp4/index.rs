@@ -1,8 +1,9 @@
-//! The part of an mp4 file's index that is needed: the boxes of its video tracks, validated.
+//! Extracts and validates the needed part of an mp4 file's index: the boxes of its video tracks.
 //!
-//! The mp4 parser allocates memory for as many entries as a table claims to have, and for boxes as long
-//! as they claim to be, before it reads them. So it gets a copy in which every box lies within its
-//! parent and every table within its box, without anything that does not concern the video.
+//! The mp4 parser allocates memory for as many entries as a table claims to have, and for boxes as
+//! long as they claim to be, before it reads them. It therefore gets a copy in which every box lies
+//! within its parent and every table within its box, and which only contains what concerns the
+//! video.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,18 +12,18 @@ use std::path::Path;
 use super::super::super::clip::ClipError;
 use super::super::{Stop, damaged, unreadable};
 
-/// Maximum size of an index, bytes; that of a day of video has some megabytes.
+/// Maximum size of an index, bytes; the index of a day of video has a few megabytes.
 const MAX_INDEX: u64 = 64 << 20;
 
-/// Size of a sample description before the boxes that it contains.
+/// Number of bytes of a sample description before the boxes that it contains.
 pub(super) const ENTRY_HEAD: usize = 86;
 
-/// The `moov` boxes of a file, reduced to what is needed.
+/// Returns the `moov` boxes of a file, reduced to what is needed.
 pub(super) fn read(path: &Path, file: &mut File, length: u64) -> Result<Vec<u8>, Stop> {
     let mut index = Vec::new();
     for body in movies(path, file, length)? {
         let start = open(&mut index, *b"moov");
-        // The parser is strict too; ffmpeg may still make sense of the file.
+        // Like the parser, this is strict; ffmpeg may still be able to read the file.
         copy(b"moov", &body, &mut index)
             .map_err(|what| Stop::Fallback(damaged(path, format!("no usable index ({what})"))))?;
         close(&mut index, start);
@@ -30,8 +31,8 @@ pub(super) fn read(path: &Path, file: &mut File, length: u64) -> Result<Vec<u8>,
     Ok(index)
 }
 
-/// The contents of the `moov` boxes. Refuses a file that ends inside one: the parser would accept the
-/// truncated box as complete.
+/// Returns the contents of the `moov` boxes. Refuses a file that ends inside one: the parser would
+/// accept the truncated box as complete.
 fn movies(path: &Path, file: &mut File, length: u64) -> Result<Vec<Vec<u8>>, ClipError> {
     let mut bodies = Vec::new();
     let (mut at, mut total) = (0u64, 0u64);
@@ -68,7 +69,7 @@ fn movies(path: &Path, file: &mut File, length: u64) -> Result<Vec<Vec<u8>>, Cli
     Ok(bodies)
 }
 
-/// Appends the boxes of a container that are needed.
+/// Appends the needed boxes of a container to `out`.
 fn copy(parent: &[u8; 4], body: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     for part in Boxes(body) {
         let (name, content) = part?;
@@ -94,7 +95,7 @@ fn copy(parent: &[u8; 4], body: &[u8], out: &mut Vec<u8>) -> Result<(), String> 
                 false
             }
             (b"stbl", b"stsz") => {
-                // With one size for all samples there are no entries.
+                // If all samples have the same size, there are no entries.
                 if number(content, 4) == Some(0) {
                     table(name, content, 8, 4)?;
                 }
@@ -117,14 +118,14 @@ fn copy(parent: &[u8; 4], body: &[u8], out: &mut Vec<u8>) -> Result<(), String> 
     Ok(())
 }
 
-/// Whether a track's handler is the one for video.
+/// Returns whether a track's handler is the one for video.
 fn is_video(track: &[u8]) -> Result<bool, String> {
     let Some(media) = child(track, b"mdia")? else { return Ok(false) };
     let handler = child(media, b"hdlr")?;
     Ok(handler.and_then(|handler| handler.get(8..12)) == Some(b"vide"))
 }
 
-/// The content of the first box with that name.
+/// Returns the content of the first box with that name.
 pub(super) fn child<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
     for part in Boxes(body) {
         let (found, content) = part?;
@@ -135,7 +136,7 @@ pub(super) fn child<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8
     Ok(None)
 }
 
-/// The first box with that name, with its header.
+/// Returns the first box with that name, including its header.
 pub(super) fn whole<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
     let mut boxes = Boxes(body);
     loop {
@@ -150,13 +151,13 @@ pub(super) fn whole<'a>(body: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8
     }
 }
 
-/// The big-endian number at an offset.
+/// Returns the big-endian number at an offset.
 pub(super) fn number(content: &[u8], at: usize) -> Option<u32> {
     let bytes = content.get(at..)?.first_chunk()?;
     Some(u32::from_be_bytes(*bytes))
 }
 
-/// Checks that a table's entries, whose number is stored at the offset `count`, lie in its box.
+/// Checks that a table's entries, whose number is stored at offset `count`, lie within its box.
 fn table(name: [u8; 4], content: &[u8], count: usize, entry: u64) -> Result<(), String> {
     let available = content.len().saturating_sub(count + 4) as u64;
     match number(content, count) {
@@ -165,7 +166,7 @@ fn table(name: [u8; 4], content: &[u8], count: usize, entry: u64) -> Result<(), 
     }
 }
 
-/// Checks sample descriptions and the boxes in each of them.
+/// Checks the sample descriptions and the boxes in each of them.
 fn descriptions(content: &[u8]) -> Result<(), String> {
     table(*b"stsd", content, 4, ENTRY_HEAD as u64)?;
     for entry in Boxes(content.get(8..).unwrap_or_default()) {
@@ -177,14 +178,14 @@ fn descriptions(content: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Iterates over sibling boxes: name and content, or what is wrong.
+/// Iterates over sibling boxes. Yields the name and content of each, or what is wrong.
 pub(super) struct Boxes<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Boxes<'a> {
     type Item = Result<([u8; 4], &'a [u8]), String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // A shorter rest is the zeros with which QuickTime terminates some lists.
+        // A shorter remainder consists of the zeros with which QuickTime terminates some lists.
         let body = self.0;
         let (&size, rest) = body.split_first_chunk()?;
         let &name = rest.first_chunk()?;
@@ -202,7 +203,7 @@ impl<'a> Iterator for Boxes<'a> {
     }
 }
 
-/// A 64-bit size.
+/// Decodes a 64-bit size.
 fn long(bytes: &[u8]) -> usize {
     let size = bytes.iter().fold(0u64, |size, &byte| size << 8 | u64::from(byte));
     usize::try_from(size).unwrap_or(usize::MAX)

@@ -1,5 +1,5 @@
-//! Demuxing mp4: offsets and display times of the samples of the first video track, and the decoder's
-//! configuration. Every number comes from the file, so every one is checked.
+//! Demuxes mp4: reads the offsets and display times of the samples of the first video track, and
+//! the decoder configuration. All numbers come from the file, so all of them are checked.
 
 mod index;
 mod order;
@@ -26,16 +26,16 @@ pub(super) use parameters::{check_references, sequence};
 use presentation::Presentation;
 use timeline::{Time, Timeline};
 
-/// Maximum size of a sample, bytes; typical ones have some kilobytes.
+/// Maximum size of a sample, bytes; typical samples have a few kilobytes.
 const MAX_SAMPLE: u64 = 16 << 20;
 
-/// Maximum number of samples of a clip: two days of video, or some hundred megabytes of tables.
+/// Maximum number of samples of a clip: two days of video, or a few hundred megabytes of tables.
 const MAX_SAMPLES: u64 = 1 << 22;
 
 /// One coded picture.
 pub(super) struct Sample {
     start: u64,
-    /// Bytes; 0 for a frame that was dropped.
+    /// Size in bytes; 0 for a dropped frame.
     pub size: u64,
     /// Whether the container marks it as a sync sample, from which decoding can start.
     pub sync: bool,
@@ -43,11 +43,12 @@ pub(super) struct Sample {
 
 /// The content of a sample.
 pub(super) struct AccessUnit {
-    /// Its NAL units with start codes.
+    /// The NAL units, with start codes.
     pub bytes: Vec<u8>,
     /// Whether decoding can start here.
     pub start: bool,
-    /// Whether no other picture refers to this one: the decoder is in the same state without it.
+    /// Whether no other picture refers to this one, so that skipping it does not affect the
+    /// decoder's state.
     pub dispensable: bool,
 }
 
@@ -56,27 +57,27 @@ pub(super) struct Track {
     path: PathBuf,
     file: File,
     length_size: LengthSize,
-    /// In decoding order.
+    /// The samples in decoding order.
     pub samples: Vec<Sample>,
-    /// Indices into `samples` in display order; edits may leave some out and repeat others.
+    /// Indices into `samples` in display order; the edit list may leave out some and repeat others.
     pub shown: Vec<usize>,
     /// Parameter sets with start codes, to be decoded before the first sample.
     pub header: Vec<u8>,
-    /// Pixels of a stored frame after cropping.
+    /// Width of a stored frame after cropping, pixels.
     pub width: usize,
-    /// Pixels of a stored frame after cropping.
+    /// Height of a stored frame after cropping, pixels.
     pub height: usize,
     /// Frames per second, on average.
     pub fps: f64,
-    /// How far frames are from there at most, seconds.
+    /// Largest deviation of a frame's time from its time at a constant `fps`, seconds.
     pub drift: f64,
-    /// How stored frames are turned to be upright.
+    /// Transformation that makes stored frames upright.
     pub orientation: Orientation,
     /// Width and height of a stored pixel in lowest terms.
     pub pixel_aspect: [u32; 2],
-    /// What the container and the first parameter set say about colours.
+    /// Colour conversion according to the container and the first parameter set.
     pub colour: Colour,
-    /// What the container alone says.
+    /// The container's own statements about colours.
     pub tags: ColourTags,
 }
 
@@ -92,7 +93,7 @@ impl Track {
         let broken = |what: &str| Stop::Fallback(damaged(path, what));
         let index = index::read(path, &mut file, length)?;
         let context = mp4parse::read_mp4(&mut &index[..]).map_err(|error| {
-            // The parser is strict; ffmpeg may still make sense of the file.
+            // The parser is strict; ffmpeg may still be able to read the file.
             log::debug!("{}: {error:?}", path.display());
             broken("no usable index: is the file complete?")
         })?;
@@ -108,7 +109,7 @@ impl Track {
         let timed = track.ctts.is_some();
         let (samples, mut times) = sample_table(path, track, length)?;
         if samples.is_empty() {
-            // Fragmented files have their index elsewhere, which the parser does not read.
+            // Fragmented files store their index elsewhere, where the parser does not read it.
             return Err(Stop::Fallback(unsupported(path, "fragmented mp4")));
         }
         let AvcConfiguration { length_size, sets, sps, width, height } = codec;
@@ -146,9 +147,9 @@ impl Track {
         Ok(track)
     }
 
-    /// Without composition times the container states only when a sample is decoded; the stream says
-    /// in which order its pictures are shown (`reordered`). It also tells whether an empty sample
-    /// stands for a picture that others need.
+    /// Reads the display order of pictures from the stream if `reordered`: without composition
+    /// times, the container only states when a sample is decoded. Also detects whether an empty
+    /// sample stands for a picture that others need.
     fn count_pictures(
         &mut self,
         times: &mut [Time],
@@ -176,8 +177,9 @@ impl Track {
         Ok(())
     }
 
-    /// A recording that was cut between key frames begins with frames that cannot be decoded; which of
-    /// them ffmpeg shows nevertheless is for ffmpeg to say.
+    /// Leaves clips that do not start with a key frame to ffmpeg. A recording that was cut between
+    /// key frames begins with frames that cannot be decoded, and ffmpeg decides which of them it
+    /// shows nevertheless.
     fn starts_with_key_frame(&mut self) -> Result<(), Stop> {
         let first = self.samples.iter().position(|sample| sample.size > 0);
         let first = first.ok_or_else(|| damaged(&self.path, "all of its samples are empty"))?;
@@ -187,7 +189,7 @@ impl Track {
         Err(Stop::Fallback(unsupported(&self.path, "H.264 that does not start with a key frame")))
     }
 
-    /// The sample at `index`.
+    /// Reads the sample at `index`.
     pub(super) fn read(&mut self, index: usize) -> Result<AccessUnit, Stop> {
         let bytes = self.bytes(index)?;
         let nals = self.units(index, &bytes)?;
@@ -202,12 +204,13 @@ impl Track {
         Ok(unit)
     }
 
-    /// The content of a sample.
+    /// Reads the content of a sample.
     fn bytes(&mut self, index: usize) -> Result<Vec<u8>, Stop> {
         let Self { path, file, .. } = self;
         let bad = |what: &str| Stop::Fallback(damaged(path, format!("sample {index} {what}")));
         let sample = self.samples.get(index).ok_or_else(|| bad("is not in the index"))?;
-        // At most `MAX_SAMPLE` and the file's length; growing while reading would take seven reads.
+        // The size is at most `MAX_SAMPLE` and the file's length. A buffer that grows while reading
+        // would take seven reads.
         let mut bytes = vec![0; sample.size as usize];
         file.seek(SeekFrom::Start(sample.start)).map_err(|e| unreadable(path, &e))?;
         file.read_exact(&mut bytes).map_err(|error| match error.kind() {
@@ -217,7 +220,7 @@ impl Track {
         Ok(bytes)
     }
 
-    /// The units of a sample's content.
+    /// Splits a sample's content into its units.
     fn units<'a>(&self, index: usize, bytes: &'a [u8]) -> Result<Vec<H264NalUnit<'a>>, Stop> {
         h264::parse_length_prefixed_nal_units(bytes, self.length_size).map_err(|_| {
             let reason = format!("sample {index} is not a list of H.264 units");
@@ -226,8 +229,8 @@ impl Track {
     }
 }
 
-/// Whether these are slices that nothing refers to (nal_ref_idc 0), without parameter sets, which later
-/// pictures would miss. Anything unusual counts as needed.
+/// Returns whether these are slices to which nothing refers (nal_ref_idc 0), without parameter
+/// sets, which later pictures need. Anything unusual counts as needed.
 fn dispensable(nals: &[H264NalUnit<'_>]) -> bool {
     let slice = |nal: &H264NalUnit| nal.nal_unit_type == H264NalUnitType::NonIdrSlice;
     let free = |nal: &H264NalUnit| match nal.nal_unit_type {
@@ -238,8 +241,8 @@ fn dispensable(nals: &[H264NalUnit<'_>]) -> bool {
     nals.iter().any(slice) && nals.iter().all(free)
 }
 
-/// Checks the first bytes: other containers are left to ffmpeg. Without it, a file with a video
-/// extension that begins like none of them is damaged.
+/// Checks the first bytes: other containers are left to ffmpeg. Without ffmpeg, a file with a video
+/// extension but an unknown beginning counts as damaged.
 fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     let mut head = Vec::new();
     file.by_ref().take(12).read_to_end(&mut head).map_err(|e| unreadable(path, &e))?;
@@ -265,18 +268,18 @@ fn sniff(path: &Path, file: &mut File) -> Result<(), Stop> {
     Err(Stop::Fallback(unsupported(path, container)))
 }
 
-/// What an mp4 file says of its first video track, whatever the codec.
+/// An mp4 file's statements about its first video track, regardless of the codec.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Statement {
-    /// Degrees clockwise by which frames are turned.
+    /// Degrees clockwise by which frames are rotated.
     pub rotation: u32,
-    /// Whether they are mirrored top to bottom before that.
+    /// Whether frames are mirrored top to bottom before the rotation.
     pub mirrored: bool,
-    /// Whether samples are not decoded one after the other: several edits, or empty samples.
+    /// Whether samples are not simply decoded one after the other: several edits, or empty samples.
     pub spliced: bool,
 }
 
-/// Reads that of a file; the default if it is no mp4 file or its index is broken.
+/// Reads the [`Statement`] of a file; the default if it is not an mp4 file or its index is broken.
 pub(super) fn statement(path: &Path) -> Statement {
     let read = || -> Result<Statement, Stop> {
         let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
@@ -309,14 +312,15 @@ fn push_nal(unit: &mut Vec<u8>, nal: &[u8]) {
     unit.extend_from_slice(nal);
 }
 
-/// The samples, and the display times of those that are not empty.
+/// Returns the samples, and the display times of those that are not empty.
 fn sample_table(
     path: &Path,
     track: &mp4parse::Track,
     length: u64,
 ) -> Result<(Vec<Sample>, Vec<Time>), Stop> {
     let damaged = |reason: String| Stop::Fallback(damaged(path, reason));
-    // The table is built before its sizes are checked, so its length is bounded by the file's first.
+    // The table is built before its sizes are checked, so its length is checked against the file's
+    // first.
     let holds = track.stsz.as_ref().map_or(0, |stsz| match stsz.sample_size {
         0 => stsz.sample_sizes.len() as u64,
         size => length / u64::from(size),
@@ -338,7 +342,7 @@ fn sample_table(
             .checked_sub(size)
             .ok_or_else(|| damaged("its samples are larger than the file".into()))?;
         samples.push(Sample { start, size, sync: row.sync });
-        // An empty sample stands for a frame that was dropped.
+        // An empty sample stands for a dropped frame.
         if size > 0 {
             let (start, end) = (row.start_composition.0, row.end_composition.0);
             let decoded = row.start_decode.0;
@@ -349,8 +353,8 @@ fn sample_table(
     Ok((samples, times))
 }
 
-/// The number of samples in the chunk table: runs of chunks, each up to the next run's first chunk,
-/// the last one up to the end.
+/// Returns the number of samples according to the chunk table, which consists of runs of chunks:
+/// each run extends to the next run's first chunk, the last one to the end.
 fn named_samples(track: &mp4parse::Track) -> u64 {
     let (Some(stsc), Some(stco)) = (&track.stsc, &track.stco) else {
         return 0;

@@ -1,5 +1,5 @@
-//! The display order of H.264 pictures whose container states no composition times: by picture order
-//! count, ITU-T H.264, 8.2.1.
+//! Determines the display order of H.264 pictures whose container states no composition times, by
+//! their picture order count (ITU-T H.264, 8.2.1).
 
 use h264_reader::Context;
 use h264_reader::nal::pps::PicParameterSet;
@@ -9,7 +9,7 @@ use h264_reader::nal::slice::{
 use h264_reader::nal::sps::{PicOrderCntType, SeqParameterSet};
 use h264_reader::nal::{Nal, RefNal, UnitType};
 
-/// Whether pictures of this sequence may be shown in another order than they are coded in.
+/// Returns whether the display order of this sequence's pictures may differ from the coding order.
 pub(super) fn may_differ(sps: &SeqParameterSet) -> bool {
     const BASELINE: u8 = 66;
     let vui = sps.vui_parameters.as_ref();
@@ -19,14 +19,15 @@ pub(super) fn may_differ(sps: &SeqParameterSet) -> bool {
         || restrictions.is_some_and(|limits| limits.max_num_reorder_frames == 0))
 }
 
-/// Counts the pictures of a stream in display order.
+/// Determines the display positions of a stream's pictures.
 pub(super) struct PictureOrder {
     context: Context,
     /// Number of sequences (from one IDR picture to the next) so far.
     sequence: u64,
-    /// Of the previous reference picture: most significant part and least significant bits.
+    /// Picture order count of the previous reference picture: most significant part and least
+    /// significant bits.
     previous: (i64, i64),
-    /// Number of the previous reference picture.
+    /// `frame_num` of the previous reference picture.
     frame_num: u16,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct PictureOrder {
 pub(super) type Position = (u64, i64);
 
 impl PictureOrder {
-    /// `sets` are the parameter sets of the container, without start codes.
+    /// Creates the state from the container's parameter sets, which have no start codes.
     pub(super) fn new<'a>(sets: impl Iterator<Item = &'a [u8]>) -> Result<Self, &'static str> {
         let mut order =
             Self { context: Context::new(), sequence: 0, previous: (0, 0), frame_num: 0 };
@@ -44,19 +45,20 @@ impl PictureOrder {
         Ok(order)
     }
 
-    /// Takes the next unit in decoding order; the position of its picture if it is a slice. Of a
-    /// picture's slices only the first one is to be given.
+    /// Processes the next unit in decoding order and returns the position of its picture if it is a
+    /// slice. Only the first slice of each picture must be passed.
     ///
     /// # Errors
-    /// What is broken or not supported, or that a picture is missing to which others refer: the numbers
-    /// of reference pictures have no gaps (7.4.3), unless the stream was made with some left out.
+    /// Something is broken or not supported, or a picture to which others refer is missing: the
+    /// numbers of reference pictures have no gaps (7.4.3), unless the stream declares that gaps are
+    /// allowed.
     pub(super) fn unit(&mut self, unit: &[u8]) -> Result<Option<Position>, &'static str> {
         const BROKEN: &str = "its H.264 parameter sets are broken";
         if unit.is_empty() {
             return Ok(None);
         }
         let nal = RefNal::new(unit, &[], true);
-        let header = nal.header().map_err(|_| "a unit of no known kind")?;
+        let header = nal.header().map_err(|_| "a unit of unknown type")?;
         let mut bits = nal.rbsp_bits();
         match header.nal_unit_type() {
             UnitType::SeqParameterSet => {
@@ -73,7 +75,7 @@ impl PictureOrder {
             | UnitType::SliceLayerWithoutPartitioningNonIdr => {
                 let (slice, sps, _) =
                     SliceHeader::from_bits(&self.context, &mut bits, header, None)
-                        .map_err(|_| "the head of a slice is broken")?;
+                        .map_err(|_| "a slice header is broken")?;
                 let next = (u32::from(self.frame_num) + 1) % (1 << sps.log2_max_frame_num());
                 let expected = [u32::from(self.frame_num), next];
                 let follows = slice.idr_pic_id.is_some()
@@ -101,7 +103,7 @@ struct Count {
     low: i64,
 }
 
-/// The picture order count by the previous reference picture's (8.2.1.1).
+/// Returns the picture order count, computed from that of the previous reference picture (8.2.1.1).
 fn position(
     sequence: u64,
     previous: (i64, i64),
@@ -141,7 +143,7 @@ fn position(
     Ok(Count { sequence, high, low })
 }
 
-/// Whether the picture order starts anew after this picture (memory management operation 5).
+/// Returns whether the picture order is reset after this picture (memory management operation 5).
 fn resets(slice: &SliceHeader) -> bool {
     matches!(&slice.dec_ref_pic_marking, Some(DecRefPicMarking::Adaptive(operations))
     if operations.iter().any(|operation| {

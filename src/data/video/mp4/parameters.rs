@@ -1,4 +1,4 @@
-//! The configuration of an H.264 track: its parameter sets, from the container.
+//! The configuration of an H.264 track: its parameter sets as stored in the container.
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use shiguredo_mp4::boxes::AvccBox;
 
 use super::super::{Stop, damaged, unsupported};
 
-/// What is needed to read and to decode the samples.
+/// The configuration that is needed to read and decode the samples.
 pub(super) struct AvcConfiguration {
     pub length_size: LengthSize,
     /// Sequence and picture parameter sets, without start codes.
     pub sets: Vec<Vec<u8>>,
     /// The first sequence parameter set.
     pub sps: SeqParameterSet,
-    /// Pixels after cropping.
+    /// Width after cropping, pixels.
     pub width: usize,
-    /// Pixels after cropping.
+    /// Height after cropping, pixels.
     pub height: usize,
 }
 
@@ -35,7 +35,7 @@ impl AvcConfiguration {
         let [SampleEntry::Video(entry)] = entries else {
             return Err(match entries.len() {
                 0 | 1 => other(codec_name(index)),
-                _ => other("a track of several sample descriptions"),
+                _ => other("a track with several sample descriptions"),
             });
         };
         let avcc = match (&entry.codec_type, &entry.codec_specific) {
@@ -60,7 +60,7 @@ impl AvcConfiguration {
         };
         check_references(path, first)?;
         let sps = sequence(first).ok_or_else(|| {
-            // What the strict parser refuses may still be a stream that ffmpeg plays.
+            // ffmpeg may be able to play a stream that the strict parser refuses.
             match h264::parse_sps(first) {
                 Ok(_) => other("H.264 with unusual parameter sets"),
                 Err(_) => broken("its H.264 parameter sets are broken"),
@@ -71,7 +71,7 @@ impl AvcConfiguration {
             return Err(other("H.264 that is not 4:2:0"));
         }
         if chroma.bit_depth_luma_minus8 != 0 || chroma.bit_depth_chroma_minus8 != 0 {
-            return Err(other("H.264 of more than 8 bits"));
+            return Err(other("H.264 with more than 8 bits"));
         }
         let (width, height) = sps
             .pixel_dimensions()
@@ -86,7 +86,7 @@ impl AvcConfiguration {
 pub(in super::super) fn check_references(path: &Path, unit: &[u8]) -> Result<(), Stop> {
     const MOST: u64 = 16;
     const MOST_MACROBLOCKS: u64 = 696_320;
-    // The decoder reports what cannot be parsed.
+    // If the set cannot be parsed, the decoder reports the error.
     let Ok(sps) = Sps::parse(&emulation_unprevent(unit.get(1..).unwrap_or_default())) else {
         return Ok(());
     };
@@ -104,8 +104,8 @@ pub(in super::super) fn sequence(unit: &[u8]) -> Option<SeqParameterSet> {
     SeqParameterSet::from_bits(bits).ok()
 }
 
-/// The name of a codec that the parser does not know, for the message only: from the four-character
-/// code of the sample description.
+/// Returns the name of a codec that the parser does not know, from the four-character code of the
+/// sample description. It is only used in messages.
 fn codec_name(index: &[u8]) -> &'static str {
     let names = index.windows(20).filter(|window| window.starts_with(b"stsd"));
     let mut known = names.filter_map(|window| match &window[16..20] {

@@ -1,5 +1,5 @@
-//! What the container says about showing a video track: edit list, orientation, shape of the pixels
-//! and colours.
+//! The container's statements about how to present a video track: edit list, orientation, pixel
+//! aspect ratio and colours.
 
 use shiguredo_mp4::Decode;
 use shiguredo_mp4::boxes::{ElstBox, MvhdBox, TkhdBox};
@@ -8,32 +8,33 @@ use super::super::colour::ColourTags;
 use super::super::orientation::{Matrix, Orientation};
 use super::index::{Boxes, ENTRY_HEAD, child, number, whole};
 
-/// A part of the track that is shown.
+/// A part of a track that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Edit {
-    /// Composition time of its start, in the track's ticks.
+    /// Composition time of the part's start, in the track's ticks.
     pub start: i64,
-    /// Composition time of its end, exclusive.
+    /// Composition time of the part's end, exclusive.
     pub end: i64,
 }
 
 /// How a track is shown.
 #[derive(Debug)]
 pub(super) struct Presentation {
-    /// The parts that are shown, one after the other; without an edit list the whole track.
+    /// The parts that are shown, one after the other; without an edit list, the whole track.
     pub edits: Vec<Edit>,
-    /// `None` for an angle that is not a multiple of 90°.
+    /// Orientation of stored frames; `None` if the angle is not a multiple of 90°.
     pub orientation: Option<Orientation>,
     /// Width and height of a stored pixel, if stated.
     pub pixel_aspect: Option<[u32; 2]>,
     pub colour: ColourTags,
-    /// Whether samples of size 0 stand for frames that were dropped.
+    /// Whether there are samples of size 0, which stand for dropped frames.
     pub empty_samples: bool,
 }
 
 impl Presentation {
-    /// Reads the first video track of an index that [`index::read`](super::index::read) returned;
-    /// `ticks` is the track's number of ticks per second.
+    /// Reads the presentation of the first video track from an index that
+    /// [`index::read`](super::index::read) returned; `ticks` is the track's number of ticks per
+    /// second.
     pub(super) fn read(index: &[u8], ticks: u64) -> Result<Self, String> {
         let (movie, track) = first_track(index)?.ok_or("no video track")?;
         let header = decoded::<MvhdBox>(movie, b"mvhd")?.ok_or("no mvhd box")?;
@@ -55,10 +56,10 @@ impl Presentation {
     }
 }
 
-/// The contents of a movie's box and of a track's box in it.
+/// The contents of a movie box and of a track box in it.
 type MovieAndTrack<'a> = (&'a [u8], &'a [u8]);
 
-/// The boxes of the first video track.
+/// Returns the boxes of the first video track and its movie.
 fn first_track(index: &[u8]) -> Result<Option<MovieAndTrack<'_>>, String> {
     for movie in Boxes(index) {
         let (_, movie) = movie?;
@@ -76,9 +77,9 @@ fn decoded<T: Decode>(body: &[u8], name: &[u8; 4]) -> Result<Option<T>, String> 
     Ok(Some(decoded))
 }
 
-/// What players make of an edit list (ISO/IEC 14496-12, 8.6.6), in the way of ffmpeg: leading empty
-/// edits only delay the start; an empty edit between others plays the track's first frames instead of
-/// nothing; rates are ignored, so that every frame of a part is shown once.
+/// Interprets an edit list (ISO/IEC 14496-12, 8.6.6) like ffmpeg: leading empty edits only delay
+/// the start; an empty edit between others plays the track's first frames instead of nothing; rates
+/// are ignored, so that every frame of a part is shown once.
 fn shown(edits: Option<ElstBox>, ticks: u64, movie_ticks: u64) -> Vec<Edit> {
     const WHOLE: Edit = Edit { start: i64::MIN, end: i64::MAX };
     let edits = edits.map(|list| list.entries).unwrap_or_default();
@@ -93,14 +94,14 @@ fn shown(edits: Option<ElstBox>, ticks: u64, movie_ticks: u64) -> Vec<Edit> {
         .collect();
     match &mut shown[..] {
         [] => return vec![WHOLE],
-        // A length that is not known yet, of a file that was meant to be continued.
+        // The length is not known yet because the file was meant to be continued.
         [edit] if edit.start == edit.end => edit.end = i64::MAX,
         _ => {}
     }
     shown
 }
 
-/// A box of the sample table.
+/// Returns a box of the sample table.
 fn sample_table<'a>(track: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
     let mut body = track;
     for name in [b"mdia", b"minf", b"stbl", name] {
@@ -110,7 +111,7 @@ fn sample_table<'a>(track: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>,
     Ok(Some(body))
 }
 
-/// The first sample description, after its box header.
+/// Returns the first sample description, without its box header.
 fn description(track: &[u8]) -> Result<Option<&[u8]>, String> {
     let Some(descriptions) = sample_table(track, b"stsd")? else { return Ok(None) };
     let first = Boxes(descriptions.get(8..).unwrap_or_default()).next().transpose()?;
@@ -119,13 +120,13 @@ fn description(track: &[u8]) -> Result<Option<&[u8]>, String> {
 
 fn empty_samples(track: &[u8]) -> Result<bool, String> {
     let Some(sizes) = sample_table(track, b"stsz")? else { return Ok(false) };
-    // Flags, a size for all, their number, the sizes.
+    // The box contains flags, a common size, the number of samples, and their sizes.
     let each = number(sizes, 4) == Some(0);
     let mut sizes = sizes.get(12..).unwrap_or_default().chunks_exact(4);
     Ok(each && sizes.any(|size| size == [0; 4]))
 }
 
-/// A box within a sample description.
+/// Returns a box within a sample description.
 fn extension<'a>(description: &'a [u8], name: &[u8; 4]) -> Result<Option<&'a [u8]>, String> {
     child(description.get(ENTRY_HEAD - 8..).unwrap_or_default(), name)
 }
@@ -135,8 +136,8 @@ fn stated_aspect(description: &[u8]) -> Result<Option<[u32; 2]>, String> {
     Ok(aspect.and_then(|aspect| Some([number(aspect, 0)?, number(aspect, 4)?])))
 }
 
-/// The shape of pixels for which a stored frame fills the size of the track header, as QuickTime
-/// states it.
+/// Returns the pixel aspect ratio at which a stored frame fills the size in the track header, which
+/// is how QuickTime states it.
 fn implied_aspect(description: &[u8], shown: [i16; 2]) -> Option<[u32; 2]> {
     let stored = number(description, 24)?;
     let (width, height) = (stored >> 16, stored & 0xFFFF);
@@ -145,7 +146,7 @@ fn implied_aspect(description: &[u8], shown: [i16; 2]) -> Option<[u32; 2]> {
     (stated && [width, height] != [across, down]).then_some([height * across, width * down])
 }
 
-/// The `colr` box of the types "nclx" and, without range, QuickTime's "nclc".
+/// Reads a `colr` box of type "nclx", or of QuickTime's type "nclc", which has no range.
 fn colour(description: &[u8]) -> Result<ColourTags, String> {
     let Some(colour) = extension(description, b"colr")? else { return Ok(ColourTags::default()) };
     let matrix = colour.get(8..10).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));

@@ -1,10 +1,10 @@
-//! Which samples of a track are shown, in which order and at what rate.
+//! Determines which samples of a track are shown, in which order and at what rate.
 
 use super::super::super::clip::ClipInfo;
 use super::order::Position;
 use super::presentation::Edit;
 
-/// When a sample is shown, in the track's ticks.
+/// The times of a sample, in the track's ticks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
     /// Composition time.
@@ -26,25 +26,25 @@ pub(super) struct Timeline {
     pub shown: Vec<usize>,
     /// Frames per second between the first and the last frame; 25 without usable times.
     pub fps: f64,
-    /// How far frames are at most from where that rate puts them, seconds.
+    /// Largest deviation of a frame's time from its time at that constant rate, seconds.
     pub drift: f64,
 }
 
 impl Timeline {
-    /// Applies the edits to a track of `ticks` per second whose samples are shown at `times`. At most
-    /// `most` frames.
+    /// Applies the edits to a track with `ticks` ticks per second whose samples are shown at
+    /// `times`. Fails if there are more than `most` frames.
     pub(super) fn new(
         mut times: Vec<Time>,
         edits: &[Edit],
         ticks: f64,
         most: u64,
     ) -> Result<Self, &'static str> {
-        // Stable: of equal times the first in decoding order is shown first.
+        // The sort is stable: among equal times, the first in decoding order is shown first.
         times.sort_by_key(|time| time.start);
         let mut shown = Vec::new();
         // Presentation times of the first frame's start and end, and of the last frame's start.
         let mut span: Option<(i128, i128, i128)> = None;
-        // When each frame begins.
+        // Time at which each frame begins.
         let mut begins = Vec::new();
         let mut elapsed = 0i128;
         for edit in edits {
@@ -60,7 +60,7 @@ impl Timeline {
             shown.extend(frames.iter().map(|frame| frame.1));
             let leading = part.iter().min_by_key(|time| time.sample);
             if let (Some(first), Some(last), Some(leading)) = (part.first(), part.last(), leading) {
-                // A part's clock starts when its first sample is decoded, as ffmpeg has it.
+                // A part's clock starts when its first sample is decoded, like in ffmpeg.
                 let at = |time: i64| elapsed + i128::from(time) - i128::from(leading.decoded);
                 let (start, end) = span.map_or((at(first.start), at(first.end)), |s| (s.0, s.1));
                 span = Some((start, end, at(last.start)));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_at_other_times_than_the_rate_says_drift() {
+    fn drift_is_the_deviation_from_the_mean_rate() {
         let drift = |starts: &[i64]| {
             let times = starts.iter().zip(0..).map(|(&start, sample)| Time {
                 start,
@@ -128,18 +128,18 @@ mod tests {
             Timeline::new(times.collect(), &whole, 1000.0, 20).unwrap().drift
         };
         assert_eq!(drift(&[80, 120, 160, 200]), 0.0);
-        // A mean of 100 ms: the second frame should begin at 100, the third at 200.
+        // The mean is 100 ms: the second frame should begin at 100, the third at 200.
         assert!((drift(&[0, 50, 100, 300]) - 0.1).abs() < 1e-9);
         assert_eq!(drift(&[7, 7]), 0.0);
     }
 
     #[test]
-    fn the_rate_is_that_of_the_frames_as_shown() {
+    fn the_rate_is_that_of_the_shown_frames() {
         // The second part begins before the track does, and is one frame long.
         let (shown, fps) = shown(&[(80, 160), (40, 120)]).unwrap();
         assert_eq!(shown, [0, 2, 0]);
         assert!((fps - 2.0 * 1000.0 / 80.0).abs() < 1e-9, "{fps}");
-        // So is the third, after a pause of one frame.
+        // Here the third one, after a pause of one frame.
         let (_, fps) = self::shown(&[(80, 160), (-40, 40), (80, 120)]).unwrap_or_default();
         assert!((fps - 2.0 * 1000.0 / 160.0).abs() < 1e-9, "{fps}");
     }
