@@ -14,7 +14,7 @@ use crate::data::check::check_dataset;
 use crate::data::video::verify_clip;
 use crate::sheet::data_set_sheet;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct CheckDataArgs {
     #[command(flatten)]
@@ -37,7 +37,7 @@ impl CheckDataArgs {
         let clips = self.window.clips();
         let window = clips.window(source.schema()).map_err(Failure::usage)?;
         if let Some(path) = &self.sheet {
-            // A check can take hours.
+            // Checked first, because checking the data can take hours.
             check_out_file("--sheet", path, "png")?;
             keep_data_set("--sheet", path, &source)?;
         }

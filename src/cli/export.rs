@@ -16,7 +16,7 @@ use crate::options::{choices, file_or_folder};
 use crate::web::{Memory, WebError, WebModel, is_page};
 
 choices! {
-    /// What exported weights are for.
+    /// Purpose of an export.
     Target {
         /// All weights, with polyview's names.
         Polyview = "polyview",
@@ -27,7 +27,7 @@ choices! {
     }
 }
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// Checkpoint to read, or a run's folder for its best one
@@ -57,9 +57,9 @@ impl ExportArgs {
             Target::Web => return self.page(),
         };
         if self.size.is_some() {
-            return Err(Failure::usage("--size is for --for web: weights alone fit any size"));
+            return Err(Failure::usage("--size needs --for web: weights alone fit any size"));
         }
-        if self.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("html")) {
+        if self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("html")) {
             let out = self.out.display();
             return Err(Failure::usage(format!("--out {out}: a page is written with --for web")));
         }
@@ -73,7 +73,7 @@ impl ExportArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Writes a page.
+    /// Writes a page that runs the model in a browser.
     fn page(&self) -> CommandResult {
         let shown = self.checkpoint.display();
         check_out_file("--out", &self.out, "html")?;
@@ -86,7 +86,9 @@ impl ExportArgs {
             input.size = [height, width];
         }
         if !info.model.inputs.is_empty() {
-            log::warn!("{shown}: trained with annotated properties as inputs, unknown to the page");
+            log::warn!(
+                "{shown}: trained with annotated properties as inputs, which the page lacks"
+            );
         }
         let model = WebModel::new(&net, &info, &schema, &input, self.half, &self.name());
         let model = model.map_err(|error| self.failure(&error))?;
@@ -111,7 +113,8 @@ impl ExportArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The checkpoint as the page names it: a run's folder says more than `best`.
+    /// Returns the name that the page shows for the checkpoint: `FOLDER/FILE`, because the run's folder
+    /// says more than `best`.
     fn name(&self) -> String {
         let text =
             |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
@@ -144,7 +147,7 @@ impl ExportArgs {
     }
 }
 
-/// In whole MiB.
+/// Formats a number of bytes in whole MiB.
 fn mebibytes(bytes: usize) -> String {
     match bytes as f64 / (1 << 20) as f64 {
         size if size < 1.0 => "less than 1 MiB".to_owned(),
@@ -152,7 +155,7 @@ fn mebibytes(bytes: usize) -> String {
     }
 }
 
-/// `16,112,199`.
+/// Parses a size such as `16,112,199`.
 fn size(text: &str) -> Result<[usize; 3], String> {
     let wanted = "must be frames, rows and columns, e.g. 16,112,199";
     let numbers: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();

@@ -13,10 +13,10 @@ use crate::options::{between, seed, within};
 use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
 use crate::units::{ByteSize, plural};
 
-/// Far more than anyone writes.
+/// Upper limit of counts, far above any use.
 const MOST: usize = 1 << 20;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct SynthArgs {
     /// Folder to write to; must be empty or absent
@@ -77,11 +77,11 @@ impl SynthArgs {
             ratio: self.ratio,
             layout: SynthLayout::of(&schema),
         };
-        // Nobody asked for the splits of the built-in one.
+        // The built-in schema's splits were not the user's choice, so they are not worth a warning.
         let own = schema.splits.iter().filter(|_| self.schema.is_some());
         for split in own.filter(|split| !synth::SPLITS.contains(&&*split.name)) {
             let written = synth::SPLITS.join(", ");
-            log::warn!("the schema's split {} is not written; synth knows {written}", split.name);
+            log::warn!("the schema's split {} is not written; synth writes {written}", split.name);
         }
         let bar = terminal.counter("clips");
         let written = synth::write(&options, &synth::tasks_of(&schema), |done, of| {
@@ -118,7 +118,7 @@ impl SynthArgs {
     }
 }
 
-/// Whether clips of so many frames reach to the end of a window.
+/// Returns whether clips of `frames` frames reach to the end of a window.
 fn reaches(window: Window, frames: usize) -> bool {
     match window {
         Window::Frames { end, .. } => end < frames,

@@ -22,7 +22,7 @@ pub struct DataConfig {
     #[serde(with = "options::path_text")]
     #[arg(value_parser = options::path_or_empty(), default_value = "", hide_default_value = true)]
     pub dataset_root: PathBuf,
-    /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or what the labels show]
+    /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or inferred from the labels]
     #[arg(long, value_name = "FILE", value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,

@@ -218,7 +218,7 @@ fn evaluate_and_predict_say_how_many_they_average() {
     for (args, error) in [
         (
             &["--test-clips=2", "--window=2..5"] as &[&str],
-            "--test-clips 2: the window 2..5 has one place in a clip: add --window dense or segments, \
+            "--test-clips 2: the window 2..5 has a fixed place in a clip: add --window dense or segments, \
              which are spread over all of it",
         ),
         (&["--test-clips=2", "--window=whole"], "--test-clips 2: the window whole has one place"),
