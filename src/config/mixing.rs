@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::{self, option_defaults};
 
-/// Mixup and cutmix. With both, half of the batches get either.
+/// Mixup and cutmix. With both, each is applied to half of the batches.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Mixing of actions")]
@@ -23,12 +23,12 @@ pub struct MixingConfig {
 option_defaults!(MixingConfig);
 
 impl MixingConfig {
-    /// Whether actions are mixed at all.
+    /// Returns whether actions are mixed at all.
     pub fn mixes(&self) -> bool {
         self.mixup.is_some() || self.cutmix.is_some()
     }
 
-    /// What is mixed, in words; `None` if nothing is.
+    /// Describes the mixing in words; `None` if nothing is mixed.
     pub(crate) fn describe(&self) -> Option<String> {
         let parts = [("mixup", self.mixup), ("cutmix", self.cutmix)];
         let parts = parts.iter().filter_map(|(name, alpha)| Some(format!("{name} {}", (*alpha)?)));

@@ -1,4 +1,4 @@
-//! A sweep's file to its runs.
+//! Expands a sweep's file to its runs.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::options::{self, Entry};
 
 impl Sweep {
     /// Reads a sweep's file; `out` is the folder for the runs' folders. The options of all runs are
-    /// checked as `polyview train` does it before it reads data.
+    /// checked, as `polyview train` does before it reads data.
     ///
     /// # Errors
     /// [`SweepError::File`] and [`SweepError::Run`].
@@ -25,7 +25,7 @@ impl Sweep {
         if let (Some(random), Some(draws)) = (&file.random, &draws)
             && draws.len() < random.draws
         {
-            log::info!("{} of the {} random draws differ", draws.len(), random.draws);
+            log::info!("{} of the {} random draws are distinct", draws.len(), random.draws);
         }
         let draws = draws.unwrap_or_else(|| vec![Vec::new()]);
         let combinations = grid(&file.grid).ok_or_else(|| too_many(&fail))?;
@@ -54,17 +54,17 @@ impl Sweep {
 }
 
 fn too_many(fail: &dyn Fn(String) -> SweepError) -> SweepError {
-    fail(format!("it makes more than {MOST} runs: take fewer values, or draw some in [random]"))
+    fail(format!("it has more than {MOST} runs: take fewer values, or draw some in [random]"))
 }
 
-/// Each of these, or nothing once.
+/// Returns the values as `Some`, or a single `None` if there are none.
 fn options_or_none<T>(values: impl Iterator<Item = T>) -> Vec<Option<T>> {
     let values: Vec<Option<T>> = values.map(Some).collect();
     if values.is_empty() { vec![None] } else { values }
 }
 
-/// Every combination of the options' values, the last option's changing first; `None` if there are more
-/// than a sweep may have.
+/// Returns every combination of the options' values, in which the last option varies fastest; `None` if
+/// there are more than a sweep may have.
 fn grid(options: &[(String, Vec<Entry>)]) -> Option<Vec<Vec<Entry>>> {
     options.iter().try_fold(vec![Vec::new()], |combinations, (_, values)| {
         let count = combinations.len().checked_mul(values.len())?;
@@ -78,7 +78,7 @@ fn grid(options: &[(String, Vec<Entry>)]) -> Option<Vec<Vec<Entry>>> {
     })
 }
 
-/// What a run is made of.
+/// Sources of a run's options.
 struct Parts<'a> {
     common: &'a [Entry],
     variant: Option<&'a (String, Vec<Entry>)>,
@@ -105,7 +105,7 @@ impl Parts<'_> {
         let folder = out.join(&name);
         config.run.save_dir.clone_from(&folder);
         if config.data.cache == CacheChoice::Auto {
-            // All runs read the same clips.
+            // All runs read the same clips, so they share a cache.
             config.data.cache = CacheChoice::Folder(out.join(FRAMES));
         }
         config.check().map_err(fail)?;
@@ -117,18 +117,18 @@ fn shown(entries: &[Entry]) -> IndexMap<String, String> {
     entries.iter().map(|entry| (entry.name.clone(), plain(entry))).collect()
 }
 
-/// Refuses two runs in one folder. Some file systems take capitals for small letters.
+/// Refuses two runs in one folder. Some file systems do not distinguish upper and lower case.
 fn check_names(runs: &[Run]) -> Result<(), String> {
     let mut seen: HashMap<String, &str> = HashMap::new();
     for run in runs {
-        let small = run.name.to_ascii_lowercase();
-        if [FRAMES, TABLE].contains(&small.as_str()) {
+        let lowercase = run.name.to_ascii_lowercase();
+        if [FRAMES, TABLE].contains(&lowercase.as_str()) {
             return Err(format!(
-                "run {}: the sweep's folder has something of that name: rename the variant",
+                "run {}: the sweep uses that name in its folder: rename the variant",
                 run.name
             ));
         }
-        if let Some(other) = seen.insert(small, &run.name) {
+        if let Some(other) = seen.insert(lowercase, &run.name) {
             return Err(format!(
                 "runs {other} and {} would share a folder: rename one of them",
                 run.name

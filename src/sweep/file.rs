@@ -13,26 +13,27 @@ use crate::config::{Config, shortcuts, source};
 use crate::near::nearest;
 use crate::options::{Entry, from_table, from_value, line_of, parse_toml};
 
-/// Most draws, and most runs of a sweep.
+/// Maximum number of draws and of runs of a sweep.
 pub(super) const MOST: usize = 10_000;
 
-/// Options that a sweep sets itself, or that do not go with one, and why.
+/// Options that a sweep sets itself or that make no sense in one, and why.
 const OWN: [(&str, &str); 7] = [
     ("save-dir", "each run has a folder of its own below --out"),
-    ("resume", "an interrupted run goes on by itself when the sweep is started again"),
-    ("resume-best-acc", "an interrupted run goes on with the best score that it had"),
-    ("overwrite", "a run goes on where it is; remove its folder to train it from the beginning"),
+    ("resume", "an interrupted run is resumed when the sweep is started again"),
+    ("resume-best-acc", "an interrupted run is resumed with the best score that it had"),
+    ("overwrite", "a run is resumed in its folder; remove that to train it from scratch"),
     ("record", "all runs would write to one folder"),
     ("test-run", "it writes no files from which a score could be read"),
-    ("compare-freezing", "it makes two runs of one: vary freezing-strategy instead"),
+    ("compare-freezing", "it turns one run into two: vary freezing-strategy instead"),
 ];
-/// Those among them that a configuration file may have, as each run writes it; they are left out.
+/// Options of [`OWN`] that a configuration file may have, because runs write them there; they are left
+/// out.
 const LEFT_OUT: [&str; 5] = ["save-dir", "resume", "resume-best-acc", "overwrite", "record"];
 
-/// A sweep as it is written, each value checked by itself. All entries are expanded.
+/// Contents of a sweep's file, each value checked on its own. Shortcuts are expanded.
 #[derive(Debug, Default)]
 pub(super) struct SweepFile {
-    /// The options of all runs: those of `config` and, over them, of `[base]`.
+    /// Options of all runs: those of `config`, overridden by those of `[base]`.
     pub common: Vec<Entry>,
     pub seeds: Vec<u64>,
     pub variants: Vec<(String, Vec<Entry>)>,
@@ -43,7 +44,7 @@ pub(super) struct SweepFile {
 
 type Key<'a> = Spanned<DeString<'a>>;
 type Value<'a> = Spanned<DeValue<'a>>;
-/// Options as they are written, each with its line.
+/// Names of options as they are written, each with its line.
 type Lines = Vec<(String, usize)>;
 
 impl SweepFile {
@@ -76,7 +77,7 @@ struct Reader<'a> {
     text: &'a str,
     /// The configuration file and the line that names it.
     config: Option<(usize, PathBuf)>,
-    /// The options that are given in one of the tables that must not share any: table, name, line.
+    /// Options in the tables that must not have any in common: table, name, line.
     places: Vec<(&'static str, String, usize)>,
 }
 
@@ -103,7 +104,7 @@ impl<'a> Reader<'a> {
         line_of(self.text, key.span().start)
     }
 
-    /// What is wrong about a key of a table.
+    /// Formats what is wrong with a key of a table.
     fn wrong(&self, key: &Key, table: &str, reason: &str) -> String {
         format!("line {}: {table}{}: {reason}", self.line(key), key.get_ref())
     }
@@ -111,7 +112,7 @@ impl<'a> Reader<'a> {
     fn unknown(&self, key: &Key, table: &str, known: &[&str]) -> String {
         let reason = match nearest(key.get_ref(), known.iter().copied()) {
             Some(meant) => format!("there is no such key; did you mean {meant}?"),
-            None => format!("there is no such key; known are {}", known.join(", ")),
+            None => format!("there is no such key; known keys: {}", known.join(", ")),
         };
         self.wrong(key, table, &reason)
     }
@@ -148,7 +149,7 @@ impl<'a> Reader<'a> {
         Ok(seeds)
     }
 
-    /// A table of options, and how they are written.
+    /// Returns the entries of a table of options, and their names as written.
     fn options(&self, key: &Key, table: &str, value: Value) -> Result<(Vec<Entry>, Lines), String> {
         let parent = table.strip_suffix(key.get_ref().as_ref()).unwrap_or_default();
         let entries = from_table(self.table(key, value, parent)?, self.text)?;
@@ -179,7 +180,7 @@ impl<'a> Reader<'a> {
         Ok(variants)
     }
 
-    /// The values of an option, which `items` are.
+    /// Returns the values of an option, given by `items`.
     fn values(&self, key: &Key, table: &str, items: &[Value]) -> Result<Vec<Entry>, String> {
         if items.is_empty() {
             return Err(self.wrong(key, table, "must have a value"));
@@ -196,7 +197,7 @@ impl<'a> Reader<'a> {
         Ok(values)
     }
 
-    /// The name of a varied option, which is remembered for its table.
+    /// Returns the name of a varied option and remembers that this table has it.
     fn option(&mut self, key: &Key, table: &'static str, prefix: &str) -> Result<String, String> {
         let (name, line) = (key.get_ref().replace('_', "-"), self.line(key));
         refuse_own(&name, prefix, line)?;
@@ -278,7 +279,7 @@ impl<'a> Reader<'a> {
                 ("log", DeValue::Boolean(switch)) => log = *switch,
                 ("log", _) => return Err(wrong("log must be true or false")),
                 (part, _) => {
-                    let reason = format!("there is no key {part}; known are from, to, log");
+                    let reason = format!("there is no key {part}; known keys: from, to, log");
                     return Err(wrong(&reason));
                 }
             }
@@ -304,7 +305,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An option has one value in a run: no two of the tables may give it.
+    /// Refuses an option in two of the tables, because it has one value in a run.
     fn refuse_shared(&self) -> Result<(), String> {
         for (at, (table, name, _)) in self.places.iter().enumerate() {
             let shared =
@@ -320,7 +321,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A table's keys and values in the file's order.
+/// Returns a table's keys and values in the file's order.
 fn in_order<'a>(table: DeTable<'a>) -> Vec<(Key<'a>, Value<'a>)> {
     let mut fields: Vec<(Key, Value)> = table.into_iter().collect();
     fields.sort_by_key(|(key, _)| key.span().start);
@@ -334,7 +335,7 @@ fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// The first value that occurs a second time.
+/// Returns the first value that occurs a second time.
 fn twice<T: std::hash::Hash + Eq + Clone>(values: impl Iterator<Item = T>) -> Option<T> {
     let mut seen = HashSet::new();
     values.into_iter().find(|value| !seen.insert(value.clone()))
