@@ -119,9 +119,9 @@ fn plan(sweep: &Sweep) -> String {
     }
     let width = count.to_string().len();
     for (index, run) in sweep.runs.iter().enumerate() {
-        let (place, own) = (index + 1, list(&run.own));
+        let (number, own) = (index + 1, list(&run.own));
         let own = if own.is_empty() { "no other options" } else { &own };
-        lines.push(format!("{place:>width$} of {count}  {}: {own}", run.name));
+        lines.push(format!("{number:>width$} of {count}  {}: {own}", run.name));
     }
     lines.join("\n")
 }

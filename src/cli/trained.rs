@@ -110,7 +110,7 @@ impl Trained {
     }
 }
 
-/// Returns how many predictions were averaged for each action, and a line about it if they were several.
+/// Returns how many predictions were averaged for each action, and a line about it if there were several.
 /// Actions of which something could not be read may have fewer.
 pub(super) fn averaged(predictions: &[ActionPrediction]) -> (usize, Option<String>) {
     let most = predictions.iter().map(|prediction| prediction.averaged).max().unwrap_or(0);

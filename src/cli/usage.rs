@@ -46,10 +46,10 @@ fn option_for(
     args: &[OsString],
 ) -> Option<(&'static str, &'static str)> {
     let path = Path::new(argument);
-    let ends = |ending: &str| path.extension().is_some_and(|e| e == ending);
-    let (what, option) = if ends("toml") {
+    let ends_with = |extension: &str| path.extension().is_some_and(|e| e == extension);
+    let (what, option) = if ends_with("toml") {
         ("the options", "config")
-    } else if ends("safetensors") || path.join(BEST).is_file() {
+    } else if ends_with("safetensors") || path.join(BEST).is_file() {
         ("the checkpoint", "checkpoint")
     } else {
         ("the data set", "dataset-root")

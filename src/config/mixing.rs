@@ -10,7 +10,7 @@ use crate::options::{self, option_defaults};
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Mixing of actions")]
 pub struct MixingConfig {
-    /// Blend each action with another one of its batch; shares are drawn from Beta(A, A)
+    /// Blend each action with another of its batch; shares are drawn from Beta(A, A)
     #[arg(long, value_name = "A", value_parser = options::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixup: Option<f64>,

@@ -161,7 +161,7 @@ impl Config {
     /// # Errors
     /// Those of [`Config::load`].
     pub fn resolve(file: Option<&Path>, typed: Typed<Self>) -> Result<Self, ConfigError> {
-        // Only those typed: a run's own configuration file may have one of the two.
+        // Only typed options count, because a run's own configuration file may have one of the two.
         if typed.gives("resume", AUTO) && typed.gives("overwrite", "true") {
             let reason = "one continues the run in SAVE_DIR, the other moves it aside: leave one of the two \
                           out";
@@ -262,19 +262,19 @@ impl Config {
     /// outcome, as "name was x, is y".
     pub(crate) fn changes_from(&self, other: &Self) -> Vec<String> {
         let free = options::member_of::<Self>(RESUME_MAY_CHANGE);
-        let [here, there] = [self, other].map(|config| {
+        let [now, before] = [self, other].map(|config| {
             toml::Table::try_from(config).expect("a configuration is a table of scalars and lists")
         });
-        let mut names: Vec<&String> = here.keys().chain(there.keys()).collect();
+        let mut names: Vec<&String> = now.keys().chain(before.keys()).collect();
         names.sort_unstable();
         names.dedup();
         let text =
             |value: Option<&toml::Value>| value.map_or("unset".to_owned(), ToString::to_string);
         names
             .into_iter()
-            .filter(|name| !free.contains(name) && there.get(*name) != here.get(*name))
+            .filter(|name| !free.contains(name) && before.get(*name) != now.get(*name))
             .map(|name| {
-                format!("{name} was {}, is {}", text(there.get(name)), text(here.get(name)))
+                format!("{name} was {}, is {}", text(before.get(name)), text(now.get(name)))
             })
             .collect()
     }

@@ -202,11 +202,11 @@ pub(super) fn lines_by_schema(config: &Config, schema: &Schema) -> Vec<String> {
 
 /// Returns a line about those of the options whose values are not the defaults, if there are any.
 fn without_effect(config: &Config, options: &[&str], needs: &str) -> Option<String> {
-    let [here, usual] = [config, &Config::default()].map(|config| {
+    let [own, defaults] = [config, &Config::default()].map(|config| {
         toml::Table::try_from(config).expect("a configuration is a table of scalars and lists")
     });
     let given = |option: &str| {
-        let value = here.get(option).filter(|value| usual.get(option) != Some(*value))?;
+        let value = own.get(option).filter(|value| defaults.get(option) != Some(*value))?;
         Some(match value {
             toml::Value::Boolean(_) => format!("--{option}"),
             toml::Value::Float(number) if !(1e-2..1e4).contains(&number.abs()) => {

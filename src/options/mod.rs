@@ -33,8 +33,8 @@ pub(crate) use ranges::{
 #[cfg(test)]
 pub(crate) use synonyms::suggested;
 
-/// Group of the options that may change when a run is resumed without changing its results; marked
-/// at the field with `group = RESUME_MAY_CHANGE`.
+/// Group of the options that may differ between a run and its continuation without affecting the
+/// results; marked at the field with `group = RESUME_MAY_CHANGE`.
 pub(crate) const RESUME_MAY_CHANGE: &str = "resume-may-change";
 
 /// Error about an option with a value that it does not take.

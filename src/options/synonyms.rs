@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn only_options_that_the_command_has_are_suggested() {
-        let said = |typed: &str, known: &[&str]| {
+        let message = |typed: &str, known: &[&str]| {
             let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
             let text = unknown(typed, "", &known);
             text.trim_start_matches("there is no such option").to_owned()
@@ -111,7 +111,7 @@ mod tests {
             ("no-pretrained", &["pretrained"], "; leave --pretrained out"),
             ("no-pretrained", &["seed"], ""),
         ] {
-            assert_eq!(said(typed, known), expected, "{typed} {known:?}");
+            assert_eq!(message(typed, known), expected, "{typed} {known:?}");
         }
     }
 

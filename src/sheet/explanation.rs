@@ -29,12 +29,12 @@ pub(crate) fn explained(batch: &Batch, clip: usize, saliency: &Saliency, caption
         let mut frame = imageops::resize(&frame, size[0], size[1], FilterType::Triangle);
         let moment = (t as f64 + 0.5) / length as f64;
         for (x, y, pixel) in frame.enumerate_pixels_mut() {
-            let place = [
+            let position = [
                 moment,
                 (f64::from(y) + 0.5) / f64::from(size[1]),
                 (f64::from(x) + 0.5) / f64::from(size[0]),
             ];
-            *pixel = warmed(*pixel, saliency.at(place));
+            *pixel = warmed(*pixel, saliency.at(position));
         }
         frame
     };

@@ -52,7 +52,7 @@ impl SweepFile {
     pub(super) fn load(path: &Path) -> Result<Self, SweepError> {
         let fail = |reason: String| SweepError::File { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-        let mut reader = Reader { text: &text, config: None, places: Vec::new() };
+        let mut reader = Reader { text: &text, config: None, varied: Vec::new() };
         let mut file = reader.file().map_err(fail)?;
         if let Some((line, config)) = reader.config {
             let config = path.parent().unwrap_or(Path::new("")).join(config);
@@ -78,7 +78,7 @@ struct Reader<'a> {
     /// The configuration file and the line that names it.
     config: Option<(usize, PathBuf)>,
     /// Options in the tables that must not have any in common: table, name, line.
-    places: Vec<(&'static str, String, usize)>,
+    varied: Vec<(&'static str, String, usize)>,
 }
 
 impl<'a> Reader<'a> {
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
         if let Some(seed) = twice(seeds.iter()) {
             return Err(wrong(&format!("{seed} occurs twice")));
         }
-        self.places.push(("seeds", "seed".to_owned(), self.line(key)));
+        self.varied.push(("seeds", "seed".to_owned(), self.line(key)));
         Ok(seeds)
     }
 
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
             }
             let table = format!("variants.{}", name.get_ref());
             let (entries, names) = self.options(&name, &table, options)?;
-            self.places.extend(names.into_iter().map(|(name, line)| ("variants", name, line)));
+            self.varied.extend(names.into_iter().map(|(name, line)| ("variants", name, line)));
             variants.push((name.get_ref().to_string(), entries));
         }
         if variants.is_empty() {
@@ -201,10 +201,10 @@ impl<'a> Reader<'a> {
     fn option(&mut self, key: &Key, table: &'static str, prefix: &str) -> Result<String, String> {
         let (name, line) = (key.get_ref().replace('_', "-"), self.line(key));
         refuse_own(&name, prefix, line)?;
-        if self.places.iter().any(|(other, taken, _)| *other == table && *taken == name) {
+        if self.varied.iter().any(|(other, taken, _)| *other == table && *taken == name) {
             return Err(self.wrong(key, prefix, "it occurs twice"));
         }
-        self.places.push((table, name.clone(), line));
+        self.varied.push((table, name.clone(), line));
         Ok(name)
     }
 
@@ -305,12 +305,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Refuses an option in two of the tables, because it has one value in a run.
+    /// Refuses an option in more than one of the tables, because it can only have one value in a run.
     fn refuse_shared(&self) -> Result<(), String> {
-        for (at, (table, name, _)) in self.places.iter().enumerate() {
+        for (at, (table, name, _)) in self.varied.iter().enumerate() {
             let shared =
                 |(other, taken, _): &&(&str, String, usize)| taken == name && other != table;
-            if let Some((other, _, line)) = self.places[at..].iter().find(shared) {
+            if let Some((other, _, line)) = self.varied[at..].iter().find(shared) {
                 return Err(format!(
                     "line {line}: {name} is given in {other}, and in {table} too: leave one of the \
                      two out"

@@ -50,7 +50,7 @@ pub enum SweepError {
         /// The option and what is wrong.
         source: Box<ConfigError>,
     },
-    /// A folder holds another run than the one that belongs there.
+    /// A folder holds a run other than the one that belongs there.
     #[error("{}: {reason}", .folder.display())]
     Folder {
         /// The run's folder.
