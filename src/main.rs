@@ -21,7 +21,7 @@ fn restart_without_noise() {
         return;
     }
     let (Ok(program), mut args) = (std::env::current_exe(), std::env::args_os()) else { return };
-    // Under `ld-linux.so PROGRAM` the executable is the loader, which would run the first argument.
+    // Under `ld-linux.so PROGRAM` it is the loader, which would run its first argument as a program.
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with("ld-") || name.starts_with("ld.so") {
         return;

@@ -101,7 +101,7 @@ fn text(table: &RunTable) -> String {
         if table.runs.len() > MOST_WITH_CLASSES {
             parts.push("recalls per class: with --out FILE or --json".to_owned());
         } else {
-            // A task that only one run has has no classes to compare.
+            // A task of only one run has no classes to compare.
             for task in tasks.iter().filter(|task| !table.classes(task).is_empty()) {
                 parts.push(format!("\n{task}, recall per class"));
                 parts.push(classes(table, task).to_string());

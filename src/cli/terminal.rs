@@ -300,7 +300,7 @@ impl Terminal {
     }
 }
 
-/// Share of the mean computing time by which a rank must exceed it to be named.
+/// Minimum excess of a rank's computing time over the mean, as a share, for the rank to be named.
 const UNEVEN: f64 = 0.05;
 
 /// Formats the shares of the time that were spent waiting for data and on exchange.

@@ -1,4 +1,4 @@
-//! Suggestions for a run, by the size and class balance of its data set, by its schema, and by what slows
+//! Suggestions for a run, based on the size and class balance of its data set, its schema, and what slows
 //! it down.
 
 use super::without_effect;
@@ -33,7 +33,7 @@ const SIDES: &[[&str; 2]] =
 /// Words that a reversal in time exchanges.
 const WAYS: &[[&str; 2]] = &[["forward", "backward"], ["forwards", "backwards"]];
 
-/// Returns lines about classes of whose names one becomes the other in a mirror, or in reverse.
+/// Returns lines about classes whose names suggest that a flip or a reversal turns one into the other.
 fn exchanged(c: &Config, schema: &Schema) -> Vec<String> {
     let has = |name: &str, word: &str| {
         name.split(|c: char| !c.is_alphanumeric()).any(|part| part.eq_ignore_ascii_case(word))

@@ -90,7 +90,7 @@ fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
     Ok(options)
 }
 
-/// Returns a path that exists as an absolute path: of two runs on the same data, one may have been given a
+/// Returns a path, made absolute if it exists: of two runs on the same data, one may have been given a
 /// relative path.
 fn absolute(path: &str) -> String {
     match std::path::absolute(path) {

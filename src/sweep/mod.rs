@@ -79,7 +79,7 @@ fn of_run(name: &str) -> String {
 /// One run of a sweep.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Name of the run and its folder, which tells in what it differs from the others.
+    /// Name of the run and its folder, made of the options in which it differs from the others.
     pub name: String,
     /// Folder of the run.
     pub folder: PathBuf,

@@ -56,11 +56,10 @@ impl Sweep {
         keep_others(self)?;
         let mut moved = 0;
         for run in &self.runs {
-            let stored = check(run)?;
-            moved +=
-                usize::from(stored.is_some_and(|stored| {
-                    stored.data.dataset_root != run.config.data.dataset_root
-                }));
+            let saved = check(run)?;
+            moved += usize::from(
+                saved.is_some_and(|saved| saved.data.dataset_root != run.config.data.dataset_root),
+            );
         }
         if moved > 0 {
             log::warn!("--dataset-root has changed since {moved} of the runs began");

@@ -33,7 +33,7 @@ pub(super) fn open(
         _ => {
             if !made(&plain) {
                 log::warn!(
-                    "{}: evaluating its own {split} split, not one made with the training's {}; if this is \
+                    "{}: evaluating its own {split} split, not one created with the training's {}; if this is \
                      the data set of the training, the network may have been trained on actions of that split",
                     root.display(),
                     options(&stored)
@@ -44,7 +44,7 @@ pub(super) fn open(
     };
     if made(&source) && !as_trained(&source, info)? {
         log::warn!(
-            "{}: the splits that are made of it are not those of the training, so the network may have been \
+            "{}: the splits created from it are not those of the training, so the network may have been \
              trained on actions of the {split} split; to avoid that, give the data set as it was then, or list \
              the new actions as a split of their own",
             root.display()
@@ -53,22 +53,22 @@ pub(super) fn open(
     Ok(source)
 }
 
-/// Returns the options with which splits were made.
+/// Returns the options with which splits were created.
 fn options(partition: &Partition) -> String {
     let shares = partition.shares.as_ref().map(|shares| format!("--split {shares}"));
     let fold = partition.fold.map(|fold| format!("--fold {fold}"));
     shares.into_iter().chain(fold).collect::<Vec<_>>().join(" and ")
 }
 
-/// Returns whether the training split that is made is one that the network was trained on; `true` for
-/// older checkpoints, which do not record that.
+/// Returns whether the created training split is one that the network was trained on; `true` for older
+/// checkpoints, which do not record that.
 fn is_known(source: &DataSource, info: &CheckpointInfo) -> Result<bool, Failure> {
     let digest = source.training_digest()?;
     let known = &info.trained_digests;
     Ok(known.is_empty() || digest.is_some_and(|digest| known.contains(&digest)))
 }
 
-/// Returns whether the training split that is made is the only one that the network was trained on.
+/// Returns whether the created training split is the only one that the network was trained on.
 fn as_trained(source: &DataSource, info: &CheckpointInfo) -> Result<bool, Failure> {
     Ok(is_known(source, info)? && info.trained_digests.len() < 2)
 }
