@@ -70,7 +70,7 @@ fn without_weight(c: &Config, schema: &Schema) -> Option<String> {
     (!idle.is_empty()).then(|| {
         format!(
             "with a weight of 0 {} {} not trained, but still part of the score that chooses the best \
-             epoch: give --tasks {} instead of --main-task-weights",
+             epoch: give --tasks {} in place of --main-task-weights",
             names(&idle, " and "),
             if idle.len() == 1 { "is" } else { "are" },
             names(&trained, " ")

@@ -66,7 +66,7 @@ fn evaluate(checkpoint: &Path, root: &Path, split: &str) -> (u64, String) {
 
 /// What is said where the actions of a split may have been trained on.
 const OTHERS: &str = "the splits created from it are not those of the training";
-const OWN: &str = "if this is the data set of the training, actions of that split may";
+const OWN: &str = "if this is the data set of the training, the network may";
 
 #[test]
 fn splits_that_are_made_of_more_actions_are_not_those_of_the_training() {

@@ -130,7 +130,7 @@ fn several_folders_are_actions_and_a_table_has_a_line_of_each() {
     fs::write(&table, "my notes").unwrap();
     let output = fixture.predict(&args, &given);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("table.csv: is there already"), "{output:?}");
+    assert!(text(&output.stderr).contains("table.csv: already exists"), "{output:?}");
 
     // Of two folders with a clip of one name each.
     let each = json(&fixture.predict(&["--json", "--each"], &[&copies[0], &fixture.action]));
