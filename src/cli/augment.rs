@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use image::RgbImage;
 
-use super::out_file::{check_out_file, keep_data_set, write_gif, write_png};
+use super::out_file::{check_out_file, protect_data_set, write_gif, write_png};
 use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
@@ -80,7 +80,7 @@ impl AugmentArgs {
         {
             if let Some(path) = path {
                 check_out_file(option, path, extension)?;
-                keep_data_set(option, path, &source)?;
+                protect_data_set(option, path, &source)?;
             }
         }
         let read = |reading| {

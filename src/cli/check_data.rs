@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::out_file::{check_out_file, keep_data_set, write_png};
+use super::out_file::{check_out_file, protect_data_set, write_png};
 use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
@@ -39,7 +39,7 @@ impl CheckDataArgs {
         if let Some(path) = &self.sheet {
             // Checked first, because checking the data can take hours.
             check_out_file("--sheet", path, "png")?;
-            keep_data_set("--sheet", path, &source)?;
+            protect_data_set("--sheet", path, &source)?;
         }
         let bar = terminal.counter("clips");
         let report = check_dataset(&source, &window, verify_clip, |done, of| {

@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::advice::{Advice, output_failure};
-use super::out_file::{check_out_file, keep_others};
+use super::out_file::{check_out_file, protect_other_file};
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
 use crate::atomic_file::linked;
 use crate::checkpoint::write_atomically;
@@ -18,7 +18,7 @@ use crate::units::plural;
 
 /// Maximum number of runs for which recalls per class are printed. With more, they are only in the
 /// JSON and on the page that `--out` writes.
-const MOST_WITH_CLASSES: usize = 8;
+const MAX_RUNS_WITH_CLASSES: usize = 8;
 
 /// Command-line options.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ impl CompareArgs {
         if let Some(out) = &self.out {
             // Keeps a mistyped path from overwriting a run's file.
             check_out_file("--out", out, "html")?;
-            keep_others("--out", out, "a page of compared runs", is_page)?;
+            protect_other_file("--out", out, "a page of compared runs", is_page)?;
         }
         let (runs, left_out) = read_all(&find(&self.runs)?)?;
         let mut table = RunTable::new(&runs)?;
@@ -98,7 +98,7 @@ fn text(table: &RunTable) -> String {
             "* the 95 % interval excludes 0 (paired bootstrap over the actions of both runs, at least 5)"
                 .to_owned(),
         );
-        if table.runs.len() > MOST_WITH_CLASSES {
+        if table.runs.len() > MAX_RUNS_WITH_CLASSES {
             parts.push("recalls per class: with --out FILE or --json".to_owned());
         } else {
             // A task of only one run has no classes to compare.

@@ -71,15 +71,16 @@ const DEVICES: &str = "devices";
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Minimum space for checkpoints and decoded frames, bytes.
-const RUN: u64 = 2_000_000_000;
+const MIN_FREE_BYTES: u64 = 2_000_000_000;
 
 impl DoctorArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         if let Ok(part) = std::env::var(PART) {
             return answer(&part);
         }
-        let mut folders = vec![Folder::inspect("--save-dir", &self.save_dir, RUN)];
-        folders.extend(self.cache.iter().map(|path| Folder::inspect("--cache", path, RUN)));
+        let mut folders = vec![Folder::inspect("--save-dir", &self.save_dir, MIN_FREE_BYTES)];
+        folders
+            .extend(self.cache.iter().map(|path| Folder::inspect("--cache", path, MIN_FREE_BYTES)));
         folders.extend(tuning::folder().map(|path| Folder::inspect("tuning cache", &path, 0)));
         let mut report = Report::collect(folders);
         if !self.json {

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::out_file::{check_writable, keep_checkpoint, keep_data_set, keep_others};
+use super::out_file::{check_writable, protect_checkpoint, protect_data_set, protect_other_file};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
@@ -32,7 +32,7 @@ use crate::units::plural;
 mod divided;
 
 /// Options that have no meaning when a prediction file is evaluated.
-const OF_A_NETWORK: [&str; 12] = [
+const NETWORK_OPTIONS: [&str; 12] = [
     "checkpoint",
     "dataset_root",
     "format",
@@ -64,7 +64,8 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     /// Annotations to evaluate a prediction file against, without a network
-    #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with_all = OF_A_NETWORK)]
+    #[arg(long, value_name = "FILE", requires = "predictions")]
+    #[arg(conflicts_with_all = NETWORK_OPTIONS)]
     ground_truth: Option<PathBuf>,
     /// Wrong predictions to list per task
     #[arg(long, value_name = "N", value_parser = whole, default_value_t = 5)]
@@ -106,7 +107,7 @@ impl EvaluateArgs {
     fn evaluate_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
         if let Some(path) = &self.predictions {
             check_writable("--predictions", path)?;
-            keep_checkpoint("--predictions", path, checkpoint)?;
+            protect_checkpoint("--predictions", path, checkpoint)?;
         }
         let trained = self.trained.open(checkpoint)?;
         let about = trained.describe();
@@ -116,8 +117,8 @@ impl EvaluateArgs {
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
         if let Some(path) = &self.predictions {
-            keep_data_set("--predictions", path, &source)?;
-            keep_others("--predictions", path, "a file of predictions", are_predictions)?;
+            protect_data_set("--predictions", path, &source)?;
+            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
         }
         terminal.line(&format!(
             "{about}; {} split: {}, {}",

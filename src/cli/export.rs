@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use clap::Args;
 
 use super::advice::{output_failure, write_advice};
-use super::out_file::{check_out_file, keep_checkpoint, keep_others};
+use super::out_file::{check_out_file, protect_checkpoint, protect_other_file};
 use super::trained::trained_input;
 use super::{CommandResult, Failure, print_text};
 use crate::checkpoint::{self, Layout};
@@ -64,8 +64,8 @@ impl ExportArgs {
             return Err(Failure::usage(format!("--out {out}: a page is written with --for web")));
         }
         check_out_file("--out", &self.out, "safetensors")?;
-        keep_checkpoint("--out", &self.out, &self.checkpoint)?;
-        keep_others("--out", &self.out, "an export", |_| checkpoint::is_export(&self.out))?;
+        protect_checkpoint("--out", &self.out, &self.checkpoint)?;
+        protect_other_file("--out", &self.out, "an export", |_| checkpoint::is_export(&self.out))?;
         let tensors = checkpoint::export(&self.checkpoint, &self.out, layout, self.half)
             .map_err(|error| output_failure("--out", &error))?;
         let half = if self.half { ", weights in f16" } else { "" };
@@ -77,7 +77,7 @@ impl ExportArgs {
     fn page(&self) -> CommandResult {
         let shown = self.checkpoint.display();
         check_out_file("--out", &self.out, "html")?;
-        keep_others("--out", &self.out, "a page of a network", is_page)?;
+        protect_other_file("--out", &self.out, "a page of a network", is_page)?;
         let (net, info) = checkpoint::load(&self.checkpoint, &Device::flex())?;
         let schema = info.load_schema(&self.checkpoint).map_err(Failure::runtime)?;
         let mut input = trained_input(&self.checkpoint, &info, &schema)?;

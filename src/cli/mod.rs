@@ -137,7 +137,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
 ];
 
 /// Commands that read clips as the checkpoint's network was trained, unless options override that.
-const OF_A_CHECKPOINT: [&str; 3] = ["evaluate", "predict", "serve"];
+const CHECKPOINT_COMMANDS: [&str; 3] = ["evaluate", "predict", "serve"];
 
 /// Builds the command line. clap groups options, not commands, so the list of commands is made here.
 fn command() -> clap::Command {
@@ -148,7 +148,7 @@ fn command() -> clap::Command {
     let command = Cli::command()
         .mut_subcommands(|subcommand| subcommand.allow_negative_numbers(true))
         .mut_subcommand("lr-find", hidden);
-    let command = OF_A_CHECKPOINT.into_iter().fold(command, |command, name| {
+    let command = CHECKPOINT_COMMANDS.into_iter().fold(command, |command, name| {
         command.mut_subcommand(name, |subcommand| {
             subcommand.mut_arg("window", |option| {
                 let help = option.get_help().map(ToString::to_string).unwrap_or_default();

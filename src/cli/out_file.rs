@@ -65,7 +65,7 @@ fn refused(option: &str, path: &Path, reason: &str) -> Failure {
 
 /// Refuses to overwrite one of these files of a data set, or a file in a clip that is a folder of
 /// images.
-pub(super) fn keep_data<'a>(
+pub(super) fn protect_data<'a>(
     option: &str,
     path: &Path,
     clips: impl IntoIterator<Item = &'a Path>,
@@ -77,13 +77,17 @@ pub(super) fn keep_data<'a>(
 }
 
 /// Refuses to overwrite any file or clip of a data set, in any split.
-pub(super) fn keep_data_set(option: &str, path: &Path, source: &DataSource) -> Result<(), Failure> {
+pub(super) fn protect_data_set(
+    option: &str,
+    path: &Path,
+    source: &DataSource,
+) -> Result<(), Failure> {
     let mut files = source.files();
     let splits = source.own_splits().into_iter().filter_map(|(.., split)| split.ok());
     let clips = splits.flat_map(|split| split.clips());
     // Annotations may name clips without their extension.
     files.extend(clips.map(|clip| resolve_clip(&clip).unwrap_or(clip)));
-    keep_data(option, path, files.iter().map(PathBuf::as_path))
+    protect_data(option, path, files.iter().map(PathBuf::as_path))
 }
 
 /// Number of bytes at a file's start by which it is recognised.
@@ -91,7 +95,7 @@ const HEAD: u64 = 4096;
 
 /// Refuses to replace a file, unless it is empty or begins like those that the command writes. `what`
 /// names these in the error.
-pub(super) fn keep_others(
+pub(super) fn protect_other_file(
     option: &str,
     path: &Path,
     what: &str,
@@ -111,7 +115,7 @@ pub(super) fn keep_others(
 
 /// Refuses to overwrite the checkpoint `read`, any other checkpoint of a run (it has its state beside
 /// it), and a run's predictions for the validation split.
-pub(super) fn keep_checkpoint(option: &str, path: &Path, read: &Path) -> Result<(), Failure> {
+pub(super) fn protect_checkpoint(option: &str, path: &Path, read: &Path) -> Result<(), Failure> {
     let is_of_a_run = path.exists() && path.with_extension("state").exists();
     if is_of_a_run || is_within(path, read) {
         return Err(refused(option, path, "is a checkpoint; choose another file"));

@@ -11,7 +11,9 @@ use clap::Args;
 
 use self::actions::{Action, actions, distinct_names, each_clip};
 use super::advice::output_failure;
-use super::out_file::{check_out_file, keep_checkpoint, keep_data, keep_others, write_png};
+use super::out_file::{
+    check_out_file, protect_checkpoint, protect_data, protect_other_file, write_png,
+};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
@@ -73,11 +75,11 @@ impl PredictArgs {
             let Some(path) = path else { continue };
             check_out_file(option, path, extension)?;
             let views = actions.iter().flat_map(|action| &action.views);
-            keep_data(option, path, views.map(PathBuf::as_path))?;
+            protect_data(option, path, views.map(PathBuf::as_path))?;
         }
         if let Some(path) = &self.predictions {
-            keep_checkpoint("--predictions", path, checkpoint)?;
-            keep_others("--predictions", path, "a file of predictions", are_predictions)?;
+            protect_checkpoint("--predictions", path, checkpoint)?;
+            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());

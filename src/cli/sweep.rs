@@ -58,7 +58,7 @@ impl SweepArgs {
         })?;
         let runs = &sweep.runs;
         terminal.line(&format!("{} in {}", plural(runs.len(), "run"), self.out.display()));
-        let mut observer = |event: &SweepEvent| terminal.line(&news(event, runs));
+        let mut observer = |event: &SweepEvent| terminal.line(&event_line(event, runs));
         let results = sweep.run(&program, self.jobs, &stop, &mut observer)?;
         let combinations = combinations(&sweep, &results);
         if self.json {
@@ -81,7 +81,7 @@ impl SweepArgs {
 }
 
 /// Formats an event of a run, with the run's number and name.
-fn news(event: &SweepEvent, runs: &[Run]) -> String {
+fn event_line(event: &SweepEvent, runs: &[Run]) -> String {
     let (index, text) = match event {
         SweepEvent::Started { index, resumes: false } => (*index, "started".to_owned()),
         SweepEvent::Started { index, resumes: true } => (*index, "resumed".to_owned()),

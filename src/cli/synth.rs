@@ -14,7 +14,7 @@ use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
 use crate::units::{ByteSize, plural};
 
 /// Upper limit of counts, far above any use.
-const MOST: usize = 1 << 20;
+const MAX_COUNT: usize = 1 << 20;
 
 /// Command-line options.
 #[derive(Debug, Args)]
@@ -23,11 +23,11 @@ pub(super) struct SynthArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Actions in the training split
-    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_COUNT))]
     #[arg(default_value_t = SynthOptions::default().actions)]
     actions: usize,
     /// Actions in validation and in test [default: a quarter of the training split's]
-    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_COUNT))]
     held_out: Option<usize>,
     /// Views per action
     #[arg(long, value_name = "N", value_parser = between(1, 64))]
@@ -38,7 +38,7 @@ pub(super) struct SynthArgs {
     #[arg(default_value_t = SynthOptions::default().seed)]
     seed: u64,
     /// Frames per clip, at 25 fps
-    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_COUNT))]
     #[arg(default_value_t = SynthOptions::default().frames)]
     frames: usize,
     /// Width of a frame, pixels
@@ -54,7 +54,7 @@ pub(super) struct SynthArgs {
     #[arg(default_value_t = SynthOptions::default().noise)]
     noise: u8,
     /// Class ratio of the first task in the training split, e.g. 8 4 2 1 [default: balanced]
-    #[arg(long, value_name = "N", num_args = 1.., value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", num_args = 1.., value_parser = between(1, MAX_COUNT))]
     ratio: Vec<usize>,
     /// Schema whose tasks the clips show (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]

@@ -17,7 +17,7 @@ use crate::train::{Outcome, REPORT};
 use crate::units::plural;
 
 /// Interval between lines within a pass if stderr is not a terminal.
-const PLAIN_EVERY: Duration = Duration::from_secs(15);
+const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Progress, logs and results of a command.
 pub struct Terminal {
@@ -198,7 +198,7 @@ impl Terminal {
         }
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
-        } else if self.last_line.elapsed() >= PLAIN_EVERY {
+        } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
             self.line(&format!("trying kernels {done}/{of}"));
         }
@@ -229,7 +229,7 @@ impl Terminal {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
             bar.set_message(text);
-        } else if self.last_line.elapsed() >= PLAIN_EVERY {
+        } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
             self.line(&format!("{} {done}/{}: {text}", self.pass, self.batches));
         }

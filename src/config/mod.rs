@@ -162,7 +162,7 @@ impl Config {
     /// Those of [`Config::load`].
     pub fn resolve(file: Option<&Path>, typed: Typed<Self>) -> Result<Self, ConfigError> {
         // Only typed options count, because a run's own configuration file may have one of the two.
-        if typed.gives("resume", AUTO) && typed.gives("overwrite", "true") {
+        if typed.has_value("resume", AUTO) && typed.has_value("overwrite", "true") {
             let reason = "one continues the run in SAVE_DIR, the other moves it aside: leave one of the two \
                           out";
             return Err(OptionError::new("resume", "auto with --overwrite", reason).into());

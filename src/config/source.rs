@@ -32,7 +32,7 @@ impl<T> Typed<T> {
 
 impl<T> Typed<T> {
     /// Returns whether this option was typed with this value.
-    pub(super) fn gives(&self, option: &str, value: &str) -> bool {
+    pub(super) fn has_value(&self, option: &str, value: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == option && entry.values == [value])
     }
 }
@@ -44,7 +44,7 @@ impl<T: Args> Typed<T> {
         // an explicit option overrides a shortcut.
         let typed = shortcuts::expand(self.entries)?;
         let file = file.map_or(Ok(Vec::new()), read::<T>)?;
-        Ok(options::parse(&put_over(file, typed))?)
+        Ok(options::parse(&overlay(file, typed))?)
     }
 
     /// Returns `T` with the options typed and the defaults of the others.
@@ -54,8 +54,8 @@ impl<T: Args> Typed<T> {
 }
 
 /// Merges the entries of two sources, both expanded; those of `over` win.
-pub(crate) fn put_over(under: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
-    let mut entries = give_way(under, &over);
+pub(crate) fn overlay(under: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+    let mut entries = drop_replaced_window(under, &over);
     entries.retain(|entry| over.iter().all(|other| other.name != entry.name));
     entries.extend(over);
     entries
@@ -63,7 +63,7 @@ pub(crate) fn put_over(under: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
 
 /// Removes those window options from a file's entries that another form of the window on the command
 /// line replaces.
-fn give_way(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
+fn drop_replaced_window(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
     const ENDS: [&str; 2] = ["start-frame", "end-frame"];
     let is_typed = |name: &str| typed.iter().any(|entry| entry.name == name);
     if is_typed("window") {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 /// Largest whole number, which is TOML's largest integer.
-const MOST: usize = i64::MAX as usize;
+const MAX_WHOLE: usize = i64::MAX as usize;
 
 /// Parses a whole number.
 pub(crate) fn whole(text: &str) -> Result<usize, String> {
@@ -16,7 +16,7 @@ pub(crate) fn at_least(
     least: usize,
 ) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
     move |text| {
-        let number = text.parse().ok().filter(|number| (least..=MOST).contains(number));
+        let number = text.parse().ok().filter(|number| (least..=MAX_WHOLE).contains(number));
         number.ok_or_else(|| format!("must be a whole number of at least {least}"))
     }
 }

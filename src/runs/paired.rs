@@ -8,7 +8,7 @@ use crate::metrics::{ConfusionMatrix, MetricsError};
 use crate::units::plural;
 
 /// Minimum number of actions for which a difference may be marked as excluding 0.
-const FEWEST: u64 = 5;
+const MIN_ACTIONS: u64 = 5;
 
 /// A run's metrics minus those of the reference, over the actions that both predicted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -102,7 +102,7 @@ pub(super) fn difference(
     let (of_tasks, score) = differences([&answers[1], &answers[0]], &classes)?;
     let Some(score) = score else { return Ok((None, notes)) };
     let labelled = before.iter().map(ConfusionMatrix::total);
-    let score = of_enough(score, labelled.filter(|&actions| actions > 0).min().unwrap_or(0));
+    let score = marked_if_enough(score, labelled.filter(|&actions| actions > 0).min().unwrap_or(0));
     let of_task = |(number, task): (usize, &Common)| {
         let of_task = of_tasks[number].as_ref()?;
         let pairs = before[number].per_class().into_iter().zip(after[number].per_class());
@@ -114,12 +114,12 @@ pub(super) fn difference(
                 actions: before.support,
                 reference: known.then_some(before.recall),
                 recall: known.then_some(after.recall),
-                difference: difference.map(|value| of_enough(value, before.support)),
+                difference: difference.map(|value| marked_if_enough(value, before.support)),
             }
         });
         Some(TaskDifference {
             task: task.name.to_owned(),
-            balanced_accuracy: of_enough(of_task.balanced_accuracy, before[number].total()),
+            balanced_accuracy: marked_if_enough(of_task.balanced_accuracy, before[number].total()),
             classes: classes.collect(),
         })
     };
@@ -150,8 +150,8 @@ fn one_sided(
 
 /// Returns the difference, which is not marked as excluding 0 if it is based on very few actions: bootstrap
 /// samples of them are too often the same.
-fn of_enough(difference: Difference, actions: u64) -> Difference {
-    let excludes_zero = difference.excludes_zero && actions >= FEWEST;
+fn marked_if_enough(difference: Difference, actions: u64) -> Difference {
+    let excludes_zero = difference.excludes_zero && actions >= MIN_ACTIONS;
     Difference { excludes_zero, ..difference }
 }
 

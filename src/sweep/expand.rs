@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::draw::Random;
-use super::file::{MOST, SweepFile};
+use super::file::{MAX_RUNS, SweepFile};
 use super::name::{plain, run_name};
 use super::{FRAMES, Run, Sweep, SweepError, TABLE};
 use crate::config::{CacheChoice, Config, ConfigError, source};
@@ -33,7 +33,7 @@ impl Sweep {
         let variants = options_or_none(file.variants.iter());
         let factors = [variants.len(), combinations.len(), draws.len(), seeds.len()];
         let count = factors.into_iter().try_fold(1_usize, usize::checked_mul);
-        if count.is_none_or(|count| count > MOST) {
+        if count.is_none_or(|count| count > MAX_RUNS) {
             return Err(too_many(&fail));
         }
         let mut runs = Vec::new();
@@ -54,7 +54,7 @@ impl Sweep {
 }
 
 fn too_many(fail: &dyn Fn(String) -> SweepError) -> SweepError {
-    fail(format!("it has more than {MOST} runs: take fewer values, or draw some in [random]"))
+    fail(format!("it has more than {MAX_RUNS} runs: take fewer values, or draw some in [random]"))
 }
 
 /// Returns the values as `Some`, or a single `None` if there are none.
@@ -74,7 +74,7 @@ fn grid(options: &[(String, Vec<Entry>)]) -> Option<Vec<Vec<Entry>>> {
                 .iter()
                 .map(move |value| [combination.as_slice(), std::slice::from_ref(value)].concat())
         };
-        (count <= MOST).then(|| combinations.iter().flat_map(with).collect())
+        (count <= MAX_RUNS).then(|| combinations.iter().flat_map(with).collect())
     })
 }
 
@@ -92,15 +92,15 @@ impl Parts<'_> {
         let variant = self.variant.map(|(name, _)| name.clone());
         let name = run_name(variant.as_deref(), &options, self.seed);
         let mut own = self.variant.map_or_else(Vec::new, |(_, entries)| entries.clone());
-        own = source::put_over(own, self.varied);
+        own = source::overlay(own, self.varied);
         if let Some(seed) = self.seed {
-            own = source::put_over(own, vec![Entry::new("seed", vec![seed.to_string()])]);
+            own = source::overlay(own, vec![Entry::new("seed", vec![seed.to_string()])]);
         }
         let fail = |error: ConfigError| {
             let (path, source) = (path.to_owned(), Box::new(error));
             SweepError::Run { path, run: name.clone(), source }
         };
-        let entries = source::put_over(self.common.to_vec(), own.clone());
+        let entries = source::overlay(self.common.to_vec(), own.clone());
         let mut config: Config = options::parse(&entries).map_err(|error| fail(error.into()))?;
         let folder = out.join(&name);
         config.run.save_dir.clone_from(&folder);

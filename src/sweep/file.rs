@@ -14,7 +14,7 @@ use crate::near::nearest;
 use crate::options::{Entry, from_table, from_value, line_of, parse_toml};
 
 /// Maximum number of draws and of runs of a sweep.
-pub(super) const MOST: usize = 10_000;
+pub(super) const MAX_RUNS: usize = 10_000;
 
 /// Options that a sweep sets itself or that make no sense in one, and why.
 const OWN: [(&str, &str); 7] = [
@@ -67,7 +67,7 @@ impl SweepFile {
             {
                 return Err(inside(format!("{}: {name}: {why}", config.display())));
             }
-            file.common = source::put_over(under, file.common);
+            file.common = source::overlay(under, file.common);
         }
         Ok(file)
     }
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         if seeds.is_empty() {
             return Err(wrong("must have a value"));
         }
-        if let Some(seed) = twice(seeds.iter()) {
+        if let Some(seed) = duplicate(seeds.iter()) {
             return Err(wrong(&format!("{seed} occurs twice")));
         }
         self.varied.push(("seeds", "seed".to_owned(), self.line(key)));
@@ -216,7 +216,7 @@ impl<'a> Reader<'a> {
                 return Err(self.wrong(&key, "grid.", "must be a list of values"));
             };
             let values = self.values(&key, "grid.", items)?;
-            if let Some(value) = twice(values.iter().map(plain)) {
+            if let Some(value) = duplicate(values.iter().map(plain)) {
                 return Err(self.wrong(&key, "grid.", &format!("{value} occurs twice")));
             }
             grid.push((name, values));
@@ -235,8 +235,8 @@ impl<'a> Reader<'a> {
             match key.get_ref().as_ref() {
                 "draws" => {
                     let number = whole(&value).and_then(|number| usize::try_from(number).ok());
-                    let number = number.filter(|number| (1..=MOST).contains(number));
-                    let reason = format!("must be a whole number between 1 and {MOST}");
+                    let number = number.filter(|number| (1..=MAX_RUNS).contains(number));
+                    let reason = format!("must be a whole number between 1 and {MAX_RUNS}");
                     draws = Some(number.ok_or_else(|| wrong(&reason))?);
                 }
                 "seed" => {
@@ -336,7 +336,7 @@ fn whole(value: &Value) -> Option<i64> {
 }
 
 /// Returns the first value that occurs a second time.
-fn twice<T: std::hash::Hash + Eq + Clone>(values: impl Iterator<Item = T>) -> Option<T> {
+fn duplicate<T: std::hash::Hash + Eq + Clone>(values: impl Iterator<Item = T>) -> Option<T> {
     let mut seen = HashSet::new();
     values.into_iter().find(|value| !seen.insert(value.clone()))
 }

@@ -59,7 +59,7 @@ pub struct RunResult {
 }
 
 /// Reads the status and results of a run from its folder. Whether it is running now, only its lock can tell.
-pub(super) fn look(run: &Run) -> RunResult {
+pub(super) fn read_result(run: &Run) -> RunResult {
     let (history, unreadable) = match history(run) {
         Ok(history) => (history, None),
         Err(reason) => (Vec::new(), Some(reason)),

@@ -13,7 +13,7 @@ use crate::checkpoint::{self, CONFIG, CheckpointError, FolderLock};
 /// Name of the file with the output of a run.
 pub(super) const LOG: &str = "log.txt";
 /// Number of bytes at the end of a log that are searched for an error.
-const END: u64 = 1 << 16;
+const TAIL_BYTES: u64 = 1 << 16;
 /// Prefix of an error in a log.
 const ERROR: &str = "error: ";
 
@@ -136,7 +136,7 @@ impl Job {
 /// entry is included.
 fn error_in(log: &Path, from: u64) -> io::Result<Option<String>> {
     let mut file = File::open(log)?;
-    let from = from.max(file.metadata()?.len().saturating_sub(END));
+    let from = from.max(file.metadata()?.len().saturating_sub(TAIL_BYTES));
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;

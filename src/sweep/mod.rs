@@ -41,7 +41,7 @@ pub enum SweepError {
         reason: String,
     },
     /// The options of a run make no sense together.
-    #[error("{}: {}: {source}", .path.display(), of_run(.run))]
+    #[error("{}: {}: {source}", .path.display(), run_label(.run))]
     Run {
         /// The sweep's file.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum SweepError {
 }
 
 /// Names a run in a message. The only run of a sweep has no name of its own.
-fn of_run(name: &str) -> String {
+fn run_label(name: &str) -> String {
     if name == "run" { name.to_owned() } else { format!("run {name}") }
 }
 

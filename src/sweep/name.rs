@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::options::Entry;
 
 /// Length of the longest name, bytes.
-const LONGEST: usize = 120;
+const MAX_LENGTH: usize = 120;
 /// Number of digits of the hash in names that do not show everything.
 const DIGITS: usize = 8;
 
@@ -57,11 +57,11 @@ fn safe(text: &str) -> String {
     let name: String = text.chars().map(|c| if is_safe(c) { c } else { '-' }).collect();
     // Otherwise the folder would be hidden or look like an option, or Windows would cut off its dot.
     let name = name.trim_start_matches(['.', '-']).trim_end_matches('.');
-    if !name.is_empty() && name == text && name.len() <= LONGEST {
+    if !name.is_empty() && name == text && name.len() <= MAX_LENGTH {
         return name.to_owned();
     }
     let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-    let shown = &name[..name.len().min(LONGEST - DIGITS - 1)];
+    let shown = &name[..name.len().min(MAX_LENGTH - DIGITS - 1)];
     format!("{shown}~{}", &hash[..DIGITS])
 }
 
@@ -111,7 +111,7 @@ mod tests {
         }
         assert!(named("a/b") != named("a b"));
         let (long, other) = (named(&"x".repeat(500)), named(&"x".repeat(501)));
-        assert!(long.len() == LONGEST && long != other, "{long}");
-        assert_eq!(named(&"x".repeat(LONGEST)).len(), LONGEST);
+        assert!(long.len() == MAX_LENGTH && long != other, "{long}");
+        assert_eq!(named(&"x".repeat(MAX_LENGTH)).len(), MAX_LENGTH);
     }
 }

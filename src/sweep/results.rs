@@ -123,7 +123,7 @@ pub fn results_csv(sweep: &Sweep, results: &[RunResult]) -> Result<String, Sweep
 ///
 /// # Errors
 /// [`SweepError::Others`].
-pub(super) fn keep_others(sweep: &Sweep) -> Result<(), SweepError> {
+pub(super) fn protect_other_sweep(sweep: &Sweep) -> Result<(), SweepError> {
     let path = sweep.out.join(TABLE);
     // A table that cannot be read lists no runs.
     let Ok(mut table) = csv::Reader::from_path(&path) else { return Ok(()) };

@@ -5,14 +5,14 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::folder::{FAILURE, check, has_checkpoint, look};
+use super::folder::{FAILURE, check, has_checkpoint, read_result};
 use super::job::{Job, NotStarted, claim};
-use super::results::{keep_others, results_csv};
+use super::results::{protect_other_sweep, results_csv};
 use super::{Run, RunResult, Status, Sweep, SweepError, TABLE};
 use crate::checkpoint::{CheckpointError, write_atomically};
 
 /// Interval at which the child processes are polled.
-const EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Exit status of a run that was interrupted.
 const INTERRUPTED: i32 = 130;
 
@@ -45,7 +45,7 @@ pub enum SweepEvent<'a> {
 impl Sweep {
     /// Returns the status and results of each run, in order.
     pub fn results(&self) -> Vec<RunResult> {
-        self.runs.iter().map(look).collect()
+        self.runs.iter().map(read_result).collect()
     }
 
     /// Refuses folders that hold runs with other options, and a table of another sweep.
@@ -53,7 +53,7 @@ impl Sweep {
     /// # Errors
     /// [`SweepError::Folder`], [`SweepError::Others`].
     pub fn check(&self) -> Result<(), SweepError> {
-        keep_others(self)?;
+        protect_other_sweep(self)?;
         let mut moved = 0;
         for run in &self.runs {
             let saved = check(run)?;
@@ -115,7 +115,7 @@ impl Sweep {
             if schedule.jobs.is_empty() {
                 break;
             }
-            std::thread::sleep(EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         schedule.write_table()?;
         Ok(schedule.results)
@@ -168,7 +168,7 @@ impl Schedule<'_> {
     /// result is recorded.
     fn is_done(&mut self, index: usize) -> bool {
         let run = &self.sweep.runs[index];
-        let result = look(run);
+        let result = read_result(run);
         let done = match result.status {
             Status::Finished => true,
             Status::Failed => failure_time(run) != self.failures[index],
@@ -217,7 +217,7 @@ impl Schedule<'_> {
 
     fn close(&mut self, job: &Job, status: ExitStatus, stopping: bool) {
         let (run, took) = (&self.sweep.runs[job.index], job.started.elapsed());
-        let result = look(run);
+        let result = read_result(run);
         // A run that is asked to end before it handles signals is killed by the signal.
         let interrupted = status.code() == Some(INTERRUPTED) || stopping && status.code().is_none();
         if result.status != Status::Finished && !interrupted {
@@ -232,7 +232,7 @@ impl Schedule<'_> {
         if let Err(error) = write_atomically(&file, format!("{reason}\n").as_bytes()) {
             log::warn!("{error}");
         }
-        let result = RunResult { status: Status::Failed, reason: Some(reason), ..look(run) };
+        let result = RunResult { status: Status::Failed, reason: Some(reason), ..read_result(run) };
         self.settle(index, result, took);
     }
 
@@ -248,7 +248,7 @@ impl Schedule<'_> {
                 continue;
             }
             let ours = self.jobs.iter().any(|job| job.index == index);
-            let result = look(run);
+            let result = read_result(run);
             let unfinished = matches!(result.status, Status::Waiting | Status::Interrupted);
             self.results[index] = if unfinished && (ours || self.elsewhere[index]) {
                 RunResult { status: Status::Running, ..result }
