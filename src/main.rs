@@ -1,4 +1,4 @@
-//! The `polyview` program; everything is in the library.
+//! The `polyview` program; all of its code is in the library.
 
 use std::process::ExitCode;
 
@@ -8,9 +8,10 @@ fn main() -> ExitCode {
     polyview::cli::main(std::env::args_os())
 }
 
-/// Without XDG_RUNTIME_DIR, as on servers, a layer of Mesa's Vulkan drivers prints errors about it for each
-/// list of devices, which look like ours and which no option silences. It must be set before the program
-/// begins: a program with threads cannot change its environment. The folder need not exist.
+/// Restarts the program with XDG_RUNTIME_DIR set if it is unset, as it often is on servers. Without it,
+/// a layer of Mesa's Vulkan drivers prints errors each time devices are listed; they look like
+/// polyview's own, and no option silences them. The variable must be set before the program starts,
+/// because a multi-threaded program cannot safely change its environment. The folder need not exist.
 #[cfg(target_os = "linux")]
 fn restart_without_noise() {
     use std::os::unix::process::CommandExt;
@@ -20,15 +21,15 @@ fn restart_without_noise() {
         return;
     }
     let (Ok(program), mut args) = (std::env::current_exe(), std::env::args_os()) else { return };
-    // Under `ld-linux.so PROGRAM` it is the loader, which would take the first argument for the program.
+    // Under `ld-linux.so PROGRAM` it is the loader, which would run its first argument as a program.
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with("ld-") || name.starts_with("ld.so") {
         return;
     }
-    let mut again = std::process::Command::new(program);
+    let mut command = std::process::Command::new(program);
     if let Some(name) = args.next() {
-        again.arg0(name);
+        command.arg0(name);
     }
-    // It returns only where it fails; then this process goes on, and the lines are printed.
-    let _ = again.args(args).env(VARIABLE, "/nonexistent").exec();
+    // `exec` returns only if it fails; this process then continues, and the errors are printed.
+    let _ = command.args(args).env(VARIABLE, "/nonexistent").exec();
 }

@@ -1,4 +1,4 @@
-//! Contact sheets: an image of rows of frames with captions.
+//! Contact sheets: images of rows of frames with captions.
 
 mod data_set;
 mod explanation;
@@ -19,7 +19,7 @@ pub(crate) use explanation::explained;
 /// A row of frames with a caption.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// Caption, lines of Latin-1; other characters become `?`.
+    /// Caption, one or more lines of Latin-1; other characters become `?`.
     pub caption: String,
     /// The frames, left to right.
     pub frames: Vec<RgbImage>,
@@ -42,12 +42,12 @@ const BACKGROUND: Rgb<u8> = Rgb([24, 26, 32]);
 const BAR: Rgb<u8> = Rgb([52, 58, 74]);
 const INK: Rgb888 = Rgb888::new(222, 224, 230);
 
-/// Draws a sheet: a title, then the rows, their captions on the left.
+/// Draws a sheet: a title, then the rows, with their captions on the left.
 pub(crate) fn contact_sheet(title: &str, rows: &[Row]) -> RgbImage {
     draw(title, &[Section { heading: None, rows }])
 }
 
-/// [`contact_sheet`] in several sections, each with a heading.
+/// Like [`contact_sheet`], with several sections that may have headings.
 fn draw(title: &str, sections: &[Section<'_>]) -> RgbImage {
     let rows = || sections.iter().flat_map(|section| section.rows);
     let frames = || rows().flat_map(|row| &row.frames);
@@ -81,7 +81,7 @@ fn draw(title: &str, sections: &[Section<'_>]) -> RgbImage {
         for row in section.rows {
             write(&mut canvas, &row.caption, GAP, y);
             for (column, frame) in row.frames.iter().enumerate() {
-                // In the middle of its column.
+                // Centred in its column.
                 let indent = (frame_width - frame.width()) / 2;
                 let x = left + column as u32 * (frame_width + GAP) + indent;
                 image::imageops::replace(&mut canvas.0, frame, i64::from(x), i64::from(y));
@@ -114,7 +114,7 @@ pub(crate) fn pictures(
     Ok((0..n * t).map(picture).collect())
 }
 
-/// `[width, height]` of a text, pixels.
+/// Returns `[width, height]` of a text, pixels.
 fn text_size(text: &str) -> [u32; 2] {
     let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0) as u32;
     [longest * LETTER[0], text.lines().count() as u32 * LETTER[1]]

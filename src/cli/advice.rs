@@ -1,5 +1,5 @@
-//! What to do about the library's errors, in terms of this program's options and commands. The
-//! library's own messages say what is wrong and where; they do not know how the user asked for it.
+//! Advice on the library's errors, in terms of this program's options and commands. The library's own
+//! messages say what is wrong and where; they do not know which option led to it.
 
 use std::error::Error;
 use std::io;
@@ -18,23 +18,23 @@ mod train;
 
 /// An error that reaches the user as one line: what, where, what to do.
 pub(super) trait Advice: Error {
-    /// The option whose value the error's message begins with.
+    /// Returns the option whose value the error's message begins with.
     fn option(&self) -> Option<&'static str> {
         None
     }
 
-    /// What to do about it.
+    /// Returns what the user can do about the error.
     fn advice(&self) -> Option<String> {
         None
     }
 
-    /// Exit status of a command that ends with this error.
+    /// Returns the exit status of a command that ends with this error.
     fn status(&self) -> u8 {
         EXIT_FAILURE
     }
 }
 
-/// The one line about an error: `--option value: what is wrong; what to do`.
+/// Formats an error as one line: `--option value: what is wrong; what to do`.
 pub(super) fn message(error: &impl Advice) -> String {
     let option = error.option().map_or_else(String::new, |option| format!("{option} "));
     let advice = error.advice().map_or_else(String::new, |advice| format!("; {advice}"));
@@ -47,18 +47,18 @@ impl<E: Advice> From<E> for Failure {
     }
 }
 
-/// What helps where something could not be written: another place, and room where that is what lacks.
-pub(super) fn write_advice(place: &str, error: &io::Error) -> String {
+/// Returns advice on a failed write: another `target` and, if the disk is full, freeing space.
+pub(super) fn write_advice(target: &str, error: &io::Error) -> String {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match error.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => {
-            format!("choose another {place} or make room on the disk")
+            format!("choose another {target} or make room on the disk")
         }
-        _ => format!("choose another {place}"),
+        _ => format!("choose another {target}"),
     }
 }
 
-/// A file named by `option` that could not be written.
+/// Returns the failure for a file, named by `option`, that could not be written.
 pub(super) fn output_failure(option: &str, error: &CheckpointError) -> Failure {
     match error {
         CheckpointError::Write { source, .. } => {
@@ -75,7 +75,7 @@ impl Advice for DeviceError {
 
     fn advice(&self) -> Option<String> {
         match self {
-            Self::Absent { .. } => Some("`polyview devices` lists what there is".to_owned()),
+            Self::Absent { .. } => Some("`polyview devices` lists all devices".to_owned()),
             Self::Driver { .. } => Some("`polyview doctor` checks the drivers".to_owned()),
             Self::List { .. } => {
                 Some("e.g. wgpu:0,wgpu:1; all; cpu*2 for two on the same hardware".to_owned())
@@ -111,11 +111,11 @@ impl Advice for DataError {
         match self {
             Self::NoRoot { .. } => Some("give the data set's folder as --dataset-root".to_owned()),
             Self::OneSplit { .. } => Some(
-                "give the folder above it as --dataset-root (--format folders takes its folders as \
-                 classes, --format manifest or list what a table or a list in it names)"
+                "give the folder above it as --dataset-root (--format folders treats its folders as \
+                 classes; --format manifest or list reads a table or a list in it)"
                     .to_owned(),
             ),
-            // A run takes these two, whatever its --split says.
+            // A run always uses these two splits, whatever its --split says.
             Self::NoSplit { split, .. } if split != "train" && split != "valid" => {
                 Some("give one of them with --split".to_owned())
             }
@@ -151,8 +151,8 @@ impl Advice for DatasetError {
             Self::Annotations(error) => error.advice(),
             Self::NoActions { .. } => Some("`polyview check-data` lists the reasons".to_owned()),
             Self::Unlabelled { .. } => Some(
-                "training and validation need labels: give the classes, or leave the split out, and a part \
-                 of the training split is held out"
+                "training and validation need labels: add them, or leave the split out, and part of the \
+                 training split is held out instead"
                     .to_owned(),
             ),
             Self::BeyondClips { .. } => Some(
@@ -188,7 +188,7 @@ impl Advice for CheckpointError {
         }
     }
 
-    /// Of a run's own folder; [`output_failure`] is for single files.
+    /// Advises on failures in a run's folder; use [`output_failure`] for single files.
     fn advice(&self) -> Option<String> {
         match self {
             Self::Write { source, .. } => Some(write_advice("--save-dir", source)),
@@ -316,7 +316,7 @@ mod tests {
         for (error, expected) in [
             (
                 TrainError::Device(absent),
-                "--device cuda:3: 1 found; `polyview devices` lists what there is",
+                "--device cuda:3: 1 found; `polyview devices` lists all devices",
             ),
             (
                 data(DataError::NoRoot { root: "data".into() }),
@@ -349,7 +349,7 @@ mod tests {
         let failure = output_failure("--out", &full());
         assert!(failure.message.starts_with("--out run/best.safetensors: cannot be written"));
         assert!(!failure.message.contains("--save-dir"), "{}", failure.message);
-        // Room on the disk helps nobody who may not write there.
+        // Free disk space does not help without write permission.
         let denied = io::ErrorKind::PermissionDenied.into();
         assert_eq!(write_advice("--out", &denied), "choose another --out");
     }

@@ -1,4 +1,4 @@
-//! `polyview augment`: a contact sheet of what the augmentation does to a real action.
+//! `polyview augment`: draws a contact sheet of what augmentation does to an action.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use image::RgbImage;
 
-use super::out_file::{check_out_file, keep_data_set, write_gif, write_png};
+use super::out_file::{check_out_file, protect_data_set, write_gif, write_png};
 use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, print_text};
@@ -20,10 +20,10 @@ use crate::options::{between, seed, whole, within};
 use crate::sheet::{Row, contact_sheet, pictures};
 use crate::train::Rarity;
 
-/// Frames of a clip per row.
+/// Maximum number of frames of a clip per row.
 const COLUMNS: usize = 8;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct AugmentArgs {
@@ -75,12 +75,12 @@ impl AugmentArgs {
         let window = clips.window(schema).map_err(Failure::usage)?;
         let dataset = Dataset::of_source(&source, &self.split, window, size, None)?;
         let index = self.find(&dataset)?;
-        for (option, path, ending) in
+        for (option, path, extension) in
             [("--out", Some(&self.out), "png"), ("--gif", self.gif.as_ref(), "gif")]
         {
             if let Some(path) = path {
-                check_out_file(option, path, ending)?;
-                keep_data_set(option, path, &source)?;
+                check_out_file(option, path, extension)?;
+                protect_data_set(option, path, &source)?;
             }
         }
         let read = |reading| {
@@ -115,9 +115,9 @@ impl AugmentArgs {
         let mut first = None;
         for seed in self.seed..self.seed.saturating_add(self.seeds) {
             let record = plan_clip(&options, seed, 1, &self.action, self.view, batch.size, rarity);
-            // As the first epoch of a run with this seed does.
-            let other = window.window.varies().then(|| read(Reading::drawn(seed, 1)));
-            let frames = draw(other.transpose()?.as_ref().unwrap_or(&batch), &record)?;
+            // Draws the window that the first epoch of a run with this seed draws.
+            let drawn = window.window.varies().then(|| read(Reading::drawn(seed, 1)));
+            let frames = draw(drawn.transpose()?.as_ref().unwrap_or(&batch), &record)?;
             rows.push(row(format!("seed {seed}\n{}", record.describe()), &frames));
             first.get_or_insert(frames);
         }
@@ -141,14 +141,14 @@ impl AugmentArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Index of the action whose view was asked for.
+    /// Returns the index of the requested action, which must have the requested view.
     fn find(&self, dataset: &Dataset) -> Result<usize, Failure> {
         let position = dataset.samples.iter().position(|sample| sample.action == self.action);
         let index = position.ok_or_else(|| {
             let some: Vec<&str> =
                 dataset.samples.iter().take(5).map(|sample| sample.action.as_str()).collect();
             Failure::usage(format!(
-                "--action {}: the {} split has no such action that takes part; it has {} …",
+                "--action {}: the {} split has no usable action of that name; it has {} …",
                 self.action,
                 self.split,
                 some.join(", ")
@@ -167,7 +167,7 @@ impl AugmentArgs {
     }
 }
 
-/// Evenly chosen frames of a clip, as a row.
+/// Makes a row of up to [`COLUMNS`] evenly spaced frames of a clip.
 fn row(caption: String, frames: &[RgbImage]) -> Row {
     let columns = frames.len().min(COLUMNS);
     let pick = |column: usize| frames[column * frames.len() / columns.max(1)].clone();

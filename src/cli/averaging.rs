@@ -1,4 +1,4 @@
-//! What `evaluate`, `predict` and `serve` average over.
+//! Options of `evaluate`, `predict` and `serve` for averaging several predictions of an action.
 
 use clap::Args;
 
@@ -7,17 +7,17 @@ use crate::data::Window;
 use crate::evaluate::Averaging;
 use crate::options::{OptionError, between};
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Average of several predictions for each action")]
 pub(super) struct AveragingArgs {
-    /// Windows, evenly spread over each clip; more than one with --window dense or segments
+    /// Windows, evenly spread over each clip; more than one needs --window dense or segments
     #[arg(long, value_name = "N", value_parser = between(1, 1000), default_value_t = 1)]
     test_clips: usize,
-    /// 1: the middle of each frame; 3: its start and end too, where it is longer than the input
+    /// 1: the middle of each frame; 3: also its start and end, where it is longer than the input
     #[arg(long, value_name = "1|3", value_parser = crops, default_value_t = 1)]
     test_crops: usize,
-    /// Each clip flipped horizontally too
+    /// Also predict each clip flipped horizontally
     #[arg(long)]
     flip_test: bool,
 }
@@ -31,13 +31,13 @@ fn crops(text: &str) -> Result<usize, &'static str> {
 }
 
 impl AveragingArgs {
-    /// What they mean for clips that are sampled from this window.
+    /// Returns the averaging for clips that are sampled from `window`.
     pub(super) fn averaging(&self, window: Window) -> Result<Averaging, Failure> {
         let clips = self.test_clips;
         if clips > 1 && !window.varies() {
             let reason = format!(
-                "the window {window} has one place in a clip: add --window dense or segments, which \
-                 are spread over all of it"
+                "the window {window} has a fixed place in a clip: add --window dense or segments, \
+                 which are spread over all of it"
             );
             return Err(Failure::usage(OptionError::new("test-clips", clips, reason)));
         }

@@ -5,25 +5,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, WeakProgressBar};
 
-/// All bars; clones share them.
+/// The program's progress bars, shared by all clones.
 #[derive(Clone)]
 pub(super) struct Bars {
     all: MultiProgress,
     shown: bool,
-    /// Those that may still be drawn.
+    /// Bars that may still be unfinished.
     open: Arc<Mutex<Vec<WeakProgressBar>>>,
 }
 
 impl Bars {
     pub(super) fn new() -> Self {
         let all = MultiProgress::new();
-        // They are hidden on a terminal that cannot move its cursor (TERM=dumb), and lines printed
-        // above them with them.
+        // On a terminal that cannot move its cursor (TERM=dumb), indicatif hides the bars, and with
+        // them the lines printed above them.
         let shown = io::stderr().is_terminal() && !all.is_hidden();
         Self { all, shown, open: Arc::default() }
     }
 
-    /// Whether bars are drawn at all.
+    /// Returns whether bars are drawn at all.
     pub(super) fn are_shown(&self) -> bool {
         self.shown
     }
@@ -36,13 +36,13 @@ impl Bars {
         bar
     }
 
-    /// Writes text that ends with a line's end, above the bars. A terminal that is gone, a closed pipe or a
-    /// full disk does not end a run, so nothing fails here. (`MultiProgress::suspend` would panic.)
+    /// Writes text that ends with a newline above the bars. A lost terminal, a closed pipe or a full
+    /// disk must not end a run, so errors are ignored. (`MultiProgress::suspend` would panic.)
     pub(super) fn print(&self, text: &str) {
         let _ = match self.shown && self.any_is_open() {
             true => self.all.println(text.trim_end_matches('\n')),
-            // Above bars a line is filled with spaces and has no end, and would run together with the
-            // next one where a window is made wider or the text is copied.
+            // Not through the bars: lines printed above them are padded with spaces and have no
+            // newline, so they run together when the window is widened or the text is copied.
             false => io::stderr().write_all(text.as_bytes()),
         };
     }

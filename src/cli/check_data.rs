@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::out_file::{check_out_file, keep_data_set, write_png};
+use super::out_file::{check_out_file, protect_data_set, write_png};
 use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
@@ -14,7 +14,7 @@ use crate::data::check::check_dataset;
 use crate::data::video::verify_clip;
 use crate::sheet::data_set_sheet;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct CheckDataArgs {
     #[command(flatten)]
@@ -37,9 +37,9 @@ impl CheckDataArgs {
         let clips = self.window.clips();
         let window = clips.window(source.schema()).map_err(Failure::usage)?;
         if let Some(path) = &self.sheet {
-            // A check can take hours.
+            // Checked first, because checking the data can take hours.
             check_out_file("--sheet", path, "png")?;
-            keep_data_set("--sheet", path, &source)?;
+            protect_data_set("--sheet", path, &source)?;
         }
         let bar = terminal.counter("clips");
         let report = check_dataset(&source, &window, verify_clip, |done, of| {

@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::advice::{Advice, output_failure};
-use super::out_file::{check_out_file, keep_others};
+use super::out_file::{check_out_file, protect_other_file};
 use super::{CommandResult, EXIT_FAILURE, EXIT_USAGE, Failure, Terminal, print_json, print_text};
 use crate::atomic_file::linked;
 use crate::checkpoint::write_atomically;
@@ -16,10 +16,11 @@ use crate::metrics::Estimate;
 use crate::runs::{DifferingOption, RunTable, RunsError, find, is_page, page, read_all, signed};
 use crate::units::plural;
 
-/// With more runs, recalls per class are a page of their own, which `--out` writes.
-const MOST_WITH_CLASSES: usize = 8;
+/// Maximum number of runs for which recalls per class are printed. With more, they are only in the
+/// JSON and on the page that `--out` writes.
+const MAX_RUNS_WITH_CLASSES: usize = 8;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
     /// Folders of runs, or of such folders; the first run is the reference
@@ -36,14 +37,14 @@ pub(super) struct CompareArgs {
 impl CompareArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         if let Some(out) = &self.out {
-            // Before a slip writes a page over a run's file.
+            // Keeps a mistyped path from overwriting a run's file.
             check_out_file("--out", out, "html")?;
-            keep_others("--out", out, "a page of compared runs", is_page)?;
+            protect_other_file("--out", out, "a page of compared runs", is_page)?;
         }
         let (runs, left_out) = read_all(&find(&self.runs)?)?;
         let mut table = RunTable::new(&runs)?;
         table.notes.extend(left_out.iter().map(|error| format!("left out: {error}")));
-        // The page comes last: a file that cannot be written costs no result.
+        // The page is written last, so that a write error does not lose the results.
         if self.json {
             print_json(&table)?;
         } else {
@@ -62,9 +63,7 @@ impl CompareArgs {
 impl Advice for RunsError {
     fn advice(&self) -> Option<String> {
         match self {
-            Self::NoRun { .. } => {
-                Some("give what was the --save-dir of `polyview train`".to_owned())
-            }
+            Self::NoRun { .. } => Some("give the --save-dir of a `polyview train` run".to_owned()),
             Self::TooFew { .. } => {
                 Some("give the folders of more runs, or a folder that holds them".to_owned())
             }
@@ -80,12 +79,12 @@ impl Advice for RunsError {
     }
 }
 
-/// Everything, in tables that fit the terminal.
+/// Formats all results as tables that fit the terminal.
 fn text(table: &RunTable) -> String {
     let tasks = table.tasks();
     let mut parts = vec![results(table, &tasks).to_string()];
     let has_intervals = table.runs.iter().any(|run| run.score_interval.is_some());
-    let below = if has_intervals { "\nbelow each the 95 % confidence interval" } else { "" };
+    let below = if has_intervals { "\nwith 95 % confidence intervals below" } else { "" };
     parts.push(format!(
         "best epochs, validation split: score, each task's balanced accuracy{below}"
     ));
@@ -99,10 +98,10 @@ fn text(table: &RunTable) -> String {
             "* the 95 % interval excludes 0 (paired bootstrap over the actions of both runs, at least 5)"
                 .to_owned(),
         );
-        if table.runs.len() > MOST_WITH_CLASSES {
+        if table.runs.len() > MAX_RUNS_WITH_CLASSES {
             parts.push("recalls per class: with --out FILE or --json".to_owned());
         } else {
-            // A task that one run has alone has no classes to compare.
+            // A task of only one run has no classes to compare.
             for task in tasks.iter().filter(|task| !table.classes(task).is_empty()) {
                 parts.push(format!("\n{task}, recall per class"));
                 parts.push(classes(table, task).to_string());
@@ -115,19 +114,19 @@ fn text(table: &RunTable) -> String {
         parts.push("\noptions that differ".to_owned());
         parts.push(options(table).to_string());
     }
-    // Last, where it stays in sight: of many runs it is the answer.
+    // Last, where it stays visible in the terminal: with many runs, the means are what matters.
     if let Some(reference) = table.repeats.first() {
         parts.push("\nover seeds and folds: runs whose other options are equal".to_owned());
         parts.push(means(table, &tasks).to_string());
         parts.push(format!(
-            "mean ± standard error; difference: in score to {}, of pairs of\nruns with the same seed and fold",
+            "mean ± standard error; difference: in score to {}, over pairs of\nruns with the same seed and fold",
             reference.name
         ));
     }
     parts.join("\n")
 }
 
-/// An empty table, with the alignment of each column to the right from one on.
+/// Returns a table without rows whose columns from number `right_from` on are right-aligned.
 fn new_table(preset: &str, header: Vec<String>, right_from: usize) -> Table {
     let mut table = Table::new();
     table.load_preset(preset).set_content_arrangement(ContentArrangement::Dynamic);
@@ -150,12 +149,12 @@ fn dash() -> String {
     "–".to_owned()
 }
 
-/// A task's name as words, between which a narrow column breaks it.
+/// Returns a task's name as separate words, between which a narrow column can break it.
 fn words(task: &str) -> String {
     task.replace('_', " ")
 }
 
-/// A row per run.
+/// Builds the table of results, a row per run.
 fn results(table: &RunTable, tasks: &[&str]) -> Table {
     let mut header = ["run", "epochs", "best", "score"].map(str::to_owned).to_vec();
     header.extend(tasks.iter().map(|task| words(task)));
@@ -170,8 +169,8 @@ fn results(table: &RunTable, tasks: &[&str]) -> Table {
         row.push(run.best_epoch.map_or_else(dash, |epoch| epoch.to_string()));
         row.push(run.score.map_or_else(dash, |score| below(score, run.score_interval)));
         row.extend(tasks.iter().map(|task| {
-            let found = run.tasks.iter().find(|found| found.task == *task);
-            found.map_or_else(dash, |found| below(found.balanced_accuracy, found.interval))
+            let summary = run.tasks.iter().find(|summary| summary.task == *task);
+            summary.map_or_else(dash, |summary| below(summary.balanced_accuracy, summary.interval))
         }));
         row.push(run.valid_loss.map_or_else(dash, |loss| format!("{loss:.3}")));
         shown.add_row(row);
@@ -179,27 +178,27 @@ fn results(table: &RunTable, tasks: &[&str]) -> Table {
     shown
 }
 
-/// A row per set of runs that differ in seed and fold alone.
+/// Builds the table of means, a row per set of runs that differ only in seed and fold.
 fn means(table: &RunTable, tasks: &[&str]) -> Table {
     let mut header = ["configuration", "runs", "score"].map(str::to_owned).to_vec();
     header.extend(tasks.iter().map(|task| words(task)));
     header.push("difference".to_owned());
     let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
-    for found in &table.repeats {
-        let mut row = vec![found.name.clone(), found.counted()];
-        row.push(found.score.map_or_else(dash, |score| score.to_string()));
-        let of = |task: &&str| found.tasks.get(*task).map_or_else(dash, Estimate::to_string);
+    for group in &table.repeats {
+        let mut row = vec![group.name.clone(), group.counted()];
+        row.push(group.score.map_or_else(dash, |score| score.to_string()));
+        let of = |task: &&str| group.tasks.get(*task).map_or_else(dash, Estimate::to_string);
         row.extend(tasks.iter().map(of));
-        row.push(found.difference.map_or_else(dash, |found| {
-            let error = found.error.map_or_else(String::new, |error| format!(" ±\u{a0}{error:.3}"));
-            format!("{}{error}\n{}", signed(found.mean, 3), plural(found.n, "pair"))
+        row.push(group.difference.map_or_else(dash, |mean| {
+            let error = mean.error.map_or_else(String::new, |error| format!(" ±\u{a0}{error:.3}"));
+            format!("{}{error}\n{}", signed(mean.mean, 3), plural(mean.n, "pair"))
         }));
         shown.add_row(row);
     }
     shown
 }
 
-/// A difference with its mark.
+/// Formats a difference, marked if its interval excludes 0.
 fn marked(difference: &Difference) -> String {
     let mark = if difference.excludes_zero { " *" } else { "" };
     format!("{}{mark}", signed(difference.value, 3))
@@ -209,25 +208,26 @@ fn range(Interval { low, high }: Interval) -> String {
     format!("{} to {}", signed(low, 3), signed(high, 3))
 }
 
-/// A row per run that is compared with the reference.
+/// Builds the table of differences, a row per run that is compared with the reference.
 fn differences(table: &RunTable, tasks: &[&str]) -> Table {
     let mut header = ["run", "actions", "score"].map(str::to_owned).to_vec();
     header.extend(tasks.iter().map(|task| words(task)));
     let mut shown = new_table(presets::UTF8_HORIZONTAL_ONLY, header, 1);
-    let below = |found: &Difference| format!("{}\n{}", marked(found), range(found.interval));
+    let below = |value: &Difference| format!("{}\n{}", marked(value), range(value.interval));
     for pair in &table.differences {
         let mut row = vec![table.runs[pair.run].name.clone(), pair.actions.to_string()];
         row.push(below(&pair.score));
         row.extend(tasks.iter().map(|task| {
-            let found = pair.tasks.iter().find(|found| found.task == *task);
-            found.map_or_else(dash, |found| below(&found.balanced_accuracy))
+            let difference = pair.tasks.iter().find(|difference| difference.task == *task);
+            difference.map_or_else(dash, |difference| below(&difference.balanced_accuracy))
         }));
         shown.add_row(row);
     }
     shown
 }
 
-/// Recalls of a task's classes: of two runs in the class's row, of more in a row per run below it.
+/// Builds the table of recalls per class of a task: with two runs, a row per class; with more, a row
+/// per run below each class.
 fn classes(table: &RunTable, task: &str) -> Table {
     let header = ["class", "actions", "reference", "run", "difference", "95 % interval"];
     let mut shown = new_table(presets::NOTHING, header.map(str::to_owned).to_vec(), 1);
@@ -236,24 +236,25 @@ fn classes(table: &RunTable, task: &str) -> Table {
         if several {
             shown.add_row([class]);
         }
-        for (run, found) in rows {
+        for (run, recalls) in rows {
             let share = |share: Option<f64>| share.map_or_else(dash, |share| format!("{share:.3}"));
-            // Plain spaces are lost where a name is broken.
+            // Plain spaces are lost when a name is broken into lines.
             let name = || format!("\u{a0}\u{a0}{}", table.runs[run].name);
             shown.add_row([
                 if several { name() } else { class.to_owned() },
-                found.actions.to_string(),
-                share(found.reference),
-                share(found.recall),
-                found.difference.as_ref().map_or_else(dash, marked),
-                found.difference.map_or_else(dash, |found| range(found.interval)),
+                recalls.actions.to_string(),
+                share(recalls.reference),
+                share(recalls.recall),
+                recalls.difference.as_ref().map_or_else(dash, marked),
+                recalls.difference.map_or_else(dash, |difference| range(difference.interval)),
             ]);
         }
     }
     shown
 }
 
-/// Options in rows and runs in columns, or the other way round where there are more runs.
+/// Builds the table of differing options: options in rows and runs in columns, or the other way round
+/// if there are more runs than options.
 fn options(table: &RunTable) -> Table {
     let value =
         |option: &DifferingOption, run: usize| option.values[run].clone().unwrap_or_else(dash);

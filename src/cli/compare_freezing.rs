@@ -1,4 +1,4 @@
-//! What `--compare-freezing` found, as a table or an event.
+//! Results of `--compare-freezing`, as a table or an event.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::train::{Comparison, Outcome};
 
-/// The best epochs of both runs, as an event among those of `--progress json`.
+/// Returns the best epochs of both runs as an event for `--progress json`.
 pub(super) fn event(comparison: &Comparison) -> Value {
     json!({
         "event": "comparison",
@@ -15,7 +15,7 @@ pub(super) fn event(comparison: &Comparison) -> Value {
     })
 }
 
-/// Both runs side by side.
+/// Formats both runs side by side.
 pub(super) fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);

@@ -9,7 +9,7 @@ use super::{CommandResult, print_json, print_text};
 use crate::device::{self, DeviceInfo};
 use crate::units::ByteSize;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {
     /// Print JSON
@@ -29,7 +29,7 @@ impl DevicesArgs {
     }
 }
 
-/// A few lines for each device: in columns they would be wider than a terminal.
+/// Formats a few lines for each device: columns would be wider than a terminal.
 fn table(devices: &[DeviceInfo]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
@@ -47,7 +47,7 @@ fn description(device: &DeviceInfo) -> String {
     let memory = device.memory_bytes.map_or("unknown".to_owned(), |b| ByteSize(b).to_string());
     let mut limits = vec![format!("memory {memory}")];
     limits.extend(device.max_binding_bytes.map(|b| format!("buffers up to {} MiB", b >> 20)));
-    limits.extend(device.max_workgroup.map(|size| format!("{size} invocations a workgroup")));
+    limits.extend(device.max_workgroup.map(|size| format!("{size} invocations per workgroup")));
     let mut lines = vec![
         format!("{}{kind}", device.name),
         format!("driver {}", device.driver),

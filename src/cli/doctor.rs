@@ -16,7 +16,7 @@ use crate::device;
 use crate::doctor::{Folder, Report, SelfTest, process};
 use crate::tuning;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// Output folder of runs, to check that it is writable
@@ -45,7 +45,7 @@ struct Tested {
     outcome: Outcome<SelfTest>,
 }
 
-/// The result of a separate process, which it prints as JSON.
+/// Outcome of a separate process, which prints it as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome<T> {
@@ -53,7 +53,7 @@ enum Outcome<T> {
     Failed(String),
 }
 
-/// The page as JSON.
+/// The report as JSON.
 #[derive(Debug, Serialize)]
 struct Page<'a> {
     #[serde(flatten)]
@@ -61,24 +61,26 @@ struct Page<'a> {
     self_tests: &'a [Tested],
 }
 
-/// Set for a separate process: the part that it does, `devices` or the name of a device.
+/// Environment variable that tells a separate process its part: `devices` or the name of a device.
 const PART: &str = "POLYVIEW_DOCTOR_PART";
 /// The part that lists the devices; no device has this name.
 const DEVICES: &str = "devices";
 
-/// A driver may hang; compiling shaders for the first time may take long.
+/// Time limit of a separate process. A driver may hang, but the first compilation of shaders may also
+/// take long.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Minimum space for checkpoints and decoded frames, bytes.
-const RUN: u64 = 2_000_000_000;
+const MIN_FREE_BYTES: u64 = 2_000_000_000;
 
 impl DoctorArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         if let Ok(part) = std::env::var(PART) {
             return answer(&part);
         }
-        let mut folders = vec![Folder::inspect("--save-dir", &self.save_dir, RUN)];
-        folders.extend(self.cache.iter().map(|path| Folder::inspect("--cache", path, RUN)));
+        let mut folders = vec![Folder::inspect("--save-dir", &self.save_dir, MIN_FREE_BYTES)];
+        folders
+            .extend(self.cache.iter().map(|path| Folder::inspect("--cache", path, MIN_FREE_BYTES)));
         folders.extend(tuning::folder().map(|path| Folder::inspect("tuning cache", &path, 0)));
         let mut report = Report::collect(folders);
         if !self.json {
@@ -133,7 +135,7 @@ impl Tested {
     }
 }
 
-/// Does a part and prints its result, one line of JSON.
+/// Runs a part and prints its result as one line of JSON.
 fn answer(part: &str) -> CommandResult {
     fn line(outcome: &impl Serialize) -> CommandResult {
         print_json_line(outcome)?;
@@ -148,7 +150,7 @@ fn answer(part: &str) -> CommandResult {
     line(&test.map_or_else(Outcome::Failed, Outcome::Result))
 }
 
-/// Does a part in a separate process, which a faulty driver may crash or block.
+/// Runs a part in a separate process, which a faulty driver may crash or block.
 fn in_own_process<T: DeserializeOwned>(part: &str) -> Result<T, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
@@ -160,7 +162,7 @@ fn in_own_process<T: DeserializeOwned>(part: &str) -> Result<T, String> {
     // Drivers may print to stdout too.
     let line = ended.stdout.lines().rfind(|line| line.starts_with('{'));
     match line.and_then(|line| serde_json::from_str(line).ok()) {
-        Some(Outcome::Result(found)) => Ok(found),
+        Some(Outcome::Result(result)) => Ok(result),
         Some(Outcome::Failed(reason)) => Err(reason),
         None => Err(ended.failure()),
     }

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::advice::output_failure;
-use super::out_file::{check_writable, keep_checkpoint, keep_data_set, keep_others};
+use super::out_file::{check_writable, protect_checkpoint, protect_data_set, protect_other_file};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
@@ -31,8 +31,8 @@ use crate::units::plural;
 
 mod divided;
 
-/// Options that mean nothing where a prediction file is evaluated.
-const OF_A_NETWORK: [&str; 12] = [
+/// Options that have no meaning when a prediction file is evaluated.
+const NETWORK_OPTIONS: [&str; 12] = [
     "checkpoint",
     "dataset_root",
     "format",
@@ -47,7 +47,7 @@ const OF_A_NETWORK: [&str; 12] = [
     "flip_test",
 ];
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
     /// The data set: mvfouls/{train,valid,…}, a folder of clips per class, a table or lists
@@ -64,7 +64,8 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     /// Annotations to evaluate a prediction file against, without a network
-    #[arg(long, value_name = "FILE", requires = "predictions", conflicts_with_all = OF_A_NETWORK)]
+    #[arg(long, value_name = "FILE", requires = "predictions")]
+    #[arg(conflicts_with_all = NETWORK_OPTIONS)]
     ground_truth: Option<PathBuf>,
     /// Wrong predictions to list per task
     #[arg(long, value_name = "N", value_parser = whole, default_value_t = 5)]
@@ -72,7 +73,7 @@ pub(super) struct EvaluateArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    // Last, for what comes after it would be under its headings.
+    // Last, because options after it would be listed under its headings.
     #[command(flatten)]
     trained: TrainedArgs,
 }
@@ -106,7 +107,7 @@ impl EvaluateArgs {
     fn evaluate_split(&self, checkpoint: &Path, root: &Path, terminal: &Terminal) -> CommandResult {
         if let Some(path) = &self.predictions {
             check_writable("--predictions", path)?;
-            keep_checkpoint("--predictions", path, checkpoint)?;
+            protect_checkpoint("--predictions", path, checkpoint)?;
         }
         let trained = self.trained.open(checkpoint)?;
         let about = trained.describe();
@@ -116,8 +117,8 @@ impl EvaluateArgs {
         let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
         let dataset = Arc::new(dataset?.tolerating_unreadable());
         if let Some(path) = &self.predictions {
-            keep_data_set("--predictions", path, &source)?;
-            keep_others("--predictions", path, "a file of predictions", are_predictions)?;
+            protect_data_set("--predictions", path, &source)?;
+            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
         }
         terminal.line(&format!(
             "{about}; {} split: {}, {}",
@@ -134,7 +135,7 @@ impl EvaluateArgs {
         let unreadable = dataset.unreadable().len();
         if unreadable > 0 {
             log::warn!(
-                "{unreadable} of the {} views of the {} split cannot be read; what follows is of the others",
+                "{unreadable} of the {} views of the {} split cannot be read; the results are for the others",
                 dataset.views(),
                 dataset.split
             );
@@ -205,7 +206,7 @@ impl EvaluateArgs {
 fn read(path: &Path) -> Result<Value, Failure> {
     let fail = |error: String| Failure::runtime(format!("{}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let is_table = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
     let parsed = parse::<Json>(&bytes).map_err(|error| match is_table {
         true => fail(
             "predictions and annotations of SoccerNet's evaluator are JSON, and this is a table; give a \
@@ -276,12 +277,12 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
     let actions = plural(metrics.actions, "action");
     let _ = write!(text, "score {:.4}{interval} over {actions}", metrics.score);
     if !interval.is_empty() {
-        text.push_str("; in brackets 95 % confidence intervals");
+        text.push_str("; 95 % confidence intervals in brackets");
     }
     text
 }
 
-/// An interval in brackets.
+/// Formats an interval in brackets; empty without one.
 fn range(interval: Option<Interval>) -> String {
     interval.map_or_else(String::new, |Interval { low, high }| format!(" ({low:.3} to {high:.3})"))
 }
@@ -300,7 +301,7 @@ fn classes(task: &TaskMetrics) -> Table {
     table
 }
 
-/// The confusion matrix or, of many classes, the most frequent confusions.
+/// Builds the confusion matrix or, for many classes, the table of the most frequent confusions.
 fn confusion(task: &TaskMetrics) -> Table {
     if task.classes.len() > MOST_IN_MATRIX {
         let header = ["most frequent confusions: actual", "predicted", "actions"];
@@ -351,7 +352,7 @@ fn official_text(evaluation: &Evaluation) -> String {
     text
 }
 
-/// JSON has no NaN; it becomes null.
+/// Returns the official figures as JSON, in which NaN becomes null.
 fn official_json(evaluation: &Evaluation) -> Value {
     let scores = |scores: &official::Scores| -> Value {
         scores.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use clap::Args;
 
 use super::advice::{output_failure, write_advice};
-use super::out_file::{check_out_file, keep_checkpoint, keep_others};
+use super::out_file::{check_out_file, protect_checkpoint, protect_other_file};
 use super::trained::trained_input;
 use super::{CommandResult, Failure, print_text};
 use crate::checkpoint::{self, Layout};
@@ -16,7 +16,7 @@ use crate::options::{choices, file_or_folder};
 use crate::web::{Memory, WebError, WebModel, is_page};
 
 choices! {
-    /// What exported weights are for.
+    /// Purpose of an export.
     Target {
         /// All weights, with polyview's names.
         Polyview = "polyview",
@@ -27,7 +27,7 @@ choices! {
     }
 }
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// Checkpoint to read, or a run's folder for its best one
@@ -57,15 +57,15 @@ impl ExportArgs {
             Target::Web => return self.page(),
         };
         if self.size.is_some() {
-            return Err(Failure::usage("--size is for --for web: weights alone fit any size"));
+            return Err(Failure::usage("--size needs --for web: weights alone fit any size"));
         }
-        if self.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("html")) {
+        if self.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("html")) {
             let out = self.out.display();
             return Err(Failure::usage(format!("--out {out}: a page is written with --for web")));
         }
         check_out_file("--out", &self.out, "safetensors")?;
-        keep_checkpoint("--out", &self.out, &self.checkpoint)?;
-        keep_others("--out", &self.out, "an export", |_| checkpoint::is_export(&self.out))?;
+        protect_checkpoint("--out", &self.out, &self.checkpoint)?;
+        protect_other_file("--out", &self.out, "an export", |_| checkpoint::is_export(&self.out))?;
         let tensors = checkpoint::export(&self.checkpoint, &self.out, layout, self.half)
             .map_err(|error| output_failure("--out", &error))?;
         let half = if self.half { ", weights in f16" } else { "" };
@@ -73,11 +73,11 @@ impl ExportArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Writes a page.
+    /// Writes a page that runs the model in a browser.
     fn page(&self) -> CommandResult {
         let shown = self.checkpoint.display();
         check_out_file("--out", &self.out, "html")?;
-        keep_others("--out", &self.out, "a page of a network", is_page)?;
+        protect_other_file("--out", &self.out, "a page of a network", is_page)?;
         let (net, info) = checkpoint::load(&self.checkpoint, &Device::flex())?;
         let schema = info.load_schema(&self.checkpoint).map_err(Failure::runtime)?;
         let mut input = trained_input(&self.checkpoint, &info, &schema)?;
@@ -86,7 +86,9 @@ impl ExportArgs {
             input.size = [height, width];
         }
         if !info.model.inputs.is_empty() {
-            log::warn!("{shown}: trained with annotated properties as inputs, unknown to the page");
+            log::warn!(
+                "{shown}: trained with annotated properties as inputs, which the page lacks"
+            );
         }
         let model = WebModel::new(&net, &info, &schema, &input, self.half, &self.name());
         let model = model.map_err(|error| self.failure(&error))?;
@@ -111,7 +113,8 @@ impl ExportArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The checkpoint as the page names it: a run's folder says more than `best`.
+    /// Returns the name that the page shows for the checkpoint: `FOLDER/FILE`, because the run's folder
+    /// says more than `best`.
     fn name(&self) -> String {
         let text =
             |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
@@ -144,7 +147,7 @@ impl ExportArgs {
     }
 }
 
-/// In whole MiB.
+/// Formats a number of bytes in whole MiB.
 fn mebibytes(bytes: usize) -> String {
     match bytes as f64 / (1 << 20) as f64 {
         size if size < 1.0 => "less than 1 MiB".to_owned(),
@@ -152,7 +155,7 @@ fn mebibytes(bytes: usize) -> String {
     }
 }
 
-/// `16,112,199`.
+/// Parses a size such as `16,112,199`.
 fn size(text: &str) -> Result<[usize; 3], String> {
     let wanted = "must be frames, rows and columns, e.g. 16,112,199";
     let numbers: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();

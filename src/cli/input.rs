@@ -1,4 +1,4 @@
-//! What of a clip a trained network sees, where that is not to be what it was trained on.
+//! Options that change which part of a clip a trained network sees, and at what size.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use crate::config::clips::{MAX_FRAMES, MAX_SIDE, MIN_SIDE};
 use crate::data::{InputSpec, Window};
 use crate::options;
 
-/// Options as typed; the checkpoint says the rest.
+/// Command-line options; those not given are taken from the checkpoint.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Clips, in place of what the checkpoint was trained on")]
 pub(super) struct InputArgs {
@@ -34,7 +34,8 @@ pub(super) struct InputArgs {
 }
 
 impl InputArgs {
-    /// The checkpoint's input with what was typed in its place, each with a line that says so.
+    /// Returns the checkpoint's input with the given options in place of its values, and logs each
+    /// change.
     pub(super) fn over(&self, mut input: InputSpec) -> Result<InputSpec, Failure> {
         let window = &mut input.window;
         replace("frames-per-clip", self.frames_per_clip, &mut window.frames_per_clip);

@@ -18,7 +18,7 @@ use crate::report::lr_chart::LrChart;
 use crate::train::{FEWEST_LR_STEPS, LrCurve, LrEnd, LrPoint, lr_find};
 use crate::units::plural;
 
-/// Rows of the table, about.
+/// Approximate number of rows of the table.
 const ROWS: usize = 20;
 
 /// Options of a run that have no effect here: accepted, so that a run's configuration can be used, but not
@@ -35,10 +35,10 @@ pub(super) const WITHOUT_EFFECT: [&str; 9] = [
     "compare_freezing",
 ];
 
-/// Options as typed, with those of `polyview train`.
+/// Command-line options, including those of `polyview train`.
 #[derive(Debug, Args)]
 pub(super) struct LrFindArgs {
-    /// Training steps at most
+    /// Maximum number of training steps
     #[arg(long, value_name = "N", value_parser = between(FEWEST_LR_STEPS, 1_000_000))]
     #[arg(default_value_t = 100)]
     steps: usize,
@@ -74,7 +74,7 @@ impl LrFindArgs {
         };
         let curve = lr_find(&config, self.steps, self.from..=self.to, &stop, &mut observer)?;
         bar.finish_and_clear();
-        // The picture comes last: a file that cannot be written costs no result.
+        // The picture is written last, so that a write error does not lose the results.
         if self.json {
             print_json(&curve)?;
         } else {
@@ -84,7 +84,7 @@ impl LrFindArgs {
         write_atomically(&linked(&self.out), picture.as_bytes())
             .map_err(|error| output_failure("--out", &error))?;
         if !self.json {
-            print_text(&format!("{}: the loss over the rate", self.out.display()))?;
+            print_text(&format!("{}: loss over learning rate", self.out.display()))?;
         }
         let interrupted = curve.end == LrEnd::Interrupted;
         Ok(if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
@@ -101,7 +101,7 @@ fn chart(curve: &LrCurve) -> LrChart {
     }
 }
 
-/// A table of some of the points, and what they suggest.
+/// Formats a table of some of the points, and the suggestion.
 fn report(curve: &LrCurve, steps: usize) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["step", "rate", "loss", "smoothed"]);
@@ -129,11 +129,11 @@ fn report(curve: &LrCurve, steps: usize) -> String {
     }
     lines.push(match curve.suggestion {
         Some(rate) => {
-            format!("clearest fall of the loss, the suggestion: --{} {rate:.1e}", curve.option)
+            format!("suggestion, where the loss falls most clearly: --{} {rate:.1e}", curve.option)
         }
         None => {
-            "no suggestion: the loss falls nowhere clearly; try more --steps, a larger --batch-size or \
-             another range"
+            "no suggestion: the loss does not fall clearly anywhere; try more --steps, a larger \
+             --batch-size or another range"
                 .to_owned()
         }
     });

@@ -1,5 +1,5 @@
-//! The command line as typed. Each command turns what was typed into a call of the library;
-//! nothing here trains or decodes.
+//! The command line. Each command turns its options into calls of the library; nothing here trains
+//! or decodes.
 
 mod advice;
 mod augment;
@@ -43,7 +43,7 @@ use crate::cluster::processes_launched;
 pub use terminal::Terminal;
 pub use train::train_config;
 
-/// Exit status after the user's interruption, as shells have it (128 + SIGINT).
+/// Exit status after an interruption by the user, as shells define it (128 + SIGINT).
 const EXIT_INTERRUPTED: u8 = 130;
 /// Exit status of a command that failed.
 const EXIT_FAILURE: u8 = 1;
@@ -82,7 +82,7 @@ enum Command {
     LrFind(Box<lr_find::LrFindArgs>),
     /// Check every annotation and clip of a data set
     CheckData(check_data::CheckDataArgs),
-    /// Write the schema of a data set as its labels show it, to be edited
+    /// Write the schema of a data set, inferred from its labels, to be edited
     InitSchema(init_schema::InitSchemaArgs),
     /// Write a small synthetic data set with real mp4 files
     Synth(synth::SynthArgs),
@@ -117,15 +117,15 @@ enum Command {
 }
 
 impl Command {
-    /// Whether several processes would do the same work and write the same files.
+    /// Returns whether several processes would do the same work and write the same files.
     fn is_for_one_process(&self) -> bool {
-        // Those of this machine may be asked of each node.
+        // Commands about the machine may be run on every node.
         let of_machine = matches!(self, Self::Bench(_) | Self::Devices(_) | Self::Doctor(_));
         !of_machine && !matches!(self, Self::Train(_) | Self::Completions(_) | Self::Man(_))
     }
 }
 
-/// The commands as `--help` groups them.
+/// Groups of commands in `--help`.
 const GROUPS: [(&str, &[&str]); 4] = [
     (
         "Training",
@@ -136,10 +136,10 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Shell", &["completions", "man", "help"]),
 ];
 
-/// The commands whose clips are read as a checkpoint says, unless options say otherwise.
-const OF_A_CHECKPOINT: [&str; 3] = ["evaluate", "predict", "serve"];
+/// Commands that read clips as the checkpoint's network was trained, unless options override that.
+const CHECKPOINT_COMMANDS: [&str; 3] = ["evaluate", "predict", "serve"];
 
-/// The command line. clap groups options, not commands, so the list of commands is made here.
+/// Builds the command line. clap groups options, not commands, so the list of commands is made here.
 fn command() -> clap::Command {
     let hidden = |command: clap::Command| {
         let hide = |command: clap::Command, id| command.mut_arg(id, |option| option.hide(true));
@@ -148,7 +148,7 @@ fn command() -> clap::Command {
     let command = Cli::command()
         .mut_subcommands(|subcommand| subcommand.allow_negative_numbers(true))
         .mut_subcommand("lr-find", hidden);
-    let command = OF_A_CHECKPOINT.into_iter().fold(command, |command, name| {
+    let command = CHECKPOINT_COMMANDS.into_iter().fold(command, |command, name| {
         command.mut_subcommand(name, |subcommand| {
             subcommand.mut_arg("window", |option| {
                 let help = option.get_help().map(ToString::to_string).unwrap_or_default();
@@ -164,7 +164,7 @@ fn command() -> clap::Command {
         for name in names {
             let about = command.find_subcommand(name).and_then(clap::Command::get_about);
             let about =
-                about.map_or_else(|| "Print help of a command".to_owned(), ToString::to_string);
+                about.map_or_else(|| "Print help for a command".to_owned(), ToString::to_string);
             list.push_str(&format!("  {literal}{name:<12}{literal:#} {about}\n"));
         }
         list.push('\n');
@@ -193,7 +193,7 @@ impl Failure {
 
 type CommandResult = Result<ExitCode, Failure>;
 
-/// Runs the program on its arguments (the first is its name); prints errors itself.
+/// Runs the program with these arguments, the first of which is its name, and prints errors.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = dashes(args).collect();
     let parsed =
@@ -201,7 +201,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are "errors" to clap, with status 0.
+            // clap reports help and version as "errors" with status 0.
             let status = u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE);
             match error.kind() {
                 ErrorKind::ValueValidation
@@ -212,7 +212,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 | ErrorKind::UnknownArgument => {
                     print_error(&usage::one_line(&error, &args, &command()));
                 }
-                // A closed pipe is no reason to complain.
+                // A closed pipe is not worth an error.
                 _ => drop(error.print()),
             }
             return ExitCode::from(status);
@@ -255,16 +255,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// Prints an error on stderr. Nobody may be reading there, which changes nothing.
+/// Prints an error on stderr. If that fails, for example because nobody reads it, nothing can be done.
 fn print_error(error: &dyn std::fmt::Display) {
     use std::io::Write;
-    // In one piece: other processes may write there too.
+    // In a single write, because other processes may write there too.
     let text = format!("error: {error}");
     let _ = std::io::stderr().write_all(format!("{}\n", visible::visible(&text)).as_bytes());
 }
 
-/// `--dataset_root` is `--dataset-root`: option names may be typed with underscores, as the old
-/// trainer's users are used to. Values stay as they are, and so does everything after `--`.
+/// Replaces underscores in option names by dashes (`--dataset_root` becomes `--dataset-root`), because
+/// users of the old trainer type them so. Values and everything after `--` stay unchanged.
 fn dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let mut options = true;
     args.into_iter().map(move |arg| {
@@ -286,7 +286,7 @@ fn with_dashes(arg: OsString) -> OsString {
     changed
 }
 
-/// The rest of an argument from a byte that begins a character.
+/// Returns the rest of an argument from byte `start`, which must begin a character.
 fn from(arg: &OsStr, start: usize) -> Option<&OsStr> {
     #[cfg(unix)]
     return Some(std::os::unix::ffi::OsStrExt::from_bytes(&arg.as_encoded_bytes()[start..]));
@@ -294,12 +294,12 @@ fn from(arg: &OsStr, start: usize) -> Option<&OsStr> {
     return arg.to_str().map(|text| OsStr::new(&text[start..]));
 }
 
-/// Prints a value for programs, on stdout.
+/// Prints a value on stdout as JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print_json_text(&serde_json::to_string_pretty(value).map_err(Failure::runtime)?)
 }
 
-/// The same on one line.
+/// Like [`print_json`], on one line.
 fn print_json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
     print_json_text(&serde_json::to_string(value).map_err(Failure::runtime)?)
 }
@@ -308,12 +308,12 @@ fn print_json_text(text: &str) -> Result<(), Failure> {
     print_bytes(format!("{}\n", visible::in_json(text)).as_bytes())
 }
 
-/// Prints a result on stdout, and the end of its line.
+/// Prints a result and a newline on stdout.
 fn print_text(text: &str) -> Result<(), Failure> {
     print_bytes(format!("{}\n", visible::visible(text)).as_bytes())
 }
 
-/// Prints a result on stdout as it is; a reader that left early is no failure.
+/// Prints a result on stdout unchanged; a closed pipe is not an error.
 fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     use std::io::Write;
     let mut out = std::io::stdout();
@@ -330,19 +330,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_stands_in_one_group() {
+    fn every_command_is_in_one_group() {
         let command = Cli::command();
-        let mut there: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-        there.push("help");
+        let mut names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        names.push("help");
         let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
-        there.sort_unstable();
+        names.sort_unstable();
         grouped.sort_unstable();
-        assert_eq!(there, grouped);
+        assert_eq!(names, grouped);
         command.debug_assert();
     }
 
     #[test]
-    fn an_option_that_may_be_suggested_is_one() {
+    fn options_that_may_be_suggested_exist() {
         let command = command();
         let known: Vec<String> =
             command.get_subcommands().flat_map(crate::options::long_names_of).collect();

@@ -1,4 +1,4 @@
-//! Files that a command writes at its end; that they can be written is checked before its work begins.
+//! Files that a command writes at its end. Before its work begins, it checks that they can be written.
 
 use std::io::{Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -14,35 +14,35 @@ use crate::checkpoint::{CONFIG, CheckpointError, VALID_PREDICTIONS, write_atomic
 use crate::data::DataSource;
 use crate::data::video::resolve_clip;
 
-/// Refuses what cannot become a file with this ending (`"png"`), under the name of its option.
+/// Checks that a file with this extension (`"png"`) can be written to `path`, the value of `option`.
 ///
 /// # Errors
 /// A usage failure that says what is wrong and what to do.
-pub(super) fn check_out_file(option: &str, path: &Path, ending: &str) -> Result<(), Failure> {
-    if !path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending)) {
-        return Err(refused(option, path, &format!("the name must end with .{ending}")));
+pub(super) fn check_out_file(option: &str, path: &Path, extension: &str) -> Result<(), Failure> {
+    if !path.extension().is_some_and(|own| own.eq_ignore_ascii_case(extension)) {
+        return Err(refused(option, path, &format!("the name must end with .{extension}")));
     }
     check_writable(option, path)
 }
 
-/// Refuses what cannot become a file, under the name of its option.
+/// Checks that a file can be written to `path`, the value of `option`.
 ///
 /// # Errors
 /// A usage failure that says what is wrong and what to do.
 pub(super) fn check_writable(option: &str, path: &Path) -> Result<(), Failure> {
     let refuse = |reason: String| Err(refused(option, path, &reason));
     match path.metadata() {
-        Ok(found) if found.is_dir() => {
+        Ok(existing) if existing.is_dir() => {
             return refuse("is a folder; give the name of a file".to_owned());
         }
-        // A pipe or a device is written to as it is.
-        Ok(found) if !found.is_file() => return Ok(()),
+        // Pipes and devices are written to directly.
+        Ok(existing) if !existing.is_file() => return Ok(()),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // A name that is too long, for example.
+        // For example, the name is too long.
         Err(error) => return refuse(format!("cannot be written: {error}; choose another name")),
     }
-    // A link stays, and the file that it names is written.
+    // A symbolic link is kept, and its target is written.
     let target = path.canonicalize().ok().filter(|_| path.is_symlink());
     let folder = match target.as_deref().unwrap_or(path).parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -51,7 +51,8 @@ pub(super) fn check_writable(option: &str, path: &Path) -> Result<(), Failure> {
     if !folder.is_dir() {
         return refuse(format!("there is no folder {}; create it", folder.display()));
     }
-    // The file is written beside its name first, and so is this one, which vanishes again.
+    // The file will first be written under a temporary name in its folder: try the same, with a file
+    // that is removed again.
     match tempfile::Builder::new().prefix(".polyview").tempfile_in(folder) {
         Ok(_) => Ok(()),
         Err(error) => refuse(format!("cannot be written: {error}; choose another file")),
@@ -62,8 +63,9 @@ fn refused(option: &str, path: &Path, reason: &str) -> Failure {
     Failure::usage(format!("{option} {}: {reason}", path.display()))
 }
 
-/// Refuses a file that is one of these of a data set, or lies in a clip that is a folder of images.
-pub(super) fn keep_data<'a>(
+/// Refuses to overwrite one of these files of a data set, or a file in a clip that is a folder of
+/// images.
+pub(super) fn protect_data<'a>(
     option: &str,
     path: &Path,
     clips: impl IntoIterator<Item = &'a Path>,
@@ -74,21 +76,26 @@ pub(super) fn keep_data<'a>(
     Ok(())
 }
 
-/// The same of all files and clips of a data set, whichever split they are of.
-pub(super) fn keep_data_set(option: &str, path: &Path, source: &DataSource) -> Result<(), Failure> {
+/// Refuses to overwrite any file or clip of a data set, in any split.
+pub(super) fn protect_data_set(
+    option: &str,
+    path: &Path,
+    source: &DataSource,
+) -> Result<(), Failure> {
     let mut files = source.files();
     let splits = source.own_splits().into_iter().filter_map(|(.., split)| split.ok());
     let clips = splits.flat_map(|split| split.clips());
     // Annotations may name clips without their extension.
     files.extend(clips.map(|clip| resolve_clip(&clip).unwrap_or(clip)));
-    keep_data(option, path, files.iter().map(PathBuf::as_path))
+    protect_data(option, path, files.iter().map(PathBuf::as_path))
 }
 
-/// Bytes from which a file is recognised.
+/// Number of bytes at a file's start by which it is recognised.
 const HEAD: u64 = 4096;
 
-/// Refuses to replace a file, unless it is empty or begins as one that the command writes, which is `what`.
-pub(super) fn keep_others(
+/// Refuses to replace a file, unless it is empty or begins like those that the command writes. `what`
+/// names these in the error.
+pub(super) fn protect_other_file(
     option: &str,
     path: &Path,
     what: &str,
@@ -102,13 +109,13 @@ pub(super) fn keep_others(
     if read.is_ok() && (head.is_empty() || is_ours(&head)) {
         return Ok(());
     }
-    let reason = format!("is there already and is not {what}; choose another file");
+    let reason = format!("already exists and is not {what}; choose another file");
     Err(refused(option, path, &reason))
 }
 
-/// Refuses a file that is the checkpoint which is read, or another one of a run, which has its state beside
-/// it.
-pub(super) fn keep_checkpoint(option: &str, path: &Path, read: &Path) -> Result<(), Failure> {
+/// Refuses to overwrite the checkpoint `read`, any other checkpoint of a run (it has its state beside
+/// it), and a run's predictions for the validation split.
+pub(super) fn protect_checkpoint(option: &str, path: &Path, read: &Path) -> Result<(), Failure> {
     let is_of_a_run = path.exists() && path.with_extension("state").exists();
     if is_of_a_run || is_within(path, read) {
         return Err(refused(option, path, "is a checkpoint; choose another file"));
@@ -120,24 +127,24 @@ pub(super) fn keep_checkpoint(option: &str, path: &Path, read: &Path) -> Result<
     Ok(())
 }
 
-/// Whether a file, which need not exist yet, is another one or lies in it.
-fn is_within(file: &Path, clip: &Path) -> bool {
+/// Returns whether a file, which need not exist yet, is `other` or lies in it.
+fn is_within(file: &Path, other: &Path) -> bool {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new(".")).canonicalize();
-    match (folder, file.file_name(), clip.canonicalize()) {
-        (Ok(folder), Some(name), Ok(clip)) => folder.join(name).starts_with(clip),
+    match (folder, file.file_name(), other.canonicalize()) {
+        (Ok(folder), Some(name), Ok(other)) => folder.join(name).starts_with(other),
         _ => false,
     }
 }
 
-/// Writes a picture, whole or not at all.
+/// Writes a picture atomically.
 pub(super) fn write_png(option: &str, path: &Path, image: &RgbImage) -> Result<(), Failure> {
     let mut png = Cursor::new(Vec::new());
     let encoded = image.write_to(&mut png, ImageFormat::Png).map(|()| png.into_inner());
     write_encoded(option, path, encoded)
 }
 
-/// Writes frames as an endless animation, whole or not at all.
+/// Writes frames as an endless animation, atomically.
 pub(super) fn write_gif(
     option: &str,
     path: &Path,

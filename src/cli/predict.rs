@@ -11,7 +11,9 @@ use clap::Args;
 
 use self::actions::{Action, actions, distinct_names, each_clip};
 use super::advice::output_failure;
-use super::out_file::{check_out_file, keep_checkpoint, keep_data, keep_others, write_png};
+use super::out_file::{
+    check_out_file, protect_checkpoint, protect_data, protect_other_file, write_png,
+};
 use super::trained::{Trained, TrainedArgs, averaged};
 use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
@@ -26,16 +28,16 @@ use crate::options::at_least;
 use crate::schema::Schema;
 use crate::sheet::{contact_sheet, explained};
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct PredictArgs {
     /// The clips of one action; or folders of clips, each an action; or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
-    /// Each clip is an action of its own, wherever it lies
+    /// Treat each clip as an action of its own, in whichever folder it is
     #[arg(long)]
     each: bool,
-    /// Also draw which moments and places of each view speak for the predicted classes (PNG)
+    /// Also draw which moments and regions of each view support the predicted classes (PNG)
     #[arg(long, value_name = "FILE.png")]
     explain: Option<PathBuf>,
     /// Also write a table with a line per action, as `evaluate` does
@@ -47,7 +49,7 @@ pub(super) struct PredictArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    // Last, for what comes after it would be under its headings.
+    // Last, because options after it would be listed under its headings.
     #[command(flatten)]
     trained: TrainedArgs,
 }
@@ -63,21 +65,21 @@ impl PredictArgs {
         };
         if self.explain.is_some() && actions.len() > 1 {
             return Err(Failure::usage(format!(
-                "--explain draws one action, and these are {}: name the clips of one",
+                "--explain draws one action, but there are {}: name the clips of one",
                 actions.len()
             )));
         }
         let files =
             [("--explain", &self.explain, "png"), ("--predictions", &self.predictions, "csv")];
-        for (option, path, ending) in files {
+        for (option, path, extension) in files {
             let Some(path) = path else { continue };
-            check_out_file(option, path, ending)?;
+            check_out_file(option, path, extension)?;
             let views = actions.iter().flat_map(|action| &action.views);
-            keep_data(option, path, views.map(PathBuf::as_path))?;
+            protect_data(option, path, views.map(PathBuf::as_path))?;
         }
         if let Some(path) = &self.predictions {
-            keep_checkpoint("--predictions", path, checkpoint)?;
-            keep_others("--predictions", path, "a file of predictions", are_predictions)?;
+            protect_checkpoint("--predictions", path, checkpoint)?;
+            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
         }
         let trained = self.trained.open(checkpoint)?;
         terminal.line(&trained.describe());
@@ -100,7 +102,7 @@ impl PredictArgs {
         let predicted = predict_dataset(&trained.net, &dataset, options, device, &mut progress)?;
         let seconds = started.elapsed().as_secs_f64();
         averaged(&predicted).1.iter().for_each(|note| terminal.line(note));
-        // In order, and without the actions of which nothing can be read.
+        // Predictions are in the order of the actions; those of which nothing can be read have none.
         let mut predictions = predicted.iter().peekable();
         let results = actions.iter().zip(&names).map(|(action, name)| {
             let prediction = predictions.next_if(|prediction| prediction.action == *name);
@@ -134,7 +136,7 @@ impl PredictArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Draws what decided about the only action.
+    /// Draws which parts of the only action's views support its predicted classes.
     fn draw(
         &self,
         path: &Path,
@@ -144,14 +146,14 @@ impl PredictArgs {
         prediction: &ActionPrediction,
     ) -> Result<(), Failure> {
         let device = &trained.compute.device;
-        // The same network once more, with gradients.
+        // The same network again, now with gradients.
         let (net, _) = checkpoint::load(checkpoint, &device.clone().autodiff())?;
         let net = net.with_half(trained.net.backbone.is_half());
         let read = dataset.read_batch(&[0], &Reading::MIDDLE, &mut dataset.resizer());
-        // Other places of the clips may have been predicted.
+        // The prediction may have used other parts of the clips.
         let Some(batch) = read? else {
             return Err(Failure::runtime(format!(
-                "--explain {}: no view can be read in its middle, which would be drawn",
+                "--explain {}: no view can be read around its middle, which would be drawn",
                 path.display()
             )));
         };
@@ -173,7 +175,7 @@ impl PredictArgs {
                 rows.push(explained(&batch, clip, saliency, caption));
             }
         }
-        let title = format!("{}: what speaks for the predicted classes", prediction.action);
+        let title = format!("{}: what supports the predicted classes", prediction.action);
         write_png("--explain", path, &contact_sheet(&title, &rows))
     }
 
@@ -197,13 +199,13 @@ impl PredictArgs {
         lines.iter().map(|line| visible_line(line)).collect::<Vec<_>>().join("\n")
     }
 
-    /// What is said of a prediction.
+    /// Returns which parts of a prediction are reported.
     fn answer(&self) -> AnswerOptions {
         let min_confidence = self.trained.min_confidence;
         AnswerOptions { top: Some(self.top.max(1)), min_confidence }
     }
 
-    /// An action without a readable view has neither tasks nor views.
+    /// Returns the answer for an action as JSON. Without a readable view it has neither tasks nor views.
     fn json(
         &self,
         schema: &Schema,

@@ -1,11 +1,11 @@
-//! Paths in commands that are shown to be copied.
+//! Quoting of paths in commands that the user may copy.
 
 use std::path::Path;
 
-/// A path as a shell takes it: in quotes where it needs them.
+/// Returns a path as a shell takes it, in quotes if it needs them.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    // A backslash separates folders on Windows alone.
+    // A backslash separates folders only on Windows.
     let plain =
         |c: char| c.is_alphanumeric() || "_-./:=,+@%".contains(c) || (c == '\\' && cfg!(windows));
     match !text.is_empty() && text.chars().all(plain) {

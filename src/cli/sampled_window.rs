@@ -1,11 +1,11 @@
-//! The window of commands that need no configuration to sample clips as a run does.
+//! Window options of commands that sample clips as a run does but take no configuration.
 
 use clap::Args;
 
 use crate::config::{ClipConfig, MAX_FRAMES, WindowChoice};
 use crate::options::{between, positive};
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct SampledWindow {
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub(super) struct SampledWindow {
 }
 
 impl SampledWindow {
-    /// The usual clips with these options.
+    /// Returns the default clip configuration with these options.
     pub(super) fn clips(&self) -> ClipConfig {
         ClipConfig {
             window: self.window,

@@ -10,7 +10,7 @@ use super::{CommandResult, Failure, Terminal, print_text};
 use crate::options::{between, within};
 use crate::serve::{Limits, Model, Server};
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Port to listen on; 0 for any free one
@@ -22,7 +22,7 @@ pub(super) struct ServeArgs {
     /// Maximum size of one request's clips, MiB
     #[arg(long, value_name = "MIB", value_parser = between(1, 65_536), default_value_t = 256)]
     max_upload: usize,
-    // Last, for what comes after it would be under its headings.
+    // Last, because options after it would be listed under its headings.
     #[command(flatten)]
     trained: TrainedArgs,
 }
@@ -42,7 +42,7 @@ impl ServeArgs {
         print_text(&format!("http://{}/", server.address()))?;
         terminal.line(&about);
         if !server.address().ip().is_loopback() {
-            log::warn!("whoever reaches this address may use it: there are no accounts");
+            log::warn!("anyone who can reach this address can use it: there are no accounts");
         }
         let name = checkpoint.file_name().unwrap_or(checkpoint.as_os_str());
         let model = Model {

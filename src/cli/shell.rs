@@ -1,4 +1,4 @@
-//! `polyview completions` and `polyview man`: what shells and `man` know of the command line.
+//! `polyview completions` and `polyview man`: completion scripts and manual pages.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use super::{CommandResult, Failure, command, print_bytes};
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
     /// Which shell
@@ -24,7 +24,7 @@ impl CompletionsArgs {
     }
 }
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
     /// Write a page for every command into this folder instead

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::EXIT_INTERRUPTED;
 
-/// A flag that is raised by Ctrl-C and the system's other requests to end: SIGTERM, SIGHUP (a closed
-/// terminal), SIGUSR1 and SIGUSR2 (job schedulers' warning), Windows' close event. A second Ctrl-C
-/// ends the program at once.
+/// Returns a flag that is raised by Ctrl-C and the system's other requests to end: SIGTERM, SIGHUP (a
+/// closed terminal), SIGUSR1 and SIGUSR2 (job schedulers' warnings), Windows' close event. A second
+/// Ctrl-C ends the program at once.
 ///
 /// Only Ctrl-C counts twice: schedulers send SIGTERM after their warning, and a closed terminal's
 /// SIGHUP comes from the kernel and once more from the shell.
@@ -28,13 +28,14 @@ mod system {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
     use signal_hook::{flag, low_level};
 
-    /// A wrapper (`uv run`, `srun`, `sudo`) passes on a Ctrl-C that the terminal has sent to the
-    /// whole group already; nobody presses a key twice within this time.
+    /// Time within which several interrupts count as one key press: a wrapper (`uv run`, `srun`,
+    /// `sudo`) passes on a Ctrl-C that the terminal has already sent to the whole process group, and
+    /// nobody presses a key twice that fast.
     const ONE_PRESS: Duration = Duration::from_millis(100);
 
     pub(super) fn raise(stop: &Arc<AtomicBool>) {
         for signal in [SIGTERM, SIGHUP, SIGUSR1, SIGUSR2] {
-            // `nohup` has it ignored.
+            // Ignored under `nohup`.
             if signal == SIGHUP && is_ignored(SIGHUP) {
                 continue;
             }
@@ -47,17 +48,17 @@ mod system {
         }
     }
 
-    /// Whether the signal was ignored when the program was started.
-    #[allow(unsafe_code, reason = "the standard library cannot ask for it")]
+    /// Returns whether the signal was ignored when the program was started.
+    #[allow(unsafe_code, reason = "the standard library has no such query")]
     fn is_ignored(signal: i32) -> bool {
-        /// `SIG_IGN` and `SIG_ERR` of every Unix.
+        /// `SIG_IGN` and `SIG_ERR` on every Unix.
         const IGNORED: usize = 1;
         const FAILED: usize = usize::MAX;
         unsafe extern "C" {
             #[link_name = "signal"]
             fn set_handler(signal: i32, handler: usize) -> usize;
         }
-        // SAFETY: it sets no handler that could run, and puts back the one that it found.
+        // SAFETY: no handler that could run is set, and the previous one is restored.
         unsafe {
             let before = set_handler(signal, IGNORED);
             if before != FAILED {
@@ -77,7 +78,7 @@ mod system {
             while interrupts.read_exact(&mut [0]).is_ok() {
                 stop.store(true, Ordering::Relaxed);
                 if first.get_or_insert_with(Instant::now).elapsed() > ONE_PRESS {
-                    // Without the clean-up of graphics drivers, which may hang.
+                    // Skips the clean-up of graphics drivers, which may hang.
                     low_level::exit(i32::from(super::EXIT_INTERRUPTED));
                 }
             }
@@ -105,8 +106,8 @@ mod system {
         close::raise(stop);
     }
 
-    /// A closed window, a log-off and a shutdown: Windows ends a program as soon as its handler
-    /// returns, or after some 5 seconds, so the handler waits for the run to end.
+    /// Handles a closed window, a log-off and a shutdown. Windows ends a program as soon as its handler
+    /// returns, or after about 5 seconds, so the handler waits for the run to end.
     #[cfg(windows)]
     #[allow(unsafe_code, reason = "the handlers of libraries do not wait")]
     mod close {
@@ -127,7 +128,7 @@ mod system {
 
         extern "system" fn handle(event: u32) -> i32 {
             if !matches!(event, CLOSE | LOGOFF | SHUTDOWN) {
-                // For the handler of Ctrl-C.
+                // Left to the handler of Ctrl-C.
                 return 0;
             }
             if let Some(stop) = STOP.get() {
@@ -141,7 +142,7 @@ mod system {
         pub(super) fn raise(stop: &Arc<AtomicBool>) {
             // A second run of this process keeps the first one's flag; programs have one run.
             let _ = STOP.set(Arc::clone(stop));
-            // SAFETY: the handler lives as long as the program and only uses atomics. It is asked
+            // SAFETY: the handler lives as long as the program and only uses atomics. It is called
             // before those registered earlier.
             if unsafe { set_handler(handle, 1) } == 0 {
                 let error = std::io::Error::last_os_error();

@@ -10,13 +10,13 @@ use crate::data::source::{Format, Partition, SourceSpec};
 use crate::options::choice;
 use crate::schema::Schema;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct SourceArgs {
     /// The data set: mvfouls/{train,valid,…}, a folder of clips per class, a table or lists
     #[arg(long, value_name = "DIR")]
     pub dataset_root: PathBuf,
-    /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or what the labels show]
+    /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or inferred from the labels]
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
     /// How the data set lists its actions [default: detected]
@@ -25,12 +25,12 @@ pub(super) struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// Opens the data set; what was inferred is logged.
+    /// Opens the data set and logs what was inferred.
     pub(super) fn open(&self) -> Result<DataSource, Failure> {
         self.open_with(Partition::default())
     }
 
-    /// Opens the data set with these splits in place of those that it lacks.
+    /// Opens the data set; splits that it lacks are made according to `partition`.
     pub(super) fn open_with(&self, partition: Partition) -> Result<DataSource, Failure> {
         let schema =
             self.schema.as_deref().map(Schema::load).transpose().map_err(Failure::usage)?;

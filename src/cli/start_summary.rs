@@ -1,4 +1,4 @@
-//! What a run says at its start, as text.
+//! Text of the summary that a run prints at its start.
 
 use std::fmt::Write as _;
 
@@ -7,11 +7,11 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::report::{BalanceSummary, RunSummary};
 use crate::units::plural;
 
-/// Width of the settings' names.
+/// Width of the column with the settings' names.
 const NAMES: usize = 10;
 
-/// The summary in lines of at most `width` columns, where words allow it; `None` does not break lines, for
-/// files and other programs.
+/// Formats the summary in lines of at most `width` columns, unless a word is longer. `None` leaves lines
+/// unbroken, for files and other programs.
 pub(super) fn start_summary(summary: &RunSummary, width: Option<usize>) -> String {
     let mut text = String::new();
     let entry = |text: &mut String, name: &str, value: &str| {
@@ -46,7 +46,7 @@ pub(super) fn start_summary(summary: &RunSummary, width: Option<usize>) -> Strin
     text
 }
 
-/// The classes of a task with their weights and draws.
+/// Builds the table of a task's classes with their weights and draws.
 fn balanced(balance: &BalanceSummary) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -61,8 +61,8 @@ fn balanced(balance: &BalanceSummary) -> Table {
     table
 }
 
-/// Text broken between words, with so many spaces before each line but the first, which begins there
-/// already.
+/// Breaks text between words into lines of at most `width` columns. Each line but the first is indented
+/// by `indent` spaces; the first is assumed to begin in that column already.
 fn hanging(text: &str, indent: usize, width: Option<usize>) -> String {
     let Some(width) = width else { return text.to_owned() };
     let mut lines = String::new();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_the_summary_fits() {
+    fn the_whole_summary_fits() {
         let summary = RunSummary {
             settings: vec![("training".to_owned(), "word ".repeat(60).trim().to_owned())],
             splits: Vec::new(),

@@ -21,7 +21,7 @@ use crate::sweep::{
 };
 use crate::units::plural;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct SweepArgs {
     /// The sweep (TOML): options of all runs, variants, a grid, random draws, seeds
@@ -29,10 +29,10 @@ pub(super) struct SweepArgs {
     /// Folder for the runs' folders and the table of results
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Runs that are trained at once
+    /// Number of runs to train at once
     #[arg(long, value_name = "N", value_parser = at_least(1), default_value_t = 1)]
     jobs: usize,
-    /// Print the runs with their options, and train none
+    /// Print the runs with their options instead of training them
     #[arg(long)]
     dry_run: bool,
     /// Print the results as JSON
@@ -53,11 +53,12 @@ impl SweepArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let stop = super::signals::stop_flag();
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::runtime(format!("this program's file: {error}")))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::runtime(format!("cannot find this program's file: {error}"))
+        })?;
         let runs = &sweep.runs;
         terminal.line(&format!("{} in {}", plural(runs.len(), "run"), self.out.display()));
-        let mut observer = |event: &SweepEvent| terminal.line(&news(event, runs));
+        let mut observer = |event: &SweepEvent| terminal.line(&event_line(event, runs));
         let results = sweep.run(&program, self.jobs, &stop, &mut observer)?;
         let combinations = combinations(&sweep, &results);
         if self.json {
@@ -65,11 +66,11 @@ impl SweepArgs {
         } else {
             print_text(&format!("\n{}\n\n{}", table(&combinations), summary(&sweep, &results)))?;
         }
-        // Those that another process trains are its to answer for.
+        // Another process answers for the runs that it trains.
         let open =
             |result: &RunResult| !matches!(result.status, Status::Finished | Status::Running);
         Ok(if stop.load(Ordering::Relaxed) {
-            terminal.line("interrupted; to continue: the same command");
+            terminal.line("interrupted; to continue, run the same command again");
             ExitCode::from(EXIT_INTERRUPTED)
         } else if results.iter().any(open) {
             ExitCode::from(EXIT_FAILURE)
@@ -79,12 +80,12 @@ impl SweepArgs {
     }
 }
 
-/// What an event says about a run, with its place among all.
-fn news(event: &SweepEvent, runs: &[Run]) -> String {
+/// Formats an event of a run, with the run's number and name.
+fn event_line(event: &SweepEvent, runs: &[Run]) -> String {
     let (index, text) = match event {
         SweepEvent::Started { index, resumes: false } => (*index, "started".to_owned()),
-        SweepEvent::Started { index, resumes: true } => (*index, "goes on".to_owned()),
-        SweepEvent::Elsewhere { index } => (*index, "another process trains it".to_owned()),
+        SweepEvent::Started { index, resumes: true } => (*index, "resumed".to_owned()),
+        SweepEvent::Elsewhere { index } => (*index, "another process is training it".to_owned()),
         SweepEvent::Ended { index, result, took } => (*index, outcome(result, *took)),
     };
     let (count, name) = (runs.len(), &runs[index].name);
@@ -104,7 +105,7 @@ fn outcome(result: &RunResult, took: Duration) -> String {
     }
 }
 
-/// The runs with their options.
+/// Lists the runs with their options.
 fn plan(sweep: &Sweep) -> String {
     let list = |options: &IndexMap<String, String>| {
         let pairs: Vec<String> =
@@ -114,13 +115,13 @@ fn plan(sweep: &Sweep) -> String {
     let count = sweep.runs.len();
     let mut lines = vec![plural(count, "run")];
     if !sweep.common.is_empty() {
-        lines.push(format!("options of all, unless given below: {}", list(&sweep.common)));
+        lines.push(format!("options of all runs, unless given below: {}", list(&sweep.common)));
     }
     let width = count.to_string().len();
     for (index, run) in sweep.runs.iter().enumerate() {
-        let (place, own) = (index + 1, list(&run.own));
+        let (number, own) = (index + 1, list(&run.own));
         let own = if own.is_empty() { "no other options" } else { &own };
-        lines.push(format!("{place:>width$} of {count}  {}: {own}", run.name));
+        lines.push(format!("{number:>width$} of {count}  {}: {own}", run.name));
     }
     lines.join("\n")
 }
@@ -145,11 +146,11 @@ fn results_json(runs: &[Run], results: &[RunResult], combinations: &[Combination
     json!({ "runs": runs, "combinations": combinations })
 }
 
-/// A row per combination, best first.
+/// Builds the table of combinations, best first.
 fn table(combinations: &[Combination]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    // Some terminals do not know their width and say 0.
+    // Some terminals do not know their width and report 0.
     if table.width().is_some_and(|width| width > 0) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
@@ -179,7 +180,7 @@ fn table(combinations: &[Combination]) -> Table {
         if index > 0 || first.variant.is_none() {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        // On a narrow terminal the standard errors go to a line of their own; no word is broken.
+        // On a narrow terminal the standard errors move to a line of their own; no word is broken.
         column.set_constraint(if estimates.contains(&index) {
             let widest = header[index].lines().map(|part| part.chars().count()).max();
             let width = widest.unwrap_or_default().max(ERROR_WIDTH) + PADDING;
@@ -191,23 +192,24 @@ fn table(combinations: &[Combination]) -> Table {
     table
 }
 
-/// Width of a standard error, and of the space around a cell.
+/// Width of a standard error.
 const ERROR_WIDTH: usize = "± 0.000".len() - 1;
+/// Width of the space around a cell.
 const PADDING: usize = 2;
 
-/// A name on several lines, broken behind `-` and `_`.
+/// Breaks a name into lines after `-` and `_`.
 fn in_parts(name: &str) -> String {
     name.split_inclusive(['-', '_']).collect::<Vec<_>>().join("\n")
 }
 
-/// How many of a combination's runs are finished, and what has become of the others.
+/// Formats how many of a combination's runs are finished.
 fn runs(combination: &Combination) -> String {
     let all: usize = combination.runs.values().sum();
     let finished = combination.count(Status::Finished);
     if finished == all { all.to_string() } else { format!("{finished} of {all}") }
 }
 
-/// What has become of all runs, and where the table of them is.
+/// Summarises the status of all runs and says where the table of them is.
 fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
     let mut parts = Vec::new();
     for status in Status::ALL {
@@ -223,7 +225,7 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
     };
     format!(
         "score and each task's balanced accuracy in the epoch with the best score{seeds}\n\n{}: {}\n\
-         all of them: {}",
+         table of all runs: {}",
         plural(results.len(), "run"),
         parts.join(", "),
         sweep.out.join(TABLE).display()

@@ -13,21 +13,21 @@ use crate::options::{between, seed, within};
 use crate::synth::{self, SynthError, SynthLayout, SynthOptions};
 use crate::units::{ByteSize, plural};
 
-/// Far more than anyone writes.
-const MOST: usize = 1 << 20;
+/// Upper limit of counts, far above any use.
+const MAX_COUNT: usize = 1 << 20;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct SynthArgs {
     /// Folder to write to; must be empty or absent
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Actions in the training split
-    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_COUNT))]
     #[arg(default_value_t = SynthOptions::default().actions)]
     actions: usize,
     /// Actions in validation and in test [default: a quarter of the training split's]
-    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_COUNT))]
     held_out: Option<usize>,
     /// Views per action
     #[arg(long, value_name = "N", value_parser = between(1, 64))]
@@ -38,7 +38,7 @@ pub(super) struct SynthArgs {
     #[arg(default_value_t = SynthOptions::default().seed)]
     seed: u64,
     /// Frames per clip, at 25 fps
-    #[arg(long, value_name = "N", value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", value_parser = between(1, MAX_COUNT))]
     #[arg(default_value_t = SynthOptions::default().frames)]
     frames: usize,
     /// Width of a frame, pixels
@@ -54,7 +54,7 @@ pub(super) struct SynthArgs {
     #[arg(default_value_t = SynthOptions::default().noise)]
     noise: u8,
     /// Class ratio of the first task in the training split, e.g. 8 4 2 1 [default: balanced]
-    #[arg(long, value_name = "N", num_args = 1.., value_parser = between(1, MOST))]
+    #[arg(long, value_name = "N", num_args = 1.., value_parser = between(1, MAX_COUNT))]
     ratio: Vec<usize>,
     /// Schema whose tasks the clips show (TOML) [default: SoccerNet-MVFoul]
     #[arg(long, value_name = "FILE")]
@@ -77,11 +77,11 @@ impl SynthArgs {
             ratio: self.ratio,
             layout: SynthLayout::of(&schema),
         };
-        // Nobody asked for the splits of the built-in one.
+        // The built-in schema's splits were not the user's choice, so they are not worth a warning.
         let own = schema.splits.iter().filter(|_| self.schema.is_some());
         for split in own.filter(|split| !synth::SPLITS.contains(&&*split.name)) {
             let written = synth::SPLITS.join(", ");
-            log::warn!("the schema's split {} is not written; synth knows {written}", split.name);
+            log::warn!("the schema's split {} is not written; synth writes {written}", split.name);
         }
         let bar = terminal.counter("clips");
         let written = synth::write(&options, &synth::tasks_of(&schema), |done, of| {
@@ -118,7 +118,7 @@ impl SynthArgs {
     }
 }
 
-/// Whether clips of so many frames reach to the end of a window.
+/// Returns whether clips of `frames` frames reach to the end of a window.
 fn reaches(window: Window, frames: usize) -> bool {
     match window {
         Window::Frames { end, .. } => end < frames,

@@ -17,7 +17,7 @@ use crate::train::{Outcome, REPORT};
 use crate::units::plural;
 
 /// Interval between lines within a pass if stderr is not a terminal.
-const PLAIN_EVERY: Duration = Duration::from_secs(15);
+const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Progress, logs and results of a command.
 pub struct Terminal {
@@ -31,31 +31,31 @@ pub struct Terminal {
     last_line: Instant,
     started: Instant,
     epochs: usize,
-    /// Epochs that have ended since it was started.
+    /// Number of epochs that have ended since the program was started.
     ended: usize,
 }
 
-/// This process among others, where it does not speak for all.
+/// Name of this rank among several processes; unset in the leading one.
 static RANK: OnceLock<String> = OnceLock::new();
 
-/// Names this rank in its warnings.
+/// Makes this process's warnings begin with the name of its rank.
 pub(super) fn warn_as(rank: String) {
-    // There is one job in a process.
+    // A process has one rank only, so this is set once.
     let _ = RANK.set(rank);
 }
 
-/// Why a resumed run has nothing left to do, and what would make it go on.
+/// Explains why a resumed run has nothing left to do, and how to continue it.
 fn finished_already(epochs: usize, config: &Config) -> String {
     let total = config.total_epochs();
     if epochs < total {
         format!(
-            "\nearly stopping had ended it before, at epoch {epochs} of {total}: for more give a larger \
-             --early-stopping-patience, or 0"
+            "\nearly stopping had already ended it at epoch {epochs} of {total}: to train longer, give a \
+             larger --early-stopping-patience, or 0"
         )
     } else {
         let option =
             if config.freezing.gradual_finetuning { "--phase2-epochs" } else { "--epochs" };
-        format!("\nall its epochs were finished before: for more give a larger {option}")
+        format!("\nall its epochs were already finished: to train longer, give a larger {option}")
     }
 }
 
@@ -70,7 +70,7 @@ impl Terminal {
         } else {
             log::LevelFilter::Error
         });
-        // It reports an error on every machine without a desktop.
+        // `wgpu_hal` reports an error on every machine without a desktop.
         builder.filter_module("wgpu_hal", log::LevelFilter::Off);
         builder.filter_module("polyview", level).format_timestamp(None).format_target(false);
         builder.format(|out, record| {
@@ -88,7 +88,7 @@ impl Terminal {
             }
         });
         builder.target(env_logger::Target::Pipe(Box::new(bars.clone())));
-        // A logger that a library user has installed is kept.
+        // A logger that a user of the library has installed is kept.
         let _ = builder.try_init();
         log::set_max_level(level);
         Self {
@@ -112,7 +112,7 @@ impl Terminal {
         }
     }
 
-    /// A progress bar for work outside training; hidden with --quiet and without a terminal.
+    /// Returns a progress bar for work outside training; hidden with --quiet and without a terminal.
     pub fn counter(&self, what: &str) -> ProgressBar {
         if self.quiet || !self.interactive {
             return ProgressBar::hidden();
@@ -128,7 +128,7 @@ impl Terminal {
         let mut text = String::new();
         let epochs = outcome.history.len();
         let seconds = match self.ended < epochs {
-            // With those of before it was resumed.
+            // Includes the epochs before the run was resumed.
             true => outcome.history.iter().map(EpochRecord::seconds).sum(),
             false => self.started.elapsed().as_secs_f64(),
         };
@@ -159,7 +159,7 @@ impl Terminal {
             let _ = write!(text, "\nreport: {}", report.display());
         }
         if outcome.interrupted {
-            text.push_str("\nto continue: the same command with --resume auto");
+            text.push_str("\nto continue, run the same command with --resume auto");
         }
         for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
             // A resumed run may not have replaced its best weights.
@@ -176,7 +176,7 @@ impl Terminal {
                 quoted(&best),
                 quoted(&config.data.dataset_root),
                 config.data.format.map_or_else(String::new, |format| format!(" --format {format}")),
-                // Perhaps the data set is no longer where it was.
+                // The data set may no longer be where it was.
                 match config.open_data() {
                     Ok(data) if data.splits().iter().all(|split| split != "test") => "valid",
                     _ => "test",
@@ -198,7 +198,7 @@ impl Terminal {
         }
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
-        } else if self.last_line.elapsed() >= PLAIN_EVERY {
+        } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
             self.line(&format!("trying kernels {done}/{of}"));
         }
@@ -215,7 +215,7 @@ impl Terminal {
         self.end_pass();
         if self.interactive && !self.quiet {
             let bar = self.bars.add(ProgressBar::new(batches as u64));
-            // A line that is too long for the terminal is drawn again below itself at each step.
+            // A line that is too long for the terminal would be drawn below the previous one at each step.
             let (_, columns) = console::Term::stderr().size();
             bar.set_style(style(if columns < WIDE { PASS_NARROW } else { PASS }));
             bar.set_prefix(self.pass.clone());
@@ -229,7 +229,7 @@ impl Terminal {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
             bar.set_message(text);
-        } else if self.last_line.elapsed() >= PLAIN_EVERY {
+        } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
             self.line(&format!("{} {done}/{}: {text}", self.pass, self.batches));
         }
@@ -292,17 +292,18 @@ impl Terminal {
         self.line(&text);
     }
 
-    /// Columns of the terminal; `None` where there is none, or one too narrow for lines to be broken.
+    /// Returns the number of columns of the terminal; `None` without a terminal, and if it is too narrow
+    /// for lines to be broken.
     fn width(&self) -> Option<usize> {
         let (_, columns) = console::Term::stderr().size_checked().filter(|_| self.interactive)?;
         Some(usize::from(columns)).filter(|&columns| columns >= 40)
     }
 }
 
-/// A rank is named that computes longer than the mean by this share.
+/// Minimum excess of a rank's computing time over the mean, as a share, for the rank to be named.
 const UNEVEN: f64 = 0.05;
 
-/// The shares of the time that were spent waiting for data, and on exchange.
+/// Formats the shares of the time that were spent waiting for data and on exchange.
 fn shares(shares: [Option<f64>; 2]) -> String {
     let named = ["data wait", "exchange"].into_iter().zip(shares);
     let text =
@@ -310,7 +311,7 @@ fn shares(shares: [Option<f64>; 2]) -> String {
     named.filter_map(text).collect()
 }
 
-/// The learning rates of the trained groups; stages with the same rate are grouped.
+/// Formats the learning rates of the trained groups; stages with the same rate are grouped.
 fn rates(record: &EpochRecord) -> String {
     let mut groups: Vec<(Vec<&str>, f64)> = Vec::new();
     for (name, &rate) in &record.rates {
@@ -329,12 +330,12 @@ fn rates(record: &EpochRecord) -> String {
     parts.join(", ")
 }
 
-/// A pass over a split: with a bar, and without where the terminal has fewer than [`WIDE`] columns.
+/// Line of a pass over a split, with a bar; without one if the terminal has fewer than [`WIDE`] columns.
 const PASS: &str = "{prefix:>20} [{bar:30}] {pos}/{len}  {msg}  {eta} left";
 const PASS_NARROW: &str = "{prefix} {pos}/{len}  {wide_msg}  {eta} left";
 const WIDE: u16 = 120;
 
-/// The style of a progress bar; `template` is a constant.
+/// Returns the style of a progress bar; `template` must be valid.
 fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template);
     style.expect("the template is valid").progress_chars("=> ")
@@ -378,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_with_nothing_left_says_what_goes_on() {
+    fn a_finished_run_says_how_to_train_longer() {
         let config = Config::default();
         let stopped = finished_already(5, &config);
         assert!(stopped.contains("epoch 5 of 23") && stopped.contains("--early-stopping-patience"));

@@ -29,7 +29,7 @@ choices! {
     }
 }
 
-/// The options of `polyview train`; what is not typed comes from `--config` or the defaults.
+/// Options of `polyview train`; those not given come from `--config` or the defaults.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// TOML file of options, which the command line overrides [e.g. SAVE_DIR/config.toml]
@@ -43,7 +43,7 @@ pub(super) struct TrainArgs {
     options: Typed<Config>,
 }
 
-/// An event as a line of JSON on stdout. A reader that left is no reason to stop training.
+/// Prints an event as a line of JSON on stdout. A closed pipe is no reason to stop training.
 fn print_event(event: &impl serde::Serialize) {
     match serde_json::to_string(event) {
         Ok(line) => {
@@ -53,11 +53,11 @@ fn print_event(event: &impl serde::Serialize) {
     }
 }
 
-/// The configuration that a `polyview train` command line gives (options only, without the
-/// program's and the command's name), for programs that take the same options.
+/// Returns the configuration that a `polyview train` command line specifies (options only, without
+/// the names of the program and the command), for programs that take the same options.
 ///
 /// # Errors
-/// What the program would print, without its colours.
+/// The message that the program would print, without colours.
 pub fn train_config(
     args: impl IntoIterator<Item = impl Into<std::ffi::OsString>>,
 ) -> Result<Config, String> {
@@ -70,8 +70,8 @@ pub fn train_config(
     Config::resolve(typed.config.as_deref(), typed.options).map_err(|error| error.to_string())
 }
 
-/// Refuses to begin from scratch where the configuration's own folder has the run that is to be resumed: it
-/// has another name since.
+/// Refuses to start from scratch if the run to resume is in the folder of the configuration file, which
+/// was renamed or moved since.
 fn refuse_moved(config: &Config, file: &Path) -> Result<(), Failure> {
     let last = config.run.save_dir.join(LAST);
     let resumes = config.run.resume.as_ref().is_some_and(|from| from.as_os_str() == AUTO);
@@ -104,14 +104,15 @@ impl TrainArgs {
             return Self::train(&config, self.progress, None, &mut terminal);
         };
         if !cluster.leads() {
-            // What concerns all ranks is the lead's to say.
+            // The leading rank logs what concerns all ranks.
             log::set_max_level(log::LevelFilter::Error);
             super::terminal::warn_as(cluster.name(cluster.rank()));
         }
         let result = Self::train(&config, self.progress, Some(cluster), &mut terminal);
         if let Err(failure) = &result {
             if !cluster.leads() {
-                // What fails on every rank ends all of them meanwhile, with one line.
+                // An error that occurs on every rank is meanwhile reported by the leading one, which ends
+                // all of them, so that it is printed once.
                 std::thread::sleep(Duration::from_secs(2));
             }
             cluster.abort(&failure.message, failure.status);

@@ -1,4 +1,4 @@
-//! What `evaluate`, `predict` and `serve` share: options and loading of a trained network.
+//! Options and loading of a trained network, shared by `evaluate`, `predict` and `serve`.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::model::MultiViewNet;
 use crate::options::{at_least, between, choice, file_or_folder, unit};
 use crate::schema::Schema;
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct TrainedArgs {
     /// Weights that `train` wrote, or a run's folder for its best ones
@@ -70,7 +70,7 @@ pub(super) struct Trained {
 }
 
 impl Trained {
-    /// A line about what is used, where, and in which precision.
+    /// Returns a line about the checkpoint, the device and the precision.
     pub(super) fn describe(&self) -> String {
         let DeviceInfo { id, name, .. } = &self.compute.info;
         format!(
@@ -83,7 +83,7 @@ impl Trained {
         )
     }
 
-    /// Bare clips have no annotations.
+    /// Warns if the network takes annotated properties as inputs, which bare clips do not have.
     pub(super) fn warn_of_inputs(&self) {
         if let [first, rest @ ..] = self.info.model.inputs.as_slice() {
             let names = rest.iter().fold(first.name.clone(), |all, i| format!("{all}, {}", i.name));
@@ -95,7 +95,7 @@ impl Trained {
         }
     }
 
-    /// How probabilities are changed: by temperatures, if any differs from 1, and by thresholds.
+    /// Describes how probabilities are changed: by temperatures, if any differs from 1, and by thresholds.
     fn calibration(&self) -> String {
         let temperatures = &self.options.temperatures;
         let mut text = String::new();
@@ -110,14 +110,15 @@ impl Trained {
     }
 }
 
-/// A line about how many predictions were averaged for each action, if several were; the number itself
-/// for JSON. It may be smaller where something could not be read.
+/// Returns how many predictions were averaged for each action, and a line about it if there were several.
+/// Actions of which something could not be read may have fewer.
 pub(super) fn averaged(predictions: &[ActionPrediction]) -> (usize, Option<String>) {
     let most = predictions.iter().map(|prediction| prediction.averaged).max().unwrap_or(0);
     (most, (most > 1).then(|| format!("{most} predictions averaged for each action")))
 }
 
-/// What the network of a checkpoint was trained on; the defaults where that is unknown, with a warning.
+/// Returns the input that a checkpoint's network was trained on; if that is unknown, the defaults, with a
+/// warning.
 pub(super) fn trained_input(
     checkpoint: &Path,
     info: &CheckpointInfo,
@@ -127,7 +128,7 @@ pub(super) fn trained_input(
         return Ok(input);
     }
     let shown = checkpoint.display();
-    log::warn!("{shown}: does not say what its input is, using the defaults");
+    log::warn!("{shown}: does not say what its input is; using the defaults");
     Ok(Config::default().input(schema)?)
 }
 
@@ -179,8 +180,8 @@ impl TrainedArgs {
             true => calibration.and_then(Calibration::thresholds).ok_or_else(|| {
                 let shown = checkpoint.display();
                 Failure::usage(format!(
-                    "--class-thresholds: {shown} has none, which takes 20 labelled actions of each task \
-                     in the validation split: leave it out"
+                    "--class-thresholds: {shown} has none, because they need 20 labelled actions of each \
+                     task in the validation split: leave it out"
                 ))
             })?,
         };

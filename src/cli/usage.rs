@@ -1,4 +1,4 @@
-//! What is wrong with a command line, in a line.
+//! One-line messages about what is wrong with a command line.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,8 +10,8 @@ use super::quoted::quoted;
 use crate::checkpoint::BEST;
 use crate::options::{long_names_of, option_error};
 
-/// clap's error about these arguments of `all` commands as one line: about an option, as everywhere; about
-/// anything else, its first line.
+/// Formats clap's error about these arguments as one line: for an option, in the form used everywhere;
+/// otherwise the first line of clap's message. `all` is the program's command with its subcommands.
 pub(super) fn one_line(error: &clap::Error, args: &[OsString], all: &Command) -> String {
     let named = args.iter().skip(1).find_map(|arg| all.find_subcommand(arg));
     let typed = named.unwrap_or(all);
@@ -38,18 +38,18 @@ pub(super) fn one_line(error: &clap::Error, args: &[OsString], all: &Command) ->
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-/// What a file or folder is that was typed without an option, and the option; `None` for a command that takes
-/// files without one, and where the option has a value already.
+/// Returns what a file or folder is that was typed without an option, and the option that it needs.
+/// Returns `None` if the command takes files without an option, or if the option has a value already.
 fn option_for(
     argument: &str,
     command: &Command,
     args: &[OsString],
 ) -> Option<(&'static str, &'static str)> {
     let path = Path::new(argument);
-    let ends = |ending: &str| path.extension().is_some_and(|e| e == ending);
-    let (what, option) = if ends("toml") {
+    let ends_with = |extension: &str| path.extension().is_some_and(|e| e == extension);
+    let (what, option) = if ends_with("toml") {
         ("the options", "config")
-    } else if ends("safetensors") || path.join(BEST).is_file() {
+    } else if ends_with("safetensors") || path.join(BEST).is_file() {
         ("the checkpoint", "checkpoint")
     } else {
         ("the data set", "dataset-root")

@@ -1,21 +1,21 @@
-//! Control characters in what is printed: names come from files, and must neither control the terminal nor
-//! turn round what follows them.
+//! Escapes control characters in output: names come from files, and must neither control the terminal
+//! nor reverse the direction of the text that follows them.
 
 use std::borrow::Cow;
 
 use crate::text::turns;
 
-/// Text for people, with control characters escaped but for tabs and the ends of lines.
+/// Escapes control characters in text for people, except for tabs and newlines.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |c| !matches!(c, '\n' | '\t'), |c| c.escape_default().to_string())
 }
 
-/// A single line or a name, in which the end of a line is none either.
+/// Escapes control characters, including newlines, in a single line or a name.
 pub(super) fn visible_line(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\t', |c| c.escape_default().to_string())
 }
 
-/// JSON, in which those beyond ASCII may stand for themselves within texts.
+/// Escapes control characters in JSON, whose strings may contain those beyond ASCII unescaped.
 pub(super) fn in_json(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n', |c| format!("\\u{:04x}", u32::from(c)))
 }
@@ -51,20 +51,20 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_kept_in_text_and_not_in_names() {
+    fn newlines_are_kept_in_text_and_not_in_names() {
         assert_eq!(visible("a\tb\nc\x1b[31m"), "a\tb\nc\\u{1b}[31m");
         assert_eq!(visible_line("a\nb"), "a\\nb");
     }
 
     #[test]
-    fn nothing_turns_a_line_round() {
+    fn nothing_reverses_the_direction_of_a_line() {
         for c in "\u{202a}\u{202e}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}".chars() {
             assert_eq!(visible(&format!("a{c}b")), format!("a\\u{{{:x}}}b", u32::from(c)));
             let shown = in_json(&format!("\"{c}\"")).into_owned();
             assert!(shown.is_ascii(), "{shown}");
             assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), c.to_string());
         }
-        // Letters that are read from the right, and what joins those of a word.
+        // Right-to-left letters, and a joiner within a word, are kept.
         assert_eq!(visible("\u{5d0}\u{200d}"), "\u{5d0}\u{200d}");
     }
 }

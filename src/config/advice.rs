@@ -1,4 +1,5 @@
-//! Suggestions for a data set, by its size and class balance, and by what a run turns out to wait for.
+//! Suggestions for a run, based on the size and class balance of its data set, its schema, and what slows
+//! it down.
 
 use super::without_effect;
 use crate::augment::Strength;
@@ -7,8 +8,8 @@ use crate::model::BackboneKind;
 use crate::schema::Schema;
 use crate::units::plural;
 
-/// Suggestions for a training split of `actions` actions whose imbalanced task has these class
-/// counts. Only what the configuration does not do already.
+/// Returns suggestions for a training split of `actions` actions whose imbalanced task has these class
+/// counts. What the configuration does already is left out.
 pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> {
     let mut lines = without_effect::lines(config);
     lines.extend(size(config, actions));
@@ -17,8 +18,8 @@ pub fn advice(config: &Config, actions: usize, counts: &[usize]) -> Vec<String> 
     lines
 }
 
-/// Suggestions by what the schema says: options that have no effect because no task of it is imbalanced,
-/// classes that the augmentation exchanges, tasks that are not trained.
+/// Returns suggestions that depend on the schema: about options that have no effect because none of its
+/// tasks is imbalanced, classes that the augmentation exchanges, and tasks that are not trained.
 pub fn schema_advice(config: &Config, schema: &Schema) -> Vec<String> {
     let mut lines = without_effect::lines_by_schema(config, schema);
     lines.extend(exchanged(config, schema));
@@ -32,12 +33,12 @@ const SIDES: &[[&str; 2]] =
 /// Words that a reversal in time exchanges.
 const WAYS: &[[&str; 2]] = &[["forward", "backward"], ["forwards", "backwards"]];
 
-/// Classes whose names say that one becomes the other in a mirror, or run backwards.
+/// Returns lines about classes whose names suggest that a flip or a reversal turns one into the other.
 fn exchanged(c: &Config, schema: &Schema) -> Vec<String> {
     let has = |name: &str, word: &str| {
         name.split(|c: char| !c.is_alphanumeric()).any(|part| part.eq_ignore_ascii_case(word))
     };
-    // Of one task, and of different classes.
+    // Finds two different classes of one task.
     let classes = |words: &[&str; 2]| {
         schema.tasks.iter().find_map(|task| {
             let with = |word| task.classes.iter().position(|class| has(&class.name, word));
@@ -49,7 +50,7 @@ fn exchanged(c: &Config, schema: &Schema) -> Vec<String> {
     let line = |(probability, what, option, pairs): (f64, &str, &str, &[[&str; 2]])| {
         let acts = augments && probability > 0.0;
         let [one, other] = pairs.iter().find_map(classes).filter(|_| acts)?;
-        Some(format!("if {what} makes {other:?} of {one:?}, give {option}"))
+        Some(format!("if {what} turns {one:?} into {other:?}, give {option}"))
     };
     let changes = [
         (c.augment.flip_prob, "a flip", "--flip-prob 0", SIDES),
@@ -58,7 +59,7 @@ fn exchanged(c: &Config, schema: &Schema) -> Vec<String> {
     changes.into_iter().filter_map(line).collect()
 }
 
-/// Tasks of weight 0, which count in the score by which the best epoch is chosen.
+/// Returns a line about tasks of weight 0, which still count in the score that chooses the best epoch.
 fn without_weight(c: &Config, schema: &Schema) -> Option<String> {
     let (trained, idle): (Vec<_>, Vec<_>) =
         (0..schema.tasks.len()).partition(|&task| c.loss.task_weight(task) > 0.0);
@@ -68,8 +69,8 @@ fn without_weight(c: &Config, schema: &Schema) -> Option<String> {
     };
     (!idle.is_empty()).then(|| {
         format!(
-            "with a weight of 0 {} {} not trained, but counts in the score that chooses the best epoch: \
-             give --tasks {} in place of --main-task-weights",
+            "with a weight of 0 {} {} not trained, but still part of the score that chooses the best \
+             epoch: give --tasks {} in place of --main-task-weights",
             names(&idle, " and "),
             if idle.len() == 1 { "is" } else { "are" },
             names(&trained, " ")
@@ -77,7 +78,7 @@ fn without_weight(c: &Config, schema: &Schema) -> Option<String> {
     })
 }
 
-/// A first phase on a backbone that knows nothing.
+/// Returns a line about a first phase on a backbone of random weights.
 fn untrained(c: &Config) -> Option<String> {
     (c.freezing.gradual_finetuning && c.network.pretrained.is_none()).then(|| {
         let weights = match has_public_weights(c) {
@@ -91,7 +92,7 @@ fn untrained(c: &Config) -> Option<String> {
     })
 }
 
-/// Whether weights of the backbone can be had elsewhere.
+/// Returns whether the backbone has public weights.
 fn has_public_weights(c: &Config) -> bool {
     c.network.backbone_name != BackboneKind::R3dTiny
 }
@@ -147,15 +148,15 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
     lines
 }
 
-/// Whether the second phase trains more than `stages` stages.
+/// Returns whether the second phase trains more than `stages` stages.
 fn unfreezes(c: &Config, stages: usize) -> bool {
     let fixed = c.freezing.freezing_strategy == FreezingKind::Fixed;
     c.freezing.gradual_finetuning && fixed && c.freezing.unfreeze_blocks > stages
 }
 
-/// Largest over smallest class above which a split counts as unbalanced.
+/// Ratio of the largest class to the smallest above which a split counts as unbalanced.
 const UNBALANCED: f64 = 3.0;
-/// A class with fewer actions is hardly learned.
+/// Number of actions below which a class is hardly learned.
 const FEW: usize = 10;
 
 fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
@@ -193,14 +194,14 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
     lines
 }
 
-/// What to do about an epoch most of whose steps were left out, with gradients beyond the range of f16;
-/// `None` if most were not. `loss_scale` is the one at its end.
+/// Returns advice on an epoch in which most steps were left out because of gradients beyond the range of
+/// f16; `None` if most were not. `loss_scale` is the loss scale at the end of the epoch.
 pub fn left_out_advice(left_out: usize, steps: usize, loss_scale: f64) -> Option<String> {
     let most = if left_out == steps { "all".to_owned() } else { format!("{left_out} of") };
     (2 * left_out > steps).then(|| {
         format!(
             "{most} {steps} steps were left out, with gradients beyond the range of f16; the loss \
-             scale is {loss_scale} now: if that goes on, use --precision f32 or a lower --lr (in two \
+             scale is {loss_scale} now: if this continues, use --precision f32 or a lower --lr (in two \
              phases: --backbone-lr)"
         )
     })
@@ -209,7 +210,7 @@ pub fn left_out_advice(left_out: usize, steps: usize, loss_scale: f64) -> Option
 /// Share of an epoch spent waiting for data above which something should be changed.
 const MUCH_WAITING: f64 = 0.1;
 
-/// The option to change when training waits for data; `None` if it hardly does. `cores` is the
+/// Returns the option to change if training waits for data; `None` if it hardly does. `cores` is the
 /// machine's number of cores.
 pub fn data_wait_advice(config: &Config, data_wait: f64, cores: usize) -> Option<String> {
     if data_wait <= MUCH_WAITING {

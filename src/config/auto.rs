@@ -40,7 +40,7 @@ impl FromStr for Auto {
 }
 
 impl Auto {
-    /// `auto`, or a number of at least 1.
+    /// Parses `auto`, or a number of at least 1.
     pub(super) fn at_least_one(text: &str) -> Result<Self, String> {
         let auto = text.parse().ok().filter(|auto| *auto != Self::Number(0));
         auto.ok_or_else(|| "must be auto or a whole number of at least 1".to_owned())

@@ -1,4 +1,4 @@
-//! What is done about rare classes.
+//! Options for class imbalance.
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub struct BalanceConfig {
 option_defaults!(BalanceConfig);
 
 impl BalanceConfig {
-    /// The tasks whose classes the sampler balances, in turn; none when it is off.
+    /// Returns the tasks whose classes the sampler balances, in turn; none if it is off.
     pub fn balanced_tasks(&self, schema: &Schema) -> Vec<usize> {
         if !self.use_class_balanced_sampler {
             return Vec::new();
@@ -61,7 +61,7 @@ impl BalanceConfig {
         }
     }
 
-    /// How the sampler draws.
+    /// Returns how the sampler draws actions.
     pub fn sampling(&self) -> Sampling {
         match (self.use_class_balanced_sampler, self.progressive_class_balancing) {
             (false, _) => Sampling::Plain,

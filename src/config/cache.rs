@@ -10,7 +10,7 @@ use crate::options::{path_or_empty, path_text};
 /// `auto`, `off` or a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum CacheChoice {
-    /// Below the save-dir.
+    /// In a folder below the save-dir.
     #[default]
     Auto,
     /// Nowhere: clips are decoded whenever they are needed.
@@ -20,7 +20,7 @@ pub enum CacheChoice {
 }
 
 impl CacheChoice {
-    /// Reads the option.
+    /// Returns the option's parser.
     pub(super) fn parser() -> impl TypedValueParser<Value = Self> {
         path_or_empty().try_map(Self::of)
     }

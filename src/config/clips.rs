@@ -8,10 +8,11 @@ use crate::data::sampling::WindowSpec;
 use crate::options::{self, OptionError, option_defaults};
 use crate::schema::Schema;
 
-/// Longest clip, and smallest and largest frame side: four halvings must leave a pixel, and beyond
-/// the upper bounds a number is a typing error.
+/// Maximum length of a clip. Larger numbers are assumed to be typing errors.
 pub(crate) const MAX_FRAMES: usize = 512;
+/// Minimum side of a frame: four halvings must leave a pixel.
 pub(crate) const MIN_SIDE: usize = 16;
+/// Maximum side of a frame. Larger numbers are assumed to be typing errors.
 pub(crate) const MAX_SIDE: usize = 4096;
 
 /// Window, frame rate, frame size and number of views.
@@ -26,7 +27,7 @@ pub struct ClipConfig {
     /// Rate at which the window is sampled, frames per second
     #[arg(long, value_name = "FPS", value_parser = options::positive, default_value = "15")]
     pub target_fps: f64,
-    /// Which part of a clip.
+    /// Part of each clip that is sampled.
     #[command(flatten)]
     #[serde(flatten)]
     pub window: WindowChoice,
@@ -50,22 +51,22 @@ pub struct ClipConfig {
 option_defaults!(ClipConfig);
 
 impl ClipConfig {
-    /// Which frames of a clip are used; `schema` says it where no option does.
+    /// Returns which frames of a clip are used. The window is the schema's unless an option gives it.
     ///
     /// # Errors
-    /// As [`WindowChoice::over`].
+    /// Those of [`WindowChoice::over`].
     pub fn window(&self, schema: &Schema) -> Result<WindowSpec, OptionError> {
         let window = self.window.over(schema.usual_window())?;
         let &Self { target_fps, frames_per_clip, .. } = self;
         Ok(WindowSpec { window, target_fps, frames_per_clip })
     }
 
-    /// `[H, W]` of a frame in the network.
+    /// Returns `[H, W]` of a frame in the network.
     pub fn frame_size(&self) -> [usize; 2] {
         [self.img_height, self.img_width]
     }
 
-    /// `[T, H, W]` of a clip in the network.
+    /// Returns `[T, H, W]` of a clip in the network.
     pub fn size(&self) -> [usize; 3] {
         [self.frames_per_clip, self.img_height, self.img_width]
     }

@@ -45,7 +45,7 @@ pub struct ComputeConfig {
     #[arg(long)]
     pub tune: bool,
     /// f32; f16: activations and their gradients in half precision, arithmetic in f32; auto: f16 on
-    /// GPUs, where memory bounds much of a step, f32 on the CPU and software rasterisers
+    /// GPUs, where much of a step is memory-bound, f32 on the CPU and software rasterisers
     #[arg(long, value_name = "NAME", value_parser = choice::<Precision>())]
     #[arg(default_value_t = Precision::F32)]
     pub precision: Precision,

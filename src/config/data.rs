@@ -22,7 +22,7 @@ pub struct DataConfig {
     #[serde(with = "options::path_text")]
     #[arg(value_parser = options::path_or_empty(), default_value = "", hide_default_value = true)]
     pub dataset_root: PathBuf,
-    /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or what the labels show]
+    /// Schema of the data set (TOML) [default: SoccerNet-MVFoul, or inferred from the labels]
     #[arg(long, value_name = "FILE", value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
@@ -61,8 +61,8 @@ pub struct DataConfig {
 
 option_defaults!(DataConfig);
 
-/// Memory for frames read ahead by default, megabytes: 2048, or a quarter of the memory that the machine
-/// or its container has.
+/// Returns the default memory for frames read ahead, megabytes: a quarter of the memory that the machine or
+/// its container has, between 64 and 2048.
 fn usual_loader_memory() -> u64 {
     static USUAL: OnceLock<u64> = OnceLock::new();
     *USUAL.get_or_init(|| share_of(main_memory().total))
@@ -72,14 +72,14 @@ fn share_of(total: u64) -> u64 {
     (total >> 22).clamp(64, 2048)
 }
 
-/// Decoding threads by default: 4, or as many as there are cores for this program, which a container or
-/// a job may limit.
+/// Returns the default number of decoding threads: 4, or fewer if the program has fewer cores, which a
+/// container or a job may limit.
 pub(crate) fn usual_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(4)
 }
 
 impl DataConfig {
-    /// How far the loader reads ahead.
+    /// Returns how far the loader reads ahead.
     pub fn ahead(&self) -> Ahead {
         let (workers, batches) = (self.num_workers, self.prefetch);
         Ahead { workers, batches, bytes: self.loader_memory << 20 }

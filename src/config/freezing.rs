@@ -11,11 +11,11 @@ choices! {
     pub FreezingKind {
         /// Gradual fine-tuning's two phases: heads only, then the last `unfreeze-blocks` stages.
         Fixed = "fixed",
-        /// The next stage whenever the score stalls.
+        /// Unfreezes the next stage whenever the score stalls.
         Adaptive = "adaptive",
-        /// The next stage at fixed intervals.
+        /// Unfreezes the next stage at fixed intervals.
         Progressive = "progressive",
-        /// Whenever the score stalls, the frozen stage with the largest gradient.
+        /// Unfreezes the frozen stage with the largest gradient whenever the score stalls.
         GradientGuided = "gradient_guided" | "advanced",
         /// Nothing is ever frozen.
         None = "none",
@@ -46,7 +46,7 @@ pub struct FreezingConfig {
     /// Factor of `backbone-lr` in the second phase
     #[arg(long, value_name = "F", value_parser = options::positive, default_value = "1")]
     pub phase2_backbone_lr_scale_factor: f64,
-    /// Learning rate of the heads over the backbone's in the second phase
+    /// Ratio of the heads' learning rate to the backbone's in the second phase
     #[arg(long, value_name = "R", value_parser = options::positive, default_value = "5")]
     pub phase2_head_lr_ratio: f64,
     /// Epochs without improvement before the first phase lowers the rate
@@ -67,7 +67,7 @@ pub struct FreezingConfig {
     /// Epochs without improvement before adaptive and gradient_guided unfreeze a stage
     #[arg(long, value_name = "N", value_parser = options::at_least(1), default_value_t = 3)]
     pub adaptive_patience: usize,
-    /// Smallest rise of the score that counts as improvement there
+    /// Smallest rise of the score that adaptive and gradient_guided count as improvement
     #[arg(long, value_name = "S", value_parser = options::not_negative, default_value = "0.001")]
     pub adaptive_min_improvement: f64,
     /// Halve the learning rate from each stage to the one below it
@@ -85,7 +85,7 @@ pub struct FreezingConfig {
 option_defaults!(FreezingConfig);
 
 impl FreezingConfig {
-    /// The stages that train when most of them do.
+    /// Returns the largest set of stages that trains at any time.
     pub fn most_trainable(&self) -> StageSet {
         match self.freezing_strategy {
             FreezingKind::Fixed if self.gradual_finetuning => StageSet::last(self.unfreeze_blocks),

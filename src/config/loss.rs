@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::options::{self, choice, choices, option_defaults};
 
 choices! {
-    /// The loss of the imbalanced task; the other tasks have plain cross-entropy.
+    /// Loss of the imbalanced task; the other tasks use plain cross-entropy.
     pub LossFunction {
         /// Cross-entropy with class weights.
         Weighted = "weighted",
@@ -19,7 +19,7 @@ choices! {
     }
 }
 
-/// The weight of a task's loss where `main-task-weights` is empty.
+/// Weight of a task's loss if `main-task-weights` is empty.
 const TASK_WEIGHT: f64 = 3.0;
 
 /// Loss functions and their weights.
@@ -27,7 +27,7 @@ const TASK_WEIGHT: f64 = 3.0;
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Loss")]
 pub struct LossConfig {
-    /// Loss of the imbalanced task; the other tasks have cross-entropy
+    /// Loss of the imbalanced task; the other tasks use cross-entropy
     #[arg(long, value_name = "NAME", value_parser = choice::<LossFunction>())]
     #[arg(default_value_t = LossFunction::Weighted)]
     pub loss_function: LossFunction,
@@ -49,12 +49,12 @@ pub struct LossConfig {
 option_defaults!(LossConfig);
 
 impl LossConfig {
-    /// The weight of a task's loss.
+    /// Returns the weight of a task's loss.
     pub fn task_weight(&self, task: usize) -> f64 {
         self.main_task_weights.get(task).copied().unwrap_or(TASK_WEIGHT)
     }
 
-    /// Whether there are auxiliary heads.
+    /// Returns whether there are auxiliary heads.
     pub fn has_auxiliary_heads(&self) -> bool {
         self.auxiliary_task_weight > 0.0
     }

@@ -1,8 +1,8 @@
-//! The configuration of a training run. The command line, a TOML file and library users all end
-//! here; nothing after this point asks where a value came from.
+//! The configuration of a training run. The command line, a TOML file and library users all produce
+//! a [`Config`]; no later code asks where a value came from.
 //!
-//! Each section is a struct of options (see `src/options`). In configuration files and
-//! checkpoints the sections lie flat, under the options' names.
+//! Each section is a struct of options (see `src/options`). In configuration files and checkpoints
+//! the sections are flattened: the options appear under their own names at the top level.
 
 pub mod advice;
 mod auto;
@@ -61,7 +61,7 @@ pub use window::WindowChoice;
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A value that the option does not take, or that does not go with another option.
+    /// A value that the option does not take, or that contradicts another option.
     #[error(transparent)]
     Option(#[from] OptionError),
     /// A required option is absent.
@@ -69,7 +69,7 @@ pub enum ConfigError {
     Required {
         /// The option's name without dashes.
         option: &'static str,
-        /// What it is for.
+        /// Purpose of the option.
         reason: &'static str,
     },
     /// The configuration file could not be read or understood.
@@ -77,7 +77,7 @@ pub enum ConfigError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the line where known.
+        /// What is wrong, with the line if known.
         reason: String,
     },
     /// The schema file was refused.
@@ -85,8 +85,8 @@ pub enum ConfigError {
     Schema(#[from] SchemaError),
 }
 
-/// All options of a training run. `Default` has the values of a plain `polyview train`; the data
-/// set's folder has none.
+/// All options of a training run. `Default` has the values of `polyview train` without options; the
+/// data set's folder is empty.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -144,11 +144,11 @@ option_defaults!(Config);
 
 /// Folder of decoded frames below the save-dir.
 const FRAMES: &str = "frames";
-/// Early stopping's patience without gradual fine-tuning.
+/// Early-stopping patience without gradual fine-tuning.
 const PATIENCE: usize = 10;
 
 impl Config {
-    /// Reads a TOML file of options; its shortcuts (`simple-training = true`) stand for several.
+    /// Reads a TOML file of options, in which shortcuts (`simple-training = true`) stand for several.
     ///
     /// # Errors
     /// What [`Config::validate`] refuses, unknown options and values, with file and line.
@@ -159,12 +159,12 @@ impl Config {
     /// Merges a TOML file of options with those typed on a command line, which win.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// Those of [`Config::load`].
     pub fn resolve(file: Option<&Path>, typed: Typed<Self>) -> Result<Self, ConfigError> {
-        // A run's own file may have one of the two.
-        if typed.gives("resume", AUTO) && typed.gives("overwrite", "true") {
-            let reason = "one goes on with the run in SAVE_DIR, the other moves it aside: leave one of the \
-                          two out";
+        // Only typed options count, because a run's own configuration file may have one of the two.
+        if typed.has_value("resume", AUTO) && typed.has_value("overwrite", "true") {
+            let reason = "one continues the run in SAVE_DIR, the other moves it aside: leave one of the two \
+                          out";
             return Err(OptionError::new("resume", "auto with --overwrite", reason).into());
         }
         let config: Self = typed.over(file)?;
@@ -181,17 +181,17 @@ impl Config {
         self.check()
     }
 
-    /// The part of [`Config::validate`] that is about several options together.
+    /// Checks the rules of [`Config::validate`] that involve several options.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         rules::check(self)
     }
 
-    /// Combinations of options that are valid but unlikely to be meant.
+    /// Returns warnings about combinations of options that are valid but unlikely to be intended.
     pub fn warnings(&self) -> Vec<String> {
         rules::warnings(self)
     }
 
-    /// Refuses what does not fit the schema.
+    /// Refuses options that do not fit the schema.
     ///
     /// # Errors
     /// A task or a property that the schema lacks.
@@ -199,7 +199,7 @@ impl Config {
         rules::check_schema(self, schema)
     }
 
-    /// Epochs of the run.
+    /// Returns the number of epochs of the run.
     pub fn total_epochs(&self) -> usize {
         match (self.run.test_run, self.freezing.gradual_finetuning) {
             (true, _) => 1,
@@ -208,8 +208,8 @@ impl Config {
         }
     }
 
-    /// Epochs without a better score after which the run stops; 0: never. `auto` is phase 1 and
-    /// half of phase 2 with gradual fine-tuning, else 10.
+    /// Returns the number of epochs without a better score after which the run stops; 0 means never.
+    /// `auto` is phase 1 and half of phase 2 with gradual fine-tuning, otherwise 10.
     pub fn patience(&self) -> usize {
         match self.schedule.early_stopping_patience {
             Auto::Number(epochs) => epochs,
@@ -220,7 +220,7 @@ impl Config {
         }
     }
 
-    /// The folder of decoded frames; `None` where none are kept. A test run writes no files unless
+    /// Returns the folder of decoded frames; `None` if none are kept. A test run writes no files unless
     /// a folder is named.
     pub fn cache_folder(&self) -> Option<PathBuf> {
         match &self.data.cache {
@@ -234,8 +234,8 @@ impl Config {
     /// Opens the data set.
     ///
     /// # Errors
-    /// A schema file that cannot be read or understood, a data set that makes none, and a task that the
-    /// schema does not have.
+    /// A schema file that cannot be read or understood, a folder that is not a data set, and a task that
+    /// the schema does not have.
     pub fn open_data(&self) -> Result<DataSource, DataError> {
         let schema = self.data.schema.as_deref().map(Schema::load).transpose()?;
         let (root, format) = (self.data.dataset_root.clone(), self.data.format);
@@ -244,43 +244,43 @@ impl Config {
         if self.data.tasks.is_empty() { Ok(source) } else { source.with_tasks(&self.data.tasks) }
     }
 
-    /// How clips are brought to the network; `schema` says what no option does.
+    /// Returns how clips are fed to the network. The schema decides what no option does.
     ///
     /// # Errors
-    /// As [`ClipConfig::window`].
+    /// Those of [`ClipConfig::window`].
     pub fn input(&self, schema: &Schema) -> Result<InputSpec, ConfigError> {
         let window = self.clips.window(schema)?;
         Ok(InputSpec { window, size: self.clips.frame_size(), max_views: self.clips.max_views })
     }
 
-    /// The network's shape.
+    /// Returns the network's shape.
     pub fn model(&self, schema: &Schema) -> ModelConfig {
         self.network.model(schema, self.loss.has_auxiliary_heads())
     }
 
-    /// Options that differ between two configurations of one run and change its outcome, as
-    /// "name was x, is y".
+    /// Returns the options that differ from an earlier configuration of the same run and change its
+    /// outcome, as "name was x, is y".
     pub(crate) fn changes_from(&self, other: &Self) -> Vec<String> {
         let free = options::member_of::<Self>(RESUME_MAY_CHANGE);
-        let [here, there] = [self, other].map(|config| {
+        let [now, before] = [self, other].map(|config| {
             toml::Table::try_from(config).expect("a configuration is a table of scalars and lists")
         });
-        let mut names: Vec<&String> = here.keys().chain(there.keys()).collect();
+        let mut names: Vec<&String> = now.keys().chain(before.keys()).collect();
         names.sort_unstable();
         names.dedup();
         let text =
             |value: Option<&toml::Value>| value.map_or("unset".to_owned(), ToString::to_string);
         names
             .into_iter()
-            .filter(|name| !free.contains(name) && there.get(*name) != here.get(*name))
+            .filter(|name| !free.contains(name) && before.get(*name) != now.get(*name))
             .map(|name| {
-                format!("{name} was {}, is {}", text(there.get(name)), text(here.get(name)))
+                format!("{name} was {}, is {}", text(before.get(name)), text(now.get(name)))
             })
             .collect()
     }
 }
 
-/// A schema file, or the built-in schema.
+/// Loads a schema file, or the built-in schema without one.
 ///
 /// # Errors
 /// A schema file that cannot be read or understood.

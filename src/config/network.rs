@@ -39,7 +39,7 @@ pub struct NetworkConfig {
 option_defaults!(NetworkConfig);
 
 impl NetworkConfig {
-    /// The network's shape, with auxiliary heads if asked for.
+    /// Returns the network's shape, with auxiliary heads if requested.
     pub fn model(&self, schema: &Schema, auxiliary_heads: bool) -> ModelConfig {
         let mut model = ModelConfig {
             attention: self.attention_aggregation,

@@ -14,7 +14,7 @@ pub struct PartitionChoice {
     #[arg(long, value_name = "SHARES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Shares>,
-    /// Seed of the splits that are made
+    /// Seed of the splits that are created
     #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 0)]
     pub split_seed: u64,
     /// Validate on one of several folds of the training and validation splits, e.g. 2/5
@@ -24,7 +24,7 @@ pub struct PartitionChoice {
 }
 
 impl PartitionChoice {
-    /// What was chosen.
+    /// Returns the chosen partition.
     pub fn partition(&self) -> Partition {
         Partition { shares: self.split.clone(), seed: self.split_seed, fold: self.fold }
     }

@@ -1,5 +1,5 @@
-//! Rules about several options together. Each names the options and what to do; the range
-//! of a single option is declared at its field.
+//! Rules that involve several options. Each error names the options and what to do; the range of a
+//! single option is declared at its field.
 
 use super::balance::ALTERNATE;
 use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
@@ -17,7 +17,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         };
         return Err(ConfigError::Required { option: "dataset-root", reason });
     }
-    // A run would read its data before it opens the device.
+    // Checked here, because a run reads its data before it opens the device.
     if let Some((name, reason)) = device::unknown_name(&config.compute.device) {
         return Err(refuse("device", name, reason));
     }
@@ -40,7 +40,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if config.run.record.is_some() && (config.run.test_run || config.run.compare_freezing) {
         let (other, reason) = match config.run.test_run {
             true => ("--test-run", "it writes no files: leave one of the two out"),
-            false => ("--compare-freezing", "it is for one run: leave one of the two out"),
+            false => ("--compare-freezing", "it records a single run: leave one of the two out"),
         };
         return Err(refuse("record", format!("with {other}"), reason));
     }
@@ -67,7 +67,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return Err(refuse(
             "compare-freezing",
             "with --test-run",
-            "one epoch is nothing to compare: leave one of the two out",
+            "a single epoch gives nothing to compare: leave one of the two out",
         ));
     }
     Ok(())
@@ -127,7 +127,7 @@ fn balancing(c: &Config) -> Result<(), ConfigError> {
                 "progressive-end-factor",
                 c.balance.progressive_end_factor,
                 format!(
-                    "must not lie below --progressive-start-factor ({})",
+                    "must not be below --progressive-start-factor ({})",
                     c.balance.progressive_start_factor
                 ),
             ));
@@ -170,7 +170,7 @@ fn freezing(c: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What is valid but unlikely to be meant.
+/// Returns warnings about combinations that are valid but unlikely to be intended.
 pub(super) fn warnings(c: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Auto::Number(patience) = c.schedule.early_stopping_patience
@@ -185,7 +185,7 @@ pub(super) fn warnings(c: &Config) -> Vec<String> {
     warnings
 }
 
-/// The rules that need the schema.
+/// Checks the rules that need the schema.
 pub(super) fn check_schema(c: &Config, schema: &Schema) -> Result<(), ConfigError> {
     c.clips.window(schema)?;
     let names: Vec<&str> = schema.tasks.iter().map(|task| task.name.as_str()).collect();
@@ -199,7 +199,7 @@ pub(super) fn check_schema(c: &Config, schema: &Schema) -> Result<(), ConfigErro
         && task != ALTERNATE
         && !names.contains(&task.as_str())
     {
-        let reason = format!("unknown task; known are {}, {ALTERNATE}", names.join(", "));
+        let reason = format!("unknown task; known tasks: {}, {ALTERNATE}", names.join(", "));
         return Err(refuse("balance-task", task, reason));
     }
     if c.network.annotation_inputs && !schema.properties.iter().any(|p| p.input) {

@@ -11,7 +11,7 @@ use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
 /// Value of `resume` for the save-dir's last checkpoint, if there is one.
 pub(crate) const AUTO: &str = "auto";
 
-/// The run as a whole.
+/// Options of the run as a whole.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Run and checkpoints")]

@@ -11,9 +11,9 @@ choices! {
     pub SchedulerKind {
         /// Half a cosine from the full rate to a hundredth of it.
         Cosine = "cosine",
-        /// The same, changed at every step.
+        /// Like `cosine`, but updated at every step.
         CosineStep = "cosine_step",
-        /// Up and down once within the run, changed at every step (Smith & Topin 2018).
+        /// Up and down once within the run, updated at every step (Smith & Topin 2018).
         OneCycle = "onecycle",
         /// Multiplied by `gamma` after every `step-size` epochs.
         Step = "step",
@@ -26,8 +26,8 @@ choices! {
     }
 }
 
-/// Epochs, learning rate and its schedule. With gradual fine-tuning the phases' own epochs and
-/// rates count, and the scheduler applies to the second phase.
+/// Epochs, learning rate and its schedule. With gradual fine-tuning the phases have their own epochs
+/// and rates, and the scheduler applies to the second phase.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Schedule")]

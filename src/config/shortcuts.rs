@@ -4,18 +4,18 @@ use clap::{Arg, ArgAction};
 
 use crate::options::{Entry, OptionError};
 
-/// An option that is rewritten to others.
+/// Option that is rewritten to others.
 struct Shortcut {
     name: &'static str,
     heading: &'static str,
     help: &'static str,
-    /// What it stands for: options and their values.
+    /// Options that it stands for, with their values.
     means: &'static [(&'static str, &'static str)],
-    /// Whether another explicit value is a contradiction; otherwise that value wins.
+    /// Whether a different explicit value of such an option is a contradiction; otherwise that value wins.
     strict: bool,
-    /// Whether it takes a value, which does not matter any more.
+    /// Whether it takes a value, which is ignored.
     takes_value: bool,
-    /// Logged when it is used.
+    /// Warning that is logged when it is used.
     warning: Option<&'static str>,
 }
 
@@ -29,7 +29,7 @@ impl Shortcut {
         Self { name, heading, help, means, strict: true, takes_value: false, warning: None }
     }
 
-    /// A name of the old trainer.
+    /// Creates a shortcut for a name of the old trainer.
     const fn old(
         name: &'static str,
         help: &'static str,
@@ -121,15 +121,15 @@ const ALL: &[Shortcut] = &[
     },
 ];
 
-/// Whether an option stands for others.
+/// Returns whether an option stands for others.
 pub(crate) fn is_shortcut(name: &str) -> bool {
     ALL.iter().any(|shortcut| shortcut.name == name)
 }
 
-/// clap's arguments of the shortcuts whose options are all among `names`.
+/// Returns clap arguments for the shortcuts whose options are all among `names`.
 pub(super) fn arguments(names: &[String]) -> Vec<Arg> {
     let has = |option: &str| names.iter().any(|name| name == option);
-    // Names without a meaning are accepted where a whole configuration is typed.
+    // Names without effect are accepted by commands that take a whole configuration.
     let fits = |shortcut: &&Shortcut| match shortcut.means {
         [] => has("dataset-root"),
         means => means.iter().all(|(option, _)| has(option)),
@@ -145,7 +145,7 @@ pub(super) fn arguments(names: &[String]) -> Vec<Arg> {
     arguments.collect()
 }
 
-/// Which of the arguments were typed.
+/// Returns the shortcuts that were typed.
 pub(super) fn from_matches(matches: &clap::ArgMatches) -> Vec<Entry> {
     let typed = |shortcut: &&Shortcut| {
         matches.try_contains_id(shortcut.name).unwrap_or(false)
@@ -155,7 +155,7 @@ pub(super) fn from_matches(matches: &clap::ArgMatches) -> Vec<Entry> {
     ALL.iter().filter(typed).map(entry).collect()
 }
 
-/// Rewrites the shortcuts among one source's entries: a file's, or the command line's.
+/// Rewrites the shortcuts among the entries of one source, a file or the command line.
 pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, OptionError> {
     let (given, mut entries): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| is_shortcut(&entry.name));
@@ -209,7 +209,7 @@ pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, OptionError> {
     Ok(entries)
 }
 
-/// Whether these values say the same as `value`; numbers are compared as numbers.
+/// Returns whether `values` is `value` alone; numbers are compared as numbers.
 fn same(values: &[String], value: &str) -> bool {
     let [given] = values else {
         return false;

@@ -1,4 +1,4 @@
-//! Where options come from: a command line's arguments, over a file's entries.
+//! Where options come from: the arguments of a command line, which override a file's entries.
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -9,8 +9,8 @@ use super::{ConfigError, shortcuts};
 use crate::data::Window;
 use crate::options::{self, Entry, OptionError};
 
-/// The options of `T` as they were typed on a command line. What was not typed comes from a file
-/// or the defaults.
+/// Options of `T` as they were typed on a command line. Those not typed come from a file or the
+/// defaults.
 #[derive(Debug, Clone)]
 pub struct Typed<T> {
     entries: Vec<Entry>,
@@ -24,45 +24,46 @@ impl<T> Default for Typed<T> {
 }
 
 impl<T> Typed<T> {
-    /// Whether this option was typed.
+    /// Returns whether this option was typed.
     pub(crate) fn has(&self, option: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == option)
     }
 }
 
 impl<T> Typed<T> {
-    /// Whether this option was typed with this value.
-    pub(super) fn gives(&self, option: &str, value: &str) -> bool {
+    /// Returns whether this option was typed with this value.
+    pub(super) fn has_value(&self, option: &str, value: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == option && entry.values == [value])
     }
 }
 
 impl<T: Args> Typed<T> {
-    /// `T` with a file's options, and over them those typed.
+    /// Returns `T` with a file's options, overridden by those typed.
     pub(super) fn over(self, file: Option<&Path>) -> Result<T, ConfigError> {
         // Each source is expanded on its own: a shortcut on the command line overrides the file, and
         // an explicit option overrides a shortcut.
         let typed = shortcuts::expand(self.entries)?;
         let file = file.map_or(Ok(Vec::new()), read::<T>)?;
-        Ok(options::parse(&put_over(file, typed))?)
+        Ok(options::parse(&overlay(file, typed))?)
     }
 
-    /// `T` as typed.
+    /// Returns `T` with the options typed and the defaults of the others.
     pub(crate) fn resolve(self) -> Result<T, ConfigError> {
         self.over(None)
     }
 }
 
-/// The entries of two sources, both expanded; those of `over` win.
-pub(crate) fn put_over(under: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
-    let mut entries = give_way(under, &over);
+/// Merges the entries of two sources, both expanded; those of `over` win.
+pub(crate) fn overlay(under: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+    let mut entries = drop_replaced_window(under, &over);
     entries.retain(|entry| over.iter().all(|other| other.name != entry.name));
     entries.extend(over);
     entries
 }
 
-/// A file's window without what another form of it on the command line replaces.
-fn give_way(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
+/// Removes those window options from a file's entries that another form of the window on the command
+/// line replaces.
+fn drop_replaced_window(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
     const ENDS: [&str; 2] = ["start-frame", "end-frame"];
     let is_typed = |name: &str| typed.iter().any(|entry| entry.name == name);
     if is_typed("window") {
@@ -71,7 +72,7 @@ fn give_way(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
         && let Some(at) = entries.iter().position(|entry| entry.name == "window")
     {
         let window = entries.remove(at);
-        // One end may be typed alone.
+        // If only one end is typed, the other one is still the file's.
         if let Ok(Window::Frames { start, end }) = window.values.concat().parse() {
             for (name, frame) in ENDS.into_iter().zip([start, end]) {
                 entries.retain(|entry| entry.name != name);
@@ -83,18 +84,18 @@ fn give_way(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
     entries
 }
 
-/// A file's entries, parsed once by themselves so that an error names file and line.
+/// Reads a file's entries. They are also parsed on their own, so that an error names file and line.
 pub(crate) fn read<T: Args>(path: &Path) -> Result<Vec<Entry>, ConfigError> {
     let fail = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
     checked::<T>(options::from_toml(&text).map_err(fail)?, "").map_err(fail)
 }
 
-/// A file's entries expanded, and parsed once by themselves. `table` is the part of the file that they
-/// stand in, as `base.`.
+/// Expands a file's entries after parsing them on their own. `table` is the prefix of the file's table
+/// that contains them, such as `base.`.
 ///
 /// # Errors
-/// Line, option and reason.
+/// A message with line, option and reason.
 pub(crate) fn checked<T: Args>(entries: Vec<Entry>, table: &str) -> Result<Vec<Entry>, String> {
     let lines: Vec<(String, Option<usize>)> =
         entries.iter().map(|entry| (entry.name.clone(), entry.line)).collect();
@@ -120,7 +121,8 @@ pub(crate) fn checked<T: Args>(entries: Vec<Entry>, table: &str) -> Result<Vec<E
     Ok(entries)
 }
 
-/// The command line's form of a switch, which a file writes as `switch = false`.
+/// Returns an error for the command line's `no-` form of a switch, which a file writes as
+/// `switch = false`.
 fn negated<T: Args>(entry: &Entry) -> Option<OptionError> {
     let switch = entry.name.strip_prefix("no-")?;
     if shortcuts::is_shortcut(&entry.name)

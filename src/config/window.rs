@@ -1,4 +1,4 @@
-//! Which stretch of a clip is seen, as options say it.
+//! Options for the part of a clip that is sampled.
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::Window;
 use crate::options::{self, OptionError};
 
-/// `--window`, or its ends as `--start-frame` and `--end-frame`. What is not given is the data set's.
+/// `--window`, or its ends as `--start-frame` and `--end-frame`. What is not given is taken from the
+/// data set's window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct WindowChoice {
@@ -32,10 +33,10 @@ impl From<Window> for WindowChoice {
 }
 
 impl WindowChoice {
-    /// The window that is given, in place of `usual`; of its ends each may be given alone.
+    /// Returns the window that is given, or `usual`. Either end may be given alone.
     ///
     /// # Errors
-    /// Options that contradict each other, and an end alone where the other one is not known.
+    /// Options that contradict each other, and one end alone if `usual` does not have the other one.
     pub fn over(&self, usual: Window) -> Result<Window, OptionError> {
         let ends = [("start-frame", self.start_frame), ("end-frame", self.end_frame)];
         if let Some(window) = self.window {
@@ -67,7 +68,7 @@ impl WindowChoice {
             }
         };
         if end < start {
-            let reason = format!("must not lie before --start-frame {start}");
+            let reason = format!("must not be before --start-frame {start}");
             return Err(OptionError::new("end-frame", end, reason));
         }
         Ok(Window::Frames { start, end })

@@ -1,16 +1,16 @@
-//! Options that were given and do nothing, because of another one.
+//! Options that were given but have no effect, because of another one.
 
 use super::{Config, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy};
 use crate::augment::Strength;
 use crate::schema::Schema;
 
-/// Options that act on one condition.
+/// Options that have an effect under one condition.
 struct Row {
     options: &'static [&'static str],
     acts: fn(&Config) -> bool,
-    /// What they need, as an option.
+    /// Option that they need.
     needs: &'static str,
-    /// What the run has in their place, if anything.
+    /// Options that the run uses instead, if any.
     instead: Option<fn(&Config) -> String>,
 }
 
@@ -23,7 +23,7 @@ impl Row {
         Self { options, acts, needs, instead: None }
     }
 
-    /// An option of a run in one phase, and what two phases have in its place.
+    /// Creates a row for options of one-phase runs; `instead` returns what two-phase runs use.
     const fn in_one_phase(
         options: &'static [&'static str],
         instead: fn(&Config) -> String,
@@ -42,7 +42,7 @@ fn stalls(c: &Config) -> bool {
     matches!(c.freezing.freezing_strategy, FreezingKind::Adaptive | FreezingKind::GradientGuided)
 }
 
-/// The options that do not always act.
+/// Options that do not always have an effect.
 const ROWS: &[Row] = &[
     Row::in_one_phase(&["epochs"], |c| {
         let freezing = &c.freezing;
@@ -71,7 +71,7 @@ const ROWS: &[Row] = &[
     },
     Row::new(
         &["phase2-epochs"],
-        // The progressive strategy counts its intervals by them.
+        // The progressive strategy derives its intervals from them.
         |c| {
             c.freezing.gradual_finetuning
                 || c.freezing.freezing_strategy == FreezingKind::Progressive
@@ -92,7 +92,7 @@ const ROWS: &[Row] = &[
     Row::new(&["momentum"], |c| c.optimizer.optimizer == OptimizerKind::Sgd, "--optimizer sgd"),
     Row::new(
         &["momentum"],
-        // It has its own, but not in a first phase.
+        // One-cycle sets its own momentum, but not in a first phase.
         |c| {
             c.optimizer.optimizer != OptimizerKind::Sgd
                 || c.freezing.gradual_finetuning
@@ -159,20 +159,20 @@ const ROWS: &[Row] = &[
     Row::new(&["test-batches"], |c| c.run.test_run, "--test-run"),
 ];
 
-/// A line for each rule that leaves options without effect whose values are not the usual ones.
+/// Returns a line for each rule by which options with other values than the defaults have no effect.
 pub(super) fn lines(config: &Config) -> Vec<String> {
     let line = |row: &Row| {
         let line = without_effect(config, row.options, row.needs)?;
-        let instead = row.instead.map(|instead| format!("; this run has {}", instead(config)));
+        let instead = row.instead.map(|instead| format!("; this run uses {}", instead(config)));
         Some(line + &instead.unwrap_or_default())
     };
     ROWS.iter().filter(|row| !(row.acts)(config)).filter_map(line).collect()
 }
 
-/// The same of options for imbalanced classes, of which a schema may name none.
+/// Like [`lines`], for options that need an imbalanced task, which a schema may lack.
 pub(super) fn lines_by_schema(config: &Config, schema: &Schema) -> Vec<String> {
     let mut lines = Vec::new();
-    // Those that another option makes useless already are named with that one.
+    // Options that another option leaves without effect are reported together with that one.
     let acts = |option: &&str| {
         let rows = || ROWS.iter().filter(|row| row.options.contains(option));
         rows().all(|row| (row.acts)(config))
@@ -200,13 +200,13 @@ pub(super) fn lines_by_schema(config: &Config, schema: &Schema) -> Vec<String> {
     lines
 }
 
-/// A line about those of the options whose values are not the usual ones, if there are any.
+/// Returns a line about those of the options whose values are not the defaults, if there are any.
 fn without_effect(config: &Config, options: &[&str], needs: &str) -> Option<String> {
-    let [here, usual] = [config, &Config::default()].map(|config| {
+    let [own, defaults] = [config, &Config::default()].map(|config| {
         toml::Table::try_from(config).expect("a configuration is a table of scalars and lists")
     });
     let given = |option: &str| {
-        let value = here.get(option).filter(|value| usual.get(option) != Some(*value))?;
+        let value = own.get(option).filter(|value| defaults.get(option) != Some(*value))?;
         Some(match value {
             toml::Value::Boolean(_) => format!("--{option}"),
             toml::Value::Float(number) if !(1e-2..1e4).contains(&number.abs()) => {
@@ -231,7 +231,7 @@ mod tests {
     use crate::options;
 
     #[test]
-    fn rules_are_about_options_that_there_are() {
+    fn rules_name_existing_options() {
         let names = options::long_names::<Config>();
         for option in ROWS.iter().flat_map(|row| row.options) {
             assert!(names.iter().any(|name| name == option), "{option}");

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 
-/// An enum of an option's values: listed, parsed, displayed, and written to configuration files by
-/// name, or by an older spelling after `|`. An unknown value is refused with the list of the known
-/// ones, a value under `refused` with its own reason.
+/// Declares an enum of an option's values, which are parsed, displayed and written to configuration
+/// files by name. Older spellings, given after `|`, are parsed too. An unknown value is refused with
+/// the list of the known ones, a value under `refused` with its own reason.
 macro_rules! choices {
     (
         $(#[$attribute:meta])*
@@ -22,10 +22,10 @@ macro_rules! choices {
         $vis enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// All of them, in the order in which they are listed to the user.
+            /// All values, in the order in which they are listed to the user.
             $vis const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The value on the command line and in configuration files.
+            /// Returns the name of the value on the command line and in configuration files.
             $vis fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
@@ -80,15 +80,15 @@ macro_rules! choices {
 }
 pub(crate) use choices;
 
-/// What [`choices!`] gives an enum.
+/// Enum that [`choices!`] declares.
 pub(crate) trait Choice: Copy + FromStr<Err = String> + Send + Sync + 'static {
-    /// All values, in the order in which they are listed.
+    /// Returns all values, in the order in which they are listed.
     fn all() -> &'static [Self];
-    /// The value as text.
+    /// Returns the name of the value.
     fn name(self) -> &'static str;
 }
 
-/// A parser for a [`choices!`] enum that also tells clap the values, for help and completion.
+/// Returns a parser for a [`choices!`] enum that also gives clap the values, for help and completion.
 pub(crate) fn choice<T: Choice>() -> impl TypedValueParser<Value = T> {
     ChoiceParser(PhantomData)
 }

@@ -11,16 +11,16 @@ use toml::{Spanned, Value};
 use super::OptionError;
 use super::paths::text_of;
 
-/// One option as given.
+/// One option as a source gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Name without leading dashes, with dashes between its parts.
     pub name: String,
-    /// Its values as text; a switch has `true` or `false`.
+    /// Values as text; that of a switch is `true` or `false`.
     pub values: Vec<String>,
-    /// Line of the file that it stands in, from 1.
+    /// Line in the file, counted from 1.
     pub line: Option<usize>,
-    /// How the source writes it.
+    /// How the source writes the value.
     pub kind: Kind,
 }
 
@@ -40,7 +40,7 @@ impl Entry {
         Self { name: name.into(), values, line: None, kind: Kind::Text }
     }
 
-    /// `--name=value`, or for several values `--name value value`: what clap is given.
+    /// Returns the arguments for clap: `--name=value`, or for several values `--name value value`.
     pub(crate) fn arguments(&self) -> Vec<String> {
         match self.values.as_slice() {
             [value] => vec![format!("--{}={value}", self.name)],
@@ -57,10 +57,10 @@ impl Entry {
     }
 }
 
-/// What was typed, of the arguments that [`super::cli_arguments`] made.
+/// Returns which of the arguments that [`super::cli_arguments`] made were typed.
 ///
 /// # Errors
-/// A path that is not Unicode, where the system's paths are not bytes.
+/// A path that is not Unicode, on systems whose paths are not bytes.
 pub(crate) fn from_matches(
     matches: &ArgMatches,
     names: &[String],
@@ -89,18 +89,18 @@ pub(crate) fn from_matches(
     Ok(entries)
 }
 
-/// The entries of a TOML text. A name may be written with underscores.
+/// Returns the entries of a TOML text. Names may be written with underscores.
 ///
 /// # Errors
-/// Line and reason.
+/// A message with line and reason.
 pub(crate) fn from_toml(text: &str) -> Result<Vec<Entry>, String> {
     from_table(parse_toml(text)?, text)
 }
 
-/// A TOML text as it is written.
+/// Parses a TOML text, keeping the positions of keys and values.
 ///
 /// # Errors
-/// Line and reason.
+/// A message with line and reason.
 pub(crate) fn parse_toml(text: &str) -> Result<DeTable<'_>, String> {
     let table = DeTable::parse(text).map_err(|error| {
         let Some(span) = error.span() else { return one_line(error.message()) };
@@ -111,7 +111,7 @@ pub(crate) fn parse_toml(text: &str) -> Result<DeTable<'_>, String> {
     Ok(table.into_inner())
 }
 
-/// What is wrong with a line whose value is text without quotes.
+/// Explains what is wrong with a line whose value is not TOML: text without quotes, `True`, or `.5`.
 fn bare_word(line: &str) -> Option<String> {
     let (name, value) = line.split_once('=')?;
     let (name, value) = (name.trim(), value.split('#').next()?.trim());
@@ -128,41 +128,41 @@ fn bare_word(line: &str) -> Option<String> {
     (word && !known && !value.contains(['"', '\''])).then(|| {
         let shown = value.escape_debug();
         format!(
-            "{name} = {shown}: text needs quotes ({name} = \"{shown}\"); numbers, true and false stand \
-             without them"
+            "{name} = {shown}: text needs quotes ({name} = \"{shown}\"); numbers, true and false have \
+             none"
         )
     })
 }
 
-/// The line of a byte of `text`, from 1.
+/// Returns the line of the byte `at` of `text`, counted from 1.
 pub(crate) fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// The entries of a table of a TOML text.
+/// Returns the entries of a table of a TOML text.
 ///
 /// # Errors
-/// Line and reason.
+/// A message with line and reason.
 pub(crate) fn from_table(table: DeTable, text: &str) -> Result<Vec<Entry>, String> {
     table.iter().map(|(name, value)| from_value(name, value, text)).collect()
 }
 
-/// The entry that a key and a value of a TOML text make.
+/// Returns the entry for a key and a value of a TOML text.
 ///
 /// # Errors
-/// Line and reason.
+/// A message with line and reason.
 pub(crate) fn from_value(
     name: &Spanned<DeString>,
     value: &Spanned<DeValue>,
     text: &str,
 ) -> Result<Entry, String> {
     let line = line_of(text, name.span().start);
-    // The header of a table, which may have blanks before the name.
+    // Whether it is the header of a table, which may have blanks or a quote before the name.
     let header = text[..name.span().start].trim_end_matches([' ', '\t', '"']).ends_with('[');
     let name = name.get_ref().replace('_', "-");
     if header && matches!(value.get_ref(), DeValue::Table(_)) {
         return Err(format!(
-            "line {line}: [{name}]: options stand at the top level, without [{name}]"
+            "line {line}: [{name}]: options belong at the top level, without [{name}]"
         ));
     }
     if name.is_empty() || name.starts_with('-') || name.contains(['=', ' ']) {
@@ -195,7 +195,7 @@ fn scalar(value: &Spanned<DeValue>) -> Option<String> {
     }
 }
 
-/// The entries that a struct of options stands for.
+/// Returns the entries of a struct of options.
 pub(crate) fn from_serialized(options: &impl serde::Serialize) -> Result<Vec<Entry>, OptionError> {
     let table = toml::Table::try_from(options)
         .map_err(|error| OptionError::new("config", "", one_line(&error.to_string())))?;
@@ -215,7 +215,7 @@ pub(crate) fn from_serialized(options: &impl serde::Serialize) -> Result<Vec<Ent
     Ok(entries.collect())
 }
 
-/// Without line breaks.
+/// Joins the lines of a text to one.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

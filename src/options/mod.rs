@@ -33,17 +33,17 @@ pub(crate) use ranges::{
 #[cfg(test)]
 pub(crate) use synonyms::suggested;
 
-/// Group of the options that may differ between a run and its continuation without changing what
-/// comes out; marked at the field with `group = RESUME_MAY_CHANGE`.
+/// Group of the options that may differ between a run and its continuation without affecting the
+/// results; marked at the field with `group = RESUME_MAY_CHANGE`.
 pub(crate) const RESUME_MAY_CHANGE: &str = "resume-may-change";
 
-/// An option with a value that it does not take.
+/// Error about an option with a value that it does not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("--{option}{}{value}: {reason}", if .value.is_empty() { "" } else { " " })]
 pub struct OptionError {
     /// The option's name without dashes.
     pub option: String,
-    /// The value as given; empty where there is none.
+    /// The value as given; empty if there is none.
     pub value: String,
     /// What is wrong and what would be right.
     pub reason: String,
@@ -59,7 +59,7 @@ impl OptionError {
     }
 }
 
-/// `Default` with the defaults declared at the fields.
+/// Implements `Default` with the defaults declared at the fields.
 macro_rules! option_defaults {
     ($($name:ty),+) => {$(
         impl Default for $name {

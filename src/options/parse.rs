@@ -1,4 +1,4 @@
-//! Entries to a struct of options, through clap.
+//! Parses entries to a struct of options, through clap.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 
 use super::{Entry, Kind, OptionError, RESUME_MAY_CHANGE, from_serialized, synonyms};
 
-/// The options of `T` as its derive declares them.
+/// Returns a command with the options of `T` as its derive declares them.
 fn command<T: Args>() -> Command {
     let command = Command::new("options")
         .no_binary_name(true)
@@ -27,7 +27,7 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
     for entry in entries {
         check_kind(&declared, entry)?;
     }
-    // A switch comes with its value here.
+    // Entries give switches with a value.
     let command = declared.mut_args(|arg| {
         if !is_switch(&arg) {
             return arg;
@@ -38,7 +38,7 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
             .value_parser(BoolValueParser::new())
             .default_value(default)
     });
-    // An empty list is what the option has without values.
+    // An empty list is the same as leaving the option out.
     let given = entries.iter().filter(|entry| !entry.values.is_empty());
     let arguments = given.flat_map(Entry::arguments);
     let parsed = command.try_get_matches_from(arguments);
@@ -47,7 +47,7 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
         .map_err(|error| option_error(&error, &long_names::<T>()))
 }
 
-/// Refuses a list where one value belongs, and `true` or `false` for anything but a switch.
+/// Refuses a list for an option that takes one value, and `true` or `false` for anything but a switch.
 fn check_kind(declared: &Command, entry: &Entry) -> Result<(), OptionError> {
     let is = |arg: &&Arg| arg.get_long() == Some(entry.name.as_str());
     let Some(arg) = declared.get_arguments().find(is) else {
@@ -63,38 +63,38 @@ fn check_kind(declared: &Command, entry: &Entry) -> Result<(), OptionError> {
     Err(OptionError::new(&entry.name, entry.values.join(" "), reason))
 }
 
-/// Checks a struct that a program filled in: the ranges stand at the fields, so its values are
-/// parsed as a file's are.
+/// Checks a struct that a program filled in. The ranges are declared at the fields, so its values are
+/// parsed like a file's.
 ///
 /// # Errors
-/// As [`parse`].
+/// Those of [`parse`].
 pub(crate) fn validate<T: Args + serde::Serialize>(options: &T) -> Result<(), OptionError> {
     parse::<T>(&from_serialized(options)?).map(drop)
 }
 
-/// What `T` has when nothing is given.
+/// Returns `T` with the default of each option.
 pub(crate) fn default_of<T: Args>() -> T {
-    parse(&[]).expect("an option's default lies in its own range")
+    parse(&[]).expect("an option's default is within its range")
 }
 
-/// The names of `T`'s options, without dashes before them.
+/// Returns the names of `T`'s options, without leading dashes.
 pub(crate) fn long_names<T: Args>() -> Vec<String> {
     long_names_of(&command::<T>())
 }
 
-/// The names of a command's options.
+/// Returns the names of a command's options.
 pub(crate) fn long_names_of(command: &Command) -> Vec<String> {
     command.get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect()
 }
 
-/// The names of `T`'s switches.
+/// Returns the names of `T`'s switches.
 pub(crate) fn switch_names<T: Args>() -> Vec<String> {
     let command = command::<T>();
     let switches = command.get_arguments().filter(|arg| is_switch(arg));
     switches.filter_map(Arg::get_long).map(str::to_owned).collect()
 }
 
-/// The names of `T`'s options that are marked with this group.
+/// Returns the names of `T`'s options that are marked with this group.
 pub(crate) fn member_of<T: Args>(group: &str) -> Vec<String> {
     let mut command = command::<T>();
     command.build();
@@ -107,13 +107,14 @@ pub(crate) fn member_of<T: Args>(group: &str) -> Vec<String> {
     members.filter_map(Arg::get_long).map(str::to_owned).collect()
 }
 
-/// `T`'s options for a command line: the last one typed counts, and a switch has two forms.
+/// Returns `T`'s options for a command line: a repeated option overrides the earlier ones, and a switch
+/// has two forms.
 pub(crate) fn cli_arguments<T: Args>() -> Vec<Arg> {
     let declared = command::<T>();
     let mut arguments = Vec::new();
     for (order, arg) in declared.get_arguments().enumerate() {
         let id = arg.get_id().clone();
-        // Groups are for the program, not for the user's help.
+        // Groups are internal and would only appear in the help.
         let arg = arg.clone().overrides_with(&id).display_order(order).group(Resettable::Reset);
         if !is_switch(&arg) {
             arguments.push(arg);
@@ -148,8 +149,8 @@ fn is_on(switch: &Arg) -> bool {
     switch.get_default_values().first().is_some_and(|value| value == "true")
 }
 
-/// clap's error about an option as one line: the option, its value, the reason. `known` are the options that
-/// there are.
+/// Converts clap's error about an option to one line: the option, its value, the reason. `known` are the
+/// existing options.
 pub(crate) fn option_error(error: &clap::Error, known: &[String]) -> OptionError {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -170,7 +171,7 @@ pub(crate) fn option_error(error: &clap::Error, known: &[String]) -> OptionError
             let others = text(ContextKind::PriorArg);
             let names = others.split(", ").map(|other| other.split([' ', '.']).next());
             let names: Vec<&str> = names.flatten().collect();
-            Some(format!("does not go with {}", names.join(", ")))
+            Some(format!("cannot be used with {}", names.join(", ")))
         }
         ErrorKind::TooManyValues => Some("a switch takes no value".to_owned()),
         ErrorKind::UnknownArgument => {

@@ -1,5 +1,5 @@
-//! Paths in options. Configuration files and checkpoints are UTF-8, paths need not be: a byte that is
-//! not part of a character is written as a zero byte, which no path contains, and two hexadecimal
+//! Paths in options. Configuration files and checkpoints are UTF-8, but paths need not be: a byte that
+//! is not part of a character is written as a zero byte, which no path contains, and two hexadecimal
 //! digits. In a file, `"data\u0000ff"` is the folder `data` with the byte ff at its end.
 
 use std::ffi::{OsStr, OsString};
@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser;
 
-/// Marks an escaped byte.
+/// Character that marks an escaped byte.
 const ESCAPE: char = '\0';
 
-/// The text that stands for a path; `None` where the system's paths are not bytes.
+/// Returns the text that stands for a path; `None` if it is not Unicode and the system's paths are not
+/// bytes.
 pub(super) fn text_of(path: &OsStr) -> Option<String> {
     if let Some(text) = path.to_str() {
         return Some(text.to_owned());
@@ -28,10 +29,10 @@ pub(super) fn text_of(path: &OsStr) -> Option<String> {
     None
 }
 
-/// The path that a text stands for.
+/// Returns the path that a text stands for.
 fn path_of(text: &str) -> Result<OsString, String> {
     let mut parts = text.split(ESCAPE);
-    let first = parts.next().expect("a text has a first part");
+    let first = parts.next().expect("splitting gives at least one part");
     let escaped: Vec<&str> = parts.collect();
     if escaped.is_empty() {
         return Ok(first.into());
@@ -50,7 +51,7 @@ fn path_of(text: &str) -> Result<OsString, String> {
     Err("a path must not contain a zero byte".to_owned())
 }
 
-/// A path.
+/// Returns a parser of paths that are not empty.
 pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     path_or_empty().try_map(|path| match path.as_os_str().is_empty() {
         true => Err("must not be empty"),
@@ -58,8 +59,8 @@ pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
-/// The path of a file, or a folder that stands for its file of this name, as a run does for a checkpoint.
-/// `keyword` is no path.
+/// Returns a parser of paths of files. A folder stands for the file `name` in it, as a run's folder does for
+/// a checkpoint. `keyword` is not taken for a path.
 pub(crate) fn file_or_folder(
     name: &'static str,
     keyword: Option<&'static str>,
@@ -73,16 +74,16 @@ pub(crate) fn file_or_folder(
     })
 }
 
-/// A path or nothing, which is then refused with more to say.
+/// Returns a parser of paths that may be empty; an empty one is refused later, with a better message.
 pub(crate) fn path_or_empty() -> impl TypedValueParser<Value = PathBuf> {
     clap::builder::OsStringValueParser::new().try_map(|typed| match typed.to_str() {
-        // From a file, or as it was typed.
+        // From a file, or typed.
         Some(text) => path_of(text).map(PathBuf::from),
         None => Ok(PathBuf::from(typed)),
     })
 }
 
-/// Paths in configuration files: `#[serde(with = "options::path_text")]`.
+/// Serialises paths in configuration files: `#[serde(with = "options::path_text")]`.
 pub(crate) mod path_text {
     use std::path::{Path, PathBuf};
 
@@ -102,7 +103,7 @@ pub(crate) mod path_text {
     }
 }
 
-/// The same for options without a value by default.
+/// Like [`path_text`], for options that have no value by default.
 pub(crate) mod optional_path_text {
     use std::path::PathBuf;
 
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_path_has_a_text_and_comes_back() {
+    fn every_path_survives_as_text() {
         for (bytes, text) in [
             (&b"data/%20 \\x41"[..], "data/%20 \\x41"),
             (b"", ""),

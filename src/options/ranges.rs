@@ -1,27 +1,27 @@
-//! Value parsers: the range of an option, named at its field. Each error says what would be valid.
+//! Value parsers. The field of an option names the parser with its range; errors say what is valid.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Largest whole number: TOML's integers end there.
-const MOST: usize = i64::MAX as usize;
+/// Largest whole number, which is TOML's largest integer.
+const MAX_WHOLE: usize = i64::MAX as usize;
 
-/// A whole number.
+/// Parses a whole number.
 pub(crate) fn whole(text: &str) -> Result<usize, String> {
     at_least(0)(text)
 }
 
-/// A whole number of at least `least`.
+/// Returns a parser of whole numbers of at least `least`.
 pub(crate) fn at_least(
     least: usize,
 ) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
     move |text| {
-        let number = text.parse().ok().filter(|number| (least..=MOST).contains(number));
+        let number = text.parse().ok().filter(|number| (least..=MAX_WHOLE).contains(number));
         number.ok_or_else(|| format!("must be a whole number of at least {least}"))
     }
 }
 
-/// A whole number between `least` and `most`, both included.
+/// Returns a parser of whole numbers between `least` and `most`, both included.
 pub(crate) fn between(
     least: usize,
     most: usize,
@@ -29,7 +29,8 @@ pub(crate) fn between(
     within::<usize>(least, most)
 }
 
-/// The same for another type, which must be named: clap does not check it against the field's before it runs.
+/// Like [`between`], for another type, which must be named: clap compares it with the field's type only
+/// at run time.
 pub(crate) fn within<T>(
     least: T,
     most: T,
@@ -43,54 +44,55 @@ where
     }
 }
 
-/// A number of epochs. What is done for each of them before the first begins must not take long.
+/// Parses a number of epochs. It is limited because some work is done for each epoch before the first one
+/// begins.
 pub(crate) fn epochs(text: &str) -> Result<usize, String> {
     between(1, 100_000)(text)
 }
 
-/// A number of bytes, of a unit that the option names; at least 1.
+/// Parses a size of at least 1, in the unit that the option names.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (1..1 << 40).contains(number));
     number.ok_or_else(|| "must be a whole number between 1 and 1099511627775".to_owned())
 }
 
-/// A seed. TOML's integers end at 2^63 - 1.
+/// Parses a seed. TOML's largest integer is 2^63 - 1.
 pub(crate) fn seed(text: &str) -> Result<u64, String> {
     let number = text.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
     number.ok_or_else(|| format!("must be a whole number between 0 and {}", i64::MAX))
 }
 
-/// A number above 0.
+/// Parses a number above 0.
 pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, |n| n > 0.0, "must be a number above 0")
 }
 
-/// A number of at least 0, where 0 usually turns something off.
+/// Parses a number of at least 0, where 0 usually turns something off.
 pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
     number(text, |n| n >= 0.0, "must be a number of at least 0")
 }
 
-/// A number of at least 1.
+/// Parses a number of at least 1.
 pub(crate) fn factor(text: &str) -> Result<f64, String> {
     number(text, |n| n >= 1.0, "must be a number of at least 1")
 }
 
-/// At least 0 and below 1.
+/// Parses a number of at least 0 and below 1.
 pub(crate) fn below_one(text: &str) -> Result<f64, String> {
     number(text, |n| (0.0..1.0).contains(&n), "must be a number of at least 0 and below 1")
 }
 
-/// Between 0 and 1, both excluded.
+/// Parses a number between 0 and 1, both excluded.
 pub(crate) fn inside_unit(text: &str) -> Result<f64, String> {
     number(text, |n| n > 0.0 && n < 1.0, "must be a number between 0 and 1, both excluded")
 }
 
-/// Between 0 and 1, both included.
+/// Parses a number between 0 and 1, both included.
 pub(crate) fn unit(text: &str) -> Result<f64, String> {
     number(text, |n| (0.0..=1.0).contains(&n), "must be a number from 0 to 1")
 }
 
-/// Above 0 and up to 1.
+/// Parses a number above 0 and up to 1.
 pub(crate) fn scale(text: &str) -> Result<f64, String> {
     number(text, |n| n > 0.0 && n <= 1.0, "must be a number above 0 and up to 1")
 }

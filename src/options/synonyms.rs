@@ -1,9 +1,9 @@
-//! What an unknown option most likely stands for.
+//! Suggestions for unknown options.
 
 use crate::near::nearest;
 
-/// Names that other trainers give to options, and what those are here: of several, the first whose options
-/// the command has.
+/// Option names of other trainers, and polyview's names for them. Of several, the first one whose options
+/// the command has is suggested.
 const SYNONYMS: &[(&[&str], &[&str])] = &[
     (
         &["backbone", "model", "model-name", "arch", "architecture", "network", "encoder"],
@@ -47,8 +47,8 @@ const SYNONYMS: &[(&[&str], &[&str])] = &[
     (&["gpu", "gpus", "cuda"], &["--device"]),
 ];
 
-/// What to say of an option that a command does not have. `known` are those that it has, `suggested` is
-/// clap's suggestion, which is often far away.
+/// Returns the message about an option that a command does not have. `known` are the options that it has;
+/// `suggested` is clap's suggestion, which is often far off.
 pub(super) fn unknown(typed: &str, suggested: &str, known: &[String]) -> String {
     let has = |name: &str| known.iter().any(|known| known == name);
     let near = match suggested {
@@ -73,12 +73,12 @@ fn synonym(typed: &str, has: impl Fn(&str) -> bool) -> Option<&'static str> {
     meant.iter().copied().find(|meant| options_of(meant).all(&has))
 }
 
-/// The options that a suggestion names, without dashes.
+/// Returns the options that a suggestion names, without dashes.
 fn options_of(meant: &str) -> impl Iterator<Item = &str> {
     meant.split(' ').filter_map(|word| word.strip_prefix("--"))
 }
 
-/// Every option that may be suggested.
+/// Returns every option that may be suggested.
 #[cfg(test)]
 pub(crate) fn suggested() -> impl Iterator<Item = &'static str> {
     SYNONYMS.iter().flat_map(|(_, meant)| meant.iter().flat_map(|meant| options_of(meant)))
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn only_options_that_the_command_has_are_suggested() {
-        let said = |typed: &str, known: &[&str]| {
+        let message = |typed: &str, known: &[&str]| {
             let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
             let text = unknown(typed, "", &known);
             text.trim_start_matches("there is no such option").to_owned()
@@ -111,7 +111,7 @@ mod tests {
             ("no-pretrained", &["pretrained"], "; leave --pretrained out"),
             ("no-pretrained", &["seed"], ""),
         ] {
-            assert_eq!(said(typed, known), expected, "{typed} {known:?}");
+            assert_eq!(message(typed, known), expected, "{typed} {known:?}");
         }
     }
 

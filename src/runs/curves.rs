@@ -1,39 +1,39 @@
-//! The curves of several runs over each other.
+//! Curves of several runs in the same charts.
 
 use super::Run;
 use crate::report::EpochRecord;
 use crate::report::charts::{COLOURS, Chart, Line, Scale};
 use crate::report::curves::Curves;
 
-/// Colours in the order in which runs get them: the grey one, which the eye passes over, last.
+/// Colours in the order in which runs get them, with the grey one last, which is easily overlooked.
 const ORDER: [usize; COLOURS] = [1, 3, 4, 5, 6, 8, 7, 2];
 
-/// The runs whose curves are drawn, as many as there are colours: the reference and those with the best
-/// scores. Their places, in order.
+/// Returns the indices of the runs whose curves are drawn, in order: the reference and the runs with the
+/// best scores, as many as there are colours.
 pub(super) fn drawn(runs: &[Run]) -> Vec<usize> {
-    let score = |place: &usize| runs[*place].best().map_or(f64::NEG_INFINITY, |best| best.score);
-    let mut places: Vec<usize> = (1..runs.len()).collect();
-    places.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    places.truncate(COLOURS - 1);
-    places.push(0);
-    places.sort_unstable();
-    places
+    let score = |run: &usize| runs[*run].best().map_or(f64::NEG_INFINITY, |best| best.score);
+    let mut drawn: Vec<usize> = (1..runs.len()).collect();
+    drawn.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    drawn.truncate(COLOURS - 1);
+    drawn.push(0);
+    drawn.sort_unstable();
+    drawn
 }
 
-/// The colour of the run at a place; `None` where it is not drawn.
-pub(super) fn colour(drawn: &[usize], place: usize) -> Option<usize> {
-    let index = drawn.iter().position(|other| *other == place)?;
+/// Returns the colour of the run with this index; `None` if it is not drawn.
+pub(super) fn colour(drawn: &[usize], run: usize) -> Option<usize> {
+    let index = drawn.iter().position(|other| *other == run)?;
     ORDER.get(index).copied()
 }
 
-/// Validation score, losses and each task's balanced accuracy, a line per run.
+/// Returns charts of validation score, losses and each task's balanced accuracy, with a line per run.
 pub(super) fn curves(runs: &[Run], drawn: &[usize], tasks: &[&str]) -> Vec<Curves> {
     let figure = |id: &str, title: &str, note: &str, scale, value: &dyn Fn(&EpochRecord) -> f64| {
-        let line = |place: &usize| Line {
-            name: runs[*place].name.clone(),
-            colour: colour(drawn, *place).expect("each that is drawn has a colour"),
-            values: runs[*place].history.iter().map(value).collect(),
-            dot: runs[*place].best().map(|best| best.epoch),
+        let line = |run: &usize| Line {
+            name: runs[*run].name.clone(),
+            colour: colour(drawn, *run).expect("every drawn run has a colour"),
+            values: runs[*run].history.iter().map(value).collect(),
+            dot: runs[*run].best().map(|best| best.epoch),
         };
         Curves {
             id: id.to_owned(),
@@ -52,8 +52,8 @@ pub(super) fn curves(runs: &[Run], drawn: &[usize], tasks: &[&str]) -> Vec<Curve
     ];
     for task in tasks {
         let value = |record: &EpochRecord| {
-            let found = record.valid.tasks.iter().find(|found| found.task == *task);
-            found.map_or(f64::NAN, |found| found.balanced_accuracy)
+            let metrics = record.valid.tasks.iter().find(|metrics| metrics.task == *task);
+            metrics.map_or(f64::NAN, |metrics| metrics.balanced_accuracy)
         };
         let note = "balanced accuracy, validation";
         all.push(figure(&format!("task-{task}"), task, note, Scale::Percent, &value));

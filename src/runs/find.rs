@@ -1,4 +1,4 @@
-//! The folders of runs that are meant, and their names.
+//! Finds the folders of the runs to compare, and names the runs.
 
 use std::path::{Path, PathBuf};
 
@@ -6,22 +6,22 @@ use super::{Run, RunsError};
 use crate::checkpoint::{CONFIG, HISTORY};
 use crate::data::folder::entries;
 
-/// The folder of a run that is meant.
+/// Folder of a run to compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder {
-    /// The folder.
+    /// Path of the folder.
     pub path: PathBuf,
-    /// Whether it was itself given, not a folder around it.
+    /// Whether the folder itself was given, rather than a folder that contains it.
     pub named: bool,
 }
 
-/// Whether a folder is that of a run.
+/// Returns whether a folder is that of a run.
 fn is_run(folder: &Path) -> bool {
     [CONFIG, HISTORY].iter().any(|name| folder.join(name).is_file())
 }
 
-/// The runs that folders stand for, in their order: each that is a run for itself, any other for the runs
-/// directly in it, in natural order. A run that is named again counts once.
+/// Returns the runs that `folders` stand for, in order. A run's folder stands for itself, any other folder
+/// for the runs directly in it, in natural order. A run that is given several times counts once.
 ///
 /// # Errors
 /// [`RunsError::NoRun`], [`RunsError::Read`], and [`RunsError::TooFew`] for fewer than two.
@@ -52,11 +52,11 @@ pub fn find(folders: &[PathBuf]) -> Result<Vec<RunFolder>, RunsError> {
     Ok(found)
 }
 
-/// Reads runs. One that cannot be read and was found in a folder of runs is left out, as a sweep may hold
-/// one that was killed while it wrote; the second list says why.
+/// Reads runs. A run that cannot be read and was found in a folder of runs is left out, because a sweep may
+/// contain a run that was killed while writing; the second list has the errors of these runs.
 ///
 /// # Errors
-/// [`RunsError::Read`] and [`RunsError::Damaged`] for a run that was named, or where fewer than two are left.
+/// [`RunsError::Read`] and [`RunsError::Damaged`] for a run that was named, or if fewer than two are left.
 pub fn read_all(folders: &[RunFolder]) -> Result<(Vec<Run>, Vec<RunsError>), RunsError> {
     let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path.clone()).collect();
     let (mut runs, mut left_out) = (Vec::new(), Vec::new());
@@ -73,20 +73,20 @@ pub fn read_all(folders: &[RunFolder]) -> Result<(Vec<Run>, Vec<RunsError>), Run
     Ok((runs, left_out))
 }
 
-/// The shortest ending of each path that no other path has.
+/// Returns the shortest suffix of each path that no other path has.
 pub fn names(paths: &[PathBuf]) -> Vec<String> {
-    let ending = |path: &Path, parts: usize| -> PathBuf {
+    let suffix = |path: &Path, parts: usize| -> PathBuf {
         let all: Vec<_> = path.components().collect();
         all[all.len().saturating_sub(parts)..].iter().collect()
     };
     let name = |path: &PathBuf| {
         let unique = |parts: &usize| {
-            let own = ending(path, *parts);
-            paths.iter().filter(|other| ending(other, *parts) == own).count() == 1
+            let own = suffix(path, *parts);
+            paths.iter().filter(|other| suffix(other, *parts) == own).count() == 1
         };
         let most = path.components().count();
         let parts = (1..most).find(unique).unwrap_or(most);
-        ending(path, parts).to_string_lossy().into_owned()
+        suffix(path, parts).to_string_lossy().into_owned()
     };
     paths.iter().map(name).collect()
 }

@@ -1,5 +1,5 @@
-//! Training runs read back from their folders and put side by side: what came of each, which options
-//! differ, and how sure their differences are.
+//! Comparison of training runs, which are read from their folders: the results of each, the options in
+//! which they differ, and the confidence intervals of their differences.
 
 mod curves;
 mod find;
@@ -24,14 +24,14 @@ pub use table::{RunSummary, RunTable, TaskSummary};
 /// Why runs cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
-    /// A folder that is no run, and holds none.
-    #[error("{}: is no folder of a run, and no folder in it is one", .path.display())]
+    /// A folder that is not a run and contains none.
+    #[error("{}: is not the folder of a run, and no folder in it is one", .path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
     },
     /// There is nothing to compare with.
-    #[error("a comparison needs two runs or more, and this is {found}")]
+    #[error("a comparison needs two runs or more, but there is {found}")]
     TooFew {
         /// Number of runs.
         found: usize,
@@ -49,7 +49,7 @@ pub enum RunsError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the line where known.
+        /// What is wrong, with the line if known.
         reason: String,
     },
 }

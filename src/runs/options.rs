@@ -7,20 +7,21 @@ use super::Run;
 use crate::config::Config;
 use crate::options::{RESUME_MAY_CHANGE, member_of};
 
-/// Options that change no outcome of a run that is resumed, but say what the outcome is of.
+/// Options that may change when a run is resumed but are compared nevertheless, because results may depend
+/// on them.
 const SHOWN: [&str; 3] = ["dataset-root", "gradient-checkpointing", "lanes"];
 
-/// An option that has not the same value in all runs.
+/// An option that does not have the same value in all runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DifferingOption {
-    /// Its name.
+    /// Name of the option.
     pub option: String,
-    /// Its value in each run; `None` where it has none.
+    /// Value in each run; `None` if it has none there.
     pub values: Vec<Option<String>>,
 }
 
-/// The options that differ, by name. Where files lie, devices and other options that do not change the
-/// outcome are left out.
+/// Returns the options that differ, sorted by name. Locations of files, devices and other options that do
+/// not change results are left out.
 pub(super) fn differing(runs: &[Run]) -> Vec<DifferingOption> {
     let left_out = member_of::<Config>(RESUME_MAY_CHANGE);
     let mut names: Vec<&String> = runs.iter().flat_map(|run| run.options.keys()).collect();
@@ -43,7 +44,7 @@ pub(super) fn differing(runs: &[Run]) -> Vec<DifferingOption> {
         .collect()
 }
 
-/// A value as it is typed.
+/// Formats a value as it is typed on a command line.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! The page of several runs: self-contained, without scripts, in the style of a run's report.
+//! The page that compares several runs: self-contained, without scripts, in the style of a run's report.
 
 use askama::Template;
 
@@ -11,14 +11,14 @@ use crate::report::figure::Figure;
 use crate::report::html::HtmlError;
 use crate::report::matrices::percent;
 
-/// Renders the page of runs and what was found of them.
+/// Renders the page of these runs, whose comparison is `table`.
 ///
 /// # Errors
 /// [`HtmlError`].
 pub fn page(runs: &[Run], table: &RunTable) -> Result<String, HtmlError> {
     let drawn = drawn(runs);
     let tasks = table.tasks();
-    let key = |place: usize| Name { name: &runs[place].name, colour: colour(&drawn, place) };
+    let key = |run: usize| Name { name: &runs[run].name, colour: colour(&drawn, run) };
     let names: Vec<Name> = (0..runs.len()).map(key).collect();
     let page = Page {
         names: &names,
@@ -31,19 +31,19 @@ pub fn page(runs: &[Run], table: &RunTable) -> Result<String, HtmlError> {
         differences: table
             .differences
             .iter()
-            .map(|found| DifferenceRow {
-                name: &names[found.run],
-                actions: found.actions,
-                cells: std::iter::once(Some(found.score))
+            .map(|pair| DifferenceRow {
+                name: &names[pair.run],
+                actions: pair.actions,
+                cells: std::iter::once(Some(pair.score))
                     .chain(tasks.iter().map(|task| {
-                        let found = found.tasks.iter().find(|found| found.task == *task);
-                        found.map(|found| found.balanced_accuracy)
+                        let of_task = pair.tasks.iter().find(|of_task| of_task.task == *task);
+                        of_task.map(|of_task| of_task.balanced_accuracy)
                     }))
                     .map(|difference| difference.map(Cell::of_difference))
                     .collect(),
             })
             .collect(),
-        means: table.repeats.iter().map(|found| mean_row(found, &tasks)).collect(),
+        means: table.repeats.iter().map(|group| mean_row(group, &tasks)).collect(),
         classes: tasks.iter().filter_map(|task| class_table(task, table, &names)).collect(),
         by_option: table.options.len() >= runs.len(),
         options: &table.options,
@@ -53,7 +53,7 @@ pub fn page(runs: &[Run], table: &RunTable) -> Result<String, HtmlError> {
     Ok(page.render()?)
 }
 
-/// Whether a file that begins like this is such a page; a run's report and an exported page are none.
+/// Returns whether a file that begins like this is such a page, unlike a run's report and an exported page.
 pub(crate) fn is_page(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head);
     head.starts_with("<!doctype html>") && head.contains(" runs compared</title>")
@@ -72,7 +72,7 @@ struct Page<'a> {
     means: Vec<MeanRow<'a>>,
     differences: Vec<DifferenceRow<'a>>,
     classes: Vec<ClassTable<'a>>,
-    /// Whether each option has a row, and not each run.
+    /// Whether each option has a row, rather than each run.
     by_option: bool,
     options: &'a [DifferingOption],
     notes: Vec<String>,
@@ -99,14 +99,14 @@ impl Cell {
         Self { value: percent(value), interval, marked: false }
     }
 
-    /// A mean in its form, with its standard error below it.
+    /// Creates a cell of a mean, formatted by `form`, with its standard error below it.
     fn of_mean(estimate: &Estimate, form: impl Fn(f64) -> String) -> Self {
         let error = |error: f64| format!("± {:.1}", error * 100.0);
         let interval = estimate.error.map_or_else(String::new, error);
         Self { value: form(estimate.mean), interval, marked: false }
     }
 
-    /// In percentage points.
+    /// Creates a cell of a difference, in percentage points.
     fn of_difference(difference: Difference) -> Self {
         let Difference { value, interval: Interval { low, high }, excludes_zero } = difference;
         let [low, high] = [low, high].map(|value| signed(value * 100.0, 1));
@@ -115,7 +115,7 @@ impl Cell {
     }
 }
 
-/// A number with its sign, 0 without one.
+/// Formats a number with its sign, 0 without one.
 pub(crate) fn signed(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
     match text.bytes().any(|digit| matches!(digit, b'1'..=b'9')) {
@@ -130,7 +130,7 @@ struct RunRow<'a> {
     epochs: usize,
     best: String,
     score: Option<Cell>,
-    /// Per task of all runs.
+    /// Cells of the tasks of all runs.
     tasks: Vec<Option<Cell>>,
     loss: String,
 }
@@ -138,8 +138,8 @@ struct RunRow<'a> {
 fn run_row<'a>(name: &'a Name<'a>, run: &super::RunSummary, tasks: &[&str]) -> RunRow<'a> {
     let dash = || "–".to_owned();
     let task = |name: &&str| {
-        let found = run.tasks.iter().find(|found| found.task == *name)?;
-        Some(Cell::new(found.balanced_accuracy, found.interval))
+        let summary = run.tasks.iter().find(|summary| summary.task == *name)?;
+        Some(Cell::new(summary.balanced_accuracy, summary.interval))
     };
     RunRow {
         name,
@@ -154,28 +154,28 @@ fn run_row<'a>(name: &'a Name<'a>, run: &super::RunSummary, tasks: &[&str]) -> R
 struct MeanRow<'a> {
     name: &'a str,
     runs: String,
-    /// Of the score and of each task, and the difference in score to the reference's.
+    /// Means of the score and of each task, and the difference in score to the reference.
     cells: Vec<Option<Cell>>,
 }
 
-fn mean_row<'a>(found: &'a Repeats, tasks: &[&str]) -> MeanRow<'a> {
-    let task = |task: &&str| Some(Cell::of_mean(found.tasks.get(*task)?, percent));
-    let score = found.score.map(|score| Cell::of_mean(&score, percent));
+fn mean_row<'a>(group: &'a Repeats, tasks: &[&str]) -> MeanRow<'a> {
+    let task = |task: &&str| Some(Cell::of_mean(group.tasks.get(*task)?, percent));
+    let score = group.score.map(|score| Cell::of_mean(&score, percent));
     let points = |value| signed(value * 100.0, 1);
-    let difference = found.difference.map(|difference| {
+    let difference = group.difference.map(|difference| {
         let mut cell = Cell::of_mean(&difference, points);
         let comma = if cell.interval.is_empty() { "" } else { ", " };
         cell.interval.push_str(&format!("{comma}n = {}", difference.n));
         cell
     });
     let cells = [score].into_iter().chain(tasks.iter().map(task)).chain([difference]).collect();
-    MeanRow { name: &found.name, runs: found.counted(), cells }
+    MeanRow { name: &group.name, runs: group.counted(), cells }
 }
 
 struct DifferenceRow<'a> {
     name: &'a Name<'a>,
     actions: usize,
-    /// Of the score and of each task.
+    /// Differences of the score and of each task.
     cells: Vec<Option<Cell>>,
 }
 
@@ -188,7 +188,7 @@ struct ClassTable<'a> {
 struct ClassRow<'a> {
     name: &'a Name<'a>,
     actions: u64,
-    /// Of the reference and of the run.
+    /// Recall of the reference and of the run.
     recalls: [String; 2],
     difference: Option<Cell>,
 }
@@ -199,12 +199,12 @@ fn class_table<'a>(
     names: &'a [Name<'a>],
 ) -> Option<ClassTable<'a>> {
     let groups = table.classes(task).into_iter().map(|(class, rows)| {
-        let row = |(run, found): (usize, &ClassDifference)| ClassRow {
+        let row = |(run, of_class): (usize, &ClassDifference)| ClassRow {
             name: &names[run],
-            actions: found.actions,
-            recalls: [found.reference, found.recall]
+            actions: of_class.actions,
+            recalls: [of_class.reference, of_class.recall]
                 .map(|recall| recall.map_or_else(|| "–".to_owned(), percent)),
-            difference: found.difference.map(Cell::of_difference),
+            difference: of_class.difference.map(Cell::of_difference),
         };
         (class, rows.into_iter().map(row).collect())
     });

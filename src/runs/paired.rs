@@ -7,64 +7,64 @@ use crate::evaluate::{Answers, Difference, PredictionTable, differences, matrice
 use crate::metrics::{ConfusionMatrix, MetricsError};
 use crate::units::plural;
 
-/// Of fewer actions no difference is called one.
-const FEWEST: u64 = 5;
+/// Minimum number of actions for which a difference may be marked as excluding 0.
+const MIN_ACTIONS: u64 = 5;
 
-/// A run's metrics less those of the reference, over the actions that both predicted.
+/// A run's metrics minus those of the reference, over the actions that both predicted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunDifference {
-    /// The run's place among those that are compared.
+    /// Index of the run among those that are compared.
     pub run: usize,
     /// Number of actions that both predicted with the same label.
     pub actions: usize,
-    /// Of the score over the tasks below.
+    /// Difference in the score over `tasks`.
     pub score: Difference,
-    /// The tasks that both have.
+    /// Differences in the tasks that both have.
     pub tasks: Vec<TaskDifference>,
 }
 
-/// Those of a task.
+/// A run's metrics of one task minus those of the reference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskDifference {
-    /// Its name.
+    /// Name of the task.
     pub task: String,
-    /// Of the balanced accuracy.
+    /// Difference in balanced accuracy.
     pub balanced_accuracy: Difference,
-    /// Its classes, those first that the reference has.
+    /// Differences in its classes, beginning with those that the reference has.
     pub classes: Vec<ClassDifference>,
 }
 
-/// Those of a class.
+/// A run's recall of one class beside that of the reference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassDifference {
-    /// Its name.
+    /// Name of the class.
     pub class: String,
-    /// Number of these actions that are of it.
+    /// Number of compared actions of this class.
     pub actions: u64,
     /// Recall of the reference; `None` without actions.
     pub reference: Option<f64>,
-    /// Recall of the run.
+    /// Recall of the run; `None` without actions.
     pub recall: Option<f64>,
-    /// The run's less the reference's.
+    /// The run's recall minus the reference's.
     pub difference: Option<Difference>,
 }
 
-/// A task that both have, with its place in either, and the classes that either has.
+/// Task that both runs have, with its index in either table and the classes that occur in either.
 struct Common<'a> {
     name: &'a str,
-    places: [usize; 2],
+    indices: [usize; 2],
     classes: Vec<&'a str>,
 }
 
-/// A run's difference to the reference, and what there is to say about what was compared. `None` where
-/// they have nothing in common.
+/// Returns the difference of run `index` to the reference, and notes on what was compared. The difference
+/// is `None` if they have nothing in common.
 ///
 /// # Errors
 /// [`MetricsError`], which should not happen.
 pub(super) fn difference(
     reference: (&Run, &PredictionTable),
     run: (&Run, &PredictionTable),
-    place: usize,
+    index: usize,
 ) -> Result<(Option<RunDifference>, Vec<String>), MetricsError> {
     let (tables, between) =
         ([reference.1, run.1], format!("{} and {}", reference.0.name, run.0.name));
@@ -79,7 +79,7 @@ pub(super) fn difference(
     let mut notes = Vec::new();
     notes.extend(one_sided(&between, [reference.0, run.0], tables, &tasks));
     for task in &tasks {
-        let [ours, theirs] = [0, 1].map(|which| &tables[which].tasks[task.places[which]].1);
+        let [ours, theirs] = [0, 1].map(|which| &tables[which].tasks[task.indices[which]].1);
         if ours.iter().any(|class| !theirs.contains(class)) || ours.len() != theirs.len() {
             notes.push(format!("{between} have different classes in {}", task.name));
         }
@@ -87,7 +87,7 @@ pub(super) fn difference(
     let (answers, relabelled) = common_answers(tables, &tasks);
     if relabelled > 0 {
         let actions = plural(relabelled, "action");
-        notes.push(format!("{between} differ in the labels of {actions}, left out here"));
+        notes.push(format!("{between} differ in the labels of {actions}, which are left out here"));
     }
     let [ours, theirs] = tables.map(|table| table.actions.len());
     let actions = answers[0].len();
@@ -99,14 +99,14 @@ pub(super) fn difference(
     }
     let classes: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
     let [before, after] = [matrices(&answers[0], &classes)?, matrices(&answers[1], &classes)?];
-    let (found, score) = differences([&answers[1], &answers[0]], &classes)?;
+    let (of_tasks, score) = differences([&answers[1], &answers[0]], &classes)?;
     let Some(score) = score else { return Ok((None, notes)) };
     let labelled = before.iter().map(ConfusionMatrix::total);
-    let score = of_enough(score, labelled.filter(|&actions| actions > 0).min().unwrap_or(0));
-    let of_task = |(index, task): (usize, &Common)| {
-        let found = found[index].as_ref()?;
-        let pairs = before[index].per_class().into_iter().zip(after[index].per_class());
-        let classes = task.classes.iter().zip(pairs).zip(&found.recalls);
+    let score = marked_if_enough(score, labelled.filter(|&actions| actions > 0).min().unwrap_or(0));
+    let of_task = |(number, task): (usize, &Common)| {
+        let of_task = of_tasks[number].as_ref()?;
+        let pairs = before[number].per_class().into_iter().zip(after[number].per_class());
+        let classes = task.classes.iter().zip(pairs).zip(&of_task.recalls);
         let classes = classes.map(|((name, (before, after)), difference)| {
             let known = before.support > 0;
             ClassDifference {
@@ -114,20 +114,20 @@ pub(super) fn difference(
                 actions: before.support,
                 reference: known.then_some(before.recall),
                 recall: known.then_some(after.recall),
-                difference: difference.map(|found| of_enough(found, before.support)),
+                difference: difference.map(|value| marked_if_enough(value, before.support)),
             }
         });
         Some(TaskDifference {
             task: task.name.to_owned(),
-            balanced_accuracy: of_enough(found.balanced_accuracy, before[index].total()),
+            balanced_accuracy: marked_if_enough(of_task.balanced_accuracy, before[number].total()),
             classes: classes.collect(),
         })
     };
     let tasks = tasks.iter().enumerate().filter_map(of_task).collect();
-    Ok((Some(RunDifference { run: place, actions, score, tasks }), notes))
+    Ok((Some(RunDifference { run: index, actions, score, tasks }), notes))
 }
 
-/// That the score's difference leaves tasks out which one of the runs has alone, where there are such.
+/// Returns a note if the difference in score leaves out tasks that only one of the runs has.
 fn one_sided(
     between: &str,
     runs: [&Run; 2],
@@ -148,14 +148,15 @@ fn one_sided(
     })
 }
 
-/// The difference, which says nothing where it is of very few actions: drawn again they are always the same.
-fn of_enough(difference: Difference, actions: u64) -> Difference {
-    let excludes_zero = difference.excludes_zero && actions >= FEWEST;
+/// Returns the difference, which is not marked as excluding 0 if it is based on very few actions: bootstrap
+/// samples of them are too often the same.
+fn marked_if_enough(difference: Difference, actions: u64) -> Difference {
+    let excludes_zero = difference.excludes_zero && actions >= MIN_ACTIONS;
     Difference { excludes_zero, ..difference }
 }
 
 fn common_tasks<'a>(tables: [&'a PredictionTable; 2]) -> Vec<Common<'a>> {
-    let common = |(place, (name, classes)): (usize, &'a (String, Vec<String>))| {
+    let common = |(index, (name, classes)): (usize, &'a (String, Vec<String>))| {
         let other = tables[1].tasks.iter().position(|(other, _)| other == name)?;
         let mut all: Vec<&str> = classes.iter().map(String::as_str).collect();
         for class in &tables[1].tasks[other].1 {
@@ -163,13 +164,13 @@ fn common_tasks<'a>(tables: [&'a PredictionTable; 2]) -> Vec<Common<'a>> {
                 all.push(class);
             }
         }
-        Some(Common { name, places: [place, other], classes: all })
+        Some(Common { name, indices: [index, other], classes: all })
     };
     tables[0].tasks.iter().enumerate().filter_map(common).collect()
 }
 
-/// The answers of both for the actions that have the same label in some task, and the number of actions
-/// whose labels differ in one.
+/// Returns the answers of both for the actions that have the same label in some task, and the number of
+/// actions whose labels differ in one.
 fn common_answers(tables: [&PredictionTable; 2], tasks: &[Common]) -> ([Vec<Answers>; 2], usize) {
     let mut answers = [Vec::new(), Vec::new()];
     let mut relabelled = 0;
@@ -179,11 +180,11 @@ fn common_answers(tables: [&PredictionTable; 2], tasks: &[Common]) -> ([Vec<Answ
         let mut differs = false;
         for task in tasks {
             let of = |which: usize, answers: &[(Option<usize>, usize)]| {
-                let place = task.places[which];
-                let names = &tables[which].tasks[place].1;
+                let index = task.indices[which];
+                let names = &tables[which].tasks[index].1;
                 let among =
                     |class: usize| task.classes.iter().position(|name| *name == names[class]);
-                let (label, predicted) = answers[place];
+                let (label, predicted) = answers[index];
                 Some((among(label?)?, among(predicted)?))
             };
             let pair = of(0, ours).zip(of(1, theirs));

@@ -14,20 +14,20 @@ use crate::report::curves::best_epoch;
 /// The option that names the data set.
 const DATASET_ROOT: &str = "dataset-root";
 
-/// A run as its folder has it.
+/// A run as stored in its folder.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Its name among the runs that it is compared with.
+    /// Name of the run among those that it is compared with.
     pub name: String,
-    /// Its folder.
+    /// Folder of the run.
     pub path: PathBuf,
-    /// The finished epochs, in order.
+    /// Finished epochs, in order.
     pub history: Vec<EpochRecord>,
-    /// Each option's value.
+    /// Values of the options, by name.
     pub options: BTreeMap<String, toml::Value>,
-    /// The best epoch's predictions for the validation split.
+    /// Predictions of the best epoch for the validation split.
     pub predictions: Option<PredictionTable>,
-    /// Why it has none, where it has not.
+    /// Why there are no predictions, if there are none.
     pub without: Option<String>,
 }
 
@@ -47,19 +47,19 @@ impl Run {
         Ok(Self { name, path, history, options, predictions, without })
     }
 
-    /// The epoch of the best weights; `None` before the first epoch is finished.
+    /// Returns the epoch of the best weights; `None` before the first epoch is finished.
     pub fn best(&self) -> Option<&EpochRecord> {
         best_epoch(&self.history)
     }
 }
 
 fn damaged(path: &Path, reason: impl ToString) -> RunsError {
-    // Parsers' messages may show the line, with a mark below it.
+    // Parsers' messages may show the line with a mark below it; this joins them to one line.
     let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     RunsError::Damaged { path: path.to_owned(), reason }
 }
 
-/// A file's content; `None` if it does not exist.
+/// Returns a file's content; `None` if it does not exist.
 fn content(path: &Path) -> Result<Option<Vec<u8>>, RunsError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -68,7 +68,7 @@ fn content(path: &Path) -> Result<Option<Vec<u8>>, RunsError> {
     }
 }
 
-/// The options of a run, those that its version did not have at the value that stands for them.
+/// Returns the options of a run. Those that its version did not have get their defaults.
 fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
     let absent =
         || RunsError::Read { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
@@ -82,7 +82,7 @@ fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
     let written: toml::Table = toml::from_str(text).map_err(fail)?;
     let config: Config = toml::from_str(text).map_err(fail)?;
     let known = toml::Table::try_from(config).expect("a configuration is a table");
-    // What this version does not know is an option too.
+    // Options that this version does not know are kept.
     let mut options: BTreeMap<_, _> = written.into_iter().chain(known).collect();
     if let Some(toml::Value::String(root)) = options.get_mut(DATASET_ROOT) {
         *root = absolute(root);
@@ -90,8 +90,8 @@ fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
     Ok(options)
 }
 
-/// A path that exists, in the form that does not depend on where the program was started: of two runs on the
-/// same data one may have been given it as a relative path.
+/// Returns a path, made absolute if it exists: of two runs on the same data, one may have been given a
+/// relative path.
 fn absolute(path: &str) -> String {
     match std::path::absolute(path) {
         Ok(absolute) if absolute.exists() => {
@@ -102,7 +102,7 @@ fn absolute(path: &str) -> String {
 }
 
 fn history(path: &Path) -> Result<Vec<EpochRecord>, RunsError> {
-    // A run in its first epoch has none.
+    // A run in its first epoch has no history yet.
     let Some(bytes) = content(path)? else { return Ok(Vec::new()) };
     let history: Vec<EpochRecord> =
         serde_json::from_slice(&bytes).map_err(|error| damaged(path, error))?;
@@ -118,7 +118,7 @@ fn history(path: &Path) -> Result<Vec<EpochRecord>, RunsError> {
     Ok(history)
 }
 
-/// The predictions of the best epoch, or why there are none.
+/// Returns the predictions of the best epoch, or why there are none.
 fn predictions(
     path: &Path,
     history: &[EpochRecord],
@@ -130,12 +130,13 @@ fn predictions(
         return Ok(Err(format!("has no {VALID_PREDICTIONS}, which older versions did not write")));
     };
     let table = PredictionTable::parse(&bytes).map_err(|error| damaged(path, error))?;
-    let found =
+    let confusion =
         matrices(&table.answers(), &table.classes()).map_err(|error| damaged(path, error))?;
-    // The matrices say whether they are those of the epoch: a run that is killed or writing has newer
-    // predictions than history, one that was resumed from an earlier epoch may have later ones.
+    // The confusion matrices show whether the predictions are those of the epoch: a run that was killed or
+    // is writing may have newer predictions than history, one that was resumed from an earlier epoch may
+    // have those of a later one.
     let same = table.tasks.len() == best.valid.tasks.len()
-        && table.tasks.iter().zip(&found).zip(&best.valid.tasks).all(
+        && table.tasks.iter().zip(&confusion).zip(&best.valid.tasks).all(
             |(((name, _), matrix), record)| {
                 *name == record.task && matrix.rows() == record.confusion
             },
@@ -144,6 +145,6 @@ fn predictions(
         Ok(table)
     } else {
         let (epoch, file) = (best.epoch, VALID_PREDICTIONS);
-        Err(format!("{file} is not of epoch {epoch}, the best in {HISTORY}"))
+        Err(format!("{file} is not from epoch {epoch}, the best in {HISTORY}"))
     })
 }

@@ -1,4 +1,4 @@
-//! Repeated runs: those that differ in nothing but their seed or their fold, with their means.
+//! Repeated runs, which differ only in their seed or fold, and their means.
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -9,32 +9,32 @@ use crate::metrics::Estimate;
 /// The options in which repeated runs differ.
 const REPEATED: [&str; 2] = ["seed", "fold"];
 
-/// Runs whose options are equal but for `seed` and `fold`.
+/// Runs whose options are equal except for `seed` and `fold`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Repeats {
-    /// What the names of its runs have in common.
+    /// Part that the names of the runs have in common.
     pub name: String,
-    /// The places of its runs among those that are compared, one for each seed and fold.
+    /// Indices of the runs among those that are compared, one for each seed and fold.
     pub runs: Vec<usize>,
-    /// The best epochs' score.
+    /// Score of the best epochs.
     pub score: Option<Estimate>,
-    /// By task, the balanced accuracy in these epochs.
+    /// Balanced accuracy in the best epochs, by task.
     pub tasks: IndexMap<String, Estimate>,
-    /// The score less that of the reference's repetitions, of the pairs with the same seed and fold; `None`
+    /// Score minus that of the reference's repetitions, over the pairs with the same seed and fold; `None`
     /// for the reference itself, and without such pairs.
     pub difference: Option<Estimate>,
 }
 
 impl Repeats {
-    /// How many of its runs the means are of, in words.
+    /// Formats over how many of its runs the means are taken.
     pub(crate) fn counted(&self) -> String {
         let (all, scored) = (self.runs.len(), self.score.map_or(0, |score| score.n));
         if scored == all { all.to_string() } else { format!("{scored} of {all}") }
     }
 }
 
-/// The runs by their options, in their order, so that those of the reference (the first run) come first;
-/// nothing where no run is repeated.
+/// Groups runs by their options, in order, so that the group of the reference (the first run) comes first;
+/// empty if no run is repeated.
 pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<Repeats> {
     let (repeated, others): (Vec<_>, Vec<_>) =
         options.iter().partition(|option| REPEATED.contains(&option.option.as_str()));
@@ -44,8 +44,7 @@ pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<R
     let mut groups: IndexMap<_, Vec<usize>> = IndexMap::new();
     for run in 0..runs.len() {
         let group = groups.entry(values(&others, run)).or_default();
-        // The same run again, or a copy of its folder, says nothing new: that would only make the mean look
-        // surer than it is.
+        // A copy of a run adds no information and would only make the mean look more certain than it is.
         let same = |other: &&mut usize| values(&repeated, **other) == values(&repeated, run);
         match group.iter_mut().find(same) {
             Some(first) if runs[*first].score.is_none() => *first = run,
@@ -59,16 +58,16 @@ pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<R
     }
     let names = names(runs, &groups);
     let reference = &groups[0];
-    let group = |(place, (group, name)): (usize, (&Vec<usize>, String))| {
+    let group = |(index, (group, name)): (usize, (&Vec<usize>, String))| {
         let score = |run: &usize| runs[*run].score;
         let of = |task: &str| {
             let tasks = group.iter().flat_map(|run| &runs[*run].tasks);
-            let found = tasks.filter(|found| found.task == task);
-            Estimate::of(&found.map(|found| found.balanced_accuracy).collect::<Vec<_>>())
+            let tasks = tasks.filter(|summary| summary.task == task);
+            Estimate::of(&tasks.map(|summary| summary.balanced_accuracy).collect::<Vec<_>>())
         };
         let mut tasks = IndexMap::new();
-        for found in group.iter().flat_map(|run| &runs[*run].tasks) {
-            tasks.entry(found.task.clone()).or_insert_with_key(|task| of(task));
+        for summary in group.iter().flat_map(|run| &runs[*run].tasks) {
+            tasks.entry(summary.task.clone()).or_insert_with_key(|task| of(task));
         }
         let pair = |run: &usize| {
             let same = |other: &&usize| values(&repeated, **other) == values(&repeated, *run);
@@ -79,15 +78,15 @@ pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<R
             name,
             runs: group.clone(),
             score: Estimate::of(&group.iter().filter_map(score).collect::<Vec<_>>()),
-            tasks: tasks.into_iter().filter_map(|(task, found)| Some((task, found?))).collect(),
-            difference: if place == 0 { None } else { Estimate::of(&pairs) },
+            tasks: tasks.into_iter().filter_map(|(task, mean)| Some((task, mean?))).collect(),
+            difference: if index == 0 { None } else { Estimate::of(&pairs) },
         }
     };
     groups.iter().zip(names).enumerate().map(group).collect()
 }
 
-/// The beginning that the names in each group share, without what remains of `_seed=` or `-fold-`; the first
-/// name where that says too little.
+/// Returns the prefix that the names in each group share, without remains of `_seed=` or `-fold-`. If it is
+/// empty or another group has it too, the first name and the number of others.
 fn names(runs: &[RunSummary], groups: &[Vec<usize>]) -> Vec<String> {
     let shared = |group: &Vec<usize>| {
         let first = runs[group[0]].name.as_str();

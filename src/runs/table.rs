@@ -1,4 +1,4 @@
-//! Runs side by side.
+//! Comparison of runs side by side.
 
 use std::path::PathBuf;
 
@@ -12,51 +12,52 @@ use super::{Run, RunsError};
 use crate::evaluate::{Interval, PredictionTable, intervals};
 use crate::metrics::MetricsError;
 
-/// All that is said of the runs. The first one is the reference.
+/// Comparison of runs, the first of which is the reference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunTable {
-    /// What came of each run.
+    /// Results of each run.
     pub runs: Vec<RunSummary>,
-    /// The runs by their options, with their means over seeds and folds; empty where none is repeated.
+    /// Runs grouped by their options, with means over seeds and folds; empty if none is repeated.
     pub repeats: Vec<Repeats>,
-    /// Options in which they differ.
+    /// Options in which the runs differ.
     pub options: Vec<DifferingOption>,
-    /// Differences to the reference, of the runs that can be compared with it.
+    /// Differences to the reference, for the runs that can be compared with it.
     pub differences: Vec<RunDifference>,
     /// What is missing, and why.
     pub notes: Vec<String>,
 }
 
-/// What came of a run.
+/// Results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunSummary {
-    /// Its name.
+    /// Name of the run.
     pub name: String,
-    /// Its folder.
+    /// Folder of the run.
     #[serde(serialize_with = "crate::lossy::path")]
     pub path: PathBuf,
     /// Number of finished epochs.
     pub epochs: usize,
-    /// The epoch of the best weights, counted from 1, whose figures follow; `None` before one is finished.
+    /// Epoch of the best weights, counted from 1, to which the following figures belong; `None` before one
+    /// is finished.
     pub best_epoch: Option<usize>,
     /// Validation score.
     pub score: Option<f64>,
-    /// Its 95 % confidence interval; `None` without predictions.
+    /// 95 % confidence interval of the score; `None` without predictions.
     pub score_interval: Option<Interval>,
     /// Mean validation loss per action, all tasks weighted.
     pub valid_loss: Option<f64>,
-    /// Per task with labels.
+    /// Results of the tasks with labels.
     pub tasks: Vec<TaskSummary>,
 }
 
-/// A task's result.
+/// Result of a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskSummary {
-    /// Its name.
+    /// Name of the task.
     pub task: String,
     /// Mean recall over the classes that occur.
     pub balanced_accuracy: f64,
-    /// Its 95 % confidence interval; `None` without predictions.
+    /// 95 % confidence interval of the balanced accuracy; `None` without predictions.
     pub interval: Option<Interval>,
 }
 
@@ -75,10 +76,10 @@ impl RunTable {
         let mut pairs = Vec::new();
         match &reference.predictions {
             Some(table) => {
-                for (place, run) in (1..).zip(others) {
+                for (index, run) in (1..).zip(others) {
                     let Some(other) = &run.predictions else { continue };
-                    let found = difference((reference, table), (run, other), place);
-                    let (pair, more) = found.expect(CLASSES);
+                    let compared = difference((reference, table), (run, other), index);
+                    let (pair, more) = compared.expect(CLASSES);
                     pairs.extend(pair);
                     notes.extend(more);
                 }
@@ -95,7 +96,7 @@ impl RunTable {
         Ok(Self { runs: summaries, repeats, options, differences: pairs, notes })
     }
 
-    /// The names of all tasks, in the order in which the runs have them.
+    /// Returns the names of all tasks, in the order in which the runs have them.
     pub fn tasks(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for task in self.runs.iter().flat_map(|run| &run.tasks) {
@@ -106,12 +107,12 @@ impl RunTable {
         names
     }
 
-    /// The classes of a task, each with the runs whose recall is compared and what was found.
+    /// Returns the classes of a task, each with the runs whose recall is compared and their differences.
     pub fn classes(&self, task: &str) -> Vec<(&str, Vec<(usize, &ClassDifference)>)> {
         let mut classes: IndexMap<&str, Vec<_>> = IndexMap::new();
         for pair in &self.differences {
-            let found = pair.tasks.iter().filter(|found| found.task == task);
-            for class in found.flat_map(|found| &found.classes) {
+            let tasks = pair.tasks.iter().filter(|difference| difference.task == task);
+            for class in tasks.flat_map(|difference| &difference.classes) {
                 classes.entry(&class.class).or_default().push((pair.run, class));
             }
         }
@@ -119,7 +120,7 @@ impl RunTable {
     }
 }
 
-/// Why metrics of a table of predictions do not fail.
+/// Why computing metrics of a table of predictions cannot fail.
 const CLASSES: &str = "a table has only classes of its tasks";
 
 impl RunSummary {

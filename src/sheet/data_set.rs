@@ -14,15 +14,15 @@ use crate::data::sampling::WindowSpec;
 use crate::data::video::visit_frames;
 use crate::schema::Schema;
 
-/// Actions per split, evenly spread over it.
+/// Maximum number of actions per split, evenly spread over it.
 const ACTIONS: usize = 6;
-/// Views per action.
+/// Maximum number of views per action.
 const VIEWS: usize = 4;
-/// Frames per view, evenly spread over the window.
+/// Maximum number of frames per view, evenly spread over the window.
 const COLUMNS: usize = 8;
 /// Frames are scaled to fit in this width and height, pixels.
 const BOX: [usize; 2] = [128, 96];
-/// Characters in a line of a caption.
+/// Maximum number of characters in a line of a caption.
 const CAPTION: usize = 34;
 
 /// Draws some usable actions of each split of a data set, a row per view. Splits whose annotations
@@ -46,7 +46,7 @@ struct View<'a> {
     index: usize,
 }
 
-/// A split's heading and rows.
+/// Returns a split's heading and rows.
 fn rows(split: &Split, schema: &Schema, window: &WindowSpec) -> (String, Vec<Row>) {
     let total = split.actions.len();
     let chosen: Vec<&Action> =
@@ -93,7 +93,7 @@ fn row(view: &View<'_>, schema: &Schema, window: &WindowSpec) -> Row {
     Row { caption, frames }
 }
 
-/// Different frames of the window, small.
+/// Reads some distinct frames of the window, scaled down.
 fn read(path: &Path, window: &WindowSpec) -> Result<(ClipInfo, Vec<RgbImage>), ClipError> {
     let mut frames: Vec<(usize, RgbImage)> = Vec::new();
     let select = |info: &ClipInfo| {
@@ -121,14 +121,14 @@ fn read(path: &Path, window: &WindowSpec) -> Result<(ClipInfo, Vec<RgbImage>), C
     Ok((info, frames.into_iter().map(|(_, image)| image).collect()))
 }
 
-/// `[H, W]` of a frame that fits in [`BOX`] with its aspect ratio.
+/// Returns `[H, W]` of a frame scaled to fit in [`BOX`] with its aspect ratio.
 fn fitted(height: usize, width: usize) -> [usize; 2] {
     let [most_width, most_height] = BOX;
     let scale = (most_width as f64 / width as f64).min(most_height as f64 / height as f64);
     [height, width].map(|side| ((side as f64 * scale).round() as usize).max(1))
 }
 
-/// Up to `most` of the indices below `count` at even distances, the first and the last among them.
+/// Returns up to `most` of the indices below `count`, evenly spaced, including the first and the last.
 fn spread(count: usize, most: usize) -> Vec<usize> {
     let chosen = count.min(most);
     let gaps = chosen.saturating_sub(1).max(1);

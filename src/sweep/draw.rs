@@ -1,4 +1,4 @@
-//! Combinations of options that are drawn.
+//! Randomly drawn combinations of options.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::name::{number, plain};
 use crate::keyed::{generator, number_of};
 use crate::options::Entry;
 
-/// What `[random]` asks for.
+/// Contents of `[random]`.
 #[derive(Debug)]
 pub(super) struct Random {
     pub draws: usize,
@@ -25,13 +25,13 @@ pub(super) enum Choices {
     OneOf(Vec<Entry>),
     /// A whole number, both ends included.
     Whole { from: i64, to: i64, log: bool },
-    /// A number of four digits.
+    /// A number with four significant digits.
     Real { from: f64, to: f64, log: bool },
 }
 
 impl Random {
-    /// The draws without those that repeat an earlier one. Each depends on the seed, its number and the
-    /// option alone: more draws or options leave the others as they are.
+    /// Returns the draws, without those that repeat an earlier one. Each value depends only on the seed,
+    /// the number of the draw and the option, so that adding draws or options does not change the others.
     pub(super) fn all(&self) -> Vec<Vec<Entry>> {
         let mut seen = HashSet::new();
         let draws = (0..self.draws as u64).map(|draw| {
@@ -47,7 +47,7 @@ impl Random {
 }
 
 impl Choices {
-    /// Why nothing can be drawn from a range.
+    /// Returns why nothing can be drawn from a range; `None` if it is valid.
     pub(super) fn fault(&self) -> Option<&'static str> {
         let (ordered, positive, log) = match self {
             Self::OneOf(_) => return None,
@@ -55,7 +55,7 @@ impl Choices {
             Self::Real { from, to, log } => (from < to, *from > 0.0, *log),
         };
         match (ordered, log && !positive) {
-            (false, _) => Some("from must lie below to"),
+            (false, _) => Some("from must be below to"),
             (_, true) => Some("a logarithmic range must begin above 0"),
             _ => None,
         }
@@ -66,7 +66,7 @@ impl Choices {
             Self::OneOf(ref values) => return values[rng.random_range(0..values.len())].clone(),
             Self::Whole { from, to, log: false } => rng.random_range(from..=to).to_string(),
             Self::Whole { from, to, log: true } => {
-                // Each number has the part of the scale that is rounded to it.
+                // Each number is drawn from the part of the scale that is rounded to it.
                 let ends = [from as f64 - 0.5, to as f64 + 0.5].map(f64::ln);
                 let drawn = between(ends[0], ends[1], rng).exp().round() as i64;
                 drawn.clamp(from, to).to_string()
@@ -77,7 +77,7 @@ impl Choices {
                 } else {
                     from + (to - from) * rng.random::<f64>()
                 };
-                // Four digits, so that the folder's name is the value.
+                // Four digits, so that the folder's name shows the exact value.
                 let short = format!("{drawn:.3e}").parse().unwrap_or(drawn);
                 number(short.clamp(from, to))
             }
@@ -86,7 +86,8 @@ impl Choices {
     }
 }
 
-/// A number from `from` up to `to`, which may be the same: neighbours have one logarithm.
+/// Draws a number from `from` up to `to`, which may be equal: neighbouring floats can have the same
+/// logarithm.
 fn between(from: f64, to: f64, rng: &mut ChaCha8Rng) -> f64 {
     if from < to { rng.random_range(from..to) } else { from }
 }

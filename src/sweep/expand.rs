@@ -1,4 +1,4 @@
-//! A sweep's file to its runs.
+//! Expands a sweep's file to its runs.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::draw::Random;
-use super::file::{MOST, SweepFile};
+use super::file::{MAX_RUNS, SweepFile};
 use super::name::{plain, run_name};
 use super::{FRAMES, Run, Sweep, SweepError, TABLE};
 use crate::config::{CacheChoice, Config, ConfigError, source};
@@ -14,7 +14,7 @@ use crate::options::{self, Entry};
 
 impl Sweep {
     /// Reads a sweep's file; `out` is the folder for the runs' folders. The options of all runs are
-    /// checked as `polyview train` does it before it reads data.
+    /// checked, as `polyview train` does before it reads data.
     ///
     /// # Errors
     /// [`SweepError::File`] and [`SweepError::Run`].
@@ -25,7 +25,7 @@ impl Sweep {
         if let (Some(random), Some(draws)) = (&file.random, &draws)
             && draws.len() < random.draws
         {
-            log::info!("{} of the {} random draws differ", draws.len(), random.draws);
+            log::info!("{} of the {} random draws are distinct", draws.len(), random.draws);
         }
         let draws = draws.unwrap_or_else(|| vec![Vec::new()]);
         let combinations = grid(&file.grid).ok_or_else(|| too_many(&fail))?;
@@ -33,7 +33,7 @@ impl Sweep {
         let variants = options_or_none(file.variants.iter());
         let factors = [variants.len(), combinations.len(), draws.len(), seeds.len()];
         let count = factors.into_iter().try_fold(1_usize, usize::checked_mul);
-        if count.is_none_or(|count| count > MOST) {
+        if count.is_none_or(|count| count > MAX_RUNS) {
             return Err(too_many(&fail));
         }
         let mut runs = Vec::new();
@@ -54,17 +54,17 @@ impl Sweep {
 }
 
 fn too_many(fail: &dyn Fn(String) -> SweepError) -> SweepError {
-    fail(format!("it makes more than {MOST} runs: take fewer values, or draw some in [random]"))
+    fail(format!("it has more than {MAX_RUNS} runs: take fewer values, or draw some in [random]"))
 }
 
-/// Each of these, or nothing once.
+/// Returns the values as `Some`, or a single `None` if there are none.
 fn options_or_none<T>(values: impl Iterator<Item = T>) -> Vec<Option<T>> {
     let values: Vec<Option<T>> = values.map(Some).collect();
     if values.is_empty() { vec![None] } else { values }
 }
 
-/// Every combination of the options' values, the last option's changing first; `None` if there are more
-/// than a sweep may have.
+/// Returns every combination of the options' values, in which the last option varies fastest; `None` if
+/// there are more than a sweep may have.
 fn grid(options: &[(String, Vec<Entry>)]) -> Option<Vec<Vec<Entry>>> {
     options.iter().try_fold(vec![Vec::new()], |combinations, (_, values)| {
         let count = combinations.len().checked_mul(values.len())?;
@@ -74,11 +74,11 @@ fn grid(options: &[(String, Vec<Entry>)]) -> Option<Vec<Vec<Entry>>> {
                 .iter()
                 .map(move |value| [combination.as_slice(), std::slice::from_ref(value)].concat())
         };
-        (count <= MOST).then(|| combinations.iter().flat_map(with).collect())
+        (count <= MAX_RUNS).then(|| combinations.iter().flat_map(with).collect())
     })
 }
 
-/// What a run is made of.
+/// Sources of a run's options.
 struct Parts<'a> {
     common: &'a [Entry],
     variant: Option<&'a (String, Vec<Entry>)>,
@@ -92,20 +92,20 @@ impl Parts<'_> {
         let variant = self.variant.map(|(name, _)| name.clone());
         let name = run_name(variant.as_deref(), &options, self.seed);
         let mut own = self.variant.map_or_else(Vec::new, |(_, entries)| entries.clone());
-        own = source::put_over(own, self.varied);
+        own = source::overlay(own, self.varied);
         if let Some(seed) = self.seed {
-            own = source::put_over(own, vec![Entry::new("seed", vec![seed.to_string()])]);
+            own = source::overlay(own, vec![Entry::new("seed", vec![seed.to_string()])]);
         }
         let fail = |error: ConfigError| {
             let (path, source) = (path.to_owned(), Box::new(error));
             SweepError::Run { path, run: name.clone(), source }
         };
-        let entries = source::put_over(self.common.to_vec(), own.clone());
+        let entries = source::overlay(self.common.to_vec(), own.clone());
         let mut config: Config = options::parse(&entries).map_err(|error| fail(error.into()))?;
         let folder = out.join(&name);
         config.run.save_dir.clone_from(&folder);
         if config.data.cache == CacheChoice::Auto {
-            // All runs read the same clips.
+            // All runs read the same clips, so they share a cache.
             config.data.cache = CacheChoice::Folder(out.join(FRAMES));
         }
         config.check().map_err(fail)?;
@@ -117,18 +117,18 @@ fn shown(entries: &[Entry]) -> IndexMap<String, String> {
     entries.iter().map(|entry| (entry.name.clone(), plain(entry))).collect()
 }
 
-/// Refuses two runs in one folder. Some file systems take capitals for small letters.
+/// Refuses two runs in one folder. Some file systems do not distinguish upper and lower case.
 fn check_names(runs: &[Run]) -> Result<(), String> {
     let mut seen: HashMap<String, &str> = HashMap::new();
     for run in runs {
-        let small = run.name.to_ascii_lowercase();
-        if [FRAMES, TABLE].contains(&small.as_str()) {
+        let lowercase = run.name.to_ascii_lowercase();
+        if [FRAMES, TABLE].contains(&lowercase.as_str()) {
             return Err(format!(
-                "run {}: the sweep's folder has something of that name: rename the variant",
+                "run {}: the sweep uses that name in its folder: rename the variant",
                 run.name
             ));
         }
-        if let Some(other) = seen.insert(small, &run.name) {
+        if let Some(other) = seen.insert(lowercase, &run.name) {
             return Err(format!(
                 "runs {other} and {} would share a folder: rename one of them",
                 run.name

@@ -13,26 +13,27 @@ use crate::config::{Config, shortcuts, source};
 use crate::near::nearest;
 use crate::options::{Entry, from_table, from_value, line_of, parse_toml};
 
-/// Most draws, and most runs of a sweep.
-pub(super) const MOST: usize = 10_000;
+/// Maximum number of draws and of runs of a sweep.
+pub(super) const MAX_RUNS: usize = 10_000;
 
-/// Options that a sweep sets itself, or that do not go with one, and why.
+/// Options that a sweep sets itself or that make no sense in one, and why.
 const OWN: [(&str, &str); 7] = [
     ("save-dir", "each run has a folder of its own below --out"),
-    ("resume", "an interrupted run goes on by itself when the sweep is started again"),
-    ("resume-best-acc", "an interrupted run goes on with the best score that it had"),
-    ("overwrite", "a run goes on where it is; remove its folder to train it from the beginning"),
+    ("resume", "an interrupted run is resumed when the sweep is started again"),
+    ("resume-best-acc", "an interrupted run is resumed with the best score that it had"),
+    ("overwrite", "a run is resumed in its folder; remove that to train it from scratch"),
     ("record", "all runs would write to one folder"),
     ("test-run", "it writes no files from which a score could be read"),
-    ("compare-freezing", "it makes two runs of one: vary freezing-strategy instead"),
+    ("compare-freezing", "it turns one run into two: vary freezing-strategy instead"),
 ];
-/// Those among them that a configuration file may have, as each run writes it; they are left out.
+/// Options of [`OWN`] that a configuration file may have, because runs write them there; they are left
+/// out.
 const LEFT_OUT: [&str; 5] = ["save-dir", "resume", "resume-best-acc", "overwrite", "record"];
 
-/// A sweep as it is written, each value checked by itself. All entries are expanded.
+/// Contents of a sweep's file, each value checked on its own. Shortcuts are expanded.
 #[derive(Debug, Default)]
 pub(super) struct SweepFile {
-    /// The options of all runs: those of `config` and, over them, of `[base]`.
+    /// Options of all runs: those of `config`, overridden by those of `[base]`.
     pub common: Vec<Entry>,
     pub seeds: Vec<u64>,
     pub variants: Vec<(String, Vec<Entry>)>,
@@ -43,7 +44,7 @@ pub(super) struct SweepFile {
 
 type Key<'a> = Spanned<DeString<'a>>;
 type Value<'a> = Spanned<DeValue<'a>>;
-/// Options as they are written, each with its line.
+/// Names of options as they are written, each with its line.
 type Lines = Vec<(String, usize)>;
 
 impl SweepFile {
@@ -51,7 +52,7 @@ impl SweepFile {
     pub(super) fn load(path: &Path) -> Result<Self, SweepError> {
         let fail = |reason: String| SweepError::File { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-        let mut reader = Reader { text: &text, config: None, places: Vec::new() };
+        let mut reader = Reader { text: &text, config: None, varied: Vec::new() };
         let mut file = reader.file().map_err(fail)?;
         if let Some((line, config)) = reader.config {
             let config = path.parent().unwrap_or(Path::new("")).join(config);
@@ -66,7 +67,7 @@ impl SweepFile {
             {
                 return Err(inside(format!("{}: {name}: {why}", config.display())));
             }
-            file.common = source::put_over(under, file.common);
+            file.common = source::overlay(under, file.common);
         }
         Ok(file)
     }
@@ -76,8 +77,8 @@ struct Reader<'a> {
     text: &'a str,
     /// The configuration file and the line that names it.
     config: Option<(usize, PathBuf)>,
-    /// The options that are given in one of the tables that must not share any: table, name, line.
-    places: Vec<(&'static str, String, usize)>,
+    /// Options in the tables that must not have any in common: table, name, line.
+    varied: Vec<(&'static str, String, usize)>,
 }
 
 impl<'a> Reader<'a> {
@@ -103,7 +104,7 @@ impl<'a> Reader<'a> {
         line_of(self.text, key.span().start)
     }
 
-    /// What is wrong about a key of a table.
+    /// Formats what is wrong with a key of a table.
     fn wrong(&self, key: &Key, table: &str, reason: &str) -> String {
         format!("line {}: {table}{}: {reason}", self.line(key), key.get_ref())
     }
@@ -111,7 +112,7 @@ impl<'a> Reader<'a> {
     fn unknown(&self, key: &Key, table: &str, known: &[&str]) -> String {
         let reason = match nearest(key.get_ref(), known.iter().copied()) {
             Some(meant) => format!("there is no such key; did you mean {meant}?"),
-            None => format!("there is no such key; known are {}", known.join(", ")),
+            None => format!("there is no such key; known keys: {}", known.join(", ")),
         };
         self.wrong(key, table, &reason)
     }
@@ -141,14 +142,14 @@ impl<'a> Reader<'a> {
         if seeds.is_empty() {
             return Err(wrong("must have a value"));
         }
-        if let Some(seed) = twice(seeds.iter()) {
+        if let Some(seed) = duplicate(seeds.iter()) {
             return Err(wrong(&format!("{seed} occurs twice")));
         }
-        self.places.push(("seeds", "seed".to_owned(), self.line(key)));
+        self.varied.push(("seeds", "seed".to_owned(), self.line(key)));
         Ok(seeds)
     }
 
-    /// A table of options, and how they are written.
+    /// Returns the entries of a table of options, and their names as written.
     fn options(&self, key: &Key, table: &str, value: Value) -> Result<(Vec<Entry>, Lines), String> {
         let parent = table.strip_suffix(key.get_ref().as_ref()).unwrap_or_default();
         let entries = from_table(self.table(key, value, parent)?, self.text)?;
@@ -170,7 +171,7 @@ impl<'a> Reader<'a> {
             }
             let table = format!("variants.{}", name.get_ref());
             let (entries, names) = self.options(&name, &table, options)?;
-            self.places.extend(names.into_iter().map(|(name, line)| ("variants", name, line)));
+            self.varied.extend(names.into_iter().map(|(name, line)| ("variants", name, line)));
             variants.push((name.get_ref().to_string(), entries));
         }
         if variants.is_empty() {
@@ -179,7 +180,7 @@ impl<'a> Reader<'a> {
         Ok(variants)
     }
 
-    /// The values of an option, which `items` are.
+    /// Returns the values of an option, given by `items`.
     fn values(&self, key: &Key, table: &str, items: &[Value]) -> Result<Vec<Entry>, String> {
         if items.is_empty() {
             return Err(self.wrong(key, table, "must have a value"));
@@ -196,14 +197,14 @@ impl<'a> Reader<'a> {
         Ok(values)
     }
 
-    /// The name of a varied option, which is remembered for its table.
+    /// Returns the name of a varied option and remembers that this table has it.
     fn option(&mut self, key: &Key, table: &'static str, prefix: &str) -> Result<String, String> {
         let (name, line) = (key.get_ref().replace('_', "-"), self.line(key));
         refuse_own(&name, prefix, line)?;
-        if self.places.iter().any(|(other, taken, _)| *other == table && *taken == name) {
+        if self.varied.iter().any(|(other, taken, _)| *other == table && *taken == name) {
             return Err(self.wrong(key, prefix, "it occurs twice"));
         }
-        self.places.push((table, name.clone(), line));
+        self.varied.push((table, name.clone(), line));
         Ok(name)
     }
 
@@ -215,7 +216,7 @@ impl<'a> Reader<'a> {
                 return Err(self.wrong(&key, "grid.", "must be a list of values"));
             };
             let values = self.values(&key, "grid.", items)?;
-            if let Some(value) = twice(values.iter().map(plain)) {
+            if let Some(value) = duplicate(values.iter().map(plain)) {
                 return Err(self.wrong(&key, "grid.", &format!("{value} occurs twice")));
             }
             grid.push((name, values));
@@ -234,8 +235,8 @@ impl<'a> Reader<'a> {
             match key.get_ref().as_ref() {
                 "draws" => {
                     let number = whole(&value).and_then(|number| usize::try_from(number).ok());
-                    let number = number.filter(|number| (1..=MOST).contains(number));
-                    let reason = format!("must be a whole number between 1 and {MOST}");
+                    let number = number.filter(|number| (1..=MAX_RUNS).contains(number));
+                    let reason = format!("must be a whole number between 1 and {MAX_RUNS}");
                     draws = Some(number.ok_or_else(|| wrong(&reason))?);
                 }
                 "seed" => {
@@ -278,7 +279,7 @@ impl<'a> Reader<'a> {
                 ("log", DeValue::Boolean(switch)) => log = *switch,
                 ("log", _) => return Err(wrong("log must be true or false")),
                 (part, _) => {
-                    let reason = format!("there is no key {part}; known are from, to, log");
+                    let reason = format!("there is no key {part}; known keys: from, to, log");
                     return Err(wrong(&reason));
                 }
             }
@@ -304,12 +305,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An option has one value in a run: no two of the tables may give it.
+    /// Refuses an option in more than one of the tables, because it can only have one value in a run.
     fn refuse_shared(&self) -> Result<(), String> {
-        for (at, (table, name, _)) in self.places.iter().enumerate() {
+        for (at, (table, name, _)) in self.varied.iter().enumerate() {
             let shared =
                 |(other, taken, _): &&(&str, String, usize)| taken == name && other != table;
-            if let Some((other, _, line)) = self.places[at..].iter().find(shared) {
+            if let Some((other, _, line)) = self.varied[at..].iter().find(shared) {
                 return Err(format!(
                     "line {line}: {name} is given in {other}, and in {table} too: leave one of the \
                      two out"
@@ -320,7 +321,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A table's keys and values in the file's order.
+/// Returns a table's keys and values in the file's order.
 fn in_order<'a>(table: DeTable<'a>) -> Vec<(Key<'a>, Value<'a>)> {
     let mut fields: Vec<(Key, Value)> = table.into_iter().collect();
     fields.sort_by_key(|(key, _)| key.span().start);
@@ -334,8 +335,8 @@ fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// The first value that occurs a second time.
-fn twice<T: std::hash::Hash + Eq + Clone>(values: impl Iterator<Item = T>) -> Option<T> {
+/// Returns the first value that occurs a second time.
+fn duplicate<T: std::hash::Hash + Eq + Clone>(values: impl Iterator<Item = T>) -> Option<T> {
     let mut seen = HashSet::new();
     values.into_iter().find(|value| !seen.insert(value.clone()))
 }

@@ -1,4 +1,4 @@
-//! What a run's folder says of it.
+//! State of a run, read from its folder.
 
 use std::fs;
 use std::io;
@@ -23,11 +23,11 @@ choices! {
         Finished = "finished",
         /// Its process ended with an error.
         Failed = "failed",
-        /// It began and goes on when the sweep is started again.
+        /// It was started, and is resumed when the sweep is started again.
         Interrupted = "interrupted",
-        /// A process trains it.
+        /// A process is training it.
         Running = "running",
-        /// It has not begun.
+        /// It has not been started.
         Waiting = "waiting",
     }
 }
@@ -35,31 +35,31 @@ choices! {
 /// The best epoch of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Best {
-    /// Counted from 1.
+    /// Number of the epoch, counted from 1.
     pub epoch: usize,
     /// Validation score.
     pub score: f64,
-    /// Balanced accuracy by task.
+    /// Balanced accuracy, by task.
     pub tasks: IndexMap<String, f64>,
 }
 
-/// What is known of a run.
+/// Status and results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunResult {
-    /// How far it has come.
+    /// How far the run has come.
     pub status: Status,
-    /// Why it failed, or cannot go on.
+    /// Why the run failed, or why its history cannot be read.
     pub reason: Option<String>,
-    /// Finished epochs.
+    /// Number of finished epochs.
     pub epochs: usize,
-    /// Time that they took, seconds.
+    /// Time that the finished epochs took, seconds.
     pub seconds: f64,
-    /// The best of them.
+    /// Best of the finished epochs.
     pub best: Option<Best>,
 }
 
-/// Reads what a run's folder has: whether it runs now is for its lock to say.
-pub(super) fn look(run: &Run) -> RunResult {
+/// Reads the status and results of a run from its folder. Whether it is running now, only its lock can tell.
+pub(super) fn read_result(run: &Run) -> RunResult {
     let (history, unreadable) = match history(run) {
         Ok(history) => (history, None),
         Err(reason) => (Vec::new(), Some(reason)),
@@ -99,10 +99,10 @@ fn history(run: &Run) -> Result<Vec<EpochRecord>, String> {
     }
 }
 
-/// The configuration of the run that a folder holds; `None` if it holds none.
+/// Returns the configuration of the run that the folder holds; `None` if it holds none.
 ///
 /// # Errors
-/// A folder that holds a run with other options, or one whose options are not known.
+/// A folder that holds a run with other options, or a run whose options cannot be read.
 pub(super) fn check(run: &Run) -> Result<Option<Config>, SweepError> {
     if !checkpoint::holds_run(&run.folder) {
         return Ok(None);
@@ -112,15 +112,15 @@ pub(super) fn check(run: &Run) -> Result<Option<Config>, SweepError> {
         |reason: String| refuse(format!("it holds a run whose {CONFIG} cannot be read: {reason}"));
     let text =
         fs::read_to_string(run.folder.join(CONFIG)).map_err(|e| unreadable(e.to_string()))?;
-    let there: Config = toml::from_str(&text).map_err(|e| unreadable(e.message().to_owned()))?;
-    let changes = run.config.changes_from(&there);
+    let stored: Config = toml::from_str(&text).map_err(|e| unreadable(e.message().to_owned()))?;
+    let changes = run.config.changes_from(&stored);
     if changes.is_empty() {
-        return Ok(Some(there));
+        return Ok(Some(stored));
     }
     Err(refuse(format!("it holds a run with other options: {}", changes.join(", "))))
 }
 
-/// Whether a run has a checkpoint to go on from.
+/// Returns whether a run has a checkpoint to resume from.
 pub(super) fn has_checkpoint(run: &Run) -> bool {
     run.folder.join(LAST).exists()
 }

@@ -1,4 +1,4 @@
-//! A run in a child process.
+//! Training of a run in a child process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,18 +10,18 @@ use super::folder::{FAILURE, check};
 use super::{Run, SweepError};
 use crate::checkpoint::{self, CONFIG, CheckpointError, FolderLock};
 
-/// Name of the file with what a run prints.
+/// Name of the file with the output of a run.
 pub(super) const LOG: &str = "log.txt";
-/// Bytes at a log's end among which the error is looked for.
-const END: u64 = 1 << 16;
-/// What an error begins with in a log.
+/// Number of bytes at the end of a log that are searched for an error.
+const TAIL_BYTES: u64 = 1 << 16;
+/// Prefix of an error in a log.
 const ERROR: &str = "error: ";
 
 /// Why a run was not started.
 pub(super) enum NotStarted {
-    /// Another process works on it.
+    /// Another process is working on it.
     InUse,
-    /// It cannot be.
+    /// It could not be started, for this reason.
     Failed(String),
 }
 
@@ -40,7 +40,7 @@ impl From<SweepError> for NotStarted {
     }
 }
 
-/// Claims a run's folder, which is created.
+/// Creates a run's folder and claims it.
 pub(super) fn claim(run: &Run) -> Result<FolderLock, NotStarted> {
     let fail = |source| CheckpointError::Write { path: run.folder.clone(), source };
     fs::create_dir_all(&run.folder).map_err(fail)?;
@@ -49,18 +49,19 @@ pub(super) fn claim(run: &Run) -> Result<FolderLock, NotStarted> {
 
 /// A started run.
 pub(super) struct Job {
-    /// Its place among the sweep's runs.
+    /// Index of the run in the sweep.
     pub index: usize,
     pub started: Instant,
     child: Child,
-    /// Length of the log before.
+    /// Length of the log before this start.
     log: u64,
-    told: bool,
+    /// Whether the run has been asked to end.
+    stopped: bool,
     _claim: FolderLock,
 }
 
 impl Job {
-    /// Starts or resumes a run with `program`, which is polyview.
+    /// Starts or resumes a run with `program`, the polyview executable.
     pub(super) fn start(
         run: &Run,
         index: usize,
@@ -88,24 +89,32 @@ impl Job {
         let child = command.spawn().map_err(|error| {
             NotStarted::Failed(format!("{} cannot be started: {error}", program.display()))
         })?;
-        Ok(Self { index, started: Instant::now(), child, log: length, told: false, _claim: claim })
+        Ok(Self {
+            index,
+            started: Instant::now(),
+            child,
+            log: length,
+            stopped: false,
+            _claim: claim,
+        })
     }
 
-    /// How it ended; `None` while it goes on.
+    /// Returns the exit status of the run; `None` while it is running.
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Asks the run to end, once. A terminal's Ctrl-C has reached it already and would end it at once the
-    /// second time, so this is another signal. Windows has none; there a console's events reach all.
+    /// Asks the run to end, once. This is done by SIGTERM, because a terminal's Ctrl-C has already reached
+    /// the run and would end it at once the second time. Windows has no such signal; there, the console's
+    /// events reach all processes.
     pub(super) fn stop(&mut self) {
-        if std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.stopped, true) {
             return;
         }
         #[cfg(unix)]
         {
             use sysinfo::{Pid, ProcessesToUpdate, Signal, System};
-            // A child that has not been waited for keeps its number.
+            // A child that has not been waited for keeps its process ID.
             let id = Pid::from_u32(self.child.id());
             let mut system = System::new();
             system.refresh_processes(ProcessesToUpdate::Some(&[id]), false);
@@ -116,27 +125,28 @@ impl Job {
         }
     }
 
-    /// Why it failed: the error that it printed, or how it ended.
+    /// Returns why the run failed: the error that it printed, or how its process ended.
     pub(super) fn reason(&self, run: &Run, status: &str) -> String {
         let printed = error_in(&run.folder.join(LOG), self.log).ok().flatten();
         printed.unwrap_or_else(|| format!("its process ended ({status})"))
     }
 }
 
-/// The last error in a log behind its first bytes; of one with a list, the first entry too.
+/// Returns the last error in a log, ignoring the first `from` bytes. If it introduces a list, the first
+/// entry is included.
 fn error_in(log: &Path, from: u64) -> io::Result<Option<String>> {
     let mut file = File::open(log)?;
-    let from = from.max(file.metadata()?.len().saturating_sub(END));
+    let from = from.max(file.metadata()?.len().saturating_sub(TAIL_BYTES));
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
-    let Some(place) = lines.iter().rposition(|line| line.starts_with(ERROR)) else {
+    let Some(index) = lines.iter().rposition(|line| line.starts_with(ERROR)) else {
         return Ok(None);
     };
-    let error = &lines[place][ERROR.len()..];
-    let entry = lines.get(place + 1).filter(|line| error.ends_with(':') && line.starts_with(' '));
+    let error = &lines[index][ERROR.len()..];
+    let entry = lines.get(index + 1).filter(|line| error.ends_with(':') && line.starts_with(' '));
     Ok(Some(match entry {
         Some(entry) => format!("{error} {}", entry.trim()),
         None => error.to_owned(),

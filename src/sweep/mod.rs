@@ -1,9 +1,8 @@
 //! A set of training runs: one file of options, one folder per run.
 //!
 //! [`Sweep::load`] expands the file to runs and checks the options of all of them; [`Sweep::run`] trains
-//! each in a child process, so that one that fails does not take the others along. What is known of a run
-//! is read from its folder alone: several processes may work on one sweep, and any of them may be started
-//! again.
+//! each in a child process, so that a failing run does not affect the others. The state of a run is read
+//! from its folder alone: several processes may work on one sweep, and any of them may be started again.
 
 mod draw;
 mod expand;
@@ -30,7 +29,7 @@ pub const TABLE: &str = "sweep.csv";
 /// Name of the frame cache that the runs share.
 pub(crate) const FRAMES: &str = "frames";
 
-/// Why a sweep cannot begin, or its table cannot be written.
+/// Why a sweep cannot be started, or its table cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The file cannot be read or understood.
@@ -42,7 +41,7 @@ pub enum SweepError {
         reason: String,
     },
     /// The options of a run make no sense together.
-    #[error("{}: {}: {source}", .path.display(), of_run(.run))]
+    #[error("{}: {}: {source}", .path.display(), run_label(.run))]
     Run {
         /// The sweep's file.
         path: PathBuf,
@@ -51,7 +50,7 @@ pub enum SweepError {
         /// The option and what is wrong.
         source: Box<ConfigError>,
     },
-    /// A folder holds another run than the one that belongs there.
+    /// A folder holds a run other than the one that belongs there.
     #[error("{}: {reason}", .folder.display())]
     Folder {
         /// The run's folder.
@@ -64,7 +63,7 @@ pub enum SweepError {
     Others {
         /// The table.
         table: PathBuf,
-        /// The first of them, and how many more there are.
+        /// Name of the first of them, and the number of others.
         runs: String,
     },
     /// A file of the sweep cannot be written.
@@ -72,44 +71,44 @@ pub enum SweepError {
     Write(#[from] CheckpointError),
 }
 
-/// A run in a message; the only one of a sweep has no name of its own.
-fn of_run(name: &str) -> String {
+/// Names a run in a message. The only run of a sweep has no name of its own.
+fn run_label(name: &str) -> String {
     if name == "run" { name.to_owned() } else { format!("run {name}") }
 }
 
 /// One run of a sweep.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// What differs between it and others, as the name of its folder.
+    /// Name of the run and its folder, made of the options in which it differs from the others.
     pub name: String,
-    /// Its folder.
+    /// Folder of the run.
     pub folder: PathBuf,
-    /// Its set of options among `[variants]`.
+    /// Name of its set of options in `[variants]`.
     pub variant: Option<String>,
-    /// Its values of the options in `[grid]` and `[random]`, in the file's order.
+    /// Values of the options in `[grid]` and `[random]`, in the file's order.
     pub options: IndexMap<String, String>,
-    /// Its seed among `seeds`.
+    /// Seed from `seeds`.
     pub seed: Option<u64>,
-    /// The options that not all runs have, by name, as text.
+    /// Options that are not common to all runs, by name, as text.
     pub own: IndexMap<String, String>,
-    /// All its options.
+    /// All options of the run.
     pub config: Config,
 }
 
 /// A set of runs.
 #[derive(Debug, Clone)]
 pub struct Sweep {
-    /// The folder of their folders.
+    /// Folder that contains the runs' folders.
     pub out: PathBuf,
-    /// The options that all runs have in the file, by name, as text.
+    /// Options that the file gives to all runs, by name, as text.
     pub common: IndexMap<String, String>,
-    /// The runs: variants in the file's order, then the grid's values, the last option's first, then
-    /// random draws, then seeds.
+    /// The runs. Seeds vary fastest, then random draws, then the grid's values (of which the last option's
+    /// vary fastest), then variants, in the file's order.
     pub runs: Vec<Run>,
 }
 
 impl Sweep {
-    /// Names of the options in `[grid]` and `[random]`, in the file's order.
+    /// Returns the names of the options in `[grid]` and `[random]`, in the file's order.
     pub fn varied(&self) -> impl Iterator<Item = &String> {
         self.runs.iter().take(1).flat_map(|run| run.options.keys())
     }

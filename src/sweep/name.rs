@@ -1,30 +1,30 @@
-//! Names of runs, which are those of their folders.
+//! Names of runs, which are also the names of their folders.
 
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use crate::options::Entry;
 
-/// Bytes of the longest name.
-const LONGEST: usize = 120;
-/// Digits of the hash in names that do not show everything.
+/// Length of the longest name, bytes.
+const MAX_LENGTH: usize = 120;
+/// Number of digits of the hash in names that do not show everything.
 const DIGITS: usize = 8;
 
-/// A value as names, tables and messages show it: a number in one way, however it was written.
+/// Formats a value for names, tables and messages. A number has one form, however it was written.
 pub(super) fn plain(entry: &Entry) -> String {
     let values: Vec<String> = entry.values.iter().map(|value| plain_value(value)).collect();
     values.join(",")
 }
 
 fn plain_value(text: &str) -> String {
-    // Seeds are larger than what a float holds exactly.
+    // Seeds may be too large for a float to hold exactly.
     if let Ok(whole) = text.parse::<i64>() {
         return whole.to_string();
     }
     text.parse::<f64>().ok().filter(|value| value.is_finite()).map_or(text.to_owned(), number)
 }
 
-/// A number in the shorter of its usual forms: `0.001`, `1e-5`.
+/// Formats a number in the shorter of its usual forms: `0.001`, `1e-5`.
 pub(super) fn number(value: f64) -> String {
     if value == 0.0 || (1e-4..1e6).contains(&value.abs()) {
         value.to_string()
@@ -33,8 +33,8 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// The name of a run by what differs between it and others: `mixup_head-lr=0.001_seed=0`. It is safe as
-/// a file's name, of bounded length, and depends on nothing else. Options are sorted.
+/// Returns the name of a run, made of what distinguishes it from others: `mixup_head-lr=0.001_seed=0`. It
+/// is safe as a file name, has a bounded length, and depends on nothing else. Options are sorted.
 pub(super) fn run_name(
     variant: Option<&str>,
     options: &IndexMap<String, String>,
@@ -51,17 +51,17 @@ pub(super) fn run_name(
     safe(&parts.join("_"))
 }
 
-/// `text` if it is safe as a name, else what is safe of it and a hash of all of it.
+/// Returns `text` if it is safe as a name, otherwise its safe part and a hash of the whole.
 fn safe(text: &str) -> String {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "_-=+,.".contains(c);
     let name: String = text.chars().map(|c| if is_safe(c) { c } else { '-' }).collect();
-    // Hidden, an option of a program, or cut off by Windows.
+    // Otherwise the folder would be hidden or look like an option, or Windows would cut off its dot.
     let name = name.trim_start_matches(['.', '-']).trim_end_matches('.');
-    if !name.is_empty() && name == text && name.len() <= LONGEST {
+    if !name.is_empty() && name == text && name.len() <= MAX_LENGTH {
         return name.to_owned();
     }
     let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-    let shown = &name[..name.len().min(LONGEST - DIGITS - 1)];
+    let shown = &name[..name.len().min(MAX_LENGTH - DIGITS - 1)];
     format!("{shown}~{}", &hash[..DIGITS])
 }
 
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_files() {
+    fn names_are_safe_file_names() {
         let options = [("weight-decay", "1e-5"), ("head-lr", "0.001")];
         let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let name = run_name(Some("mixup"), &options, Some(3));
@@ -111,7 +111,7 @@ mod tests {
         }
         assert!(named("a/b") != named("a b"));
         let (long, other) = (named(&"x".repeat(500)), named(&"x".repeat(501)));
-        assert!(long.len() == LONGEST && long != other, "{long}");
-        assert_eq!(named(&"x".repeat(LONGEST)).len(), LONGEST);
+        assert!(long.len() == MAX_LENGTH && long != other, "{long}");
+        assert_eq!(named(&"x".repeat(MAX_LENGTH)).len(), MAX_LENGTH);
     }
 }

@@ -1,4 +1,4 @@
-//! What came of a sweep: a table of its runs, and one of combinations with their seeds merged.
+//! Results of a sweep: a table of its runs, and one of combinations with their seeds merged.
 
 use std::collections::HashSet;
 
@@ -9,29 +9,29 @@ use super::{Best, Run, RunResult, Status, Sweep, SweepError, TABLE};
 use crate::checkpoint::{CheckpointError, holds_run};
 use crate::metrics::Estimate;
 
-/// The runs that differ in nothing but their seed.
+/// Runs that differ only in their seed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Combination {
-    /// Its set of options among `[variants]`.
+    /// Name of its set of options in `[variants]`.
     pub variant: Option<String>,
-    /// Its values of the options in `[grid]` and `[random]`.
+    /// Values of the options in `[grid]` and `[random]`.
     pub options: IndexMap<String, String>,
-    /// Number of its runs by how far they have come.
+    /// Number of its runs, by status.
     pub runs: IndexMap<&'static str, usize>,
-    /// Score of the best epoch, over its finished runs.
+    /// Score of the best epoch, over the finished runs.
     pub score: Option<Estimate>,
-    /// By task, its balanced accuracy in that epoch.
+    /// Balanced accuracy in the best epoch, by task.
     pub tasks: IndexMap<String, Option<Estimate>>,
 }
 
 impl Combination {
-    /// Number of its runs that have come so far.
+    /// Returns the number of its runs with this status.
     pub fn count(&self, status: Status) -> usize {
         self.runs.get(status.name()).copied().unwrap_or_default()
     }
 }
 
-/// The combinations of a sweep, those with the highest mean score first, those without one last.
+/// Returns the combinations of a sweep by descending mean score, those without one last.
 pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
     let mut groups: IndexMap<_, (&Run, Vec<&RunResult>)> = IndexMap::new();
     for (run, result) in sweep.runs.iter().zip(results) {
@@ -62,20 +62,20 @@ pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
     };
     let mut all: Vec<Combination> = groups.into_values().map(combination).collect();
     let rank = |c: &Combination| c.score.map_or(f64::NEG_INFINITY, |score| score.mean);
-    // Stable: the file's order on a tie.
+    // The sort is stable, so that ties keep the file's order.
     all.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
     all
 }
 
-/// The tasks of all runs.
+/// Returns the tasks of all runs.
 fn tasks(results: &[RunResult]) -> IndexSet<&str> {
     let best = results.iter().filter_map(|result| result.best.as_ref());
     best.flat_map(|best| best.tasks.keys()).map(String::as_str).collect()
 }
 
-/// The table of all runs. Columns: name, variant, the options of `[grid]` and `[random]`, seed, status,
-/// finished epochs, best epoch and its score so far, `balanced_accuracy/TASK` there, and seconds of
-/// training and validation. The columns variant and seed stand there if the file has such.
+/// Returns the table of all runs as CSV. Columns: name, variant, the options of `[grid]` and `[random]`,
+/// seed, status, finished epochs, best epoch so far and its score, its `balanced_accuracy/TASK`, and
+/// seconds of training and validation. Variant and seed are left out if the file has none.
 ///
 /// # Errors
 /// A table that cannot be made, which should not happen.
@@ -118,14 +118,14 @@ pub fn results_csv(sweep: &Sweep, results: &[RunResult]) -> Result<String, Sweep
     Ok(String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?)
 }
 
-/// Refuses to replace a table that lists runs of another sweep whose folders are there: what is known of
-/// them all would be in no table any more.
+/// Refuses to replace a table that lists runs of another sweep whose folders still exist: no table would
+/// list their results any more.
 ///
 /// # Errors
 /// [`SweepError::Others`].
-pub(super) fn keep_others(sweep: &Sweep) -> Result<(), SweepError> {
+pub(super) fn protect_other_sweep(sweep: &Sweep) -> Result<(), SweepError> {
     let path = sweep.out.join(TABLE);
-    // A table that is damaged or none of a sweep says nothing of runs.
+    // A table that cannot be read lists no runs.
     let Ok(mut table) = csv::Reader::from_path(&path) else { return Ok(()) };
     let ours: HashSet<&str> = sweep.runs.iter().map(|run| run.name.as_str()).collect();
     let names =

@@ -1,41 +1,41 @@
-//! Which run is trained when.
+//! Scheduling of a sweep's runs.
 
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::folder::{FAILURE, check, has_checkpoint, look};
+use super::folder::{FAILURE, check, has_checkpoint, read_result};
 use super::job::{Job, NotStarted, claim};
-use super::results::{keep_others, results_csv};
+use super::results::{protect_other_sweep, results_csv};
 use super::{Run, RunResult, Status, Sweep, SweepError, TABLE};
 use crate::checkpoint::{CheckpointError, write_atomically};
 
-/// Time between two looks at the children.
-const EVERY: Duration = Duration::from_millis(50);
+/// Interval at which the child processes are polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Exit status of a run that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// What happens in a sweep.
+/// Event in the course of a sweep.
 #[derive(Debug)]
 pub enum SweepEvent<'a> {
-    /// A run is started or goes on.
+    /// A run was started or resumed.
     Started {
-        /// Its place among the runs, from 0.
+        /// Index of the run, from 0.
         index: usize,
-        /// Whether it goes on from a checkpoint.
+        /// Whether it continues from a checkpoint.
         resumes: bool,
     },
-    /// A run is left to another process that works on it.
+    /// A run is left to another process that is working on it.
     Elsewhere {
-        /// Its place among the runs, from 0.
+        /// Index of the run, from 0.
         index: usize,
     },
     /// A run's process has ended, or could not be started.
     Ended {
-        /// Its place among the runs, from 0.
+        /// Index of the run, from 0.
         index: usize,
-        /// What came of it.
+        /// Status and results of the run.
         result: &'a RunResult,
         /// How long the process ran.
         took: Duration,
@@ -43,9 +43,9 @@ pub enum SweepEvent<'a> {
 }
 
 impl Sweep {
-    /// What is known of each run, in order.
+    /// Returns the status and results of each run, in order.
     pub fn results(&self) -> Vec<RunResult> {
-        self.runs.iter().map(look).collect()
+        self.runs.iter().map(read_result).collect()
     }
 
     /// Refuses folders that hold runs with other options, and a table of another sweep.
@@ -53,12 +53,12 @@ impl Sweep {
     /// # Errors
     /// [`SweepError::Folder`], [`SweepError::Others`].
     pub fn check(&self) -> Result<(), SweepError> {
-        keep_others(self)?;
+        protect_other_sweep(self)?;
         let mut moved = 0;
         for run in &self.runs {
-            let there = check(run)?;
+            let saved = check(run)?;
             moved += usize::from(
-                there.is_some_and(|there| there.data.dataset_root != run.config.data.dataset_root),
+                saved.is_some_and(|saved| saved.data.dataset_root != run.config.data.dataset_root),
             );
         }
         if moved > 0 {
@@ -67,14 +67,14 @@ impl Sweep {
         Ok(())
     }
 
-    /// Trains every run that is not finished, `jobs` at once, in child processes of `program`, which is
-    /// polyview. Runs that another process works on are left to it. Raising `stop` asks the children to
-    /// end and waits for them. The table in [`TABLE`] is written after each run. Returns what is known of
-    /// each run, in order.
+    /// Trains every run that is not finished, `jobs` at once, in child processes of `program`, the polyview
+    /// executable. Runs that another process is working on are left to it. Raising `stop` asks the children
+    /// to end and waits for them. The table in [`TABLE`] is written after each run. Returns the status and
+    /// results of each run, in order.
     ///
     /// # Errors
     /// A folder that holds another run, before any is started; a table that cannot be written, after all
-    /// have ended. A run that fails is no error.
+    /// have ended. A run that fails is not an error.
     pub fn run(
         &self,
         program: &Path,
@@ -97,7 +97,7 @@ impl Sweep {
             jobs: Vec::new(),
         };
         schedule.write_table()?;
-        // Only the end of a run makes room for another one.
+        // Only the end of a run makes room for another.
         let mut room = true;
         loop {
             let stopping = stop.load(Ordering::Relaxed);
@@ -115,14 +115,14 @@ impl Sweep {
             if schedule.jobs.is_empty() {
                 break;
             }
-            std::thread::sleep(EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         schedule.write_table()?;
         Ok(schedule.results)
     }
 }
 
-/// When a run failed, if it did.
+/// Returns when a run failed, if it did.
 fn failure_time(run: &Run) -> Option<SystemTime> {
     run.folder.join(FAILURE).metadata().and_then(|file| file.modified()).ok()
 }
@@ -132,17 +132,17 @@ struct Schedule<'a> {
     program: &'a Path,
     observer: &'a mut dyn FnMut(&SweepEvent),
     results: Vec<RunResult>,
-    /// When runs had failed before this process began: those are tried again.
+    /// When each run had failed before this process began; such runs are tried again.
     failures: Vec<Option<SystemTime>>,
-    /// Runs that this process has done with.
+    /// Whether this process is done with each run.
     settled: Vec<bool>,
-    /// Runs that other processes work on, as of the last look.
+    /// Whether another process was working on each run when it was last checked.
     elsewhere: Vec<bool>,
     jobs: Vec<Job>,
 }
 
 impl Schedule<'_> {
-    /// Starts runs until so many are going on.
+    /// Starts runs until `jobs` of them are running.
     fn fill(&mut self, jobs: usize) {
         for index in 0..self.sweep.runs.len() {
             if self.jobs.len() >= jobs {
@@ -164,10 +164,11 @@ impl Schedule<'_> {
         }
     }
 
-    /// Whether a run is finished, or has failed in another process since this one began.
+    /// Returns whether a run is finished, or has failed in another process since this one began; then its
+    /// result is recorded.
     fn is_done(&mut self, index: usize) -> bool {
         let run = &self.sweep.runs[index];
-        let result = look(run);
+        let result = read_result(run);
         let done = match result.status {
             Status::Finished => true,
             Status::Failed => failure_time(run) != self.failures[index],
@@ -179,7 +180,7 @@ impl Schedule<'_> {
         done
     }
 
-    /// Starts a run, unless another process has finished it just now.
+    /// Starts a run, unless another process has just finished it.
     fn start(&mut self, index: usize) -> Result<Option<Job>, NotStarted> {
         let run = &self.sweep.runs[index];
         let claim = claim(run)?;
@@ -194,7 +195,7 @@ impl Schedule<'_> {
         Ok(Some(job))
     }
 
-    /// Takes note of the runs that have ended; whether any has.
+    /// Records the runs that have ended; returns whether any has.
     fn close_ended(&mut self, stopping: bool) -> bool {
         let (mut at, before) = (0, self.jobs.len());
         while let Some(job) = self.jobs.get_mut(at) {
@@ -206,7 +207,7 @@ impl Schedule<'_> {
                 }
                 Err(error) => {
                     let job = self.jobs.swap_remove(at);
-                    let reason = format!("its process is lost: {error}");
+                    let reason = format!("its process was lost: {error}");
                     self.fail(job.index, reason, job.started.elapsed());
                 }
             }
@@ -216,8 +217,8 @@ impl Schedule<'_> {
 
     fn close(&mut self, job: &Job, status: ExitStatus, stopping: bool) {
         let (run, took) = (&self.sweep.runs[job.index], job.started.elapsed());
-        let result = look(run);
-        // One that was asked to end before it listened is killed by that.
+        let result = read_result(run);
+        // A run that is asked to end before it handles signals is killed by the signal.
         let interrupted = status.code() == Some(INTERRUPTED) || stopping && status.code().is_none();
         if result.status != Status::Finished && !interrupted {
             return self.fail(job.index, job.reason(run, &status.to_string()), took);
@@ -231,7 +232,7 @@ impl Schedule<'_> {
         if let Err(error) = write_atomically(&file, format!("{reason}\n").as_bytes()) {
             log::warn!("{error}");
         }
-        let result = RunResult { status: Status::Failed, reason: Some(reason), ..look(run) };
+        let result = RunResult { status: Status::Failed, reason: Some(reason), ..read_result(run) };
         self.settle(index, result, took);
     }
 
@@ -240,14 +241,14 @@ impl Schedule<'_> {
         (self.results[index], self.settled[index]) = (result, true);
     }
 
-    /// Writes the table by what is known now, of other processes' runs too.
+    /// Writes the table from what is known now, also of other processes' runs.
     fn write_table(&mut self) -> Result<(), SweepError> {
         for (index, run) in self.sweep.runs.iter().enumerate() {
             if self.settled[index] || self.results[index].status == Status::Finished {
                 continue;
             }
             let ours = self.jobs.iter().any(|job| job.index == index);
-            let result = look(run);
+            let result = read_result(run);
             let unfinished = matches!(result.status, Status::Waiting | Status::Interrupted);
             self.results[index] = if unfinished && (ours || self.elsewhere[index]) {
                 RunResult { status: Status::Running, ..result }

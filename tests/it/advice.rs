@@ -20,7 +20,7 @@ fn classes_that_the_augmentation_exchanges_and_tasks_without_weight_are_named() 
     };
     assert_eq!(
         lines("", "Left hand", "right_hand"),
-        ["if a flip makes \"right_hand\" of \"Left hand\", give --flip-prob 0"]
+        ["if a flip turns \"Left hand\" into \"right_hand\", give --flip-prob 0"]
     );
     assert!(lines("", "backward", "Forward")[0].ends_with("give --reversal-prob 0"));
     for (options, one, other) in [

@@ -103,19 +103,19 @@ fn bench_options_that_contradict_are_refused() {
         (&["--against-stock"] as &[&str], ""),
         (
             &["--layers", "--stock", "--against-stock"],
-            "--stock: does not go with --against-stock\n",
+            "--stock: cannot be used with --against-stock\n",
         ),
-        (&["--roofline", "--layers"], "--roofline: does not go with --layers\n"),
+        (&["--roofline", "--layers"], "--roofline: cannot be used with --layers\n"),
         (&["--step-ms", "5"], ""),
         (&["--scaling", "--step-ms", "0"], "--step-ms 0: must be a number above 0"),
         (
             &["--stock", "--precision", "f16"],
             "--precision f16: --stock times Burn's own operations",
         ),
-        (&["--sync-batch-norm", "--scaling"], "--sync-batch-norm: does not go with --scaling\n"),
+        (&["--sync-batch-norm", "--scaling"], "--sync-batch-norm: cannot be used with --scaling\n"),
         (&["--device", "cpu", "--sync-batch-norm"], "--sync-batch-norm is for several devices"),
         (&["--device", "cpu*2", "--layers"], "--layers is for one device; --device cpu*2 names 2"),
-        (&["-q", "-v"], "--quiet: does not go with --verbose\n"),
+        (&["-q", "-v"], "--quiet: cannot be used with --verbose\n"),
         (&["--steps", "0"], "--steps 0: must be a whole number between 1 and 1000000\n"),
     ] {
         let output = polyview(&[&["bench"], options].concat());

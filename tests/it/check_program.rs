@@ -176,7 +176,7 @@ fn a_window_that_ends_before_it_starts_is_refused() {
         "2",
     ]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(last_error(&output).contains("--end-frame 2: must not lie before --start-frame 9"));
+    assert!(last_error(&output).contains("--end-frame 2: must not be before --start-frame 9"));
 }
 
 /// macOS refuses such names.

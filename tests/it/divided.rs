@@ -65,8 +65,8 @@ fn evaluate(checkpoint: &Path, root: &Path, split: &str) -> (u64, String) {
 }
 
 /// What is said where the actions of a split may have been trained on.
-const OTHERS: &str = "the splits that are made of it are not those of the training";
-const OWN: &str = "if this is the data set of the training, actions of that split may";
+const OTHERS: &str = "the splits created from it are not those of the training";
+const OWN: &str = "if this is the data set of the training, the network may";
 
 #[test]
 fn splits_that_are_made_of_more_actions_are_not_those_of_the_training() {
@@ -97,7 +97,7 @@ fn splits_that_are_made_of_more_actions_are_not_those_of_the_training() {
     let own = table(&folder, "own", 24, Some(thirds));
     let (actions, said) = evaluate(&checkpoint, &own, "test");
     assert_eq!((actions, said.matches(OWN).count()), (6, 1), "{said}");
-    assert!(said.contains("not one made with the training's --split 0.5,0.25,0.25"), "{said}");
+    assert!(said.contains("not one created with the training's --split 0.5,0.25,0.25"), "{said}");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_fold_is_that_of_its_own_data_set() {
     let other = table(&folder, "other", 16, Some(thirds));
     let (actions, said) = evaluate(&checkpoint, &other, "valid");
     assert_eq!((actions, said.matches(OWN).count()), (4, 1), "{said}");
-    assert!(said.contains("not one made with the training's --fold 1/3"), "{said}");
+    assert!(said.contains("not one created with the training's --fold 1/3"), "{said}");
     let (actions, said) = evaluate(&checkpoint, &other, "test");
     assert_eq!((actions, said.contains(OWN)), (4, false), "{said}");
 }

@@ -116,7 +116,7 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
         (&clips[0], "belongs to the data set"),
         (&clips[1], "belongs to the data set"),
         (&checkpoint, "is a checkpoint"),
-        (&of_run[0], "is there already and is not a file of predictions; choose another file"),
+        (&of_run[0], "already exists and is not a file of predictions; choose another file"),
         (&of_run[1], "is not a file of predictions"),
         (&of_run[2], "belongs to a run; choose another file"),
     ] {
@@ -361,7 +361,7 @@ fn what_decided_is_drawn() {
     assert!(drawn.width() > 200 && drawn.height() > 4 * 32, "{:?}", drawn.dimensions());
     let output = explain(&root.join("mvfouls/test"));
     assert_eq!(output.status.code(), Some(2));
-    assert!(last_error(&output).contains("--explain draws one action, and these are 16"));
+    assert!(last_error(&output).contains("--explain draws one action, but there are 16"));
     // A clip is never drawn over.
     let output = explain(&picture);
     assert_eq!(output.status.code(), Some(2));
@@ -376,7 +376,7 @@ fn what_decided_is_drawn() {
     let output = polyview(&[&args[..], &more, &several].concat());
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(
-        last_error(&output).contains("no view can be read in its middle"),
+        last_error(&output).contains("no view can be read around its middle"),
         "{}",
         last_error(&output)
     );

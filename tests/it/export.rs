@@ -247,7 +247,7 @@ fn only_an_export_is_exported_over() {
         let output = export(path);
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{error}");
-        let reason = "is there already and is not an export; choose another file";
+        let reason = "already exists and is not an export; choose another file";
         assert!(error.contains(reason), "{error}");
         assert!(std::fs::read(path).unwrap() == before);
     }

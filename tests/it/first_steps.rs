@@ -87,7 +87,7 @@ fn a_configuration_file_is_told_how_to_write_it() {
         ("no_tune = false", "line 1: no-tune: write tune = true"),
         ("no-pretrained = true", "there is no such option; leave pretrained out"),
         ("image-size = 3", "there is no such option; did you mean img-height and img-width?"),
-        ("[train]\nlr = 1", "line 1: [train]: options stand at the top level, without [train]"),
+        ("[train]\nlr = 1", "line 1: [train]: options belong at the top level, without [train]"),
         (
             "seed = 1\nepochs = three",
             "line 2: epochs = three: text needs quotes (epochs = \"three\")",

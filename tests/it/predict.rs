@@ -130,7 +130,7 @@ fn several_folders_are_actions_and_a_table_has_a_line_of_each() {
     fs::write(&table, "my notes").unwrap();
     let output = fixture.predict(&args, &given);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("table.csv: is there already"), "{output:?}");
+    assert!(text(&output.stderr).contains("table.csv: already exists"), "{output:?}");
 
     // Of two folders with a clip of one name each.
     let each = json(&fixture.predict(&["--json", "--each"], &[&copies[0], &fixture.action]));
@@ -251,7 +251,7 @@ fn the_input_is_the_checkpoints_unless_an_option_says_otherwise() {
     // What the checkpoint says anyway is not worth a line.
     assert!(!views(&["--img-height", "16", "--max-views", "1"]).1.contains("instead of"));
     for (args, error) in [
-        (["--start-frame", "6"], "--end-frame 5: must not lie before --start-frame 6"),
+        (["--start-frame", "6"], "--end-frame 5: must not be before --start-frame 6"),
         (["--img-width", "8"], "--img-width 8: must be a whole number between 16 and 4096"),
         (["--max-views", "0"], "--max-views 0: must be a whole number of at least 1"),
     ] {

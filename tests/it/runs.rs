@@ -138,7 +138,7 @@ fn what_two_runs_have_in_common_is_compared() {
     // The fifth action has another label in the second task, too, and none in the first.
     assert_eq!((counts(0), counts(1)), (38, 39));
     let notes = [
-        "run-0 and run-1 differ in the labels of 2 actions, left out here",
+        "run-0 and run-1 differ in the labels of 2 actions, which are left out here",
         "run-0 and run-1 have 39 actions in common, of 40 and 40",
     ];
     assert_eq!(relabelled.notes, notes);

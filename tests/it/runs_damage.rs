@@ -113,10 +113,10 @@ fn folders_that_are_no_runs_and_too_few_of_them_are_refused() {
     two_runs(root);
     std::fs::create_dir(root.join("none")).unwrap();
     let cases: [(&[&str], i32, &str); 4] = [
-        (&["one", "none"], 1, "none: is no folder of a run"),
+        (&["one", "none"], 1, "none: is not the folder of a run"),
         (&["one", "gone"], 1, "gone: cannot be read"),
-        (&["one"], 2, "two runs or more, and this is 1"),
-        (&["one", "one"], 2, "two runs or more, and this is 1"),
+        (&["one"], 2, "two runs or more, but there is 1"),
+        (&["one", "one"], 2, "two runs or more, but there is 1"),
     ];
     for (folders, expected, words) in cases {
         let (status, out, error) = compare(root, folders, &[]);
@@ -154,7 +154,7 @@ fn a_run_without_predictions_is_compared_without_intervals() {
     let found = table();
     assert_eq!(
         found.notes,
-        ["two: valid_predictions.csv is not of epoch 2, the best in history.json"]
+        ["two: valid_predictions.csv is not from epoch 2, the best in history.json"]
     );
     assert!(found.differences.is_empty() && found.runs[1].score_interval.is_none());
     std::fs::write(root.join("two/history.json"), &history).unwrap();

@@ -179,7 +179,7 @@ fn the_command_prints_tables_or_json_and_writes_the_page() {
         std::fs::write(&page, other).unwrap();
         let output = polyview(&["compare", sweep, "--out", out]);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-        let why = "is there already and is not a page of compared runs; choose another file";
+        let why = "already exists and is not a page of compared runs; choose another file";
         assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
         assert_eq!(std::fs::read_to_string(&page).unwrap(), other);
     }

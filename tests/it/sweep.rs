@@ -132,12 +132,12 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
     for (text, expected) in [
         ("seeds = [", "line "),
         ("seed = [0]", "line 1: seed: there is no such key; did you mean seeds?"),
-        ("epochs = 5", "line 1: epochs: there is no such key; known are config, seeds, base"),
+        ("epochs = 5", "line 1: epochs: there is no such key; known keys: config, seeds, base"),
         ("config = 3", "line 1: config: must be the path"),
         ("config = \"absent.toml\"", "line 1: config: "),
         (
             "config = \"sweep.toml\"\n[base]\nlr = 1",
-            "sweep.toml: line 2: [base]: options stand at the top level",
+            "sweep.toml: line 2: [base]: options belong at the top level",
         ),
         ("seeds = 3", "line 1: seeds: must be a list of whole numbers"),
         ("seeds = [0.5]", "line 1: seeds: must be a list of whole numbers"),
@@ -175,7 +175,7 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
             "line 2: random.options.lr: a range needs from and",
         ),
         ("[random.options]\nlr = { from = 1, to = 2, step = 1 }", "there is no key step"),
-        ("[random.options]\nlr = { from = 2.0, to = 1.0 }", "lr: from must lie below to"),
+        ("[random.options]\nlr = { from = 2.0, to = 1.0 }", "lr: from must be below to"),
         ("[random.options]\nlr = { from = -1.0, to = 1.0 }", "lr -1.0: must be a number above 0"),
         ("[random.options]\nmixup = { from = \"a\", to = 1 }", "random.options.mixup a: must be"),
         ("[random.options]\noptimizer = { from = \"sgd\", to = \"adam\" }", "must be numbers"),
@@ -189,7 +189,7 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
             "[variants.a]\nlr = 1\n[grid]\nlr = [2]",
             "line 4: lr is given in grid, and in variants too: leave one of the two out",
         ),
-        ("[variants.frames]", "run frames: the sweep's folder has something of that name"),
+        ("[variants.frames]", "run frames: the sweep uses that name in its folder"),
         ("[variants.a]\n[variants.A]", "runs a and A would share a folder"),
     ] {
         let folder = TempDir::new().unwrap();

@@ -174,7 +174,7 @@ fn processes_share_the_runs() {
     for output in &outputs {
         let news = text(&output.stderr);
         assert!(output.status.success(), "{news}");
-        assert!(news.contains("2 of 4  lr=0.002: another process trains it"), "{news}");
+        assert!(news.contains("2 of 4  lr=0.002: another process is training it"), "{news}");
     }
     let statuses: Vec<String> = place.statuses().into_iter().map(|(status, _)| status).collect();
     let expected =
@@ -211,7 +211,7 @@ fn an_interrupted_sweep_goes_on_to_the_same_weights() {
     let output = place.run(&[]);
     let news = text(&output.stderr);
     assert!(output.status.success(), "{news}");
-    assert!(news.contains("1 of 2  seed=5: goes on") && news.contains("2 of 2  seed=6: started"));
+    assert!(news.contains("1 of 2  seed=5: resumed") && news.contains("2 of 2  seed=6: started"));
     let mut other = command(&["sweep", "sweep.toml", "--out", "other"]);
     place.write(&SWEEP.replace("[5, 6]", "[5]"));
     assert!(other.current_dir(place.folder.path()).output().unwrap().status.success());

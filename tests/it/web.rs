@@ -541,12 +541,12 @@ fn what_cannot_be_exported_is_refused_in_one_line() {
     let report = report.to_str().unwrap();
     for (args, expected) in [
         (vec!["--for", "web", "--out", "page.txt"], "the name must end with .html"),
-        (vec!["--out", "a.safetensors", "--size", "4,32,32"], "--size is for --for web"),
+        (vec!["--out", "a.safetensors", "--size", "4,32,32"], "--size needs --for web"),
         (vec!["--for", "web", "--out", page, "--size", "4,32"], "frames, rows and columns"),
         (vec!["--for", "web", "--out", page, "--size", "4,8,32"], "16 to 4096"),
         (vec!["--for", "web", "--out", page, "--size", "512,4096,4096"], "choose another --size"),
         (vec!["--for", "web", "--out", "/none/page.html"], "there is no folder /none"),
-        (vec!["--for", "web", "--out", report], "is there already and is not a page of a network"),
+        (vec!["--for", "web", "--out", report], "already exists and is not a page of a network"),
         (vec!["--out", "page.html"], "--out page.html: a page is written with --for web"),
         (vec!["--out", "a.pt"], "--out a.pt: the name must end with .safetensors"),
     ] {

@@ -107,7 +107,7 @@ fn a_bad_window_is_refused_in_one_line() {
         ),
         (
             &["--start-frame", "9", "--end-frame", "8"],
-            "--end-frame 8: must not lie before --start-frame 9".to_owned(),
+            "--end-frame 8: must not be before --start-frame 9".to_owned(),
         ),
     ] {
         assert_eq!(resolved(args).unwrap_err(), reason);
@@ -116,7 +116,7 @@ fn a_bad_window_is_refused_in_one_line() {
         assert_eq!(text(&output.stderr).trim_end(), format!("error: {reason}"));
     }
     // One end alone needs the data set's other one.
-    let reason = "--end-frame 82: must not lie before --start-frame 90";
+    let reason = "--end-frame 82: must not be before --start-frame 90";
     assert_eq!(resolved(&["--start-frame", "90"]).unwrap_err(), reason);
 }
 

@@ -1,4 +1,4 @@
-//! What to do about a training run's errors.
+//! Advice on a training run's errors.
 
 use super::Advice;
 use crate::checkpoint::CheckpointError;
@@ -24,9 +24,9 @@ impl Advice for TrainError {
             Self::Device(error) => error.advice(),
             Self::Data(error) => error.advice(),
             Self::Checkpoint(error) => error.advice(),
-            Self::TooLarge { .. } => Some(format!(
-                "try {SMALLER} or --device cpu (--force-batch-size tries it as it is)"
-            )),
+            Self::TooLarge { .. } => {
+                Some(format!("try {SMALLER} or --device cpu (--force-batch-size tries it anyway)"))
+            }
             Self::TooSmall { .. } => Some("use a larger --img-height and --img-width".to_owned()),
             Self::NotFinite { half, .. } | Self::ValidationNotFinite { half, .. } => {
                 let precision = if *half { ", or --precision f32" } else { "" };
@@ -35,8 +35,8 @@ impl Advice for TrainError {
                 ))
             }
             Self::AllLeftOut { .. } => Some(
-                "train with --precision f32, or go on with --resume auto and more epochs: the loss \
-                 scale is halved at each such step"
+                "train with --precision f32, or continue with --resume auto and more epochs: the \
+                 loss scale is halved at each such step"
                     .to_owned(),
             ),
             Self::OutOfMemory => {
@@ -47,14 +47,16 @@ impl Advice for TrainError {
                 Some("use a larger --batch-size, fewer --lanes or fewer devices".to_owned())
             }
             Self::Cluster(error) => error.advice(),
-            Self::Drift { .. } => Some("go on with --resume auto on machines of one kind".to_owned()),
+            Self::Drift { .. } => {
+                Some("continue with --resume auto on identical machines".to_owned())
+            }
             Self::RecordLanes { .. } => Some("use --lanes 1".to_owned()),
             Self::RecordOccupied { .. } => Some("choose another folder".to_owned()),
             Self::FewLanes { .. } => {
                 Some("use --lanes auto, more --lanes or fewer devices".to_owned())
             }
             Self::OtherData { .. } => {
-                Some("all ranks need the same annotations, and --max-views alike".to_owned())
+                Some("all ranks need the same annotations and the same --max-views".to_owned())
             }
             Self::Config(_)
             | Self::Pretrained(_)

@@ -17,7 +17,7 @@ use crate::model::BackboneKind;
 use crate::options::{between, choice, positive};
 use crate::tuning::{self, Tuned};
 
-/// Options as typed.
+/// Command-line options.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// auto, gpu, all, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]; several with commas: training
@@ -68,7 +68,7 @@ pub(super) struct BenchArgs {
     /// Also simulate what several devices would gain, by a model of the exchange (docs/scaling.md)
     #[arg(long, conflicts_with = "roofline")]
     scaling: bool,
-    /// With --scaling: use this time of a step, milliseconds, instead of measuring it
+    /// With --scaling: use this step time, milliseconds, instead of measuring it
     #[arg(long, value_name = "MS", requires = "scaling", value_parser = positive)]
     #[arg(conflicts_with_all = ["layers", "stock", "tune"])]
     step_ms: Option<f64>,
@@ -77,7 +77,7 @@ pub(super) struct BenchArgs {
     json: bool,
 }
 
-/// The result as JSON has it.
+/// Results on one device, as printed in JSON.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     device: &'a DeviceInfo,
@@ -90,7 +90,7 @@ struct Report<'a> {
     tuned: Option<Tuned>,
     #[serde(flatten)]
     times: StepTimes,
-    /// f32, as measured.
+    /// Measured peak in f32.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_gflop_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -99,7 +99,7 @@ struct Report<'a> {
     scaling: Vec<Scaled>,
 }
 
-/// What several devices did, as JSON has it.
+/// Results on several devices, as printed in JSON.
 #[derive(Debug, Serialize)]
 struct SeveralReport<'a> {
     devices: Vec<&'a DeviceInfo>,
@@ -113,7 +113,7 @@ struct SeveralReport<'a> {
     scaling: Vec<Scaled>,
 }
 
-/// The bounds as JSON has them.
+/// Lower bounds of the step time, as printed in JSON.
 #[derive(Debug, Serialize)]
 struct Bounds {
     backbone: BackboneKind,
@@ -138,18 +138,18 @@ impl BenchArgs {
             size,
             steps: self.steps,
             stock: self.stock,
-            // The cards that bounds are for are GPUs.
+            // The bounds are for GPUs, on which `auto` means f16.
             half: self.roofline && self.precision != Precision::F32,
         };
         match self.step_ms {
             _ if self.roofline => self.bounds(&config),
-            Some(step_ms) => self.play(&config, step_ms),
+            Some(step_ms) => self.simulate(&config, step_ms),
             None => self.measure(config, terminal),
         }
     }
 
-    /// Plays several devices with a given time of a step.
-    fn play(&self, config: &BenchConfig, step_ms: f64) -> CommandResult {
+    /// Simulates several devices with a given step time.
+    fn simulate(&self, config: &BenchConfig, step_ms: f64) -> CommandResult {
         let scaled = config.scaling(&[step_ms]);
         if self.json {
             print_json(&scaled)?;
@@ -233,7 +233,7 @@ impl BenchArgs {
             let problem = "--sync-batch-norm is for several devices: name them with --device";
             return Err(Failure::usage(problem));
         }
-        let compute = devices.pop().expect("a list of devices has one");
+        let compute = devices.pop().expect("a list of devices is not empty");
         let precision = if self.stock { Precision::F32 } else { self.precision };
         let (half, note) = precision.on(&compute);
         if let Some(note) = note {
@@ -282,7 +282,7 @@ impl BenchArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Takes the fastest kernels; `None`, and a log line, where there is no choice.
+    /// Selects the fastest kernels. Returns `None`, and prints a line, if there is no choice.
     fn tune(
         config: &BenchConfig,
         compute: &Compute,
@@ -291,11 +291,11 @@ impl BenchArgs {
         let jobs = config.jobs().map_err(Failure::runtime)?;
         let bar = terminal.counter("kernels");
         bar.set_length(jobs.len() as u64);
-        let go_on = || {
+        let proceed = || {
             bar.inc(1);
             true
         };
-        let tuned = tuning::tune(compute, &jobs, config.half, tuning::folder().as_deref(), go_on)
+        let tuned = tuning::tune(compute, &jobs, config.half, tuning::folder().as_deref(), proceed)
             .map_err(|error| Failure::runtime(BenchError::from(error)))?;
         bar.finish_and_clear();
         if tuned.is_none() {

@@ -6,7 +6,7 @@ use super::{Bounds, Report, SeveralReport};
 use crate::bench::{Bound, LayerTimes, NormWork, Part, Scaled};
 use crate::units::{ByteSize, counted, plural};
 
-/// What was measured.
+/// Formats the times measured on one device.
 pub(super) fn times(report: &Report) -> String {
     let Report { times, shape: [n, _, t, h, w], .. } = report;
     let clips = plural(*n, "clip");
@@ -37,7 +37,7 @@ pub(super) fn times(report: &Report) -> String {
             text.push_str(&format!(" (share of the f32 peak, measured: {peak:.0} GFLOP/s)"));
         }
         if first.stock.is_some() {
-            text.push_str(",\ntime of Burn's own convolution, and over ours");
+            text.push_str(",\ntime of Burn's own convolution, and its ratio to ours");
         }
         text.push('\n');
         text.push_str(&layers(&report.layers).to_string());
@@ -81,11 +81,11 @@ fn layers(layers: &[LayerTimes]) -> Table {
         }
     });
     let blank = String::new;
-    table.add_row(["together".to_owned(), blank(), blank(), forward, dx, dw]);
+    table.add_row(["total".to_owned(), blank(), blank(), forward, dx, dw]);
     right_aligned(table)
 }
 
-/// What several devices did.
+/// Formats the times measured on several devices.
 pub(super) fn several(report: &SeveralReport, bytes: u64) -> String {
     let SeveralReport { shape: [n, _, t, h, w], .. } = report;
     let clips = plural(*n, "clip");
@@ -118,7 +118,7 @@ pub(super) fn several(report: &SeveralReport, bytes: u64) -> String {
     )
 }
 
-/// What several devices would gain.
+/// Formats what several devices would gain.
 pub(super) fn scaling(scaled: &[Scaled], bytes: u64) -> String {
     let mut table =
         table(["link", "devices", "step", "exchange", "waiting", "clips/s", "efficiency"]);
@@ -140,7 +140,7 @@ pub(super) fn scaling(scaled: &[Scaled], bytes: u64) -> String {
     )
 }
 
-/// What was computed.
+/// Formats the computed lower bounds.
 pub(super) fn bounds(bounds: &Bounds) -> String {
     let Bounds { backbone, shape: [n, _, t, h, w], precision, roofline } = bounds;
     let clips = plural(*n, "clip");
@@ -162,7 +162,7 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
         |number: fn(&NormWork) -> f64| roofline.normalisations.iter().map(number).sum::<f64>();
     let mean = all(|work| work.mb) * 1e6 / all(|work| work.values as f64);
     let norms = norms.join(", ");
-    text.push_str(&format!("\nbatch norm, bytes a value: {norms};\n{mean:.1} in the mean"));
+    text.push_str(&format!("\nbatch norm, bytes per value: {norms};\n{mean:.1} on average"));
     let [first, second, third] = roofline.cards.map(|card| card.name.replace(' ', "\n"));
     let heads = ["convolution", "times", "GFLOP", "MB", "FLOP/B", &first, &second, &third];
     let mut table = table(heads);
@@ -189,7 +189,7 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
         ("AdamW", &roofline.optimizer),
         ("step", step),
     ];
-    // A network without pooling has nothing of it.
+    // A network without max pooling has no such row.
     for (name, part) in parts.into_iter().filter(|(_, part)| part.mb > 0.0) {
         let [a, b, c] = part.ms.map(|ms| format!("{ms:.2}"));
         let gflop = if part.gflop > 0.0 { format!("{:.1}", part.gflop) } else { String::new() };
@@ -204,7 +204,7 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
     text
 }
 
-/// Sizes on one line, window on the next.
+/// Breaks a shape into two lines: sizes, then window.
 fn two_lines(shape: &str) -> String {
     shape.replacen(", ", "\n", 1)
 }
@@ -213,7 +213,7 @@ fn ms(ms: f64) -> String {
     format!("{} ms", short(ms))
 }
 
-/// Three digits, or as many as there are before the point.
+/// Formats a value with three digits, or with all digits before the point if they are more.
 fn short(value: f64) -> String {
     let digits = [100.0, 10.0, 1.0].iter().filter(|bound| value < **bound).count();
     format!("{value:.digits$}")
@@ -230,7 +230,7 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
 fn right_aligned(mut table: Table) -> Table {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
-        // The one on the right separates.
+        // The padding on the right separates the columns.
         column.set_padding((0, 1));
     }
     table

@@ -7,7 +7,7 @@ use crate::device::DeviceInfo;
 use crate::doctor::{Folder, Report};
 use crate::units::ByteSize;
 
-/// What is known without using any device.
+/// Formats what is known without using any device.
 pub(super) fn facts(report: &Report) -> String {
     let Report { build, machine, vulkan, ffmpeg, folders, .. } = report;
     let mut lines = Lines::default();
@@ -65,14 +65,14 @@ pub(super) fn facts(report: &Report) -> String {
     lines.0
 }
 
-/// The devices.
+/// Formats the devices.
 pub(super) fn devices(report: &Report) -> String {
     let mut lines = Lines::default();
     report.devices.iter().for_each(|device| lines.add("device", describe(device)));
     lines.0
 }
 
-/// The self-tests and the problems.
+/// Formats the self-tests and the problems.
 pub(super) fn findings(report: &Report, tests: &[Tested]) -> String {
     let mut lines = Lines::default();
     for test in tests {
@@ -120,7 +120,7 @@ fn describe(device: &DeviceInfo) -> String {
     text
 }
 
-/// Lines with a name and a text each.
+/// Lines of text, each with a name in front.
 #[derive(Default)]
 struct Lines(String);
 

@@ -1,5 +1,5 @@
-//! The data set that is evaluated, with the splits that it lacks made as for the training: the actions that were
-//! trained on must not be among those tested.
+//! Opens the data set to evaluate. Splits that it lacks are created as they were for training, so that
+//! no action that the network was trained on is tested.
 
 use std::path::Path;
 
@@ -26,14 +26,15 @@ pub(super) fn open(
     })?;
     let made =
         |source: &DataSource| schema.split(split).is_some_and(|spec| source.makes(&spec.name));
-    // What the training made of its data set need not go with this one, which may have what is asked for.
+    // The way in which the training data were split need not suit this data set, which may have the
+    // requested split itself.
     let source = match plain.clone().divided(&stored) {
         Ok(divided) if made(&plain) || !made(&divided) || is_known(&divided, info)? => divided,
         _ => {
             if !made(&plain) {
                 log::warn!(
-                    "{}: evaluating its own {split} split, not one made with the training's {}; if this is \
-                     the data set of the training, actions of that split may have been trained on",
+                    "{}: evaluating its own {split} split, not one created with the training's {}; if this is \
+                     the data set of the training, the network may have been trained on actions of that split",
                     root.display(),
                     options(&stored)
                 );
@@ -43,31 +44,31 @@ pub(super) fn open(
     };
     if made(&source) && !as_trained(&source, info)? {
         log::warn!(
-            "{}: the splits that are made of it are not those of the training, so that actions of the {split} \
-             split may have been trained on; to test what was not, give the data set as it was then, or list the \
-             new actions as a split of their own",
+            "{}: the splits created from it are not those of the training, so the network may have been \
+             trained on actions of the {split} split; to avoid that, give the data set as it was then, or list \
+             the new actions as a split of their own",
             root.display()
         );
     }
     Ok(source)
 }
 
-/// How splits were made, as options.
+/// Returns the options with which splits were created.
 fn options(partition: &Partition) -> String {
     let shares = partition.shares.as_ref().map(|shares| format!("--split {shares}"));
     let fold = partition.fold.map(|fold| format!("--fold {fold}"));
     shares.into_iter().chain(fold).collect::<Vec<_>>().join(" and ")
 }
 
-/// Whether the training split that is made is one that the network was trained on. Of older checkpoints it
-/// is not known.
+/// Returns whether the created training split is one that the network was trained on; `true` for older
+/// checkpoints, which do not record that.
 fn is_known(source: &DataSource, info: &CheckpointInfo) -> Result<bool, Failure> {
     let digest = source.training_digest()?;
     let known = &info.trained_digests;
     Ok(known.is_empty() || digest.is_some_and(|digest| known.contains(&digest)))
 }
 
-/// Whether it is the only one.
+/// Returns whether the created training split is the only one that the network was trained on.
 fn as_trained(source: &DataSource, info: &CheckpointInfo) -> Result<bool, Failure> {
     Ok(is_known(source, info)? && info.trained_digests.len() < 2)
 }

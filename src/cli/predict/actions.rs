@@ -1,4 +1,4 @@
-//! The actions that the arguments of `predict` name, found in folders.
+//! Actions that the arguments of `predict` specify, found in folders.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::data::video::{has_clip_extension, has_image_extension, is_hidden, res
 
 /// An action to classify.
 pub(super) struct Action {
-    /// What it is called after: the folder where its clips were found, if they were not named one by one,
-    /// or its only clip.
+    /// Path after which the action is named: the folder in which its clips were found, or its only clip.
+    /// `None` for clips that were listed one by one.
     path: Option<PathBuf>,
-    /// Paths of its clips.
+    /// Paths of the action's clips.
     pub(super) views: Vec<PathBuf>,
 }
 
@@ -24,8 +24,8 @@ impl Action {
     }
 }
 
-/// The actions' names, all different: of folders or clips of one name, their paths; of what is not UTF-8 and
-/// still the same, with a mark.
+/// Returns a distinct name for each action. Actions that would share a name are named by their paths;
+/// names that are then still equal, because their paths are not UTF-8, get a prime appended.
 pub(super) fn distinct_names(actions: &[Action]) -> Vec<String> {
     let mut count = HashMap::new();
     actions.iter().for_each(|action| *count.entry(action.name()).or_insert(0) += 1);
@@ -43,7 +43,7 @@ pub(super) fn distinct_names(actions: &[Action]) -> Vec<String> {
     actions.iter().map(&mut name).collect()
 }
 
-/// The actions that the arguments specify.
+/// Returns the actions that the arguments specify.
 pub(super) fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
     for path in given {
         resolve_clip(path).map_err(|error| match error {
@@ -59,9 +59,9 @@ pub(super) fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
     match (folders.as_slice(), clips.as_slice()) {
         ([], _) => Ok(vec![Action { path: None, views: without_hidden(given)? }]),
         (folders, []) => {
-            let found: Result<Vec<Vec<Action>>, _> =
+            let actions: Result<Vec<Vec<Action>>, _> =
                 folders.iter().map(|path| actions_in(path)).collect();
-            Ok(found?.into_iter().flatten().collect())
+            Ok(actions?.into_iter().flatten().collect())
         }
         ([folder, ..], [clip, ..]) => Err(Failure::usage(format!(
             "{} is a clip and {} a folder of clips: give the clips of one action, or folders",
@@ -71,20 +71,21 @@ pub(super) fn actions(given: &[PathBuf]) -> Result<Vec<Action>, Failure> {
     }
 }
 
-/// An action of each clip of these.
+/// Makes each clip of these actions an action of its own.
 pub(super) fn each_clip(actions: Vec<Action>) -> Vec<Action> {
     let clips = actions.into_iter().flat_map(|action| action.views);
     clips.map(|clip| Action { path: Some(clip.clone()), views: vec![clip] }).collect()
 }
 
-/// Whether a folder is a clip: of images alone.
+/// Returns whether a folder is a clip: it holds images, and neither clips nor folders.
 fn holds_images(folder: &Path) -> bool {
     let inside = entries(folder).unwrap_or_default();
     inside.iter().any(|path| has_image_extension(path))
         && !inside.iter().any(|path| path.is_dir() || has_clip_extension(path))
 }
 
-/// A pattern such as `find` or `dotglob` gives also names what macOS left beside each clip.
+/// Returns the clips without hidden files: `find` and patterns with `dotglob` also return the files
+/// that macOS leaves beside each clip.
 fn without_hidden(clips: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let is_hidden = |path: &&PathBuf| path.file_name().is_some_and(is_hidden);
     let (hidden, clips): (Vec<&PathBuf>, Vec<&PathBuf>) = clips.iter().partition(is_hidden);
@@ -96,12 +97,13 @@ fn without_hidden(clips: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(clips.into_iter().cloned().collect())
 }
 
-/// The clips of a folder as one action, or those of each folder in it; a folder of images is a clip.
+/// Returns the clips of a folder as one action, or as an action for each folder in it; a folder of
+/// images is a clip.
 fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
     let files = |inside: &[PathBuf]| -> Vec<PathBuf> {
         inside.iter().filter(|path| has_clip_extension(path) && path.is_file()).cloned().collect()
     };
-    // Frames that were taken out of a clip may lie beside it.
+    // Only used where there are no clip files, because frames extracted from a clip may lie beside it.
     let folders = |inside: &[PathBuf]| -> Vec<PathBuf> {
         inside.iter().filter(|path| path.is_dir() && holds_images(path)).cloned().collect()
     };
@@ -119,7 +121,7 @@ fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
                 more => format!(" and {more} more"),
             };
             log::warn!(
-                "{}: it has clips of its own, so the folders of clips in it are left out: {}{more}",
+                "{}: has clips of its own, so the folders of clips in it are left out: {}{more}",
                 folder.display(),
                 first.display()
             );
@@ -150,7 +152,7 @@ fn actions_in(folder: &Path) -> Result<Vec<Action>, Failure> {
     Ok(actions)
 }
 
-/// A folder's entries.
+/// Returns a folder's entries.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let fail = |error| Failure::runtime(format!("{}: {error}", folder.display()));
     folder::entries(folder).map_err(fail)
