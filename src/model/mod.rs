@@ -68,7 +68,7 @@ pub struct ModelConfig {
 pub struct AnnotationInput {
     /// The property's name in the schema.
     pub name: String,
-    /// Number of indices, the unknown one (0) included.
+    /// Number of indices, including 0, which stands for "unknown".
     pub size: usize,
     /// Width of its embedding.
     pub width: usize,
@@ -88,7 +88,7 @@ impl ModelConfig {
         }
     }
 
-    /// With the schema's annotated properties as inputs of the heads.
+    /// Adds the schema's annotated properties as inputs of the heads.
     #[must_use]
     pub fn with_inputs(mut self, schema: &Schema) -> Self {
         let input = |p: &Property| AnnotationInput {
@@ -100,7 +100,7 @@ impl ModelConfig {
         self
     }
 
-    /// With a head for each of the schema's annotated properties that may have one.
+    /// Adds a head for each of the schema's annotated properties that may have one.
     #[must_use]
     pub fn with_auxiliary(mut self, schema: &Schema) -> Self {
         let head = |p: &Property| (p.name.clone(), p.values.len());
@@ -108,8 +108,8 @@ impl ModelConfig {
         self
     }
 
-    /// Builds the network on `device` with the random start that `seed` gives (the same on every
-    /// device).
+    /// Builds the network on `device` with random initial weights drawn from `seed` (the same on
+    /// every device).
     pub fn init(&self, seed: u64, device: &Device) -> MultiViewNet {
         let mut init = Init::new(seed, device);
         let features = self.backbone.features();
@@ -161,7 +161,7 @@ impl Head {
         }
     }
 
-    /// Its layers in order, a ReLU between them.
+    /// The linear layers in order; a ReLU lies between them.
     pub(crate) fn linears(&self) -> [&Linear; 2] {
         [&self.layers.0, &self.layers.2]
     }
@@ -184,7 +184,7 @@ impl Head {
 pub struct MultiViewNet {
     /// The shared 3D ResNet.
     pub backbone: Backbone,
-    /// Merges the views.
+    /// Merges the views of an action.
     pub view_pool: ViewPool,
     /// One per annotated property that is an input, in the order of [`ModelConfig::inputs`].
     pub inputs: Vec<Embedding>,
@@ -208,9 +208,9 @@ pub struct Prediction {
 }
 
 impl MultiViewNet {
-    /// Classifies the actions whose clips are given: normalised `[N, 3, T, H, W]`, only real views,
-    /// laid out as `views` says. `masks` is the source of dropout masks for these actions; `None` evaluates. A network
-    /// with annotation inputs takes all of them as unknown.
+    /// Classifies actions from their clips: normalised `[N, 3, T, H, W]`, real views only, laid out
+    /// as `views` describes. `masks` is the source of dropout masks for these actions; with `None` the
+    /// network evaluates. Annotation inputs, if the network has any, are all treated as unknown.
     pub fn forward(
         &self,
         clips: Tensor<5>,
@@ -221,8 +221,8 @@ impl MultiViewNet {
         self.forward_annotated(clips, views, &unknown, masks)
     }
 
-    /// The same with annotated properties: `annotated[input][action]` is the property's index, 0
-    /// for unknown, in the order of [`ModelConfig::inputs`].
+    /// Like [`MultiViewNet::forward`], with annotated properties: `annotated[input][action]` is the
+    /// property's index, 0 for unknown, in the order of [`ModelConfig::inputs`].
     pub fn forward_annotated(
         &self,
         clips: Tensor<5>,
@@ -233,7 +233,7 @@ impl MultiViewNet {
         self.classify(self.backbone.forward(clips), views, annotated, masks)
     }
 
-    /// View pooling and heads, for the backbone's `features` of the clips, `[N, F]`.
+    /// Runs view pooling and the heads on the backbone's `features` of the clips, `[N, F]`.
     pub fn classify(
         &self,
         features: Tensor<2>,
@@ -259,8 +259,8 @@ impl MultiViewNet {
         Prediction { logits, auxiliary, view_weights }
     }
 
-    /// The factors by which dropout multiplies: those of the clips' `features` first, `[N, F]`, then those of
-    /// the hidden layer of each head, `[B, hidden]`, auxiliary heads last.
+    /// Returns the factors that dropout multiplies by: first those of the clips' `features`,
+    /// `[N, F]`, then those of the hidden layer of each head, `[B, hidden]`, auxiliary heads last.
     pub(crate) fn dropout_factors(
         &self,
         features: usize,
@@ -288,14 +288,15 @@ impl MultiViewNet {
         Self { backbone: self.backbone.with_trainable(trainable), ..self }
     }
 
-    /// Stores the backbone's activations in half precision, or in f32.
+    /// Selects whether the backbone's activations are stored in half precision or in f32.
     #[must_use]
     pub fn with_half(self, half: bool) -> Self {
         Self { backbone: self.backbone.with_half(half), ..self }
     }
 }
 
-/// Trainable numbers in a module. (Burn's own count adds running statistics.)
+/// Returns the number of trainable values in a module. (Burn's own count includes running
+/// statistics.)
 pub fn parameter_count<M: Module>(module: &M) -> usize {
     use burn::module::{ModuleVisitor, Param};
     struct Count(usize);
