@@ -136,8 +136,8 @@ pub struct CheckpointInfo {
     /// How polyview made the run's splits; absent if the data set came with its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// Digests of the training split's actions, one for each training split that the run has had; empty
-    /// if polyview did not make the first one.
+    /// Digests of the actions of every training split that the run has had; empty if polyview did not make
+    /// the first one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trained_digests: Vec<u32>,
     /// The network's architecture.
