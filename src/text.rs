@@ -67,7 +67,7 @@ pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
 /// first character, so the text must begin with an ASCII character, as JSON and TOML do.
 ///
 /// # Errors
-/// [`NotText`] if the encoding is another one or would have to be guessed.
+/// [`NotText`] if the encoding is not supported or would have to be guessed.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Text<'_>, NotText> {
     match bytes {
         [0x1f, 0x8b, ..] => return Err(NotText::whole("is compressed with gzip; unpack it")),

@@ -55,8 +55,8 @@ pub(super) fn is_of_a_run(name: &str) -> bool {
         || is_checkpoint() == Some(true)
 }
 
-/// Creates the folder if necessary and checks that it is writable, so that this does not fail only after
-/// hours of training.
+/// Creates the folder if necessary and checks that it is writable, so that a problem shows before the
+/// training and not hours later.
 ///
 /// # Errors
 /// [`CheckpointError::Write`].

@@ -35,7 +35,7 @@ impl FolderLock {
     /// Claims the folder for a run that has yet to start and then takes the lock itself.
     ///
     /// # Errors
-    /// As [`FolderLock::take`].
+    /// Same as [`FolderLock::take`].
     pub(crate) fn claim(folder: &Path) -> Result<Self, CheckpointError> {
         let claim = Self::take_file(folder, CLAIM)?;
         // Fails if a run holds the lock without a claim: one started by hand, or left by a killed sweep.

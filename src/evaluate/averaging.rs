@@ -39,7 +39,7 @@ impl Averaging {
         crops.iter().flat_map(places).collect()
     }
 
-    /// Returns the maximum number of predictions that are averaged; fewer are if the three crops of all
+    /// Returns the maximum number of predictions that are averaged. It is smaller if the three crops of all
     /// clips are identical.
     pub fn most(&self) -> usize {
         self.passes() * if self.flip { 2 } else { 1 }

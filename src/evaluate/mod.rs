@@ -57,7 +57,7 @@ pub enum EvaluateError {
     /// The device was out of memory before the first clip.
     #[error("the device is out of memory with the network alone")]
     NetworkOutOfMemory,
-    /// The weights are finite, but what they compute is not.
+    /// The weights are finite, but the network's scores are not.
     #[error("action {action}: the network's scores are not finite")]
     NotFinite {
         /// The action.

@@ -5,8 +5,8 @@
 //! to a [`crate::schema::Schema`]: for any other data set use [`crate::metrics`].
 //!
 //! The quirks that change results: a class without actions makes the balanced accuracies NaN; the
-//! annotated `Offence` is compared literally, so "No Offence" does not match "No offence", nor
-//! "Between" "Offence"; a Dive is correct only with severity "1.0", whatever is annotated.
+//! annotated `Offence` is compared literally, so "No Offence" does not match "No offence", nor does
+//! "Between" match "Offence"; a Dive is correct only with severity "1.0", whatever is annotated.
 
 mod oddities;
 
@@ -47,7 +47,7 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The metrics with the evaluator's names, in its order.
+    /// Returns the metrics with the evaluator's names, in its order.
     pub fn named(&self) -> [(&'static str, f64); 5] {
         [
             ("accuracy_offence_severity", self.accuracy_offence_severity),

@@ -320,7 +320,7 @@ mod tests {
                 .map(|_| {
                     let mut raw: Vec<f64> = (0..classes).map(|_| rng.random::<f64>()).collect();
                     match case % 3 {
-                        // Shares that are equal, and that are 0.
+                        // Some shares are equal, and some are 0.
                         0 => raw.iter_mut().for_each(|value| *value = (*value * 3.0).floor()),
                         1 => raw.iter_mut().for_each(|value| *value = value.powi(8)),
                         _ => {}

@@ -96,7 +96,7 @@ impl BackbonePass {
         (Self { features: detached(average(x)), kept }, statistics)
     }
 
-    /// `[N, F]`, outside any graph.
+    /// Returns the features `[N, F]`, outside any graph.
     pub(crate) fn features(&self) -> Tensor<2> {
         self.features.clone()
     }

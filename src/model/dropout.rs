@@ -49,7 +49,7 @@ impl DropoutMasks {
         let scale = if keep > 0.0 { (1.0 / keep) as f32 } else { 0.0 };
         let mut mask = Vec::with_capacity(rows.iter().sum::<usize>() * width);
         for (action, &rows) in self.actions.iter().zip(rows) {
-            // Never equal to the number that augmentation passes here, the view: that is smaller.
+            // Larger than any view number, which augmentation passes here: the two never share a stream.
             let part = (layer.0 + 1) << 48 | action.earlier << 32;
             for row in 0..rows as u64 {
                 let mut rng = keyed::generator(self.seed, self.step, action.number, part | row);

@@ -120,7 +120,7 @@ impl Conv3d {
         Self { weight: init.normal(shape, (2.0 / fan_out as f64).sqrt()), stride, padding }
     }
 
-    /// Shape of the convolution for an input `[N, C, T, H, W]`; `None` if the input does not fit.
+    /// Returns the convolution's shape for an input `[N, C, T, H, W]`; `None` if the input does not fit.
     pub fn shape(&self, input: [usize; 5]) -> Option<ConvShape> {
         ConvShape::new(input, self.weight.dims(), self.stride, self.padding)
     }

@@ -37,9 +37,10 @@ pub use view_pool::{ViewLayout, ViewPool};
 
 use crate::schema::{Property, Schema};
 
-/// Dropout on each view's feature; `--dropout-rate` sets this and [`DROPOUT_HEAD`].
+/// Default probability of dropout on each view's feature; `--dropout-rate` overrides this and
+/// [`DROPOUT_HEAD`].
 pub const DROPOUT_FEATURE: f64 = 0.4;
-/// Dropout inside the heads.
+/// Default probability of dropout inside the heads.
 pub const DROPOUT_HEAD: f64 = 0.6;
 
 /// Everything that fixes the network's shape, stored with each checkpoint.
@@ -47,13 +48,13 @@ pub const DROPOUT_HEAD: f64 = 0.6;
 pub struct ModelConfig {
     /// The 3D ResNet.
     pub backbone: BackboneKind,
-    /// Attention over the views, or their masked mean.
+    /// Whether the views are merged by attention rather than by their masked mean.
     pub attention: bool,
     /// Task names with their class counts, in the order of the heads.
     pub tasks: Vec<(String, usize)>,
-    /// Dropout on each view's feature, probability.
+    /// Probability of dropout on each view's feature.
     pub dropout_feature: f64,
-    /// Dropout inside the heads, probability.
+    /// Probability of dropout inside the heads.
     pub dropout_head: f64,
     /// Annotated properties that are inputs, as learned embeddings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,12 +71,12 @@ pub struct AnnotationInput {
     pub name: String,
     /// Number of indices, including 0, which stands for "unknown".
     pub size: usize,
-    /// Width of its embedding.
+    /// Width of the property's embedding.
     pub width: usize,
 }
 
 impl ModelConfig {
-    /// The default network for a schema's tasks.
+    /// Creates the configuration of the default network for a schema's tasks.
     pub fn new(backbone: BackboneKind, schema: &Schema) -> Self {
         Self {
             backbone,
@@ -161,7 +162,7 @@ impl Head {
         }
     }
 
-    /// The linear layers in order; a ReLU lies between them.
+    /// Returns the linear layers in order; a ReLU lies between them.
     pub(crate) fn linears(&self) -> [&Linear; 2] {
         [&self.layers.0, &self.layers.2]
     }
@@ -186,11 +187,11 @@ pub struct MultiViewNet {
     pub backbone: Backbone,
     /// Merges the views of an action.
     pub view_pool: ViewPool,
-    /// One per annotated property that is an input, in the order of [`ModelConfig::inputs`].
+    /// Embeddings of the annotated properties that are inputs, in the order of [`ModelConfig::inputs`].
     pub inputs: Vec<Embedding>,
-    /// One per task, in the order of [`ModelConfig::tasks`].
+    /// Heads of the tasks, in the order of [`ModelConfig::tasks`].
     pub heads: Vec<Head>,
-    /// One per annotated property that is predicted, in the order of [`ModelConfig::auxiliary`].
+    /// Heads of the annotated properties that are predicted, in the order of [`ModelConfig::auxiliary`].
     pub auxiliary: Vec<Head>,
     dropout_feature: f64,
     dropout_head: f64,
@@ -199,9 +200,9 @@ pub struct MultiViewNet {
 /// The network's output for a batch of B actions.
 #[derive(Debug)]
 pub struct Prediction {
-    /// One `[B, classes]` per task.
+    /// Logits `[B, classes]` of each task.
     pub logits: Vec<Tensor<2>>,
-    /// One `[B, values]` per auxiliary head; value k of the property is class k.
+    /// Logits `[B, values]` of each auxiliary head; value k of the property is class k.
     pub auxiliary: Vec<Tensor<2>>,
     /// Weight of each view in the aggregation, `[B, V]`.
     pub view_weights: Tensor<2>,

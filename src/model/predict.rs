@@ -19,7 +19,7 @@ pub fn plain_clips(batch: &Batch, device: &Device) -> Result<Tensor<5>, AugmentE
 /// Like [`plain_clips`], for a range of the batch's clips.
 ///
 /// # Errors
-/// As [`plain_clips`].
+/// Same as [`plain_clips`].
 pub fn plain_clips_of(
     batch: &Batch,
     range: Range<usize>,
@@ -51,7 +51,7 @@ impl MultiViewNet {
     /// Like [`MultiViewNet::predict`], with the clips flipped horizontally.
     ///
     /// # Errors
-    /// As [`MultiViewNet::predict`].
+    /// Same as [`MultiViewNet::predict`].
     pub fn predict_flipped(
         &self,
         batch: &Batch,

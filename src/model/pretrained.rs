@@ -120,7 +120,7 @@ fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
             groups.entry(group).or_default().insert(number, data.shape().to_vec());
         }
     }
-    // (group, layer number) → our name without its last part.
+    // (group, layer number) → polyview's name without its last part.
     let mut renamed: BTreeMap<(String, usize), String> = BTreeMap::new();
     for (group, layers) in groups {
         let (Some((first, from)), Some((last, to))) =

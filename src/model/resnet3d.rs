@@ -185,8 +185,8 @@ pub(crate) struct Part<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum PartKind<'a> {
-    /// With `half`, the clips are converted to half precision first; all later activations then are
-    /// in half precision too.
+    /// With `half`, the clips are converted to half precision first; all later activations
+    /// are then in half precision too.
     Stem {
         stem: &'a Stem,
         half: bool,

@@ -41,7 +41,7 @@ pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
 pub struct Limits {
     /// Maximum size of a request's body, in bytes.
     pub max_upload: u64,
-    /// Maximum number of clips per request, unless the network takes at most another number of views.
+    /// Maximum number of clips per request; the network's maximum number of views, if set, replaces it.
     pub clips: usize,
     /// Maximum number of requests with clips that are being received or waiting while another one is
     /// processed.

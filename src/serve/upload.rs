@@ -29,13 +29,13 @@ const MAX_NAME: usize = 120;
 /// Why a request's body is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UploadError {
-    /// It is malformed or does not have the expected parts.
+    /// The body is malformed or does not have the expected parts.
     #[error("{0}")]
     Form(String),
-    /// It is larger than allowed.
+    /// The body is larger than allowed.
     #[error("the clips are larger than {} MiB in total", .0 >> 20)]
     TooLarge(u64),
-    /// It arrives too slowly.
+    /// The body arrives too slowly.
     #[error("the clips did not arrive in time")]
     Slow,
     /// The connection was closed early.

@@ -28,7 +28,7 @@ pub(super) struct Sharing {
 impl Sharing {
     /// Assigns the largest tensors first ("greedy by size for shared objects" of Pisarchyk and Lee 2020,
     /// "Efficient Memory Management for Deep Neural Net Inference"). Tensors of equal size, of which a
-    /// network has many, are ordered by first use or by lifetime, longest first: whichever takes less memory.
+    /// network has many, are taken in order or by lifetime, longest first: whichever takes less memory.
     pub(super) fn new(tensors: &[Lifetime]) -> Self {
         let by_size = |of_equals: fn(&Lifetime) -> usize| {
             let mut order: Vec<usize> = (0..tensors.len()).collect();
