@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Packs a release archive, named and laid out as cargo-binstall looks for it, and prints its path.
+# Packs a release archive, named and laid out as cargo-binstall expects it, and prints its path.
 #     scripts/archive.sh TARGET PROGRAM [RUNNABLE]
-# RUNNABLE is the same program for this machine, where PROGRAM is for another.
+# RUNNABLE is the same program built for this machine, if PROGRAM is for another.
 set -euo pipefail
 
 target=$1

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Reading the clips' windows as polyview's loader does, with Python's video readers, timed.
+"""Times Python's video readers at reading the same windows of clips as polyview's loader.
 
     python3 scripts/baseline_loader.py --root DIR --reader pyav|torchcodec|decord
         [--height 224 --width 398 --frames 16 --workers 1 --rounds 5 --dump FILE]
 
-finds every mp4 below DIR, decodes the same frames of each (the window rule of
-src/data/sampling.rs), brings them to the same size and prints one JSON object. Every way of using
+finds every mp4 below DIR, decodes the same frames of each as polyview (the window rule of
+src/data/sampling.rs), resizes them to the same size and prints one JSON object. Every way of using
 the reader that might be the fastest is timed, in processes and in threads; the best one counts.
-The process is bound to as many cores as it has workers. Frames stay in the worker, which costs
-less than a real data loader does. Needs the reader, numpy, and for torchcodec torchvision.
+The process is bound to as many cores as it has workers. Frames stay in the worker, which is cheaper
+than in a real data loader. Needs the reader, numpy, and torchvision for torchcodec.
 
 --dump writes the first clip's frames as raw bytes [T, H, W, 3].
 """
@@ -28,7 +28,7 @@ import numpy as np
 
 
 def window(fps, count, start, end, target_fps, wanted):
-    """Frame numbers, `wanted` of them, as WindowSpec::window_indices chooses them."""
+    """Returns `wanted` frame numbers, as selected by WindowSpec::window_indices."""
     step = max(fps / target_fps, 1.0)
     length = max(end - start, 0)
 
@@ -49,7 +49,7 @@ def window(fps, count, start, end, target_fps, wanted):
 
 
 def cover(height, width, to_height, to_width):
-    """Size after scaling so that the target is covered, and the centre's crop."""
+    """Returns the size after scaling so that the target is covered, and the centre crop."""
     k = max(to_height / height, to_width / width)
     h = max(to_height, math.floor(height * k + 0.5))
     w = max(to_width, math.floor(width * k + 0.5))
@@ -58,8 +58,8 @@ def cover(height, width, to_height, to_width):
 
 
 def pyav(path, args, thread_type="NONE", skip=False):
-    """Seeks to the key frame before the window, stops after its last frame. Scaling goes with the
-    colour conversion. `skip` leaves out pictures before the window that no other refers to."""
+    """Seeks to the key frame before the window and stops after its last frame. Scales during the
+    colour conversion. `skip` skips non-reference frames before the window."""
     import av
 
     with av.open(path) as container:
@@ -87,9 +87,9 @@ def pyav(path, args, thread_type="NONE", skip=False):
                     if (frame.height, frame.width) != (h, w):
                         frame = frame.reformat(w, h, "rgb24", interpolation="BILINEAR")
                     rgb = frame.to_ndarray(format="rgb24")[rows, columns]
-                    for place, other in enumerate(indices):
+                    for position, other in enumerate(indices):
                         if other == index:
-                            out[place] = rgb
+                            out[position] = rgb
                 if frame.pts >= last:
                     return out
     raise ValueError(f"{path}: the window's last frame is missing")
@@ -164,7 +164,7 @@ def clips_per_second(paths, args, options, pool):
 
 
 def measure(paths, args, options):
-    """Clips per second by kind of worker."""
+    """Measures clips per second by kind of worker."""
     if args.workers == 1:
         return {"alone": clips_per_second(paths, args, options, map)}
     # Forked children of a process that has used a reader or torch may hang.
@@ -191,12 +191,12 @@ def main():
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--source", type=int, nargs=2, metavar=("H", "W"),
-                        help="size of the clips, which saves decord a decoded frame")
+                        help="size of the clips, so that decord need not decode a frame to find it")
     parser.add_argument("--dump", type=Path)
     args = parser.parse_args()
     args.window = (args.start_frame, args.end_frame, args.target_fps)
 
-    # Names with a dot in front are what macOS leaves beside clips.
+    # macOS leaves files whose names begin with a dot beside clips.
     paths = [path for path in sorted(args.root.rglob("*.mp4")) if not path.name.startswith(".")]
     paths = [str(path) for path in paths]
     if not paths:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What polyview does, done with PyTorch's tensor operations, timed.
+"""Times PyTorch at the same work as polyview.
 
     python3 scripts/baseline_torch.py augment [--clips 8 --frames 16 --height 112 --width 112]
 
@@ -15,9 +15,9 @@ on CUDA tf32 (PyTorch's default for convolutions), and auto, which is f16 on CUD
 
     python3 scripts/baseline_torch.py layers [the options of step]
 
-times each distinct convolution of the network by itself, as `polyview bench --layers` does:
-median milliseconds of forward, input gradient, weight gradient, under the same names; with bf16 or
-f16 all operands are of that type.
+times each distinct convolution of the network separately, like `polyview bench --layers`: median
+milliseconds of forward, input gradient, weight gradient, under the same names. With bf16 or f16, all
+operands have that type.
 """
 
 import argparse
@@ -33,7 +33,7 @@ STD = torch.tensor([0.22803, 0.22145, 0.216989]).view(1, 3, 1, 1)
 
 
 def augment_clip(frames, generator):
-    """One clip, uint8 [T, H, W, 3] to normalised f32 [3, T, H, W], every stage switched on."""
+    """Augments one clip, uint8 [T, H, W, 3], to normalised f32 [3, T, H, W], with every stage on."""
 
     def uniform(low, high):
         return low + (high - low) * torch.rand((), generator=generator).item()
@@ -88,13 +88,13 @@ def device_name(args):
 
 
 def wait_for(device):
-    """Until what was queued has been computed."""
+    """Waits until the queued work has been computed."""
     kind = device.split(":")[0]
     if kind != "cpu":
         getattr(torch, kind).synchronize()
 
 
-# What autocast computes in, by precision.
+# Autocast's data type, by precision.
 HALVES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -157,8 +157,8 @@ def step(args):
 
 
 def convolutions(args):
-    """Each distinct convolution of the network with how often it occurs: its module and the sizes
-    of its input, found by sending one batch through."""
+    """Returns each distinct convolution of the network: its module, the size of its input, and how often
+    it occurs, found by running one batch through the network."""
     import torchvision.models.video as models
 
     net = getattr(models, args.backbone_name)(weights=None, num_classes=8).eval()
@@ -202,7 +202,7 @@ def layers(args):
         dy = torch.ones_like(F.conv3d(x, w, None, stride, padding))
 
         def backward(mask):
-            # What training calls; the mask says which gradients are wanted: x, w, bias.
+            # The operation that training calls; the mask selects the gradients: x, w, bias.
             return torch.ops.aten.convolution_backward(
                 dy, x, w, None, stride, padding, [1, 1, 1], False, [0, 0, 0], 1, mask
             )
@@ -229,7 +229,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["augment", "step", "layers"])
-    parser.add_argument("--clips", type=int, default=None, help="8, for step and layers 2")
+    parser.add_argument("--clips", type=int, default=None, help="default 8; for step and layers 2")
     parser.add_argument("--backbone-name", default="r2plus1d_18")
     parser.add_argument("--frames-per-clip", type=int, default=8)
     parser.add_argument("--img-height", type=int, default=112)
@@ -238,7 +238,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="as torch names it")
     precisions = ["f32", "tf32", "bf16", "f16", "auto"]
     parser.add_argument("--precision", choices=precisions, default="f32")
-    parser.add_argument("--json", action="store_true", help="as it is anyway")
+    parser.add_argument("--json", action="store_true", help="accepted and ignored: output is always JSON")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--height", type=int, default=112)
     parser.add_argument("--width", type=int, default=112)

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Do polyview and PyAV decode the same frames? Makes clips without any footage, and compares.
+"""Checks that polyview and PyAV decode the same frames, on synthetic clips.
 
     scripts/clip_matrix.py make FOLDER [--count 200] [--seed 17] [--every N] [--ffmpeg PROGRAM]
     scripts/clip_matrix.py compare FOLDER --program "cargo run -q --example frame_means --" [--show]
     scripts/clip_matrix.py compare --files CLIP... --program target/debug/examples/frame_means
 
-`make` needs ffmpeg and writes clips of 10 to 36 frames over codec, container, pixel format, range,
-matrix, rotation, edit list, frame rate, B-frames, size, sample aspect ratio, interlacing, sound and
-broken starts, a seeded draw in which every value occurs and pairs of values as evenly as possible.
-`manifest.json` says what each is. `--every 10` makes every tenth clip.
+`make` needs ffmpeg and writes clips of 10 to 36 frames that vary in codec, container, pixel format,
+range, matrix, rotation, edit list, frame rate, B-frames, size, sample aspect ratio, interlacing, sound
+and broken starts. They are a seeded draw in which every value occurs, and pairs of values as evenly as
+possible. `manifest.json` describes each clip. `--every 10` makes every tenth clip.
 
-`compare` needs PyAV and numpy. It prints the share of clips that agree, and the rest with reasons.
+`compare` needs PyAV and numpy. It prints the share of clips that agree, and the others with reasons.
 """
 
 import argparse
@@ -51,15 +51,15 @@ def main():
     making.add_argument("folder", type=Path)
     making.add_argument("--count", type=int, default=200, help="number of clips drawn")
     making.add_argument("--seed", type=int, default=17)
-    making.add_argument("--every", type=int, default=1, help="make every Nth of them only")
-    making.add_argument("--only", type=int, nargs="*", help="make clips of these numbers only")
+    making.add_argument("--every", type=int, default=1, help="make only every Nth of them")
+    making.add_argument("--only", type=int, nargs="*", help="make only the clips with these numbers")
     making.add_argument("--ffmpeg", default="ffmpeg", help="the ffmpeg program")
     comparing = commands.add_parser("compare", help="compare with PyAV")
     comparing.add_argument("folder", type=Path, nargs="?")
-    comparing.add_argument("--files", type=Path, nargs="*", help="any clips in place of a folder")
+    comparing.add_argument("--files", type=Path, nargs="*", help="any clips, instead of a folder")
     comparing.add_argument("--program", required=True, help="the built example frame_means, or a command")
     comparing.add_argument("--ffmpeg", default="ffmpeg", help="the ffmpeg program, a second opinion")
-    comparing.add_argument("--show", action="store_true", help="print the frames' means of what differs")
+    comparing.add_argument("--show", action="store_true", help="print the frames' means of clips that differ")
     comparing.add_argument("--json", type=Path, help="write every clip's result to this file")
     arguments = parser.parse_args()
     if arguments.command == "make":

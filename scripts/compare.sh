@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The training step of polyview and of PyTorch by turns, so that what else the machine does weighs
-# on both: prints the medians over all steps, and their ratio.
+# Times the training step of polyview and of PyTorch alternately, so that other load on the machine
+# affects both, and prints the medians over all steps and their ratio.
 #
 #     [PYTHON=venv/bin/python POLYVIEW=target/debug/polyview ROUNDS=2] scripts/compare.sh [OPTIONS]
 #
 # OPTIONS go to `polyview bench` and `baseline_torch.py` alike: --backbone-name, --clips,
 # --frames-per-clip, --img-height, --img-width, --steps, --precision (f32, f16 or auto; PyTorch's f16
-# is autocast with a gradient scaler, and slow on CPUs). With --layers each convolution's passes are
-# compared as well, those first that cost the most for being slow (ratio times time); of each side's
-# medians the least round's counts, for other work can only add to it. DEVICE (default cpu) is
-# polyview's, TORCH_DEVICE (default cpu) PyTorch's. Each side has all cores, or as many as THREADS
-# says; on a busy machine THREADS=1 is fairer, for PyTorch's threads wait for each other more.
+# is autocast with a gradient scaler, and slow on CPUs). With --layers, the passes of each convolution
+# are compared as well, sorted by how much their slowness costs (ratio times time); for each side the
+# smallest median of all rounds counts, because other load can only add to it. DEVICE (default cpu) is
+# polyview's, TORCH_DEVICE (default cpu) PyTorch's. Each side uses all cores, or THREADS threads; on a
+# busy machine THREADS=1 is fairer, because PyTorch's threads wait for each other more.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,7 +21,7 @@ threads=${THREADS:-$(nproc 2>/dev/null || sysctl -n hw.ncpu)}
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
-# Bash 3.2, which macOS has, takes an empty array for an unset one: hence the `${x[@]+...}` below.
+# Bash 3.2, which macOS has, treats an empty array as unset: hence the `${x[@]+...}` below.
 layers=()
 options=()
 for option in "$@"; do
@@ -50,7 +50,7 @@ def step(runs):
     return statistics.median(ms for run in runs for ms in run["steps_ms"])
 
 def passes(runs):
-    """Milliseconds of the best round by (shape, pass), and how often each shape occurs."""
+    """Returns the milliseconds of the best round by (shape, pass), and how often each shape occurs."""
     times, counts = {}, {}
     for run in runs:
         for layer in run.get("layers", []):

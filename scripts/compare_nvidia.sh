@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
-# The training step on an NVIDIA card in seven ways, in turn: polyview through Vulkan in f32 and f16,
-# and through CUDA; PyTorch in f32 without TF32, with TF32, in bf16 and f16. Prints the median of all
-# steps of each.
+# Times the training step on an NVIDIA card in seven ways, in turn: polyview through Vulkan in f32 and
+# f16, and through CUDA; PyTorch in f32 without TF32, with TF32, in bf16 and f16. Prints the median over
+# all steps of each.
 #
 #     [PYTHON=venv/bin/python POLYVIEW=target/debug/polyview ROUNDS=2] scripts/compare_nvidia.sh [OPTIONS]
 #
 # POLYVIEW is a build with `--features cuda`, which has both; `scripts/pack_nvidia.sh` packs one for
 # another machine. OPTIONS go to `polyview bench` and `baseline_torch.py` alike: --backbone-name,
 # --clips, --frames-per-clip, --img-height, --img-width, --steps. DEVICES (default "vulkan cuda") and
-# TORCH_DEVICE (default cuda; on another there is no TF32, and f16 is left out) say what is timed.
-# RESULTS names a new folder that keeps the JSON and the messages of every run.
+# TORCH_DEVICE (default cuda; others have no TF32, and f16 is left out) select what is timed.
+# RESULTS names a new folder in which the JSON and the messages of every run are kept.
 #
-# A way that fails is named with the reason, and the others go on without it; the exit status is
-# then 1.
+# If one way fails, it is reported with the reason and the others continue; the exit status is then 1.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,8 +28,8 @@ else
     trap 'rm -rf "$results"' EXIT
 fi
 
-# The line of a failed run's messages that says why. PyTorch's error may go on for several lines,
-# and a note may follow a panic.
+# Prints the line of a failed run's messages that gives the reason. PyTorch's error may continue for
+# several lines, and a note may follow a panic.
 reason() {
     grep -E '^[A-Za-z_.]+(Error|Exception): ' "$1" | tail -n 1 | grep . ||
         grep -v '^note: ' "$1" | grep . | tail -n 1 | sed 's/^error: //' ||
@@ -53,7 +52,7 @@ if [[ "$torch_device" != cuda* ]]; then precisions='f32 bf16'; fi
 for round in $(seq "${ROUNDS:-2}"); do
     for device in ${DEVICES:-vulkan cuda}; do
         if [[ "$device" == cuda* ]]; then
-            # There is no f16 there, and convolutions round their operands to TF32.
+            # polyview has no f16 through CUDA, and convolutions round their operands to TF32.
             timed "polyview $device tf32" "$polyview" bench --device "$device" --json "$@"
         else
             for precision in f32 f16; do
@@ -85,7 +84,7 @@ for name, runs in ways.items():
     if name.startswith("polyview"):
         who = run["device"]["name"]
         if run["precision"] == "f32":
-            # On some devices f16 is f32.
+            # On devices without f16, polyview uses f32.
             name = name.replace(" f16", " f32")
     else:
         who = f"{run['device_name']}, PyTorch {run['torch']}"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Does balancing help the rarest class? Synthetic data with classes 8:4:2:1, three seeds.
+"""Measures whether balancing helps the rarest class: synthetic data with classes 8:4:2:1, three seeds.
 
     scripts/imbalance.py [POLYVIEW [EPOCHS]]     (default: the last `cargo build`'s binary, 14)
 
 Trains r3d_tiny with plain cross-entropy, with the focal loss (class weights included) and with the
-class-balanced sampler, all else equal, and prints the rarest class's recall on an even validation
-split as a mean over the last five epochs, and the balanced accuracy of the task beside it.
+class-balanced sampler, all else equal. Prints the rarest class's recall on an evenly distributed
+validation split, as a mean over the last five epochs, and with it the balanced accuracy of the task.
 """
 
 import json

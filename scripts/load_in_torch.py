@@ -4,10 +4,10 @@
     polyview export --checkpoint run/best.safetensors --out model.safetensors --for torchvision
     python3 scripts/load_in_torch.py model.safetensors
 
-Needs torch, torchvision and safetensors. The file carries the features that polyview computed for a
-fixed clip; exit status 1 if PyTorch's differ by more than 1e-4 of the largest, or of 1. r2plus1d_34,
-r3d_34 and r3d_50 are those of reference_backbones.py, the others torchvision's. (r3d_tiny is
-polyview's alone and cannot be loaded there.)
+Needs torch, torchvision and safetensors. The file contains the features that polyview computed for a
+fixed clip; the exit status is 1 if PyTorch's differ by more than 1e-4 of the largest or of 1, whichever
+is greater. r2plus1d_34, r3d_34 and r3d_50 come from reference_backbones.py, the others from torchvision.
+(r3d_tiny exists only in polyview and cannot be loaded.)
 """
 
 import json

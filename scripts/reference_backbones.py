@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/reference/backbone_{r2plus1d_34,r3d_34,r3d_50}.json: what PyTorch computes for the
-backbones that torchvision lacks, in the form of the files for those that it has.
+"""Writes tests/reference/backbone_{r2plus1d_34,r3d_34,r3d_50}.json: PyTorch's results for the backbones
+that torchvision lacks, in the same format as the files for those that it has.
 
     python3 scripts/reference_backbones.py [NAME…]
 
@@ -24,8 +24,8 @@ KINETICS = [0.4345, 0.4051, 0.3775], [0.2768, 0.2713, 0.2737]
 
 
 def r2plus1d_34():
-    """As ig65m-pytorch has it: torchvision's parts, Caffe2's widths between the factors, and its ε.
-    The momentum stays PyTorch's, which is polyview's."""
+    """The network of ig65m-pytorch: torchvision's parts with Caffe2's widths between the factors and
+    Caffe2's ε. The momentum stays PyTorch's, which polyview uses too."""
     model = VideoResNet(BasicBlock, [Conv2Plus1D] * 4, [3, 4, 6, 3], R2Plus1dStem, CLASSES)
     for stage, width in ((model.layer2, 128), (model.layer3, 256), (model.layer4, 512)):
         stage[0].conv2[0] = Conv2Plus1D(width, width, width * 9 // 4)
@@ -36,7 +36,7 @@ def r2plus1d_34():
 
 
 class Residual(nn.Module):
-    """A block of 3D-ResNets-PyTorch, with its names: one convolution per kernel size."""
+    """A block of 3D-ResNets-PyTorch, with its parameter names: one convolution per kernel size."""
 
     def __init__(self, inputs, width, stride, kernels):
         super().__init__()
@@ -83,15 +83,15 @@ class Hara(nn.Module):
         self.fc = nn.Linear(inputs, CLASSES)
 
     def stem(self, x):
-        """Of clips that are normalised as polyview and torchvision have it."""
+        """Runs the stem on clips with the normalisation of polyview and torchvision."""
         mean, std = (torch.tensor(v, dtype=x.dtype).reshape(3, 1, 1, 1) for v in TORCHVISION_KINETICS)
         own_mean, own_std = (torch.tensor(v, dtype=x.dtype).reshape(3, 1, 1, 1) for v in KINETICS)
         x = (x * std + mean - own_mean) / own_std
         return nn.functional.max_pool3d(self.bn1(self.conv1(x)).relu(), 3, 2, 1)
 
 
-# The network, the shape of its clips, parameters whose gradients and norms whose running statistics are
-# recorded.
+# For each network: its constructor, the shape of its clips, the parameters whose gradients are recorded,
+# and the batch norms whose running statistics are recorded.
 TORCHVISION = (
     "stem.0.weight stem.1.weight stem.3.weight stem.4.bias layer1.2.conv1.0.0.weight "
     "layer1.0.conv1.0.3.weight layer2.0.conv1.0.1.weight layer2.0.conv2.0.0.weight "
@@ -118,7 +118,7 @@ NETWORKS = {
 
 
 def unit(name, count):
-    """The hash fill: values in [0, 1)."""
+    """Returns values in [0, 1) from the integer hash."""
     h = 0xCBF29CE484222325
     for byte in name.encode():
         h = (h ^ byte) * 0x100000001B3 % 2**64
@@ -169,7 +169,7 @@ def stages(model, x):
 
 
 def run(model, clips):
-    """The stages' outputs, the features and the logits."""
+    """Returns the stages' outputs, the features and the logits."""
     outputs = dict(stages(model, clips))
     features = outputs["layer4"].mean((2, 3, 4))
     return outputs, features, model.fc(features)
@@ -201,7 +201,7 @@ def distance(a, b):
     return ((a.double() - b.double()).norm() / b.double().norm()).item()
 
 
-def apart(a, b):
+def max_difference(a, b):
     return (a.double() - b.double()).abs().max().item()
 
 
@@ -217,8 +217,8 @@ def reference(name):
     evaluation = {
         "features_f64": features64.tolist(),
         "logits16_f64": logits64[:, :16].tolist(),
-        "features_max_abs_diff_f32_f64": apart(features, features64),
-        "logits_max_abs_diff_f32_f64": apart(logits, logits64),
+        "features_max_abs_diff_f32_f64": max_difference(features, features64),
+        "logits_max_abs_diff_f32_f64": max_difference(logits, logits64),
     }
     features, _, _, gradients, _ = train(make, clips, labels, torch.float32)
     with torch.backends.mkldnn.flags(enabled=False):
@@ -228,7 +228,7 @@ def reference(name):
     training = {
         "features_f64": features64.tolist(),
         "logits16_f64": logits64[:, :16].tolist(),
-        "features_max_abs_diff_f32_f64": apart(features, features64),
+        "features_max_abs_diff_f32_f64": max_difference(features, features64),
         "loss_f64": loss64.item(),
         "grads": {
             key: {
@@ -264,7 +264,7 @@ def reference(name):
 
 
 def rounded(value):
-    """Nine digits, which restore an f32."""
+    """Rounds to nine digits, which are enough to restore an f32."""
     if isinstance(value, dict):
         return {key: rounded(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -273,7 +273,7 @@ def rounded(value):
 
 
 def written(value, depth=0):
-    """JSON with a line for each entry down to what holds no objects."""
+    """Formats as JSON with a line per entry, down to entries that contain no objects."""
     nested = isinstance(value, dict) and any(isinstance(v, (dict, list)) for v in value.values())
     pad = "\n" + " " * (depth + 1)
     if nested and set(value) != {"shape", "sum", "l2", "abs_max", "proj", "first4"}:

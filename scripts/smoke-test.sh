@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tries a build as a user gets it: a wheel, a release archive, or the program itself.
+# Tests a build as users get it: a wheel, a release archive, or the program itself.
 #     scripts/smoke-test.sh FILE
 set -euo pipefail
 
@@ -27,7 +27,7 @@ case $file in
 esac
 
 "$polyview" --version
-# The CPU only: the graphics driver of a build machine is not on trial.
+# Only the CPU: this does not test the build machine's graphics driver.
 "$polyview" doctor --device cpu --save-dir "$work/run"
 "$polyview" synth --out "$work/data" --actions 8 --frames 16 --width 64 --height 48
 "$polyview" train --dataset-root "$work/data" --save-dir "$work/run" --device cpu --test-run \

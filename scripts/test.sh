@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Sets the machine up for the tests and runs them. Arguments go to `cargo test`. The closing lines
+# Sets the machine up for the tests and runs them. Arguments are passed to `cargo test`. The last lines
 # say how many tests were skipped, wholly or in part, and why; the exit status is cargo's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Shader tests need a Vulkan driver, and spirv-val to check what drivers are given. Where a
-# Debian-like machine has no driver, Mesa's software rasteriser (lavapipe) is one; macOS and Windows
-# bring their own API.
+# Shader tests need a Vulkan driver, and spirv-val to check the SPIR-V that drivers get. If a
+# Debian-like machine has no driver, Mesa's software rasteriser (lavapipe) is installed; macOS and
+# Windows have their own APIs.
 if [[ "$(uname -s)" == Linux ]]; then
     missing=()
     compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null \
         || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null \
         || missing+=(libvulkan1 mesa-vulkan-drivers)
     command -v spirv-val >/dev/null || missing+=(spirv-tools)
-    # Tests of several ranks.
+    # For tests with several ranks.
     command -v mpirun >/dev/null || missing+=(openmpi-bin)
     if ((${#missing[@]} > 0)); then
         as_root=()

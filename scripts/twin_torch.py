@@ -4,11 +4,11 @@
     polyview train … --save-dir RUN --record STEPS
     python3 scripts/twin_torch.py RUN STEPS [--threads N…] [--double] [--csv FILE] [--json]
 
-Needs torch, torchvision and safetensors, runs on the CPU. PyTorch starts from the recorded weights and
+Needs torch, torchvision and safetensors, and runs on the CPU. PyTorch starts from the recorded weights and
 gets the recorded clips, labels, dropout masks and learning rates; network, losses, class weights,
-gradients, clipping, optimizer, average of the weights and validation are its own. The run is repeated with
-each number of threads, which shows how far PyTorch is from itself, and with --double in f64, from which all
-others are measured then. Otherwise they are measured from PyTorch's with the first number of threads.
+gradients, clipping, optimizer, weight average and validation are its own. The run is repeated with each
+number of threads, which shows how far PyTorch's runs differ from each other, and with --double in f64. The
+f64 run, or else PyTorch's run with the first number of threads, is the base that the others are compared with.
 """
 
 import argparse
@@ -89,14 +89,14 @@ class Net(nn.Module):
             sys.exit(f"{path}: missing {missing}, unexpected {unexpected}")
 
     def features(self, clips):
-        # The stem of reference_backbones' networks is a method over conv1 and bn1.
+        # The stem of reference_backbones' Hara networks is a method that uses conv1 and bn1.
         net, x = self.backbone, self.backbone.stem(clips)
         for stage in STAGES[1:]:
             x = getattr(net, stage)(x)
         return x.mean((2, 3, 4))
 
     def forward(self, clips, view_counts, dropout=None):
-        """Logits [B, classes] by task. `dropout` are the factors of the features and of each head."""
+        """Returns logits [B, classes] by task. `dropout` holds the factors for the features and each head."""
         features = self.features(clips)
         if dropout:
             features = features * dropout[0]
@@ -115,7 +115,7 @@ class Net(nn.Module):
         return logits
 
     def set_trainable(self, trainable):
-        """Frozen stages normalise with their running statistics."""
+        """Freezes all other stages, which then normalise with their running statistics."""
         self.train()
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(self.stage_of(name) in [*trainable, "heads"])
@@ -134,7 +134,7 @@ class Net(nn.Module):
 
 
 class Losses:
-    """The loss of each task, as the options say."""
+    """The loss of each task, according to the options."""
 
     def __init__(self, config, about):
         self.tasks = about["tasks"]
@@ -152,7 +152,7 @@ class Losses:
             self.weights[imbalanced] = weights.clamp(max=config["max-weight-ratio"]).to(torch.get_default_dtype())
 
     def targets(self, task, labels, mix, classes):
-        """Rows with a known class, and shares of the classes."""
+        """Returns the rows with a known class, and their targets as shares of the classes."""
         rows, shares = [], []
         for action, label in enumerate(labels):
             partner, share = (mix["partners"][action], mix["share"]) if mix else (action, 1.0)
@@ -196,7 +196,7 @@ class Losses:
             return functional.cross_entropy(
                 logits, shares.argmax(1), weights, label_smoothing=smoothing
             )
-        # PyTorch divides by the number of actions; the mean is to be weighted here too.
+        # PyTorch divides by the number of actions, but the mean must be weighted here too.
         ce = functional.cross_entropy(
             logits, shares, weights, reduction="sum", label_smoothing=smoothing
         )
@@ -222,7 +222,7 @@ def read(path):
 
 
 class Average:
-    """Of the weights and running statistics, as torch.optim.swa_utils keeps it."""
+    """The average of the weights and running statistics, as in torch.optim.swa_utils."""
 
     def __init__(self, decay, net):
         self.decay, self.updates = decay, 0
@@ -237,7 +237,7 @@ class Average:
 
 
 def balanced_accuracy(predicted, labels):
-    """Mean recall of the classes that occur."""
+    """Returns the mean recall of the classes that occur."""
     recalls = []
     for label in set(labels):
         own = [p == l for p, l in zip(predicted, labels) if l == label]
@@ -246,7 +246,7 @@ def balanced_accuracy(predicted, labels):
 
 
 def validate(net, average, losses, batches):
-    """Mean of the tasks' balanced accuracies."""
+    """Returns the mean of the tasks' balanced accuracies."""
     kept = None
     if average:
         kept = {name: value.clone() for name, value in net.state_dict().items()}
@@ -268,7 +268,7 @@ def validate(net, average, losses, batches):
 
 
 class Run:
-    """Losses and norms of each step, scores of each epoch, and the weights at the end."""
+    """A run: losses and norms of each step, scores of each epoch, and the final weights."""
 
     def __init__(self, name, losses, norms, scores, weights):
         self.name, self.losses, self.norms, self.scores = name, losses, norms, scores
@@ -322,10 +322,10 @@ def polyviews(folder, run, steps):
 
 
 def compare(run, other, start):
-    """Largest relative differences of losses and norms, of the first 20 steps and of all; and the
-    distance of the weights at the end, as a share of the way from the start to the other's."""
-    off = lambda a, b: [abs(x - y) / abs(y) for x, y in zip(a, b)]
-    losses, norms = off(run.losses, other.losses), off(run.norms, other.norms)
+    """Returns the largest relative differences of losses and norms, over the first 20 steps and over all,
+    and the distance between the final weights relative to the other run's distance from the start."""
+    relative = lambda a, b: [abs(x - y) / abs(y) for x, y in zip(a, b)]
+    losses, norms = relative(run.losses, other.losses), relative(run.norms, other.norms)
     square = lambda x, y: (x.double() - y.double()).square().sum().item()
     norm = lambda a, b: sum(square(a[name], b[name]) for name in start) ** 0.5
     return {
@@ -345,9 +345,9 @@ def main():
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("steps", type=Path, metavar="STEPS")
     parser.add_argument("--threads", type=int, nargs="+", default=[2], metavar="N")
-    parser.add_argument("--double", action="store_true", help="measure from PyTorch's run in f64")
-    parser.add_argument("--csv", type=Path, help="losses and norms of each step")
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    parser.add_argument("--double", action="store_true", help="compare with PyTorch's run in f64")
+    parser.add_argument("--csv", type=Path, help="write losses and norms of each step to this file")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     config = tomllib.loads((options.run / "config.toml").read_text())
     steps = sorted(options.steps.glob("step-*.safetensors"))

@@ -10,11 +10,12 @@ use std::time::Duration;
 #[cfg(not(windows))]
 use atomic_write_file::AtomicWriteFile;
 
-/// Milliseconds that [`patiently`] waits after each failure.
+/// Pauses after each failure in [`patiently`], in milliseconds.
 const PAUSES: [u64; 4] = [20, 100, 500, 2000];
 
-/// Retries an action that Windows refuses while another program has the file open, usually for a
-/// moment: a virus scanner, OneDrive or a Python script. On other systems the first failure is final.
+/// Runs a file operation and retries it if Windows refuses it because another program (a virus scanner,
+/// OneDrive or a Python script) has the file open, usually for a moment. On other systems the first failure
+/// is final.
 pub(crate) fn patiently<T>(action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     // ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION; elsewhere these numbers mean other things.
     retry(action, |error| cfg!(windows) && matches!(error.raw_os_error(), Some(5 | 32)))
@@ -33,9 +34,9 @@ fn retry<T>(
     action()
 }
 
-/// Replaces a file atomically: writes to a temporary name, syncs, then renames, so that a reader never
-/// sees a part of it. A device or a pipe is written to as it is. A link to a file is replaced, not the file:
-/// a run with links to another one's files must not change that one. See [`linked`].
+/// Replaces a file atomically: writes to a temporary file, syncs, then renames it, so that a reader never
+/// sees a partial file. A device or a pipe is written to directly. A symbolic link is replaced, not its
+/// target: a run whose folder links to another run's files must not change those. See [`linked`].
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.metadata().is_ok_and(|target| !target.is_file()) {
         return std::fs::write(path, bytes);
@@ -46,8 +47,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     return replace_patiently(path, bytes);
 }
 
-/// Where to write what the user has named: the file that a link names, which need not exist, or the path
-/// itself.
+/// Resolves an output path given by the user: returns the target of a symbolic link, which need not exist,
+/// or the path itself.
 pub(crate) fn linked(path: &Path) -> PathBuf {
     let target = || {
         let link = path.read_link().ok()?;
@@ -56,7 +57,7 @@ pub(crate) fn linked(path: &Path) -> PathBuf {
     target().unwrap_or_else(|| path.to_owned())
 }
 
-/// Keeps the old file's mode and owner, and syncs the folder as well.
+/// Replaces a file, keeping the old one's mode and owner; syncs the folder as well.
 #[cfg(not(windows))]
 fn replace_with_mode(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = AtomicWriteFile::open(path)?;
@@ -64,8 +65,8 @@ fn replace_with_mode(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
-/// For Windows: an `AtomicWriteFile` whose rename fails is consumed and leaves its temporary file
-/// behind, so that only the whole write could be retried.
+/// Replaces a file on Windows, retrying only the rename. An `AtomicWriteFile` is consumed when its rename
+/// fails and leaves its temporary file behind, so that the whole write would have to be retried.
 #[cfg(any(windows, test))]
 fn replace_patiently(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = std::ffi::OsString::from(".");
@@ -83,8 +84,8 @@ fn replace_patiently(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
-/// The name of the file that this one was to become, if it is one of [`replace`]'s temporary files: a
-/// dot, the name, a dot, and 6 letters and digits or 16 digits.
+/// Returns the name of the file that a temporary file of [`replace`] was going to replace; `None` for other
+/// files. Temporary names are a dot, the name, a dot, and 6 or 16 letters and digits.
 pub(crate) fn becomes(temporary: &str) -> Option<&str> {
     let (name, random) = temporary.strip_prefix('.')?.rsplit_once('.')?;
     let fits = matches!(random.len(), 6 | 16) && random.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -96,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn temporary_names_say_what_they_become() {
+    fn temporary_names_contain_the_final_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.state");
         let names = || {
             let entries = fs::read_dir(folder.path()).unwrap();
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap())
         };
-        // As a killed program leaves it.
+        // The state that a killed program leaves.
         #[cfg(not(windows))]
         std::mem::forget(AtomicWriteFile::open(&path).unwrap());
         #[cfg(windows)]

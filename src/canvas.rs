@@ -6,7 +6,7 @@ use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use image::{Rgb, RgbImage};
 
-/// An RGB image as a target of embedded-graphics. What is drawn outside of it is cut off.
+/// An RGB image as a draw target of embedded-graphics. Pixels outside the image are ignored.
 pub(crate) struct Canvas(pub RgbImage);
 
 impl OriginDimensions for Canvas {

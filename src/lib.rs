@@ -9,17 +9,17 @@
 //!
 //! * [`config`]: build a [`config::Config`] or load it from a file; [`train::run`] does the whole job.
 //! * [`data`], [`schema`], [`augment`]: data sets, loader, augmentation.
-//! * [`model`], [`losses`], [`train::freezing`]: the network and what it is trained with.
-//! * [`train::Trainer`]: the training loop, for loops of your own.
-//! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: what comes out.
-//! * [`serve`]: a trained network behind HTTP.
-//! * [`sweep`]: a set of runs with different options; [`runs`]: several runs beside each other.
+//! * [`model`], [`losses`], [`train::freezing`]: the network, its losses and freezing strategies.
+//! * [`train::Trainer`]: one training step or pass at a time, for training loops of your own.
+//! * [`checkpoint`], [`evaluate`], [`metrics`], [`report`]: the results of training.
+//! * [`serve`]: a trained network served over HTTP.
+//! * [`sweep`]: a set of runs with different options; [`runs`]: comparison of several runs.
 //! * [`device`]: choosing a device; [`tuning`] and [`mod@bench`]: its fastest kernels, timings.
 //!
 //! Shapes are written `[B, V, C, T, H, W]`: actions, views, channels, frames, height, width; N is
 //! the number of real clips in a batch.
 
-// `println!` and `eprintln!` panic when nobody reads any more.
+// `println!` and `eprintln!` panic when the reading end of a pipe is closed.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 mod atomic_file;

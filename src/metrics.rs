@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Counts that cannot be made or combined.
+/// Why counts cannot be made or combined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetricsError {
     /// A class index is too large.
@@ -22,7 +22,7 @@ pub enum MetricsError {
     Sizes {
         /// Number of classes of the matrix that is added to.
         ours: usize,
-        /// Number of classes of the other one.
+        /// Number of classes of the other matrix.
         theirs: usize,
     },
     /// There are not as many predictions as labels.
@@ -69,7 +69,8 @@ pub struct ClassMetrics {
 }
 
 impl ClassMetrics {
-    /// Precision, recall and F1 as they are shown: `None` where one is 0/0, although it counts as 0 in means.
+    /// Returns precision, recall and F1 for display: `None` where one is 0/0, although it counts as 0 in
+    /// means.
     pub fn defined(&self) -> [Option<f64>; 3] {
         let defined = |share: f64, of: u64| (of > 0).then_some(share);
         [
@@ -84,31 +85,31 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Classes of which a confusion matrix is shown as one; of more it is no picture but a wall of numbers.
+/// Maximum number of classes of a confusion matrix that is shown; a larger one would be unreadable.
 pub(crate) const MOST_IN_MATRIX: usize = 60;
-/// Confusions that are listed in its place.
+/// Number of confusions that are listed instead of a larger matrix.
 pub(crate) const MOST_CONFUSIONS: usize = 20;
 
-/// The most frequent confusions of a matrix, at most `most`: label and prediction with their count.
+/// Returns the most frequent confusions of a matrix, at most `most`: label and prediction with their count.
 pub(crate) fn confusions(rows: &[Vec<u64>], most: usize) -> Vec<([usize; 2], u64)> {
     let cells = rows.iter().enumerate().flat_map(|(label, row)| {
         row.iter().enumerate().map(move |(prediction, &count)| ([label, prediction], count))
     });
     let mut wrong: Vec<_> =
         cells.filter(|([label, prediction], count)| label != prediction && *count > 0).collect();
-    // Those of one count stay in the order of the classes.
+    // The sort is stable: confusions with the same count stay in the order of the classes.
     wrong.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     wrong.truncate(most);
     wrong
 }
 
 impl ConfusionMatrix {
-    /// An empty matrix.
+    /// Creates an empty matrix.
     pub fn new(classes: usize) -> Self {
         Self { classes, counts: vec![0; classes * classes] }
     }
 
-    /// The matrix of paired labels and predictions.
+    /// Counts paired labels and predictions.
     ///
     /// # Errors
     /// [`MetricsError::Lengths`] and [`MetricsError::OutOfRange`].
@@ -128,7 +129,7 @@ impl ConfusionMatrix {
         Ok(matrix)
     }
 
-    /// The matrix with the given rows, as [`Self::rows`] returns them; `None` if it is not square.
+    /// Creates a matrix from its rows, as returned by [`Self::rows`]; `None` if it is not square.
     pub fn from_rows(rows: &[Vec<u64>]) -> Option<Self> {
         let classes = rows.len();
         let square = rows.iter().all(|row| row.len() == classes);
@@ -162,17 +163,17 @@ impl ConfusionMatrix {
         Ok(())
     }
 
-    /// Number of classes.
+    /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// Number of samples.
+    /// Returns the number of samples.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The count of a pair; 0 outside the classes.
+    /// Returns the count of a pair; 0 outside the classes.
     pub fn count(&self, label: usize, prediction: usize) -> u64 {
         if label >= self.classes || prediction >= self.classes {
             return 0;
@@ -180,25 +181,25 @@ impl ConfusionMatrix {
         self.counts[label * self.classes + prediction]
     }
 
-    /// The rows of the matrix: for each label the counts of the predictions.
+    /// Returns the rows of the matrix: for each label, the counts of the predictions.
     pub fn rows(&self) -> Vec<Vec<u64>> {
         let row = |label| (0..self.classes).map(|p| self.count(label, p)).collect();
         (0..self.classes).map(row).collect()
     }
 
-    /// Share of correct predictions.
+    /// Returns the share of correct predictions.
     pub fn accuracy(&self) -> f64 {
         ratio((0..self.classes).map(|c| self.count(c, c)).sum(), self.total())
     }
 
-    /// Mean recall over the classes that have samples; other classes do not count, even if they are
-    /// predicted.
+    /// Returns the mean recall over the classes that have samples; other classes do not count, even if
+    /// they are predicted.
     pub fn balanced_accuracy(&self) -> f64 {
         let recalls = self.per_class().into_iter().filter(|c| c.support > 0).map(|c| c.recall);
         mean(recalls)
     }
 
-    /// Mean F1 of the classes, weighted by support.
+    /// Returns the mean F1 of the classes, weighted by support.
     pub fn f1_weighted(&self) -> f64 {
         let total = self.total();
         if total == 0 {
@@ -208,13 +209,13 @@ impl ConfusionMatrix {
         sum / total as f64
     }
 
-    /// Unweighted mean of F1 over the classes that occur among labels or predictions.
+    /// Returns the unweighted mean of F1 over the classes that occur among labels or predictions.
     pub fn f1_macro(&self) -> f64 {
         let occurs = |c: &ClassMetrics| c.support + c.predicted > 0;
         mean(self.per_class().into_iter().filter(occurs).map(|c| c.f1))
     }
 
-    /// Metrics of every class, in index order.
+    /// Returns the metrics of every class, in index order.
     pub fn per_class(&self) -> Vec<ClassMetrics> {
         let class = |c| {
             let correct = self.count(c, c);
@@ -233,34 +234,34 @@ impl ConfusionMatrix {
     }
 }
 
-/// Index of the largest value, the first one on a tie.
+/// Returns the index of the largest value, the first one on a tie.
 ///
 /// # Panics
-/// Without values.
+/// If there are no values.
 pub(crate) fn largest(values: &[f64]) -> usize {
     let best = (0..values.len()).rev().max_by(|a, b| values[*a].total_cmp(&values[*b]));
     best.expect("a task has classes")
 }
 
-/// The mean; 0 without values.
+/// Returns the mean; 0 without values.
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u64), |(sum, n), value| (sum + value, n + 1));
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
-/// A mean over repetitions, such as runs with other seeds.
+/// A mean over repetitions, such as runs with different seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// Its standard error s/√n, with the sample standard deviation s; `None` of a single value.
+    /// Standard error s/√n of the mean, with the sample standard deviation s; `None` for a single value.
     pub error: Option<f64>,
     /// Number of values.
     pub n: usize,
 }
 
 impl Estimate {
-    /// The mean of some values; `None` of none.
+    /// Estimates the mean of some values; `None` without values.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         let mean = (n > 0).then(|| mean(values.iter().copied()))?;
@@ -270,7 +271,7 @@ impl Estimate {
     }
 }
 
-/// With three decimals; no line is broken between ± and the error.
+/// Formats with three decimals, and a no-break space between ± and the error.
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}", self.mean)?;

@@ -1,7 +1,7 @@
-//! Names that were probably meant.
+//! Guessing which name a mistyped one means.
 
-/// The known name that `typed` most likely means: the same but for case, blanks, `_` and `-`, or with
-/// one letter in three mistyped at most. The first one on a tie.
+/// Returns the known name that `typed` most likely means: one that differs only in case, blanks, `_` and
+/// `-`, or in at most one letter in three. The first one on a tie.
 pub(crate) fn nearest<'a>(
     typed: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -12,7 +12,8 @@ pub(crate) fn nearest<'a>(
             .flat_map(char::to_lowercase)
             .collect()
     };
-    // The distance takes the product of the lengths, and names come from files.
+    // Computing the distance takes time proportional to the product of the lengths, and names come from
+    // files.
     const LONGEST: usize = 100;
     if typed.len() > LONGEST {
         return None;
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_recognised_and_other_names_are_not() {
+    fn typos_are_recognised_and_other_names_are_not() {
         let known = ["Offence", "Severity", "Action class", "Clips", "Url"];
         for (typed, meant) in [
             ("Offense", Some("Offence")),

@@ -1,5 +1,5 @@
-//! What a training run reports: events for observers (the trainer does not depend on a terminal),
-//! epoch records for `history.json`, and the HTML report, CSV table and TensorBoard events made of
+//! The reports of a training run: events for observers (the trainer does not depend on a terminal),
+//! epoch records for `history.json`, and the HTML report, CSV table and TensorBoard events made from
 //! them.
 
 pub mod caption;
@@ -34,7 +34,7 @@ use crate::model::STAGES;
 pub struct TaskRecord {
     /// The task's name.
     pub task: String,
-    /// Mean loss over its actions; where classes have weights, weighted by them.
+    /// Mean loss over the task's actions, weighted by the class weights if there are any.
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,
@@ -44,7 +44,7 @@ pub struct TaskRecord {
     pub f1_weighted: f64,
     /// Unweighted mean of the classes' F1.
     pub f1_macro: f64,
-    /// Rows: labels, columns: predictions.
+    /// Confusion matrix; rows are labels, columns predictions.
     pub confusion: Vec<Vec<u64>>,
 }
 
@@ -54,7 +54,7 @@ impl TaskRecord {
         self.confusion.iter().flatten().any(|&count| count > 0)
     }
 
-    /// The metrics of a confusion matrix and a mean loss.
+    /// Computes the metrics from a confusion matrix and a mean loss.
     pub fn new(task: &str, loss: f64, matrix: &ConfusionMatrix) -> Self {
         Self {
             task: task.to_owned(),
@@ -68,36 +68,36 @@ impl TaskRecord {
     }
 }
 
-/// The process of a run that computed longest in a pass.
+/// The rank of a run that computed longest in a pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlowestRank {
-    /// Its number.
+    /// Number of the rank.
     pub rank: usize,
-    /// Its machine.
+    /// Host name of its machine.
     pub host: String,
-    /// How much longer than all in the mean, as a share.
+    /// Excess of its computing time over the mean of all ranks, as a fraction of the mean.
     pub longer: f64,
 }
 
 /// One pass over a split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassRecord {
-    /// The weighted sum of the mean losses of tasks and auxiliary heads; none of them depends on the batch
+    /// Weighted sum of the mean losses of tasks and auxiliary heads, which do not depend on the batch
     /// size.
     pub loss: f64,
-    /// Per task, in schema order. Losses are not multiplied by the tasks' weights.
+    /// Metrics of each task, in schema order. Losses are not multiplied by the tasks' weights.
     pub tasks: Vec<TaskRecord>,
-    /// Per auxiliary head, over the actions whose property is known.
+    /// Metrics of each auxiliary head, over the actions whose property is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub auxiliary: Vec<TaskRecord>,
-    /// Mean global gradient norm before clipping of the steps that were not left out; `None` if there
+    /// Mean global gradient norm before clipping, over the steps that were not skipped; `None` if there
     /// was no such step. 0 in validation.
     #[serde(default)]
     pub gradient_norm: Option<f64>,
-    /// Steps that were left out, with gradients beyond the range of f16.
+    /// Number of steps that were skipped because of gradients beyond the range of f16.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
-    /// Loss scale at the end, where there is one.
+    /// Loss scale at the end of the pass, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<f64>,
     /// Number of actions.
@@ -106,13 +106,13 @@ pub struct PassRecord {
     pub clips: usize,
     /// Wall time, seconds.
     pub seconds: f64,
-    /// Share of that time spent waiting for data.
+    /// Share of the wall time spent waiting for data.
     pub data_wait: f64,
-    /// Share of it spent on exchange between devices while none of this process computed, waiting for slower
-    /// ones included; only of several.
+    /// Share of the wall time spent on the exchange between devices, including waiting for slower ones,
+    /// while no device of this process computed; `None` with a single device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<f64>,
-    /// The process that computed longest; only of several.
+    /// The rank that computed longest; `None` with a single rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowest: Option<SlowestRank>,
 }
@@ -121,21 +121,21 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// Whether a score is better than another one. Means of the same recalls in another order may differ in
-/// their last digits, and are as good.
+/// Whether a score is better than the best one so far. Means of the same recalls in another order may
+/// differ in their last digits; they count as equal.
 pub(crate) fn improves(score: f64, best: f64) -> bool {
     score > best + 1e-9
 }
 
 impl PassRecord {
-    /// Mean of the tasks' balanced accuracies, by which the best checkpoint is selected. Tasks without a
-    /// known label do not count.
+    /// Returns the mean of the tasks' balanced accuracies, by which the best checkpoint is selected.
+    /// Tasks without a known label do not count.
     pub fn score(&self) -> f64 {
         let labelled = self.tasks.iter().filter(|task| task.has_labels());
         mean(labelled.map(|task| task.balanced_accuracy))
     }
 
-    /// Clips per second.
+    /// Returns the throughput in clips per second.
     pub fn clips_per_second(&self) -> f64 {
         self.clips as f64 / self.seconds.max(1e-9)
     }
@@ -144,41 +144,41 @@ impl PassRecord {
 /// One epoch, as in `history.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// Counted from 1.
+    /// Number of the epoch, counted from 1.
     pub epoch: usize,
-    /// Phase of the run: 1, or 2 of gradual fine-tuning.
+    /// Phase of the run: 1, or 2 in the second phase of gradual fine-tuning.
     pub phase: usize,
-    /// Stages of the backbone that were trained, input side first; the heads always are.
+    /// Stages of the backbone that were trained, input side first; the heads are always trained.
     pub trainable: Vec<String>,
     /// Learning rate of each group that was trained, at the epoch's last step.
     pub rates: IndexMap<String, f64>,
     /// Root mean square of each stage's gradient after the epoch, if the freezing strategy needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradients: Option<[f64; STAGES.len()]>,
-    /// The training pass; its predictions are those made while training.
+    /// The training pass; its metrics are of the predictions made while training.
     pub train: PassRecord,
     /// The validation pass.
     pub valid: PassRecord,
     /// Validation score.
     pub score: f64,
-    /// How the probabilities of its weights are calibrated.
+    /// Calibration of the probabilities, fitted after the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// Whether it is the best so far.
+    /// Whether the epoch is the best so far.
     pub best: bool,
-    /// Wall time from the end of the epoch before it, or from the run's start, seconds: with what lies
-    /// between the passes, such as writing checkpoints. Older versions did not record it.
+    /// Wall time in seconds from the end of the previous epoch, or from the run's start. It includes what
+    /// happens between the passes, such as writing checkpoints. Older versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_seconds: Option<f64>,
 }
 
 impl EpochRecord {
-    /// Its wall time; where that was not recorded, the time of its passes.
+    /// Returns the epoch's wall time or, if that was not recorded, the time of its passes.
     pub fn seconds(&self) -> f64 {
         self.wall_seconds.unwrap_or(self.train.seconds + self.valid.seconds)
     }
 
-    /// What freezing strategies and schedules depend on.
+    /// Returns the values that freezing strategies and schedules depend on.
     pub fn outcome(&self) -> EpochOutcome {
         EpochOutcome { score: self.score, gradients: self.gradients }
     }
@@ -189,32 +189,32 @@ impl EpochRecord {
 pub struct EpochOutcome {
     /// Validation score.
     pub score: f64,
-    /// Root mean square of each stage's gradient, input side first; only for strategies that need it.
+    /// Root mean square of each stage's gradient, input side first; `None` unless a strategy needs it.
     pub gradients: Option<[f64; STAGES.len()]>,
 }
 
 /// Summary of a split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SplitSummary {
-    /// Its name.
+    /// Name of the split.
     pub split: String,
     /// Number of usable actions.
     pub actions: usize,
-    /// Number of their views.
+    /// Number of views of these actions.
     pub views: usize,
     /// Number of actions left out for any reason.
     pub left_out: usize,
-    /// Per task: its name, and each class's name and count.
+    /// Name of each task, with the name and count of each of its classes.
     pub classes: Vec<(String, Vec<(String, usize)>)>,
 }
 
-/// Summary of how the classes of a task are balanced.
+/// Summary of how the classes of a task are weighted or resampled.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BalanceSummary {
     /// The task's title.
     pub task: String,
-    /// Per class: name, actions in the training split, weight in the loss, draws in the first
-    /// epoch.
+    /// For each class: name, number of actions in the training split, weight in the loss, number of
+    /// actions drawn in the first epoch.
     pub classes: Vec<(String, usize, f64, usize)>,
 }
 
@@ -223,9 +223,9 @@ pub struct BalanceSummary {
 pub struct RunSummary {
     /// Names and values of groups of settings.
     pub settings: Vec<(String, String)>,
-    /// Training and validation split.
+    /// Summaries of the training and validation split.
     pub splits: Vec<SplitSummary>,
-    /// Per task whose classes are weighted or resampled.
+    /// Summary of each task whose classes are weighted or resampled.
     pub balance: Vec<BalanceSummary>,
     /// Suggestions for this data set.
     pub advice: Vec<String>,
@@ -241,7 +241,7 @@ pub enum PassKind {
     Validate,
 }
 
-/// An event of a run. Serialised as an object whose `event` names it.
+/// An event of a run, serialised as an object whose `event` is its name.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -249,16 +249,16 @@ pub enum Event {
     Started(RunSummary),
     /// The fastest kernel has been found for some of the convolutions' passes.
     Tuned {
-        /// Number of passes done.
+        /// Number of passes tuned so far.
         done: usize,
-        /// Number of passes in all.
+        /// Total number of passes to tune.
         of: usize,
     },
     /// A pass begins.
     PassStarted {
         /// Epoch, from 1.
         epoch: usize,
-        /// Number of epochs in all.
+        /// Total number of epochs.
         epochs: usize,
         /// Training or validation.
         phase: PassKind,
@@ -279,7 +279,8 @@ pub enum Event {
         clips_per_second: f64,
         /// Share of this pass's time that was spent waiting for data.
         data_wait: f64,
-        /// Share of it that was spent on exchange between devices; only of several.
+        /// Share of this pass's time that was spent on the exchange between devices; `None` with a single
+        /// device.
         #[serde(skip_serializing_if = "Option::is_none")]
         exchange: Option<f64>,
     },
@@ -287,7 +288,7 @@ pub enum Event {
     Epoch(Box<EpochRecord>),
     /// A checkpoint was written.
     Saved {
-        /// Its weight file.
+        /// The checkpoint's weight file.
         #[serde(serialize_with = "crate::lossy::path")]
         path: PathBuf,
     },
@@ -298,17 +299,17 @@ pub enum Event {
     },
     /// The user interrupts the run.
     Interrupted,
-    /// The run is over; the last event of one that does not fail.
+    /// The run is over: the last event of a run that does not fail.
     Finished {
-        /// Why.
+        /// Why the run is over.
         reason: EndReason,
         /// Number of epochs that are done.
         epochs: usize,
-        /// The one with the highest score; `None` where none is done.
+        /// The epoch with the highest score; `None` if none is done.
         best_epoch: Option<usize>,
-        /// Its score.
+        /// Score of the best epoch.
         score: Option<f64>,
-        /// The weight files that it wrote.
+        /// The weight files that the run wrote.
         #[serde(serialize_with = "crate::lossy::paths")]
         files: Vec<PathBuf>,
     },
@@ -320,13 +321,13 @@ pub enum EndReason {
     /// All epochs are done.
     #[serde(rename = "all epochs")]
     AllEpochs,
-    /// The score has stopped rising.
+    /// The score has stopped improving.
     #[serde(rename = "early stopping")]
     EarlyStopping,
     /// The user stopped it.
     #[serde(rename = "interrupted")]
     Interrupted,
-    /// It was resumed, and all had been done before.
+    /// The run was resumed, but all its epochs were already done.
     #[serde(rename = "was finished")]
     WasFinished,
 }

@@ -1,8 +1,8 @@
-//! Text files as people's programs write them: UTF-8 with or without a byte-order mark, or UTF-16.
+//! Decoding text files as common programs write them: UTF-8 with or without a byte-order mark, or UTF-16.
 
 use std::borrow::Cow;
 
-/// Whether a character sets the direction of the text around it: U+202E makes what follows a name run backwards.
+/// Whether a character sets the writing direction of text: U+202E, for example, reverses the text after it.
 pub(crate) fn turns(c: char) -> bool {
     matches!(
         c,
@@ -18,18 +18,18 @@ pub(crate) struct Text<'a> {
     pub encoding: Encoding,
 }
 
-/// How a text is stored.
+/// Encoding of a text file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// UTF-8, as everybody expects it.
+    /// UTF-8 without a byte-order mark.
     Utf8,
-    /// UTF-8 behind a byte-order mark.
+    /// UTF-8 with a byte-order mark.
     Utf8Marked,
     /// UTF-16 of either byte order, with or without a mark.
     Utf16,
 }
 
-/// Why a file is no text.
+/// Why a file is not a text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {reason}")]
 pub(crate) struct NotText {
@@ -37,7 +37,7 @@ pub(crate) struct NotText {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// What was found, and what to do.
+    /// What is wrong, and what to do about it.
     pub reason: String,
 }
 
@@ -52,22 +52,22 @@ impl NotText {
     }
 }
 
-/// Line and column (in characters) of a byte of `text`, each counted from 1. An offset past the end
-/// means the end.
+/// Returns line and column (in characters) of a byte of `text`, each counted from 1. An offset past the
+/// end means the end.
 pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    // Bytes that continue a character do not count.
+    // Continuation bytes do not count.
     let column = 1 + before[start..].iter().filter(|byte| **byte & 0xc0 != 0x80).count();
     (line, column)
 }
 
-/// The text in `bytes`. UTF-16 without a byte-order mark is recognised by the zero byte beside its
+/// Decodes the text in `bytes`. UTF-16 without a byte-order mark is recognised by the zero byte of its
 /// first character, so the text must begin with an ASCII character, as JSON and TOML do.
 ///
 /// # Errors
-/// [`NotText`] for anything that would have to be guessed.
+/// [`NotText`] if the encoding is not supported or would have to be guessed.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Text<'_>, NotText> {
     match bytes {
         [0x1f, 0x8b, ..] => return Err(NotText::whole("is compressed with gzip; unpack it")),
@@ -79,7 +79,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Text<'_>, NotText> {
             ));
         }
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
-            return Err(NotText::whole("is a video, not a text"));
+            return Err(NotText::whole("is a video, not a text file"));
         }
         [0xff, 0xfe, 0, 0, ..]
         | [0, 0, 0xfe, 0xff, ..]
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_named_with_its_place() {
+    fn files_that_are_not_text_are_reported_with_the_position() {
         let cut = utf16("{}", true, u16::to_le_bytes);
         let cases: [(&[u8], (usize, usize), &str); 9] = [
             (b"{\n\"\xc3\xa9\xe9\": 1}", (2, 3), "byte 0xE9 is not UTF-8"),

@@ -1,17 +1,17 @@
-//! What measurements of time share.
+//! Helpers for measuring time.
 
 use std::time::Instant;
 
-/// Milliseconds since then.
+/// Returns the milliseconds that have passed since `since`.
 pub(crate) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// How long a GPU works until it has its full clock, which it lowers while it waits, milliseconds: an H200
-/// goes from 345 to 1980 MHz in about this time.
+/// Time in milliseconds for which a GPU must be busy to reach its full clock, which it lowers while idle: an
+/// H200 goes from 345 to 1980 MHz in about this time.
 const BUSY: f64 = 100.0;
 
-/// Repeats `work` until a GPU has its full clock.
+/// Repeats `work` until a GPU has reached its full clock.
 pub(crate) fn at_full_clock<E>(mut work: impl FnMut() -> Result<f64, E>) -> Result<(), E> {
     let start = Instant::now();
     while milliseconds(start) < BUSY {
@@ -20,7 +20,7 @@ pub(crate) fn at_full_clock<E>(mut work: impl FnMut() -> Result<f64, E>) -> Resu
     Ok(())
 }
 
-/// The median; of an even number of values the mean of the two in the middle, NaN of none.
+/// Returns the median: of an even number of values, the mean of the two in the middle; NaN without values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let count = values.len();
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_for_the_clock_is_repeated_and_ends_with_an_error() {
+    fn warm_up_work_is_repeated_and_stops_at_an_error() {
         let mut rounds = 0;
         let result = at_full_clock(|| {
             rounds += 1;

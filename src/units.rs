@@ -1,4 +1,4 @@
-//! Formatting quantities for people.
+//! Formatting quantities for display.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// A number of things, of which one is a `noun`: `1 clip`, `2 clips`, `3 classes`.
+/// Formats a number with the singular or plural of `noun`: `1 clip`, `2 clips`, `3 classes`.
 pub(crate) fn plural<N: fmt::Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     let ending = if number == N::from(1) {
         ""
@@ -28,17 +28,17 @@ pub(crate) fn plural<N: fmt::Display + PartialEq + From<u8>>(number: N, noun: &s
     format!("{number} {noun}{ending}")
 }
 
-/// Each of these, with how often it follows itself: `2 × name`.
+/// Merges consecutive equal names, with their count: `2 × name`.
 pub(crate) fn counted(names: impl IntoIterator<Item = String>) -> Vec<String> {
-    let mut found: Vec<(String, usize)> = Vec::new();
+    let mut groups: Vec<(String, usize)> = Vec::new();
     for name in names {
-        match found.last_mut() {
+        match groups.last_mut() {
             Some((last, count)) if *last == name => *count += 1,
-            _ => found.push((name, 1)),
+            _ => groups.push((name, 1)),
         }
     }
     let text = |(name, count)| if count == 1 { name } else { format!("{count} × {name}") };
-    found.into_iter().map(text).collect()
+    groups.into_iter().map(text).collect()
 }
 
 #[cfg(test)]
@@ -46,13 +46,13 @@ mod tests {
     use super::{ByteSize, counted, plural};
 
     #[test]
-    fn what_follows_itself_is_counted() {
+    fn consecutive_equal_names_are_counted() {
         let names = ["a", "a", "b", "a"].map(str::to_owned);
         assert_eq!(counted(names), ["2 × a", "b", "a"]);
     }
 
     #[test]
-    fn one_thing_is_not_several() {
+    fn one_is_singular() {
         let shown = [0_usize, 1, 2].map(|number| plural(number, "clip"));
         assert_eq!(shown, ["0 clips", "1 clip", "2 clips"]);
         assert_eq!([1_u64, 3].map(|number| plural(number, "class")), ["1 class", "3 classes"]);

@@ -1,1 +1,1 @@
-"""Parts of scripts/clip_matrix.py."""
+"""The modules of scripts/clip_matrix.py."""

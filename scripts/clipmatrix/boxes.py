@@ -1,6 +1,6 @@
-"""Changes to finished mp4 and mov files: edit lists, display matrices, tables of samples.
+"""Edits finished mp4 and mov files: edit lists, display matrices, sample tables.
 
-Only for files whose `moov` box comes last, so that no offset into the media data changes.
+Works only on files whose `moov` box comes last, so that no offset into the media data changes.
 """
 
 import struct
@@ -17,7 +17,7 @@ ROTATIONS = {
 
 
 class Box:
-    """A box with bytes, or with boxes in it."""
+    """A box that contains bytes or other boxes."""
 
     def __init__(self, name, data=b""):
         self.name, self.data, self.children = name, data, None
@@ -29,7 +29,7 @@ class Box:
         return struct.pack(">I4s", len(inner) + 8, self.name) + inner
 
     def get(self, *names):
-        """The box at a path of names, the first of each name; None if there is none."""
+        """Returns the box at a path of names, the first of each name; None if there is none."""
         box = self
         for name in names:
             box = next((c for c in box.children if c.name == name), None)
@@ -42,7 +42,7 @@ class Box:
 
 
 def split(data):
-    """Name and content of sibling boxes."""
+    """Returns names and contents of sibling boxes."""
     at, parts = 0, []
     while at + 8 <= len(data):
         size, name = struct.unpack(">I4s", data[at : at + 8])
@@ -57,7 +57,7 @@ def split(data):
 
 
 class Movie:
-    """An mp4 file whose index is to be changed."""
+    """An mp4 file whose index can be edited."""
 
     def __init__(self, path):
         self.path = path
@@ -76,13 +76,13 @@ class Movie:
         self.path.write_bytes(self.head + self.moov.dump())
 
     def scales(self):
-        """Ticks per second of the movie and of the track."""
+        """Returns the ticks per second of the movie and of the track."""
         movie, track = self.moov.get(b"mvhd").data, self.track.get(b"mdia", b"mdhd").data
         scale = lambda d: struct.unpack_from(">I", d, 20 if d[0] == 1 else 12)[0]
         return scale(movie), scale(track)
 
     def media_start(self):
-        """Media time, in the track's ticks, at which the present edit list begins."""
+        """Returns the media time, in the track's ticks, at which the present edit list begins."""
         elst = self.track.get(b"edts", b"elst")
         if elst is None:
             return 0
@@ -115,18 +115,18 @@ class Movie:
         tkhd.data = tkhd.data[:at] + matrix + tkhd.data[at + 36 :]
 
     def drop_display_times(self):
-        """Removes the composition offsets: what is left are decoding times."""
+        """Removes the composition offsets, which leaves only decoding times."""
         self.table.remove(b"ctts")
         self.track.remove(b"edts")
 
     def drop_colour(self):
-        """Makes the `colr` boxes of the sample descriptions free space."""
+        """Turns the `colr` boxes of the sample descriptions into free space."""
         stsd = self.table.get(b"stsd")
         stsd.data = stsd.data.replace(b"colr", b"free")
 
     def insert_empty_samples(self, which):
-        """Inserts samples without bytes before those with these numbers, as recorders write them for
-        frames that they drop. Each takes half of the time of the one before it."""
+        """Inserts samples without bytes before the samples with the given numbers, as recorders write
+        them for dropped frames. Each takes half of the duration of the sample before it."""
         sizes, offsets = self.samples()
         deltas, shifts = self.runs(b"stts"), self.runs(b"ctts")
         syncs = self.table.get(b"stss")
@@ -154,12 +154,12 @@ class Movie:
             self.table.get(name).data = data
 
     def runs(self, name):
-        """The value of each sample in a table of runs; none where there is no such table."""
+        """Returns the value of each sample in a run-length table; an empty list if there is none."""
         box = self.table.get(name)
         return [v for n, v in struct.iter_unpack(">II", box.data[8:]) for _ in range(n)] if box else []
 
     def samples(self):
-        """Size and offset of each sample."""
+        """Returns the size and offset of each sample."""
         stsz, stco, stsc = (self.table.get(n).data for n in (b"stsz", b"stco", b"stsc"))
         fixed, count = struct.unpack_from(">II", stsz, 4)
         sizes = [fixed] * count if fixed else list(struct.unpack_from(f">{count}I", stsz, 12))

@@ -1,11 +1,11 @@
-"""Compares what polyview and PyAV decode, and prints where they differ.
+"""Compares the frames that polyview and PyAV decode, and prints where they differ.
 
 A clip agrees if both have the same number of frames, each frame's mean of R, G and B differs by at
 most 2 grey levels, each quadrant's by at most 7 (conversions interpolate the chroma differently, which
 shows at edges), the upright size is the same, and the rate differs by at most 1 % from PyAV's
-(frames - 1) / (last time - first time). Where PyAV reads nothing, the ffmpeg program's frames decide;
-where that reads nothing either, any answer will do.
-Where a clip does not agree, the table says whether the ffmpeg program agrees with PyAV.
+(frames - 1) / (last time - first time). If PyAV reads nothing, the ffmpeg program's frames decide; if
+that reads nothing either, any result is accepted.
+For a clip that does not agree, the table says whether the ffmpeg program agrees with PyAV.
 """
 
 import json
@@ -22,7 +22,7 @@ MEAN, QUADRANT, RATE = 2.0, 7.0, 0.01
 
 
 def polyview(program, paths):
-    """One object per clip from the example's output."""
+    """Returns one object per clip from the example's output."""
     done = subprocess.run([*shlex.split(program), *map(str, paths)], capture_output=True)
     lines = done.stdout.decode().splitlines()
     found = {}
@@ -31,7 +31,7 @@ def polyview(program, paths):
         found[clip["path"]] = clip
     missing = [p for p in paths if str(p) not in found]
     if missing:
-        # One clip that ends the program must not take the others with it.
+        # A clip that crashes the program must not affect the others.
         if len(paths) == 1:
             tail = done.stderr.decode(errors="replace").strip()[-300:]
             return {str(paths[0]): {"error": f"status {done.returncode}: {tail}", "kind": "crash"}}
@@ -41,7 +41,7 @@ def polyview(program, paths):
 
 
 def with_ffmpeg(path, ffmpeg):
-    """Means of upright frames by the ffmpeg program; None where it reads nothing."""
+    """Returns the means of upright frames from the ffmpeg program; None if it reads nothing."""
     for passthrough in (["-fps_mode", "passthrough"], ["-vsync", "passthrough"]):
         # Each picture of this format states its size.
         command = [ffmpeg, "-v", "error", "-i", str(path), "-map", "0:V:0", *passthrough,
@@ -69,7 +69,7 @@ def difference(ours, theirs):
 
 
 def aligned(ours, theirs):
-    """The offset at which two sequences of different length agree best, in words."""
+    """Describes the offset at which two sequences of different lengths agree best."""
     best = None
     shorter, longer = sorted((ours, theirs), key=len)
     for shift in range(len(longer) - len(shorter) + 1):
@@ -83,7 +83,7 @@ def aligned(ours, theirs):
 
 
 def judge(ours, theirs):
-    """The reasons for which a clip does not agree, and the largest difference of a mean."""
+    """Returns the reasons why a clip does not agree, and the largest difference of a mean."""
     if "error" in ours:
         return [f"error ({ours.get('kind')}): {ours['error'].split(': ', 1)[-1][:110]}"], None
     if None in ours["means"]:
@@ -103,7 +103,7 @@ def judge(ours, theirs):
         number = int((means.max(1) > MEAN).sum())
         order = [int(difference(theirs["means"], m).sum(1).argmin()) for m in ours["means"]]
         if difference(ours["means"], [theirs["means"][t] for t in order]).max() <= MEAN:
-            reasons.append(f"another order: {order}")
+            reasons.append(f"different order: {order}")
         reasons.append(f"{number} frames' colours differ by up to {worst:.1f}")
     elif corners.max() > QUADRANT:
         number = int((corners.max((1, 2)) > QUADRANT).sum())
@@ -114,7 +114,7 @@ def judge(ours, theirs):
 
 
 def stated(ours, theirs):
-    """Properties that are stated otherwise than PyAV has them; they do not change a pixel."""
+    """Returns stated properties that differ from PyAV's; they do not change a pixel."""
     if "error" in ours:
         return []
     # A mirrored frame has no angle.
@@ -123,11 +123,11 @@ def stated(ours, theirs):
             if theirs.get(n) is not None and ours[n] != theirs[n]]
 
 
-SAME = "as the ffmpeg program gives it"
+SAME = "same as the ffmpeg program"
 
 
 def second_opinion(path, ffmpeg, ours, theirs):
-    """What the ffmpeg program gives where polyview and PyAV differ, if it is not what PyAV gives."""
+    """Describes the ffmpeg program's result where polyview and PyAV differ; None if it agrees with PyAV."""
     second = with_ffmpeg(path, ffmpeg)
     if second is None:
         return "the ffmpeg program reads nothing"
@@ -152,7 +152,7 @@ def run(arguments):
         except (av.FFmpegError, ValueError) as error:
             theirs, source = with_ffmpeg(path, arguments.ffmpeg), f"ffmpeg (PyAV: {type(error).__name__})"
         if theirs is None:
-            # Nothing to compare with: any answer will do.
+            # There is nothing to compare with: any result is accepted.
             reasons, worst, source, notes = [], None, "neither", []
         else:
             (reasons, worst), notes = judge(ours, theirs), stated(ours, theirs)
@@ -186,7 +186,7 @@ def report(results, by_value):
           f"largest difference of a mean among them {largest:.2f} grey levels")
     program = sum(SAME in result["reasons"] for result in results)
     if program:
-        print(f"{program} more agree with the ffmpeg program, whose decoder gives other frames than PyAV's")
+        print(f"{program} more agree with the ffmpeg program, whose decoder gives different frames than PyAV's")
     for axis, value in by_value:
         good, count = by_value[axis, value]
         if good < count:

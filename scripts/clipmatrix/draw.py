@@ -1,4 +1,4 @@
-"""Which clips are made: the axes, which values go together, and a seeded draw."""
+"""Chooses the clips to make: the axes, which values can be combined, and a seeded draw."""
 
 import random
 from itertools import combinations
@@ -43,7 +43,7 @@ CODECS = {
 }
 SIZES = {
     "even": [(48, 32), (64, 48), (96, 64), (98, 66), (82, 46), (62, 34)],
-    # x265 fails on smaller ones.
+    # x265 fails on smaller sizes.
     "wide": [(64, 48), (96, 64), (98, 66), (82, 46), (62, 34)],
     "any": [(48, 32), (96, 64), (97, 65), (49, 33), (98, 65), (67, 50)],
     "cif": [(128, 96), (176, 144)],
@@ -51,7 +51,7 @@ SIZES = {
     "256x120": [(256, 120)],
     "720x576": [(720, 576)],
 }
-# The first value of each is the ordinary one.
+# The first value of each axis is the ordinary one.
 AXES = {
     "range": ["untagged", "limited", "full"],
     "matrix": ["untagged", "bt709", "smpte170m", "bt2020nc", "bt470bg", "smpte240m"],
@@ -75,12 +75,12 @@ RGB = {"gbrp", "rgb24", "bgr0", "argb", "rgba", "bgr8", "rgb8"}
 
 
 def sensible(clip):
-    """Whether the values go together, in a file that some program could have written."""
+    """Whether the values can be combined, in a file that some program could have written."""
     codec, container, get = clip["codec"], clip["container"], clip.get
     plain = lambda axis: clip[axis] == AXES[axis][0]
     flags = [
         plain("range") and plain("matrix") or codec in TAGGABLE and clip["format"] not in RGB,
-        # Formats with a full range of their own, and those without any other.
+        # Only these codecs can be tagged as full range.
         get("range") != "full" or codec in {"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1"},
         plain("tags") or not (plain("range") and plain("matrix"))
         and codec in {"h264", "hevc"} and container in {"mp4", "mov", "m4v", "mkv"},
@@ -134,8 +134,8 @@ def sensible(clip):
 
 
 def candidate(rng, fixed):
-    """A random sensible clip with the values in `fixed`, others ordinary with a probability of 2/3;
-    None where there seems to be none."""
+    """Returns a random sensible clip with the values in `fixed`; each other value is ordinary with a
+    probability of 2/3. None if no such clip is found."""
     for _ in range(400):
         common = ["h264"] * 22 + ["hevc"] * 7 + ["vp9"] * 3
         codec = fixed.get("codec") or rng.choice([*CODECS, *common])
@@ -151,18 +151,18 @@ def candidate(rng, fixed):
 
 
 def pairs(clip):
-    """The pairs of values that a clip covers."""
+    """Returns the pairs of values that a clip covers."""
     return list(combinations(sorted((k, str(v)) for k, v in clip.items()), 2))
 
 
 def draw(count, seed):
-    """`count` clips. Each value that is not ordinary gets its turn; of 12 candidates that have it, the
-    one is taken whose pairs of values were seen least. Every fourth clip is of the most common kind,
-    H.264 in mp4, and half of every tenth one."""
+    """Draws `count` clips. The values that are not ordinary take turns; of 12 candidates with the value,
+    the one whose pairs of values were seen least is taken. A quarter of the clips are of the most common
+    kind, H.264 in mp4 or a similar container."""
     rng = random.Random(seed)
     containers = sorted({name for names, _, _ in CODECS.values() for name in names})
     axes = [(axis, value) for axis, values in AXES.items() for value in values[1:]]
-    # The broken starts differ most from one another.
+    # Broken starts take two turns, because they differ most from one another.
     axes += [("start", value) for value in AXES["start"][1:]]
     turns = [("codec", name) for name in CODECS] + [("container", name) for name in containers] + axes
     rng.shuffle(turns)

@@ -1,5 +1,5 @@
-"""Changes to finished Matroska and WebM files that keep every length: an element is overwritten by
-padding, or by a shorter one and padding."""
+"""Edits finished Matroska and WebM files without changing any length: an element is overwritten with
+padding, or with a shorter one and padding."""
 
 import struct
 
@@ -7,8 +7,8 @@ DEFAULT_DURATION, COLOUR, CLUSTER = b"\x23\xe3\x83", b"\x55\xb0", b"\x1f\x43\xb6
 
 
 def overwrite(path, element, replacement=b""):
-    """Puts `replacement` and padding where the first `element` with a size of one byte is in the
-    file's header. False if there is none."""
+    """Overwrites the first `element` in the file's header with `replacement` and padding. False if there
+    is none, its size takes more than one byte, or the replacement does not fit."""
     data = bytearray(path.read_bytes())
     head = data.find(CLUSTER)
     at = data.find(element, 0, head)
@@ -24,7 +24,7 @@ def overwrite(path, element, replacement=b""):
 
 
 def drop_frame_rate(path):
-    """Removes the default duration of frames, which files of browsers do not have."""
+    """Removes the default duration of frames, which files written by browsers lack."""
     return overwrite(path, DEFAULT_DURATION)
 
 
@@ -34,6 +34,6 @@ def drop_colour(path):
 
 
 def set_rotation(path, degrees):
-    """Turns the track by degrees clockwise, in place of the container's colour tags."""
+    """Rotates the track clockwise by degrees; this overwrites the container's colour tags."""
     roll = b"\x76\x75\x84" + struct.pack(">f", {90: -90.0, 180: 180.0, 270: 90.0}[degrees])
     return overwrite(path, COLOUR, b"\x76\x70" + bytes([0x80 | len(roll)]) + roll)

@@ -1,4 +1,4 @@
-"""Makes one clip with ffmpeg, and changes its bytes where ffmpeg cannot write what is wanted."""
+"""Makes a clip with ffmpeg, and edits its bytes for properties that ffmpeg cannot write."""
 
 import subprocess
 from pathlib import Path
@@ -30,7 +30,7 @@ ENCODER = {
 }
 SOUND = {"avi": "libmp3lame", "flv": "libmp3lame", "webm": "libopus", "mpg": "mp2", "vob": "mp2",
          "wmv": "wmav2", "asf": "wmav2", "ogv": "libvorbis"}
-# What ffmpeg's scale filter calls the matrices.
+# Names of the matrices in ffmpeg's scale filter.
 SCALE = {"untagged": "bt601", "bt709": "bt709", "smpte170m": "bt601", "bt2020nc": "bt2020",
          "bt470bg": "bt601", "smpte240m": "smpte240m"}
 PRIMARIES = {"bt2020nc": "bt2020"}
@@ -40,7 +40,7 @@ SILENT = {"gif", "rawvideo", "png", "qtrle", "ffv1", "huffyuv", "utvideo", "cine
 
 
 class Failed(Exception):
-    """The last line that ffmpeg wrote."""
+    """ffmpeg failed; the message is the last lines that it wrote."""
 
 
 class Maker:
@@ -48,7 +48,7 @@ class Maker:
 
     def __init__(self, folder, ffmpeg="ffmpeg"):
         self.folder, self.ffmpeg = Path(folder), ffmpeg
-        # `-fps_mode` came with ffmpeg 5.1, and `-vsync` has been removed since.
+        # ffmpeg 5.1 introduced `-fps_mode`; later versions removed `-vsync`.
         self.passthrough = ["-fps_mode", "passthrough"]
         try:
             self.run(["-f", "lavfi", "-i", "color=s=16x16:d=0.1", *self.passthrough, "-f", "null", "-"])
@@ -99,11 +99,11 @@ class Maker:
         return path
 
     def join(self, clip, parts, path, part):
-        """Two recordings one after the other: of a streaming container the files, else the streams."""
+        """Joins two recordings: the files if the container is a streaming one, otherwise the streams."""
         if clip["start"] != "size change" or clip["container"] in {"ts", "mpg"}:
             path.write_bytes(b"".join(p.read_bytes() for p in parts))
             return
-        # The muxer gets the parameter sets of the first part only; the others are in the stream.
+        # The muxer gets only the parameter sets of the first part; the others are in the stream.
         listing = part("list", ".txt")
         listing.write_text("".join(f"file '{p.name}'\n" for p in parts))
         self.run(["-f", "concat", "-safe", 0, "-i", listing, "-map", "0:v:0", "-c", "copy",
@@ -139,7 +139,7 @@ class Maker:
         elif extra == "in-band headers":
             options += ["-tag:v", "avc3" if codec == "h264" else "hev1"]
         elif extra == "cropped":
-            # Encoders crop at the right and at the bottom only.
+            # Encoders crop only at the right and at the bottom.
             options += ["-bsf:v:0", f"{codec}_metadata=crop_left=4:crop_top=6"]
         options += self.video(clip) + container_options(clip)
         if extra == "index first":
@@ -155,7 +155,7 @@ class Maker:
         self.run([*inputs, *maps, "-filter:v:0", filters(clip), *self.passthrough, *options, path], data)
 
     def video(self, clip):
-        """The encoder and its options."""
+        """Returns the encoder and its options."""
         codec = clip["codec"]
         options = list(ENCODER.get(codec, ["-c:v", codec]))
         if clip["container"] == "y4m":
@@ -180,7 +180,7 @@ class Maker:
             options += ["-x264-params:v:0", ":".join(private)]
         elif codec == "hevc":
             private = ["log-level=error", f"open-gop={int(b_frames == 'open gop')}", "min-keyint=1"]
-            # Larger blocks than the picture end x265 at times.
+            # x265 sometimes fails if blocks are larger than the picture.
             private += ["ctu=16", "b-adapt=0", f"b-pyramid={int(b_frames == 'pyramid')}"]
             private += [f"keyint={clip['gop']}"]
             options += ["-x265-params:v:0", ":".join(private)]
@@ -196,11 +196,11 @@ class Maker:
         return options
 
     def cut(self, clip, path, spare):
-        """Cuts that are made without encoding again."""
+        """Makes the cuts that need no re-encoding."""
         rate, frames = rate_value(clip), clip["frames"]
         if clip["edits"] == "cut":
             path.rename(spare)
-            # From between two key frames: the edit list hides what precedes.
+            # The cut starts between two key frames: the edit list hides the frames before it.
             start = (clip["gop"] + 2) / rate
             self.run(["-ss", f"{start:.3f}", "-i", spare, "-map", 0, "-c", "copy",
                       *container_options(clip), path])
@@ -211,13 +211,13 @@ class Maker:
                       *container_options(clip), path])
         if clip["start"] in {"cut", "joined", "joined sizes"}:
             data = path.read_bytes()
-            # Inside a packet, and past the first parameter sets. Joins are left whole at times.
+            # The cut is inside a packet and after the first parameter sets. Half of the joins stay whole.
             if clip["start"] == "cut" or clip["seed"] % 2:
                 path.write_bytes(data[len(data) // 5 + 77 :])
 
 
 def container_options(clip):
-    """Of the muxer; without random numbers or its version in the file."""
+    """Returns the options of the muxer, which must not write random numbers or its version."""
     return [*MUXER.get(clip["container"], []), "-fflags", "+bitexact"]
 
 
@@ -231,7 +231,7 @@ def rate_value(clip):
 
 
 def filters(clip):
-    """The chain from RGB to what is encoded."""
+    """Returns the filter chain from RGB to the encoder's input."""
     rgb = clip["format"] in {"gbrp", "rgb24", "bgr0", "argb", "rgba", "bgr8", "rgb8"}
     full = clip["range"] == "full" or clip["format"].startswith("yuvj")
     if clip["codec"] == "mjpeg" and clip["range"] == "limited":
@@ -255,7 +255,7 @@ def filters(clip):
 
 
 def patch(clip, path):
-    """Changes to the finished file."""
+    """Edits the finished file."""
     container = clip["container"]
     if container in {"mkv", "webm"}:
         if clip["rate"] == "unstated":
@@ -274,7 +274,7 @@ def patch(clip, path):
 
 
 def change(clip, movie):
-    """The changes to an mp4 file's index."""
+    """Edits an mp4 file's index."""
     if clip["rotation"] != 0:
         movie.set_rotation(clip["rotation"])
     if clip["edits"] not in {"none", "cut"}:
@@ -285,13 +285,13 @@ def change(clip, movie):
         movie.drop_display_times()
     if clip["start"] == "empty samples":
         count = len(movie.samples()[0])
-        # In a third of the clips the first one.
+        # In a third of the clips, the first sample is among them.
         some = {count // 3, 2 * count // 3 + 1} if clip["seed"] % 3 else {0, count // 2}
         movie.insert_empty_samples(some)
 
 
 def edits(clip):
-    """Entries of the edit list: length in seconds, start in the media in seconds, rate."""
+    """Returns the entries of the edit list: length in seconds, start in the media in seconds, rate."""
     n, rate = clip["frames"], rate_value(clip)
     part = lambda first, last, speed=1: ((last - first) / rate / (speed or 1), first / rate, speed)
     third, half = n // 3, n // 2

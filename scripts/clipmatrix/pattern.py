@@ -1,15 +1,15 @@
-"""Frames of a test pattern, in which every frame, every corner and every colour can be told apart."""
+"""Frames of a test pattern in which every frame, corner and colour is distinguishable."""
 
 import random
 
 
 def frame(width, height, t, seed=0):
-    """RGB bytes, `[height, width, 3]`, of frame t.
+    """Returns the RGB bytes, `[height, width, 3]`, of frame t.
 
-    Each quadrant is a tint of a level that rises by 6 per frame, so that frames which are missing,
-    repeated or in another order change the means. A wrong matrix shows in the tints: they are moderate,
-    for saturated ones would be clipped, and mostly warm, for the errors of opposite ones would cancel
-    in the mean. A wrong range shows in the levels, and in black and white corners. A square moves.
+    Each quadrant is a tint of a level that rises by 6 per frame, so that missing, repeated or reordered
+    frames change the means. A wrong matrix shows in the tints: they are moderate, because saturated ones
+    would be clipped, and mostly warm, because the errors of opposite ones would cancel in the mean. A wrong
+    range shows in the levels and in black and white corners. A square moves.
     """
     level = 14 + (6 * t + 7 * seed) % 240
     third, quarter = level // 3, level // 4
@@ -43,5 +43,5 @@ def frame(width, height, t, seed=0):
 
 
 def frames(width, height, count, seed=0):
-    """RGB bytes of all frames, one after the other."""
+    """Returns the RGB bytes of all frames, concatenated."""
     return b"".join(frame(width, height, t, seed) for t in range(count))

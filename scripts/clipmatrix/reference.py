@@ -1,11 +1,11 @@
-"""What PyAV decodes of a clip, upright and in the colours that the stream's tags ask for.
+"""Decodes a clip with PyAV, upright and in the colours that the stream's tags specify.
 
 PyAV 18 converts with `sws_scale_frame`, which takes matrix and range from the frame, that is from the
-bitstream's tags or else the container's; without a tag it takes BT.601, and limited range except for
-formats that are full range themselves (yuvj…). `to_ndarray("rgb24")` gives the same, and within 2.5
-levels what the matrices give in floating point. Older versions ignore the tags, so matrix and range
-are stated where the frame has them. PyAV leaves frames as they are stored: the display matrix is
-applied here. Packets that cannot be decoded are passed over, as ffmpeg does.
+bitstream's tags or else the container's; without a tag it uses BT.601, and limited range except for
+formats that are inherently full range (yuvj…). `to_ndarray("rgb24")` gives the same, which is within 2.5
+levels of what the matrices give in floating point. Older versions ignore the tags, so matrix and range
+are passed explicitly if the frame has them. PyAV does not rotate frames: the display matrix is applied
+here. Packets that cannot be decoded are skipped, as in ffmpeg.
 """
 
 import struct
@@ -13,13 +13,13 @@ import struct
 import av
 import numpy as np
 
-# AVCOL_SPC_* to the names of PyAV's matrices, whose values are those of swscale.
+# Maps AVCOL_SPC_* to the names of PyAV's matrices, whose values are those of swscale.
 MATRIX = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "SMPTE170M", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
 RANGE = {1: "MPEG", 2: "JPEG"}
 
 
 def display_matrix(frame):
-    """The four numbers a, b, c, d of the display matrix: a pixel goes to (ax + cy, bx + dy)."""
+    """Returns a, b, c, d of the display matrix: a pixel moves to (ax + cy, bx + dy)."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             m = struct.unpack("=9i", bytes(data))
@@ -28,7 +28,7 @@ def display_matrix(frame):
 
 
 def upright(image, matrix):
-    """Turns and mirrors an image; angles other than quarter turns are left alone."""
+    """Rotates and mirrors an image; angles other than quarter turns are ignored."""
     a, b, c, d = matrix
     if abs(a) > abs(b):
         x, y = a, d
@@ -39,7 +39,7 @@ def upright(image, matrix):
 
 
 def angle(matrix):
-    """Degrees clockwise by which the matrix turns."""
+    """Returns the clockwise rotation of the matrix in degrees."""
     a, b, _, _ = matrix
     return round(float(np.degrees(np.arctan2(b, a)))) % 360
 
@@ -49,14 +49,15 @@ def mean(image):
 
 
 def quadrants(image):
-    """Means of upper left, upper right, lower left, lower right, without a middle row or column."""
+    """Returns the means of upper left, upper right, lower left, lower right, without a middle row or
+    column."""
     h, w = image.shape[:2]
     rows, columns = (slice(0, h // 2), slice(h - h // 2, h)), (slice(0, w // 2), slice(w - w // 2, w))
     return [mean(image[r, c]) for r in rows for c in columns]
 
 
 def rgb(frame, size):
-    """RGB of a frame, at `size`: where a stream changes its size, ffmpeg scales to the first one."""
+    """Converts a frame to RGB at `size`: if a stream changes its size, ffmpeg scales to the first one."""
     options = {"format": "rgb24"}
     if (frame.width, frame.height) != size:
         options |= {"width": size[0], "height": size[1], "interpolation": "BICUBIC"}
@@ -68,7 +69,7 @@ def rgb(frame, size):
 
 
 def read(path):
-    """Properties and every frame's means. Raises `av.FFmpegError` where nothing can be read."""
+    """Reads a clip's properties and every frame's means. Raises `av.FFmpegError` if nothing can be read."""
     with av.open(str(path)) as container:
         cover = lambda s: bool(s.disposition & av.stream.Disposition.attached_pic)
         stream = next((s for s in container.streams.video if not cover(s)), None)

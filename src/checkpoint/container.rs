@@ -1,6 +1,6 @@
-//! The container format of both files of a checkpoint: named f32 tensors and a text in a safetensors
-//! file whose metadata contain the text and a checksum over everything. Exports are read as well: their
-//! checksum is a metadata entry of its own, and some of their tensors may be f16.
+//! The container format of both files of a checkpoint: a safetensors file with named f32 tensors, a text
+//! in its metadata, and a checksum over everything. Exports can be read too: their checksum is a separate
+//! metadata entry, and some of their tensors may be f16.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,12 +13,12 @@ use super::CheckpointError;
 use super::files::write_atomically;
 use crate::model::state_dict::{StateDict, in_f32};
 
-/// Key of a checkpoint's only metadata entry. There is one entry only, because a map has no order and
-/// the same content must give the same bytes.
+/// Key of a checkpoint's only metadata entry. There is only one, because a map has no order and the same
+/// content must give the same bytes.
 pub(super) const KEY: &str = "polyview";
-/// Longest text in the metadata. safetensors' header ends at 100 MB, with every line break and quotation
-/// mark of the text escaped; the history of a run with a thousand classes is longer than that. A longer
-/// text is a tensor of bytes, under the same key.
+/// Maximum length of a text in the metadata. A safetensors header is limited to 100 MB, in which every
+/// line break and quotation mark of the text is escaped; the history of a run with a thousand classes
+/// exceeds that. A longer text is stored as a tensor of bytes, under the same key.
 const MOST_IN_METADATA: usize = 32 << 20;
 /// Key of an export's checksum.
 pub(super) const CHECKSUM: &str = "checksum";
@@ -26,17 +26,17 @@ pub(super) const CHECKSUM: &str = "checksum";
 /// The content of a file.
 pub(crate) struct Content {
     pub text: String,
-    /// In f32.
+    /// The tensors, converted to f32.
     pub tensors: StateDict,
     /// Checksum of text and tensors.
     pub checksum: String,
 }
 
-/// CRC-32 over the text and every tensor's name, shape and bytes.
+/// Computes the CRC-32 of the text and every tensor's name, shape and bytes.
 pub(super) fn checksum(text: &str, tensors: &StateDict) -> String {
     let mut crc = crc32fast::Hasher::new();
     crc.update(text.as_bytes());
-    // Sorted by name: a file is not read in the order in which it was written.
+    // Sorted by name: safetensors does not keep the order in which tensors were written.
     let mut names: Vec<&String> = tensors.keys().collect();
     names.sort_unstable();
     for name in names {
@@ -50,7 +50,7 @@ pub(super) fn checksum(text: &str, tensors: &StateDict) -> String {
     format!("{:08x}", crc.finalize())
 }
 
-/// The bytes of a file and the checksum of its content. `path` is for errors.
+/// Returns the bytes of a file and the checksum of its content. `path` is for errors.
 pub(crate) fn encode(
     path: &Path,
     text: &str,
@@ -66,12 +66,12 @@ fn encode_with(
     most: usize,
 ) -> Result<(Vec<u8>, String), CheckpointError> {
     let checksum = checksum(text, tensors);
-    let (within, apart) = if text.len() <= most { (text, None) } else { ("", Some(text)) };
-    let metadata = HashMap::from([(KEY.to_owned(), format!("{checksum}\n{within}"))]);
-    Ok((serialize_with(path, tensors, apart, metadata)?, checksum))
+    let (inline, as_tensor) = if text.len() <= most { (text, None) } else { ("", Some(text)) };
+    let metadata = HashMap::from([(KEY.to_owned(), format!("{checksum}\n{inline}"))]);
+    Ok((serialize_with(path, tensors, as_tensor, metadata)?, checksum))
 }
 
-/// The bytes of a safetensors file of tensors in f32 or f16. `path` is for errors.
+/// Returns the bytes of a safetensors file of tensors in f32 or f16. `path` is for errors.
 pub(super) fn serialize(
     path: &Path,
     tensors: &StateDict,
@@ -80,7 +80,7 @@ pub(super) fn serialize(
     serialize_with(path, tensors, None, metadata)
 }
 
-/// The same with a text as a tensor of bytes.
+/// Like [`serialize`], with an optional text as a tensor of bytes.
 fn serialize_with(
     path: &Path,
     tensors: &StateDict,
@@ -116,18 +116,18 @@ pub(crate) fn write_tensors(
     write_atomically(path, &serialize(path, tensors, metadata)?)
 }
 
-/// Verifies the checksum of a file if it is one of polyview's.
+/// Verifies the checksum of a file if polyview wrote it.
 ///
 /// # Errors
-/// [`CheckpointError::Read`] if it does not match; what is no such file is not looked at.
+/// [`CheckpointError::Read`] if it does not match; other files are not checked.
 pub(crate) fn verify(path: &Path) -> Result<(), CheckpointError> {
-    // A file that cannot be read is reported by the reader of weights, which knows its format.
+    // The code that loads the weights knows their format and reports a file that cannot be read.
     let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let header = SafeTensors::read_metadata(&bytes).ok();
-    let ours = header.is_some_and(|(_, header)| {
+    let is_polyview = header.is_some_and(|(_, header)| {
         header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(KEY))
     });
-    if ours { decode(path, &bytes).map(drop) } else { Ok(()) }
+    if is_polyview { decode(path, &bytes).map(drop) } else { Ok(()) }
 }
 
 /// Reads a file and verifies its checksum.
@@ -139,20 +139,19 @@ pub(crate) fn read(path: &Path) -> Result<Content, CheckpointError> {
     decode(path, &bytes)
 }
 
-/// The content of a file's bytes, if their checksum is right. `path` is for errors.
+/// Decodes a file's bytes and verifies their checksum. `path` is for errors.
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Content, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Read { path: path.to_owned(), reason };
-    // safetensors' own words are about its header, whatever the file is.
-    let no_such_file =
-        |error| refuse(format!("not a safetensors file, or a truncated one ({error})"));
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(no_such_file)?;
+    // safetensors' own messages complain about the header, whatever the file is.
+    let invalid = |error| refuse(format!("not a safetensors file, or a truncated one ({error})"));
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
     let entry = |key: &str| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
     let text = entry(KEY).ok_or_else(|| refuse("it has no polyview header".to_owned()))?;
     let (sum, text) = text
         .split_once('\n')
         .or_else(|| Some((entry(CHECKSUM)?.as_str(), text.as_str())))
         .ok_or_else(|| refuse("its polyview header is truncated".to_owned()))?;
-    let file = SafeTensors::deserialize(bytes).map_err(no_such_file)?;
+    let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
     let mut text = text;
     let mut tensors = StateDict::new();
     for (name, view) in file.iter() {
@@ -182,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_text_is_kept_beside_the_tensors() {
+    fn a_long_text_is_stored_as_a_tensor() {
         let path = Path::new("last.state");
         let text = "confusion = [[1, 0],\n[0, 1]]\n".repeat(8);
         let data = TensorData::from([1.0_f32, -0.0]);
@@ -197,7 +196,7 @@ mod tests {
             assert_eq!((&content.text, &content.checksum), (&text, checksum));
             assert_eq!(content.tensors, tensors);
         }
-        // Its bytes count in the checksum.
+        // The checksum covers its bytes.
         let mut damaged = long.0;
         let last = damaged.iter().rposition(|&byte| byte == b'1').unwrap();
         damaged[last] = b'7';

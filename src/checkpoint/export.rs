@@ -19,30 +19,30 @@ choices! {
     pub Layout {
         /// All weights, with polyview's names (`backbone.stem.0.weight`, `heads.<task>.0.weight`).
         Polyview = "polyview",
-        /// The backbone alone, with the names of its public weights: torchvision.models.video's
+        /// Only the backbone, with the names of its public weights: torchvision.models.video's
         /// (`stem.0.weight`), or 3D-ResNets-PyTorch's for r3d_34 and r3d_50 (`conv1.weight`).
         Torchvision = "torchvision",
     }
 }
 
-/// Key of the features, which no other file of polyview's has.
+/// Metadata key of the features; of polyview's files, only exports have it.
 const FEATURES: &str = "features";
 /// Shape of the clip whose features are stored with an export, `[N, C, T, H, W]`.
 const PROBE: [usize; 5] = [1, 3, 4, 32, 32];
 
 /// Writes a checkpoint's weights as a plain safetensors file; returns the number of tensors.
 ///
-/// With `half`, the weights of convolutions, linear layers and embeddings are stored as f16. What has
-/// one dimension stays f32: biases and batch norm's parameters and statistics, whose variances may be too
-/// small for f16, and which take hardly any room.
+/// With `half`, the weights of convolutions, linear layers and embeddings are stored as f16. Tensors with
+/// one dimension stay f32: biases and batch norm's parameters and statistics, whose variances may be too
+/// small for f16; they take hardly any space.
 ///
-/// Its metadata contain `polyview`, the checkpoint's header as JSON, `checksum` over that and the
-/// tensors, `precision` (`f32`, or `f16` with `half`), and `features`: the output of the backbone with
+/// The file's metadata contain `polyview`, the checkpoint's header as JSON; `checksum`, over that and the
+/// tensors; `precision` (`f32`, or `f16` with `half`); and `features`: the output of the backbone with
 /// the stored weights for the clip of shape [1, 3, 4, 32, 32] whose i-th value is
 /// ((7919·i) mod 2003) / 1001 − 1, to verify the weights after loading them elsewhere.
 ///
 /// # Errors
-/// [`CheckpointError`]: `checkpoint` cannot be read, `out` cannot be written, or a weight is beyond the
+/// [`CheckpointError`] if `checkpoint` cannot be read, `out` cannot be written, or a weight is beyond the
 /// range of f16.
 pub fn export(
     checkpoint: &Path,
@@ -85,7 +85,7 @@ pub fn export(
     Ok(tensors.len())
 }
 
-/// Whether a file is one that [`export`] wrote.
+/// Whether [`export`] wrote the file.
 pub(crate) fn is_export(path: &Path) -> bool {
     let Ok(bytes) = std::fs::read(path) else { return false };
     let header = SafeTensors::read_metadata(&bytes).ok();
@@ -95,7 +95,7 @@ pub(crate) fn is_export(path: &Path) -> bool {
     })
 }
 
-/// What has two dimensions or more as f16. `path` is for errors.
+/// Converts the tensors with two or more dimensions to f16. `path` is for errors.
 fn in_half(path: &Path, tensors: StateDict) -> Result<StateDict, CheckpointError> {
     let convert = |(name, data): (String, TensorData)| {
         if data.shape().len() < 2 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{CONFIG, CheckpointError, HISTORY, VALID_PREDICTIONS};
 use crate::atomic_file::{becomes, patiently, replace};
 
-/// Replaces a file atomically, so that a reader never sees a part of it.
+/// Replaces a file atomically, so that a reader never sees a partial file.
 ///
 /// # Errors
 /// [`CheckpointError::Write`].
@@ -29,8 +29,8 @@ pub(crate) fn write_text(
     write_atomically(path, text.as_bytes())
 }
 
-/// Removes what a killed run was writing: a temporary file is as large as its checkpoint. No other run
-/// may be writing to the folder. What cannot be removed stays.
+/// Removes the temporary files of a killed run, which are as large as checkpoints. No other run may be
+/// writing to the folder. Files that cannot be removed stay.
 pub(crate) fn remove_leftovers(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -47,16 +47,16 @@ pub(crate) fn remove_leftovers(folder: &Path) {
 /// Whether a run writes a file of this name.
 pub(super) fn is_of_a_run(name: &str) -> bool {
     let is_checkpoint = || {
-        let (stem, ending) = name.split_once('.')?;
+        let (stem, extension) = name.split_once('.')?;
         let stem_fits = matches!(stem, "best" | "last") || stem.starts_with("epoch-");
-        Some(stem_fits && matches!(ending, "safetensors" | "state" | "state.next"))
+        Some(stem_fits && matches!(extension, "safetensors" | "state" | "state.next"))
     };
     [CONFIG, HISTORY, VALID_PREDICTIONS, "metrics.csv", "report.html"].contains(&name)
         || is_checkpoint() == Some(true)
 }
 
-/// Creates the folder if necessary and checks that it is writable, before hours of training depend on
-/// it.
+/// Creates the folder if necessary and checks that it is writable, so that a problem shows before the
+/// training and not hours later.
 ///
 /// # Errors
 /// [`CheckpointError::Write`].
@@ -65,6 +65,6 @@ pub(crate) fn prepare_folder(folder: &Path) -> Result<(), CheckpointError> {
     fs::create_dir_all(folder).map_err(fail)?;
     let probe = folder.join(".polyview-write-test");
     fs::write(&probe, b"").map_err(fail)?;
-    // Virus scanners open new files.
+    // On Windows, virus scanners open new files.
     patiently(|| fs::remove_file(&probe)).map_err(fail)
 }

@@ -10,11 +10,11 @@ use super::CheckpointError;
 
 /// Name of the lock file.
 const LOCK: &str = ".lock";
-/// Name of the lock file of a sweep, which holds it while one of its runs uses the folder.
+/// Name of the file that a sweep locks while one of its runs uses the folder.
 pub(super) const CLAIM: &str = ".sweep.lock";
 
-/// An exclusive lock on a folder, held until it is dropped. The operating system releases it when the
-/// process dies in any way, so there are no stale locks.
+/// An exclusive lock on a folder, released on drop. The operating system also releases it when the
+/// process dies, so there are no stale locks.
 #[derive(Debug)]
 pub struct FolderLock {
     file: File,
@@ -26,19 +26,19 @@ impl FolderLock {
     /// Locks the folder, which must exist.
     ///
     /// # Errors
-    /// [`CheckpointError::InUse`] with the id of the process that holds it,
+    /// [`CheckpointError::InUse`] with the id of the process that holds the lock,
     /// [`CheckpointError::Write`].
     pub fn take(folder: &Path) -> Result<Self, CheckpointError> {
         Self::take_file(folder, LOCK)
     }
 
-    /// Claims the folder for a run that is yet to be started, and which then takes the lock.
+    /// Claims the folder for a run that has yet to start and then takes the lock itself.
     ///
     /// # Errors
-    /// As [`FolderLock::take`].
+    /// Same as [`FolderLock::take`].
     pub(crate) fn claim(folder: &Path) -> Result<Self, CheckpointError> {
         let claim = Self::take_file(folder, CLAIM)?;
-        // A run that nobody has claimed, or that a killed sweep has left behind.
+        // Fails if a run holds the lock without a claim: one started by hand, or left by a killed sweep.
         Self::take(folder)?;
         Ok(claim)
     }
@@ -47,7 +47,7 @@ impl FolderLock {
         let path = folder.join(name);
         let fail = |source| CheckpointError::Write { path: path.clone(), source };
         let Some((mut file, locked)) = open(&path).map_err(fail)? else {
-            // Only for the message: the owner may be unknown.
+            // The owner is only for the message; it may be unknown.
             let owner = fs::read_to_string(&path).unwrap_or_default();
             let owner = match owner.trim() {
                 "" => "another run".to_owned(),
@@ -70,7 +70,7 @@ impl FolderLock {
         !self.path.exists()
     }
 
-    /// Whether other runs are kept out: some file systems have no locks.
+    /// Whether the lock keeps other runs out: some file systems do not support locks.
     pub fn is_locked(&self) -> bool {
         self.locked
     }
@@ -83,18 +83,19 @@ fn options() -> OpenOptions {
 }
 
 /// Opens and locks the file; `None` if another process has locked it. Some network file systems do not
-/// support locks: training without one is better than refusing to train, and `false` says so.
+/// support locks: the result then is `false`, since training without a lock is better than refusing to
+/// train.
 #[cfg(not(windows))]
 fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     let file = options().open(path)?;
     let locked = file.try_lock();
-    Ok(meaning(path, locked).map(|locked| (file, locked)))
+    Ok(lock_state(path, locked).map(|locked| (file, locked)))
 }
 
-/// What trying to lock a file means: it is locked, it has no lock (`false`), or it is another's
-/// (`None`).
+/// Interprets the result of trying to lock a file: `true` if it is locked now, `false` if it cannot be
+/// locked, `None` if another process has locked it.
 #[cfg(not(windows))]
-fn meaning(path: &Path, locked: Result<(), TryLockError>) -> Option<bool> {
+fn lock_state(path: &Path, locked: Result<(), TryLockError>) -> Option<bool> {
     match locked {
         Ok(()) => Some(true),
         Err(TryLockError::WouldBlock) => None,
@@ -110,15 +111,15 @@ fn meaning(path: &Path, locked: Result<(), TryLockError>) -> Option<bool> {
 
 /// Opens and locks the file; `None` if another process has locked it.
 ///
-/// A file lock of Windows would also keep others from reading the owner's process id, so the lock is
-/// a share mode that lets nobody else open the file for writing.
+/// A Windows file lock would also keep others from reading the owner's process id, so a share mode that
+/// lets nobody else open the file for writing serves as the lock.
 #[cfg(windows)]
 fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     use std::os::windows::fs::OpenOptionsExt;
 
     const FILE_SHARE_READ: u32 = 1;
     const ERROR_SHARING_VIOLATION: i32 = 32;
-    // A virus scanner may have it open for a moment, and so may the system after a run was killed.
+    // A virus scanner, or the system after a run was killed, may keep the file open for a moment.
     match super::patiently(|| options().share_mode(FILE_SHARE_READ).open(path)) {
         Err(error) if error.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => Ok(None),
         opened => opened.map(|file| Some((file, true))),
@@ -127,7 +128,7 @@ fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // Truncated, not removed: another process may have it open already.
+        // Truncated, not removed: another process may already have the file open.
         let emptied = self.file.set_len(0);
         if let Err(error) = emptied {
             log::debug!("{}: {error}", self.path.display());
@@ -140,15 +141,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_without_locks_is_trained_on() {
+    fn a_file_system_without_locks_does_not_prevent_training() {
         let path = Path::new("run/.lock");
         // ENOLCK of NFS, ENOTSUP, EINVAL of some FUSE drivers.
         for kind in [io::ErrorKind::Other, io::ErrorKind::Unsupported, io::ErrorKind::InvalidInput]
         {
-            assert_eq!(meaning(path, Err(TryLockError::Error(kind.into()))), Some(false));
+            assert_eq!(lock_state(path, Err(TryLockError::Error(kind.into()))), Some(false));
         }
-        assert_eq!(meaning(path, Err(TryLockError::WouldBlock)), None);
-        assert_eq!(meaning(path, Ok(())), Some(true));
+        assert_eq!(lock_state(path, Err(TryLockError::WouldBlock)), None);
+        assert_eq!(lock_state(path, Ok(())), Some(true));
         let folder = tempfile::tempdir().unwrap();
         assert!(FolderLock::take(folder.path()).unwrap().is_locked());
     }

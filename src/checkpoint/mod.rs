@@ -1,5 +1,5 @@
-//! Checkpoints on disk. `NAME.safetensors` has the weights and what is needed to rebuild the
-//! network, `NAME.state` everything else that is needed to resume a run bit for bit
+//! Checkpoints on disk. `NAME.safetensors` contains the weights and the description needed to rebuild
+//! the network, `NAME.state` everything else that is needed to resume a run bit for bit
 //! (`src/train/state.rs`). Both are safetensors files with a checksum over their content; a
 //! damaged file is refused.
 
@@ -65,7 +65,7 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
-    /// Weights that are NaN or infinite. They are neither written nor read.
+    /// Some weights are NaN or infinite. They are neither written nor read.
     #[error("{}: the weights of `{tensor}` are not finite", .path.display())]
     NotFinite {
         /// The file.
@@ -73,7 +73,7 @@ pub enum CheckpointError {
         /// The first such tensor.
         tensor: String,
     },
-    /// A value that f16 cannot hold.
+    /// A value is beyond the range of f16.
     #[error("{}: `{tensor}` has values beyond the range of f16 (±65504)", .path.display())]
     BeyondHalf {
         /// The file with the value.
@@ -81,27 +81,27 @@ pub enum CheckpointError {
         /// The first such tensor.
         tensor: String,
     },
-    /// Another run holds the folder.
+    /// Another run has locked the folder.
     #[error("{}: {owner} is writing there", .path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// The run that holds it.
+        /// The run that has locked it.
         owner: String,
     },
-    /// A new run would replace the one that the folder holds.
+    /// A new run would replace the one in the folder.
     #[error("{}: it holds another run", .path.display())]
     Occupied {
         /// The folder.
         path: PathBuf,
     },
-    /// Pretrained weights among the files of an earlier run, which would be moved.
+    /// The pretrained weights are among the files of an earlier run, which would be moved aside.
     #[error("{}: it would be moved aside with the earlier run's files", .path.display())]
     Moved {
         /// The file.
         path: PathBuf,
     },
-    /// A checkpoint that this run cannot resume from.
+    /// The run cannot resume from the checkpoint.
     #[error("{}: {reason}", .path.display())]
     Resume {
         /// The file.
@@ -124,7 +124,7 @@ pub enum CheckpointError {
 pub struct CheckpointInfo {
     /// Version of the checkpoint format.
     pub format_version: u32,
-    /// polyview's version.
+    /// Version of polyview that wrote the checkpoint.
     pub polyview_version: String,
     /// The schema's name.
     pub schema: String,
@@ -133,11 +133,11 @@ pub struct CheckpointInfo {
     /// The text of the schema, unless it is the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_file: Option<String>,
-    /// How the splits of the run were made; absent where they were not.
+    /// How polyview made the run's splits; absent if the data set came with its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// Digests of the training split's actions, of each that the run had; none where the first one was not
-    /// made.
+    /// Digests of the actions of every training split that the run has had; empty if polyview did not make
+    /// the first one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trained_digests: Vec<u32>,
     /// The network's architecture.
@@ -145,7 +145,7 @@ pub struct CheckpointInfo {
     /// The input that the network was trained on; absent where unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputSpec>,
-    /// How its probabilities are calibrated, by the validation split; absent where they are not.
+    /// Calibration of the probabilities, fitted on the validation split; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
     /// Number of finished epochs.
@@ -155,10 +155,10 @@ pub struct CheckpointInfo {
 }
 
 impl CheckpointInfo {
-    /// The schema of the run; `file` is the checkpoint, for errors.
+    /// Returns the schema of the run; `file` is the checkpoint, for errors.
     ///
     /// # Errors
-    /// A schema that this version does not understand.
+    /// If this version does not understand the schema.
     pub fn load_schema(&self, file: &Path) -> Result<Schema, SchemaError> {
         match &self.schema_file {
             Some(text) => Schema::parse(text, &format!("{} (its schema)", file.display())),
@@ -166,7 +166,7 @@ impl CheckpointInfo {
         }
     }
 
-    /// The header of a checkpoint written by this version, before the first epoch.
+    /// Creates the header of a checkpoint written by this version, before the first epoch.
     pub fn new(schema: &Schema, model: ModelConfig) -> Self {
         let built_in = Schema::mvfoul().is_ok_and(|built_in| built_in == *schema);
         Self {

@@ -1,4 +1,4 @@
-//! The run that a folder already holds.
+//! The earlier run in a folder, and moving its files aside.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,9 +9,9 @@ use super::files::is_of_a_run;
 use super::{BEST, CheckpointError, HISTORY, LAST};
 use crate::atomic_file::patiently;
 
-/// Name of a folder of earlier files, before its number.
+/// Prefix of the name of a folder of earlier files; a number follows.
 const PREVIOUS: &str = "previous-";
-/// What else a run or a sweep writes to its folder, but for the frame cache and locks.
+/// Other files and folders that a run or a sweep writes, except the frame cache and locks.
 const OTHERS: [&str; 3] = ["tensorboard", "log.txt", "error.txt"];
 
 /// Whether a folder holds files of a run.
@@ -19,7 +19,7 @@ pub(crate) fn holds_run(folder: &Path) -> bool {
     [LAST, BEST, HISTORY].iter().any(|name| folder.join(name).exists())
 }
 
-/// Whether a name in the folder of a run is the run's. Other files there are none of ours.
+/// Whether a file of this name in a run's folder is the run's. Other files are never touched.
 fn is_moved(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| is_of_a_run(name) || OTHERS.contains(&name))
 }
@@ -30,7 +30,7 @@ pub(crate) fn would_move(folder: &Path, file: &Path) -> bool {
     parent() == Some(true) && file.file_name().is_some_and(|name| is_moved(&name.to_owned()))
 }
 
-/// Moves the files of the run in `folder` to a new folder in it, which is returned.
+/// Moves the files of the run in `folder` to a new subfolder, which is returned.
 ///
 /// # Errors
 /// [`CheckpointError::Write`].
@@ -41,7 +41,7 @@ pub(crate) fn move_aside(folder: &Path) -> Result<PathBuf, CheckpointError> {
     move_into_new(folder, names.iter().filter(|name| is_moved(name)))
 }
 
-/// Moves files of these names, as far as they are in `folder`, to a new folder in it, which is returned.
+/// Moves those files of the given names that exist in `folder` to a new subfolder, which is returned.
 ///
 /// # Errors
 /// [`CheckpointError::Write`].

@@ -18,8 +18,8 @@ pub fn save(path: &Path, net: &MultiViewNet, info: &CheckpointInfo) -> Result<()
     write_atomically(path, &encode(path, net, info)?.0)
 }
 
-/// The bytes of a weight file, to be written to more than one path, and their checksum. `path` is
-/// for errors.
+/// Returns the bytes of a weight file, which may be written to several paths, and the checksum of its
+/// content. `path` is for errors.
 ///
 /// # Errors
 /// [`CheckpointError::Write`], [`CheckpointError::Unfit`], [`CheckpointError::NotFinite`].
@@ -38,7 +38,7 @@ pub(crate) fn encode(
     container::encode(path, &text, &tensors)
 }
 
-/// A weight file's header, its tensors by their names in the file, and its checksum.
+/// Reads a weight file: its header, its tensors by their names in the file, and its checksum.
 ///
 /// # Errors
 /// [`CheckpointError::Read`].
@@ -46,7 +46,7 @@ pub(crate) fn read(path: &Path) -> Result<(CheckpointInfo, StateDict, String), C
     described(path, container::read(path)?)
 }
 
-/// The same of a file's bytes; `path` is for errors.
+/// Like [`read`], from the file's bytes; `path` is for errors.
 pub(crate) fn decode(
     path: &Path,
     bytes: &[u8],
@@ -62,7 +62,7 @@ fn described(
     let Content { text, tensors, checksum } = content;
     let info: CheckpointInfo = serde_json::from_str(&text).map_err(|error| {
         refuse(match path.extension() {
-            Some(ending) if ending == "state" => {
+            Some(extension) if extension == "state" => {
                 "it is the state of a run, whose weights are in the .safetensors file beside it"
                     .to_owned()
             }
@@ -106,13 +106,13 @@ pub(crate) fn rebuild(
     device: &Device,
 ) -> Result<MultiViewNet, CheckpointError> {
     refuse_not_finite(path, &tensors)?;
-    let is_backbone_alone = tensors.keys().any(|name| name.starts_with("layer1."));
+    let is_only_backbone = tensors.keys().any(|name| name.starts_with("layer1."));
     let mut net = info.model.init(0, device);
     let report = state_dict::load_net(&mut net, &info.model, tensors)
         .map_err(|source| CheckpointError::Unfit { path: path.to_owned(), source })?;
     if let Some(name) = report.missing.first().or(report.unexpected.first()) {
-        let reason = if is_backbone_alone {
-            "it holds a backbone alone, without heads".to_owned()
+        let reason = if is_only_backbone {
+            "it contains only a backbone, without heads".to_owned()
         } else {
             format!("its tensors do not match its header: `{name}`")
         };

@@ -1,4 +1,4 @@
-//! What is said of one action, as `predict --json` and the server's API have it.
+//! The prediction of one action in the form that `predict --json` and the server's API return.
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -6,18 +6,18 @@ use serde::Serialize;
 use super::ActionPrediction;
 use crate::schema::Schema;
 
-/// The prediction of an action for programs. Keys do not change.
+/// Machine-readable prediction of an action. Its JSON keys do not change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ActionAnswer {
     /// The action's name.
     pub action: String,
-    /// For each task its classes, the most probable first; empty without a readable view.
+    /// Classes of each task, the most probable first; empty without a readable view.
     pub tasks: IndexMap<String, Vec<ClassAnswer>>,
-    /// The tasks whose most probable class is less probable than was asked for.
+    /// The tasks whose most probable class is below the requested confidence.
     pub undecided: Vec<String>,
     /// The views that could be read.
     pub views: Vec<ViewAnswer>,
-    /// Number of predictions of which this is the mean; 0 without a readable view.
+    /// Number of predictions averaged; 0 without a readable view.
     pub averaged: usize,
     /// The views that could not be read.
     pub unreadable: Vec<UnreadableView>,
@@ -28,52 +28,53 @@ pub struct ActionAnswer {
 pub struct ClassAnswer {
     /// The class's name.
     pub class: String,
-    /// Its probability.
+    /// The class's probability.
     pub confidence: f64,
 }
 
 /// A view that could be read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ViewAnswer {
-    /// What the clip is called.
+    /// Name of the clip.
     pub clip: String,
-    /// Its weight in the aggregation; the sum over the views is 1.
+    /// The view's weight in the aggregation; the weights sum to 1.
     pub share: f64,
 }
 
 /// A view that could not be read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnreadableView {
-    /// Its place among the clips that were given, from 0.
+    /// Index of the view among the given clips, counted from 0.
     pub view: usize,
-    /// What the clip is called.
+    /// Name of the clip.
     pub clip: String,
-    /// Why not.
+    /// Why it could not be read.
     pub reason: String,
 }
 
-/// How much is said.
+/// What an answer contains.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AnswerOptions {
-    /// Most classes per task; `None` for all.
+    /// Maximum number of classes per task; `None` for all.
     pub top: Option<usize>,
-    /// A task is undecided where its most probable class has a smaller probability.
+    /// Minimum probability of a task's most probable class; below it, the task is undecided.
     pub min_confidence: Option<f64>,
 }
 
 impl AnswerOptions {
-    /// Whether the network is sure enough of a task.
+    /// Whether the network is confident enough to decide a task.
     pub fn decides(&self, prediction: &ActionPrediction, task: usize) -> bool {
         prediction.confidence(task) >= self.min_confidence.unwrap_or(0.0)
     }
 }
 
 impl ActionAnswer {
-    /// What is said of an action whose views are called `clips`. `unreadable` are the indices of those
-    /// that could not be read, and the reasons; without a prediction there are neither tasks nor views.
+    /// Creates the answer for an action whose views are named `clips`. `unreadable` lists the indices of
+    /// the views that could not be read, with the reasons. Without a prediction, the answer has neither
+    /// tasks nor views.
     ///
     /// # Panics
-    /// With a prediction of another schema or of more views.
+    /// If the prediction is for another schema or for more views.
     pub fn new(
         schema: &Schema,
         action: &str,

@@ -1,4 +1,4 @@
-//! Testing with several readings of each action, whose predictions are averaged.
+//! Test-time averaging: predictions for several readings of each action are averaged.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,27 @@ use super::ActionPrediction;
 use crate::data::resize::Crop;
 use crate::data::{Dataset, Place, Reading};
 
-/// How often an action is read and predicted. Probabilities and view shares are averaged over all
-/// combinations, as MMAction2's `average_clips='prob'` does. In each of them all views of an action are
-/// read alike.
+/// Number and kind of the readings of an action that are predicted. Probabilities and view shares are
+/// averaged over all combinations, like MMAction2's `average_clips='prob'`. Within a combination, all
+/// views of an action are read in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Averaging {
-    /// Number of windows, evenly spread over the clip; more than one makes sense where the window
+    /// Number of windows, evenly spread over the clip; more than one makes sense only if the window
     /// [varies](crate::data::Window::varies).
     pub clips: usize,
-    /// Both ends of a frame that is longer than the network's input, beside its middle.
+    /// Whether frames longer than the network's input are also cropped at both ends, not only in the
+    /// middle.
     pub three_crops: bool,
-    /// Each clip flipped horizontally too.
+    /// Whether each clip is also predicted flipped horizontally.
     pub flip: bool,
 }
 
 impl Averaging {
-    /// One reading, in the middle.
+    /// A single reading, of the middle.
     pub const NONE: Self = Self { clips: 1, three_crops: false, flip: false };
 
-    /// Where clips are read, a pass over the data each. Those with a crop at an end come last.
+    /// Returns the readings of the clips, each of which takes a pass over the data. Those that crop at an
+    /// end come last.
     pub(super) fn readings(&self) -> Vec<Reading> {
         let crops: &[Crop] = if self.three_crops {
             &[Crop::Middle, Crop::Start, Crop::End]
@@ -37,12 +39,13 @@ impl Averaging {
         crops.iter().flat_map(places).collect()
     }
 
-    /// Number of predictions of which one is the mean; fewer where the crops of all clips are the same.
+    /// Returns the maximum number of predictions that are averaged. It is smaller if the three crops of all
+    /// clips are identical.
     pub fn most(&self) -> usize {
         self.passes() * if self.flip { 2 } else { 1 }
     }
 
-    /// Number of passes over the data.
+    /// Returns the number of passes over the data.
     pub fn passes(&self) -> usize {
         self.readings().len()
     }
@@ -57,7 +60,7 @@ pub(super) struct Sums<'a> {
 struct Sum {
     /// The first prediction, with sums of probabilities.
     prediction: ActionPrediction,
-    /// Sum of each view's shares: a view that cannot be read everywhere has none elsewhere.
+    /// Sum of each view's shares; a view has no share in the readings in which it could not be read.
     shares: BTreeMap<usize, f64>,
 }
 
@@ -66,18 +69,18 @@ impl<'a> Sums<'a> {
         Self { dataset, sums: dataset.samples.iter().map(|_| None).collect() }
     }
 
-    /// Adds predictions of one pass, in the data set's order, of actions from number `from` on. Returns
-    /// the number after the last one's.
+    /// Adds predictions of one pass, in the data set's order, for actions from index `from` on. Returns
+    /// the index after the last one.
     pub(super) fn add(&mut self, mut from: usize, predictions: Vec<ActionPrediction>) -> usize {
         for prediction in predictions {
             let rest = &self.dataset.samples[from..];
-            let place = rest.iter().position(|sample| sample.action == prediction.action);
-            from += place.expect("a pass predicts actions of the data set, in its order");
+            let offset = rest.iter().position(|sample| sample.action == prediction.action);
+            from += offset.expect("a pass predicts actions of the data set, in its order");
             let shares = prediction.views.iter().copied().zip(prediction.shares.iter().copied());
             match &mut self.sums[from] {
                 Some(sum) => {
-                    let ours = sum.prediction.probabilities.iter_mut().flatten();
-                    ours.zip(prediction.probabilities.iter().flatten()).for_each(|(a, b)| *a += b);
+                    let sums = sum.prediction.probabilities.iter_mut().flatten();
+                    sums.zip(prediction.probabilities.iter().flatten()).for_each(|(a, b)| *a += b);
                     shares
                         .for_each(|(view, share)| *sum.shares.entry(view).or_insert(0.0) += share);
                     sum.prediction.averaged += prediction.averaged;
@@ -89,7 +92,7 @@ impl<'a> Sums<'a> {
         from
     }
 
-    /// The means, without actions of which nothing could be read.
+    /// Returns the means, without actions that had no readable view.
     pub(super) fn means(self) -> Vec<ActionPrediction> {
         self.sums.into_iter().flatten().map(Sum::mean).collect()
     }

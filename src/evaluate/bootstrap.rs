@@ -1,7 +1,7 @@
-//! Confidence intervals of metrics by the bootstrap (Efron 1979): the actions are drawn again with
-//! replacement, and the metrics' percentiles over many draws bound the interval. A draw may lack a rare class
-//! and says nothing about it then: it counts as in the split, or a mean over fewer classes would be another
-//! metric, and a class that is always wrong would raise the interval by being absent.
+//! Confidence intervals of metrics by the bootstrap (Efron 1979): the actions are resampled with
+//! replacement, and percentiles of the metrics over many resamples bound the interval. If a resample lacks
+//! a rare class, the class counts with its metrics in the whole split. Otherwise a mean over fewer classes
+//! would be a different metric, and the absence of a class that is always wrong would raise the interval.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
 
-/// Draws of as many actions as there are.
+/// Number of resamples, each with as many actions as the split.
 const DRAWS: usize = 1000;
-/// The same actions give the same interval.
+/// Seed of the resampling, constant so that the same actions give the same interval.
 const SEED: u64 = 0;
 
 /// A 95 % confidence interval.
@@ -24,12 +24,12 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Of values in any order; `None` without values.
+    /// Returns the interval of values in any order; `None` without values.
     pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let at = |share: f64| {
-            let place = share * (values.len() - 1) as f64;
-            let (below, rest) = (place.floor() as usize, place.fract());
+            let position = share * (values.len() - 1) as f64;
+            let (below, rest) = (position.floor() as usize, position.fract());
             let above = (below + 1).min(values.len() - 1);
             values[below] + rest * (values[above] - values[below])
         };
@@ -37,25 +37,25 @@ impl Interval {
     }
 }
 
-/// The intervals of a task's metrics.
+/// Confidence intervals of a task's metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TaskIntervals {
-    /// Of the accuracy.
+    /// Interval of the accuracy.
     pub accuracy: Interval,
-    /// Of the balanced accuracy.
+    /// Interval of the balanced accuracy.
     pub balanced_accuracy: Interval,
-    /// Of the unweighted mean of the classes' F1.
+    /// Interval of the unweighted mean of the classes' F1.
     pub f1_macro: Interval,
 }
 
-/// A metric of some predictions less that of others for the same actions.
+/// Difference of a metric between two sets of predictions for the same actions, first minus second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
-    /// Over the actions as they are.
+    /// Difference over the actions of the split.
     pub value: f64,
-    /// Its 95 % confidence interval, of the paired bootstrap.
+    /// 95 % confidence interval of the difference, by the paired bootstrap.
     pub interval: Interval,
-    /// Whether 0 is outside the interval (and, between runs, whether it is of enough actions).
+    /// Whether the interval excludes 0 (and, between runs, whether there are enough actions).
     pub excludes_zero: bool,
 }
 
@@ -67,25 +67,25 @@ impl Difference {
     }
 }
 
-/// The differences of a task's metrics.
+/// Differences of a task's metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TaskDifferences {
     pub balanced_accuracy: Difference,
-    /// Per class; `None` for one without actions.
+    /// Difference of each class's recall; `None` for a class without actions.
     pub recalls: Vec<Option<Difference>>,
 }
 
 /// An action's label and predicted class in each task; `None` where the label is unknown.
 pub(crate) type Answers = Vec<Option<(usize, usize)>>;
 
-/// The indices of as many actions, drawn with replacement, again and again.
+/// Returns the resamples: in each, the indices of `actions` actions, drawn with replacement.
 fn draws(actions: usize) -> impl Iterator<Item = Vec<usize>> {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let count = if actions == 0 { 0 } else { DRAWS };
     (0..count).map(move |_| (0..actions).map(|_| rng.random_range(0..actions)).collect())
 }
 
-/// The confusion matrix of each task, given its number of classes.
+/// Returns the confusion matrix of each task; `classes` are the tasks' numbers of classes.
 pub(crate) fn matrices<'a>(
     actions: impl IntoIterator<Item = &'a Answers>,
     classes: &[usize],
@@ -102,26 +102,27 @@ pub(crate) fn matrices<'a>(
     Ok(matrices)
 }
 
-/// The metrics of each class in a draw, or in the `split` where the draw lacks it.
+/// Returns the metrics of each class in a resample, or in the `split` if the resample lacks the class.
 fn drawn(matrix: &ConfusionMatrix, split: &ConfusionMatrix) -> Vec<ClassMetrics> {
     let pairs = matrix.per_class().into_iter().zip(split.per_class());
     pairs.map(|(draw, split)| if draw.support > 0 { draw } else { split }).collect()
 }
 
-/// The mean recall of the classes that occur.
+/// Returns the mean recall of the classes that occur.
 fn balanced_accuracy(classes: &[ClassMetrics]) -> f64 {
     mean(classes.iter().filter(|class| class.support > 0).map(|class| class.recall))
 }
 
-/// The mean balanced accuracy of the tasks that have labels in the split; `None` if none has.
+/// Returns the mean balanced accuracy of the tasks that have labels in the split; `None` if none has.
 fn score(matrices: &[ConfusionMatrix], split: &[ConfusionMatrix]) -> Option<f64> {
     let labelled = || matrices.iter().zip(split).filter(|(_, split)| split.total() > 0);
     labelled().next()?;
     Some(mean(labelled().map(|(matrix, split)| balanced_accuracy(&drawn(matrix, split)))))
 }
 
-/// The intervals of each task's metrics, given its number of classes, and of the score: the mean of the
-/// balanced accuracies. `None` for a task without labels, and for the score where there is none at all.
+/// Returns the intervals of each task's metrics and of the score, the mean of the balanced accuracies.
+/// `classes` are the tasks' numbers of classes. `None` for a task without labels, and for the score if
+/// there are no labels at all.
 pub(crate) fn intervals(
     actions: &[Answers],
     classes: &[usize],
@@ -134,7 +135,7 @@ pub(crate) fn intervals(
         for (values, (matrix, split)) in values.iter_mut().zip(matrices.iter().zip(&split)) {
             if matrix.total() > 0 {
                 let classes = drawn(matrix, split);
-                // Those that `ConfusionMatrix::f1_macro` averages over.
+                // The classes that `ConfusionMatrix::f1_macro` averages over.
                 let occurring = classes.iter().filter(|class| class.support + class.predicted > 0);
                 let f1_macro = mean(occurring.map(|class| class.f1));
                 let metrics = [matrix.accuracy(), balanced_accuracy(&classes), f1_macro];
@@ -154,10 +155,10 @@ pub(crate) fn intervals(
     Ok((values.into_iter().map(task).collect(), Interval::of(scores)))
 }
 
-/// How the metrics of one network's answers differ from those of another, `[one, other]`, for the same
-/// actions in the same order and with the same labels: one less other. The bootstrap is paired: each draw
-/// is of the actions, so that what makes one hard for both is not taken for a difference. `None` as in
-/// [`intervals`].
+/// Returns the differences between the metrics of two networks' answers, `[one, other]`, as one minus
+/// other. Both are for the same actions in the same order and with the same labels. The bootstrap is
+/// paired: each resample takes the same actions for both networks, so that an action that is hard for both
+/// does not widen the interval. `None` as in [`intervals`].
 pub(crate) fn differences(
     answers: [&[Answers]; 2],
     classes: &[usize],
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_class_that_a_draw_lacks_does_not_raise_the_mean() {
-        // Class 0 is always predicted, and the others have an action each.
+        // Class 0 is always predicted, and the others have one action each.
         let labels = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3];
         let constant: Vec<Answers> = labels.map(|label| vec![Some((label, 0))]).into();
         let (tasks, score) = intervals(&constant, &[4]).unwrap();
@@ -237,14 +238,14 @@ mod tests {
         let whole = matrices(&constant, &[4]).unwrap()[0].f1_macro();
         let Interval { low, high } = tasks[0].unwrap().f1_macro;
         assert!(low < whole && whole < high && high < 0.26, "{low} {high}");
-        // Of a network that is right in all, none is worse.
+        // In every resample, the network that is always right is better by as much as in the split.
         let right: Vec<Answers> = labels.map(|label| vec![Some((label, label))]).into();
         let (_, whole) = differences([&constant, &right], &[4]).unwrap();
         assert_eq!(whole.unwrap().interval, Interval { low: -0.75, high: -0.75 });
     }
 
-    /// Two networks on actions of one task with two classes, all of class 0: right with probabilities that
-    /// depend on each other.
+    /// Answers of two networks for actions of one task with two classes, all of class 0. `counts` are the
+    /// numbers of actions for which both are right, only the first, only the second, and neither.
     fn pair(counts: [usize; 4]) -> [Vec<Answers>; 2] {
         let kinds = [[0, 0], [0, 1], [1, 0], [1, 1]];
         let each = |network: usize| {
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_interval_of_a_paired_difference_is_that_of_its_closed_form() {
-        // 300 both right, 40 only one, 20 only the other, 40 none: the difference is (b − c)/n, and its
+        // 300 both right, 40 only one, 20 only the other, 40 neither: the difference is (b − c)/n, and its
         // variance that of a mean of −1, 0 and 1 (McNemar): (b + c − (b − c)²/n)/n².
         let [one, other] = pair([300, 40, 20, 40]);
         let (tasks, whole) = differences([&one, &other], &[2]).unwrap();
@@ -270,7 +271,7 @@ mod tests {
         assert!((interval.high - (0.05 + half)).abs() < 0.006, "{interval:?}");
         assert_eq!(task.recalls, [Some(task.balanced_accuracy), None]);
         assert_eq!(whole, Some(task.balanced_accuracy), "the only task");
-        // Draws of their own for each network would make it wider.
+        // Independent resamples for each network would make it wider.
         let width = |interval: Interval| interval.high - interval.low;
         let alone = [&one, &other].map(|answers| {
             let (tasks, _) = intervals(answers, &[2]).unwrap();
@@ -304,7 +305,7 @@ mod tests {
         let (one, other): (Vec<_>, Vec<_>) = (0..60).map(|_| answers()).map(<(_, _)>::from).unzip();
         let (tasks, whole) = differences([&one, &other], &classes).unwrap();
 
-        // Directly, by recalls over lists.
+        // Computed directly, from recalls over lists.
         let recall = |all: &[Answers], draw: &[usize], task: usize, class: usize| {
             let pairs = draw.iter().filter_map(|&action| all[action][task]);
             let right: Vec<bool> =
@@ -320,9 +321,9 @@ mod tests {
         let drawn: Vec<Vec<usize>> = draws(60).collect();
         let near = |found: Difference, values: Vec<f64>| {
             let expected = Interval::of(values).unwrap();
-            let apart = (found.interval.low - expected.low).abs()
+            let error = (found.interval.low - expected.low).abs()
                 + (found.interval.high - expected.high).abs();
-            assert!(apart < 1e-12, "{found:?}, {expected:?}");
+            assert!(error < 1e-12, "{found:?}, {expected:?}");
         };
         type Metric<'a> = &'a dyn Fn(&[Answers], &[usize]) -> Option<f64>;
         let values = |of: Metric| -> Vec<f64> {

@@ -1,6 +1,6 @@
-//! Calibration of probabilities: one temperature per task that logits are divided by, fitted on the
-//! validation split (Guo et al. 2017, "On Calibration of Modern Neural Networks"). It changes how sure the
-//! network says it is, and a predicted class only where several readings are averaged.
+//! Calibration of probabilities: each task's logits are divided by a temperature fitted on the validation
+//! split (Guo et al. 2017, "On Calibration of Modern Neural Networks"). This changes the network's
+//! confidence; a predicted class can change only if several readings are averaged.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,47 +8,48 @@ use super::logits::ActionLogits;
 use super::thresholds::Thresholds;
 use crate::metrics::largest;
 
-/// Bins of the expected calibration error, as in Guo et al.
+/// Number of bins of the expected calibration error, as in Guo et al.
 const BINS: usize = 15;
-/// Of fewer actions nothing is concluded.
+/// Minimum number of actions; a task with fewer is not calibrated.
 const FEWEST: usize = 20;
-/// Temperatures outside these say more of the logits' size than of how sure to be. Of a network that is right
-/// throughout nothing is concluded: the surer, the better.
+/// Range of the temperatures; one outside it reflects the scale of the logits more than the confidence. A
+/// network that is right on all actions is not calibrated: its likelihood rises with its confidence
+/// without bound.
 const TEMPERATURES: [f64; 2] = [0.2, 20.0];
 
-/// An action's logits in a task, with its class.
+/// An action's logits (or probabilities) in a task, and its class.
 pub type Judged = (Vec<f64>, usize);
 
-/// How the probabilities of a network are corrected, per task.
+/// Corrections of a network's probabilities, per task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// In the schema's order.
+    /// Calibration of each task, in the schema's order.
     pub tasks: Vec<TaskCalibration>,
 }
 
-/// How those of a task are corrected.
+/// Correction of a task's probabilities.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskCalibration {
-    /// Logits are divided by it.
+    /// Temperature that the logits are divided by.
     pub temperature: f64,
-    /// Expected calibration error on the validation split before.
+    /// Expected calibration error on the validation split before the calibration.
     pub ece_before: f64,
-    /// And after.
+    /// Expected calibration error on the validation split after the calibration.
     pub ece_after: f64,
-    /// Labelled actions of the validation split.
+    /// Number of labelled actions in the validation split.
     pub actions: usize,
-    /// Thresholds for the calibrated probabilities; `None` of too few actions.
+    /// Thresholds for the calibrated probabilities; `None` with too few actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
 }
 
 impl Calibration {
-    /// The calibration by the labelled actions of each task.
+    /// Fits the calibration to the labelled actions of each task.
     pub fn fit(tasks: &[Vec<Judged>]) -> Self {
         Self { tasks: tasks.iter().map(|actions| TaskCalibration::fit(actions)).collect() }
     }
 
-    /// The same from whole outputs.
+    /// Fits the calibration to the labelled actions among some outputs.
     pub(crate) fn of(outputs: &[ActionLogits]) -> Self {
         let tasks = outputs.iter().map(|output| output.tasks.len()).max().unwrap_or(0);
         let labelled = |task: usize| -> Vec<Judged> {
@@ -59,12 +60,12 @@ impl Calibration {
         Self::fit(&(0..tasks).map(labelled).collect::<Vec<_>>())
     }
 
-    /// The thresholds of each task; `None` where one has none.
+    /// Returns the thresholds of each task; `None` if any task has none.
     pub fn thresholds(&self) -> Option<Vec<Thresholds>> {
         self.tasks.iter().map(|task| task.thresholds.clone()).collect()
     }
 
-    /// The temperature of each task.
+    /// Returns the temperature of each task.
     pub fn temperatures(&self) -> Vec<f64> {
         self.tasks.iter().map(|task| task.temperature).collect()
     }
@@ -74,12 +75,12 @@ impl TaskCalibration {
     fn fit(actions: &[Judged]) -> Self {
         let temperature = if actions.len() < FEWEST { 1.0 } else { temperature(actions) };
         let error = |temperature: f64| {
-            let sure = actions.iter().map(|(logits, label)| {
+            let predictions = actions.iter().map(|(logits, label)| {
                 let probabilities = softmax(logits, temperature);
                 let best = largest(&probabilities);
                 (probabilities[best], best == *label)
             });
-            expected_error(sure)
+            expected_error(predictions)
         };
         let (ece_before, ece_after) = (error(1.0), error(temperature));
         let thresholds = (actions.len() >= FEWEST).then(|| {
@@ -90,8 +91,8 @@ impl TaskCalibration {
     }
 }
 
-/// The temperature with the least mean negative log-likelihood. That is convex in its inverse β, with the
-/// derivative Σ (Σ_c p_c·z_c − z_y), so its zero is found by bisection.
+/// Returns the temperature with the smallest mean negative log-likelihood. That is convex in the inverse
+/// temperature β, with the derivative Σ (Σ_c p_c·z_c − z_y), whose zero is found by bisection.
 fn temperature(actions: &[Judged]) -> f64 {
     let slope = |beta: f64| -> f64 {
         let of = |(logits, label): &Judged| {
@@ -118,7 +119,7 @@ fn temperature(actions: &[Judged]) -> f64 {
     2.0 / (low + high)
 }
 
-/// The probabilities of logits that are divided by a temperature.
+/// Returns the probabilities of logits divided by a temperature.
 pub(super) fn softmax(logits: &[f64], temperature: f64) -> Vec<f64> {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let raised: Vec<f64> = logits.iter().map(|z| ((z - most) / temperature).exp()).collect();
@@ -126,8 +127,9 @@ pub(super) fn softmax(logits: &[f64], temperature: f64) -> Vec<f64> {
     raised.into_iter().map(|value| value / sum).collect()
 }
 
-/// Expected calibration error of confidences and whether each was right: the mean distance between both in
-/// 15 bins of the confidence, weighted by their sizes (Naeini et al. 2015). 0 without predictions.
+/// Computes the expected calibration error of predictions, each given as its confidence and whether it is
+/// right: the mean distance between confidence and accuracy in 15 bins of the confidence, weighted by the
+/// bins' sizes (Naeini et al. 2015). 0 without predictions.
 pub fn expected_error(predictions: impl IntoIterator<Item = (f64, bool)>) -> f64 {
     let mut bins = [(0.0, 0.0, 0_usize); BINS];
     let mut total = 0;
@@ -151,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// Labels drawn from softmax(logits), whose logits are then exaggerated.
+    /// Draws labels from softmax(logits), then scales the logits by `exaggeration`.
     fn drawn(count: usize, exaggeration: f64) -> Vec<Judged> {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         let mut action = || {
@@ -188,10 +190,10 @@ mod tests {
             .map(|n| (vec![f64::from(n % 2), f64::from(1 - n % 2)], usize::from(n % 2 == 0)))
             .collect();
         assert_eq!(TaskCalibration::fit(&right).temperature, 1.0);
-        // Right in four of five, and hardly sure.
-        let shy: Vec<Judged> =
+        // Right in four of five, with low confidence.
+        let underconfident: Vec<Judged> =
             (0..50).map(|n| (vec![0.1, -0.1], usize::from(n % 5 == 0))).collect();
-        assert!((TaskCalibration::fit(&shy).temperature - TEMPERATURES[0]).abs() < 1e-9);
+        assert!((TaskCalibration::fit(&underconfident).temperature - TEMPERATURES[0]).abs() < 1e-9);
         let wrong: Vec<Judged> = right.iter().map(|(z, y)| (z.clone(), 1 - y)).collect();
         assert!((TaskCalibration::fit(&wrong).temperature - TEMPERATURES[1]).abs() < 1e-9);
         assert_eq!(TaskCalibration::fit(&[]).ece_before, 0.0);

@@ -1,4 +1,5 @@
-//! Which moment and place decided: Grad-CAM (Selvaraju et al. 2017) on the backbone's last stage.
+//! Which time and place decided a prediction: Grad-CAM (Selvaraju et al. 2017) on the backbone's last
+//! stage.
 
 use burn::module::Module;
 use burn::tensor::activation::relu;
@@ -10,24 +11,24 @@ use crate::device::MemoryWatch;
 use crate::half;
 use crate::model::{MultiViewNet, STAGES, ViewLayout, plain_clips};
 
-/// How much each part of a clip speaks for a class, coarse as the last stage is.
+/// How much each region of a clip contributes to a class, at the resolution of the last stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saliency {
-    /// `[t, h, w]`.
+    /// Resolution `[t, h, w]`.
     pub size: [usize; 3],
-    /// From 0 to 1, which is the largest value of all clips of the action; `[t, h, w]`.
+    /// Contributions `[t, h, w]` from 0 to 1; 1 is the largest value over all clips of the action.
     pub values: Vec<f32>,
 }
 
 impl Saliency {
-    /// The value at a place given as shares of the clip's length, height and width, between the neighbouring
-    /// parts' values.
+    /// Returns the value at a position given as fractions of the clip's length, height and width,
+    /// interpolated between the neighbouring values.
     pub fn at(&self, place: [f64; 3]) -> f32 {
         let near: Vec<[(usize, f32); 2]> = place
             .iter()
             .zip(self.size)
             .map(|(share, size)| {
-                // Values belong to the middle of their parts.
+                // Values belong to the centres of their cells.
                 let position = (share * size as f64 - 0.5).clamp(0.0, (size - 1) as f64);
                 let (below, rest) = (position.floor() as usize, position.fract() as f32);
                 [(below, 1.0 - rest), ((below + 1).min(size - 1), rest)]
@@ -45,7 +46,7 @@ impl Saliency {
         sum
     }
 
-    /// The moment with the largest sum, as a share of the clip's length.
+    /// Returns the time with the largest sum, as a fraction of the clip's length.
     pub fn moment(&self) -> f64 {
         let [length, height, width] = self.size;
         let sums = self.values.chunks(height * width).map(|frame| frame.iter().sum::<f32>());
@@ -54,11 +55,12 @@ impl Saliency {
     }
 }
 
-/// What of each clip of a batch of one action speaks for a class of a task. The network must have automatic
-/// differentiation, `device` must not. `annotated` is as for [`MultiViewNet::predict`].
+/// Computes how much the regions of each clip of one action, given as a batch, contribute to a class of a
+/// task. The network must have automatic differentiation, `device` must not. `annotated` is as for
+/// [`MultiViewNet::predict`].
 ///
 /// # Errors
-/// A batch that the device cannot hold, a device that fails.
+/// If the device fails or cannot hold the batch.
 pub fn saliency(
     net: &MultiViewNet,
     batch: &Batch,
@@ -83,8 +85,8 @@ pub fn saliency(
     Ok(values.chunks(size.iter().product()).map(of_clip).collect())
 }
 
-/// What each part of the last stage contributes to a logit, `[N, t·h·w]`, and `[t, h, w]`: its channels,
-/// each weighted by the mean gradient of the logit.
+/// Returns the contribution of each position in the last stage's output to a logit, `[N, t·h·w]`, and
+/// `[t, h, w]`. It is the sum of the channels, each weighted by the mean gradient of the logit.
 fn contributions(
     net: &MultiViewNet,
     clips: Tensor<5>,
@@ -133,9 +135,9 @@ mod tests {
         };
         let plain = net.valid();
         let features = plain.backbone.forward(plain_clips(&batch, &device).unwrap());
-        // Of features that grow by a small share all the last stage's values grow by that share.
-        let logit = |share: f64| {
-            let grown = features.clone().mul_scalar(1.0 + share);
+        // Scaling the features is the same as scaling all values of the last stage.
+        let logit = |growth: f64| {
+            let grown = features.clone().mul_scalar(1.0 + growth);
             let logits = plain.classify(grown, &ViewLayout::new(vec![2]), &[], None).logits;
             f64::from(logits[1].clone().slice([0..1, 5..6]).into_scalar::<f32>())
         };
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn values_lie_in_the_middle_of_their_parts() {
+    fn values_lie_in_the_centres_of_their_cells() {
         let saliency = Saliency { size: [2, 1, 2], values: vec![0.0, 0.4, 0.8, 1.0] };
         assert!((saliency.at([0.25, 0.5, 0.75]) - 0.4).abs() < 1e-6);
         assert!((saliency.at([0.5, 0.5, 0.5]) - 0.55).abs() < 1e-6);

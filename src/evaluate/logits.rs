@@ -1,4 +1,4 @@
-//! The logits of a batch on the host, and the predictions that they are.
+//! Reading a batch's logits back to the host and turning them into predictions.
 
 use burn::tensor::TensorReadError;
 
@@ -27,7 +27,7 @@ impl ActionLogits {
     /// Reads a batch's output back from the device, in the order of its actions.
     ///
     /// # Errors
-    /// A device that fails.
+    /// If the device fails.
     pub(crate) fn read(
         batch: &Batch,
         prediction: &Prediction,
@@ -55,12 +55,12 @@ impl ActionLogits {
             .collect())
     }
 
-    /// Whether all of it is.
+    /// Whether all logits and shares are finite.
     pub(crate) fn is_finite(&self) -> bool {
         self.tasks.iter().flatten().chain(&self.shares).all(|value| value.is_finite())
     }
 
-    /// The prediction, each task's logits divided by its temperature; without temperatures, by 1.
+    /// Returns the prediction, with each task's logits divided by its temperature (1 where none is given).
     pub(crate) fn prediction(self, temperatures: &[f64]) -> ActionPrediction {
         let tasks = self.tasks.iter().enumerate();
         let probabilities = tasks

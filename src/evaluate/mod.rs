@@ -42,13 +42,13 @@ pub enum EvaluateError {
     /// The data could not be read.
     #[error(transparent)]
     Data(#[from] DatasetError),
-    /// A batch that the device cannot hold.
+    /// The device cannot hold a batch.
     #[error(transparent)]
     Input(#[from] AugmentError),
     /// The device failed while computing.
     #[error("the device failed: {}", in_one_line(.0))]
     Compute(#[from] TensorReadError),
-    /// The same, as it says when it is waited for.
+    /// The device failed while computing, in an error that only surfaces when the host waits for it.
     #[error("the device failed: {}", in_one_line(.0))]
     Execution(#[from] ExecutionError),
     /// Not even one clip fits into the device's memory.
@@ -57,7 +57,7 @@ pub enum EvaluateError {
     /// The device was out of memory before the first clip.
     #[error("the device is out of memory with the network alone")]
     NetworkOutOfMemory,
-    /// The weights are finite, but what they compute is not.
+    /// The weights are finite, but the network's scores are not.
     #[error("action {action}: the network's scores are not finite")]
     NotFinite {
         /// The action.
@@ -66,7 +66,7 @@ pub enum EvaluateError {
 }
 
 impl EvaluateError {
-    /// Whether it says that the device is out of memory.
+    /// Whether the error means that the device is out of memory.
     fn is_out_of_memory(&self) -> bool {
         match self {
             Self::OutOfMemory => true,

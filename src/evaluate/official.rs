@@ -5,8 +5,8 @@
 //! to a [`crate::schema::Schema`]: for any other data set use [`crate::metrics`].
 //!
 //! The quirks that change results: a class without actions makes the balanced accuracies NaN; the
-//! annotated `Offence` is compared literally, so "No Offence" does not match "No offence", nor
-//! "Between" "Offence"; a Dive is correct only with severity "1.0", whatever is annotated.
+//! annotated `Offence` is compared literally, so "No Offence" does not match "No offence", nor does
+//! "Between" match "Offence"; a Dive is correct only with severity "1.0", whatever is annotated.
 
 mod oddities;
 
@@ -47,7 +47,7 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The metrics with the evaluator's names, in its order.
+    /// Returns the metrics with the evaluator's names, in its order.
     pub fn named(&self) -> [(&'static str, f64); 5] {
         [
             ("accuracy_offence_severity", self.accuracy_offence_severity),
@@ -59,7 +59,7 @@ impl Scores {
     }
 }
 
-/// Where the official evaluator raises an exception.
+/// Why the official evaluator raises an exception.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OfficialError {
     /// A file has no object `Actions`.
@@ -96,12 +96,12 @@ pub enum OfficialError {
     },
 }
 
-/// Per class: how many actions count, and how many of them are predicted correctly.
+/// Numbers of actions that count and of correct predictions among them, per class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassCounts<const CLASSES: usize> {
-    /// Actions of the class that count.
+    /// Number of actions of each class that count.
     pub counted: [u64; CLASSES],
-    /// Correctly predicted ones among them.
+    /// Number of these actions that are predicted correctly.
     pub correct: [u64; CLASSES],
 }
 
@@ -117,18 +117,18 @@ impl<const CLASSES: usize> ClassCounts<CLASSES> {
         self.correct[class] += u64::from(correct);
     }
 
-    /// Correct / counted over all classes; NaN without actions.
+    /// Returns correct / counted over all classes; NaN without actions.
     fn accuracy(&self) -> f64 {
         self.correct.iter().sum::<u64>() as f64 / self.counted.iter().sum::<u64>() as f64
     }
 
-    /// Mean of correct / counted over all classes, as in the evaluator: 0/0 is NaN.
+    /// Returns the mean of correct / counted over all classes, as in the evaluator: 0/0 is NaN.
     fn balanced(&self) -> f64 {
         let shares = self.correct.iter().zip(&self.counted).map(|(r, c)| *r as f64 / *c as f64);
         shares.sum::<f64>() / CLASSES as f64
     }
 
-    /// The same over the classes that occur; NaN if none does.
+    /// Returns the mean of correct / counted over the classes that occur; NaN if none does.
     fn balanced_over_occurring(&self) -> f64 {
         let occur = self.correct.iter().zip(&self.counted).filter(|(_, counted)| **counted > 0);
         let (sum, count) =
@@ -136,14 +136,15 @@ impl<const CLASSES: usize> ClassCounts<CLASSES> {
         sum / count
     }
 
-    /// Names of the classes without an action.
+    /// Returns the names of the classes without an action.
     fn absent(&self, names: &[&'static str; CLASSES]) -> Vec<&'static str> {
         let absent = names.iter().zip(&self.counted).filter(|(_, counted)| **counted == 0);
         absent.map(|(name, _)| *name).collect()
     }
 }
 
-/// The evaluator's result for a prediction file, and metrics that are defined where its are not.
+/// The evaluator's result for a prediction file, and metrics that are defined where the evaluator's are
+/// not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// The official metrics, including NaN.
@@ -155,15 +156,15 @@ pub struct Evaluation {
     /// ones wherever those are numbers. Entries for which the evaluator would raise an exception are
     /// left out (annotations) or count as wrong (predictions). NaN only if no action counts.
     pub over_occurring: Scores,
-    /// One sentence for each reason why both differ, or why 100 per cent cannot be reached.
+    /// One sentence for each reason why the two differ, or why 100 per cent cannot be reached.
     pub notes: Vec<String>,
     /// Counts of the action classes.
     pub action: ClassCounts<8>,
     /// Counts of the classes of offence and severity.
     pub offence_severity: ClassCounts<4>,
-    /// Actions that count and have no prediction: wrong in both tasks. In annotation order.
+    /// Actions that count but have no prediction and so are wrong in both tasks; in annotation order.
     pub not_predicted: Vec<String>,
-    /// Actions that the evaluator leaves out.
+    /// Number of actions that the evaluator leaves out.
     pub skipped: usize,
 }
 
@@ -173,7 +174,7 @@ const ACTION_CLASS: &str = "Action class";
 const OFFENCE: &str = "Offence";
 const SEVERITY: &str = "Severity";
 
-/// Evaluates predictions (see [`super::write_predictions`]) against the annotations of a split, both as
+/// Evaluates predictions (see [`super::write_predictions`]) against the annotations of a split, both
 /// parsed from their JSON files. Predictions for actions that are not annotated do not count.
 ///
 /// ```
@@ -220,7 +221,7 @@ struct Walk {
     offence_severity: ClassCounts<4>,
     not_predicted: Vec<String>,
     skipped: usize,
-    /// Actions for which no regular prediction is correct.
+    /// Number of actions for which no regular prediction is correct.
     out_of_reach: usize,
 }
 
@@ -248,7 +249,7 @@ impl Walk {
 
         let mut correct = [false; 2];
         if predictions.is_none() && self.not_predicted.is_empty() {
-            // The evaluator reads them only from the first action that counts.
+            // The evaluator reads the predictions only when it reaches an action that counts.
             self.raise(OfficialError::NoActions { file: PREDICTIONS });
         }
         match predictions.and_then(|predictions| predictions.get(id)) {
@@ -344,7 +345,7 @@ impl Walk {
     }
 }
 
-/// The names in quotes, joined with commas and an `or`.
+/// Returns the names in quotes, joined with commas and an `or`.
 fn listed(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
     match quoted.split_last() {
@@ -362,8 +363,8 @@ fn read<'a>(
     entry.get(key).ok_or_else(|| OfficialError::MissingKey { file, id: id.to_owned(), key })
 }
 
-/// The classes of an annotated action; `None` if the evaluator leaves it out. All three keys are read
-/// first, so a missing one raises an exception even for an action that is left out.
+/// Returns the classes of an annotated action; `None` if the evaluator leaves it out. All three keys are
+/// read first, so a missing one raises an exception even for an action that is left out.
 fn read_truth<'a>(id: &str, entry: &'a Value) -> Result<Option<Truth<'a>>, OfficialError> {
     let Some(entry) = entry.as_object() else {
         return Err(OfficialError::NotAnObject { file: TRUTH, id: id.to_owned() });

@@ -1,4 +1,4 @@
-//! Passes of batches through a network, on a device that may be short of memory.
+//! Forward passes of batches through a network, on a device that may run out of memory.
 
 use burn::tensor::Device;
 
@@ -8,27 +8,27 @@ use crate::data::Batch;
 use crate::device::MemoryWatch;
 use crate::model::{MultiViewNet, Prediction};
 
-/// Passes of batches through a network.
+/// Forward passes of batches through a network.
 pub(super) struct Passes<'a> {
     net: &'a MultiViewNet,
     options: &'a PredictOptions,
     device: &'a Device,
-    /// Clips per pass: fewer than the options have where the device did not hold as many.
+    /// Maximum number of clips per pass; lower than in the options once the device has run out of memory.
     most: usize,
     watch: MemoryWatch,
 }
 
 impl<'a> Passes<'a> {
-    /// Of a network that is on the device.
+    /// Prepares passes through a network that is on the device.
     ///
     /// # Errors
-    /// A device that fails, or that was out of memory before, and may lack some of the network's weights.
+    /// If the device fails, or was out of memory before and may lack some of the network's weights.
     pub(super) fn new(
         net: &'a MultiViewNet,
         options: &'a PredictOptions,
         device: &'a Device,
     ) -> Result<Self, EvaluateError> {
-        // The weights may still be on their way.
+        // The upload of the weights may not have finished.
         let waited = device.sync().map_err(EvaluateError::from);
         let watch = MemoryWatch::start(device);
         match waited {
@@ -41,8 +41,8 @@ impl<'a> Passes<'a> {
         Ok(Self { net, options, device, most: options.max_clips, watch })
     }
 
-    /// The predictions for a batch, of its clips as they are or flipped horizontally. Where the device is out
-    /// of memory, again with half as many clips per pass.
+    /// Predicts a batch, with its clips as they are or flipped horizontally. If the device is out of
+    /// memory, tries again with half as many clips per pass.
     pub(super) fn predict(
         &mut self,
         batch: &Batch,
@@ -50,7 +50,7 @@ impl<'a> Passes<'a> {
     ) -> Result<Vec<ActionPrediction>, EvaluateError> {
         loop {
             match self.attempt(batch, flipped) {
-                // The scores may be finite all the same.
+                // Out of memory, even if the scores are finite.
                 _ if self.watch.out_of_memory() => {}
                 Ok(predictions) => {
                     self.watch.intact()?;
@@ -66,7 +66,7 @@ impl<'a> Passes<'a> {
             }
             self.most = clips / 2;
             log::warn!(
-                "the device is out of memory with {clips} clips per pass: from here on {} at a time",
+                "the device is out of memory with {clips} clips per pass: continuing with {} per pass",
                 self.most
             );
         }
@@ -86,7 +86,7 @@ impl<'a> Passes<'a> {
     }
 }
 
-/// The value indices of the network's annotation inputs, `[input][action]`.
+/// Returns the value indices of the network's annotation inputs, `[input][action]`.
 fn annotated(batch: &Batch, inputs: &[usize]) -> Vec<Vec<usize>> {
     let values = |&property: &usize| match batch.properties.as_slice() {
         [] => vec![0; batch.actions.len()],

@@ -30,22 +30,22 @@ pub struct ActionPrediction {
     pub views: Vec<usize>,
     /// Weight of each of these views in the aggregation; their sum is 1.
     pub shares: Vec<f64>,
-    /// Number of predictions of which this is the mean.
+    /// Number of predictions averaged.
     pub averaged: usize,
 }
 
 impl ActionPrediction {
-    /// The most probable class of a task, the first one on a tie.
+    /// Returns the most probable class of a task, the first one on a tie.
     pub fn predicted(&self, task: usize) -> usize {
         largest(&self.probabilities[task])
     }
 
-    /// The probability of that class.
+    /// Returns the probability of a task's most probable class.
     pub fn confidence(&self, task: usize) -> f64 {
         self.probabilities[task][self.predicted(task)]
     }
 
-    /// A task's classes with their probabilities, the most probable first.
+    /// Returns a task's classes with their probabilities, the most probable first.
     pub fn ranked(&self, task: usize) -> Vec<(usize, f64)> {
         let mut ranked: Vec<(usize, f64)> =
             self.probabilities[task].iter().copied().enumerate().collect();
@@ -57,27 +57,28 @@ impl ActionPrediction {
 /// How a data set is passed through a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictOptions {
-    /// Actions per batch.
+    /// Number of actions per batch.
     pub batch_size: usize,
-    /// Decoding threads; 0 decodes in the calling thread.
+    /// Number of decoding threads; 0 decodes in the calling thread.
     pub workers: usize,
     /// Maximum number of clips per forward pass of the backbone, at least 1; see
-    /// [`clips_per_pass`]. Fewer are taken where the device turns out not to hold as many.
+    /// [`clips_per_pass`]. It is lowered if the device runs out of memory.
     pub max_clips: usize,
-    /// The network's annotation inputs; see [`annotation_inputs`]. Without annotations their values
-    /// are unknown.
+    /// Schema properties that are the network's annotation inputs; see [`annotation_inputs`]. Without
+    /// annotations their values are unknown.
     pub inputs: Vec<usize>,
-    /// What is averaged for each action.
+    /// Readings that are averaged for each action.
     pub averaging: Averaging,
-    /// What the logits of each task are divided by, see [`Calibration`](super::Calibration); empty for none.
+    /// Temperatures that the logits of each task are divided by, see
+    /// [`Calibration`](super::Calibration); empty for none.
     pub temperatures: Vec<f64>,
-    /// By which the probabilities of each task are divided, see [`Thresholds`]; empty for none.
+    /// Thresholds that the probabilities of each task are divided by, see [`Thresholds`]; empty for none.
     pub thresholds: Vec<Thresholds>,
 }
 
-/// The number of clips of `size` `[T, H, W]` whose forward pass fits into a device's free memory and
-/// keeps its launches short, at least 1, by the same estimate as for validation during training. `None` if clips of this size are
-/// too small for the network.
+/// Returns the number of clips of `size` `[T, H, W]`, at least 1, whose forward pass fits into a device's
+/// free memory and keeps its launches short, by the same estimate as for validation during training.
+/// `None` if clips of this size are too small for the network.
 pub fn clips_per_pass(net: &MultiViewNet, size: [usize; 3], device: &DeviceInfo) -> Option<usize> {
     let parameters = parameter_count(net);
     let needs = MemoryEstimate::training(&net.backbone, parameters, size, StageSet::NONE, false)?;
@@ -87,8 +88,8 @@ pub fn clips_per_pass(net: &MultiViewNet, size: [usize; 3], device: &DeviceInfo)
     Some(usize::try_from(clips).unwrap_or(usize::MAX).max(1))
 }
 
-/// For each annotation input of a network the index of the schema's property. `None` if the schema
-/// lacks one of them, or lists another number of values for it.
+/// Returns the index of the schema's property for each annotation input of a network. `None` if the schema
+/// lacks one of them, or lists a different number of values for it.
 pub fn annotation_inputs(model: &ModelConfig, schema: &Schema) -> Option<Vec<usize>> {
     let index = |input: &crate::model::AnnotationInput| {
         let same = |p: &crate::schema::Property| p.name == input.name && p.size() == input.size;
@@ -102,7 +103,7 @@ pub fn annotation_inputs(model: &ModelConfig, schema: &Schema) -> Option<Vec<usi
 /// [pass](Averaging::passes), and the number of clips predicted.
 ///
 /// # Errors
-/// Data that cannot be read, a device that fails or cannot hold a single clip.
+/// If data cannot be read, or if the device fails or cannot hold a single clip.
 pub fn predict_dataset(
     net: &MultiViewNet,
     dataset: &Arc<Dataset>,
@@ -117,7 +118,7 @@ pub fn predict_dataset(
     let (mut actions, mut clips) = (0, 0);
     for reading in options.averaging.readings() {
         if reading.crop != Crop::Middle && !dataset.has_cropped() {
-            log::info!("every clip has the proportions of the input: its three crops are the same");
+            log::info!("every clip has the input's aspect ratio: its three crops are the same");
             break;
         }
         let mut next = 0;
@@ -153,7 +154,7 @@ mod tests {
     fn the_clips_per_pass_follow_from_the_memory() {
         let schema = Schema::mvfoul().unwrap();
         let net = ModelConfig::new(BackboneKind::R3dTiny, &schema).init(1, &Device::flex());
-        // A device without a limit of its own.
+        // A device without a limit on its launches.
         let mut info = crate::device::open("cpu").unwrap().info;
         info.api = "cuda".to_owned();
         let clips = |free_bytes, max_binding_bytes| {
@@ -166,7 +167,7 @@ mod tests {
         let [some, more] = [50_000_000, 100_000_000].map(|free| clips(Some(free), None).unwrap());
         assert!(1 < some && some < more && more < 100_000, "{some}, {more}");
         assert!(clips(Some(100_000_000), Some(1 << 20)).unwrap() < more);
-        // A GPU that may be slow computes fewer at once, one whose memory is unknown fewer as well.
+        // A GPU that may be slow gets fewer clips per pass, and so does one whose memory is unknown.
         let of = |kind: &str, api: &str, size| {
             let (kind, api) = (kind.to_owned(), api.to_owned());
             let info = DeviceInfo { kind, api, free_bytes: None, ..info.clone() };

@@ -6,11 +6,11 @@ use indexmap::map::Entry;
 use super::Answers;
 use crate::text;
 
-/// A table of predictions that cannot be understood.
+/// Why a table of predictions could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", .line.map_or(String::new(), |line| format!("line {line}: ")))]
 pub struct TableError {
-    /// Line, counted from 1, where known.
+    /// Line, counted from 1, if known.
     pub line: Option<u64>,
     /// What is wrong.
     pub reason: String,
@@ -22,28 +22,28 @@ impl TableError {
     }
 }
 
-/// The classes that a table of predictions has: its probabilities are not read.
+/// The annotated and predicted classes in a table of predictions. The probabilities are not read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictionTable {
     /// Each task's name with the names of its classes.
     pub tasks: Vec<(String, Vec<String>)>,
-    /// By action, per task the index of the annotated class, where it is known, and of the predicted one.
+    /// For each action and task, the index of the annotated class, if known, and of the predicted one.
     pub actions: IndexMap<String, Vec<(Option<usize>, usize)>>,
 }
 
 impl PredictionTable {
-    /// Understands a table.
+    /// Parses a table.
     ///
     /// # Errors
-    /// [`TableError`] for columns that are not those of such a table, a class that is not among the task's,
-    /// and an action that occurs twice.
+    /// [`TableError`] if the columns are not those of such a table, a class is not one of the task's, or an
+    /// action occurs twice.
     pub fn parse(bytes: &[u8]) -> Result<Self, TableError> {
         let decoded = text::decode(bytes)
             .map_err(|error| TableError::new(Some(error.line as u64), error.reason))?;
         let failed = |error: csv::Error| {
             let reason = match error.kind() {
                 csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                    format!("{len} columns in place of {expected_len}")
+                    format!("{len} columns instead of {expected_len}")
                 }
                 _ => error.to_string(),
             };
@@ -80,25 +80,25 @@ impl PredictionTable {
         Ok(Self { tasks, actions })
     }
 
-    /// Number of classes of each task.
+    /// Returns the number of classes of each task.
     pub(crate) fn classes(&self) -> Vec<usize> {
         self.tasks.iter().map(|(_, classes)| classes.len()).collect()
     }
 
-    /// The answers in the tasks whose class is known, in the order of the table.
+    /// Returns the answers in the tasks whose class is known, in the order of the table.
     pub(crate) fn answers(&self) -> Vec<Answers> {
         let known = |&(label, predicted): &(Option<usize>, usize)| Some((label?, predicted));
         self.actions.values().map(|tasks| tasks.iter().map(known).collect()).collect()
     }
 }
 
-/// The tasks and classes that a header names.
+/// Returns the tasks and classes that a header names.
 fn tasks(header: &csv::StringRecord) -> Result<Vec<(String, Vec<String>)>, TableError> {
     let columns: Vec<&str> = header.iter().collect();
     let fail = || {
         TableError::new(
             Some(1),
-            "is no table of predictions: its columns must be action, then TASK, TASK_label and \
+            "is not a table of predictions: its columns must be action, then TASK, TASK_label and \
              TASK_confidence of each task, then TASK=CLASS",
         )
     };

@@ -1,11 +1,12 @@
-//! Prediction files: in the format of SoccerNet's evaluator and its evaluation server, and as a table.
+//! Writing prediction files: in the format of SoccerNet's evaluator and its evaluation server, and as a
+//! table.
 
 use serde_json::{Map, Value};
 
 use super::ActionPrediction;
 use crate::schema::Schema;
 
-/// Predictions that cannot be written to a file.
+/// Why predictions cannot be written to a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// The labels are not one class index per task of the schema.
@@ -27,9 +28,10 @@ pub enum WriteError {
     Table(String),
 }
 
-/// Predictions as a table with a line per action. Columns: `action`; for each task its name with the
-/// predicted class, `NAME_label` with the annotated one (empty where unknown) and `NAME_confidence` with the
-/// probability of the predicted class; then `NAME=CLASS` with the probability of each class of each task.
+/// Returns predictions as a CSV table with a row per action. Columns: `action`; for each task, `NAME` with
+/// the predicted class, `NAME_label` with the annotated one (empty if unknown) and `NAME_confidence` with
+/// the probability of the predicted class; then `NAME=CLASS` with the probability of each class of each
+/// task.
 ///
 /// # Errors
 /// [`WriteError::Table`].
@@ -64,9 +66,9 @@ pub fn predictions_csv(
     String::from_utf8(bytes).map_err(|error| WriteError::Table(error.to_string()))
 }
 
-/// Predictions in the official format: `{"Set": split, "Actions": {id: {field: value}}}`, fields in
-/// alphabetical order. Each action comes with one class index per task, in schema order, which is
-/// written as the fields that [`Schema::write`] returns. A challenge split has the same format.
+/// Returns predictions in the official format: `{"Set": split, "Actions": {id: {field: value}}}`, with
+/// fields in alphabetical order. Each action has one class index per task, in schema order, written as the
+/// fields that [`Schema::write`] returns. A challenge split has the same format.
 ///
 /// # Errors
 /// [`WriteError`].
@@ -91,8 +93,8 @@ pub fn write_predictions<'a>(
     Ok(file.into())
 }
 
-/// Whether a file that begins like this is one of predictions, in either format. Annotations, which have
-/// `Actions` too, are none.
+/// Whether a file that starts with `head` contains predictions, in either format. Annotation files, which
+/// have `Actions` too, do not count.
 pub(crate) fn are_predictions(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head);
     if let Some(line) = head.lines().next().filter(|line| line.starts_with("action,")) {
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn predictions_are_told_from_other_files() {
+    fn predictions_are_distinguished_from_other_files() {
         for (head, expected) in [
             ("{\n  \"Set\": \"test\",\n  \"Actions\": {\n    \"0\": {", true),
             ("{\"Actions\": {\"0\": {\"Offence\": \"\"}}, \"Set\": \"test\"}", true),

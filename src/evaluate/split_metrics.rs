@@ -13,12 +13,12 @@ use crate::schema::Schema;
 pub struct SplitMetrics {
     /// Number of labelled actions.
     pub actions: usize,
-    /// Per task, in schema order.
+    /// Metrics of each task, in schema order.
     pub tasks: Vec<TaskMetrics>,
     /// Mean of the tasks' balanced accuracies, the score by which training selects the best epoch. Tasks
     /// without a known label do not count.
     pub score: f64,
-    /// Its 95 % confidence interval; `None` without labels.
+    /// 95 % confidence interval of the score; `None` without labels.
     pub score_interval: Option<Interval>,
 }
 
@@ -37,25 +37,25 @@ pub struct TaskMetrics {
     pub f1_macro: f64,
     /// Expected calibration error of the probabilities.
     pub ece: f64,
-    /// Those of the actions that are decided, where a least confidence is asked for.
+    /// Metrics of the decided actions; `None` unless a minimum confidence is requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decided>,
     /// 95 % confidence intervals; `None` without labels.
     pub intervals: Option<TaskIntervals>,
     /// Class names with their metrics.
     pub classes: Vec<(String, ClassMetrics)>,
-    /// Rows: labels, columns: predictions.
+    /// Confusion matrix; rows are labels, columns predictions.
     pub confusion: Vec<Vec<u64>>,
     /// Wrong predictions, the most confident first.
     pub mistakes: Vec<Mistake>,
 }
 
-/// Metrics of the predictions with at least some confidence.
+/// Metrics of the predictions with the minimum confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Decided {
-    /// Their share of all.
+    /// Share of these predictions among all.
     pub share: f64,
-    /// Share of correct ones among them.
+    /// Share of correct predictions among them.
     pub accuracy: f64,
     /// Mean recall over the classes that occur among them.
     pub balanced_accuracy: f64,
@@ -74,8 +74,8 @@ pub struct Mistake {
     pub probability: f64,
 }
 
-/// The metrics of the labelled actions among `predictions`, and of those with at least `min_confidence` in a
-/// task's class.
+/// Computes the metrics of the labelled actions among `predictions`, and of those whose predicted class has
+/// a probability of at least `min_confidence`.
 ///
 /// # Errors
 /// [`MetricsError`] if a label is outside the schema's classes.
@@ -101,14 +101,14 @@ pub fn split_metrics(
         .map(|(index, (task, intervals))| {
             let mut matrix = ConfusionMatrix::new(task.classes.len());
             let mut mistakes = Vec::new();
-            let mut sure = Vec::new();
+            let mut confidences = Vec::new();
             let mut decided = ConfusionMatrix::new(task.classes.len());
             for action in &labelled {
                 let Some(label) = action.labels[index] else { continue };
                 let predicted = action.predicted(index);
                 matrix.add(label, predicted)?;
                 let confidence = action.confidence(index);
-                sure.push((confidence, label == predicted));
+                confidences.push((confidence, label == predicted));
                 if min_confidence.is_some_and(|least| confidence >= least) {
                     decided.add(label, predicted)?;
                 }
@@ -133,7 +133,7 @@ pub fn split_metrics(
                     accuracy: decided.accuracy(),
                     balanced_accuracy: decided.balanced_accuracy(),
                 }),
-                ece: expected_error(sure),
+                ece: expected_error(confidences),
                 intervals,
                 classes: task.class_names().into_iter().zip(matrix.per_class()).collect(),
                 confusion: matrix.rows(),

@@ -1,5 +1,6 @@
-//! Thresholds of classes: the class with the largest p/θ is predicted, with the θ that give the best balanced
-//! accuracy on the validation split. Rare classes, which are seldom the most probable one, get small ones.
+//! Class thresholds: the class with the largest p/θ is predicted, with the thresholds θ that give the best
+//! balanced accuracy on the validation split. Rare classes, which are seldom the most probable, get small
+//! thresholds.
 
 use std::cmp::Ordering;
 
@@ -9,30 +10,31 @@ use serde::{Deserialize, Serialize};
 use super::calibration::Judged;
 use crate::metrics::{ConfusionMatrix, largest};
 
-/// Parts of the split for the estimate of what the thresholds gain.
+/// Number of folds for the cross-validated estimate of the gain from the thresholds.
 const FOLDS: usize = 5;
-/// Rounds over all classes.
+/// Maximum number of rounds over all classes.
 const ROUNDS: usize = 5;
 
 /// A task's thresholds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// θ of each class, the largest 1.
+    /// Threshold θ of each class; the largest is 1.
     pub classes: Vec<f64>,
-    /// Balanced accuracy on the validation split without them.
+    /// Balanced accuracy on the validation split without thresholds.
     pub before: f64,
-    /// And with them, each fifth of the split with the thresholds of the other four.
+    /// Balanced accuracy with thresholds, by cross-validation: each fifth of the split is evaluated with
+    /// thresholds fitted to the other four.
     pub after: f64,
 }
 
 impl Thresholds {
-    /// Those of actions with their probabilities and classes.
+    /// Fits the thresholds to actions, given as their probabilities and classes.
     pub(super) fn fit(actions: &[Judged]) -> Self {
         let count = actions.first().map_or(0, |(probabilities, _)| probabilities.len());
         let columns = columns(actions, count);
-        // Without each of the parts, so that an action is judged by thresholds that have not seen it, and
-        // in the end of all.
-        let found: Vec<Vec<f64>> = (0..=FOLDS)
+        // Fits leave out one fold each, so that an action is evaluated with thresholds that were not fitted
+        // to it; the last fit takes all actions.
+        let fits: Vec<Vec<f64>> = (0..=FOLDS)
             .into_par_iter()
             .map(|fold| {
                 let members = (0..actions.len()).filter(|index| index % FOLDS != fold).collect();
@@ -42,17 +44,17 @@ impl Thresholds {
         let ones = vec![1.0; count];
         let before = actions.iter().map(|action| (action.1, predicted(action, &ones)));
         let after = actions.iter().enumerate().map(|(index, action)| {
-            let thresholds = &found[index % FOLDS];
+            let thresholds = &fits[index % FOLDS];
             (action.1, predicted(action, thresholds))
         });
         Self {
             before: balanced_accuracy(count, before),
             after: balanced_accuracy(count, after),
-            classes: found[FOLDS].clone(),
+            classes: fits[FOLDS].clone(),
         }
     }
 
-    /// Divides probabilities by the thresholds and brings their sum to 1 again.
+    /// Divides probabilities by the thresholds and renormalises their sum to 1.
     pub(super) fn apply(&self, probabilities: &mut [f64]) {
         probabilities.iter_mut().zip(&self.classes).for_each(|(p, threshold)| *p /= threshold);
         let sum: f64 = probabilities.iter().sum();
@@ -65,7 +67,7 @@ fn predicted((probabilities, _): &Judged, thresholds: &[f64]) -> usize {
     largest(&shares)
 }
 
-/// Balanced accuracy of labels and predicted classes.
+/// Returns the balanced accuracy of pairs of label and predicted class.
 fn balanced_accuracy(classes: usize, pairs: impl IntoIterator<Item = (usize, usize)>) -> f64 {
     let mut matrix = ConfusionMatrix::new(classes);
     for (label, predicted) in pairs {
@@ -74,8 +76,8 @@ fn balanced_accuracy(classes: usize, pairs: impl IntoIterator<Item = (usize, usi
     matrix.balanced_accuracy()
 }
 
-/// The probabilities of each class together, all actions' of one after the other: a class is looked at in
-/// every action, and actions lie far apart.
+/// Returns the probabilities grouped by class, each with the values of all actions: the search scans one
+/// class over all actions, whose probabilities are scattered in memory.
 fn columns(actions: &[Judged], count: usize) -> Vec<Vec<f64>> {
     let column = |class: usize| actions.iter().map(|action| action.0[class]).collect();
     (0..count).into_par_iter().map(column).collect()
@@ -83,21 +85,21 @@ fn columns(actions: &[Judged], count: usize) -> Vec<Vec<f64>> {
 
 /// An action in the search.
 struct Member<'a> {
-    /// Among all.
+    /// Index among all actions.
     index: usize,
     probabilities: &'a [f64],
     label: usize,
-    /// The classes with the two largest shares p/θ and these. With many classes, shares are the same for
-    /// most of them when one θ changes: all are computed again only where one of these has changed.
+    /// The two classes with the largest shares p/θ, and these shares. When one θ changes, the shares of all
+    /// other classes stay the same: they are recomputed only if that class is one of these two.
     top: [(usize, f64); 2],
 }
 
-/// The thresholds with the best balanced accuracy that changing one class at a time leads to; of equally
-/// good ones those that change least.
+/// Coordinate search for the thresholds with the best balanced accuracy, one class at a time; among equally
+/// good thresholds it takes those that change least.
 struct Search<'a> {
     columns: &'a [Vec<f64>],
     members: Vec<Member<'a>>,
-    /// What a right prediction of each class adds to the balanced accuracy.
+    /// Contribution of one correct prediction to the balanced accuracy, per class.
     worth: Vec<f64>,
     thresholds: Vec<f64>,
 }
@@ -138,7 +140,7 @@ impl<'a> Search<'a> {
         self.thresholds.iter().map(|threshold| threshold / most).collect()
     }
 
-    /// What happens to the balanced accuracy when the threshold of a class goes down.
+    /// Returns how the balanced accuracy changes as the threshold of a class is lowered.
     fn changes(&self, class: usize) -> Changes {
         let mut score = 0.0;
         let limits = self.members.iter().map(|member| {
@@ -169,16 +171,16 @@ impl<'a> Search<'a> {
 }
 
 impl Member<'_> {
-    /// The class with the largest share if that of `class` were 0, and this share.
+    /// Returns the class that would have the largest share if that of `class` were 0, and its share.
     fn best_but(&self, class: usize) -> (usize, f64) {
         let [first, second] = self.top;
         let other = if first.0 == class { second } else { first };
-        // The only class, or one of which all shares are 0.
+        // It is the only class, or all other shares are 0.
         if other.0 == class || ahead((class, 0.0), other) { (class, 0.0) } else { other }
     }
 }
 
-/// Whether a class is taken before another by their shares, as by [`largest`].
+/// Whether class `a` wins over class `b` by their shares, with ties resolved as in [`largest`].
 fn ahead(a: (usize, f64), b: (usize, f64)) -> bool {
     match a.1.total_cmp(&b.1) {
         Ordering::Greater => true,
@@ -187,7 +189,7 @@ fn ahead(a: (usize, f64), b: (usize, f64)) -> bool {
     }
 }
 
-/// The two that are ahead of all others; twice the same where there is but one.
+/// Returns the two classes that are ahead of all others; the same one twice if there is only one.
 fn two_largest(probabilities: &[f64], thresholds: &[f64]) -> [(usize, f64); 2] {
     let mut shares = probabilities.iter().zip(thresholds).map(|(p, t)| p / t).enumerate();
     let first = shares.next().expect("a task has classes");
@@ -196,7 +198,7 @@ fn two_largest(probabilities: &[f64], thresholds: &[f64]) -> [(usize, f64); 2] {
     shares.fold(two, with)
 }
 
-/// The two that are ahead when there is one more.
+/// Returns the two classes that are ahead once `new` is added.
 fn with([first, second]: [(usize, f64); 2], new: (usize, f64)) -> [(usize, f64); 2] {
     match (ahead(new, first), ahead(new, second)) {
         (true, _) => [new, first],
@@ -205,16 +207,16 @@ fn with([first, second]: [(usize, f64); 2], new: (usize, f64)) -> [(usize, f64);
     }
 }
 
-/// The balanced accuracy as the threshold of a class goes down.
+/// The balanced accuracy as a function of the threshold of a class.
 struct Changes {
-    /// Where no action counts for the class.
+    /// Balanced accuracy while no action is predicted as the class.
     score: f64,
-    /// For each action the limit below which it does, and what that adds.
+    /// For each action, the threshold below which it is predicted as the class, and the gain from that.
     limits: Vec<(f64, f64)>,
 }
 
-/// The best threshold of a class beside those of the others; it is `now`. Going down through all limits,
-/// one action after the other changes sides.
+/// Returns the best threshold of a class, given those of the others; `now` is its current threshold. As the
+/// threshold is lowered through the limits, one action after the other is predicted as the class.
 fn improved(changes: Changes, now: f64) -> f64 {
     let Changes { mut score, limits: mut changes } = changes;
     changes.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -227,17 +229,21 @@ fn improved(changes: Changes, now: f64) -> f64 {
             best = (score, threshold);
         }
     };
-    let stays = |limit: f64| limit > now;
+    let is_predicted = |limit: f64| limit > now;
     consider(
         score
-            + changes.iter().filter(|(limit, _)| stays(*limit)).map(|(_, gain)| gain).sum::<f64>(),
+            + changes
+                .iter()
+                .filter(|(limit, _)| is_predicted(*limit))
+                .map(|(_, gain)| gain)
+                .sum::<f64>(),
         now,
     );
     for pair in changes.windows(2) {
         let ((limit, gain), (next, _)) = (pair[0], pair[1]);
         score += gain;
         let threshold = (limit * next).sqrt();
-        // Beside a share of 0 it would be infinite.
+        // It would be infinite if the share of the best other class is 0.
         if next < limit && threshold.is_normal() {
             consider(score, threshold);
         }
@@ -252,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    /// Labels drawn from the probabilities of a well calibrated network; class 0 has most of them.
+    /// Draws labels from the probabilities of a well calibrated network; most belong to class 0.
     fn drawn(count: usize, head_start: f64) -> Vec<Judged> {
         let mut rng = ChaCha8Rng::seed_from_u64(6);
         let mut action = || {
@@ -271,7 +277,7 @@ mod tests {
         (0..count).map(|_| action()).collect()
     }
 
-    /// The search in the plainest way: all shares of all actions for each class.
+    /// Brute-force search: recomputes all shares of all actions for each class.
     fn by_all_shares(actions: &[&Judged]) -> Vec<f64> {
         let count = actions[0].0.len();
         let mut supports = vec![0.0; count];
@@ -314,7 +320,7 @@ mod tests {
                 .map(|_| {
                     let mut raw: Vec<f64> = (0..classes).map(|_| rng.random::<f64>()).collect();
                     match case % 3 {
-                        // Shares that are equal, and that are 0.
+                        // Some shares are equal, and some are 0.
                         0 => raw.iter_mut().for_each(|value| *value = (*value * 3.0).floor()),
                         1 => raw.iter_mut().for_each(|value| *value = value.powi(8)),
                         _ => {}
@@ -338,18 +344,18 @@ mod tests {
     fn a_frequent_class_gets_the_largest_threshold_and_all_gain() {
         let actions = drawn(2000, 2.0);
         let found = Thresholds::fit(&actions);
-        // The best decision divides by how frequent a class is.
+        // The optimal decision divides by the frequency of a class.
         let shares = [0, 1, 2].map(|class| {
             actions.iter().filter(|(_, label)| *label == class).count() as f64 / 2000.0
         });
         assert_eq!(found.classes[0], 1.0);
         for class in [1, 2] {
             let wanted = shares[class] / shares[0];
-            let off = (found.classes[class] / wanted).ln().abs();
-            assert!(off < 0.5, "{found:?} {shares:?}");
+            let error = (found.classes[class] / wanted).ln().abs();
+            assert!(error < 0.5, "{found:?} {shares:?}");
         }
         assert!(found.after > found.before + 0.1, "{found:?}");
-        // Applied to probabilities they give the same decisions, as probabilities.
+        // Applied to probabilities, they give probabilities that lead to the same decisions.
         for action in &actions {
             let mut probabilities = action.0.clone();
             found.apply(&mut probabilities);
@@ -368,13 +374,13 @@ mod tests {
         let found = Thresholds::fit(&actions);
         assert_eq!(found, Thresholds { classes: vec![1.0; 3], before: 1.0, after: 1.0 });
         assert_eq!(Thresholds::fit(&[]).classes, Vec::<f64>::new());
-        // A class that never occurs is left as it is.
+        // The threshold of a class that never occurs stays the same.
         let actions: Vec<Judged> = (0..30).map(|index| sure(index % 2)).collect();
         assert_eq!(Thresholds::fit(&actions).classes, [1.0; 3]);
     }
 
     #[test]
-    fn what_is_gained_is_not_measured_on_the_actions_that_were_fitted() {
+    fn the_gain_is_not_measured_on_the_actions_that_were_fitted() {
         // Labels that have nothing to do with the probabilities: any gain would be an illusion.
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         let mut action = || {

@@ -13,21 +13,22 @@ use super::resnet3d::{Backbone, average};
 use super::statistics::BatchStatistics;
 use crate::norm::Exchange;
 
-/// The backbone's forward pass over some clips, with what its backward pass needs.
+/// The backbone's forward pass over some clips, with the values that its backward pass needs.
 #[derive(Debug)]
 pub(crate) struct BackbonePass {
     features: Tensor<2>,
     kept: Kept,
 }
 
-/// What a forward pass keeps for the backward pass.
+/// Which values a forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
     /// Everything.
     All,
-    /// Everything, with a graph for each stage, whose gradients are there before those of the stages below.
+    /// Everything, with a graph per stage, so that a stage's gradients are available before those of
+    /// the stages below it.
     Stages,
-    /// The inputs of the network's parts alone.
+    /// Only the inputs of the network's parts.
     Inputs,
 }
 
@@ -38,7 +39,7 @@ enum Kept {
     Nothing,
     /// Everything, in Burn's graph of these features.
     Graph(Tensor<2>),
-    /// The same with a graph for each stage, and that of these features for the last.
+    /// Everything, in one graph per stage; `features` belong to the graph of the last stage.
     Stages { stages: Vec<StageGraph>, features: Tensor<2> },
     /// The inputs of the parts from stage `from` on; each part is recomputed in the backward pass
     /// (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
@@ -49,15 +50,15 @@ enum Kept {
 #[derive(Debug)]
 struct StageGraph {
     stage: usize,
-    /// Absent for the lowest stage that is trained.
+    /// Input of the stage; `None` for the lowest trainable stage.
     input: Option<Tensor<5>>,
     output: Tensor<5>,
 }
 
 impl BackbonePass {
     /// Runs `clips [N, 3, T, H, W]` through the backbone. With an `exchange` they are normalised together
-    /// with the clips of other lanes, in the backward pass too. Returns the batch statistics, which have
-    /// not been applied.
+    /// with the clips of other lanes, in the backward pass too. Also returns the batch statistics, which
+    /// have not been applied yet.
     pub(crate) fn new(
         backbone: &Backbone,
         clips: Tensor<5>,
@@ -95,14 +96,14 @@ impl BackbonePass {
         (Self { features: detached(average(x)), kept }, statistics)
     }
 
-    /// `[N, F]`, outside any graph.
+    /// Returns the features `[N, F]`, outside any graph.
     pub(crate) fn features(&self) -> Tensor<2> {
         self.features.clone()
     }
 
-    /// The backbone's gradients, given the loss's gradient with respect to the features, `[N, F]`. `done`
-    /// is given them as they are queued, with the lowest stage of which they are; once or, where stages
-    /// have their own graphs, several times.
+    /// Computes the backbone's gradients from the loss's gradient with respect to the features,
+    /// `[N, F]`. Calls `done` with gradients as soon as their computation is queued, and with the lowest
+    /// stage they belong to: once, or once per stage if the stages have their own graphs.
     pub(crate) fn backward(
         self,
         backbone: &Backbone,
@@ -133,7 +134,8 @@ impl BackbonePass {
     }
 }
 
-/// A forward pass in which the stages from `from` on have graphs of their own, and its features.
+/// Runs a forward pass in which each stage from `from` on has its own graph; returns the graphs and the
+/// features.
 fn by_stages(
     backbone: &Backbone,
     from: usize,
@@ -157,8 +159,8 @@ fn by_stages(
     (graphs, average(x))
 }
 
-/// The backward pass through the parts from stage `from` on, last first, each recomputed from its
-/// input.
+/// Runs the backward pass through the parts from stage `from` on, last first, recomputing each part
+/// from its input.
 fn recompute(
     backbone: &Backbone,
     from: usize,
@@ -171,9 +173,9 @@ fn recompute(
     let parts: Vec<_> = backbone.parts(from).into_iter().zip(inputs).collect();
     for (index, (part, input)) in parts.into_iter().enumerate().rev() {
         let input = Tensor::from_inner(input);
-        // Nothing needs the gradient of what comes from below the lowest trainable stage.
+        // The input of the lowest trainable stage needs no gradient.
         let input = if index == 0 { input } else { input.require_grad() };
-        // The statistics of these clips have been counted in the forward pass.
+        // Dropped: the forward pass has already returned the statistics of these clips.
         let mut statistics = BatchStatistics::across(exchange.cloned());
         let output = part.forward(input.clone(), &mut statistics);
         let mut grads = match grad_output.take() {
@@ -186,8 +188,8 @@ fn recompute(
     sum.grads()
 }
 
-/// Features `[N, F]` of clips outside any graph, and the batch statistics: the first of two forward
-/// passes over clips whose backward pass starts from a second one.
+/// Returns the features `[N, F]` of clips, outside any graph, and the batch statistics. This is the
+/// first of two forward passes over clips whose backward pass follows the second.
 pub(crate) fn features_only(
     backbone: &Backbone,
     clips: Tensor<5>,
@@ -198,7 +200,7 @@ pub(crate) fn features_only(
     (detached(features), statistics)
 }
 
-/// The same backbone, with the same running statistics, that records no graph.
+/// Returns a copy of the backbone that records no graph and shares the running statistics.
 fn without_graph(backbone: &Backbone) -> Backbone {
     backbone.clone().no_grad()
 }
@@ -207,7 +209,8 @@ fn detached<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_inner(x.inner())
 }
 
-/// Gradients of everything that led to `output`, given the loss's gradient with respect to it.
+/// Returns the gradients of everything that `output` was computed from, given the loss's gradient with
+/// respect to it.
 fn backpropagate<const D: usize>(output: Tensor<D>, gradient: Tensor<D>) -> Gradients {
     with_gradient(output, Tensor::from_inner(gradient)).backward()
 }

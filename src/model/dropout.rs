@@ -8,8 +8,8 @@ use rand::RngExt;
 use crate::keyed;
 
 /// The source of dropout masks for some actions in one training step. Masks are drawn on the host, for
-/// each action by itself: a step drops the same units on every device and however its batch is cut,
-/// and a resumed run drops what the unbroken one would have.
+/// each action separately: a step drops the same units on every device and however its batch is split,
+/// and a resumed run drops the same units as an uninterrupted one.
 #[derive(Debug, Clone)]
 pub struct DropoutMasks {
     seed: u64,
@@ -20,15 +20,16 @@ pub struct DropoutMasks {
 #[derive(Debug, Clone, Copy)]
 struct Action {
     number: u64,
-    /// How often the pass has read the action before: it is not to drop the same units twice.
+    /// Number of times the pass has read the action before, so that each time drops other units.
     earlier: u64,
 }
 
 impl DropoutMasks {
-    /// For a whole batch; `seed` names the run, `step` the training step within it, `earlier` how often the
-    /// pass has read each action before (see [`Batch`](crate::data::Batch), whose order lanes change).
+    /// Creates the source for a whole batch. `seed` identifies the run, `step` the training step within
+    /// it; `earlier` is how often the pass has read each action before (see
+    /// [`Batch`](crate::data::Batch), whose order lanes change).
     pub fn new(seed: u64, step: u64, actions: &[String], earlier: &[usize]) -> Self {
-        assert_eq!(actions.len(), earlier.len(), "each action has been read so often before");
+        assert_eq!(actions.len(), earlier.len(), "one count per action");
         let actions = actions.iter().zip(earlier);
         let actions = actions.map(|(name, &earlier)| Action {
             number: keyed::number_of(name),
@@ -37,18 +38,18 @@ impl DropoutMasks {
         Self { seed, step, actions: actions.collect() }
     }
 
-    /// For some of the actions.
+    /// Returns the source for some of the actions.
     #[must_use]
     pub fn of(&self, actions: Range<usize>) -> Self {
         Self { actions: self.actions[actions].to_vec(), ..*self }
     }
 
-    /// One of `width` values for each row of a layer.
+    /// Draws a mask of `width` values for each row of a layer.
     fn draw(&self, layer: DropoutLayer, rows: &[usize], width: usize, keep: f64) -> Vec<f32> {
         let scale = if keep > 0.0 { (1.0 / keep) as f32 } else { 0.0 };
         let mut mask = Vec::with_capacity(rows.iter().sum::<usize>() * width);
         for (action, &rows) in self.actions.iter().zip(rows) {
-            // Views have smaller numbers in the augmentation, which draws from the same source.
+            // Larger than any view number, which augmentation passes here: the two never share a stream.
             let part = (layer.0 + 1) << 48 | action.earlier << 32;
             for row in 0..rows as u64 {
                 let mut rng = keyed::generator(self.seed, self.step, action.number, part | row);
@@ -60,13 +61,13 @@ impl DropoutMasks {
     }
 }
 
-/// A place in the network where values are dropped.
+/// Number of a dropout layer: 0 for the features, then one per head.
 #[derive(Debug, Clone, Copy)]
 pub struct DropoutLayer(pub u64);
 
-/// Inverted dropout on `[N, F]`, of which each action has so many rows: each value is zeroed with
-/// `probability`, the others scaled by 1 / (1 − probability). Without a source of masks (evaluation)
-/// the input passes unchanged.
+/// Applies inverted dropout to `[N, F]`, where `rows` is the number of rows of each action: each value
+/// is zeroed with `probability`, the others are scaled by 1 / (1 − probability). Without a source of
+/// masks (evaluation) the input passes unchanged.
 pub fn dropout(
     input: Tensor<2>,
     probability: f64,

@@ -1,5 +1,5 @@
-//! A backward pass from a gradient that exists already. Burn starts one from ones of the result's size: to
-//! make those and to multiply by them takes passes over all values.
+//! Starts a backward pass from a given gradient. Burn starts it from a tensor of ones of the result's
+//! size: creating the ones and multiplying by them would take extra passes over all values.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -15,12 +15,12 @@ use crate::kernels::{host, launch};
 
 #[backend_extension(Autodiff, Cube, Flex)]
 trait GivenGradient: Backend {
-    /// `[1]`, whose backward pass gives `y` the gradient `dy` of its size.
+    /// Returns a value `[1]` whose backward pass gives `y` the gradient `dy`, which has the size of `y`.
     fn with_gradient(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// A value `[1]`, from which `backward` gives `y` the gradient `dy`, of its size and stored as its gradient
-/// is, whatever the value.
+/// Returns a value `[1]` whose `backward` gives `y` the gradient `dy`. `dy` has the size of `y` and the
+/// element type of its gradient; the value itself is meaningless.
 pub(crate) fn with_gradient<const D: usize>(y: Tensor<D>, dy: Tensor<D>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::with_gradient(y.into_dispatch(), dy.into_dispatch()))
 }

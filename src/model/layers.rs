@@ -20,12 +20,12 @@ pub struct Init {
 }
 
 impl Init {
-    /// Weights will live on `device`; `seed` fixes all of them.
+    /// Creates a generator of weights on `device`; `seed` determines all of them.
     pub fn new(seed: u64, device: &Device) -> Self {
         Self { rng: ChaCha8Rng::seed_from_u64(seed), device: device.clone() }
     }
 
-    /// Normal values of the given standard deviation, as a parameter of the given shape.
+    /// Draws a parameter of the given shape from a normal distribution with standard deviation `std`.
     fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
         Param::from_data(
             TensorData::new(self.normals(shape.iter().product(), std), shape),
@@ -33,7 +33,7 @@ impl Init {
         )
     }
 
-    /// Normal values.
+    /// Draws `count` values from a normal distribution with standard deviation `std`.
     fn normals(&mut self, count: usize, std: f64) -> Vec<f32> {
         // A standard normal scaled afterwards cannot fail, whatever `std` is.
         Normal::<f64>::new(0.0, 1.0)
@@ -41,7 +41,7 @@ impl Init {
             .unwrap_or_else(|_| vec![0.0; count])
     }
 
-    /// Values uniform in ±`bound`.
+    /// Draws a parameter of the given shape, uniform in ±`bound`.
     fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
         let count = shape.iter().product();
         let values: Vec<f32> =
@@ -53,8 +53,9 @@ impl Init {
         Tensor::from_data(TensorData::new(vec![value; len], [len]), &self.device)
     }
 
-    /// An embedding with PyTorch's default start, standard normal, but for the row of what is unknown: that is
-    /// 0, for where all actions of a training split are annotated, it stays as it is, and prediction reads it.
+    /// Creates an embedding with PyTorch's default initialisation (standard normal), except that row 0
+    /// ("unknown") is zero: if every action of the training split is annotated, that row is never
+    /// trained, but prediction reads it.
     pub fn embedding(&mut self, values: usize, width: usize) -> Embedding {
         let mut table = self.normals(values * width, 1.0);
         table[..width].fill(0.0);
@@ -63,8 +64,8 @@ impl Init {
         }
     }
 
-    /// A fully connected layer with PyTorch's default start: both weight and bias uniform in
-    /// ±1/√inputs.
+    /// Creates a fully connected layer with PyTorch's default initialisation: both weight and bias
+    /// uniform in ±1/√inputs.
     pub fn linear(&mut self, inputs: usize, outputs: usize) -> Linear {
         let bound = 1.0 / (inputs as f64).sqrt();
         Linear {
@@ -82,7 +83,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// The rows of the given values: `[B, width]`. A value beyond the table is unknown.
+    /// Returns the rows of the given values: `[B, width]`. A value beyond the table counts as unknown.
     pub fn forward(&self, values: &[usize]) -> Tensor<2> {
         let table = self.weight.val();
         let [size, _] = table.dims();
@@ -104,8 +105,8 @@ pub struct Conv3d {
 }
 
 impl Conv3d {
-    /// Kaiming-normal start over fan-out, as PyTorch's video ResNets have it
-    /// (He et al. 2015, eq. 15: std = √(2 / (C'·kT·kH·kW))).
+    /// Creates a convolution with Kaiming-normal initialisation over fan-out, as in PyTorch's video
+    /// ResNets (He et al. 2015, eq. 15: std = √(2 / (C'·kT·kH·kW))).
     pub fn new(
         init: &mut Init,
         channels: [usize; 2],
@@ -119,7 +120,7 @@ impl Conv3d {
         Self { weight: init.normal(shape, (2.0 / fan_out as f64).sqrt()), stride, padding }
     }
 
-    /// What it does to `[N, C, T, H, W]`; `None` if that does not fit.
+    /// Returns the convolution's shape for an input `[N, C, T, H, W]`; `None` if the input does not fit.
     pub fn shape(&self, input: [usize; 5]) -> Option<ConvShape> {
         ConvShape::new(input, self.weight.dims(), self.stride, self.padding)
     }
@@ -129,8 +130,9 @@ impl Conv3d {
         conv3d(input, self.weight.val(), self.stride, self.padding)
     }
 
-    /// The same for a normalisation, which may take the statistics of the output with it. `input` may be
-    /// another one's, which is then read by this convolution alone.
+    /// Convolves the input of the batch norm `norm`. If the layer normalises with batch statistics, the
+    /// convolution may gather them while it writes its output. If `input` is the output of another batch
+    /// norm, only this convolution may read it.
     pub(super) fn forward_to(&self, norm: &BatchNorm3d, input: Normalised) -> Convolved {
         let Normalised { output: input, producer } = input;
         if !norm.takes_statistics_of(&input) {
@@ -142,7 +144,7 @@ impl Conv3d {
     }
 }
 
-/// What a normalisation hands to the convolution that follows.
+/// Output of a batch norm, for the convolution that follows.
 pub(super) struct Normalised {
     /// `[N, C, T, H, W]`.
     pub output: Tensor<5>,
@@ -150,23 +152,23 @@ pub(super) struct Normalised {
 }
 
 impl From<Tensor<5>> for Normalised {
-    /// What no normalisation made, or what others read too.
+    /// Wraps a tensor that is not a batch norm's output, or that other operations read too.
     fn from(output: Tensor<5>) -> Self {
         Self { output, producer: None }
     }
 }
 
-/// What a convolution hands to the normalisation that follows.
+/// Output of a convolution, for the batch norm that follows.
 pub(super) struct Convolved {
     /// `[N, C, T, H, W]`.
     output: Tensor<5>,
     moments: Option<Moments>,
 }
 
-/// Batch normalisation over N, T, H, W of `[N, C, T, H, W]`, as PyTorch has it: momentum 0.1, biased
+/// Batch normalisation over N, T, H, W of `[N, C, T, H, W]`, as in PyTorch: momentum 0.1, biased
 /// variance for the normalisation, unbiased for the running statistics.
 ///
-/// Burn's own keeps the biased variance in the running statistics, so a network trained there
+/// Burn's own layer keeps the biased variance in the running statistics, so a network trained with it
 /// would evaluate differently in PyTorch.
 #[derive(Module, Debug)]
 pub struct BatchNorm3d {
@@ -178,16 +180,16 @@ pub struct BatchNorm3d {
     pub running_mean: RunningState<Tensor<1>>,
     /// Running unbiased variance, `[C]`.
     pub running_var: RunningState<Tensor<1>>,
-    /// Off while the layer is frozen: it then normalises with its running statistics and leaves
-    /// them alone.
+    /// False while the layer is frozen: it then normalises with its running statistics and does not
+    /// update them.
     training: Param<Flag>,
     /// ε, added to the variance.
     epsilon: f64,
 }
 
 impl BatchNorm3d {
-    /// γ = 1, β = 0, running mean 0 and variance 1, over `channels` channels. PyTorch's `epsilon` is
-    /// 1e-5, unless a network has its own.
+    /// Creates a layer for `channels` channels with γ = 1, β = 0, running mean 0 and variance 1.
+    /// PyTorch's default `epsilon` is 1e-5; some networks use another.
     pub fn new(init: &mut Init, channels: usize, epsilon: f64) -> Self {
         Self {
             weight: Param::from_tensor(init.constant(channels, 1.0)),
@@ -199,23 +201,23 @@ impl BatchNorm3d {
         }
     }
 
-    /// ε, which is added to the variance.
+    /// Returns ε, which is added to the variance.
     pub(crate) fn epsilon(&self) -> f64 {
         self.epsilon
     }
 
-    /// Whether it normalises with the batch's own statistics.
+    /// Whether the layer normalises with the batch's own statistics.
     fn takes_statistics_of(&self, input: &Tensor<5>) -> bool {
         input.device().is_autodiff() && self.training.is_enabled()
     }
 
-    /// The running mean and variance; the clones share the layer's state.
+    /// Returns the running mean and variance; the clones share the layer's state.
     pub(crate) fn running(&self) -> [RunningState<Tensor<1>>; 2] {
         [self.running_mean.clone(), self.running_var.clone()]
     }
 
-    /// Normalises `[N, C, T, H, W]`, with the batch's statistics while training, which are added to
-    /// `statistics`, else with the running ones; then what comes `after`, in the same pass.
+    /// Normalises `[N, C, T, H, W]` and applies `after` in the same pass. While training, it normalises
+    /// with the batch's statistics and adds them to `statistics`; otherwise with the running ones.
     pub(super) fn forward(
         &self,
         Convolved { output: input, moments }: Convolved,
@@ -238,10 +240,10 @@ impl BatchNorm3d {
             }
         };
         let count = count as f64;
-        // With a single value the unbiased variance is 0/0; PyTorch refuses such a batch, we keep
-        // the biased one (0) so that a tiny last stage does not end a run.
+        // With a single value the unbiased variance is 0/0. PyTorch refuses such a batch; the biased
+        // variance (0) is used here, so that a tiny last stage does not end a run.
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
-        // The statistics of a batch that several lanes share count once.
+        // Of the lanes that share a batch, only the leading one records its statistics.
         if leads {
             statistics.push(LayerStatistics {
                 norm: self.weight.id,

@@ -3,8 +3,8 @@
 use super::{Backbone, PartShapes, STAGES, StageSet};
 use crate::kernels::plan::MOST_BYTES;
 
-/// Share of the free memory that a step may plan with. Allocators keep pages of odd sizes, and the
-/// estimate leaves small things out.
+/// Fraction of the free memory that a step may use. Allocators keep pages of odd sizes, and the
+/// estimate leaves out small buffers.
 const USABLE: f64 = 0.85;
 /// Bytes of an f32 and of an f16.
 const F32: u64 = 4;
@@ -12,24 +12,26 @@ const F16: u64 = 2;
 /// A parameter, its gradient and two moments of Adam.
 const PER_PARAMETER: u64 = 4 * F32;
 
-/// Estimate of what a training or inference step needs: device memory, in bytes, and time.
+/// Estimate of a step's cost: device memory in bytes, and the work of its largest launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// Independent of the micro-batch: parameters, their gradients, the optimizer's moments.
+    /// Bytes that do not depend on the micro-batch: parameters, their gradients, the optimizer's
+    /// moments.
     pub fixed: u64,
-    /// For each clip of the micro-batch.
+    /// Bytes per clip of the micro-batch.
     pub clip: u64,
-    /// The largest single tensor of one clip.
+    /// Bytes of the largest single tensor of one clip, in f32.
     pub widest: u64,
-    /// Floating-point operations of a pass of the largest convolution of one clip.
+    /// Floating-point operations of one pass of the largest convolution over one clip.
     pub operations: u64,
 }
 
 impl MemoryEstimate {
-    /// For training the stages `trainable` on clips of `size` = `[T, H, W]`; `None` where those are
-    /// too small for the network. Assumes that the backward pass needs every convolution's output
-    /// and its normalisation's, what max pooling keeps, and five of the widest tensors in flight
-    /// (measured on the CPU). In half precision all but the pooling takes half.
+    /// Estimates the cost of training the stages `trainable` on clips of `size` = `[T, H, W]`; `None`
+    /// if the clips are too small for the network. Assumes that the backward pass needs the output of
+    /// every convolution and of its batch norm and the tensors that max pooling keeps, and that five
+    /// of the widest tensors are in flight (measured on the CPU). In half precision, everything but
+    /// the pooling takes half of that.
     pub fn training(
         backbone: &Backbone,
         parameters: usize,
@@ -66,8 +68,8 @@ impl MemoryEstimate {
         })
     }
 
-    /// The clips per pass that fit into `free` bytes, where no buffer binding may exceed `binding`
-    /// bytes; without bound where neither is known.
+    /// Returns the number of clips per pass that fit into `free` bytes with no buffer binding larger
+    /// than `binding` bytes; `u64::MAX` if neither is known.
     pub fn clips(&self, free: Option<u64>, binding: Option<u64>) -> u64 {
         let by_memory = free.map_or(u64::MAX, |free| {
             ((free as f64 * USABLE) as u64).saturating_sub(self.fixed) / self.clip.max(1)
@@ -77,15 +79,15 @@ impl MemoryEstimate {
         by_memory.min(by_binding)
     }
 
-    /// The clips per pass of which no convolution takes more than `most` operations, at least one;
-    /// without bound where that is not limited.
+    /// Returns the number of clips per pass, at least one, such that no convolution takes more than
+    /// `most` operations; `u64::MAX` if those are not limited.
     pub fn clips_per_launch(&self, most: Option<u64>) -> u64 {
         most.map_or(u64::MAX, |most| (most / self.operations.max(1)).max(1))
     }
 }
 
-/// Bytes that max pooling keeps: inputs and results of its two steps in f32, but for the first input
-/// where that is stored so anyway, and where each maximum was as 32-bit numbers.
+/// Returns the bytes that max pooling keeps: the outputs of its two steps in f32 and the positions of
+/// the maxima as 32-bit numbers. In half precision it also keeps its input, converted to f32.
 fn kept_by_pooling(part: &PartShapes, half: bool) -> u64 {
     let Some(sizes) = part.pooling else { return 0 };
     let [input, plane, time] = sizes.map(|size| size.iter().product::<usize>() as u64);

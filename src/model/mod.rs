@@ -37,9 +37,10 @@ pub use view_pool::{ViewLayout, ViewPool};
 
 use crate::schema::{Property, Schema};
 
-/// Dropout on each view's feature; `--dropout-rate` sets this and [`DROPOUT_HEAD`].
+/// Default probability of dropout on each view's feature; `--dropout-rate` overrides this and
+/// [`DROPOUT_HEAD`].
 pub const DROPOUT_FEATURE: f64 = 0.4;
-/// Dropout inside the heads.
+/// Default probability of dropout inside the heads.
 pub const DROPOUT_HEAD: f64 = 0.6;
 
 /// Everything that fixes the network's shape, stored with each checkpoint.
@@ -47,13 +48,13 @@ pub const DROPOUT_HEAD: f64 = 0.6;
 pub struct ModelConfig {
     /// The 3D ResNet.
     pub backbone: BackboneKind,
-    /// Attention over the views, or their masked mean.
+    /// Whether the views are merged by attention rather than by their masked mean.
     pub attention: bool,
     /// Task names with their class counts, in the order of the heads.
     pub tasks: Vec<(String, usize)>,
-    /// Dropout on each view's feature, probability.
+    /// Probability of dropout on each view's feature.
     pub dropout_feature: f64,
-    /// Dropout inside the heads, probability.
+    /// Probability of dropout inside the heads.
     pub dropout_head: f64,
     /// Annotated properties that are inputs, as learned embeddings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -68,14 +69,14 @@ pub struct ModelConfig {
 pub struct AnnotationInput {
     /// The property's name in the schema.
     pub name: String,
-    /// Number of indices, the unknown one (0) included.
+    /// Number of indices, including 0, which stands for "unknown".
     pub size: usize,
-    /// Width of its embedding.
+    /// Width of the property's embedding.
     pub width: usize,
 }
 
 impl ModelConfig {
-    /// The default network for a schema's tasks.
+    /// Creates the configuration of the default network for a schema's tasks.
     pub fn new(backbone: BackboneKind, schema: &Schema) -> Self {
         Self {
             backbone,
@@ -88,7 +89,7 @@ impl ModelConfig {
         }
     }
 
-    /// With the schema's annotated properties as inputs of the heads.
+    /// Adds the schema's annotated properties as inputs of the heads.
     #[must_use]
     pub fn with_inputs(mut self, schema: &Schema) -> Self {
         let input = |p: &Property| AnnotationInput {
@@ -100,7 +101,7 @@ impl ModelConfig {
         self
     }
 
-    /// With a head for each of the schema's annotated properties that may have one.
+    /// Adds a head for each of the schema's annotated properties that may have one.
     #[must_use]
     pub fn with_auxiliary(mut self, schema: &Schema) -> Self {
         let head = |p: &Property| (p.name.clone(), p.values.len());
@@ -108,8 +109,8 @@ impl ModelConfig {
         self
     }
 
-    /// Builds the network on `device` with the random start that `seed` gives (the same on every
-    /// device).
+    /// Builds the network on `device` with random initial weights drawn from `seed` (the same on
+    /// every device).
     pub fn init(&self, seed: u64, device: &Device) -> MultiViewNet {
         let mut init = Init::new(seed, device);
         let features = self.backbone.features();
@@ -161,7 +162,7 @@ impl Head {
         }
     }
 
-    /// Its layers in order, a ReLU between them.
+    /// Returns the linear layers in order; a ReLU lies between them.
     pub(crate) fn linears(&self) -> [&Linear; 2] {
         [&self.layers.0, &self.layers.2]
     }
@@ -184,13 +185,13 @@ impl Head {
 pub struct MultiViewNet {
     /// The shared 3D ResNet.
     pub backbone: Backbone,
-    /// Merges the views.
+    /// Merges the views of an action.
     pub view_pool: ViewPool,
-    /// One per annotated property that is an input, in the order of [`ModelConfig::inputs`].
+    /// Embeddings of the annotated properties that are inputs, in the order of [`ModelConfig::inputs`].
     pub inputs: Vec<Embedding>,
-    /// One per task, in the order of [`ModelConfig::tasks`].
+    /// Heads of the tasks, in the order of [`ModelConfig::tasks`].
     pub heads: Vec<Head>,
-    /// One per annotated property that is predicted, in the order of [`ModelConfig::auxiliary`].
+    /// Heads of the annotated properties that are predicted, in the order of [`ModelConfig::auxiliary`].
     pub auxiliary: Vec<Head>,
     dropout_feature: f64,
     dropout_head: f64,
@@ -199,18 +200,18 @@ pub struct MultiViewNet {
 /// The network's output for a batch of B actions.
 #[derive(Debug)]
 pub struct Prediction {
-    /// One `[B, classes]` per task.
+    /// Logits `[B, classes]` of each task.
     pub logits: Vec<Tensor<2>>,
-    /// One `[B, values]` per auxiliary head; value k of the property is class k.
+    /// Logits `[B, values]` of each auxiliary head; value k of the property is class k.
     pub auxiliary: Vec<Tensor<2>>,
     /// Weight of each view in the aggregation, `[B, V]`.
     pub view_weights: Tensor<2>,
 }
 
 impl MultiViewNet {
-    /// Classifies the actions whose clips are given: normalised `[N, 3, T, H, W]`, only real views,
-    /// laid out as `views` says. `masks` is the source of dropout masks for these actions; `None` evaluates. A network
-    /// with annotation inputs takes all of them as unknown.
+    /// Classifies actions from their clips: normalised `[N, 3, T, H, W]`, real views only, laid out
+    /// as `views` describes. `masks` is the source of dropout masks for these actions; with `None` the
+    /// network evaluates. Annotation inputs, if the network has any, are all treated as unknown.
     pub fn forward(
         &self,
         clips: Tensor<5>,
@@ -221,8 +222,8 @@ impl MultiViewNet {
         self.forward_annotated(clips, views, &unknown, masks)
     }
 
-    /// The same with annotated properties: `annotated[input][action]` is the property's index, 0
-    /// for unknown, in the order of [`ModelConfig::inputs`].
+    /// Like [`MultiViewNet::forward`], with annotated properties: `annotated[input][action]` is the
+    /// property's index, 0 for unknown, in the order of [`ModelConfig::inputs`].
     pub fn forward_annotated(
         &self,
         clips: Tensor<5>,
@@ -233,7 +234,7 @@ impl MultiViewNet {
         self.classify(self.backbone.forward(clips), views, annotated, masks)
     }
 
-    /// View pooling and heads, for the backbone's `features` of the clips, `[N, F]`.
+    /// Runs view pooling and the heads on the backbone's `features` of the clips, `[N, F]`.
     pub fn classify(
         &self,
         features: Tensor<2>,
@@ -259,8 +260,8 @@ impl MultiViewNet {
         Prediction { logits, auxiliary, view_weights }
     }
 
-    /// The factors by which dropout multiplies: those of the clips' `features` first, `[N, F]`, then those of
-    /// the hidden layer of each head, `[B, hidden]`, auxiliary heads last.
+    /// Returns the factors that dropout multiplies by: first those of the clips' `features`,
+    /// `[N, F]`, then those of the hidden layer of each head, `[B, hidden]`, auxiliary heads last.
     pub(crate) fn dropout_factors(
         &self,
         features: usize,
@@ -288,14 +289,15 @@ impl MultiViewNet {
         Self { backbone: self.backbone.with_trainable(trainable), ..self }
     }
 
-    /// Stores the backbone's activations in half precision, or in f32.
+    /// Selects whether the backbone's activations are stored in half precision or in f32.
     #[must_use]
     pub fn with_half(self, half: bool) -> Self {
         Self { backbone: self.backbone.with_half(half), ..self }
     }
 }
 
-/// Trainable numbers in a module. (Burn's own count adds running statistics.)
+/// Returns the number of trainable values in a module. (Burn's own count includes running
+/// statistics.)
 pub fn parameter_count<M: Module>(module: &M) -> usize {
     use burn::module::{ModuleVisitor, Param};
     struct Count(usize);

@@ -8,18 +8,18 @@ use super::{MultiViewNet, Prediction, ViewLayout};
 use crate::augment::{self, AugmentError, Frames, Normalisation};
 use crate::data::Batch;
 
-/// A batch's clips, normalised and not augmented: `[N, 3, T, H, W]`, (x/255 − mean)/std.
+/// Returns a batch's clips, normalised and not augmented: `[N, 3, T, H, W]`, (x/255 − mean)/std.
 ///
 /// # Errors
-/// A batch that the device cannot hold.
+/// If the device cannot hold the batch.
 pub fn plain_clips(batch: &Batch, device: &Device) -> Result<Tensor<5>, AugmentError> {
     plain_clips_of(batch, 0..batch.clips(), device)
 }
 
-/// The same for some clips of a batch, numbered in the batch's order.
+/// Like [`plain_clips`], for a range of the batch's clips.
 ///
 /// # Errors
-/// As [`plain_clips`].
+/// Same as [`plain_clips`].
 pub fn plain_clips_of(
     batch: &Batch,
     range: Range<usize>,
@@ -31,13 +31,13 @@ pub fn plain_clips_of(
 }
 
 impl MultiViewNet {
-    /// The prediction for a batch, with at most `max_clips` clips per forward pass of the backbone;
-    /// no graph, dropout or augmentation. `annotated[input][action]` is the index of an annotated
-    /// property that is an input of the network, 0 where unknown; empty if it has none. `device`
+    /// Predicts a batch, with at most `max_clips` clips per forward pass of the backbone; no graph,
+    /// dropout or augmentation. `annotated[input][action]` is the index of an annotated property that
+    /// is an input of the network, 0 where unknown; empty if the network has no such inputs. `device`
     /// must have automatic differentiation off.
     ///
     /// # Errors
-    /// A batch that the device cannot hold.
+    /// If the device cannot hold the batch.
     pub fn predict(
         &self,
         batch: &Batch,
@@ -48,10 +48,10 @@ impl MultiViewNet {
         self.predict_some(batch, 0..batch.actions.len(), annotated, max_clips, device)
     }
 
-    /// The same for clips that are flipped horizontally.
+    /// Like [`MultiViewNet::predict`], with the clips flipped horizontally.
     ///
     /// # Errors
-    /// As [`MultiViewNet::predict`].
+    /// Same as [`MultiViewNet::predict`].
     pub fn predict_flipped(
         &self,
         batch: &Batch,
@@ -63,7 +63,7 @@ impl MultiViewNet {
         self.predict_clips(batch, 0..batch.actions.len(), annotated, max_clips, clips)
     }
 
-    /// [`MultiViewNet::predict`] for some of the batch's actions.
+    /// Like [`MultiViewNet::predict`], for some of the batch's actions.
     pub(crate) fn predict_some(
         &self,
         batch: &Batch,
@@ -76,7 +76,8 @@ impl MultiViewNet {
         self.predict_clips(batch, actions, annotated, max_clips, clips)
     }
 
-    /// The same for what `clips` makes of a range of clips, `[N, 3, T, H, W]`.
+    /// Like [`MultiViewNet::predict_some`], where `clips` returns the input `[N, 3, T, H, W]` for a range
+    /// of the batch's clips.
     fn predict_clips(
         &self,
         batch: &Batch,
@@ -94,8 +95,8 @@ impl MultiViewNet {
     }
 }
 
-/// Cuts a range into chunks of at most `most`, as even as they can be: batch normalisation should
-/// not meet a last chunk of a single clip without need.
+/// Splits a range into chunks of at most `most`, as even as possible, so that batch normalisation does
+/// not get a last chunk of a single clip unless it must.
 pub(crate) fn even_chunks(clips: &Range<usize>, most: usize) -> Vec<Range<usize>> {
     let count = clips.len().div_ceil(most.max(1)).max(1);
     let cut = |chunk: usize| clips.start + clips.len() * chunk / count;

@@ -1,5 +1,4 @@
-//! Starting from weights that somebody else trained: public files (.pth, .pt,
-//! .safetensors), or polyview's own.
+//! Loading pretrained weights: public files (.pth, .pt, .safetensors), or polyview's own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,13 +9,13 @@ use super::state_dict::{self, LoadReport, StateDict, StateDictError};
 use super::{ModelConfig, MultiViewNet};
 use crate::units::plural;
 
-/// Why a weight file was not taken.
+/// Why a weight file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PretrainedError {
-    /// Neither of the known endings.
+    /// The file's extension is not a known one.
     #[error("{}: weights are read from .pth, .pt and .safetensors files", .0.display())]
     Ending(PathBuf),
-    /// The file could not be read as its extension says.
+    /// The file could not be read in the format that its extension names.
     #[error("{}: cannot be read as a weight file: {reason}", .path.display())]
     Unreadable {
         /// The file.
@@ -24,7 +23,7 @@ pub enum PretrainedError {
         /// The reader's message.
         reason: String,
     },
-    /// A tensor that does not fit.
+    /// A tensor does not fit the network.
     #[error("{}: {source}: were these weights made for another backbone?", .path.display())]
     Unfit {
         /// The file.
@@ -32,7 +31,7 @@ pub enum PretrainedError {
         /// What does not fit.
         source: StateDictError,
     },
-    /// A weight that is NaN or infinite.
+    /// A weight is NaN or infinite.
     #[error("{}: `{tensor}` is not finite: the weights have diverged", .path.display())]
     NotFinite {
         /// The file.
@@ -40,30 +39,30 @@ pub enum PretrainedError {
         /// The tensor's name in the network.
         tensor: String,
     },
-    /// No name in common with the network.
+    /// The file has no tensor name in common with the network.
     #[error("{}: none of its {} belongs to {backbone}{names}", .path.display(), plural(*.found, "tensor"))]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Tensors in the file.
+        /// Number of tensors in the file.
         found: usize,
-        /// The first of them, after a colon; empty where there are none.
+        /// The end of the message: the names of the first few tensors; empty if the file has none.
         names: String,
-        /// The backbone asked for.
+        /// Name of the requested backbone.
         backbone: &'static str,
     },
 }
 
-/// The tensors of a weight file under the names it has, whatever its format. A checkpoint of the
-/// old PyTorch trainer is unwrapped (`model_state_dict`), and the `module.` that data-parallel
-/// training puts before every name is dropped.
+/// Reads the tensors of a weight file in any supported format, under the names in the file. A
+/// checkpoint of the old PyTorch trainer is unwrapped (`model_state_dict`), and the `module.` that
+/// data-parallel training puts before every name is dropped.
 pub fn read_weights(path: &Path) -> Result<StateDict, PretrainedError> {
     let unreadable = |reason: String| PretrainedError::Unreadable { path: path.to_owned(), reason };
     if let Err(error) = std::fs::File::open(path) {
         return Err(unreadable(error.to_string()));
     }
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let tensors = match ending.to_ascii_lowercase().as_str() {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let tensors = match extension.to_ascii_lowercase().as_str() {
         "safetensors" => tensors_of(SafetensorsStore::from_file(path)).map_err(unreadable)?,
         "pth" | "pt" => pickled(path).map_err(unreadable)?,
         _ => return Err(PretrainedError::Ending(path.to_owned())),
@@ -72,13 +71,13 @@ pub fn read_weights(path: &Path) -> Result<StateDict, PretrainedError> {
     Ok(tensors.into_iter().map(|(name, data)| (plain(name), data)).collect())
 }
 
-/// Where trainers keep the weights within a checkpoint.
+/// Keys under which trainers store the weights in a checkpoint.
 const INNER: [&str; 5] = ["model_state_dict", "state_dict", "model", "net", "weights"];
-/// Names of a file's tensors that an error quotes.
+/// Number of tensor names that an error quotes.
 const QUOTED: usize = 3;
 
 fn pickled(path: &Path) -> Result<StateDict, String> {
-    // Index gaps as in `stem.0, stem.1, stem.3` are names here, not something to close up.
+    // Keeps gaps in the indices (`stem.0, stem.1, stem.3`): the numbers are part of the names.
     let open = || PytorchStore::from_file(path).map_indices_contiguous(false);
     for key in INNER {
         if let Ok(tensors) = tensors_of(open().with_top_level_key(key))
@@ -101,10 +100,10 @@ fn tensors_of(mut store: impl ModuleStore) -> Result<StateDict, String> {
         .collect()
 }
 
-/// Names of another trainer's heads and view attention, brought to ours by their shapes: a group of
-/// tensors that begins with Linear(features→256) and ends with Linear(256→classes) is the head of
-/// the only task with so many classes, one that begins with Linear(features→128) and ends with
-/// Linear(128→1) is the attention.
+/// Renames another trainer's heads and view attention to polyview's names, recognising them by their
+/// shapes: a group of tensors that begins with Linear(features→256) and ends with Linear(256→classes)
+/// is the head of the task with that number of classes, if there is only one; a group that begins with
+/// Linear(features→128) and ends with Linear(128→1) is the attention.
 fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
     let features = config.backbone.features();
     let group = |name: &str| -> Option<(String, usize)> {
@@ -121,7 +120,7 @@ fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
             groups.entry(group).or_default().insert(number, data.shape().to_vec());
         }
     }
-    // (group, layer number) → our name without its last part.
+    // (group, layer number) → polyview's name without its last part.
     let mut renamed: BTreeMap<(String, usize), String> = BTreeMap::new();
     for (group, layers) in groups {
         let (Some((first, from)), Some((last, to))) =
@@ -155,10 +154,10 @@ fn rename_heads(values: StateDict, config: &ModelConfig) -> StateDict {
     values.into_iter().map(|(name, data)| (rename(name), data)).collect()
 }
 
-/// Loads weights from a file into the network. Public names get their `backbone.` prefix, other
-/// trainers' heads ours; the classifier `fc` and batch counters are dropped. The report lists
-/// what the file lacked and what it held too much; heads missing from a file without any head are
-/// not worth a warning.
+/// Loads weights from a file into the network. Public names get the prefix `backbone.`, and other
+/// trainers' heads get polyview's names; the classifier `fc` and batch counters are dropped. The report
+/// lists missing and unexpected tensors; for a file of a public backbone, it does not list the heads
+/// as missing.
 pub fn load_pretrained(
     net: &mut MultiViewNet,
     config: &ModelConfig,

@@ -3,9 +3,9 @@
 //! 3D CNNs Retrace the History of 2D CNNs and ImageNet?"), under the parameter names of their public
 //! weights.
 //!
-//! One network type: a stem and four stages of residual blocks. The backbones differ in those parts, in
-//! the kind of convolution per stage, and in width. Tuples hold what torchvision puts into
-//! `nn.Sequential`, so the parts' numbers in the parameter names come out the same.
+//! There is one network type: a stem and four stages of residual blocks. The backbones differ in those
+//! parts, in the kind of convolution per stage, and in width. A tuple stands for each `nn.Sequential` of
+//! torchvision, which gives the same numbers in the parameter names.
 
 mod blocks;
 mod clips;
@@ -44,14 +44,14 @@ pub struct Backbone {
 pub const STAGES: [&str; 5] = ["stem", "layer1", "layer2", "layer3", "layer4"];
 
 impl BackboneKind {
-    /// Mean and standard deviation of each colour that its clips are normalised by.
+    /// Mean and standard deviation per colour channel with which the backbone's clips are normalised.
     pub(crate) fn clip_statistics(self) -> [[f32; 3]; 2] {
         clips::statistics(self)
     }
 }
 
 impl Backbone {
-    /// Builds the backbone with PyTorch's random start.
+    /// Builds the backbone with PyTorch's random initialisation.
     pub fn new(init: &mut Init, kind: BackboneKind) -> Self {
         let mut build = Builder { init, kind };
         let stem = Stem::new(&mut build);
@@ -71,7 +71,7 @@ impl Backbone {
         Self { stem, layer1, layer2, layer3, layer4, half: false }
     }
 
-    /// Stores activations in half precision or, as a new backbone does, in f32.
+    /// Selects whether activations are stored in half precision or in f32, the default.
     #[must_use]
     pub fn with_half(self, half: bool) -> Self {
         Self { half, ..self }
@@ -99,20 +99,21 @@ impl Backbone {
         }
     }
 
-    /// Features `[N, F]`: the last stage averaged over T, H, W. While training, the running
-    /// statistics of batch normalisation are updated at once.
+    /// Returns the features `[N, F]`: the last stage averaged over T, H, W. While training, the
+    /// running statistics of batch normalisation are updated immediately.
     pub fn forward(&self, clips: Tensor<5>) -> Tensor<2> {
         let (features, statistics) = self.forward_with_statistics(clips);
         statistics.apply();
         features
     }
 
-    /// Features `[N, F]`, and the batch statistics, which have not yet been applied.
+    /// Returns the features `[N, F]` and the batch statistics, which have not been applied yet.
     pub fn forward_with_statistics(&self, clips: Tensor<5>) -> (Tensor<2>, BatchStatistics) {
         self.forward_into(clips, BatchStatistics::default())
     }
 
-    /// The same, with batch statistics that say how they are gathered.
+    /// Like [`Backbone::forward_with_statistics`], adding to `statistics`, which may be exchanged with
+    /// other lanes.
     pub(super) fn forward_into(
         &self,
         clips: Tensor<5>,
@@ -123,12 +124,16 @@ impl Backbone {
         (average(x), statistics)
     }
 
-    /// Output of stage `index` of [`STAGES`], given its input.
+    /// Returns the output of stage `index` of [`STAGES`], given its input.
     ///
     /// # Panics
     /// If `index` is not below `STAGES.len()`.
     pub fn forward_stage(&self, index: usize, x: Tensor<5>) -> Tensor<5> {
-        assert!(index < STAGES.len(), "a backbone has {} stages, asked for {index}", STAGES.len());
+        assert!(
+            index < STAGES.len(),
+            "a backbone has {} stages, not a stage {index}",
+            STAGES.len()
+        );
         let mut statistics = BatchStatistics::default();
         let parts = self.parts(index);
         let stage = parts.iter().take_while(|part| part.stage == index);
@@ -137,23 +142,23 @@ impl Backbone {
         output
     }
 
-    /// The stages with a parameter that wants a gradient.
+    /// Returns the stages with a parameter that requires a gradient.
     pub fn trainable(&self) -> StageSet {
         let trains = self.parts(0).into_iter().filter(Part::trains);
         trains.fold(StageSet::NONE, |set, part| set.with(part.stage))
     }
 
-    /// The lowest stage with a parameter that wants a gradient; `None` where all are frozen.
+    /// Returns the lowest stage with a parameter that requires a gradient; `None` if all are frozen.
     pub fn lowest_trainable(&self) -> Option<usize> {
         self.parts(0).iter().find(|part| part.trains()).map(|part| part.stage)
     }
 
-    /// Its batch-norm layers, in the order in which they run.
+    /// Returns the batch-norm layers, in the order in which they run.
     pub(super) fn norms(&self) -> Vec<&BatchNorm3d> {
         self.parts(0).iter().flat_map(Part::norms).collect()
     }
 
-    /// The parts of the stages from `stage` on, in order.
+    /// Returns the parts of the stages from `stage` on, in order.
     pub(crate) fn parts(&self, stage: usize) -> Vec<Part<'_>> {
         let stem = Part { stage: 0, kind: PartKind::Stem { stem: &self.stem, half: self.half } };
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
@@ -164,23 +169,24 @@ impl Backbone {
     }
 }
 
-/// Features `[N, F]` of the last stage's `[N, F, T, H, W]`, in f32.
+/// Averages the last stage's output `[N, F, T, H, W]` to the features `[N, F]`, in f32.
 pub(super) fn average(x: Tensor<5>) -> Tensor<2> {
     let [n, c, t, h, w] = x.dims();
     half::to_float(x).reshape([n, c, t * h * w]).mean_dim(2).reshape([n, c])
 }
 
-/// The stem or a residual block: what the backbone is computed in when memory is short.
+/// The stem or a residual block: the unit of recomputation with gradient checkpointing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part<'a> {
-    /// Its stage in [`STAGES`].
+    /// The part's stage in [`STAGES`].
     pub stage: usize,
     kind: PartKind<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum PartKind<'a> {
-    /// With `half` it begins with clips in half precision, as its layers and all after it then are.
+    /// With `half`, the clips are converted to half precision first; all later activations
+    /// are then in half precision too.
     Stem {
         stem: &'a Stem,
         half: bool,
@@ -189,7 +195,7 @@ enum PartKind<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Whether a parameter of it wants a gradient.
+    /// Whether a parameter of the part requires a gradient.
     fn trains(&self) -> bool {
         match self.kind {
             PartKind::Stem { stem, .. } => parameter_count(stem) > 0,
@@ -197,7 +203,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Its convolutions with their normalisations, in order, but for the shortcut's.
+    /// Returns the part's convolutions with their batch norms, in order, without the shortcut's.
     pub(crate) fn units(&self) -> Vec<Unit<'a>> {
         match self.kind {
             PartKind::Stem { stem, .. } => stem.units(),
@@ -205,7 +211,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// What brings a block's input to its output's size, where they differ.
+    /// Returns the projection of a block's input to the size of its output, if the sizes differ.
     pub(crate) fn shortcut(&self) -> Option<Unit<'a>> {
         match self.kind {
             PartKind::Stem { .. } => None,
@@ -213,13 +219,13 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Whether it is a residual block, to whose result its input is added.
+    /// Whether the part is a residual block, whose input is added to its result.
     pub(crate) fn is_block(&self) -> bool {
         matches!(self.kind, PartKind::Block(_))
     }
 
-    /// Where max pooling follows: the sizes `[N, C, T, H, W]` after its step over H and W, and after that
-    /// over T.
+    /// Returns the sizes `[N, C, T, H, W]` after the two steps of max pooling, over H and W and then over
+    /// T; `None` if no max pooling follows.
     pub(crate) fn pooling(&self, size: [usize; 5]) -> Option<[[usize; 5]; 2]> {
         let is_pooled = matches!(self.kind, PartKind::Stem { stem, .. } if stem.is_pooled());
         is_pooled.then(|| pooled(size))

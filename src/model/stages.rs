@@ -2,11 +2,11 @@
 
 use super::STAGES;
 
-/// The stage that a parameter of the network belongs to, by its path or its name in files; `None` for
-/// heads and the like.
+/// Returns the stage that a parameter of the network belongs to, given its path or its name in files;
+/// `None` for parameters outside the backbone.
 pub fn stage_of(path: &str) -> Option<usize> {
     let name = path.strip_prefix("backbone.")?.split('.').next()?;
-    // Files of Hara et al.'s networks have no name for the stem as a whole.
+    // In the files of Hara et al.'s networks, the stem's layers have no common prefix.
     let name = if matches!(name, "conv1" | "bn1") { STAGES[0] } else { name };
     STAGES.iter().position(|stage| *stage == name)
 }
@@ -21,7 +21,7 @@ impl StageSet {
     /// Everything.
     pub const ALL: Self = Self([true; STAGES.len()]);
 
-    /// The `count` stages next to the heads.
+    /// Returns the `count` stages nearest to the heads.
     pub fn last(count: usize) -> Self {
         let mut set = Self::NONE;
         set.0.iter_mut().rev().take(count).for_each(|stage| *stage = true);
@@ -33,7 +33,7 @@ impl StageSet {
         self.0.get(stage).copied().unwrap_or(false)
     }
 
-    /// With one more stage.
+    /// Adds a stage.
     #[must_use]
     pub fn with(mut self, stage: usize) -> Self {
         if let Some(trains) = self.0.get_mut(stage) {
@@ -42,12 +42,12 @@ impl StageSet {
         self
     }
 
-    /// The frozen stage nearest to the heads.
+    /// Returns the frozen stage nearest to the heads.
     pub fn next_frozen(&self) -> Option<usize> {
         self.0.iter().rposition(|trains| !trains)
     }
 
-    /// The trainable stages' names, input side first.
+    /// Returns the trainable stages' names, input side first.
     pub fn names(&self) -> Vec<&'static str> {
         STAGES.iter().zip(self.0).filter(|(_, trains)| *trains).map(|(name, _)| *name).collect()
     }

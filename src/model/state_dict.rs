@@ -1,5 +1,5 @@
-//! A network's numbers by name, in PyTorch's layout and under the names of public weights: what weight
-//! files hold, and what tests compare.
+//! A network's parameters and running statistics by name, in PyTorch's layout and under the names of
+//! public weights: the content of weight files, and what tests compare.
 
 use burn::module::Module;
 use burn::tensor::{DType, TensorData};
@@ -11,10 +11,10 @@ use super::{ModelConfig, MultiViewNet};
 /// Name → values, in the order of the network. Linear weights are `[out, in]`.
 pub type StateDict = IndexMap<String, TensorData>;
 
-/// A state dict that does not fit.
+/// Why a state dict could not be read or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDictError {
-    /// A tensor of another shape than the network's.
+    /// A tensor has another shape than the network's.
     #[error("`{name}` has shape {found:?}, the network needs {expected:?}")]
     Shape {
         /// The tensor.
@@ -24,7 +24,7 @@ pub enum StateDictError {
         /// The file's shape.
         found: Vec<usize>,
     },
-    /// A tensor whose values could not be read or sent.
+    /// A tensor's values could not be read or converted.
     #[error("`{name}`: {reason}")]
     Values {
         /// The tensor.
@@ -34,23 +34,23 @@ pub enum StateDictError {
     },
 }
 
-/// What [`load`] did.
+/// Outcome of [`load`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Tensors taken over.
+    /// Number of tensors loaded.
     pub loaded: usize,
-    /// Tensors of the network that were not offered; they keep their values.
+    /// Tensors of the network that the state dict lacks; they keep their values.
     pub missing: Vec<String>,
-    /// Tensors offered that the network does not have.
+    /// Tensors of the state dict that the network does not have.
     pub unexpected: Vec<String>,
 }
 
-/// Names of tensors that a line lists at most.
+/// Maximum number of tensor names that a line lists.
 const LISTED: usize = 8;
 
 impl LoadReport {
-    /// What did not fit together, in a line: heads by their tasks where all of it is heads, as it is with
-    /// weights of another data set. `None` if everything did.
+    /// Describes missing and unexpected tensors in one line; `None` if there are none. If they all
+    /// belong to heads, as with weights of another data set, the line names the heads' tasks instead.
     pub fn differences(&self) -> Option<String> {
         let found = [
             ("missing", "new heads", &self.missing),
@@ -72,7 +72,7 @@ impl LoadReport {
     }
 }
 
-/// The tasks whose heads these tensors are; `None` if one of them is something else.
+/// Returns the tasks whose heads these tensors belong to; `None` if one of them is not part of a head.
 fn heads_of(names: &[String]) -> Option<Vec<&str>> {
     fn task(name: &str) -> Option<&str> {
         name.strip_prefix("heads.")?.split('.').next()
@@ -98,7 +98,7 @@ pub fn collect<M: Module>(module: &M) -> Result<StateDict, StateDictError> {
         .collect()
 }
 
-/// Puts values into any module, by its own paths. Values of any float width are taken as f32.
+/// Loads values into any module, by its own paths. Values of any float width are converted to f32.
 pub fn load<M: Module>(module: &mut M, values: StateDict) -> Result<LoadReport, StateDictError> {
     let tensors = values
         .into_iter()
@@ -129,10 +129,10 @@ pub fn load<M: Module>(module: &mut M, values: StateDict) -> Result<LoadReport, 
     })
 }
 
-/// The values in f32, whatever numbers they are.
+/// Converts the values to f32, whatever their type.
 ///
 /// # Errors
-/// [`StateDictError::Values`] for what is no number.
+/// [`StateDictError::Values`] for values that are not numbers.
 pub(crate) fn in_f32(values: StateDict) -> Result<StateDict, StateDictError> {
     let convert = |(name, data): (String, TensorData)| match data.try_cast(DType::F32) {
         Ok(data) => Ok((name, data)),
@@ -141,15 +141,15 @@ pub(crate) fn in_f32(values: StateDict) -> Result<StateDict, StateDictError> {
     values.into_iter().map(convert).collect()
 }
 
-/// The names of a whole network in files: the inner paths of view pool, heads and some stems are
-/// shortened, and a head carries its task's name. Pairs of prefixes, inside and in files.
+/// Mapping between the names in the network and in files, as pairs of prefixes (network, file). In
+/// files, the paths of view pool, heads and some stems are shorter, and a head has its task's name.
 struct Names(Vec<(String, String)>);
 
 impl Names {
     fn new(config: &ModelConfig) -> Self {
         let renamed = [
             ("view_pool.attention.", "attention."),
-            // Hara et al. have no name for the stem as a whole.
+            // In Hara et al.'s files, the stem's layers have no common prefix.
             ("backbone.stem.conv1.", "backbone.conv1."),
             ("backbone.stem.bn1.", "backbone.bn1."),
         ];
@@ -178,7 +178,7 @@ impl Names {
     }
 }
 
-/// The first tensor with a value that is NaN or infinite.
+/// Returns the name of the first tensor with a value that is NaN or infinite.
 pub(crate) fn first_not_finite(values: &StateDict) -> Option<&str> {
     // A slice, not an iterator: a checkpoint has tens of millions of values.
     let finite = |data: &TensorData| {
@@ -188,14 +188,14 @@ pub(crate) fn first_not_finite(values: &StateDict) -> Option<&str> {
     values.iter().find(|(_, data)| !finite(data)).map(|(name, _)| name.as_str())
 }
 
-/// All numbers of a network: `backbone.…` as its public weights are named, `attention.…`, and
-/// `heads.<task>.…`.
+/// Returns all parameters and running statistics of a network: `backbone.…` with the names of its public
+/// weights, `attention.…`, `heads.<task>.…`, `auxiliary.<property>.…` and `inputs.<property>.…`.
 pub fn collect_net(net: &MultiViewNet, config: &ModelConfig) -> Result<StateDict, StateDictError> {
     let names = Names::new(config);
     Ok(collect(net)?.into_iter().map(|(path, data)| (names.in_file(&path), data)).collect())
 }
 
-/// The reverse of [`collect_net`]; missing and unexpected names are reported as the file has them.
+/// The reverse of [`collect_net`]; missing and unexpected tensors are reported by their names in files.
 pub fn load_net(
     net: &mut MultiViewNet,
     config: &ModelConfig,

@@ -1,6 +1,6 @@
-//! The batch statistics of a training pass, on their way into the running statistics of batch
-//! normalisation. A forward pass returns them; whoever asked for it decides whether they count: not
-//! if it was recomputed to save memory, nor if the device could not finish it.
+//! The batch statistics of a training pass, before they update the running statistics of batch
+//! normalisation. A forward pass returns them, and its caller decides whether to apply them: not if
+//! the pass was a recomputation to save memory, nor if the device could not finish it.
 
 use std::sync::Arc;
 
@@ -16,39 +16,39 @@ const MOMENTUM: f64 = 0.1;
 /// One layer's statistics of one batch.
 #[derive(Debug)]
 pub(super) struct LayerStatistics {
-    /// The layer, by its scale's id.
+    /// The layer, identified by the id of its scale γ.
     pub norm: ParamId,
     /// Running mean and variance, `[C]` each. Their clones share one state.
     pub running: [RunningState<Tensor<1>>; 2],
     /// The batch's mean and biased variance, `[C]` each.
     pub batch: [Tensor<1>; 2],
-    /// Factor that makes that variance unbiased.
+    /// Factor that turns the biased variance into the unbiased one.
     pub unbiased: f64,
 }
 
-/// The batch statistics of the layers that trained in some forward passes, of each pass in the
-/// order in which the layers ran. Dropping them leaves the running statistics as they were.
+/// The batch statistics of the layers that trained in some forward passes, per pass in the order in
+/// which the layers ran. Dropping them leaves the running statistics unchanged.
 #[derive(Debug, Default)]
 #[must_use = "the running statistics are updated by `apply`"]
 pub struct BatchStatistics {
     passes: Vec<Vec<LayerStatistics>>,
-    /// For shares of a batch that lanes normalise together.
+    /// Exchange with the other lanes, if lanes normalise a batch together.
     exchange: Option<Arc<dyn Exchange>>,
 }
 
 impl BatchStatistics {
-    /// For a forward pass over clips that are normalised together with those of other lanes, if there is
-    /// an exchange with them.
+    /// Creates empty statistics for a forward pass. With an `exchange`, its clips are normalised together
+    /// with those of other lanes.
     pub(crate) fn across(exchange: Option<Arc<dyn Exchange>>) -> Self {
         Self { exchange, ..Self::default() }
     }
 
-    /// The exchange with other lanes.
+    /// Returns the exchange with other lanes.
     pub(super) fn exchange(&self) -> Option<&Arc<dyn Exchange>> {
         self.exchange.as_ref()
     }
 
-    /// Adds a layer of the last pass.
+    /// Adds a layer to the last pass.
     pub(super) fn push(&mut self, layer: LayerStatistics) {
         match self.passes.last_mut() {
             Some(pass) => pass.push(layer),
@@ -56,12 +56,12 @@ impl BatchStatistics {
         }
     }
 
-    /// Adds those of later passes.
+    /// Appends the statistics of later passes.
     pub(crate) fn append(&mut self, later: Self) {
         self.passes.extend(later.passes);
     }
 
-    /// Copies them to the host. `backbone` is the one that they are of.
+    /// Reads the statistics back to the host. `backbone` is the one that computed them.
     pub(crate) fn read(self, backbone: &Backbone) -> Result<HostStatistics, ExecutionError> {
         let mut transaction = Transaction::default();
         for tensor in self.passes.iter().flatten().flat_map(|layer| &layer.batch) {
@@ -76,7 +76,7 @@ impl BatchStatistics {
             norm: norms
                 .iter()
                 .position(|norm| norm.weight.id == layer.norm)
-                .expect("its own layer"),
+                .expect("a layer of this backbone"),
             batch: [(); 2].map(|()| values.next().expect("each was registered")),
             unbiased: layer.unbiased,
         };
@@ -85,7 +85,7 @@ impl BatchStatistics {
         Ok(HostStatistics(passes.collect()))
     }
 
-    /// Adds statistics that a copy of `backbone` has gathered.
+    /// Adds statistics that a copy of `backbone` computed.
     pub(crate) fn add_host(&mut self, host: HostStatistics, backbone: &Backbone) {
         let norms = backbone.norms();
         let layer = |HostLayer { norm, batch, unbiased }: HostLayer| {
@@ -106,19 +106,19 @@ impl BatchStatistics {
     }
 }
 
-/// Batch statistics on the host, of a network that may be a copy of the one they are for.
+/// Batch statistics on the host, possibly computed by a copy of the network that they will update.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HostStatistics(Vec<Vec<HostLayer>>);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct HostLayer {
-    /// The layer's place in [`Backbone::norms`].
+    /// Index of the layer in [`Backbone::norms`].
     norm: usize,
     batch: [Vec<f32>; 2],
     unbiased: f64,
 }
 
-/// All layers together: a device takes them in few launches.
+/// Updates the running statistics of all layers together, which takes few launches on a device.
 fn apply_pass(layers: Vec<LayerStatistics>) {
     let states: Vec<_> = layers.iter().map(|layer| layer.running.clone()).collect();
     let layers = layers.into_iter().map(|LayerStatistics { running, batch, unbiased, .. }| {
@@ -132,8 +132,8 @@ fn apply_pass(layers: Vec<LayerStatistics>) {
     }
 }
 
-/// Gives a running state another value. Its own `update` would keep the value per thread and average
-/// over the threads, a division for each of them on the device.
+/// Replaces the value of a running state. Burn's `update` would keep a value per thread and average
+/// over the threads, with a division on the device for each.
 struct Replace(Tensor<1>);
 
 impl ModuleMapper for Replace {

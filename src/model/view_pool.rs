@@ -7,36 +7,36 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::layers::Init;
 
-/// Which real clips belong to which action. The clips of a batch are ordered action by
-/// action; absent views have no clip.
+/// Assignment of clips to actions. The clips of a batch are ordered action by action; absent views
+/// have no clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewLayout {
     counts: Vec<usize>,
 }
 
 impl ViewLayout {
-    /// `counts[b]`: how many views action b has.
+    /// Creates the layout of a batch whose action b has `counts[b]` views.
     pub fn new(counts: Vec<usize>) -> Self {
         Self { counts }
     }
 
-    /// Views per action, B numbers.
+    /// Returns the number of views of each action, B values.
     pub fn counts(&self) -> &[usize] {
         &self.counts
     }
 
-    /// Number of clips N, the sum of the counts.
+    /// Returns the number of clips N, the sum of the counts.
     pub fn clips(&self) -> usize {
         self.counts.iter().sum()
     }
 
-    /// V: the most views that one action has.
+    /// Returns V, the largest number of views of an action.
     pub fn max_views(&self) -> usize {
         self.counts.iter().copied().max().unwrap_or(0)
     }
 
-    /// Spreads rows `[N, F]` to `[B, V, F]` (absent views repeat row 0, to be masked out) and gives
-    /// the mask `[B, V]`, 1 where a view is real.
+    /// Spreads rows `[N, F]` to `[B, V, F]` (absent views repeat row 0, to be masked out) and returns
+    /// them with the mask `[B, V]`, 1 where a view is real.
     pub fn spread(&self, rows: Tensor<2>) -> (Tensor<3>, Tensor<2>) {
         let (b, v) = (self.counts.len(), self.max_views());
         let device = rows.device();
@@ -51,7 +51,8 @@ impl ViewLayout {
             }
         }
         let mask = Tensor::from_data(TensorData::new(mask, [b, v]), &device);
-        // With no absent view the rows already lie in order: no gather, and its backward scatter.
+        // With no absent view the rows already are in order, which avoids the gather and, in the
+        // backward pass, its scatter.
         let spread = if next as usize == b * v {
             rows.reshape([b, v, features])
         } else {
@@ -73,26 +74,26 @@ pub struct ViewPool {
 const ABSENT_SCORE: f64 = -1e4;
 
 impl ViewPool {
-    /// Attention over features of length `features`.
+    /// Creates an attention over features of length `features`.
     pub fn attention(init: &mut Init, features: usize) -> Self {
         Self { attention: Some((init.linear(features, 128), Relu::new(), init.linear(128, 1))) }
     }
 
-    /// The mean of the views that are there.
+    /// Takes the mean of the present views.
     pub fn mean() -> Self {
         Self { attention: None }
     }
 
     /// Merges `[B, V, F]` under a mask `[B, V]` into `[B, F]`; the second result is each view's
-    /// share, `[B, V]`, rows summing to 1. An action without any view gets the plain mean of its
-    /// rows under attention, 0 under the masked mean.
+    /// weight, `[B, V]`, with rows summing to 1. An action without any view gets the plain mean of
+    /// its rows with attention, and 0 with the masked mean.
     pub fn forward(&self, features: Tensor<3>, mask: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let [b, v, f] = features.dims();
         let weights = match &self.attention {
             Some((first, _, second)) => {
                 let rows = features.clone().reshape([b * v, f]);
                 let scores = second.forward(relu(first.forward(rows))).reshape([b, v]);
-                // Replaced, not added to: a masked score of any size ends at -1e4.
+                // The score is replaced, not added to, so that it is -1e4 whatever it was.
                 let absent = mask.clone().mul_scalar(-1.0).add_scalar(1.0);
                 let scores = scores.mul(mask).add(absent.mul_scalar(ABSENT_SCORE));
                 softmax(scores, 1)

@@ -1,5 +1,5 @@
-//! Text of a page in which names keep their direction to themselves: a name may be written from the right, and
-//! must not turn round what stands beside it.
+//! Text of a page with names whose writing direction is isolated: a name may be written from right to left,
+//! which must not reverse the text beside it.
 
 use std::borrow::Cow;
 
@@ -13,19 +13,19 @@ pub struct Caption(Vec<Part>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     pub text: String,
-    /// Whether it comes from the data.
+    /// Whether the text is a name from the data.
     pub is_name: bool,
 }
 
 impl Caption {
-    /// With words of this program at the end.
+    /// Appends words of this program.
     #[must_use]
     pub fn words(mut self, text: impl Into<String>) -> Self {
         self.0.push(Part { text: text.into(), is_name: false });
         self
     }
 
-    /// With a name at the end.
+    /// Appends a name.
     #[must_use]
     pub fn name(mut self, text: impl Into<String>) -> Self {
         self.0.push(Part { text: text.into(), is_name: true });
@@ -37,7 +37,7 @@ impl Caption {
     }
 }
 
-/// A name for a line that cannot have elements, such as a tooltip.
+/// Isolates the direction of a name in plain text, such as a tooltip, that cannot contain HTML elements.
 pub(crate) fn isolated(name: &str) -> Cow<'_, str> {
     if name.is_ascii() {
         return name.into();
@@ -45,7 +45,7 @@ pub(crate) fn isolated(name: &str) -> Cow<'_, str> {
     format!("\u{2068}{}\u{2069}", unturned(name)).into()
 }
 
-/// A line with names in it, without what would turn it round.
+/// Removes the characters that set the direction of text.
 pub(crate) fn unturned(line: &str) -> String {
     line.chars().filter(|&c| !turns(c)).collect()
 }
@@ -55,10 +55,10 @@ mod tests {
     use super::isolated;
 
     #[test]
-    fn a_name_keeps_its_direction_to_itself() {
+    fn the_direction_of_a_name_is_isolated() {
         assert_eq!(isolated("No card"), "No card");
         assert_eq!(isolated("\u{5d0}"), "\u{2068}\u{5d0}\u{2069}");
-        // What would end the isolation, or turn what follows.
+        // Characters that would end the isolation or reverse the text that follows.
         assert_eq!(isolated("a\u{2069}\u{202e}b"), "\u{2068}ab\u{2069}");
     }
 }

@@ -23,7 +23,7 @@ pub const HEIGHT: u32 = 540;
 /// Number of line colours in the style sheet: `--c1` to `--c8`.
 pub const COLOURS: usize = 8;
 
-/// A chart cannot be drawn.
+/// Why a chart cannot be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a chart cannot be drawn: {0}")]
 pub struct ChartError(pub(super) String);
@@ -40,7 +40,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// A value as in a tooltip; a dash if it is not finite.
+    /// Formats a value for a tooltip; a dash if it is not finite.
     pub fn show(self, value: f64) -> String {
         match self {
             _ if !value.is_finite() => "–".to_owned(),
@@ -50,7 +50,7 @@ impl Scale {
         }
     }
 
-    /// Position of a value on the axis; `None` if it cannot be drawn.
+    /// Returns the position of a value on the axis; `None` if it cannot be drawn.
     fn position(self, value: f64) -> Option<f64> {
         let position = if self == Self::Log { value.log10() } else { value };
         position.is_finite().then_some(position)
@@ -94,7 +94,7 @@ pub struct Chart {
     pub scale: Scale,
     /// The lines; later ones cover earlier ones.
     pub lines: Vec<Line>,
-    /// Beginnings of phases and the like, in order.
+    /// Vertical lines at the start of phases and similar events, in order.
     pub marks: Vec<Mark>,
 }
 
@@ -130,7 +130,7 @@ const GRID: RGBColor = placeholder(100);
 const TEXT: RGBColor = placeholder(101);
 const BORDER: RGBColor = placeholder(102);
 
-/// Plotters draws 0.806 of this size, which is 24 units.
+/// Font family and size. Plotters draws text at 0.806 of this size, which is 24 units.
 pub(super) const FONT: (&str, f64) = ("sans-serif", 29.8);
 /// Height of a row of labels above the plot.
 const ROW: i32 = 34;
@@ -150,7 +150,7 @@ const MANY: usize = 150;
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
 
 impl Chart {
-    /// Number of epochs.
+    /// Returns the number of epochs.
     fn epochs(&self) -> usize {
         self.lines.iter().map(|line| line.values.len()).max().unwrap_or(0)
     }
@@ -215,7 +215,7 @@ impl Chart {
         Ok(())
     }
 
-    /// The vertical range that contains all values, with a margin.
+    /// Returns the vertical range that contains all values, with a margin.
     fn range(&self) -> Range<f64> {
         let values = self.lines.iter().flat_map(|line| &line.values);
         let positions = values.filter_map(|value| self.scale.position(*value));
@@ -234,7 +234,7 @@ impl Chart {
         }
     }
 
-    /// The row of each mark's label, the top one being 0; `None` if it fits into no row.
+    /// Returns the row of each mark's label, counted from 0 at the top; `None` if it fits into no row.
     fn label_rows(&self, epochs: usize) -> Vec<Option<usize>> {
         let per_epoch = f64::from(WIDTH - LEFT - RIGHT) / epochs as f64;
         let mut ends = [i32::MIN; ROWS];
@@ -299,7 +299,8 @@ impl Chart {
         }
     }
 
-    /// Stripes with the values of their epochs, or of one of a few epochs if there are many.
+    /// Adds stripes whose tooltips show the values of their epoch. If there are many epochs, a stripe covers
+    /// several and shows the middle one.
     fn stripes(&self, plot: &Plot, epochs: usize, drawing: &mut Drawing) {
         let (across, down) = plot.plotting_area().get_pixel_range();
         (drawing.top, drawing.height) = (down.start, down.end - down.start);
@@ -334,12 +335,12 @@ fn text_style<'a>() -> TextStyle<'a> {
     FONT.with_color(TEXT).into_text_style(&(WIDTH, HEIGHT))
 }
 
-/// Whether the label of a mark at `x`, from the plot's left edge, is left of its line.
+/// Whether the label of a mark at `x`, counted from the plot's left edge, is left of its line.
 fn anchored_right(x: i32) -> bool {
     x > WIDTH as i32 * 6 / 10
 }
 
-/// The content of the document's `svg` element.
+/// Returns the content of the document's `svg` element.
 fn inside(svg: &str) -> &str {
     let start = svg.find("<svg").and_then(|tag| Some(tag + svg[tag..].find('>')? + 1));
     let end = svg.rfind("</svg>");
@@ -347,7 +348,7 @@ fn inside(svg: &str) -> &str {
     content.expect("plotters writes one svg element").trim()
 }
 
-/// Replaces the placeholders by variables, so that one drawing serves light and dark pages.
+/// Replaces the placeholders by variables, so that one drawing works on light and dark pages.
 fn with_variables(svg: &str) -> String {
     let mut svg = svg.to_owned();
     let lines = (1..=COLOURS as u8).map(|n| (placeholder(n), format!("var(--c{n})")));

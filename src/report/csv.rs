@@ -5,13 +5,13 @@ use indexmap::{IndexMap, IndexSet};
 use super::EpochRecord;
 use super::scalars::scalars;
 
-/// The table cannot be written, which should not happen.
+/// Why the table cannot be written, which should not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("the table of metrics cannot be written: {0}")]
 pub struct CsvError(String);
 
-/// The history as a table. Columns: epoch and phase (from 1), the stages that were trained (input side
-/// first, joined by `+`), whether the epoch was the best so far (0 or 1), then the names of
+/// Returns the history as a table. Columns: epoch and phase (from 1), the stages that were trained (input
+/// side first, joined by `+`), whether the epoch was the best so far (0 or 1), then the names of
 /// [`scalars`]. A scalar that an epoch lacks, such as the rate of a frozen group, is an empty field;
 /// values that are not finite are `NaN`, `inf` or `-inf`.
 ///

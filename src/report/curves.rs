@@ -9,7 +9,7 @@ use crate::schema::Task;
 pub struct Curves {
     /// Id of the HTML element.
     pub id: String,
-    /// Heading.
+    /// Heading of the chart.
     pub title: String,
     /// Short description of the quantity.
     pub note: String,
@@ -20,7 +20,8 @@ pub struct Curves {
 const VALID: usize = 1;
 const TRAIN: usize = 2;
 
-/// All curves of a history: losses, scores, each task, learning rates, time spent on data loading.
+/// Returns all curves of a history: losses, scores, each task, learning rates, time spent waiting for data,
+/// loss scale.
 pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
     let best = best_epoch(history).map(|record| record.epoch);
     let mut all = vec![
@@ -54,12 +55,12 @@ pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
     all
 }
 
-/// The last epoch that was the best so far.
+/// Returns the best epoch: the last one that was the best so far.
 pub fn best_epoch(history: &[EpochRecord]) -> Option<&EpochRecord> {
     history.iter().rev().find(|record| record.best)
 }
 
-/// A quantity of the training and of the validation pass.
+/// Charts a quantity of the training and of the validation pass.
 fn both(history: &[EpochRecord], scale: Scale, value: impl Fn(&PassRecord) -> f64) -> Chart {
     let line = |name: &str, colour, pass: fn(&EpochRecord) -> &PassRecord| Line {
         name: name.to_owned(),
@@ -77,7 +78,7 @@ fn both(history: &[EpochRecord], scale: Scale, value: impl Fn(&PassRecord) -> f6
     }
 }
 
-/// The validation score and the tasks that it is the mean of.
+/// Charts the validation score and the tasks that it is the mean of.
 fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves {
     let task = |(index, task): (usize, &Task)| Line {
         name: task.title.clone(),
@@ -88,7 +89,7 @@ fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves
             .collect(),
         dot: None,
     };
-    // The score of one task is its own accuracy: the lines would cover each other.
+    // With a single task, the score is that task's balanced accuracy: the lines would coincide.
     let several = tasks.len() > 1;
     let mut lines: Vec<Line> = match several {
         true => tasks.iter().enumerate().map(task).collect(),
@@ -112,7 +113,7 @@ fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves
     }
 }
 
-/// Learning rates. Groups whose rates are always equal share a line.
+/// Charts the learning rates. Groups whose rates are always equal share a line.
 fn rates(history: &[EpochRecord]) -> Curves {
     let mut groups: Vec<&String> = Vec::new();
     for group in history.iter().flat_map(|record| record.rates.keys()) {
@@ -152,7 +153,7 @@ fn rates(history: &[EpochRecord]) -> Curves {
     }
 }
 
-/// The loss scale, for runs that have one.
+/// Charts the loss scale, for runs that have one.
 fn loss_scale(history: &[EpochRecord]) -> Option<Curves> {
     let left_out: usize = history.iter().map(|record| record.train.left_out).sum();
     let scale = |record: &EpochRecord| record.train.loss_scale;
@@ -173,7 +174,7 @@ fn loss_scale(history: &[EpochRecord]) -> Option<Curves> {
     })
 }
 
-/// The name, or the first and last of several.
+/// Returns the only name, or the first and last of several.
 fn span(names: &[&str]) -> String {
     match names {
         [first, .., last] => format!("{first} – {last}"),
@@ -185,7 +186,7 @@ fn phase_marks(history: &[EpochRecord]) -> Vec<Mark> {
     marks(history, |before, now| phase_label(before, now).into_iter().collect())
 }
 
-/// Beginnings of phases, and stages that are unfrozen.
+/// Returns marks where phases begin and where stages are unfrozen.
 fn all_marks(history: &[EpochRecord]) -> Vec<Mark> {
     marks(history, |before, now| {
         let is_new = |stage: &&String| !before.trainable.contains(stage);
@@ -199,7 +200,7 @@ fn phase_label(before: &EpochRecord, now: &EpochRecord) -> Option<String> {
     (before.phase != now.phase).then(|| format!("phase {}", now.phase))
 }
 
-/// A mark before each epoch that has labels.
+/// Returns a mark before each epoch for which `labels` returns any, given the previous epoch and this one.
 fn marks(
     history: &[EpochRecord],
     labels: impl Fn(&EpochRecord, &EpochRecord) -> Vec<String>,

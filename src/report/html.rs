@@ -15,7 +15,7 @@ use crate::evaluate::{TaskCalibration, Thresholds};
 use crate::schema::{Schema, Task};
 use crate::units::plural;
 
-/// The report cannot be rendered, which should not happen.
+/// Why the report cannot be rendered, which should not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum HtmlError {
     /// A chart cannot be drawn.
@@ -29,18 +29,18 @@ pub enum HtmlError {
 /// Status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
-    /// More epochs follow.
+    /// The run is in progress.
     Running,
     /// All epochs are done.
     Finished,
-    /// Ended by early stopping.
+    /// Early stopping ended the run.
     StoppedEarly,
-    /// Interrupted by the user.
+    /// The user interrupted the run.
     Interrupted,
 }
 
 impl RunStatus {
-    /// Its name on pages.
+    /// Returns the name of the status on pages.
     fn label(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -56,16 +56,16 @@ impl RunStatus {
 pub struct Example {
     /// The action, its label and the prediction.
     pub caption: Caption,
-    /// Its pictures, one strip under the other.
+    /// Strips of frames, shown one below the other.
     pub strips: Vec<Strip>,
 }
 
-/// Frames side by side.
+/// Frames shown side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strip {
-    /// What they show; may be empty.
+    /// Description of the frames; may be empty.
     pub title: Caption,
-    /// In order, each a PNG, JPEG or GIF file.
+    /// The frames in order, each a PNG, JPEG or GIF file.
     pub frames: Vec<Vec<u8>>,
 }
 
@@ -92,11 +92,11 @@ pub struct ReportData<'a> {
     pub best: &'a [Example],
     /// The most confident wrong predictions.
     pub worst: &'a [Example],
-    /// The section of an earlier page that has these, in their place.
+    /// The section of an earlier page with examples, shown instead of `best` and `worst`.
     pub earlier_examples: Option<&'a str>,
 }
 
-/// The section of a page with its example predictions.
+/// Returns the section of a page that contains its example predictions.
 pub(crate) fn examples_of(page: &str) -> Option<&str> {
     const END: &str = "</section>";
     let section = &page[page.find("<section id=\"examples\">")?..];
@@ -205,10 +205,10 @@ fn facts(data: &ReportData, shown: Option<&EpochRecord>) -> Vec<Fact> {
         let seconds: f64 = data.history.iter().map(EpochRecord::seconds).sum();
         let each = duration(seconds / data.history.len() as f64);
         let old = data.history.iter().filter(|record| record.wall_seconds.is_none()).count();
-        // Older versions did not record what lies between the passes.
+        // Older versions did not record the time between the passes.
         let passes = match old {
             0 => String::new(),
-            old => format!("; of {} the passes only", plural(old, "epoch")),
+            old => format!("; for {}, the passes only", plural(old, "epoch")),
         };
         fact("Time", duration(seconds), "", format!("{each} per epoch{passes}"));
         let clips = last.train.clips_per_second();
@@ -239,11 +239,11 @@ fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
         let mut tables = tables(&task.title, &task.class_names(), figures)?;
         if let Some(TaskCalibration { ece_before, ece_after, .. }) = calibration(index) {
             tables.totals.push(("Calibration error", percent(*ece_before)));
-            tables.totals.push(("when calibrated", percent(*ece_after)));
+            tables.totals.push(("after calibration", percent(*ece_after)));
         }
         let thresholds = calibration(index).and_then(|task| task.thresholds.as_ref());
         if let Some(Thresholds { after, .. }) = thresholds {
-            let name = "Balanced accuracy by class thresholds, cross-validated";
+            let name = "Balanced accuracy with class thresholds, cross-validated";
             tables.totals.push((name, percent(*after)));
         }
         Some(tables)
@@ -251,7 +251,7 @@ fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
     tables.collect()
 }
 
-/// Title, balanced accuracy and accuracy of the auxiliary heads.
+/// Returns title, balanced accuracy and accuracy of each auxiliary head.
 fn auxiliary(schema: &Schema, record: &EpochRecord) -> Vec<(String, String, String)> {
     let row = |figures: &super::TaskRecord| {
         let known = schema.properties.iter().find(|property| property.name == figures.task);
@@ -361,7 +361,7 @@ impl<'a> ExampleView<'a> {
     }
 }
 
-/// The image as a `data:` URI; its format is detected from the first bytes.
+/// Encodes an image as a `data:` URI; its format is detected from the first bytes.
 fn data_uri(bytes: &[u8]) -> Option<String> {
     let kind = match bytes {
         [0x89, b'P', b'N', b'G', ..] => "png",

@@ -1,4 +1,4 @@
-//! The picture of a learning rate range test, as an SVG file.
+//! The chart of a learning-rate range test, as an SVG file.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use plotters::style::{Color, IntoTextStyle, RGBColor, TextStyle, WHITE};
 use super::charts::{ChartError, FONT, HEIGHT, WIDTH};
 use super::ticks::{Axis, linear_ticks, log_ticks};
 
-// The report's colours on a white page, as they are: a picture by itself has no style sheet.
+// The report's colours on a white page, as literal values: a stand-alone picture has no style sheet.
 const SMOOTHED: RGBColor = RGBColor(0x1d, 0x5f, 0xbf);
 const LOSS: RGBColor = RGBColor(0xc4, 0xc9, 0xcf);
 const GRID: RGBColor = RGBColor(0xe6, 0xe8, 0xea);
@@ -27,18 +27,18 @@ const LEFT: i32 = 100;
 /// Losses over the learning rate, on a logarithmic axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LrChart {
-    /// Learning rate of each step, rising.
+    /// Learning rate of each step, increasing.
     pub rates: Vec<f64>,
     /// Loss of each step.
     pub losses: Vec<f64>,
-    /// The same smoothed.
+    /// Smoothed loss of each step.
     pub smoothed: Vec<f64>,
-    /// The suggested rate, which is marked.
+    /// Suggested rate, which is marked.
     pub suggestion: Option<f64>,
 }
 
 impl LrChart {
-    /// Draws it as a document of its own.
+    /// Draws the chart as a stand-alone document.
     ///
     /// # Errors
     /// [`ChartError`] if plotters fails, which should not happen when drawing to a string.
@@ -106,7 +106,7 @@ impl LrChart {
         Ok(())
     }
 
-    /// Names of the lines, above the plot.
+    /// Draws the legend above the plot.
     fn legend(&self, area: &DrawingArea<SVGBackend, Shift>) -> Result<(), String> {
         let suggestion = self.suggestion.map(|rate| format!("suggestion {rate:.1e}"));
         let names = [
@@ -124,7 +124,7 @@ impl LrChart {
         Ok(())
     }
 
-    /// The logarithms of the rates, with room for the ticks at both ends.
+    /// Returns the range of the logarithms of the rates, with room for the ticks at both ends.
     fn columns(&self) -> Range<f64> {
         match (self.rates.first(), self.rates.last()) {
             (Some(first), Some(last)) if last > first => first.log10() - 0.02..last.log10() + 0.02,
@@ -133,8 +133,8 @@ impl LrChart {
         }
     }
 
-    /// From the lowest loss to the highest one before the smoothed loss is lowest, and as much again: what
-    /// comes later may be larger by many powers of ten.
+    /// Returns the vertical range: from the lowest loss to the highest one before the minimum of the
+    /// smoothed loss, and as much again above. Later losses may be larger by many powers of ten.
     fn heights(&self) -> Range<f64> {
         let lowest =
             (0..self.smoothed.len()).min_by(|a, b| self.smoothed[*a].total_cmp(&self.smoothed[*b]));
@@ -155,7 +155,7 @@ impl LrChart {
     }
 }
 
-/// The parts of a line that are not above `top`, cut off there.
+/// Returns the parts of a line that are not above `top`, clipped there.
 fn below(points: &[(f64, f64)], top: f64) -> Vec<Vec<(f64, f64)>> {
     let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
     let mut before: Option<(f64, f64)> = None;
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_ends_and_begins_again_where_it_leaves_the_plot() {
+    fn a_line_is_clipped_where_it_leaves_the_plot() {
         let points = [(0.0, 1.0), (1.0, 3.0), (2.0, 5.0), (3.0, 1.0), (4.0, 0.0)];
         let parts = below(&points, 2.0);
         assert_eq!(

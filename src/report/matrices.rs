@@ -4,7 +4,7 @@ use super::TaskRecord;
 use super::caption::isolated;
 use crate::metrics::{ConfusionMatrix, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 
-/// Shares of a row, per cent, from which the shades of `templates/report.css` ask for white figures.
+/// Shares of a row, in per cent, from which the shades of `templates/report.css` need white figures.
 const DARK_RIGHT: u32 = 85;
 const DARK_WRONG: u32 = 99;
 
@@ -17,11 +17,12 @@ pub(super) struct TaskTables {
     pub title: String,
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Rows of the confusion matrix: labels. Empty where there are too many classes for one.
+    /// Rows of the confusion matrix, one per label; empty if there are too many classes.
     pub rows: Vec<MatrixRow>,
-    /// Digits of the matrix's largest number.
+    /// Number of digits of the matrix's largest count.
     pub digits: usize,
-    /// Label, prediction and number of actions of the most frequent confusions, in its place.
+    /// Label, prediction and number of actions of the most frequent confusions, shown instead of a matrix
+    /// with too many classes.
     pub confusions: Vec<(String, String, u64)>,
     /// One row per class.
     pub per_class: Vec<ClassRow>,
@@ -30,7 +31,7 @@ pub(super) struct TaskTables {
 }
 
 impl TaskTables {
-    /// Classes up to which a matrix has room beside another table.
+    /// Maximum number of classes for which a matrix has room beside another table.
     pub(super) const MOST_BESIDE: usize = 10;
 }
 
@@ -39,7 +40,7 @@ impl TaskTables {
 pub(super) struct MatrixRow {
     /// The label.
     pub class: String,
-    /// By prediction.
+    /// One cell per prediction.
     pub cells: Vec<Cell>,
 }
 
@@ -48,11 +49,11 @@ pub(super) struct MatrixRow {
 pub(super) struct Cell {
     /// Number of actions.
     pub count: u64,
-    /// Share of the row, rounded to per cent.
+    /// Share of the row, rounded to whole per cent.
     pub percent: u32,
     /// Whether label and prediction agree.
     pub correct: bool,
-    /// Whether its shade is so dark on a light page that black cannot be read on it.
+    /// Whether the cell's shade on a light page is too dark for black text.
     pub dark: bool,
     /// Description of the cell.
     pub tooltip: String,
@@ -69,9 +70,9 @@ pub(super) struct ClassRow {
     pub recall: String,
     /// F1, per cent.
     pub f1: String,
-    /// Actions with this label.
+    /// Number of actions with this label.
     pub support: u64,
-    /// Actions with this prediction.
+    /// Number of actions with this prediction.
     pub predicted: u64,
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1}", share * 100.0) } else { "–".to_owned() }
 }
 
-/// The tables of a task. `None` if the record's matrix does not have a row and a column per class.
+/// Formats the tables of a task. `None` if the record's matrix does not have a row and a column per class.
 pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<TaskTables> {
     let size = classes.len();
     let square = record.confusion.len() == size && record.confusion.iter().all(|r| r.len() == size);

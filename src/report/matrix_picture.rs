@@ -74,7 +74,7 @@ fn write(canvas: &mut Canvas, text: &str, [x, y]: [u32; 2], alignment: Alignment
     let Ok(_) = text.draw(canvas);
 }
 
-/// The colour of a cell with this share of its row.
+/// Returns the colour of a cell with this share of its row.
 fn shade(tone: [u8; 3], share: f64) -> [u8; 3] {
     // A faint shade distinguishes an empty cell from the background.
     let share = 0.04 + 0.96 * share;
@@ -84,13 +84,13 @@ fn shade(tone: [u8; 3], share: f64) -> [u8; 3] {
     })
 }
 
-/// Whether white has the higher contrast with it. The better one of white and black always has the 4.5 that
-/// WCAG asks for.
+/// Whether white has a higher contrast with the shade than black. The better of the two always reaches the
+/// 4.5 that WCAG requires.
 fn shade_is_dark(shade: [u8; 3]) -> bool {
     1.05 / (luminance(shade) + 0.05) > (luminance(shade) + 0.05) / 0.05
 }
 
-/// Relative luminance as WCAG defines it.
+/// Computes the relative luminance as defined by WCAG.
 fn luminance(colour: [u8; 3]) -> f64 {
     let linear = |part: u8| {
         let part = f64::from(part) / 255.0;

@@ -2,9 +2,9 @@
 
 use super::{EpochRecord, PassRecord};
 
-/// Every scalar of an epoch with its name: the quantity, the task (if it belongs to one) and the pass,
-/// as `loss/train`, `balanced_accuracy/action_class/valid`, `learning_rate/heads`. Times are in
-/// seconds, `data_wait` is a share.
+/// Returns every scalar of an epoch with its name, which consists of the quantity, the task (if it belongs
+/// to one) and the pass, as in `loss/train`, `balanced_accuracy/action_class/valid`, `learning_rate/heads`.
+/// Times are in seconds, `data_wait` is a share.
 pub fn scalars(record: &EpochRecord) -> Vec<(String, f64)> {
     let mut all = vec![("score/valid".to_owned(), record.score)];
     for (name, pass) in [("train", &record.train), ("valid", &record.valid)] {

@@ -16,7 +16,7 @@ use super::scalars::scalars;
 use crate::metrics::MOST_IN_MATRIX;
 use crate::schema::Schema;
 
-/// Events cannot be written.
+/// Why events cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     /// A file or folder cannot be written.
@@ -30,7 +30,7 @@ pub enum EventError {
     /// An image cannot be encoded.
     #[error("the image {tag:?} cannot be encoded: {reason}")]
     Picture {
-        /// Its tag.
+        /// Tag of the image.
         tag: String,
         /// The encoder's message.
         reason: String,
@@ -46,7 +46,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// An empty summary.
+    /// Creates an empty summary.
     pub fn new() -> Self {
         Self::default()
     }
@@ -82,8 +82,8 @@ impl Summary {
     }
 }
 
-/// All [`scalars`] of an epoch, and the validation's confusion matrices as images `confusion/<task>`, unless
-/// there are too many classes for a picture.
+/// Summarises an epoch: all its [`scalars`], and the confusion matrices of the validation as images
+/// `confusion/<task>`, unless there are too many classes for an image.
 ///
 /// # Errors
 /// [`EventError::Picture`].
@@ -144,7 +144,7 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// The file.
+    /// Returns the path of the event file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -175,12 +175,12 @@ impl EventWriter {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the time in seconds since 1970.
 fn wall_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// A TFRecord: length and its checksum, the bytes and their checksum.
+/// Frames bytes as a TFRecord: length and its checksum, the bytes and their checksum.
 fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = (bytes.len() as u64).to_le_bytes();
     let mut record = Vec::with_capacity(bytes.len() + 16);
@@ -191,8 +191,8 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
     record
 }
 
-/// TFRecord's masked CRC-32C: rotated right by 15 bits, plus a constant, so that a checksum over data
-/// that contain checksums remains effective.
+/// Computes TFRecord's masked CRC-32C: rotated right by 15 bits, plus a constant, so that a checksum over
+/// data that contain checksums remains effective.
 fn masked_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -202,12 +202,12 @@ fn masked_checksum(bytes: &[u8]) -> u32 {
 struct Message(Vec<u8>);
 
 impl Message {
-    /// A field's key: its number and its wire type.
+    /// Appends a field's key: its number and its wire type.
     fn key(&mut self, field: u32, wire: u32) {
         self.number(u64::from(field << 3 | wire));
     }
 
-    /// A varint: seven bits per byte, the lowest first; the top bit marks that more follow.
+    /// Appends a varint: seven bits per byte, lowest first; the top bit of a byte is set if more follow.
     fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -231,7 +231,7 @@ impl Message {
         self.0.extend(value.to_le_bytes());
     }
 
-    /// Bytes, a string or a message.
+    /// Appends a field of bytes, a string or a message.
     fn bytes(&mut self, field: u32, value: &[u8]) {
         self.key(field, 2);
         self.number(value.len() as u64);
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_protobuf() {
+    fn protobuf_numbers() {
         // From the encoding guide: 150 in field 1, "testing" in field 2.
         let mut message = Message::default();
         message.varint(1, 150);
@@ -256,11 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_tfrecord() {
+    fn tfrecord_frames() {
         let record = framed(b"123456789");
         assert_eq!(record[..8], 9u64.to_le_bytes());
         assert_eq!(record[12..21], *b"123456789");
-        // Both as TensorBoard's own writer has them.
+        // Both values are from TensorBoard's own writer.
         assert_eq!(record[21..], 0xc78a_b0e5_u32.to_le_bytes());
         assert_eq!(framed(&[0; 24])[8..12], 0x224b_7fa3_u32.to_le_bytes());
     }

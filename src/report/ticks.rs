@@ -44,13 +44,13 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// The label at a position; empty where there is no tick.
+    /// Returns the label at a position; empty if there is no tick.
     pub fn label(&self, position: f64) -> String {
         let index = self.positions.iter().position(|tick| *tick == position);
         index.map_or_else(String::new, |index| self.labels[index].clone())
     }
 
-    /// The labels, in the order of the positions.
+    /// Returns the labels, in the order of the positions.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
@@ -59,31 +59,31 @@ impl Ticks {
 /// Approximate number of ticks per axis.
 const WANTED: f64 = 6.0;
 
-/// The smallest of 1, 2 and 5 times a power of ten that is at least `least`.
+/// Returns the smallest of 1, 2 and 5 times a power of ten that is at least `least`.
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|f| f * power >= least * (1.0 - 1e-9));
     factor.unwrap_or(10.0) * power
 }
 
-/// Multiples of a round step inside the range, and the step.
+/// Returns the multiples of a round step inside the range, and the step.
 fn multiples(range: &Range<f64>) -> (Vec<f64>, f64) {
     let step = round_step((range.end - range.start) / WANTED);
     if !step.is_finite() || step <= 0.0 {
         return (Vec::new(), 1.0);
     }
     let (first, last) = ((range.start / step).ceil(), (range.end / step).floor());
-    // Integer multiples, so that no rounding errors add up; few, by the choice of the step.
+    // Integer multiples, so that rounding errors do not accumulate; the step is chosen so that there are few.
     let count = (last - first).clamp(0.0, 4.0 * WANTED) as usize;
     ((0..=count).map(|k| (first + k as f64) * step).collect(), step)
 }
 
-/// Number of decimals that distinguish multiples of a step.
+/// Returns the number of decimals that distinguish multiples of a step.
 fn digits(step: f64) -> usize {
     (-(step.log10() + 1e-9).floor()).clamp(0.0, 9.0) as usize
 }
 
-/// Ticks of a linear axis.
+/// Returns the ticks of a linear axis.
 pub fn linear_ticks(range: &Range<f64>) -> Ticks {
     let (positions, step) = multiples(range);
     let large = range.start.abs().max(range.end.abs()) >= 1e5;
@@ -95,14 +95,15 @@ pub fn linear_ticks(range: &Range<f64>) -> Ticks {
     Ticks { labels: positions.iter().map(label).collect(), positions }
 }
 
-/// Ticks of an axis of shares, in per cent.
+/// Returns the ticks of an axis of shares, labelled in per cent.
 pub fn percent_ticks(range: &Range<f64>) -> Ticks {
     let (positions, step) = multiples(range);
     let label = |share: &f64| format!("{:.*} %", digits(step * 100.0), share * 100.0 + 0.0);
     Ticks { labels: positions.iter().map(label).collect(), positions }
 }
 
-/// Ticks of an axis of decadic logarithms: powers of ten, with multiples between them if there are few.
+/// Returns the ticks of an axis of base-10 logarithms: powers of ten, with multiples between them if there
+/// are few.
 pub fn log_ticks(range: &Range<f64>) -> Ticks {
     let decades = range.end - range.start;
     let factors: &[u32] = match decades {
@@ -125,10 +126,10 @@ pub fn log_ticks(range: &Range<f64>) -> Ticks {
     ticks
 }
 
-/// Ticks of the axis of epochs: the first one, and round numbers.
+/// Returns the ticks of an axis of epochs: the first one, and round numbers.
 pub fn epoch_ticks(epochs: usize) -> Ticks {
     let step = (round_step(epochs as f64 / 8.0) as usize).max(1);
-    // A label next to the first one would touch it.
+    // A label too close to the first one would touch it.
     let round = (step..=epochs).step_by(step).filter(|epoch| step == 1 || *epoch > step / 2 + 1);
     let first = (step > 1).then_some(1);
     let epochs: Vec<usize> = first.into_iter().chain(round).collect();

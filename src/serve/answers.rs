@@ -1,4 +1,4 @@
-//! Answers as JSON.
+//! JSON responses.
 
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -8,16 +8,16 @@ use serde::Serialize;
 use super::upload::UploadError;
 use crate::evaluate::UnreadableView;
 
-/// Seconds after which a client that found no place may try again.
+/// Seconds after which a client may retry when the server is busy.
 const RETRY_SECONDS: u16 = 5;
 
-/// An answer with a value.
+/// Creates a response with a JSON value.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let text = serde_json::to_string(value).expect("answers have text as keys");
     (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
-/// Why a request is not answered as it asks.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -26,9 +26,9 @@ pub(super) struct Refusal {
 
 #[derive(Debug, Serialize)]
 struct Body {
-    /// One line.
+    /// The message, one line.
     error: String,
-    /// The clips that cannot be read, where that is why.
+    /// The clips that cannot be read, if that is the error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<UnreadableView>,
 }
@@ -38,7 +38,7 @@ impl Refusal {
         Self { status, body: Body { error: error.into(), unreadable: Vec::new() } }
     }
 
-    /// None of the clips can be read.
+    /// Creates the response to a request none of whose clips can be read.
     pub(super) fn unreadable(unreadable: Vec<UnreadableView>) -> Self {
         let error = "none of the clips can be read".to_owned();
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, body: Body { error, unreadable } }

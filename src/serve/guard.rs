@@ -1,8 +1,8 @@
-//! Who may ask, and what every answer says to browsers.
+//! Refuses requests from other sites' pages, and adds the security headers of every response.
 //!
-//! A page from elsewhere that the user has open can send requests to this machine. Its form carries its
-//! own `Origin`; and if its name is made to point here, so that the browser takes the answers for its own
-//! (DNS rebinding), the `Host` is that name.
+//! A page of another site that is open in the user's browser can send requests to this machine. Forms
+//! that it submits carry its own `Origin`. If its host name is made to resolve to this machine, so that
+//! the browser treats the responses as the page's own (DNS rebinding), `Host` is that name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use axum::response::{IntoResponse, Response};
 use super::answers::Refusal;
 use super::routes::Shared;
 
-/// Headers of every answer. With the policy `same-origin` the page's own form says where it is from.
+/// Headers of every response. With the referrer policy `same-origin`, the page's own requests carry their
+/// origin.
 const HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -31,7 +32,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// The names by which the server may be called.
+/// The host names under which the server accepts requests.
 #[derive(Debug)]
 pub(super) struct Hosts {
     name: String,
@@ -39,13 +40,14 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Of a server that listens on `address`, which the user calls `name`.
+    /// Creates the set for a server that listens on `address`, for which the user has given `name`.
     pub(super) fn new(name: &str, address: IpAddr) -> Self {
         Self { name: name.to_owned(), address }
     }
 
-    /// Whether a request for `host`, with or without a port, is for this server. A forwarded port is
-    /// another one, and no page can choose the name `localhost` or a number for its own.
+    /// Whether a request for `host`, with or without a port, is for this server. The port is not compared,
+    /// since a forwarded port differs. `localhost` and IP addresses are safe: no attacker's page can have
+    /// them as its name.
     fn include(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         if host.contains('@') {
@@ -65,7 +67,7 @@ impl Hosts {
     }
 }
 
-/// Passes on requests for this server, and adds what every answer says.
+/// Passes on requests for this server, refuses others, and adds the headers of every response.
 pub(super) async fn guard(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -87,7 +89,8 @@ fn refusal(hosts: &Hosts, request: &Request) -> Option<Refusal> {
     if !named || !hosts.include(host) {
         return Some(Refusal::new(
             StatusCode::MISDIRECTED_REQUEST,
-            "the Host header names another server; start with --host and the name or address that is used",
+            "the Host header names another server; start the server with --host and the name or address \
+             that clients use",
         ));
     }
     if matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -98,14 +101,16 @@ fn refusal(hosts: &Hosts, request: &Request) -> Option<Refusal> {
         after("http://").or(after("https://")).is_some_and(|of| of.eq_ignore_ascii_case(host))
     };
     match only(request.headers(), header::ORIGIN) {
-        // No browser's page.
+        // The request does not come from a browser's page.
         None => None,
         Some(origin) if origin.is_some_and(own) => None,
-        Some(_) => Some(Refusal::new(StatusCode::FORBIDDEN, "the request is from another page")),
+        Some(_) => {
+            Some(Refusal::new(StatusCode::FORBIDDEN, "the request comes from another site's page"))
+        }
     }
 }
 
-/// A header, if it is there; `Some(None)` if it is there twice or is no text.
+/// Returns a header, if present; `Some(None)` if it occurs twice or is not text.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<Option<&str>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
@@ -117,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_others_can_choose_are_not_its_own() {
+    fn names_that_others_can_choose_are_refused() {
         let include = |bound: &str, name: &str, host: &str| {
             Hosts::new(name, bound.parse().unwrap()).include(host)
         };

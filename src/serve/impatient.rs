@@ -1,4 +1,4 @@
-//! Connections whose client does not take its answer.
+//! Write timeouts for clients that do not read their response.
 
 use std::io;
 use std::pin::Pin;
@@ -8,22 +8,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream that fails once nothing of what is written has been taken for a while. Nothing else would end
-/// it: hyper waits for a client that reads nothing as long as the connection is there.
-pub(super) struct Impatient<S> {
+/// A stream whose writes fail once the client has read nothing for a while. Without it, hyper would wait for
+/// such a client for as long as the connection is open.
+pub(super) struct WriteTimeout<S> {
     stream: S,
     idle: Duration,
-    /// Runs while something waits to be written.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// Timer that runs while a write is pending.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: AsyncWrite + Unpin> Impatient<S> {
-    /// With `idle` as the longest pause.
+impl<S: AsyncWrite + Unpin> WriteTimeout<S> {
+    /// Wraps a stream; `idle` is the longest pause.
     pub(super) fn new(stream: S, idle: Duration) -> Self {
-        Self { stream, idle, patience: None }
+        Self { stream, idle, timer: None }
     }
 
-    /// Writes, unless that has waited for too long.
+    /// Polls a write; fails if it has been pending for too long.
     fn write(
         &mut self,
         cx: &mut Context<'_>,
@@ -31,15 +31,15 @@ impl<S: AsyncWrite + Unpin> Impatient<S> {
     ) -> Poll<io::Result<usize>> {
         let written = write(Pin::new(&mut self.stream), cx);
         if written.is_ready() {
-            self.patience = None;
+            self.timer = None;
             return written;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(self.idle)));
-        patience.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.idle)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -60,7 +60,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         self.stream.is_write_vectored()
     }
 
-    // The system has what was written to a socket: these two do not wait for the client.
+    // Written data are in the system's socket buffer: these two do not wait for the client.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -70,7 +70,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

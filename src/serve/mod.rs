@@ -1,10 +1,10 @@
-//! A trained network behind HTTP on this machine: a page, and an API that takes clips.
+//! Serves a trained network over HTTP: a page, and an API that takes clips.
 //!
-//! One thread does all input and output, another one predicts, a request at a time. Uploads go to files
-//! in a folder that is removed with the answer; how many there are, how large, and how long they may
-//! take is limited ([`Limits`]), and so is what a stranger's page in the user's browser can reach: the
-//! `Host` and `Origin` of a request must be the server's own. There is no encryption and there are no
-//! accounts: whoever reaches the address may use it.
+//! One thread does all input and output; another one predicts, one request at a time. Uploads go to
+//! files in a folder that is removed once the request is answered. The number and size of uploads and
+//! the time they may take are limited ([`Limits`]). Other sites' pages in the user's browser cannot use
+//! the server: the `Host` and `Origin` of a request must be the server's own. There is no encryption and
+//! there are no accounts: whoever can reach the address can use it.
 
 mod answers;
 mod connections;
@@ -36,26 +36,28 @@ use routes::Shared;
 /// The API as an OpenAPI 3.1 document.
 pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
 
-/// What the server takes upon itself.
+/// Limits on the server's use of resources.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Most bytes of a request's body.
+    /// Maximum size of a request's body, in bytes.
     pub max_upload: u64,
-    /// Most clips of a request, unless the network takes fewer views.
+    /// Maximum number of clips per request; the network's maximum number of views, if set, replaces it.
     pub clips: usize,
-    /// Requests with clips that may be received or wait while another one is answered.
+    /// Maximum number of requests with clips that are being received or waiting while another one is
+    /// processed.
     pub waiting: usize,
-    /// Open connections; more wait until one is closed.
+    /// Maximum number of open connections; further clients wait until one is closed.
     pub connections: usize,
-    /// Time for the head of a request, and between two requests of a connection.
+    /// Time limit for receiving the head of a request, and for the pause between two requests on a
+    /// connection.
     pub head: Duration,
-    /// Longest pause in a body, and in taking an answer.
+    /// Longest pause while receiving a body or sending a response.
     pub idle: Duration,
-    /// Time for a body.
+    /// Time limit for receiving a body.
     pub body: Duration,
-    /// Time for reading the clips of a request, once it is its turn.
+    /// Time limit for reading and decoding the clips of a request, from the start of its processing.
     pub reading: Duration,
-    /// Time that a request which is being answered has when the server ends.
+    /// Time that the request in progress gets to finish when the server shuts down.
     pub grace: Duration,
 }
 
@@ -75,11 +77,11 @@ impl Default for Limits {
     }
 }
 
-/// Why there is no server.
+/// Why the server could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address cannot be had.
-    #[error("{host}:{port}: cannot be listened on: {error}")]
+    /// The server cannot listen on the address.
+    #[error("{host}:{port}: cannot listen on this address: {error}")]
     Listen {
         /// Name or address of the host, as given.
         host: String,
@@ -88,18 +90,18 @@ pub enum ServeError {
         /// The operating system's message.
         error: io::Error,
     },
-    /// The system has no thread, no folder or no socket for it.
+    /// A thread, folder or socket could not be created, or the page could not be rendered.
     #[error("the server cannot be started: {0}")]
     Start(io::Error),
-    /// The thread that predicts has panicked.
-    #[error("the thread that predicts has ended")]
+    /// The prediction thread has panicked.
+    #[error("the prediction thread has ended")]
     Model,
-    /// The device of the model answers nothing any more.
-    #[error("the server ends: {0}")]
+    /// The model's device has failed for good.
+    #[error("the server is shutting down: {0}")]
     Device(String),
 }
 
-/// A server that has its address, and will answer once it runs.
+/// A server that is bound to its address; [`Server::run`] starts answering.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -109,7 +111,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes an address: a name or number of this machine and a port, 0 for any free one.
+    /// Binds to an address: a name or IP address of this machine, and a port, 0 for any free one.
     ///
     /// # Errors
     /// [`ServeError::Listen`].
@@ -127,19 +129,19 @@ impl Server {
         Ok(Self { listener, address, hosts: Hosts::new(host, address.ip()), limits })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop` is raised. Then a request that is being answered has a moment to end.
+    /// Answers requests until `stop` is set, then gives the request in progress a moment to finish.
     ///
     /// # Errors
     /// [`ServeError::Start`], [`ServeError::Model`], [`ServeError::Device`].
     pub fn run(self, model: Model, stop: &AtomicBool) -> Result<(), ServeError> {
         let mut limits = self.limits;
         limits.clips = model.input.max_views.unwrap_or(limits.clips);
-        // The page leaves more out by itself.
+        // The page ignores further clips itself.
         let input = InputSpec { max_views: Some(limits.clips), ..model.input.clone() };
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServeError::Start)?;
@@ -157,7 +159,7 @@ impl Server {
             .map_err(io::Error::other)
             .map_err(ServeError::Start)?,
             about: model.about(limits.clips, limits.max_upload),
-            places: Arc::new(Semaphore::new(limits.waiting + 1)),
+            slots: Arc::new(Semaphore::new(limits.waiting + 1)),
             queue: Arc::clone(&queue),
             folder: folder.path().to_owned(),
             hosts: self.hosts,
@@ -174,14 +176,15 @@ impl Server {
             &|| queue.close(),
         ));
         queue.close();
-        // What has not ended by now is dropped; a prediction cannot be, and ends with the process.
+        // Drops tasks that have not finished yet. A running prediction cannot be dropped; it ends with the
+        // process.
         drop(runtime);
         let path = folder.path().to_owned();
         if let Err(error) = folder.close() {
             log::warn!("{}: cannot be removed: {error}", path.display());
         }
         match served {
-            // It says itself why, unless it has panicked.
+            // The thread returns its error, unless it has panicked.
             Err(ServeError::Model) => model.join().unwrap_or(Err(ServeError::Model)),
             served => served,
         }

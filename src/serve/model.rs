@@ -1,4 +1,4 @@
-//! The trained network, and the thread in which it answers.
+//! The trained network and the thread in which it predicts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,40 +21,40 @@ use crate::evaluate::{
 use crate::model::MultiViewNet;
 use crate::schema::Schema;
 
-/// A trained network on its device, with all that says how it predicts.
+/// A trained network on its device, with everything that determines its predictions.
 #[derive(Debug)]
 pub struct Model {
-    /// What it is called, such as the checkpoint's file name; everyone who asks is told.
+    /// Name shown to clients, such as the checkpoint's file name.
     pub name: String,
     /// The network, on the device of `compute`.
     pub net: MultiViewNet,
-    /// What its checkpoint says.
+    /// Header of the network's checkpoint.
     pub info: CheckpointInfo,
-    /// Its tasks and classes.
+    /// The network's tasks and classes.
     pub schema: Schema,
-    /// Its input.
+    /// The network's input.
     pub input: InputSpec,
-    /// How clips are passed through it.
+    /// How clips are passed through the network.
     pub options: PredictOptions,
-    /// A task is undecided where its most probable class has a smaller probability.
+    /// Minimum probability of a task's most probable class; below it, the task is undecided.
     pub min_confidence: Option<f64>,
-    /// Its device.
+    /// The network's device.
     pub compute: Compute,
 }
 
-/// The clips of one action, in a folder that is removed with them.
+/// The uploaded clips of one action, in a folder that is removed on drop.
 #[derive(Debug)]
 pub(super) struct Clips {
     pub folder: TempDir,
-    /// Their files, in `folder`.
+    /// Files of the clips, in `folder`.
     pub paths: Vec<PathBuf>,
-    /// What the client calls them.
+    /// The client's names of the clips.
     pub names: Vec<String>,
-    /// Ends their reading.
+    /// Cancels reading the clips.
     pub cancel: Cancel,
 }
 
-/// What a prediction took, and what came out.
+/// Outcome of a prediction.
 pub(super) type Predicted = Result<Answer, EvaluateError>;
 
 /// The answer to a client.
@@ -62,9 +62,9 @@ pub(super) type Predicted = Result<Answer, EvaluateError>;
 pub(super) struct Answer {
     #[serde(flatten)]
     pub action: ActionAnswer,
-    /// Seconds of decoding and prediction.
+    /// Seconds spent on decoding and prediction.
     seconds: f64,
-    /// Seconds in the queue.
+    /// Seconds spent in the queue.
     waited: f64,
 }
 
@@ -72,8 +72,8 @@ pub(super) struct Answer {
 pub(super) type Requests = Queue<Clips, Predicted>;
 
 impl Model {
-    /// What a client may know of it. `clips` is the largest number of clips, `max_upload` their size in
-    /// bytes.
+    /// Returns the description of the model for clients. `clips` is the maximum number of clips,
+    /// `max_upload` their maximum total size in bytes.
     pub(super) fn about(&self, clips: usize, max_upload: u64) -> Value {
         let tasks: Vec<Value> = self
             .schema
@@ -109,8 +109,8 @@ impl Model {
         })
     }
 
-    /// Starts the thread that answers, until the queue is closed or its device has failed for good. The clips
-    /// of a request are read for so long at most.
+    /// Starts the thread that predicts until the queue is closed or the device has failed for good.
+    /// `reading` is the time limit for reading the clips of a request.
     pub(super) fn start(
         self,
         queue: Arc<Requests>,
@@ -120,10 +120,11 @@ impl Model {
             while let Some(Job { request, since, reply, .. }) = queue.next() {
                 request.cancel.after(reading);
                 let answer = self.predict(&request, since.elapsed().as_secs_f64());
-                // The clips are gone before the client knows.
+                // The clips are removed before the client gets its answer.
                 drop(request);
-                let next = answer.as_ref().map_or_else(|error| self.goes_on(error), |_| Ok(()));
-                // It may not wait any more.
+                let next =
+                    answer.as_ref().map_or_else(|error| self.check_device(error), |_| Ok(()));
+                // The client may not be waiting any more.
                 let _ = reply.send(answer);
                 next?;
             }
@@ -132,8 +133,8 @@ impl Model {
         thread::Builder::new().name("model".to_owned()).spawn(answer).map_err(ServeError::Start)
     }
 
-    /// Whether another request may be answered after this error.
-    fn goes_on(&self, error: &EvaluateError) -> Result<(), ServeError> {
+    /// Returns an error if the device cannot serve further requests after `error`.
+    fn check_device(&self, error: &EvaluateError) -> Result<(), ServeError> {
         if matches!(error, EvaluateError::NetworkOutOfMemory) {
             return Err(ServeError::Device(error.to_string()));
         }
@@ -158,7 +159,7 @@ impl Model {
         let unreadable = clips.paths.iter().zip(&clips.names).enumerate();
         let unreadable = unreadable.filter_map(|(view, (path, name))| {
             let reason = dataset.why_unreadable(path)?.to_string();
-            // Clients know neither the files nor their folder.
+            // The paths of the server's files are not revealed to clients.
             let reason = reason.replace(&*path.to_string_lossy(), name);
             Some((view, reason.replace(&*clips.folder.path().to_string_lossy(), "")))
         });

@@ -1,5 +1,5 @@
-//! The requests that wait for the device, one after the other. A request that nobody waits for any
-//! more leaves it.
+//! The queue of requests that wait for the device, which is used by one at a time. A request whose client
+//! has gone leaves the queue.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -8,12 +8,12 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-/// How long the queue is.
+/// Length of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Length {
-    /// Requests that wait.
+    /// Number of waiting requests.
     pub waiting: usize,
-    /// Whether one is being answered.
+    /// Whether a request is being processed.
     pub running: bool,
 }
 
@@ -32,7 +32,7 @@ struct State<T, A> {
     next: u64,
 }
 
-/// A request, for the thread that answers it.
+/// A request, as passed to the thread that processes it.
 #[derive(Debug)]
 pub(super) struct Job<T, A> {
     number: u64,
@@ -41,7 +41,7 @@ pub(super) struct Job<T, A> {
     pub reply: oneshot::Sender<A>,
 }
 
-/// A place in the queue; dropping it gives it up.
+/// A request's place in the queue; dropping it removes the request.
 #[derive(Debug)]
 pub(super) struct Ticket<T, A> {
     queue: Arc<Queue<T, A>>,
@@ -56,7 +56,7 @@ impl<T, A> Queue<T, A> {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Waits behind those that are there. A closed queue drops the request.
+    /// Appends a request. A closed queue drops it.
     pub(super) fn join(self: &Arc<Self>, request: T) -> Ticket<T, A> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
@@ -70,7 +70,8 @@ impl<T, A> Queue<T, A> {
         Ticket { queue: Arc::clone(self), number, answer }
     }
 
-    /// The next request, once there is one; the one before it is done. `None` once the queue is closed.
+    /// Waits for the next request and returns it; the previous one counts as done. `None` once the queue is
+    /// closed.
     pub(super) fn next(&self) -> Option<Job<T, A>> {
         let mut state = self.lock();
         state.running = false;
@@ -91,7 +92,7 @@ impl<T, A> Queue<T, A> {
         Length { waiting: state.waiting.len(), running: state.running }
     }
 
-    /// Sends away those that wait and takes no more.
+    /// Drops the waiting requests and accepts no more.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -107,7 +108,7 @@ impl<T, A> Queue<T, A> {
 }
 
 impl<T, A> Ticket<T, A> {
-    /// The answer; `None` if the queue was closed before, or its thread has ended.
+    /// Waits for the answer; `None` if the queue is closed first or its thread has ended.
     pub(super) async fn answer(mut self) -> Option<A> {
         (&mut self.answer).await.ok()
     }
@@ -119,7 +120,7 @@ impl<T, A> Drop for Ticket<T, A> {
         let place = state.waiting.iter().position(|job| job.number == self.number);
         let job = place.and_then(|place| state.waiting.remove(place));
         drop(state);
-        // Its files are removed without the lock.
+        // Dropping the job removes its files, which must not happen under the lock.
         drop(job);
     }
 }
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_come_in_order_and_those_given_up_do_not_come() {
+    fn requests_come_in_order_and_abandoned_ones_do_not_come() {
         let queue = Arc::new(Queue::<u32, u32>::new());
         let length = |waiting, running| Length { waiting, running };
         let [first, second, third] = [1, 2, 3].map(|request| queue.join(request));
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!((job.request, queue.length()), (1, length(1, true)));
         job.reply.send(10).unwrap();
         assert_eq!(pollster::block_on(first.answer()), Some(10));
-        // Given up while it is answered.
+        // Abandoned while it is processed.
         let job = queue.next().unwrap();
         assert_eq!((job.request, queue.length()), (3, length(0, true)));
         drop(third);

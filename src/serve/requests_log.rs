@@ -1,4 +1,4 @@
-//! A line of the log for each request, once it has its answer or will have none.
+//! Logs a line for each request, once it is answered or abandoned.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use log::Level;
 
-/// Logs what is passed on: what takes clips for everybody, the rest with `-v`, for the page asks for
-/// the queue's length each second.
+/// Logs the requests that pass through: those with clips always, others only with `-v`, because the page
+/// polls the queue's length every second.
 pub(super) async fn logged(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let level = if method == Method::POST { Level::Info } else { Level::Debug };
@@ -20,7 +20,8 @@ pub(super) async fn logged(request: Request, next: Next) -> Response {
     response
 }
 
-/// Written when it is dropped, as the answering of a request is when its client goes away or the server ends.
+/// A log line that is written on drop, so that it is also written when the request's future is dropped
+/// because its client goes away or the server shuts down.
 struct Line {
     level: Level,
     method: Method,

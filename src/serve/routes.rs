@@ -1,4 +1,4 @@
-//! What is answered where. `schemas/openapi.json` describes it.
+//! The routes of the server, documented in `schemas/openapi.json`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use super::upload::{UploadError, receive};
 use super::{Limits, OPENAPI};
 use crate::data::video::Cancel;
 
-/// What all requests share.
+/// State that all requests share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub page: String,
-    /// The answer about the model.
+    /// Description of the model.
     pub about: Value,
-    /// Requests with clips that are received, wait or are answered.
-    pub places: Arc<Semaphore>,
+    /// Slots for requests with clips that are being received, waiting or being processed.
+    pub slots: Arc<Semaphore>,
     pub queue: Arc<Requests>,
-    /// The folder of all uploads.
+    /// Folder of all uploads.
     pub folder: PathBuf,
     pub hosts: Hosts,
     pub limits: Limits,
@@ -48,7 +48,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     let method = async || {
         Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            "this address does not take that method; see /openapi.json",
+            "this path does not support that method; see /openapi.json",
         )
     };
     Router::new()
@@ -60,7 +60,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .fallback(absent)
         .method_not_allowed_fallback(method)
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
-        // Around the guard, so that what it refuses has a line, too.
+        // Outside the guard, so that requests that it refuses are logged too.
         .layer(from_fn(logged))
         .with_state(shared)
 }
@@ -72,10 +72,10 @@ async fn predictions(State(shared): Served, request: Request) -> Response {
     }
 }
 
-/// Takes the clips, waits for the device, and predicts. A client that goes away drops this.
+/// Receives the clips, waits for the device, and predicts. The future is dropped when the client goes away.
 async fn predict(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
-    let Ok(_place) = shared.places.try_acquire() else {
-        let busy = "too many requests wait: try again later";
+    let Ok(_slot) = shared.slots.try_acquire() else {
+        let busy = "too many requests are waiting: try again later";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, busy));
     };
     let (head, body) = request.into_parts();
@@ -85,7 +85,7 @@ async fn predict(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
         return Err(UploadError::TooLarge(shared.limits.max_upload).into());
     }
     let clips = receive(body, boundary, &shared.folder, &shared.limits).await?;
-    let _waits = Waits(clips.cancel.clone());
+    let _cancel = CancelOnDrop(clips.cancel.clone());
     let ticket = shared.queue.join(clips);
     match ticket.answer().await {
         Some(Ok(answer)) if answer.action.views.is_empty() => {
@@ -97,20 +97,20 @@ async fn predict(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
             let failed = "the prediction failed; the server's log says why";
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, failed))
         }
-        None => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending")),
+        None => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")),
     }
 }
 
-/// A client that waits for its prediction. When it goes away, nobody reads its clips any further.
-struct Waits(Cancel);
+/// Cancels reading the clips when the client no longer waits for its prediction.
+struct CancelOnDrop(Cancel);
 
-impl Drop for Waits {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
     }
 }
 
-/// What separates the parts of a body.
+/// Returns the boundary between the parts of a multipart body.
 fn boundary(headers: &HeaderMap) -> Result<String, Refusal> {
     let kind = text(headers, CONTENT_TYPE).unwrap_or_default();
     multer::parse_boundary(kind).map_err(|error| match error {
@@ -119,7 +119,7 @@ fn boundary(headers: &HeaderMap) -> Result<String, Refusal> {
         }
         _ => Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "clips are sent as multipart/form-data, in parts named clip",
+            "clips must be sent as multipart/form-data, in parts named clip",
         ),
     })
 }

@@ -1,4 +1,4 @@
-//! A server whose device fails.
+//! Tests of a server whose device fails.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::evaluate::{Averaging, PredictOptions};
 use crate::model::{BackboneKind, ModelConfig};
 use crate::schema::Schema;
 
-/// The status of an answer to a clip.
+/// Sends a clip and returns the status of the response.
 fn predict(address: SocketAddr) -> String {
     let clip = std::fs::read("tests/data/clips/two_parts.mp4").unwrap();
     let head = b"--x\r\nContent-Disposition: form-data; name=\"clip\"; filename=\"a.mp4\"\r\n\r\n";
@@ -30,7 +30,7 @@ fn predict(address: SocketAddr) -> String {
 }
 
 #[test]
-fn a_server_ends_with_its_device() {
+fn a_server_shuts_down_when_its_device_is_lost() {
     let Some(device) = device::unshared() else { return };
     let schema = Schema::mvfoul().unwrap();
     let config = ModelConfig::new(BackboneKind::R3dTiny, &schema);
@@ -61,6 +61,6 @@ fn a_server_ends_with_its_device() {
     simulate_failure(&device);
     assert_eq!(predict(address), "500");
     let error = running.join().unwrap().unwrap_err().to_string();
-    assert!(error.starts_with("the server ends: the device is lost: "), "{error}");
+    assert!(error.starts_with("the server is shutting down: the device is lost: "), "{error}");
     assert!(error.ends_with("simulated") && !error.contains('\n'), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Clips from a request's body to files, in chunks and within limits.
+//! Stores the clips of a request's body in files, in chunks and within limits.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -20,25 +20,25 @@ use super::model::Clips;
 use crate::data::video::{Cancel, has_clip_extension};
 use crate::text::turns;
 
-/// Most bytes of a part's head, and of whatever else is not a clip's content.
+/// Maximum number of bytes of a part's head, or of anything else that is not a clip's content.
 const MAX_HEAD: u64 = 1 << 20;
 
-/// Most characters of a clip's name that are kept.
+/// Maximum number of characters of a clip's name; the rest is cut off.
 const MAX_NAME: usize = 120;
 
-/// Why a body is not taken.
+/// Why a request's body is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UploadError {
-    /// It is not what was asked for.
+    /// The body is malformed or does not have the expected parts.
     #[error("{0}")]
     Form(String),
-    /// It is larger than allowed.
-    #[error("the clips are larger than {} MiB together", .0 >> 20)]
+    /// The body is larger than allowed.
+    #[error("the clips are larger than {} MiB in total", .0 >> 20)]
     TooLarge(u64),
-    /// It comes too slowly.
+    /// The body arrives too slowly.
     #[error("the clips did not arrive in time")]
     Slow,
-    /// The connection has ended.
+    /// The connection was closed early.
     #[error("the request is incomplete")]
     Incomplete,
     /// The clips cannot be stored.
@@ -53,19 +53,19 @@ pub(super) async fn receive(
     folder: &Path,
     limits: &Limits,
 ) -> Result<Clips, UploadError> {
-    let time = Time { idle: limits.idle, end: Instant::now() + limits.body };
+    let timeouts = Timeouts { idle: limits.idle, end: Instant::now() + limits.body };
     let held = Arc::new(AtomicU64::new(0));
     let body = Paced {
         body: body.into_data_stream(),
         received: 0,
         limit: limits.max_upload,
         held: Arc::clone(&held),
-        rest: false,
+        pause: false,
     };
     let mut parts = Multipart::new(body, boundary);
     let folder = TempDir::new_in(folder)?;
     let (mut paths, mut names) = (Vec::new(), Vec::new());
-    while let Some(mut part) = time.within(parts.next_field()).await? {
+    while let Some(mut part) = timeouts.within(parts.next_field()).await? {
         held.store(0, Ordering::Relaxed);
         let name = clip_name(&part)?;
         if paths.len() == limits.clips {
@@ -73,7 +73,7 @@ pub(super) async fn receive(
         }
         let path = folder.path().join(file_name(paths.len(), &name));
         let mut file = File::create(&path).await?;
-        while let Some(chunk) = time.within(part.chunk()).await? {
+        while let Some(chunk) = timeouts.within(part.chunk()).await? {
             held.store(0, Ordering::Relaxed);
             file.write_all(&chunk).await?;
         }
@@ -87,7 +87,7 @@ pub(super) async fn receive(
     }
 }
 
-/// What the client calls the clip of a part: the last part of its path, shortened.
+/// Returns the client's name for the clip of a part: the last component of its path, shortened.
 fn clip_name(part: &Field<'_>) -> Result<String, UploadError> {
     if part.name() != Some("clip") {
         return Err(UploadError::Form("there is a part not named clip".to_owned()));
@@ -102,7 +102,7 @@ fn clip_name(part: &Field<'_>) -> Result<String, UploadError> {
     }
 }
 
-/// The name of a clip's file, which has nothing of the client's but a known extension.
+/// Returns the name of a clip's file, which takes nothing from the client but a known extension.
 fn file_name(index: usize, shown: &str) -> String {
     let shown = Path::new(shown);
     let extension = shown.extension().and_then(|extension| extension.to_str());
@@ -112,14 +112,14 @@ fn file_name(index: usize, shown: &str) -> String {
     }
 }
 
-/// How long a body may take.
-struct Time {
+/// Time limits for receiving a body.
+struct Timeouts {
     idle: Duration,
     end: Instant,
 }
 
-impl Time {
-    /// Waits for the next piece.
+impl Timeouts {
+    /// Waits for the next piece within the limits.
     async fn within<T>(
         &self,
         piece: impl Future<Output = multer::Result<T>>,
@@ -142,23 +142,23 @@ fn refused(error: multer::Error) -> UploadError {
     }
 }
 
-/// A body within its limits, a chunk at a time: the parser would take all there is before it gives
-/// anything on, and keep what has no end.
+/// A body that is limited in size and passed to the parser one chunk at a time. The parser would otherwise
+/// buffer everything available before it returns anything, and without limit if a part has no end.
 struct Paced {
     body: BodyDataStream,
     received: u64,
     limit: u64,
-    /// Bytes that the parser has taken since it last gave something on.
+    /// Bytes that the parser has read since it last returned something.
     held: Arc<AtomicU64>,
-    /// Whether the parser is to look at the last chunk first.
-    rest: bool,
+    /// Whether to return `Pending` once, so that the parser processes the last chunk first.
+    pause: bool,
 }
 
 impl Stream for Paced {
     type Item = Result<Bytes, UploadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.rest) {
+        if std::mem::take(&mut self.pause) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -168,7 +168,7 @@ impl Stream for Paced {
             Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(UploadError::Incomplete))),
             Poll::Ready(Some(Ok(chunk))) => chunk,
         };
-        self.rest = true;
+        self.pause = true;
         let size = chunk.len() as u64;
         self.received += size;
         let held = self.held.fetch_add(size, Ordering::Relaxed) + size;

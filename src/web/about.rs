@@ -1,4 +1,4 @@
-//! What a page knows of its model besides the values of the weights, as JSON.
+//! The JSON description of the model in a page: everything but the values of the weights.
 
 use burn::nn::Linear;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::data::InputSpec;
 use crate::evaluate::Calibration;
 use crate::schema::{Schema, Task};
 
-/// What the page knows besides the values of the weights.
+/// Description of the model in an exported page.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct About {
@@ -25,11 +25,11 @@ pub(super) struct About {
     /// Whether weights are f16.
     pub half: bool,
     pub network: Network,
-    /// Ways to run the backbone; a page takes the first that its device can.
+    /// Programs that run the backbone; the page takes the first that its device supports.
     pub programs: Vec<Program>,
-    /// Clips of smaller frames, for which a device may have memory enough.
+    /// Clips with smaller frames, for which a device may have enough memory.
     pub smaller: Vec<Smaller>,
-    /// Bytes of all weights.
+    /// Size of all weights in bytes.
     pub bytes: usize,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct AboutTask {
     pub name: String,
     pub title: String,
     pub classes: Vec<String>,
-    /// By which the logits are divided.
+    /// Temperature that the logits are divided by.
     pub temperature: f64,
 }
 
@@ -54,7 +54,7 @@ impl AboutTask {
 pub(super) struct AboutInput {
     /// T, H, W.
     pub size: [usize; 3],
-    /// As `--window` takes it.
+    /// The window in the syntax of `--window`.
     pub window: String,
     pub target_fps: f64,
     pub max_views: Option<usize>,
@@ -76,23 +76,23 @@ impl AboutInput {
     }
 }
 
-/// T, H, W.
+/// Returns the size T, H, W of a clip.
 pub(super) fn clip_size(input: &InputSpec) -> [usize; 3] {
     [input.window.frames_per_clip, input.size[0], input.size[1]]
 }
 
-/// What follows the backbone.
+/// The layers after the backbone.
 #[derive(Debug, Serialize)]
 pub(super) struct Network {
-    /// Attention's layers, a ReLU between them; without, views are averaged.
+    /// The attention's layers, with a ReLU between them; `None` if views are averaged.
     pub attention: Option<[AboutLinear; 2]>,
     /// Row 0, "unknown", of the embedding of each annotated property.
     pub unknown: Vec<Span>,
-    /// Layers of each task, a ReLU between them.
+    /// Layers of each task's head, with a ReLU between them.
     pub heads: Vec<[AboutLinear; 2]>,
 }
 
-/// y = x·W + b.
+/// A linear layer, y = x·W + b.
 #[derive(Debug, Serialize)]
 pub(super) struct AboutLinear {
     /// `[inputs, outputs]`.
@@ -118,24 +118,24 @@ impl AboutLinear {
     }
 }
 
-/// What the page of a server knows.
+/// Description of the model in a server's page.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ServedAbout<'a> {
-    /// True, by which the page tells.
+    /// Always true, which distinguishes the page from an exported one.
     pub server: bool,
     pub name: &'a str,
     pub backbone: String,
     pub epoch: usize,
     pub tasks: Vec<AboutTask>,
     pub input: AboutInput,
-    /// Number of predictions of which the answer is the mean.
+    /// Maximum number of predictions that are averaged.
     pub averaged: usize,
-    /// Whether they are fewer where the crops of all clips are the same.
+    /// Whether fewer are averaged if the three crops of all clips are the same.
     pub same_crops_count_once: bool,
 }
 
-/// A size of clips and what it takes.
+/// A size of clips and the memory that it takes.
 #[derive(Debug, Serialize)]
 pub(super) struct Smaller {
     /// T, H, W.

@@ -1,4 +1,4 @@
-//! Records a backbone's forward pass, with the kernels of training.
+//! Records a backbone's forward pass, which uses the kernels of training.
 
 use super::program::{Id, Program, Recorder};
 use super::weights::{Span, Weights};
@@ -11,7 +11,7 @@ use crate::model::{Backbone, Part, STAGES, Unit};
 use crate::norm::Spec;
 use crate::norm::wgsl::BatchNorm;
 
-/// The weights of a convolution and of its normalisation.
+/// Locations of the weights of a convolution and its batch norm.
 #[derive(Debug, Clone, Copy)]
 struct UnitSpans {
     conv: Span,
@@ -21,7 +21,7 @@ struct UnitSpans {
     variance: Span,
 }
 
-/// Where a backbone's weights lie: those of each part's units, the shortcut's last.
+/// Locations of a backbone's weights: those of each part's units, the shortcut's last.
 #[derive(Debug)]
 pub(super) struct BackboneSpans(Vec<Vec<UnitSpans>>);
 
@@ -52,8 +52,8 @@ pub(super) fn append(
     Ok(BackboneSpans(backbone.parts(0).into_iter().map(part).collect::<Result<_, _>>()?))
 }
 
-/// The forward pass of one clip of `[T, H, W]`, for devices with these limits and activations stored
-/// this way.
+/// Records the forward pass of one clip of `[T, H, W]`, for devices with the given limits and activations
+/// stored as `stored`.
 pub(super) fn record(
     backbone: &Backbone,
     BackboneSpans(spans): &BackboneSpans,
@@ -74,7 +74,7 @@ pub(super) fn record(
         });
         number[stage] += 1;
         let units = part.units();
-        // Before the others: its result is smaller than what it reads, which can go earlier then.
+        // The shortcut runs first: its result is smaller than its input, whose buffer is free earlier then.
         let residual = match part.shortcut() {
             Some(unit) => {
                 let unit = (unit, spans[units.len()]);
@@ -98,7 +98,7 @@ pub(super) fn record(
     Ok(recorder.finish([input, x], [c, t, h, w]))
 }
 
-/// A convolution, its normalisation, what is added, and a ReLU.
+/// Records a convolution, its batch norm, the addition of `added`, and a ReLU if `relu`.
 fn record_unit(
     recorder: &mut Recorder,
     ((conv, norm), spans): (Unit<'_>, UnitSpans),

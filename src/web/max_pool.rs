@@ -1,10 +1,10 @@
-//! The max pooling behind the stem of Hara et al.'s networks, which in training is Burn's.
+//! The max pooling after the stem of Hara et al.'s networks; training uses Burn's for it.
 
 use crate::kernels::layout::{Layout, Record, wgsl_struct};
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot, fill, fits, fold};
 use crate::kernels::storage::Storage;
 
-/// `max_pool.wgsl`, by how both tensors are stored.
+/// The kernel in `max_pool.wgsl`, for tensors stored in the given way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct MaxPoolKernel(Storage);
 
@@ -23,7 +23,7 @@ wgsl_struct! {
 const THREADS: u32 = 64;
 
 impl MaxPoolKernel {
-    /// Every variant.
+    /// Returns every variant of the kernel.
     pub(crate) fn variants() -> Vec<Self> {
         [Storage::F32].into_iter().chain(Storage::HALVES).map(Self).collect()
     }
@@ -56,8 +56,8 @@ impl Shader for MaxPoolKernel {
     }
 }
 
-/// The pooling of `[N, C, T, H, W]` = `from` to `to`. Operands: 0 `x`; 1 `y`, written, with room for
-/// whole fours.
+/// Plans the pooling from `[N, C, T, H, W]` = `from` to `to`. Operands: 0 `x`; 1 `y`, written, with its
+/// length rounded up to a multiple of four.
 pub(super) fn plan(
     [from, to]: [[usize; 5]; 2],
     stored: Storage,

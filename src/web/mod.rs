@@ -1,4 +1,4 @@
-//! A trained network as a page that runs it in a browser: the launches of training's own kernels,
+//! Exports a trained network as a page that runs it in a browser: the launches of training's own kernels,
 //! planned for WebGPU, with the weights and a player.
 
 mod about;
@@ -29,7 +29,7 @@ use crate::schema::Schema;
 use about::{About, AboutInput, AboutLinear, Network, ServedAbout, Smaller, clip_size, tasks};
 use weights::Weights;
 
-/// Why there is no page.
+/// Why a page could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     /// The network cannot compute clips of this size.
@@ -37,26 +37,26 @@ pub enum WebError {
     Plan {
         /// T, H, W.
         size: [usize; 3],
-        /// Why not.
+        /// Why it cannot be computed.
         source: PlanError,
     },
     /// The weights cannot be read.
     #[error("the weights cannot be read: {0}")]
     Weights(String),
-    /// A value that f16 cannot hold.
+    /// A weight is beyond the range of f16.
     #[error("the weights of {tensor} have values beyond the range of f16 (±65504)")]
     BeyondHalf {
-        /// Where.
+        /// Which weights.
         tensor: String,
     },
     /// The page cannot be rendered, which should not happen.
     #[error("the page cannot be rendered: {0}")]
     Template(#[from] askama::Error),
-    /// Its data cannot be written as JSON, which should not happen.
+    /// The page's data cannot be written as JSON, which should not happen.
     #[error("the page cannot be rendered: {0}")]
     Json(#[from] serde_json::Error),
-    /// The folder of the page has other files.
-    #[error("{}: the page is a folder, because of its size, and this one holds other files", .path.display())]
+    /// The folder of the page contains other files.
+    #[error("{}: the page is too large for one file and becomes a folder, but this one holds other files", .path.display())]
     Occupied {
         /// The folder.
         path: PathBuf,
@@ -71,15 +71,16 @@ pub enum WebError {
     },
 }
 
-/// A network with everything that a page needs to run it. [`WebModel::write`] makes the page.
+/// A network with everything that a page needs to run it. [`WebModel::write`] writes the page.
 #[derive(Debug)]
 pub struct WebModel {
     about: About,
     weights: Vec<u8>,
 }
 
-/// The page of a server that answers `POST /api/predictions`, for a network of this checkpoint, `name`, and
-/// clips as `input` has them. What it shows of a clip is what the network would see in a plain window.
+/// Renders the page of a server that answers `POST /api/predictions`, for the network of the checkpoint
+/// `name` and clips as specified by `input`. The page shows the frames of a clip that the network sees in a
+/// single reading.
 ///
 /// # Errors
 /// [`WebError::Template`], [`WebError::Json`].
@@ -102,22 +103,21 @@ pub fn served_page(
     })
 }
 
-/// What a browser's device can do, but for the size of a buffer, of which the page asks for what it
-/// needs.
+/// Limits of a browser's device, except the size of a binding: the page requests the size that it needs.
 const DEVICE: DeviceLimits =
     DeviceLimits { max_binding_bytes: i32::MAX as usize, ..DeviceLimits::WEBGPU };
-/// The same of SwiftShader, the software device of Chromium, for which there are kernels of their own.
+/// Limits of SwiftShader, Chromium's software device, for which there are separate kernels.
 const SOFTWARE: DeviceLimits =
     DeviceLimits { software: true, subgroup: [4, 4], subgroup_operations: true, ..DEVICE };
-/// Shares of the frames' sides for which memory is stated too.
+/// Factors on the height and width of frames for which the page also states the memory.
 const SMALLER: [f64; 3] = [0.75, 0.5, 0.35];
 
 impl WebModel {
-    /// A network for clips as `input` has them. With `half` the weights of convolutions are stored as
-    /// f16, and so are activations where a device has f16. `name` is the checkpoint's.
+    /// Prepares a network for clips as specified by `input`. With `half`, the weights of convolutions are
+    /// stored as f16, and so are activations on devices that support f16. `name` is the checkpoint's.
     ///
     /// # Errors
-    /// [`WebError`] but for [`WebError::Write`].
+    /// [`WebError`], except [`WebError::Write`].
     pub fn new(
         net: &MultiViewNet,
         info: &CheckpointInfo,
@@ -171,7 +171,7 @@ impl WebModel {
         Ok(Self { about, weights: weights.bytes })
     }
 
-    /// Ways to run the backbone, for different devices.
+    /// Returns the programs that run the backbone, for different devices.
     pub fn programs(&self) -> &[Program] {
         &self.about.programs
     }

@@ -1,4 +1,4 @@
-//! The page as files.
+//! Writing the page to files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use super::about::{About, ServedAbout};
 use super::{WebError, WebModel};
 use crate::atomic_file;
 
-/// A page that would be larger becomes a folder: browsers and mail programs have trouble with such
-/// files.
+/// Maximum size of a single file, in bytes. A larger page becomes a folder, because browsers and mail
+/// programs have trouble with such files.
 const LARGEST: usize = 100_000_000;
 /// Bytes of weights in one file of a folder; a multiple of 3, for base64.
 const PIECE: usize = 30_000_000;
 
-/// What is said of the frames that are shown, where the network sees no others.
+/// Caption of the frames that the page shows, if the network sees no others.
 const SEEN: &str = "what the network sees of each";
 
-/// What was written.
+/// The files of a page that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// The page to open.
     pub page: PathBuf,
-    /// Bytes of all files.
+    /// Total size of the files in bytes.
     pub bytes: u64,
-    /// Number of files: 1, or those of a folder.
+    /// Number of files; more than 1 if the page is a folder.
     pub files: usize,
 }
 
@@ -40,19 +40,19 @@ struct Page<'a> {
     epoch: usize,
     /// Whether the network runs on the server that the page comes from.
     server: bool,
-    /// What is said of the frames that are shown.
+    /// Caption of the frames that the page shows.
     seen: &'a str,
-    /// JSON in which no character can end an element.
+    /// JSON without characters that could end the HTML element.
     about: &'a str,
     /// The weights in base64, if they are in the page.
     weights: Option<&'a str>,
-    /// Else the scripts that have them.
+    /// Otherwise, the scripts that contain them.
     scripts: &'a [String],
 }
 
 impl WebModel {
-    /// Writes the page to `out`. Where it would be larger than 100 MB, a folder is written in its place,
-    /// named without the extension: `index.html` and scripts with the weights.
+    /// Writes the page to `out`. A page that would be larger than 100 MB is written as a folder instead,
+    /// named without the extension, with `index.html` and scripts that contain the weights.
     ///
     /// # Errors
     /// [`WebError`].
@@ -73,7 +73,7 @@ impl WebModel {
         let folder = out.with_extension("");
         let fail = |source| WebError::Write { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(fail)?;
-        // An earlier page is replaced.
+        // A folder with an earlier page may be overwritten.
         let is_empty = fs::read_dir(&folder).map_err(fail)?.next().is_none();
         if !is_empty && !folder.join(script(0)).is_file() {
             return Err(WebError::Occupied { path: folder });
@@ -99,19 +99,19 @@ impl WebModel {
     }
 }
 
-/// Whether a file that begins like this is a page of a network; a run's report is none.
+/// Whether a file that starts with `head` is a network's page, as opposed to, say, a run's report.
 pub(crate) fn is_page(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head);
-    // Of the pages, these alone play clips from memory.
+    // Only these pages play clips from memory.
     head.starts_with("<!doctype html>") && head.contains("media-src blob:")
 }
 
-/// The name of a piece of the weights.
+/// Returns the name of the script with a piece of the weights.
 fn script(index: usize) -> String {
     format!("weights-{}.js", index + 1)
 }
 
-/// A page that asks the server that it comes from.
+/// Renders the page that sends clips to its own server.
 pub(super) fn served(about: &ServedAbout<'_>) -> Result<String, WebError> {
     let ServedAbout { name, backbone, epoch, .. } = about;
     let json = inline_json(about)?;
@@ -135,7 +135,7 @@ pub(super) fn served(about: &ServedAbout<'_>) -> Result<String, WebError> {
     Ok(page.render()?)
 }
 
-/// JSON in which no character can end an element.
+/// Serialises a value as JSON without characters that could end the HTML element.
 fn inline_json(value: &impl Serialize) -> Result<String, WebError> {
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }

@@ -1,4 +1,4 @@
-//! A forward pass as a page executes it: buffers, shaders, launches. Nothing here talks to a GPU.
+//! A forward pass in the form that a page executes: buffers, shaders, launches. Nothing here uses a GPU.
 
 use serde::Serialize;
 
@@ -8,41 +8,42 @@ use crate::kernels::plan::{DeviceLimits, Plan, Shader, Slot};
 use crate::kernels::storage::Storage;
 use crate::kernels::web::{shader_index, uses_f16, uses_subgroups};
 
-/// A forward pass of one view. A page makes the buffers, runs `prepare` once, and for each view writes
-/// the clip into `input`, runs the layers in order and reads `output`.
+/// A forward pass of one view. The page creates the buffers, runs `prepare` once, and for each view writes
+/// the clip into `input`, runs the layers in order and reads `output` back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Program {
     /// Features that a WebGPU device must have been requested with.
     pub features: Vec<&'static str>,
-    /// The subgroups of the only devices that it is for, which run shaders on the CPU; `None`: any device.
+    /// Subgroup size of the devices that the program is limited to, which run shaders on the CPU; `None` if
+    /// it is for any device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subgroup: Option<u32>,
-    /// Whether activations, `input` and `output` among them, are f16 and not f32.
+    /// Whether activations, including `input` and `output`, are f16 rather than f32.
     pub half: bool,
-    /// WGSL with the entry point `main`; each once.
+    /// WGSL sources with the entry point `main`, without duplicates.
     pub shaders: Vec<String>,
     /// All buffers.
     pub buffers: Vec<Buffer>,
-    /// Launches that depend on weights alone.
+    /// Launches that depend only on weights.
     pub prepare: Vec<Dispatch>,
     /// The forward pass, layer by layer.
     pub layers: Vec<Layer>,
-    /// The buffer of the normalised clip, `[3, T, H, W]`.
+    /// Index of the buffer of the normalised clip, `[3, T, H, W]`.
     pub input: usize,
-    /// The buffer of the last stage's output.
+    /// Index of the buffer of the last stage's output.
     pub output: usize,
-    /// Its shape, `[F, T, H, W]`; the features are its means over T, H, W.
+    /// Shape of the output, `[F, T, H, W]`; the features are its means over T, H, W.
     pub result: [usize; 4],
-    /// What it takes.
+    /// GPU memory that the program takes.
     pub memory: Memory,
 }
 
-/// A buffer.
+/// A buffer of a program.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Buffer {
-    /// Its size.
+    /// Size in bytes.
     pub bytes: usize,
-    /// What it holds from the start.
+    /// Initial contents, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
     /// Whether only [`Program::prepare`] uses it.
@@ -50,32 +51,32 @@ pub struct Buffer {
     pub temporary: bool,
 }
 
-/// What a buffer holds from the start.
+/// Initial contents of a buffer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Contents {
-    /// These 32-bit words.
+    /// 32-bit words.
     Words(Vec<u32>),
-    /// These weights, in f32.
+    /// Weights, converted to f32.
     Weights(Span),
 }
 
-/// Launches that belong together.
+/// The launches of the stem or of a residual block.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Layer {
-    /// `stem`, `layer1.0`, …
+    /// Name of the part: `stem`, `layer1.0`, …
     pub name: String,
-    /// In order.
+    /// Launches, in order.
     pub launches: Vec<Dispatch>,
 }
 
-/// One dispatch: the buffers are bindings 0, 1, … of group 0, all of them read-write storage, and the
-/// parameters the last one, read-only storage.
+/// One dispatch. The buffers are bindings 0, 1, … of group 0, all of them read-write storage; the
+/// parameters are the last binding, read-only storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Dispatch {
     /// Index in [`Program::shaders`].
     pub shader: usize,
-    /// Workgroups.
+    /// Number of workgroups along each dimension.
     pub groups: [u32; 3],
     /// Indices in [`Program::buffers`].
     pub buffers: Vec<usize>,
@@ -86,39 +87,41 @@ pub struct Dispatch {
 /// Bytes of GPU memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Weights and tables, which stay.
+    /// Weights and tables, which stay resident.
     pub weights: usize,
     /// Buffers of the activations.
     pub activations: usize,
-    /// The most bytes of activations that are in use at once.
+    /// Peak of the activations in use at the same time, a lower bound on `activations`.
     pub least: usize,
-    /// The largest buffer.
+    /// Size of the largest buffer.
     pub largest: usize,
 }
 
-/// A buffer while a program is recorded.
+/// Identifies a buffer while a program is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(usize);
 
 #[derive(Debug)]
 struct Recorded {
     bytes: usize,
-    /// What it holds from the start, or that `prepare` writes it; `None`: an activation.
+    /// Origin of the contents if they are the same for every clip; `None` for an activation.
     kept: Option<Kept>,
 }
 
 #[derive(Debug, Clone)]
 enum Kept {
+    /// Initial contents.
     Given(Contents),
+    /// Written by [`Program::prepare`].
     Prepared,
 }
 
 /// Records a program launch by launch.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// The devices that it is for.
+    /// Limits of the devices that the program is for.
     pub limits: DeviceLimits,
-    /// How activations are stored.
+    /// Storage of the activations.
     pub stored: Storage,
     shaders: Vec<String>,
     buffers: Vec<Recorded>,
@@ -132,18 +135,18 @@ impl Recorder {
         Self { limits, stored, shaders, buffers, prepare: Vec::new(), layers: Vec::new() }
     }
 
-    /// What is recorded from now on belongs to the layer `name`.
+    /// Begins the layer `name`, to which subsequent launches belong.
     pub(super) fn begin(&mut self, name: String) {
         self.layers.push(Layer { name, launches: Vec::new() });
     }
 
-    /// Activations of so many values.
+    /// Adds a buffer for activations of `values` values.
     pub(super) fn activations(&mut self, values: usize, stored: Storage) -> Id {
-        // Kernels may write whole fours of either type.
+        // Kernels may write in groups of four values of either type.
         self.buffer(stored.bytes(values.next_multiple_of(4)), None)
     }
 
-    /// A tensor of weights.
+    /// Adds a buffer for a tensor of weights.
     pub(super) fn weights(&mut self, span: Span) -> Id {
         self.buffer(4 * span.count.next_multiple_of(4), Some(Kept::Given(Contents::Weights(span))))
     }
@@ -153,8 +156,8 @@ impl Recorder {
         Id(self.buffers.len() - 1)
     }
 
-    /// Appends an operation on these operands. A launch that has no operand but weights prepares them:
-    /// it is the same for every clip.
+    /// Appends an operation on the given operands. A launch whose only operands are weights does the same
+    /// for every clip, so it goes to [`Program::prepare`].
     pub(super) fn add<K: Shader>(&mut self, plan: &Plan<K>, operands: &[Id]) {
         let scratch: Vec<Id> = plan.scratch.iter().map(|&bytes| self.buffer(bytes, None)).collect();
         let table = |words: &Vec<u32>| {
@@ -194,13 +197,13 @@ impl Recorder {
         }
     }
 
-    /// The program from the clip in `input` to `output` of the shape `result`.
+    /// Finishes the program, which goes from the clip in `input` to `output` of shape `result`.
     pub(super) fn finish(self, [input, output]: [Id; 2], result: [usize; 4]) -> Program {
         let Self { limits, stored, shaders, buffers: recorded, prepare, layers } = self;
         let launches: Vec<&Dispatch> = layers.iter().flat_map(|layer| &layer.launches).collect();
         let mut lifetimes = Vec::new();
-        // Where each recorded buffer is among the program's, kept ones first.
-        let mut place = vec![None; recorded.len()];
+        // Index of each recorded buffer among the program's; those that are not activations come first.
+        let mut index = vec![None; recorded.len()];
         let mut buffers = Vec::new();
         let mut activations = Vec::new();
         for (id, Recorded { bytes, kept }) in recorded.iter().enumerate() {
@@ -223,7 +226,7 @@ impl Recorder {
                             Kept::Given(contents) => Some(contents.clone()),
                             Kept::Prepared => None,
                         };
-                        place[id] = Some(buffers.len());
+                        index[id] = Some(buffers.len());
                         buffers.push(Buffer {
                             bytes: *bytes,
                             contents,
@@ -233,11 +236,11 @@ impl Recorder {
                 }
             }
         }
-        let staying = buffers.iter().filter(|buffer| !buffer.temporary);
-        let weights = staying.map(|buffer| buffer.bytes).sum();
+        let resident = buffers.iter().filter(|buffer| !buffer.temporary);
+        let weights = resident.map(|buffer| buffer.bytes).sum();
         let sharing = Sharing::new(&lifetimes);
         for (id, buffer) in activations.iter().zip(&sharing.buffer) {
-            place[*id] = Some(buffers.len() + buffer);
+            index[*id] = Some(buffers.len() + buffer);
         }
         let pool = sharing.sizes.iter();
         buffers.extend(pool.map(|&bytes| Buffer { bytes, contents: None, temporary: false }));
@@ -247,9 +250,9 @@ impl Recorder {
             least: least(&lifetimes),
             largest: buffers.iter().map(|buffer| buffer.bytes).max().unwrap_or(0),
         };
-        let placed = |id: usize| place[id].expect("what a launch binds has a place");
+        let index_of = |id: usize| index[id].expect("every bound buffer has an index");
         let bound = |launch: Dispatch| {
-            let buffers = launch.buffers.iter().map(|&id| placed(id)).collect();
+            let buffers = launch.buffers.iter().map(|&id| index_of(id)).collect();
             Dispatch { buffers, ..launch }
         };
         let features = [
@@ -261,8 +264,8 @@ impl Recorder {
             features: used.map(|(name, _)| name).collect(),
             subgroup: limits.software.then_some(limits.subgroup[0]),
             half: stored.is_half(),
-            input: placed(input.0),
-            output: placed(output.0),
+            input: index_of(input.0),
+            output: index_of(output.0),
             prepare: prepare.into_iter().map(bound).collect(),
             layers: layers
                 .into_iter()

@@ -1,8 +1,8 @@
-//! Which tensors lie in one buffer, one after the other.
+//! Lets tensors that are not in use at the same time share a buffer.
 
 use std::cmp::Reverse;
 
-/// A tensor and the launches from the first to the last that uses it.
+/// A tensor's size and the first and last launch that use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lifetime {
     pub bytes: usize,
@@ -16,19 +16,19 @@ impl Lifetime {
     }
 }
 
-/// Buffers for tensors of which several are never needed at once.
+/// An assignment of tensors to shared buffers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sharing {
-    /// Bytes of each buffer.
+    /// Size of each buffer in bytes.
     pub sizes: Vec<usize>,
-    /// The buffer of each tensor.
+    /// Index of each tensor's buffer.
     pub buffer: Vec<usize>,
 }
 
 impl Sharing {
-    /// The largest tensors choose first ("greedy by size for shared objects" of Pisarchyk and Lee 2020,
-    /// "Efficient Memory Management for Deep Neural Net Inference"). Of equal ones, which a network has
-    /// many of, the first or those that live longest: whichever takes less.
+    /// Assigns the largest tensors first ("greedy by size for shared objects" of Pisarchyk and Lee 2020,
+    /// "Efficient Memory Management for Deep Neural Net Inference"). Tensors of equal size, of which a
+    /// network has many, are taken in order or by lifetime, longest first: whichever takes less memory.
     pub(super) fn new(tensors: &[Lifetime]) -> Self {
         let by_size = |of_equals: fn(&Lifetime) -> usize| {
             let mut order: Vec<usize> = (0..tensors.len()).collect();
@@ -39,8 +39,8 @@ impl Sharing {
         if longest.total() < first.total() { longest } else { first }
     }
 
-    /// Each tensor takes a buffer that none of its contemporaries has; none is larger than those before
-    /// it.
+    /// Assigns each tensor a buffer that no tensor with an overlapping lifetime uses. `order` must be by
+    /// decreasing size.
     fn in_order(tensors: &[Lifetime], order: &[usize]) -> Self {
         let mut users: Vec<Vec<usize>> = Vec::new();
         let mut buffer = vec![0; tensors.len()];
@@ -48,26 +48,26 @@ impl Sharing {
             let is_free = |users: &Vec<usize>| {
                 !users.iter().any(|&user| tensors[user].overlaps(&tensors[tensor]))
             };
-            // The smallest one is the last that was made.
-            let found = users.iter().rposition(is_free).unwrap_or_else(|| {
+            // The last free buffer is the smallest.
+            let chosen = users.iter().rposition(is_free).unwrap_or_else(|| {
                 users.push(Vec::new());
                 users.len() - 1
             });
-            users[found].push(tensor);
-            buffer[tensor] = found;
+            users[chosen].push(tensor);
+            buffer[tensor] = chosen;
         }
         // The first user is the largest.
         let sizes = users.iter().map(|users| tensors[users[0]].bytes).collect();
         Self { sizes, buffer }
     }
 
-    /// Bytes of all buffers.
+    /// Returns the total size of the buffers in bytes.
     pub(super) fn total(&self) -> usize {
         self.sizes.iter().sum()
     }
 }
 
-/// The most bytes that are in use at once: no sharing takes less.
+/// Returns the peak number of bytes in use at the same time, a lower bound for any sharing.
 pub(super) fn least(tensors: &[Lifetime]) -> usize {
     let used = |at: usize| -> usize {
         let live = tensors.iter().filter(|tensor| (tensor.first..=tensor.last).contains(&at));
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_share_a_buffer_only_one_after_the_other() {
+    fn only_tensors_with_disjoint_lifetimes_share_a_buffer() {
         let tensors: Vec<Lifetime> =
             [(100, 0, 1), (60, 1, 2), (80, 2, 3), (60, 0, 3), (10, 3, 3), (20, 4, 5)]
                 .map(|(bytes, first, last)| Lifetime { bytes, first, last })

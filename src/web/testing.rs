@@ -5,10 +5,10 @@ use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::storage::Storage;
 use crate::kernels::web::WebPlan;
 
-/// Max pooling of `[N, C, T, H, W]` in f32 as a page executes it: operand 0 is read, 1 written.
+/// Plans max pooling of `[N, C, T, H, W]` in f32 as a page executes it: operand 0 is read, 1 written.
 ///
 /// # Errors
-/// Where a device cannot compute it.
+/// If a device cannot compute it.
 pub fn max_pool_plan(sizes: [[usize; 5]; 2]) -> Result<WebPlan, PlanError> {
     max_pool::plan(sizes, Storage::F32, &DeviceLimits::WEBGPU).map(|plan| WebPlan::from(&plan))
 }

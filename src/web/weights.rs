@@ -1,4 +1,4 @@
-//! The weights of a network, one after the other.
+//! The weights of a network, concatenated into one buffer.
 
 use burn::tensor::{DType, Tensor};
 use serde::Serialize;
@@ -6,14 +6,14 @@ use serde::Serialize;
 use super::WebError;
 use crate::half::beyond_range;
 
-/// Where a tensor lies.
+/// Location of a tensor among the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Span {
-    /// Bytes before it, a multiple of 4.
+    /// Offset in bytes, a multiple of 4.
     pub offset: usize,
-    /// Its values.
+    /// Number of values.
     pub count: usize,
-    /// Whether they are f16 and not f32; little-endian either way.
+    /// Whether the values are f16 rather than f32; little-endian either way.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub half: bool,
 }
@@ -52,7 +52,7 @@ impl Weights {
         let count = data.num_elements();
         let data = data.try_cast(dtype).map_err(|error| WebError::Weights(error.to_string()))?;
         let offset = self.bytes.len();
-        // Every device that runs polyview is little-endian, as pages read it.
+        // Pages read little-endian values, which is also the order of every machine that runs polyview.
         self.bytes.extend_from_slice(data.as_bytes());
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
         Ok(Span { offset, count, half: dtype == DType::F16 })

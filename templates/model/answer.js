@@ -1,9 +1,9 @@
-// The answer, with all that qualifies it.
+// Shows the prediction, with everything that qualifies it.
 
-// A name, whose direction is not that of the words around it.
+// Isolates the writing direction of a name from the words around it.
 const named = (name) => make('bdi', {}, name);
 
-// The same where there are no elements.
+// Does the same in plain text.
 function isolated(name) {
   if (/^[\x00-\x7f]*$/.test(name)) return name;
   return `\u2068${name.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '')}\u2069`;
@@ -18,30 +18,30 @@ function table(title, rows) {
   return make('table', { class: 'bars' }, make('caption', {}, ...title), make('tbody', {}, ...rows));
 }
 
-// Says of a view why it is not in the answer, or no longer.
+// Shows at a view why it was left out of the prediction; without a reason, removes the message.
 function mark(view, reason) {
   view.left?.remove();
   view.left = reason && make('p', { class: 'left' }, `Left out: ${reason}`);
   if (reason) view.item.append(view.left);
 }
 
-// The reason why a clip was left out, without its name where it begins with that.
+// Returns the reason why a clip was left out, without the clip's name if the reason begins with it.
 function why({ clip, reason }) {
   const start = `${clip}: `;
   return reason.startsWith(start) ? reason.slice(start.length) : reason;
 }
 
-// Marks those of the views that a server could not read, by their places.
+// Marks the views that the server could not read, by their indices.
 function markLeft(used, unreadable) {
   for (const one of unreadable) if (used[one.view]) mark(used[one.view].shown, why(one));
 }
 
-// Shows an answer as `polyview predict --json` has it, and a line about the time it took.
+// Shows a prediction in the form of `polyview predict --json`, and a line about the time it took.
 function present(found, time) {
   const clear = (id, ...children) => element(id).replaceChildren(...children);
   clear('tasks', ...model.tasks.map(({ name, title }) => {
     const undecided = found.undecided?.includes(name) ?? false;
-    // Where nothing is decided, nothing is the winner.
+    // An undecided task has no winner.
     const row = ({ class: label, confidence }, place) => bar(label, confidence, place === 0 && !undecided);
     return table(undecided ? [named(title), ': undecided'] : [title], found.tasks[name].map(row));
   }));

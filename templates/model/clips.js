@@ -1,14 +1,14 @@
-// Clips as the browser gives them: videos, and folders of images.
+// Reads clips in the browser: videos, and folders of images.
 
-// Weights of red and blue in luma, by the names that browsers give to matrices.
+// Weights of red and blue in luma, by the browsers' names of matrices.
 const MATRICES = { bt709: [0.2126, 0.0722], 'bt2020-ncl': [0.2627, 0.0593] };
 const USUAL_MATRIX = [0.299, 0.114];
 
-// A product's upper half of 32 bits, as src/cpu/colour.rs has it.
+// The upper 16 bits of a product, as in src/cpu/colour.rs.
 const high = (a, b) => (a * b) >> 16;
 
-// From planes of YUV 4:2:0 to RGB in the arithmetic of training (src/cpu/colour.rs), so that both see
-// the same bytes.
+// Converts planes of YUV 4:2:0 to RGB with the arithmetic of training (src/cpu/colour.rs), so that the bytes
+// are the same.
 function yuvToRgb({ y, u, v }, width, height, [kr, kb], full) {
   const kg = 1 - kr - kb;
   const short = (number) => Math.round(number / 8);
@@ -39,7 +39,7 @@ function yuvToRgb({ y, u, v }, width, height, [kr, kb], full) {
   return { data: rgb, height, width };
 }
 
-// The pixels of an image, video or canvas by drawing it.
+// Gets the pixels of an image, video or canvas by drawing it.
 function drawn(source, width, height) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext('2d', { willReadFrequently: true });
@@ -56,7 +56,7 @@ function drawn(source, width, height) {
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-// The frame that a video shows, with its time; null where it shows none yet, undefined where the browser
+// Returns the frame that a video shows, with its time; null if it shows none yet, undefined if the browser
 // cannot tell.
 function shownFrame(video) {
   if (!('VideoFrame' in window)) return undefined;
@@ -67,8 +67,8 @@ function shownFrame(video) {
   }
 }
 
-// The frame that a video shows once its time in seconds is right; null if that never comes. A browser may
-// report the end of a seek before it shows the frame.
+// Waits until a video shows a frame whose time in seconds is right and returns it; null if that never
+// happens. A browser may report the end of a seek before it shows the frame.
 async function frameWhen(video, isRight) {
   for (let tries = 0; tries < 60; tries += 1) {
     const frame = shownFrame(video);
@@ -83,7 +83,7 @@ async function frameWhen(video, isRight) {
   return null;
 }
 
-// A picture turned clockwise by quarters.
+// Turns a picture clockwise by quarter turns.
 function turned({ data, height, width }, degrees) {
   if (!degrees) return { data, height, width };
   const sideways = degrees !== 180;
@@ -102,8 +102,9 @@ function turned({ data, height, width }, degrees) {
   return { data: result, height: tall, width: wide };
 }
 
-// The pixels of a frame: as decoded, where the browser gives its planes and says how it is turned; else as
-// the browser draws the video. Pixels that are not square stay as they are. `isTurned`: by what the file says.
+// Returns the pixels of a frame: as decoded, if the browser gives access to the planes and the rotation is
+// known; otherwise as the browser draws the video. Non-square pixels stay as they are. `isTurned` is whether
+// the file says that frames are rotated.
 async function pixels(video, frame, isTurned) {
   const { format, visibleRect, colorSpace, rotation, flip } = frame ?? {};
   const [width, height] = [video.videoWidth, video.videoHeight];
@@ -132,7 +133,7 @@ class VideoClip {
     const clip = new VideoClip();
     clip.files = [file];
     clip.name = file.name;
-    // Rejected when the clip is closed: a browser ends no seek of a video that has lost its source.
+    // Rejected when the clip is closed: a seek never ends once the video has lost its source.
     clip.closed = new Promise((_, reject) => { clip.end = () => reject(new Error('it was closed')); });
     clip.closed.catch(() => {});
     clip.address = URL.createObjectURL(file);
@@ -142,11 +143,11 @@ class VideoClip {
       clip.video.src = clip.address;
       await event(clip.video, 'loadeddata');
       if (clip.video.videoWidth === 0) throw new Error('it has no pictures');
-      // The first frame need not be shown at 0.
+      // The first frame may be shown at another time than 0.
       const first = await frameWhen(clip.video, () => true);
       clip.origin = (first?.timestamp ?? 0) / 1e6;
       first?.close();
-      // A damaged index points anywhere.
+      // A damaged index may point anywhere.
       clip.isTurned = await isTurned(file).catch(() => false);
       clip.info = await timeline(file, clip.video, clip.origin);
     } catch (reason) {
@@ -159,15 +160,15 @@ class VideoClip {
     return clip;
   }
 
-  // The pixels of frame `index`.
+  // Returns the pixels of frame `index`.
   async frame(index) {
     const [from, to] = this.info.times.slice(index, index + 2).map((time) => this.origin + time);
     const half = (to - from) / 2;
     const isRight = (time) => time >= from - half && time < from + half;
-    // The first seek of a video may end too early.
+    // The first seek in a video may end too early.
     for (let tries = 0; tries < 3; tries += 1) {
       const arrived = event(this.video, 'seeked');
-      // Between two frames a rounded time could fall on either.
+      // Seeks to the middle of the frame: at the boundary of two frames, a rounded time could select either.
       this.video.currentTime = from + half;
       const late = pause(10000).then(() => { throw new Error('the browser stopped reading it'); });
       await Promise.race([this.closed, arrived, late]);
@@ -179,10 +180,10 @@ class VideoClip {
         frame?.close();
       }
     }
-    throw new Error('this browser cannot go to its frames; convert it to mp4 (H.264)');
+    throw new Error('this browser cannot seek to its frames; convert it to mp4 (H.264)');
   }
 
-  // Calls `take(frame, position)` for each of these frames, in order.
+  // Calls `take(frame, position)` for each of the given frames, in order.
   async frames(indices, take) {
     let last;
     for (const [position, index] of indices.entries()) {
@@ -211,8 +212,8 @@ class HiddenClip {
   close() {}
 }
 
-// Files in the natural order of their names, as `natural_key` in src/data/natural.rs has it: texts and
-// numbers in turns, and of equal numbers the one with more zeros first.
+// Sorts files in the natural order of their names, like `natural_key` in src/data/natural.rs: text and numbers
+// alternate, and of equal numbers the one with more leading zeros comes first.
 function naturally(files) {
   const key = (name) => [...name.matchAll(/([^0-9]*)([0-9]*)/g)].filter(([all]) => all).flatMap(([, text, number]) => {
     const value = number.replace(/^0+/, '');
@@ -228,7 +229,7 @@ function naturally(files) {
   return keyed.sort(([a], [b]) => compared(a, b)).map(([, file]) => file);
 }
 
-// Images in the natural order of their names, at 25 frames per second as in training.
+// A clip of images in the natural order of their names, at 25 frames per second as in training.
 class ImageClip {
   static async open(name, files) {
     const clip = new ImageClip();
@@ -255,7 +256,7 @@ class ImageClip {
   close() {}
 }
 
-// The frames of a clip at these indices, at the network's size: [T, H, W, 3] in bytes.
+// Reads the frames of a clip at the given indices, at the network's size: [T, H, W, 3] in bytes.
 async function read(clip, indices, [count, height, width]) {
   const size = height * width * 3;
   const bytes = new Uint8ClampedArray(count * size);
@@ -267,7 +268,7 @@ async function read(clip, indices, [count, height, width]) {
   return bytes;
 }
 
-// [T, H, W, 3] in bytes as the network takes it: [3, T, H, W], normalised.
+// Converts bytes [T, H, W, 3] to the network's input: [3, T, H, W], normalised.
 function normalised(bytes, { size: [count, height, width], mean, std }) {
   const plane = count * height * width;
   const values = new Float32Array(3 * plane);

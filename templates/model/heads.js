@@ -1,4 +1,4 @@
-// What follows the backbone: the views are merged, and each task's head classifies.
+// The layers after the backbone: the views are merged, and each task's head classifies.
 
 const softmax = (values, temperature = 1) => {
   const most = Math.max(...values);
@@ -7,7 +7,7 @@ const softmax = (values, temperature = 1) => {
   return powers.map((power) => power / sum);
 };
 
-// x·W + b; `values` gives a span's numbers.
+// Computes x·W + b; `values` returns the values of a span of weights.
 function linear(x, { weight, bias, outputs }, values) {
   const y = bias ? Array.from(values(bias)) : new Array(outputs).fill(0);
   const w = values(weight);
@@ -20,7 +20,7 @@ function linear(x, { weight, bias, outputs }, values) {
 const twoLayers = (x, [first, second], values) =>
   linear(linear(x, first, values).map((value) => Math.max(value, 0)), second, values);
 
-// { tasks, shares }: each task's probabilities, and each view's part, from the views' features.
+// Returns { tasks, shares }, each task's probabilities and each view's weight, from the views' features.
 function classify({ network, tasks }, features, values) {
   const scores = features.map((feature) =>
     (network.attention ? twoLayers(feature, network.attention, values)[0] : 0));

@@ -1,12 +1,12 @@
-// Runs the backbone on WebGPU: a program of buffers, shaders and launches that polyview has planned
+// Runs the backbone on WebGPU: a program of buffers, shaders and launches planned by polyview
 // (src/web/program.rs).
 
 const MIB = 2 ** 20;
 
-// A problem that has words for the user.
+// An error whose message is for the user.
 class Problem extends Error {}
 
-// What fits where the network does not.
+// Creates the error for a network that does not fit, which suggests a size that does.
 function tooLarge(model, what, fits) {
   const [t, ...sides] = model.input.size;
   const smaller = model.smaller.find(({ memory }) => fits(memory));
@@ -16,7 +16,7 @@ function tooLarge(model, what, fits) {
   return new Problem(`Clips of ${[t, ...sides].join('×')} need ${what}. To run it here, ${advice}.`);
 }
 
-// All numbers that f16 has, by their bits.
+// Returns a table of all f16 numbers, indexed by their bits.
 function halves() {
   return Float32Array.from({ length: 65536 }, (_, bits) => {
     const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
@@ -25,22 +25,22 @@ function halves() {
   });
 }
 
-// The numbers of f16 bits; `table` has all.
+// Converts f16 bits to numbers; `table` is from `halves`.
 function widened(bits, table) {
   const values = new Float32Array(bits.length);
   for (let i = 0; i < bits.length; i += 1) values[i] = table[bits[i]];
   return values;
 }
 
-// The bits of numbers in f16, rounded to the nearest, ties to even. After an odd number of them comes a
-// zero, for which buffers have room: WebGPU writes whole words of 32 bits.
+// Converts numbers to f16 bits, rounded to the nearest, ties to even. An odd number of values is padded with
+// a zero, for which buffers have room: WebGPU only writes whole 32-bit words.
 function toHalves(values) {
   const bits = new Uint32Array(values.length + (values.length % 2));
   bits.set(new Uint32Array(values.buffer, values.byteOffset, values.length));
   return Uint16Array.from(bits, (word) => {
     const sign = (word >>> 16) & 0x8000;
     const rest = word & 0x7fffffff;
-    if (rest >= 0x477ff000) return sign | 0x7bff; // beyond the range, which clips never are
+    if (rest >= 0x477ff000) return sign | 0x7bff; // beyond the range, which never happens with clips
     if (rest < 0x38800000) {
       return sign | Math.round(new Float32Array(Uint32Array.of(rest).buffer)[0] * 2 ** 24);
     }
@@ -49,7 +49,7 @@ function toHalves(values) {
 }
 
 class Network {
-  // The browser's graphics device, before it is opened.
+  // Returns the browser's graphics adapter, from which `open` requests a device.
   static async adapter() {
     if (!navigator.gpu) {
       throw new Problem('This browser has no WebGPU. Chrome and Edge 113, Safari 26 and Firefox 141 '
@@ -63,7 +63,7 @@ class Network {
     return adapter;
   }
 
-  // Opens a device and prepares the network on it. `weights` are all weights as bytes.
+  // Opens a device and prepares the network on it. `weights` holds the bytes of all weights.
   static async open(model, weights) {
     const adapter = await Network.adapter();
     const network = new Network();
@@ -112,7 +112,7 @@ class Network {
     return network;
   }
 
-  // Makes buffers and pipelines, and packs the weights.
+  // Creates buffers and pipelines, and uploads and prepares the weights.
   async load(weights) {
     const { device, program, model } = this;
     const { STORAGE, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
@@ -127,7 +127,7 @@ class Network {
     if (await device.popErrorScope()) {
       const needed = (memory) => memory.weights + memory.activations;
       throw tooLarge(model, `${Math.ceil(this.allocated / MIB)} MiB of graphics memory, which are not `
-        + 'free', (memory) => needed(memory) < 0.6 * needed(program.memory));
+        + 'available', (memory) => needed(memory) < 0.6 * needed(program.memory));
     }
     this.table = model.half ? halves() : undefined;
     program.buffers.forEach(({ contents }, index) => {
@@ -166,7 +166,7 @@ class Network {
     await this.done();
   }
 
-  // Gives the device's memory back.
+  // Releases the device and its memory.
   close() {
     this.device.destroy();
   }
@@ -183,13 +183,13 @@ class Network {
     this.device.queue.submit([encoder.finish()]);
   }
 
-  // Waits for what was submitted, unless the device fails.
+  // Waits for the submitted work; rejects if the device fails.
   done() {
     return Promise.race([this.device.queue.onSubmittedWorkDone(), this.failed]);
   }
 
-  // The features of a clip, [3, T, H, W] normalised; calls `progress(layer, of)` as layers are done.
-  // Answers { features, seconds }: those of the GPU, where it tells.
+  // Computes the features of a clip, [3, T, H, W] normalised; calls `progress(layer, of)` as layers are done.
+  // Returns { features, seconds }; `seconds` is the time on the GPU, if the device has timestamps.
   async features(clip, progress) {
     const { device, program, queries } = this;
     const input = program.half ? toHalves(clip) : clip;

@@ -1,11 +1,11 @@
-// The page: clips in, frames shown, predictions out.
+// The page: takes clips, shows their frames, and predicts.
 
 const element = (id) => document.getElementById(id);
 const model = JSON.parse(element('about').textContent);
 const plural = (count, word) => `${count} ${word}${count === 1 ? '' : 's'}`;
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
-// An element with attributes and children; text is never HTML.
+// Creates an element with attributes and children; text is never parsed as HTML.
 function make(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -16,7 +16,7 @@ function make(tag, attributes = {}, ...children) {
   return made;
 }
 
-// The bytes of base64 texts.
+// Decodes and concatenates base64 texts.
 function decoded(texts) {
   const pieces = texts.map((text) => {
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
@@ -42,7 +42,7 @@ function decoded(texts) {
 
 const views = [];
 let busy = false;
-// Clips that are being opened, and how often they have changed.
+// Number of `add` calls in progress, and number of changes of the clips.
 let adding = 0;
 let changes = 0;
 let opening;
@@ -58,7 +58,7 @@ function say(problem) {
 const words = (error) => (error instanceof Problem ? error.message
   : `Something went wrong: ${error?.message ?? error}`);
 
-// The network with its weights on the device, opened when it is needed first.
+// Returns the network with its weights on the device, which is opened on first use.
 function network() {
   opening ??= (async () => {
     weights ??= decoded(window.modelWeights ?? [element('weights').textContent.trim()]);
@@ -67,13 +67,13 @@ function network() {
   return opening;
 }
 
-// After a failure: the device gives its memory back, and is opened anew when it is needed next.
+// Closes the network after a failure, which releases its memory; it is opened again on the next use.
 function closeNetwork() {
   opening?.then((opened) => opened.network.close(), () => {});
   opening = undefined;
 }
 
-// Views beyond the most that the network takes are left out, as `predict` leaves them out.
+// The views that are used: those beyond the network's maximum are left out, as by `predict`.
 const taken = () => views.slice(0, model.input.maxViews ?? Infinity);
 
 function update() {
@@ -91,7 +91,7 @@ function update() {
   element('note').textContent = notes.join(' ');
 }
 
-// Changed clips make an answer about others stale.
+// Hides the prediction, which is stale once the clips have changed.
 function forget() {
   changes += 1;
   element('answer').hidden = true;
@@ -99,7 +99,7 @@ function forget() {
   update();
 }
 
-// The window's frames as a strip.
+// Draws the window's frames as a strip.
 function draw(view) {
   const [count, height, width] = model.input.size;
   const [tall, wide] = [72, Math.round((72 * width) / height)];
@@ -126,18 +126,18 @@ function draw(view) {
 
 const HIDDEN = 'This browser cannot show it; the server may still read it.';
 
-// Says which moment of its clip a view is.
+// Shows which part of its clip a view is.
 function describe({ clip, shift, moment, slider }) {
   const { first, last } = pick(model.input, clip.info, shift);
   const { frames, fps } = clip.info;
   const shown = (frame) => (frame / fps).toFixed(2);
   const ends = first < 0 || last >= frames;
   moment.textContent = `frames ${first} to ${last} of ${frames}, ${shown(first)} to ${shown(last)} s`
-    + (ends ? '; the clip does not reach so far, and its outermost frame is repeated' : '');
+    + (ends ? '; the window extends beyond the clip, whose outermost frame is repeated' : '');
   slider?.setAttribute('aria-valuetext', moment.textContent);
 }
 
-// Reads the frames of a view at its moment.
+// Reads the frames of a view at its current position.
 async function load(view) {
   const { clip, shift } = view;
   view.at = shift;
@@ -151,7 +151,7 @@ async function load(view) {
   const { indices } = pick(model.input, clip.info, shift);
   try {
     const bytes = await read(clip, indices, model.input.size);
-    // The slider may have moved on, or the view be gone.
+    // The slider may have moved on, or the view may be gone.
     if (view.shift !== shift || view.removed) return;
     view.bytes = bytes;
     draw(view);
@@ -162,8 +162,8 @@ async function load(view) {
   }
 }
 
-// Reads until the frames are those of the view's moment. A slider that is being dragged asks for many;
-// while one is read, only the last of the others counts.
+// Reads until the frames are those of the view's current position. Dragging the slider requests many
+// positions; while one is read, only the last of the others counts.
 function reload(view) {
   const catchUp = async () => {
     while (view.at !== view.shift && !view.removed) await load(view);
@@ -223,7 +223,7 @@ async function openVideo(file) {
 
 const isImage = (file) => /\.(jpe?g|png|bmp|webp)$/i.test(file.name);
 
-// A name for each of these folders: as much of the end of its path as tells it from the others.
+// Returns a name for each folder: the shortest end of its path that distinguishes it from the others.
 function folderNames(paths) {
   const ends = (path, end) => `/${path}`.endsWith(`/${end}`);
   return paths.map((path) => {
@@ -233,7 +233,7 @@ function folderNames(paths) {
   });
 }
 
-// Adds what was chosen or dropped: [path of the folder or '', file] pairs.
+// Adds files that were chosen or dropped, given as pairs [path of the folder or '', file].
 async function add(chosen) {
   say();
   const visible = chosen.filter(([, file]) => !file.name.startsWith('.'));
@@ -266,7 +266,7 @@ async function add(chosen) {
   if (visible.length === 0) say('There is neither a video nor an image among these files.');
 }
 
-// The files of what was dropped, those of folders with the folder's path.
+// Returns the files that were dropped as pairs [path of the folder or '', file].
 async function dropped(transfer) {
   const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (entries.length === 0) return [...(transfer?.files ?? [])].map((file) => ['', file]);
@@ -287,7 +287,7 @@ async function dropped(transfer) {
   return found;
 }
 
-// Runs the network on this device; `at(share, text)` shows how far it is. Answers as `present` takes it.
+// Runs the network on this device; `at(share, text)` shows the progress. Returns the arguments of `present`.
 async function runHere(used, at) {
   const started = performance.now();
   const { bytes, network: opened } = await network();
@@ -306,7 +306,7 @@ async function runHere(used, at) {
   const values = ({ offset, count }) => new Float32Array(bytes, offset, count);
   const { tasks, shares } = classify(model, features, values);
   if (![...tasks.flat(), ...shares].every(Number.isFinite)) {
-    throw new Problem('The scores are not finite: the graphics device has computed something wrong.');
+    throw new Problem('The scores are not finite: the graphics device has computed wrong values.');
   }
   const seconds = (performance.now() - started) / 1000;
   const ranked = ({ classes }, k) => tasks[k].map((confidence, index) => ({ class: classes[index], confidence }))
@@ -335,11 +335,11 @@ async function run() {
   at(undefined, 'preparing');
   const before = changes;
   try {
-    // As they are now: the slider gives a view other frames.
+    // Copies of the views: the slider may give a view other frames in the meantime.
     const used = taken().map((view) => ({ ...view, shown: view }));
     const [found, time] = await (model.server ? askServer : runHere)(used, at);
     if (changes === before) present(found, time);
-    else say('The clips were changed while it ran: press Run again.');
+    else say('The clips were changed during the run: press Run again.');
   } catch (error) {
     closeNetwork();
     say(words(error));
@@ -369,7 +369,7 @@ function start() {
     } catch {
       element('details').open = true;
       getSelection().selectAllChildren(element('json'));
-      element('copied').textContent = 'The browser does not allow it here: the text is selected below.';
+      element('copied').textContent = 'The browser does not allow copying here: the text is selected below.';
     }
   });
   const zone = element('drop');

@@ -1,10 +1,10 @@
-// Frames to the network's size, as in training (src/cpu/resize.rs): scaled so that they cover it, then
-// cut in the centre. Bilinear; when shrinking, the kernel widens with the scale. Pixels are RGB, one
-// byte each, rounded after each of the two passes, rows first.
+// Resizes frames to the network's size, as in training (src/cpu/resize.rs): they are scaled to cover it and
+// cropped in the centre. Bilinear; when shrinking, the kernel widens with the scale. Pixels are RGB, one
+// byte per channel, rounded after each of the two passes, rows first.
 
-// The pixels that are kept of an axis scaled by `k` to at least `to`: how many it has then, which of them
-// is the first, and where those `to` begin and how long they are among the frame's own. Only they are
-// computed: a frame of one row may be thousands of times longer than the network's.
+// Returns which pixels are kept of an axis scaled by `k` to at least `to`: the scaled length, the first kept
+// pixel `start`, and the position `first` and `length` of the kept part in the frame's own pixels. Only this
+// part is computed: scaled, a frame of one row may be thousands of times longer than the network's.
 function kept(from, k, to) {
   const scaled = Math.max(to, Math.floor(from * k + 0.5));
   const start = Math.floor((scaled - to) / 2);
@@ -14,8 +14,8 @@ function kept(from, k, to) {
   return { scaled, start, to, first, length: Math.min(to * step, from - first) };
 }
 
-// For each kept pixel of an axis the first input and the weights of those from there on, in fixed point
-// with the most bits that leave each in 16, as the library has them that resizes for training.
+// Returns for each kept pixel of an axis the first input and the weights of the inputs from there on, in fixed
+// point with as many bits as fit each weight in 16, as in the library that resizes for training.
 function kernels(from, { to, first: begin, length }) {
   const scale = (begin + length - begin) / to;
   const radius = Math.max(scale, 1);
@@ -36,7 +36,7 @@ function kernels(from, { to, first: begin, length }) {
   return { bits, kernels: all.map(fixed) };
 }
 
-// The rows of a frame that are kept, scaled.
+// Scales a frame's rows and returns those that are kept.
 function withRows({ data, height, width }, part) {
   const { scaled: tall, start, to } = part;
   const line = width * 3;
@@ -57,7 +57,7 @@ function withRows({ data, height, width }, part) {
   return { data: scaled, height: to, width };
 }
 
-// The columns of a frame that are kept, scaled.
+// Scales a frame's columns and returns those that are kept.
 function withColumns({ data, height, width }, part) {
   const { scaled: wide, start, to } = part;
   const scaled = new Uint8ClampedArray(height * to * 3);
@@ -90,7 +90,7 @@ function withColumns({ data, height, width }, part) {
   return scaled;
 }
 
-// The frame { data, height, width } as `height` × `width` pixels.
+// Resizes the frame { data, height, width } to `height` × `width` pixels.
 function covering(frame, height, width) {
   if (frame.height === height && frame.width === width) return frame.data;
   const k = Math.max(height / frame.height, width / frame.width);

@@ -1,7 +1,7 @@
-// Which frames of a clip the network sees: `WindowSpec::pick` in src/data/sampling.rs, in the middle
-// where a window may lie anywhere, moved by `shift` frames.
+// Selects the frames of a clip that the network sees, like `WindowSpec::pick` in src/data/sampling.rs. A
+// movable window is in the middle of the clip, shifted by `shift` frames.
 
-// Number `j` of `wanted` numbers spaced evenly over 0 … count − 1, halves rounded up.
+// Returns number `j` of `wanted` numbers spaced evenly over 0 … count − 1, with halves rounded up.
 function spaced(j, wanted, count) {
   if (wanted <= 1) return Math.floor(count / 2);
   const gaps = wanted - 1;
@@ -10,7 +10,7 @@ function spaced(j, wanted, count) {
 
 const rounded = (number) => Math.floor(number + 0.5);
 
-// { indices, first, last }: a clip's frames for `input`, and the first and last frame of the window.
+// Returns { indices, first, last }: a clip's frames for `input`, and the first and last frame of the window.
 // `info` is { frames, fps }.
 function pick(input, info, shift = 0) {
   const wanted = input.size[0];

@@ -1,5 +1,5 @@
-// Asks the server that the page came from (`polyview serve`), which runs the network. Answers as `present`
-// takes it.
+// Sends the clips to the page's own server (`polyview serve`), which runs the network. Returns the arguments
+// of `present`.
 
 async function askServer(used, at) {
   const form = new FormData();

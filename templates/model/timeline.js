@@ -1,10 +1,11 @@
-// When the frames of a video are shown. A video element knows neither their number nor their times; an
-// mp4 file's index does; elsewhere playing a moment of it tells the rate, and its end their number.
+// Determines when the frames of a video are shown. A video element knows neither their number nor their
+// times. An mp4 file's index does; for other files, playing the video briefly gives the rate, and its end the
+// number of frames.
 
-// More than a day at 10 frames a second: no such file is a clip.
+// More than a day at 10 frames a second: no clip is that long.
 const MOST_FRAMES = 1e6;
 
-// The boxes of an mp4 file in `view` between two offsets: [type, start of the content, end].
+// Yields the boxes of an mp4 file in `view` between two offsets: [type, start of the content, end].
 function* boxes(view, from, to) {
   for (let at = from; at + 8 <= to; ) {
     let size = view.getUint32(at);
@@ -21,7 +22,7 @@ function* boxes(view, from, to) {
   }
 }
 
-// The content of the box at a path of types; undefined without it.
+// Returns the range of the content of the box at a path of types; undefined if there is none.
 function inside(view, range, ...path) {
   let [from, to] = range;
   for (const wanted of path) {
@@ -32,7 +33,7 @@ function inside(view, range, ...path) {
   return [from, to];
 }
 
-// The index (`moov`) of an mp4 file, wherever it lies, without reading the rest.
+// Reads the index (`moov`) of an mp4 file, wherever it is, without reading the rest.
 async function index(file) {
   for (let at = 0; at + 16 <= file.size; ) {
     const head = new DataView(await file.slice(at, at + 16).arrayBuffer());
@@ -47,7 +48,7 @@ async function index(file) {
   return undefined;
 }
 
-// The first video track of an index; undefined without one.
+// Returns the range of the first video track in an index; undefined if there is none.
 function videoTrack(view) {
   for (const [type, ...track] of boxes(view, 0, view.byteLength)) {
     const handler = type === 'trak' && inside(view, track, 'mdia', 'hdlr');
@@ -56,7 +57,7 @@ function videoTrack(view) {
   return undefined;
 }
 
-// Whether an mp4 file says that its frames are to be turned or mirrored.
+// Whether an mp4 file says that its frames must be rotated or mirrored.
 async function isTurned(file) {
   const view = await index(file);
   const track = view && videoTrack(view);
@@ -67,8 +68,8 @@ async function isTurned(file) {
   return a < 0 || b !== 0 || c !== 0 || d < 0;
 }
 
-// The part of the track that is shown, in its ticks, as players understand an edit list: empty edits
-// before it delay it. Lists with more parts are rare, and are taken as the whole track.
+// Returns the part of the track that is shown, in its ticks, interpreting the edit list as players do: empty
+// edits before the part delay it. Lists with several parts are rare and are treated as the whole track.
 function shownPart(view, track, movieTicks, ticks) {
   const list = inside(view, track, 'edts', 'elst');
   if (!list) return [-Infinity, Infinity];
@@ -87,7 +88,7 @@ function shownPart(view, track, movieTicks, ticks) {
   return [start, start + Math.round((length * ticks) / movieTicks)];
 }
 
-// Filters the samples that hold a frame: one without bytes stands for a frame that was dropped.
+// Returns a filter for the samples that hold a frame: a sample without bytes stands for a dropped frame.
 function holdsFrame(view, table) {
   const [sizes] = inside(view, table, 'stsz') ?? [];
   if (sizes === undefined || view.getUint32(sizes + 4) > 0) return () => true;
@@ -95,8 +96,8 @@ function holdsFrame(view, table) {
   return (_, k) => k >= count || view.getUint32(sizes + 12 + 4 * k) > 0;
 }
 
-// The seconds at which each frame begins, from the first one on, and when the last one ends; undefined
-// for what is not an mp4 file with an index of its samples.
+// Returns the times in seconds at which the frames begin, counted from the first one, and the end of the last
+// one; undefined for files that are not mp4 with an index of the samples.
 async function indexedTimes(file) {
   const view = await index(file);
   if (!view) return undefined;
@@ -138,8 +139,9 @@ async function indexedTimes(file) {
   return [...shown, shown.at(-1) + usual].map((time) => (time - shown[0]) / ticks);
 }
 
-// When the last frame begins; undefined where it is not shown. A video's duration does not say it: the sound
-// may be longer, and recordings of a browser have none. The first frame begins at `origin`.
+// Returns the time at which the last frame begins; undefined if it is not shown. A video's duration does not
+// tell: the sound may be longer, and recordings of a browser have no duration. The first frame begins at
+// `origin`.
 async function lastTime(video, origin) {
   const last = new Promise((resolve) => {
     const shown = (_, { mediaTime }) => {
@@ -149,13 +151,13 @@ async function lastTime(video, origin) {
     video.requestVideoFrameCallback(shown);
   });
   const arrived = event(video, 'seeked');
-  // Beyond the end of any clip, which stands for its end.
+  // A time beyond the end of any clip seeks to its end.
   video.currentTime = 1e9;
   await Promise.race([arrived, pause(10000)]);
   return Promise.race([last, pause(2000)]);
 }
 
-// The same by playing: the usual distance of frames as they are shown, up to the last one.
+// Like `indexedTimes`, by playing the video: multiples of the median distance of frames, up to the last one.
 async function playedTimes(video, origin) {
   if (!video.requestVideoFrameCallback) return undefined;
   const last = await lastTime(video, origin);
@@ -168,7 +170,7 @@ async function playedTimes(video, origin) {
       else video.requestVideoFrameCallback(shown);
     };
     video.requestVideoFrameCallback(shown);
-    // It was at its end before.
+    // The video was at its end before: an old event must not count.
     video.addEventListener('ended', () => video.ended && resolve());
     setTimeout(resolve, 4000);
   });
@@ -179,16 +181,16 @@ async function playedTimes(video, origin) {
   if (gaps.length === 0) return undefined;
   const gap = gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)];
   const frames = Math.max(Math.round(last === undefined ? video.duration / gap : (last - origin) / gap + 1), 1);
-  if (frames > MOST_FRAMES) throw new Error('its length cannot be told; convert it to mp4 (H.264)');
+  if (frames > MOST_FRAMES) throw new Error('its length cannot be determined; convert it to mp4 (H.264)');
   return Array.from({ length: frames + 1 }, (_, k) => k * gap);
 }
 
-// { times, frames, fps } of a video whose first frame is shown at `origin`.
+// Returns { times, frames, fps } of a video whose first frame is shown at `origin`.
 async function timeline(file, video, origin) {
-  // A damaged index points anywhere.
+  // A damaged index may point anywhere.
   const indexed = await indexedTimes(file).catch(() => undefined);
   const times = indexed ?? (await playedTimes(video, origin));
-  if (!times) throw new Error('its frame rate cannot be told');
+  if (!times) throw new Error('its frame rate cannot be determined');
   const frames = times.length - 1;
   const fps = frames > 1 ? (frames - 1) / times[frames - 1] : 1 / times[1];
   return { times, frames, fps: Number.isFinite(fps) && fps > 0 ? fps : 25 };

@@ -176,7 +176,7 @@ fn exports_are_taken_where_checkpoints_and_pretrained_weights_are() {
             let output = polyview(&[command, &more].concat());
             let said = text(&output.stderr);
             assert_eq!(output.status.success(), layout == Layout::Polyview, "{said}");
-            let reason = "it holds a backbone alone, without heads";
+            let reason = "it contains only a backbone, without heads";
             assert_eq!(said.contains(reason), layout == Layout::Torchvision, "{said}");
         }
         // The exponent of the last value.

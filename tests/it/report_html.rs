@@ -220,7 +220,7 @@ fn the_time_is_the_run_s_where_it_is_known() {
     let passes: f64 = history.iter().map(EpochRecord::seconds).sum();
     assert!(300.0 < passes && passes < 400.0, "{passes}");
     let old = time(&page(&history));
-    assert!(old.contains("<b>5 min ") && old.contains("; of 3 epochs the passes only<"), "{old}");
+    assert!(old.contains("<b>5 min ") && old.contains("; for 3 epochs, the passes only<"), "{old}");
     history.iter_mut().for_each(|record| record.wall_seconds = Some(200.0));
     let known = "<dt>Time</dt><dd><b>10 min 00 s</b><small>3 min 20 s per epoch</small></dd>";
     assert_eq!(time(&page(&history)), known);

@@ -402,7 +402,7 @@ fn who_goes_away_leaves_the_queue_and_the_end_does_not_wait_long() {
     drop(served);
     // Those that wait are told; the one that runs is cut off unless it had ended just before.
     let third = answer(third).unwrap();
-    assert!(third.status == 503 && third.error().contains("ending"), "{third:?}");
+    assert!(third.status == 503 && third.error().contains("shutting down"), "{third:?}");
     assert!(answer(first).is_none_or(|answer| answer.status == 200));
     assert!(TcpStream::connect(address).is_err());
 }

@@ -1,4 +1,4 @@
-//! What the official evaluator passes over in silence.
+//! Problems that the official evaluator silently ignores.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{ACTION_CLASS, ACTION_CLASSES, OFFENCE, SEVERITY};
 
-/// Whatever makes predictions wrong or leaves them out without a word: another split's files, actions that are
-/// not annotated, classes that there are not. A line for each, for both files as parsed from JSON.
+/// Lists what silently makes predictions wrong or leaves them out: files of different splits, actions that
+/// are not annotated, unknown classes. Returns one line for each; both files are parsed JSON.
 pub fn oddities(annotations: &Value, predictions: &Value) -> Vec<String> {
     let actions = |file: &Value| file.get("Actions").and_then(Value::as_object).cloned();
     let mut lines: Vec<String> = sets(annotations, predictions).into_iter().collect();
@@ -22,7 +22,7 @@ fn sets(annotations: &Value, predictions: &Value) -> Option<String> {
     let set = |file: &Value| file.get("Set").and_then(Value::as_str).map(str::to_owned);
     let (annotated, predicted) = (set(annotations)?, set(predictions)?);
     (!annotated.eq_ignore_ascii_case(&predicted)).then(|| {
-        format!("the annotations are of the set {annotated:?}, the predictions of {predicted:?}")
+        format!("the annotations are for the set {annotated:?}, the predictions for {predicted:?}")
     })
 }
 
@@ -52,7 +52,7 @@ fn unknown_classes(predicted: &Map<String, Value>) -> Vec<String> {
     let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for entry in predicted.values() {
         for (key, classes) in known {
-            // A missing one is an exception in the evaluator, which is reported.
+            // A missing key raises an exception in the evaluator, which is reported elsewhere.
             let Some(value) = entry.get(key) else { continue };
             if value.as_str().is_none_or(|class| !classes.contains(&class)) {
                 *counts.entry((key, value.to_string())).or_default() += 1;
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(
             oddities(&truth, &predicted),
             [
-                "the annotations are of the set \"test\", the predictions of \"valid\"",
+                "the annotations are for the set \"test\", the predictions for \"valid\"",
                 "2 predicted actions are not annotated and do not count, such as \"2\"",
                 "Action class \"Sliding\" (predicted 2 times) is not one of the evaluator's classes and always \
                  counts as wrong",

@@ -1,4 +1,4 @@
-//! Scores that are no prediction, and devices that are short of memory.
+//! Scores that are not finite, and devices that run out of memory.
 
 use burn::tensor::Tensor;
 
@@ -9,7 +9,7 @@ use crate::model::{BackboneKind, ModelConfig};
 use crate::schema::Schema;
 
 #[test]
-fn scores_that_are_not_finite_are_no_prediction() {
+fn scores_that_are_not_finite_are_refused() {
     let device = Device::flex();
     let tensor = |values: [[f32; 2]; 1]| Tensor::<2>::from_data(values, &device);
     let read = |logit: f32, share: f32| {
@@ -32,7 +32,7 @@ fn scores_that_are_not_finite_are_no_prediction() {
     }
 }
 
-/// Two actions, of three clips and of one.
+/// A batch of two actions with three clips and one clip.
 fn batch(size: [usize; 3]) -> Batch {
     let bytes = 4 * 3 * size.iter().product::<usize>();
     Batch {
@@ -47,7 +47,7 @@ fn batch(size: [usize; 3]) -> Batch {
 }
 
 #[test]
-fn a_batch_that_does_not_fit_is_repeated_in_halves() {
+fn a_batch_that_does_not_fit_is_repeated_with_half_the_clips() {
     let Some(device) = device::unshared() else { return };
     let net = ModelConfig::new(BackboneKind::R3dTiny, &Schema::mvfoul().unwrap()).init(1, &device);
     let batch = batch([2, 16, 16]);
@@ -67,7 +67,7 @@ fn a_batch_that_does_not_fit_is_repeated_in_halves() {
     device::simulate_out_of_memory(&device);
     assert_eq!(passes.predict(&batch, false).unwrap(), expected);
     assert_eq!(passes.most, 2);
-    // Of what comes later no more clips are tried at once.
+    // The limit stays for later batches.
     passes.predict(&batch, true).unwrap();
     assert_eq!(passes.most, 2);
 
@@ -75,7 +75,7 @@ fn a_batch_that_does_not_fit_is_repeated_in_halves() {
     device::simulate_out_of_memory(&device);
     let error = passes.predict(&batch, true).unwrap_err().to_string();
     assert_eq!(error, "the device is out of memory with a single clip");
-    // The next request is not told of it, …
+    // The next request succeeds, …
     assert_eq!(passes.predict(&batch, false).unwrap().len(), 2);
     // … but where weights may be missing, nothing is predicted.
     device::simulate_out_of_memory(&device);

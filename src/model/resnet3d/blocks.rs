@@ -1,5 +1,5 @@
-//! The stem and the residual blocks. Each is a chain of convolutions with their normalisations; field
-//! names and the places in tuples are those in the public weight files.
+//! The stem and the residual blocks. Each is a chain of convolutions with their batch norms. Field names
+//! and positions in tuples match the parameter names in the public weight files.
 
 use burn::module::Module;
 use burn::nn::Relu;
@@ -13,10 +13,10 @@ use crate::model::layers::{BatchNorm3d, Conv3d, Init, Normalised};
 use crate::model::statistics::BatchStatistics;
 use crate::norm::After;
 
-/// A convolution and the normalisation of its output.
+/// A convolution and the batch norm of its output.
 pub(crate) type Unit<'a> = (&'a Conv3d, &'a BatchNorm3d);
 
-/// A convolution, its normalisation, and what comes `after`.
+/// Runs a convolution, its batch norm, and then `after`.
 fn run(
     (conv, norm): Unit<'_>,
     x: Normalised,
@@ -26,12 +26,12 @@ fn run(
     norm.forward(conv.forward_to(norm, x), after, statistics)
 }
 
-/// Several in a row, a ReLU after each.
+/// Runs several units in sequence, with a ReLU after each.
 fn run_all(units: &[Unit<'_>], x: Tensor<5>, statistics: &mut BatchStatistics) -> Normalised {
     units.iter().fold(x.into(), |x, &unit| run(unit, x, After::Relu, statistics))
 }
 
-/// Makes the layers of a kind of backbone.
+/// Creates the layers of a backbone of one kind.
 pub(super) struct Builder<'a> {
     pub init: &'a mut Init,
     pub kind: BackboneKind,
@@ -52,18 +52,18 @@ impl Builder<'_> {
         Conv3d::new(self.init, channels, kernel, stride, padding)
     }
 
-    /// 3×3×3, padded.
+    /// Creates a 3×3×3 convolution with padding 1.
     fn full(&mut self, channels: [usize; 2], stride: usize) -> Conv3d {
         self.conv(channels, [3; 3], [stride; 3], [1; 3])
     }
 
-    /// 1×1×1.
+    /// Creates a 1×1×1 convolution.
     fn pointwise(&mut self, channels: [usize; 2], stride: [usize; 3]) -> Conv3d {
         self.conv(channels, [1; 3], stride, [0; 3])
     }
 }
 
-/// The stem: `[N, 3, T, H, W]` → `[N, C, T, H/2, W/2]`, pooled `[N, C, T/2, H/4, W/4]`.
+/// The stem: `[N, 3, T, H, W]` → `[N, C, T, H/2, W/2]`, or `[N, C, T/2, H/4, W/4]` if pooled.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant, reason = "one per network; a few hundred bytes of handles")]
 pub(super) enum Stem {
@@ -72,7 +72,7 @@ pub(super) enum Stem {
     Pooled(PooledStem),
 }
 
-/// Hara et al.'s, before max pooling.
+/// Stem of Hara et al.'s networks, without the max pooling.
 #[derive(Module, Debug)]
 pub(super) struct PooledStem {
     conv1: Conv3d,
@@ -122,7 +122,7 @@ impl Stem {
         matches!(self, Self::Pooled(_))
     }
 
-    /// The clips in the normalisation that the public weights were trained with.
+    /// Converts the clips to the normalisation that the public weights were trained with.
     pub(super) fn normalised(&self, clips: Tensor<5>) -> Tensor<5> {
         match self {
             Self::Plain(_) | Self::Factored(_) => clips,
@@ -136,8 +136,8 @@ impl Stem {
     }
 }
 
-/// A residual block: its units with a ReLU after each, but after the last one the (down-sampled) input
-/// is added first.
+/// A residual block: its units with a ReLU after each; before the last ReLU, the (down-sampled) input is
+/// added.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant, reason = "16 per network; a few hundred bytes of handles")]
 pub(super) enum Block {
@@ -162,7 +162,7 @@ impl Block {
         }
     }
 
-    /// What the input passes through, but for the shortcut.
+    /// Returns the units of the main path, without the shortcut's.
     pub(super) fn units(&self) -> Vec<Unit<'_>> {
         match self {
             Self::Torchvision(TorchvisionBlock { conv1, conv2, .. }) => {
@@ -175,7 +175,7 @@ impl Block {
         }
     }
 
-    /// What brings the input to the output's size, where they differ.
+    /// Returns the projection of the input to the size of the output, if the sizes differ.
     pub(super) fn shortcut(&self) -> Option<Unit<'_>> {
         let (Self::Torchvision(TorchvisionBlock { downsample, .. })
         | Self::Hara(HaraBlock { downsample, .. })) = self;
@@ -195,7 +195,7 @@ impl Block {
     }
 }
 
-/// conv, BN, ReLU, conv, BN.
+/// Convolution, BN, ReLU, convolution, BN.
 #[derive(Module, Debug)]
 pub(super) struct TorchvisionBlock {
     conv1: (ResidualConv, BatchNorm3d),
@@ -222,7 +222,7 @@ impl TorchvisionBlock {
     }
 }
 
-/// One residual convolution in the stage's kind.
+/// A residual block's convolution, of the stage's kind.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant, reason = "32 per network; a few hundred bytes of handles")]
 enum ResidualConv {
@@ -231,7 +231,7 @@ enum ResidualConv {
 }
 
 impl ResidualConv {
-    /// `mid` is the width between the factored pair; other kinds ignore it.
+    /// Creates the convolution. `mid` is the width between the two factors; other kinds ignore it.
     fn new(
         build: &mut Builder<'_>,
         kind: ConvKind,
@@ -255,7 +255,7 @@ impl ResidualConv {
         }
     }
 
-    /// With the normalisation that follows.
+    /// Returns the units, given the batch norm that follows.
     fn units<'a>(&'a self, norm: &'a BatchNorm3d) -> Vec<Unit<'a>> {
         match self {
             Self::Plain(conv) => vec![(conv, norm)],
@@ -266,7 +266,8 @@ impl ResidualConv {
     }
 }
 
-/// 3×3×3 twice or, with `conv3` and `bn3`, 1×1×1, 3×3×3, 1×1×1, where the 3×3×3 has the stride.
+/// Two 3×3×3 convolutions or, with `conv3` and `bn3`, a bottleneck of 1×1×1, 3×3×3 and 1×1×1, where the
+/// 3×3×3 has the stride.
 #[derive(Module, Debug)]
 pub(super) struct HaraBlock {
     conv1: Conv3d,

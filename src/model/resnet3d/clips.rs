@@ -1,15 +1,15 @@
-//! Clips as the weights of Hara et al. know them.
+//! The clip normalisation that Hara et al.'s weights expect.
 
 use burn::tensor::{Tensor, TensorData};
 
 use super::kind::{BackboneKind, Family};
 use crate::augment::{MEAN, STD};
 
-/// Mean and standard deviation of Kinetics that 3D-ResNets-PyTorch normalises with (its mean.py).
+/// Mean and standard deviation of Kinetics, which 3D-ResNets-PyTorch normalises with (its mean.py).
 const HARA_MEAN: [f32; 3] = [0.4345, 0.4051, 0.3775];
 const HARA_STD: [f32; 3] = [0.2768, 0.2713, 0.2737];
 
-/// Mean and standard deviation per channel of clips as a kind of backbone knows them.
+/// Returns the mean and standard deviation per channel with which a backbone's clips are normalised.
 pub(super) fn statistics(kind: BackboneKind) -> [[f32; 3]; 2] {
     match kind.family() {
         Family::Torchvision => [MEAN, STD],
@@ -17,9 +17,9 @@ pub(super) fn statistics(kind: BackboneKind) -> [[f32; 3]; 2] {
     }
 }
 
-/// Clips `[N, 3, T, H, W]` with polyview's normalisation, which is torchvision's, with Hara et al.'s
-/// instead. With the other one the frozen stages would see contrasts a quarter stronger than those that
-/// they were trained on.
+/// Converts clips `[N, 3, T, H, W]` from polyview's normalisation, which is torchvision's, to Hara et
+/// al.'s. Without the conversion, frozen stages would see contrasts a quarter stronger than those they
+/// were trained on.
 pub(super) fn as_hara(clips: Tensor<5>) -> Tensor<5> {
     let device = clips.device();
     let channels = |value: fn(usize) -> f32| {

@@ -1,38 +1,38 @@
-//! Which backbones there are, and what tells them apart.
+//! The kinds of backbones and how they differ.
 
 use crate::options::choices;
 
 choices! {
-    /// Which backbone, named as where its public weights come from. Parameters are counted without the
-    /// classifier.
+    /// Kind of backbone, with the name used by the source of its public weights. Parameter counts exclude
+    /// the classifier.
     pub BackboneKind {
-        /// torchvision's, 3×3×3 convolutions throughout; 33.2 M parameters.
+        /// torchvision's r3d_18: 3×3×3 convolutions throughout; 33.2 M parameters.
         R3d18 = "r3d_18" | "resnet3d_18",
-        /// torchvision's, 3×3×3 in the first stage, 1×3×3 after it; 11.5 M parameters.
+        /// torchvision's mc3_18: 3×3×3 in the first stage, 1×3×3 after it; 11.5 M parameters.
         Mc3_18 = "mc3_18",
-        /// torchvision's, each 3×3×3 factored into 1×3×3 and 3×1×1; 31.3 M parameters.
+        /// torchvision's r2plus1d_18: each 3×3×3 factored into 1×3×3 and 3×1×1; 31.3 M parameters.
         R2plus1d18 = "r2plus1d_18",
-        /// The same with 34 layers, as moabitcoin/ig65m-pytorch has it with weights from 65 million
-        /// Instagram videos; 63.5 M parameters. Its normalisation has ε = 1e-3, which those weights
-        /// are made for. Their momentum is Caffe2's (0.9 in PyTorch's sense: the last batch is nearly all);
-        /// that is not followed, running statistics move by 0.1 as everywhere else.
+        /// r2plus1d with 34 layers, as in moabitcoin/ig65m-pytorch, which has weights from 65 million
+        /// Instagram videos; 63.5 M parameters. Its batch norms have ε = 1e-3, which those weights were
+        /// trained with. Their momentum, Caffe2's (0.9 in PyTorch's sense: the running statistics are
+        /// almost those of the last batch), is not adopted: it is 0.1 as for all other backbones.
         R2plus1d34 = "r2plus1d_34",
         /// Hara et al.'s 34 layers (kenshohara/3D-ResNets-PyTorch, weights from Kinetics-700 and Moments
         /// in Time): 7×7×7 stem, max pooling, 3×3×3 convolutions; 63.5 M parameters.
         R3d34 = "r3d_34",
-        /// Theirs with 50 layers: blocks of 1×1×1, 3×3×3 and 1×1×1, 2048 features; 46.2 M parameters.
+        /// Hara et al.'s 50 layers: blocks of 1×1×1, 3×3×3 and 1×1×1, 2048 features; 46.2 M parameters.
         R3d50 = "r3d_50",
-        /// For tests and first tries: r3d's shape with one block per stage and widths 8 to 64;
+        /// For tests and first experiments: an r3d with one block per stage and widths 8 to 64;
         /// 228 120 parameters, 64 features.
         R3dTiny = "r3d_tiny",
     }
     refused {
-        "resnet3d_50" => "the old trainer silently took r2plus1d_18 for it: name r2plus1d_18 to go on \
-                          with that, r3d_50 for a 3D ResNet of 50 layers",
+        "resnet3d_50" => "the old trainer silently used r2plus1d_18 instead: use r2plus1d_18 for the same \
+                          network, or r3d_50 for a 3D ResNet of 50 layers",
     }
 }
 
-/// The convolutions of a block.
+/// Kind of the convolutions in a stage's blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConvKind {
     /// 3×3×3.
@@ -43,7 +43,7 @@ pub(super) enum ConvKind {
     Factored,
 }
 
-/// Whose parts, under whose names.
+/// Origin of the stem and blocks and of their parameter names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     /// torchvision.models.video, Tran et al. 2018.
@@ -53,7 +53,7 @@ pub(super) enum Family {
 }
 
 impl BackboneKind {
-    /// Length F of the feature vector.
+    /// Returns the length F of the feature vector.
     pub fn features(self) -> usize {
         self.expansion() * self.widths()[3]
     }
@@ -69,12 +69,12 @@ impl BackboneKind {
         }
     }
 
-    /// Channels of a block's output over its width.
+    /// Returns the ratio of a block's output channels to its width.
     pub(super) fn expansion(self) -> usize {
         if self.has_bottlenecks() { 4 } else { 1 }
     }
 
-    /// Whether a block is 1×1×1, 3×3×3, 1×1×1, not 3×3×3 twice.
+    /// Whether a block is a 1×1×1, 3×3×3, 1×1×1 bottleneck rather than two 3×3×3 convolutions.
     pub(super) fn has_bottlenecks(self) -> bool {
         self == Self::R3d50
     }
@@ -95,25 +95,26 @@ impl BackboneKind {
         }
     }
 
-    /// Widths between the factors of a block's two convolutions from `inputs` to `outputs` channels.
+    /// Returns the widths between the two factors of each of a block's two convolutions, for a block from
+    /// `inputs` to `outputs` channels.
     pub(super) fn factored_widths(self, inputs: usize, outputs: usize) -> [usize; 2] {
         let first = factored_width(inputs, outputs);
         match self {
-            // From Caffe2, where each convolution counts for itself.
+            // As in Caffe2, where each convolution has its own width.
             Self::R2plus1d34 => [first, factored_width(outputs, outputs)],
-            // torchvision takes it once per block, from the block's own widths.
+            // torchvision computes one width per block, from the block's own widths.
             _ => [first; 2],
         }
     }
 
-    /// ε of the normalisations.
+    /// Returns ε of the batch norms.
     pub(super) fn epsilon(self) -> f64 {
         if self == Self::R2plus1d34 { 1e-3 } else { 1e-5 }
     }
 }
 
-/// Width between the two factors of a convolution, so that they have as many parameters as the
-/// 3×3×3 one would have (Tran et al., section 3.5).
+/// Returns the width between the two factors of a convolution that gives them as many parameters as the
+/// 3×3×3 convolution would have (Tran et al., section 3.5).
 fn factored_width(inputs: usize, outputs: usize) -> usize {
     (inputs * outputs * 27) / (inputs * 9 + 3 * outputs)
 }

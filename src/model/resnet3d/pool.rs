@@ -1,4 +1,4 @@
-//! The max pooling behind the stem of Hara et al.'s networks.
+//! The max pooling after the stem of Hara et al.'s networks.
 
 use burn::tensor::Tensor;
 use burn::tensor::module::max_pool2d;
@@ -6,11 +6,11 @@ use burn::tensor::ops::MaxPoolOptions;
 
 use crate::half;
 
-/// Takes the maximum over 3×3×3 values at every second place, padding 1: `[N, C, T, H, W]` →
-/// `[N, C, ⌈T/2⌉, ⌈H/2⌉, ⌈W/2⌉]`, computed in f32 and stored as `x` is.
+/// Takes the maximum over 3×3×3 values with stride 2 and padding 1: `[N, C, T, H, W]` →
+/// `[N, C, ⌈T/2⌉, ⌈H/2⌉, ⌈W/2⌉]`, computed in f32 and stored in the precision of `x`.
 ///
-/// It is the maximum over H and W and then over T. Of equal values another one than PyTorch's may get
-/// the gradient; behind a ReLU these are zeros, which let no gradient through.
+/// The maximum is taken over H and W first and then over T. Among equal values, the gradient may go to
+/// a different one than in PyTorch; after a ReLU those are zeros, which let no gradient through.
 pub(super) fn max_pool(x: Tensor<5>) -> Tensor<5> {
     let is_half = half::is_half(&x);
     let [n, c, t, h, w] = x.dims();
@@ -25,7 +25,7 @@ pub(super) fn max_pool(x: Tensor<5>) -> Tensor<5> {
     half::stored(columns.reshape([n, c, t, h, w]), is_half)
 }
 
-/// The sizes `[N, C, T, H, W]` after the pooling over H and W, and after that over T.
+/// Returns the sizes `[N, C, T, H, W]` after the pooling over H and W, and then over T.
 pub(super) fn pooled([n, c, t, h, w]: [usize; 5]) -> [[usize; 5]; 2] {
     let [h, w] = [h, w].map(|size| size.div_ceil(2));
     [[n, c, t, h, w], [n, c, t.div_ceil(2), h, w]]

@@ -1,4 +1,4 @@
-//! The convolutions that clips of a given size meet on their way through a backbone.
+//! The shapes of a backbone's convolutions for clips of a given size.
 
 use super::{Backbone, Part, Unit};
 use crate::conv::ConvShape;
@@ -6,23 +6,23 @@ use crate::conv::ConvShape;
 /// The convolutions of the stem or of a residual block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartShapes {
-    /// The stage it belongs to, in [`super::STAGES`].
+    /// Index in [`super::STAGES`] of the stage that the part belongs to.
     pub stage: usize,
-    /// In order.
+    /// Shapes of the convolutions, in order.
     pub convolutions: Vec<ConvShape>,
-    /// Whether the last one is in the shortcut, beside the others.
+    /// Whether the last convolution is the shortcut's, parallel to the others.
     pub has_shortcut: bool,
-    /// Where max pooling follows: the sizes `[N, C, T, H, W]` before it, after its step over H and W, and
-    /// after that over T.
+    /// Sizes `[N, C, T, H, W]` before max pooling, after its step over H and W, and after that over T;
+    /// `None` if no max pooling follows.
     pub pooling: Option<[[usize; 5]; 3]>,
 }
 
 impl PartShapes {
-    /// `None` where a convolution does not fit.
+    /// Returns the shapes of a part; `None` if the input is too small for a convolution.
     fn of(part: &Part<'_>, input: [usize; 5]) -> Option<Self> {
-        let pass = |found: &mut Vec<ConvShape>, (conv, _): Unit<'_>, at| {
+        let pass = |shapes: &mut Vec<ConvShape>, (conv, _): Unit<'_>, at| {
             let shape = conv.shape(at)?;
-            found.push(shape);
+            shapes.push(shape);
             Some(shape.y())
         };
         let (mut convolutions, mut at) = (Vec::new(), input);
@@ -37,7 +37,7 @@ impl PartShapes {
         Some(Self { stage: part.stage, convolutions, has_shortcut: shortcut.is_some(), pooling })
     }
 
-    /// The size `[N, C, T, H, W]` of what comes out, the same with and without the shortcut.
+    /// Returns the size `[N, C, T, H, W]` of the output, which the shortcut's output has too.
     fn output(&self) -> Option<[usize; 5]> {
         let last = self.convolutions.last()?;
         Some(self.pooling.map_or_else(|| last.y(), |[.., pooled]| pooled))
@@ -45,13 +45,13 @@ impl PartShapes {
 }
 
 impl Backbone {
-    /// The convolutions in order for clips `[N, 3, T, H, W]`; `None` if those are too small.
+    /// Returns the convolutions in order for clips `[N, 3, T, H, W]`; `None` if the clips are too small.
     pub fn convolutions(&self, clips: [usize; 5]) -> Option<Vec<ConvShape>> {
         let parts = self.convolutions_by_part(clips)?;
         Some(parts.into_iter().flat_map(|part| part.convolutions).collect())
     }
 
-    /// The same, part by part: the stem, then each residual block.
+    /// Like [`Backbone::convolutions`], grouped by part: the stem, then each residual block.
     pub fn convolutions_by_part(&self, clips: [usize; 5]) -> Option<Vec<PartShapes>> {
         let mut at = clips;
         let part = |part: Part<'_>| {
