@@ -12,7 +12,7 @@ use crate::units::ByteSize;
 pub(crate) struct Folder {
     /// What it is used for.
     pub purpose: &'static str,
-    /// As given; it need not exist.
+    /// Path as given; it need not exist.
     pub path: String,
     /// Bytes available to this user on its disk, if known.
     pub free_bytes: Option<u64>,
@@ -24,7 +24,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Inspects the folder, or where it would be created; `needed` bytes should be free.
+    /// Inspects the folder, or the place where it would be created; `needed` bytes should be free.
     pub(crate) fn inspect(purpose: &'static str, path: &Path, needed: u64) -> Self {
         // Quoted if a terminal would interpret it as a control sequence.
         let shown = path.display().to_string();
@@ -50,7 +50,7 @@ impl Folder {
     }
 }
 
-/// The folder, or its nearest ancestor that exists: a run creates what is missing.
+/// Returns the folder, or its nearest ancestor that exists: a run creates what is missing.
 fn nearest(path: &Path) -> Result<PathBuf, Error> {
     let whole = std::path::absolute(path)?;
     for folder in whole.ancestors() {
