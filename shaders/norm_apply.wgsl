@@ -1,4 +1,5 @@
-// y = relu?((x − mean)·scale + β (+ residual)) with scale = γ / √(var + ε), reading each value once.
+// y = relu?((x − mean)·scale + β (+ residual)) with scale = γ / √(var + ε), reading each value
+// once.
 //
 // With the batch's statistics, mean and variance come as parts, which every invocation merges (Chan
 // et al.): there are few, and a separate launch would cost more. The values that the backward pass

@@ -54,8 +54,8 @@ fn main(
         }
     }
     let middle = sum(mean) / LANES;
-    let deviation = mean - middle;
-    partials[local] = vec3(count * LANES, middle, sum(squares) + count * sum(deviation * deviation));
+    let offset = mean - middle;
+    partials[local] = vec3(count * LANES, middle, sum(squares) + count * sum(offset * offset));
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {

@@ -41,8 +41,8 @@ const GROUP_ROUNDS: f64 = 3.0;
 /// The groups in which gradients leave a device: their share of all gradients, and the share of the
 /// step after which they are available. From the parameters and multiply-adds of r3d_18's last,
 /// third, second and first stages, with a third of the step for the forward pass; r2plus1d_18's are
-/// within 0.02 of them. Networks of 34 and 50 layers have about 0.13 of their parameters in the
-/// third stage that these have in the last one.
+/// within 0.02 of them. In networks of 34 and 50 layers, about 0.13 of the parameters that these
+/// have in the last stage are in the third one.
 const GROUPS: [(f64, f64); 4] = [(0.751, 0.373), (0.188, 0.453), (0.047, 0.613), (0.014, 1.0)];
 /// Number of simulated steps.
 const STEPS: usize = 1000;
@@ -103,7 +103,7 @@ pub fn simulate(steps_ms: &[f64], clips: usize, bytes: u64, devices: &[usize]) -
     let alone = steps_ms.iter().sum::<f64>() / steps_ms.len().max(1) as f64;
     let mut scaled = Vec::new();
     for link in &LINKS {
-        // The most devices in one machine.
+        // Maximum number of devices in one machine.
         let most = if link.one_process { 8 } else { usize::MAX };
         for &devices in devices.iter().filter(|devices| **devices <= most) {
             let mut rng = ChaCha8Rng::seed_from_u64(devices as u64);

@@ -114,7 +114,8 @@ impl BenchConfig {
             let loss = net.loss(clips.clone());
             wait(&device, &watch)?;
             forward.push(milliseconds(start));
-            // Automatic differentiation keeps what a forward pass has recorded until a backward pass.
+            // Automatic differentiation keeps what a forward pass has recorded until a backward
+            // pass.
             drop(loss.backward());
             wait(&device, &watch)?;
         }

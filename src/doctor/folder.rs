@@ -32,7 +32,8 @@ impl Folder {
         let existing = nearest(path);
         let free_bytes = existing.as_ref().ok().and_then(|at| fs4::available_space(at).ok());
         let refused = existing.and_then(|folder| match folder.is_dir() {
-            // An unnamed file, which is deleted when closed: only writing shows whether it is allowed.
+            // An unnamed file, which is deleted when closed: only writing shows whether it is
+            // allowed.
             true => tempfile::tempfile_in(&folder).map(drop),
             false => Err(Error::other(format!("{} is not a folder", folder.display()))),
         });

@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time limit for reading the rest of the output after a program has ended: a child process of it may
-/// hold the pipe open.
+/// Time limit for reading the rest of the output after a program has ended: a child process of it
+/// may hold the pipe open.
 const REST: Duration = Duration::from_millis(500);
 
 /// The result of a program that ended within its time limit.

@@ -97,8 +97,8 @@ impl Vulkan {
                 "libglvnd libxcb",
             ]);
             problems.push(format!(
-                "NVIDIA's Vulkan driver is installed but does not start, perhaps because the libraries \
-                 of GLVND and X11 are missing{install}"
+                "NVIDIA's Vulkan driver is installed but does not start, perhaps because the \
+                 libraries of GLVND and X11 are missing{install}"
             ));
         } else if !devices.iter().any(|device| device.api == "vulkan") {
             problems.push(

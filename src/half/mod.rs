@@ -70,7 +70,7 @@ pub(crate) fn stored_as(y: CubeTensor, like: &CubeTensor) -> CubeTensor {
     op::converted(y, like, false)
 }
 
-/// Converts a gradient that a kernel wrote to the type of `like`.
+/// Converts a gradient, written by a kernel, to the type of `like`.
 ///
 /// # Panics
 /// Like [`stored_as`].

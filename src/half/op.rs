@@ -116,7 +116,7 @@ fn run(kernel: CastKernel, operands: &[&CubeTensor], target: Storage) -> Option<
     Some(y)
 }
 
-/// Converts a tensor that a kernel of this device wrote to the type of `like`.
+/// Converts a tensor, written by a kernel of this device, to the type of `like`.
 pub(super) fn converted(y: CubeTensor, like: &CubeTensor, is_gradient: bool) -> CubeTensor {
     if y.dtype == like.dtype {
         return y;

@@ -21,7 +21,7 @@ choices! {
 }
 
 impl Precision {
-    /// Returns the precision of activations that are, or are not, in half precision.
+    /// Returns [`Self::F16`] if activations are in half precision, otherwise [`Self::F32`].
     pub fn of(half: bool) -> Self {
         if half { Self::F16 } else { Self::F32 }
     }

@@ -37,8 +37,8 @@ pub struct DeviceLimits {
     pub matrix_units: Option<MatrixUnits>,
 }
 
-/// Units that multiply square matrices of f16 and add the product to an f32 matrix, one subgroup at
-/// a time.
+/// Units with which a subgroup multiplies square matrices of f16 and adds the product to an f32
+/// matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MatrixUnits {
     /// Number of rows and columns of a matrix.

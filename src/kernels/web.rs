@@ -47,7 +47,8 @@ pub(crate) fn shader_index(shaders: &mut Vec<String>, source: &str) -> usize {
     })
 }
 
-/// A plan for a page to execute: buffers of the given sizes and contents, then the launches in order.
+/// A plan for a page to execute: buffers of the given sizes and contents, then the launches in
+/// order.
 #[derive(Debug, Clone, Serialize)]
 pub struct WebPlan {
     /// Distinct WGSL texts with the entry point `main`.

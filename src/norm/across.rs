@@ -1,6 +1,6 @@
-//! Batch normalisation over a batch that is split across lanes. The lanes exchange the ingredients
-//! of the statistics in the forward pass and, in the backward pass, the sums that the gradient of x
-//! needs; each lane computes the rest for itself.
+//! Batch normalisation over a batch that is split across lanes. The lanes exchange their statistics
+//! in the forward pass and, in the backward pass, the sums that the gradient of x needs; each lane
+//! computes the rest for itself.
 
 use std::sync::Arc;
 

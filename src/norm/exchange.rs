@@ -17,7 +17,7 @@ pub trait Exchange: fmt::Debug + Send + Sync {
     fn all(&self, own: Vec<f64>) -> Shares;
 
     /// Reports that this lane's device failed, so its values are meaningless. The lane must keep
-    /// exchanging values all the same: the others would wait for it in vain.
+    /// exchanging values all the same, as the others would otherwise wait for it in vain.
     fn failed(&self, error: ExecutionError);
 }
 

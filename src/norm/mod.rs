@@ -65,7 +65,7 @@ pub struct Affine {
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "passed once; a few hundred bytes of handles")]
 pub enum After {
-    /// None.
+    /// No operation.
     Nothing,
     /// max(0, ·).
     Relu,

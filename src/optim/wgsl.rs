@@ -1,5 +1,5 @@
-//! Plans for the optimizer's steps and the gradients' norm. A network has a hundred parameters, most
-//! of them small: one launch takes as many as the device can bind.
+//! Plans for the optimizer's steps and the gradients' norm. A network has a hundred parameters,
+//! most of them small: one launch takes as many as the device can bind.
 
 use polyview_cpu::adam::Factors;
 

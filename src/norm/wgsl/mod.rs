@@ -1,6 +1,6 @@
 //! Plans for batch normalisation over N and S of contiguous `[N, C, S]`, together with the residual
-//! addition and the ReLU that follow it in a residual network. x, y, the residual and their gradients
-//! may be stored in half precision; everything else is f32.
+//! addition and the ReLU that follow it in a residual network. x, y, the residual and their
+//! gradients may be stored in half precision; everything else is f32.
 
 mod blend;
 mod kernel;
@@ -159,7 +159,7 @@ impl BatchNorm {
         [self.chunks, self.chunk * self.lanes()]
     }
 
-    /// How the forward pass writes y: in half precision only if four values at a time.
+    /// How the forward pass writes y: in half precision only if it writes four values at a time.
     pub(crate) fn y(&self) -> Storage {
         written(self.x, self.wide)
     }
@@ -291,8 +291,8 @@ impl BatchNorm {
 
     /// Plans the second launch of the backward pass, by the sums over a batch that x is a share of;
     /// `values` is the batch's number of values per channel. Operands: 0 `x`, 1 `dy`, or with a
-    /// residual and a ReLU the residual's gradient, 2 what the forward pass kept, 3 the sums `[C,
-    /// 2]`; written: 4 `dx` and, for the whole batch, 5 `dγ [C]`, 6 `dβ [C]`.
+    /// residual and a ReLU the residual's gradient, 2 what the forward pass kept, 3 the sums
+    /// `[C, 2]`; written: 4 `dx` and, for the whole batch, 5 `dγ [C]`, 6 `dβ [C]`.
     pub(super) fn gradient_input(&self, values: usize) -> NormPlan {
         NormPlan::single(self.input([0, 1, 2, 3, 4, 5, 6].map(Slot::Operand), [1, values], values))
     }
