@@ -175,8 +175,8 @@ fn is_known(name: &str) -> bool {
 }
 
 fn cpu_info(auto: bool) -> DeviceInfo {
-    // Threads of the pool that runs all CPU kernels: as many as the process may use cores, unless
-    // RAYON_NUM_THREADS says otherwise.
+    // Threads of the pool that runs all CPU kernels: one for each core that the process may use,
+    // unless RAYON_NUM_THREADS says otherwise.
     let threads = rayon::current_num_threads();
     let memory = memory::main_memory();
     DeviceInfo {

@@ -179,8 +179,8 @@ fn describe(shape: &ConvShape) -> String {
     format!("{} → {}, {}{stride}", by(&shape.x()), shape.out_channels, by(&shape.kernel))
 }
 
-/// Returns the 10⁹ floating-point operations of one pass, two for each multiply-add, excluding
-/// those on the padding's zeros.
+/// Returns the floating-point operations of one pass in units of 10⁹, two for each multiply-add,
+/// excluding those on the padding's zeros.
 fn gflop(shape: &ConvShape) -> f64 {
     2.0 * shape.useful_multiply_adds() as f64 / 1e9
 }

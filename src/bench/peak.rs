@@ -59,8 +59,8 @@ pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
     }
 }
 
-/// Returns the 10⁹ operations per second of the best run; `run` executes a number of rounds and
-/// returns the number of operations.
+/// Returns the rate of the best run in 10⁹ operations per second; `run` executes a number of rounds
+/// and returns the number of operations.
 fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError> {
     let timed = |rounds: usize| {
         let start = Instant::now();

@@ -38,7 +38,7 @@ pub struct StepMemory {
     /// Estimate by [`MemoryEstimate`](crate::model::MemoryEstimate) for the network and its
     /// optimizer.
     pub estimated: u64,
-    /// Measured peaks, where our kernels run.
+    /// Measured peak, where our kernels run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub measured: Option<MemoryPeak>,
 }

@@ -7,7 +7,7 @@ use burn::tensor::{ExecutionError, Tensor, TensorReadError};
 /// Reads several tensors of one device back at once and returns their values, one tensor after the
 /// other.
 ///
-/// The device's last operation writes a number behind them that no other call writes. If the system
+/// The device's last operation writes a number after them that no other call writes. If the system
 /// aborts the work and drops what follows, which Metal's driver does and wgpu does not report, the
 /// memory holds something else in that place, and the values are stale.
 ///

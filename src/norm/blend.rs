@@ -35,7 +35,7 @@ pub fn blend(layers: Vec<Running>, momentum: f64) -> Vec<[Tensor<1>; 2]> {
         match plans(&layers, momentum, &limits) {
             Ok(plans) => return on_wgsl(layers, plans, &limits),
             Err(error) => {
-                log::debug!("running statistics are updated by Burn's operations: {error}")
+                log::debug!("running statistics are updated by Burn's operations: {error}");
             }
         }
     }
