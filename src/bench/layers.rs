@@ -116,14 +116,14 @@ impl BenchConfig {
 
 /// Minimum duration of a measurement in milliseconds, so that the cost of waiting for a GPU (some
 /// 0.2 ms) does not count.
-const LONG_ENOUGH: f64 = 5.0;
+const MIN_MILLISECONDS: f64 = 5.0;
 /// Maximum number of launches per measurement: backward passes keep a result of the forward pass
 /// for each.
-const MOST: f64 = 16.0;
+const MAX_LAUNCHES: f64 = 16.0;
 
 /// Returns the number of launches per measurement if a launch takes `ms`.
 fn launches(ms: f64) -> usize {
-    (LONG_ENOUGH / ms).ceil().clamp(1.0, MOST) as usize
+    (MIN_MILLISECONDS / ms).ceil().clamp(1.0, MAX_LAUNCHES) as usize
 }
 
 /// One pass of one convolution with its operands.

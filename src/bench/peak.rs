@@ -29,11 +29,11 @@ pub enum PeakError {
 }
 
 /// Minimum duration of a timed run in seconds; shorter ones would measure the launch.
-const LONG_ENOUGH: f64 = 0.05;
+const MIN_SECONDS: f64 = 0.05;
 /// Number of timed runs.
 const RUNS: usize = 5;
 /// Maximum number of doublings of a run's length: far beyond any device's speed.
-const DOUBLINGS: usize = 30;
+const MAX_DOUBLINGS: usize = 30;
 
 /// What every iteration multiplies by, and what it adds. The sums tend to 1, far from overflow and
 /// from subnormal numbers, which slow some processors down.
@@ -68,9 +68,9 @@ fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError>
         Ok::<_, PeakError>((start.elapsed().as_secs_f64(), operations))
     };
     let mut rounds = 1;
-    for _ in 0..DOUBLINGS {
+    for _ in 0..MAX_DOUBLINGS {
         // The first run compiles the kernel; none of these runs counts.
-        if timed(rounds)?.0 >= LONG_ENOUGH {
+        if timed(rounds)?.0 >= MIN_SECONDS {
             break;
         }
         rounds *= 2;

@@ -22,7 +22,7 @@ struct Faults {
 
 impl Faults {
     /// Records an error that no call returned.
-    fn take(&self, error: &wgpu::Error) {
+    fn record(&self, error: &wgpu::Error) {
         match error {
             wgpu::Error::OutOfMemory { .. } => {
                 self.recovering.store(true, Ordering::Release);
@@ -134,7 +134,7 @@ pub(super) fn watch(device: &Device, wgpu: &wgpu::Device) {
     let faults = Arc::new(Faults::default());
     let watched = (device.clone(), Arc::clone(&faults));
     WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(watched);
-    wgpu.on_uncaptured_error(Arc::new(move |error| faults.take(&error)));
+    wgpu.on_uncaptured_error(Arc::new(move |error| faults.record(&error)));
 }
 
 /// Makes a watched device look as if it had run out of memory.
@@ -176,11 +176,11 @@ mod tests {
         let faults = Arc::new(Faults::default());
         let mut early = watched(&faults);
         assert!(!early.out_of_memory());
-        faults.take(&out_of_memory());
+        faults.record(&out_of_memory());
         let late = watched(&faults);
         assert!(early.out_of_memory() && late.out_of_memory());
         // Errors that follow from it do not count as a failure of the device.
-        faults.take(&validation("Buffer with '' label is invalid"));
+        faults.record(&validation("Buffer with '' label is invalid"));
         early.recover();
         assert!(!early.out_of_memory() && !watched(&faults).out_of_memory());
         early.intact().unwrap();
@@ -193,8 +193,8 @@ mod tests {
         let faults = Arc::new(Faults::default());
         let watch = watched(&faults);
         watch.intact().unwrap();
-        faults.take(&validation("In set_bind_group\n  BindGroup is invalid"));
-        faults.take(&validation("another error"));
+        faults.record(&validation("In set_bind_group\n  BindGroup is invalid"));
+        faults.record(&validation("another error"));
         let error = in_one_line(&watch.intact().unwrap_err());
         assert!(error.contains("In set_bind_group BindGroup is invalid"), "{error}");
         assert!(!watch.out_of_memory());

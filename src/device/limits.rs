@@ -8,13 +8,13 @@ use super::DeviceInfo;
 
 /// Maximum number of launches per submission on devices that may be slow, instead of Burn's 32:
 /// with 32 convolutions, a submission would take seconds.
-const LAUNCHES: usize = 4;
+const MAX_LAUNCHES: usize = 4;
 /// Maximum number of operations per launch on such a device: what 0.2 TFLOP/s, which integrated
 /// GPUs reach, computes in a second.
-const OPERATIONS: u64 = 200_000_000_000;
+const MAX_OPERATIONS: u64 = 200_000_000_000;
 /// Bytes that count as free on a GPU that does not report them. When asked for more than it holds,
 /// such a GPU may not fail, but use main memory instead, and be slow.
-const ASSUMED: u64 = 4_000_000_000;
+const ASSUMED_FREE_BYTES: u64 = 4_000_000_000;
 
 /// Whether a device of this kind behind this API may be slow: every GPU except for discrete ones,
 /// and on macOS those as well. Nothing aborts the work of a software rasteriser.
@@ -24,21 +24,21 @@ fn may_be_slow(kind: &str, api: &str) -> bool {
 
 /// Returns the maximum number of launches per submission, if it is lower than Burn's.
 pub(super) fn tasks_max(kind: &str, api: &str) -> Option<usize> {
-    may_be_slow(kind, api).then_some(LAUNCHES)
+    may_be_slow(kind, api).then_some(MAX_LAUNCHES)
 }
 
 impl DeviceInfo {
     /// Returns the maximum number of floating-point operations per launch, so that the system does
     /// not abort it; `None` for devices that are not known to take so long.
     pub fn launch_operations(&self) -> Option<u64> {
-        may_be_slow(&self.kind, &self.api).then_some(OPERATIONS)
+        may_be_slow(&self.kind, &self.api).then_some(MAX_OPERATIONS)
     }
 
     /// Returns the bytes to plan with: the free ones or, if a GPU does not report them, a small
     /// number. CUDA does not report them either, but fails when they are exceeded, so that fewer
     /// clips can be tried.
     pub fn planned_bytes(&self) -> Option<u64> {
-        self.free_bytes.or((self.api != "cuda").then_some(ASSUMED))
+        self.free_bytes.or((self.api != "cuda").then_some(ASSUMED_FREE_BYTES))
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
         let of = |api: &str, free_bytes| {
             DeviceInfo { api: api.to_owned(), free_bytes, ..cpu.clone() }.planned_bytes()
         };
-        assert_eq!(of("dx12", None), Some(ASSUMED));
+        assert_eq!(of("dx12", None), Some(ASSUMED_FREE_BYTES));
         assert_eq!(of("dx12", Some(9 << 30)), Some(9 << 30));
         assert_eq!(of("cuda", None), None);
     }

@@ -32,7 +32,7 @@ pub fn open_share(list: &str, index: usize, count: usize) -> Result<Vec<Compute>
     }
     match all() {
         Ok(gpus) => {
-            let own = dealt(&gpus, index, count, list == "all");
+            let own = share_of(&gpus, index, count, list == "all");
             own.iter().map(|name| open_copy(name, 0)).collect()
         }
         Err(_) if list == "auto" => open_all(list),
@@ -42,14 +42,14 @@ pub fn open_share(list: &str, index: usize, count: usize) -> Result<Vec<Compute>
 
 /// Returns the names for process `index` of `count`. With `every`, all names are used; processes
 /// share a name if there are more processes than names.
-fn dealt(names: &[String], index: usize, count: usize, every: bool) -> Vec<String> {
+fn share_of(names: &[String], index: usize, count: usize, every: bool) -> Vec<String> {
     let first = index % names.len();
     let most = if every { names.len().div_ceil(count) } else { 1 };
     names[first..].iter().step_by(count.max(1)).take(most).cloned().collect()
 }
 
 /// Maximum number of devices in a list, more than a machine has.
-const MOST: usize = 64;
+const MAX_DEVICES: usize = 64;
 
 /// Returns the first name in a list that has none of the known forms, and why it is unknown. A
 /// malformed list has none: opening it reports the error.
@@ -88,7 +88,7 @@ fn names_with(
             "all" => all()?,
             _ => vec![name.to_owned()],
         };
-        if names.len().saturating_add(each.len().saturating_mul(times)) > MOST {
+        if names.len().saturating_add(each.len().saturating_mul(times)) > MAX_DEVICES {
             return Err(wrong("more devices than a machine has"));
         }
         (0..times).for_each(|_| names.extend(each.iter().cloned()));
@@ -130,10 +130,10 @@ mod tests {
     #[test]
     fn processes_of_a_machine_share_its_gpus() {
         let names = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!(dealt(&names, 0, 2, true), ["a", "c"]);
-        assert_eq!(dealt(&names, 1, 2, true), ["b"]);
-        assert_eq!(dealt(&names, 0, 2, false), ["a"]);
-        assert_eq!(dealt(&names, 4, 5, true), ["b"]);
+        assert_eq!(share_of(&names, 0, 2, true), ["a", "c"]);
+        assert_eq!(share_of(&names, 1, 2, true), ["b"]);
+        assert_eq!(share_of(&names, 0, 2, false), ["a"]);
+        assert_eq!(share_of(&names, 4, 5, true), ["b"]);
     }
 
     #[test]

@@ -78,12 +78,12 @@ impl Buffer {
         if length < SMALL {
             return Self { whole: vec![0.0; length], length };
         }
-        let kept = with_pool(|pool| {
-            let kept = pool.take(length);
-            pool.note_use(kept.as_ref().map_or(length, Vec::len));
-            kept
+        let reused = with_pool(|pool| {
+            let reused = pool.take(length);
+            pool.note_use(reused.as_ref().map_or(length, Vec::len));
+            reused
         });
-        Self { whole: kept.unwrap_or_else(|| vec![0.0; length]), length }
+        Self { whole: reused.unwrap_or_else(|| vec![0.0; length]), length }
     }
 
     /// Returns the values, to be written.

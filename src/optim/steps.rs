@@ -104,7 +104,7 @@ impl Queue {
         let Self { kind, like, limits, steps } = self;
         let (alone, shared): (Vec<_>, Vec<_>) =
             steps.into_iter().partition(|&(_, len, _)| wgsl::steps_alone(len, &limits));
-        let most = wgsl::most_steps(kind.in_place, &limits);
+        let most = wgsl::max_steps(kind.in_place, &limits);
         for steps in alone.chunks(1).chain(shared.chunks(most)) {
             let each: Vec<_> = steps.iter().map(|&(factors, len, _)| (factors, len)).collect();
             let plan = wgsl::steps(&each, kind.in_place, &limits)

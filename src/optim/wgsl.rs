@@ -110,12 +110,12 @@ impl OptimKernel {
     pub(crate) fn variants() -> Vec<Self> {
         let mut variants = Vec::new();
         for wide in [false, true] {
-            for slots in [1, 2, MOST_STEPS as u32] {
+            for slots in [1, 2, MAX_STEPS as u32] {
                 for in_place in [false, true] {
                     variants.push(Self::AdamW(StepVariant { wide, in_place, slots }));
                 }
             }
-            variants.extend([1, 2, MOST_SUMS as u32].map(|slots| Self::SumSquares { wide, slots }));
+            variants.extend([1, 2, MAX_SUMS as u32].map(|slots| Self::SumSquares { wide, slots }));
         }
         variants
     }
@@ -184,9 +184,9 @@ fn sum_squares_source(wide: bool, slots: u32) -> String {
 
 const THREADS: usize = 256;
 /// Maximum number of parameters per launch: more of them would save little.
-const MOST_STEPS: usize = 16;
+const MAX_STEPS: usize = 16;
 /// Maximum number of tensors per launch of sums.
-const MOST_SUMS: usize = 30;
+const MAX_SUMS: usize = 30;
 
 /// Whether [`steps`] can plan a parameter of `len` elements.
 pub(super) fn fits_step(len: usize, limits: &DeviceLimits) -> bool {
@@ -205,13 +205,13 @@ pub(super) fn steps_alone(len: usize, limits: &DeviceLimits) -> bool {
 }
 
 /// Returns how many parameters one launch can update on a device.
-pub(super) fn most_steps(in_place: bool, limits: &DeviceLimits) -> usize {
+pub(super) fn max_steps(in_place: bool, limits: &DeviceLimits) -> usize {
     let each = STATE.len() + if in_place { 0 } else { NEW_STATE.len() };
     // The launch's own parameters have a binding, too.
-    ((limits.bindings as usize).saturating_sub(1) / each).clamp(1, MOST_STEPS)
+    ((limits.bindings as usize).saturating_sub(1) / each).clamp(1, MAX_STEPS)
 }
 
-/// Plans steps of at most [`most_steps`] parameters whose lengths satisfy [`fits_step`], given the
+/// Plans steps of at most [`max_steps`] parameters whose lengths satisfy [`fits_step`], given the
 /// coefficients and the length of each. Operands, for each in turn: parameter, gradient, first and
 /// second moment; then, unless `in_place`, those that are written: parameter, first and second
 /// moment.
@@ -284,7 +284,7 @@ pub(super) fn sum_squares(
     for &len in lens {
         elements(len, limits)?;
     }
-    let most = (limits.bindings as usize).saturating_sub(2).clamp(1, MOST_SUMS);
+    let most = (limits.bindings as usize).saturating_sub(2).clamp(1, MAX_SUMS);
     let (mut plan, mut first) = (OptimPlan::new(), 0);
     for wide in [true, false] {
         let is_wide = |&index: &usize| lens[index].is_multiple_of(4) == wide;

@@ -7,7 +7,7 @@ use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fits};
 
 /// Maximum number of layers per launch, however many buffers the device can bind.
-pub(super) const MOST_LAYERS: u32 = 7;
+pub(super) const MAX_LAYERS: u32 = 7;
 /// Number of buffers that are read for each layer, and number of buffers that all layers share.
 const EACH: u32 = 4;
 const SHARED: u32 = 2;
@@ -23,7 +23,7 @@ pub(in crate::norm) struct Blends {
 
 /// Returns the number of layers whose statistics one launch updates on a device.
 pub(in crate::norm) fn layers_per_launch(limits: &DeviceLimits) -> usize {
-    (limits.bindings.saturating_sub(SHARED) / EACH).clamp(1, MOST_LAYERS) as usize
+    (limits.bindings.saturating_sub(SHARED) / EACH).clamp(1, MAX_LAYERS) as usize
 }
 
 /// Plans the update of layers' running statistics after a batch, for at most [`layers_per_launch`]

@@ -48,7 +48,7 @@ impl NormKernel {
     pub(crate) fn variants() -> Vec<Self> {
         const BOTH: [bool; 2] = [false, true];
         let mut variants: Vec<_> =
-            [1, 2, super::blend::MOST_LAYERS].map(|layers| Self::Blend { layers }).into();
+            [1, 2, super::blend::MAX_LAYERS].map(|layers| Self::Blend { layers }).into();
         variants.extend([Self::Collect, Self::CollectSums]);
         let storages = [Storage::F32].into_iter().chain(Storage::HALVES);
         for (x, wide) in storages.flat_map(|x| BOTH.map(|wide| (x, wide))) {

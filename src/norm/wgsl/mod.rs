@@ -29,7 +29,7 @@ const ROWS: usize = 4;
 const STEPS: usize = 8;
 /// Maximum number of parts of a channel's sums. Every invocation of the next pass adds up all of
 /// them.
-const MOST_CHUNKS: usize = 32;
+const MAX_CHUNKS: usize = 32;
 /// Words per part: mean and sum of squared deviations for the statistics, Σ g and Σ g·(x − mean)
 /// for the gradient.
 const PART: usize = 2;
@@ -84,7 +84,7 @@ impl BatchNorm {
         let plane = if wide { plane / 4 } else { plane };
         let elements = batch * plane;
         // Enough workgroups to fill a device, but about eight elements per invocation or more.
-        let wanted = 1024usize.div_ceil(channels).min(MOST_CHUNKS);
+        let wanted = 1024usize.div_ceil(channels).min(MAX_CHUNKS);
         let chunks = wanted.min(elements.div_ceil(8 * THREADS)).max(1);
         let chunk = elements.div_ceil(chunks);
         let chunks = elements.div_ceil(chunk);
@@ -183,7 +183,7 @@ impl BatchNorm {
                 plan.launches.push(self.reduce(stats, vec![Slot::Operand(0), parts]));
                 (parts, self.chunk_sizes())
             }
-            Some(slice) if values.div_ceil(slice) <= MOST_CHUNKS => {
+            Some(slice) if values.div_ceil(slice) <= MAX_CHUNKS => {
                 (Slot::Operand(6), [values.div_ceil(slice), slice])
             }
             Some(slice) => {
@@ -266,7 +266,7 @@ impl BatchNorm {
                 plan.launches.push(self.grads([x, dy, kept, parts, masked]));
                 (parts, self.chunk_sizes())
             }
-            Some(sizes @ [parts, _]) if parts <= MOST_CHUNKS => (Slot::Operand(7), sizes),
+            Some(sizes @ [parts, _]) if parts <= MAX_CHUNKS => (Slot::Operand(7), sizes),
             Some([parts, _]) => {
                 let sums = plan.scratch_that_fits(PART * self.channels);
                 let params = CollectSumsParams { parts: parts as u32 };
